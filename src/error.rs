@@ -1,0 +1,266 @@
+//! What can go wrong, told for two readers: a program matches the variant, a person reads the
+//! sentence and the advice.
+//!
+//! Rules of this page:
+//! * Every message says what was found; [`Error::help`] says what to do next.
+//! * A failed authentication tag is [`Error::Refused`], never [`Error::Damaged`]: a wrong key and
+//!   a damaged box look the same from outside.
+//! * No message ever holds a secret or a digit of one.
+
+use std::fmt;
+use std::io;
+
+use crate::guid::Guid;
+
+/// The result of everything in this library that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong with a volume.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The source can be read and holds something else, named in `found`.
+    #[error("not a BitLocker volume: {found}")]
+    NotBitLocker {
+        /// What was found instead.
+        found: String,
+    },
+
+    /// The source is a disk on which the volume must be chosen.
+    #[error("{what}:\n{}", .candidates.join("\n"))]
+    Ambiguous {
+        /// What stands in the way of choosing.
+        what: String,
+        /// The possibilities, a line each.
+        candidates: Vec<String>,
+    },
+
+    /// A BitLocker volume of a kind, state or layout that is not supported, named in `what`.
+    #[error("unsupported: {what}")]
+    Unsupported {
+        /// What it is.
+        what: String,
+    },
+
+    /// The metadata cannot be trusted; each copy's fault is listed.
+    #[error("{what}{}", faults(.copies))]
+    Damaged {
+        /// What is damaged.
+        what: String,
+        /// Copy by copy, why not.
+        copies: Vec<CopyFault>,
+    },
+
+    /// Credentials were tried and none opened the volume.
+    #[error("none of the credentials opens the volume{report}")]
+    Refused {
+        /// Credential by credential and protector by protector, why not.
+        report: UnlockReport,
+    },
+
+    /// There was nothing to try: no credential was given that any protector takes.
+    #[error("no credential was given that fits; the volume takes: {}", .takes.join(", "))]
+    NothingToTry {
+        /// What the volume's protectors take.
+        takes: Vec<String>,
+    },
+
+    /// A credential could be read but is not what it should be.
+    #[error("{credential}: {why}")]
+    BadCredential {
+        /// Which credential.
+        credential: String,
+        /// What is wrong with it; never its content.
+        why: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+
+    /// An address beyond the end of the volume.
+    #[error("offset {offset} with {len} bytes lies outside the volume of {size} bytes")]
+    OutOfRange {
+        /// First byte asked for.
+        offset: u64,
+        /// How many bytes were asked for.
+        len: u64,
+        /// Size of the volume in bytes.
+        size: u64,
+    },
+
+    /// The bytes at this place exist but cannot be known, so they are not shown.
+    #[error("bytes {offset} to {end} of the volume cannot be read: {why}")]
+    Unreadable {
+        /// First byte, in the volume.
+        offset: u64,
+        /// Byte after the last.
+        end: u64,
+        /// Why.
+        why: String,
+    },
+
+    /// Something that the system should offer is missing.
+    #[error("{what}")]
+    Environment {
+        /// What is missing.
+        what: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+
+    /// Reading or writing failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// The system's own reason.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// An I/O error with the doing that it stopped.
+    pub fn io(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Io {
+            what: what.into(),
+            source,
+        }
+    }
+
+    /// A credential that is not what it should be.
+    pub fn bad_credential(credential: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::BadCredential {
+            credential: credential.into(),
+            why: why.into(),
+            help: None,
+        }
+    }
+
+    /// What a person can do next, where the sentence does not say it yet.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::NotBitLocker { .. } => Some(
+                "name the partition that holds the volume, or give --offset or --partition"
+                    .to_owned(),
+            ),
+            Self::Ambiguous { .. } => Some("choose one with --partition N".to_owned()),
+            Self::Unsupported { .. } => Some(
+                "'fve info' shows all that can be read of it".to_owned(),
+            ),
+            Self::Damaged { .. } => Some(
+                "--accept-damaged-metadata opens a volume whose checks fail, read-only, if a credential still fits"
+                    .to_owned(),
+            ),
+            Self::Refused { report } => report.help(),
+            Self::NothingToTry { .. } => Some(
+                "give one of the credentials that the volume takes, or run the command on a terminal to be asked"
+                    .to_owned(),
+            ),
+            Self::BadCredential { help, .. } | Self::Environment { help, .. } => help.clone(),
+            Self::OutOfRange { .. } | Self::Unreadable { .. } | Self::Io { .. } => None,
+        }
+    }
+}
+
+/// Why one metadata copy is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyFault {
+    /// 1, 2 or 3.
+    pub copy: u8,
+    /// Where it lies, in bytes from the start of the volume.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub fault: String,
+}
+
+impl fmt::Display for CopyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "copy {} at {:#x}: {}",
+            self.copy, self.offset, self.fault
+        )
+    }
+}
+
+fn faults(copies: &[CopyFault]) -> String {
+    copies.iter().map(|fault| format!("\n  {fault}")).collect()
+}
+
+/// Every credential that was offered, every protector it met, and what came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnlockReport {
+    /// In the order in which they were made.
+    pub attempts: Vec<Attempt>,
+    /// Advice that the attempts alone do not give.
+    pub hint: Option<String>,
+}
+
+impl UnlockReport {
+    fn help(&self) -> Option<String> {
+        self.hint.clone().or_else(|| {
+            self.attempts
+                .iter()
+                .find_map(|attempt| attempt.failure.as_ref()?.help.clone())
+        })
+    }
+}
+
+impl fmt::Display for UnlockReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.attempts
+            .iter()
+            .try_for_each(|attempt| write!(f, "\n  {attempt}"))
+    }
+}
+
+/// One credential tried on one protector (or on the volume as a whole).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// What kind of credential it was.
+    pub credential: String,
+    /// The protector it was tried on, if there was one.
+    pub protector: Option<Guid>,
+    /// Why it did not open; nothing when it did.
+    pub failure: Option<Failure>,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.credential)?;
+        if let Some(id) = &self.protector {
+            write!(f, " on protector {id:X}")?;
+        }
+        match &self.failure {
+            Some(failure) => write!(f, ": {}", failure.message),
+            None => f.write_str(": opened"),
+        }
+    }
+}
+
+/// Why a credential did not open a protector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A stable word for programs, such as `wrong-key`.
+    pub reason: &'static str,
+    /// The same for a person.
+    pub message: String,
+    /// What to try next.
+    pub help: Option<String>,
+}
+
+impl Failure {
+    /// A failure with its stable word and its sentence.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    /// The same with advice.
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}

@@ -1,0 +1,5 @@
+//! fve
+pub mod error;
+pub mod guid;
+pub mod secret;
+pub mod source;

@@ -1,0 +1,2 @@
+//! The `fve` command.
+fn main() {}

@@ -1,0 +1,96 @@
+//! An image file or a block device, opened for reading only.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::OFlags;
+
+use super::ReadAt;
+use crate::error::{Error, Result};
+
+/// An image file or a block device. The file descriptor is read-only.
+#[derive(Debug)]
+pub struct FileSource {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    sector_size: Option<u32>,
+    modified: Option<SystemTime>,
+}
+
+impl FileSource {
+    /// Opens `path` for reading.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be opened or its size cannot be found;
+    /// [`Error::NotBitLocker`] when it is neither a file nor a block device.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fail = |source| Error::io(format!("cannot open {}", path.display()), source);
+        // Looked at before it is opened: opening a pipe would wait for its other end.
+        let kind = std::fs::metadata(path).map_err(fail)?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            let found = if kind.is_dir() {
+                "a directory"
+            } else if kind.is_char_device() {
+                "a character device"
+            } else {
+                "a pipe or socket"
+            };
+            return Err(Error::NotBitLocker {
+                found: format!("{} is {found}", path.display()),
+            });
+        }
+        let mut file = open_untouched(path).map_err(fail)?;
+        let size = file.seek(SeekFrom::End(0)).map_err(fail)?;
+        let sector_size = kind
+            .is_block_device()
+            .then(|| rustix::fs::ioctl_blksszget(&file).ok())
+            .flatten();
+        let modified = file.metadata().and_then(|meta| meta.modified()).ok();
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            size,
+            sector_size,
+            modified,
+        })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// When the file was last modified.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.modified
+    }
+}
+
+/// Opens for reading without touching the access time, where the owner asks; else as usual.
+fn open_untouched(path: &Path) -> io::Result<File> {
+    let noatime = i32::try_from(OFlags::NOATIME.bits()).unwrap_or(0);
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(noatime)
+        .open(path)
+        .or_else(|_| File::open(path))
+}
+
+impl ReadAt for FileSource {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn sector_size(&self) -> Option<u32> {
+        self.sector_size
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+}

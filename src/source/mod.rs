@@ -1,0 +1,78 @@
+//! Bytes at offsets: where a volume's ciphertext comes from.
+//!
+//! Everything that reads goes through [`ReadAt`]: a shared reference, an offset, a buffer to fill.
+//! There is no position to seek and no lock to take, so any number of threads may read at once.
+
+mod file;
+mod window;
+
+use std::io;
+use std::sync::Arc;
+
+pub use file::FileSource;
+pub use window::Window;
+
+/// Bytes that can be read at any offset by any number of threads.
+pub trait ReadAt: Send + Sync {
+    /// Size in bytes.
+    fn size(&self) -> u64;
+
+    /// Size in bytes of the medium's own sectors, where it has any.
+    fn sector_size(&self) -> Option<u32> {
+        None
+    }
+
+    /// Fills `buf` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// All or nothing: [`io::ErrorKind::UnexpectedEof`] when the source ends before the buffer is
+    /// full, else the reason that the system gives. The buffer's content is then unspecified.
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+    fn sector_size(&self) -> Option<u32> {
+        (**self).sector_size()
+    }
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read_exact_at(offset, buf)
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+    fn sector_size(&self) -> Option<u32> {
+        (**self).sector_size()
+    }
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read_exact_at(offset, buf)
+    }
+}
+
+impl ReadAt for [u8] {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let bytes = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.get(start..start.checked_add(buf.len())?))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        buf.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.as_slice().size()
+    }
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.as_slice().read_exact_at(offset, buf)
+    }
+}
