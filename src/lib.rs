@@ -1,5 +1,6 @@
 //! fve
 pub mod error;
+pub mod format;
 pub mod guid;
 pub mod secret;
 pub mod source;

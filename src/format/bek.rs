@@ -1,0 +1,63 @@
+//! `.BEK` files: an external key with the identifier of the protector that it opens
+//! (section 4.5).
+
+use super::FormatError;
+use super::block::Dataset;
+use super::datum::{Body, Datum, key_types, roles};
+use super::time::FileTime;
+use super::wire::Fields;
+use crate::guid::Guid;
+use crate::secret::ExternalKey;
+
+/// Largest file looked at: known sizes are 156 and 180 bytes.
+pub const MAX_LEN: u64 = 0x1_0000;
+
+/// What a `.BEK` file holds.
+#[derive(Debug)]
+pub struct BekFile {
+    /// Identifier of the key and of the protector that it opens.
+    pub id: Guid,
+    /// When the key was made.
+    pub created: FileTime,
+    /// Identifier of the volume; Windows 11 writes it.
+    pub volume: Option<Guid>,
+    /// The key.
+    pub key: ExternalKey,
+}
+
+impl BekFile {
+    /// Reads the content of a file.
+    ///
+    /// # Errors
+    /// It is no `.BEK` file, or a damaged one.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let file = Fields::new(".BEK file", bytes, 0);
+        let dataset = Dataset::parse(file)?;
+        let (start, end) = dataset.datums;
+        let datums = Datum::parse_list(file.part("datum list", start, end)?.bytes(), start as u64)?;
+        let info = datums
+            .iter()
+            .find_map(|datum| match &datum.body {
+                Body::ExternalKey(info) if datum.role == roles::EXTERNAL_INFO => Some(info),
+                _ => None,
+            })
+            .ok_or_else(|| file.fault("no external key inside"))?;
+        let key = info
+            .nested
+            .iter()
+            .filter_map(Datum::key)
+            .find(|key| key.key_type == key_types::EXTERNAL_KEY)
+            .and_then(|key| ExternalKey::from_slice(key.data.expose()))
+            .ok_or_else(|| file.fault("the external key is missing or has the wrong length"))?;
+        let volume = info.nested.iter().find_map(|datum| match datum.body {
+            Body::Id(id) if datum.role == roles::VOLUME_ID => Some(id),
+            _ => None,
+        });
+        Ok(Self {
+            id: info.id,
+            created: info.time,
+            volume,
+            key,
+        })
+    }
+}

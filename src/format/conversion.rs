@@ -1,0 +1,181 @@
+//! The conversion map of an encrypt-on-write volume (section 5.6).
+//!
+//! ```text
+//! information (two copies)   chunk size, and where each region's bitmap lies
+//!   bitmap (one a region)    which stretch of the volume it covers
+//!     record (two, in turn)  one bit a chunk: 1 encrypted, 0 plain
+//! ```
+//! Chunks count from the start of their region, which need not be a multiple of the chunk size.
+
+use std::ops::Range;
+
+use super::FormatError;
+use super::wire::Fields;
+
+/// Bytes of the information that [`EowInformation::parse`] may need: the head and the list of
+/// bitmaps of the largest volume imaginable (16 bits of size).
+pub const INFORMATION_LEN: usize = 0x1_0000;
+
+/// Largest bitmap structure accepted: a region of 256 MiB needs 0x600 bytes; this covers regions
+/// of 100 TiB in chunks of 8 MiB.
+pub const MAX_BITMAP_LEN: usize = 0x40_0000;
+
+const HEADER_LEN: usize = 0x38;
+const BITMAP_HEADER_LEN: usize = 0x3C;
+const RECORD_HEADER_LEN: usize = 0x24;
+
+/// The head of a conversion map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EowInformation {
+    /// Bytes of the structure on disk.
+    pub size: u16,
+    /// Bytes in a chunk, the unit of conversion.
+    pub chunk_size: u32,
+    /// Bytes of each region's conversion log.
+    pub log_size: u32,
+    /// Where the two copies lie.
+    pub copies: [u64; 2],
+    /// Where the bitmaps lie.
+    pub bitmaps: Vec<u64>,
+}
+
+impl EowInformation {
+    /// Reads the structure at the start of `bytes`, found `position` bytes into the volume.
+    ///
+    /// # Errors
+    /// It is none, its CRC-32 is wrong, or its sizes are impossible.
+    pub fn parse(bytes: &[u8], position: u64) -> Result<Self, FormatError> {
+        let fields = Fields::new("encrypt-on-write information", bytes, position);
+        if fields.slice(0, 8)? != b"FVE-EOW\0" {
+            return Err(fields.fault("no FVE-EOW signature"));
+        }
+        let size = fields.u16(0x0A)?;
+        let whole = fields.part("encrypt-on-write information", 0, size.into())?;
+        check_crc(whole, 0x24)?;
+        let header = usize::from(whole.u16(0x08)?);
+        let regions = whole.u32(0x20)? as usize;
+        let list = whole.slice(header.max(HEADER_LEN), regions.saturating_mul(8))?;
+        let chunk_size = whole.u32(0x14)?;
+        if !chunk_size.is_power_of_two() || chunk_size < 512 {
+            return Err(fields.fault(format!("chunks of {chunk_size} bytes")));
+        }
+        let list = Fields::new("encrypt-on-write information", list, position);
+        let bitmaps = (0..regions)
+            .map(|region| list.u64(region.saturating_mul(8)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            size,
+            chunk_size,
+            log_size: whole.u32(0x18)?,
+            copies: [whole.u64(0x28)?, whole.u64(0x30)?],
+            bitmaps,
+        })
+    }
+}
+
+/// The bitmap of one region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EowBitmap {
+    /// The stretch of the volume it covers, in bytes.
+    pub region: Range<u64>,
+    /// Where the region's conversion log lies.
+    pub log_offset: u64,
+    /// What the structure and its records take on disk, from its start.
+    pub size: u32,
+    /// Sequence number of the record that counts.
+    pub sequence: u64,
+    /// One bit a chunk, from the region's start.
+    bits: Vec<u32>,
+}
+
+impl EowBitmap {
+    /// How many bytes the structure at the start of `bytes` takes with its records.
+    ///
+    /// # Errors
+    /// It is none, or its size is impossible.
+    pub fn size(bytes: &[u8], position: u64) -> Result<usize, FormatError> {
+        let fields = Fields::new("encrypt-on-write bitmap", bytes, position);
+        if fields.slice(0, 10)? != b"FVE-EOWBM\0" {
+            return Err(fields.fault("no FVE-EOWBM signature"));
+        }
+        let size = fields.u32(0x0C)? as usize;
+        if !(BITMAP_HEADER_LEN..=MAX_BITMAP_LEN).contains(&size) {
+            return Err(fields.fault(format!("a size of {size} bytes")));
+        }
+        Ok(size)
+    }
+
+    /// Reads the structure that fills `bytes`, for chunks of `chunk_size` bytes.
+    ///
+    /// # Errors
+    /// Its CRC-32 is wrong, its sizes are impossible, or no record is sound.
+    pub fn parse(bytes: &[u8], position: u64, chunk_size: u32) -> Result<Self, FormatError> {
+        let fields = Fields::new("encrypt-on-write bitmap", bytes, position);
+        let records = [fields.u32(0x2C)? as usize, fields.u32(0x30)? as usize];
+        let record_len = fields.u32(0x34)? as usize;
+        check_crc(fields.part("encrypt-on-write bitmap", 0, records[0])?, 0x38)?;
+        let start = fields.u64(0x14)?;
+        let len = fields.u64(0x1C)?;
+        let end = start
+            .checked_add(len)
+            .filter(|end| *end > start)
+            .ok_or_else(|| fields.fault(format!("a region of {len} bytes at {start:#x}")))?;
+        let chunks = len.div_ceil(u64::from(chunk_size.max(1)));
+        let (sequence, bits) = records
+            .into_iter()
+            .filter_map(|at| {
+                let part = fields
+                    .part("bitmap record", at, at.saturating_add(record_len))
+                    .ok()?;
+                record(part, chunks).ok()
+            })
+            .max_by_key(|(sequence, _)| *sequence)
+            .ok_or_else(|| fields.fault("neither of its two records is sound"))?;
+        Ok(Self {
+            region: start..end,
+            log_offset: fields.u64(0x24)?,
+            size: fields.u32(0x0C)?,
+            sequence,
+            bits,
+        })
+    }
+
+    /// Whether the chunk is encrypted; chunks count from the region's start.
+    pub fn is_encrypted(&self, chunk: u64) -> Option<bool> {
+        let word = usize::try_from(chunk / 32).ok()?;
+        Some(self.bits.get(word)? >> (chunk % 32) & 1 == 1)
+    }
+}
+
+fn record(fields: Fields<'_>, chunks: u64) -> Result<(u64, Vec<u32>), FormatError> {
+    if fields.slice(0, 10)? != b"FVE-EOWBR\0" {
+        return Err(fields.fault("no FVE-EOWBR signature"));
+    }
+    let size = fields.u32(0x0C)? as usize;
+    let whole = fields.part("bitmap record", 0, size)?;
+    check_crc(whole, 0x20)?;
+    if u64::from(whole.u32(0x10)?) < chunks {
+        return Err(whole.fault("fewer bits than the region has chunks"));
+    }
+    let header = usize::from(whole.u16(0x0A)?).max(RECORD_HEADER_LEN);
+    let words = usize::try_from(chunks.div_ceil(32)).unwrap_or(usize::MAX);
+    let bits = whole.slice(header, words.saturating_mul(4))?;
+    let bits = Fields::new("bitmap record", bits, whole.position());
+    let bits = (0..words)
+        .map(|word| bits.u32(word.saturating_mul(4)))
+        .collect::<Result<_, _>>()?;
+    Ok((whole.u64(0x14)?, bits))
+}
+
+/// Checks a CRC-32 that was computed with its own field zeroed.
+fn check_crc(fields: Fields<'_>, at: usize) -> Result<(), FormatError> {
+    let stored = fields.u32(at)?;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(fields.slice(0, at)?);
+    hasher.update(&[0; 4]);
+    hasher.update(fields.rest(at.saturating_add(4))?);
+    if hasher.finalize() == stored {
+        return Ok(());
+    }
+    Err(fields.fault("its CRC-32 does not match its content"))
+}

@@ -1,0 +1,89 @@
+//! Three copies of the metadata in, the ones to trust out, with the reasons (section 2.6).
+
+use super::FormatError;
+use super::block::MetadataBlock;
+use crate::error::CopyFault;
+
+/// What was found at the place of one copy.
+#[derive(Debug)]
+pub struct Copy {
+    /// 1, 2 or 3.
+    pub number: u8,
+    /// Where it should lie, in bytes from the start of the volume.
+    pub offset: u64,
+    /// The block, or why there is none.
+    pub block: Result<MetadataBlock, CopyProblem>,
+}
+
+/// Why there is no block to look at.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyProblem {
+    /// The bytes could not be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
+    /// They are no metadata block.
+    #[error(transparent)]
+    Malformed(#[from] FormatError),
+}
+
+impl Copy {
+    /// Why this copy must not be used, if it must not.
+    pub fn fault(&self) -> Option<CopyFault> {
+        let fault = match &self.block {
+            Err(problem) => problem.to_string(),
+            Ok(block) if !block.validation.crc_matches => {
+                "its CRC-32 does not match its content".to_owned()
+            }
+            Ok(block) if !block.copies.contains(&self.offset) => format!(
+                "it says that the copies lie at {:#x}, {:#x} and {:#x}, but it lies elsewhere",
+                block.copies[0], block.copies[1], block.copies[2]
+            ),
+            Ok(_) => return None,
+        };
+        Some(CopyFault {
+            copy: self.number,
+            offset: self.offset,
+            fault,
+        })
+    }
+}
+
+/// All copies of a volume's metadata.
+#[derive(Debug)]
+pub struct Copies(pub Vec<Copy>);
+
+impl Copies {
+    /// The blocks that may be used, best first: those whose checks hold, in the order of their
+    /// numbers; a copy that says the same as one before it is left out.
+    pub fn sound(&self) -> Vec<&MetadataBlock> {
+        distinct(self.0.iter().filter(|copy| copy.fault().is_none()))
+    }
+
+    /// Every block whose structure can be followed, checks or not, best first.
+    pub fn readable(&self) -> Vec<&MetadataBlock> {
+        let (sound, damaged): (Vec<_>, Vec<_>) =
+            self.0.iter().partition(|copy| copy.fault().is_none());
+        distinct(sound.into_iter().chain(damaged))
+    }
+
+    /// What is wrong with which copy.
+    pub fn faults(&self) -> Vec<CopyFault> {
+        self.0.iter().filter_map(Copy::fault).collect()
+    }
+
+    /// Whether copies that are sound say different things: an update was interrupted, or somebody
+    /// tampered with them.
+    pub fn disagree(&self) -> bool {
+        self.sound().len() > 1
+    }
+}
+
+fn distinct<'a>(copies: impl Iterator<Item = &'a Copy>) -> Vec<&'a MetadataBlock> {
+    let mut blocks: Vec<&MetadataBlock> = Vec::new();
+    for block in copies.filter_map(|copy| copy.block.as_ref().ok()) {
+        if !blocks.iter().any(|seen| seen.bytes() == block.bytes()) {
+            blocks.push(block);
+        }
+    }
+    blocks
+}

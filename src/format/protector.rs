@@ -1,0 +1,267 @@
+//! Key protectors: what a VMK_INFO datum says about one way to the volume master key
+//! (sections 3.8 and 3.13).
+
+use super::datum::{
+    BackupInfo, Body, CertificateInfo, Datum, SealedDatum, Stretch, UseKey, key_types, roles,
+};
+use super::time::FileTime;
+use super::tpm_blob::TpmBlob;
+use crate::guid::Guid;
+
+/// Network Unlock's mark in a certificate record (section 3.13).
+const NETWORK_CERTIFICATE: u32 = 8;
+
+/// One way to the volume master key.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Protector {
+    /// Identifier, as Windows shows it; of a recovery password, its password ID.
+    pub id: Guid,
+    /// When it was last changed.
+    pub changed: FileTime,
+    /// Hints; zero in all samples.
+    pub hints: u16,
+    /// Kind as stored: a set of bits (section 3.8).
+    pub code: u16,
+    /// Flags of the datum; see [`Protector::reboots_left`].
+    pub flags: u16,
+    /// What it is made of.
+    pub parts: Vec<Datum>,
+}
+
+/// What a protector takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProtectorKind {
+    /// Nothing: the key lies in the open while protection is suspended.
+    ClearKey,
+    /// A TPM.
+    Tpm,
+    /// An external key: startup key, recovery key or auto-unlock key.
+    ExternalKey,
+    /// A TPM and a startup key.
+    TpmStartupKey,
+    /// A TPM and a PIN.
+    TpmPin,
+    /// A TPM, a PIN and a startup key.
+    TpmPinStartupKey,
+    /// A numerical recovery password.
+    RecoveryPassword,
+    /// A certificate's private key: smart card, data recovery agent.
+    Certificate,
+    /// A TPM and a server's certificate: Network Unlock.
+    Network,
+    /// A password.
+    Password,
+    /// An account or group of Active Directory (bit assignment inferred).
+    Identity,
+    /// A code that we do not know.
+    Unknown(u16),
+}
+
+impl ProtectorKind {
+    /// The name that `manage-bde -protectors -get` prints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClearKey => "Clear Key",
+            Self::Tpm => "TPM",
+            Self::ExternalKey => "External Key",
+            Self::TpmStartupKey => "TPM And Startup Key",
+            Self::TpmPin => "TPM And PIN",
+            Self::TpmPinStartupKey => "TPM And PIN And Startup Key",
+            Self::RecoveryPassword => "Numerical Password",
+            Self::Certificate => "Certificate",
+            Self::Network => "Network (Certificate Based)",
+            Self::Password => "Password",
+            Self::Identity => "Identity",
+            Self::Unknown(_) => "Unknown",
+        }
+    }
+
+    /// A stable word for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ClearKey => "clear-key",
+            Self::Tpm => "tpm",
+            Self::ExternalKey => "startup-key",
+            Self::TpmStartupKey => "tpm-startup-key",
+            Self::TpmPin => "tpm-pin",
+            Self::TpmPinStartupKey => "tpm-pin-startup-key",
+            Self::RecoveryPassword => "recovery-password",
+            Self::Certificate => "certificate",
+            Self::Network => "network",
+            Self::Password => "password",
+            Self::Identity => "identity",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
+    /// The key protector type of Windows' management interface (section 3.8).
+    pub fn wmi_type(self) -> Option<u8> {
+        Some(match self {
+            Self::Tpm => 1,
+            Self::ExternalKey => 2,
+            Self::RecoveryPassword => 3,
+            Self::TpmPin => 4,
+            Self::TpmStartupKey => 5,
+            Self::TpmPinStartupKey => 6,
+            Self::Certificate => 7,
+            Self::Password => 8,
+            Self::Network => 9,
+            Self::Identity => 10,
+            Self::Unknown(_) => 0,
+            Self::ClearKey => return None,
+        })
+    }
+}
+
+impl Protector {
+    /// What it takes.
+    pub fn kind(&self) -> ProtectorKind {
+        let network = self
+            .certificate()
+            .is_some_and(|certificate| certificate.kind == NETWORK_CERTIFICATE);
+        match self.code & 0xFF00 {
+            _ if network => ProtectorKind::Network,
+            0x0000 => ProtectorKind::ClearKey,
+            0x0100 => ProtectorKind::Tpm,
+            0x0200 => ProtectorKind::ExternalKey,
+            0x0300 => ProtectorKind::TpmStartupKey,
+            0x0500 => ProtectorKind::TpmPin,
+            0x0700 => ProtectorKind::TpmPinStartupKey,
+            0x0800 => ProtectorKind::RecoveryPassword,
+            0x1000 => ProtectorKind::Certificate,
+            0x1100 => ProtectorKind::Network,
+            0x2000 => ProtectorKind::Password,
+            0x4000 => ProtectorKind::Identity,
+            _ => ProtectorKind::Unknown(self.code),
+        }
+    }
+
+    /// Its name, where Windows gave it one: `ExternalKey`, `DiskPassword`.
+    pub fn name(&self) -> Option<&str> {
+        self.parts.iter().find_map(Datum::text)
+    }
+
+    /// The sealed volume master key: the last sealed datum directly in the protector. Those in
+    /// its stretch and use-key datums are backups of the protector's own secret.
+    pub fn sealed_vmk(&self) -> Option<&SealedDatum> {
+        self.parts.iter().rev().find_map(Datum::sealed)
+    }
+
+    /// How its secret is stretched.
+    pub fn stretch(&self) -> Option<&Stretch> {
+        self.find(|body| match body {
+            Body::Stretch(stretch) => Some(stretch),
+            _ => None,
+        })
+    }
+
+    /// Which external or intermediate key it uses.
+    pub fn use_key(&self) -> Option<&UseKey> {
+        self.find(|body| match body {
+            Body::UseKey(use_key) => Some(use_key),
+            _ => None,
+        })
+    }
+
+    /// The object sealed to a TPM.
+    pub fn tpm(&self) -> Option<&TpmBlob> {
+        self.find(|body| match body {
+            Body::Tpm(blob) => Some(blob),
+            _ => None,
+        })
+    }
+
+    /// The certificate it belongs to.
+    pub fn certificate(&self) -> Option<&CertificateInfo> {
+        self.find(|body| match body {
+            Body::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+    }
+
+    /// When its recovery password was saved.
+    pub fn backup(&self) -> Option<&BackupInfo> {
+        self.find(|body| match body {
+            Body::Backup(backup) => Some(backup),
+            _ => None,
+        })
+    }
+
+    /// The hint that Windows' recovery screen shows.
+    pub fn hint(&self) -> Option<&str> {
+        self.find(|body| match body {
+            Body::Hint(hint) => Some(hint.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The key that lies in the open, of a clear-key protector.
+    pub fn clear_key(&self) -> Option<&[u8]> {
+        self.parts
+            .iter()
+            .filter_map(Datum::key)
+            .find(|key| key.key_type == key_types::CLEAR_KEY)
+            .map(|key| key.data.expose())
+    }
+
+    /// Of a clear key: how many starts of Windows the suspension still lasts, where it is counted
+    /// (recovery page, section 6.4).
+    pub fn reboots_left(&self) -> Option<u8> {
+        let [low, count] = self.flags.to_le_bytes();
+        (self.kind() == ProtectorKind::ClearKey && low & 0x04 != 0).then_some(count)
+    }
+
+    /// The sealed backup of a recovery password's 128 bits.
+    pub fn recovery_key_backup(&self) -> Option<&SealedDatum> {
+        let nested = &self.stretch()?.nested;
+        let of_role = |role| {
+            nested
+                .iter()
+                .find(|datum| datum.role == role && datum.sealed().is_some())
+        };
+        // Before Windows 8.1 the only nested datum has no role (section 3.13).
+        of_role(roles::RECOVERY_KEY_BACKUP)
+            .or_else(|| of_role(roles::PROPERTY))?
+            .sealed()
+    }
+
+    fn find<'a, T>(&'a self, part: impl Fn(&'a Body) -> Option<T>) -> Option<T> {
+        self.parts.iter().find_map(|datum| part(&datum.body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn protector(code: u16, flags: u16) -> Protector {
+        Protector {
+            id: Guid::from_disk([0; 16]),
+            changed: FileTime(0),
+            hints: 0,
+            code,
+            flags,
+            parts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_kind_is_in_the_high_byte() {
+        assert_eq!(protector(0x0800, 1).kind(), ProtectorKind::RecoveryPassword);
+        assert_eq!(protector(0x00FF, 1).kind(), ProtectorKind::ClearKey);
+        assert_eq!(protector(0x0301, 1).kind(), ProtectorKind::TpmStartupKey);
+        assert_eq!(
+            protector(0x8000, 1).kind(),
+            ProtectorKind::Unknown(0x8000)
+        );
+    }
+
+    #[test]
+    fn counts_reboots_only_where_the_flag_says_so() {
+        assert_eq!(protector(0, 0x0105).reboots_left(), Some(1));
+        assert_eq!(protector(0, 0x0003).reboots_left(), None);
+        assert_eq!(protector(0x0800, 0x0105).reboots_left(), None);
+    }
+}
