@@ -252,10 +252,7 @@ mod tests {
         assert_eq!(protector(0x0800, 1).kind(), ProtectorKind::RecoveryPassword);
         assert_eq!(protector(0x00FF, 1).kind(), ProtectorKind::ClearKey);
         assert_eq!(protector(0x0301, 1).kind(), ProtectorKind::TpmStartupKey);
-        assert_eq!(
-            protector(0x8000, 1).kind(),
-            ProtectorKind::Unknown(0x8000)
-        );
+        assert_eq!(protector(0x8000, 1).kind(), ProtectorKind::Unknown(0x8000));
     }
 
     #[test]

@@ -63,14 +63,25 @@ mod tests {
     fn prints_the_times_of_the_worked_example() {
         let created = FileTime(u64::from_le_bytes(hex_literal::hex!("708a425d3632d501")));
         // The format page gives this one to the microsecond.
-        assert!(created.to_string().starts_with("2019-07-04T07:01:55.156235"));
+        assert!(
+            created
+                .to_string()
+                .starts_with("2019-07-04T07:01:55.156235")
+        );
         let changed = FileTime(u64::from_le_bytes(hex_literal::hex!("504349703632d501")));
         assert_eq!(changed.to_string(), "2019-07-04T07:02:27.077Z");
     }
 
     #[test]
     fn survives_every_value() {
-        for ticks in [0, 1, u64::MAX, 1 << 63, UNIX_EPOCH_TICKS, UNIX_EPOCH_TICKS - 1] {
+        for ticks in [
+            0,
+            1,
+            u64::MAX,
+            1 << 63,
+            UNIX_EPOCH_TICKS,
+            UNIX_EPOCH_TICKS - 1,
+        ] {
             let _ = FileTime(ticks).to_string();
             let _ = FileTime(ticks).system_time();
         }

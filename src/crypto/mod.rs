@@ -1,0 +1,7 @@
+//! Algorithms: stretching what a person types, opening sealed keys, transforming sectors.
+//!
+//! This room knows no on-disk structure beyond the bytes that it is handed, and does no I/O.
+
+pub mod envelope;
+pub mod sector;
+pub mod stretch;
