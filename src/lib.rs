@@ -5,3 +5,5 @@ pub mod format;
 pub mod guid;
 pub mod secret;
 pub mod source;
+pub mod unlock;
+pub mod volume;

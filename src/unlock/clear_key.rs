@@ -1,0 +1,29 @@
+//! The clear key: while protection is suspended, the key lies on the disk in the open (format
+//! page, section 5.7).
+
+use super::{Answer, Context, KeyProtector, open_vmk};
+use crate::error::Failure;
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::secret::ClearKey;
+
+/// Opens volumes whose protection is suspended; needs nothing from anybody.
+pub struct Suspended;
+
+impl KeyProtector for Suspended {
+    fn name(&self) -> &str {
+        "clear key"
+    }
+
+    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+        if protector.kind() != ProtectorKind::ClearKey {
+            return Answer::NotMine;
+        }
+        match protector.clear_key().and_then(ClearKey::from_slice) {
+            Some(key) => open_vmk(protector, key.expose()),
+            None => Answer::Failed(Failure::new(
+                "damaged-protector",
+                "the clear key is missing from its protector",
+            )),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The volume's password (format page, section 4.1).
+
+use std::path::Path;
+
+use super::{Answer, Context, CredentialKind, KeyProtector, open_vmk, secret_file};
+use crate::crypto::stretch::InitialHash;
+use crate::error::{Failure, Result};
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::secret::SecretText;
+
+const NAME: &str = "password";
+
+pub(super) const KIND: CredentialKind = CredentialKind {
+    option: "password-file",
+    value: "FILE",
+    help: "File with the volume's password ('-' = standard input); one trailing newline is not part of it",
+    systemd: Some("fve.password"),
+    read,
+    typed: Some(typed),
+    opens: &[ProtectorKind::Password],
+};
+
+/// A password. Any text will do: Windows' rules for new passwords do not bind old ones.
+pub struct Password(InitialHash);
+
+impl Password {
+    /// A password as a person would type it.
+    pub fn new(text: &SecretText) -> Self {
+        Self(InitialHash::of_password(text.expose()))
+    }
+}
+
+impl KeyProtector for Password {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+        if protector.kind() != ProtectorKind::Password {
+            return Answer::NotMine;
+        }
+        match open_stretched(protector, &self.0) {
+            Answer::Failed(failure) if failure.reason == "wrong-key" => {
+                Answer::Failed(Failure::new("wrong-key", "wrong password"))
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// Stretches a secret with the protector's salt and opens the protector with the result.
+pub(super) fn open_stretched(protector: &Protector, secret: &InitialHash) -> Answer {
+    let Some(stretch) = protector.stretch() else {
+        return Answer::Failed(Failure::new(
+            "damaged-protector",
+            "the protector does not say how to stretch the secret",
+        ));
+    };
+    if stretch.flags & crate::format::datum::STRETCH_FLAG_PBKDF2 != 0 {
+        return Answer::Failed(Failure::new(
+            "unsupported-stretch",
+            "the protector stretches with PBKDF2 (FIPS mode), whose exact inputs are not published",
+        ));
+    }
+    open_vmk(protector, secret.stretch(&stretch.salt).expose())
+}
+
+fn read(path: &Path) -> Result<Box<dyn KeyProtector>> {
+    typed(secret_file::read_line(path, NAME)?)
+}
+
+fn typed(text: SecretText) -> Result<Box<dyn KeyProtector>> {
+    Ok(Box::new(Password::new(&text)))
+}

@@ -1,0 +1,226 @@
+//! Raw keys, for examiners who have them: the volume master key or the sector key.
+//!
+//! A file holds the key's bytes, or the same in hex digits.
+
+use std::path::Path;
+
+use super::{Answer, Context, CredentialKind, KeyProtector, VolumeKey, open_key, secret_file};
+use crate::crypto::sector::Method;
+use crate::error::{Error, Failure, Result};
+use crate::format::block::ValidationHash;
+use crate::format::datum::key_types;
+use crate::format::protector::Protector;
+use crate::secret::{SecretBytes, Vmk};
+
+pub(super) const VMK: CredentialKind = CredentialKind {
+    option: "vmk-file",
+    value: "FILE",
+    help: "The raw volume master key: 32 bytes or 64 hex digits",
+    systemd: None,
+    read: |path| Ok(Box::new(RawVmk::read(path)?)),
+    typed: None,
+    opens: &[],
+};
+
+pub(super) const FVEK: CredentialKind = CredentialKind {
+    option: "fvek-file",
+    value: "FILE",
+    help: "The raw sector key (FVEK): 16 to 64 bytes or the same in hex digits; dislocker's form too",
+    systemd: None,
+    read: |path| Ok(Box::new(RawFvek::read(path)?)),
+    typed: None,
+    opens: &[],
+};
+
+/// A volume master key from elsewhere. It is proved by the datums that it opens.
+pub struct RawVmk(Vmk);
+
+impl RawVmk {
+    /// A key of these bytes.
+    pub fn new(key: Vmk) -> Self {
+        Self(key)
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let bytes = read_key(path, "volume master key", &[Vmk::LEN])?;
+        Vmk::from_slice(bytes.expose())
+            .map(Self)
+            .ok_or_else(|| Error::bad_credential("volume master key", "it does not have 32 bytes"))
+    }
+}
+
+impl KeyProtector for RawVmk {
+    fn name(&self) -> &str {
+        "volume master key"
+    }
+
+    fn try_on(&self, _protector: &Protector, _context: &Context<'_>) -> Answer {
+        Answer::NotMine
+    }
+
+    fn without_protector(&self, context: &Context<'_>) -> Option<Result<VolumeKey, Failure>> {
+        let block = context.block;
+        let methods: Vec<u16> = crate::crypto::sector::METHODS
+            .iter()
+            .map(|method| method.code)
+            .collect();
+        let opens_fvek = block
+            .sealed_fvek()
+            .is_some_and(|sealed| open_key(sealed, self.0.expose(), &methods).is_some());
+        let opens_hash = match &block.validation.hash {
+            ValidationHash::Sealed(sealed) => {
+                open_key(sealed, self.0.expose(), &[key_types::VALIDATION_HASH]).is_some()
+            }
+            _ => false,
+        };
+        Some(if opens_fvek || opens_hash {
+            Ok(VolumeKey::Vmk(Vmk::from_bytes(self.0.expose())))
+        } else {
+            Err(Failure::new(
+                "wrong-key",
+                "it does not open the volume's sector key: it belongs to another volume, or protectors were removed since",
+            ))
+        })
+    }
+}
+
+/// A sector key from elsewhere. Nothing on the volume proves it: whoever opens the volume checks
+/// what it decrypts.
+pub struct RawFvek(SecretBytes);
+
+impl RawFvek {
+    /// Lengths that a sector key can have on disk (32 also for the two used halves of a key with
+    /// diffuser, as cryptsetup prints it), and that of dislocker's files: the method in two bytes,
+    /// then room for 64.
+    const LENGTHS: &[usize] = &[16, 32, 64, Self::DISLOCKER_LEN];
+    const DISLOCKER_LEN: usize = 66;
+
+    /// A key of these bytes.
+    pub fn new(key: SecretBytes) -> Self {
+        Self(key)
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        read_key(path, "sector key", Self::LENGTHS).map(Self)
+    }
+}
+
+impl KeyProtector for RawFvek {
+    fn name(&self) -> &str {
+        "sector key"
+    }
+
+    fn try_on(&self, _protector: &Protector, _context: &Context<'_>) -> Answer {
+        Answer::NotMine
+    }
+
+    fn without_protector(&self, context: &Context<'_>) -> Option<Result<VolumeKey, Failure>> {
+        let code = context.block.dataset.method;
+        let Some(method) = Method::by_code(code) else {
+            return Some(Err(Failure::new(
+                "unknown-method",
+                format!("the volume's encryption method {code:#06x} is not known"),
+            )));
+        };
+        let key = match self.0.expose() {
+            [low, high, key @ ..]
+                if self.0.len() == Self::DISLOCKER_LEN
+                    && u16::from_le_bytes([*low, *high]) == code =>
+            {
+                key.get(..method.key_len).unwrap_or(key)
+            }
+            key => key,
+        };
+        Some(if key.len() == method.key_len {
+            Ok(VolumeKey::Fvek(SecretBytes::new(key.to_vec())))
+        } else if method.code == 0x8000 && key.len() == 32 {
+            Ok(VolumeKey::Fvek(spread_halves(key)))
+        } else {
+            Err(Failure::new(
+                "wrong-length",
+                format!(
+                    "{} takes a key of {} bytes, this one has {}",
+                    method.name,
+                    method.key_len,
+                    key.len()
+                ),
+            ))
+        })
+    }
+}
+
+/// The 64 bytes on disk of a 128-bit key with diffuser, from its two used halves.
+fn spread_halves(key: &[u8]) -> SecretBytes {
+    let mut spread = vec![0; 64];
+    spread[..16].copy_from_slice(&key[..16]);
+    spread[32..48].copy_from_slice(&key[16..32]);
+    SecretBytes::new(spread)
+}
+
+/// Reads a key that has one of `lengths` bytes, in binary or in hex digits.
+fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<SecretBytes> {
+    let bytes = secret_file::read(path, name)?;
+    if lengths.contains(&bytes.len()) {
+        return Ok(bytes);
+    }
+    from_hex(bytes.expose())
+        .filter(|key| lengths.contains(&key.len()))
+        .ok_or_else(|| Error::BadCredential {
+            credential: name.to_owned(),
+            why: format!("{} holds no key of a possible length", path.display()),
+            help: Some(format!(
+                "the file must hold {} bytes, or the same in hex digits",
+                lengths
+                    .iter()
+                    .map(usize::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" or ")
+            )),
+        })
+}
+
+/// Bytes from hex digits, with white space and colons between them ignored.
+fn from_hex(text: &[u8]) -> Option<SecretBytes> {
+    let digits = text
+        .iter()
+        .filter(|byte| !byte.is_ascii_whitespace() && **byte != b':');
+    let mut bytes = Vec::with_capacity(text.len() / 2 + 1);
+    let mut high = None;
+    for digit in digits {
+        let value = u8::try_from(char::from(*digit).to_digit(16)?).ok()?;
+        match high.take() {
+            None => high = Some(value),
+            Some(first) => bytes.push(first << 4 | value),
+        }
+    }
+    high.is_none().then(|| SecretBytes::new(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_keys_in_binary_and_in_hex() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |content: &[u8]| {
+            std::fs::write(file.path(), content).unwrap();
+            read_key(file.path(), "key", &[16]).map(|key| key.expose().to_vec())
+        };
+        let key: Vec<u8> = (0..16).collect();
+        assert_eq!(read(&key).unwrap(), key);
+        assert_eq!(read(b"000102030405060708090a0b0c0d0e0f\n").unwrap(), key);
+        assert_eq!(
+            read(b"00:01:02:03:04:05:06:07\n08 09 0A 0B 0C 0D 0E 0F").unwrap(),
+            key
+        );
+        for bad in [
+            &b"000"[..],
+            b"0001",
+            b"zz0102030405060708090a0b0c0d0e0f",
+            b"",
+        ] {
+            assert!(read(bad).is_err());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Reading credentials from files: whole, bounded, and without leaving copies behind.
+
+use std::io::Read;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+use crate::secret::{SecretBytes, SecretText};
+
+/// Largest credential file read; a recovery-password text may be a whole export.
+const MAX_LEN: u64 = 1024 * 1024;
+
+/// The whole content of a file; `-` is standard input.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::BadCredential`] when it is larger than any
+/// credential.
+pub(super) fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
+    let fail = |source| {
+        Error::io(
+            format!("cannot read {credential} from {}", path.display()),
+            source,
+        )
+    };
+    // Room for all that is allowed: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::new());
+    let limit = MAX_LEN + 1;
+    if path == Path::new("-") {
+        bytes.reserve_exact(limit as usize);
+        std::io::stdin()
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(fail)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(fail)?;
+        let len = file.metadata().map_err(fail)?.len().clamp(4096, limit);
+        bytes.reserve_exact(len as usize + 1);
+        file.take(limit).read_to_end(&mut bytes).map_err(fail)?;
+    }
+    if bytes.len() as u64 > MAX_LEN {
+        return Err(Error::bad_credential(
+            credential,
+            format!("{} is too large to be one", path.display()),
+        ));
+    }
+    Ok(SecretBytes::new(std::mem::take(&mut *bytes)))
+}
+
+/// The text in a file, without one trailing line end.
+///
+/// # Errors
+/// As [`read`], and when the bytes are not text in UTF-8 (or UTF-16 with a byte-order mark).
+pub(super) fn read_line(path: &Path, credential: &str) -> Result<SecretText> {
+    let bytes = read(path, credential)?;
+    let text = decode(bytes.expose()).ok_or_else(|| Error::BadCredential {
+        credential: credential.to_owned(),
+        why: format!("{} is not text in UTF-8", path.display()),
+        help: Some("save the file as UTF-8".to_owned()),
+    })?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    Ok(SecretText::new(line.to_owned()))
+}
+
+fn decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units: Zeroizing<Vec<u16>> =
+            Zeroizing::new(bytes.chunks_exact(2).map(|b| unit([b[0], b[1]])).collect());
+        String::from_utf16(&units).ok()
+    };
+    let text = match bytes {
+        [0xFF, 0xFE, rest @ ..] => units(rest, u16::from_le_bytes),
+        [0xFE, 0xFF, rest @ ..] => units(rest, u16::from_be_bytes),
+        [0xEF, 0xBB, 0xBF, rest @ ..] => std::str::from_utf8(rest).ok().map(str::to_owned),
+        _ => std::str::from_utf8(bytes).ok().map(str::to_owned),
+    };
+    text.map(Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(content: &[u8]) -> Option<String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        let text = read_line(file.path(), "password").ok()?;
+        Some(text.expose().to_owned())
+    }
+
+    #[test]
+    fn strips_one_line_end_and_no_more() {
+        assert_eq!(line(b"secret\n").unwrap(), "secret");
+        assert_eq!(line(b"secret\r\n").unwrap(), "secret");
+        assert_eq!(line(b" secret \n\n").unwrap(), " secret \n");
+        assert_eq!(line(b"").unwrap(), "");
+    }
+
+    #[test]
+    fn reads_what_editors_save() {
+        assert_eq!(line("anaconda£\n".as_bytes()).unwrap(), "anaconda£");
+        assert_eq!(line(b"\xEF\xBB\xBFanaconda").unwrap(), "anaconda");
+        assert_eq!(line(b"\xFF\xFEa\0\xA3\0\n\0").unwrap(), "a£");
+        assert_eq!(line(b"anaconda\xA3"), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! Startup keys: `.BEK` files (format page, section 4.5).
+
+use std::path::Path;
+
+use super::{Answer, Context, CredentialKind, KeyProtector, open_vmk, secret_file};
+use crate::error::{Error, Failure, Result};
+use crate::format::bek::{BekFile, MAX_LEN};
+use crate::format::protector::{Protector, ProtectorKind};
+
+const NAME: &str = "startup key";
+
+/// Most `.BEK` files read from one directory.
+const MAX_FILES: usize = 1000;
+
+pub(super) const KIND: CredentialKind = CredentialKind {
+    option: "startup-key",
+    value: "FILE",
+    help: "A .BEK file, or a directory in which the one that fits the volume is looked for",
+    systemd: None,
+    read,
+    typed: None,
+    opens: &[ProtectorKind::ExternalKey],
+};
+
+/// One or more external keys; those whose identifier fits a protector of the volume are tried.
+#[derive(Debug)]
+pub struct StartupKey {
+    keys: Vec<BekFile>,
+}
+
+impl StartupKey {
+    /// A key from the content of a `.BEK` file.
+    pub fn new(key: BekFile) -> Self {
+        Self { keys: vec![key] }
+    }
+
+    /// Reads a `.BEK` file, or all those in a directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when nothing can be read, [`Error::BadCredential`] when the file is no
+    /// startup key or the directory holds none.
+    pub fn read(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            return Self::read_directory(path);
+        }
+        let key = read_file(path)?;
+        Ok(Self { keys: vec![key] })
+    }
+
+    fn read_directory(path: &Path) -> Result<Self> {
+        let fail = |source| {
+            Error::io(
+                format!("cannot read the directory {}", path.display()),
+                source,
+            )
+        };
+        let mut keys = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(fail)? {
+            let entry = entry.map_err(fail)?.path();
+            let is_bek = entry
+                .extension()
+                .is_some_and(|extension| extension.eq_ignore_ascii_case("bek"));
+            let small = entry
+                .metadata()
+                .is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_LEN);
+            if is_bek && small && keys.len() < MAX_FILES {
+                // One damaged file must not hide the right one.
+                keys.extend(read_file(&entry).ok());
+            }
+        }
+        if keys.is_empty() {
+            return Err(Error::bad_credential(
+                NAME,
+                format!("there is no .BEK file in {}", path.display()),
+            ));
+        }
+        Ok(Self { keys })
+    }
+}
+
+impl KeyProtector for StartupKey {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {
+        if protector.kind() != ProtectorKind::ExternalKey {
+            return Answer::NotMine;
+        }
+        if let Some(key) = self.keys.iter().find(|key| key.id == protector.id) {
+            return match open_vmk(protector, key.key.expose()) {
+                Answer::Failed(failure) if failure.reason == "wrong-key" => {
+                    Answer::Failed(Failure::new(
+                        "wrong-key",
+                        "the file with this protector's identifier holds another key",
+                    ))
+                }
+                answer => answer,
+            };
+        }
+        // A renamed or rewritten identifier: the key itself decides, unless the file says that it
+        // belongs to another volume or another protector of this one takes it.
+        let ids: Vec<_> = context.block.protectors().map(|other| other.id).collect();
+        let strays = self.keys.iter().filter(|key| {
+            !ids.contains(&key.id)
+                && key
+                    .volume
+                    .is_none_or(|volume| volume == context.block.dataset.id)
+        });
+        for key in strays {
+            if let Answer::Opened(vmk) = open_vmk(protector, key.key.expose()) {
+                return Answer::Opened(vmk);
+            }
+        }
+        Answer::Failed(
+            Failure::new(
+                "other-volume",
+                format!(
+                    "no startup key given is for this protector: it takes {:X}.BEK",
+                    protector.id
+                ),
+            )
+            .with_help(format!("look for a file named {:X}.BEK", protector.id)),
+        )
+    }
+}
+
+fn read_file(path: &Path) -> Result<BekFile> {
+    let bytes = secret_file::read(path, NAME)?;
+    BekFile::parse(bytes.expose()).map_err(|fault| {
+        Error::bad_credential(NAME, format!("{} is no .BEK file: {fault}", path.display()))
+    })
+}
+
+fn read(path: &Path) -> Result<Box<dyn KeyProtector>> {
+    Ok(Box::new(StartupKey::read(path)?))
+}

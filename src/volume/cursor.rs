@@ -1,0 +1,54 @@
+//! `Read + Seek` over the decrypted volume.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::view::Unlocked;
+use crate::source::ReadAt;
+
+/// A position in a decrypted volume; any number of them may be at work at once.
+#[derive(Debug)]
+pub struct Cursor<'a> {
+    volume: &'a Unlocked,
+    position: u64,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(volume: &'a Unlocked) -> Self {
+        Self {
+            volume,
+            position: 0,
+        }
+    }
+}
+
+impl Read for Cursor<'_> {
+    /// Reads as much as there is before the end of the volume or of a cut-off image; an error only
+    /// when not a byte can be had.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let size = self.volume.size();
+        if self.position >= size {
+            return Ok(0);
+        }
+        let mut left = size - self.position;
+        let available = self.volume.available();
+        if self.position < available {
+            left = left.min(available - self.position);
+        }
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        self.volume.read_exact_at(self.position, &mut buf[..len])?;
+        self.position += len as u64;
+        Ok(len)
+    }
+}
+
+impl Seek for Cursor<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::End(by) => self.volume.size().checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}

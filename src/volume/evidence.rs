@@ -1,0 +1,47 @@
+//! What a decrypted first sector says about itself: whether it is a boot sector, and of how large
+//! a file system. Only ever asked where the format itself leaves something open.
+
+/// Size in bytes of the file system whose boot sector this is; `None` when it is none of those
+/// that Windows encrypts or does not tell.
+pub(super) fn file_system_size(sector: &[u8]) -> Option<u64> {
+    let u16_at = |at: usize| Some(u16::from_le_bytes(sector.get(at..at + 2)?.try_into().ok()?));
+    let u32_at = |at: usize| Some(u32::from_le_bytes(sector.get(at..at + 4)?.try_into().ok()?));
+    let u64_at = |at: usize| Some(u64::from_le_bytes(sector.get(at..at + 8)?.try_into().ok()?));
+    let bytes_per_sector = u64::from(u16_at(0x0B)?);
+    match sector.get(3..11)? {
+        // The field leaves out the last sector, which holds a copy of the boot sector.
+        b"NTFS    " => u64_at(0x28)?.checked_add(1)?.checked_mul(bytes_per_sector),
+        b"EXFAT   " => u64_at(0x48)?.checked_mul(1 << sector.get(0x6C)?.min(&12)),
+        _ if is_fat(sector) => {
+            let small = u64::from(u16_at(0x13)?);
+            let sectors = if small == 0 {
+                u64::from(u32_at(0x20)?)
+            } else {
+                small
+            };
+            sectors.checked_mul(bytes_per_sector)
+        }
+        _ => None,
+    }
+}
+
+/// Whether this is the first sector of a file system that Windows encrypts.
+pub(super) fn is_boot_sector(sector: &[u8]) -> bool {
+    let named = matches!(
+        sector.get(3..11),
+        Some(b"NTFS    " | b"EXFAT   " | b"ReFS\0\0\0\0")
+    );
+    named || is_fat(sector)
+}
+
+fn is_fat(sector: &[u8]) -> bool {
+    let named = [0x36, 0x52]
+        .into_iter()
+        .any(|at| sector.get(at..at + 3) == Some(b"FAT".as_slice()));
+    named && sector.get(510..512) == Some(&[0x55, 0xAA])
+}
+
+/// Whether every byte is zero: what an unformatted volume begins with.
+pub(super) fn is_blank(sector: &[u8]) -> bool {
+    sector.iter().all(|byte| *byte == 0)
+}

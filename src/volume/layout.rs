@@ -1,0 +1,236 @@
+//! The map of the decrypted volume: for every byte, where it comes from.
+//!
+//! A sorted list of extents that covers the volume without gap or overlap. This is the one place
+//! where moved boot sectors, hidden metadata, part-converted volumes and encrypt-on-write meet;
+//! nothing else knows of them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What a stretch of the decrypted volume is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Bytes of the encrypted volume from `from` on, to be decrypted with that address.
+    Encrypted {
+        /// Byte address on the encrypted volume.
+        from: u64,
+    },
+    /// Bytes of the encrypted volume from `from` on, as they are.
+    Plain {
+        /// Byte address on the encrypted volume.
+        from: u64,
+    },
+    /// Zeros: metadata that Windows hides.
+    Zero,
+    /// These bytes (a boot sector put back into its old form).
+    Literal(Arc<[u8]>),
+    /// Bytes that cannot be known.
+    Unknown(&'static str),
+}
+
+impl Content {
+    /// What the stretch is made of `by` bytes further on.
+    fn advanced(&self, by: u64) -> Self {
+        match self {
+            Self::Encrypted { from } => Self::Encrypted { from: from + by },
+            Self::Plain { from } => Self::Plain { from: from + by },
+            Self::Literal(bytes) => {
+                let by = usize::try_from(by).unwrap_or(usize::MAX).min(bytes.len());
+                Self::Literal(bytes[by..].into())
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Whether `next` goes on where a stretch of `len` bytes of this ends.
+    fn continues(&self, len: u64, next: &Self) -> bool {
+        !matches!(self, Self::Literal(_)) && self.advanced(len) == *next
+    }
+}
+
+/// A stretch of the decrypted volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes of the decrypted volume.
+    pub range: Range<u64>,
+    /// What they are made of.
+    pub content: Content,
+}
+
+impl Extent {
+    /// The part of it inside `range`, if there is any.
+    fn clipped(&self, range: &Range<u64>) -> Option<Self> {
+        let start = self.range.start.max(range.start);
+        let end = self.range.end.min(range.end);
+        (start < end).then(|| Self {
+            range: start..end,
+            content: self.content.advanced(start - self.range.start),
+        })
+    }
+}
+
+/// The map.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layout {
+    extents: Vec<Extent>,
+}
+
+impl Layout {
+    /// Size of the volume in bytes.
+    pub fn size(&self) -> u64 {
+        self.extents.last().map_or(0, |extent| extent.range.end)
+    }
+
+    /// All extents, in order.
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// Adds a stretch up to `end` behind what there is; nothing where `end` is not beyond it.
+    pub(crate) fn push(&mut self, end: u64, content: Content) {
+        let start = self.size();
+        if end <= start {
+            return;
+        }
+        if let Some(last) = self.extents.last_mut()
+            && last.content.continues(start - last.range.start, &content)
+        {
+            last.range.end = end;
+            return;
+        }
+        self.extents.push(Extent {
+            range: start..end,
+            content,
+        });
+    }
+
+    /// The same for content that lies where it is shown, `Encrypted` or `Plain`.
+    pub(crate) fn push_in_place(&mut self, end: u64, encrypted: bool) {
+        let from = self.size();
+        let content = if encrypted {
+            Content::Encrypted { from }
+        } else {
+            Content::Plain { from }
+        };
+        self.push(end, content);
+    }
+
+    /// Replaces `range`, as far as it lies on the volume, with `content`.
+    pub(crate) fn paint(&mut self, range: Range<u64>, content: Content) {
+        let range = range.start..range.end.min(self.size());
+        if range.is_empty() {
+            return;
+        }
+        let first = self.index_at(range.start);
+        let behind =
+            first + self.extents[first..].partition_point(|extent| extent.range.start < range.end);
+        let size = self.size();
+        let mut replacement = Vec::with_capacity(3);
+        replacement.extend(self.extents[first].clipped(&(0..range.start)));
+        replacement.push(Extent {
+            range: range.clone(),
+            content,
+        });
+        replacement.extend(self.extents[behind - 1].clipped(&(range.end..size)));
+        self.extents.splice(first..behind, replacement);
+    }
+
+    /// The extents that make up `range`, clipped to it. Bytes beyond the end are left out.
+    pub fn resolve(&self, range: Range<u64>) -> impl Iterator<Item = Extent> {
+        let first = self.index_at(range.start);
+        self.extents[first.min(self.extents.len())..]
+            .iter()
+            .take_while({
+                let end = range.end;
+                move |extent| extent.range.start < end
+            })
+            .filter_map(move |extent| extent.clipped(&range))
+    }
+
+    /// Index of the extent that holds `offset`; the number of extents beyond the end.
+    fn index_at(&self, offset: u64) -> usize {
+        self.extents
+            .partition_point(|extent| extent.range.end <= offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn content(kind: u8, at: u64) -> Content {
+        match kind % 5 {
+            0 => Content::Encrypted { from: at },
+            1 => Content::Plain { from: at },
+            2 => Content::Zero,
+            3 => Content::Encrypted {
+                from: at + 0x10_0000,
+            },
+            _ => Content::Unknown("test"),
+        }
+    }
+
+    /// What one byte is made of, told by plain means.
+    type Byte = Option<(u8, u64)>;
+
+    fn byte_of(content: &Content, at: u64) -> Byte {
+        match content.advanced(at) {
+            Content::Encrypted { from } => Some((0, from)),
+            Content::Plain { from } => Some((1, from)),
+            Content::Zero => Some((2, 0)),
+            Content::Unknown(_) => Some((4, 0)),
+            Content::Literal(_) => None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn painting_equals_a_plain_array(
+            size in 1u64..300,
+            base: Vec<(u8, u16)>,
+            paint in prop::collection::vec((0u8..5, 0u64..320, 0u64..120), 0..12),
+            ask in (0u64..320, 0u64..320),
+        ) {
+            let mut layout = Layout::default();
+            let mut model: Vec<Byte> = Vec::new();
+            for (kind, len) in base {
+                let start = layout.size();
+                let end = (start + u64::from(len) % 40).min(size);
+                layout.push_in_place(end, kind % 2 == 0);
+                for at in start..end {
+                    model.push(Some((kind % 2, at)));
+                }
+            }
+            let start = layout.size();
+            layout.push_in_place(size, true);
+            for at in start..size {
+                model.push(Some((0, at)));
+            }
+            for (kind, start, len) in paint {
+                layout.paint(start..start + len, content(kind, start));
+                for at in start..(start + len).min(size) {
+                    model[at as usize] = byte_of(&content(kind, start), at - start);
+                }
+            }
+            prop_assert_eq!(layout.size(), size);
+            let mut expected = 0;
+            for extent in layout.extents() {
+                prop_assert_eq!(extent.range.start, expected);
+                prop_assert!(extent.range.end > extent.range.start);
+                expected = extent.range.end;
+            }
+            let (start, end) = (ask.0.min(ask.1), ask.0.max(ask.1));
+            let mut at = start;
+            for piece in layout.resolve(start..end) {
+                prop_assert_eq!(piece.range.start, at);
+                for byte in piece.range.clone() {
+                    let got = byte_of(&piece.content, byte - piece.range.start);
+                    prop_assert_eq!(got, model[byte as usize]);
+                }
+                at = piece.range.end;
+            }
+            prop_assert_eq!(at, end.min(size).max(start));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A BitLocker volume: locked, with everything that can be known without a key; and unlocked, with
+//! its plaintext at any offset.
+//!
+//! [`Volume::open`] reads the boot record, the metadata copies and the conversion map.
+//! [`Volume::unlock`] takes credentials and gives an [`Unlocked`].
+
+mod conversion;
+mod cursor;
+mod evidence;
+pub mod layout;
+mod open;
+mod plan;
+pub mod status;
+mod unlock;
+mod view;
+
+use std::sync::Arc;
+
+pub use conversion::ConversionMap;
+pub use cursor::Cursor;
+pub use status::{Conversion, Protection, Status};
+pub use unlock::UnlockOptions;
+pub use view::{OpenedBy, Unlocked};
+
+use crate::error::{Error, Result};
+use crate::format::block::MetadataBlock;
+use crate::format::boot::BootRecord;
+use crate::format::copies::Copies;
+use crate::format::protector::Protector;
+use crate::source::ReadAt;
+
+/// A locked volume.
+pub struct Volume {
+    source: Arc<dyn ReadAt>,
+    boot: BootRecord,
+    sector_size: u32,
+    copies: Copies,
+    conversion: Option<Result<ConversionMap, Unmapped>>,
+}
+
+/// Why the conversion map cannot be used: kept until somebody wants the plaintext.
+#[derive(Debug)]
+struct Unmapped {
+    what: String,
+    cut_off: bool,
+}
+
+impl Volume {
+    /// The boot record.
+    pub fn boot_record(&self) -> &BootRecord {
+        &self.boot
+    }
+
+    /// Size of a sector in bytes.
+    pub fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    /// Size of the source in bytes, which may be less or more than that of the volume.
+    pub fn source_size(&self) -> u64 {
+        self.source.size()
+    }
+
+    /// The metadata copies, each with what is wrong with it.
+    pub fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
+    /// The metadata that counts: the first copy whose checks hold.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when there is none, [`Error::Io`] when the image ends before the first.
+    pub fn metadata(&self) -> Result<&MetadataBlock> {
+        self.copies
+            .sound()
+            .first()
+            .copied()
+            .ok_or_else(|| self.no_sound_copy())
+    }
+
+    /// The same, or where no checks hold the first block that can be followed at all.
+    pub fn metadata_as_found(&self) -> Option<&MetadataBlock> {
+        self.copies.readable().first().copied()
+    }
+
+    /// The key protectors of the metadata that counts.
+    pub fn protectors(&self) -> Vec<&Protector> {
+        self.metadata_as_found()
+            .map(|block| block.protectors().collect())
+            .unwrap_or_default()
+    }
+
+    /// The map of an encrypt-on-write volume, if it is one and the map could be read.
+    pub fn conversion_map(&self) -> Option<&ConversionMap> {
+        self.conversion.as_ref()?.as_ref().ok()
+    }
+
+    /// Why the map of an encrypt-on-write volume could not be read.
+    pub fn conversion_fault(&self) -> Option<&str> {
+        let fault = self.conversion.as_ref()?.as_ref().err()?;
+        Some(&fault.what)
+    }
+
+    fn no_sound_copy(&self) -> Error {
+        let size = self.source.size();
+        let beyond = |copy: &crate::format::copies::Copy| copy.offset >= size;
+        if self.copies.0.iter().all(beyond) {
+            return Error::io(
+                format!("the image ends at byte {size}, before the volume's metadata"),
+                std::io::ErrorKind::UnexpectedEof.into(),
+            );
+        }
+        Error::Damaged {
+            what: "the metadata is damaged: no copy of it passes its checks".to_owned(),
+            copies: self.copies.faults(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Volume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Volume")
+            .field("boot", &self.boot)
+            .field("sector_size", &self.sector_size)
+            .field("copies", &self.copies)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,285 @@
+//! From metadata to the map of the decrypted volume: which bytes are encrypted, which are moved,
+//! which are hidden, and how many there are (format page, sections 2.7 and 5.4).
+
+use std::ops::Range;
+
+use super::conversion::ConversionMap;
+use super::layout::{Content, Layout};
+use super::view::Sectors;
+use super::{Volume, evidence};
+use crate::error::{Error, Result};
+use crate::format::block::{MetadataBlock, REGION_LEN, State, VISTA_REGION_LEN};
+use crate::format::boot::{self, Flavour};
+
+/// First bytes of a Vista volume that are not encrypted: 16 sectors of 512 bytes (section 5.4).
+const VISTA_PLAIN_LEN: u64 = 0x2000;
+
+/// The map, and what a person should know about it.
+pub(super) struct Plan {
+    pub(super) layout: Layout,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Volume {
+    /// Makes the map. The first sector is read with the keys at hand, but only where the metadata
+    /// leaves something open.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] and [`Error::Damaged`] where which bytes are encrypted is not known.
+    pub(super) fn plan(&self, block: &MetadataBlock, sectors: &Sectors) -> Result<Plan> {
+        let mut warnings = Vec::new();
+        let present = self.source.size();
+        let size = match self.declared_size(block) {
+            Some(size) if size <= present => size,
+            // Cut off, or the size on record is out of date: the file system itself decides.
+            Some(size) => match self.size_of_file_system(block, size, sectors)? {
+                Some(told) if told <= present => {
+                    warnings.push(format!(
+                        "the metadata speaks of {size} bytes, but the file system inside fits the {present} that there are"
+                    ));
+                    present
+                }
+                _ => size,
+            },
+            None => self
+                .size_of_file_system(block, present, sectors)?
+                .map_or(present, |told| told.max(present)),
+        };
+        if size > present {
+            warnings.push(format!(
+                "the image is cut off: it holds {present} of the volume's {size} bytes"
+            ));
+        }
+        let layout = self.layout(block, size)?;
+        self.check_conversion(block, &layout, sectors)?;
+        Ok(Plan { layout, warnings })
+    }
+
+    /// Size of the volume in bytes, where metadata or boot record tell it.
+    fn declared_size(&self, block: &MetadataBlock) -> Option<u64> {
+        if self.boot.flavour == Flavour::Vista {
+            return self.boot.volume_size;
+        }
+        let told = block.state == State::ENCRYPTED && block.encrypted_extent != 0;
+        told.then_some(block.encrypted_extent)
+    }
+
+    /// What the file system inside says of its own size, if its first sector can be read on a
+    /// volume of `size` bytes.
+    fn size_of_file_system(
+        &self,
+        block: &MetadataBlock,
+        size: u64,
+        sectors: &Sectors,
+    ) -> Result<Option<u64>> {
+        let layout = self.layout(block, size)?;
+        let mut sector = vec![0; self.sector_size as usize];
+        let read = sectors.read(&layout, 0, &mut sector);
+        Ok(read.ok().and_then(|()| evidence::file_system_size(&sector)))
+    }
+
+    fn layout(&self, block: &MetadataBlock, size: u64) -> Result<Layout> {
+        let mut layout = self.encryption(block, size)?;
+        let as_on_disk = layout.clone();
+        for range in self.hidden(block, size)? {
+            layout.paint(range, Content::Zero);
+        }
+        if self.boot.flavour == Flavour::Vista {
+            self.restore_vista_boot_sectors(block, &mut layout);
+        } else {
+            self.put_back_moved_sectors(block, &as_on_disk, &mut layout)?;
+        }
+        Ok(layout)
+    }
+
+    /// Which bytes of the volume, where they lie, are encrypted.
+    fn encryption(&self, block: &MetadataBlock, size: u64) -> Result<Layout> {
+        let mut layout = Layout::default();
+        if let Some(conversion) = &self.conversion {
+            let map = conversion.as_ref().map_err(|fault| {
+                if fault.cut_off {
+                    Error::io(fault.what.clone(), std::io::ErrorKind::UnexpectedEof.into())
+                } else {
+                    Error::Damaged {
+                        what: fault.what.clone(),
+                        copies: Vec::new(),
+                    }
+                }
+            })?;
+            follow_map(map, size, &mut layout);
+            return Ok(layout);
+        }
+        let watermark = block.encrypted_extent;
+        if self.boot.flavour == Flavour::Vista {
+            layout.push_in_place(VISTA_PLAIN_LEN.min(size), false);
+        }
+        match block.state {
+            State::DECRYPTED => layout.push_in_place(size, false),
+            State::ENCRYPTED => layout.push_in_place(size, true),
+            State::PAUSED | State::SWITCHING | State::SWITCHING_DETACHED => {
+                let in_flight = u64::from(block.conversion_size);
+                if block.state == State::SWITCHING && in_flight == 0 {
+                    return Err(Error::Unsupported {
+                        what: "the volume was interrupted while a chunk was converted, and which one is not on record".to_owned(),
+                    });
+                }
+                layout.push_in_place(watermark.min(size), true);
+                if block.state != State::PAUSED {
+                    layout.push(
+                        watermark.saturating_add(in_flight).min(size),
+                        Content::Unknown(
+                            "a conversion was interrupted here, so it is not known whether they are encrypted",
+                        ),
+                    );
+                }
+                layout.push_in_place(size, false);
+            }
+            State(state) => {
+                return Err(Error::Unsupported {
+                    what: format!("the volume is in the unknown state {state}"),
+                });
+            }
+        }
+        Ok(layout)
+    }
+
+    /// What Windows hides of the volume: metadata copies, conversion map, and the place of the
+    /// moved sectors.
+    fn hidden(&self, block: &MetadataBlock, size: u64) -> Result<Vec<Range<u64>>> {
+        let region = match self.boot.flavour {
+            Flavour::Vista => {
+                let cluster =
+                    u64::from(self.sector_size) * u64::from(self.boot.sectors_per_cluster.max(1));
+                VISTA_REGION_LEN.next_multiple_of(cluster)
+            }
+            Flavour::Windows7 | Flavour::ToGo => {
+                REGION_LEN.next_multiple_of(self.sector_size.into())
+            }
+        };
+        let mut hidden: Vec<_> = block
+            .copies
+            .into_iter()
+            .map(|copy| copy..copy.saturating_add(region))
+            .collect();
+        hidden.extend(self.moved(block, size)?);
+        hidden.extend(
+            self.conversion_map()
+                .into_iter()
+                .flat_map(|map| map.reserved.iter().cloned()),
+        );
+        Ok(hidden)
+    }
+
+    /// Where the volume's first sectors were moved to.
+    fn moved(&self, block: &MetadataBlock, size: u64) -> Result<Option<Range<u64>>> {
+        if self.boot.flavour == Flavour::Vista {
+            return Ok(None);
+        }
+        let sector = u64::from(self.sector_size);
+        let len = u64::from(block.moved_sectors) * sector;
+        let start = block.header_source;
+        let impossible = |what: String| Error::Damaged {
+            what,
+            copies: Vec::new(),
+        };
+        if let Some(datum) = block.virtualization()
+            && (datum.offset, datum.size) != (start, len)
+        {
+            return Err(impossible(format!(
+                "the metadata names two places for the moved boot sectors: {len} bytes at {start:#x}, and {} bytes at {:#x}",
+                datum.size, datum.offset
+            )));
+        }
+        let end = start
+            .checked_add(len)
+            .filter(|end| len > 0 && *end <= size && start >= len && start % sector == 0)
+            .ok_or_else(|| {
+                impossible(format!(
+                    "the boot sectors cannot have been moved to where the metadata says: {len} bytes at {start:#x} of {size}"
+                ))
+            })?;
+        let overlaps = |other: &u64| *other < end && start < other.saturating_add(REGION_LEN);
+        if block.copies.iter().any(overlaps) || block.copies.iter().any(|copy| *copy < len) {
+            return Err(impossible(
+                "a metadata copy lies where the moved boot sectors are".to_owned(),
+            ));
+        }
+        Ok(Some(start..end))
+    }
+
+    /// Shows the moved sectors at the start of the volume, encrypted or not as they are where they
+    /// lie (section 2.7).
+    fn put_back_moved_sectors(
+        &self,
+        block: &MetadataBlock,
+        as_on_disk: &Layout,
+        layout: &mut Layout,
+    ) -> Result<()> {
+        if let Some(moved) = self.moved(block, layout.size())? {
+            for extent in as_on_disk.resolve(moved.clone()) {
+                let shown = extent.range.start - moved.start..extent.range.end - moved.start;
+                layout.paint(shown, extent.content);
+            }
+        }
+        Ok(())
+    }
+
+    /// Vista leaves the boot sector in its place and changes two fields of it; the copy in the
+    /// last sector is treated alike where it stands there in the open (sections 1.5 and 2.7).
+    fn restore_vista_boot_sectors(&self, block: &MetadataBlock, layout: &mut Layout) {
+        let sector = u64::from(self.sector_size);
+        for start in [0, layout.size().saturating_sub(sector)] {
+            let mut bytes = vec![0; self.sector_size as usize];
+            let changed = self.source.read_exact_at(start, &mut bytes).is_ok()
+                && bytes.get(3..11) == Some(boot::SIGNATURE);
+            if changed {
+                bytes[3..11].copy_from_slice(b"NTFS    ");
+                bytes[0x38..0x40].copy_from_slice(&block.header_source.to_le_bytes());
+                layout.paint(start..start + sector, Content::Literal(bytes.into()));
+            }
+        }
+    }
+
+    /// The rule that bytes below the watermark are encrypted is proved for decryption. For
+    /// everything else that is under way the first sector has to bear it out, or the volume stays
+    /// shut: a wrong guess would show ciphertext as data.
+    fn check_conversion(
+        &self,
+        block: &MetadataBlock,
+        layout: &Layout,
+        sectors: &Sectors,
+    ) -> Result<()> {
+        let settled = self.conversion.is_some()
+            || block.state == State::ENCRYPTED
+            || (block.state == State::DECRYPTED && block.sealed_fvek().is_none());
+        if settled {
+            return Ok(());
+        }
+        let proved = block.state == State::PAUSED && block.next_state == State::DECRYPTED;
+        let mut sector = vec![0; self.sector_size as usize];
+        match sectors.read(layout, 0, &mut sector) {
+            Ok(()) if evidence::is_boot_sector(&sector) => Ok(()),
+            Ok(()) if proved && evidence::is_blank(&sector) => Ok(()),
+            Err(error) if proved => {
+                tracing::debug!("the first sector cannot be read: {error}");
+                Ok(())
+            }
+            _ => Err(Error::Unsupported {
+                what: format!(
+                    "the volume is part-converted (state {}, wanted {}, watermark {:#x}) in a way that its first sector does not bear out, so which areas are encrypted is not known",
+                    block.state.0, block.next_state.0, block.encrypted_extent
+                ),
+            }),
+        }
+    }
+}
+
+/// Lays out the stretches of an encrypt-on-write volume; what lies in no region cannot be known.
+fn follow_map(map: &ConversionMap, size: u64, layout: &mut Layout) {
+    const NO_REGION: Content = Content::Unknown("the conversion map does not cover them");
+    for (range, encrypted) in map.stretches() {
+        layout.push(range.start.min(size), NO_REGION);
+        layout.push_in_place(range.end.min(size), encrypted);
+    }
+    layout.push(size, NO_REGION);
+}

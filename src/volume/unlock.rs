@@ -1,0 +1,339 @@
+//! Unlocking: credentials in, plaintext out, with the metadata proved on the way.
+
+use subtle::ConstantTimeEq;
+
+use super::view::{OpenedBy, Sectors, Unlocked};
+use super::{Volume, evidence};
+use crate::crypto::sector::{METHODS, Method, SectorCipher};
+use crate::error::{CopyFault, Error, Failure, Result, UnlockReport};
+use crate::format::block::{MetadataBlock, State, ValidationHash};
+use crate::format::datum::key_types;
+use crate::format::protector::ProtectorKind;
+use crate::secret::{SecretBytes, Vmk};
+use crate::unlock::{BUILT_IN, KeyProtector, Opening, Selection, VolumeKey, open_key, try_all};
+
+/// How to unlock.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct UnlockOptions {
+    /// Which protectors may be tried.
+    pub selection: Selection,
+    /// Open although no metadata copy passes its checks, where a credential's tag proves the key.
+    pub accept_damaged_metadata: bool,
+}
+
+/// A key and the cipher that it makes.
+struct Keyed {
+    cipher: Box<dyn SectorCipher>,
+    method: &'static Method,
+}
+
+impl Volume {
+    /// Opens the volume with whichever credential fits first. The credentials are tried in order,
+    /// each on every protector of its kind; metadata copies that say different things are tried in
+    /// the order of their numbers.
+    ///
+    /// A volume that is not encrypted at all opens without any.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with an account of every attempt, [`Error::NothingToTry`] without
+    /// credentials, [`Error::Damaged`] when the metadata cannot be trusted,
+    /// [`Error::Unsupported`] for states and methods that are not known.
+    pub fn unlock(
+        &self,
+        credentials: &[Box<dyn KeyProtector>],
+        options: &UnlockOptions,
+    ) -> Result<Unlocked> {
+        let blocks = if options.accept_damaged_metadata {
+            self.copies.readable()
+        } else {
+            self.copies.sound()
+        };
+        let best = *blocks.first().ok_or_else(|| self.no_sound_copy())?;
+        if best.state == State::DECRYPTED && best.sealed_fvek().is_none() {
+            return self.open_decrypted(best, options);
+        }
+        self.check_selection(best, &options.selection)?;
+        if credentials.is_empty() {
+            return Err(nothing_to_try(best));
+        }
+        let mut report = UnlockReport::default();
+        let mut unproved = Vec::new();
+        for block in blocks {
+            let Some(opening) = try_all(block, credentials, &options.selection, &mut report) else {
+                continue;
+            };
+            match self.prove(block, &opening) {
+                Ok(()) => return self.finish(block, opening, report, options),
+                Err(fault) if options.accept_damaged_metadata => {
+                    tracing::warn!("{fault}");
+                    return self.finish(block, opening, report, options);
+                }
+                Err(fault) => unproved.push(fault),
+            }
+        }
+        if !unproved.is_empty() {
+            return Err(Error::Damaged {
+                what: "a credential opens the volume, but the metadata is not what was sealed with its key: it is damaged or was tampered with".to_owned(),
+                copies: unproved,
+            });
+        }
+        if best
+            .protectors()
+            .any(|protector| protector.kind() == ProtectorKind::ClearKey)
+        {
+            report.hint =
+                Some("protection is suspended: the volume opens without any credential".to_owned());
+        }
+        Err(Error::Refused { report })
+    }
+
+    fn check_selection(&self, block: &MetadataBlock, selection: &Selection) -> Result<()> {
+        let Some(name) = &selection.protector else {
+            return Ok(());
+        };
+        if block
+            .protectors()
+            .any(|protector| selection.allows(protector))
+        {
+            return Ok(());
+        }
+        let present: Vec<_> = block
+            .protectors()
+            .map(|protector| format!("{} {:X}", protector.kind().name(), protector.id))
+            .collect();
+        Err(Error::BadCredential {
+            credential: "protector".to_owned(),
+            why: format!("the volume has none with the identifier {name}"),
+            help: Some(format!("it has: {}", present.join(", "))),
+        })
+    }
+
+    /// Compares the SHA-256 of the block with the one sealed under the VMK.
+    fn prove(&self, block: &MetadataBlock, opening: &Opening) -> Result<(), CopyFault> {
+        let number = (1..)
+            .zip(&block.copies)
+            .find_map(|(number, offset)| (*offset == block.position).then_some(number));
+        let fault = |fault: &str| CopyFault {
+            copy: number.unwrap_or(0),
+            offset: block.position,
+            fault: fault.to_owned(),
+        };
+        let vmk = match &opening.key {
+            VolumeKey::Vmk(vmk) => vmk,
+            VolumeKey::Fvek(_) => return Ok(()),
+        };
+        let ValidationHash::Sealed(sealed) = &block.validation.hash else {
+            return Err(fault(
+                "it carries no SHA-256 sealed with the volume master key",
+            ));
+        };
+        let hash = open_key(sealed, vmk.expose(), &[key_types::VALIDATION_HASH])
+            .ok_or_else(|| fault("its sealed SHA-256 does not open with the volume master key"))?;
+        if hash.data.expose().ct_eq(&block.hash()).into() {
+            Ok(())
+        } else {
+            Err(fault(
+                "its content does not match the SHA-256 sealed with the volume master key",
+            ))
+        }
+    }
+
+    fn finish(
+        &self,
+        block: &MetadataBlock,
+        opening: Opening,
+        report: UnlockReport,
+        options: &UnlockOptions,
+    ) -> Result<Unlocked> {
+        let (keyed, raw) = match &opening.key {
+            VolumeKey::Vmk(vmk) => (self.sector_key(block, vmk)?, false),
+            VolumeKey::Fvek(fvek) => (self.cipher(block.dataset.method, fvek)?, true),
+        };
+        let mut warnings = self.metadata_warnings(block, &opening);
+        let sectors = self.sectors(Some(keyed.cipher));
+        let plan = self.plan(block, &sectors)?;
+        warnings.extend(plan.warnings);
+        let unlocked = Unlocked {
+            sectors,
+            layout: plan.layout,
+            method: Some(keyed.method),
+            opened_by: OpenedBy {
+                credential: Some(opening.credential),
+                protector: opening.protector,
+                report,
+            },
+            warnings,
+        };
+        if raw {
+            check_raw_key(&unlocked, options)?;
+        }
+        Ok(unlocked)
+    }
+
+    fn sectors(&self, cipher: Option<Box<dyn SectorCipher>>) -> Sectors {
+        Sectors {
+            source: self.source.clone(),
+            cipher,
+            size: self.sector_size,
+        }
+    }
+
+    /// A volume without keys: nothing on it is encrypted, but its first sectors are moved and its
+    /// metadata is hidden all the same.
+    fn open_decrypted(&self, block: &MetadataBlock, options: &UnlockOptions) -> Result<Unlocked> {
+        let sound = match &block.validation.hash {
+            ValidationHash::Plain(hash) => hash.ct_eq(&block.hash()).into(),
+            ValidationHash::Sealed(_) | ValidationHash::Missing => false,
+        };
+        if !sound && !options.accept_damaged_metadata {
+            return Err(Error::Damaged {
+                what: "the metadata of this decrypted volume does not match its own SHA-256"
+                    .to_owned(),
+                copies: self.copies.faults(),
+            });
+        }
+        let encrypted = self
+            .conversion_map()
+            .is_some_and(|map| map.progress().0 > 0);
+        if encrypted {
+            return Err(Error::Damaged {
+                what: "the volume says that it is decrypted, but its conversion map says that parts are encrypted".to_owned(),
+                copies: Vec::new(),
+            });
+        }
+        let mut warnings = self.copy_warnings();
+        let sectors = self.sectors(None);
+        let plan = self.plan(block, &sectors)?;
+        warnings.extend(plan.warnings);
+        Ok(Unlocked {
+            sectors,
+            layout: plan.layout,
+            method: None,
+            opened_by: OpenedBy::default(),
+            warnings,
+        })
+    }
+
+    /// Opens the sector key with the VMK. Its own key type is the method that counts.
+    fn sector_key(&self, block: &MetadataBlock, vmk: &Vmk) -> Result<Keyed> {
+        let damaged = |what: &str| Error::Damaged {
+            what: what.to_owned(),
+            copies: Vec::new(),
+        };
+        let sealed = block
+            .sealed_fvek()
+            .ok_or_else(|| damaged("the metadata holds no sector key"))?;
+        let known: Vec<u16> = METHODS.iter().map(|method| method.code).collect();
+        let Some(key) = open_key(sealed, vmk.expose(), &known) else {
+            let declared = block.dataset.method;
+            if Method::by_code(declared).is_none() {
+                return Err(unknown_method(declared));
+            }
+            return Err(damaged(
+                "the sector key does not open with the volume master key",
+            ));
+        };
+        if block.dataset.method != key.key_type {
+            return Err(damaged(&format!(
+                "the metadata names the encryption method {:#06x}, its sector key {:#06x}",
+                block.dataset.method, key.key_type
+            )));
+        }
+        self.cipher(key.key_type, &key.data)
+    }
+
+    fn cipher(&self, code: u16, key: &SecretBytes) -> Result<Keyed> {
+        let method = Method::by_code(code).ok_or_else(|| unknown_method(code))?;
+        let cipher = method
+            .cipher(key, self.sector_size)
+            .ok_or_else(|| Error::Damaged {
+                what: format!("the sector key does not have the length of {}", method.name),
+                copies: Vec::new(),
+            })?;
+        Ok(Keyed { cipher, method })
+    }
+
+    /// What a person should know about the metadata.
+    fn metadata_warnings(&self, block: &MetadataBlock, opening: &Opening) -> Vec<String> {
+        let mut warnings = self.copy_warnings();
+        match &opening.key {
+            VolumeKey::Vmk(_) => {
+                if let Err(fault) = self.prove(block, opening) {
+                    warnings.push(format!("the metadata is not proved: {fault}"));
+                }
+            }
+            VolumeKey::Fvek(_) => warnings.push(
+                "the metadata could not be proved: that takes the volume master key".to_owned(),
+            ),
+        }
+        warnings
+    }
+
+    fn copy_warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<_> = self
+            .copies
+            .faults()
+            .iter()
+            .filter(|fault| fault.offset < self.source.size())
+            .map(|fault| format!("metadata {fault}"))
+            .collect();
+        if self.copies.disagree() {
+            warnings.push(
+                "the metadata copies say different things: an update was interrupted, or they were changed".to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+/// Nothing on the volume proves a sector key from elsewhere, so what it decrypts has to.
+fn check_raw_key(unlocked: &Unlocked, options: &UnlockOptions) -> Result<()> {
+    let mut sector = vec![0; unlocked.sector_size() as usize];
+    let fits = unlocked.read_at(0, &mut sector).is_ok()
+        && (evidence::is_boot_sector(&sector) || evidence::is_blank(&sector));
+    if fits || options.accept_damaged_metadata {
+        return Ok(());
+    }
+    let mut report = UnlockReport::default();
+    report.attempts.push(crate::error::Attempt {
+        credential: "sector key".to_owned(),
+        protector: None,
+        failure: Some(Failure::new(
+            "wrong-key",
+            "what it decrypts does not begin with a boot sector",
+        )),
+    });
+    Err(Error::Refused { report })
+}
+
+fn unknown_method(code: u16) -> Error {
+    Error::Unsupported {
+        what: format!("the encryption method {code:#06x} is not known"),
+    }
+}
+
+/// What the volume's protectors take, in the words of the command line.
+fn nothing_to_try(block: &MetadataBlock) -> Error {
+    let mut takes: Vec<String> = Vec::new();
+    for protector in block.protectors() {
+        let kind = protector.kind();
+        let options = BUILT_IN
+            .iter()
+            .filter(|credential| credential.opens.contains(&kind))
+            .map(|credential| format!("--{}", credential.option));
+        let mut words: Vec<_> = options.collect();
+        if words.is_empty() {
+            words.push(kind.name().to_owned());
+        }
+        for word in words {
+            if !takes.contains(&word) {
+                takes.push(word);
+            }
+        }
+    }
+    if takes.is_empty() {
+        takes.push("nothing: it has no key protector".to_owned());
+    }
+    Error::NothingToTry { takes }
+}

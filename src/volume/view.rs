@@ -1,0 +1,234 @@
+//! The decrypted volume: plaintext at any offset, for any number of threads.
+
+use std::io;
+use std::sync::Arc;
+
+use super::cursor::Cursor;
+use super::layout::{Content, Extent, Layout};
+use crate::crypto::sector::{Method, SectorCipher};
+use crate::error::{Error, Result, UnlockReport};
+use crate::format::protector::ProtectorKind;
+use crate::guid::Guid;
+use crate::source::ReadAt;
+
+/// Largest sector of any volume, in bytes: what the scratch buffer for partial sectors holds.
+const MAX_SECTOR: usize = 4096;
+
+/// A volume that was opened: its plaintext, readable at any offset through a shared reference.
+///
+/// It is a [`ReadAt`] itself, so it can be the source of whatever comes next; [`Unlocked::cursor`]
+/// gives `Read + Seek` for those who want that.
+pub struct Unlocked {
+    pub(super) sectors: Sectors,
+    pub(super) layout: Layout,
+    pub(super) method: Option<&'static Method>,
+    pub(super) opened_by: OpenedBy,
+    pub(super) warnings: Vec<String>,
+}
+
+/// The source and the cipher: reads what a map says.
+pub(super) struct Sectors {
+    pub(super) source: Arc<dyn ReadAt>,
+    pub(super) cipher: Option<Box<dyn SectorCipher>>,
+    pub(super) size: u32,
+}
+
+/// What opened a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenedBy {
+    /// Name of the credential; none where the volume needs no key.
+    pub credential: Option<String>,
+    /// The protector and its kind; none for raw keys.
+    pub protector: Option<(Guid, ProtectorKind)>,
+    /// Every attempt that was made.
+    pub report: UnlockReport,
+}
+
+impl Unlocked {
+    /// Size of the decrypted volume in bytes, exactly as Windows shows it.
+    pub fn size(&self) -> u64 {
+        self.layout.size()
+    }
+
+    /// How many bytes from the start the source can hold: less than [`Unlocked::size`] when the
+    /// image was cut off.
+    pub fn available(&self) -> u64 {
+        self.size().min(self.sectors.source.size())
+    }
+
+    /// Size of a sector in bytes.
+    pub fn sector_size(&self) -> u32 {
+        self.sectors.size
+    }
+
+    /// The encryption method; none where nothing is encrypted.
+    pub fn method(&self) -> Option<&'static Method> {
+        self.method
+    }
+
+    /// The map of what comes from where.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Which credential and protector opened it.
+    pub fn opened_by(&self) -> &OpenedBy {
+        &self.opened_by
+    }
+
+    /// What a person should know before trusting it.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Reading with a position of its own.
+    pub fn cursor(&self) -> Cursor<'_> {
+        Cursor::new(self)
+    }
+
+    /// Fills `buf` with the plaintext from `offset` on.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] beyond the end of the volume; [`Error::Io`] where the source cannot be
+    /// read, with [`io::ErrorKind::UnexpectedEof`] where it was cut off; [`Error::Unreadable`]
+    /// where the plaintext cannot be known. All or nothing: what `buf` holds then is unspecified.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.sectors.read(&self.layout, offset, buf)
+    }
+}
+
+impl Sectors {
+    /// Fills `buf` with what `layout` has from `offset` on.
+    pub(super) fn read(&self, layout: &Layout, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let len = buf.len() as u64;
+        let size = layout.size();
+        let end = offset
+            .checked_add(len)
+            .filter(|end| *end <= size)
+            .ok_or(Error::OutOfRange { offset, len, size })?;
+        if len > 0 && end > self.source.size() {
+            return Err(self.cut_off(end));
+        }
+        let mut rest = buf;
+        for extent in layout.resolve(offset..end) {
+            let len = usize::try_from(extent.range.end - extent.range.start).unwrap_or(usize::MAX);
+            let (piece, behind) = rest.split_at_mut(len.min(rest.len()));
+            self.read_extent(&extent, piece)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn read_extent(&self, extent: &Extent, buf: &mut [u8]) -> Result<()> {
+        match &extent.content {
+            Content::Zero => buf.fill(0),
+            Content::Literal(bytes) => buf.copy_from_slice(&bytes[..buf.len()]),
+            Content::Plain { from } => self.read_source(*from, buf)?,
+            Content::Encrypted { from } => self.read_encrypted(*from, buf)?,
+            Content::Unknown(why) => {
+                return Err(Error::Unreadable {
+                    offset: extent.range.start,
+                    end: extent.range.end,
+                    why: (*why).to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whole sectors go straight into the caller's buffer; the ends that are not whole pass
+    /// through a sector on the stack.
+    fn read_encrypted(&self, from: u64, buf: &mut [u8]) -> Result<()> {
+        let Some(cipher) = self.cipher.as_deref() else {
+            return Err(Error::Unreadable {
+                offset: from,
+                end: from + buf.len() as u64,
+                why: "the volume has no sector key".to_owned(),
+            });
+        };
+        let sector = u64::from(self.size);
+        let skip = from % sector;
+        let mut from = from;
+        let mut rest = buf;
+        if skip != 0 {
+            let len = (sector - skip).min(rest.len() as u64) as usize;
+            let (head, behind) = rest.split_at_mut(len);
+            self.read_part_of_sector(cipher, from - skip, skip as usize, head)?;
+            from += len as u64;
+            rest = behind;
+        }
+        let whole = rest.len() - rest.len() % self.size as usize;
+        let (middle, tail) = rest.split_at_mut(whole);
+        if !middle.is_empty() {
+            self.read_source(from, middle)?;
+            cipher.decrypt(from, middle);
+        }
+        if !tail.is_empty() {
+            self.read_part_of_sector(cipher, from + whole as u64, 0, tail)?;
+        }
+        Ok(())
+    }
+
+    fn read_part_of_sector(
+        &self,
+        cipher: &dyn SectorCipher,
+        address: u64,
+        skip: usize,
+        buf: &mut [u8],
+    ) -> Result<()> {
+        let mut scratch = [0; MAX_SECTOR];
+        let sector = &mut scratch[..self.size as usize];
+        self.read_source(address, sector)?;
+        cipher.decrypt(address, sector);
+        buf.copy_from_slice(&sector[skip..skip + buf.len()]);
+        Ok(())
+    }
+
+    fn read_source(&self, from: u64, buf: &mut [u8]) -> Result<()> {
+        self.source.read_exact_at(from, buf).map_err(|source| {
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                self.cut_off(from + buf.len() as u64)
+            } else {
+                Error::io(format!("reading {} bytes at {from:#x}", buf.len()), source)
+            }
+        })
+    }
+
+    fn cut_off(&self, wanted: u64) -> Error {
+        Error::io(
+            format!(
+                "the image ends at byte {}, before byte {wanted} that was asked for",
+                self.source.size()
+            ),
+            io::ErrorKind::UnexpectedEof.into(),
+        )
+    }
+}
+
+impl std::fmt::Debug for Unlocked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unlocked")
+            .field("size", &self.size())
+            .field("method", &self.method)
+            .field("opened_by", &self.opened_by)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ReadAt for Unlocked {
+    fn size(&self) -> u64 {
+        self.layout.size()
+    }
+
+    fn sector_size(&self) -> Option<u32> {
+        Some(self.sectors.size)
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buf).map_err(|error| match error {
+            Error::Io { source, .. } => source,
+            Error::OutOfRange { .. } => io::ErrorKind::UnexpectedEof.into(),
+            other => io::Error::other(other),
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! What several test programs share.
+#![allow(dead_code)]
+
+pub mod corpus;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// A directory of the build that outlives one run of the tests.
+pub fn cache_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// The `fve` binary under test.
+pub fn fve() -> std::process::Command {
+    std::process::Command::new(env!("CARGO_BIN_EXE_fve"))
+}
+
+/// Writes everything that `from` gives to `path`, with holes where it is zero.
+pub fn copy_sparse(mut from: impl Read, path: &Path) -> io::Result<u64> {
+    let unfinished = path.with_extension("part");
+    let mut to = File::create(&unfinished)?;
+    let mut piece = vec![0; 1 << 16];
+    let mut len = 0;
+    loop {
+        let mut filled = 0;
+        while filled < piece.len() {
+            match from.read(&mut piece[filled..])? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        if filled == 0 {
+            break;
+        }
+        if piece[..filled].iter().any(|byte| *byte != 0) {
+            to.seek(SeekFrom::Start(len))?;
+            to.write_all(&piece[..filled])?;
+        }
+        len += filled as u64;
+    }
+    to.set_len(len)?;
+    drop(to);
+    std::fs::rename(&unfinished, path)?;
+    Ok(len)
+}
+
+/// SHA-256 in hex digits.
+pub fn sha256(mut from: impl Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match from.read(&mut piece)? {
+            0 => break,
+            n => hash.update(&piece[..n]),
+        }
+    }
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
