@@ -4,6 +4,7 @@ pub mod error;
 pub mod format;
 pub mod guid;
 pub mod secret;
+pub mod serve;
 pub mod source;
 pub mod unlock;
 pub mod volume;

@@ -1,0 +1,180 @@
+//! The FUSE mount: the decrypted volume as the file `volume` in a directory.
+
+mod adapter;
+mod tree;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
+
+use self::adapter::Adapter;
+pub use self::tree::{Attributes, Node, Tree};
+use crate::error::{Error, Result};
+use crate::volume::Unlocked;
+
+/// Name under which mounts appear in the mount table, behind `fuse.`.
+pub const SUBTYPE: &str = "fve";
+
+/// Most threads that serve requests by default: more than cores hurt (performance page, section 3).
+const MAX_THREADS: usize = 4;
+
+/// How to mount.
+#[derive(Debug, Clone)]
+pub struct MountOptions {
+    /// What the mount table shows as the source.
+    pub source_name: String,
+    /// Whether other users may read.
+    pub allow_other: bool,
+    /// The time that the file shows.
+    pub modified: SystemTime,
+    /// How many threads serve requests; the number of cores, at most four, if none.
+    pub threads: Option<usize>,
+}
+
+/// A mount that is ready to serve.
+pub struct Mount {
+    session: Session<Adapter>,
+}
+
+/// Ends a mount from another thread.
+pub struct Unmounter(SessionUnmounter);
+
+impl Mount {
+    /// Mounts the volume on `directory`. Requests wait until [`Mount::serve`] is called.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when the system cannot mount or the directory will not do;
+    /// [`Error::Io`] otherwise.
+    pub fn new(volume: Arc<Unlocked>, directory: &Path, options: &MountOptions) -> Result<Self> {
+        let directory = check_mount_point(directory)?;
+        let threads = options.threads.unwrap_or_else(default_threads).max(1);
+        let mut config = Config::default();
+        config.mount_options = vec![
+            MountOption::RO,
+            MountOption::FSName(options.source_name.clone()),
+            MountOption::Subtype(SUBTYPE.to_owned()),
+            MountOption::DefaultPermissions,
+            MountOption::NoDev,
+            MountOption::NoSuid,
+            MountOption::NoExec,
+        ];
+        if options.allow_other {
+            config.acl = SessionACL::All;
+        }
+        config.n_threads = Some(threads);
+        config.clone_fd = threads > 1;
+        let tree = Tree::new(volume, options.allow_other, options.modified);
+        let session = Session::new(Adapter::new(tree), &directory, &config)
+            .map_err(|error| cannot_mount(&directory, error))?;
+        Ok(Self { session })
+    }
+
+    /// Something that ends the mount, to be kept by whoever watches for signals.
+    pub fn unmounter(&mut self) -> Unmounter {
+        Unmounter(self.session.unmount_callable())
+    }
+
+    /// Serves requests until the directory is unmounted, by whatever means.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the connection to the kernel fails.
+    pub fn serve(self) -> Result<()> {
+        self.session
+            .run()
+            .map_err(|error| Error::io("serving the mount", error))
+    }
+}
+
+impl Unmounter {
+    /// Unmounts; fails while the file is in use.
+    ///
+    /// # Errors
+    /// The system's reason.
+    pub fn unmount(&mut self) -> io::Result<()> {
+        self.0.unmount()
+    }
+}
+
+fn default_threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MAX_THREADS)
+}
+
+/// The directory's absolute path, if it is an empty directory that nothing is mounted on.
+fn check_mount_point(directory: &Path) -> Result<PathBuf> {
+    let shown = directory.display();
+    let unfit = |what: String, help: &str| Error::Environment {
+        what,
+        help: Some(help.to_owned()),
+    };
+    let path = directory
+        .canonicalize()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => unfit(
+                format!("the mount point {shown} does not exist"),
+                &format!("create it: mkdir -p {shown}"),
+            ),
+            _ => match error.raw_os_error() {
+                // A mount whose server died answers every question so.
+                Some(code) if code == rustix::io::Errno::NOTCONN.raw_os_error() => unfit(
+                    format!("{shown} holds a mount whose server is gone"),
+                    &format!("end it: fve unmount {shown}"),
+                ),
+                _ => Error::io(format!("cannot use {shown} as a mount point"), error),
+            },
+        })?;
+    if !path.is_dir() {
+        return Err(unfit(
+            format!("the mount point {shown} is not a directory"),
+            "name an empty directory",
+        ));
+    }
+    if is_mount_point(&path) {
+        return Err(unfit(
+            format!("something is mounted on {shown} already"),
+            &format!("end it: fve unmount {shown}; or name another directory"),
+        ));
+    }
+    let mut entries = std::fs::read_dir(&path)
+        .map_err(|error| Error::io(format!("cannot read the mount point {shown}"), error))?;
+    if entries.next().is_some() {
+        return Err(unfit(
+            format!("the mount point {shown} is not empty"),
+            "name an empty directory: what is in it would be hidden",
+        ));
+    }
+    Ok(path)
+}
+
+/// Whether a directory lies on another file system than the one that holds it.
+fn is_mount_point(path: &Path) -> bool {
+    let device = |path: &Path| {
+        use std::os::unix::fs::MetadataExt;
+        path.metadata().map(|meta| meta.dev()).ok()
+    };
+    match path.parent() {
+        Some(parent) => device(path) != device(parent),
+        None => true,
+    }
+}
+
+fn cannot_mount(directory: &Path, error: io::Error) -> Error {
+    let what = format!("cannot mount on {}: {error}", directory.display());
+    let help = if !Path::new("/dev/fuse").exists() {
+        "there is no /dev/fuse: load the module with 'modprobe fuse'"
+    } else if error.kind() == io::ErrorKind::NotFound {
+        "mounting without being root takes fusermount3: install the package fuse3"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "run it as root, or see whether /etc/fuse.conf has user_allow_other for --allow-other"
+    } else {
+        return Error::io(format!("cannot mount on {}", directory.display()), error);
+    };
+    Error::Environment {
+        what,
+        help: Some(help.to_owned()),
+    }
+}
