@@ -1,0 +1,397 @@
+//! One block of a recovery password: six digits that are a multiple of 11 below 720896
+//! (recovery page, sections 1.1 and 1.2), or what a person made of them.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+use std::fmt;
+
+use zeroize::{DefaultIsZeroes, Zeroizing};
+
+/// Digits in a block.
+pub(super) const BLOCK_DIGITS: usize = 6;
+/// Blocks in a password.
+pub(super) const BLOCKS: usize = 8;
+/// Every block is this times a 16-bit number.
+const FACTOR: u32 = 11;
+/// How many rests a division by it can leave.
+const RESTS: usize = 11;
+/// The digits of the greatest block, 65535 × 11.
+const GREATEST: [u8; BLOCK_DIGITS] = [7, 2, 0, 8, 8, 5];
+/// All ten digits, as a set.
+pub(super) const ANY_DIGIT: u16 = 0x3FF;
+
+/// What stands at one place of a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// A digit.
+    Digit(u8),
+    /// An unreadable digit: one of those whose bits are set.
+    OneOf(u16),
+    /// Something else, and the digit that a scanner may have taken it for.
+    Foreign(CharacterClass, Option<u8>),
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::Digit(0)
+    }
+}
+
+impl DefaultIsZeroes for Slot {}
+
+impl Slot {
+    /// The digit, if that is what it is.
+    pub(super) fn digit(self) -> Option<u8> {
+        match self {
+            Self::Digit(digit) => Some(digit),
+            Self::OneOf(_) | Self::Foreign(..) => None,
+        }
+    }
+
+    /// The digits that may stand here; any, where something else does.
+    fn readings(self) -> u16 {
+        match self {
+            Self::Digit(digit) => 1_u16.checked_shl(u32::from(digit)).unwrap_or(0),
+            Self::OneOf(set) => set,
+            Self::Foreign(..) => ANY_DIGIT,
+        }
+    }
+}
+
+/// What kind of character stands where a digit belongs; the character itself may be part of the
+/// secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CharacterClass {
+    /// A letter of any script.
+    Letter,
+    /// A number sign that is no decimal digit, such as a superscript or a Roman numeral.
+    Numeral,
+    /// Anything else.
+    Symbol,
+}
+
+impl CharacterClass {
+    /// A stable word for programs.
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::Letter => "letter",
+            Self::Numeral => "numeral",
+            Self::Symbol => "symbol",
+        }
+    }
+}
+
+/// A character that is no digit, in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ForeignCharacter {
+    /// Its place in the block, from 1.
+    pub position: usize,
+    /// What kind it is.
+    pub class: CharacterClass,
+}
+
+/// What one block is worth (recovery page, section 1.7). Prints as the end of a sentence that
+/// begins with the block's number: `has 5 digits instead of 6`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlockVerdict {
+    /// Six digits, a multiple of 11 below 720896.
+    Valid,
+    /// Nothing between two separators.
+    Empty,
+    /// Fewer than six digits.
+    TooShort {
+        /// How many there are.
+        digits: usize,
+    },
+    /// More than six digits.
+    TooLong {
+        /// How many there are.
+        digits: usize,
+    },
+    /// Characters that are no digits.
+    NotDigits {
+        /// Where they stand and what kind they are.
+        foreign: Vec<ForeignCharacter>,
+    },
+    /// Six digits that 11 does not divide: at least one is wrong.
+    NotMultipleOf11,
+    /// A multiple of 11 that is 720896 or more.
+    OutOfRange,
+    /// Some digits are marked as unreadable.
+    Incomplete {
+        /// In how many ways the block can be completed; with none, a digit that was read is wrong.
+        fillings: u32,
+    },
+}
+
+impl BlockVerdict {
+    /// A stable word for programs: `valid`, `too-short` …
+    pub fn as_word(&self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Empty => "empty",
+            Self::TooShort { .. } => "too-short",
+            Self::TooLong { .. } => "too-long",
+            Self::NotDigits { .. } => "not-digits",
+            Self::NotMultipleOf11 => "not-multiple-of-11",
+            Self::OutOfRange => "out-of-range",
+            Self::Incomplete { .. } => "incomplete",
+        }
+    }
+
+    /// Whether the block is a valid one.
+    pub fn is_valid(&self) -> bool {
+        matches!(self, Self::Valid)
+    }
+}
+
+impl fmt::Display for BlockVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Valid => f.write_str("is valid"),
+            Self::Empty => f.write_str("is empty"),
+            Self::TooShort { digits: 1 } => f.write_str("has 1 digit instead of 6"),
+            Self::TooShort { digits } | Self::TooLong { digits } => {
+                write!(f, "has {digits} digits instead of 6")
+            }
+            Self::NotDigits { foreign } => {
+                f.write_str("has characters that are no digits:")?;
+                foreign.iter().enumerate().try_for_each(|(nth, one)| {
+                    let comma = if nth == 0 { "" } else { "," };
+                    let (class, position) = (one.class.as_word(), one.position);
+                    write!(f, "{comma} a {class} at position {position}")
+                })
+            }
+            Self::NotMultipleOf11 => f.write_str("is not divisible by 11"),
+            Self::OutOfRange => f.write_str("is 720896 or more, which no block is"),
+            Self::Incomplete { fillings: 0 } => {
+                f.write_str("has unreadable digits that nothing fits: another digit is wrong")
+            }
+            Self::Incomplete { fillings: 1 } => {
+                f.write_str("has unreadable digits that can be filled in 1 way")
+            }
+            Self::Incomplete { fillings } => {
+                write!(
+                    f,
+                    "has unreadable digits that can be filled in {fillings} ways"
+                )
+            }
+        }
+    }
+}
+
+/// What was found where a block of a recovery password belongs: mostly six digits, but any number
+/// of them, unreadable ones, or other characters. Wiped when dropped; `Debug` shows none of it.
+pub struct Block(Zeroizing<Vec<Slot>>);
+
+impl Block {
+    /// A block of these places; the caller wipes its own copy.
+    pub(super) fn new(slots: &[Slot]) -> Self {
+        Self(Zeroizing::new(slots.to_vec()))
+    }
+
+    /// A copy, as a secret of its own.
+    pub(super) fn duplicate(&self) -> Self {
+        Self::new(&self.0)
+    }
+
+    /// What stands at each place.
+    pub(super) fn slots(&self) -> &[Slot] {
+        &self.0
+    }
+
+    /// The digits, if nothing else stands there.
+    pub(super) fn digits(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut digits = Zeroizing::new(Vec::with_capacity(self.0.len()));
+        for slot in self.0.iter() {
+            digits.push(slot.digit()?);
+        }
+        Some(digits)
+    }
+
+    /// How many places there are: digits, unreadable digits and foreign characters.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the block is worth as it stands.
+    pub fn verdict(&self) -> BlockVerdict {
+        let foreign = self.foreign();
+        if !foreign.is_empty() {
+            return BlockVerdict::NotDigits { foreign };
+        }
+        let digits = self.len();
+        match digits {
+            0 => return BlockVerdict::Empty,
+            1..BLOCK_DIGITS => return BlockVerdict::TooShort { digits },
+            BLOCK_DIGITS => {}
+            _ => return BlockVerdict::TooLong { digits },
+        }
+        let Some(known) = self.digits() else {
+            let fillings = self.count_fillings();
+            return BlockVerdict::Incomplete { fillings };
+        };
+        if quotient_of(&known).is_some() {
+            BlockVerdict::Valid
+        } else if number(&known).is_multiple_of(FACTOR) {
+            BlockVerdict::OutOfRange
+        } else {
+            BlockVerdict::NotMultipleOf11
+        }
+    }
+
+    /// The block with the leading zeros that a spreadsheet dropped, if that makes it valid
+    /// (recovery page, section 1.6, step 6).
+    pub(super) fn padded(&self) -> Option<Self> {
+        let missing = BLOCK_DIGITS.checked_sub(self.len())?;
+        if self.is_empty() || missing == 0 {
+            return None;
+        }
+        let mut slots = Zeroizing::new(vec![Slot::Digit(0); missing]);
+        // Room first: growing would leave a copy behind.
+        slots.reserve_exact(self.len());
+        slots.extend_from_slice(&self.0);
+        let padded = Self::new(&slots);
+        padded.quotient().is_some().then_some(padded)
+    }
+
+    /// The 16-bit number behind a valid block.
+    pub(super) fn quotient(&self) -> Option<u16> {
+        quotient_of(&self.digits()?)
+    }
+
+    /// The sixth digit that the first five ask for (recovery page, section 1.2): nothing where
+    /// they are not all known, or where the rule gives 10, for which there is no digit.
+    ///
+    /// With the block's other digits this is part of the password.
+    pub fn expose_expected_check_digit(&self) -> Option<u8> {
+        if self.len() > BLOCK_DIGITS {
+            return None;
+        }
+        let mut first = Zeroizing::new([0; 5]);
+        for (nth, digit) in first.iter_mut().enumerate() {
+            *digit = self.0.get(nth)?.digit()?;
+        }
+        // 10 n + d is a multiple of 11 exactly when d leaves the same rest as n: the alternating
+        // sum of the recovery page, in one division.
+        let rest = number(&*first) % FACTOR;
+        u8::try_from(rest).ok().filter(|digit| *digit < 10)
+    }
+
+    /// In how many ways six places can be completed, other characters standing for any digit.
+    pub(super) fn count_fillings(&self) -> u32 {
+        if self.len() != BLOCK_DIGITS {
+            return 0;
+        }
+        // How many beginnings are already below the greatest block's, by their rest; and the rest
+        // of the one that is still equal to it.
+        let mut below = [0_u32; RESTS];
+        let mut equal = Some(0_usize);
+        for (slot, limit) in self.0.iter().zip(GREATEST) {
+            let mut next = [0_u32; RESTS];
+            let mut next_equal = None;
+            for digit in (0..10_u8).filter(|digit| contains(slot.readings(), *digit)) {
+                for (rest, count) in below.iter().enumerate() {
+                    add(&mut next, append(rest, digit), *count);
+                }
+                if let Some(rest) = equal {
+                    match digit.cmp(&limit) {
+                        std::cmp::Ordering::Less => add(&mut next, append(rest, digit), 1),
+                        std::cmp::Ordering::Equal => next_equal = Some(append(rest, digit)),
+                        std::cmp::Ordering::Greater => {}
+                    }
+                }
+            }
+            (below, equal) = (next, next_equal);
+        }
+        let [whole, ..] = below;
+        whole.saturating_add(u32::from(equal == Some(0)))
+    }
+
+    /// The numbers behind all completions, in ascending order.
+    pub(super) fn fillings(&self) -> impl Iterator<Item = u16> + '_ {
+        let fits = move |quotient: &u16| {
+            let digits = block_digits(*quotient);
+            let mut places = self.0.iter().zip(digits);
+            self.len() == BLOCK_DIGITS && places.all(|(slot, d)| contains(slot.readings(), d))
+        };
+        (0..=u16::MAX).filter(fits)
+    }
+
+    /// The places that hold no digit.
+    fn foreign(&self) -> Vec<ForeignCharacter> {
+        let places = (1..).zip(self.0.iter());
+        places
+            .filter_map(|(position, slot)| match slot {
+                Slot::Foreign(class, _) => Some(ForeignCharacter {
+                    position,
+                    class: *class,
+                }),
+                Slot::Digit(_) | Slot::OneOf(_) => None,
+            })
+            .collect()
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({} places)", self.len())
+    }
+}
+
+/// Whether the set holds the digit.
+pub(super) fn contains(set: u16, digit: u8) -> bool {
+    set.checked_shr(u32::from(digit)).unwrap_or(0) & 1 == 1
+}
+
+/// The rest of a number modulo 11 after one more digit.
+fn append(rest: usize, digit: u8) -> usize {
+    rest.saturating_mul(10).saturating_add(usize::from(digit)) % RESTS
+}
+
+fn add(counts: &mut [u32], at: usize, count: u32) {
+    if let Some(sum) = counts.get_mut(at) {
+        *sum = sum.saturating_add(count);
+    }
+}
+
+/// The number that the digits write.
+pub(super) fn number(digits: &[u8]) -> u32 {
+    digits.iter().fold(0_u32, |sum, digit| {
+        sum.saturating_mul(10).saturating_add(u32::from(*digit))
+    })
+}
+
+/// The 16-bit number behind six digits that are a valid block.
+pub(super) fn quotient_of(digits: &[u8]) -> Option<u16> {
+    let value = number(digits);
+    (digits.len() == BLOCK_DIGITS && value.is_multiple_of(FACTOR))
+        .then(|| u16::try_from(value / FACTOR).ok())
+        .flatten()
+}
+
+/// The six digits of the block that stands for a 16-bit number.
+pub(super) fn block_digits(quotient: u16) -> [u8; BLOCK_DIGITS] {
+    let mut value = u32::from(quotient).saturating_mul(FACTOR);
+    let mut digits = [0; BLOCK_DIGITS];
+    for digit in digits.iter_mut().rev() {
+        *digit = (value % 10) as u8;
+        value /= 10;
+    }
+    digits
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,179 @@
+//! Bytes of a file that somebody saved, to text: byte-order mark, else the NUL bytes of UTF-16,
+//! else UTF-8, else Latin-1 (recovery page, section 1.6, step 1).
+//!
+//! Latin-1 is read as windows-1252, its superset: what Windows calls ANSI has the en dash there.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+use std::fmt;
+
+use encoding_rs::{UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+
+use crate::secret::SecretText;
+
+/// The largest file that is looked at, in bytes; Windows' own key file has 1348 (recovery page,
+/// sections 1.5 and 1.6).
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// How the text was written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// UTF-8, or plain ASCII.
+    Utf8,
+    /// UTF-16, low byte first: what Windows writes.
+    Utf16Le,
+    /// UTF-16, high byte first.
+    Utf16Be,
+    /// One byte a character, read as windows-1252.
+    Latin1,
+}
+
+impl Encoding {
+    /// Its usual name.
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::Utf8 => "UTF-8",
+            Self::Utf16Le => "UTF-16LE",
+            Self::Utf16Be => "UTF-16BE",
+            Self::Latin1 => "Latin-1",
+        }
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_word())
+    }
+}
+
+/// What was noticed about the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SourceNote {
+    /// A byte-order mark named the encoding.
+    ByteOrderMark,
+    /// UTF-16 without a byte-order mark, known by its NUL bytes.
+    NoByteOrderMark,
+    /// Some bytes are not what the encoding allows; they were left out.
+    InvalidBytes,
+}
+
+impl SourceNote {
+    /// A stable word for programs.
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::ByteOrderMark => "byte-order-mark",
+            Self::NoByteOrderMark => "utf-16-without-byte-order-mark",
+            Self::InvalidBytes => "invalid-bytes",
+        }
+    }
+}
+
+impl fmt::Display for SourceNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ByteOrderMark => "the text begins with a byte-order mark",
+            Self::NoByteOrderMark => "the text is UTF-16 without a byte-order mark",
+            Self::InvalidBytes => "some bytes are not valid in the text's encoding",
+        })
+    }
+}
+
+/// Text, and how it was read.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The text without byte-order mark; wiped when dropped.
+    pub text: SecretText,
+    /// How it was written.
+    pub encoding: Encoding,
+    /// What was noticed.
+    pub notes: Vec<SourceNote>,
+}
+
+/// The file is too large to be a saved recovery password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{len} bytes are too many for a file that holds a recovery password; at most {max} are read", max = MAX_BYTES)]
+pub struct TooLarge {
+    /// How many bytes there are.
+    pub len: usize,
+}
+
+/// The text in `bytes`, whatever its encoding.
+///
+/// # Errors
+/// More than [`MAX_BYTES`] are refused.
+pub fn decode(bytes: &[u8]) -> Result<Decoded, TooLarge> {
+    if bytes.len() > MAX_BYTES {
+        return Err(TooLarge { len: bytes.len() });
+    }
+    if let Some((encoding, mark)) = encoding_rs::Encoding::for_bom(bytes) {
+        let rest = bytes.get(mark..).unwrap_or_default();
+        return Ok(decode_as(encoding, rest, Some(SourceNote::ByteOrderMark)));
+    }
+    if let Some(encoding) = utf16_by_nul_bytes(bytes) {
+        return Ok(decode_as(
+            encoding,
+            bytes,
+            Some(SourceNote::NoByteOrderMark),
+        ));
+    }
+    let is_utf8 = std::str::from_utf8(bytes).is_ok();
+    let encoding = if is_utf8 { UTF_8 } else { WINDOWS_1252 };
+    Ok(decode_as(encoding, bytes, None))
+}
+
+fn decode_as(
+    encoding: &'static encoding_rs::Encoding,
+    bytes: &[u8],
+    note: Option<SourceNote>,
+) -> Decoded {
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    // All the room at once: growing would leave a copy behind.
+    let room = decoder
+        .max_utf8_buffer_length(bytes.len())
+        .unwrap_or(MAX_BYTES);
+    let mut text = String::with_capacity(room);
+    let (_, _, invalid) = decoder.decode_to_string(bytes, &mut text, true);
+    let mut notes = Vec::from_iter(note);
+    if invalid {
+        notes.push(SourceNote::InvalidBytes);
+    }
+    Decoded {
+        text: SecretText::new(text),
+        encoding: match encoding {
+            e if e == UTF_16LE => Encoding::Utf16Le,
+            e if e == UTF_16BE => Encoding::Utf16Be,
+            e if e == UTF_8 => Encoding::Utf8,
+            _ => Encoding::Latin1,
+        },
+        notes,
+    }
+}
+
+/// UTF-16 without a mark: digits, blanks and line ends have a NUL in their high byte and hardly
+/// anything has one in the low byte, whatever the language around them.
+fn utf16_by_nul_bytes(bytes: &[u8]) -> Option<&'static encoding_rs::Encoding> {
+    /// At least one character in this many is a digit, a blank or a line end.
+    const SPARSEST: usize = 16;
+    let nul_at = |parity: usize| {
+        let half = bytes.iter().skip(parity).step_by(2);
+        half.filter(|byte| **byte == 0).count()
+    };
+    let (even, odd) = (nul_at(0), nul_at(1));
+    let enough = |nul: usize, other: usize| {
+        nul > 0 && nul.saturating_mul(SPARSEST) >= bytes.len() / 2 && nul >= other.saturating_mul(8)
+    };
+    if enough(odd, even) {
+        Some(UTF_16LE)
+    } else if enough(even, odd) {
+        Some(UTF_16BE)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,246 @@
+//! The recovery password itself, and the verdict on what should have been one.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+use std::fmt;
+
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroizing;
+
+use super::block::{BLOCK_DIGITS, BLOCKS, Block, BlockVerdict, block_digits};
+use super::scan::{Options, scan};
+use crate::error::Error;
+use crate::secret::{RecoveryKey, SecretText};
+
+/// A well-formed recovery password: eight 16-bit numbers, each written as six digits that are 11
+/// times it (recovery page, section 1.1).
+///
+/// Well-formed is not right: only a volume can tell that. Holds the 16 bytes, which are wiped
+/// when it is dropped; `Debug` shows nothing of them and there is no `Display`.
+///
+/// ```
+/// use fve::unlock::recovery::RecoveryPassword;
+///
+/// // The example of libbde's documentation.
+/// let password = RecoveryPassword::parse(
+///     "471207-278498-422125-177177-561902-537405-468006-693451",
+/// )?;
+/// assert_eq!(password.to_key().expose()[..2], [0x55, 0xa7]);
+/// # Ok::<(), fve::unlock::recovery::Malformed>(())
+/// ```
+pub struct RecoveryPassword(RecoveryKey);
+
+impl RecoveryPassword {
+    /// The one password in `text`: exact about digits, tolerant about everything around them
+    /// (separators of any kind or none, digits of any script, text before and after).
+    ///
+    /// Dropped leading zeros are not put back; [`Found::to_password`](super::Found::to_password)
+    /// does that.
+    ///
+    /// # Errors
+    /// Tells which blocks are wrong and why, or that there is no password or more than one.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let scan = scan(text, &Options::default());
+        match scan.found.as_slice() {
+            [] => Err(Malformed::of(PasswordVerdict::NotFound, &[])),
+            [found] => Self::from_blocks(&found.blocks),
+            several => Err(Malformed::of(
+                PasswordVerdict::Several {
+                    passwords: several.len(),
+                },
+                &[],
+            )),
+        }
+    }
+
+    /// The password of these blocks, taken exactly.
+    pub(super) fn from_blocks(blocks: &[Block]) -> Result<Self, Malformed> {
+        let refused = || Malformed::of(PasswordVerdict::of(blocks), blocks);
+        let mut quotients = Zeroizing::new([0_u16; BLOCKS]);
+        if blocks.len() != BLOCKS {
+            return Err(refused());
+        }
+        for (quotient, block) in quotients.iter_mut().zip(blocks) {
+            *quotient = block.quotient().ok_or_else(refused)?;
+        }
+        Ok(Self::from_quotients(&quotients))
+    }
+
+    /// The password whose blocks are 11 times these numbers.
+    pub(super) fn from_quotients(quotients: &[u16; BLOCKS]) -> Self {
+        let mut bytes = Zeroizing::new([0; RecoveryKey::LEN]);
+        for (pair, quotient) in bytes.chunks_exact_mut(2).zip(quotients) {
+            pair.copy_from_slice(&quotient.to_le_bytes());
+        }
+        Self(RecoveryKey::from_bytes(&bytes))
+    }
+
+    /// The password that stands for a key.
+    pub fn from_key(key: &RecoveryKey) -> Self {
+        Self(RecoveryKey::from_bytes(key.expose()))
+    }
+
+    /// The 128-bit key behind the digits: the eight numbers, little-endian, in order.
+    pub fn to_key(&self) -> RecoveryKey {
+        RecoveryKey::from_bytes(self.0.expose())
+    }
+
+    /// The 48 digits as Windows writes them: eight blocks with hyphens, 55 characters.
+    pub fn expose_digits(&self) -> SecretText {
+        // All the room at once: growing would leave a copy behind.
+        let mut text = String::with_capacity(55);
+        for (nth, quotient) in self.quotients().iter().enumerate() {
+            if nth > 0 {
+                text.push('-');
+            }
+            let digits = Zeroizing::new(block_digits(*quotient));
+            text.extend(digits.iter().map(|digit| char::from(b'0' | digit)));
+        }
+        SecretText::new(text)
+    }
+
+    /// The eight numbers.
+    pub(super) fn quotients(&self) -> Zeroizing<[u16; BLOCKS]> {
+        let mut quotients = Zeroizing::new([0; BLOCKS]);
+        for (quotient, pair) in quotients.iter_mut().zip(self.0.expose().as_chunks().0) {
+            *quotient = u16::from_le_bytes(*pair);
+        }
+        quotients
+    }
+}
+
+impl fmt::Debug for RecoveryPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecoveryPassword")
+    }
+}
+
+impl ConstantTimeEq for RecoveryPassword {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+/// What a recovery password is worth as a whole (recovery page, section 1.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PasswordVerdict {
+    /// Eight valid blocks. Whether it is right, only a volume can tell.
+    WellFormed,
+    /// At least one block cannot be as it stands.
+    Malformed,
+    /// All that can be read is possible, but some digits are marked as unreadable.
+    Incomplete,
+    /// Not eight blocks.
+    WrongBlockCount {
+        /// How many there are.
+        blocks: usize,
+    },
+    /// No password at all.
+    NotFound,
+    /// More than one password where one is wanted.
+    Several {
+        /// How many.
+        passwords: usize,
+    },
+}
+
+impl PasswordVerdict {
+    /// The verdict on these blocks.
+    pub fn of(blocks: &[Block]) -> Self {
+        if blocks.len() != BLOCKS {
+            return Self::WrongBlockCount {
+                blocks: blocks.len(),
+            };
+        }
+        let mut incomplete = false;
+        for block in blocks {
+            match block.verdict() {
+                BlockVerdict::Valid => {}
+                BlockVerdict::Incomplete { .. } => incomplete = true,
+                _ => return Self::Malformed,
+            }
+        }
+        if incomplete {
+            Self::Incomplete
+        } else {
+            Self::WellFormed
+        }
+    }
+
+    /// A stable word for programs.
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::WellFormed => "well-formed",
+            Self::Malformed => "malformed",
+            Self::Incomplete => "incomplete",
+            Self::WrongBlockCount { .. } => "wrong-block-count",
+            Self::NotFound => "not-found",
+            Self::Several { .. } => "several",
+        }
+    }
+}
+
+/// What stands in the way of taking a text for a recovery password. The message names blocks by
+/// number and reason and holds no digit of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.explain())]
+pub struct Malformed {
+    /// What is wrong on the whole.
+    pub verdict: PasswordVerdict,
+    /// The blocks that are wrong, numbered from 1.
+    pub faults: Vec<(usize, BlockVerdict)>,
+}
+
+impl Malformed {
+    fn of(verdict: PasswordVerdict, blocks: &[Block]) -> Self {
+        let verdicts = (1..).zip(blocks.iter().map(Block::verdict));
+        Self {
+            verdict,
+            faults: verdicts.filter(|(_, fault)| !fault.is_valid()).collect(),
+        }
+    }
+
+    fn explain(&self) -> String {
+        match self.verdict {
+            PasswordVerdict::NotFound => return "no digits of one were found".to_owned(),
+            PasswordVerdict::Several { passwords } => {
+                return format!("{passwords} of them were found where one is wanted");
+            }
+            PasswordVerdict::WrongBlockCount { blocks: 1 } => {
+                return format!("1 block of digits was found, not {BLOCKS} of {BLOCK_DIGITS}");
+            }
+            PasswordVerdict::WrongBlockCount { blocks } => {
+                return format!(
+                    "{blocks} blocks of digits were found, not {BLOCKS} of {BLOCK_DIGITS}"
+                );
+            }
+            _ => {}
+        }
+        let faults: Vec<_> = self
+            .faults
+            .iter()
+            .map(|(number, fault)| format!("block {number} {fault}"))
+            .collect();
+        let remedy = match self.faults.as_slice() {
+            [(_, BlockVerdict::NotMultipleOf11)] => "; a digit is mistyped",
+            _ => "",
+        };
+        faults.join("; ") + remedy
+    }
+}
+
+impl From<Malformed> for Error {
+    fn from(malformed: Malformed) -> Self {
+        Self::BadCredential {
+            credential: "recovery password".to_owned(),
+            why: malformed.to_string(),
+            help: Some("fve recovery check suggests corrections".to_owned()),
+        }
+    }
+}

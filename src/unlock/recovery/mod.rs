@@ -1,0 +1,41 @@
+//! The recovery password: 48 digits in eight blocks, read from whatever text holds it, checked
+//! block by block, explained, and corrected (recovery page, sections 1.1 to 1.8). No I/O and no
+//! volume.
+//!
+//! A text goes through five steps:
+//!
+//! 1. [`decode`]: bytes to text;
+//! 2. `glyph`, `words`: characters to digits, separators and identifiers;
+//! 3. [`scan()`], `shapes`, `identify`: which of the words are a password ([`Found`]), and whose;
+//! 4. [`Block`], [`RecoveryPassword`]: what each block is worth, and the key behind eight of them;
+//! 5. [`suggest`]: what a bad block may have been.
+//!
+//! Which to use: [`RecoveryPassword::parse`] for a text that should be one password and nothing
+//! doubtful; [`scan_bytes`] for a file that somebody saved; [`check_bytes`] or [`check_text`] to
+//! explain what is wrong.
+//!
+//! A password whose blocks are all valid is *well-formed*, never *right*: blocks in the wrong
+//! order and twins (`11` for `22`) pass every check (section 1.3). Only a volume can tell.
+//!
+//! No `Debug`, no `Display` and no error of this module holds a digit of a password; digits come
+//! out through functions named `expose_…` only.
+
+mod block;
+pub mod check;
+pub mod decode;
+mod digits;
+mod glyph;
+mod identify;
+pub mod scan;
+mod shapes;
+pub mod suggest;
+mod words;
+
+pub use block::{Block, BlockVerdict, CharacterClass, ForeignCharacter};
+pub use check::{
+    BlockCheck, Check, Outcome, PasswordCheck, Placeholder, check_block, check_bytes, check_text,
+};
+pub use decode::{Encoding, SourceNote, TooLarge};
+pub use digits::{Malformed, PasswordVerdict, RecoveryPassword};
+pub use scan::{Found, Note, Options, Scan, scan, scan_bytes};
+pub use suggest::{CandidateCounts, Correction, Suggestion};
