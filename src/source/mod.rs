@@ -4,12 +4,14 @@
 //! There is no position to seek and no lock to take, so any number of threads may read at once.
 
 mod file;
+mod locate;
 mod window;
 
 use std::io;
 use std::sync::Arc;
 
 pub use file::FileSource;
+pub use locate::{Located, Place, locate};
 pub use window::Window;
 
 /// Bytes that can be read at any offset by any number of threads.

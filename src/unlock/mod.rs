@@ -11,6 +11,8 @@
 pub mod clear_key;
 pub mod password;
 pub mod raw_key;
+pub mod recovery;
+pub mod recovery_password;
 mod secret_file;
 pub mod startup_key;
 
@@ -98,6 +100,7 @@ pub struct CredentialKind {
 
 /// Every kind of credential, in the order in which they are tried.
 pub const BUILT_IN: &[CredentialKind] = &[
+    recovery_password::KIND,
     password::KIND,
     startup_key::KIND,
     raw_key::VMK,

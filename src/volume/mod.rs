@@ -23,7 +23,7 @@ pub use unlock::UnlockOptions;
 pub use view::{OpenedBy, Unlocked};
 
 use crate::error::{Error, Result};
-use crate::format::block::MetadataBlock;
+use crate::format::block::{MetadataBlock, State};
 use crate::format::boot::BootRecord;
 use crate::format::copies::Copies;
 use crate::format::protector::Protector;
@@ -90,6 +90,11 @@ impl Volume {
             .unwrap_or_default()
     }
 
+    /// Whether the plaintext takes a key: not on a volume that was decrypted again.
+    pub fn needs_key(&self) -> bool {
+        !self.metadata_as_found().is_some_and(is_decrypted)
+    }
+
     /// The map of an encrypt-on-write volume, if it is one and the map could be read.
     pub fn conversion_map(&self) -> Option<&ConversionMap> {
         self.conversion.as_ref()?.as_ref().ok()
@@ -115,6 +120,11 @@ impl Volume {
             copies: self.copies.faults(),
         }
     }
+}
+
+/// Whether nothing is encrypted and no key exists.
+fn is_decrypted(block: &MetadataBlock) -> bool {
+    block.state == State::DECRYPTED && block.sealed_fvek().is_none()
 }
 
 impl std::fmt::Debug for Volume {

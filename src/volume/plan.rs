@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::conversion::ConversionMap;
 use super::layout::{Content, Layout};
 use super::view::Sectors;
-use super::{Volume, evidence};
+use super::{Volume, evidence, is_decrypted};
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State, VISTA_REGION_LEN};
 use crate::format::boot::{self, Flavour};
@@ -249,9 +249,8 @@ impl Volume {
         layout: &Layout,
         sectors: &Sectors,
     ) -> Result<()> {
-        let settled = self.conversion.is_some()
-            || block.state == State::ENCRYPTED
-            || (block.state == State::DECRYPTED && block.sealed_fvek().is_none());
+        let settled =
+            self.conversion.is_some() || block.state == State::ENCRYPTED || is_decrypted(block);
         if settled {
             return Ok(());
         }

@@ -3,10 +3,10 @@
 use subtle::ConstantTimeEq;
 
 use super::view::{OpenedBy, Sectors, Unlocked};
-use super::{Volume, evidence};
+use super::{Volume, evidence, is_decrypted};
 use crate::crypto::sector::{METHODS, Method, SectorCipher};
 use crate::error::{CopyFault, Error, Failure, Result, UnlockReport};
-use crate::format::block::{MetadataBlock, State, ValidationHash};
+use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::key_types;
 use crate::format::protector::ProtectorKind;
 use crate::secret::{SecretBytes, Vmk};
@@ -50,7 +50,7 @@ impl Volume {
             self.copies.sound()
         };
         let best = *blocks.first().ok_or_else(|| self.no_sound_copy())?;
-        if best.state == State::DECRYPTED && best.sealed_fvek().is_none() {
+        if is_decrypted(best) {
             return self.open_decrypted(best, options);
         }
         self.check_selection(best, &options.selection)?;

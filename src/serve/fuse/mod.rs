@@ -72,6 +72,15 @@ impl Mount {
         Ok(Self { session })
     }
 
+    /// Checks a mount point before anything costly is done: an empty directory that nothing is
+    /// mounted on.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] with what stands in the way.
+    pub fn check_mount_point(directory: &Path) -> Result<()> {
+        check_mount_point(directory).map(|_| ())
+    }
+
     /// Something that ends the mount, to be kept by whoever watches for signals.
     pub fn unmounter(&mut self) -> Unmounter {
         Unmounter(self.session.unmount_callable())

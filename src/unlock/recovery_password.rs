@@ -1,0 +1,153 @@
+//! The numerical recovery password as a credential (format page, section 4.2). What the 48 digits
+//! mean is the business of [`super::recovery`].
+
+use std::path::Path;
+
+use super::password::open_stretched;
+use super::recovery::{
+    Check, Malformed, Options, Outcome, RecoveryPassword, check_bytes, check_text,
+};
+use super::{Answer, Context, CredentialKind, KeyProtector, secret_file};
+use crate::crypto::stretch::InitialHash;
+use crate::error::{Error, Failure, Result};
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::guid::Guid;
+use crate::secret::SecretText;
+
+const NAME: &str = "recovery password";
+
+/// Most passwords of a text that are tried on a protector which none of them is said to open:
+/// each costs a tenth of a second.
+const MAX_GUESSES: usize = 16;
+
+pub(super) const KIND: CredentialKind = CredentialKind {
+    option: "recovery-password-file",
+    value: "FILE",
+    help: "File with the 48-digit recovery password, as Windows saves or prints it ('-' = standard input)",
+    systemd: Some("fve.recovery-password"),
+    read,
+    typed: Some(typed),
+    opens: &[ProtectorKind::RecoveryPassword],
+};
+
+/// One or more recovery passwords; those whose identifier fits a protector of the volume are tried
+/// on it, and those without one on all.
+pub struct RecoveryPasswords {
+    passwords: Vec<(Option<Guid>, InitialHash)>,
+}
+
+impl RecoveryPasswords {
+    /// A single password, tried on every recovery protector.
+    pub fn new(password: &RecoveryPassword) -> Self {
+        Self {
+            passwords: vec![(None, InitialHash::of_recovery_key(&password.to_key()))],
+        }
+    }
+
+    /// The well-formed passwords of a text.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] when there is none, with the reason by block.
+    pub fn found(check: &Check) -> Result<Self> {
+        let mut problem = None;
+        let mut passwords = Vec::new();
+        for found in &check.passwords {
+            match found.to_password() {
+                Ok(password) => passwords.push((
+                    found.identifier,
+                    InitialHash::of_recovery_key(&password.to_key()),
+                )),
+                Err(malformed) => problem = problem.or(Some(malformed)),
+            }
+        }
+        if passwords.is_empty() {
+            return Err(malformed(check.result, problem));
+        }
+        Ok(Self { passwords })
+    }
+}
+
+fn malformed(result: Outcome, problem: Option<Malformed>) -> Error {
+    let why = match problem {
+        Some(problem) => problem.to_string(),
+        None if result == Outcome::NotFound => "there is no recovery password in it".to_owned(),
+        None => result.to_string(),
+    };
+    Error::BadCredential {
+        credential: NAME.to_owned(),
+        why,
+        help: Some("'fve recovery check' explains each block and suggests corrections".to_owned()),
+    }
+}
+
+impl KeyProtector for RecoveryPasswords {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {
+        if protector.kind() != ProtectorKind::RecoveryPassword {
+            return Answer::NotMine;
+        }
+        let named: Vec<_> = self.of_protector(protector.id).collect();
+        let candidates = if named.is_empty() {
+            self.strays(context)
+        } else {
+            named
+        };
+        let mut failure = Failure::new(
+            "no-password-for-protector",
+            "none of the passwords given is for this protector",
+        );
+        for password in candidates {
+            match open_stretched(protector, password) {
+                Answer::Failed(reason) if reason.reason == "wrong-key" => {
+                    failure = Failure::new("wrong-key", "wrong recovery password").with_help(format!(
+                        "compare the password's identifier with that of the protector, {:X}; 'fve recovery check' finds slips within a block, not blocks in the wrong order",
+                        protector.id
+                    ));
+                }
+                answer => return answer,
+            }
+        }
+        Answer::Failed(failure)
+    }
+}
+
+impl RecoveryPasswords {
+    fn of_protector(&self, id: Guid) -> impl Iterator<Item = &InitialHash> {
+        self.passwords
+            .iter()
+            .filter(move |(named, _)| *named == Some(id))
+            .map(|(_, password)| password)
+    }
+
+    /// Passwords that name no protector of this volume: without an identifier, or beside one that
+    /// somebody else's text put there.
+    fn strays(&self, context: &Context<'_>) -> Vec<&InitialHash> {
+        let ids: Vec<_> = context.block.protectors().map(|other| other.id).collect();
+        let (unnamed, named): (Vec<_>, Vec<_>) = self
+            .passwords
+            .iter()
+            .filter(|(named, _)| named.is_none_or(|id| !ids.contains(&id)))
+            .partition(|(named, _)| named.is_none());
+        unnamed
+            .into_iter()
+            .chain(named)
+            .map(|(_, password)| password)
+            .take(MAX_GUESSES)
+            .collect()
+    }
+}
+
+fn read(path: &Path) -> Result<Box<dyn KeyProtector>> {
+    let bytes = secret_file::read(path, NAME)?;
+    let check = check_bytes(bytes.expose(), &Options::default())
+        .map_err(|error| Error::bad_credential(NAME, error.to_string()))?;
+    Ok(Box::new(RecoveryPasswords::found(&check)?))
+}
+
+fn typed(text: SecretText) -> Result<Box<dyn KeyProtector>> {
+    let check = check_text(text.expose(), &Options::default());
+    Ok(Box::new(RecoveryPasswords::found(&check)?))
+}
