@@ -1,4 +1,6 @@
 //! fve
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod crypto;
 pub mod error;
 pub mod format;

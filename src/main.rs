@@ -1,2 +1,5 @@
-//! The `fve` command.
-fn main() {}
+//! The `fve` command: everything is in [`fve::cli`].
+
+fn main() -> std::process::ExitCode {
+    fve::cli::run()
+}

@@ -1,0 +1,163 @@
+//! `fve decrypt`: the whole decrypted volume to a file or to standard output.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use crate::cli::args::DecryptArgs;
+use crate::cli::exit::Status;
+use crate::cli::{Failure, source, term};
+use crate::error::Error;
+use crate::serve::export::{self, Exported, Zeros};
+
+pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
+    let to_stdout = args.output == Path::new("-");
+    if to_stdout && io::stdout().is_terminal() {
+        return Err(Failure::usage(
+            "the decrypted volume is not for a terminal: redirect standard output, or name a file",
+        ));
+    }
+    if !to_stdout {
+        check_output(args)?;
+    }
+    let opened = source::open(&args.source)?;
+    let unlocked = args.credentials.unlock(&opened.volume)?;
+    let bar = term::progress(unlocked.available());
+    let exported = if to_stdout {
+        let mut out = io::stdout().lock();
+        export::to_stream(&unlocked, &mut out, &|done| bar.inc(done))
+    } else {
+        let output = Output::create(&args.output)?;
+        let exported = export::to_file(
+            &unlocked,
+            &output.file,
+            output.zeros,
+            std::thread::available_parallelism().map_or(1, usize::from),
+            &|done| bar.inc(done),
+        );
+        output.finish(exported, unlocked.available())
+    };
+    bar.finish_and_clear();
+    match exported {
+        Ok(exported) => complain_of_missing(&exported, unlocked.size()),
+        Err(Error::Io { source, .. }) if to_stdout && is_broken_pipe(&source) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_broken_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// Refuses before the credential is asked for.
+fn check_output(args: &DecryptArgs) -> Result<(), Failure> {
+    let path = &args.output;
+    let Ok(there) = path.metadata() else {
+        return Ok(());
+    };
+    let refuse = |what: String, help: Option<&str>| Failure::Other {
+        status: Status::Io,
+        what,
+        help: help.map(str::to_owned),
+    };
+    if there.is_dir() {
+        return Err(refuse(
+            format!("{} is a directory", path.display()),
+            Some("name a file in it"),
+        ));
+    }
+    let source = args.source.source.metadata();
+    if source.is_ok_and(|source| (source.dev(), source.ino()) == (there.dev(), there.ino())) {
+        return Err(refuse(
+            format!("{} is the volume itself", path.display()),
+            Some("decrypt to another file: the source is never written to"),
+        ));
+    }
+    if !args.force {
+        return Err(refuse(
+            format!("{} exists", path.display()),
+            Some("--force writes over it"),
+        ));
+    }
+    Ok(())
+}
+
+/// The file that is written, and what to do with it when that fails.
+struct Output<'a> {
+    path: &'a Path,
+    file: File,
+    zeros: Zeros,
+    created: bool,
+}
+
+impl<'a> Output<'a> {
+    fn create(path: &'a Path) -> Result<Self, Error> {
+        let fail = |error| Error::io(format!("cannot create {}", path.display()), error);
+        let existing = path.metadata().ok();
+        let device = existing
+            .as_ref()
+            .is_some_and(|meta| meta.file_type().is_block_device());
+        let mut options = OpenOptions::new();
+        options.write(true);
+        if existing.is_none() {
+            options.create_new(true);
+        } else if !device {
+            options.truncate(true);
+        }
+        Ok(Self {
+            path,
+            file: options.open(path).map_err(fail)?,
+            zeros: if device { Zeros::Written } else { Zeros::Holes },
+            created: existing.is_none(),
+        })
+    }
+
+    /// Makes sure that what was written is on the disk. A file that is not complete does not stay
+    /// behind to be taken for one that is.
+    fn finish(self, exported: Result<Exported, Error>, len: u64) -> Result<Exported, Error> {
+        let synced = exported.and_then(|exported| {
+            self.file
+                .sync_all()
+                .map(|()| exported)
+                .map_err(|error| Error::io("cannot write the output", error))
+        });
+        synced.map_err(|error| self.give_up(error, len))
+    }
+
+    fn give_up(&self, error: Error, len: u64) -> Error {
+        let Error::Io { what, source } = error else {
+            return error;
+        };
+        let full = source.kind() == io::ErrorKind::StorageFull;
+        let removed = self.created && std::fs::remove_file(self.path).is_ok();
+        let mut what = format!("{what} {}", self.path.display());
+        if full {
+            what += &format!(", which takes up to {}", term::human_size(len));
+        }
+        if removed {
+            what += " (removed again)";
+        }
+        Error::io(what, source)
+    }
+}
+
+fn complain_of_missing(exported: &Exported, size: u64) -> Result<(), Failure> {
+    let missing = exported.missing_bytes();
+    if missing == 0 {
+        return Ok(());
+    }
+    let places: Vec<_> = exported
+        .missing
+        .iter()
+        .map(|range| format!("{} to {}", range.start, range.end))
+        .collect();
+    Err(Failure::Other {
+        status: Status::Io,
+        what: format!(
+            "all that is there was written; {missing} of the volume's {size} bytes are missing: {}",
+            places.join(", ")
+        ),
+        help: None,
+    })
+}

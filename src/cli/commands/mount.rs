@@ -1,0 +1,130 @@
+//! `fve mount`: shows the decrypted volume as a file until it is unmounted.
+//!
+//! Without `--foreground` the command starts itself once more: the child asks, unlocks, mounts
+//! and, once the mount answers, says so on a pipe and leaves the terminal; the parent waits for
+//! that and passes the child's failure on.
+
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::args::MountArgs;
+use crate::cli::exit::Status;
+use crate::cli::{Failure, source, term};
+use crate::error::Error;
+use crate::serve::fuse::{Mount, MountOptions, Unmounter};
+
+/// What the child says when the mount answers.
+const READY: &[u8] = b"ready\n";
+
+pub(in crate::cli) fn run(args: &MountArgs) -> Result<(), Failure> {
+    if args.foreground || args.background_child {
+        serve(args)
+    } else {
+        start_in_background()
+    }
+}
+
+fn serve(args: &MountArgs) -> Result<(), Failure> {
+    Mount::check_mount_point(&args.directory)?;
+    let opened = source::open(&args.source)?;
+    let unlocked = args.credentials.unlock(&opened.volume)?;
+    let options = MountOptions {
+        source_name: opened.path,
+        allow_other: args.allow_other,
+        modified: opened.modified.unwrap_or_else(SystemTime::now),
+        threads: None,
+    };
+    let mut mount = Mount::new(Arc::new(unlocked), &args.directory, &options)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .map_err(|error| Error::io("cannot watch for signals", error))?;
+    let watching = signals.handle();
+    let unmounter = mount.unmounter();
+    let watcher = std::thread::spawn(move || watch(&mut signals, unmounter));
+    // The kernel's first request was answered when the mount was made: it answers from here on.
+    announce(args)?;
+    let served = mount.serve();
+    watching.close();
+    let _ = watcher.join();
+    Ok(served?)
+}
+
+/// Ends the mount on a signal; where it is in use, says so and goes on.
+fn watch(signals: &mut Signals, mut unmounter: Unmounter) {
+    for _ in signals.forever() {
+        match unmounter.unmount() {
+            Ok(()) => return,
+            Err(error) => term::note(format_args!("cannot unmount yet: {error}")),
+        }
+    }
+}
+
+/// Tells whoever waits that the mount answers.
+fn announce(args: &MountArgs) -> Result<(), Failure> {
+    if args.background_child {
+        return leave_terminal()
+            .map_err(|error| Error::io("cannot go to the background", error).into());
+    }
+    // Nothing listens unless the service manager started us.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    Ok(())
+}
+
+fn leave_terminal() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(READY)?;
+    out.flush()?;
+    // A session of its own: closing the terminal does not end the mount.
+    let _ = rustix::process::setsid();
+    let nowhere = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nowhere)?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
+    rustix::stdio::dup2_stderr(&nowhere)?;
+    // The directory that the command was started in must stay unmountable.
+    std::env::set_current_dir("/")
+}
+
+fn start_in_background() -> Result<(), Failure> {
+    let fail = |error| Error::io("cannot start the server of the mount", error);
+    let mut child = Command::new(std::env::current_exe().map_err(fail)?)
+        .args(super::super::mount_helper::arguments()?)
+        .arg("--background-child")
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(fail)?;
+    let mut said = Vec::new();
+    if let Some(mut pipe) = child.stdout.take() {
+        // Ends when the child closes the pipe: by going to the background or by ending.
+        pipe.read_to_end(&mut said).map_err(fail)?;
+    }
+    if said == READY {
+        return Ok(());
+    }
+    let ended = child.wait().map_err(fail)?;
+    Err(Failure::Silent(passed_on(ended)))
+}
+
+/// The child's exit status as our own; it has said everything already.
+fn passed_on(ended: ExitStatus) -> Status {
+    if let Some(signal) = ended.signal() {
+        term::note(format_args!(
+            "error: the server of the mount was killed by signal {signal}"
+        ));
+    }
+    match ended.code() {
+        Some(2) => Status::Usage,
+        Some(3) => Status::NotBitLocker,
+        Some(4) => Status::Refused,
+        Some(5) => Status::Io,
+        Some(6) => Status::Damaged,
+        _ => Status::Failed,
+    }
+}

@@ -1,0 +1,361 @@
+//! `fve recovery check`: a verdict on each block of a recovery password, and corrections.
+
+use std::fmt::Write;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::cli::args::{CheckArgs, RecoveryArgs, RecoveryCommand};
+use crate::cli::exit::Status;
+use crate::cli::json::document;
+use crate::cli::{Failure, source, term};
+use crate::error::Error;
+use crate::guid::Guid;
+use crate::unlock::KeyProtector;
+use crate::unlock::recovery::{
+    BlockVerdict, CandidateCounts, Check, Options, Outcome, PasswordCheck, Suggestion, check_bytes,
+    check_text, decode,
+};
+use crate::unlock::recovery_password::RecoveryPasswords;
+use crate::volume::UnlockOptions;
+
+/// Most suggestions that are shown: with a volume at hand all are tried, without one nobody reads
+/// more.
+const MAX_SUGGESTIONS: usize = 20;
+
+pub(in crate::cli) fn run(args: &RecoveryArgs) -> Result<(), Failure> {
+    match &args.command {
+        RecoveryCommand::Check(args) => check(args),
+    }
+}
+
+fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let check = read(args)?;
+    let trial = match (&args.volume, check.result) {
+        (Some(volume), Outcome::WellFormed) => Some(Trial::of(args, volume, &check)?),
+        _ => None,
+    };
+    if args.json {
+        term::print(&as_json(args, &check, trial.as_ref()))?;
+    } else {
+        term::print(&as_text(args, &check, trial.as_ref()))?;
+    }
+    match (check.result, trial) {
+        (Outcome::WellFormed, Some(Trial { opened: false, .. })) => {
+            Err(Failure::Silent(Status::Refused))
+        }
+        (Outcome::WellFormed, _) => Ok(()),
+        _ => Err(Failure::Silent(Status::Malformed)),
+    }
+}
+
+/// The password from wherever it was said to be.
+fn read(args: &CheckArgs) -> Result<Check, Failure> {
+    let options = Options::default().with_ocr(args.ocr);
+    let from_bytes = |bytes: &[u8]| {
+        check_bytes(bytes, &options).map_err(|error| Failure::Other {
+            status: Status::Io,
+            what: error.to_string(),
+            help: None,
+        })
+    };
+    match (&args.file, args.password.as_deref()) {
+        (Some(path), _) => from_bytes(&read_file(path)?),
+        (None, Some("-")) => from_bytes(&read_all(std::io::stdin(), "standard input")?),
+        (None, Some(text)) => {
+            term::note(
+                "warning: the password now stands in the shell's history and in the process list; '-' or --file avoid that",
+            );
+            Ok(check_text(text, &options))
+        }
+        (None, None) if term::can_ask() => {
+            let text = term::ask_secret("Recovery password: ")?;
+            Ok(check_text(text.expose(), &options))
+        }
+        (None, None) => from_bytes(&read_all(std::io::stdin(), "standard input")?),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let file = std::fs::File::open(path)
+        .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+    read_all(file, &path.display().to_string())
+}
+
+fn read_all(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let limit = decode::MAX_BYTES as u64 + 1;
+    // All the room at once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(decode::MAX_BYTES + 1));
+    from.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::io(format!("cannot read {name}"), error))?;
+    Ok(bytes)
+}
+
+/// What a volume said to the password.
+struct Trial {
+    protector: Option<Guid>,
+    opened: bool,
+}
+
+impl Trial {
+    fn of(args: &CheckArgs, path: &Path, check: &Check) -> Result<Self, Failure> {
+        let opened = source::open_at(path, args.offset, args.partition)?;
+        let credential: Box<dyn KeyProtector> = Box::new(RecoveryPasswords::found(check)?);
+        match opened
+            .volume
+            .unlock(&[credential], &UnlockOptions::default())
+        {
+            Ok(unlocked) => Ok(Self {
+                protector: unlocked.opened_by().protector.map(|(id, _)| id),
+                opened: true,
+            }),
+            Err(Error::Refused { report }) => Ok(Self {
+                protector: report.attempts.iter().find_map(|attempt| attempt.protector),
+                opened: false,
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn as_text(args: &CheckArgs, check: &Check, trial: Option<&Trial>) -> String {
+    let mut text = String::new();
+    for note in &check.source_notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    if check.passwords.is_empty() {
+        let _ = writeln!(
+            text,
+            "not found: there is nothing like a recovery password in the text (eight groups of six digits)"
+        );
+    }
+    let several = check.passwords.len() > 1;
+    for (number, password) in (1..).zip(&check.passwords) {
+        if several {
+            let _ = writeln!(text, "password {number}, line {}:", password.line);
+        }
+        write_password(&mut text, args, password);
+    }
+    match trial {
+        Some(Trial {
+            opened: true,
+            protector,
+        }) => {
+            let id = protector
+                .map(|id| format!(" protector {id:X}"))
+                .unwrap_or_default();
+            let _ = writeln!(text, "it opens the volume:{id}");
+        }
+        Some(Trial { opened: false, .. }) => {
+            let _ = writeln!(
+                text,
+                "it opens nothing on the volume: blocks may be in the wrong order, two digits two places apart may be swapped, or it belongs to another volume; compare the identifiers that 'fve info' shows"
+            );
+        }
+        None => {}
+    }
+    text
+}
+
+fn write_password(text: &mut String, args: &CheckArgs, password: &PasswordCheck) {
+    if let Some(id) = password.identifier {
+        let _ = writeln!(text, "identifier {id:X}");
+    }
+    let _ = writeln!(text, "{}", password.verdict.as_word());
+    if args.show {
+        let _ = writeln!(text, "  {}", password.expose_normalised().expose());
+    }
+    for block in &password.blocks {
+        let _ = writeln!(text, "  block {} {}", block.index, block.verdict);
+        if let Some(kinds) = corrections(&block.candidates) {
+            let _ = writeln!(text, "    {kinds}");
+        }
+        if args.show
+            && block.verdict == BlockVerdict::NotMultipleOf11
+            && let Some(digit) = password.expose_expected_check_digit(block.index)
+        {
+            let _ = writeln!(
+                text,
+                "    its first five digits ask for a {digit} at the end"
+            );
+        }
+    }
+    for note in &password.notes {
+        let _ = writeln!(text, "  note: {note}");
+    }
+    for group in &password.repeats {
+        let group: Vec<_> = group.iter().map(usize::to_string).collect();
+        let _ = writeln!(text, "  note: blocks {} are equal", group.join(" and "));
+    }
+    for first in &password.boundary_swaps {
+        let _ = writeln!(
+            text,
+            "  note: swapping the last digit of block {first} with the first of block {} mends both",
+            first + 1
+        );
+    }
+    if let Some(placeholder) = &password.placeholder {
+        let _ = writeln!(text, "  note: {placeholder}");
+    }
+    write_suggestions(text, args, password);
+}
+
+fn write_suggestions(text: &mut String, args: &CheckArgs, password: &PasswordCheck) {
+    let count = password.password_candidates;
+    if count == 0 || password.outcome() == Outcome::WellFormed {
+        return;
+    }
+    if !args.show {
+        let _ = writeln!(
+            text,
+            "  {count} correction{} of the whole password; --show prints {}",
+            if count == 1 { "" } else { "s" },
+            if count == 1 { "it" } else { "the likeliest" },
+        );
+        return;
+    }
+    for suggestion in password.expose_suggestions(MAX_SUGGESTIONS) {
+        let _ = writeln!(
+            text,
+            "  {}  {}",
+            suggestion.password.expose_digits().expose(),
+            changes(&suggestion)
+        );
+    }
+    if count > MAX_SUGGESTIONS as u64 {
+        let _ = writeln!(text, "  and {} more", count - MAX_SUGGESTIONS as u64);
+    }
+}
+
+fn changes(suggestion: &Suggestion) -> String {
+    let changes: Vec<_> = suggestion
+        .changes
+        .iter()
+        .map(|(block, correction)| format!("block {block}: {}", correction.as_word()))
+        .collect();
+    changes.join(", ")
+}
+
+/// How many corrections of which kind, in words; nothing where there are none.
+fn corrections(counts: &CandidateCounts) -> Option<String> {
+    let kinds = [
+        (counts.substitution, "single-digit correction"),
+        (counts.transposition, "swap of neighbouring digits"),
+        (counts.insertion, "way to add a missing digit"),
+        (counts.deletion, "digit that may be one too many"),
+        (counts.wildcard, "filling of the unreadable digits"),
+    ];
+    let kinds: Vec<_> = kinds
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, kind)| match (count, kind.split_once(' ')) {
+            (1, _) => format!("1 {kind}"),
+            (count, Some(("single-digit", _))) => format!("{count} single-digit corrections"),
+            (count, Some((first, rest))) => format!("{count} {first}s {rest}"),
+            (count, None) => format!("{count} {kind}s"),
+        })
+        .collect();
+    (!kinds.is_empty()).then(|| kinds.join(", "))
+}
+
+fn as_json(args: &CheckArgs, check: &Check, trial: Option<&Trial>) -> String {
+    let primary = check.primary();
+    let mut answer = json!({
+        "result": check.result.as_word(),
+        "source": {
+            "encoding": check.encoding.map(|encoding| encoding.as_word()),
+            "notes": notes(check, primary),
+        },
+        "identifier": primary.and_then(|first| first.identifier).map(|id| format!("{id:X}")),
+        "blocks": primary.map_or(Vec::new(), |first| blocks_json(args, first)),
+        "password_candidates": primary.map_or(0, |first| first.password_candidates),
+    });
+    if let Some(first) = primary {
+        answer["repeated_blocks"] = json!(first.repeats);
+        answer["placeholder"] = json!(first.placeholder.map(|placeholder| placeholder.as_word()));
+        if args.show {
+            answer["password"] = json!(first.expose_normalised().expose());
+            answer["suggestions"] = suggestions_json(first);
+        }
+    }
+    answer["passwords"] = check
+        .passwords
+        .iter()
+        .map(|password| {
+            json!({
+                "result": password.outcome().as_word(),
+                "line": password.line,
+                "identifier": password.identifier.map(|id| format!("{id:X}")),
+                "blocks": blocks_json(args, password),
+            })
+        })
+        .collect();
+    if let Some(trial) = trial {
+        answer["volume"] = json!({
+            "protector": trial.protector.map(|id| format!("{id:X}")),
+            "opened": trial.opened,
+        });
+    }
+    document(&answer)
+}
+
+fn notes(check: &Check, primary: Option<&PasswordCheck>) -> Vec<&'static str> {
+    let of_source = check.source_notes.iter().map(|note| note.as_word());
+    let of_password = primary.into_iter().flat_map(|first| &first.notes);
+    of_source
+        .chain(of_password.map(|note| note.as_word()))
+        .collect()
+}
+
+fn blocks_json(args: &CheckArgs, password: &PasswordCheck) -> Vec<Value> {
+    password
+        .blocks
+        .iter()
+        .map(|block| {
+            let mut value = json!({
+                "index": block.index,
+                "verdict": block.verdict.as_word(),
+                "message": block.verdict.to_string(),
+                "digits": block.digits,
+                "candidates": {
+                    "substitution": block.candidates.substitution,
+                    "transposition": block.candidates.transposition,
+                    "insertion": block.candidates.insertion,
+                    "deletion": block.candidates.deletion,
+                    "wildcard": block.candidates.wildcard,
+                },
+            });
+            if args.show {
+                value["expected_check_digit"] =
+                    json!(password.expose_expected_check_digit(block.index));
+            }
+            value
+        })
+        .collect()
+}
+
+fn suggestions_json(password: &PasswordCheck) -> Value {
+    if password.outcome() == Outcome::WellFormed {
+        return json!([]);
+    }
+    password
+        .expose_suggestions(MAX_SUGGESTIONS)
+        .iter()
+        .map(|suggestion| {
+            let changes: Vec<_> = suggestion
+                .changes
+                .iter()
+                .map(|(block, correction)| {
+                    json!({ "block": block, "correction": correction.as_word() })
+                })
+                .collect();
+            json!({
+                "password": suggestion.password.expose_digits().expose(),
+                "changes": changes,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,221 @@
+//! `fve unmount`: ends a mount; where it is in use, says by whom.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+
+use crate::cli::Failure;
+use crate::cli::args::UnmountArgs;
+use crate::cli::exit::Status;
+use crate::cli::term::escaped;
+use crate::error::Error;
+use crate::serve::fuse::SUBTYPE;
+
+/// Most holders that are named.
+const MAX_HOLDERS: usize = 8;
+
+pub(in crate::cli) fn run(args: &UnmountArgs) -> Result<(), Failure> {
+    let directory = absolute(&args.directory)?;
+    let mounted = MountedAt::find(&directory)?;
+    if !mounted.is_ours() {
+        return Err(refused(
+            format!(
+                "{} holds a mount of another kind ({})",
+                directory.display(),
+                mounted.kind
+            ),
+            "end it with umount",
+        ));
+    }
+    match unmount(&directory) {
+        Ok(()) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+            Err(busy(&directory, &mounted))
+        }
+        Err(error) => {
+            Err(Error::io(format!("cannot unmount {}", directory.display()), error).into())
+        }
+    }
+}
+
+fn refused(what: String, help: &str) -> Failure {
+    Failure::Other {
+        status: Status::Io,
+        what,
+        help: Some(help.to_owned()),
+    }
+}
+
+/// The path without links, but without asking the mount itself: its server may be gone.
+fn absolute(directory: &Path) -> Result<PathBuf, Failure> {
+    let fail = |error| Error::io(format!("cannot find {}", directory.display()), error);
+    let absolute = std::path::absolute(directory).map_err(fail)?;
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => Ok(parent.canonicalize().map_err(fail)?.join(name)),
+        _ => Ok(absolute),
+    }
+}
+
+/// A row of the mount table.
+struct MountedAt {
+    kind: String,
+    device: String,
+}
+
+impl MountedAt {
+    fn find(directory: &Path) -> Result<Self, Failure> {
+        let table = std::fs::read_to_string("/proc/self/mountinfo")
+            .map_err(|error| Error::io("cannot read the mount table", error))?;
+        // The last row of a path is the one that is seen.
+        table
+            .lines()
+            .rev()
+            .find_map(|row| Self::at(row, directory))
+            .ok_or_else(|| {
+                refused(
+                    format!("nothing is mounted on {}", directory.display()),
+                    "'findmnt -t fuse.fve,fuse' lists what is",
+                )
+            })
+    }
+
+    /// proc(5): device number in column 3, mount point in column 5, and behind a lone dash the
+    /// type of the file system.
+    fn at(row: &str, directory: &Path) -> Option<Self> {
+        let columns: Vec<_> = row.split(' ').collect();
+        let point = unescaped(columns.get(4)?);
+        let dash = columns.iter().position(|column| *column == "-")?;
+        (Path::new(&point) == directory).then(|| Self {
+            kind: columns.get(dash + 1).unwrap_or(&"").to_string(),
+            device: columns.get(2).unwrap_or(&"").to_string(),
+        })
+    }
+
+    /// Mounted directly, the subtype does not reach the table.
+    fn is_ours(&self) -> bool {
+        self.kind == "fuse" || self.kind == format!("fuse.{SUBTYPE}")
+    }
+}
+
+/// A path of the mount table with its octal escapes undone.
+fn unescaped(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let code = behind
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code {
+            Some(code) => {
+                bytes.push(code);
+                rest = &behind[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// As root by the system call, else through FUSE's own helper.
+fn unmount(directory: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(directory, UnmountFlags::NOFOLLOW) {
+        Ok(()) => return Ok(()),
+        Err(Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let helped = Command::new("fusermount3")
+        .arg("-u")
+        .arg(directory)
+        .output()?;
+    if helped.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&helped.stderr);
+    if said.contains("busy") {
+        return Err(Errno::BUSY.into());
+    }
+    Err(io::Error::other(said.trim().to_owned()))
+}
+
+fn busy(directory: &Path, mounted: &MountedAt) -> Failure {
+    let holders = holders(directory, &mounted.device);
+    let what = if holders.is_empty() {
+        format!("{} is in use", directory.display())
+    } else {
+        format!(
+            "{} is in use by {}",
+            directory.display(),
+            holders.join(", ")
+        )
+    };
+    refused(
+        what,
+        "end what uses it (a file system mounted from the volume is unmounted first), then try again",
+    )
+}
+
+/// Processes that hold something below the directory, and loop devices over it.
+fn holders(directory: &Path, device: &str) -> Vec<String> {
+    let mut holders = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let process = entry.path();
+        let Some(id) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        if holds(&process, directory) {
+            let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+            holders.push(format!("{} ({id})", escaped(name.trim())));
+        }
+    }
+    for entry in std::fs::read_dir("/sys/block")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let backing = std::fs::read_to_string(entry.path().join("loop/backing_file"));
+        if backing.is_ok_and(|path| Path::new(path.trim_end()).starts_with(directory)) {
+            holders.push(format!("/dev/{}", entry.file_name().to_string_lossy()));
+        }
+    }
+    tracing::debug!("device {device} is held by {holders:?}");
+    holders.truncate(MAX_HOLDERS);
+    holders
+}
+
+fn holds(process: &Path, directory: &Path) -> bool {
+    let links = std::fs::read_dir(process.join("fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .chain([process.join("cwd"), process.join("root")]);
+    links
+        .filter_map(|link| std::fs::read_link(link).ok())
+        .any(|target| target.starts_with(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_mount_point_with_a_space_in_its_name() {
+        let row = r"36 35 0:45 / /mnt/my\040disk ro,nosuid - fuse.fve /dev/sda3 ro";
+        let mounted = MountedAt::at(row, Path::new("/mnt/my disk")).unwrap();
+        assert!(mounted.is_ours());
+        assert_eq!(mounted.device, "0:45");
+        assert!(MountedAt::at(row, Path::new("/mnt/my")).is_none());
+    }
+}

@@ -1,0 +1,263 @@
+//! Credentials from the command line, from systemd, or from the person.
+//!
+//! The options come from the table of the library ([`BUILT_IN`]): a new kind of credential shows
+//! up here by itself.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
+
+use super::{Failure, term};
+use crate::error::Error;
+use crate::format::protector::ProtectorKind;
+use crate::secret::SecretText;
+use crate::unlock::clear_key::Suspended;
+use crate::unlock::{BUILT_IN, CredentialKind, KeyProtector, Selection};
+use crate::volume::{UnlockOptions, Unlocked, Volume};
+
+/// How often a person may mistype.
+const TRIES: usize = 3;
+
+/// The credential options that a command was given.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CredentialArgs {
+    /// Kind, by its place in the table, and value.
+    given: Vec<(usize, PathBuf)>,
+    protector: Option<String>,
+    accept_damaged_metadata: bool,
+}
+
+impl Args for CredentialArgs {
+    fn augment_args(command: Command) -> Command {
+        let credentials = BUILT_IN.iter().map(|kind| {
+            Arg::new(kind.option)
+                .long(kind.option)
+                .value_name(kind.value)
+                .help(kind.help)
+                .help_heading("Credentials")
+                .value_hint(ValueHint::FilePath)
+                .action(ArgAction::Append)
+                .value_parser(ValueParser::path_buf())
+        });
+        command
+            .args(credentials)
+            .arg(
+                Arg::new("protector")
+                    .long("protector")
+                    .value_name("ID")
+                    .help("Use only this protector (its GUID, or the first 8 hex digits of it)")
+                    .help_heading("Credentials"),
+            )
+            .arg(
+                Arg::new("accept-damaged-metadata")
+                    .long("accept-damaged-metadata")
+                    .help("Open although the checks fail in every metadata copy, if a credential fits")
+                    .action(ArgAction::SetTrue),
+            )
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for CredentialArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Vec::new();
+        for (number, kind) in BUILT_IN.iter().enumerate() {
+            let values = matches.get_many::<PathBuf>(kind.option);
+            given.extend(
+                values
+                    .into_iter()
+                    .flatten()
+                    .map(|path| (number, path.clone())),
+            );
+        }
+        Ok(Self {
+            given,
+            protector: matches.get_one("protector").cloned(),
+            accept_damaged_metadata: matches.get_flag("accept-damaged-metadata"),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl CredentialArgs {
+    /// Unlocks the volume with what was given; else with what systemd gives; else with a clear
+    /// key; else with what a person types.
+    pub(crate) fn unlock(&self, volume: &Volume) -> Result<Unlocked, Failure> {
+        let options = UnlockOptions {
+            selection: Selection {
+                protector: self.protector.clone(),
+            },
+            accept_damaged_metadata: self.accept_damaged_metadata,
+        };
+        let given = self.read_given()?;
+        let unlocked = if !given.is_empty() || !volume.needs_key() {
+            volume.unlock(&given, &options)?
+        } else if has_clear_key(volume, &options.selection) {
+            term::note(
+                "protection is suspended: the key lies on the disk in the open, and anyone can read this volume",
+            );
+            volume.unlock(&[Box::new(Suspended)], &options)?
+        } else if term::can_ask() && volume.metadata_as_found().is_some() {
+            ask(volume, &options)?
+        } else {
+            volume.unlock(&[], &options)?
+        };
+        for warning in unlocked.warnings() {
+            term::note(format_args!("warning: {}", term::escaped(warning)));
+        }
+        Ok(unlocked)
+    }
+
+    /// The credentials of the options, in the order of the table; or those in systemd's directory.
+    fn read_given(&self) -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
+        let stdin = self
+            .given
+            .iter()
+            .filter(|(_, path)| path == Path::new("-"))
+            .count();
+        if stdin > 1 {
+            return Err(Failure::usage(
+                "only one credential can come from standard input",
+            ));
+        }
+        let mut credentials = Vec::new();
+        for (number, path) in &self.given {
+            if let Some(kind) = BUILT_IN.get(*number) {
+                warn_if_others_can_read(path);
+                credentials.push((kind.read)(path)?);
+            }
+        }
+        if credentials.is_empty() {
+            credentials = from_systemd()?;
+        }
+        Ok(credentials)
+    }
+}
+
+/// What the service manager put into `$CREDENTIALS_DIRECTORY`.
+fn from_systemd() -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
+    let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") else {
+        return Ok(Vec::new());
+    };
+    let directory = PathBuf::from(directory);
+    let mut credentials = Vec::new();
+    for kind in BUILT_IN {
+        let path = kind.systemd.map(|name| directory.join(name));
+        if let Some(path) = path.filter(|path| path.exists()) {
+            credentials.push((kind.read)(&path)?);
+        }
+    }
+    Ok(credentials)
+}
+
+fn has_clear_key(volume: &Volume, selection: &Selection) -> bool {
+    volume
+        .protectors()
+        .into_iter()
+        .any(|protector| protector.kind() == ProtectorKind::ClearKey && selection.allows(protector))
+}
+
+/// Asks until what was typed opens the volume, or three times.
+fn ask(volume: &Volume, options: &UnlockOptions) -> Result<Unlocked, Failure> {
+    let protectors = volume.protectors();
+    let typed: Vec<_> = BUILT_IN
+        .iter()
+        .filter(|kind| {
+            kind.typed.is_some()
+                && protectors.iter().any(|protector| {
+                    kind.opens.contains(&protector.kind()) && options.selection.allows(protector)
+                })
+        })
+        .collect();
+    if typed.is_empty() {
+        return Ok(volume.unlock(&[], options)?);
+    }
+    let question = question(&typed, volume);
+    let mut tries = 1;
+    loop {
+        let answer = term::ask_secret(&question)?;
+        let failure = match credentials_typed(&typed, &answer) {
+            Ok(credentials) => match volume.unlock(&credentials, options) {
+                Ok(unlocked) => return Ok(unlocked),
+                Err(error @ Error::Refused { .. }) => error,
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) => error,
+        };
+        if tries == TRIES {
+            return Err(failure.into());
+        }
+        tries += 1;
+        term::note(format_args!("{failure}\n"));
+    }
+}
+
+fn question(typed: &[&CredentialKind], volume: &Volume) -> String {
+    let words: Vec<_> = typed
+        .iter()
+        .map(|kind| kind.option.trim_end_matches("-file").replace('-', " "))
+        .collect();
+    let words = words.join(" or ");
+    let id = volume
+        .metadata_as_found()
+        .map(|block| block.dataset.id.short())
+        .unwrap_or_default();
+    let mut letters = words.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    format!(
+        "{}{} of volume {id}: ",
+        first.collect::<String>(),
+        letters.as_str()
+    )
+}
+
+/// What was typed, as every kind of credential that it can be. Where it can be none, the reason of
+/// the kind that asks most of it.
+fn credentials_typed(
+    typed: &[&CredentialKind],
+    answer: &SecretText,
+) -> Result<Vec<Box<dyn KeyProtector>>, Error> {
+    let mut credentials = Vec::new();
+    let mut problem = None;
+    for build in typed.iter().filter_map(|kind| kind.typed) {
+        match build(SecretText::new(answer.expose().to_owned())) {
+            Ok(credential) => credentials.push(credential),
+            Err(error) => problem = problem.or(Some(error)),
+        }
+    }
+    match problem {
+        Some(error) if credentials.is_empty() || is_mostly_digits(answer) => Err(error),
+        _ => Ok(credentials),
+    }
+}
+
+/// Whether somebody meant to type a recovery password: then a password that does not fit is not
+/// what to complain about.
+fn is_mostly_digits(answer: &SecretText) -> bool {
+    /// Half of the digits of a recovery password.
+    const ENOUGH: usize = 24;
+    let text = answer.expose();
+    text.chars().filter(char::is_ascii_digit).count() >= ENOUGH
+        && !text.chars().any(char::is_alphabetic)
+}
+
+fn warn_if_others_can_read(path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let others = path
+        .metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.mode() & 0o004 != 0);
+    if others {
+        tracing::warn!(
+            "{} can be read by everybody: chmod 600 keeps the secret",
+            path.display()
+        );
+    }
+}

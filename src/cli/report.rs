@@ -1,0 +1,492 @@
+//! `fve info`: what a locked volume tells, for people in the words of `manage-bde` and for
+//! programs as JSON.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::json;
+use super::source::Opened;
+use super::term::{escaped, human_size};
+use crate::crypto::sector::Method;
+use crate::format::block::MetadataBlock;
+use crate::format::boot::{Flavour, Layout};
+use crate::format::datum::{Body, Datum};
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::unlock::BUILT_IN;
+use crate::volume::{Protection, Volume};
+
+/// Everything that can be known without a key.
+pub(crate) struct Report<'a> {
+    opened: &'a Opened,
+    volume: &'a Volume,
+    block: Option<&'a MetadataBlock>,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn of(opened: &'a Opened) -> Self {
+        Self {
+            opened,
+            volume: &opened.volume,
+            block: opened.volume.metadata_as_found(),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        self.write_status(&mut text);
+        if let Some(block) = self.block {
+            write_protectors(&mut text, block);
+            self.write_metadata(&mut text, block);
+        }
+        for problem in self.problems() {
+            line(&mut text, format_args!("\nNote: {}", escaped(&problem)));
+        }
+        text
+    }
+
+    fn write_status(&self, text: &mut String) {
+        let status = self.volume.status();
+        let (id, description) = match self.block {
+            Some(block) => (
+                format!("{{{:X}}}", block.dataset.id),
+                escaped(block.description().unwrap_or("Label Unknown")),
+            ),
+            None => ("of unknown identity".to_owned(), "Label Unknown".to_owned()),
+        };
+        line(text, format_args!("Volume {id} [{description}]"));
+        line(text, format_args!("[{}]\n", flavour(self.volume)));
+        let size = self.volume.source_size();
+        field(
+            text,
+            "Size:",
+            &format!("{} ({size} bytes)", human_size(size)),
+        );
+        field(text, "BitLocker Version:", status.version);
+        field(text, "Conversion Status:", status.conversion.name());
+        let percentage = match status.percentage {
+            Some(share) => format!("{share:.1}%"),
+            None => "Unknown%".to_owned(),
+        };
+        field(text, "Percentage Encrypted:", &percentage);
+        field(text, "Encryption Method:", &self.method_name());
+        field(
+            text,
+            "Protection Status:",
+            &protection_words(status.protection),
+        );
+        field(
+            text,
+            "Lock Status:",
+            if self.volume.needs_key() {
+                "Locked"
+            } else {
+                "Unlocked"
+            },
+        );
+        field(text, "Identification Field:", "Unknown");
+        let kinds: Vec<_> = listed(self.block)
+            .map(|protector| protector.kind().name())
+            .collect();
+        if kinds.is_empty() {
+            field(text, "Key Protectors:", "None Found");
+        } else {
+            line(text, format_args!("    Key Protectors:"));
+            for kind in kinds {
+                line(text, format_args!("        {kind}"));
+            }
+        }
+    }
+
+    fn write_metadata(&self, text: &mut String, block: &MetadataBlock) {
+        line(text, format_args!("\nMetadata\n"));
+        field(text, "Turned On:", &block.dataset.created.to_string());
+        if let Some(written) = block.last_written() {
+            field(text, "Last Written:", &written.to_string());
+        }
+        if let Some((major, minor, build)) = windows(block) {
+            field(text, "Windows:", &format!("{major}.{minor} build {build}"));
+        }
+        field(
+            text,
+            "Sector Size:",
+            &format!("{} bytes", self.volume.sector_size()),
+        );
+        if let Layout::EncryptOnWrite { .. } = self.volume.boot_record().layout {
+            field(text, "Conversion:", "encrypt-on-write");
+        }
+        field(
+            text,
+            "State:",
+            &format!("{}, wanted {}", block.state.0, block.next_state.0),
+        );
+        for copy in &self.volume.copies().0 {
+            let verdict = copy
+                .fault()
+                .map_or("good".to_owned(), |fault| escaped(&fault.fault));
+            field(
+                text,
+                &format!("Copy {}:", copy.number),
+                &format!("at byte {}: {verdict}", copy.offset),
+            );
+        }
+        for datum in strange(&block.datums) {
+            field(
+                text,
+                "Unknown Entry:",
+                &format!(
+                    "role {:#06x}, type {:#06x}, {} bytes at byte {}",
+                    datum.role, datum.datum_type, datum.size, datum.position
+                ),
+            );
+        }
+    }
+
+    /// What a person should know before relying on the volume.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.volume.copies().disagree() {
+            problems.push("the metadata copies say different things: an update was interrupted, or they were changed".to_owned());
+        }
+        if let Some(fault) = self.volume.conversion_fault() {
+            problems.push(format!("{fault}; the volume cannot be opened"));
+        }
+        if let Some(block) = self.block {
+            problems.extend(self.protection_problem(block));
+            if Method::by_code(block.dataset.method).is_none() && self.volume.needs_key() {
+                problems.push(format!(
+                    "the encryption method {:#06x} is not known: the volume cannot be opened",
+                    block.dataset.method
+                ));
+            }
+        }
+        problems
+    }
+
+    fn protection_problem(&self, block: &MetadataBlock) -> Option<String> {
+        let clear = block
+            .protectors()
+            .any(|p| p.kind() == ProtectorKind::ClearKey);
+        if !clear {
+            return None;
+        }
+        Some(if listed(Some(block)).next().is_none() {
+            "the volume is encrypted but not protected: its only key lies on the disk in the open, and anyone can read it".to_owned()
+        } else {
+            "protection is suspended: a key lies on the disk in the open, and anyone can read the volume".to_owned()
+        })
+    }
+
+    fn method_name(&self) -> String {
+        match (self.volume.method(), self.block) {
+            (Some(method), _) => method.name.to_owned(),
+            (None, Some(block)) if block.dataset.method == 0 => "None".to_owned(),
+            (None, Some(block)) => format!("Unknown ({:#06x})", block.dataset.method),
+            (None, None) => "Unknown".to_owned(),
+        }
+    }
+
+    /// For programs. `spec`: keys are documented in the README and only ever added to.
+    pub(crate) fn json(&self) -> String {
+        let status = self.volume.status();
+        let (protection_on, reboots_left) = match status.protection {
+            Protection::On => (Some(true), None),
+            Protection::Off { reboots_left } => (Some(false), reboots_left),
+            _ => (None, None),
+        };
+        json::document(&json!({
+            "source": {
+                "path": self.opened.path,
+                "offset": self.opened.offset,
+                "partition": self.opened.partition,
+                "size": self.volume.source_size(),
+            },
+            "volume": self.block.map(|block| self.volume_json(block)),
+            "status": {
+                "conversion": status.conversion.name(),
+                "conversion_status": status.conversion.wmi(),
+                "percentage_encrypted": status.percentage,
+                "encryption_method": self.method_name(),
+                "encryption_method_id": self.block.map(|block| code(block.dataset.method)),
+                "encryption_method_word": self.volume.method().map(|method| method.word),
+                "wmi_encryption_method": self.volume.method().map(|method| method.wmi),
+                "protection": protection_words(status.protection),
+                "protection_on": protection_on,
+                "reboots_left": reboots_left,
+                "locked": self.volume.needs_key(),
+            },
+            "protectors": self.block.map_or(Vec::new(), |block| {
+                block.protectors().map(protector_json).collect()
+            }),
+            "metadata": self.metadata_json(),
+            "entries": self.block.map_or(Vec::new(), |block| {
+                block.datums.iter().map(datum_json).collect()
+            }),
+            "problems": self.problems(),
+        }))
+    }
+
+    fn volume_json(&self, block: &MetadataBlock) -> Value {
+        let boot = self.volume.boot_record();
+        json!({
+            "id": format!("{:X}", block.dataset.id),
+            "description": block.description(),
+            "kind": match boot.flavour {
+                Flavour::Vista => "vista",
+                Flavour::Windows7 => "windows-7",
+                Flavour::ToGo => "to-go",
+            },
+            "layout": match boot.layout {
+                Layout::Whole => "whole",
+                Layout::EncryptOnWrite { .. } => "encrypt-on-write",
+            },
+            "bitlocker_version": self.volume.status().version,
+            "sector_size": self.volume.sector_size(),
+            "created": block.dataset.created.to_string(),
+            "last_written": block.last_written().map(|time| time.to_string()),
+            "windows": windows(block).map(|(major, minor, build)| {
+                json!({ "major": major, "minor": minor, "build": build })
+            }),
+            "state": block.state.0,
+            "next_state": block.next_state.0,
+            "encrypted_extent": block.encrypted_extent,
+            "moved_sectors": block.moved_sectors,
+            "moved_to": (boot.flavour != Flavour::Vista).then_some(block.header_source),
+            "next_nonce": block.dataset.next_nonce,
+        })
+    }
+
+    fn metadata_json(&self) -> Value {
+        let copies: Vec<_> = self
+            .volume
+            .copies()
+            .0
+            .iter()
+            .map(|copy| {
+                json!({
+                    "number": copy.number,
+                    "offset": copy.offset,
+                    "good": copy.fault().is_none(),
+                    "fault": copy.fault().map(|fault| fault.fault),
+                })
+            })
+            .collect();
+        let map = self.volume.conversion_map().map(|map| {
+            let (encrypted, all) = map.progress();
+            json!({
+                "chunk_size": map.chunk_size,
+                "regions": map.regions.len(),
+                "encrypted_bytes": encrypted,
+                "bytes": all,
+            })
+        });
+        json!({
+            "version": self.block.map(|block| block.version),
+            "copies": copies,
+            "copies_agree": !self.volume.copies().disagree(),
+            "conversion_map": map,
+            "conversion_map_fault": self.volume.conversion_fault(),
+        })
+    }
+}
+
+/// `-protectors -get` lists every protector but the clear key.
+fn listed(block: Option<&MetadataBlock>) -> impl Iterator<Item = &Protector> {
+    block
+        .into_iter()
+        .flat_map(MetadataBlock::protectors)
+        .filter(|protector| protector.kind() != ProtectorKind::ClearKey)
+}
+
+fn write_protectors(text: &mut String, block: &MetadataBlock) {
+    line(text, format_args!("\nAll Key Protectors"));
+    for protector in block.protectors() {
+        line(text, format_args!("\n    {}:", protector_title(protector)));
+        line(text, format_args!("      ID: {{{:X}}}", protector.id));
+        for (heading, values) in details(protector) {
+            line(text, format_args!("      {heading}"));
+            for value in values {
+                line(text, format_args!("        {}", escaped(&value)));
+            }
+        }
+    }
+}
+
+fn protector_title(protector: &Protector) -> String {
+    match protector.kind() {
+        ProtectorKind::Unknown(code) => format!("Unknown ({code:#06x})"),
+        ProtectorKind::Certificate => "Smart Card (Certificate Based)".to_owned(),
+        kind => kind.name().to_owned(),
+    }
+}
+
+/// Detail lines of a protector, each with its heading.
+fn details(protector: &Protector) -> Vec<(&'static str, Vec<String>)> {
+    let mut details = Vec::new();
+    if takes_key_file(protector.kind()) {
+        details.push((
+            "External Key File Name:",
+            vec![format!("{:X}.BEK", protector.id)],
+        ));
+    }
+    if let Some(blob) = protector.tpm() {
+        let pcrs = blob.pcrs();
+        let list: Vec<_> = pcrs.iter().map(u8::to_string).collect();
+        let mut lines = vec![list.join(", ")];
+        if pcrs.contains(&7) {
+            lines.push("(Uses Secure Boot for integrity validation)".to_owned());
+        }
+        details.push(("PCR Validation Profile:", lines));
+    }
+    if let Some(certificate) = protector.certificate() {
+        details.push((
+            "Certificate Thumbprint:",
+            vec![hex(&certificate.thumbprint)],
+        ));
+    }
+    if let Some(name) = protector.name() {
+        details.push(("Name:", vec![name.to_owned()]));
+    }
+    details.push(("Last Changed:", vec![protector.changed.to_string()]));
+    if let Some(backup) = protector.backup() {
+        details.push((
+            "Saved:",
+            vec![format!("{} (kind {})", backup.last, backup.kind)],
+        ));
+    } else if protector.kind() == ProtectorKind::RecoveryPassword {
+        details.push(("Saved:", vec!["no sign that it was ever saved".to_owned()]));
+    }
+    if let Some(hint) = protector.hint() {
+        details.push(("Hint:", vec![hint.to_owned()]));
+    }
+    if let Some(reboots) = protector.reboots_left() {
+        details.push(("Reboots Left:", vec![reboots.to_string()]));
+    }
+    let options = options_for(protector.kind());
+    if !options.is_empty() {
+        details.push(("Opened By:", options));
+    }
+    details
+}
+
+fn takes_key_file(kind: ProtectorKind) -> bool {
+    matches!(
+        kind,
+        ProtectorKind::ExternalKey | ProtectorKind::TpmStartupKey | ProtectorKind::TpmPinStartupKey
+    )
+}
+
+/// The options that give what a protector takes.
+fn options_for(kind: ProtectorKind) -> Vec<String> {
+    BUILT_IN
+        .iter()
+        .filter(|credential| credential.opens.contains(&kind))
+        .map(|credential| format!("--{}", credential.option))
+        .collect()
+}
+
+fn protector_json(protector: &Protector) -> Value {
+    let kind = protector.kind();
+    json!({
+        "id": format!("{:X}", protector.id),
+        "type": kind.word(),
+        "name": kind.name(),
+        "type_id": code(protector.code),
+        "wmi_type": kind.wmi_type(),
+        "label": protector.name(),
+        "changed": protector.changed.to_string(),
+        "flags": protector.flags,
+        "hints": protector.hints,
+        "external_key_file": takes_key_file(kind).then(|| format!("{:X}.BEK", protector.id)),
+        "pcrs": protector.tpm().map(|blob| blob.pcrs()),
+        "pcr_digest": protector.tpm().and_then(|blob| {
+            blob.sealed.as_ref().map(|sealed| hex(&sealed.pcr_digest))
+        }),
+        "certificate_thumbprint": protector.certificate().map(|c| hex(&c.thumbprint)),
+        "backup": protector.backup().map(|backup| json!({
+            "first": backup.first.to_string(),
+            "last": backup.last.to_string(),
+            "kind": backup.kind,
+            "class": backup.class,
+        })),
+        "hint": protector.hint(),
+        "reboots_left": protector.reboots_left(),
+        "options": options_for(kind),
+    })
+}
+
+fn datum_json(datum: &Datum) -> Value {
+    let fault = match &datum.body {
+        Body::Malformed { fault, .. } => Some(fault.to_string()),
+        _ => None,
+    };
+    json!({
+        "role": code(datum.role),
+        "type": code(datum.datum_type),
+        "type_name": datum.type_name(),
+        "flags": datum.flags,
+        "offset": datum.position,
+        "size": datum.size,
+        "text": datum.text(),
+        "fault": fault,
+        "nested": datum.nested().iter().map(datum_json).collect::<Vec<_>>(),
+    })
+}
+
+/// Entries that are not understood, however deep.
+fn strange(datums: &[Datum]) -> Vec<&Datum> {
+    datums
+        .iter()
+        .flat_map(|datum| {
+            let this = matches!(datum.body, Body::Unknown(_) | Body::Malformed { .. });
+            this.then_some(datum)
+                .into_iter()
+                .chain(strange(datum.nested()))
+        })
+        .collect()
+}
+
+fn windows(block: &MetadataBlock) -> Option<(u32, u32, u32)> {
+    Some(block.virtualization()?.extension.as_ref()?.windows)
+}
+
+fn flavour(volume: &Volume) -> &'static str {
+    match volume.boot_record().flavour {
+        Flavour::Vista => "Volume of Windows Vista",
+        Flavour::Windows7 => "Volume of Windows 7 or later",
+        Flavour::ToGo => "BitLocker To Go volume",
+    }
+}
+
+fn protection_words(protection: Protection) -> String {
+    match protection {
+        Protection::On => "Protection On".to_owned(),
+        Protection::Off { reboots_left: None } => "Protection Off".to_owned(),
+        Protection::Off {
+            reboots_left: Some(1),
+        } => "Protection Off (1 reboot left)".to_owned(),
+        Protection::Off {
+            reboots_left: Some(reboots),
+        } => format!("Protection Off ({reboots} reboots left)"),
+        Protection::Unknown => "Unknown".to_owned(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn code(number: u16) -> String {
+    format!("{number:#06x}")
+}
+
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{content}");
+}
+
+/// A label padded to column 26, as `manage-bde` does, and its value.
+fn field(text: &mut String, label: &str, value: &str) {
+    line(text, format_args!("    {label:<21} {value}"));
+}

@@ -1,0 +1,112 @@
+//! The terminal: escaping what comes from a disk, notes on standard error, prompts, progress.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Failure;
+use crate::error::Error;
+use crate::secret::SecretText;
+
+/// Text from a disk as it may go to a terminal: control characters and those that turn the
+/// direction of text become escapes.
+pub(crate) fn escaped(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let harmful = c.is_control()
+                || matches!(
+                    c,
+                    '\u{061C}'
+                        | '\u{200B}'..='\u{200F}'
+                        | '\u{2028}'..='\u{202E}'
+                        | '\u{2060}'..='\u{206F}'
+                        | '\u{FEFF}'
+                        | '\u{FFF9}'..='\u{FFFB}'
+                        | '\u{E0000}'..='\u{E007F}'
+                );
+            let escape = harmful.then(|| c.escape_unicode());
+            let plain = (!harmful).then_some(c);
+            escape.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+/// A note for the person, on standard error.
+pub(crate) fn note(text: impl Display) {
+    // Nobody to tell is no reason to stop.
+    let _ = writeln!(io::stderr(), "fve: {text}");
+}
+
+/// Writes to standard output. A reader that went away is no error: there is nobody left to tell.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io("cannot write to standard output", error).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether somebody can be asked.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Asks for a secret without showing what is typed.
+pub(crate) fn ask_secret(question: &str) -> Result<SecretText, Failure> {
+    rpassword::prompt_password(question)
+        .map(SecretText::new)
+        .map_err(|error| Error::io("cannot ask on the terminal", error).into())
+}
+
+/// A bar on standard error for `total` bytes; nothing where that is no terminal.
+pub(crate) fn progress(total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template(
+        "{bar:40} {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
+    );
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// A size as people say it, with one digit behind the point: `100.0 MiB`.
+pub(crate) fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_disk_says_cannot_move_the_cursor_or_turn_the_text() {
+        assert_eq!(
+            escaped("DESKTOP H: 7/4/2019 Größe 例"),
+            "DESKTOP H: 7/4/2019 Größe 例"
+        );
+        assert_eq!(escaped("a\x1b[2Jb\nc"), "a\\u{1b}[2Jb\\u{a}c");
+        assert_eq!(escaped("a\u{202E}b\u{9b}"), "a\\u{202e}b\\u{9b}");
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(human_size(0), "0 bytes");
+        assert_eq!(human_size(1023), "1023 bytes");
+        assert_eq!(human_size(104_857_600), "100.0 MiB");
+        assert_eq!(human_size(u64::MAX), "16.0 EiB");
+    }
+}
