@@ -160,10 +160,9 @@ fn spread_halves(key: &[u8]) -> SecretBytes {
 /// Reads a key that has one of `lengths` bytes, in binary or in hex digits.
 fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<SecretBytes> {
     let bytes = secret_file::read(path, name)?;
-    if lengths.contains(&bytes.len()) {
-        return Ok(bytes);
-    }
+    // Digits first: sixteen bytes or more that all happen to be hex digits are not a key.
     from_hex(bytes.expose())
+        .or(Some(bytes))
         .filter(|key| lengths.contains(&key.len()))
         .ok_or_else(|| Error::BadCredential {
             credential: name.to_owned(),

@@ -22,19 +22,16 @@ impl<'a> Cursor<'a> {
 }
 
 impl Read for Cursor<'_> {
-    /// Reads as much as there is before the end of the volume or of a cut-off image; an error only
-    /// when not a byte can be had.
+    /// Reads as much as can be had in one go; an error only when not a byte can.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let size = self.volume.size();
-        if self.position >= size {
-            return Ok(0);
-        }
-        let mut left = size - self.position;
-        let available = self.volume.available();
-        if self.position < available {
-            left = left.min(available - self.position);
-        }
-        let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        let left = self.volume.size().saturating_sub(self.position);
+        let wanted = left.min(buf.len() as u64);
+        let there = match self.volume.readable(self.position, wanted) {
+            // Nothing: the volume says why.
+            0 => wanted,
+            there => there,
+        };
+        let len = usize::try_from(there).unwrap_or(buf.len());
         self.volume.read_exact_at(self.position, &mut buf[..len])?;
         self.position += len as u64;
         Ok(len)

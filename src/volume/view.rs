@@ -50,10 +50,21 @@ impl Unlocked {
         self.layout.size()
     }
 
-    /// How many bytes from the start the source can hold: less than [`Unlocked::size`] when the
-    /// image was cut off.
+    /// How many bytes from the start the source can hold, in whole sectors: less than
+    /// [`Unlocked::size`] when the image was cut off.
     pub fn available(&self) -> u64 {
-        self.size().min(self.sectors.source.size())
+        self.size().min(self.sectors.present())
+    }
+
+    /// How many of the `len` bytes from `offset` on can be read before the first that the source
+    /// does not hold or that cannot be known.
+    pub fn readable(&self, offset: u64, len: u64) -> u64 {
+        self.sectors.readable(&self.layout, offset, len)
+    }
+
+    /// Whether every byte of the volume can be read, as far as its map tells.
+    pub fn is_whole(&self) -> bool {
+        self.readable(0, self.size()) == self.size()
     }
 
     /// Size of a sector in bytes.
@@ -117,6 +128,35 @@ impl Sectors {
             rest = behind;
         }
         Ok(())
+    }
+
+    /// Bytes that the source has, in whole sectors.
+    fn present(&self) -> u64 {
+        let size = self.source.size();
+        size - size % u64::from(self.size)
+    }
+
+    fn readable(&self, layout: &Layout, offset: u64, len: u64) -> u64 {
+        let end = offset
+            .saturating_add(len)
+            .min(layout.size())
+            .min(self.present());
+        let mut reached = offset;
+        for extent in layout.resolve(offset..end.max(offset)) {
+            let len = extent.range.end - extent.range.start;
+            let there = match extent.content {
+                Content::Zero | Content::Literal(_) => len,
+                Content::Encrypted { from } | Content::Plain { from } => {
+                    len.min(self.present().saturating_sub(from))
+                }
+                Content::Unknown(_) => 0,
+            };
+            reached += there;
+            if there < len {
+                break;
+            }
+        }
+        reached - offset
     }
 
     fn read_extent(&self, extent: &Extent, buf: &mut [u8]) -> Result<()> {

@@ -103,7 +103,10 @@ impl Filesystem for Adapter {
     fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match node(ino) {
             // The plaintext never changes: pages stay valid from one open to the next.
-            Some(Node::Volume) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Some(Node::Volume) if self.tree.may_be_cached() => {
+                reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+            }
+            Some(Node::Volume) => reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO),
             Some(Node::Root) => reply.error(Errno::EISDIR),
             None => reply.error(Errno::ENOENT),
         }

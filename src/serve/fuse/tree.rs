@@ -38,12 +38,14 @@ pub struct Tree {
     volume: Arc<Unlocked>,
     for_all: bool,
     modified: SystemTime,
+    cached: bool,
 }
 
 impl Tree {
     /// The tree over `volume`; readable by everybody or only by its owner.
     pub fn new(volume: Arc<Unlocked>, for_all: bool, modified: SystemTime) -> Self {
         Self {
+            cached: volume.is_whole(),
             volume,
             for_all,
             modified,
@@ -81,15 +83,27 @@ impl Tree {
         }
     }
 
+    /// Whether the kernel may keep the file's pages: not where some bytes cannot be read, for a
+    /// page holds all of its bytes or none, and what is missing must not be filled with zeros.
+    pub fn may_be_cached(&self) -> bool {
+        self.cached
+    }
+
     /// Fills the start of `buf` with the file's bytes from `offset` on and says how many there
-    /// are: all, or as many as come before the end of the file.
+    /// are: all, or as many as come before the end of the file, or, where the file is not cached,
+    /// before the first that cannot be read.
     ///
     /// # Errors
-    /// All or nothing. A short answer before the end would be taken for zeros by the kernel's
-    /// cache, so whatever cannot be read whole is an error.
+    /// When there are some, but not one can be read.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let left = self.volume.size().saturating_sub(offset);
-        let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        let mut len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        if !self.cached {
+            match self.volume.readable(offset, len as u64) {
+                0 => {}
+                readable => len = usize::try_from(readable).unwrap_or(len),
+            }
+        }
         self.volume
             .read_at(offset, &mut buf[..len])
             .map_err(|error| {

@@ -1,0 +1,91 @@
+//! Mounts that end when the test does.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::fve;
+
+/// Why nothing can be mounted here, if so.
+pub fn missing() -> Option<String> {
+    if !Path::new("/dev/fuse").exists() {
+        return Some("there is no /dev/fuse".to_owned());
+    }
+    let root = rustix::process::geteuid().is_root();
+    if !root && !installed("fusermount3") {
+        return Some("fusermount3 is not installed".to_owned());
+    }
+    None
+}
+
+/// Whether a program is on the path.
+pub fn installed(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|directory| directory.join(program).exists())
+    })
+}
+
+/// A directory with something mounted on it.
+pub struct Mounted {
+    directory: tempfile::TempDir,
+}
+
+impl Mounted {
+    /// `fve mount` with these arguments behind source and directory.
+    pub fn volume(source: &Path, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let output = fve()
+            .arg("mount")
+            .arg(source)
+            .arg(directory.path())
+            .args(arguments)
+            .output()
+            .expect("fve mount");
+        assert!(
+            output.status.success(),
+            "fve mount: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Self { directory }
+    }
+
+    /// The NTFS file system in a file, mounted by ntfs-3g.
+    pub fn ntfs(image: &Path) -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let output = Command::new("ntfs-3g")
+            .args(["-o", "ro"])
+            .arg(image)
+            .arg(directory.path())
+            .output()
+            .expect("ntfs-3g");
+        assert!(
+            output.status.success(),
+            "ntfs-3g: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Self { directory }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The file that shows the volume.
+    pub fn volume_file(&self) -> PathBuf {
+        self.path().join("volume")
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        for program in ["umount", "fusermount3"] {
+            let mut command = Command::new(program);
+            if program == "fusermount3" {
+                command.arg("-u");
+            }
+            let done = command.arg(self.path()).output();
+            if done.is_ok_and(|output| output.status.success()) {
+                return;
+            }
+        }
+    }
+}
