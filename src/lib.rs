@@ -1,4 +1,56 @@
-//! fve
+//! BitLocker volumes (Full Volume Encryption, FVE) on Linux: opened, explained, read, mounted.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use fve::secret::SecretText;
+//! use fve::source::FileSource;
+//! use fve::unlock::password::Password;
+//! use fve::volume::{UnlockOptions, Volume};
+//!
+//! # fn main() -> fve::error::Result<()> {
+//! let volume = Volume::open(Arc::new(FileSource::open("disk.img")?))?;
+//! let password = Password::new(&SecretText::new("correct horse".to_owned()));
+//! let plaintext = volume.unlock(&[Box::new(password)], &UnlockOptions::default())?;
+//! let mut boot_sector = [0; 512];
+//! plaintext.read_at(0, &mut boot_sector)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which type do I want?
+//!
+//! * To know what a volume is and what opens it, without a key: [`volume::Volume`].
+//! * Its plaintext, at any offset and from any number of threads: [`volume::Unlocked`], from
+//!   [`volume::Volume::unlock`]. With `Read + Seek`: [`volume::Unlocked::cursor`].
+//! * Credentials: [`unlock::recovery_password::RecoveryPasswords`], [`unlock::password::Password`],
+//!   [`unlock::startup_key::StartupKey`], [`unlock::clear_key::Suspended`], [`unlock::raw_key`]. A
+//!   credential of your own: [`unlock::KeyProtector`].
+//! * The 48 digits themselves, checked, explained and corrected, without any volume:
+//!   [`unlock::recovery::RecoveryPassword`] and [`unlock::recovery::check_text`].
+//! * A volume that is not a file: implement [`source::ReadAt`].
+//! * A mount held by your program: `serve::fuse::Mount`. The whole plaintext in a file:
+//!   [`serve::export`].
+//!
+//! # The way of the data
+//!
+//! ```text
+//! a path ─► source ─► format ─► unlock ─► volume ─► serve ─► a file, a directory
+//!           bytes     what they  VMK,      plaintext  the outside world
+//!                     mean       then FVEK at any offset
+//!                       └─── crypto ───┘
+//! ```
+//!
+//! # Promises
+//!
+//! Opening a volume never writes to it. No input makes the library panic. Plaintext comes only from
+//! a key that the volume's own metadata proved (a raw sector key is checked by what it decrypts),
+//! and where it cannot be known whether bytes are encrypted, reading them is an error.
+//!
+//! # Speed
+//!
+//! The sector ciphers are generic code compiled with *your* profile: set `codegen-units = 1` and
+//! `lto = true` in it, or they run at a fraction of their speed.
+
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod crypto;
@@ -10,3 +62,9 @@ pub mod serve;
 pub mod source;
 pub mod unlock;
 pub mod volume;
+
+pub use error::{Error, Result};
+pub use guid::Guid;
+pub use source::ReadAt;
+pub use unlock::KeyProtector;
+pub use volume::{Unlocked, Volume};

@@ -228,7 +228,7 @@ fn credentials_typed(
     let mut credentials = Vec::new();
     let mut problem = None;
     for build in typed.iter().filter_map(|kind| kind.typed) {
-        match build(SecretText::new(answer.expose().to_owned())) {
+        match build(answer) {
             Ok(credential) => credentials.push(credential),
             Err(error) => problem = problem.or(Some(error)),
         }

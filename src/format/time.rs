@@ -25,7 +25,7 @@ impl FileTime {
         self.timestamp()?;
         let ticks = self.0.checked_sub(UNIX_EPOCH_TICKS)?;
         let whole = Duration::from_secs(ticks / TICKS_PER_SECOND);
-        let part = Duration::from_nanos(ticks % TICKS_PER_SECOND * 100);
+        let part = Duration::from_nanos((ticks % TICKS_PER_SECOND).checked_mul(100)?);
         UNIX_EPOCH.checked_add(whole.checked_add(part)?)
     }
 

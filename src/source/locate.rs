@@ -1,41 +1,285 @@
-//! temporary
-use super::{ReadAt, Window};
-use crate::error::Result;
+//! From SOURCE to the one volume that is meant: the source itself, a stretch of it, or a partition.
+
 use std::sync::Arc;
-/// Place
+
+use super::partition::{self, Partition, PartitionTable};
+use super::{ReadAt, Window, signature};
+use crate::error::{Error, Result};
+
+/// Where in the source the volume is to be looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// a
+    /// At its start, else in whichever partition holds one.
     Auto,
-    /// b
+    /// This many bytes in.
     Offset(u64),
-    /// c
+    /// In this partition.
     Partition(u32),
 }
-/// Located
+
+/// Where the volume is.
 pub struct Located {
-    /// a
+    /// The volume and nothing else.
     pub source: Window<Arc<dyn ReadAt>>,
-    /// b
+    /// Its first byte on the source.
     pub start: u64,
-    /// c
+    /// The partition that it fills, if it does.
     pub partition: Option<u32>,
-    /// d
+    /// What was chosen on the person's behalf.
     pub note: Option<String>,
 }
-/// locate
+
+/// Finds the volume. `probe` says of bytes whether a volume begins there, and which: this room does
+/// not know the format.
+///
+/// # Errors
+/// [`Error::NotBitLocker`] with what was found instead, [`Error::Ambiguous`] with the choice,
+/// [`Error::Io`] when the source cannot be read.
 pub fn locate(
     source: Arc<dyn ReadAt>,
     place: Place,
-    _probe: &dyn Fn(&dyn ReadAt) -> Option<String>,
+    probe: &dyn Fn(&dyn ReadAt) -> Option<String>,
 ) -> Result<Located> {
-    let start = match place {
-        Place::Offset(o) => o,
-        _ => 0,
-    };
+    match place {
+        Place::Offset(offset) => at_offset(source, offset, probe),
+        Place::Partition(number) => in_partition(source, number, probe),
+        Place::Auto => search(source, probe),
+    }
+}
+
+type Probe<'a> = &'a dyn Fn(&dyn ReadAt) -> Option<String>;
+
+fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<Located> {
+    if offset >= source.size() {
+        return Err(Error::NotBitLocker {
+            found: format!(
+                "offset {offset} lies beyond the end of the source, which has {} bytes",
+                source.size()
+            ),
+        });
+    }
+    let window = Window::from(source, offset);
+    if probe(&window).is_none() {
+        return Err(Error::NotBitLocker {
+            found: format!("at offset {offset} there is {}", describe(&window)?),
+        });
+    }
     Ok(Located {
-        source: Window::from(source, start),
-        start,
+        source: window,
+        start: offset,
         partition: None,
         note: None,
     })
+}
+
+fn in_partition(source: Arc<dyn ReadAt>, number: u32, probe: Probe<'_>) -> Result<Located> {
+    let table = read_table(source.as_ref())?.ok_or_else(|| Error::NotBitLocker {
+        found: "there is no partition table, so there is no partition to choose".to_owned(),
+    })?;
+    let partition = table
+        .partitions
+        .iter()
+        .find(|partition| partition.number == number)
+        .ok_or_else(|| Error::NotBitLocker {
+            found: format!("there is no partition {number}; {}", listed(&table)),
+        })?;
+    let window = window(&source, partition);
+    if probe(&window).is_none() {
+        return Err(Error::NotBitLocker {
+            found: format!("partition {number} holds {}", describe(&window)?),
+        });
+    }
+    Ok(found(window, partition, None))
+}
+
+fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
+    if probe(&source).is_some() {
+        return Ok(Located {
+            source: Window::from(source, 0),
+            start: 0,
+            partition: None,
+            note: None,
+        });
+    }
+    let Some(table) = read_table(source.as_ref())? else {
+        return Err(Error::NotBitLocker {
+            found: describe(&source)?,
+        });
+    };
+    let volumes: Vec<_> = table
+        .partitions
+        .iter()
+        .filter_map(|partition| Some((partition, probe(&window(&source, partition))?)))
+        .collect();
+    match volumes.as_slice() {
+        [] => Err(Error::NotBitLocker {
+            found: contents(&source, &table)?,
+        }),
+        [(partition, volume)] => {
+            let mut notes = table.notes.clone();
+            notes.push(format!(
+                "using partition {} of the {} disk ({volume})",
+                partition.number, table.scheme
+            ));
+            Ok(found(
+                window(&source, partition),
+                partition,
+                Some(notes.join("; ")),
+            ))
+        }
+        several => Err(Error::Ambiguous {
+            what: format!("the disk holds {} BitLocker volumes", several.len()),
+            candidates: several
+                .iter()
+                .map(|(partition, volume)| {
+                    format!(
+                        "  partition {}: {} bytes at {}, {volume}",
+                        partition.number, partition.size, partition.start
+                    )
+                })
+                .collect(),
+        }),
+    }
+}
+
+fn found(window: Window<Arc<dyn ReadAt>>, partition: &Partition, note: Option<String>) -> Located {
+    Located {
+        source: window,
+        start: partition.start,
+        partition: Some(partition.number),
+        note,
+    }
+}
+
+fn window(source: &Arc<dyn ReadAt>, partition: &Partition) -> Window<Arc<dyn ReadAt>> {
+    Window::new(source.clone(), partition.start, partition.size)
+}
+
+fn read_table(source: &dyn ReadAt) -> Result<Option<PartitionTable>> {
+    partition::read(source).map_err(|error| Error::io("cannot read the partition table", error))
+}
+
+fn describe(source: &dyn ReadAt) -> Result<String> {
+    signature::describe(source).map_err(|error| Error::io("cannot read the source", error))
+}
+
+fn listed(table: &PartitionTable) -> String {
+    let numbers: Vec<_> = table
+        .partitions
+        .iter()
+        .map(|partition| partition.number.to_string())
+        .collect();
+    format!("the {} disk has {}", table.scheme, numbers.join(", "))
+}
+
+/// What is in the partitions of a disk without a BitLocker volume.
+fn contents(source: &Arc<dyn ReadAt>, table: &PartitionTable) -> Result<String> {
+    let mut parts = Vec::new();
+    for partition in &table.partitions {
+        let content = describe(&window(source, partition))?;
+        parts.push(format!("partition {} holds {content}", partition.number));
+    }
+    let mut text = format!("a {} disk without one: {}", table.scheme, parts.join(", "));
+    for note in &table.notes {
+        text += &format!("; {note}");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A volume here is a sector that begins with `V` and its name.
+    fn probe(source: &dyn ReadAt) -> Option<String> {
+        let mut name = [0; 2];
+        source.read_exact_at(0, &mut name).ok()?;
+        (name[0] == b'V').then(|| char::from(name[1]).to_string())
+    }
+
+    fn disk(volumes: &[(usize, u8)]) -> Arc<dyn ReadAt> {
+        let mut disk = vec![0; 64 * 512];
+        for (nth, start) in [8usize, 16, 24].into_iter().enumerate() {
+            let at = 0x1BE + nth * 16;
+            disk[at + 4] = 7;
+            disk[at + 8] = start as u8;
+            disk[at + 12] = 8;
+        }
+        disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+        for (sector, name) in volumes {
+            disk[sector * 512] = b'V';
+            disk[sector * 512 + 1] = *name;
+        }
+        Arc::new(disk)
+    }
+
+    fn message(result: Result<Located>) -> String {
+        match result {
+            Ok(_) => "found".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_volume_at_the_start_needs_no_table() {
+        let located = locate(disk(&[(0, b'a')]), Place::Auto, &probe).unwrap();
+        assert_eq!((located.start, located.partition), (0, None));
+        assert_eq!(located.note, None);
+    }
+
+    #[test]
+    fn the_only_volume_of_a_disk_is_used_and_named() {
+        let located = locate(disk(&[(16, b'b')]), Place::Auto, &probe).unwrap();
+        assert_eq!((located.start, located.partition), (16 * 512, Some(2)));
+        assert_eq!(located.source.size(), 8 * 512);
+        assert!(
+            located
+                .note
+                .unwrap()
+                .contains("partition 2 of the MBR disk (b)")
+        );
+    }
+
+    #[test]
+    fn several_volumes_are_listed() {
+        let error = message(locate(disk(&[(8, b'x'), (24, b'y')]), Place::Auto, &probe));
+        assert!(error.contains("2 BitLocker volumes"), "{error}");
+        assert!(
+            error.contains("partition 1: 4096 bytes at 4096, x"),
+            "{error}"
+        );
+        assert!(
+            error.contains("partition 3: 4096 bytes at 12288, y"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_was_found_instead_is_said() {
+        let error = message(locate(disk(&[]), Place::Auto, &probe));
+        assert!(
+            error.contains("partition 1 holds a first sector of zeros"),
+            "{error}"
+        );
+        let error = message(locate(disk(&[]), Place::Partition(7), &probe));
+        assert!(
+            error.contains("no partition 7; the MBR disk has 1, 2, 3"),
+            "{error}"
+        );
+        let error = message(locate(disk(&[]), Place::Partition(1), &probe));
+        assert!(error.contains("partition 1 holds"), "{error}");
+        let error = message(locate(disk(&[]), Place::Offset(1 << 40), &probe));
+        assert!(error.contains("beyond the end"), "{error}");
+        let error = message(locate(Arc::new(b"QFI\xFB".to_vec()), Place::Auto, &probe));
+        assert!(error.contains("qemu-img convert"), "{error}");
+        let error = message(locate(Arc::new(Vec::new()), Place::Auto, &probe));
+        assert!(error.contains("an empty file"), "{error}");
+    }
+
+    #[test]
+    fn an_offset_is_taken_at_its_word() {
+        let located = locate(disk(&[(16, b'b')]), Place::Offset(16 * 512), &probe).unwrap();
+        assert_eq!(located.start, 16 * 512);
+        assert_eq!(located.source.size(), 48 * 512);
+    }
 }

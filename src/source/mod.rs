@@ -5,6 +5,8 @@
 
 mod file;
 mod locate;
+pub mod partition;
+mod signature;
 mod window;
 
 use std::io;

@@ -91,12 +91,15 @@ pub struct CredentialKind {
     /// Name in a systemd credentials directory.
     pub systemd: Option<&'static str>,
     /// Builds the credential from the option's value: a path.
-    pub read: fn(&Path) -> Result<Box<dyn KeyProtector>>,
+    pub read: Build<Path>,
     /// Builds it from what a person types, where a person can type it.
-    pub typed: Option<fn(SecretText) -> Result<Box<dyn KeyProtector>>>,
+    pub typed: Option<Build<SecretText>>,
     /// The kinds of protector that it opens.
     pub opens: &'static [ProtectorKind],
 }
+
+/// Builds a credential from what stands for it.
+pub type Build<T> = fn(&T) -> Result<Box<dyn KeyProtector>>;
 
 /// Every kind of credential, in the order in which they are tried.
 pub const BUILT_IN: &[CredentialKind] = &[

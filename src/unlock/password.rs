@@ -66,9 +66,9 @@ pub(super) fn open_stretched(protector: &Protector, secret: &InitialHash) -> Ans
 }
 
 fn read(path: &Path) -> Result<Box<dyn KeyProtector>> {
-    typed(secret_file::read_line(path, NAME)?)
+    typed(&secret_file::read_line(path, NAME)?)
 }
 
-fn typed(text: SecretText) -> Result<Box<dyn KeyProtector>> {
-    Ok(Box::new(Password::new(&text)))
+fn typed(text: &SecretText) -> Result<Box<dyn KeyProtector>> {
+    Ok(Box::new(Password::new(text)))
 }

@@ -147,7 +147,7 @@ fn read(path: &Path) -> Result<Box<dyn KeyProtector>> {
     Ok(Box::new(RecoveryPasswords::found(&check)?))
 }
 
-fn typed(text: SecretText) -> Result<Box<dyn KeyProtector>> {
+fn typed(text: &SecretText) -> Result<Box<dyn KeyProtector>> {
     let check = check_text(text.expose(), &Options::default());
     Ok(Box::new(RecoveryPasswords::found(&check)?))
 }

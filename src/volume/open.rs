@@ -71,9 +71,10 @@ impl Volume {
             Err(_) => return Some("of an unknown kind".to_owned()),
         };
         let copies = read_copies(source, &boot);
-        let block = copies.readable().first().copied()?.dataset.id;
-        Some(format!("volume {block:X}"))
-            .or_else(|| Some("volume with unreadable metadata".to_owned()))
+        Some(match copies.readable().first() {
+            Some(block) => format!("volume {:X}", block.dataset.id),
+            None => "volume with unreadable metadata".to_owned(),
+        })
     }
 }
 

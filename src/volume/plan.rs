@@ -192,7 +192,7 @@ impl Volume {
         }
         let end = start
             .checked_add(len)
-            .filter(|end| len > 0 && *end <= size && start >= len && start % sector == 0)
+            .filter(|end| len > 0 && *end <= size && start >= len && start.is_multiple_of(sector))
             .ok_or_else(|| {
                 impossible(format!(
                     "the boot sectors cannot have been moved to where the metadata says: {len} bytes at {start:#x} of {size}"

@@ -34,8 +34,11 @@ pub struct Method {
     pub wmi: u8,
     /// Bytes of key material on disk.
     pub key_len: usize,
-    build: fn(&[u8], usize) -> Option<Box<dyn SectorCipher>>,
+    build: Build,
 }
+
+/// Builds a cipher from the key material on disk and the size of a sector in bytes.
+type Build = fn(&[u8], usize) -> Option<Box<dyn SectorCipher>>;
 
 /// All methods that Windows has ever written.
 pub const METHODS: &[Method] = &[

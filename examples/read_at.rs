@@ -1,0 +1,41 @@
+//! Unlocks a volume and reads it: at offsets, and through `Read + Seek`.
+//! `cargo run --example read_at [IMAGE RECOVERY_PASSWORD_FILE]`.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use fve::source::FileSource;
+use fve::unlock::BUILT_IN;
+use fve::volume::{UnlockOptions, Volume};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let testdata = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata");
+    let mut arguments = std::env::args().skip(1);
+    let image = arguments
+        .next()
+        .unwrap_or_else(|| format!("{testdata}/ntfs-xts-128.img"));
+    let password = arguments
+        .next()
+        .unwrap_or_else(|| format!("{testdata}/ntfs-xts-128.recovery.txt"));
+
+    // The same table that the command line takes its options from.
+    let kind = BUILT_IN
+        .iter()
+        .find(|kind| kind.option == "recovery-password-file")
+        .ok_or("no such credential")?;
+    let credential = (kind.read)(password.as_ref())?;
+
+    let volume = Volume::open(Arc::new(FileSource::open(image)?))?;
+    let plaintext = volume.unlock(&[credential], &UnlockOptions::default())?;
+
+    let mut name = [0; 8];
+    plaintext.read_at(3, &mut name)?;
+    println!("file system: {}", String::from_utf8_lossy(&name));
+
+    let mut cursor = plaintext.cursor();
+    cursor.seek(SeekFrom::End(-512))?;
+    let mut last = Vec::new();
+    cursor.read_to_end(&mut last)?;
+    println!("last sector: {} bytes of {}", last.len(), plaintext.size());
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! Partition tables, read-only: which stretches of a disk are volumes of their own.
+//!
+//! Readers of our own, because the crates that were looked at do not stand hostile tables: `gpt`
+//! 4.1 ends the process on an entry size other than 128 and allocates whatever the entry count
+//! asks for; `mbrman` 0.6 overflows on a logical partition's start, and gives up the primary
+//! partitions when a logical one is damaged.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+mod gpt;
+mod mbr;
+
+use std::fmt;
+use std::io;
+
+use super::ReadAt;
+
+/// A partition table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionTable {
+    /// Which scheme it follows.
+    pub scheme: Scheme,
+    /// The partitions in the order of their numbers.
+    pub partitions: Vec<Partition>,
+    /// What a person should know about the table.
+    pub notes: Vec<String>,
+}
+
+/// A scheme of partition tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// GUID partition table (UEFI specification 2.10, section 5.3).
+    Gpt,
+    /// Master boot record.
+    Mbr,
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gpt => "GPT",
+            Self::Mbr => "MBR",
+        })
+    }
+}
+
+/// A stretch of the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number, as Linux counts: on an MBR disk logical partitions begin at 5.
+    pub number: u32,
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Its name in the table; empty where the scheme has none.
+    pub name: String,
+}
+
+/// The disk's partition table, if it has one.
+///
+/// # Errors
+/// The disk cannot be read.
+pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
+    let sizes = match disk.sector_size() {
+        Some(size) => vec![u64::from(size)],
+        // An image does not tell: a GPT stands in the sector behind the first.
+        None => vec![512, 4096],
+    };
+    for sector in &sizes {
+        if let Some(table) = gpt::read(disk, *sector)? {
+            return Ok(Some(table));
+        }
+    }
+    mbr::read(disk, sizes.first().copied().unwrap_or(512))
+}
+
+/// `len` bytes at `offset`; `None` where the disk ends before.
+fn bytes_at(disk: &dyn ReadAt, offset: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
+    let fits = offset
+        .checked_add(len as u64)
+        .is_some_and(|end| end <= disk.size());
+    if !fits {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; len];
+    disk.read_exact_at(offset, &mut bytes)?;
+    Ok(Some(bytes))
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A disk with an MBR: one primary partition, and an extended one with two logical ones.
+    pub(super) fn mbr_disk() -> Vec<u8> {
+        let mut disk = vec![0; 512 * 64];
+        let mut entry = |table: usize, nth: usize, kind: u8, start: u32, len: u32| {
+            let at = table * 512 + 0x1BE + nth * 16;
+            disk[at + 4] = kind;
+            disk[at + 8..at + 12].copy_from_slice(&start.to_le_bytes());
+            disk[at + 12..at + 16].copy_from_slice(&len.to_le_bytes());
+            disk[table * 512 + 510..table * 512 + 512].copy_from_slice(&[0x55, 0xAA]);
+        };
+        entry(0, 0, 0x07, 2, 6);
+        entry(0, 1, 0x05, 10, 40);
+        entry(10, 0, 0x07, 1, 9);
+        entry(10, 1, 0x05, 10, 20);
+        entry(20, 0, 0x0B, 2, 8);
+        disk
+    }
+
+    /// A disk with a GPT of two partitions, and its backup.
+    pub(super) fn gpt_disk(sector: usize) -> Vec<u8> {
+        let sectors = 64;
+        let mut disk = vec![0; sector * sectors];
+        let mut entries = vec![0; 128 * 4];
+        for (nth, first, last) in [(0usize, 20u64, 29u64), (2, 30, 39)] {
+            let entry = &mut entries[nth * 128..][..128];
+            entry[..16].fill(0xA2);
+            entry[32..40].copy_from_slice(&first.to_le_bytes());
+            entry[40..48].copy_from_slice(&last.to_le_bytes());
+            entry[56..58].copy_from_slice(b"C\0");
+        }
+        let header = |here: u64, there: u64, table: u64| {
+            let mut header = vec![0; 92];
+            header[..8].copy_from_slice(b"EFI PART");
+            header[8..12].copy_from_slice(&0x1_0000u32.to_le_bytes());
+            header[12..16].copy_from_slice(&92u32.to_le_bytes());
+            header[24..32].copy_from_slice(&here.to_le_bytes());
+            header[32..40].copy_from_slice(&there.to_le_bytes());
+            header[72..80].copy_from_slice(&table.to_le_bytes());
+            header[80..84].copy_from_slice(&4u32.to_le_bytes());
+            header[84..88].copy_from_slice(&128u32.to_le_bytes());
+            header[88..92].copy_from_slice(&crc32fast::hash(&entries).to_le_bytes());
+            let crc = crc32fast::hash(&header);
+            header[16..20].copy_from_slice(&crc.to_le_bytes());
+            header
+        };
+        let last = sectors as u64 - 1;
+        disk[sector..sector + 92].copy_from_slice(&header(1, last, 2));
+        disk[2 * sector..][..entries.len()].copy_from_slice(&entries);
+        disk[(sectors - 1) * sector..][..92].copy_from_slice(&header(last, 1, last - 1));
+        disk[(sectors - 2) * sector..][..entries.len()].copy_from_slice(&entries);
+        disk[0x1BE + 4] = 0xEE;
+        disk[0x1BE + 12] = 63;
+        disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+        disk
+    }
+
+    fn numbers(disk: &[u8]) -> Vec<(u32, u64, u64)> {
+        read(&disk.to_vec())
+            .unwrap()
+            .map(|table| table.partitions)
+            .unwrap_or_default()
+            .iter()
+            .map(|partition| (partition.number, partition.start, partition.size))
+            .collect()
+    }
+
+    #[test]
+    fn reads_primary_and_logical_partitions() {
+        assert_eq!(
+            numbers(&mbr_disk()),
+            [
+                (1, 2 * 512, 6 * 512),
+                (5, 11 * 512, 9 * 512),
+                (6, 22 * 512, 8 * 512)
+            ]
+        );
+    }
+
+    #[test]
+    fn reads_a_gpt_of_either_sector_size() {
+        for sector in [512, 4096] {
+            let size = sector as u64;
+            assert_eq!(
+                numbers(&gpt_disk(sector)),
+                [(1, 20 * size, 10 * size), (3, 30 * size, 10 * size)]
+            );
+        }
+    }
+
+    #[test]
+    fn falls_back_to_the_backup_when_the_first_gpt_is_damaged() {
+        let whole = numbers(&gpt_disk(512));
+        for damaged in [512, 512 + 20, 1024 + 33] {
+            let mut disk = gpt_disk(512);
+            disk[damaged] ^= 1;
+            assert_eq!(numbers(&disk), whole, "{damaged}");
+            let table = read(&disk).unwrap().unwrap();
+            assert!(table.notes[0].contains("backup"), "{:?}", table.notes);
+        }
+    }
+
+    #[test]
+    fn a_file_systems_boot_sector_is_no_table() {
+        for name in [&b"NTFS    "[..], b"MSDOS5.0", b"EXFAT   ", b"-FVE-FS-"] {
+            let mut sector = mbr_disk();
+            sector[0] = 0xEB;
+            sector[2] = 0x90;
+            sector[3..11].copy_from_slice(name);
+            sector[11..13].copy_from_slice(&512u16.to_le_bytes());
+            assert_eq!(read(&sector).unwrap(), None);
+        }
+        assert_eq!(read(&vec![0; 512 * 8]).unwrap(), None);
+        assert_eq!(read(&vec![0; 100]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_chain_of_logical_partitions_that_loops_ends() {
+        let mut disk = mbr_disk();
+        // The second points back to the first.
+        let at = 20 * 512 + 0x1BE + 16;
+        disk[at + 4] = 0x05;
+        disk[at + 8..at + 12].copy_from_slice(&0u32.to_le_bytes());
+        disk[at + 12..at + 16].copy_from_slice(&10u32.to_le_bytes());
+        assert_eq!(numbers(&disk).len(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn no_table_makes_it_panic(
+            gpt: bool,
+            changes in prop::collection::vec((0usize..512 * 64, any::<u8>()), 0..24),
+            repair: bool,
+        ) {
+            let mut disk = if gpt { gpt_disk(512) } else { mbr_disk() };
+            for (at, value) in changes {
+                disk[at] = value;
+            }
+            if repair {
+                disk[512 + 16..512 + 20].fill(0);
+                let crc = crc32fast::hash(&disk[512..512 + 92]);
+                disk[512 + 16..512 + 20].copy_from_slice(&crc.to_le_bytes());
+            }
+            if let Some(table) = read(&disk).unwrap() {
+                prop_assert!(table.partitions.len() <= 256);
+            }
+        }
+    }
+}

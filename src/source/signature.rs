@@ -1,0 +1,90 @@
+//! What else a disk may begin with: told by name, so that a refusal says what was found.
+
+use std::io;
+
+use super::ReadAt;
+
+/// Bytes at an offset that give something away.
+struct Signature {
+    offset: u64,
+    bytes: &'static [u8],
+    name: &'static str,
+}
+
+const fn at(offset: u64, bytes: &'static [u8], name: &'static str) -> Signature {
+    Signature {
+        offset,
+        bytes,
+        name,
+    }
+}
+
+/// The first that fits names the source; containers come with what turns them into raw images.
+const SIGNATURES: &[Signature] = &[
+    at(3, b"NTFS    ", "an NTFS file system"),
+    at(3, b"EXFAT   ", "an exFAT file system"),
+    at(3, b"ReFS\0\0\0\0", "a ReFS file system"),
+    at(0, b"LUKS\xBA\xBE", "a LUKS volume (cryptsetup opens it)"),
+    at(0, b"QFI\xFB", CONTAINER_QCOW),
+    at(0, b"vhdxfile", CONTAINER_VHDX),
+    at(0, b"conectix", CONTAINER_VHD),
+    at(0, b"KDMV", CONTAINER_VMDK),
+    at(0, b"# Disk DescriptorFile", CONTAINER_VMDK),
+    at(0, b"EVF\x09\x0D\x0A\xFF\x00", CONTAINER_E01),
+    at(0, b"EVF2\x0D\x0A\x81\x00", CONTAINER_E01),
+    at(0x40, b"\x7F\x10\xDA\xBE", CONTAINER_VDI),
+    at(0, b"\x1F\x8B", "a gzip file (gunzip it first)"),
+    at(0, b"\xFD7zXZ\0", "an xz file (unxz it first)"),
+    at(0, b"\x28\xB5\x2F\xFD", "a zstd file (unzstd it first)"),
+    at(0, b"BZh", "a bzip2 file (bunzip2 it first)"),
+    at(0, b"PK\x03\x04", "a zip file (unzip it first)"),
+    at(0, b"7z\xBC\xAF\x27\x1C", "a 7z file (unpack it first)"),
+    at(0, b"XFSB", "an XFS file system"),
+    at(0, b"hsqs", "a squashfs file system"),
+    at(0x218, b"LVM2", "an LVM physical volume"),
+    at(0x36, b"FAT", "a FAT file system"),
+    at(0x52, b"FAT32", "a FAT32 file system"),
+    at(0x438, b"\x53\xEF", "an ext2, ext3 or ext4 file system"),
+    at(0x1_0040, b"_BHRfS_M", "a btrfs file system"),
+    at(0x8001, b"CD001", "an ISO 9660 file system"),
+];
+
+const CONTAINER_QCOW: &str =
+    "a qcow2 disk image (make it raw: qemu-img convert -O raw IN OUT; or attach it with qemu-nbd)";
+const CONTAINER_VHDX: &str =
+    "a VHDX disk image (make it raw: qemu-img convert -O raw IN OUT; or attach it with qemu-nbd)";
+const CONTAINER_VHD: &str =
+    "a VHD disk image (make it raw: qemu-img convert -O raw IN OUT; or attach it with qemu-nbd)";
+const CONTAINER_VMDK: &str =
+    "a VMDK disk image (make it raw: qemu-img convert -O raw IN OUT; or attach it with qemu-nbd)";
+const CONTAINER_VDI: &str =
+    "a VDI disk image (make it raw: qemu-img convert -O raw IN OUT; or attach it with qemu-nbd)";
+const CONTAINER_E01: &str = "an Expert Witness (E01) image (mount it with ewfmount first)";
+
+/// What the source begins with, in words.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn describe(source: &dyn ReadAt) -> io::Result<String> {
+    if source.size() == 0 {
+        return Ok("an empty file".to_owned());
+    }
+    for signature in SIGNATURES {
+        let mut bytes = vec![0; signature.bytes.len()];
+        match source.read_exact_at(signature.offset, &mut bytes) {
+            Ok(()) if bytes == signature.bytes => return Ok(signature.name.to_owned()),
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+            _ => {}
+        }
+    }
+    if source.size() < 512 {
+        return Ok(format!("only {} bytes, less than a sector", source.size()));
+    }
+    let mut sector = [0; 512];
+    source.read_exact_at(0, &mut sector)?;
+    Ok(if sector.iter().all(|byte| *byte == 0) {
+        "a first sector of zeros".to_owned()
+    } else {
+        "nothing that is known".to_owned()
+    })
+}
