@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The main job, on a volume of testdata/: unlocked, mounted, read. Installs what it needs on Debian
+# or Ubuntu, and leaves nothing mounted behind.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+needed=()
+command -v fusermount3 >/dev/null || needed+=(fuse3)
+command -v ntfscat >/dev/null || needed+=(ntfs-3g)
+if [ ${#needed[@]} -gt 0 ]; then
+    as_root=()
+    [ "$(id -u)" = 0 ] || as_root=(sudo)
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${needed[@]}"
+fi
+cargo build --release --quiet
+
+fve=target/release/fve
+volume=testdata/ntfs-xts-128.img
+password=testdata/ntfs-xts-128.recovery.txt
+directory=$(mktemp -d)
+finish() {
+    umount "$directory/files" 2>/dev/null || true
+    "$fve" unmount "$directory/volume" 2>/dev/null || true
+    rm -rf "$directory"
+}
+trap finish EXIT
+mkdir "$directory/volume" "$directory/files"
+
+show() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+show "$fve" info "$volume"
+show "$fve" mount "$volume" "$directory/volume" --recovery-password-file "$password"
+show ls -l "$directory/volume"
+if [ "$(id -u)" = 0 ]; then
+    show ntfs-3g -o ro "$directory/volume/volume" "$directory/files"
+    show ls -l "$directory/files"
+    show cat "$directory/files/hello.txt"
+    show umount "$directory/files"
+else
+    # Without root the file system is read without mounting it.
+    show ntfsls -f "$directory/volume/volume"
+    show ntfscat -f "$directory/volume/volume" hello.txt
+fi
+show "$fve" unmount "$directory/volume"
