@@ -2,16 +2,21 @@
 //! Ferguson 2006).
 //!
 //! Plaintext, XOR a key stream of the sector's own, diffuser A, diffuser B, then CBC; and the
-//! same way back.
+//! same way back. Each diffuser has a direction in which every word depends on the one just
+//! changed, so words of one sector cannot go side by side: eight sectors do.
 
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes256};
 
 use super::SectorCipher;
-use super::cbc::{Cbc, address_block, sectors};
+use super::batch::address_block;
+use super::cbc::Cbc;
 
 /// Where the second key begins in the key material; each half has room for 256 bits.
 const SECTOR_KEY_OFFSET: usize = 32;
+
+/// Sectors that go through the diffusers side by side.
+const LANES: usize = 8;
 
 /// Cycles and rotations of diffuser A.
 const CYCLES_A: usize = 5;
@@ -20,140 +25,198 @@ const ROTATIONS_A: [u32; 4] = [9, 0, 13, 0];
 const CYCLES_B: usize = 3;
 const ROTATIONS_B: [u32; 4] = [0, 10, 0, 25];
 
-struct Elephant<C> {
+/// The same word of eight sectors.
+type Lanes = [u32; LANES];
+
+/// `WORDS` is the number of 32-bit words in a sector: a constant, so that indices are masks.
+struct Elephant<C, const WORDS: usize> {
     cbc: Cbc<C>,
     sector_key: C,
-    sector_size: usize,
 }
 
 pub(super) fn aes128(key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
-    Some(Box::new(Elephant::<Aes128>::new(key, 16, sector_size)?))
+    build::<Aes128>(key, 16, sector_size)
 }
 
 pub(super) fn aes256(key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
-    Some(Box::new(Elephant::<Aes256>::new(key, 32, sector_size)?))
+    build::<Aes256>(key, 32, sector_size)
 }
 
-impl<C: KeyInit> Elephant<C> {
-    fn new(key: &[u8], aes_len: usize, sector_size: usize) -> Option<Self> {
-        let second = key.get(SECTOR_KEY_OFFSET..)?.get(..aes_len)?;
-        Some(Self {
-            cbc: Cbc::new(key.get(..aes_len)?, sector_size)?,
-            sector_key: C::new_from_slice(second).ok()?,
-            sector_size,
-        })
-    }
+fn build<C>(key: &[u8], aes_len: usize, sector_size: usize) -> Option<Box<dyn SectorCipher>>
+where
+    C: KeyInit
+        + BlockCipherEncrypt
+        + BlockCipherDecrypt
+        + BlockSizeUser<BlockSize = U16>
+        + Send
+        + Sync
+        + 'static,
+{
+    let cbc = Cbc::<C>::new(key.get(..aes_len)?, sector_size)?;
+    let second = key.get(SECTOR_KEY_OFFSET..)?.get(..aes_len)?;
+    let sector_key = C::new_from_slice(second).ok()?;
+    Some(match sector_size {
+        512 => Box::new(Elephant::<C, 128> { cbc, sector_key }),
+        1024 => Box::new(Elephant::<C, 256> { cbc, sector_key }),
+        2048 => Box::new(Elephant::<C, 512> { cbc, sector_key }),
+        4096 => Box::new(Elephant::<C, 1024> { cbc, sector_key }),
+        _ => return None,
+    })
 }
 
-impl<C> SectorCipher for Elephant<C>
+impl<C, const WORDS: usize> SectorCipher for Elephant<C, WORDS>
 where
     C: BlockCipherEncrypt + BlockCipherDecrypt + BlockSizeUser<BlockSize = U16> + Send + Sync,
 {
     fn decrypt(&self, address: u64, run: &mut [u8]) {
         self.cbc.decrypt(address, run);
-        let mut words = vec![0; self.sector_size / 4];
-        for (address, sector) in sectors(address, run, self.sector_size) {
-            load(sector, &mut words);
-            diffuse_b(&mut words);
-            diffuse_a(&mut words);
-            store(&words, sector);
-            xor_key(&self.sector_key, address, sector);
-        }
+        self.groups(address, run, |words, group, streams| {
+            load(words, group, None);
+            diffuse_b(words);
+            diffuse_a(words);
+            store(words, group, Some(streams));
+        });
     }
 
     fn encrypt(&self, address: u64, run: &mut [u8]) {
-        let mut words = vec![0; self.sector_size / 4];
-        for (address, sector) in sectors(address, run, self.sector_size) {
-            xor_key(&self.sector_key, address, sector);
-            load(sector, &mut words);
-            undiffuse_a(&mut words);
-            undiffuse_b(&mut words);
-            store(&words, sector);
-        }
+        self.groups(address, run, |words, group, streams| {
+            load(words, group, Some(streams));
+            undiffuse_a(words);
+            undiffuse_b(words);
+            store(words, group, None);
+        });
         self.cbc.encrypt(address, run);
     }
 }
 
-/// The 32 bytes that are XORed over a sector again and again.
-fn key_stream<C>(cipher: &C, address: u64) -> [u8; 32]
-where
-    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
-{
-    let mut blocks = [address_block(address, 0), address_block(address, 0x80)];
-    cipher.encrypt_blocks(&mut blocks);
-    let mut stream = [0; 32];
-    stream[..16].copy_from_slice(&blocks[0]);
-    stream[16..].copy_from_slice(&blocks[1]);
-    stream
-}
+/// The 32 bytes that are XORed over each of eight sectors again and again, as words.
+type Streams = [Lanes; 8];
 
-fn xor_key<C>(cipher: &C, address: u64, sector: &mut [u8])
+impl<C, const WORDS: usize> Elephant<C, WORDS>
 where
     C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
 {
-    let stream = key_stream(cipher, address);
-    for piece in sector.chunks_exact_mut(stream.len()) {
-        for (byte, key) in piece.iter_mut().zip(stream) {
-            *byte ^= key;
+    /// Hands out the run in groups of up to eight sectors with their key streams.
+    fn groups(
+        &self,
+        address: u64,
+        run: &mut [u8],
+        mut each: impl FnMut(&mut [Lanes; WORDS], &mut [u8], &Streams),
+    ) {
+        let sector = WORDS * 4;
+        let whole = run.len() - run.len() % sector;
+        let mut words = [[0; LANES]; WORDS];
+        let mut address = address;
+        for group in run[..whole].chunks_mut(LANES * sector) {
+            each(
+                &mut words,
+                group,
+                &key_streams(&self.sector_key, address, sector),
+            );
+            address = address.wrapping_add(group.len() as u64);
         }
     }
 }
 
-fn load(sector: &[u8], words: &mut [u32]) {
-    for (word, bytes) in words.iter_mut().zip(sector.chunks_exact(4)) {
-        *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+/// The key streams of eight sectors from `address` on.
+fn key_streams<C>(cipher: &C, address: u64, sector: usize) -> Streams
+where
+    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
+{
+    let mut blocks: [_; 2 * LANES] = std::array::from_fn(|nth| {
+        let of_sector = address.wrapping_add((nth / 2 * sector) as u64);
+        address_block(of_sector, if nth % 2 == 0 { 0 } else { 0x80 })
+    });
+    cipher.encrypt_blocks(&mut blocks);
+    std::array::from_fn(|word| {
+        std::array::from_fn(|lane| {
+            let block = &blocks[2 * lane + word / 4];
+            word_at(&block[word % 4 * 4..])
+        })
+    })
+}
+
+fn word_at(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// Sectors into lanes, XORed with their key streams where given. Lanes without a sector keep what
+/// they have.
+fn load<const WORDS: usize>(words: &mut [Lanes; WORDS], group: &[u8], streams: Option<&Streams>) {
+    for (lane, sector) in group.chunks_exact(WORDS * 4).enumerate() {
+        for (nth, (word, bytes)) in words.iter_mut().zip(sector.chunks_exact(4)).enumerate() {
+            word[lane] = word_at(bytes) ^ streams.map_or(0, |streams| streams[nth % 8][lane]);
+        }
     }
 }
 
-fn store(words: &[u32], sector: &mut [u8]) {
-    for (word, bytes) in words.iter().zip(sector.chunks_exact_mut(4)) {
-        bytes.copy_from_slice(&word.to_le_bytes());
+/// Lanes back into sectors, XORed with their key streams where given.
+fn store<const WORDS: usize>(words: &[Lanes; WORDS], group: &mut [u8], streams: Option<&Streams>) {
+    for (lane, sector) in group.chunks_exact_mut(WORDS * 4).enumerate() {
+        for (nth, (word, bytes)) in words.iter().zip(sector.chunks_exact_mut(4)).enumerate() {
+            let word = word[lane] ^ streams.map_or(0, |streams| streams[nth % 8][lane]);
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
     }
 }
 
 // Indices wrap around the sector, whose number of words is a power of two.
 
-fn diffuse_a(d: &mut [u32]) {
-    let mask = d.len() - 1;
+/// `d[i] += d[i - 2] ^ (d[i - 5] <<< R)`, or with minus.
+fn mix(word: &mut Lanes, near: &Lanes, far: &Lanes, rotation: u32, add: bool) {
+    for lane in 0..LANES {
+        let mixed = near[lane] ^ far[lane].rotate_left(rotation);
+        word[lane] = if add {
+            word[lane].wrapping_add(mixed)
+        } else {
+            word[lane].wrapping_sub(mixed)
+        };
+    }
+}
+
+fn step_a<const WORDS: usize>(d: &mut [Lanes; WORDS], i: usize, add: bool) {
+    let near = d[i.wrapping_sub(2) & (WORDS - 1)];
+    let far = d[i.wrapping_sub(5) & (WORDS - 1)];
+    mix(&mut d[i], &near, &far, ROTATIONS_A[i % 4], add);
+}
+
+fn step_b<const WORDS: usize>(d: &mut [Lanes; WORDS], i: usize, add: bool) {
+    let near = d[(i + 2) & (WORDS - 1)];
+    let far = d[(i + 5) & (WORDS - 1)];
+    mix(&mut d[i], &near, &far, ROTATIONS_B[i % 4], add);
+}
+
+fn diffuse_a<const WORDS: usize>(d: &mut [Lanes; WORDS]) {
     for _ in 0..CYCLES_A {
-        for i in 0..d.len() {
-            let far = d[i.wrapping_sub(5) & mask].rotate_left(ROTATIONS_A[i % 4]);
-            d[i] = d[i].wrapping_add(d[i.wrapping_sub(2) & mask] ^ far);
-        }
+        (0..WORDS).for_each(|i| step_a(d, i, true));
     }
 }
 
-fn diffuse_b(d: &mut [u32]) {
-    let mask = d.len() - 1;
+fn diffuse_b<const WORDS: usize>(d: &mut [Lanes; WORDS]) {
     for _ in 0..CYCLES_B {
-        for i in 0..d.len() {
-            let far = d[(i + 5) & mask].rotate_left(ROTATIONS_B[i % 4]);
-            d[i] = d[i].wrapping_add(d[(i + 2) & mask] ^ far);
-        }
+        (0..WORDS).for_each(|i| step_b(d, i, true));
     }
 }
 
-fn undiffuse_a(d: &mut [u32]) {
-    let mask = d.len() - 1;
+fn undiffuse_a<const WORDS: usize>(d: &mut [Lanes; WORDS]) {
     for _ in 0..CYCLES_A {
-        for i in (0..d.len()).rev() {
-            let far = d[i.wrapping_sub(5) & mask].rotate_left(ROTATIONS_A[i % 4]);
-            d[i] = d[i].wrapping_sub(d[i.wrapping_sub(2) & mask] ^ far);
-        }
+        (0..WORDS).rev().for_each(|i| step_a(d, i, false));
     }
 }
 
-fn undiffuse_b(d: &mut [u32]) {
-    let mask = d.len() - 1;
+fn undiffuse_b<const WORDS: usize>(d: &mut [Lanes; WORDS]) {
     for _ in 0..CYCLES_B {
-        for i in (0..d.len()).rev() {
-            let far = d[(i + 5) & mask].rotate_left(ROTATIONS_B[i % 4]);
-            d[i] = d[i].wrapping_sub(d[(i + 2) & mask] ^ far);
-        }
+        (0..WORDS).rev().for_each(|i| step_b(d, i, false));
     }
 }
 
 #[cfg(test)]
 pub(super) fn sector_key(key: &[u8], address: u64) -> [u8; 32] {
-    key_stream(&Aes128::new_from_slice(key).unwrap(), address)
+    let cipher = Aes128::new_from_slice(key).unwrap();
+    let streams = key_streams(&cipher, address, 512);
+    let bytes: Vec<u8> = streams
+        .iter()
+        .flat_map(|word| word[0].to_le_bytes())
+        .collect();
+    bytes.try_into().unwrap()
 }
