@@ -1,0 +1,285 @@
+//! The mount as a person and the system meet it: it answers when the command returns, passes
+//! failures on, serves many at once, and ends by every means there is.
+
+mod common;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use common::mount::{self, Mounted, installed};
+use common::{fve, sha256};
+use libtest_mimic::{Arguments, Trial};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+fn main() -> ExitCode {
+    let lacking = mount::missing();
+    if let Some(reason) = &lacking {
+        assert!(std::env::var_os("FVE_REQUIRE_TOOLS").is_none(), "{reason}");
+        eprintln!("ignored: {reason}");
+    }
+    let root = rustix::process::geteuid().is_root();
+    let trials: [(&str, bool, fn()); 11] = [
+        (
+            "answers when the command returns",
+            true,
+            answers_when_the_command_returns,
+        ),
+        (
+            "shows one file of the right size that nobody can write",
+            true,
+            shows_one_file,
+        ),
+        (
+            "serves many readers at once",
+            true,
+            serves_many_readers_at_once,
+        ),
+        ("passes the child's failure on", true, passes_failures_on),
+        ("ends by fve unmount", true, || {
+            ends_by(&[env!("CARGO_BIN_EXE_fve"), "unmount"])
+        }),
+        ("ends by umount", root, || ends_by(&["umount"])),
+        ("ends by fusermount3 -u", installed("fusermount3"), || {
+            ends_by(&["fusermount3", "-u"])
+        }),
+        ("ends on SIGTERM", true, || ends_on("TERM")),
+        ("ends on SIGINT", true, || ends_on("INT")),
+        ("says who keeps it busy", true, says_who_keeps_it_busy),
+        (
+            "a loop device reads it",
+            root && installed("losetup"),
+            a_loop_device_reads_it,
+        ),
+    ];
+    let trials = trials
+        .into_iter()
+        .map(|(name, able, test)| {
+            Trial::test(name, move || {
+                test();
+                Ok(())
+            })
+            .with_ignored_flag(!able || lacking.is_some())
+        })
+        .collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata")
+        .join(name)
+}
+
+fn image() -> PathBuf {
+    testdata("ntfs-xts-128.img")
+}
+
+fn arguments() -> [String; 2] {
+    let password = testdata("ntfs-xts-128.recovery.txt");
+    [
+        "--recovery-password-file".to_owned(),
+        password.display().to_string(),
+    ]
+}
+
+fn mounted() -> Mounted {
+    let arguments = arguments();
+    Mounted::volume(&image(), &arguments.each_ref().map(String::as_str))
+}
+
+/// The plaintext as `fve decrypt` gives it.
+fn plaintext() -> Vec<u8> {
+    let output = fve()
+        .arg("decrypt")
+        .arg(image())
+        .arg("-")
+        .args(arguments())
+        .output()
+        .expect("fve decrypt");
+    assert!(output.status.success());
+    output.stdout
+}
+
+fn answers_when_the_command_returns() {
+    let mounted = mounted();
+    let hash = sha256(File::open(mounted.volume_file()).expect("volume")).expect("read");
+    assert_eq!(hash, sha256(plaintext().as_slice()).expect("hash"));
+}
+
+fn shows_one_file() {
+    let mounted = mounted();
+    let names: Vec<_> = std::fs::read_dir(mounted.path())
+        .expect("directory")
+        .map(|entry| entry.expect("entry").file_name())
+        .collect();
+    assert_eq!(names, ["volume"]);
+    let shown = mounted.volume_file().metadata().expect("stat");
+    let source = image().metadata().expect("stat");
+    assert_eq!(shown.len(), source.len());
+    assert_eq!(shown.mode() & 0o777, 0o400);
+    assert_eq!(shown.mtime(), source.mtime());
+    assert!(
+        File::options()
+            .write(true)
+            .open(mounted.volume_file())
+            .is_err()
+    );
+    assert!(File::create(mounted.path().join("other")).is_err());
+}
+
+fn serves_many_readers_at_once() {
+    let mounted = mounted();
+    let expected = plaintext();
+    std::thread::scope(|scope| {
+        for reader in 0..8u64 {
+            let (mounted, expected) = (&mounted, &expected);
+            scope.spawn(move || {
+                let file = File::open(mounted.volume_file()).expect("volume");
+                let mut buf = vec![0; 5000];
+                for nth in 0..200 {
+                    let at = (reader * 7919 + nth * 104_729) % (expected.len() as u64 - 5000);
+                    file.read_exact_at(&mut buf, at).expect("read");
+                    assert!(buf == expected[at as usize..][..5000], "at {at}");
+                }
+            });
+        }
+    });
+}
+
+fn passes_failures_on() {
+    let directory = tempfile::tempdir().expect("directory");
+    let secret = directory.path().join("wrong");
+    std::fs::write(
+        &secret,
+        "000000-000000-000000-000000-000000-000000-000000-000000",
+    )
+    .expect("write");
+    let empty = tempfile::tempdir().expect("directory");
+    let output = fve()
+        .arg("mount")
+        .arg(image())
+        .arg(empty.path())
+        .arg("--recovery-password-file")
+        .arg(&secret)
+        .output()
+        .expect("fve");
+    assert_eq!(output.status.code(), Some(4));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("wrong recovery password"), "{said}");
+    let output = fve()
+        .arg("mount")
+        .arg(image())
+        .arg(secret)
+        .args(arguments())
+        .output();
+    assert_eq!(output.expect("fve").status.code(), Some(5));
+}
+
+fn ends_by(command: &[&str]) {
+    let mounted = mounted();
+    let output = Command::new(command[0])
+        .args(&command[1..])
+        .arg(mounted.path())
+        .output()
+        .expect("unmount");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    wait_until(|| !mounted.volume_file().exists());
+}
+
+/// A mount in the foreground, and its directory.
+fn in_foreground() -> (Child, tempfile::TempDir) {
+    let directory = tempfile::tempdir().expect("directory");
+    let child = fve()
+        .arg("mount")
+        .arg(image())
+        .arg(directory.path())
+        .args(arguments())
+        .arg("--foreground")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("fve");
+    wait_until(|| directory.path().join("volume").exists());
+    (child, directory)
+}
+
+fn ends_on(signal: &str) {
+    let (mut child, directory) = in_foreground();
+    // Busy once: it stays, and goes on the next signal.
+    let held = File::open(directory.path().join("volume")).expect("open");
+    send(&child, signal);
+    let mut said = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("a word about it");
+    assert!(line.contains("cannot unmount yet"), "{line}");
+    let mut byte = [0];
+    (&held).read_exact(&mut byte).expect("still served");
+    drop(held);
+    send(&child, signal);
+    wait_until(|| child.try_wait().expect("wait").is_some());
+    assert!(child.wait().expect("wait").success());
+    assert!(!directory.path().join("volume").exists());
+}
+
+fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill")
+        .arg(format!("-{signal}"))
+        .arg(child.id().to_string())
+        .status();
+    assert!(sent.expect("kill").success());
+}
+
+fn says_who_keeps_it_busy() {
+    let mounted = mounted();
+    let held = File::open(mounted.volume_file()).expect("open");
+    let output = fve()
+        .arg("unmount")
+        .arg(mounted.path())
+        .output()
+        .expect("fve");
+    assert_eq!(output.status.code(), Some(5));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains(&format!("({})", std::process::id())),
+        "{said}"
+    );
+    drop(held);
+}
+
+fn a_loop_device_reads_it() {
+    let mounted = mounted();
+    let output = Command::new("losetup")
+        .args(["--read-only", "--find", "--show"])
+        .arg(mounted.volume_file())
+        .output()
+        .expect("losetup");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let device = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let hash = sha256(File::open(&device).expect("device")).expect("read");
+    let detached = Command::new("losetup")
+        .arg("--detach")
+        .arg(&device)
+        .status();
+    assert!(detached.expect("losetup").success());
+    assert_eq!(hash, sha256(plaintext().as_slice()).expect("hash"));
+}
+
+fn wait_until(mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < WAIT, "nothing happened");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
