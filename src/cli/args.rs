@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::credentials::CredentialArgs;
+use super::{Failure, json};
 
 /// BitLocker volumes on Linux: read them, mount them, check their recovery passwords.
 #[derive(Debug, Parser)]
@@ -62,13 +63,15 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether one JSON document is to be all that standard output gets.
-    pub(crate) fn wants_json(&self) -> bool {
+    /// How a failure is told where one JSON document is to be all that standard output gets.
+    pub(crate) fn json_failure(&self) -> Option<fn(&Failure) -> String> {
         match self {
-            Self::Info(args) => args.json,
-            Self::Unlock(args) => args.json,
-            // `recovery check` answers in JSON itself, whatever the verdict.
-            _ => false,
+            Self::Unlock(args) if args.json => Some(json::not_unlocked),
+            Self::Info(args) if args.json => Some(json::failure),
+            Self::Recovery(RecoveryArgs {
+                command: RecoveryCommand::Check(args),
+            }) if args.json => Some(json::failure),
+            _ => None,
         }
     }
 }

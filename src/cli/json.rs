@@ -1,7 +1,7 @@
 //! JSON documents that more than one command prints. Keys are only ever added.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Failure;
 use crate::error::{Attempt, Error};
@@ -37,25 +37,36 @@ pub(crate) fn unlocked(volume: &Unlocked) -> String {
     }))
 }
 
-/// What any command with `--json` answers when it fails.
+/// What `fve unlock --json` answers when it fails.
+pub(crate) fn not_unlocked(failure: &Failure) -> String {
+    let mut answer = json!({ "unlocked": false });
+    if let (Some(answer), Some(error)) = (answer.as_object_mut(), error(failure).as_object()) {
+        answer.extend(error.clone());
+    }
+    document(&answer)
+}
+
+/// What any other command with `--json` answers when it fails.
 pub(crate) fn failure(failure: &Failure) -> String {
+    document(&error(failure))
+}
+
+fn error(failure: &Failure) -> Value {
     let report = match failure {
         Failure::Volume(Error::Refused { report }) => attempts(&report.attempts),
-        Failure::Silent(_) => return String::new(),
         _ => Vec::new(),
     };
-    document(&json!({
-        "unlocked": false,
+    json!({
         "error": {
             "status": failure.status() as u8,
             "message": failure.message(),
             "help": failure.help(),
         },
         "attempts": report,
-    }))
+    })
 }
 
-fn attempts(attempts: &[Attempt]) -> Vec<serde_json::Value> {
+fn attempts(attempts: &[Attempt]) -> Vec<Value> {
     attempts
         .iter()
         .map(|attempt| {

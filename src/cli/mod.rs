@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod credentials;
+mod digits;
 mod exit;
 mod hardening;
 mod json;
@@ -98,12 +99,12 @@ pub fn run() -> ExitCode {
     };
     start_logging(cli.verbose);
     hardening::keep_secrets_in_memory();
-    let json = cli.command.wants_json();
+    let json = cli.command.json_failure();
     match dispatch(cli.command) {
         Ok(()) => Status::Done.into(),
         Err(failure) => {
-            if json {
-                let _ = term::print(&json::failure(&failure));
+            if let (Some(document), Some(_)) = (json, failure.message()) {
+                let _ = term::print(&document(&failure));
             }
             end(&failure)
         }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::cli::args::{CheckArgs, RecoveryArgs, RecoveryCommand};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
-use crate::cli::{Failure, source, term};
+use crate::cli::{Failure, digits, source, term};
 use crate::error::Error;
 use crate::guid::Guid;
 use crate::unlock::KeyProtector;
@@ -71,7 +71,8 @@ fn read(args: &CheckArgs) -> Result<Check, Failure> {
             Ok(check_text(text, &options))
         }
         (None, None) if term::can_ask() => {
-            let text = term::ask_secret("Recovery password: ")?;
+            let text = digits::ask("Recovery password: ")
+                .map_err(|error| Error::io("cannot ask on the terminal", error))?;
             Ok(check_text(text.expose(), &options))
         }
         (None, None) => from_bytes(&read_all(std::io::stdin(), "standard input")?),
@@ -153,6 +154,12 @@ fn as_text(args: &CheckArgs, check: &Check, trial: Option<&Trial>) -> String {
             let _ = writeln!(
                 text,
                 "it opens nothing on the volume: blocks may be in the wrong order, two digits two places apart may be swapped, or it belongs to another volume; compare the identifiers that 'fve info' shows"
+            );
+        }
+        None if check.result == Outcome::WellFormed => {
+            let _ = writeln!(
+                text,
+                "whether it is the right one only a volume can tell: --volume SOURCE tries it"
             );
         }
         None => {}
