@@ -63,13 +63,10 @@ impl Volume {
             let Some(opening) = try_all(block, credentials, &options.selection, &mut report) else {
                 continue;
             };
-            match self.prove(block, &opening) {
-                Ok(()) => return self.finish(block, opening, report, options),
-                Err(fault) if options.accept_damaged_metadata => {
-                    tracing::warn!("{fault}");
-                    return self.finish(block, opening, report, options);
-                }
-                Err(fault) => unproved.push(fault),
+            let proof = self.prove(block, &opening.key);
+            match proof {
+                Err(fault) if !options.accept_damaged_metadata => unproved.push(fault),
+                _ => return self.finish(block, opening, proof, report, options),
             }
         }
         if !unproved.is_empty() {
@@ -110,7 +107,7 @@ impl Volume {
     }
 
     /// Compares the SHA-256 of the block with the one sealed under the VMK.
-    fn prove(&self, block: &MetadataBlock, opening: &Opening) -> Result<(), CopyFault> {
+    fn prove(&self, block: &MetadataBlock, key: &VolumeKey) -> Result<(), CopyFault> {
         let number = (1..)
             .zip(&block.copies)
             .find_map(|(number, offset)| (*offset == block.position).then_some(number));
@@ -119,9 +116,9 @@ impl Volume {
             offset: block.position,
             fault: fault.to_owned(),
         };
-        let vmk = match &opening.key {
-            VolumeKey::Vmk(vmk) => vmk,
-            VolumeKey::Fvek(_) => return Ok(()),
+        // A sector key cannot prove anything; what it decrypts is looked at instead.
+        let VolumeKey::Vmk(vmk) = key else {
+            return Ok(());
         };
         let ValidationHash::Sealed(sealed) = &block.validation.hash else {
             return Err(fault(
@@ -143,6 +140,7 @@ impl Volume {
         &self,
         block: &MetadataBlock,
         opening: Opening,
+        proof: Result<(), CopyFault>,
         report: UnlockReport,
         options: &UnlockOptions,
     ) -> Result<Unlocked> {
@@ -150,7 +148,14 @@ impl Volume {
             VolumeKey::Vmk(vmk) => (self.sector_key(block, vmk)?, false),
             VolumeKey::Fvek(fvek) => (self.cipher(block.dataset.method, fvek)?, true),
         };
-        let mut warnings = self.metadata_warnings(block, &opening);
+        let mut warnings = self.copy_warnings();
+        if let Err(fault) = proof {
+            warnings.push(format!("the metadata is not proved: {fault}"));
+        } else if raw {
+            warnings.push(
+                "the metadata could not be proved: that takes the volume master key".to_owned(),
+            );
+        }
         let sectors = self.sectors(Some(keyed.cipher));
         let plan = self.plan(block, &sectors)?;
         warnings.extend(plan.warnings);
@@ -254,22 +259,7 @@ impl Volume {
         Ok(Keyed { cipher, method })
     }
 
-    /// What a person should know about the metadata.
-    fn metadata_warnings(&self, block: &MetadataBlock, opening: &Opening) -> Vec<String> {
-        let mut warnings = self.copy_warnings();
-        match &opening.key {
-            VolumeKey::Vmk(_) => {
-                if let Err(fault) = self.prove(block, opening) {
-                    warnings.push(format!("the metadata is not proved: {fault}"));
-                }
-            }
-            VolumeKey::Fvek(_) => warnings.push(
-                "the metadata could not be proved: that takes the volume master key".to_owned(),
-            ),
-        }
-        warnings
-    }
-
+    /// What a person should know about the metadata copies.
     fn copy_warnings(&self) -> Vec<String> {
         let mut warnings: Vec<_> = self
             .copies

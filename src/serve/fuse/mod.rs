@@ -172,7 +172,12 @@ fn is_mount_point(path: &Path) -> bool {
 }
 
 fn cannot_mount(directory: &Path, error: io::Error) -> Error {
-    let what = format!("cannot mount on {}: {error}", directory.display());
+    let reason = error.to_string();
+    let what = format!(
+        "cannot mount on {}: {}",
+        directory.display(),
+        reason.trim_end()
+    );
     let help = if !Path::new("/dev/fuse").exists() {
         "there is no /dev/fuse: load the module with 'modprobe fuse'"
     } else if error.kind() == io::ErrorKind::NotFound {
