@@ -43,11 +43,7 @@ impl ConversionMap {
             "the map that tells which areas of this encrypt-on-write volume are encrypted cannot be read ({})",
             faults.join("; ")
         );
-        Err(if beyond_end {
-            Error::io(what, std::io::ErrorKind::UnexpectedEof.into())
-        } else {
-            unknowable(what)
-        })
+        Err(unreadable(what, beyond_end))
     }
 
     fn read_regions(
@@ -66,9 +62,10 @@ impl ConversionMap {
         let mut regions = Vec::new();
         for (number, offset) in information.bitmaps.iter().enumerate() {
             let bitmap = read_bitmap(source, *offset, information.chunk_size).map_err(|fault| {
-                unknowable(format!(
+                let what = format!(
                     "the conversion bitmap of region {number} at {offset:#x} cannot be read ({fault}), so which of its areas are encrypted is not known"
-                ))
+                );
+                unreadable(what, *offset >= source.size())
             })?;
             reserved.push(*offset..offset.saturating_add(bitmap.size.into()));
             let log = bitmap.log_offset;
@@ -80,9 +77,8 @@ impl ConversionMap {
             .windows(2)
             .any(|pair| matches!(pair, [a, b] if a.region.end > b.region.start));
         if overlap {
-            return Err(unknowable(
-                "regions of the conversion map overlap".to_owned(),
-            ));
+            let what = "regions of the conversion map overlap".to_owned();
+            return Err(unreadable(what, false));
         }
         Ok(Self {
             chunk_size: information.chunk_size,
@@ -115,7 +111,11 @@ impl ConversionMap {
     }
 }
 
-fn unknowable(what: String) -> Error {
+/// A map that lies beyond the end of a cut-off image is missing; any other is damaged.
+fn unreadable(what: String, beyond_end: bool) -> Error {
+    if beyond_end {
+        return Error::io(what, std::io::ErrorKind::UnexpectedEof.into());
+    }
     Error::Damaged {
         what,
         copies: Vec::new(),

@@ -1,6 +1,6 @@
 //! `fve decrypt`: the whole decrypted volume to a file or to standard output.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -68,7 +68,7 @@ fn check_output(args: &DecryptArgs) -> Result<(), Failure> {
         ));
     }
     let source = args.source.source.metadata();
-    if source.is_ok_and(|source| (source.dev(), source.ino()) == (there.dev(), there.ino())) {
+    if source.is_ok_and(|source| is_same(&source, &there)) {
         return Err(refuse(
             format!("{} is the volume itself", path.display()),
             Some("decrypt to another file: the source is never written to"),
@@ -81,6 +81,12 @@ fn check_output(args: &DecryptArgs) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Whether two paths lead to one file, or to one device under two names.
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    let devices = one.file_type().is_block_device() && other.file_type().is_block_device();
+    (one.dev(), one.ino()) == (other.dev(), other.ino()) || (devices && one.rdev() == other.rdev())
 }
 
 /// The file that is written, and what to do with it when that fails.
