@@ -51,6 +51,9 @@
 //! The sector ciphers are generic code compiled with *your* profile: set `codegen-units = 1` and
 //! `lto = true` in it, or they run at a fraction of their speed.
 
+// Not for the tests, which may give up as they like; `format` and `source::partition` deny more.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod crypto;
@@ -68,3 +71,8 @@ pub use guid::Guid;
 pub use source::ReadAt;
 pub use unlock::KeyProtector;
 pub use volume::{Unlocked, Volume};
+
+/// The examples of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

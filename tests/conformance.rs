@@ -64,7 +64,8 @@ fn is_whole(conclusion: &Conclusion, count: usize) -> bool {
 }
 
 fn trials_of(sample: &Sample, results: &Results) -> Vec<Trial> {
-    let checks: [(&str, fn(&Sample)); 6] = [
+    type Check = (&'static str, fn(&Sample));
+    let checks: [Check; 6] = [
         ("info", info_tells_what_the_index_tells),
         ("unlock", every_credential_unlocks),
         ("library", the_library_reads_the_plaintext),

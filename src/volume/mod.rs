@@ -23,9 +23,9 @@ pub use unlock::UnlockOptions;
 pub use view::{OpenedBy, Unlocked};
 
 use crate::error::{Error, Result};
-use crate::format::block::{MetadataBlock, State};
+use crate::format::block::{MetadataBlock, REGION_LEN, State};
 use crate::format::boot::BootRecord;
-use crate::format::copies::Copies;
+use crate::format::copies::{Copies, Copy};
 use crate::format::protector::Protector;
 use crate::source::ReadAt;
 
@@ -108,10 +108,10 @@ impl Volume {
 
     fn no_sound_copy(&self) -> Error {
         let size = self.source.size();
-        let beyond = |copy: &crate::format::copies::Copy| copy.offset >= size;
+        let beyond = |copy: &Copy| copy.offset.saturating_add(REGION_LEN) > size;
         if self.copies.0.iter().all(beyond) {
             return Error::io(
-                format!("the image ends at byte {size}, before the volume's metadata"),
+                format!("the image ends at byte {size}, before the end of the volume's metadata"),
                 std::io::ErrorKind::UnexpectedEof.into(),
             );
         }

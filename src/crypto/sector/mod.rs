@@ -132,7 +132,9 @@ mod tests {
     /// ciphertext and 32 of its plaintext, SHA-256 of the plaintext (format page, section 9.7).
     /// The whole ciphertext is not printed there, so the plaintext is rebuilt from the volumes in
     /// `tests/conformance.rs`; here each cipher is checked on what one block can show.
-    const FIRST_BLOCKS: &[(u16, &[u8], u64, usize, [u8; 16], [u8; 16])] = &[
+    type Sample = (u16, &'static [u8], u64, usize, [u8; 16], [u8; 16]);
+
+    const FIRST_BLOCKS: &[Sample] = &[
         (
             0x8002,
             &hex!("6c96f82a942e875f029c3dd9e4351773"),

@@ -22,7 +22,8 @@ const MAX_HEADER_LEN: usize = 512;
 const ENTRY_LEN: usize = 128;
 
 pub(super) fn read(disk: &dyn ReadAt, sector: u64) -> io::Result<Option<PartitionTable>> {
-    let last = (disk.size() / sector.max(1)).saturating_sub(1);
+    let sectors = disk.size().checked_div(sector).unwrap_or(0);
+    let last = sectors.saturating_sub(1);
     let found = read_at(disk, sector, 1)?;
     if let Some(partitions) = found {
         return Ok(Some(table(partitions, Vec::new())));
