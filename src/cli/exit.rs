@@ -9,6 +9,8 @@ use crate::error::Error;
 #[repr(u8)]
 pub(crate) enum Status {
     Done = 0,
+    /// Only a server that was killed has no better name.
+    #[cfg_attr(not(feature = "fuse"), allow(dead_code))]
     Failed = 1,
     Usage = 2,
     NotBitLocker = 3,

@@ -10,6 +10,7 @@ mod digits;
 mod exit;
 mod hardening;
 mod json;
+#[cfg(feature = "fuse")]
 mod mount_helper;
 mod report;
 mod source;
@@ -79,8 +80,9 @@ impl Failure {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let arguments = mount_helper::translate(std::env::args_os().collect());
-    let arguments = match arguments {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    #[cfg(feature = "fuse")]
+    let arguments = match mount_helper::translate(arguments) {
         Ok(arguments) => arguments,
         Err(failure) => return end(&failure),
     };

@@ -15,6 +15,8 @@ pub(crate) struct Opened {
     pub(crate) path: String,
     pub(crate) offset: u64,
     pub(crate) partition: Option<u32>,
+    /// Shown by the mount.
+    #[cfg_attr(not(feature = "fuse"), allow(dead_code))]
     pub(crate) modified: Option<SystemTime>,
 }
 
