@@ -47,9 +47,17 @@ pub fn locate(
     }
 }
 
+/// Partitions told of in a message: more than any disk seen has, fewer than a table can list.
+const MAX_DESCRIBED: usize = 16;
+
 type Probe<'a> = &'a dyn Fn(&dyn ReadAt) -> Option<String>;
 
 fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<Located> {
+    if !offset.is_multiple_of(512) {
+        return Err(Error::NotBitLocker {
+            found: format!("no volume begins at {offset}, which is not a multiple of 512 bytes"),
+        });
+    }
     if offset >= source.size() {
         return Err(Error::NotBitLocker {
             found: format!(
@@ -133,8 +141,11 @@ fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
                 .iter()
                 .map(|(partition, volume)| {
                     format!(
-                        "  partition {}: {} bytes at {}, {volume}",
-                        partition.number, partition.size, partition.start
+                        "  partition {}: {} ({} bytes at {}), {volume}",
+                        partition.number,
+                        human(partition.size),
+                        partition.size,
+                        partition.start
                     )
                 })
                 .collect(),
@@ -163,7 +174,25 @@ fn describe(source: &dyn ReadAt) -> Result<String> {
     signature::describe(source).map_err(|error| Error::io("cannot read the source", error))
 }
 
+/// A size in the largest unit that leaves it at 1 or more.
+fn human(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut size = bytes as f64;
+    let mut text = format!("{bytes} bytes");
+    for unit in UNITS {
+        if size < 1024.0 {
+            break;
+        }
+        size /= 1024.0;
+        text = format!("{size:.1} {unit}");
+    }
+    text
+}
+
 fn listed(table: &PartitionTable) -> String {
+    if table.partitions.is_empty() {
+        return format!("the {} disk has none", table.scheme);
+    }
     let numbers: Vec<_> = table
         .partitions
         .iter()
@@ -175,9 +204,23 @@ fn listed(table: &PartitionTable) -> String {
 /// What is in the partitions of a disk without a BitLocker volume.
 fn contents(source: &Arc<dyn ReadAt>, table: &PartitionTable) -> Result<String> {
     let mut parts = Vec::new();
-    for partition in &table.partitions {
-        let content = describe(&window(source, partition))?;
-        parts.push(format!("partition {} holds {content}", partition.number));
+    for partition in table.partitions.iter().take(MAX_DESCRIBED) {
+        let content = if partition.start >= source.size() {
+            "nothing: it lies beyond the end of the source".to_owned()
+        } else {
+            describe(&window(source, partition))?
+        };
+        parts.push(format!(
+            "partition {} ({}) holds {content}",
+            partition.number, partition.kind
+        ));
+    }
+    match table.partitions.len().saturating_sub(MAX_DESCRIBED) {
+        0 => {}
+        more => parts.push(format!("and {more} more")),
+    }
+    if parts.is_empty() {
+        parts.push("no partitions".to_owned());
     }
     let mut text = format!("a {} disk without one: {}", table.scheme, parts.join(", "));
     for note in &table.notes {
@@ -245,11 +288,11 @@ mod tests {
         let error = message(locate(disk(&[(8, b'x'), (24, b'y')]), Place::Auto, &probe));
         assert!(error.contains("2 BitLocker volumes"), "{error}");
         assert!(
-            error.contains("partition 1: 4096 bytes at 4096, x"),
+            error.contains("partition 1: 4.0 KiB (4096 bytes at 4096), x"),
             "{error}"
         );
         assert!(
-            error.contains("partition 3: 4096 bytes at 12288, y"),
+            error.contains("partition 3: 4.0 KiB (4096 bytes at 12288), y"),
             "{error}"
         );
     }
@@ -258,7 +301,7 @@ mod tests {
     fn what_was_found_instead_is_said() {
         let error = message(locate(disk(&[]), Place::Auto, &probe));
         assert!(
-            error.contains("partition 1 holds a first sector of zeros"),
+            error.contains("partition 1 (NTFS or exFAT) holds nothing but zeros"),
             "{error}"
         );
         let error = message(locate(disk(&[]), Place::Partition(7), &probe));
@@ -270,6 +313,8 @@ mod tests {
         assert!(error.contains("partition 1 holds"), "{error}");
         let error = message(locate(disk(&[]), Place::Offset(1 << 40), &probe));
         assert!(error.contains("beyond the end"), "{error}");
+        let error = message(locate(disk(&[]), Place::Offset(1000), &probe));
+        assert!(error.contains("not a multiple of 512"), "{error}");
         let error = message(locate(Arc::new(b"QFI\xFB".to_vec()), Place::Auto, &probe));
         assert!(error.contains("qemu-img convert"), "{error}");
         let error = message(locate(Arc::new(Vec::new()), Place::Auto, &probe));

@@ -24,6 +24,11 @@ const SIGNATURES: &[Signature] = &[
     at(3, b"NTFS    ", "an NTFS file system"),
     at(3, b"EXFAT   ", "an exFAT file system"),
     at(3, b"ReFS\0\0\0\0", "a ReFS file system"),
+    at(
+        3,
+        b"-FVE-FS-",
+        "BitLocker's name, but no volume header of a version that is known",
+    ),
     at(0, b"LUKS\xBA\xBE", "a LUKS volume (cryptsetup opens it)"),
     at(0, b"QFI\xFB", CONTAINER_QCOW),
     at(0, b"vhdxfile", CONTAINER_VHDX),
@@ -43,6 +48,8 @@ const SIGNATURES: &[Signature] = &[
     at(0, b"hsqs", "a squashfs file system"),
     at(0x218, b"LVM2", "an LVM physical volume"),
     at(0x36, b"FAT", "a FAT file system"),
+    at(0x400, b"H+\0\x04", "an HFS+ file system"),
+    at(0x20, b"NXSB", "an APFS container"),
     at(0x52, b"FAT32", "a FAT32 file system"),
     at(0x438, b"\x53\xEF", "an ext2, ext3 or ext4 file system"),
     at(0x1_0040, b"_BHRfS_M", "a btrfs file system"),
@@ -61,7 +68,40 @@ const CONTAINER_VDI: &str =
     "a VDI disk image (make it raw: qemu-img convert -O raw IN OUT; or attach it with qemu-nbd)";
 const CONTAINER_E01: &str = "an Expert Witness (E01) image (mount it with ewfmount first)";
 
-/// What the source begins with, in words.
+/// Where a fixed VHD has its only mark: its footer is the last sector (MS-VHD, "Hard Disk Footer").
+const FOOTER_LEN: u64 = 512;
+/// Looked through before a source is said to be zeros.
+const ZEROS_LEN: usize = 1 << 20;
+
+/// The name of what the source begins with, if it is known.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn known(source: &dyn ReadAt) -> io::Result<Option<&'static str>> {
+    for signature in SIGNATURES {
+        if has(source, signature.offset, signature.bytes)? {
+            return Ok(Some(signature.name));
+        }
+    }
+    let footer = source.size().checked_sub(FOOTER_LEN);
+    if let Some(footer) = footer
+        && has(source, footer, b"conectix")?
+    {
+        return Ok(Some(CONTAINER_VHD));
+    }
+    Ok(None)
+}
+
+fn has(source: &dyn ReadAt, offset: u64, bytes: &[u8]) -> io::Result<bool> {
+    let mut found = vec![0; bytes.len()];
+    match source.read_exact_at(offset, &mut found) {
+        Ok(()) => Ok(found == bytes),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the source holds, in words.
 ///
 /// # Errors
 /// It cannot be read.
@@ -69,22 +109,20 @@ pub(super) fn describe(source: &dyn ReadAt) -> io::Result<String> {
     if source.size() == 0 {
         return Ok("an empty file".to_owned());
     }
-    for signature in SIGNATURES {
-        let mut bytes = vec![0; signature.bytes.len()];
-        match source.read_exact_at(signature.offset, &mut bytes) {
-            Ok(()) if bytes == signature.bytes => return Ok(signature.name.to_owned()),
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
-            _ => {}
-        }
+    if let Some(name) = known(source)? {
+        return Ok(name.to_owned());
     }
     if source.size() < 512 {
         return Ok(format!("only {} bytes, less than a sector", source.size()));
     }
-    let mut sector = [0; 512];
-    source.read_exact_at(0, &mut sector)?;
-    Ok(if sector.iter().all(|byte| *byte == 0) {
-        "a first sector of zeros".to_owned()
-    } else {
+    let len = usize::try_from(source.size()).unwrap_or(usize::MAX);
+    let mut start = vec![0; len.min(ZEROS_LEN)];
+    source.read_exact_at(0, &mut start)?;
+    Ok(if start.iter().any(|byte| *byte != 0) {
         "nothing that is known".to_owned()
+    } else if start.len() == len {
+        "nothing but zeros".to_owned()
+    } else {
+        "nothing but zeros at its start".to_owned()
     })
 }

@@ -11,24 +11,26 @@ use std::io;
 
 use byteorder::{ByteOrder, LittleEndian};
 
-use super::{Partition, PartitionTable, Scheme, bytes_at};
+use super::{Kind, Partition, PartitionTable, Scheme, bytes_at};
+use crate::guid::Guid;
 use crate::source::ReadAt;
 
-/// Entries are 128 bytes and usually 128 of them; more than this has no use on any system.
-const MAX_TABLE_LEN: u64 = 128 * 256;
+/// Entries are 128 bytes and usually 128 of them; Linux stops at 256 partitions of a disk.
+const MAX_TABLE_LEN: u64 = 256 * 128;
 const HEADER_LEN: usize = 92;
 /// The header may be larger than its fields, but not than a sector.
 const MAX_HEADER_LEN: usize = 512;
 const ENTRY_LEN: usize = 128;
 
-pub(super) fn read(disk: &dyn ReadAt, sector: u64) -> io::Result<Option<PartitionTable>> {
+/// The table in front.
+pub(super) fn read_primary(disk: &dyn ReadAt, sector: u64) -> io::Result<Option<PartitionTable>> {
+    Ok(read_at(disk, sector, 1)?.map(|partitions| table(partitions, Vec::new())))
+}
+
+/// Its copy at the end of the disk.
+pub(super) fn read_backup(disk: &dyn ReadAt, sector: u64) -> io::Result<Option<PartitionTable>> {
     let sectors = disk.size().checked_div(sector).unwrap_or(0);
-    let last = sectors.saturating_sub(1);
-    let found = read_at(disk, sector, 1)?;
-    if let Some(partitions) = found {
-        return Ok(Some(table(partitions, Vec::new())));
-    }
-    let backup = read_at(disk, sector, last)?;
+    let backup = read_at(disk, sector, sectors.saturating_sub(1))?;
     Ok(backup.map(|partitions| {
         let note =
             "the first partition table is damaged: its backup at the end of the disk was used";
@@ -50,49 +52,72 @@ fn read_at(disk: &dyn ReadAt, sector: u64, at: u64) -> io::Result<Option<Vec<Par
     let Some(header) = bytes_at(disk, offset, MAX_HEADER_LEN)? else {
         return Ok(None);
     };
-    if !is_sound(&header, at) {
-        return Ok(None);
-    }
-    let count = LittleEndian::read_u32(&header[80..84]);
-    let entry_len = LittleEndian::read_u32(&header[84..88]);
-    let len = u64::from(count).saturating_mul(entry_len.into());
-    if (entry_len as usize) < ENTRY_LEN || len > MAX_TABLE_LEN {
-        return Ok(None);
-    }
-    let start = LittleEndian::read_u64(&header[72..80]).saturating_mul(sector);
-    let Some(entries) = bytes_at(disk, start, usize::try_from(len).unwrap_or(0))? else {
+    let Some(entries) = Entries::of(&header, at) else {
         return Ok(None);
     };
-    if crc32fast::hash(&entries) != LittleEndian::read_u32(&header[88..92]) {
+    let start = entries.first_sector.saturating_mul(sector);
+    let Some(bytes) = bytes_at(disk, start, entries.len)? else {
+        return Ok(None);
+    };
+    if crc32fast::hash(&bytes) != entries.crc {
         return Ok(None);
     }
     Ok(Some(
         (1..)
-            .zip(entries.chunks_exact(entry_len as usize))
+            .zip(bytes.chunks_exact(entries.entry_len))
             .filter_map(|(number, entry)| partition(number, entry, sector))
             .collect(),
     ))
 }
 
-fn is_sound(header: &[u8], at: u64) -> bool {
-    let len = LittleEndian::read_u32(&header[12..16]) as usize;
-    let Some(covered) = header.get(..len).filter(|_| len >= HEADER_LEN) else {
-        return false;
-    };
-    let mut zeroed = covered.to_vec();
-    zeroed[16..20].fill(0);
-    header[..8] == *b"EFI PART"
-        && LittleEndian::read_u64(&header[24..32]) == at
-        && LittleEndian::read_u32(&header[16..20]) == crc32fast::hash(&zeroed)
+/// Where the entries are, as a sound header says.
+struct Entries {
+    first_sector: u64,
+    entry_len: usize,
+    len: usize,
+    crc: u32,
+}
+
+impl Entries {
+    fn of(header: &[u8], at: u64) -> Option<Self> {
+        let u32_at = |offset: usize| {
+            let bytes = header.get(offset..)?.get(..4)?;
+            Some(LittleEndian::read_u32(bytes))
+        };
+        let u64_at = |offset: usize| {
+            let bytes = header.get(offset..)?.get(..8)?;
+            Some(LittleEndian::read_u64(bytes))
+        };
+        let header_len = u32_at(12)? as usize;
+        let mut covered = header.get(..header_len)?.to_vec();
+        if !header.starts_with(b"EFI PART") || header_len < HEADER_LEN || u64_at(24)? != at {
+            return None;
+        }
+        covered.get_mut(16..20)?.fill(0);
+        if u32_at(16)? != crc32fast::hash(&covered) {
+            return None;
+        }
+        let entry_len = u32_at(84)?;
+        let len = u64::from(u32_at(80)?).saturating_mul(entry_len.into());
+        if (entry_len as usize) < ENTRY_LEN || len > MAX_TABLE_LEN {
+            return None;
+        }
+        Some(Self {
+            first_sector: u64_at(72)?,
+            entry_len: entry_len as usize,
+            len: usize::try_from(len).ok()?,
+            crc: u32_at(88)?,
+        })
+    }
 }
 
 /// An entry: type at 0 (zero where unused), first and last sector at 32 and 40, name at 56.
 fn partition(number: u32, entry: &[u8], sector: u64) -> Option<Partition> {
-    let kind = entry.get(..16)?;
+    let kind: [u8; 16] = entry.get(..16)?.try_into().ok()?;
     let first = LittleEndian::read_u64(entry.get(32..40)?);
     let last = LittleEndian::read_u64(entry.get(40..48)?);
     let sectors = last.checked_sub(first)?.checked_add(1)?;
-    if kind.iter().all(|byte| *byte == 0) || first == 0 {
+    if kind == [0; 16] || first == 0 {
         return None;
     }
     let units: Vec<u16> = entry
@@ -105,6 +130,7 @@ fn partition(number: u32, entry: &[u8], sector: u64) -> Option<Partition> {
         number,
         start: first.checked_mul(sector)?,
         size: sectors.checked_mul(sector)?,
+        kind: Kind::Gpt(Guid::from_disk(kind)),
         name: String::from_utf16_lossy(&units),
     })
 }

@@ -3,133 +3,211 @@
 //! Four entries of 16 bytes at 0x1BE: type at 4, first sector at 8, number of sectors at 12; `55 AA`
 //! at 0x1FE. Inside an extended partition each link of the chain is such a sector again: its first
 //! entry is a logical partition (counted from the link), its second the next link (counted from the
-//! start of the extended partition).
+//! start of the extended partition). Cylinders, heads and the boot flag decide nothing.
 
 use std::io;
 
 use byteorder::{ByteOrder, LittleEndian};
 
-use super::{Partition, PartitionTable, Scheme, bytes_at};
-use crate::source::ReadAt;
+use super::{Kind, Partition, PartitionTable, Scheme, bytes_at};
+use crate::source::{ReadAt, Window, signature};
 
 const TABLE: usize = 0x1BE;
 const ENTRY_LEN: usize = 16;
+const MARK: usize = 0x1FE;
 const SECTOR_LEN: usize = 512;
 
 /// Types of extended partitions: CHS, LBA, Linux.
 const EXTENDED: [u8; 3] = [0x05, 0x0F, 0x85];
-/// Stands for a GPT that could not be read.
+/// Stands for a GPT (UEFI specification 2.10, section 5.2.3).
 const PROTECTIVE: u8 = 0xEE;
 
-/// Longest chain followed: Linux stops at 256 partitions of a disk.
-const MAX_LOGICAL: u32 = 200;
+/// Links followed on a disk: Linux stops at 256 partitions.
+const MAX_LINKS: usize = 252;
 const FIRST_LOGICAL: u32 = 5;
 
-struct Entry {
+/// What the first sector of a disk is.
+pub(super) enum FirstSector {
+    /// The boot sector of a file system that fills the disk.
+    FileSystem,
+    /// A partition table, with the entries in use.
+    Table(Vec<Entry>),
+    /// Neither, or not there.
+    Other,
+}
+
+/// An entry in use.
+pub(super) struct Entry {
+    slot: u32,
     kind: u8,
     first: u64,
     sectors: u64,
 }
 
-pub(super) fn read(disk: &dyn ReadAt, sector: u64) -> io::Result<Option<PartitionTable>> {
-    let Some(entries) = entries_at(disk, 0)? else {
-        return Ok(None);
-    };
-    let mut partitions = Vec::new();
-    let mut notes = Vec::new();
-    let mut extended = None;
-    for (number, entry) in (1..).zip(&entries) {
-        if EXTENDED.contains(&entry.kind) && entry.sectors > 0 {
-            extended = extended.or(Some(entry.first));
-        } else if entry.kind == PROTECTIVE {
-            notes.push("the disk should have a GPT, but none can be read".to_owned());
-        } else {
-            partitions.extend(partition(number, 0, entry, sector));
-        }
+impl Entry {
+    pub(super) fn is_protective(&self) -> bool {
+        self.kind == PROTECTIVE
     }
-    if let Some(base) = extended {
-        follow_chain(disk, sector, base, &mut partitions)?;
+
+    fn is_extended(&self) -> bool {
+        EXTENDED.contains(&self.kind)
     }
-    Ok((!partitions.is_empty()).then_some(PartitionTable {
-        scheme: Scheme::Mbr,
-        partitions,
-        notes,
-    }))
+
+    fn partition(&self, number: u32, base: u64, sector: u64) -> Option<Partition> {
+        let first = base.checked_add(self.first)?;
+        // Sector 0 holds the table.
+        (first > 0).then_some(Partition {
+            number,
+            start: first.checked_mul(sector)?,
+            size: self.sectors.checked_mul(sector)?,
+            kind: Kind::Mbr(self.kind),
+            name: String::new(),
+        })
+    }
 }
 
-fn follow_chain(
-    disk: &dyn ReadAt,
-    sector: u64,
-    base: u64,
-    partitions: &mut Vec<Partition>,
-) -> io::Result<()> {
-    let mut link = base;
-    let mut number = FIRST_LOGICAL;
-    for _ in 0..MAX_LOGICAL {
-        let Some(entries) = entries_at(disk, link.saturating_mul(sector))? else {
-            return Ok(());
-        };
-        if let Some(found) = entries
-            .first()
-            .and_then(|entry| partition(number, link, entry, sector))
-        {
-            partitions.push(found);
-            number = number.saturating_add(1);
-        }
-        let next = entries
-            .get(1)
-            .filter(|entry| EXTENDED.contains(&entry.kind))
-            .map(|entry| base.saturating_add(entry.first));
-        // Links only lead onwards: a loop ends here.
-        match next {
-            Some(next) if next > link => link = next,
-            _ => return Ok(()),
-        }
-    }
-    Ok(())
+pub(super) fn first_sector(disk: &dyn ReadAt) -> io::Result<FirstSector> {
+    let Some(bytes) = bytes_at(disk, 0, SECTOR_LEN)? else {
+        return Ok(FirstSector::Other);
+    };
+    Ok(if is_boot_sector(&bytes) {
+        FirstSector::FileSystem
+    } else {
+        entries(&bytes).map_or(FirstSector::Other, FirstSector::Table)
+    })
 }
 
-/// The four entries in the sector at this byte; `None` where it is no table.
-fn entries_at(disk: &dyn ReadAt, offset: u64) -> io::Result<Option<Vec<Entry>>> {
-    let Some(bytes) = bytes_at(disk, offset, SECTOR_LEN)? else {
-        return Ok(None);
-    };
-    if bytes[510..] != [0x55, 0xAA] || (offset == 0 && is_boot_sector(&bytes)) {
-        return Ok(None);
-    }
-    let flags_sound = bytes[TABLE..510]
+/// The entries in use; `None` where the sector is no table.
+fn entries(sector: &[u8]) -> Option<Vec<Entry>> {
+    let (table, mark) = (sector.get(TABLE..MARK)?, sector.get(MARK..SECTOR_LEN)?);
+    let flags_sound = table
         .chunks_exact(ENTRY_LEN)
         .all(|entry| matches!(entry.first(), Some(0x00 | 0x80)));
-    Ok(flags_sound.then(|| {
-        bytes[TABLE..510]
-            .chunks_exact(ENTRY_LEN)
-            .map(|entry| Entry {
-                kind: entry[4],
-                first: LittleEndian::read_u32(&entry[8..12]).into(),
-                sectors: LittleEndian::read_u32(&entry[12..16]).into(),
+    if mark != [0x55, 0xAA] || !flags_sound {
+        return None;
+    }
+    let entries = (1..).zip(table.chunks_exact(ENTRY_LEN));
+    Some(
+        entries
+            .filter_map(|(slot, entry)| {
+                Some(Entry {
+                    slot,
+                    kind: *entry.get(4)?,
+                    first: LittleEndian::read_u32(entry.get(8..12)?).into(),
+                    sectors: LittleEndian::read_u32(entry.get(12..16)?).into(),
+                })
             })
-            .collect()
-    }))
+            .filter(|entry| entry.kind != 0 && entry.sectors != 0)
+            .collect(),
+    )
 }
 
 /// A file system that fills the disk begins with a sector that ends in `55 AA`, too: it has a jump
 /// in front and a plausible sector size behind its name.
 fn is_boot_sector(bytes: &[u8]) -> bool {
-    let jump = matches!(bytes[..3], [0xEB, _, 0x90] | [0xE9, _, _]);
-    let sector_size = LittleEndian::read_u16(&bytes[11..13]);
-    let named =
-        matches!(&bytes[3..11], b"NTFS    " | b"EXFAT   " | b"-FVE-FS-") || bytes[3..7] == *b"ReFS";
-    named || (jump && sector_size.is_power_of_two() && (512..=4096).contains(&sector_size))
+    let jump = matches!(bytes, [0xEB, _, 0x90, ..] | [0xE9, ..]);
+    let name = bytes.get(3..11).unwrap_or_default();
+    let sector_size = bytes.get(11..13).map_or(0, LittleEndian::read_u16);
+    [&b"NTFS    "[..], b"EXFAT   ", b"-FVE-FS-", b"ReFS"]
+        .iter()
+        .any(|known| name.starts_with(known))
+        || (jump && sector_size.is_power_of_two() && (512..=4096).contains(&sector_size))
 }
 
-fn partition(number: u32, base: u64, entry: &Entry, sector: u64) -> Option<Partition> {
-    if entry.kind == 0 || entry.sectors == 0 {
-        return None;
+/// The size in which the entries count. The table does not say: for an image it is the first of
+/// `sizes` with which a partition begins with something known, else the first.
+pub(super) fn sector_size(disk: &dyn ReadAt, entries: &[Entry], sizes: &[u64]) -> io::Result<u64> {
+    for size in sizes {
+        for entry in entries {
+            let Some(start) = entry.first.checked_mul(*size).filter(|start| *start > 0) else {
+                continue;
+            };
+            let window = Window::from(disk, start);
+            let chained = entry.is_extended()
+                && bytes_at(disk, start, SECTOR_LEN)?
+                    .is_some_and(|link| self::entries(&link).is_some());
+            if chained || signature::known(&window)?.is_some() {
+                return Ok(*size);
+            }
+        }
     }
-    Some(Partition {
-        number,
-        start: base.checked_add(entry.first)?.checked_mul(sector)?,
-        size: entry.sectors.checked_mul(sector)?,
-        name: String::new(),
+    Ok(sizes.first().copied().unwrap_or(512))
+}
+
+pub(super) fn read(
+    disk: &dyn ReadAt,
+    sector: u64,
+    entries: &[Entry],
+) -> io::Result<PartitionTable> {
+    let mut partitions = Vec::new();
+    let mut notes = Vec::new();
+    let mut scheme = Scheme::Mbr;
+    for entry in entries {
+        if entry.is_protective() {
+            scheme = Scheme::Gpt;
+        } else if !entry.is_extended() {
+            partitions.extend(entry.partition(entry.slot, 0, sector));
+        }
+    }
+    if scheme == Scheme::Gpt {
+        notes.push(
+            "neither the GUID partition table nor its backup can be read; --offset still works"
+                .to_owned(),
+        );
+    }
+    let mut chain = Chain {
+        disk,
+        sector,
+        seen: Vec::new(),
+        number: FIRST_LOGICAL,
+    };
+    for extended in entries.iter().filter(|entry| entry.is_extended()) {
+        if !chain.follow(extended.first, &mut partitions)? {
+            notes
+                .push("the chain of logical partitions is damaged; some may be missing".to_owned());
+        }
+    }
+    Ok(PartitionTable {
+        scheme,
+        partitions,
+        notes,
     })
+}
+
+struct Chain<'a> {
+    disk: &'a dyn ReadAt,
+    sector: u64,
+    seen: Vec<u64>,
+    number: u32,
+}
+
+impl Chain<'_> {
+    /// Adds the logical partitions of the extended partition at sector `base`; false if the chain
+    /// breaks off.
+    fn follow(&mut self, base: u64, partitions: &mut Vec<Partition>) -> io::Result<bool> {
+        let mut link = base;
+        loop {
+            // The links may stand in any order, so a loop is known only by having been there.
+            if self.seen.contains(&link) || self.seen.len() >= MAX_LINKS {
+                return Ok(false);
+            }
+            self.seen.push(link);
+            let offset = link.saturating_mul(self.sector);
+            let bytes = bytes_at(self.disk, offset, SECTOR_LEN)?;
+            let Some(entries) = bytes.as_deref().and_then(entries) else {
+                return Ok(false);
+            };
+            let pair = || entries.iter().filter(|entry| entry.slot <= 2);
+            if let Some(entry) = pair().find(|entry| !entry.is_extended())
+                && let Some(partition) = entry.partition(self.number, link, self.sector)
+            {
+                partitions.push(partition);
+                self.number = self.number.saturating_add(1);
+            }
+            match pair().find(|entry| entry.is_extended()) {
+                Some(next) => link = base.saturating_add(next.first),
+                None => return Ok(true),
+            }
+        }
+    }
 }

@@ -2,23 +2,37 @@
 //!
 //! Readers of our own, because the crates that were looked at do not stand hostile tables: `gpt`
 //! 4.1 ends the process on an entry size other than 128 and allocates whatever the entry count
-//! asks for; `mbrman` 0.6 overflows on a logical partition's start, and gives up the primary
-//! partitions when a logical one is damaged.
+//! asks for; `mbrman` 0.6 panics on a partition that starts at sector 0, overflows on a logical
+//! partition's start, and gives up the primary partitions when a logical one is damaged.
+//!
+//! Which table counts, where several are found (as Linux decides, but for the lost first sector):
+//!
+//! | first sector | table |
+//! |---|---|
+//! | a file system's boot sector | none: what may lie behind it is left over |
+//! | MBR with partitions, none of them protective | the MBR |
+//! | protective MBR | the GPT, else its backup, else what else the MBR lists |
+//! | anything else | the GPT, if there is one; its backup, if the disk begins with nothing known |
 
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::arithmetic_side_effects
 )]
 
 mod gpt;
+mod kind;
 mod mbr;
 
 use std::fmt;
 use std::io;
 
-use super::ReadAt;
+pub use kind::Kind;
+
+use super::{ReadAt, signature};
+use mbr::FirstSector;
 
 /// A partition table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +70,10 @@ pub struct Partition {
     pub number: u32,
     /// First byte.
     pub start: u64,
-    /// Bytes.
+    /// Bytes; the disk may end before them.
     pub size: u64,
+    /// What the table says that it is for.
+    pub kind: Kind,
     /// Its name in the table; empty where the scheme has none.
     pub name: String,
 }
@@ -72,12 +88,32 @@ pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
         // An image does not tell: a GPT stands in the sector behind the first.
         None => vec![512, 4096],
     };
-    for sector in &sizes {
-        if let Some(table) = gpt::read(disk, *sector)? {
-            return Ok(Some(table));
+    let first = mbr::first_sector(disk)?;
+    let (protective, entries) = match first {
+        FirstSector::FileSystem => return Ok(None),
+        FirstSector::Table(entries) => (entries.iter().any(mbr::Entry::is_protective), entries),
+        FirstSector::Other => (false, Vec::new()),
+    };
+    if protective || entries.is_empty() {
+        for sector in &sizes {
+            if let Some(table) = gpt::read_primary(disk, *sector)? {
+                return Ok(Some(table));
+            }
+        }
+        // Without a protective MBR the backup may be left over from the disk's last use.
+        if protective || signature::known(disk)?.is_none() {
+            for sector in &sizes {
+                if let Some(table) = gpt::read_backup(disk, *sector)? {
+                    return Ok(Some(table));
+                }
+            }
         }
     }
-    mbr::read(disk, sizes.first().copied().unwrap_or(512))
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    let sector = mbr::sector_size(disk, &entries, &sizes)?;
+    mbr::read(disk, sector, &entries).map(Some)
 }
 
 /// `len` bytes at `offset`; `None` where the disk ends before.
@@ -203,12 +239,13 @@ mod tests {
     #[test]
     fn a_file_systems_boot_sector_is_no_table() {
         for name in [&b"NTFS    "[..], b"MSDOS5.0", b"EXFAT   ", b"-FVE-FS-"] {
-            let mut sector = mbr_disk();
-            sector[0] = 0xEB;
-            sector[2] = 0x90;
-            sector[3..11].copy_from_slice(name);
-            sector[11..13].copy_from_slice(&512u16.to_le_bytes());
-            assert_eq!(read(&sector).unwrap(), None);
+            for mut disk in [mbr_disk(), gpt_disk(512)] {
+                disk[0] = 0xEB;
+                disk[2] = 0x90;
+                disk[3..11].copy_from_slice(name);
+                disk[11..13].copy_from_slice(&512u16.to_le_bytes());
+                assert_eq!(read(&disk).unwrap(), None);
+            }
         }
         assert_eq!(read(&vec![0; 512 * 8]).unwrap(), None);
         assert_eq!(read(&vec![0; 100]).unwrap(), None);
@@ -223,6 +260,100 @@ mod tests {
         disk[at + 8..at + 12].copy_from_slice(&0u32.to_le_bytes());
         disk[at + 12..at + 16].copy_from_slice(&10u32.to_le_bytes());
         assert_eq!(numbers(&disk).len(), 3);
+    }
+
+    #[test]
+    fn a_chain_of_logical_partitions_may_lead_backwards() {
+        let mut disk = mbr_disk();
+        // The first link, at 10, leads to 30, that one back to 20.
+        let next = |disk: &mut Vec<u8>, table: usize, start: u8| {
+            let at = table * 512 + 0x1BE + 16;
+            disk[at + 4] = 0x05;
+            disk[at + 8] = start;
+            disk[at + 12] = 8;
+            disk[table * 512 + 510..table * 512 + 512].copy_from_slice(&[0x55, 0xAA]);
+        };
+        next(&mut disk, 10, 20);
+        next(&mut disk, 30, 10);
+        disk[30 * 512 + 0x1BE + 4] = 0x07;
+        disk[30 * 512 + 0x1BE + 8] = 1;
+        disk[30 * 512 + 0x1BE + 12] = 4;
+        let starts: Vec<_> = numbers(&disk)
+            .iter()
+            .map(|(n, at, _)| (*n, at / 512))
+            .collect();
+        assert_eq!(starts, [(1, 2), (5, 11), (6, 31), (7, 22)]);
+    }
+
+    #[test]
+    fn a_leftover_gpt_does_not_hide_the_mbr() {
+        let mut disk = gpt_disk(512);
+        disk[0x1BE + 4] = 0x07;
+        disk[0x1BE + 8] = 8;
+        assert_eq!(numbers(&disk), [(1, 8 * 512, 63 * 512)]);
+    }
+
+    #[test]
+    fn a_lost_first_sector_does_not_hide_the_gpt() {
+        let whole = numbers(&gpt_disk(512));
+        let mut disk = gpt_disk(512);
+        disk[..512].fill(0);
+        assert_eq!(numbers(&disk), whole);
+        disk[512..2048].fill(0);
+        assert_eq!(numbers(&disk), whole);
+        // A file system since then: the backup is left over.
+        disk[..4].copy_from_slice(b"XFSB");
+        assert_eq!(read(&disk).unwrap(), None);
+    }
+
+    #[test]
+    fn says_that_no_copy_of_the_gpt_can_be_read() {
+        let mut disk = gpt_disk(512);
+        disk[512] ^= 1;
+        disk[63 * 512] ^= 1;
+        let table = read(&disk).unwrap().unwrap();
+        assert_eq!(table.partitions, []);
+        assert!(table.notes[0].contains("neither"), "{:?}", table.notes);
+    }
+
+    #[test]
+    fn reads_entries_larger_than_usual() {
+        let mut disk = gpt_disk(512);
+        for (header, table) in [(1, 2), (63, 62)] {
+            // Two entries of 256 bytes instead of four of 128: the same bytes.
+            let header = &mut disk[header * 512..][..92];
+            header[80..84].copy_from_slice(&2u32.to_le_bytes());
+            header[84..88].copy_from_slice(&256u32.to_le_bytes());
+            header[16..20].fill(0);
+            let crc = crc32fast::hash(header);
+            header[16..20].copy_from_slice(&crc.to_le_bytes());
+            let _ = table;
+        }
+        assert_eq!(
+            numbers(&disk),
+            [(1, 20 * 512, 10 * 512), (2, 30 * 512, 10 * 512)]
+        );
+    }
+
+    #[test]
+    fn names_the_kinds_that_windows_makes() {
+        let id = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7".parse().unwrap();
+        assert_eq!(Kind::Gpt(id).to_string(), "Microsoft basic data");
+        assert_eq!(Kind::Mbr(0x07).to_string(), "NTFS or exFAT");
+        assert_eq!(Kind::Mbr(0x99).to_string(), "type 0x99");
+    }
+
+    #[test]
+    fn an_mbr_in_sectors_of_4096_bytes_is_told_by_its_partitions() {
+        let mut disk = vec![0; 4096 * 64];
+        disk[0x1BE + 4] = 0x07;
+        disk[0x1BE + 8] = 8;
+        disk[0x1BE + 12] = 16;
+        disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+        assert_eq!(numbers(&disk), [(1, 8 * 512, 16 * 512)]);
+        disk[8 * 4096 + 3..][..8].copy_from_slice(b"NTFS    ");
+        disk[8 * 4096 + 510..][..2].copy_from_slice(&[0x55, 0xAA]);
+        assert_eq!(numbers(&disk), [(1, 8 * 4096, 16 * 4096)]);
     }
 
     proptest! {
