@@ -204,6 +204,7 @@ fn decrypt_writes_the_plaintext(sample: &Sample) {
         .arg("decrypt")
         .arg(&sample.path)
         .arg(&target)
+        .arg("--sha256")
         .args(&given.arguments));
     if sample.must_be_refused() {
         assert_refused(&output);
@@ -220,6 +221,8 @@ fn decrypt_writes_the_plaintext(sample: &Sample) {
     let expected = if cut_off { 5 } else { 0 };
     assert_eq!(output.status.code(), Some(expected), "{}", stderr(&output));
     assert_eq!(stderr(&output).contains("missing"), cut_off);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.starts_with(&sample.expected_sha256), "{told}");
     let file = File::open(&target).expect("output");
     assert_eq!(file.metadata().expect("size").len(), sample.plaintext_size);
     assert_eq!(sha256(file).expect("read"), sample.expected_sha256);

@@ -164,6 +164,10 @@ pub(crate) struct DecryptArgs {
     /// Write over OUT if it exists
     #[arg(long)]
     pub(crate) force: bool,
+
+    /// Compute the SHA-256 of the plaintext on the way, and print it
+    #[arg(long)]
+    pub(crate) sha256: bool,
 }
 
 #[derive(Debug, Args)]

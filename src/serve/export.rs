@@ -7,8 +7,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::volume::Unlocked;
@@ -29,6 +32,8 @@ pub struct Exported {
     /// Stretches of the volume that could not be had: beyond the end of a cut-off image, or not
     /// to be known. Within the output they are holes.
     pub missing: Vec<Range<u64>>,
+    /// SHA-256 of the output, where it was asked for.
+    pub sha256: Option<[u8; 32]>,
 }
 
 impl Exported {
@@ -50,79 +55,113 @@ pub enum Zeros {
     Written,
 }
 
-/// Writes the volume to a file of its size, on `threads` threads. `progress` is told of bytes done.
-///
-/// # Errors
-/// [`Error::Io`] when reading or writing fails; the output is then incomplete.
-pub fn to_file(
-    volume: &Unlocked,
-    output: &File,
-    zeros: Zeros,
-    threads: usize,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<Exported> {
-    let len = volume.available();
-    if zeros == Zeros::Holes {
-        output
-            .set_len(len)
-            .map_err(|error| Error::io("cannot set the length of the output", error))?;
-    }
-    let job = Job {
-        volume,
-        len,
-        next: AtomicU64::new(0),
-        stop: AtomicBool::new(false),
-        missing: Mutex::new(Vec::new()),
-        failed: Mutex::new(None),
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| job.work(output, zeros, progress));
-        }
-    });
-    job.result()
+/// How to write the volume.
+pub struct Export<'a> {
+    /// What is written.
+    pub volume: &'a Unlocked,
+    /// How a file takes zeros.
+    pub zeros: Zeros,
+    /// How many threads read, decrypt and write a file.
+    pub threads: usize,
+    /// Whether the SHA-256 of all that is written is computed on the way.
+    pub hash: bool,
+    /// Is told of bytes done.
+    pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
-/// Writes the volume to a stream, in order; what is missing in the middle becomes zeros there.
-///
-/// # Errors
-/// As [`to_file`].
-pub fn to_stream(
-    volume: &Unlocked,
-    output: &mut dyn Write,
-    progress: &dyn Fn(u64),
-) -> Result<Exported> {
-    let len = volume.available();
-    let mut exported = Exported {
-        len,
-        missing: Vec::new(),
-    };
-    let mut buf = vec![0; PIECE as usize];
-    for start in (0..len).step_by(PIECE as usize) {
-        let piece = piece_at(&mut buf, start, len);
-        exported.missing.extend(read_piece(volume, start, piece)?);
-        output
-            .write_all(piece)
-            .map_err(|error| Error::io("cannot write the output", error))?;
-        progress(piece.len() as u64);
+impl Export<'_> {
+    /// Writes the volume to a file of its size.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when reading or writing fails; the output is then incomplete.
+    pub fn to_file(&self, output: &File) -> Result<Exported> {
+        let len = self.volume.available();
+        if self.zeros == Zeros::Holes {
+            output
+                .set_len(len)
+                .map_err(|error| Error::io("cannot set the length of the output", error))?;
+        }
+        let job = Job {
+            export: self,
+            output,
+            len,
+            next: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            missing: Mutex::new(Vec::new()),
+            failed: Mutex::new(None),
+            hashed: Mutex::new((0, Sha256::new())),
+            turn: Condvar::new(),
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.max(1) {
+                scope.spawn(|| job.work());
+            }
+        });
+        job.result()
     }
-    output
-        .flush()
-        .map_err(|error| Error::io("cannot write the output", error))?;
-    Ok(finished(volume, exported))
+
+    /// Writes the volume to a stream, in order; what is missing in the middle becomes zeros there.
+    ///
+    /// # Errors
+    /// As [`Export::to_file`].
+    pub fn to_stream(&self, output: &mut dyn Write) -> Result<Exported> {
+        let len = self.volume.available();
+        let mut missing = Vec::new();
+        let mut hash = Sha256::new();
+        let mut buf = vec![0; PIECE as usize];
+        for start in (0..len).step_by(PIECE as usize) {
+            let piece = piece_at(&mut buf, start, len);
+            missing.extend(read_piece(self.volume, start, piece)?);
+            output.write_all(piece).map_err(cannot_write)?;
+            if self.hash {
+                hash.update(&*piece);
+            }
+            (self.progress)(piece.len() as u64);
+        }
+        output.flush().map_err(cannot_write)?;
+        Ok(self.finished(len, missing, hash))
+    }
+
+    /// Adds what lies beyond the end of a cut-off image, and joins neighbours.
+    fn finished(&self, len: u64, mut missing: Vec<Range<u64>>, hash: Sha256) -> Exported {
+        if len < self.volume.size() {
+            missing.push(len..self.volume.size());
+        }
+        missing.sort_by_key(|range| range.start);
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for range in missing {
+            match joined.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => joined.push(range),
+            }
+        }
+        Exported {
+            len,
+            missing: joined,
+            sha256: self.hash.then(|| hash.finalize().into()),
+        }
+    }
+}
+
+fn cannot_write(error: io::Error) -> Error {
+    Error::io("cannot write the output", error)
 }
 
 struct Job<'a> {
-    volume: &'a Unlocked,
+    export: &'a Export<'a>,
+    output: &'a File,
     len: u64,
     next: AtomicU64,
     stop: AtomicBool,
     missing: Mutex<Vec<Range<u64>>>,
     failed: Mutex<Option<Error>>,
+    /// How many bytes went into the hash, which takes them in order.
+    hashed: Mutex<(u64, Sha256)>,
+    turn: Condvar,
 }
 
 impl Job<'_> {
-    fn work(&self, output: &File, zeros: Zeros, progress: &(dyn Fn(u64) + Sync)) {
+    fn work(&self) {
         let mut buf = vec![0; PIECE as usize];
         while !self.stop.load(Ordering::Relaxed) {
             let start = self.next.fetch_add(PIECE, Ordering::Relaxed);
@@ -130,21 +169,44 @@ impl Job<'_> {
                 return;
             }
             let piece = piece_at(&mut buf, start, self.len);
-            let done = read_piece(self.volume, start, piece).and_then(|missing| {
-                if !missing.is_empty() {
-                    lock(&self.missing).extend(missing);
-                }
-                write_piece(output, start, piece, zeros)
-                    .map_err(|error| Error::io("cannot write the output", error))
-            });
-            match done {
-                Ok(()) => progress(piece.len() as u64),
+            match self.transfer(start, piece) {
+                Ok(()) => (self.export.progress)(piece.len() as u64),
                 Err(error) => {
-                    self.stop.store(true, Ordering::Relaxed);
                     lock(&self.failed).get_or_insert(error);
+                    self.stop.store(true, Ordering::Relaxed);
+                    self.turn.notify_all();
                 }
             }
         }
+    }
+
+    fn transfer(&self, start: u64, piece: &mut [u8]) -> Result<()> {
+        let missing = read_piece(self.export.volume, start, piece)?;
+        if !missing.is_empty() {
+            lock(&self.missing).extend(missing);
+        }
+        write_piece(self.output, start, piece, self.export.zeros).map_err(cannot_write)?;
+        if self.export.hash {
+            self.hash_in_order(start, piece);
+        }
+        Ok(())
+    }
+
+    /// Waits until all bytes before `start` are in the hash: no piece is kept waiting in memory.
+    fn hash_in_order(&self, start: u64, piece: &[u8]) {
+        let mut hashed = lock(&self.hashed);
+        while hashed.0 != start {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            // Looked at again now and then: a failure may be told between the look and the wait.
+            let waited = self.turn.wait_timeout(hashed, Duration::from_millis(100));
+            hashed = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        hashed.1.update(piece);
+        hashed.0 += piece.len() as u64;
+        drop(hashed);
+        self.turn.notify_all();
     }
 
     fn result(self) -> Result<Exported> {
@@ -152,21 +214,17 @@ impl Job<'_> {
             return Err(error);
         }
         let missing = std::mem::take(&mut *lock(&self.missing));
-        Ok(finished(
-            self.volume,
-            Exported {
-                len: self.len,
-                missing,
-            },
-        ))
+        let (_, hash) = self
+            .hashed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(self.export.finished(self.len, missing, hash))
     }
 }
 
 /// A thread that panicked while it held the lock has left a list that is still a list.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn piece_at(buf: &mut [u8], start: u64, len: u64) -> &mut [u8] {
@@ -226,23 +284,4 @@ fn write_piece(output: &File, start: u64, piece: &[u8], zeros: Zeros) -> io::Res
         }
     }
     write(pending)
-}
-
-/// Adds what lies beyond the end of a cut-off image, and joins neighbours.
-fn finished(volume: &Unlocked, mut exported: Exported) -> Exported {
-    if exported.len < volume.size() {
-        exported.missing.push(exported.len..volume.size());
-    }
-    exported.missing.sort_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in exported.missing {
-        match joined.last_mut() {
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => joined.push(range),
-        }
-    }
-    Exported {
-        missing: joined,
-        ..exported
-    }
 }

@@ -9,7 +9,7 @@ use crate::cli::args::DecryptArgs;
 use crate::cli::exit::Status;
 use crate::cli::{Failure, source, term};
 use crate::error::Error;
-use crate::serve::export::{self, Exported, Zeros};
+use crate::serve::export::{Export, Exported, Zeros};
 
 pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
     let to_stdout = args.output == Path::new("-");
@@ -24,26 +24,43 @@ pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
     let opened = source::open(&args.source)?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
     let bar = term::progress(unlocked.available());
+    let mut export = Export {
+        volume: &unlocked,
+        zeros: Zeros::Written,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        hash: args.sha256,
+        progress: &|done| bar.inc(done),
+    };
     let exported = if to_stdout {
-        let mut out = io::stdout().lock();
-        export::to_stream(&unlocked, &mut out, &|done| bar.inc(done))
+        export.to_stream(&mut io::stdout().lock())
     } else {
         let output = Output::create(&args.output)?;
-        let exported = export::to_file(
-            &unlocked,
-            &output.file,
-            output.zeros,
-            std::thread::available_parallelism().map_or(1, usize::from),
-            &|done| bar.inc(done),
-        );
-        output.finish(exported, unlocked.available())
+        export.zeros = output.zeros;
+        output.finish(export.to_file(&output.file), unlocked.available())
     };
     bar.finish_and_clear();
     match exported {
-        Ok(exported) => complain_of_missing(&exported, unlocked.size()),
+        Ok(exported) => {
+            tell_hash(args, &exported)?;
+            complain_of_missing(&exported, unlocked.size())
+        }
         Err(Error::Io { source, .. }) if to_stdout && is_broken_pipe(&source) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// As sha256sum prints it; on standard error where standard output has the volume.
+fn tell_hash(args: &DecryptArgs, exported: &Exported) -> Result<(), Failure> {
+    let Some(hash) = exported.sha256 else {
+        return Ok(());
+    };
+    let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let line = format!("{digits}  {}", args.output.display());
+    if args.output == Path::new("-") {
+        term::note(line);
+        return Ok(());
+    }
+    term::print(&format!("{line}\n"))
 }
 
 fn is_broken_pipe(error: &io::Error) -> bool {
@@ -121,7 +138,7 @@ impl<'a> Output<'a> {
 
     /// Makes sure that what was written is on the disk. A file that is not complete does not stay
     /// behind to be taken for one that is.
-    fn finish(self, exported: Result<Exported, Error>, len: u64) -> Result<Exported, Error> {
+    fn finish(&self, exported: Result<Exported, Error>, len: u64) -> Result<Exported, Error> {
         let synced = exported.and_then(|exported| {
             self.file
                 .sync_all()
