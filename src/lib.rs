@@ -1,4 +1,5 @@
 //! fve
+pub mod create;
 pub mod crypto;
 pub mod error;
 pub mod format;
