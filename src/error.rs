@@ -98,6 +98,15 @@ pub enum Error {
         why: String,
     },
 
+    /// A new volume cannot be made as it was asked for.
+    #[error("the volume cannot be made: {what}")]
+    Uncreatable {
+        /// What stands in the way.
+        what: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+
     /// Something that the system should offer is missing.
     #[error("{what}")]
     Environment {
@@ -155,7 +164,9 @@ impl Error {
                 "give one of the credentials that the volume takes, or run the command on a terminal to be asked"
                     .to_owned(),
             ),
-            Self::BadCredential { help, .. } | Self::Environment { help, .. } => help.clone(),
+            Self::BadCredential { help, .. }
+            | Self::Uncreatable { help, .. }
+            | Self::Environment { help, .. } => help.clone(),
             Self::OutOfRange { .. } | Self::Unreadable { .. } | Self::Io { .. } => None,
         }
     }

@@ -56,6 +56,7 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod create;
 pub mod crypto;
 pub mod error;
 pub mod format;

@@ -25,6 +25,7 @@ pub mod protector;
 pub mod time;
 pub mod tpm_blob;
 
+pub(crate) mod encode;
 pub(crate) mod text;
 pub(crate) mod wire;
 

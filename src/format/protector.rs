@@ -60,6 +60,24 @@ pub enum ProtectorKind {
 }
 
 impl ProtectorKind {
+    /// The kind that a code on disk stands for: its high byte is a set of bits (section 3.8).
+    pub(crate) fn of_code(code: u16) -> Self {
+        match code & 0xFF00 {
+            0x0000 => Self::ClearKey,
+            0x0100 => Self::Tpm,
+            0x0200 => Self::ExternalKey,
+            0x0300 => Self::TpmStartupKey,
+            0x0500 => Self::TpmPin,
+            0x0700 => Self::TpmPinStartupKey,
+            0x0800 => Self::RecoveryPassword,
+            0x1000 => Self::Certificate,
+            0x1100 => Self::Network,
+            0x2000 => Self::Password,
+            0x4000 => Self::Identity,
+            _ => Self::Unknown(code),
+        }
+    }
+
     /// The name that `manage-bde -protectors -get` prints.
     pub fn name(self) -> &'static str {
         match self {
@@ -121,21 +139,10 @@ impl Protector {
         let network = self
             .certificate()
             .is_some_and(|certificate| certificate.kind == NETWORK_CERTIFICATE);
-        match self.code & 0xFF00 {
-            _ if network => ProtectorKind::Network,
-            0x0000 => ProtectorKind::ClearKey,
-            0x0100 => ProtectorKind::Tpm,
-            0x0200 => ProtectorKind::ExternalKey,
-            0x0300 => ProtectorKind::TpmStartupKey,
-            0x0500 => ProtectorKind::TpmPin,
-            0x0700 => ProtectorKind::TpmPinStartupKey,
-            0x0800 => ProtectorKind::RecoveryPassword,
-            0x1000 => ProtectorKind::Certificate,
-            0x1100 => ProtectorKind::Network,
-            0x2000 => ProtectorKind::Password,
-            0x4000 => ProtectorKind::Identity,
-            _ => ProtectorKind::Unknown(self.code),
+        if network {
+            return ProtectorKind::Network;
         }
+        ProtectorKind::of_code(self.code)
     }
 
     /// Its name, where Windows gave it one: `ExternalKey`, `DiskPassword`.

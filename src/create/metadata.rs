@@ -1,0 +1,147 @@
+//! The metadata of a new volume, from its keys to the bytes of a region.
+
+use zeroize::Zeroizing;
+
+use super::placement::MOVED_LEN;
+use super::seal::Sealer;
+use super::testing::Stage;
+use super::{NewVolume, fill_random, unfit};
+use crate::error::Result;
+use crate::format::block::State;
+use crate::format::datum::{Virtualization, VirtualizationExtension, key_types, roles};
+use crate::format::encode::block::{BlockHead, DatasetHead, Unsigned};
+use crate::format::encode::{self, DatumBytes};
+use crate::secret::{SecretBytes, Vmk};
+
+/// Flags of the virtualization datum's extension: the value of every sample, and the bits that
+/// differ (section 3.9; meanings inferred).
+mod flags {
+    pub(super) const ALWAYS: u64 = 0x00A;
+    pub(super) const LARGE_SECTORS: u64 = 0x001;
+    pub(super) const ENCRYPT_ON_WRITE: u64 = 0x040;
+    pub(super) const CONVERTING: u64 = 0x100;
+}
+
+/// The keys of a volume.
+pub(super) struct Keys {
+    vmk: Vmk,
+    /// The sector key.
+    pub(super) fvek: SecretBytes,
+}
+
+impl Keys {
+    /// New ones, for sectors encrypted with a key of `fvek_len` bytes.
+    pub(super) fn new(fvek_len: usize) -> Result<Self> {
+        let mut vmk = Zeroizing::new([0; Vmk::LEN]);
+        fill_random(&mut vmk[..])?;
+        // Methods that use only parts of their key have random bytes in the rest too, as on the
+        // samples (section 4.7).
+        let mut fvek = vec![0; fvek_len];
+        fill_random(&mut fvek)?;
+        Ok(Self {
+            vmk: Vmk::from_bytes(&vmk),
+            fvek: SecretBytes::new(fvek),
+        })
+    }
+}
+
+impl NewVolume {
+    /// The region of which three copies go onto a volume of `size` bytes.
+    pub(super) fn region(&self, keys: &Keys, size: u64) -> Result<Vec<u8>> {
+        if let Stage::Decrypted(_) = self.stage {
+            return self.region_without_keys();
+        }
+        let mut sealer = Sealer::new(&keys.vmk, self.created);
+        let mut datums = Vec::new();
+        if let Some(description) = &self.description {
+            datums.push(encode::text(roles::DESCRIPTION, description).map_err(unfit)?);
+        }
+        for protector in &self.protectors {
+            datums.push(protector.datum(self.created, &mut sealer)?);
+        }
+        let fvek = sealer.with_vmk(roles::FVEK, self.method.code, keys.fvek.expose())?;
+        datums.push(fvek);
+        datums.extend(self.extra_datums()?);
+        datums.push(self.virtualization()?);
+        // The hash covers the counter that follows its own seal, which comes last.
+        let next_nonce = sealer.next_counter().saturating_add(1);
+        let head = self.head(size, next_nonce, self.method.code);
+        let unsigned = Unsigned::new(&head, &datums).map_err(unfit)?;
+        let role = roles::PROPERTY;
+        let validation = sealer.with_vmk(role, key_types::VALIDATION_HASH, &unsigned.hash())?;
+        unsigned.region(&validation).map_err(unfit)
+    }
+
+    /// A volume that is prepared and not encrypted has no keys: its hash lies in the open
+    /// (section 2.4).
+    fn region_without_keys(&self) -> Result<Vec<u8>> {
+        let head = self.head(0, 1, 0);
+        let unsigned = Unsigned::new(&head, &[self.virtualization()?]).map_err(unfit)?;
+        let hash = unsigned.hash();
+        let key_type = key_types::VALIDATION_HASH;
+        let validation = encode::key(encode::STORED, key_type, &hash).map_err(unfit)?;
+        unsigned.region(&validation).map_err(unfit)
+    }
+
+    fn head(&self, size: u64, next_nonce: u32, method: u16) -> BlockHead {
+        let (state, next_state, encrypted_extent) = match self.stage {
+            Stage::Encrypted | Stage::EncryptOnWrite(_) => {
+                (State::ENCRYPTED, State::ENCRYPTED, size)
+            }
+            Stage::Paused { next, watermark } => (State::PAUSED, next, watermark),
+            Stage::Decrypted(_) => (State::DECRYPTED, State::DECRYPTED, 0),
+        };
+        BlockHead {
+            state,
+            next_state,
+            encrypted_extent,
+            moved_sectors: u32::try_from(MOVED_LEN).unwrap_or(0) / self.sector_size,
+            copies: self.placement.copies,
+            moved_to: self.placement.moved,
+            dataset: DatasetHead {
+                id: self.id,
+                next_nonce,
+                method,
+                created: self.created,
+            },
+        }
+    }
+
+    fn extra_datums(&self) -> Result<Vec<DatumBytes>> {
+        self.extra_datums
+            .iter()
+            .map(|extra| {
+                let body = [extra.body.as_slice()];
+                let flags = encode::STORED;
+                encode::datum(extra.role, extra.datum_type, flags, &body, &[]).map_err(unfit)
+            })
+            .collect()
+    }
+
+    fn virtualization(&self) -> Result<DatumBytes> {
+        let mut flags = flags::ALWAYS;
+        if self.sector_size == 4096 {
+            flags |= flags::LARGE_SECTORS;
+        }
+        match self.stage {
+            Stage::EncryptOnWrite(_) => flags |= flags::ENCRYPT_ON_WRITE | flags::CONVERTING,
+            Stage::Decrypted(_) => flags |= flags::ENCRYPT_ON_WRITE,
+            Stage::Encrypted | Stage::Paused { .. } => {}
+        }
+        let info = Virtualization {
+            offset: self.placement.moved,
+            size: MOVED_LEN,
+            extension: Some(VirtualizationExtension {
+                version: 5,
+                flags,
+                log_offset: 0,
+                log_size: 0,
+                sector_size: self.sector_size,
+                physical_sector_size: self.sector_size,
+                windows: self.written_by.version,
+                product_type: self.written_by.product_type,
+            }),
+        };
+        encode::virtualization(&info, &self.placement.spare()).map_err(unfit)
+    }
+}

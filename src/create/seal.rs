@@ -1,0 +1,95 @@
+//! Sealing under nonces that never repeat (section 7.3).
+
+use super::{uncreatable, unfit};
+use crate::crypto::envelope;
+use crate::error::Result;
+use crate::format::datum::{SealedDatum, key_types, roles};
+use crate::format::encode::{self, DatumBytes};
+use crate::format::time::FileTime;
+use crate::secret::Vmk;
+
+/// Counter of the first nonce. Every sample of a new volume starts with 2; what takes 1 there is
+/// not known (section 4.6).
+const FIRST_COUNTER: u32 = 2;
+
+/// Seals all datums of one commit: a nonce is the commit's time and a counter that rises by one
+/// each time. The VMK seals many datums, and two under one nonce would give both away.
+pub(super) struct Sealer<'a> {
+    vmk: &'a Vmk,
+    time: FileTime,
+    counter: u32,
+}
+
+impl<'a> Sealer<'a> {
+    pub(super) fn new(vmk: &'a Vmk, time: FileTime) -> Self {
+        Self {
+            vmk,
+            time: time.masked(),
+            counter: FIRST_COUNTER,
+        }
+    }
+
+    /// The counter that the next nonce takes.
+    pub(super) fn next_counter(&self) -> u32 {
+        self.counter
+    }
+
+    /// Seals a KEY datum with the VMK: the sector key, a backup of a protector's own key, the
+    /// validation hash.
+    pub(super) fn with_vmk(&mut self, role: u16, key_type: u16, key: &[u8]) -> Result<DatumBytes> {
+        let vmk = self.vmk;
+        let content = encode::key(encode::SEALED, key_type, key).map_err(unfit)?;
+        self.seal(role, vmk.expose(), &content)
+    }
+
+    /// Seals the VMK with a protector's key.
+    pub(super) fn vmk_with(&mut self, key: &[u8; 32]) -> Result<DatumBytes> {
+        let key_type = key_types::VMK;
+        let content = encode::key(encode::SEALED, key_type, self.vmk.expose()).map_err(unfit)?;
+        self.seal(roles::PROPERTY, key, &content)
+    }
+
+    fn seal(&mut self, role: u16, key: &[u8; 32], content: &DatumBytes) -> Result<DatumBytes> {
+        let nonce = self.nonce()?;
+        let (ciphertext, tag) = envelope::seal(key, &nonce, content.expose())
+            .ok_or_else(|| uncreatable("a datum too long to seal"))?;
+        let sealed = SealedDatum {
+            nonce,
+            tag,
+            ciphertext,
+        };
+        encode::sealed(role, &sealed).map_err(unfit)
+    }
+
+    fn nonce(&mut self) -> Result<[u8; 12]> {
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&self.time.0.to_le_bytes());
+        nonce[8..].copy_from_slice(&self.counter.to_le_bytes());
+        self.counter = self
+            .counter
+            .checked_add(1)
+            .ok_or_else(|| uncreatable("its nonces are used up"))?;
+        Ok(nonce)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::datum::Datum;
+
+    #[test]
+    fn no_nonce_is_used_twice() {
+        let vmk = Vmk::from_bytes(&[1; 32]);
+        let mut sealer = Sealer::new(&vmk, FileTime(1 << 63 | 5));
+        let first = sealer.with_vmk(roles::FVEK, 0x8004, &[2; 32]).unwrap();
+        let second = sealer.vmk_with(&[3; 32]).unwrap();
+        let nonces = [first, second].map(|datum| {
+            let datum = Datum::parse_one(datum.expose()).unwrap();
+            let sealed = datum.sealed().unwrap();
+            (sealed.time(), sealed.counter())
+        });
+        assert_eq!(nonces, [(FileTime(5), 2), (FileTime(5), 3)]);
+        assert_eq!(sealer.next_counter(), 4);
+    }
+}
