@@ -33,6 +33,16 @@ const fn qemu(
     }
 }
 
+const fn ewf(name: &'static str, arguments: &'static [&'static str]) -> Recipe {
+    Recipe {
+        name,
+        program: "ewfacquire",
+        arguments,
+        file: "container.E01",
+        container: "E01",
+    }
+}
+
 const RECIPES: &[Recipe] = &[
     qemu(
         "VHD, dynamic",
@@ -97,6 +107,134 @@ const RECIPES: &[Recipe] = &[
             "cluster_size=2M",
             "IN",
             "OUT",
+        ],
+    ),
+    qemu(
+        "VMDK, one sparse file",
+        "VMDK",
+        &["convert", "-O", "vmdk", "IN", "OUT"],
+    ),
+    qemu(
+        "VMDK, stream-optimised",
+        "VMDK",
+        &[
+            "convert",
+            "-O",
+            "vmdk",
+            "-o",
+            "subformat=streamOptimized",
+            "IN",
+            "OUT",
+        ],
+    ),
+    qemu(
+        "VMDK, flat extents",
+        "VMDK",
+        &[
+            "convert",
+            "-O",
+            "vmdk",
+            "-o",
+            "subformat=twoGbMaxExtentFlat",
+            "IN",
+            "OUT",
+        ],
+    ),
+    qemu(
+        "VMDK, sparse extents",
+        "VMDK",
+        &[
+            "convert",
+            "-O",
+            "vmdk",
+            "-o",
+            "subformat=twoGbMaxExtentSparse",
+            "IN",
+            "OUT",
+        ],
+    ),
+    ewf(
+        "E01, plain",
+        &[
+            "-q",
+            "-u",
+            "-d",
+            "sha1",
+            "-t",
+            "container",
+            "-c",
+            "none",
+            "-S",
+            "1GiB",
+            "IN",
+        ],
+    ),
+    ewf(
+        "E01, deflated",
+        &[
+            "-q",
+            "-u",
+            "-d",
+            "sha1",
+            "-t",
+            "container",
+            "-c",
+            "best",
+            "-S",
+            "1GiB",
+            "IN",
+        ],
+    ),
+    ewf(
+        "E01, several segments",
+        &[
+            "-q",
+            "-u",
+            "-d",
+            "sha1",
+            "-t",
+            "container",
+            "-c",
+            "fast",
+            "-S",
+            "1MiB",
+            "IN",
+        ],
+    ),
+    ewf(
+        "E01, large chunks",
+        &[
+            "-q",
+            "-u",
+            "-d",
+            "sha1",
+            "-t",
+            "container",
+            "-b",
+            "1024",
+            "-c",
+            "fast",
+            "-S",
+            "1GiB",
+            "IN",
+        ],
+    ),
+    ewf(
+        "E01, as EnCase 1 wrote it",
+        &[
+            "-q",
+            "-u",
+            "-d",
+            "sha1",
+            "-t",
+            "container",
+            "-f",
+            "encase1",
+            "-c",
+            "fast",
+            "-S",
+            "1GiB",
+            "IN",
         ],
     ),
     Recipe {

@@ -17,11 +17,13 @@
 )]
 
 mod concat;
+mod ewf;
 mod pieces;
 mod qcow2;
 mod split;
 mod vhd;
 mod vhdx;
+mod vmdk;
 
 use std::io;
 use std::path::Path;
@@ -57,6 +59,16 @@ const PROBES: &[Format] = &[
         name: "qcow2",
         fits: |_, file| qcow2::fits(file),
         open: |_, file| qcow2::open(file),
+    },
+    Format {
+        name: "E01",
+        fits: |_, file| ewf::fits(file),
+        open: ewf::open,
+    },
+    Format {
+        name: "VMDK",
+        fits: |_, file| vmdk::fits(file),
+        open: vmdk::open,
     },
     Format {
         name: "split raw image",
