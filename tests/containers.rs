@@ -255,9 +255,11 @@ const RECIPES: &[Recipe] = &[
 ];
 
 fn main() -> ExitCode {
+    let tests: [(&str, fn(&Recipe)); 2] = [("holds its image", check), ("hostile", hostile)];
     let trials = RECIPES
         .iter()
-        .map(|recipe| {
+        .flat_map(|recipe| tests.map(|(what, test)| (recipe, what, test)))
+        .map(|(recipe, what, test)| {
             let lacking = !installed(recipe.program);
             if lacking {
                 eprintln!("SKIPPED: {}: no {}", recipe.name, recipe.program);
@@ -267,8 +269,8 @@ fn main() -> ExitCode {
                 "{} is not installed",
                 recipe.program
             );
-            Trial::test(recipe.name, || {
-                check(recipe);
+            Trial::test(format!("{}: {what}", recipe.name), move || {
+                test(recipe);
                 Ok(())
             })
             .with_ignored_flag(lacking)
@@ -368,4 +370,142 @@ fn odd_places_from_several_threads(disk: &Arc<dyn ReadAt>, raw: &Arc<Vec<u8>>) {
             });
         }
     });
+}
+
+/// Tries per container; more by hand: `FVE_FUZZ_TRIES=20000 cargo test --test containers hostile`.
+const TRIES: u64 = 100;
+/// No reader needs more than a block, at most 16 MiB; a wild length field asks for 4 GiB.
+const MAX_MEMORY_KIB: u64 = 3 << 20;
+
+/// Fields set to wild values, with the checksums made right again: never a panic, never much
+/// memory, never an endless read.
+fn hostile(recipe: &Recipe) {
+    let directory = tempfile::tempdir().expect("directory");
+    let source = directory.path().join("raw.img");
+    std::fs::write(&source, &image()[..700 * 1024]).expect("raw image");
+    let container = make(recipe, directory.path(), &source);
+    let bytes = std::fs::read(&container).expect("container");
+    let interesting = interesting(&bytes);
+    let tries = std::env::var("FVE_FUZZ_TRIES").map_or(TRIES, |tries| tries.parse().unwrap());
+    let mut opened = 0;
+    for nth in 0..tries {
+        let mut changed = bytes.clone();
+        let mut state = nth.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut random = |limit: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 16) as usize % limit
+        };
+        for _ in 0..1 + random(3) {
+            let at = interesting[random(interesting.len())];
+            let len = [1, 2, 4, 8][random(4)].min(changed.len() - at);
+            let value = [0, 1, 0x7F, 0x80, 0xFF, random(256) as u8][random(6)];
+            changed[at..at + len].fill(value);
+        }
+        if random(10) == 0 {
+            changed.truncate(random(changed.len()));
+        }
+        repair(recipe.container, &mut changed);
+        std::fs::write(&container, &changed).expect("container");
+        if let Ok((disk, _)) = fve::source::open(&container) {
+            opened += 1;
+            let mut buf = vec![0; 256 << 10];
+            for at in [
+                0,
+                300_001,
+                disk.size() / 2,
+                disk.size().saturating_sub(256 << 10),
+            ] {
+                let _ = disk.read_exact_at(at, &mut buf);
+            }
+        }
+    }
+    assert!(
+        opened > 0,
+        "nothing gets past the door: the test tests nothing"
+    );
+    let peak = peak_memory_kib();
+    assert!(peak < MAX_MEMORY_KIB, "{peak} KiB");
+}
+
+/// Bytes of headers and tables: what is not zero in the first 4 KiB of each 64 KiB, and the end.
+fn interesting(bytes: &[u8]) -> Vec<usize> {
+    (0..bytes.len())
+        .filter(|at| at % 65536 < 4096 || at + 1536 > bytes.len())
+        .filter(|at| bytes[*at] != 0 || at % 97 == 0)
+        .collect()
+}
+
+/// Address space, so that memory asked for and not touched counts.
+fn peak_memory_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let line = status.lines().find(|line| line.starts_with("VmPeak"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number
+        .and_then(|number| number.parse().ok())
+        .expect("VmPeak")
+}
+
+/// Makes the checksums right, so that what they protect is reached.
+fn repair(container: &str, bytes: &mut [u8]) {
+    match container {
+        "VHD" => {
+            let end = bytes.len().saturating_sub(512);
+            for (at, len, sum) in [(0, 512, 64), (512, 1024, 36), (end, 512, 64)] {
+                let Some(structure) = bytes.get_mut(at..at + len) else {
+                    continue;
+                };
+                structure[sum..sum + 4].fill(0);
+                let total: u32 = structure.iter().map(|byte| u32::from(*byte)).sum();
+                structure[sum..sum + 4].copy_from_slice(&(!total).to_be_bytes());
+            }
+        }
+        "VHDX" => {
+            for (at, len) in [(64, 4), (128, 4), (192, 64), (256, 64)] {
+                let Some(structure) = bytes.get_mut(at << 10..(at + len) << 10) else {
+                    continue;
+                };
+                structure[4..8].fill(0);
+                let crc = !structure.iter().fold(u32::MAX, |crc, byte| {
+                    (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                        (crc >> 1) ^ (0x82F6_3B78 * (crc & 1))
+                    })
+                });
+                structure[4..8].copy_from_slice(&crc.to_le_bytes());
+            }
+        }
+        "E01" => repair_e01(bytes),
+        _ => {}
+    }
+}
+
+fn repair_e01(bytes: &mut [u8]) {
+    let adler = |bytes: &[u8]| {
+        let (a, b) = bytes.iter().fold((1u32, 0u32), |(a, b), byte| {
+            let a = (a + u32::from(*byte)) % 65521;
+            (a, (b + a) % 65521)
+        });
+        ((b << 16) | a).to_le_bytes()
+    };
+    let mut at = 13;
+    while let Some(section) = bytes.get_mut(at..).filter(|rest| rest.len() >= 76) {
+        let sum = adler(&section[..72]);
+        section[72..76].copy_from_slice(&sum);
+        if section.starts_with(b"table") && section.len() > 104 {
+            let sum = adler(&section[76..96]);
+            section[96..100].copy_from_slice(&sum);
+            let count = u32::from_le_bytes(section[76..80].try_into().unwrap()) as usize;
+            let end = 100 + count * 4;
+            if section.len() >= end + 4 {
+                let sum = adler(&section[100..end]);
+                section[end..end + 4].copy_from_slice(&sum);
+            }
+        }
+        let next = u64::from_le_bytes(section[16..24].try_into().unwrap()) as usize;
+        if next <= at {
+            break;
+        }
+        at = next;
+    }
 }

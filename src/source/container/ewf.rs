@@ -16,6 +16,7 @@
 //! Every chunk is checked when it is read. Ex01 and L01 are other formats and not read.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -148,10 +149,12 @@ impl Image {
                 b"volume" | b"disk" if self.chunk_len == 0 => self.read_volume(file, data)?,
                 b"sectors" => sectors_end = Some(end),
                 b"table" => {
-                    table_damaged = !self.read_table(file, data, sectors_end.unwrap_or(end))?;
+                    let section = data..end.min(following);
+                    table_damaged = !self.read_table(file, section, sectors_end.unwrap_or(end))?;
                 }
                 b"table2" if table_damaged => {
-                    table_damaged = !self.read_table(file, data, sectors_end.unwrap_or(end))?;
+                    let section = data..end.min(following);
+                    table_damaged = !self.read_table(file, section, sectors_end.unwrap_or(end))?;
                 }
                 b"done" | b"next" => {
                     return match table_damaged {
@@ -183,8 +186,10 @@ impl Image {
         Ok(())
     }
 
-    /// Takes in a table; false if it is damaged.
-    fn read_table(&mut self, file: &dyn ReadAt, data: u64, end: u64) -> io::Result<bool> {
+    /// Takes in the table that fills a section; false if it is damaged. `end` is where its chunks
+    /// end.
+    fn read_table(&mut self, file: &dyn ReadAt, section: Range<u64>, end: u64) -> io::Result<bool> {
+        let data = section.start;
         let header: [u8; TABLE_HEADER_LEN as usize] = bytes_at(file, data)?;
         if adler32(header.get(..20).unwrap_or_default()) != le32(&header, 20) {
             return Ok(false);
@@ -200,6 +205,10 @@ impl Image {
         let after = table
             .entries
             .saturating_add(table.count.saturating_mul(ENTRY_LEN));
+        // Within its own section, so that no byte is summed twice however many tables there are.
+        if after.saturating_add(CHECKSUM_LEN) > section.end {
+            return Ok(false);
+        }
         let stored = le32(&bytes_at::<4>(file, after)?, 0);
         if stored != adler32_of(file, table.entries, after)? {
             return Ok(false);
