@@ -3,8 +3,11 @@
 //! Everything that reads goes through [`ReadAt`]: a shared reference, an offset, a buffer to fill.
 //! There is no position to seek and no lock to take, so any number of threads may read at once.
 
+#[cfg(feature = "containers")]
+mod container;
 mod file;
 mod locate;
+mod open;
 pub mod partition;
 mod signature;
 mod window;
@@ -14,6 +17,7 @@ use std::sync::Arc;
 
 pub use file::FileSource;
 pub use locate::{Located, Place, locate};
+pub use open::open;
 pub use window::Window;
 
 /// Bytes that can be read at any offset by any number of threads.

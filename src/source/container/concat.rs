@@ -1,0 +1,49 @@
+//! Several sources one behind the other.
+
+use std::io;
+use std::sync::Arc;
+
+use super::pieces::{at_most, read_by_pieces};
+use crate::source::ReadAt;
+
+/// Sources one behind the other.
+pub(super) struct Concat {
+    /// With the place of each one's first byte, in order.
+    parts: Vec<(u64, Arc<dyn ReadAt>)>,
+    size: u64,
+}
+
+impl Concat {
+    /// `None` if they are larger together than any disk.
+    pub(super) fn new(sources: Vec<Arc<dyn ReadAt>>) -> Option<Self> {
+        let mut parts = Vec::with_capacity(sources.len());
+        let mut size = 0u64;
+        for source in sources {
+            let end = size.checked_add(source.size())?;
+            if end > size {
+                parts.push((size, source));
+            }
+            size = end;
+        }
+        Some(Self { parts, size })
+    }
+}
+
+impl ReadAt for Concat {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        read_by_pieces(self.size, offset, buf, |offset, buf| {
+            let after = self.parts.partition_point(|(start, _)| *start <= offset);
+            let Some((start, part)) = self.parts.get(after.saturating_sub(1)) else {
+                return Ok(0);
+            };
+            let inside = offset.saturating_sub(*start);
+            let buf = at_most(buf, part.size().saturating_sub(inside));
+            part.read_exact_at(inside, buf)?;
+            Ok(buf.len())
+        })
+    }
+}

@@ -1,0 +1,391 @@
+//! Expert Witness images, E01 (EnCase 1 to 6 and what ewfacquire writes; J. Metz, "Expert Witness
+//! Compression Format").
+//!
+//! All numbers are little-endian. A file begins with 13 bytes (signature, number of the segment at
+//! 9), then come sections, each behind a descriptor of 76 bytes: type at 0, offset of the next
+//! section at 16, length with the descriptor at 24, Adler-32 at 72.
+//!
+//! | section | content |
+//! |---|---|
+//! | `volume`, `disk` | number of chunks at 4, sectors of a chunk at 8, bytes of a sector at 12, sectors at 16 |
+//! | `sectors` | chunks: deflated, or plain with an Adler-32 behind |
+//! | `table` | number of entries at 0, base at 8, Adler-32 at 20; from 24 on entries of 4 bytes: offset from the base, top bit set where deflated; Adler-32 |
+//! | `table2` | the same again |
+//! | `next`, `done` | the segment's end, the image's end |
+//!
+//! Every chunk is checked when it is read. Ex01 and L01 are other formats and not read.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::pieces::{at_most, bytes_at, has_at, le16, le32, le64, read_by_pieces};
+use super::{damaged, unsupported};
+use crate::source::{FileSource, ReadAt};
+
+const SIGNATURE: &[u8] = b"EVF\x09\x0D\x0A\xFF\x00";
+const FILE_HEADER_LEN: u64 = 13;
+const DESCRIPTOR_LEN: u64 = 76;
+const TABLE_HEADER_LEN: u64 = 24;
+const ENTRY_LEN: u64 = 4;
+const DEFLATED: u32 = 1 << 31;
+/// Behind a plain chunk.
+const CHECKSUM_LEN: u64 = 4;
+
+/// As many files as a process may usually have open.
+const MAX_SEGMENTS: usize = 1000;
+/// EnCase writes a table per 16,375 chunks of 32 KiB: this is enough for 128 TiB.
+const MAX_TABLES: usize = 1 << 18;
+/// Sections of one segment: a table needs four, and a segment's tables are as bounded as the image's.
+const MAX_SECTIONS: usize = 4 * MAX_TABLES;
+/// EnCase offers chunks of 64 to 32,768 sectors.
+const MAX_CHUNK_LEN: u64 = 32_768 * 512;
+/// A deflated chunk is larger than its content at worst by a little (RFC 1951: 5 bytes per block).
+const MAX_OVERHEAD: u64 = 64 << 10;
+
+pub(super) fn fits(file: &dyn ReadAt) -> io::Result<bool> {
+    has_at(file, 0, SIGNATURE)
+}
+
+pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn ReadAt>> {
+    let mut image = Image::default();
+    let mut path = path.to_owned();
+    let mut segment = file;
+    loop {
+        let number = image.segments.len().saturating_add(1);
+        let own = le16(&bytes_at::<13>(&segment, 0)?, 9);
+        if !fits(&segment)? || usize::from(own) != number {
+            return Err(unsupported(format!(
+                "{} is segment {own}, not {number} (an image is opened by its first segment)",
+                path.display()
+            )));
+        }
+        image.segments.push(segment.clone());
+        if image.read_sections(&segment)? {
+            return image.finish();
+        }
+        if number >= MAX_SEGMENTS {
+            return Err(unsupported(format!("more than {MAX_SEGMENTS} segments")));
+        }
+        path = next(&path).ok_or_else(|| damaged("its file name does not say the next one"))?;
+        segment = Arc::new(
+            FileSource::open(&path)
+                .map_err(|error| damaged(format!("it goes on in {}: {error}", path.display())))?,
+        );
+    }
+}
+
+/// The name of the segment behind this one: `E01` … `E99`, `EAA` … `EZZ`, `FAA` … `ZZZ`.
+fn next(path: &Path) -> Option<PathBuf> {
+    let extension = path.extension()?.to_str()?;
+    let [first, second, third] = *extension.as_bytes() else {
+        return None;
+    };
+    let a = if first.is_ascii_uppercase() {
+        b'A'
+    } else {
+        b'a'
+    };
+    let z = a.saturating_add(25);
+    let up = |letter: u8| letter.saturating_add(1);
+    let following = match (second, third) {
+        (b'9', b'9') => [first, a, a],
+        (_, b'9') => [first, up(second), b'0'],
+        (_, b'0'..=b'8') => [first, second, up(third)],
+        _ if third != z => [first, second, up(third)],
+        _ if second != z => [first, up(second), a],
+        _ if first != z => [up(first), a, a],
+        _ => return None,
+    };
+    Some(path.with_extension(std::str::from_utf8(&following).ok()?))
+}
+
+/// A run of chunks whose places one table lists.
+#[derive(Debug, Clone, Copy)]
+struct Table {
+    segment: usize,
+    /// Number of its first chunk.
+    first: u64,
+    count: u64,
+    /// Where its entries are.
+    entries: u64,
+    base: u64,
+    /// Where the last chunk ends at the latest.
+    end: u64,
+}
+
+#[derive(Default)]
+struct Image {
+    segments: Vec<Arc<dyn ReadAt>>,
+    tables: Vec<Table>,
+    chunks: u64,
+    chunk_len: u64,
+    size: u64,
+}
+
+impl Image {
+    /// Takes in the last segment's sections; true if the image ends with it.
+    fn read_sections(&mut self, file: &dyn ReadAt) -> io::Result<bool> {
+        let mut at = FILE_HEADER_LEN;
+        let mut sectors_end = None;
+        // A table that is damaged has its copy behind it.
+        let mut table_damaged = false;
+        for _ in 0..MAX_SECTIONS {
+            let descriptor: [u8; DESCRIPTOR_LEN as usize] = bytes_at(file, at)?;
+            if adler32(descriptor.get(..72).unwrap_or_default()) != le32(&descriptor, 72) {
+                return Err(damaged(format!("the section at {at} is damaged")));
+            }
+            let kind = descriptor
+                .split(|byte| *byte == 0)
+                .next()
+                .unwrap_or_default();
+            let data = at.saturating_add(DESCRIPTOR_LEN);
+            let following = le64(&descriptor, 16);
+            let end = at.saturating_add(le64(&descriptor, 24).max(DESCRIPTOR_LEN));
+            match kind {
+                b"volume" | b"disk" if self.chunk_len == 0 => self.read_volume(file, data)?,
+                b"sectors" => sectors_end = Some(end),
+                b"table" => {
+                    let section = data..end.min(following);
+                    table_damaged = !self.read_table(file, section, sectors_end.unwrap_or(end))?;
+                }
+                b"table2" if table_damaged => {
+                    let section = data..end.min(following);
+                    table_damaged = !self.read_table(file, section, sectors_end.unwrap_or(end))?;
+                }
+                b"done" | b"next" => {
+                    return match table_damaged {
+                        true => Err(damaged("both copies of a chunk table are damaged")),
+                        false => Ok(kind == b"done"),
+                    };
+                }
+                _ => {}
+            }
+            if following <= at {
+                return Err(damaged(format!("the section at {at} leads nowhere")));
+            }
+            if table_damaged && !matches!(kind, b"table") {
+                return Err(damaged("both copies of a chunk table are damaged"));
+            }
+            at = following;
+        }
+        Err(damaged("more sections than any image has"))
+    }
+
+    fn read_volume(&mut self, file: &dyn ReadAt, data: u64) -> io::Result<()> {
+        let volume: [u8; 24] = bytes_at(file, data)?;
+        let sector = u64::from(le32(&volume, 12));
+        self.chunk_len = u64::from(le32(&volume, 8)).saturating_mul(sector);
+        self.size = le64(&volume, 16).saturating_mul(sector);
+        if self.chunk_len == 0 || self.chunk_len > MAX_CHUNK_LEN {
+            return Err(damaged(format!("its chunks have {} bytes", self.chunk_len)));
+        }
+        Ok(())
+    }
+
+    /// Takes in the table that fills a section; false if it is damaged. `end` is where its chunks
+    /// end.
+    fn read_table(&mut self, file: &dyn ReadAt, section: Range<u64>, end: u64) -> io::Result<bool> {
+        let data = section.start;
+        let header: [u8; TABLE_HEADER_LEN as usize] = bytes_at(file, data)?;
+        if adler32(header.get(..20).unwrap_or_default()) != le32(&header, 20) {
+            return Ok(false);
+        }
+        let table = Table {
+            segment: self.segments.len().saturating_sub(1),
+            first: self.chunks,
+            count: le32(&header, 0).into(),
+            entries: data.saturating_add(TABLE_HEADER_LEN),
+            base: le64(&header, 8),
+            end,
+        };
+        let after = table
+            .entries
+            .saturating_add(table.count.saturating_mul(ENTRY_LEN));
+        // Within its own section, so that no byte is summed twice however many tables there are.
+        if after.saturating_add(CHECKSUM_LEN) > section.end {
+            return Ok(false);
+        }
+        let stored = le32(&bytes_at::<4>(file, after)?, 0);
+        if stored != adler32_of(file, table.entries, after)? {
+            return Ok(false);
+        }
+        if self.tables.len() >= MAX_TABLES {
+            return Err(unsupported(format!("more than {MAX_TABLES} chunk tables")));
+        }
+        if table.count > 0 {
+            self.tables.push(table);
+            self.chunks = self.chunks.saturating_add(table.count);
+        }
+        Ok(true)
+    }
+
+    fn finish(self) -> io::Result<Arc<dyn ReadAt>> {
+        if self.chunk_len == 0 {
+            return Err(damaged("it has no volume section"));
+        }
+        if self.size.div_ceil(self.chunk_len) > self.chunks {
+            return Err(damaged(format!(
+                "its tables list {} chunks of {} bytes, too few for a disk of {} bytes",
+                self.chunks, self.chunk_len, self.size
+            )));
+        }
+        Ok(Arc::new(self))
+    }
+
+    /// The content of a chunk, checked.
+    fn chunk(&self, number: u64) -> io::Result<Vec<u8>> {
+        let after = self.tables.partition_point(|table| table.first <= number);
+        let table = self.tables.get(after.saturating_sub(1));
+        let (table, file) = table
+            .and_then(|table| Some((table, self.segments.get(table.segment)?)))
+            .ok_or_else(|| damaged("a chunk that no table lists"))?;
+        let index = number.saturating_sub(table.first);
+        let entry_at = table
+            .entries
+            .saturating_add(index.saturating_mul(ENTRY_LEN));
+        // Behind the last entry stands the checksum: read with it, and not used.
+        let entries: [u8; 8] = bytes_at(file, entry_at)?;
+        let (entry, following) = (le32(&entries, 0), le32(&entries, 4));
+        let place = |entry: u32| table.base.saturating_add((entry & !DEFLATED).into());
+        let start = place(entry);
+        let end = match index.saturating_add(1) < table.count {
+            true => place(following),
+            false => table.end,
+        };
+        let start_of_chunk = number.saturating_mul(self.chunk_len);
+        let len = self.chunk_len.min(self.size.saturating_sub(start_of_chunk));
+        let deflated = entry & DEFLATED != 0;
+        let stored = end.checked_sub(start).filter(|stored| *stored > 0);
+        let limit = self.chunk_len.saturating_add(MAX_OVERHEAD);
+        let stored = match (stored, deflated) {
+            (Some(stored), true) => stored.min(limit),
+            (Some(stored), false) if stored >= len.saturating_add(CHECKSUM_LEN) => {
+                len.saturating_add(CHECKSUM_LEN)
+            }
+            _ => return Err(damaged(format!("chunk {number} has no room"))),
+        };
+        let mut bytes = vec![0; usize::try_from(stored).map_err(|_| io::ErrorKind::InvalidData)?];
+        file.read_exact_at(start, &mut bytes)?;
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?;
+        let content = match deflated {
+            true => inflate(&bytes, self.chunk_len),
+            false => plain(bytes, len),
+        };
+        content
+            .filter(|content| content.len() >= len)
+            .ok_or_else(|| damaged(format!("chunk {number} fails its checksum")))
+    }
+}
+
+fn plain(mut bytes: Vec<u8>, len: usize) -> Option<Vec<u8>> {
+    let checksum = le32(&bytes, len);
+    bytes.truncate(len);
+    (adler32(&bytes) == checksum).then_some(bytes)
+}
+
+/// The content of a zlib stream, whose own checksum must be right.
+fn inflate(bytes: &[u8], limit: u64) -> Option<Vec<u8>> {
+    let mut content = vec![0; usize::try_from(limit).ok()?];
+    let mut inflate = Decompress::new(true);
+    let status = inflate.decompress(bytes, &mut content, FlushDecompress::Finish);
+    content.truncate(usize::try_from(inflate.total_out()).ok()?);
+    (status.ok()? == Status::StreamEnd).then_some(content)
+}
+
+/// Adler-32 (RFC 1950, section 8.2).
+fn adler32(bytes: &[u8]) -> u32 {
+    let mut sums = Adler::default();
+    sums.add(bytes);
+    sums.value()
+}
+
+/// The same of a stretch of a file, in pieces: a table may be large.
+fn adler32_of(file: &dyn ReadAt, start: u64, end: u64) -> io::Result<u32> {
+    let mut sums = Adler::default();
+    let mut buf = [0; 64 << 10];
+    let mut at = start;
+    while at < end {
+        let piece = at_most(&mut buf, end.saturating_sub(at));
+        file.read_exact_at(at, piece)?;
+        sums.add(piece);
+        at = at.saturating_add(piece.len() as u64);
+    }
+    Ok(sums.value())
+}
+
+struct Adler(u32, u32);
+
+impl Default for Adler {
+    fn default() -> Self {
+        Self(1, 0)
+    }
+}
+
+impl Adler {
+    const MODULUS: u32 = 65521;
+    /// So many bytes do not overflow the sums (zlib's NMAX).
+    const RUN: usize = 5552;
+
+    fn add(&mut self, bytes: &[u8]) {
+        for run in bytes.chunks(Self::RUN) {
+            for byte in run {
+                self.0 = self.0.wrapping_add((*byte).into());
+                self.1 = self.1.wrapping_add(self.0);
+            }
+            self.0 %= Self::MODULUS;
+            self.1 %= Self::MODULUS;
+        }
+    }
+
+    fn value(&self) -> u32 {
+        (self.1 << 16) | self.0
+    }
+}
+
+impl ReadAt for Image {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        read_by_pieces(self.size, offset, buf, |offset, buf| {
+            let number = offset.checked_div(self.chunk_len).unwrap_or(0);
+            let inside = offset.checked_rem(self.chunk_len).unwrap_or(0);
+            let chunk = self.chunk(number)?;
+            let buf = at_most(buf, chunk.size().saturating_sub(inside));
+            chunk.read_exact_at(inside, buf)?;
+            Ok(buf.len())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_counted_in_digits_then_letters() {
+        for (name, following) in [
+            ("d.E01", "d.E02"),
+            ("d.E09", "d.E10"),
+            ("d.E99", "d.EAA"),
+            ("d.e99", "d.eaa"),
+            ("d.EAZ", "d.EBA"),
+            ("d.EZZ", "d.FAA"),
+        ] {
+            assert_eq!(next(Path::new(name)).unwrap(), Path::new(following));
+        }
+        assert_eq!(next(Path::new("d.ZZZ")), None);
+        assert_eq!(next(Path::new("d.img1")), None);
+    }
+
+    #[test]
+    fn adler_32_of_the_standard_example() {
+        assert_eq!(adler32(b"Wikipedia"), 0x11E6_0398);
+        assert_eq!(adler32(b""), 1);
+    }
+}
