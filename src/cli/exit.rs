@@ -37,6 +37,7 @@ impl From<&Error> for Status {
             }
             Error::OutOfRange { .. }
             | Error::Unreadable { .. }
+            | Error::Uncreatable { .. }
             | Error::Environment { .. }
             | Error::Io { .. } => Self::Io,
         }

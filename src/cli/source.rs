@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::args::SourceArgs;
 use super::{Failure, term};
-use crate::source::{FileSource, Place, ReadAt, locate};
+use crate::source::{Place, locate};
 use crate::volume::Volume;
 
 /// A volume and where it was found.
@@ -34,9 +34,10 @@ pub(crate) fn open_at(
         (None, Some(number)) => Place::Partition(number),
         (None, None) => Place::Auto,
     };
-    let file = FileSource::open(path)?;
-    let modified = file.modified();
-    let disk: Arc<dyn ReadAt> = Arc::new(file);
+    let (disk, container) = crate::source::open(path)?;
+    if let Some(name) = container {
+        term::note(format_args!("{} is a {name} image", path.display()));
+    }
     let located = locate(disk, place, &Volume::probe)?;
     if let Some(note) = &located.note {
         term::note(term::escaped(note));
@@ -46,7 +47,7 @@ pub(crate) fn open_at(
         partition: located.partition,
         volume: Volume::open(Arc::new(located.source))?,
         path: absolute(path),
-        modified,
+        modified: path.metadata().and_then(|meta| meta.modified()).ok(),
     })
 }
 

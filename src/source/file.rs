@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 
@@ -18,7 +17,6 @@ pub struct FileSource {
     path: PathBuf,
     size: u64,
     sector_size: Option<u32>,
-    modified: Option<SystemTime>,
 }
 
 impl FileSource {
@@ -50,24 +48,17 @@ impl FileSource {
             .is_block_device()
             .then(|| rustix::fs::ioctl_blksszget(&file).ok())
             .flatten();
-        let modified = file.metadata().and_then(|meta| meta.modified()).ok();
         Ok(Self {
             file,
             path: path.to_owned(),
             size,
             sector_size,
-            modified,
         })
     }
 
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// When the file was last modified.
-    pub fn modified(&self) -> Option<SystemTime> {
-        self.modified
     }
 }
 
