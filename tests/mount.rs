@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         eprintln!("ignored: {reason}");
     }
     let root = rustix::process::geteuid().is_root();
-    let trials: [(&str, bool, fn()); 11] = [
+    let trials: [(&str, bool, fn()); 12] = [
         (
             "answers when the command returns",
             true,
@@ -50,6 +50,11 @@ fn main() -> ExitCode {
         ("ends on SIGTERM", true, || ends_on("TERM")),
         ("ends on SIGINT", true, || ends_on("INT")),
         ("says who keeps it busy", true, says_who_keeps_it_busy),
+        (
+            "holds the source open for reading only",
+            true,
+            holds_the_source_open_for_reading_only,
+        ),
         (
             "a loop device reads it",
             root && installed("losetup"),
@@ -252,6 +257,29 @@ fn says_who_keeps_it_busy() {
         "{said}"
     );
     drop(held);
+}
+
+fn holds_the_source_open_for_reading_only() {
+    let before = std::fs::read(image()).expect("read");
+    let (mut child, directory) = in_foreground();
+    std::fs::read(directory.path().join("volume")).expect("read");
+    let process = Path::new("/proc").join(child.id().to_string());
+    let mut seen = 0;
+    for entry in std::fs::read_dir(process.join("fd")).expect("descriptors") {
+        let entry = entry.expect("descriptor");
+        if std::fs::read_link(entry.path()).is_ok_and(|target| target == image()) {
+            let info = process.join("fdinfo").join(entry.file_name());
+            let info = std::fs::read_to_string(info).expect("fdinfo");
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = u32::from_str_radix(flags.expect("flags").trim(), 8).expect("octal");
+            assert_eq!(flags & 0o3, 0, "opened for writing");
+            seen += 1;
+        }
+    }
+    send(&child, "TERM");
+    child.wait().expect("wait");
+    assert!(seen > 0);
+    assert!(std::fs::read(image()).expect("read") == before);
 }
 
 fn a_loop_device_reads_it() {

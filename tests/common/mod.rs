@@ -3,6 +3,7 @@
 
 pub mod corpus;
 pub mod mount;
+pub mod testdata;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};

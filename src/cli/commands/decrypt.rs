@@ -36,7 +36,12 @@ pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
     } else {
         let output = Output::create(&args.output)?;
         export.zeros = output.zeros;
-        output.finish(export.to_file(&output.file), unlocked.available())
+        let exported = if output.is_stream {
+            export.to_stream(&mut &output.file)
+        } else {
+            export.to_file(&output.file)
+        };
+        output.finish(exported, unlocked.available())
     };
     bar.finish_and_clear();
     match exported {
@@ -112,27 +117,34 @@ struct Output<'a> {
     file: File,
     zeros: Zeros,
     created: bool,
+    /// A pipe or the like: it has no places to write at.
+    is_stream: bool,
 }
 
 impl<'a> Output<'a> {
     fn create(path: &'a Path) -> Result<Self, Error> {
         let fail = |error| Error::io(format!("cannot create {}", path.display()), error);
         let existing = path.metadata().ok();
-        let device = existing
-            .as_ref()
-            .is_some_and(|meta| meta.file_type().is_block_device());
+        let kind = existing.as_ref().map(Metadata::file_type);
+        let is_device = kind.is_some_and(|kind| kind.is_block_device());
+        let is_file = kind.is_none_or(|kind| kind.is_file());
         let mut options = OpenOptions::new();
         options.write(true);
         if existing.is_none() {
             options.create_new(true);
-        } else if !device {
+        } else if is_file {
             options.truncate(true);
         }
         Ok(Self {
             path,
             file: options.open(path).map_err(fail)?,
-            zeros: if device { Zeros::Written } else { Zeros::Holes },
+            zeros: if is_file {
+                Zeros::Holes
+            } else {
+                Zeros::Written
+            },
             created: existing.is_none(),
+            is_stream: !is_file && !is_device,
         })
     }
 
@@ -140,6 +152,9 @@ impl<'a> Output<'a> {
     /// behind to be taken for one that is.
     fn finish(&self, exported: Result<Exported, Error>, len: u64) -> Result<Exported, Error> {
         let synced = exported.and_then(|exported| {
+            if self.is_stream {
+                return Ok(exported);
+            }
             self.file
                 .sync_all()
                 .map(|()| exported)

@@ -1,0 +1,12 @@
+#![no_main]
+use fve::unlock::recovery::{Options, check_bytes};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(check) = check_bytes(bytes, &Options::default().with_ocr(true)) {
+        for password in &check.passwords {
+            let _ = (password.to_password(), password.expose_normalised());
+            let _ = password.expose_suggestions(3);
+        }
+    }
+});

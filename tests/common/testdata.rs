@@ -1,0 +1,128 @@
+//! The small volumes of `testdata/`, and copies of them to damage.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+struct Index {
+    volumes: Vec<Sample>,
+}
+
+/// One volume of `testdata/volumes.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Sample {
+    pub name: String,
+    pub file: String,
+    pub credentials: Vec<Credential>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Credential {
+    pub kind: String,
+    #[serde(default)]
+    pub value: String,
+    pub protector: Option<String>,
+}
+
+/// A file of `testdata/`.
+pub fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata")
+        .join(name)
+}
+
+/// The volume of that name.
+pub fn sample(name: &str) -> Sample {
+    let text = std::fs::read_to_string(path("volumes.json")).expect("volumes.json");
+    let index: Index = serde_json::from_str(&text).expect("volumes.json");
+    let found = index.volumes.into_iter().find(|sample| sample.name == name);
+    found.unwrap_or_else(|| panic!("no volume {name}"))
+}
+
+impl Sample {
+    pub fn path(&self) -> PathBuf {
+        path(&self.file)
+    }
+
+    /// The value of its credential of that kind.
+    pub fn secret(&self, kind: &str) -> String {
+        let found = self.credentials.iter().find(|other| other.kind == kind);
+        found.expect(kind).value.clone()
+    }
+
+    /// Its startup key: the credential that costs no time.
+    pub fn bek(&self) -> PathBuf {
+        path(&self.secret("startup-key-file"))
+    }
+}
+
+/// A volume in memory, to be damaged.
+pub struct Copy {
+    pub bytes: Vec<u8>,
+}
+
+impl Copy {
+    pub fn of(sample: &Sample) -> Self {
+        Self {
+            bytes: std::fs::read(sample.path()).expect("volume"),
+        }
+    }
+
+    /// Where the metadata copies lie.
+    pub fn offsets(&self) -> [usize; 3] {
+        [0xB0, 0xB8, 0xC0].map(|at| self.u64(at) as usize)
+    }
+
+    pub fn u16(&self, at: usize) -> u16 {
+        u16::from_le_bytes(self.bytes[at..at + 2].try_into().expect("two bytes"))
+    }
+
+    pub fn u64(&self, at: usize) -> u64 {
+        u64::from_le_bytes(self.bytes[at..at + 8].try_into().expect("eight bytes"))
+    }
+
+    /// Writes `bytes` at `at` of the metadata copy at `offset`, and repairs its CRC-32.
+    pub fn edit(&mut self, offset: usize, at: usize, bytes: &[u8]) {
+        self.bytes[offset + at..][..bytes.len()].copy_from_slice(bytes);
+        self.repair(offset);
+    }
+
+    /// The same in all copies.
+    pub fn edit_all(&mut self, at: usize, bytes: &[u8]) {
+        for offset in self.offsets() {
+            self.edit(offset, at, bytes);
+        }
+    }
+
+    /// Makes the CRC-32 of a metadata copy right again, as far as its size can be followed.
+    pub fn repair(&mut self, offset: usize) {
+        let size = usize::from(self.u16(offset + 8)) * 16;
+        if let Some(block) = self.bytes.get(offset..offset + size) {
+            let crc = crc32fast::hash(block);
+            if let Some(stored) = self.bytes.get_mut(offset + size + 4..offset + size + 8) {
+                stored.copy_from_slice(&crc.to_le_bytes());
+            }
+        }
+    }
+
+    /// Where in a metadata copy each top-level datum begins.
+    pub fn datums(&self) -> Vec<usize> {
+        let block = self.offsets()[0];
+        let end = 0x40 + usize::from(self.u16(block + 0x4C));
+        let mut found = Vec::new();
+        let mut at = 0x70;
+        while at + 8 <= end {
+            found.push(at);
+            at += usize::from(self.u16(block + at)).max(8);
+        }
+        found
+    }
+
+    /// In a file of its own.
+    pub fn save(&self, directory: &Path) -> PathBuf {
+        let path = directory.join("volume.img");
+        std::fs::write(&path, &self.bytes).expect("write");
+        path
+    }
+}
