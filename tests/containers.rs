@@ -10,6 +10,8 @@ use common::mount::installed;
 use fve::ReadAt;
 use libtest_mimic::{Arguments, Trial};
 
+type Test = fn(&Recipe);
+
 /// How a raw image becomes a container: a program, its arguments (`IN`, `OUT`), the file to open.
 struct Recipe {
     name: &'static str,
@@ -255,7 +257,7 @@ const RECIPES: &[Recipe] = &[
 ];
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn(&Recipe)); 2] = [("holds its image", check), ("hostile", hostile)];
+    let tests: [(&str, Test); 2] = [("holds its image", check), ("hostile", hostile)];
     let trials = RECIPES
         .iter()
         .flat_map(|recipe| tests.map(|(what, test)| (recipe, what, test)))
