@@ -10,6 +10,8 @@ use common::mount::installed;
 use fve::ReadAt;
 use libtest_mimic::{Arguments, Trial};
 
+type Test = fn(&Recipe);
+
 /// How a raw image becomes a container: a program, its arguments (`IN`, `OUT`), the file to open.
 struct Recipe {
     name: &'static str,
@@ -255,28 +257,153 @@ const RECIPES: &[Recipe] = &[
 ];
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn(&Recipe)); 2] = [("holds its image", check), ("hostile", hostile)];
+    let tests: [(&str, Test); 2] = [("holds its image", check), ("hostile", hostile)];
     let trials = RECIPES
         .iter()
         .flat_map(|recipe| tests.map(|(what, test)| (recipe, what, test)))
         .map(|(recipe, what, test)| {
-            let lacking = !installed(recipe.program);
-            if lacking {
-                eprintln!("SKIPPED: {}: no {}", recipe.name, recipe.program);
-            }
-            assert!(
-                !lacking || std::env::var_os("FVE_REQUIRE_TOOLS").is_none(),
-                "{} is not installed",
-                recipe.program
-            );
+            let lacking = lacks(recipe.name, recipe.program);
             Trial::test(format!("{}: {what}", recipe.name), move || {
                 test(recipe);
                 Ok(())
             })
             .with_ignored_flag(lacking)
         })
+        .chain(REFUSALS.iter().map(|refusal| {
+            let lacking = lacks(refusal.what, "qemu-img");
+            Trial::test(format!("refused: {}", refusal.what), || {
+                refused(refusal);
+                Ok(())
+            })
+            .with_ignored_flag(lacking)
+        }))
         .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Whether a test has to be left out for want of a program: said aloud, or not allowed at all.
+fn lacks(test: &str, program: &str) -> bool {
+    let lacking = !installed(program);
+    if lacking {
+        eprintln!("SKIPPED: {test}: {program} is not installed");
+    }
+    assert!(
+        !lacking || std::env::var_os("FVE_REQUIRE_TOOLS").is_none(),
+        "{program} is not installed"
+    );
+    lacking
+}
+
+/// A container that would be read wrongly on its own.
+struct Refusal {
+    what: &'static str,
+    /// Arguments of qemu-img; `base` is an image of the same format.
+    arguments: &'static [&'static str],
+    container: &'static str,
+    /// Bytes to change where qemu-img makes no such container.
+    change: &'static [(usize, u8)],
+    says: &'static str,
+}
+
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        what: "qcow2 with a backing file",
+        arguments: &["-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", "OUT"],
+        container: "qcow2",
+        change: &[],
+        says: "backing file",
+    },
+    Refusal {
+        what: "qcow2, encrypted",
+        arguments: &["-f", "qcow2", "OUT", "1M"],
+        container: "qcow2",
+        change: &[(35, 2)],
+        says: "encrypted",
+    },
+    Refusal {
+        what: "qcow2 with its data elsewhere",
+        arguments: &["-f", "qcow2", "-o", "data_file=data.raw", "OUT", "1M"],
+        container: "qcow2",
+        change: &[],
+        says: "data is in another file",
+    },
+    Refusal {
+        what: "qcow2 with subclusters",
+        arguments: &["-f", "qcow2", "-o", "extended_l2=on", "OUT", "1M"],
+        container: "qcow2",
+        change: &[],
+        says: "subclusters",
+    },
+    Refusal {
+        what: "qcow2 with an unknown feature",
+        arguments: &["-f", "qcow2", "OUT", "1M"],
+        container: "qcow2",
+        change: &[(72, 0x10)],
+        says: "unknown features",
+    },
+    Refusal {
+        what: "VMDK snapshot",
+        arguments: &["-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", "OUT"],
+        container: "VMDK",
+        change: &[],
+        says: "snapshot",
+    },
+    Refusal {
+        what: "VHD, differencing",
+        arguments: &["-f", "vpc", "-o", "subformat=fixed", "OUT", "1M"],
+        container: "VHD",
+        change: &[(63, 4)],
+        says: "differencing VHD",
+    },
+    Refusal {
+        what: "VHDX with an unplayed log",
+        arguments: &["-f", "vhdx", "OUT", "1M"],
+        container: "VHDX",
+        change: &[(0x10000 + 48, 7), (0x20000 + 48, 7)],
+        says: "log holds changes",
+    },
+];
+
+fn refused(refusal: &Refusal) {
+    let directory = tempfile::tempdir().expect("directory");
+    let out = directory.path().join("container");
+    let qemu = |arguments: &[&str]| {
+        let status = Command::new("qemu-img")
+            .args(["create", "-q"])
+            .args(arguments)
+            .current_dir(directory.path())
+            .status()
+            .expect("qemu-img");
+        assert!(status.success(), "qemu-img create {arguments:?}");
+    };
+    for format in ["qcow2", "vmdk"] {
+        qemu(&["-f", format, &format!("base.{format}"), "1M"]);
+    }
+    let arguments: Vec<_> = refusal
+        .arguments
+        .iter()
+        .map(|argument| match *argument {
+            "OUT" => "container",
+            other => other,
+        })
+        .collect();
+    qemu(&arguments);
+    let mut bytes = std::fs::read(&out).expect("container");
+    // A fixed VHD has nothing but the footer at its end.
+    let base = match refusal.container {
+        "VHD" => bytes.len() - 512,
+        _ => 0,
+    };
+    for (at, value) in refusal.change {
+        bytes[base + at] = *value;
+    }
+    repair(refusal.container, &mut bytes);
+    std::fs::write(&out, bytes).expect("container");
+    match fve::source::open(&out) {
+        Err(fve::Error::Unsupported { what }) => assert!(what.contains(refusal.says), "{what}"),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("opened"),
+    }
 }
 
 fn check(recipe: &Recipe) {

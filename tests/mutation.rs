@@ -44,7 +44,7 @@ struct Sample {
 }
 
 static SAMPLES: LazyLock<Vec<Sample>> = LazyLock::new(|| {
-    ["xts-128", "encrypt-on-write"]
+    ["xts-128", "elephant-256"]
         .into_iter()
         .map(|name| {
             let sample = testdata::sample(name);
