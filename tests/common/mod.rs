@@ -1,7 +1,8 @@
 //! What several test programs share.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 pub mod corpus;
+pub mod testdata;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
