@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use common::damage::Copy;
 use common::fve;
-use common::testdata::{self, Copy, Sample};
+use common::testdata::{self, Entry, Kind};
 use tempfile::TempDir;
 
-fn volume() -> Sample {
-    testdata::sample("xts-128")
+fn volume() -> Entry {
+    testdata::volume("xts-128")
 }
 
 fn directory() -> TempDir {
@@ -102,7 +103,7 @@ fn an_image_cut_off_anywhere_gives_what_is_there() {
     let whole = Copy::of(&sample);
     let [first, second, third] = whole.offsets();
     let size = whole.bytes.len();
-    let plaintext = decrypted(&sample.path());
+    let plaintext = decrypted(&sample.file);
     for len in [
         512,
         first,
@@ -228,8 +229,8 @@ fn wild_fields_never_make_it_panic_or_lie() {
 #[test]
 fn a_wrong_credential_of_each_kind_says_so() {
     let directory = directory();
-    let path = volume().path();
-    let stranger = testdata::sample("xts-256").bek();
+    let path = volume().file;
+    let stranger = testdata::volume("xts-256").bek();
     let stranger = stranger.display().to_string();
     for (option, content, status, words) in [
         ("password-file", "wrong", 4, "wrong password"),
@@ -284,9 +285,9 @@ fn a_wrong_credential_of_each_kind_says_so() {
 
 #[test]
 fn a_directory_is_searched_for_the_startup_key_that_fits() {
-    let everything = testdata::path("");
+    let everything = testdata::directory();
     let output = unlock(
-        &volume().path(),
+        &volume().file,
         &["--startup-key", &everything.display().to_string()],
     );
     assert_ends(&output, 0, &[]);
@@ -295,32 +296,29 @@ fn a_directory_is_searched_for_the_startup_key_that_fits() {
 #[test]
 fn a_protector_can_be_chosen_by_the_start_of_its_identifier() {
     let sample = volume();
-    let id_of = |kind: &str| {
-        let found = sample.credentials.iter().find(|other| other.kind == kind);
-        found.and_then(|other| other.protector.clone()).expect(kind)
-    };
-    let key = id_of("startup-key-file");
+    let id_of = |kind| sample.credential(kind).protector.clone();
+    let key = id_of(Kind::StartupKey);
     assert_ends(
-        &unlock_with_key(&sample.path(), &["--protector", &key[..8]]),
+        &unlock_with_key(&sample.file, &["--protector", &key[..8]]),
         0,
         &[],
     );
     let upper = format!("{{{}}}", key.to_uppercase());
     assert_ends(
-        &unlock_with_key(&sample.path(), &["--protector", &upper]),
+        &unlock_with_key(&sample.file, &["--protector", &upper]),
         0,
         &[],
     );
-    let other = id_of("password");
-    let refused = unlock_with_key(&sample.path(), &["--protector", &other]);
+    let other = id_of(Kind::Password);
+    let refused = unlock_with_key(&sample.file, &["--protector", &other]);
     assert_ends(&refused, 4, &["not of a kind that takes it"]);
-    let unknown = unlock_with_key(&sample.path(), &["--protector", "00000000"]);
+    let unknown = unlock_with_key(&sample.file, &["--protector", "00000000"]);
     assert_ends(&unknown, 4, &["has none with the identifier", "it has:"]);
 }
 
 #[test]
 fn without_a_terminal_and_a_credential_the_options_are_named() {
-    let output = unlock(&volume().path(), &[]);
+    let output = unlock(&volume().file, &[]);
     assert_ends(
         &output,
         4,
@@ -334,7 +332,7 @@ fn without_a_terminal_and_a_credential_the_options_are_named() {
 
 #[test]
 fn a_wrong_command_line_ends_with_its_own_status() {
-    let path = volume().path();
+    let path = volume().file;
     for arguments in [
         &["unlock"][..],
         &["no-such-command"],
@@ -352,7 +350,7 @@ fn a_wrong_command_line_ends_with_its_own_status() {
 fn json_is_one_document_in_success_and_in_failure() {
     let directory = directory();
     let wrong = file(&directory, "wrong", "wrong").display().to_string();
-    let path = volume().path();
+    let path = volume().file;
     for (output, key) in [
         (
             unlock(&path, &["--json", "--password-file", &wrong]),
@@ -376,7 +374,7 @@ fn decrypt(out: &Path, more: &[&str]) -> Output {
     let sample = volume();
     run(fve()
         .arg("decrypt")
-        .arg(sample.path())
+        .arg(&sample.file)
         .arg(out)
         .arg("--startup-key")
         .arg(sample.bek())
@@ -390,7 +388,7 @@ fn an_output_that_exists_stays_as_it_is_without_force() {
     assert_ends(&decrypt(&out, &[]), 5, &["exists", "--force"]);
     assert_eq!(fs::read(&out).expect("read"), b"precious");
     assert_ends(&decrypt(&out, &["--force"]), 0, &[]);
-    assert_eq!(fs::read(&out).expect("read"), decrypted(&volume().path()));
+    assert_eq!(fs::read(&out).expect("read"), decrypted(&volume().file));
     assert_ends(
         &decrypt(directory.path(), &["--force"]),
         5,
@@ -408,7 +406,7 @@ fn a_volume_is_not_decrypted_onto_itself() {
     let directory = directory();
     let sample = volume();
     let path = directory.path().join("volume.img");
-    fs::copy(sample.path(), &path).expect("copy");
+    fs::copy(&sample.file, &path).expect("copy");
     let before = fs::read(&path).expect("read");
     let output = run(fve()
         .arg("decrypt")
@@ -485,7 +483,7 @@ fn an_unmount_of_nothing_is_an_error() {
 fn a_mount_point_that_will_not_do_is_named_before_anything_is_asked() {
     let directory = directory();
     let regular = file(&directory, "file", "");
-    let mount = |at: &Path| run(fve().arg("mount").arg(volume().path()).arg(at));
+    let mount = |at: &Path| run(fve().arg("mount").arg(volume().file).arg(at));
     assert_ends(
         &mount(&directory.path().join("none")),
         5,

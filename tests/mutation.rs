@@ -8,7 +8,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use common::testdata::{self, Copy};
+use common::damage::Copy;
+use common::testdata;
 use fve::unlock::KeyProtector;
 use fve::unlock::startup_key::StartupKey;
 use fve::volume::{UnlockOptions, Unlocked, Volume};
@@ -47,7 +48,7 @@ static SAMPLES: LazyLock<Vec<Sample>> = LazyLock::new(|| {
     ["xts-128", "elephant-256"]
         .into_iter()
         .map(|name| {
-            let sample = testdata::sample(name);
+            let sample = testdata::volume(name);
             let copy = Copy::of(&sample);
             let volume = Volume::open(Arc::new(copy.bytes.clone())).expect("open");
             let unlocked = unlock(&volume, &sample.bek(), false).expect("unlock");

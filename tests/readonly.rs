@@ -8,10 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use common::fve;
-use common::testdata::{self, Sample};
+use common::testdata::{self, Entry};
 
-fn volume() -> Sample {
-    testdata::sample("xts-128")
+fn volume() -> Entry {
+    testdata::volume("xts-128")
 }
 
 /// Content, modification, change and, where the system lets it be, access time.
@@ -33,7 +33,7 @@ fn no_command_changes_the_source() {
     let directory = tempfile::tempdir().expect("directory");
     let sample = volume();
     let path = directory.path().join("volume.img");
-    fs::copy(sample.path(), &path).expect("copy");
+    fs::copy(&sample.file, &path).expect("copy");
     // The access time of a file that was just read stays for a day on most systems.
     let _ = fs::read(&path);
     let before = state(&path);

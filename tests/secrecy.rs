@@ -8,19 +8,19 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 use common::fve;
-use common::testdata::{self, Sample};
+use common::testdata::{self, Entry, Kind};
 use fve::source::FileSource;
-use fve::unlock::{BUILT_IN, KeyProtector, startup_key::StartupKey};
+use fve::unlock::startup_key::StartupKey;
 use fve::volume::{UnlockOptions, Volume};
 
-fn volume() -> Sample {
-    testdata::sample("xts-128")
+fn volume() -> Entry {
+    testdata::volume("xts-128")
 }
 
 /// What must not be seen, in the forms that it could be seen in.
-fn secrets(sample: &Sample) -> Vec<Vec<u8>> {
-    let password = sample.secret("password");
-    let digits = sample.secret("recovery-password");
+fn secrets(sample: &Entry) -> Vec<Vec<u8>> {
+    let password = sample.credential(Kind::Password).value.clone();
+    let digits = sample.credential(Kind::RecoveryPassword).value.clone();
     let bek = std::fs::read(sample.bek()).expect("BEK");
     let key = &bek[bek.len() - 32..];
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -39,7 +39,7 @@ fn secrets(sample: &Sample) -> Vec<Vec<u8>> {
 }
 
 #[track_caller]
-fn assert_silent(sample: &Sample, said: &[u8]) {
+fn assert_silent(sample: &Entry, said: &[u8]) {
     for secret in secrets(sample) {
         let seen = said.windows(secret.len()).any(|window| window == secret);
         assert!(!seen, "a secret in: {}", String::from_utf8_lossy(said));
@@ -68,29 +68,12 @@ fn neither_the_log_nor_any_type_shows_a_secret() {
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, || {
-        let source = Arc::new(FileSource::open(sample.path()).expect("open"));
+        let source = Arc::new(FileSource::open(&sample.file).expect("open"));
         let volume = Volume::open(source).expect("volume");
         let mut shown = format!("{volume:?} {:?}", StartupKey::read(&sample.bek()));
         for credential in &sample.credentials {
-            let directory = tempfile::tempdir().expect("directory");
-            let path = directory.path().join("secret");
-            let (option, path) = match credential.kind.as_str() {
-                "startup-key-file" => ("startup-key", sample.bek()),
-                kind => {
-                    std::fs::write(&path, &credential.value).expect("write");
-                    let option = if kind == "password" {
-                        "password-file"
-                    } else {
-                        "recovery-password-file"
-                    };
-                    (option, path)
-                }
-            };
-            let kind = BUILT_IN.iter().find(|kind| kind.option == option);
-            let credential: Box<dyn KeyProtector> =
-                (kind.expect(option).read)(&path).expect(option);
             let unlocked = volume
-                .unlock(&[credential], &UnlockOptions::default())
+                .unlock(&[credential.protector()], &UnlockOptions::default())
                 .expect("unlock");
             shown += &format!("{unlocked:?} {:?}", unlocked.opened_by());
         }
@@ -107,15 +90,15 @@ fn the_command_says_no_secret_at_its_loudest() {
     let said = |output: Output| [output.stdout, output.stderr].concat();
     let run = |command: &mut Command| said(command.output().expect("fve"));
     // The other volume's secrets, so that they fail, and this one's.
-    for other in [&sample, &testdata::sample("xts-256")] {
+    for other in [&sample, &testdata::volume("xts-256")] {
         for (kind, option) in [
-            ("password", "--password-file"),
-            ("recovery-password", "--recovery-password-file"),
+            (Kind::Password, "--password-file"),
+            (Kind::RecoveryPassword, "--recovery-password-file"),
         ] {
-            std::fs::write(&secret, other.secret(kind)).expect("write");
+            std::fs::write(&secret, &other.credential(kind).value).expect("write");
             let output = run(fve()
                 .args(["-vvv", "unlock"])
-                .arg(sample.path())
+                .arg(&sample.file)
                 .arg(option)
                 .arg(&secret));
             assert_silent(other, &output);
@@ -123,7 +106,10 @@ fn the_command_says_no_secret_at_its_loudest() {
     }
     std::fs::write(
         &secret,
-        sample.secret("recovery-password").replace('1', "2"),
+        sample
+            .credential(Kind::RecoveryPassword)
+            .value
+            .replace('1', "2"),
     )
     .expect("write");
     for more in [&[][..], &["--json"]] {

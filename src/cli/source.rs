@@ -36,7 +36,10 @@ pub(crate) fn open_at(
     };
     let (disk, container) = crate::source::open(path)?;
     if let Some(name) = container {
-        term::note(format_args!("{} holds a disk image of the kind {name}", path.display()));
+        term::note(format_args!(
+            "{} holds a disk image of the kind {name}",
+            path.display()
+        ));
     }
     let located = locate(disk, place, &Volume::probe)?;
     if let Some(note) = &located.note {

@@ -80,9 +80,10 @@ impl Stage {
 
     /// Stretches of a volume of `size` bytes, where they lie, that are encrypted.
     pub(super) fn encrypted(&self, moved: &Range<u64>, size: u64) -> Vec<Range<u64>> {
+        let below = |watermark: u64| std::iter::once(0..watermark.min(size)).collect();
         match self {
-            Self::Encrypted => vec![0..size],
-            Self::Paused { watermark, .. } => vec![0..(*watermark).min(size)],
+            Self::Encrypted => below(size),
+            Self::Paused { watermark, .. } => below(*watermark),
             Self::Decrypted(_) => Vec::new(),
             Self::EncryptOnWrite(map) => map.encrypted(moved, size),
         }

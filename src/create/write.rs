@@ -49,7 +49,7 @@ impl NewVolume {
     /// when reading or writing fails: `out` then holds no volume yet.
     pub fn write(&self, plaintext: &dyn ReadAt, out: &File) -> Result<Created> {
         let size = plaintext.size();
-        if size % u64::from(self.sector_size) != 0 {
+        if !size.is_multiple_of(self.sector_size.into()) {
             return Err(uncreatable(format!(
                 "the plaintext of {size} bytes is not made of whole sectors of {} bytes",
                 self.sector_size

@@ -1,61 +1,8 @@
-//! The small volumes of `testdata/`, and copies of them to damage.
+//! Copies of the frozen volumes, to be damaged.
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-#[derive(Debug, Deserialize)]
-struct Index {
-    volumes: Vec<Sample>,
-}
-
-/// One volume of `testdata/volumes.json`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Sample {
-    pub name: String,
-    pub file: String,
-    pub credentials: Vec<Credential>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct Credential {
-    pub kind: String,
-    #[serde(default)]
-    pub value: String,
-    pub protector: Option<String>,
-}
-
-/// A file of `testdata/`.
-pub fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("testdata")
-        .join(name)
-}
-
-/// The volume of that name.
-pub fn sample(name: &str) -> Sample {
-    let text = std::fs::read_to_string(path("volumes.json")).expect("volumes.json");
-    let index: Index = serde_json::from_str(&text).expect("volumes.json");
-    let found = index.volumes.into_iter().find(|sample| sample.name == name);
-    found.unwrap_or_else(|| panic!("no volume {name}"))
-}
-
-impl Sample {
-    pub fn path(&self) -> PathBuf {
-        path(&self.file)
-    }
-
-    /// The value of its credential of that kind.
-    pub fn secret(&self, kind: &str) -> String {
-        let found = self.credentials.iter().find(|other| other.kind == kind);
-        found.expect(kind).value.clone()
-    }
-
-    /// Its startup key: the credential that costs no time.
-    pub fn bek(&self) -> PathBuf {
-        path(&self.secret("startup-key-file"))
-    }
-}
+use super::testdata::Entry;
 
 /// A volume in memory, to be damaged.
 pub struct Copy {
@@ -63,9 +10,9 @@ pub struct Copy {
 }
 
 impl Copy {
-    pub fn of(sample: &Sample) -> Self {
+    pub fn of(volume: &Entry) -> Self {
         Self {
-            bytes: std::fs::read(sample.path()).expect("volume"),
+            bytes: std::fs::read(&volume.file).expect("volume"),
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod corpus;
+pub mod damage;
 pub mod mount;
 pub mod testdata;
 

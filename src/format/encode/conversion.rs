@@ -10,7 +10,7 @@ const BITMAP_HEADER_LEN: u16 = 0x3C;
 const RECORD_HEADER_LEN: u16 = 0x24;
 
 /// Where the records stand in a bitmap structure, how large one is, and the size of the whole: as
-/// on every sample.
+/// on every sample. All of those have sectors of 512 bytes, and each part fills one.
 const RECORDS: [u32; 2] = [0x200, 0x400];
 const RECORD_LEN: u32 = 0x200;
 /// Bytes of a bitmap structure with its two records.

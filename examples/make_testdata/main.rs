@@ -1,0 +1,183 @@
+//! Makes the frozen volumes in `testdata/`: `cargo run --example make_testdata`.
+//!
+//! Every volume holds a real file system with files of known content. The index, `volumes.json`,
+//! is computed from the plaintext image before it is encrypted, never by reading a volume back.
+//! Keys and salts are drawn anew, so a second run makes other bytes. Needs `mkntfs`, `ntfs-3g` and
+//! `ntfscluster` (and the right to mount with FUSE) for the one NTFS volume.
+
+mod contents;
+mod fat;
+mod index;
+mod ntfs;
+mod recipes;
+
+use std::error::Error;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use fve::create::{NewProtector, NewVolume, Placement};
+use fve::secret::{ClearKey, ExternalKey, RecoveryKey, SecretText};
+use fve::unlock::recovery::RecoveryPassword;
+use fve::volume::{UnlockOptions, Volume};
+use sha2::{Digest, Sha256};
+
+use contents::Member;
+use index::{Credential, Entry};
+use recipes::{FileSystem, Recipe, Secret};
+
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+/// A file system and where there is room in it for the metadata.
+struct Plaintext {
+    image: Vec<u8>,
+    placement: Placement,
+    files: Vec<Member>,
+}
+
+fn main() -> Result<()> {
+    let directory = match std::env::args_os().nth(1) {
+        Some(directory) => PathBuf::from(directory),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata"),
+    };
+    std::fs::create_dir_all(&directory)?;
+    index::remove_old(&directory)?;
+    let mut entries = Vec::new();
+    for recipe in recipes::all() {
+        println!("{}", recipe.name);
+        entries.push(make(&recipe, &directory)?);
+    }
+    index::write(&entries, &directory)
+}
+
+fn make(recipe: &Recipe, directory: &Path) -> Result<Entry> {
+    let plaintext = match recipe.file_system {
+        FileSystem::Fat => fat::make(recipe)?,
+        FileSystem::Ntfs => ntfs::make(recipe)?,
+    };
+    let mut volume = NewVolume::new(recipe.method(), recipe.sector_size, plaintext.placement)?;
+    volume.describe(format!("FVE-TEST {} 2026-01-01", recipe.name));
+    volume.stage(recipe.stage);
+    for extra in &recipe.extra_datums {
+        volume.extra_datum(extra.clone());
+    }
+    let mut credentials = Vec::new();
+    for (number, secret) in recipe.secrets.iter().enumerate() {
+        let (protector, mut credential) = protector(recipe, number, secret)?;
+        credential.protector = protector.id().to_string();
+        credentials.push(credential);
+        volume.protect(protector);
+    }
+    let keys = volume.startup_keys(recipe.startup_key_form)?;
+    let key_credentials = credentials
+        .iter_mut()
+        .filter(|credential| credential.kind == index::STARTUP_KEY);
+    for (credential, key) in key_credentials.zip(keys) {
+        std::fs::write(directory.join(&key.name), key.content.expose())?;
+        credential.value = Some(key.name);
+    }
+    if recipe.file_system == FileSystem::Ntfs {
+        let mut saved = credentials.iter();
+        let saved = saved.find(|credential| credential.kind == index::RECOVERY_PASSWORD);
+        let path = directory.join(format!("{}.recovery.txt", recipe.name));
+        std::fs::write(path, key_file(saved.ok_or("no recovery password")?))?;
+    }
+    let file = format!("{}.img", recipe.name);
+    let path = directory.join(&file);
+    let created = volume.write(&plaintext.image, &File::create(&path)?)?;
+    describe_itself(&path)?;
+    Ok(Entry {
+        name: recipe.name.to_owned(),
+        file,
+        about: recipe.about.to_owned(),
+        volume_id: created.id.to_string(),
+        method: recipe.method_word().to_owned(),
+        sector_size: recipe.sector_size,
+        size: created.size,
+        state: recipe.state(),
+        encrypt_on_write: recipe.is_encrypt_on_write(),
+        file_system: recipe.file_system.word().to_owned(),
+        credentials,
+        plaintext_sha256: hex(&Sha256::digest(&plaintext.image)),
+        files: plaintext.files,
+    })
+}
+
+/// The protector, and what opens it as the index tells it. Keys are derived from the volume's name:
+/// they are public, and a reader of the index can follow where they come from.
+fn protector(
+    recipe: &Recipe,
+    number: usize,
+    secret: &Secret,
+) -> Result<(NewProtector, Credential)> {
+    let seed = Sha256::digest(format!("fve testdata {} {number}", recipe.name));
+    let key: [u8; 32] = seed.into();
+    let (protector, kind, value) = match secret {
+        Secret::Password(text) => {
+            let protector = NewProtector::password(&SecretText::new((*text).to_owned()))?;
+            (protector, index::PASSWORD, Some((*text).to_owned()))
+        }
+        Secret::RecoveryPassword => {
+            let bits = RecoveryKey::from_slice(&key[..16]).ok_or("16 bytes")?;
+            let protector = NewProtector::recovery_password(&bits)?;
+            let password = RecoveryPassword::from_key(&bits);
+            let digits = password.expose_digits().expose().to_owned();
+            (protector, index::RECOVERY_PASSWORD, Some(digits))
+        }
+        Secret::StartupKey => {
+            let protector = NewProtector::startup_key(ExternalKey::from_bytes(&key))?;
+            (protector, index::STARTUP_KEY, None)
+        }
+        Secret::ClearKey { flags } => {
+            let protector = NewProtector::clear_key(ClearKey::from_bytes(&key))?;
+            (protector.with_flags(*flags), index::CLEAR_KEY, None)
+        }
+    };
+    let credential = Credential {
+        kind: kind.to_owned(),
+        value,
+        protector: String::new(),
+    };
+    Ok((protector, credential))
+}
+
+/// The text that Windows 8 and later save, in UTF-16 with line ends of its own (recovery page,
+/// section 1.5).
+fn key_file(credential: &Credential) -> Vec<u8> {
+    let id = credential.protector.to_uppercase();
+    let digits = credential.value.as_deref().unwrap_or_default();
+    let lines = [
+        "BitLocker Drive Encryption recovery key",
+        "",
+        "Compare the identifier with the one that the computer shows.",
+        "",
+        "Identifier:",
+        "",
+        &format!("\t{id}"),
+        "",
+        "If they are alike, use this key to unlock the drive.",
+        "",
+        "Recovery Key:",
+        "",
+        &format!("\t{digits}"),
+        "",
+    ];
+    let text = lines.join("\r\n");
+    let units = std::iter::once(0xFEFF).chain(text.encode_utf16());
+    units.flat_map(u16::to_le_bytes).collect()
+}
+
+/// A first look with our own reader: what it cannot even open is not worth freezing. The proof is
+/// left to the tests.
+fn describe_itself(path: &Path) -> Result<()> {
+    let source = fve::source::FileSource::open(path)?;
+    let volume = Volume::open(std::sync::Arc::new(source))?;
+    volume.metadata()?;
+    if volume.protectors().is_empty() {
+        volume.unlock(&[], &UnlockOptions::default())?;
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,140 @@
+//! The frozen volumes in `testdata/`, with their credentials and the SHA-256 of their plaintext.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fve::secret::{SecretText, Vmk};
+use fve::source::FileSource;
+use fve::unlock::KeyProtector;
+use fve::unlock::clear_key::Suspended;
+use fve::unlock::password::Password;
+use fve::unlock::recovery::RecoveryPassword;
+use fve::unlock::recovery_password::RecoveryPasswords;
+use fve::unlock::startup_key::StartupKey;
+use fve::volume::{UnlockOptions, Unlocked, Volume};
+use serde::Deserialize;
+
+#[derive(Debug, Clone, Deserialize)]
+struct Index {
+    volumes: Vec<Entry>,
+}
+
+/// One volume of the index.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Entry {
+    pub name: String,
+    pub file: PathBuf,
+    pub volume_id: String,
+    pub method: String,
+    pub sector_size: u32,
+    pub size: u64,
+    pub state: (u16, u16),
+    pub encrypt_on_write: bool,
+    pub file_system: String,
+    pub credentials: Vec<Credential>,
+    pub plaintext_sha256: String,
+    pub files: Vec<Member>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Credential {
+    pub kind: Kind,
+    /// A password, digits, or the path of a `.BEK` file.
+    #[serde(default)]
+    pub value: String,
+    pub protector: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Kind {
+    #[serde(rename = "password")]
+    Password,
+    #[serde(rename = "recovery-password")]
+    RecoveryPassword,
+    #[serde(rename = "startup-key-file")]
+    StartupKey,
+    #[serde(rename = "none (clear key)")]
+    ClearKey,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Member {
+    pub path: String,
+    pub size: usize,
+    pub sha256: String,
+}
+
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+}
+
+/// All volumes, with paths that can be opened.
+pub fn volumes() -> Vec<Entry> {
+    let index = std::fs::read_to_string(directory().join("volumes.json")).expect("volumes.json");
+    let mut index: Index = serde_json::from_str(&index).expect("volumes.json");
+    for volume in &mut index.volumes {
+        volume.file = directory().join(&volume.file);
+        for credential in &mut volume.credentials {
+            if credential.kind == Kind::StartupKey {
+                let path = directory().join(&credential.value);
+                credential.value = path.into_os_string().into_string().expect("UTF-8");
+            }
+        }
+    }
+    index.volumes
+}
+
+/// The volume of that name.
+pub fn volume(name: &str) -> Entry {
+    let mut volumes = volumes().into_iter();
+    volumes
+        .find(|volume| volume.name == name)
+        .expect("a volume of that name")
+}
+
+impl Entry {
+    /// Its first credential of that kind.
+    pub fn credential(&self, kind: Kind) -> &Credential {
+        let found = self.credentials.iter().find(|other| other.kind == kind);
+        found.expect("a credential of that kind")
+    }
+
+    /// Its startup key: the credential that costs no time.
+    pub fn bek(&self) -> PathBuf {
+        PathBuf::from(&self.credential(Kind::StartupKey).value)
+    }
+
+    pub fn open(&self) -> Volume {
+        open(&self.file)
+    }
+
+    /// Unlocks with one of its credentials; with none where it has none.
+    pub fn unlock(&self, credential: Option<&Credential>) -> fve::error::Result<Unlocked> {
+        let credentials: Vec<_> = credential.into_iter().map(Credential::protector).collect();
+        self.open().unlock(&credentials, &UnlockOptions::default())
+    }
+}
+
+pub fn open(path: &Path) -> Volume {
+    Volume::open(Arc::new(FileSource::open(path).expect("source"))).expect("volume")
+}
+
+impl Credential {
+    /// What our own library takes.
+    pub fn protector(&self) -> Box<dyn KeyProtector> {
+        match self.kind {
+            Kind::Password => Box::new(Password::new(&SecretText::new(self.value.clone()))),
+            Kind::StartupKey => Box::new(StartupKey::read(Path::new(&self.value)).expect("BEK")),
+            Kind::ClearKey => Box::new(Suspended),
+            Kind::RecoveryPassword => {
+                let password = RecoveryPassword::parse(&self.value).expect("digits");
+                Box::new(RecoveryPasswords::new(&password))
+            }
+        }
+    }
+}
+
+/// A volume master key that fits nothing.
+pub fn wrong_vmk() -> Vmk {
+    Vmk::from_bytes(&[0x5A; 32])
+}
