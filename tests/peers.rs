@@ -9,6 +9,8 @@
 //! and sector size with data in every byte, and with a boot sector of NTFS: libbde opens nothing
 //! else.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::fs::{self, File};

@@ -78,7 +78,7 @@ fn mark_bad(image: &mut [u8], ranges: &[Range<u64>]) -> Result<()> {
 fn set_fat12(fat: &mut [u8], number: usize) {
     let at = number * 3 / 2;
     let pair = u16::from_le_bytes([fat[at], fat[at + 1]]);
-    let pair = if number % 2 == 0 {
+    let pair = if number.is_multiple_of(2) {
         pair & 0xF000 | FAT12_BAD
     } else {
         pair & 0x000F | FAT12_BAD << 4
