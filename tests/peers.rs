@@ -101,7 +101,7 @@ const LIMITS: &[Limit] = &[
     (
         Peer::CryptsetupDump,
         |volume, _| volume.method == "none",
-        "cryptsetup refuses volumes without an encryption method (Windows too)",
+        "cryptsetup 2.6.1 refuses volumes without an encryption method",
     ),
 ];
 
