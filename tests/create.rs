@@ -1,5 +1,7 @@
 //! New volumes: what is refused, and that what is made reads back.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::fs::File;

@@ -1,6 +1,8 @@
 //! Every frozen volume opens with every credential that the index names, and with no other, and
 //! reads as its plaintext did before it was encrypted.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::testdata::{self, Entry, Kind};

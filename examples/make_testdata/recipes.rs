@@ -88,9 +88,8 @@ impl Recipe {
 
     pub(crate) fn method(&self) -> &'static Method {
         let mut methods = METHODS.iter();
-        methods
-            .find(|method| method.code == self.method)
-            .expect("a method of the table")
+        let found = methods.find(|method| method.code == self.method);
+        found.unwrap_or_else(|| unreachable!("the recipes name methods of the table"))
     }
 
     /// The method on record: none where nothing is encrypted.

@@ -1,5 +1,6 @@
 //! What several test programs share.
 #![allow(dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod corpus;
 pub mod damage;

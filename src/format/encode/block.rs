@@ -193,7 +193,7 @@ mod tests {
             moved_to: 0,
             dataset: head,
         };
-        let large = [key(STORED, 0, &vec![0; 0xFF00]).unwrap()];
+        let large = [key(STORED, 0, &vec![0; 0xFF60]).unwrap()];
         let validation = key(STORED, key_types::VALIDATION_HASH, &[0; 32]).unwrap();
         let fits = |unsigned: Unsigned| unsigned.region(&validation).is_ok();
         assert!(Unsigned::new(&block, &large).is_ok_and(|unsigned| !fits(unsigned)));
