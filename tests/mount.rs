@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use common::mount::{self, Mounted, installed};
@@ -200,46 +200,73 @@ fn ends_by(command: &[&str]) {
     wait_until(|| !mounted.volume_file().exists());
 }
 
-/// A mount in the foreground, and its directory.
-fn in_foreground() -> (Child, tempfile::TempDir) {
-    let directory = tempfile::tempdir().expect("directory");
-    let child = fve()
-        .arg("mount")
-        .arg(image())
-        .arg(directory.path())
-        .args(arguments())
-        .arg("--foreground")
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("fve");
-    wait_until(|| directory.path().join("volume").exists());
-    (child, directory)
+/// A mount in the foreground, ended by force if the test does not end it.
+struct Foreground {
+    child: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Foreground {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let child = fve()
+            .arg("mount")
+            .arg(image())
+            .arg(directory.path())
+            .args(arguments())
+            .arg("--foreground")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("fve");
+        let mount = Self { child, directory };
+        wait_until(|| mount.volume_file().exists());
+        mount
+    }
+
+    fn volume_file(&self) -> PathBuf {
+        self.directory.path().join("volume")
+    }
+
+    fn send(&self, signal: &str) {
+        let sent = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(self.child.id().to_string())
+            .status();
+        assert!(sent.expect("kill").success());
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        wait_until(|| self.child.try_wait().expect("wait").is_some());
+        self.child.wait().expect("wait")
+    }
+}
+
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = Command::new("umount")
+            .args(["--lazy", "--quiet"])
+            .arg(self.directory.path())
+            .output();
+    }
 }
 
 fn ends_on(signal: &str) {
-    let (mut child, directory) = in_foreground();
+    let mut mount = Foreground::new();
     // Busy once: it stays, and goes on the next signal.
-    let held = File::open(directory.path().join("volume")).expect("open");
-    send(&child, signal);
-    let mut said = BufReader::new(child.stderr.take().expect("stderr"));
+    let held = File::open(mount.volume_file()).expect("open");
+    mount.send(signal);
+    let mut said = BufReader::new(mount.child.stderr.take().expect("stderr"));
     let mut line = String::new();
     said.read_line(&mut line).expect("a word about it");
     assert!(line.contains("cannot unmount yet"), "{line}");
     let mut byte = [0];
     (&held).read_exact(&mut byte).expect("still served");
     drop(held);
-    send(&child, signal);
-    wait_until(|| child.try_wait().expect("wait").is_some());
-    assert!(child.wait().expect("wait").success());
-    assert!(!directory.path().join("volume").exists());
-}
-
-fn send(child: &Child, signal: &str) {
-    let sent = Command::new("kill")
-        .arg(format!("-{signal}"))
-        .arg(child.id().to_string())
-        .status();
-    assert!(sent.expect("kill").success());
+    mount.send(signal);
+    assert!(mount.wait().success());
+    assert!(!mount.volume_file().exists());
 }
 
 fn says_who_keeps_it_busy() {
@@ -261,9 +288,9 @@ fn says_who_keeps_it_busy() {
 
 fn holds_the_source_open_for_reading_only() {
     let before = std::fs::read(image()).expect("read");
-    let (mut child, directory) = in_foreground();
-    std::fs::read(directory.path().join("volume")).expect("read");
-    let process = Path::new("/proc").join(child.id().to_string());
+    let mut mount = Foreground::new();
+    std::fs::read(mount.volume_file()).expect("read");
+    let process = Path::new("/proc").join(mount.child.id().to_string());
     let mut seen = 0;
     for entry in std::fs::read_dir(process.join("fd")).expect("descriptors") {
         let entry = entry.expect("descriptor");
@@ -276,8 +303,8 @@ fn holds_the_source_open_for_reading_only() {
             seen += 1;
         }
     }
-    send(&child, "TERM");
-    child.wait().expect("wait");
+    mount.send("TERM");
+    assert!(mount.wait().success());
     assert!(seen > 0);
     assert!(std::fs::read(image()).expect("read") == before);
 }

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use super::args::SourceArgs;
 use super::{Failure, term};
-use crate::source::{Place, locate};
+use crate::error::Error;
+use crate::source::{ExclusiveFile, Place, ReadAt, Window, WriteAt, locate};
 use crate::volume::Volume;
 
 /// A volume and where it was found.
@@ -24,16 +25,62 @@ pub(crate) fn open(args: &SourceArgs) -> Result<Opened, Failure> {
     open_at(&args.source, args.offset, args.partition)
 }
 
+/// A volume that will be written to: nobody else holds its source.
+#[allow(dead_code)]
+pub(crate) struct OpenedForWriting {
+    pub(crate) volume: Volume,
+    /// The volume's bytes, to be written.
+    pub(crate) target: Arc<dyn WriteAt>,
+    pub(crate) path: String,
+}
+
+#[allow(dead_code)]
+/// Opens the source exclusively, for commands that change the volume. Disk-image containers are
+/// only read.
+pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Failure> {
+    let path = &args.source;
+    let (_, container) = crate::source::open(path)?;
+    if let Some(name) = container {
+        return Err(Error::Unsupported {
+            what: format!(
+                "{} holds a disk image of the kind {name}, which can only be read",
+                path.display()
+            ),
+        }
+        .into());
+    }
+    let disk = Arc::new(ExclusiveFile::open(path)?);
+    let located = locate(
+        disk.clone(),
+        place(args.offset, args.partition),
+        &Volume::probe,
+    )?;
+    if let Some(note) = &located.note {
+        term::note(term::escaped(note));
+    }
+    let size = located.source.size();
+    let target: Arc<dyn WriteAt> = Arc::new(Window::new(disk, located.start, size));
+    Ok(OpenedForWriting {
+        volume: Volume::open(target.clone())?,
+        target,
+        path: absolute(path),
+    })
+}
+
+fn place(offset: Option<u64>, partition: Option<u32>) -> Place {
+    match (offset, partition) {
+        (Some(offset), _) => Place::Offset(offset),
+        (None, Some(number)) => Place::Partition(number),
+        (None, None) => Place::Auto,
+    }
+}
+
 pub(crate) fn open_at(
     path: &Path,
     offset: Option<u64>,
     partition: Option<u32>,
 ) -> Result<Opened, Failure> {
-    let place = match (offset, partition) {
-        (Some(offset), _) => Place::Offset(offset),
-        (None, Some(number)) => Place::Partition(number),
-        (None, None) => Place::Auto,
-    };
+    let place = place(offset, partition);
     let (disk, container) = crate::source::open(path)?;
     if let Some(name) = container {
         term::note(format_args!(

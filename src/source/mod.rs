@@ -11,6 +11,7 @@ mod open;
 pub mod partition;
 mod signature;
 mod window;
+mod write;
 
 use std::io;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use file::FileSource;
 pub use locate::{Located, Place, locate};
 pub use open::open;
 pub use window::Window;
+pub use write::{ExclusiveFile, WriteAt};
 
 /// Bytes that can be read at any offset by any number of threads.
 pub trait ReadAt: Send + Sync {

@@ -29,6 +29,18 @@ impl<S: ReadAt> Window<S> {
     pub fn start(&self) -> u64 {
         self.start
     }
+
+    pub(super) fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    /// Where bytes of the window lie in the source behind it.
+    pub(super) fn translated(&self, offset: u64, len: u64) -> io::Result<u64> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(self.start + offset),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
 }
 
 impl<S: ReadAt> ReadAt for Window<S> {
@@ -41,11 +53,8 @@ impl<S: ReadAt> ReadAt for Window<S> {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let end = offset.checked_add(buf.len() as u64);
-        if end.is_none_or(|end| end > self.len) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.inner.read_exact_at(self.start + offset, buf)
+        let start = self.translated(offset, buf.len() as u64)?;
+        self.inner.read_exact_at(start, buf)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,7 +18,7 @@ use crate::cli::args::MountArgs;
 use crate::cli::exit::Status;
 use crate::cli::{Failure, source, term};
 use crate::error::Error;
-use crate::serve::fuse::{Mount, MountOptions, Unmounter};
+use crate::serve::fuse::{Mount, MountOptions, unmount};
 
 /// What the child says when the mount answers.
 const READY: &[u8] = b"ready\n";
@@ -40,12 +41,12 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
         modified: opened.modified.unwrap_or_else(SystemTime::now),
         threads: None,
     };
-    let mut mount = Mount::new(Arc::new(unlocked), &args.directory, &options)?;
+    let mount = Mount::new(Arc::new(unlocked), &args.directory, &options)?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| Error::io("cannot watch for signals", error))?;
     let watching = signals.handle();
-    let unmounter = mount.unmounter();
-    let watcher = std::thread::spawn(move || watch(&mut signals, unmounter));
+    let directory = mount.directory().to_owned();
+    let watcher = std::thread::spawn(move || watch(&mut signals, &directory));
     // The kernel's first request was answered when the mount was made: it answers from here on.
     announce(args)?;
     let served = mount.serve();
@@ -55,9 +56,9 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
 }
 
 /// Ends the mount on a signal; where it is in use, says so and goes on.
-fn watch(signals: &mut Signals, mut unmounter: Unmounter) {
+fn watch(signals: &mut Signals, directory: &Path) {
     for _ in signals.forever() {
-        match unmounter.unmount() {
+        match unmount(directory) {
             Ok(()) => return,
             Err(error) => term::note(format_args!("cannot unmount yet: {error}")),
         }

@@ -2,17 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 
 use crate::cli::Failure;
 use crate::cli::args::UnmountArgs;
 use crate::cli::exit::Status;
 use crate::cli::term::escaped;
 use crate::error::Error;
-use crate::serve::fuse::SUBTYPE;
+use crate::serve::fuse::{SUBTYPE, unmount};
 
 /// Most holders that are named.
 const MAX_HOLDERS: usize = 8;
@@ -32,7 +28,7 @@ pub(in crate::cli) fn run(args: &UnmountArgs) -> Result<(), Failure> {
     }
     match unmount(&directory) {
         Ok(()) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
             Err(busy(&directory, &mounted))
         }
         Err(error) => {
@@ -122,27 +118,6 @@ fn unescaped(path: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// As root by the system call, else through FUSE's own helper.
-fn unmount(directory: &Path) -> io::Result<()> {
-    match rustix::mount::unmount(directory, UnmountFlags::NOFOLLOW) {
-        Ok(()) => return Ok(()),
-        Err(Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let helped = Command::new("fusermount3")
-        .arg("-u")
-        .arg(directory)
-        .output()?;
-    if helped.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&helped.stderr);
-    if said.contains("busy") {
-        return Err(Errno::BUSY.into());
-    }
-    Err(io::Error::other(said.trim().to_owned()))
 }
 
 fn busy(directory: &Path, mounted: &MountedAt) -> Failure {

@@ -2,16 +2,18 @@
 
 mod adapter;
 mod tree;
+mod unmount;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
+use fuser::{Config, MountOption, Session, SessionACL};
 
 use self::adapter::Adapter;
 pub use self::tree::{Attributes, Node, Tree};
+pub use self::unmount::unmount;
 use crate::error::{Error, Result};
 use crate::volume::Unlocked;
 
@@ -37,10 +39,8 @@ pub struct MountOptions {
 /// A mount that is ready to serve.
 pub struct Mount {
     session: Session<Adapter>,
+    directory: PathBuf,
 }
-
-/// Ends a mount from another thread.
-pub struct Unmounter(SessionUnmounter);
 
 impl Mount {
     /// Mounts the volume on `directory`. Requests wait until [`Mount::serve`] is called.
@@ -69,7 +69,7 @@ impl Mount {
         let tree = Tree::new(volume, options.allow_other, options.modified);
         let session = Session::new(Adapter::new(tree), &directory, &config)
             .map_err(|error| cannot_mount(&directory, error))?;
-        Ok(Self { session })
+        Ok(Self { session, directory })
     }
 
     /// Checks a mount point before anything costly is done: an empty directory that nothing is
@@ -81,9 +81,9 @@ impl Mount {
         check_mount_point(directory).map(|_| ())
     }
 
-    /// Something that ends the mount, to be kept by whoever watches for signals.
-    pub fn unmounter(&mut self) -> Unmounter {
-        Unmounter(self.session.unmount_callable())
+    /// Where it is mounted: what [`unmount`] takes to end it from another thread.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Serves requests until the directory is unmounted, by whatever means.
@@ -94,16 +94,6 @@ impl Mount {
         self.session
             .run()
             .map_err(|error| Error::io("serving the mount", error))
-    }
-}
-
-impl Unmounter {
-    /// Unmounts; fails while the file is in use.
-    ///
-    /// # Errors
-    /// The system's reason.
-    pub fn unmount(&mut self) -> io::Result<()> {
-        self.0.unmount()
     }
 }
 

@@ -1,0 +1,217 @@
+//! Writing at offsets: only for those who ask for it by this type, with the source to themselves.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use rustix::io::Errno;
+
+use super::{ReadAt, Window};
+use crate::error::{Error, Result};
+
+/// Bytes that can be written at any offset, too.
+pub trait WriteAt: ReadAt {
+    /// Writes all of `bytes` from `offset` on. Never makes the source longer.
+    ///
+    /// # Errors
+    /// The system's reason; some of the bytes may have been written then.
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Returns when all that was written before lies on stable storage.
+    ///
+    /// # Errors
+    /// The system's reason: what was written since the last flush may be lost then.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Tells the medium that the content of `len` bytes from `offset` on is of no use any more.
+    /// What they hold afterwards is unspecified.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] where the medium does not know of it (the default).
+    fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl<T: WriteAt + ?Sized> WriteAt for Arc<T> {
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).write_all_at(offset, bytes)
+    }
+    fn flush(&self) -> io::Result<()> {
+        (**self).flush()
+    }
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        (**self).discard(offset, len)
+    }
+}
+
+impl<S: WriteAt> WriteAt for Window<S> {
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let start = self.translated(offset, bytes.len() as u64)?;
+        self.inner().write_all_at(start, bytes)
+    }
+    fn flush(&self) -> io::Result<()> {
+        self.inner().flush()
+    }
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let start = self.translated(offset, len)?;
+        self.inner().discard(start, len)
+    }
+}
+
+/// An image file or a block device, opened for writing and held exclusively: nobody else writes to
+/// it while this lives.
+#[derive(Debug)]
+pub struct ExclusiveFile {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    sector_size: Option<u32>,
+}
+
+impl ExclusiveFile {
+    /// Opens `path` for reading and writing.
+    ///
+    /// A device is opened with `O_EXCL`: the kernel refuses one that is mounted or claimed. A file
+    /// is locked as flock(2) does, and refused when a loop device lies over it.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when it is in use; [`Error::Io`] when it cannot be opened for
+    /// writing; [`Error::NotBitLocker`] when it is neither a file nor a block device.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fail = |error| Error::io(format!("cannot open {} for writing", path.display()), error);
+        let metadata = std::fs::metadata(path).map_err(fail)?;
+        let kind = metadata.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(Error::NotBitLocker {
+                found: format!("{} is neither a file nor a block device", path.display()),
+            });
+        }
+        let is_device = kind.is_block_device();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        if is_device {
+            options.custom_flags(i32::try_from(OFlags::EXCL.bits()).unwrap_or(0));
+        }
+        let mut file = match options.open(path) {
+            Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+                return Err(in_use(path, "it is mounted, or another program holds it"));
+            }
+            other => other.map_err(fail)?,
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(in_use(path, "another program holds a lock on it"));
+            }
+            Err(error) => return Err(fail(error.into())),
+        }
+        if !is_device && let Some(device) = loop_device_over(metadata.dev(), metadata.ino()) {
+            return Err(in_use(path, &format!("{device} lies over it")));
+        }
+        let size = file.seek(SeekFrom::End(0)).map_err(fail)?;
+        let sector_size = is_device
+            .then(|| rustix::fs::ioctl_blksszget(&file).ok())
+            .flatten();
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            size,
+            sector_size,
+        })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn in_use(path: &Path, why: &str) -> Error {
+    Error::Environment {
+        what: format!("{} is in use: {why}", path.display()),
+        help: Some("unmount it and end what uses it, then try again".to_owned()),
+    }
+}
+
+/// The loop device that shows this file, if there is one.
+fn loop_device_over(device: u64, inode: u64) -> Option<String> {
+    let entries = std::fs::read_dir("/sys/block").ok()?;
+    entries.flatten().find_map(|entry| {
+        let backing = std::fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
+        let there = std::fs::metadata(backing.trim_end()).ok()?;
+        ((there.dev(), there.ino()) == (device, inode))
+            .then(|| format!("/dev/{}", entry.file_name().to_string_lossy()))
+    })
+}
+
+impl ReadAt for ExclusiveFile {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn sector_size(&self) -> Option<u32> {
+        self.sector_size
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+}
+
+impl WriteAt for ExclusiveFile {
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let end = offset.checked_add(len);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // On a device this is a discard, in a file a hole.
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, mode, offset, len) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            other => Ok(other?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_held_by_one_alone_and_never_grows() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1000).unwrap();
+        let first = ExclusiveFile::open(file.path()).unwrap();
+        let second = ExclusiveFile::open(file.path());
+        assert!(matches!(second, Err(Error::Environment { .. })));
+        first.write_all_at(990, &[7; 10]).unwrap();
+        assert!(first.write_all_at(991, &[7; 10]).is_err());
+        first.flush().unwrap();
+        let window = Window::new(Arc::new(first), 900, 95);
+        let mut byte = [0];
+        window.read_exact_at(94, &mut byte).unwrap();
+        assert_eq!(byte, [7]);
+        window.write_all_at(90, &[1; 5]).unwrap();
+        assert!(window.write_all_at(91, &[1; 5]).is_err());
+        assert_eq!(std::fs::metadata(file.path()).unwrap().len(), 1000);
+    }
+}
