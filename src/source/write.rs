@@ -1,14 +1,15 @@
 //! Writing at offsets: only for those who ask for it by this type, with the source to themselves.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
+use super::file::{dimensions, file_or_device};
 use super::{ReadAt, Window};
 use crate::error::{Error, Result};
 
@@ -84,14 +85,7 @@ impl ExclusiveFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let fail = |error| Error::io(format!("cannot open {} for writing", path.display()), error);
-        let metadata = std::fs::metadata(path).map_err(fail)?;
-        let kind = metadata.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            return Err(Error::NotBitLocker {
-                found: format!("{} is neither a file nor a block device", path.display()),
-            });
-        }
-        let is_device = kind.is_block_device();
+        let is_device = file_or_device(path).map_err(fail)??;
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         if is_device {
@@ -110,13 +104,10 @@ impl ExclusiveFile {
             }
             Err(error) => return Err(fail(error.into())),
         }
-        if !is_device && let Some(device) = loop_device_over(metadata.dev(), metadata.ino()) {
+        if !is_device && let Some(device) = loop_device_over(&file).map_err(fail)? {
             return Err(in_use(path, &format!("{device} lies over it")));
         }
-        let size = file.seek(SeekFrom::End(0)).map_err(fail)?;
-        let sector_size = is_device
-            .then(|| rustix::fs::ioctl_blksszget(&file).ok())
-            .flatten();
+        let (size, sector_size) = dimensions(&mut file, is_device).map_err(fail)?;
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -139,14 +130,16 @@ fn in_use(path: &Path, why: &str) -> Error {
 }
 
 /// The loop device that shows this file, if there is one.
-fn loop_device_over(device: u64, inode: u64) -> Option<String> {
-    let entries = std::fs::read_dir("/sys/block").ok()?;
-    entries.flatten().find_map(|entry| {
+fn loop_device_over(file: &File) -> io::Result<Option<String>> {
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let own = identity(file.metadata()?);
+    // Without /sys there is nobody to ask.
+    let devices = std::fs::read_dir("/sys/block").into_iter().flatten();
+    Ok(devices.flatten().find_map(|entry| {
         let backing = std::fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
-        let there = std::fs::metadata(backing.trim_end()).ok()?;
-        ((there.dev(), there.ino()) == (device, inode))
-            .then(|| format!("/dev/{}", entry.file_name().to_string_lossy()))
-    })
+        let there = identity(std::fs::metadata(backing.trim_end()).ok()?);
+        (there == own).then(|| format!("/dev/{}", entry.file_name().to_string_lossy()))
+    }))
 }
 
 impl ReadAt for ExclusiveFile {
