@@ -132,6 +132,10 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) allow_other: bool,
 
+    /// Bypass the page cache: faster for one pass over the whole volume, slower for all else
+    #[arg(long)]
+    pub(crate) direct_io: bool,
+
     /// Stay in the foreground until unmounted
     #[arg(long)]
     pub(crate) foreground: bool,

@@ -18,6 +18,7 @@ const WITH_VALUE: &[&str] = &["offset", "partition", "protector"];
 /// Options of `fve mount` without one: in the words of mount(8), and ours.
 const WITHOUT_VALUE: &[(&str, &str)] = &[
     ("allow_other", "--allow-other"),
+    ("direct_io", "--direct-io"),
     ("accept-damaged-metadata", "--accept-damaged-metadata"),
 ];
 

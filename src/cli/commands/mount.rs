@@ -40,6 +40,7 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
         allow_other: args.allow_other,
         modified: opened.modified.unwrap_or_else(SystemTime::now),
         threads: None,
+        direct_io: args.direct_io,
     };
     let mount = Mount::new(Arc::new(unlocked), &args.directory, &options)?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
