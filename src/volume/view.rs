@@ -131,7 +131,8 @@ impl Unlocked {
     /// alone.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let parts = (buf.len() / PART).min(cores());
-        let inside = offset.checked_add(buf.len() as u64) <= Some(self.size());
+        let end = offset.checked_add(buf.len() as u64);
+        let inside = end.is_some_and(|end| end <= self.size());
         if parts < 2 || !inside {
             return self.sectors.read(&self.layout, offset, buf);
         }
