@@ -107,6 +107,10 @@ pub enum Error {
         help: Option<String>,
     },
 
+    /// Somebody ended the work before it was done.
+    #[error("interrupted")]
+    Interrupted,
+
     /// Something that the system should offer is missing.
     #[error("{what}")]
     Environment {
@@ -167,7 +171,10 @@ impl Error {
             Self::BadCredential { help, .. }
             | Self::Uncreatable { help, .. }
             | Self::Environment { help, .. } => help.clone(),
-            Self::OutOfRange { .. } | Self::Unreadable { .. } | Self::Io { .. } => None,
+            Self::OutOfRange { .. }
+            | Self::Unreadable { .. }
+            | Self::Interrupted
+            | Self::Io { .. } => None,
         }
     }
 }

@@ -17,6 +17,8 @@ mod secret_file;
 mod side_by_side;
 pub mod startup_key;
 
+pub(crate) use secret_file::read_line as read_secret_line;
+
 use std::path::Path;
 
 use crate::crypto::envelope;
