@@ -9,8 +9,6 @@ use crate::error::Error;
 #[repr(u8)]
 pub(crate) enum Status {
     Done = 0,
-    /// Only a server that was killed has no better name.
-    #[cfg_attr(not(feature = "fuse"), allow(dead_code))]
     Failed = 1,
     Usage = 2,
     NotBitLocker = 3,
@@ -35,6 +33,7 @@ impl From<&Error> for Status {
             Error::Refused { .. } | Error::NothingToTry { .. } | Error::BadCredential { .. } => {
                 Self::Refused
             }
+            Error::Unchangeable { .. } => Self::Failed,
             Error::OutOfRange { .. }
             | Error::Unreadable { .. }
             | Error::Uncreatable { .. }

@@ -30,7 +30,7 @@
 mod metadata;
 mod placement;
 mod protectors;
-mod seal;
+pub(crate) mod seal;
 #[doc(hidden)]
 pub mod testing;
 mod write;
@@ -218,7 +218,7 @@ impl NewVolume {
 }
 
 /// The structures cannot be laid out: too large for the region that Windows gives them.
-fn unfit(fault: FormatError) -> Error {
+pub(crate) fn unfit(fault: FormatError) -> Error {
     uncreatable(fault.to_string())
 }
 
@@ -230,7 +230,7 @@ fn uncreatable(what: impl Into<String>) -> Error {
 }
 
 /// Fills `bytes` from the system's random number generator.
-fn fill_random(bytes: &mut [u8]) -> Result<()> {
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
     getrandom::fill(bytes).map_err(|error| Error::Environment {
         what: format!("the system gives no random numbers: {error}"),
         help: None,

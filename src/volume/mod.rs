@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub use conversion::ConversionMap;
 pub use cursor::Cursor;
 pub use status::{Conversion, Protection, Status};
-pub use unlock::UnlockOptions;
+pub use unlock::{MasterKey, UnlockOptions};
 pub use view::{OpenedBy, Unlocked};
 
 use crate::error::{Error, Result};

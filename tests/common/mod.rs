@@ -4,6 +4,7 @@
 
 pub mod corpus;
 pub mod damage;
+pub mod disk;
 pub mod mount;
 pub mod peers;
 pub mod testdata;
