@@ -30,6 +30,8 @@
 mod metadata;
 mod placement;
 mod protectors;
+mod recovery_file;
+mod save;
 pub(crate) mod seal;
 #[doc(hidden)]
 pub mod testing;
@@ -37,6 +39,8 @@ mod write;
 
 pub use placement::Placement;
 pub use protectors::NewProtector;
+pub use recovery_file::RecoveryFile;
+pub use save::save_key;
 
 use std::time::SystemTime;
 
