@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::disk::{Disk, Event, Fault, after_power_cuts};
 use common::testdata::{self, Entry, Kind};
-use fve::create::{NewProtector, StartupKeyForm};
+use fve::create::NewProtector;
 use fve::error::{Error, Result};
 use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
@@ -46,9 +46,8 @@ fn startup_key(volume: &Entry) -> Key {
 /// A new startup key and the credential that it makes.
 fn new_startup_key() -> (NewProtector, impl Fn() -> Key) {
     let protector = NewProtector::new_startup_key().unwrap();
-    let form = StartupKeyForm::Short;
-    let file = protector.startup_key_file(form, protector.id());
-    let content = file.unwrap().unwrap().content;
+    let file = protector.startup_key_file(None).unwrap();
+    let content = file.unwrap().content;
     let key =
         move || -> Key { Box::new(StartupKey::new(BekFile::parse(content.expose()).unwrap())) };
     (protector, key)

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use super::commands::metadata::MetadataArgs;
+use super::commands::protector::ProtectorArgs;
 use super::credentials::CredentialArgs;
 use super::{Failure, json};
 
@@ -56,6 +58,10 @@ pub(crate) enum Command {
     Decrypt(DecryptArgs),
     /// Check recovery passwords
     Recovery(RecoveryArgs),
+    /// Show and change the key protectors of a volume
+    Protector(ProtectorArgs),
+    /// Back up the metadata of a volume, and restore it
+    Metadata(MetadataArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write all pages to a directory
@@ -71,6 +77,7 @@ impl Command {
             Self::Recovery(RecoveryArgs {
                 command: RecoveryCommand::Check(args),
             }) if args.json => Some(json::failure),
+            Self::Protector(args) if args.json() => Some(json::failure),
             _ => None,
         }
     }

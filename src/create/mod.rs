@@ -38,7 +38,7 @@ pub mod testing;
 mod write;
 
 pub use placement::Placement;
-pub use protectors::NewProtector;
+pub use protectors::{Enrolment, HandedOver, NEW_KINDS, NewKind, NewProtector, NewSecret};
 pub use recovery_file::RecoveryFile;
 pub use save::save_key;
 

@@ -36,10 +36,12 @@ mod edit;
 mod keys;
 mod overlay;
 mod rekey;
+mod rotate;
 
 use std::sync::Arc;
 
 pub use keys::{Kept, KeptSecret, kept_secrets};
+pub use rotate::Rotation;
 
 use crate::create::NewProtector;
 use crate::error::{Error, Result};

@@ -16,6 +16,8 @@ pub mod recovery_password;
 mod secret_file;
 pub mod startup_key;
 
+pub(crate) use secret_file::read_line as read_secret_line;
+
 use std::path::Path;
 
 use crate::crypto::envelope;

@@ -61,6 +61,11 @@ impl Volume {
         self.source.size()
     }
 
+    /// The bytes that it lies in.
+    pub(crate) fn source(&self) -> &dyn ReadAt {
+        self.source.as_ref()
+    }
+
     /// The metadata copies, each with what is wrong with it.
     pub fn copies(&self) -> &Copies {
         &self.copies

@@ -1,19 +1,23 @@
 //! Protectors of a new volume.
 //!
 //! Each kind is a [`Form`]: it knows its code on disk and lays out its parts, with the help of a
-//! [`Sealer`]. To add one: a file beside this with its `Form`, and its constructor below.
+//! [`Sealer`]. To add one: a file beside this with its `Form`, its constructor below, and its
+//! row in [`NEW_KINDS`] for the command line.
 
 mod clear_key;
 mod external_key;
+mod kinds;
 mod password;
 mod recovery_password;
+
+pub use kinds::{Enrolment, HandedOver, NEW_KINDS, NewKind, NewSecret};
 
 use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
 use super::seal::Sealer;
-use super::{StartupKeyFile, StartupKeyForm, fill_random, random_id, unfit};
+use super::{StartupKeyFile, fill_random, random_id, unfit};
 use crate::error::Result;
 use crate::format::bek::BekFile;
 use crate::format::encode::{self, DatumBytes, ProtectorHead};
@@ -152,23 +156,19 @@ impl NewProtector {
         self.form.startup_key()
     }
 
-    /// The `.BEK` file of a startup key on the volume of that identifier; nothing for other kinds.
-    /// Store it before the volume is written.
+    /// The `.BEK` file of a startup key: 180 bytes where it names the volume as Windows 11 does,
+    /// else 156. Nothing for other kinds. Store it before the volume is written.
     ///
     /// # Errors
     /// None that a caller can cause.
-    pub fn startup_key_file(
-        &self,
-        form: StartupKeyForm,
-        volume: Guid,
-    ) -> Result<Option<StartupKeyFile>> {
+    pub fn startup_key_file(&self, volume: Option<Guid>) -> Result<Option<StartupKeyFile>> {
         let Some(key) = self.external_key() else {
             return Ok(None);
         };
         let content = encode::bek::bek(&BekFile {
             id: self.id,
             created: self.made,
-            volume: (form == StartupKeyForm::NamesVolume).then_some(volume),
+            volume,
             key: ExternalKey::from_bytes(key.expose()),
         })
         .map_err(unfit)?;
