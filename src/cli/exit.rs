@@ -9,7 +9,6 @@ use crate::error::Error;
 #[repr(u8)]
 pub(crate) enum Status {
     Done = 0,
-    /// What has no better name, such as a server that was killed.
     Failed = 1,
     Usage = 2,
     NotBitLocker = 3,
@@ -35,6 +34,7 @@ impl From<&Error> for Status {
             Error::Refused { .. } | Error::NothingToTry { .. } | Error::BadCredential { .. } => {
                 Self::Refused
             }
+            Error::Unchangeable { .. } => Self::Failed,
             Error::OutOfRange { .. }
             | Error::Unreadable { .. }
             | Error::Environment { .. }

@@ -4,7 +4,9 @@
 
 pub mod corpus;
 pub mod damage;
+pub mod disk;
 pub mod mount;
+pub mod peers;
 pub mod testdata;
 
 use std::fs::File;
