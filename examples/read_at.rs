@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use fve::source::FileSource;
-use fve::unlock::BUILT_IN;
+use fve::unlock::{BUILT_IN, Given};
 use fve::volume::{UnlockOptions, Volume};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .iter()
         .find(|kind| kind.option == "recovery-password-file")
         .ok_or("no such credential")?;
-    let credential = (kind.read)(password.as_ref())?;
+    let credential = kind.build(&Given::only(password.as_ref()))?;
 
     let volume = Volume::open(Arc::new(FileSource::open(image)?))?;
     let plaintext = volume.unlock(&[credential], &UnlockOptions::default())?;

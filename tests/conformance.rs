@@ -438,7 +438,9 @@ fn credential_of(credential: &Credential) -> Box<dyn KeyProtector> {
 
 fn read_credential(option: &str, path: &Path) -> Box<dyn KeyProtector> {
     let kind = BUILT_IN.iter().find(|kind| kind.option == option);
-    (kind.expect(option).read)(path).expect("credential")
+    kind.expect(option)
+        .build(&fve::unlock::Given::only(path))
+        .expect("credential")
 }
 
 fn assert_refused(output: &Output) {

@@ -3,6 +3,7 @@
 //! The options come from the table of the library ([`BUILT_IN`]): a new kind of credential shows
 //! up here by itself.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::builder::ValueParser;
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::secret::SecretText;
 use crate::unlock::clear_key::Suspended;
-use crate::unlock::{BUILT_IN, CredentialKind, KeyProtector, Selection};
+use crate::unlock::{Addition, BUILT_IN, CredentialKind, Given, KeyProtector, Read, Selection};
 use crate::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
 
 /// How often a person may mistype.
@@ -22,23 +23,33 @@ const TRIES: usize = 3;
 /// The credential options that a command was given.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CredentialArgs {
-    /// Kind, by its place in the table, and value.
-    given: Vec<(usize, PathBuf)>,
+    /// Kind, by its place in the table, and value; nothing where the option stood without one.
+    given: Vec<(usize, Option<PathBuf>)>,
+    /// Options that add to a kind, without dashes, and their values.
+    additions: Vec<(&'static str, PathBuf)>,
     protector: Option<String>,
     accept_damaged_metadata: bool,
 }
 
 impl Args for CredentialArgs {
     fn augment_args(command: Command) -> Command {
-        let credentials = BUILT_IN.iter().map(|kind| {
-            Arg::new(kind.option)
-                .long(kind.option)
-                .value_name(kind.value)
-                .help(kind.help)
-                .help_heading("Credentials")
-                .value_hint(ValueHint::FilePath)
-                .action(ArgAction::Append)
-                .value_parser(ValueParser::path_buf())
+        let credentials = BUILT_IN.iter().flat_map(|kind| {
+            let option = option(kind.option, Some(kind.value), kind.help);
+            let option = match kind.read {
+                Read::File(_) => option.value_hint(ValueHint::FilePath),
+                Read::Given(_) => option,
+            };
+            let option = if kind.value_is_optional {
+                option
+                    .num_args(0..=1)
+                    .require_equals(true)
+                    .default_missing_value("")
+            } else {
+                option
+            };
+            let additions = kind.additions.iter();
+            std::iter::once(option)
+                .chain(additions.map(|other| self::option(other.option, other.value, other.help)))
         });
         command
             .args(credentials)
@@ -65,17 +76,20 @@ impl Args for CredentialArgs {
 impl FromArgMatches for CredentialArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut given = Vec::new();
+        let mut additions = Vec::new();
         for (number, kind) in BUILT_IN.iter().enumerate() {
-            let values = matches.get_many::<PathBuf>(kind.option);
-            given.extend(
-                values
-                    .into_iter()
-                    .flatten()
-                    .map(|path| (number, path.clone())),
-            );
+            let values = matches.get_many::<OsString>(kind.option);
+            given.extend(values.into_iter().flatten().map(|value| {
+                let stands_alone = kind.value_is_optional && value.is_empty();
+                (number, (!stands_alone).then(|| value.into()))
+            }));
+            for addition in kind.additions {
+                additions.extend(value_of(addition, matches).map(|value| (addition.option, value)));
+            }
         }
         Ok(Self {
             given,
+            additions,
             protector: matches.get_one("protector").cloned(),
             accept_damaged_metadata: matches.get_flag("accept-damaged-metadata"),
         })
@@ -138,24 +152,77 @@ impl CredentialArgs {
         let stdin = self
             .given
             .iter()
-            .filter(|(_, path)| path == Path::new("-"))
+            .map(|(_, value)| value.as_deref())
+            .chain(
+                self.additions
+                    .iter()
+                    .map(|(_, value)| Some(value.as_path())),
+            )
+            .filter(|value| *value == Some(Path::new("-")))
             .count();
         if stdin > 1 {
             return Err(Failure::usage(
                 "only one credential can come from standard input",
             ));
         }
+        let others = self.others();
         let mut credentials = Vec::new();
-        for (number, path) in &self.given {
+        for (number, value) in &self.given {
             if let Some(kind) = BUILT_IN.get(*number) {
-                warn_if_others_can_read(path);
-                credentials.push((kind.read)(path)?);
+                value.iter().for_each(|path| warn_if_others_can_read(path));
+                credentials.push(kind.build(&Given {
+                    value: value.as_deref(),
+                    others: &others,
+                })?);
             }
         }
         if credentials.is_empty() {
-            credentials = from_systemd()?;
+            credentials = from_systemd(&others)?;
         }
         Ok(credentials)
+    }
+
+    /// What was given besides a credential's own value: additions, also those from systemd, and the
+    /// values of all credentials.
+    fn others(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut others = self.additions.clone();
+        for (_, path) in &others {
+            warn_if_others_can_read(path);
+        }
+        for addition in BUILT_IN.iter().flat_map(|kind| kind.additions) {
+            let path = systemd_file(addition.systemd);
+            let given = others.iter().any(|(option, _)| *option == addition.option);
+            others.extend(path.filter(|_| !given).map(|path| (addition.option, path)));
+        }
+        others.extend(self.given.iter().filter_map(|(number, value)| {
+            let kind = BUILT_IN.get(*number)?;
+            Some((kind.option, value.clone()?))
+        }));
+        others
+    }
+}
+
+/// One option of a credential; its values are taken as they are.
+fn option(name: &'static str, value: Option<&'static str>, help: &'static str) -> Arg {
+    let option = Arg::new(name)
+        .long(name)
+        .help(help)
+        .help_heading("Credentials");
+    match value {
+        None => option.action(ArgAction::SetTrue),
+        Some(value) => option
+            .value_name(value)
+            .action(ArgAction::Append)
+            .value_parser(ValueParser::os_string()),
+    }
+}
+
+fn value_of(addition: &Addition, matches: &ArgMatches) -> Option<PathBuf> {
+    match addition.value {
+        Some(_) => matches
+            .get_one::<OsString>(addition.option)
+            .map(PathBuf::from),
+        None => matches.get_flag(addition.option).then(PathBuf::new),
     }
 }
 
@@ -169,19 +236,24 @@ fn warn(warnings: &[String]) {
 }
 
 /// What the service manager put into `$CREDENTIALS_DIRECTORY`.
-fn from_systemd() -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
-    let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") else {
-        return Ok(Vec::new());
-    };
-    let directory = PathBuf::from(directory);
+fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
     let mut credentials = Vec::new();
     for kind in BUILT_IN {
-        let path = kind.systemd.map(|name| directory.join(name));
-        if let Some(path) = path.filter(|path| path.exists()) {
-            credentials.push((kind.read)(&path)?);
+        if let Some(path) = systemd_file(kind.systemd) {
+            credentials.push(kind.build(&Given {
+                value: Some(&path),
+                others,
+            })?);
         }
     }
     Ok(credentials)
+}
+
+/// The file of that name in `$CREDENTIALS_DIRECTORY`, if there is one.
+fn systemd_file(name: Option<&str>) -> Option<PathBuf> {
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+    let path = Path::new(&directory).join(name?);
+    path.exists().then_some(path)
 }
 
 fn has_clear_key(volume: &Volume, selection: &Selection) -> bool {

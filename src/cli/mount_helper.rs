@@ -85,10 +85,24 @@ fn option_of_ours(option: &str) -> Vec<OsString> {
     if let Some((_, ours)) = WITHOUT_VALUE.iter().find(|(theirs, _)| *theirs == option) {
         return vec![ours.into()];
     }
+    let additions = || BUILT_IN.iter().flat_map(|kind| kind.additions);
     let Some((name, value)) = option.split_once('=') else {
-        return Vec::new();
+        let alone = BUILT_IN
+            .iter()
+            .any(|kind| kind.option == option && kind.value_is_optional)
+            || additions().any(|other| other.option == option && other.value.is_none());
+        return alone
+            .then(|| format!("--{option}").into())
+            .into_iter()
+            .collect();
     };
-    let ours = WITH_VALUE.contains(&name) || BUILT_IN.iter().any(|kind| kind.option == name);
+    let mut joined = BUILT_IN.iter().filter(|kind| kind.value_is_optional);
+    if joined.any(|kind| kind.option == name) {
+        return vec![format!("--{name}={value}").into()];
+    }
+    let ours = WITH_VALUE.contains(&name)
+        || BUILT_IN.iter().any(|kind| kind.option == name)
+        || additions().any(|other| other.option == name && other.value.is_some());
     if ours {
         vec![format!("--{name}").into(), value.into()]
     } else {

@@ -19,7 +19,7 @@ pub mod startup_key;
 
 pub(crate) use secret_file::read_line as read_secret_line;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::crypto::envelope;
 use crate::error::{Attempt, Failure, Result, UnlockReport};
@@ -95,12 +95,16 @@ pub struct CredentialKind {
     pub option: &'static str,
     /// What stands for its value in the help.
     pub value: &'static str,
+    /// Whether the option may stand without its value.
+    pub value_is_optional: bool,
+    /// Options that add to this one and mean nothing alone.
+    pub additions: &'static [Addition],
     /// One line of help.
     pub help: &'static str,
     /// Name in a systemd credentials directory.
     pub systemd: Option<&'static str>,
-    /// Builds the credential from the option's value: a path.
-    pub read: Build<Path>,
+    /// Builds the credential from the option's value.
+    pub read: Read,
     /// Builds it from what a person types, where a person can type it.
     pub typed: Option<Build<SecretText>>,
     /// The kinds of protector that it opens.
@@ -109,6 +113,66 @@ pub struct CredentialKind {
 
 /// Builds a credential from what stands for it.
 pub type Build<T> = fn(&T) -> Result<Box<dyn KeyProtector>>;
+
+/// How a credential comes from its option.
+#[derive(Clone, Copy)]
+pub enum Read {
+    /// The value is a path.
+    File(Build<Path>),
+    /// It takes all that was given: its own value, which may be no path, and other options.
+    Given(fn(&Given<'_>) -> Result<Box<dyn KeyProtector>>),
+}
+
+/// An option that adds to a kind of credential.
+pub struct Addition {
+    /// Option of the command line, without dashes.
+    pub option: &'static str,
+    /// What stands for its value in the help; nothing for an option that takes none.
+    pub value: Option<&'static str>,
+    /// One line of help.
+    pub help: &'static str,
+    /// Name in a systemd credentials directory.
+    pub systemd: Option<&'static str>,
+}
+
+/// What was given for a credential.
+#[derive(Clone, Copy, Default)]
+pub struct Given<'a> {
+    /// Value of its own option; nothing where it stood without one.
+    pub value: Option<&'a Path>,
+    /// Every other option that was given, without dashes, with its value.
+    pub others: &'a [(&'static str, PathBuf)],
+}
+
+impl<'a> Given<'a> {
+    /// The value of an option alone.
+    pub fn only(value: &'a Path) -> Self {
+        Self {
+            value: Some(value),
+            others: &[],
+        }
+    }
+
+    /// The value of another option; empty for one that takes none.
+    pub fn other(&self, option: &str) -> Option<&'a Path> {
+        let mut others = self.others.iter();
+        let (_, value) = others.find(|(name, _)| *name == option)?;
+        Some(value)
+    }
+}
+
+impl CredentialKind {
+    /// Builds the credential from what was given.
+    ///
+    /// # Errors
+    /// What was given cannot be read, or is not what it should be.
+    pub fn build(&self, given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
+        match self.read {
+            Read::File(read) => read(given.value.unwrap_or(Path::new(""))),
+            Read::Given(read) => read(given),
+        }
+    }
+}
 
 /// Every kind of credential, in the order in which they are tried.
 pub const BUILT_IN: &[CredentialKind] = &[

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, CredentialKind, KeyProtector, open_vmk, secret_file};
+use super::{Answer, Context, CredentialKind, KeyProtector, Read, open_vmk, secret_file};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Failure, Result};
 use crate::format::protector::{Protector, ProtectorKind};
@@ -13,9 +13,11 @@ const NAME: &str = "password";
 pub(super) const KIND: CredentialKind = CredentialKind {
     option: "password-file",
     value: "FILE",
+    value_is_optional: false,
+    additions: &[],
     help: "File with the volume's password ('-' = standard input); one trailing newline is not part of it",
     systemd: Some("fve.password"),
-    read,
+    read: Read::File(read),
     typed: Some(typed),
     opens: &[ProtectorKind::Password],
 };

@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, CredentialKind, KeyProtector, VolumeKey, open_key, secret_file};
+use super::{
+    Answer, Context, CredentialKind, KeyProtector, Read, VolumeKey, open_key, secret_file,
+};
 use crate::crypto::sector::Method;
 use crate::error::{Error, Failure, Result};
 use crate::format::block::ValidationHash;
@@ -15,9 +17,11 @@ use crate::secret::{SecretBytes, Vmk};
 pub(super) const VMK: CredentialKind = CredentialKind {
     option: "vmk-file",
     value: "FILE",
+    value_is_optional: false,
+    additions: &[],
     help: "The raw volume master key: 32 bytes or 64 hex digits",
     systemd: None,
-    read: |path| Ok(Box::new(RawVmk::read(path)?)),
+    read: Read::File(|path| Ok(Box::new(RawVmk::read(path)?))),
     typed: None,
     opens: &[],
 };
@@ -25,9 +29,11 @@ pub(super) const VMK: CredentialKind = CredentialKind {
 pub(super) const FVEK: CredentialKind = CredentialKind {
     option: "fvek-file",
     value: "FILE",
+    value_is_optional: false,
+    additions: &[],
     help: "The raw sector key (FVEK): 16 to 64 bytes or the same in hex digits; dislocker's form too",
     systemd: None,
-    read: |path| Ok(Box::new(RawFvek::read(path)?)),
+    read: Read::File(|path| Ok(Box::new(RawFvek::read(path)?))),
     typed: None,
     opens: &[],
 };

@@ -8,7 +8,7 @@ use super::recovery::{
     Check, Malformed, Options, Outcome, RecoveryPassword, check_bytes, check_text,
 };
 use super::side_by_side::in_order;
-use super::{Answer, Context, CredentialKind, KeyProtector, secret_file};
+use super::{Answer, Context, CredentialKind, KeyProtector, Read, secret_file};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Error, Failure, Result};
 use crate::format::protector::{Protector, ProtectorKind};
@@ -24,9 +24,11 @@ const MAX_GUESSES: usize = 16;
 pub(super) const KIND: CredentialKind = CredentialKind {
     option: "recovery-password-file",
     value: "FILE",
+    value_is_optional: false,
+    additions: &[],
     help: "File with the 48-digit recovery password, as Windows saves or prints it ('-' = standard input)",
     systemd: Some("fve.recovery-password"),
-    read,
+    read: Read::File(read),
     typed: Some(typed),
     opens: &[ProtectorKind::RecoveryPassword],
 };

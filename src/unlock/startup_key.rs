@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, CredentialKind, KeyProtector, open_vmk, secret_file};
+use super::{Answer, Context, CredentialKind, KeyProtector, Read, open_vmk, secret_file};
 use crate::error::{Error, Failure, Result};
 use crate::format::bek::{BekFile, MAX_LEN};
 use crate::format::protector::{Protector, ProtectorKind};
@@ -15,9 +15,11 @@ const MAX_FILES: usize = 1000;
 pub(super) const KIND: CredentialKind = CredentialKind {
     option: "startup-key",
     value: "FILE",
+    value_is_optional: false,
+    additions: &[],
     help: "A .BEK file, or a directory in which the one that fits the volume is looked for",
     systemd: None,
-    read,
+    read: Read::File(read),
     typed: None,
     opens: &[ProtectorKind::ExternalKey],
 };
