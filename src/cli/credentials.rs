@@ -170,9 +170,12 @@ impl CredentialArgs {
         for (number, value) in &self.given {
             if let Some(kind) = BUILT_IN.get(*number) {
                 value.iter().for_each(|path| warn_if_others_can_read(path));
+                let stands_for_it = kind.environment.and_then(std::env::var_os);
+                let value = value.clone().or(stands_for_it.map(PathBuf::from));
                 credentials.push(kind.build(&Given {
                     value: value.as_deref(),
                     others: &others,
+                    prompt: Some(&term::prompt()),
                 })?);
             }
         }
@@ -243,6 +246,7 @@ fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn KeyPro
             credentials.push(kind.build(&Given {
                 value: Some(&path),
                 others,
+                prompt: None,
             })?);
         }
     }

@@ -413,7 +413,7 @@ fn protector_json(protector: &Protector) -> Value {
         "external_key_file": takes_key_file(kind).then(|| format!("{:X}.BEK", protector.id)),
         "pcrs": protector.tpm().map(|blob| blob.pcrs()),
         "pcr_digest": protector.tpm().and_then(|blob| {
-            blob.sealed.as_ref().map(|sealed| hex(&sealed.pcr_digest))
+            blob.sealed.as_ref().ok().map(|sealed| hex(&sealed.pcr_digest))
         }),
         "certificate_thumbprint": protector.certificate().map(|c| hex(&c.thumbprint)),
         "backup": protector.backup().map(|backup| json!({

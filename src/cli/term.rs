@@ -2,12 +2,14 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Failure;
 use crate::error::Error;
 use crate::secret::SecretText;
+use crate::unlock::Prompt;
 
 /// Text from a disk as it may go to a terminal: control characters and those that turn the
 /// direction of text become escapes.
@@ -76,6 +78,25 @@ pub(crate) fn ask_secret(question: &str) -> Result<SecretText, Failure> {
     rpassword::prompt_password(question)
         .map(SecretText::new)
         .map_err(|error| Error::io("cannot ask on the terminal", error).into())
+}
+
+/// The terminal as a credential asks it.
+pub(crate) fn prompt() -> Arc<dyn Prompt> {
+    Arc::new(Terminal)
+}
+
+struct Terminal;
+
+impl Prompt for Terminal {
+    fn tell(&self, text: &str) {
+        if can_ask() {
+            note(text);
+        }
+    }
+
+    fn secret(&self, question: &str) -> Option<SecretText> {
+        can_ask().then(|| ask_secret(question).ok()).flatten()
+    }
 }
 
 /// A bar on standard error for `total` bytes; nothing where that is no terminal.

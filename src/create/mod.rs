@@ -43,7 +43,9 @@ mod write;
 
 pub use placement::Placement;
 pub use plaintext::Plaintext;
-pub use protectors::{Enrolment, HandedOver, NEW_KINDS, NewKind, NewProtector, NewSecret};
+pub use protectors::{
+    Enrolment, HandedOver, NEW_KINDS, NewKind, NewProtector, NewSecret, TpmBinding,
+};
 pub use recovery_file::RecoveryFile;
 pub use save::save_key;
 pub use write::WriteJob;

@@ -51,6 +51,12 @@ impl<'a> Sealer<'a> {
         self.seal(role, vmk.expose(), &content)
     }
 
+    /// Seals a whole datum with the VMK: a backup that is not a plain KEY datum.
+    pub(crate) fn datum_with_vmk(&mut self, role: u16, content: &DatumBytes) -> Result<DatumBytes> {
+        let vmk = self.vmk;
+        self.seal(role, vmk.expose(), content)
+    }
+
     /// Seals the VMK with a protector's key.
     pub(crate) fn vmk_with(&mut self, key: &[u8; 32]) -> Result<DatumBytes> {
         let key_type = key_types::VMK;

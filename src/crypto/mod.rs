@@ -3,5 +3,6 @@
 //! This room knows no on-disk structure beyond the bytes that it is handed, and does no I/O.
 
 pub mod envelope;
+pub mod hash;
 pub mod sector;
 pub mod stretch;

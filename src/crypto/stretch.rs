@@ -32,6 +32,11 @@ impl InitialHash {
         Self(Zeroizing::new(Sha256::digest(*first).into()))
     }
 
+    /// Of a PIN, of which a protector keeps SHA-256 once.
+    pub(crate) fn of_hashed(first: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(Sha256::digest(first).into()))
+    }
+
     /// Of a recovery password: SHA-256 once over its 128 bits (section 4.2).
     pub fn of_recovery_key(key: &RecoveryKey) -> Self {
         Self(Zeroizing::new(Sha256::digest(key.expose()).into()))

@@ -6,6 +6,7 @@
 //!   boot             sector 0
 //!   conversion       information, bitmaps and records of encrypt-on-write
 //!   bek              a startup key's file
+//!   tpm              an object sealed to a TPM, and a PIN
 //! ```
 //! Nothing here draws a random number, reads a clock or seals anything: whoever seals (`create`)
 //! takes a datum's bytes from here, encrypts them, and brings the result back as a
@@ -16,6 +17,7 @@ pub(crate) mod bek;
 pub(crate) mod block;
 pub(crate) mod boot;
 pub(crate) mod conversion;
+pub(crate) mod tpm;
 
 use std::ops::Range;
 

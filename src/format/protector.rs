@@ -188,6 +188,14 @@ impl Protector {
         })
     }
 
+    /// The label that is hashed into a PIN's password for the TPM.
+    pub fn hash_label(&self) -> Option<&[u8]> {
+        self.find(|body| match body {
+            Body::ConcatHash(label) => Some(label.as_slice()),
+            _ => None,
+        })
+    }
+
     /// The certificate it belongs to.
     pub fn certificate(&self) -> Option<&CertificateInfo> {
         self.find(|body| match body {

@@ -111,7 +111,7 @@ fn recovery_key(protector: &Protector, vmk: &Vmk) -> Option<RecoveryKey> {
 }
 
 /// The key of a `.BEK` file.
-fn external_key(protector: &Protector, vmk: &Vmk) -> Option<ExternalKey> {
+pub(super) fn external_key(protector: &Protector, vmk: &Vmk) -> Option<ExternalKey> {
     let mut backups = protector.use_key()?.nested.iter().filter_map(Datum::sealed);
     backups.find_map(|sealed| {
         let key = open_key(sealed, vmk.expose(), &[key_types::EXTERNAL_KEY])?;

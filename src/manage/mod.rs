@@ -37,11 +37,13 @@ mod keys;
 mod overlay;
 mod rekey;
 mod rotate;
+mod tpm;
 
 use std::sync::Arc;
 
 pub use keys::{Kept, KeptSecret, kept_secrets};
 pub use rotate::Rotation;
+pub use tpm::rebound;
 
 use crate::create::NewProtector;
 use crate::error::{Error, Result};

@@ -69,6 +69,12 @@ secret_keys! {
     RecoveryKey, 16;
     /// A key that lies on the disk in the open while protection is suspended.
     ClearKey, 32;
+    /// What a TPM releases of a protector that takes more than the TPM.
+    IntermediateKey, 32;
+    /// SHA-256 of a PIN: whoever has it finds the PIN by trying all.
+    PinHash, 32;
+    /// The password that a TPM wants to see, made of a PIN.
+    TpmPassword, 20;
 }
 
 /// Secret bytes of any length.

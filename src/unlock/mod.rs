@@ -10,16 +10,20 @@
 
 pub mod clear_key;
 pub mod password;
+mod prompt;
 pub mod raw_key;
 pub mod recovery;
 pub mod recovery_password;
 mod secret_file;
 mod side_by_side;
 pub mod startup_key;
+pub mod tpm;
 
+pub use prompt::{Prompt, Silent};
 pub(crate) use secret_file::read_line as read_secret_line;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::crypto::envelope;
 use crate::error::{Attempt, Failure, Result, UnlockReport};
@@ -103,6 +107,8 @@ pub struct CredentialKind {
     pub help: &'static str,
     /// Name in a systemd credentials directory.
     pub systemd: Option<&'static str>,
+    /// Environment variable that stands for a value left out.
+    pub environment: Option<&'static str>,
     /// Builds the credential from the option's value.
     pub read: Read,
     /// Builds it from what a person types, where a person can type it.
@@ -142,6 +148,8 @@ pub struct Given<'a> {
     pub value: Option<&'a Path>,
     /// Every other option that was given, without dashes, with its value.
     pub others: &'a [(&'static str, PathBuf)],
+    /// Who can be asked for what is missing.
+    pub prompt: Option<&'a Arc<dyn Prompt>>,
 }
 
 impl<'a> Given<'a> {
@@ -150,6 +158,7 @@ impl<'a> Given<'a> {
         Self {
             value: Some(value),
             others: &[],
+            prompt: None,
         }
     }
 
@@ -179,6 +188,8 @@ pub const BUILT_IN: &[CredentialKind] = &[
     recovery_password::KIND,
     password::KIND,
     startup_key::KIND,
+    tpm::KIND,
+    tpm::PAYLOAD,
     raw_key::VMK,
     raw_key::FVEK,
 ];

@@ -17,6 +17,7 @@ pub(super) const KIND: CredentialKind = CredentialKind {
     additions: &[],
     help: "File with the volume's password ('-' = standard input); one trailing newline is not part of it",
     systemd: Some("fve.password"),
+    environment: None,
     read: Read::File(read),
     typed: Some(typed),
     opens: &[ProtectorKind::Password],

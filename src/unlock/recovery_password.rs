@@ -28,6 +28,7 @@ pub(super) const KIND: CredentialKind = CredentialKind {
     additions: &[],
     help: "File with the 48-digit recovery password, as Windows saves or prints it ('-' = standard input)",
     systemd: Some("fve.recovery-password"),
+    environment: None,
     read: Read::File(read),
     typed: Some(typed),
     opens: &[ProtectorKind::RecoveryPassword],

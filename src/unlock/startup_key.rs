@@ -6,6 +6,7 @@ use super::{Answer, Context, CredentialKind, KeyProtector, Read, open_vmk, secre
 use crate::error::{Error, Failure, Result};
 use crate::format::bek::{BekFile, MAX_LEN};
 use crate::format::protector::{Protector, ProtectorKind};
+use crate::secret::ExternalKey;
 
 const NAME: &str = "startup key";
 
@@ -19,6 +20,7 @@ pub(super) const KIND: CredentialKind = CredentialKind {
     additions: &[],
     help: "A .BEK file, or a directory in which the one that fits the volume is looked for",
     systemd: None,
+    environment: None,
     read: Read::File(read),
     typed: None,
     opens: &[ProtectorKind::ExternalKey],
@@ -78,6 +80,30 @@ impl StartupKey {
         }
         Ok(Self { keys })
     }
+
+    fn named(&self, protector: &Protector) -> Option<&BekFile> {
+        self.keys.iter().find(|key| key.id == protector.id)
+    }
+
+    /// The keys that may be the protector's: the one with its identifier, or all that are no other
+    /// protector's. A renamed or rewritten identifier: the key itself decides, unless the file says
+    /// that it belongs to another volume or another protector of this one takes it.
+    pub(super) fn candidates(
+        &self,
+        protector: &Protector,
+        context: &Context<'_>,
+    ) -> Vec<&ExternalKey> {
+        if let Some(key) = self.named(protector) {
+            return vec![&key.key];
+        }
+        let ids: Vec<_> = context.block.protectors().map(|other| other.id).collect();
+        let stray = |key: &&BekFile| {
+            let volume = context.block.dataset.id;
+            !ids.contains(&key.id) && key.volume.is_none_or(|other| other == volume)
+        };
+        let strays = self.keys.iter().filter(stray);
+        strays.map(|key| &key.key).collect()
+    }
 }
 
 impl KeyProtector for StartupKey {
@@ -89,7 +115,7 @@ impl KeyProtector for StartupKey {
         if protector.kind() != ProtectorKind::ExternalKey {
             return Answer::NotMine;
         }
-        if let Some(key) = self.keys.iter().find(|key| key.id == protector.id) {
+        if let Some(key) = self.named(protector) {
             return match open_vmk(protector, key.key.expose()) {
                 Answer::Failed(failure) if failure.reason == "wrong-key" => {
                     Answer::Failed(Failure::new(
@@ -100,17 +126,8 @@ impl KeyProtector for StartupKey {
                 answer => answer,
             };
         }
-        // A renamed or rewritten identifier: the key itself decides, unless the file says that it
-        // belongs to another volume or another protector of this one takes it.
-        let ids: Vec<_> = context.block.protectors().map(|other| other.id).collect();
-        let strays = self.keys.iter().filter(|key| {
-            !ids.contains(&key.id)
-                && key
-                    .volume
-                    .is_none_or(|volume| volume == context.block.dataset.id)
-        });
-        for key in strays {
-            if let Answer::Opened(vmk) = open_vmk(protector, key.key.expose()) {
+        for key in self.candidates(protector, context) {
+            if let Answer::Opened(vmk) = open_vmk(protector, key.expose()) {
                 return Answer::Opened(vmk);
             }
         }

@@ -9,8 +9,10 @@ mod external_key;
 mod kinds;
 mod password;
 mod recovery_password;
+mod tpm;
 
 pub use kinds::{Enrolment, HandedOver, NEW_KINDS, NewKind, NewSecret};
+pub use tpm::TpmBinding;
 
 use std::time::SystemTime;
 
@@ -26,6 +28,7 @@ use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::secret::{ClearKey, ExternalKey, RecoveryKey, SecretText};
 use crate::unlock::recovery::RecoveryPassword;
+use crate::unlock::tpm::Pin;
 
 /// What one kind of protector has on disk (section 3.13).
 ///
@@ -127,6 +130,19 @@ impl NewProtector {
     /// As [`NewProtector::password`].
     pub fn clear_key(key: ClearKey) -> Result<Self> {
         Self::new(clear_key::Form::new(key))
+    }
+
+    /// A TPM, alone or with a PIN, a startup key or both. The TPM seals when the protector is put
+    /// onto a volume. Takes as long as one attempt to unlock where there is a PIN.
+    ///
+    /// # Errors
+    /// As [`NewProtector::password`].
+    pub fn tpm(
+        binding: TpmBinding,
+        pin: Option<Pin>,
+        startup_key: Option<ExternalKey>,
+    ) -> Result<Self> {
+        Self::new(tpm::Form::new(binding, pin, startup_key)?)
     }
 
     fn new(form: impl Form + 'static) -> Result<Self> {

@@ -1,0 +1,272 @@
+//! TPM protectors, in the form of Windows 10 and 11 (TPM page, sections 1.1 and 6): a TPM alone,
+//! with a PIN, with a startup key, with both.
+//!
+//! Alone, the TPM keeps the VMK. Otherwise it keeps a key of its own, sealed with the stretched PIN
+//! where there is one; joined with the startup key where there is one, that opens the VMK. The VMK
+//! opens backups of the PIN's hash and of the startup key, so that the protector can be sealed anew.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::create::seal::Sealer;
+use crate::create::{fill_random, uncreatable, unfit};
+use crate::crypto::hash::HashAlgorithm;
+use crate::error::{Error, Result};
+use crate::format::datum::{key_types, roles};
+use crate::format::encode::{self, DatumBytes, tpm as layout};
+use crate::secret::{ExternalKey, IntermediateKey, SecretBytes, StretchedKey};
+use crate::unlock::tpm::{
+    LABEL, LOCK, ObjectSealer, Pcrs, Pin, Policy, TpmError, join, selection, tpm_password,
+};
+
+/// The PCRs of a PC.
+const PCRS: u8 = 24;
+
+/// A TPM and the state of the computer in which it is to release a key.
+#[derive(Clone)]
+pub struct TpmBinding {
+    tpm: Arc<dyn ObjectSealer>,
+    policy: Policy,
+    values: Pcrs,
+}
+
+impl TpmBinding {
+    /// The PCRs that Windows takes on a computer with Secure Boot.
+    pub const DEFAULT_PCRS: [u8; 2] = [7, LOCK];
+
+    /// To the PCRs as they are now.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when the TPM does not answer; [`Error::Uncreatable`] when it has no
+    /// such bank, or when PCR 11, which counts as zero, is not.
+    pub fn to_current(
+        tpm: Arc<dyn ObjectSealer>,
+        bank: HashAlgorithm,
+        pcrs: &[u8],
+    ) -> Result<Self> {
+        check_pcrs(pcrs)?;
+        let values = tpm
+            .pcrs(bank, pcrs)
+            .map_err(unsealable)?
+            .unwrap_or_default();
+        if values.len() < selected(pcrs) {
+            return Err(Error::Uncreatable {
+                what: format!("the TPM has no {} bank of PCRs", bank.name()),
+                help: Some("choose another with --bank".to_owned()),
+            });
+        }
+        if values
+            .get(&LOCK)
+            .is_some_and(|value| value.iter().any(|byte| *byte != 0))
+        {
+            return Err(Error::Uncreatable {
+                what: "PCR 11 was extended in this boot, and has to be zero when a key is released"
+                    .to_owned(),
+                help: Some(
+                    "boot without a unified kernel image, or leave it out: --pcrs 7".to_owned(),
+                ),
+            });
+        }
+        Self::to_forecast(tpm, bank, values)
+    }
+
+    /// To PCRs of these values, which the computer does not have yet. PCR 11 is taken as zero,
+    /// whatever is said of it.
+    ///
+    /// # Errors
+    /// [`Error::Uncreatable`] for values that no PCR of that bank can have.
+    pub fn to_forecast(
+        tpm: Arc<dyn ObjectSealer>,
+        bank: HashAlgorithm,
+        mut values: Pcrs,
+    ) -> Result<Self> {
+        let pcrs: Vec<_> = values.keys().copied().collect();
+        check_pcrs(&pcrs)?;
+        if let Some(lock) = values.get_mut(&LOCK) {
+            *lock = vec![0; bank.digest_len()];
+        }
+        if values
+            .values()
+            .any(|value| value.len() != bank.digest_len())
+        {
+            return Err(uncreatable(format!(
+                "a PCR of the {} bank has {} bytes",
+                bank.name(),
+                bank.digest_len()
+            )));
+        }
+        let policy = Policy {
+            hash: HashAlgorithm::Sha256,
+            bank,
+        };
+        Ok(Self {
+            tpm,
+            policy,
+            values,
+        })
+    }
+
+    /// Seals `content`, and gives the datum that holds the object.
+    fn seal(&self, content: &DatumBytes, stretched: Option<&StretchedKey>) -> Result<DatumBytes> {
+        let pcrs: Vec<_> = self.values.keys().copied().collect();
+        let selection = selection(&pcrs);
+        let digests = self.policy.pcr_digest(&self.values).and_then(|digest| {
+            let policy = self.policy.digest(&selection, &digest)?;
+            Some((digest, policy))
+        });
+        let (digest, policy) = digests.ok_or_else(|| uncreatable("its policy has no digest"))?;
+        let password = stretched.map(|key| tpm_password(key, &LABEL));
+        let content = SecretBytes::new(content.expose().to_vec());
+        let object = self
+            .tpm
+            .seal(&content, &policy, password.as_ref())
+            .map_err(unsealable)?;
+        layout::blob(&object.private, &object.public, &digest, selection).map_err(unfit)
+    }
+}
+
+impl std::fmt::Debug for TpmBinding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pcrs: Vec<_> = self.values.keys().collect();
+        write!(f, "TpmBinding({}, PCRs {pcrs:?})", self.tpm.place())
+    }
+}
+
+fn check_pcrs(pcrs: &[u8]) -> Result<()> {
+    if pcrs.is_empty() || pcrs.iter().any(|pcr| *pcr >= PCRS) {
+        return Err(uncreatable(format!(
+            "a TPM protector is bound to PCRs of 0 to {}, to one at least",
+            PCRS - 1
+        )));
+    }
+    Ok(())
+}
+
+fn selected(pcrs: &[u8]) -> usize {
+    let set: std::collections::BTreeSet<_> = pcrs.iter().collect();
+    set.len()
+}
+
+fn unsealable(error: TpmError) -> Error {
+    Error::Environment {
+        what: format!("the key cannot be sealed: {error}"),
+        help: Some("'fve tpm status' shows what the TPM says".to_owned()),
+    }
+}
+
+pub(super) struct Form {
+    binding: TpmBinding,
+    pin: Option<StretchedPin>,
+    startup_key: Option<ExternalKey>,
+    /// What the TPM keeps, if it is not the VMK.
+    own: IntermediateKey,
+}
+
+struct StretchedPin {
+    pin: Pin,
+    salt: [u8; 16],
+    key: StretchedKey,
+}
+
+impl Form {
+    pub(super) fn new(
+        binding: TpmBinding,
+        pin: Option<Pin>,
+        startup_key: Option<ExternalKey>,
+    ) -> Result<Self> {
+        let mut own = Zeroizing::new([0; IntermediateKey::LEN]);
+        fill_random(&mut own[..])?;
+        let pin = match pin {
+            Some(pin) => {
+                let mut salt = [0; 16];
+                fill_random(&mut salt)?;
+                let key = pin.stretch(&salt);
+                Some(StretchedPin { pin, salt, key })
+            }
+            None => None,
+        };
+        Ok(Self {
+            binding,
+            pin,
+            startup_key,
+            own: IntermediateKey::from_bytes(&own),
+        })
+    }
+
+    /// What Windows was seen to call it.
+    fn name(&self) -> Option<&'static str> {
+        match (&self.pin, &self.startup_key) {
+            (None, None) => Some("TPM Protection"),
+            (Some(_), None) => Some("TPMAndPin"),
+            (Some(_), Some(_)) => Some("TPMAndPinAndStartupKey"),
+            (None, Some(_)) => None,
+        }
+    }
+
+    fn own_datum(&self) -> Result<DatumBytes> {
+        encode::key(encode::SEALED, key_types::CLEAR_KEY, self.own.expose()).map_err(unfit)
+    }
+
+    /// The object and what stands around it.
+    fn object(&self, sealer: &mut Sealer<'_>) -> Result<Vec<DatumBytes>> {
+        if let Some(pin) = &self.pin {
+            let hash = layout::pin_hash(pin.pin.hash().expose()).map_err(unfit)?;
+            let backup = sealer.datum_with_vmk(roles::PROPERTY, &hash)?;
+            let sealed = sealer.seal_content(pin.key.expose(), self.own_datum()?.expose())?;
+            let content = layout::released(&sealed).map_err(unfit)?;
+            let mut parts = vec![
+                layout::pin_stretch(&pin.salt, backup).map_err(unfit)?,
+                layout::zero(layout::BEFORE).map_err(unfit)?,
+                layout::hash_label(&LABEL).map_err(unfit)?,
+                self.binding.seal(&content, Some(&pin.key))?,
+            ];
+            for kind in layout::BEHIND {
+                parts.push(layout::zero(kind).map_err(unfit)?);
+            }
+            return Ok(parts);
+        }
+        let content = match self.startup_key {
+            Some(_) => self.own_datum()?,
+            None => {
+                encode::key(encode::SEALED, key_types::VMK, sealer.vmk().expose()).map_err(unfit)?
+            }
+        };
+        Ok(vec![self.binding.seal(&content, None)?])
+    }
+}
+
+impl super::Form for Form {
+    fn code(&self) -> u16 {
+        let pin = if self.pin.is_some() { 0x0400 } else { 0 };
+        let startup_key = if self.startup_key.is_some() {
+            0x0200
+        } else {
+            0
+        };
+        0x0100 | pin | startup_key
+    }
+
+    fn parts(&self, sealer: &mut Sealer<'_>) -> Result<Vec<DatumBytes>> {
+        let mut parts = Vec::new();
+        if let Some(name) = self.name() {
+            parts.push(encode::text(roles::PROPERTY, name).map_err(unfit)?);
+        }
+        parts.extend(self.object(sealer)?);
+        match &self.startup_key {
+            Some(key) => {
+                let kind = key_types::EXTERNAL_KEY;
+                let backup = sealer.with_vmk(roles::PROPERTY, kind, key.expose())?;
+                parts.push(encode::use_key(kind, &[backup]).map_err(unfit)?);
+                parts.push(sealer.vmk_with(&join(&self.own, key))?);
+            }
+            None if self.pin.is_some() => parts.push(sealer.vmk_with(self.own.expose())?),
+            None => {}
+        }
+        Ok(parts)
+    }
+
+    fn startup_key(&self) -> Option<&ExternalKey> {
+        self.startup_key.as_ref()
+    }
+}

@@ -1,0 +1,71 @@
+//! TPM protectors sealed anew: with another PIN, or to another state of the computer. The metadata
+//! keeps the hash of the PIN and the startup key, sealed with the master key, so that nobody has to
+//! be asked for them again (TPM page, section 1.1).
+
+use super::keys::external_key;
+use super::named;
+use crate::create::{NewProtector, TpmBinding};
+use crate::error::{Error, Result};
+use crate::format::datum::{Datum, key_types};
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::secret::{PinHash, Vmk};
+use crate::unlock::open_key;
+use crate::unlock::tpm::Pin;
+
+/// The same protector bound to `binding`, with another PIN where one is given: for
+/// [`Change::replace`](super::Change::replace).
+///
+/// # Errors
+/// [`Error::Unchangeable`] for a protector of another kind, for a PIN where it takes none, and when
+/// the metadata keeps no backup of what it takes.
+pub fn rebound(
+    protector: &Protector,
+    vmk: &Vmk,
+    binding: TpmBinding,
+    new_pin: Option<Pin>,
+) -> Result<NewProtector> {
+    let name = named(protector.id, protector.kind());
+    let (takes_pin, takes_startup_key) = match protector.kind() {
+        ProtectorKind::Tpm => (false, false),
+        ProtectorKind::TpmPin => (true, false),
+        ProtectorKind::TpmStartupKey => (false, true),
+        ProtectorKind::TpmPinStartupKey => (true, true),
+        _ => {
+            return Err(Error::unchangeable(
+                format!("{name} is not bound to a TPM"),
+                "name one that is; 'fve protector list' shows them",
+            ));
+        }
+    };
+    let lost = |what: &str| {
+        Error::unchangeable(
+            format!("the metadata keeps no {what} for {name}"),
+            "remove the protector and add a new one",
+        )
+    };
+    let pin = match (takes_pin, new_pin) {
+        (true, Some(pin)) => Some(pin),
+        (true, None) => Some(kept_pin(protector, vmk).ok_or_else(|| lost("PIN"))?),
+        (false, None) => None,
+        (false, Some(_)) => {
+            return Err(Error::unchangeable(
+                format!("{name} takes no PIN"),
+                "'fve protector add --tpm --pin' adds one that does",
+            ));
+        }
+    };
+    let startup_key = match takes_startup_key {
+        true => Some(external_key(protector, vmk).ok_or_else(|| lost("startup key"))?),
+        false => None,
+    };
+    NewProtector::tpm(binding, pin, startup_key)
+}
+
+/// The PIN, hashed once, as the protector keeps it.
+fn kept_pin(protector: &Protector, vmk: &Vmk) -> Option<Pin> {
+    let mut backups = protector.stretch()?.nested.iter().filter_map(Datum::sealed);
+    backups.find_map(|sealed| {
+        let key = open_key(sealed, vmk.expose(), &[key_types::PIN])?;
+        PinHash::from_slice(key.data.expose()).map(Pin::of_backup)
+    })
+}

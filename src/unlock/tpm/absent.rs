@@ -1,0 +1,46 @@
+//! Where the program was built without libtss2.
+
+use super::policy::{Pcrs, Policy};
+use super::unsealer::{Lockout, TpmError, Unsealer};
+use crate::crypto::hash::HashAlgorithm;
+use crate::format::tpm_blob::SealedObject;
+use crate::secret::{SecretBytes, TpmPassword};
+
+/// No TPM, whatever is in the computer.
+#[derive(Debug)]
+pub(super) struct Absent;
+
+fn no_tpm<T>() -> Result<T, TpmError> {
+    Err(TpmError::NoTpm {
+        why:
+            "this fve was built without support for TPMs (the feature tpm, which needs libtss2-dev)"
+                .to_owned(),
+    })
+}
+
+impl Unsealer for Absent {
+    fn place(&self) -> String {
+        "no TPM".to_owned()
+    }
+
+    fn lockout(&self) -> Result<Option<Lockout>, TpmError> {
+        no_tpm()
+    }
+
+    fn pcrs(&self, _bank: HashAlgorithm, _wanted: &[u8]) -> Result<Option<Pcrs>, TpmError> {
+        no_tpm()
+    }
+
+    fn check(&self, _object: &SealedObject) -> Result<(), TpmError> {
+        no_tpm()
+    }
+
+    fn unseal(
+        &self,
+        _object: &SealedObject,
+        _policy: &Policy,
+        _password: Option<&TpmPassword>,
+    ) -> Result<SecretBytes, TpmError> {
+        no_tpm()
+    }
+}

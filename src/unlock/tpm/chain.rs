@@ -1,0 +1,139 @@
+//! From what the TPM released to the volume master key (TPM page, section 3).
+
+use zeroize::Zeroizing;
+
+use crate::crypto::envelope;
+use crate::error::Failure;
+use crate::format::block::MetadataBlock;
+use crate::format::datum::{Body, Datum, key_types};
+use crate::format::protector::Protector;
+use crate::secret::{ExternalKey, IntermediateKey, SecretBytes, StretchedKey, Vmk};
+use crate::unlock::{Answer, open_key, open_vmk};
+
+/// What was released, opened as far as it needs no other key.
+pub(super) enum Released {
+    /// The volume master key itself.
+    Vmk(Vmk),
+    /// A key that opens it, alone or joined with that of a startup key.
+    Intermediate(IntermediateKey),
+}
+
+impl Released {
+    /// Reads what the TPM released. `bare`: the protector holds no sealed copy of the master key,
+    /// so the TPM has it.
+    pub(super) fn read(
+        payload: &SecretBytes,
+        bare: bool,
+        stretched: Option<&StretchedKey>,
+    ) -> Result<Self, Failure> {
+        let wanted = if bare {
+            key_types::VMK
+        } else {
+            key_types::CLEAR_KEY
+        };
+        let key = key_of(payload, wanted, stretched)?;
+        let unfit = || {
+            Failure::new(
+                "damaged-protector",
+                "what was released is no key of 32 bytes",
+            )
+        };
+        Ok(if bare {
+            Self::Vmk(Vmk::from_slice(key.expose()).ok_or_else(unfit)?)
+        } else {
+            Self::Intermediate(IntermediateKey::from_slice(key.expose()).ok_or_else(unfit)?)
+        })
+    }
+
+    /// The volume master key, with each of the startup keys that may fit; none: without any.
+    pub(super) fn open(
+        self,
+        protector: &Protector,
+        block: &MetadataBlock,
+        startup_keys: Option<&[&ExternalKey]>,
+    ) -> Answer {
+        let key = match self {
+            Self::Vmk(vmk) => return proved(vmk, block),
+            Self::Intermediate(key) => key,
+        };
+        let Some(startup_keys) = startup_keys else {
+            return open_with(protector, key.expose());
+        };
+        for other in startup_keys {
+            let joined = join(&key, other);
+            if let Answer::Opened(vmk) = open_vmk(protector, &joined) {
+                return Answer::Opened(vmk);
+            }
+        }
+        Answer::Failed(Failure::new(
+            "wrong-key",
+            "the TPM released its part, but the startup key does not go with it: it is another volume's, or was replaced",
+        ))
+    }
+}
+
+/// The TPM's part and the startup key's make the key that seals the master key.
+pub(crate) fn join(released: &IntermediateKey, startup: &ExternalKey) -> Zeroizing<[u8; 32]> {
+    let mut joined = Zeroizing::new(*released.expose());
+    for (byte, other) in joined.iter_mut().zip(startup.expose()) {
+        *byte ^= other;
+    }
+    joined
+}
+
+fn key_of(
+    payload: &SecretBytes,
+    wanted: u16,
+    stretched: Option<&StretchedKey>,
+) -> Result<SecretBytes, Failure> {
+    // A key alone, as some captures have it.
+    if payload.len() == 32 {
+        return Ok(SecretBytes::new(payload.expose().to_vec()));
+    }
+    let strange = || {
+        Failure::new(
+            "damaged-protector",
+            "what was released is nothing that a protector of this kind keeps in a TPM",
+        )
+    };
+    let datum = Datum::parse_one(payload.expose()).map_err(|_| strange())?;
+    match (datum.body, stretched) {
+        (Body::Key(key), _) if key.key_type == wanted => Ok(key.data),
+        (Body::Sealed(sealed), Some(stretched)) => {
+            let key = open_key(&sealed, stretched.expose(), &[wanted]);
+            key.map(|key| key.data).ok_or_else(|| {
+                // A TPM took the same PIN: then it is not the PIN that is wrong.
+                Failure::new(
+                    "wrong-key",
+                    "what was released does not open with the PIN: the PIN is another, or the metadata is damaged",
+                )
+            })
+        }
+        _ => Err(strange()),
+    }
+}
+
+fn open_with(protector: &Protector, key: &[u8; 32]) -> Answer {
+    match open_vmk(protector, key) {
+        Answer::Failed(failure) if failure.reason == "wrong-key" => Answer::Failed(Failure::new(
+            "wrong-key",
+            "what was released does not open the protector: it is another protector's, or the metadata is damaged",
+        )),
+        answer => answer,
+    }
+}
+
+/// Nothing in the protector proves a master key that comes from the TPM as it is; the sealed sector
+/// key does.
+fn proved(vmk: Vmk, block: &MetadataBlock) -> Answer {
+    let opens = block.sealed_fvek().is_none_or(|sealed| {
+        envelope::open(vmk.expose(), &sealed.nonce, &sealed.tag, &sealed.ciphertext).is_some()
+    });
+    if opens {
+        return Answer::Opened(vmk);
+    }
+    Answer::Failed(Failure::new(
+        "wrong-key",
+        "what was released is not this volume's master key: it is another protector's, or an old one",
+    ))
+}

@@ -1,0 +1,449 @@
+//! TPM protectors: alone, with a PIN, with a startup key, with both (TPM page).
+//!
+//! ```text
+//! protector ─ policy solved offline ─ lockout, PCRs, owner of the object ─ PIN ─ unseal ─ chain ─ VMK
+//!             (policy)                (unsealer: a TPM, or what one said)  (pin)         (chain)
+//! ```
+//! Everything that needs no PIN comes before the PIN is asked for, and a PIN is given to a TPM at
+//! most once: a wrong one counts towards its lockout.
+
+#[cfg(not(feature = "tpm"))]
+mod absent;
+mod chain;
+mod payload;
+mod pin;
+mod policy;
+mod refusal;
+#[cfg(feature = "tpm")]
+mod tss;
+mod unsealer;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::startup_key::StartupKey;
+use super::{
+    Addition, Answer, Context, CredentialKind, Given, KeyProtector, Prompt, Read, Silent,
+    secret_file,
+};
+#[cfg(feature = "tpm")]
+use crate::error::Error;
+use crate::error::{Failure, Result};
+use crate::format::datum::STRETCH_FLAG_PBKDF2;
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::tpm_blob::SealedObject;
+use crate::secret::{ExternalKey, SecretText, StretchedKey};
+
+pub(crate) use chain::join;
+pub use payload::Payload;
+pub use pin::{LABEL, Pin, tpm_password};
+pub use policy::{LOCK, Pcrs, Policy, selection};
+#[cfg(feature = "tpm")]
+pub use tss::{Tss, TssOptions};
+pub use unsealer::{Lockout, ObjectSealer, Sealed, TpmError, Unsealer};
+
+const NAME: &str = "TPM";
+
+/// The kinds of protector that a TPM has a part in, and that are understood.
+const OPENS: &[ProtectorKind] = &[
+    ProtectorKind::Tpm,
+    ProtectorKind::TpmPin,
+    ProtectorKind::TpmStartupKey,
+    ProtectorKind::TpmPinStartupKey,
+];
+
+pub(super) const KIND: CredentialKind = CredentialKind {
+    option: "tpm",
+    value: "TCTI",
+    value_is_optional: true,
+    additions: &[PIN_FILE, RECREATE_SRK, SRK_NAME, PLAINTEXT_BUS],
+    help: "The TPM 2.0: this computer's, or the one that TCTI reaches, such as swtpm:host=127.0.0.1,port=2321. With --pin-file and --startup-key where the protector takes them",
+    systemd: None,
+    environment: Some("TPM2TOOLS_TCTI"),
+    read: Read::Given(|given| {
+        let unsealer = at(given)?;
+        Ok(Box::new(TpmUnlock::given(unsealer, NAME, given)?))
+    }),
+    typed: None,
+    opens: OPENS,
+};
+
+pub(super) const PAYLOAD: CredentialKind = CredentialKind {
+    option: "tpm-payload",
+    value: "FILE",
+    value_is_optional: false,
+    additions: &[],
+    help: "What the volume's TPM released, captured elsewhere: 44 bytes, with a PIN 80; binary or hex. With --pin-file and --startup-key where the protector takes them",
+    systemd: None,
+    environment: None,
+    read: Read::Given(|given| {
+        let payload = Payload::read(given.value.unwrap_or("".as_ref()))?;
+        let unsealer = Box::new(payload);
+        Ok(Box::new(TpmUnlock::given(unsealer, payload::NAME, given)?))
+    }),
+    typed: None,
+    opens: OPENS,
+};
+
+/// The option that both ways take.
+const PIN_FILE: Addition = Addition {
+    option: "pin-file",
+    value: Some("FILE"),
+    help: "With --tpm: file with the PIN ('-' = standard input); one trailing newline is not part of it",
+    systemd: Some("fve.pin"),
+};
+
+const RECREATE_SRK: Addition = Addition {
+    option: "tpm-recreate-srk",
+    value: None,
+    help: "With --tpm: make the storage root key anew for this one use where it is gone from the TPM; changes nothing in it",
+    systemd: None,
+};
+
+const SRK_NAME: Addition = Addition {
+    option: "tpm-srk-name",
+    value: Some("HEX"),
+    help: "With --tpm: refuse a TPM whose storage root key has another name ('fve tpm status' shows it)",
+    systemd: None,
+};
+
+const PLAINTEXT_BUS: Addition = Addition {
+    option: "tpm-allow-plaintext-bus",
+    value: None,
+    help: "With --tpm: let the key go over the bus in the open, for TPMs that cannot encrypt it",
+    systemd: None,
+};
+
+/// The TPM that the command line names.
+///
+/// # Errors
+/// [`Error::BadCredential`] for words that name none.
+#[cfg(feature = "tpm")]
+pub fn at(given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
+    Ok(Box::new(tss_at(given)?))
+}
+
+/// The same, to seal with.
+///
+/// # Errors
+/// As [`at`].
+#[cfg(feature = "tpm")]
+pub fn tss_at(given: &Given<'_>) -> Result<Tss> {
+    let text = |path: &std::path::Path| {
+        let text = path.to_str().map(str::to_owned);
+        text.ok_or_else(|| Error::bad_credential(NAME, "what names it is not text"))
+    };
+    let tcti = given.value.map(text).transpose()?;
+    let srk_name = given.other(SRK_NAME.option).map(text).transpose()?;
+    let srk_name = srk_name
+        .map(|digits| {
+            let name = payload::from_hex(digits.as_bytes()).filter(|name| !name.is_empty());
+            name.ok_or_else(|| Error::bad_credential(NAME, "the name is not in hex digits"))
+        })
+        .transpose()?;
+    let options = TssOptions {
+        recreate_srk: given.other(RECREATE_SRK.option).is_some(),
+        srk_name: srk_name.map(|name| name.to_vec()),
+        plaintext_bus: given.other(PLAINTEXT_BUS.option).is_some(),
+    };
+    Tss::new(tcti.as_deref(), options)
+}
+
+/// The TPM that the command line names: none, in a program that was built without.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "tpm"))]
+pub fn at(_given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
+    Ok(Box::new(absent::Absent))
+}
+
+/// A TPM, or what stands for one, with all that goes with it.
+pub struct TpmUnlock {
+    name: &'static str,
+    unsealer: Box<dyn Unsealer>,
+    pin: Option<Pin>,
+    prompt: Arc<dyn Prompt>,
+    startup_key: Option<StartupKey>,
+    /// Objects that refused the PIN, with what was said then: metadata copies that differ hold the
+    /// same object, and it is not asked twice.
+    spent: Mutex<Vec<(Vec<u8>, Failure)>>,
+}
+
+impl TpmUnlock {
+    /// The TPM alone.
+    pub fn new(unsealer: Box<dyn Unsealer>) -> Self {
+        Self {
+            name: NAME,
+            unsealer,
+            pin: None,
+            prompt: Arc::new(Silent),
+            startup_key: None,
+            spent: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// With a PIN.
+    #[must_use]
+    pub fn pin(mut self, pin: &SecretText) -> Self {
+        self.pin = Some(Pin::new(pin));
+        self
+    }
+
+    /// With somebody who can be asked for the PIN.
+    #[must_use]
+    pub fn prompt(mut self, prompt: Arc<dyn Prompt>) -> Self {
+        self.prompt = prompt;
+        self
+    }
+
+    /// With a startup key.
+    #[must_use]
+    pub fn startup_key(mut self, key: StartupKey) -> Self {
+        self.startup_key = Some(key);
+        self
+    }
+
+    /// With whatever the command line was given.
+    fn given(unsealer: Box<dyn Unsealer>, name: &'static str, given: &Given<'_>) -> Result<Self> {
+        let mut credential = Self::new(unsealer);
+        credential.name = name;
+        if let Some(path) = given.other(PIN_FILE.option) {
+            credential.pin = Some(Pin::new(&secret_file::read_line(path, "PIN")?));
+        }
+        if let Some(path) = given.other("startup-key") {
+            credential.startup_key = Some(StartupKey::read(path)?);
+        }
+        if let Some(prompt) = given.prompt {
+            credential.prompt = prompt.clone();
+        }
+        Ok(credential)
+    }
+
+    fn open(&self, protector: &Protector, context: &Context<'_>) -> Result<Answer, Failure> {
+        let parts = Parts::of(protector)?;
+        let policy = Policy::solve(parts.object).ok_or_else(refusal::no_policy)?;
+        let startup_keys = match parts.takes_startup_key {
+            true => Some(self.startup_keys(protector, context)?),
+            false => None,
+        };
+        if let Some(failure) = self.spent_on(parts.object) {
+            return Err(failure);
+        }
+        let lockout = self.check(parts.object, &policy)?;
+        let stretched = match parts.pin {
+            Some(pin) if self.unsealer.takes_pin() => {
+                Some((self.ask_pin(lockout)?.stretch(pin.salt), pin.label))
+            }
+            _ => None,
+        };
+        let payload = self.unseal(parts.object, &policy, stretched.as_ref())?;
+        let stretched = stretched.map(|(key, _)| key);
+        let bare = protector.sealed_vmk().is_none();
+        let released = chain::Released::read(&payload, bare, stretched.as_ref())?;
+        Ok(released.open(protector, context.block, startup_keys.as_deref()))
+    }
+
+    /// All that can be known before a PIN is asked for.
+    fn check(&self, object: &SealedObject, policy: &Policy) -> Result<Option<Lockout>, Failure> {
+        let refuse = |error| refusal::of(&error, &self.unsealer.place());
+        let lockout = if object.counts_failures() {
+            self.unsealer.lockout().map_err(refuse)?
+        } else {
+            None
+        };
+        if let Some(lockout) = lockout.filter(|lockout| lockout.locked) {
+            return Err(refusal::locked(&lockout));
+        }
+        let pcrs = object.pcrs();
+        if let Some(values) = self.unsealer.pcrs(policy.bank, &pcrs).map_err(refuse)? {
+            if values.len() < pcrs.len() {
+                return Err(refuse(TpmError::NoBank(policy.bank)));
+            }
+            if !policy.is_met(object, &values) {
+                return Err(refusal::pcrs(object, policy, &values));
+            }
+        }
+        self.unsealer.check(object).map_err(refuse)?;
+        Ok(lockout)
+    }
+
+    fn unseal(
+        &self,
+        object: &SealedObject,
+        policy: &Policy,
+        stretched: Option<&(StretchedKey, &[u8])>,
+    ) -> Result<crate::secret::SecretBytes, Failure> {
+        let password = stretched.map(|(key, label)| tpm_password(key, label));
+        let released = self.unsealer.unseal(object, policy, password.as_ref());
+        released.map_err(|error| {
+            let failure = match error {
+                TpmError::WrongPin => {
+                    refusal::wrong_pin(self.unsealer.lockout().ok().flatten().as_ref())
+                }
+                TpmError::Locked => match self.unsealer.lockout() {
+                    Ok(Some(lockout)) => refusal::locked(&lockout),
+                    _ => refusal::of(&error, &self.unsealer.place()),
+                },
+                _ => refusal::of(&error, &self.unsealer.place()),
+            };
+            if error == TpmError::WrongPin {
+                let spent = (object.private.clone(), failure.clone());
+                self.spent
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(spent);
+            }
+            failure
+        })
+    }
+
+    fn spent_on(&self, object: &SealedObject) -> Option<Failure> {
+        let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = spent.iter().find(|(private, _)| *private == object.private);
+        found.map(|(_, failure)| failure.clone())
+    }
+
+    fn startup_keys(
+        &self,
+        protector: &Protector,
+        context: &Context<'_>,
+    ) -> Result<Vec<&ExternalKey>, Failure> {
+        let keys = self
+            .startup_key
+            .iter()
+            .flat_map(|key| key.candidates(protector, context))
+            .collect::<Vec<_>>();
+        if keys.is_empty() {
+            return Err(Failure::new(
+                "no-startup-key",
+                format!(
+                    "the protector takes a startup key besides the TPM: {:X}.BEK",
+                    protector.id
+                ),
+            )
+            .with_help("give --startup-key FILE, or the directory that holds it"));
+        }
+        Ok(keys)
+    }
+
+    fn ask_pin(&self, lockout: Option<Lockout>) -> Result<Asked<'_>, Failure> {
+        if let Some(pin) = &self.pin {
+            return Ok(Asked::Given(pin));
+        }
+        if let Some(lockout) = lockout {
+            self.prompt.tell(&refusal::tries_left(&lockout));
+        }
+        let typed = self.prompt.secret("PIN of the TPM: ").ok_or_else(|| {
+            Failure::new("no-pin", "the protector takes a PIN besides the TPM")
+                .with_help("give --pin-file FILE, or run the command on a terminal to be asked")
+        })?;
+        Ok(Asked::Typed(Pin::new(&typed)))
+    }
+}
+
+enum Asked<'a> {
+    Given(&'a Pin),
+    Typed(Pin),
+}
+
+impl Asked<'_> {
+    fn stretch(&self, salt: &[u8; 16]) -> StretchedKey {
+        match self {
+            Self::Given(pin) => pin.stretch(salt),
+            Self::Typed(pin) => pin.stretch(salt),
+        }
+    }
+}
+
+impl KeyProtector for TpmUnlock {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {
+        if !OPENS.contains(&protector.kind()) {
+            return Answer::NotMine;
+        }
+        self.open(protector, context).unwrap_or_else(Answer::Failed)
+    }
+}
+
+impl std::fmt::Debug for TpmUnlock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TpmUnlock({})", self.unsealer.place())
+    }
+}
+
+/// What a TPM protector is made of.
+struct Parts<'a> {
+    object: &'a SealedObject,
+    pin: Option<PinParts<'a>>,
+    takes_startup_key: bool,
+}
+
+struct PinParts<'a> {
+    salt: &'a [u8; 16],
+    label: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// Everything that is needed, or why the protector cannot be opened: found before a TPM is
+    /// asked.
+    fn of(protector: &'a Protector) -> Result<Self, Failure> {
+        let damaged = |what: &str| Failure::new("damaged-protector", what);
+        let blob = protector
+            .tpm()
+            .ok_or_else(|| damaged("the protector holds no object sealed to a TPM"))?;
+        let object = blob.sealed.as_ref().map_err(refusal::unreadable)?;
+        let kind = protector.kind();
+        let takes_pin = matches!(
+            kind,
+            ProtectorKind::TpmPin | ProtectorKind::TpmPinStartupKey
+        );
+        let takes_startup_key = matches!(
+            kind,
+            ProtectorKind::TpmStartupKey | ProtectorKind::TpmPinStartupKey
+        );
+        if (takes_pin || takes_startup_key) && protector.sealed_vmk().is_none() {
+            return Err(damaged("the protector holds no sealed volume master key"));
+        }
+        let pin = match takes_pin {
+            true => Some(PinParts::of(protector)?),
+            false => None,
+        };
+        Ok(Self {
+            object,
+            pin,
+            takes_startup_key,
+        })
+    }
+}
+
+impl<'a> PinParts<'a> {
+    fn of(protector: &'a Protector) -> Result<Self, Failure> {
+        let stretch = protector.stretch().ok_or_else(|| {
+            Failure::new(
+                "damaged-protector",
+                "the protector does not say how to stretch the PIN",
+            )
+        })?;
+        if stretch.flags & STRETCH_FLAG_PBKDF2 != 0 {
+            return Err(Failure::new(
+                "unsupported-stretch",
+                "the protector stretches its PIN with PBKDF2, whose exact inputs are not published",
+            ));
+        }
+        // Without it the password cannot be known, and a guess would count as a wrong PIN.
+        let label = protector.hash_label().ok_or_else(|| {
+            Failure::new(
+                "unsupported-protector",
+                "the protector has no label to make the TPM's password with: a form that nobody has described, perhaps of Windows 7 or earlier",
+            )
+            .with_help("use another protector, such as the recovery password")
+        })?;
+        Ok(Self {
+            salt: &stretch.salt,
+            label,
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! What a TPM released, captured elsewhere: on the bus, out of firmware, from a virtual TPM (TPM
+//! page, section 3.6).
+
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::policy::{Pcrs, Policy};
+use super::unsealer::{Lockout, TpmError, Unsealer};
+use crate::crypto::hash::HashAlgorithm;
+use crate::error::{Error, Result};
+use crate::format::tpm_blob::SealedObject;
+use crate::secret::{SecretBytes, TpmPassword};
+use crate::unlock::secret_file;
+
+pub(super) const NAME: &str = "TPM payload";
+
+/// A KEY datum, and one sealed with a PIN.
+const KEY_DATUM: usize = 44;
+const SEALED_DATUM: usize = 80;
+/// The key alone.
+const KEY: usize = 32;
+
+/// An answer of a TPM.
+#[derive(Debug)]
+pub struct Payload(SecretBytes);
+
+impl Payload {
+    /// The bytes that a TPM released: a datum of 44 or 80 bytes, with or without the length in front
+    /// of it, or the 32 bytes of the key.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let bytes = match bytes {
+            [0, len, rest @ ..]
+                if usize::from(*len) == rest.len()
+                    && [KEY_DATUM, SEALED_DATUM].contains(&rest.len()) =>
+            {
+                rest
+            }
+            whole => whole,
+        };
+        [KEY, KEY_DATUM, SEALED_DATUM]
+            .contains(&bytes.len())
+            .then(|| Self(SecretBytes::new(bytes.to_vec())))
+    }
+
+    /// The same from a file, binary or in hex digits.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::BadCredential`] when it holds something else.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = secret_file::read(path, NAME)?;
+        let found = Self::new(bytes.expose())
+            .or_else(|| from_hex(bytes.expose()).and_then(|bytes| Self::new(&bytes)));
+        found.ok_or_else(|| Error::BadCredential {
+            credential: NAME.to_owned(),
+            why: format!("{} holds no answer of a TPM", path.display()),
+            help: Some(
+                "it has 44 bytes, with a PIN 80, or 32 of a key alone; binary or hex".into(),
+            ),
+        })
+    }
+}
+
+impl Unsealer for Payload {
+    fn place(&self) -> String {
+        "the captured payload".to_owned()
+    }
+
+    fn takes_pin(&self) -> bool {
+        self.0.len() == SEALED_DATUM
+    }
+
+    fn lockout(&self) -> Result<Option<Lockout>, TpmError> {
+        Ok(None)
+    }
+
+    fn pcrs(&self, _bank: HashAlgorithm, _wanted: &[u8]) -> Result<Option<Pcrs>, TpmError> {
+        Ok(None)
+    }
+
+    fn check(&self, _object: &SealedObject) -> Result<(), TpmError> {
+        Ok(())
+    }
+
+    fn unseal(
+        &self,
+        _object: &SealedObject,
+        _policy: &Policy,
+        _password: Option<&TpmPassword>,
+    ) -> Result<SecretBytes, TpmError> {
+        Ok(SecretBytes::new(self.0.expose().to_vec()))
+    }
+}
+
+pub(super) fn from_hex(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let digits: Zeroizing<Vec<u8>> = Zeroizing::new(
+        text.iter()
+            .copied()
+            .filter(|byte| !byte.is_ascii_whitespace() && *byte != b':')
+            .collect(),
+    );
+    let digits = digits.strip_prefix(b"0x").unwrap_or(&digits);
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let nibble = |digit: u8| char::from(digit).to_digit(16);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(digits.len() / 2));
+    for pair in digits.chunks_exact(2) {
+        let [high, low] = pair else { return None };
+        bytes.push(u8::try_from(nibble(*high)? << 4 | nibble(*low)?).ok()?);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_what_captures_look_like() {
+        assert!(Payload::new(&[1; 44]).is_some());
+        assert!(Payload::new(&[1; 45]).is_none());
+        let with_length = [&[0, 44][..], &[1; 44]].concat();
+        assert_eq!(Payload::new(&with_length).unwrap().0.len(), 44);
+        assert!(Payload::new(&[0; 80]).unwrap().takes_pin());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "2c 00".to_owned() + &" 00".repeat(42) + "\n").unwrap();
+        assert_eq!(Payload::read(file.path()).unwrap().0.len(), 44);
+        std::fs::write(file.path(), "not a payload").unwrap();
+        assert!(Payload::read(file.path()).is_err());
+    }
+}

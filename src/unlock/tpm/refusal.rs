@@ -1,0 +1,135 @@
+//! Why a TPM protector did not open, in words that help. The reasons are stable: scripts must not
+//! loop on a PIN.
+
+use super::policy::{LOCK, Pcrs, Policy};
+use super::unsealer::{Lockout, TpmError};
+use crate::error::Failure;
+use crate::format::FormatError;
+use crate::format::tpm_blob::SealedObject;
+
+const OTHERWISE: &str = "use another protector, such as the recovery password";
+
+/// A refusal of the TPM there.
+pub(super) fn of(error: &TpmError, place: &str) -> Failure {
+    let (reason, help) = match error {
+        TpmError::NoTpm { .. } => (
+            "no-tpm",
+            "is there a TPM, and may you use it (root, or the group tss)? --tpm=TCTI names another",
+        ),
+        TpmError::NoSrk => (
+            "no-srk",
+            "--tpm-recreate-srk makes the key again for this one use, and changes nothing in the TPM; after a clear nothing helps",
+        ),
+        TpmError::OtherSrk { .. } => (
+            "other-srk",
+            "somebody may stand between this computer and its TPM; 'fve tpm status' shows the name",
+        ),
+        TpmError::OtherTpm => ("other-tpm", OTHERWISE),
+        TpmError::NoBank(_) | TpmError::PcrMismatch => {
+            ("pcr-mismatch", "'fve tpm explain SOURCE' says why")
+        }
+        TpmError::WrongPin => (
+            "wrong-pin",
+            "every wrong PIN counts towards the TPM's lockout",
+        ),
+        TpmError::Locked => ("lockout", OTHERWISE),
+        TpmError::Other { .. } => ("tpm-error", OTHERWISE),
+    };
+    let message = match error {
+        TpmError::NoTpm { .. } => error.to_string(),
+        _ => format!("{error} ({place})"),
+    };
+    Failure::new(reason, message).with_help(help)
+}
+
+/// The PCRs are not those that the object was sealed to.
+pub(super) fn pcrs(object: &SealedObject, policy: &Policy, values: &Pcrs) -> Failure {
+    let list = list(&object.pcrs());
+    let (what, help) = if policy.only_lock_is_closed(object, values) {
+        (
+            format!(
+                "of the PCRs it was sealed to ({list}), all are right but PCR {LOCK}, BitLocker's lock, which something extended in this boot"
+            ),
+            "boot without a unified kernel image, or without systemd's measured boot phases: they extend PCR 11".to_owned(),
+        )
+    } else {
+        (
+            format!(
+                "the TPM's PCRs {list} are not those that it was sealed to: another boot loader, other firmware or other settings were started"
+            ),
+            "'fve tpm explain SOURCE' says more; the recovery password opens the volume all the same"
+                .to_owned(),
+        )
+    };
+    Failure::new("pcr-mismatch", what).with_help(help)
+}
+
+/// The TPM took the PIN for a wrong one, and counted it.
+pub(super) fn wrong_pin(lockout: Option<&Lockout>) -> Failure {
+    let mut message = "wrong PIN".to_owned();
+    if let Some(lockout) = lockout {
+        message = format!("{message}; {}", tries_left(lockout));
+    }
+    Failure::new("wrong-pin", message).with_help(
+        "every wrong PIN counts towards the TPM's lockout; it is not tried again by itself",
+    )
+}
+
+/// The TPM takes no PIN for now.
+pub(super) fn locked(lockout: &Lockout) -> Failure {
+    Failure::new(
+        "lockout",
+        format!(
+            "the TPM is locked after {} wrong PINs: it refuses the right one, too",
+            lockout.failures
+        ),
+    )
+    .with_help(format!(
+        "it forgives one wrong PIN every {}; until then {OTHERWISE}",
+        duration(lockout.interval)
+    ))
+}
+
+/// How many wrong PINs are left, for a person who is about to give one.
+pub(super) fn tries_left(lockout: &Lockout) -> String {
+    format!(
+        "the TPM counts {} wrong PINs of {} that lock it, and forgives one every {}",
+        lockout.failures,
+        lockout.max_failures,
+        duration(lockout.interval)
+    )
+}
+
+/// Nothing reproduces the object's policy.
+pub(super) fn no_policy() -> Failure {
+    Failure::new(
+        "unknown-policy",
+        "the sealed object's policy does not follow from what lies beside it: it is damaged, or a newer Windows uses another; the TPM was not asked",
+    )
+    .with_help(OTHERWISE)
+}
+
+/// The blob is not one of a TPM 2.0.
+pub(super) fn unreadable(fault: &FormatError) -> Failure {
+    Failure::new(
+        "unsupported-tpm-blob",
+        format!("sealed to a TPM 1.2, or in an unknown form ({fault})"),
+    )
+    .with_help(OTHERWISE)
+}
+
+/// PCRs for a message: `7, 11`.
+pub(crate) fn list(pcrs: &[u8]) -> String {
+    let words: Vec<_> = pcrs.iter().map(u8::to_string).collect();
+    words.join(", ")
+}
+
+/// Seconds as people say them.
+pub(crate) fn duration(seconds: u32) -> String {
+    match seconds {
+        0 => "never".to_owned(),
+        1..120 => format!("{seconds} seconds"),
+        120..7200 => format!("{} minutes", seconds / 60),
+        _ => format!("{} hours", seconds / 3600),
+    }
+}
