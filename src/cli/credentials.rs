@@ -238,13 +238,19 @@ fn warn(warnings: &[String]) {
     }
 }
 
-/// What the service manager put into `$CREDENTIALS_DIRECTORY`.
+/// What the service manager put into `$CREDENTIALS_DIRECTORY`. What only adds to a credential says
+/// that it is meant, too: a PIN, the TPM.
 fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
     let mut credentials = Vec::new();
     for kind in BUILT_IN {
-        if let Some(path) = systemd_file(kind.systemd) {
+        let path = systemd_file(kind.systemd);
+        let mut additions = kind.additions.iter();
+        let meant = additions.any(|addition| systemd_file(addition.systemd).is_some());
+        if path.is_some() || meant {
+            let stands_for_it = kind.environment.and_then(std::env::var_os);
+            let value = path.or(stands_for_it.map(PathBuf::from));
             credentials.push(kind.build(&Given {
-                value: Some(&path),
+                value: value.as_deref(),
                 others,
                 prompt: None,
             })?);

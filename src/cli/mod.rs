@@ -13,6 +13,8 @@ mod json;
 #[cfg(feature = "fuse")]
 mod mount_helper;
 mod new_protectors;
+#[cfg(feature = "tpm")]
+mod quiet;
 mod report;
 mod source;
 mod term;
@@ -81,6 +83,8 @@ impl Failure {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
+    #[cfg(feature = "tpm")]
+    quiet::quiet_libtss2();
     let arguments: Vec<_> = std::env::args_os().collect();
     #[cfg(feature = "fuse")]
     let arguments = match mount_helper::translate(arguments) {

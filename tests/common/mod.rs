@@ -7,6 +7,7 @@ pub mod damage;
 pub mod disk;
 pub mod mount;
 pub mod peers;
+pub mod swtpm;
 pub mod testdata;
 
 use std::fs::File;

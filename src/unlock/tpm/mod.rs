@@ -1,8 +1,8 @@
 //! TPM protectors: alone, with a PIN, with a startup key, with both (TPM page).
 //!
 //! ```text
-//! protector ─ policy solved offline ─ lockout, PCRs, owner of the object ─ PIN ─ unseal ─ chain ─ VMK
-//!             (policy)                (unsealer: a TPM, or what one said)  (pin)         (chain)
+//! protector ─ policy solved offline ─ lockout, whose object, PCRs ─ PIN ─ unseal ─ chain ─ VMK
+//!             (policy)                (unsealer: a TPM, or a capture)      (pin)         (chain)
 //! ```
 //! Everything that needs no PIN comes before the PIN is asked for, and a PIN is given to a TPM at
 //! most once: a wrong one counts towards its lockout.
@@ -254,6 +254,8 @@ impl TpmUnlock {
         if let Some(lockout) = lockout.filter(|lockout| lockout.locked) {
             return Err(refusal::locked(&lockout));
         }
+        // An object of another TPM is that whatever the PCRs are.
+        self.unsealer.check(object).map_err(refuse)?;
         let pcrs = object.pcrs();
         if let Some(values) = self.unsealer.pcrs(policy.bank, &pcrs).map_err(refuse)? {
             if values.len() < pcrs.len() {
@@ -263,7 +265,6 @@ impl TpmUnlock {
                 return Err(refusal::pcrs(object, policy, &values));
             }
         }
-        self.unsealer.check(object).map_err(refuse)?;
         Ok(lockout)
     }
 

@@ -130,7 +130,7 @@ impl Tss {
         let conf = self.conf.clone();
         std::thread::spawn(move || {
             // Nobody may wait any more.
-            let _ = sender.send(Context::new(conf));
+            let _ = sender.send(first_word(conf));
         });
         let context = receiver.recv_timeout(PATIENCE).map_err(|_| {
             unreachable(format!(
@@ -144,16 +144,17 @@ impl Tss {
                 "libtss2 has no module for {}: its package is not installed",
                 self.tcti
             )),
+            Some(codes::NOT_STARTED) => failed(&error, "saying hello"),
             _ => unreachable(format!("nothing answers at {}", self.tcti)),
         })
     }
 
     /// Works with the storage root key.
-    fn with_srk<T>(
+    fn with_srk<T, E: From<TpmError>>(
         &self,
         context: &mut Context,
-        work: impl FnOnce(&mut Context, KeyHandle) -> Result<T, TpmError>,
-    ) -> Result<T, TpmError> {
+        work: impl FnOnce(&mut Context, KeyHandle) -> Result<T, E>,
+    ) -> Result<T, E> {
         if self.options.recreate_srk {
             let made = context.execute_with_session(Some(AuthSession::Password), |context| {
                 let template = srk_template()?;
@@ -162,9 +163,8 @@ impl Tss {
             let srk = made
                 .map_err(|error| failed(&error, "making the storage root key"))?
                 .key_handle;
-            let done = self
-                .check_srk_name(context, srk)
-                .and_then(|()| work(context, srk));
+            let named = self.check_srk_name(context, srk);
+            let done = named.map_err(E::from).and_then(|()| work(context, srk));
             return flushed(context, srk.into(), done);
         }
         let handle = PersistentTpmHandle::new(SRK).map(TpmHandle::Persistent);
@@ -191,13 +191,13 @@ impl Tss {
     }
 
     /// Works with the object, loaded.
-    fn with_object<T>(
+    fn with_object<T, E: From<TpmError>>(
         &self,
         context: &mut Context,
         srk: KeyHandle,
         object: &SealedObject,
-        work: impl FnOnce(&mut Context, KeyHandle) -> Result<T, TpmError>,
-    ) -> Result<T, TpmError> {
+        work: impl FnOnce(&mut Context, KeyHandle) -> Result<T, E>,
+    ) -> Result<T, E> {
         let parts = Private::try_from(object.private.as_slice())
             .and_then(|private| Ok((private, Public::unmarshall(&object.public)?)));
         // The TPM would not take it either.
@@ -215,14 +215,14 @@ impl Tss {
     }
 
     /// Works with a session of that kind whose parameters are encrypted under the storage root key.
-    fn with_session<T>(
+    fn with_session<T, E: From<TpmError>>(
         &self,
         context: &mut Context,
         srk: KeyHandle,
         kind: SessionType,
         hash: HashingAlgorithm,
-        work: impl FnOnce(&mut Context, AuthSession) -> Result<T, TpmError>,
-    ) -> Result<T, TpmError> {
+        work: impl FnOnce(&mut Context, AuthSession) -> Result<T, E>,
+    ) -> Result<T, E> {
         let salt = (!self.options.plaintext_bus).then_some(srk);
         let aes = SymmetricDefinition::AES_128_CFB;
         let session = context
@@ -239,7 +239,7 @@ impl Tss {
             .build();
         let done = context
             .tr_sess_set_attributes(session, wanted, mask)
-            .map_err(|error| failed(&error, "setting up a session"))
+            .map_err(|error| E::from(failed(&error, "setting up a session")))
             .and_then(|()| work(context, session));
         flushed(context, SessionHandle::from(session).into(), done)
     }
@@ -252,7 +252,7 @@ impl Tss {
         password: Option<&TpmPassword>,
     ) -> Result<SecretBytes, Refused> {
         let hash = hashing(policy.hash);
-        let released = self.with_srk(context, |context, srk| {
+        self.with_srk(context, |context, srk| {
             self.with_object(context, srk, object, |context, loaded| {
                 if let Some(password) = password {
                     let password = Auth::try_from(password.expose().as_slice());
@@ -260,23 +260,18 @@ impl Tss {
                         .and_then(|password| context.tr_set_auth(loaded.into(), password))
                         .map_err(|error| failed(&error, "setting the password"))?;
                 }
-                self.with_session(
-                    context,
-                    srk,
-                    SessionType::Policy,
-                    hash,
-                    |context, session| {
-                        satisfy(context, session, object, policy)?;
-                        Ok(context
-                            .execute_with_session(Some(session), |context| {
-                                context.unseal(loaded.into())
-                            })
-                            .map_err(|error| refused(&error)))
-                    },
-                )
+                let kind = SessionType::Policy;
+                self.with_session(context, srk, kind, hash, |context, session| {
+                    satisfy(context, session, object, policy)?;
+                    let released = context
+                        .execute_with_session(Some(session), |context| {
+                            context.unseal(loaded.into())
+                        })
+                        .map_err(|error| refused(&error))?;
+                    Ok(SecretBytes::new(released.value().to_vec()))
+                })
             })
-        })?;
-        released.map(|data| SecretBytes::new(data.value().to_vec()))
+        })
     }
 }
 
@@ -322,7 +317,7 @@ impl Unsealer for Tss {
     fn check(&self, object: &SealedObject) -> Result<(), TpmError> {
         let mut context = self.connect()?;
         self.with_srk(&mut context, |context, srk| {
-            self.with_object(context, srk, object, |_, _| Ok(()))
+            self.with_object(context, srk, object, |_, _| Ok::<_, TpmError>(()))
         })
     }
 
@@ -372,6 +367,13 @@ impl ObjectSealer for Tss {
             })
         })
     }
+}
+
+/// Connects, and asks something simple: one that serves somebody else lets us connect, too.
+fn first_word(conf: TctiNameConf) -> Result<Context, TssError> {
+    let mut context = Context::new(conf)?;
+    context.get_capability(CapabilityType::TpmProperties, properties::PERMANENT, 1)?;
+    Ok(context)
 }
 
 /// Why an object was not released.
@@ -429,16 +431,13 @@ fn satisfy(
         })
 }
 
-/// Flushes what was made, whatever came of the work. A TPM that is gone has nothing to flush.
-fn flushed<T>(
-    context: &mut Context,
-    handle: ObjectHandle,
-    done: Result<T, TpmError>,
-) -> Result<T, TpmError> {
-    let flushed = context.flush_context(handle);
-    let value = done?;
-    flushed.map_err(|error| failed(&error, "flushing"))?;
-    Ok(value)
+/// Flushes what was made, whatever came of the work. What cannot be flushed hides neither a result
+/// nor an error: it goes with the connection, or with the next start.
+fn flushed<T, E>(context: &mut Context, handle: ObjectHandle, done: Result<T, E>) -> Result<T, E> {
+    if context.flush_context(handle).is_err() {
+        tracing::warn!("the TPM kept something that was to be flushed");
+    }
+    done
 }
 
 fn property(context: &mut Context, id: u32) -> Result<u32, TpmError> {

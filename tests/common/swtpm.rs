@@ -1,0 +1,373 @@
+//! Software TPMs that end when the test does, and a wire between them and us that can be watched
+//! and cut.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::mount::installed;
+
+/// Where the storage root key is kept.
+pub const SRK: &str = "0x81000001";
+
+/// Why no software TPM can be had here, if so.
+pub fn missing() -> Option<String> {
+    if !cfg!(feature = "tpm") {
+        return Some("built without the feature tpm".to_owned());
+    }
+    let tools = ["swtpm", "tpm2_createprimary", "tpm2_unseal"];
+    let tool = tools.iter().find(|tool| !installed(tool))?;
+    Some(format!("{tool} is not installed"))
+}
+
+/// A software TPM with a state of its own.
+pub struct Swtpm {
+    directory: tempfile::TempDir,
+    child: Option<Child>,
+    pub port: u16,
+}
+
+impl Swtpm {
+    /// One with a storage root key as Windows makes it. All have the same seeds: they are copies of
+    /// one that was prepared once.
+    pub fn new() -> Self {
+        static PREPARED: OnceLock<tempfile::TempDir> = OnceLock::new();
+        let prepared = PREPARED.get_or_init(|| {
+            let mut tpm = Self::blank();
+            tpm.make_srk();
+            tpm.stop();
+            let directory = tempfile::tempdir().expect("directory");
+            copy_files(tpm.directory.path(), directory.path());
+            directory
+        });
+        let directory = tempfile::tempdir().expect("directory");
+        copy_files(prepared.path(), directory.path());
+        Self::start_in(directory, &["startup-clear"])
+    }
+
+    /// Another one, fresh from the factory: other seeds, no storage root key.
+    pub fn blank() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        Self::start_in(directory, &["startup-clear"])
+    }
+
+    /// One that nobody started.
+    pub fn not_started() -> Self {
+        Self::start_in(tempfile::tempdir().expect("directory"), &[])
+    }
+
+    fn start_in(directory: tempfile::TempDir, flags: &[&str]) -> Self {
+        let mut tpm = Self {
+            directory,
+            child: None,
+            port: 0,
+        };
+        tpm.start(flags);
+        tpm
+    }
+
+    fn start(&mut self, flags: &[&str]) {
+        // Ports are free when they are looked for, and may be taken when they are used.
+        for _ in 0..10 {
+            let port = free_port_pair();
+            let address = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
+            let mut child = Command::new("swtpm")
+                .args(["socket", "--tpm2", "--tpmstate"])
+                .arg(format!("dir={}", self.directory.path().display()))
+                .args(["--server", &address(port), "--ctrl", &address(port + 1)])
+                .args(["--flags", &[&["not-need-init"], flags].concat().join(",")])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("swtpm");
+            if answers(port, &mut child) {
+                self.port = port;
+                self.child = Some(child);
+                return;
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        panic!("swtpm does not start");
+    }
+
+    /// Stops it as a computer that is shut down does.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        // CMD_SHUTDOWN of swtpm's control channel.
+        if let Ok(mut control) = TcpStream::connect(("127.0.0.1", self.port + 1)) {
+            let _ = control.write_all(&3u32.to_be_bytes());
+            let _ = control.read(&mut [0; 4]);
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if matches!(child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Switches the computer off and on: the PCRs are zero again.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.start(&["startup-clear"]);
+    }
+
+    /// How libtss2 reaches it.
+    pub fn tcti(&self) -> String {
+        tcti(self.port)
+    }
+
+    /// Runs one of tpm2-tools.
+    pub fn tool(&self, program: &str, arguments: &[&str]) -> String {
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env("TPM2TOOLS_TCTI", self.tcti())
+            .output()
+            .expect(program);
+        assert!(
+            output.status.success(),
+            "{program}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Makes the storage root key from the template of Windows, by other means than ours.
+    pub fn make_srk(&self) {
+        let unique = [&[0, 1][..], &[0; 256]].concat();
+        std::fs::write(self.path().join("unique"), unique).expect("unique");
+        let attributes =
+            "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|decrypt";
+        let primary = ["-C", "o", "-G", "rsa2048:aes128cfb", "-g", "sha256"];
+        let rest = ["-a", attributes, "-u", "unique", "-c", "srk.ctx"];
+        self.tool("tpm2_createprimary", &[primary, rest].concat());
+        self.tool("tpm2_evictcontrol", &["-C", "o", "-c", "srk.ctx", SRK]);
+        self.tool("tpm2_flushcontext", &["-t"]);
+    }
+
+    pub fn extend(&self, pcr: u8) {
+        let digest = format!("{pcr}:sha1={},sha256={}", "ab".repeat(20), "cd".repeat(32));
+        self.tool("tpm2_pcrextend", &[&digest]);
+    }
+
+    /// How many wrong passwords it counts.
+    pub fn failures(&self) -> u32 {
+        let text = self.tool("tpm2_getcap", &["properties-variable"]);
+        let line = text.lines().find(|line| line.contains("LOCKOUT_COUNTER"));
+        let (_, number) = line.expect("counter").split_once("0x").expect("number");
+        u32::from_str_radix(number.trim(), 16).expect("number")
+    }
+
+    /// What somebody forgot in it.
+    pub fn left_behind(&self) -> String {
+        [
+            "handles-transient",
+            "handles-loaded-session",
+            "handles-saved-session",
+        ]
+        .map(|kind| self.tool("tpm2_getcap", &[kind]))
+        .concat()
+    }
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn tcti(port: u16) -> String {
+    format!("swtpm:host=127.0.0.1,port={port}")
+}
+
+fn answers(port: u16, child: &mut Child) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return false;
+        }
+        if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+fn free_port_pair() -> u16 {
+    loop {
+        let first = TcpListener::bind(("127.0.0.1", 0)).expect("port");
+        let port = first.local_addr().expect("address").port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("state") {
+        let entry = entry.expect("state");
+        if entry.file_type().expect("state").is_file() && !is_lock(&entry.path()) {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copy");
+        }
+    }
+}
+
+fn is_lock(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == ".lock")
+}
+
+/// What happens on the wire when a command comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mischief {
+    None,
+    /// Somebody extends this PCR just before the key is released, so many times.
+    ExtendBeforeUnseal(u8, usize),
+    /// The TPM goes away when this command comes.
+    CutAt(u32),
+}
+
+pub const UNSEAL: u32 = 0x15E;
+pub const LOAD: u32 = 0x157;
+
+/// A wire to a software TPM, on ports of its own.
+pub struct Wire {
+    pub port: u16,
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Wire {
+    pub fn to(tpm: &Swtpm, mischief: Mischief) -> Self {
+        let (data, control, port) = loop {
+            let port = free_port_pair();
+            let listen = |port| TcpListener::bind(("127.0.0.1", port));
+            if let (Ok(data), Ok(control)) = (listen(port), listen(port + 1)) {
+                break (data, control, port);
+            }
+        };
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let left = Arc::new(Mutex::new(match mischief {
+            Mischief::ExtendBeforeUnseal(_, times) => times,
+            _ => 0,
+        }));
+        for (listener, to, is_data) in [(data, tpm.port, true), (control, tpm.port + 1, false)] {
+            let (seen, left) = (seen.clone(), left.clone());
+            std::thread::spawn(move || {
+                for near in listener.incoming().flatten() {
+                    let Ok(far) = TcpStream::connect(("127.0.0.1", to)) else {
+                        return;
+                    };
+                    let mischief = if is_data { mischief } else { Mischief::None };
+                    let (seen, left) = (seen.clone(), left.clone());
+                    std::thread::spawn(move || carry(near, far, mischief, &left, &seen));
+                }
+            });
+        }
+        Self { port, seen }
+    }
+
+    pub fn tcti(&self) -> String {
+        tcti(self.port)
+    }
+
+    /// Whether these bytes went over it, either way.
+    pub fn carried(&self, bytes: &[u8]) -> bool {
+        let seen = self.seen.lock().expect("wire");
+        seen.windows(bytes.len()).any(|window| window == bytes)
+    }
+}
+
+fn carry(
+    mut near: TcpStream,
+    mut far: TcpStream,
+    mischief: Mischief,
+    left: &Mutex<usize>,
+    seen: &Mutex<Vec<u8>>,
+) {
+    let (mut back_from, mut back_to) = (
+        far.try_clone().expect("socket"),
+        near.try_clone().expect("socket"),
+    );
+    // Answers to what we slip in go to nobody.
+    let swallow = Arc::new(Mutex::new(0usize));
+    std::thread::scope(|scope| {
+        let swallowed = swallow.clone();
+        scope.spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(len @ 1..) = back_from.read(&mut piece) {
+                let mut swallow = swallowed.lock().expect("wire");
+                if *swallow > 0 {
+                    *swallow -= 1;
+                    continue;
+                }
+                drop(swallow);
+                seen.lock().expect("wire").extend_from_slice(&piece[..len]);
+                if back_to.write_all(&piece[..len]).is_err() {
+                    break;
+                }
+            }
+            let _ = back_to.shutdown(Shutdown::Both);
+        });
+        let mut piece = [0; 4096];
+        while let Ok(len @ 1..) = near.read(&mut piece) {
+            let command = &piece[..len];
+            let code = command
+                .get(6..10)
+                .map(|code| u32::from_be_bytes(code.try_into().expect("four")));
+            match mischief {
+                Mischief::CutAt(cut) if code == Some(cut) => break,
+                Mischief::ExtendBeforeUnseal(pcr, _) if code == Some(UNSEAL) => {
+                    let mut left = left.lock().expect("wire");
+                    if *left > 0 {
+                        *left -= 1;
+                        *swallow.lock().expect("wire") += 1;
+                        far.write_all(&pcr_extend(pcr)).expect("TPM");
+                        while *swallow.lock().expect("wire") > 0 {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                    }
+                }
+                _ => {}
+            }
+            seen.lock().expect("wire").extend_from_slice(command);
+            if far.write_all(command).is_err() {
+                break;
+            }
+        }
+        let _ = far.shutdown(Shutdown::Both);
+        let _ = near.shutdown(Shutdown::Both);
+    });
+}
+
+/// TPM2_PCR_Extend of a PCR in the SHA-256 bank, with an empty password.
+fn pcr_extend(pcr: u8) -> Vec<u8> {
+    let mut command = vec![0x80, 2, 0, 0, 0, 0, 0, 0, 1, 0x82, 0, 0, 0, pcr];
+    command.extend([0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]);
+    command.extend([0, 0, 0, 1, 0, 0xB]);
+    command.extend([0xEE; 32]);
+    let len = u32::try_from(command.len()).expect("length").to_be_bytes();
+    command[2..6].copy_from_slice(&len);
+    command
+}
+
+/// A file with a secret in it.
+pub fn secret_file(directory: &Path, name: &str, content: &[u8]) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, content).expect("secret");
+    path
+}

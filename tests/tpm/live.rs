@@ -1,0 +1,508 @@
+//! Software TPMs, with tpm2-tools as the judge of what we sealed.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Output;
+use std::sync::Arc;
+
+use fve::create::{NewProtector, TpmBinding};
+use fve::crypto::hash::HashAlgorithm;
+use fve::format::tpm_blob::SealedObject;
+use fve::secret::{ExternalKey, SecretBytes, SecretText, TpmPassword};
+use fve::unlock::tpm::{
+    LABEL, ObjectSealer, Pin, Policy, TpmError, Tss, TssOptions, Unsealer, selection, tpm_password,
+};
+use serde_json::Value;
+
+use super::common::swtpm::{LOAD, Mischief, SRK, Swtpm, UNSEAL, Wire, secret_file};
+use super::common::{fve, testdata};
+use super::volume::{self, Made};
+
+pub const TESTS: &[super::Test] = &[
+    ("all four kinds open", all_kinds),
+    ("tpm2-tools unseals what was sealed", tools_unseal),
+    ("PINs: missing, wrong, right, locked out", pins),
+    (
+        "without a PIN it opens though the TPM is locked",
+        no_pin_while_locked,
+    ),
+    (
+        "an extended PCR refuses, and says which if it can",
+        extended,
+    ),
+    (
+        "PCRs that change in between are tried once more",
+        changed_in_between,
+    ),
+    ("another TPM is told", other_tpm),
+    (
+        "an object of a real Windows machine is another TPM's",
+        windows_object,
+    ),
+    ("the storage root key is gone, and made again", srk_gone),
+    ("the storage root key is pinned by its name", srk_pinned),
+    ("no TPM, not started, busy", absent),
+    ("the TPM goes away in the middle", dies),
+    ("the key is not on the wire, unless that is allowed", wire),
+    (
+        "switched off and on: refused, then replayed and opened",
+        replay,
+    ),
+    ("a password that ends in zeros", zero_password),
+    ("the SHA-1 bank", sha1_bank),
+    ("nothing is left behind in the TPM", nothing_left),
+    ("a PIN from systemd", systemd_pin),
+];
+
+const PIN: &str = "1357913579";
+
+fn tss(tcti: &str) -> Arc<Tss> {
+    Arc::new(Tss::new(Some(tcti), TssOptions::default()).unwrap())
+}
+
+fn bound(tpm: &Swtpm) -> TpmBinding {
+    TpmBinding::to_current(tss(&tpm.tcti()), HashAlgorithm::Sha256, &[7, 11]).unwrap()
+}
+
+fn made(tpm: &Swtpm, with_pin: bool, with_key: bool) -> Made {
+    let pin = with_pin.then(|| Pin::new(&SecretText::new(PIN.to_owned())));
+    let key = with_key.then(|| ExternalKey::from_bytes(&[0xC3; 32]));
+    let made = volume::with(vec![NewProtector::tpm(bound(tpm), pin, key).unwrap()]);
+    secret_file(made.directory.path(), "pin", PIN.as_bytes());
+    secret_file(made.directory.path(), "wrong", b"000000");
+    made
+}
+
+/// What `fve unlock --json` says.
+struct Said {
+    status: i32,
+    json: Value,
+    output: Output,
+}
+
+impl Said {
+    fn reason(&self) -> &str {
+        assert_eq!(self.status, 4, "{:?}", self.output);
+        self.json["attempts"][0]["reason"].as_str().unwrap()
+    }
+
+    fn message(&self) -> &str {
+        self.json["attempts"][0]["message"].as_str().unwrap()
+    }
+
+    fn opened(&self) {
+        assert_eq!(self.status, 0, "{:?}", self.output);
+    }
+}
+
+fn unlock(made: &Made, tcti: &str, arguments: &[&str]) -> Said {
+    let output = fve()
+        .args(["unlock", "--json"])
+        .arg(&made.image)
+        .arg(format!("--tpm={tcti}"))
+        .args(arguments)
+        .current_dir(made.directory.path())
+        .output()
+        .expect("fve");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    // libtss2 keeps quiet.
+    assert!(!stderr.contains("tcti"), "{stderr}");
+    Said {
+        status: output.status.code().expect("status"),
+        json: serde_json::from_slice(&output.stdout).expect("JSON"),
+        output,
+    }
+}
+
+fn all_kinds() {
+    let mut tpm = Swtpm::new();
+    tpm.extend(7);
+    for (with_pin, with_key) in [(false, false), (true, false), (false, true), (true, true)] {
+        let made = made(&tpm, with_pin, with_key);
+        let mut arguments = Vec::new();
+        if with_pin {
+            arguments.extend(["--pin-file", "pin"]);
+        }
+        if with_key {
+            arguments.extend(["--startup-key", "."]);
+        }
+        let said = unlock(&made, &tpm.tcti(), &arguments);
+        said.opened();
+        assert_eq!(said.json["credential"], "TPM");
+    }
+    assert_eq!(tpm.failures(), 0);
+    tpm.stop();
+}
+
+/// The object on a volume, as tpm2-tools take it.
+fn object_of(made: &Made) -> SealedObject {
+    let volume = testdata::open(&made.image);
+    let protectors = volume.protectors();
+    let blob = protectors[0].tpm().expect("blob");
+    blob.sealed.clone().expect("object")
+}
+
+fn save_object(object: &SealedObject, directory: &Path) {
+    for (name, part) in [("private", &object.private), ("public", &object.public)] {
+        let len = u16::try_from(part.len()).unwrap().to_be_bytes();
+        std::fs::write(directory.join(name), [&len[..], part].concat()).unwrap();
+    }
+}
+
+fn tools_unseal() {
+    let tpm = Swtpm::new();
+    tpm.extend(7);
+    for with_pin in [false, true] {
+        let made = made(&tpm, with_pin, false);
+        let object = object_of(&made);
+        save_object(&object, tpm.path());
+        // As long as on a Windows machine with a software TPM.
+        assert_eq!(object.public.len(), 0x4E);
+        assert_eq!(object.private.len(), if with_pin { 0xCE } else { 0xAA });
+        let parts = ["-u", "public", "-r", "private", "-c", "object"];
+        tpm.tool("tpm2_load", &[&["-C", SRK], &parts[..]].concat());
+        tpm.tool(
+            "tpm2_startauthsession",
+            &["--policy-session", "-S", "session"],
+        );
+        tpm.tool("tpm2_policyauthvalue", &["-S", "session"]);
+        tpm.tool("tpm2_policypcr", &["-S", "session", "-l", "sha256:7,11"]);
+        let mut authorisation = "session:session".to_owned();
+        if with_pin {
+            let volume = testdata::open(&made.image);
+            let salt = volume.protectors()[0].stretch().unwrap().salt;
+            let key = Pin::new(&SecretText::new(PIN.to_owned())).stretch(&salt);
+            let password = tpm_password(&key, &LABEL);
+            let digits: String = password
+                .expose()
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect();
+            authorisation = format!("session:session+hex:{digits}");
+        }
+        let arguments = ["-c", "object", "-p", &authorisation, "-o", "released"];
+        tpm.tool("tpm2_unseal", &arguments);
+        tpm.tool("tpm2_flushcontext", &["session"]);
+        tpm.tool("tpm2_flushcontext", &["-t"]);
+        let released = std::fs::read(tpm.path().join("released")).unwrap();
+        let head: &[u8] = if with_pin {
+            &[0x50, 0, 0, 0, 5, 0, 0, 0]
+        } else {
+            &[0x2C, 0, 0, 0, 1, 0, 0, 0, 3, 0x20, 0, 0]
+        };
+        assert_eq!(released.len(), if with_pin { 80 } else { 44 });
+        assert!(released.starts_with(head));
+        // What they released opens the volume in place of the TPM.
+        std::fs::write(made.directory.path().join("released"), &released).unwrap();
+        let output = fve()
+            .args(["unlock", "volume.img", "--tpm-payload", "released"])
+            .args(["--pin-file", "pin"])
+            .current_dir(made.directory.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+fn pins() {
+    let mut tpm = Swtpm::new();
+    tpm.tool(
+        "tpm2_dictionarylockout",
+        &["-s", "-n", "3", "-t", "1000", "-l", "1000"],
+    );
+    let made = made(&tpm, true, false);
+    let tcti = tpm.tcti();
+    assert_eq!(unlock(&made, &tcti, &[]).reason(), "no-pin");
+    assert_eq!(tpm.failures(), 0);
+    let said = unlock(&made, &tcti, &["--pin-file", "wrong"]);
+    assert_eq!(said.reason(), "wrong-pin");
+    assert!(
+        said.message().contains("1 wrong PINs of 3"),
+        "{}",
+        said.message()
+    );
+    assert_eq!(tpm.failures(), 1);
+    unlock(&made, &tcti, &["--pin-file", "pin"]).opened();
+    for _ in 0..2 {
+        unlock(&made, &tcti, &["--pin-file", "wrong"]);
+    }
+    let failures = tpm.failures();
+    let said = unlock(&made, &tcti, &["--pin-file", "pin"]);
+    assert_eq!(said.reason(), "lockout");
+    assert!(
+        said.json["error"]["help"]
+            .as_str()
+            .unwrap()
+            .contains("forgives")
+    );
+    assert_eq!(tpm.failures(), failures);
+    // It survives a restart.
+    tpm.restart();
+    assert_eq!(
+        unlock(&made, &tpm.tcti(), &["--pin-file", "pin"]).reason(),
+        "lockout"
+    );
+    assert_eq!(tpm.left_behind(), "");
+}
+
+fn no_pin_while_locked() {
+    let tpm = Swtpm::new();
+    tpm.tool(
+        "tpm2_dictionarylockout",
+        &["-s", "-n", "1", "-t", "1000", "-l", "1000"],
+    );
+    let with_pin = made(&tpm, true, false);
+    let without = made(&tpm, false, false);
+    let tcti = tpm.tcti();
+    unlock(&with_pin, &tcti, &["--pin-file", "wrong"]);
+    assert_eq!(
+        unlock(&with_pin, &tcti, &["--pin-file", "pin"]).reason(),
+        "lockout"
+    );
+    unlock(&without, &tcti, &[]).opened();
+}
+
+fn extended() {
+    let tpm = Swtpm::new();
+    let made = made(&tpm, true, false);
+    tpm.extend(11);
+    let said = unlock(&made, &tpm.tcti(), &["--pin-file", "wrong"]);
+    assert_eq!(said.reason(), "pcr-mismatch");
+    assert!(said.message().contains("PCR 11"), "{}", said.message());
+    tpm.extend(7);
+    let said = unlock(&made, &tpm.tcti(), &["--pin-file", "wrong"]);
+    assert_eq!(said.reason(), "pcr-mismatch");
+    assert!(said.message().contains("7, 11"), "{}", said.message());
+    assert_eq!(tpm.failures(), 0);
+    assert_eq!(tpm.left_behind(), "");
+}
+
+fn changed_in_between() {
+    let tpm = Swtpm::new();
+    let made = made(&tpm, true, false);
+    // A PCR that does not matter: the second time is the last that is needed.
+    let wire = Wire::to(&tpm, Mischief::ExtendBeforeUnseal(8, 1));
+    unlock(&made, &wire.tcti(), &["--pin-file", "pin"]).opened();
+    let wire = Wire::to(&tpm, Mischief::ExtendBeforeUnseal(8, 9));
+    let said = unlock(&made, &wire.tcti(), &["--pin-file", "pin"]);
+    assert_eq!(said.reason(), "pcr-mismatch");
+    // One that matters, with a wrong PIN: no attempt is spent.
+    let wire = Wire::to(&tpm, Mischief::ExtendBeforeUnseal(7, 1));
+    let said = unlock(&made, &wire.tcti(), &["--pin-file", "wrong"]);
+    assert_eq!(said.reason(), "pcr-mismatch");
+    assert_eq!(tpm.failures(), 0);
+    assert_eq!(tpm.left_behind(), "");
+}
+
+fn other_tpm() {
+    let tpm = Swtpm::new();
+    let made = made(&tpm, true, false);
+    let other = Swtpm::blank();
+    other.make_srk();
+    let said = unlock(&made, &other.tcti(), &["--pin-file", "pin"]);
+    assert_eq!(said.reason(), "other-tpm");
+    assert_eq!(other.failures(), 0);
+    assert_eq!(other.left_behind(), "");
+}
+
+fn windows_object() {
+    // TPM page, section 10.2, V2.
+    let object = SealedObject::parse(&hex_literal::hex!(
+        "008a00206414982942ad5e6a5eb5126b6e1a8f6e08f689d54295a2b35628a1768517d67c001023a392b845df9a492caced61a741f92520ce1f7821095c270fa7"
+        "c58ac140656b143ff558644aed320b658ac1912f4fdc8f99b52c773de0792e550c0d0938e093e24b7c225854808889d18714c2cfb2a323c005b8580060f9b900"
+        "8607b5a97e3ac1768f7791b8004e0008000b000004120020870475dd84278f361870bbfd32eeb69b1110c63d1528798c4f40cea99d9ba3d700100020a295a106"
+        "b91ad3fb87353f16a8ca4255b42305c6bf1298d145e0108ae47117180020274cb5f1ba14fd461518bffc366a62123374e9b073d075c47fad2e18512a7cf30380"
+        "0800"
+    ))
+    .unwrap();
+    let tpm = Swtpm::new();
+    assert_eq!(tss(&tpm.tcti()).check(&object), Err(TpmError::OtherTpm));
+}
+
+fn srk_gone() {
+    let tpm = Swtpm::new();
+    let made = made(&tpm, true, false);
+    tpm.tool("tpm2_evictcontrol", &["-C", "o", "-c", SRK]);
+    let said = unlock(&made, &tpm.tcti(), &["--pin-file", "pin"]);
+    assert_eq!(said.reason(), "no-srk");
+    let again = ["--pin-file", "pin", "--tpm-recreate-srk"];
+    unlock(&made, &tpm.tcti(), &again).opened();
+    // It changed nothing in the TPM.
+    assert_eq!(tpm.tool("tpm2_getcap", &["handles-persistent"]), "");
+    assert_eq!(tpm.left_behind(), "");
+}
+
+fn srk_pinned() {
+    let tpm = Swtpm::new();
+    let made = made(&tpm, false, false);
+    let name = tss(&tpm.tcti()).srk_name().unwrap().unwrap();
+    let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+    let judged = tpm.tool("tpm2_readpublic", &["-c", SRK]);
+    assert!(judged.contains(&name), "{judged}");
+    unlock(&made, &tpm.tcti(), &["--tpm-srk-name", &name]).opened();
+    let other = name.replace('0', "1");
+    let said = unlock(&made, &tpm.tcti(), &["--tpm-srk-name", &other]);
+    assert_eq!(said.reason(), "other-srk");
+    assert_eq!(tpm.left_behind(), "");
+}
+
+fn absent() {
+    let mut tpm = Swtpm::new();
+    let made = made(&tpm, true, false);
+    let tcti = tpm.tcti();
+    // Busy: somebody else is connected, and a software TPM serves one.
+    let other = TcpStream::connect(("127.0.0.1", tpm.port)).unwrap();
+    let said = unlock(&made, &tcti, &["--pin-file", "pin"]);
+    assert_eq!(said.reason(), "no-tpm");
+    assert!(
+        said.message().contains("somebody else"),
+        "{}",
+        said.message()
+    );
+    drop(other);
+    tpm.stop();
+    let said = unlock(&made, &tcti, &["--pin-file", "pin"]);
+    assert_eq!(said.reason(), "no-tpm");
+    assert!(
+        said.message().contains("nothing answers"),
+        "{}",
+        said.message()
+    );
+    let said = unlock(&made, "device:/nowhere", &["--pin-file", "pin"]);
+    assert_eq!(said.reason(), "no-tpm");
+    assert!(said.message().contains("/nowhere"), "{}", said.message());
+    let off = Swtpm::not_started();
+    let said = unlock(&made, &off.tcti(), &["--pin-file", "pin"]);
+    assert_eq!(said.reason(), "no-tpm");
+    assert!(said.message().contains("not started"), "{}", said.message());
+    let said = unlock(&made, "no such thing", &["--pin-file", "pin"]);
+    assert_eq!(said.status, 4);
+}
+
+fn dies() {
+    let tpm = Swtpm::new();
+    let made = made(&tpm, true, false);
+    for command in [LOAD, UNSEAL] {
+        let wire = Wire::to(&tpm, Mischief::CutAt(command));
+        let said = unlock(&made, &wire.tcti(), &["--pin-file", "pin"]);
+        assert_eq!(said.reason(), "no-tpm", "{}", said.message());
+        assert!(said.message().contains("broke"), "{}", said.message());
+    }
+}
+
+fn wire() {
+    let tpm = Swtpm::new();
+    let made = made(&tpm, false, false);
+    let wire = Wire::to(&tpm, Mischief::None);
+    let head = [0x2C, 0, 0, 0, 1, 0, 0, 0, 3, 0x20, 0, 0];
+    unlock(&made, &wire.tcti(), &[]).opened();
+    assert!(
+        wire.carried(&object_of(&made).private),
+        "the wire is watched"
+    );
+    assert!(!wire.carried(&head));
+    // Sealing does not show it either.
+    let sealer = tss(&wire.tcti());
+    let binding = TpmBinding::to_current(sealer, HashAlgorithm::Sha256, &[7, 11]).unwrap();
+    volume::with(vec![NewProtector::tpm(binding, None, None).unwrap()]);
+    assert!(!wire.carried(&head));
+    unlock(&made, &wire.tcti(), &["--tpm-allow-plaintext-bus"]).opened();
+    assert!(wire.carried(&head), "the test would see it");
+}
+
+fn replay() {
+    let mut tpm = Swtpm::new();
+    tpm.extend(7);
+    let made = made(&tpm, false, false);
+    unlock(&made, &tpm.tcti(), &[]).opened();
+    tpm.restart();
+    let said = unlock(&made, &tpm.tcti(), &[]);
+    assert_eq!(said.reason(), "pcr-mismatch");
+    tpm.extend(7);
+    unlock(&made, &tpm.tcti(), &[]).opened();
+}
+
+fn zero_password() {
+    let tpm = Swtpm::new();
+    let tss = tss(&tpm.tcti());
+    let mut bytes = [7; 20];
+    bytes[17..].fill(0);
+    let password = TpmPassword::from_bytes(&bytes);
+    let policy = Policy {
+        hash: HashAlgorithm::Sha256,
+        bank: HashAlgorithm::Sha256,
+    };
+    let values = tss.pcrs(policy.bank, &[7]).unwrap().unwrap();
+    let digest = policy.pcr_digest(&values).unwrap();
+    let wanted = policy.digest(&selection(&[7]), &digest).unwrap();
+    let data = SecretBytes::new(vec![0xD7; 44]);
+    let sealed = tss.seal(&data, &wanted, Some(&password)).unwrap();
+    let len = |part: &[u8]| u16::try_from(part.len()).unwrap().to_be_bytes();
+    let object = SealedObject::parse(
+        &[
+            &len(&sealed.private)[..],
+            &sealed.private,
+            &len(&sealed.public),
+            &sealed.public,
+            &len(&digest),
+            &digest,
+            &[3],
+            &selection(&[7]),
+        ]
+        .concat(),
+    )
+    .unwrap();
+    assert_eq!(object.area.policy, wanted);
+    let released = tss.unseal(&object, &policy, Some(&password)).unwrap();
+    assert_eq!(released.expose(), data.expose());
+}
+
+fn sha1_bank() {
+    let tpm = Swtpm::new();
+    let banks = tpm.tool("tpm2_getcap", &["pcrs"]);
+    let tss = tss(&tpm.tcti());
+    if !banks.contains("sha1: [ 0") {
+        let found = TpmBinding::to_current(tss, HashAlgorithm::Sha1, &[7]);
+        assert!(found.unwrap_err().to_string().contains("SHA-1"));
+        return;
+    }
+    tpm.extend(4);
+    let binding = TpmBinding::to_current(tss, HashAlgorithm::Sha1, &[0, 2, 4, 11]).unwrap();
+    let made = volume::with(vec![NewProtector::tpm(binding, None, None).unwrap()]);
+    let policy = Policy::solve(&object_of(&made)).unwrap();
+    assert_eq!(policy.bank, HashAlgorithm::Sha1);
+    unlock(&made, &tpm.tcti(), &[]).opened();
+}
+
+fn nothing_left() {
+    let tpm = Swtpm::new();
+    let made = made(&tpm, true, true);
+    let tcti = tpm.tcti();
+    unlock(&made, &tcti, &["--pin-file", "pin", "--startup-key", "."]).opened();
+    assert_eq!(tpm.left_behind(), "");
+    unlock(&made, &tcti, &["--pin-file", "wrong", "--startup-key", "."]);
+    assert_eq!(tpm.left_behind(), "");
+}
+
+fn systemd_pin() {
+    let tpm = Swtpm::new();
+    let made = made(&tpm, true, false);
+    let credentials = tempfile::tempdir().unwrap();
+    std::fs::write(credentials.path().join("fve.pin"), PIN).unwrap();
+    let run = |arguments: &[&str]| {
+        fve()
+            .arg("unlock")
+            .arg(&made.image)
+            .args(arguments)
+            .env("CREDENTIALS_DIRECTORY", credentials.path())
+            .env("TPM2TOOLS_TCTI", tpm.tcti())
+            .output()
+            .unwrap()
+    };
+    // With the option, and by its name alone.
+    for arguments in [&["--tpm"][..], &[]] {
+        let output = run(arguments);
+        assert!(output.status.success(), "{output:?}");
+    }
+}

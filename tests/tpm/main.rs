@@ -1,0 +1,99 @@
+//! TPM protectors: real ones of Windows, of which what the TPM released was published; a fake TPM
+//! for what no real one does on demand; and software TPMs, from sealing to every refusal.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod fake;
+#[cfg(feature = "tpm")]
+mod live;
+mod windows;
+
+use std::process::ExitCode;
+
+use common::{corpus, swtpm};
+use libtest_mimic::{Arguments, Trial};
+
+type Test = (&'static str, fn());
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    trials.extend(
+        fake::TESTS
+            .iter()
+            .map(|test| trial("fake TPM", test, false)),
+    );
+    let corpus = corpus::directory().is_none();
+    trials.extend(
+        windows::TESTS
+            .iter()
+            .map(|test| trial("Windows", test, corpus)),
+    );
+    let lacking = swtpm::missing();
+    if let Some(reason) = &lacking {
+        assert!(
+            std::env::var_os("FVE_REQUIRE_TOOLS").is_none() || !cfg!(feature = "tpm"),
+            "{reason}"
+        );
+        eprintln!("ignored: {reason}");
+    }
+    #[cfg(feature = "tpm")]
+    let live: &[Test] = live::TESTS;
+    #[cfg(not(feature = "tpm"))]
+    let live: &[Test] = &[("everything on software TPMs", || {})];
+    trials.extend(
+        live.iter()
+            .map(|test| trial("software TPM", test, lacking.is_some())),
+    );
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial(group: &str, (name, test): &Test, ignored: bool) -> Trial {
+    let test = *test;
+    Trial::test(format!("{group}: {name}"), move || {
+        test();
+        Ok(())
+    })
+    .with_ignored_flag(ignored)
+}
+
+/// Volumes with protectors of a TPM.
+mod volume {
+    use std::path::PathBuf;
+
+    use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
+    use fve::crypto::sector::METHODS;
+
+    const SIZE: usize = 0x8_0000;
+
+    /// A volume in a directory of its own, with the `.BEK` files of its protectors.
+    pub struct Made {
+        pub directory: tempfile::TempDir,
+        pub image: PathBuf,
+    }
+
+    pub fn with(protectors: Vec<NewProtector>) -> Made {
+        let directory = tempfile::tempdir().expect("directory");
+        let placement = Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000]);
+        let mut volume = NewVolume::new(&METHODS[4], 512, placement).expect("volume");
+        for protector in protectors {
+            volume.protect(protector);
+        }
+        for file in volume.startup_keys(StartupKeyForm::Short).expect("keys") {
+            let path = directory.path().join(file.name);
+            std::fs::write(path, file.content.expose()).expect("key");
+        }
+        let mut plaintext = vec![0; SIZE];
+        plaintext[..11].copy_from_slice(b"\xEB\x52\x90NTFS    ");
+        let image = directory.path().join("volume.img");
+        let out = std::fs::File::create(&image).expect("image");
+        volume.write(&plaintext, &out).expect("volume");
+        Made { directory, image }
+    }
+}
