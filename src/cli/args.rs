@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use super::commands::create::CreateArgs;
 use super::commands::metadata::MetadataArgs;
 use super::commands::protector::ProtectorArgs;
+use super::commands::tpm::TpmArgs;
 use super::credentials::CredentialArgs;
 use super::{Failure, json};
 
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Check recovery passwords
     Recovery(RecoveryArgs),
+    /// Ask the TPM about a volume's protectors
+    Tpm(TpmArgs),
     /// Show and change the key protectors of a volume
     Protector(ProtectorArgs),
     /// Back up the metadata of a volume, and restore it
@@ -77,6 +80,7 @@ impl Command {
         match self {
             Self::Unlock(args) if args.json => Some(json::not_unlocked),
             Self::Info(args) if args.json => Some(json::failure),
+            Self::Tpm(args) if args.json() => Some(json::failure),
             Self::Create(args) if args.json => Some(json::failure),
             Self::Recovery(RecoveryArgs {
                 command: RecoveryCommand::Check(args),

@@ -129,6 +129,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Decrypt(args) => commands::decrypt::run(&args),
         Command::Create(args) => commands::create::run(&args),
         Command::Recovery(args) => commands::recovery::run(&args),
+        Command::Tpm(args) => commands::tpm::run(&args),
         Command::Protector(args) => commands::protector::run(&args),
         Command::Metadata(args) => commands::metadata::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),

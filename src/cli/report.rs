@@ -13,7 +13,9 @@ use crate::format::block::MetadataBlock;
 use crate::format::boot::{Flavour, Layout};
 use crate::format::datum::{Body, Datum};
 use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::tpm_blob::TpmBlob;
 use crate::unlock::BUILT_IN;
+use crate::unlock::tpm::Policy;
 use crate::volume::{Protection, Volume};
 
 /// Everything that can be known without a key.
@@ -350,6 +352,7 @@ fn details(protector: &Protector) -> Vec<(&'static str, Vec<String>)> {
             lines.push("(Uses Secure Boot for integrity validation)".to_owned());
         }
         details.push(("PCR Validation Profile:", lines));
+        details.push(("Sealed Object:", sealed_object(blob)));
     }
     if let Some(certificate) = protector.certificate() {
         details.push((
@@ -380,6 +383,23 @@ fn details(protector: &Protector) -> Vec<(&'static str, Vec<String>)> {
         details.push(("Opened By:", options));
     }
     details
+}
+
+/// What can be known of a sealed object without its TPM.
+fn sealed_object(blob: &TpmBlob) -> Vec<String> {
+    let object = match &blob.sealed {
+        Ok(object) => object,
+        Err(fault) => return vec![format!("TPM 1.2 or unknown form, not supported: {fault}")],
+    };
+    let mut lines = vec![match Policy::solve(object) {
+        Some(policy) => format!("policy consistent, {} bank", policy.bank.name()),
+        None => "policy not consistent: damaged, or of an unknown form".to_owned(),
+    }];
+    lines.push(format!("PCR digest {}", hex(&object.pcr_digest)));
+    if blob.bitmaps_differ() {
+        lines.push("names other PCRs than the protector; its own count".to_owned());
+    }
+    lines
 }
 
 fn takes_key_file(kind: ProtectorKind) -> bool {
@@ -415,6 +435,8 @@ fn protector_json(protector: &Protector) -> Value {
         "pcr_digest": protector.tpm().and_then(|blob| {
             blob.sealed.as_ref().ok().map(|sealed| hex(&sealed.pcr_digest))
         }),
+        "pcr_bank": policy(protector).map(|policy| policy.bank.word()),
+        "tpm_policy_consistent": protector.tpm().map(|_| policy(protector).is_some()),
         "certificate_thumbprint": protector.certificate().map(|c| hex(&c.thumbprint)),
         "backup": protector.backup().map(|backup| json!({
             "first": backup.first.to_string(),
@@ -426,6 +448,11 @@ fn protector_json(protector: &Protector) -> Value {
         "reboots_left": protector.reboots_left(),
         "options": options_for(kind),
     })
+}
+
+/// How the protector's sealed object is satisfied, if it can be worked out.
+fn policy(protector: &Protector) -> Option<Policy> {
+    Policy::solve(protector.tpm()?.sealed.as_ref().ok()?)
 }
 
 fn datum_json(datum: &Datum) -> Value {

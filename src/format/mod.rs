@@ -6,6 +6,7 @@
 //!   datum (datum)             the entries; protectors (protector) are datums with datums inside
 //! conversion map (conversion) encrypt-on-write: which chunks are encrypted already
 //! .BEK file (bek)             a startup key: the same datums in a file of their own
+//! event log (event_log)       what the firmware measured: not on the volume, but about its TPM
 //! ```
 //!
 //! This room reads no file, sees no key and never panics: it turns byte slices into values that
@@ -21,6 +22,7 @@ pub mod boot;
 pub mod conversion;
 pub mod copies;
 pub mod datum;
+pub mod event_log;
 pub mod protector;
 pub mod time;
 pub mod tpm_blob;

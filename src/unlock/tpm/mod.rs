@@ -10,6 +10,8 @@
 #[cfg(not(feature = "tpm"))]
 mod absent;
 mod chain;
+pub mod explain;
+pub mod forecast;
 mod payload;
 mod pin;
 mod policy;

@@ -1,0 +1,387 @@
+//! `fve tpm`: what the TPM says, and why it releases a volume's key or does not.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand, ValueHint};
+use serde_json::{Value, json};
+
+use crate::cli::args::SourceArgs;
+use crate::cli::exit::Status;
+use crate::cli::{Failure, json as documents, source, term};
+use crate::error::Error;
+use crate::format::event_log::{EventLog, MAX_LEN};
+use crate::format::protector::Protector;
+use crate::unlock::tpm::explain::{Explanation, Verdict};
+use crate::unlock::tpm::forecast::{Forecast, meaning};
+use crate::unlock::tpm::{self, Lockout, TpmError, Unsealer};
+use crate::unlock::{Given, Prompt, Silent};
+
+/// Where the kernel shows the firmware's log.
+const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
+/// Environment variable that names the TPM, as for the credential.
+const ENVIRONMENT: &str = "TPM2TOOLS_TCTI";
+
+#[derive(Debug, Args)]
+pub(crate) struct TpmArgs {
+    #[command(subcommand)]
+    command: TpmCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TpmCommand {
+    /// Say what the TPM is like, and which protectors it would open; takes no PIN
+    Status(ExplainArgs),
+    /// Say for each TPM protector why it opens here or does not; takes no PIN
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// The TPM, if it is not this computer's: its TCTI, such as swtpm:host=127.0.0.1,port=2321
+    #[arg(long, value_name = "TCTI", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    tpm: Option<String>,
+
+    /// Make the storage root key anew for this one use where it is gone from the TPM
+    #[arg(long)]
+    tpm_recreate_srk: bool,
+
+    /// The firmware's event log, if it is not that of this boot
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    event_log: Option<PathBuf>,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+impl TpmArgs {
+    /// Whether the answer is to be one JSON document.
+    pub(crate) fn json(&self) -> bool {
+        let (TpmCommand::Status(args) | TpmCommand::Explain(args)) = &self.command;
+        args.json
+    }
+}
+
+pub(in crate::cli) fn run(args: &TpmArgs) -> Result<(), Failure> {
+    let (TpmCommand::Status(explain) | TpmCommand::Explain(explain)) = &args.command;
+    let found = Found::of(explain)?;
+    if explain.json {
+        return term::print(&found.json());
+    }
+    let long = matches!(args.command, TpmCommand::Explain(_));
+    term::print(&found.text(long))
+}
+
+/// A protector with all that is to be said of it.
+struct Judged {
+    id: String,
+    name: &'static str,
+    kind: &'static str,
+    pcrs: Vec<u8>,
+    bitmaps_differ: bool,
+    explanation: Explanation,
+}
+
+struct Found {
+    place: String,
+    lockout: Result<Option<Lockout>, TpmError>,
+    srk_name: Result<Option<Vec<u8>>, TpmError>,
+    event_log: Result<bool, String>,
+    protectors: Vec<Judged>,
+}
+
+impl Found {
+    fn of(args: &ExplainArgs) -> Result<Self, Failure> {
+        let opened = source::open(&args.source)?;
+        let tpm = tpm_of(args)?;
+        let (log, event_log) = match read_log(args.event_log.as_deref()) {
+            Ok(log) => (Some(log), Ok(true)),
+            Err(error) if args.event_log.is_some() => return Err(error),
+            Err(error) => (None, Err(error.message().unwrap_or_default())),
+        };
+        let judge = |protector: &Protector| {
+            let explanation = Explanation::of(protector, tpm.as_ref(), log.as_ref())?;
+            let blob = protector.tpm()?;
+            Some(Judged {
+                id: format!("{:X}", protector.id),
+                name: protector.kind().name(),
+                kind: protector.kind().word(),
+                pcrs: blob.pcrs(),
+                bitmaps_differ: blob.bitmaps_differ(),
+                explanation,
+            })
+        };
+        let volume = &opened.volume;
+        let protectors: Vec<_> = volume.protectors().into_iter().filter_map(judge).collect();
+        if protectors.is_empty() {
+            volume.metadata()?;
+            return Err(Failure::Other {
+                status: Status::Failed,
+                what: "the volume has no protector that a TPM has a part in".to_owned(),
+                help: Some("'fve info' shows what opens it".to_owned()),
+            });
+        }
+        Ok(Self {
+            place: tpm.place(),
+            lockout: tpm.lockout(),
+            srk_name: tpm.srk_name(),
+            event_log,
+            protectors,
+        })
+    }
+
+    fn text(&self, long: bool) -> String {
+        let mut text = format!("TPM: {}\n", self.place);
+        match &self.lockout {
+            Ok(Some(lockout)) => {
+                let state = if lockout.locked {
+                    "locked"
+                } else {
+                    "not locked"
+                };
+                line(
+                    &mut text,
+                    format_args!(
+                        "  Lockout: {state}; {} wrong PINs counted, {} lock it, one is forgiven every {} seconds",
+                        lockout.failures, lockout.max_failures, lockout.interval
+                    ),
+                );
+            }
+            Ok(None) => {}
+            Err(error) => line(&mut text, format_args!("  Lockout: {error}")),
+        }
+        match &self.srk_name {
+            Ok(Some(name)) => line(&mut text, format_args!("  Storage root key: {}", hex(name))),
+            Ok(None) => {}
+            Err(error) => line(&mut text, format_args!("  Storage root key: {error}")),
+        }
+        if long && let Err(why) = &self.event_log {
+            line(
+                &mut text,
+                format_args!("  Event log: {}", term::escaped(why)),
+            );
+        }
+        for judged in &self.protectors {
+            line(
+                &mut text,
+                format_args!("\n{} {{{}}}", judged.name, judged.id),
+            );
+            line(
+                &mut text,
+                format_args!("  {}", sentence(&judged.explanation.verdict)),
+            );
+            if long {
+                judged.write(&mut text);
+            }
+        }
+        text
+    }
+
+    fn json(&self) -> String {
+        let lockout = self.lockout.as_ref().ok().and_then(Option::as_ref);
+        let reason = |error: &TpmError| Verdict::Tpm(error.clone()).word();
+        documents::document(&json!({
+            "tpm": {
+                "place": self.place,
+                "reachable": self.lockout.is_ok(),
+                "reason": self.lockout.as_ref().err().map(reason),
+                "message": self.lockout.as_ref().err().map(ToString::to_string),
+                "locked": lockout.map(|lockout| lockout.locked),
+                "failures": lockout.map(|lockout| lockout.failures),
+                "max_failures": lockout.map(|lockout| lockout.max_failures),
+                "lockout_interval": lockout.map(|lockout| lockout.interval),
+                "lockout_recovery": lockout.map(|lockout| lockout.recovery),
+                "srk_name": self.srk_name.as_ref().ok().and_then(|name| name.as_ref().map(|name| hex(name))),
+            },
+            "event_log": self.event_log.is_ok(),
+            "event_log_fault": self.event_log.as_ref().err(),
+            "protectors": self.protectors.iter().map(Judged::json).collect::<Vec<_>>(),
+        }))
+    }
+}
+
+impl Judged {
+    fn write(&self, text: &mut String) {
+        let found = &self.explanation;
+        let bank = found.policy.map_or("unknown", |policy| policy.bank.name());
+        line(
+            text,
+            format_args!("  Bound to PCRs {} of the {bank} bank:", list(&self.pcrs)),
+        );
+        for pcr in &self.pcrs {
+            let value = found.values.as_ref().and_then(|values| values.get(pcr));
+            let value = value.map_or("not known".to_owned(), |value| hex(value));
+            line(
+                text,
+                format_args!("    {pcr:>2}  {value}  {}", meaning(*pcr)),
+            );
+        }
+        if let Some(expected) = &found.expected {
+            line(text, format_args!("  Digest sealed to: {}", hex(expected)));
+        }
+        if let Some(actual) = &found.actual {
+            line(text, format_args!("  Digest now:       {}", hex(actual)));
+        }
+        for note in self.notes() {
+            line(text, format_args!("  {note}"));
+        }
+    }
+
+    /// What follows from it all.
+    fn notes(&self) -> Vec<String> {
+        let found = &self.explanation;
+        let mut notes = Vec::new();
+        if self.bitmaps_differ {
+            notes.push(
+                "The protector names other PCRs than the object in it; the object's count."
+                    .to_owned(),
+            );
+        }
+        if found.verdict == Verdict::PcrMismatch {
+            notes.push("The disk keeps only the digest over all of them, so that it cannot be told which of them differ.".to_owned());
+        }
+        if let Some((_, unaccounted)) = &found.logged
+            && !unaccounted.is_empty()
+        {
+            notes.push(format!(
+                "The event log does not account for PCRs {}: something extended them later, or the log is not complete.",
+                list(unaccounted)
+            ));
+        }
+        let signers: Vec<_> = found.signers.iter().map(|signer| signer.name).collect();
+        if !signers.is_empty() {
+            notes.push(format!(
+                "Signers of what was started: {}.",
+                signers.join(", ")
+            ));
+        }
+        notes.extend(found.windows.map(forecast));
+        if matches!(found.verdict, Verdict::PcrMismatch) {
+            notes.push(
+                "To open it now, use another protector, such as the recovery password.".to_owned(),
+            );
+        }
+        notes
+    }
+
+    fn json(&self) -> Value {
+        let found = &self.explanation;
+        let pcrs: Vec<_> = self
+            .pcrs
+            .iter()
+            .map(|pcr| {
+                let value = found.values.as_ref().and_then(|values| values.get(pcr));
+                json!({
+                    "pcr": pcr,
+                    "value": value.map(|value| hex(value)),
+                    "meaning": meaning(*pcr),
+                    "in_event_log": found.logged.as_ref().map(|(accounted, _)| accounted.contains(pcr)),
+                })
+            })
+            .collect();
+        json!({
+            "id": self.id,
+            "type": self.kind,
+            "opens": found.verdict == Verdict::Opens,
+            "reason": (found.verdict != Verdict::Opens).then(|| found.verdict.word()),
+            "message": sentence(&found.verdict),
+            "only_pcr_11_differs": found.verdict == Verdict::OnlyLock,
+            "policy_consistent": found.policy.is_some(),
+            "bank": found.policy.map(|policy| policy.bank.word()),
+            "pcrs": pcrs,
+            "expected_digest": found.expected.as_ref().map(|digest| hex(digest)),
+            "actual_digest": found.actual.as_ref().map(|digest| hex(digest)),
+            "secure_boot": found.secure_boot,
+            "signers": found.signers.iter().map(|signer| signer.name).collect::<Vec<_>>(),
+            "windows_would_open": match found.windows {
+                Some(Forecast::Opens(_)) => Some(true),
+                Some(_) => Some(false),
+                None => None,
+            },
+            "notes": self.notes(),
+        })
+    }
+}
+
+fn sentence(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Opens => {
+            "The TPM would release the key; for the PIN, where the protector takes one.".to_owned()
+        }
+        Verdict::OnlyLock => "Only PCR 11 stands in the way: something extended it in this boot, a unified kernel image or systemd's measured boot phases. All else is as it was sealed.".to_owned(),
+        Verdict::PcrMismatch => "The TPM refuses: this boot is not the one that the key was sealed to.".to_owned(),
+        Verdict::UnknownPolicy => "The sealed object's policy does not follow from what lies beside it: it is damaged, or of a newer form. The TPM was not asked.".to_owned(),
+        Verdict::Unreadable => "Sealed to a TPM 1.2, or in an unknown form: not supported.".to_owned(),
+        Verdict::Tpm(error) => {
+            let text = error.to_string();
+            let mut letters = text.chars();
+            let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+            format!("{first}{}.", letters.as_str())
+        }
+    }
+}
+
+fn forecast(windows: Forecast) -> String {
+    match windows {
+        Forecast::Opens(signer) => format!(
+            "Windows would get the key: it trusts this computer's Secure Boot keys with Windows' boot manager ({}). Something else was started, so the TPM refuses; nothing is wrong.",
+            signer.name
+        ),
+        Forecast::Refused => "Even Windows would not get the key: the Secure Boot keys or settings changed since it was sealed. Expect Windows to ask for the recovery password as well.".to_owned(),
+        Forecast::SecureBootOff => "Secure Boot is off in this boot; the key was sealed with it on.".to_owned(),
+    }
+}
+
+fn tpm_of(args: &ExplainArgs) -> Result<Box<dyn Unsealer>, Failure> {
+    let named = args.tpm.clone().filter(|tcti| !tcti.is_empty());
+    let named = named.or_else(|| std::env::var(ENVIRONMENT).ok());
+    let others: Vec<_> = args
+        .tpm_recreate_srk
+        .then(|| ("tpm-recreate-srk", PathBuf::new()))
+        .into_iter()
+        .collect();
+    let prompt: Arc<dyn Prompt> = Arc::new(Silent);
+    Ok(tpm::at(&Given {
+        value: named.as_deref().map(Path::new),
+        others: &others,
+        prompt: Some(&prompt),
+    })?)
+}
+
+fn read_log(path: Option<&Path>) -> Result<EventLog, Failure> {
+    use std::io::Read;
+    let path = path.unwrap_or(Path::new(EVENT_LOG));
+    let fail = |error| {
+        Error::io(
+            format!("cannot read the event log {}", path.display()),
+            error,
+        )
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(fail)?;
+    file.take(MAX_LEN).read_to_end(&mut bytes).map_err(fail)?;
+    EventLog::parse(&bytes).map_err(|fault| {
+        Failure::from(Error::Unsupported {
+            what: format!("the event log {}: {fault}", path.display()),
+        })
+    })
+}
+
+fn list(pcrs: &[u8]) -> String {
+    let words: Vec<_> = pcrs.iter().map(u8::to_string).collect();
+    words.join(", ")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{content}");
+}

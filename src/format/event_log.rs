@@ -1,0 +1,281 @@
+//! The firmware's log of what it measured into the TPM's PCRs (TCG PC Client platform firmware
+//! profile; TPM page, section 7.3). On Linux it is
+//! `/sys/kernel/security/tpm0/binary_bios_measurements`.
+//!
+//! ```text
+//! first record: u32 PCR, u32 type, SHA-1 digest, u32 size, data; with "Spec ID Event03" in its data
+//!               the algorithms of those that follow, else all are like it
+//! each other:   u32 PCR, u32 type, u32 count, count × (u16 algorithm, digest), u32 size, data
+//! ```
+//! The layout is from the profile, not compared with the log of a machine that is at hand.
+
+use super::FormatError;
+use super::text::utf16le;
+use super::tpm_blob::algorithms;
+use super::wire::Fields;
+
+/// Largest log read: firmware gives it 64 KiB, some a few times as much.
+pub const MAX_LEN: u64 = 16 * 1024 * 1024;
+
+/// Most algorithms of a log; TPMs have five at most.
+const MAX_ALGORITHMS: u32 = 16;
+
+const SPEC_ID: &[u8] = b"Spec ID Event03\0";
+const STARTUP_LOCALITY: &[u8] = b"StartupLocality\0";
+const SHA1_LEN: usize = 20;
+
+/// Types of events.
+pub mod kinds {
+    /// Nothing was measured: it only says something.
+    pub const NO_ACTION: u32 = 0x03;
+    /// The firmware hands over to what it starts.
+    pub const SEPARATOR: u32 = 0x04;
+    /// A variable of the firmware, such as the Secure Boot keys.
+    pub const VARIABLE: u32 = 0x8000_0001;
+    /// The certificate that something was started by.
+    pub const AUTHORITY: u32 = 0x8000_00E0;
+}
+
+/// A log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventLog {
+    /// In the order in which they were measured.
+    pub events: Vec<Event>,
+}
+
+/// Something that was measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Into which PCR.
+    pub pcr: u32,
+    /// What it is; see [`kinds`].
+    pub kind: u32,
+    /// Its digest in each bank, with the bank's algorithm.
+    pub digests: Vec<(u16, Vec<u8>)>,
+    /// What the log says of it.
+    pub data: Vec<u8>,
+}
+
+impl EventLog {
+    /// Reads a whole log.
+    ///
+    /// # Errors
+    /// A record that is cut off, or of an algorithm whose digests have no known length.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let fields = Fields::new("event log", bytes, 0);
+        let mut offset = 0;
+        let first = old_event(fields, &mut offset)?;
+        let lengths = lengths(&first)?;
+        let mut events = vec![first];
+        while offset < bytes.len() {
+            events.push(match &lengths {
+                Some(lengths) => event(fields, &mut offset, lengths)?,
+                None => old_event(fields, &mut offset)?,
+            });
+        }
+        Ok(Self { events })
+    }
+
+    /// Whether Secure Boot was on; `None` where the log does not say.
+    pub fn secure_boot(&self) -> Option<bool> {
+        let mut variables = self.events.iter().filter_map(Event::variable);
+        let (_, value) = variables.find(|(name, _)| name == "SecureBoot")?;
+        Some(value.first() == Some(&1))
+    }
+}
+
+impl Event {
+    /// Its digest in that bank.
+    pub fn digest(&self, algorithm: u16) -> Option<&[u8]> {
+        let mut digests = self.digests.iter();
+        let (_, digest) = digests.find(|(other, _)| *other == algorithm)?;
+        Some(digest)
+    }
+
+    /// Name and value of the variable, if it is about one.
+    pub fn variable(&self) -> Option<(String, &[u8])> {
+        if ![kinds::VARIABLE, kinds::AUTHORITY].contains(&self.kind) {
+            return None;
+        }
+        let fields = Fields::new("variable", &self.data, 0);
+        let name_len = usize::try_from(fields.u64(16).ok()?).ok()?.checked_mul(2)?;
+        let value_len = usize::try_from(fields.u64(24).ok()?).ok()?;
+        let name = utf16le(fields.slice(32, name_len).ok()?);
+        let value = fields.slice(name_len.checked_add(32)?, value_len).ok()?;
+        Some((name, value))
+    }
+
+    /// The locality that the TPM was started from, if it says so: the last byte of what PCR 0
+    /// starts with.
+    pub fn startup_locality(&self) -> Option<u8> {
+        let rest = self.data.strip_prefix(STARTUP_LOCALITY)?;
+        (self.kind == kinds::NO_ACTION).then(|| rest.first().copied())?
+    }
+}
+
+/// Length of the digests by algorithm; `None` where all records are in the old form.
+fn lengths(first: &Event) -> Result<Option<Vec<(u16, usize)>>, FormatError> {
+    if first.kind != kinds::NO_ACTION || !first.data.starts_with(SPEC_ID) {
+        return Ok(None);
+    }
+    let fields = Fields::new("event log header", &first.data, 0);
+    let count = fields.u32(24)?;
+    if count > MAX_ALGORITHMS {
+        return Err(fields.fault(format!("{count} algorithms")));
+    }
+    let mut lengths = Vec::new();
+    for number in 0..count as usize {
+        let at = number.saturating_mul(4).saturating_add(28);
+        let (algorithm, len) = (fields.u16(at)?, fields.u16(at.saturating_add(2))?);
+        let known = algorithms::digest_len(algorithm);
+        if known.is_some_and(|known| known != usize::from(len)) {
+            return Err(fields.fault(format!("digests of {len} bytes for {algorithm:#06x}")));
+        }
+        lengths.push((algorithm, usize::from(len)));
+    }
+    Ok(Some(lengths))
+}
+
+/// A record with a SHA-1 digest alone.
+fn old_event(fields: Fields<'_>, offset: &mut usize) -> Result<Event, FormatError> {
+    let mut parts = Parts { fields, offset };
+    let (pcr, kind) = (parts.u32()?, parts.u32()?);
+    let digest = parts.take(SHA1_LEN)?.to_vec();
+    Ok(Event {
+        pcr,
+        kind,
+        digests: vec![(algorithms::SHA1, digest)],
+        data: parts.sized()?.to_vec(),
+    })
+}
+
+fn event(
+    fields: Fields<'_>,
+    offset: &mut usize,
+    lengths: &[(u16, usize)],
+) -> Result<Event, FormatError> {
+    let mut parts = Parts { fields, offset };
+    let (pcr, kind, count) = (parts.u32()?, parts.u32()?, parts.u32()?);
+    if count > MAX_ALGORITHMS {
+        return Err(fields.fault(format!("an event with {count} digests")));
+    }
+    let mut digests = Vec::new();
+    for _ in 0..count {
+        let algorithm = parts.u16()?;
+        let mut known = lengths.iter();
+        let (_, len) = known
+            .find(|(other, _)| *other == algorithm)
+            .ok_or_else(|| fields.fault(format!("a digest of the algorithm {algorithm:#06x}")))?;
+        digests.push((algorithm, parts.take(*len)?.to_vec()));
+    }
+    Ok(Event {
+        pcr,
+        kind,
+        digests,
+        data: parts.sized()?.to_vec(),
+    })
+}
+
+/// Fields one behind the other.
+struct Parts<'a, 'b> {
+    fields: Fields<'a>,
+    offset: &'b mut usize,
+}
+
+impl<'a> Parts<'a, '_> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
+        let bytes = self.fields.slice(*self.offset, len)?;
+        *self.offset = self.offset.saturating_add(len);
+        Ok(bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, FormatError> {
+        let number = self.fields.u16(*self.offset)?;
+        *self.offset = self.offset.saturating_add(2);
+        Ok(number)
+    }
+
+    fn u32(&mut self) -> Result<u32, FormatError> {
+        let number = self.fields.u32(*self.offset)?;
+        *self.offset = self.offset.saturating_add(4);
+        Ok(number)
+    }
+
+    fn sized(&mut self) -> Result<&'a [u8], FormatError> {
+        let len = self.u32()?;
+        self.take(len as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn old(pcr: u32, kind: u32, data: &[u8]) -> Vec<u8> {
+        let mut bytes = [pcr.to_le_bytes(), kind.to_le_bytes()].concat();
+        bytes.extend([0; SHA1_LEN]);
+        bytes.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+        [&bytes, data].concat()
+    }
+
+    fn header() -> Vec<u8> {
+        let mut data = SPEC_ID.to_vec();
+        data.extend([0, 0, 0, 0, 0, 2, 0, 2]);
+        data.extend(2u32.to_le_bytes());
+        data.extend([4, 0, 20, 0, 0xB, 0, 32, 0]);
+        data.push(0);
+        old(0, kinds::NO_ACTION, &data)
+    }
+
+    fn new(pcr: u32, kind: u32, data: &[u8]) -> Vec<u8> {
+        let mut bytes = [pcr, kind, 2].map(u32::to_le_bytes).concat();
+        bytes.extend([4, 0]);
+        bytes.extend([1; 20]);
+        bytes.extend([0xB, 0]);
+        bytes.extend([2; 32]);
+        bytes.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+        [&bytes, data].concat()
+    }
+
+    fn variable(name: &str, value: &[u8]) -> Vec<u8> {
+        let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let mut bytes = vec![0; 16];
+        bytes.extend((name.len() as u64 / 2).to_le_bytes());
+        bytes.extend((value.len() as u64).to_le_bytes());
+        [bytes, name, value.to_vec()].concat()
+    }
+
+    #[test]
+    fn reads_both_forms_of_record() {
+        let secure_boot = new(7, kinds::VARIABLE, &variable("SecureBoot", &[1]));
+        let log = EventLog::parse(&[header(), secure_boot].concat()).unwrap();
+        assert_eq!(log.events.len(), 2);
+        assert_eq!(log.events[1].digest(0xB), Some(&[2; 32][..]));
+        assert_eq!(log.secure_boot(), Some(true));
+        let log = EventLog::parse(&[old(0, 8, b""), old(7, 4, &[0; 4])].concat()).unwrap();
+        assert_eq!(log.events[1].digest(4), Some(&[0; 20][..]));
+        assert_eq!(log.secure_boot(), None);
+    }
+
+    #[test]
+    fn never_panics_and_never_takes_a_part_for_the_whole() {
+        let whole = [
+            header(),
+            new(7, kinds::VARIABLE, &variable("SecureBoot", &[1])),
+        ]
+        .concat();
+        for len in 0..whole.len() {
+            let parsed = EventLog::parse(&whole[..len]);
+            assert!(parsed.is_err() || len == header().len(), "{len}");
+        }
+        for at in 0..whole.len() {
+            for flip in [1, 0x80, 0xFF] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= flip;
+                if let Ok(log) = EventLog::parse(&bytes) {
+                    let _ = (log.secure_boot(), log.events[0].startup_locality());
+                }
+            }
+        }
+    }
+}
