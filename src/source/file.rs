@@ -63,7 +63,7 @@ impl FileSource {
 }
 
 /// Opens for reading without touching the access time, where the owner asks; else as usual.
-fn open_untouched(path: &Path) -> io::Result<File> {
+pub(super) fn open_untouched(path: &Path) -> io::Result<File> {
     let noatime = i32::try_from(OFlags::NOATIME.bits()).unwrap_or(0);
     OpenOptions::new()
         .read(true)
