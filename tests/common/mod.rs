@@ -5,7 +5,9 @@
 pub mod corpus;
 pub mod damage;
 pub mod mount;
+pub mod ntfs;
 pub mod testdata;
+pub mod writing;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
