@@ -122,6 +122,10 @@ pub enum Error {
         end: u64,
     },
 
+    /// Somebody ended the work before it was done.
+    #[error("interrupted")]
+    Interrupted,
+
     /// Something that the system should offer is missing.
     #[error("{what}")]
     Environment {
@@ -186,6 +190,7 @@ impl Error {
             Self::OutOfRange { .. }
             | Self::Unreadable { .. }
             | Self::Reserved { .. }
+            | Self::Interrupted
             | Self::Io { .. } => None,
         }
     }

@@ -15,7 +15,7 @@ use std::error::Error;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use fve::create::{NewProtector, NewVolume, Placement};
+use fve::create::{NewProtector, NewVolume, Placement, RecoveryFile};
 use fve::secret::{ClearKey, ExternalKey, RecoveryKey, SecretText};
 use fve::unlock::recovery::RecoveryPassword;
 use fve::volume::{UnlockOptions, Volume};
@@ -79,7 +79,8 @@ fn make(recipe: &Recipe, directory: &Path) -> Result<Entry> {
         let mut saved = credentials.iter();
         let saved = saved.find(|credential| credential.kind == index::RECOVERY_PASSWORD);
         let path = directory.join(format!("{}.recovery.txt", recipe.name));
-        std::fs::write(path, key_file(saved.ok_or("no recovery password")?))?;
+        let file = key_file(saved.ok_or("no recovery password")?)?;
+        std::fs::write(path, file.content.expose())?;
     }
     let file = format!("{}.img", recipe.name);
     let path = directory.join(&file);
@@ -140,30 +141,11 @@ fn protector(
     Ok((protector, credential))
 }
 
-/// The text that Windows 8 and later save, in UTF-16 with line ends of its own (recovery page,
-/// section 1.5).
-fn key_file(credential: &Credential) -> Vec<u8> {
-    let id = credential.protector.to_uppercase();
+/// The file that Windows would save it in.
+fn key_file(credential: &Credential) -> Result<RecoveryFile> {
     let digits = credential.value.as_deref().unwrap_or_default();
-    let lines = [
-        "BitLocker Drive Encryption recovery key",
-        "",
-        "Compare the identifier with the one that the computer shows.",
-        "",
-        "Identifier:",
-        "",
-        &format!("\t{id}"),
-        "",
-        "If they are alike, use this key to unlock the drive.",
-        "",
-        "Recovery Key:",
-        "",
-        &format!("\t{digits}"),
-        "",
-    ];
-    let text = lines.join("\r\n");
-    let units = std::iter::once(0xFEFF).chain(text.encode_utf16());
-    units.flat_map(u16::to_le_bytes).collect()
+    let password = RecoveryPassword::parse(digits)?;
+    Ok(RecoveryFile::new(credential.protector.parse()?, &password))
 }
 
 /// A first look with our own reader: what it cannot even open is not worth freezing. The proof is

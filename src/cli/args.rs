@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use super::commands::create::CreateArgs;
 use super::credentials::CredentialArgs;
 use super::{Failure, json};
 
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Unmount(UnmountArgs),
     /// Write the whole decrypted volume to a file or to standard output
     Decrypt(DecryptArgs),
+    /// Make a new volume in a file or on a block device
+    Create(CreateArgs),
     /// Check recovery passwords
     Recovery(RecoveryArgs),
     /// Print completions for a shell
@@ -68,6 +71,7 @@ impl Command {
         match self {
             Self::Unlock(args) if args.json => Some(json::not_unlocked),
             Self::Info(args) if args.json => Some(json::failure),
+            Self::Create(args) if args.json => Some(json::failure),
             Self::Recovery(RecoveryArgs {
                 command: RecoveryCommand::Check(args),
             }) if args.json => Some(json::failure),
@@ -135,6 +139,10 @@ pub(crate) struct MountArgs {
     /// Let other users read the file too
     #[arg(long)]
     pub(crate) allow_other: bool,
+
+    /// Bypass the page cache: faster for one pass over the whole volume, slower for all else
+    #[arg(long)]
+    pub(crate) direct_io: bool,
 
     /// Stay in the foreground until unmounted
     #[arg(long)]

@@ -9,8 +9,7 @@ use crate::error::{Error, Unwritable};
 #[repr(u8)]
 pub(crate) enum Status {
     Done = 0,
-    /// Only a server that was killed has no better name.
-    #[cfg_attr(not(feature = "fuse"), allow(dead_code))]
+    /// What has no better name, such as a server that was killed.
     Failed = 1,
     Usage = 2,
     NotBitLocker = 3,
@@ -31,6 +30,7 @@ impl From<&Error> for Status {
         match error {
             Error::NotBitLocker { .. } | Error::Unsupported { .. } => Self::NotBitLocker,
             Error::Ambiguous { .. } => Self::Usage,
+            Error::Uncreatable { .. } | Error::Interrupted => Self::Failed,
             Error::Damaged { .. } => Self::Damaged,
             Error::Refused { .. } | Error::NothingToTry { .. } | Error::BadCredential { .. } => {
                 Self::Refused
@@ -39,7 +39,6 @@ impl From<&Error> for Status {
             Error::OutOfRange { .. }
             | Error::Reserved { .. }
             | Error::Unreadable { .. }
-            | Error::Uncreatable { .. }
             | Error::Environment { .. }
             | Error::Io { .. } => Self::Io,
         }

@@ -122,6 +122,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         #[cfg(feature = "fuse")]
         Command::Unmount(args) => commands::unmount::run(&args),
         Command::Decrypt(args) => commands::decrypt::run(&args),
+        Command::Create(args) => commands::create::run(&args),
         Command::Recovery(args) => commands::recovery::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),

@@ -20,6 +20,7 @@ const WITH_VALUE: &[&str] = &["offset", "partition", "protector"];
 /// asked.
 const WITHOUT_VALUE: &[(&str, &str)] = &[
     ("allow_other", "--allow-other"),
+    ("direct_io", "--direct-io"),
     ("read-write", "--read-write"),
     ("accept-damaged-metadata", "--accept-damaged-metadata"),
 ];

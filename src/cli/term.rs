@@ -49,6 +49,23 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes to standard output what must not get lost: a reader that went away is an error.
+pub(crate) fn print_all(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Error::io("cannot write to standard output", error).into())
+}
+
+/// Asks for a line that is no secret.
+pub(crate) fn ask(question: &str) -> Result<String, Failure> {
+    let _ = write!(io::stderr(), "{question}");
+    let mut line = String::new();
+    io::stdin()
+        .read_line(&mut line)
+        .map_err(|error| Error::io("cannot ask on the terminal", error))?;
+    Ok(line)
+}
+
 /// Whether somebody can be asked.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal()

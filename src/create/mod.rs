@@ -27,16 +27,26 @@
 //! # Ok::<(), fve::error::Error>(())
 //! ```
 
+mod filesystem;
 mod metadata;
+pub mod new_key;
 mod placement;
+mod plaintext;
 mod protectors;
+mod recovery_file;
+mod room;
+mod save;
 mod seal;
 #[doc(hidden)]
 pub mod testing;
 mod write;
 
 pub use placement::Placement;
+pub use plaintext::Plaintext;
 pub use protectors::NewProtector;
+pub use recovery_file::RecoveryFile;
+pub use save::save_key;
+pub use write::WriteJob;
 
 use std::time::SystemTime;
 
@@ -119,7 +129,7 @@ impl NewVolume {
     /// [`Error::Uncreatable`] for a sector size that Windows does not write (other than 512 and
     /// 4096), [`Error::Environment`] when the system gives no random numbers.
     pub fn new(method: &'static Method, sector_size: u32, placement: Placement) -> Result<Self> {
-        if ![512, 4096].contains(&sector_size) {
+        if !plaintext::SECTOR_SIZES.contains(&sector_size) {
             return Err(uncreatable(format!("sectors of {sector_size} bytes")));
         }
         Ok(Self {

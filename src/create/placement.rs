@@ -11,12 +11,10 @@ use crate::source::ReadAt;
 pub(super) const MOVED_LEN: u64 = 0x2000;
 /// Bytes behind the moved sectors that Windows 8 and later keep for themselves (section 2.7); what
 /// for is not known.
-const SPARE_LEN: u64 = 0x1_0000;
-/// Every place is a multiple of this: clusters of NTFS, and of 4096-byte sectors.
-const ALIGNMENT: u64 = 0x1000;
+pub(super) const SPARE_LEN: u64 = 0x1_0000;
 
-/// Where on the volume the metadata goes, in bytes from its start, each a multiple of 4096. All of
-/// it must be zero in the plaintext and stay unused by the file system.
+/// Where on the volume the metadata goes, in bytes from its start, each at the start of a cluster
+/// of the file system. All of it must be zero in the plaintext and stay unused by the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
     /// The three copies of the metadata, 64 KiB each.
@@ -66,6 +64,7 @@ impl Placement {
 pub(super) fn check(
     stretches: &[(&'static str, Range<u64>)],
     plaintext: &dyn ReadAt,
+    sector_size: u32,
 ) -> Result<()> {
     let size = plaintext.size();
     for (number, (name, range)) in stretches.iter().enumerate() {
@@ -75,8 +74,9 @@ pub(super) fn check(
                 range.start, range.end
             )
         };
-        if range.start % ALIGNMENT != 0 {
-            return Err(misplaced(format!("{} is no multiple of 4096", place())));
+        if !range.start.is_multiple_of(sector_size.into()) {
+            let what = format!("{} begins in the middle of a sector", place());
+            return Err(misplaced(what));
         }
         if range.start < MOVED_LEN || range.end > size {
             let end = format!("lies outside the {size:#x} bytes behind the first {MOVED_LEN:#x}");
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn fault(placement: Placement, plaintext: &[u8]) -> Option<String> {
-        check(&placement.stretches(), &plaintext.to_vec())
+        check(&placement.stretches(), &plaintext.to_vec(), 4096)
             .err()
             .map(|error| error.to_string())
     }
@@ -140,7 +140,7 @@ mod tests {
         assert!(
             fault(odd, &plaintext)
                 .unwrap()
-                .contains("no multiple of 4096")
+                .contains("middle of a sector")
         );
         let low = Placement::after_first_copy([0x1000, 0x6_0000, 0x8_0000]);
         assert!(fault(low, &plaintext).unwrap().contains("metadata copy 1"));

@@ -4,8 +4,13 @@
 //! that could be taken for a finished one.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::io::Errno;
 
 use super::metadata::Keys;
 use super::placement::{self, MOVED_LEN};
@@ -14,7 +19,7 @@ use super::{Created, NewProtector, NewVolume, uncreatable, unfit};
 use crate::crypto::sector::SectorCipher;
 use crate::error::{Error, Result};
 use crate::format::encode::boot::{BootFields, boot_record};
-use crate::source::ReadAt;
+use crate::source::{ReadAt, WriteAt};
 
 /// Bytes encrypted at a time: a multiple of every sector size.
 const PIECE: usize = 1 << 20;
@@ -39,6 +44,16 @@ impl Converter {
     }
 }
 
+/// How a volume is written.
+pub struct WriteJob<'a> {
+    /// How many threads read, encrypt and write.
+    pub threads: usize,
+    /// Is told of bytes done.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Ends the work soon after it becomes true.
+    pub cancelled: &'a AtomicBool,
+}
+
 impl NewVolume {
     /// Encrypts `plaintext` into `out`, which it fills from its first byte on: a new file, or a
     /// device of the same size. Everything is on stable storage when it returns.
@@ -48,15 +63,44 @@ impl NewVolume {
     /// sectors, a place of the metadata is not free, or the protectors would not do; [`Error::Io`]
     /// when reading or writing fails: `out` then holds no volume yet.
     pub fn write(&self, plaintext: &dyn ReadAt, out: &File) -> Result<Created> {
+        self.check(plaintext)?;
         let size = plaintext.size();
-        if !size.is_multiple_of(self.sector_size.into()) {
+        let resized = out.metadata().and_then(|metadata| {
+            if metadata.is_file() {
+                out.set_len(size)
+            } else {
+                Ok(())
+            }
+        });
+        resized.map_err(|error| Error::io("cannot give the volume its size", error))?;
+        let job = WriteJob {
+            threads: 1,
+            progress: &|_| {},
+            cancelled: &AtomicBool::new(false),
+        };
+        self.write_to(plaintext, &OpenFile { file: out, size }, &job)
+    }
+
+    /// Encrypts `plaintext` into `out`, which has the same size. Everything is on stable storage
+    /// when it returns.
+    ///
+    /// # Errors
+    /// As [`NewVolume::write`]; also [`Error::Uncreatable`] when the sizes differ, and
+    /// [`Error::Interrupted`].
+    pub fn write_to(
+        &self,
+        plaintext: &dyn ReadAt,
+        out: &dyn WriteAt,
+        job: &WriteJob<'_>,
+    ) -> Result<Created> {
+        self.check(plaintext)?;
+        let size = plaintext.size();
+        if out.size() != size {
             return Err(uncreatable(format!(
-                "the plaintext of {size} bytes is not made of whole sectors of {} bytes",
-                self.sector_size
+                "its content has {size} bytes, and the place for it {}",
+                out.size()
             )));
         }
-        self.check_protectors()?;
-        placement::check(&self.stretches(), plaintext)?;
         let keys = Keys::new(self.method.key_len)?;
         let region = self.region(&keys, size)?;
         let moved = self.placement.moved();
@@ -68,8 +112,11 @@ impl NewVolume {
             encrypted: self.stage.encrypted(&moved, size),
         };
         let out = Output(out);
-        out.resize(size)?;
-        copy(plaintext, &converter, &out)?;
+        // Nothing reads the first sectors from there any more, and no plaintext may stay behind.
+        // What was there before opens no more from here on.
+        out.write(0, &[0; MOVED_LEN as usize])?;
+        out.flush()?;
+        Copy::new(plaintext, &converter, &out, job).run()?;
         self.move_boot_sectors(plaintext, &converter, &out)?;
         self.write_map(plaintext, &out)?;
         out.flush()?;
@@ -77,6 +124,9 @@ impl NewVolume {
             out.write(copy, &region)?;
         }
         out.flush()?;
+        for copy in self.placement.copies {
+            out.compare(copy, &region)?;
+        }
         out.write(0, &self.boot_record()?)?;
         out.flush()?;
         Ok(Created {
@@ -84,6 +134,22 @@ impl NewVolume {
             size,
             protectors: self.protectors.iter().map(NewProtector::summary).collect(),
         })
+    }
+
+    /// Checks all that can be known before anything is written.
+    ///
+    /// # Errors
+    /// [`Error::Uncreatable`], and [`Error::Io`] when the plaintext cannot be read.
+    pub fn check(&self, plaintext: &dyn ReadAt) -> Result<()> {
+        let size = plaintext.size();
+        if !size.is_multiple_of(self.sector_size.into()) {
+            return Err(uncreatable(format!(
+                "the plaintext of {size} bytes is not made of whole sectors of {} bytes",
+                self.sector_size
+            )));
+        }
+        self.check_protectors()?;
+        placement::check(&self.stretches(), plaintext, self.sector_size)
     }
 
     /// All that must be free in the plaintext.
@@ -133,22 +199,77 @@ impl NewVolume {
     }
 }
 
-/// Encrypts everything where it lies, but for the first sectors: nothing reads them from there any
-/// more, and no plaintext may stay behind, so they become zeros.
-fn copy(plaintext: &dyn ReadAt, converter: &Converter, out: &Output<'_>) -> Result<()> {
-    let size = plaintext.size();
-    out.write(0, &[0; MOVED_LEN as usize])?;
-    let mut piece = vec![0; PIECE];
-    let mut at = MOVED_LEN;
-    while at < size {
-        let len = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
-        let bytes = &mut piece[..len];
-        read(plaintext, at, bytes)?;
-        converter.convert(at, bytes);
-        out.write(at, bytes)?;
-        at += len as u64;
+/// Encrypts everything where it lies, but for the first sectors. Threads take pieces from a counter.
+struct Copy<'a> {
+    plaintext: &'a dyn ReadAt,
+    converter: &'a Converter,
+    out: &'a Output<'a>,
+    job: &'a WriteJob<'a>,
+    next: AtomicU64,
+    failed: Mutex<Option<Error>>,
+    stop: AtomicBool,
+}
+
+impl<'a> Copy<'a> {
+    fn new(
+        plaintext: &'a dyn ReadAt,
+        converter: &'a Converter,
+        out: &'a Output<'a>,
+        job: &'a WriteJob<'a>,
+    ) -> Self {
+        Self {
+            plaintext,
+            converter,
+            out,
+            job,
+            next: AtomicU64::new(MOVED_LEN),
+            failed: Mutex::new(None),
+            stop: AtomicBool::new(false),
+        }
     }
-    Ok(())
+
+    fn run(self) -> Result<()> {
+        std::thread::scope(|scope| {
+            for _ in 1..self.job.threads {
+                scope.spawn(|| self.work());
+            }
+            self.work();
+        });
+        let failed = self.failed.into_inner();
+        match failed.unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None if self.job.cancelled.load(Ordering::Relaxed) => Err(Error::Interrupted),
+            None => Ok(()),
+        }
+    }
+
+    fn work(&self) {
+        let size = self.plaintext.size();
+        let mut piece = vec![0; PIECE];
+        while !self.stop.load(Ordering::Relaxed) && !self.job.cancelled.load(Ordering::Relaxed) {
+            let at = self.next.fetch_add(PIECE as u64, Ordering::Relaxed);
+            if at >= size {
+                return;
+            }
+            let len = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
+            match self.transfer(at, &mut piece[..len]) {
+                Ok(()) => (self.job.progress)(len as u64),
+                Err(error) => {
+                    let failed = self.failed.lock();
+                    failed
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .get_or_insert(error);
+                    self.stop.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn transfer(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        read(self.plaintext, at, bytes)?;
+        self.converter.convert(at, bytes);
+        self.out.write(at, bytes)
+    }
 }
 
 fn read(plaintext: &dyn ReadAt, offset: u64, bytes: &mut [u8]) -> Result<()> {
@@ -158,30 +279,64 @@ fn read(plaintext: &dyn ReadAt, offset: u64, bytes: &mut [u8]) -> Result<()> {
 }
 
 /// The file or device that becomes the volume.
-struct Output<'a>(&'a File);
+struct Output<'a>(&'a dyn WriteAt);
 
 impl Output<'_> {
-    /// Gives a file its size; a device has one.
-    fn resize(&self, size: u64) -> Result<()> {
-        let resized = self.0.metadata().and_then(|metadata| {
-            if metadata.is_file() {
-                self.0.set_len(size)
-            } else {
-                Ok(())
-            }
-        });
-        resized.map_err(|error| Error::io("cannot give the volume its size", error))
-    }
-
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.0
-            .write_all_at(bytes, offset)
+            .write_all_at(offset, bytes)
             .map_err(|error| Error::io(format!("cannot write the volume at {offset:#x}"), error))
     }
 
     fn flush(&self) -> Result<()> {
         self.0
-            .sync_all()
+            .flush()
             .map_err(|error| Error::io("cannot flush the volume", error))
+    }
+
+    /// Checks that the medium gives back what was written.
+    fn compare(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let fail = |error| Error::io(format!("cannot read back the volume at {offset:#x}"), error);
+        let mut read = vec![0; bytes.len()];
+        match self.0.read_exact_at(offset, &mut read) {
+            // Opened for writing alone.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),
+            other => other.map_err(fail)?,
+        }
+        if read != bytes {
+            return Err(fail(io::Error::other("it is not what was written")));
+        }
+        Ok(())
+    }
+}
+
+/// A file that somebody else opened.
+struct OpenFile<'a> {
+    file: &'a File,
+    size: u64,
+}
+
+impl ReadAt for OpenFile<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        match self.file.read_exact_at(buf, offset) {
+            Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            other => other,
+        }
+    }
+}
+
+impl WriteAt for OpenFile<'_> {
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync_all()
     }
 }

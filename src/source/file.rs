@@ -28,26 +28,9 @@ impl FileSource {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let fail = |source| Error::io(format!("cannot open {}", path.display()), source);
-        // Looked at before it is opened: opening a pipe would wait for its other end.
-        let kind = std::fs::metadata(path).map_err(fail)?.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            let found = if kind.is_dir() {
-                "a directory"
-            } else if kind.is_char_device() {
-                "a character device"
-            } else {
-                "a pipe or socket"
-            };
-            return Err(Error::NotBitLocker {
-                found: format!("{} is {found}", path.display()),
-            });
-        }
+        let is_device = file_or_device(path).map_err(fail)??;
         let mut file = open_untouched(path).map_err(fail)?;
-        let size = file.seek(SeekFrom::End(0)).map_err(fail)?;
-        let sector_size = kind
-            .is_block_device()
-            .then(|| rustix::fs::ioctl_blksszget(&file).ok())
-            .flatten();
+        let (size, sector_size) = dimensions(&mut file, is_device).map_err(fail)?;
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -60,6 +43,33 @@ impl FileSource {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Whether the path leads to a block device; refused where it leads to neither that nor a file.
+/// Looked at before it is opened: opening a pipe would wait for its other end.
+pub(super) fn file_or_device(path: &Path) -> io::Result<Result<bool>> {
+    let kind = std::fs::metadata(path)?.file_type();
+    let found = if kind.is_file() || kind.is_block_device() {
+        return Ok(Ok(kind.is_block_device()));
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_char_device() {
+        "a character device"
+    } else {
+        "a pipe or socket"
+    };
+    Ok(Err(Error::NotBitLocker {
+        found: format!("{} is {found}", path.display()),
+    }))
+}
+
+/// Size in bytes, and size of a sector where there is a medium that has some.
+pub(super) fn dimensions(file: &mut File, is_device: bool) -> io::Result<(u64, Option<u32>)> {
+    let size = file.seek(SeekFrom::End(0))?;
+    let sector_size = is_device
+        .then(|| rustix::fs::ioctl_blksszget(&*file).ok())
+        .flatten();
+    Ok((size, sector_size))
 }
 
 /// Opens for reading without touching the access time, where the owner asks; else as usual.

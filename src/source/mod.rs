@@ -9,6 +9,7 @@ mod file;
 mod hold;
 mod locate;
 mod open;
+mod overlay;
 pub mod partition;
 mod signature;
 mod window;
@@ -21,8 +22,17 @@ pub use file::FileSource;
 pub use hold::{SharedHold, writer_of};
 pub use locate::{Located, Place, locate};
 pub use open::open;
+pub use overlay::Overlay;
 pub use window::Window;
-pub use write::{ExclusiveFile, WriteAt};
+pub use write::{ExclusiveFile, HeldStill, WriteAt};
+
+/// What a source holds, in words.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) when it cannot be read.
+pub(crate) fn describe(source: &dyn ReadAt) -> crate::error::Result<String> {
+    signature::describe(source).map_err(|error| crate::Error::io("cannot read the image", error))
+}
 
 /// Bytes that can be read at any offset by any number of threads.
 pub trait ReadAt: Send + Sync {

@@ -1,14 +1,15 @@
 //! Writing at offsets: only for those who ask for it by this type, with the source to themselves.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
+use super::file::{dimensions, file_or_device};
 use super::{ReadAt, Window};
 use crate::error::{Error, Result};
 
@@ -84,14 +85,7 @@ impl ExclusiveFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let fail = |error| Error::io(format!("cannot open {} for writing", path.display()), error);
-        let metadata = std::fs::metadata(path).map_err(fail)?;
-        let kind = metadata.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            return Err(Error::NotBitLocker {
-                found: format!("{} is neither a file nor a block device", path.display()),
-            });
-        }
-        let is_device = kind.is_block_device();
+        let is_device = file_or_device(path).map_err(fail)??;
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         if is_device {
@@ -110,13 +104,10 @@ impl ExclusiveFile {
             }
             Err(error) => return Err(fail(error.into())),
         }
-        if !is_device && let Some(device) = loop_device_over(metadata.dev(), metadata.ino()) {
+        if !is_device && let Some(device) = loop_device_over(&file).map_err(fail)? {
             return Err(in_use(path, &format!("{device} lies over it")));
         }
-        let size = file.seek(SeekFrom::End(0)).map_err(fail)?;
-        let sector_size = is_device
-            .then(|| rustix::fs::ioctl_blksszget(&file).ok())
-            .flatten();
+        let (size, sector_size) = dimensions(&mut file, is_device).map_err(fail)?;
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -129,6 +120,94 @@ impl ExclusiveFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Makes a new file of `size` bytes, with room for all of them on the medium.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is such a file, or no room; nothing is left behind then.
+    pub fn create(path: impl AsRef<Path>, size: u64) -> Result<Self> {
+        let path = path.as_ref();
+        let fail = |error| Error::io(format!("cannot create {}", path.display()), error);
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(fail)?;
+        let made = Self::open(path).and_then(|mut file| file.resize(size).map(|()| file));
+        if made.is_err() {
+            let _ = std::fs::remove_file(path);
+        }
+        made
+    }
+
+    /// Gives a file another size, with room for all of it on the medium. A device has its size.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is no room; the file has its old size then.
+    pub fn resize(&mut self, size: u64) -> Result<()> {
+        if size == self.size {
+            return Ok(());
+        }
+        let room = match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size) {
+            // There is no asking on such file systems: writing will tell.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => Ok(()),
+            other => other.map_err(io::Error::from),
+        };
+        match room.and_then(|()| self.file.set_len(size)) {
+            Ok(()) => {
+                self.size = size;
+                Ok(())
+            }
+            Err(error) => {
+                let _ = self.file.set_len(self.size);
+                let what = format!("{} cannot have {size} bytes", self.path.display());
+                Err(Error::io(what, error))
+            }
+        }
+    }
+}
+
+/// A file or block device that is only read while this lives, and that nobody writes to as far as
+/// the system can tell.
+#[derive(Debug)]
+pub struct HeldStill(#[allow(dead_code)] File);
+
+impl HeldStill {
+    /// Makes sure that nobody writes to `path`: a device is not mounted, a file not locked, and no
+    /// loop device lies over it.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when it is in use, [`Error::Io`] when it cannot be opened.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fail = |error| Error::io(format!("cannot open {}", path.display()), error);
+        let metadata = std::fs::metadata(path).map_err(fail)?;
+        let mut options = OpenOptions::new();
+        options.read(true);
+        // Opening a pipe would wait for its other end; it is refused by who reads it.
+        let mut flags = OFlags::NONBLOCK;
+        if metadata.file_type().is_block_device() {
+            flags |= OFlags::EXCL;
+        }
+        options.custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
+        let file = match options.open(path) {
+            Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+                return Err(in_use(path, "it is mounted, or another program holds it"));
+            }
+            other => other.map_err(fail)?,
+        };
+        if !metadata.is_file() {
+            return Ok(Self(file));
+        }
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => Err(in_use(path, "another program holds a lock on it")),
+            // Where files cannot be locked, nobody holds a lock.
+            _ => match loop_device_over(metadata.dev(), metadata.ino()) {
+                Some(device) => Err(in_use(path, &format!("{device} lies over it"))),
+                None => Ok(Self(file)),
+            },
+        }
+    }
 }
 
 pub(super) fn in_use(path: &Path, why: &str) -> Error {
@@ -139,14 +218,16 @@ pub(super) fn in_use(path: &Path, why: &str) -> Error {
 }
 
 /// The loop device that shows this file, if there is one.
-fn loop_device_over(device: u64, inode: u64) -> Option<String> {
-    let entries = std::fs::read_dir("/sys/block").ok()?;
-    entries.flatten().find_map(|entry| {
+fn loop_device_over(file: &File) -> io::Result<Option<String>> {
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let own = identity(file.metadata()?);
+    // Without /sys there is nobody to ask.
+    let devices = std::fs::read_dir("/sys/block").into_iter().flatten();
+    Ok(devices.flatten().find_map(|entry| {
         let backing = std::fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
-        let there = std::fs::metadata(backing.trim_end()).ok()?;
-        ((there.dev(), there.ino()) == (device, inode))
-            .then(|| format!("/dev/{}", entry.file_name().to_string_lossy()))
-    })
+        let there = identity(std::fs::metadata(backing.trim_end()).ok()?);
+        (there == own).then(|| format!("/dev/{}", entry.file_name().to_string_lossy()))
+    }))
 }
 
 impl ReadAt for ExclusiveFile {

@@ -14,7 +14,10 @@ pub mod raw_key;
 pub mod recovery;
 pub mod recovery_password;
 mod secret_file;
+mod side_by_side;
 pub mod startup_key;
+
+pub(crate) use secret_file::read_line as read_secret_line;
 
 use std::path::Path;
 
@@ -36,6 +39,12 @@ pub trait KeyProtector: Send + Sync {
     /// Called for every protector of the volume in the order on disk, until one opens. Must not
     /// do anything costly before it knows that the protector is of its kind.
     fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer;
+
+    /// Whether an attempt costs time and nothing else, so that several protectors may be tried at
+    /// once. Not (the default) where somebody is asked or attempts are counted, as a TPM does.
+    fn only_costs_time(&self) -> bool {
+        false
+    }
 
     /// For credentials that need no protector, such as a raw key: `None` (the default) says that
     /// this is not one of them. Called once, before any protector is tried.
@@ -169,12 +178,21 @@ fn try_one(
         }
         None => {}
     }
+    let allowed: Vec<_> = context
+        .block
+        .protectors()
+        .filter(|protector| selection.allows(protector))
+        .collect();
+    let attempt = |protector: &&Protector| credential.try_on(protector, context);
+    let opened = |answer: &Answer| matches!(answer, Answer::Opened(_));
+    let answers: Box<dyn Iterator<Item = Answer>> = if credential.only_costs_time() {
+        Box::new(side_by_side::in_order(&allowed, attempt, opened).into_iter())
+    } else {
+        Box::new(allowed.iter().map(attempt))
+    };
     let mut met = false;
-    for protector in context.block.protectors() {
-        if !selection.allows(protector) {
-            continue;
-        }
-        match credential.try_on(protector, context) {
+    for (protector, answer) in allowed.iter().zip(answers) {
+        match answer {
             Answer::NotMine => {}
             Answer::Failed(failure) => {
                 met = true;

@@ -35,6 +35,10 @@ impl KeyProtector for Password {
         NAME
     }
 
+    fn only_costs_time(&self) -> bool {
+        true
+    }
+
     fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::Password {
             return Answer::NotMine;

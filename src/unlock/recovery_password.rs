@@ -7,6 +7,7 @@ use super::password::open_stretched;
 use super::recovery::{
     Check, Malformed, Options, Outcome, RecoveryPassword, check_bytes, check_text,
 };
+use super::side_by_side::in_order;
 use super::{Answer, Context, CredentialKind, KeyProtector, secret_file};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Error, Failure, Result};
@@ -85,6 +86,10 @@ impl KeyProtector for RecoveryPasswords {
         NAME
     }
 
+    fn only_costs_time(&self) -> bool {
+        true
+    }
+
     fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::RecoveryPassword {
             return Answer::NotMine;
@@ -99,8 +104,11 @@ impl KeyProtector for RecoveryPasswords {
             "no-password-for-protector",
             "none of the passwords given is for this protector",
         );
-        for password in candidates {
-            match open_stretched(protector, password) {
+        let attempt = |password: &&InitialHash| open_stretched(protector, password);
+        let is_verdict =
+            |answer: &Answer| !matches!(answer, Answer::Failed(why) if why.reason == "wrong-key");
+        for answer in in_order(&candidates, attempt, is_verdict) {
+            match answer {
                 Answer::Failed(reason) if reason.reason == "wrong-key" => {
                     failure = Failure::new("wrong-key", "wrong recovery password").with_help(format!(
                         "compare the password's identifier with that of the protector, {:X}; 'fve recovery check' finds slips within a block, not blocks in the wrong order",

@@ -51,7 +51,7 @@ pub(super) fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
 ///
 /// # Errors
 /// As [`read`], and when the bytes are not text in UTF-8 (or UTF-16 with a byte-order mark).
-pub(super) fn read_line(path: &Path, credential: &str) -> Result<SecretText> {
+pub(crate) fn read_line(path: &Path, credential: &str) -> Result<SecretText> {
     let bytes = read(path, credential)?;
     let text = decode(bytes.expose()).ok_or_else(|| Error::BadCredential {
         credential: credential.to_owned(),

@@ -1,7 +1,8 @@
 //! The decrypted volume: plaintext at any offset, for any number of threads.
 
 use std::io;
-use std::sync::Arc;
+use std::panic::resume_unwind;
+use std::sync::{Arc, OnceLock};
 
 use super::cursor::Cursor;
 use super::layout::{Content, Extent, Layout};
@@ -13,6 +14,10 @@ use crate::source::ReadAt;
 
 /// Largest sector of any volume, in bytes: what the scratch buffer for partial sectors holds.
 const MAX_SECTOR: usize = 4096;
+
+/// Least bytes that are worth a thread of their own: starting one costs as much as decrypting some
+/// ten thousand.
+const PART: usize = 1 << 20;
 
 /// A volume that was opened: its plaintext, readable at any offset through a shared reference.
 ///
@@ -99,15 +104,63 @@ impl Unlocked {
         Cursor::new(self)
     }
 
+    /// A volume that is not encrypted: its plaintext is what the source holds. For front ends over
+    /// plain images, and for measuring what they cost without decryption.
+    pub fn plain(source: Arc<dyn ReadAt>) -> Self {
+        let mut layout = Layout::default();
+        layout.push_in_place(source.size(), false);
+        Self {
+            sectors: Sectors {
+                size: source.sector_size().unwrap_or(512),
+                source,
+                cipher: None,
+            },
+            layout,
+            method: None,
+            opened_by: OpenedBy::default(),
+            warnings: Vec::new(),
+            writable: Err(Unwritable::Decrypted),
+        }
+    }
+
     /// Fills `buf` with the plaintext from `offset` on.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] beyond the end of the volume; [`Error::Io`] where the source cannot be
     /// read, with [`io::ErrorKind::UnexpectedEof`] where it was cut off; [`Error::Unreadable`]
     /// where the plaintext cannot be known. All or nothing: what `buf` holds then is unspecified.
+    ///
+    /// Reads of 2 MiB and more are split over the cores; smaller ones run on the caller's thread
+    /// alone.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.sectors.read(&self.layout, offset, buf)
+        let parts = (buf.len() / PART).min(cores());
+        let end = offset.checked_add(buf.len() as u64);
+        let inside = end.is_some_and(|end| end <= self.size());
+        if parts < 2 || !inside {
+            return self.sectors.read(&self.layout, offset, buf);
+        }
+        let len = buf.len().div_ceil(parts).next_multiple_of(MAX_SECTOR);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = buf
+                .chunks_mut(len)
+                .zip(0u64..)
+                .map(|(part, number)| {
+                    let start = offset.saturating_add(number * len as u64);
+                    scope.spawn(move || self.sectors.read(&self.layout, start, part))
+                })
+                .collect();
+            // All of them, so that the first error in the order of the bytes is the one told.
+            let results: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+            results
+                .into_iter()
+                .try_for_each(|result| result.unwrap_or_else(|panic| resume_unwind(panic)))
+        })
     }
+}
+
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 impl Sectors {

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(super) mod create;
 pub(super) mod decrypt;
 pub(super) mod generate;
 pub(super) mod info;

@@ -85,6 +85,7 @@ fn options(args: &MountArgs, source_name: String, modified: Option<SystemTime>) 
         allow_other: args.allow_other,
         modified: modified.unwrap_or_else(SystemTime::now),
         threads: None,
+        direct_io: args.direct_io,
     }
 }
 

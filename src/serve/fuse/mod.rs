@@ -34,6 +34,22 @@ pub struct MountOptions {
     pub modified: SystemTime,
     /// How many threads serve requests; the number of cores, at most four, if none.
     pub threads: Option<usize>,
+    /// Whether reads go past the kernel's page cache: two to six times as fast for whoever reads
+    /// the file once from front to back, slower for everything else.
+    pub direct_io: bool,
+}
+
+impl MountOptions {
+    /// For the owner alone, cached, dated now.
+    pub fn new(source_name: impl Into<String>) -> Self {
+        Self {
+            source_name: source_name.into(),
+            allow_other: false,
+            modified: SystemTime::now(),
+            threads: None,
+            direct_io: false,
+        }
+    }
 }
 
 /// A mount that is ready to serve.
@@ -70,7 +86,7 @@ impl Mount {
     }
 
     fn start(
-        tree: Tree,
+        mut tree: Tree,
         access: MountOption,
         directory: &Path,
         options: &MountOptions,
@@ -92,6 +108,9 @@ impl Mount {
         }
         config.n_threads = Some(threads);
         config.clone_fd = threads > 1;
+        if options.direct_io {
+            tree.bypass_cache();
+        }
         let tree = Arc::new(tree);
         let session = Session::new(Adapter::new(tree.clone()), &directory, &config)
             .map_err(|error| cannot_mount(&directory, error))?;

@@ -71,6 +71,11 @@ impl Tree {
         }
     }
 
+    /// Keeps the kernel from caching the file's pages.
+    pub fn bypass_cache(&mut self) {
+        self.cached = false;
+    }
+
     /// The node with this name in the directory.
     pub fn lookup(&self, name: &str) -> Option<Node> {
         (name == FILE_NAME).then_some(Node::Volume)

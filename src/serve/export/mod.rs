@@ -3,26 +3,24 @@
 //! Threads take pieces from a counter; each reads, decrypts and writes at its own offset. Pieces of
 //! zeros become holes. What a cut-off image does not hold is left out and counted, never invented.
 
+mod target;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use self::target::{AlignedBuffer, Target};
 use crate::error::{Error, Result};
 use crate::volume::Unlocked;
 
 /// Bytes that a thread takes at a time: 128 KiB to 1 MiB are alike, more is slower (performance
 /// page, section 5).
 const PIECE: u64 = 1 << 20;
-
-/// Bytes that are looked at together for zeros: a hole is not worth it below a file system's
-/// extent of some blocks.
-const HOLE: usize = 64 << 10;
 
 /// What was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,11 +74,8 @@ impl Export<'_> {
     /// [`Error::Io`] when reading or writing fails; the output is then incomplete.
     pub fn to_file(&self, output: &File) -> Result<Exported> {
         let len = self.volume.available();
-        if self.zeros == Zeros::Holes {
-            output
-                .set_len(len)
-                .map_err(|error| Error::io("cannot set the length of the output", error))?;
-        }
+        let output = Target::new(output, len, self.zeros)
+            .map_err(|error| Error::io("cannot set the length of the output", error))?;
         let job = Job {
             export: self,
             output,
@@ -149,7 +144,7 @@ fn cannot_write(error: io::Error) -> Error {
 
 struct Job<'a> {
     export: &'a Export<'a>,
-    output: &'a File,
+    output: Target<'a>,
     len: u64,
     next: AtomicU64,
     stop: AtomicBool,
@@ -162,13 +157,14 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn work(&self) {
-        let mut buf = vec![0; PIECE as usize];
+        let mut buffer = AlignedBuffer::new(PIECE as usize);
+        let buf = buffer.bytes();
         while !self.stop.load(Ordering::Relaxed) {
             let start = self.next.fetch_add(PIECE, Ordering::Relaxed);
             if start >= self.len {
                 return;
             }
-            let piece = piece_at(&mut buf, start, self.len);
+            let piece = piece_at(buf, start, self.len);
             match self.transfer(start, piece) {
                 Ok(()) => (self.export.progress)(piece.len() as u64),
                 Err(error) => {
@@ -185,7 +181,7 @@ impl Job<'_> {
         if !missing.is_empty() {
             lock(&self.missing).extend(missing);
         }
-        write_piece(self.output, start, piece, self.export.zeros).map_err(cannot_write)?;
+        self.output.write(start, piece).map_err(cannot_write)?;
         if self.export.hash {
             self.hash_in_order(start, piece);
         }
@@ -262,26 +258,4 @@ fn is_missing(error: &Error) -> bool {
         Error::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
         _ => false,
     }
-}
-
-fn write_piece(output: &File, start: u64, piece: &[u8], zeros: Zeros) -> io::Result<()> {
-    if zeros == Zeros::Written {
-        return output.write_all_at(piece, start);
-    }
-    // Neighbouring blocks that are not zero go out in one call.
-    let write = |range: Range<usize>| {
-        let at = start + range.start as u64;
-        output.write_all_at(&piece[range], at)
-    };
-    let mut pending = 0..0;
-    for (at, block) in (0..).step_by(HOLE).zip(piece.chunks(HOLE)) {
-        let end = at + block.len();
-        if block.iter().any(|byte| *byte != 0) {
-            pending.end = end;
-        } else {
-            write(pending)?;
-            pending = end..end;
-        }
-    }
-    write(pending)
 }

@@ -1,0 +1,470 @@
+#!/usr/bin/env python3
+"""Measures fve end to end against its rivals and its ceilings, side by side in one run.
+
+Makes a file system with files in it, encrypts it with every method, and lets each server show it in
+turn: fve (cached, and with direct I/O), dislocker, bdemount, a server that copies without
+decrypting and one that answers with zeros. Each figure is the median of several rounds; the servers
+take turns within a round, so that a slow minute hits all of them. A server is started anew for every
+figure: nothing is served from pages that an earlier run left behind.
+
+Figures are ratios: throughput to fve's own (how many times as fast fve is), CPU per byte to fve's
+own. Needs root, and fio, ntfs-3g, dislocker, libbde-utils and cryptsetup-bin: what is missing is
+left out and said.
+
+  sudo benches/end_to_end.py [--size MIB] [--rounds N] [--methods aes-xts-128,…] [--readme]
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RELEASE = ROOT / "target" / "release"
+FVE = RELEASE / "fve"
+METHODS = ["aes-xts-128", "aes-xts-256", "aes-cbc-128", "aes-cbc-256", "aes-cbc-128-elephant"]
+PASSWORD = "correct horse battery"
+MIB = 1 << 20
+START = "<!-- end-to-end table, made by benches/end_to_end.py -->"
+END = "<!-- end of end-to-end table -->"
+
+
+def run(*command, **options):
+    """Runs a command that must succeed, silently."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, **options)
+    if done.returncode != 0:
+        said = (done.stderr or b"") + (done.stdout or b"")
+        sys.exit(f"{command[0]} failed: {said.decode(errors='replace').strip()}")
+    return done
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+class Volume:
+    """An encrypted volume and what opens it."""
+
+    def __init__(self, path, method, plaintext, secrets):
+        self.path, self.method, self.plaintext, self.secrets = path, method, plaintext, secrets
+        self.size = path.stat().st_size
+
+
+class Server:
+    """Something that shows a volume as a file."""
+
+    def __init__(self, name, command, file_name, tool=None):
+        self.name, self.command, self.file_name = name, command, file_name
+        self.missing = tool is not None and shutil.which(tool) is None
+
+    def start(self, volume, directory):
+        """Mounts, and waits until the file is there."""
+        command = [str(part) for part in self.command(volume, directory)]
+        self.directory = directory
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        self.file = directory / self.file_name
+        deadline = time.monotonic() + 30
+        while not self.file.exists():
+            ended = self.process.poll()
+            if time.monotonic() > deadline or ended not in (None, 0):
+                said = self.process.stderr.read().decode(errors="replace")
+                sys.exit(f"{self.name} did not mount: {' '.join(command)}\n{said}")
+            time.sleep(0.01)
+        self.pids = pids_of(directory)
+
+    def cpu(self):
+        """Seconds of CPU that the server took so far."""
+        return sum(cpu_of(pid) for pid in self.pids)
+
+    def resident(self):
+        """Most memory that the server had at any time, in MiB."""
+        peak = 0
+        for pid in self.pids:
+            status = Path(f"/proc/{pid}/status").read_text()
+            peak = max(peak, int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
+        return peak
+
+    def stop(self):
+        deadline = time.monotonic() + 30
+        while subprocess.run(["umount", self.directory], capture_output=True).returncode != 0:
+            if time.monotonic() > deadline:
+                sys.exit(f"cannot unmount {self.directory}")
+            time.sleep(0.05)
+        self.process.wait()
+        while any(Path(f"/proc/{pid}").exists() for pid in self.pids):
+            time.sleep(0.01)
+
+
+def pids_of(directory):
+    """Processes that name the directory in their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if os.fsencode(directory) in words:
+                found.append(int(entry.name))
+    return found
+
+
+def cpu_of(pid):
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def fve_command(*options):
+    return lambda volume, directory: [
+        FVE, "mount", volume.path, directory, "--foreground",
+        "--password-file", volume.secrets / "password", *options,
+    ]
+
+
+def servers():
+    return [
+        Server("fve", fve_command(), "volume"),
+        Server("fve --direct-io", fve_command("--direct-io"), "volume"),
+        Server(
+            "dislocker",
+            lambda volume, directory: [
+                "dislocker-fuse", "-r", "-V", volume.path, f"-u{PASSWORD}", "--", "-f", directory,
+            ],
+            "dislocker-file",
+            "dislocker-fuse",
+        ),
+        Server(
+            "bdemount",
+            lambda volume, directory: ["bdemount", "-p", PASSWORD, volume.path, directory],
+            "bde1",
+            "bdemount",
+        ),
+        Server(
+            "copy",
+            lambda volume, directory: [RELEASE / "examples/copy_server", volume.plaintext, directory],
+            "volume",
+        ),
+        Server(
+            "copy, direct",
+            lambda volume, directory: [
+                RELEASE / "examples/copy_server", volume.plaintext, directory, "--direct-io",
+            ],
+            "volume",
+        ),
+        Server(
+            "null",
+            lambda volume, directory: [RELEASE / "examples/null_server", volume.size, directory],
+            "volume",
+        ),
+        Server(
+            "null, direct",
+            lambda volume, directory: [
+                RELEASE / "examples/null_server", volume.size, directory, "--direct-io",
+            ],
+            "volume",
+        ),
+    ]
+
+
+def sequential(block):
+    """Reads the file from front to back; gives bytes."""
+
+    def job(file, size, seconds):
+        # As much as can be read in the time, at most all.
+        limit = time.monotonic() + seconds
+        done = 0
+        with open(file, "rb", buffering=0) as opened:
+            buffer = bytearray(block)
+            while time.monotonic() < limit:
+                got = opened.readinto(buffer)
+                if not got:
+                    break
+                done += got
+        return done
+
+    return job
+
+
+def random(depth):
+    """Reads 4 KiB at random places, so many at a time; gives bytes."""
+
+    def job(file, size, seconds):
+        done = run(
+            "fio", "--name=random", f"--filename={file}", "--readonly", "--rw=randread", "--bs=4k",
+            "--ioengine=psync", "--thread", f"--numjobs={depth}", "--group_reporting",
+            f"--runtime={seconds}", "--time_based", f"--size={size}", "--norandommap",
+            "--output-format=json", "--randseed=7",
+        )
+        text = done.stdout.decode()
+        return json.loads(text[text.index("{"):])["jobs"][0]["read"]["io_bytes"]
+
+    return job
+
+
+JOBS = {
+    "sequential 1 MiB": sequential(MIB),
+    "sequential 16 KiB": sequential(16 << 10),
+    "random 4 KiB": random(1),
+    "random 4 KiB, 32 at a time": random(32),
+}
+
+
+def client_cpu():
+    total = 0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(who)
+        total += usage.ru_utime + usage.ru_stime
+    return total
+
+
+def measure(server, volume, job, seconds):
+    """Throughput in bytes a second, and CPU seconds (server and reader) a byte."""
+    directory = Path(tempfile.mkdtemp(prefix="fve-bench-"))
+    try:
+        server.start(volume, directory)
+        served, read = server.cpu(), client_cpu()
+        start = time.monotonic()
+        done = job(server.file, volume.size // 4096 * 4096, seconds)
+        elapsed = time.monotonic() - start
+        cpu = server.cpu() - served
+        cpu_all = cpu + client_cpu() - read
+        resident = server.resident()
+        server.stop()
+    finally:
+        directory.rmdir()
+    return {"rate": done / elapsed, "server": cpu / done, "cpu": cpu_all / done, "resident": resident}
+
+
+def medians(samples):
+    return {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
+
+
+def timed(command, inputs=None):
+    """Seconds and CPU seconds of a command."""
+    cpu = client_cpu()
+    start = time.monotonic()
+    run(*command, input=inputs)
+    return {"seconds": time.monotonic() - start, "cpu": client_cpu() - cpu}
+
+
+def compare_mounts(volumes, rounds, seconds):
+    """For each volume and job, each server's medians."""
+    present = [server for server in servers() if not server.missing]
+    for server in servers():
+        if server.missing:
+            say(f"left out: {server.name} is not installed")
+    results = {}
+    for volume in volumes:
+        for name, job in JOBS.items():
+            samples = {server.name: [] for server in present}
+            for number in range(rounds):
+                for server in present:
+                    say(f"{volume.method}, {name}, round {number + 1}: {server.name}")
+                    samples[server.name].append(measure(server, volume, job, seconds))
+            results[volume.method, name] = {
+                server: medians(found) for server, found in samples.items()
+            }
+    return results
+
+
+def compare_decrypt(volumes, rounds, work):
+    out = work / "out"
+    results = {}
+    for volume in volumes:
+        password = volume.secrets / "password"
+        commands = {
+            "fve": [FVE, "decrypt", volume.path, out, "--force", "--password-file", password],
+            "copy": [RELEASE / "examples/copy_file", volume.plaintext, out],
+        }
+        if shutil.which("dislocker-file"):
+            commands["dislocker"] = ["dislocker-file", "-V", volume.path, f"-u{PASSWORD}", "--", out]
+        samples = {name: [] for name in commands}
+        for number in range(rounds):
+            for name, command in commands.items():
+                say(f"{volume.method}, decrypt, round {number + 1}: {name}")
+                out.unlink(missing_ok=True)
+                found = timed(command)
+                # What the others leave unwritten is theirs, too.
+                start = time.monotonic()
+                run("sync", out)
+                found["seconds"] += time.monotonic() - start
+                samples[name].append(found)
+        out.unlink()
+        results[volume.method] = {name: medians(found) for name, found in samples.items()}
+    return results
+
+
+def compare_unlock(volume, rounds):
+    recovery = volume.secrets / "recovery"
+    digits = re.search(r"(\d{6}-){7}\d{6}", recovery.read_bytes().decode("utf-16"))[0]
+    commands = {
+        "fve": ([FVE, "unlock", volume.path, "--recovery-password-file", recovery], None),
+        "cryptsetup": (["cryptsetup", "bitlkOpen", "--test-passphrase", volume.path], digits.encode()),
+    }
+    if shutil.which("cryptsetup") is None:
+        say("left out: cryptsetup is not installed")
+        del commands["cryptsetup"]
+    samples = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, (command, inputs) in commands.items():
+            samples[name].append(timed(command, inputs))
+    return {name: medians(found) for name, found in samples.items()}
+
+
+def make_volumes(work, size, methods):
+    """A file system full of files, and what becomes of it under each method."""
+    plaintext = work / "plaintext.img"
+    with open(plaintext, "wb") as file:
+        file.truncate(size)
+    run("mkntfs", "-F", "-Q", "-q", plaintext)
+    directory = work / "files"
+    directory.mkdir()
+    run("ntfs-3g", plaintext, directory)
+    try:
+        # Some room is left: the metadata needs it, and no disk is full.
+        for number in range(8):
+            with open(directory / f"file-{number}", "wb") as file:
+                for _ in range(size // 9 // MIB):
+                    file.write(os.urandom(MIB))
+    finally:
+        run("umount", directory)
+    secrets = work / "secrets"
+    secrets.mkdir()
+    (secrets / "password").write_text(PASSWORD)
+    volumes = []
+    for method in methods:
+        say(f"making a volume: {method}")
+        path = work / f"{method}.img"
+        recovery = secrets / "recovery"
+        recovery.unlink(missing_ok=True)
+        run(
+            FVE, "create", path, "--size", str(size), "--from", plaintext, "--cipher", method,
+            "--new-password-file", secrets / "password", "--recovery-password-to", recovery,
+        )
+        volumes.append(Volume(path, method, plaintext, secrets))
+    # The keys of the last volume: the one that unlocking is measured on.
+    return volumes
+
+
+def ratio(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def row(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(mounts, decrypts, unlock, machine, size, rounds):
+    lines = [f"{machine}; {size // MIB} MiB, medians of {rounds}.", ""]
+    names = list(next(iter(mounts.values())))
+    others = [name for name in names if name != "fve"]
+    lines += [
+        "Through a mount: fve's throughput (MB/s), then how many times as fast fve's cached mount is as "
+        "each of the others, and in brackets how many times its CPU time for a byte (server and "
+        "reader) they take.",
+        "",
+        row(["volume", "reading", "fve"] + others),
+        row(["---"] * (3 + len(others))),
+    ]
+    for (method, job), found in mounts.items():
+        own = found["fve"]
+        cells = [method, job, f"{own['rate'] / 1e6:.0f}"]
+        for name in others:
+            other = found[name]
+            cells.append(f"{ratio(own['rate'] / other['rate'])} ({ratio(other['cpu'] / own['cpu'])})")
+        lines.append(row(cells))
+    peak = max(found["fve"]["resident"] for found in mounts.values())
+    lines += ["", f"Most memory that a mount had resident: {peak:.0f} MiB."]
+    if decrypts:
+        names = [name for name in next(iter(decrypts.values())) if name != "fve"]
+        lines += [
+            "",
+            "`decrypt` to a file, and the file on the disk: fve's seconds, then the time of the "
+            "others to fve's, and in brackets their CPU time to fve's. 'copy' writes the plaintext in "
+            "the same way without decrypting.",
+            "",
+            row(["volume", "fve"] + names),
+            row(["---"] * (2 + len(names))),
+        ]
+        for method, found in decrypts.items():
+            own = found["fve"]
+            cells = [method, f"{own['seconds']:.2f}"]
+            for name in names:
+                other = found[name]
+                times = ratio(other["seconds"] / own["seconds"])
+                cells.append(f"{times} ({ratio(other['cpu'] / own['cpu'])})")
+            lines.append(row(cells))
+    own = unlock["fve"]
+    line = f"Unlocking with a recovery password: {own['seconds']:.2f} s"
+    if "cryptsetup" in unlock:
+        line += f"; `cryptsetup bitlkOpen --test-passphrase` takes {ratio(unlock['cryptsetup']['seconds'] / own['seconds'])} times that"
+    lines += ["", line + "."]
+    return "\n".join(lines) + "\n"
+
+
+def machine():
+    """The processor, and what of it counts for AES and SHA."""
+    text = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*: (.*)", text)
+    flags = re.search(r"flags\s*: (.*)", text)
+    wanted = ["aes", "avx2", "avx512f", "vaes", "vpclmulqdq", "sha_ni"]
+    present = [flag for flag in wanted if flags and flag in flags[1].split()]
+    absent = [flag for flag in wanted if flag not in present]
+    return (
+        f"{model[1] if model else 'unknown processor'}, {os.cpu_count()} cores, with "
+        f"{' '.join(present)}, without {' '.join(absent) or 'none of these'}; Linux {os.uname().release}"
+    )
+
+
+def put_into_readme(text):
+    readme = ROOT / "README.md"
+    content = readme.read_text()
+    before, _, rest = content.partition(START)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{START}\n{text}{END}{after}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=1024, help="MiB of each volume")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=2, help="longest time of one figure")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--jobs", default=",".join(JOBS), help="only these")
+    parser.add_argument("--work", help="directory for the volumes")
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    options = parser.parse_args()
+    wanted = options.jobs.split(",")
+    for name in list(JOBS):
+        if not any(name == want or name.startswith(want + " ") for want in wanted):
+            del JOBS[name]
+    run("cargo", "build", "--release", "--bin", "fve", "--example", "null_server",
+        "--example", "copy_server", "--example", "copy_file", cwd=ROOT)
+    size = options.size * MIB
+    with tempfile.TemporaryDirectory(prefix="fve-bench-", dir=options.work) as work:
+        work = Path(work)
+        volumes = make_volumes(work, size, options.methods.split(","))
+        unlock = compare_unlock(volumes[-1], options.rounds)
+        mounts = compare_mounts(volumes, options.rounds, options.seconds)
+        decrypts = compare_decrypt(volumes, options.rounds, work)
+    text = table(mounts, decrypts, unlock, machine(), size, options.rounds)
+    print(text)
+    if options.readme:
+        put_into_readme(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+//! A copy of a file by the same means as `fve decrypt` writes a volume, without decryption. For
+//! measuring (`benches/end_to_end.py`).
+//!
+//! `cargo run --release --example copy_file -- IMAGE OUT`
+
+use std::fs::File;
+use std::sync::Arc;
+
+use fve::serve::export::{Export, Zeros};
+use fve::source::FileSource;
+use fve::volume::Unlocked;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [image, output] = arguments.as_slice() else {
+        println!("usage: copy_file IMAGE OUT");
+        return Ok(());
+    };
+    let output = File::create(output)?;
+    Export {
+        volume: &Unlocked::plain(Arc::new(FileSource::open(image)?)),
+        zeros: Zeros::Holes,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        hash: false,
+        progress: &|_| {},
+    }
+    .to_file(&output)?;
+    output.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,728 @@
+//! `fve create`: a new volume, empty or from the image of a file system.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueHint};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::cli::exit::Status;
+use crate::cli::{Failure, json as documents, term};
+use crate::create::{
+    Created, NewProtector, NewVolume, Plaintext, RecoveryFile, StartupKeyForm, WriteJob, new_key,
+    save_key,
+};
+use crate::crypto::sector::{METHODS, Method};
+use crate::error::Error;
+use crate::format::protector::ProtectorKind;
+use crate::format::time::FileTime;
+use crate::secret::SecretText;
+use crate::source::{ExclusiveFile, HeldStill, ReadAt};
+use crate::unlock::read_secret_line;
+use crate::unlock::recovery::RecoveryPassword;
+
+/// What Windows uses for fixed disks since version 1511.
+const DEFAULT_CIPHER: &str = "aes-xts-128";
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// File or block device to make the volume in
+    #[arg(value_name = "OUT", value_hint = ValueHint::FilePath)]
+    output: PathBuf,
+
+    /// Size of an empty volume in bytes, or with K, M, G or T behind (1 K is 1024 bytes)
+    #[arg(long, value_name = "N", value_parser = parse_size)]
+    size: Option<u64>,
+
+    /// Make it from this image of an NTFS, FAT16, FAT32 or exFAT file system. The image is only
+    /// read; the volume has its size
+    #[arg(long, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    from: Option<PathBuf>,
+
+    /// How its sectors are encrypted
+    #[arg(long, value_name = "CIPHER", default_value = DEFAULT_CIPHER, value_parser = cipher_parser())]
+    cipher: &'static Method,
+
+    /// Bytes in a sector: 512 or 4096; those of the file system or of the device where there is one
+    #[arg(long, value_name = "BYTES", value_parser = PossibleValuesParser::new(["512", "4096"])
+        .map(|text| if text == "512" { 512u32 } else { 4096 }))]
+    sector_size: Option<u32>,
+
+    /// What Windows shows beside the identifiers when it asks for a recovery password; without it
+    /// the names of this computer and of the volume, and the date
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+
+    /// Make a recovery password, and print it on standard output
+    #[arg(long, help_heading = "Protectors")]
+    recovery_password: bool,
+
+    /// Make a recovery password, and save it to this new file (or in this directory, under the name
+    /// that Windows would give it)
+    #[arg(long, value_name = "FILE", help_heading = "Protectors", value_hint = ValueHint::AnyPath)]
+    recovery_password_to: Option<PathBuf>,
+
+    /// Ask for a password on the terminal, twice
+    #[arg(
+        long,
+        help_heading = "Protectors",
+        conflicts_with = "new_password_file"
+    )]
+    new_password: bool,
+
+    /// Take the password from this file ('-' for standard input); one trailing newline is not part
+    /// of it
+    #[arg(long, value_name = "FILE", help_heading = "Protectors", value_hint = ValueHint::FilePath)]
+    new_password_file: Option<PathBuf>,
+
+    /// Make a startup key, and save it in this directory
+    #[arg(long, value_name = "DIR", help_heading = "Protectors", value_hint = ValueHint::DirPath)]
+    startup_key_to: Option<PathBuf>,
+
+    /// Leave protection suspended: everybody can open the volume until it is resumed
+    #[arg(long, help_heading = "Protectors")]
+    clear_key: bool,
+
+    /// Write over OUT if it is a file that exists
+    #[arg(long)]
+    force: bool,
+
+    /// Everything on OUT, a block device, may be destroyed: its path once more
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    device_confirm: Option<PathBuf>,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn cipher_parser() -> impl TypedValueParser<Value = &'static Method> {
+    PossibleValuesParser::new(METHODS.iter().map(|method| method.word)).try_map(|word| {
+        Method::by_word(&word).ok_or_else(|| format!("{word} is no cipher that is known"))
+    })
+}
+
+/// A number of bytes, with a power of 1024 behind it or none.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let bad = || "not a size such as 104857600, 100M or 2G".to_owned();
+    let text = text.strip_suffix("iB").unwrap_or(text);
+    let split = text.find(|c: char| c.is_ascii_alphabetic() && c != 'x');
+    let (digits, unit) = match text.strip_prefix("0x") {
+        Some(digits) => {
+            return u64::from_str_radix(digits, 16).map_err(|_| bad());
+        }
+        None => text.split_at(split.unwrap_or(text.len())),
+    };
+    let shift = match unit {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(bad()),
+    };
+    let number: u64 = digits.parse().map_err(|_| bad())?;
+    number.checked_mul(1 << shift).ok_or_else(bad)
+}
+
+pub(in crate::cli) fn run(args: &CreateArgs) -> Result<(), Failure> {
+    check_protectors(args)?;
+    let mut target = Target::look_at(args)?;
+    let (plaintext, _held) = content(args, &target)?;
+    let mut volume = NewVolume::of(args.cipher, &plaintext)?;
+    volume.describe(description(args, &plaintext)?);
+    if let Some(sectors) = target.hidden_sectors(plaintext.sector_size()) {
+        volume.hidden_sectors(sectors);
+    }
+    let recovery = add_protectors(args, &mut volume)?;
+    volume.check(&plaintext)?;
+    tell_of_content(args, &plaintext);
+
+    let mut saved = SavedKeys::default();
+    saved.save(args, &volume, recovery.as_ref())?;
+    let created = write(&volume, &plaintext, &mut target)?;
+    let answer = answer(args, &created, &plaintext, &saved, recovery.as_ref());
+    if let Err(failure) = term::print_all(&answer) {
+        // A recovery password that nobody got must not be the only one of a volume.
+        target.destroy();
+        return Err(failure);
+    }
+    saved.keep();
+    target.keep();
+    Ok(())
+}
+
+fn check_protectors(args: &CreateArgs) -> Result<(), Failure> {
+    let durable = args.recovery_password
+        || args.recovery_password_to.is_some()
+        || args.new_password
+        || args.new_password_file.is_some()
+        || args.startup_key_to.is_some();
+    if !durable && !args.clear_key {
+        return Err(Failure::Other {
+            status: Status::Usage,
+            what: "the volume needs a protector, or nobody could open it".to_owned(),
+            help: Some(
+                "give one or more of --recovery-password, --recovery-password-to, --new-password, \
+                 --new-password-file, --startup-key-to, --clear-key"
+                    .to_owned(),
+            ),
+        });
+    }
+    if args.clear_key {
+        term::note(
+            "the key will lie on the volume in the open, and anyone can read it until protection is resumed",
+        );
+    }
+    if args.from.is_none() && args.size.is_none() && !is_device(&args.output) {
+        return Err(Failure::usage(
+            "how large shall the volume be? Give --size, or --from with an image",
+        ));
+    }
+    Ok(())
+}
+
+fn is_device(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| metadata.file_type().is_block_device())
+}
+
+/// What the volume is made from; an image is held still for as long as it is read.
+fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<HeldStill>), Failure> {
+    let Some(path) = &args.from else {
+        let size = args.size.or(target.device_size()).unwrap_or(0);
+        let sector_size = args
+            .sector_size
+            .or(target.sector_size())
+            .unwrap_or(512)
+            .max(512);
+        check_size(args, target, size, sector_size, "the volume")?;
+        let plaintext = Plaintext::empty(size, sector_size).map_err(|error| Failure::Other {
+            status: Status::Usage,
+            help: error.help(),
+            what: error.to_string(),
+        })?;
+        return Ok((plaintext, None));
+    };
+    let same = args.output.metadata().and_then(|output| {
+        let image = path.metadata()?;
+        Ok((output.dev(), output.ino()) == (image.dev(), image.ino())
+            || is_device(path) && output.rdev() == image.rdev() && is_device(&args.output))
+    });
+    if same.unwrap_or(false) {
+        return Err(Failure::usage(format!(
+            "{} is the image itself: a volume is made in another file or device",
+            args.output.display()
+        )));
+    }
+    let held = HeldStill::open(path)?;
+    let (image, container) = crate::source::open(path)?;
+    if let Some(name) = container {
+        term::note(format_args!(
+            "{} holds a disk image of the kind {name}",
+            path.display()
+        ));
+    }
+    let plaintext = Plaintext::of_file_system(image)?;
+    if let Some(asked) = args.sector_size
+        && asked != plaintext.sector_size()
+    {
+        return Err(Failure::usage(format!(
+            "the {} file system has sectors of {} bytes, and the volume cannot have others",
+            plaintext.file_system().unwrap_or_default(),
+            plaintext.sector_size()
+        )));
+    }
+    let (size, sector_size) = (plaintext.size(), plaintext.sector_size());
+    check_size(args, target, size, sector_size, "the image")?;
+    Ok((plaintext, Some(held)))
+}
+
+/// Checks that the content has the size that was asked for, and that of the device.
+fn check_size(
+    args: &CreateArgs,
+    target: &Target,
+    size: u64,
+    sector_size: u32,
+    what: &str,
+) -> Result<(), Failure> {
+    if !size.is_multiple_of(sector_size.into()) {
+        return Err(Failure::usage(format!(
+            "{size} bytes are not whole sectors of {sector_size} bytes"
+        )));
+    }
+    let differs = |other: u64, owner: &str| Failure::Other {
+        status: Status::Usage,
+        what: format!("{what} has {size} bytes, and {owner} {other}: they must be equal"),
+        help: Some(
+            "give the image the size of the volume first (truncate, then resize its file system)"
+                .to_owned(),
+        ),
+    };
+    if let Some(asked) = args.size.filter(|asked| *asked != size) {
+        return Err(differs(asked, "--size says"));
+    }
+    if let Some(there) = target.device_size().filter(|there| *there != size) {
+        return Err(differs(there, "the device has"));
+    }
+    if let Some(device) = target.sector_size().filter(|device| *device > sector_size) {
+        return Err(Failure::usage(format!(
+            "the device has sectors of {device} bytes, and the volume cannot have smaller ones"
+        )));
+    }
+    Ok(())
+}
+
+/// As Windows writes it: the computer, the volume, and the date.
+fn description(args: &CreateArgs, plaintext: &Plaintext) -> Result<String, Failure> {
+    /// More than Windows ever writes; the metadata has room for much more.
+    const MAX_LEN: usize = 512;
+    if let Some(text) = &args.description {
+        if text.chars().any(char::is_control) || text.chars().count() > MAX_LEN {
+            return Err(Failure::usage(
+                "the description must be one line of up to 512 characters",
+            ));
+        }
+        return Ok(text.clone());
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let name = args.output.file_name().unwrap_or_default();
+    let name = name.to_string_lossy();
+    let name = plaintext.label().unwrap_or(&name);
+    let mut date = FileTime::from_system_time(SystemTime::now()).to_string();
+    date.truncate("2026-01-01".len());
+    let words = [if host.is_empty() { "Linux" } else { host }, name, &date];
+    let text = words.join(" ").replace(char::is_control, "");
+    Ok(text.chars().take(MAX_LEN).collect())
+}
+
+/// A recovery password and the protector that it opens.
+struct Recovery {
+    password: RecoveryPassword,
+    protector: crate::guid::Guid,
+}
+
+fn add_protectors(args: &CreateArgs, volume: &mut NewVolume) -> Result<Option<Recovery>, Failure> {
+    if let Some(password) = new_password(args)? {
+        volume.protect(NewProtector::password(&password)?);
+    }
+    let mut recovery = None;
+    if args.recovery_password || args.recovery_password_to.is_some() {
+        let key = new_key::recovery_key()?;
+        let protector = NewProtector::recovery_password(&key)?;
+        recovery = Some(Recovery {
+            password: RecoveryPassword::from_key(&key),
+            protector: protector.id(),
+        });
+        volume.protect(protector);
+    }
+    if args.startup_key_to.is_some() {
+        volume.protect(NewProtector::startup_key(new_key::external_key()?)?);
+    }
+    if args.clear_key {
+        volume.protect(NewProtector::clear_key(new_key::clear_key()?)?);
+    }
+    Ok(recovery)
+}
+
+fn new_password(args: &CreateArgs) -> Result<Option<SecretText>, Failure> {
+    /// What Windows takes (section 4.1 of the format page).
+    const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
+    let password = if let Some(path) = &args.new_password_file {
+        read_secret_line(path, "the new password")?
+    } else if args.new_password {
+        ask_twice()?
+    } else {
+        return Ok(None);
+    };
+    let len = password.expose().encode_utf16().count();
+    if len == 0 {
+        return Err(Failure::usage("the new password is empty"));
+    }
+    if !LENGTHS.contains(&len) {
+        term::note("warning: Windows takes only passwords of 8 to 256 characters");
+    }
+    Ok(Some(password))
+}
+
+fn ask_twice() -> Result<SecretText, Failure> {
+    if !term::can_ask() {
+        return Err(Failure::usage(
+            "there is no terminal to ask for the new password: give it with --new-password-file",
+        ));
+    }
+    let first = term::ask_secret("New password: ")?;
+    let second = term::ask_secret("The same again: ")?;
+    if first.expose() != second.expose() {
+        return Err(Failure::usage("the two passwords differ"));
+    }
+    Ok(first)
+}
+
+fn tell_of_content(args: &CreateArgs, plaintext: &Plaintext) {
+    if let Some(name) = plaintext.file_system() {
+        let label = plaintext.label().map(|label| format!(" '{label}'"));
+        term::note(term::escaped(&format!(
+            "the image holds the {name} file system{}; its clusters under the metadata are marked bad in the volume",
+            label.unwrap_or_default()
+        )));
+        return;
+    }
+    if !args.json {
+        term::note(
+            "the volume is empty; a file system that is made in it must leave out the places of the \
+             metadata, which cannot be written: make it in an image and give that with --from",
+        );
+    }
+}
+
+/// Files that hold keys: gone again unless the volume that they open is there.
+#[derive(Default)]
+struct SavedKeys {
+    recovery: Option<PathBuf>,
+    startup: Option<PathBuf>,
+    kept: bool,
+}
+
+impl SavedKeys {
+    fn save(
+        &mut self,
+        args: &CreateArgs,
+        volume: &NewVolume,
+        recovery: Option<&Recovery>,
+    ) -> Result<(), Failure> {
+        if let (Some(to), Some(recovery)) = (&args.recovery_password_to, recovery) {
+            let file = RecoveryFile::new(recovery.protector, &recovery.password);
+            let path = if to.is_dir() {
+                to.join(&file.name)
+            } else {
+                to.clone()
+            };
+            save_key(&path, &file.content)?;
+            self.recovery = Some(path);
+        }
+        if let Some(to) = &args.startup_key_to {
+            for key in volume.startup_keys(StartupKeyForm::Short)? {
+                let path = to.join(&key.name);
+                save_key(&path, &key.content)?;
+                self.startup = Some(path);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for SavedKeys {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        for path in self.recovery.iter().chain(&self.startup) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// What the volume is made in.
+enum Target {
+    /// A file that is not there yet.
+    Missing(PathBuf),
+    /// A file that was made, to be removed again if the volume is not.
+    New(ExclusiveFile, Removed),
+    /// A file that was there.
+    File(ExclusiveFile),
+    Device(ExclusiveFile),
+}
+
+impl Target {
+    /// Refuses what must not be written to, before anything is asked or written.
+    fn look_at(args: &CreateArgs) -> Result<Self, Failure> {
+        let path = &args.output;
+        let Ok(there) = path.metadata() else {
+            return Ok(Self::Missing(path.clone()));
+        };
+        let refuse = |what: String, help: &str| Failure::Other {
+            status: Status::Io,
+            what,
+            help: Some(help.to_owned()),
+        };
+        if there.file_type().is_block_device() {
+            let device = ExclusiveFile::open(path)?;
+            confirm(args, device.size())?;
+            return Ok(Self::Device(device));
+        }
+        if !there.is_file() {
+            let what = format!("{} is neither a file nor a block device", path.display());
+            return Err(refuse(what, "name a file or a block device"));
+        }
+        if !args.force {
+            let what = format!("{} exists", path.display());
+            return Err(refuse(what, "--force writes over it"));
+        }
+        Ok(Self::File(ExclusiveFile::open(path)?))
+    }
+
+    fn device_size(&self) -> Option<u64> {
+        match self {
+            Self::Device(device) => Some(device.size()),
+            _ => None,
+        }
+    }
+
+    fn sector_size(&self) -> Option<u32> {
+        match self {
+            Self::Device(device) => device.sector_size(),
+            _ => None,
+        }
+    }
+
+    /// Where the device begins on its disk, if it is a partition.
+    fn hidden_sectors(&self, sector_size: u32) -> Option<u32> {
+        /// The kernel counts in these, whatever the disk's own are.
+        const KERNEL_SECTOR: u64 = 512;
+        let Self::Device(device) = self else {
+            return None;
+        };
+        let number = device.path().metadata().ok()?.rdev();
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        let start = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/start"));
+        let start: u64 = start.ok()?.trim().parse().ok()?;
+        let bytes = start.checked_mul(KERNEL_SECTOR)?;
+        u32::try_from(bytes / u64::from(sector_size)).ok()
+    }
+
+    /// The open file, with room for `size` bytes.
+    fn prepare(&mut self, size: u64) -> Result<&ExclusiveFile, Failure> {
+        if let Self::Missing(path) = self {
+            let path = path.clone();
+            let file = ExclusiveFile::create(&path, size)?;
+            *self = Self::New(file, Removed(Some(path)));
+        }
+        if let Self::File(file) = self {
+            file.resize(size)?;
+        }
+        match self {
+            Self::New(file, _) | Self::File(file) | Self::Device(file) => Ok(file),
+            Self::Missing(_) => Err(Failure::Silent(Status::Io)),
+        }
+    }
+
+    /// What was written opens no more.
+    fn destroy(&self) {
+        let file = match self {
+            Self::Missing(_) => return,
+            Self::New(file, _) | Self::File(file) | Self::Device(file) => file,
+        };
+        use crate::source::WriteAt;
+        let _ = file.write_all_at(0, &[0; 512]).and_then(|()| file.flush());
+    }
+
+    /// Leaves the file where it is.
+    fn keep(self) {
+        if let Self::New(_, mut removed) = self {
+            removed.0 = None;
+        }
+    }
+}
+
+/// A file that is removed again unless it is kept.
+struct Removed(Option<PathBuf>);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Asks whether everything on the device may go, unless the command line says so.
+fn confirm(args: &CreateArgs, size: u64) -> Result<(), Failure> {
+    let path = &args.output;
+    if let Some(again) = &args.device_confirm {
+        if again == path {
+            return Ok(());
+        }
+        return Err(Failure::usage(format!(
+            "--device-confirm names {}, and the volume would be made on {}",
+            again.display(),
+            path.display()
+        )));
+    }
+    let what = format!(
+        "everything on {} ({}) would be destroyed",
+        path.display(),
+        term::human_size(size)
+    );
+    if !term::can_ask() {
+        return Err(Failure::Other {
+            status: Status::Usage,
+            what,
+            help: Some(format!(
+                "if that is meant, give --device-confirm {}",
+                path.display()
+            )),
+        });
+    }
+    let answer = term::ask(&format!("{what}. To go on, type its path again: "))?;
+    if Path::new(answer.trim()) == path {
+        return Ok(());
+    }
+    Err(Failure::Other {
+        status: Status::Usage,
+        what: "that is not its path; nothing was written".to_owned(),
+        help: None,
+    })
+}
+
+/// Writes the volume, and removes a file that holds none.
+fn write(
+    volume: &NewVolume,
+    plaintext: &Plaintext,
+    target: &mut Target,
+) -> Result<Created, Failure> {
+    let size = plaintext.size();
+    let is_old_file = matches!(target, Target::File(_));
+    let file = target.prepare(size)?;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let signals = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+    for signal in signals {
+        // Without, a signal ends the process: then there is a file without a volume in it.
+        let _ = signal_hook::flag::register(signal, cancelled.clone());
+    }
+    let bar = term::progress(size);
+    let written = volume.write_to(
+        plaintext,
+        file,
+        &WriteJob {
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            progress: &|done| bar.inc(done),
+            cancelled: &cancelled,
+        },
+    );
+    bar.finish_and_clear();
+    written.map_err(|error| {
+        target.destroy();
+        let left = match target {
+            Target::New(..) => "removed again",
+            _ if is_old_file => "what it held is lost",
+            _ => "it holds no volume now",
+        };
+        match error {
+            Error::Io { what, source } => Error::io(format!("{what} ({left})"), source).into(),
+            error => Failure::from(error),
+        }
+    })
+}
+
+/// What is told at the end: the recovery password only where it was saved nowhere.
+fn answer(
+    args: &CreateArgs,
+    created: &Created,
+    plaintext: &Plaintext,
+    saved: &SavedKeys,
+    recovery: Option<&Recovery>,
+) -> Zeroizing<String> {
+    let shown = recovery.filter(|_| saved.recovery.is_none());
+    let digits = shown.map(|recovery| recovery.password.expose_digits());
+    let digits = digits.as_ref().map(SecretText::expose);
+    if args.json {
+        return Zeroizing::new(document(args, created, plaintext, saved, digits));
+    }
+    let mut text = Zeroizing::new(format!(
+        "Volume {:X}: {}, {}\n",
+        created.id,
+        term::human_size(created.size),
+        args.cipher.name
+    ));
+    for (id, kind) in &created.protectors {
+        text.push_str(&format!("  {}: {id:X}\n", kind.name()));
+        if let Some(path) = file_of(*kind, saved) {
+            let path = path.display().to_string();
+            text.push_str(&format!("    saved in {}\n", term::escaped(&path)));
+        }
+        if let (ProtectorKind::RecoveryPassword, Some(digits)) = (kind, digits) {
+            text.push_str("    ");
+            text.push_str(digits);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn file_of(kind: ProtectorKind, saved: &SavedKeys) -> Option<&PathBuf> {
+    match kind {
+        ProtectorKind::RecoveryPassword => saved.recovery.as_ref(),
+        ProtectorKind::ExternalKey => saved.startup.as_ref(),
+        _ => None,
+    }
+}
+
+fn document(
+    args: &CreateArgs,
+    created: &Created,
+    plaintext: &Plaintext,
+    saved: &SavedKeys,
+    digits: Option<&str>,
+) -> String {
+    let protectors: Vec<Value> = created
+        .protectors
+        .iter()
+        .map(|(id, kind)| {
+            json!({
+                "id": format!("{id:X}"),
+                "type": kind.word(),
+                "name": kind.name(),
+                "file": file_of(*kind, saved),
+            })
+        })
+        .collect();
+    let places = plaintext.placement();
+    let mut answer = json!({
+        "volume": format!("{:X}", created.id),
+        "size": created.size,
+        "sector_size": plaintext.sector_size(),
+        "encryption_method": args.cipher.name,
+        "encryption_method_word": args.cipher.word,
+        "file_system": plaintext.file_system(),
+        "metadata_copies": places.copies,
+        "moved_to": places.moved,
+        "protectors": protectors,
+    });
+    if let (Some(answer), Some(digits)) = (answer.as_object_mut(), digits) {
+        answer.insert("recovery_password".to_owned(), json!(digits));
+    }
+    documents::document(&answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_or_none() {
+        for (text, size) in [
+            ("1048576", 1 << 20),
+            ("0x100000", 1 << 20),
+            ("64M", 64 << 20),
+            ("64MiB", 64 << 20),
+            ("2G", 2 << 30),
+            ("1T", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(size), "{text}");
+        }
+        for bad in ["", "M", "-1", "1.5G", "1P", "64MB", "99999999T", "0x"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The file systems that a volume is made from: what they are, which clusters are free, and how
+//! those that the metadata takes are marked so that the file system never uses them.
+//!
+//! Each kind is a [`FileSystem`] in a file beside this, with its row in [`PROBES`]. What they change
+//! goes into an [`Overlay`]: the image itself is never written to.
+//!
+//! Windows is said to mark such clusters bad on FAT and exFAT, and gives them to hidden files on
+//! NTFS (section 2.7). Here all three are marked bad: making files in NTFS takes a whole file
+//! system driver, and its list of bad clusters keeps every driver off them just as well. A check
+//! that tries bad clusters again (`chkdsk /b`) would free them; so the README warns of it.
+
+mod bitmap;
+mod exfat;
+mod fat;
+mod ntfs;
+
+use std::ops::Range;
+
+use super::room::{Clusters, Room};
+use crate::error::{Error, Result};
+use crate::format::FormatError;
+use crate::source::{Overlay, ReadAt};
+
+/// What is known of a file system.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    /// Its kind, as people call it.
+    pub(super) name: &'static str,
+    /// Bytes in a sector.
+    pub(super) sector_size: u32,
+    /// Sectors of the disk before its partition, as it tells.
+    pub(super) hidden_sectors: u32,
+    /// The name that somebody gave it.
+    pub(super) label: Option<String>,
+    /// Bytes that it takes from the start of the image on.
+    pub(super) size: u64,
+    /// Its clusters.
+    pub(super) clusters: Clusters,
+}
+
+/// A file system of one kind, found whole and clean.
+pub(super) trait FileSystem {
+    fn facts(&self) -> &Facts;
+
+    /// Tells of all runs of free clusters by their numbers from 0, in ascending order.
+    fn free(&self, image: &dyn ReadAt, tell: &mut dyn FnMut(Range<u64>)) -> Result<()>;
+
+    /// Marks clusters so that the file system never uses them.
+    fn reserve(&self, image: &mut Image<'_>, clusters: &[Range<u64>]) -> Result<()>;
+}
+
+/// An image and what is changed in it.
+pub(super) type Image<'a> = Overlay<&'a dyn ReadAt>;
+
+/// Looks whether an image holds a file system of one kind; an error where it does and it cannot be
+/// used.
+type Probe = fn(&dyn ReadAt) -> Result<Option<Box<dyn FileSystem>>>;
+
+/// FAT comes last: its boot sector has the fewest marks.
+const PROBES: &[Probe] = &[ntfs::open, exfat::open, fat::open];
+
+/// The file system in an image, if it is of a kind that is known.
+///
+/// # Errors
+/// [`Error::Uncreatable`] when it is damaged, was not unmounted cleanly, or is larger than the
+/// image; [`Error::Io`].
+pub(super) fn open(image: &dyn ReadAt) -> Result<Option<Box<dyn FileSystem>>> {
+    for probe in PROBES {
+        if let Some(found) = probe(image)? {
+            let facts = found.facts();
+            if facts.size > image.size() {
+                return Err(unusable(
+                    format!(
+                        "the {} file system has {} bytes, and the image only {}",
+                        facts.name,
+                        facts.size,
+                        image.size()
+                    ),
+                    "the image is cut off: take a whole one",
+                ));
+            }
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The free space of a file system.
+pub(super) fn room(system: &dyn FileSystem, image: &dyn ReadAt) -> Result<Room> {
+    let mut room = Room::new(system.facts().clusters);
+    system.free(image, &mut |clusters| room.add(&clusters))?;
+    Ok(room)
+}
+
+fn read(image: &dyn ReadAt, offset: u64, len: u64) -> Result<Vec<u8>> {
+    /// The largest structure that is read at once; far more than any needs.
+    const MAX_LEN: u64 = 1 << 21;
+    let len = usize::try_from(len.min(MAX_LEN)).unwrap_or(0);
+    let mut bytes = vec![0; len];
+    image
+        .read_exact_at(offset, &mut bytes)
+        .map_err(|error| Error::io(format!("cannot read the file system at {offset:#x}"), error))?;
+    Ok(bytes)
+}
+
+fn change(image: &mut Image<'_>, offset: u64, bytes: &[u8]) -> Result<()> {
+    image
+        .write(offset, bytes)
+        .map_err(|error| Error::io(format!("cannot read the file system at {offset:#x}"), error))
+}
+
+fn unusable(what: impl Into<String>, help: &str) -> Error {
+    Error::Uncreatable {
+        what: what.into(),
+        help: Some(help.to_owned()),
+    }
+}
+
+/// The file system is not what it should be.
+fn broken(name: &str, what: impl std::fmt::Display) -> Error {
+    unusable(
+        format!("the {name} file system is damaged: {what}"),
+        "repair it first (chkdsk in Windows, or the fsck of its kind)",
+    )
+}
+
+/// As [`broken`], of what a parser of fields found.
+fn broken_field(name: &'static str) -> impl Fn(FormatError) -> Error {
+    move |fault| broken(name, fault)
+}
+
+fn dirty(name: &str, why: &str) -> Error {
+    unusable(
+        format!("the {name} file system was not unmounted cleanly: {why}"),
+        "mount it and unmount it again where it was last used, or check it (chkdsk in Windows, or the fsck of its kind)",
+    )
+}
+
+/// Joins clusters, told one by one in ascending order, to runs.
+#[derive(Default)]
+struct Runs(Option<Range<u64>>);
+
+impl Runs {
+    fn add(&mut self, number: u64, tell: &mut dyn FnMut(Range<u64>)) {
+        match &mut self.0 {
+            Some(run) if run.end == number => run.end += 1,
+            _ => {
+                self.finish(tell);
+                self.0 = Some(number..number + 1);
+            }
+        }
+    }
+
+    fn finish(&mut self, tell: &mut dyn FnMut(Range<u64>)) {
+        if let Some(run) = self.0.take() {
+            tell(run);
+        }
+    }
+}

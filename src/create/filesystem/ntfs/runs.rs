@@ -1,0 +1,140 @@
+//! The list of runs that tells where an attribute's clusters lie: for each run a byte with two
+//! lengths, a number of clusters, and how far the run lies from the one before; without the last,
+//! the run is nowhere (a hole).
+
+use crate::format::FormatError;
+use crate::format::wire::Fields;
+
+/// Runs of one attribute. More than fit into the largest record.
+const MAX_RUNS: usize = 4096;
+
+/// Clusters of an attribute that lie together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// How many.
+    pub(super) len: u64,
+    /// The first on the volume; nothing for a hole.
+    pub(super) at: Option<u64>,
+}
+
+/// The runs in a list, up to its end mark.
+///
+/// # Errors
+/// A list that is cut off, too long, or leads outside what 63 bits can number.
+pub(super) fn decode(list: &Fields<'_>) -> Result<Vec<Run>, FormatError> {
+    let mut runs = Vec::new();
+    let mut position = 0;
+    let mut place = 0i64;
+    loop {
+        let head = list.u8(position)?;
+        if head == 0 {
+            return Ok(runs);
+        }
+        let (len_bytes, at_bytes) = (usize::from(head & 0xF), usize::from(head >> 4));
+        let len = number(list.slice(position + 1, len_bytes)?);
+        let distance = number(list.slice(position + 1 + len_bytes, at_bytes)?);
+        let (Some(len), Some(distance)) = (len, distance) else {
+            return Err(list.fault("a run with numbers of more than eight bytes"));
+        };
+        let len = u64::try_from(len).ok().filter(|len| *len > 0);
+        let len = len.ok_or_else(|| list.fault("a run without clusters"))?;
+        let at = if at_bytes == 0 {
+            None
+        } else {
+            let next = place.checked_add(distance);
+            place = next.ok_or_else(|| list.fault("a run that lies nowhere"))?;
+            Some(u64::try_from(place).map_err(|_| list.fault("a run before the volume"))?)
+        };
+        runs.push(Run { len, at });
+        if runs.len() > MAX_RUNS {
+            return Err(list.fault("too many runs"));
+        }
+        position += 1 + len_bytes + at_bytes;
+    }
+}
+
+/// The list of these runs, with its end mark; nothing where a number does not fit.
+pub(super) fn encode(runs: &[Run]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut place = 0i64;
+    for run in runs {
+        let len = significant(i64::try_from(run.len).ok()?);
+        let distance = match run.at {
+            Some(at) => {
+                let at = i64::try_from(at).ok()?;
+                let distance = significant(at - place);
+                place = at;
+                distance
+            }
+            None => Vec::new(),
+        };
+        bytes.push(u8::try_from(distance.len() << 4 | len.len()).ok()?);
+        bytes.extend(len);
+        bytes.extend(distance);
+    }
+    bytes.push(0);
+    Some(bytes)
+}
+
+/// A little-endian number with a sign, of up to eight bytes.
+fn number(bytes: &[u8]) -> Option<i64> {
+    let negative = bytes.last().is_some_and(|last| last & 0x80 != 0);
+    let mut whole = [if negative { 0xFF } else { 0 }; 8];
+    whole.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(i64::from_le_bytes(whole))
+}
+
+/// The fewest bytes that tell a number and its sign.
+fn significant(value: i64) -> Vec<u8> {
+    let bytes = value.to_le_bytes();
+    let len = (1..8)
+        .find(|len| number(bytes.get(..*len).unwrap_or_default()) == Some(value))
+        .unwrap_or(8);
+    bytes.get(..len).unwrap_or_default().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+    use proptest::prelude::*;
+
+    fn read(bytes: &[u8]) -> Option<Vec<Run>> {
+        decode(&Fields::new("runs", bytes, 0)).ok()
+    }
+
+    #[test]
+    fn reads_holes_and_runs_that_lie_before_the_last() {
+        let list = hex!("2138345632 1114 E0 01 11 18 03 00");
+        // 0x21: one byte of length 0x38, two of place 0x5634; 0x32: two of length 0x1411, three
+        // of distance.
+        assert_eq!(read(&list[..4]), None);
+        let runs = read(&hex!("21385634 0120 1118F0 00")).unwrap();
+        let run = |len, at| Run { len, at };
+        let expected = [
+            run(0x38, Some(0x3456)),
+            run(0x20, None),
+            run(0x18, Some(0x3446)),
+        ];
+        assert_eq!(runs, expected);
+        assert_eq!(encode(&runs).unwrap(), hex!("21385634 0120 1118F0 00"));
+        assert_eq!(read(&hex!("1101F0 00")), None);
+        assert_eq!(read(&hex!("1100F0 00")), None);
+        assert_eq!(read(&[0x9F; 64]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_it_writes(runs in prop::collection::vec(
+            (1u64..1 << 40, prop::option::of(0u64..1 << 40)), 0..20,
+        )) {
+            let runs: Vec<_> = runs.into_iter().map(|(len, at)| Run { len, at }).collect();
+            prop_assert_eq!(read(&encode(&runs).unwrap()), Some(runs));
+        }
+
+        #[test]
+        fn survives_every_list(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = read(&bytes);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The file or device that the plaintext goes to, written past the page cache where it can be.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
+
+use super::Zeros;
+
+/// What direct writes have to be aligned to, in bytes: in the file, in length, and in memory.
+/// Enough for every medium with sectors of up to 4096 bytes.
+const ALIGNMENT: usize = 4096;
+
+/// Bytes that are looked at together for zeros: a hole is not worth it below a file system's
+/// extent of some blocks.
+const HOLE: usize = 64 << 10;
+
+/// Where to write, at any offset and from any number of threads.
+pub(super) struct Target<'a> {
+    file: &'a File,
+    /// The same file opened once more, for writes past the page cache: filling that costs more than
+    /// decrypting.
+    direct: Option<File>,
+    zeros: Zeros,
+    /// Whether blocks were set aside, so that holes have to be made.
+    preallocated: bool,
+}
+
+impl<'a> Target<'a> {
+    /// Gives a new file its length and, where there is room for it, its blocks: direct writes gain
+    /// little without (performance page, section 5).
+    pub(super) fn new(file: &'a File, len: u64, zeros: Zeros) -> io::Result<Self> {
+        let mut preallocated = false;
+        if zeros == Zeros::Holes {
+            preallocated = len > 0 && preallocate(file, len)?;
+            file.set_len(len)?;
+        }
+        let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
+        let direct = OpenOptions::new()
+            .write(true)
+            .custom_flags(flags)
+            .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+            .ok();
+        Ok(Self {
+            file,
+            direct,
+            zeros,
+            preallocated,
+        })
+    }
+
+    /// Writes `piece` to `start`, with holes for blocks of zeros where they may be left out.
+    pub(super) fn write(&self, start: u64, piece: &[u8]) -> io::Result<()> {
+        if self.zeros == Zeros::Written {
+            return self.write_all(start, piece);
+        }
+        // Neighbouring blocks of a kind go out in one call.
+        let mut from = 0;
+        let mut blocks = piece.chunks(HOLE).map(is_zero).peekable();
+        let mut at = 0;
+        while let Some(zero) = blocks.next() {
+            at = (at + HOLE).min(piece.len());
+            if blocks.peek().is_some_and(|next| *next == zero) {
+                continue;
+            }
+            self.write_run(start, piece, from..at, zero)?;
+            from = at;
+        }
+        Ok(())
+    }
+
+    fn write_run(&self, start: u64, piece: &[u8], run: Range<usize>, zero: bool) -> io::Result<()> {
+        let at = start + run.start as u64;
+        match zero {
+            false => self.write_all(at, &piece[run]),
+            true if self.preallocated => {
+                let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                // Blocks that stay set aside read as zeros, too.
+                let _ = rustix::fs::fallocate(self.file, mode, at, run.len() as u64);
+                Ok(())
+            }
+            true => Ok(()),
+        }
+    }
+
+    fn write_all(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let aligned = offset.is_multiple_of(ALIGNMENT as u64)
+            && bytes.as_ptr().addr().is_multiple_of(ALIGNMENT);
+        let Some(direct) = self.direct.as_ref().filter(|_| aligned) else {
+            return self.file.write_all_at(bytes, offset);
+        };
+        let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % ALIGNMENT);
+        match direct.write_all_at(whole, offset) {
+            // Some file systems say only now that they cannot.
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                self.file.write_all_at(whole, offset)?;
+            }
+            other => other?,
+        }
+        self.file.write_all_at(rest, offset + whole.len() as u64)
+    }
+}
+
+/// Sets blocks aside for all of the file: whether that was possible. It is not to fail for want of
+/// room: the plaintext may be mostly zeros.
+fn preallocate(file: &File, len: u64) -> io::Result<bool> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOSPC | Errno::FBIG | Errno::DQUOT) => {
+            // What was set aside before it failed is given back.
+            file.set_len(0)?;
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    block.iter().all(|byte| *byte == 0)
+}
+
+/// Memory that direct writes may start from.
+pub(super) struct AlignedBuffer {
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl AlignedBuffer {
+    pub(super) fn new(len: usize) -> Self {
+        let memory = vec![0; len + ALIGNMENT];
+        let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Self { memory, start, len }
+    }
+
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    /// Blocks of zeros and others, an odd end, memory of any alignment.
+    #[test]
+    fn what_is_written_is_there_and_zeros_are_holes() {
+        let mut buffer = AlignedBuffer::new(1 << 20);
+        let piece = buffer.bytes();
+        for (number, block) in piece.chunks_mut(HOLE).enumerate() {
+            block.fill(if number % 3 == 0 { 0 } else { number as u8 });
+        }
+        let piece = &piece[..(1 << 20) - 700];
+        for shift in [0, 512] {
+            for preset in [Zeros::Holes, Zeros::Written] {
+                let file = tempfile::tempfile().unwrap();
+                let len = piece.len() as u64;
+                let target = Target::new(&file, len, preset).unwrap();
+                let (head, tail) = piece.split_at(if shift == 0 { 0 } else { HOLE + shift });
+                target.write(0, head).unwrap();
+                target.write(head.len() as u64, tail).unwrap();
+                let mut read = vec![1; piece.len()];
+                file.read_exact_at(&mut read, 0).unwrap();
+                assert!(read == piece, "{shift} {preset:?}");
+                file.sync_all().unwrap();
+                let occupied = file.metadata().unwrap().blocks() * 512;
+                assert_eq!(occupied < len, preset == Zeros::Holes, "{shift} {preset:?}");
+            }
+        }
+    }
+}
