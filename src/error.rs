@@ -125,6 +125,14 @@ pub enum Error {
     /// Somebody ended the work before it was done.
     #[error("interrupted")]
     Interrupted,
+    /// A volume's protectors or metadata cannot be changed as asked; nothing was written.
+    #[error("nothing was changed: {what}")]
+    Unchangeable {
+        /// What stands in the way.
+        what: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
 
     /// Something that the system should offer is missing.
     #[error("{what}")]
@@ -163,6 +171,14 @@ impl Error {
         }
     }
 
+    /// A change that is refused, with what to do about it.
+    pub(crate) fn unchangeable(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Unchangeable {
+            what: what.into(),
+            help: Some(help.into()),
+        }
+    }
+
     /// What a person can do next, where the sentence does not say it yet.
     pub fn help(&self) -> Option<String> {
         match self {
@@ -185,6 +201,7 @@ impl Error {
             ),
             Self::BadCredential { help, .. }
             | Self::Uncreatable { help, .. }
+            | Self::Unchangeable { help, .. }
             | Self::Environment { help, .. } => help.clone(),
             Self::Unwritable(reason) => Some(reason.help().to_owned()),
             Self::OutOfRange { .. }

@@ -28,6 +28,7 @@
 //! * The 48 digits themselves, checked, explained and corrected, without any volume:
 //!   [`unlock::recovery::RecoveryPassword`] and [`unlock::recovery::check_text`].
 //! * A volume that is not a file: implement [`source::ReadAt`].
+//! * Its protectors added, removed, replaced, and what they keep shown: [`manage`].
 //! * A mount held by your program: `serve::fuse::Mount`. The whole plaintext in a file:
 //!   [`serve::export`].
 //!
@@ -61,6 +62,7 @@ pub mod crypto;
 pub mod error;
 pub mod format;
 pub mod guid;
+pub mod manage;
 pub mod secret;
 pub mod serve;
 pub mod source;

@@ -21,11 +21,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "create",
         &["source", "format", "crypto", "unlock", "volume"],
     ),
+    (
+        "manage",
+        &["source", "format", "crypto", "unlock", "volume", "create"],
+    ),
     ("serve", &["volume", "source"]),
     (
         "cli",
         &[
-            "source", "format", "crypto", "unlock", "volume", "create", "serve",
+            "source", "format", "crypto", "unlock", "volume", "create", "manage", "serve",
         ],
     ),
 ];

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::commands::create::CreateArgs;
+use super::commands::metadata::MetadataArgs;
+use super::commands::protector::ProtectorArgs;
 use super::credentials::CredentialArgs;
 use super::{Failure, json};
 
@@ -59,6 +61,10 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Check recovery passwords
     Recovery(RecoveryArgs),
+    /// Show and change the key protectors of a volume
+    Protector(ProtectorArgs),
+    /// Back up the metadata of a volume, and restore it
+    Metadata(MetadataArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write all pages to a directory
@@ -75,6 +81,7 @@ impl Command {
             Self::Recovery(RecoveryArgs {
                 command: RecoveryCommand::Check(args),
             }) if args.json => Some(json::failure),
+            Self::Protector(args) if args.json() => Some(json::failure),
             _ => None,
         }
     }

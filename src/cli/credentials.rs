@@ -14,7 +14,7 @@ use crate::format::protector::ProtectorKind;
 use crate::secret::SecretText;
 use crate::unlock::clear_key::Suspended;
 use crate::unlock::{BUILT_IN, CredentialKind, KeyProtector, Selection};
-use crate::volume::{UnlockOptions, Unlocked, Volume};
+use crate::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
 
 /// How often a person may mistype.
 const TRIES: usize = 3;
@@ -91,6 +91,27 @@ impl CredentialArgs {
     /// Unlocks the volume with what was given; else with what systemd gives; else with a clear
     /// key; else with what a person types.
     pub(crate) fn unlock(&self, volume: &Volume) -> Result<Unlocked, Failure> {
+        let open = |credentials: &[_], options: &_| volume.unlock(credentials, options);
+        let unlocked = self.open_with(volume, &open)?;
+        warn(unlocked.warnings());
+        Ok(unlocked)
+    }
+
+    /// The same, down to the volume master key.
+    pub(crate) fn unlock_master_key(&self, volume: &Volume) -> Result<MasterKey, Failure> {
+        let open = |credentials: &[_], options: &_| volume.unlock_master_key(credentials, options);
+        let key = self.open_with(volume, &open)?;
+        warn(key.warnings());
+        Ok(key)
+    }
+
+    /// The credentials that were given, or that systemd gives; for volumes that nothing can be
+    /// asked about.
+    pub(crate) fn given(&self) -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
+        self.read_given()
+    }
+
+    fn open_with<T>(&self, volume: &Volume, open: Open<'_, T>) -> Result<T, Failure> {
         let options = UnlockOptions {
             selection: Selection {
                 protector: self.protector.clone(),
@@ -98,22 +119,18 @@ impl CredentialArgs {
             accept_damaged_metadata: self.accept_damaged_metadata,
         };
         let given = self.read_given()?;
-        let unlocked = if !given.is_empty() || !volume.needs_key() {
-            volume.unlock(&given, &options)?
+        Ok(if !given.is_empty() || !volume.needs_key() {
+            open(&given, &options)?
         } else if has_clear_key(volume, &options.selection) {
             term::note(
                 "protection is suspended: the key lies on the disk in the open, and anyone can read this volume",
             );
-            volume.unlock(&[Box::new(Suspended)], &options)?
+            open(&[Box::new(Suspended)], &options)?
         } else if term::can_ask() && volume.metadata_as_found().is_some() {
-            ask(volume, &options)?
+            ask(volume, &options, open)?
         } else {
-            volume.unlock(&[], &options)?
-        };
-        for warning in unlocked.warnings() {
-            term::note(format_args!("warning: {}", term::escaped(warning)));
-        }
-        Ok(unlocked)
+            open(&[], &options)?
+        })
     }
 
     /// The credentials of the options, in the order of the table; or those in systemd's directory.
@@ -142,6 +159,15 @@ impl CredentialArgs {
     }
 }
 
+/// How a volume is opened with some credentials.
+type Open<'a, T> = &'a dyn Fn(&[Box<dyn KeyProtector>], &UnlockOptions) -> Result<T, Error>;
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        term::note(format_args!("warning: {}", term::escaped(warning)));
+    }
+}
+
 /// What the service manager put into `$CREDENTIALS_DIRECTORY`.
 fn from_systemd() -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
     let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") else {
@@ -166,7 +192,7 @@ fn has_clear_key(volume: &Volume, selection: &Selection) -> bool {
 }
 
 /// Asks until what was typed opens the volume, or three times.
-fn ask(volume: &Volume, options: &UnlockOptions) -> Result<Unlocked, Failure> {
+fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result<T, Failure> {
     let protectors = volume.protectors();
     let typed: Vec<_> = BUILT_IN
         .iter()
@@ -178,15 +204,15 @@ fn ask(volume: &Volume, options: &UnlockOptions) -> Result<Unlocked, Failure> {
         })
         .collect();
     if typed.is_empty() {
-        return Ok(volume.unlock(&[], options)?);
+        return Ok(open(&[], options)?);
     }
     let question = question(&typed, volume);
     let mut tries = 1;
     loop {
         let answer = term::ask_secret(&question)?;
         let failure = match credentials_typed(&typed, &answer) {
-            Ok(credentials) => match volume.unlock(&credentials, options) {
-                Ok(unlocked) => return Ok(unlocked),
+            Ok(credentials) => match open(&credentials, options) {
+                Ok(opened) => return Ok(opened),
                 Err(error @ Error::Refused { .. }) => error,
                 Err(error) => return Err(error.into()),
             },

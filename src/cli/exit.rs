@@ -9,7 +9,6 @@ use crate::error::{Error, Unwritable};
 #[repr(u8)]
 pub(crate) enum Status {
     Done = 0,
-    /// What has no better name, such as a server that was killed.
     Failed = 1,
     Usage = 2,
     NotBitLocker = 3,
@@ -36,6 +35,7 @@ impl From<&Error> for Status {
                 Self::Refused
             }
             Error::Unwritable(reason) => reason.into(),
+            Error::Unchangeable { .. } => Self::Failed,
             Error::OutOfRange { .. }
             | Error::Reserved { .. }
             | Error::Unreadable { .. }

@@ -12,6 +12,7 @@ mod hardening;
 mod json;
 #[cfg(feature = "fuse")]
 mod mount_helper;
+mod new_protectors;
 mod report;
 mod source;
 mod term;
@@ -124,6 +125,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Decrypt(args) => commands::decrypt::run(&args),
         Command::Create(args) => commands::create::run(&args),
         Command::Recovery(args) => commands::recovery::run(&args),
+        Command::Protector(args) => commands::protector::run(&args),
+        Command::Metadata(args) => commands::metadata::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),
     }

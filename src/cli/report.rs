@@ -217,7 +217,7 @@ impl<'a> Report<'a> {
                 "locked": self.volume.needs_key(),
             },
             "protectors": self.block.map_or(Vec::new(), |block| {
-                block.protectors().map(protector_json).collect()
+                protectors_json(block)
             }),
             "metadata": self.metadata_json(),
             "entries": self.block.map_or(Vec::new(), |block| {
@@ -297,6 +297,18 @@ fn listed(block: Option<&MetadataBlock>) -> impl Iterator<Item = &Protector> {
         .into_iter()
         .flat_map(MetadataBlock::protectors)
         .filter(|protector| protector.kind() != ProtectorKind::ClearKey)
+}
+
+/// The protectors of a volume as `-protectors -get` lists them.
+pub(crate) fn protectors_text(block: &MetadataBlock) -> String {
+    let mut text = String::new();
+    write_protectors(&mut text, block);
+    text.trim_start().to_owned()
+}
+
+/// The same for programs.
+pub(crate) fn protectors_json(block: &MetadataBlock) -> Vec<Value> {
+    block.protectors().map(protector_json).collect()
 }
 
 fn write_protectors(text: &mut String, block: &MetadataBlock) {

@@ -30,6 +30,7 @@ pub(crate) struct OpenedForWriting {
     pub(crate) volume: Volume,
     /// The volume's bytes, to be written.
     pub(crate) target: Arc<dyn WriteAt>,
+    #[allow(dead_code)]
     pub(crate) path: String,
 }
 
@@ -48,6 +49,34 @@ pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Fa
         .into());
     }
     let disk = Arc::new(ExclusiveFile::open(path)?);
+    locate_for_writing(args, disk)
+}
+
+/// The same stretch of a source on which no volume can be found any more: `size` bytes from where
+/// `args` say.
+pub(crate) fn open_lost_for_writing(
+    args: &SourceArgs,
+    size: u64,
+) -> Result<Arc<dyn WriteAt>, Failure> {
+    let disk = ExclusiveFile::open(&args.source)?;
+    let start = args.offset.unwrap_or(0);
+    let fits = start
+        .checked_add(size)
+        .is_some_and(|end| end <= disk.size());
+    if args.partition.is_some() || !fits || (args.offset.is_none() && size != disk.size()) {
+        return Err(Failure::usage(format!(
+            "no volume is found on {}, and it does not have the size of the one that is looked for; say where that begins with --offset BYTES",
+            args.source.display()
+        )));
+    }
+    Ok(Arc::new(Window::new(Arc::new(disk), start, size)))
+}
+
+fn locate_for_writing(
+    args: &SourceArgs,
+    disk: Arc<ExclusiveFile>,
+) -> Result<OpenedForWriting, Failure> {
+    let path = &args.source;
     let located = locate(
         disk.clone(),
         place(args.offset, args.partition),

@@ -36,14 +36,14 @@ mod protectors;
 mod recovery_file;
 mod room;
 mod save;
-mod seal;
+pub(crate) mod seal;
 #[doc(hidden)]
 pub mod testing;
 mod write;
 
 pub use placement::Placement;
 pub use plaintext::Plaintext;
-pub use protectors::NewProtector;
+pub use protectors::{Enrolment, HandedOver, NEW_KINDS, NewKind, NewProtector, NewSecret};
 pub use recovery_file::RecoveryFile;
 pub use save::save_key;
 pub use write::WriteJob;
@@ -228,7 +228,7 @@ impl NewVolume {
 }
 
 /// The structures cannot be laid out: too large for the region that Windows gives them.
-fn unfit(fault: FormatError) -> Error {
+pub(crate) fn unfit(fault: FormatError) -> Error {
     uncreatable(fault.to_string())
 }
 
@@ -240,7 +240,7 @@ fn uncreatable(what: impl Into<String>) -> Error {
 }
 
 /// Fills `bytes` from the system's random number generator.
-fn fill_random(bytes: &mut [u8]) -> Result<()> {
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
     getrandom::fill(bytes).map_err(|error| Error::Environment {
         what: format!("the system gives no random numbers: {error}"),
         help: None,

@@ -14,14 +14,14 @@ const FIRST_COUNTER: u32 = 2;
 
 /// Seals all datums of one commit: a nonce is the commit's time and a counter that rises by one
 /// each time. The VMK seals many datums, and two under one nonce would give both away.
-pub(super) struct Sealer<'a> {
+pub(crate) struct Sealer<'a> {
     vmk: &'a Vmk,
     time: FileTime,
     counter: u32,
 }
 
 impl<'a> Sealer<'a> {
-    pub(super) fn new(vmk: &'a Vmk, time: FileTime) -> Self {
+    pub(crate) fn new(vmk: &'a Vmk, time: FileTime) -> Self {
         Self {
             vmk,
             time: time.masked(),
@@ -29,36 +29,55 @@ impl<'a> Sealer<'a> {
         }
     }
 
+    /// Goes on where the nonces of a volume end.
+    pub(crate) fn continuing(vmk: &'a Vmk, time: FileTime, next_counter: u32) -> Self {
+        Self {
+            vmk,
+            time: time.masked(),
+            counter: next_counter,
+        }
+    }
+
     /// The counter that the next nonce takes.
-    pub(super) fn next_counter(&self) -> u32 {
+    pub(crate) fn next_counter(&self) -> u32 {
         self.counter
     }
 
     /// Seals a KEY datum with the VMK: the sector key, a backup of a protector's own key, the
     /// validation hash.
-    pub(super) fn with_vmk(&mut self, role: u16, key_type: u16, key: &[u8]) -> Result<DatumBytes> {
+    pub(crate) fn with_vmk(&mut self, role: u16, key_type: u16, key: &[u8]) -> Result<DatumBytes> {
         let vmk = self.vmk;
         let content = encode::key(encode::SEALED, key_type, key).map_err(unfit)?;
         self.seal(role, vmk.expose(), &content)
     }
 
     /// Seals the VMK with a protector's key.
-    pub(super) fn vmk_with(&mut self, key: &[u8; 32]) -> Result<DatumBytes> {
+    pub(crate) fn vmk_with(&mut self, key: &[u8; 32]) -> Result<DatumBytes> {
         let key_type = key_types::VMK;
         let content = encode::key(encode::SEALED, key_type, self.vmk.expose()).map_err(unfit)?;
         self.seal(roles::PROPERTY, key, &content)
     }
 
     fn seal(&mut self, role: u16, key: &[u8; 32], content: &DatumBytes) -> Result<DatumBytes> {
+        let sealed = self.seal_content(key, content.expose())?;
+        encode::sealed(role, &sealed).map_err(unfit)
+    }
+
+    /// Seals a whole datum, as it is, with any key.
+    pub(crate) fn seal_content(&mut self, key: &[u8; 32], content: &[u8]) -> Result<SealedDatum> {
         let nonce = self.nonce()?;
-        let (ciphertext, tag) = envelope::seal(key, &nonce, content.expose())
+        let (ciphertext, tag) = envelope::seal(key, &nonce, content)
             .ok_or_else(|| uncreatable("a datum too long to seal"))?;
-        let sealed = SealedDatum {
+        Ok(SealedDatum {
             nonce,
             tag,
             ciphertext,
-        };
-        encode::sealed(role, &sealed).map_err(unfit)
+        })
+    }
+
+    /// The key that seals everything but the VMK itself.
+    pub(crate) fn vmk(&self) -> &'a Vmk {
+        self.vmk
     }
 
     fn nonce(&mut self) -> Result<[u8; 12]> {

@@ -48,6 +48,28 @@ impl DatumBytes {
         &self.0
     }
 
+    /// A datum that was read, as it stands on disk.
+    pub(crate) fn as_read(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.to_vec()))
+    }
+
+    /// Puts another sealed datum of the same length into the place of the one `at` bytes in.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn reseal(&mut self, at: usize, sealed: &SealedDatum) -> Result<(), FormatError> {
+        let mut at = at.saturating_add(datum::HEADER_LEN);
+        for field in [&sealed.nonce[..], &sealed.tag, &sealed.ciphertext] {
+            let end = at.saturating_add(field.len());
+            self.0
+                .get_mut(at..end)
+                .ok_or_else(|| fault("datum", format!("a sealed datum that ends at {end}")))?
+                .copy_from_slice(field);
+            at = end;
+        }
+        Ok(())
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

@@ -114,6 +114,14 @@ impl ProtectorKind {
         }
     }
 
+    /// Whether a TPM has a part in it: one of the bits of its code (section 3.8).
+    pub fn uses_tpm(self) -> bool {
+        matches!(
+            self,
+            Self::Tpm | Self::TpmStartupKey | Self::TpmPin | Self::TpmPinStartupKey | Self::Network
+        )
+    }
+
     /// The key protector type of Windows' management interface (section 3.8).
     pub fn wmi_type(self) -> Option<u8> {
         Some(match self {

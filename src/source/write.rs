@@ -181,12 +181,11 @@ impl HeldStill {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let fail = |error| Error::io(format!("cannot open {}", path.display()), error);
-        let metadata = std::fs::metadata(path).map_err(fail)?;
+        let is_device = file_or_device(path).map_err(fail)??;
         let mut options = OpenOptions::new();
         options.read(true);
-        // Opening a pipe would wait for its other end; it is refused by who reads it.
-        let mut flags = OFlags::NONBLOCK;
-        if metadata.file_type().is_block_device() {
+        let mut flags = OFlags::empty();
+        if is_device {
             flags |= OFlags::EXCL;
         }
         options.custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
@@ -196,13 +195,13 @@ impl HeldStill {
             }
             other => other.map_err(fail)?,
         };
-        if !metadata.is_file() {
+        if is_device {
             return Ok(Self(file));
         }
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
             Err(Errno::WOULDBLOCK) => Err(in_use(path, "another program holds a lock on it")),
             // Where files cannot be locked, nobody holds a lock.
-            _ => match loop_device_over(metadata.dev(), metadata.ino()) {
+            _ => match loop_device_over(&file).map_err(fail)? {
                 Some(device) => Err(in_use(path, &format!("{device} lies over it"))),
                 None => Ok(Self(file)),
             },

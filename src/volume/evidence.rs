@@ -1,6 +1,19 @@
 //! What a decrypted first sector says about itself: whether it is a boot sector, and of how large
 //! a file system. Only ever asked where the format itself leaves something open.
 
+impl super::Unlocked {
+    /// Whether its first sector is that of a file system that Windows encrypts: what tells a
+    /// volume from noise where nothing else can.
+    ///
+    /// # Errors
+    /// The sector cannot be read.
+    pub fn begins_with_file_system(&self) -> crate::error::Result<bool> {
+        let mut sector = vec![0; self.sector_size() as usize];
+        self.read_at(0, &mut sector)?;
+        Ok(is_boot_sector(&sector))
+    }
+}
+
 /// Size in bytes of the file system whose boot sector this is; `None` when it is none of those
 /// that Windows encrypts or does not tell.
 pub(super) fn file_system_size(sector: &[u8]) -> Option<u64> {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub use conversion::ConversionMap;
 pub use cursor::Cursor;
 pub use status::{Conversion, Protection, Status};
-pub use unlock::UnlockOptions;
+pub use unlock::{MasterKey, UnlockOptions};
 pub use view::{OpenedBy, Unlocked};
 pub use writable::Writable;
 
@@ -63,6 +63,11 @@ impl Volume {
     /// Size of the source in bytes, which may be less or more than that of the volume.
     pub fn source_size(&self) -> u64 {
         self.source.size()
+    }
+
+    /// The bytes that it lies in.
+    pub(crate) fn source(&self) -> &dyn ReadAt {
+        self.source.as_ref()
     }
 
     /// The metadata copies, each with what is wrong with it.

@@ -28,6 +28,52 @@ struct Keyed {
     method: &'static Method,
 }
 
+/// A block that a credential opened.
+struct Found<'a> {
+    block: &'a MetadataBlock,
+    opening: Opening,
+    proof: Result<(), CopyFault>,
+    report: UnlockReport,
+}
+
+/// A volume's master key, and how it was come by. An [`Unlocked`] does not give the key away:
+/// whoever needs it asks for it by [`Volume::unlock_master_key`].
+#[derive(Debug)]
+pub struct MasterKey {
+    vmk: Vmk,
+    position: u64,
+    proved: bool,
+    opened_by: OpenedBy,
+    warnings: Vec<String>,
+}
+
+impl MasterKey {
+    /// The key.
+    pub fn expose(&self) -> &Vmk {
+        &self.vmk
+    }
+
+    /// Where the metadata block lies that it opened, in bytes from the start of the volume.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether the block is what was sealed with the key.
+    pub fn is_proved(&self) -> bool {
+        self.proved
+    }
+
+    /// Which credential and protector opened it.
+    pub fn opened_by(&self) -> &OpenedBy {
+        &self.opened_by
+    }
+
+    /// What a person should know about the metadata.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
 impl Volume {
     /// Opens the volume with whichever credential fits first. The credentials are tried in order,
     /// each on every protector of its kind; metadata copies that say different things are tried in
@@ -44,15 +90,81 @@ impl Volume {
         credentials: &[Box<dyn KeyProtector>],
         options: &UnlockOptions,
     ) -> Result<Unlocked> {
-        let blocks = if options.accept_damaged_metadata {
-            self.copies.readable()
-        } else {
-            self.copies.sound()
-        };
-        let best = *blocks.first().ok_or_else(|| self.no_sound_copy())?;
+        let best = *self
+            .candidates(options)
+            .first()
+            .ok_or_else(|| self.no_sound_copy())?;
         if is_decrypted(best) {
             return self.open_decrypted(best, options);
         }
+        let found = self.find_key(credentials, options)?;
+        self.finish(
+            found.block,
+            found.opening,
+            found.proof,
+            found.report,
+            options,
+        )
+    }
+
+    /// Opens the volume as [`Volume::unlock`] does, down to its volume master key: what it takes to
+    /// change its protectors, and to show what they keep.
+    ///
+    /// # Errors
+    /// Those of [`Volume::unlock`]; [`Error::BadCredential`] for a sector key, from which no way
+    /// leads to the volume master key; [`Error::Unsupported`] for a volume without keys.
+    pub fn unlock_master_key(
+        &self,
+        credentials: &[Box<dyn KeyProtector>],
+        options: &UnlockOptions,
+    ) -> Result<MasterKey> {
+        if self
+            .candidates(options)
+            .first()
+            .is_some_and(|best| is_decrypted(best))
+        {
+            return Err(Error::Unsupported {
+                what: "the volume is decrypted: it has no keys and no protectors".to_owned(),
+            });
+        }
+        let found = self.find_key(credentials, options)?;
+        let VolumeKey::Vmk(vmk) = found.opening.key else {
+            return Err(Error::BadCredential {
+                credential: found.opening.credential,
+                why: "a sector key shows the data, but opens no protector".to_owned(),
+                help: Some("give one of the volume's own credentials".to_owned()),
+            });
+        };
+        Ok(MasterKey {
+            vmk,
+            position: found.block.position,
+            proved: found.proof.is_ok(),
+            opened_by: OpenedBy {
+                credential: Some(found.opening.credential),
+                protector: found.opening.protector,
+                report: found.report,
+            },
+            warnings: self.copy_warnings(),
+        })
+    }
+
+    /// The blocks to try, best first.
+    fn candidates(&self, options: &UnlockOptions) -> Vec<&MetadataBlock> {
+        if options.accept_damaged_metadata {
+            self.copies.readable()
+        } else {
+            self.copies.sound()
+        }
+    }
+
+    /// Tries the credentials on the blocks, in order, until a block opens that its key proves.
+    fn find_key(
+        &self,
+        credentials: &[Box<dyn KeyProtector>],
+        options: &UnlockOptions,
+    ) -> Result<Found<'_>> {
+        let blocks = self.candidates(options);
+        let best = *blocks.first().ok_or_else(|| self.no_sound_copy())?;
         self.check_selection(best, &options.selection)?;
         if credentials.is_empty() {
             return Err(nothing_to_try(best));
@@ -66,7 +178,14 @@ impl Volume {
             let proof = self.prove(block, &opening.key);
             match proof {
                 Err(fault) if !options.accept_damaged_metadata => unproved.push(fault),
-                _ => return self.finish(block, opening, proof, report, options),
+                _ => {
+                    return Ok(Found {
+                        block,
+                        opening,
+                        proof,
+                        report,
+                    });
+                }
             }
         }
         if !unproved.is_empty() {

@@ -4,8 +4,10 @@
 
 pub mod corpus;
 pub mod damage;
+pub mod disk;
 pub mod mount;
 pub mod ntfs;
+pub mod peers;
 pub mod testdata;
 pub mod writing;
 

@@ -4,8 +4,10 @@ pub(super) mod create;
 pub(super) mod decrypt;
 pub(super) mod generate;
 pub(super) mod info;
+pub(super) mod metadata;
 #[cfg(feature = "fuse")]
 pub(super) mod mount;
+pub(super) mod protector;
 pub(super) mod recovery;
 pub(super) mod unlock;
 #[cfg(feature = "fuse")]

@@ -1,21 +1,31 @@
 //! Protectors of a new volume.
 //!
 //! Each kind is a [`Form`]: it knows its code on disk and lays out its parts, with the help of a
-//! [`Sealer`]. To add one: a file beside this with its `Form`, and its constructor below.
+//! [`Sealer`]. To add one: a file beside this with its `Form`, its constructor below, and its
+//! row in [`NEW_KINDS`] for the command line.
 
 mod clear_key;
 mod external_key;
+mod kinds;
 mod password;
 mod recovery_password;
 
+pub use kinds::{Enrolment, HandedOver, NEW_KINDS, NewKind, NewSecret};
+
+use std::time::SystemTime;
+
+use zeroize::Zeroizing;
+
 use super::seal::Sealer;
-use super::{random_id, unfit};
+use super::{StartupKeyFile, fill_random, random_id, unfit};
 use crate::error::Result;
+use crate::format::bek::BekFile;
 use crate::format::encode::{self, DatumBytes, ProtectorHead};
 use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::secret::{ClearKey, ExternalKey, RecoveryKey, SecretText};
+use crate::unlock::recovery::RecoveryPassword;
 
 /// What one kind of protector has on disk (section 3.13).
 ///
@@ -38,6 +48,7 @@ trait Form: Send + Sync {
 /// A protector for a [`NewVolume`](super::NewVolume).
 pub struct NewProtector {
     id: Guid,
+    made: FileTime,
     pub(super) flags: u16,
     form: Box<dyn Form>,
 }
@@ -61,6 +72,47 @@ impl NewProtector {
         Self::new(recovery_password::Form::new(key)?)
     }
 
+    /// A recovery password drawn from the system's random numbers, with its digits.
+    ///
+    /// # Errors
+    /// As [`NewProtector::password`].
+    pub fn new_recovery_password() -> Result<(RecoveryPassword, Self)> {
+        let mut bytes = Zeroizing::new([0; RecoveryKey::LEN]);
+        fill_random(&mut bytes[..])?;
+        let key = RecoveryKey::from_bytes(&bytes);
+        let protector = Self::recovery_password(&key)?;
+        Ok((RecoveryPassword::from_key(&key), protector))
+    }
+
+    /// A startup key drawn from the system's random numbers;
+    /// [`NewProtector::startup_key_file`] gives its file.
+    ///
+    /// # Errors
+    /// As [`NewProtector::password`].
+    pub fn new_startup_key() -> Result<Self> {
+        let mut bytes = Zeroizing::new([0; ExternalKey::LEN]);
+        fill_random(&mut bytes[..])?;
+        Self::startup_key(ExternalKey::from_bytes(&bytes))
+    }
+
+    /// The suspension of protection: a new clear key, with which anybody can open the volume until
+    /// protection is resumed, or until Windows was started `reboots` times from it (at most 15; 0:
+    /// until it is resumed).
+    ///
+    /// # Errors
+    /// As [`NewProtector::password`].
+    pub fn suspension(reboots: u8) -> Result<Self> {
+        /// The flags' high byte counts (section 3.1).
+        const COUNTED: u16 = 0x0004;
+        let mut bytes = Zeroizing::new([0; ClearKey::LEN]);
+        fill_random(&mut bytes[..])?;
+        let mut protector = Self::clear_key(ClearKey::from_bytes(&bytes))?;
+        if reboots > 0 {
+            protector.flags |= COUNTED | u16::from(reboots.min(15)) << 8;
+        }
+        Ok(protector)
+    }
+
     /// A startup key; [`NewVolume::startup_keys`](super::NewVolume::startup_keys) gives its file.
     ///
     /// # Errors
@@ -80,6 +132,7 @@ impl NewProtector {
     fn new(form: impl Form + 'static) -> Result<Self> {
         Ok(Self {
             id: random_id()?,
+            made: FileTime::from_system_time(SystemTime::now()),
             flags: encode::STORED,
             form: Box::new(form),
         })
@@ -95,19 +148,50 @@ impl NewProtector {
         ProtectorKind::of_code(self.form.code())
     }
 
-    pub(super) fn summary(&self) -> (Guid, ProtectorKind) {
+    pub(crate) fn summary(&self) -> (Guid, ProtectorKind) {
         (self.id(), self.kind())
     }
 
-    pub(super) fn external_key(&self) -> Option<&ExternalKey> {
+    pub(crate) fn external_key(&self) -> Option<&ExternalKey> {
         self.form.startup_key()
+    }
+
+    /// The `.BEK` file of a startup key: 180 bytes where it names the volume as Windows 11 does,
+    /// else 156. Nothing for other kinds. Store it before the volume is written.
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn startup_key_file(&self, volume: Option<Guid>) -> Result<Option<StartupKeyFile>> {
+        let Some(key) = self.external_key() else {
+            return Ok(None);
+        };
+        let content = encode::bek::bek(&BekFile {
+            id: self.id,
+            created: self.made,
+            volume,
+            key: ExternalKey::from_bytes(key.expose()),
+        })
+        .map_err(unfit)?;
+        Ok(Some(StartupKeyFile {
+            name: format!("{:X}.BEK", self.id),
+            content,
+        }))
     }
 
     /// The datum on disk, last changed at that time.
     pub(super) fn datum(&self, changed: FileTime, sealer: &mut Sealer<'_>) -> Result<DatumBytes> {
+        self.datum_of(self.id, changed, sealer)
+    }
+
+    /// The datum on disk under that identifier, last changed when this was made.
+    pub(crate) fn datum_as(&self, id: Guid, sealer: &mut Sealer<'_>) -> Result<DatumBytes> {
+        self.datum_of(id, self.made, sealer)
+    }
+
+    fn datum_of(&self, id: Guid, changed: FileTime, sealer: &mut Sealer<'_>) -> Result<DatumBytes> {
         let parts = self.form.parts(sealer)?;
         let head = ProtectorHead {
-            id: self.id,
+            id,
             changed,
             code: self.form.code(),
             flags: self.flags,

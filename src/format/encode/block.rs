@@ -76,6 +76,44 @@ impl Unsigned {
         Ok(Self(page.finish()))
     }
 
+    /// Lays out a block anew with other datums: whatever else the headers of `old`, a block as the
+    /// checks cover it, say stays as it is, but for the sizes and the next nonce.
+    ///
+    /// # Errors
+    /// The datums do not fit a region, or `old` is shorter than its headers.
+    pub(crate) fn edited(
+        old: &[u8],
+        datums: &[DatumBytes],
+        next_nonce: u32,
+    ) -> Result<Self, FormatError> {
+        let heads = HEADER_LEN.saturating_add(DATASET_HEADER_LEN);
+        let heads = old
+            .get(..heads)
+            .ok_or_else(|| fault("metadata block", format!("only {} bytes", old.len())))?;
+        let end = datums
+            .iter()
+            .map(DatumBytes::len)
+            .fold(heads.len(), usize::saturating_add);
+        let len = end.next_multiple_of(SIZE_UNIT);
+        let size = u16::try_from(len / SIZE_UNIT)
+            .map_err(|_| fault("metadata block", format!("{len} bytes")))?;
+        let dataset_len = u32::try_from(end.saturating_sub(HEADER_LEN))
+            .map_err(|_| fault("dataset", format!("{end} bytes")))?
+            .to_le_bytes();
+        let mut page = Page::new("metadata block", len);
+        page.put(0, heads)?;
+        page.put(0x08, &size.to_le_bytes())?;
+        page.put(HEADER_LEN, &dataset_len)?;
+        page.put(HEADER_LEN.saturating_add(0x0C), &dataset_len)?;
+        page.put(HEADER_LEN.saturating_add(0x20), &next_nonce.to_le_bytes())?;
+        let mut at = heads.len();
+        for datum in datums {
+            page.put(at, datum.expose())?;
+            at = at.saturating_add(datum.len());
+        }
+        Ok(Self(page.finish()))
+    }
+
     /// What the validation datum has to hold.
     pub(crate) fn hash(&self) -> [u8; 32] {
         Sha256::digest(&self.0).into()

@@ -1,0 +1,487 @@
+//! `fve protector`: the key protectors of a volume shown, added, removed, replaced.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+use serde_json::json;
+
+use super::metadata;
+use crate::cli::args::SourceArgs;
+use crate::cli::credentials::CredentialArgs;
+use crate::cli::new_protectors::{NewProtectorArgs, hand_over, new_password};
+use crate::cli::{Failure, json::document, report, source, term};
+use crate::create::{Enrolment, NewProtector, RecoveryFile, save_key};
+use crate::error::Error;
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::guid::Guid;
+use crate::manage::{Change, Kept, KeptSecret, Managed, Report, Rotation, kept_secrets};
+use crate::secret::SecretText;
+
+#[derive(Debug, Args)]
+pub(crate) struct ProtectorArgs {
+    #[command(subcommand)]
+    command: ProtectorCommand,
+}
+
+impl ProtectorArgs {
+    /// Whether the answer is to be one JSON document.
+    pub(crate) fn json(&self) -> bool {
+        matches!(&self.command, ProtectorCommand::List(args) if args.json)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum ProtectorCommand {
+    /// Show the key protectors; takes no key
+    List(ListArgs),
+    /// Add key protectors
+    Add(AddArgs),
+    /// Remove key protectors, and give the volume a new master key
+    Remove(RemoveArgs),
+    /// Give the volume another password
+    ChangePassword(ChangePasswordArgs),
+    /// Replace recovery passwords: the new one is saved and proved before the old go
+    RotateRecovery(RotateArgs),
+    /// Suspend protection: anybody can open the volume until it is resumed
+    Suspend(SuspendArgs),
+    /// Resume protection, and give the volume a new master key
+    Resume(ResumeArgs),
+    /// Print every recovery password of the volume
+    ShowRecovery(ShowRecoveryArgs),
+    /// Save the startup keys of the volume as .BEK files
+    SaveStartupKey(SaveStartupKeyArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// What every command that changes the volume takes.
+#[derive(Debug, Args)]
+struct ChangeArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
+
+    /// Try everything but the writing, and say what would change
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Keep a backup of the metadata as it was in this new file. It opens with what opened the
+    /// volume before: keep it safe, or destroy it once the change has proved itself
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    backup: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct AddArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+
+    #[command(flatten)]
+    new: NewProtectorArgs,
+}
+
+/// Whether protectors go that cannot be given a new master key.
+#[derive(Debug, Args)]
+struct DropArgs {
+    /// Also remove protectors that only a TPM, a server or a card could give the new master key
+    #[arg(long)]
+    drop_bound: bool,
+}
+
+#[derive(Debug, Args)]
+struct RemoveArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+
+    /// Which: GUIDs, or the first 8 hex digits of them
+    #[arg(value_name = "ID", required_unless_present = "kind")]
+    ids: Vec<String>,
+
+    /// All of a kind, in the words of 'fve protector list --json' or of manage-bde
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_kind)]
+    kind: Option<Kind>,
+
+    #[command(flatten)]
+    drop: DropArgs,
+
+    /// Allow that only a clear key is left, with which anybody can open the volume
+    #[arg(long)]
+    leave_unprotected: bool,
+}
+
+#[derive(Debug, Args)]
+struct ChangePasswordArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+
+    /// File with the new password; without it, it is asked for twice on the terminal
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    new_password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RotateArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+
+    /// New file for the new recovery password, as Windows saves it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    escrow_to: PathBuf,
+
+    /// Replace only this recovery password (its GUID, or the first 8 hex digits of it), not all
+    #[arg(long, value_name = "ID")]
+    replace: Option<String>,
+
+    #[command(flatten)]
+    drop: DropArgs,
+}
+
+#[derive(Debug, Args)]
+struct SuspendArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+
+    /// Windows resumes protection by itself after this many starts; 0: not by itself
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=15))]
+    reboots: u8,
+}
+
+#[derive(Debug, Args)]
+struct ResumeArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+
+    #[command(flatten)]
+    drop: DropArgs,
+}
+
+#[derive(Debug, Args)]
+struct ShowRecoveryArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
+}
+
+#[derive(Debug, Args)]
+struct SaveStartupKeyArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
+
+    /// Directory for the .BEK files
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    to: PathBuf,
+
+    /// Only this key (its GUID, or the first 8 hex digits of it)
+    #[arg(long, value_name = "ID")]
+    only: Option<String>,
+
+    /// In the form of Windows 11, which names the volume
+    #[arg(long)]
+    windows11: bool,
+}
+
+pub(in crate::cli) fn run(args: &ProtectorArgs) -> Result<(), Failure> {
+    match &args.command {
+        ProtectorCommand::List(args) => list(args),
+        ProtectorCommand::Add(args) => add(args),
+        ProtectorCommand::Remove(args) => remove(args),
+        ProtectorCommand::ChangePassword(args) => change_password(args),
+        ProtectorCommand::RotateRecovery(args) => rotate(args),
+        ProtectorCommand::Suspend(args) => suspend(args),
+        ProtectorCommand::Resume(args) => resume(args),
+        ProtectorCommand::ShowRecovery(args) => show_recovery(args),
+        ProtectorCommand::SaveStartupKey(args) => save_startup_key(args),
+    }
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
+    let opened = source::open(&args.source)?;
+    let block = opened.volume.metadata()?;
+    if args.json {
+        return term::print(&document(&json!({
+            "volume": format!("{:X}", block.dataset.id),
+            "protectors": report::protectors_json(block),
+        })));
+    }
+    let text = report::protectors_text(block);
+    term::print(&text)
+}
+
+fn add(args: &AddArgs) -> Result<(), Failure> {
+    let enrolments = args.new.make()?;
+    if enrolments.is_empty() {
+        return Err(Failure::usage(format!(
+            "which protector to add is not said; one or more of {}",
+            NewProtectorArgs::options()
+        )));
+    }
+    let mut session = Session::open(&args.change)?;
+    let (protectors, secrets): (Vec<_>, Vec<_>) =
+        enrolments.into_iter().map(Enrolment::into_parts).unzip();
+    let change = protectors.into_iter().fold(Change::new(), Change::enrol);
+    if !args.change.dry_run {
+        // Tried before anything is handed over: a password that is printed and then not added
+        // would be believed in.
+        session.managed.preview(&change)?;
+        hand_over(&secrets)?;
+    }
+    session.carry_out(change)
+}
+
+fn remove(args: &RemoveArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let mut ids = Vec::new();
+    for name in &args.ids {
+        ids.push(session.managed.find(name)?.id);
+    }
+    if let Some(Kind(kinds)) = &args.kind {
+        ids.extend(session.of_kinds(kinds)?);
+    }
+    let change = Change::new()
+        .drop_bound(args.drop.drop_bound)
+        .allow_only_clear_key(args.leave_unprotected);
+    session.carry_out(ids.into_iter().fold(change, Change::remove))
+}
+
+fn change_password(args: &ChangePasswordArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let id = session.of_kinds(&[ProtectorKind::Password]).map_err(|_| {
+        Error::unchangeable(
+            "the volume has no password to change",
+            "'fve protector add --new-password-file FILE' adds one",
+        )
+    })?;
+    let text = new_password(args.new_password_file.as_deref())?;
+    let mut change = Change::new();
+    for id in id {
+        change = change.replace(id, NewProtector::password(&text)?);
+    }
+    session.carry_out(change)
+}
+
+fn rotate(args: &RotateArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let old = match &args.replace {
+        Some(name) => vec![session.managed.find(name)?.id],
+        None => Vec::new(),
+    };
+    let rotation = Rotation::new(&session.managed, &old)?.drop_bound(args.drop.drop_bound);
+    if args.change.dry_run {
+        let report = rotation.preview(&session.managed)?;
+        return tell(&report, true);
+    }
+    session.with_backup(|managed| {
+        rotation.carry_out(managed, |id, password| {
+            save_key(&args.escrow_to, &RecoveryFile::new(id, password).content)
+        })
+    })?;
+    term::note(format_args!(
+        "the new recovery password is saved in {}, and was tried on the volume before the old went",
+        args.escrow_to.display()
+    ));
+    Ok(())
+}
+
+fn suspend(args: &SuspendArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    session.carry_out(Change::new().enrol(NewProtector::suspension(args.reboots)?))?;
+    if !args.change.dry_run {
+        term::note(
+            "protection is suspended: anybody can read the volume until 'fve protector resume'",
+        );
+    }
+    Ok(())
+}
+
+fn resume(args: &ResumeArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let clear = session.of_kinds(&[ProtectorKind::ClearKey]).map_err(|_| {
+        Error::unchangeable("protection is not suspended", "there is nothing to resume")
+    })?;
+    let change = Change::new().drop_bound(args.drop.drop_bound);
+    session.carry_out(clear.into_iter().fold(change, Change::remove))
+}
+
+fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
+    let kept = kept(&args.source, &args.credentials)?.1;
+    let mut found = false;
+    for kept in &kept {
+        if let KeptSecret::RecoveryPassword(password) = &kept.secret {
+            let digits = password.expose_digits();
+            let line = format!("{:X}  {}\n", kept.protector, digits.expose());
+            term::print(SecretText::new(line).expose())?;
+            found = true;
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    Err(Error::unchangeable("the volume keeps no recovery password", HAS_NONE).into())
+}
+
+fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure> {
+    let (id, kept) = kept(&args.source, &args.credentials)?;
+    let wanted = |kept: &&Kept| {
+        args.only
+            .as_deref()
+            .is_none_or(|name| kept.protector.is_named_by(name))
+    };
+    let mut found = false;
+    for kept in kept.iter().filter(wanted) {
+        let volume = args.windows11.then_some(id);
+        if let Some(content) = kept.startup_key_file(volume)? {
+            let path = args.to.join(format!("{:X}.BEK", kept.protector));
+            save_key(&path, &content)?;
+            term::note(format_args!("saved {}", path.display()));
+            found = true;
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    Err(Error::unchangeable("the volume keeps no such startup key", HAS_NONE).into())
+}
+
+const HAS_NONE: &str = "'fve protector list' shows what the volume has";
+
+/// What an unlocked volume keeps, and its identifier. The source is only read.
+fn kept(args: &SourceArgs, credentials: &CredentialArgs) -> Result<(Guid, Vec<Kept>), Failure> {
+    let volume = source::open(args)?.volume;
+    let key = credentials.unlock_master_key(&volume)?;
+    let id = volume
+        .metadata_as_found()
+        .map(|block| block.dataset.id)
+        .unwrap_or(Guid::from_disk([0; 16]));
+    Ok((id, kept_secrets(&volume, &key)?))
+}
+
+/// A volume opened for one change.
+struct Session<'a> {
+    args: &'a ChangeArgs,
+    managed: Managed,
+}
+
+impl<'a> Session<'a> {
+    fn open(args: &'a ChangeArgs) -> Result<Self, Failure> {
+        let opened = source::open_for_writing(&args.source)?;
+        let key = args.credentials.unlock_master_key(&opened.volume)?;
+        let managed = Managed::new(opened.target, opened.volume, key)?;
+        Ok(Self { args, managed })
+    }
+
+    /// The protectors of some kinds; an error where there are none.
+    fn of_kinds(&self, kinds: &[ProtectorKind]) -> Result<Vec<Guid>, Error> {
+        let protectors = self.managed.protectors();
+        let of_kind = |protector: &&&Protector| kinds.contains(&protector.kind());
+        let ids: Vec<_> = protectors
+            .iter()
+            .filter(of_kind)
+            .map(|one| one.id)
+            .collect();
+        if ids.is_empty() {
+            return Err(Error::unchangeable(
+                "the volume has no protector of that kind",
+                HAS_NONE,
+            ));
+        }
+        Ok(ids)
+    }
+
+    fn carry_out(&mut self, change: Change) -> Result<(), Failure> {
+        if self.args.dry_run {
+            return tell(&self.managed.preview(&change)?, true);
+        }
+        self.with_backup(|managed| managed.commit(&change))
+    }
+
+    /// Makes a change with a backup at hand until it is made; says what was done.
+    fn with_backup(
+        &mut self,
+        change: impl FnOnce(&mut Managed) -> Result<Report, Error>,
+    ) -> Result<(), Failure> {
+        let backup = metadata::before_change(self.managed.volume(), self.args.backup.as_deref())?;
+        match change(&mut self.managed) {
+            Ok(report) => {
+                backup.done();
+                tell(&report, false)
+            }
+            Err(error) => {
+                backup.failed(&error);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// What was done, or would be.
+fn tell(report: &Report, dry_run: bool) -> Result<(), Failure> {
+    let mut text = String::new();
+    if dry_run {
+        // The identifiers of what is not made yet mean nothing.
+        for (_, kind) in &report.added {
+            let _ = writeln!(text, "would add: {}", kind.name());
+        }
+    }
+    let mut lines = |done: &str, would: &str, protectors: &[(Guid, ProtectorKind)]| {
+        for (id, kind) in protectors {
+            let word = if dry_run { would } else { done };
+            let _ = writeln!(text, "{word}: {} {{{id:X}}}", kind.name());
+        }
+    };
+    lines("added", "", if dry_run { &[] } else { &report.added });
+    lines("replaced", "would replace", &report.replaced);
+    lines("removed", "would remove", &report.removed);
+    if report.rekeyed {
+        let word = if dry_run { "would get" } else { "has" };
+        let _ = writeln!(text, "the volume {word} a new master key");
+    }
+    for copy in &report.repaired {
+        let word = if dry_run { "would be" } else { "was" };
+        let _ = writeln!(text, "metadata copy {copy} {word} repaired");
+    }
+    term::print(&text)
+}
+
+/// Kinds of protector that a word stands for.
+#[derive(Debug, Clone)]
+struct Kind(Vec<ProtectorKind>);
+
+/// Our own words, and those of `manage-bde -protectors -type` (recovery page, section 5.2).
+fn parse_kind(word: &str) -> Result<Kind, String> {
+    use ProtectorKind as P;
+    let kind = match word.to_ascii_lowercase().as_str() {
+        "recovery-password" | "recoverypassword" => P::RecoveryPassword,
+        "startup-key" | "externalkey" => P::ExternalKey,
+        "password" => P::Password,
+        "certificate" => P::Certificate,
+        "tpm" => P::Tpm,
+        "tpm-pin" | "tpmandpin" => P::TpmPin,
+        "tpm-startup-key" | "tpmandstartupkey" => P::TpmStartupKey,
+        "tpm-pin-startup-key" | "tpmandpinandstartupkey" => P::TpmPinStartupKey,
+        "network" => P::Network,
+        "identity" => P::Identity,
+        _ => {
+            return Err(
+                "no kind of protector; such as recovery-password, startup-key, password, tpm"
+                    .to_owned(),
+            );
+        }
+    };
+    Ok(Kind(vec![kind]))
+}

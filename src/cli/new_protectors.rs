@@ -1,0 +1,136 @@
+//! Options that make protectors, from the table of the library ([`NEW_KINDS`]): a new kind shows up
+//! here by itself.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
+
+use super::{Failure, term};
+use crate::create::{Enrolment, HandedOver, NEW_KINDS, NewSecret};
+use crate::error::Error;
+use crate::secret::SecretText;
+
+/// Protectors that a command is to make.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NewProtectorArgs {
+    /// Kind, by its place in the table, and value.
+    given: Vec<(usize, PathBuf)>,
+}
+
+impl Args for NewProtectorArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(NEW_KINDS.iter().map(|kind| {
+            let option = Arg::new(kind.option)
+                .long(kind.option)
+                .help(kind.help)
+                .help_heading("New protectors");
+            match kind.value {
+                None => option.action(ArgAction::SetTrue),
+                Some(value) => option
+                    .value_name(value)
+                    .value_hint(ValueHint::AnyPath)
+                    .action(ArgAction::Append)
+                    .value_parser(ValueParser::path_buf()),
+            }
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for NewProtectorArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Vec::new();
+        for (number, kind) in NEW_KINDS.iter().enumerate() {
+            if kind.value.is_none() {
+                given.extend(
+                    matches
+                        .get_flag(kind.option)
+                        .then(|| (number, PathBuf::new())),
+                );
+                continue;
+            }
+            let values = matches.get_many::<PathBuf>(kind.option);
+            given.extend(
+                values
+                    .into_iter()
+                    .flatten()
+                    .map(|path| (number, path.clone())),
+            );
+        }
+        Ok(Self { given })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl NewProtectorArgs {
+    /// Makes what was asked for.
+    pub(crate) fn make(&self) -> Result<Vec<Enrolment>, Failure> {
+        let kinds = self
+            .given
+            .iter()
+            .filter_map(|(number, path)| Some((NEW_KINDS.get(*number)?, path)));
+        kinds.map(|(kind, path)| Ok((kind.make)(path)?)).collect()
+    }
+
+    /// The options, for a message.
+    pub(crate) fn options() -> String {
+        let options: Vec<_> = NEW_KINDS
+            .iter()
+            .map(|kind| format!("--{}", kind.option))
+            .collect();
+        options.join(", ")
+    }
+}
+
+/// Stores what opens new protectors, and says where; digits are shown on standard output.
+pub(crate) fn hand_over(secrets: &[NewSecret]) -> Result<(), Failure> {
+    for secret in secrets {
+        let (id, kind) = secret.protector();
+        match secret.hand_over()? {
+            HandedOver::Saved(path) => term::note(format_args!(
+                "what opens {} {id:X} is saved in {}",
+                kind.name(),
+                path.display()
+            )),
+            HandedOver::Show(password) => {
+                let digits = password.expose_digits();
+                let text = SecretText::new(format!("{id:X}  {}\n", digits.expose()));
+                term::print(text.expose())?;
+            }
+            HandedOver::Nothing => {}
+        }
+    }
+    Ok(())
+}
+
+/// A new password: from the file, or asked for twice on the terminal.
+pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
+    let text = match file {
+        Some(path) => crate::unlock::read_secret_line(path, "new password")?,
+        None if term::can_ask() => {
+            let first = term::ask_secret("New password: ")?;
+            let second = term::ask_secret("New password again: ")?;
+            if first.expose() != second.expose() {
+                return Err(Error::bad_credential("new password", "the two differ").into());
+            }
+            first
+        }
+        None => {
+            return Err(Failure::usage(
+                "there is no terminal to ask for the new password; give --new-password-file FILE",
+            ));
+        }
+    };
+    if text.expose().is_empty() {
+        return Err(Error::bad_credential("new password", "it is empty").into());
+    }
+    Ok(text)
+}

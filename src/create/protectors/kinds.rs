@@ -1,0 +1,182 @@
+//! The kinds of protector that can be made, as the command line offers them.
+//!
+//! To offer another: its [`NewKind`] here. `create` and `protector add` take their options from
+//! the table [`NEW_KINDS`].
+
+use std::path::{Path, PathBuf};
+
+use super::NewProtector;
+use crate::create::{RecoveryFile, StartupKeyFile, save_key};
+use crate::error::{Error, Result};
+use crate::format::protector::ProtectorKind;
+use crate::guid::Guid;
+use crate::secret::SecretText;
+use crate::unlock::read_secret_line;
+use crate::unlock::recovery::RecoveryPassword;
+
+/// A kind of protector that can be put on a volume.
+pub struct NewKind {
+    /// Option of the command line, without dashes.
+    pub option: &'static str,
+    /// What stands for its value in the help; none for an option that takes none.
+    pub value: Option<&'static str>,
+    /// One line of help.
+    pub help: &'static str,
+    /// What it makes.
+    pub kind: ProtectorKind,
+    /// Makes it from the option's value.
+    pub make: fn(&Path) -> Result<Enrolment>,
+}
+
+/// Every kind that can be made, in the order in which they come onto a volume.
+pub const NEW_KINDS: &[NewKind] = &[
+    NewKind {
+        option: "recovery-password",
+        value: None,
+        help: "A new recovery password, printed once on standard output",
+        kind: ProtectorKind::RecoveryPassword,
+        make: |_| recovery_password(None),
+    },
+    NewKind {
+        option: "recovery-password-to",
+        value: Some("FILE"),
+        help: "A new recovery password, saved in a new file as Windows saves it",
+        kind: ProtectorKind::RecoveryPassword,
+        make: |path| recovery_password(Some(path)),
+    },
+    NewKind {
+        option: "new-password-file",
+        value: Some("FILE"),
+        help: "A password, read from a file ('-' = standard input); one trailing newline is not part of it",
+        kind: ProtectorKind::Password,
+        make: |path| password(&read_secret_line(path, "password")?),
+    },
+    NewKind {
+        option: "startup-key-to",
+        value: Some("DIR"),
+        help: "A new startup key, saved as a .BEK file in this directory",
+        kind: ProtectorKind::ExternalKey,
+        make: startup_key,
+    },
+    NewKind {
+        option: "clear-key",
+        value: None,
+        help: "A clear key: anybody can open the volume until protection is resumed",
+        kind: ProtectorKind::ClearKey,
+        make: |_| Ok(Enrolment::new(NewProtector::suspension(0)?, Secret::Known)),
+    },
+];
+
+/// A protector that was made, and the secret that opens it.
+#[derive(Debug)]
+pub struct Enrolment {
+    protector: NewProtector,
+    secret: NewSecret,
+}
+
+/// What opens a new protector, and where it is to go.
+#[derive(Debug)]
+pub struct NewSecret {
+    protector: Guid,
+    kind: ProtectorKind,
+    secret: Secret,
+}
+
+enum Secret {
+    /// Whoever asked for the protector has it.
+    Known,
+    RecoveryPassword(RecoveryPassword, Option<PathBuf>),
+    /// As a `.BEK` file of the form that every Windows takes.
+    StartupKey(StartupKeyFile, PathBuf),
+}
+
+/// What became of a new protector's secret.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandedOver {
+    /// Its owner has it already.
+    Nothing,
+    /// It is in that file, on stable storage.
+    Saved(PathBuf),
+    /// Nobody has it yet but the caller: the digits to be shown, once.
+    Show(RecoveryPassword),
+}
+
+impl Enrolment {
+    fn new(protector: NewProtector, secret: Secret) -> Self {
+        let secret = NewSecret {
+            protector: protector.id(),
+            kind: protector.kind(),
+            secret,
+        };
+        Self { protector, secret }
+    }
+
+    /// What goes onto the volume, and what opens it.
+    pub fn into_parts(self) -> (NewProtector, NewSecret) {
+        (self.protector, self.secret)
+    }
+}
+
+impl NewSecret {
+    /// The protector that it opens, and its kind.
+    pub fn protector(&self) -> (Guid, ProtectorKind) {
+        (self.protector, self.kind)
+    }
+
+    /// Stores it, before the volume is written: a key that exists nowhere opens nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be stored, also where there is a file of that name already.
+    pub fn hand_over(&self) -> Result<HandedOver> {
+        match &self.secret {
+            Secret::Known => Ok(HandedOver::Nothing),
+            Secret::RecoveryPassword(password, None) => Ok(HandedOver::Show(
+                RecoveryPassword::from_key(&password.to_key()),
+            )),
+            Secret::RecoveryPassword(password, Some(path)) => {
+                let file = RecoveryFile::new(self.protector, password);
+                save_key(path, &file.content)?;
+                Ok(HandedOver::Saved(path.clone()))
+            }
+            Secret::StartupKey(file, directory) => {
+                let path = directory.join(&file.name);
+                save_key(&path, &file.content)?;
+                Ok(HandedOver::Saved(path))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Known => "Known",
+            Self::RecoveryPassword(..) => "RecoveryPassword",
+            Self::StartupKey(..) => "StartupKey",
+        })
+    }
+}
+
+fn recovery_password(path: Option<&Path>) -> Result<Enrolment> {
+    let (password, protector) = NewProtector::new_recovery_password()?;
+    let secret = Secret::RecoveryPassword(password, path.map(Path::to_owned));
+    Ok(Enrolment::new(protector, secret))
+}
+
+/// A password as somebody chose it.
+fn password(text: &SecretText) -> Result<Enrolment> {
+    if text.expose().is_empty() {
+        return Err(Error::bad_credential("new password", "it is empty"));
+    }
+    Ok(Enrolment::new(NewProtector::password(text)?, Secret::Known))
+}
+
+fn startup_key(directory: &Path) -> Result<Enrolment> {
+    let protector = NewProtector::new_startup_key()?;
+    let secret = match protector.startup_key_file(None)? {
+        Some(file) => Secret::StartupKey(file, directory.to_owned()),
+        None => Secret::Known,
+    };
+    Ok(Enrolment::new(protector, secret))
+}

@@ -1,0 +1,399 @@
+//! Backups of a volume's metadata: what makes a volume open again whose metadata was lost, or
+//! changed by mistake.
+//!
+//! A backup holds no key in the open, but **everything that opened the volume when it was taken
+//! opens it again once it is restored**, removed credentials too: keep it as safe as they are.
+//!
+//! | offset | size | |
+//! |---|---|---|
+//! | 0x00 | 8 | `FVEMETA` and a zero |
+//! | 0x08 | 4 | version, 1 |
+//! | 0x0C | 4 | number of parts, 4 |
+//! | 0x10 | 16 | identifier of the volume |
+//! | 0x20 | 8 | size of the volume in bytes |
+//! | 0x28 | 8 | when the backup was taken, as a FILETIME |
+//! | 0x30 | | the parts: offset on the volume (8), length (4), zero (4), bytes |
+//! | end | 32 | SHA-256 of everything before |
+//!
+//! All numbers are little-endian. The parts are the boot record (one sector) and the regions of
+//! the three metadata copies, as they stood on the volume. A conversion map is left out: it goes
+//! on living, and an old one would turn data into noise.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::overlay::Patched;
+use crate::error::{Error, Result};
+use crate::format::FormatError;
+use crate::format::block::{MetadataBlock, REGION_LEN};
+use crate::format::time::FileTime;
+use crate::format::wire::Fields;
+use crate::guid::Guid;
+use crate::source::{ReadAt, WriteAt};
+use crate::unlock::KeyProtector;
+use crate::volume::{UnlockOptions, Volume};
+
+const MAGIC: &[u8; 8] = b"FVEMETA\0";
+const VERSION: u32 = 1;
+const HEAD_LEN: usize = 0x30;
+const PART_HEAD_LEN: usize = 16;
+const HASH_LEN: usize = 32;
+const PARTS: usize = 4;
+/// Largest sector of any volume (section 1.3).
+const MAX_SECTOR: usize = 4096;
+/// Longest backup there can be: more is not read.
+pub const MAX_LEN: u64 = 0x4_0000;
+
+/// A backup of a volume's metadata.
+pub struct Backup {
+    id: Guid,
+    size: u64,
+    taken: FileTime,
+    /// Where, and what stands there: the boot record, then the copies.
+    parts: Vec<(u64, Vec<u8>)>,
+}
+
+/// What restoring a backup writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restoration {
+    /// Numbers of the metadata copies that differ from the backup.
+    pub copies: Vec<u8>,
+    /// Whether the boot record does.
+    pub boot_record: bool,
+}
+
+impl Backup {
+    /// Takes a backup.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when no copy of the metadata is sound, [`Error::Unsupported`] for Vista's
+    /// form, [`Error::Io`] when the volume cannot be read.
+    pub fn of(volume: &Volume) -> Result<Self> {
+        let block = volume.metadata()?;
+        if block.version != 2 {
+            return Err(Error::Unsupported {
+                what: "backups of the metadata of a Windows Vista volume".to_owned(),
+            });
+        }
+        let read = |offset: u64, len: usize| {
+            let mut bytes = vec![0; len];
+            volume
+                .source()
+                .read_exact_at(offset, &mut bytes)
+                .map(|()| (offset, bytes))
+                .map_err(|error| {
+                    Error::io(format!("cannot read the metadata at {offset:#x}"), error)
+                })
+        };
+        let mut parts = vec![read(0, volume.sector_size() as usize)?];
+        for offset in block.copies {
+            parts.push(read(offset, region_len())?);
+        }
+        let backup = Self {
+            id: block.dataset.id,
+            size: volume.source_size(),
+            taken: FileTime::from_system_time(SystemTime::now()),
+            parts,
+        };
+        // What could not be read again is no backup.
+        Self::parse(&backup.to_bytes())
+    }
+
+    /// Identifier of the volume.
+    pub fn volume_id(&self) -> Guid {
+        self.id
+    }
+
+    /// Size of the volume in bytes.
+    pub fn volume_size(&self) -> u64 {
+        self.size
+    }
+
+    /// When it was taken.
+    pub fn taken(&self) -> FileTime {
+        self.taken
+    }
+
+    /// The content of its file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(self.parts.len()).unwrap_or(0).to_le_bytes());
+        bytes.extend_from_slice(&self.id.to_disk());
+        bytes.extend_from_slice(&self.size.to_le_bytes());
+        bytes.extend_from_slice(&self.taken.0.to_le_bytes());
+        for (offset, part) in &self.parts {
+            bytes.extend_from_slice(&offset.to_le_bytes());
+            bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(0).to_le_bytes());
+            bytes.extend_from_slice(&[0; 4]);
+            bytes.extend_from_slice(part);
+        }
+        let hash = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&hash);
+        bytes
+    }
+
+    /// Reads the content of a file.
+    ///
+    /// # Errors
+    /// [`Error::Unchangeable`] when it is no backup, a damaged one, or one without sound metadata.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let backup = Self::try_parse(bytes).map_err(not_one)?;
+        backup.block()?;
+        Ok(backup)
+    }
+
+    fn try_parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let file = Fields::new("metadata backup", bytes, 0);
+        if file.slice(0, MAGIC.len())? != MAGIC {
+            return Err(file.fault("it does not begin as one"));
+        }
+        let version = file.u32(0x08)?;
+        if version != VERSION {
+            return Err(file.fault(format!("version {version}, expected {VERSION}")));
+        }
+        let end = bytes.len().saturating_sub(HASH_LEN);
+        let hash: [u8; HASH_LEN] = file.array(end)?;
+        let computed: [u8; HASH_LEN] = Sha256::digest(file.slice(0, end)?).into();
+        if !bool::from(hash.ct_eq(&computed)) {
+            return Err(file.fault("its SHA-256 does not match its content"));
+        }
+        let mut at = HEAD_LEN;
+        let mut parts = Vec::new();
+        for number in 0..PARTS {
+            let offset = file.u64(at)?;
+            let len = file.u32(at.saturating_add(8))? as usize;
+            let boot = number == 0 && offset == 0 && (512..=MAX_SECTOR).contains(&len);
+            let region = number > 0 && offset >= 512 && len == region_len();
+            if !boot && !region {
+                return Err(file.fault(format!("a part of {len} bytes for {offset:#x}")));
+            }
+            at = at.saturating_add(PART_HEAD_LEN);
+            parts.push((offset, file.slice(at, len)?.to_vec()));
+            at = at.saturating_add(len);
+        }
+        if at != end || file.u32(0x0C)? as usize != PARTS {
+            return Err(file.fault("parts that it should not have"));
+        }
+        Ok(Self {
+            id: file.guid(0x10)?,
+            size: file.u64(0x20)?,
+            taken: FileTime(file.u64(0x28)?),
+            parts,
+        })
+    }
+
+    /// Its first sound metadata block.
+    fn block(&self) -> Result<MetadataBlock> {
+        let copies = self.parts.iter().skip(1);
+        let places: Vec<_> = copies.clone().map(|(offset, _)| *offset).collect();
+        copies
+            .filter_map(|(offset, region)| MetadataBlock::parse(region, *offset).ok())
+            .find(|block| {
+                block.validation.crc_matches
+                    && block.dataset.id == self.id
+                    && block.copies.as_slice() == places
+                    && block
+                        .copies
+                        .iter()
+                        .all(|offset| offset.saturating_add(REGION_LEN) <= self.size)
+            })
+            .ok_or_else(|| {
+                Error::unchangeable(
+                    "the backup holds no sound metadata",
+                    "it was taken of a damaged volume; use another",
+                )
+            })
+    }
+
+    /// What is to be written: the boot record, and the sound block in the place of every copy.
+    fn wanted(&self) -> Result<Vec<(u64, Vec<u8>)>> {
+        let position = self.block()?.position;
+        let sound = self
+            .parts
+            .iter()
+            .find(|(offset, _)| *offset == position)
+            .map(|(_, region)| region.clone())
+            .unwrap_or_default();
+        let parts = self.parts.iter().enumerate();
+        Ok(parts
+            .map(|(number, (offset, part))| match number {
+                0 => (*offset, part.clone()),
+                _ => (*offset, sound.clone()),
+            })
+            .collect())
+    }
+
+    /// What restoring would write to the volume that fills `target`, if it is the backup's.
+    ///
+    /// Metadata that is still there tells whether it is. Where nothing of it can be read, a
+    /// credential has to: it must open the backup, and with it the volume's own data.
+    ///
+    /// # Errors
+    /// [`Error::Unchangeable`] when it is another volume, when the volume was converted since, or
+    /// when nothing proves which it is; [`Error::Io`].
+    pub fn check(
+        &self,
+        target: &Arc<dyn WriteAt>,
+        credentials: &[Box<dyn KeyProtector>],
+    ) -> Result<Restoration> {
+        if target.size() != self.size {
+            return Err(Error::unchangeable(
+                format!(
+                    "the backup is of a volume of {} bytes, this one has {}",
+                    self.size,
+                    target.size()
+                ),
+                OTHER_VOLUME,
+            ));
+        }
+        let known = self.compare_with(target)?;
+        if !known || !credentials.is_empty() {
+            self.prove(target, credentials)?;
+        }
+        let differs = |(offset, part): &(u64, Vec<u8>)| {
+            let mut there = vec![0; part.len()];
+            target.read_exact_at(*offset, &mut there).is_err() || there != *part
+        };
+        let wanted = self.wanted()?;
+        let mut numbered = (0..).zip(&wanted);
+        Ok(Restoration {
+            boot_record: numbered.next().is_some_and(|(_, part)| differs(part)),
+            copies: numbered
+                .filter(|(_, part)| differs(part))
+                .map(|(number, _)| number)
+                .collect(),
+        })
+    }
+
+    /// Whether metadata on the volume says that it is the backup's; nothing where none can be read.
+    fn compare_with(&self, target: &Arc<dyn WriteAt>) -> Result<bool> {
+        let Ok(volume) = Volume::open(target.clone()) else {
+            return Ok(false);
+        };
+        let ours = self.block()?;
+        let readable = volume.copies().readable();
+        if let Some(other) = readable.iter().find(|block| block.dataset.id != self.id) {
+            return Err(Error::unchangeable(
+                format!(
+                    "the backup is of volume {:X}, this is {:X}",
+                    self.id, other.dataset.id
+                ),
+                OTHER_VOLUME,
+            ));
+        }
+        for there in volume.copies().sound() {
+            let facts = |block: &MetadataBlock| {
+                (
+                    block.dataset.created,
+                    block.dataset.method,
+                    block.copies,
+                    block.header_source,
+                    (block.moved_sectors, block.state, block.next_state),
+                    block.encrypted_extent,
+                )
+            };
+            if facts(there) != facts(&ours) {
+                return Err(Error::unchangeable(
+                    "since the backup was taken the volume was converted, or made anew",
+                    "restoring it would turn data into noise; take a new backup",
+                ));
+            }
+        }
+        Ok(!readable.is_empty())
+    }
+
+    /// Opens the volume as it would be, down to a file system's first sector.
+    fn prove(
+        &self,
+        target: &Arc<dyn WriteAt>,
+        credentials: &[Box<dyn KeyProtector>],
+    ) -> Result<()> {
+        if credentials.is_empty() {
+            return Err(Error::unchangeable(
+                "nothing of the volume's own metadata can be read, so nothing tells whether the backup is of this volume",
+                "give a credential that opens the backup: the volume's data then tells",
+            ));
+        }
+        let volume = Volume::open(Arc::new(Patched {
+            under: target.clone(),
+            patches: self.wanted()?,
+        }))?;
+        let unlocked = volume.unlock(credentials, &UnlockOptions::default())?;
+        if unlocked.begins_with_file_system()? {
+            return Ok(());
+        }
+        Err(Error::unchangeable(
+            "the credential opens the backup, but what it decrypts on the volume is no file system",
+            OTHER_VOLUME,
+        ))
+    }
+
+    /// Writes the backup to the volume that fills `target`: the copies one after the other, the
+    /// boot record last, each flushed.
+    ///
+    /// # Errors
+    /// Those of [`Backup::check`]; [`Error::Io`] when writing fails.
+    pub fn restore(
+        &self,
+        target: &Arc<dyn WriteAt>,
+        credentials: &[Box<dyn KeyProtector>],
+    ) -> Result<Restoration> {
+        let restoration = self.check(target, credentials)?;
+        let wanted = self.wanted()?;
+        for (number, (offset, part)) in (0u8..).zip(&wanted).collect::<Vec<_>>().into_iter().rev() {
+            let differs = match number {
+                0 => restoration.boot_record,
+                copy => restoration.copies.contains(&copy),
+            };
+            if differs {
+                target
+                    .write_all_at(*offset, part)
+                    .and_then(|()| target.flush())
+                    .map_err(|error| {
+                        Error::io(
+                            format!("cannot write the metadata at {offset:#x}; restore it again when the cause is gone"),
+                            error,
+                        )
+                    })?;
+            }
+        }
+        let volume = Volume::open(target.clone())?;
+        if volume.copies().faults().is_empty() && !volume.copies().disagree() {
+            return Ok(restoration);
+        }
+        Err(Error::Damaged {
+            what: "the metadata that was restored does not read back as it should".to_owned(),
+            copies: volume.copies().faults(),
+        })
+    }
+}
+
+const OTHER_VOLUME: &str = "a backup can be restored only to the volume that it was taken of";
+
+fn region_len() -> usize {
+    usize::try_from(REGION_LEN).unwrap_or(0)
+}
+
+fn not_one(fault: FormatError) -> Error {
+    Error::unchangeable(
+        format!("the file is no usable metadata backup: {}", fault.what),
+        "'fve metadata backup' makes one",
+    )
+}
+
+impl fmt::Debug for Backup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backup")
+            .field("id", &self.id)
+            .field("size", &self.size)
+            .field("taken", &self.taken)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,367 @@
+//! From a change to the bytes of a region, tried before anything is written (format page,
+//! section 7.3, steps 2 to 8).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::overlay::Patched;
+use super::{Change, Managed, Report, named, rekey};
+use crate::create::seal::Sealer;
+use crate::create::{NewProtector, fill_random};
+use crate::error::{Error, Result};
+use crate::format::FormatError;
+use crate::format::block::{MetadataBlock, ValidationHash};
+use crate::format::datum::{Body, Datum, key_types, roles};
+use crate::format::encode::DatumBytes;
+use crate::format::encode::block::Unsigned;
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::time::FileTime;
+use crate::guid::Guid;
+use crate::secret::Vmk;
+use crate::unlock::raw_key::RawVmk;
+use crate::unlock::{KeyProtector, open_key};
+use crate::volume::{UnlockOptions, Volume};
+
+/// A change laid out and tried.
+pub(super) struct Prepared {
+    /// What all three copies are to hold.
+    pub(super) region: Vec<u8>,
+    /// The master key that it is sealed with.
+    pub(super) vmk: Vmk,
+    pub(super) report: Report,
+}
+
+impl Managed {
+    pub(super) fn prepare(&self, change: &Change) -> Result<Prepared> {
+        let block = self.block()?;
+        let mut report = self.decide(block, change)?;
+        let vmk = if report.rekeyed {
+            new_vmk()?
+        } else {
+            Vmk::from_bytes(self.key.expose().expose())
+        };
+        let region = self
+            .region(block, change, &report, &vmk)
+            .map_err(of_a_change)?;
+        self.prove(block, &region, &vmk)?;
+        report.repaired = self.differing()?.iter().map(|copy| copy.number).collect();
+        Ok(Prepared {
+            region,
+            vmk,
+            report,
+        })
+    }
+
+    /// What the change comes to, if it may be.
+    fn decide(&self, block: &MetadataBlock, change: &Change) -> Result<Report> {
+        let mut report = Report {
+            rekeyed: !change.remove.is_empty(),
+            ..Report::default()
+        };
+        let summary = |protector: &Protector| (protector.id, protector.kind());
+        for id in &change.remove {
+            report.removed.push(summary(self.protector(block, *id)?));
+        }
+        for (id, new) in &change.replace {
+            let old = self.protector(block, *id)?;
+            if old.kind() != new.kind() {
+                return Err(Error::unchangeable(
+                    format!("{} is of another kind", named(*id, old.kind())),
+                    "add the new protector, then remove the old",
+                ));
+            }
+            report.replaced.push(summary(old));
+        }
+        report.added = change.add.iter().map(NewProtector::summary).collect();
+        if report.rekeyed {
+            self.decide_on_bound(block, change, &mut report)?;
+        }
+        check_rest(block, change, &report)?;
+        Ok(report)
+    }
+
+    fn protector<'a>(&self, block: &'a MetadataBlock, id: Guid) -> Result<&'a Protector> {
+        let mut protectors = block.protectors();
+        protectors
+            .find(|protector| protector.id == id)
+            .ok_or_else(|| {
+                Error::unchangeable(
+                    format!("the volume has no protector with the identifier {id:X}"),
+                    format!("it has: {}", super::listed(&self.protectors())),
+                )
+            })
+    }
+
+    /// Protectors that cannot get a new master key are dropped where that is wanted.
+    fn decide_on_bound(
+        &self,
+        block: &MetadataBlock,
+        change: &Change,
+        report: &mut Report,
+    ) -> Result<()> {
+        for protector in block.protectors() {
+            let stays = ![&report.removed, &report.replaced]
+                .iter()
+                .any(|gone| gone.iter().any(|(id, _)| *id == protector.id));
+            if !stays || rekey::can_follow(protector, self.key.expose()) {
+                continue;
+            }
+            if !change.drop_bound {
+                return Err(rekey::bound(protector));
+            }
+            report.removed.push((protector.id, protector.kind()));
+        }
+        Ok(())
+    }
+
+    /// Lays the new metadata out and seals it.
+    fn region(
+        &self,
+        block: &MetadataBlock,
+        change: &Change,
+        report: &Report,
+        vmk: &Vmk,
+    ) -> Result<Vec<u8>> {
+        let (time, counter) = self.next_nonce();
+        let mut sealer = Sealer::continuing(vmk, time, counter);
+        let mut datums = Vec::new();
+        let mut place = None;
+        for (datum, mut bytes) in raw_datums(block)? {
+            let id = protector_id(datum);
+            if report.removed.iter().any(|(gone, _)| Some(*gone) == id) {
+                continue;
+            }
+            let replaced = change.replace.iter().find(|(old, _)| Some(*old) == id);
+            if let Some((id, new)) = replaced {
+                bytes = new.datum_as(*id, &mut sealer)?;
+            } else if report.rekeyed {
+                rekey::reseal(datum, &mut bytes, self.key.expose(), &mut sealer)?;
+            }
+            if datum.role == roles::VIRTUALIZATION {
+                place = place.or(Some(datums.len()));
+            }
+            datums.push(bytes);
+        }
+        let place = place.unwrap_or(datums.len());
+        let added: Result<Vec<_>> = change
+            .add
+            .iter()
+            .map(|new| new.datum_as(new.id(), &mut sealer))
+            .collect();
+        datums.splice(place..place, added?);
+        // The hash covers the counter that follows its own seal, which comes last.
+        let next_nonce = sealer.next_counter().saturating_add(1);
+        let unsigned = Unsigned::edited(block.bytes(), &datums, next_nonce).map_err(too_large)?;
+        let hash = unsigned.hash();
+        let validation = sealer.with_vmk(roles::PROPERTY, key_types::VALIDATION_HASH, &hash)?;
+        unsigned.region(&validation).map_err(too_large)
+    }
+
+    /// A time and a counter that no nonce on the volume has: later than, and above, whatever is
+    /// found in any copy, for an interrupted change may have used more than the copy that counts
+    /// knows of.
+    fn next_nonce(&self) -> (FileTime, u32) {
+        let mut time = FileTime::from_system_time(SystemTime::now());
+        let mut counter = 0;
+        for block in self.volume.copies().readable() {
+            let used = Nonces::of(block);
+            time = time.max(used.latest);
+            counter = counter.max(used.next);
+        }
+        (time, counter)
+    }
+
+    /// Reads the new metadata back, on a volume that exists only in memory, and opens it.
+    fn prove(&self, old: &MetadataBlock, region: &[u8], vmk: &Vmk) -> Result<()> {
+        let failed = |what: &str| {
+            Error::unchangeable(
+                format!("the new metadata would not do: {what}"),
+                "this should not happen: please report it",
+            )
+        };
+        let patches = old.copies.map(|offset| (offset, region.to_vec())).into();
+        let patched = Volume::open(Arc::new(Patched {
+            under: self.target.clone(),
+            patches,
+        }))?;
+        if !patched.copies().faults().is_empty() || patched.copies().disagree() {
+            return Err(failed("its checks do not hold"));
+        }
+        let key = patched.unlock_master_key(&[raw(vmk)], &UnlockOptions::default())?;
+        let new = patched.metadata()?;
+        let fvek = |block: &MetadataBlock, vmk: &Vmk| {
+            open_key(block.sealed_fvek()?, vmk.expose(), &[block.dataset.method])
+        };
+        let same = match (fvek(old, self.key.expose()), fvek(new, vmk)) {
+            (Some(old), Some(new)) => old.data.expose().ct_eq(new.data.expose()).into(),
+            _ => false,
+        };
+        if !key.is_proved() || !same {
+            return Err(failed("the sector key does not open"));
+        }
+        for protector in new.protectors() {
+            let before = old.protectors().find(|other| other.id == protector.id);
+            let bound = before.is_some_and(|old| !rekey::can_follow(old, self.key.expose()));
+            if !bound && !rekey::can_follow(protector, vmk) {
+                return Err(failed(&format!(
+                    "{} does not open",
+                    named(protector.id, protector.kind())
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The master key as a credential.
+pub(super) fn raw(vmk: &Vmk) -> Box<dyn KeyProtector> {
+    Box::new(RawVmk::new(Vmk::from_bytes(vmk.expose())))
+}
+
+fn new_vmk() -> Result<Vmk> {
+    let mut bytes = Zeroizing::new([0; Vmk::LEN]);
+    fill_random(&mut bytes[..])?;
+    Ok(Vmk::from_bytes(&bytes))
+}
+
+/// What is left has to open the volume, and must not surprise whoever thinks it is protected; and
+/// Windows has its own rules on what goes together (section 7.4).
+fn check_rest(block: &MetadataBlock, change: &Change, report: &Report) -> Result<()> {
+    let gone = |id: &Guid| report.removed.iter().any(|(removed, _)| removed == id);
+    let mut rest: Vec<ProtectorKind> = block
+        .protectors()
+        .filter(|protector| !gone(&protector.id))
+        .map(Protector::kind)
+        .collect();
+    rest.extend(report.added.iter().map(|(_, kind)| *kind));
+    let count = |kind| rest.iter().filter(|other| **other == kind).count();
+    let adds = |kind| report.added.iter().any(|(_, added)| *added == kind);
+    if rest.is_empty() {
+        return Err(Error::unchangeable(
+            "the last protector cannot be removed: nobody could open the volume any more",
+            "add another one first",
+        ));
+    }
+    let opened_by_all = !report.removed.is_empty()
+        && !change.allow_open
+        && count(ProtectorKind::ClearKey) == rest.len();
+    if opened_by_all {
+        return Err(Error::unchangeable(
+            "only the clear key would be left, with which anybody can open the volume",
+            "add another protector first",
+        ));
+    }
+    if adds(ProtectorKind::Password) && count(ProtectorKind::Password) > 1 {
+        return Err(Error::unchangeable(
+            "the volume has a password, and Windows knows only one a volume",
+            "'fve protector change-password' gives it a new one",
+        ));
+    }
+    let with_tpm = rest.iter().any(|kind| kind.uses_tpm());
+    if adds(ProtectorKind::Password) && with_tpm {
+        return Err(Error::unchangeable(
+            "the volume has a TPM protector, and Windows knows no volume with that and a password",
+            "add a recovery password or a startup key",
+        ));
+    }
+    if adds(ProtectorKind::ClearKey) && count(ProtectorKind::ClearKey) > 1 {
+        return Err(Error::unchangeable(
+            "protection is suspended already",
+            "'fve protector resume' ends it",
+        ));
+    }
+    Ok(())
+}
+
+fn protector_id(datum: &Datum) -> Option<Guid> {
+    match &datum.body {
+        Body::Protector(protector) => Some(protector.id),
+        _ => None,
+    }
+}
+
+/// The top-level datums with their bytes, which must be all that the dataset holds.
+fn raw_datums(block: &MetadataBlock) -> Result<Vec<(&Datum, DatumBytes)>> {
+    use crate::format::block::{DATASET_HEADER_LEN, HEADER_LEN};
+    let strange = || Error::Unsupported {
+        what: "the metadata holds bytes outside its datums".to_owned(),
+    };
+    let (start, end) = block.dataset.datums;
+    let mut at = HEADER_LEN + DATASET_HEADER_LEN;
+    let mut datums = Vec::new();
+    for datum in &block.datums {
+        let stop = at + usize::from(datum.size);
+        let bytes = block.bytes().get(at..stop).ok_or_else(strange)?;
+        datums.push((datum, DatumBytes::as_read(bytes)));
+        at = stop;
+    }
+    let rest = block
+        .bytes()
+        .get(at..HEADER_LEN + end)
+        .ok_or_else(strange)?;
+    if start != DATASET_HEADER_LEN || rest.iter().any(|byte| *byte != 0) {
+        return Err(strange());
+    }
+    Ok(datums)
+}
+
+/// The nonces of a block: its latest time of any kind, and the counter after the highest.
+struct Nonces {
+    latest: FileTime,
+    next: u32,
+}
+
+impl Nonces {
+    fn of(block: &MetadataBlock) -> Self {
+        let mut found = Self {
+            latest: block.dataset.created.masked(),
+            next: block.dataset.next_nonce,
+        };
+        if let ValidationHash::Sealed(sealed) = &block.validation.hash {
+            found.meet(sealed.time(), Some(sealed.counter()));
+        }
+        found.search(&block.datums);
+        found
+    }
+
+    fn meet(&mut self, time: FileTime, counter: Option<u32>) {
+        self.latest = self.latest.max(time.masked());
+        let next = counter.map_or(0, |counter| counter.saturating_add(1));
+        self.next = self.next.max(next);
+    }
+
+    fn search(&mut self, datums: &[Datum]) {
+        for datum in datums {
+            match &datum.body {
+                Body::Sealed(sealed) => self.meet(sealed.time(), Some(sealed.counter())),
+                Body::Protector(protector) => self.meet(protector.changed, None),
+                Body::ExternalKey(key) => self.meet(key.time, None),
+                Body::Backup(backup) => {
+                    self.meet(backup.first, None);
+                    self.meet(backup.last, None);
+                }
+                _ => {}
+            }
+            self.search(datum.nested());
+        }
+    }
+}
+
+/// The datums do not fit the 64 KiB of a region.
+fn too_large(fault: FormatError) -> Error {
+    Error::unchangeable(
+        format!("the metadata would be too large: {fault}"),
+        "remove protectors that are not needed any more",
+    )
+}
+
+/// What sealing and laying out say of a new volume, said of a change.
+fn of_a_change(error: Error) -> Error {
+    match error {
+        Error::Uncreatable { what, help } => Error::Unchangeable { what, help },
+        other => other,
+    }
+}

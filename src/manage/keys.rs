@@ -1,0 +1,168 @@
+//! From the master key back to the protectors' own keys: the metadata keeps a backup of each,
+//! sealed with the master key, so that protectors can be sealed anew without asking anybody
+//! (format page, section 3.13; recovery page, section 1.13).
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::crypto::stretch::InitialHash;
+use crate::error::Result;
+use crate::format::bek::BekFile;
+use crate::format::datum::{Datum, STRETCH_FLAG_PBKDF2, key_types};
+use crate::format::encode;
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::time::FileTime;
+use crate::guid::Guid;
+use crate::secret::{ExternalKey, RecoveryKey, SecretBytes, Vmk};
+use crate::unlock::open_key;
+use crate::unlock::recovery::RecoveryPassword;
+use crate::volume::{MasterKey, Volume};
+
+/// Types of the backups that open a protector as they are. 0x2001 is a stretched key of no special
+/// kind, 0x2006 the intermediate key of a certificate (section 3.4).
+const OPENING_KEYS: [u16; 5] = [
+    0x2001,
+    key_types::EXTERNAL_KEY,
+    0x2006,
+    key_types::STRETCHED_PASSWORD,
+    key_types::STRETCHED_RECOVERY,
+];
+
+/// A secret that the metadata keeps.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Kept {
+    /// The protector that it opens.
+    pub protector: Guid,
+    /// Its kind.
+    pub kind: ProtectorKind,
+    /// When the protector was last changed.
+    pub changed: FileTime,
+    /// The secret.
+    pub secret: KeptSecret,
+}
+
+/// What a protector's backup holds.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeptSecret {
+    /// The 48 digits.
+    RecoveryPassword(RecoveryPassword),
+    /// The key of a `.BEK` file.
+    ExternalKey(ExternalKey),
+}
+
+impl Kept {
+    /// The `.BEK` file of an external key, as Windows would write it: 156 bytes, or 180 where it
+    /// names the volume as Windows 11 does. Nothing for other secrets.
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn startup_key_file(&self, volume: Option<Guid>) -> Result<Option<SecretBytes>> {
+        let KeptSecret::ExternalKey(key) = &self.secret else {
+            return Ok(None);
+        };
+        encode::bek::bek(&BekFile {
+            id: self.protector,
+            created: self.changed,
+            volume,
+            key: ExternalKey::from_bytes(key.expose()),
+        })
+        .map(Some)
+        .map_err(crate::create::unfit)
+    }
+}
+
+/// Every recovery password and every external key that the metadata keeps, in the order on disk.
+///
+/// # Errors
+/// [`Error::Damaged`](crate::error::Error::Damaged) when there is no metadata to read.
+pub fn kept_secrets(volume: &Volume, key: &MasterKey) -> Result<Vec<Kept>> {
+    let readable = volume.copies().readable();
+    let block = match readable
+        .into_iter()
+        .find(|block| block.position == key.position())
+    {
+        Some(block) => block,
+        None => volume.metadata()?,
+    };
+    let vmk = key.expose();
+    Ok(block
+        .protectors()
+        .filter_map(|protector| {
+            let secret = recovery_key(protector, vmk)
+                .map(|key| KeptSecret::RecoveryPassword(RecoveryPassword::from_key(&key)))
+                .or_else(|| external_key(protector, vmk).map(KeptSecret::ExternalKey))?;
+            Some(Kept {
+                protector: protector.id,
+                kind: protector.kind(),
+                changed: protector.changed,
+                secret,
+            })
+        })
+        .collect())
+}
+
+/// The 128 bits of a recovery password.
+fn recovery_key(protector: &Protector, vmk: &Vmk) -> Option<RecoveryKey> {
+    let sealed = protector.recovery_key_backup()?;
+    let key = open_key(sealed, vmk.expose(), &[key_types::RECOVERY_KEY])?;
+    RecoveryKey::from_slice(key.data.expose())
+}
+
+/// The key of a `.BEK` file.
+fn external_key(protector: &Protector, vmk: &Vmk) -> Option<ExternalKey> {
+    let mut backups = protector.use_key()?.nested.iter().filter_map(Datum::sealed);
+    backups.find_map(|sealed| {
+        let key = open_key(sealed, vmk.expose(), &[key_types::EXTERNAL_KEY])?;
+        ExternalKey::from_slice(key.data.expose())
+    })
+}
+
+/// The key that the protector's copy of the master key is sealed with; `None` where only the
+/// protector's owner, a TPM or a card has it.
+pub(super) fn own_key(protector: &Protector, vmk: &Vmk) -> Option<Zeroizing<[u8; 32]>> {
+    let fits = |key: &Zeroizing<[u8; 32]>| opens(protector, key, vmk);
+    let clear = protector.clear_key().and_then(key_bytes);
+    let backups = || {
+        let stretched = protector.stretch().into_iter().flat_map(|s| &s.nested);
+        let used = protector.use_key().into_iter().flat_map(|u| &u.nested);
+        stretched
+            .chain(used)
+            .filter_map(Datum::sealed)
+            .filter_map(|sealed| open_key(sealed, vmk.expose(), &OPENING_KEYS))
+            .filter_map(|key| key_bytes(key.data.expose()))
+    };
+    clear
+        .filter(fits)
+        .or_else(|| backups().find(fits))
+        .or_else(|| stretched_again(protector, vmk).filter(fits))
+}
+
+/// Before Windows 8.1 a recovery password's bits are kept and not what they stretch to.
+fn stretched_again(protector: &Protector, vmk: &Vmk) -> Option<Zeroizing<[u8; 32]>> {
+    let stretch = protector.stretch()?;
+    if stretch.flags & STRETCH_FLAG_PBKDF2 != 0 {
+        return None;
+    }
+    let key = recovery_key(protector, vmk)?;
+    let stretched = InitialHash::of_recovery_key(&key).stretch(&stretch.salt);
+    key_bytes(stretched.expose())
+}
+
+/// Whether that key opens the protector, and gives this master key.
+fn opens(protector: &Protector, key: &[u8; 32], vmk: &Vmk) -> bool {
+    protector
+        .sealed_vmk()
+        .and_then(|sealed| open_key(sealed, key, &[key_types::VMK, key_types::CLEAR_KEY]))
+        .is_some_and(|opened| opened.data.expose().ct_eq(vmk.expose()).into())
+}
+
+fn key_bytes(bytes: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0; 32]);
+    if bytes.len() != key.len() {
+        return None;
+    }
+    key.copy_from_slice(bytes);
+    Some(key)
+}
