@@ -126,8 +126,8 @@ impl Volume {
         }
         let sector = u64::from(self.sector_size);
         let mut writable = layout.clone();
-        if let Some(spare) = spare_area(block, sector) {
-            writable.paint(spare, Content::Zero);
+        for range in opaque_areas(block, sector) {
+            writable.paint(range, Content::Zero);
         }
         match writable
             .extents()
@@ -140,14 +140,25 @@ impl Volume {
     }
 }
 
-/// What Windows 8 and later keep behind the moved sectors: a log whose content is not understood,
-/// so it is not touched (format page, section 10, row 9).
-fn spare_area(block: &MetadataBlock, sector: u64) -> Option<Range<u64>> {
-    let extension = block.virtualization()?.extension.as_ref()?;
-    let start = extension.log_offset;
-    let end = start.saturating_add(extension.log_size.into());
-    let start = start - start % sector;
-    (start < end).then(|| start..end.checked_next_multiple_of(sector).unwrap_or(end))
+/// What Windows 8 and later keep for themselves in the open view of the volume, in whole sectors:
+/// the conversion log and the area behind the moved sectors. What they hold is not understood, so
+/// they are not touched (format page, section 10, row 9).
+fn opaque_areas(block: &MetadataBlock, sector: u64) -> Vec<Range<u64>> {
+    let extension = block
+        .virtualization()
+        .and_then(|datum| datum.extension.as_ref());
+    let areas = extension.into_iter().flat_map(|extension| {
+        let log = extension.log_offset;
+        let end = log.saturating_add(extension.log_size.into());
+        [log..end, extension.spare.clone()]
+    });
+    areas
+        .filter(|area| !area.is_empty())
+        .map(|area| {
+            let end = area.end.checked_next_multiple_of(sector);
+            area.start - area.start % sector..end.unwrap_or(area.end)
+        })
+        .collect()
 }
 
 /// Why an extent of the map keeps the volume from being written to.
