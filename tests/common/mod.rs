@@ -6,8 +6,10 @@ pub mod corpus;
 pub mod damage;
 pub mod disk;
 pub mod mount;
+pub mod ntfs;
 pub mod peers;
 pub mod testdata;
+pub mod writing;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
