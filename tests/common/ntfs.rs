@@ -7,10 +7,13 @@ use std::process::Command;
 use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
 use fve::crypto::sector::Method;
 use fve::secret::{ExternalKey, SecretText};
+use fve::volume::UnlockOptions;
 
 use super::mount::Mounted;
+use super::testdata::{self, Credential, Entry, Kind};
+use super::writing::plaintext_of;
 
-pub const PASSWORD: &str = "correct horse";
+const PASSWORD: &str = "correct horse";
 const CLUSTER: u64 = 4096;
 /// Three copies, the moved sectors, the spare area.
 const PLACEHOLDERS: [(&str, u64); 5] = [
@@ -25,6 +28,17 @@ const PLACEHOLDERS: [(&str, u64); 5] = [
 pub struct NtfsVolume {
     pub path: PathBuf,
     pub startup_key: PathBuf,
+    /// As the peers want to be told of it.
+    pub entry: Entry,
+}
+
+impl NtfsVolume {
+    /// What we read of it.
+    pub fn plaintext(&self) -> Vec<u8> {
+        let key = self.entry.credential(Kind::StartupKey).protector();
+        let unlocked = testdata::open(&self.path).unlock(&[key], &UnlockOptions::default());
+        plaintext_of(&unlocked.unwrap())
+    }
 }
 
 /// Makes one of `size` bytes in `directory` with the tools of ntfs-3g.
@@ -62,7 +76,33 @@ pub fn make(directory: &Path, method: &str, sector_size: u32, size: u64) -> Ntfs
     volume
         .write(&plaintext, &File::create(&path).unwrap())
         .unwrap();
-    NtfsVolume { path, startup_key }
+    let credential = |kind, value: &str| Credential {
+        kind,
+        value: value.to_owned(),
+        protector: String::new(),
+    };
+    let entry = Entry {
+        name: "ntfs".to_owned(),
+        file: path.clone(),
+        volume_id: volume.id().to_string(),
+        method: method.word.to_owned(),
+        sector_size,
+        size,
+        state: (4, 4),
+        encrypt_on_write: false,
+        file_system: "ntfs".to_owned(),
+        credentials: vec![
+            credential(Kind::Password, PASSWORD),
+            credential(Kind::StartupKey, startup_key.to_str().unwrap()),
+        ],
+        plaintext_sha256: String::new(),
+        files: Vec::new(),
+    };
+    NtfsVolume {
+        path,
+        startup_key,
+        entry,
+    }
 }
 
 /// Where the one run of clusters of a file begins, in bytes: ntfscluster's last line is number in

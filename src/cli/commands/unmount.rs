@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cli::Failure;
 use crate::cli::args::UnmountArgs;
@@ -12,6 +12,12 @@ use crate::cli::term::escaped;
 use crate::error::Error;
 use crate::serve::fuse::{FILE_NAME, SUBTYPE, unmount};
 use crate::source::writer_of;
+
+/// How long a mount may be busy: ntfs-3g lets go of the volume a moment after umount(8) returned.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Time between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Most holders that are named.
 const MAX_HOLDERS: usize = 8;
@@ -30,21 +36,24 @@ pub(in crate::cli) fn run(args: &UnmountArgs) -> Result<(), Failure> {
         ));
     }
     let server = mounted.writer();
-    let synced = if mounted.writable {
-        sync(&directory)
-    } else {
-        Ok(())
-    };
-    match unmount(&directory) {
-        Ok(()) => {
-            mounted.wait_for_end_of(server);
-            Ok(synced?)
-        }
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-            Err(busy(&directory, &mounted))
-        }
-        Err(error) => {
-            Err(Error::io(format!("cannot unmount {}", directory.display()), error).into())
+    let start = Instant::now();
+    loop {
+        let synced = if mounted.writable {
+            sync(&directory)
+        } else {
+            Ok(())
+        };
+        match unmount(&directory) {
+            Ok(()) => {
+                mounted.wait_for_end_of(server);
+                return Ok(synced?);
+            }
+            Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {
+                let what = format!("cannot unmount {}", directory.display());
+                return Err(Error::io(what, error).into());
+            }
+            Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            Err(_) => return Err(busy(&directory, &mounted)),
         }
     }
 }
@@ -130,7 +139,6 @@ impl MountedAt {
     /// The kernel lets go of the mount before the server has; whoever pulls the disk out next needs
     /// it to have ended.
     fn wait_for_end_of(&self, server: Option<u32>) {
-        const PAUSE: Duration = Duration::from_millis(10);
         while server.is_some() && self.writer() == server {
             std::thread::sleep(PAUSE);
         }
