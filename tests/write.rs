@@ -496,7 +496,6 @@ fn refuses_corpus_volumes() {
 fn windows_volumes() {
     let volumes = corpus::volumes().unwrap();
     for name in [
-        "cs-aes-xts-256",
         "cs-aes-cbc-elephant-128",
         "cs-aes-cbc-128-4k",
         "cs-togo-aes-xts-128",

@@ -65,7 +65,9 @@ pub fn make(directory: &Path, method: &str, sector_size: u32, size: u64) -> Ntfs
     };
     let method = Method::by_word(method).unwrap();
     let mut volume = NewVolume::new(method, sector_size, placement).unwrap();
+    // Without a description bdeinfo gives up.
     volume
+        .describe("COMPUTER C: 1/2/2026")
         .protect(NewProtector::password(&SecretText::new(PASSWORD.into())).unwrap())
         .protect(NewProtector::startup_key(ExternalKey::from_bytes(&[9; 32])).unwrap());
     let keys = volume.startup_keys(StartupKeyForm::Short).unwrap();
