@@ -8,7 +8,7 @@
 use std::arch::is_x86_feature_detected as detected;
 use std::arch::x86_64::*;
 
-use super::memory;
+use crate::crypto::memory;
 use crate::crypto::sector::Diffuser;
 use crate::crypto::sector::elephant::{CYCLES_A, CYCLES_B};
 

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use zeroize::Zeroizing;
 
-use super::memory;
+use crate::crypto::memory;
 use crate::secret::pin;
 
 /// Round keys of a cipher block each: `R` is one more than the number of rounds.

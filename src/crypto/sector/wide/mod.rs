@@ -2,13 +2,12 @@
 //!
 //! The kernels are functions of whole runs, compiled for instructions that not every CPU has.
 //! Calling one is sound only where they were found, and a [`Kernels`] exists nowhere else. That,
-//! and moving vectors to and from memory (`memory`), is all the `unsafe` there is.
+//! and moving vectors to and from memory (`crypto::memory`), is all the `unsafe` there is.
 #![allow(unsafe_code)]
 
 mod diffuse;
 mod kernels;
 mod keys;
-mod memory;
 mod vector;
 
 use std::arch::is_x86_feature_detected as detected;

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::memory;
+use crate::crypto::memory;
 
 macro_rules! vector {
     ($name:ident, $features:literal, $vector:ty, $blocks:literal, $zero:ident, $load:ident, $store:ident {

@@ -1,6 +1,7 @@
-//! Vectors from memory and back: the only pointers among the sector ciphers.
+//! Vectors from memory and back (x86-64): the only pointers in this room.
 //!
 //! Arrays have exactly the size of the vector, and the instructions take any alignment.
+#![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
 
