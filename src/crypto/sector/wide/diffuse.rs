@@ -12,6 +12,9 @@ use crate::crypto::memory;
 use crate::crypto::sector::Diffuser;
 use crate::crypto::sector::elephant::{CYCLES_A, CYCLES_B};
 
+/// Largest sectors, in cipher blocks, of which sixteen stay in the first-level cache: 2048 bytes.
+const CACHED_QUADS: usize = 128;
+
 /// Fills in the key streams of the sectors that come next.
 pub(in super::super) type Streams<'a> = &'a mut dyn FnMut(&mut [[[u8; 16]; 2]]);
 
@@ -62,6 +65,8 @@ pub(in super::super) fn diffusers<const QUADS: usize>(diffuser: Diffuser) -> Vec
         _ if !available(diffuser) => Vec::new(),
         Diffuser::Batch => Vec::new(),
         Diffuser::Avx2 => vec![avx2],
+        // Sixteen sectors of 4096 bytes do not fit into the first-level cache; eight do.
+        Diffuser::Avx512 if QUADS > CACHED_QUADS => vec![avx2],
         Diffuser::Avx512 => vec![avx512, avx2],
     }
 }
