@@ -6,7 +6,8 @@
 use std::arch::x86_64::*;
 
 macro_rules! moves {
-    ($($feature:literal: $load:ident, $store:ident, $vector:ty, $len:literal, $loads:ident, $stores:ident;)*) => {$(
+    ($($feature:literal: $load:ident, $store:ident, $vector:ty, $len:literal,
+       $loads:ident, $stores:ident;)*) => {$(
         #[inline]
         #[target_feature(enable = $feature)]
         pub(super) fn $load(from: &[u8; $len]) -> $vector {

@@ -24,8 +24,10 @@ impl Lanes {
 
     /// The fastest that this CPU can go.
     pub fn best() -> Self {
-        let available = Self::ALL.into_iter().filter(|lanes| lanes.is_available());
-        available.last().unwrap_or(Self::One)
+        let mut fastest_first = Self::ALL.into_iter().rev();
+        fastest_first
+            .find(|lanes| lanes.is_available())
+            .unwrap_or(Self::One)
     }
 
     /// Whether this CPU has what it takes.

@@ -1,7 +1,7 @@
 //! From what a person types to a 256-bit key: 2^20 rounds of SHA-256 (format page, section 4).
 //!
-//! One key takes as long as 2^21 SHA-256 blocks in a row. Whoever tries many candidates for one salt
-//! takes [`Lanes`], which stretch several in the time of one.
+//! One key takes as long as 2^21 SHA-256 blocks in a row. Whoever tries many candidates for one
+//! salt takes [`Lanes`], which stretch several in the time of one.
 
 mod lanes;
 #[cfg(target_arch = "x86_64")]

@@ -116,7 +116,8 @@ fn second_block(salt: &[u8; 16], count: u64) -> [u32; 64] {
 macro_rules! lanes {
     ($name:ident, $features:literal, $vector:ty, $lanes:literal, $load:ident, $store:ident,
      $set:ident, $add:ident {
-        $(fn $op:ident $(<$(const $constant:ident: $kind:ty),*>)? ($($arg:ident: $of:ty),*) $(-> $result:ty)? $body:block)*
+        $(fn $op:ident $(<$(const $constant:ident: $kind:ty),*>)?
+            ($($arg:ident: $of:ty),*) -> $result:ty $body:block)*
     }) => {
         mod $name {
             use super::*;
@@ -129,7 +130,7 @@ macro_rules! lanes {
             $(
                 #[inline]
                 #[target_feature(enable = $features)]
-                fn $op $(<$(const $constant: $kind),*>)? ($($arg: $of),*) $(-> $result)? $body
+                fn $op $(<$(const $constant: $kind),*>)? ($($arg: $of),*) -> $result $body
             )*
 
             #[target_feature(enable = $features)]
@@ -190,8 +191,16 @@ macro_rules! lanes {
                         // The word that comes sixteen rounds later; the last ones come to nothing.
                         let near = message[(nth + 14) % 16];
                         let far = message[(nth + 1) % 16];
-                        let near = xor3(rotate::<17, 15>(near), rotate::<19, 13>(near), shift::<10>(near));
-                        let far = xor3(rotate::<7, 25>(far), rotate::<18, 14>(far), shift::<3>(far));
+                        let near = xor3(
+                            rotate::<17, 15>(near),
+                            rotate::<19, 13>(near),
+                            shift::<10>(near),
+                        );
+                        let far = xor3(
+                            rotate::<7, 25>(far),
+                            rotate::<18, 14>(far),
+                            shift::<3>(far),
+                        );
                         message[nth] =
                             $add($add(message[nth], message[(nth + 9) % 16]), $add(near, far));
                     }
@@ -255,9 +264,15 @@ lanes! { avx512, "avx512f", __m512i, 16, load_512, store_512, _mm512_set1_epi32,
         _mm512_ror_epi32::<RIGHT>(word)
     }
     fn shift<const RIGHT: u32>(word: Vector) -> Vector { _mm512_srli_epi32::<RIGHT>(word) }
-    fn xor3(a: Vector, b: Vector, c: Vector) -> Vector { _mm512_ternarylogic_epi32::<0x96>(a, b, c) }
-    fn choose(e: Vector, f: Vector, g: Vector) -> Vector { _mm512_ternarylogic_epi32::<0xCA>(e, f, g) }
-    fn majority(a: Vector, b: Vector, c: Vector) -> Vector { _mm512_ternarylogic_epi32::<0xE8>(a, b, c) }
+    fn xor3(a: Vector, b: Vector, c: Vector) -> Vector {
+        _mm512_ternarylogic_epi32::<0x96>(a, b, c)
+    }
+    fn choose(e: Vector, f: Vector, g: Vector) -> Vector {
+        _mm512_ternarylogic_epi32::<0xCA>(e, f, g)
+    }
+    fn majority(a: Vector, b: Vector, c: Vector) -> Vector {
+        _mm512_ternarylogic_epi32::<0xE8>(a, b, c)
+    }
 }}
 
 /// The SHA instructions: two rounds each, and every one waits for the one before.

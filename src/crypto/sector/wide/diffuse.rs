@@ -50,8 +50,8 @@ pub(in super::super) fn available(diffuser: Diffuser) -> bool {
     }
 }
 
-/// The kernels for sectors of `QUADS` cipher blocks, the widest first: each goes on where the one before
-/// could not fill its lanes.
+/// The kernels for sectors of `QUADS` cipher blocks, the widest first: each goes on where the one
+/// before could not fill its lanes.
 pub(in super::super) fn diffusers<const QUADS: usize>(diffuser: Diffuser) -> Vec<Diffuse> {
     let avx512 = Diffuse {
         decrypt: avx512::decrypt::<QUADS>,
@@ -75,7 +75,8 @@ macro_rules! diffuser {
     ($name:ident, $features:literal, $vector:ty, $lanes:literal,
      $zero:ident, $add:ident, $sub:ident, $xor:ident,
      $low_words:ident, $high_words:ident, $low_halves:ident, $high_halves:ident {
-        $(fn $op:ident $(<const $constant:ident: i32>)? ($($arg:ident: $of:ty),*) $(-> $result:ty)? $body:block)*
+        $(fn $op:ident $(<const $constant:ident: i32>)? ($($arg:ident: $of:ty),*)
+            -> $result:ty $body:block)*
     }) => {
         mod $name {
             use super::*;
@@ -95,11 +96,14 @@ macro_rules! diffuser {
             $(
                 #[inline]
                 #[target_feature(enable = $features)]
-                fn $op $(<const $constant: i32>)? ($($arg: $of),*) $(-> $result)? $body
+                fn $op $(<const $constant: i32>)? ($($arg: $of),*) -> $result $body
             )*
 
             #[target_feature(enable = $features)]
-            pub(super) fn decrypt<const QUADS: usize>(run: &mut [u8], streams: Streams<'_>) -> usize {
+            pub(super) fn decrypt<const QUADS: usize>(
+                run: &mut [u8],
+                streams: Streams<'_>,
+            ) -> usize {
                 let mut words = [[$zero(); 4]; QUADS];
                 let groups = groups_of::<QUADS>(run);
                 for group in groups.iter_mut() {
@@ -113,7 +117,10 @@ macro_rules! diffuser {
             }
 
             #[target_feature(enable = $features)]
-            pub(super) fn encrypt<const QUADS: usize>(run: &mut [u8], streams: Streams<'_>) -> usize {
+            pub(super) fn encrypt<const QUADS: usize>(
+                run: &mut [u8],
+                streams: Streams<'_>,
+            ) -> usize {
                 let mut words = [[$zero(); 4]; QUADS];
                 let groups = groups_of::<QUADS>(run);
                 for group in groups.iter_mut() {
@@ -146,7 +153,8 @@ macro_rules! diffuser {
                 let mut rows = [$zero(); 4];
                 for (row, first) in rows.iter_mut().zip(0..) {
                     let mut blocks = [&[0; 16]; BLOCKS];
-                    for (block, sector) in blocks.iter_mut().zip(group.iter().skip(first).step_by(4)) {
+                    let sectors = group.iter().skip(first).step_by(4);
+                    for (block, sector) in blocks.iter_mut().zip(sectors) {
                         *block = &sector[nth];
                     }
                     *row = join(blocks);
@@ -177,7 +185,11 @@ macro_rules! diffuser {
 
             #[inline]
             #[target_feature(enable = $features)]
-            fn load<const QUADS: usize>(words: &mut Words<QUADS>, group: &Group<QUADS>, masks: &[Quad; 2]) {
+            fn load<const QUADS: usize>(
+                words: &mut Words<QUADS>,
+                group: &Group<QUADS>,
+                masks: &[Quad; 2],
+            ) {
                 for (nth, quad) in words.iter_mut().enumerate() {
                     *quad = masked(quad_of(group, nth), masks, nth);
                 }
@@ -185,7 +197,11 @@ macro_rules! diffuser {
 
             #[inline]
             #[target_feature(enable = $features)]
-            fn store<const QUADS: usize>(words: &Words<QUADS>, group: &mut Group<QUADS>, masks: &[Quad; 2]) {
+            fn store<const QUADS: usize>(
+                words: &Words<QUADS>,
+                group: &mut Group<QUADS>,
+                masks: &[Quad; 2],
+            ) {
                 for (nth, quad) in words.iter().enumerate() {
                     let rows = transpose(masked(*quad, masks, nth));
                     for (row, first) in rows.into_iter().zip(0..) {

@@ -8,7 +8,8 @@ use std::arch::x86_64::*;
 use crate::crypto::memory;
 
 macro_rules! vector {
-    ($name:ident, $features:literal, $vector:ty, $blocks:literal, $zero:ident, $load:ident, $store:ident {
+    ($name:ident, $features:literal, $vector:ty, $blocks:literal,
+     $zero:ident, $load:ident, $store:ident {
         $($(#[$doc:meta])* fn $op:ident($($arg:ident: $of:ty),*) $(-> $result:ty)? $body:block)*
     }) => {
         pub(super) mod $name {
@@ -124,7 +125,9 @@ vector! { v512, "avx512bw,vaes,vpclmulqdq", __m512i, 4, _mm512_setzero_si512, lo
         memory::store_128(fourth, _mm512_extracti32x4_epi32::<3>(vector));
     }
     fn xor(a: Vector, b: Vector) -> Vector { _mm512_xor_si512(a, b) }
-    fn xor3(a: Vector, b: Vector, c: Vector) -> Vector { _mm512_ternarylogic_epi64::<0x96>(a, b, c) }
+    fn xor3(a: Vector, b: Vector, c: Vector) -> Vector {
+        _mm512_ternarylogic_epi64::<0x96>(a, b, c)
+    }
     fn encrypt(block: Vector, key: Vector) -> Vector { _mm512_aesenc_epi128(block, key) }
     fn encrypt_last(block: Vector, key: Vector) -> Vector { _mm512_aesenclast_epi128(block, key) }
     fn decrypt(block: Vector, key: Vector) -> Vector { _mm512_aesdec_epi128(block, key) }
