@@ -3,5 +3,7 @@
 //! This room knows no on-disk structure beyond the bytes that it is handed, and does no I/O.
 
 pub mod envelope;
+#[cfg(target_arch = "x86_64")]
+mod memory;
 pub mod sector;
 pub mod stretch;
