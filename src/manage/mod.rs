@@ -224,6 +224,11 @@ impl Managed {
         self.prepare(change).map(|prepared| prepared.report)
     }
 
+    /// Whether boot record and metadata on the disk are those of a backup, byte for byte.
+    pub fn is_as_in(&self, backup: &backup::Backup) -> bool {
+        backup.is_on(self.target.as_ref())
+    }
+
     fn block(&self) -> Result<&MetadataBlock> {
         self.volume.metadata()
     }
