@@ -19,7 +19,14 @@ use common::peers::{Peer, required};
 use common::testdata::{self, Credential, Entry, Kind};
 use common::{corpus, fve};
 use fve::create::NewProtector;
-use fve::manage::{Change, Managed};
+use fve::format::bek::BekFile;
+use fve::format::protector::ProtectorKind;
+use fve::manage::{Change, KeptSecret, Managed, kept_secrets};
+use fve::secret::Vmk;
+use fve::unlock::KeyProtector;
+use fve::unlock::raw_key::RawVmk;
+use fve::unlock::recovery::RecoveryPassword;
+use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::unlock::startup_key::StartupKey;
 use fve::volume::{UnlockOptions, Volume};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -40,19 +47,14 @@ const LAST: &str = "resume";
 
 const NEW_PASSWORD: &str = "another password";
 
-/// A volume after one of the commands.
-struct Stage {
-    entry: Entry,
-}
+/// The volume after each of the commands.
+type Stages = Result<Vec<Entry>, String>;
 
 /// A volume's way through all commands.
 struct Story {
     /// As it was; its file is the original.
     original: Entry,
-    stages: LazyLock<
-        Result<Vec<Stage>, String>,
-        Box<dyn FnOnce() -> Result<Vec<Stage>, String> + Send>,
-    >,
+    stages: LazyLock<Stages, Box<dyn FnOnce() -> Stages + Send>>,
 }
 
 impl Story {
@@ -67,7 +69,7 @@ impl Story {
         })
     }
 
-    fn stage(&self, name: &str) -> Result<&Stage, Failed> {
+    fn stage(&self, name: &str) -> Result<&Entry, Failed> {
         let stages = self.stages.as_ref().map_err(Failed::from)?;
         let number = STAGES.iter().position(|(stage, _)| *stage == name);
         Ok(&stages[number.unwrap()])
@@ -105,7 +107,7 @@ fn option(credential: &Credential, place: &Path) -> Result<[String; 2], Failed> 
 }
 
 /// Runs all commands, and keeps a copy of the volume after each.
-fn tell_story(original: &Entry, place: &Path) -> Result<Vec<Stage>, Failed> {
+fn tell_story(original: &Entry, place: &Path) -> Result<Vec<Entry>, Failed> {
     fs::create_dir_all(place.join("keys"))?;
     let volume = place.join("volume.img");
     common::copy_sparse(fs::File::open(&original.file)?, &volume)?;
@@ -204,9 +206,7 @@ fn tell_story(original: &Entry, place: &Path) -> Result<Vec<Stage>, Failed> {
         let copy = place.join(format!("{name}.img"));
         common::copy_sparse(fs::File::open(&volume)?, &copy)?;
         entry.file = copy;
-        stages.push(Stage {
-            entry: entry.clone(),
-        });
+        stages.push(entry.clone());
     }
     Ok(stages)
 }
@@ -247,13 +247,17 @@ fn told_or_run(
     Trial::test(name, run)
 }
 
-/// One program, one stage, every credential of the stage.
+/// One program, one stage, every credential of the stage; of large volumes, programs that take out
+/// the whole plaintext take it out once.
 fn peer_trials(
     story: &Arc<Story>,
     peer: Peer,
     missing: Option<&str>,
     stages: &[&str],
 ) -> Vec<Trial> {
+    const LARGE: u64 = 16 << 20;
+    let whole = [Peer::Dislocker, Peer::Libbde, Peer::Dissect].contains(&peer);
+    let once = whole && story.original.size > LARGE;
     let mut trials = Vec::new();
     for (stage, kinds) in STAGES.iter().filter(|(name, _)| stages.contains(name)) {
         let outline = outline(&story.original, stage);
@@ -262,7 +266,8 @@ fn peer_trials(
         } else {
             usize::MAX
         };
-        for kind in kinds.iter().take(count).copied() {
+        let wanted = |kind: &Kind| !once || *kind == Kind::RecoveryPassword;
+        for kind in kinds.iter().copied().filter(wanted).take(count) {
             let name = format!("{}/{}/{stage}/{kind:?}", peer.name(), story.original.name);
             let Some(key) = outline.credentials.iter().find(|key| key.kind == kind) else {
                 continue;
@@ -270,7 +275,7 @@ fn peer_trials(
             let limit = peer.limit(&outline, key);
             let story = story.clone();
             trials.push(told_or_run(name, limit, missing, move || {
-                let entry = &story.stage(stage)?.entry;
+                let entry = story.stage(stage)?;
                 peer.check(entry, entry.credential(kind))
             }));
         }
@@ -283,7 +288,7 @@ fn removed_trials(story: &Arc<Story>, peers: &[(Peer, Option<String>)]) -> Vec<T
     let ours = {
         let story = story.clone();
         Trial::test(format!("ours/{}/removed", story.original.name), move || {
-            let image = fs::read(&story.stage(LAST)?.entry.file)?;
+            let image = fs::read(&story.stage(LAST)?.file)?;
             for gone in &story.original.credentials {
                 for copy in 0..3 {
                     let image = only_copy(image.clone(), copy)?;
@@ -313,7 +318,7 @@ fn removed_trials(story: &Arc<Story>, peers: &[(Peer, Option<String>)]) -> Vec<T
             let limit = peer.limit(&outline, &gone);
             let (story, peer) = (story.clone(), *peer);
             trials.push(told_or_run(name, limit, missing.as_deref(), move || {
-                let entry = &story.stage(LAST)?.entry;
+                let entry = story.stage(LAST)?;
                 match peer.check(entry, &gone) {
                     Ok(()) => Err("it still opens the volume".into()),
                     Err(_) => Ok(()),
@@ -386,6 +391,77 @@ fn windows_volumes() -> Option<Vec<Entry>> {
             .map(entry)
             .collect(),
     )
+}
+
+/// Volumes that Windows made give back every recovery password and startup key that they are known
+/// to have, whatever opened them.
+fn kept_trials() -> Vec<Trial> {
+    let volumes = corpus::volumes().unwrap_or_default().into_iter();
+    volumes
+        .filter(|volume| volume.metadata_version == 2 && volume.credentials.len() > 1)
+        .map(|volume| Trial::test(format!("kept/{}", volume.name), move || gives_back(&volume)))
+        .collect()
+}
+
+fn gives_back(volume: &corpus::Volume) -> Result<(), Failed> {
+    let opened = testdata::open(&volume.path);
+    let vmk = volume.vmk_hex.as_deref().ok_or("the index has no VMK")?;
+    let bytes: Vec<u8> = (0..vmk.len() / 2)
+        .map(|at| u8::from_str_radix(&vmk[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
+    let vmk = RawVmk::new(Vmk::from_slice(&bytes).ok_or("no VMK")?);
+    let key = opened.unlock_master_key(&[Box::new(vmk)], &UnlockOptions::default())?;
+    let kept = kept_secrets(&opened, &key)?;
+    for known in &volume.credentials {
+        let found = kept
+            .iter()
+            .any(|kept| match (&kept.secret, known.kind.as_str()) {
+                (KeptSecret::RecoveryPassword(password), "recovery-password") => {
+                    password.expose_digits().expose() == known.value
+                }
+                (KeptSecret::ExternalKey(key), "startup-key-file") => {
+                    let file = fs::read(corpus::unpacked(&known.value)).unwrap();
+                    BekFile::parse(&file).unwrap().key.expose() == key.expose()
+                }
+                (_, kind) => !["recovery-password", "startup-key-file"].contains(&kind),
+            });
+        if !found {
+            return Err(format!("its {} is not given back", known.kind).into());
+        }
+    }
+    Ok(())
+}
+
+/// The certificate protector of a volume that Windows made gets a new master key without the card:
+/// what it keeps for that is enough.
+fn certificate_trial() -> Option<Trial> {
+    let volume = corpus::volumes()?
+        .into_iter()
+        .find(|volume| volume.name == "cs-aes-xts-128-smart-card")?;
+    Some(Trial::test(
+        "ours/smart card follows a new master key",
+        move || {
+            let disk = Arc::new(Disk::new(fs::read(&volume.path)?));
+            let digits = RecoveryPassword::parse(&volume.credentials[0].value)?;
+            let key: Box<dyn KeyProtector> = Box::new(RecoveryPasswords::new(&digits));
+            let mut managed = Managed::open(disk, &[key], &UnlockOptions::default())?;
+            let old = managed
+                .protectors()
+                .iter()
+                .find(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
+                .map(|protector| protector.id)
+                .ok_or("no recovery password")?;
+            let (_, new) = NewProtector::new_recovery_password()?;
+            // It fails by name where a protector cannot follow.
+            managed.commit(&Change::new().enrol(new).remove(old))?;
+            let certificate = ProtectorKind::Certificate;
+            let kinds: Vec<_> = managed.protectors().iter().map(|one| one.kind()).collect();
+            match kinds.contains(&certificate) && kinds.len() == 2 {
+                true => Ok(()),
+                false => Err(format!("{kinds:?}").into()),
+            }
+        },
+    ))
 }
 
 /// Some of the states that a power cut leaves, for programs that know nothing of us.
@@ -488,6 +564,8 @@ fn main() {
             trials.push(Trial::test("volumes made by Windows", || Ok(())).with_ignored_flag(true));
         }
     }
+    trials.extend(kept_trials());
+    trials.extend(certificate_trial());
     trials.extend(crash_trials(directory.path(), &peers));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `exit` runs no destructors, and the volumes are to go.
