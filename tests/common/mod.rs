@@ -5,6 +5,7 @@
 pub mod corpus;
 pub mod damage;
 pub mod mount;
+pub mod peers;
 pub mod testdata;
 
 use std::fs::File;
