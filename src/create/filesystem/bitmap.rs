@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn finds_and_sets_bits_across_pieces() {
-        let mut bytes = vec![0xFF; 100];
+        let mut bytes = vec![0xFFu8; 100];
         bytes[11] = 0b0011_1111;
         bytes[50] = 0b1111_0000;
         bytes[51] = 0;

@@ -371,6 +371,6 @@ mod tests {
         ];
         assert_eq!(runs, expected);
         assert_eq!(bad_runs(vec![5..10, 9..12], 100), None);
-        assert_eq!(bad_runs(vec![95..101], 100), None);
+        assert_eq!(bad_runs(vec![90..91, 95..101], 100), None);
     }
 }
