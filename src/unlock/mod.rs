@@ -16,6 +16,7 @@ pub mod recovery_password;
 mod secret_file;
 pub mod startup_key;
 
+#[cfg(feature = "cli")]
 pub(crate) use secret_file::read_line as read_secret_line;
 
 use std::path::Path;
