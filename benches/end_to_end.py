@@ -57,6 +57,9 @@ class Volume:
         self.path, self.method, self.plaintext, self.secrets = path, method, plaintext, secrets
         self.size = path.stat().st_size
 
+    def startup_key(self):
+        return next(self.secrets.glob("*.BEK"))
+
 
 class Server:
     """Something that shows a volume as a file."""
@@ -130,7 +133,7 @@ def cpu_of(pid):
 def fve_command(*options):
     return lambda volume, directory: [
         FVE, "mount", volume.path, directory, "--foreground",
-        "--password-file", volume.secrets / "password", *options,
+        "--startup-key", volume.secrets, *options,
     ]
 
 
@@ -141,7 +144,8 @@ def servers():
         Server(
             "dislocker",
             lambda volume, directory: [
-                "dislocker-fuse", "-r", "-V", volume.path, f"-u{PASSWORD}", "--", "-f", directory,
+                "dislocker-fuse", "-r", "-V", volume.path, "-f", volume.startup_key(), "--", "-f",
+                directory,
             ],
             "dislocker-file",
             "dislocker-fuse",
@@ -284,13 +288,14 @@ def compare_decrypt(volumes, rounds, work):
     out = work / "out"
     results = {}
     for volume in volumes:
-        password = volume.secrets / "password"
         commands = {
-            "fve": [FVE, "decrypt", volume.path, out, "--force", "--password-file", password],
+            "fve": [FVE, "decrypt", volume.path, out, "--startup-key", volume.secrets],
             "copy": [RELEASE / "examples/copy_file", volume.plaintext, out],
         }
         if shutil.which("dislocker-file"):
-            commands["dislocker"] = ["dislocker-file", "-V", volume.path, f"-u{PASSWORD}", "--", out]
+            commands["dislocker"] = [
+                "dislocker-file", "-V", volume.path, "-f", volume.startup_key(), "--", out,
+            ]
         samples = {name: [] for name in commands}
         for number in range(rounds):
             for name, command in commands.items():
@@ -341,21 +346,19 @@ def make_volumes(work, size, methods):
                     file.write(os.urandom(MIB))
     finally:
         run("umount", directory)
-    secrets = work / "secrets"
-    secrets.mkdir()
-    (secrets / "password").write_text(PASSWORD)
     volumes = []
     for method in methods:
         say(f"making a volume: {method}")
         path = work / f"{method}.img"
-        recovery = secrets / "recovery"
-        recovery.unlink(missing_ok=True)
+        secrets = work / f"{method}.secrets"
+        secrets.mkdir()
+        (secrets / "password").write_text(PASSWORD)
         run(
-            FVE, "create", path, "--size", str(size), "--from", plaintext, "--cipher", method,
-            "--new-password-file", secrets / "password", "--recovery-password-to", recovery,
+            FVE, "create", path, "--from", plaintext, "--cipher", method,
+            "--new-password-file", secrets / "password", "--startup-key-to", secrets,
+            "--recovery-password-to", secrets / "recovery",
         )
         volumes.append(Volume(path, method, plaintext, secrets))
-    # The keys of the last volume: the one that unlocking is measured on.
     return volumes
 
 
@@ -443,13 +446,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="longest time of one figure")
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--jobs", default=",".join(JOBS), help="only these")
+    parser.add_argument("--job", action="append", help="only this way of reading; may be repeated")
     parser.add_argument("--work", help="directory for the volumes")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     options = parser.parse_args()
-    wanted = options.jobs.split(",")
     for name in list(JOBS):
-        if not any(name == want or name.startswith(want + " ") for want in wanted):
+        if options.job and name not in options.job:
             del JOBS[name]
     run("cargo", "build", "--release", "--bin", "fve", "--example", "null_server",
         "--example", "copy_server", "--example", "copy_file", cwd=ROOT)

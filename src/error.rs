@@ -107,6 +107,21 @@ pub enum Error {
         help: Option<String>,
     },
 
+    /// The volume can be read, but writing to it is not safe.
+    #[error("the volume cannot be written to: {0}")]
+    Unwritable(Unwritable),
+
+    /// A write into what belongs to BitLocker itself.
+    #[error(
+        "bytes {offset} to {end} of the volume hold BitLocker's own structures and are never written to"
+    )]
+    Reserved {
+        /// First such byte, in the volume.
+        offset: u64,
+        /// Byte after the last.
+        end: u64,
+    },
+
     /// Somebody ended the work before it was done.
     #[error("interrupted")]
     Interrupted,
@@ -188,10 +203,76 @@ impl Error {
             | Self::Uncreatable { help, .. }
             | Self::Unchangeable { help, .. }
             | Self::Environment { help, .. } => help.clone(),
+            Self::Unwritable(reason) => Some(reason.help().to_owned()),
             Self::OutOfRange { .. }
             | Self::Unreadable { .. }
+            | Self::Reserved { .. }
             | Self::Interrupted
             | Self::Io { .. } => None,
+        }
+    }
+}
+
+/// Why a volume that can be read must not be written to (format page, section 7.6).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unwritable {
+    /// Some of its sectors are encrypted and some are not.
+    #[error(
+        "it is part-converted ({status}), and which sectors Windows would encrypt next is not ours to say"
+    )]
+    PartConverted {
+        /// In the words of `manage-bde`.
+        status: &'static str,
+    },
+    /// Some of its chunks are encrypted and some are not.
+    #[error("encrypt-on-write is under way, and a write would have to convert what it touches")]
+    EncryptOnWrite,
+    /// It was made by Windows Vista.
+    #[error("it is a volume of Windows Vista, and writing to those was never tried")]
+    Vista,
+    /// Nothing on it is encrypted.
+    #[error("it is decrypted: what is written would stand on the disk in the open")]
+    Decrypted,
+    /// Not every copy of the metadata can be read and passes its checks.
+    #[error("not all copies of its metadata are sound{}", faults(.0))]
+    DamagedCopies(Vec<CopyFault>),
+    /// The copies of the metadata say different things.
+    #[error(
+        "the copies of its metadata say different things: an update was interrupted, or they were changed"
+    )]
+    DifferingCopies,
+    /// It was opened with a sector key, which proves nothing of the metadata.
+    #[error("it was opened with a sector key, which cannot prove the metadata")]
+    SectorKey,
+    /// The source holds less than the metadata speaks of.
+    #[error("the image is cut off: it holds {present} of the volume's {size} bytes")]
+    CutOff {
+        /// Bytes that the source holds.
+        present: u64,
+        /// Bytes of the volume.
+        size: u64,
+    },
+    /// Its map is not made of whole sectors.
+    #[error("its areas do not begin and end at whole sectors")]
+    Unaligned,
+}
+
+impl Unwritable {
+    fn help(&self) -> &'static str {
+        match self {
+            Self::PartConverted { .. } | Self::EncryptOnWrite => {
+                "let Windows finish the conversion, or mount it read-only (without --read-write)"
+            }
+            Self::DamagedCopies(_) | Self::DifferingCopies => {
+                "have the copies repaired, or mount it read-only (without --read-write)"
+            }
+            Self::SectorKey => {
+                "give a credential that leads to the volume master key, or mount it read-only (without --read-write)"
+            }
+            Self::Vista | Self::Decrypted | Self::CutOff { .. } | Self::Unaligned => {
+                "mount it read-only (without --read-write)"
+            }
         }
     }
 }

@@ -22,6 +22,8 @@
 //! * To know what a volume is and what opens it, without a key: [`volume::Volume`].
 //! * Its plaintext, at any offset and from any number of threads: [`volume::Unlocked`], from
 //!   [`volume::Volume::unlock`]. With `Read + Seek`: [`volume::Unlocked::cursor`].
+//! * Its plaintext, written too: [`volume::Writable`], from [`volume::Unlocked::into_writable`] with
+//!   a [`source::WriteAt`] that is held exclusively.
 //! * Credentials: [`unlock::recovery_password::RecoveryPasswords`], [`unlock::password::Password`],
 //!   [`unlock::startup_key::StartupKey`], [`unlock::clear_key::Suspended`], [`unlock::raw_key`]. A
 //!   credential of your own: [`unlock::KeyProtector`].

@@ -5,16 +5,20 @@
 mod common;
 
 use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use common::testdata;
-use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm, WrittenBy};
+use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm, WriteJob, WrittenBy};
 use fve::crypto::sector::METHODS;
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
 use fve::secret::{ClearKey, ExternalKey, SecretText};
+use fve::source::{ReadAt, WriteAt};
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::startup_key::StartupKey;
-use fve::volume::UnlockOptions;
+use fve::volume::{UnlockOptions, Volume};
 
 const SIZE: usize = 0x8_0000;
 
@@ -115,6 +119,95 @@ fn the_makers_version_is_zero_unless_told() {
     let mut windows = WrittenBy::default();
     windows.version = (10, 0, 26200);
     assert_eq!(version(volume.written_by(windows)), (10, 0, 26200));
+}
+
+/// A medium that fails at one of the writes, when half of it is done.
+struct Failing {
+    bytes: Mutex<Vec<u8>>,
+    left: AtomicUsize,
+}
+
+impl ReadAt for Failing {
+    fn size(&self) -> u64 {
+        SIZE as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.bytes.lock().unwrap().read_exact_at(offset, buf)
+    }
+}
+
+impl WriteAt for Failing {
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let left = self.left.load(Ordering::Relaxed);
+        // In whole sectors, as disks do.
+        let half = bytes.len() / 2 / 512 * 512;
+        let len = if left == 0 { half } else { bytes.len() };
+        let at = offset as usize;
+        self.bytes.lock().unwrap()[at..at + len].copy_from_slice(&bytes[..len]);
+        if left == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.left.store(left - 1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_fails_at_any_write_but_the_last_opens_with_nothing() {
+    let mut volume = NewVolume::new(&METHODS[4], 512, placement()).unwrap();
+    volume.protect(suspended());
+    let plaintext = plaintext();
+    let medium = |bytes: &[u8], left| Failing {
+        bytes: Mutex::new(bytes.to_vec()),
+        left: AtomicUsize::new(left),
+    };
+    let job = WriteJob {
+        threads: 1,
+        progress: &|_| {},
+        cancelled: &AtomicBool::new(false),
+    };
+    // What was there before is a volume that opens, and is made over.
+    let old = medium(&vec![0; SIZE], usize::MAX);
+    volume.write_to(&plaintext, &old, &job).unwrap();
+    let old = old.bytes.into_inner().unwrap();
+    for writes in 0.. {
+        let out = medium(&old, writes);
+        let made = volume.write_to(&plaintext, &out, &job);
+        let opened = Volume::open(Arc::new(out.bytes.into_inner().unwrap()));
+        let opens = opened.is_ok_and(|volume| {
+            let options = UnlockOptions::default();
+            volume.unlock(&[Box::new(Suspended)], &options).is_ok()
+        });
+        assert_eq!(opens, made.is_ok(), "after {writes} writes");
+        if opens {
+            // First sectors, data, moved sectors, three copies, boot record.
+            assert_eq!(writes, 7);
+            break;
+        }
+    }
+}
+
+#[test]
+fn work_that_is_cancelled_ends_soon() {
+    let mut volume = NewVolume::new(&METHODS[4], 512, placement()).unwrap();
+    volume.protect(suspended());
+    let out = Failing {
+        bytes: Mutex::new(vec![0; SIZE]),
+        left: AtomicUsize::new(usize::MAX),
+    };
+    let job = WriteJob {
+        threads: 2,
+        progress: &|_| {},
+        cancelled: &AtomicBool::new(true),
+    };
+    let made = volume.write_to(&plaintext(), &out, &job);
+    assert!(matches!(made, Err(Error::Interrupted)));
+    assert!(Volume::open(Arc::new(out.bytes.into_inner().unwrap())).is_err());
 }
 
 #[test]

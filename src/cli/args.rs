@@ -50,10 +50,10 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Try credentials on a volume and say which protector they open; mounts nothing
     Unlock(UnlockArgs),
-    /// Show the decrypted volume as the file DIR/volume, read-only, until it is unmounted
+    /// Show the decrypted volume as the file DIR/volume until it is unmounted, read-only unless asked
     #[cfg(feature = "fuse")]
     Mount(MountArgs),
-    /// End a mount
+    /// End a mount, everything that was written on the disk
     #[cfg(feature = "fuse")]
     Unmount(UnmountArgs),
     /// Write the whole decrypted volume to a file or to standard output
@@ -142,6 +142,10 @@ pub(crate) struct MountArgs {
 
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
+
+    /// Let the file be written to; nobody else may use SOURCE meanwhile
+    #[arg(long, conflicts_with = "accept-damaged-metadata")]
+    pub(crate) read_write: bool,
 
     /// Let other users read the file too
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::error::Error;
+use crate::error::{Error, Unwritable};
 
 /// What the process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +34,24 @@ impl From<&Error> for Status {
             Error::Refused { .. } | Error::NothingToTry { .. } | Error::BadCredential { .. } => {
                 Self::Refused
             }
+            Error::Unwritable(reason) => reason.into(),
             Error::Unchangeable { .. } => Self::Failed,
             Error::OutOfRange { .. }
+            | Error::Reserved { .. }
             | Error::Unreadable { .. }
             | Error::Environment { .. }
             | Error::Io { .. } => Self::Io,
+        }
+    }
+}
+
+impl From<&Unwritable> for Status {
+    fn from(reason: &Unwritable) -> Self {
+        match reason {
+            Unwritable::DamagedCopies(_) | Unwritable::DifferingCopies => Self::Damaged,
+            Unwritable::SectorKey => Self::Refused,
+            Unwritable::CutOff { .. } => Self::Io,
+            _ => Self::NotBitLocker,
         }
     }
 }

@@ -15,10 +15,13 @@ const HELPER: &str = "mount.fve";
 
 /// Options of `fve mount` that have a value, besides those of the credentials.
 const WITH_VALUE: &[&str] = &["offset", "partition", "protector"];
-/// Options of `fve mount` without one: in the words of mount(8), and ours.
+/// Options of `fve mount` without one: in the words of mount(8), and ours. `rw` is none of them:
+/// mount(8) passes it whenever nobody said `ro`, and a volume is only written to when somebody
+/// asked.
 const WITHOUT_VALUE: &[(&str, &str)] = &[
     ("allow_other", "--allow-other"),
     ("direct_io", "--direct-io"),
+    ("read-write", "--read-write"),
     ("accept-damaged-metadata", "--accept-damaged-metadata"),
 ];
 
@@ -64,10 +67,18 @@ pub(crate) fn translate(arguments: Vec<OsString>) -> Result<Vec<OsString>, Failu
         source.clone(),
         directory.clone(),
     ];
-    for option in options.iter().filter_map(|options| options.to_str()) {
-        for option in option.split(',') {
-            translated.extend(option_of_ours(option));
-        }
+    let options: Vec<_> = options
+        .iter()
+        .filter_map(|options| options.to_str())
+        .flat_map(|options| options.split(','))
+        .collect();
+    if options.contains(&"ro") && options.contains(&"read-write") {
+        return Err(Failure::usage(
+            "the options ro and read-write contradict each other",
+        ));
+    }
+    for option in options {
+        translated.extend(option_of_ours(option));
     }
     Ok(translated)
 }
@@ -152,6 +163,16 @@ mod tests {
             translated(&["fve", "/dev/null", "/mnt", "-o", "rw,dev,suid,partition=3"]),
             ["fve", "mount", "/dev/null", "/mnt", "--partition", "3"]
         );
+    }
+
+    #[test]
+    fn writes_only_when_asked_by_our_own_word() {
+        assert_eq!(
+            translated(&["mount.fve", "/dev/sda3", "/mnt", "-o", "rw,read-write"]),
+            ["fve", "mount", "/dev/sda3", "/mnt", "--read-write"]
+        );
+        let both = ["mount.fve", "/dev/sda3", "/mnt", "-o", "ro,read-write"];
+        assert!(translate(both.iter().map(OsString::from).collect()).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::args::SourceArgs;
 use super::{Failure, term};
 use crate::error::Error;
-use crate::source::{ExclusiveFile, Place, ReadAt, Window, WriteAt, locate};
+use crate::source::{ExclusiveFile, Place, ReadAt, Window, WriteAt, locate, writer_of};
 use crate::volume::Volume;
 
 /// A volume and where it was found.
@@ -109,6 +109,12 @@ pub(crate) fn open_at(
 ) -> Result<Opened, Failure> {
     let place = place(offset, partition);
     let (disk, container) = crate::source::open(path)?;
+    if let Some(process) = writer_of(path) {
+        term::note(format_args!(
+            "warning: process {process} may be writing to {}: what is read of it may not fit together",
+            path.display()
+        ));
+    }
     if let Some(name) = container {
         term::note(format_args!(
             "{} holds a disk image of the kind {name}",

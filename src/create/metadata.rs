@@ -140,8 +140,9 @@ impl NewVolume {
                 physical_sector_size: self.sector_size,
                 windows: self.written_by.version,
                 product_type: self.written_by.product_type,
+                spare: self.placement.spare(),
             }),
         };
-        encode::virtualization(&info, &self.placement.spare()).map_err(unfit)
+        encode::virtualization(&info).map_err(unfit)
     }
 }

@@ -12,6 +12,7 @@ use crate::crypto::sector::Method;
 use crate::error::{Error, Result};
 use crate::format::block::REGION_LEN;
 use crate::source::{Overlay, ReadAt};
+use crate::volume::Volume;
 
 /// Sectors that Windows writes.
 pub(super) const SECTOR_SIZES: [u32; 2] = [512, 4096];
@@ -193,7 +194,10 @@ fn no_room(name: &str, free: u64, cluster: u64) -> Error {
 }
 
 fn no_file_system(image: &dyn ReadAt) -> Result<Error> {
-    let found = crate::source::describe(image)?;
+    let found = match Volume::probe(image) {
+        Some(which) => format!("a BitLocker volume ({which})"),
+        None => crate::source::describe(image)?,
+    };
     Ok(Error::Uncreatable {
         what: format!(
             "the image holds no NTFS, FAT or exFAT file system that can be kept whole, but {found}"

@@ -168,7 +168,7 @@ mod tests {
             size: 4096,
             count: 25600,
         };
-        let placement = room(clusters, &[2..25600]).on_file_system(0x640_0000);
+        let placement = room(clusters, &[2..3, 4..25600]).on_file_system(0x640_0000);
         let [first, second, third] = placement.unwrap().copies;
         assert_eq!(first, 0x190_0000);
         assert_eq!((second, third), (0x320_0000, 0x4B0_0000));
@@ -176,7 +176,7 @@ mod tests {
             count: 0x4_0000,
             ..clusters
         };
-        let placement = room(large, &[2..0x4_0000]).on_file_system(0x4000_0000);
+        let placement = room(large, &[2..3, 4..0x4_0000]).on_file_system(0x4000_0000);
         let expected = Placement::after_first_copy([FIRST_COPY, 0x2000_0000, 0x3000_0000]);
         assert_eq!(placement, Some(expected));
     }

@@ -4,5 +4,7 @@
 
 pub mod envelope;
 pub mod hash;
+#[cfg(target_arch = "x86_64")]
+mod memory;
 pub mod sector;
 pub mod stretch;

@@ -5,6 +5,8 @@
 //! body is not as described, are kept as they are: shown, never fatal. Only a size that leaves the
 //! list broken is an error, for then nothing behind it can be trusted.
 
+use std::ops::Range;
+
 use super::FormatError;
 use super::protector::Protector;
 use super::text::utf16le;
@@ -319,6 +321,9 @@ pub struct VirtualizationExtension {
     pub windows: (u32, u32, u32),
     /// 1 workstation, 2 domain controller, 3 server.
     pub product_type: u8,
+    /// Area that Windows keeps for itself behind the moved sectors, in bytes; empty where none is
+    /// named. What it holds is not known.
+    pub spare: Range<u64>,
 }
 
 /// When a recovery password was saved (section 3.10).
@@ -592,6 +597,16 @@ fn certificate(datum: Fields<'_>) -> Result<CertificateInfo, FormatError> {
     })
 }
 
+fn spare_area(datum: &Fields<'_>) -> Result<Range<u64>, FormatError> {
+    /// Where the area's size ends.
+    const END: usize = 0x60;
+    if datum.bytes().len() < END {
+        return Ok(0..0);
+    }
+    let start = datum.u64(0x54)?;
+    Ok(start..start.saturating_add(datum.u32(0x5C)?.into()))
+}
+
 fn virtualization(datum: Fields<'_>) -> Result<Virtualization, FormatError> {
     let extension = if datum.bytes().len() >= 0x54 {
         Some(VirtualizationExtension {
@@ -603,6 +618,7 @@ fn virtualization(datum: Fields<'_>) -> Result<Virtualization, FormatError> {
             physical_sector_size: datum.u32(0x38)?,
             windows: (datum.u32(0x3C)?, datum.u32(0x40)?, datum.u32(0x44)?),
             product_type: datum.u8(0x52)?,
+            spare: spare_area(&datum)?,
         })
     } else {
         None

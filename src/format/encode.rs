@@ -19,8 +19,6 @@ pub(crate) mod boot;
 pub(crate) mod conversion;
 pub(crate) mod tpm;
 
-use std::ops::Range;
-
 use zeroize::Zeroizing;
 
 use super::FormatError;
@@ -189,10 +187,7 @@ pub(crate) fn guid(role: u16, id: Guid) -> Result<DatumBytes, FormatError> {
 /// A VIRTUALIZATION_INFO datum: the short form of Windows 7 where there is no extension, else the
 /// form of Windows 8 and later (section 3.9). `spare` is the stretch behind the moved sectors that
 /// Windows 8 and later keep for themselves.
-pub(crate) fn virtualization(
-    info: &Virtualization,
-    spare: &Range<u64>,
-) -> Result<DatumBytes, FormatError> {
+pub(crate) fn virtualization(info: &Virtualization) -> Result<DatumBytes, FormatError> {
     let place = [info.offset.to_le_bytes(), info.size.to_le_bytes()];
     let role = roles::VIRTUALIZATION;
     let Some(extension) = &info.extension else {
@@ -213,6 +208,7 @@ pub(crate) fn virtualization(
     page.put(0x40, &minor.to_le_bytes())?;
     page.put(0x44, &build.to_le_bytes())?;
     page.put(0x52, &[extension.product_type])?;
+    let spare = &extension.spare;
     page.put(0x54, &spare.start.to_le_bytes())?;
     let spare_len = u32::try_from(spare.end.saturating_sub(spare.start)).unwrap_or(u32::MAX);
     page.put(0x5C, &spare_len.to_le_bytes())?;
@@ -329,8 +325,7 @@ mod tests {
             size: 0x2000,
             extension: None,
         };
-        let spare = 0x21A_7000..0x21B_7000;
-        assert_eq!(virtualization(&info, &spare).unwrap().len(), 0x18);
+        assert_eq!(virtualization(&info).unwrap().len(), 0x18);
         info.extension = Some(VirtualizationExtension {
             version: 5,
             flags: 0xA,
@@ -340,8 +335,9 @@ mod tests {
             physical_sector_size: 512,
             windows: (10, 0, 16299),
             product_type: 1,
+            spare: 0x21A_7000..0x21B_7000,
         });
-        let bytes = virtualization(&info, &spare).unwrap();
+        let bytes = virtualization(&info).unwrap();
         assert_eq!(bytes.len(), 0x64);
         let datum = Datum::parse_one(bytes.expose()).unwrap();
         assert!(matches!(&datum.body, Body::Virtualization(read) if *read == info));

@@ -189,6 +189,14 @@ impl Backup {
         })
     }
 
+    /// Whether this stands on the disk, byte for byte.
+    pub(super) fn is_on(&self, disk: &dyn ReadAt) -> bool {
+        self.parts.iter().all(|(offset, part)| {
+            let mut there = vec![0; part.len()];
+            disk.read_exact_at(*offset, &mut there).is_ok() && there == *part
+        })
+    }
+
     /// Its first sound metadata block.
     fn block(&self) -> Result<MetadataBlock> {
         let copies = self.parts.iter().skip(1);

@@ -3,12 +3,12 @@
 //! [`Managed`] holds a volume, its master key and the means to write. A [`Change`] says what is to
 //! be different; [`Managed::preview`] tells what would come of it, [`Managed::commit`] does it.
 //!
-//! A change is made in memory first: the new metadata is laid out ([`edit`]), read back and opened
+//! A change is made in memory first: the new metadata is laid out, read back and opened
 //! before a byte is written. Then the three copies are written one after the other, each flushed
-//! and read again ([`commit`]): whatever stops it, at every instant two copies are whole, and the
+//! and read again: whatever stops it, at every instant two copies are whole, and the
 //! volume opens with its old credentials or with its new ones (format page, section 7.3).
 //!
-//! Removing a protector gives the volume a new master key in the same commit ([`rekey`]): whoever
+//! Removing a protector gives the volume a new master key in the same commit: whoever
 //! knew the removed credential, or kept the old metadata, finds nothing in the new. The sector key
 //! stays: only encrypting the data anew would change that.
 //!
@@ -224,6 +224,11 @@ impl Managed {
     /// [`Error::Unchangeable`] when it must not or cannot be done.
     pub fn preview(&self, change: &Change) -> Result<Report> {
         self.prepare(change).map(|prepared| prepared.report)
+    }
+
+    /// Whether boot record and metadata on the disk are those of a backup, byte for byte.
+    pub fn is_as_in(&self, backup: &backup::Backup) -> bool {
+        backup.is_on(self.target.as_ref())
     }
 
     fn block(&self) -> Result<&MetadataBlock> {

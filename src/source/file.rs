@@ -73,7 +73,7 @@ pub(super) fn dimensions(file: &mut File, is_device: bool) -> io::Result<(u64, O
 }
 
 /// Opens for reading without touching the access time, where the owner asks; else as usual.
-fn open_untouched(path: &Path) -> io::Result<File> {
+pub(super) fn open_untouched(path: &Path) -> io::Result<File> {
     let noatime = i32::try_from(OFlags::NOATIME.bits()).unwrap_or(0);
     OpenOptions::new()
         .read(true)

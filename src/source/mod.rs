@@ -6,6 +6,7 @@
 #[cfg(feature = "containers")]
 mod container;
 mod file;
+mod hold;
 mod locate;
 mod open;
 mod overlay;
@@ -18,6 +19,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use file::FileSource;
+pub use hold::{SharedHold, writer_of};
 pub use locate::{Located, Place, locate};
 pub use open::open;
 pub use overlay::Overlay;

@@ -209,7 +209,7 @@ impl HeldStill {
     }
 }
 
-fn in_use(path: &Path, why: &str) -> Error {
+pub(super) fn in_use(path: &Path, why: &str) -> Error {
     Error::Environment {
         what: format!("{} is in use: {why}", path.display()),
         help: Some("unmount it and end what uses it, then try again".to_owned()),

@@ -2,7 +2,8 @@
 //! its plaintext at any offset.
 //!
 //! [`Volume::open`] reads the boot record, the metadata copies and the conversion map.
-//! [`Volume::unlock`] takes credentials and gives an [`Unlocked`].
+//! [`Volume::unlock`] takes credentials and gives an [`Unlocked`];
+//! [`Unlocked::into_writable`] opens that for writing, where it is safe.
 
 mod conversion;
 mod cursor;
@@ -11,8 +12,10 @@ pub mod layout;
 mod open;
 mod plan;
 pub mod status;
+mod stretches;
 mod unlock;
 mod view;
+mod writable;
 
 use std::sync::Arc;
 
@@ -21,6 +24,7 @@ pub use cursor::Cursor;
 pub use status::{Conversion, Protection, Status};
 pub use unlock::{MasterKey, UnlockOptions};
 pub use view::{OpenedBy, Unlocked};
+pub use writable::Writable;
 
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};

@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 use super::view::{OpenedBy, Sectors, Unlocked};
 use super::{Volume, evidence, is_decrypted};
 use crate::crypto::sector::{METHODS, Method, SectorCipher};
-use crate::error::{CopyFault, Error, Failure, Result, UnlockReport};
+use crate::error::{CopyFault, Error, Failure, Result, UnlockReport, Unwritable};
 use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::key_types;
 use crate::format::protector::ProtectorKind;
@@ -226,7 +226,7 @@ impl Volume {
     }
 
     /// Compares the SHA-256 of the block with the one sealed under the VMK.
-    fn prove(&self, block: &MetadataBlock, key: &VolumeKey) -> Result<(), CopyFault> {
+    pub(super) fn prove(&self, block: &MetadataBlock, key: &VolumeKey) -> Result<(), CopyFault> {
         let number = (1..)
             .zip(&block.copies)
             .find_map(|(number, offset)| (*offset == block.position).then_some(number));
@@ -280,6 +280,7 @@ impl Volume {
         warnings.extend(plan.warnings);
         let unlocked = Unlocked {
             sectors,
+            writable: self.writable_layout(block, &opening.key, &plan.layout),
             layout: plan.layout,
             method: Some(keyed.method),
             opened_by: OpenedBy {
@@ -332,6 +333,7 @@ impl Volume {
         warnings.extend(plan.warnings);
         Ok(Unlocked {
             sectors,
+            writable: Err(Unwritable::Decrypted),
             layout: plan.layout,
             method: None,
             opened_by: OpenedBy::default(),

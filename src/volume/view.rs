@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::cursor::Cursor;
 use super::layout::{Content, Extent, Layout};
 use crate::crypto::sector::{Method, SectorCipher};
-use crate::error::{Error, Result, UnlockReport};
+use crate::error::{Error, Result, UnlockReport, Unwritable};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 use crate::source::ReadAt;
@@ -29,6 +29,8 @@ pub struct Unlocked {
     pub(super) method: Option<&'static Method>,
     pub(super) opened_by: OpenedBy,
     pub(super) warnings: Vec<String>,
+    /// The map of what may be written, or why nothing may.
+    pub(super) writable: Result<Layout, Unwritable>,
 }
 
 /// The source and the cipher: reads what a map says.
@@ -117,6 +119,7 @@ impl Unlocked {
             method: None,
             opened_by: OpenedBy::default(),
             warnings: Vec::new(),
+            writable: Err(Unwritable::Decrypted),
         }
     }
 
@@ -230,7 +233,7 @@ impl Sectors {
 
     /// Whole sectors go straight into the caller's buffer; the ends that are not whole pass
     /// through a sector on the stack.
-    fn read_encrypted(&self, from: u64, buf: &mut [u8]) -> Result<()> {
+    pub(super) fn read_encrypted(&self, from: u64, buf: &mut [u8]) -> Result<()> {
         let Some(cipher) = self.cipher.as_deref() else {
             return Err(Error::Unreadable {
                 offset: from,

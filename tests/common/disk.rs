@@ -97,6 +97,12 @@ impl WriteAt for Disk {
     }
 }
 
+/// Sectors to tear a write at: each of the first, where what matters is, then some.
+fn few(from: usize, to: usize) -> impl Iterator<Item = usize> {
+    const EACH: usize = 8;
+    (from..to.min(EACH)).chain((EACH..to).step_by(13))
+}
+
 /// What may be on a disk that held `before`, was told `events` and lost power: after every event,
 /// with what was not flushed yet there, not there, or there in parts. A name for each.
 pub fn after_power_cuts(before: &[u8], events: &[Event]) -> Vec<(String, Vec<u8>)> {
@@ -115,11 +121,11 @@ pub fn after_power_cuts(before: &[u8], events: &[Event]) -> Vec<(String, Vec<u8>
             Event::Write(offset, bytes) => {
                 unflushed.push((*offset, bytes));
                 let count = bytes.len() / SECTOR;
-                let prefixes = (0..=count).step_by(5).map(|n| {
+                let prefixes = few(0, count + 1).map(|n| {
                     let arrived: Box<dyn Fn(usize) -> bool> = Box::new(move |i| i < n);
                     (format!("the first {n} sectors"), arrived)
                 });
-                let suffixes = (1..count).step_by(9).map(|n| {
+                let suffixes = few(1, count).map(|n| {
                     let arrived: Box<dyn Fn(usize) -> bool> = Box::new(move |i| i >= n);
                     (format!("all but the first {n} sectors"), arrived)
                 });

@@ -6,9 +6,11 @@ pub mod corpus;
 pub mod damage;
 pub mod disk;
 pub mod mount;
+pub mod ntfs;
 pub mod peers;
 pub mod swtpm;
 pub mod testdata;
+pub mod writing;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -50,9 +50,18 @@ impl Mounted {
 
     /// The NTFS file system in a file, mounted by ntfs-3g.
     pub fn ntfs(image: &Path) -> Self {
+        Self::ntfs_with(image, "ro")
+    }
+
+    /// The same, to be written to.
+    pub fn ntfs_for_writing(image: &Path) -> Self {
+        Self::ntfs_with(image, "rw")
+    }
+
+    fn ntfs_with(image: &Path, options: &str) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let output = Command::new("ntfs-3g")
-            .args(["-o", "ro"])
+            .args(["-o", options])
             .arg(image)
             .arg(directory.path())
             .output()
@@ -67,6 +76,17 @@ impl Mounted {
 
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Ends it as a person would; everything is on the disk then.
+    pub fn unmount(self) {
+        let output = fve().arg("unmount").arg(self.path()).output();
+        let output = output.expect("fve unmount");
+        assert!(
+            output.status.success(),
+            "fve unmount: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// The file that shows the volume.

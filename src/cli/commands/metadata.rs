@@ -13,6 +13,7 @@ use crate::cli::credentials::CredentialArgs;
 use crate::cli::{Failure, source, term};
 use crate::create::save_key;
 use crate::error::Error;
+use crate::manage::Managed;
 use crate::manage::backup::{Backup, MAX_LEN, Restoration};
 use crate::secret::SecretBytes;
 use crate::source::WriteAt;
@@ -79,7 +80,13 @@ fn backup(args: &BackupArgs) -> Result<(), Failure> {
 }
 
 fn save(path: &Path, backup: &Backup) -> Result<(), Error> {
-    save_key(path, &SecretBytes::new(backup.to_bytes()))
+    save_key(path, &SecretBytes::new(backup.to_bytes())).map_err(|error| match error {
+        Error::Io { source, .. } => Error::io(
+            format!("cannot save the backup in {}", path.display()),
+            source,
+        ),
+        other => other,
+    })
 }
 
 fn restore(args: &RestoreArgs) -> Result<(), Failure> {
@@ -136,6 +143,7 @@ fn tell(backup: &Backup, restoration: &Restoration, dry_run: bool) -> Result<(),
 
 /// A backup that exists while a change is made.
 pub(super) struct BeforeChange {
+    backup: Backup,
     /// The file, unless none could be written.
     path: Option<PathBuf>,
     /// Whether somebody asked for it.
@@ -150,6 +158,7 @@ pub(super) fn before_change(volume: &Volume, file: Option<&Path>) -> Result<Befo
     if let Some(path) = file {
         save(path, &backup)?;
         return Ok(BeforeChange {
+            backup,
             path: Some(path.to_owned()),
             keep: true,
         });
@@ -166,6 +175,7 @@ pub(super) fn before_change(volume: &Volume, file: Option<&Path>) -> Result<Befo
         );
     }
     Ok(BeforeChange {
+        backup,
         path: saved,
         keep: false,
     })
@@ -194,9 +204,9 @@ impl BeforeChange {
     }
 
     /// The change failed. Where nothing was written, the backup is of no use.
-    pub(super) fn failed(self, error: &Error) {
+    pub(super) fn failed(self, managed: &Managed) {
         match &self.path {
-            Some(path) if !matches!(error, Error::Unchangeable { .. }) => term::note(format_args!(
+            Some(path) if !managed.is_as_in(&self.backup) => term::note(format_args!(
                 "the metadata as it was is saved in {}; 'fve metadata restore' brings it back",
                 path.display()
             )),

@@ -1,4 +1,4 @@
-//! `fve mount`: shows the decrypted volume as a file until it is unmounted.
+//! `fve mount`: shows the decrypted volume as a file until it is unmounted, read-only unless asked.
 //!
 //! Without `--foreground` the command starts itself once more: the child asks, unlocks, mounts
 //! and, once the mount answers, says so on a pipe and leaves the terminal; the parent waits for
@@ -19,6 +19,7 @@ use crate::cli::exit::Status;
 use crate::cli::{Failure, source, term};
 use crate::error::Error;
 use crate::serve::fuse::{Mount, MountOptions, unmount};
+use crate::source::SharedHold;
 
 /// What the child says when the mount answers.
 const READY: &[u8] = b"ready\n";
@@ -33,16 +34,11 @@ pub(in crate::cli) fn run(args: &MountArgs) -> Result<(), Failure> {
 
 fn serve(args: &MountArgs) -> Result<(), Failure> {
     Mount::check_mount_point(&args.directory)?;
-    let opened = source::open(&args.source)?;
-    let unlocked = args.credentials.unlock(&opened.volume)?;
-    let options = MountOptions {
-        source_name: opened.path,
-        allow_other: args.allow_other,
-        modified: opened.modified.unwrap_or_else(SystemTime::now),
-        threads: None,
-        direct_io: args.direct_io,
+    let (mount, _hold) = if args.read_write {
+        (read_write(args)?, None)
+    } else {
+        read_only(args)?
     };
-    let mount = Mount::new(Arc::new(unlocked), &args.directory, &options)?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| Error::io("cannot watch for signals", error))?;
     let watching = signals.handle();
@@ -54,6 +50,43 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     watching.close();
     let _ = watcher.join();
     Ok(served?)
+}
+
+/// The source is held against those who would write to it: the kernel keeps the pages of a mount
+/// that only reads, and would show what they held before.
+fn read_only(args: &MountArgs) -> Result<(Mount, Option<SharedHold>), Failure> {
+    let hold = SharedHold::take(&args.source.source)?;
+    let opened = source::open(&args.source)?;
+    let unlocked = args.credentials.unlock(&opened.volume)?;
+    let options = options(args, opened.path, opened.modified);
+    let mount = Mount::new(Arc::new(unlocked), &args.directory, &options)?;
+    Ok((mount, hold))
+}
+
+/// What keeps the volume from being written to is said before anybody is asked for a credential.
+fn read_write(args: &MountArgs) -> Result<Mount, Failure> {
+    let opened = source::open_for_writing(&args.source)?;
+    opened.volume.check_writable()?;
+    let writable = args
+        .credentials
+        .unlock(&opened.volume)?
+        .into_writable(opened.target)?;
+    let options = options(args, opened.path, None);
+    Ok(Mount::read_write(
+        Arc::new(writable),
+        &args.directory,
+        &options,
+    )?)
+}
+
+fn options(args: &MountArgs, source_name: String, modified: Option<SystemTime>) -> MountOptions {
+    MountOptions {
+        source_name,
+        allow_other: args.allow_other,
+        modified: modified.unwrap_or_else(SystemTime::now),
+        threads: None,
+        direct_io: args.direct_io,
+    }
 }
 
 /// Ends the mount on a signal; where it is in use, says so and goes on.

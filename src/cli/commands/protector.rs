@@ -9,6 +9,7 @@ use serde_json::json;
 use super::metadata;
 use crate::cli::args::SourceArgs;
 use crate::cli::credentials::CredentialArgs;
+use crate::cli::exit::Status;
 use crate::cli::new_protectors::{NewProtectorArgs, hand_over, new_password};
 use crate::cli::{Failure, json::document, report, source, term};
 use crate::create::{Enrolment, NewProtector, RecoveryFile, save_key};
@@ -332,7 +333,7 @@ fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
     if found {
         return Ok(());
     }
-    Err(Error::unchangeable("the volume keeps no recovery password", HAS_NONE).into())
+    Err(keeps_none("recovery password"))
 }
 
 fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure> {
@@ -355,7 +356,15 @@ fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure> {
     if found {
         return Ok(());
     }
-    Err(Error::unchangeable("the volume keeps no such startup key", HAS_NONE).into())
+    Err(keeps_none("such startup key"))
+}
+
+fn keeps_none(what: &str) -> Failure {
+    Failure::Other {
+        status: Status::Failed,
+        what: format!("the volume keeps no {what}"),
+        help: Some(HAS_NONE.to_owned()),
+    }
 }
 
 const HAS_NONE: &str = "'fve protector list' shows what the volume has";
@@ -422,7 +431,7 @@ impl<'a> Session<'a> {
                 tell(&report, false)
             }
             Err(error) => {
-                backup.failed(&error);
+                backup.failed(&self.managed);
                 Err(error.into())
             }
         }

@@ -1,14 +1,23 @@
 //! `fve unmount`: ends a mount; where it is in use, says by whom.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::cli::Failure;
 use crate::cli::args::UnmountArgs;
 use crate::cli::exit::Status;
 use crate::cli::term::escaped;
 use crate::error::Error;
-use crate::serve::fuse::{SUBTYPE, unmount};
+use crate::serve::fuse::{FILE_NAME, SUBTYPE, unmount};
+use crate::source::writer_of;
+
+/// How long a mount may be busy: ntfs-3g lets go of the volume a moment after umount(8) returned.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Time between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Most holders that are named.
 const MAX_HOLDERS: usize = 8;
@@ -26,15 +35,41 @@ pub(in crate::cli) fn run(args: &UnmountArgs) -> Result<(), Failure> {
             "end it with umount",
         ));
     }
-    match unmount(&directory) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-            Err(busy(&directory, &mounted))
-        }
-        Err(error) => {
-            Err(Error::io(format!("cannot unmount {}", directory.display()), error).into())
+    let server = mounted.writer();
+    let start = Instant::now();
+    loop {
+        let synced = if mounted.writable {
+            sync(&directory)
+        } else {
+            Ok(())
+        };
+        match unmount(&directory) {
+            Ok(()) => {
+                mounted.wait_for_end_of(server);
+                return Ok(synced?);
+            }
+            Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {
+                let what = format!("cannot unmount {}", directory.display());
+                return Err(Error::io(what, error).into());
+            }
+            Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            Err(_) => return Err(busy(&directory, &mounted)),
         }
     }
+}
+
+/// Has the server bring everything to the disk while it can still be asked whether it did. One that
+/// is gone, or that serves somebody else, cannot.
+fn sync(directory: &Path) -> Result<(), Error> {
+    let Ok(file) = File::open(directory.join(FILE_NAME)) else {
+        return Ok(());
+    };
+    file.sync_all().map_err(|error| {
+        Error::io(
+            "the mount is ended, but not everything that was written reached the disk",
+            error,
+        )
+    })
 }
 
 fn refused(what: String, help: &str) -> Failure {
@@ -59,6 +94,8 @@ fn absolute(directory: &Path) -> Result<PathBuf, Failure> {
 struct MountedAt {
     kind: String,
     device: String,
+    source: String,
+    writable: bool,
 }
 
 impl MountedAt {
@@ -78,8 +115,8 @@ impl MountedAt {
             })
     }
 
-    /// proc(5): device number in column 3, mount point in column 5, and behind a lone dash the
-    /// type of the file system.
+    /// proc(5): device number in column 3, mount point in column 5, options in column 6, and behind
+    /// a lone dash type and source of the file system.
     fn at(row: &str, directory: &Path) -> Option<Self> {
         let columns: Vec<_> = row.split(' ').collect();
         let point = unescaped(columns.get(4)?);
@@ -87,7 +124,24 @@ impl MountedAt {
         (Path::new(&point) == directory).then(|| Self {
             kind: columns.get(dash + 1).unwrap_or(&"").to_string(),
             device: columns.get(2).unwrap_or(&"").to_string(),
+            source: unescaped(columns.get(dash + 2).unwrap_or(&"")),
+            writable: columns
+                .get(5)
+                .is_some_and(|options| options.split(',').any(|option| option == "rw")),
         })
+    }
+
+    /// The process that serves a mount that may be written to, known by its hold on the source.
+    fn writer(&self) -> Option<u32> {
+        self.writable.then(|| writer_of(&self.source)).flatten()
+    }
+
+    /// The kernel lets go of the mount before the server has; whoever pulls the disk out next needs
+    /// it to have ended.
+    fn wait_for_end_of(&self, server: Option<u32>) {
+        while server.is_some() && self.writer() == server {
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Mounted directly, the subtype does not reach the table.
@@ -191,6 +245,8 @@ mod tests {
         let mounted = MountedAt::at(row, Path::new("/mnt/my disk")).unwrap();
         assert!(mounted.is_ours());
         assert_eq!(mounted.device, "0:45");
+        assert_eq!(mounted.source, "/dev/sda3");
+        assert!(!mounted.writable);
         assert!(MountedAt::at(row, Path::new("/mnt/my")).is_none());
     }
 }

@@ -8,8 +8,8 @@
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes256};
 
-use super::SectorCipher;
 use super::batch::{BLOCK, Block, address_block, blocks_of};
+use super::{Engines, SectorCipher};
 
 /// Sectors whose IVs are encrypted in one call.
 const IVS: usize = 64;
@@ -25,21 +25,37 @@ pub(super) struct Cbc<C> {
     sector_size: usize,
 }
 
-pub(super) fn aes128(key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
-    Some(Box::new(Cbc::<Aes128>::new(key, sector_size)?))
+pub(super) fn aes128(
+    engines: Engines,
+    key: &[u8],
+    sector_size: usize,
+) -> Option<Box<dyn SectorCipher>> {
+    build::<Aes128>(engines, key, sector_size)
 }
 
-pub(super) fn aes256(key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
-    Some(Box::new(Cbc::<Aes256>::new(key, sector_size)?))
+pub(super) fn aes256(
+    engines: Engines,
+    key: &[u8],
+    sector_size: usize,
+) -> Option<Box<dyn SectorCipher>> {
+    build::<Aes256>(engines, key, sector_size)
 }
 
-impl<C: KeyInit> Cbc<C> {
-    pub(super) fn new(key: &[u8], sector_size: usize) -> Option<Self> {
-        Some(Self {
+pub(super) fn build<C>(
+    engines: Engines,
+    key: &[u8],
+    sector_size: usize,
+) -> Option<Box<dyn SectorCipher>>
+where
+    Cbc<C>: SectorCipher + 'static,
+    C: KeyInit,
+{
+    engines.cbc(key, sector_size).or_else(|| {
+        Some(Box::new(Cbc {
             cipher: C::new_from_slice(key).ok()?,
             sector_size,
-        })
-    }
+        }))
+    })
 }
 
 impl<C> SectorCipher for Cbc<C>

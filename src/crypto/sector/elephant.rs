@@ -8,9 +8,9 @@
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes256};
 
-use super::SectorCipher;
-use super::batch::address_block;
-use super::cbc::Cbc;
+use super::batch::{address_block, blocks_of};
+use super::engine::Diffuse;
+use super::{Engines, SectorCipher, cbc};
 
 /// Where the second key begins in the key material; each half has room for 256 bits.
 const SECTOR_KEY_OFFSET: usize = 32;
@@ -19,10 +19,10 @@ const SECTOR_KEY_OFFSET: usize = 32;
 const LANES: usize = 8;
 
 /// Cycles and rotations of diffuser A.
-const CYCLES_A: usize = 5;
+pub(super) const CYCLES_A: usize = 5;
 const ROTATIONS_A: [u32; 4] = [9, 0, 13, 0];
 /// Cycles and rotations of diffuser B.
-const CYCLES_B: usize = 3;
+pub(super) const CYCLES_B: usize = 3;
 const ROTATIONS_B: [u32; 4] = [0, 10, 0, 25];
 
 /// The same word of eight sectors.
@@ -30,19 +30,34 @@ type Lanes = [u32; LANES];
 
 /// `WORDS` is the number of 32-bit words in a sector: a constant, so that indices are masks.
 struct Elephant<C, const WORDS: usize> {
-    cbc: Cbc<C>,
+    cbc: Box<dyn SectorCipher>,
     sector_key: C,
+    /// What does as much of a run as it can, before the lanes here do the rest.
+    wide: Vec<Diffuse>,
 }
 
-pub(super) fn aes128(key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
-    build::<Aes128>(key, 16, sector_size)
+pub(super) fn aes128(
+    engines: Engines,
+    key: &[u8],
+    sector_size: usize,
+) -> Option<Box<dyn SectorCipher>> {
+    build::<Aes128>(engines, key, 16, sector_size)
 }
 
-pub(super) fn aes256(key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
-    build::<Aes256>(key, 32, sector_size)
+pub(super) fn aes256(
+    engines: Engines,
+    key: &[u8],
+    sector_size: usize,
+) -> Option<Box<dyn SectorCipher>> {
+    build::<Aes256>(engines, key, 32, sector_size)
 }
 
-fn build<C>(key: &[u8], aes_len: usize, sector_size: usize) -> Option<Box<dyn SectorCipher>>
+fn build<C>(
+    engines: Engines,
+    key: &[u8],
+    aes_len: usize,
+    sector_size: usize,
+) -> Option<Box<dyn SectorCipher>>
 where
     C: KeyInit
         + BlockCipherEncrypt
@@ -52,14 +67,30 @@ where
         + Sync
         + 'static,
 {
-    let cbc = Cbc::<C>::new(key.get(..aes_len)?, sector_size)?;
+    let cbc = cbc::build::<C>(engines, key.get(..aes_len)?, sector_size)?;
     let second = key.get(SECTOR_KEY_OFFSET..)?.get(..aes_len)?;
     let sector_key = C::new_from_slice(second).ok()?;
     Some(match sector_size {
-        512 => Box::new(Elephant::<C, 128> { cbc, sector_key }),
-        1024 => Box::new(Elephant::<C, 256> { cbc, sector_key }),
-        2048 => Box::new(Elephant::<C, 512> { cbc, sector_key }),
-        4096 => Box::new(Elephant::<C, 1024> { cbc, sector_key }),
+        512 => Box::new(Elephant::<C, 128> {
+            cbc,
+            sector_key,
+            wide: engines.diffusers::<32>(),
+        }),
+        1024 => Box::new(Elephant::<C, 256> {
+            cbc,
+            sector_key,
+            wide: engines.diffusers::<64>(),
+        }),
+        2048 => Box::new(Elephant::<C, 512> {
+            cbc,
+            sector_key,
+            wide: engines.diffusers::<128>(),
+        }),
+        4096 => Box::new(Elephant::<C, 1024> {
+            cbc,
+            sector_key,
+            wide: engines.diffusers::<256>(),
+        }),
         _ => return None,
     })
 }
@@ -70,6 +101,7 @@ where
 {
     fn decrypt(&self, address: u64, run: &mut [u8]) {
         self.cbc.decrypt(address, run);
+        let (address, run) = self.widely(address, run, Diffuse::decrypt);
         self.groups(address, run, |words, group, streams| {
             load(words, group, None);
             diffuse_b(words);
@@ -79,7 +111,8 @@ where
     }
 
     fn encrypt(&self, address: u64, run: &mut [u8]) {
-        self.groups(address, run, |words, group, streams| {
+        let (rest_address, rest) = self.widely(address, run, Diffuse::encrypt);
+        self.groups(rest_address, rest, |words, group, streams| {
             load(words, group, Some(streams));
             undiffuse_a(words);
             undiffuse_b(words);
@@ -96,6 +129,30 @@ impl<C, const WORDS: usize> Elephant<C, WORDS>
 where
     C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
 {
+    /// Lets the wide diffusers do what they can; the result is what they left, and its address.
+    fn widely<'a>(
+        &self,
+        address: u64,
+        run: &'a mut [u8],
+        work: impl Fn(&Diffuse, &mut [u8], &mut dyn FnMut(&mut [[[u8; 16]; 2]])) -> usize,
+    ) -> (u64, &'a mut [u8]) {
+        let mut next = address;
+        let mut streams = |streams: &mut [[[u8; 16]; 2]]| {
+            for [first, second] in streams.iter_mut() {
+                *first = address_block(next, 0).into();
+                *second = address_block(next, 0x80).into();
+                next = next.wrapping_add(WORDS as u64 * 4);
+            }
+            self.sector_key
+                .encrypt_blocks(blocks_of(streams.as_flattened_mut().as_flattened_mut()));
+        };
+        let mut done = 0;
+        for diffuse in &self.wide {
+            done += work(diffuse, &mut run[done..], &mut streams);
+        }
+        (address.wrapping_add(done as u64), &mut run[done..])
+    }
+
     /// Hands out the run in groups of up to eight sectors with their key streams.
     fn groups(
         &self,

@@ -8,8 +8,8 @@
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes256};
 
-use super::SectorCipher;
 use super::batch::{BLOCK, Block, MAX_SECTOR, blocks_of, xor};
+use super::{Engines, SectorCipher};
 
 /// Sectors whose tweaks are encrypted in one call.
 const NUMBERS: usize = 64;
@@ -26,12 +26,24 @@ struct Xts<C> {
     sector_size: usize,
 }
 
-pub(super) fn aes128(key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
-    build::<Aes128>(key, sector_size)
+pub(super) fn aes128(
+    engines: Engines,
+    key: &[u8],
+    sector_size: usize,
+) -> Option<Box<dyn SectorCipher>> {
+    engines
+        .xts(key, sector_size)
+        .or_else(|| build::<Aes128>(key, sector_size))
 }
 
-pub(super) fn aes256(key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
-    build::<Aes256>(key, sector_size)
+pub(super) fn aes256(
+    engines: Engines,
+    key: &[u8],
+    sector_size: usize,
+) -> Option<Box<dyn SectorCipher>> {
+    engines
+        .xts(key, sector_size)
+        .or_else(|| build::<Aes256>(key, sector_size))
 }
 
 /// First half of the key for the data, second half for the tweaks (section 4.7).

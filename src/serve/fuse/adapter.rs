@@ -2,16 +2,21 @@
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
-use std::time::Duration;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
-    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs, Request,
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
+use rustix::fs::FallocateFlags;
 
 use super::tree::{Node, Tree};
 
-/// How long the kernel may remember what it was told: nothing here ever changes.
+/// How long the kernel may remember what it was told: nothing here ever changes but by its own
+/// writes, after which it asks again.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const VOLUME: INodeNo = INodeNo(2);
@@ -25,18 +30,34 @@ thread_local! {
 }
 
 pub(super) struct Adapter {
-    tree: Tree,
+    tree: Arc<Tree>,
     uid: u32,
     gid: u32,
 }
 
 impl Adapter {
-    pub(super) fn new(tree: Tree) -> Self {
+    pub(super) fn new(tree: Arc<Tree>) -> Self {
         Self {
             tree,
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
         }
+    }
+
+    /// Whether a change of attributes asks for nothing that is not so: the file's size is the
+    /// volume's, and who may do what is decided when it is mounted.
+    fn may_be_set(
+        &self,
+        node: Node,
+        mode: Option<u32>,
+        owner: (Option<u32>, Option<u32>),
+        size: Option<u64>,
+    ) -> bool {
+        let attributes = self.tree.attributes(node);
+        let same_mode = mode.is_none_or(|mode| mode & 0o7777 == u32::from(attributes.mode));
+        let same_owner =
+            owner.0.is_none_or(|uid| uid == self.uid) && owner.1.is_none_or(|gid| gid == self.gid);
+        same_mode && same_owner && size.is_none_or(|size| size == attributes.size)
     }
 
     fn attr(&self, node: Node) -> FileAttr {
@@ -59,6 +80,14 @@ impl Adapter {
             blksize: 4096,
             flags: 0,
         }
+    }
+}
+
+/// Passes on whether something was done.
+fn done(reply: ReplyEmpty, result: io::Result<()>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(error.into()),
     }
 }
 
@@ -102,7 +131,8 @@ impl Filesystem for Adapter {
 
     fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match node(ino) {
-            // The plaintext never changes: pages stay valid from one open to the next.
+            // The plaintext changes only through the kernel's own pages: they stay valid from one
+            // open to the next.
             Some(Node::Volume) if self.tree.may_be_cached() => {
                 reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
             }
@@ -136,6 +166,173 @@ impl Filesystem for Adapter {
                 Err(_) => reply.error(Errno::EIO),
             }
         });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        if node(ino) != Some(Node::Volume) {
+            return reply.error(Errno::EISDIR);
+        }
+        match self.tree.write(offset, data) {
+            // No request is that long.
+            Ok(len) => reply.written(u32::try_from(len).unwrap_or(u32::MAX)),
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    /// A closed file is on the disk, though close(2) promises less: an unmount by any means then
+    /// comes too late to lose anything.
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        done(reply, self.tree.flush());
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        done(reply, self.tree.flush());
+    }
+
+    fn fsyncdir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        done(reply, self.tree.flush());
+    }
+
+    /// A hole and a range of zeros both read as zeros afterwards, which is what fallocate(2)
+    /// promises and the loop device relies on; room in advance cannot be promised.
+    fn fallocate(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        if node(ino) != Some(Node::Volume) {
+            return reply.error(Errno::EISDIR);
+        }
+        let mode = FallocateFlags::from_bits_retain(mode.cast_unsigned());
+        let zeros = FallocateFlags::PUNCH_HOLE | FallocateFlags::ZERO_RANGE;
+        if !mode.intersects(zeros) || !(zeros | FallocateFlags::KEEP_SIZE).contains(mode) {
+            return reply.error(Errno::EOPNOTSUPP);
+        }
+        done(reply, self.tree.zero(offset, length));
+    }
+
+    fn setattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let Some(node) = node(ino) else {
+            return reply.error(Errno::ENOENT);
+        };
+        if !self.may_be_set(node, mode, (uid, gid), size) {
+            return reply.error(Errno::EPERM);
+        }
+        match mtime {
+            Some(TimeOrNow::SpecificTime(time)) => self.tree.set_modified(time),
+            Some(TimeOrNow::Now) => self.tree.set_modified(SystemTime::now()),
+            None => {}
+        }
+        reply.attr(&FOREVER, &self.attr(node));
+    }
+
+    fn create(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn mknod(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn mkdir(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn unlink(&self, _req: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _newparent: INodeNo,
+        _newname: &OsStr,
+        _flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::EPERM);
     }
 
     fn readdir(

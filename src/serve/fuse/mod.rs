@@ -12,10 +12,10 @@ use std::time::SystemTime;
 use fuser::{Config, MountOption, Session, SessionACL};
 
 use self::adapter::Adapter;
-pub use self::tree::{Attributes, Node, Tree};
+pub use self::tree::{Attributes, FILE_NAME, Node, Tree};
 pub use self::unmount::unmount;
 use crate::error::{Error, Result};
-use crate::volume::Unlocked;
+use crate::volume::{Unlocked, Writable};
 
 /// Name under which mounts appear in the mount table, behind `fuse.`.
 pub const SUBTYPE: &str = "fve";
@@ -55,21 +55,47 @@ impl MountOptions {
 /// A mount that is ready to serve.
 pub struct Mount {
     session: Session<Adapter>,
+    tree: Arc<Tree>,
     directory: PathBuf,
 }
 
 impl Mount {
-    /// Mounts the volume on `directory`. Requests wait until [`Mount::serve`] is called.
+    /// Mounts the volume on `directory`, read-only. Requests wait until [`Mount::serve`] is called.
     ///
     /// # Errors
     /// [`Error::Environment`] when the system cannot mount or the directory will not do;
     /// [`Error::Io`] otherwise.
     pub fn new(volume: Arc<Unlocked>, directory: &Path, options: &MountOptions) -> Result<Self> {
+        let tree = Tree::new(volume, options.allow_other, options.modified);
+        Self::start(tree, MountOption::RO, directory, options)
+    }
+
+    /// Mounts a volume that its owner may write to. Every write has reached the source when it
+    /// returns, and the disk when the file is synced or closed: there is no cache of unwritten
+    /// data in the kernel, so an error goes to the writer whom it concerns.
+    ///
+    /// # Errors
+    /// As [`Mount::new`].
+    pub fn read_write(
+        volume: Arc<Writable>,
+        directory: &Path,
+        options: &MountOptions,
+    ) -> Result<Self> {
+        let tree = Tree::read_write(volume, options.allow_other, options.modified);
+        Self::start(tree, MountOption::RW, directory, options)
+    }
+
+    fn start(
+        mut tree: Tree,
+        access: MountOption,
+        directory: &Path,
+        options: &MountOptions,
+    ) -> Result<Self> {
         let directory = check_mount_point(directory)?;
         let threads = options.threads.unwrap_or_else(default_threads).max(1);
         let mut config = Config::default();
         config.mount_options = vec![
-            MountOption::RO,
+            access,
             MountOption::FSName(options.source_name.clone()),
             MountOption::Subtype(SUBTYPE.to_owned()),
             MountOption::DefaultPermissions,
@@ -82,13 +108,17 @@ impl Mount {
         }
         config.n_threads = Some(threads);
         config.clone_fd = threads > 1;
-        let mut tree = Tree::new(volume, options.allow_other, options.modified);
         if options.direct_io {
             tree.bypass_cache();
         }
-        let session = Session::new(Adapter::new(tree), &directory, &config)
+        let tree = Arc::new(tree);
+        let session = Session::new(Adapter::new(tree.clone()), &directory, &config)
             .map_err(|error| cannot_mount(&directory, error))?;
-        Ok(Self { session, directory })
+        Ok(Self {
+            session,
+            tree,
+            directory,
+        })
     }
 
     /// Checks a mount point before anything costly is done: an empty directory that nothing is
@@ -105,14 +135,18 @@ impl Mount {
         &self.directory
     }
 
-    /// Serves requests until the directory is unmounted, by whatever means.
+    /// Serves requests until the directory is unmounted, by whatever means. What was written lies
+    /// on the disk when it returns.
     ///
     /// # Errors
-    /// [`Error::Io`] when the connection to the kernel fails.
+    /// [`Error::Io`] when the connection to the kernel fails, or when not everything that was
+    /// written reached the disk.
     pub fn serve(self) -> Result<()> {
-        self.session
-            .run()
-            .map_err(|error| Error::io("serving the mount", error))
+        let served = self.session.run();
+        self.tree.flush().map_err(|error| {
+            Error::io("not everything that was written reached the disk", error)
+        })?;
+        served.map_err(|error| Error::io("serving the mount", error))
     }
 }
 

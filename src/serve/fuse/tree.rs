@@ -1,14 +1,16 @@
 //! What the mount shows, without a word of FUSE: a directory with one file in it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use rustix::io::Errno;
+
 use crate::error::Error;
-use crate::volume::Unlocked;
+use crate::volume::{Unlocked, Writable};
 
 /// Name of the file.
-const FILE_NAME: &str = "volume";
+pub const FILE_NAME: &str = "volume";
 
 /// What can be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +34,19 @@ pub struct Attributes {
     pub directory: bool,
 }
 
+/// What the file holds. That it may be written is the type, not a flag.
+#[derive(Debug)]
+enum Content {
+    ReadOnly(Arc<Unlocked>),
+    ReadWrite(Arc<Writable>),
+}
+
 /// The file system: a directory that holds the file `volume`.
 #[derive(Debug)]
 pub struct Tree {
-    volume: Arc<Unlocked>,
+    content: Content,
     for_all: bool,
-    modified: SystemTime,
+    modified: Mutex<SystemTime>,
     cached: bool,
 }
 
@@ -46,9 +55,19 @@ impl Tree {
     pub fn new(volume: Arc<Unlocked>, for_all: bool, modified: SystemTime) -> Self {
         Self {
             cached: volume.is_whole(),
-            volume,
+            content: Content::ReadOnly(volume),
             for_all,
-            modified,
+            modified: Mutex::new(modified),
+        }
+    }
+
+    /// The same over a volume that may be written, by its owner alone.
+    pub fn read_write(volume: Arc<Writable>, for_all: bool, modified: SystemTime) -> Self {
+        Self {
+            cached: true,
+            content: Content::ReadWrite(volume),
+            for_all,
+            modified: Mutex::new(modified),
         }
     }
 
@@ -74,16 +93,20 @@ impl Tree {
     /// What `stat` says.
     pub fn attributes(&self, node: Node) -> Attributes {
         let directory = node == Node::Root;
-        let mode = match (directory, self.for_all) {
+        let write = match self.content {
+            Content::ReadWrite(_) if !directory => 0o200,
+            _ => 0,
+        };
+        let read = match (directory, self.for_all) {
             (true, true) => 0o555,
             (true, false) => 0o500,
             (false, true) => 0o444,
             (false, false) => 0o400,
         };
         Attributes {
-            size: if directory { 0 } else { self.volume.size() },
-            mode,
-            modified: self.modified,
+            size: if directory { 0 } else { self.size() },
+            mode: read | write,
+            modified: *self.modified.lock().unwrap_or_else(PoisonError::into_inner),
             directory,
         }
     }
@@ -101,23 +124,99 @@ impl Tree {
     /// # Errors
     /// When there are some, but not one can be read.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let left = self.volume.size().saturating_sub(offset);
+        let left = self.size().saturating_sub(offset);
         let mut len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
-        if !self.cached {
-            match self.volume.readable(offset, len as u64) {
-                0 => {}
-                readable => len = usize::try_from(readable).unwrap_or(len),
-            }
-        }
-        self.volume
-            .read_at(offset, &mut buf[..len])
-            .map_err(|error| {
-                tracing::warn!("read of {len} bytes at {offset}: {error}");
-                match error {
-                    Error::Io { source, .. } => source,
-                    other => io::Error::other(other),
+        let read = match &self.content {
+            Content::ReadOnly(volume) => {
+                if !self.cached {
+                    match volume.readable(offset, len as u64) {
+                        0 => {}
+                        readable => len = usize::try_from(readable).unwrap_or(len),
+                    }
                 }
-            })?;
+                volume.read_at(offset, &mut buf[..len])
+            }
+            Content::ReadWrite(volume) => volume.read_at(offset.min(self.size()), &mut buf[..len]),
+        };
+        read.map_err(|error| system_error("read", len as u64, offset, error))?;
         Ok(len)
     }
+
+    /// Writes as many of `bytes` from `offset` on as come before the end of the file, as a block
+    /// device does, and says how many.
+    ///
+    /// # Errors
+    /// `ENOSPC` where not one does, `EROFS` for a write into what belongs to BitLocker (nothing is
+    /// written then) or on a mount that only reads, else what the disk said.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        let volume = self.writable()?;
+        let left = self.size().saturating_sub(offset);
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+        if len == 0 && !bytes.is_empty() {
+            return Err(Errno::NOSPC.into());
+        }
+        volume
+            .write_at(offset, &bytes[..len])
+            .map_err(|error| system_error("write", len as u64, offset, error))?;
+        self.set_modified(SystemTime::now());
+        Ok(len)
+    }
+
+    /// Makes a range of the file read as zeros.
+    ///
+    /// # Errors
+    /// As [`Tree::write`]; `ENOSPC` where it goes beyond the end.
+    pub fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+        let volume = self.writable()?;
+        volume
+            .zero(offset, len)
+            .map_err(|error| system_error("zeroing", len, offset, error))?;
+        self.set_modified(SystemTime::now());
+        Ok(())
+    }
+
+    /// Returns when everything that was written lies on stable storage; at once where nothing can
+    /// have been.
+    ///
+    /// # Errors
+    /// What the disk said, or `EIO` when it failed before.
+    pub fn flush(&self) -> io::Result<()> {
+        match &self.content {
+            Content::ReadOnly(_) => Ok(()),
+            Content::ReadWrite(volume) => volume
+                .flush()
+                .map_err(|error| system_error("flush", 0, 0, error)),
+        }
+    }
+
+    /// Sets the time of the last change, which nobody keeps beyond the mount.
+    pub fn set_modified(&self, time: SystemTime) {
+        *self.modified.lock().unwrap_or_else(PoisonError::into_inner) = time;
+    }
+
+    fn size(&self) -> u64 {
+        match &self.content {
+            Content::ReadOnly(volume) => volume.size(),
+            Content::ReadWrite(volume) => volume.size(),
+        }
+    }
+
+    fn writable(&self) -> io::Result<&Writable> {
+        match &self.content {
+            Content::ReadOnly(_) => Err(Errno::ROFS.into()),
+            Content::ReadWrite(volume) => Ok(volume),
+        }
+    }
+}
+
+/// What the system is told, always with a number that it knows; the log hears the sentence.
+fn system_error(doing: &str, len: u64, offset: u64, error: Error) -> io::Error {
+    tracing::warn!("{doing} of {len} bytes at {offset}: {error}");
+    let known = match error {
+        Error::Reserved { .. } => Errno::ROFS,
+        Error::OutOfRange { .. } => Errno::NOSPC,
+        Error::Io { source, .. } if source.raw_os_error().is_some() => return source,
+        _ => Errno::IO,
+    };
+    known.into()
 }

@@ -337,3 +337,40 @@ impl FileSystem for Ntfs {
             .try_for_each(|run| self.bitmap.set(image, run))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_clean_when_nobody_has_it_open_or_it_says_so() {
+        let page = |in_use: u16, flags: u16| {
+            let mut page = vec![0; 4096];
+            page[..4].copy_from_slice(b"RSTR");
+            page[0x18] = 0x30;
+            page[0x3C..0x3E].copy_from_slice(&in_use.to_le_bytes());
+            page[0x3E..0x40].copy_from_slice(&flags.to_le_bytes());
+            restart(&page).map(|restart| restart.is_clean)
+        };
+        assert_eq!(page(0xFFFF, 0), Some(true));
+        assert_eq!(page(0, 2), Some(true));
+        assert_eq!(page(0, 0), Some(false));
+        assert!(restart(&[0xFF; 4096]).is_none());
+    }
+
+    #[test]
+    fn bad_clusters_lie_between_holes() {
+        let run = |len, at| Run { len, at };
+        let runs = bad_runs(vec![50..60, 10..12, 60..61], 100).unwrap();
+        let expected = [
+            run(10, None),
+            run(2, Some(10)),
+            run(38, None),
+            run(11, Some(50)),
+            run(39, None),
+        ];
+        assert_eq!(runs, expected);
+        assert_eq!(bad_runs(vec![5..10, 9..12], 100), None);
+        assert_eq!(bad_runs(vec![90..91, 95..101], 100), None);
+    }
+}

@@ -1,4 +1,13 @@
 //! From what a person types to a 256-bit key: 2^20 rounds of SHA-256 (format page, section 4).
+//!
+//! One key takes as long as 2^21 SHA-256 blocks in a row. Whoever tries many candidates for one
+//! salt takes [`Lanes`], which stretch several in the time of one.
+
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod wide;
+
+pub use lanes::Lanes;
 
 use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
@@ -7,7 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::secret::{RecoveryKey, StretchedKey};
 
 /// How often SHA-256 is applied.
-const ROUNDS: u64 = 0x10_0000;
+pub const ROUNDS: u64 = 0x10_0000;
 
 /// State before the first block (FIPS 180-4, section 5.3.3).
 const INITIAL: [u32; 8] = [

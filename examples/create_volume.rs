@@ -1,0 +1,49 @@
+//! Makes a volume from a file system's image, with a recovery password and a password of one's own,
+//! and opens it again. `cargo run --example create_volume [IMAGE]`; without an image, empty.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use fve::create::{NewProtector, NewVolume, Plaintext, RecoveryFile, WriteJob, new_key, save_key};
+use fve::crypto::sector::Method;
+use fve::secret::SecretText;
+use fve::source::{ExclusiveFile, FileSource, ReadAt};
+use fve::unlock::password::Password;
+use fve::unlock::recovery::RecoveryPassword;
+use fve::volume::{UnlockOptions, Volume};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let plaintext = match std::env::args_os().nth(1) {
+        Some(image) => Plaintext::of_file_system(Arc::new(FileSource::open(image)?))?,
+        None => Plaintext::empty(4 << 20, 512)?,
+    };
+    let method = Method::by_word("aes-xts-128").ok_or("no such method")?;
+    let mut volume = NewVolume::of(method, &plaintext)?;
+    volume.describe("EXAMPLE volume 2026-01-01");
+    let text = SecretText::new("correct horse".to_owned());
+    volume.protect(NewProtector::password(&text)?);
+    let key = new_key::recovery_key()?;
+    let recovery = NewProtector::recovery_password(&key)?;
+
+    // The key first: a volume whose only key is lost is lost too.
+    let directory = tempfile::tempdir()?;
+    let file = RecoveryFile::new(recovery.id(), &RecoveryPassword::from_key(&key));
+    save_key(&directory.path().join(&file.name), &file.content)?;
+    volume.protect(recovery);
+
+    let path = directory.path().join("volume.img");
+    let out = ExclusiveFile::create(&path, plaintext.size())?;
+    let job = WriteJob {
+        threads: 2,
+        progress: &|_| {},
+        cancelled: &AtomicBool::new(false),
+    };
+    let created = volume.write_to(&plaintext, &out, &job)?;
+    println!("volume {} of {} bytes", created.id, created.size);
+    println!("recovery password in '{}'", file.name);
+
+    let opened = Volume::open(Arc::new(FileSource::open(&path)?))?;
+    let unlocked = opened.unlock(&[Box::new(Password::new(&text))], &UnlockOptions::default())?;
+    println!("opened again: {} bytes of plaintext", unlocked.size());
+    Ok(())
+}

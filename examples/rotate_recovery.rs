@@ -1,0 +1,37 @@
+//! Replaces the recovery password of a volume: the new one is stored before it counts, and proved
+//! before the old one goes. Works on a copy of a volume from `testdata/`.
+//! `cargo run --example rotate_recovery`.
+
+use std::sync::Arc;
+
+use fve::create::{RecoveryFile, save_key};
+use fve::manage::{Managed, Rotation};
+use fve::source::ExclusiveFile;
+use fve::unlock::startup_key::StartupKey;
+use fve::volume::UnlockOptions;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let testdata = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata");
+    let place = std::env::temp_dir().join(format!("fve-rotate-{}", std::process::id()));
+    std::fs::create_dir(&place)?;
+    let image = place.join("volume.img");
+    std::fs::copy(format!("{testdata}/ntfs-xts-128.img"), &image)?;
+    let escrow = place.join("recovery.txt");
+
+    // Nobody else writes to it while this lives.
+    let disk = Arc::new(ExclusiveFile::open(&image)?);
+    let key = StartupKey::read(testdata.as_ref())?;
+    let mut volume = Managed::open(disk, &[Box::new(key)], &UnlockOptions::default())?;
+
+    let rotation = Rotation::new(&volume, &[])?;
+    println!("new password ID {}", rotation.id().short());
+    let report = rotation.carry_out(&mut volume, |id, password| {
+        save_key(&escrow, &RecoveryFile::new(id, password).content)
+    })?;
+    for (id, kind) in report.removed {
+        println!("removed {} {id:X}", kind.name());
+    }
+
+    std::fs::remove_dir_all(&place)?;
+    Ok(())
+}

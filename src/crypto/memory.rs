@@ -1,0 +1,31 @@
+//! Vectors from memory and back (x86-64): the only pointers in this room.
+//!
+//! Arrays have exactly the size of the vector, and the instructions take any alignment.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+macro_rules! moves {
+    ($($feature:literal: $load:ident, $store:ident, $vector:ty, $len:literal,
+       $loads:ident, $stores:ident;)*) => {$(
+        #[inline]
+        #[target_feature(enable = $feature)]
+        pub(super) fn $load(from: &[u8; $len]) -> $vector {
+            // SAFETY: as many bytes as the vector has are readable there.
+            unsafe { $loads(from.as_ptr().cast()) }
+        }
+
+        #[inline]
+        #[target_feature(enable = $feature)]
+        pub(super) fn $store(to: &mut [u8; $len], vector: $vector) {
+            // SAFETY: as many bytes as the vector has are writable there.
+            unsafe { $stores(to.as_mut_ptr().cast(), vector) }
+        }
+    )*};
+}
+
+moves! {
+    "sse2": load_128, store_128, __m128i, 16, _mm_loadu_si128, _mm_storeu_si128;
+    "avx": load_256, store_256, __m256i, 32, _mm256_loadu_si256, _mm256_storeu_si256;
+    "avx512f": load_512, store_512, __m512i, 64, _mm512_loadu_si512, _mm512_storeu_si512;
+}

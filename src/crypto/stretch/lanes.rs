@@ -1,0 +1,86 @@
+//! Many candidates for one salt, side by side on one core.
+
+#[cfg(target_arch = "x86_64")]
+use super::wide;
+use super::{InitialHash, ROUNDS};
+use crate::secret::StretchedKey;
+
+/// How candidates go side by side. All ways give the same keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lanes {
+    /// One after the other.
+    One,
+    /// Eight in AVX2 registers.
+    Avx2,
+    /// Four whose SHA instructions fill each other's waits.
+    Sha,
+    /// Sixteen in AVX-512 registers.
+    Avx512,
+}
+
+impl Lanes {
+    /// All ways, slowest first.
+    pub const ALL: [Self; 4] = [Self::One, Self::Avx2, Self::Sha, Self::Avx512];
+
+    /// The fastest that this CPU can go.
+    pub fn best() -> Self {
+        let mut fastest_first = Self::ALL.into_iter().rev();
+        fastest_first
+            .find(|lanes| lanes.is_available())
+            .unwrap_or(Self::One)
+    }
+
+    /// Whether this CPU has what it takes.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return wide::available(self);
+        #[cfg(not(target_arch = "x86_64"))]
+        return self == Self::One;
+    }
+
+    /// How many candidates take as long as one: hand over that many at a time.
+    pub fn width(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Sha => 4,
+            Self::Avx2 => 8,
+            Self::Avx512 => 16,
+        }
+    }
+
+    /// A name for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::One => "one at a time",
+            Self::Avx2 => "AVX2",
+            Self::Sha => "SHA instructions",
+            Self::Avx512 => "AVX-512",
+        }
+    }
+
+    /// The keys of `hashes` with a protector's salt, in the same order.
+    pub fn stretch(self, hashes: &[InitialHash], salt: &[u8; 16]) -> Vec<StretchedKey> {
+        self.stretch_rounds(hashes, salt, ROUNDS)
+    }
+
+    /// The same after any number of rounds; keys take [`ROUNDS`].
+    pub fn stretch_rounds(
+        self,
+        hashes: &[InitialHash],
+        salt: &[u8; 16],
+        rounds: u64,
+    ) -> Vec<StretchedKey> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(kernel) = wide::Kernel::of(self) {
+            let groups = hashes.chunks(self.width());
+            return groups
+                .flat_map(|group| match group {
+                    [one] => vec![one.stretch_rounds(salt, rounds)],
+                    _ => kernel.stretch(group, salt, rounds),
+                })
+                .collect();
+        }
+        let each = hashes.iter();
+        each.map(|hash| hash.stretch_rounds(salt, rounds)).collect()
+    }
+}

@@ -1,0 +1,98 @@
+//! Who else is at work on a source, as far as locks in the manner of flock(2) tell. Taking one
+//! changes nothing of the file, not even its times.
+
+use std::fs::File;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, major, minor};
+use rustix::io::Errno;
+
+use super::file::open_untouched;
+use super::write::in_use;
+use crate::error::Result;
+
+/// A source that is read for a while: nobody opens it as an [`super::ExclusiveFile`] while this
+/// lives, any number of others may read it too.
+#[derive(Debug)]
+pub struct SharedHold {
+    _file: File,
+}
+
+impl SharedHold {
+    /// Holds the file or device at `path`; nothing where it cannot be locked, which whoever opens
+    /// it for reading will hear of if it matters.
+    ///
+    /// # Errors
+    /// [`crate::Error::Environment`] when somebody holds it for writing: what is read could change
+    /// meanwhile.
+    pub fn take(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = path.as_ref();
+        // Opening a pipe would wait for its other end.
+        let lockable = path
+            .metadata()
+            .is_ok_and(|meta| meta.is_file() || meta.file_type().is_block_device());
+        let Some(file) = lockable.then(|| open_untouched(path).ok()).flatten() else {
+            return Ok(None);
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(Errno::WOULDBLOCK) => Err(in_use(path, "another program writes to it")),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// The process that holds the file or device at `path` for itself alone, if there is one that can
+/// be seen.
+pub fn writer_of(path: impl AsRef<Path>) -> Option<u32> {
+    let meta = path.as_ref().metadata().ok()?;
+    let (major, minor, inode) = (major(meta.dev()), minor(meta.dev()), meta.ino());
+    let place = format!("{major:02x}:{minor:02x}:{inode}");
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|row| writer(row, &place))
+}
+
+/// proc(5): number, kind, `ADVISORY`, access, process, place, range. Those who wait have an arrow
+/// behind the number.
+fn writer(row: &str, place: &str) -> Option<u32> {
+    let columns: Vec<_> = row.split_whitespace().collect();
+    match columns.as_slice() {
+        [_, "FLOCK", _, "WRITE", process, at, ..] if *at == place => process.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::source::ExclusiveFile;
+
+    #[test]
+    fn readers_keep_writers_out_and_writers_are_seen() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let first = SharedHold::take(file.path()).unwrap().unwrap();
+        let second = SharedHold::take(file.path()).unwrap().unwrap();
+        assert!(ExclusiveFile::open(file.path()).is_err());
+        assert_eq!(writer_of(file.path()), None);
+        drop((first, second));
+        let writing = ExclusiveFile::open(file.path()).unwrap();
+        let refused = SharedHold::take(file.path());
+        assert!(matches!(refused, Err(Error::Environment { .. })));
+        assert_eq!(writer_of(file.path()), Some(std::process::id()));
+        drop(writing);
+        assert_eq!(writer_of(file.path()), None);
+    }
+
+    #[test]
+    fn those_who_wait_hold_nothing() {
+        let held = "3: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF";
+        assert_eq!(writer(held, "fe:00:1234"), Some(4711));
+        assert_eq!(writer(held, "fe:00:123"), None);
+        let waits = "3: -> FLOCK  ADVISORY  WRITE 4712 fe:00:1234 0 EOF";
+        assert_eq!(writer(waits, "fe:00:1234"), None);
+        let reads = "4: FLOCK  ADVISORY  READ  4713 fe:00:1234 0 EOF";
+        assert_eq!(writer(reads, "fe:00:1234"), None);
+    }
+}

@@ -1,0 +1,478 @@
+//! A volume open for writing: plaintext in, ciphertext to the disk.
+//!
+//! Writing is a type of its own, made from an [`Unlocked`] and the source as a [`WriteAt`]; nothing
+//! that only reads can come to write by a flag. [`Unlocked::into_writable`] demands what the format
+//! page's section 7.6 does, and refuses by name ([`Unwritable`]).
+//!
+//! A write goes where the map says: the moved boot sectors to their place, encrypted with that
+//! place's address; all else to where it is shown. Sectors that are written in part are read first.
+//! What belongs to BitLocker (metadata copies, conversion map, the place of the moved sectors, and
+//! the area that Windows 8 and later keep behind it) is never written to: a write that would change
+//! a byte of it is refused as a whole, one that writes what is read there anyway passes.
+//!
+//! There is no integrity protection in the format: whoever can write to the disk can put old sectors
+//! back, and a sector that the medium tears is lost, as on every disk.
+
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::layout::{Content, Extent, Layout};
+use super::stretches::{Held, Stretches, Use};
+use super::view::Unlocked;
+use super::{Volume, is_decrypted};
+use crate::crypto::sector::SectorCipher;
+use crate::error::{CopyFault, Error, Result, Unwritable};
+use crate::format::block::{MetadataBlock, State};
+use crate::format::boot::Flavour;
+use crate::source::{ReadAt, WriteAt};
+use crate::unlock::VolumeKey;
+
+/// Most bytes that are encrypted in one go: a multiple of every sector size, and the largest write
+/// that FUSE hands over.
+const PIECE: usize = 1 << 20;
+
+/// Bytes of a reserved area that are compared at a time.
+const COMPARED: usize = 1 << 16;
+
+/// A volume whose plaintext can be read and written at any offset, by any number of threads.
+///
+/// Whoever makes one has to hold the source exclusively ([`crate::source::ExclusiveFile`] does).
+/// Writes that overlap are done one after the other, and a read never sees part of a sector's
+/// write. [`Writable::flush`] returns when everything written before lies on stable storage; if it
+/// fails once, it fails for ever, because what was lost then cannot be told.
+pub struct Writable {
+    unlocked: Unlocked,
+    target: Arc<dyn WriteAt>,
+    /// The map of what may be written: `Encrypted`. All else is reserved.
+    layout: Layout,
+    stretches: Stretches,
+    /// Buffers for ciphertext, each as large as the largest write that it served.
+    scratch: Mutex<Vec<Vec<u8>>>,
+    /// Whether something was written since the last flush.
+    dirty: AtomicBool,
+    flushing: Mutex<()>,
+    /// Why a flush failed.
+    lost: OnceLock<io::ErrorKind>,
+}
+
+impl Volume {
+    /// Whether the volume may be written to, as far as can be told without a key: its kind, its
+    /// state, and that all copies of its metadata are sound, alike, and whole.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`] with the reason; [`Error::Damaged`] where there is no metadata to go
+    /// by.
+    pub fn check_writable(&self) -> Result<()> {
+        let block = self.metadata()?;
+        self.obstacle(block)
+            .map_or(Ok(()), |reason| Err(Error::Unwritable(reason)))
+    }
+
+    fn obstacle(&self, block: &MetadataBlock) -> Option<Unwritable> {
+        if self.boot.flavour == Flavour::Vista {
+            return Some(Unwritable::Vista);
+        }
+        if is_decrypted(block) {
+            return Some(Unwritable::Decrypted);
+        }
+        if block.state != State::ENCRYPTED || block.next_state != State::ENCRYPTED {
+            return Some(Unwritable::PartConverted {
+                status: self.status().conversion.name(),
+            });
+        }
+        if self.conversion.is_some() {
+            let progress = self.conversion_map().map(super::ConversionMap::progress);
+            if progress.is_none_or(|(done, all)| done != all) {
+                return Some(Unwritable::EncryptOnWrite);
+            }
+        }
+        let (present, size) = (self.source.size(), block.encrypted_extent);
+        if present < size {
+            return Some(Unwritable::CutOff { present, size });
+        }
+        let faults = self.copies.faults();
+        if !faults.is_empty() || self.copies.0.len() != block.copies.len() {
+            return Some(Unwritable::DamagedCopies(faults));
+        }
+        self.copies
+            .disagree()
+            .then_some(Unwritable::DifferingCopies)
+    }
+
+    /// What of a volume that was just unlocked may be written; found out when the key is at hand,
+    /// for every copy has to be proved by it.
+    pub(super) fn writable_layout(
+        &self,
+        block: &MetadataBlock,
+        key: &VolumeKey,
+        layout: &Layout,
+    ) -> Result<Layout, Unwritable> {
+        if let Some(reason) = self.obstacle(block) {
+            return Err(reason);
+        }
+        if !matches!(key, VolumeKey::Vmk(_)) {
+            return Err(Unwritable::SectorKey);
+        }
+        let unproved: Vec<CopyFault> = self
+            .copies
+            .0
+            .iter()
+            .filter_map(|copy| self.prove(copy.block.as_ref().ok()?, key).err())
+            .collect();
+        if !unproved.is_empty() {
+            return Err(Unwritable::DamagedCopies(unproved));
+        }
+        let sector = u64::from(self.sector_size);
+        let mut writable = layout.clone();
+        for range in opaque_areas(block, sector) {
+            writable.paint(range, Content::Zero);
+        }
+        match writable
+            .extents()
+            .iter()
+            .find_map(|extent| unfit(extent, sector))
+        {
+            Some(reason) => Err(reason),
+            None => Ok(writable),
+        }
+    }
+}
+
+/// What Windows 8 and later keep for themselves in the open view of the volume, in whole sectors:
+/// the conversion log and the area behind the moved sectors. What they hold is not understood, so
+/// they are not touched (format page, section 10, row 9).
+fn opaque_areas(block: &MetadataBlock, sector: u64) -> Vec<Range<u64>> {
+    let extension = block
+        .virtualization()
+        .and_then(|datum| datum.extension.as_ref());
+    let areas = extension.into_iter().flat_map(|extension| {
+        let log = extension.log_offset;
+        let end = log.saturating_add(extension.log_size.into());
+        [log..end, extension.spare.clone()]
+    });
+    areas
+        .filter(|area| !area.is_empty())
+        .map(|area| {
+            let end = area.end.checked_next_multiple_of(sector);
+            area.start - area.start % sector..end.unwrap_or(area.end)
+        })
+        .collect()
+}
+
+/// Why an extent of the map keeps the volume from being written to.
+fn unfit(extent: &Extent, sector: u64) -> Option<Unwritable> {
+    let ends = [extent.range.start, extent.range.end];
+    let aligned = |offset: &u64| offset.is_multiple_of(sector);
+    match &extent.content {
+        Content::Encrypted { from } => {
+            (!ends.iter().all(aligned) || !aligned(from)).then_some(Unwritable::Unaligned)
+        }
+        Content::Zero => None,
+        Content::Plain { .. } | Content::Literal(_) | Content::Unknown(_) => {
+            Some(Unwritable::EncryptOnWrite)
+        }
+    }
+}
+
+impl Unlocked {
+    /// The same volume, open for writing. `target` is the source that it was opened from, which
+    /// the caller holds exclusively.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`] where writing is not safe, with the reason; and [`Error::Environment`]
+    /// when `target` is another source.
+    pub fn into_writable(self, target: Arc<dyn WriteAt>) -> Result<Writable> {
+        let same = std::ptr::addr_eq(Arc::as_ptr(&self.sectors.source), Arc::as_ptr(&target));
+        if !same {
+            return Err(Error::Environment {
+                what: "the volume was opened from another source than the one to write to"
+                    .to_owned(),
+                help: Some("open the volume from the source that will be written to".to_owned()),
+            });
+        }
+        let layout = self.writable.clone().map_err(Error::Unwritable)?;
+        Ok(Writable {
+            unlocked: self,
+            target,
+            layout,
+            stretches: Stretches::default(),
+            scratch: Mutex::default(),
+            dirty: AtomicBool::new(false),
+            flushing: Mutex::default(),
+            lost: OnceLock::new(),
+        })
+    }
+}
+
+impl Writable {
+    /// The volume: its size, its map, what opened it.
+    pub fn unlocked(&self) -> &Unlocked {
+        &self.unlocked
+    }
+
+    /// Size of the decrypted volume in bytes.
+    pub fn size(&self) -> u64 {
+        self.unlocked.size()
+    }
+
+    /// Fills `buf` with the plaintext from `offset` on, as [`Unlocked::read_at`] does. It waits for
+    /// those who write there.
+    ///
+    /// # Errors
+    /// As [`Unlocked::read_at`].
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let range = self.checked(offset, buf.len() as u64)?;
+        let _held = self.hold(&range, Use::Read);
+        self.unlocked.read_at(offset, buf)
+    }
+
+    /// Writes `bytes` from `offset` on.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] beyond the end, [`Error::Reserved`] where it would change what belongs
+    /// to BitLocker: nothing was written then. [`Error::Io`] when reading or writing fails: some of
+    /// the sectors may have been written.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let range = self.checked(offset, bytes.len() as u64)?;
+        let _held = self.hold(&range, Use::Write);
+        self.check_reserved(&range, Some(bytes))?;
+        self.write(range, bytes)
+    }
+
+    /// Makes `len` bytes from `offset` on read as zeros: zeros are encrypted and written, for a
+    /// hole in the source would not decrypt to any.
+    ///
+    /// # Errors
+    /// As [`Writable::write_at`].
+    pub fn zero(&self, offset: u64, len: u64) -> Result<()> {
+        let range = self.checked(offset, len)?;
+        let _held = self.hold(&range, Use::Write);
+        self.check_reserved(&range, None)?;
+        let zeros = vec![0; usize::try_from(len).unwrap_or(PIECE).min(PIECE)];
+        let mut at = range.start;
+        while at < range.end {
+            // The piece ends where a sector does, so that no sector is written twice.
+            let end = (at / PIECE as u64 + 1) * PIECE as u64;
+            let end = end.min(range.end);
+            let len = usize::try_from(end - at).unwrap_or(PIECE);
+            self.write(at..end, &zeros[..len.min(zeros.len())])?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Tells the medium that the whole sectors inside the range are of no use any more. They read
+    /// as anything afterwards, as garbage most likely. Reserved areas are left alone.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`]; [`Error::Io`] where the medium does not take it or fails.
+    pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        let range = self.checked(offset, len)?;
+        let sector = u64::from(self.unlocked.sector_size());
+        let _held = self.hold(&range, Use::Write);
+        for extent in self.layout.resolve(range) {
+            let Content::Encrypted { from } = extent.content else {
+                continue;
+            };
+            let start = from.next_multiple_of(sector);
+            let end = from + (extent.range.end - extent.range.start);
+            let end = end - end % sector;
+            if start < end {
+                self.dirty.store(true, Ordering::SeqCst);
+                self.target
+                    .discard(start, end - start)
+                    .map_err(|error| Error::io(format!("discarding at {start:#x}"), error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when all that was written before lies on stable storage.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the source cannot be flushed, and from then on always: the system forgets
+    /// what it could not write, so a later success would mean nothing.
+    pub fn flush(&self) -> Result<()> {
+        // Whoever comes second waits for the first: what it asks for may be under way.
+        let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kind) = self.lost.get() {
+            return Err(Error::io(
+                "an earlier flush failed, so what was written may be lost",
+                (*kind).into(),
+            ));
+        }
+        if !self.dirty.swap(false, Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.target.flush().map_err(|error| {
+            let _ = self.lost.set(error.kind());
+            Error::io("flushing to the disk", error)
+        })
+    }
+
+    fn checked(&self, offset: u64, len: u64) -> Result<Range<u64>> {
+        let size = self.size();
+        let end = offset.checked_add(len).filter(|end| *end <= size);
+        let end = end.ok_or(Error::OutOfRange { offset, len, size })?;
+        Ok(offset..end)
+    }
+
+    /// Holds the sectors that the range touches.
+    fn hold(&self, range: &Range<u64>, purpose: Use) -> Held<'_> {
+        let sector = u64::from(self.unlocked.sector_size());
+        let start = range.start - range.start % sector;
+        self.stretches
+            .hold(start..range.end.next_multiple_of(sector), purpose)
+    }
+
+    /// Refuses a write of `bytes` (zeros if none) that would change a reserved byte.
+    fn check_reserved(&self, range: &Range<u64>, bytes: Option<&[u8]>) -> Result<()> {
+        for extent in self.layout.resolve(range.clone()) {
+            if matches!(extent.content, Content::Encrypted { .. }) {
+                continue;
+            }
+            let mut at = extent.range.start;
+            let mut there = vec![0; COMPARED];
+            while at < extent.range.end {
+                let left = usize::try_from(extent.range.end - at).unwrap_or(COMPARED);
+                let there = &mut there[..left.min(COMPARED)];
+                self.unlocked.read_at(at, there)?;
+                let same = match bytes {
+                    Some(bytes) => part(bytes, at - range.start, there.len()) == there,
+                    None => there.iter().all(|byte| *byte == 0),
+                };
+                if !same {
+                    return Err(Error::Reserved {
+                        offset: extent.range.start,
+                        end: extent.range.end,
+                    });
+                }
+                at += there.len() as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, range: Range<u64>, bytes: &[u8]) -> Result<()> {
+        let cipher = self.unlocked.sectors.cipher.as_deref();
+        let cipher = cipher.ok_or(Error::Unwritable(Unwritable::Decrypted))?;
+        let mut scratch = self.buffer().pop().unwrap_or_default();
+        let written =
+            self.layout
+                .resolve(range.clone())
+                .try_for_each(|extent| match extent.content {
+                    Content::Encrypted { from } => {
+                        let len = usize::try_from(extent.range.end - extent.range.start);
+                        let skip = extent.range.start - range.start;
+                        let bytes = part(bytes, skip, len.unwrap_or(usize::MAX));
+                        self.write_encrypted(cipher, from, bytes, &mut scratch)
+                    }
+                    // Holds these bytes already.
+                    _ => Ok(()),
+                });
+        self.dirty.store(true, Ordering::SeqCst);
+        self.buffer().push(scratch);
+        written
+    }
+
+    fn buffer(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Widens the write to whole sectors, encrypts a copy of it, and writes that in one go.
+    fn write_encrypted(
+        &self,
+        cipher: &dyn SectorCipher,
+        from: u64,
+        bytes: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        let sector = self.unlocked.sector_size() as usize;
+        let mut from = from;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let skip = (from % sector as u64) as usize;
+            let (piece, behind) = rest.split_at(rest.len().min(PIECE - skip));
+            let address = from - skip as u64;
+            let end = skip + piece.len();
+            let len = end.next_multiple_of(sector);
+            scratch.resize(len, 0);
+            if skip != 0 {
+                self.read_sector(address, &mut scratch[..sector])?;
+            }
+            if end != len && (skip == 0 || len > sector) {
+                let last = len - sector;
+                self.read_sector(address + last as u64, &mut scratch[last..])?;
+            }
+            scratch[skip..end].copy_from_slice(piece);
+            cipher.encrypt(address, scratch);
+            self.target
+                .write_all_at(address, scratch)
+                .map_err(|error| {
+                    Error::io(format!("writing {len} bytes at {address:#x}"), error)
+                })?;
+            from += piece.len() as u64;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn read_sector(&self, address: u64, buf: &mut [u8]) -> Result<()> {
+        self.unlocked.sectors.read_encrypted(address, buf)
+    }
+}
+
+/// `len` bytes of `bytes` from `skip` on, or as many as there are.
+fn part(bytes: &[u8], skip: u64, len: usize) -> &[u8] {
+    let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+    let rest = &bytes[skip..];
+    &rest[..len.min(rest.len())]
+}
+
+/// What went wrong in the words of the system.
+fn system_error(error: Error) -> io::Error {
+    match error {
+        Error::Io { source, .. } => source,
+        Error::OutOfRange { .. } => io::ErrorKind::UnexpectedEof.into(),
+        Error::Reserved { .. } => io::Error::new(io::ErrorKind::ReadOnlyFilesystem, error),
+        other => io::Error::other(other),
+    }
+}
+
+impl ReadAt for Writable {
+    fn size(&self) -> u64 {
+        self.unlocked.size()
+    }
+
+    fn sector_size(&self) -> Option<u32> {
+        Some(self.unlocked.sector_size())
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buf).map_err(system_error)
+    }
+}
+
+impl WriteAt for Writable {
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(offset, bytes).map_err(system_error)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Self::flush(self).map_err(system_error)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        Self::discard(self, offset, len).map_err(system_error)
+    }
+}
+
+impl std::fmt::Debug for Writable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writable")
+            .field("unlocked", &self.unlocked)
+            .finish_non_exhaustive()
+    }
+}

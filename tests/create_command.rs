@@ -1,0 +1,952 @@
+//! `fve create`, judged by others: independent programs open every volume with every protector, and
+//! the tools of each file system check and fill what comes out.
+//!
+//! Trials whose tools are missing are reported as ignored; `FVE_REQUIRE_TOOLS=1` makes that a
+//! failure.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use common::fve;
+use common::mount::installed;
+use common::peers::{self, Peer};
+use common::testdata::{Credential, Entry, Kind};
+use fve::create::Plaintext;
+use fve::crypto::sector::METHODS;
+use fve::source::{FileSource, ReadAt};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+const PASSWORD: &str = "correct horse battery";
+const MIB: u64 = 1 << 20;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let directory = tempfile::tempdir().expect("directory");
+    // The names of the other trials have blanks in them; to make volumes for those takes long.
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let mut trials = Vec::new();
+    if !filter.contains(' ') {
+        trials.extend(peer_trials(directory.path()));
+    }
+    trials.extend(file_system_trials());
+    trials.extend(refusals());
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // `exit` runs no destructors, and the volumes are to go.
+    drop(directory);
+    conclusion.exit();
+}
+
+/// A trial that needs some programs. Those that mount and attach need root, too.
+fn trial(name: &str, tools: &[&str], test: fn() -> Result<(), Failed>) -> Trial {
+    let is_root = rustix::process::geteuid().is_root();
+    let missing = tools.iter().find_map(|tool| {
+        let for_root = ["losetup", "mount", "umount"].contains(tool);
+        match for_root && !is_root {
+            _ if !installed(tool) => Some(format!("{tool} is not installed")),
+            true => Some(format!("{tool} needs root")),
+            false => None,
+        }
+    });
+    match missing {
+        None => Trial::test(name, test),
+        Some(why) if peers::required() => Trial::test(name, move || Err(why.into())),
+        Some(why) => {
+            println!("ignored: {name}: {why}");
+            Trial::test(name, test).with_ignored_flag(true)
+        }
+    }
+}
+
+// Every cipher, sector size and protector.
+
+fn peer_trials(directory: &Path) -> Vec<Trial> {
+    let volumes = if installed("mkntfs") {
+        volumes(directory)
+    } else {
+        println!("ignored: all that programs open: mkntfs is not installed");
+        assert!(!peers::required(), "mkntfs is not installed");
+        Vec::new()
+    };
+    let mut trials = Vec::new();
+    for peer in Peer::ALL {
+        let missing = peer.missing();
+        for volume in &volumes {
+            // What is told without unlocking is told once.
+            let count = if peer == Peer::CryptsetupDump { 1 } else { 9 };
+            let credentials = volume.credentials.iter().take(count);
+            trials
+                .extend(credentials.map(|key| peers::trial(peer, volume, key, missing.as_deref())));
+        }
+    }
+    trials
+}
+
+/// A volume for every cipher and sector size with three kinds of protector, one with a clear key,
+/// and an empty one of each sector size.
+fn volumes(directory: &Path) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for sector_size in [512, 4096] {
+        let image = directory.join(format!("{sector_size}.ntfs"));
+        make_ntfs(&image, 3 * MIB / 2, sector_size).expect("mkntfs");
+        let from = image.to_str().expect("UTF-8");
+        for method in METHODS {
+            let name = format!("made-{}-{sector_size}", method.word);
+            let arguments = ["--from", from, "--cipher", method.word];
+            entries.push(entry(directory, &name, &arguments, Some(&image), false));
+        }
+        let name = format!("made-suspended-{sector_size}");
+        entries.push(entry(
+            directory,
+            &name,
+            &["--from", from],
+            Some(&image),
+            true,
+        ));
+        let size = sector_size.to_string();
+        let arguments = ["--size", "1M", "--sector-size", &size];
+        let name = format!("made-empty-{sector_size}");
+        entries.push(entry(directory, &name, &arguments, None, false));
+    }
+    entries
+}
+
+/// Makes a volume, and tells the tests what is known of it without opening it.
+fn entry(
+    directory: &Path,
+    name: &str,
+    arguments: &[&str],
+    image: Option<&Path>,
+    clear_key: bool,
+) -> Entry {
+    let file = directory.join(format!("{name}.img"));
+    let password_file = directory.join("password");
+    fs::write(&password_file, format!("{PASSWORD}\n")).expect("password");
+    let mut create = fve();
+    create
+        .arg("create")
+        .arg(&file)
+        .args(arguments)
+        .arg("--json");
+    if clear_key {
+        create.arg("--clear-key");
+    } else {
+        create.arg("--recovery-password");
+        create.arg("--new-password-file").arg(&password_file);
+        create.arg("--startup-key-to").arg(directory);
+    }
+    let made = made(&create.output().expect("fve create")).expect("volume");
+    let protectors = made["protectors"].as_array().expect("protectors");
+    let credentials = protectors.iter().map(|protector| {
+        let text = |key: &str| protector[key].as_str().unwrap_or_default().to_owned();
+        let (kind, value) = match text("type").as_str() {
+            "password" => (Kind::Password, PASSWORD.to_owned()),
+            "recovery-password" => {
+                let digits = made["recovery_password"].as_str().expect("digits");
+                (Kind::RecoveryPassword, digits.to_owned())
+            }
+            "startup-key" => (Kind::StartupKey, text("file")),
+            _ => (Kind::ClearKey, String::new()),
+        };
+        Credential {
+            kind,
+            value,
+            protector: text("id").to_lowercase(),
+        }
+    });
+    let size = made["size"].as_u64().expect("size");
+    // What goes in, before anything is encrypted.
+    let plaintext = match image {
+        Some(image) => whole(&Plaintext::of_file_system(source(image)).expect("plaintext")),
+        None => vec![0; size as usize],
+    };
+    Entry {
+        name: name.to_owned(),
+        credentials: credentials.collect(),
+        volume_id: made["volume"].as_str().expect("volume").to_lowercase(),
+        method: made["encryption_method_word"]
+            .as_str()
+            .expect("method")
+            .to_owned(),
+        sector_size: made["sector_size"].as_u64().expect("sector size") as u32,
+        size,
+        state: (4, 4),
+        encrypt_on_write: false,
+        file_system: image.map_or("none", |_| "ntfs").to_owned(),
+        plaintext_sha256: common::sha256(plaintext.as_slice()).expect("hash"),
+        files: Vec::new(),
+        file,
+    }
+}
+
+fn source(path: &Path) -> Arc<dyn ReadAt> {
+    Arc::new(FileSource::open(path).expect("image"))
+}
+
+fn whole(source: &dyn ReadAt) -> Vec<u8> {
+    let mut bytes = vec![0; source.size() as usize];
+    source.read_exact_at(0, &mut bytes).expect("read");
+    bytes
+}
+
+/// The answer of `fve create --json`.
+fn made(output: &Output) -> Result<Value, Failed> {
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn run(program: &str, arguments: &[&str], file: &Path) -> Result<(), Failed> {
+    peers::run(Command::new(program).args(arguments).arg(file), "").map(drop)
+}
+
+fn make_ntfs(image: &Path, size: u64, sector_size: u32) -> Result<(), Failed> {
+    File::create(image)?.set_len(size)?;
+    let sector = sector_size.to_string();
+    let geometry = ["-p", "0", "-H", "255", "-S", "63", "-s", &sector];
+    let arguments = [
+        &["-F", "-Q", "-q", "-L", "made", "-c", "4096"][..],
+        &geometry,
+    ]
+    .concat();
+    run("mkntfs", &arguments, image)
+}
+
+// Files in file systems.
+
+/// A kind of file system, and how it is made, mounted and checked here.
+#[derive(Clone, Copy)]
+struct Kit {
+    make: fn(&Path) -> Result<(), Failed>,
+    /// Mounts an image on a directory.
+    mount: &'static [&'static str],
+    check: &'static [&'static [&'static str]],
+}
+
+const NTFS: Kit = Kit {
+    make: |image| make_ntfs(image, 48 * MIB, 512),
+    mount: &["ntfs-3g"],
+    check: &[&["ntfsfix", "-n"], &["ntfsinfo", "-m"]],
+};
+const NTFS_LARGE_CLUSTERS: Kit = Kit {
+    make: |image| {
+        File::create(image)?.set_len(64 * MIB)?;
+        let geometry = ["-p", "0", "-H", "255", "-S", "63", "-s", "512"];
+        run(
+            "mkntfs",
+            &[&["-F", "-Q", "-q", "-c", "65536"][..], &geometry].concat(),
+            image,
+        )
+    },
+    ..NTFS
+};
+const EXFAT: Kit = Kit {
+    make: |image| {
+        File::create(image)?.set_len(48 * MIB)?;
+        run("mkfs.exfat", &["-L", "made"], image)
+    },
+    mount: &["mount.exfat-fuse"],
+    check: &[&["fsck.exfat", "-n"]],
+};
+const FAT32: Kit = Kit {
+    make: |image| {
+        File::create(image)?.set_len(48 * MIB)?;
+        run("mkfs.fat", &["-F", "32", "-s", "1", "-n", "MADE"], image)
+    },
+    mount: &[],
+    check: &[&["fsck.fat", "-n"]],
+};
+const FAT16: Kit = Kit {
+    make: |image| {
+        File::create(image)?.set_len(48 * MIB)?;
+        run("mkfs.fat", &["-F", "16", "-s", "4"], image)
+    },
+    ..FAT32
+};
+
+fn file_system_trials() -> Vec<Trial> {
+    let ntfs = ["mkntfs", "ntfs-3g", "ntfsfix", "dislocker-file", "umount"];
+    let exfat = [
+        "mkfs.exfat",
+        "fsck.exfat",
+        "mount.exfat-fuse",
+        "losetup",
+        "dislocker-file",
+        "umount",
+    ];
+    let fat = ["mkfs.fat", "fsck.fat", "dislocker-file", "mcopy"];
+    vec![
+        trial(
+            "ntfs keeps its files and never uses the metadata's clusters",
+            &ntfs,
+            || keeps_its_files(NTFS),
+        ),
+        trial("so does ntfs with clusters of 64 KiB", &ntfs, || {
+            keeps_its_files(NTFS_LARGE_CLUSTERS)
+        }),
+        trial("so does exfat", &exfat, || keeps_its_files(EXFAT)),
+        trial("so does fat32", &fat, || keeps_its_files(FAT32)),
+        trial("so does fat16", &fat, || keeps_its_files(FAT16)),
+        trial(
+            "changed bytes in a file system never end in a panic",
+            &["mkntfs", "mkfs.fat", "mkfs.exfat"],
+            survives_changed_bytes,
+        ),
+    ]
+}
+
+/// From an image with files to a volume, through dislocker to plaintext again: the files are there,
+/// the checkers find nothing, and filling the last cluster leaves the metadata's places alone.
+fn keeps_its_files(kit: Kit) -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let place = |name: &str| directory.path().join(name);
+    let image = place("image");
+    (kit.make)(&image)?;
+    let files = [
+        ("hello.txt", b"Hello from the file system.\n".to_vec()),
+        ("numbers.bin", noise(700_000)),
+        ("empty", Vec::new()),
+    ];
+    with_files(kit, &image, &mut |tree| {
+        files
+            .iter()
+            .try_for_each(|(name, content)| tree.write(name, content))
+    })?;
+    let before = common::sha256(File::open(&image)?)?;
+    let password = place("password");
+    fs::write(&password, PASSWORD)?;
+    let volume = place("volume");
+    let mut create = fve();
+    create.arg("create").arg(&volume).arg("--from").arg(&image);
+    create
+        .arg("--new-password-file")
+        .arg(&password)
+        .arg("--json");
+    let made = made(&create.output()?)?;
+    if common::sha256(File::open(&image)?)? != before {
+        return Err("the image was changed".into());
+    }
+    let plaintext = place("plaintext");
+    let mut dislocker = Command::new("dislocker-file");
+    dislocker
+        .arg("-V")
+        .arg(&volume)
+        .arg(format!("-u{PASSWORD}"));
+    peers::run(dislocker.arg("--").arg(&plaintext), "")?;
+    for check in kit.check {
+        run(check[0], &check[1..], &plaintext)?;
+    }
+    let all_there = |tree: &mut dyn Tree| {
+        files
+            .iter()
+            .try_for_each(|(name, content)| match tree.read(name)? {
+                read if read == *content => Ok(()),
+                _ => Err(io::Error::other(format!("{name} reads otherwise"))),
+            })
+    };
+    with_files(kit, &plaintext, &mut |tree| {
+        all_there(tree)?;
+        tree.fill("filler")
+    })?;
+    let filled = fs::read(&plaintext)?;
+    let used = filled.iter().filter(|byte| **byte == 0xA5).count() as u64;
+    let size = filled.len() as u64;
+    if used < size / 2 {
+        return Err(format!("only {used} of {size} bytes could be filled").into());
+    }
+    for range in stretches(&made) {
+        let range = range.start as usize..range.end as usize;
+        if filled[range.clone()].iter().any(|byte| *byte != 0) {
+            return Err(format!("{range:#x?} was written to").into());
+        }
+    }
+    with_files(kit, &plaintext, &mut |tree| all_there(tree))?;
+    for check in kit.check {
+        run(check[0], &check[1..], &plaintext)?;
+    }
+    Ok(())
+}
+
+/// The places of the metadata, as the answer tells them; the spare area is known by its neighbour.
+fn stretches(made: &Value) -> Vec<Range<u64>> {
+    let copies = made["metadata_copies"].as_array().expect("copies");
+    let copies = copies.iter().filter_map(Value::as_u64);
+    let moved = made["moved_to"].as_u64().expect("place");
+    let mut all: Vec<_> = copies.map(|at| at..at + 0x1_0000).collect();
+    all.push(moved..moved + 0x2000);
+    all
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let bytes = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[5]
+    });
+    bytes.take(len).collect()
+}
+
+/// The files of a file system.
+trait Tree {
+    fn write(&mut self, name: &str, content: &[u8]) -> io::Result<()>;
+    fn read(&mut self, name: &str) -> io::Result<Vec<u8>>;
+    /// Writes one file until nothing fits any more, to the last cluster.
+    fn fill(&mut self, name: &str) -> io::Result<()>;
+}
+
+fn with_files(
+    kit: Kit,
+    image: &Path,
+    work: &mut dyn FnMut(&mut dyn Tree) -> io::Result<()>,
+) -> Result<(), Failed> {
+    if let [program, ..] = kit.mount {
+        let mut mounted = Mounted::new(program, image)?;
+        work(&mut mounted)?;
+        return mounted.unmount();
+    }
+    let mut disk = io::Cursor::new(fs::read(image)?);
+    let system = fatfs::FileSystem::new(&mut disk, fatfs::FsOptions::new())?;
+    work(&mut Fat(&system))?;
+    system.unmount()?;
+    fs::write(image, disk.into_inner())?;
+    Ok(())
+}
+
+fn fill(mut write: impl FnMut(&[u8]) -> io::Result<usize>) {
+    // Large pieces first, then what is left.
+    for len in [1 << 16, 512] {
+        let piece = vec![0xA5; len];
+        while write(&piece).is_ok_and(|written| written > 0) {}
+    }
+}
+
+struct Fat<'a, 'b>(&'a fatfs::FileSystem<&'b mut io::Cursor<Vec<u8>>>);
+
+impl Tree for Fat<'_, '_> {
+    fn write(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.0.root_dir().create_file(name)?.write_all(content)
+    }
+
+    fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.0
+            .root_dir()
+            .open_file(name)?
+            .read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    fn fill(&mut self, name: &str) -> io::Result<()> {
+        let mut file = self.0.root_dir().create_file(name)?;
+        fill(|piece| file.write(piece));
+        match self.0.stats()?.free_clusters() {
+            0 => Ok(()),
+            left => Err(io::Error::other(format!("{left} clusters are left"))),
+        }
+    }
+}
+
+/// An image mounted to be written to, and the loop device between where the program wants one.
+struct Mounted {
+    directory: Option<tempfile::TempDir>,
+    device: Option<PathBuf>,
+}
+
+impl Mounted {
+    fn new(program: &str, image: &Path) -> Result<Self, Failed> {
+        let directory = tempfile::tempdir()?;
+        let mut mounted = Self {
+            directory: None,
+            device: None,
+        };
+        if program == "mount.exfat-fuse" {
+            let mut attach = Command::new("losetup");
+            let attached = peers::run(attach.args(["-f", "--show"]).arg(image), "")?;
+            let device = String::from_utf8(attached.stdout)?;
+            mounted.device = Some(device.trim().into());
+        }
+        let what = mounted.device.as_deref().unwrap_or(image);
+        let mut mount = Command::new(program);
+        peers::run(mount.arg(what).arg(directory.path()), "")?;
+        mounted.directory = Some(directory);
+        Ok(mounted)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.as_ref().expect("mounted").path().join(name)
+    }
+
+    fn unmount(mut self) -> Result<(), Failed> {
+        let directory = self.directory.take().expect("mounted");
+        run("umount", &[], directory.path())?;
+        // The program ends when it has written all: only then is the image complete.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        match self.device.take() {
+            Some(device) => run("losetup", &["-d"], &device),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Some(directory) = &self.directory {
+            let _ = Command::new("umount").arg(directory.path()).output();
+        }
+        if let Some(device) = &self.device {
+            let _ = Command::new("losetup").arg("-d").arg(device).output();
+        }
+    }
+}
+
+impl Tree for Mounted {
+    fn write(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        fs::write(self.path(name), content)
+    }
+
+    fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path(name))
+    }
+
+    fn fill(&mut self, name: &str) -> io::Result<()> {
+        let mut file = File::create(self.path(name))?;
+        fill(|piece| file.write(piece));
+        Ok(())
+    }
+}
+
+/// Bytes of the structures changed at random: every image is taken or refused.
+fn survives_changed_bytes() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    for kit in [NTFS, EXFAT, FAT32, FAT16] {
+        let image = directory.path().join("image");
+        let _ = fs::remove_file(&image);
+        (kit.make)(&image)?;
+        let whole: Arc<Vec<u8>> = Arc::new(fs::read(&image)?);
+        // Where anything is, is where it hurts.
+        let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+        for (round, pair) in noise(4 * 600).chunks_exact(4).enumerate() {
+            let pick = usize::from(pair[0]) << 8 | usize::from(pair[1]);
+            // Every second change hits the first sector, which everything depends on.
+            let at = if round % 2 == 0 {
+                pick % 512
+            } else {
+                used[pick * 7919 % used.len()]
+            };
+            let changed = Changed {
+                image: whole.clone(),
+                at: at as u64,
+                byte: pair[2],
+            };
+            let _ = Plaintext::of_file_system(Arc::new(changed));
+        }
+    }
+    Ok(())
+}
+
+/// An image with one byte changed.
+struct Changed {
+    image: Arc<Vec<u8>>,
+    at: u64,
+    byte: u8,
+}
+
+impl ReadAt for Changed {
+    fn size(&self) -> u64 {
+        self.image.len() as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.image.read_exact_at(offset, buf)?;
+        if let Some(at) = self.at.checked_sub(offset)
+            && let Some(byte) = buf.get_mut(at as usize)
+        {
+            *byte = self.byte;
+        }
+        Ok(())
+    }
+}
+
+// What must be refused.
+
+fn refusals() -> Vec<Trial> {
+    vec![
+        trial(
+            "a recovery password is printed once and opens",
+            &[],
+            prints_a_recovery_password,
+        ),
+        trial("keys are saved for their owner alone", &[], saves_keys),
+        trial("what the command line gets wrong is told", &[], tells_usage),
+        trial(
+            "an image that is no clean file system is refused",
+            &["mkfs.fat", "mkfs.exfat", "mkntfs"],
+            refuses_images,
+        ),
+        trial(
+            "a full file system is refused",
+            &["mkfs.fat"],
+            refuses_a_full_file_system,
+        ),
+        trial(
+            "a file that exists or is in use is left alone",
+            &[],
+            leaves_files_alone,
+        ),
+        trial(
+            "a full disk leaves nothing behind",
+            &["mount", "umount"],
+            full_disk,
+        ),
+        trial(
+            "a device must be named twice, and must not be in use",
+            &["losetup", "mkfs.fat"],
+            devices,
+        ),
+    ]
+}
+
+struct Bench {
+    directory: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        fs::write(directory.path().join("password"), PASSWORD).expect("password");
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `fve create` with these arguments, in the directory.
+    fn create(&self, arguments: &[&str]) -> Output {
+        let mut create = fve();
+        create
+            .arg("create")
+            .args(arguments)
+            .current_dir(self.directory.path());
+        create.stdin(Stdio::null()).output().expect("fve create")
+    }
+
+    /// The same with a password, which must be refused with this status and these words.
+    fn refused(&self, arguments: &[&str], status: i32, words: &[&str]) -> Result<(), Failed> {
+        let with_password = [arguments, &["--new-password-file", "password"]].concat();
+        self.refused_bare(&with_password, status, words)
+    }
+
+    fn refused_bare(&self, arguments: &[&str], status: i32, words: &[&str]) -> Result<(), Failed> {
+        let before = self.names();
+        let output = self.create(arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let missing = words.iter().find(|word| !told.contains(*word));
+        if output.status.code() != Some(status) || missing.is_some() {
+            return Err(format!("{arguments:?}: {}, {missing:?}: {told}", output.status).into());
+        }
+        if told.contains("panicked") || !output.stdout.is_empty() {
+            return Err(format!("{arguments:?}: {told}").into());
+        }
+        if self.names() != before {
+            return Err(format!("{arguments:?} left something behind").into());
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.directory.path()).expect("directory");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("entry").path()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn prints_a_recovery_password() -> Result<(), Failed> {
+    let bench = Bench::new();
+    let output = bench.create(&["volume", "--size", "1M", "--recovery-password"]);
+    let told = String::from_utf8(output.stdout)?;
+    fs::write(bench.path("key"), &told)?;
+    let mut unlock = fve();
+    unlock.arg("unlock").arg(bench.path("volume"));
+    unlock
+        .arg("--recovery-password-file")
+        .arg(bench.path("key"));
+    peers::run(&mut unlock, "")?;
+    let mut info = fve();
+    let output = peers::run(info.arg("info").arg("--json").arg(bench.path("volume")), "")?;
+    let info: Value = serde_json::from_slice(&output.stdout)?;
+    let description = info["volume"]["description"].as_str().unwrap_or_default();
+    if description.split(' ').count() < 3 || !description.contains(" volume 20") {
+        return Err(format!("the description is '{description}'").into());
+    }
+    Ok(())
+}
+
+fn saves_keys() -> Result<(), Failed> {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("keys"))?;
+    let arguments = [
+        "--size",
+        "1M",
+        "--recovery-password-to",
+        "keys",
+        "--startup-key-to",
+        "keys",
+    ];
+    let output = bench.create(&[&["volume"][..], &arguments].concat());
+    let told = String::from_utf8(output.stdout)?;
+    let keys: Vec<_> = fs::read_dir(bench.path("keys"))?.collect::<Result<_, _>>()?;
+    if keys.len() != 2 {
+        return Err(format!("{keys:?}: {told}").into());
+    }
+    for key in keys {
+        if key.metadata()?.permissions().mode() & 0o777 != 0o600 {
+            return Err(format!("{key:?} can be read by others").into());
+        }
+        let option = if key.path().extension().is_some_and(|end| end == "BEK") {
+            "--startup-key"
+        } else {
+            "--recovery-password-file"
+        };
+        let mut unlock = fve();
+        unlock
+            .arg("unlock")
+            .arg(bench.path("volume"))
+            .arg(option)
+            .arg(key.path());
+        peers::run(&mut unlock, "")?;
+    }
+    let digits = told
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|word| word.len() == 6);
+    if digits.count() >= 8 {
+        return Err("a password that was saved is printed too".into());
+    }
+    // A key that cannot be saved, or a volume that cannot be made, leaves neither.
+    fs::write(bench.path("there"), "")?;
+    bench.refused_bare(
+        &["other", "--size", "1M", "--recovery-password-to", "there"],
+        5,
+        &["there", "exists"],
+    )?;
+    bench.refused_bare(
+        &[
+            "no/such/place",
+            "--size",
+            "1M",
+            "--recovery-password-to",
+            "new",
+        ],
+        5,
+        &["no/such/place"],
+    )
+}
+
+fn tells_usage() -> Result<(), Failed> {
+    let bench = Bench::new();
+    fs::write(bench.path("nothing"), "")?;
+    bench.refused_bare(
+        &["volume", "--size", "1M"],
+        2,
+        &["protector", "--recovery-password"],
+    )?;
+    bench.refused(&["volume"], 2, &["--size"])?;
+    bench.refused(&["volume", "--size", "200K"], 2, &["too few", "278528"])?;
+    bench.refused(
+        &["volume", "--size", "1000001"],
+        2,
+        &["whole sectors of 512"],
+    )?;
+    bench.refused(
+        &["volume", "--size", "1M", "--sector-size", "1024"],
+        2,
+        &["1024"],
+    )?;
+    let odd = ["volume", "--size", "1049088", "--sector-size", "4096"];
+    bench.refused(&odd, 2, &["whole sectors of 4096"])?;
+    bench.refused(
+        &["volume", "--size", "1M", "--cipher", "rot13"],
+        2,
+        &["aes-xts-256"],
+    )?;
+    bench.refused(
+        &["volume", "--size", "1M", "--description", "a\nb"],
+        2,
+        &["one line"],
+    )?;
+    let empty = ["volume", "--size", "1M", "--new-password-file", "nothing"];
+    bench.refused_bare(&empty, 2, &["empty"])?;
+    let unasked = ["volume", "--size", "1M", "--new-password"];
+    bench.refused_bare(&unasked, 2, &["--new-password-file"])
+}
+
+fn refuses_images() -> Result<(), Failed> {
+    let bench = Bench::new();
+    let image = bench.path("image");
+    let from = ["volume", "--from", "image"];
+    fs::write(&image, vec![0; 4 << 20])?;
+    bench.refused(&from, 1, &["no NTFS, FAT or exFAT", "zeros"])?;
+    fs::write(&image, noise(4 << 20))?;
+    bench.refused(&from, 1, &["no NTFS, FAT or exFAT"])?;
+    let encrypted = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/xts-128.img");
+    fs::copy(encrypted, &image)?;
+    bench.refused(&from, 1, &["no NTFS, FAT or exFAT", "a BitLocker volume"])?;
+    let refuse_changed = |kit: Kit, changes: &[(usize, u8)], words: &[&str]| {
+        fs::remove_file(&image)?;
+        (kit.make)(&image)?;
+        let mut bytes = fs::read(&image)?;
+        changes.iter().for_each(|(at, bits)| bytes[*at] |= bits);
+        fs::write(&image, bytes)?;
+        bench.refused(&from, 1, words)
+    };
+    let unclean = "not unmounted cleanly";
+    refuse_changed(FAT32, &[(0x41, 1)], &["FAT32", unclean])?;
+    refuse_changed(FAT16, &[(0x25, 1)], &["FAT16", unclean])?;
+    refuse_changed(EXFAT, &[(0x6A, 2)], &["exFAT", unclean])?;
+    fs::remove_file(&image)?;
+    (NTFS.make)(&image)?;
+    let flags = volume_flags(&fs::read(&image)?)?;
+    refuse_changed(NTFS, &[(flags, 1)], &["NTFS", unclean])?;
+    // A cut-off image.
+    (FAT32.make)(&image)?;
+    File::options()
+        .write(true)
+        .open(&image)?
+        .set_len(40 * MIB)?;
+    bench.refused(&from, 1, &["FAT32", "cut off"])?;
+    let other_size = ["volume", "--from", "image", "--size", "64M"];
+    (FAT32.make)(&image)?;
+    bench.refused(&other_size, 2, &["equal"])?;
+    bench.refused(
+        &["image", "--from", "image", "--force"],
+        2,
+        &["the image itself"],
+    )?;
+    let sectors = ["volume", "--from", "image", "--sector-size", "4096"];
+    bench.refused(&sectors, 2, &["sectors of 512 bytes"])
+}
+
+/// Where the flags of an NTFS volume stand: record 3, attribute 0x70.
+fn volume_flags(image: &[u8]) -> Result<usize, Failed> {
+    let u32_at = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().expect("4")) as usize;
+    let record = u32_at(0x30) * 4096 + 3 * 1024;
+    let mut at = record + usize::from(image[record + 0x14]);
+    while u32_at(at) != 0x70 {
+        if u32_at(at) == 0xFFFF_FFFF {
+            return Err("there is no attribute 0x70".into());
+        }
+        at += u32_at(at + 4);
+    }
+    Ok(at + usize::from(image[at + 0x14]) + 0x0A)
+}
+
+fn refuses_a_full_file_system() -> Result<(), Failed> {
+    let bench = Bench::new();
+    (FAT16.make)(&bench.path("image"))?;
+    with_files(FAT16, &bench.path("image"), &mut |tree| tree.fill("filler"))?;
+    bench.refused(
+        &["volume", "--from", "image"],
+        1,
+        &["no such room", "0 free bytes"],
+    )
+}
+
+fn leaves_files_alone() -> Result<(), Failed> {
+    let bench = Bench::new();
+    let path = bench.path("volume");
+    fs::write(&path, b"precious")?;
+    let create = ["volume", "--size", "1M"];
+    bench.refused(&create, 5, &["volume exists", "--force"])?;
+    let forced = ["volume", "--size", "1M", "--force"];
+    let held = fve::source::ExclusiveFile::open(&path)?;
+    bench.refused(&forced, 5, &["in use"])?;
+    drop(held);
+    if fs::read(&path)? != b"precious" {
+        return Err("the file was changed".into());
+    }
+    bench.refused(&["directory/", "--size", "1M"], 5, &["directory"])?;
+    fs::create_dir(bench.path("directory"))?;
+    bench.refused(&["directory", "--size", "1M"], 5, &["neither a file"])?;
+    // With the word, and nobody else at it, it becomes a volume.
+    let output = bench.create(&[&forced[..], &["--new-password-file", "password"]].concat());
+    if !output.status.success() || path.metadata()?.len() != MIB {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(())
+}
+
+fn full_disk() -> Result<(), Failed> {
+    let bench = Bench::new();
+    let small = bench.path("small");
+    fs::create_dir(&small)?;
+    let mut mount = Command::new("mount");
+    mount
+        .args(["-t", "tmpfs", "-o", "size=4M", "none"])
+        .arg(&small);
+    peers::run(&mut mount, "")?;
+    let result = bench.refused(
+        &["small/volume", "--size", "16M"],
+        5,
+        &["16777216", "space"],
+    );
+    let left = fs::read_dir(&small)?.count();
+    let old = fs::write(small.join("volume"), b"precious");
+    let forced = ["small/volume", "--size", "16M", "--force"];
+    let forced = bench.refused(&forced, 5, &["space"]);
+    let kept = fs::read(small.join("volume"));
+    run("umount", &[], &small)?;
+    result?;
+    forced?;
+    old?;
+    if left != 0 || kept? != b"precious" {
+        return Err("something was left behind or lost".into());
+    }
+    Ok(())
+}
+
+fn devices() -> Result<(), Failed> {
+    let bench = Bench::new();
+    let backing = bench.path("backing");
+    (FAT32.make)(&backing)?;
+    let mut attach = Command::new("losetup");
+    let attached = peers::run(attach.args(["-f", "--show"]).arg(&backing), "")?;
+    let device = String::from_utf8(attached.stdout)?.trim().to_owned();
+    let result = on_device(&bench, &device);
+    run("losetup", &["-d"], Path::new(&device))?;
+    result
+}
+
+fn on_device(bench: &Bench, device: &str) -> Result<(), Failed> {
+    bench.refused(&[device], 2, &["would be destroyed", "--device-confirm"])?;
+    bench.refused(
+        &[device, "--device-confirm", "/dev/null"],
+        2,
+        &["/dev/null"],
+    )?;
+    let confirmed = [device, "--device-confirm", device];
+    bench.refused(&[&confirmed[..], &["--size", "1M"]].concat(), 2, &["equal"])?;
+    // The file under the device is in use.
+    bench.refused(&["backing", "--size", "48M", "--force"], 5, &["in use"])?;
+    let made = bench.create(&[&confirmed[..], &["--new-password-file", "password"]].concat());
+    if !made.status.success() {
+        return Err(String::from_utf8_lossy(&made.stderr).into_owned().into());
+    }
+    let mut unlock = fve();
+    unlock
+        .args(["unlock", device, "--password-file"])
+        .arg(bench.path("password"));
+    peers::run(&mut unlock, "").map(drop)
+}
