@@ -185,6 +185,37 @@ impl CredentialArgs {
         Ok(credentials)
     }
 
+    /// The same without one option: where a command takes it for something else.
+    pub(crate) fn without(&self, option: &str) -> Self {
+        let mut rest = self.clone();
+        rest.given.retain(|(number, _)| {
+            BUILT_IN
+                .get(*number)
+                .is_some_and(|kind| kind.option != option)
+        });
+        rest
+    }
+
+    /// What `make` makes of all that was given for an option; `None` where it was not.
+    pub(crate) fn given_for<T>(
+        &self,
+        option: &str,
+        make: impl FnOnce(&Given<'_>) -> T,
+    ) -> Option<T> {
+        let mut given = self.given.iter();
+        let (kind, value) = given.find_map(|(number, value)| {
+            let kind = BUILT_IN.get(*number)?;
+            (kind.option == option).then_some((kind, value))
+        })?;
+        let stands_for_it = kind.environment.and_then(std::env::var_os);
+        let value = value.clone().or(stands_for_it.map(PathBuf::from));
+        Some(make(&Given {
+            value: value.as_deref(),
+            others: &self.others(),
+            prompt: Some(&term::prompt()),
+        }))
+    }
+
     /// What was given besides a credential's own value: additions, also those from systemd, and the
     /// values of all credentials.
     fn others(&self) -> Vec<(&'static str, PathBuf)> {

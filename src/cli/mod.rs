@@ -13,6 +13,7 @@ mod json;
 #[cfg(feature = "fuse")]
 mod mount_helper;
 mod new_protectors;
+mod new_tpm;
 #[cfg(feature = "tpm")]
 mod quiet;
 mod report;

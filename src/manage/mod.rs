@@ -43,7 +43,7 @@ use std::sync::Arc;
 
 pub use keys::{Kept, KeptSecret, kept_secrets};
 pub use rotate::Rotation;
-pub use tpm::rebound;
+pub use tpm::{Rebound, rebound};
 
 use crate::create::NewProtector;
 use crate::error::{Error, Result};

@@ -8,12 +8,23 @@ use crate::create::{NewProtector, TpmBinding};
 use crate::error::{Error, Result};
 use crate::format::datum::{Datum, key_types};
 use crate::format::protector::{Protector, ProtectorKind};
-use crate::secret::{PinHash, Vmk};
+use crate::secret::{ExternalKey, PinHash, Vmk};
 use crate::unlock::open_key;
 use crate::unlock::tpm::Pin;
 
-/// The same protector bound to `binding`, with another PIN where one is given: for
-/// [`Change::replace`](super::Change::replace).
+/// A protector sealed anew, and what opens it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Rebound {
+    /// For [`Change::replace`](super::Change::replace).
+    pub protector: NewProtector,
+    /// Its PIN, as far as it is known.
+    pub pin: Option<Pin>,
+    /// Its startup key.
+    pub startup_key: Option<ExternalKey>,
+}
+
+/// The same protector bound to `binding`, with another PIN where one is given.
 ///
 /// # Errors
 /// [`Error::Unchangeable`] for a protector of another kind, for a PIN where it takes none, and when
@@ -23,7 +34,7 @@ pub fn rebound(
     vmk: &Vmk,
     binding: TpmBinding,
     new_pin: Option<Pin>,
-) -> Result<NewProtector> {
+) -> Result<Rebound> {
     let name = named(protector.id, protector.kind());
     let (takes_pin, takes_startup_key) = match protector.kind() {
         ProtectorKind::Tpm => (false, false),
@@ -58,7 +69,17 @@ pub fn rebound(
         true => Some(external_key(protector, vmk).ok_or_else(|| lost("startup key"))?),
         false => None,
     };
-    NewProtector::tpm(binding, pin, startup_key)
+    let pin_again = pin
+        .as_ref()
+        .map(|pin| PinHash::from_bytes(pin.hash().expose()));
+    let key_again = startup_key
+        .as_ref()
+        .map(|key| ExternalKey::from_bytes(key.expose()));
+    Ok(Rebound {
+        protector: NewProtector::tpm(binding, pin_again.map(Pin::of_backup), key_again)?,
+        pin,
+        startup_key,
+    })
 }
 
 /// The PIN, hashed once, as the protector keeps it.

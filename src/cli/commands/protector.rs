@@ -11,13 +11,16 @@ use crate::cli::args::SourceArgs;
 use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
 use crate::cli::new_protectors::{NewProtectorArgs, hand_over, new_password};
+use crate::cli::new_tpm::{BindArgs, NewTpmArgs, Proof, TPM, WITH_PIN, WITH_TPM, new_pin, sealer};
 use crate::cli::{Failure, json::document, report, source, term};
-use crate::create::{Enrolment, NewProtector, RecoveryFile, save_key};
+use crate::create::{Enrolment, NewProtector, RecoveryFile, TpmBinding, save_key};
 use crate::error::Error;
 use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::tpm_blob::SealedObject;
 use crate::guid::Guid;
-use crate::manage::{Change, Kept, KeptSecret, Managed, Report, Rotation, kept_secrets};
+use crate::manage::{Change, Kept, KeptSecret, Managed, Report, Rotation, kept_secrets, rebound};
 use crate::secret::SecretText;
+use crate::unlock::tpm::Pin;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProtectorArgs {
@@ -42,6 +45,10 @@ enum ProtectorCommand {
     Remove(RemoveArgs),
     /// Give the volume another password
     ChangePassword(ChangePasswordArgs),
+    /// Give a TPM protector another PIN; --tpm names the TPM
+    ChangePin(ChangePinArgs),
+    /// Seal a TPM protector anew, to the present state of the computer; --tpm names the TPM
+    Reseal(ResealArgs),
     /// Replace recovery passwords: the new one is saved and proved before the old go
     RotateRecovery(RotateArgs),
     /// Suspend protection: anybody can open the volume until it is resumed
@@ -90,6 +97,9 @@ struct AddArgs {
 
     #[command(flatten)]
     new: NewProtectorArgs,
+
+    #[command(flatten)]
+    tpm: NewTpmArgs,
 }
 
 /// Whether protectors go that cannot be given a new master key.
@@ -129,6 +139,33 @@ struct ChangePasswordArgs {
     /// File with the new password; without it, it is asked for twice on the terminal
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     new_password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ChangePinArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+
+    /// File with the new PIN; without it, it is asked for twice on the terminal
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    new_pin_file: Option<PathBuf>,
+
+    /// Of this protector (its GUID, or the first 8 hex digits of it), where there are several
+    #[arg(long, value_name = "ID")]
+    of: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ResealArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+
+    #[command(flatten)]
+    bind: BindArgs,
+
+    /// This protector (its GUID, or the first 8 hex digits of it), where there are several
+    #[arg(long, value_name = "ID")]
+    only: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -203,6 +240,8 @@ pub(in crate::cli) fn run(args: &ProtectorArgs) -> Result<(), Failure> {
         ProtectorCommand::Add(args) => add(args),
         ProtectorCommand::Remove(args) => remove(args),
         ProtectorCommand::ChangePassword(args) => change_password(args),
+        ProtectorCommand::ChangePin(args) => change_pin(args),
+        ProtectorCommand::Reseal(args) => reseal(args),
         ProtectorCommand::RotateRecovery(args) => rotate(args),
         ProtectorCommand::Suspend(args) => suspend(args),
         ProtectorCommand::Resume(args) => resume(args),
@@ -225,14 +264,23 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
 }
 
 fn add(args: &AddArgs) -> Result<(), Failure> {
-    let enrolments = args.new.make()?;
+    let mut enrolments = args.new.make()?;
+    // Here the TPM is what is added, and not what opens the volume.
+    let credentials = args.change.credentials.without(TPM);
+    let (tpm, proof) = args.tpm.enrolment(&args.change.credentials)?.unzip();
+    let proof = tpm
+        .as_ref()
+        .map(Enrolment::id)
+        .zip(proof.flatten())
+        .filter(|_| !args.change.dry_run);
+    enrolments.extend(tpm);
     if enrolments.is_empty() {
         return Err(Failure::usage(format!(
-            "which protector to add is not said; one or more of {}",
+            "which protector to add is not said; one or more of {}, --tpm",
             NewProtectorArgs::options()
         )));
     }
-    let mut session = Session::open(&args.change)?;
+    let mut session = Session::open_with(&args.change, &credentials)?;
     let (protectors, secrets): (Vec<_>, Vec<_>) =
         enrolments.into_iter().map(Enrolment::into_parts).unzip();
     let change = protectors.into_iter().fold(Change::new(), Change::enrol);
@@ -242,7 +290,31 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
         session.managed.preview(&change)?;
         hand_over(&secrets)?;
     }
-    session.carry_out(change)
+    session.carry_out(change)?;
+    match proof {
+        Some((id, proof)) => proof.carry_out(session.managed.volume(), id),
+        None => Ok(()),
+    }
+}
+
+fn change_pin(args: &ChangePinArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let id = session.one_of(WITH_PIN, args.of.as_deref())?;
+    let tpm = sealer(&args.change.credentials)?;
+    let pin = new_pin(args.new_pin_file.as_deref())?;
+    session.bind_anew(id, Some(pin), true, |object| {
+        Ok(TpmBinding::as_before(tpm, object)?)
+    })
+}
+
+fn reseal(args: &ResealArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let id = session.one_of(WITH_TPM, args.only.as_deref())?;
+    let tpm = sealer(&args.change.credentials)?;
+    let present = args.bind.is_present();
+    session.bind_anew(id, None, present, |object| {
+        args.bind.binding(tpm, &object.pcrs())
+    })
 }
 
 fn remove(args: &RemoveArgs) -> Result<(), Failure> {
@@ -388,10 +460,62 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn open(args: &'a ChangeArgs) -> Result<Self, Failure> {
+        Self::open_with(args, &args.credentials)
+    }
+
+    fn open_with(args: &'a ChangeArgs, credentials: &CredentialArgs) -> Result<Self, Failure> {
         let opened = source::open_for_writing(&args.source)?;
-        let key = args.credentials.unlock_master_key(&opened.volume)?;
+        let key = credentials.unlock_master_key(&opened.volume)?;
         let managed = Managed::new(opened.target, opened.volume, key)?;
         Ok(Self { args, managed })
+    }
+
+    /// The one protector of some kinds, or the one that is named.
+    fn one_of(&self, kinds: &[ProtectorKind], name: Option<&str>) -> Result<Guid, Error> {
+        if let Some(name) = name {
+            return Ok(self.managed.find(name)?.id);
+        }
+        match self.of_kinds(kinds)?.as_slice() {
+            [id] => Ok(*id),
+            several => {
+                let ids: Vec<_> = several.iter().map(|id| format!("{id:X}")).collect();
+                Err(Error::unchangeable(
+                    format!("the volume has several: {}", ids.join(", ")),
+                    "name one of them",
+                ))
+            }
+        }
+    }
+
+    /// Seals a TPM protector anew, and opens the volume through it once where that can be done.
+    fn bind_anew(
+        &mut self,
+        id: Guid,
+        pin: Option<Pin>,
+        prove: bool,
+        binding: impl FnOnce(&SealedObject) -> Result<TpmBinding, Failure>,
+    ) -> Result<(), Failure> {
+        let mut protectors = self.managed.protectors().into_iter();
+        let found = protectors.find(|protector| protector.id == id);
+        let found = found.and_then(|protector| {
+            let object = protector.tpm()?.sealed.as_ref().ok()?;
+            Some((protector, object))
+        });
+        let (protector, object) = found.ok_or_else(|| {
+            Error::unchangeable(
+                "the protector holds no object of a TPM 2.0",
+                "remove it and add a new one",
+            )
+        })?;
+        let binding = binding(object)?;
+        let vmk = self.managed.master_key().expose();
+        let anew = rebound(protector, vmk, binding, pin)?;
+        self.carry_out(Change::new().replace(id, anew.protector))?;
+        if self.args.dry_run || !prove {
+            return Ok(());
+        }
+        Proof::new(&self.args.credentials, anew.pin, anew.startup_key)?
+            .carry_out(self.managed.volume(), id)
     }
 
     /// The protectors of some kinds; an error where there are none.

@@ -5,14 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::NewProtector;
-use crate::create::{RecoveryFile, StartupKeyFile, save_key};
+use super::{NewProtector, TpmBinding};
+use crate::create::{RecoveryFile, StartupKeyFile, new_key, save_key};
 use crate::error::{Error, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
-use crate::secret::SecretText;
+use crate::secret::{ExternalKey, SecretText};
 use crate::unlock::read_secret_line;
 use crate::unlock::recovery::RecoveryPassword;
+use crate::unlock::tpm::Pin;
 
 /// A kind of protector that can be put on a volume.
 pub struct NewKind {
@@ -110,6 +111,37 @@ impl Enrolment {
             secret,
         };
         Self { protector, secret }
+    }
+
+    /// A TPM protector, with a PIN, with a startup key that is to be saved in a directory, or with
+    /// both; and that key.
+    ///
+    /// # Errors
+    /// As [`NewProtector::tpm`].
+    pub fn tpm(
+        binding: TpmBinding,
+        pin: Option<Pin>,
+        startup_key_to: Option<&Path>,
+    ) -> Result<(Self, Option<ExternalKey>)> {
+        let (key, again) = match startup_key_to {
+            Some(_) => {
+                let key = new_key::external_key()?;
+                let again = ExternalKey::from_bytes(key.expose());
+                (Some(key), Some(again))
+            }
+            None => (None, None),
+        };
+        let protector = NewProtector::tpm(binding, pin, key)?;
+        let secret = match (protector.startup_key_file(None)?, startup_key_to) {
+            (Some(file), Some(directory)) => Secret::StartupKey(file, directory.to_owned()),
+            _ => Secret::Known,
+        };
+        Ok((Self::new(protector, secret), again))
+    }
+
+    /// Identifier of the protector.
+    pub fn id(&self) -> Guid {
+        self.secret.protector
     }
 
     /// What goes onto the volume, and what opens it.

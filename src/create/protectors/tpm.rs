@@ -15,6 +15,7 @@ use crate::crypto::hash::HashAlgorithm;
 use crate::error::{Error, Result};
 use crate::format::datum::{key_types, roles};
 use crate::format::encode::{self, DatumBytes, tpm as layout};
+use crate::format::tpm_blob::SealedObject;
 use crate::secret::{ExternalKey, IntermediateKey, SecretBytes, StretchedKey};
 use crate::unlock::tpm::{
     LABEL, LOCK, ObjectSealer, Pcrs, Pin, Policy, TpmError, join, selection, tpm_password,
@@ -28,7 +29,8 @@ const PCRS: u8 = 24;
 pub struct TpmBinding {
     tpm: Arc<dyn ObjectSealer>,
     policy: Policy,
-    values: Pcrs,
+    pcrs: Vec<u8>,
+    digest: Vec<u8>,
 }
 
 impl TpmBinding {
@@ -100,36 +102,56 @@ impl TpmBinding {
             hash: HashAlgorithm::Sha256,
             bank,
         };
+        let digest = policy
+            .pcr_digest(&values)
+            .ok_or_else(|| uncreatable("its policy has no digest"))?;
         Ok(Self {
             tpm,
             policy,
-            values,
+            pcrs,
+            digest,
+        })
+    }
+
+    /// To what an object is bound to already, for another PIN.
+    ///
+    /// # Errors
+    /// [`Error::Uncreatable`] where its policy is not known, or is not in SHA-256: then its PCRs
+    /// would have to be known, too.
+    pub fn as_before(tpm: Arc<dyn ObjectSealer>, object: &SealedObject) -> Result<Self> {
+        let policy = Policy::solve(object).filter(|policy| policy.hash == HashAlgorithm::Sha256);
+        let policy = policy.ok_or_else(|| Error::Uncreatable {
+            what: "the old object does not say in SHA-256 what it is bound to".to_owned(),
+            help: Some("'fve protector reseal' binds it to the present state".to_owned()),
+        })?;
+        Ok(Self {
+            tpm,
+            policy,
+            pcrs: object.pcrs(),
+            digest: object.pcr_digest.clone(),
         })
     }
 
     /// Seals `content`, and gives the datum that holds the object.
     fn seal(&self, content: &DatumBytes, stretched: Option<&StretchedKey>) -> Result<DatumBytes> {
-        let pcrs: Vec<_> = self.values.keys().copied().collect();
-        let selection = selection(&pcrs);
-        let digests = self.policy.pcr_digest(&self.values).and_then(|digest| {
-            let policy = self.policy.digest(&selection, &digest)?;
-            Some((digest, policy))
-        });
-        let (digest, policy) = digests.ok_or_else(|| uncreatable("its policy has no digest"))?;
+        let selection = selection(&self.pcrs);
+        let policy = self
+            .policy
+            .digest(&selection, &self.digest)
+            .ok_or_else(|| uncreatable("its policy has no digest"))?;
         let password = stretched.map(|key| tpm_password(key, &LABEL));
         let content = SecretBytes::new(content.expose().to_vec());
         let object = self
             .tpm
             .seal(&content, &policy, password.as_ref())
             .map_err(unsealable)?;
-        layout::blob(&object.private, &object.public, &digest, selection).map_err(unfit)
+        layout::blob(&object.private, &object.public, &self.digest, selection).map_err(unfit)
     }
 }
 
 impl std::fmt::Debug for TpmBinding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let pcrs: Vec<_> = self.values.keys().collect();
-        write!(f, "TpmBinding({}, PCRs {pcrs:?})", self.tpm.place())
+        write!(f, "TpmBinding({}, PCRs {:?})", self.tpm.place(), self.pcrs)
     }
 }
 

@@ -129,7 +129,12 @@ pub fn at(given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
 /// # Errors
 /// As [`at`].
 #[cfg(feature = "tpm")]
-pub fn tss_at(given: &Given<'_>) -> Result<Tss> {
+pub fn sealer_at(given: &Given<'_>) -> Result<Arc<dyn ObjectSealer>> {
+    Ok(Arc::new(tss_at(given)?))
+}
+
+#[cfg(feature = "tpm")]
+fn tss_at(given: &Given<'_>) -> Result<Tss> {
     let text = |path: &std::path::Path| {
         let text = path.to_str().map(str::to_owned);
         text.ok_or_else(|| Error::bad_credential(NAME, "what names it is not text"))
@@ -157,6 +162,18 @@ pub fn tss_at(given: &Given<'_>) -> Result<Tss> {
 #[cfg(not(feature = "tpm"))]
 pub fn at(_given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
     Ok(Box::new(absent::Absent))
+}
+
+/// The same, to seal with.
+///
+/// # Errors
+/// [`Error::Environment`](crate::error::Error::Environment), always.
+#[cfg(not(feature = "tpm"))]
+pub fn sealer_at(_given: &Given<'_>) -> Result<Arc<dyn ObjectSealer>> {
+    Err(crate::error::Error::Environment {
+        what: absent::WHY.to_owned(),
+        help: None,
+    })
 }
 
 /// A TPM, or what stands for one, with all that goes with it.
@@ -188,6 +205,13 @@ impl TpmUnlock {
     #[must_use]
     pub fn pin(mut self, pin: &SecretText) -> Self {
         self.pin = Some(Pin::new(pin));
+        self
+    }
+
+    /// With a PIN of which only the hash is at hand.
+    #[must_use]
+    pub fn hashed_pin(mut self, pin: Pin) -> Self {
+        self.pin = Some(pin);
         self
     }
 

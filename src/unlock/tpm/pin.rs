@@ -33,6 +33,12 @@ impl Pin {
         Self(hash)
     }
 
+    /// The same once more.
+    #[cfg(feature = "cli")]
+    pub(crate) fn again(&self) -> Self {
+        Self(PinHash::from_bytes(self.0.expose()))
+    }
+
     /// What a protector keeps a backup of.
     pub fn hash(&self) -> &PinHash {
         &self.0

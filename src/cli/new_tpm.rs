@@ -1,0 +1,277 @@
+//! Options that bind a protector to a TPM, and the proof that it opens.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, ValueHint};
+
+use super::credentials::CredentialArgs;
+use super::{Failure, term};
+use crate::create::{Enrolment, TpmBinding};
+use crate::crypto::hash::HashAlgorithm;
+use crate::error::Error;
+use crate::format::bek::BekFile;
+use crate::format::protector::ProtectorKind;
+use crate::format::time::FileTime;
+use crate::guid::Guid;
+use crate::secret::{ExternalKey, SecretText};
+use crate::unlock::startup_key::StartupKey;
+use crate::unlock::tpm::{self, ObjectSealer, Pcrs, Pin, TpmUnlock};
+use crate::unlock::{KeyProtector, Selection};
+use crate::volume::{UnlockOptions, Volume};
+
+/// The option that names the TPM, among the credentials.
+pub(crate) const TPM: &str = "tpm";
+
+/// How short and how long Windows lets a PIN be.
+const PIN_LENGTHS: std::ops::RangeInclusive<usize> = 4..=20;
+
+/// What the state of the computer is to be when the TPM releases the key.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BindArgs {
+    /// Bind it to these PCRs, such as 7,11 (that is the default; when sealed anew, those of before)
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "TPM")]
+    pcrs: Option<Vec<u8>>,
+
+    /// The bank of PCRs
+    #[arg(long, value_name = "HASH", default_value = "sha256", help_heading = "TPM",
+        value_parser = ["sha1", "sha256", "sha384", "sha512"])]
+    bank: String,
+
+    /// Bind it to PCR values that are to come, not to the present ones: a line for each, of the
+    /// number and the value in hex digits
+    #[arg(long, value_name = "FILE", conflicts_with = "pcrs", help_heading = "TPM",
+        value_hint = ValueHint::FilePath)]
+    pcr_values: Option<PathBuf>,
+}
+
+/// What a new TPM protector is to take besides the TPM.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewTpmArgs {
+    #[command(flatten)]
+    bind: BindArgs,
+
+    /// Let the TPM protector take a PIN, which is asked for twice
+    #[arg(long, conflicts_with = "new_pin_file", help_heading = "TPM")]
+    pin: bool,
+
+    /// Let the TPM protector take the PIN in this file
+    #[arg(long, value_name = "FILE", help_heading = "TPM", value_hint = ValueHint::FilePath)]
+    new_pin_file: Option<PathBuf>,
+
+    /// Let the TPM protector take a startup key, which is saved in this directory
+    #[arg(long, value_name = "DIR", help_heading = "TPM", value_hint = ValueHint::DirPath)]
+    tpm_startup_key_to: Option<PathBuf>,
+}
+
+impl BindArgs {
+    fn bank(&self) -> HashAlgorithm {
+        HashAlgorithm::by_word(&self.bank).unwrap_or(HashAlgorithm::Sha256)
+    }
+
+    /// The binding that was asked for.
+    pub(crate) fn binding(
+        &self,
+        sealer: Arc<dyn ObjectSealer>,
+        default: &[u8],
+    ) -> Result<TpmBinding, Failure> {
+        Ok(match &self.pcr_values {
+            Some(path) => TpmBinding::to_forecast(sealer, self.bank(), read_values(path)?)?,
+            None => {
+                let pcrs = self.pcrs.as_deref().unwrap_or(default);
+                TpmBinding::to_current(sealer, self.bank(), pcrs)?
+            }
+        })
+    }
+
+    /// Whether it can be tried now.
+    pub(crate) fn is_present(&self) -> bool {
+        self.pcr_values.is_none()
+    }
+}
+
+impl NewTpmArgs {
+    /// The protector that was asked for, if one was, and its proof.
+    pub(crate) fn enrolment(
+        &self,
+        credentials: &CredentialArgs,
+    ) -> Result<Option<(Enrolment, Option<Proof>)>, Failure> {
+        let Some(sealer) = credentials.given_for(TPM, tpm::sealer_at).transpose()? else {
+            if self.pin || self.new_pin_file.is_some() || self.tpm_startup_key_to.is_some() {
+                return Err(Failure::usage("a PIN and its like go with --tpm"));
+            }
+            return Ok(None);
+        };
+        let binding = self.bind.binding(sealer, &TpmBinding::DEFAULT_PCRS)?;
+        let pin = match self.pin || self.new_pin_file.is_some() {
+            true => Some(new_pin(self.new_pin_file.as_deref())?),
+            false => None,
+        };
+        let again = pin.as_ref().map(Pin::again);
+        let directory = self.tpm_startup_key_to.as_deref();
+        let (enrolment, key) = Enrolment::tpm(binding, pin, directory)?;
+        let proof = match self.bind.is_present() {
+            true => Some(Proof::new(credentials, again, key)?),
+            false => None,
+        };
+        Ok(Some((enrolment, proof)))
+    }
+}
+
+/// Whatever it takes to open a new protector once.
+pub(crate) struct Proof(TpmUnlock);
+
+impl Proof {
+    pub(crate) fn new(
+        credentials: &CredentialArgs,
+        pin: Option<Pin>,
+        startup_key: Option<ExternalKey>,
+    ) -> Result<Self, Failure> {
+        let unsealer = credentials.given_for(TPM, tpm::at).transpose()?;
+        let unsealer = match unsealer {
+            Some(unsealer) => unsealer,
+            None => tpm::at(&crate::unlock::Given::default())?,
+        };
+        let mut unlock = TpmUnlock::new(unsealer);
+        if let Some(pin) = pin {
+            unlock = unlock.hashed_pin(pin);
+        }
+        if let Some(key) = startup_key {
+            // Under an identifier of nobody, so that the key itself decides.
+            unlock = unlock.startup_key(StartupKey::new(BekFile {
+                id: Guid::from_disk([0; 16]),
+                created: FileTime(0),
+                volume: None,
+                key,
+            }));
+        }
+        Ok(Self(unlock))
+    }
+
+    /// Opens the volume through that protector, and through no other.
+    pub(crate) fn carry_out(self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
+        let mut options = UnlockOptions::default();
+        options.selection = Selection {
+            protector: Some(format!("{protector:X}")),
+        };
+        let credential: Box<dyn KeyProtector> = Box::new(self.0);
+        match volume.unlock_master_key(&[credential], &options) {
+            Ok(_) => {
+                term::note(format_args!(
+                    "the volume was opened once through the TPM protector {protector:X}"
+                ));
+                Ok(())
+            }
+            Err(error) => Err(Failure::Other {
+                status: super::exit::Status::Refused,
+                what: format!(
+                    "the protector {protector:X} was written, and does not open: {error}"
+                ),
+                help: Some(format!(
+                    "remove it: fve protector remove SOURCE {protector:X}"
+                )),
+            }),
+        }
+    }
+}
+
+/// Which TPM a change is made with: the one that was named, or this computer's.
+pub(crate) fn sealer(credentials: &CredentialArgs) -> Result<Arc<dyn ObjectSealer>, Failure> {
+    match credentials.given_for(TPM, tpm::sealer_at) {
+        Some(sealer) => Ok(sealer?),
+        None => Ok(tpm::sealer_at(&crate::unlock::Given::default())?),
+    }
+}
+
+/// A new PIN: from the file, or asked for twice on the terminal.
+pub(crate) fn new_pin(file: Option<&Path>) -> Result<Pin, Failure> {
+    let text: SecretText = match file {
+        Some(path) => crate::unlock::read_secret_line(path, "new PIN")?,
+        None if term::can_ask() => {
+            let first = term::ask_secret("New PIN: ")?;
+            let second = term::ask_secret("New PIN again: ")?;
+            if first.expose() != second.expose() {
+                return Err(Error::bad_credential("new PIN", "the two differ").into());
+            }
+            first
+        }
+        None => {
+            return Err(Failure::usage(
+                "there is no terminal to ask for the new PIN; give --new-pin-file FILE",
+            ));
+        }
+    };
+    if !PIN_LENGTHS.contains(&text.expose().encode_utf16().count()) {
+        let why = "a PIN has 4 to 20 characters";
+        return Err(Error::bad_credential("new PIN", why).into());
+    }
+    Ok(Pin::new(&text))
+}
+
+/// Kinds that a PIN can be changed of.
+pub(crate) const WITH_PIN: &[ProtectorKind] =
+    &[ProtectorKind::TpmPin, ProtectorKind::TpmPinStartupKey];
+
+/// Kinds that can be sealed anew.
+pub(crate) const WITH_TPM: &[ProtectorKind] = &[
+    ProtectorKind::Tpm,
+    ProtectorKind::TpmPin,
+    ProtectorKind::TpmStartupKey,
+    ProtectorKind::TpmPinStartupKey,
+];
+
+/// PCR values from a file: `7 3d45…`, `7: 0x3D45…` as tpm2_pcrread prints them.
+fn read_values(path: &Path) -> Result<Pcrs, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::io(
+            format!("cannot read PCR values from {}", path.display()),
+            error,
+        )
+    })?;
+    parse_values(&text).ok_or_else(|| {
+        let why = format!(
+            "{} holds something other than lines of a PCR's number and its value",
+            path.display()
+        );
+        Error::bad_credential("PCR values", why).into()
+    })
+}
+
+fn parse_values(text: &str) -> Option<Pcrs> {
+    let mut values = Pcrs::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        // The heading of a bank, as tpm2_pcrread prints it.
+        if line.ends_with(':') || line.starts_with('#') {
+            continue;
+        }
+        let split = line.find(|c: char| !c.is_ascii_digit())?;
+        let (number, value) = line.split_at(split);
+        let value = value.trim_start_matches([':', '=', ' ', '\t']);
+        let value = value.strip_prefix("0x").unwrap_or(value);
+        if !value.is_ascii() || !value.len().is_multiple_of(2) || value.is_empty() {
+            return None;
+        }
+        let bytes = (0..value.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(value.get(at..at + 2)?, 16).ok())
+            .collect::<Option<Vec<u8>>>()?;
+        values.insert(number.parse().ok()?, bytes);
+    }
+    (!values.is_empty()).then_some(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_pcr_values_as_people_and_tools_write_them() {
+        let values = parse_values("  sha256:\n    7 : 0xAB00\n    11: 0x0000\n").unwrap();
+        assert_eq!(values[&7], [0xAB, 0]);
+        assert_eq!(values[&11], [0, 0]);
+        assert_eq!(parse_values("7 ab00\n# note\n4=01").unwrap().len(), 2);
+        for bad in ["", "7", "x ab", "7 abc", "7 xy", "300 ab"] {
+            assert!(parse_values(bad).is_none(), "{bad}");
+        }
+    }
+}
