@@ -185,6 +185,15 @@ impl CredentialArgs {
         Ok(credentials)
     }
 
+    /// One option with its value, and nothing else.
+    pub(crate) fn only(option: &str, value: Option<PathBuf>) -> Self {
+        let number = BUILT_IN.iter().position(|kind| kind.option == option);
+        Self {
+            given: number.map(|number| (number, value)).into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
     /// The same without one option: where a command takes it for something else.
     pub(crate) fn without(&self, option: &str) -> Self {
         let mut rest = self.clone();

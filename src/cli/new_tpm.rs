@@ -150,9 +150,11 @@ impl Proof {
 
     /// Opens the volume through that protector, and through no other.
     pub(crate) fn carry_out(self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
-        let mut options = UnlockOptions::default();
-        options.selection = Selection {
-            protector: Some(format!("{protector:X}")),
+        let options = UnlockOptions {
+            selection: Selection {
+                protector: Some(format!("{protector:X}")),
+            },
+            ..UnlockOptions::default()
         };
         let credential: Box<dyn KeyProtector> = Box::new(self.0);
         match volume.unlock_master_key(&[credential], &options) {

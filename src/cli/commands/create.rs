@@ -11,20 +11,23 @@ use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
+use crate::cli::new_tpm::{NewTpmArgs, Proof, TPM};
 use crate::cli::{Failure, json as documents, term};
 use crate::create::{
-    Created, NewProtector, NewVolume, Plaintext, RecoveryFile, StartupKeyForm, WriteJob, new_key,
-    save_key,
+    Created, HandedOver, NewProtector, NewSecret, NewVolume, Plaintext, RecoveryFile,
+    StartupKeyForm, WriteJob, new_key, save_key,
 };
 use crate::crypto::sector::{METHODS, Method};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
 use crate::secret::SecretText;
-use crate::source::{ExclusiveFile, HeldStill, ReadAt};
+use crate::source::{ExclusiveFile, FileSource, HeldStill, ReadAt};
 use crate::unlock::read_secret_line;
 use crate::unlock::recovery::RecoveryPassword;
+use crate::volume::Volume;
 
 /// What Windows uses for fixed disks since version 1511.
 const DEFAULT_CIPHER: &str = "aes-xts-128";
@@ -84,6 +87,14 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "DIR", help_heading = "Protectors", value_hint = ValueHint::DirPath)]
     startup_key_to: Option<PathBuf>,
 
+    /// Make a TPM protector: of this computer's TPM, or of the one that TCTI reaches
+    #[arg(long, value_name = "TCTI", num_args = 0..=1, require_equals = true,
+        default_missing_value = "", help_heading = "Protectors")]
+    tpm: Option<String>,
+
+    #[command(flatten)]
+    new_tpm: NewTpmArgs,
+
     /// Leave protection suspended: everybody can open the volume until it is resumed
     #[arg(long, help_heading = "Protectors")]
     clear_key: bool,
@@ -140,12 +151,19 @@ pub(in crate::cli) fn run(args: &CreateArgs) -> Result<(), Failure> {
         volume.hidden_sectors(sectors);
     }
     let recovery = add_protectors(args, &mut volume)?;
+    let tpm = add_tpm(args, &mut volume)?;
     volume.check(&plaintext)?;
     tell_of_content(args, &plaintext);
 
     let mut saved = SavedKeys::default();
-    saved.save(args, &volume, recovery.as_ref())?;
+    saved.save(args, &volume, recovery.as_ref(), tpm.as_ref())?;
     let created = write(&volume, &plaintext, &mut target)?;
+    if let Some(tpm) = tpm
+        && let Err(failure) = tpm.prove(&args.output)
+    {
+        target.destroy();
+        return Err(failure);
+    }
     let answer = answer(args, &created, &plaintext, &saved, recovery.as_ref());
     if let Err(failure) = term::print_all(&answer) {
         // A recovery password that nobody got must not be the only one of a volume.
@@ -162,14 +180,15 @@ fn check_protectors(args: &CreateArgs) -> Result<(), Failure> {
         || args.recovery_password_to.is_some()
         || args.new_password
         || args.new_password_file.is_some()
-        || args.startup_key_to.is_some();
+        || args.startup_key_to.is_some()
+        || args.tpm.is_some();
     if !durable && !args.clear_key {
         return Err(Failure::Other {
             status: Status::Usage,
             what: "the volume needs a protector, or nobody could open it".to_owned(),
             help: Some(
                 "give one or more of --recovery-password, --recovery-password-to, --new-password, \
-                 --new-password-file, --startup-key-to, --clear-key"
+                 --new-password-file, --startup-key-to, --tpm, --clear-key"
                     .to_owned(),
             ),
         });
@@ -331,6 +350,39 @@ fn add_protectors(args: &CreateArgs, volume: &mut NewVolume) -> Result<Option<Re
     Ok(recovery)
 }
 
+/// A TPM protector that was put onto the volume.
+struct NewTpm {
+    secret: NewSecret,
+    proof: Option<Proof>,
+}
+
+impl NewTpm {
+    /// Opens the volume through it once.
+    fn prove(self, path: &Path) -> Result<(), Failure> {
+        let Some(proof) = self.proof else {
+            return Ok(());
+        };
+        let volume = Volume::open(Arc::new(FileSource::open(path)?))?;
+        proof.carry_out(&volume, self.secret.protector().0)
+    }
+}
+
+fn add_tpm(args: &CreateArgs, volume: &mut NewVolume) -> Result<Option<NewTpm>, Failure> {
+    let credentials = match &args.tpm {
+        Some(tcti) => {
+            let tcti = (!tcti.is_empty()).then(|| PathBuf::from(tcti));
+            CredentialArgs::only(TPM, tcti)
+        }
+        None => CredentialArgs::default(),
+    };
+    let Some((enrolment, proof)) = args.new_tpm.enrolment(&credentials)? else {
+        return Ok(None);
+    };
+    let (protector, secret) = enrolment.into_parts();
+    volume.protect(protector);
+    Ok(Some(NewTpm { secret, proof }))
+}
+
 fn new_password(args: &CreateArgs) -> Result<Option<SecretText>, Failure> {
     /// What Windows takes (section 4.1 of the format page).
     const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
@@ -388,6 +440,8 @@ struct SavedKeys {
     recovery: Option<PathBuf>,
     startup: Option<PathBuf>,
     kept: bool,
+    /// Of the TPM protector.
+    tpm: Option<PathBuf>,
 }
 
 impl SavedKeys {
@@ -396,7 +450,14 @@ impl SavedKeys {
         args: &CreateArgs,
         volume: &NewVolume,
         recovery: Option<&Recovery>,
+        tpm: Option<&NewTpm>,
     ) -> Result<(), Failure> {
+        let of_tpm = tpm.map(|tpm| format!("{:X}.BEK", tpm.secret.protector().0));
+        if let Some(tpm) = tpm
+            && let HandedOver::Saved(path) = tpm.secret.hand_over()?
+        {
+            self.tpm = Some(path);
+        }
         if let (Some(to), Some(recovery)) = (&args.recovery_password_to, recovery) {
             let file = RecoveryFile::new(recovery.protector, &recovery.password);
             let path = if to.is_dir() {
@@ -409,6 +470,9 @@ impl SavedKeys {
         }
         if let Some(to) = &args.startup_key_to {
             for key in volume.startup_keys(StartupKeyForm::Short)? {
+                if of_tpm.as_ref() == Some(&key.name) {
+                    continue;
+                }
                 let path = to.join(&key.name);
                 save_key(&path, &key.content)?;
                 self.startup = Some(path);
@@ -427,7 +491,7 @@ impl Drop for SavedKeys {
         if self.kept {
             return;
         }
-        for path in self.recovery.iter().chain(&self.startup) {
+        for path in self.recovery.iter().chain(&self.startup).chain(&self.tpm) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -664,6 +728,7 @@ fn file_of(kind: ProtectorKind, saved: &SavedKeys) -> Option<&PathBuf> {
     match kind {
         ProtectorKind::RecoveryPassword => saved.recovery.as_ref(),
         ProtectorKind::ExternalKey => saved.startup.as_ref(),
+        kind if kind.uses_tpm() => saved.tpm.as_ref(),
         _ => None,
     }
 }
