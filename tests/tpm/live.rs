@@ -52,6 +52,12 @@ pub const TESTS: &[super::Test] = &[
     ("the SHA-1 bank", sha1_bank),
     ("nothing is left behind in the TPM", nothing_left),
     ("a PIN from systemd", systemd_pin),
+    ("status and explain say why", status_and_explain),
+    ("protectors are added, and proved", protector_add),
+    ("a PIN is changed, whatever the PCRs are", change_pin),
+    ("a protector is sealed anew after the PCRs changed", reseal),
+    ("a volume is created with a TPM protector", create),
+    ("the recipe for systemd mounts at boot", systemd_unit),
 ];
 
 const PIN: &str = "1357913579";
@@ -505,4 +511,306 @@ fn systemd_pin() {
         let output = run(arguments);
         assert!(output.status.success(), "{output:?}");
     }
+}
+
+/// Runs `fve` in the directory of a volume.
+fn run(made: &Made, arguments: &[&str]) -> Output {
+    fve()
+        .args(arguments)
+        .current_dir(made.directory.path())
+        .output()
+        .expect("fve")
+}
+
+fn done(output: &Output) {
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// A volume with a startup key, for protectors to be added to.
+fn plain() -> Made {
+    let made = volume::with(vec![NewProtector::new_startup_key().unwrap()]);
+    secret_file(made.directory.path(), "pin", PIN.as_bytes());
+    secret_file(made.directory.path(), "wrong", b"000000");
+    made
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+fn status_and_explain() {
+    let mut tpm = Swtpm::new();
+    tpm.extend(7);
+    let made = made(&tpm, true, false);
+    let named = format!("--tpm={}", tpm.tcti());
+    let status = json(&run(
+        &made,
+        &["tpm", "status", "volume.img", &named, "--json"],
+    ));
+    assert_eq!(status["tpm"]["locked"], false);
+    assert_eq!(status["protectors"][0]["opens"], true);
+    assert_eq!(status["protectors"][0]["policy_consistent"], true);
+    assert!(
+        status["tpm"]["srk_name"]
+            .as_str()
+            .unwrap()
+            .starts_with("000b")
+    );
+    tpm.extend(11);
+    let explain = |arguments: &[&str]| {
+        let common = ["tpm", "explain", "volume.img"];
+        let output = run(&made, &[&common[..], arguments].concat());
+        done(&output);
+        output
+    };
+    let found = json(&explain(&[&named, "--json"]));
+    let protector = &found["protectors"][0];
+    assert_eq!(protector["reason"], "pcr-mismatch");
+    assert_eq!(protector["only_pcr_11_differs"], true);
+    assert_ne!(protector["expected_digest"], protector["actual_digest"]);
+    // The value is what tpm2-tools read.
+    let judged = tpm.tool("tpm2_pcrread", &["sha256:11"]).to_lowercase();
+    let value = protector["pcrs"][1]["value"].as_str().unwrap();
+    assert!(judged.contains(value), "{judged}");
+    tpm.extend(7);
+    let text = String::from_utf8(explain(&[&named]).stdout).unwrap();
+    for words in [
+        "Bound to PCRs 7, 11",
+        "Secure Boot",
+        "BitLocker's lock",
+        "cannot be told",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let other = Swtpm::blank();
+    other.make_srk();
+    let found = json(&explain(&[&format!("--tpm={}", other.tcti()), "--json"]));
+    assert_eq!(found["protectors"][0]["reason"], "other-tpm");
+    let blank = Swtpm::blank();
+    let found = json(&explain(&[&format!("--tpm={}", blank.tcti()), "--json"]));
+    assert_eq!(found["protectors"][0]["reason"], "no-srk");
+    tpm.stop();
+    let found = json(&explain(&[&named, "--json"]));
+    assert_eq!(found["protectors"][0]["reason"], "no-tpm");
+    assert_eq!(found["protectors"][0]["policy_consistent"], true);
+    let info = json(&run(&made, &["info", "volume.img", "--json"]));
+    assert_eq!(info["protectors"][0]["tpm_policy_consistent"], true);
+    assert_eq!(info["protectors"][0]["pcr_bank"], "sha256");
+    let text = String::from_utf8(run(&made, &["info", "volume.img"]).stdout).unwrap();
+    assert!(text.contains("policy consistent, SHA-256 bank"), "{text}");
+}
+
+fn protector_add() {
+    let tpm = Swtpm::new();
+    tpm.extend(4);
+    let named = format!("--tpm={}", tpm.tcti());
+    let made = plain();
+    let add = |arguments: &[&str]| {
+        let common = [
+            "protector",
+            "add",
+            "volume.img",
+            "--startup-key",
+            ".",
+            &named,
+        ];
+        run(&made, &[&common[..], arguments].concat())
+    };
+    for (arguments, credentials) in [
+        (&[][..], &[][..]),
+        (
+            &["--new-pin-file", "pin", "--pcrs", "4,11"],
+            &["--pin-file", "pin"],
+        ),
+        (
+            &[
+                "--tpm-startup-key-to",
+                ".",
+                "--pcrs",
+                "0,2,4,11",
+                "--bank",
+                "sha256",
+            ],
+            &["--startup-key", "."],
+        ),
+        (
+            &["--tpm-startup-key-to", ".", "--new-pin-file", "pin"],
+            &["--startup-key", ".", "--pin-file", "pin"],
+        ),
+    ] {
+        let output = add(arguments);
+        done(&output);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("was opened once through the TPM"), "{said}");
+        let list = json(&run(&made, &["protector", "list", "volume.img", "--json"]));
+        let last = list["protectors"].as_array().unwrap().last().unwrap();
+        let id = last["id"].as_str().unwrap();
+        let only = [&["--protector", id][..], credentials].concat();
+        unlock(&made, &tpm.tcti(), &only).opened();
+    }
+    assert_eq!(tpm.failures(), 0);
+    // PCR 11 has to be zero, and what is not there yet cannot be proved.
+    tpm.extend(11);
+    let output = add(&[]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("PCR 11"));
+    std::fs::write(
+        made.directory.path().join("values"),
+        format!("4: 0x{}\n11: 0x{}\n", "12".repeat(32), "00".repeat(32)),
+    )
+    .unwrap();
+    done(&add(&["--pcr-values", "values"]));
+    assert_eq!(tpm.left_behind(), "");
+    // A dry run leaves the volume as it is.
+    let before = std::fs::read(&made.image).unwrap();
+    done(&add(&["--pcrs", "4", "--dry-run"]));
+    assert!(std::fs::read(&made.image).unwrap() == before);
+    assert_eq!(add(&["--pcrs", "99"]).status.code(), Some(1));
+}
+
+fn change_pin() {
+    let tpm = Swtpm::new();
+    let made = made(&tpm, true, true);
+    secret_file(made.directory.path(), "new", b"24680246");
+    let named = format!("--tpm={}", tpm.tcti());
+    let common = ["protector", "change-pin", "volume.img", &named];
+    let old = ["--pin-file", "pin", "--startup-key", "."];
+    let new = ["--pin-file", "new", "--startup-key", "."];
+    done(&run(
+        &made,
+        &[&common[..], &old, &["--new-pin-file", "new"]].concat(),
+    ));
+    unlock(&made, &tpm.tcti(), &new).opened();
+    assert_eq!(
+        unlock(&made, &tpm.tcti(), &old).reason(),
+        "no-such-protector"
+    );
+    assert_eq!(tpm.failures(), 1);
+    let refused = run(
+        &made,
+        &[&common[..], &old, &["--new-pin-file", "new"]].concat(),
+    );
+    assert_eq!(refused.status.code(), Some(4));
+}
+
+fn reseal() {
+    let tpm = Swtpm::new();
+    let named = format!("--tpm={}", tpm.tcti());
+    let made = plain();
+    let key = ["--startup-key", "."];
+    let add = [
+        "protector",
+        "add",
+        "volume.img",
+        &named,
+        "--new-pin-file",
+        "pin",
+    ];
+    done(&run(&made, &[&add[..], &key].concat()));
+    tpm.extend(7);
+    let with_pin = ["--pin-file", "pin"];
+    assert_eq!(
+        unlock(&made, &tpm.tcti(), &with_pin).reason(),
+        "pcr-mismatch"
+    );
+    // Nobody is asked for the PIN: the metadata keeps what is needed.
+    let output = run(
+        &made,
+        &[&["protector", "reseal", "volume.img", &named][..], &key].concat(),
+    );
+    done(&output);
+    unlock(&made, &tpm.tcti(), &with_pin).opened();
+    assert_eq!(
+        unlock(&made, &tpm.tcti(), &["--pin-file", "wrong"]).reason(),
+        "wrong-pin"
+    );
+}
+
+fn create() {
+    let tpm = Swtpm::new();
+    let named = format!("--tpm={}", tpm.tcti());
+    let made = plain();
+    let arguments = [
+        "create",
+        "new.img",
+        "--size",
+        "64M",
+        "--recovery-password-to",
+        "digits",
+    ];
+    let rest = [&named, "--new-pin-file", "pin", "--tpm-startup-key-to", "."];
+    done(&run(&made, &[&arguments[..], &rest].concat()));
+    let output = run(
+        &made,
+        &[
+            "unlock",
+            "new.img",
+            &named,
+            "--pin-file",
+            "pin",
+            "--startup-key",
+            ".",
+        ],
+    );
+    done(&output);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("TPM And PIN And Startup Key"));
+}
+
+/// The words of the README's unit, run as systemd runs them: the credentials in a directory, no
+/// terminal, told when it is ready.
+fn systemd_unit() {
+    let readme = include_str!("../../README.md");
+    let words = readme
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="))
+        .expect("a unit in the README");
+    let tpm = Swtpm::new();
+    let made = made(&tpm, true, false);
+    let credentials = tempfile::tempdir().unwrap();
+    std::fs::write(credentials.path().join("fve.pin"), PIN).unwrap();
+    // Everything but the mount itself, which takes privileges: the same credentials.
+    let options: Vec<_> = words
+        .split_whitespace()
+        .filter(|word| word.starts_with("--tpm"))
+        .collect();
+    assert_eq!(options, ["--tpm"]);
+    let output = fve()
+        .args(["unlock", "volume.img"])
+        .args(&options)
+        .current_dir(made.directory.path())
+        .env("CREDENTIALS_DIRECTORY", credentials.path())
+        .env("TPM2TOOLS_TCTI", tpm.tcti())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    done(&output);
+    // The mount too, where one can be made here.
+    if super::common::mount::missing().is_some() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut mount = fve()
+        .arg("mount")
+        .arg(&made.image)
+        .arg(directory.path())
+        .args(
+            words
+                .split_whitespace()
+                .filter(|word| word.starts_with("--")),
+        )
+        .env("CREDENTIALS_DIRECTORY", credentials.path())
+        .env("TPM2TOOLS_TCTI", tpm.tcti())
+        .stdin(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let shown = directory.path().join("volume");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !shown.exists() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let mut start = [0; 11];
+    std::io::Read::read_exact(&mut std::fs::File::open(&shown).unwrap(), &mut start).unwrap();
+    assert_eq!(&start, b"\xEB\x52\x90NTFS    ");
+    done(&fve().arg("unmount").arg(directory.path()).output().unwrap());
+    assert!(mount.wait().unwrap().success());
 }
