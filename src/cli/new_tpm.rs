@@ -148,6 +148,11 @@ impl Proof {
         Ok(Self(unlock))
     }
 
+    /// What a change of the metadata is tried with.
+    pub(crate) fn into_witness(self) -> Box<dyn KeyProtector> {
+        Box::new(self.0)
+    }
+
     /// Opens the volume through that protector, and through no other.
     pub(crate) fn carry_out(self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
         let options = UnlockOptions {
@@ -159,9 +164,7 @@ impl Proof {
         let credential: Box<dyn KeyProtector> = Box::new(self.0);
         match volume.unlock_master_key(&[credential], &options) {
             Ok(_) => {
-                term::note(format_args!(
-                    "the volume was opened once through the TPM protector {protector:X}"
-                ));
+                tell_of_proof(protector);
                 Ok(())
             }
             Err(error) => Err(Failure::Other {
@@ -175,6 +178,13 @@ impl Proof {
             }),
         }
     }
+}
+
+/// Says that a protector was tried.
+pub(crate) fn tell_of_proof(protector: Guid) {
+    term::note(format_args!(
+        "the volume was opened once through the TPM protector {protector:X}"
+    ));
 }
 
 /// Which TPM a change is made with: the one that was named, or this computer's.

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::overlay::Patched;
-use super::{Change, Managed, Report, named, rekey};
+use super::{Change, Managed, Report, Witness, named, rekey};
 use crate::create::seal::Sealer;
 use crate::create::{NewProtector, fill_random};
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::secret::Vmk;
 use crate::unlock::raw_key::RawVmk;
-use crate::unlock::{KeyProtector, open_key};
+use crate::unlock::{KeyProtector, Selection, open_key};
 use crate::volume::{UnlockOptions, Volume};
 
 /// A change laid out and tried.
@@ -46,7 +46,7 @@ impl Managed {
         let region = self
             .region(block, change, &report, &vmk)
             .map_err(of_a_change)?;
-        self.prove(block, &region, &vmk)?;
+        self.prove(block, &region, &vmk, &change.witnesses)?;
         report.repaired = self.differing()?.iter().map(|copy| copy.number).collect();
         Ok(Prepared {
             region,
@@ -175,7 +175,13 @@ impl Managed {
     }
 
     /// Reads the new metadata back, on a volume that exists only in memory, and opens it.
-    fn prove(&self, old: &MetadataBlock, region: &[u8], vmk: &Vmk) -> Result<()> {
+    fn prove(
+        &self,
+        old: &MetadataBlock,
+        region: &[u8],
+        vmk: &Vmk,
+        witnesses: &[Witness],
+    ) -> Result<()> {
         let failed = |what: &str| {
             Error::unchangeable(
                 format!("the new metadata would not do: {what}"),
@@ -205,6 +211,8 @@ impl Managed {
         for protector in new.protectors() {
             let before = old.protectors().find(|other| other.id == protector.id);
             let bound = before.is_some_and(|old| !rekey::can_follow(old, self.key.expose()));
+            // Only the TPM has the key of such a protector: a witness has to open it.
+            let bound = bound || protector.kind().uses_tpm();
             if !bound && !rekey::can_follow(protector, vmk) {
                 return Err(failed(&format!(
                     "{} does not open",
@@ -212,8 +220,28 @@ impl Managed {
                 )));
             }
         }
+        for witness in witnesses {
+            testify(&patched, witness)?;
+        }
         Ok(())
     }
+}
+
+/// Opens the new metadata through one protector, and through no other.
+fn testify(patched: &Volume, witness: &Witness) -> Result<()> {
+    let options = UnlockOptions {
+        selection: Selection {
+            protector: Some(format!("{:X}", witness.protector)),
+        },
+        ..UnlockOptions::default()
+    };
+    let opened = patched.unlock_master_key(&witness.credential, &options);
+    opened.map(drop).map_err(|error| {
+        Error::unchangeable(
+            format!("the new protector does not open the volume: {error}"),
+            "'fve tpm status' shows what the TPM says",
+        )
+    })
 }
 
 /// The master key as a credential.

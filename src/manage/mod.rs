@@ -71,6 +71,19 @@ pub struct Change {
     remove: Vec<Guid>,
     drop_bound: bool,
     allow_open: bool,
+    witnesses: Vec<Witness>,
+}
+
+/// A credential that must open a protector of the new metadata.
+struct Witness {
+    protector: Guid,
+    credential: [Box<dyn KeyProtector>; 1],
+}
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Witness({:X})", self.protector)
+    }
 }
 
 /// What a change does, or did.
@@ -109,6 +122,17 @@ impl Change {
     #[must_use]
     pub fn replace(mut self, id: Guid, protector: NewProtector) -> Self {
         self.replace.push((id, protector));
+        self
+    }
+
+    /// Has a new protector opened by a credential before anything is written: for those that the
+    /// master key alone cannot prove, because a TPM keeps their key.
+    #[must_use]
+    pub fn witness(mut self, id: Guid, credential: Box<dyn KeyProtector>) -> Self {
+        self.witnesses.push(Witness {
+            protector: id,
+            credential: [credential],
+        });
         self
     }
 

@@ -252,6 +252,7 @@ fn damage() {
     let made = made(&tpm, true, false);
     let good = std::fs::read(&made.image).expect("image");
     let selection = [3, 0x80, 8, 0];
+    tpm.asked();
     for back in [1, 3, 20, 40, 90] {
         // Selection, PCR digest, the public area's end: the policy covers the first two.
         let mut image = good.clone();

@@ -11,7 +11,9 @@ use crate::cli::args::SourceArgs;
 use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
 use crate::cli::new_protectors::{NewProtectorArgs, hand_over, new_password};
-use crate::cli::new_tpm::{BindArgs, NewTpmArgs, Proof, TPM, WITH_PIN, WITH_TPM, new_pin, sealer};
+use crate::cli::new_tpm::{
+    BindArgs, NewTpmArgs, Proof, TPM, WITH_PIN, WITH_TPM, new_pin, sealer, tell_of_proof,
+};
 use crate::cli::{Failure, json::document, report, source, term};
 use crate::create::{Enrolment, NewProtector, RecoveryFile, TpmBinding, save_key};
 use crate::error::Error;
@@ -268,11 +270,7 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     // Here the TPM is what is added, and not what opens the volume.
     let credentials = args.change.credentials.without(TPM);
     let (tpm, proof) = args.tpm.enrolment(&args.change.credentials)?.unzip();
-    let proof = tpm
-        .as_ref()
-        .map(Enrolment::id)
-        .zip(proof.flatten())
-        .filter(|_| !args.change.dry_run);
+    let proof = tpm.as_ref().map(Enrolment::id).zip(proof.flatten());
     enrolments.extend(tpm);
     if enrolments.is_empty() {
         return Err(Failure::usage(format!(
@@ -283,7 +281,11 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     let mut session = Session::open_with(&args.change, &credentials)?;
     let (protectors, secrets): (Vec<_>, Vec<_>) =
         enrolments.into_iter().map(Enrolment::into_parts).unzip();
-    let change = protectors.into_iter().fold(Change::new(), Change::enrol);
+    let mut change = protectors.into_iter().fold(Change::new(), Change::enrol);
+    let proved = proof.as_ref().map(|(id, _)| *id);
+    if let Some((id, proof)) = proof {
+        change = change.witness(id, proof.into_witness());
+    }
     if !args.change.dry_run {
         // Tried before anything is handed over: a password that is printed and then not added
         // would be believed in.
@@ -291,10 +293,10 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
         hand_over(&secrets)?;
     }
     session.carry_out(change)?;
-    match proof {
-        Some((id, proof)) => proof.carry_out(session.managed.volume(), id),
-        None => Ok(()),
+    if !args.change.dry_run {
+        proved.into_iter().for_each(tell_of_proof);
     }
+    Ok(())
 }
 
 fn change_pin(args: &ChangePinArgs) -> Result<(), Failure> {
@@ -510,12 +512,16 @@ impl<'a> Session<'a> {
         let binding = binding(object)?;
         let vmk = self.managed.master_key().expose();
         let anew = rebound(protector, vmk, binding, pin)?;
-        self.carry_out(Change::new().replace(id, anew.protector))?;
-        if self.args.dry_run || !prove {
-            return Ok(());
+        let mut change = Change::new().replace(id, anew.protector);
+        if prove {
+            let proof = Proof::new(&self.args.credentials, anew.pin, anew.startup_key)?;
+            change = change.witness(id, proof.into_witness());
         }
-        Proof::new(&self.args.credentials, anew.pin, anew.startup_key)?
-            .carry_out(self.managed.volume(), id)
+        self.carry_out(change)?;
+        if prove && !self.args.dry_run {
+            tell_of_proof(id);
+        }
+        Ok(())
     }
 
     /// The protectors of some kinds; an error where there are none.
