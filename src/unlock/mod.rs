@@ -20,7 +20,6 @@ pub mod startup_key;
 pub mod tpm;
 
 pub use prompt::{Prompt, Silent};
-#[cfg(feature = "cli")]
 pub(crate) use secret_file::read_line as read_secret_line;
 
 use std::path::{Path, PathBuf};

@@ -310,6 +310,15 @@ fn other_tpm() {
     assert_eq!(said.reason(), "other-tpm");
     assert_eq!(other.failures(), 0);
     assert_eq!(other.left_behind(), "");
+    // So is an object that is damaged where the policy does not reach.
+    let mut damaged = object_of(&made);
+    damaged.private[40] ^= 1;
+    assert_eq!(tss(&tpm.tcti()).check(&damaged), Err(TpmError::OtherTpm));
+    let mut damaged = object_of(&made);
+    *damaged.public.last_mut().unwrap() ^= 1;
+    assert_eq!(tss(&tpm.tcti()).check(&damaged), Err(TpmError::OtherTpm));
+    assert_eq!(tpm.failures(), 0);
+    assert_eq!(tpm.left_behind(), "");
 }
 
 fn windows_object() {
