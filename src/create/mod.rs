@@ -29,7 +29,6 @@
 
 mod filesystem;
 mod metadata;
-pub mod new_key;
 mod placement;
 mod plaintext;
 mod protectors;
@@ -43,7 +42,7 @@ mod write;
 
 pub use placement::Placement;
 pub use plaintext::Plaintext;
-pub use protectors::{Enrolment, HandedOver, NEW_KINDS, NewKind, NewProtector, NewSecret};
+pub use protectors::{Enrolment, HandedOver, Make, NEW_KINDS, NewKind, NewProtector, NewSecret};
 pub use recovery_file::RecoveryFile;
 pub use save::save_key;
 pub use write::WriteJob;

@@ -12,19 +12,16 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::cli::exit::Status;
+use crate::cli::new_protectors::NewProtectorArgs;
 use crate::cli::{Failure, json as documents, term};
-use crate::create::{
-    Created, NewProtector, NewVolume, Plaintext, RecoveryFile, StartupKeyForm, WriteJob, new_key,
-    save_key,
-};
+use crate::create::{Created, HandedOver, NewSecret, NewVolume, Plaintext, WriteJob};
 use crate::crypto::sector::{METHODS, Method};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
+use crate::guid::Guid;
 use crate::secret::SecretText;
 use crate::source::{ExclusiveFile, HeldStill, ReadAt};
-use crate::unlock::read_secret_line;
-use crate::unlock::recovery::RecoveryPassword;
 
 /// What Windows uses for fixed disks since version 1511.
 const DEFAULT_CIPHER: &str = "aes-xts-128";
@@ -58,35 +55,8 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// Make a recovery password, and print it on standard output
-    #[arg(long, help_heading = "Protectors")]
-    recovery_password: bool,
-
-    /// Make a recovery password, and save it to this new file (or in this directory, under the name
-    /// that Windows would give it)
-    #[arg(long, value_name = "FILE", help_heading = "Protectors", value_hint = ValueHint::AnyPath)]
-    recovery_password_to: Option<PathBuf>,
-
-    /// Ask for a password on the terminal, twice
-    #[arg(
-        long,
-        help_heading = "Protectors",
-        conflicts_with = "new_password_file"
-    )]
-    new_password: bool,
-
-    /// Take the password from this file ('-' for standard input); one trailing newline is not part
-    /// of it
-    #[arg(long, value_name = "FILE", help_heading = "Protectors", value_hint = ValueHint::FilePath)]
-    new_password_file: Option<PathBuf>,
-
-    /// Make a startup key, and save it in this directory
-    #[arg(long, value_name = "DIR", help_heading = "Protectors", value_hint = ValueHint::DirPath)]
-    startup_key_to: Option<PathBuf>,
-
-    /// Leave protection suspended: everybody can open the volume until it is resumed
-    #[arg(long, help_heading = "Protectors")]
-    clear_key: bool,
+    #[command(flatten)]
+    protectors: NewProtectorArgs,
 
     /// Write over OUT if it is a file that exists
     #[arg(long)]
@@ -139,42 +109,43 @@ pub(in crate::cli) fn run(args: &CreateArgs) -> Result<(), Failure> {
     if let Some(sectors) = target.hidden_sectors(plaintext.sector_size()) {
         volume.hidden_sectors(sectors);
     }
-    let recovery = add_protectors(args, &mut volume)?;
+    let mut secrets = Vec::new();
+    for enrolment in args.protectors.make()? {
+        let (protector, secret) = enrolment.into_parts();
+        volume.protect(protector);
+        secrets.push(secret);
+    }
     volume.check(&plaintext)?;
     tell_of_content(args, &plaintext);
 
-    let mut saved = SavedKeys::default();
-    saved.save(args, &volume, recovery.as_ref())?;
+    let mut handed_over = HandedOverKeys::default();
+    for secret in &secrets {
+        handed_over.hand_over(secret)?;
+    }
     let created = write(&volume, &plaintext, &mut target)?;
-    let answer = answer(args, &created, &plaintext, &saved, recovery.as_ref());
+    let answer = answer(args, &created, &plaintext, &handed_over);
     if let Err(failure) = term::print_all(&answer) {
         // A recovery password that nobody got must not be the only one of a volume.
         target.destroy();
         return Err(failure);
     }
-    saved.keep();
+    handed_over.keep();
     target.keep();
     Ok(())
 }
 
 fn check_protectors(args: &CreateArgs) -> Result<(), Failure> {
-    let durable = args.recovery_password
-        || args.recovery_password_to.is_some()
-        || args.new_password
-        || args.new_password_file.is_some()
-        || args.startup_key_to.is_some();
-    if !durable && !args.clear_key {
+    if args.protectors.is_empty() {
         return Err(Failure::Other {
             status: Status::Usage,
             what: "the volume needs a protector, or nobody could open it".to_owned(),
-            help: Some(
-                "give one or more of --recovery-password, --recovery-password-to, --new-password, \
-                 --new-password-file, --startup-key-to, --clear-key"
-                    .to_owned(),
-            ),
+            help: Some(format!(
+                "give one or more of {}",
+                NewProtectorArgs::options()
+            )),
         });
     }
-    if args.clear_key {
+    if args.protectors.makes(ProtectorKind::ClearKey) {
         term::note(
             "the key will lie on the volume in the open, and anyone can read it until protection is resumed",
         );
@@ -302,69 +273,6 @@ fn description(args: &CreateArgs, plaintext: &Plaintext) -> Result<String, Failu
     Ok(text.chars().take(MAX_LEN).collect())
 }
 
-/// A recovery password and the protector that it opens.
-struct Recovery {
-    password: RecoveryPassword,
-    protector: crate::guid::Guid,
-}
-
-fn add_protectors(args: &CreateArgs, volume: &mut NewVolume) -> Result<Option<Recovery>, Failure> {
-    if let Some(password) = new_password(args)? {
-        volume.protect(NewProtector::password(&password)?);
-    }
-    let mut recovery = None;
-    if args.recovery_password || args.recovery_password_to.is_some() {
-        let key = new_key::recovery_key()?;
-        let protector = NewProtector::recovery_password(&key)?;
-        recovery = Some(Recovery {
-            password: RecoveryPassword::from_key(&key),
-            protector: protector.id(),
-        });
-        volume.protect(protector);
-    }
-    if args.startup_key_to.is_some() {
-        volume.protect(NewProtector::startup_key(new_key::external_key()?)?);
-    }
-    if args.clear_key {
-        volume.protect(NewProtector::clear_key(new_key::clear_key()?)?);
-    }
-    Ok(recovery)
-}
-
-fn new_password(args: &CreateArgs) -> Result<Option<SecretText>, Failure> {
-    /// What Windows takes (section 4.1 of the format page).
-    const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
-    let password = if let Some(path) = &args.new_password_file {
-        read_secret_line(path, "the new password")?
-    } else if args.new_password {
-        ask_twice()?
-    } else {
-        return Ok(None);
-    };
-    let len = password.expose().encode_utf16().count();
-    if len == 0 {
-        return Err(Failure::usage("the new password is empty"));
-    }
-    if !LENGTHS.contains(&len) {
-        term::note("warning: Windows takes only passwords of 8 to 256 characters");
-    }
-    Ok(Some(password))
-}
-
-fn ask_twice() -> Result<SecretText, Failure> {
-    if !term::can_ask() {
-        return Err(Failure::usage(
-            "there is no terminal to ask for the new password: give it with --new-password-file",
-        ));
-    }
-    let first = term::ask_secret("New password: ")?;
-    let second = term::ask_secret("The same again: ")?;
-    if first.expose() != second.expose() {
-        return Err(Failure::usage("the two passwords differ"));
-    }
-    Ok(first)
-}
-
 fn tell_of_content(args: &CreateArgs, plaintext: &Plaintext) {
     if let Some(name) = plaintext.file_system() {
         let label = plaintext.label().map(|label| format!(" '{label}'"));
@@ -382,39 +290,35 @@ fn tell_of_content(args: &CreateArgs, plaintext: &Plaintext) {
     }
 }
 
-/// Files that hold keys: gone again unless the volume that they open is there.
+/// What became of the keys: files that are gone again unless the volume that they open is there,
+/// and digits that are shown when it is.
 #[derive(Default)]
-struct SavedKeys {
-    recovery: Option<PathBuf>,
-    startup: Option<PathBuf>,
+struct HandedOverKeys {
+    saved: Vec<(Guid, PathBuf)>,
+    shown: Vec<(Guid, SecretText)>,
     kept: bool,
 }
 
-impl SavedKeys {
-    fn save(
-        &mut self,
-        args: &CreateArgs,
-        volume: &NewVolume,
-        recovery: Option<&Recovery>,
-    ) -> Result<(), Failure> {
-        if let (Some(to), Some(recovery)) = (&args.recovery_password_to, recovery) {
-            let file = RecoveryFile::new(recovery.protector, &recovery.password);
-            let path = if to.is_dir() {
-                to.join(&file.name)
-            } else {
-                to.clone()
-            };
-            save_key(&path, &file.content)?;
-            self.recovery = Some(path);
-        }
-        if let Some(to) = &args.startup_key_to {
-            for key in volume.startup_keys(StartupKeyForm::Short)? {
-                let path = to.join(&key.name);
-                save_key(&path, &key.content)?;
-                self.startup = Some(path);
-            }
+impl HandedOverKeys {
+    fn hand_over(&mut self, secret: &NewSecret) -> Result<(), Failure> {
+        let (id, _) = secret.protector();
+        match secret.hand_over()? {
+            HandedOver::Saved(path) => self.saved.push((id, path)),
+            HandedOver::Show(password) => self.shown.push((id, password.expose_digits())),
+            HandedOver::Nothing => {}
         }
         Ok(())
+    }
+
+    fn file_of(&self, id: Guid) -> Option<&PathBuf> {
+        let found = self.saved.iter().find(|(other, _)| *other == id);
+        found.map(|(_, path)| path)
+    }
+
+    /// The digits that were saved nowhere.
+    fn digits_of(&self, id: Guid) -> Option<&str> {
+        let found = self.shown.iter().find(|(other, _)| *other == id);
+        found.map(|(_, digits)| digits.expose())
     }
 
     fn keep(mut self) {
@@ -422,12 +326,12 @@ impl SavedKeys {
     }
 }
 
-impl Drop for SavedKeys {
+impl Drop for HandedOverKeys {
     fn drop(&mut self) {
         if self.kept {
             return;
         }
-        for path in self.recovery.iter().chain(&self.startup) {
+        for (_, path) in &self.saved {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -630,14 +534,10 @@ fn answer(
     args: &CreateArgs,
     created: &Created,
     plaintext: &Plaintext,
-    saved: &SavedKeys,
-    recovery: Option<&Recovery>,
+    keys: &HandedOverKeys,
 ) -> Zeroizing<String> {
-    let shown = recovery.filter(|_| saved.recovery.is_none());
-    let digits = shown.map(|recovery| recovery.password.expose_digits());
-    let digits = digits.as_ref().map(SecretText::expose);
     if args.json {
-        return Zeroizing::new(document(args, created, plaintext, saved, digits));
+        return Zeroizing::new(document(args, created, plaintext, keys));
     }
     let mut text = Zeroizing::new(format!(
         "Volume {:X}: {}, {}\n",
@@ -647,11 +547,11 @@ fn answer(
     ));
     for (id, kind) in &created.protectors {
         text.push_str(&format!("  {}: {id:X}\n", kind.name()));
-        if let Some(path) = file_of(*kind, saved) {
+        if let Some(path) = keys.file_of(*id) {
             let path = path.display().to_string();
             text.push_str(&format!("    saved in {}\n", term::escaped(&path)));
         }
-        if let (ProtectorKind::RecoveryPassword, Some(digits)) = (kind, digits) {
+        if let Some(digits) = keys.digits_of(*id) {
             text.push_str("    ");
             text.push_str(digits);
             text.push('\n');
@@ -660,20 +560,11 @@ fn answer(
     text
 }
 
-fn file_of(kind: ProtectorKind, saved: &SavedKeys) -> Option<&PathBuf> {
-    match kind {
-        ProtectorKind::RecoveryPassword => saved.recovery.as_ref(),
-        ProtectorKind::ExternalKey => saved.startup.as_ref(),
-        _ => None,
-    }
-}
-
 fn document(
     args: &CreateArgs,
     created: &Created,
     plaintext: &Plaintext,
-    saved: &SavedKeys,
-    digits: Option<&str>,
+    keys: &HandedOverKeys,
 ) -> String {
     let protectors: Vec<Value> = created
         .protectors
@@ -683,7 +574,7 @@ fn document(
                 "id": format!("{id:X}"),
                 "type": kind.word(),
                 "name": kind.name(),
-                "file": file_of(*kind, saved),
+                "file": keys.file_of(*id),
             })
         })
         .collect();
@@ -699,8 +590,9 @@ fn document(
         "moved_to": places.moved,
         "protectors": protectors,
     });
-    if let (Some(answer), Some(digits)) = (answer.as_object_mut(), digits) {
-        answer.insert("recovery_password".to_owned(), json!(digits));
+    let shown = keys.shown.first();
+    if let (Some(answer), Some((_, digits))) = (answer.as_object_mut(), shown) {
+        answer.insert("recovery_password".to_owned(), json!(digits.expose()));
     }
     documents::document(&answer)
 }

@@ -10,7 +10,7 @@ mod kinds;
 mod password;
 mod recovery_password;
 
-pub use kinds::{Enrolment, HandedOver, NEW_KINDS, NewKind, NewSecret};
+pub use kinds::{Enrolment, HandedOver, Make, NEW_KINDS, NewKind, NewSecret};
 
 use std::time::SystemTime;
 
