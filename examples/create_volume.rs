@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use fve::create::{NewProtector, NewVolume, Plaintext, RecoveryFile, WriteJob, new_key, save_key};
+use fve::create::{NewProtector, NewVolume, Plaintext, RecoveryFile, WriteJob, save_key};
 use fve::crypto::sector::Method;
 use fve::secret::SecretText;
 use fve::source::{ExclusiveFile, FileSource, ReadAt};
 use fve::unlock::password::Password;
-use fve::unlock::recovery::RecoveryPassword;
 use fve::volume::{UnlockOptions, Volume};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,12 +21,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     volume.describe("EXAMPLE volume 2026-01-01");
     let text = SecretText::new("correct horse".to_owned());
     volume.protect(NewProtector::password(&text)?);
-    let key = new_key::recovery_key()?;
-    let recovery = NewProtector::recovery_password(&key)?;
+    let (digits, recovery) = NewProtector::new_recovery_password()?;
 
     // The key first: a volume whose only key is lost is lost too.
     let directory = tempfile::tempdir()?;
-    let file = RecoveryFile::new(recovery.id(), &RecoveryPassword::from_key(&key));
+    let file = RecoveryFile::new(recovery.id(), &digits);
     save_key(&directory.path().join(&file.name), &file.content)?;
     volume.protect(recovery);
 

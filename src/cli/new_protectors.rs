@@ -7,8 +7,9 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
 use super::{Failure, term};
-use crate::create::{Enrolment, HandedOver, NEW_KINDS, NewSecret};
+use crate::create::{Enrolment, HandedOver, Make, NEW_KINDS, NewSecret};
 use crate::error::Error;
+use crate::format::protector::ProtectorKind;
 use crate::secret::SecretText;
 
 /// Protectors that a command is to make.
@@ -77,7 +78,26 @@ impl NewProtectorArgs {
             .given
             .iter()
             .filter_map(|(number, path)| Some((NEW_KINDS.get(*number)?, path)));
-        kinds.map(|(kind, path)| Ok((kind.make)(path)?)).collect()
+        kinds
+            .map(|(kind, path)| match kind.make {
+                Make::Given(make) => make(path).map_err(unfit),
+                Make::Typed(make) => make(&new_password(None)?).map_err(unfit),
+            })
+            .collect()
+    }
+
+    /// Whether none was asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+
+    /// Whether one of that kind was asked for.
+    pub(crate) fn makes(&self, kind: ProtectorKind) -> bool {
+        let mut kinds = self
+            .given
+            .iter()
+            .filter_map(|(number, _)| NEW_KINDS.get(*number));
+        kinds.any(|new| new.kind == kind)
     }
 
     /// The options, for a message.
@@ -111,6 +131,19 @@ pub(crate) fn hand_over(secrets: &[NewSecret]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A new secret that will not do is a matter of the command line, not of a volume that refuses it.
+fn unfit(error: Error) -> Failure {
+    match error {
+        Error::BadCredential {
+            credential, why, ..
+        } => Failure::usage(format!("{credential}: {why}")),
+        other => other.into(),
+    }
+}
+
+/// Lengths of a password that Windows takes, in UTF-16 units (format page, section 4.1).
+const WINDOWS_LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
+
 /// A new password: from the file, or asked for twice on the terminal.
 pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
     let text = match file {
@@ -119,7 +152,7 @@ pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
             let first = term::ask_secret("New password: ")?;
             let second = term::ask_secret("New password again: ")?;
             if first.expose() != second.expose() {
-                return Err(Error::bad_credential("new password", "the two differ").into());
+                return Err(Failure::usage("new password: the two differ"));
             }
             first
         }
@@ -129,8 +162,12 @@ pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
             ));
         }
     };
-    if text.expose().is_empty() {
-        return Err(Error::bad_credential("new password", "it is empty").into());
+    let len = text.expose().encode_utf16().count();
+    if len == 0 {
+        return Err(Failure::usage("new password: it is empty"));
+    }
+    if !WINDOWS_LENGTHS.contains(&len) {
+        term::note("warning: Windows takes only passwords of 8 to 256 characters");
     }
     Ok(text)
 }

@@ -29,7 +29,6 @@
 
 mod filesystem;
 mod metadata;
-pub mod new_key;
 mod placement;
 mod plaintext;
 mod protectors;
@@ -44,7 +43,7 @@ mod write;
 pub use placement::Placement;
 pub use plaintext::Plaintext;
 pub use protectors::{
-    Enrolment, HandedOver, NEW_KINDS, NewKind, NewProtector, NewSecret, TpmBinding,
+    Enrolment, HandedOver, Make, NEW_KINDS, NewKind, NewProtector, NewSecret, TpmBinding,
 };
 pub use recovery_file::RecoveryFile;
 pub use save::save_key;

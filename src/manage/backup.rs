@@ -26,14 +26,13 @@ use std::time::SystemTime;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::overlay::Patched;
 use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::block::{MetadataBlock, REGION_LEN};
 use crate::format::time::FileTime;
 use crate::format::wire::Fields;
 use crate::guid::Guid;
-use crate::source::{ReadAt, WriteAt};
+use crate::source::{Overlay, ReadAt, WriteAt};
 use crate::unlock::KeyProtector;
 use crate::volume::{UnlockOptions, Volume};
 
@@ -329,10 +328,13 @@ impl Backup {
                 "give a credential that opens the backup: the volume's data then tells",
             ));
         }
-        let volume = Volume::open(Arc::new(Patched {
-            under: target.clone(),
-            patches: self.wanted()?,
-        }))?;
+        let mut trial = Overlay::new(target.clone());
+        for (offset, bytes) in self.wanted()? {
+            trial
+                .write(offset, &bytes)
+                .map_err(|error| Error::io("cannot read around the metadata", error))?;
+        }
+        let volume = Volume::open(Arc::new(trial))?;
         let unlocked = volume.unlock(credentials, &UnlockOptions::default())?;
         if unlocked.begins_with_file_system()? {
             return Ok(());

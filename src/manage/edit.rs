@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::overlay::Patched;
 use super::{Change, Managed, Report, Witness, named, rekey};
 use crate::create::seal::Sealer;
 use crate::create::{NewProtector, fill_random};
@@ -21,6 +20,7 @@ use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::secret::Vmk;
+use crate::source::Overlay;
 use crate::unlock::raw_key::RawVmk;
 use crate::unlock::{KeyProtector, Selection, open_key};
 use crate::volume::{UnlockOptions, Volume};
@@ -188,11 +188,13 @@ impl Managed {
                 "this should not happen: please report it",
             )
         };
-        let patches = old.copies.map(|offset| (offset, region.to_vec())).into();
-        let patched = Volume::open(Arc::new(Patched {
-            under: self.target.clone(),
-            patches,
-        }))?;
+        let mut trial = Overlay::new(self.target.clone());
+        for offset in old.copies {
+            trial
+                .write(offset, region)
+                .map_err(|error| Error::io("cannot read around the metadata", error))?;
+        }
+        let patched = Volume::open(Arc::new(trial))?;
         if !patched.copies().faults().is_empty() || patched.copies().disagree() {
             return Err(failed("its checks do not hold"));
         }

@@ -34,7 +34,6 @@ pub mod backup;
 mod commit;
 mod edit;
 mod keys;
-mod overlay;
 mod rekey;
 mod rotate;
 mod tpm;

@@ -1,16 +1,16 @@
 //! Who else is at work on a source, as far as locks in the manner of flock(2) tell. Taking one
 //! changes nothing of the file, not even its times.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, major, minor};
 use rustix::io::Errno;
 
-use super::file::open_untouched;
-use super::write::in_use;
-use crate::error::Result;
+use super::file::{file_or_device, open_untouched};
+use super::write::{in_use, open_unused, refuse_loop_device};
+use crate::error::{Error, Result};
 
 /// A source that is read for a while: nobody opens it as an [`super::ExclusiveFile`] while this
 /// lives, any number of others may read it too.
@@ -24,7 +24,7 @@ impl SharedHold {
     /// it for reading will hear of if it matters.
     ///
     /// # Errors
-    /// [`crate::Error::Environment`] when somebody holds it for writing: what is read could change
+    /// [`Error::Environment`] when somebody holds it for writing: what is read could change
     /// meanwhile.
     pub fn take(path: impl AsRef<Path>) -> Result<Option<Self>> {
         let path = path.as_ref();
@@ -35,11 +35,42 @@ impl SharedHold {
         let Some(file) = lockable.then(|| open_untouched(path).ok()).flatten() else {
             return Ok(None);
         };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(Errno::WOULDBLOCK) => Err(in_use(path, "another program writes to it")),
-            Err(_) => Ok(None),
+        let locked = lock_shared(path, &file)?;
+        Ok(locked.then_some(Self { _file: file }))
+    }
+}
+
+/// A file or block device that is only read while this lives, and that nobody writes to as far as
+/// the system can tell.
+#[derive(Debug)]
+pub struct HeldStill {
+    _file: File,
+}
+
+impl HeldStill {
+    /// Makes sure that nobody writes to `path`: a device is not mounted, a file not locked, and no
+    /// loop device lies over it.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when it is in use, [`Error::Io`] when it cannot be opened.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fail = |error| Error::io(format!("cannot open {}", path.display()), error);
+        let is_device = file_or_device(path).map_err(fail)??;
+        let file = open_unused(path, OpenOptions::new().read(true), is_device)?.map_err(fail)?;
+        if !is_device {
+            lock_shared(path, &file)?;
+            refuse_loop_device(path, &file)?.map_err(fail)?;
         }
+        Ok(Self { _file: file })
+    }
+}
+
+/// Takes a lock that others who read may have, too; says no where files cannot be locked.
+fn lock_shared(path: &Path, file: &File) -> Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => Err(in_use(path, "another program writes to it")),
+        other => Ok(other.is_ok()),
     }
 }
 
@@ -66,7 +97,6 @@ fn writer(row: &str, place: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
     use crate::source::ExclusiveFile;
 
     #[test]

@@ -19,12 +19,12 @@ use std::io;
 use std::sync::Arc;
 
 pub use file::FileSource;
-pub use hold::{SharedHold, writer_of};
+pub use hold::{HeldStill, SharedHold, writer_of};
 pub use locate::{Located, Place, locate};
 pub use open::open;
 pub use overlay::Overlay;
 pub use window::Window;
-pub use write::{ExclusiveFile, HeldStill, WriteAt};
+pub use write::{ExclusiveFile, WriteAt};
 
 /// What a source holds, in words.
 ///

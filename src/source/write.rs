@@ -86,17 +86,8 @@ impl ExclusiveFile {
         let path = path.as_ref();
         let fail = |error| Error::io(format!("cannot open {} for writing", path.display()), error);
         let is_device = file_or_device(path).map_err(fail)??;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        if is_device {
-            options.custom_flags(i32::try_from(OFlags::EXCL.bits()).unwrap_or(0));
-        }
-        let mut file = match options.open(path) {
-            Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
-                return Err(in_use(path, "it is mounted, or another program holds it"));
-            }
-            other => other.map_err(fail)?,
-        };
+        let mut file = open_unused(path, OpenOptions::new().read(true).write(true), is_device)?
+            .map_err(fail)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
@@ -104,8 +95,8 @@ impl ExclusiveFile {
             }
             Err(error) => return Err(fail(error.into())),
         }
-        if !is_device && let Some(device) = loop_device_over(&file).map_err(fail)? {
-            return Err(in_use(path, &format!("{device} lies over it")));
+        if !is_device {
+            refuse_loop_device(path, &file)?.map_err(fail)?;
         }
         let (size, sector_size) = dimensions(&mut file, is_device).map_err(fail)?;
         Ok(Self {
@@ -167,45 +158,29 @@ impl ExclusiveFile {
     }
 }
 
-/// A file or block device that is only read while this lives, and that nobody writes to as far as
-/// the system can tell.
-#[derive(Debug)]
-pub struct HeldStill(#[allow(dead_code)] File);
+/// Opens a file; a device only where nobody else has claimed it.
+pub(super) fn open_unused(
+    path: &Path,
+    options: &mut OpenOptions,
+    is_device: bool,
+) -> Result<io::Result<File>> {
+    if is_device {
+        options.custom_flags(i32::try_from(OFlags::EXCL.bits()).unwrap_or(0));
+    }
+    match options.open(path) {
+        Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+            Err(in_use(path, "it is mounted, or another program holds it"))
+        }
+        other => Ok(other),
+    }
+}
 
-impl HeldStill {
-    /// Makes sure that nobody writes to `path`: a device is not mounted, a file not locked, and no
-    /// loop device lies over it.
-    ///
-    /// # Errors
-    /// [`Error::Environment`] when it is in use, [`Error::Io`] when it cannot be opened.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let fail = |error| Error::io(format!("cannot open {}", path.display()), error);
-        let is_device = file_or_device(path).map_err(fail)??;
-        let mut options = OpenOptions::new();
-        options.read(true);
-        let mut flags = OFlags::empty();
-        if is_device {
-            flags |= OFlags::EXCL;
-        }
-        options.custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
-        let file = match options.open(path) {
-            Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
-                return Err(in_use(path, "it is mounted, or another program holds it"));
-            }
-            other => other.map_err(fail)?,
-        };
-        if is_device {
-            return Ok(Self(file));
-        }
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-            Err(Errno::WOULDBLOCK) => Err(in_use(path, "another program holds a lock on it")),
-            // Where files cannot be locked, nobody holds a lock.
-            _ => match loop_device_over(&file).map_err(fail)? {
-                Some(device) => Err(in_use(path, &format!("{device} lies over it"))),
-                None => Ok(Self(file)),
-            },
-        }
+/// Refuses a file that a loop device shows: who uses that cannot be seen.
+pub(super) fn refuse_loop_device(path: &Path, file: &File) -> Result<io::Result<()>> {
+    match loop_device_over(file) {
+        Ok(Some(device)) => Err(in_use(path, &format!("{device} lies over it"))),
+        Ok(None) => Ok(Ok(())),
+        Err(error) => Ok(Err(error)),
     }
 }
 

@@ -13,20 +13,17 @@ use zeroize::Zeroizing;
 
 use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
+use crate::cli::new_protectors::NewProtectorArgs;
 use crate::cli::new_tpm::{NewTpmArgs, Proof, TPM};
 use crate::cli::{Failure, json as documents, term};
-use crate::create::{
-    Created, HandedOver, NewProtector, NewSecret, NewVolume, Plaintext, RecoveryFile,
-    StartupKeyForm, WriteJob, new_key, save_key,
-};
+use crate::create::{Created, Enrolment, HandedOver, NewSecret, NewVolume, Plaintext, WriteJob};
 use crate::crypto::sector::{METHODS, Method};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
+use crate::guid::Guid;
 use crate::secret::SecretText;
 use crate::source::{ExclusiveFile, FileSource, HeldStill, ReadAt};
-use crate::unlock::read_secret_line;
-use crate::unlock::recovery::RecoveryPassword;
 use crate::volume::Volume;
 
 /// What Windows uses for fixed disks since version 1511.
@@ -61,43 +58,16 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// Make a recovery password, and print it on standard output
-    #[arg(long, help_heading = "Protectors")]
-    recovery_password: bool,
-
-    /// Make a recovery password, and save it to this new file (or in this directory, under the name
-    /// that Windows would give it)
-    #[arg(long, value_name = "FILE", help_heading = "Protectors", value_hint = ValueHint::AnyPath)]
-    recovery_password_to: Option<PathBuf>,
-
-    /// Ask for a password on the terminal, twice
-    #[arg(
-        long,
-        help_heading = "Protectors",
-        conflicts_with = "new_password_file"
-    )]
-    new_password: bool,
-
-    /// Take the password from this file ('-' for standard input); one trailing newline is not part
-    /// of it
-    #[arg(long, value_name = "FILE", help_heading = "Protectors", value_hint = ValueHint::FilePath)]
-    new_password_file: Option<PathBuf>,
-
-    /// Make a startup key, and save it in this directory
-    #[arg(long, value_name = "DIR", help_heading = "Protectors", value_hint = ValueHint::DirPath)]
-    startup_key_to: Option<PathBuf>,
+    #[command(flatten)]
+    protectors: NewProtectorArgs,
 
     /// Make a TPM protector: of this computer's TPM, or of the one that TCTI reaches
     #[arg(long, value_name = "TCTI", num_args = 0..=1, require_equals = true,
-        default_missing_value = "", help_heading = "Protectors")]
+        default_missing_value = "", help_heading = "TPM")]
     tpm: Option<String>,
 
     #[command(flatten)]
     new_tpm: NewTpmArgs,
-
-    /// Leave protection suspended: everybody can open the volume until it is resumed
-    #[arg(long, help_heading = "Protectors")]
-    clear_key: bool,
 
     /// Write over OUT if it is a file that exists
     #[arg(long)]
@@ -150,50 +120,69 @@ pub(in crate::cli) fn run(args: &CreateArgs) -> Result<(), Failure> {
     if let Some(sectors) = target.hidden_sectors(plaintext.sector_size()) {
         volume.hidden_sectors(sectors);
     }
-    let recovery = add_protectors(args, &mut volume)?;
-    let tpm = add_tpm(args, &mut volume)?;
+    let mut secrets = Vec::new();
+    let (of_tpm, proof) = args.new_tpm.enrolment(&args.tpm_named())?.unzip();
+    let proof = of_tpm.as_ref().map(Enrolment::id).zip(proof.flatten());
+    for enrolment in args.protectors.make()?.into_iter().chain(of_tpm) {
+        let (protector, secret) = enrolment.into_parts();
+        volume.protect(protector);
+        secrets.push(secret);
+    }
     volume.check(&plaintext)?;
     tell_of_content(args, &plaintext);
 
-    let mut saved = SavedKeys::default();
-    saved.save(args, &volume, recovery.as_ref(), tpm.as_ref())?;
+    let mut handed_over = HandedOverKeys::default();
+    for secret in &secrets {
+        handed_over.hand_over(secret)?;
+    }
     let created = write(&volume, &plaintext, &mut target)?;
-    if let Some(tpm) = tpm
-        && let Err(failure) = tpm.prove(&args.output)
-    {
+    if let Err(failure) = prove(&args.output, proof) {
         target.destroy();
         return Err(failure);
     }
-    let answer = answer(args, &created, &plaintext, &saved, recovery.as_ref());
+    let answer = answer(args, &created, &plaintext, &handed_over);
     if let Err(failure) = term::print_all(&answer) {
         // A recovery password that nobody got must not be the only one of a volume.
         target.destroy();
         return Err(failure);
     }
-    saved.keep();
+    handed_over.keep();
     target.keep();
     Ok(())
 }
 
+impl CreateArgs {
+    /// The TPM, as the commands take it that have it for a credential.
+    fn tpm_named(&self) -> CredentialArgs {
+        let Some(tcti) = &self.tpm else {
+            return CredentialArgs::default();
+        };
+        let tcti = (!tcti.is_empty()).then(|| PathBuf::from(tcti));
+        CredentialArgs::only(TPM, tcti)
+    }
+}
+
+/// Opens the new volume once through its TPM protector.
+fn prove(path: &Path, proof: Option<(Guid, Proof)>) -> Result<(), Failure> {
+    let Some((id, proof)) = proof else {
+        return Ok(());
+    };
+    let volume = Volume::open(Arc::new(FileSource::open(path)?))?;
+    proof.carry_out(&volume, id)
+}
+
 fn check_protectors(args: &CreateArgs) -> Result<(), Failure> {
-    let durable = args.recovery_password
-        || args.recovery_password_to.is_some()
-        || args.new_password
-        || args.new_password_file.is_some()
-        || args.startup_key_to.is_some()
-        || args.tpm.is_some();
-    if !durable && !args.clear_key {
+    if args.protectors.is_empty() && args.tpm.is_none() {
         return Err(Failure::Other {
             status: Status::Usage,
             what: "the volume needs a protector, or nobody could open it".to_owned(),
-            help: Some(
-                "give one or more of --recovery-password, --recovery-password-to, --new-password, \
-                 --new-password-file, --startup-key-to, --tpm, --clear-key"
-                    .to_owned(),
-            ),
+            help: Some(format!(
+                "give one or more of {}, --tpm",
+                NewProtectorArgs::options()
+            )),
         });
     }
-    if args.clear_key {
+    if args.protectors.makes(ProtectorKind::ClearKey) {
         term::note(
             "the key will lie on the volume in the open, and anyone can read it until protection is resumed",
         );
@@ -321,102 +310,6 @@ fn description(args: &CreateArgs, plaintext: &Plaintext) -> Result<String, Failu
     Ok(text.chars().take(MAX_LEN).collect())
 }
 
-/// A recovery password and the protector that it opens.
-struct Recovery {
-    password: RecoveryPassword,
-    protector: crate::guid::Guid,
-}
-
-fn add_protectors(args: &CreateArgs, volume: &mut NewVolume) -> Result<Option<Recovery>, Failure> {
-    if let Some(password) = new_password(args)? {
-        volume.protect(NewProtector::password(&password)?);
-    }
-    let mut recovery = None;
-    if args.recovery_password || args.recovery_password_to.is_some() {
-        let key = new_key::recovery_key()?;
-        let protector = NewProtector::recovery_password(&key)?;
-        recovery = Some(Recovery {
-            password: RecoveryPassword::from_key(&key),
-            protector: protector.id(),
-        });
-        volume.protect(protector);
-    }
-    if args.startup_key_to.is_some() {
-        volume.protect(NewProtector::startup_key(new_key::external_key()?)?);
-    }
-    if args.clear_key {
-        volume.protect(NewProtector::clear_key(new_key::clear_key()?)?);
-    }
-    Ok(recovery)
-}
-
-/// A TPM protector that was put onto the volume.
-struct NewTpm {
-    secret: NewSecret,
-    proof: Option<Proof>,
-}
-
-impl NewTpm {
-    /// Opens the volume through it once.
-    fn prove(self, path: &Path) -> Result<(), Failure> {
-        let Some(proof) = self.proof else {
-            return Ok(());
-        };
-        let volume = Volume::open(Arc::new(FileSource::open(path)?))?;
-        proof.carry_out(&volume, self.secret.protector().0)
-    }
-}
-
-fn add_tpm(args: &CreateArgs, volume: &mut NewVolume) -> Result<Option<NewTpm>, Failure> {
-    let credentials = match &args.tpm {
-        Some(tcti) => {
-            let tcti = (!tcti.is_empty()).then(|| PathBuf::from(tcti));
-            CredentialArgs::only(TPM, tcti)
-        }
-        None => CredentialArgs::default(),
-    };
-    let Some((enrolment, proof)) = args.new_tpm.enrolment(&credentials)? else {
-        return Ok(None);
-    };
-    let (protector, secret) = enrolment.into_parts();
-    volume.protect(protector);
-    Ok(Some(NewTpm { secret, proof }))
-}
-
-fn new_password(args: &CreateArgs) -> Result<Option<SecretText>, Failure> {
-    /// What Windows takes (section 4.1 of the format page).
-    const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
-    let password = if let Some(path) = &args.new_password_file {
-        read_secret_line(path, "the new password")?
-    } else if args.new_password {
-        ask_twice()?
-    } else {
-        return Ok(None);
-    };
-    let len = password.expose().encode_utf16().count();
-    if len == 0 {
-        return Err(Failure::usage("the new password is empty"));
-    }
-    if !LENGTHS.contains(&len) {
-        term::note("warning: Windows takes only passwords of 8 to 256 characters");
-    }
-    Ok(Some(password))
-}
-
-fn ask_twice() -> Result<SecretText, Failure> {
-    if !term::can_ask() {
-        return Err(Failure::usage(
-            "there is no terminal to ask for the new password: give it with --new-password-file",
-        ));
-    }
-    let first = term::ask_secret("New password: ")?;
-    let second = term::ask_secret("The same again: ")?;
-    if first.expose() != second.expose() {
-        return Err(Failure::usage("the two passwords differ"));
-    }
-    Ok(first)
-}
-
 fn tell_of_content(args: &CreateArgs, plaintext: &Plaintext) {
     if let Some(name) = plaintext.file_system() {
         let label = plaintext.label().map(|label| format!(" '{label}'"));
@@ -434,51 +327,35 @@ fn tell_of_content(args: &CreateArgs, plaintext: &Plaintext) {
     }
 }
 
-/// Files that hold keys: gone again unless the volume that they open is there.
+/// What became of the keys: files that are gone again unless the volume that they open is there,
+/// and digits that are shown when it is.
 #[derive(Default)]
-struct SavedKeys {
-    recovery: Option<PathBuf>,
-    startup: Option<PathBuf>,
+struct HandedOverKeys {
+    saved: Vec<(Guid, PathBuf)>,
+    shown: Vec<(Guid, SecretText)>,
     kept: bool,
-    /// Of the TPM protector.
-    tpm: Option<PathBuf>,
 }
 
-impl SavedKeys {
-    fn save(
-        &mut self,
-        args: &CreateArgs,
-        volume: &NewVolume,
-        recovery: Option<&Recovery>,
-        tpm: Option<&NewTpm>,
-    ) -> Result<(), Failure> {
-        let of_tpm = tpm.map(|tpm| format!("{:X}.BEK", tpm.secret.protector().0));
-        if let Some(tpm) = tpm
-            && let HandedOver::Saved(path) = tpm.secret.hand_over()?
-        {
-            self.tpm = Some(path);
-        }
-        if let (Some(to), Some(recovery)) = (&args.recovery_password_to, recovery) {
-            let file = RecoveryFile::new(recovery.protector, &recovery.password);
-            let path = if to.is_dir() {
-                to.join(&file.name)
-            } else {
-                to.clone()
-            };
-            save_key(&path, &file.content)?;
-            self.recovery = Some(path);
-        }
-        if let Some(to) = &args.startup_key_to {
-            for key in volume.startup_keys(StartupKeyForm::Short)? {
-                if of_tpm.as_ref() == Some(&key.name) {
-                    continue;
-                }
-                let path = to.join(&key.name);
-                save_key(&path, &key.content)?;
-                self.startup = Some(path);
-            }
+impl HandedOverKeys {
+    fn hand_over(&mut self, secret: &NewSecret) -> Result<(), Failure> {
+        let (id, _) = secret.protector();
+        match secret.hand_over()? {
+            HandedOver::Saved(path) => self.saved.push((id, path)),
+            HandedOver::Show(password) => self.shown.push((id, password.expose_digits())),
+            HandedOver::Nothing => {}
         }
         Ok(())
+    }
+
+    fn file_of(&self, id: Guid) -> Option<&PathBuf> {
+        let found = self.saved.iter().find(|(other, _)| *other == id);
+        found.map(|(_, path)| path)
+    }
+
+    /// The digits that were saved nowhere.
+    fn digits_of(&self, id: Guid) -> Option<&str> {
+        let found = self.shown.iter().find(|(other, _)| *other == id);
+        found.map(|(_, digits)| digits.expose())
     }
 
     fn keep(mut self) {
@@ -486,12 +363,12 @@ impl SavedKeys {
     }
 }
 
-impl Drop for SavedKeys {
+impl Drop for HandedOverKeys {
     fn drop(&mut self) {
         if self.kept {
             return;
         }
-        for path in self.recovery.iter().chain(&self.startup).chain(&self.tpm) {
+        for (_, path) in &self.saved {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -694,14 +571,10 @@ fn answer(
     args: &CreateArgs,
     created: &Created,
     plaintext: &Plaintext,
-    saved: &SavedKeys,
-    recovery: Option<&Recovery>,
+    keys: &HandedOverKeys,
 ) -> Zeroizing<String> {
-    let shown = recovery.filter(|_| saved.recovery.is_none());
-    let digits = shown.map(|recovery| recovery.password.expose_digits());
-    let digits = digits.as_ref().map(SecretText::expose);
     if args.json {
-        return Zeroizing::new(document(args, created, plaintext, saved, digits));
+        return Zeroizing::new(document(args, created, plaintext, keys));
     }
     let mut text = Zeroizing::new(format!(
         "Volume {:X}: {}, {}\n",
@@ -711,11 +584,11 @@ fn answer(
     ));
     for (id, kind) in &created.protectors {
         text.push_str(&format!("  {}: {id:X}\n", kind.name()));
-        if let Some(path) = file_of(*kind, saved) {
+        if let Some(path) = keys.file_of(*id) {
             let path = path.display().to_string();
             text.push_str(&format!("    saved in {}\n", term::escaped(&path)));
         }
-        if let (ProtectorKind::RecoveryPassword, Some(digits)) = (kind, digits) {
+        if let Some(digits) = keys.digits_of(*id) {
             text.push_str("    ");
             text.push_str(digits);
             text.push('\n');
@@ -724,21 +597,11 @@ fn answer(
     text
 }
 
-fn file_of(kind: ProtectorKind, saved: &SavedKeys) -> Option<&PathBuf> {
-    match kind {
-        ProtectorKind::RecoveryPassword => saved.recovery.as_ref(),
-        ProtectorKind::ExternalKey => saved.startup.as_ref(),
-        kind if kind.uses_tpm() => saved.tpm.as_ref(),
-        _ => None,
-    }
-}
-
 fn document(
     args: &CreateArgs,
     created: &Created,
     plaintext: &Plaintext,
-    saved: &SavedKeys,
-    digits: Option<&str>,
+    keys: &HandedOverKeys,
 ) -> String {
     let protectors: Vec<Value> = created
         .protectors
@@ -748,7 +611,7 @@ fn document(
                 "id": format!("{id:X}"),
                 "type": kind.word(),
                 "name": kind.name(),
-                "file": file_of(*kind, saved),
+                "file": keys.file_of(*id),
             })
         })
         .collect();
@@ -764,8 +627,9 @@ fn document(
         "moved_to": places.moved,
         "protectors": protectors,
     });
-    if let (Some(answer), Some(digits)) = (answer.as_object_mut(), digits) {
-        answer.insert("recovery_password".to_owned(), json!(digits));
+    let shown = keys.shown.first();
+    if let (Some(answer), Some((_, digits))) = (answer.as_object_mut(), shown) {
+        answer.insert("recovery_password".to_owned(), json!(digits.expose()));
     }
     documents::document(&answer)
 }

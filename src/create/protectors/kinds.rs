@@ -5,8 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::{NewProtector, TpmBinding};
-use crate::create::{RecoveryFile, StartupKeyFile, new_key, save_key};
+use crate::create::{RecoveryFile, StartupKeyFile, fill_random, save_key};
 use crate::error::{Error, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
@@ -25,8 +27,17 @@ pub struct NewKind {
     pub help: &'static str,
     /// What it makes.
     pub kind: ProtectorKind,
-    /// Makes it from the option's value.
-    pub make: fn(&Path) -> Result<Enrolment>,
+    /// Makes it.
+    pub make: Make,
+}
+
+/// How a protector is made.
+#[derive(Clone, Copy)]
+pub enum Make {
+    /// From the option's value, a path; or from none.
+    Given(fn(&Path) -> Result<Enrolment>),
+    /// From a new secret that a person types.
+    Typed(fn(&SecretText) -> Result<Enrolment>),
 }
 
 /// Every kind that can be made, in the order in which they come onto a volume.
@@ -36,35 +47,42 @@ pub const NEW_KINDS: &[NewKind] = &[
         value: None,
         help: "A new recovery password, printed once on standard output",
         kind: ProtectorKind::RecoveryPassword,
-        make: |_| recovery_password(None),
+        make: Make::Given(|_| recovery_password(None)),
     },
     NewKind {
         option: "recovery-password-to",
         value: Some("FILE"),
-        help: "A new recovery password, saved in a new file as Windows saves it",
+        help: "A new recovery password, saved in a new file as Windows saves it; in a directory, under the name that Windows gives it",
         kind: ProtectorKind::RecoveryPassword,
-        make: |path| recovery_password(Some(path)),
+        make: Make::Given(|path| recovery_password(Some(path))),
     },
     NewKind {
         option: "new-password-file",
         value: Some("FILE"),
         help: "A password, read from a file ('-' = standard input); one trailing newline is not part of it",
         kind: ProtectorKind::Password,
-        make: |path| password(&read_secret_line(path, "password")?),
+        make: Make::Given(|path| password(&read_secret_line(path, "new password")?)),
+    },
+    NewKind {
+        option: "new-password",
+        value: None,
+        help: "A password, asked for twice on the terminal",
+        kind: ProtectorKind::Password,
+        make: Make::Typed(password),
     },
     NewKind {
         option: "startup-key-to",
         value: Some("DIR"),
         help: "A new startup key, saved as a .BEK file in this directory",
         kind: ProtectorKind::ExternalKey,
-        make: startup_key,
+        make: Make::Given(startup_key),
     },
     NewKind {
         option: "clear-key",
         value: None,
         help: "A clear key: anybody can open the volume until protection is resumed",
         kind: ProtectorKind::ClearKey,
-        make: |_| Ok(Enrolment::new(NewProtector::suspension(0)?, Secret::Known)),
+        make: Make::Given(|_| Ok(Enrolment::new(NewProtector::suspension(0)?, Secret::Known))),
     },
 ];
 
@@ -125,7 +143,9 @@ impl Enrolment {
     ) -> Result<(Self, Option<ExternalKey>)> {
         let (key, again) = match startup_key_to {
             Some(_) => {
-                let key = new_key::external_key()?;
+                let mut bytes = Zeroizing::new([0; ExternalKey::LEN]);
+                fill_random(&mut bytes[..])?;
+                let key = ExternalKey::from_bytes(&bytes);
                 let again = ExternalKey::from_bytes(key.expose());
                 (Some(key), Some(again))
             }
@@ -168,8 +188,13 @@ impl NewSecret {
             )),
             Secret::RecoveryPassword(password, Some(path)) => {
                 let file = RecoveryFile::new(self.protector, password);
-                save_key(path, &file.content)?;
-                Ok(HandedOver::Saved(path.clone()))
+                let path = if path.is_dir() {
+                    path.join(&file.name)
+                } else {
+                    path.clone()
+                };
+                save_key(&path, &file.content)?;
+                Ok(HandedOver::Saved(path))
             }
             Secret::StartupKey(file, directory) => {
                 let path = directory.join(&file.name);

@@ -11,7 +11,7 @@ mod password;
 mod recovery_password;
 mod tpm;
 
-pub use kinds::{Enrolment, HandedOver, NEW_KINDS, NewKind, NewSecret};
+pub use kinds::{Enrolment, HandedOver, Make, NEW_KINDS, NewKind, NewSecret};
 pub use tpm::TpmBinding;
 
 use std::time::SystemTime;
