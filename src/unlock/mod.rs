@@ -17,7 +17,6 @@ mod secret_file;
 mod side_by_side;
 pub mod startup_key;
 
-#[cfg(feature = "cli")]
 pub(crate) use secret_file::read_line as read_secret_line;
 
 use std::path::Path;
