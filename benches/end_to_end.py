@@ -67,6 +67,7 @@ class Server:
     def __init__(self, name, command, file_name, tool=None):
         self.name, self.command, self.file_name = name, command, file_name
         self.missing = tool is not None and shutil.which(tool) is None
+        self.direct = "direct" in name
 
     def start(self, volume, directory):
         """Mounts, and waits until the file is there."""
@@ -218,8 +219,9 @@ def random(depth):
     return job
 
 
+LARGE = "sequential 1 MiB"
 JOBS = {
-    "sequential 1 MiB": sequential(MIB),
+    LARGE: sequential(MIB),
     "sequential 16 KiB": sequential(16 << 10),
     "random 4 KiB": random(1),
     "random 4 KiB, 32 at a time": random(32),
@@ -265,14 +267,16 @@ def timed(command, inputs=None):
 
 
 def compare_mounts(volumes, rounds, seconds):
-    """For each volume and job, each server's medians."""
-    present = [server for server in servers() if not server.missing]
+    """For each volume and job, each server's medians. Direct I/O is for those who read from front to
+    back in large blocks, and measured there."""
+    installed = [server for server in servers() if not server.missing]
     for server in servers():
         if server.missing:
             say(f"left out: {server.name} is not installed")
     results = {}
     for volume in volumes:
         for name, job in JOBS.items():
+            present = [server for server in installed if name == LARGE or not server.direct]
             samples = {server.name: [] for server in present}
             for number in range(rounds):
                 for server in present:
@@ -372,7 +376,7 @@ def row(cells):
 
 def table(mounts, decrypts, unlock, machine, size, rounds):
     lines = [f"{machine}; {size // MIB} MiB, medians of {rounds}.", ""]
-    names = list(next(iter(mounts.values())))
+    names = max((list(found) for found in mounts.values()), key=len)
     others = [name for name in names if name != "fve"]
     lines += [
         "Through a mount: fve's throughput (MB/s), then how many times as fast fve's cached mount is as "
@@ -386,7 +390,10 @@ def table(mounts, decrypts, unlock, machine, size, rounds):
         own = found["fve"]
         cells = [method, job, f"{own['rate'] / 1e6:.0f}"]
         for name in others:
-            other = found[name]
+            other = found.get(name)
+            if other is None:
+                cells.append("")
+                continue
             cells.append(f"{ratio(own['rate'] / other['rate'])} ({ratio(other['cpu'] / own['cpu'])})")
         lines.append(row(cells))
     peak = max(found["fve"]["resident"] for found in mounts.values())
@@ -461,7 +468,7 @@ def main():
         volumes = make_volumes(work, size, options.methods.split(","))
         unlock = compare_unlock(volumes[-1], options.rounds)
         mounts = compare_mounts(volumes, options.rounds, options.seconds)
-        decrypts = compare_decrypt(volumes, options.rounds, work)
+        decrypts = compare_decrypt([volumes[0], volumes[-1]], options.rounds, work)
     text = table(mounts, decrypts, unlock, machine(), size, options.rounds)
     print(text)
     if options.readme:
