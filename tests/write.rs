@@ -126,6 +126,11 @@ fn main() -> ExitCode {
             &[MOUNT, LOOP],
             loop_device,
         ),
+        (
+            "a block device is claimed, and left alone when write-protected",
+            &[MOUNT, LOOP],
+            block_device,
+        ),
     ];
     let strict = std::env::var_os("FVE_REQUIRE_TOOLS").is_some();
     let trials = tests.iter().map(|(name, needs, test)| {
@@ -1026,5 +1031,46 @@ fn loop_device() {
         assert!(read == model);
     }
     mounted.unmount();
+    assert!(copied.plaintext() == model);
+}
+
+fn block_device() {
+    let copied = Copied::of("xts-256");
+    let mut model = copied.plaintext();
+    let device = Loop::over(&copied.path);
+    let bek = copied.entry.bek();
+    let options = ["--read-write", "--startup-key", bek.to_str().unwrap()];
+    let mounted = Mounted::volume(Path::new(&device.0), &options);
+    let status = |path: &Path| {
+        let mut add = fve();
+        add.args(["protector", "add", "--clear-key", "--startup-key"]);
+        let output = add.arg(&bek).arg(path).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    // The device is claimed, and so is the file below it.
+    for path in [Path::new(&device.0), &copied.path] {
+        let (code, told) = status(path);
+        assert!(code == Some(5) && told.contains("is in use"), "{told}");
+    }
+    let range = free_range(&mut Random::new(9), model.len() as u64, &copied.reserved());
+    model[as_usize(&range)].fill(0x5A);
+    let file = File::options()
+        .write(true)
+        .open(mounted.volume_file())
+        .unwrap();
+    file.write_all_at(&model[as_usize(&range)], range.start)
+        .unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    mounted.unmount();
+    run(Command::new("blockdev").arg("--setro").arg(&device.0));
+    let before = fs::read(&copied.path).unwrap();
+    let (code, told) = status(Path::new(&device.0));
+    assert!(code == Some(5) && told.contains("read-only"), "{told}");
+    drop(device);
+    assert!(fs::read(&copied.path).unwrap() == before);
     assert!(copied.plaintext() == model);
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, major, minor};
 use rustix::io::Errno;
 
 use super::file::{dimensions, file_or_device};
@@ -86,6 +86,14 @@ impl ExclusiveFile {
         let path = path.as_ref();
         let fail = |error| Error::io(format!("cannot open {} for writing", path.display()), error);
         let is_device = file_or_device(path).map_err(fail)??;
+        if is_device && is_read_only(path) {
+            return Err(Error::Environment {
+                what: format!("{} is read-only", path.display()),
+                help: Some(
+                    "its write-protection must be lifted first (blockdev --setrw)".to_owned(),
+                ),
+            });
+        }
         let mut file = open_unused(path, OpenOptions::new().read(true).write(true), is_device)?
             .map_err(fail)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -156,6 +164,15 @@ impl ExclusiveFile {
             }
         }
     }
+}
+
+/// Whether a device is write-protected: it can be opened for writing all the same, and fails then.
+fn is_read_only(device: &Path) -> bool {
+    let flag = device.metadata().and_then(|metadata| {
+        let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+        std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro"))
+    });
+    flag.is_ok_and(|flag| flag.trim() == "1")
 }
 
 /// Opens a file; a device only where nobody else has claimed it.
