@@ -17,6 +17,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use common::fve;
+use common::loop_device::LoopDevice;
 use common::mount::installed;
 use common::peers::{self, Peer};
 use common::testdata::{Credential, Entry, Kind};
@@ -461,7 +462,7 @@ impl Tree for Fat<'_, '_> {
 /// An image mounted to be written to, and the loop device between where the program wants one.
 struct Mounted {
     directory: Option<tempfile::TempDir>,
-    device: Option<PathBuf>,
+    device: Option<LoopDevice>,
 }
 
 impl Mounted {
@@ -472,12 +473,9 @@ impl Mounted {
             device: None,
         };
         if program == "mount.exfat-fuse" {
-            let mut attach = Command::new("losetup");
-            let attached = peers::run(attach.args(["-f", "--show"]).arg(image), "")?;
-            let device = String::from_utf8(attached.stdout)?;
-            mounted.device = Some(device.trim().into());
+            mounted.device = Some(LoopDevice::writable(image)?);
         }
-        let what = mounted.device.as_deref().unwrap_or(image);
+        let what = mounted.device.as_ref().map_or(image, LoopDevice::path);
         let mut mount = Command::new(program);
         peers::run(mount.arg(what).arg(directory.path()), "")?;
         mounted.directory = Some(directory);
@@ -494,7 +492,7 @@ impl Mounted {
         // The program ends when it has written all: only then is the image complete.
         std::thread::sleep(std::time::Duration::from_millis(500));
         match self.device.take() {
-            Some(device) => run("losetup", &["-d"], &device),
+            Some(device) => Ok(device.detach()?),
             None => Ok(()),
         }
     }
@@ -504,9 +502,6 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         if let Some(directory) = &self.directory {
             let _ = Command::new("umount").arg(directory.path()).output();
-        }
-        if let Some(device) = &self.device {
-            let _ = Command::new("losetup").arg("-d").arg(device).output();
         }
     }
 }
@@ -921,12 +916,10 @@ fn devices() -> Result<(), Failed> {
     let bench = Bench::new();
     let backing = bench.path("backing");
     (FAT32.make)(&backing)?;
-    let mut attach = Command::new("losetup");
-    let attached = peers::run(attach.args(["-f", "--show"]).arg(&backing), "")?;
-    let device = String::from_utf8(attached.stdout)?.trim().to_owned();
-    let result = on_device(&bench, &device);
-    run("losetup", &["-d"], Path::new(&device))?;
-    result
+    let device = LoopDevice::writable(&backing)?;
+    let path = device.path().to_str().ok_or("no text")?;
+    on_device(&bench, path)?;
+    Ok(device.detach()?)
 }
 
 fn on_device(bench: &Bench, device: &str) -> Result<(), Failed> {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use common::loop_device::LoopDevice;
 use common::mount::{self, Mounted, installed};
 use common::{fve, sha256};
 use libtest_mimic::{Arguments, Trial};
@@ -311,23 +312,9 @@ fn holds_the_source_open_for_reading_only() {
 
 fn a_loop_device_reads_it() {
     let mounted = mounted();
-    let output = Command::new("losetup")
-        .args(["--read-only", "--find", "--show"])
-        .arg(mounted.volume_file())
-        .output()
-        .expect("losetup");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let device = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let hash = sha256(File::open(&device).expect("device")).expect("read");
-    let detached = Command::new("losetup")
-        .arg("--detach")
-        .arg(&device)
-        .status();
-    assert!(detached.expect("losetup").success());
+    let device = LoopDevice::read_only(&mounted.volume_file()).expect("loop device");
+    let hash = sha256(File::open(device.path()).expect("device")).expect("read");
+    device.detach().expect("detached");
     assert_eq!(hash, sha256(plaintext().as_slice()).expect("hash"));
 }
 

@@ -14,6 +14,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use common::loop_device::LoopDevice;
 use common::mount::{self, Mounted, installed};
 use common::ntfs::{self, run};
 use common::peers::Peer;
@@ -969,36 +970,14 @@ fn fat_tree() {
     assert!(read[..content.len()] == content);
 }
 
-/// A loop device over the file, ended when the test does.
-struct Loop(String);
-
-impl Loop {
-    fn over(path: &Path) -> Self {
-        let output = Command::new("losetup")
-            .args(["--find", "--show"])
-            .arg(path)
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{told}");
-        Self(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["--detach", &self.0]).output();
-    }
-}
-
 fn loop_device() {
     let copied = Copied::of("xts-256");
     let mut model = copied.plaintext();
     let mounted = copied.mount();
     {
-        let device = Loop::over(&mounted.volume_file());
+        let device = LoopDevice::writable(&mounted.volume_file()).unwrap();
         let mut options = File::options();
-        let mut file = options.read(true).write(true).open(&device.0).unwrap();
+        let mut file = options.read(true).write(true).open(device.path()).unwrap();
         let mut random = Random::new(8);
         for _ in 0..40 {
             let range = free_range(&mut random, model.len() as u64, &copied.reserved());
@@ -1020,11 +999,11 @@ fn loop_device() {
             run(Command::new("blkdiscard")
                 .arg(option)
                 .args(["-o", &start.to_string(), "-l", &len.to_string()])
-                .arg(&device.0));
+                .arg(device.path()));
             model[start..start + len].fill(0);
         }
         let mut read = vec![0; model.len()];
-        File::open(&device.0)
+        File::open(device.path())
             .unwrap()
             .read_exact(&mut read)
             .unwrap();
@@ -1037,10 +1016,10 @@ fn loop_device() {
 fn block_device() {
     let copied = Copied::of("xts-256");
     let mut model = copied.plaintext();
-    let device = Loop::over(&copied.path);
+    let device = LoopDevice::writable(&copied.path).unwrap();
     let bek = copied.entry.bek();
     let options = ["--read-write", "--startup-key", bek.to_str().unwrap()];
-    let mounted = Mounted::volume(Path::new(&device.0), &options);
+    let mounted = Mounted::volume(device.path(), &options);
     let status = |path: &Path| {
         let mut add = fve();
         add.args(["protector", "add", "--clear-key", "--startup-key"]);
@@ -1051,7 +1030,7 @@ fn block_device() {
         )
     };
     // The device is claimed, and so is the file below it.
-    for path in [Path::new(&device.0), &copied.path] {
+    for path in [device.path(), &copied.path] {
         let (code, told) = status(path);
         assert!(code == Some(5) && told.contains("is in use"), "{told}");
     }
@@ -1066,9 +1045,9 @@ fn block_device() {
     file.sync_all().unwrap();
     drop(file);
     mounted.unmount();
-    run(Command::new("blockdev").arg("--setro").arg(&device.0));
+    device.protect().unwrap();
     let before = fs::read(&copied.path).unwrap();
-    let (code, told) = status(Path::new(&device.0));
+    let (code, told) = status(device.path());
     assert!(code == Some(5) && told.contains("read-only"), "{told}");
     drop(device);
     assert!(fs::read(&copied.path).unwrap() == before);

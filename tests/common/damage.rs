@@ -42,9 +42,13 @@ impl Copy {
         }
     }
 
-    /// Makes the CRC-32 of a metadata copy right again, as far as its size can be followed.
+    /// Makes the CRC-32 of a metadata copy right again, where the size it gives stays within its region.
     pub fn repair(&mut self, offset: usize) {
+        const REGION: usize = 0x1_0000;
         let size = usize::from(self.u16(offset + 8)) * 16;
+        if size + 8 > REGION {
+            return;
+        }
         if let Some(block) = self.bytes.get(offset..offset + size) {
             let crc = crc32fast::hash(block);
             if let Some(stored) = self.bytes.get_mut(offset + size + 4..offset + size + 8) {

@@ -5,6 +5,7 @@
 pub mod corpus;
 pub mod damage;
 pub mod disk;
+pub mod loop_device;
 pub mod mount;
 pub mod ntfs;
 pub mod peers;

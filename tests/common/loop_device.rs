@@ -1,0 +1,77 @@
+//! Loop devices.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A loop device over a file, ended when the test does.
+pub struct LoopDevice(PathBuf);
+
+impl LoopDevice {
+    /// One that can be written to.
+    pub fn writable(file: &Path) -> io::Result<Self> {
+        let device = Self::attach(&[], file)?;
+        if !device.is_protected()? {
+            return Ok(device);
+        }
+        // Somebody protected the device before, and the protection outlived that use.
+        device.detach()?;
+        let device = Self::attach(&[], file)?;
+        match device.is_protected()? {
+            false => Ok(device),
+            true => Err(io::Error::other("the loop device is write-protected")),
+        }
+    }
+
+    pub fn read_only(file: &Path) -> io::Result<Self> {
+        Self::attach(&["--read-only"], file)
+    }
+
+    /// Write-protects it for as long as it is there.
+    pub fn protect(&self) -> io::Result<()> {
+        run(Command::new("blockdev").arg("--setro").arg(&self.0)).map(drop)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn attach(options: &[&str], file: &Path) -> io::Result<Self> {
+        let mut losetup = Command::new("losetup");
+        let told = run(losetup.args(options).args(["--find", "--show"]).arg(file))?;
+        Ok(Self(told.trim().into()))
+    }
+
+    fn is_protected(&self) -> io::Result<bool> {
+        let told = run(Command::new("blockdev").arg("--getro").arg(&self.0))?;
+        Ok(told.trim() != "0")
+    }
+
+    /// Ends it now, and says whether that worked.
+    pub fn detach(self) -> io::Result<()> {
+        let result = detach(&self.0);
+        std::mem::forget(self);
+        result
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = detach(&self.0);
+    }
+}
+
+fn detach(device: &Path) -> io::Result<()> {
+    // Else the protection would outlive this use of the device.
+    run(Command::new("blockdev").arg("--setrw").arg(device))?;
+    run(Command::new("losetup").arg("--detach").arg(device)).map(drop)
+}
+
+fn run(command: &mut Command) -> io::Result<String> {
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let told = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{command:?}: {}", told.trim())))
+}
