@@ -57,12 +57,16 @@ fn scalar(initial: &[u32; 8], salt: &[u8; 16], rounds: u64) -> [u32; 8] {
 #[inline(always)]
 fn block(start: [u32; 8], mut word: impl FnMut(usize) -> u32) -> [u32; 8] {
     let mut state = start;
-    // Eight rounds at a time: after those, every register has its old name again.
-    for at in (0..64).step_by(8) {
-        for nth in 0..8 {
-            round(&mut state, nth, word(at + nth));
-        }
+    // Spelled out: as a loop, words and registers would be looked up by number.
+    macro_rules! rounds {
+        ($first:literal: $($nth:literal)*) => {$(
+            round(&mut state, $nth % 8, word($first + $nth));
+        )*};
     }
+    rounds!(0: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    rounds!(16: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    rounds!(32: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    rounds!(48: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
     for (word, start) in state.iter_mut().zip(start) {
         *word = word.wrapping_add(start);
     }
