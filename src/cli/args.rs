@@ -8,6 +8,8 @@ use clap_complete::Shell;
 use super::commands::create::CreateArgs;
 use super::commands::metadata::MetadataArgs;
 use super::commands::protector::ProtectorArgs;
+use super::commands::recovery_hash::HashArgs;
+use super::commands::recovery_search::SearchArgs;
 use super::commands::tpm::TpmArgs;
 use super::credentials::CredentialArgs;
 use super::{Failure, json};
@@ -60,7 +62,7 @@ pub(crate) enum Command {
     Decrypt(DecryptArgs),
     /// Make a new volume in a file or on a block device
     Create(CreateArgs),
-    /// Check recovery passwords
+    /// Check recovery passwords, and search for unreadable digits
     Recovery(RecoveryArgs),
     /// Ask the TPM about a volume's protectors
     Tpm(TpmArgs),
@@ -84,6 +86,12 @@ impl Command {
             Self::Create(args) if args.json => Some(json::failure),
             Self::Recovery(RecoveryArgs {
                 command: RecoveryCommand::Check(args),
+            }) if args.json => Some(json::failure),
+            Self::Recovery(RecoveryArgs {
+                command: RecoveryCommand::Search(args),
+            }) if args.json => Some(json::failure),
+            Self::Recovery(RecoveryArgs {
+                command: RecoveryCommand::Hash(args),
             }) if args.json => Some(json::failure),
             Self::Protector(args) if args.json() => Some(json::failure),
             _ => None,
@@ -203,6 +211,10 @@ pub(crate) struct RecoveryArgs {
 pub(crate) enum RecoveryCommand {
     /// Check a recovery password block by block, and suggest corrections
     Check(CheckArgs),
+    /// Find unreadable digits of a recovery password by trying them on the volume
+    Search(SearchArgs),
+    /// Print the hashes of the volume's passwords, for hashcat and John the Ripper
+    Hash(HashArgs),
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! error and an exit status.
 
 mod args;
+mod checkpoint;
 mod commands;
 mod credentials;
 mod digits;
