@@ -10,6 +10,7 @@ use super::commands::metadata::MetadataArgs;
 use super::commands::protector::ProtectorArgs;
 use super::commands::recovery_hash::HashArgs;
 use super::commands::recovery_search::SearchArgs;
+use super::commands::repair::RepairArgs;
 use super::commands::tpm::TpmArgs;
 use super::credentials::CredentialArgs;
 use super::{Failure, json};
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Protector(ProtectorArgs),
     /// Back up the metadata of a volume, and restore it
     Metadata(MetadataArgs),
+    /// Find volumes whose first sector or place is lost, and make what they lack anew elsewhere
+    Repair(RepairArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write all pages to a directory
@@ -94,6 +97,7 @@ impl Command {
                 command: RecoveryCommand::Hash(args),
             }) if args.json => Some(json::failure),
             Self::Protector(args) if args.json() => Some(json::failure),
+            Self::Repair(args) if args.json() => Some(json::failure),
             _ => None,
         }
     }
@@ -113,6 +117,22 @@ pub(crate) struct SourceArgs {
     /// The volume is this partition of SOURCE
     #[arg(long, value_name = "N")]
     pub(crate) partition: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) lost: LostArgs,
+}
+
+/// A volume that does not begin with a boot record any more.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LostArgs {
+    /// Open the volume, read-only, by the metadata copy this many bytes into SOURCE: its first
+    /// sector is lost ('fve repair scan' finds the copies)
+    #[arg(long, value_name = "OFFSET", value_parser = parse_bytes, conflicts_with_all = ["offset", "partition"])]
+    pub(crate) metadata: Option<u64>,
+
+    /// With --metadata: the volume begins this many bytes into SOURCE
+    #[arg(long, value_name = "N", value_parser = parse_bytes, requires = "metadata")]
+    pub(crate) volume_start: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -199,6 +219,11 @@ pub(crate) struct DecryptArgs {
     /// Compute the SHA-256 of the plaintext on the way, and print it
     #[arg(long)]
     pub(crate) sha256: bool,
+
+    /// Go on where SOURCE cannot be read, with zeros there, and list the places in this new file
+    /// in the form of ddrescue's map files
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) error_map: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -239,6 +264,9 @@ pub(crate) struct CheckArgs {
     /// The volume is this partition of SOURCE
     #[arg(long, value_name = "N", requires = "volume", conflicts_with = "offset")]
     pub(crate) partition: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) lost: LostArgs,
 
     /// Show digits: the password as understood, and the corrections
     #[arg(long)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::cli::args::{CheckArgs, RecoveryArgs, RecoveryCommand};
+use crate::cli::args::{CheckArgs, RecoveryArgs, RecoveryCommand, SourceArgs};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
 use crate::cli::{Failure, digits, source, term};
@@ -105,7 +105,12 @@ struct Trial {
 
 impl Trial {
     fn of(args: &CheckArgs, path: &Path, check: &Check) -> Result<Self, Failure> {
-        let opened = source::open_at(path, args.offset, args.partition)?;
+        let opened = source::open(&SourceArgs {
+            source: path.to_owned(),
+            offset: args.offset,
+            partition: args.partition,
+            lost: args.lost.clone(),
+        })?;
         let credential: Box<dyn KeyProtector> = Box::new(RecoveryPasswords::found(check)?);
         match opened
             .volume
