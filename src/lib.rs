@@ -31,6 +31,7 @@
 //!   [`unlock::recovery::RecoveryPassword`] and [`unlock::recovery::check_text`].
 //! * A volume that is not a file: implement [`source::ReadAt`].
 //! * Its protectors added, removed, replaced, and what they keep shown: [`manage`].
+//! * A volume whose first sector is lost, or that lies somewhere in a disk: [`repair`].
 //! * A mount held by your program: `serve::fuse::Mount`. The whole plaintext in a file:
 //!   [`serve::export`].
 //!
@@ -65,6 +66,7 @@ pub mod error;
 pub mod format;
 pub mod guid;
 pub mod manage;
+pub mod repair;
 pub mod secret;
 pub mod serve;
 pub mod source;

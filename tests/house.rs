@@ -25,11 +25,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "manage",
         &["source", "format", "crypto", "unlock", "volume", "create"],
     ),
+    ("repair", &["source", "format", "volume"]),
     ("serve", &["volume", "source"]),
     (
         "cli",
         &[
-            "source", "format", "crypto", "unlock", "volume", "create", "manage", "serve",
+            "source", "format", "crypto", "unlock", "volume", "create", "manage", "repair", "serve",
         ],
     ),
 ];

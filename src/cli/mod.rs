@@ -4,6 +4,7 @@
 //! error and an exit status.
 
 mod args;
+mod checkpoint;
 mod commands;
 mod credentials;
 mod digits;
@@ -133,6 +134,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Tpm(args) => commands::tpm::run(&args),
         Command::Protector(args) => commands::protector::run(&args),
         Command::Metadata(args) => commands::metadata::run(&args),
+        Command::Repair(args) => commands::repair::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),
     }

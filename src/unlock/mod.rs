@@ -14,6 +14,7 @@ mod prompt;
 pub mod raw_key;
 pub mod recovery;
 pub mod recovery_password;
+pub mod search;
 mod secret_file;
 mod side_by_side;
 pub mod startup_key;

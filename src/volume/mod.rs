@@ -20,7 +20,9 @@ mod writable;
 use std::sync::Arc;
 
 pub use conversion::ConversionMap;
+pub(crate) use conversion::read_what_is_there;
 pub use cursor::Cursor;
+pub(crate) use open::sectors_per_cluster;
 pub use status::{Conversion, Protection, Status};
 pub use unlock::{MasterKey, UnlockOptions};
 pub use view::{OpenedBy, Unlocked};

@@ -9,6 +9,9 @@ pub(super) mod metadata;
 pub(super) mod mount;
 pub(super) mod protector;
 pub(super) mod recovery;
+pub(super) mod recovery_hash;
+pub(super) mod recovery_search;
+pub(super) mod repair;
 pub(super) mod tpm;
 pub(super) mod unlock;
 #[cfg(feature = "fuse")]
