@@ -18,6 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("unlock", &["format", "crypto"]),
     ("volume", &["source", "format", "crypto", "unlock"]),
     (
+        "analysis",
+        &["source", "format", "crypto", "unlock", "volume"],
+    ),
+    (
         "create",
         &["source", "format", "crypto", "unlock", "volume"],
     ),
@@ -29,7 +33,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "source", "format", "crypto", "unlock", "volume", "create", "manage", "serve",
+            "source", "format", "crypto", "unlock", "volume", "analysis", "create", "manage",
+            "serve",
         ],
     ),
 ];

@@ -9,6 +9,7 @@ pub(super) mod metadata;
 pub(super) mod mount;
 pub(super) mod protector;
 pub(super) mod recovery;
+pub(super) mod report;
 pub(super) mod tpm;
 pub(super) mod unlock;
 #[cfg(feature = "fuse")]
