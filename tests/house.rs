@@ -18,6 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("unlock", &["format", "crypto"]),
     ("volume", &["source", "format", "crypto", "unlock"]),
     (
+        "analysis",
+        &["source", "format", "crypto", "unlock", "volume"],
+    ),
+    (
         "create",
         &["source", "format", "crypto", "unlock", "volume"],
     ),
@@ -30,7 +34,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "source", "format", "crypto", "unlock", "volume", "create", "manage", "repair", "serve",
+            "source", "format", "crypto", "unlock", "volume", "analysis", "create", "manage", "repair",
+            "serve",
         ],
     ),
 ];

@@ -11,6 +11,7 @@ use super::commands::protector::ProtectorArgs;
 use super::commands::recovery_hash::HashArgs;
 use super::commands::recovery_search::SearchArgs;
 use super::commands::repair::RepairArgs;
+use super::commands::report::ReportArgs;
 use super::commands::tpm::TpmArgs;
 use super::credentials::CredentialArgs;
 use super::{Failure, json};
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Check recovery passwords, and search for unreadable digits
     Recovery(RecoveryArgs),
+    /// Say what a volume tells of its history, and why Windows may have asked for its recovery password
+    Report(ReportArgs),
     /// Ask the TPM about a volume's protectors
     Tpm(TpmArgs),
     /// Show and change the key protectors of a volume
@@ -85,6 +88,7 @@ impl Command {
         match self {
             Self::Unlock(args) if args.json => Some(json::not_unlocked),
             Self::Info(args) if args.json => Some(json::failure),
+            Self::Report(args) if args.json => Some(json::failure),
             Self::Tpm(args) if args.json() => Some(json::failure),
             Self::Create(args) if args.json => Some(json::failure),
             Self::Recovery(RecoveryArgs {

@@ -125,25 +125,54 @@ impl CredentialArgs {
         self.read_given()
     }
 
-    fn open_with<T>(&self, volume: &Volume, open: Open<'_, T>) -> Result<T, Failure> {
-        let options = UnlockOptions {
+    /// Unlocks the volume as [`Self::unlock`] does, but asks nobody: nothing where nothing was given
+    /// and no key lies in the open.
+    pub(crate) fn unlock_unasked(&self, volume: &Volume) -> Result<Option<Unlocked>, Failure> {
+        let open = |credentials: &[_], options: &_| volume.unlock(credentials, options);
+        let unlocked = self.open_unasked(volume, &self.options(), &open)?;
+        if let Some(unlocked) = &unlocked {
+            warn(unlocked.warnings());
+        }
+        Ok(unlocked)
+    }
+
+    fn options(&self) -> UnlockOptions {
+        UnlockOptions {
             selection: Selection {
                 protector: self.protector.clone(),
             },
             accept_damaged_metadata: self.accept_damaged_metadata,
-        };
+        }
+    }
+
+    fn open_with<T>(&self, volume: &Volume, open: Open<'_, T>) -> Result<T, Failure> {
+        let options = self.options();
+        if let Some(opened) = self.open_unasked(volume, &options, open)? {
+            return Ok(opened);
+        }
+        Ok(if term::can_ask() && volume.metadata_as_found().is_some() {
+            ask(volume, &options, open)?
+        } else {
+            open(&[], &options)?
+        })
+    }
+
+    fn open_unasked<T>(
+        &self,
+        volume: &Volume,
+        options: &UnlockOptions,
+        open: Open<'_, T>,
+    ) -> Result<Option<T>, Failure> {
         let given = self.read_given()?;
         Ok(if !given.is_empty() || !volume.needs_key() {
-            open(&given, &options)?
+            Some(open(&given, options)?)
         } else if has_clear_key(volume, &options.selection) {
             term::note(
                 "protection is suspended: the key lies on the disk in the open, and anyone can read this volume",
             );
-            open(&[Box::new(Suspended)], &options)?
-        } else if term::can_ask() && volume.metadata_as_found().is_some() {
-            ask(volume, &options, open)?
+            Some(open(&[Box::new(Suspended)], options)?)
         } else {
-            open(&[], &options)?
+            None
         })
     }
 

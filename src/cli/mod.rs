@@ -131,6 +131,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Decrypt(args) => commands::decrypt::run(&args),
         Command::Create(args) => commands::create::run(&args),
         Command::Recovery(args) => commands::recovery::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Tpm(args) => commands::tpm::run(&args),
         Command::Protector(args) => commands::protector::run(&args),
         Command::Metadata(args) => commands::metadata::run(&args),
@@ -141,13 +142,18 @@ fn dispatch(command: Command) -> Result<(), Failure> {
 }
 
 fn end(failure: &Failure) -> ExitCode {
+    tell(failure);
+    failure.status().into()
+}
+
+/// Says on standard error what went wrong, and what to do.
+fn tell(failure: &Failure) {
     if let Some(message) = failure.message() {
         term::note(format_args!("error: {message}"));
     }
     if let Some(help) = failure.help() {
         term::note(format_args!("help: {help}"));
     }
-    failure.status().into()
 }
 
 fn start_logging(verbosity: u8) {

@@ -48,8 +48,8 @@ impl<'a> Report<'a> {
         text
     }
 
-    fn write_status(&self, text: &mut String) {
-        let status = self.volume.status();
+    /// Which volume it is.
+    pub(crate) fn write_heading(&self, text: &mut String) {
         let (id, description) = match self.block {
             Some(block) => (
                 format!("{{{:X}}}", block.dataset.id),
@@ -59,6 +59,11 @@ impl<'a> Report<'a> {
         };
         line(text, format_args!("Volume {id} [{description}]"));
         line(text, format_args!("[{}]\n", flavour(self.volume)));
+    }
+
+    fn write_status(&self, text: &mut String) {
+        self.write_heading(text);
+        let status = self.volume.status();
         let size = self.volume.source_size();
         field(
             text,
@@ -198,12 +203,7 @@ impl<'a> Report<'a> {
             _ => (None, None),
         };
         json::document(&json!({
-            "source": {
-                "path": self.opened.path,
-                "offset": self.opened.offset,
-                "partition": self.opened.partition,
-                "size": self.volume.source_size(),
-            },
+            "source": self.source_json(),
             "volume": self.block.map(|block| self.volume_json(block)),
             "status": {
                 "conversion": status.conversion.name(),
@@ -229,7 +229,18 @@ impl<'a> Report<'a> {
         }))
     }
 
-    fn volume_json(&self, block: &MetadataBlock) -> Value {
+    /// Where the volume was found.
+    pub(crate) fn source_json(&self) -> Value {
+        json!({
+            "path": self.opened.path,
+            "offset": self.opened.offset,
+            "partition": self.opened.partition,
+            "size": self.volume.source_size(),
+        })
+    }
+
+    /// What the metadata say of the volume.
+    pub(crate) fn volume_json(&self, block: &MetadataBlock) -> Value {
         let boot = self.volume.boot_record();
         json!({
             "id": format!("{:X}", block.dataset.id),
@@ -498,7 +509,7 @@ fn flavour(volume: &Volume) -> &'static str {
     }
 }
 
-fn protection_words(protection: Protection) -> String {
+pub(crate) fn protection_words(protection: Protection) -> String {
     match protection {
         Protection::On => "Protection On".to_owned(),
         Protection::Off { reboots_left: None } => "Protection Off".to_owned(),
@@ -520,12 +531,12 @@ fn code(number: u16) -> String {
     format!("{number:#06x}")
 }
 
-fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+pub(crate) fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{content}");
 }
 
 /// A label padded to column 26, as `manage-bde` does, and its value.
-fn field(text: &mut String, label: &str, value: &str) {
+pub(crate) fn field(text: &mut String, label: &str, value: &str) {
     line(text, format_args!("    {label:<21} {value}"));
 }

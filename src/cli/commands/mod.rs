@@ -12,6 +12,7 @@ pub(super) mod recovery;
 pub(super) mod recovery_hash;
 pub(super) mod recovery_search;
 pub(super) mod repair;
+pub(super) mod report;
 pub(super) mod tpm;
 pub(super) mod unlock;
 #[cfg(feature = "fuse")]
