@@ -8,6 +8,7 @@
 //! To add a credential: a file beside this one, and its row in [`BUILT_IN`]. The command line
 //! takes its options from that table.
 
+pub mod certificate;
 pub mod clear_key;
 pub mod password;
 mod prompt;
@@ -190,6 +191,8 @@ pub const BUILT_IN: &[CredentialKind] = &[
     startup_key::KIND,
     tpm::KIND,
     tpm::PAYLOAD,
+    certificate::KIND,
+    certificate::PKCS11,
     raw_key::VMK,
     raw_key::FVEK,
 ];
