@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod auto_unlock;
 mod certificate;
 #[path = "../common/mod.rs"]
 mod common;
@@ -31,9 +32,25 @@ fn main() -> ExitCode {
     ));
     let corpus = common::corpus::directory().is_none();
     let reason = corpus.then(|| "the corpus is not here".to_owned());
-    trials.extend(group("smart card of Windows", certificate::WINDOWS, reason));
+    let windows = reason.clone();
+    trials.extend(group(
+        "smart card of Windows",
+        certificate::WINDOWS,
+        windows,
+    ));
     #[cfg(feature = "pkcs11")]
     trials.extend(group("token", token::TESTS, token::missing()));
+    let tools = lacking(&["hivexsh"]);
+    trials.extend(group("auto-unlock", auto_unlock::TESTS, tools));
+    if cfg!(feature = "ntfs") {
+        let tools = auto_unlock::missing_for_mounts();
+        trials.extend(group("auto-unlock", auto_unlock::MOUNTED, tools));
+    }
+    trials.extend(group(
+        "auto-unlock of Windows",
+        auto_unlock::WINDOWS,
+        reason,
+    ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
