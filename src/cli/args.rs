@@ -300,7 +300,7 @@ pub(crate) struct ManArgs {
 }
 
 /// A number of bytes, decimal or with `0x` hexadecimal.
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),

@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
-use super::{Failure, term};
+use super::args::parse_bytes;
+use super::{Failure, source, term};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::secret::SecretText;
+use crate::unlock::auto_unlock::{self, OPTION as AUTO_UNLOCK, SystemVolume};
 use crate::unlock::clear_key::Suspended;
 use crate::unlock::{Addition, BUILT_IN, CredentialKind, Given, KeyProtector, Read, Selection};
+use crate::volume::system::MAX_HIVE_LEN;
 use crate::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
 
 /// How often a person may mistype.
@@ -195,9 +198,13 @@ impl CredentialArgs {
             ));
         }
         let others = self.others();
+        let system = self.system_volume()?;
         let mut credentials = Vec::new();
         for (number, value) in &self.given {
-            if let Some(kind) = BUILT_IN.get(*number) {
+            // With a system volume, all other credentials are its own.
+            let means_source =
+                |kind: &&CredentialKind| system.is_none() || kind.option == AUTO_UNLOCK;
+            if let Some(kind) = BUILT_IN.get(*number).filter(means_source) {
                 value.iter().for_each(|path| warn_if_others_can_read(path));
                 let stands_for_it = kind.environment.and_then(std::env::var_os);
                 let value = value.clone().or(stands_for_it.map(PathBuf::from));
@@ -205,6 +212,7 @@ impl CredentialArgs {
                     value: value.as_deref(),
                     others: &others,
                     prompt: Some(&term::prompt()),
+                    system: system.as_ref(),
                 })?);
             }
         }
@@ -212,6 +220,47 @@ impl CredentialArgs {
             credentials = from_systemd(&others)?;
         }
         Ok(credentials)
+    }
+
+    /// Opens the system volume with all the other credentials, where one was named, and reads what it
+    /// keeps for its data volumes.
+    fn system_volume(&self) -> Result<Option<SystemVolume>, Failure> {
+        let Some(path) = self.given_for(AUTO_UNLOCK, |given| given.value.map(Path::to_owned))
+        else {
+            return Ok(None);
+        };
+        let mut own = self.without(AUTO_UNLOCK);
+        own.protector = None;
+        let partition = self.addition(auto_unlock::PARTITION, |text| text.parse().ok())?;
+        let offset = self.addition(auto_unlock::OFFSET, |text| parse_bytes(text).ok())?;
+        let volume = source::open_at(&path.unwrap_or_default(), offset, partition)?.volume;
+        let key = own.unlock_master_key(&volume)?;
+        let others = self.others();
+        let hive = others
+            .iter()
+            .find(|(option, _)| *option == auto_unlock::HIVE);
+        let hive = match hive {
+            Some((_, path)) => read_hive(path)?,
+            None => volume.system_hive(&key, &own.options())?,
+        };
+        let key = volume.auto_unlock_key(&key)?;
+        Ok(Some(SystemVolume { key, hive }))
+    }
+
+    /// The value of an addition, as `read` understands it.
+    fn addition<T>(
+        &self,
+        option: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let mut additions = self.additions.iter();
+        let Some((_, value)) = additions.find(|(name, _)| *name == option) else {
+            return Ok(None);
+        };
+        match value.to_str().and_then(read) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Failure::usage(format!("--{option} takes a number"))),
+        }
     }
 
     /// One option with its value, and nothing else.
@@ -251,6 +300,7 @@ impl CredentialArgs {
             value: value.as_deref(),
             others: &self.others(),
             prompt: Some(&term::prompt()),
+            system: None,
         }))
     }
 
@@ -322,6 +372,7 @@ fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn KeyPro
                 value: value.as_deref(),
                 others,
                 prompt: None,
+                system: None,
             })?);
         }
     }
@@ -424,6 +475,18 @@ fn is_mostly_digits(answer: &SecretText) -> bool {
     let text = answer.expose();
     text.chars().filter(char::is_ascii_digit).count() >= ENOUGH
         && !text.chars().any(char::is_alphabetic)
+}
+
+/// A registry hive from a file.
+fn read_hive(path: &Path) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    let fail = |error| Error::io(format!("cannot read the hive {}", path.display()), error);
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let mut hive = Vec::new();
+    file.take(MAX_HIVE_LEN)
+        .read_to_end(&mut hive)
+        .map_err(fail)?;
+    Ok(hive)
 }
 
 fn warn_if_others_can_read(path: &Path) {

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::json;
 use super::source::Opened;
 use super::term::{escaped, human_size};
+use crate::crypto::rsa_key;
 use crate::crypto::sector::Method;
 use crate::format::block::MetadataBlock;
 use crate::format::boot::{Flavour, Layout};
-use crate::format::datum::{Body, Datum};
+use crate::format::datum::{Body, Datum, PublicKey};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::tpm_blob::TpmBlob;
 use crate::unlock::BUILT_IN;
@@ -371,6 +372,9 @@ fn details(protector: &Protector) -> Vec<(&'static str, Vec<String>)> {
             vec![hex(&certificate.thumbprint)],
         ));
     }
+    if let Some(key) = protector.public_key() {
+        details.push(("Public Key:", public_key_lines(key)));
+    }
     if let Some(name) = protector.name() {
         details.push(("Name:", vec![name.to_owned()]));
     }
@@ -394,6 +398,21 @@ fn details(protector: &Protector) -> Vec<(&'static str, Vec<String>)> {
         details.push(("Opened By:", options));
     }
     details
+}
+
+/// A certificate's public key: enough to find the certificate that it belongs to.
+fn public_key_lines(key: &PublicKey) -> Vec<String> {
+    let exponent = hex(&key.exponent);
+    let mut lines = vec![format!("RSA, {} bits, exponent 0x{exponent}", key.bits)];
+    if let Some(fingerprint) = fingerprint(key) {
+        lines.push(format!("SHA-256 of it {fingerprint}"));
+    }
+    lines
+}
+
+fn fingerprint(key: &PublicKey) -> Option<String> {
+    let key = rsa_key::PublicKey::from_parts(&key.modulus, &key.exponent)?;
+    key.fingerprint().map(|hash| hex(&hash))
 }
 
 /// What can be known of a sealed object without its TPM.
@@ -449,6 +468,13 @@ fn protector_json(protector: &Protector) -> Value {
         "pcr_bank": policy(protector).map(|policy| policy.bank.word()),
         "tpm_policy_consistent": protector.tpm().map(|_| policy(protector).is_some()),
         "certificate_thumbprint": protector.certificate().map(|c| hex(&c.thumbprint)),
+        "public_key": protector.public_key().map(|key| json!({
+            "algorithm": "RSA",
+            "bits": key.bits,
+            "exponent": hex(&key.exponent),
+            "modulus": hex(&key.modulus),
+            "sha256": fingerprint(key),
+        })),
         "backup": protector.backup().map(|backup| json!({
             "first": backup.first.to_string(),
             "last": backup.last.to_string(),

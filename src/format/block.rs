@@ -220,6 +220,13 @@ impl MetadataBlock {
             .sealed()
     }
 
+    /// The sealed key to the keys of other volumes, on a system volume that opens them by itself.
+    pub fn sealed_auto_unlock_key(&self) -> Option<&SealedDatum> {
+        let of_role = |datum: &&Datum| datum.role == roles::AUTO_UNLOCK_KEY;
+        let mut datums = self.datums.iter().filter(of_role);
+        datums.find_map(Datum::sealed)
+    }
+
     /// The volume's description: computer, volume and date, in the words of whoever made it.
     pub fn description(&self) -> Option<&str> {
         self.datums

@@ -2,7 +2,8 @@
 //! (sections 3.8 and 3.13).
 
 use super::datum::{
-    BackupInfo, Body, CertificateInfo, Datum, SealedDatum, Stretch, UseKey, key_types, roles,
+    BackupInfo, Body, CertificateInfo, Datum, PublicKey, SealedDatum, Stretch, UseKey, key_types,
+    roles,
 };
 use super::time::FileTime;
 use super::tpm_blob::TpmBlob;
@@ -200,6 +201,22 @@ impl Protector {
     pub fn certificate(&self) -> Option<&CertificateInfo> {
         self.find(|body| match body {
             Body::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+    }
+
+    /// The public key of that certificate.
+    pub fn public_key(&self) -> Option<&PublicKey> {
+        self.find(|body| match body {
+            Body::PublicKey(key) => Some(key),
+            _ => None,
+        })
+    }
+
+    /// The intermediate key, encrypted with that public key.
+    pub fn asymmetric_box(&self) -> Option<&[u8]> {
+        self.find(|body| match body {
+            Body::AsymmetricBox(bytes) => Some(bytes.as_slice()),
             _ => None,
         })
     }

@@ -8,11 +8,13 @@
 mod conversion;
 mod cursor;
 mod evidence;
+pub mod files;
 pub mod layout;
 mod open;
 mod plan;
 pub mod status;
 mod stretches;
+pub mod system;
 mod unlock;
 mod view;
 mod writable;

@@ -347,6 +347,7 @@ fn tpm_of(args: &ExplainArgs) -> Result<Box<dyn Unsealer>, Failure> {
         value: named.as_deref().map(Path::new),
         others: &others,
         prompt: Some(&prompt),
+        system: None,
     })?)
 }
 

@@ -9,10 +9,12 @@ use zeroize::Zeroizing;
 
 use super::{NewProtector, TpmBinding};
 use crate::create::{RecoveryFile, StartupKeyFile, fill_random, save_key};
+use crate::crypto::rsa_key::Padding;
 use crate::error::{Error, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 use crate::secret::{ExternalKey, SecretText};
+use crate::unlock::certificate::read_certificate;
 use crate::unlock::read_secret_line;
 use crate::unlock::recovery::RecoveryPassword;
 use crate::unlock::tpm::Pin;
@@ -76,6 +78,13 @@ pub const NEW_KINDS: &[NewKind] = &[
         help: "A new startup key, saved as a .BEK file in this directory",
         kind: ProtectorKind::ExternalKey,
         make: Make::Given(startup_key),
+    },
+    NewKind {
+        option: "new-certificate",
+        value: Some("FILE"),
+        help: "A certificate (PEM, DER, or PFX without a password), whose private key is to open the volume. That Windows takes it is not proven",
+        kind: ProtectorKind::Certificate,
+        make: Make::Given(certificate),
     },
     NewKind {
         option: "clear-key",
@@ -236,4 +245,11 @@ fn startup_key(directory: &Path) -> Result<Enrolment> {
         None => Secret::Known,
     };
     Ok(Enrolment::new(protector, secret))
+}
+
+/// With the padding that is likeliest to be that of Windows.
+fn certificate(path: &Path) -> Result<Enrolment> {
+    let certificate = read_certificate(path)?;
+    let protector = NewProtector::certificate(certificate, Padding::Pkcs1)?;
+    Ok(Enrolment::new(protector, Secret::Known))
 }

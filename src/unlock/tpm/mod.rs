@@ -91,7 +91,7 @@ pub(super) const PAYLOAD: CredentialKind = CredentialKind {
 const PIN_FILE: Addition = Addition {
     option: "pin-file",
     value: Some("FILE"),
-    help: "With --tpm: file with the PIN ('-' = standard input); one trailing newline is not part of it",
+    help: "With --tpm or --pkcs11: file with the PIN ('-' = standard input); one trailing newline is not part of it",
     systemd: Some("fve.pin"),
 };
 
