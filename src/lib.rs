@@ -65,6 +65,8 @@ pub mod error;
 pub mod format;
 pub mod guid;
 pub mod manage;
+#[cfg(feature = "network")]
+pub mod network;
 pub mod secret;
 pub mod serve;
 pub mod source;

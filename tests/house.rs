@@ -15,7 +15,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("source", &[]),
     ("format", &[]),
     ("crypto", &[]),
-    ("unlock", &["format", "crypto"]),
+    ("network", &["crypto"]),
+    ("unlock", &["format", "crypto", "network"]),
     ("volume", &["source", "format", "crypto", "unlock"]),
     (
         "create",
@@ -29,7 +30,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "source", "format", "crypto", "unlock", "volume", "create", "manage", "serve",
+            "source", "format", "crypto", "network", "unlock", "volume", "create", "manage",
+            "serve",
         ],
     ),
 ];
