@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("volume", &["source", "format", "crypto", "unlock"]),
     (
         "create",
-        &["source", "format", "crypto", "unlock", "volume"],
+        &["source", "format", "crypto", "network", "unlock", "volume"],
     ),
     (
         "manage",
