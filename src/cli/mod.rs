@@ -12,6 +12,7 @@ mod hardening;
 mod json;
 #[cfg(feature = "fuse")]
 mod mount_helper;
+mod new_network;
 mod new_protectors;
 mod new_tpm;
 #[cfg(feature = "tpm")]
@@ -131,6 +132,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Create(args) => commands::create::run(&args),
         Command::Recovery(args) => commands::recovery::run(&args),
         Command::Tpm(args) => commands::tpm::run(&args),
+        Command::NetworkUnlock(args) => commands::network_unlock::run(&args),
         Command::Protector(args) => commands::protector::run(&args),
         Command::Metadata(args) => commands::metadata::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),

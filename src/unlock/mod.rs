@@ -9,6 +9,8 @@
 //! takes its options from that table.
 
 pub mod clear_key;
+#[cfg(feature = "network")]
+pub mod network;
 pub mod password;
 mod prompt;
 pub mod raw_key;
@@ -190,6 +192,8 @@ pub const BUILT_IN: &[CredentialKind] = &[
     startup_key::KIND,
     tpm::KIND,
     tpm::PAYLOAD,
+    #[cfg(feature = "network")]
+    network::KIND,
     raw_key::VMK,
     raw_key::FVEK,
 ];

@@ -7,6 +7,8 @@
 mod clear_key;
 mod external_key;
 mod kinds;
+#[cfg(feature = "network")]
+mod network;
 mod password;
 mod recovery_password;
 mod tpm;
