@@ -69,6 +69,8 @@ pub mod format;
 pub mod guid;
 pub mod manage;
 pub mod repair;
+#[cfg(feature = "network")]
+pub mod network;
 pub mod secret;
 pub mod serve;
 pub mod source;

@@ -15,7 +15,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("source", &[]),
     ("format", &[]),
     ("crypto", &[]),
-    ("unlock", &["format", "crypto"]),
+    ("network", &["crypto"]),
+    ("unlock", &["format", "crypto", "network"]),
     ("volume", &["source", "format", "crypto", "unlock"]),
     (
         "analysis",
@@ -23,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "create",
-        &["source", "format", "crypto", "unlock", "volume"],
+        &["source", "format", "crypto", "network", "unlock", "volume"],
     ),
     (
         "manage",
@@ -34,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "source", "format", "crypto", "unlock", "volume", "analysis", "create", "manage", "repair",
+            "source", "format", "crypto", "network", "unlock", "volume", "analysis", "create", "manage", "repair",
             "serve",
         ],
     ),

@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::commands::create::CreateArgs;
 use super::commands::metadata::MetadataArgs;
+use super::commands::network_unlock::NetworkUnlockArgs;
 use super::commands::protector::ProtectorArgs;
 use super::commands::recovery_hash::HashArgs;
 use super::commands::recovery_search::SearchArgs;
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Ask the TPM about a volume's protectors
     Tpm(TpmArgs),
+    /// Ask the network for keys
+    NetworkUnlock(NetworkUnlockArgs),
     /// Show and change the key protectors of a volume
     Protector(ProtectorArgs),
     /// Back up the metadata of a volume, and restore it
@@ -90,6 +93,7 @@ impl Command {
             Self::Info(args) if args.json => Some(json::failure),
             Self::Report(args) if args.json => Some(json::failure),
             Self::Tpm(args) if args.json() => Some(json::failure),
+            Self::NetworkUnlock(args) if args.json() => Some(json::failure),
             Self::Create(args) if args.json => Some(json::failure),
             Self::Recovery(RecoveryArgs {
                 command: RecoveryCommand::Check(args),

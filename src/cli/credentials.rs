@@ -150,8 +150,13 @@ impl CredentialArgs {
 
     fn open_with<T>(&self, volume: &Volume, open: Open<'_, T>) -> Result<T, Failure> {
         let options = self.options();
-        if let Some(opened) = self.open_unasked(volume, &options, open)? {
-            return Ok(opened);
+        match self.open_unasked(volume, &options, open) {
+            Ok(Some(opened)) => return Ok(opened),
+            Ok(None) => {}
+            Err(Failure::Volume(error @ Error::Refused { .. })) if self.may_be_silent() => {
+                return self.fail_over(volume, &options, open, error);
+            }
+            Err(error) => return Err(error),
         }
         Ok(if term::can_ask() && volume.metadata_as_found().is_some() {
             ask(volume, &options, open)?
@@ -177,6 +182,33 @@ impl CredentialArgs {
         } else {
             None
         })
+    }
+
+    /// Whether nothing was given but what a silent network may keep back.
+    fn may_be_silent(&self) -> bool {
+        let kinds = self.given.iter().map(|(number, _)| BUILT_IN.get(*number));
+        !self.given.is_empty() && kinds.flatten().all(|kind| kind.option == "network-unlock")
+    }
+
+    /// Goes on with what systemd gives, else with what a person types, as Windows does when its
+    /// network is silent; without either, it stays with the first error.
+    fn fail_over<T>(
+        &self,
+        volume: &Volume,
+        options: &UnlockOptions,
+        open: Open<'_, T>,
+        error: Error,
+    ) -> Result<T, Failure> {
+        let others = from_systemd(&self.others())?;
+        let asked = term::can_ask() && !typed_kinds(volume, options).is_empty();
+        if others.is_empty() && !asked {
+            return Err(error.into());
+        }
+        term::note(&error);
+        if !others.is_empty() {
+            return Ok(open(&others, options)?);
+        }
+        ask(volume, options, open)
     }
 
     /// The credentials of the options, in the order of the table; or those in systemd's directory.
@@ -272,6 +304,12 @@ impl CredentialArgs {
         }
     }
 
+    /// The same with an option that adds to it, where it was given.
+    pub(crate) fn and(mut self, addition: &'static str, value: Option<PathBuf>) -> Self {
+        self.additions.extend(value.map(|value| (addition, value)));
+        self
+    }
+
     /// The same without one option: where a command takes it for something else.
     pub(crate) fn without(&self, option: &str) -> Self {
         let mut rest = self.clone();
@@ -318,7 +356,10 @@ impl CredentialArgs {
         }
         others.extend(self.given.iter().filter_map(|(number, value)| {
             let kind = BUILT_IN.get(*number)?;
-            Some((kind.option, value.clone()?))
+            let stands_for_it = || kind.environment.and_then(std::env::var_os);
+            let value = value.clone().or_else(|| stands_for_it().map(PathBuf::from));
+            // Without a value it was given all the same.
+            Some((kind.option, value.unwrap_or_default()))
         }));
         others
     }
@@ -395,16 +436,7 @@ fn has_clear_key(volume: &Volume, selection: &Selection) -> bool {
 
 /// Asks until what was typed opens the volume, or three times.
 fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result<T, Failure> {
-    let protectors = volume.protectors();
-    let typed: Vec<_> = BUILT_IN
-        .iter()
-        .filter(|kind| {
-            kind.typed.is_some()
-                && protectors.iter().any(|protector| {
-                    kind.opens.contains(&protector.kind()) && options.selection.allows(protector)
-                })
-        })
-        .collect();
+    let typed = typed_kinds(volume, options);
     if typed.is_empty() {
         return Ok(open(&[], options)?);
     }
@@ -426,6 +458,18 @@ fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result
         tries += 1;
         term::note(format_args!("{failure}\n"));
     }
+}
+
+/// What a person can type that the volume takes.
+fn typed_kinds(volume: &Volume, options: &UnlockOptions) -> Vec<&'static CredentialKind> {
+    let protectors = volume.protectors();
+    let taken = |kind: &&CredentialKind| {
+        kind.typed.is_some()
+            && protectors.iter().any(|protector| {
+                kind.opens.contains(&protector.kind()) && options.selection.allows(protector)
+            })
+    };
+    BUILT_IN.iter().filter(taken).collect()
 }
 
 fn question(typed: &[&CredentialKind], volume: &Volume) -> String {

@@ -13,6 +13,7 @@ mod hardening;
 mod json;
 #[cfg(feature = "fuse")]
 mod mount_helper;
+mod new_network;
 mod new_protectors;
 mod new_tpm;
 #[cfg(feature = "tpm")]
@@ -133,6 +134,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Recovery(args) => commands::recovery::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Tpm(args) => commands::tpm::run(&args),
+        Command::NetworkUnlock(args) => commands::network_unlock::run(&args),
         Command::Protector(args) => commands::protector::run(&args),
         Command::Metadata(args) => commands::metadata::run(&args),
         Command::Repair(args) => commands::repair::run(&args),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::json;
 use super::source::Opened;
 use super::term::{escaped, human_size};
+use crate::crypto::hash::HashAlgorithm;
 use crate::crypto::rsa_key;
 use crate::crypto::sector::Method;
 use crate::format::block::MetadataBlock;
@@ -366,11 +367,12 @@ fn details(protector: &Protector) -> Vec<(&'static str, Vec<String>)> {
         details.push(("PCR Validation Profile:", lines));
         details.push(("Sealed Object:", sealed_object(blob)));
     }
-    if let Some(certificate) = protector.certificate() {
-        details.push((
-            "Certificate Thumbprint:",
-            vec![hex(&certificate.thumbprint)],
-        ));
+    if let Some(thumbprint) = thumbprint(protector) {
+        details.push(("Certificate Thumbprint:", vec![hex(&thumbprint)]));
+    }
+    if protector.kind() == ProtectorKind::Network {
+        let note = "recognised by its structure; its layout is not verified";
+        details.push(("Note:", vec![note.to_owned()]));
     }
     if let Some(key) = protector.public_key() {
         details.push(("Public Key:", public_key_lines(key)));
@@ -413,6 +415,31 @@ fn public_key_lines(key: &PublicKey) -> Vec<String> {
 fn fingerprint(key: &PublicKey) -> Option<String> {
     let key = rsa_key::PublicKey::from_parts(&key.modulus, &key.exponent)?;
     key.fingerprint().map(|hash| hex(&hash))
+}
+
+/// The thumbprint of its certificate: as it is named, or of a whole certificate that lies in it.
+fn thumbprint(protector: &Protector) -> Option<Vec<u8>> {
+    if let Some(certificate) = protector.certificate() {
+        return Some(certificate.thumbprint.clone());
+    }
+    protector.parts.iter().find_map(|part| match &part.body {
+        Body::Malformed { bytes, .. } | Body::Unknown(bytes) | Body::AsymmetricBox(bytes) => {
+            HashAlgorithm::Sha1.digest(&[certificate_in(bytes)?])
+        }
+        _ => None,
+    })
+}
+
+/// A certificate somewhere in these bytes: a sequence with a length of two bytes, which holds one
+/// more (X.690).
+fn certificate_in(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.windows(6).enumerate().find_map(|(at, window)| {
+        let [0x30, 0x82, high, low, 0x30, 0x82] = *window else {
+            return None;
+        };
+        let len = usize::from(u16::from_be_bytes([high, low])) + 4;
+        bytes.get(at..at.checked_add(len)?)
+    })
 }
 
 /// What can be known of a sealed object without its TPM.
@@ -467,7 +494,7 @@ fn protector_json(protector: &Protector) -> Value {
         }),
         "pcr_bank": policy(protector).map(|policy| policy.bank.word()),
         "tpm_policy_consistent": protector.tpm().map(|_| policy(protector).is_some()),
-        "certificate_thumbprint": protector.certificate().map(|c| hex(&c.thumbprint)),
+        "certificate_thumbprint": thumbprint(protector).map(|found| hex(&found)),
         "public_key": protector.public_key().map(|key| json!({
             "algorithm": "RSA",
             "bits": key.bits,
@@ -475,6 +502,7 @@ fn protector_json(protector: &Protector) -> Value {
             "modulus": hex(&key.modulus),
             "sha256": fingerprint(key),
         })),
+        "layout_verified": kind != ProtectorKind::Network,
         "backup": protector.backup().map(|backup| json!({
             "first": backup.first.to_string(),
             "last": backup.last.to_string(),

@@ -78,6 +78,10 @@ secret_keys! {
     PinHash, 32;
     /// The password that a TPM wants to see, made of a PIN.
     TpmPassword, 20;
+    /// What Network Unlock brings: the key that the network gives back to its client.
+    NetworkKey, 32;
+    /// The key that a Network Unlock server seals its one reply with.
+    SessionKey, 32;
 }
 
 /// Secret bytes of any length.

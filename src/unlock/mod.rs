@@ -11,6 +11,8 @@
 pub mod auto_unlock;
 pub mod certificate;
 pub mod clear_key;
+#[cfg(feature = "network")]
+pub mod network;
 pub mod password;
 mod prompt;
 pub mod raw_key;
@@ -200,6 +202,8 @@ pub const BUILT_IN: &[CredentialKind] = &[
     certificate::KIND,
     certificate::PKCS11,
     auto_unlock::KIND,
+    #[cfg(feature = "network")]
+    network::KIND,
     raw_key::VMK,
     raw_key::FVEK,
 ];

@@ -7,6 +7,7 @@ pub(super) mod info;
 pub(super) mod metadata;
 #[cfg(feature = "fuse")]
 pub(super) mod mount;
+pub(super) mod network_unlock;
 pub(super) mod protector;
 pub(super) mod recovery;
 pub(super) mod recovery_hash;

@@ -8,6 +8,8 @@ mod certificate;
 mod clear_key;
 mod external_key;
 mod kinds;
+#[cfg(feature = "network")]
+mod network;
 mod password;
 mod recovery_password;
 mod tpm;
