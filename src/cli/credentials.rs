@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
-use super::args::parse_bytes;
+use super::args::{LostArgs, SourceArgs, parse_bytes};
 use super::{Failure, source, term};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
@@ -265,7 +265,13 @@ impl CredentialArgs {
         own.protector = None;
         let partition = self.addition(auto_unlock::PARTITION, |text| text.parse().ok())?;
         let offset = self.addition(auto_unlock::OFFSET, |text| parse_bytes(text).ok())?;
-        let volume = source::open_at(&path.unwrap_or_default(), offset, partition)?.volume;
+        let system = SourceArgs {
+            source: path.unwrap_or_default(),
+            offset,
+            partition,
+            lost: LostArgs::default(),
+        };
+        let volume = source::open(&system)?.volume;
         let key = own.unlock_master_key(&volume)?;
         let others = self.others();
         let hive = others
