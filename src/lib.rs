@@ -68,9 +68,9 @@ pub mod error;
 pub mod format;
 pub mod guid;
 pub mod manage;
-pub mod repair;
 #[cfg(feature = "network")]
 pub mod network;
+pub mod repair;
 pub mod secret;
 pub mod serve;
 pub mod source;

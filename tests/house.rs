@@ -35,8 +35,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "source", "format", "crypto", "network", "unlock", "volume", "analysis", "create", "manage", "repair",
-            "serve",
+            "source", "format", "crypto", "network", "unlock", "volume", "analysis", "create",
+            "manage", "repair", "serve",
         ],
     ),
 ];
