@@ -513,7 +513,7 @@ fn found(
     if args.json {
         let mut answer = answer_json(task, ended, "found");
         answer["protector"] = json!(format!("{:X}", hit.protector));
-        answer["saved_to"] = json!(place);
+        answer["saved_to"] = json!(place.as_ref().map(|path| path.display().to_string()));
         if args.show {
             answer["password"] = json!(hit.password.expose_digits().expose());
         }

@@ -490,7 +490,7 @@ fn tell_rebuilt(
         return term::print(&document(&json!({
             "volume": format!("{:X}", found.id),
             "start": found.start,
-            "file": args.to,
+            "file": args.to.display().to_string(),
             "size": size,
             "whole": args.whole,
             "proved": proved,

@@ -298,7 +298,7 @@ impl PasswordCheck {
     }
 
     /// All passwords that this may have been: unreadable digits filled in, bad blocks mended. A
-    /// well-formed one is the only candidate.
+    /// well-formed one is the only candidate, unless a leading zero was put back.
     ///
     /// # Errors
     /// There is nothing to fill in or to mend that would give a well-formed password.

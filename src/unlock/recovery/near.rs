@@ -220,14 +220,14 @@ mod tests {
 
     /// How many valid blocks a slip makes of one, on average, times eight blocks.
     fn mean(slip: Slip) -> f64 {
-        let mut neighbours = 0;
-        for quotient in samples() {
-            let mut seen = HashSet::from([quotient]);
+        let neighbours = |quotient| {
+            let mut seen = HashSet::new();
             slip(&block_digits(quotient), &mut |mended| {
-                seen.extend(quotient_of(mended));
+                seen.extend(quotient_of(mended).filter(|other| *other != quotient));
             });
-            neighbours += seen.len() - 1;
-        }
+            seen.len()
+        };
+        let neighbours: usize = samples().map(neighbours).sum();
         8.0 * neighbours as f64 / samples().count() as f64
     }
 

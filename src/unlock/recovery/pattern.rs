@@ -90,16 +90,23 @@ impl Candidates {
             return Err(NoCandidates::NothingKnown);
         }
         let choices = (1..)
-            .zip(&blocks)
-            .map(|(number, block)| choices(number, block, ocr))
+            .zip(found.blocks.iter().zip(&blocks))
+            .map(|(number, (written, restored))| choices(number, written, restored, ocr))
             .collect::<Result<Vec<_>, _>>()?;
         let combined = Self(Space::Combinations(choices));
         let is_guess = |block: &Block| {
             let verdict = block.verdict();
             !verdict.is_valid() && !matches!(verdict, BlockVerdict::Incomplete { .. })
         };
+        let padded = blocks
+            .iter()
+            .map(Block::len)
+            .ne(found.blocks.iter().map(Block::len));
         // Among slips some are likelier than others, which only whole passwords can be sorted by.
-        if blocks.iter().any(is_guess) && combined.count() <= suggest::MOST_SUGGESTIONS as u128 {
+        if !padded
+            && blocks.iter().any(is_guess)
+            && combined.count() <= suggest::MOST_SUGGESTIONS as u128
+        {
             return Ok(Self(Space::Listed(suggest::ranked(found, ocr))));
         }
         Ok(combined)
@@ -156,16 +163,28 @@ impl fmt::Debug for Candidates {
     }
 }
 
-/// What one block may be, the likeliest first.
-fn choices(number: usize, block: &Block, ocr: bool) -> Result<Zeroizing<Vec<u16>>, NoCandidates> {
-    if let Some(quotient) = block.quotient() {
+/// What one block may be, the likeliest first. A leading zero that was put back may have been
+/// another digit elsewhere.
+fn choices(
+    number: usize,
+    written: &Block,
+    restored: &Block,
+    ocr: bool,
+) -> Result<Zeroizing<Vec<u16>>, NoCandidates> {
+    if let Some(quotient) = written.quotient() {
         return Ok(Zeroizing::new(vec![quotient]));
     }
-    let choices = suggest::quotients(block, ocr);
+    let mut choices = suggest::quotients(written, ocr);
+    if let Some(quotient) = restored.quotient() {
+        let mut others = Zeroizing::new(Vec::with_capacity(choices.len().saturating_add(1)));
+        others.push(quotient);
+        others.extend(choices.iter().filter(|other| **other != quotient));
+        choices = others;
+    }
     if choices.is_empty() {
         return Err(NoCandidates::NothingFits {
             block: number,
-            verdict: block.verdict(),
+            verdict: restored.verdict(),
         });
     }
     Ok(choices)
