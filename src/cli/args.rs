@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::commands::create::CreateArgs;
+use super::commands::lookup::LookupArgs;
 use super::commands::metadata::MetadataArgs;
 use super::commands::protector::ProtectorArgs;
 use super::commands::report::ReportArgs;
@@ -61,7 +62,7 @@ pub(crate) enum Command {
     Decrypt(DecryptArgs),
     /// Make a new volume in a file or on a block device
     Create(CreateArgs),
-    /// Check recovery passwords
+    /// Check recovery passwords, and find saved ones
     Recovery(RecoveryArgs),
     /// Say what a volume tells of its history, and why Windows may have asked for its recovery password
     Report(ReportArgs),
@@ -88,6 +89,9 @@ impl Command {
             Self::Create(args) if args.json => Some(json::failure),
             Self::Recovery(RecoveryArgs {
                 command: RecoveryCommand::Check(args),
+            }) if args.json => Some(json::failure),
+            Self::Recovery(RecoveryArgs {
+                command: RecoveryCommand::Lookup(args),
             }) if args.json => Some(json::failure),
             Self::Protector(args) if args.json() => Some(json::failure),
             _ => None,
@@ -207,6 +211,8 @@ pub(crate) struct RecoveryArgs {
 pub(crate) enum RecoveryCommand {
     /// Check a recovery password block by block, and suggest corrections
     Check(CheckArgs),
+    /// Find a saved recovery password by its ID, by computer, or for a volume: in files or in Active Directory
+    Lookup(LookupArgs),
 }
 
 #[derive(Debug, Args)]
@@ -260,7 +266,7 @@ pub(crate) struct ManArgs {
 }
 
 /// A number of bytes, decimal or with `0x` hexadecimal.
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),

@@ -9,10 +9,12 @@
 //! takes its options from that table.
 
 pub mod clear_key;
+pub mod escrow;
 pub mod password;
 mod prompt;
 pub mod raw_key;
 pub mod recovery;
+pub mod recovery_lookup;
 pub mod recovery_password;
 mod secret_file;
 mod side_by_side;
@@ -186,6 +188,7 @@ impl CredentialKind {
 /// Every kind of credential, in the order in which they are tried.
 pub const BUILT_IN: &[CredentialKind] = &[
     recovery_password::KIND,
+    recovery_lookup::KIND,
     password::KIND,
     startup_key::KIND,
     tpm::KIND,

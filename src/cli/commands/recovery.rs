@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::cli::args::{CheckArgs, RecoveryArgs, RecoveryCommand};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
-use crate::cli::{Failure, digits, source, term};
+use crate::cli::{Failure, commands, digits, source, term};
 use crate::error::Error;
 use crate::guid::Guid;
 use crate::unlock::KeyProtector;
@@ -28,6 +28,7 @@ const MAX_SUGGESTIONS: usize = 20;
 pub(in crate::cli) fn run(args: &RecoveryArgs) -> Result<(), Failure> {
     match &args.command {
         RecoveryCommand::Check(args) => check(args),
+        RecoveryCommand::Lookup(args) => commands::lookup::run(args),
     }
 }
 
