@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::commands::create::CreateArgs;
+use super::commands::lookup::LookupArgs;
 use super::commands::metadata::MetadataArgs;
 use super::commands::network_unlock::NetworkUnlockArgs;
 use super::commands::protector::ProtectorArgs;
@@ -65,7 +66,7 @@ pub(crate) enum Command {
     Decrypt(DecryptArgs),
     /// Make a new volume in a file or on a block device
     Create(CreateArgs),
-    /// Check recovery passwords, and search for unreadable digits
+    /// Check recovery passwords, search for unreadable digits, and find saved ones
     Recovery(RecoveryArgs),
     /// Say what a volume tells of its history, and why Windows may have asked for its recovery password
     Report(ReportArgs),
@@ -103,6 +104,9 @@ impl Command {
             }) if args.json => Some(json::failure),
             Self::Recovery(RecoveryArgs {
                 command: RecoveryCommand::Hash(args),
+            }) if args.json => Some(json::failure),
+            Self::Recovery(RecoveryArgs {
+                command: RecoveryCommand::Lookup(args),
             }) if args.json => Some(json::failure),
             Self::Protector(args) if args.json() => Some(json::failure),
             Self::Repair(args) if args.json() => Some(json::failure),
@@ -248,6 +252,8 @@ pub(crate) enum RecoveryCommand {
     Search(SearchArgs),
     /// Print the hashes of the volume's passwords, for hashcat and John the Ripper
     Hash(HashArgs),
+    /// Find a saved recovery password by its ID, by computer, or for a volume: in files or in Active Directory
+    Lookup(LookupArgs),
 }
 
 #[derive(Debug, Args)]

@@ -13,10 +13,12 @@ pub mod certificate;
 pub mod clear_key;
 #[cfg(feature = "network")]
 pub mod network;
+pub mod escrow;
 pub mod password;
 mod prompt;
 pub mod raw_key;
 pub mod recovery;
+pub mod recovery_lookup;
 pub mod recovery_password;
 pub mod search;
 mod secret_file;
@@ -195,6 +197,7 @@ impl CredentialKind {
 /// Every kind of credential, in the order in which they are tried.
 pub const BUILT_IN: &[CredentialKind] = &[
     recovery_password::KIND,
+    recovery_lookup::KIND,
     password::KIND,
     startup_key::KIND,
     tpm::KIND,

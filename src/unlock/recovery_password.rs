@@ -48,6 +48,17 @@ impl RecoveryPasswords {
         }
     }
 
+    /// Passwords with the identifiers of their protectors, where those are known.
+    pub fn identified<'a>(
+        passwords: impl Iterator<Item = (Option<Guid>, &'a RecoveryPassword)>,
+    ) -> Self {
+        let hashed =
+            passwords.map(|(id, password)| (id, InitialHash::of_recovery_key(&password.to_key())));
+        Self {
+            passwords: hashed.collect(),
+        }
+    }
+
     /// The well-formed passwords of a text.
     ///
     /// # Errors

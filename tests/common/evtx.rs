@@ -134,7 +134,7 @@ impl Chunk {
             (kind::STRING, utf16(event.volume)),
         ]);
         self.bytes.push(token::END);
-        while (self.bytes.len() + 4 - start) % 8 != 0 {
+        while !(self.bytes.len() + 4 - start).is_multiple_of(8) {
             self.bytes.push(0);
         }
         let size = (self.bytes.len() + 4 - start) as u32;

@@ -4,6 +4,7 @@ pub(super) mod create;
 pub(super) mod decrypt;
 pub(super) mod generate;
 pub(super) mod info;
+pub(super) mod lookup;
 pub(super) mod metadata;
 #[cfg(feature = "fuse")]
 pub(super) mod mount;

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::cli::args::{CheckArgs, RecoveryArgs, RecoveryCommand, SourceArgs};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
-use crate::cli::{Failure, digits, source, term};
+use crate::cli::{Failure, commands, digits, source, term};
 use crate::error::Error;
 use crate::guid::Guid;
 use crate::unlock::KeyProtector;
@@ -30,6 +30,7 @@ pub(in crate::cli) fn run(args: &RecoveryArgs) -> Result<(), Failure> {
         RecoveryCommand::Check(args) => check(args),
         RecoveryCommand::Search(args) => super::recovery_search::run(args),
         RecoveryCommand::Hash(args) => super::recovery_hash::run(args),
+        RecoveryCommand::Lookup(args) => commands::lookup::run(args),
     }
 }
 

@@ -112,20 +112,21 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, TooLarge> {
     if bytes.len() > MAX_BYTES {
         return Err(TooLarge { len: bytes.len() });
     }
+    Ok(decode_whole(bytes))
+}
+
+/// The same for whoever has set a bound of his own.
+pub(in crate::unlock) fn decode_whole(bytes: &[u8]) -> Decoded {
     if let Some((encoding, mark)) = encoding_rs::Encoding::for_bom(bytes) {
         let rest = bytes.get(mark..).unwrap_or_default();
-        return Ok(decode_as(encoding, rest, Some(SourceNote::ByteOrderMark)));
+        return decode_as(encoding, rest, Some(SourceNote::ByteOrderMark));
     }
     if let Some(encoding) = utf16_by_nul_bytes(bytes) {
-        return Ok(decode_as(
-            encoding,
-            bytes,
-            Some(SourceNote::NoByteOrderMark),
-        ));
+        return decode_as(encoding, bytes, Some(SourceNote::NoByteOrderMark));
     }
     let is_utf8 = std::str::from_utf8(bytes).is_ok();
     let encoding = if is_utf8 { UTF_8 } else { WINDOWS_1252 };
-    Ok(decode_as(encoding, bytes, None))
+    decode_as(encoding, bytes, None)
 }
 
 fn decode_as(
@@ -137,7 +138,7 @@ fn decode_as(
     // All the room at once: growing would leave a copy behind.
     let room = decoder
         .max_utf8_buffer_length(bytes.len())
-        .unwrap_or(MAX_BYTES);
+        .unwrap_or(bytes.len());
     let mut text = String::with_capacity(room);
     let (_, _, invalid) = decoder.decode_to_string(bytes, &mut text, true);
     let mut notes = Vec::from_iter(note);

@@ -1,0 +1,333 @@
+//! `fve recovery lookup`: a recovery password found again where it was saved.
+//!
+//! JSON: `query` (id, computer, volume; the one that was asked by), `places`, `found` (id, computer,
+//! volume, saved, from, on_volume, and password with --show) and `notes` (what could not be read).
+//! Nothing found is status 1, with an empty `found`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use serde_json::{Value, json};
+
+use crate::cli::args::parse_bytes;
+use crate::cli::exit::Status;
+use crate::cli::json::document;
+use crate::cli::report::line;
+use crate::cli::term::escaped;
+use crate::cli::{Failure, source, tell, term};
+use crate::format::protector::ProtectorKind;
+use crate::guid::Guid;
+use crate::unlock::Given;
+use crate::unlock::escrow::{BASE, CA, Escrowed, Found, KERBEROS, PASSWORD, Place, Query, USER};
+use crate::volume::Volume;
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("query").required(true).multiple(true).args(["id", "computer", "volume"])))]
+pub(crate) struct LookupArgs {
+    /// Where to look: files and directories of saved passwords (key files, LDIF, CSV, JSON), or
+    /// ldaps://SERVER
+    #[arg(value_name = "WHERE", required = true, value_hint = ValueHint::AnyPath)]
+    places: Vec<PathBuf>,
+
+    /// The password with this ID: the eight digits that the recovery screen shows, or all 32
+    #[arg(long, value_name = "ID", conflicts_with = "computer")]
+    id: Option<String>,
+
+    /// All passwords of this computer
+    #[arg(long, value_name = "NAME")]
+    computer: Option<String>,
+
+    /// The passwords of this volume; with --id or --computer: say which of them are still on it
+    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::FilePath)]
+    volume: Option<PathBuf>,
+
+    /// The volume begins this many bytes into SOURCE
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, requires = "volume")]
+    offset: Option<u64>,
+
+    /// The volume is this partition of SOURCE
+    #[arg(long, value_name = "N", requires = "volume", conflicts_with = "offset")]
+    partition: Option<u32>,
+
+    #[arg(long = USER.option, value_name = "USER", help = USER.help)]
+    user: Option<PathBuf>,
+
+    #[arg(long = PASSWORD.option, value_name = "FILE", help = PASSWORD.help, value_hint = ValueHint::FilePath)]
+    password_file: Option<PathBuf>,
+
+    #[arg(long = CA.option, value_name = "FILE", help = CA.help, value_hint = ValueHint::FilePath)]
+    ca_file: Option<PathBuf>,
+
+    #[arg(long = BASE.option, value_name = "DN", help = BASE.help)]
+    base: Option<PathBuf>,
+
+    #[arg(long = KERBEROS.option, help = KERBEROS.help)]
+    kerberos: bool,
+
+    /// Print the passwords
+    #[arg(long)]
+    show: bool,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(in crate::cli) fn run(args: &LookupArgs) -> Result<(), Failure> {
+    let protectors = match &args.volume {
+        Some(path) => Some(OnVolume::of(
+            &source::open_at(path, args.offset, args.partition)?.volume,
+        )?),
+        None => None,
+    };
+    let query = match (&args.id, &args.computer, &protectors) {
+        (Some(id), _, _) => Query::password(id).map_err(|error| Failure::Other {
+            status: Status::Usage,
+            what: error.to_string(),
+            help: error.help(),
+        })?,
+        (None, Some(name), _) => Query::Computer(name.clone()),
+        (None, None, Some(volume)) => Query::Protectors(volume.ids.clone()),
+        (None, None, None) => return Err(Failure::usage("what to look up is not said")),
+    };
+    let mut found = Found::default();
+    let mut failure = None;
+    for place in args.open()? {
+        if let Some(user) = place.user() {
+            // Help desks need the trail.
+            term::note(format_args!(
+                "looking up {} in {} as {}",
+                asked(args),
+                place.name(),
+                escaped(user)
+            ));
+        }
+        match place.search(&query) {
+            Ok(here) => {
+                found.entries.extend(here.entries);
+                found.unnamed.extend(here.unnamed);
+                found.notes.extend(here.notes);
+            }
+            // One place that cannot be asked does not hide what others know.
+            Err(error) => failure = failure.or(Some(Failure::from(error))),
+        }
+    }
+    let answer = Answer {
+        args,
+        volume: protectors,
+        found,
+    };
+    term::print(&if args.json {
+        answer.json()
+    } else {
+        answer.text()
+    })?;
+    answer.end(failure)
+}
+
+/// What is looked up, in words.
+fn asked(args: &LookupArgs) -> String {
+    match (&args.id, &args.computer, &args.volume) {
+        (Some(id), _, _) => format!("the password {}", escaped(id)),
+        (None, Some(name), _) => format!("the passwords of {}", escaped(name)),
+        (None, None, Some(path)) => format!("the passwords of {}", path.display()),
+        (None, None, None) => "nothing".to_owned(),
+    }
+}
+
+impl LookupArgs {
+    fn open(&self) -> Result<Vec<Place>, Failure> {
+        let mut others = Vec::new();
+        let mut add = |option, value: &Option<PathBuf>| {
+            others.extend(value.clone().map(|value| (option, value)));
+        };
+        add(USER.option, &self.user);
+        add(PASSWORD.option, &self.password_file);
+        add(CA.option, &self.ca_file);
+        add(BASE.option, &self.base);
+        if self.kerberos {
+            others.push((KERBEROS.option, PathBuf::new()));
+        }
+        let prompt = term::prompt();
+        let places = self.places.iter().map(|place| {
+            Place::of(&Given {
+                value: Some(place),
+                others: &others,
+                prompt: Some(&prompt),
+            })
+        });
+        Ok(places.collect::<Result<_, _>>()?)
+    }
+}
+
+/// What a volume knows of its recovery passwords.
+struct OnVolume {
+    ids: Vec<Guid>,
+    computer: Option<String>,
+}
+
+impl OnVolume {
+    fn of(volume: &Volume) -> Result<Self, Failure> {
+        let block = volume.metadata()?;
+        let ids: Vec<_> = block
+            .protectors()
+            .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
+            .map(|protector| protector.id)
+            .collect();
+        if ids.is_empty() {
+            return Err(Failure::Other {
+                status: Status::Failed,
+                what: "the volume has no recovery password".to_owned(),
+                help: Some("'fve info' shows what opens it".to_owned()),
+            });
+        }
+        Ok(Self {
+            ids,
+            computer: block
+                .description()
+                .and_then(|text| text.split_whitespace().next())
+                .map(str::to_owned),
+        })
+    }
+}
+
+struct Answer<'a> {
+    args: &'a LookupArgs,
+    volume: Option<OnVolume>,
+    found: Found,
+}
+
+impl Answer<'_> {
+    fn on_volume(&self, entry: &Escrowed) -> Option<bool> {
+        let volume = self.volume.as_ref()?;
+        Some(volume.ids.contains(&entry.id?))
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for entry in &self.found.entries {
+            match entry.id {
+                Some(id) => line(&mut text, format_args!("{id:X}")),
+                None => line(&mut text, format_args!("(without an identifier)")),
+            }
+            let mut detail = |name: &str, value: &str| {
+                line(&mut text, format_args!("  {name:<10} {}", escaped(value)));
+            };
+            if let Some(computer) = &entry.computer {
+                detail("computer", computer);
+            }
+            if let Some(saved) = &entry.saved {
+                detail("saved", saved);
+            }
+            if let Some(volume) = entry.volume {
+                detail("volume", &format!("{volume:X}"));
+            }
+            detail("found in", &entry.origin);
+            match self.on_volume(entry) {
+                Some(true) => detail("on volume", "yes"),
+                Some(false) => detail("on volume", "no, not any more, or of another volume"),
+                None => {}
+            }
+            if self.args.show {
+                line(
+                    &mut text,
+                    format_args!(
+                        "  {:<10} {}",
+                        "password",
+                        entry.password.expose_digits().expose()
+                    ),
+                );
+            } else {
+                detail(
+                    "password",
+                    "found; --show prints it, 'fve unlock SOURCE --recovery-lookup WHERE' uses it",
+                );
+            }
+        }
+        text
+    }
+
+    fn json(&self) -> String {
+        let found: Vec<_> = self
+            .found
+            .entries
+            .iter()
+            .map(|entry| self.entry_json(entry))
+            .collect();
+        let places = self.args.places.iter();
+        document(&json!({
+            "query": {
+                "id": self.args.id,
+                "computer": self.args.computer,
+                "volume": self.args.volume.as_ref().map(|path| path.display().to_string()),
+            },
+            "places": places.map(|place| place.display().to_string()).collect::<Vec<_>>(),
+            "found": found,
+            "notes": self.found.notes,
+        }))
+    }
+
+    fn entry_json(&self, entry: &Escrowed) -> Value {
+        let mut value = json!({
+            "id": entry.id.map(|id| format!("{id:X}")),
+            "computer": entry.computer,
+            "volume": entry.volume.map(|id| format!("{id:X}")),
+            "saved": entry.saved,
+            "from": entry.origin,
+            "on_volume": self.on_volume(entry),
+        });
+        if self.args.show {
+            value["password"] = json!(entry.password.expose_digits().expose());
+        }
+        value
+    }
+
+    /// What there is to say besides the answer, and how it ends.
+    fn end(&self, failure: Option<Failure>) -> Result<(), Failure> {
+        for note in &self.found.notes {
+            term::note(format_args!("warning: {}", escaped(note)));
+        }
+        let mut ids: Vec<_> = self.found.entries.iter().map(|entry| entry.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if self.args.id.is_some() && ids.len() > 1 {
+            term::note(format_args!(
+                "these digits begin {} identifiers: give all 32 of them",
+                ids.len()
+            ));
+        }
+        if let Some(failure) = failure {
+            tell(&failure);
+            return Err(Failure::Silent(failure.status()));
+        }
+        if !self.found.entries.is_empty() {
+            return Ok(());
+        }
+        tell(&self.nothing());
+        Err(Failure::Silent(Status::Failed))
+    }
+
+    fn nothing(&self) -> Failure {
+        let unnamed = self.found.unnamed.len();
+        let computer = self
+            .volume
+            .as_ref()
+            .and_then(|volume| volume.computer.as_deref());
+        let help = match (unnamed, computer) {
+            (0, Some(computer)) if self.args.computer.is_none() => format!(
+                "--computer {} finds all passwords of the computer that the volume names",
+                escaped(computer)
+            ),
+            (0, _) => "compare the ID with that on the recovery screen, or look in other places"
+                .to_owned(),
+            _ => format!(
+                "{unnamed} passwords without an identifier may be it: 'fve unlock SOURCE --recovery-lookup WHERE' tries them"
+            ),
+        };
+        Failure::Other {
+            status: Status::Failed,
+            what: format!("{} cannot be found there", asked(self.args)),
+            help: Some(help),
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! Active Directory, and what speaks as it does: recovery passwords below the objects of computers
+//! (recovery page, sections 2.2 to 2.4).
+//!
+//! `ldaps://SERVER` is TLS from the start, `ldap://SERVER` turns it on (StartTLS): a password never
+//! goes over a line in the open. With a Kerberos ticket (feature `kerberos`) `ldap://SERVER` is signed
+//! and sealed instead.
+
+mod filter;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ldap3::adapters::{Adapter, EntriesOnly, PagedResults};
+use ldap3::{LdapConn, LdapConnSettings, LdapError, Scope, SearchEntry};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::record::{self, Field};
+use super::{BASE, CA, Found, KERBEROS, PASSWORD, Query, USER};
+use crate::error::{Error, Result};
+use crate::guid::Guid;
+use crate::secret::SecretText;
+use crate::unlock::{Given, read_secret_line};
+
+/// How long a server may take to answer at all.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long it may take for each part of an answer.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Entries a page; Active Directory gives at most 1000 (recovery page, section 2.3).
+const PAGE: i32 = 500;
+/// Identifiers that are asked for at once.
+const AT_ONCE: usize = 32;
+/// Most computers of one name.
+const MAX_COMPUTERS: usize = 32;
+/// What is read of an entry.
+const ATTRIBUTES: [&str; 5] = [
+    "msFVE-RecoveryPassword",
+    "msFVE-RecoveryGuid",
+    "msFVE-VolumeGuid",
+    "whenCreated",
+    "cn",
+];
+/// The server does not do such a comparison (RFC 4511).
+const INAPPROPRIATE_MATCHING: u32 = 18;
+/// There is no such object (RFC 4511).
+const NO_SUCH_OBJECT: u32 = 32;
+
+/// A directory server, and who asks it.
+#[derive(Debug)]
+pub struct Directory {
+    url: String,
+    login: Login,
+    ca: Option<PathBuf>,
+    base: Option<String>,
+}
+
+#[derive(Debug)]
+enum Login {
+    Simple {
+        user: String,
+        password: SecretText,
+    },
+    #[cfg(feature = "kerberos")]
+    Kerberos,
+}
+
+impl Directory {
+    /// A server by its URL, with what was given for it; asks for the password where none is.
+    ///
+    /// # Errors
+    /// What it takes is missing, or goes against each other.
+    pub fn of(url: &str, given: &Given<'_>) -> Result<Self> {
+        let text = |option: &str| {
+            let value = given.other(option)?;
+            value.to_str().map(str::to_owned)
+        };
+        let login = if given.other(KERBEROS.option).is_some() {
+            kerberos(url)?
+        } else {
+            let user = text(USER.option).filter(|user| !user.is_empty());
+            let user = user.ok_or_else(|| {
+                refused(
+                    "a directory tells nothing to strangers",
+                    "give --lookup-user, and --lookup-password-file or the password when asked; or --lookup-kerberos",
+                )
+            })?;
+            Login::Simple {
+                password: password(given, &user)?,
+                user,
+            }
+        };
+        Ok(Self {
+            url: url.to_owned(),
+            login,
+            ca: given.other(CA.option).map(PathBuf::from),
+            base: text(BASE.option),
+        })
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Who asks.
+    pub fn user(&self) -> &str {
+        match &self.login {
+            Login::Simple { user, .. } => user,
+            #[cfg(feature = "kerberos")]
+            Login::Kerberos => "the Kerberos ticket's owner",
+        }
+    }
+
+    /// Looks for passwords.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the server cannot be reached or is not who it should be,
+    /// [`Error::BadCredential`] when it refuses who asks, [`Error::Environment`] when it refuses what
+    /// is asked.
+    pub(super) fn search(&self, query: &Query, found: &mut Found) -> Result<()> {
+        let mut session = self.open()?;
+        let outcome = session.look_up(query, found);
+        // What was found counts even if the goodbye gets lost.
+        let _ = session.ldap.unbind();
+        outcome
+    }
+
+    fn open(&self) -> Result<Session<'_>> {
+        let mut settings = LdapConnSettings::new().set_conn_timeout(CONNECT);
+        let sealed = !matches!(self.login, Login::Simple { .. });
+        if self.url.starts_with("ldap://") && !sealed {
+            settings = settings.set_starttls(true);
+        }
+        if let Some(path) = &self.ca {
+            settings = settings.set_config(Arc::new(trusting(path)?));
+        }
+        let ldap = LdapConn::with_settings(settings, &self.url);
+        let mut ldap = ldap.map_err(|error| self.unreachable(&error))?;
+        ldap.with_timeout(CONNECT);
+        self.log_in(&mut ldap)?;
+        let base = match &self.base {
+            Some(base) => base.clone(),
+            None => self.naming_context(&mut ldap)?,
+        };
+        Ok(Session {
+            directory: self,
+            ldap,
+            base,
+        })
+    }
+
+    fn log_in(&self, ldap: &mut LdapConn) -> Result<()> {
+        let result = match &self.login {
+            Login::Simple { user, password } => ldap.simple_bind(user, password.expose()),
+            #[cfg(feature = "kerberos")]
+            Login::Kerberos => ldap.sasl_gssapi_bind(host(&self.url)),
+        };
+        match result {
+            Ok(result) if result.rc == 0 => Ok(()),
+            Ok(result) => Err(refused(
+                format!(
+                    "{} refuses {} (result {})",
+                    self.url,
+                    self.user(),
+                    result.rc
+                ),
+                "compare user and password; Active Directory takes USER@DOMAIN",
+            )),
+            Err(error) => Err(self.unreachable(&error)),
+        }
+    }
+
+    /// Where all entries of the domain are.
+    fn naming_context(&self, ldap: &mut LdapConn) -> Result<String> {
+        let wanted = ["defaultNamingContext", "namingContexts"];
+        ldap.with_timeout(ANSWER);
+        let root = ldap
+            .search("", Scope::Base, "(objectClass=*)", wanted.to_vec())
+            .and_then(ldap3::SearchResult::success);
+        let (entries, _) = root.map_err(|error| self.unreachable(&error))?;
+        let root = entries.into_iter().next().map(SearchEntry::construct);
+        let context = root.and_then(|root| {
+            wanted
+                .iter()
+                .find_map(|name| root.attrs.get(*name)?.first().cloned())
+        });
+        context.ok_or_else(|| Error::Environment {
+            what: format!("{} does not say where its entries are", self.url),
+            help: Some("say it with --lookup-base DN".to_owned()),
+        })
+    }
+
+    fn unreachable(&self, error: &LdapError) -> Error {
+        Error::io(
+            format!("cannot ask {}", self.url),
+            std::io::Error::other(printable(&error.to_string())),
+        )
+    }
+}
+
+/// An open connection.
+struct Session<'a> {
+    directory: &'a Directory,
+    ldap: LdapConn,
+    base: String,
+}
+
+impl Session<'_> {
+    fn look_up(&mut self, query: &Query, found: &mut Found) -> Result<()> {
+        let base = self.base.clone();
+        match query {
+            Query::Password(digits) => {
+                let ids: Vec<Guid> = digits.parse().into_iter().collect();
+                if ids.is_empty() {
+                    self.by_prefix(&base, digits, query, found)
+                } else {
+                    self.by_ids(&base, &ids, query, found)
+                }
+            }
+            Query::Protectors(ids) => self.by_ids(&base, ids, query, found),
+            Query::Computer(name) => {
+                for computer in self.computers(&base, name)? {
+                    self.read(&computer, Scope::OneLevel, filter::ANY, query, found)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The identifier is indexed; where the server finds nothing by it, the name of the entry holds
+    /// it, too.
+    fn by_ids(&mut self, base: &str, ids: &[Guid], query: &Query, found: &mut Found) -> Result<()> {
+        for ids in ids.chunks(AT_ONCE) {
+            self.read(base, Scope::Subtree, &filter::by_ids(ids), query, found)?;
+        }
+        if found.entries.is_empty() {
+            for id in ids {
+                let name = filter::by_name(&id.short());
+                self.read(base, Scope::Subtree, &name, query, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn by_prefix(
+        &mut self,
+        base: &str,
+        digits: &str,
+        query: &Query,
+        found: &mut Found,
+    ) -> Result<()> {
+        if let Some(prefix) = filter::by_prefix(digits) {
+            self.read(base, Scope::Subtree, &prefix, query, found)?;
+        }
+        if found.entries.is_empty() {
+            let name = filter::by_name(digits);
+            self.read(base, Scope::Subtree, &name, query, found)?;
+        }
+        Ok(())
+    }
+
+    /// The names of the computers of that name.
+    fn computers(&mut self, base: &str, name: &str) -> Result<Vec<String>> {
+        let filter = filter::computer(super::short_name(name));
+        let mut names = Vec::new();
+        self.entries(base, Scope::Subtree, &filter, &["cn"], &mut |entry| {
+            if names.len() < MAX_COMPUTERS {
+                names.push(entry.dn);
+            }
+        })?;
+        Ok(names)
+    }
+
+    /// Reads passwords; what the filter lets through and does not match is dropped.
+    fn read(
+        &mut self,
+        base: &str,
+        scope: Scope,
+        filter: &str,
+        query: &Query,
+        found: &mut Found,
+    ) -> Result<()> {
+        let url = self.directory.url.clone();
+        let mut unreadable = 0;
+        self.entries(base, scope, filter, &ATTRIBUTES, &mut |entry| {
+            let name = entry.dn.clone();
+            let fields = fields(entry);
+            let origin = format!("{url}: {name}");
+            let passwords = record::escrowed(&fields, Some(&name), &origin);
+            if passwords.is_empty() {
+                unreadable += 1;
+            }
+            for password in passwords {
+                found.add(query, password);
+            }
+        })?;
+        if unreadable > 0 {
+            found.notes.push(format!(
+                "{url}: {unreadable} entries show no password to {}",
+                self.directory.user()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Every entry that a filter finds, page by page; what the server does not compare is nothing.
+    fn entries(
+        &mut self,
+        base: &str,
+        scope: Scope,
+        filter: &str,
+        attributes: &[&str],
+        each: &mut dyn FnMut(SearchEntry),
+    ) -> Result<()> {
+        let adapters: Vec<Box<dyn Adapter<_, _>>> = vec![
+            Box::new(EntriesOnly::new()),
+            Box::new(PagedResults::new(PAGE)),
+        ];
+        let directory = self.directory;
+        let fail = |error: LdapError| match error {
+            LdapError::LdapResult { result } => directory.refuses(result.rc, base),
+            error => directory.unreachable(&error),
+        };
+        self.ldap.with_timeout(ANSWER);
+        let mut stream = self
+            .ldap
+            .streaming_search_with(adapters, base, scope, filter, attributes.to_vec())
+            .map_err(fail)?;
+        while let Some(entry) = stream.next().map_err(fail)? {
+            each(SearchEntry::construct(entry));
+        }
+        let result = stream.result();
+        match result.rc {
+            0 | INAPPROPRIATE_MATCHING => Ok(()),
+            rc => Err(directory.refuses(rc, base)),
+        }
+    }
+}
+
+impl Directory {
+    fn refuses(&self, rc: u32, base: &str) -> Error {
+        let why = if rc == NO_SUCH_OBJECT {
+            format!("it has no {base}")
+        } else {
+            format!("it refuses to search (result {rc})")
+        };
+        Error::Environment {
+            what: format!("{}: {why}", self.url),
+            help: Some("compare --lookup-base, and the rights of the user".to_owned()),
+        }
+    }
+}
+
+fn fields(entry: SearchEntry) -> Vec<Field> {
+    let texts = entry.attrs.into_iter().flat_map(|(name, values)| {
+        let values = values.into_iter().map(String::into_bytes);
+        values.map(move |value| Field::new(name.clone(), value))
+    });
+    let bytes = entry.bin_attrs.into_iter().flat_map(|(name, values)| {
+        let values = values.into_iter();
+        values.map(move |value| Field::new(name.clone(), value))
+    });
+    texts.chain(bytes).collect()
+}
+
+/// TLS that trusts these certificates and no others.
+fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
+    let bad = |why: String| {
+        Error::bad_credential(
+            "certificates of the directory",
+            format!("{}: {why}", path.display()),
+        )
+    };
+    let pem = std::fs::read(path)
+        .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| bad(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(bad("there is no certificate in it".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(error.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn password(given: &Given<'_>, user: &str) -> Result<SecretText> {
+    const NAME: &str = "password for the directory";
+    let password = match given.other(PASSWORD.option) {
+        Some(path) => read_secret_line(path, NAME)?,
+        None => {
+            let question = format!("Password of {user} for the directory: ");
+            let asked = given.prompt.and_then(|prompt| prompt.secret(&question));
+            asked.ok_or_else(|| {
+                refused(
+                    "the directory takes a password",
+                    "give it with --lookup-password-file FILE",
+                )
+            })?
+        }
+    };
+    // An empty one would be taken for no login at all (RFC 4513).
+    if password.expose().is_empty() {
+        return Err(refused("the password is empty", "look at the file"));
+    }
+    Ok(password)
+}
+
+#[cfg(feature = "kerberos")]
+fn kerberos(url: &str) -> Result<Login> {
+    if !url.starts_with("ldap://") {
+        return Err(refused(
+            "a Kerberos login seals the line itself, and servers refuse it inside TLS",
+            "give ldap://SERVER",
+        ));
+    }
+    Ok(Login::Kerberos)
+}
+
+#[cfg(not(feature = "kerberos"))]
+fn kerberos(_: &str) -> Result<Login> {
+    Err(Error::Environment {
+        what: "this program was built without Kerberos".to_owned(),
+        help: Some("build it with the feature 'kerberos', or give --lookup-user".to_owned()),
+    })
+}
+
+/// The server's name in a URL.
+#[cfg(feature = "kerberos")]
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let end = rest.find([':', '/']).unwrap_or(rest.len());
+    rest.get(..end).unwrap_or(rest)
+}
+
+fn refused(why: impl Into<String>, help: &str) -> Error {
+    Error::BadCredential {
+        credential: "recovery lookup".to_owned(),
+        why: why.into(),
+        help: Some(help.to_owned()),
+    }
+}
+
+/// What a server says, as it may be shown.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let fine = text.chars().filter(|c| !c.is_control());
+    fine.take(LONGEST).collect()
+}

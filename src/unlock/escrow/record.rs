@@ -1,0 +1,336 @@
+//! What a record says: a row of a table, an object, an entry of a directory. Names of columns differ
+//! from export to export, so that passwords and identifiers are known by their shape first and by
+//! the names beside them second (recovery page, section 2.5).
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use zeroize::Zeroizing;
+
+use super::Escrowed;
+use crate::guid::Guid;
+use crate::unlock::recovery::{Options, scan};
+
+/// Longest value that a password is looked for in, in bytes: the schema allows 256 characters.
+const MAX_PASSWORD: usize = 4096;
+/// Names of the columns that hold the identifier of the password, reduced to letters.
+const ID_NAMES: [&str; 8] = [
+    "msfverecoveryguid",
+    "recoverykeyid",
+    "recoverypasswordid",
+    "passwordid",
+    "keyprotectorid",
+    "keyid",
+    "id",
+    "identifier",
+];
+/// Names of the columns that hold the computer.
+const COMPUTER_NAMES: [&str; 9] = [
+    "computer",
+    "computername",
+    "machine",
+    "machinename",
+    "devicename",
+    "devicedisplayname",
+    "hostname",
+    "pscomputername",
+    "name",
+];
+/// Names of the columns that hold the time.
+const TIME_NAMES: [&str; 6] = [
+    "whencreated",
+    "createddatetime",
+    "lastupdatetime",
+    "created",
+    "date",
+    "time",
+];
+/// Parts of names that say that an identifier belongs to something else.
+const OTHERS: [&str; 6] = [
+    "volume",
+    "device",
+    "computer",
+    "machine",
+    "tenant",
+    "objectguid",
+];
+
+/// A name and its value, as bytes: a directory has both kinds.
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) value: Zeroizing<Vec<u8>>,
+}
+
+impl Field {
+    pub(super) fn new(name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        Self {
+            name: name.into(),
+            value: Zeroizing::new(value.into()),
+        }
+    }
+
+    fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.value).ok()
+    }
+
+    /// The name in small letters, and letters only.
+    fn plain_name(&self) -> String {
+        let letters = self.name.chars().filter(char::is_ascii_alphanumeric);
+        letters.map(|c| c.to_ascii_lowercase()).collect()
+    }
+
+    /// The identifier that the value is: text, 16 bytes of a directory, or such in hex as csvde
+    /// writes them.
+    fn guid(&self) -> Option<Guid> {
+        if let Ok(bytes) = <[u8; 16]>::try_from(self.value.as_slice()) {
+            return Some(Guid::from_disk(bytes));
+        }
+        let text = self.text()?.trim();
+        if let Some(digits) = text
+            .strip_prefix("X'")
+            .and_then(|rest| rest.strip_suffix('\''))
+        {
+            return Some(Guid::from_disk(from_hex(digits)?.try_into().ok()?));
+        }
+        let bare = text.trim_start_matches('{').trim_end_matches('}');
+        // Without hyphens the order of the bytes is not known.
+        (bare.len() == 36).then(|| bare.parse().ok()).flatten()
+    }
+}
+
+fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let digits = digits.as_bytes();
+    let pairs = digits.chunks(2).map(|pair| {
+        let text = std::str::from_utf8(pair)
+            .ok()
+            .filter(|text| text.len() == 2)?;
+        u8::from_str_radix(text, 16).ok()
+    });
+    pairs.collect()
+}
+
+/// The recovery passwords of a record, with what it says of them. `name` is its name in a
+/// directory; `origin` says where it was found.
+pub(super) fn escrowed(fields: &[Field], name: Option<&str>, origin: &str) -> Vec<Escrowed> {
+    let passwords = fields.iter().flat_map(passwords);
+    let rdns = name.map(rdn_values).unwrap_or_default();
+    let own_name = rdns.first().map(String::as_str);
+    passwords
+        .map(|password| Escrowed {
+            id: id(fields, own_name),
+            volume: volume(fields),
+            computer: named(fields, &COMPUTER_NAMES).or_else(|| rdns.get(1).cloned()),
+            saved: named(fields, &TIME_NAMES)
+                .map(|time| readable(&time))
+                .or_else(|| time_in(own_name?)),
+            origin: origin.to_owned(),
+            password,
+        })
+        .collect()
+}
+
+fn passwords(field: &Field) -> Vec<super::RecoveryPassword> {
+    let text = field.text().filter(|text| {
+        let digits = text.bytes().filter(u8::is_ascii_digit).count();
+        (40..=MAX_PASSWORD).contains(&digits) && text.len() <= MAX_PASSWORD
+    });
+    let Some(text) = text else {
+        return Vec::new();
+    };
+    let scan = scan(text, &Options::default());
+    let found = scan.found.iter();
+    found.filter_map(|found| found.to_password().ok()).collect()
+}
+
+fn id(fields: &[Field], own_name: Option<&str>) -> Option<Guid> {
+    let by_name = ID_NAMES.iter().find_map(|wanted| {
+        let mut fields = fields.iter();
+        fields.find_map(|field| (field.plain_name() == *wanted).then(|| field.guid())?)
+    });
+    by_name
+        .or_else(|| guid_in(own_name?))
+        .or_else(|| fields.iter().find_map(|field| guid_in(field.text()?)))
+        .or_else(|| {
+            let mut fields = fields.iter();
+            fields.find_map(|field| (!of_another(field)).then(|| field.guid())?)
+        })
+}
+
+fn volume(fields: &[Field]) -> Option<Guid> {
+    let mut fields = fields.iter();
+    fields.find_map(|field| {
+        field
+            .plain_name()
+            .contains("volume")
+            .then(|| field.guid())?
+    })
+}
+
+fn of_another(field: &Field) -> bool {
+    let name = field.plain_name();
+    OTHERS.iter().any(|other| name.contains(other))
+}
+
+/// The first text under one of these names, the first name first.
+fn named(fields: &[Field], names: &[&str]) -> Option<String> {
+    names.iter().find_map(|wanted| {
+        let field = fields.iter().find(|field| field.plain_name() == *wanted)?;
+        let text = field.text()?.trim();
+        // The name of an entry in the directory is no computer's.
+        let fine = !text.is_empty() && text.len() <= 256 && guid_in(text).is_none();
+        fine.then(|| text.to_owned())
+    })
+}
+
+/// The identifier that ends a name in the directory, in braces (recovery page, section 2.2).
+fn guid_in(text: &str) -> Option<Guid> {
+    let (_, rest) = text.split_once('{')?;
+    let (inside, _) = rest.split_once('}')?;
+    (inside.len() == 36).then(|| inside.parse().ok()).flatten()
+}
+
+/// The time that begins such a name.
+fn time_in(name: &str) -> Option<String> {
+    let (time, _) = name.split_once('{')?;
+    let fine = time.len() >= 19 && time.as_bytes().get(10) == Some(&b'T');
+    fine.then(|| time.to_owned())
+}
+
+/// A time of a directory (RFC 4517), `20231010180000.0Z`, as others write it; any other as it is.
+fn readable(time: &str) -> String {
+    let digits = time
+        .get(..14)
+        .filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()) && time.ends_with('Z'));
+    let Some(digits) = digits else {
+        return time.to_owned();
+    };
+    let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default();
+    format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        part(0..4),
+        part(4..6),
+        part(6..8),
+        part(8..10),
+        part(10..12),
+        part(12..14)
+    )
+}
+
+/// The values of the parts of a distinguished name, escapes undone: `CN=a,CN=PC01,DC=x` is `a`, `PC01`,
+/// `x`.
+fn rdn_values(name: &str) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut value = Vec::new();
+    let mut inside = false;
+    let mut bytes = name.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => {
+                let Some(first) = bytes.next() else { break };
+                let pair = bytes.peek().and_then(|second| {
+                    let pair = [first, *second];
+                    u8::from_str_radix(std::str::from_utf8(&pair).ok()?, 16).ok()
+                });
+                match pair {
+                    Some(byte) => {
+                        bytes.next();
+                        value.push(byte);
+                    }
+                    None => value.push(first),
+                }
+            }
+            b',' => {
+                values.push(String::from_utf8_lossy(&value).into_owned());
+                value.clear();
+                inside = false;
+            }
+            b'=' if !inside => {
+                inside = true;
+                value.clear();
+            }
+            byte => value.push(byte),
+        }
+    }
+    values.push(String::from_utf8_lossy(&value).into_owned());
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+
+    const ID: &str = "5BC8FBBC-BDE5-C099-4164-D8399F767C45";
+    const PASSWORD: &str = "471207-278498-422125-177177-561902-537405-468006-693451";
+    const DN: &str = "CN=2023-10-10T10:00:00\\+02:00{5BC8FBBC-BDE5-C099-4164-D8399F767C45},CN=PC\\2C 01,OU=x,DC=y";
+
+    fn one(fields: &[(&str, &[u8])], name: Option<&str>) -> Escrowed {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| Field::new(*name, *value))
+            .collect();
+        let mut found = escrowed(&fields, name, "here");
+        assert_eq!(found.len(), 1);
+        found.remove(0)
+    }
+
+    #[test]
+    fn an_entry_of_a_directory_tells_all() {
+        let id = hex!("bcfbc85be5bd99c04164d8399f767c45");
+        let found = one(
+            &[
+                ("msFVE-VolumeGuid", &[7; 16]),
+                ("msFVE-RecoveryGuid", &id),
+                ("msFVE-RecoveryPassword", PASSWORD.as_bytes()),
+            ],
+            Some(DN),
+        );
+        assert_eq!(found.id, Some(ID.parse().unwrap()));
+        assert_eq!(found.volume, Some(Guid::from_disk([7; 16])));
+        assert_eq!(found.computer.as_deref(), Some("PC, 01"));
+        assert_eq!(found.saved.as_deref(), Some("2023-10-10T10:00:00+02:00"));
+    }
+
+    #[test]
+    fn times_of_a_directory_are_readable() {
+        assert_eq!(readable("20231010180000.0Z"), "2023-10-10T18:00:00Z");
+        for other in ["2023-10-10", "20231010", "20231010180000", "Größe"] {
+            assert_eq!(readable(other), other);
+        }
+    }
+
+    #[test]
+    fn the_name_tells_the_identifier_where_nothing_else_does() {
+        let found = one(&[("msFVE-RecoveryPassword", PASSWORD.as_bytes())], Some(DN));
+        assert_eq!(found.id, Some(ID.parse().unwrap()));
+    }
+
+    #[test]
+    fn the_identifier_of_a_device_is_not_that_of_the_password() {
+        let device = b"11111111-2222-3333-4444-555555555555";
+        let found = one(
+            &[
+                ("deviceId", device),
+                ("key", PASSWORD.as_bytes()),
+                ("id", ID.as_bytes()),
+            ],
+            None,
+        );
+        assert_eq!(found.id, Some(ID.parse().unwrap()));
+        let found = one(&[("deviceId", device), ("key", PASSWORD.as_bytes())], None);
+        assert_eq!(found.id, None);
+    }
+
+    #[test]
+    fn octets_of_csvde_are_in_the_order_of_the_disk() {
+        let octets = b"X'bcfbc85be5bd99c04164d8399f767c45'";
+        let found = one(
+            &[("whatever", octets), ("password", PASSWORD.as_bytes())],
+            None,
+        );
+        assert_eq!(found.id, Some(ID.parse().unwrap()));
+    }
+}

@@ -1,0 +1,92 @@
+//! A recovery password that is looked up where it was saved, and used without being shown. What is
+//! looked through is the business of [`super::escrow`].
+
+use std::sync::Mutex;
+
+use super::escrow::{ADDITIONS, Place, Query};
+use super::recovery_password::RecoveryPasswords;
+use super::{Answer, Context, CredentialKind, Given, KeyProtector, Read};
+use crate::error::{Failure, Result};
+use crate::format::protector::{Protector, ProtectorKind};
+
+const NAME: &str = "recovery lookup";
+
+pub(super) const KIND: CredentialKind = CredentialKind {
+    option: "recovery-lookup",
+    value: "WHERE",
+    value_is_optional: false,
+    additions: ADDITIONS,
+    help: "Look the recovery password up: in a file or directory of saved ones, or in a directory server (ldaps://SERVER)",
+    systemd: None,
+    environment: None,
+    read: Read::Given(read),
+    typed: None,
+    opens: &[ProtectorKind::RecoveryPassword],
+};
+
+/// Where to look; what was found there is kept for the protectors to come.
+pub struct RecoveryLookup {
+    place: Place,
+    found: Mutex<Option<Result<RecoveryPasswords, String>>>,
+}
+
+impl RecoveryLookup {
+    /// Looks there, once the volume turns out to have recovery passwords.
+    pub fn new(place: Place) -> Self {
+        Self {
+            place,
+            found: Mutex::new(None),
+        }
+    }
+
+    fn look(&self, context: &Context<'_>) -> Result<RecoveryPasswords, String> {
+        let protectors = context.block.protectors();
+        let ids = protectors
+            .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
+            .map(|protector| protector.id);
+        let query = Query::Protectors(ids.collect());
+        let found = self
+            .place
+            .search(&query)
+            .map_err(|error| error.to_string())?;
+        for note in &found.notes {
+            tracing::warn!("{note}");
+        }
+        let entries = found.entries.iter().chain(&found.unnamed);
+        Ok(RecoveryPasswords::identified(
+            entries.map(|entry| (entry.id, &entry.password)),
+        ))
+    }
+}
+
+impl KeyProtector for RecoveryLookup {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {
+        if protector.kind() != ProtectorKind::RecoveryPassword {
+            return Answer::NotMine;
+        }
+        let mut found = self
+            .found
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match found.get_or_insert_with(|| self.look(context)) {
+            Err(why) => Answer::Failed(Failure::new("lookup-failed", why.clone())),
+            Ok(passwords) => match passwords.try_on(protector, context) {
+                Answer::Failed(failure) if failure.reason == "no-password-for-protector" => {
+                    Answer::Failed(Failure::new(
+                        failure.reason,
+                        format!("{} has no password for it", self.place.name()),
+                    ))
+                }
+                answer => answer,
+            },
+        }
+    }
+}
+
+fn read(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
+    Ok(Box::new(RecoveryLookup::new(Place::of(given)?)))
+}
