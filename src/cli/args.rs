@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::commands::create::CreateArgs;
+use super::commands::export::ExportArgs;
 use super::commands::metadata::MetadataArgs;
 use super::commands::protector::ProtectorArgs;
 use super::commands::tpm::TpmArgs;
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     Protector(ProtectorArgs),
     /// Back up the metadata of a volume, and restore it
     Metadata(MetadataArgs),
+    /// Save what belongs to a volume apart from it
+    Export(ExportArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write all pages to a directory
@@ -86,6 +89,7 @@ impl Command {
                 command: RecoveryCommand::Check(args),
             }) if args.json => Some(json::failure),
             Self::Protector(args) if args.json() => Some(json::failure),
+            Self::Export(args) if args.json() => Some(json::failure),
             _ => None,
         }
     }

@@ -133,6 +133,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Tpm(args) => commands::tpm::run(&args),
         Command::Protector(args) => commands::protector::run(&args),
         Command::Metadata(args) => commands::metadata::run(&args),
+        Command::Export(args) => commands::export::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),
     }

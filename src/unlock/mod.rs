@@ -11,6 +11,7 @@
 pub mod auto_unlock;
 pub mod certificate;
 pub mod clear_key;
+pub mod key_package;
 pub mod password;
 mod prompt;
 pub mod raw_key;

@@ -187,7 +187,7 @@ fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<SecretBytes> {
 }
 
 /// Bytes from hex digits, with white space and colons between them ignored.
-fn from_hex(text: &[u8]) -> Option<SecretBytes> {
+pub(super) fn from_hex(text: &[u8]) -> Option<SecretBytes> {
     let digits = text
         .iter()
         .filter(|byte| !byte.is_ascii_whitespace() && **byte != b':');

@@ -58,6 +58,7 @@ impl Volume {
             sector_size,
             copies,
             conversion,
+            pieced: None,
         })
     }
 
