@@ -25,7 +25,8 @@
 //! * Its plaintext, written too: [`volume::Writable`], from [`volume::Unlocked::into_writable`] with
 //!   a [`source::WriteAt`] that is held exclusively.
 //! * Credentials: [`unlock::recovery_password::RecoveryPasswords`], [`unlock::password::Password`],
-//!   [`unlock::startup_key::StartupKey`], [`unlock::clear_key::Suspended`], [`unlock::raw_key`]. A
+//!   [`unlock::startup_key::StartupKey`], [`unlock::certificate::CertificateKey`],
+//!   [`unlock::clear_key::Suspended`], [`unlock::raw_key`]. A
 //!   credential of your own: [`unlock::KeyProtector`].
 //! * The 48 digits themselves, checked, explained and corrected, without any volume:
 //!   [`unlock::recovery::RecoveryPassword`] and [`unlock::recovery::check_text`].

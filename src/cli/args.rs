@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::commands::create::CreateArgs;
 use super::commands::lookup::LookupArgs;
+use super::commands::export::ExportArgs;
 use super::commands::metadata::MetadataArgs;
 use super::commands::network_unlock::NetworkUnlockArgs;
 use super::commands::protector::ProtectorArgs;
@@ -80,6 +81,8 @@ pub(crate) enum Command {
     Metadata(MetadataArgs),
     /// Find volumes whose first sector or place is lost, and make what they lack anew elsewhere
     Repair(RepairArgs),
+    /// Save what belongs to a volume apart from it
+    Export(ExportArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write all pages to a directory
@@ -110,6 +113,7 @@ impl Command {
             }) if args.json => Some(json::failure),
             Self::Protector(args) if args.json() => Some(json::failure),
             Self::Repair(args) if args.json() => Some(json::failure),
+            Self::Export(args) if args.json() => Some(json::failure),
             _ => None,
         }
     }

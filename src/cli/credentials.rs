@@ -16,6 +16,7 @@ use crate::format::protector::ProtectorKind;
 use crate::secret::SecretText;
 use crate::unlock::auto_unlock::{self, OPTION as AUTO_UNLOCK, SystemVolume};
 use crate::unlock::clear_key::Suspended;
+use crate::unlock::key_package;
 use crate::unlock::{Addition, BUILT_IN, CredentialKind, Given, KeyProtector, Read, Selection};
 use crate::volume::system::MAX_HIVE_LEN;
 use crate::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
@@ -32,6 +33,7 @@ pub(crate) struct CredentialArgs {
     additions: Vec<(&'static str, PathBuf)>,
     protector: Option<String>,
     accept_damaged_metadata: bool,
+    key_package: Option<PathBuf>,
 }
 
 impl Args for CredentialArgs {
@@ -61,6 +63,15 @@ impl Args for CredentialArgs {
                     .long("protector")
                     .value_name("ID")
                     .help("Use only this protector (its GUID, or the first 8 hex digits of it)")
+                    .help_heading("Credentials"),
+            )
+            .arg(
+                Arg::new("key-package")
+                    .long("key-package")
+                    .value_name("FILE")
+                    .value_hint(ValueHint::FilePath)
+                    .value_parser(ValueParser::path_buf())
+                    .help("Keys of the volume that were saved by 'fve export key-package', in place of its own that are damaged; with what opens them. Packages of Windows are tried, but not proven to be read")
                     .help_heading("Credentials"),
             )
             .arg(
@@ -95,6 +106,7 @@ impl FromArgMatches for CredentialArgs {
             additions,
             protector: matches.get_one("protector").cloned(),
             accept_damaged_metadata: matches.get_flag("accept-damaged-metadata"),
+            key_package: matches.get_one("key-package").cloned(),
         })
     }
 
@@ -108,6 +120,8 @@ impl CredentialArgs {
     /// Unlocks the volume with what was given; else with what systemd gives; else with a clear
     /// key; else with what a person types.
     pub(crate) fn unlock(&self, volume: &Volume) -> Result<Unlocked, Failure> {
+        let pieced = self.with_key_package(volume)?;
+        let volume = pieced.as_ref().unwrap_or(volume);
         let open = |credentials: &[_], options: &_| volume.unlock(credentials, options);
         let unlocked = self.open_with(volume, &open)?;
         warn(unlocked.warnings());
@@ -116,10 +130,21 @@ impl CredentialArgs {
 
     /// The same, down to the volume master key.
     pub(crate) fn unlock_master_key(&self, volume: &Volume) -> Result<MasterKey, Failure> {
+        let pieced = self.with_key_package(volume)?;
+        let volume = pieced.as_ref().unwrap_or(volume);
         let open = |credentials: &[_], options: &_| volume.unlock_master_key(credentials, options);
         let key = self.open_with(volume, &open)?;
         warn(key.warnings());
         Ok(key)
+    }
+
+    /// The volume with the keys of a package, where one was given.
+    fn with_key_package(&self, volume: &Volume) -> Result<Option<Volume>, Failure> {
+        let Some(path) = &self.key_package else {
+            return Ok(None);
+        };
+        let package = key_package::read(path)?;
+        Ok(Some(volume.with_key_package(package)?))
     }
 
     /// The credentials that were given, or that systemd gives; for volumes that nothing can be
@@ -254,8 +279,8 @@ impl CredentialArgs {
         Ok(credentials)
     }
 
-    /// Opens the system volume with all the other credentials, where one was named, and reads what it
-    /// keeps for its data volumes.
+    /// Opens the system volume with all the other credentials, where one was named, and reads what
+    /// it keeps for its data volumes.
     fn system_volume(&self) -> Result<Option<SystemVolume>, Failure> {
         let Some(path) = self.given_for(AUTO_UNLOCK, |given| given.value.map(Path::to_owned))
         else {
@@ -263,6 +288,7 @@ impl CredentialArgs {
         };
         let mut own = self.without(AUTO_UNLOCK);
         own.protector = None;
+        own.key_package = None;
         let partition = self.addition(auto_unlock::PARTITION, |text| text.parse().ok())?;
         let offset = self.addition(auto_unlock::OFFSET, |text| parse_bytes(text).ok())?;
         let system = SourceArgs {

@@ -138,6 +138,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Protector(args) => commands::protector::run(&args),
         Command::Metadata(args) => commands::metadata::run(&args),
         Command::Repair(args) => commands::repair::run(&args),
+        Command::Export(args) => commands::export::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),
     }

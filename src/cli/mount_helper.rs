@@ -20,6 +20,7 @@ const WITH_VALUE: &[&str] = &[
     "metadata",
     "volume-start",
     "protector",
+    "key-package",
 ];
 /// Options of `fve mount` without one: in the words of mount(8), and ours. `rw` is none of them:
 /// mount(8) passes it whenever nobody said `ro`, and a volume is only written to when somebody

@@ -62,6 +62,19 @@ pub struct MetadataBlock {
     bytes: Vec<u8>,
 }
 
+/// What a block's header says of the volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) version: u16,
+    pub(crate) state: State,
+    pub(crate) next_state: State,
+    pub(crate) encrypted_extent: u64,
+    pub(crate) conversion_size: u32,
+    pub(crate) moved_sectors: u32,
+    pub(crate) copies: [u64; 3],
+    pub(crate) header_source: u64,
+}
+
 /// A state of the volume (section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State(pub u16);
@@ -194,6 +207,53 @@ impl MetadataBlock {
         })
     }
 
+    /// What its header says.
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            version: self.version,
+            state: self.state,
+            next_state: self.next_state,
+            encrypted_extent: self.encrypted_extent,
+            conversion_size: self.conversion_size,
+            moved_sectors: self.moved_sectors,
+            copies: self.copies,
+            header_source: self.header_source,
+        }
+    }
+
+    /// A block that stands nowhere, of entries from one place and a header from another. It passes
+    /// no check. Without a dataset header, volume and method are zero.
+    pub(crate) fn assembled(
+        shape: Shape,
+        dataset: Option<Dataset>,
+        datums: Vec<Datum>,
+        position: u64,
+    ) -> Self {
+        let unknown = Dataset {
+            id: Guid::from_disk([0; 16]),
+            next_nonce: 0,
+            method: 0,
+            preferred_method: 0,
+            created: FileTime(0),
+            datums: (0, 0),
+        };
+        Self {
+            position,
+            version: shape.version,
+            state: shape.state,
+            next_state: shape.next_state,
+            encrypted_extent: shape.encrypted_extent,
+            conversion_size: shape.conversion_size,
+            moved_sectors: shape.moved_sectors,
+            copies: shape.copies,
+            header_source: shape.header_source,
+            dataset: dataset.unwrap_or(unknown),
+            datums,
+            validation: Validation::NONE,
+            bytes: Vec::new(),
+        }
+    }
+
     /// The bytes that the CRC-32 and the SHA-256 cover.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -276,13 +336,15 @@ impl MetadataBlock {
 }
 
 impl Validation {
+    const NONE: Self = Self {
+        version: 0,
+        crc: 0,
+        crc_matches: false,
+        hash: ValidationHash::Missing,
+    };
+
     fn parse(region: Fields<'_>, info_size: usize) -> Self {
-        Self::try_parse(region, info_size).unwrap_or(Self {
-            version: 0,
-            crc: 0,
-            crc_matches: false,
-            hash: ValidationHash::Missing,
-        })
+        Self::try_parse(region, info_size).unwrap_or(Self::NONE)
     }
 
     fn try_parse(region: Fields<'_>, info_size: usize) -> Result<Self, FormatError> {

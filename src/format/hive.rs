@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! +0x0000   base block, 4096 bytes: `regf`, two sequence numbers, version, place of the root key
-//! +0x1000   cells, each with its size in front: keys (`nk`), lists of keys (`lf`, `lh`, `li`, `ri`),
+//! +0x1000   cells, each with its size in front: keys (`nk`), their lists (`lf`, `lh`, `li`, `ri`),
 //!           lists of values, values (`vk`), data
 //! ```
-//! Places are counted from the first cell. The layout is that of public descriptions of the format, and
-//! agrees with what hivex writes. Left out: values of more than 16 KiB, which lie in several
-//! cells; security descriptors and class names; and the transaction logs beside a hive, so
-//! that changes which Windows had not yet written to the hive itself are not seen
+//! Places are counted from the first cell. The layout is that of public descriptions of the format,
+//! and agrees with what hivex writes. Left out: values of more than 16 KiB, which lie in several
+//! cells; security descriptors and class names; and the transaction logs beside a hive, so that
+//! changes which Windows had not yet written to the hive itself are not seen
 //! ([`Hive::is_settled`]).
 
 use super::FormatError;

@@ -33,6 +33,7 @@
 pub mod backup;
 mod commit;
 mod edit;
+pub mod key_package;
 mod keys;
 mod rekey;
 mod rotate;

@@ -5,9 +5,10 @@
 //! system volume ─ its VMK ─ auto-unlock key (metadata) ─┐
 //!               ─ its files ─ registry hive ─ sealed external keys ─ the data volume's protector
 //! ```
-//! The form of what lies in the registry agrees with blobs of real computers, byte for byte; no public pair
-//! of volumes exists, so that the whole way opens a volume of Windows is not proven.
-//! Keys of removable volumes lie elsewhere, sealed with a user's password to Windows; they are not read.
+//! The form of what lies in the registry agrees with blobs of real computers, byte for byte; no
+//! public pair of volumes exists, so that the whole way opens a volume of Windows is not proven.
+//! Keys of removable volumes lie elsewhere, sealed with a user's password to Windows; they are not
+//! read.
 
 use super::{
     Addition, Answer, Context, CredentialKind, Given, KeyProtector, Read, open_key, open_vmk,
@@ -197,7 +198,8 @@ fn external_key_info(value: &[u8]) -> Option<ExternalKeyInfo> {
     })
 }
 
-/// Every value below `Control\FVEAutoUnlock` of the control set that counts, or of all where none is said to.
+/// Every value below `Control\FVEAutoUnlock` of the control set that counts, or of all where none
+/// is said to.
 fn values<'a>(hive: &Hive<'a>) -> Result<Vec<&'a [u8]>, FormatError> {
     let root = hive.root()?;
     let mut values = Vec::new();

@@ -14,6 +14,7 @@ pub mod clear_key;
 #[cfg(feature = "network")]
 pub mod network;
 pub mod escrow;
+pub mod key_package;
 pub mod password;
 mod prompt;
 pub mod raw_key;

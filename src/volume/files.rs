@@ -11,12 +11,13 @@ use ntfs::{Ntfs, NtfsError, NtfsFile, NtfsReadSeek};
 use super::Unlocked;
 use crate::error::{Error, Result};
 
-/// The whole content of a file, by the names that lead to it from the root directory, in whatever case.
-/// Compressed files are not read.
+/// The whole content of a file, by the names that lead to it from the root directory, in whatever
+/// case. Compressed files are not read.
 ///
 /// # Errors
-/// [`Error::Io`] when there is no such file, when it has more than `max` bytes, or when the volume holds no NTFS that
-/// can be followed; [`Error::Environment`] in a program that was built without the feature `ntfs`.
+/// [`Error::Io`] when there is no such file, when it has more than `max` bytes, or when the volume
+/// holds no NTFS that can be followed; [`Error::Environment`] in a program that was built without
+/// the feature `ntfs`.
 #[cfg(feature = "ntfs")]
 pub fn read_file(volume: &Unlocked, path: &[&str], max: u64) -> Result<Vec<u8>> {
     /// Bytes read at once: a file record and its neighbours.

@@ -9,6 +9,7 @@ mod conversion;
 mod cursor;
 mod evidence;
 pub mod files;
+mod key_package;
 pub mod layout;
 mod open;
 mod plan;
@@ -44,6 +45,8 @@ pub struct Volume {
     sector_size: u32,
     copies: Copies,
     conversion: Option<Result<ConversionMap, Unmapped>>,
+    /// Set where the keys are a key package's.
+    pieced: Option<key_package::Pieced>,
 }
 
 /// Why the conversion map cannot be used: kept until somebody wants the plaintext.

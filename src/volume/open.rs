@@ -111,6 +111,7 @@ impl Volume {
             sector_size,
             copies,
             conversion,
+            pieced: None,
         }
     }
 

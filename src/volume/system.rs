@@ -16,7 +16,8 @@ impl Volume {
     /// The key to the keys of the data volumes, if the volume keeps any.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] when it keeps none: it is no system volume, or opens no other volume by itself.
+    /// [`Error::BadCredential`] when it keeps none: it is no system volume, or opens no other
+    /// volume by itself.
     pub fn auto_unlock_key(&self, key: &MasterKey) -> Result<AutoUnlockKey> {
         let blocks = self.copies().readable();
         let block = blocks

@@ -150,7 +150,7 @@ impl Volume {
 
     /// The blocks to try, best first.
     fn candidates(&self, options: &UnlockOptions) -> Vec<&MetadataBlock> {
-        if options.accept_damaged_metadata {
+        if options.accept_damaged_metadata || self.pieced.is_some() {
             self.copies.readable()
         } else {
             self.copies.sound()
@@ -177,7 +177,9 @@ impl Volume {
             };
             let proof = self.prove(block, &opening.key);
             match proof {
-                Err(fault) if !options.accept_damaged_metadata => unproved.push(fault),
+                Err(fault) if !options.accept_damaged_metadata && self.pieced.is_none() => {
+                    unproved.push(fault);
+                }
                 _ => {
                     return Ok(Found {
                         block,
@@ -268,7 +270,9 @@ impl Volume {
             VolumeKey::Fvek(fvek) => (self.cipher(block.dataset.method, fvek)?, true),
         };
         let mut warnings = self.copy_warnings();
-        if let Err(fault) = proof {
+        if let Err(fault) = proof.as_ref()
+            && self.pieced.is_none()
+        {
             warnings.push(format!("the metadata is not proved: {fault}"));
         } else if raw {
             warnings.push(
@@ -292,6 +296,9 @@ impl Volume {
         };
         if raw {
             check_raw_key(&unlocked, options)?;
+        }
+        if let Some(pieced) = self.pieced.filter(|_| !options.accept_damaged_metadata) {
+            pieced.check(&unlocked)?;
         }
         Ok(unlocked)
     }
@@ -360,7 +367,8 @@ impl Volume {
                 "the sector key does not open with the volume master key",
             ));
         };
-        if block.dataset.method != key.key_type {
+        // What a key package does not say comes from metadata that may be damaged.
+        if block.dataset.method != key.key_type && self.pieced.is_none() {
             return Err(damaged(&format!(
                 "the metadata names the encryption method {:#06x}, its sector key {:#06x}",
                 block.dataset.method, key.key_type
@@ -382,6 +390,9 @@ impl Volume {
 
     /// What a person should know about the metadata copies.
     fn copy_warnings(&self) -> Vec<String> {
+        if let Some(pieced) = self.pieced {
+            return vec![pieced.warning()];
+        }
         let mut warnings: Vec<_> = self
             .copies
             .faults()

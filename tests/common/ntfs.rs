@@ -46,8 +46,8 @@ pub fn make(directory: &Path, method: &str, sector_size: u32, size: u64) -> Ntfs
     make_with(directory, method, sector_size, size, |_| (), |_| ())
 }
 
-/// The same with files of one's own, written to the mounted file system, and with whatever the volume
-/// is to have besides.
+/// The same with files of one's own, written to the mounted file system, and with whatever the
+/// volume is to have besides.
 pub fn make_with(
     directory: &Path,
     method: &str,

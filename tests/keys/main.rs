@@ -1,5 +1,5 @@
-//! Ways to a volume's key that do not begin with what a person remembers: certificates and cards, the
-//! system volume of the same computer, and key packages.
+//! Ways to a volume's key that do not begin with what a person remembers: certificates and cards,
+//! the system volume of the same computer, and key packages.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@ mod auto_unlock;
 mod certificate;
 #[path = "../common/mod.rs"]
 mod common;
+mod key_package;
 #[cfg(feature = "pkcs11")]
 mod token;
 
@@ -24,33 +25,30 @@ use libtest_mimic::{Arguments, Trial};
 pub type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
-    let mut trials = Vec::new();
-    trials.extend(group(
-        "certificate",
-        certificate::TESTS,
-        lacking(&["openssl"]),
-    ));
     let corpus = common::corpus::directory().is_none();
-    let reason = corpus.then(|| "the corpus is not here".to_owned());
-    let windows = reason.clone();
-    trials.extend(group(
-        "smart card of Windows",
+    let corpus = corpus.then(|| "the corpus is not here".to_owned());
+    let mut trials = Vec::new();
+    let mut add = |name, tests, missing| trials.extend(group(name, tests, missing));
+    add("certificate", certificate::TESTS, lacking(&["openssl"]));
+    add(
+        "certificate of Windows",
         certificate::WINDOWS,
-        windows,
-    ));
+        corpus.clone(),
+    );
     #[cfg(feature = "pkcs11")]
-    trials.extend(group("token", token::TESTS, token::missing()));
-    let tools = lacking(&["hivexsh"]);
-    trials.extend(group("auto-unlock", auto_unlock::TESTS, tools));
+    add("token", token::TESTS, token::missing());
+    add("auto-unlock", auto_unlock::TESTS, lacking(&["hivexsh"]));
     if cfg!(feature = "ntfs") {
-        let tools = auto_unlock::missing_for_mounts();
-        trials.extend(group("auto-unlock", auto_unlock::MOUNTED, tools));
+        let missing = auto_unlock::missing_for_mounts();
+        add("auto-unlock", auto_unlock::MOUNTED, missing);
     }
-    trials.extend(group(
+    add(
         "auto-unlock of Windows",
         auto_unlock::WINDOWS,
-        reason,
-    ));
+        corpus.clone(),
+    );
+    add("key package", key_package::TESTS, None);
+    add("key package of Windows", key_package::WINDOWS, corpus);
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -1,6 +1,6 @@
 //! Files of keys and certificates: PFX (PKCS#12, RFC 7292), certificates (RFC 5280), private keys
-//! in PKCS#8 (RFC 5958; encrypted as of RFC 8018) and PKCS#1 (RFC 8017), the last four in DER or, any number of
-//! them, in PEM (RFC 7468).
+//! in PKCS#8 (RFC 5958; encrypted as of RFC 8018) and PKCS#1 (RFC 8017), the last four in DER or,
+//! any number of them, in PEM (RFC 7468).
 //!
 //! The crate that opens PFX files keeps copies of the key that it does not wipe.
 

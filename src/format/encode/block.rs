@@ -144,7 +144,7 @@ impl Unsigned {
 }
 
 /// A dataset: header and datums. Also what a `.BEK` file consists of.
-pub(super) fn dataset(head: &DatasetHead, datums: &[DatumBytes]) -> Result<Vec<u8>, FormatError> {
+pub(crate) fn dataset(head: &DatasetHead, datums: &[DatumBytes]) -> Result<Vec<u8>, FormatError> {
     let len = datums
         .iter()
         .map(DatumBytes::len)

@@ -5,10 +5,10 @@
 //! encrypted key on disk ─ private key (a file, or a PKCS#11 token) ─ intermediate key ─ VMK
 //! ```
 //! **Not proven against Windows.** The volume itself proves all but the first step: no volume
-//! with its private key was ever published, so which padding Windows uses, and in which order of bytes it
-//! stores the result, is not known. CryptoAPI gives it least byte first, CNG most: both orders are
-//! tried with every padding, and what comes out counts only if the tag of the sealed VMK matches
-//! under it.
+//! with its private key was ever published, so which padding Windows uses, and in which order of
+//! bytes it stores the result, is not known. CryptoAPI gives it least byte first, CNG most: both
+//! orders are tried with every padding, and what comes out counts only if the tag of the sealed VMK
+//! matches under it.
 
 #[cfg(not(feature = "pkcs11"))]
 mod absent;
@@ -254,8 +254,8 @@ fn read_key_file(path: &Path, given: &Given<'_>) -> Result<KeyFile> {
     }
 }
 
-/// Reads a certificate for a new protector; of a file with several, the one that belongs to a private
-/// key in it, or else the first.
+/// Reads a certificate for a new protector; of a file with several, the one that belongs to a
+/// private key in it, or else the first.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds none.

@@ -1,7 +1,7 @@
 //! Private keys on PKCS#11 tokens: smart cards, security modules, SoftHSM.
 //!
-//! A token counts wrong PINs and locks itself after a few. So the PIN goes to exactly one token, at most
-//! once, and only after it is known that the token is the one that is meant.
+//! A token counts wrong PINs and locks itself after a few. So the PIN goes to exactly one token, at
+//! most once, and only after it is known that the token is the one that is meant.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

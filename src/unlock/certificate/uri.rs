@@ -1,9 +1,9 @@
 //! The name of a key on a PKCS#11 token (RFC 7512): `pkcs11:token=NAME;id=%01?module-path=FILE`.
 //!
-//! Attributes of the path choose the token and the key; those that are not known refuse the name, since
-//! what they would exclude is not known either. Of the query, `module-path`, `module-name` and
-//! `pin-source` (a file) count; a PIN in the name itself (`pin-value`) is refused, because the shell's
-//! history and the process list would hold it.
+//! Attributes of the path choose the token and the key; those that are not known refuse the name,
+//! since what they would exclude is not known either. Of the query, `module-path`, `module-name`
+//! and `pin-source` (a file) count; a PIN in the name itself (`pin-value`) is refused, because the
+//! shell's history and the process list would hold it.
 
 use std::path::PathBuf;
 

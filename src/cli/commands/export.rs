@@ -1,0 +1,89 @@
+//! `fve export`: what belongs to a volume, saved apart from it.
+//!
+//! `key-package --json` answers `volume` (identifier), `file`, `size` (bytes) and `protectors`
+//! (each with `id`, `type`, `name`): those whose secrets open the package.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+use serde_json::json;
+
+use crate::cli::args::SourceArgs;
+use crate::cli::credentials::CredentialArgs;
+use crate::cli::{Failure, json::document, source, term};
+use crate::create::save_key;
+use crate::manage::key_package;
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(subcommand)]
+    command: ExportCommand,
+}
+
+impl ExportArgs {
+    /// Whether the answer is to be one JSON document.
+    pub(crate) fn json(&self) -> bool {
+        let ExportCommand::KeyPackage(args) = &self.command;
+        args.json
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum ExportCommand {
+    /// Save the sealed keys of a volume, to open it with --key-package when its own are damaged.
+    /// In a form of our own: repair-bde of Windows is not known to read it
+    KeyPackage(KeyPackageArgs),
+}
+
+#[derive(Debug, Args)]
+struct KeyPackageArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// New file to write. It opens with the secrets of its protectors for ever: keep it safe
+    #[arg(value_name = "OUT", value_hint = ValueHint::FilePath)]
+    output: PathBuf,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
+
+    /// For these protectors (GUIDs, or the first 8 hex digits of them), not for all recovery
+    /// passwords and external keys
+    #[arg(long = "of", value_name = "ID")]
+    of: Vec<String>,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(in crate::cli) fn run(args: &ExportArgs) -> Result<(), Failure> {
+    let ExportCommand::KeyPackage(args) = &args.command;
+    let volume = source::open(&args.source)?.volume;
+    let key = args.credentials.unlock_master_key(&volume)?;
+    let exported = key_package::export(&volume, &key, &args.of)?;
+    save_key(&args.output, &exported.content)?;
+    if args.json {
+        let protectors = exported.protectors.iter().map(|(id, kind)| {
+            json!({
+                "id": format!("{id:X}"),
+                "type": kind.word(),
+                "name": kind.name(),
+            })
+        });
+        return term::print(&document(&json!({
+            "volume": format!("{:X}", exported.volume),
+            "file": args.output.display().to_string(),
+            "size": exported.content.len(),
+            "protectors": protectors.collect::<Vec<_>>(),
+        })));
+    }
+    term::note(format_args!(
+        "saved {}; it opens with:",
+        args.output.display()
+    ));
+    for (id, kind) in &exported.protectors {
+        term::note(format_args!("  {} {{{id:X}}}", kind.name()));
+    }
+    Ok(())
+}

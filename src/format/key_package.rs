@@ -1,0 +1,132 @@
+//! Key packages: the sealed keys of a volume, kept apart from it for the day on which its own
+//! metadata is damaged (recovery page, section 3.1).
+//!
+//! **The form that Windows writes is not documented, and no sample was ever published.** What a
+//! package must hold to be of use is known: a protector with the sealed volume master key, and the
+//! sealed sector key. They are looked for as a whole metadata block, as a dataset (48 bytes of
+//! header, then datums: what `.BEK` files are, and what [`export`](crate::manage::key_package)
+//! writes) and as bare datums, each also behind a head of up to 64 bytes.
+
+use super::FormatError;
+use super::block::{Dataset, MetadataBlock};
+use super::boot::SIGNATURE;
+use super::datum::{Body, Datum, Virtualization, roles};
+use super::wire::Fields;
+
+/// Most bytes that a package may have: as many as Active Directory keeps (recovery page, section
+/// 2.2).
+pub const MAX_LEN: usize = 102_400;
+
+/// Longest head that anything may have in front of it.
+const MAX_HEAD: usize = 64;
+
+/// What was found in a package.
+#[derive(Debug)]
+pub struct KeyPackage {
+    /// Header of the dataset, where there is one: volume and encryption method.
+    pub dataset: Option<Dataset>,
+    /// The entries.
+    pub datums: Vec<Datum>,
+    /// The whole block, where it is one, without its entries.
+    pub(crate) block: Option<MetadataBlock>,
+}
+
+impl KeyPackage {
+    /// Reads a package.
+    ///
+    /// # Errors
+    /// It holds no protector with a sealed sector key beside it, in no form that is known.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let file = Fields::new("key package", bytes, 0);
+        if bytes.len() > MAX_LEN {
+            return Err(file.fault(format!("{} bytes are more than a package has", bytes.len())));
+        }
+        for head in 0..=MAX_HEAD.min(bytes.len()) {
+            let rest = file.part("key package", head, bytes.len())?;
+            let forms = [Self::as_block, Self::as_dataset, Self::as_datums];
+            let mut found = forms.into_iter().filter_map(|form| form(rest));
+            if let Some(package) = found.find(Self::is_complete) {
+                return Ok(package);
+            }
+        }
+        Err(file.fault(what_is_wrong(file)))
+    }
+
+    /// Where the volume's first sectors were moved to, if it says so.
+    pub fn virtualization(&self) -> Option<&Virtualization> {
+        self.datums.iter().find_map(|datum| match &datum.body {
+            Body::Virtualization(place) => Some(place),
+            _ => None,
+        })
+    }
+
+    fn is_complete(&self) -> bool {
+        let protector = |datum: &Datum| match &datum.body {
+            Body::Protector(protector) => protector.sealed_vmk().is_some(),
+            _ => false,
+        };
+        let sector_key = |datum: &Datum| datum.role == roles::FVEK && datum.sealed().is_some();
+        self.datums.iter().any(protector) && self.datums.iter().any(sector_key)
+    }
+
+    fn as_block(bytes: Fields<'_>) -> Option<Self> {
+        let mut block = MetadataBlock::parse(bytes.bytes(), bytes.position()).ok()?;
+        Some(Self {
+            dataset: Some(block.dataset.clone()),
+            datums: std::mem::take(&mut block.datums),
+            block: Some(block),
+        })
+    }
+
+    fn as_dataset(bytes: Fields<'_>) -> Option<Self> {
+        let dataset = Dataset::parse(bytes).ok()?;
+        let (start, end) = dataset.datums;
+        let list = bytes.part("datum list", start, end).ok()?;
+        Some(Self {
+            datums: Datum::parse_list(list.bytes(), list.position()).ok()?,
+            dataset: Some(dataset),
+            block: None,
+        })
+    }
+
+    fn as_datums(bytes: Fields<'_>) -> Option<Self> {
+        Some(Self {
+            dataset: None,
+            datums: Datum::parse_list(bytes.bytes(), bytes.position()).ok()?,
+            block: None,
+        })
+    }
+}
+
+/// The likeliest reason why a file is no package.
+fn what_is_wrong(file: Fields<'_>) -> String {
+    /// What a stream in an ANSI code page makes of bytes that are no characters there.
+    const LOST: u8 = b'?';
+    let bytes = file.bytes();
+    let lost = bytes.iter().filter(|byte| **byte == LOST).count();
+    let ascii = bytes.iter().all(u8::is_ascii);
+    let size = file.u32(0).ok().map(|size| size as usize);
+    let begins_as_dataset = file.u32(4) == Ok(1) && file.u32(8) == Ok(0x30);
+    let block = bytes.starts_with(SIGNATURE);
+    if (begins_as_dataset && size != Some(bytes.len())) || (ascii && lost > bytes.len() / 8) {
+        return format!(
+            "it has {} bytes and was probably damaged by the script that saved it",
+            bytes.len()
+        );
+    }
+    let begin: Vec<_> = bytes
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let what = if begins_as_dataset || block {
+        "no protector with a sealed master key and a sealed sector key inside"
+    } else {
+        "no form that is known"
+    };
+    format!(
+        "{what}; it has {} bytes and begins with {}",
+        bytes.len(),
+        begin.join(" ")
+    )
+}

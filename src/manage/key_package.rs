@@ -1,0 +1,118 @@
+//! Key packages written, in a form of our own (recovery page, section 3.1).
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 48 | header of a dataset, as in the metadata: identifier of the volume, encryption method, time of creation |
+//! | the rest | datums as they stand in the metadata: description, chosen protectors, sealed sector key, virtualization datum |
+//!
+//! All of it is sealed as it was: a package opens with the secrets of its protectors and with
+//! nothing else, but for ever: removing a protector from the volume does not reach it. That
+//! `repair-bde` of Windows reads it is not known; Windows' own form was never published.
+
+use crate::create::unfit;
+use crate::error::{Error, Result};
+use crate::format::block::{DATASET_HEADER_LEN, HEADER_LEN, MetadataBlock};
+use crate::format::datum::{Body, Datum, roles};
+use crate::format::encode::DatumBytes;
+use crate::format::encode::block::{DatasetHead, dataset};
+use crate::format::key_package::KeyPackage;
+use crate::format::protector::ProtectorKind;
+use crate::guid::Guid;
+use crate::secret::SecretBytes;
+use crate::volume::{MasterKey, Volume};
+
+/// Kinds that a package is made for unless others are asked for: those of Windows.
+const KINDS: [ProtectorKind; 2] = [ProtectorKind::RecoveryPassword, ProtectorKind::ExternalKey];
+
+/// A package, and the protectors whose secrets open it.
+#[derive(Debug)]
+pub struct Exported {
+    /// What goes into the file.
+    pub content: SecretBytes,
+    /// The volume's identifier.
+    pub volume: Guid,
+    /// Protectors in it.
+    pub protectors: Vec<(Guid, ProtectorKind)>,
+}
+
+/// The package of an unlocked volume for the protectors that `names` name (GUIDs, or their first
+/// eight or more hex digits), or for every recovery password and external key.
+///
+/// # Errors
+/// [`Error::Unchangeable`] when a name fits none, or no protector is left; [`Error::Damaged`] when
+/// the metadata is not proved by the key.
+pub fn export(volume: &Volume, key: &MasterKey, names: &[String]) -> Result<Exported> {
+    let block = volume.metadata()?;
+    if !key.is_proved() || key.position() != block.position {
+        return Err(Error::Damaged {
+            what: "the metadata that counts is not what was sealed with the volume's key"
+                .to_owned(),
+            copies: volume.copies().faults(),
+        });
+    }
+    let protectors = chosen(block, names)?;
+    let is_wanted = |datum: &&Datum| match &datum.body {
+        Body::Protector(protector) => protectors.iter().any(|(id, _)| *id == protector.id),
+        Body::Virtualization(_) => true,
+        _ => [roles::FVEK, roles::DESCRIPTION].contains(&datum.role),
+    };
+    let mut datums = Vec::new();
+    for datum in block.datums.iter().filter(is_wanted) {
+        datums.push(bytes_of(block, datum)?);
+    }
+    let head = DatasetHead {
+        id: block.dataset.id,
+        next_nonce: block.dataset.next_nonce,
+        method: block.dataset.method,
+        created: block.dataset.created,
+    };
+    let content = dataset(&head, &datums).map_err(unfit)?;
+    KeyPackage::parse(&content).map_err(unfit)?;
+    Ok(Exported {
+        content: SecretBytes::new(content),
+        volume: block.dataset.id,
+        protectors,
+    })
+}
+
+fn chosen(block: &MetadataBlock, names: &[String]) -> Result<Vec<(Guid, ProtectorKind)>> {
+    let none =
+        |what: String| Error::unchangeable(what, "'fve protector list' shows what the volume has");
+    let all: Vec<_> = block.protectors().map(|one| (one.id, one.kind())).collect();
+    for name in names {
+        if !all.iter().any(|(id, _)| id.is_named_by(name)) {
+            return Err(none(format!(
+                "the volume has no protector with the identifier {name}"
+            )));
+        }
+    }
+    let is_wanted = |(id, kind): &(Guid, ProtectorKind)| match names {
+        [] => KINDS.contains(kind),
+        names => names.iter().any(|name| id.is_named_by(name)),
+    };
+    let wanted: Vec<_> = all.into_iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
+        return Err(none(
+            "the volume has neither a recovery password nor an external key to make a package for"
+                .to_owned(),
+        ));
+    }
+    Ok(wanted)
+}
+
+/// A top-level datum as it stands in the block.
+fn bytes_of(block: &MetadataBlock, datum: &Datum) -> Result<DatumBytes> {
+    let start = datum.position.checked_sub(block.position);
+    let start = start
+        .and_then(|start| usize::try_from(start).ok())
+        .unwrap_or(usize::MAX);
+    let end = start.saturating_add(datum.size.into());
+    let inside = start >= HEADER_LEN + DATASET_HEADER_LEN;
+    let bytes = block.bytes().get(start..end).filter(|_| inside);
+    bytes
+        .map(DatumBytes::as_read)
+        .ok_or_else(|| Error::Damaged {
+            what: "the metadata's entries are not where they should be".to_owned(),
+            copies: Vec::new(),
+        })
+}

@@ -1,0 +1,42 @@
+//! Key packages in files, as they are or as text: Active Directory's tools print them in base64 or
+//! in hex digits.
+
+use std::path::Path;
+
+use base64ct::{Base64, Encoding};
+
+use super::{raw_key, secret_file};
+use crate::error::{Error, Result};
+use crate::format::key_package::KeyPackage;
+use crate::secret::SecretBytes;
+
+const NAME: &str = "key package";
+
+/// Reads a package from a file.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it is no package.
+pub fn read(path: &Path) -> Result<KeyPackage> {
+    let bytes = secret_file::read(path, NAME)?;
+    let text = from_text(bytes.expose());
+    let content = text.as_ref().unwrap_or(&bytes);
+    KeyPackage::parse(content.expose()).map_err(|fault| Error::BadCredential {
+        credential: NAME.to_owned(),
+        why: format!("{} is none: {fault}", path.display()),
+        help: Some("'fve export key-package' writes one that is read for certain; the form that Windows writes was never published, so please report one that is not read".to_owned()),
+    })
+}
+
+/// The bytes that a text stands for.
+fn from_text(bytes: &[u8]) -> Option<SecretBytes> {
+    let hex = raw_key::from_hex(bytes);
+    hex.or_else(|| {
+        let text: String = bytes
+            .iter()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .map(|byte| char::from(*byte))
+            .collect();
+        Base64::decode_vec(&text).ok().map(SecretBytes::new)
+    })
+    .filter(|bytes| !bytes.is_empty())
+}

@@ -1,0 +1,140 @@
+//! A volume whose own keys are damaged, with those of a key package in their place (recovery page,
+//! sections 3.1 and 3.4).
+
+use super::{Volume, evidence};
+use crate::error::{Error, Result};
+use crate::format::block::{Dataset, MetadataBlock, Shape, State};
+use crate::format::boot::Flavour;
+use crate::format::copies::{Copies, Copy};
+use crate::format::datum::Virtualization;
+use crate::format::key_package::KeyPackage;
+use crate::guid::Guid;
+
+/// How a volume with a package's keys came by what is not in the package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pieced {
+    /// Its state is that of a metadata copy, or of the package.
+    Known,
+    /// No copy can be read: it is taken for encrypted from end to end.
+    Assumed,
+}
+
+impl Pieced {
+    /// What a person should know about it.
+    pub(super) fn warning(self) -> String {
+        let state = match self {
+            Self::Known => "what the metadata says of the volume is not proved",
+            Self::Assumed => {
+                "no copy of the metadata can be read, so all of the volume is taken for encrypted"
+            }
+        };
+        format!("the keys come from a key package: {state}")
+    }
+
+    /// A guess has to be borne out by the first sector.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where it is not.
+    pub(super) fn check(self, unlocked: &super::Unlocked) -> Result<()> {
+        let mut sector = vec![0; unlocked.sector_size() as usize];
+        let borne_out = unlocked.read_at(0, &mut sector).is_ok()
+            && (evidence::is_boot_sector(&sector) || evidence::is_blank(&sector));
+        if self == Self::Known || borne_out {
+            return Ok(());
+        }
+        Err(Error::Damaged {
+            what: "the key package opens, but what it decrypts does not begin with a file system, and no copy of the metadata can be read".to_owned(),
+            copies: Vec::new(),
+        })
+    }
+}
+
+impl Volume {
+    /// The same volume with the keys of a package in place of its own. What the package does not
+    /// hold comes from whatever copy of the metadata can be read, or else from the boot record.
+    /// Nothing of it is proved but the keys, so it is only read.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] for another volume's package; [`Error::Damaged`] when neither says
+    /// where the first sectors are; [`Error::Unsupported`] for a volume of Vista of which no copy
+    /// can be read.
+    pub fn with_key_package(&self, mut package: KeyPackage) -> Result<Self> {
+        let mut volume = Self::open(self.source.clone())?;
+        let (shape, pieced) = self.shape_for(&package)?;
+        // Of a damaged copy the identifier may be damaged, too.
+        let sound = self.metadata().ok().map(|block| block.dataset.id);
+        check_identifier(sound, package.dataset.as_ref())?;
+        let found = self.metadata_as_found();
+        let dataset = package.dataset.take();
+        let dataset = dataset.or_else(|| Some(found?.dataset.clone()));
+        let position = shape.copies[0];
+        let block = MetadataBlock::assembled(shape, dataset, package.datums, position);
+        volume.copies = Copies(vec![Copy {
+            number: 1,
+            offset: position,
+            block: Ok(block),
+        }]);
+        volume.pieced = Some(pieced);
+        Ok(volume)
+    }
+
+    /// Size, state and places: from a copy that does not contradict the package, else from the
+    /// package and the boot record.
+    fn shape_for(&self, package: &KeyPackage) -> Result<(Shape, Pieced)> {
+        let place = package.virtualization();
+        let sector = u64::from(self.sector_size);
+        let fits = |shape: &Shape| {
+            let agrees = |place: &Virtualization| {
+                (place.offset, place.size)
+                    == (
+                        shape.header_source,
+                        u64::from(shape.moved_sectors).saturating_mul(sector),
+                    )
+            };
+            let boot = &self.boot.metadata_offsets;
+            place.is_none_or(agrees) && shape.copies.starts_with(boot)
+        };
+        let own = self.copies.readable().into_iter().map(MetadataBlock::shape);
+        let of_package = package.block.iter().map(MetadataBlock::shape);
+        if let Some(shape) = own.chain(of_package).find(fits) {
+            return Ok((shape, Pieced::Known));
+        }
+        if self.boot.flavour == Flavour::Vista {
+            return Err(Error::Unsupported {
+                what: "a volume of Windows Vista of which no metadata copy can be read".to_owned(),
+            });
+        }
+        let copies = <[u64; 3]>::try_from(self.boot.metadata_offsets.as_slice()).ok();
+        let (Some(place), Some(copies)) = (place, copies) else {
+            return Err(Error::Damaged {
+                what: "no copy of the metadata can be read, and the key package does not say where the first sectors of the volume are".to_owned(),
+                copies: self.copies.faults(),
+            });
+        };
+        let shape = Shape {
+            version: 2,
+            state: State::ENCRYPTED,
+            next_state: State::ENCRYPTED,
+            encrypted_extent: self.source.size(),
+            conversion_size: 0,
+            moved_sectors: u32::try_from(place.size / sector).unwrap_or(0),
+            copies,
+            header_source: place.offset,
+        };
+        Ok((shape, Pieced::Assumed))
+    }
+}
+
+fn check_identifier(volume: Option<Guid>, package: Option<&Dataset>) -> Result<()> {
+    let (Some(volume), Some(package)) = (volume, package.map(|dataset| dataset.id)) else {
+        return Ok(());
+    };
+    if volume == package {
+        return Ok(());
+    }
+    Err(Error::BadCredential {
+        credential: "key package".to_owned(),
+        why: format!("it is of the volume {package:X}, and this one is {volume:X}"),
+        help: Some("a package opens only the volume that it was taken of".to_owned()),
+    })
+}
