@@ -7,6 +7,8 @@ use clap_complete::Shell;
 
 use super::commands::create::CreateArgs;
 use super::commands::metadata::MetadataArgs;
+#[cfg(feature = "network-server")]
+use super::commands::network_unlock::NetworkUnlockArgs;
 use super::commands::protector::ProtectorArgs;
 use super::commands::tpm::TpmArgs;
 use super::credentials::CredentialArgs;
@@ -68,6 +70,9 @@ pub(crate) enum Command {
     Protector(ProtectorArgs),
     /// Back up the metadata of a volume, and restore it
     Metadata(MetadataArgs),
+    /// Network Unlock: the server, its certificates, its policy
+    #[cfg(feature = "network-server")]
+    NetworkUnlock(NetworkUnlockArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write all pages to a directory
@@ -86,6 +91,8 @@ impl Command {
                 command: RecoveryCommand::Check(args),
             }) if args.json => Some(json::failure),
             Self::Protector(args) if args.json() => Some(json::failure),
+            #[cfg(feature = "network-server")]
+            Self::NetworkUnlock(args) if args.json() => Some(json::failure),
             _ => None,
         }
     }

@@ -133,6 +133,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Tpm(args) => commands::tpm::run(&args),
         Command::Protector(args) => commands::protector::run(&args),
         Command::Metadata(args) => commands::metadata::run(&args),
+        #[cfg(feature = "network-server")]
+        Command::NetworkUnlock(args) => commands::network_unlock::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),
     }

@@ -7,6 +7,8 @@ pub(super) mod info;
 pub(super) mod metadata;
 #[cfg(feature = "fuse")]
 pub(super) mod mount;
+#[cfg(feature = "network-server")]
+pub(super) mod network_unlock;
 pub(super) mod protector;
 pub(super) mod recovery;
 pub(super) mod tpm;
