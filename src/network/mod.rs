@@ -13,6 +13,7 @@
 //! * [`crypto`]: what the 256 and the 60 bytes hold. Pure functions, which both ends use.
 //! * [`certificate`]: what a certificate says, and whether it is fit for this.
 //! * [`client`]: asks, over any transport, and waits for an authentic reply.
+//! * `server` (feature `network-server`): who is answered, and the sockets.
 //!
 //! Failure of any kind is silence: the protocol has no error message.
 //!
@@ -23,6 +24,8 @@ pub mod client;
 pub mod crypto;
 pub mod message;
 mod rsa;
+#[cfg(feature = "network-server")]
+pub mod server;
 
 pub use message::{KeyProtector, Request, SealedReply, Thumbprint};
 pub use rsa::PublicKey;
