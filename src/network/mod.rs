@@ -12,6 +12,7 @@
 //! * [`message`]: the bytes on the wire, DHCPv4 and DHCPv6.
 //! * [`crypto`]: what the 256 and the 60 bytes hold. Pure functions, which both ends use.
 //! * [`certificate`]: what a certificate says, and whether it is fit for this.
+//! * [`policy`]: the file that says which certificate is served to which addresses.
 //! * `server` (feature `network-server`): who is answered, and the sockets.
 //!
 //! Failure of any kind is silence: the protocol has no error message.
@@ -21,6 +22,7 @@
 pub mod certificate;
 pub mod crypto;
 pub mod message;
+pub mod policy;
 mod rsa;
 #[cfg(feature = "network-server")]
 pub mod server;

@@ -12,8 +12,8 @@ use clap::{Args, Subcommand, ValueHint};
 
 use crate::cli::Failure;
 use crate::error::Error;
+use crate::network::policy::{MAX_FILE, Policy};
 use crate::network::server::keys::Files;
-use crate::network::server::policy::{MAX_FILE, Policy};
 use crate::unlock::read_secret_line;
 
 #[derive(Debug, Args)]
@@ -84,7 +84,7 @@ impl PasswordArgs {
 /// Why a policy file gives no policy.
 enum NoPolicy {
     Unreadable(Error),
-    Invalid(crate::network::server::policy::Invalid),
+    Invalid(crate::network::policy::Invalid),
 }
 
 fn read_policy(path: &std::path::Path) -> Result<Policy, NoPolicy> {
