@@ -610,7 +610,7 @@ fn counters() {
     let socket = place.client.socket("0.0.0.0:68");
     assert_eq!(exchange(&socket, &requests(3), 1), 3);
     let path = format!("/run/netns/{}", place.server.0);
-    let text = std::thread::spawn(move || {
+    let shown = std::thread::spawn(move || {
         let namespace = std::fs::File::open(path).unwrap();
         rustix::thread::move_into_link_name_space(
             std::os::fd::AsFd::as_fd(&namespace),
@@ -625,14 +625,14 @@ fn counters() {
     })
     .join()
     .unwrap();
-    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(shown.starts_with("HTTP/1.1 200 OK\r\n"), "{shown}");
     for line in [
         "fve_network_unlock_healthy 1",
         "fve_network_unlock_requests_total{reason=\"valid\"} 3",
         "fve_network_unlock_private_operations_total 3",
         &format!("fve_network_unlock_answers_total{{thumbprint=\"{THUMBPRINT}\"}} 3"),
     ] {
-        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        assert!(shown.lines().any(|found| found == line), "{line}: {shown}");
     }
     drop(server);
     let [certificate, key] = files();
