@@ -6,10 +6,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
-use super::policy::{Named, Rule};
 use super::record::Verdict;
 use super::{EVERYBODY, PolicyAddress, Settings};
 use crate::network::message::dhcp4;
+use crate::network::policy::{Named, Rule};
 
 /// More relays than this no DHCPv4 packet passes (RFC 1542, section 4.1.1).
 pub(super) const MAX_HOPS: u8 = 16;

@@ -11,7 +11,6 @@ mod decide;
 pub mod keys;
 mod limits;
 pub mod make;
-pub mod policy;
 pub mod record;
 pub mod run;
 mod socket;
@@ -27,12 +26,13 @@ use self::counters::Counters;
 use self::decide::{Address, Address4, Address6};
 use self::keys::Keys;
 use self::limits::{Answered, Before, Buckets, Passage, RequestDigest};
-use self::policy::Policy;
+
 use self::record::{Record, Verdict};
 use super::crypto::{self, Decryptor};
 use super::message::dhcp4::{self, Form, Request4};
 use super::message::dhcp6::{self, Request6};
 use super::message::{Fault, Request, SealedReply, Thumbprint};
+use super::policy::Policy;
 use crate::secret::{NetworkKey, SessionKey};
 
 pub use limits::Rate;

@@ -16,7 +16,7 @@ use super::{NoPolicy, read_policy};
 use crate::cli::exit::Status;
 use crate::cli::{Failure, json as documents, term};
 use crate::network::message::Thumbprint;
-use crate::network::server::policy::{Invalid, Policy, Rule};
+use crate::network::policy::{Invalid, Policy, Rule};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckPolicyArgs {

@@ -6,8 +6,8 @@ use clap::{Args, ValueHint};
 
 use crate::cli::Failure;
 use crate::error::Error;
+use crate::network::policy::{MAX_FILE, Policy};
 use crate::network::server::keys::Files;
-use crate::network::server::policy::{MAX_FILE, Policy};
 use crate::unlock::read_secret_line;
 
 /// Where passwords of PKCS#12 files come from.
@@ -43,7 +43,7 @@ impl PasswordArgs {
 /// Why a policy file gives no policy.
 pub(super) enum NoPolicy {
     Unreadable(Error),
-    Invalid(crate::network::server::policy::Invalid),
+    Invalid(crate::network::policy::Invalid),
 }
 
 pub(super) fn read_policy(path: &std::path::Path) -> Result<Policy, NoPolicy> {
