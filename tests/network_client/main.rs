@@ -39,9 +39,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "network-server")]
     {
         let missing = openssl.or_else(namespaces::missing);
-        trials.extend(group("namespaces", namespaces::TESTS, missing.clone()));
-        let missing = missing.or_else(namespaces::missing_netem);
-        trials.extend(group("namespaces", &[namespaces::ON_A_BAD_WIRE], missing));
+        trials.extend(group("namespaces", namespaces::TESTS, missing));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
