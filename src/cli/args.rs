@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Ask the TPM about a volume's protectors
     Tpm(TpmArgs),
-    /// Ask the network for keys
+    /// Network Unlock: a probe for servers, a server, its certificates, its policy
     NetworkUnlock(NetworkUnlockArgs),
     /// Show and change the key protectors of a volume
     Protector(ProtectorArgs),

@@ -13,6 +13,8 @@
 //! * [`crypto`]: what the 256 and the 60 bytes hold. Pure functions, which both ends use.
 //! * [`certificate`]: what a certificate says, and whether it is fit for this.
 //! * [`client`]: asks, over any transport, and waits for an authentic reply.
+//! * [`policy`]: the file that says which certificate is served to which addresses.
+//! * `server` (feature `network-server`): who is answered, and the sockets.
 //!
 //! Failure of any kind is silence: the protocol has no error message.
 //!
@@ -22,7 +24,10 @@ pub mod certificate;
 pub mod client;
 pub mod crypto;
 pub mod message;
+pub mod policy;
 mod rsa;
+#[cfg(feature = "network-server")]
+pub mod server;
 
 pub use message::{KeyProtector, Request, SealedReply, Thumbprint};
 pub use rsa::PublicKey;

@@ -179,7 +179,8 @@ pub fn sealer_at(_given: &Given<'_>) -> Result<Arc<dyn ObjectSealer>> {
     })
 }
 
-/// The TPM that was given besides another credential, or what it released.
+/// The TPM that was given besides another credential, or what it released; without PIN and startup
+/// key.
 ///
 /// # Errors
 /// As for the credentials of their own.
@@ -193,13 +194,13 @@ pub(super) fn beside(given: &Given<'_>) -> Result<Option<TpmUnlock>> {
         })
     };
     if let Some(given) = named(KIND.option) {
-        return TpmUnlock::given(at(&given)?, NAME, &given).map(Some);
+        return Ok(Some(TpmUnlock::new(at(&given)?)));
     }
     let Some(given) = named(PAYLOAD.option) else {
         return Ok(None);
     };
     let payload = Payload::read(given.value.unwrap_or("".as_ref()))?;
-    TpmUnlock::given(Box::new(payload), payload::NAME, &given).map(Some)
+    Ok(Some(TpmUnlock::new(Box::new(payload))))
 }
 
 /// A TPM, or what stands for one, with all that goes with it.

@@ -384,7 +384,7 @@ fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
     if roots.is_empty() {
         return Err(bad("there is no certificate in it".to_owned()));
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| bad(error.to_string()))?;

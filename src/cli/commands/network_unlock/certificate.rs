@@ -1,0 +1,203 @@
+//! `fve network-unlock certificate`: a new key with its certificate, or what certificates say.
+//!
+//! `--json` answers with `certificates`: each with file, thumbprint, subject, not_before,
+//! not_after, fit (whether nothing was found that Windows may object to) and doubts (reason,
+//! message); after making one, with `files`, too.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::{Args, ValueHint};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::PasswordArgs;
+use crate::cli::new_protectors::new_password;
+use crate::cli::{Failure, json as documents, term};
+use crate::create::save_key;
+use crate::error::Error;
+use crate::network::certificate::{Certificate, MAX_FILE};
+use crate::network::server::keys::{Files, certificates};
+use crate::network::server::make::NewCertificate;
+use crate::secret::SecretBytes;
+
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct CertificateArgs {
+    /// Certificates to show: DER, PEM or PKCS#12
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "to")]
+    files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    passwords: PasswordArgs,
+
+    /// Make a new key and certificate in this directory: NAME.cer for the group policy, NAME.pem
+    /// (or NAME.pfx) for the server
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "files")]
+    to: Option<PathBuf>,
+
+    /// Name of the new files
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "network-unlock",
+        requires = "to"
+    )]
+    name: String,
+
+    /// Whom the new certificate names
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "BitLocker Network Unlock",
+        requires = "to"
+    )]
+    subject: String,
+
+    /// How long it is valid
+    #[arg(long, value_name = "DAYS", default_value_t = 3650, requires = "to",
+          value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
+
+    /// Save the key as PKCS#12 with a password: asked for, or that of --pfx-password-file
+    #[arg(long, requires = "to")]
+    pfx: bool,
+
+    /// PKCS#12 as Windows before 10 (1709) and Server 2019 can read it: weaker
+    #[arg(long, requires = "pfx")]
+    legacy_pfx: bool,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+pub(super) fn run(args: &CertificateArgs) -> Result<(), Failure> {
+    match &args.to {
+        Some(directory) => make(args, directory),
+        None => show(args),
+    }
+}
+
+fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
+    if args.name.is_empty() || args.name.contains('/') {
+        return Err(Failure::usage(
+            "--name is the name of a file, without its end",
+        ));
+    }
+    let made = NewCertificate::make(&args.subject, args.days)?;
+    let (key, end) = match (args.pfx, args.passwords.files.as_slice()) {
+        (false, _) => (made.pem()?, "pem"),
+        (true, []) => (made.pkcs12(&new_password(None)?, args.legacy_pfx)?, "pfx"),
+        (true, [file]) => (
+            made.pkcs12(&new_password(Some(file))?, args.legacy_pfx)?,
+            "pfx",
+        ),
+        (true, _) => return Err(Failure::usage("--pfx takes one --pfx-password-file")),
+    };
+    save(args, directory, &made, key, end)
+}
+
+/// Saves both files, the key first: a certificate without its key would be of no use.
+fn save(
+    args: &CertificateArgs,
+    directory: &Path,
+    made: &NewCertificate,
+    key: SecretBytes,
+    end: &str,
+) -> Result<(), Failure> {
+    let key_file = directory.join(format!("{}.{end}", args.name));
+    let file = directory.join(format!("{}.cer", args.name));
+    save_key(&key_file, &key)?;
+    let der = SecretBytes::new(made.certificate().der().to_vec());
+    save_key(&file, &der)?;
+    let certificate = made.certificate();
+    if args.json {
+        return term::print(&documents::document(&json!({
+            "certificates": [described(&file, certificate)],
+            "files": { "certificate": file, "key": key_file },
+        })));
+    }
+    term::print(&format!(
+        "thumbprint {}\n\
+         key         {}: for the server alone\n\
+         certificate {}: for the group policy\n\
+         \n\
+         On a domain controller (or on a client without a domain), as administrator:\n  \
+         certutil -f -grouppolicy -addstore FVE_NKP {}.cer\n\
+         and enable 'Allow network unlock at startup' under BitLocker Drive Encryption, Operating System Drives.\n",
+        certificate.thumbprint(),
+        key_file.display(),
+        file.display(),
+        args.name
+    ))
+}
+
+fn show(args: &CertificateArgs) -> Result<(), Failure> {
+    let files = args.passwords.files(&[])?;
+    let mut found = Vec::new();
+    for path in &args.files {
+        for certificate in read(path, &files)? {
+            found.push((path, certificate));
+        }
+    }
+    if args.json {
+        let list: Vec<_> = found
+            .iter()
+            .map(|(path, certificate)| described(path, certificate))
+            .collect();
+        return term::print(&documents::document(&json!({ "certificates": list })));
+    }
+    let mut text = String::new();
+    for (path, certificate) in found {
+        text += &format!(
+            "{}\n  thumbprint {}\n  subject    {}\n  valid      {} to {}\n",
+            term::escaped(&path.display().to_string()),
+            certificate.thumbprint(),
+            term::escaped(certificate.subject()),
+            day(certificate.not_before()),
+            day(certificate.not_after()),
+        );
+        for doubt in certificate.doubts(SystemTime::now()) {
+            text += &format!("  warning: {doubt}\n");
+        }
+    }
+    term::print(&text)
+}
+
+/// The certificates in a file, whatever it is.
+fn read(path: &Path, files: &Files) -> Result<Vec<Certificate>, Failure> {
+    use std::io::Read;
+    let failed = |error| Error::io(format!("cannot read {}", path.display()), error);
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MAX_FILE)
+        .read_to_end(&mut content)
+        .map_err(failed)?;
+    if let Ok(certificate) = Certificate::parse(&content) {
+        return Ok(vec![certificate]);
+    }
+    Ok(certificates(path, files)?)
+}
+
+fn described(path: &Path, certificate: &Certificate) -> Value {
+    let doubts = certificate.doubts(SystemTime::now());
+    let list: Vec<_> = doubts
+        .iter()
+        .map(|doubt| json!({ "reason": doubt.word(), "message": doubt.to_string() }))
+        .collect();
+    json!({
+        "file": path,
+        "thumbprint": certificate.thumbprint().to_string(),
+        "subject": certificate.subject(),
+        "not_before": day(certificate.not_before()),
+        "not_after": day(certificate.not_after()),
+        "fit": doubts.is_empty(),
+        "doubts": list,
+    })
+}
+
+/// A time as people write it, in UTC.
+fn day(time: SystemTime) -> String {
+    Timestamp::try_from(time).map_or_else(|_| "unknown".to_owned(), |time| time.to_string())
+}

@@ -1,0 +1,221 @@
+//! `fve network-unlock check-policy`: whether a policy file is valid, and who would be served.
+//!
+//! `--json` answers with `valid`, `line`, `column` and `message` (of the fault), `subnets` (name,
+//! range), `certificates` (thumbprint, serves: `everybody`, `nobody` or `listed`, subnets,
+//! addresses: address, served), `default` (what holds for certificates without a section) and `remarks`
+//! (line, message).
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use serde_json::{Value, json};
+
+use super::{NoPolicy, read_policy};
+use crate::cli::exit::Status;
+use crate::cli::{Failure, json as documents, term};
+use crate::network::message::Thumbprint;
+use crate::network::policy::{Invalid, Policy, Rule};
+
+#[derive(Debug, Args)]
+pub(super) struct CheckPolicyArgs {
+    /// The policy file
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: PathBuf,
+
+    /// Say whether a client with this address would be served; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    address: Vec<IpAddr>,
+
+    /// Only for the certificate with this thumbprint, whether the file names it or not
+    #[arg(long, value_name = "HEX")]
+    thumbprint: Vec<Thumbprint>,
+
+    /// Refuse IPv6 link-local addresses that no list has, unlike Windows servers
+    #[arg(long)]
+    refuse_link_local: bool,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+pub(super) fn run(args: &CheckPolicyArgs) -> Result<(), Failure> {
+    let policy = match read_policy(&args.file) {
+        Ok(policy) => policy,
+        Err(NoPolicy::Unreadable(error)) => return Err(error.into()),
+        Err(NoPolicy::Invalid(fault)) if args.json => {
+            term::print(&invalid(&fault))?;
+            return Err(Failure::Silent(Status::Failed));
+        }
+        Err(NoPolicy::Invalid(fault)) => {
+            return Err(Failure::Other {
+                status: Status::Failed,
+                what: format!(
+                    "the policy file {} is invalid: {fault}",
+                    args.file.display()
+                ),
+                help: Some("a server with this policy answers nobody".to_owned()),
+            });
+        }
+    };
+    let judged = Judged { args, policy };
+    match args.json {
+        true => term::print(&judged.json()),
+        false => term::print(&judged.text()),
+    }
+}
+
+fn invalid(fault: &Invalid) -> String {
+    documents::document(&json!({
+        "valid": false,
+        "line": fault.line,
+        "column": fault.column,
+        "message": fault.what,
+    }))
+}
+
+struct Judged<'a> {
+    args: &'a CheckPolicyArgs,
+    policy: Policy,
+}
+
+impl Judged<'_> {
+    /// The certificates that are asked about, or that the file names.
+    fn certificates(&self) -> Vec<(Thumbprint, &Rule)> {
+        let asked = &self.args.thumbprint;
+        match asked.is_empty() {
+            true => {
+                let rules = self.policy.rules().iter();
+                rules
+                    .map(|(thumbprint, rule)| (*thumbprint, rule))
+                    .collect()
+            }
+            false => asked
+                .iter()
+                .map(|thumbprint| (*thumbprint, self.policy.rule(thumbprint)))
+                .collect(),
+        }
+    }
+
+    fn serves(&self, rule: &Rule, address: IpAddr) -> bool {
+        let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        match rule {
+            Rule::Everybody => true,
+            Rule::Nobody => false,
+            Rule::Only(_) if link_local && !self.args.refuse_link_local => true,
+            Rule::Only(subnets) => subnets.iter().any(|named| named.subnet.contains(address)),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "valid: {} subnets, {} certificates\n",
+            self.policy.subnets().len(),
+            self.policy.rules().len()
+        );
+        for (thumbprint, rule) in self.certificates() {
+            line(
+                &mut text,
+                format_args!("certificate {thumbprint}: served to {}", words(rule)),
+            );
+            self.addresses(&mut text, rule);
+        }
+        if self.args.thumbprint.is_empty() {
+            line(
+                &mut text,
+                format_args!("any other certificate: served to everybody"),
+            );
+        }
+        for remark in self.policy.remarks() {
+            line(
+                &mut text,
+                format_args!("warning: line {}: {}", remark.line, remark.what),
+            );
+        }
+        text
+    }
+
+    fn addresses(&self, text: &mut String, rule: &Rule) {
+        for address in &self.args.address {
+            let verdict = match self.serves(rule, *address) {
+                true => "served",
+                false => "not served",
+            };
+            line(text, format_args!("  {address}: {verdict}"));
+        }
+    }
+
+    fn json(&self) -> String {
+        let certificates: Vec<_> = self
+            .certificates()
+            .into_iter()
+            .map(|(thumbprint, rule)| self.certificate(thumbprint, rule))
+            .collect();
+        let subnets: Vec<_> = self
+            .policy
+            .subnets()
+            .iter()
+            .map(|named| json!({ "name": named.name, "range": named.subnet.to_string() }))
+            .collect();
+        let remarks: Vec<_> = self
+            .policy
+            .remarks()
+            .iter()
+            .map(|remark| json!({ "line": remark.line, "message": remark.what }))
+            .collect();
+        documents::document(&json!({
+            "valid": true,
+            "subnets": subnets,
+            "certificates": certificates,
+            "default": "everybody",
+            "remarks": remarks,
+        }))
+    }
+
+    fn certificate(&self, thumbprint: Thumbprint, rule: &Rule) -> Value {
+        let (serves, subnets) = match rule {
+            Rule::Everybody => ("everybody", &[][..]),
+            Rule::Nobody => ("nobody", &[][..]),
+            Rule::Only(subnets) => ("listed", &subnets[..]),
+        };
+        let names: Vec<_> = subnets.iter().map(|named| &named.name).collect();
+        let served: Vec<_> = self
+            .args
+            .address
+            .iter()
+            .map(|address| {
+                json!({
+                    "address": address.to_string(),
+                    "served": self.serves(rule, *address),
+                })
+            })
+            .collect();
+        json!({
+            "thumbprint": thumbprint.to_string(),
+            "serves": serves,
+            "subnets": names,
+            "addresses": served,
+        })
+    }
+}
+
+fn words(rule: &Rule) -> String {
+    match rule {
+        Rule::Everybody => "everybody".to_owned(),
+        Rule::Nobody => "nobody (DISABLED)".to_owned(),
+        Rule::Only(subnets) => {
+            let list: Vec<_> = subnets
+                .iter()
+                .map(|named| format!("{} ({})", named.name, named.subnet))
+                .collect();
+            list.join(", ")
+        }
+    }
+}
+
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{content}");
+}

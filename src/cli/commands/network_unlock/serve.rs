@@ -1,0 +1,393 @@
+//! `fve network-unlock serve`: the server as a process.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use clap::{Args, ValueEnum, ValueHint};
+use sd_notify::NotifyState;
+use sha2::{Digest, Sha256};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::log::{Format, Log};
+use super::{NoPolicy, PasswordArgs, privileges, read_policy};
+use crate::cli::Failure;
+use crate::cli::exit::Status;
+use crate::error::Error;
+use crate::network::server::keys::{Files, Keys};
+use crate::network::server::record::Level;
+use crate::network::server::run::{Listen, Mode};
+use crate::network::server::{
+    Configuration, Core, PolicyAddress, PolicyState, Rate, Replay, Settings, Transport,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Certificate with its key: PKCS#12, PEM or DER; or a directory of such files. Several may be
+    /// given, for certificates that replace each other. SIGHUP has them read again
+    #[arg(long = "certificate", value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
+    certificates: Vec<PathBuf>,
+
+    #[command(flatten)]
+    passwords: PasswordArgs,
+
+    /// Refuse to start with a certificate that Windows may object to
+    #[arg(long)]
+    strict_certificates: bool,
+
+    /// Which certificate is served to which addresses: bde-network-unlock.ini. While it is invalid
+    /// nobody is answered
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    policy: Option<PathBuf>,
+
+    #[command(flatten)]
+    listen: ListenArgs,
+
+    #[command(flatten)]
+    behaviour: BehaviourArgs,
+
+    /// Become this user once the sockets are open. Capabilities are given up in any case
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+
+    /// Form of the log on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log: Format,
+}
+
+#[derive(Debug, Args)]
+#[group(skip)]
+struct ListenArgs {
+    /// Listen on this interface; several may be given. Default: all that are up
+    #[arg(long = "interface", value_name = "NAME")]
+    interfaces: Vec<String>,
+
+    /// Only DHCPv4, or only DHCPv6
+    #[arg(long = "transport", value_name = "TRANSPORT")]
+    transport: Option<TransportWord>,
+
+    /// Through UDP ports of its own, or from the wire beside a DHCP server that holds them
+    #[arg(long, value_name = "MODE", default_value = "udp")]
+    mode: ModeWord,
+
+    /// Share the ports with another server on this host; only on a segment without relays
+    #[arg(long)]
+    share_port: bool,
+
+    /// Threads for each socket. Default: one for each core
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// Show counters for Prometheus on this loopback address, such as 127.0.0.1:9547
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+#[group(skip)]
+struct BehaviourArgs {
+    /// Requests a second from one client, and how many at once; 0 for no limit
+    #[arg(long, value_name = "RATE/BURST", default_value = "2/8", value_parser = rate)]
+    rate_source: Rate,
+
+    /// Requests a second for one certificate, and how many at once
+    #[arg(long, value_name = "RATE/BURST", default_value = "50/500", value_parser = rate)]
+    rate_certificate: Rate,
+
+    /// Requests a second in all, and how many at once
+    #[arg(long, value_name = "RATE/BURST", default_value = "200/1000", value_parser = rate)]
+    rate_total: Rate,
+
+    /// What to do about a request that was answered before: log, allow, or refuse:SECONDS
+    #[arg(long, value_name = "WHAT", default_value = "log", value_parser = replay)]
+    replay: Replay,
+
+    /// Which of the addresses that a request names must be in the policy's lists
+    #[arg(long, value_name = "WHICH", default_value = "all")]
+    policy_address: PolicyAddressWord,
+
+    /// Refuse IPv6 link-local addresses that no list has, unlike Windows servers
+    #[arg(long)]
+    refuse_link_local: bool,
+
+    /// A certificate whose list has subnets of one family only is open to the other
+    #[arg(long)]
+    per_family_lists: bool,
+
+    /// Answer requests of the type DHCPINFORM, too
+    #[arg(long)]
+    accept_inform: bool,
+
+    /// Send an empty option 125, for clients that insist on it
+    #[arg(long)]
+    reply_option_125: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TransportWord {
+    Dhcp4,
+    Dhcp6,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ModeWord {
+    Udp,
+    Tap,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PolicyAddressWord {
+    All,
+    Ciaddr,
+    Source,
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    let parsed = match text.split_once('/') {
+        Some((rate, burst)) => rate.parse().ok().zip(burst.parse().ok()),
+        None => text.parse().ok().map(|rate: f64| (rate, rate.max(1.0))),
+    };
+    parsed
+        .filter(|(rate, burst)| rate.is_finite() && *rate >= 0.0 && *burst >= 1.0_f64)
+        .map(|(per_second, burst)| Rate { per_second, burst })
+        .ok_or_else(|| "not a rate, such as 2/8".to_owned())
+}
+
+fn replay(text: &str) -> Result<Replay, String> {
+    match text {
+        "log" => Ok(Replay::Log),
+        "allow" => Ok(Replay::Allow),
+        _ => text
+            .strip_prefix("refuse:")
+            .and_then(|seconds| seconds.parse().ok())
+            .map(|seconds| Replay::Refuse(Duration::from_secs(seconds)))
+            .ok_or_else(|| "log, allow, or refuse:SECONDS".to_owned()),
+    }
+}
+
+impl BehaviourArgs {
+    fn settings(&self) -> Settings {
+        Settings {
+            accept_inform: self.accept_inform,
+            policy_address: match self.policy_address {
+                PolicyAddressWord::All => PolicyAddress::All,
+                PolicyAddressWord::Ciaddr => PolicyAddress::Client,
+                PolicyAddressWord::Source => PolicyAddress::Source,
+            },
+            answer_link_local: !self.refuse_link_local,
+            per_family_lists: self.per_family_lists,
+            reply_option_125: self.reply_option_125,
+            replay: self.replay,
+            per_source: self.rate_source,
+            per_certificate: self.rate_certificate,
+            total: self.rate_total,
+            identifier: identifier(),
+        }
+    }
+}
+
+/// A DHCPv6 identifier that stays the same: a DUID of type 4 (RFC 6355), made of the machine's
+/// identifier without giving that away.
+fn identifier() -> Vec<u8> {
+    let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+    let mut hash = Sha256::new();
+    hash.update(b"fve network-unlock");
+    hash.update(machine);
+    let hash = hash.finalize();
+    let mut identifier = vec![0, 4];
+    identifier.extend(hash.iter().take(16));
+    identifier
+}
+
+impl ListenArgs {
+    fn listen(&self, inherited: Vec<UdpSocket>) -> Listen {
+        Listen {
+            interfaces: self.interfaces.clone(),
+            transports: match self.transport {
+                None => vec![Transport::Dhcp4, Transport::Dhcp6],
+                Some(TransportWord::Dhcp4) => vec![Transport::Dhcp4],
+                Some(TransportWord::Dhcp6) => vec![Transport::Dhcp6],
+            },
+            mode: match self.mode {
+                ModeWord::Udp => Mode::Udp,
+                ModeWord::Tap => Mode::Tap,
+            },
+            share_port: self.share_port,
+            inherited,
+            metrics: self.metrics,
+        }
+    }
+
+    fn threads(&self) -> usize {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.map_or(cores, NonZeroUsize::get)
+    }
+}
+
+pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let log = Log::new(args.log);
+    // Passwords are read once: where they come from may be gone when the keys are read again.
+    let files = args.passwords.files(&args.certificates)?;
+    let keys = Keys::read(&files)?;
+    if args.strict_certificates
+        && let Some((served, doubt)) = keys.doubts(SystemTime::now()).first()
+    {
+        return Err(Failure::Other {
+            status: Status::Refused,
+            what: format!("certificate {}: {doubt}", served.certificate.thumbprint()),
+            help: Some("start it without --strict-certificates to serve it anyway".to_owned()),
+        });
+    }
+    let policy = policy(args, &log);
+    let bound = args.listen.listen(handed_down()?).open()?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])
+        .map_err(|error| Error::io("cannot wait for signals", error))?;
+    privileges::drop_all(args.user.as_deref())?;
+    tell_certificates(&keys, &log);
+    for place in bound.places() {
+        log.message(Level::Info, &format!("listening on {place}"));
+    }
+    let core = Core::new(
+        args.behaviour.settings(),
+        Configuration {
+            keys: keys.into(),
+            policy,
+        },
+    );
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            bound.serve(&core, args.listen.threads(), &stop, &|event| {
+                log.event(event)
+            });
+        });
+        ready(&core);
+        control(args, &files, &core, &mut signals, &log);
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        stop.store(true, Relaxed);
+    });
+    log.message(Level::Info, "ended");
+    Ok(())
+}
+
+/// The sockets that systemd opened for us.
+fn handed_down() -> Result<Vec<UdpSocket>, Failure> {
+    let mut given = listenfd::ListenFd::from_env();
+    let mut sockets = Vec::new();
+    for at in 0..given.len() {
+        let socket = given
+            .take_udp_socket(at)
+            .map_err(|error| Error::io("a socket that was handed down is no UDP socket", error))?;
+        sockets.extend(socket);
+    }
+    Ok(sockets)
+}
+
+/// Waits for signals until one ends the server.
+fn control(args: &ServeArgs, files: &Files, core: &Core, signals: &mut Signals, log: &Log) {
+    const TICK: Duration = Duration::from_millis(100);
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let mut told = Instant::now();
+    loop {
+        for signal in signals.pending() {
+            if signal != SIGHUP {
+                return;
+            }
+            reload(args, files, core, log);
+            told = Instant::now();
+        }
+        if told.elapsed() > DAY {
+            tell_certificates(&core.configuration().keys, log);
+            told = Instant::now();
+        }
+        thread::sleep(TICK);
+    }
+}
+
+/// Reads everything again. Certificates that cannot be read leave the old ones in place, so that a
+/// slip does not lock a site out; a policy that cannot be read leaves nobody served.
+fn reload(args: &ServeArgs, files: &Files, core: &Core, log: &Log) {
+    let reloading = NotifyState::monotonic_usec_now();
+    let states = [Ok(NotifyState::Reloading), reloading];
+    let states: Vec<_> = states.into_iter().flatten().collect();
+    let _ = sd_notify::notify(&states);
+    let policy = policy(args, log);
+    let policy_sound = !matches!(policy, PolicyState::Invalid(_));
+    match Keys::read(files) {
+        Ok(keys) => {
+            tell_certificates(&keys, log);
+            core.replace(Configuration {
+                keys: keys.into(),
+                policy,
+            });
+            core.counters().reloaded(policy_sound);
+            log.message(Level::Info, "certificates and policy were read again");
+        }
+        Err(error) => {
+            core.replace_policy(policy);
+            core.counters().reloaded(false);
+            log.message(
+                Level::Error,
+                &format!("the certificates stay as they were: {error}"),
+            );
+        }
+    }
+    ready(core);
+}
+
+/// Tells the service manager that requests are answered, or why not.
+fn ready(core: &Core) {
+    let status = match &core.configuration().policy {
+        PolicyState::Invalid(why) => format!("answering nobody: {why}"),
+        _ => "answering".to_owned(),
+    };
+    // Nothing listens unless the service manager started us.
+    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+fn policy(args: &ServeArgs, log: &Log) -> PolicyState {
+    let Some(path) = &args.policy else {
+        return PolicyState::Unrestricted;
+    };
+    let why = match read_policy(path) {
+        Ok(policy) => {
+            for remark in policy.remarks() {
+                let text = format!("policy, line {}: {}", remark.line, remark.what);
+                log.message(Level::Warning, &text);
+            }
+            return PolicyState::Valid(policy);
+        }
+        Err(NoPolicy::Unreadable(error)) => error.to_string(),
+        Err(NoPolicy::Invalid(fault)) => {
+            format!("the policy file {} is invalid: {fault}", path.display())
+        }
+    };
+    log.message(
+        Level::Error,
+        &format!("{why}; nobody is answered until it is mended and read again (SIGHUP)"),
+    );
+    PolicyState::Invalid(why)
+}
+
+fn tell_certificates(keys: &Keys, log: &Log) {
+    for served in keys.iter() {
+        log.message(
+            Level::Info,
+            &format!(
+                "certificate {} from {}",
+                served.certificate.thumbprint(),
+                served.file.display()
+            ),
+        );
+    }
+    for (served, doubt) in keys.doubts(SystemTime::now()) {
+        log.message(
+            Level::Warning,
+            &format!("certificate {}: {doubt}", served.certificate.thumbprint()),
+        );
+    }
+}

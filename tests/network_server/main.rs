@@ -1,0 +1,59 @@
+//! The Network Unlock server: the vectors of the Network Unlock page, decisions on every kind of
+//! request, policies and key files; and, in network namespaces of its own, the server itself with
+//! a client that shares nothing with it, relays, and DHCP servers beside it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod core;
+mod judges;
+mod live;
+mod net;
+mod policies;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A test with the programs that it takes.
+pub type Test = (&'static str, &'static [&'static str], fn());
+
+fn main() -> ExitCode {
+    // Before there is a second thread: namespaces hold for the thread that enters them.
+    let isolated = net::isolate();
+    let mut trials = Vec::new();
+    for (group, tests, needs_net) in [
+        ("core", core::TESTS, false),
+        ("policy", policies::TESTS, false),
+        ("judges", judges::TESTS, false),
+        ("live", live::TESTS, true),
+    ] {
+        for test in tests {
+            let obstacle = match (&isolated, needs_net) {
+                (Err(why), true) => Some(why.clone()),
+                _ => net::missing(test.1),
+            };
+            trials.push(trial(group, test, obstacle));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial(group: &str, (name, _, test): &Test, obstacle: Option<String>) -> Trial {
+    if let Some(why) = &obstacle {
+        assert!(std::env::var_os("FVE_REQUIRE_TOOLS").is_none(), "{why}");
+        eprintln!("ignored: {group}: {name}: {why}");
+    }
+    let test = *test;
+    Trial::test(format!("{group}: {name}"), move || {
+        test();
+        Ok(())
+    })
+    .with_ignored_flag(obstacle.is_some())
+}
