@@ -881,7 +881,9 @@ mod files {
             "12345678-1234-",
             &many,
         ];
-        let started = std::time::Instant::now();
+        // The CPU's time, for a busy machine is not a hostile file.
+        let now = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let started = now();
         for text in files {
             let bytes = text.repeat(MAX_BYTES / text.len()); // all that is read
             let check = check_bytes(bytes.as_bytes(), &Options::default()).unwrap();
@@ -889,7 +891,8 @@ mod files {
                 assert_eq!(check.passwords.len(), many.len() / 56);
             }
         }
-        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+        let took = now().tv_sec - started.tv_sec;
+        assert!(took < 10, "{took} s");
     }
 }
 
