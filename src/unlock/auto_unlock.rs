@@ -270,9 +270,9 @@ mod tests {
                 panic!("{info:?}")
             };
             let sealed = datum.sealed().unwrap();
-            // Sealed at once, in two milliseconds.
+            // Sealed at once: 0.8 and 11 milliseconds later.
             let after = sealed.time().0 - info.time.0;
-            assert!(after < 100_000, "{after}");
+            assert!(after < 200_000, "{after}");
             assert_eq!(sealed.ciphertext.len(), 44);
         }
         let ids = PUBLISHED.map(|value| format!("{:X}", external_key_info(&value).unwrap().id));

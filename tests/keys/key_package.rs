@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use fve::create::NewProtector;
 use fve::secret::SecretText;
@@ -29,6 +30,8 @@ const PASSWORD: &str = "correct horse";
 /// A volume with a recovery password and a password, and a package of it.
 struct Saved {
     directory: tempfile::TempDir,
+    /// What it held before it was damaged.
+    plaintext: OnceLock<Vec<u8>>,
 }
 
 impl Saved {
@@ -40,7 +43,10 @@ impl Saved {
         std::fs::write(path("password"), PASSWORD).expect("password");
         let password = NewProtector::password(&SecretText::new(PASSWORD.into())).expect("password");
         volume::write(&path("volume.img"), vec![password, recovery]);
-        let saved = Self { directory };
+        let saved = Self {
+            directory,
+            plaintext: OnceLock::new(),
+        };
         let answer = saved.export("package", &[]);
         assert_eq!(answer["protectors"].as_array().map(Vec::len), Some(1));
         assert_eq!(answer["protectors"][0]["type"], "recovery-password");
@@ -99,14 +105,15 @@ impl Saved {
     /// Asserts that a damaged volume opens with the package, and shows what it showed.
     #[track_caller]
     fn assert_opens(&self, image: &Path, package: &Path) {
-        let before = self.decrypt(&self.path("volume.img"), None);
+        let whole = || self.decrypt(&self.path("volume.img"), None).stdout;
+        let before = self.plaintext.get_or_init(whole);
         let after = self.decrypt(image, Some(package));
         assert!(
             after.status.success(),
             "{}",
             String::from_utf8_lossy(&after.stderr)
         );
-        assert!(before.stdout == after.stdout, "other bytes");
+        assert!(!before.is_empty() && *before == after.stdout, "other bytes");
         assert!(
             String::from_utf8_lossy(&after.stderr).contains("the keys come from a key package")
         );
