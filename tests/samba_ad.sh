@@ -83,8 +83,19 @@ for url in ldaps://127.0.0.1 ldap://127.0.0.1; do
 done
 if command -v kinit >/dev/null && ! "$fve" recovery lookup ldap://dc.fve.test --id $id --lookup-kerberos 2>&1 | grep -q 'without Kerberos'; then
     export KRB5_CONFIG="$place/krb5.conf" KRB5CCNAME="FILE:$place/ticket"
-    printf '[libdefaults]\ndefault_realm = FVE.TEST\ndns_lookup_kdc = false\nrdns = false\n[realms]\nFVE.TEST = { kdc = 127.0.0.1 }\n[domain_realm]\n.fve.test = FVE.TEST\n' >"$KRB5_CONFIG"
-    kinit Administrator@FVE.TEST <"$place/password" >/dev/null
+    cat >"$KRB5_CONFIG" <<CONF
+[libdefaults]
+    default_realm = FVE.TEST
+    dns_lookup_kdc = false
+    rdns = false
+[realms]
+    FVE.TEST = {
+        kdc = 127.0.0.1
+    }
+[domain_realm]
+    .fve.test = FVE.TEST
+CONF
+    (cat "$place/password" && echo) | kinit Administrator@FVE.TEST >/dev/null
     if ! getent hosts dc.fve.test >/dev/null; then
         echo 'note: Kerberos takes dc.fve.test as a name of 127.0.0.1 (in /etc/hosts)'
     else

@@ -102,14 +102,18 @@ impl Field {
 }
 
 fn from_hex(digits: &str) -> Option<Vec<u8>> {
-    let digits = digits.as_bytes();
-    let pairs = digits.chunks(2).map(|pair| {
-        let text = std::str::from_utf8(pair)
-            .ok()
-            .filter(|text| text.len() == 2)?;
-        u8::from_str_radix(text, 16).ok()
-    });
-    pairs.collect()
+    let pairs = digits.as_bytes().chunks(2);
+    pairs
+        .map(|pair| match pair {
+            [first, second] => hex_pair(*first, *second),
+            _ => None,
+        })
+        .collect()
+}
+
+fn hex_pair(first: u8, second: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(first)? * 16 + digit(second)?).ok()
 }
 
 /// The recovery passwords of a record, with what it says of them. `name` is its name in a
@@ -230,10 +234,7 @@ fn rdn_values(name: &str) -> Vec<String> {
         match byte {
             b'\\' => {
                 let Some(first) = bytes.next() else { break };
-                let pair = bytes.peek().and_then(|second| {
-                    let pair = [first, *second];
-                    u8::from_str_radix(std::str::from_utf8(&pair).ok()?, 16).ok()
-                });
+                let pair = bytes.peek().and_then(|second| hex_pair(first, *second));
                 match pair {
                     Some(byte) => {
                         bytes.next();
