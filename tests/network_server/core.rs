@@ -52,6 +52,7 @@ pub const TESTS: &[Test] = &[
     ("addresses decide as the policy says", &[], addresses),
     ("an invalid policy answers nobody", &[], invalid_policy),
     ("what is sealed to another key is silence", &[], other_keys),
+    ("neither log nor Debug shows a key", &[], no_secrets),
     ("noise is no request", &[], noise),
 ];
 
@@ -656,6 +657,26 @@ fn other_keys() {
         line.contains(&format!("thumbprint={}", "00".repeat(20))),
         "{line}"
     );
+}
+
+fn no_secrets() {
+    let core = open_server();
+    let judgement = judge4(&core, &request4(Form::Bootp).encode());
+    let record = judgement.record.unwrap();
+    let counters = core.counters().prometheus(true);
+    let parsed = request4(Form::Bootp);
+    let said = format!("{record} {record:?} {parsed:?} {counters}");
+    let ascending = |from: u8| std::array::from_fn::<u8, 8, _>(|at| from + at as u8);
+    let protector: [u8; 8] = KEY_PROTECTOR[..8].try_into().unwrap();
+    // The network key, the session key, and what they were sealed into.
+    for secret in [ascending(0), ascending(0x80), protector] {
+        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let list = secret.map(|byte| byte.to_string()).join(", ");
+        for form in [hex.clone(), hex.to_uppercase(), list] {
+            assert!(!said.contains(&form), "{form} in {said}");
+        }
+    }
+    assert!(said.contains(&record.key_protector_text().unwrap()));
 }
 
 fn noise() {

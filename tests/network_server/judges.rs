@@ -69,26 +69,29 @@ fn pcap(packets: &[(u16, u16, Vec<u8>)], v6: bool) -> tempfile::NamedTempFile {
             udp.extend(field.to_be_bytes());
         }
         udp.extend(payload);
+        if v6 {
+            let (from, to) = ([0xFE80_u16, 1], [0xFE80_u16, 2]);
+            let words = udp.chunks(2).map(|pair| {
+                u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or_default()])
+            });
+            let header = from.into_iter().chain(to).chain([17, udp.len() as u16]);
+            let mut sum: u32 = words.chain(header).map(u32::from).sum();
+            while sum > 0xFFFF {
+                sum = (sum & 0xFFFF) + (sum >> 16);
+            }
+            udp[6..8].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        }
         let mut frame = vec![0xFF; 6];
         frame.extend([2, 0, 0, 0, 0, 1]);
         if v6 {
             frame.extend([0x86, 0xDD, 0x60, 0, 0, 0]);
             frame.extend((udp.len() as u16).to_be_bytes());
             frame.extend([17, 64]);
-            frame.extend(
-                [0xFE; 1]
-                    .iter()
-                    .chain(&[0x80; 1])
-                    .chain(&[0; 13])
-                    .chain(&[1; 1]),
-            );
-            frame.extend(
-                [0xFE; 1]
-                    .iter()
-                    .chain(&[0x80; 1])
-                    .chain(&[0; 13])
-                    .chain(&[2; 1]),
-            );
+            for last in [1, 2] {
+                frame.extend([0xFE, 0x80]);
+                frame.extend([0; 13]);
+                frame.push(last);
+            }
         } else {
             frame.extend([8, 0, 0x45, 0]);
             frame.extend((20 + udp.len() as u16).to_be_bytes());
@@ -193,8 +196,10 @@ fn tshark_reads_dhcp4() {
     let second = hex(second);
     let expect = |at: usize, wanted: &[&str]| {
         for (field, (said, wanted)) in fields.iter().zip(said[at].iter().zip(wanted)) {
-            // Numbers in hexadecimal are padded differently from version to version.
-            assert_eq!(said, wanted, "packet {at}: {field}");
+            // The end mark counts as an option, whose number tshark 4.0 shows as 0.
+            let end = [",0", ",255"].iter().find_map(|end| said.strip_suffix(end));
+            let said = end.filter(|_| *field == "dhcp.option.type").unwrap_or(said);
+            assert_eq!(said, *wanted, "packet {at}: {field}");
         }
         assert_eq!(wanted.len(), fields.len());
     };
@@ -218,7 +223,7 @@ fn tshark_reads_dhcp4() {
             "0.0.0.0",
             mac,
             cookie,
-            "60,43,125,255",
+            "60,43,125",
             "9,152,135",
             "",
             "BITLOCKER",
@@ -248,7 +253,7 @@ fn tshark_reads_dhcp4() {
             "10.77.0.1",
             mac,
             cookie,
-            "53,60,43,125,82,255",
+            "53,60,43,125,82",
             "1,9,152,135,6",
             "1",
             "BITLOCKER",
@@ -278,7 +283,7 @@ fn tshark_reads_dhcp4() {
             "0.0.0.0",
             mac,
             cookie,
-            "60,43,255",
+            "60,43",
             "9,62",
             "",
             "BITLOCKER",
@@ -308,7 +313,7 @@ fn tshark_reads_dhcp4() {
             "10.77.0.1",
             mac,
             cookie,
-            "60,43,125,82,255",
+            "60,43,125,82",
             "9,62,5,6",
             "",
             "BITLOCKER",
@@ -393,7 +398,7 @@ fn tshark_reads_dhcp6() {
             "0",
             "2001:db8::1",
             "fe80::50",
-            "eth7",
+            "65746837",
             "18,9,1,8,16,17",
             "311",
             class,
@@ -427,7 +432,7 @@ fn tshark_reads_dhcp6() {
             "0",
             "2001:db8::1",
             "fe80::50",
-            "eth7",
+            "65746837",
             "18,9,1,2,16,17",
             "311",
             class,

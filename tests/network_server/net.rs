@@ -101,8 +101,8 @@ impl Segment {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         ip(&format!("netns add bridge{number}"));
-        ip(&format!("-n bridge{number} link add br type bridge"));
-        ip(&format!("-n bridge{number} link set br up"));
+        ip(&format!("-n bridge{number} link add wire type bridge"));
+        ip(&format!("-n bridge{number} link set wire up"));
         Self { number, ports: 0 }
     }
 
@@ -116,7 +116,7 @@ impl Segment {
             "link add {interface} netns {name} type veth peer name port{port} netns bridge{bridge}"
         ));
         ip(&format!(
-            "-n bridge{bridge} link set port{port} master br up"
+            "-n bridge{bridge} link set port{port} master wire up"
         ));
         ip(&format!(
             "-n {name} link set {interface} addrgenmode none up"

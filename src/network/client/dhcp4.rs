@@ -1,14 +1,15 @@
 //! DHCPv4: a broadcast from the port of DHCP clients, on every interface at once.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::interfaces::{Interface, Needs, choose};
-use super::sockets::{Ports, Socket, next_datagram};
-use super::{Exchange, Received, Timetable, Transport, TransportError, random};
-use crate::network::Request;
+use super::interfaces::{Needs, choose};
+use super::sockets::Ports;
+use super::under_way::{Asked, UnderWay, Way};
+use super::{Exchange, Timetable, Transport, TransportError, random};
 use crate::network::message::Fault;
 use crate::network::message::dhcp4::{CLIENT_PORT, Form, Header, Reply4, Request4, SERVER_PORT};
+use crate::network::{Request, SealedReply};
 
 /// MS-NKPU's retransmission timer, and how often it runs: the first sending and one more
 /// (network page, section 4).
@@ -51,74 +52,29 @@ impl Transport for Dhcp4 {
     fn begin(&self, request: &Request) -> Result<Box<dyn Exchange + '_>, TransportError> {
         let interfaces = choose(self.interface.as_deref(), Needs::V4)?;
         let xid = u32::from_be_bytes(random()?);
-        let ways = interfaces
-            .iter()
-            .map(|interface| Way::open(interface, xid, request));
-        Ok(Box::new(UnderWay {
-            ways: super::usable(ways)?,
-        }))
+        let ways = interfaces.iter().map(|interface| {
+            let address = interface.v4.unwrap_or(Ipv4Addr::UNSPECIFIED);
+            let request = Request4 {
+                header: Header::ethernet(xid, interface.mac, address),
+                form: Form::Bootp,
+                relay_information: None,
+                request: request.clone(),
+            };
+            let packet = request.encode();
+            Way::open(interface, address.into(), &PORTS, packet, request)
+        });
+        Ok(Box::new(UnderWay::by(ways)?))
     }
 }
 
-/// One interface, and the request as it goes out there.
-struct Way {
-    interface: String,
-    socket: Socket,
-    request: Request4,
-    packet: Vec<u8>,
-}
-
-impl Way {
-    fn open(interface: &Interface, xid: u32, request: &Request) -> Result<Self, TransportError> {
-        let address = interface.v4.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let request = Request4 {
-            header: Header::ethernet(xid, interface.mac, address),
-            form: Form::Bootp,
-            relay_information: None,
-            request: request.clone(),
-        };
-        Ok(Self {
-            interface: interface.name.clone(),
-            socket: Socket::open(interface, address.into(), &PORTS)?,
-            packet: request.encode(),
-            request,
-        })
-    }
-}
-
-struct UnderWay {
-    ways: Vec<Way>,
-}
-
-impl Exchange for UnderWay {
-    fn send(&mut self) -> Result<(), TransportError> {
-        let ways = self.ways.iter();
-        super::send_all(ways.map(|way| (way.interface.as_str(), &way.socket, &way.packet[..])))
+impl Asked for Request4 {
+    fn reply(&self, datagram: &[u8]) -> Result<(SealedReply, bool), Fault> {
+        let reply = Reply4::parse(datagram)?;
+        Ok((reply.sealed, reply.answers(self)))
     }
 
-    fn receive(&mut self, until: Instant) -> Result<Option<Received>, TransportError> {
-        let sockets: Vec<_> = self.ways.iter().map(|way| &way.socket).collect();
-        let Some((number, datagram, from)) = next_datagram(&sockets, until)? else {
-            return Ok(None);
-        };
-        let from = from.to_string();
-        Ok(self
-            .ways
-            .get(number)
-            .map(|way| match Reply4::parse(&datagram) {
-                Ok(reply) if reply.answers(&way.request) => Received::Reply {
-                    reply: reply.sealed,
-                    from,
-                },
-                Ok(_) => Received::Other {
-                    what: "reply to another request".to_owned(),
-                    from,
-                },
-                Err(fault) => Received::Other {
-                    what: describe(&datagram, fault),
-                    from,
-                },
-            }))
+    fn describe(&self, datagram: &[u8], fault: Fault) -> String {
+        describe(datagram, fault)
     }
 }
 

@@ -1,14 +1,18 @@
 //! DHCPv6: an Information-Request to all servers of the link, on every interface at once.
 
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
-use super::interfaces::{Interface, Needs, choose};
-use super::sockets::{Ports, Socket, next_datagram};
-use super::{Exchange, Received, Timetable, Transport, TransportError, random};
-use crate::network::Request;
+use super::interfaces::{Needs, choose};
+use super::sockets::Ports;
+use super::under_way::{Asked, UnderWay, Way};
+use super::{Exchange, Timetable, Transport, TransportError, random};
 use crate::network::message::Fault;
 use crate::network::message::dhcp6::{CLIENT_PORT, MULTICAST, Reply6, Request6, SERVER_PORT};
+use crate::network::{Request, SealedReply};
+
+/// A DUID of the kind that is a link-layer address, of Ethernet (RFC 8415, section 11.4).
+const DUID_LL: [u8; 4] = [0, 3, 0, 1];
 
 /// MS-NKPU's timers (network page, section 4): the first wait, which the second doubles, and all
 /// that may pass from the first sending on.
@@ -51,12 +55,18 @@ impl Transport for Dhcp6 {
     fn begin(&self, request: &Request) -> Result<Box<dyn Exchange + '_>, TransportError> {
         let interfaces = choose(self.interface.as_deref(), Needs::V6)?;
         let xid = random()?;
-        let ways = interfaces
-            .iter()
-            .map(|interface| Way::open(interface, xid, request));
-        Ok(Box::new(UnderWay {
-            ways: super::usable(ways)?,
-        }))
+        let ways = interfaces.iter().map(|interface| {
+            let address = interface.v6.unwrap_or(Ipv6Addr::UNSPECIFIED);
+            let request = Request6 {
+                relays: Vec::new(),
+                xid,
+                client: Some([&DUID_LL[..], &interface.mac].concat()),
+                request: request.clone(),
+            };
+            let packet = request.encode();
+            Way::open(interface, address.into(), &PORTS, packet, request)
+        });
+        Ok(Box::new(UnderWay::by(ways)?))
     }
 }
 
@@ -71,74 +81,14 @@ fn timetable(delay: u8, shift: u8) -> Timetable {
     }
 }
 
-/// One interface, and the request as it goes out there.
-struct Way {
-    interface: String,
-    socket: Socket,
-    request: Request6,
-    packet: Vec<u8>,
-}
-
-impl Way {
-    fn open(
-        interface: &Interface,
-        xid: [u8; 3],
-        request: &Request,
-    ) -> Result<Self, TransportError> {
-        /// A DUID of the kind that is a link-layer address, of Ethernet (RFC 8415, section 11.4).
-        const DUID_LL: [u8; 4] = [0, 3, 0, 1];
-        let none = || TransportError::NoAddress {
-            what: format!("{} has no IPv6 link-local address", interface.name),
-        };
-        let address = interface.v6.ok_or_else(none)?;
-        let request = Request6 {
-            relays: Vec::new(),
-            xid,
-            client: Some([&DUID_LL[..], &interface.mac].concat()),
-            request: request.clone(),
-        };
-        Ok(Self {
-            interface: interface.name.clone(),
-            socket: Socket::open(interface, address.into(), &PORTS)?,
-            packet: request.encode(),
-            request,
-        })
-    }
-}
-
-struct UnderWay {
-    ways: Vec<Way>,
-}
-
-impl Exchange for UnderWay {
-    fn send(&mut self) -> Result<(), TransportError> {
-        let ways = self.ways.iter();
-        super::send_all(ways.map(|way| (way.interface.as_str(), &way.socket, &way.packet[..])))
+impl Asked for Request6 {
+    fn reply(&self, datagram: &[u8]) -> Result<(SealedReply, bool), Fault> {
+        let reply = Reply6::parse(datagram)?;
+        Ok((reply.sealed, reply.answers(self)))
     }
 
-    fn receive(&mut self, until: Instant) -> Result<Option<Received>, TransportError> {
-        let sockets: Vec<_> = self.ways.iter().map(|way| &way.socket).collect();
-        let Some((number, datagram, from)) = next_datagram(&sockets, until)? else {
-            return Ok(None);
-        };
-        let from = from.to_string();
-        Ok(self
-            .ways
-            .get(number)
-            .map(|way| match Reply6::parse(&datagram) {
-                Ok(reply) if reply.answers(&way.request) => Received::Reply {
-                    reply: reply.sealed,
-                    from,
-                },
-                Ok(_) => Received::Other {
-                    what: "reply to another request".to_owned(),
-                    from,
-                },
-                Err(fault) => Received::Other {
-                    what: describe(&datagram, fault),
-                    from,
-                },
-            }))
+    fn describe(&self, datagram: &[u8], fault: Fault) -> String {
+        describe(datagram, fault)
     }
 }
 

@@ -17,6 +17,7 @@ mod interfaces;
 mod memory;
 mod sockets;
 mod transport;
+mod under_way;
 
 pub use dhcp4::Dhcp4;
 pub use dhcp6::Dhcp6;
@@ -311,35 +312,4 @@ fn random<const N: usize>() -> Result<[u8; N], TransportError> {
         source: std::io::Error::other(error),
     })?;
     Ok(bytes)
-}
-
-/// The ways that can be opened; the reason of the first where none can.
-fn usable<T>(
-    ways: impl Iterator<Item = Result<T, TransportError>>,
-) -> Result<Vec<T>, TransportError> {
-    let (mut open, mut failed) = (Vec::new(), None);
-    for way in ways {
-        match way {
-            Ok(way) => open.push(way),
-            Err(error) => failed = failed.or(Some(error)),
-        }
-    }
-    match failed {
-        Some(error) if open.is_empty() => Err(error),
-        _ => Ok(open),
-    }
-}
-
-/// Sends to each; an error only where none could.
-fn send_all<'a>(
-    ways: impl Iterator<Item = (&'a str, &'a sockets::Socket, &'a [u8])>,
-) -> Result<(), TransportError> {
-    let sent = ways.map(|(interface, socket, packet)| {
-        socket.send(packet).map_err(|source| TransportError::Io {
-            what: format!("cannot send on {interface}"),
-            help: None,
-            source,
-        })
-    });
-    usable(sent).map(drop)
 }

@@ -181,9 +181,11 @@ impl Request4 {
         put_short(&mut vendor, THUMBPRINT, self.request.thumbprint.as_bytes());
         put_short(&mut vendor, KEY_PROTECTOR, first);
         put_short(&mut packet, VENDOR_OPTIONS, &vendor);
+        let mut block = Vec::new();
+        put_short(&mut block, SECOND_HALF, second);
         let mut identifying = ENTERPRISE.to_be_bytes().to_vec();
-        identifying.push(2 + second.len() as u8);
-        put_short(&mut identifying, SECOND_HALF, second);
+        identifying.push(block.len() as u8);
+        identifying.extend(block);
         put_short(&mut packet, VENDOR_IDENTIFYING, &identifying);
         if let Some(information) = &self.relay_information {
             put_split(&mut packet, RELAY_INFORMATION, information);

@@ -6,6 +6,12 @@
 //!
 //! No input makes a parser panic; what it accepts is consistent.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
 pub mod dhcp4;
 pub mod dhcp6;
 mod fields;
@@ -123,8 +129,9 @@ impl KeyProtector {
 
     fn of_halves(first: &[u8; Self::LEN / 2], second: &[u8; Self::LEN / 2]) -> Self {
         let mut bytes = Box::new([0; Self::LEN]);
-        bytes[..Self::LEN / 2].copy_from_slice(first);
-        bytes[Self::LEN / 2..].copy_from_slice(second);
+        let (to_first, to_second) = bytes.split_at_mut(Self::LEN / 2);
+        to_first.copy_from_slice(first);
+        to_second.copy_from_slice(second);
         Self(bytes)
     }
 }

@@ -118,7 +118,13 @@ pub(super) type RequestDigest = [u8; 32];
 /// A reply is a function of its request: to a retransmission the same bytes are sent, without
 /// opening it again.
 pub(super) struct Answered {
-    entries: HashMap<RequestDigest, (Instant, Option<Zeroizing<[u8; SealedReply::LEN]>>)>,
+    entries: HashMap<RequestDigest, Entry>,
+}
+
+struct Entry {
+    at: Instant,
+    /// While it may be sent again.
+    reply: Option<Zeroizing<[u8; SealedReply::LEN]>>,
 }
 
 /// What is known of a request that came before.
@@ -143,16 +149,16 @@ impl Answered {
     }
 
     pub(super) fn before(&mut self, request: &RequestDigest, now: Instant) -> Before {
-        let Some((answered, reply)) = self.entries.get_mut(request) else {
+        let Some(entry) = self.entries.get_mut(request) else {
             return Before::Never;
         };
-        let ago = now.saturating_duration_since(*answered);
-        match reply {
+        let ago = now.saturating_duration_since(entry.at);
+        match &entry.reply {
             Some(reply) if ago <= Self::RETRANSMISSION => {
                 Before::Retransmitted(SealedReply::from_bytes(**reply))
             }
             _ => {
-                *reply = None;
+                entry.reply = None;
                 Before::Replayed(ago)
             }
         }
@@ -160,13 +166,13 @@ impl Answered {
 
     pub(super) fn remember(&mut self, request: RequestDigest, reply: SealedReply, now: Instant) {
         if self.entries.len() >= Self::ROOM {
-            let mut times: Vec<_> = self.entries.values().map(|(time, _)| *time).collect();
+            let mut times: Vec<_> = self.entries.values().map(|entry| entry.at).collect();
             let quarter = times.len() / 4;
             let (_, limit, _) = times.select_nth_unstable(quarter);
             let limit = *limit;
-            self.entries.retain(|_, (time, _)| *time > limit);
+            self.entries.retain(|_, entry| entry.at > limit);
         }
-        let reply = Zeroizing::new(*reply.as_bytes());
-        self.entries.insert(request, (now, Some(reply)));
+        let reply = Some(Zeroizing::new(*reply.as_bytes()));
+        self.entries.insert(request, Entry { at: now, reply });
     }
 }

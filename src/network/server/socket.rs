@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSo
 use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Origin, Transport};
@@ -14,7 +15,7 @@ use crate::network::message::{dhcp4, dhcp6};
 /// How long a wait for a datagram lasts before the threads look whether they should end.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// Room for requests that wait in the kernel while all cores are busy: a few thousand.
-pub(super) const RECEIVE_BUFFER: usize = 4 << 20;
+const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// Where a datagram came from, and how to get back there.
 #[derive(Debug, Clone, Copy)]
@@ -145,8 +146,7 @@ impl Udp {
             if transport == Transport::Dhcp4 {
                 socket.set_broadcast(true)?;
             }
-            // Best effort: the system caps it.
-            let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+            make_room(&socket);
             socket.set_nonblocking(false)?;
             socket.set_read_timeout(Some(PATIENCE))
         };
@@ -184,6 +184,14 @@ impl Udp {
     /// The socket, to be held and not read.
     pub(super) fn into_socket(self) -> UdpSocket {
         self.socket
+    }
+}
+
+/// Gives a socket its receive buffer: all of it where we have the right to, else as much as the
+/// system allows everybody.
+pub(super) fn make_room(socket: &Socket) {
+    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     }
 }
 

@@ -12,7 +12,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{LinkAddr, MsgFlags, bind, recvfrom, send};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::socket::{Came, Door, PATIENCE, RECEIVE_BUFFER, Udp, index, passing, port};
+use super::socket::{Came, Door, PATIENCE, Udp, index, make_room, passing, port};
 use super::{Origin, Transport};
 use crate::error::{Error, Result};
 use crate::network::message::dhcp6;
@@ -71,7 +71,7 @@ impl Tap {
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
             socket.attach_filter(&filter)?;
             bind(socket.as_raw_fd(), &link)?;
-            let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+            make_room(&socket);
             socket.set_read_timeout(Some(PATIENCE))?;
             Ok(socket)
         };

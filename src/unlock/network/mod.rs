@@ -5,7 +5,8 @@
 //! * An external key that `protector add --network-unlock` made: its 32 bytes are what the network
 //!   gives back. Nothing on the volume tells it from another external key; the requests lie beside
 //!   it, in a [`Sidecar`].
-//! * The one that Windows makes: see [`windows`]. Its layout is not proven.
+//! * The one that Windows makes. Its layout is not proven: what follows from other protectors is
+//!   tried, with whatever is [`Known`] from elsewhere.
 //!
 //! A network that is silent takes seconds, and no attempt ends earlier: the time is said before the
 //! first request and after the last. Reasons that scripts may rely on:

@@ -86,7 +86,7 @@ fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
         ));
     }
     let made = NewCertificate::make(&args.subject, args.days)?;
-    let (key, end) = match (args.pfx, args.passwords.files.as_slice()) {
+    let (key, end) = match (args.pfx, args.passwords.pfx_passwords.as_slice()) {
         (false, _) => (made.pem()?, "pem"),
         (true, []) => (made.pkcs12(&new_password(None)?, args.legacy_pfx)?, "pfx"),
         (true, [file]) => (

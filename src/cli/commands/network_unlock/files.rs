@@ -12,10 +12,11 @@ use crate::unlock::read_secret_line;
 
 /// Where passwords of PKCS#12 files come from.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub(super) struct PasswordArgs {
     /// The password of a PKCS#12 file is in this file; may be given several times, for several
     #[arg(long = "pfx-password-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(super) files: Vec<PathBuf>,
+    pub(super) pfx_passwords: Vec<PathBuf>,
 }
 
 /// What systemd may call the password of PKCS#12 files.
@@ -28,7 +29,7 @@ impl PasswordArgs {
             .map(|directory| PathBuf::from(directory).join(CREDENTIAL))
             .filter(|file| file.exists());
         let passwords = self
-            .files
+            .pfx_passwords
             .iter()
             .chain(&given)
             .map(|file| read_secret_line(file, "PKCS#12 password"))
