@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         zeros: Zeros::Holes,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         hash: false,
+        skip_unreadable: false,
         progress: &|_| {},
     }
     .to_file(&output)?;

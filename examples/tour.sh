@@ -4,15 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-needed=()
-command -v fusermount3 >/dev/null || needed+=(fuse3)
-command -v ntfscat >/dev/null || needed+=(ntfs-3g)
-if [ ${#needed[@]} -gt 0 ]; then
-    as_root=()
-    [ "$(id -u)" = 0 ] || as_root=(sudo)
-    "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${needed[@]}"
-fi
+. examples/setup.sh fuse3 ntfs-3g
 cargo build --release --quiet
 
 fve=target/release/fve

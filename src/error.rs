@@ -183,7 +183,7 @@ impl Error {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::NotBitLocker { .. } => Some(
-                "name the partition that holds the volume, or give --offset or --partition"
+                "name the partition that holds the volume, or give --offset or --partition; 'fve repair scan' finds a volume whose first sector is lost"
                     .to_owned(),
             ),
             Self::Ambiguous { .. } => Some("choose one with --partition N".to_owned()),

@@ -30,7 +30,9 @@
 //! * The 48 digits themselves, checked, explained and corrected, without any volume:
 //!   [`unlock::recovery::RecoveryPassword`] and [`unlock::recovery::check_text`].
 //! * A volume that is not a file: implement [`source::ReadAt`].
+//! * Why it went into recovery: [`analysis::Analysis`].
 //! * Its protectors added, removed, replaced, and what they keep shown: [`manage`].
+//! * A volume whose first sector is lost, or that lies somewhere in a disk: [`repair`].
 //! * A mount held by your program: `serve::fuse::Mount`. The whole plaintext in a file:
 //!   [`serve::export`].
 //!
@@ -57,6 +59,7 @@
 // Not for the tests, which may give up as they like; `format` and `source::partition` deny more.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod analysis;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod create;
@@ -67,6 +70,7 @@ pub mod guid;
 pub mod manage;
 #[cfg(feature = "network")]
 pub mod network;
+pub mod repair;
 pub mod secret;
 pub mod serve;
 pub mod source;

@@ -19,19 +19,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("unlock", &["format", "crypto", "network"]),
     ("volume", &["source", "format", "crypto", "unlock"]),
     (
-        "create",
+        "analysis",
         &["source", "format", "crypto", "unlock", "volume"],
+    ),
+    (
+        "create",
+        &["source", "format", "crypto", "network", "unlock", "volume"],
     ),
     (
         "manage",
         &["source", "format", "crypto", "unlock", "volume", "create"],
     ),
+    ("repair", &["source", "format", "volume"]),
     ("serve", &["volume", "source"]),
     (
         "cli",
         &[
-            "source", "format", "crypto", "network", "unlock", "volume", "create", "manage",
-            "serve",
+            "source", "format", "crypto", "network", "unlock", "volume", "analysis", "create",
+            "manage", "repair", "serve",
         ],
     ),
 ];

@@ -7,9 +7,12 @@ use clap_complete::Shell;
 
 use super::commands::create::CreateArgs;
 use super::commands::metadata::MetadataArgs;
-#[cfg(feature = "network-server")]
 use super::commands::network_unlock::NetworkUnlockArgs;
 use super::commands::protector::ProtectorArgs;
+use super::commands::recovery_hash::HashArgs;
+use super::commands::recovery_search::SearchArgs;
+use super::commands::repair::RepairArgs;
+use super::commands::report::ReportArgs;
 use super::commands::tpm::TpmArgs;
 use super::credentials::CredentialArgs;
 use super::{Failure, json};
@@ -62,17 +65,20 @@ pub(crate) enum Command {
     Decrypt(DecryptArgs),
     /// Make a new volume in a file or on a block device
     Create(CreateArgs),
-    /// Check recovery passwords
+    /// Check recovery passwords, and search for unreadable digits
     Recovery(RecoveryArgs),
+    /// Say what a volume tells of its history, and why Windows may have asked for its recovery password
+    Report(ReportArgs),
     /// Ask the TPM about a volume's protectors
     Tpm(TpmArgs),
+    /// Ask the network for keys
+    NetworkUnlock(NetworkUnlockArgs),
     /// Show and change the key protectors of a volume
     Protector(ProtectorArgs),
     /// Back up the metadata of a volume, and restore it
     Metadata(MetadataArgs),
-    /// Network Unlock: the server, its certificates, its policy
-    #[cfg(feature = "network-server")]
-    NetworkUnlock(NetworkUnlockArgs),
+    /// Find volumes whose first sector or place is lost, and make what they lack anew elsewhere
+    Repair(RepairArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write all pages to a directory
@@ -85,14 +91,21 @@ impl Command {
         match self {
             Self::Unlock(args) if args.json => Some(json::not_unlocked),
             Self::Info(args) if args.json => Some(json::failure),
+            Self::Report(args) if args.json => Some(json::failure),
             Self::Tpm(args) if args.json() => Some(json::failure),
+            Self::NetworkUnlock(args) if args.json() => Some(json::failure),
             Self::Create(args) if args.json => Some(json::failure),
             Self::Recovery(RecoveryArgs {
                 command: RecoveryCommand::Check(args),
             }) if args.json => Some(json::failure),
+            Self::Recovery(RecoveryArgs {
+                command: RecoveryCommand::Search(args),
+            }) if args.json => Some(json::failure),
+            Self::Recovery(RecoveryArgs {
+                command: RecoveryCommand::Hash(args),
+            }) if args.json => Some(json::failure),
             Self::Protector(args) if args.json() => Some(json::failure),
-            #[cfg(feature = "network-server")]
-            Self::NetworkUnlock(args) if args.json() => Some(json::failure),
+            Self::Repair(args) if args.json() => Some(json::failure),
             _ => None,
         }
     }
@@ -112,6 +125,22 @@ pub(crate) struct SourceArgs {
     /// The volume is this partition of SOURCE
     #[arg(long, value_name = "N")]
     pub(crate) partition: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) lost: LostArgs,
+}
+
+/// A volume that does not begin with a boot record any more.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LostArgs {
+    /// Open the volume, read-only, by the metadata copy this many bytes into SOURCE: its first
+    /// sector is lost ('fve repair scan' finds the copies)
+    #[arg(long, value_name = "OFFSET", value_parser = parse_bytes, conflicts_with_all = ["offset", "partition"])]
+    pub(crate) metadata: Option<u64>,
+
+    /// With --metadata: the volume begins this many bytes into SOURCE
+    #[arg(long, value_name = "N", value_parser = parse_bytes, requires = "metadata")]
+    pub(crate) volume_start: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -198,6 +227,11 @@ pub(crate) struct DecryptArgs {
     /// Compute the SHA-256 of the plaintext on the way, and print it
     #[arg(long)]
     pub(crate) sha256: bool,
+
+    /// Go on where SOURCE cannot be read, with zeros there, and list the places in this new file
+    /// in the form of ddrescue's map files
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) error_map: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -210,6 +244,10 @@ pub(crate) struct RecoveryArgs {
 pub(crate) enum RecoveryCommand {
     /// Check a recovery password block by block, and suggest corrections
     Check(CheckArgs),
+    /// Find unreadable digits of a recovery password by trying them on the volume
+    Search(SearchArgs),
+    /// Print the hashes of the volume's passwords, for hashcat and John the Ripper
+    Hash(HashArgs),
 }
 
 #[derive(Debug, Args)]
@@ -234,6 +272,9 @@ pub(crate) struct CheckArgs {
     /// The volume is this partition of SOURCE
     #[arg(long, value_name = "N", requires = "volume", conflicts_with = "offset")]
     pub(crate) partition: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) lost: LostArgs,
 
     /// Show digits: the password as understood, and the corrections
     #[arg(long)]
@@ -263,7 +304,7 @@ pub(crate) struct ManArgs {
 }
 
 /// A number of bytes, decimal or with `0x` hexadecimal.
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),

@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
-use super::{Failure, term};
+use super::args::{LostArgs, SourceArgs, parse_bytes};
+use super::{Failure, source, term};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::secret::SecretText;
+use crate::unlock::auto_unlock::{self, OPTION as AUTO_UNLOCK, SystemVolume};
 use crate::unlock::clear_key::Suspended;
 use crate::unlock::{Addition, BUILT_IN, CredentialKind, Given, KeyProtector, Read, Selection};
+use crate::volume::system::MAX_HIVE_LEN;
 use crate::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
 
 /// How often a person may mistype.
@@ -125,26 +128,87 @@ impl CredentialArgs {
         self.read_given()
     }
 
-    fn open_with<T>(&self, volume: &Volume, open: Open<'_, T>) -> Result<T, Failure> {
-        let options = UnlockOptions {
+    /// Unlocks the volume as [`Self::unlock`] does, but asks nobody: nothing where nothing was given
+    /// and no key lies in the open.
+    pub(crate) fn unlock_unasked(&self, volume: &Volume) -> Result<Option<Unlocked>, Failure> {
+        let open = |credentials: &[_], options: &_| volume.unlock(credentials, options);
+        let unlocked = self.open_unasked(volume, &self.options(), &open)?;
+        if let Some(unlocked) = &unlocked {
+            warn(unlocked.warnings());
+        }
+        Ok(unlocked)
+    }
+
+    fn options(&self) -> UnlockOptions {
+        UnlockOptions {
             selection: Selection {
                 protector: self.protector.clone(),
             },
             accept_damaged_metadata: self.accept_damaged_metadata,
-        };
-        let given = self.read_given()?;
-        Ok(if !given.is_empty() || !volume.needs_key() {
-            open(&given, &options)?
-        } else if has_clear_key(volume, &options.selection) {
-            term::note(
-                "protection is suspended: the key lies on the disk in the open, and anyone can read this volume",
-            );
-            open(&[Box::new(Suspended)], &options)?
-        } else if term::can_ask() && volume.metadata_as_found().is_some() {
+        }
+    }
+
+    fn open_with<T>(&self, volume: &Volume, open: Open<'_, T>) -> Result<T, Failure> {
+        let options = self.options();
+        match self.open_unasked(volume, &options, open) {
+            Ok(Some(opened)) => return Ok(opened),
+            Ok(None) => {}
+            Err(Failure::Volume(error @ Error::Refused { .. })) if self.may_be_silent() => {
+                return self.fail_over(volume, &options, open, error);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(if term::can_ask() && volume.metadata_as_found().is_some() {
             ask(volume, &options, open)?
         } else {
             open(&[], &options)?
         })
+    }
+
+    fn open_unasked<T>(
+        &self,
+        volume: &Volume,
+        options: &UnlockOptions,
+        open: Open<'_, T>,
+    ) -> Result<Option<T>, Failure> {
+        let given = self.read_given()?;
+        Ok(if !given.is_empty() || !volume.needs_key() {
+            Some(open(&given, options)?)
+        } else if has_clear_key(volume, &options.selection) {
+            term::note(
+                "protection is suspended: the key lies on the disk in the open, and anyone can read this volume",
+            );
+            Some(open(&[Box::new(Suspended)], options)?)
+        } else {
+            None
+        })
+    }
+
+    /// Whether nothing was given but what a silent network may keep back.
+    fn may_be_silent(&self) -> bool {
+        let kinds = self.given.iter().map(|(number, _)| BUILT_IN.get(*number));
+        !self.given.is_empty() && kinds.flatten().all(|kind| kind.option == "network-unlock")
+    }
+
+    /// Goes on with what systemd gives, else with what a person types, as Windows does when its
+    /// network is silent; without either, it stays with the first error.
+    fn fail_over<T>(
+        &self,
+        volume: &Volume,
+        options: &UnlockOptions,
+        open: Open<'_, T>,
+        error: Error,
+    ) -> Result<T, Failure> {
+        let others = from_systemd(&self.others())?;
+        let asked = term::can_ask() && !typed_kinds(volume, options).is_empty();
+        if others.is_empty() && !asked {
+            return Err(error.into());
+        }
+        term::note(&error);
+        if !others.is_empty() {
+            return Ok(open(&others, options)?);
+        }
+        ask(volume, options, open)
     }
 
     /// The credentials of the options, in the order of the table; or those in systemd's directory.
@@ -166,9 +230,13 @@ impl CredentialArgs {
             ));
         }
         let others = self.others();
+        let system = self.system_volume()?;
         let mut credentials = Vec::new();
         for (number, value) in &self.given {
-            if let Some(kind) = BUILT_IN.get(*number) {
+            // With a system volume, all other credentials are its own.
+            let means_source =
+                |kind: &&CredentialKind| system.is_none() || kind.option == AUTO_UNLOCK;
+            if let Some(kind) = BUILT_IN.get(*number).filter(means_source) {
                 value.iter().for_each(|path| warn_if_others_can_read(path));
                 let stands_for_it = kind.environment.and_then(std::env::var_os);
                 let value = value.clone().or(stands_for_it.map(PathBuf::from));
@@ -176,6 +244,7 @@ impl CredentialArgs {
                     value: value.as_deref(),
                     others: &others,
                     prompt: Some(&term::prompt()),
+                    system: system.as_ref(),
                 })?);
             }
         }
@@ -185,6 +254,53 @@ impl CredentialArgs {
         Ok(credentials)
     }
 
+    /// Opens the system volume with all the other credentials, where one was named, and reads what it
+    /// keeps for its data volumes.
+    fn system_volume(&self) -> Result<Option<SystemVolume>, Failure> {
+        let Some(path) = self.given_for(AUTO_UNLOCK, |given| given.value.map(Path::to_owned))
+        else {
+            return Ok(None);
+        };
+        let mut own = self.without(AUTO_UNLOCK);
+        own.protector = None;
+        let partition = self.addition(auto_unlock::PARTITION, |text| text.parse().ok())?;
+        let offset = self.addition(auto_unlock::OFFSET, |text| parse_bytes(text).ok())?;
+        let system = SourceArgs {
+            source: path.unwrap_or_default(),
+            offset,
+            partition,
+            lost: LostArgs::default(),
+        };
+        let volume = source::open(&system)?.volume;
+        let key = own.unlock_master_key(&volume)?;
+        let others = self.others();
+        let hive = others
+            .iter()
+            .find(|(option, _)| *option == auto_unlock::HIVE);
+        let hive = match hive {
+            Some((_, path)) => read_hive(path)?,
+            None => volume.system_hive(&key, &own.options())?,
+        };
+        let key = volume.auto_unlock_key(&key)?;
+        Ok(Some(SystemVolume { key, hive }))
+    }
+
+    /// The value of an addition, as `read` understands it.
+    fn addition<T>(
+        &self,
+        option: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let mut additions = self.additions.iter();
+        let Some((_, value)) = additions.find(|(name, _)| *name == option) else {
+            return Ok(None);
+        };
+        match value.to_str().and_then(read) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Failure::usage(format!("--{option} takes a number"))),
+        }
+    }
+
     /// One option with its value, and nothing else.
     pub(crate) fn only(option: &str, value: Option<PathBuf>) -> Self {
         let number = BUILT_IN.iter().position(|kind| kind.option == option);
@@ -192,6 +308,12 @@ impl CredentialArgs {
             given: number.map(|number| (number, value)).into_iter().collect(),
             ..Self::default()
         }
+    }
+
+    /// The same with an option that adds to it, where it was given.
+    pub(crate) fn and(mut self, addition: &'static str, value: Option<PathBuf>) -> Self {
+        self.additions.extend(value.map(|value| (addition, value)));
+        self
     }
 
     /// The same without one option: where a command takes it for something else.
@@ -222,6 +344,7 @@ impl CredentialArgs {
             value: value.as_deref(),
             others: &self.others(),
             prompt: Some(&term::prompt()),
+            system: None,
         }))
     }
 
@@ -239,7 +362,10 @@ impl CredentialArgs {
         }
         others.extend(self.given.iter().filter_map(|(number, value)| {
             let kind = BUILT_IN.get(*number)?;
-            Some((kind.option, value.clone()?))
+            let stands_for_it = || kind.environment.and_then(std::env::var_os);
+            let value = value.clone().or_else(|| stands_for_it().map(PathBuf::from));
+            // Without a value it was given all the same.
+            Some((kind.option, value.unwrap_or_default()))
         }));
         others
     }
@@ -293,6 +419,7 @@ fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn KeyPro
                 value: value.as_deref(),
                 others,
                 prompt: None,
+                system: None,
             })?);
         }
     }
@@ -315,16 +442,7 @@ fn has_clear_key(volume: &Volume, selection: &Selection) -> bool {
 
 /// Asks until what was typed opens the volume, or three times.
 fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result<T, Failure> {
-    let protectors = volume.protectors();
-    let typed: Vec<_> = BUILT_IN
-        .iter()
-        .filter(|kind| {
-            kind.typed.is_some()
-                && protectors.iter().any(|protector| {
-                    kind.opens.contains(&protector.kind()) && options.selection.allows(protector)
-                })
-        })
-        .collect();
+    let typed = typed_kinds(volume, options);
     if typed.is_empty() {
         return Ok(open(&[], options)?);
     }
@@ -346,6 +464,18 @@ fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result
         tries += 1;
         term::note(format_args!("{failure}\n"));
     }
+}
+
+/// What a person can type that the volume takes.
+fn typed_kinds(volume: &Volume, options: &UnlockOptions) -> Vec<&'static CredentialKind> {
+    let protectors = volume.protectors();
+    let taken = |kind: &&CredentialKind| {
+        kind.typed.is_some()
+            && protectors.iter().any(|protector| {
+                kind.opens.contains(&protector.kind()) && options.selection.allows(protector)
+            })
+    };
+    BUILT_IN.iter().filter(taken).collect()
 }
 
 fn question(typed: &[&CredentialKind], volume: &Volume) -> String {
@@ -395,6 +525,18 @@ fn is_mostly_digits(answer: &SecretText) -> bool {
     let text = answer.expose();
     text.chars().filter(char::is_ascii_digit).count() >= ENOUGH
         && !text.chars().any(char::is_alphabetic)
+}
+
+/// A registry hive from a file.
+fn read_hive(path: &Path) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    let fail = |error| Error::io(format!("cannot read the hive {}", path.display()), error);
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let mut hive = Vec::new();
+    file.take(MAX_HIVE_LEN)
+        .read_to_end(&mut hive)
+        .map_err(fail)?;
+    Ok(hive)
 }
 
 fn warn_if_others_can_read(path: &Path) {

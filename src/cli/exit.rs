@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::error::{Error, Unwritable};
+use crate::error::{Error, UnlockReport, Unwritable};
 
 /// What the process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,7 @@ impl From<&Error> for Status {
             Error::Ambiguous { .. } => Self::Usage,
             Error::Uncreatable { .. } | Error::Interrupted => Self::Failed,
             Error::Damaged { .. } => Self::Damaged,
+            Error::Refused { report } if only_the_system_refused(report) => Self::Io,
             Error::Refused { .. } | Error::NothingToTry { .. } | Error::BadCredential { .. } => {
                 Self::Refused
             }
@@ -43,6 +44,16 @@ impl From<&Error> for Status {
             | Error::Io { .. } => Self::Io,
         }
     }
+}
+
+/// Whether the network was to be asked, and the system did not let it be (`spec/cli.md`: I/O).
+fn only_the_system_refused(report: &UnlockReport) -> bool {
+    let mut attempts = report.attempts.iter();
+    !report.attempts.is_empty()
+        && attempts.all(|attempt| {
+            let failure = attempt.failure.as_ref();
+            failure.is_some_and(|failure| failure.reason == "network-error")
+        })
 }
 
 impl From<&Unwritable> for Status {

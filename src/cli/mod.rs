@@ -4,6 +4,7 @@
 //! error and an exit status.
 
 mod args;
+mod checkpoint;
 mod commands;
 mod credentials;
 mod digits;
@@ -12,6 +13,7 @@ mod hardening;
 mod json;
 #[cfg(feature = "fuse")]
 mod mount_helper;
+mod new_network;
 mod new_protectors;
 mod new_tpm;
 #[cfg(feature = "tpm")]
@@ -130,24 +132,30 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Decrypt(args) => commands::decrypt::run(&args),
         Command::Create(args) => commands::create::run(&args),
         Command::Recovery(args) => commands::recovery::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Tpm(args) => commands::tpm::run(&args),
+        Command::NetworkUnlock(args) => commands::network_unlock::run(&args),
         Command::Protector(args) => commands::protector::run(&args),
         Command::Metadata(args) => commands::metadata::run(&args),
-        #[cfg(feature = "network-server")]
-        Command::NetworkUnlock(args) => commands::network_unlock::run(&args),
+        Command::Repair(args) => commands::repair::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),
     }
 }
 
 fn end(failure: &Failure) -> ExitCode {
+    tell(failure);
+    failure.status().into()
+}
+
+/// Says on standard error what went wrong, and what to do.
+fn tell(failure: &Failure) {
     if let Some(message) = failure.message() {
         term::note(format_args!("error: {message}"));
     }
     if let Some(help) = failure.help() {
         term::note(format_args!("help: {help}"));
     }
-    failure.status().into()
 }
 
 fn start_logging(verbosity: u8) {

@@ -14,7 +14,13 @@ use crate::unlock::BUILT_IN;
 const HELPER: &str = "mount.fve";
 
 /// Options of `fve mount` that have a value, besides those of the credentials.
-const WITH_VALUE: &[&str] = &["offset", "partition", "protector"];
+const WITH_VALUE: &[&str] = &[
+    "offset",
+    "partition",
+    "metadata",
+    "volume-start",
+    "protector",
+];
 /// Options of `fve mount` without one: in the words of mount(8), and ours. `rw` is none of them:
 /// mount(8) passes it whenever nobody said `ro`, and a volume is only written to when somebody
 /// asked.

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use super::json;
 use super::source::Opened;
 use super::term::{escaped, human_size};
+use crate::crypto::hash::HashAlgorithm;
+use crate::crypto::rsa_key;
 use crate::crypto::sector::Method;
 use crate::format::block::MetadataBlock;
 use crate::format::boot::{Flavour, Layout};
-use crate::format::datum::{Body, Datum};
+use crate::format::datum::{Body, Datum, PublicKey};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::tpm_blob::TpmBlob;
 use crate::unlock::BUILT_IN;
@@ -48,8 +50,8 @@ impl<'a> Report<'a> {
         text
     }
 
-    fn write_status(&self, text: &mut String) {
-        let status = self.volume.status();
+    /// Which volume it is.
+    pub(crate) fn write_heading(&self, text: &mut String) {
         let (id, description) = match self.block {
             Some(block) => (
                 format!("{{{:X}}}", block.dataset.id),
@@ -59,6 +61,11 @@ impl<'a> Report<'a> {
         };
         line(text, format_args!("Volume {id} [{description}]"));
         line(text, format_args!("[{}]\n", flavour(self.volume)));
+    }
+
+    fn write_status(&self, text: &mut String) {
+        self.write_heading(text);
+        let status = self.volume.status();
         let size = self.volume.source_size();
         field(
             text,
@@ -198,12 +205,7 @@ impl<'a> Report<'a> {
             _ => (None, None),
         };
         json::document(&json!({
-            "source": {
-                "path": self.opened.path,
-                "offset": self.opened.offset,
-                "partition": self.opened.partition,
-                "size": self.volume.source_size(),
-            },
+            "source": self.source_json(),
             "volume": self.block.map(|block| self.volume_json(block)),
             "status": {
                 "conversion": status.conversion.name(),
@@ -229,7 +231,18 @@ impl<'a> Report<'a> {
         }))
     }
 
-    fn volume_json(&self, block: &MetadataBlock) -> Value {
+    /// Where the volume was found.
+    pub(crate) fn source_json(&self) -> Value {
+        json!({
+            "path": self.opened.path,
+            "offset": self.opened.offset,
+            "partition": self.opened.partition,
+            "size": self.volume.source_size(),
+        })
+    }
+
+    /// What the metadata say of the volume.
+    pub(crate) fn volume_json(&self, block: &MetadataBlock) -> Value {
         let boot = self.volume.boot_record();
         json!({
             "id": format!("{:X}", block.dataset.id),
@@ -354,11 +367,15 @@ fn details(protector: &Protector) -> Vec<(&'static str, Vec<String>)> {
         details.push(("PCR Validation Profile:", lines));
         details.push(("Sealed Object:", sealed_object(blob)));
     }
-    if let Some(certificate) = protector.certificate() {
-        details.push((
-            "Certificate Thumbprint:",
-            vec![hex(&certificate.thumbprint)],
-        ));
+    if let Some(thumbprint) = thumbprint(protector) {
+        details.push(("Certificate Thumbprint:", vec![hex(&thumbprint)]));
+    }
+    if protector.kind() == ProtectorKind::Network {
+        let note = "recognised by its structure; its layout is not verified";
+        details.push(("Note:", vec![note.to_owned()]));
+    }
+    if let Some(key) = protector.public_key() {
+        details.push(("Public Key:", public_key_lines(key)));
     }
     if let Some(name) = protector.name() {
         details.push(("Name:", vec![name.to_owned()]));
@@ -383,6 +400,46 @@ fn details(protector: &Protector) -> Vec<(&'static str, Vec<String>)> {
         details.push(("Opened By:", options));
     }
     details
+}
+
+/// A certificate's public key: enough to find the certificate that it belongs to.
+fn public_key_lines(key: &PublicKey) -> Vec<String> {
+    let exponent = hex(&key.exponent);
+    let mut lines = vec![format!("RSA, {} bits, exponent 0x{exponent}", key.bits)];
+    if let Some(fingerprint) = fingerprint(key) {
+        lines.push(format!("SHA-256 of it {fingerprint}"));
+    }
+    lines
+}
+
+fn fingerprint(key: &PublicKey) -> Option<String> {
+    let key = rsa_key::PublicKey::from_parts(&key.modulus, &key.exponent)?;
+    key.fingerprint().map(|hash| hex(&hash))
+}
+
+/// The thumbprint of its certificate: as it is named, or of a whole certificate that lies in it.
+fn thumbprint(protector: &Protector) -> Option<Vec<u8>> {
+    if let Some(certificate) = protector.certificate() {
+        return Some(certificate.thumbprint.clone());
+    }
+    protector.parts.iter().find_map(|part| match &part.body {
+        Body::Malformed { bytes, .. } | Body::Unknown(bytes) | Body::AsymmetricBox(bytes) => {
+            HashAlgorithm::Sha1.digest(&[certificate_in(bytes)?])
+        }
+        _ => None,
+    })
+}
+
+/// A certificate somewhere in these bytes: a sequence with a length of two bytes, which holds one
+/// more (X.690).
+fn certificate_in(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.windows(6).enumerate().find_map(|(at, window)| {
+        let [0x30, 0x82, high, low, 0x30, 0x82] = *window else {
+            return None;
+        };
+        let len = usize::from(u16::from_be_bytes([high, low])) + 4;
+        bytes.get(at..at.checked_add(len)?)
+    })
 }
 
 /// What can be known of a sealed object without its TPM.
@@ -437,7 +494,15 @@ fn protector_json(protector: &Protector) -> Value {
         }),
         "pcr_bank": policy(protector).map(|policy| policy.bank.word()),
         "tpm_policy_consistent": protector.tpm().map(|_| policy(protector).is_some()),
-        "certificate_thumbprint": protector.certificate().map(|c| hex(&c.thumbprint)),
+        "certificate_thumbprint": thumbprint(protector).map(|found| hex(&found)),
+        "public_key": protector.public_key().map(|key| json!({
+            "algorithm": "RSA",
+            "bits": key.bits,
+            "exponent": hex(&key.exponent),
+            "modulus": hex(&key.modulus),
+            "sha256": fingerprint(key),
+        })),
+        "layout_verified": kind != ProtectorKind::Network,
         "backup": protector.backup().map(|backup| json!({
             "first": backup.first.to_string(),
             "last": backup.last.to_string(),
@@ -498,7 +563,7 @@ fn flavour(volume: &Volume) -> &'static str {
     }
 }
 
-fn protection_words(protection: Protection) -> String {
+pub(crate) fn protection_words(protection: Protection) -> String {
     match protection {
         Protection::On => "Protection On".to_owned(),
         Protection::Off { reboots_left: None } => "Protection Off".to_owned(),
@@ -520,12 +585,12 @@ fn code(number: u16) -> String {
     format!("{number:#06x}")
 }
 
-fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+pub(crate) fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{content}");
 }
 
 /// A label padded to column 26, as `manage-bde` does, and its value.
-fn field(text: &mut String, label: &str, value: &str) {
+pub(crate) fn field(text: &mut String, label: &str, value: &str) {
     line(text, format_args!("    {label:<21} {value}"));
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::args::SourceArgs;
+use super::exit::Status;
 use super::{Failure, term};
 use crate::error::Error;
+use crate::repair::FoundVolume;
 use crate::source::{ExclusiveFile, Place, ReadAt, Window, WriteAt, locate, writer_of};
 use crate::volume::Volume;
 
@@ -22,7 +24,66 @@ pub(crate) struct Opened {
 }
 
 pub(crate) fn open(args: &SourceArgs) -> Result<Opened, Failure> {
-    open_at(&args.source, args.offset, args.partition)
+    let path = &args.source;
+    let disk = disk(path)?;
+    let opened = |volume, offset, partition| Opened {
+        volume,
+        offset,
+        partition,
+        path: absolute(path),
+        modified: path.metadata().and_then(|meta| meta.modified()).ok(),
+    };
+    if let Some(found) = lost(args, &disk)? {
+        let volume = found.open(&disk)?;
+        return Ok(opened(volume, found.start, found.evidence.partition));
+    }
+    let located = locate(disk, place(args.offset, args.partition), &Volume::probe)?;
+    if let Some(note) = &located.note {
+        term::note(term::escaped(note));
+    }
+    let (offset, partition) = (located.start, located.partition);
+    let volume = Volume::open(Arc::new(located.source))?;
+    Ok(opened(volume, offset, partition))
+}
+
+/// The volume that `--metadata` names, where it was given.
+pub(crate) fn lost(
+    args: &SourceArgs,
+    disk: &Arc<dyn ReadAt>,
+) -> Result<Option<FoundVolume>, Failure> {
+    let Some(offset) = args.lost.metadata else {
+        return Ok(None);
+    };
+    let found = match FoundVolume::at(disk, offset, args.lost.volume_start) {
+        Err(error @ Error::Ambiguous { .. }) => Err(Failure::Other {
+            status: Status::Usage,
+            what: error.to_string(),
+            help: Some("'fve repair scan' shows what speaks for each".to_owned()),
+        }),
+        other => other.map_err(Failure::from),
+    }?;
+    if args.lost.volume_start.is_none() {
+        term::note(format_args!("the volume begins at byte {}", found.start));
+    }
+    Ok(Some(found))
+}
+
+/// The bytes of SOURCE, read-only, with what a person should know about them.
+pub(crate) fn disk(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
+    let (disk, container) = crate::source::open(path)?;
+    if let Some(process) = writer_of(path) {
+        term::note(format_args!(
+            "warning: process {process} may be writing to {}: what is read of it may not fit together",
+            path.display()
+        ));
+    }
+    if let Some(name) = container {
+        term::note(format_args!(
+            "{} holds a disk image of the kind {name}",
+            path.display()
+        ));
+    }
+    Ok(disk)
 }
 
 /// A volume that will be written to: nobody else holds its source.
@@ -37,6 +98,7 @@ pub(crate) struct OpenedForWriting {
 /// Opens the source exclusively, for commands that change the volume. Disk-image containers are
 /// only read.
 pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Failure> {
+    refuse_lost(args)?;
     let path = &args.source;
     let (_, container) = crate::source::open(path)?;
     if let Some(name) = container {
@@ -50,6 +112,20 @@ pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Fa
     }
     let disk = Arc::new(ExclusiveFile::open(path)?);
     locate_for_writing(args, disk)
+}
+
+/// What was found by searching is looked at, and never written to.
+fn refuse_lost(args: &SourceArgs) -> Result<(), Failure> {
+    if args.lost.metadata.is_none() {
+        return Ok(());
+    }
+    Err(Failure::Other {
+        status: Status::Usage,
+        what: "a volume that is opened by --metadata is only read".to_owned(),
+        help: Some(
+            "'fve repair rebuild-header --whole' makes a copy that can be written to".to_owned(),
+        ),
+    })
 }
 
 /// The same stretch of a source on which no volume can be found any more: `size` bytes from where
@@ -100,38 +176,6 @@ fn place(offset: Option<u64>, partition: Option<u32>) -> Place {
         (None, Some(number)) => Place::Partition(number),
         (None, None) => Place::Auto,
     }
-}
-
-pub(crate) fn open_at(
-    path: &Path,
-    offset: Option<u64>,
-    partition: Option<u32>,
-) -> Result<Opened, Failure> {
-    let place = place(offset, partition);
-    let (disk, container) = crate::source::open(path)?;
-    if let Some(process) = writer_of(path) {
-        term::note(format_args!(
-            "warning: process {process} may be writing to {}: what is read of it may not fit together",
-            path.display()
-        ));
-    }
-    if let Some(name) = container {
-        term::note(format_args!(
-            "{} holds a disk image of the kind {name}",
-            path.display()
-        ));
-    }
-    let located = locate(disk, place, &Volume::probe)?;
-    if let Some(note) = &located.note {
-        term::note(term::escaped(note));
-    }
-    Ok(Opened {
-        offset: located.start,
-        partition: located.partition,
-        volume: Volume::open(Arc::new(located.source))?,
-        path: absolute(path),
-        modified: path.metadata().and_then(|meta| meta.modified()).ok(),
-    })
 }
 
 /// The path as another process would have to name it.

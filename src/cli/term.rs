@@ -101,14 +101,40 @@ impl Prompt for Terminal {
 
 /// A bar on standard error for `total` bytes; nothing where that is no terminal.
 pub(crate) fn progress(total: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template(
+    bar(
+        total,
         "{bar:40} {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-    );
-    match style {
+    )
+}
+
+/// The same for `total` things that are counted.
+pub(crate) fn progress_counting(total: u64) -> ProgressBar {
+    bar(
+        total,
+        "{bar:40} {percent:>3}% {human_pos}/{human_len} {per_sec} {eta} left",
+    )
+}
+
+fn bar(total: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
+}
+
+/// A time as people say it, with one digit behind the point: `5.5 minutes`.
+pub(crate) fn human_time(seconds: f64) -> String {
+    const UNITS: [(f64, &str); 5] = [
+        (365.25 * 86_400.0, "years"),
+        (86_400.0, "days"),
+        (3600.0, "hours"),
+        (60.0, "minutes"),
+        (1.0, "seconds"),
+    ];
+    let fitting = UNITS.into_iter().find(|(unit, _)| seconds >= 1.5 * unit);
+    let (unit, name) = fitting.unwrap_or((1.0, "seconds"));
+    format!("{:.1} {name}", seconds / unit)
 }
 
 /// A size as people say it, with one digit behind the point: `100.0 MiB`.
@@ -146,5 +172,13 @@ mod tests {
         assert_eq!(human_size(1023), "1023 bytes");
         assert_eq!(human_size(104_857_600), "100.0 MiB");
         assert_eq!(human_size(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn times_read_well() {
+        assert_eq!(human_time(0.04), "0.0 seconds");
+        assert_eq!(human_time(33.0), "33.0 seconds");
+        assert_eq!(human_time(330.0), "5.5 minutes");
+        assert_eq!(human_time(1.55e8), "4.9 years");
     }
 }

@@ -61,6 +61,10 @@ impl NewVolume {
         }
         let fvek = sealer.with_vmk(roles::FVEK, self.method.code, keys.fvek.expose())?;
         datums.push(fvek);
+        if let Some(key) = &self.auto_unlock_key {
+            let (role, key_type) = (roles::AUTO_UNLOCK_KEY, key_types::EXTERNAL_KEY);
+            datums.push(sealer.with_vmk(role, key_type, key.expose())?);
+        }
         datums.extend(self.extra_datums()?);
         datums.push(self.virtualization()?);
         // The hash covers the counter that follows its own seal, which comes last.

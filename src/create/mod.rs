@@ -59,7 +59,7 @@ use crate::format::encode;
 use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
 use crate::guid::Guid;
-use crate::secret::{ExternalKey, SecretBytes};
+use crate::secret::{AutoUnlockKey, ExternalKey, SecretBytes};
 
 /// A volume to be made.
 #[derive(Debug)]
@@ -75,6 +75,7 @@ pub struct NewVolume {
     protectors: Vec<NewProtector>,
     stage: testing::Stage,
     extra_datums: Vec<testing::ExtraDatum>,
+    auto_unlock_key: Option<AutoUnlockKey>,
 }
 
 /// The system that the metadata names as its maker (section 3.9).
@@ -145,6 +146,7 @@ impl NewVolume {
             protectors: Vec::new(),
             stage: testing::Stage::Encrypted,
             extra_datums: Vec::new(),
+            auto_unlock_key: None,
         })
     }
 

@@ -10,6 +10,7 @@ use crate::format::block::State;
 use crate::format::encode::conversion::{
     self, BITMAP_LEN, BitmapFields, InformationFields, Record,
 };
+use crate::secret::AutoUnlockKey;
 use crate::source::ReadAt;
 
 use super::placement::MOVED_LEN;
@@ -57,6 +58,15 @@ impl NewVolume {
     #[doc(hidden)]
     pub fn extra_datum(&mut self, datum: ExtraDatum) -> &mut Self {
         self.extra_datums.push(datum);
+        self
+    }
+}
+
+impl NewVolume {
+    /// Makes it a system volume that keeps the keys of others.
+    #[doc(hidden)]
+    pub fn auto_unlock_key(&mut self, key: AutoUnlockKey) -> &mut Self {
+        self.auto_unlock_key = Some(key);
         self
     }
 }

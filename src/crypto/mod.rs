@@ -6,5 +6,6 @@ pub mod envelope;
 pub mod hash;
 #[cfg(target_arch = "x86_64")]
 mod memory;
+pub mod rsa_key;
 pub mod sector;
 pub mod stretch;

@@ -220,6 +220,13 @@ impl MetadataBlock {
             .sealed()
     }
 
+    /// The sealed key to the keys of other volumes, on a system volume that opens them by itself.
+    pub fn sealed_auto_unlock_key(&self) -> Option<&SealedDatum> {
+        let of_role = |datum: &&Datum| datum.role == roles::AUTO_UNLOCK_KEY;
+        let mut datums = self.datums.iter().filter(of_role);
+        datums.find_map(Datum::sealed)
+    }
+
     /// The volume's description: computer, volume and date, in the words of whoever made it.
     pub fn description(&self) -> Option<&str> {
         self.datums
@@ -233,6 +240,29 @@ impl MetadataBlock {
         self.datums.iter().find_map(|datum| match &datum.body {
             Body::Virtualization(virtualization) => Some(virtualization),
             _ => None,
+        })
+    }
+
+    /// Size of the volume's sectors in bytes: as Windows 8 and later say, else of those that were
+    /// moved. Not on Vista.
+    pub fn sector_size(&self) -> Option<u32> {
+        let datum = self.virtualization()?;
+        if let Some(extension) = &datum.extension {
+            return Some(extension.sector_size);
+        }
+        let size = datum.size.checked_div(self.moved_sectors.into())?;
+        u32::try_from(size).ok()
+    }
+
+    /// Whether the volume was converted by encrypt-on-write and keeps a map of that (section 3.9;
+    /// inferred from 29 volumes: of those with the flag, only BitLocker To Go's have no map).
+    pub fn is_encrypt_on_write(&self) -> bool {
+        const ENCRYPT_ON_WRITE: u64 = 0x040;
+        const TO_GO: u64 = 0x800;
+        let datum = self.virtualization();
+        let extension = datum.and_then(|datum| datum.extension.as_ref());
+        extension.is_some_and(|extension| {
+            extension.flags & (ENCRYPT_ON_WRITE | TO_GO) == ENCRYPT_ON_WRITE
         })
     }
 

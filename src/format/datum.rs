@@ -63,6 +63,8 @@ pub mod roles {
     pub const DESCRIPTION: u16 = 0x07;
     /// The sealed auto-unlock master key: not a second copy of the sector key.
     pub const AUTO_UNLOCK_KEY: u16 = 0x0B;
+    /// The public key of a certificate protector's certificate.
+    pub const RECIPIENT_KEY: u16 = 0x0C;
     /// The sealed organisation identifier.
     pub const IDENTIFICATION: u16 = 0x0E;
     /// The place of the moved boot sectors.
@@ -93,6 +95,8 @@ pub mod key_types {
     pub const PIN: u16 = 0x2004;
     /// SHA-256 of the metadata.
     pub const VALIDATION_HASH: u16 = 0x2005;
+    /// The intermediate key of a certificate.
+    pub const CERTIFICATE_KEY: u16 = 0x2006;
     /// A stretched password.
     pub const STRETCHED_PASSWORD: u16 = 0x2007;
     /// A stretched recovery password.

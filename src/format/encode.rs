@@ -6,6 +6,7 @@
 //!   boot             sector 0
 //!   conversion       information, bitmaps and records of encrypt-on-write
 //!   bek              a startup key's file
+//!   certificate      a certificate's public key, and what is encrypted with it
 //!   tpm              an object sealed to a TPM, and a PIN
 //! ```
 //! Nothing here draws a random number, reads a clock or seals anything: whoever seals (`create`)
@@ -16,6 +17,7 @@
 pub(crate) mod bek;
 pub(crate) mod block;
 pub(crate) mod boot;
+pub(crate) mod certificate;
 pub(crate) mod conversion;
 pub(crate) mod tpm;
 

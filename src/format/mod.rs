@@ -6,6 +6,7 @@
 //!   datum (datum)             the entries; protectors (protector) are datums with datums inside
 //! conversion map (conversion) encrypt-on-write: which chunks are encrypted already
 //! .BEK file (bek)             a startup key: the same datums in a file of their own
+//! registry hive (hive)        where the keys of data volumes lie on the system volume
 //! event log (event_log)       what the firmware measured: not on the volume, but about its TPM
 //! ```
 //!
@@ -23,6 +24,7 @@ pub mod conversion;
 pub mod copies;
 pub mod datum;
 pub mod event_log;
+pub mod hive;
 pub mod protector;
 pub mod time;
 pub mod tpm_blob;

@@ -2,11 +2,16 @@
 //! (sections 3.8 and 3.13).
 
 use super::datum::{
-    BackupInfo, Body, CertificateInfo, Datum, SealedDatum, Stretch, UseKey, key_types, roles,
+    BackupInfo, Body, CertificateInfo, Datum, PublicKey, SealedDatum, Stretch, UseKey, key_types,
+    roles, types,
 };
 use super::time::FileTime;
 use super::tpm_blob::TpmBlob;
 use crate::guid::Guid;
+
+/// Bits of a protector's code (section 3.8).
+const TPM_BIT: u16 = 0x0100;
+const PUBLIC_KEY_BIT: u16 = 0x1000;
 
 /// Network Unlock's mark in a certificate record (section 3.13).
 const NETWORK_CERTIFICATE: u32 = 8;
@@ -144,13 +149,29 @@ impl ProtectorKind {
 impl Protector {
     /// What it takes.
     pub fn kind(&self) -> ProtectorKind {
-        let network = self
-            .certificate()
-            .is_some_and(|certificate| certificate.kind == NETWORK_CERTIFICATE);
-        if network {
+        if self.is_network() {
             return ProtectorKind::Network;
         }
         ProtectorKind::of_code(self.code)
+    }
+
+    /// Network Unlock by its structure: nobody has published the code of one (network page,
+    /// section 8). A TPM and a public key, by the bits or by the parts; or a record that says so.
+    fn is_network(&self) -> bool {
+        const BOTH: u16 = TPM_BIT | PUBLIC_KEY_BIT;
+        let has = |wanted: &[u16]| {
+            let mut parts = self.parts.iter();
+            parts.any(|part| wanted.contains(&part.datum_type))
+        };
+        let certificate = self.certificate();
+        certificate.is_some_and(|certificate| certificate.kind == NETWORK_CERTIFICATE)
+            || self.code & BOTH == BOTH
+            || has(&[types::TPM_BLOB])
+                && has(&[
+                    types::ASYMMETRIC_BLOB,
+                    types::EXPORTED_PUBLIC_KEY,
+                    types::PUBLIC_KEY_INFO,
+                ])
     }
 
     /// Its name, where Windows gave it one: `ExternalKey`, `DiskPassword`.
@@ -200,6 +221,22 @@ impl Protector {
     pub fn certificate(&self) -> Option<&CertificateInfo> {
         self.find(|body| match body {
             Body::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+    }
+
+    /// The public key of that certificate.
+    pub fn public_key(&self) -> Option<&PublicKey> {
+        self.find(|body| match body {
+            Body::PublicKey(key) => Some(key),
+            _ => None,
+        })
+    }
+
+    /// The intermediate key, encrypted with that public key.
+    pub fn asymmetric_box(&self) -> Option<&[u8]> {
+        self.find(|body| match body {
+            Body::AsymmetricBox(bytes) => Some(bytes.as_slice()),
             _ => None,
         })
     }
@@ -276,6 +313,26 @@ mod tests {
         assert_eq!(protector(0x00FF, 1).kind(), ProtectorKind::ClearKey);
         assert_eq!(protector(0x0301, 1).kind(), ProtectorKind::TpmStartupKey);
         assert_eq!(protector(0x8000, 1).kind(), ProtectorKind::Unknown(0x8000));
+    }
+
+    #[test]
+    fn network_unlock_is_known_by_its_bits_and_by_its_parts() {
+        assert_eq!(protector(0x1000, 1).kind(), ProtectorKind::Certificate);
+        assert_eq!(protector(0x1100, 1).kind(), ProtectorKind::Network);
+        assert_eq!(protector(0x1500, 1).kind(), ProtectorKind::Network);
+        let part = |datum_type| Datum {
+            position: 0,
+            size: 8,
+            role: 0,
+            datum_type,
+            flags: 1,
+            body: Body::Unknown(Vec::new()),
+        };
+        let mut unknown = protector(0x8000, 1);
+        unknown.parts = vec![part(types::TPM_BLOB)];
+        assert_eq!(unknown.kind(), ProtectorKind::Unknown(0x8000));
+        unknown.parts.push(part(types::ASYMMETRIC_BLOB));
+        assert_eq!(unknown.kind(), ProtectorKind::Network);
     }
 
     #[test]

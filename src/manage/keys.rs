@@ -19,11 +19,11 @@ use crate::unlock::recovery::RecoveryPassword;
 use crate::volume::{MasterKey, Volume};
 
 /// Types of the backups that open a protector as they are. 0x2001 is a stretched key of no special
-/// kind, 0x2006 the intermediate key of a certificate (section 3.4).
+/// kind (section 3.4).
 const OPENING_KEYS: [u16; 5] = [
     0x2001,
     key_types::EXTERNAL_KEY,
-    0x2006,
+    key_types::CERTIFICATE_KEY,
     key_types::STRETCHED_PASSWORD,
     key_types::STRETCHED_RECOVERY,
 ];

@@ -12,6 +12,7 @@
 //! * [`message`]: the bytes on the wire, DHCPv4 and DHCPv6.
 //! * [`crypto`]: what the 256 and the 60 bytes hold. Pure functions, which both ends use.
 //! * [`certificate`]: what a certificate says, and whether it is fit for this.
+//! * [`client`]: asks, over any transport, and waits for an authentic reply.
 //! * [`policy`]: the file that says which certificate is served to which addresses.
 //! * `server` (feature `network-server`): who is answered, and the sockets.
 //!
@@ -20,6 +21,7 @@
 //! [MS-NKPU]: https://learn.microsoft.com/openspecs/windows_protocols/ms-nkpu
 
 pub mod certificate;
+pub mod client;
 pub mod crypto;
 pub mod message;
 pub mod policy;

@@ -69,7 +69,10 @@ secret_keys! {
     RecoveryKey, 16;
     /// A key that lies on the disk in the open while protection is suspended.
     ClearKey, 32;
-    /// What a TPM releases of a protector that takes more than the TPM.
+    /// The key that a system volume keeps for the keys of the data volumes beside it.
+    AutoUnlockKey, 32;
+    /// What a TPM releases of a protector that takes more than the TPM, or the private key of a
+    /// certificate of its own.
     IntermediateKey, 32;
     /// SHA-256 of a PIN: whoever has it finds the PIN by trying all.
     PinHash, 32;

@@ -8,12 +8,17 @@
 //! To add a credential: a file beside this one, and its row in [`BUILT_IN`]. The command line
 //! takes its options from that table.
 
+pub mod auto_unlock;
+pub mod certificate;
 pub mod clear_key;
+#[cfg(feature = "network")]
+pub mod network;
 pub mod password;
 mod prompt;
 pub mod raw_key;
 pub mod recovery;
 pub mod recovery_password;
+pub mod search;
 mod secret_file;
 mod side_by_side;
 pub mod startup_key;
@@ -25,6 +30,7 @@ pub(crate) use secret_file::read_line as read_secret_line;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::auto_unlock::SystemVolume;
 use crate::crypto::envelope;
 use crate::error::{Attempt, Failure, Result, UnlockReport};
 use crate::format::block::MetadataBlock;
@@ -150,6 +156,8 @@ pub struct Given<'a> {
     pub others: &'a [(&'static str, PathBuf)],
     /// Who can be asked for what is missing.
     pub prompt: Option<&'a Arc<dyn Prompt>>,
+    /// What was read of the volume that the option names, where it names one.
+    pub system: Option<&'a SystemVolume>,
 }
 
 impl<'a> Given<'a> {
@@ -159,6 +167,7 @@ impl<'a> Given<'a> {
             value: Some(value),
             others: &[],
             prompt: None,
+            system: None,
         }
     }
 
@@ -190,6 +199,11 @@ pub const BUILT_IN: &[CredentialKind] = &[
     startup_key::KIND,
     tpm::KIND,
     tpm::PAYLOAD,
+    certificate::KIND,
+    certificate::PKCS11,
+    auto_unlock::KIND,
+    #[cfg(feature = "network")]
+    network::KIND,
     raw_key::VMK,
     raw_key::FVEK,
 ];

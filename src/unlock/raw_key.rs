@@ -166,7 +166,7 @@ fn spread_halves(key: &[u8]) -> SecretBytes {
 }
 
 /// Reads a key that has one of `lengths` bytes, in binary or in hex digits.
-fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<SecretBytes> {
+pub(super) fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<SecretBytes> {
     let bytes = secret_file::read(path, name)?;
     // Digits first: sixteen bytes or more that all happen to be hex digits are not a key.
     from_hex(bytes.expose())
@@ -187,7 +187,7 @@ fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<SecretBytes> {
 }
 
 /// Bytes from hex digits, with white space and colons between them ignored.
-fn from_hex(text: &[u8]) -> Option<SecretBytes> {
+pub(super) fn from_hex(text: &[u8]) -> Option<SecretBytes> {
     let digits = text
         .iter()
         .filter(|byte| !byte.is_ascii_whitespace() && **byte != b':');

@@ -114,7 +114,7 @@ impl KeyProtector for RecoveryPasswords {
             match answer {
                 Answer::Failed(reason) if reason.reason == "wrong-key" => {
                     failure = Failure::new("wrong-key", "wrong recovery password").with_help(format!(
-                        "compare the password's identifier with that of the protector, {:X}; 'fve recovery check' finds slips within a block, not blocks in the wrong order",
+                        "compare the password's identifier with that of the protector, {:X}; 'fve recovery search SOURCE --try-near' tries all slips that the check digits let pass",
                         protector.id
                     ));
                 }

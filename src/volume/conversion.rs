@@ -148,3 +148,27 @@ pub(super) fn read_up_to(source: &dyn ReadAt, offset: u64, len: usize) -> std::i
     source.read_exact_at(offset, &mut bytes)?;
     Ok(bytes)
 }
+
+/// The same, or as many as can be read before the first sector that cannot: metadata takes little
+/// of its region.
+pub(crate) fn read_what_is_there(
+    source: &dyn ReadAt,
+    offset: u64,
+    len: usize,
+) -> std::io::Result<Vec<u8>> {
+    const STEP: usize = 512;
+    let whole = read_up_to(source, offset, len);
+    if whole.is_ok() {
+        return whole;
+    }
+    let mut bytes = Vec::new();
+    while bytes.len() < len {
+        let mut sector = [0; STEP];
+        match source.read_exact_at(offset.saturating_add(bytes.len() as u64), &mut sector) {
+            Ok(()) => bytes.extend_from_slice(&sector),
+            Err(error) if bytes.is_empty() => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(bytes)
+}

@@ -8,11 +8,13 @@
 mod conversion;
 mod cursor;
 mod evidence;
+pub mod files;
 pub mod layout;
 mod open;
 mod plan;
 pub mod status;
 mod stretches;
+pub mod system;
 mod unlock;
 mod view;
 mod writable;
@@ -20,7 +22,9 @@ mod writable;
 use std::sync::Arc;
 
 pub use conversion::ConversionMap;
+pub(crate) use conversion::read_what_is_there;
 pub use cursor::Cursor;
+pub(crate) use open::sectors_per_cluster;
 pub use status::{Conversion, Protection, Status};
 pub use unlock::{MasterKey, UnlockOptions};
 pub use view::{OpenedBy, Unlocked};

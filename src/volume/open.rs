@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::conversion::{ConversionMap, read_up_to};
+use super::conversion::{ConversionMap, read_up_to, read_what_is_there};
 use super::{Unmapped, Volume};
 use crate::error::{Error, Result};
 use crate::format::FormatError;
@@ -41,6 +41,59 @@ impl Volume {
             .sector_size(source.sector_size())
             .map_err(unsupported)?;
         let copies = read_copies(source.as_ref(), &boot);
+        Ok(Self::assemble(source, boot, sector_size, copies))
+    }
+
+    /// Opens a volume whose first sector is lost, by the metadata block that lies `offset` bytes
+    /// into it. No other copy counts, so it is only read. `conversion_map` is where the copies of
+    /// the map's head lie, for a volume that was converted by encrypt-on-write.
+    ///
+    /// # Errors
+    /// [`Error::NotBitLocker`] when no block lies there; [`Error::Damaged`] when the block says
+    /// that it belongs elsewhere: then the volume begins elsewhere; [`Error::Unsupported`] for an
+    /// encrypt-on-write volume without its map; [`Error::Io`] when the block cannot be read.
+    pub fn open_by_metadata(
+        source: Arc<dyn ReadAt>,
+        offset: u64,
+        conversion_map: Option<[u64; 2]>,
+    ) -> Result<Self> {
+        let len = usize::try_from(REGION_LEN).unwrap_or(0);
+        let bytes = read_what_is_there(source.as_ref(), offset, len).map_err(|error| {
+            Error::io(format!("cannot read the metadata at {offset:#x}"), error)
+        })?;
+        let block = MetadataBlock::parse(&bytes, offset).map_err(|fault| Error::NotBitLocker {
+            found: fault.to_string(),
+        })?;
+        let number = (1..)
+            .zip(block.copies)
+            .find_map(|(number, copy)| (copy == offset).then_some(number))
+            .ok_or_else(|| Error::Damaged {
+                what: format!(
+                    "the metadata says that its copies lie {:#x}, {:#x} and {:#x} bytes into the volume, not {offset:#x}: the volume begins elsewhere",
+                    block.copies[0], block.copies[1], block.copies[2]
+                ),
+                copies: Vec::new(),
+            })?;
+        let boot = boot_record_of(&block, conversion_map)?;
+        let sector_size =
+            boot.sector_size(source.sector_size())
+                .map_err(|fault| Error::Unsupported {
+                    what: fault.to_string(),
+                })?;
+        let copies = Copies(vec![Copy {
+            number,
+            offset,
+            block: Ok(block),
+        }]);
+        Ok(Self::assemble(source, boot, sector_size, copies))
+    }
+
+    fn assemble(
+        source: Arc<dyn ReadAt>,
+        boot: BootRecord,
+        sector_size: u32,
+        copies: Copies,
+    ) -> Self {
         let conversion = match boot.layout {
             Layout::Whole => None,
             Layout::EncryptOnWrite { information } => Some(
@@ -52,13 +105,13 @@ impl Volume {
                 }),
             ),
         };
-        Ok(Self {
+        Self {
             source,
             boot,
             sector_size,
             copies,
             conversion,
-        })
+        }
     }
 
     /// Whether a volume begins here: its identifier, or what keeps it from being told. `None`
@@ -76,6 +129,39 @@ impl Volume {
             None => "volume with unreadable metadata".to_owned(),
         })
     }
+}
+
+/// What the lost boot record said, as far as anybody reads it: all of it stands in the metadata,
+/// too, but for the cluster size and a Vista volume's own size.
+fn boot_record_of(block: &MetadataBlock, conversion_map: Option<[u64; 2]>) -> Result<BootRecord> {
+    let layout = match conversion_map {
+        Some(information) => Layout::EncryptOnWrite { information },
+        None if block.is_encrypt_on_write() => {
+            return Err(Error::Unsupported {
+                what: "an encrypt-on-write volume whose conversion map is not found, so which of its areas are encrypted is not known".to_owned(),
+            });
+        }
+        None => Layout::Whole,
+    };
+    let sector_size = block.sector_size().unwrap_or(0);
+    Ok(BootRecord {
+        flavour: match block.version {
+            1 => Flavour::Vista,
+            _ => Flavour::Windows7,
+        },
+        layout,
+        // Zero leaves it to the medium, as in a boot record.
+        bytes_per_sector: u16::try_from(sector_size).unwrap_or(0),
+        sectors_per_cluster: sectors_per_cluster(sector_size),
+        metadata_offsets: block.copies.to_vec(),
+        volume_size: None,
+    })
+}
+
+/// Clusters have 4096 bytes on all volumes seen but To Go's (format page, section 1.3).
+pub(crate) fn sectors_per_cluster(sector_size: u32) -> u8 {
+    let sectors = 4096_u32.checked_div(sector_size).unwrap_or(8);
+    u8::try_from(sectors).unwrap_or(1)
 }
 
 /// Reads all copies. On Vista only the first is named by the boot record, and names the others.

@@ -5,10 +5,12 @@
 pub mod corpus;
 pub mod damage;
 pub mod disk;
+pub mod evtx;
 pub mod loop_device;
 pub mod mount;
 pub mod ntfs;
 pub mod peers;
+pub mod slapd;
 pub mod swtpm;
 pub mod testdata;
 pub mod writing;

@@ -43,6 +43,19 @@ impl NtfsVolume {
 
 /// Makes one of `size` bytes in `directory` with the tools of ntfs-3g.
 pub fn make(directory: &Path, method: &str, sector_size: u32, size: u64) -> NtfsVolume {
+    make_with(directory, method, sector_size, size, |_| (), |_| ())
+}
+
+/// The same with files of one's own, written to the mounted file system, and with whatever the volume
+/// is to have besides.
+pub fn make_with(
+    directory: &Path,
+    method: &str,
+    sector_size: u32,
+    size: u64,
+    files: impl FnOnce(&Path),
+    finish: impl FnOnce(&mut NewVolume),
+) -> NtfsVolume {
     let image = directory.join("ntfs.img");
     File::create(&image).unwrap().set_len(size).unwrap();
     run(Command::new("mkntfs")
@@ -55,6 +68,7 @@ pub fn make(directory: &Path, method: &str, sector_size: u32, size: u64) -> Ntfs
         for (name, len) in PLACEHOLDERS {
             fs::write(mounted.path().join(name), vec![0; len as usize]).unwrap();
         }
+        files(mounted.path());
     }
     let [first, moved, spare, second, third] =
         PLACEHOLDERS.map(|(name, len)| place(&image, name, len));
@@ -70,6 +84,7 @@ pub fn make(directory: &Path, method: &str, sector_size: u32, size: u64) -> Ntfs
         .describe("COMPUTER C: 1/2/2026")
         .protect(NewProtector::password(&SecretText::new(PASSWORD.into())).unwrap())
         .protect(NewProtector::startup_key(ExternalKey::from_bytes(&[9; 32])).unwrap());
+    finish(&mut volume);
     let keys = volume.startup_keys(StartupKeyForm::Short).unwrap();
     let startup_key = directory.join(&keys[0].name);
     fs::write(&startup_key, keys[0].content.expose()).unwrap();

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
+use crate::cli::new_network::{NetworkProof, NewNetwork, NewNetworkVolumeArgs};
 use crate::cli::new_protectors::NewProtectorArgs;
 use crate::cli::new_tpm::{NewTpmArgs, Proof, TPM};
 use crate::cli::{Failure, json as documents, term};
@@ -68,6 +69,9 @@ pub(crate) struct CreateArgs {
 
     #[command(flatten)]
     new_tpm: NewTpmArgs,
+
+    #[command(flatten)]
+    network: NewNetworkVolumeArgs,
 
     /// Write over OUT if it is a file that exists
     #[arg(long)]
@@ -128,6 +132,7 @@ pub(in crate::cli) fn run(args: &CreateArgs) -> Result<(), Failure> {
         volume.protect(protector);
         secrets.push(secret);
     }
+    let network = enrol_network(args, &mut volume, &mut secrets)?;
     volume.check(&plaintext)?;
     tell_of_content(args, &plaintext);
 
@@ -136,11 +141,12 @@ pub(in crate::cli) fn run(args: &CreateArgs) -> Result<(), Failure> {
         handed_over.hand_over(secret)?;
     }
     let created = write(&volume, &plaintext, &mut target)?;
-    if let Err(failure) = prove(&args.output, proof) {
+    if let Err(failure) = prove(&args.output, proof, network.as_ref()) {
         target.destroy();
         return Err(failure);
     }
-    let answer = answer(args, &created, &plaintext, &handed_over);
+    let proved = network.map(|(_, proof)| proof.is_there());
+    let answer = answer(args, &created, &plaintext, &handed_over, proved);
     if let Err(failure) = term::print_all(&answer) {
         // A recovery password that nobody got must not be the only one of a volume.
         target.destroy();
@@ -162,22 +168,53 @@ impl CreateArgs {
     }
 }
 
-/// Opens the new volume once through its TPM protector.
-fn prove(path: &Path, proof: Option<(Guid, Proof)>) -> Result<(), Failure> {
-    let Some((id, proof)) = proof else {
-        return Ok(());
+/// Adds the protector whose key the network keeps, and its proof. Alone on a volume, it must have
+/// been proved.
+fn enrol_network(
+    args: &CreateArgs,
+    volume: &mut NewVolume,
+    secrets: &mut Vec<NewSecret>,
+) -> Result<Option<(Guid, NetworkProof)>, Failure> {
+    let Some(NewNetwork { enrolment, proof }) = args.network.enrolment(volume.id())? else {
+        return Ok(None);
     };
+    if secrets.is_empty() {
+        proof.need()?;
+    }
+    let id = enrolment.id();
+    let (protector, secret) = enrolment.into_parts();
+    volume.protect(protector);
+    secrets.push(secret);
+    Ok(Some((id, proof)))
+}
+
+/// Opens the new volume once through its TPM protector, and once through the network's.
+fn prove(
+    path: &Path,
+    tpm: Option<(Guid, Proof)>,
+    network: Option<&(Guid, NetworkProof)>,
+) -> Result<(), Failure> {
+    if tpm.is_none() && network.is_none() {
+        return Ok(());
+    }
     let volume = Volume::open(Arc::new(FileSource::open(path)?))?;
-    proof.carry_out(&volume, id)
+    if let Some((id, proof)) = tpm {
+        proof.carry_out(&volume, id)?;
+    }
+    if let Some((id, proof)) = network {
+        proof.carry_out(&volume, *id)?;
+        proof.tell(*id);
+    }
+    Ok(())
 }
 
 fn check_protectors(args: &CreateArgs) -> Result<(), Failure> {
-    if args.protectors.is_empty() && args.tpm.is_none() {
+    if args.protectors.is_empty() && args.tpm.is_none() && !args.network.is_given() {
         return Err(Failure::Other {
             status: Status::Usage,
             what: "the volume needs a protector, or nobody could open it".to_owned(),
             help: Some(format!(
-                "give one or more of {}, --tpm",
+                "give one or more of {}, --tpm, --network-unlock",
                 NewProtectorArgs::options()
             )),
         });
@@ -572,9 +609,11 @@ fn answer(
     created: &Created,
     plaintext: &Plaintext,
     keys: &HandedOverKeys,
+    network_proved: Option<bool>,
 ) -> Zeroizing<String> {
     if args.json {
-        return Zeroizing::new(document(args, created, plaintext, keys));
+        let document = document(args, created, plaintext, keys, network_proved);
+        return Zeroizing::new(document);
     }
     let mut text = Zeroizing::new(format!(
         "Volume {:X}: {}, {}\n",
@@ -602,6 +641,7 @@ fn document(
     created: &Created,
     plaintext: &Plaintext,
     keys: &HandedOverKeys,
+    network_proved: Option<bool>,
 ) -> String {
     let protectors: Vec<Value> = created
         .protectors
@@ -626,6 +666,7 @@ fn document(
         "metadata_copies": places.copies,
         "moved_to": places.moved,
         "protectors": protectors,
+        "network_unlock_proved": network_proved,
     });
     let shown = keys.shown.first();
     if let (Some(answer), Some((_, digits))) = (answer.as_object_mut(), shown) {

@@ -9,7 +9,7 @@ use crate::cli::args::DecryptArgs;
 use crate::cli::exit::Status;
 use crate::cli::{Failure, source, term};
 use crate::error::Error;
-use crate::serve::export::{Export, Exported, Zeros};
+use crate::serve::export::{Export, Exported, Zeros, ddrescue_map};
 
 pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
     let to_stdout = args.output == Path::new("-");
@@ -21,6 +21,7 @@ pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
     if !to_stdout {
         check_output(args)?;
     }
+    check_map(args)?;
     let opened = source::open(&args.source)?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
     let bar = term::progress(unlocked.available());
@@ -29,6 +30,7 @@ pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
         zeros: Zeros::Written,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         hash: args.sha256,
+        skip_unreadable: args.error_map.is_some(),
         progress: &|done| bar.inc(done),
     };
     let exported = if to_stdout {
@@ -46,12 +48,22 @@ pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
     bar.finish_and_clear();
     match exported {
         Ok(exported) => {
+            save_map(args, &exported, unlocked.size())?;
             tell_hash(args, &exported)?;
             complain_of_missing(&exported, unlocked.size())
         }
         Err(Error::Io { source, .. }) if to_stdout && is_broken_pipe(&source) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What could not be had, in the form of ddrescue's map files.
+fn save_map(args: &DecryptArgs, exported: &Exported, size: u64) -> Result<(), Error> {
+    let Some(path) = &args.error_map else {
+        return Ok(());
+    };
+    std::fs::write(path, ddrescue_map(exported, size))
+        .map_err(|error| Error::io(format!("cannot write {}", path.display()), error))
 }
 
 /// As sha256sum prints it; on standard error where standard output has the volume.
@@ -103,6 +115,43 @@ fn check_output(args: &DecryptArgs) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a map that would be written over something.
+fn check_map(args: &DecryptArgs) -> Result<(), Failure> {
+    let Some(path) = &args.error_map else {
+        return Ok(());
+    };
+    let refuse = |what: &str, help: &str| {
+        Err(Failure::Other {
+            status: Status::Io,
+            what: format!("{} {what}", path.display()),
+            help: Some(help.to_owned()),
+        })
+    };
+    match path.metadata() {
+        Ok(meta) if !meta.is_file() => refuse("is no file", "--error-map takes a file"),
+        Ok(map) => {
+            let others = [&args.source.source, &args.output];
+            let same = |other: &&std::path::PathBuf| {
+                other.metadata().is_ok_and(|other| is_same(&map, &other))
+            };
+            if others.iter().any(same) {
+                return refuse(
+                    "is read or written already",
+                    "name another file for the map",
+                );
+            }
+            match args.force {
+                true => Ok(()),
+                false => refuse("exists", "--force writes over it"),
+            }
+        }
+        Err(_) if *path == args.output => {
+            refuse("is written already", "name another file for the map")
+        }
+        Err(_) => Ok(()),
+    }
 }
 
 /// Whether two paths lead to one file, or to one device under two names.
@@ -185,11 +234,18 @@ fn complain_of_missing(exported: &Exported, size: u64) -> Result<(), Failure> {
     if missing == 0 {
         return Ok(());
     }
-    let places: Vec<_> = exported
+    /// More are for the map.
+    const MOST: usize = 16;
+    let mut places: Vec<_> = exported
         .missing
         .iter()
+        .take(MOST)
         .map(|range| format!("{} to {}", range.start, range.end))
         .collect();
+    let more = exported.missing.len() - places.len();
+    if more > 0 {
+        places.push(format!("and {more} other places"));
+    }
     Err(Failure::Other {
         status: Status::Io,
         what: format!(

@@ -7,10 +7,13 @@ pub(super) mod info;
 pub(super) mod metadata;
 #[cfg(feature = "fuse")]
 pub(super) mod mount;
-#[cfg(feature = "network-server")]
 pub(super) mod network_unlock;
 pub(super) mod protector;
 pub(super) mod recovery;
+pub(super) mod recovery_hash;
+pub(super) mod recovery_search;
+pub(super) mod repair;
+pub(super) mod report;
 pub(super) mod tpm;
 pub(super) mod unlock;
 #[cfg(feature = "fuse")]

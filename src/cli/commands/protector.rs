@@ -10,6 +10,7 @@ use super::metadata;
 use crate::cli::args::SourceArgs;
 use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
+use crate::cli::new_network::{NewNetwork, NewNetworkArgs};
 use crate::cli::new_protectors::{NewProtectorArgs, hand_over, new_password};
 use crate::cli::new_tpm::{
     BindArgs, NewTpmArgs, Proof, TPM, WITH_PIN, WITH_TPM, new_pin, sealer, tell_of_proof,
@@ -102,6 +103,9 @@ struct AddArgs {
 
     #[command(flatten)]
     tpm: NewTpmArgs,
+
+    #[command(flatten)]
+    network: NewNetworkArgs,
 }
 
 /// Whether protectors go that cannot be given a new master key.
@@ -267,24 +271,37 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
 
 fn add(args: &AddArgs) -> Result<(), Failure> {
     let mut enrolments = args.new.make()?;
-    // Here the TPM is what is added, and not what opens the volume.
+    // Here the TPM is what is added, and not what opens the volume; the network, if it is.
     let credentials = args.change.credentials.without(TPM);
+    let credentials = args.network.rest_of(&credentials);
     let (tpm, proof) = args.tpm.enrolment(&args.change.credentials)?.unzip();
     let proof = tpm.as_ref().map(Enrolment::id).zip(proof.flatten());
     enrolments.extend(tpm);
-    if enrolments.is_empty() {
+    if enrolments.is_empty() && !args.network.is_given() {
         return Err(Failure::usage(format!(
-            "which protector to add is not said; one or more of {}, --tpm",
+            "which protector to add is not said; one or more of {}, --tpm, --network-unlock with --network-certificate",
             NewProtectorArgs::options()
         )));
     }
     let mut session = Session::open_with(&args.change, &credentials)?;
+    let volume = session.managed.volume().metadata()?.dataset.id;
+    let network = args.network.enrolment(&args.change.credentials, volume)?;
+    let network = network.map(|NewNetwork { enrolment, proof }| {
+        let id = enrolment.id();
+        enrolments.push(enrolment);
+        (id, proof)
+    });
     let (protectors, secrets): (Vec<_>, Vec<_>) =
         enrolments.into_iter().map(Enrolment::into_parts).unzip();
     let mut change = protectors.into_iter().fold(Change::new(), Change::enrol);
     let proved = proof.as_ref().map(|(id, _)| *id);
     if let Some((id, proof)) = proof {
         change = change.witness(id, proof.into_witness());
+    }
+    if let Some((id, proof)) = &network
+        && let Some(witness) = proof.witness()
+    {
+        change = change.witness(*id, witness);
     }
     if !args.change.dry_run {
         // Tried before anything is handed over: a password that is printed and then not added
@@ -295,6 +312,9 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     session.carry_out(change)?;
     if !args.change.dry_run {
         proved.into_iter().for_each(tell_of_proof);
+        if let Some((id, proof)) = &network {
+            proof.tell(*id);
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::cli::args::{CheckArgs, RecoveryArgs, RecoveryCommand};
+use crate::cli::args::{CheckArgs, RecoveryArgs, RecoveryCommand, SourceArgs};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
 use crate::cli::{Failure, digits, source, term};
@@ -28,6 +28,8 @@ const MAX_SUGGESTIONS: usize = 20;
 pub(in crate::cli) fn run(args: &RecoveryArgs) -> Result<(), Failure> {
     match &args.command {
         RecoveryCommand::Check(args) => check(args),
+        RecoveryCommand::Search(args) => super::recovery_search::run(args),
+        RecoveryCommand::Hash(args) => super::recovery_hash::run(args),
     }
 }
 
@@ -79,13 +81,13 @@ fn read(args: &CheckArgs) -> Result<Check, Failure> {
     }
 }
 
-fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let file = std::fs::File::open(path)
         .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
     read_all(file, &path.display().to_string())
 }
 
-fn read_all(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn read_all(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let limit = decode::MAX_BYTES as u64 + 1;
     // All the room at once: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(decode::MAX_BYTES + 1));
@@ -103,7 +105,12 @@ struct Trial {
 
 impl Trial {
     fn of(args: &CheckArgs, path: &Path, check: &Check) -> Result<Self, Failure> {
-        let opened = source::open_at(path, args.offset, args.partition)?;
+        let opened = source::open(&SourceArgs {
+            source: path.to_owned(),
+            offset: args.offset,
+            partition: args.partition,
+            lost: args.lost.clone(),
+        })?;
         let credential: Box<dyn KeyProtector> = Box::new(RecoveryPasswords::found(check)?);
         match opened
             .volume

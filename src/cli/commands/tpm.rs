@@ -146,10 +146,7 @@ impl Found {
                 };
                 line(
                     &mut text,
-                    format_args!(
-                        "  Lockout: {state}; {} wrong PINs counted, {} lock it, one is forgiven every {} seconds",
-                        lockout.failures, lockout.max_failures, lockout.interval
-                    ),
+                    format_args!("  Lockout: {state}; {}", tpm::tries_left(lockout)),
                 );
             }
             Ok(None) => {}
@@ -350,6 +347,7 @@ fn tpm_of(args: &ExplainArgs) -> Result<Box<dyn Unsealer>, Failure> {
         value: named.as_deref().map(Path::new),
         others: &others,
         prompt: Some(&prompt),
+        system: None,
     })?)
 }
 

@@ -9,10 +9,12 @@ use zeroize::Zeroizing;
 
 use super::{NewProtector, TpmBinding};
 use crate::create::{RecoveryFile, StartupKeyFile, fill_random, save_key};
+use crate::crypto::rsa_key::Padding;
 use crate::error::{Error, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
-use crate::secret::{ExternalKey, SecretText};
+use crate::secret::{ExternalKey, SecretBytes, SecretText};
+use crate::unlock::certificate::read_certificate;
 use crate::unlock::read_secret_line;
 use crate::unlock::recovery::RecoveryPassword;
 use crate::unlock::tpm::Pin;
@@ -78,6 +80,13 @@ pub const NEW_KINDS: &[NewKind] = &[
         make: Make::Given(startup_key),
     },
     NewKind {
+        option: "new-certificate",
+        value: Some("FILE"),
+        help: "A certificate (PEM, DER, or PFX without a password), whose private key is to open the volume. That Windows takes it is not proven",
+        kind: ProtectorKind::Certificate,
+        make: Make::Given(certificate),
+    },
+    NewKind {
         option: "clear-key",
         value: None,
         help: "A clear key: anybody can open the volume until protection is resumed",
@@ -101,12 +110,12 @@ pub struct NewSecret {
     secret: Secret,
 }
 
-enum Secret {
+pub(super) enum Secret {
     /// Whoever asked for the protector has it.
     Known,
     RecoveryPassword(RecoveryPassword, Option<PathBuf>),
-    /// As a `.BEK` file of the form that every Windows takes.
-    StartupKey(StartupKeyFile, PathBuf),
+    /// That content, in a file there.
+    File(SecretBytes, PathBuf),
 }
 
 /// What became of a new protector's secret.
@@ -122,7 +131,7 @@ pub enum HandedOver {
 }
 
 impl Enrolment {
-    fn new(protector: NewProtector, secret: Secret) -> Self {
+    pub(super) fn new(protector: NewProtector, secret: Secret) -> Self {
         let secret = NewSecret {
             protector: protector.id(),
             kind: protector.kind(),
@@ -153,7 +162,7 @@ impl Enrolment {
         };
         let protector = NewProtector::tpm(binding, pin, key)?;
         let secret = match (protector.startup_key_file(None)?, startup_key_to) {
-            (Some(file), Some(directory)) => Secret::StartupKey(file, directory.to_owned()),
+            (Some(file), Some(directory)) => Secret::startup_key(file, directory),
             _ => Secret::Known,
         };
         Ok((Self::new(protector, secret), again))
@@ -196,12 +205,18 @@ impl NewSecret {
                 save_key(&path, &file.content)?;
                 Ok(HandedOver::Saved(path))
             }
-            Secret::StartupKey(file, directory) => {
-                let path = directory.join(&file.name);
-                save_key(&path, &file.content)?;
-                Ok(HandedOver::Saved(path))
+            Secret::File(content, path) => {
+                save_key(path, content)?;
+                Ok(HandedOver::Saved(path.clone()))
             }
         }
+    }
+}
+
+impl Secret {
+    /// A `.BEK` file of the form that every Windows takes.
+    fn startup_key(file: StartupKeyFile, directory: &Path) -> Self {
+        Self::File(file.content, directory.join(file.name))
     }
 }
 
@@ -210,7 +225,7 @@ impl std::fmt::Debug for Secret {
         f.write_str(match self {
             Self::Known => "Known",
             Self::RecoveryPassword(..) => "RecoveryPassword",
-            Self::StartupKey(..) => "StartupKey",
+            Self::File(..) => "File",
         })
     }
 }
@@ -232,8 +247,15 @@ fn password(text: &SecretText) -> Result<Enrolment> {
 fn startup_key(directory: &Path) -> Result<Enrolment> {
     let protector = NewProtector::new_startup_key()?;
     let secret = match protector.startup_key_file(None)? {
-        Some(file) => Secret::StartupKey(file, directory.to_owned()),
+        Some(file) => Secret::startup_key(file, directory),
         None => Secret::Known,
     };
     Ok(Enrolment::new(protector, secret))
+}
+
+/// With the padding that is likeliest to be that of Windows.
+fn certificate(path: &Path) -> Result<Enrolment> {
+    let certificate = read_certificate(path)?;
+    let protector = NewProtector::certificate(certificate, Padding::Pkcs1)?;
+    Ok(Enrolment::new(protector, Secret::Known))
 }

@@ -4,9 +4,12 @@
 //! [`Sealer`]. To add one: a file beside this with its `Form`, its constructor below, and its
 //! row in [`NEW_KINDS`] for the command line.
 
+mod certificate;
 mod clear_key;
 mod external_key;
 mod kinds;
+#[cfg(feature = "network")]
+mod network;
 mod password;
 mod recovery_password;
 mod tpm;
@@ -20,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::seal::Sealer;
 use super::{StartupKeyFile, fill_random, random_id, unfit};
+use crate::crypto::rsa_key::{Certificate, Padding};
 use crate::error::Result;
 use crate::format::bek::BekFile;
 use crate::format::encode::{self, DatumBytes, ProtectorHead};
@@ -143,6 +147,16 @@ impl NewProtector {
         startup_key: Option<ExternalKey>,
     ) -> Result<Self> {
         Self::new(tpm::Form::new(binding, pin, startup_key)?)
+    }
+
+    /// A certificate: whoever has its private key, in a file or on a card, opens the volume. That
+    /// Windows takes it, and with which padding, is not proven.
+    ///
+    /// # Errors
+    /// As [`NewProtector::password`], and [`Error::Uncreatable`](crate::error::Error::Uncreatable)
+    /// for a key that is too short.
+    pub fn certificate(certificate: Certificate, padding: Padding) -> Result<Self> {
+        Self::new(certificate::Form::new(certificate, padding)?)
     }
 
     fn new(form: impl Form + 'static) -> Result<Self> {

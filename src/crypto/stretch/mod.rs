@@ -3,7 +3,11 @@
 //! One key takes as long as 2^21 SHA-256 blocks in a row. Whoever tries many candidates for one
 //! salt takes [`Lanes`], which stretch several in the time of one.
 
+#[cfg(target_arch = "x86_64")]
+mod alone;
 mod lanes;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+mod schedule;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
@@ -13,15 +17,12 @@ use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
+use self::schedule::INITIAL;
+
 use crate::secret::{RecoveryKey, StretchedKey};
 
 /// How often SHA-256 is applied.
 pub const ROUNDS: u64 = 0x10_0000;
-
-/// State before the first block (FIPS 180-4, section 5.3.3).
-const INITIAL: [u32; 8] = [
-    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
-];
 
 /// Bytes of one round's message: last hash, initial hash, salt, count.
 const MESSAGE_LEN: usize = 88;
@@ -51,15 +52,33 @@ impl InitialHash {
         Self(Zeroizing::new(Sha256::digest(key.expose()).into()))
     }
 
+    /// The same as words.
+    #[cfg(target_arch = "x86_64")]
+    fn words(&self) -> Zeroizing<[u32; 8]> {
+        let mut words = Zeroizing::new([0; 8]);
+        for (word, bytes) in words.iter_mut().zip(self.0.as_chunks().0) {
+            *word = u32::from_be_bytes(*bytes);
+        }
+        words
+    }
+
     /// Stretches it with a protector's salt. Takes about a tenth of a second on a CPU with SHA
     /// instructions.
     pub fn stretch(&self, salt: &[u8; 16]) -> StretchedKey {
         self.stretch_rounds(salt, ROUNDS)
     }
 
+    fn stretch_rounds(&self, salt: &[u8; 16], rounds: u64) -> StretchedKey {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(key) = alone::stretch(self, salt, rounds) {
+            return key;
+        }
+        self.stretch_by_crate(salt, rounds)
+    }
+
     /// The message of each round fills two blocks, of which only the last hash and the count
     /// change: both blocks are laid out once, with their padding.
-    fn stretch_rounds(&self, salt: &[u8; 16], rounds: u64) -> StretchedKey {
+    fn stretch_by_crate(&self, salt: &[u8; 16], rounds: u64) -> StretchedKey {
         let mut blocks = Zeroizing::new([[0u8; 64]; 2]);
         let message = blocks.as_flattened_mut();
         message[32..64].copy_from_slice(&*self.0);
@@ -74,14 +93,21 @@ impl InitialHash {
             compress256(&mut state, &*blocks);
             store(&state, blocks.as_flattened_mut());
         }
+        let key = key_of(&state);
         state.zeroize();
-        StretchedKey::from_slice(&blocks.as_flattened()[..32])
-            .unwrap_or_else(|| StretchedKey::from_bytes(&[0; 32]))
+        key
     }
 }
 
+/// A hash state as the key that it stands for.
+fn key_of(state: &[u32]) -> StretchedKey {
+    let mut key = Zeroizing::new([0; 32]);
+    store(state, &mut *key);
+    StretchedKey::from_bytes(&key)
+}
+
 /// Writes a hash state as the 32 bytes that stand for it.
-fn store(state: &[u32; 8], out: &mut [u8]) {
+fn store(state: &[u32], out: &mut [u8]) {
     for (word, bytes) in state.iter().zip(out.chunks_exact_mut(4)) {
         bytes.copy_from_slice(&word.to_be_bytes());
     }
@@ -123,11 +149,12 @@ mod tests {
                 hex!("37554410c6e0df5b4fe096259f4a21b847338d3e8d8d8d8c30012d1447cca957"),
             ),
         ] {
-            assert_eq!(
-                hash.stretch_rounds(&SALT, rounds).expose(),
-                &expected,
-                "{rounds} rounds"
-            );
+            for key in [
+                hash.stretch_rounds(&SALT, rounds),
+                hash.stretch_by_crate(&SALT, rounds),
+            ] {
+                assert_eq!(key.expose(), &expected, "{rounds} rounds");
+            }
         }
     }
 

@@ -9,21 +9,10 @@ use std::arch::x86_64::*;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{INITIAL, InitialHash, Lanes, MESSAGE_LEN};
+use super::schedule::{self, INITIAL, K};
+use super::{InitialHash, Lanes, key_of};
 use crate::crypto::memory;
 use crate::secret::StretchedKey;
-
-/// Constants of SHA-256 (FIPS 180-4, section 4.2.2).
-const K: [u32; 64] = [
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
-];
 
 /// The words of as many candidates as a kernel takes, one candidate's after the other's.
 type Words = [u32];
@@ -71,46 +60,19 @@ impl Kernel {
     ) -> Vec<StretchedKey> {
         let mut words = Zeroizing::new(vec![0; 8 * self.width]);
         for (words, hash) in words.chunks_exact_mut(8).zip(hashes) {
-            for (word, bytes) in words.iter_mut().zip(hash.0.as_chunks().0) {
-                *word = u32::from_be_bytes(*bytes);
-            }
+            words.copy_from_slice(&*hash.words());
         }
         // SAFETY: `of` makes kernels only where the CPU has their instructions.
         unsafe { (self.stretch)(&mut words, salt, rounds) };
         let keys = words.chunks_exact(8).zip(hashes);
-        keys.map(|(words, _)| {
-            let mut key = Zeroizing::new([0; 32]);
-            for (word, bytes) in words.iter().zip(key.as_chunks_mut().0) {
-                *bytes = word.to_be_bytes();
-            }
-            StretchedKey::from_bytes(&key)
-        })
-        .collect()
+        keys.map(|(words, _)| key_of(words)).collect()
     }
 }
 
 /// The message schedule of a round's second block, with the constants added.
 #[inline]
 fn second_block(salt: &[u8; 16], count: u64) -> [u32; 64] {
-    let mut schedule = [0u32; 64];
-    for (word, bytes) in schedule.iter_mut().zip(salt.as_chunks().0) {
-        *word = u32::from_be_bytes(*bytes);
-    }
-    schedule[4] = (count as u32).swap_bytes();
-    schedule[5] = ((count >> 32) as u32).swap_bytes();
-    schedule[6] = 0x8000_0000;
-    schedule[15] = 8 * MESSAGE_LEN as u32;
-    for nth in 16..64 {
-        let (near, far) = (schedule[nth - 2], schedule[nth - 15]);
-        schedule[nth] = schedule[nth - 16]
-            .wrapping_add(far.rotate_right(7) ^ far.rotate_right(18) ^ (far >> 3))
-            .wrapping_add(schedule[nth - 7])
-            .wrapping_add(near.rotate_right(17) ^ near.rotate_right(19) ^ (near >> 10));
-    }
-    for (word, constant) in schedule.iter_mut().zip(K) {
-        *word = word.wrapping_add(constant);
-    }
-    schedule
+    schedule::second_blocks::<1>(salt, count).map(|[word]| word)
 }
 
 macro_rules! lanes {

@@ -1,9 +1,13 @@
 //! Writing the whole decrypted volume to a file or a stream.
 //!
 //! Threads take pieces from a counter; each reads, decrypts and writes at its own offset. Pieces of
-//! zeros become holes. What a cut-off image does not hold is left out and counted, never invented.
+//! zeros become holes. What a cut-off image does not hold is left out and counted, never invented;
+//! what a failing medium does not give can be skipped in the same way.
 
+mod map;
 mod target;
+
+pub use map::ddrescue_map;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use self::target::{AlignedBuffer, Target};
@@ -27,8 +32,8 @@ const PIECE: u64 = 1 << 20;
 pub struct Exported {
     /// Length of the output in bytes.
     pub len: u64,
-    /// Stretches of the volume that could not be had: beyond the end of a cut-off image, or not
-    /// to be known. Within the output they are holes.
+    /// Stretches of the volume that could not be had: beyond the end of a cut-off image, not to be
+    /// known, or unreadable where those are skipped. Within the output they are zeros.
     pub missing: Vec<Range<u64>>,
     /// SHA-256 of the output, where it was asked for.
     pub sha256: Option<[u8; 32]>,
@@ -63,6 +68,8 @@ pub struct Export<'a> {
     pub threads: usize,
     /// Whether the SHA-256 of all that is written is computed on the way.
     pub hash: bool,
+    /// Whether to go on where the source cannot be read, sector by sector.
+    pub skip_unreadable: bool,
     /// Is told of bytes done.
     pub progress: &'a (dyn Fn(u64) + Sync),
 }
@@ -106,7 +113,7 @@ impl Export<'_> {
         let mut buf = vec![0; PIECE as usize];
         for start in (0..len).step_by(PIECE as usize) {
             let piece = piece_at(&mut buf, start, len);
-            missing.extend(read_piece(self.volume, start, piece)?);
+            missing.extend(self.read_piece(start, piece)?);
             output.write_all(piece).map_err(cannot_write)?;
             if self.hash {
                 hash.update(&*piece);
@@ -115,6 +122,31 @@ impl Export<'_> {
         }
         output.flush().map_err(cannot_write)?;
         Ok(self.finished(len, missing, hash))
+    }
+
+    /// Fills `piece`, sector by sector where it cannot be had whole: what is missing becomes zeros
+    /// and is named.
+    fn read_piece(&self, start: u64, piece: &mut [u8]) -> Result<Vec<Range<u64>>> {
+        let skips =
+            |error: &Error| is_missing(error) || (self.skip_unreadable && is_unreadable(error));
+        match self.volume.read_at(start, piece) {
+            Ok(()) => return Ok(Vec::new()),
+            Err(error) if !skips(&error) => return Err(error),
+            Err(_) => {}
+        }
+        let sector = self.volume.sector_size() as usize;
+        let mut missing: Vec<Range<u64>> = Vec::new();
+        for (at, part) in (start..).step_by(sector).zip(piece.chunks_mut(sector)) {
+            match self.volume.read_at(at, part) {
+                Ok(()) => {}
+                Err(error) if !skips(&error) => return Err(error),
+                Err(_) => {
+                    part.fill(0);
+                    missing.push(at..at + part.len() as u64);
+                }
+            }
+        }
+        Ok(missing)
     }
 
     /// Adds what lies beyond the end of a cut-off image, and joins neighbours.
@@ -177,7 +209,7 @@ impl Job<'_> {
     }
 
     fn transfer(&self, start: u64, piece: &mut [u8]) -> Result<()> {
-        let missing = read_piece(self.export.volume, start, piece)?;
+        let missing = self.export.read_piece(start, piece)?;
         if !missing.is_empty() {
             lock(&self.missing).extend(missing);
         }
@@ -228,34 +260,24 @@ fn piece_at(buf: &mut [u8], start: u64, len: u64) -> &mut [u8] {
     &mut buf[..piece]
 }
 
-/// Fills `piece`, sector by sector where it cannot be had whole: what is missing stays zero and is
-/// named.
-fn read_piece(volume: &Unlocked, start: u64, piece: &mut [u8]) -> Result<Vec<Range<u64>>> {
-    match volume.read_at(start, piece) {
-        Ok(()) => return Ok(Vec::new()),
-        Err(error) if !is_missing(&error) => return Err(error),
-        Err(_) => {}
-    }
-    let sector = volume.sector_size() as usize;
-    let mut missing: Vec<Range<u64>> = Vec::new();
-    for (at, part) in (start..).step_by(sector).zip(piece.chunks_mut(sector)) {
-        match volume.read_at(at, part) {
-            Ok(()) => {}
-            Err(error) if !is_missing(&error) => return Err(error),
-            Err(_) => {
-                part.fill(0);
-                missing.push(at..at + part.len() as u64);
-            }
-        }
-    }
-    Ok(missing)
-}
-
 /// Whether the bytes do not exist or cannot be known, as against a medium that fails.
 fn is_missing(error: &Error) -> bool {
     match error {
         Error::Unreadable { .. } => true,
         Error::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+        _ => false,
+    }
+}
+
+/// Whether the source is there but these bytes of it cannot be read. One that is gone has no
+/// sectors to skip.
+fn is_unreadable(error: &Error) -> bool {
+    let gone = [Errno::NODEV, Errno::NXIO, Errno::NOTCONN, Errno::STALE];
+    match error {
+        Error::Io { source, .. } => {
+            let code = source.raw_os_error();
+            !gone.iter().any(|gone| code == Some(gone.raw_os_error()))
+        }
         _ => false,
     }
 }

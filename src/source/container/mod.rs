@@ -87,7 +87,8 @@ const PROBES: &[Format] = &[
 pub(super) fn open(path: &Path, file: &Disk) -> Result<Option<(Disk, &'static str)>> {
     for format in PROBES {
         let fail = |error| failure(format.name, path, error);
-        if (format.fits)(path, file).map_err(fail)? {
+        // What cannot be read shows no container: a failing disk is a disk.
+        if (format.fits)(path, file).unwrap_or(false) {
             let disk = (format.open)(path, file.clone()).map_err(fail)?;
             return Ok(Some((disk, format.name)));
         }

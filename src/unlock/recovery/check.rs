@@ -36,6 +36,7 @@ use zeroize::Zeroizing;
 use super::block::{BLOCKS, Block, BlockVerdict, Slot, number};
 use super::decode::{Encoding, SourceNote, TooLarge};
 use super::digits::{Malformed, PasswordVerdict, RecoveryPassword};
+use super::pattern::{self, Candidates, NoCandidates};
 use super::scan::{Found, Note, Options, Scan, scan, scan_bytes};
 use super::suggest::{self, CandidateCounts, Suggestion};
 use crate::guid::Guid;
@@ -294,6 +295,38 @@ impl PasswordCheck {
     /// There are [`password_candidates`](Self::password_candidates) of them.
     pub fn expose_suggestions(&self, limit: usize) -> Vec<Suggestion> {
         suggest::suggestions(&self.found, self.ocr, limit)
+    }
+
+    /// All passwords that this may have been: unreadable digits filled in, bad blocks mended. A
+    /// well-formed one is the only candidate.
+    ///
+    /// # Errors
+    /// There is nothing to fill in or to mend that would give a well-formed password.
+    pub fn candidates(&self) -> Result<Candidates, NoCandidates> {
+        Candidates::of(&self.found, self.ocr)
+    }
+
+    /// The password and those near it: one slip away that the check digits let pass, such as two
+    /// digits or two blocks exchanged.
+    ///
+    /// # Errors
+    /// It is not well-formed.
+    pub fn near_candidates(&self) -> Result<Candidates, NoCandidates> {
+        Ok(Candidates::near(&self.to_password()?))
+    }
+
+    /// The password's blocks in every order.
+    ///
+    /// # Errors
+    /// It is not well-formed.
+    pub fn reordered_candidates(&self) -> Result<Candidates, NoCandidates> {
+        Ok(Candidates::any_order(&self.to_password()?))
+    }
+
+    /// What is known of each block and what is not, without a digit: `#` for a digit, `?` for an
+    /// unreadable one, `[2]` for a choice of two, `!` for another character.
+    pub fn shape(&self) -> String {
+        pattern::shape(&self.found.restored_blocks())
     }
 
     /// The sixth digit that the first five of block `index` (from 1) ask for; nothing where they

@@ -198,7 +198,7 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    fn of(verdict: PasswordVerdict, blocks: &[Block]) -> Self {
+    pub(super) fn of(verdict: PasswordVerdict, blocks: &[Block]) -> Self {
         let verdicts = (1..).zip(blocks.iter().map(Block::verdict));
         Self {
             verdict,

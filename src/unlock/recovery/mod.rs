@@ -8,7 +8,8 @@
 //! 2. `glyph`, `words`: characters to digits, separators and identifiers;
 //! 3. [`scan()`], `shapes`, `identify`: which of the words are a password ([`Found`]), and whose;
 //! 4. [`Block`], [`RecoveryPassword`]: what each block is worth, and the key behind eight of them;
-//! 5. [`suggest`]: what a bad block may have been.
+//! 5. [`suggest`]: what a bad block may have been; `pattern`, `near`: all passwords that are worth
+//!    a try ([`Candidates`]).
 //!
 //! Which to use: [`RecoveryPassword::parse`] for a text that should be one password and nothing
 //! doubtful; [`scan_bytes`] for a file that somebody saved; [`check_bytes`] or [`check_text`] to
@@ -26,6 +27,8 @@ pub mod decode;
 mod digits;
 mod glyph;
 mod identify;
+mod near;
+mod pattern;
 pub mod scan;
 mod shapes;
 pub mod suggest;
@@ -37,5 +40,6 @@ pub use check::{
 };
 pub use decode::{Encoding, SourceNote, TooLarge};
 pub use digits::{Malformed, PasswordVerdict, RecoveryPassword};
+pub use pattern::{Candidates, NoCandidates};
 pub use scan::{Found, Note, Options, Scan, scan, scan_bytes};
 pub use suggest::{CandidateCounts, Correction, Suggestion};

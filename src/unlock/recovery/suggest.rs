@@ -24,7 +24,7 @@ pub const MOST_SUGGESTIONS: usize = 1 << 16;
 pub(super) const MOST_EDITS: usize = 2;
 
 /// Digits that are taken for each other, in print, in writing and on seven-segment displays.
-const CONFUSED: [(u8, u8); 11] = [
+pub(super) const CONFUSED: [(u8, u8); 11] = [
     (1, 7),
     (3, 8),
     (5, 6),
@@ -237,12 +237,7 @@ pub(super) fn count(found: &Found) -> u64 {
 
 /// The likeliest of the passwords that [`count`] counts, at most `limit`.
 pub(super) fn suggestions(found: &Found, ocr: bool, limit: usize) -> Vec<Suggestion> {
-    let limit = limit.min(MOST_SUGGESTIONS);
-    let drafts = match &found.run {
-        Some(run) => run_drafts(run),
-        None => block_drafts(&found.restored_blocks(), ocr, limit),
-    };
-    let drafts = distinct(drafts);
+    let drafts = drafts(found, ocr, limit);
     let suggest = |draft: &Draft| Suggestion {
         password: RecoveryPassword::from_quotients(&draft.quotients),
         changes: (1..)
@@ -251,6 +246,30 @@ pub(super) fn suggestions(found: &Found, ocr: bool, limit: usize) -> Vec<Suggest
             .collect(),
     };
     drafts.iter().take(limit).map(suggest).collect()
+}
+
+/// The same, and nothing but the passwords.
+pub(super) fn ranked(found: &Found, ocr: bool) -> Zeroizing<Vec<[u16; BLOCKS]>> {
+    let drafts = drafts(found, ocr, MOST_SUGGESTIONS);
+    let mut ranked = Zeroizing::new(Vec::with_capacity(drafts.len()));
+    ranked.extend(drafts.iter().map(|draft| draft.quotients));
+    ranked
+}
+
+/// What one bad block may be, the likeliest first.
+pub(super) fn quotients(block: &Block, ocr: bool) -> Zeroizing<Vec<u16>> {
+    let candidates = candidates(block, ocr, MOST_SUGGESTIONS);
+    let mut quotients = Zeroizing::new(Vec::with_capacity(candidates.len()));
+    quotients.extend(candidates.iter().map(|candidate| candidate.quotient));
+    quotients
+}
+
+fn drafts(found: &Found, ocr: bool, limit: usize) -> Drafts {
+    let limit = limit.min(MOST_SUGGESTIONS);
+    distinct(match &found.run {
+        Some(run) => run_drafts(run),
+        None => block_drafts(&found.restored_blocks(), ocr, limit),
+    })
 }
 
 /// The pairs of neighbouring blocks, by the number of the first from 1, that a swap across the

@@ -113,6 +113,21 @@ fn key_of(
     }
 }
 
+/// The key that was released, whatever its type says.
+#[cfg(feature = "network")]
+pub(super) fn key_of_any_type(payload: &SecretBytes) -> Result<IntermediateKey, Failure> {
+    let found = match Datum::parse_one(payload.expose()).map(|datum| datum.body) {
+        Ok(Body::Key(key)) => IntermediateKey::from_slice(key.data.expose()),
+        _ => IntermediateKey::from_slice(payload.expose()),
+    };
+    found.ok_or_else(|| {
+        Failure::new(
+            "damaged-protector",
+            "what was released is no key of 32 bytes",
+        )
+    })
+}
+
 fn open_with(protector: &Protector, key: &[u8; 32]) -> Answer {
     match open_vmk(protector, key) {
         Answer::Failed(failure) if failure.reason == "wrong-key" => Answer::Failed(Failure::new(

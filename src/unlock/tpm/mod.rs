@@ -33,12 +33,15 @@ use crate::error::{Failure, Result};
 use crate::format::datum::STRETCH_FLAG_PBKDF2;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::tpm_blob::SealedObject;
+#[cfg(feature = "network")]
+use crate::secret::IntermediateKey;
 use crate::secret::{ExternalKey, SecretText, StretchedKey};
 
 pub(crate) use chain::join;
 pub use payload::Payload;
 pub use pin::{LABEL, Pin, tpm_password};
 pub use policy::{LOCK, Pcrs, Policy, selection};
+pub(crate) use refusal::tries_left;
 #[cfg(feature = "tpm")]
 pub use tss::{Tss, TssOptions};
 pub use unsealer::{Lockout, ObjectSealer, Sealed, TpmError, Unsealer};
@@ -90,7 +93,7 @@ pub(super) const PAYLOAD: CredentialKind = CredentialKind {
 const PIN_FILE: Addition = Addition {
     option: "pin-file",
     value: Some("FILE"),
-    help: "With --tpm: file with the PIN ('-' = standard input); one trailing newline is not part of it",
+    help: "With --tpm or --pkcs11: file with the PIN ('-' = standard input); one trailing newline is not part of it",
     systemd: Some("fve.pin"),
 };
 
@@ -174,6 +177,29 @@ pub fn sealer_at(_given: &Given<'_>) -> Result<Arc<dyn ObjectSealer>> {
         what: absent::WHY.to_owned(),
         help: None,
     })
+}
+
+/// The TPM that was given besides another credential, or what it released.
+///
+/// # Errors
+/// As for the credentials of their own.
+#[cfg(feature = "network")]
+pub(super) fn beside(given: &Given<'_>) -> Result<Option<TpmUnlock>> {
+    let named = |option| {
+        let value = given.other(option)?;
+        Some(Given {
+            value: Some(value).filter(|value| !value.as_os_str().is_empty()),
+            ..*given
+        })
+    };
+    if let Some(given) = named(KIND.option) {
+        return TpmUnlock::given(at(&given)?, NAME, &given).map(Some);
+    }
+    let Some(given) = named(PAYLOAD.option) else {
+        return Ok(None);
+    };
+    let payload = Payload::read(given.value.unwrap_or("".as_ref()))?;
+    TpmUnlock::given(Box::new(payload), payload::NAME, &given).map(Some)
 }
 
 /// A TPM, or what stands for one, with all that goes with it.
@@ -267,6 +293,16 @@ impl TpmUnlock {
         let bare = protector.sealed_vmk().is_none();
         let released = chain::Released::read(&payload, bare, stretched.as_ref())?;
         Ok(released.open(protector, context.block, startup_keys.as_deref()))
+    }
+
+    /// The key that the TPM keeps for a protector of more than the TPM and what is given by a
+    /// person.
+    #[cfg(feature = "network")]
+    pub(super) fn release(&self, protector: &Protector) -> Result<IntermediateKey, Failure> {
+        let object = object_of(protector)?;
+        let policy = Policy::solve(object).ok_or_else(refusal::no_policy)?;
+        self.check(object, &policy)?;
+        chain::key_of_any_type(&self.unseal(object, &policy, None)?)
     }
 
     /// All that can be known before a PIN is asked for.
@@ -418,10 +454,7 @@ impl<'a> Parts<'a> {
     /// asked.
     fn of(protector: &'a Protector) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::new("damaged-protector", what);
-        let blob = protector
-            .tpm()
-            .ok_or_else(|| damaged("the protector holds no object sealed to a TPM"))?;
-        let object = blob.sealed.as_ref().map_err(refusal::unreadable)?;
+        let object = object_of(protector)?;
         let kind = protector.kind();
         let takes_pin = matches!(
             kind,
@@ -444,6 +477,16 @@ impl<'a> Parts<'a> {
             takes_startup_key,
         })
     }
+}
+
+fn object_of(protector: &Protector) -> Result<&SealedObject, Failure> {
+    let blob = protector.tpm().ok_or_else(|| {
+        Failure::new(
+            "damaged-protector",
+            "the protector holds no object sealed to a TPM",
+        )
+    })?;
+    blob.sealed.as_ref().map_err(refusal::unreadable)
 }
 
 impl<'a> PinParts<'a> {

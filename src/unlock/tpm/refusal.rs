@@ -85,18 +85,18 @@ pub(super) fn locked(lockout: &Lockout) -> Failure {
         ),
     )
     .with_help(format!(
-        "it forgives one wrong PIN every {}; until then {OTHERWISE}",
-        duration(lockout.interval)
+        "{}; until then {OTHERWISE}",
+        forgiveness(lockout.interval)
     ))
 }
 
 /// How many wrong PINs are left, for a person who is about to give one.
-pub(super) fn tries_left(lockout: &Lockout) -> String {
+pub(crate) fn tries_left(lockout: &Lockout) -> String {
     format!(
-        "the TPM counts {} wrong PINs of {} that lock it, and forgives one every {}",
+        "the TPM counts {} wrong PINs of {} that lock it; {}",
         lockout.failures,
         lockout.max_failures,
-        duration(lockout.interval)
+        forgiveness(lockout.interval)
     )
 }
 
@@ -124,11 +124,18 @@ pub(crate) fn list(pcrs: &[u8]) -> String {
     words.join(", ")
 }
 
+/// How a count of wrong PINs falls again.
+pub(crate) fn forgiveness(interval: u32) -> String {
+    match interval {
+        0 => "it forgives none by itself".to_owned(),
+        _ => format!("it forgives one every {}", duration(interval)),
+    }
+}
+
 /// Seconds as people say them.
-pub(crate) fn duration(seconds: u32) -> String {
+fn duration(seconds: u32) -> String {
     match seconds {
-        0 => "never".to_owned(),
-        1..120 => format!("{seconds} seconds"),
+        0..120 => format!("{seconds} seconds"),
         120..7200 => format!("{} minutes", seconds / 60),
         _ => format!("{} hours", seconds / 3600),
     }

@@ -11,7 +11,7 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::PasswordArgs;
+use super::passwords::PasswordArgs;
 use crate::cli::new_protectors::new_password;
 use crate::cli::{Failure, json as documents, term};
 use crate::create::save_key;

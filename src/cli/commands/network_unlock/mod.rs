@@ -1,20 +1,23 @@
-//! `fve network-unlock`: serving Network Unlock, and what belongs to it.
+//! `fve network-unlock`: keys over the network, and serving them.
 
+#[cfg(feature = "network-server")]
 mod certificate;
 mod check_policy;
+#[cfg(feature = "network-server")]
 mod log;
+#[cfg(feature = "network-server")]
+mod passwords;
+#[cfg(feature = "network-server")]
 mod privileges;
+mod probe;
+#[cfg(feature = "network-server")]
 mod serve;
 
-use std::path::PathBuf;
-
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand};
 
 use crate::cli::Failure;
 use crate::error::Error;
 use crate::network::policy::{MAX_FILE, Policy};
-use crate::network::server::keys::Files;
-use crate::unlock::read_secret_line;
 
 #[derive(Debug, Args)]
 pub(crate) struct NetworkUnlockArgs {
@@ -24,9 +27,13 @@ pub(crate) struct NetworkUnlockArgs {
 
 #[derive(Debug, Subcommand)]
 enum NetworkUnlockCommand {
+    /// Ask any server, Microsoft's too, with nothing but its certificate, and say what comes back
+    Probe(probe::ProbeArgs),
     /// Answer Network Unlock requests, in place of Windows Deployment Services
+    #[cfg(feature = "network-server")]
     Serve(Box<serve::ServeArgs>),
     /// Make a key and a certificate for Network Unlock, or show what certificates say
+    #[cfg(feature = "network-server")]
     Certificate(certificate::CertificateArgs),
     /// Check a policy file (bde-network-unlock.ini), and say who would be served
     CheckPolicy(check_policy::CheckPolicyArgs),
@@ -36,7 +43,10 @@ impl NetworkUnlockArgs {
     /// Whether the answer is to be one JSON document.
     pub(crate) fn json(&self) -> bool {
         match &self.command {
+            NetworkUnlockCommand::Probe(args) => args.json,
+            #[cfg(feature = "network-server")]
             NetworkUnlockCommand::Serve(_) => false,
+            #[cfg(feature = "network-server")]
             NetworkUnlockCommand::Certificate(args) => args.json,
             NetworkUnlockCommand::CheckPolicy(args) => args.json,
         }
@@ -45,40 +55,12 @@ impl NetworkUnlockArgs {
 
 pub(in crate::cli) fn run(args: &NetworkUnlockArgs) -> Result<(), Failure> {
     match &args.command {
+        NetworkUnlockCommand::Probe(args) => probe::run(args),
+        #[cfg(feature = "network-server")]
         NetworkUnlockCommand::Serve(args) => serve::run(args),
+        #[cfg(feature = "network-server")]
         NetworkUnlockCommand::Certificate(args) => certificate::run(args),
         NetworkUnlockCommand::CheckPolicy(args) => check_policy::run(args),
-    }
-}
-
-/// Where passwords of PKCS#12 files come from.
-#[derive(Debug, Args)]
-#[group(skip)]
-struct PasswordArgs {
-    /// The password of a PKCS#12 file is in this file; may be given several times, for several
-    #[arg(long = "pfx-password-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pfx_passwords: Vec<PathBuf>,
-}
-
-/// What systemd may call the password of PKCS#12 files.
-const CREDENTIAL: &str = "fve.pfx-password";
-
-impl PasswordArgs {
-    /// The key files with the passwords that may open them.
-    fn files(&self, paths: &[PathBuf]) -> Result<Files, Failure> {
-        let given = std::env::var_os("CREDENTIALS_DIRECTORY")
-            .map(|directory| PathBuf::from(directory).join(CREDENTIAL))
-            .filter(|file| file.exists());
-        let passwords = self
-            .pfx_passwords
-            .iter()
-            .chain(&given)
-            .map(|file| read_secret_line(file, "PKCS#12 password"))
-            .collect::<Result<_, _>>()?;
-        Ok(Files {
-            paths: paths.to_vec(),
-            passwords,
-        })
     }
 }
 

@@ -14,7 +14,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::log::{Format, Log};
-use super::{NoPolicy, PasswordArgs, privileges, read_policy};
+use super::passwords::PasswordArgs;
+use super::{NoPolicy, privileges, read_policy};
 use crate::cli::Failure;
 use crate::cli::exit::Status;
 use crate::error::Error;

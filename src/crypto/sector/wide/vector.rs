@@ -4,12 +4,16 @@
 //! one into another, but for `before`.
 
 use std::arch::x86_64::*;
+// Where there are 16 registers, vectors set aside go to memory: the compiler, short of registers,
+// would put one block after the other through AES.
+use std::convert::identity;
+use std::hint::black_box;
 
 use crate::crypto::memory;
 
 macro_rules! vector {
     ($name:ident, $features:literal, $vector:ty, $blocks:literal,
-     $zero:ident, $load:ident, $store:ident {
+     $zero:ident, $load:ident, $store:ident, $set_aside:path {
         $($(#[$doc:meta])* fn $op:ident($($arg:ident: $of:ty),*) $(-> $result:ty)? $body:block)*
     }) => {
         pub(super) mod $name {
@@ -39,6 +43,13 @@ macro_rules! vector {
                 memory::$store(to, vector);
             }
 
+            /// Vectors that are not needed for a while.
+            #[inline]
+            #[target_feature(enable = $features)]
+            pub(in super::super) fn set_aside<const N: usize>(vectors: [Vector; N]) -> [Vector; N] {
+                $set_aside(vectors)
+            }
+
             $(
                 $(#[$doc])*
                 #[inline]
@@ -49,7 +60,7 @@ macro_rules! vector {
     };
 }
 
-vector! { v128, "aes,avx2,pclmulqdq", __m128i, 1, _mm_setzero_si128, load_128, store_128 {
+vector! { v128, "aes,avx2,pclmulqdq", __m128i, 1, _mm_setzero_si128, load_128, store_128, black_box {
     /// One block in every place.
     fn all(block: &[u8; 16]) -> Vector { memory::load_128(block) }
     /// A block from each of several places.
@@ -79,7 +90,7 @@ vector! { v128, "aes,avx2,pclmulqdq", __m128i, 1, _mm_setzero_si128, load_128, s
 
 // `fold` without carry-less multiplication: its count of bits is small, and the emulator that
 // tests this width knows VAES but not VPCLMULQDQ.
-vector! { v256, "avx2,vaes", __m256i, 2, _mm256_setzero_si256, load_256, store_256 {
+vector! { v256, "avx2,vaes", __m256i, 2, _mm256_setzero_si256, load_256, store_256, black_box {
     fn all(block: &[u8; 16]) -> Vector { _mm256_broadcastsi128_si256(memory::load_128(block)) }
     fn gather(blocks: [&[u8; 16]; BLOCKS]) -> Vector {
         _mm256_set_m128i(memory::load_128(blocks[1]), memory::load_128(blocks[0]))
@@ -109,7 +120,7 @@ vector! { v256, "avx2,vaes", __m256i, 2, _mm256_setzero_si256, load_256, store_2
     fn before(last: Vector, now: Vector) -> Vector { _mm256_permute2x128_si256::<0x21>(last, now) }
 }}
 
-vector! { v512, "avx512bw,vaes,vpclmulqdq", __m512i, 4, _mm512_setzero_si512, load_512, store_512 {
+vector! { v512, "avx512bw,vaes,vpclmulqdq", __m512i, 4, _mm512_setzero_si512, load_512, store_512, identity {
     fn all(block: &[u8; 16]) -> Vector { _mm512_broadcast_i32x4(memory::load_128(block)) }
     fn gather(blocks: [&[u8; 16]; BLOCKS]) -> Vector {
         let vector = _mm512_castsi128_si512(memory::load_128(blocks[0]));

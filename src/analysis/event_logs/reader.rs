@@ -1,0 +1,192 @@
+//! Event logs read from an unlocked volume: NTFS by the crate `ntfs`, the logs by `evtx`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use evtx::{EvtxParser, ParserSettings, SerializedEvtxRecord};
+use ntfs::indexes::NtfsFileNameIndex;
+use ntfs::{Ntfs, NtfsError, NtfsFile};
+use serde_json::Value;
+
+use super::{EventKind, EventLogs, Log, LogEvent};
+use crate::format::time::FileTime;
+use crate::volume::{Cursor, Unlocked};
+
+/// Where Windows keeps its logs, from Vista on.
+const DIRECTORY: [&str; 4] = ["Windows", "System32", "winevt", "Logs"];
+/// The logs that are read.
+const LOGS: [&str; 2] = [
+    "System.evtx",
+    "Microsoft-Windows-BitLocker%4BitLocker Management.evtx",
+];
+/// Largest log that is read, in bytes; Windows lets the system's grow to 20 MiB unless told
+/// otherwise.
+const MAX_LOG: u64 = 1 << 30;
+/// Most events of BitLocker that are kept.
+const MAX_EVENTS: usize = 10_000;
+/// Longest value of an event that is kept, in characters.
+const MAX_VALUE: usize = 1024;
+/// What the providers of BitLocker's events are called.
+const PROVIDERS: &str = "microsoft-windows-bitlocker";
+/// Who logs that Windows starts (12) and ends (13) (general knowledge of Windows).
+const KERNEL: &str = "Microsoft-Windows-Kernel-General";
+
+/// Why nothing of a log can be read.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("there is none")]
+    Absent,
+    #[error("the volume holds no NTFS that can be followed: {0}")]
+    FileSystem(#[from] NtfsError),
+    #[error("it has {0} bytes, more than any log")]
+    TooLarge(u64),
+    #[error("it is no event log: {0}")]
+    NoLog(String),
+    #[error("it is damaged in a way that cannot be followed")]
+    Unfollowable,
+}
+
+/// Reads the event logs of an unlocked volume. Nothing is written.
+///
+/// Never fails: why a log could not be read stands beside its path.
+pub fn read(volume: &Unlocked) -> EventLogs {
+    let mut found = EventLogs::default();
+    for name in LOGS {
+        let mut log = Log {
+            path: format!("{}/{name}", DIRECTORY.join("/")),
+            records: 0,
+            unreadable: 0,
+            fault: None,
+        };
+        // What lies on a disk must not end the program, whatever it does to those crates.
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            read_log(volume, name, &mut log, &mut found)
+        }));
+        let result = read.unwrap_or(Err(Fault::Unfollowable));
+        log.fault = result.err().map(|fault| fault.to_string());
+        found.logs.push(log);
+    }
+    found.events.sort_by_key(|event| event.time);
+    found
+}
+
+fn read_log(
+    volume: &Unlocked,
+    name: &str,
+    log: &mut Log,
+    found: &mut EventLogs,
+) -> Result<(), Fault> {
+    let mut disk = volume.cursor();
+    let mut ntfs = Ntfs::new(&mut disk)?;
+    ntfs.read_upcase_table(&mut disk)?;
+    let file = find(&ntfs, &mut disk, name)?.ok_or(Fault::Absent)?;
+    let data = file.data(&mut disk, "").ok_or(Fault::Absent)??;
+    let attribute = data.to_attribute()?;
+    let value = attribute.value(&mut disk)?;
+    if value.len() > MAX_LOG {
+        return Err(Fault::TooLarge(value.len()));
+    }
+    let parser = EvtxParser::from_read_seek(value.attach(&mut disk))
+        .map_err(|error| Fault::NoLog(error.to_string()))?;
+    let settings = ParserSettings::new().indent(false);
+    for record in parser.with_configuration(settings).records_json_value() {
+        match record {
+            Ok(record) => {
+                log.records += 1;
+                keep(&record, found);
+            }
+            Err(_) => log.unreadable += 1,
+        }
+    }
+    Ok(())
+}
+
+/// The file of that name among the logs; case does not matter.
+fn find<'n>(
+    ntfs: &'n Ntfs,
+    disk: &mut Cursor<'_>,
+    name: &str,
+) -> Result<Option<NtfsFile<'n>>, NtfsError> {
+    let mut here = ntfs.root_directory(disk)?;
+    for part in DIRECTORY.into_iter().chain([name]) {
+        let next = {
+            let index = here.directory_index(disk)?;
+            let mut finder = index.finder();
+            let entry = NtfsFileNameIndex::find(&mut finder, ntfs, disk, part);
+            match entry {
+                Some(entry) => entry?.to_file(ntfs, disk)?,
+                None => return Ok(None),
+            }
+        };
+        here = next;
+    }
+    Ok(Some(here))
+}
+
+fn keep(record: &SerializedEvtxRecord<Value>, found: &mut EventLogs) {
+    let event = &record.data["Event"];
+    let system = &event["System"];
+    let provider = system["Provider"]["#attributes"]["Name"].as_str();
+    let (Some(provider), Some(id)) = (provider, number(&system["EventID"])) else {
+        return;
+    };
+    let time = FileTime::from_system_time(record.timestamp.into());
+    let last = match id {
+        12 if provider == KERNEL => &mut found.last_start,
+        13 if provider == KERNEL => &mut found.last_end,
+        _ => {
+            let ours = provider.to_ascii_lowercase().starts_with(PROVIDERS);
+            if ours {
+                if found.events.len() == MAX_EVENTS {
+                    // A log is read from its oldest record on: the newest matter.
+                    found.events.drain(..MAX_EVENTS / 2);
+                }
+                found.events.push(LogEvent {
+                    time,
+                    id,
+                    provider: provider.to_owned(),
+                    record: record.event_record_id,
+                    kind: EventKind::of(provider, id),
+                    values: values(event),
+                });
+            }
+            return;
+        }
+    };
+    *last = (*last).max(Some(time));
+}
+
+/// A number that may stand beside attributes.
+fn number(value: &Value) -> Option<u16> {
+    let plain = value.get("#text").unwrap_or(value);
+    match plain {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_u64()?.try_into().ok(),
+    }
+}
+
+/// The values of an event, named as far as they are.
+fn values(event: &Value) -> Vec<(String, String)> {
+    let mut values = Vec::new();
+    for part in ["EventData", "UserData"] {
+        flatten(part, &event[part], &mut values);
+    }
+    values
+}
+
+fn flatten(name: &str, value: &Value, values: &mut Vec<(String, String)>) {
+    let mut push = |text: String| {
+        let text: String = text.chars().take(MAX_VALUE).collect();
+        values.push((name.to_owned(), text));
+    };
+    match value {
+        Value::Null => {}
+        Value::String(text) => push(text.clone()),
+        Value::Bool(_) | Value::Number(_) => push(value.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| flatten(name, item, values)),
+        Value::Object(members) => {
+            for (name, value) in members.iter().filter(|(name, _)| *name != "#attributes") {
+                flatten(name, value, values);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `fve recovery hash`: what other programs need to search for a password of the volume.
+//!
+//! One line for each password and recovery-password protector, in the form of bitlocker2john:
+//! `$bitlocker$`, then separated by `$` the kind, the length of the salt and the salt, the number of
+//! rounds, the length of the nonce and the nonce, and the length of the sealed volume master key and
+//! the key, its tag first. Kind 1 is a password and 3 a recovery password, both checked by the tag.
+//! hashcat (mode 22100) takes kind 1 only, John the Ripper's jumbo version both.
+//!
+//! Keys of `--json`: `volume`, and `hashes`, each with `protector`, `type`, `hash`, `hashcat`
+//! (whether hashcat takes it).
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::args::SourceArgs;
+use crate::cli::json::document;
+use crate::cli::{Failure, source, term};
+use crate::crypto::stretch::ROUNDS;
+use crate::error::Error;
+use crate::format::datum::STRETCH_FLAG_PBKDF2;
+use crate::format::protector::{Protector, ProtectorKind};
+
+/// What a sealed volume master key has, without its tag: other lengths the programs refuse.
+const SEALED_VMK_LEN: usize = 44;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct HashArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+pub(in crate::cli) fn run(args: &HashArgs) -> Result<(), Failure> {
+    let opened = source::open(&args.source)?;
+    let block = opened.volume.metadata()?;
+    let hashes: Vec<_> = block
+        .protectors()
+        .filter_map(|protector| Some((protector, hash(protector)?)))
+        .collect();
+    if hashes.is_empty() {
+        return Err(Error::Unsupported {
+            what: "the volume has no protector with a password or recovery password that other programs could search for".to_owned(),
+        }
+        .into());
+    }
+    if args.json {
+        let hashes: Vec<_> = hashes
+            .iter()
+            .map(|(protector, hash)| {
+                json!({
+                    "protector": format!("{:X}", protector.id),
+                    "type": protector.kind().word(),
+                    "hash": hash,
+                    "hashcat": protector.kind() == ProtectorKind::Password,
+                })
+            })
+            .collect();
+        return term::print(&document(&json!({
+            "volume": format!("{:X}", block.dataset.id),
+            "hashes": hashes,
+        })));
+    }
+    for (protector, _) in &hashes {
+        let programs = match protector.kind() {
+            ProtectorKind::Password => "hashcat -m 22100, John the Ripper (jumbo)",
+            _ => "John the Ripper (jumbo) only",
+        };
+        term::note(format_args!(
+            "{} {:X}: {programs}",
+            protector.kind().name(),
+            protector.id
+        ));
+    }
+    let lines: Vec<_> = hashes.into_iter().map(|(_, hash)| hash + "\n").collect();
+    term::print(&lines.concat())
+}
+
+/// The line for a protector; none where no program could use it.
+fn hash(protector: &Protector) -> Option<String> {
+    let kind = match protector.kind() {
+        ProtectorKind::Password => 1,
+        ProtectorKind::RecoveryPassword => 3,
+        _ => return None,
+    };
+    let stretch = protector.stretch()?;
+    let sealed = protector.sealed_vmk()?;
+    let usable =
+        stretch.flags & STRETCH_FLAG_PBKDF2 == 0 && sealed.ciphertext.len() == SEALED_VMK_LEN;
+    usable.then(|| {
+        let salt = hex(&stretch.salt);
+        let nonce = hex(&sealed.nonce);
+        let key = hex(&sealed.tag) + &hex(&sealed.ciphertext);
+        let len = sealed.tag.len() + sealed.ciphertext.len();
+        format!("$bitlocker${kind}$16${salt}${ROUNDS}$12${nonce}${len}${key}")
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

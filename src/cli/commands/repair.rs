@@ -1,0 +1,509 @@
+//! `fve repair`: volumes whose boot record or place is lost, found again. SOURCE is only read.
+//!
+//! Keys of `repair scan --json`: `searched`, `unreadable` (each with `start`, `end`),
+//! `boot_records`, and `volumes`, the likeliest first, each with `volume`, `start`,
+//! `start_is_proved`, `other_starts`, `partition`, `boot_record`, `size`, `sector_size`, `state`,
+//! `encryption_method`, `description`, `created`, `copies` (each with `copy`, `offset`, `sound`,
+//! `next_nonce`, `last_written`, `current`), `arguments` (what opens it), `fault` (why it cannot be
+//! opened), and with credentials `opens` (true, or false with `refusal`).
+//!
+//! Keys of `repair rebuild-header --json`: `volume`, `start`, `file`, `size`, `whole`, `proved`.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand, ValueHint};
+use serde_json::{Value, json};
+
+use crate::cli::args::SourceArgs;
+use crate::cli::credentials::CredentialArgs;
+use crate::cli::exit::Status;
+use crate::cli::json::document;
+use crate::cli::{Failure, source, term};
+use crate::crypto::sector::Method;
+use crate::error::Error;
+use crate::format::block::MetadataBlock;
+use crate::repair::{FoundBlock, FoundVolume, Scan, Scope, header, scan};
+use crate::source::{FileSource, Overlay, ReadAt};
+use crate::unlock::KeyProtector;
+use crate::volume::{UnlockOptions, Volume};
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 1 << 20;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RepairArgs {
+    #[command(subcommand)]
+    command: RepairCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RepairCommand {
+    /// Search SOURCE for volumes, also such whose first sector is lost, and say how to open each
+    Scan(ScanArgs),
+    /// Write the first sector that a volume lacks to a new file, or a whole copy of the volume
+    /// with it
+    RebuildHeader(RebuildArgs),
+}
+
+#[derive(Debug, Args)]
+struct ScanArgs {
+    /// Image file or block device
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
+    source: PathBuf,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
+
+    /// Look first where Windows puts its metadata, and end the search if it is there
+    #[arg(long)]
+    quick: bool,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RebuildArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
+
+    /// New file to write; SOURCE stays as it is
+    #[arg(long, value_name = "OUT", value_hint = ValueHint::FilePath)]
+    to: PathBuf,
+
+    /// Write all of the volume, still encrypted, and not only its first sector
+    #[arg(long)]
+    whole: bool,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+impl RepairArgs {
+    pub(in crate::cli) fn json(&self) -> bool {
+        match &self.command {
+            RepairCommand::Scan(args) => args.json,
+            RepairCommand::RebuildHeader(args) => args.json,
+        }
+    }
+}
+
+pub(in crate::cli) fn run(args: &RepairArgs) -> Result<(), Failure> {
+    match &args.command {
+        RepairCommand::Scan(args) => run_scan(args),
+        RepairCommand::RebuildHeader(args) => rebuild(args),
+    }
+}
+
+fn run_scan(args: &ScanArgs) -> Result<(), Failure> {
+    let disk = source::disk(&args.source)?;
+    let scope = match args.quick {
+        true => Scope::LikelyPlacesFirst,
+        false => Scope::Everything,
+    };
+    let scan = search(&disk, scope);
+    let credentials = args.credentials.given()?;
+    let found: Vec<_> = scan
+        .volumes
+        .iter()
+        .map(|volume| Looked::at(&disk, volume, &credentials))
+        .collect();
+    if args.json {
+        term::print(&scan_json(&scan, &found))?;
+    } else {
+        term::print(&scan_text(args, &scan, &found))?;
+    }
+    if scan.volumes.is_empty() {
+        return Err(nothing_found(&scan, args.json));
+    }
+    Ok(())
+}
+
+fn search(disk: &Arc<dyn ReadAt>, scope: Scope) -> Scan {
+    let bar = term::progress(disk.size());
+    let scan = scan(disk, scope, &|done| bar.inc(done));
+    bar.finish_and_clear();
+    for range in &scan.unreadable {
+        term::note(format_args!(
+            "warning: bytes {} to {} cannot be read",
+            range.start, range.end
+        ));
+    }
+    scan
+}
+
+fn nothing_found(scan: &Scan, told: bool) -> Failure {
+    let (status, what) = match scan.boot_records.first() {
+        Some(record) => (
+            Status::Damaged,
+            format!("the boot record of a volume lies at byte {record}, but none of its metadata"),
+        ),
+        None => (
+            Status::NotBitLocker,
+            "no metadata of a BitLocker volume is on the source".to_owned(),
+        ),
+    };
+    if told {
+        term::note(format_args!("error: {what}"));
+        return Failure::Silent(status);
+    }
+    Failure::Other {
+        status,
+        what,
+        help: Some("without metadata no key opens a volume".to_owned()),
+    }
+}
+
+/// A volume that was found, and what came of opening it.
+struct Looked<'a> {
+    found: &'a FoundVolume,
+    volume: Result<Volume, Error>,
+    /// Whether the credentials open it; nothing without credentials.
+    opens: Option<Result<(), Error>>,
+}
+
+impl<'a> Looked<'a> {
+    fn at(
+        disk: &Arc<dyn ReadAt>,
+        found: &'a FoundVolume,
+        credentials: &[Box<dyn KeyProtector>],
+    ) -> Self {
+        let volume = found.open(disk);
+        let opens = match &volume {
+            Ok(volume) if !credentials.is_empty() => Some(
+                volume
+                    .unlock(credentials, &UnlockOptions::default())
+                    .map(|_| ()),
+            ),
+            _ => None,
+        };
+        Self {
+            found,
+            volume,
+            opens,
+        }
+    }
+
+    fn block(&self) -> Option<&MetadataBlock> {
+        self.found.best().map(|best| &best.block)
+    }
+
+    fn arguments(&self) -> String {
+        let offset = self.found.best().map_or(0, |best| best.offset);
+        format!(
+            "--metadata {offset:#x} --volume-start {:#x}",
+            self.found.start
+        )
+    }
+
+    fn method(&self) -> Option<&'static str> {
+        let method = Method::by_code(self.block()?.dataset.method)?;
+        Some(method.name)
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        let volume = self.volume.as_ref().ok()?;
+        Some(volume.status().conversion.name())
+    }
+}
+
+/// Which copy a block is, from 1, on a volume that begins at `start`.
+fn number_of(found: &FoundBlock, start: u64) -> Option<u8> {
+    let inside = found.offset.checked_sub(start)?;
+    let mut copies = (1..).zip(found.block.copies);
+    copies.find_map(|(number, copy)| (copy == inside).then_some(number))
+}
+
+/// Whether two blocks say the same.
+fn is_current(found: &FoundBlock, volume: &FoundVolume) -> bool {
+    let best = volume.best();
+    best.is_some_and(|best| best.block.bytes() == found.block.bytes())
+}
+
+fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> String {
+    let mut text = String::new();
+    for (number, looked) in (1..).zip(found) {
+        let volume = looked.found;
+        let _ = writeln!(text, "{number}. volume {:X}", volume.id);
+        write_place(&mut text, volume);
+        let facts = [
+            looked.method().map(str::to_owned),
+            looked.state().map(str::to_owned),
+            volume.size.map(term::human_size),
+        ];
+        let facts: Vec<_> = facts.into_iter().flatten().collect();
+        let _ = writeln!(text, "   {}", facts.join(", "));
+        if let Some(block) = looked.block() {
+            let description = term::escaped(block.description().unwrap_or("no description"));
+            let _ = writeln!(
+                text,
+                "   {description}; turned on {}",
+                block.dataset.created
+            );
+        }
+        for found in &volume.blocks {
+            write_copy(&mut text, found, volume);
+        }
+        match (&looked.volume, &looked.opens) {
+            (Err(error), _) => {
+                let _ = writeln!(text, "   cannot be opened: {error}");
+            }
+            (Ok(_), Some(Ok(()))) => text.push_str("   the credentials open it\n"),
+            (Ok(_), Some(Err(error))) => {
+                let _ = writeln!(text, "   the credentials do not open it: {error}");
+            }
+            (Ok(_), None) => {}
+        }
+        if looked.volume.is_ok() {
+            let path = term::escaped(&args.source.display().to_string());
+            let _ = writeln!(text, "   fve mount {path} DIR {}", looked.arguments());
+        }
+    }
+    for record in &scan.boot_records {
+        let used = found.iter().any(|looked| looked.found.start == *record);
+        if !used {
+            let _ = writeln!(
+                text,
+                "a boot record at byte {record} belongs to none of these volumes"
+            );
+        }
+    }
+    text
+}
+
+fn write_place(text: &mut String, volume: &FoundVolume) {
+    let evidence = &volume.evidence;
+    let partition = evidence
+        .partition
+        .map(|number| format!(", partition {number}"))
+        .unwrap_or_default();
+    let record = match evidence.boot_record {
+        true => "its boot record is there",
+        false => "its boot record is lost",
+    };
+    let _ = writeln!(
+        text,
+        "   begins at byte {}{partition}; {record}",
+        volume.start
+    );
+    if !volume.other_starts.is_empty() {
+        let others: Vec<_> = volume.other_starts.iter().map(u64::to_string).collect();
+        let _ = writeln!(
+            text,
+            "   that place is a guess; others are {}",
+            others.join(" and ")
+        );
+    }
+}
+
+fn write_copy(text: &mut String, found: &FoundBlock, volume: &FoundVolume) {
+    let number = number_of(found, volume.start).unwrap_or(0);
+    let soundness = match (found.is_sound(), is_current(found, volume)) {
+        (false, _) => "damaged",
+        (true, true) => "sound",
+        (true, false) => "sound, but not what counts: an older state",
+    };
+    let written = found
+        .block
+        .last_written()
+        .map(|time| format!("; written {time}"))
+        .unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "   metadata copy {number} at byte {:#x}: {soundness}{written}",
+        found.offset
+    );
+}
+
+fn scan_json(scan: &Scan, found: &[Looked<'_>]) -> String {
+    let unreadable: Vec<_> = scan
+        .unreadable
+        .iter()
+        .map(|range| json!({ "start": range.start, "end": range.end }))
+        .collect();
+    let volumes: Vec<_> = found.iter().map(volume_json).collect();
+    document(&json!({
+        "searched": scan.searched,
+        "unreadable": unreadable,
+        "boot_records": scan.boot_records,
+        "volumes": volumes,
+    }))
+}
+
+fn volume_json(looked: &Looked<'_>) -> Value {
+    let volume = looked.found;
+    let copies: Vec<_> = volume
+        .blocks
+        .iter()
+        .map(|found| {
+            json!({
+                "copy": number_of(found, volume.start),
+                "offset": found.offset,
+                "sound": found.is_sound(),
+                "next_nonce": found.block.dataset.next_nonce,
+                "last_written": found.block.last_written().map(|time| time.to_string()),
+                "current": is_current(found, volume),
+            })
+        })
+        .collect();
+    let block = looked.block();
+    let mut answer = json!({
+        "volume": format!("{:X}", volume.id),
+        "start": volume.start,
+        "start_is_proved": volume.evidence.is_proof(),
+        "other_starts": volume.other_starts,
+        "partition": volume.evidence.partition,
+        "boot_record": volume.evidence.boot_record,
+        "size": volume.size,
+        "sector_size": block.and_then(MetadataBlock::sector_size),
+        "state": looked.state(),
+        "encryption_method": looked.method(),
+        "description": block.and_then(MetadataBlock::description),
+        "created": block.map(|block| block.dataset.created.to_string()),
+        "copies": copies,
+        "arguments": looked.arguments(),
+        "fault": looked.volume.as_ref().err().map(Error::to_string),
+    });
+    if let Some(opens) = &looked.opens {
+        answer["opens"] = json!(opens.is_ok());
+        answer["refusal"] = json!(opens.as_ref().err().map(Error::to_string));
+    }
+    answer
+}
+
+fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
+    let disk = source::disk(&args.source.source)?;
+    let found = match source::lost(&args.source, &disk)? {
+        Some(found) => found,
+        None => only_volume(&disk)?,
+    };
+    let header = header(&found)?;
+    let (bytes, _) = found.window(&disk)?;
+    let mut whole = Overlay::new(bytes);
+    whole
+        .write(0, &header)
+        .map_err(|error| Error::io("cannot lay out the copy", error))?;
+    let whole = Arc::new(whole);
+    // Nothing is written that would not open.
+    let volume = Volume::open(whole.clone())?;
+    let proved = prove(args, &volume)?;
+    let size = match (args.whole, found.size) {
+        (true, Some(size)) => size.min(whole.size()),
+        (true, None) => whole.size(),
+        (false, _) => header.len() as u64,
+    };
+    write_new(&args.to, whole.as_ref(), size)?;
+    if args.whole {
+        // What is on the disk, not what was meant to be.
+        Volume::open(Arc::new(FileSource::open(&args.to)?))?.metadata()?;
+    }
+    tell_rebuilt(args, &found, size, proved)
+}
+
+/// With a credential, whether it opens the volume and proves its metadata.
+fn prove(args: &RebuildArgs, volume: &Volume) -> Result<bool, Failure> {
+    let credentials = args.credentials.given()?;
+    if credentials.is_empty() {
+        term::note("without a credential nothing proves the metadata");
+        return Ok(false);
+    }
+    volume.unlock(&credentials, &UnlockOptions::default())?;
+    Ok(true)
+}
+
+/// The one volume that is found by searching.
+fn only_volume(disk: &Arc<dyn ReadAt>) -> Result<FoundVolume, Failure> {
+    let mut scan = search(disk, Scope::Everything);
+    let choose = |what: String, help: &str| Failure::Other {
+        status: Status::Usage,
+        what,
+        help: Some(help.to_owned()),
+    };
+    match scan.volumes.len() {
+        0 => Err(nothing_found(&scan, false)),
+        1 if scan.volumes[0].other_starts.is_empty() => Ok(scan.volumes.remove(0)),
+        1 => Err(choose(
+            "nothing proves where the volume begins".to_owned(),
+            "'fve repair scan' shows the places; choose one with --metadata and --volume-start",
+        )),
+        several => Err(choose(
+            format!("there is metadata of {several} volumes"),
+            "'fve repair scan' lists them; choose one with --metadata and --volume-start",
+        )),
+    }
+}
+
+/// Writes the first `size` bytes to a new file, with holes for zeros.
+fn write_new(path: &Path, from: &dyn ReadAt, size: u64) -> Result<(), Failure> {
+    let fail = |error| Error::io(format!("cannot write {}", path.display()), error);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(fail)?;
+    let bar = term::progress(size);
+    let written =
+        copy(&file, from, size, &|done| bar.inc(done)).and_then(|()| file.sync_all().map_err(fail));
+    bar.finish_and_clear();
+    written.map_err(|error| {
+        // Half a copy is taken for a whole one.
+        let _ = std::fs::remove_file(path);
+        error.into()
+    })
+}
+
+fn copy(file: &File, from: &dyn ReadAt, size: u64, progress: &dyn Fn(u64)) -> Result<(), Error> {
+    let cannot_write = |error| Error::io("cannot write the copy", error);
+    file.set_len(size).map_err(cannot_write)?;
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    while at < size {
+        let len = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
+        let piece = &mut piece[..len];
+        from.read_exact_at(at, piece)
+            .map_err(|error| Error::io(format!("cannot read the volume at {at:#x}"), error))?;
+        if piece.iter().any(|byte| *byte != 0) {
+            file.write_all_at(piece, at).map_err(cannot_write)?;
+        }
+        at += len as u64;
+        progress(len as u64);
+    }
+    Ok(())
+}
+
+fn tell_rebuilt(
+    args: &RebuildArgs,
+    found: &FoundVolume,
+    size: u64,
+    proved: bool,
+) -> Result<(), Failure> {
+    if args.json {
+        return term::print(&document(&json!({
+            "volume": format!("{:X}", found.id),
+            "start": found.start,
+            "file": args.to,
+            "size": size,
+            "whole": args.whole,
+            "proved": proved,
+        })));
+    }
+    let path = args.to.display().to_string();
+    let path = term::escaped(&path);
+    let text = match args.whole {
+        true => format!("volume {:X} is in {path}, {size} bytes\n", found.id),
+        false => format!(
+            "the first {size} bytes of volume {:X} are in {path}; they belong at byte {} of a copy of the source\n",
+            found.id, found.start
+        ),
+    };
+    term::print(&text)
+}

@@ -1,0 +1,269 @@
+//! Options that make a protector whose key the network keeps, and the proof that a server gives it
+//! back.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use clap::{Args, ValueHint};
+
+use super::credentials::CredentialArgs;
+use super::exit::Status;
+use super::{Failure, term};
+use crate::create::Enrolment;
+use crate::error::Error;
+use crate::format::bek::BekFile;
+use crate::format::time::FileTime;
+use crate::guid::Guid;
+use crate::network::certificate::{Certificate, MAX_FILE};
+use crate::network::client::{self, NoAnswer};
+use crate::secret::{ExternalKey, NetworkKey};
+use crate::unlock::network::{
+    DIRECTORY, SIDECAR, SidecarFile, TIMEOUT, Taken, announcement, seconds, transports,
+};
+use crate::unlock::startup_key::StartupKey;
+use crate::unlock::{Given, KeyProtector, Selection};
+use crate::volume::{UnlockOptions, Volume};
+
+/// The option that names the network, among the credentials.
+const NETWORK: &str = "network-unlock";
+
+/// What a new protector takes whose key the network keeps.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewNetworkArgs {
+    /// With --network-unlock: make a protector whose key the server with this certificate (DER or
+    /// PEM) gives back
+    #[arg(long, value_name = "FILE", help_heading = "Network Unlock",
+        value_hint = ValueHint::FilePath)]
+    network_certificate: Option<PathBuf>,
+}
+
+/// The same, where there are no credentials that the rest is among.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewNetworkVolumeArgs {
+    #[command(flatten)]
+    new: NewNetworkArgs,
+
+    /// Make a protector whose key the network keeps: over dhcp (DHCPv6, then DHCPv4; the default),
+    /// dhcp4 or dhcp6, each with :INTERFACE behind it or without
+    #[arg(long, value_name = "TRANSPORT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "", help_heading = "Network Unlock",
+        requires = "network_certificate")]
+    network_unlock: Option<String>,
+
+    /// Put the stock of requests into this new file, or into this directory (/etc/fve/network)
+    #[arg(long, value_name = "FILE", help_heading = "Network Unlock",
+        value_hint = ValueHint::AnyPath)]
+    network_sidecar: Option<PathBuf>,
+
+    /// Wait no longer than this for the server's answer
+    #[arg(long, value_name = "SECONDS", help_heading = "Network Unlock")]
+    network_timeout: Option<PathBuf>,
+}
+
+impl NewNetworkVolumeArgs {
+    /// Whether a protector was asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        self.network_unlock.is_some()
+    }
+
+    /// The protector that was asked for, if one was, and its proof.
+    pub(crate) fn enrolment(&self, volume: Guid) -> Result<Option<NewNetwork>, Failure> {
+        let Some(transport) = &self.network_unlock else {
+            if self.new.network_certificate.is_some() {
+                return Err(Failure::usage("a certificate goes with --network-unlock"));
+            }
+            return Ok(None);
+        };
+        let transport = (!transport.is_empty()).then(|| PathBuf::from(transport));
+        let named = CredentialArgs::only(NETWORK, transport)
+            .and(SIDECAR.option, self.network_sidecar.clone())
+            .and(TIMEOUT.option, self.network_timeout.clone());
+        self.new.enrolment(&named, volume)
+    }
+}
+
+impl NewNetworkArgs {
+    /// Whether a protector was asked for: without a certificate, --network-unlock is a credential.
+    pub(crate) fn is_given(&self) -> bool {
+        self.network_certificate.is_some()
+    }
+
+    /// The credentials that open the volume, as opposed to what is added to it.
+    pub(crate) fn rest_of(&self, credentials: &CredentialArgs) -> CredentialArgs {
+        match self.is_given() {
+            true => credentials.without(NETWORK),
+            false => credentials.clone(),
+        }
+    }
+
+    /// The protector that was asked for, if one was, and its proof.
+    pub(crate) fn enrolment(
+        &self,
+        credentials: &CredentialArgs,
+        volume: Guid,
+    ) -> Result<Option<NewNetwork>, Failure> {
+        let Some(path) = &self.network_certificate else {
+            return Ok(None);
+        };
+        let certificate = read_certificate(path)?;
+        let made = credentials.given_for(NETWORK, |given| make(given, certificate, volume));
+        made.transpose()?
+            .map(Some)
+            .ok_or_else(|| Failure::usage("a certificate goes with --network-unlock"))
+    }
+}
+
+/// A certificate in a file; what may be wrong with it is said.
+pub(crate) fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
+    use std::io::Read;
+    let fail = |error| Error::io(format!("cannot read {}", path.display()), error);
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path).map_err(fail)?;
+    file.take(MAX_FILE)
+        .read_to_end(&mut content)
+        .map_err(fail)?;
+    let certificate = Certificate::parse(&content).map_err(|error| Error::BadCredential {
+        credential: "certificate".to_owned(),
+        why: format!("{}: {error}", path.display()),
+        help: Some("give the server's certificate (.cer) in DER or PEM".to_owned()),
+    })?;
+    for doubt in certificate.doubts(SystemTime::now()) {
+        term::note(format_args!("warning: the certificate: {doubt}"));
+    }
+    Ok(certificate)
+}
+
+fn make(given: &Given<'_>, certificate: Certificate, volume: Guid) -> Result<NewNetwork, Failure> {
+    let ways = transports(given)?;
+    let limit = given.other(TIMEOUT.option).map(seconds).transpose()?;
+    let path = given.other(SIDECAR.option);
+    if path.is_none() {
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(DIRECTORY);
+        made.map_err(|error| Error::io(format!("cannot make {DIRECTORY}"), error))?;
+    }
+    let file = SidecarFile::at(path.unwrap_or(Path::new(DIRECTORY)), volume);
+    if file.exists() {
+        return Err(Failure::Other {
+            status: Status::Io,
+            what: format!("{} exists", file.path().display()),
+            help: Some(
+                "it may open a protector: remove both, or name another file with --network-sidecar"
+                    .to_owned(),
+            ),
+        });
+    }
+    let (enrolment, trial) = Enrolment::network(volume, certificate, file.path())?;
+    term::note(announcement(&ways, limit));
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let mut refusals = Vec::new();
+    for way in &ways {
+        let Taken {
+            request,
+            session_key,
+            ..
+        } = &trial;
+        match client::ask(way.as_ref(), request, &[session_key], deadline).outcome {
+            Ok(delivered) => {
+                let place = format!("{} over {}", delivered.from, way.place());
+                return Ok(NewNetwork {
+                    enrolment,
+                    proof: NetworkProof(Ok((delivered.key, place))),
+                });
+            }
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    Ok(NewNetwork {
+        enrolment,
+        proof: NetworkProof(Err(refusals)),
+    })
+}
+
+/// A new protector, and whether a server gave its key back.
+pub(crate) struct NewNetwork {
+    pub(crate) enrolment: Enrolment,
+    pub(crate) proof: NetworkProof,
+}
+
+/// The key as a server gave it back, and who did; or why none did.
+pub(crate) struct NetworkProof(Result<(NetworkKey, String), Vec<NoAnswer>>);
+
+impl NetworkProof {
+    /// Whether a server answered.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.is_ok()
+    }
+
+    /// What the volume is tried with: the key that came from the network.
+    pub(crate) fn witness(&self) -> Option<Box<dyn KeyProtector>> {
+        let (key, _) = self.0.as_ref().ok()?;
+        // Under an identifier of nobody, so that the key itself decides.
+        Some(Box::new(StartupKey::new(BekFile {
+            id: Guid::from_disk([0; 16]),
+            created: FileTime(0),
+            volume: None,
+            key: ExternalKey::from_bytes(key.expose()),
+        })))
+    }
+
+    /// Opens the volume through that protector, and through no other.
+    pub(crate) fn carry_out(&self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
+        let Some(credential) = self.witness() else {
+            return Ok(());
+        };
+        let options = UnlockOptions {
+            selection: Selection {
+                protector: Some(format!("{protector:X}")),
+            },
+            ..UnlockOptions::default()
+        };
+        let opened = volume.unlock_master_key(&[credential], &options);
+        opened.map(drop).map_err(|error| Failure::Other {
+            status: Status::Refused,
+            what: format!(
+                "the protector {protector:X} was written, and the server's key does not open it: {error}"
+            ),
+            help: Some("this should not happen: please report it".to_owned()),
+        })
+    }
+
+    /// Says whether the protector was tried.
+    pub(crate) fn tell(&self, protector: Guid) {
+        match &self.0 {
+            Ok((_, place)) => term::note(format_args!(
+                "the volume was opened once with the key for {protector:X} that came from {place}"
+            )),
+            Err(refusals) => term::note(format_args!(
+                "warning: the protector {protector:X} was not tried: {}; 'fve network-unlock probe' finds out why",
+                texts(refusals)
+            )),
+        }
+    }
+
+    /// Why nothing was proved, for a volume that would have no other protector.
+    pub(crate) fn need(&self) -> Result<(), Failure> {
+        let Err(refusals) = &self.0 else {
+            return Ok(());
+        };
+        Err(Failure::Other {
+            status: Status::Refused,
+            what: format!(
+                "no server gave the key back, and nothing else would open the volume: {}",
+                texts(refusals)
+            ),
+            help: Some(
+                "add a recovery password (--recovery-password), or find out with 'fve network-unlock probe'"
+                    .to_owned(),
+            ),
+        })
+    }
+}
+
+fn texts(refusals: &[NoAnswer]) -> String {
+    let texts: Vec<_> = refusals.iter().map(NoAnswer::to_string).collect();
+    texts.join("; ")
+}

@@ -1,0 +1,61 @@
+//! A certificate: an intermediate key opens the VMK, and lies beside it encrypted with the
+//! certificate's public key, for whoever has the private key; the VMK opens a backup of it.
+//!
+//! The parts and their order are those of a volume of Windows 10 (format page, section 3.13). How
+//! Windows pads the key, and whether as it is or in a KEY datum, is not known: that Windows opens
+//! what is made here is not proven.
+
+use zeroize::Zeroizing;
+
+use crate::create::seal::Sealer;
+use crate::create::{fill_random, uncreatable, unfit};
+use crate::crypto::rsa_key::{Certificate, Padding};
+use crate::error::Result;
+use crate::format::datum::{key_types, roles};
+use crate::format::encode::certificate as layout;
+use crate::format::encode::{self, DatumBytes};
+use crate::secret::IntermediateKey;
+
+pub(super) struct Form {
+    certificate: Certificate,
+    own: IntermediateKey,
+    encrypted: Vec<u8>,
+}
+
+impl Form {
+    pub(super) fn new(certificate: Certificate, padding: Padding) -> Result<Self> {
+        let mut own = Zeroizing::new([0; IntermediateKey::LEN]);
+        fill_random(&mut own[..])?;
+        let own = IntermediateKey::from_bytes(&own);
+        let key_type = key_types::CERTIFICATE_KEY;
+        let content = encode::key(encode::SEALED, key_type, own.expose()).map_err(unfit)?;
+        let encrypted = certificate.key.encrypt(padding, content.expose());
+        let encrypted = encrypted.ok_or_else(|| {
+            uncreatable("its certificate's key is too short, or the system gives no random numbers")
+        })?;
+        Ok(Self {
+            certificate,
+            own,
+            encrypted,
+        })
+    }
+}
+
+impl super::Form for Form {
+    fn code(&self) -> u16 {
+        0x1000
+    }
+
+    fn parts(&self, sealer: &mut Sealer<'_>) -> Result<Vec<DatumBytes>> {
+        let key = &self.certificate.key;
+        let key_type = key_types::CERTIFICATE_KEY;
+        let backup = sealer.with_vmk(roles::PROPERTY, key_type, self.own.expose())?;
+        Ok(vec![
+            layout::asymmetric_box(&self.encrypted).map_err(unfit)?,
+            layout::public_key(key.bits(), &key.exponent(), &key.modulus()).map_err(unfit)?,
+            layout::certificate(&self.certificate.thumbprint).map_err(unfit)?,
+            encode::use_key(key_type, &[backup]).map_err(unfit)?,
+            sealer.vmk_with(self.own.expose())?,
+        ])
+    }
+}

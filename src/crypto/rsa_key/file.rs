@@ -1,0 +1,248 @@
+//! Files of keys and certificates: PFX (PKCS#12, RFC 7292), certificates (RFC 5280), private keys
+//! in PKCS#8 (RFC 5958; encrypted as of RFC 8018) and PKCS#1 (RFC 8017), the last four in DER or, any number of
+//! them, in PEM (RFC 7468).
+//!
+//! The crate that opens PFX files keeps copies of the key that it does not wipe.
+
+use p12_keystore::Pkcs12Archive;
+use pkcs8::der::{Decode, Encode, pem};
+use pkcs8::{DecodePrivateKey, EncryptedPrivateKeyInfoRef};
+use rsa::RsaPrivateKey;
+use rsa::pkcs1::DecodeRsaPrivateKey;
+use sha1::{Digest, Sha1};
+use zeroize::Zeroizing;
+
+use super::{Certificate, PrivateKey, PublicKey};
+use crate::secret::SecretText;
+
+/// Tags of the values at the start of the four kinds of DER (X.690).
+const SEQUENCE: u8 = 0x30;
+const INTEGER: u8 = 0x02;
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub struct KeyFile {
+    /// Private keys.
+    pub keys: Vec<PrivateKey>,
+    /// Certificates, those of issuers among them.
+    pub certificates: Vec<Certificate>,
+}
+
+/// Why a file is of no use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// It is encrypted, and no password was given.
+    #[error("it takes a password")]
+    TakesPassword,
+    /// The password does not open it.
+    #[error("the password does not open it")]
+    WrongPassword,
+    /// It is of a kind that is not supported.
+    #[error("it holds {0}, which is not supported")]
+    Unsupported(String),
+    /// It holds none of what is looked for.
+    #[error("it holds neither a certificate nor a private key in PFX, PEM or DER")]
+    Nothing,
+}
+
+impl KeyFile {
+    /// Reads a file's content. An empty password is tried where none is given.
+    ///
+    /// # Errors
+    /// It holds nothing, or nothing that can be read with that password.
+    pub fn read(content: &[u8], password: Option<&SecretText>) -> Result<Self, KeyFileError> {
+        let mut file = Self::default();
+        let blocks = pem_blocks(content);
+        if blocks.is_empty() {
+            file.read_der(content, password)?;
+        }
+        for block in blocks {
+            file.read_pem(block, password)?;
+        }
+        if file.keys.is_empty() && file.certificates.is_empty() {
+            return Err(KeyFileError::Nothing);
+        }
+        Ok(file)
+    }
+
+    /// The certificate of a private key in this file; the first certificate where there is no key.
+    pub fn own_certificate(&self) -> Option<&Certificate> {
+        let publics: Vec<_> = self.keys.iter().map(PrivateKey::public).collect();
+        let mut certificates = self.certificates.iter();
+        match publics.is_empty() {
+            true => certificates.next(),
+            false => certificates.find(|certificate| publics.contains(&certificate.key)),
+        }
+    }
+
+    fn read_pem(
+        &mut self,
+        block: &[u8],
+        password: Option<&SecretText>,
+    ) -> Result<(), KeyFileError> {
+        let legacy = || {
+            KeyFileError::Unsupported(
+                "a private key encrypted in OpenSSL's old form (convert it: openssl pkcs8 -topk8)"
+                    .to_owned(),
+            )
+        };
+        let (label, der) = match pem::decode_vec(block) {
+            Ok((label, der)) => (label, Zeroizing::new(der)),
+            Err(_) if contains(block, b"Proc-Type:") => return Err(legacy()),
+            Err(fault) => {
+                return Err(KeyFileError::Unsupported(format!(
+                    "PEM that is damaged ({fault})"
+                )));
+            }
+        };
+        match label {
+            "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
+                self.add_certificate(&der)
+            }
+            "PRIVATE KEY" | "RSA PRIVATE KEY" => self.add_key(&der),
+            "ENCRYPTED PRIVATE KEY" => self.add_encrypted_key(&der, password),
+            "EC PRIVATE KEY" | "DSA PRIVATE KEY" => Err(not_rsa()),
+            // Requests, parameters, public keys: beside what is wanted.
+            _ => Ok(()),
+        }
+    }
+
+    fn read_der(&mut self, der: &[u8], password: Option<&SecretText>) -> Result<(), KeyFileError> {
+        match first_inside(der) {
+            Some([INTEGER, 1, 3]) => self.add_pfx(der, password),
+            Some([INTEGER, 1, 0 | 1]) => self.add_key(der),
+            Some([SEQUENCE, ..]) if EncryptedPrivateKeyInfoRef::from_der(der).is_ok() => {
+                self.add_encrypted_key(der, password)
+            }
+            Some([SEQUENCE, ..]) => self.add_certificate(der),
+            _ => Err(KeyFileError::Nothing),
+        }
+    }
+
+    fn add_certificate(&mut self, der: &[u8]) -> Result<(), KeyFileError> {
+        self.certificates.extend(certificate(der)?);
+        Ok(())
+    }
+
+    /// PKCS#8 or PKCS#1.
+    fn add_key(&mut self, der: &[u8]) -> Result<(), KeyFileError> {
+        let key = RsaPrivateKey::from_pkcs8_der(der)
+            .ok()
+            .or_else(|| RsaPrivateKey::from_pkcs1_der(der).ok())
+            .ok_or_else(not_rsa)?;
+        self.keys.push(PrivateKey(key));
+        Ok(())
+    }
+
+    fn add_encrypted_key(
+        &mut self,
+        der: &[u8],
+        password: Option<&SecretText>,
+    ) -> Result<(), KeyFileError> {
+        let info = EncryptedPrivateKeyInfoRef::from_der(der).map_err(|fault| {
+            KeyFileError::Unsupported(format!("a damaged private key ({fault})"))
+        })?;
+        let text = password.map_or("", SecretText::expose);
+        match info.decrypt(text) {
+            Ok(key) => self.add_key(key.as_bytes()),
+            Err(pkcs8::Error::EncryptedPrivateKey(fault)) if !is_wrong_password(&fault) => {
+                Err(KeyFileError::Unsupported(format!(
+                    "a private key encrypted in another way ({fault})"
+                )))
+            }
+            // Garbage that happens to be padded well is no key either.
+            Err(_) => Err(refused(password)),
+        }
+    }
+
+    fn add_pfx(&mut self, der: &[u8], password: Option<&SecretText>) -> Result<(), KeyFileError> {
+        use p12_keystore::error::Error;
+        let text = password.map_or("", SecretText::expose);
+        let archive = Pkcs12Archive::from_pkcs12(der, text).map_err(|error| match error {
+            Error::MacError(_) | Error::UnpadError | Error::Pkcs5Error(_) => refused(password),
+            Error::InvalidPrivateKey => not_rsa(),
+            other => {
+                KeyFileError::Unsupported(format!("PFX of another form, or damaged ({other})"))
+            }
+        })?;
+        for bag in &archive.certs {
+            self.certificates.extend(certificate(bag.cert.as_der())?);
+        }
+        archive
+            .keys
+            .iter()
+            .try_for_each(|bag| self.add_key(bag.key.as_der()))
+    }
+}
+
+fn not_rsa() -> KeyFileError {
+    KeyFileError::Unsupported("a private key that is damaged or not RSA".to_owned())
+}
+
+fn refused(password: Option<&SecretText>) -> KeyFileError {
+    match password {
+        Some(_) => KeyFileError::WrongPassword,
+        None => KeyFileError::TakesPassword,
+    }
+}
+
+fn is_wrong_password(fault: &pkcs8::pkcs5::Error) -> bool {
+    matches!(fault, pkcs8::pkcs5::Error::DecryptFailed)
+}
+
+/// A certificate of an RSA key; `None` where its key is of another kind: those of issuers may be.
+fn certificate(der: &[u8]) -> Result<Option<Certificate>, KeyFileError> {
+    let damaged = |fault: pkcs8::der::Error| {
+        KeyFileError::Unsupported(format!("a damaged certificate ({fault})"))
+    };
+    let parsed = x509_cert::Certificate::from_der(der).map_err(damaged)?;
+    let info = parsed.tbs_certificate().subject_public_key_info();
+    let info = info.to_der().map_err(damaged)?;
+    let key = <rsa::RsaPublicKey as pkcs8::DecodePublicKey>::from_public_key_der(&info);
+    Ok(key.ok().map(|key| Certificate {
+        thumbprint: Sha1::digest(der).into(),
+        subject: parsed.tbs_certificate().subject().to_string(),
+        key: PublicKey(key),
+    }))
+}
+
+/// The first three bytes inside the sequence that `der` is.
+fn first_inside(der: &[u8]) -> Option<&[u8]> {
+    let (&[tag, len], rest) = der.split_first_chunk()?;
+    // More than 127 bytes: their count follows, in as many bytes as this one says.
+    let more = if len & 0x80 == 0 {
+        0
+    } else {
+        usize::from(len & 0x7F)
+    };
+    (tag == SEQUENCE)
+        .then(|| rest.get(more..)?.get(..3))
+        .flatten()
+}
+
+/// The blocks of PEM in a text, whatever stands around them.
+fn pem_blocks(text: &[u8]) -> Vec<&[u8]> {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    const END: &[u8] = b"-----END ";
+    let mut blocks = Vec::new();
+    let mut rest = text;
+    while let Some(start) = find(rest, BEGIN) {
+        let block = rest.get(start..).unwrap_or_default();
+        let Some(end) = find(block, END) else { break };
+        let tail = block.get(end..).unwrap_or_default();
+        let line = tail.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let (block, behind) = block.split_at(end + line.unwrap_or(tail.len()));
+        blocks.push(block);
+        rest = behind;
+    }
+    blocks
+}
+
+fn find(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len()).position(|window| window == word)
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    find(text, word).is_some()
+}

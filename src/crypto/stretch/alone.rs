@@ -1,0 +1,92 @@
+//! One candidate on a CPU without SHA instructions: rounds in scalar registers, while the schedules
+//! of eight second blocks at a time come out of vector registers (x86-64).
+#![allow(unsafe_code)]
+
+use std::arch::is_x86_feature_detected as detected;
+
+use zeroize::Zeroize;
+
+use super::schedule::{INITIAL, K, far, near, second_blocks};
+use super::{InitialHash, key_of};
+use crate::secret::StretchedKey;
+
+/// Rounds whose second blocks are scheduled together.
+const AHEAD: usize = 8;
+
+/// The key, where this is the fastest way to it.
+pub(super) fn stretch(hash: &InitialHash, salt: &[u8; 16], rounds: u64) -> Option<StretchedKey> {
+    let fastest = detected!("avx2") && detected!("bmi1") && detected!("bmi2") && !detected!("sha");
+    if !fastest {
+        return None;
+    }
+    // SAFETY: the CPU was asked for the features.
+    let mut state = unsafe { scalar(&hash.words(), salt, rounds) };
+    let key = key_of(&state);
+    state.zeroize();
+    Some(key)
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn scalar(initial: &[u32; 8], salt: &[u8; 16], rounds: u64) -> [u32; 8] {
+    let mut last = [0; 8];
+    let mut message = [0; 16];
+    let mut count = 0;
+    while count < rounds {
+        let schedules = second_blocks::<AHEAD>(salt, count);
+        for nth in (0..AHEAD).zip(count..rounds).map(|(nth, _)| nth) {
+            message[..8].copy_from_slice(&last);
+            message[8..].copy_from_slice(initial);
+            last = block(INITIAL, |at| {
+                if at >= 16 {
+                    message[at % 16] = message[at % 16]
+                        .wrapping_add(far(message[(at + 1) % 16]))
+                        .wrapping_add(message[(at + 9) % 16])
+                        .wrapping_add(near(message[(at + 14) % 16]));
+                }
+                message[at % 16].wrapping_add(K[at])
+            });
+            last = block(last, |at| schedules[at][nth]);
+        }
+        count += AHEAD as u64;
+    }
+    message.zeroize();
+    last
+}
+
+/// A block through the compression function, its words with their constants from `word`.
+#[inline(always)]
+fn block(start: [u32; 8], mut word: impl FnMut(usize) -> u32) -> [u32; 8] {
+    let mut state = start;
+    // Spelled out: as a loop, words and registers would be looked up by number.
+    macro_rules! rounds {
+        ($first:literal: $($nth:literal)*) => {$(
+            round(&mut state, $nth % 8, word($first + $nth));
+        )*};
+    }
+    rounds!(0: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    rounds!(16: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    rounds!(32: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    rounds!(48: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    for (word, start) in state.iter_mut().zip(start) {
+        *word = word.wrapping_add(start);
+    }
+    state
+}
+
+/// A round with the registers renamed instead of moved: `nth` of them were before.
+#[inline(always)]
+fn round(state: &mut [u32; 8], nth: usize, word: u32) {
+    let at = |register: usize| (register + 8 - nth) % 8;
+    let [a, b, c, d] = [0, 1, 2, 3].map(|register| state[at(register)]);
+    let [e, f, g, h] = [4, 5, 6, 7].map(|register| state[at(register)]);
+    let choice = (e & f).wrapping_add(!e & g);
+    let majority = ((a ^ b) & (b ^ c)) ^ b;
+    let first = h
+        .wrapping_add(word)
+        .wrapping_add(choice)
+        .wrapping_add(e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25));
+    let second =
+        (a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22)).wrapping_add(majority);
+    state[at(3)] = d.wrapping_add(first);
+    state[at(7)] = first.wrapping_add(second);
+}

@@ -1,0 +1,256 @@
+//! Searching a source for metadata, boot records and conversion maps (recovery page, section 3.3,
+//! steps 1, 2 and 6).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::volumes::{FoundVolume, volumes};
+use super::{FoundBlock, block_at};
+use crate::format::boot::{BootRecord, SIGNATURE};
+use crate::format::conversion::{EowInformation, INFORMATION_LEN};
+use crate::source::{ReadAt, partition};
+
+/// Structures begin at whole sectors, the smallest of which have so many bytes.
+const STEP: usize = 512;
+/// Bytes that are read at a time.
+const PIECE: usize = 4 << 20;
+/// Below this, what cannot be read is skipped whole: no medium has larger sectors.
+const SMALLEST_READ: usize = 4096;
+
+/// Where first copies were seen, in bytes from the start of their volume, on 35 volumes of Windows
+/// Vista to 11 (recovery page, section 3.3); with what lies around, for those a little elsewhere.
+const LIKELY: [Range<u64>; 3] = [
+    0x0157_0000..0x0158_0000,
+    0x0200_0000..0x0280_0000,
+    0x02E0_0000..0x02F0_0000,
+];
+
+/// More blocks than three for each of a thousand generations: beyond are no volumes but a trap.
+const MOST_BLOCKS: usize = 4096;
+
+/// How much of the source is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it: old metadata of earlier volumes is found, too.
+    Everything,
+    /// First where Windows was seen to put its metadata, on the source itself and in each of its
+    /// partitions; all of it only if nothing sound is there.
+    LikelyPlacesFirst,
+}
+
+/// What was found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Scan {
+    /// The volumes, the likeliest first.
+    pub volumes: Vec<FoundVolume>,
+    /// How many bytes were searched.
+    pub searched: u64,
+    /// Where boot records of volumes lie, with or without metadata.
+    pub boot_records: Vec<u64>,
+    /// Stretches that could not be read.
+    pub unreadable: Vec<Range<u64>>,
+}
+
+/// Signatures and where they lie, in bytes from the start of the source.
+#[derive(Default)]
+pub(super) struct Hits {
+    pub(super) blocks: Vec<FoundBlock>,
+    /// Heads of conversion maps: their place, and where they say that both copies lie.
+    pub(super) maps: Vec<(u64, [u64; 2])>,
+    boot_records: Vec<u64>,
+    searched: u64,
+    unreadable: Vec<Range<u64>>,
+}
+
+/// Searches a source for volumes. `progress` is told of bytes done. What cannot be read is
+/// skipped and listed.
+pub fn scan(source: &Arc<dyn ReadAt>, scope: Scope, progress: &dyn Fn(u64)) -> Scan {
+    let mut hits = Hits::default();
+    if scope == Scope::LikelyPlacesFirst {
+        for range in likely_places(source) {
+            hits.search(source, range, &|_| {});
+        }
+        let sound = hits.blocks.iter().any(FoundBlock::is_sound);
+        if sound {
+            hits.follow_copies(source);
+            hits.look_for_maps(source);
+            return finish(source, hits);
+        }
+        hits = Hits::default();
+    }
+    hits.search(source, 0..source.size(), progress);
+    finish(source, hits)
+}
+
+/// Where the copies of the head of a conversion map lie, in bytes from `start`, where the volume
+/// begins; found by searching the source from there on.
+pub(super) fn conversion_map(source: &Arc<dyn ReadAt>, start: u64) -> Option<[u64; 2]> {
+    let mut at = start;
+    while at < source.size() {
+        let end = at.saturating_add(PIECE as u64).min(source.size());
+        let mut hits = Hits::default();
+        hits.search(source, at..end, &|_| {});
+        if let Some(map) = hits.map_of(start) {
+            return Some(map);
+        }
+        at = end;
+    }
+    None
+}
+
+fn finish(source: &Arc<dyn ReadAt>, hits: Hits) -> Scan {
+    Scan {
+        searched: hits.searched,
+        boot_records: hits.boot_records.clone(),
+        unreadable: hits.unreadable.clone(),
+        volumes: volumes(source, hits),
+    }
+}
+
+/// Whether a volume begins with this sector. Most sectors are told by their end or their name.
+fn is_boot_record(sector: &[u8]) -> bool {
+    let looks_like_one =
+        sector.get(3..11) == Some(SIGNATURE) || sector.get(510..512) == Some(&[0x55, 0xAA]);
+    looks_like_one && matches!(BootRecord::parse(sector), Ok(Some(_)))
+}
+
+/// Behind the start of the source and of each partition.
+fn likely_places(source: &Arc<dyn ReadAt>) -> Vec<Range<u64>> {
+    let table = partition::read(source).ok().flatten();
+    let partitions = table.map(|table| table.partitions).unwrap_or_default();
+    let starts = partitions.iter().map(|partition| partition.start);
+    let mut places: Vec<_> = std::iter::once(0)
+        .chain(starts)
+        .flat_map(|start| {
+            LIKELY.map(|range| start.saturating_add(range.start)..start.saturating_add(range.end))
+        })
+        .collect();
+    places.sort_by_key(|place| place.start);
+    places.dedup();
+    places
+}
+
+impl Hits {
+    /// Where the map's copies lie on a volume that begins at `start`.
+    pub(super) fn map_of(&self, start: u64) -> Option<[u64; 2]> {
+        let mut maps = self.maps.iter();
+        let of_volume = |(at, copies): &&(u64, [u64; 2])| {
+            let inside = at.checked_sub(start);
+            inside.is_some_and(|inside| copies.contains(&inside))
+        };
+        maps.find(of_volume).map(|(_, copies)| *copies)
+    }
+
+    fn search(&mut self, source: &Arc<dyn ReadAt>, range: Range<u64>, progress: &dyn Fn(u64)) {
+        let end = range.end.min(source.size());
+        let mut buf = vec![0; PIECE];
+        let mut at = range.start;
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+            self.search_piece(source, at, &mut buf[..len]);
+            at += len as u64;
+            self.searched += len as u64;
+            progress(len as u64);
+        }
+    }
+
+    /// Reads a piece, halved again and again where it cannot be read as a whole.
+    fn search_piece(&mut self, source: &Arc<dyn ReadAt>, at: u64, piece: &mut [u8]) {
+        match source.read_exact_at(at, piece) {
+            Ok(()) => self.look_at(source, at, piece),
+            Err(_) if piece.len() > SMALLEST_READ => {
+                let half = (piece.len() / 2).next_multiple_of(STEP);
+                let (first, second) = piece.split_at_mut(half);
+                self.search_piece(source, at, first);
+                self.search_piece(source, at + half as u64, second);
+            }
+            Err(_) => {
+                let end = at + piece.len() as u64;
+                match self.unreadable.last_mut() {
+                    Some(last) if last.end == at => last.end = end,
+                    _ => self.unreadable.push(at..end),
+                }
+            }
+        }
+    }
+
+    fn look_at(&mut self, source: &Arc<dyn ReadAt>, at: u64, piece: &[u8]) {
+        for (offset, sector) in (at..).step_by(STEP).zip(piece.chunks(STEP)) {
+            if sector.starts_with(SIGNATURE) {
+                self.take_block(source, offset);
+            } else if is_boot_record(sector) {
+                self.boot_records.push(offset);
+            } else if sector.starts_with(b"FVE-EOW\0") {
+                self.take_map(source, offset);
+            }
+        }
+    }
+
+    fn take_block(&mut self, source: &Arc<dyn ReadAt>, offset: u64) {
+        let known = self.blocks.iter().any(|block| block.offset == offset);
+        if !known
+            && self.blocks.len() < MOST_BLOCKS
+            && let Ok(block) = block_at(source, offset)
+        {
+            self.blocks.push(FoundBlock { offset, block });
+        }
+    }
+
+    fn take_map(&mut self, source: &Arc<dyn ReadAt>, offset: u64) {
+        let len = source.size().saturating_sub(offset);
+        let len = usize::try_from(len)
+            .unwrap_or(usize::MAX)
+            .min(INFORMATION_LEN);
+        let mut bytes = vec![0; len];
+        let read = source.read_exact_at(offset, &mut bytes);
+        if let Some(head) = read
+            .ok()
+            .and_then(|()| EowInformation::parse(&bytes, offset).ok())
+        {
+            self.maps.push((offset, head.copies));
+        }
+    }
+
+    /// Looks behind the volumes' first bytes for the conversion maps that they must have.
+    fn look_for_maps(&mut self, source: &Arc<dyn ReadAt>) {
+        let converted = self
+            .blocks
+            .iter()
+            .filter(|found| found.block.is_encrypt_on_write());
+        let mut starts: Vec<u64> = converted
+            .filter_map(|found| {
+                let starts = super::starts_of(source, &found.block, found.offset);
+                starts.first().map(|start| start.offset)
+            })
+            .collect();
+        starts.sort_unstable();
+        starts.dedup();
+        for start in starts {
+            if self.map_of(start).is_none()
+                && let Some(map) = conversion_map(source, start)
+                && let [first, _] = map
+            {
+                self.maps.push((start.saturating_add(first), map));
+            }
+        }
+    }
+
+    /// Looks where the blocks that were found say that others lie.
+    fn follow_copies(&mut self, source: &Arc<dyn ReadAt>) {
+        let places: Vec<u64> = self
+            .blocks
+            .iter()
+            .flat_map(|found| {
+                let starts = super::starts_of(source, &found.block, found.offset);
+                let copies = found.block.copies;
+                starts
+                    .into_iter()
+                    .flat_map(move |start| copies.map(|copy| start.offset.saturating_add(copy)))
+            })
+            .collect();
+        for place in places {
+            self.take_block(source, place);
+        }
+    }
+}

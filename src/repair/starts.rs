@@ -1,0 +1,112 @@
+//! Where the volume begins that a metadata block belongs to (recovery page, section 3.3, step 3).
+
+use std::sync::Arc;
+
+use super::block_at;
+use crate::format::block::{MetadataBlock, State};
+use crate::format::boot::{BOOT_RECORD_LEN, BootRecord};
+use crate::source::{ReadAt, partition};
+
+/// A place where a volume may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// In bytes from the start of the source.
+    pub offset: u64,
+    /// What speaks for it.
+    pub evidence: Evidence,
+    /// Size of the volume in bytes, where a partition or the metadata tells; it ends with the
+    /// source at the latest.
+    pub size: Option<u64>,
+}
+
+/// What speaks for a place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// A boot record lies there that names the same copies.
+    pub boot_record: bool,
+    /// How many other copies lie where they should.
+    pub other_copies: u8,
+    /// The partition that begins there.
+    pub partition: Option<u32>,
+    /// The volume would end where the source does.
+    pub fills_source: bool,
+    /// The source ends before the volume would.
+    pub cut_off: bool,
+}
+
+impl Evidence {
+    /// How much speaks for the place.
+    pub fn weight(&self) -> u32 {
+        let other_copies = 8 * u32::from(self.other_copies);
+        let boot_record = if self.boot_record { 16 } else { 0 };
+        let partition = if self.partition.is_some() { 4 } else { 0 };
+        let whole = match (self.fills_source, self.cut_off) {
+            (true, _) => 3,
+            (false, false) => 1,
+            (false, true) => 0,
+        };
+        other_copies + boot_record + partition + whole
+    }
+
+    /// Whether something of the volume's own lies where it should: more than a likeness.
+    pub fn is_proof(&self) -> bool {
+        self.boot_record || self.other_copies > 0
+    }
+}
+
+/// The places where the volume of a block at `offset` of the source may begin, the likeliest
+/// first. A volume cannot begin before the source, and begins at a whole sector.
+pub fn starts_of(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64) -> Vec<Start> {
+    let mut starts: Vec<Start> = Vec::new();
+    for copy in block.copies {
+        let Some(start) = offset.checked_sub(copy) else {
+            continue;
+        };
+        let known = starts.iter().any(|other| other.offset == start);
+        if !known && start.is_multiple_of(512) {
+            starts.push(examine(source, block, offset, start));
+        }
+    }
+    starts.sort_by_key(|start| std::cmp::Reverse(start.evidence.weight()));
+    starts
+}
+
+fn examine(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64, start: u64) -> Start {
+    let others = block.copies.iter().filter(|copy| {
+        let place = start.checked_add(**copy).filter(|place| *place != offset);
+        let other = place.and_then(|place| block_at(source, place).ok());
+        other.is_some_and(|other| {
+            other.dataset.id == block.dataset.id && other.copies == block.copies
+        })
+    });
+    let other_copies = u8::try_from(others.count()).unwrap_or(0);
+    // While it is converted, the field is a watermark.
+    let told = (block.state == State::ENCRYPTED && block.encrypted_extent != 0)
+        .then_some(block.encrypted_extent);
+    let table = partition::read(source).ok().flatten();
+    let partition = table.and_then(|table| {
+        let mut partitions = table.partitions.into_iter();
+        partitions.find(|partition| partition.start == start)
+    });
+    let last_copy = block.copies.iter().max().copied().unwrap_or(0);
+    let end = start.saturating_add(told.unwrap_or(last_copy));
+    Start {
+        offset: start,
+        size: partition.as_ref().map(|partition| partition.size).or(told),
+        evidence: Evidence {
+            boot_record: names_the_same(source, block, start),
+            other_copies,
+            partition: partition.map(|partition| partition.number),
+            fills_source: told.is_some() && end == source.size(),
+            cut_off: end > source.size(),
+        },
+    }
+}
+
+fn names_the_same(source: &Arc<dyn ReadAt>, block: &MetadataBlock, start: u64) -> bool {
+    let mut sector = [0; BOOT_RECORD_LEN];
+    let read = source.read_exact_at(start, &mut sector);
+    let record = read.ok().and_then(|()| BootRecord::parse(&sector).ok()?);
+    // Vista's names only the first.
+    record.is_some_and(|record| block.copies.starts_with(&record.metadata_offsets))
+}

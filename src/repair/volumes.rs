@@ -1,0 +1,196 @@
+//! From metadata blocks to the volumes that they speak of, ranked (recovery page, section 3.3,
+//! steps 3 to 5).
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::scan::{Hits, conversion_map};
+use super::starts::{Evidence, Start, starts_of};
+use crate::error::{Error, Result};
+use crate::format::block::MetadataBlock;
+use crate::format::time::FileTime;
+use crate::guid::Guid;
+use crate::source::{ReadAt, Window};
+use crate::volume::Volume;
+
+/// A metadata block somewhere on a source.
+#[derive(Debug)]
+pub struct FoundBlock {
+    /// In bytes from the start of the source.
+    pub offset: u64,
+    /// What it says; positions in it count from the start of the source.
+    pub block: MetadataBlock,
+}
+
+impl FoundBlock {
+    /// Whether its CRC-32 holds.
+    pub fn is_sound(&self) -> bool {
+        self.block.validation.crc_matches
+    }
+
+    /// What the latest of several is told by: sound before damaged, then the counter that the next
+    /// nonce takes, then the time of the last write.
+    fn rank(&self) -> (bool, u32, FileTime) {
+        let written = self.block.last_written().unwrap_or_default();
+        (self.is_sound(), self.block.dataset.next_nonce, written)
+    }
+}
+
+/// A volume that some metadata speaks of.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FoundVolume {
+    /// The identifier in its metadata.
+    pub id: Guid,
+    /// Where it begins, in bytes from the start of the source.
+    pub start: u64,
+    /// What speaks for that place.
+    pub evidence: Evidence,
+    /// Size in bytes, where something tells it.
+    pub size: Option<u64>,
+    /// The copies of its metadata that were found, the one that counts first: sound ones before
+    /// damaged ones, the latest before those that an interrupted update left.
+    pub blocks: Vec<FoundBlock>,
+    /// Where the copies of its conversion map's head lie, on an encrypt-on-write volume.
+    pub conversion_map: Option<[u64; 2]>,
+    /// Other places where it may begin, where nothing proves this one.
+    pub other_starts: Vec<u64>,
+}
+
+impl FoundVolume {
+    /// The volume of the metadata block at `offset`, which begins at `start`, or where most speaks
+    /// for it.
+    ///
+    /// # Errors
+    /// [`Error::NotBitLocker`] when there is no block, or one that fits no volume which begins
+    /// there; [`Error::Ambiguous`] when nothing tells its possible places apart.
+    pub fn at(source: &Arc<dyn ReadAt>, offset: u64, start: Option<u64>) -> Result<Self> {
+        let block = super::block_at(source, offset)?;
+        let starts = starts_of(source, &block, offset);
+        let chosen = match (start, starts.as_slice()) {
+            (_, []) => {
+                return Err(Error::NotBitLocker {
+                    found: format!(
+                        "the metadata at {offset:#x} belongs to a volume that begins before the source"
+                    ),
+                });
+            }
+            (Some(wanted), _) => starts
+                .iter()
+                .find(|start| start.offset == wanted)
+                .ok_or_else(|| Error::NotBitLocker {
+                    found: format!(
+                        "the metadata at {offset:#x} belongs to no volume that begins at {wanted:#x}, but to one at {}",
+                        listed(&starts).join(" or ")
+                    ),
+                })?,
+            (None, [first, second, ..]) if first.evidence.weight() == second.evidence.weight() => {
+                return Err(Error::Ambiguous {
+                    what: format!(
+                        "nothing tells where the volume of the metadata at {offset:#x} begins; --volume-start has to"
+                    ),
+                    candidates: listed(&starts),
+                });
+            }
+            (None, [first, ..]) => first,
+        };
+        let map = block
+            .is_encrypt_on_write()
+            .then(|| conversion_map(source, chosen.offset))
+            .flatten();
+        Ok(Self::new(chosen, vec![FoundBlock { offset, block }], map))
+    }
+
+    fn new(start: &Start, blocks: Vec<FoundBlock>, map: Option<[u64; 2]>) -> Self {
+        Self {
+            id: blocks
+                .first()
+                .map_or(Guid::from_disk([0; 16]), |found| found.block.dataset.id),
+            start: start.offset,
+            evidence: start.evidence.clone(),
+            size: start.size,
+            blocks,
+            conversion_map: map,
+            other_starts: Vec::new(),
+        }
+    }
+
+    /// The block that counts.
+    pub fn best(&self) -> Option<&FoundBlock> {
+        self.blocks.first()
+    }
+
+    /// Opens it by the block that counts. What is opened so can only be read.
+    ///
+    /// # Errors
+    /// Those of [`Volume::open_by_metadata`].
+    pub fn open(&self, source: &Arc<dyn ReadAt>) -> Result<Volume> {
+        let (window, offset) = self.window(source)?;
+        Volume::open_by_metadata(Arc::new(window), offset, self.conversion_map)
+    }
+
+    /// The volume's bytes, and where in them the block lies that counts.
+    ///
+    /// # Errors
+    /// [`Error::NotBitLocker`] when no block counts.
+    pub fn window(&self, source: &Arc<dyn ReadAt>) -> Result<(Window<Arc<dyn ReadAt>>, u64)> {
+        let inside = self
+            .best()
+            .and_then(|best| best.offset.checked_sub(self.start))
+            .ok_or_else(|| Error::NotBitLocker {
+                found: "no metadata of a volume".to_owned(),
+            })?;
+        // A partition says how much is the volume's; the metadata's own word may be out of date.
+        let window = match self.evidence.partition.and(self.size) {
+            Some(size) => Window::new(source.clone(), self.start, size),
+            None => Window::from(source.clone(), self.start),
+        };
+        Ok((window, inside))
+    }
+
+    fn rank(&self) -> Reverse<(bool, bool, FileTime, Option<u32>, u32)> {
+        let sound = self.best().is_some_and(FoundBlock::is_sound);
+        let written = self.best().and_then(|best| best.block.last_written());
+        let counter = self.best().map(|best| best.block.dataset.next_nonce);
+        Reverse((
+            sound,
+            self.evidence.boot_record,
+            written.unwrap_or_default(),
+            counter,
+            self.evidence.weight(),
+        ))
+    }
+}
+
+fn listed(starts: &[Start]) -> Vec<String> {
+    let places = starts.iter().map(|start| start.offset);
+    places.map(|place| format!("{place:#x}")).collect()
+}
+
+/// Puts blocks of one volume together, and the likeliest volume first.
+pub(super) fn volumes(source: &Arc<dyn ReadAt>, mut hits: Hits) -> Vec<FoundVolume> {
+    let mut volumes: Vec<FoundVolume> = Vec::new();
+    for found in std::mem::take(&mut hits.blocks) {
+        let starts = starts_of(source, &found.block, found.offset);
+        let Some(best) = starts.first() else {
+            continue;
+        };
+        let id = found.block.dataset.id;
+        let mut known = volumes.iter_mut();
+        if let Some(volume) = known.find(|other| other.id == id && other.start == best.offset) {
+            volume.blocks.push(found);
+            continue;
+        }
+        let map = hits.map_of(best.offset);
+        let mut volume = FoundVolume::new(best, vec![found], map);
+        if !best.evidence.is_proof() {
+            volume.other_starts = starts.iter().skip(1).map(|start| start.offset).collect();
+        }
+        volumes.push(volume);
+    }
+    for volume in &mut volumes {
+        volume.blocks.sort_by_key(|found| Reverse(found.rank()));
+    }
+    volumes.sort_by_cached_key(FoundVolume::rank);
+    volumes
+}

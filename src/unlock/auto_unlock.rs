@@ -1,0 +1,287 @@
+//! Auto-unlock: the system volume of a computer keeps the keys of its fixed data volumes (recovery
+//! page, sections 4.3 and 4.4).
+//!
+//! ```text
+//! system volume ─ its VMK ─ auto-unlock key (metadata) ─┐
+//!               ─ its files ─ registry hive ─ sealed external keys ─ the data volume's protector
+//! ```
+//! The form of what lies in the registry agrees with blobs of real computers, byte for byte; no public pair
+//! of volumes exists, so that the whole way opens a volume of Windows is not proven.
+//! Keys of removable volumes lie elsewhere, sealed with a user's password to Windows; they are not read.
+
+use super::{
+    Addition, Answer, Context, CredentialKind, Given, KeyProtector, Read, open_key, open_vmk,
+};
+use crate::error::{Error, Failure, Result};
+use crate::format::FormatError;
+use crate::format::datum::{Body, Datum, ExternalKeyInfo, key_types};
+use crate::format::hive::{Hive, Key};
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::guid::Guid;
+use crate::secret::{AutoUnlockKey, ExternalKey};
+
+const NAME: &str = "auto-unlock key";
+
+/// The option that names the system volume.
+pub(crate) const OPTION: &str = "auto-unlock-from";
+
+/// Options that say where the system volume and its hive are.
+pub(crate) const HIVE: &str = "auto-unlock-hive";
+pub(crate) const PARTITION: &str = "auto-unlock-partition";
+pub(crate) const OFFSET: &str = "auto-unlock-offset";
+
+/// Where the hive lies on the system volume.
+pub const HIVE_PATH: [&str; 4] = ["Windows", "System32", "config", "SYSTEM"];
+
+/// The value of each key below `FVEAutoUnlock`.
+const VALUE: &str = "Data";
+
+pub(super) const KIND: CredentialKind = CredentialKind {
+    option: OPTION,
+    value: "OSVOLUME",
+    value_is_optional: false,
+    additions: &[
+        Addition {
+            option: HIVE,
+            value: Some("FILE"),
+            help: "With --auto-unlock-from: the registry hive SYSTEM, where it is not to be read from OSVOLUME",
+            systemd: None,
+        },
+        Addition {
+            option: PARTITION,
+            value: Some("N"),
+            help: "With --auto-unlock-from: the system volume is this partition of OSVOLUME",
+            systemd: None,
+        },
+        Addition {
+            option: OFFSET,
+            value: Some("BYTES"),
+            help: "With --auto-unlock-from: the system volume begins this many bytes into OSVOLUME",
+            systemd: None,
+        },
+    ],
+    help: "The system volume (C:) of the same computer, which keeps the keys of its data volumes. All other credentials are then those of OSVOLUME; --protector still names one of SOURCE",
+    systemd: None,
+    environment: None,
+    read: Read::Given(|given| Ok(Box::new(AutoUnlock::given(given)?))),
+    typed: None,
+    opens: &[ProtectorKind::ExternalKey],
+};
+
+/// What a system volume tells, once it is unlocked.
+#[derive(Debug)]
+pub struct SystemVolume {
+    /// The key that opens those of the data volumes.
+    pub key: AutoUnlockKey,
+    /// The registry hive `SYSTEM`.
+    pub hive: Vec<u8>,
+}
+
+/// The keys that a system volume keeps.
+#[derive(Debug)]
+pub struct AutoUnlock {
+    keys: Vec<KeptKey>,
+    /// Whether the hive holds all that Windows knew.
+    is_settled: bool,
+}
+
+#[derive(Debug)]
+struct KeptKey {
+    protector: Guid,
+    /// Nothing where the auto-unlock key does not open it.
+    key: Option<ExternalKey>,
+}
+
+impl AutoUnlock {
+    /// Opens the keys in a system volume's hive.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] when the hive is none, or damaged.
+    pub fn new(system: &SystemVolume) -> Result<Self> {
+        let damaged = |fault: FormatError| Error::BadCredential {
+            credential: NAME.to_owned(),
+            why: format!("the registry hive of the system volume cannot be read: {fault}"),
+            help: Some(
+                "give another copy of Windows/System32/config/SYSTEM: --auto-unlock-hive FILE"
+                    .to_owned(),
+            ),
+        };
+        let hive = Hive::parse(&system.hive).map_err(damaged)?;
+        let values = values(&hive).map_err(damaged)?;
+        let keys = values.iter().filter_map(|value| {
+            let info = external_key_info(value)?;
+            let sealed = info.nested.iter().find_map(Datum::sealed);
+            let key = sealed.and_then(|sealed| {
+                open_key(sealed, system.key.expose(), &[key_types::EXTERNAL_KEY])
+            });
+            Some(KeptKey {
+                protector: info.id,
+                key: key.and_then(|key| ExternalKey::from_slice(key.data.expose())),
+            })
+        });
+        Ok(Self {
+            keys: keys.collect(),
+            is_settled: hive.is_settled(),
+        })
+    }
+
+    fn given(given: &Given<'_>) -> Result<Self> {
+        let system = given.system.ok_or_else(|| Error::BadCredential {
+            credential: NAME.to_owned(),
+            why: "nobody opened the system volume".to_owned(),
+            help: None,
+        })?;
+        Self::new(system)
+    }
+
+    fn fits_none(&self, protector: &Protector) -> Failure {
+        let ids: Vec<_> = self
+            .keys
+            .iter()
+            .map(|kept| format!("{:X}", kept.protector))
+            .collect();
+        let kept = match ids.as_slice() {
+            [] => "it keeps none at all".to_owned(),
+            ids => format!("it keeps those of {}", ids.join(", ")),
+        };
+        let failure = Failure::new(
+            "not-auto-unlocked",
+            format!(
+                "the system volume keeps no key of the protector {:X}: {kept}",
+                protector.id
+            ),
+        );
+        if self.is_settled {
+            return failure;
+        }
+        failure.with_help("its registry hive was not written out completely (Windows was not shut down, or hibernates), and the logs beside it are not read: start and shut down Windows once more, if that can be done")
+    }
+}
+
+impl KeyProtector for AutoUnlock {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+        if protector.kind() != ProtectorKind::ExternalKey {
+            return Answer::NotMine;
+        }
+        let mut named = self
+            .keys
+            .iter()
+            .filter(|kept| kept.protector == protector.id)
+            .peekable();
+        if named.peek().is_none() {
+            return Answer::Failed(self.fits_none(protector));
+        }
+        for kept in named {
+            let Some(key) = &kept.key else { continue };
+            if let Answer::Opened(vmk) = open_vmk(protector, key.expose()) {
+                return Answer::Opened(vmk);
+            }
+        }
+        Answer::Failed(Failure::new(
+            "wrong-key",
+            "the system volume keeps a key of this protector, but it is of an earlier time, or was sealed by another Windows",
+        ))
+    }
+}
+
+/// The external key that a value holds: a datum as in a `.BEK` file, its key sealed.
+fn external_key_info(value: &[u8]) -> Option<ExternalKeyInfo> {
+    let datums = Datum::parse_list(value, 0).ok()?;
+    datums.into_iter().find_map(|datum| match datum.body {
+        Body::ExternalKey(info) => Some(info),
+        _ => None,
+    })
+}
+
+/// Every value below `Control\FVEAutoUnlock` of the control set that counts, or of all where none is said to.
+fn values<'a>(hive: &Hive<'a>) -> Result<Vec<&'a [u8]>, FormatError> {
+    let root = hive.root()?;
+    let mut values = Vec::new();
+    for set in control_sets(&root)? {
+        let Some(control) = set.subkey("Control")? else {
+            continue;
+        };
+        let Some(keys) = control.subkey("FVEAutoUnlock")? else {
+            continue;
+        };
+        for key in keys.subkeys()? {
+            values.extend(key.value(VALUE)?.map(|value| value.data));
+        }
+    }
+    Ok(values)
+}
+
+fn control_sets<'a>(root: &Key<'a>) -> Result<Vec<Key<'a>>, FormatError> {
+    let current = match root.subkey("Select")? {
+        Some(select) => select.value("Current")?,
+        None => None,
+    };
+    let number = current.and_then(|value| <[u8; 4]>::try_from(value.data).ok());
+    if let Some(number) = number.map(u32::from_le_bytes)
+        && let Some(set) = root.subkey(&format!("ControlSet{number:03}"))?
+    {
+        return Ok(vec![set]);
+    }
+    let mut sets = Vec::new();
+    for key in root.subkeys()? {
+        if key.name()?.to_lowercase().starts_with("controlset") {
+            sets.push(key);
+        }
+    }
+    Ok(sets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+
+    /// Values of a computer whose owner published them, asking for help (DSC Community, xBitlocker,
+    /// issue 57): nobody has the key to them.
+    const PUBLISHED: [[u8; 0x70]; 2] = [
+        hex!(
+            "7000000009000000 1EA6ADC19C9BEB45BE33C6CF8563FA11 E0C6B38E2031D701"
+            "5000000005000100 8FE7B38E2031D701 01000010 9DE455A5E51F946034CFFDF58775E692"
+            "1328ECE7D2E2985F36EFD4277591BAB573AC0D6D09E25664680512B34D4B8BFEB8C88194501D33BCD901B898"
+        ),
+        hex!(
+            "7000000009000000 CAF1B914FCDE804FBD036592D6E9DAEC 6084138D2031D701"
+            "5000000005000100 CA31158D2031D701 00000010 0E6A320E2D37BEA81A7669C57D503209"
+            "53FFE768E44DA9190656E41EA39D8E6A27FE36ED6B031A2DF857DE11C069D09E48A3672094BBCFC9C4899BD2"
+        ),
+    ];
+
+    #[test]
+    fn reads_what_a_real_registry_holds() {
+        for value in PUBLISHED {
+            let info = external_key_info(&value).unwrap();
+            assert!(
+                info.time.to_string().starts_with("2021-04-"),
+                "{}",
+                info.time
+            );
+            let [datum] = info.nested.as_slice() else {
+                panic!("{info:?}")
+            };
+            let sealed = datum.sealed().unwrap();
+            // Sealed at once, in two milliseconds.
+            let after = sealed.time().0 - info.time.0;
+            assert!(after < 100_000, "{after}");
+            assert_eq!(sealed.ciphertext.len(), 44);
+        }
+        let ids = PUBLISHED.map(|value| format!("{:X}", external_key_info(&value).unwrap().id));
+        assert_eq!(ids[0], "C1ADA61E-9B9C-45EB-BE33-C6CF8563FA11");
+        assert_eq!(ids[1], "14B9F1CA-DEFC-4F80-BD03-6592D6E9DAEC");
+    }
+
+    #[test]
+    fn other_bytes_are_no_key() {
+        assert!(external_key_info(&[]).is_none());
+        assert!(external_key_info(&[0x70; 0x70]).is_none());
+        assert!(external_key_info(&PUBLISHED[0][..0x30]).is_none());
+    }
+}

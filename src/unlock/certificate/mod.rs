@@ -1,0 +1,297 @@
+//! Certificate protectors: smart cards, data recovery agents, and keys in files (recovery page,
+//! section 4.5).
+//!
+//! ```text
+//! encrypted key on disk ─ private key (a file, or a PKCS#11 token) ─ intermediate key ─ VMK
+//! ```
+//! **Not proven against Windows.** The volume itself proves all but the first step: no volume
+//! with its private key was ever published, so which padding Windows uses, and in which order of bytes it
+//! stores the result, is not known. CryptoAPI gives it least byte first, CNG most: both orders are
+//! tried with every padding, and what comes out counts only if the tag of the sealed VMK matches
+//! under it.
+
+#[cfg(not(feature = "pkcs11"))]
+mod absent;
+#[cfg(feature = "pkcs11")]
+mod token;
+pub mod uri;
+
+use std::path::Path;
+
+use super::{
+    Addition, Answer, Context, CredentialKind, Given, KeyProtector, Read, open_vmk, secret_file,
+};
+use crate::crypto::rsa_key::{Certificate, KeyFile, KeyFileError, Padding, PrivateKey};
+use crate::error::{Error, Failure, Result};
+use crate::format::datum::{Body, Datum};
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::secret::{IntermediateKey, SecretBytes, SecretText};
+
+#[cfg(not(feature = "pkcs11"))]
+use absent as token;
+#[cfg(feature = "pkcs11")]
+pub use token::TokenKey;
+
+const NAME: &str = "certificate";
+
+/// Length of a key, and of the KEY datum that holds one.
+const BARE_LEN: usize = IntermediateKey::LEN;
+
+pub(super) const KIND: CredentialKind = CredentialKind {
+    option: "certificate",
+    value: "FILE",
+    value_is_optional: false,
+    additions: &[PASSWORD_FILE],
+    help: "A certificate's private key: PFX, PEM or DER. Not proven against volumes of Windows",
+    systemd: Some("fve.certificate"),
+    environment: None,
+    read: Read::Given(|given| Ok(Box::new(CertificateKey::given(given)?))),
+    typed: None,
+    opens: &[ProtectorKind::Certificate],
+};
+
+pub(super) const PKCS11: CredentialKind = CredentialKind {
+    option: "pkcs11",
+    value: "URI",
+    value_is_optional: false,
+    additions: &[],
+    help: "A private key on a smart card or another PKCS#11 token, as pkcs11:token=NAME?module-path=FILE. With --pin-file, or the PIN is asked for. Not proven against volumes of Windows",
+    systemd: None,
+    environment: None,
+    read: Read::Given(token::given),
+    typed: None,
+    opens: &[ProtectorKind::Certificate],
+};
+
+const PASSWORD_FILE: Addition = Addition {
+    option: "certificate-password-file",
+    value: Some("FILE"),
+    help: "With --certificate: file with the password of that file ('-' = standard input)",
+    systemd: Some("fve.certificate-password"),
+};
+
+/// Private keys from a file.
+#[derive(Debug)]
+pub struct CertificateKey {
+    file: KeyFile,
+}
+
+impl CertificateKey {
+    /// The keys of a file that was read.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] when it holds no private key.
+    pub fn new(file: KeyFile) -> Result<Self> {
+        if file.keys.is_empty() {
+            return Err(Error::BadCredential {
+                credential: NAME.to_owned(),
+                why: "the file holds a certificate, but no private key".to_owned(),
+                help: Some(
+                    "give the PFX file that Windows exported with the private key".to_owned(),
+                ),
+            });
+        }
+        Ok(Self { file })
+    }
+
+    fn given(given: &Given<'_>) -> Result<Self> {
+        let path = given.value.ok_or_else(|| Error::BadCredential {
+            credential: NAME.to_owned(),
+            why: "there is a password for a certificate's file, but no such file".to_owned(),
+            help: Some("give --certificate FILE".to_owned()),
+        })?;
+        Self::new(read_key_file(path, given)?)
+    }
+
+    /// The key that the protector was made for; every key where it does not tell.
+    fn candidates(&self, protector: &Protector) -> Vec<&PrivateKey> {
+        let fits = |key: &&PrivateKey| Recipient::of(protector).may_be(&key.public().modulus());
+        self.file.keys.iter().filter(fits).collect()
+    }
+}
+
+impl KeyProtector for CertificateKey {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+        if protector.kind() != ProtectorKind::Certificate {
+            return Answer::NotMine;
+        }
+        let keys = self.candidates(protector);
+        if keys.is_empty() {
+            return Answer::Failed(other_certificate(protector));
+        }
+        let mut last = Answer::NotMine;
+        for key in keys {
+            last = open_with(protector, |padding, encrypted| {
+                Ok(key.decrypt(padding, encrypted))
+            });
+            if matches!(last, Answer::Opened(_)) {
+                break;
+            }
+        }
+        last
+    }
+}
+
+/// Whose private key a protector takes.
+pub(super) struct Recipient<'a>(Option<&'a [u8]>);
+
+impl<'a> Recipient<'a> {
+    pub(super) fn of(protector: &'a Protector) -> Self {
+        let key = protector.public_key();
+        Self(key.map(|key| without_zeros(&key.modulus)))
+    }
+
+    /// Whether a key of this modulus is the one, or may be where the protector holds none.
+    pub(super) fn may_be(&self, modulus: &[u8]) -> bool {
+        self.0.is_none_or(|own| own == without_zeros(modulus))
+    }
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}
+
+/// Opens the protector with whoever decrypts: what was encrypted, under a padding. An error ends
+/// it; `None` says that it was encrypted otherwise.
+pub(super) fn open_with(
+    protector: &Protector,
+    mut decrypt: impl FnMut(Padding, &[u8]) -> Result<Option<SecretBytes>, Failure>,
+) -> Answer {
+    let Some(encrypted) = protector.asymmetric_box() else {
+        return Answer::Failed(Failure::new(
+            "damaged-protector",
+            "the protector holds no key encrypted with a certificate",
+        ));
+    };
+    let reversed: Vec<u8> = encrypted.iter().rev().copied().collect();
+    for bytes in [encrypted, &reversed] {
+        for padding in Padding::ALL {
+            let message = match decrypt(padding, bytes) {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                Err(failure) => return Answer::Failed(failure),
+            };
+            let Some(key) = intermediate_key(&message) else {
+                continue;
+            };
+            if let Answer::Opened(vmk) = open_vmk(protector, key.expose()) {
+                let order = if bytes == encrypted { "most" } else { "least" };
+                tracing::info!(
+                    "the key was padded with {}, {order} significant byte first",
+                    padding.name()
+                );
+                return Answer::Opened(vmk);
+            }
+        }
+    }
+    Answer::Failed(
+        Failure::new(
+            "unknown-padding",
+            "the private key is the one that the protector takes, but what it decrypts opens nothing under any padding that is known",
+        )
+        .with_help("use another protector, such as the recovery password; this step could not be tried on a volume of Windows yet, so please report it"),
+    )
+}
+
+/// The key in a decrypted message: as it is, or in a KEY datum of any type.
+fn intermediate_key(message: &SecretBytes) -> Option<IntermediateKey> {
+    if message.len() == BARE_LEN {
+        return IntermediateKey::from_slice(message.expose());
+    }
+    let datum = Datum::parse_one(message.expose()).ok()?;
+    match datum.body {
+        Body::Key(key) => IntermediateKey::from_slice(key.data.expose()),
+        _ => None,
+    }
+}
+
+/// The protector takes another certificate's key than what was given.
+pub(super) fn other_certificate(protector: &Protector) -> Failure {
+    let which = match protector.certificate() {
+        Some(certificate) => format!("with the thumbprint {}", hex(&certificate.thumbprint)),
+        None => "that it does not name".to_owned(),
+    };
+    Failure::new(
+        "other-certificate",
+        format!(
+            "no private key given is for this protector: it takes that of the certificate {which}"
+        ),
+    )
+    .with_help(
+        "'fve info' shows thumbprint and public key of every certificate that the volume takes",
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads a file of keys or certificates, and whatever password it takes: from the file that was
+/// given for it, or from whoever can be asked.
+///
+/// # Errors
+/// [`Error::Io`] when a file cannot be read, [`Error::BadCredential`] when it is of no use.
+fn read_key_file(path: &Path, given: &Given<'_>) -> Result<KeyFile> {
+    let content = secret_file::read(path, NAME)?;
+    let password = match given.other(PASSWORD_FILE.option) {
+        Some(path) => Some(secret_file::read_line(path, "password of the certificate")?),
+        None => None,
+    };
+    match KeyFile::read(content.expose(), password.as_ref()) {
+        Err(KeyFileError::TakesPassword) => {
+            let question = format!("Password of {}: ", path.display());
+            let typed = given.prompt.and_then(|prompt| prompt.secret(&question));
+            let typed = typed.ok_or_else(|| unusable(path, &KeyFileError::TakesPassword))?;
+            read_with(path, &content, &typed)
+        }
+        Err(error) => Err(unusable(path, &error)),
+        Ok(file) => Ok(file),
+    }
+}
+
+/// Reads a certificate for a new protector; of a file with several, the one that belongs to a private
+/// key in it, or else the first.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds none.
+pub fn read_certificate(path: &Path) -> Result<Certificate> {
+    let content = secret_file::read(path, NAME)?;
+    let bad = |why: String, help: &str| Error::BadCredential {
+        credential: "new certificate".to_owned(),
+        why: format!("{}: {why}", path.display()),
+        help: Some(help.to_owned()),
+    };
+    let help = "give the certificate alone, as PEM or DER: the private key is not needed";
+    let file =
+        KeyFile::read(content.expose(), None).map_err(|error| bad(error.to_string(), help))?;
+    file.own_certificate()
+        .cloned()
+        .ok_or_else(|| bad("it holds no certificate of an RSA key".to_owned(), help))
+}
+
+fn read_with(path: &Path, content: &SecretBytes, password: &SecretText) -> Result<KeyFile> {
+    let read = KeyFile::read(content.expose(), Some(password));
+    read.map_err(|error| unusable(path, &error))
+}
+
+fn unusable(path: &Path, error: &KeyFileError) -> Error {
+    let help = match error {
+        KeyFileError::TakesPassword => {
+            "give --certificate-password-file FILE, or run the command on a terminal to be asked"
+        }
+        KeyFileError::WrongPassword => {
+            "the password is the one that was chosen when the file was exported"
+        }
+        _ => "PFX files of Windows and PEM files of OpenSSL are read",
+    };
+    Error::BadCredential {
+        credential: NAME.to_owned(),
+        why: format!("{}: {error}", path.display()),
+        help: Some(help.to_owned()),
+    }
+}

@@ -1,0 +1,349 @@
+//! Private keys on PKCS#11 tokens: smart cards, security modules, SoftHSM.
+//!
+//! A token counts wrong PINs and locks itself after a few. So the PIN goes to exactly one token, at most
+//! once, and only after it is known that the token is the one that is meant.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error as TokenError, RvError};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::types::AuthPin;
+
+use super::uri::{Module, TokenUri};
+use super::{Recipient, open_with, other_certificate};
+use crate::crypto::rsa_key::Padding;
+use crate::error::{Error, Failure, Result};
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::secret::{SecretBytes, SecretText};
+use crate::unlock::{Answer, Context, Given, KeyProtector, Prompt, Silent, secret_file};
+
+const NAME: &str = "PKCS#11 token";
+
+/// The module of p11-kit, where none is named.
+const SYSTEM_MODULE: &str = "p11-kit-proxy.so";
+
+/// A private key on a token.
+pub struct TokenKey {
+    uri: TokenUri,
+    pin: Option<SecretText>,
+    prompt: Arc<dyn Prompt>,
+    /// The token, once it was logged into; or why it could not be: a wrong PIN is not tried again.
+    opened: Mutex<Option<Result<OpenToken, Failure>>>,
+}
+
+pub(super) fn given(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
+    let text = given.value.and_then(Path::to_str).unwrap_or_default();
+    let uri = TokenUri::parse(text).map_err(|why| Error::BadCredential {
+        credential: NAME.to_owned(),
+        why: format!("the name of the key is not understood: {why}"),
+        help: Some("such as --pkcs11 'pkcs11:token=NAME?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so'; 'p11tool --list-tokens' shows names".to_owned()),
+    })?;
+    let pin_file = given.other("pin-file").or(uri.pin_source.as_deref());
+    let pin = pin_file
+        .map(|path| secret_file::read_line(path, "PIN"))
+        .transpose()?;
+    let mut key = TokenKey::new(uri);
+    key.pin = pin;
+    if let Some(prompt) = given.prompt {
+        key.prompt = prompt.clone();
+    }
+    Ok(Box::new(key))
+}
+
+impl TokenKey {
+    /// The key of that name, on a token that takes no PIN.
+    pub fn new(uri: TokenUri) -> Self {
+        Self {
+            uri,
+            pin: None,
+            prompt: Arc::new(Silent),
+            opened: Mutex::new(None),
+        }
+    }
+
+    /// With a PIN.
+    #[must_use]
+    pub fn pin(mut self, pin: SecretText) -> Self {
+        self.pin = Some(pin);
+        self
+    }
+
+    /// With somebody who can be asked for the PIN.
+    #[must_use]
+    pub fn prompt(mut self, prompt: Arc<dyn Prompt>) -> Self {
+        self.prompt = prompt;
+        self
+    }
+
+    fn open(&self, protector: &Protector) -> Result<Answer, Failure> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = opened.get_or_insert_with(|| self.log_in()).as_ref();
+        let token = token.map_err(Failure::clone)?;
+        let keys = token.private_keys(&self.uri)?;
+        let recipient = Recipient::of(protector);
+        let mut ours = keys
+            .into_iter()
+            .filter(|(_, modulus)| recipient.may_be(modulus));
+        let Some((key, _)) = ours.next() else {
+            return Err(other_certificate(protector));
+        };
+        Ok(open_with(protector, |padding, encrypted| {
+            token.decrypt(key, padding, encrypted)
+        }))
+    }
+
+    /// Finds the token that is meant, and logs into it.
+    fn log_in(&self) -> Result<OpenToken, Failure> {
+        let context = load(&self.uri.module)?;
+        let slots = context
+            .get_slots_with_token()
+            .map_err(|error| failed(&error))?;
+        let mut found = Vec::new();
+        for slot in slots {
+            let info = context
+                .get_token_info(slot)
+                .map_err(|error| failed(&error))?;
+            if info.token_initialized() && is_meant(&self.uri, slot, &info) {
+                found.push((slot, info));
+            }
+        }
+        let (slot, info) = match found.as_slice() {
+            [(slot, info)] => (*slot, info),
+            [] => {
+                return Err(Failure::new("no-token", "no token of that name is there")
+                    .with_help("insert the card; 'p11tool --list-tokens' or 'pkcs11-tool -L' shows what is there"));
+            }
+            several => {
+                let names: Vec<_> = several
+                    .iter()
+                    .map(|(_, info)| format!("'{}'", info.label()))
+                    .collect();
+                return Err(Failure::new(
+                    "several-tokens",
+                    format!("the name fits several tokens: {}", names.join(", ")),
+                )
+                .with_help("name one: pkcs11:token=NAME"));
+            }
+        };
+        let session = context
+            .open_ro_session(slot)
+            .map_err(|error| failed(&error))?;
+        if info.login_required() {
+            self.give_pin(&session, info)?;
+        }
+        Ok(OpenToken {
+            session: Some(session),
+            context: Some(context),
+        })
+    }
+
+    fn give_pin(&self, session: &Session, info: &TokenInfo) -> Result<(), Failure> {
+        if info.user_pin_locked() {
+            return Err(locked());
+        }
+        let typed;
+        let pin = if info.protected_authentication_path() {
+            // The reader has a keypad of its own.
+            self.prompt.tell("enter the PIN on the reader");
+            None
+        } else if let Some(pin) = &self.pin {
+            if info.user_pin_final_try() {
+                return Err(Failure::new("last-pin-try", "the token locks itself if the next PIN is wrong, so the PIN in the file was not tried")
+                    .with_help("run the command on a terminal without --pin-file, and type the PIN"));
+            }
+            Some(pin)
+        } else {
+            if info.user_pin_final_try() {
+                self.prompt
+                    .tell("the token locks itself if the next PIN is wrong");
+            }
+            typed = self
+                .prompt
+                .secret(&format!("PIN of the token '{}': ", info.label()))
+                .ok_or_else(|| {
+                    Failure::new("no-pin", "the token takes a PIN").with_help(
+                        "give --pin-file FILE, or run the command on a terminal to be asked",
+                    )
+                })?;
+            Some(&typed)
+        };
+        let pin = pin.map(|pin| AuthPin::new(pin.expose().into()));
+        match session.login(UserType::User, pin.as_ref()) {
+            Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(TokenError::Pkcs11(RvError::PinLocked, _)) => Err(locked()),
+            Err(TokenError::Pkcs11(
+                RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
+                _,
+            )) => Err(Failure::new("wrong-pin", "the token refuses the PIN")
+                .with_help("the token counts wrong PINs and locks itself after a few")),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+}
+
+impl KeyProtector for TokenKey {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+        if protector.kind() != ProtectorKind::Certificate {
+            return Answer::NotMine;
+        }
+        self.open(protector).unwrap_or_else(Answer::Failed)
+    }
+}
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TokenKey({:?})", self.uri.token)
+    }
+}
+
+/// A token that was logged into. Both are there until it is dropped.
+struct OpenToken {
+    session: Option<Session>,
+    context: Option<Pkcs11>,
+}
+
+impl OpenToken {
+    fn session(&self) -> Result<&Session, Failure> {
+        self.session
+            .as_ref()
+            .ok_or_else(|| Failure::new("token-failed", "the token was closed"))
+    }
+
+    /// RSA keys that the name fits, each with its modulus.
+    fn private_keys(&self, uri: &TokenUri) -> Result<Vec<(ObjectHandle, Vec<u8>)>, Failure> {
+        let session = self.session()?;
+        let mut wanted = vec![
+            Attribute::Class(ObjectClass::PRIVATE_KEY),
+            Attribute::KeyType(KeyType::RSA),
+        ];
+        wanted.extend(uri.id.clone().map(Attribute::Id));
+        wanted.extend(uri.object.clone().map(Attribute::Label));
+        let handles = session
+            .find_objects(&wanted)
+            .map_err(|error| failed(&error))?;
+        let mut keys = Vec::new();
+        for handle in handles {
+            let attributes = session.get_attributes(handle, &[AttributeType::Modulus]);
+            for attribute in attributes.map_err(|error| failed(&error))? {
+                if let Attribute::Modulus(modulus) = attribute {
+                    keys.push((handle, modulus));
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    fn decrypt(
+        &self,
+        key: ObjectHandle,
+        padding: Padding,
+        encrypted: &[u8],
+    ) -> Result<Option<SecretBytes>, Failure> {
+        let oaep = |hash, mask| {
+            Mechanism::RsaPkcsOaep(PkcsOaepParams::new(hash, mask, PkcsOaepSource::empty()))
+        };
+        let mechanism = match padding {
+            Padding::Pkcs1 => Mechanism::RsaPkcs,
+            Padding::OaepSha1 => oaep(MechanismType::SHA1, PkcsMgfType::MGF1_SHA1),
+            Padding::OaepSha256 => oaep(MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
+        };
+        match self.session()?.decrypt(&mechanism, key, encrypted) {
+            Ok(message) => Ok(Some(SecretBytes::new(message))),
+            Err(error) if ends_it(&error) => Err(failed(&error)),
+            Err(error) => {
+                tracing::debug!(
+                    "the token does not decrypt with {}: {error}",
+                    padding.name()
+                );
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Drop for OpenToken {
+    fn drop(&mut self) {
+        drop(self.session.take());
+        if let Some(context) = self.context.take() {
+            // Nothing depends on it any more.
+            let _ = context.finalize();
+        }
+    }
+}
+
+/// Whether another padding would fare no better.
+fn ends_it(error: &TokenError) -> bool {
+    matches!(
+        error,
+        TokenError::Pkcs11(
+            RvError::UserNotLoggedIn
+                | RvError::DeviceRemoved
+                | RvError::TokenNotPresent
+                | RvError::SessionHandleInvalid
+                | RvError::KeyFunctionNotPermitted,
+            _
+        )
+    )
+}
+
+/// Loads the library and wakes it.
+fn load(module: &Module) -> Result<Pkcs11, Failure> {
+    let candidates = match module {
+        Module::System => vec![SYSTEM_MODULE.into()],
+        Module::File(path) => vec![path.clone()],
+        Module::Named(name) => vec![format!("{name}.so").into(), format!("lib{name}.so").into()],
+    };
+    let mut why = String::new();
+    for path in candidates {
+        match Pkcs11::new(&path) {
+            Ok(context) => {
+                let locking = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+                return match context.initialize(locking) {
+                    Ok(()) | Err(TokenError::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {
+                        Ok(context)
+                    }
+                    Err(error) => Err(failed(&error)),
+                };
+            }
+            Err(error) => why = format!("{}: {error}", path.display()),
+        }
+    }
+    Err(Failure::new("no-module", format!("the PKCS#11 library cannot be loaded: {why}"))
+        .with_help("name it: pkcs11:…?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so; without a name that of p11-kit is taken"))
+}
+
+fn is_meant(uri: &TokenUri, slot: Slot, info: &TokenInfo) -> bool {
+    let fits = |wanted: &Option<String>, found: &str| {
+        wanted.as_deref().is_none_or(|wanted| wanted == found)
+    };
+    fits(&uri.token, info.label())
+        && fits(&uri.manufacturer, info.manufacturer_id())
+        && fits(&uri.model, info.model())
+        && fits(&uri.serial, info.serial_number())
+        && uri.slot.is_none_or(|number| number == slot.id())
+}
+
+fn locked() -> Failure {
+    Failure::new(
+        "pin-locked",
+        "the token locked itself after too many wrong PINs",
+    )
+    .with_help("whoever issued it can unlock it; until then use another protector")
+}
+
+fn failed(error: &TokenError) -> Failure {
+    Failure::new(
+        "token-failed",
+        format!("the token does not answer as it should: {error}"),
+    )
+}

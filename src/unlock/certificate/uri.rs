@@ -1,0 +1,180 @@
+//! The name of a key on a PKCS#11 token (RFC 7512): `pkcs11:token=NAME;id=%01?module-path=FILE`.
+//!
+//! Attributes of the path choose the token and the key; those that are not known refuse the name, since
+//! what they would exclude is not known either. Of the query, `module-path`, `module-name` and
+//! `pin-source` (a file) count; a PIN in the name itself (`pin-value`) is refused, because the shell's
+//! history and the process list would hold it.
+
+use std::path::PathBuf;
+
+/// What a name says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenUri {
+    /// The token's label.
+    pub token: Option<String>,
+    /// Its manufacturer.
+    pub manufacturer: Option<String>,
+    /// Its model.
+    pub model: Option<String>,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// The number of its slot.
+    pub slot: Option<u64>,
+    /// The key's label.
+    pub object: Option<Vec<u8>>,
+    /// The key's identifier.
+    pub id: Option<Vec<u8>>,
+    /// The library that speaks to the token.
+    pub module: Module,
+    /// The file that holds the PIN.
+    pub pin_source: Option<PathBuf>,
+}
+
+/// The library that speaks to a token.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Module {
+    /// p11-kit's, which speaks to every token that the system is set up for.
+    #[default]
+    System,
+    /// The one of that name, wherever the system keeps its libraries: `opensc-pkcs11`.
+    Named(String),
+    /// That file.
+    File(PathBuf),
+}
+
+impl TokenUri {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let rest = text
+            .strip_prefix("pkcs11:")
+            .ok_or("it does not begin with pkcs11:")?;
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut uri = Self::default();
+        for (name, value) in attributes(path, ';')? {
+            uri.add_of_path(name, value)?;
+        }
+        for (name, value) in attributes(query, '&')? {
+            uri.add_of_query(name, value)?;
+        }
+        Ok(uri)
+    }
+
+    fn add_of_path(&mut self, name: &str, value: Vec<u8>) -> Result<(), String> {
+        match name {
+            "token" => self.token = Some(text(value)?),
+            "manufacturer" => self.manufacturer = Some(text(value)?),
+            "model" => self.model = Some(text(value)?),
+            "serial" => self.serial = Some(text(value)?),
+            "slot-id" => {
+                let number = text(value)?.parse();
+                self.slot = Some(number.map_err(|_| "slot-id is no number")?);
+            }
+            "object" => self.object = Some(value),
+            "id" => self.id = Some(value),
+            // The private key is meant, whichever of its companions is named.
+            "type" if matches!(value.as_slice(), b"private" | b"public" | b"cert") => {}
+            _ => return Err(format!("the attribute {name} is not supported")),
+        }
+        Ok(())
+    }
+
+    fn add_of_query(&mut self, name: &str, value: Vec<u8>) -> Result<(), String> {
+        match name {
+            "module-path" => self.module = Module::File(text(value)?.into()),
+            "module-name" => self.module = Module::Named(text(value)?),
+            "pin-source" => {
+                let source = text(value)?;
+                if source.starts_with('|') {
+                    return Err("a command as pin-source is not run; give --pin-file".to_owned());
+                }
+                let path = source.strip_prefix("file:").unwrap_or(&source);
+                self.pin_source = Some(path.strip_prefix("//").unwrap_or(path).into());
+            }
+            "pin-value" => {
+                return Err(
+                    "a PIN in the name would be seen in the process list; give --pin-file"
+                        .to_owned(),
+                );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn attributes(part: &str, separator: char) -> Result<Vec<(&str, Vec<u8>)>, String> {
+    let pieces = part.split(separator).filter(|piece| !piece.is_empty());
+    pieces
+        .map(|piece| {
+            let (name, value) = piece
+                .split_once('=')
+                .ok_or_else(|| format!("{piece} has no value"))?;
+            let value = decoded(value)
+                .ok_or_else(|| format!("the value of {name} is not encoded as it should be"))?;
+            Ok((name, value))
+        })
+        .collect()
+}
+
+/// Percent-encoded bytes.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        let (high, low) = (digit()?, digit()?);
+        decoded.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    Some(decoded)
+}
+
+fn text(value: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(value).map_err(|_| "a value is not text".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_p11tool_prints() {
+        let uri = TokenUri::parse(
+            "pkcs11:model=PKCS%2315%20emulated;manufacturer=OpenSC;serial=00f5;token=My%20card;id=%01%ff;object=key;type=private?module-path=/usr/lib/opensc-pkcs11.so&pin-source=file:/run/pin",
+        )
+        .unwrap();
+        assert_eq!(uri.model.as_deref(), Some("PKCS#15 emulated"));
+        assert_eq!(uri.token.as_deref(), Some("My card"));
+        assert_eq!(uri.id.as_deref(), Some(&[1, 255][..]));
+        assert_eq!(uri.object.as_deref(), Some(&b"key"[..]));
+        assert_eq!(uri.module, Module::File("/usr/lib/opensc-pkcs11.so".into()));
+        assert_eq!(uri.pin_source, Some("/run/pin".into()));
+        assert_eq!(TokenUri::parse("pkcs11:").unwrap(), TokenUri::default());
+    }
+
+    #[test]
+    fn refuses_what_it_would_have_to_ignore_and_what_gives_a_pin_away() {
+        for bad in [
+            "token=x",
+            "pkcs11:token",
+            "pkcs11:token=%4",
+            "pkcs11:token=%zz",
+            "pkcs11:token=%ff",
+            "pkcs11:slot-id=one",
+            "pkcs11:type=secret-key",
+            "pkcs11:library-version=3",
+            "pkcs11:token=a?pin-value=1234",
+            "pkcs11:token=a?pin-source=|cat",
+        ] {
+            let error = TokenUri::parse(bad).unwrap_err();
+            assert!(!error.contains("1234"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! What the client keeps beside a volume: a stock of requests, each with the session key that opens
+//! its reply (network page, section 9).
+//!
+//! The network key is inside the requests and unknown until the volume is open, so requests cannot
+//! be made when they are needed: they lie in stock, and each is sent once. Whoever reads the file
+//! and stands in the network, or recorded the exchange, has the volume's external key.
+//!
+//! A sidecar is one JSON document, for its owner alone:
+//!
+//! | key | value |
+//! |---|---|
+//! | `fve_network_unlock` | version of the form: 1 |
+//! | `mode` | `network`: the network key is the protector's external key |
+//! | `volume`, `protector` | identifiers of both |
+//! | `certificate` | the server's, DER in hex digits |
+//! | `requests` | a list of `key_protector` (256 bytes) and `session_key` (32 bytes) in hex digits, and `state`: `unused` or `sent` |
+
+use std::fmt::Write;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+use crate::guid::Guid;
+use crate::network::certificate::Certificate;
+use crate::network::crypto::seal_request;
+use crate::network::{KeyProtector, Request};
+use crate::secret::{NetworkKey, SecretBytes, SessionKey};
+use crate::unlock::raw_key::from_hex;
+use crate::unlock::secret_file;
+
+/// Where sidecars lie unless they are named.
+pub const DIRECTORY: &str = "/etc/fve/network";
+
+/// How many requests are kept in stock: enough for starts that lose power. A decision of ours.
+pub const STOCK: usize = 4;
+
+const VERSION: u32 = 1;
+const MODE: &str = "network";
+/// A certificate of 2048 bits has 1 to 2 KiB.
+const MAX_CERTIFICATE: usize = 16 * 1024;
+const MAX_REQUESTS: usize = 256;
+
+const NAME: &str = "Network Unlock";
+
+/// A volume's stock of requests.
+#[derive(Debug)]
+pub struct Sidecar {
+    volume: Guid,
+    protector: Guid,
+    certificate: Certificate,
+    requests: Vec<Stocked>,
+}
+
+/// One request in stock.
+#[derive(Debug)]
+struct Stocked {
+    key_protector: KeyProtector,
+    session_key: SessionKey,
+    sent: bool,
+}
+
+/// A request taken out of the stock, to be sent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Taken {
+    /// The request.
+    pub request: Request,
+    /// What opens its reply.
+    pub session_key: SessionKey,
+    /// Whether it was sent before: nothing else was left.
+    pub again: bool,
+}
+
+#[derive(Deserialize)]
+struct Document<'a> {
+    fve_network_unlock: u32,
+    mode: &'a str,
+    volume: &'a str,
+    protector: &'a str,
+    certificate: &'a str,
+    #[serde(borrow)]
+    requests: Vec<Entry<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    key_protector: &'a str,
+    session_key: &'a str,
+    state: &'a str,
+}
+
+impl Sidecar {
+    /// A full stock of requests for the network key.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when the system gives no random numbers.
+    pub fn new(
+        volume: Guid,
+        protector: Guid,
+        certificate: Certificate,
+        key: &NetworkKey,
+    ) -> Result<Self> {
+        let mut sidecar = Self {
+            volume,
+            protector,
+            certificate,
+            requests: Vec::new(),
+        };
+        sidecar.refill(key)?;
+        Ok(sidecar)
+    }
+
+    /// Name of the file in [`DIRECTORY`].
+    pub fn file_name(volume: Guid) -> String {
+        format!("{volume:X}.nkp")
+    }
+
+    /// The volume.
+    pub fn volume(&self) -> Guid {
+        self.volume
+    }
+
+    /// The external-key protector whose key the network keeps.
+    pub fn protector(&self) -> Guid {
+        self.protector
+    }
+
+    /// The server's certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// How many requests were not sent yet.
+    pub fn unused(&self) -> usize {
+        self.requests.iter().filter(|one| !one.sent).count()
+    }
+
+    /// The next request, marked as sent. Where all were, the one that was longest ago: a network
+    /// that was silent a few times must not lock the volume for good. `None` for an empty stock.
+    pub fn take(&mut self) -> Option<Taken> {
+        let thumbprint = self.certificate.thumbprint();
+        let next = self.requests.iter().position(|one| !one.sent).unwrap_or(0);
+        if next >= self.requests.len() {
+            return None;
+        }
+        // To the end: in front stands what was sent longest ago.
+        let mut taken = self.requests.remove(next);
+        let again = std::mem::replace(&mut taken.sent, true);
+        let out = Taken {
+            request: Request {
+                thumbprint,
+                key_protector: taken.key_protector.clone(),
+            },
+            session_key: SessionKey::from_bytes(taken.session_key.expose()),
+            again,
+        };
+        self.requests.push(taken);
+        Some(out)
+    }
+
+    /// Puts new requests in the place of those that were sent.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when the system gives no random numbers.
+    pub fn refill(&mut self, key: &NetworkKey) -> Result<()> {
+        self.requests.retain(|one| !one.sent);
+        while self.requests.len() < STOCK {
+            let made = seal_request(self.certificate.key(), key);
+            let (key_protector, session_key) = made.map_err(|_| Error::Environment {
+                what: "the system gives no random numbers".to_owned(),
+                help: None,
+            })?;
+            self.requests.push(Stocked {
+                key_protector,
+                session_key,
+                sent: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// The sidecar in the content of a file.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] with what is wrong with it.
+    pub fn parse(content: &[u8]) -> Result<Self> {
+        Self::read(content).map_err(|why| Error::BadCredential {
+            credential: NAME.to_owned(),
+            why: format!("the sidecar cannot be used: {why}"),
+            help: Some(
+                "remove the protector and add it anew: 'fve protector add --network-unlock'"
+                    .to_owned(),
+            ),
+        })
+    }
+
+    fn read(content: &[u8]) -> Result<Self, String> {
+        // Not what the parser says: it quotes.
+        let document: Document<'_> = serde_json::from_slice(content)
+            .map_err(|error| format!("line {} is not as it must be", error.line()))?;
+        if document.fve_network_unlock != VERSION || document.mode != MODE {
+            return Err(format!(
+                "it is of the form {} {}, which this version does not know",
+                document.fve_network_unlock, document.mode
+            ));
+        }
+        let id = |text: &str| {
+            let id: Result<Guid, _> = text.parse();
+            id.map_err(|_| "an identifier in it is none".to_owned())
+        };
+        let hex = |text: &str| from_hex(text.as_bytes()).ok_or("hex digits in it are none");
+        if document.certificate.len() > 2 * MAX_CERTIFICATE {
+            return Err("its certificate is too long to be one".to_owned());
+        }
+        if document.requests.len() > MAX_REQUESTS {
+            return Err("it holds too many requests".to_owned());
+        }
+        let certificate = Certificate::from_der(hex(document.certificate)?.expose())
+            .map_err(|error| format!("its certificate: {error}"))?;
+        let mut requests = Vec::with_capacity(document.requests.len());
+        for entry in &document.requests {
+            let key_protector = hex(entry.key_protector)?;
+            let key_protector = key_protector
+                .expose()
+                .try_into()
+                .map(KeyProtector::from_bytes);
+            let session_key = SessionKey::from_slice(hex(entry.session_key)?.expose());
+            let (Ok(key_protector), Some(session_key)) = (key_protector, session_key) else {
+                return Err("a request in it has another length".to_owned());
+            };
+            requests.push(Stocked {
+                key_protector,
+                session_key,
+                sent: match entry.state {
+                    "unused" => false,
+                    "sent" => true,
+                    _ => return Err("a request in it is in no known state".to_owned()),
+                },
+            });
+        }
+        Ok(Self {
+            volume: id(document.volume)?,
+            protector: id(document.protector)?,
+            certificate,
+            requests,
+        })
+    }
+
+    /// The content of its file.
+    pub fn encode(&self) -> SecretBytes {
+        // Room for all: growing would leave copies behind.
+        let room = 1024 + 2 * self.certificate.der().len() + self.requests.len() * 1024;
+        let mut text = Zeroizing::new(String::with_capacity(room));
+        // Writing to a string cannot fail; nothing in it needs escapes.
+        let _ = write!(
+            text,
+            "{{\n  \"fve_network_unlock\": {VERSION},\n  \"mode\": \"{MODE}\",\n  \"volume\": \"{:X}\",\n  \"protector\": \"{:X}\",\n  \"certificate\": \"",
+            self.volume, self.protector
+        );
+        put_hex(&mut text, self.certificate.der());
+        text.push_str("\",\n  \"requests\": [");
+        for (number, one) in self.requests.iter().enumerate() {
+            text.push_str(if number == 0 { "\n" } else { ",\n" });
+            text.push_str("    { \"key_protector\": \"");
+            put_hex(&mut text, one.key_protector.as_bytes());
+            text.push_str("\",\n      \"session_key\": \"");
+            put_hex(&mut text, one.session_key.expose());
+            let state = if one.sent { "sent" } else { "unused" };
+            let _ = write!(text, "\", \"state\": \"{state}\" }}");
+        }
+        text.push_str("\n  ]\n}\n");
+        SecretBytes::new(text.as_bytes().to_vec())
+    }
+}
+
+fn put_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+}
+
+/// The file of a sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SidecarFile(PathBuf);
+
+impl SidecarFile {
+    /// The one at that path; in a directory, the one that is named after the volume.
+    pub fn at(path: &Path, volume: Guid) -> Self {
+        if path.is_dir() {
+            return Self(path.join(Sidecar::file_name(volume)));
+        }
+        Self(path.to_owned())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Whether there is one.
+    pub fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`Sidecar::parse`]; [`Error::Io`] when it cannot be read.
+    pub fn load(&self) -> Result<Sidecar> {
+        Sidecar::parse(secret_file::read(&self.0, NAME)?.expose())
+    }
+
+    /// Changes it as one step: nobody else changes it meanwhile, and after a power failure it is
+    /// the old one or the new one. On stable storage when this returns.
+    ///
+    /// # Errors
+    /// As [`SidecarFile::load`]; [`Error::Io`] when it cannot be written.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Sidecar) -> Result<T>) -> Result<T> {
+        let fail = |source| {
+            let what = format!("cannot write the sidecar {}", self.0.display());
+            Error::io(what, source)
+        };
+        let directory = self.directory().map_err(fail)?;
+        rustix::fs::flock(&directory, FlockOperation::LockExclusive)
+            .map_err(|errno| fail(errno.into()))?;
+        let mut sidecar = self.load()?;
+        let out = change(&mut sidecar)?;
+        self.replace(&sidecar.encode(), &directory).map_err(fail)?;
+        Ok(out)
+    }
+
+    fn replace(&self, content: &SecretBytes, directory: &File) -> io::Result<()> {
+        let mut name = self.0.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let new = self.0.with_file_name(name);
+        // Left by somebody who lost power: the lock is ours.
+        let _ = std::fs::remove_file(&new);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)?;
+        let written = io::Write::write_all(&mut file, content.expose())
+            .and_then(|()| file.sync_all())
+            .and_then(|()| std::fs::rename(&new, &self.0));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
+        written?;
+        directory.sync_all()
+    }
+
+    fn directory(&self) -> io::Result<File> {
+        match self.0.parent() {
+            Some(parent) if parent != Path::new("") => File::open(parent),
+            _ => File::open("."),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CERTIFICATE: &[u8] = include_bytes!("../../../tests/network/test.cer");
+
+    fn sidecar() -> Sidecar {
+        let certificate = Certificate::parse(CERTIFICATE).unwrap();
+        let id = |byte| Guid::from_disk([byte; 16]);
+        let key = NetworkKey::from_bytes(&[7; 32]);
+        Sidecar::new(id(1), id(2), certificate, &key).unwrap()
+    }
+
+    #[test]
+    fn reads_back_what_it_wrote() {
+        let mut one = sidecar();
+        one.take().unwrap();
+        let again = Sidecar::parse(one.encode().expose()).unwrap();
+        assert_eq!(again.encode().expose(), one.encode().expose());
+        assert_eq!(
+            (again.volume(), again.protector()),
+            (one.volume(), one.protector())
+        );
+        assert_eq!(again.unused(), STOCK - 1);
+    }
+
+    #[test]
+    fn gives_every_request_once_before_any_twice() {
+        let mut one = sidecar();
+        let blocks: Vec<_> = (0..STOCK)
+            .map(|_| one.take().unwrap())
+            .map(|taken| (taken.again, taken.request.key_protector))
+            .collect();
+        assert!(blocks.iter().all(|(again, _)| !again));
+        for (number, (_, block)) in blocks.iter().enumerate() {
+            assert!(blocks[..number].iter().all(|(_, other)| other != block));
+        }
+        let again = one.take().unwrap();
+        assert!(again.again && again.request.key_protector == blocks[0].1);
+        one.refill(&NetworkKey::from_bytes(&[7; 32])).unwrap();
+        assert_eq!(one.unused(), STOCK);
+        assert!(!one.take().unwrap().again);
+    }
+
+    #[test]
+    fn refuses_what_is_damaged_without_quoting_it() {
+        let good = String::from_utf8(sidecar().encode().expose().to_vec()).unwrap();
+        for (from, to) in [
+            ("\"fve_network_unlock\": 1", "\"fve_network_unlock\": 2"),
+            ("\"mode\": \"network\"", "\"mode\": \"network+tpm\""),
+            ("\"state\": \"unused\"", "\"state\": \"fresh\""),
+            ("\"session_key\": \"", "\"session_key\": \"00"),
+            ("\"key_protector\": \"", "\"key_protector\": \"zz"),
+            ("\"volume\": \"", "\"volume\": \"x"),
+        ] {
+            let bad = good.replacen(from, to, 1);
+            assert_ne!(bad, good, "{from}");
+            assert!(Sidecar::parse(bad.as_bytes()).is_err(), "{from}");
+        }
+        for cut in (0..good.len() - 2).step_by(97) {
+            let error = Sidecar::parse(&good.as_bytes()[..cut]).unwrap_err();
+            assert!(error.to_string().len() < 120, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_made_in_one_step_and_stays_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let file = SidecarFile::at(directory.path(), Guid::from_disk([1; 16]));
+        assert!(!file.exists());
+        std::fs::write(file.path(), sidecar().encode().expose()).unwrap();
+        file.change(|sidecar| Ok(sidecar.take().map(drop))).unwrap();
+        assert_eq!(file.load().unwrap().unused(), STOCK - 1);
+        let mode = std::fs::metadata(file.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

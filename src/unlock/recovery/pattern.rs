@@ -1,0 +1,297 @@
+//! All passwords that what is left of one may have been (recovery page, sections 1.8 to 1.10):
+//! unreadable digits filled in, bad blocks mended, slips undone that the check digits let pass.
+//!
+//! They are numbered, so that a search can be split between cores, stopped, and gone on with. As
+//! secret as the password: one of them may be it.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::block::{ANY_DIGIT, BLOCK_DIGITS, BLOCKS, Block, BlockVerdict, Slot};
+use super::digits::{Malformed, PasswordVerdict, RecoveryPassword};
+use super::near;
+use super::scan::Found;
+use super::suggest;
+
+/// The eight numbers of a password.
+pub(super) type Quotients = [u16; BLOCKS];
+
+/// Passwords to be tried on a volume, numbered from 0; the likeliest first where some are likelier.
+///
+/// ```
+/// use fve::unlock::recovery::{Options, check_text};
+///
+/// let pattern = "471207-278498-4221??-177177-561902-537405-468006-69345?";
+/// let check = check_text(pattern, &Options::default());
+/// let candidates = check.primary().unwrap().candidates()?;
+/// // Two digits of one block leave nine possibilities, one digit of another leaves one.
+/// assert_eq!(candidates.count(), 9);
+/// # Ok::<(), fve::unlock::recovery::NoCandidates>(())
+/// ```
+pub struct Candidates(Space);
+
+enum Space {
+    /// What each block may be, in all combinations.
+    Combinations(Vec<Zeroizing<Vec<u16>>>),
+    /// One by one.
+    Listed(Zeroizing<Vec<Quotients>>),
+}
+
+/// Why nothing can be tried. The message holds no digit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoCandidates {
+    /// What was read has not eight blocks, or is not what was asked for.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Not one digit is known.
+    #[error("no digit is known: of 2^128 possibilities no search finds the right one")]
+    NothingKnown,
+    /// No valid block is like this one.
+    #[error("block {block} {verdict}, and nothing that is one slip away from it is a valid block")]
+    NothingFits {
+        /// Which block, from 1.
+        block: usize,
+        /// What is wrong with it.
+        verdict: BlockVerdict,
+    },
+    /// A run of digits without blocks that no slip explains.
+    #[error("no password is one or two lost or doubled digits away from these {digits} digits")]
+    NoRun {
+        /// How many digits there are.
+        digits: usize,
+    },
+}
+
+impl Candidates {
+    /// The passwords that explain what was found.
+    pub(super) fn of(found: &Found, ocr: bool) -> Result<Self, NoCandidates> {
+        if let Some(run) = &found.run {
+            let listed = suggest::ranked(found, ocr);
+            return match listed.is_empty() {
+                true => Err(NoCandidates::NoRun { digits: run.len() }),
+                false => Ok(Self(Space::Listed(listed))),
+            };
+        }
+        let blocks = found.restored_blocks();
+        let unknown = |block: &Block| block.is_empty() || block.slots().iter().all(is_unknown);
+        if blocks.len() != BLOCKS {
+            return Err(Malformed::of(PasswordVerdict::of(&blocks), &blocks).into());
+        }
+        if blocks.iter().all(unknown) {
+            return Err(NoCandidates::NothingKnown);
+        }
+        let choices = (1..)
+            .zip(&blocks)
+            .map(|(number, block)| choices(number, block, ocr))
+            .collect::<Result<Vec<_>, _>>()?;
+        let combined = Self(Space::Combinations(choices));
+        let is_guess = |block: &Block| {
+            let verdict = block.verdict();
+            !verdict.is_valid() && !matches!(verdict, BlockVerdict::Incomplete { .. })
+        };
+        // Among slips some are likelier than others, which only whole passwords can be sorted by.
+        if blocks.iter().any(is_guess) && combined.count() <= suggest::MOST_SUGGESTIONS as u128 {
+            return Ok(Self(Space::Listed(suggest::ranked(found, ocr))));
+        }
+        Ok(combined)
+    }
+
+    /// The password itself, and all that a slip which the check digits let pass turns into it.
+    pub(super) fn near(password: &RecoveryPassword) -> Self {
+        Self(Space::Listed(near::neighbours(&password.quotients())))
+    }
+
+    /// The password's blocks in every order.
+    pub(super) fn any_order(password: &RecoveryPassword) -> Self {
+        Self(Space::Listed(near::orders(&password.quotients())))
+    }
+
+    /// How many there are; at most [`u128::MAX`].
+    pub fn count(&self) -> u128 {
+        match &self.0 {
+            Space::Listed(list) => list.len() as u128,
+            Space::Combinations(choices) => {
+                let counts = choices.iter().map(|block| block.len() as u128);
+                counts.fold(1, u128::saturating_mul)
+            }
+        }
+    }
+
+    /// The candidate of that number; the first block's choices change fastest.
+    pub fn nth(&self, number: u64) -> Option<RecoveryPassword> {
+        let quotients = match &self.0 {
+            Space::Listed(list) => *list.get(usize::try_from(number).ok()?)?,
+            Space::Combinations(choices) => {
+                let mut rest = number;
+                let mut quotients = [0; BLOCKS];
+                for (quotient, block) in quotients.iter_mut().zip(choices) {
+                    let len = block.len() as u64;
+                    let at = usize::try_from(rest.checked_rem(len)?).ok()?;
+                    *quotient = *block.get(at)?;
+                    rest = rest.checked_div(len)?;
+                }
+                if rest > 0 {
+                    return None;
+                }
+                quotients
+            }
+        };
+        let quotients = Zeroizing::new(quotients);
+        Some(RecoveryPassword::from_quotients(&quotients))
+    }
+}
+
+impl fmt::Debug for Candidates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Candidates({})", self.count())
+    }
+}
+
+/// What one block may be, the likeliest first.
+fn choices(number: usize, block: &Block, ocr: bool) -> Result<Zeroizing<Vec<u16>>, NoCandidates> {
+    if let Some(quotient) = block.quotient() {
+        return Ok(Zeroizing::new(vec![quotient]));
+    }
+    let choices = suggest::quotients(block, ocr);
+    if choices.is_empty() {
+        return Err(NoCandidates::NothingFits {
+            block: number,
+            verdict: block.verdict(),
+        });
+    }
+    Ok(choices)
+}
+
+fn is_unknown(slot: &Slot) -> bool {
+    matches!(slot, Slot::OneOf(_))
+}
+
+/// What is known of blocks and what is not, without a digit: `#` for one that is known, `?` for
+/// one that is not, `[2]` for a choice of two, `!` for another character.
+pub(super) fn shape(blocks: &[Block]) -> String {
+    let mut text = String::with_capacity(BLOCKS.saturating_mul(BLOCK_DIGITS.saturating_add(1)));
+    for (nth, block) in blocks.iter().enumerate() {
+        if nth > 0 {
+            text.push('-');
+        }
+        for slot in block.slots() {
+            match slot {
+                Slot::Digit(_) => text.push('#'),
+                Slot::OneOf(ANY_DIGIT) => text.push('?'),
+                Slot::OneOf(set) => text.push_str(&format!("[{}]", set.count_ones())),
+                Slot::Foreign(..) => text.push('!'),
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::{Options, check_text};
+    use super::*;
+
+    fn candidates(text: &str) -> Result<Candidates, NoCandidates> {
+        let check = check_text(text, &Options::default());
+        check.primary().unwrap().candidates()
+    }
+
+    fn all(text: &str) -> HashSet<String> {
+        let candidates = candidates(text).unwrap();
+        let count = u64::try_from(candidates.count()).unwrap();
+        assert!(candidates.nth(count).is_none());
+        let digits = |number| candidates.nth(number).unwrap().expose_digits();
+        let all: HashSet<_> = (0..count)
+            .map(|number| digits(number).expose().to_owned())
+            .collect();
+        assert_eq!(all.len() as u64, count);
+        all
+    }
+
+    const C: &str = "235818-357951-253979-013365-241120-245575-342914-591910";
+
+    #[test]
+    fn every_filling_comes_once_and_the_right_one_is_among_them() {
+        // The end-to-end proofs of the recovery page, section 1.9.
+        for (pattern, count) in [
+            (
+                "2358??-35795?-2539?9-013365-?41120-2455?5-342914-59191?",
+                None,
+            ),
+            (
+                "235818-3????1-253979-013365-241120-245575-342914-591910",
+                Some(909),
+            ),
+            (
+                "235818-357951-253979-013365-24112[03]-2455[17]5-342914-591910",
+                Some(1),
+            ),
+            (
+                "?35818-357951-??3979-013365-241120-245575-34291?-591910",
+                None,
+            ),
+        ] {
+            let all = all(pattern);
+            assert!(all.contains(C), "{pattern}");
+            if let Some(count) = count {
+                assert_eq!(all.len(), count, "{pattern}");
+            }
+        }
+    }
+
+    #[test]
+    fn mistyped_blocks_are_mended() {
+        for typed in [
+            "235818-357951-253979-013365-241120-245575-342914-591911",
+            "235818-357951-253979-013365-241120-245575-342914-519910",
+            "235818-35795-253979-013365-241120-245575-342914-59191",
+            "23581835795125397901336524112024557534291459191",
+        ] {
+            assert!(all(typed).contains(C), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_wholly_unknown_block_has_all_its_numbers() {
+        let some = candidates("235818-??????-253979-013365-241120-245575-342914-59????").unwrap();
+        assert_eq!(some.count() % 65536, 0);
+        assert!(some.nth(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_searched_is_refused() {
+        let nothing = ["??????"; 8].join("-");
+        let told = check_text(&nothing, &Options::default());
+        if let Some(password) = told.primary() {
+            let refused = password.candidates();
+            assert!(matches!(refused, Err(NoCandidates::NothingKnown)));
+        }
+        let refused = candidates("235818-357951-253979-013365-241120-245575");
+        assert!(matches!(refused, Err(NoCandidates::Malformed(_))));
+        let refused = candidates("8?????-357951-253979-013365-241120-245575-342914-591910");
+        let Err(NoCandidates::NothingFits { block: 1, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+    }
+
+    #[test]
+    fn shapes_hold_no_digits() {
+        let text = "235818-35795?-2539[17]9-013365-241120-245575-342914-591910";
+        let check = check_text(text, &Options::default());
+        assert_eq!(
+            check.primary().unwrap().shape(),
+            "######-#####?-####[2]#-######-######-######-######-######"
+        );
+    }
+}

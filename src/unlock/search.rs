@@ -1,0 +1,229 @@
+//! Many recovery passwords tried on a volume's protectors, on all cores and in all lanes of each
+//! (recovery page, section 1.9).
+//!
+//! Threads take batches of candidates in the order of their numbers. A [`Watch`] tells another
+//! thread how far they are, and from where a later search would have to go on so that no
+//! candidate is left out. What opens a protector is found by the tag of its sealed key: the
+//! caller opens the volume with it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::recovery::{Candidates, RecoveryPassword};
+use super::{Answer, open_vmk};
+use crate::crypto::stretch::{InitialHash, Lanes, ROUNDS};
+use crate::error::{Error, Result};
+use crate::format::datum::STRETCH_FLAG_PBKDF2;
+use crate::format::protector::{Protector, ProtectorKind};
+use crate::guid::Guid;
+use crate::secret::RecoveryKey;
+
+/// What is tried on what.
+pub struct Search<'a> {
+    candidates: &'a Candidates,
+    targets: Vec<Target<'a>>,
+    lanes: Lanes,
+    threads: usize,
+}
+
+/// A protector that a recovery password opens. Each has a salt of its own, and so costs the whole
+/// work once more.
+struct Target<'a> {
+    protector: &'a Protector,
+    salt: [u8; 16],
+}
+
+/// A password that opens a protector.
+#[derive(Debug)]
+pub struct Hit {
+    /// The password.
+    pub password: RecoveryPassword,
+    /// The protector that it opens.
+    pub protector: Guid,
+    /// Which candidate it was, from 0.
+    pub number: u64,
+}
+
+/// How far a search is, for others to look at while it runs.
+pub struct Watch {
+    /// Where each thread is: everything before the least of them was tried.
+    at: Vec<AtomicU64>,
+    tried: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Watch {
+    /// How many candidates were tried.
+    pub fn tried(&self) -> u64 {
+        self.tried.load(Ordering::Relaxed)
+    }
+
+    /// The first candidate that a search which goes on later has to try.
+    pub fn resume_at(&self) -> u64 {
+        let at = self.at.iter().map(|at| at.load(Ordering::Relaxed));
+        at.min().unwrap_or(0)
+    }
+
+    /// Ends the search as soon as the batches at hand are done.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody ended it, or a password was found.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl<'a> Search<'a> {
+    /// A search on these protectors, of which those count that take a recovery password.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] when there is none.
+    pub fn new(candidates: &'a Candidates, protectors: &[&'a Protector]) -> Result<Self> {
+        let targets: Vec<_> = protectors
+            .iter()
+            .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
+            .filter_map(|protector| {
+                let stretch = protector.stretch()?;
+                // What goes into PBKDF2 is not published (FIPS mode).
+                let known = stretch.flags & STRETCH_FLAG_PBKDF2 == 0;
+                known.then_some(Target {
+                    protector,
+                    salt: stretch.salt,
+                })
+            })
+            .collect();
+        if targets.is_empty() {
+            return Err(Error::BadCredential {
+                credential: "recovery password".to_owned(),
+                why: "the volume has no protector that could be searched for one".to_owned(),
+                help: Some("'fve info' shows what opens the volume".to_owned()),
+            });
+        }
+        Ok(Self {
+            candidates,
+            targets,
+            lanes: Lanes::best(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        })
+    }
+
+    /// The same on so many threads.
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// The same with candidates side by side in this way.
+    pub fn with_lanes(mut self, lanes: Lanes) -> Self {
+        self.lanes = lanes;
+        self
+    }
+
+    /// How candidates go side by side on each core.
+    pub fn lanes(&self) -> Lanes {
+        self.lanes
+    }
+
+    /// How many threads it takes.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The protectors that are tried.
+    pub fn protectors(&self) -> impl Iterator<Item = Guid> {
+        self.targets.iter().map(|target| target.protector.id)
+    }
+
+    /// How many candidates a second all threads try, measured for about that long. A small search
+    /// fills no batches and is slower.
+    pub fn measure(&self, time: Duration) -> f64 {
+        /// A part of the rounds that takes some milliseconds.
+        const PART: u64 = 32;
+        let hash = |nth: usize| {
+            let key = RecoveryKey::from_bytes(&[nth as u8; 16]);
+            InitialHash::of_recovery_key(&key)
+        };
+        let batch: Vec<_> = (0..self.lanes.width()).map(hash).collect();
+        let start = Instant::now();
+        let work = || {
+            let mut done = 0;
+            while start.elapsed() < time {
+                self.lanes.stretch_rounds(&batch, &[0; 16], ROUNDS / PART);
+                done += batch.len();
+            }
+            done as f64 / start.elapsed().as_secs_f64()
+        };
+        let rate: f64 = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(work)).collect();
+            let rates = threads.into_iter().map(|thread| thread.join());
+            rates.flatten().sum()
+        });
+        rate / PART as f64 / self.targets.len() as f64
+    }
+
+    /// What tells of a search from candidate `from` on.
+    pub fn watch(&self, from: u64) -> Watch {
+        Watch {
+            at: (0..self.threads).map(|_| AtomicU64::new(from)).collect(),
+            tried: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Tries all candidates from `from` on; ends with the first that opens a protector, when all
+    /// are tried, or when the watch stops it.
+    pub fn run(&self, from: u64, watch: &Watch) -> Option<Hit> {
+        let count = u64::try_from(self.candidates.count()).unwrap_or(u64::MAX);
+        // A small search is shared out, even if lanes stay empty.
+        let share = count.saturating_sub(from).div_ceil(self.threads as u64);
+        let batch = share.clamp(1, self.lanes.width() as u64);
+        let next = AtomicU64::new(from);
+        let found = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for at in &watch.at {
+                let (next, found) = (&next, &found);
+                scope.spawn(move || {
+                    while !watch.is_stopped() {
+                        let start = next.fetch_add(batch, Ordering::Relaxed).min(count);
+                        at.store(start, Ordering::Relaxed);
+                        if start == count {
+                            return;
+                        }
+                        let end = start.saturating_add(batch).min(count);
+                        if let Some(hit) = self.try_batch(start, end) {
+                            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                            found.get_or_insert(hit);
+                            watch.stop();
+                        }
+                        watch.tried.fetch_add(end - start, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        found.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_batch(&self, start: u64, end: u64) -> Option<Hit> {
+        let hash = |number| {
+            let password = self.candidates.nth(number)?;
+            Some(InitialHash::of_recovery_key(&password.to_key()))
+        };
+        let hashes: Vec<_> = (start..end).map_while(hash).collect();
+        self.targets.iter().find_map(|target| {
+            let keys = self.lanes.stretch(&hashes, &target.salt);
+            let opens = |key: &[u8; 32]| {
+                let answer = open_vmk(target.protector, key);
+                matches!(answer, Answer::Opened(_))
+            };
+            let (number, _) = (start..).zip(&keys).find(|(_, key)| opens(key.expose()))?;
+            Some(Hit {
+                password: self.candidates.nth(number)?,
+                protector: target.protector.id,
+                number,
+            })
+        })
+    }
+}

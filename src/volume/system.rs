@@ -1,0 +1,50 @@
+//! What a system volume keeps for the data volumes beside it (recovery page, section 4.4).
+
+use super::files::read_file;
+use super::{MasterKey, UnlockOptions, Unlocked, Volume};
+use crate::error::{Error, Result};
+use crate::format::datum::key_types;
+use crate::secret::{AutoUnlockKey, Vmk};
+use crate::unlock::auto_unlock::HIVE_PATH;
+use crate::unlock::open_key;
+use crate::unlock::raw_key::RawVmk;
+
+/// Largest hive read. Those of old installations have some tens of MiB.
+pub const MAX_HIVE_LEN: u64 = 256 << 20;
+
+impl Volume {
+    /// The key to the keys of the data volumes, if the volume keeps any.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] when it keeps none: it is no system volume, or opens no other volume by itself.
+    pub fn auto_unlock_key(&self, key: &MasterKey) -> Result<AutoUnlockKey> {
+        let blocks = self.copies().readable();
+        let block = blocks
+            .into_iter()
+            .find(|block| block.position == key.position());
+        let sealed = block.and_then(|block| block.sealed_auto_unlock_key());
+        let none = |why: &str| {
+            Error::BadCredential {
+            credential: "auto-unlock key".to_owned(),
+            why: why.to_owned(),
+            help: Some("name the volume that Windows starts from, on a computer that opens its data volumes by itself".to_owned()),
+        }
+        };
+        let sealed = sealed.ok_or_else(|| none("the volume keeps no key to other volumes"))?;
+        open_key(sealed, key.expose().expose(), &[key_types::EXTERNAL_KEY])
+            .and_then(|key| AutoUnlockKey::from_slice(key.data.expose()))
+            .ok_or_else(|| {
+                none("the key to other volumes does not open with the volume master key")
+            })
+    }
+
+    /// The registry hive `SYSTEM` of the Windows on the volume.
+    ///
+    /// # Errors
+    /// Those of [`Volume::unlock`] and [`read_file`].
+    pub fn system_hive(&self, key: &MasterKey, options: &UnlockOptions) -> Result<Vec<u8>> {
+        let again = RawVmk::new(Vmk::from_bytes(key.expose().expose()));
+        let unlocked: Unlocked = self.unlock(&[Box::new(again)], options)?;
+        read_file(&unlocked, &HIVE_PATH, MAX_HIVE_LEN)
+    }
+}

@@ -1,0 +1,130 @@
+//! Ways to a volume's key that do not begin with what a person remembers: certificates and cards, the
+//! system volume of the same computer, and key packages.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub
+)]
+
+mod auto_unlock;
+mod certificate;
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(feature = "pkcs11")]
+mod token;
+
+use std::process::{Command, ExitCode, Output};
+
+use common::mount::installed;
+use libtest_mimic::{Arguments, Trial};
+
+/// A test and the tools that it takes.
+pub type Test = (&'static str, fn());
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    trials.extend(group(
+        "certificate",
+        certificate::TESTS,
+        lacking(&["openssl"]),
+    ));
+    let corpus = common::corpus::directory().is_none();
+    let reason = corpus.then(|| "the corpus is not here".to_owned());
+    let windows = reason.clone();
+    trials.extend(group(
+        "smart card of Windows",
+        certificate::WINDOWS,
+        windows,
+    ));
+    #[cfg(feature = "pkcs11")]
+    trials.extend(group("token", token::TESTS, token::missing()));
+    let tools = lacking(&["hivexsh"]);
+    trials.extend(group("auto-unlock", auto_unlock::TESTS, tools));
+    if cfg!(feature = "ntfs") {
+        let tools = auto_unlock::missing_for_mounts();
+        trials.extend(group("auto-unlock", auto_unlock::MOUNTED, tools));
+    }
+    trials.extend(group(
+        "auto-unlock of Windows",
+        auto_unlock::WINDOWS,
+        reason,
+    ));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn lacking(tools: &[&str]) -> Option<String> {
+    let tool = tools.iter().find(|tool| !installed(tool))?;
+    Some(format!("{tool} is not installed"))
+}
+
+/// Tests of one kind; ignored, and said so, where something is missing.
+fn group(name: &str, tests: &[Test], missing: Option<String>) -> Vec<Trial> {
+    if let Some(reason) = &missing {
+        assert!(std::env::var_os("FVE_REQUIRE_TOOLS").is_none(), "{reason}");
+        eprintln!("ignored: {name}: {reason}");
+    }
+    let trial = |(test, run): &Test| {
+        let run = *run;
+        Trial::test(format!("{name}: {test}"), move || {
+            run();
+            Ok(())
+        })
+        .with_ignored_flag(missing.is_some())
+    };
+    tests.iter().map(trial).collect()
+}
+
+/// Runs a program that has to succeed; its standard output.
+#[track_caller]
+pub fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().expect("the program");
+    assert!(
+        output.status.success(),
+        "{command:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+/// What `--json` answered.
+#[track_caller]
+pub fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        panic!("no JSON: {}", String::from_utf8_lossy(&output.stderr));
+    })
+}
+
+/// Asserts an exit status, and that every attempt on a protector failed for that reason.
+#[track_caller]
+pub fn assert_refused(output: &Output, status: i32, reason: &str) {
+    let answer = json(output);
+    assert_eq!(output.status.code(), Some(status), "{answer}");
+    assert_eq!(answer["attempts"][0]["reason"], reason, "{answer}");
+}
+
+/// Small volumes with protectors of any kind.
+pub mod volume {
+    use std::path::{Path, PathBuf};
+
+    use fve::create::{NewProtector, NewVolume, Placement};
+    use fve::crypto::sector::METHODS;
+
+    const SIZE: usize = 0x8_0000;
+
+    /// Writes a volume to `path`.
+    pub fn write(path: &Path, protectors: Vec<NewProtector>) -> PathBuf {
+        let placement = Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000]);
+        let mut volume = NewVolume::new(&METHODS[4], 512, placement).expect("volume");
+        for protector in protectors {
+            volume.protect(protector);
+        }
+        let mut plaintext = vec![0; SIZE];
+        plaintext[..11].copy_from_slice(b"\xEB\x52\x90NTFS    ");
+        let out = std::fs::File::create(path).expect("image");
+        volume.write(&plaintext, &out).expect("volume");
+        path.to_owned()
+    }
+}

@@ -1,0 +1,569 @@
+//! `fve recovery search` and `fve recovery hash`, on frozen volumes and on one that Windows made.
+//!
+//! The hashes are judged by hashcat where it runs (it takes an OpenCL device), and by a few lines of
+//! Python that know nothing of us. What is missing is reported as ignored.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::Duration;
+
+use common::testdata::{self, Kind};
+use common::{corpus, fve, mount, peers};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+type Test = fn() -> Result<(), Failed>;
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    let tests: &[(&str, Test)] = &[
+        ("finds unreadable digits and tells nobody", finds_silently),
+        ("shows and saves what it found when asked", shows_and_saves),
+        ("finds what --try-near is for", finds_near_misses),
+        ("mends a mistyped digit", mends_a_digit),
+        ("says when nothing opens", says_when_nothing_opens),
+        (
+            "tries only the protector that is meant",
+            tries_one_protector,
+        ),
+        ("goes on where it was interrupted", goes_on),
+        ("keeps no digit in a checkpoint", keeps_no_digit),
+        ("refuses what is not worth it", refuses_the_hopeless),
+        ("offers itself after a failed unlock", is_offered),
+        ("prints one hash for each password", prints_hashes),
+    ];
+    for (name, test) in tests {
+        trials.push(Trial::test(*name, test));
+    }
+    let corpus = corpus::directory()
+        .is_none()
+        .then_some("there is no corpus");
+    trials.push(trial(
+        "a volume of Windows: seven digits",
+        corpus.map(str::to_owned),
+        windows,
+    ));
+    trials.push(trial(
+        "the hash opens in Python",
+        python().err(),
+        hash_in_python,
+    ));
+    trials.push(trial(
+        "the hash opens in hashcat",
+        hashcat(),
+        hash_in_hashcat,
+    ));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Ignored, and said why, where something is missing; a failure where it is required. The corpus
+/// is never required.
+fn trial(name: &str, missing: Option<String>, test: Test) -> Trial {
+    match missing {
+        Some(why) if peers::required() && !why.contains("corpus") => {
+            Trial::test(name, move || Err(why.into()))
+        }
+        Some(why) => {
+            println!("ignored: {name}: {why}");
+            Trial::test(name, || Ok(())).with_ignored_flag(true)
+        }
+        None => Trial::test(name, test),
+    }
+}
+
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn file(&self, content: &str) -> PathBuf {
+        let path = self.path("pattern");
+        std::fs::write(&path, content).expect("pattern");
+        path
+    }
+
+    /// `fve recovery search` with the pattern in a file.
+    fn search(&self, volume: &Path, pattern: &str, arguments: &[&str]) -> Output {
+        self.command(volume, pattern, arguments)
+            .output()
+            .expect("fve")
+    }
+
+    fn command(&self, volume: &Path, pattern: &str, arguments: &[&str]) -> Command {
+        let mut command = fve();
+        command.args(["recovery", "search"]).arg(volume);
+        command.arg("--pattern-file").arg(self.file(pattern));
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+}
+
+fn volume() -> testdata::Entry {
+    testdata::volume("xts-128")
+}
+
+fn digits() -> String {
+    volume().credential(Kind::RecoveryPassword).value.clone()
+}
+
+/// The digits with some of them replaced.
+fn with(digits: &str, changes: &[(usize, &str)]) -> String {
+    let mut characters: Vec<String> = digits.chars().map(String::from).collect();
+    for (at, new) in changes {
+        characters[*at] = (*new).to_owned();
+    }
+    characters.concat()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stdout)))
+}
+
+#[track_caller]
+fn assert_status(output: &Output, status: i32) {
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+}
+
+#[track_caller]
+fn assert_silent(digits: &str, said: &[u8]) {
+    for block in digits.split('-') {
+        assert!(!text(said).contains(block), "a block in: {}", text(said));
+    }
+}
+
+fn finds_silently() -> Result<(), Failed> {
+    let (place, digits) = (Place::new(), digits());
+    let pattern = with(
+        &digits,
+        &[(0, "?"), (8, "?"), (10, "?"), (23, "?"), (50, "?")],
+    );
+    for arguments in [&[][..], &["--json"]] {
+        let output = place.search(&volume().file, &pattern, arguments);
+        assert_status(&output, 0);
+        assert_silent(&digits, &output.stdout);
+        assert_silent(&digits, &output.stderr);
+    }
+    // As an argument it is warned of, and not repeated.
+    let mut command = fve();
+    command.args(["recovery", "search"]).arg(volume().file);
+    let output = command.args(["--pattern", &pattern]).output()?;
+    assert_status(&output, 0);
+    assert!(text(&output.stderr).contains("history"));
+    assert_silent(&digits, &output.stderr);
+    Ok(())
+}
+
+fn shows_and_saves() -> Result<(), Failed> {
+    let (place, digits) = (Place::new(), digits());
+    let saved = place.path("saved.txt");
+    let pattern = with(&digits, &[(3, "?"), (4, "[13]")]);
+    let output = place.search(
+        &volume().file,
+        &pattern,
+        &["--json", "--show", "--save-to", saved.to_str().unwrap()],
+    );
+    assert_status(&output, 0);
+    let answer = json(&output);
+    assert_eq!(answer["result"], "found");
+    assert_eq!(answer["password"], digits);
+    let shape = answer["shape"].as_str().unwrap();
+    assert!(shape.starts_with("###?[2]#-"), "{shape}");
+    let mode = saved.metadata()?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let output = fve()
+        .arg("unlock")
+        .arg(volume().file)
+        .arg("--recovery-password-file")
+        .arg(&saved)
+        .output()?;
+    assert_status(&output, 0);
+    // A file that is there is said to be before anything is tried.
+    let output = place.search(
+        &volume().file,
+        &pattern,
+        &["--save-to", saved.to_str().unwrap()],
+    );
+    assert_status(&output, 5);
+    Ok(())
+}
+
+fn finds_near_misses() -> Result<(), Failed> {
+    let (place, digits) = (Place::new(), digits());
+    let mut blocks: Vec<&str> = digits.split('-').collect();
+    blocks.swap(2, 7);
+    let output = place.search(&volume().file, &blocks.join("-"), &["--try-near", "--show"]);
+    assert_status(&output, 0);
+    assert!(text(&output.stdout).contains(&digits));
+    Ok(())
+}
+
+fn mends_a_digit() -> Result<(), Failed> {
+    let (place, digits) = (Place::new(), digits());
+    let mistyped = match digits.as_bytes()[7] {
+        b'1' => with(&digits, &[(7, "7")]),
+        _ => with(&digits, &[(7, "1")]),
+    };
+    let output = place.search(&volume().file, &mistyped, &["--show"]);
+    assert_status(&output, 0);
+    assert!(text(&output.stdout).contains(&digits));
+    Ok(())
+}
+
+fn says_when_nothing_opens() -> Result<(), Failed> {
+    let place = Place::new();
+    let other = "471207-278498-422125-177177-561902-537405-468006-6934??";
+    let output = place.search(&volume().file, other, &["--json"]);
+    assert_status(&output, 4);
+    assert_eq!(json(&output)["result"], "not-found");
+    let elsewhere = format!("5BC8FBBC-BDE5-C099-4164-D8399F767C45\n{other}");
+    let output = place.search(&volume().file, &elsewhere, &[]);
+    assert_status(&output, 4);
+    assert!(text(&output.stderr).contains("belongs to another one"));
+    Ok(())
+}
+
+fn tries_one_protector() -> Result<(), Failed> {
+    let place = Place::new();
+    let volume = testdata::volume("two-recovery-passwords");
+    let credentials: Vec<_> = volume
+        .credentials
+        .iter()
+        .filter(|credential| credential.kind == Kind::RecoveryPassword)
+        .collect();
+    let pattern = with(&credentials[1].value, &[(5, "?")]);
+    let first = &credentials[0].protector;
+    let output = place.search(&volume.file, &pattern, &["--protector", first]);
+    assert_status(&output, 4);
+    for (before, tried) in [("", 2), (credentials[1].protector.as_str(), 1)] {
+        let pattern = format!("{before}\n{pattern}");
+        let output = place.search(&volume.file, &pattern, &["--json"]);
+        assert_status(&output, 0);
+        let answer = json(&output);
+        assert_eq!(answer["protectors"].as_array().unwrap().len(), tried);
+        assert!(
+            credentials[1]
+                .protector
+                .eq_ignore_ascii_case(answer["protector"].as_str().unwrap())
+        );
+    }
+    Ok(())
+}
+
+/// 909 or so candidates: more than half a minute on one core.
+fn long_pattern() -> String {
+    with(&digits(), &[(28, "?"), (29, "?"), (30, "?"), (31, "?")])
+}
+
+fn goes_on() -> Result<(), Failed> {
+    let place = Place::new();
+    let checkpoint = place.path("checkpoint");
+    let arguments = [
+        "--show",
+        "--json",
+        "--checkpoint",
+        checkpoint.to_str().unwrap(),
+    ];
+    let mut search = place
+        .command(&volume().file, &long_pattern(), &arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    while !checkpoint.exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let id = rustix::process::Pid::from_raw(search.id().try_into()?).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::INT)?;
+    let status = search.wait()?;
+    assert_eq!(status.code(), Some(1));
+    // Close to the end of the search, as if it had gone on for long.
+    let mut document: Value = serde_json::from_slice(&std::fs::read(&checkpoint)?)?;
+    let all = document["candidates"].as_str().unwrap().parse::<u64>()?;
+    let right = number_of_the_right_one();
+    assert!(right < all);
+    document["next"] = Value::from(right.saturating_sub(3));
+    std::fs::write(&checkpoint, document.to_string())?;
+    // Another pattern of the same shape does not go on from here.
+    let block = digits()[..6].parse::<u32>()?;
+    let other = if block > 11 { block - 11 } else { block + 11 };
+    let other = format!("{other:06}{}", &long_pattern()[6..]);
+    let output = place.search(&volume().file, &other, &arguments);
+    assert_status(&output, 2);
+    assert!(text(&output.stderr).contains("another search"));
+    let output = place.search(&volume().file, &long_pattern(), &arguments);
+    assert_status(&output, 0);
+    let answer = json(&output);
+    assert_eq!(answer["password"], digits());
+    assert!(answer["tried"].as_u64().unwrap() <= 64, "{answer}");
+    assert!(!checkpoint.exists());
+    Ok(())
+}
+
+/// Which of the candidates of [`long_pattern`] is the right one.
+fn number_of_the_right_one() -> u64 {
+    use fve::unlock::recovery::{Options, check_text};
+    let check = check_text(&long_pattern(), &Options::default());
+    let candidates = check.primary().unwrap().candidates().unwrap();
+    let count = u64::try_from(candidates.count()).unwrap();
+    let is_right = |number: &u64| {
+        let password = candidates.nth(*number).unwrap();
+        password.expose_digits().expose() == digits()
+    };
+    (0..count).find(is_right).unwrap()
+}
+
+fn keeps_no_digit() -> Result<(), Failed> {
+    let place = Place::new();
+    let checkpoint = place.path("checkpoint");
+    let mut search = place
+        .command(
+            &volume().file,
+            &long_pattern(),
+            &["--checkpoint", checkpoint.to_str().unwrap()],
+        )
+        .stderr(Stdio::null())
+        .spawn()?;
+    while !checkpoint.exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = rustix::process::Pid::from_raw(search.id().try_into()?).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+    search.wait()?;
+    let document: Value = serde_json::from_slice(&std::fs::read(&checkpoint)?)?;
+    assert_eq!(checkpoint.metadata()?.permissions().mode() & 0o777, 0o600);
+    assert_silent(&digits(), document.to_string().as_bytes());
+    assert_eq!(
+        document["shape"],
+        "######-######-######-######-????##-######-######-######"
+    );
+    // Nothing that is no checkpoint is written over.
+    let note = place.path("note");
+    std::fs::write(&note, "mine")?;
+    let output = place.search(
+        &volume().file,
+        &long_pattern(),
+        &["--checkpoint", note.to_str().unwrap()],
+    );
+    assert_status(&output, 2);
+    assert_eq!(std::fs::read(&note)?, b"mine");
+    Ok(())
+}
+
+fn refuses_the_hopeless() -> Result<(), Failed> {
+    let (place, digits) = (Place::new(), digits());
+    let hidden = |count: usize| {
+        let mut blocks: Vec<&str> = digits.split('-').collect();
+        blocks[..count].fill("??????");
+        blocks.join("-")
+    };
+    let output = place.search(&volume().file, &hidden(2), &[]);
+    assert_status(&output, 2);
+    assert!(text(&output.stderr).contains("4294967296 candidates"));
+    assert!(text(&output.stderr).contains("years"));
+    let output = place.search(&volume().file, &hidden(2), &["--dry-run", "--json"]);
+    assert_status(&output, 0);
+    assert_eq!(json(&output)["candidates"], 4_294_967_296_u64);
+    let output = place.search(
+        &volume().file,
+        &digits,
+        &["--any-order", "--dry-run", "--json"],
+    );
+    assert_eq!(json(&output)["candidates"], 40_320);
+    // A whole block takes long enough to be sorry for a lost result.
+    let output = place.search(&volume().file, &hidden(1), &[]);
+    assert_status(&output, 2);
+    for nothing in [
+        "no digits",
+        &hidden(8),
+        &digits[..41],
+        "8?????-000000-000000-000000-000000-000000-000000-000000",
+    ] {
+        let output = place.search(&volume().file, nothing, &[]);
+        assert_status(&output, 7);
+    }
+    let two = format!("{digits}\n471207-278498-422125-177177-561902-537405-468006-693451");
+    assert_status(&place.search(&volume().file, &two, &[]), 7);
+    let other = testdata::volume("clear-key-only");
+    let output = place.search(&other.file, &digits, &[]);
+    assert_status(&output, 4);
+    Ok(())
+}
+
+fn is_offered() -> Result<(), Failed> {
+    let place = Place::new();
+    let wrong = place.file("471207-278498-422125-177177-561902-537405-468006-693451");
+    let mut command = fve();
+    command.arg("unlock").arg(volume().file);
+    let output = command
+        .arg("--recovery-password-file")
+        .arg(wrong)
+        .output()?;
+    assert_status(&output, 4);
+    assert!(text(&output.stderr).contains("--try-near"));
+    Ok(())
+}
+
+fn windows() -> Result<(), Failed> {
+    // The end-to-end proof of the recovery page, section 1.9.
+    let volumes = corpus::volumes().unwrap();
+    let volume = volumes
+        .iter()
+        .find(|volume| volume.name == "cs-aes-xts-128")
+        .ok_or("no volume")?;
+    let pattern = "?35818-?579?1-253979-0133?5-241120-2455?5-342914-59?9?0";
+    let place = Place::new();
+    let output = place.search(&volume.path, pattern, &["--show", "--json"]);
+    assert_status(&output, 0);
+    assert_eq!(
+        json(&output)["password"],
+        "235818-357951-253979-013365-241120-245575-342914-591910"
+    );
+    Ok(())
+}
+
+fn hashes() -> Vec<String> {
+    let output = fve()
+        .args(["recovery", "hash"])
+        .arg(volume().file)
+        .output()
+        .unwrap();
+    assert_status(&output, 0);
+    text(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+fn prints_hashes() -> Result<(), Failed> {
+    let hashes = hashes();
+    let kinds: Vec<_> = hashes.iter().map(|hash| &hash[..13]).collect();
+    assert!(kinds.contains(&"$bitlocker$1$") && kinds.contains(&"$bitlocker$3$"));
+    // The lengths that hashcat's parser checks, token by token.
+    for hash in &hashes {
+        let tokens: Vec<_> = hash.split('$').collect();
+        let lengths: Vec<_> = tokens.iter().map(|token| token.len()).collect();
+        assert_eq!(lengths, [0, 9, 1, 2, 32, 7, 2, 24, 2, 120]);
+    }
+    let output = fve()
+        .args(["recovery", "hash", "--json"])
+        .arg(volume().file)
+        .output()?;
+    assert_eq!(
+        json(&output)["hashes"].as_array().unwrap().len(),
+        hashes.len()
+    );
+    let none = testdata::volume("clear-key-only");
+    let output = fve().args(["recovery", "hash"]).arg(none.file).output()?;
+    assert_status(&output, 3);
+    Ok(())
+}
+
+/// A Python that knows AES-CCM.
+fn python() -> Result<PathBuf, String> {
+    let python = std::env::var_os("FVE_PYTHON").ok_or("$FVE_PYTHON is not set")?;
+    let python = PathBuf::from(python);
+    let known = Command::new(&python)
+        .args(["-c", "from Crypto.Cipher import AES"])
+        .output();
+    match known {
+        Ok(output) if output.status.success() => Ok(python),
+        _ => Err("$FVE_PYTHON has no pycryptodome".to_owned()),
+    }
+}
+
+/// Opens a hash with a secret: written from the format's description, with nothing of ours.
+const OPEN: &str = r#"
+import hashlib, struct, sys
+from Crypto.Cipher import AES
+kind, salt, rounds, nonce, sealed = [sys.argv[1].split("$")[n] for n in (2, 4, 5, 7, 9)]
+if kind == "1":
+    first = hashlib.sha256(hashlib.sha256(sys.argv[2].encode("utf-16-le")).digest()).digest()
+else:
+    key = b"".join(struct.pack("<H", int(b) // 11) for b in sys.argv[2].split("-"))
+    first = hashlib.sha256(key).digest()
+last = bytes(32)
+tail = first + bytes.fromhex(salt)
+for count in range(int(rounds)):
+    last = hashlib.sha256(last + tail + struct.pack("<Q", count)).digest()
+sealed = bytes.fromhex(sealed)
+cipher = AES.new(last, AES.MODE_CCM, nonce=bytes.fromhex(nonce), mac_len=16)
+print(cipher.decrypt_and_verify(sealed[16:], sealed[:16])[:12].hex())
+"#;
+
+fn hash_in_python() -> Result<(), Failed> {
+    let python = python()?;
+    for hash in hashes() {
+        let kind = match hash.starts_with("$bitlocker$1$") {
+            true => Kind::Password,
+            false => Kind::RecoveryPassword,
+        };
+        let secret = &volume().credential(kind).value.clone();
+        let mut command = Command::new(&python);
+        let output = command.args(["-c", OPEN, &hash, secret]).output()?;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        // A key datum of 44 bytes that holds a volume master key.
+        assert_eq!(text(&output.stdout).trim(), "2c0000000100000003200000");
+    }
+    Ok(())
+}
+
+fn hashcat() -> Option<String> {
+    if !mount::installed("hashcat") {
+        return Some("hashcat is not installed".to_owned());
+    }
+    let devices = Command::new("hashcat").arg("-I").output().ok()?;
+    let some = text(&devices.stdout).contains("Device ID");
+    (!some).then(|| "hashcat finds no OpenCL device".to_owned())
+}
+
+fn hash_in_hashcat() -> Result<(), Failed> {
+    let place = Place::new();
+    let (hash, words) = (place.path("hash"), place.path("words"));
+    let password = volume().credential(Kind::Password).value.clone();
+    std::fs::write(&words, format!("wrong-one\n{password}\nwrong-too\n"))?;
+    let ours = hashes();
+    let ours = ours
+        .iter()
+        .find(|hash| hash.starts_with("$bitlocker$1$"))
+        .unwrap();
+    std::fs::write(&hash, ours)?;
+    let output = Command::new("hashcat")
+        .args([
+            "-m",
+            "22100",
+            "-a",
+            "0",
+            "--potfile-disable",
+            "--quiet",
+            "--force",
+        ])
+        .args([&hash, &words])
+        .output()?;
+    assert!(
+        text(&output.stdout).contains(&format!("{ours}:{password}")),
+        "{}",
+        text(&output.stderr)
+    );
+    Ok(())
+}

@@ -1,0 +1,829 @@
+//! `fve repair`, opening by `--metadata`, and `decrypt --error-map`: volumes whose first sector,
+//! copies or place are lost, and sources that fail in places. Nothing of the source is changed.
+//!
+//! What is made anew is judged by dislocker, cryptsetup and libbde, the map of errors by ddrescuelog;
+//! the sources that fail are files on a FUSE mount. What is missing is reported as ignored.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use common::damage::Copy;
+use common::peers::Peer;
+use common::testdata::{self, Entry, Kind};
+use common::{corpus, fve, mount, peers};
+use fve::repair::{Scope, scan};
+use fve::secret::Vmk;
+use fve::source::{FileSource, Overlay, ReadAt};
+use fve::unlock::raw_key::RawVmk;
+use fve::volume::{UnlockOptions, Unlocked};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+type Test = fn() -> Result<(), Failed>;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let tests: &[(&str, Test)] = &[
+        (
+            "every frozen volume opens without its first sector",
+            opens_without_first_sector,
+        ),
+        (
+            "one copy is enough, and tells where the volume begins",
+            one_copy_is_enough,
+        ),
+        ("a volume is found anywhere in a disk", found_in_a_disk),
+        (
+            "the latest of several generations comes first",
+            ranks_generations,
+        ),
+        (
+            "a place that does not fit is refused",
+            refuses_a_wrong_place,
+        ),
+        (
+            "what is opened by its metadata is never written to",
+            never_writes,
+        ),
+        (
+            "a source without volumes is told from one without metadata",
+            tells_what_is_missing,
+        ),
+        (
+            "a header is made for a copy of the source",
+            rebuilds_a_header,
+        ),
+        ("nothing is made that does not open", makes_nothing_unproved),
+        (
+            "a map names what a cut-off image lacks",
+            maps_a_cut_off_image,
+        ),
+    ];
+    let mut trials: Vec<_> = tests
+        .iter()
+        .map(|(name, test)| Trial::test(*name, test))
+        .collect();
+    let no_corpus = corpus::directory()
+        .is_none()
+        .then(|| "there is no corpus".to_owned());
+    trials.push(trial(
+        "volumes of Windows open without their first sector",
+        no_corpus,
+        windows,
+    ));
+    let no_mount = failing::missing().or_else(mount::missing);
+    for (name, test) in failing::TESTS {
+        trials.push(trial(name, no_mount.clone(), *test));
+    }
+    let directory = tempfile::tempdir().expect("directory");
+    trials.extend(judged_by_peers(directory.path()));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(directory);
+    conclusion.exit();
+}
+
+/// Ignored, and said why, where something is missing; a failure where it is required. The corpus
+/// is never required.
+fn trial(name: &str, missing: Option<String>, test: Test) -> Trial {
+    match missing {
+        Some(why) if peers::required() && !why.contains("corpus") => {
+            Trial::test(name, move || Err(why.into()))
+        }
+        Some(why) => {
+            println!("ignored: {name}: {why}");
+            Trial::test(name, || Ok(())).with_ignored_flag(true)
+        }
+        None => Trial::test(name, test),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stdout)))
+}
+
+#[track_caller]
+fn assert_status(output: &Output, status: i32) {
+    let (said, noted) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{said}{noted}");
+}
+
+fn scanned(source: &Path) -> Value {
+    let output = fve()
+        .args(["repair", "scan", "--json"])
+        .arg(source)
+        .output()
+        .expect("fve");
+    assert_status(&output, 0);
+    json(&output)
+}
+
+/// What opens the first volume that was found.
+fn arguments(answer: &Value) -> Vec<String> {
+    let arguments = answer["volumes"][0]["arguments"]
+        .as_str()
+        .expect("arguments");
+    arguments.split(' ').map(str::to_owned).collect()
+}
+
+/// The SHA-256 of the plaintext that `fve decrypt` writes.
+fn decrypted(volume: &Entry, source: &Path, arguments: &[String]) -> String {
+    let directory = tempfile::tempdir().expect("directory");
+    let out = directory.path().join("out");
+    let mut command = fve();
+    command.arg("decrypt").arg(source).arg(&out).args(arguments);
+    let secret = directory.path().join("secret");
+    if let Some(credential) = volume.credentials.first() {
+        match credential.kind {
+            _ if volume
+                .credentials
+                .iter()
+                .any(|other| other.kind == Kind::StartupKey) =>
+            {
+                command.arg("--startup-key").arg(volume.bek());
+            }
+            Kind::Password => {
+                std::fs::write(&secret, &credential.value).expect("secret");
+                command.arg("--password-file").arg(&secret);
+            }
+            Kind::RecoveryPassword => {
+                std::fs::write(&secret, &credential.value).expect("secret");
+                command.arg("--recovery-password-file").arg(&secret);
+            }
+            Kind::StartupKey | Kind::ClearKey => {}
+        }
+    }
+    let output = command.output().expect("fve");
+    assert_status(&output, 0);
+    common::sha256(std::fs::File::open(out).expect("out")).expect("hash")
+}
+
+/// A volume whose first sector is lost.
+fn headless(volume: &Entry) -> Copy {
+    let mut copy = Copy::of(volume);
+    copy.bytes[..512].fill(0);
+    copy
+}
+
+fn sample() -> Entry {
+    testdata::volume("xts-128")
+}
+
+fn opens_without_first_sector() -> Result<(), Failed> {
+    for volume in testdata::volumes() {
+        let directory = tempfile::tempdir()?;
+        let path = headless(&volume).save(directory.path());
+        let answer = scanned(&path);
+        let found = &answer["volumes"][0];
+        assert_eq!(
+            answer["volumes"].as_array().unwrap().len(),
+            1,
+            "{}",
+            volume.name
+        );
+        assert!(
+            volume
+                .volume_id
+                .eq_ignore_ascii_case(found["volume"].as_str().unwrap())
+        );
+        assert_eq!(found["start"], 0);
+        assert_eq!(found["start_is_proved"], true);
+        assert_eq!(found["boot_record"], false);
+        assert_eq!(found["sector_size"], volume.sector_size);
+        assert_eq!(found["copies"].as_array().unwrap().len(), 3);
+        let hash = decrypted(&volume, &path, &arguments(&answer));
+        assert_eq!(hash, volume.plaintext_sha256, "{}", volume.name);
+        assert_eq!(std::fs::read(&path)?, headless(&volume).bytes);
+    }
+    Ok(())
+}
+
+fn one_copy_is_enough() -> Result<(), Failed> {
+    let volume = sample();
+    let offsets = Copy::of(&volume).offsets();
+    for left in offsets {
+        let mut copy = headless(&volume);
+        for gone in offsets.into_iter().filter(|offset| *offset != left) {
+            copy.bytes[gone..][..0x1_0000].fill(0xF6);
+        }
+        let directory = tempfile::tempdir()?;
+        let path = copy.save(directory.path());
+        let answer = scanned(&path);
+        assert_eq!(answer["volumes"][0]["start"], 0);
+        assert_eq!(answer["volumes"][0]["copies"][0]["offset"], left);
+        // The metadata's place alone tells the rest.
+        let only = ["--metadata".to_owned(), format!("{left}")];
+        assert_eq!(decrypted(&volume, &path, &only), volume.plaintext_sha256);
+    }
+    Ok(())
+}
+
+fn found_in_a_disk() -> Result<(), Failed> {
+    for name in ["xts-128", "cbc-128-4k", "encrypt-on-write"] {
+        let volume = testdata::volume(name);
+        let mut disk = vec![0x5A; 0x12_3000];
+        disk.extend(headless(&volume).bytes);
+        disk.extend(vec![0xA5; 0x4_0000]);
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("disk.img");
+        std::fs::write(&path, &disk)?;
+        let answer = scanned(&path);
+        assert_eq!(answer["volumes"][0]["start"], 0x12_3000);
+        let opens = arguments(&answer);
+        assert_eq!(
+            decrypted(&volume, &path, &opens),
+            volume.plaintext_sha256,
+            "{name}"
+        );
+        // 'info' is one of the commands that take the same arguments.
+        let output = fve()
+            .args(["info", "--json"])
+            .arg(&path)
+            .args(&opens)
+            .output()?;
+        assert_status(&output, 0);
+        assert!(
+            text(&output.stdout)
+                .to_lowercase()
+                .contains(&volume.volume_id)
+        );
+    }
+    Ok(())
+}
+
+fn ranks_generations() -> Result<(), Failed> {
+    let (older, newer) = (testdata::volume("xts-256"), sample());
+    // What an earlier encryption left behind the volume of today.
+    let mut disk = Copy::of(&newer).bytes;
+    disk.extend(headless(&older).bytes);
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("disk.img");
+    std::fs::write(&path, &disk)?;
+    let answer = scanned(&path);
+    let volumes = answer["volumes"].as_array().unwrap();
+    assert_eq!(volumes.len(), 2);
+    assert_eq!(volumes[0]["boot_record"], true);
+    assert!(
+        newer
+            .volume_id
+            .eq_ignore_ascii_case(volumes[0]["volume"].as_str().unwrap())
+    );
+    assert_eq!(volumes[1]["start"], newer.size);
+    let opens: Vec<_> = volumes[1]["arguments"]
+        .as_str()
+        .unwrap()
+        .split(' ')
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(decrypted(&older, &path, &opens), older.plaintext_sha256);
+    // Within a volume, copies that an interrupted update left: the higher counter is the later.
+    let mut copy = headless(&newer);
+    let [first, second, _] = copy.offsets_of(&newer);
+    let counter = u32::from_le_bytes(copy.bytes[second + 0x60..][..4].try_into()?);
+    copy.edit(first, 0x60, &(counter - 1).to_le_bytes());
+    let path = copy.save(directory.path());
+    let answer = scanned(&path);
+    let copies = &answer["volumes"][0]["copies"];
+    assert_eq!(copies[0]["offset"], second);
+    assert_eq!(copies[2]["offset"], first);
+    assert_eq!(copies[2]["current"], false);
+    // With a credential, the seal tells: the altered copy does not open.
+    let output = fve()
+        .args(["repair", "scan", "--json"])
+        .arg(&path)
+        .arg("--startup-key")
+        .arg(newer.bek())
+        .output()?;
+    assert_eq!(json(&output)["volumes"][0]["opens"], true);
+    let output = fve()
+        .arg("unlock")
+        .arg(&path)
+        .args(["--metadata", &first.to_string(), "--startup-key"])
+        .arg(newer.bek())
+        .output()?;
+    assert_status(&output, 6);
+    Ok(())
+}
+
+fn refuses_a_wrong_place() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let path = headless(&sample()).save(directory.path());
+    let [first, ..] = Copy::of(&sample()).offsets();
+    for (metadata, start, status) in [
+        (first.to_string(), Some("512"), 3),
+        ((first + 512).to_string(), None, 3),
+        ("0x7fffffffffff".to_owned(), None, 5),
+    ] {
+        let mut command = fve();
+        command
+            .arg("info")
+            .arg(&path)
+            .args(["--metadata", &metadata]);
+        if let Some(start) = start {
+            command.args(["--volume-start", start]);
+        }
+        assert_status(&command.output()?, status);
+    }
+    let output = fve()
+        .arg("info")
+        .arg(&path)
+        .args(["--volume-start", "0"])
+        .output()?;
+    assert_status(&output, 2);
+    // One copy in the middle of nothing fits three places alike.
+    let mut lonely = vec![0; 0x40_0000];
+    let copy = Copy::of(&sample()).bytes;
+    lonely[0x20_0000..][..0x1_0000].copy_from_slice(&copy[first..][..0x1_0000]);
+    std::fs::write(&path, lonely)?;
+    let output = fve()
+        .arg("info")
+        .arg(&path)
+        .args(["--metadata", "0x200000"])
+        .output()?;
+    assert_status(&output, 2);
+    assert!(text(&output.stderr).contains("--volume-start"));
+    let answer = scanned(&path);
+    assert_eq!(answer["volumes"][0]["start_is_proved"], false);
+    assert_eq!(
+        answer["volumes"][0]["other_starts"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    Ok(())
+}
+
+fn never_writes() -> Result<(), Failed> {
+    let volume = sample();
+    let directory = tempfile::tempdir()?;
+    let path = headless(&volume).save(directory.path());
+    let before = std::fs::read(&path)?;
+    let opens = arguments(&scanned(&path));
+    let bek = volume.bek();
+    let new = directory.path().join("new.txt");
+    let mut commands = vec![fve(), fve()];
+    commands[0]
+        .args(["protector", "add"])
+        .arg(&path)
+        .args(&opens);
+    commands[0]
+        .arg("--recovery-password-to")
+        .arg(&new)
+        .arg("--startup-key")
+        .arg(&bek);
+    let place = tempfile::tempdir()?;
+    commands[1]
+        .arg("mount")
+        .arg(&path)
+        .arg(place.path())
+        .args(&opens);
+    commands[1]
+        .args(["--read-write", "--startup-key"])
+        .arg(&bek);
+    for command in &mut commands {
+        let output = command.output()?;
+        assert_status(&output, 2);
+        assert!(text(&output.stderr).contains("only read") || cfg!(not(feature = "fuse")));
+    }
+    assert_eq!(std::fs::read(&path)?, before);
+    Ok(())
+}
+
+fn tells_what_is_missing() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("zeros");
+    std::fs::write(&path, vec![0; 0x10_0000])?;
+    let output = fve().args(["repair", "scan"]).arg(&path).output()?;
+    assert_status(&output, 3);
+    let mut copy = Copy::of(&sample());
+    for offset in copy.offsets() {
+        copy.bytes[offset..][..512].fill(0);
+    }
+    let path = copy.save(directory.path());
+    let output = fve()
+        .args(["repair", "scan", "--json"])
+        .arg(&path)
+        .output()?;
+    assert_status(&output, 6);
+    assert_eq!(json(&output)["boot_records"][0], 0);
+    // Who does not know yet is told where to go.
+    let path = headless(&sample()).save(directory.path());
+    let output = fve().arg("info").arg(&path).output()?;
+    assert_status(&output, 3);
+    assert!(text(&output.stderr).contains("repair scan"));
+    Ok(())
+}
+
+/// `fve repair rebuild-header` with the volume's startup key.
+fn rebuild(volume: &Entry, path: &Path, to: &Path, more: &[&str]) -> Output {
+    fve()
+        .args(["repair", "rebuild-header"])
+        .arg(path)
+        .args(more)
+        .arg("--startup-key")
+        .arg(volume.bek())
+        .arg("--to")
+        .arg(to)
+        .output()
+        .expect("fve")
+}
+
+fn rebuilds_a_header() -> Result<(), Failed> {
+    for name in ["xts-128", "elephant-128-4k"] {
+        let volume = testdata::volume(name);
+        let directory = tempfile::tempdir()?;
+        let path = headless(&volume).save(directory.path());
+        let before = std::fs::read(&path)?;
+        let header = directory.path().join("header");
+        assert_status(&rebuild(&volume, &path, &header, &[]), 0);
+        let header = std::fs::read(header)?;
+        assert_eq!(header.len(), volume.sector_size as usize);
+        let mut whole = before.clone();
+        whole[..header.len()].copy_from_slice(&header);
+        let copy = directory.path().join("copy");
+        std::fs::write(&copy, &whole)?;
+        assert_eq!(decrypted(&volume, &copy, &[]), volume.plaintext_sha256);
+        // The whole copy is the same.
+        let second = directory.path().join("whole");
+        let output = rebuild(&volume, &path, &second, &["--whole", "--json"]);
+        assert_status(&output, 0);
+        assert_eq!(json(&output)["proved"], true);
+        assert_eq!(std::fs::read(&second)?, whole);
+        // Never over something.
+        assert_status(&rebuild(&volume, &path, &second, &[]), 5);
+        assert_eq!(std::fs::read(&path)?, before);
+    }
+    Ok(())
+}
+
+fn makes_nothing_unproved() -> Result<(), Failed> {
+    let (volume, other) = (sample(), testdata::volume("xts-256"));
+    let directory = tempfile::tempdir()?;
+    let path = headless(&volume).save(directory.path());
+    let to = directory.path().join("header");
+    assert_status(&rebuild(&other, &path, &to, &[]), 4);
+    assert!(!to.exists());
+    Ok(())
+}
+
+fn maps_a_cut_off_image() -> Result<(), Failed> {
+    let volume = sample();
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("cut.img");
+    let there = 0x6_8000;
+    std::fs::write(&path, &Copy::of(&volume).bytes[..there])?;
+    let (out, map) = (directory.path().join("out"), directory.path().join("map"));
+    let output = decrypt_with_map(&volume, &path, &out, &map);
+    assert_status(&output, 5);
+    let map = std::fs::read_to_string(map)?;
+    let rows: Vec<_> = map
+        .lines()
+        .filter(|row| !row.starts_with('#'))
+        .skip(1)
+        .collect();
+    assert_eq!(
+        rows,
+        ["0x00000000  0x00068000  +", "0x00068000  0x00008000  ?"]
+    );
+    Ok(())
+}
+
+fn decrypt_with_map(volume: &Entry, source: &Path, out: &Path, map: &Path) -> Output {
+    fve()
+        .arg("decrypt")
+        .arg(source)
+        .arg(out)
+        .arg("--startup-key")
+        .arg(volume.bek())
+        .arg("--error-map")
+        .arg(map)
+        .output()
+        .expect("fve")
+}
+
+/// On volumes that Windows made: the first sector zeroed, and all copies but one.
+fn windows() -> Result<(), Failed> {
+    let mut opened = 0;
+    for volume in corpus::volumes().unwrap() {
+        let Some(vmk) = &volume.vmk_hex else { continue };
+        // The others' metadata or map is not all there, or they are too large for a quick test.
+        let fits =
+            volume.metadata_version == 2 && !volume.must_be_refused() && volume.size < 1 << 28;
+        if !fits || volume.encrypted_extent == 0 {
+            continue;
+        }
+        let vmk: Vec<u8> = (0..64)
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&vmk[at..at + 2], 16).unwrap())
+            .collect();
+        let source: Arc<dyn ReadAt> = Arc::new(FileSource::open(&volume.path)?);
+        let mut damaged = Overlay::new(source);
+        damaged.write(0, &[0; 512])?;
+        let readable = |offset: &&u64| **offset + 0x1_0000 <= volume.size;
+        let copies: Vec<_> = volume.metadata_offsets.iter().filter(readable).collect();
+        for gone in copies.iter().skip(1) {
+            damaged.write(**gone, &[0; 512])?;
+        }
+        // The second and third are all that is left of one whose first was damaged before.
+        if volume.name.ends_with("-crc") {
+            continue;
+        }
+        let damaged: Arc<dyn ReadAt> = Arc::new(damaged);
+        let scan = scan(&damaged, Scope::LikelyPlacesFirst, &|_| {});
+        let found = scan
+            .volumes
+            .first()
+            .unwrap_or_else(|| panic!("{}", volume.name));
+        assert_eq!(found.start, 0, "{}", volume.name);
+        assert!(
+            found
+                .id
+                .to_string()
+                .eq_ignore_ascii_case(&volume.volume_guid)
+        );
+        let volume_found = found
+            .open(&damaged)
+            .map_err(|error| format!("{}: {error}", volume.name))?;
+        let vmk = Vmk::from_slice(&vmk).expect("VMK");
+        let unlocked =
+            volume_found.unlock(&[Box::new(RawVmk::new(vmk))], &UnlockOptions::default())?;
+        assert_eq!(
+            hash_of(&unlocked),
+            volume.expected_sha256,
+            "{}",
+            volume.name
+        );
+        opened += 1;
+    }
+    assert!(opened >= 15, "only {opened}");
+    Ok(())
+}
+
+fn hash_of(unlocked: &Unlocked) -> String {
+    struct Reader<'a>(&'a Unlocked, u64);
+    impl Read for Reader<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            let left = self.0.available() - self.1;
+            let len = usize::try_from(left).unwrap().min(buf.len());
+            self.0
+                .read_at(self.1, &mut buf[..len])
+                .map_err(std::io::Error::other)?;
+            self.1 += len as u64;
+            Ok(len)
+        }
+    }
+    common::sha256(Reader(unlocked, 0)).expect("hash")
+}
+
+/// Whole copies with a header made anew, opened by other programs.
+fn judged_by_peers(directory: &Path) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for name in ["xts-128", "cbc-128", "encrypt-on-write"] {
+        let mut volume = testdata::volume(name);
+        let path = headless(&volume).save(directory);
+        let copy = directory.join(format!("{name}.img"));
+        let secret = directory.join("secret");
+        let credential = volume.credentials[0].clone();
+        std::fs::write(&secret, &credential.value).expect("secret");
+        let output = fve()
+            .args(["repair", "rebuild-header", "--whole"])
+            .arg(&path)
+            .arg("--password-file")
+            .arg(&secret)
+            .arg("--to")
+            .arg(&copy)
+            .output()
+            .expect("fve");
+        assert_status(&output, 0);
+        volume.file = copy;
+        for peer in [
+            Peer::Dislocker,
+            Peer::Cryptsetup,
+            Peer::LibbdeInfo,
+            Peer::Dissect,
+        ] {
+            let missing = peer.missing();
+            trials.push(peers::trial(peer, &volume, &credential, missing.as_deref()));
+        }
+    }
+    trials
+}
+
+impl Copy {
+    /// Where the metadata copies of the undamaged volume lie.
+    fn offsets_of(&self, volume: &Entry) -> [usize; 3] {
+        Copy::of(volume).offsets()
+    }
+}
+
+#[cfg(not(feature = "fuse"))]
+mod failing {
+    pub const TESTS: &[(&str, super::Test)] = &[];
+    pub fn missing() -> Option<String> {
+        Some("built without FUSE".to_owned())
+    }
+}
+
+/// Sources of which some sectors cannot be read: the system says so, as for a failing disk.
+#[cfg(feature = "fuse")]
+mod failing {
+    use std::io;
+    use std::thread::JoinHandle;
+
+    use fve::serve::fuse::{Mount, MountOptions};
+
+    use super::*;
+
+    pub const TESTS: &[(&str, Test)] = &[
+        ("what cannot be read is skipped and mapped", skips_and_maps),
+        (
+            "without a map an unreadable sector ends it",
+            ends_without_a_map,
+        ),
+        ("a search goes on behind what cannot be read", scans_on),
+        (
+            "a volume with an unreadable first sector is mounted",
+            mounts,
+        ),
+    ];
+
+    pub fn missing() -> Option<String> {
+        None
+    }
+
+    /// Bytes of which some are said to be unreadable.
+    struct Failing {
+        bytes: Vec<u8>,
+        bad: Vec<Range<u64>>,
+    }
+
+    impl ReadAt for Failing {
+        fn size(&self) -> u64 {
+            self.bytes.len() as u64
+        }
+
+        fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+            let end = offset + buf.len() as u64;
+            if self
+                .bad
+                .iter()
+                .any(|bad| bad.start < end && offset < bad.end)
+            {
+                return Err(rustix::io::Errno::IO.into());
+            }
+            self.bytes.read_exact_at(offset, buf)
+        }
+    }
+
+    /// A file that fails in places, for as long as this lives.
+    struct Disk {
+        directory: tempfile::TempDir,
+        server: Option<JoinHandle<()>>,
+    }
+
+    impl Disk {
+        fn new(bytes: Vec<u8>, bad: &[Range<u64>]) -> Self {
+            let directory = tempfile::tempdir().expect("directory");
+            let source = Failing {
+                bytes,
+                bad: bad.to_vec(),
+            };
+            let mut options = MountOptions::new("failing");
+            // Past the page cache, errors concern single sectors.
+            options.direct_io = true;
+            let volume = Arc::new(Unlocked::plain(Arc::new(source)));
+            let mount = Mount::new(volume, directory.path(), &options).expect("mount");
+            let server = std::thread::spawn(move || mount.serve().expect("serve"));
+            Self {
+                directory,
+                server: Some(server),
+            }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.directory.path().join("volume")
+        }
+    }
+
+    impl Drop for Disk {
+        fn drop(&mut self) {
+            let unmount = fve().arg("unmount").arg(self.directory.path()).output();
+            let done = unmount.is_ok_and(|output| output.status.success());
+            if let Some(server) = self.server.take().filter(|_| done) {
+                let _ = server.join();
+            }
+        }
+    }
+
+    /// Sectors in the data, and part of a metadata copy.
+    fn bad(volume: &Entry) -> Vec<Range<u64>> {
+        let copy = Copy::of(volume).offsets()[1] as u64;
+        vec![0x2_4200..0x2_4600, copy..copy + 512, 0x2_8000..0x2_8200]
+    }
+
+    fn skips_and_maps() -> Result<(), Failed> {
+        let volume = sample();
+        let bad = bad(&volume);
+        let disk = Disk::new(Copy::of(&volume).bytes, &bad);
+        let directory = tempfile::tempdir()?;
+        let (out, map) = (directory.path().join("out"), directory.path().join("map"));
+        let output = decrypt_with_map(&volume, &disk.path(), &out, &map);
+        assert_status(&output, 5);
+        let said = text(&output.stderr);
+        assert!(said.contains("1536 of the volume's"), "{said}");
+        // Metadata reads as zeros whether the disk can be read there or not.
+        let lost = [bad[0].clone(), bad[2].clone()];
+        let mut expected = vec![0; usize::try_from(volume.size)?];
+        volume
+            .unlock(Some(volume.credential(Kind::StartupKey)))?
+            .read_at(0, &mut expected)?;
+        for range in &lost {
+            let range = usize::try_from(range.start)?..usize::try_from(range.end)?;
+            assert!(expected[range.clone()].iter().any(|byte| *byte != 0));
+            expected[range].fill(0);
+        }
+        assert!(std::fs::read(&out)? == expected);
+        judge_map(&map, &lost)
+    }
+
+    /// ddrescuelog lists the same sectors.
+    fn judge_map(map: &Path, lost: &[Range<u64>]) -> Result<(), Failed> {
+        if !mount::installed("ddrescuelog") {
+            return match peers::required() {
+                true => Err("ddrescuelog is not installed".into()),
+                false => Ok(()),
+            };
+        }
+        let output = Command::new("ddrescuelog")
+            .args(["--list-blocks=-"])
+            .arg(map)
+            .output()?;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let sectors: Vec<u64> = text(&output.stdout)
+            .lines()
+            .map(|row| row.trim().parse().expect("number"))
+            .collect();
+        let expected: Vec<u64> = lost
+            .iter()
+            .flat_map(|range| range.start / 512..range.end / 512)
+            .collect();
+        assert_eq!(sectors, expected);
+        Ok(())
+    }
+
+    fn ends_without_a_map() -> Result<(), Failed> {
+        let volume = sample();
+        let disk = Disk::new(Copy::of(&volume).bytes, &bad(&volume));
+        let directory = tempfile::tempdir()?;
+        let out = directory.path().join("out");
+        let mut command = fve();
+        command.arg("decrypt").arg(disk.path()).arg(&out);
+        let output = command.arg("--startup-key").arg(volume.bek()).output()?;
+        assert_status(&output, 5);
+        assert!(!out.exists());
+        Ok(())
+    }
+
+    fn scans_on() -> Result<(), Failed> {
+        let volume = sample();
+        let disk = Disk::new(Copy::of(&volume).bytes, &[0..512, 0x2_4200..0x2_4600]);
+        let answer = scanned(&disk.path());
+        assert_eq!(answer["volumes"][0]["copies"].as_array().unwrap().len(), 3);
+        assert_eq!(answer["unreadable"][0]["start"], 0);
+        let opens = arguments(&answer);
+        let output = fve()
+            .arg("unlock")
+            .arg(disk.path())
+            .args(&opens)
+            .arg("--startup-key")
+            .arg(volume.bek())
+            .output()?;
+        assert_status(&output, 0);
+        Ok(())
+    }
+
+    fn mounts() -> Result<(), Failed> {
+        let volume = sample();
+        let disk = Disk::new(Copy::of(&volume).bytes, &[0..512]);
+        let opens = arguments(&scanned(&disk.path()));
+        let bek = volume.bek();
+        let mut words: Vec<&str> = opens.iter().map(String::as_str).collect();
+        words.extend(["--startup-key", bek.to_str().unwrap()]);
+        let mounted = mount::Mounted::volume(&disk.path(), &words);
+        let hash = common::sha256(std::fs::File::open(mounted.volume_file())?)?;
+        assert_eq!(hash, volume.plaintext_sha256);
+        mounted.unmount();
+        Ok(())
+    }
+}
