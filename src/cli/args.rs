@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::commands::create::CreateArgs;
-use super::commands::lookup::LookupArgs;
 use super::commands::export::ExportArgs;
+use super::commands::lookup::LookupArgs;
 use super::commands::metadata::MetadataArgs;
 use super::commands::network_unlock::NetworkUnlockArgs;
 use super::commands::protector::ProtectorArgs;

@@ -11,10 +11,10 @@
 pub mod auto_unlock;
 pub mod certificate;
 pub mod clear_key;
-#[cfg(feature = "network")]
-pub mod network;
 pub mod escrow;
 pub mod key_package;
+#[cfg(feature = "network")]
+pub mod network;
 pub mod password;
 mod prompt;
 pub mod raw_key;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
-use crate::cli::args::parse_bytes;
+use crate::cli::args::{LostArgs, SourceArgs, parse_bytes};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
 use crate::cli::report::line;
@@ -75,9 +75,15 @@ pub(crate) struct LookupArgs {
 
 pub(in crate::cli) fn run(args: &LookupArgs) -> Result<(), Failure> {
     let protectors = match &args.volume {
-        Some(path) => Some(OnVolume::of(
-            &source::open_at(path, args.offset, args.partition)?.volume,
-        )?),
+        Some(path) => {
+            let place = SourceArgs {
+                source: path.clone(),
+                offset: args.offset,
+                partition: args.partition,
+                lost: LostArgs::default(),
+            };
+            Some(OnVolume::of(&source::open(&place)?.volume)?)
+        }
         None => None,
     };
     let query = match (&args.id, &args.computer, &protectors) {
@@ -154,6 +160,7 @@ impl LookupArgs {
                 value: Some(place),
                 others: &others,
                 prompt: Some(&prompt),
+                system: None,
             })
         });
         Ok(places.collect::<Result<_, _>>()?)

@@ -48,12 +48,12 @@ pub(super) fn second_blocks<const N: usize>(salt: &[u8; 16], count: u64) -> [[u3
     schedule[6] = [0x8000_0000; N];
     schedule[15] = [8 * MESSAGE_LEN as u32; N];
     for word in 16..64 {
-        for nth in 0..N {
-            schedule[word][nth] = schedule[word - 16][nth]
+        schedule[word] = std::array::from_fn(|nth| {
+            schedule[word - 16][nth]
                 .wrapping_add(far(schedule[word - 15][nth]))
                 .wrapping_add(schedule[word - 7][nth])
-                .wrapping_add(near(schedule[word - 2][nth]));
-        }
+                .wrapping_add(near(schedule[word - 2][nth]))
+        });
     }
     for (words, constant) in schedule.iter_mut().zip(K) {
         for word in words {
