@@ -41,7 +41,7 @@ pub(crate) use chain::join;
 pub use payload::Payload;
 pub use pin::{LABEL, Pin, tpm_password};
 pub use policy::{LOCK, Pcrs, Policy, selection};
-pub(crate) use refusal::tries_left;
+pub use refusal::tries_left;
 #[cfg(feature = "tpm")]
 pub use tss::{Tss, TssOptions};
 pub use unsealer::{Lockout, ObjectSealer, Sealed, TpmError, Unsealer};

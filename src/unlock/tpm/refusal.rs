@@ -91,7 +91,7 @@ pub(super) fn locked(lockout: &Lockout) -> Failure {
 }
 
 /// How many wrong PINs are left, for a person who is about to give one.
-pub(crate) fn tries_left(lockout: &Lockout) -> String {
+pub fn tries_left(lockout: &Lockout) -> String {
     format!(
         "the TPM counts {} wrong PINs of {} that lock it; {}",
         lockout.failures,
