@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use base16ct::lower::encode_string as hex;
 use serde_json::{Value, json};
 
 use super::json;
@@ -575,10 +576,6 @@ pub(crate) fn protection_words(protection: Protection) -> String {
         } => format!("Protection Off ({reboots} reboots left)"),
         Protection::Unknown => "Unknown".to_owned(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn code(number: u16) -> String {

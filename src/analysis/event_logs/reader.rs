@@ -1,15 +1,12 @@
-//! Event logs read from an unlocked volume: NTFS by the crate `ntfs`, the logs by `evtx`.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! Event logs read from an unlocked volume, by the crate `evtx`.
 
 use evtx::{EvtxParser, ParserSettings, SerializedEvtxRecord};
-use ntfs::indexes::NtfsFileNameIndex;
-use ntfs::{Ntfs, NtfsError, NtfsFile};
 use serde_json::Value;
 
 use super::{EventKind, EventLogs, Log, LogEvent};
 use crate::format::time::FileTime;
-use crate::volume::{Cursor, Unlocked};
+use crate::volume::Unlocked;
+use crate::volume::files::{FileFault, with_file};
 
 /// Where Windows keeps its logs, from Vista on.
 const DIRECTORY: [&str; 4] = ["Windows", "System32", "winevt", "Logs"];
@@ -30,21 +27,6 @@ const PROVIDERS: &str = "microsoft-windows-bitlocker";
 /// Who logs that Windows starts (12) and ends (13) (general knowledge of Windows).
 const KERNEL: &str = "Microsoft-Windows-Kernel-General";
 
-/// Why nothing of a log can be read.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("there is none")]
-    Absent,
-    #[error("the volume holds no NTFS that can be followed: {0}")]
-    FileSystem(#[from] NtfsError),
-    #[error("it has {0} bytes, more than any log")]
-    TooLarge(u64),
-    #[error("it is no event log: {0}")]
-    NoLog(String),
-    #[error("it is damaged in a way that cannot be followed")]
-    Unfollowable,
-}
-
 /// Reads the event logs of an unlocked volume. Nothing is written.
 ///
 /// Never fails: why a log could not be read stands beside its path.
@@ -57,11 +39,7 @@ pub fn read(volume: &Unlocked) -> EventLogs {
             unreadable: 0,
             fault: None,
         };
-        // What lies on a disk must not end the program, whatever it does to those crates.
-        let read = catch_unwind(AssertUnwindSafe(|| {
-            read_log(volume, name, &mut log, &mut found)
-        }));
-        let result = read.unwrap_or(Err(Fault::Unfollowable));
+        let result = read_log(volume, name, &mut log, &mut found);
         log.fault = result.err().map(|fault| fault.to_string());
         found.logs.push(log);
     }
@@ -74,52 +52,26 @@ fn read_log(
     name: &str,
     log: &mut Log,
     found: &mut EventLogs,
-) -> Result<(), Fault> {
-    let mut disk = volume.cursor();
-    let mut ntfs = Ntfs::new(&mut disk)?;
-    ntfs.read_upcase_table(&mut disk)?;
-    let file = find(&ntfs, &mut disk, name)?.ok_or(Fault::Absent)?;
-    let data = file.data(&mut disk, "").ok_or(Fault::Absent)??;
-    let attribute = data.to_attribute()?;
-    let value = attribute.value(&mut disk)?;
-    if value.len() > MAX_LOG {
-        return Err(Fault::TooLarge(value.len()));
-    }
-    let parser = EvtxParser::from_read_seek(value.attach(&mut disk))
-        .map_err(|error| Fault::NoLog(error.to_string()))?;
-    let settings = ParserSettings::new().indent(false);
-    for record in parser.with_configuration(settings).records_json_value() {
-        match record {
-            Ok(record) => {
-                log.records += 1;
-                keep(&record, found);
-            }
-            Err(_) => log.unreadable += 1,
+) -> Result<(), FileFault> {
+    let path: Vec<_> = DIRECTORY.into_iter().chain([name]).collect();
+    with_file(volume, &path, |file, len| {
+        if len > MAX_LOG {
+            return Err(FileFault::TooLarge(len));
         }
-    }
-    Ok(())
-}
-
-/// The file of that name among the logs; case does not matter.
-fn find<'n>(
-    ntfs: &'n Ntfs,
-    disk: &mut Cursor<'_>,
-    name: &str,
-) -> Result<Option<NtfsFile<'n>>, NtfsError> {
-    let mut here = ntfs.root_directory(disk)?;
-    for part in DIRECTORY.into_iter().chain([name]) {
-        let next = {
-            let index = here.directory_index(disk)?;
-            let mut finder = index.finder();
-            let entry = NtfsFileNameIndex::find(&mut finder, ntfs, disk, part);
-            match entry {
-                Some(entry) => entry?.to_file(ntfs, disk)?,
-                None => return Ok(None),
+        let parser = EvtxParser::from_read_seek(file)
+            .map_err(|error| FileFault::NotOne(format!("it is no event log: {error}")))?;
+        let settings = ParserSettings::new().indent(false);
+        for record in parser.with_configuration(settings).records_json_value() {
+            match record {
+                Ok(record) => {
+                    log.records += 1;
+                    keep(&record, found);
+                }
+                Err(_) => log.unreadable += 1,
             }
-        };
-        here = next;
-    }
-    Ok(Some(here))
+        }
+        Ok(())
+    })
 }
 
 fn keep(record: &SerializedEvtxRecord<Value>, found: &mut EventLogs) {

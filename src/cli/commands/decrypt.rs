@@ -71,7 +71,7 @@ fn tell_hash(args: &DecryptArgs, exported: &Exported) -> Result<(), Failure> {
     let Some(hash) = exported.sha256 else {
         return Ok(());
     };
-    let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = base16ct::lower::encode_string(&hash);
     let line = format!("{digits}  {}", args.output.display());
     if args.output == Path::new("-") {
         term::note(line);

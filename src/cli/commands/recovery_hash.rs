@@ -9,6 +9,7 @@
 //! Keys of `--json`: `volume`, and `hashes`, each with `protector`, `type`, `hash`, `hashcat`
 //! (whether hashcat takes it).
 
+use base16ct::lower::encode_string as hex;
 use clap::Args;
 use serde_json::json;
 
@@ -96,8 +97,4 @@ fn hash(protector: &Protector) -> Option<String> {
         let len = sealed.tag.len() + sealed.ciphertext.len();
         format!("$bitlocker${kind}$16${salt}${ROUNDS}$12${nonce}${len}${key}")
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

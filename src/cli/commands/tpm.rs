@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base16ct::lower::encode_string as hex;
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::{Value, json};
 
@@ -373,10 +374,6 @@ fn read_log(path: Option<&Path>) -> Result<EventLog, Failure> {
 fn list(pcrs: &[u8]) -> String {
     let words: Vec<_> = pcrs.iter().map(u8::to_string).collect();
     words.join(", ")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn line(text: &mut String, content: std::fmt::Arguments<'_>) {

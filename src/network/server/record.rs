@@ -254,7 +254,7 @@ impl Record {
     /// The digest of the sealed keys in hexadecimal.
     pub fn key_protector_text(&self) -> Option<String> {
         let digest = self.key_protector?;
-        Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(base16ct::lower::encode_string(&digest))
     }
 }
 

@@ -26,6 +26,7 @@ use crate::error::{Error, Failure, Result};
 use crate::format::datum::{Body, Datum};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::{IntermediateKey, SecretBytes, SecretText};
+use base16ct::lower::encode_string as hex;
 
 #[cfg(not(feature = "pkcs11"))]
 use absent as token;
@@ -225,10 +226,6 @@ pub(super) fn other_certificate(protector: &Protector) -> Failure {
     .with_help(
         "'fve info' shows thumbprint and public key of every certificate that the volume takes",
     )
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads a file of keys or certificates, and whatever password it takes: from the file that was

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use base16ct::lower::encode_string as hex;
 use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
 use tss_esapi::constants::response_code::Tss2ResponseCode;
 use tss_esapi::constants::{CapabilityType, SessionType};
@@ -557,8 +558,4 @@ fn code(error: &TssError) -> Option<u32> {
     };
     let (_, digits) = text.rsplit_once("0x")?;
     u32::from_str_radix(digits, 16).ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
