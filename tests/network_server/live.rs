@@ -181,7 +181,7 @@ fn relayed() {
     assert!(
         said.ends_with("67\n") && said.contains("key"),
         "{said}: {:?}",
-        server.verdicts()
+        server.lines()
     );
     let line = server.wait_for(|line| line["decision"] == "answered");
     assert_eq!(line["relay"], "10.77.8.1");
@@ -392,9 +392,9 @@ fn exchange(socket: &UdpSocket, requests: &[(Request4, SessionKey)], window: u32
                 right.fetch_add(1, Relaxed);
             }
         });
-        let start = Instant::now();
         for (number, (request, _)) in (0..).zip(requests) {
-            while number - right.load(Relaxed) > window && start.elapsed() < WAIT * 4 {
+            let start = Instant::now();
+            while number - right.load(Relaxed) > window && start.elapsed() < WAIT {
                 std::thread::sleep(Duration::from_micros(200));
             }
             socket.send_to(&request.encode(), server).expect("send");
@@ -498,7 +498,8 @@ fn noise() {
     // What the flood left in the socket's buffer is read by then.
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(exchange(&socket, &requests(1), 1), 1);
-    assert_eq!(server.verdicts().len(), 1);
+    let verdict = ("answered".to_owned(), "valid".to_owned());
+    assert_eq!(server.verdicts(), [verdict]);
 }
 
 fn status(server: &Server, name: &str) -> String {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -227,6 +228,7 @@ impl Drop for Daemon {
 pub struct Server {
     child: Child,
     lines: Arc<Mutex<Vec<Value>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -248,13 +250,17 @@ impl Server {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().expect("stderr"));
         let log = lines.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 log.lock().expect("log").push(value);
             }
         });
-        let server = Self { child, lines };
+        let server = Self {
+            child,
+            lines,
+            reader: Some(reader),
+        };
         server.wait_for(|line| {
             line["message"]
                 .as_str()
@@ -271,8 +277,12 @@ impl Server {
         self.lines.lock().expect("log").clone()
     }
 
-    /// Decision and reason of every request.
-    pub fn verdicts(&self) -> Vec<(String, String)> {
+    /// Decision and reason of every request that it was sent: an answer goes out before its line,
+    /// so the server is stopped first.
+    pub fn verdicts(mut self) -> Vec<(String, String)> {
+        self.stop();
+        let reader = self.reader.take().expect("reader");
+        reader.join().expect("log");
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         self.lines()
             .iter()
@@ -302,6 +312,23 @@ impl Server {
         run(&["kill", &format!("-{name}"), &self.id().to_string()]).expect("kill");
     }
 
+    /// Ends it as systemd would, and looks at its status.
+    fn stop(&mut self) {
+        let start = Instant::now();
+        let mut asked = false;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("server") {
+                assert!(status.success(), "{status}: {:#?}", self.lines());
+                return;
+            }
+            if !std::mem::replace(&mut asked, true) {
+                self.signal("TERM");
+            }
+            assert!(start.elapsed() < WAIT, "still running: {:#?}", self.lines());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Has the files read again, and waits until they were.
     pub fn reload(&self) {
         let before = self.lines().len();
@@ -321,17 +348,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.signal("TERM");
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(5) {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                if !std::thread::panicking() {
-                    assert!(status.success(), "{status}: {:#?}", self.lines());
-                }
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        if !std::thread::panicking() {
+            self.stop();
         }
         let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
