@@ -17,7 +17,8 @@ use std::process::{ExitCode, Output};
 use std::sync::{Arc, Mutex};
 
 use common::corpus::{self, Credential, Volume as Sample};
-use common::mount::{self, Mounted};
+use common::mount::Mounted;
+use common::trials::{self, Missing};
 use common::{fve, sha256};
 use fve::error::Error;
 use fve::source::FileSource;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
             .iter()
             .flat_map(|sample| trials_of(sample, &results))
             .collect(),
-        None => vec![Trial::test("the corpus", || Ok(())).with_ignored_flag(true)],
+        None => vec![trials::trial("the corpus", trials::corpus(), || ())],
     };
     let count = trials.len();
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -78,28 +79,22 @@ fn trials_of(sample: &Sample, results: &Results) -> Vec<Trial> {
         .filter(|(name, _)| *name != "files" || !sample.files.is_empty())
         .map(|(name, check)| {
             let (results, sample) = (results.clone(), sample.clone());
-            let lacking = lacking(name);
             let title = format!("{}: {name}", sample.name);
-            if let Some(reason) = &lacking {
-                eprintln!("ignored, {reason}: {title}");
-            }
-            Trial::test(title, move || {
+            trials::trial(title, missing(name), move || {
                 let outcome = std::panic::catch_unwind(|| check(&sample));
                 let key = (sample.name.clone(), name.to_owned());
                 results.lock().unwrap().insert(key, outcome.is_ok());
                 outcome.map_err(|_| Failed::without_message())
             })
-            .with_ignored_flag(lacking.is_some())
         })
         .collect()
 }
 
 /// What a check needs that is not here.
-fn lacking(check: &str) -> Option<String> {
-    let tool = || (!mount::installed("ntfs-3g")).then(|| "ntfs-3g is not installed".to_owned());
+fn missing(check: &str) -> Option<Missing> {
     match check {
-        "mount" => mount::missing(),
-        "files" => mount::missing().or_else(tool),
+        "mount" => trials::fuse(),
+        "files" => trials::fuse().or_else(|| trials::programs(&["ntfs-3g"])),
         _ => None,
     }
 }

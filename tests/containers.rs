@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use common::mount::installed;
+use common::trials::{self, trial};
 use fve::ReadAt;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 
 type Test = fn(&Recipe);
 
@@ -262,36 +262,17 @@ fn main() -> ExitCode {
         .iter()
         .flat_map(|recipe| tests.map(|(what, test)| (recipe, what, test)))
         .map(|(recipe, what, test)| {
-            let lacking = lacks(recipe.name, recipe.program);
-            Trial::test(format!("{}: {what}", recipe.name), move || {
-                test(recipe);
-                Ok(())
-            })
-            .with_ignored_flag(lacking)
+            let name = format!("{}: {what}", recipe.name);
+            let missing = trials::programs(&[recipe.program]);
+            trial(name, missing, move || test(recipe))
         })
         .chain(REFUSALS.iter().map(|refusal| {
-            let lacking = lacks(refusal.what, "qemu-img");
-            Trial::test(format!("refused: {}", refusal.what), || {
-                refused(refusal);
-                Ok(())
-            })
-            .with_ignored_flag(lacking)
+            let name = format!("refused: {}", refusal.what);
+            let missing = trials::programs(&["qemu-img"]);
+            trial(name, missing, || refused(refusal))
         }))
         .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-/// Whether a test has to be left out for want of a program: said aloud, or not allowed at all.
-fn lacks(test: &str, program: &str) -> bool {
-    let lacking = !installed(program);
-    if lacking {
-        eprintln!("SKIPPED: {test}: {program} is not installed");
-    }
-    assert!(
-        !lacking || std::env::var_os("FVE_REQUIRE_TOOLS").is_none(),
-        "{program} is not installed"
-    );
-    lacking
 }
 
 /// A container that would be read wrongly on its own.

@@ -16,11 +16,12 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::trials::{self, trial};
 use common::writing::{Random, SIZE, made, placement, plaintext_of, reserved, writable};
-use common::{fve, mount, testdata};
+use common::{fve, testdata};
 use fve::crypto::sector::METHODS;
 use fve::source::{ReadAt, WriteAt};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 
 /// Power cuts on each of the twelve kinds of volume.
 const CUTS: u64 = 20;
@@ -28,21 +29,17 @@ const CUTS: u64 = 20;
 const KILLS: u64 = 25;
 
 fn main() -> ExitCode {
-    let lacking = mount::missing();
-    if let Some(reason) = &lacking {
-        assert!(std::env::var_os("FVE_REQUIRE_TOOLS").is_none(), "{reason}");
-        eprintln!("ignored: {reason}");
-    }
     let trials = vec![
-        Trial::test("what was flushed survives power cuts", || {
-            survives_power_cuts();
-            Ok(())
-        }),
-        Trial::test("what was written survives a killed server", || {
-            survives_a_killed_server();
-            Ok(())
-        })
-        .with_ignored_flag(lacking.is_some()),
+        trial(
+            "what was flushed survives power cuts",
+            None,
+            survives_power_cuts,
+        ),
+        trial(
+            "what was written survives a killed server",
+            trials::fuse(),
+            survives_a_killed_server,
+        ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use common::fve;
 use common::loop_device::LoopDevice;
-use common::mount::installed;
 use common::peers::{self, Peer};
 use common::testdata::{Credential, Entry, Kind};
+use common::trials;
 use fve::create::Plaintext;
 use fve::crypto::sector::METHODS;
 use fve::source::{FileSource, ReadAt};
@@ -49,35 +49,20 @@ fn main() {
 
 /// A trial that needs some programs. Those that mount and attach need root, too.
 fn trial(name: &str, tools: &[&str], test: fn() -> Result<(), Failed>) -> Trial {
-    let is_root = rustix::process::geteuid().is_root();
-    let missing = tools.iter().find_map(|tool| {
-        let for_root = ["losetup", "mount", "umount"].contains(tool);
-        match for_root && !is_root {
-            _ if !installed(tool) => Some(format!("{tool} is not installed")),
-            true => Some(format!("{tool} needs root")),
-            false => None,
-        }
-    });
-    match missing {
-        None => Trial::test(name, test),
-        Some(why) if peers::required() => Trial::test(name, move || Err(why.into())),
-        Some(why) => {
-            println!("ignored: {name}: {why}");
-            Trial::test(name, test).with_ignored_flag(true)
-        }
-    }
+    let for_root = ["losetup", "mount", "umount"];
+    let root = tools.iter().find(|tool| for_root.contains(tool));
+    let missing = trials::programs(tools).or_else(|| root.and_then(|_| trials::root()));
+    trials::trial(name, missing, test)
 }
 
 // Every cipher, sector size and protector.
 
 fn peer_trials(directory: &Path) -> Vec<Trial> {
-    let volumes = if installed("mkntfs") {
-        volumes(directory)
-    } else {
-        println!("ignored: all that programs open: mkntfs is not installed");
-        assert!(!peers::required(), "mkntfs is not installed");
-        Vec::new()
-    };
+    let mkntfs = trials::programs(&["mkntfs"]);
+    if mkntfs.is_some() {
+        return vec![trials::trial("all that programs open", mkntfs, || ())];
+    }
+    let volumes = volumes(directory);
     let mut trials = Vec::new();
     for peer in Peer::ALL {
         let missing = peer.missing();
@@ -85,8 +70,7 @@ fn peer_trials(directory: &Path) -> Vec<Trial> {
             // What is told without unlocking is told once.
             let count = if peer == Peer::CryptsetupDump { 1 } else { 9 };
             let credentials = volume.credentials.iter().take(count);
-            trials
-                .extend(credentials.map(|key| peers::trial(peer, volume, key, missing.as_deref())));
+            trials.extend(credentials.map(|key| peers::trial(peer, volume, key, missing.clone())));
         }
     }
     trials

@@ -6,9 +6,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use common::mount::installed;
+use common::trials::{self, trial};
 use fve::source::{FileSource, partition};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 
 const SCRIPTS: [(&str, &str); 4] = [
     (
@@ -30,19 +30,11 @@ const SCRIPTS: [(&str, &str); 4] = [
 ];
 
 fn main() -> ExitCode {
-    let lacking = !installed("sfdisk");
-    assert!(
-        !lacking || std::env::var_os("FVE_REQUIRE_TOOLS").is_none(),
-        "sfdisk is not installed"
-    );
     let trials = SCRIPTS
         .into_iter()
         .map(|(name, script)| {
-            Trial::test(format!("sfdisk agrees: {name}"), move || {
-                agrees(script);
-                Ok(())
-            })
-            .with_ignored_flag(lacking)
+            let name = format!("sfdisk agrees: {name}");
+            trial(name, trials::programs(&["sfdisk"]), move || agrees(script))
         })
         .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

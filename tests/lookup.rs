@@ -12,10 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use common::mount::installed;
+use common::fve;
 use common::slapd::{self, HELP_DESK, SECRET, STRANGER, SUFFIX, Slapd};
 use common::testdata::{self, Entry, Kind};
-use common::{fve, peers};
+use common::trials::{self, Missing, installed, trial};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
@@ -76,23 +76,13 @@ fn main() {
 }
 
 fn with_slapd(name: &str, test: Test) -> Trial {
-    if !cfg!(feature = "directory") {
-        println!("ignored: {name}: built without the feature directory");
-        return Trial::test(name, test).with_ignored_flag(true);
-    }
-    let there = |tool: &&str| installed(tool) || slapd::program(tool).is_absolute();
     let tools = ["slapd", "slapadd", "ldapsearch", "openssl"];
-    match tools.iter().find(|tool| !there(tool)) {
-        None => Trial::test(name, test),
-        Some(tool) if peers::required() => {
-            let why = format!("{tool} is not installed");
-            Trial::test(name, move || Err(why.into()))
-        }
-        Some(tool) => {
-            println!("ignored: {name}: {tool} is not installed");
-            Trial::test(name, test).with_ignored_flag(true)
-        }
-    }
+    let lacking = |tool: &&str| !installed(tool) && !slapd::program(tool).is_absolute();
+    let missing = trials::feature("directory", cfg!(feature = "directory")).or_else(|| {
+        let tool = tools.iter().find(|tool| lacking(tool))?;
+        Some(Missing::Tool(format!("{tool} is not installed")))
+    });
+    trial(name, missing, test)
 }
 
 // A volume with two recovery passwords.

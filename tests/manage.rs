@@ -15,8 +15,9 @@ use std::process::Output;
 use std::sync::{Arc, LazyLock};
 
 use common::disk::{Disk, after_power_cuts};
-use common::peers::{Peer, required};
+use common::peers::Peer;
 use common::testdata::{self, Credential, Entry, Kind};
+use common::trials::{self, Missing, trial};
 use common::{corpus, fve};
 use fve::create::NewProtector;
 use fve::format::bek::BekFile;
@@ -229,30 +230,12 @@ fn outline(original: &Entry, stage: &str) -> Entry {
     entry
 }
 
-/// A trial that is ignored, or fails, where something is missing.
-fn told_or_run(
-    name: String,
-    limit: Option<&str>,
-    missing: Option<&str>,
-    run: impl FnOnce() -> Result<(), Failed> + Send + 'static,
-) -> Trial {
-    if let Some(reason) = limit.or(missing.filter(|_| !required())) {
-        println!("ignored: {name}: {reason}");
-        return Trial::test(name, || Ok(())).with_ignored_flag(true);
-    }
-    if let Some(reason) = missing {
-        let reason = reason.to_owned();
-        return Trial::test(name, move || Err(reason.into()));
-    }
-    Trial::test(name, run)
-}
-
 /// One program, one stage, every credential of the stage; of large volumes, programs that take out
 /// the whole plaintext take it out once.
 fn peer_trials(
     story: &Arc<Story>,
     peer: Peer,
-    missing: Option<&str>,
+    missing: &Option<Missing>,
     stages: &[&str],
 ) -> Vec<Trial> {
     const LARGE: u64 = 16 << 20;
@@ -279,7 +262,7 @@ fn peer_trials(
             };
             let limit = peer.limit(&outline, key);
             let story = story.clone();
-            trials.push(told_or_run(name, limit, missing, move || {
+            trials.push(trial(name, limit.or_else(|| missing.clone()), move || {
                 let entry = story.stage(stage)?;
                 peer.check(entry, entry.credential(kind))
             }));
@@ -289,7 +272,7 @@ fn peer_trials(
 }
 
 /// What was removed on the way opens nothing any more, on any copy, for us and for others.
-fn removed_trials(story: &Arc<Story>, peers: &[(Peer, Option<String>)]) -> Vec<Trial> {
+fn removed_trials(story: &Arc<Story>, peers: &[(Peer, Option<Missing>)]) -> Vec<Trial> {
     let ours = {
         let story = story.clone();
         Trial::test(format!("ours/{}/removed", story.original.name), move || {
@@ -322,7 +305,7 @@ fn removed_trials(story: &Arc<Story>, peers: &[(Peer, Option<String>)]) -> Vec<T
             );
             let limit = peer.limit(&outline, &gone);
             let (story, peer) = (story.clone(), *peer);
-            trials.push(told_or_run(name, limit, missing.as_deref(), move || {
+            trials.push(trial(name, limit.or_else(|| missing.clone()), move || {
                 let entry = story.stage(LAST)?;
                 match peer.check(entry, &gone) {
                     Ok(()) => Err("it still opens the volume".into()),
@@ -470,7 +453,7 @@ fn certificate_trial() -> Option<Trial> {
 }
 
 /// Some of the states that a power cut leaves, for programs that know nothing of us.
-fn crash_trials(directory: &Path, peers: &[(Peer, Option<String>)]) -> Vec<Trial> {
+fn crash_trials(directory: &Path, peers: &[(Peer, Option<Missing>)]) -> Vec<Trial> {
     /// One in so many of the states is looked at, and of those in which a copy is torn.
     const SAMPLES: usize = 12;
     const TORN_SAMPLES: usize = 3;
@@ -513,11 +496,15 @@ fn crash_trials(directory: &Path, peers: &[(Peer, Option<String>)]) -> Vec<Trial
                 continue;
             }
             let torn = *peer == Peer::Cryptsetup && !whole;
-            let limit = torn.then_some("cryptsetup 2.6.1 reads the first copy without its CRC-32");
+            let limit = torn.then(|| {
+                Missing::Optional(
+                    "cryptsetup 2.6.1 reads the first copy without its CRC-32".to_owned(),
+                )
+            });
             let (entry, peer) = (entry.clone(), *peer);
             let keys = [old.clone(), new.clone()];
             let name = format!("{}/power cut {number}: {what}", peer.name());
-            trials.push(told_or_run(name, limit, missing.as_deref(), move || {
+            trials.push(trial(name, limit.or_else(|| missing.clone()), move || {
                 let opened = keys.iter().any(|key| peer.check(&entry, key).is_ok());
                 match opened {
                     true => Ok(()),
@@ -557,7 +544,7 @@ fn main() {
             &[LAST]
         };
         for (peer, missing) in &peers {
-            trials.extend(peer_trials(&story, *peer, missing.as_deref(), stages));
+            trials.extend(peer_trials(&story, *peer, missing, stages));
         }
         trials.extend(removed_trials(&story, &peers));
     }
@@ -566,14 +553,13 @@ fn main() {
             for volume in volumes {
                 let story = Story::new(volume, directory.path());
                 for (peer, missing) in &peers {
-                    trials.extend(peer_trials(&story, *peer, missing.as_deref(), &[LAST]));
+                    trials.extend(peer_trials(&story, *peer, missing, &[LAST]));
                 }
                 trials.extend(removed_trials(&story, &peers));
             }
         }
         None => {
-            println!("ignored: volumes made by Windows: there is no corpus");
-            trials.push(Trial::test("volumes made by Windows", || Ok(())).with_ignored_flag(true));
+            trials.push(trial("volumes made by Windows", trials::corpus(), || ()));
         }
     }
     trials.extend(kept_trials());

@@ -11,66 +11,60 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use common::loop_device::LoopDevice;
-use common::mount::{self, Mounted, installed};
+use common::mount::Mounted;
+use common::trials::{self, Missing, trial};
 use common::{fve, sha256};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 
 const WAIT: Duration = Duration::from_secs(20);
 
+type Test = (&'static str, Option<Missing>, fn());
+
 fn main() -> ExitCode {
-    let lacking = mount::missing();
-    if let Some(reason) = &lacking {
-        assert!(std::env::var_os("FVE_REQUIRE_TOOLS").is_none(), "{reason}");
-        eprintln!("ignored: {reason}");
-    }
-    let root = rustix::process::geteuid().is_root();
-    let trials: [(&str, bool, fn()); 12] = [
+    let root = trials::root;
+    let tests: [Test; 12] = [
         (
             "answers when the command returns",
-            true,
+            None,
             answers_when_the_command_returns,
         ),
         (
             "shows one file of the right size that nobody can write",
-            true,
+            None,
             shows_one_file,
         ),
         (
             "serves many readers at once",
-            true,
+            None,
             serves_many_readers_at_once,
         ),
-        ("passes the child's failure on", true, passes_failures_on),
-        ("ends by fve unmount", true, || {
+        ("passes the child's failure on", None, passes_failures_on),
+        ("ends by fve unmount", None, || {
             ends_by(&[env!("CARGO_BIN_EXE_fve"), "unmount"])
         }),
-        ("ends by umount", root, || ends_by(&["umount"])),
-        ("ends by fusermount3 -u", installed("fusermount3"), || {
-            ends_by(&["fusermount3", "-u"])
-        }),
-        ("ends on SIGTERM", true, || ends_on("TERM")),
-        ("ends on SIGINT", true, || ends_on("INT")),
-        ("says who keeps it busy", true, says_who_keeps_it_busy),
+        ("ends by umount", root(), || ends_by(&["umount"])),
+        (
+            "ends by fusermount3 -u",
+            trials::programs(&["fusermount3"]),
+            || ends_by(&["fusermount3", "-u"]),
+        ),
+        ("ends on SIGTERM", None, || ends_on("TERM")),
+        ("ends on SIGINT", None, || ends_on("INT")),
+        ("says who keeps it busy", None, says_who_keeps_it_busy),
         (
             "holds the source open for reading only",
-            true,
+            None,
             holds_the_source_open_for_reading_only,
         ),
         (
             "a loop device reads it",
-            root && installed("losetup"),
+            root().or_else(|| trials::programs(&["losetup"])),
             a_loop_device_reads_it,
         ),
     ];
-    let trials = trials
+    let trials = tests
         .into_iter()
-        .map(|(name, able, test)| {
-            Trial::test(name, move || {
-                test();
-                Ok(())
-            })
-            .with_ignored_flag(!able || lacking.is_some())
-        })
+        .map(|(name, missing, test)| trial(name, trials::fuse().or(missing), test))
         .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -128,7 +128,7 @@ fn main() {
             trials.extend(
                 all.chain(keyless)
                     .take(count)
-                    .map(|credential| trial(peer, volume, credential, missing.as_deref())),
+                    .map(|credential| trial(peer, volume, credential, missing.clone())),
             );
         }
     }

@@ -14,7 +14,8 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
 use common::testdata::{self, Kind};
-use common::{corpus, fve, mount, peers};
+use common::trials::{self, Missing, trial};
+use common::{corpus, fve};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
@@ -41,17 +42,14 @@ fn main() -> ExitCode {
     for (name, test) in tests {
         trials.push(Trial::test(*name, test));
     }
-    let corpus = corpus::directory()
-        .is_none()
-        .then_some("there is no corpus");
     trials.push(trial(
         "a volume of Windows: seven digits",
-        corpus.map(str::to_owned),
+        trials::corpus(),
         windows,
     ));
     trials.push(trial(
         "the hash opens in Python",
-        python().err(),
+        python().err().map(Missing::Tool),
         hash_in_python,
     ));
     trials.push(trial(
@@ -60,24 +58,6 @@ fn main() -> ExitCode {
         hash_in_hashcat,
     ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-/// Ignored, and said why, where something is missing; a failure where it is required. The corpus
-/// and hashcat never are.
-fn trial(name: &str, missing: Option<String>, test: Test) -> Trial {
-    match missing {
-        Some(why)
-            if peers::required()
-                && !["corpus", "hashcat"].iter().any(|word| why.contains(word)) =>
-        {
-            Trial::test(name, move || Err(why.into()))
-        }
-        Some(why) => {
-            println!("ignored: {name}: {why}");
-            Trial::test(name, || Ok(())).with_ignored_flag(true)
-        }
-        None => Trial::test(name, test),
-    }
 }
 
 struct Place {
@@ -532,16 +512,18 @@ fn hash_in_python() -> Result<(), Failed> {
     Ok(())
 }
 
-fn hashcat() -> Option<String> {
-    if std::env::var_os("FVE_HASHCAT").is_none_or(|value| value != "1") {
-        return Some("hashcat is only asked with FVE_HASHCAT=1".to_owned());
-    }
-    if !mount::installed("hashcat") {
-        return Some("hashcat is not installed".to_owned());
-    }
-    let devices = Command::new("hashcat").arg("-I").output().ok()?;
-    let some = text(&devices.stdout).contains("Device ID");
-    (!some).then(|| "hashcat finds no OpenCL device".to_owned())
+/// What keeps hashcat from being asked: it never has to be here.
+fn hashcat() -> Option<Missing> {
+    let why = if std::env::var_os("FVE_HASHCAT").is_none_or(|value| value != "1") {
+        "hashcat is only asked with FVE_HASHCAT=1"
+    } else {
+        let devices = Command::new("hashcat").arg("-I").output();
+        if devices.is_ok_and(|output| text(&output.stdout).contains("Device ID")) {
+            return None;
+        }
+        "hashcat is not installed, or finds no OpenCL device"
+    };
+    Some(Missing::Optional(why.to_owned()))
 }
 
 fn hash_in_hashcat() -> Result<(), Failed> {

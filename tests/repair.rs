@@ -15,9 +15,11 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use common::damage::Copy;
+use common::mount::Mounted;
 use common::peers::Peer;
 use common::testdata::{self, Entry, Kind};
-use common::{corpus, fve, mount, peers};
+use common::trials::{self, trial};
+use common::{corpus, fve, peers};
 use fve::repair::{Scope, scan};
 use fve::secret::Vmk;
 use fve::source::{FileSource, Overlay, ReadAt};
@@ -70,38 +72,22 @@ fn main() {
         .iter()
         .map(|(name, test)| Trial::test(*name, test))
         .collect();
-    let no_corpus = corpus::directory()
-        .is_none()
-        .then(|| "there is no corpus".to_owned());
     trials.push(trial(
         "volumes of Windows open without their first sector",
-        no_corpus,
+        trials::corpus(),
         windows,
     ));
-    let no_mount = failing::missing().or_else(mount::missing);
+    let missing = trials::feature("fuse", cfg!(feature = "fuse"))
+        .or_else(trials::fuse)
+        .or_else(|| trials::programs(&["ddrescuelog"]));
     for (name, test) in failing::TESTS {
-        trials.push(trial(name, no_mount.clone(), *test));
+        trials.push(trial(*name, missing.clone(), *test));
     }
     let directory = tempfile::tempdir().expect("directory");
     trials.extend(judged_by_peers(directory.path()));
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(directory);
     conclusion.exit();
-}
-
-/// Ignored, and said why, where something is missing; a failure where it is required. The corpus
-/// is never required.
-fn trial(name: &str, missing: Option<String>, test: Test) -> Trial {
-    match missing {
-        Some(why) if peers::required() && !why.contains("corpus") => {
-            Trial::test(name, move || Err(why.into()))
-        }
-        Some(why) => {
-            println!("ignored: {name}: {why}");
-            Trial::test(name, || Ok(())).with_ignored_flag(true)
-        }
-        None => Trial::test(name, test),
-    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -613,8 +599,7 @@ fn judged_by_peers(directory: &Path) -> Vec<Trial> {
             Peer::LibbdeInfo,
             Peer::Dissect,
         ] {
-            let missing = peer.missing();
-            trials.push(peers::trial(peer, &volume, &credential, missing.as_deref()));
+            trials.push(peers::trial(peer, &volume, &credential, peer.missing()));
         }
     }
     trials
@@ -630,9 +615,6 @@ impl Copy {
 #[cfg(not(feature = "fuse"))]
 mod failing {
     pub(super) const TESTS: &[(&str, super::Test)] = &[];
-    pub(super) fn missing() -> Option<String> {
-        Some("built without FUSE".to_owned())
-    }
 }
 
 /// Sources of which some sectors cannot be read: the system says so, as for a failing disk.
@@ -657,10 +639,6 @@ mod failing {
             mounts,
         ),
     ];
-
-    pub(super) fn missing() -> Option<String> {
-        None
-    }
 
     /// Bytes of which some are said to be unreadable.
     struct Failing {
@@ -759,12 +737,6 @@ mod failing {
 
     /// ddrescuelog lists the same sectors.
     fn judge_map(map: &Path, lost: &[Range<u64>]) -> Result<(), Failed> {
-        if !mount::installed("ddrescuelog") {
-            return match peers::required() {
-                true => Err("ddrescuelog is not installed".into()),
-                false => Ok(()),
-            };
-        }
         let output = Command::new("ddrescuelog")
             .args(["--list-blocks=-"])
             .arg(map)
@@ -821,7 +793,7 @@ mod failing {
         let bek = volume.bek();
         let mut words: Vec<&str> = opens.iter().map(String::as_str).collect();
         words.extend(["--startup-key", bek.to_str().unwrap()]);
-        let mounted = mount::Mounted::volume(&disk.path(), &words);
+        let mounted = Mounted::volume(&disk.path(), &words);
         let hash = common::sha256(std::fs::File::open(mounted.volume_file())?)?;
         assert_eq!(hash, volume.plaintext_sha256);
         mounted.unmount();

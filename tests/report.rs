@@ -16,9 +16,10 @@ use std::process::{Command, Output, Stdio};
 use common::corpus::{self, Volume};
 use common::damage::Copy;
 use common::evtx::{self, Event};
-use common::mount::{Mounted, installed};
+use common::mount::Mounted;
 use common::testdata::{self, Kind};
-use common::{fve, ntfs, peers};
+use common::trials::{self, Missing, trial};
+use common::{fve, ntfs};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
@@ -33,61 +34,51 @@ const SECOND: u64 = 10_000_000;
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = vec![
-        trial("a report takes no key and asks nobody", &[], no_key),
-        trial("what fits nothing leaves the report as it is", &[], refused),
-        trial("volumes without metadata are told of", &[], no_metadata),
-        trial("a damaged copy is named", &[], damaged_copy),
-        trial("suspension is told with the reboots left", &[], suspended),
+        trial("a report takes no key and asks nobody", None, no_key),
+        trial(
+            "what fits nothing leaves the report as it is",
+            None,
+            refused,
+        ),
+        trial("volumes without metadata are told of", None, no_metadata),
+        trial("a damaged copy is named", None, damaged_copy),
+        trial("suspension is told with the reboots left", None, suspended),
         trial(
             "text holds what the JSON holds, and no control characters",
-            &[],
+            None,
             text,
         ),
     ];
-    let tools = ["mkntfs", "ntfs-3g", "python-evtx"];
-    for (name, tools, test) in [
+    let built = trials::feature("event-logs", cfg!(feature = "event-logs"));
+    let ntfs = built
+        .clone()
+        .or_else(|| trials::programs(&["mkntfs", "ntfs-3g"]));
+    for (name, missing, test) in [
         (
             "event logs inside a volume are read",
-            &tools[..2],
+            ntfs.clone(),
             logs_inside as Test,
         ),
         (
             "python-evtx reads the same log",
-            &tools[2..],
+            built.or_else(without_python_evtx),
             logs_by_python,
         ),
         (
             "hostile logs and file systems do no harm",
-            &tools[..2],
+            ntfs,
             hostile_logs,
         ),
     ] {
-        if cfg!(feature = "event-logs") {
-            trials.push(trial(name, tools, test));
-        } else {
-            trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
-        }
+        trials.push(trial(name, missing, test));
     }
     trials.extend(corpus_trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn trial(name: &str, tools: &[&str], test: Test) -> Trial {
-    let missing = tools.iter().find(|tool| match **tool {
-        "python-evtx" => !python("import Evtx.Evtx").is_ok_and(|output| output.status.success()),
-        tool => !installed(tool),
-    });
-    match missing {
-        None => Trial::test(name, test),
-        Some(tool) if peers::required() => {
-            let why = format!("{tool} is not installed");
-            Trial::test(name, move || Err(why.into()))
-        }
-        Some(tool) => {
-            println!("ignored: {name}: {tool} is not installed");
-            Trial::test(name, test).with_ignored_flag(true)
-        }
-    }
+fn without_python_evtx() -> Option<Missing> {
+    let there = python("import Evtx.Evtx").is_ok_and(|output| output.status.success());
+    (!there).then(|| Missing::Tool("python-evtx is not installed".to_owned()))
 }
 
 fn python(program: &str) -> std::io::Result<Output> {
@@ -137,16 +128,21 @@ fn moment<'a>(report: &'a Value, event: &str) -> Option<&'a str> {
 
 fn corpus_trials() -> Vec<Trial> {
     let Some(volumes) = corpus::volumes() else {
-        println!("ignored: windows: there is no corpus");
-        return vec![Trial::test("windows", || Ok(())).with_ignored_flag(true)];
+        return vec![trial("windows", trials::corpus(), || ())];
     };
     let mut trials = vec![
         Trial::test("windows/TPM protectors of a real machine", real_tpms),
         Trial::test("windows/the published facts hold", published_facts),
     ];
     for volume in volumes {
-        let name = format!("windows/{}", volume.name);
-        trials.push(Trial::test(name, move || windows(&volume)));
+        let (name, bdeinfo) = (&volume.name, trials::programs(&["bdeinfo"]));
+        trials.push(trial(format!("windows/{name}: bdeinfo"), bdeinfo, {
+            let volume = volume.clone();
+            move || bdeinfo_agrees(&volume)
+        }));
+        trials.push(Trial::test(format!("windows/{name}"), move || {
+            windows(&volume)
+        }));
     }
     trials
 }
@@ -180,7 +176,6 @@ fn windows(volume: &Volume) -> Result<(), Failed> {
         "{turned_on} against {}",
         volume.description
     );
-    bdeinfo_agrees(volume, turned_on)?;
     let times: Vec<_> = told["timeline"]
         .as_array()
         .unwrap()
@@ -283,14 +278,9 @@ fn same_day(time: &str, description: &str) -> bool {
 }
 
 /// bdeinfo gives the same time of creation, to the microsecond.
-fn bdeinfo_agrees(volume: &Volume, turned_on: &str) -> Result<(), Failed> {
-    if !installed("bdeinfo") {
-        return if peers::required() {
-            Err("bdeinfo is not installed".into())
-        } else {
-            Ok(())
-        };
-    }
+fn bdeinfo_agrees(volume: &Volume) -> Result<(), Failed> {
+    let (_, told) = report(&volume.path, &[]);
+    let turned_on = moment(&told, "turned-on").expect("turned on");
     // It tells nothing without a credential.
     let mut command = Command::new("bdeinfo");
     for credential in &volume.credentials {

@@ -3,11 +3,11 @@
 
 mod common;
 
-use std::io::Write;
 use std::process::{Command, Output};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use common::fve;
+use common::log::Log;
 use common::testdata::{self, Entry, Kind};
 use fve::source::FileSource;
 use fve::unlock::startup_key::StartupKey;
@@ -46,18 +46,6 @@ fn assert_silent(sample: &Entry, said: &[u8]) {
     }
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("log").write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn neither_the_log_nor_any_type_shows_a_secret() {
     let sample = volume();
@@ -79,7 +67,7 @@ fn neither_the_log_nor_any_type_shows_a_secret() {
         }
         assert_silent(&sample, shown.as_bytes());
     });
-    assert_silent(&sample, &log.0.lock().expect("log"));
+    assert_silent(&sample, &log.bytes());
 }
 
 #[test]

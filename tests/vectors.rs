@@ -5,7 +5,7 @@ mod common;
 
 use std::process::ExitCode;
 
-use common::corpus;
+use common::{corpus, trials};
 use fve::crypto::envelope;
 use fve::crypto::stretch::InitialHash;
 use fve::format::bek::BekFile;
@@ -43,7 +43,11 @@ fn main() -> ExitCode {
                 });
             keys.chain(machines).collect()
         }
-        None => vec![Trial::test("vectors of the corpus", || Ok(())).with_ignored_flag(true)],
+        None => vec![trials::trial(
+            "vectors of the corpus",
+            trials::corpus(),
+            || (),
+        )],
     };
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

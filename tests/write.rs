@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use common::loop_device::LoopDevice;
-use common::mount::{self, Mounted, installed};
+use common::mount::Mounted;
 use common::ntfs::{self, run};
 use common::peers::Peer;
 use common::testdata::{self, Entry};
+use common::trials::{self, Missing, installed, programs, trial};
 use common::writing::{
     Disk, Random, SIZE, made, plaintext_of, reserved, writable, writable_file, writable_with,
 };
@@ -32,27 +33,29 @@ use fve::unlock::KeyProtector;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::raw_key::{RawFvek, RawVmk};
 use fve::volume::{UnlockOptions, Volume, Writable};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use rustix::fs::FallocateFlags;
 
 /// What a test needs of the system, and why that is missing.
-type Need = fn() -> Option<String>;
+type Need = fn() -> Option<Missing>;
 type Test = (&'static str, &'static [Need], fn());
 
 fn main() -> ExitCode {
-    const MOUNT: Need = mount::missing;
-    const DISLOCKER: Need = || lacks("dislocker-file");
-    const NTFS: Need = || lacks("ntfs-3g").or_else(|| lacks("mkntfs"));
-    const FAT: Need = || lacks("mkfs.fat");
+    const MOUNT: Need = trials::fuse;
+    const DISLOCKER: Need = || programs(&["dislocker-file"]);
+    const NTFS: Need = || programs(&["ntfs-3g", "mkntfs"]);
+    const FAT: Need = || programs(&["mkfs.fat"]);
     const CORPUS: Need = || {
         // Unpacked here, where nobody else unpacks it.
-        let lacking = corpus::volumes().is_none();
-        lacking.then(|| "there is no corpus".to_owned())
+        corpus::volumes();
+        trials::corpus()
     };
     const LOOP: Need = || {
-        let root = rustix::process::geteuid().is_root();
         let control = Path::new("/dev/loop-control").exists();
-        lacks("losetup").or_else(|| (!root || !control).then(|| "no loop devices".to_owned()))
+        let lacking = || (!control).then(|| Missing::Tool("no loop devices".to_owned()));
+        trials::root()
+            .or_else(|| programs(&["losetup"]))
+            .or_else(lacking)
     };
     let tests: &[Test] = &[
         ("equals a plain array", &[], equals_a_plain_array),
@@ -133,24 +136,11 @@ fn main() -> ExitCode {
             block_device,
         ),
     ];
-    let strict = std::env::var_os("FVE_REQUIRE_TOOLS").is_some();
     let trials = tests.iter().map(|(name, needs, test)| {
         let missing = needs.iter().find_map(|need| need());
-        if let Some(missing) = &missing {
-            assert!(!strict, "{missing}");
-            eprintln!("ignored: {name}: {missing}");
-        }
-        Trial::test(*name, || {
-            test();
-            Ok(())
-        })
-        .with_ignored_flag(missing.is_some())
+        trial(*name, missing, *test)
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
-}
-
-fn lacks(program: &str) -> Option<String> {
-    (!installed(program)).then(|| format!("{program} is not installed"))
 }
 
 /// A range that touches nothing reserved, of odd ends more often than not.

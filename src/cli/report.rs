@@ -109,6 +109,20 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Each copy of the metadata, and what is wrong with it.
+    pub(crate) fn write_copies(&self, text: &mut String) {
+        for copy in &self.volume.copies().0 {
+            let verdict = copy
+                .fault()
+                .map_or("good".to_owned(), |fault| escaped(&fault.fault));
+            field(
+                text,
+                &format!("Copy {}:", copy.number),
+                &format!("at byte {}: {verdict}", copy.offset),
+            );
+        }
+    }
+
     fn write_metadata(&self, text: &mut String, block: &MetadataBlock) {
         line(text, format_args!("\nMetadata\n"));
         field(text, "Turned On:", &block.dataset.created.to_string());
@@ -131,16 +145,7 @@ impl<'a> Report<'a> {
             "State:",
             &format!("{}, wanted {}", block.state.0, block.next_state.0),
         );
-        for copy in &self.volume.copies().0 {
-            let verdict = copy
-                .fault()
-                .map_or("good".to_owned(), |fault| escaped(&fault.fault));
-            field(
-                text,
-                &format!("Copy {}:", copy.number),
-                &format!("at byte {}: {verdict}", copy.offset),
-            );
-        }
+        self.write_copies(text);
         for datum in strange(&block.datums) {
             field(
                 text,

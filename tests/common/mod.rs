@@ -6,6 +6,7 @@ pub mod corpus;
 pub mod damage;
 pub mod disk;
 pub mod evtx;
+pub mod log;
 pub mod loop_device;
 pub mod mount;
 pub mod ntfs;
@@ -13,6 +14,7 @@ pub mod peers;
 pub mod slapd;
 pub mod swtpm;
 pub mod testdata;
+pub mod trials;
 pub mod writing;
 
 use std::fs::File;

@@ -5,25 +5,6 @@ use std::process::Command;
 
 use super::fve;
 
-/// Why nothing can be mounted here, if so.
-pub fn missing() -> Option<String> {
-    if !Path::new("/dev/fuse").exists() {
-        return Some("there is no /dev/fuse".to_owned());
-    }
-    let root = rustix::process::geteuid().is_root();
-    if !root && !installed("fusermount3") {
-        return Some("fusermount3 is not installed".to_owned());
-    }
-    None
-}
-
-/// Whether a program is on the path.
-pub fn installed(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|directory| directory.join(program).exists())
-    })
-}
-
 /// A directory with something mounted on it.
 pub struct Mounted {
     directory: tempfile::TempDir,

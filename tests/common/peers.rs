@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use libtest_mimic::{Failed, Trial};
 
 use super::testdata::{Credential, Entry, Kind};
+use super::trials::{self, Missing};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -141,12 +142,10 @@ impl Peer {
     }
 
     /// Why it cannot be run here, if it cannot.
-    pub fn missing(self) -> Option<String> {
+    pub fn missing(self) -> Option<Missing> {
         let (mut probe, name) = match self {
             Self::Dislocker => (Command::new("dislocker-file"), "dislocker-file"),
-            Self::Libbde if !Path::new("/dev/fuse").exists() => {
-                return Some("there is no /dev/fuse for bdemount".to_owned());
-            }
+            Self::Libbde if trials::fuse().is_some() => return trials::fuse(),
             Self::Libbde => (Command::new("bdemount"), "bdemount"),
             Self::LibbdeInfo => (Command::new("bdeinfo"), "bdeinfo"),
             Self::Cryptsetup | Self::CryptsetupDump => (Command::new("cryptsetup"), "cryptsetup"),
@@ -154,21 +153,22 @@ impl Peer {
                 let mut python = Command::new(python());
                 python.args(["-c", "import dissect.fve"]);
                 let there = python.output().is_ok_and(|output| output.status.success());
-                return (!there).then(|| "dissect.fve cannot be imported".to_owned());
+                return (!there)
+                    .then(|| Missing::Tool("dissect.fve cannot be imported".to_owned()));
             }
         };
         let found = probe.arg("-V").output();
         found
             .err()
-            .map(|error| format!("{name} cannot be run: {error}"))
+            .map(|error| Missing::Tool(format!("{name} cannot be run: {error}")))
     }
 
     /// Why it cannot open this volume with this credential, if that is known.
-    pub fn limit(self, volume: &Entry, credential: &Credential) -> Option<&'static str> {
+    pub fn limit(self, volume: &Entry, credential: &Credential) -> Option<Missing> {
         LIMITS
             .iter()
             .find(|(limited, applies, _)| *limited == self && applies(volume, credential))
-            .map(|(_, _, reason)| *reason)
+            .map(|(_, _, reason)| Missing::Optional((*reason).to_owned()))
     }
 
     /// Opens the volume with the credential and compares what comes out, where anything does.
@@ -353,7 +353,12 @@ impl Drop for Mounted {
 }
 
 /// [`Peer::check`] as a trial: ignored where the program has a known limit or is missing.
-pub fn trial(peer: Peer, volume: &Entry, credential: &Credential, missing: Option<&str>) -> Trial {
+pub fn trial(
+    peer: Peer,
+    volume: &Entry,
+    credential: &Credential,
+    missing: Option<Missing>,
+) -> Trial {
     let name = format!(
         "{}/{}/{}",
         peer.name(),
@@ -361,22 +366,10 @@ pub fn trial(peer: Peer, volume: &Entry, credential: &Credential, missing: Optio
         word(volume, credential)
     );
     let limit = peer.limit(volume, credential);
-    let required = required();
-    if let Some(reason) = limit.or(missing.filter(|_| !required)) {
-        println!("ignored: {name}: {reason}");
-        return Trial::test(name, || Ok(())).with_ignored_flag(true);
-    }
-    if let Some(reason) = missing {
-        let reason = reason.to_owned();
-        return Trial::test(name, move || Err(reason.into()));
-    }
     let (volume, credential) = (volume.clone(), credential.clone());
-    Trial::test(name, move || peer.check(&volume, &credential))
-}
-
-/// Whether a missing program is a failure.
-pub fn required() -> bool {
-    std::env::var_os("FVE_REQUIRE_TOOLS").is_some_and(|value| value == "1")
+    trials::trial(name, limit.or(missing), move || {
+        peer.check(&volume, &credential)
+    })
 }
 
 /// The credential in a trial's name: its kind, and its number where there are several.

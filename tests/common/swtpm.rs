@@ -8,19 +8,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::mount::installed;
+use super::trials::{self, Missing};
 
 /// Where the storage root key is kept.
 pub const SRK: &str = "0x81000001";
 
 /// Why no software TPM can be had here, if so.
-pub fn missing() -> Option<String> {
-    if !cfg!(feature = "tpm") {
-        return Some("built without the feature tpm".to_owned());
-    }
-    let tools = ["swtpm", "tpm2_createprimary", "tpm2_unseal"];
-    let tool = tools.iter().find(|tool| !installed(tool))?;
-    Some(format!("{tool} is not installed"))
+pub fn missing() -> Option<Missing> {
+    trials::feature("tpm", cfg!(feature = "tpm"))
+        .or_else(|| trials::programs(&["swtpm", "tpm2_createprimary", "tpm2_unseal"]))
 }
 
 /// A software TPM with a state of its own.

@@ -15,7 +15,8 @@ use fve::unlock::recovery::RecoveryPassword;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::volume::UnlockOptions;
 
-use crate::common::{self, corpus, fve, mount, ntfs, testdata};
+use crate::common::trials::{self, Missing};
+use crate::common::{self, corpus, fve, ntfs, testdata};
 use crate::{Test, assert_refused, json, volume};
 
 pub const TESTS: &[Test] = &[
@@ -40,8 +41,10 @@ pub const WINDOWS: &[Test] = &[(
     keys_of_windows,
 )];
 
-pub fn missing_for_mounts() -> Option<String> {
-    crate::lacking(&["hivexsh", "mkntfs", "ntfscluster", "ntfs-3g"]).or_else(mount::missing)
+pub fn missing_for_mounts() -> Option<Missing> {
+    trials::feature("ntfs", cfg!(feature = "ntfs"))
+        .or_else(|| trials::programs(&["hivexsh", "mkntfs", "ntfscluster", "ntfs-3g"]))
+        .or_else(trials::fuse)
 }
 
 const PASSWORD: &str = "correct horse";

@@ -11,7 +11,7 @@ use fve::unlock::KeyProtector;
 use fve::unlock::certificate::CertificateKey;
 use fve::volume::{UnlockOptions, Volume};
 
-use crate::common::{corpus, damage, fve, testdata};
+use crate::common::{corpus, damage, fve, testdata, trials};
 use crate::{Test, assert_refused, json, run, volume};
 
 pub const TESTS: &[Test] = &[
@@ -536,7 +536,7 @@ fn the_windows_sample() {
         card["options"],
         serde_json::json!(["--certificate", "--pkcs11"])
     );
-    if crate::lacking(&["openssl"]).is_none() {
+    if trials::installed("openssl") {
         assert_refused(
             &unlock(&image, &pair().path("key.pem"), None),
             4,

@@ -18,60 +18,49 @@ mod token;
 
 use std::process::{Command, ExitCode, Output};
 
-use common::mount::installed;
-use libtest_mimic::{Arguments, Trial};
+use common::trials::{self, group};
+use libtest_mimic::Arguments;
 
 /// A test and the tools that it takes.
 pub type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
-    let corpus = common::corpus::directory().is_none();
-    let corpus = corpus.then(|| "the corpus is not here".to_owned());
     let mut trials = Vec::new();
-    let mut add = |name, tests, missing| trials.extend(group(name, tests, missing));
-    add("certificate", certificate::TESTS, lacking(&["openssl"]));
+    let mut add = |name, tests, missing| trials.extend(group(name, tests, &missing));
+    add(
+        "certificate",
+        certificate::TESTS,
+        trials::programs(&["openssl"]),
+    );
     add(
         "certificate of Windows",
         certificate::WINDOWS,
-        corpus.clone(),
+        trials::corpus(),
     );
     #[cfg(feature = "pkcs11")]
     add("token", token::TESTS, token::missing());
-    add("auto-unlock", auto_unlock::TESTS, lacking(&["hivexsh"]));
-    if cfg!(feature = "ntfs") {
-        let missing = auto_unlock::missing_for_mounts();
-        add("auto-unlock", auto_unlock::MOUNTED, missing);
-    }
+    add(
+        "auto-unlock",
+        auto_unlock::TESTS,
+        trials::programs(&["hivexsh"]),
+    );
+    add(
+        "auto-unlock",
+        auto_unlock::MOUNTED,
+        auto_unlock::missing_for_mounts(),
+    );
     add(
         "auto-unlock of Windows",
         auto_unlock::WINDOWS,
-        corpus.clone(),
+        trials::corpus(),
     );
     add("key package", key_package::TESTS, None);
-    add("key package of Windows", key_package::WINDOWS, corpus);
+    add(
+        "key package of Windows",
+        key_package::WINDOWS,
+        trials::corpus(),
+    );
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-fn lacking(tools: &[&str]) -> Option<String> {
-    let tool = tools.iter().find(|tool| !installed(tool))?;
-    Some(format!("{tool} is not installed"))
-}
-
-/// Tests of one kind; ignored, and said so, where something is missing.
-fn group(name: &str, tests: &[Test], missing: Option<String>) -> Vec<Trial> {
-    if let Some(reason) = &missing {
-        assert!(std::env::var_os("FVE_REQUIRE_TOOLS").is_none(), "{reason}");
-        eprintln!("ignored: {name}: {reason}");
-    }
-    let trial = |(test, run): &Test| {
-        let run = *run;
-        Trial::test(format!("{name}: {test}"), move || {
-            run();
-            Ok(())
-        })
-        .with_ignored_flag(missing.is_some())
-    };
-    tests.iter().map(trial).collect()
 }
 
 /// Runs a program that has to succeed; its standard output.

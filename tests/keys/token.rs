@@ -8,6 +8,7 @@ use fve::crypto::rsa_key::Padding;
 
 use crate::certificate::pair;
 use crate::common::fve;
+use crate::common::trials::{self, Missing};
 use crate::{Test, assert_refused, json, run, volume};
 
 pub const TESTS: &[Test] = &[
@@ -34,12 +35,10 @@ fn library() -> Option<&'static str> {
         .find(|path| std::path::Path::new(path).exists())
 }
 
-pub fn missing() -> Option<String> {
-    let tools = crate::lacking(&["openssl", "softhsm2-util"]);
-    tools.or_else(|| {
-        library()
-            .is_none()
-            .then(|| "SoftHSM's library is not installed".to_owned())
+pub fn missing() -> Option<Missing> {
+    trials::programs(&["openssl", "softhsm2-util"]).or_else(|| {
+        let lacking = library().is_none();
+        lacking.then(|| Missing::Tool("SoftHSM's library is not installed".to_owned()))
     })
 }
 

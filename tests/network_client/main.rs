@@ -22,40 +22,23 @@ mod volumes;
 
 use std::process::ExitCode;
 
-use common::mount::installed;
-use common::peers;
-use libtest_mimic::{Arguments, Trial};
+use common::trials::{self, group};
+use libtest_mimic::Arguments;
 
 type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
-    let mut trials = group("exchange", exchange::TESTS, None);
-    let openssl = (!installed("openssl")).then(|| "openssl is not installed".to_owned());
-    trials.extend(group("volume", volumes::TESTS, openssl.clone()));
+    let mut trials = group("exchange", exchange::TESTS, &None);
+    let openssl = trials::programs(&["openssl"]);
+    trials.extend(group("volume", volumes::TESTS, &openssl));
     for (peer, test) in volumes::PEERS {
         let missing = openssl.clone().or_else(|| peer.missing());
-        trials.extend(group("volume", &[*test], missing));
+        trials.extend(group("volume", &[*test], &missing));
     }
     #[cfg(feature = "network-server")]
     {
         let missing = openssl.or_else(namespaces::missing);
-        trials.extend(group("namespaces", namespaces::TESTS, missing));
+        trials.extend(group("namespaces", namespaces::TESTS, &missing));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-fn group(name: &str, tests: &[Test], missing: Option<String>) -> Vec<Trial> {
-    if let Some(reason) = &missing {
-        assert!(!peers::required(), "{reason}");
-        println!("ignored: {name}: {reason}");
-    }
-    let trial = |(test_name, test): &Test| {
-        let test = *test;
-        Trial::test(format!("{name}: {test_name}"), move || {
-            test();
-            Ok(())
-        })
-        .with_ignored_flag(missing.is_some())
-    };
-    tests.iter().map(trial).collect()
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Test;
-use super::common::mount::{self, installed};
+use super::common::trials::{self, Missing};
 use super::server::Authority;
 
 pub const TESTS: &[Test] = &[
@@ -43,22 +43,18 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// What is lacking, if anything is.
-pub fn missing() -> Option<String> {
-    let programs = ["ip", "nsenter", "dnsmasq", "python3"];
-    if let Some(program) = programs.iter().find(|program| !installed(program)) {
-        return Some(format!("{program} is not installed"));
-    }
-    if !rustix::process::geteuid().is_root() {
-        return Some("network namespaces take root".to_owned());
-    }
-    if let Some(reason) = mount::missing() {
-        return Some(reason);
+pub fn missing() -> Option<Missing> {
+    let missing = trials::programs(&["ip", "nsenter", "dnsmasq", "python3"])
+        .or_else(trials::root)
+        .or_else(trials::fuse);
+    if missing.is_some() {
+        return missing;
     }
     let name = name("probe");
     let made = Command::new("ip").args(["netns", "add", &name]).output();
     let made = made.is_ok_and(|output| output.status.success());
     let _ = Command::new("ip").args(["netns", "del", &name]).output();
-    (!made).then(|| "no network namespace can be made here".to_owned())
+    (!made).then(|| Missing::Tool("no network namespace can be made here".to_owned()))
 }
 
 /// A name that nobody else has: interfaces have at most 15 letters.

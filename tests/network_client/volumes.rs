@@ -1,6 +1,5 @@
 //! Volumes whose key the network keeps, on a network of one process.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use fve::unlock::password::Password;
 use fve::volume::{UnlockOptions, Unlocked, Volume};
 
 use super::Test;
+use super::common::log::Log;
 use super::common::peers::{self, Peer};
 use super::server::Authority;
 
@@ -272,18 +272,6 @@ fn tells_reasons() {
     assert_eq!(made.reasons(credential), ["no-sidecar"]);
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("log").write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 fn shows_no_secret() {
     let made = Made::new();
     let bek = std::fs::read(made.path().join("key.BEK")).expect("BEK");
@@ -300,7 +288,7 @@ fn shows_no_secret() {
         let unlocked = made.unlock(&[credential]).expect("unlock");
         shown = format!("{:?} {:?}", unlocked.opened_by(), made.stock());
     });
-    shown += &String::from_utf8_lossy(&log.0.lock().expect("log"));
+    shown += &String::from_utf8_lossy(&log.bytes());
     assert!(shown.contains("Sidecar"));
     let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
     let mut secrets = vec![hex(&bek[bek.len() - 32..])];

@@ -4,7 +4,6 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -100,14 +99,7 @@ impl Place {
     }
 
     fn serve(&self, words: &[&str]) -> Server {
-        let [certificate, key] = files();
-        let given = [
-            "--certificate",
-            text(&certificate),
-            "--certificate",
-            text(&key),
-        ];
-        Server::start(&self.server, &[&given, words].concat())
+        serve(&self.server, words)
     }
 
     fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
@@ -120,6 +112,30 @@ impl Place {
         let [certificate, _] = files();
         self.client.ask(&[&[text(&certificate)], words].concat())
     }
+}
+
+/// The server with the certificate of the tests.
+fn serve(host: &Host, words: &[&str]) -> Server {
+    let [certificate, key] = files();
+    Server::start(host, &[&given(&certificate, &key), words].concat())
+}
+
+/// What is said where it cannot start.
+#[track_caller]
+fn refused(host: &Host, words: &[&str], status: i32) -> String {
+    let [certificate, key] = files();
+    let mut command = host.command("timeout");
+    command.args(["10", env!("CARGO_BIN_EXE_fve"), "network-unlock", "serve"]);
+    command.args(given(&certificate, &key)).args(words);
+    let output = command.output().expect("fve");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{words:?}: {said}");
+    said
+}
+
+fn given<'a>(certificate: &'a Path, key: &'a Path) -> [&'a str; 4] {
+    let [certificate, key] = [text(certificate), text(key)];
+    ["--certificate", certificate, "--certificate", key]
 }
 
 fn text(path: &Path) -> &str {
@@ -156,18 +172,8 @@ fn relayed() {
         format!("[SUBNETS]\nFAR=10.77.8.0/24\nFAR6=2001:db8:8::/64\n[{THUMBPRINT}]\nFAR\nFAR6\n");
     let file = place.directory.path().join("policy.ini");
     std::fs::write(&file, list).expect("policy");
-    let [certificate, key] = files();
-    let server = Server::start(
-        &place.server,
-        &[
-            "--certificate",
-            text(&certificate),
-            "--certificate",
-            text(&key),
-            "--policy",
-            text(&file),
-        ],
-    );
+    let [certificate, _] = files();
+    let server = serve(&place.server, &["--policy", text(&file)]);
     let pid = place.directory.path().join("pid");
     let relaying = |words: &[&str]| {
         let mut command = relay.command("dhcrelay");
@@ -216,21 +222,7 @@ fn beside_dnsmasq() {
     };
     let mut dnsmasq = start(&place.server, "same");
     // It holds the port: without a packet socket the server cannot start.
-    let [certificate, key] = files();
-    let output = place
-        .server
-        .command(env!("CARGO_BIN_EXE_fve"))
-        .args(["network-unlock", "serve", "--transport", "dhcp4"])
-        .args([
-            "--certificate",
-            text(&certificate),
-            "--certificate",
-            text(&key),
-        ])
-        .output()
-        .expect("fve");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(5), "{said}");
+    let said = refused(&place.server, &["--transport", "dhcp4"], 5);
     assert!(said.contains("UDP port 67 is in use"), "{said}");
     let server = place.serve(&["--mode", "tap"]);
     for form in ["bootp", "discover"] {
@@ -249,15 +241,8 @@ fn beside_dnsmasq() {
     let mut segment = place.segment;
     segment.join(&other, "eth0", 0, 3);
     let mut dnsmasq = start(&other, "other");
-    let server = Server::start(
-        &place.server,
-        &[
-            "--certificate",
-            text(&certificate),
-            "--certificate",
-            text(&key),
-        ],
-    );
+    let [certificate, _] = files();
+    let server = serve(&place.server, &[]);
     for form in ["bootp", "discover"] {
         let said = place
             .client
@@ -582,12 +567,7 @@ fn handed_down() {
         "--interface",
         "eth0",
     ]);
-    command.args([
-        "--certificate",
-        text(&certificate),
-        "--certificate",
-        text(&key),
-    ]);
+    command.args(given(&certificate, &key));
     // The first packet starts it, and waits in the socket.
     let socket = place.client.socket("0.0.0.0:68");
     let requests = requests(2);
@@ -638,32 +618,12 @@ fn counters() {
         assert!(shown.lines().any(|found| found == line), "{line}: {shown}");
     }
     drop(server);
-    let [certificate, key] = files();
-    let output = place
-        .server
-        .command(env!("CARGO_BIN_EXE_fve"))
-        .args(["network-unlock", "serve", "--metrics", "10.77.0.1:9547"])
-        .args([
-            "--certificate",
-            text(&certificate),
-            "--certificate",
-            text(&key),
-        ])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(5));
+    refused(&place.server, &["--metrics", "10.77.0.1:9547"], 5);
 }
 
 fn obstacles() {
     let place = Place::new();
-    let [certificate, key] = files();
-    let given = [
-        "--certificate",
-        text(&certificate),
-        "--certificate",
-        text(&key),
-    ];
-    for (words, status, said) in [
+    for (words, status, reason) in [
         (&["--interface", "eth7"][..], 5, "eth7"),
         (
             &["--mode", "tap", "--interface", "lo"],
@@ -674,16 +634,7 @@ fn obstacles() {
         (&["--rate-source", "many"], 2, "not a rate"),
         (&["--replay", "refuse"], 2, "refuse:SECONDS"),
     ] {
-        let output = Command::new("timeout")
-            .args(["10", "ip", "netns", "exec", &place.server.0])
-            .arg(env!("CARGO_BIN_EXE_fve"))
-            .args(["network-unlock", "serve"])
-            .args(given)
-            .args(words)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(status), "{words:?}: {text}");
-        assert!(text.contains(said), "{words:?}: {text}");
+        let said = refused(&place.server, words, status);
+        assert!(said.contains(reason), "{words:?}: {said}");
     }
 }

@@ -19,7 +19,8 @@ mod policies;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use common::trials::{Missing, trial};
+use libtest_mimic::Arguments;
 
 /// A test with the programs that it takes.
 pub type Test = (&'static str, &'static [&'static str], fn());
@@ -34,26 +35,13 @@ fn main() -> ExitCode {
         ("judges", judges::TESTS, false),
         ("live", live::TESTS, true),
     ] {
-        for test in tests {
-            let obstacle = match (&isolated, needs_net) {
-                (Err(why), true) => Some(why.clone()),
-                _ => net::missing(test.1),
+        for (name, tools, test) in tests {
+            let missing = match (&isolated, needs_net) {
+                (Err(why), true) => Some(Missing::Tool(why.clone())),
+                _ => net::missing(tools),
             };
-            trials.push(trial(group, test, obstacle));
+            trials.push(trial(format!("{group}: {name}"), missing, *test));
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-fn trial(group: &str, (name, _, test): &Test, obstacle: Option<String>) -> Trial {
-    if let Some(why) = &obstacle {
-        assert!(std::env::var_os("FVE_REQUIRE_TOOLS").is_none(), "{why}");
-        eprintln!("ignored: {group}: {name}: {why}");
-    }
-    let test = *test;
-    Trial::test(format!("{group}: {name}"), move || {
-        test();
-        Ok(())
-    })
-    .with_ignored_flag(obstacle.is_some())
 }

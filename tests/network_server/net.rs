@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
-use crate::common::mount::installed;
+use crate::common::trials::{self, Missing, installed};
 
 /// Set in the process that has network and mounts of its own.
 const INSIDE: &str = "FVE_TEST_NAMESPACE";
@@ -53,12 +53,12 @@ pub fn isolate() -> Result<(), String> {
 }
 
 /// What of these is not here. `python` is one with PyCryptodome.
-pub fn missing(tools: &[&str]) -> Option<String> {
-    let tool = tools.iter().find(|tool| match **tool {
-        "python" => python().is_none(),
-        tool => !installed(tool),
-    })?;
-    Some(format!("{tool} is not installed"))
+pub fn missing(tools: &[&str]) -> Option<Missing> {
+    tools.iter().find_map(|tool| match *tool {
+        "python" if python().is_some() => None,
+        "python" => Some(Missing::Tool("PyCryptodome is not installed".to_owned())),
+        tool => trials::programs(&[tool]),
+    })
 }
 
 /// A Python that has PyCryptodome.

@@ -794,7 +794,7 @@ fn systemd_unit() {
         .unwrap();
     done(&output);
     // The mount too, where one can be made here.
-    if super::common::mount::missing().is_some() {
+    if super::common::trials::fuse().is_some() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();

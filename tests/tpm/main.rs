@@ -17,50 +17,21 @@ mod windows;
 
 use std::process::ExitCode;
 
-use common::{corpus, swtpm};
-use libtest_mimic::{Arguments, Trial};
+use common::swtpm;
+use common::trials::{self, group};
+use libtest_mimic::Arguments;
 
 type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
-    let mut trials = Vec::new();
-    trials.extend(
-        fake::TESTS
-            .iter()
-            .map(|test| trial("fake TPM", test, false)),
-    );
-    let corpus = corpus::directory().is_none();
-    trials.extend(
-        windows::TESTS
-            .iter()
-            .map(|test| trial("Windows", test, corpus)),
-    );
-    let lacking = swtpm::missing();
-    if let Some(reason) = &lacking {
-        assert!(
-            std::env::var_os("FVE_REQUIRE_TOOLS").is_none() || !cfg!(feature = "tpm"),
-            "{reason}"
-        );
-        eprintln!("ignored: {reason}");
-    }
+    let mut trials = group("fake TPM", fake::TESTS, &None);
+    trials.extend(group("Windows", windows::TESTS, &trials::corpus()));
     #[cfg(feature = "tpm")]
     let live: &[Test] = live::TESTS;
     #[cfg(not(feature = "tpm"))]
     let live: &[Test] = &[("everything on software TPMs", || {})];
-    trials.extend(
-        live.iter()
-            .map(|test| trial("software TPM", test, lacking.is_some())),
-    );
+    trials.extend(group("software TPM", live, &swtpm::missing()));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-fn trial(group: &str, (name, test): &Test, ignored: bool) -> Trial {
-    let test = *test;
-    Trial::test(format!("{group}: {name}"), move || {
-        test();
-        Ok(())
-    })
-    .with_ignored_flag(ignored)
 }
 
 /// Volumes with protectors of a TPM.

@@ -204,16 +204,7 @@ impl Told<'_> {
 
     fn write_consistency(&self, text: &mut String) {
         line(text, format_args!("\nMetadata\n"));
-        for copy in &self.opened.volume.copies().0 {
-            let verdict = copy
-                .fault()
-                .map_or("good".to_owned(), |fault| escaped(&fault.fault));
-            field(
-                text,
-                &format!("Copy {}:", copy.number),
-                &format!("at byte {}: {verdict}", copy.offset),
-            );
-        }
+        Report::of(self.opened).write_copies(text);
         let agree = if self.opened.volume.copies().disagree() {
             "the sound copies say different things"
         } else {

@@ -1,11 +1,5 @@
 //! Tables of text (RFC 4180): csvde, `Export-Csv`, exports of databases. Commas, semicolons or tabs
 //! between the columns; the first row names them where it holds no password.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
 
 use zeroize::Zeroizing;
 

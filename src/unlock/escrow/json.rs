@@ -1,12 +1,6 @@
 //! JSON, as far as it takes to find records in it: Microsoft Graph's answers, `ConvertTo-Json`. A
 //! record is an object, with the texts that stand directly in it. No tree is built: values are
 //! passwords, and are wiped.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
 
 use std::iter::Peekable;
 use std::str::Chars;

@@ -1,11 +1,5 @@
 //! LDIF (RFC 2849): what ldapsearch and ldifde write. Lines are folded, values may be base64, and
 //! names of entries are escaped.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
 
 use zeroize::Zeroizing;
 

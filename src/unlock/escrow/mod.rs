@@ -8,6 +8,13 @@
 //! What does not match the [`Query`] is dropped, and wiped, as soon as it is read. Text that
 //! passed through the LDAP library is in that library's memory, too, and is not wiped there.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 mod csv;
 #[cfg(feature = "directory")]
 pub mod directory;

@@ -1,12 +1,6 @@
 //! What a record says: a row of a table, an object, an entry of a directory. Names of columns differ
 //! from export to export, so that passwords and identifiers are known by their shape first and by
 //! the names beside them second (recovery page, section 2.5).
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
 
 use zeroize::Zeroizing;
 

@@ -1,12 +1,5 @@
 //! One block of a recovery password: six digits that are a multiple of 11 below 720896
 //! (recovery page, sections 1.1 and 1.2), or what a person made of them.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
 
 use std::fmt;
 

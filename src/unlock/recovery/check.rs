@@ -20,13 +20,6 @@
 //!     assert_eq!(block.candidates.substitution, 6);
 //! }
 //! ```
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
 
 use std::fmt;
 

@@ -1,11 +1,4 @@
 //! The recovery password itself, and the verdict on what should have been one.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
 
 use std::fmt;
 

@@ -1,12 +1,5 @@
 //! What one character of a text may be to a recovery password (recovery page, section 1.6,
 //! steps 2, 3 and 7).
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 

@@ -1,12 +1,5 @@
 //! Identifiers in a text, and which password each belongs to (recovery page, sections 1.5, 1.6
 //! and 2.1).
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
 
 use super::glyph::{Glyph, Separator, glyph};
 use crate::guid::Guid;

@@ -21,6 +21,14 @@
 //! No `Debug`, no `Display` and no error of this module holds a digit of a password; digits come
 //! out through functions named `expose_…` only.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
 mod block;
 pub mod check;
 pub mod decode;

@@ -3,13 +3,6 @@
 //!
 //! They are numbered, so that a search can be split between cores, stopped, and gone on with. As
 //! secret as the password: one of them may be it.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
 
 use std::fmt;
 

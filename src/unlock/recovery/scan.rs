@@ -5,13 +5,6 @@
 //! shapes are looked for from the strongest to the weakest (`shapes`); what one has taken, the
 //! next does not see. Groups that are too few for a password count only in a text that holds
 //! nothing better.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
 
 use std::collections::HashMap;
 use std::fmt;

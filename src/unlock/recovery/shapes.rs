@@ -1,12 +1,5 @@
 //! The shapes in which a password stands in a text, from eight plain groups to a run of digits
 //! that is too short (recovery page, section 1.6, step 4).
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
 
 use std::ops::Range;
 

@@ -3,13 +3,6 @@
 //!
 //! The checksum leaves few possibilities, so all are counted, and as many as wanted are made.
 //! Suggestions are as secret as the password: one of them may be it.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
 
 use zeroize::{DefaultIsZeroes, Zeroizing};
 

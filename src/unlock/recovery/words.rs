@@ -1,13 +1,6 @@
 //! Text to words: runs of digits and what may stand for digits, the gaps between them, and the
 //! identifiers, which are cut out first because they hold groups of digits too (recovery page,
 //! section 1.6, steps 2, 4 and 7).
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::arithmetic_side_effects
-)]
 
 use zeroize::Zeroizing;
 

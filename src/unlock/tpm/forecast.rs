@@ -178,8 +178,8 @@ pub fn meaning(pcr: u8) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::policy::tests::sha1_object;
     use super::*;
-    use crate::format::tpm_blob::PublicArea;
     use hex_literal::hex;
 
     fn event(kind: u32, digest: [u8; 20]) -> Event {
@@ -211,19 +211,7 @@ mod tests {
             kinds::AUTHORITY,
             hex!("9fc713b7248d99a1a0db3d50c14eb9b4ff270721"),
         ));
-        let object = SealedObject {
-            private: vec![1],
-            public: Vec::new(),
-            area: PublicArea {
-                name_algorithm: 4,
-                attributes: 0x412,
-                policy: hex!("aff9b088167660619ba4053827b225c7a19f6255").to_vec(),
-                unique: vec![0; 20],
-            },
-            pcr_digest: hex!("ab233f3c2ecb870a3444e1d92712b8df00f21713").to_vec(),
-            selection: hex!("800800").to_vec(),
-        };
-        (EventLog { events }, object)
+        (EventLog { events }, sha1_object())
     }
 
     #[test]

@@ -100,13 +100,13 @@ pub fn selection(pcrs: &[u8]) -> [u8; 3] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::format::tpm_blob::PublicArea;
     use hex_literal::hex;
 
     /// Policy and PCR digest of a published SHA-1 object (TPM page, section 10.2, V5).
-    fn sha1_object() -> SealedObject {
+    pub(crate) fn sha1_object() -> SealedObject {
         SealedObject {
             private: vec![1],
             public: Vec::new(),
