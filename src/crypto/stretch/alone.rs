@@ -76,9 +76,10 @@ fn block(start: [u32; 8], mut word: impl FnMut(usize) -> u32) -> [u32; 8] {
 /// A round with the registers renamed instead of moved: `nth` of them were before.
 #[inline(always)]
 fn round(state: &mut [u32; 8], nth: usize, word: u32) {
+    // Not by `map`: a debug build would call it.
     let at = |register: usize| (register + 8 - nth) % 8;
-    let [a, b, c, d] = [0, 1, 2, 3].map(|register| state[at(register)]);
-    let [e, f, g, h] = [4, 5, 6, 7].map(|register| state[at(register)]);
+    let [a, b, c, d] = [state[at(0)], state[at(1)], state[at(2)], state[at(3)]];
+    let [e, f, g, h] = [state[at(4)], state[at(5)], state[at(6)], state[at(7)]];
     let choice = (e & f).wrapping_add(!e & g);
     let majority = ((a ^ b) & (b ^ c)) ^ b;
     let first = h
