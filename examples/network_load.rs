@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut exchanges = Vec::new();
     for number in 0..count {
         let network = NetworkKey::from_bytes(&[number as u8; 32]);
-        let (key_protector, session) = seal_request(certificate.key(), &network)?;
+        let (key_protector, session) = seal_request(&certificate, &network)?;
         let [a, b, c, d] = number.to_be_bytes();
         let request = Request4 {
             header: Header::ethernet(number, [2, 0, a, b, c, d], client),

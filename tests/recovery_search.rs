@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
+use common::said::{assert_status, json, text};
 use common::testdata::{self, Kind};
 use common::trials::{self, Missing, trial};
 use common::{corpus, fve};
@@ -111,25 +112,6 @@ fn with(digits: &str, changes: &[(usize, &str)]) -> String {
         characters[*at] = (*new).to_owned();
     }
     characters.concat()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stdout)))
-}
-
-#[track_caller]
-fn assert_status(output: &Output, status: i32) {
-    assert_eq!(
-        output.status.code(),
-        Some(status),
-        "{}{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
 }
 
 #[track_caller]
@@ -298,6 +280,10 @@ fn goes_on() -> Result<(), Failed> {
     let output = place.search(&volume().file, &other, &arguments);
     assert_status(&output, 2);
     assert!(text(&output.stderr).contains("another search"));
+    // What is found and cannot be saved is found again at once.
+    let nowhere = ["--save-to", "/proc/password", arguments[2], arguments[3]];
+    let output = place.search(&volume().file, &long_pattern(), &nowhere);
+    assert_status(&output, 5);
     let output = place.search(&volume().file, &long_pattern(), &arguments);
     assert_status(&output, 0);
     let answer = json(&output);

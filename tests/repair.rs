@@ -17,6 +17,7 @@ use std::sync::Arc;
 use common::damage::Copy;
 use common::mount::Mounted;
 use common::peers::Peer;
+use common::said::{assert_status, json, text};
 use common::testdata::{self, Entry, Kind};
 use common::trials::{self, trial};
 use common::{corpus, fve, peers};
@@ -88,20 +89,6 @@ fn main() {
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(directory);
     conclusion.exit();
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stdout)))
-}
-
-#[track_caller]
-fn assert_status(output: &Output, status: i32) {
-    let (said, noted) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(status), "{said}{noted}");
 }
 
 fn scanned(source: &Path) -> Value {
@@ -324,6 +311,12 @@ fn refuses_a_wrong_place() -> Result<(), Failed> {
         .arg("info")
         .arg(&path)
         .args(["--volume-start", "0"])
+        .output()?;
+    assert_status(&output, 2);
+    // A check of digits alone has no volume that the copy could be of.
+    let output = fve()
+        .args(["recovery", "check", "--metadata", "0", "--file"])
+        .arg(&path)
         .output()?;
     assert_status(&output, 2);
     // One copy in the middle of nothing fits three places alike.

@@ -147,12 +147,6 @@ impl CredentialArgs {
         Ok(Some(volume.with_key_package(package)?))
     }
 
-    /// The credentials that were given, or that systemd gives; for volumes that nothing can be
-    /// asked about.
-    pub(crate) fn given(&self) -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
-        self.read_given()
-    }
-
     /// Unlocks the volume as [`Self::unlock`] does, but asks nobody: nothing where nothing was given
     /// and no key lies in the open.
     pub(crate) fn unlock_unasked(&self, volume: &Volume) -> Result<Option<Unlocked>, Failure> {
@@ -237,7 +231,7 @@ impl CredentialArgs {
     }
 
     /// The credentials of the options, in the order of the table; or those in systemd's directory.
-    fn read_given(&self) -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
+    pub(crate) fn read_given(&self) -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
         let stdin = self
             .given
             .iter()
@@ -262,9 +256,13 @@ impl CredentialArgs {
             let means_source =
                 |kind: &&CredentialKind| system.is_none() || kind.option == AUTO_UNLOCK;
             if let Some(kind) = BUILT_IN.get(*number).filter(means_source) {
-                value.iter().for_each(|path| warn_if_others_can_read(path));
-                let stands_for_it = kind.environment.and_then(std::env::var_os);
-                let value = value.clone().or(stands_for_it.map(PathBuf::from));
+                // A volume is no secret.
+                if let Some(path) = value
+                    && kind.option != AUTO_UNLOCK
+                {
+                    warn_if_others_can_read(path);
+                }
+                let value = or_environment(kind, value.clone());
                 credentials.push(kind.build(&Given {
                     value: value.as_deref(),
                     others: &others,
@@ -364,8 +362,7 @@ impl CredentialArgs {
             let kind = BUILT_IN.get(*number)?;
             (kind.option == option).then_some((kind, value))
         })?;
-        let stands_for_it = kind.environment.and_then(std::env::var_os);
-        let value = value.clone().or(stands_for_it.map(PathBuf::from));
+        let value = or_environment(kind, value.clone());
         Some(make(&Given {
             value: value.as_deref(),
             others: &self.others(),
@@ -388,8 +385,7 @@ impl CredentialArgs {
         }
         others.extend(self.given.iter().filter_map(|(number, value)| {
             let kind = BUILT_IN.get(*number)?;
-            let stands_for_it = || kind.environment.and_then(std::env::var_os);
-            let value = value.clone().or_else(|| stands_for_it().map(PathBuf::from));
+            let value = or_environment(kind, value.clone());
             // Without a value it was given all the same.
             Some((kind.option, value.unwrap_or_default()))
         }));
@@ -421,6 +417,12 @@ fn value_of(addition: &Addition, matches: &ArgMatches) -> Option<PathBuf> {
     }
 }
 
+/// The value of an option, or what the environment says in its place.
+fn or_environment(kind: &CredentialKind, value: Option<PathBuf>) -> Option<PathBuf> {
+    let name = kind.environment;
+    value.or_else(|| name.and_then(std::env::var_os).map(PathBuf::from))
+}
+
 /// How a volume is opened with some credentials.
 type Open<'a, T> = &'a dyn Fn(&[Box<dyn KeyProtector>], &UnlockOptions) -> Result<T, Error>;
 
@@ -439,8 +441,7 @@ fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn KeyPro
         let mut additions = kind.additions.iter();
         let meant = additions.any(|addition| systemd_file(addition.systemd).is_some());
         if path.is_some() || meant {
-            let stands_for_it = kind.environment.and_then(std::env::var_os);
-            let value = path.or(stands_for_it.map(PathBuf::from));
+            let value = or_environment(kind, path);
             credentials.push(kind.build(&Given {
                 value: value.as_deref(),
                 others,

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::oid::db::rfc5912::RSA_ENCRYPTION;
-use x509_cert::der::{Decode, pem};
+use x509_cert::der::pem::decode_vec;
+use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage};
 
-use super::message::Thumbprint;
-use super::rsa::{BadKey, PublicKey};
+use super::message::{KeyProtector, Thumbprint};
+use crate::crypto::rsa_key::{PublicKey, pem};
 
 /// The extended key usage of Network Unlock, `1.3.6.1.4.1.311.67.1.1`.
 pub const NETWORK_UNLOCK_USAGE: ObjectIdentifier =
@@ -38,17 +39,13 @@ impl Certificate {
         if content.first() == Some(&0x30) {
             return Self::from_der(content);
         }
-        let block = pem_blocks(content)
-            .map(|block| block.map_err(|_| BadCertificate::Pem))
-            .find(|block| {
-                block
-                    .as_ref()
-                    .map_or(true, |(label, _)| label == "CERTIFICATE")
-            });
-        match block {
-            Some(block) => Self::from_der(&block?.1),
-            None => Err(BadCertificate::None),
+        for block in pem::blocks(content) {
+            let (label, der) = decode_vec(block).map_err(|_| BadCertificate::Pem)?;
+            if label == "CERTIFICATE" {
+                return Self::from_der(&der);
+            }
         }
+        Err(BadCertificate::None)
     }
 
     /// The certificate in this DER.
@@ -57,9 +54,13 @@ impl Certificate {
         let content = parsed.tbs_certificate();
         let public = content.subject_public_key_info();
         if public.algorithm.oid != RSA_ENCRYPTION {
-            return Err(BadKey::NotRsa.into());
+            return Err(BadCertificate::NotRsa);
         }
-        let bits = x509_cert::der::referenced::OwnedToRef::owned_to_ref(&public.subject_public_key);
+        let info = public.to_der().map_err(|_| BadCertificate::Encoding)?;
+        let key = PublicKey::from_info(&info).ok_or(BadCertificate::Key)?;
+        if key.bits() as usize != KeyProtector::LEN * 8 {
+            return Err(BadCertificate::Size(key.bits()));
+        }
         let usage = content
             .get_extension::<KeyUsage>()
             .map_err(|_| BadCertificate::Encoding)?;
@@ -69,7 +70,7 @@ impl Certificate {
         let time = |time: x509_cert::time::Time| SystemTime::UNIX_EPOCH + time.to_unix_duration();
         Ok(Self {
             thumbprint: Thumbprint::of(der),
-            key: PublicKey::of_bits(bits)?,
+            key,
             subject: content.subject().to_string(),
             not_before: time(content.validity().not_before),
             not_after: time(content.validity().not_after),
@@ -191,33 +192,15 @@ pub enum BadCertificate {
     /// Not X.509.
     #[error("it is not an X.509 certificate, or a damaged one")]
     Encoding,
-    /// The key is not one that serves.
-    #[error(transparent)]
-    Key(#[from] BadKey),
-}
-
-/// The blocks of a PEM file with their labels. Text between them is skipped.
-pub(super) fn pem_blocks(
-    content: &[u8],
-) -> impl Iterator<Item = Result<(String, Vec<u8>), pem::Error>> {
-    const BEGIN: &[u8] = b"-----BEGIN ";
-    const END: &[u8] = b"-----END ";
-    const DASHES: &[u8] = b"-----";
-    let mut left = content;
-    std::iter::from_fn(move || {
-        let begin = position(left, BEGIN)?;
-        let block = left.get(begin..)?;
-        let end = position(block, END)?;
-        let tail = block.get(end + END.len()..)?;
-        let end = end + END.len() + position(tail, DASHES)? + DASHES.len();
-        let (block, rest) = block.split_at_checked(end)?;
-        left = rest;
-        Some(pem::decode_vec(block).map(|(label, bytes)| (label.to_owned(), bytes)))
-    })
-}
-
-fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    /// Another kind of key.
+    #[error("its key is not an RSA key")]
+    NotRsa,
+    /// A modulus or exponent that is none, or a modulus of less than 1024 bits.
+    #[error("its RSA key is damaged, or too short to be one")]
+    Key,
+    /// The packets have room for 2048 bits and nothing else.
+    #[error(
+        "its RSA key has {0} bits, and the messages of Network Unlock have room for exactly 2048"
+    )]
+    Size(u32),
 }

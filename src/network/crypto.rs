@@ -8,16 +8,17 @@
 //! The nonce is constant: a session key belongs to one request and one network key, and
 //! [`seal_request`] is the only function here that makes one.
 
+use getrandom::SysRng;
+use rsa::rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
+use super::certificate::Certificate;
 use super::message::{KeyProtector, SealedReply};
-use super::rsa::{self, PublicKey};
 use crate::crypto::envelope;
+use crate::crypto::rsa_key::Padding;
 use crate::secret::{NetworkKey, SecretBytes, SessionKey};
 
 const KEYS_LEN: usize = NetworkKey::LEN + SessionKey::LEN;
-/// What PKCS#1 v1.5 fills a block of 256 bytes with, between `00 02` and `00`.
-const PADDING_LEN: usize = rsa::LEN - KEYS_LEN - 3;
 const TAG_LEN: usize = 16;
 const NONCE: [u8; 12] = [0; 12];
 /// Header of the key datum: size 0x2C, role 0, value type 1 (key), flags 0; then key type 0x2006
@@ -48,38 +49,28 @@ pub struct Keys {
 /// Seals `network` and a new session key to a certificate's key. Fails only where the system gives
 /// no random numbers.
 pub fn seal_request(
-    key: &PublicKey,
+    certificate: &Certificate,
     network: &NetworkKey,
 ) -> Result<(KeyProtector, SessionKey), getrandom::Error> {
     let mut random = Zeroizing::new([0; SessionKey::LEN]);
     getrandom::fill(&mut random[..])?;
     let session = SessionKey::from_bytes(&random);
-    let padding = Zeroizing::new(random_padding()?);
-    Ok((seal_keys(key, network, &session, &padding), session))
+    let sealed = seal_keys(certificate, network, &session, &mut SysRng);
+    Ok((sealed.ok_or(getrandom::Error::UNEXPECTED)?, session))
 }
 
 fn seal_keys(
-    key: &PublicKey,
+    certificate: &Certificate,
     network: &NetworkKey,
     session: &SessionKey,
-    padding: &[u8; PADDING_LEN],
-) -> KeyProtector {
+    rng: &mut impl TryCryptoRng,
+) -> Option<KeyProtector> {
     let mut keys = Zeroizing::new([0; KEYS_LEN]);
     keys[..NetworkKey::LEN].copy_from_slice(network.expose());
     keys[NetworkKey::LEN..].copy_from_slice(session.expose());
-    KeyProtector::from_bytes(&key.encrypt(&keys, padding))
-}
-
-/// Random bytes without a zero among them.
-fn random_padding() -> Result<[u8; PADDING_LEN], getrandom::Error> {
-    let mut padding = [0; PADDING_LEN];
-    getrandom::fill(&mut padding)?;
-    for byte in &mut padding {
-        while *byte == 0 {
-            getrandom::fill(std::slice::from_mut(byte))?;
-        }
-    }
-    Ok(padding)
+    let key = certificate.key();
+    let sealed = key.encrypt_from(rng, Padding::Pkcs1, &keys[..])?;
+    Some(KeyProtector::from_bytes(sealed.as_slice().try_into().ok()?))
 }
 
 /// Opens a request. Wrong padding and a content of another length are the same to everybody.
@@ -149,12 +140,13 @@ pub fn open_reply(session: &SessionKey, reply: &SealedReply) -> Result<Opened, N
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::certificate::Certificate;
     use crate::network::message::dhcp4::{Form, Header, Request4};
     use crate::network::message::dhcp6::Request6;
     use crate::network::message::{Request, Thumbprint};
     use hex_literal::hex;
+    use rsa::rand_core::TryRng;
     use sha2::{Digest, Sha256};
+    use std::convert::Infallible;
 
     // The vectors of the Network Unlock page, section 16.
     const CERTIFICATE: &[u8] = include_bytes!("../../tests/network/test.cer");
@@ -193,12 +185,30 @@ mod tests {
 
     #[test]
     fn seals_a_request_as_the_vector_has_it() {
+        // The padding of the vector: 1 to 189.
+        struct Counting;
+        impl TryRng for Counting {
+            type Error = Infallible;
+            fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+                unreachable!("padding is asked for by bytes")
+            }
+            fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+                unreachable!("padding is asked for by bytes")
+            }
+            fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+                for (byte, number) in bytes.iter_mut().zip(1..) {
+                    *byte = number;
+                }
+                Ok(())
+            }
+        }
+        impl TryCryptoRng for Counting {}
+
         let certificate = Certificate::parse(CERTIFICATE).unwrap();
         assert_eq!(certificate.thumbprint(), request().thumbprint);
         assert_eq!(Thumbprint::of(certificate.der()), request().thumbprint);
-        let padding = std::array::from_fn(|at| (at % 255) as u8 + 1);
         let Keys { network, session } = keys();
-        let sealed = seal_keys(certificate.key(), &network, &session, &padding);
+        let sealed = seal_keys(&certificate, &network, &session, &mut Counting).unwrap();
         assert_eq!(sealed.as_bytes(), &KEY_PROTECTOR);
     }
 
@@ -288,12 +298,5 @@ mod tests {
         assert_eq!(Request4::parse(&bootp.encode()).unwrap(), bootp);
         assert_eq!(Request4::parse(&discover.encode()).unwrap(), discover);
         assert_eq!(Request6::parse(&v6.encode()).unwrap(), v6);
-    }
-
-    #[test]
-    fn padding_has_no_zero() {
-        for _ in 0..50 {
-            assert!(!random_padding().unwrap().contains(&0));
-        }
     }
 }

@@ -25,9 +25,8 @@ pub mod client;
 pub mod crypto;
 pub mod message;
 pub mod policy;
-mod rsa;
+
 #[cfg(feature = "network-server")]
 pub mod server;
 
 pub use message::{KeyProtector, Request, SealedReply, Thumbprint};
-pub use rsa::PublicKey;

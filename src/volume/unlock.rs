@@ -292,6 +292,7 @@ impl Volume {
                 protector: opening.protector,
                 report,
             },
+            proved: proof.is_ok() && !raw,
             warnings,
         };
         if raw {
@@ -344,6 +345,7 @@ impl Volume {
             layout: plan.layout,
             method: None,
             opened_by: OpenedBy::default(),
+            proved: false,
             warnings,
         })
     }

@@ -28,6 +28,7 @@ pub struct Unlocked {
     pub(super) layout: Layout,
     pub(super) method: Option<&'static Method>,
     pub(super) opened_by: OpenedBy,
+    pub(super) proved: bool,
     pub(super) warnings: Vec<String>,
     /// The map of what may be written, or why nothing may.
     pub(super) writable: Result<Layout, Unwritable>,
@@ -94,6 +95,12 @@ impl Unlocked {
         &self.opened_by
     }
 
+    /// Whether the metadata is what was sealed with the volume master key: `false` also where no
+    /// such key was at hand to tell.
+    pub fn is_proved(&self) -> bool {
+        self.proved
+    }
+
     /// What a person should know before trusting it.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -118,6 +125,7 @@ impl Unlocked {
             layout,
             method: None,
             opened_by: OpenedBy::default(),
+            proved: false,
             warnings: Vec::new(),
             writable: Err(Unwritable::Decrypted),
         }

@@ -11,6 +11,7 @@ pub mod loop_device;
 pub mod mount;
 pub mod ntfs;
 pub mod peers;
+pub mod said;
 pub mod slapd;
 pub mod swtpm;
 pub mod testdata;

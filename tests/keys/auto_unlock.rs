@@ -15,9 +15,10 @@ use fve::unlock::recovery::RecoveryPassword;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::volume::UnlockOptions;
 
+use crate::common::said::json;
 use crate::common::trials::{self, Missing};
 use crate::common::{self, corpus, fve, ntfs, testdata};
-use crate::{Test, assert_refused, json, volume};
+use crate::{Test, assert_refused, volume};
 
 pub const TESTS: &[Test] = &[
     (

@@ -11,8 +11,9 @@ use fve::unlock::KeyProtector;
 use fve::unlock::certificate::CertificateKey;
 use fve::volume::{UnlockOptions, Volume};
 
+use crate::common::said::json;
 use crate::common::{corpus, damage, fve, testdata, trials};
-use crate::{Test, assert_refused, json, run, volume};
+use crate::{Test, assert_refused, run, volume};
 
 pub const TESTS: &[Test] = &[
     (

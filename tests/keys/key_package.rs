@@ -9,8 +9,9 @@ use std::sync::OnceLock;
 use fve::create::NewProtector;
 use fve::secret::SecretText;
 
+use crate::common::said::json;
 use crate::common::{self, corpus, damage, fve};
-use crate::{Test, assert_refused, json, run, volume};
+use crate::{Test, assert_refused, run, volume};
 
 pub const TESTS: &[Test] = &[
     ("a volume opens whose keys are damaged", damaged_keys),

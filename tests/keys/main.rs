@@ -18,6 +18,7 @@ mod token;
 
 use std::process::{Command, ExitCode, Output};
 
+use common::said::json;
 use common::trials::{self, group};
 use libtest_mimic::Arguments;
 
@@ -74,14 +75,6 @@ pub fn run(command: &mut Command) -> Vec<u8> {
         String::from_utf8_lossy(&output.stderr)
     );
     output.stdout
-}
-
-/// What `--json` answered.
-#[track_caller]
-pub fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
-        panic!("no JSON: {}", String::from_utf8_lossy(&output.stderr));
-    })
 }
 
 /// Asserts an exit status, and that every attempt on a protector failed for that reason.

@@ -8,8 +8,9 @@ use fve::crypto::rsa_key::Padding;
 
 use crate::certificate::pair;
 use crate::common::fve;
+use crate::common::said::json;
 use crate::common::trials::{self, Missing};
-use crate::{Test, assert_refused, json, run, volume};
+use crate::{Test, assert_refused, run, volume};
 
 pub const TESTS: &[Test] = &[
     ("a key on a token opens the volume", opens),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Test;
+use super::common::said::{assert_status, json};
 use super::common::trials::{self, Missing};
 use super::server::Authority;
 
@@ -271,19 +272,6 @@ impl Segment {
     }
 }
 
-#[track_caller]
-fn json(output: &Output) -> Value {
-    let told = String::from_utf8_lossy(&output.stderr);
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {} {told}", output.status))
-}
-
-#[track_caller]
-fn assert_done(output: &Output) {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {told}", output.status);
-}
-
 fn over_dhcp4() {
     end_to_end("dhcp4");
 }
@@ -297,11 +285,11 @@ fn end_to_end(transport: &str) {
     let mut segment = Segment::new();
     segment.serve();
     let created = segment.create(transport);
-    assert_done(&created);
+    assert_status(&created, 0);
     assert_eq!(json(&created)["network_unlock_proved"], true);
 
     let unlocked = segment.unlock(transport, &[]);
-    assert_done(&unlocked);
+    assert_status(&unlocked, 0);
     let unlocked = json(&unlocked);
     assert_eq!(unlocked["credential"], "Network Unlock");
     assert_eq!(unlocked["protector"]["type"], "startup-key");
@@ -311,7 +299,7 @@ fn end_to_end(transport: &str) {
     decrypt.arg("decrypt").arg(segment.path("volume.img"));
     decrypt.arg(&plaintext);
     segment.network(&mut decrypt, transport);
-    assert_done(&decrypt.output().expect("decrypt"));
+    assert_status(&decrypt.output().expect("decrypt"), 0);
 
     let place = tempfile::tempdir().expect("directory");
     let mut mounting = segment.client.fve();
@@ -326,7 +314,7 @@ fn end_to_end(transport: &str) {
         .arg("unmount")
         .arg(place.path())
         .output();
-    assert_done(&ended.expect("unmount"));
+    assert_status(&ended.expect("unmount"), 0);
     assert_eq!(
         mounted.expect("read"),
         std::fs::read(plaintext).expect("read")
@@ -340,7 +328,7 @@ fn added() {
     let mut create = super::common::fve();
     create.arg("create").arg(&image).args(["--size", "8M"]);
     create.arg("--recovery-password-to").arg(&recovery);
-    assert_done(&create.output().expect("create"));
+    assert_status(&create.output().expect("create"), 0);
     segment.serve();
     let mut add = segment.client.fve();
     add.args(["protector", "add"]).arg(&image);
@@ -349,26 +337,26 @@ fn added() {
     add.arg(&segment.authority.certificate);
     add.arg("--recovery-password-file").arg(&recovery);
     let output = add.output().expect("add");
-    assert_done(&output);
+    assert_status(&output, 0);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("was opened once with the key"), "{told}");
     // A second one would have no place for its requests.
     let again = add.output().expect("add");
     assert_eq!(again.status.code(), Some(5));
-    assert_done(&segment.unlock("dhcp", &[]));
+    assert_status(&segment.unlock("dhcp", &[]), 0);
     // The network opens it for a change, too: without a certificate it is a credential.
     let mut change = segment.client.fve();
     change.args(["protector", "add"]).arg(&image);
     segment.network(&mut change, "dhcp");
     change.arg("--recovery-password-to");
     change.arg(segment.path("second.txt"));
-    assert_done(&change.output().expect("add"));
+    assert_status(&change.output().expect("add"), 0);
 }
 
 fn silent() {
     let segment = Segment::new();
     let created = segment.create("dhcp4");
-    assert_done(&created);
+    assert_status(&created, 0);
     assert_eq!(json(&created)["network_unlock_proved"], false);
     let told = String::from_utf8_lossy(&created.stderr);
     assert!(told.contains("at most 4 seconds"), "{told}");
@@ -398,7 +386,7 @@ fn silent() {
         "dhcp4",
         &["--recovery-password-file", recovery.to_str().unwrap()],
     );
-    assert_done(&opened);
+    assert_status(&opened, 0);
     assert_eq!(json(&opened)["credential"], "recovery password");
 
     // What a service manager has is what comes next.
@@ -410,7 +398,7 @@ fn silent() {
     segment.network(&mut command, "dhcp4");
     let opened = command.args(["--network-timeout", "1", "--json"]).output();
     let opened = opened.expect("unlock");
-    assert_done(&opened);
+    assert_status(&opened, 0);
     assert_eq!(json(&opened)["credential"], "recovery password");
     let told = String::from_utf8_lossy(&opened.stderr);
     assert!(told.contains("nobody answered"), "{told}");
@@ -567,6 +555,6 @@ fn beside_a_forger() {
     let (status, found) = segment.probe("dhcp4", &certificate);
     assert_eq!(status, Some(0), "{found}");
     assert_eq!(found["transports"][0]["from"], "10.77.0.1");
-    assert_done(&segment.create("dhcp4"));
-    assert_done(&segment.unlock("dhcp4", &[]));
+    assert_status(&segment.create("dhcp4"), 0);
+    assert_status(&segment.unlock("dhcp4", &[]), 0);
 }

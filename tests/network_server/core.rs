@@ -124,7 +124,7 @@ fn fresh() -> (Request, SessionKey) {
     let keys = keys();
     let served = keys.iter().next().unwrap();
     let network = NetworkKey::from_bytes(&[7; 32]);
-    let (key_protector, session) = seal_request(served.certificate.key(), &network).unwrap();
+    let (key_protector, session) = seal_request(&served.certificate, &network).unwrap();
     let thumbprint = served.certificate.thumbprint();
     (
         Request {

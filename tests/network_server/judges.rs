@@ -491,7 +491,7 @@ fn openssl_and_requests() {
     let padding = ["-pkeyopt", "rsa_padding_mode:pkcs1"];
     for round in 0..20_u8 {
         let network = NetworkKey::from_bytes(&[round; 32]);
-        let (sealed, session) = seal_request(certificate.key(), &network).unwrap();
+        let (sealed, session) = seal_request(&certificate, &network).unwrap();
         let opened = openssl(
             &[
                 &["pkeyutl", "-decrypt", "-inkey", text(&key_file)],
@@ -771,6 +771,16 @@ fn key_files() {
     make(&shelf, &["--name", "new"]);
     std::fs::write(shelf.join(".hidden"), "no key").unwrap();
     assert_eq!(keys_of(&[&shelf], &[]).expect("keys").iter().count(), 2);
+    // An encrypted key, and beside the certificate that of an issuer, whose key is nowhere.
+    let sealed = path("sealed.pem");
+    let words = ["pkcs8", "-topk8", "-in", text(&pkcs1), "-passout", "pass:x"];
+    openssl(&[&words[..], &["-out", text(&sealed)]].concat(), b"");
+    assert!(keys_of(&[&sealed, &der], &["wrong", "x"]).is_ok());
+    let chain = path("chain.pem");
+    let issuer = std::fs::read(pem_of(&shelf.join("new.cer"))).unwrap();
+    std::fs::write(&chain, [std::fs::read(&both).unwrap(), issuer].concat()).unwrap();
+    let keys = keys_of(&[&chain], &[]).expect("keys");
+    assert_eq!(keys.iter().count(), 1);
 }
 
 fn bad_key_files() {
@@ -822,14 +832,14 @@ fn bad_key_files() {
     std::fs::write(path("cut.der"), &std::fs::read(&der).unwrap()[..400]).unwrap();
     for (paths, word) in [
         (vec![path("small.crt"), small], "1024 bits"),
-        (vec![path("curve.crt"), curve], "not an RSA key"),
+        (vec![path("curve.crt"), curve], "key is not RSA"),
         (vec![der.clone()], "no private key fits"),
         (vec![pkcs1.clone()], "no certificate fits"),
         (vec![der.clone(), path("other.pem")], "no private key fits"),
-        (vec![sealed], "encrypted"),
-        (vec![path("text")], "neither PEM"),
+        (vec![sealed.clone()], "none of the passwords"),
+        (vec![path("text")], "neither a certificate"),
         (vec![path("empty")], "empty"),
-        (vec![path("cut.der")], "neither a certificate"),
+        (vec![path("cut.der")], "damaged certificate"),
         (vec![path("nowhere")], "cannot read"),
     ] {
         let paths: Vec<_> = paths.iter().map(PathBuf::as_path).collect();

@@ -327,7 +327,7 @@ fn requests(count: u32) -> Vec<(Request4, SessionKey)> {
     (0..count)
         .map(|number| {
             let network = NetworkKey::from_bytes(&[number as u8; 32]);
-            let (key_protector, session) = seal_request(certificate.key(), &network).unwrap();
+            let (key_protector, session) = seal_request(&certificate, &network).unwrap();
             let mut mac = [2, 0, 0, 0, 0, 0];
             mac[2..].copy_from_slice(&number.to_be_bytes());
             let request = Request4 {

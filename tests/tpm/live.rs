@@ -14,6 +14,7 @@ use fve::unlock::tpm::{
 };
 use serde_json::Value;
 
+use super::common::said::json;
 use super::common::swtpm::{LOAD, Mischief, SRK, Swtpm, UNSEAL, Wire, secret_file};
 use super::common::{fve, testdata};
 use super::volume::{self, Made};
@@ -541,10 +542,6 @@ fn plain() -> Made {
     secret_file(made.directory.path(), "pin", PIN.as_bytes());
     secret_file(made.directory.path(), "wrong", b"000000");
     made
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
 fn status_and_explain() {

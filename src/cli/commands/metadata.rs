@@ -92,7 +92,7 @@ fn save(path: &Path, backup: &Backup) -> Result<(), Error> {
 fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let backup = read(&args.file)?;
     let target = target(&args.source, &backup)?;
-    let credentials = args.credentials.given()?;
+    let credentials = args.credentials.read_given()?;
     let restoration = if args.dry_run {
         backup.check(&target, &credentials)?
     } else {

@@ -35,6 +35,9 @@ pub(in crate::cli) fn run(args: &RecoveryArgs) -> Result<(), Failure> {
 }
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
+    if args.lost.metadata.is_some() && args.volume.is_none() {
+        return Err(Failure::usage("--metadata takes --volume SOURCE"));
+    }
     let check = read(args)?;
     let trial = match (&args.volume, check.result) {
         (Some(volume), Outcome::WellFormed) => Some(Trial::of(args, volume, &check)?),

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -33,7 +32,7 @@ use crate::unlock::recovery::{
     check_text,
 };
 use crate::unlock::recovery_password::RecoveryPasswords;
-use crate::unlock::search::{Hit, Search, Watch};
+use crate::unlock::search::{Hit, Search};
 use crate::unlock::{KeyProtector, Selection};
 use crate::volume::{UnlockOptions, Volume};
 
@@ -128,6 +127,8 @@ struct Ended {
     hit: Option<Hit>,
     tried: u64,
     took: Duration,
+    /// To be removed once the password that was found is in good hands.
+    checkpoint: Option<Checkpoint>,
 }
 
 pub(in crate::cli) fn run(args: &SearchArgs) -> Result<(), Failure> {
@@ -174,10 +175,15 @@ pub(in crate::cli) fn run(args: &SearchArgs) -> Result<(), Failure> {
         None => None,
     };
     let ended = search_on(&task, checkpoint, args.checkpoint.as_deref())?;
-    match &ended.hit {
+    let told = match &ended.hit {
         Some(hit) => found(args, &opened.volume, &task, &ended, hit),
         None => not_found(args, &opened.volume, pattern, &task, &ended),
+    };
+    let is_over = ended.hit.is_none() || told.is_ok();
+    if let Some(checkpoint) = ended.checkpoint.filter(|_| is_over) {
+        checkpoint.remove();
     }
+    told
 }
 
 /// Refuses before hours are spent on a password that could not be saved then.
@@ -440,12 +446,21 @@ fn search_on(
         }
         (search.join().unwrap_or_default(), saved)
     });
+    let took = begun.elapsed();
+    bar.finish_and_clear();
+    if let Some(checkpoint) = &mut checkpoint {
+        match &hit {
+            // What was found counts, whatever becomes of the checkpoint.
+            Some(hit) => drop(checkpoint.save(hit.number)),
+            None => checkpoint.save(watch.resume_at())?,
+        }
+    }
     let ended = Ended {
         hit,
         tried: watch.tried(),
-        took: begun.elapsed(),
+        took,
+        checkpoint,
     };
-    end(&bar, checkpoint, &watch, &ended)?;
     if ended.hit.is_none() {
         saved?;
         if interrupted.load(Ordering::Relaxed) {
@@ -478,24 +493,6 @@ fn tell_progress(task: &Task<'_>, from: u64, tried: u64, begun: Instant) {
         task.count,
         term::human_time(left)
     ));
-}
-
-/// A search that is over leaves no checkpoint behind.
-fn end(
-    bar: &ProgressBar,
-    checkpoint: Option<Checkpoint>,
-    watch: &Watch,
-    ended: &Ended,
-) -> Result<(), Failure> {
-    bar.finish_and_clear();
-    let Some(mut checkpoint) = checkpoint else {
-        return Ok(());
-    };
-    if ended.hit.is_none() && watch.is_stopped() {
-        return checkpoint.save(watch.resume_at());
-    }
-    checkpoint.remove();
-    Ok(())
 }
 
 fn found(

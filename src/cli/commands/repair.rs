@@ -111,7 +111,7 @@ fn run_scan(args: &ScanArgs) -> Result<(), Failure> {
         false => Scope::Everything,
     };
     let scan = search(&disk, scope);
-    let credentials = args.credentials.given()?;
+    let credentials = args.credentials.read_given()?;
     let found: Vec<_> = scan
         .volumes
         .iter()
@@ -411,7 +411,7 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
 
 /// With a credential, whether it opens the volume and proves its metadata.
 fn prove(args: &RebuildArgs, volume: &Volume) -> Result<bool, Failure> {
-    let credentials = args.credentials.given()?;
+    let credentials = args.credentials.read_given()?;
     if credentials.is_empty() {
         term::note("without a credential nothing proves the metadata");
         return Ok(false);

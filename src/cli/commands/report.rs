@@ -56,7 +56,7 @@ pub(in crate::cli) fn run(args: &ReportArgs) -> Result<(), Failure> {
     let logs = unlocked.as_ref().and_then(read_logs);
     let told = Told {
         analysis: Analysis::of(&opened.volume, logs.as_ref()),
-        proved: unlocked.as_ref().and_then(proved),
+        proved: unlocked.as_ref().is_some_and(Unlocked::is_proved),
         opened: &opened,
         unlocked: unlocked.is_some(),
         logs: logs.as_ref(),
@@ -82,21 +82,11 @@ fn read_logs(_: &Unlocked) -> Option<EventLogs> {
     None
 }
 
-/// Whether the metadata are what was sealed with the volume master key; nothing where only a sector
-/// key was given, which proves nothing, or nothing is encrypted.
-fn proved(unlocked: &Unlocked) -> Option<bool> {
-    unlocked.opened_by().credential.as_ref()?;
-    let doubt = |warning: &String| {
-        warning.contains("could not be proved") || warning.contains("is not proved")
-    };
-    (!unlocked.warnings().iter().any(doubt)).then_some(true)
-}
-
 /// All that is told, before it is put into words.
 struct Told<'a> {
     analysis: Analysis,
-    /// Whether the SHA-256 under the volume master key was compared.
-    proved: Option<bool>,
+    /// Whether the metadata is what was sealed with the volume master key.
+    proved: bool,
     opened: &'a Opened,
     unlocked: bool,
     logs: Option<&'a EventLogs>,
@@ -211,9 +201,10 @@ impl Told<'_> {
             "the sound copies say the same"
         };
         field(text, "Agreement:", agree);
-        let hash = match self.proved {
-            Some(_) => "is that sealed with the volume master key",
-            None => "not compared: that takes a credential",
+        let hash = match (self.proved, self.unlocked) {
+            (true, _) => "is that sealed with the volume master key",
+            (false, true) => "not proved",
+            (false, false) => "not compared: that takes a credential",
         };
         field(text, "SHA-256:", hash);
         let sealings = self.analysis.sealings;
@@ -311,7 +302,7 @@ impl Told<'_> {
             "consistency": {
                 "copies": self.opened.volume.copies().0.iter().map(copy_json).collect::<Vec<_>>(),
                 "agree": !self.opened.volume.copies().disagree(),
-                "sha256": if self.proved.is_some() { "proved" } else { "not-compared" },
+                "sha256": if self.proved { "proved" } else { "not-compared" },
             },
             "sealings": {
                 "next": analysis.sealings.next,

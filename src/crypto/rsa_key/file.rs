@@ -5,14 +5,14 @@
 //! The crate that opens PFX files keeps copies of the key that it does not wipe.
 
 use p12_keystore::Pkcs12Archive;
-use pkcs8::der::{Decode, Encode, pem};
+use pkcs8::der::{Decode, Encode};
 use pkcs8::{DecodePrivateKey, EncryptedPrivateKeyInfoRef};
 use rsa::RsaPrivateKey;
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use sha1::{Digest, Sha1};
 use zeroize::Zeroizing;
 
-use super::{Certificate, PrivateKey, PublicKey};
+use super::{Certificate, PrivateKey, PublicKey, pem};
 use crate::secret::SecretText;
 
 /// Tags of the values at the start of the four kinds of DER (X.690).
@@ -26,6 +26,8 @@ pub struct KeyFile {
     pub keys: Vec<PrivateKey>,
     /// Certificates, those of issuers among them.
     pub certificates: Vec<Certificate>,
+    /// Whether there were certificates whose key is not RSA: those of issuers may be.
+    has_others: bool,
 }
 
 /// Why a file is of no use.
@@ -53,27 +55,34 @@ impl KeyFile {
     /// It holds nothing, or nothing that can be read with that password.
     pub fn read(content: &[u8], password: Option<&SecretText>) -> Result<Self, KeyFileError> {
         let mut file = Self::default();
-        let blocks = pem_blocks(content);
-        if blocks.is_empty() {
+        let mut blocks = pem::blocks(content).peekable();
+        if blocks.peek().is_none() {
             file.read_der(content, password)?;
         }
         for block in blocks {
             file.read_pem(block, password)?;
         }
-        if file.keys.is_empty() && file.certificates.is_empty() {
-            return Err(KeyFileError::Nothing);
+        match file.keys.is_empty() && file.certificates.is_empty() {
+            true if file.has_others => Err(KeyFileError::Unsupported(
+                "a certificate whose key is not RSA".to_owned(),
+            )),
+            true => Err(KeyFileError::Nothing),
+            false => Ok(file),
         }
-        Ok(file)
     }
 
     /// The certificate of a private key in this file; the first certificate where there is no key.
     pub fn own_certificate(&self) -> Option<&Certificate> {
+        self.own_certificates().next()
+    }
+
+    /// The certificates of the private keys in this file, and not those of their issuers; all
+    /// where there is no key.
+    pub fn own_certificates(&self) -> impl Iterator<Item = &Certificate> {
         let publics: Vec<_> = self.keys.iter().map(PrivateKey::public).collect();
-        let mut certificates = self.certificates.iter();
-        match publics.is_empty() {
-            true => certificates.next(),
-            false => certificates.find(|certificate| publics.contains(&certificate.key)),
-        }
+        self.certificates
+            .iter()
+            .filter(move |certificate| publics.is_empty() || publics.contains(&certificate.key))
     }
 
     fn read_pem(
@@ -87,9 +96,9 @@ impl KeyFile {
                     .to_owned(),
             )
         };
-        let (label, der) = match pem::decode_vec(block) {
+        let (label, der) = match pkcs8::der::pem::decode_vec(block) {
             Ok((label, der)) => (label, Zeroizing::new(der)),
-            Err(_) if contains(block, b"Proc-Type:") => return Err(legacy()),
+            Err(_) if pem::find(block, b"Proc-Type:").is_some() => return Err(legacy()),
             Err(fault) => {
                 return Err(KeyFileError::Unsupported(format!(
                     "PEM that is damaged ({fault})"
@@ -121,7 +130,10 @@ impl KeyFile {
     }
 
     fn add_certificate(&mut self, der: &[u8]) -> Result<(), KeyFileError> {
-        self.certificates.extend(certificate(der)?);
+        match certificate(der)? {
+            Some(certificate) => self.certificates.push(certificate),
+            None => self.has_others = true,
+        }
         Ok(())
     }
 
@@ -167,7 +179,7 @@ impl KeyFile {
             }
         })?;
         for bag in &archive.certs {
-            self.certificates.extend(certificate(bag.cert.as_der())?);
+            self.add_certificate(bag.cert.as_der())?;
         }
         archive
             .keys
@@ -191,7 +203,7 @@ fn is_wrong_password(fault: &pkcs8::pkcs5::Error) -> bool {
     matches!(fault, pkcs8::pkcs5::Error::DecryptFailed)
 }
 
-/// A certificate of an RSA key; `None` where its key is of another kind: those of issuers may be.
+/// A certificate of an RSA key; `None` where its key is of another kind.
 fn certificate(der: &[u8]) -> Result<Option<Certificate>, KeyFileError> {
     let damaged = |fault: pkcs8::der::Error| {
         KeyFileError::Unsupported(format!("a damaged certificate ({fault})"))
@@ -199,11 +211,11 @@ fn certificate(der: &[u8]) -> Result<Option<Certificate>, KeyFileError> {
     let parsed = x509_cert::Certificate::from_der(der).map_err(damaged)?;
     let info = parsed.tbs_certificate().subject_public_key_info();
     let info = info.to_der().map_err(damaged)?;
-    let key = <rsa::RsaPublicKey as pkcs8::DecodePublicKey>::from_public_key_der(&info);
-    Ok(key.ok().map(|key| Certificate {
+    Ok(PublicKey::from_info(&info).map(|key| Certificate {
+        der: der.to_vec(),
         thumbprint: Sha1::digest(der).into(),
         subject: parsed.tbs_certificate().subject().to_string(),
-        key: PublicKey(key),
+        key,
     }))
 }
 
@@ -219,30 +231,4 @@ fn first_inside(der: &[u8]) -> Option<&[u8]> {
     (tag == SEQUENCE)
         .then(|| rest.get(more..)?.get(..3))
         .flatten()
-}
-
-/// The blocks of PEM in a text, whatever stands around them.
-fn pem_blocks(text: &[u8]) -> Vec<&[u8]> {
-    const BEGIN: &[u8] = b"-----BEGIN ";
-    const END: &[u8] = b"-----END ";
-    let mut blocks = Vec::new();
-    let mut rest = text;
-    while let Some(start) = find(rest, BEGIN) {
-        let block = rest.get(start..).unwrap_or_default();
-        let Some(end) = find(block, END) else { break };
-        let tail = block.get(end..).unwrap_or_default();
-        let line = tail.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
-        let (block, behind) = block.split_at(end + line.unwrap_or(tail.len()));
-        blocks.push(block);
-        rest = behind;
-    }
-    blocks
-}
-
-fn find(text: &[u8], word: &[u8]) -> Option<usize> {
-    text.windows(word.len()).position(|window| window == word)
-}
-
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    find(text, word).is_some()
 }

@@ -8,10 +8,12 @@
 //! nothing (implicit rejection), so what comes out has to prove itself.
 
 mod file;
+pub(crate) mod pem;
 
 pub use file::{KeyFile, KeyFileError};
 
 use getrandom::SysRng;
+use rsa::rand_core::TryCryptoRng;
 use rsa::traits::{PaddingScheme, PublicKeyParts};
 use rsa::{BoxedUint, Oaep, Pkcs1v15Encrypt, RsaPrivateKey, RsaPublicKey};
 use sha1::Sha1;
@@ -56,6 +58,12 @@ impl PublicKey {
         key.ok().map(Self)
     }
 
+    /// The key in a certificate's SubjectPublicKeyInfo (RFC 5280), in DER.
+    pub fn from_info(der: &[u8]) -> Option<Self> {
+        use pkcs8::DecodePublicKey;
+        RsaPublicKey::from_public_key_der(der).ok().map(Self)
+    }
+
     /// The modulus, big-endian, without leading zeros.
     pub fn modulus(&self) -> Box<[u8]> {
         self.0.n_bytes()
@@ -82,7 +90,17 @@ impl PublicKey {
     /// Encrypts a message; `None` when it is too long for the key, or when the system gives no
     /// random numbers.
     pub fn encrypt(&self, padding: Padding, message: &[u8]) -> Option<Vec<u8>> {
-        let (rng, key) = (&mut SysRng, &self.0);
+        self.encrypt_from(&mut SysRng, padding, message)
+    }
+
+    /// The same with random numbers from elsewhere, as published vectors take it.
+    pub(crate) fn encrypt_from(
+        &self,
+        rng: &mut impl TryCryptoRng,
+        padding: Padding,
+        message: &[u8],
+    ) -> Option<Vec<u8>> {
+        let key = &self.0;
         let encrypted = match padding {
             Padding::Pkcs1 => Pkcs1v15Encrypt.encrypt(rng, key, message),
             Padding::OaepSha1 => Oaep::<Sha1>::new().encrypt(rng, key, message),
@@ -99,6 +117,13 @@ impl PrivateKey {
     /// Its public half.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.to_public_key())
+    }
+
+    /// The key in PKCS#8 (RFC 5958), in DER: for a library that decrypts where timing matters.
+    pub fn to_pkcs8(&self) -> Option<SecretBytes> {
+        use pkcs8::EncodePrivateKey;
+        let der = self.0.to_pkcs8_der().ok()?;
+        Some(SecretBytes::new(der.as_bytes().to_vec()))
     }
 
     /// Decrypts a message; `None` when it was not encrypted so, as far as that can be told.
@@ -122,6 +147,8 @@ impl std::fmt::Debug for PrivateKey {
 /// A certificate: only what tells whose key it is. Nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
+    /// All of it, as it was stored.
+    pub der: Vec<u8>,
     /// SHA-1 of the whole certificate: what Windows knows it by.
     pub thumbprint: [u8; 20],
     /// Whose it is, as the certificate says.

@@ -1,7 +1,7 @@
 //! Certificates with their private keys: read from files, looked up by thumbprint.
 //!
-//! A file is PKCS#12 (`.pfx`), DER, or PEM with certificates, keys or both. Which key belongs to
-//! which certificate is not taken from names or order, but tried.
+//! A file is whatever [`KeyFile`] reads. Which key belongs to which certificate is not taken from
+//! names or order, but tried.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aws_lc_rs::rsa::{Pkcs1PrivateDecryptingKey, PrivateDecryptingKey};
-use p12_keystore::error::Error as Pkcs12Error;
-use p12_keystore::{KeyStore as Pkcs12, KeyStoreEntry, Pkcs12ImportPolicy};
 use zeroize::Zeroizing;
 
+use crate::crypto::rsa_key::{KeyFile, KeyFileError};
 use crate::error::{Error, Result};
-use crate::network::certificate::{self, Certificate, Doubt, MAX_FILE};
+use crate::network::certificate::{Certificate, Doubt, MAX_FILE};
 use crate::network::crypto::{Decryptor, open_request, seal_request};
 use crate::network::message::{KeyProtector, Thumbprint};
 use crate::secret::{NetworkKey, SecretBytes, SecretText};
@@ -25,7 +24,7 @@ use crate::secret::{NetworkKey, SecretBytes, SecretText};
 pub struct Files {
     /// Files, and directories whose files are all read.
     pub paths: Vec<PathBuf>,
-    /// Tried on every PKCS#12 file, after the empty password.
+    /// Tried on every file that takes a password, after the empty one.
     pub passwords: Vec<SecretText>,
 }
 
@@ -124,124 +123,48 @@ struct Loose {
 }
 
 impl Loose {
+    /// The certificates of a file and their keys; of several, those that are made for Network
+    /// Unlock. Issuers' certificates are left out.
     fn file(&mut self, path: &Path, passwords: &[SecretText]) -> Result<()> {
-        let bad = |why: String, help: Option<&str>| Error::BadCredential {
-            credential: format!("key file {}", path.display()),
-            why,
-            help: help.map(str::to_owned),
-        };
+        let bad = |why: String| Error::bad_credential(format!("key file {}", path.display()), why);
         let content = read(path)?;
         if content.is_empty() {
-            return Err(bad("it is empty".to_owned(), None));
+            return Err(bad("it is empty".to_owned()));
         }
-        if content.first() != Some(&0x30) {
-            return self.pem(path, &content);
-        }
-        if let Ok(certificate) = Certificate::from_der(&content) {
-            self.certificates.push((path.to_owned(), certificate));
-            return Ok(());
-        }
-        if let Some(key) = AwsLc::from_pkcs8(&content) {
-            self.keys.push((path.to_owned(), key));
-            return Ok(());
-        }
-        let store = open_pkcs12(&content, passwords).map_err(|fault| match fault {
-            Pkcs12Fault::Password => bad(
-                "none of the passwords opens it".to_owned(),
-                Some("name the file with its password by --pfx-password-file"),
-            ),
-            Pkcs12Fault::Other(what) => bad(
-                format!(
-                    "it is neither a certificate, nor a PKCS#8 key, nor a PKCS#12 file that can be read ({what})"
-                ),
-                Some("'openssl pkcs12 -in FILE -out FILE.pem -nodes' makes PEM of other PKCS#12 files"),
-            ),
-        })?;
-        self.pkcs12(path, &store)
-    }
-
-    fn pem(&mut self, path: &Path, content: &[u8]) -> Result<()> {
-        let bad = |why: &str, help: Option<&str>| Error::BadCredential {
-            credential: format!("key file {}", path.display()),
-            why: why.to_owned(),
-            help: help.map(str::to_owned),
-        };
-        let mut found = 0;
-        for block in certificate::pem_blocks(content) {
-            let (label, bytes) = block.map_err(|_| bad("its PEM armour is broken", None))?;
-            let bytes = Zeroizing::new(bytes);
-            found += 1;
-            let key = match label.as_str() {
-                "CERTIFICATE" => {
-                    let certificate = Certificate::from_der(&bytes)
-                        .map_err(|error| bad(&error.to_string(), None))?;
-                    self.certificates.push((path.to_owned(), certificate));
-                    continue;
-                }
-                "PRIVATE KEY" => AwsLc::from_pkcs8(&bytes),
-                "RSA PRIVATE KEY" => AwsLc::from_pkcs8(&pkcs8_of_pkcs1(&bytes)),
-                "ENCRYPTED PRIVATE KEY" => {
-                    return Err(bad(
-                        "its key is encrypted, which is read in PKCS#12 files only",
-                        Some(
-                            "make a PKCS#12 file of it, or let systemd keep it encrypted (LoadCredentialEncrypted=)",
-                        ),
-                    ));
-                }
-                _ => continue,
-            };
-            let key = key.ok_or_else(|| bad("its key is not an RSA key of 2048 bits", None))?;
-            self.keys.push((path.to_owned(), key));
-        }
-        match found {
-            0 => Err(bad("it is neither PEM, nor DER, nor PKCS#12", None)),
-            _ => Ok(()),
-        }
-    }
-
-    /// All chains whose certificate is made for Network Unlock; if none is, the only one.
-    fn pkcs12(&mut self, path: &Path, store: &Pkcs12) -> Result<()> {
-        let bad = |why: String| Error::bad_credential(format!("key file {}", path.display()), why);
-        let mut found = Vec::new();
-        let mut others = Vec::new();
-        for (_, entry) in store.entries() {
-            let KeyStoreEntry::PrivateKeyChain(chain) = entry else {
-                continue;
-            };
-            let Some(first) = chain.certs().first() else {
-                continue;
-            };
-            match Certificate::from_der(first.as_der()) {
-                Ok(certificate) => found.push((certificate, chain.key())),
-                Err(error) => others.push(error.to_string()),
-            }
-        }
-        if found.len() > 1 {
-            let fit = |(certificate, _): &(Certificate, _)| certificate.is_for_network_unlock();
-            if !found.iter().any(fit) {
-                let list: Vec<_> = found
-                    .iter()
-                    .map(|(certificate, _)| certificate.thumbprint().to_string())
-                    .collect();
+        let file = open(path, &content, passwords)?;
+        let mut certificates = file
+            .own_certificates()
+            .map(|own| Certificate::from_der(&own.der))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|fault| bad(fault.to_string()))?;
+        let mut keys: Vec<_> = file.keys.iter().collect();
+        if keys.len() > 1 && certificates.len() > 1 {
+            let list: Vec<_> = certificates
+                .iter()
+                .map(|certificate| certificate.thumbprint().to_string())
+                .collect();
+            certificates.retain(Certificate::is_for_network_unlock);
+            if certificates.is_empty() {
                 return Err(bad(format!(
                     "it holds several keys, and none of their certificates is made for Network Unlock: {}",
                     list.join(", ")
                 )));
             }
-            found.retain(fit);
+            keys.retain(|key| {
+                let public = key.public();
+                certificates.iter().any(|one| *one.key() == public)
+            });
         }
-        if found.is_empty() {
-            let why = others
-                .pop()
-                .unwrap_or_else(|| "it holds no private key with a certificate".to_owned());
-            return Err(bad(why));
-        }
-        for (certificate, key) in found {
-            let key = AwsLc::from_pkcs8(key.as_der())
-                .ok_or_else(|| bad("its key is not an RSA key of 2048 bits".to_owned()))?;
-            self.certificates.push((path.to_owned(), certificate));
+        for key in keys {
+            let der = key.to_pkcs8();
+            let key = der.and_then(|der| AwsLc::from_pkcs8(der.expose()));
+            let key =
+                key.ok_or_else(|| bad("its key is not an RSA key of 2048 bits".to_owned()))?;
             self.keys.push((path.to_owned(), key));
         }
+        let found = certificates.into_iter();
+        self.certificates
+            .extend(found.map(|certificate| (path.to_owned(), certificate)));
         Ok(())
     }
 
@@ -291,7 +214,7 @@ impl Loose {
 /// Whether the key opens what is sealed to the certificate.
 fn fits(certificate: &Certificate, key: &AwsLc) -> bool {
     let network = NetworkKey::from_bytes(&[0xA5; NetworkKey::LEN]);
-    let Ok((sealed, session)) = seal_request(certificate.key(), &network) else {
+    let Ok((sealed, session)) = seal_request(certificate, &network) else {
         return false;
     };
     open_request(key, &sealed).is_some_and(|keys| {
@@ -309,38 +232,32 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     Ok(content)
 }
 
-enum Pkcs12Fault {
-    Password,
-    Other(String),
-}
-
-fn open_pkcs12(content: &[u8], passwords: &[SecretText]) -> Result<Pkcs12, Pkcs12Fault> {
-    let given = passwords.iter().map(SecretText::expose);
-    let mut fault = Pkcs12Fault::Password;
-    for password in std::iter::once("").chain(given) {
-        match Pkcs12::from_pkcs12(content, password, Pkcs12ImportPolicy::Relaxed) {
-            Ok(store) => return Ok(store),
-            Err(Pkcs12Error::MacError(_)) => {}
-            Err(other) => fault = Pkcs12Fault::Other(other.to_string()),
+/// What a file holds, with whichever of the passwords opens it.
+fn open(path: &Path, content: &[u8], passwords: &[SecretText]) -> Result<KeyFile> {
+    let bad = |why: String, help: &str| Error::BadCredential {
+        credential: format!("key file {}", path.display()),
+        why,
+        help: Some(help.to_owned()),
+    };
+    let mut read = KeyFile::read(content, None);
+    for password in passwords {
+        match read {
+            Err(KeyFileError::TakesPassword | KeyFileError::WrongPassword) => {
+                read = KeyFile::read(content, Some(password));
+            }
+            _ => break,
         }
     }
-    Err(fault)
-}
-
-/// A PKCS#1 key in the PKCS#8 form that the library takes (RFC 5958).
-fn pkcs8_of_pkcs1(key: &[u8]) -> Zeroizing<Vec<u8>> {
-    // Version 0, and the algorithm rsaEncryption with its NULL.
-    const HEAD: &[u8] = &[
-        2, 1, 0, 0x30, 13, 6, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 1, 5, 0,
-    ];
-    // Both lengths in two bytes, as keys of 2048 bits take it; others are refused anyhow.
-    let long = |tag: u8, len: usize| [tag, 0x82, (len >> 8) as u8, len as u8];
-    let mut der = Zeroizing::new(Vec::with_capacity(key.len() + 32));
-    der.extend(long(0x30, HEAD.len() + 4 + key.len()));
-    der.extend(HEAD);
-    der.extend(long(4, key.len()));
-    der.extend(key);
-    der
+    read.map_err(|fault| match fault {
+        KeyFileError::TakesPassword | KeyFileError::WrongPassword => bad(
+            "none of the passwords opens it".to_owned(),
+            "name the file with its password by --pfx-password-file",
+        ),
+        other => bad(
+            other.to_string(),
+            "'openssl pkcs12 -in FILE -out FILE.pem -nodes' makes PEM of other PKCS#12 files",
+        ),
+    })
 }
 
 /// A private key in the hands of AWS-LC, which decrypts in constant time.

@@ -96,7 +96,8 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     /// Drops the buckets that are full again; if there is none, the quarter that was used least
     /// lately.
     fn make_room(&mut self, now: Instant) {
-        let refill = Duration::from_secs_f64(self.rate.burst / self.rate.per_second);
+        let refill = Duration::try_from_secs_f64(self.rate.burst / self.rate.per_second)
+            .unwrap_or(Duration::MAX);
         self.buckets
             .retain(|_, bucket| now.saturating_duration_since(bucket.filled) < refill);
         if self.buckets.len() < self.room {

@@ -16,6 +16,7 @@
 //! | `no-sidecar` | nothing was asked: there is no stock of requests for this volume |
 //! | `bad-sidecar` | nothing was asked: the stock cannot be read, or is empty |
 //! | `other-volume` | nothing was asked: the stock is another volume's |
+//! | `no-such-protector` | nothing was asked: the volume has no protector for which the stock was made |
 //! | `no-address` | nothing was asked: no interface is up and has an address |
 //! | `no-answer` | the requests were sent, and nobody answered in time |
 //! | `not-authentic` | something answered, and nothing of it was the server's answer |

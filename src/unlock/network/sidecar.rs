@@ -171,7 +171,7 @@ impl Sidecar {
     pub fn refill(&mut self, key: &NetworkKey) -> Result<()> {
         self.requests.retain(|one| !one.sent);
         while self.requests.len() < STOCK {
-            let made = seal_request(self.certificate.key(), key);
+            let made = seal_request(&self.certificate, key);
             let (key_protector, session_key) = made.map_err(|_| Error::Environment {
                 what: "the system gives no random numbers".to_owned(),
                 help: None,

@@ -10,16 +10,17 @@ use crate::network::policy::{MAX_FILE, Policy};
 use crate::network::server::keys::Files;
 use crate::unlock::read_secret_line;
 
-/// Where passwords of PKCS#12 files come from.
+/// Where passwords of key files come from.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct PasswordArgs {
-    /// The password of a PKCS#12 file is in this file; may be given several times, for several
+    /// The password of a PKCS#12 file, or of an encrypted key, is in this file; may be given several
+    /// times, for several
     #[arg(long = "pfx-password-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) pfx_passwords: Vec<PathBuf>,
 }
 
-/// What systemd may call the password of PKCS#12 files.
+/// What systemd may call the password of key files.
 const CREDENTIAL: &str = "fve.pfx-password";
 
 impl PasswordArgs {
@@ -32,7 +33,7 @@ impl PasswordArgs {
             .pfx_passwords
             .iter()
             .chain(&given)
-            .map(|file| read_secret_line(file, "PKCS#12 password"))
+            .map(|file| read_secret_line(file, "password of a key file"))
             .collect::<Result<_, _>>()?;
         Ok(Files {
             paths: paths.to_vec(),

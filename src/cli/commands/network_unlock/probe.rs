@@ -75,7 +75,7 @@ pub(in crate::cli) fn run(args: &ProbeArgs) -> Result<(), Failure> {
         fill_random(&mut bytes[..])?;
         let key = NetworkKey::from_bytes(&bytes);
         let (key_protector, session_key) =
-            seal_request(certificate.key(), &key).map_err(|_| Error::Environment {
+            seal_request(&certificate, &key).map_err(|_| Error::Environment {
                 what: "the system gives no random numbers".to_owned(),
                 help: None,
             })?;
