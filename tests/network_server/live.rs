@@ -448,7 +448,7 @@ fn bad_reload() {
     assert_eq!(exchange(&socket, &requests(1), 1), 1);
     server.wait_for(|line| {
         let text = line["message"].as_str().unwrap_or_default();
-        text.contains("stay as they were") && text.contains("neither PEM")
+        text.contains("stay as they were") && text.contains("neither a certificate")
     });
 }
 

@@ -762,14 +762,14 @@ fn create() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("TPM And PIN And Startup Key"));
 }
 
-/// The words of the README's unit, run as systemd runs them: the credentials in a directory, no
+/// The words of the documentation's unit, run as systemd runs them: the credentials in a directory, no
 /// terminal, told when it is ready.
 fn systemd_unit() {
-    let readme = include_str!("../../README.md");
-    let words = readme
+    let page = include_str!("../../docs/tpm.md");
+    let words = page
         .lines()
         .find_map(|line| line.strip_prefix("ExecStart="))
-        .expect("a unit in the README");
+        .expect("a unit on the page");
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
     let credentials = tempfile::tempdir().unwrap();
