@@ -162,13 +162,6 @@ impl NewVolume {
         self
     }
 
-    /// Sets the time of creation. It is part of every nonce: leave it at the present unless the
-    /// volume is for a test.
-    pub fn created_at(&mut self, time: FileTime) -> &mut Self {
-        self.created = time;
-        self
-    }
-
     /// Sets how many sectors of the disk lie before the volume's partition; only a start of Windows
     /// from the volume needs it.
     pub fn hidden_sectors(&mut self, sectors: u32) -> &mut Self {

@@ -116,12 +116,6 @@ impl<'a> Search<'a> {
         self
     }
 
-    /// The same with candidates side by side in this way.
-    pub fn with_lanes(mut self, lanes: Lanes) -> Self {
-        self.lanes = lanes;
-        self
-    }
-
     /// How candidates go side by side on each core.
     pub fn lanes(&self) -> Lanes {
         self.lanes

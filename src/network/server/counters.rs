@@ -80,14 +80,6 @@ impl Counters {
         self.last_reload_failed.load(Relaxed)
     }
 
-    /// How many requests had this reason.
-    pub fn of_reason(&self, reason: &str) -> u64 {
-        let place = Verdict::REASONS.iter().position(|other| *other == reason);
-        place
-            .and_then(|place| self.reasons.get(place))
-            .map_or(0, |counter| counter.load(Relaxed))
-    }
-
     /// How often the private key was used.
     pub fn private_operations(&self) -> u64 {
         self.private_operations.load(Relaxed)
