@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
 
     let key = NetworkKey::from_bytes(&[7; 32]);
-    let (key_protector, session_key) = seal_request(&made.certificate(), &key)?;
+    let (key_protector, session_key) = seal_request(made.certificate(), &key)?;
     let request = Request {
         thumbprint: made.certificate().thumbprint(),
         key_protector,
