@@ -96,7 +96,9 @@ class Server:
         peak = 0
         for pid in self.pids:
             status = Path(f"/proc/{pid}/status").read_text()
-            peak = max(peak, int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
+            # One that is ending has no memory any more.
+            if found := re.search(r"VmHWM:\s+(\d+)", status):
+                peak = max(peak, int(found[1]) / 1024)
         return peak
 
     def stop(self):
