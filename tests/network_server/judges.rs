@@ -781,6 +781,25 @@ fn key_files() {
     std::fs::write(&chain, [std::fs::read(&both).unwrap(), issuer].concat()).unwrap();
     let keys = keys_of(&[&chain], &[]).expect("keys");
     assert_eq!(keys.iter().count(), 1);
+    // A key of another size, for something else, with its certificate.
+    let other = path("other.pem");
+    let words = [
+        "req", "-x509", "-newkey", "rsa:3072", "-nodes", "-subj", "/CN=web",
+    ];
+    let certificate = openssl(
+        &[&words[..], &["-days", "9", "-keyout", text(&other)]].concat(),
+        b"",
+    );
+    let parts = [
+        std::fs::read(&other).unwrap(),
+        certificate,
+        std::fs::read(&both).unwrap(),
+    ];
+    std::fs::write(&other, parts.concat()).unwrap();
+    let keys = keys_of(&[&other], &[]).expect("keys");
+    let served = keys.iter().next().unwrap();
+    assert_eq!(served.certificate.der(), std::fs::read(&der).unwrap());
+    assert_eq!(keys.iter().count(), 1);
 }
 
 fn bad_key_files() {

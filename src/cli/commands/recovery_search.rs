@@ -452,7 +452,8 @@ fn search_on(
         match &hit {
             // What was found counts, whatever becomes of the checkpoint.
             Some(hit) => drop(checkpoint.save(hit.number)),
-            None => checkpoint.save(watch.resume_at())?,
+            None if watch.is_stopped() => checkpoint.save(watch.resume_at())?,
+            None => {}
         }
     }
     let ended = Ended {

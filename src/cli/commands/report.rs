@@ -302,7 +302,11 @@ impl Told<'_> {
             "consistency": {
                 "copies": self.opened.volume.copies().0.iter().map(copy_json).collect::<Vec<_>>(),
                 "agree": !self.opened.volume.copies().disagree(),
-                "sha256": if self.proved { "proved" } else { "not-compared" },
+                "sha256": match (self.proved, self.unlocked) {
+                    (true, _) => "proved",
+                    (false, true) => "not-proved",
+                    (false, false) => "not-compared",
+                },
             },
             "sealings": {
                 "next": analysis.sealings.next,

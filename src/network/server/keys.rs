@@ -132,12 +132,20 @@ impl Loose {
             return Err(bad("it is empty".to_owned()));
         }
         let file = open(path, &content, passwords)?;
-        let mut certificates = file
-            .own_certificates()
-            .map(|own| Certificate::from_der(&own.der))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|fault| bad(fault.to_string()))?;
         let mut keys: Vec<_> = file.keys.iter().collect();
+        let (mut certificates, mut faults) = (Vec::new(), Vec::new());
+        for own in file.own_certificates() {
+            match Certificate::from_der(&own.der) {
+                Ok(certificate) => certificates.push(certificate),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        // What stands beside a key that serves may be for something else.
+        if let Some(fault) = faults.pop()
+            && (certificates.is_empty() || keys.len() == 1)
+        {
+            return Err(bad(fault.to_string()));
+        }
         if keys.len() > 1 && certificates.len() > 1 {
             let list: Vec<_> = certificates
                 .iter()
@@ -150,6 +158,8 @@ impl Loose {
                     list.join(", ")
                 )));
             }
+        }
+        if file.own_certificates().count() > certificates.len() {
             keys.retain(|key| {
                 let public = key.public();
                 certificates.iter().any(|one| *one.key() == public)
