@@ -18,13 +18,16 @@ mod new_protectors;
 mod new_tpm;
 #[cfg(feature = "tpm")]
 mod quiet;
+mod readable;
 mod report;
 mod source;
 mod term;
+mod unrepeated;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use self::args::{Cli, Command};
 use self::exit::Status;
@@ -73,6 +76,7 @@ impl Failure {
             Self::Other { what, .. } => Some(what.clone()),
             Self::Silent(_) => None,
         }
+        .map(|message| unrepeated::without_secrets(&message).into_owned())
     }
 
     fn help(&self) -> Option<String> {
@@ -80,6 +84,16 @@ impl Failure {
             Self::Volume(error) => error.help(),
             Self::Other { help, .. } => help.clone(),
             Self::Silent(_) => None,
+        }
+        .map(|help| unrepeated::without_secrets(&help).into_owned())
+    }
+
+    /// Whether the message would have repeated a word that may be a secret.
+    fn keeps_a_word_back(&self) -> bool {
+        match self {
+            Self::Volume(error) => unrepeated::has_secrets(&error.to_string()),
+            Self::Other { what, .. } => unrepeated::has_secrets(what),
+            Self::Silent(_) => false,
         }
     }
 }
@@ -94,7 +108,7 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(failure) => return end(&failure),
     };
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match parse(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are asked for, and are no error.
@@ -103,7 +117,7 @@ pub fn run() -> ExitCode {
             } else {
                 Status::Done
             };
-            let _ = error.print();
+            let _ = unrepeated::without_values(error).print();
             return status.into();
         }
     };
@@ -119,6 +133,14 @@ pub fn run() -> ExitCode {
             end(&failure)
         }
     }
+}
+
+/// Reads the arguments, and keeps in mind which of them no message may repeat.
+fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    unrepeated::remember(&command, &matches);
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {
@@ -156,6 +178,12 @@ fn tell(failure: &Failure) {
     }
     if let Some(help) = failure.help() {
         term::note(format_args!("help: {help}"));
+    }
+    if failure.keeps_a_word_back() {
+        term::note(format_args!(
+            "help: what was typed there names no file, and is not repeated because it may be a secret; {}",
+            unrepeated::ADVICE
+        ));
     }
 }
 

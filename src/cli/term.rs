@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Failure;
+use super::{Failure, unrepeated};
 use crate::error::Error;
 use crate::secret::SecretText;
 use crate::unlock::Prompt;
@@ -34,10 +34,11 @@ pub(crate) fn escaped(text: &str) -> String {
         .collect()
 }
 
-/// A note for the person, on standard error.
+/// A note for the person, on standard error, without words of the command line that may be secrets.
 pub(crate) fn note(text: impl Display) {
+    let text = text.to_string();
     // Nobody to tell is no reason to stop.
-    let _ = writeln!(io::stderr(), "fve: {text}");
+    let _ = writeln!(io::stderr(), "fve: {}", unrepeated::without_secrets(&text));
 }
 
 /// Writes to standard output. A reader that went away is no error: there is nobody left to tell.
