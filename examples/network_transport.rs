@@ -67,6 +67,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(&file, made.pem()?.expose())?;
     let keys = Keys::read(&Files {
         paths: vec![file],
+        // It is gone when this example ends.
+        accept_readable_keys: true,
         ..Files::default()
     })?;
 

@@ -10,6 +10,7 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
 use super::args::{LostArgs, SourceArgs, parse_bytes};
+use super::readable::warn_if_others_can_read;
 use super::{Failure, source, term};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
@@ -564,17 +565,4 @@ fn read_hive(path: &Path) -> Result<Vec<u8>, Failure> {
         .read_to_end(&mut hive)
         .map_err(fail)?;
     Ok(hive)
-}
-
-fn warn_if_others_can_read(path: &Path) {
-    use std::os::unix::fs::MetadataExt;
-    let others = path
-        .metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.mode() & 0o004 != 0);
-    if others {
-        tracing::warn!(
-            "{} can be read by everybody: chmod 600 keeps the secret",
-            path.display()
-        );
-    }
 }

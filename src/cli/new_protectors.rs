@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
+use super::readable::warn_if_others_can_read;
 use super::{Failure, term};
 use crate::create::{Enrolment, HandedOver, Make, NEW_KINDS, NewSecret};
 use crate::error::Error;
@@ -81,7 +82,10 @@ impl NewProtectorArgs {
         kinds
             .map(|(kind, path)| match kind.make {
                 Make::Given(make) => make(path).map_err(unfit),
-                Make::Typed(make) => make(&new_password(None)?).map_err(unfit),
+                Make::Password(make) => {
+                    let file = kind.value.map(|_| path.as_path());
+                    make(&new_password(file)?).map_err(unfit)
+                }
             })
             .collect()
     }
@@ -147,7 +151,10 @@ const WINDOWS_LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
 /// A new password: from the file, or asked for twice on the terminal.
 pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
     let text = match file {
-        Some(path) => crate::unlock::read_secret_line(path, "new password")?,
+        Some(path) => {
+            warn_if_others_can_read(path);
+            crate::unlock::read_secret_line(path, "new password")?
+        }
         None if term::can_ask() => {
             let first = term::ask_secret("New password: ")?;
             let second = term::ask_secret("New password again: ")?;
@@ -167,7 +174,9 @@ pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
         return Err(Failure::usage("new password: it is empty"));
     }
     if !WINDOWS_LENGTHS.contains(&len) {
-        term::note("warning: Windows takes only passwords of 8 to 256 characters");
+        term::note(format_args!(
+            "warning: the new password has {len} characters; Windows accepts only passwords of 8 to 256 characters"
+        ));
     }
     Ok(text)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::{Args, ValueHint};
 
 use super::credentials::CredentialArgs;
+use super::readable::warn_if_others_can_read;
 use super::{Failure, term};
 use crate::create::{Enrolment, TpmBinding};
 use crate::crypto::hash::HashAlgorithm;
@@ -198,7 +199,10 @@ pub(crate) fn sealer(credentials: &CredentialArgs) -> Result<Arc<dyn ObjectSeale
 /// A new PIN: from the file, or asked for twice on the terminal.
 pub(crate) fn new_pin(file: Option<&Path>) -> Result<Pin, Failure> {
     let text: SecretText = match file {
-        Some(path) => crate::unlock::read_secret_line(path, "new PIN")?,
+        Some(path) => {
+            warn_if_others_can_read(path);
+            crate::unlock::read_secret_line(path, "new PIN")?
+        }
         None if term::can_ask() => {
             let first = term::ask_secret("New PIN: ")?;
             let second = term::ask_secret("New PIN again: ")?;

@@ -5,6 +5,8 @@
 //! bytes lie on the heap from the start: moving a value leaves no copy behind.
 
 mod pin;
+#[cfg(any(feature = "cli", feature = "network-server"))]
+mod readable;
 
 use std::fmt;
 
@@ -12,6 +14,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 pub(crate) use pin::pin;
+#[cfg(any(feature = "cli", feature = "network-server"))]
+pub(crate) use readable::others_can_read;
 
 macro_rules! secret_keys {
     ($($(#[$doc:meta])* $name:ident, $len:literal;)*) => {$(

@@ -201,6 +201,7 @@ impl Segment {
                 "serve",
                 "--interface",
                 "br0",
+                "--accept-readable-keys",
                 "--certificate",
             ])
             .arg(self.authority.bundle());

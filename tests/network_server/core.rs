@@ -75,6 +75,8 @@ pub fn keys() -> Keys {
     let files = Files {
         paths: files().to_vec(),
         passwords: Vec::new(),
+        // The key of the tests lies in the repository.
+        accept_readable_keys: true,
     };
     Keys::read(&files).expect("keys")
 }

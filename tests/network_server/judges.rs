@@ -482,6 +482,7 @@ fn keys_of(paths: &[&Path], passwords: &[&str]) -> fve::Result<Keys> {
             .iter()
             .map(|password| SecretText::new((*password).to_owned()))
             .collect(),
+        accept_readable_keys: true,
     })
 }
 

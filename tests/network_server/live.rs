@@ -53,6 +53,11 @@ pub const TESTS: &[Test] = &[
     ("one client is held back, others are not", &[], rate),
     ("noise makes no line in the log", &[], noise),
     (
+        "a key that everybody can read is refused",
+        &[],
+        readable_key,
+    ),
+    (
         "privileges are gone once the sockets are open",
         &[],
         privileges,
@@ -133,13 +138,57 @@ fn refused(host: &Host, words: &[&str], status: i32) -> String {
     said
 }
 
-fn given<'a>(certificate: &'a Path, key: &'a Path) -> [&'a str; 4] {
+/// The key of the tests lies in the repository, where everybody can read it.
+fn given<'a>(certificate: &'a Path, key: &'a Path) -> [&'a str; 5] {
     let [certificate, key] = [text(certificate), text(key)];
-    ["--certificate", certificate, "--certificate", key]
+    [
+        "--accept-readable-keys",
+        "--certificate",
+        certificate,
+        "--certificate",
+        key,
+    ]
 }
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path")
+}
+
+fn readable_key() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let [certificate, key] = files();
+    let key = place.file("key.pem", std::fs::read(key).unwrap());
+    let words = [
+        "--certificate",
+        text(&certificate),
+        "--certificate",
+        text(&key),
+    ];
+    let start = |mode| {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = place.server.command("timeout");
+        command.args([
+            "-s",
+            "INT",
+            "2",
+            env!("CARGO_BIN_EXE_fve"),
+            "network-unlock",
+            "serve",
+        ]);
+        let output = command.args(words).output().expect("fve");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (said.contains("listening on"), output.status.code(), said)
+    };
+    let (listens, status, said) = start(0o644);
+    assert!(!listens, "{said}");
+    assert_eq!(status, Some(4), "{said}");
+    assert!(said.contains("can read its private key"), "{said}");
+    assert!(said.contains("chmod 600"), "{said}");
+    for mode in [0o600, 0o640] {
+        let (listens, _, said) = start(mode);
+        assert!(listens, "{mode:o}: {said}");
+    }
 }
 
 fn foreign_client() {
@@ -438,10 +487,7 @@ fn bad_reload() {
     let [certificate, key] = files();
     let both = place.file("key.pem", std::fs::read(&key).unwrap());
     let cer = place.file("certificate.cer", std::fs::read(&certificate).unwrap());
-    let server = Server::start(
-        &place.server,
-        &["--certificate", text(&both), "--certificate", text(&cer)],
-    );
+    let server = Server::start(&place.server, &given(&cer, &both));
     place.file("key.pem", "garbage");
     server.reload();
     let socket = place.client.socket("0.0.0.0:68");
@@ -507,12 +553,7 @@ fn privileges() {
         // What nobody can read, too, so that it can be read again.
         let readable = place.file("key.pem", std::fs::read(&key).unwrap());
         let cer = place.file("certificate.cer", std::fs::read(&certificate).unwrap());
-        let mut words = vec![
-            "--certificate",
-            text(&readable),
-            "--certificate",
-            text(&cer),
-        ];
+        let mut words = given(&cer, &readable).to_vec();
         if let Some(user) = user {
             words.extend(["--user", user]);
         }

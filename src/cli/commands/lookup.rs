@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::cli::args::{LostArgs, SourceArgs, parse_bytes};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
+use crate::cli::readable::warn_if_others_can_read;
 use crate::cli::report::line;
 use crate::cli::term::escaped;
 use crate::cli::{Failure, source, tell, term};
@@ -147,6 +148,9 @@ impl LookupArgs {
         let mut add = |option, value: &Option<PathBuf>| {
             others.extend(value.clone().map(|value| (option, value)));
         };
+        if let Some(path) = &self.password_file {
+            warn_if_others_can_read(path);
+        }
         add(USER.option, &self.user);
         add(PASSWORD.option, &self.password_file);
         add(CA.option, &self.ca_file);

@@ -15,7 +15,6 @@ use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 use crate::secret::{ExternalKey, SecretBytes, SecretText};
 use crate::unlock::certificate::read_certificate;
-use crate::unlock::read_secret_line;
 use crate::unlock::recovery::RecoveryPassword;
 use crate::unlock::tpm::Pin;
 
@@ -38,8 +37,9 @@ pub struct NewKind {
 pub enum Make {
     /// From the option's value, a path; or from none.
     Given(fn(&Path) -> Result<Enrolment>),
-    /// From a new secret that a person types.
-    Typed(fn(&SecretText) -> Result<Enrolment>),
+    /// From a new password: what the file holds that the option's value names, or what a person
+    /// types where the option has none.
+    Password(fn(&SecretText) -> Result<Enrolment>),
 }
 
 /// Every kind that can be made, in the order in which they come onto a volume.
@@ -63,14 +63,14 @@ pub const NEW_KINDS: &[NewKind] = &[
         value: Some("FILE"),
         help: "A password, read from a file ('-' = standard input); one trailing newline is not part of it",
         kind: ProtectorKind::Password,
-        make: Make::Given(|path| password(&read_secret_line(path, "new password")?)),
+        make: Make::Password(password),
     },
     NewKind {
         option: "new-password",
         value: None,
         help: "A password, asked for twice on the terminal",
         kind: ProtectorKind::Password,
-        make: Make::Typed(password),
+        make: Make::Password(password),
     },
     NewKind {
         option: "startup-key-to",

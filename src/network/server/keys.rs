@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::network::certificate::{Certificate, Doubt, MAX_FILE};
 use crate::network::crypto::{Decryptor, open_request, seal_request};
 use crate::network::message::{KeyProtector, Thumbprint};
+use crate::secret::others_can_read;
 use crate::secret::{NetworkKey, SecretBytes, SecretText};
 
 /// What a key file may be told with.
@@ -26,6 +27,8 @@ pub struct Files {
     pub paths: Vec<PathBuf>,
     /// Tried on every file that takes a password, after the empty one.
     pub passwords: Vec<SecretText>,
+    /// Take private keys that every user of this computer can read, too.
+    pub accept_readable_keys: bool,
 }
 
 /// A certificate that can be served.
@@ -45,10 +48,17 @@ pub struct Keys(BTreeMap<Thumbprint, Served>);
 impl Keys {
     /// Reads the files. Every certificate must have its key, and the other way round: what is left
     /// over is more likely a mistake than meant.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] for what is no such file, and for a private key that every user of
+    /// this computer can read, unless that is accepted; [`Error::Io`] for what cannot be read.
     pub fn read(files: &Files) -> Result<Self> {
         let mut loose = Loose::default();
         for path in expand(&files.paths)? {
             loose.file(&path, &files.passwords)?;
+        }
+        if !files.accept_readable_keys {
+            loose.refuse_readable_keys()?;
         }
         loose.join()
     }
@@ -176,6 +186,18 @@ impl Loose {
         self.certificates
             .extend(found.map(|certificate| (path.to_owned(), certificate)));
         Ok(())
+    }
+
+    /// Whoever has such a key can ask for the keys of all volumes that were enrolled for it.
+    fn refuse_readable_keys(&self) -> Result<()> {
+        match self.keys.iter().find(|(path, _)| others_can_read(path)) {
+            Some((path, _)) => Err(Error::BadCredential {
+                credential: format!("key file {}", path.display()),
+                why: "every user of this computer can read its private key".to_owned(),
+                help: Some(format!("run 'chmod 600 {}'", path.display())),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Gives every certificate its key.

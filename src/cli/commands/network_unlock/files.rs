@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use crate::cli::Failure;
+use crate::cli::readable::warn_if_others_can_read;
 use crate::error::Error;
 use crate::network::policy::{MAX_FILE, Policy};
 use crate::network::server::keys::Files;
@@ -33,11 +34,15 @@ impl PasswordArgs {
             .pfx_passwords
             .iter()
             .chain(&given)
-            .map(|file| read_secret_line(file, "password of a key file"))
+            .map(|file| {
+                warn_if_others_can_read(file);
+                read_secret_line(file, "password of a key file")
+            })
             .collect::<Result<_, _>>()?;
         Ok(Files {
             paths: paths.to_vec(),
             passwords,
+            ..Files::default()
         })
     }
 }

@@ -39,6 +39,10 @@ pub(super) struct ServeArgs {
     #[arg(long)]
     strict_certificates: bool,
 
+    /// Serve private keys that every user of this computer can read, too
+    #[arg(long)]
+    accept_readable_keys: bool,
+
     /// Which certificate is served to which addresses: bde-network-unlock.ini. While it is invalid
     /// nobody is answered
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -231,7 +235,10 @@ impl ListenArgs {
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let log = Log::new(args.log);
     // Passwords are read once: where they come from may be gone when the keys are read again.
-    let files = args.passwords.files(&args.certificates)?;
+    let files = Files {
+        accept_readable_keys: args.accept_readable_keys,
+        ..args.passwords.files(&args.certificates)?
+    };
     let keys = Keys::read(&files)?;
     if args.strict_certificates
         && let Some((served, doubt)) = keys.doubts(SystemTime::now()).first()
