@@ -47,6 +47,11 @@ pub const TESTS: &[Test] = &[
     ("replies go where the page says", &[], destinations),
     ("relays of DHCPv6 get their layers back", &[], relay_layers),
     ("one requester gets so many answers", &[], rate_limits),
+    (
+        "a flood from one address is not at the expense of others",
+        &[],
+        flood,
+    ),
     ("a repeated request is opened once", &[], repeats),
     ("repeats can be refused", &[], refused_repeats),
     ("addresses decide as the policy says", &[], addresses),
@@ -445,6 +450,25 @@ fn rate_limits() {
         relayed.header.hardware_address[2..6].copy_from_slice(&number.to_be_bytes());
         let now = later + Duration::from_millis(u64::from(number) * 25);
         assert!(ask_with(&core, &relayed, now).answer.is_some(), "{number}");
+    }
+}
+
+/// Four hundred requests a second from one address, for a minute; another asks every second.
+fn flood() {
+    let core = server(settings(), PolicyState::Unrestricted);
+    let start = Instant::now();
+    let packet = request4(Form::Bootp).encode();
+    let other = [10, 77, 0, 51].into();
+    let mut asked = request4(Form::Bootp);
+    asked.header.client = other;
+    let asked = asked.encode();
+    for number in 0..24_000_u32 {
+        let now = start + Duration::from_micros(u64::from(number) * 2_500);
+        core.judge(&packet, &from4(CLIENT), now);
+        if number % 400 == 399 {
+            let judgement = core.judge(&asked, &from4(other), now);
+            assert!(judgement.answer.is_some(), "after {number} requests");
+        }
     }
 }
 

@@ -386,7 +386,9 @@ impl Core {
         Ok((reply, verdict))
     }
 
-    /// Whether the rate limits let the request through, and whether it came before.
+    /// Whether the rate limits let the request through, and whether it came before. A request that
+    /// one limit refuses takes nothing from the next: what one requester sends too much of is not
+    /// at the expense of others.
     fn admit(
         &self,
         request: &Request,
@@ -395,17 +397,14 @@ impl Core {
         now: Instant,
     ) -> Result<Before, Verdict> {
         let mut memory = self.memory();
-        let passages = [
-            memory.sources.take(requester, now),
-            memory.certificates.take(&request.thumbprint, now),
-            memory.total.take(&(), now),
-        ];
-        if passages.contains(&Passage::Refused) {
-            return Err(Verdict::Rate { first: true });
-        }
-        if passages.contains(&Passage::RefusedAgain) {
-            return Err(Verdict::Rate { first: false });
-        }
+        let pass = |passage| match passage {
+            Passage::Free => Ok(()),
+            Passage::Refused => Err(Verdict::Rate { first: true }),
+            Passage::RefusedAgain => Err(Verdict::Rate { first: false }),
+        };
+        pass(memory.sources.take(requester, now))?;
+        pass(memory.certificates.take(&request.thumbprint, now))?;
+        pass(memory.total.take(&(), now))?;
         Ok(memory.answered.before(digest, now))
     }
 
