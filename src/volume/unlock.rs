@@ -236,6 +236,7 @@ impl Volume {
             copy: number.unwrap_or(0),
             offset: block.position,
             fault: fault.to_owned(),
+            unread: None,
         };
         // A sector key cannot prove anything; what it decrypts is looked at instead.
         let VolumeKey::Vmk(vmk) = key else {
