@@ -34,7 +34,7 @@ impl Managed {
         // To prepare may have taken long: somebody may have been asked, or a TPM.
         self.check_current()?;
         let places = self.places()?;
-        let good = self.seen.region_at(self.block()?.position);
+        let good = self.seen.good();
         let differing = self.differing()?;
         // From the first write on, until all is read back.
         self.unfinished = true;
@@ -91,7 +91,7 @@ impl Managed {
     /// The copies that are not, byte for byte, the one that counts. What could not be read differs;
     /// writing may heal it.
     pub(super) fn differing(&self) -> Result<Vec<Place>> {
-        let good = self.seen.region_at(self.block()?.position);
+        let good = self.seen.good();
         let mut places = self.places()?;
         places.retain(|place| self.seen.region_at(place.offset) != good);
         Ok(places)

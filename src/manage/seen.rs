@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN};
 use crate::format::boot::{BOOT_RECORD_LEN, BootRecord};
 use crate::format::copies::{Copies, Copy};
-use crate::source::ReadAt;
+use crate::source::{ReadAt, read_uninterrupted};
 use crate::volume::Volume;
 
 /// The boot record and the regions of the metadata copies, as they were read.
@@ -16,6 +16,8 @@ pub(super) struct Seen {
     boot: Stretch,
     /// In the order of the copies' numbers.
     regions: Vec<Stretch>,
+    /// Where the region lies that counts.
+    counts: u64,
 }
 
 /// Bytes of the volume.
@@ -54,14 +56,14 @@ impl Seen {
                 .zip(block.copies)
                 .map(|(number, offset)| stretch(format!("metadata copy {number}"), offset, len))
                 .collect(),
+            counts: block.position,
         };
         let boot = seen.boot.bytes.as_deref().map(BootRecord::parse);
         let same_boot = matches!(boot, Some(Ok(Some(boot))) if boot == *volume.boot_record());
         let copies = seen.copies();
         let counts = copies.sound().first().copied();
-        let same_block = counts.is_some_and(|now| {
-            now.position == block.position && now.bytes() == block.bytes()
-        });
+        let same_block = counts
+            .is_some_and(|now| now.position == block.position && now.bytes() == block.bytes());
         if same_boot && same_block {
             return Ok(seen);
         }
@@ -82,6 +84,8 @@ impl Seen {
             match (&stretch.bytes, stretch.read(disk)) {
                 (Some(then), Ok(now)) if *then == now => {}
                 (None, Err(_)) => {}
+                // It turns out to be what a repair would have made of it.
+                (None, Ok(now)) if self.good() == Some(&now[..]) => {}
                 (_, Ok(_)) => return Err(changed(&stretch.name)),
                 (Some(_), Err(error)) => {
                     let what = format!(
@@ -93,6 +97,11 @@ impl Seen {
             }
         }
         Ok(())
+    }
+
+    /// The whole region of the copy that counts.
+    pub(super) fn good(&self) -> Option<&[u8]> {
+        self.region_at(self.counts)
     }
 
     /// The region at that place, where it could be read.
@@ -120,7 +129,7 @@ impl Seen {
 impl Stretch {
     fn read(&self, disk: &dyn ReadAt) -> std::io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.len];
-        disk.read_exact_at(self.offset, &mut bytes)?;
+        read_uninterrupted(disk, self.offset, &mut bytes)?;
         Ok(bytes)
     }
 }

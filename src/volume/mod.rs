@@ -136,7 +136,10 @@ impl Volume {
             let faults = self.copies.faults();
             let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
             return Error::io(
-                format!("no sound copy of the metadata can be read ({})", told.join("; ")),
+                format!(
+                    "no sound copy of the metadata can be read ({})",
+                    told.join("; ")
+                ),
                 error,
             );
         }
