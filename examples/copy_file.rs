@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let output = File::create(output)?;
     Export {
-        volume: &Unlocked::plain(Arc::new(FileSource::open(image)?)),
+        volume: &Unlocked::plain(Arc::new(FileSource::open(image)?))?,
         zeros: Zeros::Holes,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         hash: false,

@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("usage: copy_server IMAGE DIR [--direct-io]");
         return Ok(());
     };
-    let volume = Unlocked::plain(Arc::new(FileSource::open(image)?));
+    let volume = Unlocked::plain(Arc::new(FileSource::open(image)?))?;
     let mut settings = MountOptions::new("copy");
     settings.direct_io = options.iter().any(|option| option == "--direct-io");
     Mount::new(Arc::new(volume), Path::new(directory), &settings)?.serve()?;

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("usage: null_server BYTES DIR [--direct-io]");
         return Ok(());
     };
-    let volume = Unlocked::plain(Arc::new(Nothing(size.parse()?)));
+    let volume = Unlocked::plain(Arc::new(Nothing(size.parse()?)))?;
     let mut settings = MountOptions::new("null");
     settings.direct_io = options.iter().any(|option| option == "--direct-io");
     Mount::new(Arc::new(volume), Path::new(directory), &settings)?.serve()?;

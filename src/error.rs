@@ -5,10 +5,13 @@
 //! * Every message says what was found; [`Error::help`] says what to do next.
 //! * A failed authentication tag is [`Error::Refused`], never [`Error::Damaged`]: a wrong key and
 //!   a damaged box look the same from outside.
+//! * What cannot be read is [`Error::Io`], never [`Error::Damaged`]: it may be sound, and a second
+//!   try may succeed.
 //! * No message ever holds a secret or a digit of one.
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use crate::guid::Guid;
 
@@ -134,6 +137,14 @@ pub enum Error {
         help: Option<String>,
     },
 
+    /// The disk does not hold any more what a change was computed from: something else changed the
+    /// metadata since it was read, or an earlier change failed in the middle. Nothing was written.
+    #[error("nothing was changed: {what}")]
+    Stale {
+        /// What is different.
+        what: String,
+    },
+
     /// Something that the system should offer is missing.
     #[error("{what}")]
     Environment {
@@ -203,6 +214,10 @@ impl Error {
             | Self::Uncreatable { help, .. }
             | Self::Unchangeable { help, .. }
             | Self::Environment { help, .. } => help.clone(),
+            Self::Stale { .. } => Some(
+                "read the volume again, look at its protectors, and repeat the change if it is still wanted"
+                    .to_owned(),
+            ),
             Self::Unwritable(reason) => Some(reason.help().to_owned()),
             Self::OutOfRange { .. }
             | Self::Unreadable { .. }
@@ -264,6 +279,9 @@ impl Unwritable {
             Self::PartConverted { .. } | Self::EncryptOnWrite => {
                 "let Windows finish the conversion, or mount it read-only (without --read-write)"
             }
+            Self::DamagedCopies(copies) if copies.iter().any(CopyFault::is_read_error) => {
+                "check the medium and its connection, then try again, or mount it read-only (without --read-write)"
+            }
             Self::DamagedCopies(_) | Self::DifferingCopies => {
                 "have the copies repaired, or mount it read-only (without --read-write)"
             }
@@ -278,7 +296,7 @@ impl Unwritable {
 }
 
 /// Why one metadata copy is not used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct CopyFault {
     /// 1, 2 or 3.
     pub copy: u8,
@@ -286,7 +304,29 @@ pub struct CopyFault {
     pub offset: u64,
     /// What is wrong with it.
     pub fault: String,
+    /// The source's own error, where the copy could not be read: it may be sound all the same.
+    pub unread: Option<Arc<io::Error>>,
 }
+
+impl CopyFault {
+    /// Whether reading failed for another reason than that the source ends.
+    pub fn is_read_error(&self) -> bool {
+        self.unread
+            .as_ref()
+            .is_some_and(|error| error.kind() != io::ErrorKind::UnexpectedEof)
+    }
+}
+
+/// Errors of the source are compared by their kind.
+impl PartialEq for CopyFault {
+    fn eq(&self, other: &Self) -> bool {
+        let kind = |fault: &Self| fault.unread.as_ref().map(|error| error.kind());
+        (self.copy, self.offset, &self.fault, kind(self))
+            == (other.copy, other.offset, &other.fault, kind(other))
+    }
+}
+
+impl Eq for CopyFault {}
 
 impl fmt::Display for CopyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

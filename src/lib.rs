@@ -26,8 +26,9 @@
 //!   a [`source::WriteAt`] that is held exclusively.
 //! * Credentials: [`unlock::recovery_password::RecoveryPasswords`], [`unlock::password::Password`],
 //!   [`unlock::startup_key::StartupKey`], [`unlock::certificate::CertificateKey`],
-//!   [`unlock::clear_key::Suspended`], [`unlock::raw_key`]. A
-//!   credential of your own: [`unlock::KeyProtector`].
+//!   [`unlock::clear_key::Suspended`], [`unlock::raw_key`] (which also takes the key of a
+//!   [`volume::MasterKey`]). A credential of your own: [`unlock::KeyProtector`]. A volume whose
+//!   protection is suspended opens without any.
 //! * The 48 digits themselves, checked, explained and corrected, without any volume:
 //!   [`unlock::recovery::RecoveryPassword`] and [`unlock::recovery::check_text`].
 //! * A volume that is not a file: implement [`source::ReadAt`].

@@ -673,7 +673,7 @@ mod failing {
             let mut options = MountOptions::new("failing");
             // Past the page cache, errors concern single sectors.
             options.direct_io = true;
-            let volume = Arc::new(Unlocked::plain(Arc::new(source)));
+            let volume = Arc::new(Unlocked::plain(Arc::new(source)).unwrap());
             let mount = Mount::new(volume, directory.path(), &options).expect("mount");
             let server = std::thread::spawn(move || mount.serve().expect("serve"));
             Self {

@@ -744,7 +744,7 @@ fn hostile_logs() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let log = evtx::log(&events());
     let image = fs::read(file_system(directory.path(), &log))?;
-    let read = |bytes: Vec<u8>| event_logs::read(&Unlocked::plain(Arc::new(bytes)));
+    let read = |bytes: Vec<u8>| event_logs::read(&Unlocked::plain(Arc::new(bytes)).unwrap());
     assert_eq!(read(image.clone()).events.len(), 6);
     // Where the log lies, and where the records of files and directories do.
     let places: Vec<usize> = (0..image.len() - 8)

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::error::{Error, UnlockReport, Unwritable};
+use crate::error::{CopyFault, Error, UnlockReport, Unwritable};
 
 /// What the process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl From<&Error> for Status {
                 Self::Refused
             }
             Error::Unwritable(reason) => reason.into(),
-            Error::Unchangeable { .. } => Self::Failed,
+            Error::Unchangeable { .. } | Error::Stale { .. } => Self::Failed,
             Error::OutOfRange { .. }
             | Error::Reserved { .. }
             | Error::Unreadable { .. }
@@ -59,6 +59,9 @@ fn only_the_system_refused(report: &UnlockReport) -> bool {
 impl From<&Unwritable> for Status {
     fn from(reason: &Unwritable) -> Self {
         match reason {
+            Unwritable::DamagedCopies(copies) if copies.iter().any(CopyFault::is_read_error) => {
+                Self::Io
+            }
             Unwritable::DamagedCopies(_) | Unwritable::DifferingCopies => Self::Damaged,
             Unwritable::SectorKey => Self::Refused,
             Unwritable::CutOff { .. } => Self::Io,

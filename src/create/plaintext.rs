@@ -194,7 +194,8 @@ fn no_room(name: &str, free: u64, cluster: u64) -> Error {
 }
 
 fn no_file_system(image: &dyn ReadAt) -> Result<Error> {
-    let found = match Volume::probe(image) {
+    let probed = Volume::probe(image).map_err(|error| Error::io("cannot read the image", error))?;
+    let found = match probed {
         Some(which) => format!("a BitLocker volume ({which})"),
         None => crate::source::describe(image)?,
     };

@@ -60,8 +60,12 @@ impl NewVolume {
     ///
     /// # Errors
     /// [`Error::Uncreatable`] before anything is written, when the plaintext is not made of whole
-    /// sectors, a place of the metadata is not free, or the protectors would not do; [`Error::Io`]
-    /// when reading or writing fails: `out` then holds no volume yet.
+    /// sectors, a place of the metadata is not free, or the protectors would not do.
+    ///
+    /// [`Error::Io`] when reading or writing fails: `out` then holds no volume. There is one
+    /// exception. Where the last write or its flush fails, the boot record is overwritten again; if
+    /// that fails as well, `out` may hold the finished volume, now or after the next start of the
+    /// computer, and the error says so. Keep what opens it until `out` was removed or overwritten.
     pub fn write(&self, plaintext: &dyn ReadAt, out: &File) -> Result<Created> {
         self.check(plaintext)?;
         let size = plaintext.size();
@@ -127,8 +131,7 @@ impl NewVolume {
         for copy in self.placement.copies {
             out.compare(copy, &region)?;
         }
-        out.write(0, &self.boot_record()?)?;
-        out.flush()?;
+        out.publish(&self.boot_record()?)?;
         Ok(Created {
             id: self.id,
             size,
@@ -292,6 +295,23 @@ impl Output<'_> {
         self.0
             .flush()
             .map_err(|error| Error::io("cannot flush the volume", error))
+    }
+
+    /// Writes the boot record, which makes the output a volume; takes it back where that fails.
+    fn publish(&self, boot_record: &[u8]) -> Result<()> {
+        let written = self.write(0, boot_record).and_then(|()| self.flush());
+        written.map_err(|error| {
+            let taken_back = self
+                .write(0, &vec![0; boot_record.len()])
+                .and_then(|()| self.flush());
+            match (error, taken_back) {
+                (Error::Io { what, source }, Err(_)) => Error::io(
+                    format!("{what}; the volume may be complete all the same, so keep what opens it until it is removed or overwritten"),
+                    source,
+                ),
+                (error, _) => error,
+            }
+        })
     }
 
     /// Checks that the medium gives back what was written.

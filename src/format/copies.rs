@@ -1,5 +1,8 @@
 //! Three copies of the metadata in, the ones to trust out, with the reasons (section 2.6).
 
+use std::io;
+use std::sync::Arc;
+
 use super::FormatError;
 use super::block::MetadataBlock;
 use crate::error::CopyFault;
@@ -20,10 +23,16 @@ pub struct Copy {
 pub enum CopyProblem {
     /// The bytes could not be read.
     #[error("cannot be read: {0}")]
-    Unreadable(#[from] std::io::Error),
+    Unreadable(Arc<io::Error>),
     /// They are no metadata block.
     #[error(transparent)]
     Malformed(#[from] FormatError),
+}
+
+impl From<io::Error> for CopyProblem {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(Arc::new(error))
+    }
 }
 
 impl Copy {
@@ -40,10 +49,15 @@ impl Copy {
             ),
             Ok(_) => return None,
         };
+        let unread = match &self.block {
+            Err(CopyProblem::Unreadable(error)) => Some(error.clone()),
+            _ => None,
+        };
         Some(CopyFault {
             copy: self.number,
             offset: self.offset,
             fault,
+            unread,
         })
     }
 }
@@ -71,6 +85,14 @@ impl Copies {
         self.0.iter().filter_map(Copy::fault).collect()
     }
 
+    /// The error with which reading a copy failed, where one failed for another reason than that
+    /// the source ends. An error that is the caller's own is in it as an `Arc<io::Error>`.
+    pub fn read_error(&self) -> Option<io::Error> {
+        let mut faults = self.faults().into_iter();
+        let fault = faults.find(CopyFault::is_read_error)?;
+        Some(repeated(&fault.unread?))
+    }
+
     /// Whether copies that are sound say different things: an update was interrupted, or somebody
     /// tampered with them.
     pub fn disagree(&self) -> bool {
@@ -86,4 +108,12 @@ fn distinct<'a>(copies: impl Iterator<Item = &'a Copy>) -> Vec<&'a MetadataBlock
         }
     }
     blocks
+}
+
+/// The same error once more: the system's by its number, any other with the first inside.
+fn repeated(error: &Arc<io::Error>) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.clone()),
+    }
 }

@@ -264,6 +264,7 @@ impl Backup {
         if !known || !credentials.is_empty() {
             self.prove(target, credentials)?;
         }
+        // What cannot be read differs; writing may heal it.
         let differs = |(offset, part): &(u64, Vec<u8>)| {
             let mut there = vec![0; part.len()];
             target.read_exact_at(*offset, &mut there).is_err() || there != *part
@@ -281,11 +282,19 @@ impl Backup {
 
     /// Whether metadata on the volume says that it is the backup's; nothing where none can be read.
     fn compare_with(&self, target: &Arc<dyn WriteAt>) -> Result<bool> {
-        let Ok(volume) = Volume::open(target.clone()) else {
-            return Ok(false);
+        let volume = match Volume::open(target.clone()) {
+            Ok(volume) => volume,
+            // What cannot be read may say that it is another volume.
+            Err(error @ Error::Io { .. }) => return Err(error),
+            Err(_) => return Ok(false),
         };
         let ours = self.block()?;
         let readable = volume.copies().readable();
+        if readable.is_empty()
+            && let Some(error) = volume.copies().read_error()
+        {
+            return Err(Error::io("cannot read any metadata on the volume", error));
+        }
         if let Some(other) = readable.iter().find(|block| block.dataset.id != self.id) {
             return Err(Error::unchangeable(
                 format!(
@@ -346,7 +355,9 @@ impl Backup {
     }
 
     /// Writes the backup to the volume that fills `target`: the copies one after the other, the
-    /// boot record last, each flushed.
+    /// boot record last, each flushed. What is on the volume at this moment is checked, whatever an
+    /// earlier [`Backup::check`] found; a [`Managed`](super::Managed) that was opened before refuses
+    /// to change the volume afterwards. After a failure in the middle it can be restored again.
     ///
     /// # Errors
     /// Those of [`Backup::check`]; [`Error::Io`] when writing fails.
@@ -375,6 +386,12 @@ impl Backup {
             }
         }
         let volume = Volume::open(target.clone())?;
+        if let Some(error) = volume.copies().read_error() {
+            return Err(Error::io(
+                "the metadata was restored, but cannot be read back; restore it again when the cause is gone",
+                error,
+            ));
+        }
         if volume.copies().faults().is_empty() && !volume.copies().disagree() {
             return Ok(restoration);
         }

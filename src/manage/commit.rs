@@ -3,11 +3,12 @@
 
 use std::io;
 
-use super::edit::raw;
+use super::edit::{Prepared, raw};
+use super::seen::Seen;
 use super::{Change, Managed, Report};
 use crate::error::{Error, Result};
 use crate::format::block::REGION_LEN;
-use crate::volume::{UnlockOptions, Volume};
+use crate::volume::{MasterKey, UnlockOptions, Volume};
 
 /// The order of writing. The first copy comes last: it is the one that counts, and Windows starts
 /// from it.
@@ -24,16 +25,40 @@ impl Managed {
     /// opened.
     ///
     /// # Errors
-    /// [`Error::Unchangeable`] when it must not or cannot be done: nothing is written then.
-    /// [`Error::Io`] when writing fails, which says what the volume opens with.
+    /// [`Error::Unchangeable`] when it must not or cannot be done, and [`Error::Stale`] when the
+    /// disk does not hold any more what was read: nothing is written then. [`Error::Io`] when
+    /// reading or writing fails, which says what the volume opens with. When something was written
+    /// before the failure, further changes are refused until [`Managed::reload`] has succeeded.
     pub fn commit(&mut self, change: &Change) -> Result<Report> {
         let prepared = self.prepare(change)?;
-        self.repair()?;
-        for place in self.places()? {
-            let write = write(self, &place, &prepared.region);
-            write.map_err(|error| interrupted(&place, error))?;
+        // To prepare may have taken long: somebody may have been asked, or a TPM.
+        self.check_current()?;
+        let places = self.places()?;
+        let good = self.seen.good();
+        let differing = self.differing()?;
+        // From the first write on, until all is read back.
+        self.unfinished = true;
+        if let Some(good) = good {
+            self.repair(&differing, good)?;
         }
+        for place in &places {
+            let write = write(self, place, &prepared.region);
+            write.map_err(|error| interrupted(place, error))?;
+        }
+        let (volume, key) = self.read_back(&prepared).map_err(unread)?;
+        self.seen = Seen::read(self.target.as_ref(), &volume).map_err(unread)?;
+        self.volume = volume;
+        self.key = key;
+        self.unfinished = false;
+        Ok(prepared.report)
+    }
+
+    /// Opens what was written with the master key that it was sealed with.
+    fn read_back(&self, prepared: &Prepared) -> Result<(Volume, MasterKey)> {
         let volume = Volume::open(self.target.clone())?;
+        if let Some(error) = volume.copies().read_error() {
+            return Err(Error::io("cannot read all copies of the metadata", error));
+        }
         let key = volume.unlock_master_key(&[raw(&prepared.vmk)], &UnlockOptions::default())?;
         if !key.is_proved() || volume.copies().disagree() || !volume.copies().faults().is_empty() {
             return Err(Error::Damaged {
@@ -41,20 +66,16 @@ impl Managed {
                 copies: volume.copies().faults(),
             });
         }
-        self.volume = volume;
-        self.key = key;
-        Ok(prepared.report)
+        Ok((volume, key))
     }
 
-    /// Makes the copies that differ from the one that counts equal to it. The numbers of those.
+    /// Writes the region that counts over the copies that differ from it.
     ///
     /// # Errors
-    /// [`Error::Io`] when reading or writing fails.
-    pub fn repair(&self) -> Result<Vec<u8>> {
-        let good = self.good_region()?;
-        let differing = self.differing()?;
-        for place in &differing {
-            write(self, place, &good).map_err(|error| {
+    /// [`Error::Io`] when writing fails.
+    fn repair(&self, differing: &[Place], good: &[u8]) -> Result<()> {
+        for place in differing {
+            write(self, place, good).map_err(|error| {
                 Error::io(
                     format!(
                         "metadata copy {} is damaged or stale and cannot be written; the volume is as it was",
@@ -64,15 +85,15 @@ impl Managed {
                 )
             })?;
         }
-        Ok(differing.into_iter().map(|place| place.number).collect())
+        Ok(())
     }
 
-    /// The copies that are not, byte for byte, the one that counts.
+    /// The copies that are not, byte for byte, the one that counts. What could not be read differs;
+    /// writing may heal it.
     pub(super) fn differing(&self) -> Result<Vec<Place>> {
-        let good = self.good_region()?;
+        let good = self.seen.good();
         let mut places = self.places()?;
-        // What cannot be read differs; writing may heal it.
-        places.retain(|place| self.read_region(place.offset).ok().as_deref() != Some(&good[..]));
+        places.retain(|place| self.seen.region_at(place.offset) != good);
         Ok(places)
     }
 
@@ -87,13 +108,6 @@ impl Managed {
                 offset: *offset,
             })
             .collect())
-    }
-
-    /// The whole region of the copy that counts.
-    fn good_region(&self) -> Result<Vec<u8>> {
-        let position = self.block()?.position;
-        self.read_region(position)
-            .map_err(|error| Error::io(format!("cannot read the metadata at {position:#x}"), error))
     }
 
     fn read_region(&self, offset: u64) -> io::Result<Vec<u8>> {
@@ -126,4 +140,17 @@ fn interrupted(place: &Place, error: io::Error) -> Error {
         ),
         error,
     )
+}
+
+/// All copies were written and flushed; only the look at them failed.
+fn unread(error: Error) -> Error {
+    match error {
+        Error::Io { what, source } => Error::io(
+            format!(
+                "the change was written, but cannot be read back, so it is not known to be complete; the volume opens with its new protectors: {what}"
+            ),
+            source,
+        ),
+        other => other,
+    }
 }

@@ -35,7 +35,9 @@ pub(super) struct Prepared {
 }
 
 impl Managed {
+    /// Lays a change out and tries it, from what the disk is checked to hold.
     pub(super) fn prepare(&self, change: &Change) -> Result<Prepared> {
+        self.check_current()?;
         let block = self.block()?;
         let mut report = self.decide(block, change)?;
         let vmk = if report.rekeyed {

@@ -8,6 +8,12 @@
 //! and read again: whatever stops it, at every instant two copies are whole, and the
 //! volume opens with its old credentials or with its new ones (format page, section 7.3).
 //!
+//! A change is written only while the disk holds what it was computed from. Where something else
+//! has changed the metadata since the volume was read, or where an earlier change failed after its
+//! first write, every further change is refused with [`Error::Stale`] and nothing is written, until
+//! [`Managed::reload`] has read the volume again: otherwise a removed credential could come back.
+//! The comparison is no lock: the caller holds the disk exclusively, and makes one change at a time.
+//!
 //! Removing a protector gives the volume a new master key in the same commit: whoever
 //! knew the removed credential, or kept the old metadata, finds nothing in the new. The sector key
 //! stays: only encrypting the data anew would change that.
@@ -37,6 +43,7 @@ pub mod key_package;
 mod keys;
 mod rekey;
 mod rotate;
+mod seen;
 mod tpm;
 
 use std::sync::Arc;
@@ -55,12 +62,17 @@ use crate::guid::Guid;
 use crate::source::WriteAt;
 use crate::unlock::KeyProtector;
 use crate::volume::{MasterKey, UnlockOptions, Volume};
+use seen::Seen;
 
 /// A volume whose protectors can be changed.
 pub struct Managed {
     target: Arc<dyn WriteAt>,
     volume: Volume,
     key: MasterKey,
+    /// What `volume` was read from.
+    seen: Seen,
+    /// Whether a change failed after its first write: what the disk holds is not known then.
+    unfinished: bool,
 }
 
 /// What is to be different.
@@ -181,7 +193,7 @@ impl Managed {
     /// [`Error::Unsupported`] for Vista's form and for volumes of which a part is being converted
     /// at this moment; [`Error::Unchangeable`] when the key is not that of the metadata copy that
     /// counts, or is not proved by it; [`Error::Damaged`] when the copies lie where none can be
-    /// written.
+    /// written; [`Error::Stale`] when `target` does not hold what `volume` was read from.
     pub fn new(target: Arc<dyn WriteAt>, volume: Volume, key: MasterKey) -> Result<Self> {
         let block = volume.metadata()?;
         check_supported(&volume, block)?;
@@ -198,14 +210,45 @@ impl Managed {
                 "give a credential that opens the first sound copy; the change then makes the others equal to it",
             ));
         }
+        let seen = Seen::read(target.as_ref(), &volume)?;
         Ok(Self {
             target,
             volume,
             key,
+            seen,
+            unfinished: false,
         })
     }
 
-    /// The volume as it is now.
+    /// Reads the volume again and opens it with one of its credentials: what is to be done after
+    /// [`Error::Stale`], and after a change that failed in the middle.
+    ///
+    /// # Errors
+    /// Those of [`Managed::open`]; it then stays as it was.
+    pub fn reload(
+        &mut self,
+        credentials: &[Box<dyn KeyProtector>],
+        options: &UnlockOptions,
+    ) -> Result<()> {
+        *self = Self::open(self.target.clone(), credentials, options)?;
+        Ok(())
+    }
+
+    /// Checks that the disk holds what was read, so that a change may be computed from it and
+    /// written.
+    ///
+    /// # Errors
+    /// [`Error::Stale`], and [`Error::Io`] when it cannot be read.
+    fn check_current(&self) -> Result<()> {
+        if self.unfinished {
+            return Err(Error::Stale {
+                what: "an earlier change of this volume failed in the middle, so what its metadata says is not known".to_owned(),
+            });
+        }
+        self.seen.check(self.target.as_ref())
+    }
+
+    /// The volume as it was read last.
     pub fn volume(&self) -> &Volume {
         &self.volume
     }
@@ -245,12 +288,14 @@ impl Managed {
     /// What a change would do. All that can be tried without writing is tried.
     ///
     /// # Errors
-    /// [`Error::Unchangeable`] when it must not or cannot be done.
+    /// [`Error::Unchangeable`] when it must not or cannot be done; [`Error::Stale`] when the disk
+    /// does not hold any more what was read.
     pub fn preview(&self, change: &Change) -> Result<Report> {
         self.prepare(change).map(|prepared| prepared.report)
     }
 
-    /// Whether boot record and metadata on the disk are those of a backup, byte for byte.
+    /// Whether boot record and metadata on the disk are those of a backup, byte for byte; not where
+    /// they cannot be read.
     pub fn is_as_in(&self, backup: &backup::Backup) -> bool {
         backup.is_on(self.target.as_ref())
     }

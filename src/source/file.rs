@@ -59,7 +59,10 @@ pub(super) fn file_or_device(path: &Path) -> io::Result<Result<bool>> {
         "a pipe or socket"
     };
     Ok(Err(Error::NotBitLocker {
-        found: format!("{} is {found}", path.display()),
+        found: format!(
+            "{} is {found}, and a volume lies in a file or on a block device",
+            path.display()
+        ),
     }))
 }
 

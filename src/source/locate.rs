@@ -1,5 +1,6 @@
 //! From SOURCE to the one volume that is meant: the source itself, a stretch of it, or a partition.
 
+use std::io;
 use std::sync::Arc;
 
 use super::partition::{self, Partition, PartitionTable};
@@ -32,14 +33,13 @@ pub struct Located {
 /// Finds the volume. `probe` says of bytes whether a volume begins there, and which: this room does
 /// not know the format.
 ///
+/// Of several partitions one is chosen only where all of them could be looked at: behind what
+/// cannot be read, the volume that is meant may lie.
+///
 /// # Errors
 /// [`Error::NotBitLocker`] with what was found instead, [`Error::Ambiguous`] with the choice,
 /// [`Error::Io`] when the source cannot be read.
-pub fn locate(
-    source: Arc<dyn ReadAt>,
-    place: Place,
-    probe: &dyn Fn(&dyn ReadAt) -> Option<String>,
-) -> Result<Located> {
+pub fn locate(source: Arc<dyn ReadAt>, place: Place, probe: Probe<'_>) -> Result<Located> {
     match place {
         Place::Offset(offset) => at_offset(source, offset, probe),
         Place::Partition(number) => in_partition(source, number, probe),
@@ -50,7 +50,9 @@ pub fn locate(
 /// Partitions told of in a message: more than any disk seen has, fewer than a table can list.
 const MAX_DESCRIBED: usize = 16;
 
-type Probe<'a> = &'a dyn Fn(&dyn ReadAt) -> Option<String>;
+/// Says which volume begins with the first byte of a source, if one does; an error where that
+/// cannot be read.
+pub type Probe<'a> = &'a dyn Fn(&dyn ReadAt) -> io::Result<Option<String>>;
 
 fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<Located> {
     if !offset.is_multiple_of(512) {
@@ -67,7 +69,9 @@ fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<L
         });
     }
     let window = Window::from(source, offset);
-    if probe(&window).is_none() {
+    let probed = probe(&window);
+    let probed = probed.map_err(|error| Error::io(format!("cannot read at {offset}"), error))?;
+    if probed.is_none() {
         return Err(Error::NotBitLocker {
             found: format!("at offset {offset} there is {}", describe(&window)?),
         });
@@ -92,16 +96,27 @@ fn in_partition(source: Arc<dyn ReadAt>, number: u32, probe: Probe<'_>) -> Resul
             found: format!("there is no partition {number}; {}", listed(&table)),
         })?;
     let window = window(&source, partition);
-    if probe(&window).is_none() {
+    let probed = probe(&window);
+    let probed = probed.map_err(|error| unreadable_partition(number, error))?;
+    if probed.is_none() {
         return Err(Error::NotBitLocker {
             found: format!("partition {number} holds {}", describe(&window)?),
         });
     }
-    Ok(found(window, partition, None))
+    let notes = table.notes.join("; ");
+    Ok(found(
+        window,
+        partition,
+        (!notes.is_empty()).then_some(notes),
+    ))
 }
 
 fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
-    if probe(&source).is_some() {
+    let whole = probe(&source);
+    if whole
+        .map_err(|error| Error::io("cannot read the first sector", error))?
+        .is_some()
+    {
         return Ok(Located {
             source: Window::from(source, 0),
             start: 0,
@@ -114,16 +129,23 @@ fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
             found: describe(&source)?,
         });
     };
-    let volumes: Vec<_> = table
-        .partitions
-        .iter()
-        .filter_map(|partition| Some((partition, probe(&window(&source, partition))?)))
-        .collect();
-    match volumes.as_slice() {
-        [] => Err(Error::NotBitLocker {
-            found: contents(&source, &table)?,
-        }),
-        [(partition, volume)] => {
+    let mut volumes = Vec::new();
+    let mut unread = Vec::new();
+    for partition in &table.partitions {
+        match probe(&window(&source, partition)) {
+            Ok(Some(volume)) => volumes.push((partition, volume)),
+            Ok(None) => {}
+            Err(error) => unread.push((partition, error)),
+        }
+    }
+    match (volumes.as_slice(), unread.is_empty() && table.is_complete) {
+        ([], _) => match unread.into_iter().next() {
+            Some((partition, error)) => Err(unreadable_partition(partition.number, error)),
+            None => Err(Error::NotBitLocker {
+                found: contents(&source, &table)?,
+            }),
+        },
+        ([(partition, volume)], true) => {
             let mut notes = table.notes.clone();
             notes.push(format!(
                 "using partition {} of the {} disk ({volume})",
@@ -135,22 +157,69 @@ fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
                 Some(notes.join("; ")),
             ))
         }
-        several => Err(Error::Ambiguous {
-            what: format!("the disk holds {} BitLocker volumes", several.len()),
-            candidates: several
-                .iter()
-                .map(|(partition, volume)| {
-                    format!(
-                        "  partition {}: {} ({} bytes at {}), {volume}",
-                        partition.number,
-                        human(partition.size),
-                        partition.size,
-                        partition.start
-                    )
-                })
-                .collect(),
+        _ => Err(Error::Ambiguous {
+            what: choice(volumes.len(), unread.len(), table.is_complete),
+            candidates: candidates(&table, &volumes, &unread),
         }),
     }
+}
+
+/// What stands in the way of choosing among the partitions.
+fn choice(volumes: usize, unread: usize, complete: bool) -> String {
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let mut text = format!(
+        "the disk holds {volumes} BitLocker volume{}",
+        plural(volumes)
+    );
+    if unread > 0 {
+        text += &format!(
+            ", and {unread} partition{} that cannot be read",
+            plural(unread)
+        );
+    }
+    if !complete {
+        text += ", and its partition table may lack partitions";
+    }
+    text
+}
+
+/// The possibilities, in the order of the table; then what is known of the table itself.
+fn candidates(
+    table: &PartitionTable,
+    volumes: &[(&Partition, String)],
+    unread: &[(&Partition, io::Error)],
+) -> Vec<String> {
+    let told = |partition: &Partition, found: &str| {
+        let line = format!(
+            "  partition {}: {} ({} bytes at {}), {found}",
+            partition.number,
+            human(partition.size),
+            partition.size,
+            partition.start
+        );
+        (partition.number, line)
+    };
+    let volumes = volumes
+        .iter()
+        .map(|(partition, volume)| told(partition, volume));
+    let unread = unread
+        .iter()
+        .map(|(partition, error)| told(partition, &format!("which cannot be read: {error}")));
+    let mut lines: Vec<_> = volumes.chain(unread).collect();
+    lines.sort_by_key(|(number, _)| *number);
+    let notes = table.notes.iter().map(|note| format!("  {note}"));
+    lines
+        .into_iter()
+        .map(|(_, line)| line)
+        .chain(notes)
+        .collect()
+}
+
+fn unreadable_partition(number: u32, error: io::Error) -> Error {
+    Error::io(
+        format!("cannot read the first sector of partition {number}"),
+        error,
+    )
 }
 
 fn found(window: Window<Arc<dyn ReadAt>>, partition: &Partition, note: Option<String>) -> Located {
@@ -234,10 +303,13 @@ mod tests {
     use super::*;
 
     /// A volume here is a sector that begins with `V` and its name.
-    fn probe(source: &dyn ReadAt) -> Option<String> {
+    fn probe(source: &dyn ReadAt) -> io::Result<Option<String>> {
         let mut name = [0; 2];
-        source.read_exact_at(0, &mut name).ok()?;
-        (name[0] == b'V').then(|| char::from(name[1]).to_string())
+        match source.read_exact_at(0, &mut name) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        Ok((name[0] == b'V').then(|| char::from(name[1]).to_string()))
     }
 
     fn disk(volumes: &[(usize, u8)]) -> Arc<dyn ReadAt> {
@@ -319,6 +391,77 @@ mod tests {
         assert!(error.contains("qemu-img convert"), "{error}");
         let error = message(locate(Arc::new(Vec::new()), Place::Auto, &probe));
         assert!(error.contains("an empty file"), "{error}");
+    }
+
+    /// The disk, of which some sectors cannot be read.
+    struct Failing(Arc<dyn ReadAt>, Vec<u64>);
+
+    impl ReadAt for Failing {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+        fn sector_size(&self) -> Option<u32> {
+            Some(512)
+        }
+        fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+            let end = offset + buf.len() as u64;
+            let fails = |sector: &u64| sector * 512 < end && offset < (sector + 1) * 512;
+            if self.1.iter().any(fails) {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            self.0.read_exact_at(offset, buf)
+        }
+    }
+
+    #[test]
+    fn a_partition_that_cannot_be_read_makes_the_choice_ambiguous() {
+        let whole = disk(&[(8, b'x'), (16, b'y')]);
+        let failing = |sectors: &[u64]| -> Arc<dyn ReadAt> {
+            Arc::new(Failing(whole.clone(), sectors.to_vec()))
+        };
+        let result = locate(failing(&[8]), Place::Auto, &probe);
+        assert!(
+            matches!(&result, Err(Error::Ambiguous { candidates, .. }) if candidates.len() == 2)
+        );
+        let error = message(result);
+        assert!(
+            error.contains("1 BitLocker volume, and 1 partition that cannot be read"),
+            "{error}"
+        );
+        assert!(error.contains("partition 1: 4.0 KiB"), "{error}");
+        assert!(error.contains("y"), "{error}");
+        // What can be read is chosen where the person chooses it.
+        let located = locate(failing(&[8]), Place::Partition(2), &probe).unwrap();
+        assert_eq!(located.partition, Some(2));
+        for place in [Place::Partition(1), Place::Offset(8 * 512)] {
+            let result = locate(failing(&[8]), place, &probe);
+            assert!(matches!(result, Err(Error::Io { .. })), "{place:?}");
+        }
+        // No volume in sight: it may be the one that cannot be read.
+        let result = locate(failing(&[8, 16]), Place::Auto, &probe);
+        assert!(
+            matches!(&result, Err(Error::Io { source, .. }) if source.raw_os_error() == Some(5))
+        );
+        let error = message(result);
+        assert!(error.contains("partition 1"), "{error}");
+        // Nor is anything chosen behind a first sector that cannot be read.
+        let result = locate(failing(&[0]), Place::Auto, &probe);
+        assert!(matches!(result, Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn a_table_that_may_lack_partitions_makes_the_choice_ambiguous() {
+        let source = disk(&[(16, b'b')]);
+        let mut bytes = vec![0; source.size() as usize];
+        source.read_exact_at(0, &mut bytes).unwrap();
+        // An extended partition whose first link is damaged.
+        let at = 0x1BE + 3 * 16;
+        bytes[at + 4] = 5;
+        bytes[at + 8] = 40;
+        bytes[at + 12] = 8;
+        let error = message(locate(Arc::new(bytes), Place::Auto, &probe));
+        assert!(error.contains("may lack partitions"), "{error}");
+        assert!(error.contains("partition 2"), "{error}");
     }
 
     #[test]

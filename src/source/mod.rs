@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use file::FileSource;
 pub use hold::{HeldStill, SharedHold, writer_of};
-pub use locate::{Located, Place, locate};
+pub use locate::{Located, Place, Probe, locate};
 pub use open::open;
 pub use overlay::Overlay;
 pub use window::Window;
@@ -39,7 +39,8 @@ pub trait ReadAt: Send + Sync {
     /// Size in bytes.
     fn size(&self) -> u64;
 
-    /// Size in bytes of the medium's own sectors, where it has any.
+    /// Size in bytes of the medium's own sectors, where it has any: a power of two from 512 to 4096.
+    /// Another size is treated as if none was told, or refused.
     fn sector_size(&self) -> Option<u32> {
         None
     }
@@ -49,7 +50,32 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// All or nothing: [`io::ErrorKind::UnexpectedEof`] when the source ends before the buffer is
     /// full, else the reason that the system gives. The buffer's content is then unspecified.
+    ///
+    /// Not [`io::ErrorKind::Interrupted`]: the standard library's readers try again for ever when
+    /// they see it. A source tries again itself, and uses another kind, such as
+    /// [`io::ErrorKind::TimedOut`], to give up or to cancel. An unlocked volume tries a few times
+    /// where a source does it all the same, then tells it as an error of another kind.
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+}
+
+/// How often a read is tried that a signal interrupts.
+const TRIES: usize = 16;
+
+/// Reads as the source does, and never returns [`io::ErrorKind::Interrupted`].
+pub(crate) fn read_uninterrupted(
+    source: &dyn ReadAt,
+    offset: u64,
+    buf: &mut [u8],
+) -> io::Result<()> {
+    for _ in 0..TRIES {
+        match source.read_exact_at(offset, buf) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+    Err(io::Error::other(format!(
+        "the read was interrupted {TRIES} times"
+    )))
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for &T {

@@ -70,6 +70,8 @@ const CONTAINER_E01: &str = "an Expert Witness (E01) image (mount it with ewfmou
 
 /// Where a fixed VHD has its only mark: its footer is the last sector (MS-VHD, "Hard Disk Footer").
 const FOOTER_LEN: u64 = 512;
+/// Shorter sources hold no volume.
+const SECTOR_LEN: u64 = 512;
 /// Looked through before a source is said to be zeros.
 const ZEROS_LEN: usize = 1 << 20;
 
@@ -109,10 +111,16 @@ pub(super) fn describe(source: &dyn ReadAt) -> io::Result<String> {
     if source.size() == 0 {
         return Ok("an empty file".to_owned());
     }
+    if source.size() < SECTOR_LEN && has(source, 3, b"-FVE-FS-")? {
+        return Ok(format!(
+            "the beginning of a BitLocker volume, cut off after {} bytes, before the end of its first sector",
+            source.size()
+        ));
+    }
     if let Some(name) = known(source)? {
         return Ok(name.to_owned());
     }
-    if source.size() < 512 {
+    if source.size() < SECTOR_LEN {
         return Ok(format!("only {} bytes, less than a sector", source.size()));
     }
     let len = usize::try_from(source.size()).unwrap_or(usize::MAX);

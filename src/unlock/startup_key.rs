@@ -30,25 +30,30 @@ pub(super) const KIND: CredentialKind = CredentialKind {
 #[derive(Debug)]
 pub struct StartupKey {
     keys: Vec<BekFile>,
+    /// Files of the directory that could not be read, and why.
+    unread: Vec<String>,
 }
 
 impl StartupKey {
     /// A key from the content of a `.BEK` file.
     pub fn new(key: BekFile) -> Self {
-        Self { keys: vec![key] }
+        Self {
+            keys: vec![key],
+            unread: Vec::new(),
+        }
     }
 
     /// Reads a `.BEK` file, or all those in a directory.
     ///
     /// # Errors
-    /// [`Error::Io`] when nothing can be read, [`Error::BadCredential`] when the file is no
-    /// startup key or the directory holds none.
+    /// [`Error::Io`] when the file cannot be read, or none of those in the directory;
+    /// [`Error::BadCredential`] when the file is no startup key or the directory holds none.
     pub fn read(path: &Path) -> Result<Self> {
         if path.is_dir() {
             return Self::read_directory(path);
         }
         let key = read_file(path)?;
-        Ok(Self { keys: vec![key] })
+        Ok(Self::new(key))
     }
 
     fn read_directory(path: &Path) -> Result<Self> {
@@ -59,18 +64,33 @@ impl StartupKey {
             )
         };
         let mut keys = Vec::new();
+        let mut unread = Vec::new();
         for entry in std::fs::read_dir(path).map_err(fail)? {
             let entry = entry.map_err(fail)?.path();
             let is_bek = entry
                 .extension()
                 .is_some_and(|extension| extension.eq_ignore_ascii_case("bek"));
-            let small = entry
-                .metadata()
-                .is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_LEN);
-            if is_bek && small && keys.len() < MAX_FILES {
-                // One damaged file must not hide the right one.
-                keys.extend(read_file(&entry).ok());
+            if !is_bek || keys.len() + unread.len() >= MAX_FILES {
+                continue;
             }
+            let size = entry
+                .metadata()
+                .map_err(|error| Error::io(format!("cannot read {}", entry.display()), error));
+            let read = match size {
+                Ok(meta) if meta.is_file() && meta.len() <= MAX_LEN => read_file(&entry),
+                Ok(_) => continue,
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(key) => keys.push(key),
+                // What cannot be read may be the right one, and is told of where none fits.
+                Err(error @ Error::Io { .. }) => unread.push(error),
+                // One damaged file must not hide the right one.
+                Err(_) => {}
+            }
+        }
+        if keys.is_empty() && !unread.is_empty() {
+            return Err(unread.swap_remove(0));
         }
         if keys.is_empty() {
             return Err(Error::bad_credential(
@@ -78,7 +98,8 @@ impl StartupKey {
                 format!("there is no .BEK file in {}", path.display()),
             ));
         }
-        Ok(Self { keys })
+        let unread = unread.iter().map(ToString::to_string).collect();
+        Ok(Self { keys, unread })
     }
 
     fn named(&self, protector: &Protector) -> Option<&BekFile> {
@@ -131,15 +152,16 @@ impl KeyProtector for StartupKey {
                 return Answer::Opened(vmk);
             }
         }
+        let mut told = format!(
+            "no startup key given is for this protector: it takes {:X}.BEK",
+            protector.id
+        );
+        for file in &self.unread {
+            told += &format!("; {file}");
+        }
         Answer::Failed(
-            Failure::new(
-                "other-volume",
-                format!(
-                    "no startup key given is for this protector: it takes {:X}.BEK",
-                    protector.id
-                ),
-            )
-            .with_help(format!("look for a file named {:X}.BEK", protector.id)),
+            Failure::new("other-volume", told)
+                .with_help(format!("look for a file named {:X}.BEK", protector.id)),
         )
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::format::conversion::{EowBitmap, EowInformation, INFORMATION_LEN};
-use crate::source::ReadAt;
+use crate::source::{ReadAt, read_uninterrupted};
 
 /// Which chunks of the volume are encrypted, and which stretches the map itself takes.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ pub(super) fn read_up_to(source: &dyn ReadAt, offset: u64, len: usize) -> std::i
         ));
     }
     let mut bytes = vec![0; len];
-    source.read_exact_at(offset, &mut bytes)?;
+    read_uninterrupted(source, offset, &mut bytes)?;
     Ok(bytes)
 }
 

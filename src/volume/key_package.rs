@@ -34,12 +34,19 @@ impl Pieced {
     /// A guess has to be borne out by the first sector.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where it is not.
+    /// [`Error::Damaged`] where it is not; [`Error::Io`] where it cannot be read.
     pub(super) fn check(self, unlocked: &super::Unlocked) -> Result<()> {
+        if self == Self::Known {
+            return Ok(());
+        }
         let mut sector = vec![0; unlocked.sector_size() as usize];
-        let borne_out = unlocked.read_at(0, &mut sector).is_ok()
-            && (evidence::is_boot_sector(&sector) || evidence::is_blank(&sector));
-        if self == Self::Known || borne_out {
+        let read = unlocked.read_at(0, &mut sector);
+        // What cannot be read says nothing of the guess.
+        if let Err(error @ Error::Io { .. }) = read {
+            return Err(error);
+        }
+        let plausible = evidence::is_boot_sector(&sector) || evidence::is_blank(&sector);
+        if read.is_ok() && plausible {
             return Ok(());
         }
         Err(Error::Damaged {

@@ -85,7 +85,8 @@ impl Volume {
     /// The metadata that counts: the first copy whose checks hold.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when there is none, [`Error::Io`] when the image ends before the first.
+    /// [`Error::Damaged`] when there is none; [`Error::Io`] when the image ends before the first, or
+    /// when no copy is sound and reading one of them failed.
     pub fn metadata(&self) -> Result<&MetadataBlock> {
         self.copies
             .sound()
@@ -129,6 +130,17 @@ impl Volume {
             return Error::io(
                 format!("the image ends at byte {size}, before the end of the volume's metadata"),
                 std::io::ErrorKind::UnexpectedEof.into(),
+            );
+        }
+        if let Some(error) = self.copies.read_error() {
+            let faults = self.copies.faults();
+            let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            return Error::io(
+                format!(
+                    "no sound copy of the metadata can be read ({})",
+                    told.join("; ")
+                ),
+                error,
             );
         }
         Error::Damaged {

@@ -1,5 +1,6 @@
 //! Opening: the only place where the source's bytes meet the format's parsers.
 
+use std::io;
 use std::sync::Arc;
 
 use super::conversion::{ConversionMap, read_up_to, read_what_is_there};
@@ -9,10 +10,11 @@ use crate::format::FormatError;
 use crate::format::block::{MetadataBlock, REGION_LEN, VISTA_REGION_LEN};
 use crate::format::boot::{BOOT_RECORD_LEN, BootRecord, Flavour, Layout};
 use crate::format::copies::{Copies, Copy, CopyProblem};
-use crate::source::ReadAt;
+use crate::source::{ReadAt, read_uninterrupted};
 
 impl Volume {
-    /// Opens the volume that begins at the source's first byte. Reads only.
+    /// Opens the volume that begins at the source's first byte. Reads only. On a disk with
+    /// partitions, [`locate`](crate::source::locate()) finds that byte.
     ///
     /// Damaged metadata does not keep it from opening: [`Volume::metadata`] says what is wrong.
     ///
@@ -26,8 +28,7 @@ impl Volume {
                 found: format!("only {} bytes, less than a sector", source.size()),
             });
         }
-        source
-            .read_exact_at(0, &mut sector)
+        read_uninterrupted(source.as_ref(), 0, &mut sector)
             .map_err(|error| Error::io("cannot read the first sector", error))?;
         let unsupported = |fault: FormatError| Error::Unsupported {
             what: fault.to_string(),
@@ -116,19 +117,26 @@ impl Volume {
     }
 
     /// Whether a volume begins here: its identifier, or what keeps it from being told. `None`
-    /// where the first sector is something else.
-    pub fn probe(source: &dyn ReadAt) -> Option<String> {
+    /// where the first sector is something else, or the source is shorter than a sector.
+    ///
+    /// # Errors
+    /// The first sector cannot be read: whether a volume begins here is not known then.
+    pub fn probe(source: &dyn ReadAt) -> io::Result<Option<String>> {
         let mut sector = [0; BOOT_RECORD_LEN];
-        source.read_exact_at(0, &mut sector).ok()?;
+        match read_uninterrupted(source, 0, &mut sector) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
         let boot = match BootRecord::parse(&sector) {
-            Ok(boot) => boot?,
-            Err(_) => return Some("of an unknown kind".to_owned()),
+            Ok(Some(boot)) => boot,
+            Ok(None) => return Ok(None),
+            Err(_) => return Ok(Some("of an unknown kind".to_owned())),
         };
         let copies = read_copies(source, &boot);
-        Some(match copies.readable().first() {
+        Ok(Some(match copies.readable().first() {
             Some(block) => format!("volume {:X}", block.dataset.id),
             None => "volume with unreadable metadata".to_owned(),
-        })
+        }))
     }
 }
 

@@ -230,8 +230,15 @@ impl Volume {
         let sector = u64::from(self.sector_size);
         for start in [0, layout.size().saturating_sub(sector)] {
             let mut bytes = vec![0; self.sector_size as usize];
-            let changed = self.source.read_exact_at(start, &mut bytes).is_ok()
-                && bytes.get(3..11) == Some(boot::SIGNATURE);
+            let read = self.source.read_exact_at(start, &mut bytes);
+            // A later read may succeed, and would show what Windows put there.
+            if let Err(error) = &read
+                && error.kind() != std::io::ErrorKind::UnexpectedEof
+            {
+                let unknown = Content::Unknown("they could not be read when the volume was opened");
+                layout.paint(start..start + sector, unknown);
+            }
+            let changed = read.is_ok() && bytes.get(3..11) == Some(boot::SIGNATURE);
             if changed {
                 bytes[3..11].copy_from_slice(b"NTFS    ");
                 bytes[0x38..0x40].copy_from_slice(&block.header_source.to_le_bytes());

@@ -10,6 +10,7 @@ use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::key_types;
 use crate::format::protector::ProtectorKind;
 use crate::secret::{SecretBytes, Vmk};
+use crate::unlock::clear_key::Suspended;
 use crate::unlock::{BUILT_IN, KeyProtector, Opening, Selection, VolumeKey, open_key, try_all};
 
 /// How to unlock.
@@ -79,11 +80,13 @@ impl Volume {
     /// each on every protector of its kind; metadata copies that say different things are tried in
     /// the order of their numbers.
     ///
-    /// A volume that is not encrypted at all opens without any.
+    /// Without any credential, a volume opens that is not encrypted at all, and one whose protection
+    /// is suspended: by the clear key that lies on it ([`Suspended`] is the credential for it among
+    /// others).
     ///
     /// # Errors
-    /// [`Error::Refused`] with an account of every attempt, [`Error::NothingToTry`] without
-    /// credentials, [`Error::Damaged`] when the metadata cannot be trusted,
+    /// [`Error::Refused`] with an account of every attempt; [`Error::NothingToTry`] where
+    /// credentials are needed and none was given; [`Error::Damaged`] when the metadata cannot be trusted,
     /// [`Error::Unsupported`] for states and methods that are not known.
     pub fn unlock(
         &self,
@@ -166,9 +169,12 @@ impl Volume {
         let blocks = self.candidates(options);
         let best = *blocks.first().ok_or_else(|| self.no_sound_copy())?;
         self.check_selection(best, &options.selection)?;
-        if credentials.is_empty() {
-            return Err(nothing_to_try(best));
-        }
+        let clear_key: [Box<dyn KeyProtector>; 1] = [Box::new(Suspended)];
+        let credentials = match credentials {
+            [] if has_clear_key(best, &options.selection) => &clear_key,
+            [] => return Err(nothing_to_try(best)),
+            given => given,
+        };
         let mut report = UnlockReport::default();
         let mut unproved = Vec::new();
         for block in blocks {
@@ -196,10 +202,7 @@ impl Volume {
                 copies: unproved,
             });
         }
-        if best
-            .protectors()
-            .any(|protector| protector.kind() == ProtectorKind::ClearKey)
-        {
+        if has_clear_key(best, &Selection::default()) {
             report.hint =
                 Some("protection is suspended: the volume opens without any credential".to_owned());
         }
@@ -236,6 +239,7 @@ impl Volume {
             copy: number.unwrap_or(0),
             offset: block.position,
             fault: fault.to_owned(),
+            unread: None,
         };
         // A sector key cannot prove anything; what it decrypts is looked at instead.
         let VolumeKey::Vmk(vmk) = key else {
@@ -414,9 +418,16 @@ impl Volume {
 /// Nothing on the volume proves a sector key from elsewhere, so what it decrypts has to.
 fn check_raw_key(unlocked: &Unlocked, options: &UnlockOptions) -> Result<()> {
     let mut sector = vec![0; unlocked.sector_size() as usize];
-    let fits = unlocked.read_at(0, &mut sector).is_ok()
-        && (evidence::is_boot_sector(&sector) || evidence::is_blank(&sector));
-    if fits || options.accept_damaged_metadata {
+    let read = unlocked.read_at(0, &mut sector);
+    if options.accept_damaged_metadata {
+        return Ok(());
+    }
+    // What cannot be read says nothing of the key.
+    if let Err(error @ Error::Io { .. }) = read {
+        return Err(error);
+    }
+    let fits = read.is_ok() && (evidence::is_boot_sector(&sector) || evidence::is_blank(&sector));
+    if fits {
         return Ok(());
     }
     let mut report = UnlockReport::default();
@@ -435,6 +446,13 @@ fn unknown_method(code: u16) -> Error {
     Error::Unsupported {
         what: format!("the encryption method {code:#06x} is not known"),
     }
+}
+
+/// Whether protection is suspended, so that a key to the volume lies on it in the open.
+fn has_clear_key(block: &MetadataBlock, selection: &Selection) -> bool {
+    block
+        .protectors()
+        .any(|protector| protector.kind() == ProtectorKind::ClearKey && selection.allows(protector))
 }
 
 /// What the volume's protectors take, in the words of the command line.

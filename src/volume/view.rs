@@ -10,7 +10,7 @@ use crate::crypto::sector::{Method, SectorCipher};
 use crate::error::{Error, Result, UnlockReport, Unwritable};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
-use crate::source::ReadAt;
+use crate::source::{ReadAt, read_uninterrupted};
 
 /// Largest sector of any volume, in bytes: what the scratch buffer for partial sectors holds.
 const MAX_SECTOR: usize = 4096;
@@ -23,6 +23,9 @@ const PART: usize = 1 << 20;
 ///
 /// It is a [`ReadAt`] itself, so it can be the source of whatever comes next; [`Unlocked::cursor`]
 /// gives `Read + Seek` for those who want that.
+///
+/// It stays right when the volume's protectors are changed while it is open, and when the volume
+/// gets a new master key: neither the sector key nor where the data lies depends on them.
 pub struct Unlocked {
     pub(super) sectors: Sectors,
     pub(super) layout: Layout,
@@ -113,12 +116,21 @@ impl Unlocked {
 
     /// A volume that is not encrypted: its plaintext is what the source holds. For front ends over
     /// plain images, and for measuring what they cost without decryption.
-    pub fn plain(source: Arc<dyn ReadAt>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the source has sectors of an impossible size.
+    pub fn plain(source: Arc<dyn ReadAt>) -> Result<Self> {
+        let size = source.sector_size().unwrap_or(512);
+        if !size.is_power_of_two() || !(512..=MAX_SECTOR as u32).contains(&size) {
+            return Err(Error::Unsupported {
+                what: format!("a source with sectors of {size} bytes"),
+            });
+        }
         let mut layout = Layout::default();
         layout.push_in_place(source.size(), false);
-        Self {
+        Ok(Self {
             sectors: Sectors {
-                size: source.sector_size().unwrap_or(512),
+                size,
                 source,
                 cipher: None,
             },
@@ -128,7 +140,7 @@ impl Unlocked {
             proved: false,
             warnings: Vec::new(),
             writable: Err(Unwritable::Decrypted),
-        }
+        })
     }
 
     /// Fills `buf` with the plaintext from `offset` on.
@@ -288,7 +300,7 @@ impl Sectors {
     }
 
     fn read_source(&self, from: u64, buf: &mut [u8]) -> Result<()> {
-        self.source.read_exact_at(from, buf).map_err(|source| {
+        read_uninterrupted(self.source.as_ref(), from, buf).map_err(|source| {
             if source.kind() == io::ErrorKind::UnexpectedEof {
                 self.cut_off(from + buf.len() as u64)
             } else {

@@ -42,6 +42,11 @@ const COMPARED: usize = 1 << 16;
 /// Writes that overlap are done one after the other, and a read never sees part of a sector's
 /// write. [`Writable::flush`] returns when everything written before lies on stable storage; if it
 /// fails once, it fails for ever, because what was lost then cannot be told.
+///
+/// It stays right when the volume's protectors are changed while it is open, and when the volume
+/// gets a new master key: the sector key and the place of the data stay, and the metadata copies are
+/// never written through it. What it must not outlive is a conversion by Windows, or another volume
+/// in the same place: the exclusive hold of the source keeps those away.
 pub struct Writable {
     unlocked: Unlocked,
     target: Arc<dyn WriteAt>,

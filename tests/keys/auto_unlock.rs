@@ -391,7 +391,7 @@ fn damaged_ntfs() {
             at: at as u64,
             flip,
         };
-        let volume = fve::volume::Unlocked::plain(std::sync::Arc::new(overlay));
+        let volume = fve::volume::Unlocked::plain(std::sync::Arc::new(overlay)).unwrap();
         fve::volume::files::read_file(&volume, &fve::unlock::auto_unlock::HIVE_PATH, 1 << 20)
     };
     let written = std::fs::read(&hive).expect("hive");

@@ -33,7 +33,7 @@ pub(super) fn read_backup(disk: &dyn ReadAt, sector: u64) -> io::Result<Option<P
     let backup = read_at(disk, sector, sectors.saturating_sub(1))?;
     Ok(backup.map(|partitions| {
         let note =
-            "the first partition table is damaged: its backup at the end of the disk was used";
+            "the first partition table is damaged or cannot be read: its backup at the end of the disk was used";
         table(partitions, vec![note.to_owned()])
     }))
 }
@@ -43,6 +43,7 @@ fn table(partitions: Vec<Partition>, notes: Vec<String>) -> PartitionTable {
         scheme: Scheme::Gpt,
         partitions,
         notes,
+        is_complete: true,
     }
 }
 

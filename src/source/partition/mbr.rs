@@ -117,21 +117,33 @@ fn is_boot_sector(bytes: &[u8]) -> bool {
 /// The size in which the entries count. The table does not say: for an image it is the first of
 /// `sizes` with which a partition begins with something known, else the first.
 pub(super) fn sector_size(disk: &dyn ReadAt, entries: &[Entry], sizes: &[u64]) -> io::Result<u64> {
+    if let [size] = sizes {
+        return Ok(*size);
+    }
+    let begins_with_something = |entry: &Entry, start: u64| {
+        let chained = entry.is_extended()
+            && bytes_at(disk, start, SECTOR_LEN)?
+                .is_some_and(|link| self::entries(&link).is_some());
+        Ok::<_, io::Error>(chained || signature::known(&Window::from(disk, start))?.is_some())
+    };
+    // One partition that cannot be read is no matter while another one tells.
+    let mut unread = None;
     for size in sizes {
         for entry in entries {
             let Some(start) = entry.first.checked_mul(*size).filter(|start| *start > 0) else {
                 continue;
             };
-            let window = Window::from(disk, start);
-            let chained = entry.is_extended()
-                && bytes_at(disk, start, SECTOR_LEN)?
-                    .is_some_and(|link| self::entries(&link).is_some());
-            if chained || signature::known(&window)?.is_some() {
-                return Ok(*size);
+            match begins_with_something(entry, start) {
+                Ok(true) => return Ok(*size),
+                Ok(false) => {}
+                Err(error) => unread = unread.or(Some(error)),
             }
         }
     }
-    Ok(sizes.first().copied().unwrap_or(512))
+    match unread {
+        Some(error) => Err(error),
+        None => Ok(sizes.first().copied().unwrap_or(512)),
+    }
 }
 
 pub(super) fn read(
@@ -161,17 +173,34 @@ pub(super) fn read(
         seen: Vec::new(),
         number: FIRST_LOGICAL,
     };
+    let mut is_complete = scheme == Scheme::Mbr;
     for extended in entries.iter().filter(|entry| entry.is_extended()) {
-        if !chain.follow(extended.first, &mut partitions)? {
-            notes
-                .push("the chain of logical partitions is damaged; some may be missing".to_owned());
-        }
+        let note = match chain.follow(extended.first, &mut partitions)? {
+            End::Reached => continue,
+            End::Damaged => {
+                is_complete = false;
+                "the chain of logical partitions is damaged; some may be missing"
+            }
+            End::CutOff => "logical partitions lie beyond the end of the source",
+        };
+        notes.push(note.to_owned());
     }
     Ok(PartitionTable {
         scheme,
         partitions,
         notes,
+        is_complete,
     })
+}
+
+/// How a chain of logical partitions ends.
+enum End {
+    /// With its last link.
+    Reached,
+    /// With something that is no link, or with one that was there before.
+    Damaged,
+    /// Where the source does: what follows is not there.
+    CutOff,
 }
 
 struct Chain<'a> {
@@ -182,20 +211,21 @@ struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    /// Adds the logical partitions of the extended partition at sector `base`; false if the chain
-    /// breaks off.
-    fn follow(&mut self, base: u64, partitions: &mut Vec<Partition>) -> io::Result<bool> {
+    /// Adds the logical partitions of the extended partition at sector `base`.
+    fn follow(&mut self, base: u64, partitions: &mut Vec<Partition>) -> io::Result<End> {
         let mut link = base;
         loop {
             // The links may stand in any order, so a loop is known only by having been there.
             if self.seen.contains(&link) || self.seen.len() >= MAX_LINKS {
-                return Ok(false);
+                return Ok(End::Damaged);
             }
             self.seen.push(link);
             let offset = link.saturating_mul(self.sector);
-            let bytes = bytes_at(self.disk, offset, SECTOR_LEN)?;
-            let Some(entries) = bytes.as_deref().and_then(entries) else {
-                return Ok(false);
+            let Some(bytes) = bytes_at(self.disk, offset, SECTOR_LEN)? else {
+                return Ok(End::CutOff);
+            };
+            let Some(entries) = entries(&bytes) else {
+                return Ok(End::Damaged);
             };
             let pair = || entries.iter().filter(|entry| entry.slot <= 2);
             if let Some(entry) = pair().find(|entry| !entry.is_extended())
@@ -206,7 +236,7 @@ impl Chain<'_> {
             }
             match pair().find(|entry| entry.is_extended()) {
                 Some(next) => link = base.saturating_add(next.first),
-                None => return Ok(true),
+                None => return Ok(End::Reached),
             }
         }
     }

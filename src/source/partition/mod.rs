@@ -43,6 +43,9 @@ pub struct PartitionTable {
     pub partitions: Vec<Partition>,
     /// What a person should know about the table.
     pub notes: Vec<String>,
+    /// Whether all partitions of the disk are listed, as far as the table tells: not where a part
+    /// of it is damaged or cannot be read.
+    pub is_complete: bool,
 }
 
 /// A scheme of partition tables.
@@ -84,9 +87,9 @@ pub struct Partition {
 /// The disk cannot be read.
 pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
     let sizes = match disk.sector_size() {
-        Some(size) => vec![u64::from(size)],
+        Some(size) if is_sector_size(size) => vec![u64::from(size)],
         // An image does not tell: a GPT stands in the sector behind the first.
-        None => vec![512, 4096],
+        _ => vec![512, 4096],
     };
     let first = mbr::first_sector(disk)?;
     let (protective, entries) = match first {
@@ -95,18 +98,27 @@ pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
         FirstSector::Other => (false, Vec::new()),
     };
     if protective || entries.is_empty() {
+        // What cannot be read is no table that is not there: only the other one can stand for it.
+        let mut unread = None;
         for sector in &sizes {
-            if let Some(table) = gpt::read_primary(disk, *sector)? {
-                return Ok(Some(table));
+            match gpt::read_primary(disk, *sector) {
+                Ok(Some(table)) => return Ok(Some(table)),
+                Ok(None) => {}
+                Err(error) => unread = unread.or(Some(error)),
             }
         }
         // Without a protective MBR the backup may be left over from the disk's last use.
         if protective || signature::known(disk)?.is_none() {
             for sector in &sizes {
-                if let Some(table) = gpt::read_backup(disk, *sector)? {
-                    return Ok(Some(table));
+                match gpt::read_backup(disk, *sector) {
+                    Ok(Some(table)) => return Ok(Some(table)),
+                    Ok(None) => {}
+                    Err(error) => unread = unread.or(Some(error)),
                 }
             }
+        }
+        if let Some(error) = unread {
+            return Err(error);
         }
     }
     if entries.is_empty() {
@@ -114,6 +126,11 @@ pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
     }
     let sector = mbr::sector_size(disk, &entries, &sizes)?;
     mbr::read(disk, sector, &entries).map(Some)
+}
+
+/// Whether a medium can have sectors of so many bytes.
+fn is_sector_size(size: u32) -> bool {
+    size.is_power_of_two() && (512..=4096).contains(&size)
 }
 
 /// `len` bytes at `offset`; `None` where the disk ends before.
@@ -306,6 +323,52 @@ mod tests {
         assert_eq!(read(&disk).unwrap(), None);
     }
 
+    /// A disk of which the sectors named cannot be read.
+    struct Failing(Vec<u8>, Vec<u64>);
+
+    impl ReadAt for Failing {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+        fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+            let end = offset + buf.len() as u64;
+            let fails = |sector: &u64| sector * 512 < end && offset < (sector + 1) * 512;
+            if self.1.iter().any(fails) {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            self.0.read_exact_at(offset, buf)
+        }
+    }
+
+    #[test]
+    fn the_backup_stands_for_a_gpt_that_cannot_be_read_and_nothing_stands_for_both() {
+        let whole = numbers(&gpt_disk(512));
+        for sectors in [vec![1], vec![2]] {
+            let table = read(&Failing(gpt_disk(512), sectors)).unwrap().unwrap();
+            assert!(table.notes[0].contains("backup"), "{:?}", table.notes);
+            assert_eq!(table.partitions.len(), whole.len());
+        }
+        for sectors in [vec![0], vec![1, 63], vec![2, 62]] {
+            let error = read(&Failing(gpt_disk(512), sectors)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(5));
+        }
+    }
+
+    #[test]
+    fn a_chain_of_logical_partitions_that_cannot_be_read_is_an_error() {
+        let error = read(&Failing(mbr_disk(), vec![20])).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(5));
+    }
+
+    #[test]
+    fn a_partition_that_cannot_be_read_does_not_hide_the_table() {
+        let mut disk = mbr_disk();
+        disk[11 * 512 + 3..][..8].copy_from_slice(b"NTFS    ");
+        let table = read(&Failing(disk, vec![2])).unwrap().unwrap();
+        assert_eq!(table.partitions.len(), 3);
+        assert!(table.is_complete);
+    }
+
     #[test]
     fn says_that_no_copy_of_the_gpt_can_be_read() {
         let mut disk = gpt_disk(512);
@@ -313,6 +376,7 @@ mod tests {
         disk[63 * 512] ^= 1;
         let table = read(&disk).unwrap().unwrap();
         assert_eq!(table.partitions, []);
+        assert!(!table.is_complete);
         assert!(table.notes[0].contains("neither"), "{:?}", table.notes);
     }
 
