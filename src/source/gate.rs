@@ -9,8 +9,10 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::file::{dimensions, file_or_device};
+use super::hold::locked;
 use super::storage::{Node, Stretch, System, Use, node_of, share_bytes};
-use super::write::{in_use, is_read_only, open_unused};
+use super::write::{is_read_only, open_unused};
+use super::writers::Writer;
 use crate::error::{Error, Result};
 
 /// Bytes of a file or device that are read while something else is written.
@@ -81,33 +83,43 @@ pub fn check_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<()
 /// Those of [`check_overwrite`]; [`Error::Environment`] when another program holds it.
 pub fn open_to_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<File> {
     check_overwrite(target, sources, len)?;
+    open_alone(target)
+}
+
+/// Opens a file or device, of which [`refuse_used`] knows no use, for reading and writing, and
+/// keeps others out.
+pub(super) fn open_alone(target: &Path) -> Result<File> {
     let fail = |error| {
         let what = format!("cannot open {} for writing", target.display());
         Error::io(what, error)
     };
     let is_device = file_or_device(target).map_err(fail)??;
-    let file =
-        open_unused(target, OpenOptions::new().read(true).write(true), is_device)?.map_err(fail)?;
-    lock(target, &file)?;
-    Ok(file)
-}
-
-/// Takes the lock that keeps others out who ask for one.
-pub(super) fn lock(path: &Path, file: &File) -> Result<()> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(Errno::WOULDBLOCK) => Err(in_use(path, "another program holds a lock on it")),
-        Err(error) => Err(Error::io(
-            format!("cannot lock {}", path.display()),
-            error.into(),
-        )),
+    let mut options = OpenOptions::new();
+    let file = open_unused(target, options.read(true).write(true), is_device)?.map_err(fail)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(locked(target)),
+        Err(error) => Err(fail(error.into())),
     }
 }
 
-/// Refuses what is mounted, mapped, shown or made a part of something.
+/// Refuses what somebody uses, as far as that can be seen.
+pub(super) fn refuse_uses_of(path: &Path) -> Result<()> {
+    let system = System::default();
+    let Some(node) = node_of(path) else {
+        return Ok(());
+    };
+    refuse_used(&system, path, &system.lies_on(Stretch::whole(node)))
+}
+
+/// Refuses what is mounted, mapped, shown or made a part of something, and what another program
+/// writes to.
 pub(super) fn refuse_used(system: &System, target: &Path, below: &[Stretch]) -> Result<()> {
-    match system.uses_of(below).first() {
-        Some(found) => Err(used(target, found)),
+    if let Some(found) = system.uses_of(below).first() {
+        return Err(used(target, found));
+    }
+    match system.writer_of(below) {
+        Some(writer) => Err(written_by(target, &writer)),
         None => Ok(()),
     }
 }
@@ -116,6 +128,16 @@ pub(super) fn used(target: &Path, found: &Use) -> Error {
     Error::Environment {
         what: format!("{} is in use: {}", target.display(), found.told()),
         help: Some(found.ended_by()),
+    }
+}
+
+pub(super) fn written_by(target: &Path, writer: &Writer) -> Error {
+    Error::Environment {
+        what: format!(
+            "{} is in use: {writer} has it open for writing",
+            target.display()
+        ),
+        help: Some("end that program first".to_owned()),
     }
 }
 

@@ -16,6 +16,7 @@ mod signature;
 mod storage;
 mod window;
 mod write;
+mod writers;
 
 use std::io;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use open::open;
 pub use overlay::Overlay;
 pub use window::Window;
 pub use write::{ExclusiveFile, WriteAt};
+pub use writers::Writer;
 
 /// What a source holds, in words.
 ///
