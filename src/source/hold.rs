@@ -9,7 +9,9 @@ use rustix::fs::{FlockOperation, major, minor};
 use rustix::io::Errno;
 
 use super::file::{file_or_device, open_untouched};
-use super::write::{in_use, open_unused, refuse_loop_device};
+use super::gate::refuse_uses_of;
+use super::write::{in_use, open_unused};
+use super::writers::Writer;
 use crate::error::{Error, Result};
 
 /// A source that is read for a while: nobody opens it as an [`super::ExclusiveFile`] while this
@@ -57,10 +59,10 @@ impl HeldStill {
         let path = path.as_ref();
         let fail = |error| Error::io(format!("cannot open {}", path.display()), error);
         let is_device = file_or_device(path).map_err(fail)??;
+        refuse_uses_of(path)?;
         let file = open_unused(path, OpenOptions::new().read(true), is_device)?.map_err(fail)?;
         if !is_device {
             lock_shared(path, &file)?;
-            refuse_loop_device(path, &file)?.map_err(fail)?;
         }
         Ok(Self { _file: file })
     }
@@ -69,27 +71,46 @@ impl HeldStill {
 /// Takes a lock that others who read may have, too; says no where files cannot be locked.
 fn lock_shared(path: &Path, file: &File) -> Result<bool> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) {
-        Err(Errno::WOULDBLOCK) => Err(in_use(path, "another program writes to it")),
+        Err(Errno::WOULDBLOCK) => Err(locked(path)),
         other => Ok(other.is_ok()),
+    }
+}
+
+/// Says who holds a lock, where that can be seen.
+pub(super) fn locked(path: &Path) -> Error {
+    let holder = holder_of(path, |_| true).map(Writer::of_process);
+    match holder {
+        Some(holder) => in_use(path, &format!("{holder} holds a lock on it")),
+        None => in_use(path, "another program holds a lock on it"),
     }
 }
 
 /// The process that holds the file or device at `path` for itself alone, if there is one that can
 /// be seen.
 pub fn writer_of(path: impl AsRef<Path>) -> Option<u32> {
-    let meta = path.as_ref().metadata().ok()?;
+    holder_of(path.as_ref(), |access| access == "WRITE")
+}
+
+/// The process that holds a lock of such an access.
+fn holder_of(path: &Path, wanted: impl Fn(&str) -> bool) -> Option<u32> {
+    let meta = path.metadata().ok()?;
     let (major, minor, inode) = (major(meta.dev()), minor(meta.dev()), meta.ino());
     let place = format!("{major:02x}:{minor:02x}:{inode}");
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|row| writer(row, &place))
+    locks.lines().find_map(|row| {
+        let (access, process) = holder(row, &place)?;
+        wanted(access).then_some(process)
+    })
 }
 
 /// proc(5): number, kind, `ADVISORY`, access, process, place, range. Those who wait have an arrow
 /// behind the number.
-fn writer(row: &str, place: &str) -> Option<u32> {
+fn holder<'a>(row: &'a str, place: &str) -> Option<(&'a str, u32)> {
     let columns: Vec<_> = row.split_whitespace().collect();
     match columns.as_slice() {
-        [_, "FLOCK", _, "WRITE", process, at, ..] if *at == place => process.parse().ok(),
+        [_, "FLOCK", _, access, process, at, ..] if *at == place => {
+            Some((access, process.parse().ok()?))
+        }
         _ => None,
     }
 }
@@ -118,11 +139,11 @@ mod tests {
     #[test]
     fn those_who_wait_hold_nothing() {
         let held = "3: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF";
-        assert_eq!(writer(held, "fe:00:1234"), Some(4711));
-        assert_eq!(writer(held, "fe:00:123"), None);
+        assert_eq!(holder(held, "fe:00:1234"), Some(("WRITE", 4711)));
+        assert_eq!(holder(held, "fe:00:123"), None);
         let waits = "3: -> FLOCK  ADVISORY  WRITE 4712 fe:00:1234 0 EOF";
-        assert_eq!(writer(waits, "fe:00:1234"), None);
+        assert_eq!(holder(waits, "fe:00:1234"), None);
         let reads = "4: FLOCK  ADVISORY  READ  4713 fe:00:1234 0 EOF";
-        assert_eq!(writer(reads, "fe:00:1234"), None);
+        assert_eq!(holder(reads, "fe:00:1234"), Some(("READ", 4713)));
     }
 }

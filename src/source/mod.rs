@@ -6,25 +6,30 @@
 #[cfg(feature = "containers")]
 mod container;
 mod file;
+mod gate;
 mod hold;
 mod locate;
 mod open;
 mod overlay;
 pub mod partition;
 mod signature;
+mod storage;
 mod window;
 mod write;
+mod writers;
 
 use std::io;
 use std::sync::Arc;
 
 pub use file::FileSource;
+pub use gate::{Extent, check_overwrite, open_to_overwrite};
 pub use hold::{HeldStill, SharedHold, writer_of};
 pub use locate::{Located, Place, Probe, locate};
 pub use open::open;
 pub use overlay::Overlay;
 pub use window::Window;
 pub use write::{ExclusiveFile, WriteAt};
+pub use writers::Writer;
 
 /// What a source holds, in words.
 ///

@@ -1,16 +1,16 @@
 //! Writing at offsets: only for those who ask for it by this type, with the source to themselves.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags, major, minor};
+use rustix::fs::{FallocateFlags, OFlags, major, minor};
 use rustix::io::Errno;
 
 use super::file::{dimensions, file_or_device};
-use super::{ReadAt, Window};
+use super::{ReadAt, Window, gate};
 use crate::error::{Error, Result};
 
 /// Bytes that can be written at any offset, too.
@@ -76,8 +76,9 @@ pub struct ExclusiveFile {
 impl ExclusiveFile {
     /// Opens `path` for reading and writing.
     ///
-    /// A device is opened with `O_EXCL`: the kernel refuses one that is mounted or claimed. A file
-    /// is locked as flock(2) does, and refused when a loop device lies over it.
+    /// A device is opened with `O_EXCL`: the kernel refuses one that is mounted or claimed. Both are
+    /// locked as flock(2) does, and refused when something lies over them or another program has
+    /// them open for writing, as far as that can be seen.
     ///
     /// # Errors
     /// [`Error::Environment`] when it is in use; [`Error::Io`] when it cannot be opened for
@@ -87,25 +88,10 @@ impl ExclusiveFile {
         let fail = |error| Error::io(format!("cannot open {} for writing", path.display()), error);
         let is_device = file_or_device(path).map_err(fail)??;
         if is_device && is_read_only(path) {
-            return Err(Error::Environment {
-                what: format!("{} is read-only", path.display()),
-                help: Some(
-                    "its write-protection must be lifted first (blockdev --setrw)".to_owned(),
-                ),
-            });
+            return Err(gate::write_protected(path));
         }
-        let mut file = open_unused(path, OpenOptions::new().read(true).write(true), is_device)?
-            .map_err(fail)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(in_use(path, "another program holds a lock on it"));
-            }
-            Err(error) => return Err(fail(error.into())),
-        }
-        if !is_device {
-            refuse_loop_device(path, &file)?.map_err(fail)?;
-        }
+        gate::refuse_uses_of(path)?;
+        let mut file = gate::open_alone(path)?;
         let (size, sector_size) = dimensions(&mut file, is_device).map_err(fail)?;
         Ok(Self {
             file,
@@ -167,7 +153,7 @@ impl ExclusiveFile {
 }
 
 /// Whether a device is write-protected: it can be opened for writing all the same, and fails then.
-fn is_read_only(device: &Path) -> bool {
+pub(super) fn is_read_only(device: &Path) -> bool {
     let flag = device.metadata().and_then(|metadata| {
         let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
         std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro"))
@@ -192,33 +178,11 @@ pub(super) fn open_unused(
     }
 }
 
-/// Refuses a file that a loop device shows: who uses that cannot be seen.
-pub(super) fn refuse_loop_device(path: &Path, file: &File) -> Result<io::Result<()>> {
-    match loop_device_over(file) {
-        Ok(Some(device)) => Err(in_use(path, &format!("{device} lies over it"))),
-        Ok(None) => Ok(Ok(())),
-        Err(error) => Ok(Err(error)),
-    }
-}
-
 pub(super) fn in_use(path: &Path, why: &str) -> Error {
     Error::Environment {
         what: format!("{} is in use: {why}", path.display()),
         help: Some("unmount it and end what uses it, then try again".to_owned()),
     }
-}
-
-/// The loop device that shows this file, if there is one.
-fn loop_device_over(file: &File) -> io::Result<Option<String>> {
-    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
-    let own = identity(file.metadata()?);
-    // Without /sys there is nobody to ask.
-    let devices = std::fs::read_dir("/sys/block").into_iter().flatten();
-    Ok(devices.flatten().find_map(|entry| {
-        let backing = std::fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
-        let there = identity(std::fs::metadata(backing.trim_end()).ok()?);
-        (there == own).then(|| format!("/dev/{}", entry.file_name().to_string_lossy()))
-    }))
 }
 
 impl ReadAt for ExclusiveFile {

@@ -1,0 +1,213 @@
+//! The one gate in front of whatever is written over: a file or device is looked at here before
+//! its first byte is changed.
+
+use std::fs::{File, OpenOptions};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::file::{dimensions, file_or_device};
+use super::hold::locked;
+use super::storage::{Node, Stretch, System, Use, node_of, share_bytes};
+use super::write::{is_read_only, open_unused};
+use super::writers::Writer;
+use crate::error::{Error, Result};
+
+/// Bytes of a file or device that are read while something else is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// The file or device.
+    pub path: PathBuf,
+    /// Which of its bytes.
+    pub range: Range<u64>,
+}
+
+impl Extent {
+    /// All of it.
+    pub fn whole(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            range: 0..u64::MAX,
+        }
+    }
+
+    /// `len` bytes from `offset` on: of a disk, the volume that is meant.
+    pub fn part(path: impl Into<PathBuf>, offset: u64, len: u64) -> Self {
+        Self {
+            path: path.into(),
+            range: offset..offset.saturating_add(len),
+        }
+    }
+}
+
+/// Checks that `len` bytes can be written over what is at `target`, without opening it for writing.
+/// A target that does not exist yet passes, unless it would lie in one of the `sources`.
+///
+/// Refused are:
+/// * what is mounted, swap space, shown by a loop device, or a part of a device-mapper, md or other
+///   device; a disk of which a partition is, and a partition of such a disk;
+/// * what shares bytes with a source: followed through loop devices, partitions, device-mapper and
+///   md devices, and file systems, in both directions;
+/// * a device that is write-protected or has fewer than `len` bytes.
+///
+/// # Errors
+/// [`Error::Environment`] with who uses it and what to do; [`Error::Io`] when it cannot be looked
+/// at; [`Error::NotBitLocker`] when it is neither a file nor a block device.
+pub fn check_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<()> {
+    let system = System::default();
+    let fail = |error| Error::io(format!("cannot look at {}", target.display()), error);
+    let is_device = match file_or_device(target) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return check_new_file(&system, target, sources);
+        }
+        other => other.map_err(fail)??,
+    };
+    let Some(node) = node_of(target) else {
+        return Ok(());
+    };
+    let below = system.lies_on(Stretch::whole(node));
+    refuse_sources(&system, target, &below, sources)?;
+    refuse_used(&system, target, &below)?;
+    if is_device {
+        check_device(target, len)?;
+    }
+    Ok(())
+}
+
+/// Opens `target`, which exists, to be written over: with the checks of [`check_overwrite`], then
+/// exclusively. Nothing of it is changed yet, and a file keeps its length.
+///
+/// # Errors
+/// Those of [`check_overwrite`]; [`Error::Environment`] when another program holds it.
+pub fn open_to_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<File> {
+    check_overwrite(target, sources, len)?;
+    open_alone(target)
+}
+
+/// Opens a file or device, of which [`refuse_used`] knows no use, for reading and writing, and
+/// keeps others out.
+pub(super) fn open_alone(target: &Path) -> Result<File> {
+    let fail = |error| {
+        let what = format!("cannot open {} for writing", target.display());
+        Error::io(what, error)
+    };
+    let is_device = file_or_device(target).map_err(fail)??;
+    let mut options = OpenOptions::new();
+    let file = open_unused(target, options.read(true).write(true), is_device)?.map_err(fail)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(locked(target)),
+        Err(error) => Err(fail(error.into())),
+    }
+}
+
+/// Refuses what somebody uses, as far as that can be seen.
+pub(super) fn refuse_uses_of(path: &Path) -> Result<()> {
+    let system = System::default();
+    let Some(node) = node_of(path) else {
+        return Ok(());
+    };
+    refuse_used(&system, path, &system.lies_on(Stretch::whole(node)))
+}
+
+/// Refuses what is mounted, mapped, shown or made a part of something, and what another program
+/// writes to.
+pub(super) fn refuse_used(system: &System, target: &Path, below: &[Stretch]) -> Result<()> {
+    if let Some(found) = system.uses_of(below).first() {
+        return Err(used(target, found));
+    }
+    match system.writer_of(below) {
+        Some(writer) => Err(written_by(target, &writer)),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn used(target: &Path, found: &Use) -> Error {
+    Error::Environment {
+        what: format!("{} is in use: {}", target.display(), found.told()),
+        help: Some(found.ended_by()),
+    }
+}
+
+pub(super) fn written_by(target: &Path, writer: &Writer) -> Error {
+    Error::Environment {
+        what: format!(
+            "{} is in use: {writer} has it open for writing",
+            target.display()
+        ),
+        help: Some("end that program first".to_owned()),
+    }
+}
+
+fn refuse_sources(
+    system: &System,
+    target: &Path,
+    below: &[Stretch],
+    sources: &[Extent],
+) -> Result<()> {
+    for source in sources {
+        let Some(node) = node_of(&source.path) else {
+            continue;
+        };
+        let stretch = Stretch {
+            range: source.range.clone(),
+            ..Stretch::whole(node)
+        };
+        if share_bytes(below, &system.lies_on(stretch)) {
+            return Err(Error::Environment {
+                what: format!(
+                    "{} and {} lie on the same storage: writing to the one changes the other",
+                    target.display(),
+                    source.path.display()
+                ),
+                help: Some(
+                    "name a file or device on other storage: the source is never written to"
+                        .to_owned(),
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A file that is to be made: it lies on the file system of its directory.
+fn check_new_file(system: &System, target: &Path, sources: &[Extent]) -> Result<()> {
+    let parent = match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    // Opening it will tell of a directory that is not there.
+    let Some(directory @ Node::File { .. }) = node_of(parent) else {
+        return Ok(());
+    };
+    let below = system.lies_on(Stretch::whole(directory));
+    refuse_sources(system, target, &below, sources)
+}
+
+fn check_device(target: &Path, len: u64) -> Result<()> {
+    if is_read_only(target) {
+        return Err(write_protected(target));
+    }
+    let fail = |error| Error::io(format!("cannot open {}", target.display()), error);
+    let mut device = File::open(target).map_err(fail)?;
+    let (size, _) = dimensions(&mut device, true).map_err(fail)?;
+    if size < len {
+        return Err(Error::Environment {
+            what: format!(
+                "{} has {size} bytes, and {len} are to be written",
+                target.display()
+            ),
+            help: Some("name a larger device, or a file; nothing was written".to_owned()),
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn write_protected(device: &Path) -> Error {
+    Error::Environment {
+        what: format!("{} is read-only", device.display()),
+        help: Some("its write-protection must be lifted first (blockdev --setrw)".to_owned()),
+    }
+}
