@@ -25,10 +25,10 @@
 //! * Its plaintext, written too: [`volume::Writable`], from [`volume::Unlocked::into_writable`] with
 //!   a [`source::WriteAt`] that is held exclusively.
 //! * Credentials: [`unlock::recovery_password::RecoveryPasswords`], [`unlock::password::Password`],
-//!   [`unlock::startup_key::StartupKey`], [`unlock::certificate::CertificateKey`],
-//!   [`unlock::clear_key::Suspended`], [`unlock::raw_key`] (which also takes the key of a
-//!   [`volume::MasterKey`]). A credential of your own: [`unlock::KeyProtector`]. A volume whose
-//!   protection is suspended opens without any.
+//!   [`unlock::startup_key::StartupKey`], [`unlock::clear_key::Suspended`], [`unlock::raw_key`]
+//!   (which also takes the key of a [`volume::MasterKey`]), with the feature `certificates` also
+//!   `unlock::certificate::CertificateKey`. A credential of your own: [`unlock::KeyProtector`]. A
+//!   volume whose protection is suspended opens without any.
 //! * The 48 digits themselves, checked, explained and corrected, without any volume:
 //!   [`unlock::recovery::RecoveryPassword`] and [`unlock::recovery::check_text`].
 //! * A volume that is not a file: implement [`source::ReadAt`].

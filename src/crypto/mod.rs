@@ -6,6 +6,7 @@ pub mod envelope;
 pub mod hash;
 #[cfg(target_arch = "x86_64")]
 mod memory;
+#[cfg(feature = "certificates")]
 pub mod rsa_key;
 pub mod sector;
 pub mod stretch;

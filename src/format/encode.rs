@@ -17,6 +17,7 @@
 pub(crate) mod bek;
 pub(crate) mod block;
 pub(crate) mod boot;
+#[cfg(feature = "certificates")]
 pub(crate) mod certificate;
 pub(crate) mod conversion;
 pub(crate) mod tpm;

@@ -9,6 +9,7 @@
 //! takes its options from that table.
 
 pub mod auto_unlock;
+#[cfg(feature = "certificates")]
 pub mod certificate;
 pub mod clear_key;
 pub mod escrow;
@@ -203,7 +204,9 @@ pub const BUILT_IN: &[CredentialKind] = &[
     startup_key::KIND,
     tpm::KIND,
     tpm::PAYLOAD,
+    #[cfg(feature = "certificates")]
     certificate::KIND,
+    #[cfg(feature = "certificates")]
     certificate::PKCS11,
     auto_unlock::KIND,
     #[cfg(feature = "network")]

@@ -9,6 +9,7 @@ pub mod evtx;
 pub mod log;
 pub mod loop_device;
 pub mod mount;
+pub mod mutants;
 pub mod ntfs;
 pub mod peers;
 pub mod said;

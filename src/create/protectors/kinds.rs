@@ -9,11 +9,13 @@ use zeroize::Zeroizing;
 
 use super::{NewProtector, TpmBinding};
 use crate::create::{RecoveryFile, StartupKeyFile, fill_random, save_key};
+#[cfg(feature = "certificates")]
 use crate::crypto::rsa_key::Padding;
 use crate::error::{Error, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 use crate::secret::{ExternalKey, SecretBytes, SecretText};
+#[cfg(feature = "certificates")]
 use crate::unlock::certificate::read_certificate;
 use crate::unlock::recovery::RecoveryPassword;
 use crate::unlock::tpm::Pin;
@@ -79,6 +81,7 @@ pub const NEW_KINDS: &[NewKind] = &[
         kind: ProtectorKind::ExternalKey,
         make: Make::Given(startup_key),
     },
+    #[cfg(feature = "certificates")]
     NewKind {
         option: "new-certificate",
         value: Some("FILE"),
@@ -254,6 +257,7 @@ fn startup_key(directory: &Path) -> Result<Enrolment> {
 }
 
 /// With the padding that is likeliest to be that of Windows.
+#[cfg(feature = "certificates")]
 fn certificate(path: &Path) -> Result<Enrolment> {
     let certificate = read_certificate(path)?;
     let protector = NewProtector::certificate(certificate, Padding::Pkcs1)?;

@@ -4,6 +4,7 @@
 //! [`Sealer`]. To add one: a file beside this with its `Form`, its constructor below, and its
 //! row in [`NEW_KINDS`] for the command line.
 
+#[cfg(feature = "certificates")]
 mod certificate;
 mod clear_key;
 mod external_key;
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 
 use super::seal::Sealer;
 use super::{StartupKeyFile, fill_random, random_id, unfit};
+#[cfg(feature = "certificates")]
 use crate::crypto::rsa_key::{Certificate, Padding};
 use crate::error::Result;
 use crate::format::bek::BekFile;
@@ -155,6 +157,7 @@ impl NewProtector {
     /// # Errors
     /// As [`NewProtector::password`], and [`Error::Uncreatable`](crate::error::Error::Uncreatable)
     /// for a key that is too short.
+    #[cfg(feature = "certificates")]
     pub fn certificate(certificate: Certificate, padding: Padding) -> Result<Self> {
         Self::new(certificate::Form::new(certificate, padding)?)
     }

@@ -7,7 +7,6 @@
 use p12_keystore::Pkcs12Archive;
 use pkcs8::der::{Decode, Encode};
 use pkcs8::{DecodePrivateKey, EncryptedPrivateKeyInfoRef};
-use rsa::RsaPrivateKey;
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use sha1::{Digest, Sha1};
 use zeroize::Zeroizing;
@@ -139,9 +138,9 @@ impl KeyFile {
 
     /// PKCS#8 or PKCS#1.
     fn add_key(&mut self, der: &[u8]) -> Result<(), KeyFileError> {
-        let key = RsaPrivateKey::from_pkcs8_der(der)
+        let key = rsa::PrivateKey::from_pkcs8_der(der)
             .ok()
-            .or_else(|| RsaPrivateKey::from_pkcs1_der(der).ok())
+            .or_else(|| rsa::PrivateKey::from_pkcs1_der(der).ok())
             .ok_or_else(not_rsa)?;
         self.keys.push(PrivateKey(key));
         Ok(())

@@ -15,7 +15,7 @@ pub use file::{KeyFile, KeyFileError};
 use getrandom::SysRng;
 use rsa::rand_core::TryCryptoRng;
 use rsa::traits::{PaddingScheme, PublicKeyParts};
-use rsa::{BoxedUint, Oaep, Pkcs1v15Encrypt, RsaPrivateKey, RsaPublicKey};
+use rsa::{BoxedUint, Oaep, Pkcs1v15Encrypt};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -48,20 +48,20 @@ impl Padding {
 
 /// The public half of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicKey(RsaPublicKey);
+pub struct PublicKey(rsa::PublicKey);
 
 impl PublicKey {
     /// A key of these numbers, big-endian; `None` where they make none of 1024 to 8192 bits.
     pub fn from_parts(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
         let number = BoxedUint::from_be_slice_vartime;
-        let key = RsaPublicKey::new(number(modulus), number(exponent));
+        let key = rsa::PublicKey::new(number(modulus), number(exponent));
         key.ok().map(Self)
     }
 
     /// The key in a certificate's SubjectPublicKeyInfo (RFC 5280), in DER.
     pub fn from_info(der: &[u8]) -> Option<Self> {
         use pkcs8::DecodePublicKey;
-        RsaPublicKey::from_public_key_der(der).ok().map(Self)
+        rsa::PublicKey::from_public_key_der(der).ok().map(Self)
     }
 
     /// The modulus, big-endian, without leading zeros.
@@ -76,7 +76,7 @@ impl PublicKey {
 
     /// Length of the modulus in bits.
     pub fn bits(&self) -> u32 {
-        self.0.n().bits()
+        self.0.n().bit_width()
     }
 
     /// SHA-256 of the key as certificates hold it (SubjectPublicKeyInfo): what
@@ -111,7 +111,7 @@ impl PublicKey {
 }
 
 /// A private key. Wiped when dropped.
-pub struct PrivateKey(RsaPrivateKey);
+pub struct PrivateKey(rsa::PrivateKey);
 
 impl PrivateKey {
     /// Its public half.

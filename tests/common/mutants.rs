@@ -1,0 +1,906 @@
+//! Volumes changed at random, and what they may show: the plaintext of the volume as it was, or an
+//! error.
+//!
+//! A mutant is made from one of the frozen volumes. Its metadata, its boot record or its conversion
+//! map is changed, or its end is cut off. Checksums are made right again, for they keep nobody out.
+//! Some mutants are sealed again with the volume master key: those speak for whoever holds the key
+//! and may show anything, but not stop the program or take much memory.
+//!
+//! A mutant depends on the seed and on its number alone, so that one of many can be made again.
+//! Shared by `tests/mutation.rs` and `examples/mutate.rs`.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fve::crypto::envelope;
+use fve::crypto::sector::Method;
+use fve::format::block::ValidationHash;
+use fve::secret::{SecretBytes, Vmk};
+use fve::unlock::KeyProtector;
+use fve::unlock::clear_key::Suspended;
+use fve::unlock::raw_key::RawVmk;
+use fve::unlock::startup_key::StartupKey;
+use fve::volume::{UnlockOptions, Volume};
+use sha2::{Digest, Sha256};
+
+use super::testdata::{self, Entry, Kind};
+
+/// Bytes that a metadata copy takes.
+const REGION: usize = 0x1_0000;
+const HEADER: usize = 0x40;
+const DATUMS: usize = 0x70;
+/// Bytes of the header of a datum: size, role, type, flags.
+const DATUM_HEADER: usize = 8;
+/// Identifiers of a boot record: converted as a whole, and by encrypt-on-write.
+const IDENTIFIERS: [[u8; 16]; 2] = [
+    [
+        0x3b, 0xd6, 0x67, 0x49, 0x29, 0x2e, 0xd8, 0x4a, 0x83, 0x99, 0xf6, 0xa3, 0x39, 0xe3, 0xd0,
+        0x01,
+    ],
+    [
+        0x3b, 0x4d, 0xa8, 0x92, 0x80, 0xdd, 0x0e, 0x4d, 0x9e, 0x4e, 0xb1, 0xe3, 0x28, 0x4e, 0xae,
+        0xd8,
+    ],
+];
+/// No mutant of half a megabyte takes longer, however busy the machine is.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// Random numbers that a seed repeats (SplitMix64).
+struct Rng(u64);
+
+impl Rng {
+    fn new(seed: u64, number: u64) -> Self {
+        let mut rng = Self(seed);
+        Self(rng.next() ^ number.wrapping_mul(0xD134_2543_DE82_EF95))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// From zero to `end`, without it.
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+}
+
+/// A volume to be changed, and all that is needed to judge what comes out.
+pub struct Sample {
+    name: String,
+    bytes: Vec<u8>,
+    plaintext: Vec<u8>,
+    sector: usize,
+    vmk: Option<[u8; 32]>,
+    bek: Option<std::path::PathBuf>,
+    clear_key: bool,
+    /// Where the metadata copies lie.
+    copies: [usize; 3],
+    /// Where the moved sectors lie, and how many bytes of them there are.
+    moved: (usize, usize),
+    /// The KEY datum that the metadata's SHA-256 is sealed in, opened.
+    hash_datum: Option<Vec<u8>>,
+    /// Every sector deciphered as if it were encrypted; empty for a volume without keys.
+    deciphered: Vec<u8>,
+    /// Whether a conversion map belongs to it.
+    map: bool,
+}
+
+impl Sample {
+    fn of(entry: &Entry) -> Self {
+        let bytes = std::fs::read(&entry.file).expect("volume");
+        let volume = Volume::open(Arc::new(bytes.clone())).expect("open");
+        let options = UnlockOptions::default();
+        let quick = [Kind::StartupKey, Kind::ClearKey];
+        let credential = entry
+            .credentials
+            .iter()
+            .min_by_key(|credential| !quick.contains(&credential.kind));
+        let credentials: Vec<_> = credential.iter().map(|found| found.protector()).collect();
+        let unlocked = volume.unlock(&credentials, &options).expect("unlock");
+        let mut plaintext = vec![0; unlocked.size() as usize];
+        unlocked.read_at(0, &mut plaintext).expect("read");
+
+        let block = volume.metadata().expect("metadata");
+        let sector = volume.sector_size() as usize;
+        let vmk = volume
+            .unlock_master_key(&credentials, &options)
+            .ok()
+            .map(|key| *key.expose().expose());
+        let open = |sealed: &fve::format::datum::SealedDatum| {
+            let key = vmk.as_ref()?;
+            let content = envelope::open(key, &sealed.nonce, &sealed.tag, &sealed.ciphertext);
+            Some(content.expect("sealed with this key").expose().to_vec())
+        };
+        let hash_datum = match &block.validation.hash {
+            ValidationHash::Sealed(sealed) => open(sealed),
+            _ => None,
+        };
+        let mut deciphered = Vec::new();
+        if let Some(key) = block.sealed_fvek().and_then(open) {
+            let code = u16::from_le_bytes([key[8], key[9]]);
+            let method = Method::by_code(code).expect("method");
+            let key = SecretBytes::new(key[12..].to_vec());
+            let cipher = method.cipher(&key, sector as u32).expect("cipher");
+            deciphered = bytes.clone();
+            cipher.decrypt(0, &mut deciphered);
+        }
+        let bek = entry
+            .credentials
+            .iter()
+            .find(|credential| credential.kind == Kind::StartupKey)
+            .map(|credential| Path::new(&credential.value).to_owned());
+        Self {
+            name: entry.name.clone(),
+            plaintext,
+            sector,
+            vmk,
+            bek,
+            clear_key: credential.is_some_and(|found| found.kind == Kind::ClearKey),
+            copies: block.copies.map(|copy| copy as usize),
+            moved: (
+                block.header_source as usize,
+                block.moved_sectors as usize * sector,
+            ),
+            hash_datum,
+            deciphered,
+            map: entry.encrypt_on_write,
+            bytes,
+        }
+    }
+
+    /// Where the byte at `offset` of the plaintext lies on the volume.
+    fn place(&self, offset: usize) -> usize {
+        let (start, len) = self.moved;
+        if offset < len { start + offset } else { offset }
+    }
+}
+
+/// All frozen volumes. Takes as long as stretching some passwords.
+pub fn samples() -> Vec<Sample> {
+    let volumes = testdata::volumes();
+    std::thread::scope(|scope| {
+        let halves = volumes.chunks(volumes.len().div_ceil(2));
+        let threads: Vec<_> = halves
+            .map(|half| scope.spawn(|| half.iter().map(Sample::of).collect::<Vec<_>>()))
+            .collect();
+        let parts = threads.into_iter().map(|thread| thread.join());
+        parts.flat_map(|part| part.expect("a sample")).collect()
+    })
+}
+
+/// A changed volume.
+pub struct Mutant {
+    bytes: Vec<u8>,
+    /// What was done to it, for whoever looks at it.
+    pub story: Vec<String>,
+    /// Its metadata was sealed again.
+    sealed: bool,
+    /// Its conversion map was changed, or where the boot record says that it lies.
+    map: bool,
+    /// Damage is to be accepted: then nothing is proved.
+    accept: bool,
+    /// The startup key is used instead of the volume master key.
+    by_protector: bool,
+}
+
+/// What came of a mutant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It does not open, or cannot be read.
+    Refused,
+    /// It shows the plaintext of the volume as it was, as far as it reaches.
+    Same,
+    /// It opens, and speaks for whoever holds the key, or damage was accepted.
+    NotJudged,
+    /// Some sectors are shown otherwise than they were, each in a way that only the conversion map
+    /// decides: as it is stored, deciphered, or hidden. Nothing proves that map.
+    ByMap,
+    /// It shows what was never on the volume.
+    Wrong(String),
+}
+
+/// Makes the mutant of that number.
+pub fn mutant(samples: &[Sample], seed: u64, number: u64) -> (&Sample, Mutant) {
+    let mut rng = Rng::new(seed, number);
+    let sample = &samples[rng.below(samples.len())];
+    let mut mutant = Mutant {
+        bytes: sample.bytes.clone(),
+        story: Vec::new(),
+        sealed: false,
+        map: false,
+        accept: rng.chance(10),
+        by_protector: rng.chance(50),
+    };
+    for _ in 0..if rng.chance(30) { 2 } else { 1 } {
+        match rng.below(100) {
+            0..60 => change_metadata(samples, sample, &mut mutant, &mut rng),
+            60..75 => change_boot_record(sample, &mut mutant, &mut rng),
+            75..95 if sample.map => change_map(&mut mutant, &mut rng),
+            75..95 => change_metadata(samples, sample, &mut mutant, &mut rng),
+            _ => cut_off(sample, &mut mutant, &mut rng),
+        }
+    }
+    (sample, mutant)
+}
+
+/// Opens a mutant and looks at what it shows.
+pub fn judge(sample: &Sample, mutant: Mutant) -> Outcome {
+    let cut = mutant.bytes.len() < sample.bytes.len();
+    let Ok(volume) = Volume::open(Arc::new(mutant.bytes)) else {
+        return Outcome::Refused;
+    };
+    // What is shown without a key must not stop the program either.
+    let _ = (volume.status(), volume.conversion_fault());
+    let _ = (volume.protectors().len(), format!("{volume:?}"));
+    let mut options = UnlockOptions::default();
+    options.accept_damaged_metadata = mutant.accept;
+    let credentials = credentials(sample, mutant.by_protector);
+    let Ok(unlocked) = volume.unlock(&credentials, &options) else {
+        return Outcome::Refused;
+    };
+    let Ok(len) = usize::try_from(unlocked.available()) else {
+        return Outcome::Refused;
+    };
+    // A volume has no more than its bytes: whatever claims more has to be refused by reading.
+    if len > sample.bytes.len() {
+        return Outcome::Wrong(format!("{len} bytes of {}", sample.bytes.len()));
+    }
+    let mut shown = vec![0; len];
+    if unlocked.read_at(0, &mut shown).is_err() {
+        // Some of it may be there all the same.
+        if mutant.accept || mutant.sealed {
+            return Outcome::Refused;
+        }
+        let shown = readable_sectors(sample, &unlocked, &mut shown, mutant.map);
+        return shown.unwrap_or(Outcome::Refused);
+    }
+    if mutant.accept || mutant.sealed {
+        return Outcome::NotJudged;
+    }
+    if shown.len() != sample.plaintext.len() && !cut {
+        return Outcome::Wrong(format!(
+            "{} bytes instead of {}",
+            shown.len(),
+            sample.plaintext.len()
+        ));
+    }
+    compare(sample, 0, &shown, mutant.map)
+}
+
+/// Reads sector by sector what can be read; `None` where all of it is right.
+fn readable_sectors(
+    sample: &Sample,
+    unlocked: &fve::Unlocked,
+    buf: &mut [u8],
+    map: bool,
+) -> Option<Outcome> {
+    let mut by_map = false;
+    for (number, sector) in buf.chunks_mut(sample.sector).enumerate() {
+        let offset = number * sample.sector;
+        if unlocked.read_at(offset as u64, sector).is_ok() {
+            match compare(sample, offset, sector, map) {
+                Outcome::Same => {}
+                Outcome::ByMap => by_map = true,
+                other => return Some(other),
+            }
+        }
+    }
+    by_map.then_some(Outcome::ByMap)
+}
+
+/// Compares what is shown from `offset` on, a multiple of the sector size, with what it has to be.
+fn compare(sample: &Sample, offset: usize, shown: &[u8], map: bool) -> Outcome {
+    let truth = sample.plaintext.get(offset..offset + shown.len());
+    if truth.is_some_and(|truth| truth == shown) {
+        return Outcome::Same;
+    }
+    for (number, sector) in shown.chunks(sample.sector).enumerate() {
+        let at = offset + number * sample.sector;
+        let is = |bytes: &[u8], at: usize| bytes.get(at..at + sector.len()) == Some(sector);
+        if is(&sample.plaintext, at) {
+            continue;
+        }
+        let place = sample.place(at);
+        let by_map = is(&sample.bytes, place)
+            || is(&sample.deciphered, place)
+            || sector.iter().all(|byte| *byte == 0);
+        if !map || !sample.map || !by_map {
+            return Outcome::Wrong(format!("the sector at {at:#x} was never so"));
+        }
+    }
+    Outcome::ByMap
+}
+
+fn credentials(sample: &Sample, by_protector: bool) -> Vec<Box<dyn KeyProtector>> {
+    if by_protector && let Some(path) = &sample.bek {
+        return vec![Box::new(StartupKey::read(path).expect("BEK"))];
+    }
+    if by_protector && sample.clear_key {
+        return vec![Box::new(Suspended)];
+    }
+    let vmk = sample.vmk.as_ref().map(Vmk::from_bytes);
+    vmk.into_iter()
+        .map(|vmk| Box::new(RawVmk::new(vmk)) as Box<dyn KeyProtector>)
+        .collect()
+}
+
+fn number(bytes: &[u8], at: usize, width: usize) -> u64 {
+    let mut value = [0; 8];
+    if let Some(bytes) = bytes.get(at..at + width) {
+        value[..width].copy_from_slice(bytes);
+    }
+    u64::from_le_bytes(value)
+}
+
+fn put(bytes: &mut [u8], at: usize, width: usize, value: u64) {
+    if let Some(bytes) = bytes.get_mut(at..at + width) {
+        bytes.copy_from_slice(&value.to_le_bytes()[..width]);
+    }
+}
+
+/// Puts a value at the edge of something into a field.
+fn edge(bytes: &mut [u8], at: usize, width: usize, rng: &mut Rng) -> String {
+    const FIXED: [u64; 22] = [
+        0,
+        1,
+        2,
+        3,
+        4,
+        7,
+        8,
+        9,
+        15,
+        16,
+        0x7F,
+        0xFF,
+        0x100,
+        0x1FF,
+        0x200,
+        0x7FFF,
+        0x8000,
+        0xFFFF,
+        0x7FFF_FFFF,
+        0xFFFF_FFFF,
+        u64::MAX >> 1,
+        u64::MAX,
+    ];
+    const STEPS: [u64; 8] = [1, 8, 16, 0x100, 0x200, 0x800, 0x1000, 0x1_0000];
+    let old = number(bytes, at, width);
+    let value = match rng.below(6) {
+        0 => rng.one_of(&FIXED),
+        1 => old.wrapping_add(rng.one_of(&STEPS)),
+        2 => old.wrapping_sub(rng.one_of(&STEPS)),
+        3 => old.wrapping_mul(2),
+        4 => old / 2,
+        _ => old ^ 1 << rng.below(width * 8),
+    };
+    put(bytes, at, width, value);
+    format!("{value:#x} for {old:#x} in {width} bytes at {at:#x}")
+}
+
+/// Changes one copy of the metadata, some or all of them.
+fn change_metadata(samples: &[Sample], sample: &Sample, mutant: &mut Mutant, rng: &mut Rng) {
+    let copies: &[usize] = match rng.below(10) {
+        0 | 1 => &sample.copies[..1],
+        2 => &sample.copies[1..],
+        _ => &sample.copies,
+    };
+    let Some(region) = mutant.bytes.get(copies[0]..copies[0] + REGION) else {
+        return;
+    };
+    let mut block = Block::of(region);
+    for _ in 0..1 + rng.below(3) {
+        let done = block.change(samples, rng);
+        mutant.story.push(format!("metadata: {done}"));
+    }
+    let mut region = block.lay_out(!rng.chance(10));
+    if rng.chance(25)
+        && let Some(vmk) = &sample.vmk
+        && let Some(hash) = &sample.hash_datum
+        && seal(&mut region, vmk, hash).is_some()
+    {
+        mutant.sealed = true;
+        mutant.story.push("sealed again".to_owned());
+    }
+    if !rng.chance(5) {
+        repair_block(&mut region);
+    }
+    for copy in copies {
+        mutant.bytes[*copy..copy + REGION].copy_from_slice(&region);
+    }
+    mutant.story.push(format!("{} copies", copies.len()));
+}
+
+/// A metadata block in parts.
+struct Block {
+    /// Header and dataset header.
+    head: Vec<u8>,
+    datums: Vec<Vec<u8>>,
+    /// What lies behind the datums up to the validation.
+    padding: Vec<u8>,
+    /// The validation, and what lies behind it.
+    rest: Vec<u8>,
+}
+
+impl Block {
+    fn of(region: &[u8]) -> Self {
+        let size = (number(region, 8, 2) as usize * 16).clamp(DATUMS, REGION - 0x100);
+        let end = (HEADER + number(region, 0x4C, 4) as usize).clamp(DATUMS, size);
+        let mut at = DATUMS;
+        let mut datums = Vec::new();
+        while at + DATUM_HEADER <= end {
+            let len = number(region, at, 2) as usize;
+            let len = len.clamp(DATUM_HEADER, end - at);
+            datums.push(region[at..at + len].to_vec());
+            at += len;
+        }
+        Self {
+            head: region[..DATUMS].to_vec(),
+            datums,
+            padding: region[at..size].to_vec(),
+            rest: region[size..].to_vec(),
+        }
+    }
+
+    /// Changes it in one way, and says which.
+    fn change(&mut self, samples: &[Sample], rng: &mut Rng) -> String {
+        const FIELDS: [(usize, usize); 20] = [
+            (0x08, 2),
+            (0x0A, 2),
+            (0x0C, 2),
+            (0x0E, 2),
+            (0x10, 8),
+            (0x18, 4),
+            (0x1C, 4),
+            (0x20, 8),
+            (0x28, 8),
+            (0x30, 8),
+            (0x38, 8),
+            (0x40, 4),
+            (0x44, 4),
+            (0x48, 4),
+            (0x4C, 4),
+            (0x50, 8),
+            (0x60, 4),
+            (0x64, 2),
+            (0x66, 2),
+            (0x68, 8),
+        ];
+        if self.datums.is_empty() || rng.chance(20) {
+            let (at, width) = rng.one_of(&FIELDS);
+            return edge(&mut self.head, at, width, rng);
+        }
+        let chosen = rng.below(self.datums.len());
+        let other = rng.below(self.datums.len());
+        let datum = &mut self.datums[chosen];
+        match rng.below(11) {
+            0 => {
+                let at = rng.below(datum.len());
+                datum[at] ^= 1 << rng.below(8);
+                format!("a bit of datum {chosen} at {at:#x}")
+            }
+            1 | 2 => {
+                // The fixed parts are at the front.
+                let at = rng.below(datum.len().min(0x60)) & !1;
+                let width = rng.one_of(&[2, 2, 4, 8]);
+                format!("datum {chosen}: {}", edge(datum, at, width, rng))
+            }
+            3 => {
+                // A datum inside another.
+                let Some(inner) = inner(datum, rng) else {
+                    return "nothing nested".to_owned();
+                };
+                let at = inner + (rng.below(0x30) & !1);
+                let width = rng.one_of(&[2, 2, 4, 8]);
+                format!("nested in datum {chosen}: {}", edge(datum, at, width, rng))
+            }
+            4 => {
+                self.datums.remove(chosen);
+                format!("without datum {chosen}")
+            }
+            5 => {
+                let datum = datum.clone();
+                let many = rng.one_of(&[1, 2, 17, 600]);
+                for _ in 0..many {
+                    self.datums.insert(other, datum.clone());
+                }
+                format!("datum {chosen} {many} times more at {other}")
+            }
+            6 => {
+                self.datums.swap(chosen, other);
+                format!("datums {chosen} and {other} change places")
+            }
+            7 => {
+                let len = match rng.below(3) {
+                    0 => rng.below(datum.len() + 1),
+                    1 => datum.len() + rng.one_of(&[1, 2, 8, 100, 5000]),
+                    _ => rng.one_of(&[0, 4, 8, 12, 36, 44]),
+                };
+                datum.resize(len, 0);
+                if rng.chance(80) {
+                    put(datum, 0, 2, len as u64);
+                }
+                format!("{len} bytes of datum {chosen}")
+            }
+            8 => {
+                let depth = rng.one_of(&[1, 2, 7, 8, 9, 400]);
+                for _ in 0..depth {
+                    wrap(datum, rng);
+                }
+                format!("datum {chosen} nested {depth} deep")
+            }
+            9 => {
+                let from = &samples[rng.below(samples.len())];
+                let region = &from.bytes[from.copies[0]..][..REGION];
+                let mut theirs = Self::of(region).datums;
+                if theirs.is_empty() {
+                    return "nothing to take over".to_owned();
+                }
+                let taken = rng.below(theirs.len());
+                let taken = theirs.swap_remove(taken);
+                if rng.chance(50) {
+                    self.datums[chosen] = taken;
+                } else {
+                    self.datums.insert(chosen, taken);
+                }
+                format!("a datum of {} at {chosen}", from.name)
+            }
+            _ => {
+                let part = rng.below(datum.len());
+                let len = rng.below(64).min(datum.len() - part);
+                let to = rng.below(datum.len() - len + 1);
+                datum.copy_within(part..part + len, to);
+                format!("{len} bytes of datum {chosen} from {part:#x} to {to:#x}")
+            }
+        }
+    }
+
+    /// The whole region, with sizes that fit if they are to.
+    fn lay_out(mut self, sizes: bool) -> Vec<u8> {
+        let mut datums = self.datums.concat();
+        datums.truncate(REGION - 0x200);
+        let end = DATUMS + datums.len();
+        if sizes {
+            self.padding = vec![0; end.next_multiple_of(16) - end];
+            put(&mut self.head, 8, 2, (end + self.padding.len()) as u64 / 16);
+            put(&mut self.head, 0x40, 4, (end - HEADER) as u64);
+            put(&mut self.head, 0x4C, 4, (end - HEADER) as u64);
+        }
+        let mut region = [self.head, datums, self.padding, self.rest].concat();
+        region.resize(REGION, 0);
+        region
+    }
+}
+
+/// Where a datum inside this one begins: behind the fixed part of its type.
+fn inner(datum: &[u8], rng: &mut Rng) -> Option<usize> {
+    let fixed = match number(datum, 4, 2) {
+        0x03 => 20,
+        0x04 => 4,
+        0x08 => 28,
+        0x09 => 24,
+        _ => return None,
+    };
+    let mut starts = Vec::new();
+    let mut at = DATUM_HEADER + fixed;
+    while at + DATUM_HEADER <= datum.len() {
+        starts.push(at);
+        at += (number(datum, at, 2) as usize).max(DATUM_HEADER);
+    }
+    (!starts.is_empty()).then(|| rng.one_of(&starts))
+}
+
+/// Puts a datum into another, of a type that holds datums.
+fn wrap(datum: &mut Vec<u8>, rng: &mut Rng) {
+    let (kind, fixed) = rng.one_of(&[(0x03u16, 20), (0x04, 4), (0x08, 28), (0x09, 24)]);
+    let len = DATUM_HEADER + fixed + datum.len();
+    let mut whole = vec![0; DATUM_HEADER + fixed];
+    put(&mut whole, 0, 2, len as u64);
+    put(&mut whole, 4, 2, u64::from(kind));
+    put(&mut whole, 6, 2, 1);
+    whole.append(datum);
+    *datum = whole;
+}
+
+/// How many bytes of a region the checks cover, where that is possible.
+fn covered(region: &[u8]) -> Option<usize> {
+    let size = number(region, 8, 2) as usize * 16;
+    (size + 0x60 <= region.len()).then_some(size)
+}
+
+fn repair_block(region: &mut [u8]) {
+    if let Some(size) = covered(region) {
+        let crc = crc32fast::hash(&region[..size]);
+        put(region, size + 4, 4, crc.into());
+    }
+}
+
+/// Seals the SHA-256 of a region again, with the nonce that stands there.
+fn seal(region: &mut [u8], vmk: &[u8; 32], hash_datum: &[u8]) -> Option<()> {
+    let size = covered(region)?;
+    let mut content = hash_datum.to_vec();
+    let hash = Sha256::digest(&region[..size]);
+    let start = content.len() - hash.len();
+    content[start..].copy_from_slice(&hash);
+    let datum = region.get_mut(size + 8..)?;
+    let nonce: [u8; 12] = datum.get(8..20)?.try_into().ok()?;
+    let (sealed, tag) = envelope::seal(vmk, &nonce, &content)?;
+    datum.get_mut(20..36)?.copy_from_slice(&tag);
+    datum
+        .get_mut(36..36 + sealed.len())?
+        .copy_from_slice(&sealed);
+    Some(())
+}
+
+fn change_boot_record(sample: &Sample, mutant: &mut Mutant, rng: &mut Rng) {
+    const FIELDS: [(usize, usize); 15] = [
+        (0x00, 2),
+        (0x0B, 2),
+        (0x0D, 1),
+        (0x0E, 2),
+        (0x20, 4),
+        (0x28, 8),
+        (0x38, 8),
+        (0xB0, 8),
+        (0xB8, 8),
+        (0xC0, 8),
+        (0xC8, 8),
+        (0xD0, 8),
+        (0x1B8, 8),
+        (0x1C0, 8),
+        (0x1C8, 8),
+    ];
+    // Where the map lies, and whether there is one, is the boot record's word alone.
+    mutant.map |= sample.map;
+    let boot = &mut mutant.bytes[..512];
+    let done = match rng.below(6) {
+        0 => {
+            let at = rng.below(boot.len());
+            boot[at] ^= 1 << rng.below(8);
+            format!("a bit at {at:#x}")
+        }
+        1 => {
+            let (from, to) = (
+                rng.one_of(&[0xB0, 0xB8, 0xC0]),
+                rng.one_of(&[0xB0, 0xB8, 0xC0, 0xC8]),
+            );
+            boot.copy_within(from..from + 8, to);
+            format!("the offset at {from:#x} at {to:#x}, too")
+        }
+        2 => {
+            let at = rng.one_of(&[0xA0, 0xA0, 0x1A8]);
+            let identifier = rng.one_of(&IDENTIFIERS);
+            boot[at..at + 16].copy_from_slice(&identifier);
+            if at == 0x1A8 {
+                boot.copy_within(0xB0..0xC8, 0x1B8);
+            }
+            format!("another identifier at {at:#x}")
+        }
+        _ => {
+            let (at, width) = rng.one_of(&FIELDS);
+            edge(boot, at, width, rng)
+        }
+    };
+    mutant.story.push(format!("boot record: {done}"));
+}
+
+/// Changes the head of the conversion map, a bitmap or a record.
+fn change_map(mutant: &mut Mutant, rng: &mut Rng) {
+    const HEAD: [(usize, usize); 12] = [
+        (0x08, 2),
+        (0x0A, 2),
+        (0x0C, 4),
+        (0x10, 4),
+        (0x14, 4),
+        (0x18, 4),
+        (0x1C, 4),
+        (0x20, 4),
+        (0x28, 8),
+        (0x30, 8),
+        (0x38, 8),
+        (0x40, 8),
+    ];
+    const BITMAP: [(usize, usize); 9] = [
+        (0x0A, 2),
+        (0x0C, 4),
+        (0x10, 4),
+        (0x14, 8),
+        (0x1C, 8),
+        (0x24, 8),
+        (0x2C, 4),
+        (0x30, 4),
+        (0x34, 4),
+    ];
+    const RECORD: [(usize, usize); 7] = [
+        (0x0A, 2),
+        (0x0C, 4),
+        (0x10, 4),
+        (0x14, 8),
+        (0x1C, 4),
+        (0x24, 4),
+        (0x28, 4),
+    ];
+    mutant.map = true;
+    let bytes = &mut mutant.bytes;
+    let heads = [0xC8, 0xD0].map(|at| number(bytes, at, 8) as usize);
+    let first = heads[0];
+    let regions = (number(bytes, first.saturating_add(0x20), 4) as usize).clamp(1, 64);
+    let bitmap = first.saturating_add(0x38 + 8 * rng.below(regions));
+    let bitmap = number(bytes, bitmap, 8) as usize;
+    let done = match rng.below(4) {
+        0 | 1 => {
+            let (at, width) = rng.one_of(&HEAD);
+            let Some(head) = bytes.get_mut(first..first.saturating_add(0x1000)) else {
+                return;
+            };
+            let done = edge(head, at, width, rng);
+            let len = number(head, 0x0A, 2) as usize;
+            repair(head, 0x24, len);
+            let head = head.to_vec();
+            if rng.chance(80)
+                && let Some(other) = bytes.get_mut(heads[1]..heads[1].saturating_add(head.len()))
+            {
+                other.copy_from_slice(&head);
+            }
+            format!("head of the map: {done}")
+        }
+        2 => {
+            let (at, width) = rng.one_of(&BITMAP);
+            let Some(bitmap) = bytes.get_mut(bitmap..bitmap.saturating_add(0x600)) else {
+                return;
+            };
+            let done = edge(bitmap, at, width, rng);
+            let len = number(bitmap, 0x2C, 4) as usize;
+            repair(bitmap, 0x38, len);
+            format!("bitmap: {done}")
+        }
+        _ => {
+            let (at, width) = rng.one_of(&RECORD);
+            let record = bitmap.saturating_add(rng.one_of(&[0x200, 0x400]));
+            let Some(record) = bytes.get_mut(record..record.saturating_add(0x200)) else {
+                return;
+            };
+            let done = edge(record, at, width, rng);
+            let len = number(record, 0x0C, 4) as usize;
+            repair(record, 0x20, len);
+            format!("record: {done}")
+        }
+    };
+    mutant.story.push(done);
+}
+
+/// Makes a CRC-32 right that is computed over `len` bytes with its own field zeroed.
+fn repair(bytes: &mut [u8], at: usize, len: usize) {
+    put(bytes, at, 4, 0);
+    if let Some(covered) = bytes.get(..len) {
+        let crc = crc32fast::hash(covered);
+        put(bytes, at, 4, crc.into());
+    }
+}
+
+fn cut_off(sample: &Sample, mutant: &mut Mutant, rng: &mut Rng) {
+    let len = if rng.chance(50) {
+        rng.below(sample.bytes.len())
+    } else {
+        rng.below(sample.bytes.len() / sample.sector) * sample.sector
+    };
+    if len < 512 || len > mutant.bytes.len() {
+        return;
+    }
+    mutant.bytes.truncate(len);
+    mutant.story.push(format!("cut off at {len:#x}"));
+}
+
+/// How many mutants came out how.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub refused: u64,
+    pub same: u64,
+    pub not_judged: u64,
+    pub by_map: u64,
+    /// Number and story of each mutant that showed what was never there, stopped the program, or
+    /// took too long.
+    pub wrong: Vec<(u64, String)>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.refused += other.refused;
+        self.same += other.same;
+        self.not_judged += other.not_judged;
+        self.by_map += other.by_map;
+        self.wrong.extend(other.wrong);
+    }
+
+    fn count(&mut self, samples: &[Sample], seed: u64, number: u64) {
+        let (sample, mutant) = mutant(samples, seed, number);
+        let story = format!("{}: {}", sample.name, mutant.story.join("; "));
+        let start = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| judge(sample, mutant)));
+        let took = start.elapsed();
+        match outcome {
+            _ if took > LONGEST => self.wrong.push((number, format!("{took:?}: {story}"))),
+            Ok(Outcome::Refused) => self.refused += 1,
+            Ok(Outcome::Same) => self.same += 1,
+            Ok(Outcome::NotJudged) => self.not_judged += 1,
+            Ok(Outcome::ByMap) => self.by_map += 1,
+            Ok(Outcome::Wrong(why)) => self.wrong.push((number, format!("{why}: {story}"))),
+            Err(_) => self.wrong.push((number, format!("a panic: {story}"))),
+        }
+    }
+}
+
+/// Makes and judges the mutants of these numbers, on all processors. `progress` is told how many are
+/// done, now and then.
+pub fn campaign(
+    samples: &[Sample],
+    seed: u64,
+    numbers: Range<u64>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Tally {
+    /// So many are taken at once.
+    const STEP: u64 = 256;
+    let next = AtomicU64::new(numbers.start);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut tally = Tally::default();
+        loop {
+            let first = next.fetch_add(STEP, Ordering::Relaxed);
+            if first >= numbers.end {
+                return tally;
+            }
+            progress(first - numbers.start);
+            for number in first..(first + STEP).min(numbers.end) {
+                tally.count(samples, seed, number);
+            }
+        }
+    };
+    let mut tally = Tally::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            tally.add(thread.join().expect("a thread of the campaign"));
+        }
+    });
+    tally.wrong.sort();
+    tally
+}
+
+/// Whether the judge notices that the volume of that name shows other bytes than it held: one byte,
+/// or two halves of sectors that changed places.
+pub fn other_plaintext_is_noticed(name: &str) -> bool {
+    let mut sample = Sample::of(&testdata::volume(name));
+    let same = |sample: &Sample| {
+        let untouched = Mutant {
+            bytes: sample.bytes.clone(),
+            story: Vec::new(),
+            sealed: false,
+            map: true,
+            accept: false,
+            by_protector: false,
+        };
+        judge(sample, untouched) == Outcome::Same
+    };
+    if !same(&sample) {
+        return false;
+    }
+    let at = sample.plaintext.len() / 2;
+    sample.plaintext[at] ^= 1;
+    !same(&sample)
+}
