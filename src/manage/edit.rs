@@ -130,7 +130,7 @@ impl Managed {
         let (time, counter) = self.next_nonce();
         let mut sealer = Sealer::continuing(vmk, time, counter);
         let mut datums = Vec::new();
-        let mut place = None;
+        let mut datum_roles = Vec::new();
         for (datum, mut bytes) in raw_datums(block)? {
             let id = protector_id(datum);
             if report.removed.iter().any(|(gone, _)| Some(*gone) == id) {
@@ -142,12 +142,10 @@ impl Managed {
             } else if report.rekeyed {
                 rekey::reseal(datum, &mut bytes, self.key.expose(), &mut sealer)?;
             }
-            if datum.role == roles::VIRTUALIZATION {
-                place = place.or(Some(datums.len()));
-            }
+            datum_roles.push(datum.role);
             datums.push(bytes);
         }
-        let place = place.unwrap_or(datums.len());
+        let place = place_of_new(&datum_roles);
         let added: Result<Vec<_>> = change
             .add
             .iter()
@@ -308,6 +306,17 @@ fn check_rest(block: &MetadataBlock, change: &Change, report: &Report) -> Result
     Ok(())
 }
 
+/// Before which of the datums with these roles new protectors go: behind all others, as Windows
+/// puts them, but before a VIRTUALIZATION datum that is the last, as it is since Windows 8. On
+/// volumes of Windows 7 it is the first; programs that try only the first recovery password would
+/// not try the old one any more if a new one came before it.
+fn place_of_new(datum_roles: &[u16]) -> usize {
+    match datum_roles {
+        [others @ .., roles::VIRTUALIZATION] => others.len(),
+        all => all.len(),
+    }
+}
+
 fn protector_id(datum: &Datum) -> Option<Guid> {
     match &datum.body {
         Body::Protector(protector) => Some(protector.id),
@@ -395,5 +404,29 @@ fn of_a_change(error: Error) -> Error {
     match error {
         Error::Uncreatable { what, help } => Error::Unchangeable { what, help },
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn puts_new_protectors_behind_the_old_ones() {
+        let since_windows_8 = [
+            roles::DESCRIPTION,
+            roles::VMK_INFO,
+            roles::FVEK,
+            roles::VIRTUALIZATION,
+        ];
+        assert_eq!(place_of_new(&since_windows_8), 3);
+        let windows_7 = [
+            roles::VIRTUALIZATION,
+            roles::DESCRIPTION,
+            roles::VMK_INFO,
+            roles::FVEK,
+        ];
+        assert_eq!(place_of_new(&windows_7), 4);
+        assert_eq!(place_of_new(&[roles::FVEK]), 1);
     }
 }
