@@ -6,12 +6,14 @@
 #[cfg(feature = "containers")]
 mod container;
 mod file;
+mod gate;
 mod hold;
 mod locate;
 mod open;
 mod overlay;
 pub mod partition;
 mod signature;
+mod storage;
 mod window;
 mod write;
 
@@ -19,6 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use file::FileSource;
+pub use gate::{Extent, check_overwrite, open_to_overwrite};
 pub use hold::{HeldStill, SharedHold, writer_of};
 pub use locate::{Located, Place, locate};
 pub use open::open;

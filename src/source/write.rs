@@ -167,7 +167,7 @@ impl ExclusiveFile {
 }
 
 /// Whether a device is write-protected: it can be opened for writing all the same, and fails then.
-fn is_read_only(device: &Path) -> bool {
+pub(super) fn is_read_only(device: &Path) -> bool {
     let flag = device.metadata().and_then(|metadata| {
         let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
         std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro"))

@@ -1,0 +1,191 @@
+//! The one gate in front of whatever is written over: a file or device is looked at here before
+//! its first byte is changed.
+
+use std::fs::{File, OpenOptions};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::file::{dimensions, file_or_device};
+use super::storage::{Node, Stretch, System, Use, node_of, share_bytes};
+use super::write::{in_use, is_read_only, open_unused};
+use crate::error::{Error, Result};
+
+/// Bytes of a file or device that are read while something else is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// The file or device.
+    pub path: PathBuf,
+    /// Which of its bytes.
+    pub range: Range<u64>,
+}
+
+impl Extent {
+    /// All of it.
+    pub fn whole(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            range: 0..u64::MAX,
+        }
+    }
+
+    /// `len` bytes from `offset` on: of a disk, the volume that is meant.
+    pub fn part(path: impl Into<PathBuf>, offset: u64, len: u64) -> Self {
+        Self {
+            path: path.into(),
+            range: offset..offset.saturating_add(len),
+        }
+    }
+}
+
+/// Checks that `len` bytes can be written over what is at `target`, without opening it for writing.
+/// A target that does not exist yet passes, unless it would lie in one of the `sources`.
+///
+/// Refused are:
+/// * what is mounted, swap space, shown by a loop device, or a part of a device-mapper, md or other
+///   device; a disk of which a partition is, and a partition of such a disk;
+/// * what shares bytes with a source: followed through loop devices, partitions, device-mapper and
+///   md devices, and file systems, in both directions;
+/// * a device that is write-protected or has fewer than `len` bytes.
+///
+/// # Errors
+/// [`Error::Environment`] with who uses it and what to do; [`Error::Io`] when it cannot be looked
+/// at; [`Error::NotBitLocker`] when it is neither a file nor a block device.
+pub fn check_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<()> {
+    let system = System::default();
+    let fail = |error| Error::io(format!("cannot look at {}", target.display()), error);
+    let is_device = match file_or_device(target) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return check_new_file(&system, target, sources);
+        }
+        other => other.map_err(fail)??,
+    };
+    let Some(node) = node_of(target) else {
+        return Ok(());
+    };
+    let below = system.lies_on(Stretch::whole(node));
+    refuse_sources(&system, target, &below, sources)?;
+    refuse_used(&system, target, &below)?;
+    if is_device {
+        check_device(target, len)?;
+    }
+    Ok(())
+}
+
+/// Opens `target`, which exists, to be written over: with the checks of [`check_overwrite`], then
+/// exclusively. Nothing of it is changed yet, and a file keeps its length.
+///
+/// # Errors
+/// Those of [`check_overwrite`]; [`Error::Environment`] when another program holds it.
+pub fn open_to_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<File> {
+    check_overwrite(target, sources, len)?;
+    let fail = |error| {
+        let what = format!("cannot open {} for writing", target.display());
+        Error::io(what, error)
+    };
+    let is_device = file_or_device(target).map_err(fail)??;
+    let file =
+        open_unused(target, OpenOptions::new().read(true).write(true), is_device)?.map_err(fail)?;
+    lock(target, &file)?;
+    Ok(file)
+}
+
+/// Takes the lock that keeps others out who ask for one.
+pub(super) fn lock(path: &Path, file: &File) -> Result<()> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => Err(in_use(path, "another program holds a lock on it")),
+        Err(error) => Err(Error::io(
+            format!("cannot lock {}", path.display()),
+            error.into(),
+        )),
+    }
+}
+
+/// Refuses what is mounted, mapped, shown or made a part of something.
+pub(super) fn refuse_used(system: &System, target: &Path, below: &[Stretch]) -> Result<()> {
+    match system.uses_of(below).first() {
+        Some(found) => Err(used(target, found)),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn used(target: &Path, found: &Use) -> Error {
+    Error::Environment {
+        what: format!("{} is in use: {}", target.display(), found.told()),
+        help: Some(found.ended_by()),
+    }
+}
+
+fn refuse_sources(
+    system: &System,
+    target: &Path,
+    below: &[Stretch],
+    sources: &[Extent],
+) -> Result<()> {
+    for source in sources {
+        let Some(node) = node_of(&source.path) else {
+            continue;
+        };
+        let stretch = Stretch {
+            range: source.range.clone(),
+            ..Stretch::whole(node)
+        };
+        if share_bytes(below, &system.lies_on(stretch)) {
+            return Err(Error::Environment {
+                what: format!(
+                    "{} and {} lie on the same storage: writing to the one changes the other",
+                    target.display(),
+                    source.path.display()
+                ),
+                help: Some(
+                    "name a file or device on other storage: the source is never written to"
+                        .to_owned(),
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A file that is to be made: it lies on the file system of its directory.
+fn check_new_file(system: &System, target: &Path, sources: &[Extent]) -> Result<()> {
+    let parent = match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    // Opening it will tell of a directory that is not there.
+    let Some(directory @ Node::File { .. }) = node_of(parent) else {
+        return Ok(());
+    };
+    let below = system.lies_on(Stretch::whole(directory));
+    refuse_sources(system, target, &below, sources)
+}
+
+fn check_device(target: &Path, len: u64) -> Result<()> {
+    if is_read_only(target) {
+        return Err(write_protected(target));
+    }
+    let fail = |error| Error::io(format!("cannot open {}", target.display()), error);
+    let mut device = File::open(target).map_err(fail)?;
+    let (size, _) = dimensions(&mut device, true).map_err(fail)?;
+    if size < len {
+        return Err(Error::Environment {
+            what: format!(
+                "{} has {size} bytes, and {len} are to be written",
+                target.display()
+            ),
+            help: Some("name a larger device, or a file; nothing was written".to_owned()),
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn write_protected(device: &Path) -> Error {
+    Error::Environment {
+        what: format!("{} is read-only", device.display()),
+        help: Some("its write-protection must be lifted first (blockdev --setrw)".to_owned()),
+    }
+}

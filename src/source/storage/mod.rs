@@ -1,0 +1,270 @@
+//! What a file or block device lies on, as the kernel tells in sysfs and in the mount table: the
+//! disk of a partition, the file behind a loop device, the parts of a device-mapper or md device,
+//! the device that a file system with a file is on.
+//!
+//! | relation | where it is read | the place below |
+//! |---|---|---|
+//! | partition on disk | `/sys/dev/block/N/{partition,start,size}` | exact |
+//! | loop device on file or device | `/sys/dev/block/N/loop/{backing_file,offset}` | exact |
+//! | device-mapper, md, bcache device on its parts | `/sys/dev/block/N/slaves` | somewhere in the part |
+//! | file on the device of its file system | its device number, `/proc/self/mountinfo` | somewhere in the device |
+//!
+//! Two things of which it is only known that they lie somewhere in one device do not share bytes:
+//! its file system or volume manager keeps them apart. Everything else shares bytes where the
+//! stretches overlap.
+
+mod mount_table;
+mod uses;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+
+pub(super) use mount_table::MountRow;
+pub(super) use uses::Use;
+
+/// Bytes in the sectors that the kernel counts in, whatever the device's own are.
+const KERNEL_SECTOR: u64 = 512;
+
+/// Most steps downwards that are followed. Nobody stacks that many devices.
+const MAX_STRETCHES: usize = 1000;
+
+/// A block device, by its number, or a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Node {
+    Device { major: u32, minor: u32 },
+    File { major: u32, minor: u32, inode: u64 },
+}
+
+/// Bytes of a file or device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) node: Node,
+    pub(super) range: Range<u64>,
+    /// Whether all these bytes are meant, or some that a file system or a volume manager chose.
+    pub(super) exact: bool,
+}
+
+impl Stretch {
+    pub(super) fn whole(node: Node) -> Self {
+        Self {
+            node,
+            range: 0..u64::MAX,
+            exact: true,
+        }
+    }
+
+    /// Whether writing to one changes the other.
+    fn shares_bytes_with(&self, other: &Self) -> bool {
+        self.node == other.node
+            && self.range.start < other.range.end
+            && other.range.start < self.range.end
+            && (self.exact || other.exact)
+    }
+}
+
+/// Whether writing to what lies on the first stretches changes what lies on the others.
+pub(super) fn share_bytes(some: &[Stretch], others: &[Stretch]) -> bool {
+    some.iter()
+        .any(|one| others.iter().any(|other| one.shares_bytes_with(other)))
+}
+
+/// Where the kernel tells of storage. Tests make trees of their own.
+#[derive(Debug, Clone)]
+pub(super) struct System {
+    sys: PathBuf,
+    proc: PathBuf,
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self {
+            sys: "/sys".into(),
+            proc: "/proc".into(),
+        }
+    }
+}
+
+impl System {
+    /// The stretch itself and everything it lies on.
+    pub(super) fn lies_on(&self, stretch: Stretch) -> Vec<Stretch> {
+        let mut found: Vec<Stretch> = Vec::new();
+        let mut waiting = VecDeque::from([stretch]);
+        while let Some(stretch) = waiting.pop_front() {
+            if found.contains(&stretch) || found.len() == MAX_STRETCHES {
+                continue;
+            }
+            waiting.extend(self.directly_below(&stretch));
+            found.push(stretch);
+        }
+        found
+    }
+
+    fn directly_below(&self, stretch: &Stretch) -> Vec<Stretch> {
+        match stretch.node {
+            Node::Device { .. } => {
+                let directory = self.directory_of(stretch.node);
+                let exact = self
+                    .disk_below(&directory, stretch)
+                    .or_else(|| self.backing_below(&directory, stretch));
+                let parts = self.parts_below(&directory).map(somewhere_in);
+                exact.into_iter().chain(parts).collect()
+            }
+            Node::File { major, minor, .. } => self
+                .device_of_file_system(major, minor)
+                .map(somewhere_in)
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// The place of a partition on its disk.
+    fn disk_below(&self, directory: &Path, stretch: &Stretch) -> Option<Stretch> {
+        directory.join("partition").exists().then_some(())?;
+        let start = number_in(&directory.join("start"))?.checked_mul(KERNEL_SECTOR)?;
+        let disk = directory.canonicalize().ok()?;
+        Some(Stretch {
+            node: device_in(disk.parent()?)?,
+            range: shifted(&stretch.range, start, size_in(directory)?),
+            exact: stretch.exact,
+        })
+    }
+
+    /// The place of a loop device in its file, or in the device that is its file.
+    fn backing_below(&self, directory: &Path, stretch: &Stretch) -> Option<Stretch> {
+        let path = self.backing_file(directory)?;
+        let start = number_in(&directory.join("loop/offset")).unwrap_or(0);
+        Some(Stretch {
+            node: node_of(&path)?,
+            range: shifted(&stretch.range, start, size_in(directory)?),
+            exact: stretch.exact,
+        })
+    }
+
+    fn backing_file(&self, directory: &Path) -> Option<PathBuf> {
+        let text = std::fs::read(directory.join("loop/backing_file")).ok()?;
+        let path = text.strip_suffix(b"\n").unwrap_or(&text);
+        Some(std::ffi::OsStr::from_bytes(path).into())
+    }
+
+    /// What a device-mapper, md or bcache device is made of.
+    fn parts_below(&self, directory: &Path) -> impl Iterator<Item = Node> {
+        devices_in(&directory.join("slaves"))
+    }
+
+    /// The device or file that a file system is on.
+    fn device_of_file_system(&self, major: u32, minor: u32) -> Option<Node> {
+        let device = Node::Device { major, minor };
+        if self.directory_of(device).exists() {
+            return Some(device);
+        }
+        let rows = self.mounts();
+        let row = rows
+            .iter()
+            .find(|row| (row.major, row.minor) == (major, minor))?;
+        self.mounted_from(row)
+    }
+
+    /// What a file system was mounted from. Some have a device number of their own (btrfs,
+    /// everything in user space), and only the mount table tells.
+    fn mounted_from(&self, row: &MountRow) -> Option<Node> {
+        let device = Node::Device {
+            major: row.major,
+            minor: row.minor,
+        };
+        if self.directory_of(device).exists() {
+            return Some(device);
+        }
+        node_of(row.source_path()?)
+    }
+
+    /// The place of a device in sysfs.
+    fn directory_of(&self, node: Node) -> PathBuf {
+        let number = match node {
+            Node::Device { major, minor } | Node::File { major, minor, .. } => {
+                format!("{major}:{minor}")
+            }
+        };
+        self.sys.join("dev/block").join(number)
+    }
+
+    /// The path of a device, for people.
+    pub(super) fn path_of(&self, node: Node) -> PathBuf {
+        let directory = self.directory_of(node);
+        if let Ok(name) = std::fs::read_to_string(directory.join("dm/name")) {
+            return Path::new("/dev/mapper").join(name.trim_end());
+        }
+        let canonical = directory.canonicalize().unwrap_or(directory);
+        let name = canonical.file_name().unwrap_or_default().to_string_lossy();
+        // The kernel puts an exclamation mark where a device's name has a slash.
+        Path::new("/dev").join(name.replace('!', "/"))
+    }
+
+    fn mounts(&self) -> Vec<MountRow> {
+        MountRow::all(&self.proc.join("self/mountinfo"))
+    }
+}
+
+fn somewhere_in(node: Node) -> Stretch {
+    Stretch {
+        exact: false,
+        ..Stretch::whole(node)
+    }
+}
+
+/// The range that begins at `start` of what is below, and of which there are `size` bytes.
+fn shifted(range: &Range<u64>, start: u64, size: u64) -> Range<u64> {
+    let at = |offset: u64| start.saturating_add(offset.min(size));
+    at(range.start)..at(range.end)
+}
+
+/// The file or block device that a path leads to; nothing where it leads to neither. A server of a
+/// file system that does not answer any more is not waited for, where the kernel knows the file.
+pub(super) fn node_of(path: &Path) -> Option<Node> {
+    let facts = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).ok()?;
+    match FileType::from_raw_mode(facts.stx_mode.into()) {
+        FileType::BlockDevice => Some(Node::Device {
+            major: facts.stx_rdev_major,
+            minor: facts.stx_rdev_minor,
+        }),
+        FileType::RegularFile | FileType::Directory => Some(Node::File {
+            major: facts.stx_dev_major,
+            minor: facts.stx_dev_minor,
+            inode: facts.stx_ino,
+        }),
+        _ => None,
+    }
+}
+
+/// The devices that a directory of sysfs has links to.
+fn devices_in(directory: &Path) -> impl Iterator<Item = Node> + use<> {
+    std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| device_in(&entry.path()))
+}
+
+/// The number of the device that a directory of sysfs is of.
+fn device_in(directory: &Path) -> Option<Node> {
+    let text = std::fs::read_to_string(directory.join("dev")).ok()?;
+    let (major, minor) = text.trim_end().split_once(':')?;
+    Some(Node::Device {
+        major: major.parse().ok()?,
+        minor: minor.parse().ok()?,
+    })
+}
+
+fn size_in(directory: &Path) -> Option<u64> {
+    number_in(&directory.join("size"))?.checked_mul(KERNEL_SECTOR)
+}
+
+fn number_in(file: &Path) -> Option<u64> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

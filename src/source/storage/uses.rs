@@ -1,0 +1,145 @@
+//! What the system does with a file or device: mounts, swap space, devices that lie on it.
+
+use std::path::{Path, PathBuf};
+
+use super::mount_table::first_word;
+use super::{Node, Stretch, System, device_in, devices_in, node_of, share_bytes};
+
+/// One use of a file or device, or of a device that shares bytes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::source) enum Use {
+    /// `what` is mounted on `directory`.
+    Mounted {
+        what: PathBuf,
+        directory: PathBuf,
+        writable: bool,
+    },
+    /// `what` is swap space.
+    Swap { what: PathBuf },
+    /// A loop device shows it.
+    Loop { device: PathBuf },
+    /// A device-mapper device, `/dev/mapper/NAME`, is made of it.
+    Mapped { device: PathBuf },
+    /// Another device is made of it, such as one of md or bcache.
+    Device { device: PathBuf },
+}
+
+impl Use {
+    /// What is so, as a part of a sentence.
+    pub(in crate::source) fn told(&self) -> String {
+        match self {
+            Self::Mounted {
+                what, directory, ..
+            } => format!("{} is mounted on {}", what.display(), directory.display()),
+            Self::Swap { what } => format!("{} is swap space", what.display()),
+            Self::Loop { device } => format!("{} lies over it", device.display()),
+            Self::Mapped { device } => format!("it is open as {}", device.display()),
+            Self::Device { device } => format!("it is a part of {}", device.display()),
+        }
+    }
+
+    /// How to end it.
+    pub(in crate::source) fn ended_by(&self) -> String {
+        match self {
+            Self::Mounted { directory, .. } => {
+                format!("unmount it first: umount {}", directory.display())
+            }
+            Self::Swap { what } => format!("end that first: swapoff {}", what.display()),
+            Self::Loop { device } => format!("end that first: losetup -d {}", device.display()),
+            Self::Mapped { device } => format!(
+                "close {0} first (cryptsetup close {0}, or what it was opened with)",
+                device.display()
+            ),
+            Self::Device { device } => format!("stop {} first", device.display()),
+        }
+    }
+}
+
+impl System {
+    /// Everything that uses these bytes, or bytes that lie on them. `target` is a stretch with all
+    /// that it lies on.
+    pub(in crate::source) fn uses_of(&self, target: &[Stretch]) -> Vec<Use> {
+        // What it only lies on somewhere is used by others rightly: a file's file system is mounted.
+        let own: Vec<_> = target.iter().filter(|part| part.exact).cloned().collect();
+        let uses_own = |node: Node| share_bytes(&own, &self.lies_on(Stretch::whole(node)));
+        let mut uses = Vec::new();
+        uses.extend(self.mounted(&uses_own));
+        uses.extend(self.swap_space(&uses_own));
+        uses.extend(self.devices_over(target, &own));
+        uses
+    }
+
+    fn mounted(&self, uses_own: &dyn Fn(Node) -> bool) -> Vec<Use> {
+        self.mounts()
+            .into_iter()
+            .filter_map(|row| {
+                let node = self.mounted_from(&row)?;
+                uses_own(node).then(|| Use::Mounted {
+                    what: match node {
+                        Node::Device { .. } => self.path_of(node),
+                        Node::File { .. } => row.source_path().unwrap_or(Path::new("it")).into(),
+                    },
+                    directory: row.directory,
+                    writable: row.writable,
+                })
+            })
+            .collect()
+    }
+
+    /// proc_swaps(5): a head line, then a path in the first column of each.
+    fn swap_space(&self, uses_own: &dyn Fn(Node) -> bool) -> Vec<Use> {
+        let table = std::fs::read(self.proc.join("swaps")).unwrap_or_default();
+        table
+            .split(|byte| *byte == b'\n')
+            .skip(1)
+            .map(|line| PathBuf::from(first_word(line)))
+            .filter(|path| node_of(path).is_some_and(uses_own))
+            .map(|what| Use::Swap { what })
+            .collect()
+    }
+
+    /// Devices that are made of the target, or of devices that share bytes with it.
+    fn devices_over(&self, target: &[Stretch], own: &[Stretch]) -> Vec<Use> {
+        let mut over: Vec<_> = self.holders(own);
+        for entry in std::fs::read_dir(self.sys.join("block"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let Some(node) = device_in(&entry.path()) else {
+                continue;
+            };
+            if over.contains(&node) || target.iter().any(|part| part.node == node) {
+                continue;
+            }
+            let mut below = self.lies_on(Stretch::whole(node));
+            below.retain(|part| part.node != node);
+            if share_bytes(own, &below) {
+                over.push(node);
+            }
+        }
+        over.into_iter().map(|node| self.use_as(node)).collect()
+    }
+
+    /// Devices that the kernel says hold one of these devices as a whole. Most of them name their
+    /// parts, too; this is for those that do not.
+    fn holders(&self, own: &[Stretch]) -> Vec<Node> {
+        own.iter()
+            .filter(|part| part.range.start == 0 && matches!(part.node, Node::Device { .. }))
+            .flat_map(|part| devices_in(&self.directory_of(part.node).join("holders")))
+            .filter(|holder| own.iter().all(|part| part.node != *holder))
+            .collect()
+    }
+
+    fn use_as(&self, node: Node) -> Use {
+        let directory = self.directory_of(node);
+        let device = self.path_of(node);
+        if directory.join("loop").exists() {
+            Use::Loop { device }
+        } else if directory.join("dm").exists() {
+            Use::Mapped { device }
+        } else {
+            Use::Device { device }
+        }
+    }
+}
