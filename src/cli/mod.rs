@@ -6,6 +6,7 @@
 mod args;
 mod checkpoint;
 mod commands;
+mod confirm;
 mod credentials;
 mod digits;
 mod exit;

@@ -11,6 +11,7 @@ use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::cli::confirm::confirm_device;
 use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
 use crate::cli::new_network::{NetworkProof, NewNetwork, NewNetworkVolumeArgs};
@@ -436,7 +437,7 @@ impl Target {
         };
         if there.file_type().is_block_device() {
             let device = ExclusiveFile::open(path)?;
-            confirm(args, device.size())?;
+            confirm_device(path, device.size(), args.device_confirm.as_deref())?;
             return Ok(Self::Device(device));
         }
         if !there.is_file() {
@@ -522,45 +523,6 @@ impl Drop for Removed {
             let _ = std::fs::remove_file(path);
         }
     }
-}
-
-/// Asks whether everything on the device may go, unless the command line says so.
-fn confirm(args: &CreateArgs, size: u64) -> Result<(), Failure> {
-    let path = &args.output;
-    if let Some(again) = &args.device_confirm {
-        if again == path {
-            return Ok(());
-        }
-        return Err(Failure::usage(format!(
-            "--device-confirm names {}, and the volume would be made on {}",
-            again.display(),
-            path.display()
-        )));
-    }
-    let what = format!(
-        "everything on {} ({}) would be destroyed",
-        path.display(),
-        term::human_size(size)
-    );
-    if !term::can_ask() {
-        return Err(Failure::Other {
-            status: Status::Usage,
-            what,
-            help: Some(format!(
-                "if that is meant, give --device-confirm {}",
-                path.display()
-            )),
-        });
-    }
-    let answer = term::ask(&format!("{what}. To go on, type its path again: "))?;
-    if Path::new(answer.trim()) == path {
-        return Ok(());
-    }
-    Err(Failure::Other {
-        status: Status::Usage,
-        what: "that is not its path; nothing was written".to_owned(),
-        help: None,
-    })
 }
 
 /// Writes the volume, and removes a file that holds none.
