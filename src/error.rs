@@ -134,6 +134,15 @@ pub enum Error {
         help: Option<String>,
     },
 
+    /// An output is not written where it was to be: something is there already.
+    #[error("{what}")]
+    OutputRefused {
+        /// What stands in the way.
+        what: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+
     /// Something that the system should offer is missing.
     #[error("{what}")]
     Environment {
@@ -202,6 +211,7 @@ impl Error {
             Self::BadCredential { help, .. }
             | Self::Uncreatable { help, .. }
             | Self::Unchangeable { help, .. }
+            | Self::OutputRefused { help, .. }
             | Self::Environment { help, .. } => help.clone(),
             Self::Unwritable(reason) => Some(reason.help().to_owned()),
             Self::OutOfRange { .. }
