@@ -20,7 +20,9 @@ mod new_tpm;
 #[cfg(feature = "tpm")]
 mod quiet;
 mod report;
+mod signals;
 mod source;
+mod stdout;
 mod term;
 
 use std::process::ExitCode;
