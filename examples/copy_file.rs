@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use fve::serve::export::{Export, Zeros};
+use fve::serve::export::Export;
 use fve::source::FileSource;
 use fve::volume::Unlocked;
 
@@ -17,15 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     };
     let output = File::create(output)?;
-    Export {
-        volume: &Unlocked::plain(Arc::new(FileSource::open(image)?))?,
-        zeros: Zeros::Holes,
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        hash: false,
-        skip_unreadable: false,
-        progress: &|_| {},
-    }
-    .to_file(&output)?;
+    let image = Unlocked::plain(Arc::new(FileSource::open(image)?))?;
+    Export::new(&image).to_file(&output)?;
     output.sync_all()?;
     Ok(())
 }

@@ -145,6 +145,15 @@ pub enum Error {
         what: String,
     },
 
+    /// An output is not written where it was to be: something is there already.
+    #[error("{what}")]
+    OutputRefused {
+        /// What stands in the way.
+        what: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+
     /// Something that the system should offer is missing.
     #[error("{what}")]
     Environment {
@@ -213,6 +222,7 @@ impl Error {
             Self::BadCredential { help, .. }
             | Self::Uncreatable { help, .. }
             | Self::Unchangeable { help, .. }
+            | Self::OutputRefused { help, .. }
             | Self::Environment { help, .. } => help.clone(),
             Self::Stale { .. } => Some(
                 "read the volume again, look at its protectors, and repeat the change if it is still wanted"

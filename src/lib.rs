@@ -72,6 +72,9 @@ pub mod guid;
 pub mod manage;
 #[cfg(feature = "network")]
 pub mod network;
+// The command line uses all of it.
+#[cfg_attr(not(feature = "cli"), allow(dead_code))]
+mod output;
 pub mod repair;
 pub mod secret;
 pub mod serve;

@@ -718,7 +718,7 @@ fn saves_keys() -> Result<(), Failed> {
     fs::write(bench.path("there"), "")?;
     bench.refused_bare(
         &["other", "--size", "1M", "--recovery-password-to", "there"],
-        5,
+        2,
         &["there", "exists"],
     )?;
     bench.refused_bare(
@@ -848,7 +848,7 @@ fn leaves_files_alone() -> Result<(), Failed> {
     let path = bench.path("volume");
     fs::write(&path, b"precious")?;
     let create = ["volume", "--size", "1M"];
-    bench.refused(&create, 5, &["volume exists", "--force"])?;
+    bench.refused(&create, 2, &["volume exists", "--force"])?;
     let forced = ["volume", "--size", "1M", "--force"];
     let held = fve::source::ExclusiveFile::open(&path)?;
     bench.refused(&forced, 5, &["in use"])?;

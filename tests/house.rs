@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules that everybody may use.
-const EVERYWHERE: &[&str] = &["error", "guid", "secret"];
+const EVERYWHERE: &[&str] = &["error", "guid", "output", "secret"];
 
 /// What else each module may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("guid", &[]),
+    ("output", &[]),
     ("secret", &[]),
     ("source", &[]),
     ("format", &[]),

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             "tries only the protector that is meant",
             tries_one_protector,
         ),
+        ("makes the password's file first", makes_the_file_first),
         ("goes on where it was interrupted", goes_on),
         ("keeps no digit in a checkpoint", keeps_no_digit),
         ("refuses what is not worth it", refuses_the_hopeless),
@@ -43,6 +44,11 @@ fn main() -> ExitCode {
     for (name, test) in tests {
         trials.push(Trial::test(*name, test));
     }
+    trials.push(trial(
+        "saves elsewhere what cannot be saved where it was to go",
+        trials::root().or_else(|| trials::programs(&["mount", "umount"])),
+        saves_elsewhere,
+    ));
     trials.push(trial(
         "a volume of Windows: seven digits",
         trials::corpus(),
@@ -173,7 +179,7 @@ fn shows_and_saves() -> Result<(), Failed> {
         &pattern,
         &["--save-to", saved.to_str().unwrap()],
     );
-    assert_status(&output, 5);
+    assert_status(&output, 2);
     Ok(())
 }
 
@@ -265,7 +271,7 @@ fn goes_on() -> Result<(), Failed> {
     let id = rustix::process::Pid::from_raw(search.id().try_into()?).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::INT)?;
     let status = search.wait()?;
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(status.code(), Some(5));
     // Close to the end of the search, as if it had gone on for long.
     let mut document: Value = serde_json::from_slice(&std::fs::read(&checkpoint)?)?;
     let all = document["candidates"].as_str().unwrap().parse::<u64>()?;
@@ -280,7 +286,7 @@ fn goes_on() -> Result<(), Failed> {
     let output = place.search(&volume().file, &other, &arguments);
     assert_status(&output, 2);
     assert!(text(&output.stderr).contains("another search"));
-    // What is found and cannot be saved is found again at once.
+    // A place that cannot be written is found before the search, which goes on later all the same.
     let nowhere = ["--save-to", "/proc/password", arguments[2], arguments[3]];
     let output = place.search(&volume().file, &long_pattern(), &nowhere);
     assert_status(&output, 5);
@@ -290,6 +296,86 @@ fn goes_on() -> Result<(), Failed> {
     assert_eq!(answer["password"], digits());
     assert!(answer["tried"].as_u64().unwrap() <= 64, "{answer}");
     assert!(!checkpoint.exists());
+    Ok(())
+}
+
+fn saves_elsewhere() -> Result<(), Failed> {
+    let place = Place::new();
+    let full = place.path("full");
+    std::fs::create_dir(&full)?;
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=4k", "tmpfs"]);
+    assert_status(&mount.arg(&full).output()?, 0);
+    let filled = std::fs::write(full.join("filler"), [1; 4096]);
+    let saved = full.join("saved");
+    let pattern = with(&digits(), &[(3, "?")]);
+    let state = place.path("state");
+    let output = place
+        .command(
+            &volume().file,
+            &pattern,
+            &["--json", "--save-to", saved.to_str().unwrap()],
+        )
+        .env("XDG_STATE_HOME", &state)
+        .output();
+    let left = saved.exists();
+    assert_status(&Command::new("umount").arg(&full).output()?, 0);
+    filled?;
+    let output = output?;
+    assert_status(&output, 5);
+    assert!(text(&output.stderr).contains("No space left"), "{output:?}");
+    assert!(!left);
+    let answer = json(&output);
+    assert_eq!(answer["result"], "found");
+    let place = PathBuf::from(answer["saved_to"].as_str().unwrap());
+    assert!(place.starts_with(&state), "{}", place.display());
+    let output = fve()
+        .arg("unlock")
+        .arg(volume().file)
+        .arg("--recovery-password-file")
+        .arg(&place)
+        .output()?;
+    assert_status(&output, 0);
+    Ok(())
+}
+
+/// The file for the password is there from the beginning, and goes with a search that finds none.
+fn makes_the_file_first() -> Result<(), Failed> {
+    let place = Place::new();
+    let (saved, checkpoint) = (place.path("saved"), place.path("checkpoint"));
+    let arguments = [
+        "--save-to",
+        saved.to_str().unwrap(),
+        "--checkpoint",
+        checkpoint.to_str().unwrap(),
+    ];
+    for signal in [
+        rustix::process::Signal::TERM,
+        rustix::process::Signal::HUP,
+        rustix::process::Signal::KILL,
+    ] {
+        let mut search = place
+            .command(&volume().file, &long_pattern(), &arguments)
+            .stderr(Stdio::piped())
+            .spawn()?;
+        while !checkpoint.exists() || !saved.exists() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(saved.metadata()?.permissions().mode() & 0o777, 0o600);
+        let id = rustix::process::Pid::from_raw(search.id().try_into()?).unwrap();
+        rustix::process::kill_process(id, signal)?;
+        let status = search.wait()?;
+        let killed = signal == rustix::process::Signal::KILL;
+        assert_eq!(status.code(), (!killed).then_some(5));
+        assert_eq!(saved.exists(), killed);
+    }
+    // The same command goes on, although its empty file is still there.
+    let mut document: Value = serde_json::from_slice(&std::fs::read(&checkpoint)?)?;
+    document["next"] = Value::from(number_of_the_right_one());
+    std::fs::write(&checkpoint, document.to_string())?;
+    let output = place.search(&volume().file, &long_pattern(), &arguments);
+    assert_status(&output, 0);
+    assert!(saved.metadata()?.len() > 0);
     Ok(())
 }
 

@@ -228,9 +228,18 @@ pub(crate) struct DecryptArgs {
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
 
-    /// Write over OUT if it exists
+    /// Write over OUT if it is a file that exists
     #[arg(long)]
     pub(crate) force: bool,
+
+    /// Keep what is written in OUT.partial when the work ends early, and go on from there if an
+    /// earlier run left it
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// Everything on OUT, a block device, may be destroyed: its path once more
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) device_confirm: Option<PathBuf>,
 
     /// Compute the SHA-256 of the plaintext on the way, and print it
     #[arg(long)]

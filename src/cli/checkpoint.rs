@@ -7,8 +7,6 @@
 //! Keys of the JSON document: `what` (`fve recovery search`), `version` (1), `volume`,
 //! `protectors`, `way`, `shape`, `candidates`, `salt`, `check`, `next`.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -124,21 +122,8 @@ impl Checkpoint {
             let what = format!("cannot save the checkpoint in {}", self.path.display());
             Error::io(what, error)
         };
-        let mut unfinished = self.path.clone().into_os_string();
-        unfinished.push(".new");
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)
-            .map_err(fail)?;
         let text = super::json::document(&self.document);
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| std::fs::rename(&unfinished, &self.path))
-            .map_err(fail)?;
-        Ok(())
+        Ok(crate::output::replace(&self.path, text.as_bytes()).map_err(fail)?)
     }
 }
 

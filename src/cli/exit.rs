@@ -28,8 +28,8 @@ impl From<&Error> for Status {
     fn from(error: &Error) -> Self {
         match error {
             Error::NotBitLocker { .. } | Error::Unsupported { .. } => Self::NotBitLocker,
-            Error::Ambiguous { .. } => Self::Usage,
-            Error::Uncreatable { .. } | Error::Interrupted => Self::Failed,
+            Error::Ambiguous { .. } | Error::OutputRefused { .. } => Self::Usage,
+            Error::Uncreatable { .. } => Self::Failed,
             Error::Damaged { .. } => Self::Damaged,
             Error::Refused { report } if only_the_system_refused(report) => Self::Io,
             Error::Refused { .. } | Error::NothingToTry { .. } | Error::BadCredential { .. } => {
@@ -41,6 +41,7 @@ impl From<&Error> for Status {
             | Error::Reserved { .. }
             | Error::Unreadable { .. }
             | Error::Environment { .. }
+            | Error::Interrupted
             | Error::Io { .. } => Self::Io,
         }
     }

@@ -21,7 +21,9 @@ mod new_tpm;
 mod quiet;
 mod readable;
 mod report;
+mod signals;
 mod source;
+mod stdout;
 mod term;
 mod unrepeated;
 

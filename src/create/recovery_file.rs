@@ -2,6 +2,8 @@
 //! UTF-16 with a byte-order mark and line ends of its own, the identifier and the digits each on a
 //! line of their own behind a tab.
 
+use std::path::{Path, PathBuf};
+
 use zeroize::Zeroizing;
 
 use crate::guid::Guid;
@@ -37,9 +39,23 @@ pub struct RecoveryFile {
 }
 
 impl RecoveryFile {
+    /// What Windows would call the file of protector `id`.
+    pub fn name_of(id: Guid) -> String {
+        format!("BitLocker Recovery Key {id:X}.TXT")
+    }
+
+    /// Where it goes: to `place`, or into it under its name if that is a directory.
+    pub fn path_in(place: &Path, id: Guid) -> PathBuf {
+        match place.is_dir() {
+            true => place.join(Self::name_of(id)),
+            false => place.to_owned(),
+        }
+    }
+
     /// The file of the recovery password of protector `id`.
     pub fn new(id: Guid, password: &RecoveryPassword) -> Self {
         let digits = password.expose_digits();
+        let name = Self::name_of(id);
         let id = format!("{id:X}");
         let parts = [BEFORE_ID, &id, BETWEEN, digits.expose(), AFTER_DIGITS];
         let len: usize = parts.iter().map(|part| part.len()).sum();
@@ -50,7 +66,7 @@ impl RecoveryFile {
             bytes.extend_from_slice(&unit.to_le_bytes());
         }
         Self {
-            name: format!("BitLocker Recovery Key {id}.TXT"),
+            name,
             content: SecretBytes::new(std::mem::take(&mut *bytes)),
         }
     }

@@ -106,18 +106,15 @@ impl ExclusiveFile {
         &self.path
     }
 
-    /// Makes a new file of `size` bytes, with room for all of them on the medium.
+    /// Makes a new file of `size` bytes for its owner alone, with room for all of them on the
+    /// medium.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is such a file, or no room; nothing is left behind then.
+    /// [`Error::OutputRefused`] when there is such a file; [`Error::Io`] when there is no room.
+    /// Nothing is left behind then.
     pub fn create(path: impl AsRef<Path>, size: u64) -> Result<Self> {
         let path = path.as_ref();
-        let fail = |error| Error::io(format!("cannot create {}", path.display()), error);
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(fail)?;
+        crate::output::create_new(path)?;
         let made = Self::open(path).and_then(|mut file| file.resize(size).map(|()| file));
         if made.is_err() {
             let _ = std::fs::remove_file(path);

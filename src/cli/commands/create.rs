@@ -3,7 +3,6 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -17,13 +16,14 @@ use crate::cli::exit::Status;
 use crate::cli::new_network::{NetworkProof, NewNetwork, NewNetworkVolumeArgs};
 use crate::cli::new_protectors::NewProtectorArgs;
 use crate::cli::new_tpm::{NewTpmArgs, Proof, TPM};
-use crate::cli::{Failure, json as documents, term};
+use crate::cli::{Failure, json as documents, signals, term};
 use crate::create::{Created, Enrolment, HandedOver, NewSecret, NewVolume, Plaintext, WriteJob};
 use crate::crypto::sector::{METHODS, Method};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
 use crate::guid::Guid;
+use crate::output;
 use crate::secret::SecretText;
 use crate::source::{ExclusiveFile, FileSource, HeldStill, ReadAt};
 use crate::volume::Volume;
@@ -129,6 +129,7 @@ pub(in crate::cli) fn run(args: &CreateArgs) -> Result<(), Failure> {
     let (of_tpm, proof) = args.new_tpm.enrolment(&args.tpm_named())?.unzip();
     let proof = of_tpm.as_ref().map(Enrolment::id).zip(proof.flatten());
     for enrolment in args.protectors.make()?.into_iter().chain(of_tpm) {
+        enrolment.check_place()?;
         let (protector, secret) = enrolment.into_parts();
         volume.protect(protector);
         secrets.push(secret);
@@ -141,7 +142,7 @@ pub(in crate::cli) fn run(args: &CreateArgs) -> Result<(), Failure> {
     for secret in &secrets {
         handed_over.hand_over(secret)?;
     }
-    let created = write(&volume, &plaintext, &mut target)?;
+    let created = write(args, &volume, &plaintext, &mut target)?;
     if let Err(failure) = prove(&args.output, proof, network.as_ref()) {
         target.destroy();
         return Err(failure);
@@ -428,10 +429,11 @@ impl Target {
     fn look_at(args: &CreateArgs) -> Result<Self, Failure> {
         let path = &args.output;
         let Ok(there) = path.metadata() else {
+            output::check_new(path)?;
             return Ok(Self::Missing(path.clone()));
         };
-        let refuse = |what: String, help: &str| Failure::Other {
-            status: Status::Io,
+        let refuse = |status, what: String, help: &str| Failure::Other {
+            status,
             what,
             help: Some(help.to_owned()),
         };
@@ -442,11 +444,11 @@ impl Target {
         }
         if !there.is_file() {
             let what = format!("{} is neither a file nor a block device", path.display());
-            return Err(refuse(what, "name a file or a block device"));
+            return Err(refuse(Status::Io, what, "name a file or a block device"));
         }
         if !args.force {
             let what = format!("{} exists", path.display());
-            return Err(refuse(what, "--force writes over it"));
+            return Err(refuse(Status::Usage, what, "--force writes over it"));
         }
         Ok(Self::File(ExclusiveFile::open(path)?))
     }
@@ -527,6 +529,7 @@ impl Drop for Removed {
 
 /// Writes the volume, and removes a file that holds none.
 fn write(
+    args: &CreateArgs,
     volume: &NewVolume,
     plaintext: &Plaintext,
     target: &mut Target,
@@ -534,12 +537,7 @@ fn write(
     let size = plaintext.size();
     let is_old_file = matches!(target, Target::File(_));
     let file = target.prepare(size)?;
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let signals = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
-    for signal in signals {
-        // Without, a signal ends the process: then there is a file without a volume in it.
-        let _ = signal_hook::flag::register(signal, cancelled.clone());
-    }
+    let cancelled = signals::notice();
     let bar = term::progress(size);
     let written = volume.write_to(
         plaintext,
@@ -550,6 +548,7 @@ fn write(
             cancelled: &cancelled,
         },
     );
+    let percent = bar.position().saturating_mul(100) / size.max(1);
     bar.finish_and_clear();
     written.map_err(|error| {
         target.destroy();
@@ -560,6 +559,14 @@ fn write(
         };
         match error {
             Error::Io { what, source } => Error::io(format!("{what} ({left})"), source).into(),
+            Error::Interrupted => Failure::Other {
+                status: Status::Io,
+                what: format!(
+                    "interrupted at {percent} %; {}: {left}",
+                    args.output.display()
+                ),
+                help: None,
+            },
             error => Failure::from(error),
         }
     })

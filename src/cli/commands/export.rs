@@ -13,6 +13,7 @@ use crate::cli::credentials::CredentialArgs;
 use crate::cli::{Failure, json::document, source, term};
 use crate::create::save_key;
 use crate::manage::key_package;
+use crate::output::check_new;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
@@ -59,6 +60,7 @@ struct KeyPackageArgs {
 
 pub(in crate::cli) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let ExportCommand::KeyPackage(args) = &args.command;
+    check_new(&args.output)?;
     let volume = source::open(&args.source)?.volume;
     let key = args.credentials.unlock_master_key(&volume)?;
     let exported = key_package::export(&volume, &key, &args.of)?;

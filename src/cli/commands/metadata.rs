@@ -15,6 +15,7 @@ use crate::create::save_key;
 use crate::error::Error;
 use crate::manage::Managed;
 use crate::manage::backup::{Backup, MAX_LEN, Restoration};
+use crate::output::check_new;
 use crate::secret::SecretBytes;
 use crate::source::WriteAt;
 use crate::volume::Volume;
@@ -68,6 +69,7 @@ pub(in crate::cli) fn run(args: &MetadataArgs) -> Result<(), Failure> {
 }
 
 fn backup(args: &BackupArgs) -> Result<(), Failure> {
+    check_new(&args.file)?;
     let volume = source::open(&args.source)?.volume;
     let backup = Backup::of(&volume)?;
     save(&args.file, &backup)?;
@@ -181,7 +183,8 @@ pub(super) fn before_change(volume: &Volume, file: Option<&Path>) -> Result<Befo
     })
 }
 
-fn state_directory() -> Option<PathBuf> {
+/// Where the command keeps what it needs for a while, or could not put where it was to go.
+pub(super) fn state_directory() -> Option<PathBuf> {
     let of = |name| std::env::var_os(name).map(PathBuf::from);
     let absolute = |path: &PathBuf| path.is_absolute();
     of("XDG_STATE_HOME")

@@ -22,6 +22,7 @@ use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::tpm_blob::SealedObject;
 use crate::guid::Guid;
 use crate::manage::{Change, Kept, KeptSecret, Managed, Report, Rotation, kept_secrets, rebound};
+use crate::output::{NewFile, check_new, check_new_in};
 use crate::secret::SecretText;
 use crate::unlock::tpm::Pin;
 
@@ -277,6 +278,9 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     let (tpm, proof) = args.tpm.enrolment(&args.change.credentials)?.unzip();
     let proof = tpm.as_ref().map(Enrolment::id).zip(proof.flatten());
     enrolments.extend(tpm);
+    if !args.change.dry_run {
+        enrolments.iter().try_for_each(Enrolment::check_place)?;
+    }
     if enrolments.is_empty() && !args.network.is_given() {
         return Err(Failure::usage(format!(
             "which protector to add is not said; one or more of {}, --tpm, --network-unlock with --network-certificate",
@@ -307,7 +311,11 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
         // Tried before anything is handed over: a password that is printed and then not added
         // would be believed in.
         session.managed.preview(&change)?;
-        hand_over(&secrets)?;
+        session.back_up()?;
+        if let Err(failure) = hand_over(&secrets) {
+            session.give_up();
+            return Err(failure);
+        }
     }
     session.carry_out(change)?;
     if !args.change.dry_run {
@@ -371,6 +379,9 @@ fn change_password(args: &ChangePasswordArgs) -> Result<(), Failure> {
 }
 
 fn rotate(args: &RotateArgs) -> Result<(), Failure> {
+    if !args.change.dry_run {
+        check_new(&args.escrow_to)?;
+    }
     let mut session = Session::open(&args.change)?;
     let old = match &args.replace {
         Some(name) => vec![session.managed.find(name)?.id],
@@ -431,26 +442,31 @@ fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
 }
 
 fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure> {
+    check_new_in(&args.to)?;
     let (id, kept) = kept(&args.source, &args.credentials)?;
     let wanted = |kept: &&Kept| {
         args.only
             .as_deref()
             .is_none_or(|name| kept.protector.is_named_by(name))
     };
-    let mut found = false;
+    // All of them, or none.
+    let mut files = Vec::new();
     for kept in kept.iter().filter(wanted) {
         let volume = args.windows11.then_some(id);
         if let Some(content) = kept.startup_key_file(volume)? {
             let path = args.to.join(format!("{:X}.BEK", kept.protector));
-            save_key(&path, &content)?;
-            term::note(format_args!("saved {}", path.display()));
-            found = true;
+            files.push((NewFile::create(&path)?, content));
         }
     }
-    if found {
-        return Ok(());
+    if files.is_empty() {
+        return Err(keeps_none("such startup key"));
     }
-    Err(keeps_none("such startup key"))
+    for (file, content) in files {
+        let path = file.path().to_owned();
+        file.fill(content.expose())?;
+        term::note(format_args!("saved {}", path.display()));
+    }
+    Ok(())
 }
 
 fn keeps_none(what: &str) -> Failure {
@@ -478,6 +494,8 @@ fn kept(args: &SourceArgs, credentials: &CredentialArgs) -> Result<(Guid, Vec<Ke
 struct Session<'a> {
     args: &'a ChangeArgs,
     managed: Managed,
+    /// Taken before the change, or before anything that belongs to it is handed over.
+    backup: Option<metadata::BeforeChange>,
 }
 
 impl<'a> Session<'a> {
@@ -489,7 +507,16 @@ impl<'a> Session<'a> {
         let opened = source::open_for_writing(&args.source)?;
         let key = credentials.unlock_master_key(&opened.volume)?;
         let managed = Managed::new(opened.target, opened.volume, key)?;
-        Ok(Self { args, managed })
+        if let Some(file) = &args.backup
+            && !args.dry_run
+        {
+            check_new(file)?;
+        }
+        Ok(Self {
+            args,
+            managed,
+            backup: None,
+        })
     }
 
     /// The one protector of some kinds, or the one that is named.
@@ -574,16 +601,34 @@ impl<'a> Session<'a> {
         &mut self,
         change: impl FnOnce(&mut Managed) -> Result<Report, Error>,
     ) -> Result<(), Failure> {
-        let backup = metadata::before_change(self.managed.volume(), self.args.backup.as_deref())?;
+        self.back_up()?;
         match change(&mut self.managed) {
             Ok(report) => {
-                backup.done();
+                if let Some(backup) = self.backup.take() {
+                    backup.done();
+                }
                 tell(&report, false)
             }
             Err(error) => {
-                backup.failed(&self.managed);
+                self.give_up();
                 Err(error.into())
             }
+        }
+    }
+
+    /// Takes the backup, unless that is done.
+    fn back_up(&mut self) -> Result<(), Failure> {
+        if self.backup.is_none() {
+            let file = self.args.backup.as_deref();
+            self.backup = Some(metadata::before_change(self.managed.volume(), file)?);
+        }
+        Ok(())
+    }
+
+    /// The change was not made, or not all of it.
+    fn give_up(&mut self) {
+        if let Some(backup) = self.backup.take() {
+            backup.failed(&self.managed);
         }
     }
 }

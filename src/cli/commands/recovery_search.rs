@@ -6,10 +6,11 @@
 //! `shape`, `protectors` (those tried), `protector` (the one that opened), `saved_to`, and with
 //! `--show` `password`.
 
+mod save;
+
 use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,13 +18,13 @@ use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use self::save::SavePlace;
 use crate::cli::args::SourceArgs;
 use crate::cli::checkpoint::{About, Checkpoint};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
 use crate::cli::source::Opened;
-use crate::cli::{Failure, source, term};
-use crate::create::{RecoveryFile, save_key};
+use crate::cli::{Failure, signals, source, term};
 use crate::error::Error;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
@@ -132,7 +133,7 @@ struct Ended {
 }
 
 pub(in crate::cli) fn run(args: &SearchArgs) -> Result<(), Failure> {
-    check_place(args.save_to.as_deref())?;
+    SavePlace::check(args)?;
     let check = read(args)?;
     let pattern = only_password(&check)?;
     let candidates = candidates(args, pattern)?;
@@ -166,6 +167,8 @@ pub(in crate::cli) fn run(args: &SearchArgs) -> Result<(), Failure> {
         };
     }
     check_worth(args, &task)?;
+    let interrupted = signals::notice();
+    let place = SavePlace::create(args, &task)?;
     let checkpoint = match &args.checkpoint {
         Some(path) => Some(Checkpoint::open(
             path,
@@ -174,9 +177,9 @@ pub(in crate::cli) fn run(args: &SearchArgs) -> Result<(), Failure> {
         )?),
         None => None,
     };
-    let ended = search_on(&task, checkpoint, args.checkpoint.as_deref())?;
+    let ended = search_on(&task, checkpoint, args.checkpoint.as_deref(), &interrupted)?;
     let told = match &ended.hit {
-        Some(hit) => found(args, &opened.volume, &task, &ended, hit),
+        Some(hit) => found(args, &opened.volume, &task, &ended, hit, place),
         None => not_found(args, &opened.volume, pattern, &task, &ended),
     };
     let is_over = ended.hit.is_none() || told.is_ok();
@@ -184,29 +187,6 @@ pub(in crate::cli) fn run(args: &SearchArgs) -> Result<(), Failure> {
         checkpoint.remove();
     }
     told
-}
-
-/// Refuses before hours are spent on a password that could not be saved then.
-fn check_place(path: Option<&Path>) -> Result<(), Failure> {
-    let Some(path) = path.filter(|path| !path.is_dir()) else {
-        return Ok(());
-    };
-    let refuse = |what: String| Failure::Other {
-        status: Status::Io,
-        what,
-        help: Some("--save-to takes the name of a new file, or a directory".to_owned()),
-    };
-    if path.symlink_metadata().is_ok() {
-        return Err(refuse(format!("{} exists", path.display())));
-    }
-    let parent = path.parent().filter(|parent| *parent != Path::new(""));
-    if parent.is_some_and(|parent| !parent.is_dir()) {
-        return Err(refuse(format!(
-            "there is no directory for {}",
-            path.display()
-        )));
-    }
-    Ok(())
 }
 
 fn read(args: &SearchArgs) -> Result<Check, Failure> {
@@ -406,13 +386,10 @@ fn search_on(
     task: &Task<'_>,
     mut checkpoint: Option<Checkpoint>,
     path: Option<&Path>,
+    interrupted: &AtomicBool,
 ) -> Result<Ended, Failure> {
     // The machine stays usable meanwhile; where that is refused it only is slower.
     let _ = rustix::process::nice(10);
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let _ = signal_hook::flag::register(signal, interrupted.clone());
-    }
     let from = checkpoint.as_ref().map_or(0, Checkpoint::next);
     if from > 0 {
         term::note(format_args!("going on from candidate {from}"));
@@ -465,13 +442,19 @@ fn search_on(
     if ended.hit.is_none() {
         saved?;
         if interrupted.load(Ordering::Relaxed) {
-            if let Some(path) = path {
-                term::note(format_args!(
-                    "the same command goes on from here, by {}",
-                    path.display()
-                ));
-            }
-            return Err(Error::Interrupted.into());
+            let done = u128::from(watch.resume_at());
+            let percent = done.saturating_mul(100) / task.count.max(1);
+            return Err(Failure::Other {
+                status: Status::Io,
+                what: format!("interrupted at {percent} % of the candidates"),
+                help: Some(match path {
+                    Some(path) => {
+                        format!("the same command goes on from there, by {}", path.display())
+                    }
+                    None => "with --checkpoint FILE, a search goes on where it was interrupted"
+                        .to_owned(),
+                }),
+            });
         }
     }
     Ok(ended)
@@ -502,12 +485,11 @@ fn found(
     task: &Task<'_>,
     ended: &Ended,
     hit: &Hit,
+    place: SavePlace,
 ) -> Result<(), Failure> {
     // Whatever the volume says to it: it is not to be lost.
-    let saved = args.save_to.as_deref().map(|path| save(path, hit));
+    let (place, saved) = place.save(args, hit);
     let opens = opens(volume, hit);
-    let saved = saved.transpose();
-    let place = saved.as_ref().ok().cloned().flatten();
     if args.json {
         let mut answer = answer_json(task, ended, "found");
         answer["protector"] = json!(format!("{:X}", hit.protector));
@@ -536,17 +518,6 @@ fn found(
     }
     saved?;
     opens
-}
-
-/// In the form of Windows' own file.
-fn save(path: &Path, hit: &Hit) -> Result<PathBuf, Failure> {
-    let file = RecoveryFile::new(hit.protector, &hit.password);
-    let path = match path.is_dir() {
-        true => path.join(&file.name),
-        false => path.to_owned(),
-    };
-    save_key(&path, &file.content)?;
-    Ok(path)
 }
 
 /// Opens the volume with the password, metadata proved and all.

@@ -10,7 +10,7 @@
 //! Keys of `repair rebuild-header --json`: `volume`, `start`, `file`, `size`, `whole`, `proved`.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,10 +22,11 @@ use crate::cli::args::SourceArgs;
 use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
 use crate::cli::json::document;
-use crate::cli::{Failure, source, term};
+use crate::cli::{Failure, signals, source, term};
 use crate::crypto::sector::Method;
 use crate::error::Error;
 use crate::format::block::MetadataBlock;
+use crate::output::PartialFile;
 use crate::repair::{FoundBlock, FoundVolume, Scan, Scope, header, scan};
 use crate::source::{FileSource, Overlay, ReadAt};
 use crate::unlock::KeyProtector;
@@ -105,6 +106,7 @@ pub(in crate::cli) fn run(args: &RepairArgs) -> Result<(), Failure> {
 }
 
 fn run_scan(args: &ScanArgs) -> Result<(), Failure> {
+    signals::end_when_told(|| {});
     let disk = source::disk(&args.source)?;
     let scope = match args.quick {
         true => Scope::LikelyPlacesFirst,
@@ -381,6 +383,12 @@ fn volume_json(looked: &Looked<'_>) -> Value {
 }
 
 fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
+    // Made before a search that may take hours.
+    let output = PartialFile::create(&args.to, false)?;
+    let partial = output.partial().to_owned();
+    signals::end_when_told(move || {
+        let _ = std::fs::remove_file(&partial);
+    });
     let disk = source::disk(&args.source.source)?;
     let found = match source::lost(&args.source, &disk)? {
         Some(found) => found,
@@ -401,11 +409,12 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
         (true, None) => whole.size(),
         (false, _) => header.len() as u64,
     };
-    write_new(&args.to, whole.as_ref(), size)?;
+    fill_copy(output.file(), &args.to, whole.as_ref(), size)?;
     if args.whole {
         // What is on the disk, not what was meant to be.
-        Volume::open(Arc::new(FileSource::open(&args.to)?))?.metadata()?;
+        Volume::open(Arc::new(FileSource::open(output.partial())?))?.metadata()?;
     }
+    output.finish()?;
     tell_rebuilt(args, &found, size, proved)
 }
 
@@ -442,23 +451,14 @@ fn only_volume(disk: &Arc<dyn ReadAt>) -> Result<FoundVolume, Failure> {
     }
 }
 
-/// Writes the first `size` bytes to a new file, with holes for zeros.
-fn write_new(path: &Path, from: &dyn ReadAt, size: u64) -> Result<(), Failure> {
+/// Writes the first `size` bytes to a file, with holes for zeros.
+fn fill_copy(file: &File, path: &Path, from: &dyn ReadAt, size: u64) -> Result<(), Failure> {
     let fail = |error| Error::io(format!("cannot write {}", path.display()), error);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .map_err(fail)?;
     let bar = term::progress(size);
     let written =
-        copy(&file, from, size, &|done| bar.inc(done)).and_then(|()| file.sync_all().map_err(fail));
+        copy(file, from, size, &|done| bar.inc(done)).and_then(|()| file.sync_all().map_err(fail));
     bar.finish_and_clear();
-    written.map_err(|error| {
-        // Half a copy is taken for a whole one.
-        let _ = std::fs::remove_file(path);
-        error.into()
-    })
+    Ok(written?)
 }
 
 fn copy(file: &File, from: &dyn ReadAt, size: u64, progress: &dyn Fn(u64)) -> Result<(), Error> {

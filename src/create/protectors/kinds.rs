@@ -14,6 +14,7 @@ use crate::crypto::rsa_key::Padding;
 use crate::error::{Error, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
+use crate::output::check_new;
 use crate::secret::{ExternalKey, SecretBytes, SecretText};
 #[cfg(feature = "certificates")]
 use crate::unlock::certificate::read_certificate;
@@ -176,6 +177,18 @@ impl Enrolment {
         self.secret.protector
     }
 
+    /// Finds out, before a volume is written, whether the secret could be stored where it is to go.
+    /// It stores nothing.
+    ///
+    /// # Errors
+    /// Those of [`NewSecret::hand_over`].
+    pub fn check_place(&self) -> Result<()> {
+        match self.secret.file() {
+            Some(path) => check_new(&path),
+            None => Ok(()),
+        }
+    }
+
     /// What goes onto the volume, and what opens it.
     pub fn into_parts(self) -> (NewProtector, NewSecret) {
         (self.protector, self.secret)
@@ -183,6 +196,17 @@ impl Enrolment {
 }
 
 impl NewSecret {
+    /// The file that it is to be stored in.
+    fn file(&self) -> Option<PathBuf> {
+        match &self.secret {
+            Secret::Known | Secret::RecoveryPassword(_, None) => None,
+            Secret::RecoveryPassword(_, Some(path)) => {
+                Some(RecoveryFile::path_in(path, self.protector))
+            }
+            Secret::File(_, path) => Some(path.clone()),
+        }
+    }
+
     /// The protector that it opens, and its kind.
     pub fn protector(&self) -> (Guid, ProtectorKind) {
         (self.protector, self.kind)
@@ -191,7 +215,8 @@ impl NewSecret {
     /// Stores it, before the volume is written: a key that exists nowhere opens nothing.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be stored, also where there is a file of that name already.
+    /// [`Error::OutputRefused`] where there is a file of that name already; [`Error::Io`] when it
+    /// cannot be stored.
     pub fn hand_over(&self) -> Result<HandedOver> {
         match &self.secret {
             Secret::Known => Ok(HandedOver::Nothing),
@@ -200,11 +225,7 @@ impl NewSecret {
             )),
             Secret::RecoveryPassword(password, Some(path)) => {
                 let file = RecoveryFile::new(self.protector, password);
-                let path = if path.is_dir() {
-                    path.join(&file.name)
-                } else {
-                    path.clone()
-                };
+                let path = RecoveryFile::path_in(path, self.protector);
                 save_key(&path, &file.content)?;
                 Ok(HandedOver::Saved(path))
             }

@@ -6,13 +6,16 @@
 
 mod map;
 mod target;
+mod written;
 
-pub use map::ddrescue_map;
+pub use self::map::ddrescue_map;
+pub use self::written::Written;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,12 +23,47 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use self::target::{AlignedBuffer, Target};
-use crate::error::{Error, Result};
+use self::written::Account;
+use crate::error::Error;
 use crate::volume::Unlocked;
 
 /// Bytes that a thread takes at a time: 128 KiB to 1 MiB are alike, more is slower (performance
 /// page, section 5).
 const PIECE: u64 = 1 << 20;
+
+/// How often [`Export::record`] is told: each time what was written is flushed first.
+const RECORD_EVERY: Duration = Duration::from_secs(10);
+
+/// Why the output is not complete.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failed {
+    /// The volume could not be read.
+    #[error(transparent)]
+    Read(#[from] Error),
+    /// The output could not be written.
+    #[error("cannot write the output: {0}")]
+    Write(io::Error),
+    /// [`Export::record`] failed.
+    #[error("cannot record how far the output is: {0}")]
+    Record(io::Error),
+    /// [`Export::cancelled`] became true.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Read(error) => error,
+            Failed::Write(error) => Self::io("cannot write the output", error),
+            Failed::Record(error) => Self::io("cannot record how far the output is", error),
+            Failed::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
+type Result<T, E = Failed> = std::result::Result<T, E>;
 
 /// What was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,7 +73,7 @@ pub struct Exported {
     /// Stretches of the volume that could not be had: beyond the end of a cut-off image, not to be
     /// known, or unreadable where those are skipped. Within the output they are zeros.
     pub missing: Vec<Range<u64>>,
-    /// SHA-256 of the output, where it was asked for.
+    /// SHA-256 of the output, where it was asked for and all of it was written in one run.
     pub sha256: Option<[u8; 32]>,
 }
 
@@ -72,34 +110,64 @@ pub struct Export<'a> {
     pub skip_unreadable: bool,
     /// Is told of bytes done.
     pub progress: &'a (dyn Fn(u64) + Sync),
+    /// The work ends early when this becomes true.
+    pub cancelled: &'a AtomicBool,
+    /// What an earlier run wrote to the same file, which is left as it is.
+    pub earlier: Written,
+    /// Is told now and then, and when the work ends early, what of a file is on stable storage.
+    pub record: Option<&'a (dyn Fn(&Written) -> io::Result<()> + Sync)>,
 }
 
-impl Export<'_> {
+impl<'a> Export<'a> {
+    /// To a new file, from its beginning, with a thread for each core.
+    pub fn new(volume: &'a Unlocked) -> Self {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        Self {
+            volume,
+            zeros: Zeros::Holes,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            hash: false,
+            skip_unreadable: false,
+            progress: &|_| {},
+            cancelled: &NEVER,
+            earlier: Written::default(),
+            record: None,
+        }
+    }
+
     /// Writes the volume to a file of its size.
     ///
     /// # Errors
-    /// [`Error::Io`] when reading or writing fails; the output is then incomplete.
+    /// [`Failed`]; the output is then incomplete.
     pub fn to_file(&self, output: &File) -> Result<Exported> {
         let len = self.volume.available();
-        let output = Target::new(output, len, self.zeros)
-            .map_err(|error| Error::io("cannot set the length of the output", error))?;
+        let is_resumed = self.earlier.len > 0;
+        let target = Target::new(output, len, self.zeros, is_resumed).map_err(Failed::Write)?;
         let job = Job {
             export: self,
-            output,
+            output: target,
             len,
-            next: AtomicU64::new(0),
+            next: AtomicU64::new(self.earlier.len),
             stop: AtomicBool::new(false),
-            missing: Mutex::new(Vec::new()),
+            account: Mutex::new(Account::new(&self.earlier)),
             failed: Mutex::new(None),
             hashed: Mutex::new((0, Sha256::new())),
+            hashes: self.hash && !is_resumed,
             turn: Condvar::new(),
         };
         std::thread::scope(|scope| {
+            let (at_work, ended) = channel::<()>();
             for _ in 0..self.threads.max(1) {
-                scope.spawn(|| job.work());
+                let (job, at_work) = (&job, at_work.clone());
+                scope.spawn(move || {
+                    job.work();
+                    drop(at_work);
+                });
             }
+            drop(at_work);
+            job.record_until(&ended, output);
         });
-        job.result()
+        job.result(output)
     }
 
     /// Writes the volume to a stream, in order; what is missing in the middle becomes zeros there.
@@ -112,26 +180,30 @@ impl Export<'_> {
         let mut hash = Sha256::new();
         let mut buf = vec![0; PIECE as usize];
         for start in (0..len).step_by(PIECE as usize) {
+            if self.cancelled.load(Ordering::Relaxed) {
+                return Err(Failed::Interrupted);
+            }
             let piece = piece_at(&mut buf, start, len);
             missing.extend(self.read_piece(start, piece)?);
-            output.write_all(piece).map_err(cannot_write)?;
+            output.write_all(piece).map_err(Failed::Write)?;
             if self.hash {
                 hash.update(&*piece);
             }
             (self.progress)(piece.len() as u64);
         }
-        output.flush().map_err(cannot_write)?;
+        output.flush().map_err(Failed::Write)?;
+        let hash = self.hash.then_some(hash);
         Ok(self.finished(len, missing, hash))
     }
 
     /// Fills `piece`, sector by sector where it cannot be had whole: what is missing becomes zeros
-    /// and is named.
+    /// and is named. An error names the first sector that cannot be read.
     fn read_piece(&self, start: u64, piece: &mut [u8]) -> Result<Vec<Range<u64>>> {
         let skips =
             |error: &Error| is_missing(error) || (self.skip_unreadable && is_unreadable(error));
         match self.volume.read_at(start, piece) {
             Ok(()) => return Ok(Vec::new()),
-            Err(error) if !skips(&error) => return Err(error),
+            Err(error) if !skips(&error) && !is_unreadable(&error) => return Err(error.into()),
             Err(_) => {}
         }
         let sector = self.volume.sector_size() as usize;
@@ -139,7 +211,7 @@ impl Export<'_> {
         for (at, part) in (start..).step_by(sector).zip(piece.chunks_mut(sector)) {
             match self.volume.read_at(at, part) {
                 Ok(()) => {}
-                Err(error) if !skips(&error) => return Err(error),
+                Err(error) if !skips(&error) => return Err(error.into()),
                 Err(_) => {
                     part.fill(0);
                     missing.push(at..at + part.len() as u64);
@@ -150,7 +222,7 @@ impl Export<'_> {
     }
 
     /// Adds what lies beyond the end of a cut-off image, and joins neighbours.
-    fn finished(&self, len: u64, mut missing: Vec<Range<u64>>, hash: Sha256) -> Exported {
+    fn finished(&self, len: u64, mut missing: Vec<Range<u64>>, hash: Option<Sha256>) -> Exported {
         if len < self.volume.size() {
             missing.push(len..self.volume.size());
         }
@@ -165,13 +237,9 @@ impl Export<'_> {
         Exported {
             len,
             missing: joined,
-            sha256: self.hash.then(|| hash.finalize().into()),
+            sha256: hash.map(|hash| hash.finalize().into()),
         }
     }
-}
-
-fn cannot_write(error: io::Error) -> Error {
-    Error::io("cannot write the output", error)
 }
 
 struct Job<'a> {
@@ -180,10 +248,11 @@ struct Job<'a> {
     len: u64,
     next: AtomicU64,
     stop: AtomicBool,
-    missing: Mutex<Vec<Range<u64>>>,
-    failed: Mutex<Option<Error>>,
+    account: Mutex<Account>,
+    failed: Mutex<Option<Failed>>,
     /// How many bytes went into the hash, which takes them in order.
     hashed: Mutex<(u64, Sha256)>,
+    hashes: bool,
     turn: Condvar,
 }
 
@@ -191,7 +260,7 @@ impl Job<'_> {
     fn work(&self) {
         let mut buffer = AlignedBuffer::new(PIECE as usize);
         let buf = buffer.bytes();
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.stop.load(Ordering::Relaxed) && !self.export.cancelled.load(Ordering::Relaxed) {
             let start = self.next.fetch_add(PIECE, Ordering::Relaxed);
             if start >= self.len {
                 return;
@@ -199,22 +268,43 @@ impl Job<'_> {
             let piece = piece_at(buf, start, self.len);
             match self.transfer(start, piece) {
                 Ok(()) => (self.export.progress)(piece.len() as u64),
-                Err(error) => {
-                    lock(&self.failed).get_or_insert(error);
-                    self.stop.store(true, Ordering::Relaxed);
-                    self.turn.notify_all();
-                }
+                Err(error) => self.fail(error),
             }
         }
     }
 
+    /// Ends the work of all threads. The first error is the one that is told.
+    fn fail(&self, error: Failed) {
+        lock(&self.failed).get_or_insert(error);
+        self.stop.store(true, Ordering::Relaxed);
+        self.turn.notify_all();
+    }
+
+    /// Records now and then how far the work is, until all threads have ended.
+    fn record_until(&self, ended: &Receiver<()>, output: &File) {
+        while ended.recv_timeout(RECORD_EVERY) == Err(RecvTimeoutError::Timeout) {
+            if let Err(error) = self.record(output) {
+                self.fail(error);
+            }
+        }
+    }
+
+    fn record(&self, output: &File) -> Result<()> {
+        let Some(record) = self.export.record else {
+            return Ok(());
+        };
+        let written = lock(&self.account).written();
+        // Only what is on the medium counts.
+        output.sync_data().map_err(Failed::Write)?;
+        record(&written).map_err(Failed::Record)
+    }
+
     fn transfer(&self, start: u64, piece: &mut [u8]) -> Result<()> {
         let missing = self.export.read_piece(start, piece)?;
-        if !missing.is_empty() {
-            lock(&self.missing).extend(missing);
-        }
-        self.output.write(start, piece).map_err(cannot_write)?;
-        if self.export.hash {
+        self.output.write(start, piece).map_err(Failed::Write)?;
+        let end = start + piece.len() as u64;
+        lock(&self.account).add(start..end, missing);
+        if self.hashes {
             self.hash_in_order(start, piece);
         }
         Ok(())
@@ -237,16 +327,20 @@ impl Job<'_> {
         self.turn.notify_all();
     }
 
-    fn result(self) -> Result<Exported> {
-        if let Some(error) = lock(&self.failed).take() {
-            return Err(error);
+    fn result(self, output: &File) -> Result<Exported> {
+        let failed = lock(&self.failed).take();
+        let written = lock(&self.account).written();
+        if failed.is_some() || written.len < self.len {
+            let recorded = self.record(output);
+            return Err(match failed {
+                Some(error) => error,
+                None => recorded.err().unwrap_or(Failed::Interrupted),
+            });
         }
-        let missing = std::mem::take(&mut *lock(&self.missing));
-        let (_, hash) = self
-            .hashed
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        Ok(self.export.finished(self.len, missing, hash))
+        let hashed = self.hashed.into_inner();
+        let (_, hash) = hashed.unwrap_or_else(PoisonError::into_inner);
+        let hash = self.hashes.then_some(hash);
+        Ok(self.export.finished(self.len, written.missing, hash))
     }
 }
 

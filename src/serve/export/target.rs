@@ -26,17 +26,35 @@ pub(super) struct Target<'a> {
     /// decrypting.
     direct: Option<File>,
     zeros: Zeros,
-    /// Whether blocks were set aside, so that holes have to be made.
-    preallocated: bool,
+    /// Where zeros are left out: what has to be done for them.
+    holes: Holes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holes {
+    /// Nothing: there are no blocks yet.
+    AreThere,
+    /// Blocks were set aside, and may be given back. They read as zeros.
+    InEmptyBlocks,
+    /// An earlier run may have left something there.
+    ToBeMade,
 }
 
 impl<'a> Target<'a> {
     /// Gives a new file its length and, where there is room for it, its blocks: direct writes gain
-    /// little without (performance page, section 5).
-    pub(super) fn new(file: &'a File, len: u64, zeros: Zeros) -> io::Result<Self> {
-        let mut preallocated = false;
-        if zeros == Zeros::Holes {
-            preallocated = len > 0 && preallocate(file, len)?;
+    /// little without (performance page, section 5). One that an earlier run began with has both.
+    pub(super) fn new(
+        file: &'a File,
+        len: u64,
+        zeros: Zeros,
+        is_resumed: bool,
+    ) -> io::Result<Self> {
+        let mut holes = Holes::ToBeMade;
+        if zeros == Zeros::Holes && !is_resumed {
+            holes = match len > 0 && preallocate(file, len)? {
+                true => Holes::InEmptyBlocks,
+                false => Holes::AreThere,
+            };
             file.set_len(len)?;
         }
         let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
@@ -49,7 +67,7 @@ impl<'a> Target<'a> {
             file,
             direct,
             zeros,
-            preallocated,
+            holes,
         })
     }
 
@@ -75,15 +93,17 @@ impl<'a> Target<'a> {
 
     fn write_run(&self, start: u64, piece: &[u8], run: Range<usize>, zero: bool) -> io::Result<()> {
         let at = start + run.start as u64;
-        match zero {
-            false => self.write_all(at, &piece[run]),
-            true if self.preallocated => {
-                let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                // Blocks that stay set aside read as zeros, too.
-                let _ = rustix::fs::fallocate(self.file, mode, at, run.len() as u64);
-                Ok(())
-            }
-            true => Ok(()),
+        if !zero {
+            return self.write_all(at, &piece[run]);
+        }
+        if self.holes == Holes::AreThere {
+            return Ok(());
+        }
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let punched = rustix::fs::fallocate(self.file, mode, at, run.len() as u64);
+        match (punched, self.holes) {
+            (Err(_), Holes::ToBeMade) => self.write_all(at, &piece[run]),
+            _ => Ok(()),
         }
     }
 
@@ -160,7 +180,7 @@ mod tests {
             for preset in [Zeros::Holes, Zeros::Written] {
                 let file = tempfile::tempfile().unwrap();
                 let len = piece.len() as u64;
-                let target = Target::new(&file, len, preset).unwrap();
+                let target = Target::new(&file, len, preset, false).unwrap();
                 let (head, tail) = piece.split_at(if shift == 0 { 0 } else { HOLE + shift });
                 target.write(0, head).unwrap();
                 target.write(head.len() as u64, tail).unwrap();

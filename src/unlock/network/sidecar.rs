@@ -16,9 +16,8 @@
 //! | `requests` | a list of `key_protector` (256 bytes) and `session_key` (32 bytes) in hex digits, and `state`: `unused` or `sent` |
 
 use std::fmt::Write;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -331,29 +330,8 @@ impl SidecarFile {
             .map_err(|errno| fail(errno.into()))?;
         let mut sidecar = self.load()?;
         let out = change(&mut sidecar)?;
-        self.replace(&sidecar.encode(), &directory).map_err(fail)?;
+        crate::output::replace(&self.0, sidecar.encode().expose()).map_err(fail)?;
         Ok(out)
-    }
-
-    fn replace(&self, content: &SecretBytes, directory: &File) -> io::Result<()> {
-        let mut name = self.0.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let new = self.0.with_file_name(name);
-        // Left by somebody who lost power: the lock is ours.
-        let _ = std::fs::remove_file(&new);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        let written = io::Write::write_all(&mut file, content.expose())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| std::fs::rename(&new, &self.0));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&new);
-        }
-        written?;
-        directory.sync_all()
     }
 
     fn directory(&self) -> io::Result<File> {

@@ -14,12 +14,11 @@ use serde_json::{Value, json};
 use super::PasswordArgs;
 use crate::cli::new_protectors::new_password;
 use crate::cli::{Failure, json as documents, term};
-use crate::create::save_key;
 use crate::error::Error;
 use crate::network::certificate::{Certificate, MAX_FILE};
 use crate::network::server::keys::{Files, certificates};
 use crate::network::server::make::NewCertificate;
-use crate::secret::SecretBytes;
+use crate::output::NewFile;
 
 #[derive(Debug, Args)]
 #[group(skip)]
@@ -85,36 +84,39 @@ fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
             "--name is the name of a file, without its end",
         ));
     }
-    let made = NewCertificate::make(&args.subject, args.days)?;
-    let (key, end) = match (args.pfx, args.passwords.pfx_passwords.as_slice()) {
-        (false, _) => (made.pem()?, "pem"),
-        (true, []) => (made.pkcs12(&new_password(None)?, args.legacy_pfx)?, "pfx"),
-        (true, [file]) => (
-            made.pkcs12(&new_password(Some(file))?, args.legacy_pfx)?,
-            "pfx",
-        ),
+    let password = match (args.pfx, args.passwords.pfx_passwords.as_slice()) {
+        (false, _) => None,
+        (true, []) => Some(new_password(None)?),
+        (true, [file]) => Some(new_password(Some(file))?),
         (true, _) => return Err(Failure::usage("--pfx takes one --pfx-password-file")),
     };
-    save(args, directory, &made, key, end)
-}
-
-/// Saves both files, the key first: a certificate without its key would be of no use.
-fn save(
-    args: &CertificateArgs,
-    directory: &Path,
-    made: &NewCertificate,
-    key: SecretBytes,
-    end: &str,
-) -> Result<(), Failure> {
+    let end = if args.pfx { "pfx" } else { "pem" };
     let key_file = directory.join(format!("{}.{end}", args.name));
     let file = directory.join(format!("{}.cer", args.name));
-    save_key(&key_file, &key)?;
-    let der = SecretBytes::new(made.certificate().der().to_vec());
-    save_key(&file, &der)?;
+    // Both files, or none.
+    let new_key = NewFile::create(&key_file)?;
+    let new_certificate = NewFile::create_public(&file)?;
+    let made = NewCertificate::make(&args.subject, args.days)?;
+    let key = match &password {
+        None => made.pem()?,
+        Some(password) => made.pkcs12(password, args.legacy_pfx)?,
+    };
+    // The key first: a certificate without its key would be of no use.
+    new_key.fill(key.expose())?;
+    new_certificate.fill(made.certificate().der())?;
+    tell_made(args, &made, &key_file, &file)
+}
+
+fn tell_made(
+    args: &CertificateArgs,
+    made: &NewCertificate,
+    key_file: &Path,
+    file: &Path,
+) -> Result<(), Failure> {
     let certificate = made.certificate();
     if args.json {
         return term::print(&documents::document(&json!({
-            "certificates": [described(&file, certificate)],
+            "certificates": [described(file, certificate)],
             "files": { "certificate": file, "key": key_file },
         })));
     }

@@ -1,0 +1,87 @@
+//! The file that lists what could not be read.
+
+use crate::cli::Failure;
+use crate::cli::args::DecryptArgs;
+use crate::cli::exit::Status;
+use crate::error::Error;
+use crate::output::{NewFile, PartialFile};
+
+use super::output::is_same;
+use super::record::Record;
+
+/// Made before the work, filled at its end, and gone again if that is never reached.
+pub(super) enum ErrorMap {
+    New(NewFile),
+    /// Takes the place of one that is there.
+    Replacing(PartialFile),
+}
+
+impl ErrorMap {
+    /// Refuses, before a credential is asked for, a map that would be written over something.
+    pub(super) fn check(args: &DecryptArgs) -> Result<(), Failure> {
+        let Some(path) = &args.error_map else {
+            return Ok(());
+        };
+        let refuse = |status, what: &str, help: &str| {
+            Err(Failure::Other {
+                status,
+                what: format!("{} {what}", path.display()),
+                help: Some(help.to_owned()),
+            })
+        };
+        let used = || {
+            refuse(
+                Status::Io,
+                "is read or written already",
+                "name another file for the map",
+            )
+        };
+        let partial = crate::output::with_suffix(&args.output, crate::output::PARTIAL);
+        let others = [
+            &args.source.source,
+            &args.output,
+            &partial,
+            &Record::path_of(&args.output),
+        ];
+        if others.contains(&path) {
+            return used();
+        }
+        match path.metadata() {
+            Ok(meta) if !meta.is_file() => {
+                refuse(Status::Io, "is no file", "--error-map takes a file")
+            }
+            Ok(map) => {
+                let same = |other: &&std::path::PathBuf| {
+                    other.metadata().is_ok_and(|other| is_same(&map, &other))
+                };
+                if others[..3].iter().copied().any(|other| same(&other)) {
+                    return used();
+                }
+                match args.force {
+                    true => Ok(()),
+                    false => refuse(Status::Usage, "exists", "--force writes over it"),
+                }
+            }
+            Err(_) => Ok(crate::output::check_new(path)?),
+        }
+    }
+
+    /// Makes the file, if one was asked for.
+    pub(super) fn create(args: &DecryptArgs) -> Result<Option<Self>, Error> {
+        let Some(path) = &args.error_map else {
+            return Ok(None);
+        };
+        let map = match path.metadata().is_ok() {
+            true => Self::Replacing(PartialFile::create(path, args.force)?),
+            false => Self::New(NewFile::create(path)?),
+        };
+        Ok(Some(map))
+    }
+
+    pub(super) fn fill(self, text: &str) -> Result<(), Error> {
+        match self {
+            Self::New(file) => file.fill(text.as_bytes()),
+            Self::Replacing(file) => file.fill(text.as_bytes()),
+        }
+    }
+}

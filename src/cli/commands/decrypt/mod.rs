@@ -1,0 +1,100 @@
+//! `fve decrypt`: the whole decrypted volume to a file or to standard output.
+
+mod error_map;
+mod output;
+mod record;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::error_map::ErrorMap;
+use self::output::{Kind, Output, check_storage, read_from};
+use self::record::About;
+use crate::cli::args::DecryptArgs;
+use crate::cli::exit::Status;
+use crate::cli::{Failure, signals, source, term};
+use crate::serve::export::{Export, Exported, Written, ddrescue_map};
+
+pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
+    let kind = Kind::of(args)?;
+    ErrorMap::check(args)?;
+    let opened = source::open(&args.source)?;
+    let sources = read_from(args, &opened);
+    check_storage(args, kind, &sources)?;
+    let unlocked = args.credentials.unlock(&opened.volume)?;
+    let about = About::new(&opened, &args.source.source, &unlocked);
+    let interrupted = signals::notice();
+    let output = Output::create(args, kind, about, &sources, &unlocked)?;
+    let map = ErrorMap::create(args)?;
+    let earlier = output.earlier();
+    let done = AtomicU64::new(earlier.len);
+    let bar = term::progress(unlocked.available());
+    bar.set_position(earlier.len);
+    bar.reset_eta();
+    let exported = output.receive(&Export {
+        zeros: output.zeros(),
+        hash: args.sha256,
+        skip_unreadable: map.is_some(),
+        progress: &|bytes| {
+            bar.inc(bytes);
+            done.fetch_add(bytes, Ordering::Relaxed);
+        },
+        cancelled: &interrupted,
+        earlier,
+        record: Some(&|written: &Written| output.save(written)),
+        ..Export::new(&unlocked)
+    });
+    bar.finish_and_clear();
+    match exported {
+        Ok(exported) => {
+            output.finish()?;
+            if let Some(map) = map {
+                map.fill(&ddrescue_map(&exported, unlocked.size()))?;
+            }
+            tell_hash(args, &exported)?;
+            complain_of_missing(&exported, unlocked.size())
+        }
+        Err(failed) => Err(output.give_up(failed, done.into_inner())),
+    }
+}
+
+/// As sha256sum prints it; on standard error where standard output has the volume.
+fn tell_hash(args: &DecryptArgs, exported: &Exported) -> Result<(), Failure> {
+    let Some(hash) = exported.sha256 else {
+        return Ok(());
+    };
+    let digits = base16ct::lower::encode_string(&hash);
+    let line = format!("{digits}  {}", args.output.display());
+    if args.output == Path::new("-") {
+        term::note(line);
+        return Ok(());
+    }
+    term::print(&format!("{line}\n"))
+}
+
+fn complain_of_missing(exported: &Exported, size: u64) -> Result<(), Failure> {
+    let missing = exported.missing_bytes();
+    if missing == 0 {
+        return Ok(());
+    }
+    /// More are for the map.
+    const MOST: usize = 16;
+    let mut places: Vec<_> = exported
+        .missing
+        .iter()
+        .take(MOST)
+        .map(|range| format!("{} to {}", range.start, range.end))
+        .collect();
+    let more = exported.missing.len() - places.len();
+    if more > 0 {
+        places.push(format!("and {more} other places"));
+    }
+    Err(Failure::Other {
+        status: Status::Io,
+        what: format!(
+            "all that is there was written; {missing} of the volume's {size} bytes are missing: {}",
+            places.join(", ")
+        ),
+        help: None,
+    })
+}

@@ -1,0 +1,530 @@
+//! Where the plaintext goes, and what becomes of it when the work ends early.
+//!
+//! A file gets its name when it is complete. A device and a pipe have theirs from the beginning:
+//! there it is said that what they hold is not complete.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::record::{About, Record};
+use crate::cli::args::DecryptArgs;
+use crate::cli::confirm::confirm_device;
+use crate::cli::exit::Status;
+use crate::cli::source::Opened;
+use crate::cli::{Failure, stdout, term};
+use crate::error::Error;
+use crate::output::{self, PARTIAL, PartialFile};
+use crate::serve::export::{Export, Exported, Failed, Written, Zeros};
+use crate::source::{Extent, check_overwrite, open_to_overwrite};
+use crate::volume::Unlocked;
+
+/// What kind of thing is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Stdout,
+    /// A pipe or the like: it has no places to write at.
+    Stream,
+    Device,
+    File,
+}
+
+impl Kind {
+    /// Looks at what is there, and refuses what must not be written to, before a credential is
+    /// asked for.
+    pub(super) fn of(args: &DecryptArgs) -> Result<Self, Failure> {
+        let kind = Self::look(args)?;
+        if args.resume && kind != Self::File {
+            return Err(Failure::usage(
+                "--resume goes on with a file, and OUT is none",
+            ));
+        }
+        match kind {
+            Self::Stdout => check_stdout()?,
+            Self::File => check_file(args)?,
+            Self::Device => check_device(args)?,
+            Self::Stream => {}
+        }
+        Ok(kind)
+    }
+
+    fn look(args: &DecryptArgs) -> Result<Self, Failure> {
+        let path = &args.output;
+        if path == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        let Ok(there) = path.metadata() else {
+            return Ok(Self::File);
+        };
+        if there.is_dir() {
+            return Err(refuse(
+                Status::Io,
+                format!("{} is a directory", path.display()),
+                "name a file in it",
+            ));
+        }
+        let source = args.source.source.metadata();
+        if source.is_ok_and(|source| is_same(&source, &there)) {
+            return Err(is_the_volume(path));
+        }
+        if there.file_type().is_block_device() {
+            return Ok(Self::Device);
+        }
+        if !args.force {
+            return Err(exists(path));
+        }
+        Ok(match there.is_file() {
+            true => Self::File,
+            false => Self::Stream,
+        })
+    }
+}
+
+fn refuse(status: Status, what: impl Into<String>, help: impl Into<String>) -> Failure {
+    Failure::Other {
+        status,
+        what: what.into(),
+        help: Some(help.into()),
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    refuse(
+        Status::Usage,
+        format!("{} exists", path.display()),
+        "--force writes over it",
+    )
+}
+
+fn is_the_volume(path: &Path) -> Failure {
+    refuse(
+        Status::Io,
+        format!("{} is the volume itself, or a part of it", path.display()),
+        "decrypt to another file: the source is never written to",
+    )
+}
+
+fn check_stdout() -> Result<(), Failure> {
+    if stdout::was_closed() {
+        return Err(Failure::Other {
+            status: Status::Io,
+            what: "cannot write to standard output: it is closed".to_owned(),
+            help: None,
+        });
+    }
+    if io::stdout().is_terminal() {
+        return Err(Failure::usage(
+            "the decrypted volume is not for a terminal: redirect standard output, or name a file",
+        ));
+    }
+    Ok(())
+}
+
+/// A device is written to only if the person names it twice.
+fn check_device(args: &DecryptArgs) -> Result<(), Failure> {
+    let path = &args.output;
+    let source = Extent::whole(&args.source.source);
+    // Asking about a device that is then refused would be of no use.
+    let sources: &[Extent] = match args.source.source.is_file() {
+        true => &[source],
+        false => &[],
+    };
+    check_overwrite(path, sources, 0)?;
+    let size = File::open(path)
+        .and_then(|mut device| device.seek(SeekFrom::End(0)))
+        .map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
+    confirm_device(path, size, args.device_confirm.as_deref())
+}
+
+/// What stands in the way of a file, and of the one that it is until it is complete.
+fn check_file(args: &DecryptArgs) -> Result<(), Failure> {
+    let path = &args.output;
+    if path.metadata().is_err() {
+        match path.symlink_metadata() {
+            Ok(_) => return Err(Failure::from(output::exists(path))),
+            Err(_) => output::check_new(path)?,
+        }
+    }
+    let partial = output::with_suffix(path, PARTIAL);
+    let source = args.source.source.metadata();
+    let Ok(there) = partial.metadata() else {
+        return Ok(());
+    };
+    if source.is_ok_and(|source| is_same(&source, &there)) {
+        return Err(is_the_volume(&partial));
+    }
+    if !args.resume && !args.force {
+        return Err(refuse(
+            Status::Usage,
+            format!(
+                "{} exists: an earlier 'fve decrypt' ended before it was complete, or still runs",
+                partial.display()
+            ),
+            "--resume goes on with it, --force begins anew; or remove it",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether two paths lead to one file, or to one device under two names.
+pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    let devices = one.file_type().is_block_device() && other.file_type().is_block_device();
+    (one.dev(), one.ino()) == (other.dev(), other.ino()) || (devices && one.rdev() == other.rdev())
+}
+
+/// What of which file or device is read: the volume's part of a disk, and all of whatever else
+/// this process has open, such as the other pieces of a disk image.
+pub(super) fn read_from(args: &DecryptArgs, opened: &Opened) -> Vec<Extent> {
+    let source = &args.source.source;
+    let source_meta = source.metadata().ok();
+    let is_device = |meta: &Metadata| meta.file_type().is_block_device();
+    let mut read = vec![match source_meta.as_ref().is_some_and(is_device) {
+        true => Extent::part(source, opened.offset, opened.volume.source_size()),
+        false => Extent::whole(source),
+    }];
+    let descriptors = std::fs::read_dir("/proc/self/fd");
+    for entry in descriptors.into_iter().flatten().flatten() {
+        // The standard streams are no source.
+        if matches!(entry.file_name().to_str(), Some("0" | "1" | "2")) {
+            continue;
+        }
+        let path = entry.path();
+        let is_other = path.metadata().is_ok_and(|meta| {
+            let is_source = source_meta
+                .as_ref()
+                .is_some_and(|source| is_same(source, &meta));
+            (meta.is_file() || is_device(&meta)) && !is_source
+        });
+        if is_other && let Ok(real) = std::fs::read_link(&path) {
+            read.push(Extent::whole(real));
+        }
+    }
+    read
+}
+
+/// Refuses an output that is used, or that lies where the source lies, also in the place of which
+/// a file is put only when it is complete.
+pub(super) fn check_storage(
+    args: &DecryptArgs,
+    kind: Kind,
+    sources: &[Extent],
+) -> Result<(), Failure> {
+    if !matches!(kind, Kind::File | Kind::Device) {
+        return Ok(());
+    }
+    check_overwrite(&args.output, sources, 0)?;
+    let partial = output::with_suffix(&args.output, PARTIAL);
+    if kind == Kind::File && partial.is_file() {
+        check_overwrite(&partial, sources, 0)?;
+    }
+    Ok(())
+}
+
+/// What is written to.
+pub(super) struct Output<'a> {
+    args: &'a DecryptArgs,
+    to: To,
+    /// Bytes that are to be written.
+    len: u64,
+}
+
+enum To {
+    Stdout,
+    Stream(File),
+    Device(File),
+    File(Unfinished),
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn create(
+        args: &'a DecryptArgs,
+        kind: Kind,
+        about: About,
+        sources: &[Extent],
+        unlocked: &Unlocked,
+    ) -> Result<Self, Failure> {
+        let path = &args.output;
+        let fail = |error| Error::io(format!("cannot open {}", path.display()), error);
+        let len = unlocked.available();
+        let to = match kind {
+            Kind::Stdout => To::Stdout,
+            Kind::Stream => To::Stream(OpenOptions::new().write(true).open(path).map_err(fail)?),
+            Kind::Device => To::Device(open_to_overwrite(path, sources, len)?),
+            Kind::File => To::File(Unfinished::open(args, about, unlocked)?),
+        };
+        Ok(Self { args, to, len })
+    }
+
+    /// How it takes zeros.
+    pub(super) fn zeros(&self) -> Zeros {
+        match self.to {
+            To::File(_) => Zeros::Holes,
+            _ => Zeros::Written,
+        }
+    }
+
+    /// What an earlier run wrote.
+    pub(super) fn earlier(&self) -> Written {
+        match &self.to {
+            To::File(unfinished) => unfinished.earlier.clone(),
+            _ => Written::default(),
+        }
+    }
+
+    /// Is told how far the work is.
+    pub(super) fn save(&self, written: &Written) -> io::Result<()> {
+        match &self.to {
+            To::File(unfinished) => unfinished.record.save(written),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has everything written.
+    pub(super) fn receive(&self, export: &Export<'_>) -> Result<Exported, Failed> {
+        match &self.to {
+            To::Stdout => export.to_stream(&mut io::stdout().lock()),
+            To::Stream(file) => export.to_stream(&mut &*file),
+            To::Device(file) => {
+                let exported = export.to_file(file)?;
+                file.sync_all().map_err(Failed::Write)?;
+                Ok(exported)
+            }
+            To::File(unfinished) => {
+                let Some(file) = unfinished.file.as_ref().map(PartialFile::file) else {
+                    return Err(Failed::Interrupted);
+                };
+                let mut exported = export.to_file(file)?;
+                if export.hash && exported.sha256.is_none() {
+                    exported.sha256 = Some(hash(file, exported.len, export.cancelled)?);
+                }
+                Ok(exported)
+            }
+        }
+    }
+
+    /// Everything was written: it is on the medium, and has its name, when this returns.
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        match self.to {
+            To::File(unfinished) => Ok(unfinished.finish()?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Not everything was written: removes a file, or leaves it for `--resume`, and says so.
+    pub(super) fn give_up(self, failed: Failed, done: u64) -> Failure {
+        let percent = done.saturating_mul(100) / self.len.max(1);
+        let name = self.name();
+        let (what, mut help) = match failed {
+            Failed::Interrupted => (format!("interrupted at {percent} %"), None),
+            Failed::Read(Error::Io { what, source }) => {
+                let path = self.args.source.source.display();
+                let help = match self.args.error_map {
+                    None => Some(
+                        "--error-map FILE goes on where the source cannot be read, and lists the places"
+                            .to_owned(),
+                    ),
+                    Some(_) => None,
+                };
+                (format!("cannot read {path}: {what}: {source}"), help)
+            }
+            Failed::Read(error) => (error.to_string(), error.help()),
+            Failed::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => (
+                format!("cannot write {name}: its reader ended at {percent} %: {error}"),
+                None,
+            ),
+            Failed::Write(error) => {
+                let mut what = format!("cannot write {name}: {error}");
+                if error.kind() == io::ErrorKind::StorageFull {
+                    let size = term::human_size(self.len);
+                    what += &format!("; the volume takes up to {size}");
+                }
+                (what, None)
+            }
+            failed @ Failed::Record(_) => (failed.to_string(), None),
+        };
+        let left = match &self.to {
+            To::Stdout | To::Stream(_) => format!("{name} has only a part of the volume"),
+            To::Device(_) => format!("{name} holds an incomplete volume now"),
+            To::File(unfinished) => {
+                let partial = unfinished.partial();
+                match unfinished.stays {
+                    true => {
+                        help.get_or_insert("the same command goes on from there".to_owned());
+                        format!("what is written stays in {partial}")
+                    }
+                    false => {
+                        help.get_or_insert(
+                            "with --resume, what is written stays, and a later run goes on from there"
+                                .to_owned(),
+                        );
+                        format!("{partial} is removed again")
+                    }
+                }
+            }
+        };
+        Failure::Other {
+            status: Status::Io,
+            what: format!("{what}; {left}"),
+            help,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self.to {
+            To::Stdout => "standard output".to_owned(),
+            _ => self.args.output.display().to_string(),
+        }
+    }
+}
+
+/// A file that is not complete yet, and the record of how far it is.
+struct Unfinished {
+    /// Nothing once it is finished or left.
+    file: Option<PartialFile>,
+    record: Record,
+    earlier: Written,
+    /// Whether it stays when the work ends early.
+    stays: bool,
+}
+
+impl Unfinished {
+    /// Goes on with what an earlier run left, if that is asked for; else makes a new file.
+    fn open(args: &DecryptArgs, about: About, unlocked: &Unlocked) -> Result<Self, Failure> {
+        let path = &args.output;
+        let record = Record::of(path, about);
+        let left = match args.resume {
+            true => PartialFile::reopen(path, args.force)?,
+            false => None,
+        };
+        if let Some(file) = left {
+            let earlier = match check_earlier(&file, &record, unlocked) {
+                Ok(earlier) => earlier,
+                Err(why) => {
+                    let what = format!("cannot go on with {}: {why}", file.partial().display());
+                    file.leave();
+                    return Err(refuse(
+                        Status::Usage,
+                        what,
+                        "remove it, or give --force without --resume: then it is begun anew",
+                    ));
+                }
+            };
+            let percent = earlier.len.saturating_mul(100) / unlocked.available().max(1);
+            term::note(format_args!(
+                "going on with {} at {percent} %",
+                file.partial().display()
+            ));
+            return Ok(Self {
+                file: Some(file),
+                record,
+                earlier,
+                stays: true,
+            });
+        }
+        let file = PartialFile::create(path, args.force)?;
+        if args.resume {
+            term::note(format_args!(
+                "there is no unfinished {}: beginning at the start",
+                file.partial().display()
+            ));
+        }
+        let unfinished = Self {
+            file: Some(file),
+            record,
+            earlier: Written::default(),
+            stays: args.resume,
+        };
+        let fail = |error| {
+            let what = format!("cannot write {}", unfinished.record.path().display());
+            Error::io(what, error)
+        };
+        unfinished.record.save(&unfinished.earlier).map_err(fail)?;
+        Ok(unfinished)
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        match self.file.take() {
+            Some(file) => file.finish(),
+            None => Ok(()),
+        }
+    }
+
+    /// Where it is until it is complete.
+    fn partial(&self) -> String {
+        let partial = self.file.as_ref().map(PartialFile::partial);
+        partial.unwrap_or(Path::new("")).display().to_string()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        match self.file.take() {
+            Some(file) if self.stays => file.leave(),
+            _ => self.record.remove(),
+        }
+    }
+}
+
+/// Bytes that are compared with what an earlier run wrote, at its beginning and at its end.
+const COMPARED: u64 = 1 << 20;
+
+/// What an earlier run wrote, if it was of this volume; else why not.
+fn check_earlier(
+    file: &PartialFile,
+    record: &Record,
+    unlocked: &Unlocked,
+) -> Result<Written, String> {
+    let earlier = record.load()?;
+    let file = file.file();
+    let len = file.metadata().map_err(|error| error.to_string())?.len();
+    // The length is set before the first byte is written, and after the first record.
+    if earlier.len > 0 && len != unlocked.available() {
+        return Err(format!(
+            "it has {len} bytes, and the volume {}",
+            unlocked.available()
+        ));
+    }
+    for start in [0, earlier.len.saturating_sub(COMPARED)] {
+        let end = earlier.len.min(start + COMPARED);
+        let skipped = |missing: &Range<u64>| missing.start < end && missing.end > start;
+        if start == end || earlier.missing.iter().any(skipped) {
+            continue;
+        }
+        let mut expected = vec![0; (end - start) as usize];
+        let mut found = expected.clone();
+        unlocked
+            .read_at(start, &mut expected)
+            .map_err(|error| error.to_string())?;
+        file.read_exact_at(&mut found, start)
+            .map_err(|error| error.to_string())?;
+        if found != expected {
+            return Err(format!(
+                "its bytes {start} to {end} are not those of the volume"
+            ));
+        }
+    }
+    Ok(earlier)
+}
+
+/// SHA-256 of what is in the file.
+fn hash(mut file: &File, len: u64, cancelled: &AtomicBool) -> Result<[u8; 32], Failed> {
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 1 << 20];
+    file.seek(SeekFrom::Start(0)).map_err(Failed::Write)?;
+    let mut left = len;
+    while left > 0 {
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(Failed::Interrupted);
+        }
+        let len = left.min(piece.len() as u64) as usize;
+        file.read_exact(&mut piece[..len]).map_err(Failed::Write)?;
+        hash.update(&piece[..len]);
+        left -= len as u64;
+    }
+    Ok(hash.finalize().into())
+}

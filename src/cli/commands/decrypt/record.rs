@@ -1,0 +1,132 @@
+//! How far an unfinished output is, in a file beside it, from which `--resume` goes on.
+//!
+//! Keys of the JSON document: `what` (`fve decrypt`), `version` (1), `about` (`volume`, `method`,
+//! `size`, `available`, `source_size`, `source_modified`), `written` and `missing`: all bytes before
+//! `written` are on the disk, but for those stretches (each with its first byte and the one after
+//! its last), which could not be read.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::json;
+use crate::cli::source::Opened;
+use crate::output::{self, PARTIAL};
+use crate::serve::export::Written;
+use crate::volume::Unlocked;
+
+const WHAT: &str = "fve decrypt";
+const VERSION: u32 = 1;
+/// A record has some hundred bytes, and up to 44 for each stretch that cannot be read.
+const MAX_LEN: u64 = 64 << 20;
+
+/// What is decrypted. The output of something else cannot be gone on with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct About {
+    volume: Option<String>,
+    method: Option<String>,
+    size: u64,
+    available: u64,
+    source_size: u64,
+    /// When a file was last written to, in seconds and nanoseconds; a device does not tell.
+    source_modified: Option<(i64, i64)>,
+}
+
+impl About {
+    pub(super) fn new(opened: &Opened, source: &Path, unlocked: &Unlocked) -> Self {
+        let block = opened.volume.metadata_as_found();
+        let file = source.metadata().ok().filter(|meta| meta.is_file());
+        Self {
+            volume: block.map(|block| format!("{:X}", block.dataset.id)),
+            method: unlocked.method().map(|method| method.word.to_owned()),
+            size: unlocked.size(),
+            available: unlocked.available(),
+            source_size: opened.volume.source_size(),
+            source_modified: file.map(|meta| (meta.mtime(), meta.mtime_nsec())),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    what: String,
+    version: u32,
+    about: About,
+    written: u64,
+    missing: Vec<(u64, u64)>,
+}
+
+/// The record of one output.
+pub(super) struct Record {
+    path: PathBuf,
+    about: About,
+}
+
+impl Record {
+    /// The record that belongs to an output at `path`.
+    pub(super) fn of(path: &Path, about: About) -> Self {
+        Self {
+            path: Self::path_of(path),
+            about,
+        }
+    }
+
+    /// Where the record of an output at `path` is.
+    pub(super) fn path_of(path: &Path) -> PathBuf {
+        output::with_suffix(path, &format!("{PARTIAL}.progress"))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces it. It is on stable storage when this returns.
+    pub(super) fn save(&self, written: &Written) -> io::Result<()> {
+        let document = Document {
+            what: WHAT.to_owned(),
+            version: VERSION,
+            about: self.about.clone(),
+            written: written.len,
+            missing: written.missing.iter().map(|r| (r.start, r.end)).collect(),
+        };
+        output::replace(&self.path, json::document(&document).as_bytes())
+    }
+
+    /// What is written according to it; else why it does not say.
+    pub(super) fn load(&self) -> Result<Written, String> {
+        let path = self.path.display();
+        let mut text = Vec::new();
+        File::open(&self.path)
+            .and_then(|file| file.take(MAX_LEN).read_to_end(&mut text))
+            .map_err(|error| format!("{path} cannot be read: {error}"))?;
+        let document: Document = serde_json::from_slice(&text)
+            .ok()
+            .filter(|document: &Document| document.what == WHAT && document.version == VERSION)
+            .ok_or_else(|| format!("{path} is not the record of an unfinished output"))?;
+        if document.about != self.about {
+            return Err(format!(
+                "{path} is about another volume, or the source was changed since"
+            ));
+        }
+        let missing: Vec<Range<u64>> = document.missing.iter().map(|&(a, b)| a..b).collect();
+        let fits = document.written <= self.about.available
+            && missing.iter().all(|range| range.start < range.end)
+            && missing.iter().all(|range| range.end <= document.written);
+        if !fits {
+            return Err(format!("{path} contradicts itself"));
+        }
+        Ok(Written {
+            len: document.written,
+            missing,
+        })
+    }
+
+    /// It is of no use any more.
+    pub(super) fn remove(&self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,110 @@
+//! Where the password that is found is saved: in files that are made before the search begins, so
+//! that hours are not spent on a password that has no place.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::{SearchArgs, Task};
+use crate::cli::{Failure, term};
+use crate::create::{RecoveryFile, save_key};
+use crate::guid::Guid;
+use crate::output::{NewFile, check_new, check_new_in};
+use crate::unlock::search::Hit;
+
+/// Empty files, which are removed again unless they are filled.
+pub(super) struct SavePlace(Vec<(Option<Guid>, NewFile)>);
+
+impl SavePlace {
+    /// Refuses, before anything is asked or measured, what cannot be written.
+    pub(super) fn check(args: &SearchArgs) -> Result<(), Failure> {
+        match &args.save_to {
+            Some(path) if path.is_dir() => Ok(check_new_in(path)?),
+            Some(path) if !is_left_over(args, path) => Ok(check_new(path)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the file; in a directory, one for each protector that the password may belong to.
+    pub(super) fn create(args: &SearchArgs, task: &Task<'_>) -> Result<Self, Failure> {
+        let create = |path: &Path| {
+            if is_left_over(args, path) {
+                let _ = std::fs::remove_file(path);
+            }
+            NewFile::create(path)
+        };
+        let mut files = Vec::new();
+        match &args.save_to {
+            None => {}
+            Some(directory) if directory.is_dir() => {
+                for id in task.search.protectors() {
+                    let path = RecoveryFile::path_in(directory, id);
+                    files.push((Some(id), create(&path)?));
+                }
+            }
+            Some(path) => files.push((None, create(path)?)),
+        }
+        Ok(Self(files))
+    }
+
+    /// Saves the password in the form of Windows' own file: where it is then, and what went wrong.
+    /// A password that cannot go where it was to go is saved elsewhere.
+    pub(super) fn save(
+        self,
+        args: &SearchArgs,
+        hit: &Hit,
+    ) -> (Option<PathBuf>, Result<(), Failure>) {
+        let belongs = |id: &Option<Guid>| id.is_none_or(|id| id == hit.protector);
+        let Some((_, place)) = self.0.into_iter().find(|(id, _)| belongs(id)) else {
+            return (None, Ok(()));
+        };
+        let content = RecoveryFile::new(hit.protector, &hit.password).content;
+        let path = place.path().to_owned();
+        match place.fill(content.expose()) {
+            Ok(()) => (Some(path), Ok(())),
+            Err(error) => (save_elsewhere(args, hit), Err(error.into())),
+        }
+    }
+}
+
+/// Whether a search that was killed left this empty file, and its checkpoint, from which it goes
+/// on now.
+fn is_left_over(args: &SearchArgs, path: &Path) -> bool {
+    let goes_on = args.checkpoint.as_ref().is_some_and(|path| path.is_file());
+    let own = rustix::process::geteuid().as_raw();
+    goes_on
+        && path
+            .symlink_metadata()
+            .is_ok_and(|meta| meta.is_file() && meta.len() == 0 && meta.uid() == own)
+}
+
+/// Saves the password in the user's state directory, or where the person at the terminal says.
+fn save_elsewhere(args: &SearchArgs, hit: &Hit) -> Option<PathBuf> {
+    let content = RecoveryFile::new(hit.protector, &hit.password).content;
+    let saved = super::super::metadata::state_directory().and_then(|directory| {
+        std::fs::create_dir_all(&directory).ok()?;
+        let path = RecoveryFile::path_in(&directory, hit.protector);
+        save_key(&path, &content).ok().map(|()| path)
+    });
+    if saved.is_some() || args.show {
+        return saved;
+    }
+    while term::can_ask() {
+        let question = "The password was found and cannot be saved. Another new file for it: ";
+        let answer = term::ask(question).ok()?;
+        let path = PathBuf::from(answer.trim());
+        if answer.is_empty() {
+            // The end of the input.
+            break;
+        }
+        match save_key(&path, &content) {
+            Ok(()) => return Some(path),
+            Err(error) => term::note(error),
+        }
+    }
+    let kept = match args.checkpoint {
+        Some(_) => "the checkpoint stays: the same search finds it again at once",
+        None => "--show prints it",
+    };
+    term::note(format_args!("the password is not saved; {kept}"));
+    None
+}
