@@ -22,9 +22,10 @@ mod report;
 mod source;
 mod term;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use self::args::{Cli, Command};
 use self::exit::Status;
@@ -45,6 +46,9 @@ pub(crate) enum Failure {
     Silent(Status),
 }
 
+/// What is advised where the command line is wrong.
+const SEE_HELP: &str = "see 'fve --help'";
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Volume(error)
@@ -56,8 +60,20 @@ impl Failure {
         Self::Other {
             status: Status::Usage,
             what: what.into(),
-            help: Some("see 'fve --help'".to_owned()),
+            help: Some(SEE_HELP.to_owned()),
         }
+    }
+
+    /// The same with the command's own help in place of that of all commands.
+    fn of_command(mut self, command: &str) -> Self {
+        if let Self::Other {
+            help: Some(help), ..
+        } = &mut self
+            && help == SEE_HELP
+        {
+            *help = format!("see 'fve {command}--help'");
+        }
+        self
     }
 
     fn status(&self) -> Status {
@@ -94,6 +110,7 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(failure) => return end(&failure),
     };
+    let command = command_words(&arguments);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -110,7 +127,7 @@ pub fn run() -> ExitCode {
     start_logging(cli.verbose);
     hardening::keep_secrets_in_memory();
     let json = cli.command.json_failure();
-    match dispatch(cli.command) {
+    match dispatch(cli.command).map_err(|failure| failure.of_command(&command)) {
         Ok(()) => Status::Done.into(),
         Err(failure) => {
             if let (Some(document), Some(_)) = (json, failure.message()) {
@@ -119,6 +136,25 @@ pub fn run() -> ExitCode {
             end(&failure)
         }
     }
+}
+
+/// The words of the arguments that name a command, each with a blank behind it.
+fn command_words(arguments: &[OsString]) -> String {
+    let mut words = String::new();
+    let mut command = Cli::command();
+    for argument in arguments.iter().skip(1) {
+        let Some(inner) = command.find_subcommand(argument) else {
+            // Options of all commands may stand in between.
+            if argument.as_encoded_bytes().starts_with(b"-") {
+                continue;
+            }
+            break;
+        };
+        words.push_str(inner.get_name());
+        words.push(' ');
+        command = inner.clone();
+    }
+    words
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {

@@ -44,6 +44,7 @@ impl Copy {
             copy: self.number,
             offset: self.offset,
             fault,
+            followed: self.block.is_ok(),
         })
     }
 }

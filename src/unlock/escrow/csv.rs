@@ -148,7 +148,10 @@ fn next_row(
 }
 
 /// A table's text without what `Export-Csv` says of types before the head.
-pub(super) fn without_types(text: impl Iterator<Item = char>, head: &str) -> impl Iterator<Item = char> {
+pub(super) fn without_types(
+    text: impl Iterator<Item = char>,
+    head: &str,
+) -> impl Iterator<Item = char> {
     let mut skipping = head.starts_with("#TYPE");
     text.skip_while(move |c| {
         let skipped = skipping;
@@ -164,20 +167,26 @@ mod tests {
     fn table(text: &str) -> Option<Vec<(usize, Vec<(String, String)>)>> {
         let mut rows = Vec::new();
         let delimiter = delimiter(text)?;
-        let is_table = read(without_types(text.chars(), text), delimiter, |number, fields| {
-            let text_of = |field: &Field| {
-                let value = String::from_utf8(field.value.to_vec()).unwrap();
-                (field.name.clone(), value)
-            };
-            rows.push((number, fields.iter().map(text_of).collect()));
-        });
+        let is_table = read(
+            without_types(text.chars(), text),
+            delimiter,
+            |number, fields| {
+                let text_of = |field: &Field| {
+                    let value = String::from_utf8(field.value.to_vec()).unwrap();
+                    (field.name.clone(), value)
+                };
+                rows.push((number, fields.iter().map(text_of).collect()));
+            },
+        );
         is_table.then_some(rows)
     }
 
     #[test]
     fn quotes_may_hold_anything() {
         const DIGITS: &str = "0123456789012345678901234567890123456789";
-        let text = format!("#TYPE x\r\n\"a\";\"b\"\r\n\r\n;\r\nno;password\r\n\"1;\"\"2\"\"\n3\";{DIGITS}\r\n");
+        let text = format!(
+            "#TYPE x\r\n\"a\";\"b\"\r\n\r\n;\r\nno;password\r\n\"1;\"\"2\"\"\n3\";{DIGITS}\r\n"
+        );
         let found = table(&text).unwrap();
         let expected =
             [("a", "1;\"2\"\n3"), ("b", DIGITS)].map(|(a, b)| (a.to_owned(), b.to_owned()));

@@ -168,7 +168,8 @@ fn read(path: &Path, query: &Query, found: &mut Found, among_others: bool) -> Re
 fn is_text(head: &[u8]) -> bool {
     let (encoding, _, _) = decode::encoding_of(head, true);
     let wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
-    let control = |byte: &u8| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1A | 0x1B);
+    let control =
+        |byte: &u8| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1A | 0x1B);
     wide || !head.iter().any(control)
 }
 
@@ -202,7 +203,9 @@ impl Reading<'_> {
             let before = (self.found.entries.len(), self.found.unnamed.len());
             let is_json = json::read(text.by_ref(), |fields| {
                 number += 1;
-                self.record(fields, name_of(fields), || format!("{place}, object {number}"));
+                self.record(fields, name_of(fields), || {
+                    format!("{place}, object {number}")
+                });
             });
             text.end()?;
             if is_json {

@@ -53,7 +53,9 @@ fn parse(
                     let name = value.get(..MAX_NAME).unwrap_or(&value);
                     object.name = String::from_utf8_lossy(name).into_owned();
                 } else {
-                    object.record.push(Field::new(object.name.as_str(), value.as_slice()));
+                    object
+                        .record
+                        .push(Field::new(object.name.as_str(), value.as_slice()));
                 }
             }
             _ => {}
@@ -122,7 +124,9 @@ mod tests {
             .iter()
             .map(|fields| {
                 let fields = fields.iter();
-                fields.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+                fields
+                    .map(|(name, value)| (name.as_str(), value.as_str()))
+                    .collect()
             })
             .collect();
         assert_eq!(

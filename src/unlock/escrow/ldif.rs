@@ -39,7 +39,11 @@ pub(super) fn read(text: impl Iterator<Item = char>, mut each: impl FnMut(&str, 
         {
             if name.is_none() && field.name.eq_ignore_ascii_case("dn") {
                 let text = String::from_utf8_lossy(&field.value);
-                name = Some(text.get(..text.floor_char_boundary(MAX_NAME)).unwrap_or_default().to_owned());
+                name = Some(
+                    text.get(..text.floor_char_boundary(MAX_NAME))
+                        .unwrap_or_default()
+                        .to_owned(),
+                );
             } else {
                 record.push(field);
             }
