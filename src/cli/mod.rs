@@ -9,6 +9,7 @@ mod commands;
 mod credentials;
 mod digits;
 mod exit;
+mod file;
 mod hardening;
 mod json;
 #[cfg(feature = "fuse")]
