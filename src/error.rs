@@ -210,10 +210,16 @@ impl Error {
             Self::Unsupported { .. } => Some(
                 "'fve info' shows all that can be read of it".to_owned(),
             ),
-            Self::Damaged { .. } => Some(
+            Self::Damaged { copies, .. } if copies.iter().any(|copy| copy.followed) => Some(
                 "--accept-damaged-metadata opens a volume whose checks fail, read-only, if a credential still fits"
                     .to_owned(),
             ),
+            // Checks that are not made cannot help where there is nothing to check.
+            Self::Damaged { copies, .. } if !copies.is_empty() => Some(
+                "'fve metadata restore' puts a backup of the metadata back, --key-package opens the volume with a key package that was saved, and 'fve repair scan' searches for other metadata"
+                    .to_owned(),
+            ),
+            Self::Damaged { .. } => None,
             Self::Refused { report } => report.help(),
             Self::NothingToTry { .. } => Some(
                 "give one of the credentials that the volume takes, or run the command on a terminal to be asked"
@@ -316,6 +322,8 @@ pub struct CopyFault {
     pub fault: String,
     /// The source's own error, where the copy could not be read: it may be sound all the same.
     pub unread: Option<Arc<io::Error>>,
+    /// Whether its structure can be followed all the same, so that only its checks fail.
+    pub followed: bool,
 }
 
 impl CopyFault {

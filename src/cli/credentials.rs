@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint}
 
 use super::args::{LostArgs, SourceArgs, parse_bytes};
 use super::readable::warn_if_others_can_read;
-use super::{Failure, source, term};
+use super::{Failure, file, source, term};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::secret::SecretText;
@@ -303,7 +303,7 @@ impl CredentialArgs {
             .iter()
             .find(|(option, _)| *option == auto_unlock::HIVE);
         let hive = match hive {
-            Some((_, path)) => read_hive(path)?,
+            Some((_, path)) => file::read(path, "the hive", MAX_HIVE_LEN)?,
             None => volume.system_hive(&key, &own.options())?,
         };
         let key = volume.auto_unlock_key(&key)?;
@@ -553,16 +553,4 @@ fn is_mostly_digits(answer: &SecretText) -> bool {
     let text = answer.expose();
     text.chars().filter(char::is_ascii_digit).count() >= ENOUGH
         && !text.chars().any(char::is_alphabetic)
-}
-
-/// A registry hive from a file.
-fn read_hive(path: &Path) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
-    let fail = |error| Error::io(format!("cannot read the hive {}", path.display()), error);
-    let file = std::fs::File::open(path).map_err(fail)?;
-    let mut hive = Vec::new();
-    file.take(MAX_HIVE_LEN)
-        .read_to_end(&mut hive)
-        .map_err(fail)?;
-    Ok(hive)
 }

@@ -10,6 +10,7 @@ mod confirm;
 mod credentials;
 mod digits;
 mod exit;
+mod file;
 mod hardening;
 mod json;
 #[cfg(feature = "fuse")]
@@ -30,7 +31,7 @@ mod unrepeated;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use self::args::{Cli, Command};
 use self::exit::Status;
@@ -51,6 +52,9 @@ pub(crate) enum Failure {
     Silent(Status),
 }
 
+/// What is advised where the command line is wrong.
+const SEE_HELP: &str = "see 'fve --help'";
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Volume(error)
@@ -62,8 +66,20 @@ impl Failure {
         Self::Other {
             status: Status::Usage,
             what: what.into(),
-            help: Some("see 'fve --help'".to_owned()),
+            help: Some(SEE_HELP.to_owned()),
         }
+    }
+
+    /// The same with the command's own help in place of that of all commands.
+    fn of_command(mut self, command: &str) -> Self {
+        if let Self::Other {
+            help: Some(help), ..
+        } = &mut self
+            && help == SEE_HELP
+        {
+            *help = format!("see 'fve {command}--help'");
+        }
+        self
     }
 
     fn status(&self) -> Status {
@@ -111,8 +127,8 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(failure) => return end(&failure),
     };
-    let cli = match parse(arguments) {
-        Ok(cli) => cli,
+    let (cli, command) = match parse(arguments) {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are asked for, and are no error.
             let status = if error.use_stderr() {
@@ -127,7 +143,7 @@ pub fn run() -> ExitCode {
     start_logging(cli.verbose);
     hardening::keep_secrets_in_memory();
     let json = cli.command.json_failure();
-    match dispatch(cli.command) {
+    match dispatch(cli.command).map_err(|failure| failure.of_command(&command)) {
         Ok(()) => Status::Done.into(),
         Err(failure) => {
             if let (Some(document), Some(_)) = (json, failure.message()) {
@@ -138,12 +154,26 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Reads the arguments, and keeps in mind which of them no message may repeat.
-fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+/// Reads the arguments, and keeps in mind which of them no message may repeat. Besides the command
+/// the words that name it, each with a blank behind it.
+fn parse(arguments: Vec<OsString>) -> Result<(Cli, String), clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(arguments)?;
     unrepeated::remember(&command, &matches);
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => Ok((cli, command_words(&matches))),
+        Err(error) => Err(error.format(&mut command)),
+    }
+}
+
+fn command_words(mut matches: &ArgMatches) -> String {
+    let mut words = String::new();
+    while let Some((name, inner)) = matches.subcommand() {
+        words.push_str(name);
+        words.push(' ');
+        matches = inner;
+    }
+    words
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {

@@ -67,12 +67,24 @@ impl<'a> Report<'a> {
     fn write_status(&self, text: &mut String) {
         self.write_heading(text);
         let status = self.volume.status();
-        let size = self.volume.source_size();
-        field(
-            text,
-            "Size:",
-            &format!("{} ({size} bytes)", human_size(size)),
-        );
+        let bytes = |bytes: u64| format!("{} ({bytes} bytes)", human_size(bytes));
+        let present = self.volume.source_size();
+        match self.volume.declared_size() {
+            Some(size) => {
+                field(text, "Size:", &bytes(size));
+                if size > present {
+                    field(text, "Available:", &bytes(present));
+                }
+            }
+            None => field(
+                text,
+                "Size:",
+                &format!(
+                    "unknown until unlocked; the source holds {}",
+                    bytes(present)
+                ),
+            ),
+        }
         field(text, "BitLocker Version:", status.version);
         field(text, "Conversion Status:", status.conversion.name());
         let percentage = match status.percentage {
@@ -161,6 +173,12 @@ impl<'a> Report<'a> {
     /// What a person should know before relying on the volume.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
+        let present = self.volume.source_size();
+        if let Some(size) = self.volume.declared_size().filter(|size| *size > present) {
+            problems.push(format!(
+                "the image is cut off: it holds {present} of the volume's {size} bytes"
+            ));
+        }
         if self.volume.copies().disagree() {
             problems.push("the metadata copies say different things: an update was interrupted, or they were changed".to_owned());
         }
@@ -264,6 +282,8 @@ impl<'a> Report<'a> {
             },
             "bitlocker_version": self.volume.status().version,
             "sector_size": self.volume.sector_size(),
+            "size": self.volume.declared_size(),
+            "available": self.volume.declared_size().map(|size| size.min(self.volume.source_size())),
             "created": block.dataset.created.to_string(),
             "last_written": block.last_written().map(|time| time.to_string()),
             "windows": windows(block).map(|(major, minor, build)| {

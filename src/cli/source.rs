@@ -9,7 +9,9 @@ use super::exit::Status;
 use super::{Failure, term};
 use crate::error::Error;
 use crate::repair::FoundVolume;
-use crate::source::{ExclusiveFile, Place, ReadAt, Window, WriteAt, locate, writer_of};
+use crate::source::{
+    ExclusiveFile, Place, ReadAt, Window, WriteAt, is_file_system, locate, partition, writer_of,
+};
 use crate::volume::Volume;
 
 /// A volume and where it was found.
@@ -37,13 +39,53 @@ pub(crate) fn open(args: &SourceArgs) -> Result<Opened, Failure> {
         let volume = found.open(&disk)?;
         return Ok(opened(volume, found.start, found.evidence.partition));
     }
-    let located = locate(disk, place(args.offset, args.partition), &Volume::probe)?;
+    let located = locate(
+        disk.clone(),
+        place(args.offset, args.partition),
+        &Volume::probe,
+    )
+    .map_err(|error| not_there(error, args, &disk))?;
     if let Some(note) = &located.note {
         term::note(term::escaped(note));
     }
     let (offset, partition) = (located.start, located.partition);
     let volume = Volume::open(Arc::new(located.source))?;
     Ok(opened(volume, offset, partition))
+}
+
+/// What can be done where no volume was found.
+fn not_there(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure {
+    let Error::NotBitLocker { found } = &error else {
+        return error.into();
+    };
+    if let Some(number) = args.partition
+        && !has_partition(disk, number)
+    {
+        return Failure::Other {
+            status: Status::Usage,
+            what: found.clone(),
+            help: None,
+        };
+    }
+    if args.partition.is_none() && args.offset.is_none() && is_file_system(disk) {
+        return Failure::Other {
+            status: Status::NotBitLocker,
+            what: error.to_string(),
+            help: Some("it is not encrypted: mount it directly".to_owned()),
+        };
+    }
+    error.into()
+}
+
+/// Whether the disk has a partition of that number. A table that cannot be read is no reason to say
+/// that it has not.
+fn has_partition(disk: &Arc<dyn ReadAt>, number: u32) -> bool {
+    partition::read(disk.as_ref()).map_or(true, |table| {
+        table.is_some_and(|table| {
+            let mut partitions = table.partitions.iter();
+            partitions.any(|partition| partition.number == number)
+        })
+    })
 }
 
 /// The volume that `--metadata` names, where it was given.
@@ -70,7 +112,7 @@ pub(crate) fn lost(
 
 /// The bytes of SOURCE, read-only, with what a person should know about them.
 pub(crate) fn disk(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
-    let (disk, container) = crate::source::open(path)?;
+    let (disk, container) = crate::source::open(path).map_err(not_opened)?;
     if let Some(process) = writer_of(path) {
         term::note(format_args!(
             "warning: process {process} may be writing to {}: what is read of it may not fit together",
@@ -84,6 +126,18 @@ pub(crate) fn disk(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
         ));
     }
     Ok(disk)
+}
+
+/// No command shows more of a container that is not read.
+fn not_opened(error: Error) -> Failure {
+    match error {
+        Error::Unsupported { .. } => Failure::Other {
+            status: Status::NotBitLocker,
+            what: error.to_string(),
+            help: None,
+        },
+        other => other.into(),
+    }
 }
 
 /// A volume that will be written to: nobody else holds its source.
@@ -100,7 +154,7 @@ pub(crate) struct OpenedForWriting {
 pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Failure> {
     refuse_lost(args)?;
     let path = &args.source;
-    let (_, container) = crate::source::open(path)?;
+    let (_, container) = crate::source::open(path).map_err(not_opened)?;
     if let Some(name) = container {
         return Err(Error::Unsupported {
             what: format!(
@@ -157,7 +211,11 @@ fn locate_for_writing(
         disk.clone(),
         place(args.offset, args.partition),
         &Volume::probe,
-    )?;
+    )
+    .map_err(|error| {
+        let disk: Arc<dyn ReadAt> = disk.clone();
+        not_there(error, args, &disk)
+    })?;
     if let Some(note) = &located.note {
         term::note(term::escaped(note));
     }

@@ -116,8 +116,14 @@ pub(crate) fn progress_counting(total: u64) -> ProgressBar {
     )
 }
 
-fn bar(total: u64, template: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+/// A line on standard error that counts files and names the one at hand; nothing where that is no
+/// terminal.
+pub(crate) fn progress_of_files() -> ProgressBar {
+    bar(None, "{human_pos} files {wide_msg}")
+}
+
+fn bar(total: impl Into<Option<u64>>, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(total.into(), ProgressDrawTarget::stderr());
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,

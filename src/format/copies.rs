@@ -58,6 +58,7 @@ impl Copy {
             offset: self.offset,
             fault,
             unread,
+            followed: self.block.is_ok(),
         })
     }
 }

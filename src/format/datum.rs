@@ -21,6 +21,9 @@ pub(crate) const HEADER_LEN: usize = 8;
 
 /// Deepest nesting accepted. Three levels have been seen (protector, stretch key, sealed key).
 const MAX_DEPTH: usize = 8;
+/// Most datums of one list, those nested in them not counted. A volume with a hundred protectors
+/// has less than a quarter of it.
+const MAX_DATUMS: usize = 1024;
 
 /// Datum types, the field at offset 4 (section 3.2).
 pub(crate) mod types {
@@ -449,6 +452,9 @@ fn parse_list(fields: Fields<'_>, depth: usize) -> Result<Vec<Datum>, FormatErro
         }
         if usize::from(size) < HEADER_LEN {
             return Err(fields.fault(format!("a datum of {size} bytes at +{offset:#x}")));
+        }
+        if list.len() == MAX_DATUMS {
+            return Err(fields.fault(format!("more than {MAX_DATUMS} datums in one list")));
         }
         let end = offset.saturating_add(usize::from(size));
         let datum = fields.part("datum", offset, end)?;

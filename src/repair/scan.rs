@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use super::volumes::{FoundVolume, volumes};
 use super::{FoundBlock, block_at};
+use crate::format::block::MetadataBlock;
 use crate::format::boot::{BootRecord, SIGNATURE};
 use crate::format::conversion::{EowInformation, INFORMATION_LEN};
+use crate::format::datum::Datum;
 use crate::source::{ReadAt, partition};
 
 /// Structures begin at whole sectors, the smallest of which have so many bytes.
@@ -27,6 +29,15 @@ const LIKELY: [Range<u64>; 3] = [
 
 /// More blocks than three for each of a thousand generations: beyond are no volumes but a trap.
 const MOST_BLOCKS: usize = 4096;
+/// Most memory that the blocks may take, in bytes. A block of Windows takes some KiB.
+const MOST_MEMORY: usize = 64 << 20;
+/// What an entry of a block takes besides its bytes, at least.
+const ENTRY_MEMORY: usize = 512;
+/// Most places where a block or a map is looked for because its signature stands there. Each costs
+/// the reading of 64 KiB.
+const MOST_TRIES: usize = 0x1_0000;
+/// Most boot records, maps and unreadable stretches that are kept.
+const MOST_PLACES: usize = 0x1_0000;
 
 /// How much of the source is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +72,10 @@ pub(super) struct Hits {
     boot_records: Vec<u64>,
     searched: u64,
     unreadable: Vec<Range<u64>>,
+    /// Places at which something was looked for.
+    tries: usize,
+    /// Bytes that the blocks take.
+    memory: usize,
 }
 
 /// Searches a source for volumes. `progress` is told of bytes done. What cannot be read is
@@ -115,6 +130,15 @@ fn is_boot_record(sector: &[u8]) -> bool {
     looks_like_one && matches!(BootRecord::parse(sector), Ok(Some(_)))
 }
 
+/// What a block takes in memory, about.
+fn memory_of(block: &MetadataBlock) -> usize {
+    fn entries(datums: &[Datum]) -> usize {
+        let nested = datums.iter().map(|datum| entries(datum.nested()));
+        datums.len() + nested.sum::<usize>()
+    }
+    2 * block.bytes().len() + ENTRY_MEMORY * entries(&block.datums)
+}
+
 /// Behind the start of the source and of each partition.
 fn likely_places(source: &Arc<dyn ReadAt>) -> Vec<Range<u64>> {
     let table = partition::read(source).ok().flatten();
@@ -167,8 +191,10 @@ impl Hits {
             }
             Err(_) => {
                 let end = at + piece.len() as u64;
+                let full = self.unreadable.len() >= MOST_PLACES;
                 match self.unreadable.last_mut() {
-                    Some(last) if last.end == at => last.end = end,
+                    // More stretches than any medium has are told of as one.
+                    Some(last) if last.end == at || full => last.end = end,
                     _ => self.unreadable.push(at..end),
                 }
             }
@@ -180,7 +206,9 @@ impl Hits {
             if sector.starts_with(SIGNATURE) {
                 self.take_block(source, offset);
             } else if is_boot_record(sector) {
-                self.boot_records.push(offset);
+                if self.boot_records.len() < MOST_PLACES {
+                    self.boot_records.push(offset);
+                }
             } else if sector.starts_with(b"FVE-EOW\0") {
                 self.take_map(source, offset);
             }
@@ -188,16 +216,29 @@ impl Hits {
     }
 
     fn take_block(&mut self, source: &Arc<dyn ReadAt>, offset: u64) {
-        let known = self.blocks.iter().any(|block| block.offset == offset);
-        if !known
-            && self.blocks.len() < MOST_BLOCKS
-            && let Ok(block) = block_at(source, offset)
+        if self.blocks.len() >= MOST_BLOCKS
+            || self.memory >= MOST_MEMORY
+            || self.blocks.iter().any(|block| block.offset == offset)
+            || !self.may_try()
         {
+            return;
+        }
+        if let Ok(block) = block_at(source, offset) {
+            self.memory += memory_of(&block);
             self.blocks.push(FoundBlock { offset, block });
         }
     }
 
+    /// Counts a try; false where there were more than any source gives reason for.
+    fn may_try(&mut self) -> bool {
+        self.tries += 1;
+        self.tries <= MOST_TRIES
+    }
+
     fn take_map(&mut self, source: &Arc<dyn ReadAt>, offset: u64) {
+        if self.maps.len() >= MOST_PLACES || !self.may_try() {
+            return;
+        }
         let len = source.size().saturating_sub(offset);
         let len = usize::try_from(len)
             .unwrap_or(usize::MAX)

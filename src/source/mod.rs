@@ -39,6 +39,11 @@ pub(crate) fn describe(source: &dyn ReadAt) -> crate::error::Result<String> {
     signature::describe(source).map_err(|error| crate::Error::io("cannot read the image", error))
 }
 
+/// Whether a source begins with a file system that is not encrypted.
+pub(crate) fn is_file_system(source: &dyn ReadAt) -> bool {
+    signature::is_file_system(source).unwrap_or(false)
+}
+
 /// Bytes that can be read at any offset by any number of threads.
 pub trait ReadAt: Send + Sync {
     /// Size in bytes.

@@ -80,8 +80,9 @@ const ZEROS_LEN: usize = 1 << 20;
 /// # Errors
 /// It cannot be read.
 pub(super) fn known(source: &dyn ReadAt) -> io::Result<Option<&'static str>> {
+    let start = Start::of(source);
     for signature in SIGNATURES {
-        if has(source, signature.offset, signature.bytes)? {
+        if start.has(source, signature)? {
             return Ok(Some(signature.name));
         }
     }
@@ -92,6 +93,42 @@ pub(super) fn known(source: &dyn ReadAt) -> io::Result<Option<&'static str>> {
         return Ok(Some(CONTAINER_VHD));
     }
     Ok(None)
+}
+
+/// Whether the source begins with a file system that is not encrypted.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn is_file_system(source: &dyn ReadAt) -> io::Result<bool> {
+    Ok(known(source)?.is_some_and(|name| name.ends_with("file system")))
+}
+
+/// The beginning of a source, read at once: each read of a container may unpack a block.
+struct Start(Vec<u8>);
+
+impl Start {
+    /// Bytes behind which no signature ends.
+    const LEN: u64 = 0x1_0048;
+
+    /// Nothing where it cannot be read as a whole: some of it may be readable.
+    fn of(source: &dyn ReadAt) -> Self {
+        let len = usize::try_from(source.size().min(Self::LEN)).unwrap_or(0);
+        let mut bytes = vec![0; len];
+        match source.read_exact_at(0, &mut bytes) {
+            Ok(()) => Self(bytes),
+            Err(_) => Self(Vec::new()),
+        }
+    }
+
+    fn has(&self, source: &dyn ReadAt, signature: &Signature) -> io::Result<bool> {
+        let found = usize::try_from(signature.offset)
+            .ok()
+            .and_then(|at| self.0.get(at..)?.get(..signature.bytes.len()));
+        match found {
+            Some(found) => Ok(found == signature.bytes),
+            None => has(source, signature.offset, signature.bytes),
+        }
+    }
 }
 
 fn has(source: &dyn ReadAt, offset: u64, bytes: &[u8]) -> io::Result<bool> {

@@ -41,7 +41,10 @@ pub(super) fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
     if bytes.len() as u64 > MAX_LEN {
         return Err(Error::bad_credential(
             credential,
-            format!("{} is too large to be one", path.display()),
+            format!(
+                "{} is too large for a {credential} file: it has more than 1 MiB",
+                path.display()
+            ),
         ));
     }
     Ok(SecretBytes::new(std::mem::take(&mut *bytes)))

@@ -29,7 +29,7 @@ impl Volume {
     pub(super) fn plan(&self, block: &MetadataBlock, sectors: &Sectors) -> Result<Plan> {
         let mut warnings = Vec::new();
         let present = self.source.size();
-        let size = match self.declared_size(block) {
+        let size = match self.size_on_record(block) {
             Some(size) if size <= present => size,
             // Cut off, or the size on record is out of date: the file system itself decides.
             Some(size) => match self.size_of_file_system(block, size, sectors)? {
@@ -56,7 +56,7 @@ impl Volume {
     }
 
     /// Size of the volume in bytes, where metadata or boot record tell it.
-    fn declared_size(&self, block: &MetadataBlock) -> Option<u64> {
+    pub(super) fn size_on_record(&self, block: &MetadataBlock) -> Option<u64> {
         if self.boot.flavour == Flavour::Vista {
             return self.boot.volume_size;
         }

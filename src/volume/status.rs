@@ -105,6 +105,12 @@ impl Volume {
         }
     }
 
+    /// The size in bytes that metadata or boot record give the volume. `None` where they leave it to
+    /// the file system inside: while the volume is converted, and where there is no metadata.
+    pub fn declared_size(&self) -> Option<u64> {
+        self.size_on_record(self.metadata_as_found()?)
+    }
+
     /// The encryption method on record; `None` for none or an unknown one.
     pub fn method(&self) -> Option<&'static Method> {
         Method::by_code(self.metadata_as_found()?.dataset.method)

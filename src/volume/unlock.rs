@@ -240,6 +240,7 @@ impl Volume {
             offset: block.position,
             fault: fault.to_owned(),
             unread: None,
+            followed: true,
         };
         // A sector key cannot prove anything; what it decrypts is looked at instead.
         let VolumeKey::Vmk(vmk) = key else {
@@ -324,10 +325,23 @@ impl Volume {
             ValidationHash::Sealed(_) | ValidationHash::Missing => false,
         };
         if !sound && !options.accept_damaged_metadata {
+            let mut copies = self.copies.faults();
+            if let Some(copy) = self.copies.0.iter().find(|copy| {
+                let own = copy.block.as_ref().ok();
+                own.is_some_and(|own| own.position == block.position)
+            }) {
+                copies.push(CopyFault {
+                    copy: copy.number,
+                    offset: copy.offset,
+                    fault: "its SHA-256 does not match its content".to_owned(),
+                    unread: None,
+                    followed: true,
+                });
+            }
             return Err(Error::Damaged {
                 what: "the metadata of this decrypted volume does not match its own SHA-256"
                     .to_owned(),
-                copies: self.copies.faults(),
+                copies,
             });
         }
         let encrypted = self

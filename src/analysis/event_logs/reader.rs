@@ -22,6 +22,11 @@ const MAX_LOG: u64 = 1 << 30;
 const MAX_EVENTS: usize = 10_000;
 /// Longest value of an event that is kept, in characters.
 const MAX_VALUE: usize = 1024;
+/// Most bytes of an event that are kept: its values with their names. BitLocker's events have some
+/// hundred.
+const MAX_EVENT: usize = 8192;
+/// Longest name of a provider, in bytes.
+const MAX_PROVIDER: usize = 256;
 /// What the providers of BitLocker's events are called.
 const PROVIDERS: &str = "microsoft-windows-bitlocker";
 /// Who logs that Windows starts (12) and ends (13) (general knowledge of Windows).
@@ -81,6 +86,9 @@ fn keep(record: &SerializedEvtxRecord<Value>, found: &mut EventLogs) {
     let (Some(provider), Some(id)) = (provider, number(&system["EventID"])) else {
         return;
     };
+    if provider.len() > MAX_PROVIDER {
+        return;
+    }
     let time = FileTime::from_system_time(record.timestamp.into());
     let last = match id {
         12 if provider == KERNEL => &mut found.last_start,
@@ -119,25 +127,36 @@ fn number(value: &Value) -> Option<u16> {
 /// The values of an event, named as far as they are.
 fn values(event: &Value) -> Vec<(String, String)> {
     let mut values = Vec::new();
+    let mut room = MAX_EVENT;
     for part in ["EventData", "UserData"] {
-        flatten(part, &event[part], &mut values);
+        flatten(part, &event[part], &mut values, &mut room);
     }
     values
 }
 
-fn flatten(name: &str, value: &Value, values: &mut Vec<(String, String)>) {
-    let mut push = |text: String| {
+/// Keeps the values below `value` that fit into `room` bytes.
+fn flatten(name: &str, value: &Value, values: &mut Vec<(String, String)>, room: &mut usize) {
+    let mut push = |text: &str| {
         let text: String = text.chars().take(MAX_VALUE).collect();
-        values.push((name.to_owned(), text));
+        // An event of many empty values costs, too.
+        let size = name.len() + text.len() + size_of::<(String, String)>();
+        if let Some(left) = room.checked_sub(size) {
+            *room = left;
+            values.push((name.to_owned(), text));
+        }
     };
     match value {
         Value::Null => {}
-        Value::String(text) => push(text.clone()),
-        Value::Bool(_) | Value::Number(_) => push(value.to_string()),
-        Value::Array(items) => items.iter().for_each(|item| flatten(name, item, values)),
+        Value::String(text) => push(text),
+        Value::Bool(_) | Value::Number(_) => push(&value.to_string()),
+        Value::Array(items) => {
+            for item in items {
+                flatten(name, item, values, room);
+            }
+        }
         Value::Object(members) => {
             for (name, value) in members.iter().filter(|(name, _)| *name != "#attributes") {
-                flatten(name, value, values);
+                flatten(name, value, values, room);
             }
         }
     }

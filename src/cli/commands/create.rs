@@ -267,6 +267,15 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Held
             args.output.display()
         )));
     }
+    let is_other = path
+        .metadata()
+        .is_ok_and(|meta| !meta.is_file() && !is_device(path));
+    if is_other {
+        return Err(Failure::usage(format!(
+            "{} is neither a file nor a block device: --from takes the image of a file system",
+            path.display()
+        )));
+    }
     let held = HeldStill::open(path)?;
     let (image, container) = crate::source::open(path)?;
     if let Some(name) = container {

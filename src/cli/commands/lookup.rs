@@ -109,7 +109,13 @@ pub(in crate::cli) fn run(args: &LookupArgs) -> Result<(), Failure> {
                 escaped(user)
             ));
         }
-        match place.search(&query) {
+        let bar = term::progress_of_files();
+        let result = place.search_watched(&query, &mut |at| {
+            bar.set_position(at.files as u64);
+            bar.set_message(escaped(&at.path.display().to_string()));
+        });
+        bar.finish_and_clear();
+        match result {
             Ok(here) => {
                 found.entries.extend(here.entries);
                 found.unnamed.extend(here.unnamed);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::SourceArgs;
 use crate::cli::exit::Status;
-use crate::cli::{Failure, json as documents, source, term};
+use crate::cli::{Failure, file, json as documents, source, term};
 use crate::error::Error;
 use crate::format::event_log::{EventLog, MAX_LEN};
 use crate::format::protector::Protector;
@@ -353,17 +353,8 @@ fn tpm_of(args: &ExplainArgs) -> Result<Box<dyn Unsealer>, Failure> {
 }
 
 fn read_log(path: Option<&Path>) -> Result<EventLog, Failure> {
-    use std::io::Read;
     let path = path.unwrap_or(Path::new(EVENT_LOG));
-    let fail = |error| {
-        Error::io(
-            format!("cannot read the event log {}", path.display()),
-            error,
-        )
-    };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(fail)?;
-    file.take(MAX_LEN).read_to_end(&mut bytes).map_err(fail)?;
+    let bytes = file::read(path, "the event log", MAX_LEN)?;
     EventLog::parse(&bytes).map_err(|fault| {
         Failure::from(Error::Unsupported {
             what: format!("the event log {}: {fault}", path.display()),

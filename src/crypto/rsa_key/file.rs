@@ -6,6 +6,8 @@
 
 use p12_keystore::Pkcs12Archive;
 use pkcs8::der::{Decode, Encode};
+use pkcs8::pkcs5::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Kdf;
 use pkcs8::{DecodePrivateKey, EncryptedPrivateKeyInfoRef};
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use sha1::{Digest, Sha1};
@@ -17,6 +19,16 @@ use crate::secret::SecretText;
 /// Tags of the values at the start of the four kinds of DER (X.690).
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
+/// The identifier of scrypt (RFC 7914, section 7), as DER.
+const SCRYPT: [u8; 11] = [
+    0x06, 0x09, 0x2B, 0x06, 0x01, 0x04, 0x01, 0xDA, 0x47, 0x04, 0x0B,
+];
+/// Most rounds of PBKDF2: some seconds. Programs write up to a million.
+const MAX_ITERATIONS: u32 = 10_000_000;
+/// Most memory that scrypt may take, in bytes; OpenSSL takes 16 MiB.
+const MAX_SCRYPT_MEMORY: u64 = 64 << 20;
+/// Most lanes of scrypt; OpenSSL writes 1.
+const MAX_SCRYPT_PARALLEL: u16 = 16;
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -154,6 +166,9 @@ impl KeyFile {
         let info = EncryptedPrivateKeyInfoRef::from_der(der).map_err(|fault| {
             KeyFileError::Unsupported(format!("a damaged private key ({fault})"))
         })?;
+        if costs_too_much(&info.encryption_algorithm) {
+            return Err(too_costly());
+        }
         let text = password.map_or("", SecretText::expose);
         match info.decrypt(text) {
             Ok(key) => self.add_key(key.as_bytes()),
@@ -169,6 +184,12 @@ impl KeyFile {
 
     fn add_pfx(&mut self, der: &[u8], password: Option<&SecretText>) -> Result<(), KeyFileError> {
         use p12_keystore::error::Error;
+        // The crate bounds PBKDF2 and the older ways, and not this one.
+        if der.windows(SCRYPT.len()).any(|bytes| bytes == SCRYPT) {
+            return Err(KeyFileError::Unsupported(
+                "a PFX that is encrypted by scrypt".to_owned(),
+            ));
+        }
         let text = password.map_or("", SecretText::expose);
         let archive = Pkcs12Archive::from_pkcs12(der, text).map_err(|error| match error {
             Error::MacError(_) | Error::UnpadError | Error::Pkcs5Error(_) => refused(password),
@@ -185,6 +206,30 @@ impl KeyFile {
             .iter()
             .try_for_each(|bag| self.add_key(bag.key.as_der()))
     }
+}
+
+/// Whether making the key from the password takes more time or memory than a file may ask for.
+fn costs_too_much(scheme: &EncryptionScheme) -> bool {
+    let EncryptionScheme::Pbes2(parameters) = scheme else {
+        // PKCS#5 counts in two bytes there.
+        return false;
+    };
+    match &parameters.kdf {
+        Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count > MAX_ITERATIONS,
+        Kdf::Scrypt(scrypt) => {
+            let blocks = u64::from(scrypt.block_size).saturating_mul(128);
+            blocks.saturating_mul(scrypt.cost_parameter) > MAX_SCRYPT_MEMORY
+                || scrypt.parallelization > MAX_SCRYPT_PARALLEL
+        }
+        _ => true,
+    }
+}
+
+fn too_costly() -> KeyFileError {
+    KeyFileError::Unsupported(format!(
+        "a private key whose password takes more than {MAX_ITERATIONS} rounds of PBKDF2, or scrypt with more than {} MiB or {MAX_SCRYPT_PARALLEL} lanes",
+        MAX_SCRYPT_MEMORY >> 20
+    ))
 }
 
 fn not_rsa() -> KeyFileError {

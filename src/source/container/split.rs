@@ -51,7 +51,17 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
     let mut path = path.to_owned();
     while let Some(following) = next(&path) {
         path = following;
-        if !path.is_file() {
+        let Ok(meta) = path.symlink_metadata() else {
+            break;
+        };
+        // Whoever makes an image must not be able to name any other file.
+        if meta.is_symlink() {
+            return Err(unsupported(format!(
+                "{} is a link, and parts of an image that are links are not followed; put the files beside each other",
+                path.display()
+            )));
+        }
+        if !meta.is_file() {
             break;
         }
         // All parts but the last are of one size: else one is cut off, or they are no parts.
@@ -96,6 +106,20 @@ mod tests {
             assert!(!is_first(Path::new(other)), "{other}");
         }
         assert_eq!(next(Path::new("d.999")), None);
+    }
+
+    #[test]
+    fn parts_that_are_links_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("d.001"), [7; 1000]).unwrap();
+        std::fs::write(at("elsewhere"), [8; 1000]).unwrap();
+        std::os::unix::fs::symlink(at("elsewhere"), at("d.002")).unwrap();
+        assert!(fits(&at("d.001")).unwrap());
+        let first = Arc::new(FileSource::open(at("d.001")).unwrap());
+        let error = open(&at("d.001"), first).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert!(error.to_string().contains("d.002 is a link"), "{error}");
     }
 
     #[test]

@@ -1,39 +1,64 @@
 //! Tables of text (RFC 4180): csvde, `Export-Csv`, exports of databases. Commas, semicolons or tabs
 //! between the columns; the first row names them where it holds no password.
 
+use std::iter::Peekable;
+
 use zeroize::Zeroizing;
 
-use super::record::Field;
+use super::record::{self, Field, MAX_RECORD, Record};
 
 /// Most columns of a table.
 const MAX_COLUMNS: usize = 1024;
 
-/// The rows of a table as records, each with its number, from 1; nothing where the text is none.
-pub(super) fn rows(text: &str) -> Option<Vec<(usize, Vec<Field>)>> {
-    let delimiter = delimiter(text)?;
-    let mut rows = cells(text, delimiter).into_iter();
-    let head: Vec<String> = rows
-        .next()?
-        .iter()
-        .map(|cell| String::from_utf8_lossy(cell).trim().to_owned())
-        .collect();
-    // A first row with a password in it is no head.
-    let digits = |name: &String| name.bytes().filter(u8::is_ascii_digit).count();
-    if head.len() < 2 || head.iter().any(|name| digits(name) >= 40) {
-        return None;
+/// Longest name of a column that is kept, in bytes.
+const MAX_NAME: usize = 256;
+
+/// Hands each row of a table to `each` as a record, with its number, from 1; says whether the text
+/// is a table. Rows in which no password can be are passed over.
+pub(super) fn read(
+    text: impl Iterator<Item = char>,
+    delimiter: char,
+    mut each: impl FnMut(usize, &[Field]),
+) -> bool {
+    let mut text = text.peekable();
+    let mut cells = Cells::default();
+    let mut head: Option<Vec<String>> = None;
+    let mut number = 1;
+    while next_row(&mut text, delimiter, &mut cells) {
+        let Some(head) = &head else {
+            let names: Vec<String> = cells.iter().map(name).collect();
+            // A first row with a password in it is no head.
+            let digits = |name: &String| name.bytes().filter(u8::is_ascii_digit).count();
+            if names.len() < 2 || names.iter().any(|name| digits(name) >= 40) {
+                return false;
+            }
+            head = Some(names);
+            continue;
+        };
+        number += 1;
+        if !cells.iter().any(record::may_hold_password) {
+            continue;
+        }
+        let mut record = Record::default();
+        for (name, value) in head.iter().zip(cells.iter()) {
+            record.push(Field::new(name.as_str(), value));
+        }
+        each(number, record.fields());
     }
-    let rows = rows.enumerate().map(|(number, cells)| {
-        let fields = head.iter().zip(cells).map(|(name, value)| Field {
-            name: name.clone(),
-            value,
-        });
-        (number + 2, fields.collect())
-    });
-    Some(rows.collect())
+    head.is_some()
 }
 
-/// What stands most often between the words of the first line, outside of quotes.
-fn delimiter(text: &str) -> Option<char> {
+fn name(cell: &[u8]) -> String {
+    let text = String::from_utf8_lossy(cell);
+    let text = text.trim();
+    text.get(..text.floor_char_boundary(MAX_NAME))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// What stands most often between the words of the first line, outside of quotes; nothing where the
+/// text is no table.
+pub(super) fn delimiter(text: &str) -> Option<char> {
     let first = text
         .lines()
         .find(|line| !line.trim().is_empty() && !line.starts_with("#TYPE"))?;
@@ -51,79 +76,128 @@ fn delimiter(text: &str) -> Option<char> {
     (count(best) > 0).then_some(best)
 }
 
-type Cell = Zeroizing<Vec<u8>>;
-
-fn cells(text: &str, delimiter: char) -> Vec<Vec<Cell>> {
-    let mut rows = Vec::new();
-    let mut row: Vec<Cell> = Vec::new();
-    let mut cell = Cell::default();
-    let mut quoted = false;
-    // What `Export-Csv` says of types before the head.
-    let text = match text.strip_prefix("#TYPE") {
-        Some(rest) => rest.split_once('\n').map_or("", |(_, rest)| rest),
-        None => text,
-    };
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                cell.push(b'"');
-            }
-            '"' => quoted = !quoted,
-            _ if quoted => push(&mut cell, c),
-            '\n' => {
-                row.push(std::mem::take(&mut cell));
-                rows.push(std::mem::take(&mut row));
-            }
-            '\r' => {}
-            c if c == delimiter && row.len() < MAX_COLUMNS => row.push(std::mem::take(&mut cell)),
-            c => push(&mut cell, c),
-        }
-    }
-    if !cell.is_empty() || !row.is_empty() {
-        row.push(cell);
-        rows.push(row);
-    }
-    rows.retain(|row| row.iter().any(|cell| !cell.is_empty()));
-    rows
+/// The cells of a row, one after the other; what does not fit is passed over.
+struct Cells {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Where each cell ends.
+    ends: Vec<usize>,
 }
 
-fn push(cell: &mut Cell, c: char) {
-    /// Room for a password at once: growing would leave copies behind.
-    const ROOM: usize = 64;
-    if cell.capacity() == 0 {
-        cell.reserve_exact(ROOM);
+impl Default for Cells {
+    fn default() -> Self {
+        Self {
+            // Room for the longest row at once: growing would leave copies behind.
+            bytes: Zeroizing::new(Vec::with_capacity(MAX_RECORD)),
+            ends: Vec::new(),
+        }
     }
-    let mut bytes = [0; 4];
-    cell.extend_from_slice(c.encode_utf8(&mut bytes).as_bytes());
+}
+
+impl Cells {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        let ranges = starts.zip(&self.ends);
+        ranges.map(|(start, end)| self.bytes.get(*start..*end).unwrap_or_default())
+    }
+
+    fn push(&mut self, c: char) {
+        let mut bytes = [0; 4];
+        let bytes = c.encode_utf8(&mut bytes).as_bytes();
+        if self.bytes.len() + bytes.len() <= MAX_RECORD {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    fn end_cell(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+/// The next row that is not empty; none at the end of the text.
+fn next_row(
+    text: &mut Peekable<impl Iterator<Item = char>>,
+    delimiter: char,
+    cells: &mut Cells,
+) -> bool {
+    cells.clear();
+    let mut quoted = false;
+    while let Some(c) = text.next() {
+        match c {
+            '"' if quoted && text.next_if_eq(&'"').is_some() => cells.push('"'),
+            '"' => quoted = !quoted,
+            _ if quoted => cells.push(c),
+            '\n' => {
+                if !cells.bytes.is_empty() {
+                    cells.end_cell();
+                    return true;
+                }
+                cells.clear();
+            }
+            '\r' => {}
+            c if c == delimiter && cells.ends.len() < MAX_COLUMNS => cells.end_cell(),
+            c => cells.push(c),
+        }
+    }
+    cells.end_cell();
+    !cells.bytes.is_empty()
+}
+
+/// A table's text without what `Export-Csv` says of types before the head.
+pub(super) fn without_types(
+    text: impl Iterator<Item = char>,
+    head: &str,
+) -> impl Iterator<Item = char> {
+    let mut skipping = head.starts_with("#TYPE");
+    text.skip_while(move |c| {
+        let skipped = skipping;
+        skipping &= *c != '\n';
+        skipped
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn table(text: &str) -> Vec<(usize, Vec<(String, String)>)> {
-        let text_of = |field: &Field| {
-            let value = String::from_utf8(field.value.to_vec()).unwrap();
-            (field.name.clone(), value)
-        };
-        let rows = rows(text).unwrap();
-        rows.iter()
-            .map(|(number, fields)| (*number, fields.iter().map(text_of).collect()))
-            .collect()
+    fn table(text: &str) -> Option<Vec<(usize, Vec<(String, String)>)>> {
+        let mut rows = Vec::new();
+        let delimiter = delimiter(text)?;
+        let is_table = read(
+            without_types(text.chars(), text),
+            delimiter,
+            |number, fields| {
+                let text_of = |field: &Field| {
+                    let value = String::from_utf8(field.value.to_vec()).unwrap();
+                    (field.name.clone(), value)
+                };
+                rows.push((number, fields.iter().map(text_of).collect()));
+            },
+        );
+        is_table.then_some(rows)
     }
 
     #[test]
     fn quotes_may_hold_anything() {
-        let found = table("#TYPE x\r\n\"a\";\"b\"\r\n\"1;\"\"2\"\"\n3\";4\r\n");
-        let expected = [("a", "1;\"2\"\n3"), ("b", "4")].map(|(a, b)| (a.to_owned(), b.to_owned()));
-        assert_eq!(found, [(2, expected.to_vec())]);
+        const DIGITS: &str = "0123456789012345678901234567890123456789";
+        let text = format!(
+            "#TYPE x\r\n\"a\";\"b\"\r\n\r\n;\r\nno;password\r\n\"1;\"\"2\"\"\n3\";{DIGITS}\r\n"
+        );
+        let found = table(&text).unwrap();
+        let expected =
+            [("a", "1;\"2\"\n3"), ("b", DIGITS)].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(found, [(3, expected.to_vec())]);
     }
 
     #[test]
     fn plain_text_is_no_table() {
-        assert!(rows("just words\nand more").is_none());
-        assert!(rows("").is_none());
+        assert!(table("just words\nand more").is_none());
+        assert!(table("").is_none());
+        let digits = "0123456789".repeat(4);
+        assert!(table(&format!("{digits},a\nb,c")).is_none());
     }
 }

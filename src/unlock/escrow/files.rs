@@ -7,134 +7,260 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::record::{self, Field};
-use super::{Escrowed, Found, Query, csv, json, ldif};
+use super::text::Text;
+use super::{Escrowed, Found, Progress, Query, csv, json, ldif};
 use crate::error::{Error, Result};
 use crate::guid::Guid;
 use crate::unlock::recovery::{Options, decode, scan};
 
-/// Largest file that is read, in bytes: a hundred thousand entries of a directory.
-const MAX_FILE: u64 = 64 << 20;
-/// Most files of a directory.
+/// Largest file that is read, in MiB: a hundred thousand entries of a directory.
+const MAX_FILE_MIB: u64 = 64;
+const MAX_FILE: u64 = MAX_FILE_MIB << 20;
+/// Most files and directories below a directory.
 const MAX_FILES: usize = 200_000;
 /// Deepest directory.
 const MAX_DEPTH: usize = 16;
+/// Bytes at a file's beginning that tell whether it is text.
+const LOOK: usize = 4096;
 
 /// Looks through a file, or through all files below a directory.
-pub(super) fn search(path: &Path, query: &Query, found: &mut Found) -> Result<()> {
+pub(super) fn search(
+    path: &Path,
+    query: &Query,
+    found: &mut Found,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<()> {
     let fail = |error| Error::io(format!("cannot read {}", path.display()), error);
     let meta = path.metadata().map_err(fail)?;
     if !meta.is_dir() {
-        return read(path, query, found);
+        return read(path, query, found, false).map(|_| ());
     }
-    let mut left = MAX_FILES;
-    walk(path, query, found, &mut left, 0).map_err(fail)
-}
-
-fn walk(
-    directory: &Path,
-    query: &Query,
-    found: &mut Found,
-    left: &mut usize,
-    depth: usize,
-) -> std::io::Result<()> {
-    let mut entries: Vec<_> = std::fs::read_dir(directory)?.collect::<std::io::Result<_>>()?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        // Links are not followed: they lead out, or in circles.
-        let kind = entry.file_type()?;
-        if kind.is_dir() && depth < MAX_DEPTH {
-            if let Err(error) = walk(&path, query, found, left, depth + 1) {
-                found.notes.push(format!("{}: {error}", path.display()));
-            }
-        } else if kind.is_file() {
-            if *left == 0 {
-                let note = format!("only the first {MAX_FILES} files were read");
-                if !found.notes.contains(&note) {
-                    found.notes.push(note);
-                }
-                return Ok(());
-            }
-            *left -= 1;
-            // One file that cannot be read does not hide the others.
-            if let Err(error) = read(&path, query, found) {
-                found.notes.push(error.to_string());
-            }
-        }
+    let mut walk = Walk {
+        query,
+        found,
+        progress,
+        left: MAX_FILES,
+        files: 0,
+        no_text: 0,
+    };
+    walk.directory(path, 0).map_err(fail)?;
+    let (left, no_text) = (walk.left, walk.no_text);
+    if left == 0 {
+        found.notes.push(format!(
+            "{} holds more than {MAX_FILES} files and directories; the rest was not read",
+            path.display()
+        ));
+    }
+    if no_text > 0 {
+        found.notes.push(format!(
+            "{no_text} files below {} do not begin as text, and were not read",
+            path.display()
+        ));
     }
     Ok(())
 }
 
-fn read(path: &Path, query: &Query, found: &mut Found) -> Result<()> {
+/// A directory that is looked through.
+struct Walk<'a> {
+    query: &'a Query,
+    found: &'a mut Found,
+    progress: &'a mut dyn FnMut(Progress<'_>),
+    /// How many files and directories more are looked at.
+    left: usize,
+    files: usize,
+    no_text: usize,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, directory: &Path, depth: usize) -> std::io::Result<()> {
+        let entries = std::fs::read_dir(directory)?.take(self.left);
+        let mut entries: Vec<_> = entries.collect::<std::io::Result<_>>()?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            // Links are not followed: they lead out, or in circles.
+            let kind = entry.file_type()?;
+            if !kind.is_dir() && !kind.is_file() {
+                continue;
+            }
+            let Some(left) = self.left.checked_sub(1) else {
+                return Ok(());
+            };
+            self.left = left;
+            if kind.is_file() {
+                self.file(&path);
+            } else if depth < MAX_DEPTH
+                && let Err(error) = self.directory(&path, depth + 1)
+            {
+                self.found
+                    .notes
+                    .push(format!("{}: {error}", path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path) {
+        (self.progress)(Progress {
+            files: self.files,
+            path,
+        });
+        self.files += 1;
+        match read(path, self.query, self.found, true) {
+            Ok(true) => {}
+            Ok(false) => self.no_text += 1,
+            // One file that cannot be read does not hide the others.
+            Err(error) => self.found.notes.push(error.to_string()),
+        }
+    }
+}
+
+/// Looks through a file; `among_others` says that nobody named it, and that it is passed over where
+/// it does not begin as text. Says whether it was read.
+fn read(path: &Path, query: &Query, found: &mut Found, among_others: bool) -> Result<bool> {
     let place = path.display().to_string();
     let fail = |error| Error::io(format!("cannot read {place}"), error);
     let file = File::open(path).map_err(fail)?;
+    let too_large = || Error::Environment {
+        what: format!("{place} has more than the {MAX_FILE_MIB} MiB that are read of a file"),
+        help: Some("split it".to_owned()),
+    };
     let len = file.metadata().map_err(fail)?.len();
+    let mut file = file.take(MAX_FILE + 1);
+    let mut look = Zeroizing::new(Vec::with_capacity(LOOK));
+    file.by_ref()
+        .take(LOOK as u64)
+        .read_to_end(&mut look)
+        .map_err(fail)?;
+    if among_others && !is_text(&look) {
+        return Ok(false);
+    }
     if len > MAX_FILE {
-        return Err(Error::Environment {
-            what: format!("{place} has {len} bytes; at most {MAX_FILE} are read"),
-            help: Some("split it".to_owned()),
-        });
+        return Err(too_large());
     }
     // Room for all at once: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(len as usize + 1));
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(fail)?;
-    let decoded = decode::decode_whole(&bytes);
-    for entry in entries(decoded.text.expose(), path, &place, found) {
-        found.add(query, entry);
+    let mut head = Zeroizing::new(Vec::new());
+    if look.len() == LOOK {
+        head.reserve_exact(decode::MAX_BYTES + 1);
+        head.extend_from_slice(&look);
+        file.by_ref()
+            .take((decode::MAX_BYTES + 1 - LOOK) as u64)
+            .read_to_end(&mut head)
+            .map_err(fail)?;
+    } else {
+        head = look;
     }
-    Ok(())
+    let mut reading = Reading {
+        path,
+        place: &place,
+        query,
+        found,
+        seen: 0,
+    };
+    reading.all(&head, &mut file).map_err(fail)?;
+    if file.limit() == 0 {
+        return Err(too_large());
+    }
+    Ok(true)
 }
 
-fn entries(text: &str, path: &Path, place: &str, found: &mut Found) -> Vec<Escrowed> {
-    if ldif::is_ldif(text) {
-        return ldif::entries(text)
-            .iter()
-            .flat_map(|entry| {
-                let origin = format!("{place}: {}", entry.name);
-                record::escrowed(&entry.fields, Some(&entry.name), &origin)
-            })
-            .collect();
+/// Whether bytes begin a text of any encoding: no control characters but those of text, or UTF-16.
+fn is_text(head: &[u8]) -> bool {
+    let (encoding, _, _) = decode::encoding_of(head, true);
+    let wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
+    let control =
+        |byte: &u8| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1A | 0x1B);
+    wide || !head.iter().any(control)
+}
+
+/// One file, and what of it is wanted.
+struct Reading<'a> {
+    path: &'a Path,
+    place: &'a str,
+    query: &'a Query,
+    found: &'a mut Found,
+    /// How many passwords there are, wanted or not.
+    seen: usize,
+}
+
+impl Reading<'_> {
+    /// Reads the file of which `head` was read already.
+    fn all(&mut self, head: &[u8], rest: &mut impl Read) -> std::io::Result<()> {
+        let whole = head.len() <= decode::MAX_BYTES;
+        let beginning = decode::decode_whole(head);
+        let beginning = beginning.text.expose();
+        let place = self.place;
+        if ldif::is_ldif(beginning) {
+            let mut text = Text::new(head, rest, !whole);
+            ldif::read(text.by_ref(), |name, fields| {
+                self.record(fields, Some(name), || format!("{place}: {name}"));
+            });
+            return text.end();
+        }
+        if json::is_json(beginning) {
+            let mut text = Text::new(head, &mut *rest, !whole);
+            let mut number = 0;
+            let before = (self.found.entries.len(), self.found.unnamed.len());
+            let is_json = json::read(text.by_ref(), |fields| {
+                number += 1;
+                self.record(fields, name_of(fields), || {
+                    format!("{place}, object {number}")
+                });
+            });
+            text.end()?;
+            if is_json {
+                return Ok(());
+            }
+            if !whole {
+                self.found
+                    .notes
+                    .push(format!("{place} is no JSON behind its object {number}"));
+                return Ok(());
+            }
+            // It is read as a text instead.
+            self.found.entries.truncate(before.0);
+            self.found.unnamed.truncate(before.1);
+        }
+        if let Some(delimiter) = csv::delimiter(beginning) {
+            let mut text = Text::new(head, &mut *rest, !whole);
+            let cells = csv::without_types(text.by_ref(), beginning);
+            self.seen = 0;
+            csv::read(cells, delimiter, |number, fields| {
+                self.record(fields, name_of(fields), || format!("{place}, row {number}"));
+            });
+            text.end()?;
+            if self.seen > 0 {
+                return Ok(());
+            }
+        }
+        if whole {
+            for entry in of_text(beginning, self.path, place) {
+                self.found.add(self.query, entry);
+            }
+        } else {
+            self.found.notes.push(format!(
+                "{place} is neither LDIF nor a table nor JSON, and too large for a saved password: at most 1 MiB is read of other text"
+            ));
+        }
+        Ok(())
     }
-    if json::is_json(text)
-        && let Some(objects) = json::objects(text)
-    {
-        return of_records((1..).zip(objects), place, "object");
-    }
-    if let Some(rows) = csv::rows(text) {
-        let entries = of_records(rows.into_iter(), place, "row");
-        if !entries.is_empty() {
-            return entries;
+
+    fn record(&mut self, fields: &[Field], name: Option<&str>, origin: impl Fn() -> String) {
+        for entry in record::escrowed(fields, name, origin) {
+            self.seen += 1;
+            self.found.add(self.query, entry);
         }
     }
-    if text.len() > decode::MAX_BYTES {
-        found.notes.push(format!(
-            "{place} is neither LDIF nor a table nor JSON, and too large for a saved password"
-        ));
-        return Vec::new();
-    }
-    of_text(text, path, place)
 }
 
-fn of_records(
-    records: impl Iterator<Item = (usize, Vec<Field>)>,
-    place: &str,
-    kind: &str,
-) -> Vec<Escrowed> {
-    records
-        .flat_map(|(number, fields)| {
-            let origin = format!("{place}, {kind} {number}");
-            let name = fields
-                .iter()
-                .find(|field| field.name.eq_ignore_ascii_case("dn") || is_name(&field.name));
-            let name = name.and_then(|field| std::str::from_utf8(&field.value).ok());
-            record::escrowed(&fields, name, &origin)
-        })
-        .collect()
-}
-
-fn is_name(column: &str) -> bool {
-    column.eq_ignore_ascii_case("distinguishedName")
+/// The name of a record in a directory, where it tells.
+fn name_of(fields: &[Field]) -> Option<&str> {
+    let is_name = |field: &&Field| {
+        let name = &field.name;
+        name.eq_ignore_ascii_case("dn") || name.eq_ignore_ascii_case("distinguishedName")
+    };
+    let name = fields.iter().find(is_name)?;
+    std::str::from_utf8(&name.value).ok()
 }
 
 /// Passwords in a text without any order, such as the file that Windows saves.

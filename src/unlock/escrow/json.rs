@@ -3,14 +3,15 @@
 //! passwords, and are wiped.
 
 use std::iter::Peekable;
-use std::str::Chars;
 
 use zeroize::Zeroizing;
 
-use super::record::Field;
+use super::record::{Field, MAX_VALUE, Record};
 
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 64;
+/// Longest name that is kept, in bytes.
+const MAX_NAME: usize = 256;
 
 /// Whether a text looks like JSON.
 pub(super) fn is_json(text: &str) -> bool {
@@ -21,52 +22,65 @@ pub(super) fn is_json(text: &str) -> bool {
 #[derive(Default)]
 struct Object {
     name: String,
-    fields: Vec<Field>,
+    record: Record,
 }
 
-/// The objects of a text, in the order in which they end; nothing where it is not JSON.
-pub(super) fn objects(text: &str) -> Option<Vec<Vec<Field>>> {
-    let mut done = Vec::new();
+/// Hands each object of a text to `each`, in the order in which they end; says whether the text is
+/// JSON to its end.
+pub(super) fn read(text: impl Iterator<Item = char>, mut each: impl FnMut(&[Field])) -> bool {
+    parse(&mut text.peekable(), &mut each).is_some()
+}
+
+fn parse(
+    chars: &mut Peekable<impl Iterator<Item = char>>,
+    each: &mut dyn FnMut(&[Field]),
+) -> Option<()> {
     let mut open: Vec<Object> = Vec::new();
-    let mut chars = text.chars().peekable();
+    // Room for the longest at once: growing would leave copies behind.
+    let mut value = Zeroizing::new(Vec::with_capacity(MAX_VALUE));
     while let Some(c) = chars.next() {
         match c {
             '{' if open.len() == MAX_DEPTH => return None,
             '{' => open.push(Object::default()),
-            '}' => done.push(open.pop()?.fields),
+            '}' => each(open.pop()?.record.fields()),
             '"' => {
-                let value = string(&mut chars)?;
+                string(chars, &mut value)?;
                 while chars.next_if(|c| c.is_whitespace()).is_some() {}
                 let Some(object) = open.last_mut() else {
                     continue;
                 };
                 if chars.peek() == Some(&':') {
-                    object.name = String::from_utf8_lossy(&value).into_owned();
+                    let name = value.get(..MAX_NAME).unwrap_or(&value);
+                    object.name = String::from_utf8_lossy(name).into_owned();
                 } else {
-                    object.fields.push(Field {
-                        name: object.name.clone(),
-                        value,
-                    });
+                    object
+                        .record
+                        .push(Field::new(object.name.as_str(), value.as_slice()));
                 }
             }
             _ => {}
         }
     }
-    open.is_empty().then_some(done)
+    open.is_empty().then_some(())
 }
 
-/// The text up to the next quote, escapes undone.
-fn string(chars: &mut Peekable<Chars<'_>>) -> Option<Zeroizing<Vec<u8>>> {
-    /// Room for a password at once: growing would leave copies behind.
-    const ROOM: usize = 64;
-    let mut text = Zeroizing::new(Vec::with_capacity(ROOM));
+/// Reads the text up to the next quote, escapes undone, into `text`; what is too long for it is
+/// passed over.
+fn string(
+    chars: &mut Peekable<impl Iterator<Item = char>>,
+    text: &mut Zeroizing<Vec<u8>>,
+) -> Option<()> {
+    text.clear();
     let mut push = |c: char| {
         let mut bytes = [0; 4];
-        text.extend_from_slice(c.encode_utf8(&mut bytes).as_bytes());
+        let bytes = c.encode_utf8(&mut bytes).as_bytes();
+        if text.len() + bytes.len() <= MAX_VALUE {
+            text.extend_from_slice(bytes);
+        }
     };
     loop {
         match chars.next()? {
-            '"' => return Some(text),
+            '"' => return Some(()),
             '\\' => push(match chars.next()? {
                 'b' => '\u{8}',
                 'f' => '\u{C}',
@@ -82,7 +96,7 @@ fn string(chars: &mut Peekable<Chars<'_>>) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// The character of four hex digits; half of a pair becomes U+FFFD, for no identifier has any.
-fn unicode(chars: &mut Peekable<Chars<'_>>) -> Option<char> {
+fn unicode(chars: &mut impl Iterator<Item = char>) -> Option<char> {
     let mut code = 0;
     for _ in 0..4 {
         code = code * 16 + chars.next()?.to_digit(16)?;
@@ -97,18 +111,21 @@ mod tests {
     #[test]
     fn objects_come_with_their_own_texts() {
         let text = r#"{"value": [{"id": "a\u002db", "n": 3, "list": ["x", "y"]}, {"id":"c"}], "last": "z"}"#;
-        let found = objects(text).unwrap();
-        let texts: Vec<Vec<_>> = found
+        let mut texts = Vec::new();
+        let is_json = read(text.chars(), |fields| {
+            let text_of = |field: &Field| {
+                let value = String::from_utf8(field.value.to_vec()).unwrap();
+                (field.name.clone(), value)
+            };
+            texts.push(fields.iter().map(text_of).collect::<Vec<_>>());
+        });
+        assert!(is_json);
+        let texts: Vec<Vec<_>> = texts
             .iter()
             .map(|fields| {
                 let fields = fields.iter();
                 fields
-                    .map(|field| {
-                        (
-                            field.name.as_str(),
-                            std::str::from_utf8(&field.value).unwrap(),
-                        )
-                    })
+                    .map(|(name, value)| (name.as_str(), value.as_str()))
                     .collect()
             })
             .collect();
@@ -125,7 +142,7 @@ mod tests {
     #[test]
     fn what_is_not_json_is_nothing() {
         for text in ["{", "{\"a\": \"b}", "}", "{\"a\": \"\\u12\"}"] {
-            assert!(objects(text).is_none(), "{text}");
+            assert!(!read(text.chars(), |_| ()), "{text}");
         }
     }
 }

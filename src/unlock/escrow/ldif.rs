@@ -1,15 +1,16 @@
 //! LDIF (RFC 2849): what ldapsearch and ldifde write. Lines are folded, values may be base64, and
 //! names of entries are escaped.
 
+use std::iter::Peekable;
+
 use zeroize::Zeroizing;
 
-use super::record::Field;
+use super::record::{Field, Record};
 
-/// One entry: its name, and its attributes.
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) fields: Vec<Field>,
-}
+/// Longest line that is read, folded lines put together, in bytes; what is behind is passed over.
+const MAX_LINE: usize = 0x1_0000;
+/// Longest name of an entry that is kept, in bytes.
+const MAX_NAME: usize = 1024;
 
 /// Whether a text is LDIF: its first line that is no comment names an entry or a version.
 pub(super) fn is_ldif(text: &str) -> bool {
@@ -18,45 +19,59 @@ pub(super) fn is_ldif(text: &str) -> bool {
     first.is_some_and(|line| line.starts_with("dn:") || line.starts_with("version:"))
 }
 
-/// The entries of a text. Lines that are no attribute are passed over.
-pub(super) fn entries(text: &str) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    let mut fields: Vec<Field> = Vec::new();
-    let mut line = Zeroizing::new(String::new());
-    let mut lines = text.lines().peekable();
-    while let Some(next) = lines.next() {
-        line.push_str(next.trim_end_matches('\r'));
-        // A line that begins with a blank goes on where the one before ended.
-        let folded = lines.peek().and_then(|after| after.strip_prefix(' '));
-        if let Some(rest) = folded {
-            line.reserve_exact(rest.len());
-            while let Some(rest) = lines.peek().and_then(|after| after.strip_prefix(' ')) {
-                line.push_str(rest.trim_end_matches('\r'));
-                lines.next();
+/// Hands each entry of a text to `each`: its name, and its attributes. Lines that are no attribute
+/// are passed over.
+pub(super) fn read(text: impl Iterator<Item = char>, mut each: impl FnMut(&str, &[Field])) {
+    let mut text = text.peekable();
+    let mut name: Option<String> = None;
+    let mut record = Record::default();
+    // Room for the longest at once: growing would leave copies behind.
+    let mut line = Zeroizing::new(String::with_capacity(MAX_LINE));
+    while text.peek().is_some() {
+        next_line(&mut text, &mut line);
+        if line.is_empty() {
+            if let Some(name) = name.take() {
+                each(&name, record.fields());
+            }
+            record.clear();
+        } else if !line.starts_with('#')
+            && let Some(field) = attribute(&line)
+        {
+            if name.is_none() && field.name.eq_ignore_ascii_case("dn") {
+                let text = String::from_utf8_lossy(&field.value);
+                name = Some(
+                    text.get(..text.floor_char_boundary(MAX_NAME))
+                        .unwrap_or_default()
+                        .to_owned(),
+                );
+            } else {
+                record.push(field);
             }
         }
-        if line.is_empty() {
-            end(&mut entries, &mut fields);
-        } else if !line.starts_with('#') {
-            fields.extend(attribute(&line));
-        }
-        line = Zeroizing::new(String::new());
     }
-    end(&mut entries, &mut fields);
-    entries
+    if let Some(name) = name {
+        each(&name, record.fields());
+    }
 }
 
-fn end(entries: &mut Vec<Entry>, fields: &mut Vec<Field>) {
-    let mut fields = std::mem::take(fields);
-    let at = fields
-        .iter()
-        .position(|field| field.name.eq_ignore_ascii_case("dn"));
-    let Some(at) = at else { return };
-    let name = fields.remove(at);
-    entries.push(Entry {
-        name: String::from_utf8_lossy(&name.value).into_owned(),
-        fields,
-    });
+/// The next line, with those that go on where it ended: they begin with a blank.
+fn next_line(text: &mut Peekable<impl Iterator<Item = char>>, line: &mut Zeroizing<String>) {
+    line.clear();
+    while let Some(next) = text.next() {
+        if next != '\n' {
+            if line.len() + next.len_utf8() <= MAX_LINE {
+                line.push(next);
+            }
+            continue;
+        }
+        let len = line.trim_end_matches('\r').len();
+        line.truncate(len);
+        if text.next_if_eq(&' ').is_none() {
+            return;
+        }
+    }
+    let len = line.trim_end_matches('\r').len();
+    line.truncate(len);
 }
 
 fn attribute(line: &str) -> Option<Field> {
@@ -107,14 +122,19 @@ mod tests {
     fn folded_lines_and_base64_are_put_together() {
         let text = "# a comment\nversion: 1\n\ndn: CN=a,\n CN=b\r\nother: x\npassword: 12\n 34\n 56\nguid:: AAEC\n Aw==\nfar:< file:///etc/passwd\n\ndn:: Q049Yw==\n";
         assert!(is_ldif(text));
-        let entries = entries(text);
+        let mut entries = Vec::new();
+        read(text.chars(), |name, fields| {
+            let fields = fields.iter();
+            let values = fields.map(|field| (field.name.clone(), field.value.to_vec()));
+            entries.push((name.to_owned(), values.collect::<Vec<_>>()));
+        });
         assert_eq!(entries.len(), 2);
-        assert_eq!(entries[0].name, "CN=a,CN=b");
-        assert_eq!(entries[1].name, "CN=c");
+        assert_eq!(entries[0].0, "CN=a,CN=b");
+        assert_eq!(entries[1].0, "CN=c");
         let values: Vec<_> = entries[0]
-            .fields
+            .1
             .iter()
-            .map(|field| (field.name.as_str(), field.value.as_slice()))
+            .map(|(name, value)| (name.as_str(), value.as_slice()))
             .collect();
         let expected: [(&str, &[u8]); 3] = [
             ("other", b"x"),

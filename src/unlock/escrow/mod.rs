@@ -22,6 +22,7 @@ mod files;
 mod json;
 mod ldif;
 mod record;
+mod text;
 
 use std::path::{Path, PathBuf};
 
@@ -173,6 +174,16 @@ impl Found {
     }
 }
 
+/// How far a search is.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Progress<'a> {
+    /// How many files were read.
+    pub files: usize,
+    /// The file that is read now.
+    pub path: &'a Path,
+}
+
 /// Where passwords were saved.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -222,9 +233,21 @@ impl Place {
     /// # Errors
     /// The place cannot be read or reached, or refuses.
     pub fn search(&self, query: &Query) -> Result<Found> {
+        self.search_watched(query, &mut |_| {})
+    }
+
+    /// The same, and `progress` is told of each file of a directory before it is read.
+    ///
+    /// # Errors
+    /// Those of [`Self::search`].
+    pub fn search_watched(
+        &self,
+        query: &Query,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Found> {
         let mut found = Found::default();
         match self {
-            Self::Files(path) => files::search(path, query, &mut found)?,
+            Self::Files(path) => files::search(path, query, &mut found, progress)?,
             #[cfg(feature = "directory")]
             Self::Directory(directory) => directory.search(query, &mut found)?,
         }

@@ -10,6 +10,14 @@ use crate::unlock::recovery::{Options, scan};
 
 /// Longest value that a password is looked for in, in bytes: the schema allows 256 characters.
 const MAX_PASSWORD: usize = 4096;
+/// Longest value that is read, in bytes; what is behind is passed over.
+pub(super) const MAX_VALUE: usize = 0x4000;
+/// Most bytes of a record that are kept, names and values together.
+pub(super) const MAX_RECORD: usize = 0x4_0000;
+/// Most values of a record that are kept.
+const MAX_FIELDS: usize = 1024;
+/// Fewest digits of a value in which a password is looked for.
+const MIN_DIGITS: usize = 40;
 /// Names of the columns that hold the identifier of the password, reduced to letters.
 const ID_NAMES: [&str; 8] = [
     "msfverecoveryguid",
@@ -95,6 +103,33 @@ impl Field {
     }
 }
 
+/// The values of one record as they are read, no more of them than any record has.
+#[derive(Default)]
+pub(super) struct Record {
+    fields: Vec<Field>,
+    len: usize,
+}
+
+impl Record {
+    /// Adds a value; what is more than a record has is passed over.
+    pub(super) fn push(&mut self, field: Field) {
+        let len = self.len + field.name.len() + field.value.len();
+        if self.fields.len() < MAX_FIELDS && len <= MAX_RECORD {
+            self.len = len;
+            self.fields.push(field);
+        }
+    }
+
+    pub(super) fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.fields.clear();
+        self.len = 0;
+    }
+}
+
 fn from_hex(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
     pairs
@@ -112,11 +147,19 @@ fn hex_pair(first: u8, second: u8) -> Option<u8> {
 
 /// The recovery passwords of a record, with what it says of them. `name` is its name in a
 /// directory; `origin` says where it was found.
-pub(super) fn escrowed(fields: &[Field], name: Option<&str>, origin: &str) -> Vec<Escrowed> {
-    let passwords = fields.iter().flat_map(passwords);
+pub(super) fn escrowed(
+    fields: &[Field],
+    name: Option<&str>,
+    origin: impl Fn() -> String,
+) -> Vec<Escrowed> {
+    let passwords: Vec<_> = fields.iter().flat_map(passwords).collect();
+    if passwords.is_empty() {
+        return Vec::new();
+    }
     let rdns = name.map(rdn_values).unwrap_or_default();
     let own_name = rdns.first().map(String::as_str);
     passwords
+        .into_iter()
         .map(|password| Escrowed {
             id: id(fields, own_name),
             volume: volume(fields),
@@ -124,17 +167,20 @@ pub(super) fn escrowed(fields: &[Field], name: Option<&str>, origin: &str) -> Ve
             saved: named(fields, &TIME_NAMES)
                 .map(|time| readable(&time))
                 .or_else(|| time_in(own_name?)),
-            origin: origin.to_owned(),
+            origin: origin(),
             password,
         })
         .collect()
 }
 
+/// Whether a value has the digits of a password.
+pub(super) fn may_hold_password(value: &[u8]) -> bool {
+    let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
+    value.len() <= MAX_PASSWORD && digits >= MIN_DIGITS
+}
+
 fn passwords(field: &Field) -> Vec<super::RecoveryPassword> {
-    let text = field.text().filter(|text| {
-        let digits = text.bytes().filter(u8::is_ascii_digit).count();
-        (40..=MAX_PASSWORD).contains(&digits) && text.len() <= MAX_PASSWORD
-    });
+    let text = field.text().filter(|_| may_hold_password(&field.value));
     let Some(text) = text else {
         return Vec::new();
     };
@@ -267,7 +313,7 @@ mod tests {
             .iter()
             .map(|(name, value)| Field::new(*name, *value))
             .collect();
-        let mut found = escrowed(&fields, name, "here");
+        let mut found = escrowed(&fields, name, || "here".to_owned());
         assert_eq!(found.len(), 1);
         found.remove(0)
     }

@@ -110,16 +110,27 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, TooLarge> {
 
 /// The same for whoever has set a bound of his own.
 pub(in crate::unlock) fn decode_whole(bytes: &[u8]) -> Decoded {
+    let (encoding, mark, note) = encoding_of(bytes, false);
+    decode_as(encoding, bytes.get(mark..).unwrap_or_default(), note)
+}
+
+/// How bytes are written, and how many of them are a byte-order mark. Where they are only the
+/// beginning of a text (`cut`), a character at their end may be incomplete.
+pub(in crate::unlock) fn encoding_of(
+    bytes: &[u8],
+    cut: bool,
+) -> (&'static encoding_rs::Encoding, usize, Option<SourceNote>) {
     if let Some((encoding, mark)) = encoding_rs::Encoding::for_bom(bytes) {
-        let rest = bytes.get(mark..).unwrap_or_default();
-        return decode_as(encoding, rest, Some(SourceNote::ByteOrderMark));
+        return (encoding, mark, Some(SourceNote::ByteOrderMark));
     }
     if let Some(encoding) = utf16_by_nul_bytes(bytes) {
-        return decode_as(encoding, bytes, Some(SourceNote::NoByteOrderMark));
+        return (encoding, 0, Some(SourceNote::NoByteOrderMark));
     }
-    let is_utf8 = std::str::from_utf8(bytes).is_ok();
-    let encoding = if is_utf8 { UTF_8 } else { WINDOWS_1252 };
-    decode_as(encoding, bytes, None)
+    let is_utf8 = match std::str::from_utf8(bytes) {
+        Ok(_) => true,
+        Err(error) => cut && error.error_len().is_none(),
+    };
+    (if is_utf8 { UTF_8 } else { WINDOWS_1252 }, 0, None)
 }
 
 fn decode_as(

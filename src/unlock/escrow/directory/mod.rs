@@ -287,7 +287,7 @@ impl Session<'_> {
             let name = entry.dn.clone();
             let fields = fields(entry);
             let origin = format!("{url}: {name}");
-            let passwords = record::escrowed(&fields, Some(&name), &origin);
+            let passwords = record::escrowed(&fields, Some(&name), || origin.clone());
             if passwords.is_empty() {
                 unreadable += 1;
             }

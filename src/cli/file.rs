@@ -1,0 +1,44 @@
+//! Files that are read whole, no more of them than any of their kind has.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::Failure;
+use super::term::human_size;
+use crate::error::Error;
+
+/// The content of a file of at most `max` bytes; `what` says what it holds.
+pub(super) fn read(path: &Path, what: &str, max: u64) -> Result<Vec<u8>, Failure> {
+    let fail = |error| Error::io(format!("cannot read {what} {}", path.display()), error);
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(max.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(fail)?;
+    if bytes.len() as u64 > max {
+        return Err(Failure::from(Error::Environment {
+            what: format!(
+                "{} is too large for {what}: it has more than {}",
+                path.display(),
+                human_size(max)
+            ),
+            help: None,
+        }));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_and_not_cut() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 10]).unwrap();
+        assert_eq!(read(file.path(), "the hive", 10).unwrap(), [7; 10]);
+        let error = read(file.path(), "the hive", 9).unwrap_err();
+        let message = error.message().unwrap();
+        assert!(message.contains("too large for the hive"), "{message}");
+    }
+}
