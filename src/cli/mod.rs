@@ -26,6 +26,7 @@ mod signals;
 mod source;
 mod stdout;
 mod term;
+mod threads;
 mod unrepeated;
 
 use std::ffi::OsString;

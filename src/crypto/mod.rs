@@ -3,6 +3,7 @@
 //! This room knows no on-disk structure beyond the bytes that it is handed, and does no I/O.
 
 pub mod envelope;
+mod faults;
 pub mod hash;
 #[cfg(target_arch = "x86_64")]
 mod memory;
@@ -10,3 +11,5 @@ mod memory;
 pub mod rsa_key;
 pub mod sector;
 pub mod stretch;
+
+pub use faults::faults;

@@ -9,9 +9,13 @@ use crate::error::{CopyFault, Error, Failure, Result, UnlockReport, Unwritable};
 use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::key_types;
 use crate::format::protector::ProtectorKind;
-use crate::secret::{SecretBytes, Vmk};
+use crate::secret::{KIB, SecretBytes, Vmk, leave_nothing};
 use crate::unlock::clear_key::Suspended;
 use crate::unlock::{BUILT_IN, KeyProtector, Opening, Selection, VolumeKey, open_key, try_all};
+
+/// Words of the stack that are wiped after unlocking: what handles keys on the way wipes its own,
+/// and this what is moved from one to the other.
+const STACK: usize = 64 * KIB;
 
 /// How to unlock.
 #[derive(Debug, Clone, Default)]
@@ -100,14 +104,16 @@ impl Volume {
         if is_decrypted(best) {
             return self.open_decrypted(best, options);
         }
-        let found = self.find_key(credentials, options)?;
-        self.finish(
-            found.block,
-            found.opening,
-            found.proof,
-            found.report,
-            options,
-        )
+        leave_nothing::<STACK, _>(|| {
+            let found = self.find_key(credentials, options)?;
+            self.finish(
+                found.block,
+                found.opening,
+                found.proof,
+                found.report,
+                options,
+            )
+        })
     }
 
     /// Opens the volume as [`Volume::unlock`] does, down to its volume master key: what it takes to
@@ -130,7 +136,7 @@ impl Volume {
                 what: "the volume is decrypted: it has no keys and no protectors".to_owned(),
             });
         }
-        let found = self.find_key(credentials, options)?;
+        let found = leave_nothing::<STACK, _>(|| self.find_key(credentials, options))?;
         let VolumeKey::Vmk(vmk) = found.opening.key else {
             return Err(Error::BadCredential {
                 credential: found.opening.credential,
@@ -284,6 +290,10 @@ impl Volume {
                 "the metadata could not be proved: that takes the volume master key".to_owned(),
             );
         }
+        for fault in crate::crypto::faults() {
+            tracing::warn!("{fault}");
+            warnings.push(fault);
+        }
         let sectors = self.sectors(Some(keyed.cipher));
         let plan = self.plan(block, &sectors)?;
         warnings.extend(plan.warnings);
@@ -399,11 +409,19 @@ impl Volume {
 
     fn cipher(&self, code: u16, key: &SecretBytes) -> Result<Keyed> {
         let method = Method::by_code(code).ok_or_else(|| unknown_method(code))?;
-        let cipher = method
-            .cipher(key, self.sector_size)
-            .ok_or_else(|| Error::Damaged {
+        if key.len() != method.key_len {
+            return Err(Error::Damaged {
                 what: format!("the sector key does not have the length of {}", method.name),
                 copies: Vec::new(),
+            });
+        }
+        let cipher = method
+            .cipher(key, self.sector_size)
+            .ok_or_else(|| Error::Unsupported {
+                what: format!(
+                    "this CPU, or its emulator, computes {} wrongly",
+                    method.name
+                ),
             })?;
         Ok(Keyed { cipher, method })
     }

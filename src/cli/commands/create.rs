@@ -559,6 +559,7 @@ fn write(
     );
     let percent = bar.position().saturating_mul(100) / size.max(1);
     bar.finish_and_clear();
+    term::tell_faults();
     written.map_err(|error| {
         target.destroy();
         let left = match target {

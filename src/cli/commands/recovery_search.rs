@@ -24,6 +24,7 @@ use crate::cli::checkpoint::{About, Checkpoint};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
 use crate::cli::source::Opened;
+use crate::cli::threads::bounded_threads;
 use crate::cli::{Failure, signals, source, term};
 use crate::error::Error;
 use crate::format::protector::{Protector, ProtectorKind};
@@ -145,8 +146,9 @@ pub(in crate::cli) fn run(args: &SearchArgs) -> Result<(), Failure> {
     )?;
     let mut search = Search::new(&candidates, &protectors)?;
     if let Some(threads) = args.threads {
-        search = search.with_threads(threads.get());
+        search = search.with_threads(bounded_threads(threads));
     }
+    term::tell_faults();
     let count = candidates.count();
     let rate = search.measure(if count <= FEW {
         MEASURE_BRIEFLY
@@ -400,7 +402,14 @@ fn search_on(
     let watch = task.search.watch(from);
     let begun = Instant::now();
     let (hit, saved) = std::thread::scope(|scope| {
-        let search = scope.spawn(|| task.search.run(from, &watch));
+        let work = || task.search.run(from, &watch);
+        let search = match std::thread::Builder::new().spawn_scoped(scope, work) {
+            Ok(search) => search,
+            Err(error) => {
+                let error = Error::io("cannot start a thread for the search", error);
+                return (None, Err(error.into()));
+            }
+        };
         let mut saved = Ok(());
         let mut clocks = [begun; 2];
         while !search.is_finished() {

@@ -157,15 +157,14 @@ impl<'a> Export<'a> {
         };
         std::thread::scope(|scope| {
             let (at_work, ended) = channel::<()>();
-            for _ in 0..self.threads.max(1) {
-                let (job, at_work) = (&job, at_work.clone());
-                scope.spawn(move || {
-                    job.work();
-                    drop(at_work);
-                });
+            let job = &job;
+            if self.record.is_some() {
+                // Where this thread cannot start, the work is recorded at its end alone.
+                let _ = std::thread::Builder::new()
+                    .spawn_scoped(scope, move || job.record_until(&ended, output));
             }
+            crate::threads::share(self.threads.saturating_sub(1), || job.work());
             drop(at_work);
-            job.record_until(&ended, output);
         });
         job.result(output)
     }
