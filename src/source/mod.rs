@@ -6,6 +6,7 @@
 #[cfg(feature = "containers")]
 mod container;
 mod file;
+mod headless;
 mod hold;
 mod locate;
 mod open;
@@ -19,6 +20,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use file::FileSource;
+pub use headless::Headless;
 pub use hold::{HeldStill, SharedHold, writer_of};
 pub use locate::{Located, Place, locate};
 pub use open::open;

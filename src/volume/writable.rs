@@ -63,9 +63,10 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::Unwritable`] with the reason; [`Error::Damaged`] where there is no metadata to go
-    /// by.
+    /// by; [`Error::Contradicted`] where the boot record does not agree with it.
     pub fn check_writable(&self) -> Result<()> {
         let block = self.metadata()?;
+        self.check_boot_record(block)?;
         self.obstacle(block)
             .map_or(Ok(()), |reason| Err(Error::Unwritable(reason)))
     }
