@@ -46,10 +46,11 @@ impl Evidence {
         let boot_record = if self.boot_record { 16 } else { 0 };
         let partition = if self.partition.is_some() { 4 } else { 0 };
         let plaintext = if self.plaintext { 32 } else { 0 };
-        let whole = match (self.fills_source, self.cut_off || self.headless) {
-            (true, _) => 3,
-            (false, false) => 1,
-            (false, true) => 0,
+        let whole = match (self.fills_source, self.headless, self.cut_off) {
+            (true, ..) => 3,
+            (false, false, false) => 2,
+            (false, false, true) => 1,
+            (false, true, _) => 0,
         };
         plaintext + other_copies + boot_record + partition + whole
     }

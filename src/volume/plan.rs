@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::agreement::bad_map;
 use super::conversion::ConversionMap;
 use super::layout::{Content, Layout};
 use super::view::Sectors;
@@ -120,10 +121,7 @@ impl Volume {
                 if fault.cut_off {
                     Error::io(fault.what.clone(), std::io::ErrorKind::UnexpectedEof.into())
                 } else {
-                    Error::Damaged {
-                        what: fault.what.clone(),
-                        copies: Vec::new(),
-                    }
+                    bad_map(fault.what.clone())
                 }
             })?;
             follow_map(map, size, &mut layout);

@@ -96,7 +96,13 @@ impl Volume {
             .first()
             .ok_or_else(|| self.no_sound_copy())?;
         if is_decrypted(best) {
-            return self.open_decrypted(best, options);
+            let mut unlocked = self.open_decrypted(best, options)?;
+            if !credentials.is_empty() {
+                unlocked.warnings.push(
+                    "the volume says that it is decrypted: no key took part, and none proves what it shows".to_owned(),
+                );
+            }
+            return Ok(unlocked);
         }
         let found = self.find_key(credentials, options)?;
         self.finish(
