@@ -312,7 +312,13 @@ fn refuses_a_wrong_place() -> Result<(), Failed> {
         .arg(&path)
         .args(["--volume-start", "0"])
         .output()?;
-    assert_status(&output, 2);
+    assert_status(&output, 0);
+    let output = fve()
+        .arg("info")
+        .arg(&path)
+        .args(["--volume-start", "0x200"])
+        .output()?;
+    assert_status(&output, 3);
     // A check of digits alone has no volume that the copy could be of.
     let output = fve()
         .args(["recovery", "check", "--metadata", "0", "--file"])

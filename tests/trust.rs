@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::Write as _;
 use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 use common::damage::Copy;
 use common::fve;
 use common::said::{assert_status, json, text};
-use common::testdata::{self, Entry};
+use common::testdata::{self, Credential, Entry, Kind};
 use tempfile::TempDir;
 
 const NORMAL: [u8; 16] = [
@@ -36,14 +37,27 @@ fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().expect("fve")
 }
 
-/// `fve COMMAND SOURCE … --startup-key …`
+/// `fve COMMAND SOURCE …` with the volume's startup key, which costs no time, or its password.
 fn with_key(command: &[&str], path: &Path, volume: &Entry, more: &[&str]) -> Output {
-    run(fve()
-        .args(command)
-        .arg(path)
-        .args(more)
-        .arg("--startup-key")
-        .arg(volume.bek()))
+    let mut command_line = fve();
+    command_line.args(command).arg(path).args(more);
+    let has_key = |credential: &Credential| credential.kind == Kind::StartupKey;
+    if volume.credentials.iter().any(has_key) {
+        return run(command_line.arg("--startup-key").arg(volume.bek()));
+    }
+    let mut child = command_line
+        .args(["--password-file", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("fve");
+    let password = &volume.credential(Kind::Password).value;
+    let mut stdin = child.stdin.take().expect("stdin");
+    // Who refuses before it reads closes the pipe.
+    let _ = stdin.write_all(password.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("fve")
 }
 
 /// Every way to the plaintext ends with that status and says these words, and nothing is written.

@@ -327,9 +327,10 @@ fn healthy(disk: &Arc<dyn ReadAt>, found: &FoundVolume) -> Option<(Volume, Strin
     Some((volume, arguments))
 }
 
-/// Which copy a block is, from 1, on a volume that begins at `start`.
-fn number_of(found: &FoundBlock, start: i64) -> Option<u8> {
-    let inside = u64::try_from(i128::from(found.offset) - i128::from(start)).ok()?;
+/// Which copy a block is, from 1; nothing where the volume's place is a guess.
+fn number_of(found: &FoundBlock, volume: &FoundVolume) -> Option<u8> {
+    let proved = volume.evidence.is_proof().then_some(volume.start)?;
+    let inside = u64::try_from(i128::from(found.offset) - i128::from(proved)).ok()?;
     let mut copies = (1..).zip(found.block.copies);
     copies.find_map(|(number, copy)| (copy == inside).then_some(number))
 }
@@ -438,7 +439,8 @@ fn write_place(text: &mut String, looked: &Looked<'_>) {
 }
 
 fn write_copy(text: &mut String, found: &FoundBlock, volume: &FoundVolume) {
-    let number = number_of(found, volume.start).unwrap_or(0);
+    let number = number_of(found, volume);
+    let number = number.map(|number| format!(" copy {number}"));
     let soundness = match (found.is_sound(), is_current(found, volume)) {
         (false, _) => "damaged",
         (true, true) => "sound",
@@ -451,7 +453,8 @@ fn write_copy(text: &mut String, found: &FoundBlock, volume: &FoundVolume) {
         .unwrap_or_default();
     let _ = writeln!(
         text,
-        "   metadata copy {number} at byte {:#x}: {soundness}{written}",
+        "   metadata{} at byte {:#x}: {soundness}{written}",
+        number.unwrap_or_default(),
         found.offset
     );
 }
@@ -478,7 +481,7 @@ fn volume_json(looked: &Looked<'_>) -> Value {
         .iter()
         .map(|found| {
             json!({
-                "copy": number_of(found, volume.start),
+                "copy": number_of(found, volume),
                 "offset": found.offset,
                 "sound": found.is_sound(),
                 "next_nonce": found.block.dataset.next_nonce,
