@@ -40,12 +40,7 @@ pub(crate) fn open(args: &SourceArgs) -> Result<Opened, Failure> {
     if let Some(found) = lost(args, &disk)? {
         let volume = found.open(&disk)?;
         let piece = found.is_piece(&disk);
-        return Ok(opened(
-            volume,
-            found.start,
-            found.evidence.partition,
-            piece,
-        ));
+        return Ok(opened(volume, found.start, found.evidence.partition, piece));
     }
     let located = locate(disk, place(args.offset, args.partition), &Volume::probe)?;
     if let Some(note) = &located.note {
@@ -100,9 +95,8 @@ fn place_in_words(found: &FoundVolume, disk: &dyn ReadAt) -> String {
 fn metadata_of(disk: &Arc<dyn ReadAt>, start: i64) -> Result<u64, Failure> {
     let scan = scan(disk, Scope::Everything, &|_| {});
     let mut volumes = scan.volumes.iter();
-    let fits = |volume: &&FoundVolume| {
-        volume.start == start || volume.other_starts.contains(&start)
-    };
+    let fits =
+        |volume: &&FoundVolume| volume.start == start || volume.other_starts.contains(&start);
     let best = volumes.find(fits).and_then(FoundVolume::best);
     best.map(|best| best.offset).ok_or_else(|| Failure::Other {
         status: Status::NotBitLocker,

@@ -16,8 +16,8 @@ mod starts;
 mod volumes;
 
 pub use header::header;
-pub(crate) use starts::written;
 pub use scan::{Scan, Scope, scan};
+pub(crate) use starts::written;
 pub use starts::{Evidence, Start, starts_of};
 pub use volumes::{FoundBlock, FoundVolume};
 

@@ -62,7 +62,7 @@ impl Evidence {
 }
 
 /// The places where the volume of a block at `offset` of the source may begin, the likeliest
-/// first: at a whole sector, and before the source where that lacks its first bytes.
+/// first: whole sectors in front of it, and before the source where that lacks its first bytes.
 pub fn starts_of(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64) -> Vec<Start> {
     let mut starts: Vec<Start> = Vec::new();
     for copy in block.copies {
@@ -71,7 +71,7 @@ pub fn starts_of(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64) -
             continue;
         };
         let known = starts.iter().any(|other| other.offset == start);
-        if !known && start.rem_euclid(512) == 0 {
+        if !known && copy.is_multiple_of(512) {
             starts.push(examine(source, block, offset, start));
         }
     }

@@ -73,7 +73,7 @@ impl FoundVolume {
             (_, []) => {
                 return Err(Error::NotBitLocker {
                     found: format!(
-                        "the metadata at {offset:#x} belongs to a volume that begins at no whole sector of the source"
+                        "the metadata at {offset:#x} says that its copies lie where none can"
                     ),
                 });
             }

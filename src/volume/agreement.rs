@@ -133,28 +133,28 @@ impl Volume {
         Ok(())
     }
 
-    /// What a person should know of bytes that are shown as they lie on the disk because something
-    /// that no key proves says that they are not encrypted. `proved` tells whether the metadata is.
+    /// What a person should know where something that no key proves says which areas are
+    /// encrypted. `proved` tells whether the metadata is.
     pub(super) fn plain_warning(
         &self,
         block: &MetadataBlock,
         layout: &Layout,
         proved: bool,
     ) -> Option<String> {
-        let who = match &self.conversion {
-            _ if block.state == State::DECRYPTED && proved => return None,
-            Some(_) => "the conversion map",
-            None if !proved => "metadata that is not proved",
-            None => return None,
-        };
         let plain = layout.extents().iter().filter_map(|extent| {
             let len = extent.range.end - extent.range.start;
             matches!(extent.content, Content::Plain { .. }).then_some(len)
         });
         let plain: u64 = plain.sum();
-        (plain > 0).then(|| {
+        let followed = self.conversion.is_some() && block.state != State::DECRYPTED;
+        if followed && block.is_converting() {
+            return Some(format!(
+                "a conversion is under way, and no key proves the map that says which areas are encrypted: anybody who could write to the disk may have changed it, and {plain} bytes are shown as they lie there"
+            ));
+        }
+        (!proved && plain > 0).then(|| {
             format!(
-                "{who} says that {plain} bytes of the volume are not encrypted, and no key proves that: anybody who could write to the disk may have put content there"
+                "no key proves the metadata that says that {plain} bytes of the volume are not encrypted: anybody who could write to the disk may have put content there"
             )
         })
     }
@@ -170,15 +170,14 @@ impl Volume {
         unlocked: &Unlocked,
         proved: bool,
     ) -> Result<()> {
-        let sector_size_is_sealed =
-            proved && (block.version == 1 || block.sector_size().is_some());
+        let sector_size_is_sealed = proved && (block.version == 1 || block.sector_size().is_some());
         if self.placed != Placed::Unproved && sector_size_is_sealed {
             return Ok(());
         }
         let mut sector = vec![0; self.sector_size as usize];
         let read = unlocked.read_at(0, &mut sector);
-        let begins = read.is_ok()
-            && (evidence::is_boot_sector(&sector) || evidence::is_blank(&sector));
+        let begins =
+            read.is_ok() && (evidence::is_boot_sector(&sector) || evidence::is_blank(&sector));
         if self.placed == Placed::Unproved && !begins {
             return Err(contradicted(
                 match read {

@@ -78,7 +78,8 @@ impl ConversionMap {
     ) -> Result<Self> {
         let sector = u64::from(sector_size);
         let impossible = |what: String| {
-            let what = format!("the conversion map of this encrypt-on-write volume is impossible: {what}");
+            let what =
+                format!("the conversion map of this encrypt-on-write volume is impossible: {what}");
             unreadable(what, false)
         };
         let whole_sectors = |len: u32| u64::from(len).next_multiple_of(sector);
@@ -102,14 +103,18 @@ impl ConversionMap {
             taken
                 .add("a bitmap", *offset, whole_sectors(size))
                 .map_err(impossible)?;
-            left = left
-                .checked_sub(size.into())
-                .ok_or_else(|| impossible(format!("its bitmaps take more than {MAX_MAP_LEN} bytes")))?;
-            let bitmap = read_bitmap(source, *offset, size, information.chunk_size)
-                .map_err(cannot_read)?;
+            left = left.checked_sub(size.into()).ok_or_else(|| {
+                impossible(format!("its bitmaps take more than {MAX_MAP_LEN} bytes"))
+            })?;
+            let bitmap =
+                read_bitmap(source, *offset, size, information.chunk_size).map_err(cannot_read)?;
             if information.log_size > 0 {
                 taken
-                    .add("a log", bitmap.log_offset, whole_sectors(information.log_size))
+                    .add(
+                        "a log",
+                        bitmap.log_offset,
+                        whole_sectors(information.log_size),
+                    )
                     .map_err(impossible)?;
             }
             let len = bitmap.region.end.saturating_sub(bitmap.region.start);
@@ -250,8 +255,7 @@ fn read_bitmap(
     size: u32,
     chunk_size: u32,
 ) -> Result<EowBitmap, String> {
-    let bytes =
-        read_up_to(source, offset, size as usize).map_err(|error| error.to_string())?;
+    let bytes = read_up_to(source, offset, size as usize).map_err(|error| error.to_string())?;
     EowBitmap::parse(&bytes, offset, chunk_size).map_err(|fault| fault.to_string())
 }
 

@@ -23,8 +23,8 @@ mod writable;
 
 use std::sync::Arc;
 
-pub use conversion::{ConversionMap, Run};
 pub(crate) use conversion::read_what_is_there;
+pub use conversion::{ConversionMap, Run};
 pub use cursor::Cursor;
 pub(crate) use open::sectors_per_cluster;
 pub use status::{Conversion, Protection, Status};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::conversion::{ConversionMap, read_up_to, read_what_is_there};
 use super::agreement::Placed;
+use super::conversion::{ConversionMap, read_up_to, read_what_is_there};
 use super::{Unmapped, Volume};
 use crate::error::{Error, Result};
 use crate::format::FormatError;

@@ -106,8 +106,8 @@ impl Volume {
         }
         for extent in moved {
             // Encrypted or not as they are where they lie (section 2.7).
-            let shown = extent.range.start - block.header_source
-                ..extent.range.end - block.header_source;
+            let shown =
+                extent.range.start - block.header_source..extent.range.end - block.header_source;
             layout.paint(shown, extent.content);
         }
         Ok(layout)
@@ -227,8 +227,7 @@ impl Volume {
         const REST: Content = Content::Unknown(
             "the boot record says that they belong to a metadata copy, and nothing proves that",
         );
-        let cluster =
-            u64::from(self.sector_size) * u64::from(self.boot.sectors_per_cluster.max(1));
+        let cluster = u64::from(self.sector_size) * u64::from(self.boot.sectors_per_cluster.max(1));
         let region = VISTA_REGION_LEN.next_multiple_of(cluster);
         for copy in block.copies {
             let end = copy.saturating_add(VISTA_REGION_LEN);

@@ -85,7 +85,8 @@ impl Volume {
         }
         if self.conversion.is_some() {
             let progress = self.conversion_map().map(super::ConversionMap::progress);
-            if progress.is_none_or(|(done, all)| done != all) {
+            // While it is under way, nothing that is sealed tells which chunks are encrypted.
+            if block.is_converting() || progress.is_none_or(|(done, all)| done != all) {
                 return Some(Unwritable::EncryptOnWrite);
             }
         }

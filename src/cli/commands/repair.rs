@@ -271,7 +271,7 @@ impl<'a> Looked<'a> {
             ),
             Ok(volume) if !credentials.is_empty() => {
                 Some(try_all(volume, &args.credentials, credentials)?)
-            },
+            }
             _ => None,
         };
         let accepted = matches!(opens, Some(Ok(Accepted::Damaged)));
@@ -388,9 +388,9 @@ fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> String {
         }
     }
     for record in &scan.boot_records {
-        let used = found.iter().any(|looked| {
-            u64::try_from(looked.found.start).is_ok_and(|start| start == *record)
-        });
+        let used = found
+            .iter()
+            .any(|looked| u64::try_from(looked.found.start).is_ok_and(|start| start == *record));
         if !used {
             let _ = writeln!(
                 text,
