@@ -61,6 +61,16 @@ pub enum Error {
         report: UnlockReport,
     },
 
+    /// What lies on the disk contradicts what the key proves, so that plaintext made of it could be
+    /// wrong: none is shown, whatever was asked for.
+    #[error("{what}")]
+    Contradicted {
+        /// What says what.
+        what: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+
     /// There was nothing to try: no credential was given that any protector takes.
     #[error("no credential was given that fits; the volume takes: {}", .takes.join(", "))]
     NothingToTry {
@@ -226,6 +236,7 @@ impl Error {
                     .to_owned(),
             ),
             Self::BadCredential { help, .. }
+            | Self::Contradicted { help, .. }
             | Self::Uncreatable { help, .. }
             | Self::Unchangeable { help, .. }
             | Self::OutputRefused { help, .. }

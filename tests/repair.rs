@@ -78,6 +78,11 @@ fn main() {
         trials::corpus(),
         windows,
     ));
+    trials.push(trial(
+        "a volume of Windows without its beginning shows what is there",
+        trials::corpus(),
+        windows_headless,
+    ));
     let missing = trials::feature("fuse", cfg!(feature = "fuse"))
         .or_else(trials::fuse)
         .or_else(|| trials::programs(&["ddrescuelog"]));
@@ -312,7 +317,13 @@ fn refuses_a_wrong_place() -> Result<(), Failed> {
         .arg(&path)
         .args(["--volume-start", "0"])
         .output()?;
-    assert_status(&output, 2);
+    assert_status(&output, 0);
+    let output = fve()
+        .arg("info")
+        .arg(&path)
+        .args(["--volume-start", "0x200"])
+        .output()?;
+    assert_status(&output, 3);
     // A check of digits alone has no volume that the copy could be of.
     let output = fve()
         .args(["recovery", "check", "--metadata", "0", "--file"])
@@ -546,6 +557,48 @@ fn windows() -> Result<(), Failed> {
         opened += 1;
     }
     assert!(opened >= 15, "only {opened}");
+    Ok(())
+}
+
+/// The distances of the copies prove a start before the source.
+fn windows_headless() -> Result<(), Failed> {
+    const MISSING: usize = 1 << 20;
+    let sample = corpus::volumes()
+        .unwrap()
+        .into_iter()
+        .find(|volume| volume.name == "made-ntfs-xts128")
+        .expect("sample");
+    let vmk = sample.vmk_hex.as_ref().expect("VMK");
+    let vmk: Vec<u8> = (0..64)
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&vmk[at..at + 2], 16).unwrap())
+        .collect();
+    let bytes = std::fs::read(&sample.path)?;
+    let unlocked = |volume: fve::volume::Volume| {
+        let vmk = Vmk::from_slice(&vmk).expect("VMK");
+        volume.unlock(&[Box::new(RawVmk::new(vmk))], &UnlockOptions::default())
+    };
+    let headless: Arc<dyn ReadAt> = Arc::new(bytes[MISSING..].to_vec());
+    let scan = scan(&headless, Scope::Everything, &|_| {});
+    let found = scan.volumes.first().expect("volume");
+    assert_eq!(found.start, -(MISSING as i64));
+    assert!(found.evidence.is_proof());
+    let cut = unlocked(found.open(&headless)?)?;
+    let whole = unlocked(fve::volume::Volume::open(Arc::new(bytes))?)?;
+    assert_eq!(cut.size(), whole.size());
+    // The moved sectors are there; what was behind them is not.
+    let (mut got, mut expected) = (vec![0; MISSING], vec![0; MISSING]);
+    cut.read_at(0, &mut got[..0x2000])?;
+    whole.read_at(0, &mut expected[..0x2000])?;
+    assert_eq!(got[..0x2000], expected[..0x2000]);
+    for missing in [0x2000, 0x1_0000, MISSING as u64 - 512] {
+        assert!(cut.read_at(missing, &mut got[..512]).is_err());
+    }
+    for at in (MISSING as u64..whole.size()).step_by(MISSING) {
+        cut.read_at(at, &mut got)?;
+        whole.read_at(at, &mut expected)?;
+        assert!(got == expected, "{at:#x}");
+    }
     Ok(())
 }
 

@@ -146,9 +146,10 @@ pub(crate) struct LostArgs {
     #[arg(long, value_name = "OFFSET", value_parser = parse_bytes, conflicts_with_all = ["offset", "partition"])]
     pub(crate) metadata: Option<u64>,
 
-    /// With --metadata: the volume begins this many bytes into SOURCE
-    #[arg(long, value_name = "N", value_parser = parse_bytes, requires = "metadata")]
-    pub(crate) volume_start: Option<u64>,
+    /// The volume begins this many bytes into SOURCE, or with a minus sign before it, where SOURCE
+    /// lacks its first bytes. Without --metadata, its metadata is searched for
+    #[arg(long, value_name = "N", value_parser = parse_start, allow_hyphen_values = true, conflicts_with_all = ["offset", "partition"])]
+    pub(crate) volume_start: Option<i64>,
 }
 
 #[derive(Debug, Args)]
@@ -329,6 +330,16 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         None => text.parse(),
     };
     number.map_err(|_| "not a number of bytes".to_owned())
+}
+
+/// The same, with a minus sign for a place before the first byte.
+fn parse_start(text: &str) -> Result<i64, String> {
+    let (sign, bytes) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text),
+    };
+    let bytes = i64::try_from(parse_bytes(bytes)?).map_err(|error| error.to_string())?;
+    Ok(sign * bytes)
 }
 
 #[cfg(test)]

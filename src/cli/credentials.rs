@@ -143,7 +143,7 @@ impl CredentialArgs {
     }
 
     /// The volume with the keys of a package, where one was given.
-    fn with_key_package(&self, volume: &Volume) -> Result<Option<Volume>, Failure> {
+    pub(crate) fn with_key_package(&self, volume: &Volume) -> Result<Option<Volume>, Failure> {
         let Some(path) = &self.key_package else {
             return Ok(None);
         };
@@ -163,7 +163,7 @@ impl CredentialArgs {
         Ok(unlocked)
     }
 
-    fn options(&self) -> UnlockOptions {
+    pub(crate) fn options(&self) -> UnlockOptions {
         UnlockOptions {
             selection: Selection {
                 protector: self.protector.clone(),

@@ -30,7 +30,7 @@ impl From<&Error> for Status {
             Error::NotBitLocker { .. } | Error::Unsupported { .. } => Self::NotBitLocker,
             Error::Ambiguous { .. } | Error::OutputRefused { .. } => Self::Usage,
             Error::Uncreatable { .. } => Self::Failed,
-            Error::Damaged { .. } => Self::Damaged,
+            Error::Damaged { .. } | Error::Contradicted { .. } => Self::Damaged,
             Error::Refused { report } if only_the_system_refused(report) => Self::Io,
             Error::Refused { .. } | Error::NothingToTry { .. } | Error::BadCredential { .. } => {
                 Self::Refused

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use crate::error::{Attempt, Error};
-use crate::volume::Unlocked;
+use crate::volume::{MasterKey, OpenedBy, Unlocked};
 
 /// One document with a line end behind it.
 pub(crate) fn document(value: &impl Serialize) -> String {
@@ -16,7 +16,24 @@ pub(crate) fn document(value: &impl Serialize) -> String {
 
 /// What `fve unlock --json` answers.
 pub(crate) fn unlocked(volume: &Unlocked) -> String {
-    let by = volume.opened_by();
+    let mut answer = opened_by(volume.opened_by());
+    answer["encryption_method"] = json!(volume.method().map(|method| method.name));
+    answer["size"] = json!(volume.size());
+    answer["available"] = json!(volume.available());
+    answer["sector_size"] = json!(volume.sector_size());
+    answer["warnings"] = json!(volume.warnings());
+    document(&answer)
+}
+
+/// The same for a piece of a volume, of which nothing can be shown.
+pub(crate) fn unlocked_piece(key: &MasterKey) -> String {
+    let mut answer = opened_by(key.opened_by());
+    answer["piece"] = json!(true);
+    answer["warnings"] = json!(key.warnings());
+    document(&answer)
+}
+
+fn opened_by(by: &OpenedBy) -> Value {
     let protector = by.protector.map(|(id, kind)| {
         json!({
             "id": format!("{id:X}"),
@@ -24,17 +41,12 @@ pub(crate) fn unlocked(volume: &Unlocked) -> String {
             "name": kind.name(),
         })
     });
-    document(&json!({
+    json!({
         "unlocked": true,
         "credential": by.credential,
         "protector": protector,
         "attempts": attempts(&by.report.attempts),
-        "encryption_method": volume.method().map(|method| method.name),
-        "size": volume.size(),
-        "available": volume.available(),
-        "sector_size": volume.sector_size(),
-        "warnings": volume.warnings(),
-    }))
+    })
 }
 
 /// What `fve unlock --json` answers when it fails.

@@ -182,6 +182,10 @@ impl<'a> Report<'a> {
         if self.volume.copies().disagree() {
             problems.push("the metadata copies say different things: an update was interrupted, or they were changed".to_owned());
         }
+        let agreed = self.block.map(|block| self.volume.check_boot_record(block));
+        if let Some(Err(error)) = agreed {
+            problems.push(format!("{error}; the volume cannot be opened"));
+        }
         if let Some(fault) = self.volume.conversion_fault() {
             problems.push(format!("{fault}; the volume cannot be opened"));
         }

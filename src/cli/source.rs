@@ -8,7 +8,7 @@ use super::args::SourceArgs;
 use super::exit::Status;
 use super::{Failure, term};
 use crate::error::Error;
-use crate::repair::FoundVolume;
+use crate::repair::{FoundVolume, Scope, scan, written};
 use crate::source::{
     ExclusiveFile, Place, ReadAt, Window, WriteAt, is_file_system, locate, partition, writer_of,
 };
@@ -18,8 +18,11 @@ use crate::volume::Volume;
 pub(crate) struct Opened {
     pub(crate) volume: Volume,
     pub(crate) path: String,
-    pub(crate) offset: u64,
+    /// Where the volume begins on the source, in bytes; below zero where that lacks its beginning.
+    pub(crate) offset: i64,
     pub(crate) partition: Option<u32>,
+    /// Whether the source holds metadata, but nothing that tells where the volume begins.
+    pub(crate) piece: bool,
     /// Shown by the mount.
     #[cfg_attr(not(feature = "fuse"), allow(dead_code))]
     pub(crate) modified: Option<SystemTime>,
@@ -28,16 +31,18 @@ pub(crate) struct Opened {
 pub(crate) fn open(args: &SourceArgs) -> Result<Opened, Failure> {
     let path = &args.source;
     let disk = disk(path)?;
-    let opened = |volume, offset, partition| Opened {
+    let opened = |volume, offset, partition, piece| Opened {
         volume,
         offset,
         partition,
+        piece,
         path: absolute(path),
         modified: path.metadata().and_then(|meta| meta.modified()).ok(),
     };
     if let Some(found) = lost(args, &disk)? {
         let volume = found.open(&disk)?;
-        return Ok(opened(volume, found.start, found.evidence.partition));
+        let piece = found.is_piece(&disk);
+        return Ok(opened(volume, found.start, found.evidence.partition, piece));
     }
     let located = locate(
         disk.clone(),
@@ -48,9 +53,10 @@ pub(crate) fn open(args: &SourceArgs) -> Result<Opened, Failure> {
     if let Some(note) = &located.note {
         term::note(term::escaped(note));
     }
-    let (offset, partition) = (located.start, located.partition);
+    let offset = i64::try_from(located.start).unwrap_or(i64::MAX);
+    let partition = located.partition;
     let volume = Volume::open(Arc::new(located.source))?;
-    Ok(opened(volume, offset, partition))
+    Ok(opened(volume, offset, partition, false))
 }
 
 /// What can be done where no volume was found.
@@ -88,15 +94,18 @@ fn has_partition(disk: &Arc<dyn ReadAt>, number: u32) -> bool {
     })
 }
 
-/// The volume that `--metadata` names, where it was given.
+/// The volume that `--metadata` or `--volume-start` names, where one of them was given.
 pub(crate) fn lost(
     args: &SourceArgs,
     disk: &Arc<dyn ReadAt>,
 ) -> Result<Option<FoundVolume>, Failure> {
-    let Some(offset) = args.lost.metadata else {
-        return Ok(None);
+    let start = args.lost.volume_start;
+    let offset = match (args.lost.metadata, start) {
+        (Some(offset), _) => offset,
+        (None, Some(start)) => metadata_of(disk, start)?,
+        (None, None) => return Ok(None),
     };
-    let found = match FoundVolume::at(disk, offset, args.lost.volume_start) {
+    let found = match FoundVolume::at(disk, offset, start) {
         Err(error @ Error::Ambiguous { .. }) => Err(Failure::Other {
             status: Status::Usage,
             what: error.to_string(),
@@ -104,10 +113,41 @@ pub(crate) fn lost(
         }),
         other => other.map_err(Failure::from),
     }?;
-    if args.lost.volume_start.is_none() {
-        term::note(format_args!("the volume begins at byte {}", found.start));
+    if start.is_none() {
+        term::note(place_in_words(&found, disk.as_ref()));
     }
     Ok(Some(found))
+}
+
+/// Where the volume begins, as far as that is known.
+fn place_in_words(found: &FoundVolume, disk: &dyn ReadAt) -> String {
+    match found.start {
+        _ if found.is_piece(disk) => {
+            "the source is a piece of a volume: where that begins is not known".to_owned()
+        }
+        0.. => format!("the volume begins at byte {}", found.start),
+        _ => format!(
+            "the volume begins {} bytes before the source, which lacks them",
+            found.missing()
+        ),
+    }
+}
+
+/// Where the best metadata lies of a volume that may begin at `start`, found by searching.
+fn metadata_of(disk: &Arc<dyn ReadAt>, start: i64) -> Result<u64, Failure> {
+    let scan = scan(disk, Scope::Everything, &|_| {});
+    let mut volumes = scan.volumes.iter();
+    let fits =
+        |volume: &&FoundVolume| volume.start == start || volume.other_starts.contains(&start);
+    let best = volumes.find(fits).and_then(FoundVolume::best);
+    best.map(|best| best.offset).ok_or_else(|| Failure::Other {
+        status: Status::NotBitLocker,
+        what: format!(
+            "no metadata is on the source of a volume that begins at {}",
+            written(start)
+        ),
+        help: Some("'fve repair scan' shows all metadata that there is".to_owned()),
+    })
 }
 
 /// The bytes of SOURCE, read-only, with what a person should know about them.
@@ -170,12 +210,12 @@ pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Fa
 
 /// What was found by searching is looked at, and never written to.
 fn refuse_lost(args: &SourceArgs) -> Result<(), Failure> {
-    if args.lost.metadata.is_none() {
+    if args.lost.metadata.is_none() && args.lost.volume_start.is_none() {
         return Ok(());
     }
     Err(Failure::Other {
         status: Status::Usage,
-        what: "a volume that is opened by --metadata is only read".to_owned(),
+        what: "a volume that is opened by --metadata or --volume-start is only read".to_owned(),
         help: Some(
             "'fve repair rebuild-header --whole' makes a copy that can be written to".to_owned(),
         ),

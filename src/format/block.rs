@@ -319,11 +319,21 @@ impl MetadataBlock {
     pub fn is_encrypt_on_write(&self) -> bool {
         const ENCRYPT_ON_WRITE: u64 = 0x040;
         const TO_GO: u64 = 0x800;
+        self.flags() & (ENCRYPT_ON_WRITE | TO_GO) == ENCRYPT_ON_WRITE
+    }
+
+    /// Whether a conversion by encrypt-on-write is under way (section 3.9; inferred). Where it is
+    /// not, no chunk of an encrypted volume is plain.
+    pub fn is_converting(&self) -> bool {
+        const CONVERTING: u64 = 0x100;
+        self.flags() & CONVERTING != 0
+    }
+
+    /// What Windows 8 and later say of the volume in bits; none set where they do not.
+    fn flags(&self) -> u64 {
         let datum = self.virtualization();
         let extension = datum.and_then(|datum| datum.extension.as_ref());
-        extension.is_some_and(|extension| {
-            extension.flags & (ENCRYPT_ON_WRITE | TO_GO) == ENCRYPT_ON_WRITE
-        })
+        extension.map_or(0, |extension| extension.flags)
     }
 
     /// When the metadata was last written: the time in the validation's nonce.

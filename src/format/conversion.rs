@@ -16,9 +16,17 @@ use super::wire::Fields;
 /// bitmaps of the largest volume imaginable (16 bits of size).
 pub const INFORMATION_LEN: usize = 0x1_0000;
 
-/// Largest bitmap structure accepted: a region of 256 MiB needs 0x600 bytes; this covers regions
-/// of 100 TiB in chunks of 8 MiB.
+/// Largest bitmap structure accepted, in bytes: a region of 256 MiB needs 0x600; this covers
+/// regions of 100 TiB in chunks of 8 MiB.
 pub const MAX_BITMAP_LEN: usize = 0x40_0000;
+
+/// Smallest chunk accepted, in bytes: those of Windows have 8 MiB, and none can be smaller than
+/// the clusters that they are made of. Smaller ones make a map that costs more than the volume.
+pub const MIN_CHUNK_LEN: u32 = 0x1000;
+
+/// Largest conversion log accepted, in bytes: those of Windows have 0x80C00. What a log takes is
+/// shown as zeros, so a false size would hide what lies there.
+pub const MAX_LOG_LEN: u32 = 0x40_0000;
 
 const HEADER_LEN: usize = 0x38;
 const BITMAP_HEADER_LEN: usize = 0x3C;
@@ -56,8 +64,12 @@ impl EowInformation {
         let regions = whole.u32(0x20)? as usize;
         let list = whole.slice(header.max(HEADER_LEN), regions.saturating_mul(8))?;
         let chunk_size = whole.u32(0x14)?;
-        if !chunk_size.is_power_of_two() || chunk_size < 512 {
+        if !chunk_size.is_power_of_two() || chunk_size < MIN_CHUNK_LEN {
             return Err(fields.fault(format!("chunks of {chunk_size} bytes")));
+        }
+        let log_size = whole.u32(0x18)?;
+        if log_size > MAX_LOG_LEN {
+            return Err(fields.fault(format!("conversion logs of {log_size} bytes")));
         }
         let list = Fields::new("encrypt-on-write information", list, position);
         let bitmaps = (0..regions)
@@ -66,7 +78,7 @@ impl EowInformation {
         Ok(Self {
             size,
             chunk_size,
-            log_size: whole.u32(0x18)?,
+            log_size,
             copies: [whole.u64(0x28)?, whole.u64(0x30)?],
             bitmaps,
         })
@@ -144,6 +156,12 @@ impl EowBitmap {
     pub fn is_encrypted(&self, chunk: u64) -> Option<bool> {
         let word = usize::try_from(chunk / 32).ok()?;
         Some(self.bits.get(word)? >> (chunk % 32) & 1 == 1)
+    }
+
+    /// How many chunks of `chunk_size` bytes the region has; the last may be shorter.
+    pub fn chunks(&self, chunk_size: u32) -> u64 {
+        let len = self.region.end.saturating_sub(self.region.start);
+        len.div_ceil(u64::from(chunk_size.max(1)))
     }
 }
 

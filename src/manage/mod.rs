@@ -193,10 +193,12 @@ impl Managed {
     /// [`Error::Unsupported`] for Vista's form and for volumes of which a part is being converted
     /// at this moment; [`Error::Unchangeable`] when the key is not that of the metadata copy that
     /// counts, or is not proved by it; [`Error::Damaged`] when the copies lie where none can be
-    /// written; [`Error::Stale`] when `target` does not hold what `volume` was read from.
+    /// written; [`Error::Contradicted`] where the boot record does not agree with the metadata;
+    /// [`Error::Stale`] when `target` does not hold what `volume` was read from.
     pub fn new(target: Arc<dyn WriteAt>, volume: Volume, key: MasterKey) -> Result<Self> {
         let block = volume.metadata()?;
         check_supported(&volume, block)?;
+        volume.check_boot_record(block)?;
         check_places(&volume, block, target.size())?;
         if !key.is_proved() {
             return Err(Error::unchangeable(

@@ -31,7 +31,9 @@ pub fn header(volume: &FoundVolume) -> Result<Vec<u8>> {
     if !fits {
         return Err(unsupported("a volume whose sectors have no possible size"));
     }
-    let hidden = volume.start / u64::from(sector_size);
+    let start = u64::try_from(volume.start)
+        .map_err(|_| unsupported("a volume whose first sectors are not on the source"))?;
+    let hidden = start / u64::from(sector_size);
     let mut header = boot_record(&BootFields {
         bytes_per_sector: u16::try_from(sector_size).unwrap_or(512),
         sectors_per_cluster: sectors_per_cluster(sector_size),

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::starts::on_source;
 use super::volumes::{FoundVolume, volumes};
 use super::{FoundBlock, block_at};
 use crate::format::block::MetadataBlock;
@@ -100,8 +101,8 @@ pub fn scan(source: &Arc<dyn ReadAt>, scope: Scope, progress: &dyn Fn(u64)) -> S
 
 /// Where the copies of the head of a conversion map lie, in bytes from `start`, where the volume
 /// begins; found by searching the source from there on.
-pub(super) fn conversion_map(source: &Arc<dyn ReadAt>, start: u64) -> Option<[u64; 2]> {
-    let mut at = start;
+pub(super) fn conversion_map(source: &Arc<dyn ReadAt>, start: i64) -> Option<[u64; 2]> {
+    let mut at = on_source(start, 0).unwrap_or(0);
     while at < source.size() {
         let end = at.saturating_add(PIECE as u64).min(source.size());
         let mut hits = Hits::default();
@@ -157,11 +158,12 @@ fn likely_places(source: &Arc<dyn ReadAt>) -> Vec<Range<u64>> {
 
 impl Hits {
     /// Where the map's copies lie on a volume that begins at `start`.
-    pub(super) fn map_of(&self, start: u64) -> Option<[u64; 2]> {
+    pub(super) fn map_of(&self, start: i64) -> Option<[u64; 2]> {
         let mut maps = self.maps.iter();
         let of_volume = |(at, copies): &&(u64, [u64; 2])| {
-            let inside = at.checked_sub(start);
-            inside.is_some_and(|inside| copies.contains(&inside))
+            copies
+                .iter()
+                .any(|copy| on_source(start, *copy) == Some(*at))
         };
         maps.find(of_volume).map(|(_, copies)| *copies)
     }
@@ -259,7 +261,7 @@ impl Hits {
             .blocks
             .iter()
             .filter(|found| found.block.is_encrypt_on_write());
-        let mut starts: Vec<u64> = converted
+        let mut starts: Vec<i64> = converted
             .filter_map(|found| {
                 let starts = super::starts_of(source, &found.block, found.offset);
                 starts.first().map(|start| start.offset)
@@ -270,9 +272,9 @@ impl Hits {
         for start in starts {
             if self.map_of(start).is_none()
                 && let Some(map) = conversion_map(source, start)
-                && let [first, _] = map
+                && let Some(first) = map.into_iter().find_map(|copy| on_source(start, copy))
             {
-                self.maps.push((start.saturating_add(first), map));
+                self.maps.push((first, map));
             }
         }
     }
@@ -287,7 +289,8 @@ impl Hits {
                 let copies = found.block.copies;
                 starts
                     .into_iter()
-                    .flat_map(move |start| copies.map(|copy| start.offset.saturating_add(copy)))
+                    .flat_map(move |start| copies.map(|copy| on_source(start.offset, copy)))
+                    .flatten()
             })
             .collect();
         for place in places {

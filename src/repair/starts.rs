@@ -10,8 +10,9 @@ use crate::source::{ReadAt, partition};
 /// A place where a volume may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
-    /// In bytes from the start of the source.
-    pub offset: u64,
+    /// In bytes from the start of the source; below zero where the source lacks the volume's first
+    /// bytes.
+    pub offset: i64,
     /// What speaks for it.
     pub evidence: Evidence,
     /// Size of the volume in bytes, where a partition or the metadata tells; it ends with the
@@ -32,6 +33,10 @@ pub struct Evidence {
     pub fills_source: bool,
     /// The source ends before the volume would.
     pub cut_off: bool,
+    /// The volume begins before the source does.
+    pub headless: bool,
+    /// A credential opens the volume, and what it decrypts begins with a boot sector.
+    pub plaintext: bool,
 }
 
 impl Evidence {
@@ -40,30 +45,33 @@ impl Evidence {
         let other_copies = 8 * u32::from(self.other_copies);
         let boot_record = if self.boot_record { 16 } else { 0 };
         let partition = if self.partition.is_some() { 4 } else { 0 };
-        let whole = match (self.fills_source, self.cut_off) {
-            (true, _) => 3,
-            (false, false) => 1,
-            (false, true) => 0,
+        let plaintext = if self.plaintext { 32 } else { 0 };
+        let whole = match (self.fills_source, self.headless, self.cut_off) {
+            (true, ..) => 3,
+            (false, false, false) => 2,
+            (false, false, true) => 1,
+            (false, true, _) => 0,
         };
-        other_copies + boot_record + partition + whole
+        plaintext + other_copies + boot_record + partition + whole
     }
 
     /// Whether something of the volume's own lies where it should: more than a likeness.
     pub fn is_proof(&self) -> bool {
-        self.boot_record || self.other_copies > 0
+        self.boot_record || self.other_copies > 0 || self.plaintext
     }
 }
 
 /// The places where the volume of a block at `offset` of the source may begin, the likeliest
-/// first. A volume cannot begin before the source, and begins at a whole sector.
+/// first: whole sectors in front of it, and before the source where that lacks its first bytes.
 pub fn starts_of(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64) -> Vec<Start> {
     let mut starts: Vec<Start> = Vec::new();
     for copy in block.copies {
-        let Some(start) = offset.checked_sub(copy) else {
+        let start = i128::from(offset) - i128::from(copy);
+        let Ok(start) = i64::try_from(start) else {
             continue;
         };
         let known = starts.iter().any(|other| other.offset == start);
-        if !known && start.is_multiple_of(512) {
+        if !known && copy.is_multiple_of(512) {
             starts.push(examine(source, block, offset, start));
         }
     }
@@ -71,9 +79,20 @@ pub fn starts_of(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64) -
     starts
 }
 
-fn examine(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64, start: u64) -> Start {
+/// A place as people write it: hexadecimal, with a minus sign before the source.
+pub(crate) fn written(start: i64) -> String {
+    let sign = if start < 0 { "-" } else { "" };
+    format!("{sign}{:#x}", start.unsigned_abs())
+}
+
+/// Where the byte `inside` a volume lies on the source; nothing where the source lacks it.
+pub(super) fn on_source(start: i64, inside: u64) -> Option<u64> {
+    u64::try_from(i128::from(start) + i128::from(inside)).ok()
+}
+
+fn examine(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64, start: i64) -> Start {
     let others = block.copies.iter().filter(|copy| {
-        let place = start.checked_add(**copy).filter(|place| *place != offset);
+        let place = on_source(start, **copy).filter(|place| *place != offset);
         let other = place.and_then(|place| block_at(source, place).ok());
         other.is_some_and(|other| {
             other.dataset.id == block.dataset.id && other.copies == block.copies
@@ -86,10 +105,10 @@ fn examine(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64, start: 
     let table = partition::read(source).ok().flatten();
     let partition = table.and_then(|table| {
         let mut partitions = table.partitions.into_iter();
-        partitions.find(|partition| partition.start == start)
+        partitions.find(|partition| on_source(start, 0) == Some(partition.start))
     });
     let last_copy = block.copies.iter().max().copied().unwrap_or(0);
-    let end = start.saturating_add(told.unwrap_or(last_copy));
+    let end = on_source(start, told.unwrap_or(last_copy)).unwrap_or(0);
     Start {
         offset: start,
         size: partition.as_ref().map(|partition| partition.size).or(told),
@@ -99,11 +118,16 @@ fn examine(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64, start: 
             partition: partition.map(|partition| partition.number),
             fills_source: told.is_some() && end == source.size(),
             cut_off: end > source.size(),
+            headless: start < 0,
+            plaintext: false,
         },
     }
 }
 
-fn names_the_same(source: &Arc<dyn ReadAt>, block: &MetadataBlock, start: u64) -> bool {
+fn names_the_same(source: &Arc<dyn ReadAt>, block: &MetadataBlock, start: i64) -> bool {
+    let Some(start) = on_source(start, 0) else {
+        return false;
+    };
     let mut sector = [0; BOOT_RECORD_LEN];
     let read = source.read_exact_at(start, &mut sector);
     let record = read.ok().and_then(|()| BootRecord::parse(&sector).ok()?);

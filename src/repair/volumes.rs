@@ -5,12 +5,12 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::scan::{Hits, conversion_map};
-use super::starts::{Evidence, Start, starts_of};
+use super::starts::{Evidence, Start, on_source, starts_of, written};
 use crate::error::{Error, Result};
 use crate::format::block::MetadataBlock;
 use crate::format::time::FileTime;
 use crate::guid::Guid;
-use crate::source::{ReadAt, Window};
+use crate::source::{Headless, ReadAt, Window};
 use crate::volume::Volume;
 
 /// A metadata block somewhere on a source.
@@ -42,8 +42,9 @@ impl FoundBlock {
 pub struct FoundVolume {
     /// The identifier in its metadata.
     pub id: Guid,
-    /// Where it begins, in bytes from the start of the source.
-    pub start: u64,
+    /// Where it begins, in bytes from the start of the source; below zero where the source lacks
+    /// its first bytes. A guess where nothing proves it: see [`Evidence::is_proof`].
+    pub start: i64,
     /// What speaks for that place.
     pub evidence: Evidence,
     /// Size in bytes, where something tells it.
@@ -54,24 +55,25 @@ pub struct FoundVolume {
     /// Where the copies of its conversion map's head lie, on an encrypt-on-write volume.
     pub conversion_map: Option<[u64; 2]>,
     /// Other places where it may begin, where nothing proves this one.
-    pub other_starts: Vec<u64>,
+    pub other_starts: Vec<i64>,
 }
 
 impl FoundVolume {
     /// The volume of the metadata block at `offset`, which begins at `start`, or where most speaks
-    /// for it.
+    /// for it. Of a piece that can hold the beginning of no volume any place is taken: what needs no
+    /// sector can be told of it all the same.
     ///
     /// # Errors
     /// [`Error::NotBitLocker`] when there is no block, or one that fits no volume which begins
     /// there; [`Error::Ambiguous`] when nothing tells its possible places apart.
-    pub fn at(source: &Arc<dyn ReadAt>, offset: u64, start: Option<u64>) -> Result<Self> {
+    pub fn at(source: &Arc<dyn ReadAt>, offset: u64, start: Option<i64>) -> Result<Self> {
         let block = super::block_at(source, offset)?;
         let starts = starts_of(source, &block, offset);
         let chosen = match (start, starts.as_slice()) {
             (_, []) => {
                 return Err(Error::NotBitLocker {
                     found: format!(
-                        "the metadata at {offset:#x} belongs to a volume that begins before the source"
+                        "the metadata at {offset:#x} says that its copies lie where none can"
                     ),
                 });
             }
@@ -80,11 +82,15 @@ impl FoundVolume {
                 .find(|start| start.offset == wanted)
                 .ok_or_else(|| Error::NotBitLocker {
                     found: format!(
-                        "the metadata at {offset:#x} belongs to no volume that begins at {wanted:#x}, but to one at {}",
+                        "the metadata at {offset:#x} belongs to no volume that begins at {}, but to one at {}",
+                        written(wanted),
                         listed(&starts).join(" or ")
                     ),
                 })?,
-            (None, [first, second, ..]) if first.evidence.weight() == second.evidence.weight() => {
+            (None, [first, second, ..])
+                if first.evidence.weight() == second.evidence.weight()
+                    && starts.iter().any(|start| start.offset >= 0) =>
+            {
                 return Err(Error::Ambiguous {
                     what: format!(
                         "nothing tells where the volume of the metadata at {offset:#x} begins; --volume-start has to"
@@ -98,7 +104,12 @@ impl FoundVolume {
             .is_encrypt_on_write()
             .then(|| conversion_map(source, chosen.offset))
             .flatten();
-        Ok(Self::new(chosen, vec![FoundBlock { offset, block }], map))
+        let mut found = Self::new(chosen, vec![FoundBlock { offset, block }], map);
+        if !found.evidence.is_proof() {
+            let others = starts.iter().map(|start| start.offset);
+            found.other_starts = others.filter(|other| *other != found.start).collect();
+        }
+        Ok(found)
     }
 
     fn new(start: &Start, blocks: Vec<FoundBlock>, map: Option<[u64; 2]>) -> Self {
@@ -126,24 +137,66 @@ impl FoundVolume {
     /// Those of [`Volume::open_by_metadata`].
     pub fn open(&self, source: &Arc<dyn ReadAt>) -> Result<Volume> {
         let (window, offset) = self.window(source)?;
-        Volume::open_by_metadata(Arc::new(window), offset, self.conversion_map)
+        let volume = Volume::open_by_metadata(window, offset, self.conversion_map)?;
+        Ok(volume.without_first(self.missing()))
+    }
+
+    /// How many bytes of its beginning the source lacks.
+    pub fn missing(&self) -> u64 {
+        if self.start < 0 {
+            self.start.unsigned_abs()
+        } else {
+            0
+        }
+    }
+
+    /// Whether nothing of the source can tell where it begins: no other copy lies in its place, and
+    /// in none of the places can the source hold the sectors that the volume begins with.
+    pub fn is_piece(&self, source: &dyn ReadAt) -> bool {
+        let Some(best) = self.best().filter(|_| !self.evidence.is_proof()) else {
+            return false;
+        };
+        let begins = match best.block.version {
+            1 => 0,
+            _ => best.block.header_source,
+        };
+        let mut starts = std::iter::once(self.start).chain(self.other_starts.iter().copied());
+        starts.all(|start| on_source(start, begins).is_none_or(|place| place >= source.size()))
+    }
+
+    /// Takes it to begin at `start`, as its plaintext proved.
+    pub fn begins_at(&mut self, start: i64) {
+        if start != self.start {
+            self.size = None;
+        }
+        self.start = start;
+        self.other_starts.clear();
+        self.evidence.headless = start < 0;
+        self.evidence.plaintext = true;
     }
 
     /// The volume's bytes, and where in them the block lies that counts.
     ///
     /// # Errors
     /// [`Error::NotBitLocker`] when no block counts.
-    pub fn window(&self, source: &Arc<dyn ReadAt>) -> Result<(Window<Arc<dyn ReadAt>>, u64)> {
+    pub fn window(&self, source: &Arc<dyn ReadAt>) -> Result<(Arc<dyn ReadAt>, u64)> {
         let inside = self
             .best()
-            .and_then(|best| best.offset.checked_sub(self.start))
+            .and_then(|best| {
+                let inside = i128::from(best.offset) - i128::from(self.start);
+                u64::try_from(inside).ok()
+            })
             .ok_or_else(|| Error::NotBitLocker {
                 found: "no metadata of a volume".to_owned(),
             })?;
         // A partition says how much is the volume's; the metadata's own word may be out of date.
-        let window = match self.evidence.partition.and(self.size) {
-            Some(size) => Window::new(source.clone(), self.start, size),
-            None => Window::from(source.clone(), self.start),
+        let window: Arc<dyn ReadAt> = match (on_source(self.start, 0), self.evidence.partition) {
+            (None, _) => Arc::new(Headless::new(source.clone(), self.missing())),
+            (Some(start), Some(_)) => {
+                let size = self.size.unwrap_or(u64::MAX);
+                Arc::new(Window::new(source.clone(), start, size))
+            }
+            (Some(start), None) => Arc::new(Window::from(source.clone(), start)),
         };
         Ok((window, inside))
     }
@@ -164,7 +217,7 @@ impl FoundVolume {
 
 fn listed(starts: &[Start]) -> Vec<String> {
     let places = starts.iter().map(|start| start.offset);
-    places.map(|place| format!("{place:#x}")).collect()
+    places.map(written).collect()
 }
 
 /// Puts blocks of one volume together, and the likeliest volume first.

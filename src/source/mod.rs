@@ -7,6 +7,7 @@
 mod container;
 mod file;
 mod gate;
+mod headless;
 mod hold;
 mod locate;
 mod open;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use file::FileSource;
 pub use gate::{Extent, check_overwrite, open_to_overwrite};
+pub use headless::Headless;
 pub use hold::{HeldStill, SharedHold, writer_of};
 pub use locate::{Located, Place, Probe, locate};
 pub use open::open;

@@ -1,18 +1,43 @@
 //! Reading the conversion map of an encrypt-on-write volume from the disk.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::format::conversion::{EowBitmap, EowInformation, INFORMATION_LEN};
 use crate::source::{ReadAt, read_uninterrupted};
 
+/// Most bytes of bitmaps that are read of one map. The head has room for 8184 regions, and the
+/// bitmap of a region takes 0x600 bytes on all volumes seen: 12 MiB. The map is read before any key
+/// is known, so its cost must not depend on what the disk says.
+const MAX_MAP_LEN: u64 = 0x100_0000;
+
+/// Most chunks of one map: 128 TiB in chunks of 8 MiB.
+const MAX_CHUNKS: u64 = 0x100_0000;
+
+/// Most runs of chunks of one kind: 2 TiB in chunks of 8 MiB of which every other is encrypted. A
+/// run takes 24 bytes here and 40 in each of at most three maps of the decrypted volume, so that
+/// all of them take 40 MiB at the most.
+const MAX_RUNS: usize = 0x4_0000;
+
+/// Chunks of one kind, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Where they lie on the volume, in bytes.
+    pub range: Range<u64>,
+    /// Whether they are encrypted.
+    pub encrypted: bool,
+}
+
 /// Which chunks of the volume are encrypted, and which stretches the map itself takes.
 #[derive(Debug)]
 pub struct ConversionMap {
     /// Bytes in a chunk.
     pub chunk_size: u32,
-    /// Bitmaps of the regions, in the order of their regions.
-    pub regions: Vec<EowBitmap>,
+    /// Stretches of the volume that the regions cover, in order.
+    pub regions: Vec<Range<u64>>,
+    /// Runs of chunks in order; what lies between two of them is in no region.
+    pub runs: Vec<Run>,
     /// Stretches of the volume that the map takes for itself, which read as zeros.
     pub reserved: Vec<Range<u64>>,
 }
@@ -31,7 +56,7 @@ impl ConversionMap {
         let mut faults = Vec::new();
         let mut beyond_end = true;
         for offset in information {
-            match read_information(source, offset) {
+            match read_information(source, offset, information) {
                 Ok(found) => return Self::read_regions(source, &found, sector_size),
                 Err(fault) => {
                     beyond_end &= offset >= source.size();
@@ -52,63 +77,142 @@ impl ConversionMap {
         sector_size: u32,
     ) -> Result<Self> {
         let sector = u64::from(sector_size);
-        let mut reserved: Vec<_> = information
-            .copies
-            .into_iter()
-            .map(|copy| {
-                copy..copy.saturating_add(u64::from(information.size).next_multiple_of(sector))
-            })
-            .collect();
-        let mut regions = Vec::new();
-        for (number, offset) in information.bitmaps.iter().enumerate() {
-            let bitmap = read_bitmap(source, *offset, information.chunk_size).map_err(|fault| {
+        let impossible = |what: String| {
+            let what =
+                format!("the conversion map of this encrypt-on-write volume is impossible: {what}");
+            unreadable(what, false)
+        };
+        let whole_sectors = |len: u32| u64::from(len).next_multiple_of(sector);
+        let mut taken = Stretches::new(sector);
+        for copy in information.copies {
+            let len = whole_sectors(information.size.into());
+            taken.add("its head", copy, len).map_err(impossible)?;
+        }
+        let mut regions = Stretches::new(sector);
+        let mut bitmaps = Vec::new();
+        let mut left = MAX_MAP_LEN;
+        for (number, offset) in (0..).zip(&information.bitmaps) {
+            let cannot_read = |fault: String| {
                 let what = format!(
                     "the conversion bitmap of region {number} at {offset:#x} cannot be read ({fault}), so which of its areas are encrypted is not known"
                 );
                 unreadable(what, *offset >= source.size())
+            };
+            let size = bitmap_size(source, *offset).map_err(cannot_read)?;
+            // Before anything of it is read: thousands of entries may name one place.
+            taken
+                .add("a bitmap", *offset, whole_sectors(size))
+                .map_err(impossible)?;
+            left = left.checked_sub(size.into()).ok_or_else(|| {
+                impossible(format!("its bitmaps take more than {MAX_MAP_LEN} bytes"))
             })?;
-            reserved.push(*offset..offset.saturating_add(bitmap.size.into()));
-            let log = bitmap.log_offset;
-            reserved.push(log..log.saturating_add(information.log_size.into()));
-            regions.push(bitmap);
+            let bitmap =
+                read_bitmap(source, *offset, size, information.chunk_size).map_err(cannot_read)?;
+            if information.log_size > 0 {
+                taken
+                    .add(
+                        "a log",
+                        bitmap.log_offset,
+                        whole_sectors(information.log_size),
+                    )
+                    .map_err(impossible)?;
+            }
+            let len = bitmap.region.end.saturating_sub(bitmap.region.start);
+            regions
+                .add("a region", bitmap.region.start, len)
+                .map_err(impossible)?;
+            bitmaps.push(bitmap);
         }
-        regions.sort_by_key(|bitmap| bitmap.region.start);
-        let overlap = regions
-            .windows(2)
-            .any(|pair| matches!(pair, [a, b] if a.region.end > b.region.start));
-        if overlap {
-            let what = "regions of the conversion map overlap".to_owned();
-            return Err(unreadable(what, false));
-        }
+        bitmaps.sort_by_key(|bitmap| bitmap.region.start);
         Ok(Self {
             chunk_size: information.chunk_size,
-            regions,
-            reserved,
-        })
-    }
-
-    /// Stretches of the volume in order, each encrypted or not, with the gaps between regions as
-    /// `None`.
-    pub fn stretches(&self) -> impl Iterator<Item = (Range<u64>, bool)> {
-        let chunk = u64::from(self.chunk_size);
-        self.regions.iter().flat_map(move |bitmap| {
-            let Range { start, end } = bitmap.region;
-            (0..(end - start).div_ceil(chunk)).map(move |number| {
-                let first = start + number * chunk;
-                let encrypted = bitmap.is_encrypted(number).unwrap_or(false);
-                (first..(first + chunk).min(end), encrypted)
-            })
+            runs: runs(&bitmaps, information.chunk_size).map_err(impossible)?,
+            regions: regions.into_ranges(),
+            reserved: taken.into_ranges(),
         })
     }
 
     /// How many bytes lie in encrypted chunks, and how many in all.
     pub fn progress(&self) -> (u64, u64) {
-        self.stretches()
-            .fold((0, 0), |(done, all), (range, encrypted)| {
-                let len = range.end - range.start;
-                (done + if encrypted { len } else { 0 }, all + len)
-            })
+        self.runs.iter().fold((0, 0), |(done, all), run| {
+            let len = run.range.end - run.range.start;
+            (done + if run.encrypted { len } else { 0 }, all + len)
+        })
     }
+}
+
+/// Stretches of whole sectors that do not overlap.
+struct Stretches {
+    sector: u64,
+    /// Each one's end, by its start.
+    ends: BTreeMap<u64, u64>,
+}
+
+impl Stretches {
+    fn new(sector: u64) -> Self {
+        Self {
+            sector,
+            ends: BTreeMap::new(),
+        }
+    }
+
+    /// Adds `len` bytes from `start` on, or says why they cannot be `what` they are taken for.
+    fn add(&mut self, what: &str, start: u64, len: u64) -> Result<(), String> {
+        let end = start
+            .checked_add(len)
+            .filter(|end| *end > start)
+            .ok_or_else(|| format!("{what} of {len} bytes at {start:#x}"))?;
+        if !start.is_multiple_of(self.sector) || !len.is_multiple_of(self.sector) {
+            return Err(format!(
+                "{what} of {len} bytes at {start:#x} is not made of whole sectors"
+            ));
+        }
+        let before = self.ends.range(..end).next_back();
+        if let Some((other, _)) = before.filter(|(_, other_end)| **other_end > start) {
+            return Err(format!(
+                "{what} of {len} bytes at {start:#x} overlaps with what it has at {other:#x}"
+            ));
+        }
+        self.ends.insert(start, end);
+        Ok(())
+    }
+
+    fn into_ranges(self) -> Vec<Range<u64>> {
+        let ranges = self.ends.into_iter();
+        ranges.map(|(start, end)| start..end).collect()
+    }
+}
+
+/// The runs of all regions, which are in order.
+fn runs(bitmaps: &[EowBitmap], chunk_size: u32) -> Result<Vec<Run>, String> {
+    let chunks = bitmaps.iter().map(|bitmap| bitmap.chunks(chunk_size));
+    let chunks = chunks.fold(0, u64::saturating_add);
+    if chunks > MAX_CHUNKS {
+        return Err(format!("{chunks} chunks are more than {MAX_CHUNKS}"));
+    }
+    let mut runs: Vec<Run> = Vec::new();
+    for bitmap in bitmaps {
+        let Range { start, end } = bitmap.region;
+        for number in 0..bitmap.chunks(chunk_size) {
+            let first = start + number * u64::from(chunk_size);
+            let range = first..(first + u64::from(chunk_size)).min(end);
+            let encrypted = bitmap.is_encrypted(number).unwrap_or(false);
+            if let Some(last) = runs.last_mut()
+                && last.encrypted == encrypted
+                && last.range.end == first
+            {
+                last.range.end = range.end;
+                continue;
+            }
+            if runs.len() == MAX_RUNS {
+                return Err(format!(
+                    "encrypted and plain areas change places more than {MAX_RUNS} times"
+                ));
+            }
+            runs.push(Run { range, encrypted });
+        }
+    }
+    Ok(runs)
 }
 
 /// A map that lies beyond the end of a cut-off image is missing; any other is damaged.
@@ -122,15 +226,36 @@ fn unreadable(what: String, beyond_end: bool) -> Error {
     }
 }
 
-fn read_information(source: &dyn ReadAt, offset: u64) -> Result<EowInformation, String> {
+/// The head at `offset`, one of the two places that the boot record names.
+fn read_information(
+    source: &dyn ReadAt,
+    offset: u64,
+    places: [u64; 2],
+) -> Result<EowInformation, String> {
     let bytes = read_up_to(source, offset, INFORMATION_LEN).map_err(|error| error.to_string())?;
-    EowInformation::parse(&bytes, offset).map_err(|fault| fault.to_string())
+    let found = EowInformation::parse(&bytes, offset).map_err(|fault| fault.to_string())?;
+    if found.copies != places {
+        return Err(format!(
+            "it says that its copies lie at {:#x} and {:#x}, the boot record says {:#x} and {:#x}",
+            found.copies[0], found.copies[1], places[0], places[1]
+        ));
+    }
+    Ok(found)
 }
 
-fn read_bitmap(source: &dyn ReadAt, offset: u64, chunk_size: u32) -> Result<EowBitmap, String> {
+fn bitmap_size(source: &dyn ReadAt, offset: u64) -> Result<u32, String> {
     let head = read_up_to(source, offset, 512).map_err(|error| error.to_string())?;
     let size = EowBitmap::size(&head, offset).map_err(|fault| fault.to_string())?;
-    let bytes = read_up_to(source, offset, size).map_err(|error| error.to_string())?;
+    u32::try_from(size).map_err(|error| error.to_string())
+}
+
+fn read_bitmap(
+    source: &dyn ReadAt,
+    offset: u64,
+    size: u32,
+    chunk_size: u32,
+) -> Result<EowBitmap, String> {
+    let bytes = read_up_to(source, offset, size as usize).map_err(|error| error.to_string())?;
     EowBitmap::parse(&bytes, offset, chunk_size).map_err(|fault| fault.to_string())
 }
 

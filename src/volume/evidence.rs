@@ -38,6 +38,18 @@ pub(super) fn file_system_size(sector: &[u8]) -> Option<u64> {
     }
 }
 
+/// Bytes per sector that the file system says whose boot sector this is.
+pub(super) fn sector_size(sector: &[u8]) -> Option<u32> {
+    match sector.get(3..11)? {
+        b"EXFAT   " => 1u32.checked_shl((*sector.get(0x6C)?).into()),
+        b"ReFS\0\0\0\0" => Some(u32::from_le_bytes(sector.get(0x20..0x24)?.try_into().ok()?)),
+        _ if is_boot_sector(sector) => {
+            Some(u16::from_le_bytes(sector.get(0x0B..0x0D)?.try_into().ok()?).into())
+        }
+        _ => None,
+    }
+}
+
 /// Whether this is the first sector of a file system that Windows encrypts.
 pub(super) fn is_boot_sector(sector: &[u8]) -> bool {
     let named = matches!(

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::block::{Dataset, MetadataBlock, Shape, State};
 use crate::format::boot::Flavour;
 use crate::format::copies::{Copies, Copy};
-use crate::format::datum::Virtualization;
+use crate::format::datum::{Body, Datum, Virtualization};
 use crate::format::key_package::KeyPackage;
 use crate::guid::Guid;
 
@@ -66,7 +66,6 @@ impl Volume {
     /// where the first sectors are; [`Error::Unsupported`] for a volume of Vista of which no copy
     /// can be read.
     pub fn with_key_package(&self, mut package: KeyPackage) -> Result<Self> {
-        let mut volume = Self::open(self.source.clone())?;
         let (shape, pieced) = self.shape_for(&package)?;
         // Of a damaged copy the identifier may be damaged, too.
         let sound = self.metadata().ok().map(|block| block.dataset.id);
@@ -75,12 +74,31 @@ impl Volume {
         let dataset = package.dataset.take();
         let dataset = dataset.or_else(|| Some(found?.dataset.clone()));
         let position = shape.copies[0];
-        let block = MetadataBlock::assembled(shape, dataset, package.datums, position);
-        volume.copies = Copies(vec![Copy {
+        let mut datums = package.datums;
+        let place = found.and_then(|block| {
+            let mut own = block.datums.iter();
+            own.find(|datum| matches!(datum.body, Body::Virtualization(_)))
+        });
+        let told = |datum: &Datum| matches!(datum.body, Body::Virtualization(_));
+        if !datums.iter().any(told)
+            && let Some(place) = place
+        {
+            datums.extend(copied(place));
+        }
+        let block = MetadataBlock::assembled(shape, dataset, datums, position);
+        let copies = Copies(vec![Copy {
             number: 1,
             offset: position,
             block: Ok(block),
         }]);
+        let mut volume = Self::assemble(
+            self.source.clone(),
+            self.boot.clone(),
+            self.sector_size,
+            copies,
+            self.placed,
+        );
+        volume.missing = self.missing;
         volume.pieced = Some(pieced);
         Ok(volume)
     }
@@ -130,6 +148,21 @@ impl Volume {
         };
         Ok((shape, Pieced::Assumed))
     }
+}
+
+/// Where the first sectors were moved to, as the volume's own metadata says it.
+fn copied(datum: &Datum) -> Option<Datum> {
+    let Body::Virtualization(place) = &datum.body else {
+        return None;
+    };
+    Some(Datum {
+        role: datum.role,
+        datum_type: datum.datum_type,
+        flags: datum.flags,
+        position: datum.position,
+        size: datum.size,
+        body: Body::Virtualization(place.clone()),
+    })
 }
 
 fn check_identifier(volume: Option<Guid>, package: Option<&Dataset>) -> Result<()> {

@@ -5,6 +5,7 @@
 //! [`Volume::unlock`] takes credentials and gives an [`Unlocked`];
 //! [`Unlocked::into_writable`] opens that for writing, where it is safe.
 
+mod agreement;
 mod conversion;
 mod cursor;
 mod evidence;
@@ -22,8 +23,8 @@ mod writable;
 
 use std::sync::Arc;
 
-pub use conversion::ConversionMap;
 pub(crate) use conversion::read_what_is_there;
+pub use conversion::{ConversionMap, Run};
 pub use cursor::Cursor;
 pub(crate) use open::sectors_per_cluster;
 pub use status::{Conversion, Protection, Status};
@@ -45,6 +46,9 @@ pub struct Volume {
     sector_size: u32,
     copies: Copies,
     conversion: Option<Result<ConversionMap, Unmapped>>,
+    placed: agreement::Placed,
+    /// Bytes of the volume's beginning that the source does not have.
+    missing: u64,
     /// Set where the keys are a key package's.
     pieced: Option<key_package::Pieced>,
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::agreement::Placed;
 use super::conversion::{ConversionMap, read_up_to, read_what_is_there};
 use super::{Unmapped, Volume};
 use crate::error::{Error, Result};
@@ -42,11 +43,18 @@ impl Volume {
             .sector_size(source.sector_size())
             .map_err(unsupported)?;
         let copies = read_copies(source.as_ref(), &boot);
-        Ok(Self::assemble(source, boot, sector_size, copies))
+        Ok(Self::assemble(
+            source,
+            boot,
+            sector_size,
+            copies,
+            Placed::ByBootRecord,
+        ))
     }
 
     /// Opens a volume whose first sector is lost, by the metadata block that lies `offset` bytes
-    /// into it. No other copy counts, so it is only read. `conversion_map` is where the copies of
+    /// into it. No other copy counts, so it is only read; and where none lies in its place, the
+    /// plaintext has to begin with a boot sector. `conversion_map` is where the copies of
     /// the map's head lie, for a volume that was converted by encrypt-on-write.
     ///
     /// # Errors
@@ -81,19 +89,30 @@ impl Volume {
                 .map_err(|fault| Error::Unsupported {
                     what: fault.to_string(),
                 })?;
+        let placed = match another_copy_lies_there(source.as_ref(), &block) {
+            true => Placed::ByCopy,
+            false => Placed::Unproved,
+        };
         let copies = Copies(vec![Copy {
             number,
             offset,
             block: Ok(block),
         }]);
-        Ok(Self::assemble(source, boot, sector_size, copies))
+        Ok(Self::assemble(source, boot, sector_size, copies, placed))
     }
 
-    fn assemble(
+    /// The same volume, of whose beginning the source lacks `missing` bytes.
+    pub(crate) fn without_first(mut self, missing: u64) -> Self {
+        self.missing = missing;
+        self
+    }
+
+    pub(super) fn assemble(
         source: Arc<dyn ReadAt>,
         boot: BootRecord,
         sector_size: u32,
         copies: Copies,
+        placed: Placed,
     ) -> Self {
         let conversion = match boot.layout {
             Layout::Whole => None,
@@ -112,6 +131,8 @@ impl Volume {
             sector_size,
             copies,
             conversion,
+            placed,
+            missing: 0,
             pieced: None,
         }
     }
@@ -138,6 +159,29 @@ impl Volume {
             None => "volume with unreadable metadata".to_owned(),
         }))
     }
+}
+
+/// Whether one of the other copies that the block names lies where it says: then the volume begins
+/// where it is taken to begin.
+fn another_copy_lies_there(source: &dyn ReadAt, block: &MetadataBlock) -> bool {
+    let len = match block.version {
+        1 => VISTA_REGION_LEN,
+        _ => REGION_LEN,
+    };
+    let len = usize::try_from(len).unwrap_or(0);
+    let mut others = block
+        .copies
+        .into_iter()
+        .filter(|copy| *copy != block.position);
+    others.any(|place| {
+        let bytes = read_what_is_there(source, place, len).ok();
+        let other = bytes.and_then(|bytes| MetadataBlock::parse(&bytes, place).ok());
+        other.is_some_and(|other| {
+            other.validation.crc_matches
+                && other.dataset.id == block.dataset.id
+                && other.copies == block.copies
+        })
+    })
 }
 
 /// What the lost boot record said, as far as anybody reads it: all of it stands in the metadata,

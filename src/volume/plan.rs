@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::agreement::bad_map;
 use super::conversion::ConversionMap;
 use super::layout::{Content, Layout};
 use super::view::Sectors;
@@ -25,9 +26,20 @@ impl Volume {
     /// leaves something open.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] and [`Error::Damaged`] where which bytes are encrypted is not known.
+    /// [`Error::Unsupported`], [`Error::Damaged`] and [`Error::Contradicted`] where which bytes are
+    /// encrypted is not known.
     pub(super) fn plan(&self, block: &MetadataBlock, sectors: &Sectors) -> Result<Plan> {
+        self.check_boot_record(block)?;
+        if let Some(map) = self.conversion_map() {
+            self.check_map(block, map, self.size_on_record(block))?;
+        }
         let mut warnings = Vec::new();
+        if self.missing > 0 {
+            warnings.push(format!(
+                "the image lacks the first {} bytes of the volume",
+                self.missing
+            ));
+        }
         let present = self.source.size();
         let size = match self.size_on_record(block) {
             Some(size) if size <= present => size,
@@ -80,14 +92,23 @@ impl Volume {
 
     fn layout(&self, block: &MetadataBlock, size: u64) -> Result<Layout> {
         let mut layout = self.encryption(block, size)?;
-        let as_on_disk = layout.clone();
+        // Before anything is hidden: they are shown as they lie on the disk.
+        let moved: Vec<_> = match self.moved(block, size)? {
+            Some(moved) => layout.resolve(moved).collect(),
+            None => Vec::new(),
+        };
         for range in self.hidden(block, size)? {
             layout.paint(range, Content::Zero);
         }
         if self.boot.flavour == Flavour::Vista {
+            self.hide_vista_clusters(block, &mut layout);
             self.restore_vista_boot_sectors(block, &mut layout);
-        } else {
-            self.put_back_moved_sectors(block, &as_on_disk, &mut layout)?;
+        }
+        for extent in moved {
+            // Encrypted or not as they are where they lie (section 2.7).
+            let shown =
+                extent.range.start - block.header_source..extent.range.end - block.header_source;
+            layout.paint(shown, extent.content);
         }
         Ok(layout)
     }
@@ -100,10 +121,7 @@ impl Volume {
                 if fault.cut_off {
                     Error::io(fault.what.clone(), std::io::ErrorKind::UnexpectedEof.into())
                 } else {
-                    Error::Damaged {
-                        what: fault.what.clone(),
-                        copies: Vec::new(),
-                    }
+                    bad_map(fault.what.clone())
                 }
             })?;
             follow_map(map, size, &mut layout);
@@ -147,11 +165,7 @@ impl Volume {
     /// moved sectors.
     fn hidden(&self, block: &MetadataBlock, size: u64) -> Result<Vec<Range<u64>>> {
         let region = match self.boot.flavour {
-            Flavour::Vista => {
-                let cluster =
-                    u64::from(self.sector_size) * u64::from(self.boot.sectors_per_cluster.max(1));
-                VISTA_REGION_LEN.next_multiple_of(cluster)
-            }
+            Flavour::Vista => VISTA_REGION_LEN,
             Flavour::Windows7 | Flavour::ToGo => {
                 REGION_LEN.next_multiple_of(self.sector_size.into())
             }
@@ -207,21 +221,18 @@ impl Volume {
         Ok(Some(start..end))
     }
 
-    /// Shows the moved sectors at the start of the volume, encrypted or not as they are where they
-    /// lie (section 2.7).
-    fn put_back_moved_sectors(
-        &self,
-        block: &MetadataBlock,
-        as_on_disk: &Layout,
-        layout: &mut Layout,
-    ) -> Result<()> {
-        if let Some(moved) = self.moved(block, layout.size())? {
-            for extent in as_on_disk.resolve(moved.clone()) {
-                let shown = extent.range.start - moved.start..extent.range.end - moved.start;
-                layout.paint(shown, extent.content);
-            }
+    /// On Vista a copy takes whole clusters. Only the boot record says how large those are, and it is
+    /// not sealed: what it adds to a copy is not shown, but not taken for zeros either.
+    fn hide_vista_clusters(&self, block: &MetadataBlock, layout: &mut Layout) {
+        const REST: Content = Content::Unknown(
+            "the boot record says that they belong to a metadata copy, and nothing proves that",
+        );
+        let cluster = u64::from(self.sector_size) * u64::from(self.boot.sectors_per_cluster.max(1));
+        let region = VISTA_REGION_LEN.next_multiple_of(cluster);
+        for copy in block.copies {
+            let end = copy.saturating_add(VISTA_REGION_LEN);
+            layout.paint(end..copy.saturating_add(region), REST);
         }
-        Ok(())
     }
 
     /// Vista leaves the boot sector in its place and changes two fields of it; the copy in the
@@ -283,9 +294,9 @@ impl Volume {
 /// Lays out the stretches of an encrypt-on-write volume; what lies in no region cannot be known.
 fn follow_map(map: &ConversionMap, size: u64, layout: &mut Layout) {
     const NO_REGION: Content = Content::Unknown("the conversion map does not cover them");
-    for (range, encrypted) in map.stretches() {
-        layout.push(range.start.min(size), NO_REGION);
-        layout.push_in_place(range.end.min(size), encrypted);
+    for run in &map.runs {
+        layout.push(run.range.start.min(size), NO_REGION);
+        layout.push_in_place(run.range.end.min(size), run.encrypted);
     }
     layout.push(size, NO_REGION);
 }

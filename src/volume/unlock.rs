@@ -90,7 +90,8 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::Refused`] with an account of every attempt; [`Error::NothingToTry`] where
-    /// credentials are needed and none was given; [`Error::Damaged`] when the metadata cannot be trusted,
+    /// credentials are needed and none was given; [`Error::Damaged`] when the metadata cannot be
+    /// trusted; [`Error::Contradicted`] when what is not sealed does not agree with what is;
     /// [`Error::Unsupported`] for states and methods that are not known.
     pub fn unlock(
         &self,
@@ -102,7 +103,13 @@ impl Volume {
             .first()
             .ok_or_else(|| self.no_sound_copy())?;
         if is_decrypted(best) {
-            return self.open_decrypted(best, options);
+            let mut unlocked = self.open_decrypted(best, options)?;
+            if !credentials.is_empty() {
+                unlocked.warnings.push(
+                    "the volume says that it is decrypted: no key took part, and none proves what it shows".to_owned(),
+                );
+            }
+            return Ok(unlocked);
         }
         leave_nothing::<STACK, _>(|| {
             let found = self.find_key(credentials, options)?;
@@ -297,6 +304,8 @@ impl Volume {
         let sectors = self.sectors(Some(keyed.cipher));
         let plan = self.plan(block, &sectors)?;
         warnings.extend(plan.warnings);
+        let proved = proof.is_ok() && !raw && self.pieced.is_none();
+        warnings.extend(self.plain_warning(block, &plan.layout, proved));
         let unlocked = Unlocked {
             sectors,
             writable: self.writable_layout(block, &opening.key, &plan.layout),
@@ -316,6 +325,7 @@ impl Volume {
         if let Some(pieced) = self.pieced.filter(|_| !options.accept_damaged_metadata) {
             pieced.check(&unlocked)?;
         }
+        self.check_plaintext(block, &unlocked, proved)?;
         Ok(unlocked)
     }
 
@@ -354,20 +364,11 @@ impl Volume {
                 copies,
             });
         }
-        let encrypted = self
-            .conversion_map()
-            .is_some_and(|map| map.progress().0 > 0);
-        if encrypted {
-            return Err(Error::Damaged {
-                what: "the volume says that it is decrypted, but its conversion map says that parts are encrypted".to_owned(),
-                copies: Vec::new(),
-            });
-        }
         let mut warnings = self.copy_warnings();
         let sectors = self.sectors(None);
         let plan = self.plan(block, &sectors)?;
         warnings.extend(plan.warnings);
-        Ok(Unlocked {
+        let unlocked = Unlocked {
             sectors,
             writable: Err(Unwritable::Decrypted),
             layout: plan.layout,
@@ -375,7 +376,9 @@ impl Volume {
             opened_by: OpenedBy::default(),
             proved: false,
             warnings,
-        })
+        };
+        self.check_plaintext(block, &unlocked, true)?;
+        Ok(unlocked)
     }
 
     /// Opens the sector key with the VMK. Its own key type is the method that counts.

@@ -68,9 +68,10 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::Unwritable`] with the reason; [`Error::Damaged`] where there is no metadata to go
-    /// by.
+    /// by; [`Error::Contradicted`] where the boot record does not agree with it.
     pub fn check_writable(&self) -> Result<()> {
         let block = self.metadata()?;
+        self.check_boot_record(block)?;
         self.obstacle(block)
             .map_or(Ok(()), |reason| Err(Error::Unwritable(reason)))
     }
@@ -89,7 +90,8 @@ impl Volume {
         }
         if self.conversion.is_some() {
             let progress = self.conversion_map().map(super::ConversionMap::progress);
-            if progress.is_none_or(|(done, all)| done != all) {
+            // While it is under way, nothing that is sealed tells which chunks are encrypted.
+            if block.is_converting() || progress.is_none_or(|(done, all)| done != all) {
                 return Some(Unwritable::EncryptOnWrite);
             }
         }

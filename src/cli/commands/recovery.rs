@@ -35,7 +35,7 @@ pub(in crate::cli) fn run(args: &RecoveryArgs) -> Result<(), Failure> {
 }
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
-    if args.lost.metadata.is_some() && args.volume.is_none() {
+    if (args.lost.metadata.is_some() || args.lost.volume_start.is_some()) && args.volume.is_none() {
         return Err(Failure::usage("--metadata takes --volume SOURCE"));
     }
     let check = read(args)?;

@@ -4,8 +4,10 @@
 //! `boot_records`, and `volumes`, the likeliest first, each with `volume`, `start`,
 //! `start_is_proved`, `other_starts`, `partition`, `boot_record`, `size`, `sector_size`, `state`,
 //! `encryption_method`, `description`, `created`, `copies` (each with `copy`, `offset`, `sound`,
-//! `next_nonce`, `last_written`, `current`), `arguments` (what opens it), `fault` (why it cannot be
-//! opened), and with credentials `opens` (true, or false with `refusal`).
+//! `next_nonce`, `last_written`, `current`), `piece` (whether only what needs no sector can be told),
+//! `arguments` (what opens it; empty where SOURCE alone does), `fault` (why it cannot be opened), and
+//! with credentials `opens` (true, or false with `refusal`). `start` is below zero where SOURCE lacks
+//! the volume's first bytes, and a guess where `start_is_proved` is false.
 //!
 //! Keys of `repair rebuild-header --json`: `volume`, `start`, `file`, `size`, `whole`, `proved`.
 
@@ -27,8 +29,8 @@ use crate::crypto::sector::Method;
 use crate::error::Error;
 use crate::format::block::MetadataBlock;
 use crate::output::PartialFile;
-use crate::repair::{FoundBlock, FoundVolume, Scan, Scope, header, scan};
-use crate::source::{FileSource, Overlay, ReadAt};
+use crate::repair::{FoundBlock, FoundVolume, Scan, Scope, header, scan, written};
+use crate::source::{FileSource, Overlay, Place, ReadAt, locate};
 use crate::unlock::KeyProtector;
 use crate::volume::{UnlockOptions, Volume};
 
@@ -112,13 +114,18 @@ fn run_scan(args: &ScanArgs) -> Result<(), Failure> {
         true => Scope::LikelyPlacesFirst,
         false => Scope::Everything,
     };
-    let scan = search(&disk, scope);
+    let mut scan = search(&disk, scope);
     let credentials = args.credentials.read_given()?;
+    if !credentials.is_empty() {
+        for volume in &mut scan.volumes {
+            settle(&disk, volume, &args.credentials, &credentials)?;
+        }
+    }
     let found: Vec<_> = scan
         .volumes
         .iter()
-        .map(|volume| Looked::at(&disk, volume, &credentials))
-        .collect();
+        .map(|volume| Looked::at(&disk, volume, args, &credentials))
+        .collect::<Result<_, _>>()?;
     if args.json {
         term::print(&scan_json(&scan, &found))?;
     } else {
@@ -165,46 +172,126 @@ fn nothing_found(scan: &Scan, told: bool) -> Failure {
     }
 }
 
+/// Finds by its plaintext where a volume begins, if nothing else proves it.
+fn settle(
+    disk: &Arc<dyn ReadAt>,
+    found: &mut FoundVolume,
+    args: &CredentialArgs,
+    credentials: &[Box<dyn KeyProtector>],
+) -> Result<(), Failure> {
+    if found.evidence.is_proof() {
+        return Ok(());
+    }
+    let first = found.start;
+    let others = found.other_starts.clone();
+    for start in std::iter::once(first).chain(others.iter().copied()) {
+        found.start = start;
+        let Ok(volume) = found.open(disk) else {
+            continue;
+        };
+        if try_all(&volume, args, credentials)?.is_ok() {
+            found.begins_at(start);
+            return Ok(());
+        }
+    }
+    found.start = first;
+    Ok(())
+}
+
+/// Whether the credentials open the volume and show its first sector, and whether it took leave to
+/// open damaged metadata.
+fn try_all(
+    volume: &Volume,
+    args: &CredentialArgs,
+    credentials: &[Box<dyn KeyProtector>],
+) -> Result<Result<Accepted, Error>, Failure> {
+    let pieced = args.with_key_package(volume)?;
+    let volume = pieced.as_ref().unwrap_or(volume);
+    let allowed = args.options();
+    let mut strict = allowed.clone();
+    strict.accept_damaged_metadata = false;
+    let result = volume.unlock(credentials, &strict);
+    if result.is_err() && allowed.accept_damaged_metadata {
+        let result = volume.unlock(credentials, &allowed);
+        return Ok(result.map(|_| Accepted::Damaged));
+    }
+    Ok(result.map(|_| Accepted::Sound))
+}
+
+/// What metadata opened a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepted {
+    Sound,
+    Damaged,
+}
+
 /// A volume that was found, and what came of opening it.
 struct Looked<'a> {
     found: &'a FoundVolume,
     volume: Result<Volume, Error>,
     /// Whether the credentials open it; nothing without credentials.
-    opens: Option<Result<(), Error>>,
+    opens: Option<Result<Accepted, Error>>,
+    /// Whether only what needs no sector can be told of it.
+    piece: bool,
+    arguments: String,
 }
 
 impl<'a> Looked<'a> {
     fn at(
         disk: &Arc<dyn ReadAt>,
         found: &'a FoundVolume,
+        args: &ScanArgs,
         credentials: &[Box<dyn KeyProtector>],
-    ) -> Self {
-        let volume = found.open(disk);
+    ) -> Result<Self, Failure> {
+        let whole = healthy(disk, found);
+        let arguments = match &whole {
+            Some((_, arguments)) => arguments.clone(),
+            None => {
+                let offset = found.best().map_or(0, |best| best.offset);
+                match found.evidence.is_proof() || !found.is_piece(disk) {
+                    true => format!(
+                        "--metadata {offset:#x} --volume-start {}",
+                        written(found.start)
+                    ),
+                    false => format!("--metadata {offset:#x}"),
+                }
+            }
+        };
+        let volume = match whole {
+            Some((volume, _)) => Ok(volume),
+            None => found.open(disk),
+        };
+        let piece = found.is_piece(disk);
         let opens = match &volume {
-            Ok(volume) if !credentials.is_empty() => Some(
+            Ok(volume) if piece && !credentials.is_empty() => Some(
                 volume
-                    .unlock(credentials, &UnlockOptions::default())
-                    .map(|_| ()),
+                    .unlock_master_key(credentials, &args.credentials.options())
+                    .map(|key| match key.is_proved() {
+                        true => Accepted::Sound,
+                        false => Accepted::Damaged,
+                    }),
             ),
+            Ok(volume) if !credentials.is_empty() => {
+                Some(try_all(volume, &args.credentials, credentials)?)
+            }
             _ => None,
         };
-        Self {
+        let accepted = matches!(opens, Some(Ok(Accepted::Damaged)));
+        let arguments = match accepted {
+            true => format!("{arguments} --accept-damaged-metadata"),
+            false => arguments,
+        };
+        Ok(Self {
             found,
             volume,
             opens,
-        }
+            piece,
+            arguments: arguments.trim_start().to_owned(),
+        })
     }
 
     fn block(&self) -> Option<&MetadataBlock> {
         self.found.best().map(|best| &best.block)
-    }
-
-    fn arguments(&self) -> String {
-        let offset = self.found.best().map_or(0, |best| best.offset);
-        format!(
-            "--metadata {offset:#x} --volume-start {:#x}",
-            self.found.start
-        )
     }
 
     fn method(&self) -> Option<&'static str> {
@@ -218,9 +305,34 @@ impl<'a> Looked<'a> {
     }
 }
 
-/// Which copy a block is, from 1, on a volume that begins at `start`.
-fn number_of(found: &FoundBlock, start: u64) -> Option<u8> {
-    let inside = found.offset.checked_sub(start)?;
+/// A volume that opens as any does, and what takes its place in the command line: nothing where
+/// SOURCE alone is enough.
+fn healthy(disk: &Arc<dyn ReadAt>, found: &FoundVolume) -> Option<(Volume, String)> {
+    if !found.evidence.boot_record {
+        return None;
+    }
+    let (window, _) = found.window(disk).ok()?;
+    let volume = Volume::open(window).ok()?;
+    let sound = volume.metadata().ok()?;
+    if sound.dataset.id != found.id {
+        return None;
+    }
+    let located = locate(disk.clone(), Place::Auto, &Volume::probe).ok();
+    let found_alone = located.is_some_and(|located| {
+        i64::try_from(located.start).is_ok_and(|start| start == found.start)
+    });
+    let arguments = match (found_alone, found.evidence.partition) {
+        (true, _) => String::new(),
+        (false, Some(number)) => format!("--partition {number}"),
+        (false, None) => format!("--offset {}", found.start),
+    };
+    Some((volume, arguments))
+}
+
+/// Which copy a block is, from 1; nothing where the volume's place is a guess.
+fn number_of(found: &FoundBlock, volume: &FoundVolume) -> Option<u8> {
+    let proved = volume.evidence.is_proof().then_some(volume.start)?;
+    let inside = u64::try_from(i128::from(found.offset) - i128::from(proved)).ok()?;
     let mut copies = (1..).zip(found.block.copies);
     copies.find_map(|(number, copy)| (copy == inside).then_some(number))
 }
@@ -236,7 +348,7 @@ fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> String {
     for (number, looked) in (1..).zip(found) {
         let volume = looked.found;
         let _ = writeln!(text, "{number}. volume {:X}", volume.id);
-        write_place(&mut text, volume);
+        write_place(&mut text, looked);
         let facts = [
             looked.method().map(str::to_owned),
             looked.state().map(str::to_owned),
@@ -259,7 +371,10 @@ fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> String {
             (Err(error), _) => {
                 let _ = writeln!(text, "   cannot be opened: {error}");
             }
-            (Ok(_), Some(Ok(()))) => text.push_str("   the credentials open it\n"),
+            (Ok(_), Some(Ok(_))) if looked.piece => {
+                text.push_str("   the credentials fit, but nothing of the volume can be shown\n");
+            }
+            (Ok(_), Some(Ok(_))) => text.push_str("   the credentials open it\n"),
             (Ok(_), Some(Err(error))) => {
                 let _ = writeln!(text, "   the credentials do not open it: {error}");
             }
@@ -267,11 +382,17 @@ fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> String {
         }
         if looked.volume.is_ok() {
             let path = term::escaped(&args.source.display().to_string());
-            let _ = writeln!(text, "   fve mount {path} DIR {}", looked.arguments());
+            let command = match looked.piece {
+                true => format!("fve info {path} {}", looked.arguments),
+                false => format!("fve mount {path} DIR {}", looked.arguments),
+            };
+            let _ = writeln!(text, "   {}", command.trim_end());
         }
     }
     for record in &scan.boot_records {
-        let used = found.iter().any(|looked| looked.found.start == *record);
+        let used = found
+            .iter()
+            .any(|looked| u64::try_from(looked.found.start).is_ok_and(|start| start == *record));
         if !used {
             let _ = writeln!(
                 text,
@@ -282,7 +403,24 @@ fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> String {
     text
 }
 
-fn write_place(text: &mut String, volume: &FoundVolume) {
+fn write_place(text: &mut String, looked: &Looked<'_>) {
+    let volume = looked.found;
+    if looked.piece {
+        text.push_str(
+            "   a piece of the volume, with metadata but without its first sector; where the volume begins is not known\n",
+        );
+        return;
+    }
+    if !volume.evidence.is_proof() {
+        let places = std::iter::once(volume.start).chain(volume.other_starts.iter().copied());
+        let places: Vec<_> = places.map(|place| place.to_string()).collect();
+        let _ = writeln!(
+            text,
+            "   nothing proves where it begins; it may be byte {}; a credential tells",
+            places.join(" or ")
+        );
+        return;
+    }
     let evidence = &volume.evidence;
     let partition = evidence
         .partition
@@ -292,23 +430,19 @@ fn write_place(text: &mut String, volume: &FoundVolume) {
         true => "its boot record is there",
         false => "its boot record is lost",
     };
-    let _ = writeln!(
-        text,
-        "   begins at byte {}{partition}; {record}",
-        volume.start
-    );
-    if !volume.other_starts.is_empty() {
-        let others: Vec<_> = volume.other_starts.iter().map(u64::to_string).collect();
-        let _ = writeln!(
-            text,
-            "   that place is a guess; others are {}",
-            others.join(" and ")
-        );
-    }
+    let begins = match volume.missing() {
+        0 => format!("begins at byte {}", volume.start),
+        missing => format!(
+            "begins {missing} bytes before the source, which lacks them (byte {})",
+            volume.start
+        ),
+    };
+    let _ = writeln!(text, "   {begins}{partition}; {record}");
 }
 
 fn write_copy(text: &mut String, found: &FoundBlock, volume: &FoundVolume) {
-    let number = number_of(found, volume.start).unwrap_or(0);
+    let number = number_of(found, volume);
+    let number = number.map(|number| format!(" copy {number}"));
     let soundness = match (found.is_sound(), is_current(found, volume)) {
         (false, _) => "damaged",
         (true, true) => "sound",
@@ -321,7 +455,8 @@ fn write_copy(text: &mut String, found: &FoundBlock, volume: &FoundVolume) {
         .unwrap_or_default();
     let _ = writeln!(
         text,
-        "   metadata copy {number} at byte {:#x}: {soundness}{written}",
+        "   metadata{} at byte {:#x}: {soundness}{written}",
+        number.unwrap_or_default(),
         found.offset
     );
 }
@@ -348,7 +483,7 @@ fn volume_json(looked: &Looked<'_>) -> Value {
         .iter()
         .map(|found| {
             json!({
-                "copy": number_of(found, volume.start),
+                "copy": number_of(found, volume),
                 "offset": found.offset,
                 "sound": found.is_sound(),
                 "next_nonce": found.block.dataset.next_nonce,
@@ -372,7 +507,8 @@ fn volume_json(looked: &Looked<'_>) -> Value {
         "description": block.and_then(MetadataBlock::description),
         "created": block.map(|block| block.dataset.created.to_string()),
         "copies": copies,
-        "arguments": looked.arguments(),
+        "piece": looked.piece,
+        "arguments": looked.arguments,
         "fault": looked.volume.as_ref().err().map(Error::to_string),
     });
     if let Some(opens) = &looked.opens {
@@ -390,10 +526,19 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&partial);
     });
     let disk = source::disk(&args.source.source)?;
-    let found = match source::lost(&args.source, &disk)? {
-        Some(found) => found,
-        None => only_volume(&disk)?,
+    let credentials = args.credentials.read_given()?;
+    let mut found = match source::lost(&args.source, &disk)? {
+        Some(mut found) => {
+            // Only the place that was given, or that most speaks for.
+            found.other_starts.clear();
+            found
+        }
+        None => only_volume(&disk, &args.credentials, &credentials)?,
     };
+    settle(&disk, &mut found, &args.credentials, &credentials)?;
+    if !found.evidence.is_proof() {
+        return Err(place_not_proved());
+    }
     let header = header(&found)?;
     let (bytes, _) = found.window(&disk)?;
     let mut whole = Overlay::new(bytes);
@@ -403,7 +548,7 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
     let whole = Arc::new(whole);
     // Nothing is written that would not open.
     let volume = Volume::open(whole.clone())?;
-    let proved = prove(args, &volume)?;
+    let proved = prove(args, &volume, &credentials)?;
     let size = match (args.whole, found.size) {
         (true, Some(size)) => size.min(whole.size()),
         (true, None) => whole.size(),
@@ -419,35 +564,54 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
 }
 
 /// With a credential, whether it opens the volume and proves its metadata.
-fn prove(args: &RebuildArgs, volume: &Volume) -> Result<bool, Failure> {
-    let credentials = args.credentials.read_given()?;
+fn prove(
+    args: &RebuildArgs,
+    volume: &Volume,
+    credentials: &[Box<dyn KeyProtector>],
+) -> Result<bool, Failure> {
     if credentials.is_empty() {
         term::note("without a credential nothing proves the metadata");
         return Ok(false);
     }
-    volume.unlock(&credentials, &UnlockOptions::default())?;
-    Ok(true)
+    let pieced = args.credentials.with_key_package(volume)?;
+    let volume = pieced.as_ref().unwrap_or(volume);
+    let unlocked = volume.unlock(credentials, &UnlockOptions::default())?;
+    Ok(unlocked.is_proved())
+}
+
+fn place_not_proved() -> Failure {
+    Failure::Other {
+        status: Status::Usage,
+        what: "nothing proves where the volume begins".to_owned(),
+        help: Some(
+            "give a credential: what it decrypts tells the place; 'fve repair scan' shows the places"
+                .to_owned(),
+        ),
+    }
 }
 
 /// The one volume that is found by searching.
-fn only_volume(disk: &Arc<dyn ReadAt>) -> Result<FoundVolume, Failure> {
+fn only_volume(
+    disk: &Arc<dyn ReadAt>,
+    args: &CredentialArgs,
+    credentials: &[Box<dyn KeyProtector>],
+) -> Result<FoundVolume, Failure> {
     let mut scan = search(disk, Scope::Everything);
-    let choose = |what: String, help: &str| Failure::Other {
-        status: Status::Usage,
-        what,
-        help: Some(help.to_owned()),
-    };
-    match scan.volumes.len() {
-        0 => Err(nothing_found(&scan, false)),
-        1 if scan.volumes[0].other_starts.is_empty() => Ok(scan.volumes.remove(0)),
-        1 => Err(choose(
-            "nothing proves where the volume begins".to_owned(),
-            "'fve repair scan' shows the places; choose one with --metadata and --volume-start",
-        )),
-        several => Err(choose(
-            format!("there is metadata of {several} volumes"),
-            "'fve repair scan' lists them; choose one with --metadata and --volume-start",
-        )),
+    let mut volumes = std::mem::take(&mut scan.volumes);
+    match (volumes.pop(), volumes.len()) {
+        (None, _) => Err(nothing_found(&scan, false)),
+        (Some(mut only), 0) => {
+            settle(disk, &mut only, args, credentials)?;
+            Ok(only)
+        }
+        (Some(_), others) => Err(Failure::Other {
+            status: Status::Usage,
+            what: format!("there is metadata of {} volumes", others + 1),
+            help: Some(
+                "'fve repair scan' lists them; choose one with --metadata and --volume-start"
+                    .to_owned(),
+            ),
+        }),
     }
 }
 

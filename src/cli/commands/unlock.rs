@@ -1,16 +1,36 @@
 //! `fve unlock`: which credential opens which protector.
 
 use crate::cli::args::UnlockArgs;
+use crate::cli::source::Opened;
 use crate::cli::{Failure, json, source, term};
+use crate::volume::OpenedBy;
 
 pub(in crate::cli) fn run(args: &UnlockArgs) -> Result<(), Failure> {
     let opened = source::open(&args.source)?;
+    if opened.piece {
+        return try_on_piece(args, &opened);
+    }
     let unlocked = args.credentials.unlock(&opened.volume)?;
     if args.json {
         return term::print(&json::unlocked(&unlocked));
     }
-    let by = unlocked.opened_by();
-    let text = match (&by.credential, &by.protector) {
+    term::print(&told(unlocked.opened_by()))
+}
+
+/// Nothing of the volume can be shown of a piece, but what opens it can be told.
+fn try_on_piece(args: &UnlockArgs, opened: &Opened) -> Result<(), Failure> {
+    let key = args.credentials.unlock_master_key(&opened.volume)?;
+    term::note(
+        "warning: the source is a piece of the volume without its first sector: the credential fits, but nothing of the volume can be shown",
+    );
+    if args.json {
+        return term::print(&json::unlocked_piece(&key));
+    }
+    term::print(&told(key.opened_by()))
+}
+
+fn told(by: &OpenedBy) -> String {
+    match (&by.credential, &by.protector) {
         (Some(credential), Some((id, kind))) => {
             format!(
                 "unlocked with the {credential}: {} {{{id:X}}}\n",
@@ -19,6 +39,5 @@ pub(in crate::cli) fn run(args: &UnlockArgs) -> Result<(), Failure> {
         }
         (Some(credential), None) => format!("unlocked with the {credential}\n"),
         (None, _) => "not encrypted: no credential is needed\n".to_owned(),
-    };
-    term::print(&text)
+    }
 }

@@ -1,0 +1,212 @@
+//! What is not sealed against what is: the boot record, the conversion map and the place of the
+//! volume are written by whoever writes to the disk, and only the metadata is proved by the volume
+//! master key. Where they do not agree, nothing is shown (`docs/unauthenticated.md` has the whole
+//! list).
+
+use super::layout::{Content, Layout};
+use super::view::Unlocked;
+use super::{ConversionMap, Volume, evidence};
+use crate::error::{Error, Result};
+use crate::format::block::{MetadataBlock, REGION_LEN, State};
+use crate::format::boot::{self, Flavour};
+
+/// Bytes in a sector of the volumes that Windows Vista encrypted: nothing that is sealed tells the
+/// size of theirs.
+const VISTA_SECTOR_LEN: u32 = 512;
+
+/// What speaks for the place where the volume begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// The boot record lies there.
+    ByBootRecord,
+    /// Another metadata copy lies where it should.
+    ByCopy,
+    /// Nothing but where one metadata copy may lie: the plaintext has to bear it out.
+    Unproved,
+}
+
+fn contradicted(what: impl Into<String>, help: &str) -> Error {
+    Error::Contradicted {
+        what: what.into(),
+        help: Some(help.to_owned()),
+    }
+}
+
+fn bad_boot_record(what: impl Into<String>) -> Error {
+    contradicted(
+        what,
+        "the boot record is damaged or was changed; 'fve repair scan' shows how to open the volume by its metadata alone",
+    )
+}
+
+pub(super) fn bad_map(what: impl Into<String>) -> Error {
+    contradicted(
+        what,
+        "the conversion map is damaged or was changed; which areas are encrypted is not known",
+    )
+}
+
+impl Volume {
+    /// Whether what the boot record says agrees with the metadata, as far as both say it.
+    ///
+    /// # Errors
+    /// [`Error::Contradicted`] where not; [`Error::Unsupported`] for a volume of Windows Vista whose
+    /// sectors are not of 512 bytes.
+    pub(crate) fn check_boot_record(&self, block: &MetadataBlock) -> Result<()> {
+        let vista = self.boot.flavour == Flavour::Vista;
+        if vista != (block.version == 1) {
+            return Err(bad_boot_record(format!(
+                "the boot record is {} of Windows Vista, the metadata has version {}",
+                if vista { "one" } else { "not one" },
+                block.version
+            )));
+        }
+        let has_map = matches!(self.boot.layout, boot::Layout::EncryptOnWrite { .. });
+        if has_map != block.is_encrypt_on_write() {
+            return Err(bad_boot_record(if has_map {
+                "the boot record says that the volume has a conversion map of encrypt-on-write, the metadata says that it has none"
+            } else {
+                "the boot record says that the volume has no conversion map, the metadata says that it has one of encrypt-on-write"
+            }));
+        }
+        if vista && self.sector_size != VISTA_SECTOR_LEN {
+            return Err(Error::Unsupported {
+                what: format!(
+                    "a volume of Windows Vista with sectors of {} bytes",
+                    self.sector_size
+                ),
+            });
+        }
+        match block.sector_size() {
+            Some(size) if size != self.sector_size => Err(bad_boot_record(format!(
+                "the boot record says that sectors have {} bytes, the metadata says {size}",
+                self.sector_size
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the conversion map can be that of the volume: it marks chunks only where the
+    /// metadata says that a conversion is under way, and nothing of it lies outside a volume of
+    /// `size` bytes or on what belongs to others.
+    ///
+    /// # Errors
+    /// [`Error::Contradicted`] where not.
+    pub(super) fn check_map(
+        &self,
+        block: &MetadataBlock,
+        map: &ConversionMap,
+        size: Option<u64>,
+    ) -> Result<()> {
+        let (encrypted, all) = map.progress();
+        if block.state == State::DECRYPTED && encrypted > 0 {
+            return Err(bad_map(
+                "the volume says that it is decrypted, but its conversion map says that parts are encrypted",
+            ));
+        }
+        if block.state != State::DECRYPTED && !block.is_converting() && encrypted < all {
+            return Err(bad_map(
+                "the conversion map says that parts of the volume are not encrypted, but the metadata says that no conversion is under way",
+            ));
+        }
+        let ends = map.regions.iter().chain(&map.reserved);
+        let end = ends.map(|range| range.end).max().unwrap_or(0);
+        if size.is_some_and(|size| end > size) {
+            return Err(bad_map(format!(
+                "the conversion map reaches up to byte {end}, beyond the end of the volume"
+            )));
+        }
+        let moved = u64::from(block.moved_sectors).saturating_mul(self.sector_size.into());
+        let others = block.copies.map(|copy| (copy, REGION_LEN));
+        let others = others.into_iter().chain([(block.header_source, moved)]);
+        for (start, len) in others {
+            let overlaps = |range: &&std::ops::Range<u64>| {
+                range.start < start.saturating_add(len) && start < range.end
+            };
+            if let Some(range) = map.reserved.iter().find(overlaps) {
+                return Err(bad_map(format!(
+                    "the conversion map says that it lies at {:#x}, where the metadata or the moved boot sectors are",
+                    range.start
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a person should know where something that no key proves says which areas are
+    /// encrypted. `proved` tells whether the metadata is.
+    pub(super) fn plain_warning(
+        &self,
+        block: &MetadataBlock,
+        layout: &Layout,
+        proved: bool,
+    ) -> Option<String> {
+        let plain = layout.extents().iter().filter_map(|extent| {
+            let len = extent.range.end - extent.range.start;
+            matches!(extent.content, Content::Plain { .. }).then_some(len)
+        });
+        let plain: u64 = plain.sum();
+        let followed = self.conversion.is_some() && block.state != State::DECRYPTED;
+        if followed && block.is_converting() {
+            return Some(format!(
+                "a conversion is under way, and no key proves the map that says which areas are encrypted: anybody who could write to the disk may have changed it, and {plain} bytes are shown as they lie there"
+            ));
+        }
+        (!proved && plain > 0).then(|| {
+            format!(
+                "no key proves the metadata that says that {plain} bytes of the volume are not encrypted: anybody who could write to the disk may have put content there"
+            )
+        })
+    }
+
+    /// Whether the plaintext bears out what nothing else proves: the place of the volume, and the
+    /// size of its sectors. `proved` tells whether the metadata is.
+    ///
+    /// # Errors
+    /// [`Error::Contradicted`] where it does not.
+    pub(super) fn check_plaintext(
+        &self,
+        block: &MetadataBlock,
+        unlocked: &Unlocked,
+        proved: bool,
+    ) -> Result<()> {
+        let sector_size_is_sealed = proved && (block.version == 1 || block.sector_size().is_some());
+        if self.placed != Placed::Unproved && sector_size_is_sealed {
+            return Ok(());
+        }
+        let mut sector = vec![0; self.sector_size as usize];
+        let read = unlocked.read_at(0, &mut sector);
+        let begins =
+            read.is_ok() && (evidence::is_boot_sector(&sector) || evidence::is_blank(&sector));
+        if self.placed == Placed::Unproved && !begins {
+            return Err(contradicted(
+                match read {
+                    Ok(()) => {
+                        "the key fits, but the volume does not begin here: what is decrypted does not begin with a boot sector".to_owned()
+                    }
+                    Err(error) => format!(
+                        "the key fits, but nothing proves where the volume begins: its first sector cannot be read ({error})"
+                    ),
+                },
+                "'fve repair scan' with the same credential tries all places where the volume may begin",
+            ));
+        }
+        if sector_size_is_sealed || block.version == 1 {
+            return Ok(());
+        }
+        match evidence::sector_size(&sector) {
+            Some(size) if size != self.sector_size => Err(contradicted(
+                format!(
+                    "the sectors are taken to have {} bytes, but the file system inside says {size}",
+                    self.sector_size
+                ),
+                "the boot record or the metadata is damaged or was changed",
+            )),
+            None if proved => Err(contradicted(
+                "nothing proves the size of the sectors: the metadata does not tell it, and the volume does not begin with a boot sector",
+                "the boot record or the metadata is damaged or was changed",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
