@@ -9,8 +9,9 @@ use rustix::fs::{FlockOperation, major, minor};
 use rustix::io::Errno;
 
 use super::file::{file_or_device, open_untouched};
-use super::gate::refuse_uses_of;
-use super::write::{in_use, open_unused};
+use super::gate::{self, Extent, refuse_uses_of};
+use super::storage::{System, Use};
+use super::write::{in_use, is_read_only, open_unused};
 use super::writers::Writer;
 use crate::error::{Error, Result};
 
@@ -40,6 +41,86 @@ impl SharedHold {
         let locked = lock_shared(path, &file)?;
         Ok(locked.then_some(Self { _file: file }))
     }
+}
+
+/// A block device that is read for a while: nobody mounts or maps it while this lives. Where the
+/// volume is a partition of a disk, the partition alone is held.
+#[derive(Debug)]
+pub struct DeviceHold {
+    _file: File,
+}
+
+impl DeviceHold {
+    /// Holds the device with these bytes; nothing where they are a file's, where they are part of a
+    /// device that is none of its own, or where the device is write-protected.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when somebody holds it already; [`Error::Io`] when it cannot be opened.
+    pub fn take(extent: &Extent) -> Result<Option<Self>> {
+        let system = System::default();
+        let Some(stretch) = extent.stretch() else {
+            return Ok(None);
+        };
+        let device = system.device_of(&stretch);
+        let Some(device) = device.filter(|device| !is_read_only(device)) else {
+            return Ok(None);
+        };
+        let fail = |error| Error::io(format!("cannot open {}", device.display()), error);
+        match open_unused(&device, OpenOptions::new().read(true), true) {
+            Ok(opened) => Ok(Some(Self {
+                _file: opened.map_err(fail)?,
+            })),
+            Err(busy) => match system.uses_of(&system.lies_on(stretch)).first() {
+                Some(found) => Err(gate::used(&device, found)),
+                None => Err(busy),
+            },
+        }
+    }
+}
+
+/// Refuses to show bytes of a block device that a device-mapper, md or other device is made of:
+/// that one is written to past the page cache that the bytes would be read from, and may hold what
+/// is not seen here.
+///
+/// # Errors
+/// [`Error::Environment`] with the device to read instead.
+pub fn refuse_mapped(extent: &Extent) -> Result<()> {
+    let system = System::default();
+    let Some(stretch) = extent.stretch() else {
+        return Ok(());
+    };
+    let uses = system.uses_of(&system.lies_on(stretch));
+    match uses.iter().find_map(Use::instead) {
+        Some(instead) => Err(Error::Environment {
+            what: format!(
+                "{} cannot be shown: it is open as {}, and what that writes is not seen here",
+                extent.path.display(),
+                instead.display()
+            ),
+            help: Some(format!(
+                "use {0}, or close it first (a mapping: cryptsetup close {0})",
+                instead.display()
+            )),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Who may change these bytes while they are read, as a sentence; nothing where nobody is seen.
+pub fn changed_by(extent: &Extent) -> Option<String> {
+    let path = extent.path.display();
+    if let Some(process) = writer_of(&extent.path) {
+        let writer = Writer::of_process(process);
+        return Some(format!("{writer} may be writing to {path}"));
+    }
+    let system = System::default();
+    let below = system.lies_on(extent.stretch()?);
+    let uses = system.uses_of(&below);
+    if let Some(found) = uses.iter().find(|found| found.may_write()) {
+        return Some(format!("{path} is in use: {}", found.told()));
+    }
+    let writer = system.writer_of(&below)?;
+    Some(format!("{writer} has {path} open for writing"))
 }
 
 /// A file or block device that is only read while this lives, and that nobody writes to as far as

@@ -22,7 +22,10 @@ pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
         check_output(args)?;
     }
     check_map(args)?;
-    let opened = source::open(&args.source)?;
+    let source::OpenedToShow {
+        opened,
+        hold: _hold,
+    } = source::open_to_show(&args.source)?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
     let bar = term::progress(unlocked.available());
     let mut export = Export {

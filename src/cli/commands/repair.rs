@@ -27,7 +27,7 @@ use crate::crypto::sector::Method;
 use crate::error::Error;
 use crate::format::block::MetadataBlock;
 use crate::repair::{FoundBlock, FoundVolume, Scan, Scope, header, scan};
-use crate::source::{FileSource, Overlay, ReadAt};
+use crate::source::{Extent, FileSource, Overlay, ReadAt, check_overwrite};
 use crate::unlock::KeyProtector;
 use crate::volume::{UnlockOptions, Volume};
 
@@ -401,6 +401,8 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
         (true, None) => whole.size(),
         (false, _) => header.len() as u64,
     };
+    let source = Extent::part(&args.source.source, found.start, whole.size());
+    check_overwrite(&args.to, &[source], size)?;
     write_new(&args.to, whole.as_ref(), size)?;
     if args.whole {
         // What is on the disk, not what was meant to be.
