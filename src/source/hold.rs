@@ -51,25 +51,29 @@ pub struct DeviceHold {
 }
 
 impl DeviceHold {
-    /// Holds the device with these bytes; nothing where they are a file's, where they are part of a
-    /// device that is none of its own, or where the device is write-protected.
+    /// Holds the device with these bytes; nothing where they are a file's or a part of a device that
+    /// is none of its own, and where the device is write-protected or cannot be opened.
     ///
     /// # Errors
-    /// [`Error::Environment`] when somebody holds it already; [`Error::Io`] when it cannot be opened.
+    /// [`Error::Environment`] when somebody holds it already.
     pub fn take(extent: &Extent) -> Result<Option<Self>> {
         let system = System::default();
         let Some(stretch) = extent.stretch() else {
             return Ok(None);
         };
-        let device = system.device_of(&stretch);
-        let Some(device) = device.filter(|device| !is_read_only(device)) else {
+        let Some(node) = system.device_of(&stretch) else {
             return Ok(None);
         };
-        let fail = |error| Error::io(format!("cannot open {}", device.display()), error);
+        let device = match node == stretch.node {
+            true => extent.path.clone(),
+            false => system.path_of(node),
+        };
+        if is_read_only(&device) {
+            return Ok(None);
+        }
         match open_unused(&device, OpenOptions::new().read(true), true) {
-            Ok(opened) => Ok(Some(Self {
-                _file: opened.map_err(fail)?,
-            })),
+            // A partition may have no path here, or not for this user.
+            Ok(opened) => Ok(opened.ok().map(|file| Self { _file: file })),
             Err(busy) => match system.uses_of(&system.lies_on(stretch)).first() {
                 Some(found) => Err(gate::used(&device, found)),
                 None => Err(busy),
@@ -79,8 +83,7 @@ impl DeviceHold {
 }
 
 /// Refuses to show bytes of a block device that a device-mapper, md or other device is made of:
-/// that one is written to past the page cache that the bytes would be read from, and may hold what
-/// is not seen here.
+/// that one writes past the page cache that the bytes would be read from.
 ///
 /// # Errors
 /// [`Error::Environment`] with the device to read instead.
@@ -93,7 +96,7 @@ pub fn refuse_mapped(extent: &Extent) -> Result<()> {
     match uses.iter().find_map(Use::instead) {
         Some(instead) => Err(Error::Environment {
             what: format!(
-                "{} cannot be shown: it is open as {}, and what that writes is not seen here",
+                "{} cannot be shown: it is open as {}, and what is written there may not be seen here",
                 extent.path.display(),
                 instead.display()
             ),

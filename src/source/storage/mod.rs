@@ -193,20 +193,20 @@ impl System {
 
     /// The device that begins with these bytes, if there is one: the device itself, or a partition
     /// of it.
-    pub(super) fn device_of(&self, stretch: &Stretch) -> Option<PathBuf> {
+    pub(super) fn device_of(&self, stretch: &Stretch) -> Option<Node> {
         let directory = match stretch.node {
             Node::Device { .. } => self.directory_of(stretch.node),
             Node::File { .. } => return None,
         };
         if stretch.range.start == 0 {
-            return Some(self.path_of(stretch.node));
+            return Some(stretch.node);
         }
         let inside = std::fs::read_dir(&directory).ok()?.flatten();
         inside.map(|entry| entry.path()).find_map(|partition| {
             directory_is_partition(&partition).then_some(())?;
             let start = number_in(&partition.join("start"))?.checked_mul(KERNEL_SECTOR)?;
             let node = device_in(&partition)?;
-            (start == stretch.range.start).then(|| self.path_of(node))
+            (start == stretch.range.start).then_some(node)
         })
     }
 
