@@ -303,6 +303,17 @@ fn other_writers() {
         assert!(text.contains(&name), "{text}");
     }
     assert!(fs::read(&copied.path).unwrap() == before);
+    // A mount is named by its directory, to those who read, too.
+    let own = Copied::of("xts-256");
+    let bek = own.entry.bek();
+    let options = ["--read-write", "--startup-key", bek.to_str().unwrap()];
+    let shown = Mounted::volume(&own.path, &options);
+    for extra in [&[][..], &["--read-write"]] {
+        let (status, text) = mounted(&own.path, &bek, extra);
+        assert_eq!(status, Some(5), "{text}");
+        assert!(text.contains(shown.path().to_str().unwrap()), "{text}");
+    }
+    shown.unmount();
     // Whoever reads is warned, and reads.
     let (status, text) = mounted(&copied.path, &key, &[]);
     assert_eq!(status, Some(0), "{text}");

@@ -160,10 +160,17 @@ fn lock_shared(path: &Path, file: &File) -> Result<bool> {
     }
 }
 
-/// Says who holds a lock, where that can be seen.
+/// Says who holds a lock, where that can be seen: a mount by its directory, another program by its
+/// name.
 pub(super) fn locked(path: &Path) -> Error {
-    let holder = holder_of(path, |_| true).map(Writer::of_process);
-    match holder {
+    let system = System::default();
+    let uses = Extent::whole(path)
+        .stretch()
+        .map(|stretch| system.uses_of(&system.lies_on(stretch)));
+    if let Some(found) = uses.iter().flatten().next() {
+        return gate::used(path, found);
+    }
+    match holder_of(path, |_| true).map(Writer::of_process) {
         Some(holder) => in_use(path, &format!("{holder} holds a lock on it")),
         None => in_use(path, "another program holds a lock on it"),
     }
