@@ -192,6 +192,11 @@ pub(crate) struct MountArgs {
     #[arg(long, conflicts_with = "accept-damaged-metadata")]
     pub(crate) read_write: bool,
 
+    /// With --read-write: also where the volume holds a file system other than NTFS, FAT and exFAT,
+    /// which does not keep off the places of BitLocker's own structures. What it puts there is lost
+    #[arg(long, requires = "read_write")]
+    pub(crate) allow_unaware_file_system: bool,
+
     /// Let other users read the file too
     #[arg(long)]
     pub(crate) allow_other: bool,

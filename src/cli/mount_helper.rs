@@ -29,6 +29,7 @@ const WITHOUT_VALUE: &[(&str, &str)] = &[
     ("allow_other", "--allow-other"),
     ("direct_io", "--direct-io"),
     ("read-write", "--read-write"),
+    ("allow-unaware-file-system", "--allow-unaware-file-system"),
     ("accept-damaged-metadata", "--accept-damaged-metadata"),
 ];
 

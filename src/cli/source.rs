@@ -10,7 +10,8 @@ use super::{Failure, term};
 use crate::error::Error;
 use crate::repair::{FoundVolume, Scope, scan, written};
 use crate::source::{
-    ExclusiveFile, Place, ReadAt, Window, WriteAt, is_file_system, locate, partition, writer_of,
+    DeviceHold, ExclusiveFile, Extent, Place, ReadAt, Window, WriteAt, changed_by, is_file_system,
+    locate, partition, refuse_mapped,
 };
 use crate::volume::Volume;
 
@@ -28,9 +29,55 @@ pub(crate) struct Opened {
     pub(crate) modified: Option<SystemTime>,
 }
 
+impl Opened {
+    /// The volume's place on the source.
+    pub(crate) fn extent(&self) -> Extent {
+        let block = self.volume.metadata_as_found();
+        let known = block.map(|block| block.encrypted_extent);
+        let there = self.volume.source_size();
+        let len = known.map_or(there, |len| len.min(there));
+        Extent::of_volume(&self.path, self.offset, len)
+    }
+}
+
+/// A volume whose plaintext is read, and the hold on its device, or why it cannot be held.
+pub(crate) struct OpenedToShow {
+    pub(crate) opened: Opened,
+    /// Keeps others from mounting or mapping the device meanwhile.
+    pub(crate) hold: Result<Option<DeviceHold>, Error>,
+}
+
+/// Opens a volume whose plaintext is to be shown. Refuses one that is open as another device: what
+/// was written there may be missing from what is read here.
+pub(crate) fn open_to_show(args: &SourceArgs) -> Result<OpenedToShow, Failure> {
+    let opened = open_quietly(args)?;
+    let extent = opened.extent();
+    refuse_mapped(&extent)?;
+    warn_of_changes(&extent);
+    Ok(OpenedToShow {
+        hold: DeviceHold::take(&extent),
+        opened,
+    })
+}
+
+/// Opens a volume to look at its metadata.
 pub(crate) fn open(args: &SourceArgs) -> Result<Opened, Failure> {
+    let opened = open_quietly(args)?;
+    warn_of_changes(&opened.extent());
+    Ok(opened)
+}
+
+fn warn_of_changes(extent: &Extent) {
+    if let Some(why) = changed_by(extent) {
+        term::note(term::escaped(&format!(
+            "warning: {why}: what is read of it may not fit together"
+        )));
+    }
+}
+
+fn open_quietly(args: &SourceArgs) -> Result<Opened, Failure> {
     let path = &args.source;
-    let disk = disk(path)?;
+    let disk = disk_quietly(path)?;
     let opened = |volume, offset, partition, piece| Opened {
         volume,
         offset,
@@ -152,13 +199,13 @@ fn metadata_of(disk: &Arc<dyn ReadAt>, start: i64) -> Result<u64, Failure> {
 
 /// The bytes of SOURCE, read-only, with what a person should know about them.
 pub(crate) fn disk(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
+    let disk = disk_quietly(path)?;
+    warn_of_changes(&Extent::whole(path));
+    Ok(disk)
+}
+
+fn disk_quietly(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
     let (disk, container) = crate::source::open(path).map_err(not_opened)?;
-    if let Some(process) = writer_of(path) {
-        term::note(format_args!(
-            "warning: process {process} may be writing to {}: what is read of it may not fit together",
-            path.display()
-        ));
-    }
     if let Some(name) = container {
         term::note(format_args!(
             "{} holds a disk image of the kind {name}",

@@ -28,6 +28,7 @@
 //! ```
 
 mod filesystem;
+mod inside;
 mod metadata;
 mod placement;
 mod plaintext;
@@ -40,6 +41,7 @@ pub(crate) mod seal;
 pub mod testing;
 mod write;
 
+pub use inside::Inside;
 pub use placement::Placement;
 pub use plaintext::Plaintext;
 pub use protectors::{

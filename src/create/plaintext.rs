@@ -12,7 +12,7 @@ use crate::crypto::sector::Method;
 use crate::error::{Error, Result};
 use crate::format::block::REGION_LEN;
 use crate::source::{Overlay, ReadAt};
-use crate::volume::Volume;
+use crate::volume::{Unlocked, Volume, is_hibernated};
 
 /// Sectors that Windows writes.
 pub(super) const SECTOR_SIZES: [u32; 2] = [512, 4096];
@@ -80,6 +80,15 @@ impl Plaintext {
                 "the {} file system has sectors of {} bytes, and Windows knows only 512 and 4096",
                 facts.name, facts.sector_size
             )));
+        }
+        if is_hibernated(&Unlocked::plain(image.clone())?) {
+            return Err(Error::Uncreatable {
+                what: "the Windows in the image is hibernated (hiberfil.sys): it would go on as if nothing in the file system had changed".to_owned(),
+                help: Some(
+                    "start that Windows, shut it down with 'shutdown /s /t 0' (fast startup hibernates, too), and take the image again"
+                        .to_owned(),
+                ),
+            });
         }
         let room = filesystem::room(system.as_ref(), &image)?;
         let free = room.free();

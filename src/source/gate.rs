@@ -12,7 +12,7 @@ use super::file::{dimensions, file_or_device};
 use super::hold::locked;
 use super::storage::{Node, Stretch, System, Use, node_of, share_bytes};
 use super::write::{is_read_only, open_unused};
-use super::writers::Writer;
+use super::writers::{Writer, read_by_this_process};
 use crate::error::{Error, Result};
 
 /// Bytes of a file or device that are read while something else is written.
@@ -33,6 +33,22 @@ impl Extent {
         }
     }
 
+    pub(super) fn stretch(&self) -> Option<Stretch> {
+        Some(Stretch {
+            range: self.range.clone(),
+            ..Stretch::whole(node_of(&self.path)?)
+        })
+    }
+
+    /// A volume of `len` bytes that begins `offset` bytes into the file or device; all of that where
+    /// the volume begins before it.
+    pub fn of_volume(path: impl Into<PathBuf>, offset: i64, len: u64) -> Self {
+        match u64::try_from(offset) {
+            Ok(offset) => Self::part(path, offset, len),
+            Err(_) => Self::whole(path),
+        }
+    }
+
     /// `len` bytes from `offset` on: of a disk, the volume that is meant.
     pub fn part(path: impl Into<PathBuf>, offset: u64, len: u64) -> Self {
         Self {
@@ -50,6 +66,8 @@ impl Extent {
 ///   device; a disk of which a partition is, and a partition of such a disk;
 /// * what shares bytes with a source: followed through loop devices, partitions, device-mapper and
 ///   md devices, and file systems, in both directions;
+/// * what shares bytes with a file that this program has open for reading, such as the further parts
+///   of an image that has several;
 /// * a device that is write-protected or has fewer than `len` bytes.
 ///
 /// # Errors
@@ -148,28 +166,32 @@ fn refuse_sources(
     sources: &[Extent],
 ) -> Result<()> {
     for source in sources {
-        let Some(node) = node_of(&source.path) else {
+        let Some(stretch) = source.stretch() else {
             continue;
         };
-        let stretch = Stretch {
-            range: source.range.clone(),
-            ..Stretch::whole(node)
-        };
         if share_bytes(below, &system.lies_on(stretch)) {
-            return Err(Error::Environment {
-                what: format!(
-                    "{} and {} lie on the same storage: writing to the one changes the other",
-                    target.display(),
-                    source.path.display()
-                ),
-                help: Some(
-                    "name a file or device on other storage: the source is never written to"
-                        .to_owned(),
-                ),
-            });
+            return Err(on_source(format!(
+                "{} and {} lie on the same storage: writing to the one changes the other",
+                target.display(),
+                source.path.display()
+            )));
         }
     }
+    let read = read_by_this_process().into_iter().map(Stretch::whole);
+    if share_bytes(below, &read.collect::<Vec<_>>()) {
+        let target = target.display();
+        return Err(on_source(format!("{target} is a part of what is read")));
+    }
     Ok(())
+}
+
+fn on_source(what: String) -> Error {
+    Error::Environment {
+        what,
+        help: Some(
+            "name a file or device on other storage: the source is never written to".to_owned(),
+        ),
+    }
 }
 
 /// A file that is to be made: it lies on the file system of its directory.

@@ -9,8 +9,9 @@ use rustix::fs::{FlockOperation, major, minor};
 use rustix::io::Errno;
 
 use super::file::{file_or_device, open_untouched};
-use super::gate::refuse_uses_of;
-use super::write::{in_use, open_unused};
+use super::gate::{self, Extent, refuse_uses_of};
+use super::storage::{System, Use};
+use super::write::{in_use, is_read_only, open_unused};
 use super::writers::Writer;
 use crate::error::{Error, Result};
 
@@ -40,6 +41,89 @@ impl SharedHold {
         let locked = lock_shared(path, &file)?;
         Ok(locked.then_some(Self { _file: file }))
     }
+}
+
+/// A block device that is read for a while: nobody mounts or maps it while this lives. Where the
+/// volume is a partition of a disk, the partition alone is held.
+#[derive(Debug)]
+pub struct DeviceHold {
+    _file: File,
+}
+
+impl DeviceHold {
+    /// Holds the device with these bytes; nothing where they are a file's or a part of a device that
+    /// is none of its own, and where the device is write-protected or cannot be opened.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when somebody holds it already.
+    pub fn take(extent: &Extent) -> Result<Option<Self>> {
+        let system = System::default();
+        let Some(stretch) = extent.stretch() else {
+            return Ok(None);
+        };
+        let Some(node) = system.device_of(&stretch) else {
+            return Ok(None);
+        };
+        let device = match node == stretch.node {
+            true => extent.path.clone(),
+            false => system.path_of(node),
+        };
+        if is_read_only(&device) {
+            return Ok(None);
+        }
+        match open_unused(&device, OpenOptions::new().read(true), true) {
+            // A partition may have no path here, or not for this user.
+            Ok(opened) => Ok(opened.ok().map(|file| Self { _file: file })),
+            Err(busy) => match system.uses_of(&system.lies_on(stretch)).first() {
+                Some(found) => Err(gate::used(&device, found)),
+                None => Err(busy),
+            },
+        }
+    }
+}
+
+/// Refuses to show bytes of a block device that a device-mapper, md or other device is made of:
+/// that one writes past the page cache that the bytes would be read from.
+///
+/// # Errors
+/// [`Error::Environment`] with the device to read instead.
+pub fn refuse_mapped(extent: &Extent) -> Result<()> {
+    let system = System::default();
+    let Some(stretch) = extent.stretch() else {
+        return Ok(());
+    };
+    let uses = system.uses_of(&system.lies_on(stretch));
+    match uses.iter().find_map(Use::instead) {
+        Some(instead) => Err(Error::Environment {
+            what: format!(
+                "{} cannot be shown: it is open as {}, and what is written there may not be seen here",
+                extent.path.display(),
+                instead.display()
+            ),
+            help: Some(format!(
+                "use {0}, or close it first (a mapping: cryptsetup close {0})",
+                instead.display()
+            )),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Who may change these bytes while they are read, as a sentence; nothing where nobody is seen.
+pub fn changed_by(extent: &Extent) -> Option<String> {
+    let path = extent.path.display();
+    if let Some(process) = writer_of(&extent.path) {
+        let writer = Writer::of_process(process);
+        return Some(format!("{writer} may be writing to {path}"));
+    }
+    let system = System::default();
+    let below = system.lies_on(extent.stretch()?);
+    let uses = system.uses_of(&below);
+    if let Some(found) = uses.iter().find(|found| found.may_write()) {
+        return Some(format!("{path} is in use: {}", found.told()));
+    }
+    let writer = system.writer_of(&below)?;
+    Some(format!("{writer} has {path} open for writing"))
 }
 
 /// A file or block device that is only read while this lives, and that nobody writes to as far as
@@ -76,10 +160,17 @@ fn lock_shared(path: &Path, file: &File) -> Result<bool> {
     }
 }
 
-/// Says who holds a lock, where that can be seen.
+/// Says who holds a lock, where that can be seen: a mount by its directory, another program by its
+/// name.
 pub(super) fn locked(path: &Path) -> Error {
-    let holder = holder_of(path, |_| true).map(Writer::of_process);
-    match holder {
+    let system = System::default();
+    let uses = Extent::whole(path)
+        .stretch()
+        .map(|stretch| system.uses_of(&system.lies_on(stretch)));
+    if let Some(found) = uses.iter().flatten().next() {
+        return gate::used(path, found);
+    }
+    match holder_of(path, |_| true).map(Writer::of_process) {
         Some(holder) => in_use(path, &format!("{holder} holds a lock on it")),
         None => in_use(path, "another program holds a lock on it"),
     }

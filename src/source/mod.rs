@@ -25,13 +25,15 @@ use std::sync::Arc;
 pub use file::FileSource;
 pub use gate::{Extent, check_overwrite, open_to_overwrite};
 pub use headless::Headless;
-pub use hold::{HeldStill, SharedHold, writer_of};
+pub use hold::{DeviceHold, HeldStill, SharedHold, changed_by, refuse_mapped, writer_of};
 pub use locate::{Located, Place, Probe, locate};
 pub use open::open;
 pub use overlay::Overlay;
 pub use window::Window;
 pub use write::{ExclusiveFile, WriteAt};
 pub use writers::Writer;
+
+pub(crate) use signature::known;
 
 /// What a source holds, in words.
 ///

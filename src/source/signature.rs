@@ -53,6 +53,10 @@ const SIGNATURES: &[Signature] = &[
     at(0x52, b"FAT32", "a FAT32 file system"),
     at(0x438, b"\x53\xEF", "an ext2, ext3 or ext4 file system"),
     at(0x1_0040, b"_BHRfS_M", "a btrfs file system"),
+    at(0x400, b"\x10\x20\xF5\xF2", "an F2FS file system"),
+    at(0xFF6, b"SWAPSPACE2", "swap space"),
+    at(0x8000, b"JFS1", "a JFS file system"),
+    at(0x1_0034, b"ReIsEr", "a ReiserFS file system"),
     at(0x8001, b"CD001", "an ISO 9660 file system"),
 ];
 
@@ -79,7 +83,7 @@ const ZEROS_LEN: usize = 1 << 20;
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn known(source: &dyn ReadAt) -> io::Result<Option<&'static str>> {
+pub(crate) fn known(source: &dyn ReadAt) -> io::Result<Option<&'static str>> {
     let start = Start::of(source);
     for signature in SIGNATURES {
         if start.has(source, signature)? {

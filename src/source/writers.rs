@@ -63,6 +63,24 @@ fn writes(process: &Path, wanted: &dyn Fn(Node) -> bool) -> bool {
     })
 }
 
+/// The files that this process has open for reading alone: sources, with all parts of an image that
+/// has several.
+pub(super) fn read_by_this_process() -> Vec<Node> {
+    /// Standard input, output and errors are not what the source is read from.
+    const STANDARD: u32 = 3;
+    let process = Path::new("/proc/self");
+    let files = read_dir(process.join("fd")).into_iter().flatten().flatten();
+    files
+        .filter(|file| {
+            let number = file.file_name().to_str().and_then(|name| name.parse().ok());
+            number.is_some_and(|number: u32| number >= STANDARD)
+                && !is_for_writing(&process.join("fdinfo").join(file.file_name()))
+        })
+        .filter_map(|file| super::storage::node_of(&file.path()))
+        .filter(|node| matches!(node, Node::File { .. }))
+        .collect()
+}
+
 /// proc_pid_fdinfo(5): the flags of open(2) in octal digits; the lowest two bits are how it may be
 /// accessed.
 fn is_for_writing(about: &Path) -> bool {

@@ -219,6 +219,16 @@ impl Writable {
         &self.unlocked
     }
 
+    /// The places that hold BitLocker's own structures, in bytes of the volume. They read as zeros
+    /// and are never written to.
+    pub fn reserved(&self) -> Vec<Range<u64>> {
+        let extents = self.layout.extents().iter();
+        extents
+            .filter(|extent| !matches!(extent.content, Content::Encrypted { .. }))
+            .map(|extent| extent.range.clone())
+            .collect()
+    }
+
     /// Size of the decrypted volume in bytes.
     pub fn size(&self) -> u64 {
         self.unlocked.size()

@@ -25,7 +25,7 @@ use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::output;
 use crate::secret::SecretText;
-use crate::source::{ExclusiveFile, FileSource, HeldStill, ReadAt};
+use crate::source::{ExclusiveFile, Extent, FileSource, HeldStill, ReadAt, check_overwrite};
 use crate::volume::Volume;
 
 /// What Windows uses for fixed disks since version 1511.
@@ -277,6 +277,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Held
         )));
     }
     let held = HeldStill::open(path)?;
+    check_overwrite(&args.output, &[Extent::whole(path)], 0)?;
     let (image, container) = crate::source::open(path)?;
     if let Some(name) = container {
         term::note(format_args!(

@@ -5,6 +5,7 @@
 //! that and passes the child's failure on.
 
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -17,9 +18,14 @@ use signal_hook::iterator::Signals;
 use crate::cli::args::MountArgs;
 use crate::cli::exit::Status;
 use crate::cli::{Failure, source, term};
+use crate::create::Inside;
 use crate::error::Error;
 use crate::serve::fuse::{Mount, MountOptions, unmount};
-use crate::source::SharedHold;
+use crate::source::{DeviceHold, SharedHold};
+use crate::volume::{Writable, is_hibernated};
+
+/// What keeps others from changing the source of a mount that only reads.
+type Holds = (Option<SharedHold>, Option<DeviceHold>);
 
 /// What the child says when the mount answers.
 const READY: &[u8] = b"ready\n";
@@ -34,8 +40,8 @@ pub(in crate::cli) fn run(args: &MountArgs) -> Result<(), Failure> {
 
 fn serve(args: &MountArgs) -> Result<(), Failure> {
     Mount::check_mount_point(&args.directory)?;
-    let (mount, _hold) = if args.read_write {
-        (read_write(args)?, None)
+    let (mount, _holds) = if args.read_write {
+        (read_write(args)?, (None, None))
     } else {
         read_only(args)?
     };
@@ -54,15 +60,16 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     Ok(served?)
 }
 
-/// The source is held against those who would write to it: the kernel keeps the pages of a mount
-/// that only reads, and would show what they held before.
-fn read_only(args: &MountArgs) -> Result<(Mount, Option<SharedHold>), Failure> {
-    let hold = SharedHold::take(&args.source.source)?;
-    let opened = source::open(&args.source)?;
+/// The source is held against those who would write to it, mount it or map it: the kernel keeps
+/// the pages of a mount that only reads, and would show what they held before.
+fn read_only(args: &MountArgs) -> Result<(Mount, Holds), Failure> {
+    let shared = SharedHold::take(&args.source.source)?;
+    let source::OpenedToShow { opened, hold } = source::open_to_show(&args.source)?;
+    let device = hold?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
     let options = options(args, opened.path, opened.modified);
     let mount = Mount::new(Arc::new(unlocked), &args.directory, &options)?;
-    Ok((mount, hold))
+    Ok((mount, (shared, device)))
 }
 
 /// What keeps the volume from being written to is said before anybody is asked for a credential.
@@ -73,12 +80,71 @@ fn read_write(args: &MountArgs) -> Result<Mount, Failure> {
         .credentials
         .unlock(&opened.volume)?
         .into_writable(opened.target)?;
+    check_inside(&writable, args.allow_unaware_file_system)?;
     let options = options(args, opened.path, None);
     Ok(Mount::read_write(
         Arc::new(writable),
         &args.directory,
         &options,
     )?)
+}
+
+/// What is in the volume must keep off the places that BitLocker has in it: they read as zeros and
+/// cannot be written, and what a file system puts there is lost.
+fn check_inside(volume: &Writable, allowed: bool) -> Result<(), Failure> {
+    let places = volume.reserved();
+    let listed = listed(&places);
+    match Inside::of(volume, &places)? {
+        Inside::Unchecked { why } => warn(&format!(
+            "{why}; whether it keeps off the places of BitLocker's own structures was not checked: \
+             bytes {listed}"
+        )),
+        Inside::Unreserved { name } => warn(&format!(
+            "the {name} file system in the volume may put files where BitLocker has its own \
+             structures, and those files would be lost: bytes {listed}"
+        )),
+        Inside::Unknown { found } => warn(&format!(
+            "the volume holds {found}; what is made in it must leave out the places of BitLocker's \
+             own structures, which read as zeros and cannot be written: bytes {listed}"
+        )),
+        Inside::Other { found } if allowed => warn(&format!(
+            "the volume holds {found}; what it puts where BitLocker has its own structures is \
+             lost: bytes {listed}"
+        )),
+        Inside::Other { found } => {
+            return Err(Failure::Other {
+                status: Status::Usage,
+                what: format!(
+                    "the volume holds {found}, which does not keep off the places of BitLocker's \
+                     own structures; what it puts there is lost: bytes {listed}"
+                ),
+                help: Some(
+                    "mount it read-only, or give --allow-unaware-file-system if it leaves them out"
+                        .to_owned(),
+                ),
+            });
+        }
+        _ => {}
+    }
+    if is_hibernated(volume.unlocked()) {
+        warn(
+            "the Windows in the volume is hibernated (fast startup does that, too): what is changed \
+             now it may undo; shut it down with 'shutdown /s /t 0' first",
+        );
+    }
+    Ok(())
+}
+
+fn warn(what: &str) {
+    term::note(term::escaped(&format!("warning: {what}")));
+}
+
+fn listed(places: &[Range<u64>]) -> String {
+    let places: Vec<_> = places
+        .iter()
+        .map(|place| format!("{} to {}", place.start, place.end))
+        .collect();
+    places.join(", ")
 }
 
 fn options(args: &MountArgs, source_name: String, modified: Option<SystemTime>) -> MountOptions {

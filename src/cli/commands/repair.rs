@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::format::block::MetadataBlock;
 use crate::output::PartialFile;
 use crate::repair::{FoundBlock, FoundVolume, Scan, Scope, header, scan, written};
-use crate::source::{FileSource, Overlay, Place, ReadAt, locate};
+use crate::source::{Extent, FileSource, Overlay, Place, ReadAt, check_overwrite, locate};
 use crate::unlock::KeyProtector;
 use crate::volume::{UnlockOptions, Volume};
 
@@ -554,6 +554,8 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
         (true, None) => whole.size(),
         (false, _) => header.len() as u64,
     };
+    let source = Extent::of_volume(&args.source.source, found.start, whole.size());
+    check_overwrite(&args.to, &[source], size)?;
     fill_copy(output.file(), &args.to, whole.as_ref(), size)?;
     if args.whole {
         // What is on the disk, not what was meant to be.

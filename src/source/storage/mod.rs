@@ -123,7 +123,7 @@ impl System {
 
     /// The place of a partition on its disk.
     fn disk_below(&self, directory: &Path, stretch: &Stretch) -> Option<Stretch> {
-        directory.join("partition").exists().then_some(())?;
+        directory_is_partition(directory).then_some(())?;
         let start = number_in(&directory.join("start"))?.checked_mul(KERNEL_SECTOR)?;
         let disk = directory.canonicalize().ok()?;
         Some(Stretch {
@@ -191,6 +191,25 @@ impl System {
         self.sys.join("dev/block").join(number)
     }
 
+    /// The device that begins with these bytes, if there is one: the device itself, or a partition
+    /// of it.
+    pub(super) fn device_of(&self, stretch: &Stretch) -> Option<Node> {
+        let directory = match stretch.node {
+            Node::Device { .. } => self.directory_of(stretch.node),
+            Node::File { .. } => return None,
+        };
+        if stretch.range.start == 0 {
+            return Some(stretch.node);
+        }
+        let inside = std::fs::read_dir(&directory).ok()?.flatten();
+        inside.map(|entry| entry.path()).find_map(|partition| {
+            directory_is_partition(&partition).then_some(())?;
+            let start = number_in(&partition.join("start"))?.checked_mul(KERNEL_SECTOR)?;
+            let node = device_in(&partition)?;
+            (start == stretch.range.start).then_some(node)
+        })
+    }
+
     /// The path of a device, for people.
     pub(super) fn path_of(&self, node: Node) -> PathBuf {
         let directory = self.directory_of(node);
@@ -206,6 +225,10 @@ impl System {
     fn mounts(&self) -> Vec<MountRow> {
         MountRow::all(&self.proc.join("self/mountinfo"))
     }
+}
+
+fn directory_is_partition(directory: &Path) -> bool {
+    directory.join("partition").exists()
 }
 
 fn somewhere_in(node: Node) -> Stretch {

@@ -291,6 +291,23 @@ fn a_file_in_user_space_lies_on_what_that_was_mounted_from() {
 }
 
 #[test]
+fn the_device_that_begins_with_some_bytes_is_the_disk_or_one_partition() {
+    let tree = Tree::new();
+    let [disk, first, second] = tree.disk();
+    let device = |node, sectors: Range<u64>| {
+        let range = sectors.start * KERNEL_SECTOR..sectors.end * KERNEL_SECTOR;
+        tree.system().device_of(&Stretch {
+            range,
+            ..Stretch::whole(node)
+        })
+    };
+    assert_eq!(device(disk, 0..100_000), Some(disk));
+    assert_eq!(device(disk, 3048..4048), Some(second));
+    assert_eq!(device(disk, 3047..4048), None);
+    assert_eq!(device(first, 0..1000), Some(first));
+}
+
+#[test]
 fn circles_end() {
     let tree = Tree::new();
     let one = tree.mapping("dm-0", 16, "one", "dm-1");

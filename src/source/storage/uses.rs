@@ -38,6 +38,23 @@ impl Use {
         }
     }
 
+    /// Whether what is used may be changed. Of a loop device it is known by what is done with it.
+    pub(in crate::source) fn may_write(&self) -> bool {
+        match self {
+            Self::Mounted { writable, .. } => *writable,
+            Self::Loop { .. } => false,
+            Self::Swap { .. } | Self::Mapped { .. } | Self::Device { .. } => true,
+        }
+    }
+
+    /// The device that shows what is newer than the page cache of what is used.
+    pub(in crate::source) fn instead(&self) -> Option<&Path> {
+        match self {
+            Self::Mapped { device } | Self::Device { device } => Some(device),
+            Self::Mounted { .. } | Self::Swap { .. } | Self::Loop { .. } => None,
+        }
+    }
+
     /// How to end it.
     pub(in crate::source) fn ended_by(&self) -> String {
         match self {

@@ -18,7 +18,10 @@ use crate::serve::export::{Export, Exported, Written, ddrescue_map};
 pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
     let kind = Kind::of(args)?;
     ErrorMap::check(args)?;
-    let opened = source::open(&args.source)?;
+    let source::OpenedToShow {
+        opened,
+        hold: _hold,
+    } = source::open_to_show(&args.source)?;
     let sources = read_from(args, &opened);
     check_storage(args, kind, &sources)?;
     let unlocked = args.credentials.unlock(&opened.volume)?;

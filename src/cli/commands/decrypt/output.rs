@@ -183,13 +183,9 @@ pub(super) fn read_from(args: &DecryptArgs, opened: &Opened) -> Vec<Extent> {
     let source = &args.source.source;
     let source_meta = source.metadata().ok();
     let is_device = |meta: &Metadata| meta.file_type().is_block_device();
-    // A volume may begin before what there is of it.
-    let offset = u64::try_from(opened.offset).ok();
-    let mut read = vec![match offset {
-        Some(offset) if source_meta.as_ref().is_some_and(is_device) => {
-            Extent::part(source, offset, opened.volume.source_size())
-        }
-        _ => Extent::whole(source),
+    let mut read = vec![match source_meta.as_ref().is_some_and(is_device) {
+        true => Extent::of_volume(source, opened.offset, opened.volume.source_size()),
+        false => Extent::whole(source),
     }];
     let descriptors = std::fs::read_dir("/proc/self/fd");
     for entry in descriptors.into_iter().flatten().flatten() {

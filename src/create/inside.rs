@@ -1,0 +1,97 @@
+//! What lies in a volume that is to be written to, and whether it keeps off the places of BitLocker's
+//! own structures.
+
+use std::ops::Range;
+
+use super::filesystem;
+use crate::error::{Error, Result};
+use crate::source::ReadAt;
+
+/// ReFS is made by Windows alone, which keeps it off the places.
+const REFS: &[u8; 4] = b"ReFS";
+/// Where a boot sector has the name of its file system.
+const NAME_OFFSET: u64 = 3;
+
+/// What a volume's plaintext holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Inside {
+    /// A file system of Windows that keeps off the places.
+    Aware,
+    /// A file system of Windows of which that cannot be told.
+    Unchecked {
+        /// Why, such as that it was not unmounted cleanly.
+        why: String,
+    },
+    /// A file system of Windows with free clusters in the places: it will put files there.
+    Unreserved {
+        /// Its kind.
+        name: &'static str,
+    },
+    /// Zeros, or nothing that is known.
+    Unknown {
+        /// Which of them, in words.
+        found: String,
+    },
+    /// A file system, or something else that is known, which does not know of such places.
+    Other {
+        /// What it is, in words.
+        found: String,
+    },
+}
+
+impl Inside {
+    /// Looks at the plaintext of a volume with these places, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read.
+    pub fn of(plaintext: &dyn ReadAt, places: &[Range<u64>]) -> Result<Self> {
+        match Self::of_file_system(plaintext, places) {
+            Ok(Some(inside)) => Ok(inside),
+            Ok(None) => Self::without_file_system(plaintext),
+            Err(Error::Uncreatable { what, .. }) => Ok(Self::Unchecked { why: what }),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn of_file_system(plaintext: &dyn ReadAt, places: &[Range<u64>]) -> Result<Option<Self>> {
+        let Some(system) = filesystem::open(plaintext)? else {
+            return Ok(None);
+        };
+        let facts = system.facts();
+        let mut unreserved = false;
+        system.free(plaintext, &mut |clusters| {
+            let free = facts.clusters.bytes(&clusters);
+            unreserved |= places
+                .iter()
+                .any(|place| place.start < free.end && free.start < place.end);
+        })?;
+        Ok(Some(match unreserved {
+            true => Self::Unreserved { name: facts.name },
+            false => Self::Aware,
+        }))
+    }
+
+    fn without_file_system(plaintext: &dyn ReadAt) -> Result<Self> {
+        let fail = |error| Error::io("cannot read the volume", error);
+        let mut name = [0; REFS.len()];
+        if plaintext.size() > 512 {
+            plaintext
+                .read_exact_at(NAME_OFFSET, &mut name)
+                .map_err(fail)?;
+        }
+        if &name == REFS {
+            let why = "a ReFS file system is not looked through".to_owned();
+            return Ok(Self::Unchecked { why });
+        }
+        let known = crate::source::known(plaintext).map_err(fail)?;
+        Ok(match known {
+            Some(found) => Self::Other {
+                found: found.to_owned(),
+            },
+            None => Self::Unknown {
+                found: crate::source::describe(plaintext)?,
+            },
+        })
+    }
+}
