@@ -479,6 +479,14 @@ fn checks() {
     assert_eq!(fs::read(&elsewhere).unwrap(), bytes);
     fs::remove_file(&partial).unwrap();
     fs::rename(&elsewhere, &partial).unwrap();
+    // A file of somebody else, who could read what is written to it.
+    let own = rustix::process::geteuid();
+    if own.is_root() {
+        std::os::unix::fs::chown(&partial, Some(1), None).unwrap();
+        let output = run(&mut decrypt(&shown.path(), &out, &["--resume"]));
+        assert_says(&output, 5, &["of your own"]);
+        std::os::unix::fs::chown(&partial, Some(own.as_raw()), None).unwrap();
+    }
     // And it can still be gone on with, or be begun anew.
     let output = run(&mut decrypt(&shown.path(), &out, &["--force"]));
     assert_status(&output, 0);
@@ -967,6 +975,10 @@ fn disguises() {
     ] {
         let output = run(&mut decrypt(source, out, &words));
         assert_status(&output, 5);
+        // Through standard output, as a shell opens it.
+        let opened = File::options().write(true).open(out).unwrap();
+        let mut command = decrypt(source, Path::new("-"), &[]);
+        assert_status(&run(command.stdout(opened)), 5);
     }
     assert!(
         fs::read(&volume).unwrap() == made().0,
