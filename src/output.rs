@@ -339,7 +339,8 @@ fn place(path: &Path, replace: bool) -> Result<(PathBuf, Option<Belongs>)> {
     }
 }
 
-/// Opens a file that is there and is no link.
+/// Opens a file of the user's own that is there and is no link: whoever else made it could read what
+/// is written to it.
 fn open_regular(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = OpenOptions::new()
@@ -348,9 +349,10 @@ fn open_regular(path: &Path) -> io::Result<File> {
         .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
         .open(path)?;
     let there = file.metadata()?;
-    if !there.is_file() || there.nlink() != 1 {
+    let own = rustix::process::geteuid().as_raw();
+    if !there.is_file() || there.nlink() != 1 || there.uid() != own {
         return Err(io::Error::other(
-            "it is not a regular file with a single name",
+            "it is not a regular file of your own with a single name",
         ));
     }
     Ok(file)

@@ -162,6 +162,8 @@ struct Source {
     bytes: Vec<u8>,
     /// Where reads wait.
     stop: AtomicU64,
+    /// They wait only while there is such a file.
+    armed_by: Mutex<Option<PathBuf>>,
     waiting: AtomicUsize,
     unreadable: Option<Range<u64>>,
     read: Mutex<Vec<Range<u64>>>,
@@ -172,6 +174,7 @@ impl Source {
         Self {
             bytes,
             stop: AtomicU64::new(u64::MAX),
+            armed_by: Mutex::new(None),
             waiting: AtomicUsize::new(0),
             unreadable: None,
             read: Mutex::new(Vec::new()),
@@ -213,9 +216,16 @@ impl ReadAt for Source {
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let range = offset..offset + buf.len() as u64;
-        if range.end > self.stop.load(Ordering::SeqCst) {
+        let armed_by = self.armed_by.lock().unwrap().clone();
+        // What says of an image what kind of image it is may stand at its end.
+        let waits = || {
+            range.end > self.stop.load(Ordering::SeqCst)
+                && range.start < 11 * MIB
+                && armed_by.as_ref().is_none_or(|path| path.exists())
+        };
+        if waits() {
             self.waiting.fetch_add(1, Ordering::SeqCst);
-            while range.end > self.stop.load(Ordering::SeqCst) {
+            while waits() {
                 std::thread::sleep(Duration::from_millis(5));
             }
             self.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -349,11 +359,8 @@ fn signals() {
     assert_eq!(fs::read(&out).unwrap(), b"precious");
     assert_eq!(place.names(), ["out"]);
     // Standard output.
-    let output = interrupted(
-        &shown,
-        &mut decrypt(&shown.path(), Path::new("-"), &[]),
-        Signal::TERM,
-    );
+    let mut command = decrypt(&shown.path(), Path::new("-"), &[]);
+    let output = interrupted(&shown, command.stdout(Stdio::null()), Signal::TERM);
     assert_says(&output, 5, &["interrupted at", "only a part"]);
 }
 
@@ -472,6 +479,14 @@ fn checks() {
     assert_eq!(fs::read(&elsewhere).unwrap(), bytes);
     fs::remove_file(&partial).unwrap();
     fs::rename(&elsewhere, &partial).unwrap();
+    // A file of somebody else, who could read what is written to it.
+    let own = rustix::process::geteuid();
+    if own.is_root() {
+        std::os::unix::fs::chown(&partial, Some(1), None).unwrap();
+        let output = run(&mut decrypt(&shown.path(), &out, &["--resume"]));
+        assert_says(&output, 5, &["of your own"]);
+        std::os::unix::fs::chown(&partial, Some(own.as_raw()), None).unwrap();
+    }
     // And it can still be gone on with, or be begun anew.
     let output = run(&mut decrypt(&shown.path(), &out, &["--force"]));
     assert_status(&output, 0);
@@ -551,8 +566,10 @@ fn create_interrupted() {
     assert_status(&run(command.arg("--startup-key").arg(ntfs.bek())), 0);
     let shown = Shown::new(Source::new(fs::read(&plain).unwrap()));
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        shown.source.stop_at(MIB + 4096);
         let out = place.path("volume");
+        // The image is looked at first.
+        *shown.source.armed_by.lock().unwrap() = Some(out.clone());
+        shown.source.stop_at(0);
         let keys = place.path("keys");
         fs::create_dir(&keys).unwrap();
         let mut command = fve();
@@ -563,18 +580,7 @@ fn create_interrupted() {
             .arg(shown.path());
         command.arg("--startup-key-to").arg(&keys);
         let child = command.stderr(Stdio::piped()).spawn().unwrap();
-        // The image is looked at first.
-        wait_until(|| {
-            shown.source.waiting.load(Ordering::SeqCst) > 0 && {
-                let begun = out.exists();
-                if !begun {
-                    shown
-                        .source
-                        .stop_at(shown.source.stop.load(Ordering::SeqCst) + 4096);
-                }
-                begun
-            }
-        });
+        shown.source.wait_until_stopped();
         send(&child, signal);
         shown.source.go_on();
         let output = child.wait_with_output().unwrap();
@@ -769,7 +775,7 @@ fn parts_of_the_source() {
     let place = Place::new();
     let bytes = &made().0;
     let (first, second) = (place.path("disk.001"), place.path("disk.002"));
-    let (head, tail) = bytes.split_at(4 * MIB as usize);
+    let (head, tail) = bytes.split_at(8 * MIB as usize);
     fs::write(&first, head).unwrap();
     fs::write(&second, tail).unwrap();
     assert_plaintext_of(&first, &place);
@@ -969,6 +975,10 @@ fn disguises() {
     ] {
         let output = run(&mut decrypt(source, out, &words));
         assert_status(&output, 5);
+        // Through standard output, as a shell opens it.
+        let opened = File::options().write(true).open(out).unwrap();
+        let mut command = decrypt(source, Path::new("-"), &[]);
+        assert_status(&run(command.stdout(opened)), 5);
     }
     assert!(
         fs::read(&volume).unwrap() == made().0,

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::cli::args::SourceArgs;
 use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
-use crate::cli::json::document;
+use crate::cli::json::{document, failure};
 use crate::cli::{Failure, signals, source, term};
 use crate::crypto::sector::Method;
 use crate::error::Error;
@@ -108,7 +108,8 @@ pub(in crate::cli) fn run(args: &RepairArgs) -> Result<(), Failure> {
 }
 
 fn run_scan(args: &ScanArgs) -> Result<(), Failure> {
-    signals::end_when_told(|| {});
+    let json = args.json;
+    signals::end_when_told(move || tell_interrupted(json));
     let disk = source::disk(&args.source)?;
     let scope = match args.quick {
         true => Scope::LikelyPlacesFirst,
@@ -135,6 +136,13 @@ fn run_scan(args: &ScanArgs) -> Result<(), Failure> {
         return Err(nothing_found(&scan, args.json));
     }
     Ok(())
+}
+
+/// Where one JSON document is to be all that standard output gets, it gets one now.
+fn tell_interrupted(json: bool) {
+    if json {
+        let _ = term::print(&failure(&Error::Interrupted.into()));
+    }
 }
 
 fn search(disk: &Arc<dyn ReadAt>, scope: Scope) -> Scan {
@@ -522,8 +530,10 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
     // Made before a search that may take hours.
     let output = PartialFile::create(&args.to, false)?;
     let partial = output.partial().to_owned();
+    let json = args.json;
     signals::end_when_told(move || {
         let _ = std::fs::remove_file(&partial);
+        tell_interrupted(json);
     });
     let disk = source::disk(&args.source.source)?;
     let credentials = args.credentials.read_given()?;

@@ -96,6 +96,9 @@ pub enum Zeros {
     Written,
 }
 
+/// Is told what of an output is on stable storage.
+pub type Recorder<'a> = dyn Fn(&Written) -> io::Result<()> + Sync + 'a;
+
 /// How to write the volume.
 pub struct Export<'a> {
     /// What is written.
@@ -115,7 +118,7 @@ pub struct Export<'a> {
     /// What an earlier run wrote to the same file, which is left as it is.
     pub earlier: Written,
     /// Is told now and then, and when the work ends early, what of a file is on stable storage.
-    pub record: Option<&'a (dyn Fn(&Written) -> io::Result<()> + Sync)>,
+    pub record: Option<&'a Recorder<'a>>,
 }
 
 impl<'a> Export<'a> {

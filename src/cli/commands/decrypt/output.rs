@@ -214,6 +214,15 @@ pub(super) fn check_storage(
     kind: Kind,
     sources: &[Extent],
 ) -> Result<(), Failure> {
+    if kind == Kind::Stdout {
+        // Where the shell sent it: a file or a device as any other.
+        let path = std::fs::read_link("/proc/self/fd/1").unwrap_or_default();
+        let there = path.metadata();
+        let has_places = |meta: Metadata| meta.is_file() || meta.file_type().is_block_device();
+        if there.is_ok_and(has_places) {
+            check_overwrite(&path, sources, 0)?;
+        }
+    }
     if !matches!(kind, Kind::File | Kind::Device) {
         return Ok(());
     }
@@ -237,7 +246,7 @@ enum To {
     Stdout,
     Stream(File),
     Device(File),
-    File(Unfinished),
+    File(Box<Unfinished>),
 }
 
 impl<'a> Output<'a> {
@@ -255,7 +264,7 @@ impl<'a> Output<'a> {
             Kind::Stdout => To::Stdout,
             Kind::Stream => To::Stream(OpenOptions::new().write(true).open(path).map_err(fail)?),
             Kind::Device => To::Device(open_to_overwrite(path, sources, len)?),
-            Kind::File => To::File(Unfinished::open(args, about, unlocked)?),
+            Kind::File => To::File(Box::new(Unfinished::open(args, about, unlocked)?)),
         };
         Ok(Self { args, to, len })
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::PasswordArgs;
 use crate::cli::new_protectors::new_password;
-use crate::cli::{Failure, json as documents, term};
+use crate::cli::{Failure, json as documents, signals, term};
 use crate::error::Error;
 use crate::network::certificate::{Certificate, MAX_FILE};
 use crate::network::server::keys::{Files, certificates};
@@ -96,6 +96,12 @@ fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
     // Both files, or none.
     let new_key = NewFile::create(&key_file)?;
     let new_certificate = NewFile::create_public(&file)?;
+    let unfilled = [key_file.clone(), file.clone()];
+    signals::end_when_told(move || {
+        for path in &unfilled {
+            let _ = std::fs::remove_file(path);
+        }
+    });
     let made = NewCertificate::make(&args.subject, args.days)?;
     let key = match &password {
         None => made.pem()?,
