@@ -37,13 +37,29 @@ pub(crate) fn open(args: &SourceArgs) -> Result<Opened, Failure> {
         let volume = found.open(&disk)?;
         return Ok(opened(volume, found.start, found.evidence.partition));
     }
-    let located = locate(disk, place(args.offset, args.partition), &Volume::probe)?;
+    let located =
+        locate(disk, place(args.offset, args.partition), &Volume::probe).map_err(unread)?;
     if let Some(note) = &located.note {
         term::note(term::escaped(note));
     }
     let (offset, partition) = (located.start, located.partition);
     let volume = Volume::open(Arc::new(located.source))?;
     Ok(opened(volume, offset, partition))
+}
+
+/// What to do where the place of the volume cannot be read.
+fn unread(error: Error) -> Failure {
+    match error {
+        Error::Io { .. } => Failure::Other {
+            status: Status::Io,
+            what: error.to_string(),
+            help: Some(
+                "check the medium and its connection and try again; if a sector is bad, 'fve repair scan' looks for the volume in what can be read"
+                    .to_owned(),
+            ),
+        },
+        other => other.into(),
+    }
 }
 
 /// The volume that `--metadata` names, where it was given.
