@@ -3,6 +3,8 @@
 //! outdated view.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// One stretch that cannot be read is a list of one.
+#![allow(clippy::single_range_in_vec_init)]
 
 mod common;
 
@@ -175,10 +177,13 @@ fn options() -> UnlockOptions {
     UnlockOptions::default()
 }
 
-/// Whether the credential opens the volume.
+/// Whether the credential opens the metadata that counts. After a change that failed, another copy
+/// may differ, and what opens that shows the data as well.
 fn opens(image: Vec<u8>, key: Key) -> bool {
     let volume = Volume::open(Arc::new(image)).unwrap();
-    volume.unlock(&[key], &options()).is_ok()
+    let counts = volume.metadata().unwrap().position;
+    let opened = volume.unlock_master_key(&[key], &options());
+    opened.is_ok_and(|key| key.position() == counts)
 }
 
 /// The same of each of the three copies, put in the place of all.
@@ -354,7 +359,11 @@ fn a_change_that_failed_in_the_middle_is_not_undone_by_the_next() {
                 assert!(result.is_ok() && after > 2, "{deed:?} {after}");
                 break;
             }
-            let error = result.unwrap_err();
+            let Err(error) = result else {
+                // It was complete already.
+                assert!(!opens_any_copy(&medium.bytes(), || credential(&old)));
+                continue;
+            };
             assert!(
                 matches!(error, Error::Io { .. }),
                 "{deed:?} {after}: {error}"
@@ -414,7 +423,7 @@ fn views_of_the_data_stay_right_when_the_volume_gets_a_new_master_key() {
     let report = managed.commit(&Change::new().enrol(protector).remove(id));
     assert!(report.unwrap().rekeyed);
     writable
-        .write_at(0x2_8000, b"written after the change")
+        .write_at(0x5_0000, b"written after the change")
         .unwrap();
     writable.write_at(0, b"\xEB\x52\x90NTFS    ").unwrap();
     writable.flush().unwrap();
@@ -424,7 +433,7 @@ fn views_of_the_data_stay_right_when_the_volume_gets_a_new_master_key() {
     assert!(after.copies().faults().is_empty());
     let after = after.unlock(&[credential(&new)], &options()).unwrap();
     let plaintext = plaintext_of(&after);
-    assert!(plaintext[0x2_8000..].starts_with(b"written after the change"));
+    assert!(plaintext[0x5_0000..].starts_with(b"written after the change"));
     assert!(plaintext == plaintext_of(&view));
 }
 

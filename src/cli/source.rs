@@ -106,10 +106,21 @@ fn open_quietly(args: &SourceArgs) -> Result<Opened, Failure> {
     Ok(opened(volume, offset, partition, false))
 }
 
-/// What can be done where no volume was found.
+/// What can be done where no volume was found, or its place cannot be read.
 fn not_there(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure {
-    let Error::NotBitLocker { found } = &error else {
-        return error.into();
+    let found = match &error {
+        Error::NotBitLocker { found } => found,
+        Error::Io { .. } => {
+            return Failure::Other {
+                status: Status::Io,
+                what: error.to_string(),
+                help: Some(
+                    "check the medium and its connection and try again; if a sector is bad, 'fve repair scan' looks for the volume in what can be read"
+                        .to_owned(),
+                ),
+            };
+        }
+        _ => return error.into(),
     };
     if let Some(number) = args.partition
         && !has_partition(disk, number)

@@ -195,6 +195,9 @@ impl Managed {
                 .map_err(|error| Error::io("cannot read around the metadata", error))?;
         }
         let patched = Volume::open(Arc::new(trial))?;
+        if let Some(error) = patched.copies().read_error() {
+            return Err(Error::io("cannot read around the metadata", error));
+        }
         if !patched.copies().faults().is_empty() || patched.copies().disagree() {
             return Err(failed("its checks do not hold"));
         }

@@ -4,6 +4,8 @@
 //! Compared are the boot record and the whole regions of the three metadata copies: they decide
 //! what opens the volume. The data does not count: protectors do not depend on it.
 
+use std::io;
+
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN};
 use crate::format::boot::{BOOT_RECORD_LEN, BootRecord};
@@ -26,8 +28,8 @@ struct Stretch {
     name: String,
     offset: u64,
     len: usize,
-    /// Nothing where they could not be read.
-    bytes: Option<Vec<u8>>,
+    /// Or why they could not be read.
+    bytes: io::Result<Vec<u8>>,
 }
 
 impl Seen {
@@ -35,19 +37,19 @@ impl Seen {
     /// copy does not keep the protectors from being changed.
     ///
     /// # Errors
-    /// [`Error::Stale`] when that is not what `volume` was read from; [`Error::Damaged`] when
-    /// `volume` has no sound metadata.
+    /// [`Error::Stale`] when that is not what `volume` was read from; [`Error::Io`] when so much of
+    /// it cannot be read that this is not known; [`Error::Damaged`] when `volume` has no sound
+    /// metadata.
     pub(super) fn read(disk: &dyn ReadAt, volume: &Volume) -> Result<Self> {
         let block = volume.metadata()?;
         let stretch = |name: String, offset: u64, len: usize| {
-            let mut stretch = Stretch {
+            let bytes = read(disk, offset, len);
+            Stretch {
                 name,
                 offset,
                 len,
-                bytes: None,
-            };
-            stretch.bytes = stretch.read(disk).ok();
-            stretch
+                bytes,
+            }
         };
         let len = usize::try_from(REGION_LEN).unwrap_or(0);
         let seen = Self {
@@ -59,13 +61,19 @@ impl Seen {
             counts: block.position,
         };
         let boot = seen.boot.bytes.as_deref().map(BootRecord::parse);
-        let same_boot = matches!(boot, Some(Ok(Some(boot))) if boot == *volume.boot_record());
+        let same_boot = matches!(boot, Ok(Ok(Some(boot))) if boot == *volume.boot_record());
         let copies = seen.copies();
         let counts = copies.sound().first().copied();
         let same_block = counts
             .is_some_and(|now| now.position == block.position && now.bytes() == block.bytes());
         if same_boot && same_block {
             return Ok(seen);
+        }
+        // What cannot be read may be the same.
+        let stretches = std::iter::once(seen.boot).chain(seen.regions);
+        let mut unread = stretches.filter_map(|stretch| Some((stretch.name, stretch.bytes.err()?)));
+        if let Some((name, error)) = unread.next() {
+            return Err(Error::io(format!("cannot read {name}"), error));
         }
         let what = if same_boot {
             "the metadata"
@@ -81,13 +89,14 @@ impl Seen {
     /// [`Error::Stale`] when it does not; [`Error::Io`] when that cannot be told.
     pub(super) fn check(&self, disk: &dyn ReadAt) -> Result<()> {
         for stretch in std::iter::once(&self.boot).chain(&self.regions) {
-            match (&stretch.bytes, stretch.read(disk)) {
-                (Some(then), Ok(now)) if *then == now => {}
-                (None, Err(_)) => {}
+            let now = read(disk, stretch.offset, stretch.len);
+            match (&stretch.bytes, now) {
+                (Ok(then), Ok(now)) if *then == now => {}
+                (Err(_), Err(_)) => {}
                 // It turns out to be what a repair would have made of it.
-                (None, Ok(now)) if self.good() == Some(&now[..]) => {}
+                (Err(_), Ok(now)) if self.good() == Some(&now[..]) => {}
                 (_, Ok(_)) => return Err(changed(&stretch.name)),
-                (Some(_), Err(error)) => {
+                (Ok(_), Err(error)) => {
                     let what = format!(
                         "nothing was changed: cannot read {} at {:#x}",
                         stretch.name, stretch.offset
@@ -108,14 +117,14 @@ impl Seen {
     pub(super) fn region_at(&self, offset: u64) -> Option<&[u8]> {
         let mut regions = self.regions.iter();
         let found = regions.find(|stretch| stretch.offset == offset)?;
-        found.bytes.as_deref()
+        found.bytes.as_deref().ok()
     }
 
     /// The metadata copies that it holds.
     fn copies(&self) -> Copies {
         let numbered = (1..).zip(&self.regions);
         let read = numbered.filter_map(|(number, stretch)| {
-            let bytes = stretch.bytes.as_deref()?;
+            let bytes = stretch.bytes.as_deref().ok()?;
             Some(Copy {
                 number,
                 offset: stretch.offset,
@@ -126,12 +135,10 @@ impl Seen {
     }
 }
 
-impl Stretch {
-    fn read(&self, disk: &dyn ReadAt) -> std::io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.len];
-        read_uninterrupted(disk, self.offset, &mut bytes)?;
-        Ok(bytes)
-    }
+fn read(disk: &dyn ReadAt, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    read_uninterrupted(disk, offset, &mut bytes)?;
+    Ok(bytes)
 }
 
 fn changed(what: &str) -> Error {
