@@ -378,15 +378,18 @@ impl Teller {
 /// The one recovery password that a command printed, with its identifier.
 fn recovery_password(output: &Output) -> Result<Credential, Failed> {
     let printed = String::from_utf8(output.stdout.clone()).unwrap();
-    let (id, digits) = printed
-        .trim_end()
-        .split_once("  ")
-        .ok_or_else(|| format!("no recovery password: {printed}"))?;
-    Ok(Credential {
-        kind: Kind::RecoveryPassword,
-        value: digits.to_owned(),
-        protector: id.to_lowercase(),
-    })
+    let found: Vec<_> = printed
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .collect();
+    match found.as_slice() {
+        [(id, digits)] if digits.len() == 55 => Ok(Credential {
+            kind: Kind::RecoveryPassword,
+            value: (*digits).to_owned(),
+            protector: id.to_lowercase(),
+        }),
+        _ => Err(format!("not one recovery password: {printed}").into()),
+    }
 }
 
 /// How much is asked after each change.
