@@ -577,8 +577,11 @@ fn table_of(told: &Told) -> String {
                 [] => "each".to_owned(),
                 all if all.len() == keys.len() => "none".to_owned(),
                 some => {
-                    let words = some.iter().map(|(key, _)| word(&stage.volume, key));
-                    format!("all but {}", words.collect::<Vec<_>>().join(", "))
+                    let names = some.iter().map(|(key, _)| match key.kind {
+                        Kind::RecoveryPassword => "the second recovery password".to_owned(),
+                        _ => word(&stage.volume, key),
+                    });
+                    format!("all but {}", names.collect::<Vec<_>>().join(", "))
                 }
             };
             let _ = write!(table, " {cell} |");

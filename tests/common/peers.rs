@@ -498,8 +498,8 @@ fn compare(
     let key = keys.find(|key| cheap.contains(&key.kind));
     let keyless = volume.credentials.is_empty();
     let unlocked = volume.unlock((!keyless).then_some(key.unwrap_or(credential)))?;
-    if theirs.size != unlocked.size() {
-        return Err(format!("{} bytes, we read {}", theirs.size, unlocked.size()).into());
+    if theirs.size != volume.size {
+        return Err(format!("{} bytes, not {}", theirs.size, volume.size).into());
     }
     let mut at = 0;
     for piece in pieces {
