@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use common::corpus::{self, Credential, Volume as Sample};
 use common::mount::Mounted;
 use common::trials::{self, Missing};
-use common::{fve, sha256};
+use common::{fve, sha256, table};
 use fve::error::Error;
 use fve::source::FileSource;
 use fve::unlock::{BUILT_IN, KeyProtector, clear_key::Suspended};
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(samples) = samples
         && is_whole(&conclusion, count)
-        && let Err(problem) = settle_table(&table(&samples, &results))
+        && let Err(problem) = table::settle(&PLACE, &table_of(&samples, &results))
     {
         eprintln!("error: {problem}");
         return ExitCode::FAILURE;
@@ -473,10 +473,14 @@ fn name_of(kind: &str) -> String {
 
 // The table in README.md.
 
-const BEGIN: &str = "<!-- conformance table, made by tests/conformance.rs -->";
-const END: &str = "<!-- end of conformance table -->";
+const PLACE: table::Place = table::Place {
+    file: "README.md",
+    begin: "<!-- conformance table, made by tests/conformance.rs -->",
+    end: "<!-- end of conformance table -->",
+    made_by: "cargo test --test conformance",
+};
 
-fn table(samples: &[Sample], results: &Results) -> String {
+fn table_of(samples: &[Sample], results: &Results) -> String {
     let results = results.lock().unwrap();
     let mut table = format!("\n| volume | credentials | {} |\n", COLUMNS.join(" | "));
     table += &format!("|---|---|{}\n", "---|".repeat(COLUMNS.len()));
@@ -500,26 +504,4 @@ fn table(samples: &[Sample], results: &Results) -> String {
         table.push('\n');
     }
     table
-}
-
-fn settle_table(table: &str) -> Result<(), String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
-    let (before, rest) = readme
-        .split_once(BEGIN)
-        .ok_or("README.md has no place for the conformance table")?;
-    let (old, after) = rest
-        .split_once(END)
-        .ok_or("README.md has no end of the conformance table")?;
-    if old == table {
-        return Ok(());
-    }
-    if std::env::var_os("FVE_WRITE_TABLE").is_none() {
-        return Err(
-            "the conformance table in README.md is out of date: run with FVE_WRITE_TABLE=1"
-                .to_owned(),
-        );
-    }
-    std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}"))
-        .map_err(|error| error.to_string())
 }

@@ -1,13 +1,15 @@
 //! Independent programs read our volumes: dislocker, libbde, cryptsetup and dissect.fve, each with
 //! every credential, compared byte for byte with what we read and with what went in.
 //!
-//! One trial for every program, volume and credential. Where a program is missing or has a known
-//! limit the trial is reported as ignored and the reason printed; `FVE_REQUIRE_TOOLS=1` makes a
-//! missing program a failure. `FVE_PYTHON` names the Python that has dissect.fve.
+//! One trial for every program, volume and credential. Where a program is missing the trial is
+//! reported as ignored and the reason printed; `FVE_REQUIRE_TOOLS=1` makes a missing program a
+//! failure. Where it has a known limit, it has to fail: a limit that is no more is a failure.
+//! `FVE_PYTHON` names the Python that has dissect.fve.
 //!
 //! Besides the frozen volumes there are fresh ones, made here by [`fve::create`] for every method
-//! and sector size with data in every byte, and with a boot sector of NTFS: libbde opens nothing
-//! else.
+//! and sector size, with changing protectors, with data in every byte, and with a boot sector of
+//! NTFS: libbde opens nothing else. And volumes that Windows made, which show that the limits are
+//! the programs' own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -16,26 +18,39 @@ mod common;
 use std::fs::{self, File};
 use std::path::Path;
 
+use common::corpus;
 use common::peers::{Peer, trial};
 use common::testdata::{self, Credential, Entry, Kind};
+use common::trials;
+use common::writing::writable_file;
 use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
 use fve::crypto::sector::METHODS;
-use fve::secret::ExternalKey;
+use fve::secret::{ExternalKey, SecretText};
+use fve::unlock::raw_key::RawVmk;
 use libtest_mimic::Arguments;
 
-/// A fresh volume for every method and sector size, in `directory`.
+const PASSWORD: &str = "a password of fresh volumes";
+
+/// A fresh volume for every method and sector size, in `directory`: each with a startup key, and
+/// with other protectors before it.
 fn fresh(directory: &Path) -> Vec<Entry> {
+    const EXTRA: [&[Kind]; 3] = [
+        &[Kind::Password],
+        &[Kind::RecoveryPassword],
+        &[Kind::RecoveryPassword, Kind::Password],
+    ];
     let mut entries = Vec::new();
     for method in METHODS {
         for sector_size in [512, 4096] {
             let name = format!("fresh-{}-{sector_size}", method.word);
-            entries.push(make(directory, &name, method.code, sector_size));
+            let extra = EXTRA[entries.len() % EXTRA.len()];
+            entries.push(make(directory, &name, method.code, sector_size, extra));
         }
     }
     entries
 }
 
-fn make(directory: &Path, name: &str, method: u16, sector_size: u32) -> Entry {
+fn make(directory: &Path, name: &str, method: u16, sector_size: u32, extra: &[Kind]) -> Entry {
     let method = METHODS
         .iter()
         .find(|known| known.code == method)
@@ -45,14 +60,42 @@ fn make(directory: &Path, name: &str, method: u16, sector_size: u32) -> Entry {
     let mut volume = NewVolume::new(method, sector_size, placement).expect("new volume");
     // bdeinfo stops at a volume without a description.
     volume.describe("FVE-TEST fresh 2026-01-01");
+    let mut credentials = Vec::new();
+    for kind in extra {
+        let (value, new) = match kind {
+            Kind::Password => {
+                let password = SecretText::new(PASSWORD.to_owned());
+                (PASSWORD.to_owned(), NewProtector::password(&password))
+            }
+            Kind::RecoveryPassword => {
+                let (password, new) = NewProtector::new_recovery_password().expect("digits");
+                (password.expose_digits().expose().to_owned(), Ok(new))
+            }
+            other => panic!("{other:?}"),
+        };
+        let new = new.expect("protector");
+        credentials.push(Credential {
+            kind: *kind,
+            value,
+            protector: new.id().to_string(),
+        });
+        volume.protect(new);
+    }
     let key = ExternalKey::from_bytes(&[0x42; 32]);
-    volume.protect(NewProtector::startup_key(key).expect("startup key"));
+    let new = NewProtector::startup_key(key).expect("startup key");
+    let startup_key = new.id();
+    volume.protect(new);
     let key = volume
         .startup_keys(StartupKeyForm::Short)
         .expect("startup key")
         .remove(0);
     let key_path = directory.join(format!("{name}.BEK"));
     fs::write(&key_path, key.content.expose()).expect("startup key");
+    credentials.push(Credential {
+        kind: Kind::StartupKey,
+        value: key_path.into_os_string().into_string().expect("UTF-8"),
+        protector: startup_key.to_string(),
+    });
     let file = directory.join(format!("{name}.img"));
     let created = volume
         .write(&plaintext, &File::create(&file).expect("image"))
@@ -67,11 +110,7 @@ fn make(directory: &Path, name: &str, method: u16, sector_size: u32) -> Entry {
         state: (4, 4),
         encrypt_on_write: false,
         file_system: "ntfs".to_owned(),
-        credentials: vec![Credential {
-            kind: Kind::StartupKey,
-            value: key_path.into_os_string().into_string().expect("UTF-8"),
-            protector: created.protectors[0].0.to_string(),
-        }],
+        credentials,
         plaintext_sha256: common::sha256(plaintext.as_slice()).expect("hash"),
         files: Vec::new(),
     }
@@ -103,17 +142,71 @@ fn noise(placement: &Placement, sector_size: u32) -> Vec<u8> {
     bytes
 }
 
+/// Volumes that Windows made and that other programs do not open with all that they are shown
+/// with, `None` where there is no corpus.
+fn made_by_windows(directory: &Path) -> Option<Vec<Entry>> {
+    let volumes = corpus::volumes()?;
+    let named = |name: &str| {
+        let found = volumes.iter().find(|volume| volume.name == name);
+        found.expect("a volume of that name")
+    };
+    let shown = [
+        ("cs-aes-xts-128-two-recovery", Kind::RecoveryPassword),
+        ("cs-aes-xts-128-unicode", Kind::Password),
+        ("cs-aes-xts-128-startup-key-win11", Kind::StartupKey),
+        ("cs-aes-xts-128-clearkey-only", Kind::ClearKey),
+        ("ds-win7_partial", Kind::ClearKey),
+        ("cs-togo-aes-xts-128", Kind::Password),
+    ];
+    let mut entries: Vec<_> = shown
+        .iter()
+        .map(|(name, kind)| {
+            let mut entry = named(name).entry();
+            entry.credentials.retain(|key| key.kind == *kind);
+            entry
+        })
+        .collect();
+    entries.push(without_ntfs(named("cs-aes-xts-128"), directory));
+    Some(entries)
+}
+
+/// A copy of a volume that Windows made, with the start of an exFAT file system in it: one sector
+/// is another, the metadata is Windows' own.
+fn without_ntfs(volume: &corpus::Volume, directory: &Path) -> Entry {
+    let mut entry = volume.entry();
+    entry.name += "-exfat";
+    entry.file_system = "exfat".to_owned();
+    entry.file = directory.join(format!("{}.img", entry.name));
+    common::copy_sparse(File::open(&volume.path).expect("volume"), &entry.file).expect("copy");
+    let key = RawVmk::new(volume.vmk().expect("VMK"));
+    let writable = writable_file(&entry.file, Box::new(key)).expect("opens");
+    let mut sector = [0; 512];
+    sector[..11].copy_from_slice(b"\xEB\x76\x90EXFAT   ");
+    sector[0x1FE..].copy_from_slice(&[0x55, 0xAA]);
+    writable.write_at(0, &sector).expect("write");
+    writable.flush().expect("flush");
+    entry
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let directory = tempfile::tempdir().expect("temporary directory");
     let mut volumes = testdata::volumes();
     volumes.extend(fresh(directory.path()));
+    let mut trials = Vec::new();
+    match made_by_windows(directory.path()) {
+        Some(windows) => volumes.extend(windows),
+        None => trials.push(trials::trial(
+            "volumes made by Windows",
+            trials::corpus(),
+            || (),
+        )),
+    }
     let nothing = Credential {
         kind: Kind::ClearKey,
         value: String::new(),
         protector: String::new(),
     };
-    let mut trials = Vec::new();
     for peer in Peer::ALL {
         let missing = peer.missing();
         for volume in &volumes {

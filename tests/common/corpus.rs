@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use fve::crypto::sector::METHODS;
+use fve::secret::Vmk;
+
+use super::testdata::{self, Entry, Kind};
 use super::{cache_dir, copy_sparse};
 
 #[derive(Debug, Clone, Deserialize)]
@@ -73,6 +77,56 @@ impl Volume {
     /// cannot be known.
     pub fn must_be_refused(&self) -> bool {
         ["cs-aes-xts-128-eow", "cs-partially-encrypted-aes-cbc-128"].contains(&self.name.as_str())
+    }
+
+    /// Its volume master key, where the index has it.
+    pub fn vmk(&self) -> Option<Vmk> {
+        let hex = self.vmk_hex.as_deref()?;
+        let digits = |at| hex.get(2 * at..2 * at + 2);
+        let bytes: Option<Vec<u8>> = (0..hex.len() / 2)
+            .map(|at| u8::from_str_radix(digits(at)?, 16).ok())
+            .collect();
+        Vmk::from_slice(&bytes?)
+    }
+
+    /// The volume as the trials of other programs take it.
+    pub fn entry(&self) -> Entry {
+        let credential = |key: &Credential| {
+            let (kind, value) = match key.kind.as_str() {
+                "password" => (Kind::Password, key.value.clone()),
+                "recovery-password" => (Kind::RecoveryPassword, key.value.clone()),
+                "startup-key-file" => {
+                    let path = unpacked(&key.value).into_os_string();
+                    (Kind::StartupKey, path.into_string().expect("UTF-8"))
+                }
+                _ => (Kind::ClearKey, String::new()),
+            };
+            testdata::Credential {
+                kind,
+                value,
+                protector: key.protector.clone().unwrap_or_default(),
+            }
+        };
+        let method = METHODS
+            .iter()
+            .find(|method| self.cipher_id == format!("{:#06x}", method.code));
+        Entry {
+            credentials: self.credentials.iter().map(credential).collect(),
+            method: method.map_or("none", |method| method.word).to_owned(),
+            name: self.name.clone(),
+            file: self.path.clone(),
+            volume_id: self.volume_guid.to_lowercase(),
+            sector_size: self.sector_size,
+            size: self.plaintext_size,
+            state: self.state,
+            encrypt_on_write: self.name.contains("eow"),
+            file_system: match self.name.contains("togo") {
+                true => testdata::TO_GO.to_owned(),
+                false => "ntfs".to_owned(),
+            },
+            plaintext_sha256: self.expected_sha256.clone(),
+            files: Vec::new(),
+        }
     }
 
     /// Whether the image was cut off before the end of its volume.

@@ -15,6 +15,7 @@ pub mod peers;
 pub mod said;
 pub mod slapd;
 pub mod swtpm;
+pub mod table;
 pub mod testdata;
 pub mod trials;
 pub mod writing;

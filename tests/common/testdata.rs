@@ -19,6 +19,10 @@ struct Index {
     volumes: Vec<Entry>,
 }
 
+/// The file system of a BitLocker To Go volume, as far as other programs ask for one: its first
+/// sector says how large it is.
+pub const TO_GO: &str = "any, in BitLocker To Go";
+
 /// One volume of the index.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Entry {
