@@ -32,7 +32,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let python = programs(&["python3"]);
     let mut trials: Vec<Trial> = Vec::new();
-    let tests: [(&str, Test); 11] = [
+    let tests: [(&str, Test); 12] = [
         ("info: files without a volume", no_volume),
         (
             "info: a metadata block of as many entries as it can hold",
@@ -48,6 +48,7 @@ fn main() {
         ("lookup: 60 MiB of LDIF, CSV and JSON", exports),
         ("lookup: a directory of disk images", images),
         ("a password file has at most 1 MiB", password_file),
+        ("a recovery password in 1 MiB of digits", digits),
         (
             "a private key does not say how much memory it takes",
             private_key,
@@ -501,6 +502,31 @@ fn password_file() -> Result<(), Failed> {
         run(0, &["unlock", volume, option, large])
             .within(64 * MIB, 5.0)
             .ends(4, "too large for a");
+    }
+    Ok(())
+}
+
+fn digits() -> Result<(), Failed> {
+    let bench = Bench::new();
+    let mut dice = common::writing::Random::new(11);
+    let blocks = |bench: &Bench, name, of: &mut dyn FnMut() -> u64| {
+        let text: String = (0..149_000).map(|_| format!("{:06} ", of())).collect();
+        bench.file(name, text)
+    };
+    let well_formed = blocks(&bench, "well-formed", &mut || 11 * dice.below(65_536));
+    let any = blocks(&bench, "any", &mut || dice.below(1_000_000));
+    let volume = testdata::volume("two-recovery-passwords").file;
+    for path in [&well_formed, &any] {
+        let path = path.to_str().unwrap();
+        let option = ["--recovery-password-file", path];
+        run(
+            0,
+            &["unlock", volume.to_str().unwrap(), option[0], option[1]],
+        )
+        .within(64 * MIB, 60.0)
+        .ends(4, "recovery password");
+        // The answer itself tells of each block.
+        run(0, &["recovery", "check", "--file", path, "--json"]).within(512 * MIB, 60.0);
     }
     Ok(())
 }
