@@ -156,7 +156,7 @@ fn advice_is_given_only_where_it_can_help() {
     let directory = directory();
     let help = |output: &Output| {
         let said = stderr(output);
-        let lines = said.lines().filter(|line| line.starts_with("help:"));
+        let lines = said.lines().filter(|line| line.starts_with("fve: help:"));
         lines.map(str::to_owned).collect::<String>()
     };
 
@@ -166,7 +166,7 @@ fn advice_is_given_only_where_it_can_help() {
     assert_ends(&output, 3, &["an NTFS file system"]);
     assert_eq!(
         help(&output),
-        "help: it is not encrypted: mount it directly"
+        "fve: help: it is not encrypted: mount it directly"
     );
 
     let mut copy = Copy::of(&volume());
