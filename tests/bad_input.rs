@@ -152,6 +152,124 @@ fn decrypted(path: &Path) -> Vec<u8> {
 }
 
 #[test]
+fn advice_is_given_only_where_it_can_help() {
+    let directory = directory();
+    let help = |output: &Output| {
+        let said = stderr(output);
+        let lines = said.lines().filter(|line| line.starts_with("fve: help:"));
+        lines.map(str::to_owned).collect::<String>()
+    };
+
+    let mut ntfs = vec![0; 4096];
+    ntfs[3..11].copy_from_slice(b"NTFS    ");
+    let output = info(&file(&directory, "ntfs", ntfs));
+    assert_ends(&output, 3, &["an NTFS file system"]);
+    assert_eq!(
+        help(&output),
+        "fve: help: it is not encrypted: mount it directly"
+    );
+
+    let mut copy = Copy::of(&volume());
+    for offset in copy.offsets() {
+        copy.bytes[offset..offset + 0x1_0000].fill(0);
+    }
+    let path = copy.save(directory.path());
+    for arguments in [&[][..], &["--accept-damaged-metadata"]] {
+        let output = unlock_with_key(&path, arguments);
+        assert_ends(&output, 6, &["no copy of it passes"]);
+        let help = help(&output);
+        for word in ["metadata restore", "--key-package", "repair scan"] {
+            assert!(help.contains(word), "{help}");
+        }
+        assert!(!help.contains("--accept-damaged-metadata"), "{help}");
+    }
+
+    let mut disk = vec![0; 1 << 20];
+    disk[0x1BE + 4] = 7;
+    disk[0x1BE + 8..0x1BE + 16].copy_from_slice(&[8, 0, 0, 0, 100, 0, 0, 0]);
+    disk[0x1FE..0x200].copy_from_slice(&[0x55, 0xAA]);
+    let path = file(&directory, "disk", disk);
+    let output = run(fve().arg("info").arg(&path).args(["--partition", "9"]));
+    assert_ends(&output, 2, &["there is no partition 9; the MBR disk has 1"]);
+    assert_eq!(help(&output), "");
+    let output = run(fve().arg("info").arg(&path).args(["--partition", "1"]));
+    assert_ends(&output, 3, &["partition 1 holds"]);
+
+    let output = run(fve()
+        .arg("create")
+        .arg(directory.path().join("new"))
+        .args(["--new-recovery-password"])
+        .arg("--from")
+        .arg(directory.path()));
+    assert_ends(&output, 2, &[]);
+    assert!(!help(&output).contains("--partition"), "{}", help(&output));
+
+    let output = run(fve().arg("create").arg(directory.path().join("new")));
+    assert_ends(&output, 2, &[]);
+    assert!(!help(&output).contains("'fve --help'"), "{}", help(&output));
+}
+
+#[cfg(feature = "containers")]
+#[test]
+fn of_a_container_that_is_not_read_nothing_more_is_promised() {
+    let directory = directory();
+    let mut qcow2 = vec![0; 4096];
+    qcow2[..8].copy_from_slice(b"QFI\xFB\0\0\0\x03");
+    qcow2[8..16].copy_from_slice(&200u64.to_be_bytes());
+    let output = info(&file(&directory, "disk.qcow2", qcow2));
+    assert_ends(&output, 3, &["with a backing file"]);
+    assert!(!stderr(&output).contains("help:"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_size_is_that_of_the_volume_and_not_of_the_source() {
+    let directory = directory();
+    let sample = volume();
+    let whole = fs::read(&sample.file).unwrap();
+    let told = |path: &Path, arguments: &[&str]| {
+        let command = |json: &[&str]| {
+            let output = run(fve().arg("info").arg(path).args(arguments).args(json));
+            assert_ends(&output, 0, &[]);
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let json: serde_json::Value = serde_json::from_str(&command(&["--json"])).unwrap();
+        (command(&[]), json)
+    };
+    let size = sample.size;
+
+    // More than the volume in the source.
+    let mut disk = vec![0; 8192];
+    disk.extend(&whole);
+    disk.resize(disk.len() + (1 << 20), 0);
+    let path = file(&directory, "disk", &disk);
+    let (text, json) = told(&path, &["--offset", "8192"]);
+    assert!(text.contains(&format!("({size} bytes)")), "{text}");
+    assert!(!text.contains("Available:"), "{text}");
+    assert_eq!(json["volume"]["size"], size);
+    assert_eq!(json["volume"]["available"], size);
+    assert_eq!(json["source"]["size"], size + (1 << 20));
+    assert_eq!(json["problems"], serde_json::json!([]));
+
+    // Less.
+    let cut = size - 4096;
+    let path = file(&directory, "cut", &whole[..cut as usize]);
+    let (text, json) = told(&path, &[]);
+    assert!(text.contains(&format!("({size} bytes)")), "{text}");
+    assert!(text.contains(&format!("({cut} bytes)")), "{text}");
+    assert_eq!(json["volume"]["size"], size);
+    assert_eq!(json["volume"]["available"], cut);
+    let problem = json["problems"][0].as_str().unwrap();
+    assert!(problem.contains("cut off"), "{problem}");
+
+    // Only the file system tells while the volume is converted.
+    let half = testdata::volume("encryption-paused").file;
+    let (text, json) = told(&half, &[]);
+    assert!(text.contains("unknown until unlocked"), "{text}");
+    assert!(json["volume"]["size"].is_null());
+    assert!(json["source"]["size"].is_u64());
+}
+
+#[test]
 fn damaged_copies_are_made_good_by_the_others() {
     let directory = directory();
     let mut copy = Copy::of(&volume());

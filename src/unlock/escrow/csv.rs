@@ -164,7 +164,10 @@ pub(super) fn without_types(
 mod tests {
     use super::*;
 
-    fn table(text: &str) -> Option<Vec<(usize, Vec<(String, String)>)>> {
+    /// A row's number, and its names and values.
+    type Row = (usize, Vec<(String, String)>);
+
+    fn table(text: &str) -> Option<Vec<Row>> {
         let mut rows = Vec::new();
         let delimiter = delimiter(text)?;
         let is_table = read(

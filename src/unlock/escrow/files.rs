@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -42,19 +42,25 @@ pub(super) fn search(
         left: MAX_FILES,
         files: 0,
         no_text: 0,
+        first_of_no_text: None,
     };
     walk.directory(path, 0).map_err(fail)?;
-    let (left, no_text) = (walk.left, walk.no_text);
+    let (left, no_text, first) = (walk.left, walk.no_text, walk.first_of_no_text);
     if left == 0 {
         found.notes.push(format!(
             "{} holds more than {MAX_FILES} files and directories; the rest was not read",
             path.display()
         ));
     }
-    if no_text > 0 {
+    if let Some(first) = first {
+        let others = match no_text {
+            1 => String::new(),
+            2 => ", nor does another file".to_owned(),
+            more => format!(", nor do {} other files", more - 1),
+        };
         found.notes.push(format!(
-            "{no_text} files below {} do not begin as text, and were not read",
-            path.display()
+            "{} does not begin as text{others}: such files were not read",
+            first.display()
         ));
     }
     Ok(())
@@ -69,6 +75,7 @@ struct Walk<'a> {
     left: usize,
     files: usize,
     no_text: usize,
+    first_of_no_text: Option<PathBuf>,
 }
 
 impl Walk<'_> {
@@ -108,7 +115,10 @@ impl Walk<'_> {
         self.files += 1;
         match read(path, self.query, self.found, true) {
             Ok(true) => {}
-            Ok(false) => self.no_text += 1,
+            Ok(false) => {
+                self.no_text += 1;
+                self.first_of_no_text.get_or_insert_with(|| path.to_owned());
+            }
             // One file that cannot be read does not hide the others.
             Err(error) => self.found.notes.push(error.to_string()),
         }
