@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fve::crypto::envelope;
-use fve::crypto::sector::Method;
+use fve::crypto::sector::{Method, SectorCipher};
 use fve::format::block::ValidationHash;
 use fve::secret::{SecretBytes, Vmk};
 use fve::unlock::KeyProtector;
@@ -95,8 +95,8 @@ pub struct Sample {
     moved: (usize, usize),
     /// The KEY datum that the metadata's SHA-256 is sealed in, opened.
     hash_datum: Option<Vec<u8>>,
-    /// Every sector deciphered as if it were encrypted; empty for a volume without keys.
-    deciphered: Vec<u8>,
+    /// What deciphers its sectors; none for a volume without keys.
+    cipher: Option<Box<dyn SectorCipher>>,
     /// Whether a conversion map belongs to it.
     map: bool,
 }
@@ -131,15 +131,12 @@ impl Sample {
             ValidationHash::Sealed(sealed) => open(sealed),
             _ => None,
         };
-        let mut deciphered = Vec::new();
-        if let Some(key) = block.sealed_fvek().and_then(open) {
+        let cipher = block.sealed_fvek().and_then(open).map(|key| {
             let code = u16::from_le_bytes([key[8], key[9]]);
             let method = Method::by_code(code).expect("method");
             let key = SecretBytes::new(key[12..].to_vec());
-            let cipher = method.cipher(&key, sector as u32).expect("cipher");
-            deciphered = bytes.clone();
-            cipher.decrypt(0, &mut deciphered);
-        }
+            method.cipher(&key, sector as u32).expect("cipher")
+        });
         let bek = entry
             .credentials
             .iter()
@@ -158,7 +155,7 @@ impl Sample {
                 block.moved_sectors as usize * sector,
             ),
             hash_datum,
-            deciphered,
+            cipher,
             map: entry.encrypt_on_write,
             bytes,
         }
@@ -242,7 +239,20 @@ pub fn mutant(samples: &[Sample], seed: u64, number: u64) -> (&Sample, Mutant) {
 /// Opens a mutant and looks at what it shows.
 pub fn judge(sample: &Sample, mutant: Mutant) -> Outcome {
     let cut = mutant.bytes.len() < sample.bytes.len();
-    let Ok(volume) = Volume::open(Arc::new(mutant.bytes)) else {
+    let stored = Arc::new(mutant.bytes);
+    // What the map says counts only on a volume that has one: the metadata is sealed and says so.
+    let identifiers = [0xA0..0xB0, 0x1A8..0x1B8];
+    let map = mutant.map
+        && sample.map
+        && identifiers
+            .into_iter()
+            .all(|at| stored[at.clone()] == sample.bytes[at]);
+    let rule = Rule {
+        sample,
+        stored: &stored,
+        map,
+    };
+    let Ok(volume) = Volume::open(stored.clone()) else {
         return Outcome::Refused;
     };
     // What is shown without a key must not stop the program either.
@@ -267,8 +277,7 @@ pub fn judge(sample: &Sample, mutant: Mutant) -> Outcome {
         if mutant.accept || mutant.sealed {
             return Outcome::Refused;
         }
-        let shown = readable_sectors(sample, &unlocked, &mut shown, mutant.map);
-        return shown.unwrap_or(Outcome::Refused);
+        return rule.judge_readable(&unlocked, len);
     }
     if mutant.accept || mutant.sealed {
         return Outcome::NotJudged;
@@ -280,51 +289,67 @@ pub fn judge(sample: &Sample, mutant: Mutant) -> Outcome {
             sample.plaintext.len()
         ));
     }
-    compare(sample, 0, &shown, mutant.map)
+    rule.judge(0, &shown)
 }
 
-/// Reads sector by sector what can be read; `None` where all of it is right.
-fn readable_sectors(
-    sample: &Sample,
-    unlocked: &fve::Unlocked,
-    buf: &mut [u8],
+/// What a mutant may show.
+struct Rule<'a> {
+    sample: &'a Sample,
+    /// Its own bytes.
+    stored: &'a [u8],
+    /// Whether its map may say that a sector is encrypted, plain or hidden which is not so.
     map: bool,
-) -> Option<Outcome> {
-    let mut by_map = false;
-    for (number, sector) in buf.chunks_mut(sample.sector).enumerate() {
-        let offset = number * sample.sector;
-        if unlocked.read_at(offset as u64, sector).is_ok() {
-            match compare(sample, offset, sector, map) {
-                Outcome::Same => {}
-                Outcome::ByMap => by_map = true,
-                other => return Some(other),
+}
+
+impl Rule<'_> {
+    /// Judges what is shown from `offset` on, a multiple of the sector size.
+    fn judge(&self, offset: usize, shown: &[u8]) -> Outcome {
+        let truth = self.sample.plaintext.get(offset..offset + shown.len());
+        if truth.is_some_and(|truth| truth == shown) {
+            return Outcome::Same;
+        }
+        for (number, sector) in shown.chunks(self.sample.sector).enumerate() {
+            let at = offset + number * self.sample.sector;
+            let truth = self.sample.plaintext.get(at..at + sector.len());
+            if truth != Some(sector) && !(self.map && self.is_by_map(at, sector)) {
+                return Outcome::Wrong(format!("the sector at {at:#x} was never so"));
             }
         }
+        Outcome::ByMap
     }
-    by_map.then_some(Outcome::ByMap)
-}
 
-/// Compares what is shown from `offset` on, a multiple of the sector size, with what it has to be.
-fn compare(sample: &Sample, offset: usize, shown: &[u8], map: bool) -> Outcome {
-    let truth = sample.plaintext.get(offset..offset + shown.len());
-    if truth.is_some_and(|truth| truth == shown) {
-        return Outcome::Same;
+    /// Whether a sector is shown as it is stored, deciphered, or hidden.
+    fn is_by_map(&self, at: usize, shown: &[u8]) -> bool {
+        let place = self.sample.place(at);
+        let Some(stored) = self.stored.get(place..place + shown.len()) else {
+            return false;
+        };
+        let deciphered = || {
+            let mut sector = stored.to_vec();
+            if let Some(cipher) = &self.sample.cipher {
+                cipher.decrypt(place as u64, &mut sector);
+            }
+            sector
+        };
+        shown == stored || shown.iter().all(|byte| *byte == 0) || shown == deciphered()
     }
-    for (number, sector) in shown.chunks(sample.sector).enumerate() {
-        let at = offset + number * sample.sector;
-        let is = |bytes: &[u8], at: usize| bytes.get(at..at + sector.len()) == Some(sector);
-        if is(&sample.plaintext, at) {
-            continue;
+
+    /// Reads sector by sector what can be read, and judges that.
+    fn judge_readable(&self, unlocked: &fve::Unlocked, len: usize) -> Outcome {
+        let mut sector = vec![0; self.sample.sector];
+        let mut outcome = Outcome::Refused;
+        for at in (0..len).step_by(self.sample.sector) {
+            let sector = &mut sector[..self.sample.sector.min(len - at)];
+            if unlocked.read_at(at as u64, sector).is_ok() {
+                match self.judge(at, sector) {
+                    Outcome::Same => {}
+                    Outcome::ByMap => outcome = Outcome::ByMap,
+                    other => return other,
+                }
+            }
         }
-        let place = sample.place(at);
-        let by_map = is(&sample.bytes, place)
-            || is(&sample.deciphered, place)
-            || sector.iter().all(|byte| *byte == 0);
-        if !map || !sample.map || !by_map {
-            return Outcome::Wrong(format!("the sector at {at:#x} was never so"));
-        }
+        outcome
     }
-    Outcome::ByMap
 }
 
 fn credentials(sample: &Sample, by_protector: bool) -> Vec<Box<dyn KeyProtector>> {
@@ -422,7 +447,9 @@ fn change_metadata(samples: &[Sample], sample: &Sample, mutant: &mut Mutant, rng
         repair_block(&mut region);
     }
     for copy in copies {
-        mutant.bytes[*copy..copy + REGION].copy_from_slice(&region);
+        if let Some(place) = mutant.bytes.get_mut(*copy..copy + REGION) {
+            place.copy_from_slice(&region);
+        }
     }
     mutant.story.push(format!("{} copies", copies.len()));
 }
@@ -666,8 +693,6 @@ fn change_boot_record(sample: &Sample, mutant: &mut Mutant, rng: &mut Rng) {
         (0x1C0, 8),
         (0x1C8, 8),
     ];
-    // Where the map lies, and whether there is one, is the boot record's word alone.
-    mutant.map |= sample.map;
     let boot = &mut mutant.bytes[..512];
     let done = match rng.below(6) {
         0 => {
@@ -697,6 +722,8 @@ fn change_boot_record(sample: &Sample, mutant: &mut Mutant, rng: &mut Rng) {
             edge(boot, at, width, rng)
         }
     };
+    // Where the map lies is the boot record's word alone.
+    mutant.map |= boot[0xC8..0xD8] != sample.bytes[0xC8..0xD8];
     mutant.story.push(format!("boot record: {done}"));
 }
 
