@@ -78,6 +78,7 @@ mod output;
 pub mod repair;
 pub mod secret;
 pub mod serve;
+mod shown;
 pub mod source;
 mod threads;
 pub mod unlock;

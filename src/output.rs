@@ -17,6 +17,7 @@ use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, FlockOperation, RenameFla
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::shown::ShowPath;
 
 /// For its owner alone: it holds plaintext or keys.
 const PRIVATE: u32 = 0o600;
@@ -93,7 +94,7 @@ fn refuse_dash(path: &Path) -> Result<()> {
 /// Something has the name already.
 pub(crate) fn exists(path: &Path) -> Error {
     refused(
-        format!("{} exists", path.display()),
+        format!("{} exists", path.shown()),
         "name a file that does not exist yet",
     )
 }
@@ -106,7 +107,7 @@ fn refused(what: impl Into<String>, help: impl Into<String>) -> Error {
 }
 
 fn cannot_create(path: &Path, error: io::Error) -> Error {
-    Error::io(format!("cannot create {}", path.display()), error)
+    Error::io(format!("cannot create {}", path.shown()), error)
 }
 
 /// A new file that is removed again unless it is filled.
@@ -176,7 +177,7 @@ impl Drop for NewFile {
 }
 
 fn cannot_write(path: &Path, error: io::Error) -> Error {
-    Error::io(format!("cannot write {}", path.display()), error)
+    Error::io(format!("cannot write {}", path.shown()), error)
 }
 
 /// A file that has its name only once it is complete.
@@ -282,7 +283,7 @@ impl PartialFile {
         // It is complete, whatever its name is.
         self.removed = true;
         renamed.map_err(|error| {
-            let (partial, path) = (self.partial.display(), self.path.display());
+            let (partial, path) = (self.partial.shown(), self.path.shown());
             let what = format!("{partial} is complete, but cannot be renamed to {path}");
             Error::io(what, error)
         })?;
@@ -329,7 +330,7 @@ fn place(path: &Path, replace: bool) -> Result<(PathBuf, Option<Belongs>)> {
             let there = real.metadata().map_err(fail)?;
             if !there.is_file() {
                 return Err(refused(
-                    format!("{} is not a regular file", path.display()),
+                    format!("{} is not a regular file", path.shown()),
                     "name a file",
                 ));
             }
@@ -362,7 +363,7 @@ fn open_regular(path: &Path) -> io::Result<File> {
 fn lock(file: &File, path: &Path) -> Result<()> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Err(refused(
-            format!("{} is being written by another program", path.display()),
+            format!("{} is being written by another program", path.shown()),
             "wait for it, or name another file",
         )),
         // Not every file system has locks.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules that everybody may use.
-const EVERYWHERE: &[&str] = &["error", "guid", "output", "secret", "threads"];
+const EVERYWHERE: &[&str] = &["error", "guid", "output", "secret", "shown", "threads"];
 
 /// What else each module may use.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("guid", &[]),
     ("output", &[]),
     ("secret", &[]),
+    ("shown", &[]),
     ("threads", &[]),
     ("source", &[]),
     ("format", &[]),

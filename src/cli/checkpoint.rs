@@ -16,6 +16,7 @@ use super::Failure;
 use super::exit::Status;
 use crate::error::Error;
 use crate::secret::SecretText;
+use crate::shown::ShowPath;
 
 const WHAT: &str = "fve recovery search";
 /// Counts changes of the order in which candidates are tried.
@@ -58,7 +59,7 @@ pub(crate) struct Checkpoint {
 impl Checkpoint {
     /// The checkpoint in a file; of a search that begins, where there is no such file yet.
     pub(crate) fn open(path: &Path, about: About, pattern: &SecretText) -> Result<Self, Failure> {
-        let fail = |error| Error::io(format!("cannot read {}", path.display()), error);
+        let fail = |error| Error::io(format!("cannot read {}", path.shown()), error);
         match path.metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let mut salt = [0; 16];
@@ -119,7 +120,7 @@ impl Checkpoint {
     /// Puts a new file in the place of the old one, so that there is always a whole one.
     fn write(&self) -> Result<(), Failure> {
         let fail = |error| {
-            let what = format!("cannot save the checkpoint in {}", self.path.display());
+            let what = format!("cannot save the checkpoint in {}", self.path.shown());
             Error::io(what, error)
         };
         let text = super::json::document(&self.document);
@@ -130,7 +131,7 @@ impl Checkpoint {
 fn not_this(path: &Path, why: &str) -> Failure {
     Failure::Other {
         status: Status::Usage,
-        what: format!("{} {why}", path.display()),
+        what: format!("{} {why}", path.shown()),
         help: Some("name a file that is not there yet".to_owned()),
     }
 }

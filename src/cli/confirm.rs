@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::exit::Status;
 use super::{Failure, term};
+use crate::shown::ShowPath;
 
 /// Goes on only if the person means it: `again`, the value of `--device-confirm`, is the device's
 /// path once more, or it is typed on the terminal.
@@ -18,13 +19,13 @@ pub(crate) fn confirm_device(
         }
         return Err(Failure::usage(format!(
             "--device-confirm names {}, and {} would be written over",
-            again.display(),
-            device.display()
+            again.shown(),
+            device.shown()
         )));
     }
     let what = format!(
         "everything on {} ({}) would be destroyed",
-        device.display(),
+        device.shown(),
         term::human_size(size)
     );
     if !term::can_ask() {
@@ -33,7 +34,7 @@ pub(crate) fn confirm_device(
             what,
             help: Some(format!(
                 "if that is meant, give --device-confirm {}",
-                device.display()
+                device.shown()
             )),
         });
     }

@@ -7,10 +7,11 @@ use std::path::Path;
 use super::Failure;
 use super::term::human_size;
 use crate::error::Error;
+use crate::shown::ShowPath;
 
 /// The content of a file of at most `max` bytes; `what` says what it holds.
 pub(super) fn read(path: &Path, what: &str, max: u64) -> Result<Vec<u8>, Failure> {
-    let fail = |error| Error::io(format!("cannot read {what} {}", path.display()), error);
+    let fail = |error| Error::io(format!("cannot read {what} {}", path.shown()), error);
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(max.saturating_add(1)).read_to_end(&mut bytes))
@@ -19,7 +20,7 @@ pub(super) fn read(path: &Path, what: &str, max: u64) -> Result<Vec<u8>, Failure
         return Err(Failure::from(Error::Environment {
             what: format!(
                 "{} is too large for {what}: it has more than {}",
-                path.display(),
+                path.shown(),
                 human_size(max)
             ),
             help: None,

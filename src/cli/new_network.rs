@@ -18,6 +18,7 @@ use crate::guid::Guid;
 use crate::network::certificate::{Certificate, MAX_FILE};
 use crate::network::client::{self, NoAnswer};
 use crate::secret::{ExternalKey, NetworkKey};
+use crate::shown::ShowPath;
 use crate::unlock::network::{
     DIRECTORY, SIDECAR, SidecarFile, TIMEOUT, Taken, announcement, seconds, transports,
 };
@@ -117,7 +118,7 @@ impl NewNetworkArgs {
 /// A certificate in a file; what may be wrong with it is said.
 pub(crate) fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
     use std::io::Read;
-    let fail = |error| Error::io(format!("cannot read {}", path.display()), error);
+    let fail = |error| Error::io(format!("cannot read {}", path.shown()), error);
     let mut content = Vec::new();
     let file = std::fs::File::open(path).map_err(fail)?;
     file.take(MAX_FILE)
@@ -125,7 +126,7 @@ pub(crate) fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
         .map_err(fail)?;
     let certificate = Certificate::parse(&content).map_err(|error| Error::BadCredential {
         credential: "certificate".to_owned(),
-        why: format!("{}: {error}", path.display()),
+        why: format!("{}: {error}", path.shown()),
         help: Some("give the server's certificate (.cer) in DER or PEM".to_owned()),
     })?;
     for doubt in certificate.doubts(SystemTime::now()) {
@@ -149,7 +150,7 @@ fn make(given: &Given<'_>, certificate: Certificate, volume: Guid) -> Result<New
     if file.exists() {
         return Err(Failure::Other {
             status: Status::Io,
-            what: format!("{} exists", file.path().display()),
+            what: format!("{} exists", file.path().shown()),
             help: Some(
                 "it may open a protector: remove both, or name another file with --network-sidecar"
                     .to_owned(),

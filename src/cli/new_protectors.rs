@@ -12,6 +12,7 @@ use crate::create::{Enrolment, HandedOver, Make, NEW_KINDS, NewSecret};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::secret::SecretText;
+use crate::shown::ShowPath;
 
 /// Protectors that a command is to make.
 #[derive(Debug, Clone, Default)]
@@ -122,7 +123,7 @@ pub(crate) fn hand_over(secrets: &[NewSecret]) -> Result<(), Failure> {
             HandedOver::Saved(path) => term::note(format_args!(
                 "what opens {} {id:X} is saved in {}",
                 kind.name(),
-                path.display()
+                path.shown()
             )),
             HandedOver::Show(password) => {
                 let digits = password.expose_digits();

@@ -16,6 +16,7 @@ use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::secret::{ExternalKey, SecretText};
+use crate::shown::ShowPath;
 use crate::unlock::startup_key::StartupKey;
 use crate::unlock::tpm::{self, ObjectSealer, Pcrs, Pin, TpmUnlock};
 use crate::unlock::{KeyProtector, Selection};
@@ -240,14 +241,14 @@ pub(crate) const WITH_TPM: &[ProtectorKind] = &[
 fn read_values(path: &Path) -> Result<Pcrs, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Error::io(
-            format!("cannot read PCR values from {}", path.display()),
+            format!("cannot read PCR values from {}", path.shown()),
             error,
         )
     })?;
     parse_values(&text).ok_or_else(|| {
         let why = format!(
             "{} holds something other than lines of a PCR's number and its value",
-            path.display()
+            path.shown()
         );
         Error::bad_credential("PCR values", why).into()
     })

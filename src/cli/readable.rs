@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use super::term;
 use crate::secret::others_can_read;
+use crate::shown::ShowPath;
 
 /// Files that were spoken of already: a command may come across one more than once.
 static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -21,7 +22,7 @@ pub(crate) fn warn_if_others_can_read(path: &Path) {
     if others_can_read(path) && is_new(path) {
         term::note(format_args!(
             "warning: every user of this computer can read the secret in {0}; 'chmod 600 {0}' prevents it",
-            path.display()
+            path.shown()
         ));
     }
 }

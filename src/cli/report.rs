@@ -262,7 +262,7 @@ impl<'a> Report<'a> {
     /// Where the volume was found.
     pub(crate) fn source_json(&self) -> Value {
         json!({
-            "path": self.opened.path,
+            "path": self.opened.path.to_string_lossy(),
             "offset": self.opened.offset,
             "partition": self.opened.partition,
             "size": self.volume.source_size(),

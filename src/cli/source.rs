@@ -1,6 +1,6 @@
 //! SOURCE: from a path to the one volume that is meant.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -9,6 +9,7 @@ use super::exit::Status;
 use super::{Failure, term};
 use crate::error::Error;
 use crate::repair::{FoundVolume, Scope, scan, written};
+use crate::shown::ShowPath;
 use crate::source::{
     DeviceHold, ExclusiveFile, Extent, Place, ReadAt, Window, WriteAt, changed_by, is_file_system,
     locate, partition, refuse_mapped,
@@ -18,7 +19,7 @@ use crate::volume::Volume;
 /// A volume and where it was found.
 pub(crate) struct Opened {
     pub(crate) volume: Volume,
-    pub(crate) path: String,
+    pub(crate) path: PathBuf,
     /// Where the volume begins on the source, in bytes; below zero where that lacks its beginning.
     pub(crate) offset: i64,
     pub(crate) partition: Option<u32>,
@@ -32,9 +33,8 @@ pub(crate) struct Opened {
 impl Opened {
     /// The volume's place on the source.
     pub(crate) fn extent(&self) -> Extent {
-        let block = self.volume.metadata_as_found();
-        let known = block.map(|block| block.encrypted_extent);
         let there = self.volume.source_size();
+        let known = self.volume.declared_size();
         let len = known.map_or(there, |len| len.min(there));
         Extent::of_volume(&self.path, self.offset, len)
     }
@@ -220,7 +220,7 @@ fn disk_quietly(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
     if let Some(name) = container {
         term::note(format_args!(
             "{} holds a disk image of the kind {name}",
-            path.display()
+            path.shown()
         ));
     }
     Ok(disk)
@@ -244,7 +244,7 @@ pub(crate) struct OpenedForWriting {
     /// The volume's bytes, to be written.
     pub(crate) target: Arc<dyn WriteAt>,
     #[allow(dead_code)]
-    pub(crate) path: String,
+    pub(crate) path: PathBuf,
 }
 
 /// Opens the source exclusively, for commands that change the volume. Disk-image containers are
@@ -257,7 +257,7 @@ pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Fa
         return Err(Error::Unsupported {
             what: format!(
                 "{} holds a disk image of the kind {name}, which can only be read",
-                path.display()
+                path.shown()
             ),
         }
         .into());
@@ -294,7 +294,7 @@ pub(crate) fn open_lost_for_writing(
     if args.partition.is_some() || !fits || (args.offset.is_none() && size != disk.size()) {
         return Err(Failure::usage(format!(
             "no volume is found on {}, and it does not have the size of the one that is looked for; say where that begins with --offset BYTES",
-            args.source.display()
+            args.source.shown()
         )));
     }
     Ok(Arc::new(Window::new(Arc::new(disk), start, size)))
@@ -335,7 +335,6 @@ fn place(offset: Option<u64>, partition: Option<u32>) -> Place {
 }
 
 /// The path as another process would have to name it.
-fn absolute(path: &Path) -> String {
-    let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    absolute.display().to_string()
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

@@ -9,29 +9,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{Failure, unrepeated};
 use crate::error::Error;
 use crate::secret::SecretText;
+use crate::shown::write_escaped;
 use crate::unlock::Prompt;
 
 /// Text from a disk as it may go to a terminal: control characters and those that turn the
 /// direction of text become escapes.
 pub(crate) fn escaped(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let harmful = c.is_control()
-                || matches!(
-                    c,
-                    '\u{061C}'
-                        | '\u{200B}'..='\u{200F}'
-                        | '\u{2028}'..='\u{202E}'
-                        | '\u{2060}'..='\u{206F}'
-                        | '\u{FEFF}'
-                        | '\u{FFF9}'..='\u{FFFB}'
-                        | '\u{E0000}'..='\u{E007F}'
-                );
-            let escape = harmful.then(|| c.escape_unicode());
-            let plain = (!harmful).then_some(c);
-            escape.into_iter().flatten().chain(plain)
-        })
-        .collect()
+    let mut out = String::new();
+    // A string takes all that is written to it.
+    let _ = write_escaped(text, &mut out);
+    out
 }
 
 /// A note for the person, on standard error, without words of the command line that may be secrets.

@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 
 use super::ReadAt;
 use crate::error::{Error, Result};
+use crate::shown::ShowPath;
 
 /// An image file or a block device. The file descriptor is read-only.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl FileSource {
     /// [`Error::NotBitLocker`] when it is neither a file nor a block device.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let fail = |source| Error::io(format!("cannot open {}", path.display()), source);
+        let fail = |source| Error::io(format!("cannot open {}", path.shown()), source);
         let is_device = file_or_device(path).map_err(fail)??;
         let mut file = open_untouched(path).map_err(fail)?;
         let (size, sector_size) = dimensions(&mut file, is_device).map_err(fail)?;
@@ -61,7 +62,7 @@ pub(super) fn file_or_device(path: &Path) -> io::Result<Result<bool>> {
     Ok(Err(Error::NotBitLocker {
         found: format!(
             "{} is {found}, and a volume lies in a file or on a block device",
-            path.display()
+            path.shown()
         ),
     }))
 }

@@ -14,6 +14,7 @@ use super::storage::{Node, Stretch, System, Use, node_of, share_bytes};
 use super::write::{is_read_only, open_unused};
 use super::writers::{Writer, read_by_this_process};
 use crate::error::{Error, Result};
+use crate::shown::ShowPath;
 
 /// Bytes of a file or device that are read while something else is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +76,7 @@ impl Extent {
 /// at; [`Error::NotBitLocker`] when it is neither a file nor a block device.
 pub fn check_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<()> {
     let system = System::default();
-    let fail = |error| Error::io(format!("cannot look at {}", target.display()), error);
+    let fail = |error| Error::io(format!("cannot look at {}", target.shown()), error);
     let is_device = match file_or_device(target) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return check_new_file(&system, target, sources);
@@ -108,7 +109,7 @@ pub fn open_to_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<
 /// keeps others out.
 pub(super) fn open_alone(target: &Path) -> Result<File> {
     let fail = |error| {
-        let what = format!("cannot open {} for writing", target.display());
+        let what = format!("cannot open {} for writing", target.shown());
         Error::io(what, error)
     };
     let is_device = file_or_device(target).map_err(fail)??;
@@ -144,7 +145,7 @@ pub(super) fn refuse_used(system: &System, target: &Path, below: &[Stretch]) -> 
 
 pub(super) fn used(target: &Path, found: &Use) -> Error {
     Error::Environment {
-        what: format!("{} is in use: {}", target.display(), found.told()),
+        what: format!("{} is in use: {}", target.shown(), found.told()),
         help: Some(found.ended_by()),
     }
 }
@@ -153,7 +154,7 @@ pub(super) fn written_by(target: &Path, writer: &Writer) -> Error {
     Error::Environment {
         what: format!(
             "{} is in use: {writer} has it open for writing",
-            target.display()
+            target.shown()
         ),
         help: Some("end that program first".to_owned()),
     }
@@ -172,14 +173,14 @@ fn refuse_sources(
         if share_bytes(below, &system.lies_on(stretch)) {
             return Err(on_source(format!(
                 "{} and {} lie on the same storage: writing to the one changes the other",
-                target.display(),
-                source.path.display()
+                target.shown(),
+                source.path.shown()
             )));
         }
     }
     let read = read_by_this_process().into_iter().map(Stretch::whole);
     if share_bytes(below, &read.collect::<Vec<_>>()) {
-        let target = target.display();
+        let target = target.shown();
         return Err(on_source(format!("{target} is a part of what is read")));
     }
     Ok(())
@@ -212,14 +213,14 @@ fn check_device(target: &Path, len: u64) -> Result<()> {
     if is_read_only(target) {
         return Err(write_protected(target));
     }
-    let fail = |error| Error::io(format!("cannot open {}", target.display()), error);
+    let fail = |error| Error::io(format!("cannot open {}", target.shown()), error);
     let mut device = File::open(target).map_err(fail)?;
     let (size, _) = dimensions(&mut device, true).map_err(fail)?;
     if size < len {
         return Err(Error::Environment {
             what: format!(
                 "{} has {size} bytes, and {len} are to be written",
-                target.display()
+                target.shown()
             ),
             help: Some("name a larger device, or a file; nothing was written".to_owned()),
         });
@@ -229,7 +230,7 @@ fn check_device(target: &Path, len: u64) -> Result<()> {
 
 pub(super) fn write_protected(device: &Path) -> Error {
     Error::Environment {
-        what: format!("{} is read-only", device.display()),
+        what: format!("{} is read-only", device.shown()),
         help: Some("its write-protection must be lifted first (blockdev --setrw)".to_owned()),
     }
 }

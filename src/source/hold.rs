@@ -14,6 +14,7 @@ use super::storage::{System, Use};
 use super::write::{in_use, is_read_only, open_unused};
 use super::writers::Writer;
 use crate::error::{Error, Result};
+use crate::shown::ShowPath;
 
 /// A source that is read for a while: nobody opens it as an [`super::ExclusiveFile`] while this
 /// lives, any number of others may read it too.
@@ -97,12 +98,12 @@ pub fn refuse_mapped(extent: &Extent) -> Result<()> {
         Some(instead) => Err(Error::Environment {
             what: format!(
                 "{} cannot be shown: it is open as {}, and what is written there may not be seen here",
-                extent.path.display(),
-                instead.display()
+                extent.path.shown(),
+                instead.shown()
             ),
             help: Some(format!(
                 "use {0}, or close it first (a mapping: cryptsetup close {0})",
-                instead.display()
+                instead.shown()
             )),
         }),
         None => Ok(()),
@@ -111,7 +112,7 @@ pub fn refuse_mapped(extent: &Extent) -> Result<()> {
 
 /// Who may change these bytes while they are read, as a sentence; nothing where nobody is seen.
 pub fn changed_by(extent: &Extent) -> Option<String> {
-    let path = extent.path.display();
+    let path = extent.path.shown();
     if let Some(process) = writer_of(&extent.path) {
         let writer = Writer::of_process(process);
         return Some(format!("{writer} may be writing to {path}"));
@@ -141,7 +142,7 @@ impl HeldStill {
     /// [`Error::Environment`] when it is in use, [`Error::Io`] when it cannot be opened.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let fail = |error| Error::io(format!("cannot open {}", path.display()), error);
+        let fail = |error| Error::io(format!("cannot open {}", path.shown()), error);
         let is_device = file_or_device(path).map_err(fail)??;
         refuse_uses_of(path)?;
         let file = open_unused(path, OpenOptions::new().read(true), is_device)?.map_err(fail)?;

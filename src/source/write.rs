@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::file::{dimensions, file_or_device};
 use super::{ReadAt, Window, gate};
 use crate::error::{Error, Result};
+use crate::shown::ShowPath;
 
 /// Bytes that can be written at any offset, too.
 pub trait WriteAt: ReadAt {
@@ -85,7 +86,7 @@ impl ExclusiveFile {
     /// writing; [`Error::NotBitLocker`] when it is neither a file nor a block device.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let fail = |error| Error::io(format!("cannot open {} for writing", path.display()), error);
+        let fail = |error| Error::io(format!("cannot open {} for writing", path.shown()), error);
         let is_device = file_or_device(path).map_err(fail)??;
         if is_device && is_read_only(path) {
             return Err(gate::write_protected(path));
@@ -142,7 +143,7 @@ impl ExclusiveFile {
             }
             Err(error) => {
                 let _ = self.file.set_len(self.size);
-                let what = format!("{} cannot have {size} bytes", self.path.display());
+                let what = format!("{} cannot have {size} bytes", self.path.shown());
                 Err(Error::io(what, error))
             }
         }
@@ -177,7 +178,7 @@ pub(super) fn open_unused(
 
 pub(super) fn in_use(path: &Path, why: &str) -> Error {
     Error::Environment {
-        what: format!("{} is in use: {why}", path.display()),
+        what: format!("{} is in use: {why}", path.shown()),
         help: Some("unmount it and end what uses it, then try again".to_owned()),
     }
 }

@@ -9,6 +9,7 @@ use super::{raw_key, secret_file};
 use crate::error::{Error, Result};
 use crate::format::key_package::KeyPackage;
 use crate::secret::SecretBytes;
+use crate::shown::ShowPath;
 
 const NAME: &str = "key package";
 
@@ -22,7 +23,7 @@ pub fn read(path: &Path) -> Result<KeyPackage> {
     let content = text.as_ref().unwrap_or(&bytes);
     KeyPackage::parse(content.expose()).map_err(|fault| Error::BadCredential {
         credential: NAME.to_owned(),
-        why: format!("{} is none: {fault}", path.display()),
+        why: format!("{} is none: {fault}", path.shown()),
         help: Some("'fve export key-package' writes one that is read for certain; the form that Windows writes was never published, so please report one that is not read".to_owned()),
     })
 }

@@ -13,6 +13,7 @@ use crate::format::block::ValidationHash;
 use crate::format::datum::key_types;
 use crate::format::protector::Protector;
 use crate::secret::{SecretBytes, Vmk};
+use crate::shown::ShowPath;
 
 pub(super) const VMK: CredentialKind = CredentialKind {
     option: "vmk-file",
@@ -174,7 +175,7 @@ pub(super) fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<Sec
         .filter(|key| lengths.contains(&key.len()))
         .ok_or_else(|| Error::BadCredential {
             credential: name.to_owned(),
-            why: format!("{} holds no key of a possible length", path.display()),
+            why: format!("{} holds no key of a possible length", path.shown()),
             help: Some(format!(
                 "the file must hold {} bytes, or the same in hex digits",
                 lengths

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::secret::{SecretBytes, SecretText};
+use crate::shown::ShowPath;
 
 /// Largest credential file read; a recovery-password text may be a whole export.
 const MAX_LEN: u64 = 1024 * 1024;
@@ -19,7 +20,7 @@ const MAX_LEN: u64 = 1024 * 1024;
 pub(super) fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
     let fail = |source| {
         Error::io(
-            format!("cannot read {credential} from {}", path.display()),
+            format!("cannot read {credential} from {}", path.shown()),
             source,
         )
     };
@@ -43,7 +44,7 @@ pub(super) fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
             credential,
             format!(
                 "{} is too large for a {credential} file: it has more than 1 MiB",
-                path.display()
+                path.shown()
             ),
         ));
     }
@@ -58,7 +59,7 @@ pub(crate) fn read_line(path: &Path, credential: &str) -> Result<SecretText> {
     let bytes = read(path, credential)?;
     let text = decode(bytes.expose()).ok_or_else(|| Error::BadCredential {
         credential: credential.to_owned(),
-        why: format!("{} is not text in UTF-8", path.display()),
+        why: format!("{} is not text in UTF-8", path.shown()),
         help: Some("save the file as UTF-8".to_owned()),
     })?;
     let line = text.strip_suffix('\n').unwrap_or(&text);

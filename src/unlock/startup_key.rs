@@ -7,6 +7,7 @@ use crate::error::{Error, Failure, Result};
 use crate::format::bek::{BekFile, MAX_LEN};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::ExternalKey;
+use crate::shown::ShowPath;
 
 const NAME: &str = "startup key";
 
@@ -59,7 +60,7 @@ impl StartupKey {
     fn read_directory(path: &Path) -> Result<Self> {
         let fail = |source| {
             Error::io(
-                format!("cannot read the directory {}", path.display()),
+                format!("cannot read the directory {}", path.shown()),
                 source,
             )
         };
@@ -75,7 +76,7 @@ impl StartupKey {
             }
             let size = entry
                 .metadata()
-                .map_err(|error| Error::io(format!("cannot read {}", entry.display()), error));
+                .map_err(|error| Error::io(format!("cannot read {}", entry.shown()), error));
             let read = match size {
                 Ok(meta) if meta.is_file() && meta.len() <= MAX_LEN => read_file(&entry),
                 Ok(_) => continue,
@@ -95,7 +96,7 @@ impl StartupKey {
         if keys.is_empty() {
             return Err(Error::bad_credential(
                 NAME,
-                format!("there is no .BEK file in {}", path.display()),
+                format!("there is no .BEK file in {}", path.shown()),
             ));
         }
         let unread = unread.iter().map(ToString::to_string).collect();
@@ -169,7 +170,7 @@ impl KeyProtector for StartupKey {
 fn read_file(path: &Path) -> Result<BekFile> {
     let bytes = secret_file::read(path, NAME)?;
     BekFile::parse(bytes.expose()).map_err(|fault| {
-        Error::bad_credential(NAME, format!("{} is no .BEK file: {fault}", path.display()))
+        Error::bad_credential(NAME, format!("{} is no .BEK file: {fault}", path.shown()))
     })
 }
 

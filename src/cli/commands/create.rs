@@ -25,6 +25,7 @@ use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::output;
 use crate::secret::SecretText;
+use crate::shown::ShowPath;
 use crate::source::{ExclusiveFile, Extent, FileSource, HeldStill, ReadAt, check_overwrite};
 use crate::volume::Volume;
 
@@ -264,7 +265,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Held
     if same.unwrap_or(false) {
         return Err(Failure::usage(format!(
             "{} is the image itself: a volume is made in another file or device",
-            args.output.display()
+            args.output.shown()
         )));
     }
     let is_other = path
@@ -273,7 +274,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Held
     if is_other {
         return Err(Failure::usage(format!(
             "{} is neither a file nor a block device: --from takes the image of a file system",
-            path.display()
+            path.shown()
         )));
     }
     let held = HeldStill::open(path)?;
@@ -282,7 +283,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Held
     if let Some(name) = container {
         term::note(format_args!(
             "{} holds a disk image of the kind {name}",
-            path.display()
+            path.shown()
         ));
     }
     let plaintext = Plaintext::of_file_system(image)?;
@@ -453,11 +454,11 @@ impl Target {
             return Ok(Self::Device(device));
         }
         if !there.is_file() {
-            let what = format!("{} is neither a file nor a block device", path.display());
+            let what = format!("{} is neither a file nor a block device", path.shown());
             return Err(refuse(Status::Io, what, "name a file or a block device"));
         }
         if !args.force {
-            let what = format!("{} exists", path.display());
+            let what = format!("{} exists", path.shown());
             return Err(refuse(Status::Usage, what, "--force writes over it"));
         }
         Ok(Self::File(ExclusiveFile::open(path)?))
@@ -574,7 +575,7 @@ fn write(
                 status: Status::Io,
                 what: format!(
                     "interrupted at {percent} %; {}: {left}",
-                    args.output.display()
+                    args.output.shown()
                 ),
                 help: None,
             },
@@ -604,8 +605,7 @@ fn answer(
     for (id, kind) in &created.protectors {
         text.push_str(&format!("  {}: {id:X}\n", kind.name()));
         if let Some(path) = keys.file_of(*id) {
-            let path = path.display().to_string();
-            text.push_str(&format!("    saved in {}\n", term::escaped(&path)));
+            text.push_str(&format!("    saved in {}\n", path.shown()));
         }
         if let Some(digits) = keys.digits_of(*id) {
             text.push_str("    ");

@@ -14,6 +14,7 @@ use crate::cli::{Failure, json::document, source, term};
 use crate::create::save_key;
 use crate::manage::key_package;
 use crate::output::check_new;
+use crate::shown::ShowPath;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
@@ -75,14 +76,14 @@ pub(in crate::cli) fn run(args: &ExportArgs) -> Result<(), Failure> {
         });
         return term::print(&document(&json!({
             "volume": format!("{:X}", exported.volume),
-            "file": args.output.display().to_string(),
+            "file": args.output.to_string_lossy().into_owned(),
             "size": exported.content.len(),
             "protectors": protectors.collect::<Vec<_>>(),
         })));
     }
     term::note(format_args!(
         "saved {}; it opens with:",
-        args.output.display()
+        args.output.shown()
     ));
     for (id, kind) in &exported.protectors {
         term::note(format_args!("  {} {{{id:X}}}", kind.name()));

@@ -5,6 +5,7 @@ use clap::CommandFactory;
 use crate::cli::args::{Cli, CompletionsArgs, ManArgs};
 use crate::cli::{Failure, term};
 use crate::error::Error;
+use crate::shown::ShowPath;
 
 pub(in crate::cli) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
@@ -15,7 +16,7 @@ pub(in crate::cli) fn completions(args: &CompletionsArgs) -> Result<(), Failure>
 pub(in crate::cli) fn man(args: &ManArgs) -> Result<(), Failure> {
     let command = Cli::command();
     if let Some(directory) = &args.to {
-        let fail = |error| Error::io(format!("cannot write to {}", directory.display()), error);
+        let fail = |error| Error::io(format!("cannot write to {}", directory.shown()), error);
         std::fs::create_dir_all(directory).map_err(fail)?;
         clap_mangen::generate_to(command, directory).map_err(fail)?;
         return Ok(());

@@ -18,6 +18,7 @@ use crate::cli::term::escaped;
 use crate::cli::{Failure, source, tell, term};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
+use crate::shown::ShowPath;
 use crate::unlock::Given;
 use crate::unlock::escrow::{BASE, CA, Escrowed, Found, KERBEROS, PASSWORD, Place, Query, USER};
 use crate::volume::Volume;
@@ -112,7 +113,7 @@ pub(in crate::cli) fn run(args: &LookupArgs) -> Result<(), Failure> {
         let bar = term::progress_of_files();
         let result = place.search_watched(&query, &mut |at| {
             bar.set_position(at.files as u64);
-            bar.set_message(escaped(&at.path.display().to_string()));
+            bar.set_message(at.path.shown().to_string());
         });
         bar.finish_and_clear();
         match result {
@@ -143,7 +144,7 @@ fn asked(args: &LookupArgs) -> String {
     match (&args.id, &args.computer, &args.volume) {
         (Some(id), _, _) => format!("the password {}", escaped(id)),
         (None, Some(name), _) => format!("the passwords of {}", escaped(name)),
-        (None, None, Some(path)) => format!("the passwords of {}", path.display()),
+        (None, None, Some(path)) => format!("the passwords of {}", path.shown()),
         (None, None, None) => "nothing".to_owned(),
     }
 }
@@ -276,9 +277,9 @@ impl Answer<'_> {
             "query": {
                 "id": self.args.id,
                 "computer": self.args.computer,
-                "volume": self.args.volume.as_ref().map(|path| path.display().to_string()),
+                "volume": self.args.volume.as_ref().map(|path| path.to_string_lossy().into_owned()),
             },
-            "places": places.map(|place| place.display().to_string()).collect::<Vec<_>>(),
+            "places": places.map(|place| place.to_string_lossy().into_owned()).collect::<Vec<_>>(),
             "found": found,
             "notes": self.found.notes,
         }))

@@ -17,6 +17,7 @@ use crate::manage::Managed;
 use crate::manage::backup::{Backup, MAX_LEN, Restoration};
 use crate::output::check_new;
 use crate::secret::SecretBytes;
+use crate::shown::ShowPath;
 use crate::source::WriteAt;
 use crate::volume::Volume;
 
@@ -76,7 +77,7 @@ fn backup(args: &BackupArgs) -> Result<(), Failure> {
     term::note(format_args!(
         "the metadata of volume {:X} is saved in {}; whatever opens the volume now will always open it with this file: keep it safe",
         backup.volume_id(),
-        args.file.display()
+        args.file.shown()
     ));
     Ok(())
 }
@@ -84,7 +85,7 @@ fn backup(args: &BackupArgs) -> Result<(), Failure> {
 fn save(path: &Path, backup: &Backup) -> Result<(), Error> {
     save_key(path, &SecretBytes::new(backup.to_bytes())).map_err(|error| match error {
         Error::Io { source, .. } => Error::io(
-            format!("cannot save the backup in {}", path.display()),
+            format!("cannot save the backup in {}", path.shown()),
             source,
         ),
         other => other,
@@ -115,7 +116,7 @@ fn target(args: &SourceArgs, backup: &Backup) -> Result<Arc<dyn WriteAt>, Failur
 }
 
 fn read(path: &Path) -> Result<Backup, Error> {
-    let fail = |error| Error::io(format!("cannot read {}", path.display()), error);
+    let fail = |error| Error::io(format!("cannot read {}", path.shown()), error);
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut bytes))
@@ -211,7 +212,7 @@ impl BeforeChange {
         match &self.path {
             Some(path) if !managed.is_as_in(&self.backup) => term::note(format_args!(
                 "the metadata as it was is saved in {}; 'fve metadata restore' brings it back",
-                path.display()
+                path.shown()
             )),
             _ => self.done(),
         }

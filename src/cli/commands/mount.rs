@@ -67,7 +67,7 @@ fn read_only(args: &MountArgs) -> Result<(Mount, Holds), Failure> {
     let source::OpenedToShow { opened, hold } = source::open_to_show(&args.source)?;
     let device = hold?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
-    let options = options(args, opened.path, opened.modified);
+    let options = options(args, &opened.path, opened.modified);
     let mount = Mount::new(Arc::new(unlocked), &args.directory, &options)?;
     Ok((mount, (shared, device)))
 }
@@ -81,7 +81,7 @@ fn read_write(args: &MountArgs) -> Result<Mount, Failure> {
         .unlock(&opened.volume)?
         .into_writable(opened.target)?;
     check_inside(&writable, args.allow_unaware_file_system)?;
-    let options = options(args, opened.path, None);
+    let options = options(args, &opened.path, None);
     Ok(Mount::read_write(
         Arc::new(writable),
         &args.directory,
@@ -147,9 +147,9 @@ fn listed(places: &[Range<u64>]) -> String {
     places.join(", ")
 }
 
-fn options(args: &MountArgs, source_name: String, modified: Option<SystemTime>) -> MountOptions {
+fn options(args: &MountArgs, source: &Path, modified: Option<SystemTime>) -> MountOptions {
     MountOptions {
-        source_name,
+        source_name: source.to_string_lossy().into_owned(),
         allow_other: args.allow_other,
         modified: modified.unwrap_or_else(SystemTime::now),
         threads: None,

@@ -24,6 +24,7 @@ use crate::guid::Guid;
 use crate::manage::{Change, Kept, KeptSecret, Managed, Report, Rotation, kept_secrets, rebound};
 use crate::output::{NewFile, check_new, check_new_in};
 use crate::secret::SecretText;
+use crate::shown::ShowPath;
 use crate::unlock::tpm::Pin;
 
 #[derive(Debug, Args)]
@@ -399,7 +400,7 @@ fn rotate(args: &RotateArgs) -> Result<(), Failure> {
     })?;
     term::note(format_args!(
         "the new recovery password is saved in {}, and was tried on the volume before the old went",
-        args.escrow_to.display()
+        args.escrow_to.shown()
     ));
     Ok(())
 }
@@ -464,7 +465,7 @@ fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure> {
     for (file, content) in files {
         let path = file.path().to_owned();
         file.fill(content.expose())?;
-        term::note(format_args!("saved {}", path.display()));
+        term::note(format_args!("saved {}", path.shown()));
     }
     Ok(())
 }

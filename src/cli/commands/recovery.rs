@@ -13,6 +13,7 @@ use crate::cli::json::document;
 use crate::cli::{Failure, commands, digits, source, term};
 use crate::error::Error;
 use crate::guid::Guid;
+use crate::shown::ShowPath;
 use crate::unlock::KeyProtector;
 use crate::unlock::recovery::{
     BlockVerdict, CandidateCounts, Check, Options, Outcome, PasswordCheck, Suggestion, check_bytes,
@@ -87,8 +88,8 @@ fn read(args: &CheckArgs) -> Result<Check, Failure> {
 
 pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let file = std::fs::File::open(path)
-        .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
-    read_all(file, &path.display().to_string())
+        .map_err(|error| Error::io(format!("cannot read {}", path.shown()), error))?;
+    read_all(file, &path.shown().to_string())
 }
 
 pub(super) fn read_all(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {

@@ -29,6 +29,7 @@ use crate::cli::{Failure, signals, source, term};
 use crate::error::Error;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
+use crate::shown::ShowPath;
 use crate::unlock::recovery::{
     Candidates, Check, NoCandidates, Options, PasswordCheck, RecoveryPassword, check_bytes,
     check_text,
@@ -458,7 +459,7 @@ fn search_on(
                 what: format!("interrupted at {percent} % of the candidates"),
                 help: Some(match path {
                     Some(path) => {
-                        format!("the same command goes on from there, by {}", path.display())
+                        format!("the same command goes on from there, by {}", path.shown())
                     }
                     None => "with --checkpoint FILE, a search goes on where it was interrupted"
                         .to_owned(),
@@ -502,7 +503,11 @@ fn found(
     if args.json {
         let mut answer = answer_json(task, ended, "found");
         answer["protector"] = json!(format!("{:X}", hit.protector));
-        answer["saved_to"] = json!(place.as_ref().map(|path| path.display().to_string()));
+        answer["saved_to"] = json!(
+            place
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned())
+        );
         if args.show {
             answer["password"] = json!(hit.password.expose_digits().expose());
         }
@@ -520,8 +525,7 @@ fn found(
             let _ = writeln!(text, "  {}", hit.password.expose_digits().expose());
         }
         if let Some(path) = &place {
-            let path = path.display().to_string();
-            let _ = writeln!(text, "  saved in {}", term::escaped(&path));
+            let _ = writeln!(text, "  saved in {}", path.shown());
         }
         term::print_all(&text)?;
     }

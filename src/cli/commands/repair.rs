@@ -30,6 +30,7 @@ use crate::error::Error;
 use crate::format::block::MetadataBlock;
 use crate::output::PartialFile;
 use crate::repair::{FoundBlock, FoundVolume, Scan, Scope, header, scan, written};
+use crate::shown::ShowPath;
 use crate::source::{Extent, FileSource, Overlay, Place, ReadAt, check_overwrite, locate};
 use crate::unlock::KeyProtector;
 use crate::volume::{UnlockOptions, Volume};
@@ -389,7 +390,7 @@ fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> String {
             (Ok(_), None) => {}
         }
         if looked.volume.is_ok() {
-            let path = term::escaped(&args.source.display().to_string());
+            let path = args.source.shown();
             let command = match looked.piece {
                 true => format!("fve info {path} {}", looked.arguments),
                 false => format!("fve mount {path} DIR {}", looked.arguments),
@@ -629,7 +630,7 @@ fn only_volume(
 
 /// Writes the first `size` bytes to a file, with holes for zeros.
 fn fill_copy(file: &File, path: &Path, from: &dyn ReadAt, size: u64) -> Result<(), Failure> {
-    let fail = |error| Error::io(format!("cannot write {}", path.display()), error);
+    let fail = |error| Error::io(format!("cannot write {}", path.shown()), error);
     let bar = term::progress(size);
     let written =
         copy(file, from, size, &|done| bar.inc(done)).and_then(|()| file.sync_all().map_err(fail));
@@ -666,14 +667,13 @@ fn tell_rebuilt(
         return term::print(&document(&json!({
             "volume": format!("{:X}", found.id),
             "start": found.start,
-            "file": args.to.display().to_string(),
+            "file": args.to.to_string_lossy().into_owned(),
             "size": size,
             "whole": args.whole,
             "proved": proved,
         })));
     }
-    let path = args.to.display().to_string();
-    let path = term::escaped(&path);
+    let path = args.to.shown();
     let text = match args.whole {
         true => format!("volume {:X} is in {path}, {size} bytes\n", found.id),
         false => format!(

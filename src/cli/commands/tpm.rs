@@ -14,6 +14,7 @@ use crate::cli::{Failure, file, json as documents, source, term};
 use crate::error::Error;
 use crate::format::event_log::{EventLog, MAX_LEN};
 use crate::format::protector::Protector;
+use crate::shown::ShowPath;
 use crate::unlock::tpm::explain::{Explanation, Verdict};
 use crate::unlock::tpm::forecast::{Forecast, meaning};
 use crate::unlock::tpm::{self, Lockout, TpmError, Unsealer};
@@ -357,7 +358,7 @@ fn read_log(path: Option<&Path>) -> Result<EventLog, Failure> {
     let bytes = file::read(path, "the event log", MAX_LEN)?;
     EventLog::parse(&bytes).map_err(|fault| {
         Failure::from(Error::Unsupported {
-            what: format!("the event log {}: {fault}", path.display()),
+            what: format!("the event log {}: {fault}", path.shown()),
         })
     })
 }

@@ -11,6 +11,7 @@ use crate::cli::exit::Status;
 use crate::cli::term::escaped;
 use crate::error::Error;
 use crate::serve::fuse::{FILE_NAME, SUBTYPE, unmount};
+use crate::shown::ShowPath;
 use crate::source::writer_of;
 
 /// How long a mount may be busy: ntfs-3g lets go of the volume a moment after umount(8) returned.
@@ -29,7 +30,7 @@ pub(in crate::cli) fn run(args: &UnmountArgs) -> Result<(), Failure> {
         return Err(refused(
             format!(
                 "{} holds a mount of another kind ({})",
-                directory.display(),
+                directory.shown(),
                 mounted.kind
             ),
             "end it with umount",
@@ -49,7 +50,7 @@ pub(in crate::cli) fn run(args: &UnmountArgs) -> Result<(), Failure> {
                 return Ok(synced?);
             }
             Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {
-                let what = format!("cannot unmount {}", directory.display());
+                let what = format!("cannot unmount {}", directory.shown());
                 return Err(Error::io(what, error).into());
             }
             Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
@@ -82,7 +83,7 @@ fn refused(what: String, help: &str) -> Failure {
 
 /// The path without links, but without asking the mount itself: its server may be gone.
 fn absolute(directory: &Path) -> Result<PathBuf, Failure> {
-    let fail = |error| Error::io(format!("cannot find {}", directory.display()), error);
+    let fail = |error| Error::io(format!("cannot find {}", directory.shown()), error);
     let absolute = std::path::absolute(directory).map_err(fail)?;
     match (absolute.parent(), absolute.file_name()) {
         (Some(parent), Some(name)) => Ok(parent.canonicalize().map_err(fail)?.join(name)),
@@ -109,7 +110,7 @@ impl MountedAt {
             .find_map(|row| Self::at(row, directory))
             .ok_or_else(|| {
                 refused(
-                    format!("nothing is mounted on {}", directory.display()),
+                    format!("nothing is mounted on {}", directory.shown()),
                     "'findmnt -t fuse.fve,fuse' lists what is",
                 )
             })
@@ -177,13 +178,9 @@ fn unescaped(path: &str) -> String {
 fn busy(directory: &Path, mounted: &MountedAt) -> Failure {
     let holders = holders(directory, &mounted.device);
     let what = if holders.is_empty() {
-        format!("{} is in use", directory.display())
+        format!("{} is in use", directory.shown())
     } else {
-        format!(
-            "{} is in use by {}",
-            directory.display(),
-            holders.join(", ")
-        )
+        format!("{} is in use by {}", directory.shown(), holders.join(", "))
     };
     refused(
         what,

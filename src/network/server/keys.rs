@@ -19,6 +19,7 @@ use crate::network::crypto::{Decryptor, open_request, seal_request};
 use crate::network::message::{KeyProtector, Thumbprint};
 use crate::secret::others_can_read;
 use crate::secret::{NetworkKey, SecretBytes, SecretText};
+use crate::shown::ShowPath;
 
 /// What a key file may be told with.
 #[derive(Debug, Default)]
@@ -103,12 +104,8 @@ fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
-        let failed = |error| {
-            Error::io(
-                format!("cannot read the directory {}", path.display()),
-                error,
-            )
-        };
+        let failed =
+            |error| Error::io(format!("cannot read the directory {}", path.shown()), error);
         let mut inside = Vec::new();
         for entry in path.read_dir().map_err(failed)? {
             let entry = entry.map_err(failed)?.path();
@@ -136,7 +133,7 @@ impl Loose {
     /// The certificates of a file and their keys; of several, those that are made for Network
     /// Unlock. Issuers' certificates are left out.
     fn file(&mut self, path: &Path, passwords: &[SecretText]) -> Result<()> {
-        let bad = |why: String| Error::bad_credential(format!("key file {}", path.display()), why);
+        let bad = |why: String| Error::bad_credential(format!("key file {}", path.shown()), why);
         let content = read(path)?;
         if content.is_empty() {
             return Err(bad("it is empty".to_owned()));
@@ -192,9 +189,9 @@ impl Loose {
     fn refuse_readable_keys(&self) -> Result<()> {
         match self.keys.iter().find(|(path, _)| others_can_read(path)) {
             Some((path, _)) => Err(Error::BadCredential {
-                credential: format!("key file {}", path.display()),
+                credential: format!("key file {}", path.shown()),
                 why: "every user of this computer can read its private key".to_owned(),
-                help: Some(format!("run 'chmod 600 {}'", path.display())),
+                help: Some(format!("run 'chmod 600 {}'", path.shown())),
             }),
             None => Ok(()),
         }
@@ -213,7 +210,7 @@ impl Loose {
                 .find(|key| matches!(key, Some((_, key)) if fits(&certificate, key)));
             let Some((_, key)) = fitting.and_then(Option::take) else {
                 return Err(Error::BadCredential {
-                    credential: format!("certificate in {}", file.display()),
+                    credential: format!("certificate in {}", file.shown()),
                     why: format!(
                         "no private key fits the certificate {}",
                         certificate.thumbprint()
@@ -235,7 +232,7 @@ impl Loose {
             .find(|(_, key)| !joined.values().any(|served| fits(&served.certificate, key)));
         match stranger {
             Some((file, _)) => Err(Error::bad_credential(
-                format!("key file {}", file.display()),
+                format!("key file {}", file.shown()),
                 "no certificate fits its private key",
             )),
             None => Ok(Keys(joined)),
@@ -255,7 +252,7 @@ fn fits(certificate: &Certificate, key: &AwsLc) -> bool {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let failed = |error| Error::io(format!("cannot read {}", path.display()), error);
+    let failed = |error| Error::io(format!("cannot read {}", path.shown()), error);
     let mut content = Zeroizing::new(Vec::new());
     let file = File::open(path).map_err(failed)?;
     file.take(MAX_FILE)
@@ -267,7 +264,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 /// What a file holds, with whichever of the passwords opens it.
 fn open(path: &Path, content: &[u8], passwords: &[SecretText]) -> Result<KeyFile> {
     let bad = |why: String, help: &str| Error::BadCredential {
-        credential: format!("key file {}", path.display()),
+        credential: format!("key file {}", path.shown()),
         why,
         help: Some(help.to_owned()),
     };

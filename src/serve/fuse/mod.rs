@@ -15,6 +15,7 @@ use self::adapter::Adapter;
 pub use self::tree::{Attributes, FILE_NAME, Node, Tree};
 pub use self::unmount::unmount;
 use crate::error::{Error, Result};
+use crate::shown::ShowPath;
 use crate::volume::{Unlocked, Writable};
 
 /// Name under which mounts appear in the mount table, behind `fuse.`.
@@ -158,7 +159,7 @@ fn default_threads() -> usize {
 
 /// The directory's absolute path, if it is an empty directory that nothing is mounted on.
 fn check_mount_point(directory: &Path) -> Result<PathBuf> {
-    let shown = directory.display();
+    let shown = directory.shown();
     let unfit = |what: String, help: &str| Error::Environment {
         what,
         help: Some(help.to_owned()),
@@ -218,7 +219,7 @@ fn cannot_mount(directory: &Path, error: io::Error) -> Error {
     let reason = error.to_string();
     let what = format!(
         "cannot mount on {}: {}",
-        directory.display(),
+        directory.shown(),
         reason.trim_end()
     );
     let help = if !Path::new("/dev/fuse").exists() {
@@ -228,7 +229,7 @@ fn cannot_mount(directory: &Path, error: io::Error) -> Error {
     } else if error.kind() == io::ErrorKind::PermissionDenied {
         "run it as root, or see whether /etc/fuse.conf has user_allow_other for --allow-other"
     } else {
-        return Error::io(format!("cannot mount on {}", directory.display()), error);
+        return Error::io(format!("cannot mount on {}", directory.shown()), error);
     };
     Error::Environment {
         what,

@@ -24,6 +24,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::pieces::{at_most, bytes_at, has_at, le16, le32, le64, read_by_pieces};
 use super::{damaged, unsupported};
+use crate::shown::ShowPath;
 use crate::source::{FileSource, ReadAt};
 
 const SIGNATURE: &[u8] = b"EVF\x09\x0D\x0A\xFF\x00";
@@ -60,7 +61,7 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
         if !fits(&segment)? || usize::from(own) != number {
             return Err(unsupported(format!(
                 "{} is segment {own}, not {number} (an image is opened by its first segment)",
-                path.display()
+                path.shown()
             )));
         }
         image.segments.push(segment.clone());
@@ -73,7 +74,7 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
         path = next(&path).ok_or_else(|| damaged("its file name does not say the next one"))?;
         segment = Arc::new(
             FileSource::open(&path)
-                .map_err(|error| damaged(format!("it goes on in {}: {error}", path.display())))?,
+                .map_err(|error| damaged(format!("it goes on in {}: {error}", path.shown())))?,
         );
     }
 }

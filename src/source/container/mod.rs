@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use super::ReadAt;
 use crate::error::{Error, Result};
+use crate::shown::ShowPath;
 
 type Disk = Arc<dyn ReadAt>;
 
@@ -99,10 +100,10 @@ pub(super) fn open(path: &Path, file: &Disk) -> Result<Option<(Disk, &'static st
 fn failure(name: &str, path: &Path, error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::Unsupported {
         return Error::Unsupported {
-            what: format!("{}: {error}", path.display()),
+            what: format!("{}: {error}", path.shown()),
         };
     }
-    Error::io(format!("cannot open the {name} {}", path.display()), error)
+    Error::io(format!("cannot open the {name} {}", path.shown()), error)
 }
 
 /// A container that says something impossible.

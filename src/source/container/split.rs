@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::concat::Concat;
 use super::{damaged, unsupported};
+use crate::shown::ShowPath;
 use crate::source::{FileSource, ReadAt};
 
 /// As many files as a process may usually have open.
@@ -58,7 +59,7 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
         if meta.is_symlink() {
             return Err(unsupported(format!(
                 "{} is a link, and parts of an image that are links are not followed; put the files beside each other",
-                path.display()
+                path.shown()
             )));
         }
         if !meta.is_file() {
@@ -68,7 +69,7 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
         if last_len != part_len || parts.len() >= MAX_PARTS {
             return Err(unsupported(format!(
                 "the parts before {} are not all of one size, or are more than {MAX_PARTS}",
-                path.display()
+                path.shown()
             )));
         }
         let part = FileSource::open(&path).map_err(|error| damaged(error.to_string()))?;
@@ -78,8 +79,8 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
     if let Some(beyond) = next(&path).filter(|beyond| beyond.is_file()) {
         return Err(damaged(format!(
             "{} is missing, but there is {}",
-            path.display(),
-            beyond.display()
+            path.shown(),
+            beyond.shown()
         )));
     }
     if last_len > part_len {

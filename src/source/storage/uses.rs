@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::mount_table::first_word;
 use super::{Node, Stretch, System, device_in, devices_in, node_of, share_bytes};
+use crate::shown::ShowPath;
 
 /// One use of a file or device, or of a device that shares bytes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +31,11 @@ impl Use {
         match self {
             Self::Mounted {
                 what, directory, ..
-            } => format!("{} is mounted on {}", what.display(), directory.display()),
-            Self::Swap { what } => format!("{} is swap space", what.display()),
-            Self::Loop { device } => format!("{} lies over it", device.display()),
-            Self::Mapped { device } => format!("it is open as {}", device.display()),
-            Self::Device { device } => format!("it is a part of {}", device.display()),
+            } => format!("{} is mounted on {}", what.shown(), directory.shown()),
+            Self::Swap { what } => format!("{} is swap space", what.shown()),
+            Self::Loop { device } => format!("{} lies over it", device.shown()),
+            Self::Mapped { device } => format!("it is open as {}", device.shown()),
+            Self::Device { device } => format!("it is a part of {}", device.shown()),
         }
     }
 
@@ -59,15 +60,15 @@ impl Use {
     pub(in crate::source) fn ended_by(&self) -> String {
         match self {
             Self::Mounted { directory, .. } => {
-                format!("unmount it first: umount {}", directory.display())
+                format!("unmount it first: umount {}", directory.shown())
             }
-            Self::Swap { what } => format!("end that first: swapoff {}", what.display()),
-            Self::Loop { device } => format!("end that first: losetup -d {}", device.display()),
+            Self::Swap { what } => format!("end that first: swapoff {}", what.shown()),
+            Self::Loop { device } => format!("end that first: losetup -d {}", device.shown()),
             Self::Mapped { device } => format!(
                 "close {0} first (cryptsetup close {0}, or what it was opened with)",
-                device.display()
+                device.shown()
             ),
-            Self::Device { device } => format!("stop {} first", device.display()),
+            Self::Device { device } => format!("stop {} first", device.shown()),
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::error::{Error, Failure, Result};
 use crate::format::datum::{Body, Datum};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::{IntermediateKey, SecretBytes, SecretText};
+use crate::shown::ShowPath;
 use base16ct::lower::encode_string as hex;
 
 #[cfg(not(feature = "pkcs11"))]
@@ -241,7 +242,7 @@ fn read_key_file(path: &Path, given: &Given<'_>) -> Result<KeyFile> {
     };
     match KeyFile::read(content.expose(), password.as_ref()) {
         Err(KeyFileError::TakesPassword) => {
-            let question = format!("Password of {}: ", path.display());
+            let question = format!("Password of {}: ", path.shown());
             let typed = given.prompt.and_then(|prompt| prompt.secret(&question));
             let typed = typed.ok_or_else(|| unusable(path, &KeyFileError::TakesPassword))?;
             read_with(path, &content, &typed)
@@ -260,7 +261,7 @@ pub fn read_certificate(path: &Path) -> Result<Certificate> {
     let content = secret_file::read(path, NAME)?;
     let bad = |why: String, help: &str| Error::BadCredential {
         credential: "new certificate".to_owned(),
-        why: format!("{}: {why}", path.display()),
+        why: format!("{}: {why}", path.shown()),
         help: Some(help.to_owned()),
     };
     let help = "give the certificate alone, as PEM or DER: the private key is not needed";
@@ -288,7 +289,7 @@ fn unusable(path: &Path, error: &KeyFileError) -> Error {
     };
     Error::BadCredential {
         credential: NAME.to_owned(),
-        why: format!("{}: {error}", path.display()),
+        why: format!("{}: {error}", path.shown()),
         help: Some(help.to_owned()),
     }
 }

@@ -21,6 +21,7 @@ use crate::crypto::rsa_key::Padding;
 use crate::error::{Error, Failure, Result};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::{SecretBytes, SecretText};
+use crate::shown::ShowPath;
 use crate::unlock::{Answer, Context, Given, KeyProtector, Prompt, Silent, secret_file};
 
 const NAME: &str = "PKCS#11 token";
@@ -315,7 +316,7 @@ fn load(module: &Module) -> Result<Pkcs11, Failure> {
                     Err(error) => Err(failed(&error)),
                 };
             }
-            Err(error) => why = format!("{}: {error}", path.display()),
+            Err(error) => why = format!("{}: {error}", path.shown()),
         }
     }
     Err(Failure::new("no-module", format!("the PKCS#11 library cannot be loaded: {why}"))

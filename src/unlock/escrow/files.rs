@@ -11,6 +11,7 @@ use super::text::Text;
 use super::{Escrowed, Found, Progress, Query, csv, json, ldif};
 use crate::error::{Error, Result};
 use crate::guid::Guid;
+use crate::shown::ShowPath;
 use crate::unlock::recovery::{Options, decode, scan};
 
 /// Largest file that is read, in MiB: a hundred thousand entries of a directory.
@@ -30,7 +31,7 @@ pub(super) fn search(
     found: &mut Found,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
-    let fail = |error| Error::io(format!("cannot read {}", path.display()), error);
+    let fail = |error| Error::io(format!("cannot read {}", path.shown()), error);
     let meta = path.metadata().map_err(fail)?;
     if !meta.is_dir() {
         return read(path, query, found, false).map(|_| ());
@@ -49,7 +50,7 @@ pub(super) fn search(
     if left == 0 {
         found.notes.push(format!(
             "{} holds more than {MAX_FILES} files and directories; the rest was not read",
-            path.display()
+            path.shown()
         ));
     }
     if let Some(first) = first {
@@ -60,7 +61,7 @@ pub(super) fn search(
         };
         found.notes.push(format!(
             "{} does not begin as text{others}: such files were not read",
-            first.display()
+            first.shown()
         ));
     }
     Ok(())
@@ -99,9 +100,7 @@ impl Walk<'_> {
             } else if depth < MAX_DEPTH
                 && let Err(error) = self.directory(&path, depth + 1)
             {
-                self.found
-                    .notes
-                    .push(format!("{}: {error}", path.display()));
+                self.found.notes.push(format!("{}: {error}", path.shown()));
             }
         }
         Ok(())
@@ -128,7 +127,7 @@ impl Walk<'_> {
 /// Looks through a file; `among_others` says that nobody named it, and that it is passed over where
 /// it does not begin as text. Says whether it was read.
 fn read(path: &Path, query: &Query, found: &mut Found, among_others: bool) -> Result<bool> {
-    let place = path.display().to_string();
+    let place = path.shown().to_string();
     let fail = |error| Error::io(format!("cannot read {place}"), error);
     let file = File::open(path).map_err(fail)?;
     let too_large = || Error::Environment {

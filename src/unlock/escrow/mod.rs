@@ -30,6 +30,7 @@ use super::recovery::RecoveryPassword;
 use super::{Addition, Given};
 use crate::error::{Error, Result};
 use crate::guid::Guid;
+use crate::shown::ShowPath;
 
 /// Who binds to the directory.
 pub const USER: Addition = Addition {
@@ -213,7 +214,7 @@ impl Place {
     /// What it is called.
     pub fn name(&self) -> String {
         match self {
-            Self::Files(path) => path.display().to_string(),
+            Self::Files(path) => path.shown().to_string(),
             #[cfg(feature = "directory")]
             Self::Directory(directory) => directory.url().to_owned(),
         }

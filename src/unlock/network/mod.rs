@@ -45,6 +45,7 @@ use crate::guid::Guid;
 use crate::network::Request;
 use crate::network::client::{self, Delivered, NoAnswer, Transport};
 use crate::secret::{NetworkKey, SessionKey};
+use crate::shown::ShowPath;
 
 const NAME: &str = "Network Unlock";
 
@@ -191,7 +192,7 @@ impl NetworkUnlock {
                 "no-sidecar",
                 format!(
                     "there is no stock of requests for this volume: {} does not exist",
-                    file.path().display()
+                    file.path().shown()
                 ),
             )
             .with_help("name it with --network-sidecar FILE; 'fve protector add --network-unlock' makes one"));
@@ -202,7 +203,7 @@ impl NetworkUnlock {
                 "other-volume",
                 format!(
                     "the stock of requests in {} is for the volume {:X}",
-                    file.path().display(),
+                    file.path().shown(),
                     sidecar.volume()
                 ),
             ));

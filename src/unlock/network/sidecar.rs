@@ -30,6 +30,7 @@ use crate::network::certificate::Certificate;
 use crate::network::crypto::seal_request;
 use crate::network::{KeyProtector, Request};
 use crate::secret::{NetworkKey, SecretBytes, SessionKey};
+use crate::shown::ShowPath;
 use crate::unlock::raw_key::from_hex;
 use crate::unlock::secret_file;
 
@@ -322,7 +323,7 @@ impl SidecarFile {
     /// As [`SidecarFile::load`]; [`Error::Io`] when it cannot be written.
     pub fn change<T>(&self, change: impl FnOnce(&mut Sidecar) -> Result<T>) -> Result<T> {
         let fail = |source| {
-            let what = format!("cannot write the sidecar {}", self.0.display());
+            let what = format!("cannot write the sidecar {}", self.0.shown());
             Error::io(what, source)
         };
         let directory = self.directory().map_err(fail)?;

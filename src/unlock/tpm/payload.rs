@@ -11,6 +11,7 @@ use crate::crypto::hash::HashAlgorithm;
 use crate::error::{Error, Result};
 use crate::format::tpm_blob::SealedObject;
 use crate::secret::{SecretBytes, TpmPassword};
+use crate::shown::ShowPath;
 use crate::unlock::secret_file;
 
 pub(super) const NAME: &str = "TPM payload";
@@ -53,7 +54,7 @@ impl Payload {
             .or_else(|| from_hex(bytes.expose()).and_then(|bytes| Self::new(&bytes)));
         found.ok_or_else(|| Error::BadCredential {
             credential: NAME.to_owned(),
-            why: format!("{} holds no answer of a TPM", path.display()),
+            why: format!("{} holds no answer of a TPM", path.shown()),
             help: Some(
                 "it has 44 bytes, with a PIN 80, or 32 of a key alone; binary or hex".into(),
             ),

@@ -5,6 +5,7 @@ use crate::cli::args::DecryptArgs;
 use crate::cli::exit::Status;
 use crate::error::Error;
 use crate::output::{NewFile, PartialFile};
+use crate::shown::ShowPath;
 
 use super::output::is_same;
 use super::record::Record;
@@ -25,7 +26,7 @@ impl ErrorMap {
         let refuse = |status, what: &str, help: &str| {
             Err(Failure::Other {
                 status,
-                what: format!("{} {what}", path.display()),
+                what: format!("{} {what}", path.shown()),
                 help: Some(help.to_owned()),
             })
         };

@@ -14,6 +14,7 @@ use crate::cli::args::DecryptArgs;
 use crate::cli::exit::Status;
 use crate::cli::{Failure, signals, source, term};
 use crate::serve::export::{Export, Exported, Written, ddrescue_map};
+use crate::shown::ShowPath;
 
 pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
     let kind = Kind::of(args)?;
@@ -67,7 +68,7 @@ fn tell_hash(args: &DecryptArgs, exported: &Exported) -> Result<(), Failure> {
         return Ok(());
     };
     let digits = base16ct::lower::encode_string(&hash);
-    let line = format!("{digits}  {}", args.output.display());
+    let line = format!("{digits}  {}", args.output.shown());
     if args.output == Path::new("-") {
         term::note(line);
         return Ok(());

@@ -21,6 +21,7 @@ use crate::cli::{Failure, stdout, term};
 use crate::error::Error;
 use crate::output::{self, PARTIAL, PartialFile};
 use crate::serve::export::{Export, Exported, Failed, Written, Zeros};
+use crate::shown::ShowPath;
 use crate::source::{Extent, check_overwrite, open_to_overwrite};
 use crate::volume::Unlocked;
 
@@ -64,7 +65,7 @@ impl Kind {
         if there.is_dir() {
             return Err(refuse(
                 Status::Io,
-                format!("{} is a directory", path.display()),
+                format!("{} is a directory", path.shown()),
                 "name a file in it",
             ));
         }
@@ -96,7 +97,7 @@ fn refuse(status: Status, what: impl Into<String>, help: impl Into<String>) -> F
 fn exists(path: &Path) -> Failure {
     refuse(
         Status::Usage,
-        format!("{} exists", path.display()),
+        format!("{} exists", path.shown()),
         "--force writes over it",
     )
 }
@@ -104,7 +105,7 @@ fn exists(path: &Path) -> Failure {
 fn is_the_volume(path: &Path) -> Failure {
     refuse(
         Status::Io,
-        format!("{} is the volume itself, or a part of it", path.display()),
+        format!("{} is the volume itself, or a part of it", path.shown()),
         "decrypt to another file: the source is never written to",
     )
 }
@@ -137,7 +138,7 @@ fn check_device(args: &DecryptArgs) -> Result<(), Failure> {
     check_overwrite(path, sources, 0)?;
     let size = File::open(path)
         .and_then(|mut device| device.seek(SeekFrom::End(0)))
-        .map_err(|error| Error::io(format!("cannot open {}", path.display()), error))?;
+        .map_err(|error| Error::io(format!("cannot open {}", path.shown()), error))?;
     confirm_device(path, size, args.device_confirm.as_deref())
 }
 
@@ -163,7 +164,7 @@ fn check_file(args: &DecryptArgs) -> Result<(), Failure> {
             Status::Usage,
             format!(
                 "{} exists: an earlier 'fve decrypt' ended before it was complete, or still runs",
-                partial.display()
+                partial.shown()
             ),
             "--resume goes on with it, --force begins anew; or remove it",
         ));
@@ -258,7 +259,7 @@ impl<'a> Output<'a> {
         unlocked: &Unlocked,
     ) -> Result<Self, Failure> {
         let path = &args.output;
-        let fail = |error| Error::io(format!("cannot open {}", path.display()), error);
+        let fail = |error| Error::io(format!("cannot open {}", path.shown()), error);
         let len = unlocked.available();
         let to = match kind {
             Kind::Stdout => To::Stdout,
@@ -331,7 +332,7 @@ impl<'a> Output<'a> {
         let (what, mut help) = match failed {
             Failed::Interrupted => (format!("interrupted at {percent} %"), None),
             Failed::Read(Error::Io { what, source }) => {
-                let path = self.args.source.source.display();
+                let path = self.args.source.source.shown();
                 let help = match self.args.error_map {
                     None => Some(
                         "--error-map FILE goes on where the source cannot be read, and lists the places"
@@ -386,7 +387,7 @@ impl<'a> Output<'a> {
     fn name(&self) -> String {
         match self.to {
             To::Stdout => "standard output".to_owned(),
-            _ => self.args.output.display().to_string(),
+            _ => self.args.output.shown().to_string(),
         }
     }
 }
@@ -414,7 +415,7 @@ impl Unfinished {
             let earlier = match check_earlier(&file, &record, unlocked) {
                 Ok(earlier) => earlier,
                 Err(why) => {
-                    let what = format!("cannot go on with {}: {why}", file.partial().display());
+                    let what = format!("cannot go on with {}: {why}", file.partial().shown());
                     file.leave();
                     return Err(refuse(
                         Status::Usage,
@@ -426,7 +427,7 @@ impl Unfinished {
             let percent = earlier.len.saturating_mul(100) / unlocked.available().max(1);
             term::note(format_args!(
                 "going on with {} at {percent} %",
-                file.partial().display()
+                file.partial().shown()
             ));
             return Ok(Self {
                 file: Some(file),
@@ -439,7 +440,7 @@ impl Unfinished {
         if args.resume {
             term::note(format_args!(
                 "there is no unfinished {}: beginning at the start",
-                file.partial().display()
+                file.partial().shown()
             ));
         }
         let unfinished = Self {
@@ -449,7 +450,7 @@ impl Unfinished {
             stays: args.resume,
         };
         let fail = |error| {
-            let what = format!("cannot write {}", unfinished.record.path().display());
+            let what = format!("cannot write {}", unfinished.record.path().shown());
             Error::io(what, error)
         };
         unfinished.record.save(&unfinished.earlier).map_err(fail)?;
@@ -466,7 +467,7 @@ impl Unfinished {
     /// Where it is until it is complete.
     fn partial(&self) -> String {
         let partial = self.file.as_ref().map(PartialFile::partial);
-        partial.unwrap_or(Path::new("")).display().to_string()
+        partial.unwrap_or(Path::new("")).shown().to_string()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cli::json;
 use crate::cli::source::Opened;
 use crate::output::{self, PARTIAL};
 use crate::serve::export::Written;
+use crate::shown::ShowPath;
 use crate::volume::Unlocked;
 
 const WHAT: &str = "fve decrypt";
@@ -98,7 +99,7 @@ impl Record {
 
     /// What is written according to it; else why it does not say.
     pub(super) fn load(&self) -> Result<Written, String> {
-        let path = self.path.display();
+        let path = self.path.shown();
         let mut text = Vec::new();
         File::open(&self.path)
             .and_then(|file| file.take(MAX_LEN).read_to_end(&mut text))

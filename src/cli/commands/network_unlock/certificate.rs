@@ -19,6 +19,7 @@ use crate::network::certificate::{Certificate, MAX_FILE};
 use crate::network::server::keys::{Files, certificates};
 use crate::network::server::make::NewCertificate;
 use crate::output::NewFile;
+use crate::shown::ShowPath;
 
 #[derive(Debug, Args)]
 #[group(skip)]
@@ -135,8 +136,8 @@ fn tell_made(
          certutil -f -grouppolicy -addstore FVE_NKP {}.cer\n\
          and enable 'Allow network unlock at startup' under BitLocker Drive Encryption, Operating System Drives.\n",
         certificate.thumbprint(),
-        key_file.display(),
-        file.display(),
+        key_file.shown(),
+        file.shown(),
         args.name
     ))
 }
@@ -160,7 +161,7 @@ fn show(args: &CertificateArgs) -> Result<(), Failure> {
     for (path, certificate) in found {
         text += &format!(
             "{}\n  thumbprint {}\n  subject    {}\n  valid      {} to {}\n",
-            term::escaped(&path.display().to_string()),
+            path.shown().to_string(),
             certificate.thumbprint(),
             term::escaped(certificate.subject()),
             day(certificate.not_before()),
@@ -176,7 +177,7 @@ fn show(args: &CertificateArgs) -> Result<(), Failure> {
 /// The certificates in a file, whatever it is.
 fn read(path: &Path, files: &Files) -> Result<Vec<Certificate>, Failure> {
     use std::io::Read;
-    let failed = |error| Error::io(format!("cannot read {}", path.display()), error);
+    let failed = |error| Error::io(format!("cannot read {}", path.shown()), error);
     let mut content = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
     file.take(MAX_FILE)

@@ -17,6 +17,7 @@ use crate::cli::exit::Status;
 use crate::cli::{Failure, json as documents, term};
 use crate::network::message::Thumbprint;
 use crate::network::policy::{Invalid, Policy, Rule};
+use crate::shown::ShowPath;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckPolicyArgs {
@@ -52,10 +53,7 @@ pub(super) fn run(args: &CheckPolicyArgs) -> Result<(), Failure> {
         Err(NoPolicy::Invalid(fault)) => {
             return Err(Failure::Other {
                 status: Status::Failed,
-                what: format!(
-                    "the policy file {} is invalid: {fault}",
-                    args.file.display()
-                ),
+                what: format!("the policy file {} is invalid: {fault}", args.file.shown()),
                 help: Some("a server with this policy answers nobody".to_owned()),
             });
         }

@@ -9,6 +9,7 @@ use crate::cli::readable::warn_if_others_can_read;
 use crate::error::Error;
 use crate::network::policy::{MAX_FILE, Policy};
 use crate::network::server::keys::Files;
+use crate::shown::ShowPath;
 use crate::unlock::read_secret_line;
 
 /// Where passwords of key files come from.
@@ -57,7 +58,7 @@ pub(super) fn read_policy(path: &std::path::Path) -> Result<Policy, NoPolicy> {
     use std::io::Read;
     let failed = |error| {
         NoPolicy::Unreadable(Error::io(
-            format!("cannot read the policy file {}", path.display()),
+            format!("cannot read the policy file {}", path.shown()),
             error,
         ))
     };

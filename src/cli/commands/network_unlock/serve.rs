@@ -26,6 +26,7 @@ use crate::network::server::run::{Listen, Mode};
 use crate::network::server::{
     Configuration, Core, PolicyAddress, PolicyState, Rate, Replay, Settings, Transport,
 };
+use crate::shown::ShowPath;
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
@@ -380,7 +381,7 @@ fn policy(args: &ServeArgs, log: &Log) -> PolicyState {
         }
         Err(NoPolicy::Unreadable(error)) => error.to_string(),
         Err(NoPolicy::Invalid(fault)) => {
-            format!("the policy file {} is invalid: {fault}", path.display())
+            format!("the policy file {} is invalid: {fault}", path.shown())
         }
     };
     log.message(
@@ -397,7 +398,7 @@ fn tell_certificates(keys: &Keys, log: &Log) {
             &format!(
                 "certificate {} from {}",
                 served.certificate.thumbprint(),
-                served.file.display()
+                served.file.shown()
             ),
         );
     }

@@ -21,6 +21,7 @@ use super::{BASE, CA, Found, KERBEROS, PASSWORD, Query, USER};
 use crate::error::{Error, Result};
 use crate::guid::Guid;
 use crate::secret::SecretText;
+use crate::shown::ShowPath;
 use crate::unlock::{Given, read_secret_line};
 
 /// How long a server may take to answer at all.
@@ -369,11 +370,11 @@ fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
     let bad = |why: String| {
         Error::bad_credential(
             "certificates of the directory",
-            format!("{}: {why}", path.display()),
+            format!("{}: {why}", path.shown()),
         )
     };
     let pem = std::fs::read(path)
-        .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+        .map_err(|error| Error::io(format!("cannot read {}", path.shown()), error))?;
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| bad(error.to_string()))?;
