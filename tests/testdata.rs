@@ -31,7 +31,16 @@ fn every_credential_opens_its_volume() {
             let unlocked = volume.unlock(Some(credential)).expect(&what);
             assert_eq!(unlocked.size(), volume.size, "{what}");
             assert_eq!(sha256(&unlocked), volume.plaintext_sha256, "{what}");
-            assert_eq!(unlocked.warnings(), &[] as &[String], "{what}");
+            // While a conversion by encrypt-on-write is under way, its map is nobody's word.
+            let converting = volume.encrypt_on_write && volume.state == (4, 4);
+            let warnings = unlocked.warnings();
+            assert_eq!(
+                warnings.len(),
+                usize::from(converting),
+                "{what}: {warnings:?}"
+            );
+            let of_map = |warning: &String| warning.contains("no key proves the map");
+            assert!(warnings.iter().all(of_map), "{what}: {warnings:?}");
         }
     }
 }

@@ -313,7 +313,7 @@ fn a_map_keeps_to_its_volume_and_overlaps_with_nothing() {
     for (bitmap, at, value, words) in [
         // A region into the next one, and one beyond the end.
         (0x4_A000, 0x1C, 0x1_F000u64, "overlaps"),
-        (0x4_E000, 0x1C, 0x10_0000, "beyond the end"),
+        (0x4_E000, 0x1C, 0x4_E200, "beyond the end"),
         // A log on the next bitmap, on a metadata copy, beyond the end.
         (0x4_A000, 0x24, 0x4_C000, "overlaps"),
         (0x4_A000, 0x24, metadata, "metadata"),

@@ -39,7 +39,7 @@ fn bad_boot_record(what: impl Into<String>) -> Error {
     )
 }
 
-pub(super) fn bad_map(what: impl Into<String>) -> Error {
+fn bad_map(what: impl Into<String>) -> Error {
     contradicted(
         what,
         "the conversion map is damaged or was changed; which areas are encrypted is not known",

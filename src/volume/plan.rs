@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use super::agreement::bad_map;
 use super::conversion::ConversionMap;
 use super::layout::{Content, Layout};
 use super::view::Sectors;
@@ -121,7 +120,10 @@ impl Volume {
                 if fault.cut_off {
                     Error::io(fault.what.clone(), std::io::ErrorKind::UnexpectedEof.into())
                 } else {
-                    bad_map(fault.what.clone())
+                    Error::Damaged {
+                        what: fault.what.clone(),
+                        copies: Vec::new(),
+                    }
                 }
             })?;
             follow_map(map, size, &mut layout);
