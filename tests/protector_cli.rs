@@ -260,7 +260,7 @@ fn a_backup_is_kept_only_where_it_was_asked_for_and_restores() {
     assert_eq!(said.status, 0, "{}", said.err);
     assert!(bench.is_untouched());
     let said = bench.run(&["metadata", "backup", &backup]);
-    assert_eq!(said.status, 5);
+    assert_eq!(said.status, 2);
     let said = bench.run(&["metadata", "restore", bench.image.to_str().unwrap()]);
     assert_eq!(said.status, 1);
     assert!(
