@@ -100,3 +100,18 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// A name may hold what a terminal acts on: messages show it by `shown()`.
+#[test]
+fn no_message_shows_a_path_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for path in sources(&root) {
+        let text = fs::read_to_string(&path).expect("source");
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+        if !path.ends_with("tests.rs") && code.contains(".display()") {
+            wrong.push(path);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}

@@ -25,7 +25,7 @@ use crate::cli::exit::Status;
 use crate::cli::json::document;
 use crate::cli::source::Opened;
 use crate::cli::threads::bounded_threads;
-use crate::cli::{Failure, signals, source, term};
+use crate::cli::{Failure, signals, source, tell, term};
 use crate::error::Error;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
@@ -529,8 +529,14 @@ fn found(
         }
         term::print_all(&text)?;
     }
-    saved?;
-    opens
+    match saved.and(opens) {
+        // The one document was printed.
+        Err(failure) if args.json => {
+            tell(&failure);
+            Err(Failure::Silent(failure.status()))
+        }
+        other => other,
+    }
 }
 
 /// Opens the volume with the password, metadata proved and all.
