@@ -19,7 +19,7 @@ use std::process::Output;
 use std::sync::{Arc, LazyLock};
 
 use common::mount::Mounted;
-use common::peers::{Peer, word};
+use common::peers::{self, Peer, word};
 use common::swtpm::{self, Swtpm};
 use common::testdata::{self, Credential, Entry, Kind};
 use common::trials::{self, Missing, trial};
@@ -59,7 +59,7 @@ const WRITTEN: [(u64, usize); 2] = [(0x1F00, 700), (0x9005, 1234)];
 struct Stage {
     change: &'static str,
     volume: Entry,
-    /// Protectors that the change made or sealed anew.
+    /// Protectors that the change made or sealed anew, and others of the kind of new ones.
     touched: Vec<String>,
 }
 
@@ -70,9 +70,11 @@ struct Told {
     gone: Vec<Credential>,
 }
 
+type Outcome = Result<Told, String>;
+
 struct Story {
     name: String,
-    told: LazyLock<Result<Told, String>, Box<dyn FnOnce() -> Result<Told, String> + Send>>,
+    told: LazyLock<Outcome, Box<dyn FnOnce() -> Outcome + Send>>,
 }
 
 impl Story {
@@ -340,9 +342,14 @@ impl Teller {
         Ok(last.ok_or("no protector")?.id.to_string())
     }
 
+    /// A protector was added. Others of its kind are asked for, too: programs that try only one of
+    /// a kind have to go on with the one that they took before.
     fn came(&mut self, key: Credential) {
-        self.touched.push(key.protector.clone());
+        let kind = key.kind;
         self.volume.credentials.push(key);
+        let alike = self.volume.credentials.iter();
+        let alike = alike.filter(|key| key.kind == kind);
+        self.touched.extend(alike.map(|key| key.protector.clone()));
     }
 
     fn went(&mut self, key: &Credential) {
@@ -560,7 +567,6 @@ fn table_of(told: &Told) -> String {
         (Peer::Dissect, "dissect.fve"),
     ];
     let mut table = "\n| after |".to_owned();
-    let mut reasons = Vec::new();
     for (_, name) in COLUMNS {
         let _ = write!(table, " {name} |");
     }
@@ -585,15 +591,12 @@ fn table_of(told: &Told) -> String {
                 }
             };
             let _ = write!(table, " {cell} |");
-            reasons.extend(limits.iter().map(|(_, reason)| (peer.name(), *reason)));
         }
         table.push('\n');
     }
-    reasons.sort_unstable();
-    reasons.dedup();
-    table.push('\n');
-    for (name, reason) in reasons {
-        let _ = writeln!(table, "* {name}: {reason}.");
+    table += "\nKnown of these programs:\n\n";
+    for limit in peers::limits() {
+        let _ = writeln!(table, "* {limit}");
     }
     table
 }

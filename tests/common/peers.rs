@@ -75,7 +75,11 @@ const LIMITS: &[Limit] = &[
         |volume, _| volume.name == "unknown-datums",
         "dislocker 0.7.2 crashes on datum types that it does not know",
     ),
-    (Peer::Dislocker, second_recovery_password, ONLY_FIRST),
+    (
+        Peer::Dislocker,
+        second_recovery_password,
+        "dislocker tries only the first recovery password (Windows too)",
+    ),
     (Peer::Libbde, second_recovery_password, ONLY_FIRST),
     (Peer::LibbdeInfo, second_recovery_password, ONLY_FIRST),
     (Peer::Libbde, not_ntfs, NOT_NTFS),
@@ -109,7 +113,7 @@ const LIMITS: &[Limit] = &[
     ),
 ];
 
-const ONLY_FIRST: &str = "tries only the first recovery password (Windows too)";
+const ONLY_FIRST: &str = "libbde 20190102 tries only the first recovery password (Windows too)";
 const NTFS: &str = "ntfs";
 const NOT_NTFS: &str =
     "libbde 20190102 takes only NTFS inside: it asks it for the volume's size (Windows too)";
@@ -126,6 +130,14 @@ const COPY_MISSING: &str = "libbde 20190102 takes no volume without all three co
 
 fn copy_missing(volume: &Entry, _: &Credential) -> bool {
     volume.name == "ds-win7_partial"
+}
+
+/// All that programs are known not to do, each once.
+pub fn limits() -> Vec<&'static str> {
+    let mut limits: Vec<_> = LIMITS.iter().map(|(_, _, limit)| *limit).collect();
+    limits.sort_unstable();
+    limits.dedup();
+    limits
 }
 
 fn second_recovery_password(volume: &Entry, credential: &Credential) -> bool {
@@ -298,7 +310,7 @@ impl Shown {
 fn pieces(volume: &Entry) -> Vec<Range<u64>> {
     const LEN: u64 = 0x1_0000;
     if volume.size <= LARGE {
-        return vec![0..volume.size];
+        return std::iter::once(0..volume.size).collect();
     }
     let opened = testdata::open(&volume.file);
     let mut places = vec![0, volume.size - LEN];
