@@ -75,6 +75,7 @@ pub mod repair;
 pub mod secret;
 pub mod serve;
 pub mod source;
+mod threads;
 pub mod unlock;
 pub mod volume;
 

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules that everybody may use.
-const EVERYWHERE: &[&str] = &["error", "guid", "secret"];
+const EVERYWHERE: &[&str] = &["error", "guid", "secret", "threads"];
 
 /// What else each module may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("guid", &[]),
     ("secret", &[]),
+    ("threads", &[]),
     ("source", &[]),
     ("format", &[]),
     ("crypto", &[]),

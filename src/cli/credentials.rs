@@ -13,7 +13,7 @@ use super::args::{LostArgs, SourceArgs, parse_bytes};
 use super::{Failure, source, term};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
-use crate::secret::SecretText;
+use crate::secret::{KIB, SecretText, leave_nothing};
 use crate::unlock::auto_unlock::{self, OPTION as AUTO_UNLOCK, SystemVolume};
 use crate::unlock::clear_key::Suspended;
 use crate::unlock::key_package;
@@ -23,6 +23,9 @@ use crate::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
 
 /// How often a person may mistype.
 const TRIES: usize = 3;
+
+/// Words of the stack that are wiped once credentials were read and tried.
+const STACK: usize = 256 * KIB;
 
 /// The credential options that a command was given.
 #[derive(Debug, Clone, Default)]
@@ -123,7 +126,7 @@ impl CredentialArgs {
         let pieced = self.with_key_package(volume)?;
         let volume = pieced.as_ref().unwrap_or(volume);
         let open = |credentials: &[_], options: &_| volume.unlock(credentials, options);
-        let unlocked = self.open_with(volume, &open)?;
+        let unlocked = leave_nothing::<STACK, _>(|| self.open_with(volume, &open))?;
         warn(unlocked.warnings());
         Ok(unlocked)
     }
@@ -133,7 +136,7 @@ impl CredentialArgs {
         let pieced = self.with_key_package(volume)?;
         let volume = pieced.as_ref().unwrap_or(volume);
         let open = |credentials: &[_], options: &_| volume.unlock_master_key(credentials, options);
-        let key = self.open_with(volume, &open)?;
+        let key = leave_nothing::<STACK, _>(|| self.open_with(volume, &open))?;
         warn(key.warnings());
         Ok(key)
     }
@@ -151,7 +154,8 @@ impl CredentialArgs {
     /// and no key lies in the open.
     pub(crate) fn unlock_unasked(&self, volume: &Volume) -> Result<Option<Unlocked>, Failure> {
         let open = |credentials: &[_], options: &_| volume.unlock(credentials, options);
-        let unlocked = self.open_unasked(volume, &self.options(), &open)?;
+        let options = self.options();
+        let unlocked = leave_nothing::<STACK, _>(|| self.open_unasked(volume, &options, &open))?;
         if let Some(unlocked) = &unlocked {
             warn(unlocked.warnings());
         }

@@ -21,6 +21,7 @@ mod quiet;
 mod report;
 mod source;
 mod term;
+mod threads;
 
 use std::process::ExitCode;
 

@@ -229,12 +229,7 @@ impl<'a> Copy<'a> {
     }
 
     fn run(self) -> Result<()> {
-        std::thread::scope(|scope| {
-            for _ in 1..self.job.threads {
-                scope.spawn(|| self.work());
-            }
-            self.work();
-        });
+        crate::threads::share(self.job.threads.saturating_sub(1), || self.work());
         let failed = self.failed.into_inner();
         match failed.unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),

@@ -7,9 +7,12 @@ use ccm::KeyInit;
 use ccm::aead::AeadInOut;
 use ccm::consts::{U12, U16};
 
-use crate::secret::SecretBytes;
+use crate::secret::{KIB, SecretBytes, leave_nothing};
 
 type Aes256Ccm = Ccm<Aes256, U16, U12>;
+
+/// Words of the stack that are wiped after the work: more than it uses.
+const STACK: usize = 8 * KIB;
 
 /// Opens what was sealed with `key`; `None` when the tag does not match. The tag is compared in
 /// constant time, and nothing of the content is seen before it matched.
@@ -19,12 +22,14 @@ pub fn open(
     tag: &[u8; 16],
     ciphertext: &[u8],
 ) -> Option<SecretBytes> {
-    let cipher = Aes256Ccm::new(key.into());
-    let mut content = zeroize::Zeroizing::new(ciphertext.to_vec());
-    cipher
-        .decrypt_inout_detached(nonce.into(), &[], content.as_mut_slice().into(), tag.into())
-        .ok()?;
-    Some(SecretBytes::new(std::mem::take(&mut *content)))
+    leave_nothing::<STACK, _>(|| {
+        let cipher = Aes256Ccm::new(key.into());
+        let mut content = zeroize::Zeroizing::new(ciphertext.to_vec());
+        cipher
+            .decrypt_inout_detached(nonce.into(), &[], content.as_mut_slice().into(), tag.into())
+            .ok()?;
+        Some(SecretBytes::new(std::mem::take(&mut *content)))
+    })
 }
 
 /// Seals `content` with `key`: the ciphertext and its tag. A nonce must never be used twice with
@@ -32,12 +37,14 @@ pub fn open(
 ///
 /// `None` when the content is too long for the format's 24-bit length.
 pub fn seal(key: &[u8; 32], nonce: &[u8; 12], content: &[u8]) -> Option<(Vec<u8>, [u8; 16])> {
-    let cipher = Aes256Ccm::new(key.into());
-    let mut ciphertext = content.to_vec();
-    let tag = cipher
-        .encrypt_inout_detached(nonce.into(), &[], ciphertext.as_mut_slice().into())
-        .ok()?;
-    Some((ciphertext, tag.into()))
+    leave_nothing::<STACK, _>(|| {
+        let cipher = Aes256Ccm::new(key.into());
+        let mut ciphertext = content.to_vec();
+        let tag = cipher
+            .encrypt_inout_detached(nonce.into(), &[], ciphertext.as_mut_slice().into())
+            .ok()?;
+        Some((ciphertext, tag.into()))
+    })
 }
 
 #[cfg(test)]
@@ -63,6 +70,15 @@ mod tests {
         let (ciphertext, tag) = seal(&KEY, &NONCE, &CONTENT).unwrap();
         assert_eq!(ciphertext, CIPHERTEXT);
         assert_eq!(tag, TAG);
+    }
+
+    #[test]
+    fn wipes_more_of_the_stack_than_it_uses() {
+        let depth = crate::secret::depth::of(|| {
+            assert!(open(&KEY, &NONCE, &TAG, &CIPHERTEXT).is_some());
+            assert!(seal(&KEY, &NONCE, &CONTENT).is_some());
+        });
+        assert!(depth < STACK * size_of::<u64>(), "{depth}");
     }
 
     #[test]

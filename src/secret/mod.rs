@@ -2,21 +2,26 @@
 //!
 //! Each meaning has its own type, so that a volume master key cannot stand where an external key
 //! belongs. Bytes come out through `expose`, and only there, so that every use can be found. The
-//! bytes lie on the heap from the start: moving a value leaves no copy behind.
+//! bytes lie in locked pages from the start (`arena`): moving a value leaves no copy behind. What
+//! work on a key leaves on the stack is wiped after it (`stack`).
 
-mod pin;
+mod arena;
+mod stack;
 
 use std::fmt;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-pub(crate) use pin::pin;
+pub(crate) use arena::{Locked, LockedBytes};
+#[cfg(test)]
+pub(crate) use stack::depth;
+pub(crate) use stack::{KIB, leave_nothing};
 
 macro_rules! secret_keys {
     ($($(#[$doc:meta])* $name:ident, $len:literal;)*) => {$(
         $(#[$doc])*
-        pub struct $name(Box<Zeroizing<[u8; $len]>>);
+        pub struct $name(Locked<[u8; $len]>);
 
         impl $name {
             /// Length in bytes.
@@ -24,10 +29,9 @@ macro_rules! secret_keys {
 
             /// A key of these bytes; the caller wipes its own copy.
             pub fn from_bytes(bytes: &[u8; $len]) -> Self {
-                let mut boxed = Box::new(Zeroizing::new([0; $len]));
-                pin(&boxed[..]);
-                boxed.copy_from_slice(bytes);
-                Self(boxed)
+                let mut key = Locked::new([0; $len]);
+                key.copy_from_slice(bytes);
+                Self(key)
             }
 
             /// A key of these bytes, if there are as many as it takes.
@@ -85,15 +89,12 @@ secret_keys! {
 }
 
 /// Secret bytes of any length.
-pub struct SecretBytes(Zeroizing<Box<[u8]>>);
+pub struct SecretBytes(LockedBytes);
 
 impl SecretBytes {
-    /// Takes the bytes over; a vector with spare room is wiped after its content moved.
+    /// Takes the bytes over; the vector is wiped.
     pub fn new(bytes: Vec<u8>) -> Self {
-        let bytes = Zeroizing::new(bytes);
-        let boxed = Zeroizing::new(Box::<[u8]>::from(bytes.as_slice()));
-        pin(&boxed);
-        Self(boxed)
+        Self(LockedBytes::of(&Zeroizing::new(bytes)))
     }
 
     /// The bytes themselves.
@@ -119,19 +120,18 @@ impl fmt::Debug for SecretBytes {
 }
 
 /// Text that must not be seen: a password, a PIN, the digits of a recovery password.
-pub struct SecretText(Zeroizing<String>);
+pub struct SecretText(LockedBytes);
 
 impl SecretText {
-    /// Takes the text over.
+    /// Takes the text over; the string is wiped.
     pub fn new(text: String) -> Self {
-        let text = Zeroizing::new(text);
-        pin(text.as_bytes());
-        Self(text)
+        Self(LockedBytes::of(Zeroizing::new(text).as_bytes()))
     }
 
     /// The text itself.
     pub fn expose(&self) -> &str {
-        &self.0
+        // They were a string's, and nobody changed them.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 

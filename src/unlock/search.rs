@@ -47,11 +47,19 @@ pub struct Hit {
 
 /// How far a search is, for others to look at while it runs.
 pub struct Watch {
-    /// Where each thread is: everything before the least of them was tried.
+    /// Where the search began.
+    from: u64,
+    /// Where each thread is, or [`NOT_STARTED`]: everything before the least of them was tried.
     at: Vec<AtomicU64>,
     tried: AtomicU64,
     stop: AtomicBool,
 }
+
+/// What stands for the place of a thread that took no candidate yet: perhaps it never starts.
+const NOT_STARTED: u64 = u64::MAX;
+
+/// Most threads of a search: each takes memory.
+const MAX_THREADS: usize = 1024;
 
 impl Watch {
     /// How many candidates were tried.
@@ -61,8 +69,9 @@ impl Watch {
 
     /// The first candidate that a search which goes on later has to try.
     pub fn resume_at(&self) -> u64 {
-        let at = self.at.iter().map(|at| at.load(Ordering::Relaxed));
-        at.min().unwrap_or(0)
+        let at = self.at.iter().map(|at| at.load(Ordering::SeqCst));
+        let started = at.filter(|at| *at != NOT_STARTED);
+        started.min().unwrap_or(self.from)
     }
 
     /// Ends the search as soon as the batches at hand are done.
@@ -110,9 +119,9 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// The same on so many threads.
+    /// The same on so many threads, at most 1024; on fewer where not so many can be started.
     pub fn with_threads(mut self, threads: usize) -> Self {
-        self.threads = threads.max(1);
+        self.threads = threads.clamp(1, MAX_THREADS);
         self
     }
 
@@ -142,26 +151,28 @@ impl<'a> Search<'a> {
         };
         let batch: Vec<_> = (0..self.lanes.width()).map(hash).collect();
         let start = Instant::now();
+        let rate = Mutex::new(0.0);
         let work = || {
             let mut done = 0;
             while start.elapsed() < time {
                 self.lanes.stretch_rounds(&batch, &[0; 16], ROUNDS / PART);
                 done += batch.len();
             }
-            done as f64 / start.elapsed().as_secs_f64()
+            let mut rate = rate.lock().unwrap_or_else(PoisonError::into_inner);
+            *rate += done as f64 / start.elapsed().as_secs_f64();
         };
-        let rate: f64 = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(work)).collect();
-            let rates = threads.into_iter().map(|thread| thread.join());
-            rates.flatten().sum()
-        });
+        crate::threads::share(self.threads - 1, work);
+        let rate = rate.into_inner().unwrap_or_else(PoisonError::into_inner);
         rate / PART as f64 / self.targets.len() as f64
     }
 
     /// What tells of a search from candidate `from` on.
     pub fn watch(&self, from: u64) -> Watch {
         Watch {
-            at: (0..self.threads).map(|_| AtomicU64::new(from)).collect(),
+            from,
+            at: (0..self.threads)
+                .map(|_| AtomicU64::new(NOT_STARTED))
+                .collect(),
             tried: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         }
@@ -176,25 +187,25 @@ impl<'a> Search<'a> {
         let batch = share.clamp(1, self.lanes.width() as u64);
         let next = AtomicU64::new(from);
         let found = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for at in &watch.at {
-                let (next, found) = (&next, &found);
-                scope.spawn(move || {
-                    while !watch.is_stopped() {
-                        let start = next.fetch_add(batch, Ordering::Relaxed).min(count);
-                        at.store(start, Ordering::Relaxed);
-                        if start == count {
-                            return;
-                        }
-                        let end = start.saturating_add(batch).min(count);
-                        if let Some(hit) = self.try_batch(start, end) {
-                            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                            found.get_or_insert(hit);
-                            watch.stop();
-                        }
-                        watch.tried.fetch_add(end - start, Ordering::Relaxed);
-                    }
-                });
+        let places = Mutex::new(watch.at.iter());
+        crate::threads::share(watch.at.len().saturating_sub(1), || {
+            let place = places.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(at) = place else { return };
+            // Before it takes candidates: nobody must believe meanwhile that they were tried.
+            at.store(next.load(Ordering::SeqCst), Ordering::SeqCst);
+            while !watch.is_stopped() {
+                let start = next.fetch_add(batch, Ordering::SeqCst).min(count);
+                at.store(start, Ordering::SeqCst);
+                if start == count {
+                    return;
+                }
+                let end = start.saturating_add(batch).min(count);
+                if let Some(hit) = self.try_batch(start, end) {
+                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                    found.get_or_insert(hit);
+                    watch.stop();
+                }
+                watch.tried.fetch_add(end - start, Ordering::Relaxed);
             }
         });
         found.into_inner().unwrap_or_else(PoisonError::into_inner)

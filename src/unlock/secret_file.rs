@@ -67,15 +67,20 @@ fn decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
     let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units: Zeroizing<Vec<u16>> =
             Zeroizing::new(bytes.chunks_exact(2).map(|b| unit([b[0], b[1]])).collect());
-        String::from_utf16(&units).ok()
+        // Room for all, as above: up to three bytes for each unit.
+        let mut text = Zeroizing::new(String::with_capacity(3 * units.len()));
+        for char in char::decode_utf16(units.iter().copied()) {
+            text.push(char.ok()?);
+        }
+        Some(text)
     };
-    let text = match bytes {
+    let copied = |bytes| Some(Zeroizing::new(std::str::from_utf8(bytes).ok()?.to_owned()));
+    match bytes {
         [0xFF, 0xFE, rest @ ..] => units(rest, u16::from_le_bytes),
         [0xFE, 0xFF, rest @ ..] => units(rest, u16::from_be_bytes),
-        [0xEF, 0xBB, 0xBF, rest @ ..] => std::str::from_utf8(rest).ok().map(str::to_owned),
-        _ => std::str::from_utf8(bytes).ok().map(str::to_owned),
-    };
-    text.map(Zeroizing::new)
+        [0xEF, 0xBB, 0xBF, rest @ ..] => copied(rest),
+        _ => copied(bytes),
+    }
 }
 
 #[cfg(test)]

@@ -31,12 +31,7 @@ pub(super) fn in_order<T: Sync, R: Send>(
             results.push((index, result));
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..cores.min(items.len()) {
-            scope.spawn(run);
-        }
-        run();
-    });
+    crate::threads::share(cores.min(items.len()).saturating_sub(1), run);
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(index, _)| *index);
     let last = last.into_inner();

@@ -9,8 +9,12 @@ use crate::error::{CopyFault, Error, Failure, Result, UnlockReport, Unwritable};
 use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::key_types;
 use crate::format::protector::ProtectorKind;
-use crate::secret::{SecretBytes, Vmk};
+use crate::secret::{KIB, SecretBytes, Vmk, leave_nothing};
 use crate::unlock::{BUILT_IN, KeyProtector, Opening, Selection, VolumeKey, open_key, try_all};
+
+/// Words of the stack that are wiped after unlocking: what handles keys on the way wipes its own,
+/// and this what is moved from one to the other.
+const STACK: usize = 64 * KIB;
 
 /// How to unlock.
 #[derive(Debug, Clone, Default)]
@@ -97,14 +101,16 @@ impl Volume {
         if is_decrypted(best) {
             return self.open_decrypted(best, options);
         }
-        let found = self.find_key(credentials, options)?;
-        self.finish(
-            found.block,
-            found.opening,
-            found.proof,
-            found.report,
-            options,
-        )
+        leave_nothing::<STACK, _>(|| {
+            let found = self.find_key(credentials, options)?;
+            self.finish(
+                found.block,
+                found.opening,
+                found.proof,
+                found.report,
+                options,
+            )
+        })
     }
 
     /// Opens the volume as [`Volume::unlock`] does, down to its volume master key: what it takes to
@@ -127,7 +133,7 @@ impl Volume {
                 what: "the volume is decrypted: it has no keys and no protectors".to_owned(),
             });
         }
-        let found = self.find_key(credentials, options)?;
+        let found = leave_nothing::<STACK, _>(|| self.find_key(credentials, options))?;
         let VolumeKey::Vmk(vmk) = found.opening.key else {
             return Err(Error::BadCredential {
                 credential: found.opening.credential,

@@ -1,8 +1,7 @@
 //! The decrypted volume: plaintext at any offset, for any number of threads.
 
 use std::io;
-use std::panic::resume_unwind;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::cursor::Cursor;
 use super::layout::{Content, Extent, Layout};
@@ -148,21 +147,24 @@ impl Unlocked {
             return self.sectors.read(&self.layout, offset, buf);
         }
         let len = buf.len().div_ceil(parts).next_multiple_of(MAX_SECTOR);
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = buf
-                .chunks_mut(len)
-                .zip(0u64..)
-                .map(|(part, number)| {
-                    let start = offset.saturating_add(number * len as u64);
-                    scope.spawn(move || self.sectors.read(&self.layout, start, part))
-                })
-                .collect();
-            // All of them, so that the first error in the order of the bytes is the one told.
-            let results: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
-            results
-                .into_iter()
-                .try_for_each(|result| result.unwrap_or_else(|panic| resume_unwind(panic)))
-        })
+        let rest = Mutex::new((0u64..).zip(buf.chunks_mut(len)));
+        let failed: Mutex<Option<(u64, Error)>> = Mutex::new(None);
+        crate::threads::share(parts - 1, || {
+            loop {
+                let next = rest.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((number, part)) = next else { return };
+                let start = offset.saturating_add(number * len as u64);
+                if let Err(error) = self.sectors.read(&self.layout, start, part) {
+                    // The first error in the order of the bytes is the one told.
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    if failed.as_ref().is_none_or(|(other, _)| number < *other) {
+                        *failed = Some((number, error));
+                    }
+                }
+            }
+        });
+        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failed.map_or(Ok(()), |(_, error)| Err(error))
     }
 }
 

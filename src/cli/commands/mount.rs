@@ -43,7 +43,9 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
         .map_err(|error| Error::io("cannot watch for signals", error))?;
     let watching = signals.handle();
     let directory = mount.directory().to_owned();
-    let watcher = std::thread::spawn(move || watch(&mut signals, &directory));
+    let watcher = std::thread::Builder::new()
+        .spawn(move || watch(&mut signals, &directory))
+        .map_err(|error| Error::io("cannot start a thread that waits for signals", error))?;
     // The kernel's first request was answered when the mount was made: it answers from here on.
     announce(args)?;
     let served = mount.serve();

@@ -22,6 +22,7 @@ use crate::cli::checkpoint::{About, Checkpoint};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
 use crate::cli::source::Opened;
+use crate::cli::threads::bounded_threads;
 use crate::cli::{Failure, source, term};
 use crate::create::{RecoveryFile, save_key};
 use crate::error::Error;
@@ -144,7 +145,7 @@ pub(in crate::cli) fn run(args: &SearchArgs) -> Result<(), Failure> {
     )?;
     let mut search = Search::new(&candidates, &protectors)?;
     if let Some(threads) = args.threads {
-        search = search.with_threads(threads.get());
+        search = search.with_threads(bounded_threads(threads));
     }
     let count = candidates.count();
     let rate = search.measure(if count <= FEW {
@@ -423,7 +424,15 @@ fn search_on(
     let watch = task.search.watch(from);
     let begun = Instant::now();
     let (hit, saved) = std::thread::scope(|scope| {
-        let search = scope.spawn(|| task.search.run(from, &watch));
+        let work = || task.search.run(from, &watch);
+        let Ok(search) = std::thread::Builder::new().spawn_scoped(scope, work) else {
+            // No thread is left that could tell how far it is, or end it in good order.
+            let at_once = Arc::new(AtomicBool::new(true));
+            for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+                let _ = signal_hook::flag::register_conditional_default(signal, at_once.clone());
+            }
+            return (task.search.run(from, &watch), Ok(()));
+        };
         let mut saved = Ok(());
         let mut clocks = [begun; 2];
         while !search.is_finished() {

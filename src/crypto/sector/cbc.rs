@@ -9,7 +9,9 @@ use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit
 use aes::{Aes128, Aes256};
 
 use super::batch::{BLOCK, Block, address_block, blocks_of};
+use super::tidy::{BLOCKS_STACK, tidy};
 use super::{Engines, SectorCipher};
+use crate::secret::Locked;
 
 /// Sectors whose IVs are encrypted in one call.
 const IVS: usize = 64;
@@ -21,7 +23,7 @@ const PIECE: usize = 8192;
 const ENCRYPTED_TOGETHER: usize = 32768;
 
 pub(super) struct Cbc<C> {
-    cipher: C,
+    cipher: Locked<C>,
     sector_size: usize,
 }
 
@@ -30,7 +32,7 @@ pub(super) fn aes128(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
-    build::<Aes128>(engines, key, sector_size)
+    build::<Aes128>(engines, key, sector_size).map(tidy::<BLOCKS_STACK>)
 }
 
 pub(super) fn aes256(
@@ -38,7 +40,7 @@ pub(super) fn aes256(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
-    build::<Aes256>(engines, key, sector_size)
+    build::<Aes256>(engines, key, sector_size).map(tidy::<BLOCKS_STACK>)
 }
 
 pub(super) fn build<C>(
@@ -52,7 +54,7 @@ where
 {
     engines.cbc(key, sector_size).or_else(|| {
         Some(Box::new(Cbc {
-            cipher: C::new_from_slice(key).ok()?,
+            cipher: Locked::new(C::new_from_slice(key).ok()?),
             sector_size,
         }))
     })

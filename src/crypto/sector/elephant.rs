@@ -10,7 +10,9 @@ use aes::{Aes128, Aes256};
 
 use super::batch::{address_block, blocks_of};
 use super::engine::Diffuse;
+use super::tidy::{DIFFUSER_STACK, tidy};
 use super::{Engines, SectorCipher, cbc};
+use crate::secret::Locked;
 
 /// Where the second key begins in the key material; each half has room for 256 bits.
 const SECTOR_KEY_OFFSET: usize = 32;
@@ -31,7 +33,7 @@ type Lanes = [u32; LANES];
 /// `WORDS` is the number of 32-bit words in a sector: a constant, so that indices are masks.
 struct Elephant<C, const WORDS: usize> {
     cbc: Box<dyn SectorCipher>,
-    sector_key: C,
+    sector_key: Locked<C>,
     /// What does as much of a run as it can, before the lanes here do the rest.
     wide: Vec<Diffuse>,
 }
@@ -69,8 +71,8 @@ where
 {
     let cbc = cbc::build::<C>(engines, key.get(..aes_len)?, sector_size)?;
     let second = key.get(SECTOR_KEY_OFFSET..)?.get(..aes_len)?;
-    let sector_key = C::new_from_slice(second).ok()?;
-    Some(match sector_size {
+    let sector_key = Locked::new(C::new_from_slice(second).ok()?);
+    let cipher: Box<dyn SectorCipher> = match sector_size {
         512 => Box::new(Elephant::<C, 128> {
             cbc,
             sector_key,
@@ -92,7 +94,8 @@ where
             wide: engines.diffusers::<256>(),
         }),
         _ => return None,
-    })
+    };
+    Some(tidy::<DIFFUSER_STACK>(cipher))
 }
 
 impl<C, const WORDS: usize> SectorCipher for Elephant<C, WORDS>
@@ -168,7 +171,7 @@ where
             each(
                 &mut words,
                 group,
-                &key_streams(&self.sector_key, address, sector),
+                &key_streams(&*self.sector_key, address, sector),
             );
             address = address.wrapping_add(group.len() as u64);
         }

@@ -9,7 +9,9 @@ use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit
 use aes::{Aes128, Aes256};
 
 use super::batch::{BLOCK, Block, MAX_SECTOR, blocks_of, xor};
+use super::tidy::{BLOCKS_STACK, tidy};
 use super::{Engines, SectorCipher};
+use crate::secret::Locked;
 
 /// Sectors whose tweaks are encrypted in one call.
 const NUMBERS: usize = 64;
@@ -21,8 +23,8 @@ const LANES: usize = 4;
 const MAX_BLOCKS: usize = MAX_SECTOR / BLOCK;
 
 struct Xts<C> {
-    data: C,
-    tweak: C,
+    data: Locked<C>,
+    tweak: Locked<C>,
     sector_size: usize,
 }
 
@@ -31,9 +33,11 @@ pub(super) fn aes128(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
+    let by_crate = || build::<Aes128>(key, sector_size);
     engines
         .xts(key, sector_size)
-        .or_else(|| build::<Aes128>(key, sector_size))
+        .or_else(by_crate)
+        .map(tidy::<BLOCKS_STACK>)
 }
 
 pub(super) fn aes256(
@@ -41,9 +45,11 @@ pub(super) fn aes256(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
+    let by_crate = || build::<Aes256>(key, sector_size);
     engines
         .xts(key, sector_size)
-        .or_else(|| build::<Aes256>(key, sector_size))
+        .or_else(by_crate)
+        .map(tidy::<BLOCKS_STACK>)
 }
 
 /// First half of the key for the data, second half for the tweaks (section 4.7).
@@ -54,8 +60,8 @@ where
 {
     let (data, tweak) = key.split_at(key.len() / 2);
     Some(Box::new(Xts {
-        data: C::new_from_slice(data).ok()?,
-        tweak: C::new_from_slice(tweak).ok()?,
+        data: Locked::new(C::new_from_slice(data).ok()?),
+        tweak: Locked::new(C::new_from_slice(tweak).ok()?),
         sector_size,
     }))
 }

@@ -2,8 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::wide;
-use super::{InitialHash, ROUNDS};
-use crate::secret::StretchedKey;
+use super::{InitialHash, ROUNDS, STACK};
+use crate::secret::{StretchedKey, leave_nothing};
 
 /// How candidates go side by side. All ways give the same keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,7 +76,7 @@ impl Lanes {
             return groups
                 .flat_map(|group| match group {
                     [one] => vec![one.stretch_rounds(salt, rounds)],
-                    _ => kernel.stretch(group, salt, rounds),
+                    _ => leave_nothing::<STACK, _>(|| kernel.stretch(group, salt, rounds)),
                 })
                 .collect();
         }

@@ -19,7 +19,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use self::schedule::INITIAL;
 
-use crate::secret::{RecoveryKey, StretchedKey};
+use crate::secret::{KIB, Locked, RecoveryKey, StretchedKey, leave_nothing};
 
 /// How often SHA-256 is applied.
 pub const ROUNDS: u64 = 0x10_0000;
@@ -28,28 +28,33 @@ pub const ROUNDS: u64 = 0x10_0000;
 const MESSAGE_LEN: usize = 88;
 const COUNT_OFFSET: usize = 80;
 
+/// Words of the stack that are wiped after the work: more than it uses.
+const STACK: usize = 16 * KIB;
+
 /// The hash that stands for a secret while it is stretched.
-pub struct InitialHash(Zeroizing<[u8; 32]>);
+pub struct InitialHash(Locked<[u8; 32]>);
 
 impl InitialHash {
     /// Of a password or PIN: SHA-256 twice over its UTF-16LE bytes (section 4.1).
     pub fn of_password(password: &str) -> Self {
-        let mut first = Sha256::new();
-        for unit in password.encode_utf16() {
-            first.update(unit.to_le_bytes());
-        }
-        let first = Zeroizing::new(<[u8; 32]>::from(first.finalize()));
-        Self(Zeroizing::new(Sha256::digest(*first).into()))
+        leave_nothing::<STACK, _>(|| {
+            let mut first = Sha256::new();
+            for unit in password.encode_utf16() {
+                first.update(unit.to_le_bytes());
+            }
+            let first = Zeroizing::new(<[u8; 32]>::from(first.finalize()));
+            Self(Locked::new(Sha256::digest(*first).into()))
+        })
     }
 
     /// Of a PIN, of which a protector keeps SHA-256 once.
     pub(crate) fn of_hashed(first: &[u8; 32]) -> Self {
-        Self(Zeroizing::new(Sha256::digest(first).into()))
+        leave_nothing::<STACK, _>(|| Self(Locked::new(Sha256::digest(first).into())))
     }
 
     /// Of a recovery password: SHA-256 once over its 128 bits (section 4.2).
     pub fn of_recovery_key(key: &RecoveryKey) -> Self {
-        Self(Zeroizing::new(Sha256::digest(key.expose()).into()))
+        leave_nothing::<STACK, _>(|| Self(Locked::new(Sha256::digest(key.expose()).into())))
     }
 
     /// The same as words.
@@ -69,11 +74,13 @@ impl InitialHash {
     }
 
     fn stretch_rounds(&self, salt: &[u8; 16], rounds: u64) -> StretchedKey {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(key) = alone::stretch(self, salt, rounds) {
-            return key;
-        }
-        self.stretch_by_crate(salt, rounds)
+        leave_nothing::<STACK, _>(|| {
+            #[cfg(target_arch = "x86_64")]
+            if let Some(key) = alone::stretch(self, salt, rounds) {
+                return key;
+            }
+            self.stretch_by_crate(salt, rounds)
+        })
     }
 
     /// The message of each round fills two blocks, of which only the last hash and the count
@@ -155,6 +162,22 @@ mod tests {
             ] {
                 assert_eq!(key.expose(), &expected, "{rounds} rounds");
             }
+        }
+    }
+
+    #[test]
+    fn wipes_more_of_the_stack_than_it_uses() {
+        let hashes: Vec<_> = (0..16)
+            .map(|_| InitialHash::of_password("anaconda"))
+            .collect();
+        for lanes in Lanes::ALL {
+            let depth = crate::secret::depth::of(|| {
+                InitialHash::of_password("anaconda");
+                hashes[0].stretch_rounds(&SALT, 9);
+                hashes[0].stretch_by_crate(&SALT, 9);
+                lanes.stretch_rounds(&hashes, &SALT, 9);
+            });
+            assert!(depth < STACK * size_of::<u64>(), "{lanes:?}: {depth}");
         }
     }
 

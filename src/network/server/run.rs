@@ -142,25 +142,44 @@ impl Bound {
             .collect()
     }
 
-    /// Answers until `stop` is set, with `threads` threads for each socket. `log` is called from
-    /// all of them.
+    /// Answers until `stop` is set, with `threads` threads for each socket, or as many as can be
+    /// started. `log` is called from all of them.
+    ///
+    /// # Errors
+    /// That of the system when a socket has no thread at all; `stop` is then set.
     pub fn serve(
         &self,
         core: &Core,
         threads: usize,
         stop: &AtomicBool,
         log: &(dyn Fn(&Event<'_>) + Sync),
-    ) {
+    ) -> io::Result<()> {
         thread::scope(|scope| {
             for door in &self.doors {
-                for _ in 0..threads.max(1) {
-                    scope.spawn(|| attend(&**door, core, stop, log));
+                for number in 0..threads.max(1) {
+                    let attend = || attend(&**door, core, stop, log);
+                    match thread::Builder::new().spawn_scoped(scope, attend) {
+                        Ok(_) => {}
+                        Err(error) if number == 0 => {
+                            stop.store(true, Relaxed);
+                            return Err(error);
+                        }
+                        // The others do the work.
+                        Err(error) => {
+                            log(&Event::Failed(door.name(), &error));
+                            break;
+                        }
+                    }
                 }
             }
             if let Some(listener) = &self.metrics {
-                scope.spawn(|| show_counters(listener, core, stop));
+                let show = || show_counters(listener, core, stop);
+                if let Err(error) = thread::Builder::new().spawn_scoped(scope, show) {
+                    log(&Event::Failed("metrics", &error));
+                }
             }
-        });
+            Ok(())
+        })
     }
 }
 

@@ -94,11 +94,7 @@ impl Export<'_> {
             hashed: Mutex::new((0, Sha256::new())),
             turn: Condvar::new(),
         };
-        std::thread::scope(|scope| {
-            for _ in 0..self.threads.max(1) {
-                scope.spawn(|| job.work());
-            }
-        });
+        crate::threads::share(self.threads.saturating_sub(1), || job.work());
         job.result()
     }
 

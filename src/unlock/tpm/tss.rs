@@ -129,10 +129,11 @@ impl Tss {
         }
         let (sender, receiver) = mpsc::channel();
         let conf = self.conf.clone();
-        std::thread::spawn(move || {
+        let started = std::thread::Builder::new().spawn(move || {
             // Nobody may wait any more.
             let _ = sender.send(first_word(conf));
         });
+        started.map_err(|error| unreachable(format!("no thread could be started: {error}")))?;
         let context = receiver.recv_timeout(PATIENCE).map_err(|_| {
             unreachable(format!(
                 "{} does not answer for {} seconds: somebody else uses it",

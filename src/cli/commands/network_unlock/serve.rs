@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -17,6 +18,7 @@ use super::log::{Format, Log};
 use super::{NoPolicy, PasswordArgs, privileges, read_policy};
 use crate::cli::Failure;
 use crate::cli::exit::Status;
+use crate::cli::threads::bounded_threads;
 use crate::error::Error;
 use crate::network::server::keys::{Files, Keys};
 use crate::network::server::record::Level;
@@ -224,7 +226,7 @@ impl ListenArgs {
 
     fn threads(&self) -> usize {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        self.threads.map_or(cores, NonZeroUsize::get)
+        self.threads.map_or(cores, bounded_threads)
     }
 }
 
@@ -259,17 +261,18 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         },
     );
     let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            bound.serve(&core, args.listen.threads(), &stop, &|event| {
-                log.event(event)
-            });
-        });
+    let threads = args.listen.threads();
+    let no_thread = |error| Error::io("cannot start a thread that answers requests", error);
+    let served = thread::scope(|scope| {
+        let serve = || bound.serve(&core, threads, &stop, &|event| log.event(event));
+        let server = thread::Builder::new().spawn_scoped(scope, serve)?;
         ready(&core);
-        control(args, &files, &core, &mut signals, &log);
+        control(args, &files, &core, &stop, &mut signals, &log);
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         stop.store(true, Relaxed);
+        server.join().unwrap_or_else(|panic| resume_unwind(panic))
     });
+    served.map_err(no_thread)?;
     log.message(Level::Info, "ended");
     Ok(())
 }
@@ -287,12 +290,19 @@ fn handed_down() -> Result<Vec<UdpSocket>, Failure> {
     Ok(sockets)
 }
 
-/// Waits for signals until one ends the server.
-fn control(args: &ServeArgs, files: &Files, core: &Core, signals: &mut Signals, log: &Log) {
+/// Waits for signals until one ends the server, or until it ended by itself.
+fn control(
+    args: &ServeArgs,
+    files: &Files,
+    core: &Core,
+    stop: &AtomicBool,
+    signals: &mut Signals,
+    log: &Log,
+) {
     const TICK: Duration = Duration::from_millis(100);
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let mut told = Instant::now();
-    loop {
+    while !stop.load(Relaxed) {
         for signal in signals.pending() {
             if signal != SIGHUP {
                 return;

@@ -5,13 +5,13 @@ use std::arch::x86_64::*;
 use zeroize::Zeroizing;
 
 use crate::crypto::memory;
-use crate::secret::pin;
+use crate::secret::Locked;
 
 /// Round keys of a cipher block each: `R` is one more than the number of rounds.
 pub(super) type Schedule<const R: usize> = [[u8; 16]; R];
 
 /// Both directions of one key. AES-128 has 11 round keys, AES-256 has 15.
-pub(super) struct RoundKeys<const R: usize>(Box<Zeroizing<[Schedule<R>; 2]>>);
+pub(super) struct RoundKeys<const R: usize>(Locked<[Schedule<R>; 2]>);
 
 impl<const R: usize> RoundKeys<R> {
     /// The schedule of `key`, if it has as many bytes as `R` rounds go with.
@@ -20,9 +20,8 @@ impl<const R: usize> RoundKeys<R> {
         if R < 8 || key.len() != 4 * (R - 7) {
             return None;
         }
-        let mut schedules = Box::new(Zeroizing::new([[[0; 16]; R]; 2]));
-        pin(schedules.as_flattened().as_flattened());
-        let [encrypting, decrypting] = &mut **schedules;
+        let mut schedules = Locked::new([[[0; 16]; R]; 2]);
+        let [encrypting, decrypting] = &mut *schedules;
         expand(key, encrypting.as_flattened_mut());
         // The equivalent inverse cipher: the keys backwards, all but the outermost mixed.
         for (nth, (to, from)) in (0..).zip(decrypting.iter_mut().zip(encrypting.iter().rev())) {

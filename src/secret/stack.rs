@@ -1,0 +1,204 @@
+//! Nothing of a key stays on the stack, or in vector registers, after work on it.
+//!
+//! A type that wipes itself wipes its own bytes. It does not reach the copies that the compiler
+//! makes: values moved from one place to another, and round keys that are set aside on the stack
+//! where registers run short. Those lie in the frames of calls that have returned, below the frame
+//! of whoever goes on. So the work is called from here, and when it has returned, what lies below
+//! is overwritten.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+
+use zeroize::Zeroize;
+
+/// Words of the stack below a call.
+pub(crate) const KIB: usize = 1024 / size_of::<u64>();
+
+/// Does `work`; when it ends, by a panic too, the `WORDS` words of the stack that its calls may
+/// have used are wiped, and the vector registers.
+#[inline(never)]
+pub(crate) fn leave_nothing<const WORDS: usize, T>(work: impl FnOnce() -> T) -> T {
+    let _wipe = OnDrop::<WORDS>;
+    apart(work)
+}
+
+struct OnDrop<const WORDS: usize>;
+
+impl<const WORDS: usize> Drop for OnDrop<WORDS> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        #[cfg(test)]
+        if depth::MEASURED.get() {
+            return;
+        }
+        wipe::<WORDS>();
+        wipe_registers();
+    }
+}
+
+/// A frame of its own, which begins where that of [`wipe`] begins.
+#[inline(never)]
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+/// Its own frame takes the place of those that were there before.
+#[inline(never)]
+fn wipe<const WORDS: usize>() {
+    let mut words = [const { MaybeUninit::<u64>::uninit() }; WORDS];
+    words.as_mut_slice().zeroize();
+    std::hint::black_box(&mut words);
+}
+
+/// A signal would write them to the stack.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn wipe_registers() {
+    use std::arch::asm;
+    use std::arch::is_x86_feature_detected as detected;
+
+    if detected!("avx512f") {
+        // SAFETY: the CPU has the instructions; registers that a call may change are changed.
+        unsafe {
+            asm!(
+                "vzeroall",
+                "vpxord zmm16, zmm16, zmm16",
+                "vpxord zmm17, zmm17, zmm17",
+                "vpxord zmm18, zmm18, zmm18",
+                "vpxord zmm19, zmm19, zmm19",
+                "vpxord zmm20, zmm20, zmm20",
+                "vpxord zmm21, zmm21, zmm21",
+                "vpxord zmm22, zmm22, zmm22",
+                "vpxord zmm23, zmm23, zmm23",
+                "vpxord zmm24, zmm24, zmm24",
+                "vpxord zmm25, zmm25, zmm25",
+                "vpxord zmm26, zmm26, zmm26",
+                "vpxord zmm27, zmm27, zmm27",
+                "vpxord zmm28, zmm28, zmm28",
+                "vpxord zmm29, zmm29, zmm29",
+                "vpxord zmm30, zmm30, zmm30",
+                "vpxord zmm31, zmm31, zmm31",
+                clobber_abi("C"),
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+    } else if detected!("avx") {
+        // SAFETY: as above.
+        unsafe {
+            asm!(
+                "vzeroall",
+                clobber_abi("C"),
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+    } else {
+        // SAFETY: every x86-64 has SSE2; as above.
+        unsafe {
+            asm!(
+                "pxor xmm0, xmm0",
+                "pxor xmm1, xmm1",
+                "pxor xmm2, xmm2",
+                "pxor xmm3, xmm3",
+                "pxor xmm4, xmm4",
+                "pxor xmm5, xmm5",
+                "pxor xmm6, xmm6",
+                "pxor xmm7, xmm7",
+                "pxor xmm8, xmm8",
+                "pxor xmm9, xmm9",
+                "pxor xmm10, xmm10",
+                "pxor xmm11, xmm11",
+                "pxor xmm12, xmm12",
+                "pxor xmm13, xmm13",
+                "pxor xmm14, xmm14",
+                "pxor xmm15, xmm15",
+                clobber_abi("C"),
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn wipe_registers() {}
+
+/// How much of the stack a call uses when nothing is wiped after it, for tests: paints what lies
+/// below, calls, and looks how deep the paint was scratched. In bytes, up to 256 KiB.
+#[cfg(test)]
+pub(crate) mod depth {
+    use super::*;
+
+    const WORDS: usize = 256 * KIB;
+    /// A frame may be some words larger than another.
+    const PAINTED: usize = WORDS + KIB;
+    const PAINT: u64 = 0x5EC2_E7D0_57AC_CA11;
+
+    thread_local! {
+        pub(super) static MEASURED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+
+    pub(crate) fn of(work: impl FnOnce()) -> usize {
+        MEASURED.set(true);
+        paint();
+        apart(work);
+        let depth = painted_over();
+        MEASURED.set(false);
+        depth
+    }
+
+    #[inline(never)]
+    fn paint() {
+        let mut words = [PAINT; PAINTED];
+        std::hint::black_box(&mut words);
+    }
+
+    #[inline(never)]
+    fn painted_over() -> usize {
+        let mark = 0u64;
+        let top = std::hint::black_box(&raw const mark).expose_provenance();
+        let deepest = top - WORDS * size_of::<u64>();
+        let whole = (0..WORDS).take_while(|word| {
+            let place = std::ptr::with_exposed_provenance::<u64>(deepest + word * 8);
+            // SAFETY: `paint` wrote to this place of the stack, which stays mapped. A frame of our
+            // own would not do: its pages are touched when it is made.
+            unsafe { place.read_volatile() == PAINT }
+        });
+        (WORDS - whole.count()) * size_of::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[inline(never)]
+    fn scribble() {
+        let mut words = [0xABCDu64; 2 * KIB];
+        std::hint::black_box(&mut words);
+    }
+
+    #[test]
+    fn tells_how_deep_a_call_goes() {
+        let depth = depth::of(scribble);
+        assert!((2048..8192).contains(&depth), "{depth}");
+        assert!(depth::of(|| ()) < 2048);
+    }
+
+    #[test]
+    fn wipes_what_a_call_left() {
+        #[inline(never)]
+        fn left() -> usize {
+            let words = [const { MaybeUninit::<u64>::uninit() }; 4 * KIB];
+            let words = std::hint::black_box(&words);
+            // SAFETY: the calls before wrote to this place of the stack.
+            let seen = words
+                .iter()
+                .filter(|word| unsafe { word.as_ptr().read_volatile() } == 0xABCD);
+            seen.count()
+        }
+        leave_nothing::<{ 8 * KIB }, _>(scribble);
+        assert_eq!(left(), 0);
+        apart(scribble);
+        assert!(left() > 0, "the test sees nothing that is left");
+    }
+}
