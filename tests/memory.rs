@@ -137,7 +137,7 @@ fn give(
     files: &Path,
 ) -> Vec<u8> {
     let file = files.join("secret");
-    let mut save = |bytes: &[u8]| std::fs::write(&file, bytes).expect("secret");
+    let save = |bytes: &[u8]| std::fs::write(&file, bytes).expect("secret");
     match way {
         Way::StartupKey => {
             command.arg("--startup-key").arg(sample.bek());

@@ -40,6 +40,13 @@ pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "fve: {text}");
 }
 
+/// What this process found wrong with the CPU, where no volume was unlocked that would tell.
+pub(crate) fn tell_faults() {
+    for fault in crate::crypto::faults() {
+        note(format_args!("warning: {fault}"));
+    }
+}
+
 /// Writes to standard output. A reader that went away is no error: there is nobody left to tell.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

@@ -12,7 +12,7 @@ use crate::secret::{KIB, SecretBytes, leave_nothing};
 type Aes256Ccm = Ccm<Aes256, U16, U12>;
 
 /// Words of the stack that are wiped after the work: more than it uses.
-const STACK: usize = 8 * KIB;
+const STACK: usize = 32 * KIB;
 
 /// Opens what was sealed with `key`; `None` when the tag does not match. The tag is compared in
 /// constant time, and nothing of the content is seen before it matched.

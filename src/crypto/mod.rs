@@ -3,9 +3,12 @@
 //! This room knows no on-disk structure beyond the bytes that it is handed, and does no I/O.
 
 pub mod envelope;
+mod faults;
 pub mod hash;
 #[cfg(target_arch = "x86_64")]
 mod memory;
 pub mod rsa_key;
 pub mod sector;
 pub mod stretch;
+
+pub use faults::faults;

@@ -3,6 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::secret::{KIB, leave_nothing};
+
+/// Words of the stack that are wiped when a thread is done: it goes to whoever needs a thread next.
+const STACK: usize = 64 * KIB;
+
 /// Does `work` on the items, on as many threads as there are cores; gives the results in the order
 /// of the items, up to and with the first that `ends` it, as if they had been done one by one.
 ///
@@ -31,7 +36,8 @@ pub(super) fn in_order<T: Sync, R: Send>(
             results.push((index, result));
         }
     };
-    crate::threads::share(cores.min(items.len()).saturating_sub(1), run);
+    let others = cores.min(items.len()).saturating_sub(1);
+    crate::threads::share(others, || leave_nothing::<STACK, _>(run));
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(index, _)| *index);
     let last = last.into_inner();

@@ -285,6 +285,10 @@ impl Volume {
                 "the metadata could not be proved: that takes the volume master key".to_owned(),
             );
         }
+        for fault in crate::crypto::faults() {
+            tracing::warn!("{fault}");
+            warnings.push(fault);
+        }
         let sectors = self.sectors(Some(keyed.cipher));
         let plan = self.plan(block, &sectors)?;
         warnings.extend(plan.warnings);
@@ -387,11 +391,19 @@ impl Volume {
 
     fn cipher(&self, code: u16, key: &SecretBytes) -> Result<Keyed> {
         let method = Method::by_code(code).ok_or_else(|| unknown_method(code))?;
-        let cipher = method
-            .cipher(key, self.sector_size)
-            .ok_or_else(|| Error::Damaged {
+        if key.len() != method.key_len {
+            return Err(Error::Damaged {
                 what: format!("the sector key does not have the length of {}", method.name),
                 copies: Vec::new(),
+            });
+        }
+        let cipher = method
+            .cipher(key, self.sector_size)
+            .ok_or_else(|| Error::Unsupported {
+                what: format!(
+                    "this CPU, or its emulator, computes {} wrongly",
+                    method.name
+                ),
             })?;
         Ok(Keyed { cipher, method })
     }

@@ -589,6 +589,7 @@ fn write(
         },
     );
     bar.finish_and_clear();
+    term::tell_faults();
     written.map_err(|error| {
         target.destroy();
         let left = match target {

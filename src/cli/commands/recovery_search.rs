@@ -147,6 +147,7 @@ pub(in crate::cli) fn run(args: &SearchArgs) -> Result<(), Failure> {
     if let Some(threads) = args.threads {
         search = search.with_threads(bounded_threads(threads));
     }
+    term::tell_faults();
     let count = candidates.count();
     let rate = search.measure(if count <= FEW {
         MEASURE_BRIEFLY

@@ -8,6 +8,7 @@ mod batch;
 mod cbc;
 mod elephant;
 mod engine;
+mod proof;
 mod tidy;
 #[cfg(target_arch = "x86_64")]
 mod wide;
@@ -42,6 +43,7 @@ pub struct Method {
     /// Bytes of key material on disk.
     pub key_len: usize,
     build: Build,
+    answers: proof::Answers,
 }
 
 /// Builds a cipher from the key material on disk and the size of a sector in bytes.
@@ -56,6 +58,7 @@ pub const METHODS: &[Method] = &[
         wmi: 1,
         key_len: 64,
         build: elephant::aes128,
+        answers: [0x9636B51E, 0x260E3D4F, 0x406195BD, 0xDF5D8406],
     },
     Method {
         code: 0x8001,
@@ -64,6 +67,7 @@ pub const METHODS: &[Method] = &[
         wmi: 2,
         key_len: 64,
         build: elephant::aes256,
+        answers: [0xB984EBC3, 0x679CF69D, 0x3384AD92, 0x714FC886],
     },
     Method {
         code: 0x8002,
@@ -72,6 +76,7 @@ pub const METHODS: &[Method] = &[
         wmi: 3,
         key_len: 16,
         build: cbc::aes128,
+        answers: [0xEB24FD8C, 0xB27785EA, 0x1A76E98D, 0x161091BA],
     },
     Method {
         code: 0x8003,
@@ -80,6 +85,7 @@ pub const METHODS: &[Method] = &[
         wmi: 4,
         key_len: 32,
         build: cbc::aes256,
+        answers: [0x60D8C8BB, 0xE65C3935, 0xE6975574, 0x85870EDE],
     },
     Method {
         code: 0x8004,
@@ -88,6 +94,7 @@ pub const METHODS: &[Method] = &[
         wmi: 6,
         key_len: 32,
         build: xts::aes128,
+        answers: [0xBFECB80E, 0xD99B337A, 0x767A31A3, 0xA8E25F76],
     },
     Method {
         code: 0x8005,
@@ -96,6 +103,7 @@ pub const METHODS: &[Method] = &[
         wmi: 7,
         key_len: 64,
         build: xts::aes256,
+        answers: [0x33CD7C68, 0xD0442E69, 0xCC2E5D82, 0x4F57E25B],
     },
 ];
 
@@ -110,14 +118,21 @@ impl Method {
         METHODS.iter().find(|method| method.word == word)
     }
 
-    /// Its cipher under `key` for sectors of `sector_size` bytes; `None` where the key does not
-    /// have [`Method::key_len`] bytes or the sector size is no multiple of a cipher block.
-    pub fn cipher(&self, key: &SecretBytes, sector_size: u32) -> Option<Box<dyn SectorCipher>> {
-        self.cipher_with(Engines::best(), key, sector_size)
+    /// Whether sectors go through the Elephant diffuser, too.
+    fn has_diffuser(&self) -> bool {
+        matches!(self.code, 0x8000 | 0x8001)
     }
 
-    /// The same by chosen engines, for tests and benchmarks: `None` also where the CPU lacks what
-    /// one of them needs.
+    /// Its cipher under `key` for sectors of `sector_size` bytes, by the fastest engines of this CPU
+    /// that give the right answer to a known question; those that do not are told of in
+    /// [`crypto::faults`](super::faults()). `None` where the key does not have [`Method::key_len`] bytes, the
+    /// sector size is no multiple of a cipher block, or no engine gives the right answer.
+    pub fn cipher(&self, key: &SecretBytes, sector_size: u32) -> Option<Box<dyn SectorCipher>> {
+        self.cipher_with(proof::fastest(self, sector_size)?, key, sector_size)
+    }
+
+    /// The same by chosen engines, whatever they answer, for tests and benchmarks: `None` also where
+    /// the CPU lacks what one of them needs.
     pub fn cipher_with(
         &self,
         engines: Engines,

@@ -1,8 +1,7 @@
-//! One candidate on a CPU without SHA instructions: rounds in scalar registers, while the schedules
-//! of eight second blocks at a time come out of vector registers (x86-64).
+//! One candidate by our own rounds in scalar registers, while the schedules of eight second blocks
+//! at a time come out of vector registers: the fastest way on an x86-64 without SHA instructions,
+//! and one that runs everywhere.
 #![allow(unsafe_code)]
-
-use std::arch::is_x86_feature_detected as detected;
 
 use zeroize::Zeroize;
 
@@ -13,21 +12,37 @@ use crate::secret::StretchedKey;
 /// Rounds whose second blocks are scheduled together.
 const AHEAD: usize = 8;
 
-/// The key, where this is the fastest way to it.
-pub(super) fn stretch(hash: &InitialHash, salt: &[u8; 16], rounds: u64) -> Option<StretchedKey> {
-    let fastest = detected!("avx2") && detected!("bmi1") && detected!("bmi2") && !detected!("sha");
-    if !fastest {
-        return None;
-    }
-    // SAFETY: the CPU was asked for the features.
-    let mut state = unsafe { scalar(&hash.words(), salt, rounds) };
-    let key = key_of(&state);
-    state.zeroize();
-    Some(key)
+/// Whether [`scalar`] is the fastest way on this CPU.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn scalar_is_fastest() -> bool {
+    scalar_is_available() && !std::arch::is_x86_feature_detected!("sha")
 }
 
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-fn scalar(initial: &[u32; 8], salt: &[u8; 16], rounds: u64) -> [u32; 8] {
+#[cfg(target_arch = "x86_64")]
+pub(super) fn scalar_is_available() -> bool {
+    use std::arch::is_x86_feature_detected as detected;
+    detected!("avx2") && detected!("bmi1") && detected!("bmi2")
+}
+
+/// The key by vector instructions; none where the CPU lacks them.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn scalar(hash: &InitialHash, salt: &[u8; 16], rounds: u64) -> Option<StretchedKey> {
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    fn with_vectors(hash: &InitialHash, salt: &[u8; 16], rounds: u64) -> StretchedKey {
+        stretch(hash, salt, rounds)
+    }
+    // SAFETY: the CPU was asked for the features.
+    scalar_is_available().then(|| unsafe { with_vectors(hash, salt, rounds) })
+}
+
+/// The key on any CPU.
+pub(super) fn portable(hash: &InitialHash, salt: &[u8; 16], rounds: u64) -> StretchedKey {
+    stretch(hash, salt, rounds)
+}
+
+#[inline(always)]
+fn stretch(hash: &InitialHash, salt: &[u8; 16], rounds: u64) -> StretchedKey {
+    let initial = hash.words();
     let mut last = [0; 8];
     let mut message = [0; 16];
     let mut count = 0;
@@ -35,7 +50,7 @@ fn scalar(initial: &[u32; 8], salt: &[u8; 16], rounds: u64) -> [u32; 8] {
         let schedules = second_blocks::<AHEAD>(salt, count);
         for nth in (0..AHEAD).zip(count..rounds).map(|(nth, _)| nth) {
             message[..8].copy_from_slice(&last);
-            message[8..].copy_from_slice(initial);
+            message[8..].copy_from_slice(&*initial);
             last = block(INITIAL, |at| {
                 if at >= 16 {
                     message[at % 16] = message[at % 16]
@@ -50,7 +65,9 @@ fn scalar(initial: &[u32; 8], salt: &[u8; 16], rounds: u64) -> [u32; 8] {
         count += AHEAD as u64;
     }
     message.zeroize();
-    last
+    let key = key_of(&last);
+    last.zeroize();
+    key
 }
 
 /// A block through the compression function, its words with their constants from `word`.

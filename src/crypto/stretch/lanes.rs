@@ -2,7 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::wide;
-use super::{InitialHash, ROUNDS, STACK};
+use super::{InitialHash, ROUNDS, STACK, proof};
 use crate::secret::{StretchedKey, leave_nothing};
 
 /// How candidates go side by side. All ways give the same keys.
@@ -22,12 +22,10 @@ impl Lanes {
     /// All ways, slowest first.
     pub const ALL: [Self; 4] = [Self::One, Self::Avx2, Self::Sha, Self::Avx512];
 
-    /// The fastest that this CPU can go.
+    /// The fastest that this CPU can go, of those that give the right answer to a known question;
+    /// those that do not are told of in [`crypto::faults`](crate::crypto::faults()).
     pub fn best() -> Self {
-        let mut fastest_first = Self::ALL.into_iter().rev();
-        fastest_first
-            .find(|lanes| lanes.is_available())
-            .unwrap_or(Self::One)
+        proof::lanes()
     }
 
     /// Whether this CPU has what it takes.

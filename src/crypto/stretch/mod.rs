@@ -3,10 +3,9 @@
 //! One key takes as long as 2^21 SHA-256 blocks in a row. Whoever tries many candidates for one
 //! salt takes [`Lanes`], which stretch several in the time of one.
 
-#[cfg(target_arch = "x86_64")]
 mod alone;
 mod lanes;
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+mod proof;
 mod schedule;
 #[cfg(target_arch = "x86_64")]
 mod wide;
@@ -17,6 +16,7 @@ use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
+use self::proof::Alone;
 use self::schedule::INITIAL;
 
 use crate::secret::{KIB, Locked, RecoveryKey, StretchedKey, leave_nothing};
@@ -58,7 +58,6 @@ impl InitialHash {
     }
 
     /// The same as words.
-    #[cfg(target_arch = "x86_64")]
     fn words(&self) -> Zeroizing<[u32; 8]> {
         let mut words = Zeroizing::new([0; 8]);
         for (word, bytes) in words.iter_mut().zip(self.0.as_chunks().0) {
@@ -74,12 +73,12 @@ impl InitialHash {
     }
 
     fn stretch_rounds(&self, salt: &[u8; 16], rounds: u64) -> StretchedKey {
-        leave_nothing::<STACK, _>(|| {
+        leave_nothing::<STACK, _>(|| match proof::alone() {
+            Alone::Crate => self.stretch_by_crate(salt, rounds),
+            Alone::Portable => alone::portable(self, salt, rounds),
             #[cfg(target_arch = "x86_64")]
-            if let Some(key) = alone::stretch(self, salt, rounds) {
-                return key;
-            }
-            self.stretch_by_crate(salt, rounds)
+            Alone::Scalar => alone::scalar(self, salt, rounds)
+                .unwrap_or_else(|| self.stretch_by_crate(salt, rounds)),
         })
     }
 

@@ -61,18 +61,69 @@ impl<const R: usize> Kernels<R> {
         if !available(engine) {
             return None;
         }
-        match engine {
-            Engine::Batch => None,
-            Engine::AesNi => Some(kernels!(v128)),
-            Engine::Vaes256 => Some(kernels!(v256)),
-            Engine::Vaes512 => Some(kernels!(v512)),
-        }
+        let kernels = match engine {
+            Engine::Batch => return None,
+            Engine::AesNi => kernels!(v128),
+            Engine::Vaes256 => kernels!(v256),
+            Engine::Vaes512 => kernels!(v512),
+        };
+        #[cfg(test)]
+        let kernels = broken::as_set(engine, kernels);
+        Some(kernels)
     }
 
     /// Round keys, which take AES instructions too.
     fn round_keys(&self, key: &[u8]) -> Option<RoundKeys<R>> {
         // SAFETY: every engine that has kernels has the AES instructions, and SSE 4.1 with AVX2.
         unsafe { RoundKeys::new(key) }
+    }
+}
+
+/// Kernels that compute something else, for the tests of what becomes of them.
+#[cfg(test)]
+pub(super) mod broken {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[derive(Clone, Copy, PartialEq)]
+    pub(in super::super) enum Broken {
+        Decrypt,
+        Encrypt,
+    }
+
+    thread_local! {
+        static SET: RefCell<Option<(Broken, Vec<Engine>)>> = const { RefCell::new(None) };
+    }
+
+    /// Does `work` on a CPU of which these engines are broken.
+    pub(in super::super) fn with(broken: Broken, engines: &[Engine], work: impl FnOnce()) {
+        SET.set(Some((broken, engines.to_vec())));
+        work();
+        SET.set(None);
+    }
+
+    fn wrong<K>(_: &K, _: usize, _: u64, run: &mut [u8]) {
+        run.reverse();
+    }
+
+    pub(super) fn as_set<const R: usize>(engine: Engine, kernels: Kernels<R>) -> Kernels<R> {
+        let broken = SET.with_borrow(|set| match set {
+            Some((broken, engines)) if engines.contains(&engine) => Some(*broken),
+            _ => None,
+        });
+        match broken {
+            None => kernels,
+            Some(Broken::Decrypt) => Kernels {
+                xts_decrypt: wrong,
+                cbc_decrypt: wrong,
+                ..kernels
+            },
+            Some(Broken::Encrypt) => Kernels {
+                xts_encrypt: wrong,
+                cbc_encrypt: wrong,
+                ..kernels
+            },
+        }
     }
 }
 

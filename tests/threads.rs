@@ -1,0 +1,183 @@
+//! Where no thread can be started the work is done all the same, and nobody gets more threads than
+//! the machine has a use for.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+
+use common::testdata::{self, Kind};
+use common::trials::{self, trial};
+use common::{fve, sha256};
+use libtest_mimic::Arguments;
+
+/// A user that has no process but ours, so that a limit on processes counts ours alone.
+const NOBODY_ELSE: &str = "61234";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let missing = trials::root().or(trials::programs(&["setpriv", "prlimit"]));
+    let trials = vec![
+        trial(
+            "a search takes no more threads than the machine has a use for",
+            None,
+            a_search_takes_no_more_threads_than_are_of_use,
+        ),
+        trial(
+            "the limit on processes leaves no thread",
+            missing.clone(),
+            the_limit_leaves_no_thread,
+        ),
+        trial(
+            "a volume is decrypted without threads",
+            missing.clone(),
+            a_volume_is_decrypted_without_threads,
+        ),
+        trial(
+            "a volume is made without threads",
+            missing.clone(),
+            a_volume_is_made_without_threads,
+        ),
+        trial(
+            "a recovery password is searched for without threads",
+            missing,
+            a_recovery_password_is_searched_for_without_threads,
+        ),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A folder with the command and a volume, in which a user without any rights may work.
+struct Place {
+    directory: tempfile::TempDir,
+    sample: testdata::Entry,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let sample = testdata::volume("xts-128");
+        let open = |path: &Path| {
+            let all = std::fs::Permissions::from_mode(0o777);
+            std::fs::set_permissions(path, all).expect("permissions");
+        };
+        let place = Self { directory, sample };
+        open(place.directory.path());
+        std::fs::copy(env!("CARGO_BIN_EXE_fve"), place.file("fve")).expect("fve");
+        std::fs::copy(&place.sample.file, place.file("volume")).expect("volume");
+        let password = &place.sample.credential(Kind::Password).value;
+        std::fs::write(place.file("password"), password).expect("password");
+        for name in ["fve", "volume", "password"] {
+            open(&place.file(name));
+        }
+        place
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `fve` as somebody who may have one thread only.
+    fn alone(&self, arguments: &[&str]) -> Output {
+        let user = format!("--reuid={NOBODY_ELSE}");
+        let group = format!("--regid={NOBODY_ELSE}");
+        let mut command = Command::new("setpriv");
+        command.args([&user, &group, "--clear-groups", "prlimit", "--nproc=1"]);
+        command.arg(self.file("fve")).args(arguments);
+        let output = command.current_dir(self.directory.path()).output();
+        output.expect("setpriv")
+    }
+}
+
+#[track_caller]
+fn assert_done(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+fn the_limit_leaves_no_thread() {
+    let user = format!("--reuid={NOBODY_ELSE}");
+    let mut command = Command::new("setpriv");
+    command.args([
+        &user,
+        "--clear-groups",
+        "prlimit",
+        "--nproc=1",
+        "sh",
+        "-c",
+        "true & wait",
+    ]);
+    let output = command.output().expect("setpriv");
+    assert!(!output.status.success(), "a second process started");
+}
+
+fn a_volume_is_decrypted_without_threads() {
+    let place = Place::new();
+    let arguments = ["decrypt", "volume", "plain", "--password-file", "password"];
+    assert_done(&place.alone(&arguments));
+    let plain = std::fs::File::open(place.file("plain")).expect("plain");
+    let hash = sha256(plain).expect("read");
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hash, place.sample.plaintext_sha256);
+}
+
+fn a_volume_is_made_without_threads() {
+    let place = Place::new();
+    let plain = vec![0x5A; 8 << 20];
+    std::fs::write(place.file("plain"), &plain).expect("plain");
+    let made = place.alone(&[
+        "create",
+        "made",
+        "--from",
+        "plain",
+        "--password-file",
+        "password",
+        "--cipher",
+        "aes-xts-128",
+    ]);
+    assert_done(&made);
+    let back = place.alone(&["decrypt", "made", "back", "--password-file", "password"]);
+    assert_done(&back);
+    assert!(std::fs::read(place.file("back")).expect("back")[1 << 20..] == plain[1 << 20..]);
+}
+
+fn a_recovery_password_is_searched_for_without_threads() {
+    let place = Place::new();
+    let digits = &place.sample.credential(Kind::RecoveryPassword).value;
+    let pattern = format!("{}??", &digits[..digits.len() - 2]);
+    std::fs::write(place.file("pattern"), pattern).expect("pattern");
+    let found = place.alone(&[
+        "recovery",
+        "search",
+        "volume",
+        "--pattern-file",
+        "pattern",
+        "--show",
+    ]);
+    assert_done(&found);
+    assert!(String::from_utf8_lossy(&found.stdout).contains(digits.as_str()));
+}
+
+fn a_search_takes_no_more_threads_than_are_of_use() {
+    let sample = testdata::volume("xts-128");
+    let digits = &sample.credential(Kind::RecoveryPassword).value;
+    let directory = tempfile::tempdir().expect("directory");
+    let pattern = directory.path().join("pattern");
+    std::fs::write(&pattern, format!("{}??", &digits[..digits.len() - 2])).expect("pattern");
+    let mut command = fve();
+    command.args(["recovery", "search"]).arg(&sample.file);
+    command.arg("--pattern-file").arg(&pattern);
+    let output = command
+        .args(["--show", "--threads", "100000"])
+        .output()
+        .expect("fve");
+    assert_done(&output);
+    assert!(String::from_utf8_lossy(&output.stdout).contains(digits.as_str()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("threads are used instead of 100000"),
+        "{said}"
+    );
+}
