@@ -337,3 +337,22 @@ impl ReadAt for Unlocked {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::tests::NONE_MORE;
+
+    #[test]
+    fn large_reads_are_the_same_on_one_thread() {
+        let bytes: Vec<u8> = (0..8 << 20).map(|nth: u32| (nth / 512) as u8).collect();
+        let unlocked = Unlocked::plain(Arc::new(bytes.clone()));
+        for alone in [false, true] {
+            let mut buf = vec![0; bytes.len() - 1000];
+            NONE_MORE.set(alone);
+            unlocked.read_at(1000, &mut buf).unwrap();
+            NONE_MORE.set(false);
+            assert!(buf == bytes[1000..]);
+        }
+    }
+}

@@ -9,7 +9,7 @@ use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit
 use aes::{Aes128, Aes256};
 
 use super::batch::{BLOCK, Block, address_block, blocks_of};
-use super::tidy::{BLOCKS_STACK, tidy};
+use super::tidy::{SECTORS_STACK, tidy};
 use super::{Engines, SectorCipher};
 use crate::secret::Locked;
 
@@ -32,7 +32,7 @@ pub(super) fn aes128(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
-    build::<Aes128>(engines, key, sector_size).map(tidy::<BLOCKS_STACK>)
+    build::<Aes128>(engines, key, sector_size).map(tidy::<SECTORS_STACK>)
 }
 
 pub(super) fn aes256(
@@ -40,7 +40,7 @@ pub(super) fn aes256(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
-    build::<Aes256>(engines, key, sector_size).map(tidy::<BLOCKS_STACK>)
+    build::<Aes256>(engines, key, sector_size).map(tidy::<SECTORS_STACK>)
 }
 
 pub(super) fn build<C>(

@@ -147,13 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn takes_less_than_a_millisecond() {
+    fn takes_little_time() {
         for method in METHODS {
             for sector_size in SECTOR_SIZES {
                 let begun = std::time::Instant::now();
                 fastest(method, sector_size).unwrap();
                 let took = begun.elapsed();
-                println!("{method:?} {sector_size}: {took:?}");
                 // Bounds a mistake in the amount of work, on a machine of any speed and load.
                 assert!(took.as_secs() < 2, "{took:?}");
             }

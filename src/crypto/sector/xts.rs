@@ -9,7 +9,7 @@ use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit
 use aes::{Aes128, Aes256};
 
 use super::batch::{BLOCK, Block, MAX_SECTOR, blocks_of, xor};
-use super::tidy::{BLOCKS_STACK, tidy};
+use super::tidy::{KERNEL_STACK, SECTORS_STACK, tidy};
 use super::{Engines, SectorCipher};
 use crate::secret::Locked;
 
@@ -33,11 +33,9 @@ pub(super) fn aes128(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
-    let by_crate = || build::<Aes128>(key, sector_size);
-    engines
-        .xts(key, sector_size)
-        .or_else(by_crate)
-        .map(tidy::<BLOCKS_STACK>)
+    let by_crate = || build::<Aes128>(key, sector_size).map(tidy::<SECTORS_STACK>);
+    let by_kernel = engines.xts(key, sector_size).map(tidy::<KERNEL_STACK>);
+    by_kernel.or_else(by_crate)
 }
 
 pub(super) fn aes256(
@@ -45,11 +43,9 @@ pub(super) fn aes256(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
-    let by_crate = || build::<Aes256>(key, sector_size);
-    engines
-        .xts(key, sector_size)
-        .or_else(by_crate)
-        .map(tidy::<BLOCKS_STACK>)
+    let by_crate = || build::<Aes256>(key, sector_size).map(tidy::<SECTORS_STACK>);
+    let by_kernel = engines.xts(key, sector_size).map(tidy::<KERNEL_STACK>);
+    by_kernel.or_else(by_crate)
 }
 
 /// First half of the key for the data, second half for the tweaks (section 4.7).
