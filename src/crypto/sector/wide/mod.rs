@@ -79,54 +79,6 @@ impl<const R: usize> Kernels<R> {
     }
 }
 
-/// Kernels that compute something else, for the tests of what becomes of them.
-#[cfg(test)]
-pub(super) mod broken {
-    use super::*;
-    use std::cell::RefCell;
-
-    #[derive(Clone, Copy, PartialEq)]
-    pub(in super::super) enum Broken {
-        Decrypt,
-        Encrypt,
-    }
-
-    thread_local! {
-        static SET: RefCell<Option<(Broken, Vec<Engine>)>> = const { RefCell::new(None) };
-    }
-
-    /// Does `work` on a CPU of which these engines are broken.
-    pub(in super::super) fn with(broken: Broken, engines: &[Engine], work: impl FnOnce()) {
-        SET.set(Some((broken, engines.to_vec())));
-        work();
-        SET.set(None);
-    }
-
-    fn wrong<K>(_: &K, _: usize, _: u64, run: &mut [u8]) {
-        run.reverse();
-    }
-
-    pub(super) fn as_set<const R: usize>(engine: Engine, kernels: Kernels<R>) -> Kernels<R> {
-        let broken = SET.with_borrow(|set| match set {
-            Some((broken, engines)) if engines.contains(&engine) => Some(*broken),
-            _ => None,
-        });
-        match broken {
-            None => kernels,
-            Some(Broken::Decrypt) => Kernels {
-                xts_decrypt: wrong,
-                cbc_decrypt: wrong,
-                ..kernels
-            },
-            Some(Broken::Encrypt) => Kernels {
-                xts_encrypt: wrong,
-                cbc_encrypt: wrong,
-                ..kernels
-            },
-        }
-    }
-}
-
 struct Xts<const R: usize> {
     kernels: Kernels<R>,
     keys: [RoundKeys<R>; 2],
@@ -207,5 +159,53 @@ impl<const R: usize> SectorCipher for Cbc<R> {
     fn encrypt(&self, address: u64, run: &mut [u8]) {
         // SAFETY: as above.
         unsafe { (self.kernels.cbc_encrypt)(&self.key, self.sector_size, address, run) }
+    }
+}
+
+/// Kernels that compute something else, for the tests of what becomes of them.
+#[cfg(test)]
+pub(super) mod broken {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[derive(Clone, Copy, PartialEq)]
+    pub(in super::super) enum Broken {
+        Decrypt,
+        Encrypt,
+    }
+
+    thread_local! {
+        static SET: RefCell<Option<(Broken, Vec<Engine>)>> = const { RefCell::new(None) };
+    }
+
+    /// Does `work` on a CPU of which these engines are broken.
+    pub(in super::super) fn with(broken: Broken, engines: &[Engine], work: impl FnOnce()) {
+        SET.set(Some((broken, engines.to_vec())));
+        work();
+        SET.set(None);
+    }
+
+    fn wrong<K>(_: &K, _: usize, _: u64, run: &mut [u8]) {
+        run.reverse();
+    }
+
+    pub(super) fn as_set<const R: usize>(engine: Engine, kernels: Kernels<R>) -> Kernels<R> {
+        let broken = SET.with_borrow(|set| match set {
+            Some((broken, engines)) if engines.contains(&engine) => Some(*broken),
+            _ => None,
+        });
+        match broken {
+            None => kernels,
+            Some(Broken::Decrypt) => Kernels {
+                xts_decrypt: wrong,
+                cbc_decrypt: wrong,
+                ..kernels
+            },
+            Some(Broken::Encrypt) => Kernels {
+                xts_encrypt: wrong,
+                cbc_encrypt: wrong,
+                ..kernels
+            },
+        }
     }
 }
