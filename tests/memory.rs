@@ -379,7 +379,7 @@ fn substituted(byte: u8) -> u8 {
 }
 
 fn doubled(byte: u8) -> u8 {
-    (byte << 1) ^ (byte >> 7) * 0x1B
+    (byte << 1) ^ ((byte >> 7) * 0x1B)
 }
 
 fn product(a: u8, b: u8) -> u8 {
