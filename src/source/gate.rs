@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -15,6 +16,13 @@ use super::write::{is_read_only, open_unused};
 use super::writers::{Writer, read_by_this_process};
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
+
+/// How long another program may still have the target open: a server of a file system in user space
+/// ends a moment after umount(8) returned.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Time between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes of a file or device that are read while something else is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,10 +145,14 @@ pub(super) fn refuse_used(system: &System, target: &Path, below: &[Stretch]) -> 
     if let Some(found) = system.uses_of(below).first() {
         return Err(used(target, found));
     }
-    match system.writer_of(below) {
-        Some(writer) => Err(written_by(target, &writer)),
-        None => Ok(()),
+    let start = Instant::now();
+    while let Some(writer) = system.writer_of(below) {
+        if start.elapsed() > PATIENCE {
+            return Err(written_by(target, &writer));
+        }
+        std::thread::sleep(PAUSE);
     }
+    Ok(())
 }
 
 pub(super) fn used(target: &Path, found: &Use) -> Error {
