@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use common::fve;
 use common::loop_device::LoopDevice;
@@ -230,8 +231,17 @@ impl Copied {
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) {
-        let key = self.entry.credential(Kind::StartupKey).protector();
-        let volume = writable_file(&self.path, key).unwrap();
+        let start = Instant::now();
+        let volume = loop {
+            let key = self.entry.credential(Kind::StartupKey).protector();
+            match writable_file(&self.path, key) {
+                // A program that another test just started has what was open here until it runs.
+                Err(Error::Environment { .. }) if start.elapsed() < Duration::from_secs(10) => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                other => break other.unwrap(),
+            }
+        };
         volume.write_at(offset, bytes).unwrap();
         volume.flush().unwrap();
     }
@@ -355,7 +365,12 @@ fn a_device_that_is_shown() {
         .arg(&out)
         .args(options));
     shown.unmount();
-    exclusively().unwrap();
+    // The server ends a moment after the mount.
+    let start = Instant::now();
+    while exclusively().is_err() {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(20));
+    }
     // Nobody can change what is write-protected, so it need not be held.
     device.protect().unwrap();
     let first = Mounted::volume(device.path(), &options);

@@ -17,8 +17,8 @@ use super::writers::{Writer, read_by_this_process};
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
 
-/// How long another program may still have the target open: a server of a file system in user space
-/// ends a moment after umount(8) returned.
+/// How long another program may still hold the target: the server of a mount in user space ends a
+/// moment after the mount does.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Time between two looks.
@@ -116,6 +116,10 @@ pub fn open_to_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<
 /// Opens a file or device, of which [`refuse_used`] knows no use, for reading and writing, and
 /// keeps others out.
 pub(super) fn open_alone(target: &Path) -> Result<File> {
+    patiently(|| open_alone_at_once(target))
+}
+
+fn open_alone_at_once(target: &Path) -> Result<File> {
     let fail = |error| {
         let what = format!("cannot open {} for writing", target.shown());
         Error::io(what, error)
@@ -145,14 +149,23 @@ pub(super) fn refuse_used(system: &System, target: &Path, below: &[Stretch]) -> 
     if let Some(found) = system.uses_of(below).first() {
         return Err(used(target, found));
     }
+    patiently(|| match system.writer_of(below) {
+        Some(writer) => Err(written_by(target, &writer)),
+        None => Ok(()),
+    })
+}
+
+/// Tries again for a moment while something is in use.
+pub(super) fn patiently<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
     let start = Instant::now();
-    while let Some(writer) = system.writer_of(below) {
-        if start.elapsed() > PATIENCE {
-            return Err(written_by(target, &writer));
+    loop {
+        match attempt() {
+            Err(Error::Environment { .. }) if start.elapsed() < PATIENCE => {
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
         }
-        std::thread::sleep(PAUSE);
     }
-    Ok(())
 }
 
 pub(super) fn used(target: &Path, found: &Use) -> Error {

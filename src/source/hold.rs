@@ -72,7 +72,7 @@ impl DeviceHold {
         if is_read_only(&device) {
             return Ok(None);
         }
-        match open_unused(&device, OpenOptions::new().read(true), true) {
+        match gate::patiently(|| open_unused(&device, OpenOptions::new().read(true), true)) {
             // A partition may have no path here, or not for this user.
             Ok(opened) => Ok(opened.ok().map(|file| Self { _file: file })),
             Err(busy) => match system.uses_of(&system.lies_on(stretch)).first() {
