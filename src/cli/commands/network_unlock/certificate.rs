@@ -161,7 +161,7 @@ fn show(args: &CertificateArgs) -> Result<(), Failure> {
     for (path, certificate) in found {
         text += &format!(
             "{}\n  thumbprint {}\n  subject    {}\n  valid      {} to {}\n",
-            path.shown().to_string(),
+            path.shown(),
             certificate.thumbprint(),
             term::escaped(certificate.subject()),
             day(certificate.not_before()),
