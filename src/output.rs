@@ -22,6 +22,7 @@ use crate::shown::ShowPath;
 /// For its owner alone: it holds plaintext or keys.
 const PRIVATE: u32 = 0o600;
 /// For everybody whom the umask lets: it holds nothing secret.
+#[cfg(feature = "network-server")]
 const PUBLIC: u32 = 0o666;
 
 /// More than any secret that is saved takes.
@@ -131,6 +132,7 @@ impl NewFile {
     ///
     /// # Errors
     /// As [`create_new`].
+    #[cfg(feature = "network-server")]
     pub(crate) fn create_public(path: &Path) -> Result<Self> {
         Self::with_mode(path, PUBLIC)
     }

@@ -17,6 +17,7 @@ mod volumes;
 
 pub use header::header;
 pub use scan::{Scan, Scope, scan};
+#[cfg(feature = "cli")]
 pub(crate) use starts::written;
 pub use starts::{Evidence, Start, starts_of};
 pub use volumes::{FoundBlock, FoundVolume};

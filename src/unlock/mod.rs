@@ -29,6 +29,7 @@ pub mod startup_key;
 pub mod tpm;
 
 pub use prompt::{Prompt, Silent};
+#[cfg(any(feature = "cli", feature = "directory"))]
 pub(crate) use secret_file::read_line as read_secret_line;
 
 use std::path::{Path, PathBuf};

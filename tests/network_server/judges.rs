@@ -624,7 +624,7 @@ fn new_certificate() {
         .arg(directory.path())
         .output()
         .unwrap();
-    assert_eq!(again.status.code(), Some(5));
+    assert_eq!(again.status.code(), Some(2));
 
     let password = directory.path().join("password");
     std::fs::write(&password, "anaconda\n").unwrap();
