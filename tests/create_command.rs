@@ -752,7 +752,7 @@ fn tells_usage() -> Result<(), Failed> {
     bench.refused(
         &["volume", "--size", "1M", "--sector-size", "1024"],
         2,
-        &["1024"],
+        &["--sector-size", "512, 4096"],
     )?;
     let odd = ["volume", "--size", "1049088", "--sector-size", "4096"];
     bench.refused(&odd, 2, &["whole sectors of 4096"])?;

@@ -69,7 +69,9 @@ pub(crate) fn has_secrets(text: &str) -> bool {
 }
 
 fn collect(command: &Command, matches: &ArgMatches, hidden: &mut Vec<Hidden>) {
-    for argument in command.get_arguments() {
+    // A backup is made under this name.
+    let makes = |argument: &Arg| command.get_name() == "backup" && argument.get_id() == "file";
+    for argument in command.get_arguments().filter(|argument| !makes(argument)) {
         let values = matches.try_get_raw(argument.get_id().as_str());
         for value in values.ok().flatten().into_iter().flatten() {
             if may_be_secret(argument, value) {
@@ -140,7 +142,7 @@ fn looks_like_key(text: &str) -> bool {
 }
 
 /// Whether a name that names nothing was meant as one all the same: it leads into a directory that
-/// is there, or ends as names of images and key files do.
+/// is there, besides the root, or ends as names of images and key files do.
 fn looks_like_path(value: &OsStr) -> bool {
     const ENDINGS: &[&str] = &[
         "001", "bek", "bin", "cer", "crt", "csv", "dd", "der", "e01", "hive", "img", "ini", "json",
@@ -149,9 +151,11 @@ fn looks_like_path(value: &OsStr) -> bool {
     let path = Path::new(value);
     let leads_somewhere = path
         .parent()
-        .is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir());
+        .is_some_and(|parent| parent.file_name().is_some() && parent.is_dir());
     let ending = path.extension().and_then(OsStr::to_str);
     leads_somewhere
+        || path.starts_with(".")
+        || path.starts_with("..")
         || ending.is_some_and(|ending| ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
 }
 

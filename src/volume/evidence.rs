@@ -38,16 +38,18 @@ pub(super) fn file_system_size(sector: &[u8]) -> Option<u64> {
     }
 }
 
-/// Bytes per sector that the file system says whose boot sector this is.
+/// Bytes per sector that the file system says whose boot sector this is; `None` where it says
+/// nothing, or a size that no medium has.
 pub(super) fn sector_size(sector: &[u8]) -> Option<u32> {
-    match sector.get(3..11)? {
+    let size = match sector.get(3..11)? {
         b"EXFAT   " => 1u32.checked_shl((*sector.get(0x6C)?).into()),
         b"ReFS\0\0\0\0" => Some(u32::from_le_bytes(sector.get(0x20..0x24)?.try_into().ok()?)),
         _ if is_boot_sector(sector) => {
             Some(u16::from_le_bytes(sector.get(0x0B..0x0D)?.try_into().ok()?).into())
         }
         _ => None,
-    }
+    };
+    size.filter(|size| (512..=4096).contains(size) && size.is_power_of_two())
 }
 
 /// Whether this is the first sector of a file system that Windows encrypts.

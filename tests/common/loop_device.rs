@@ -64,7 +64,22 @@ impl Drop for LoopDevice {
 fn detach(device: &Path) -> io::Result<()> {
     // Else the protection would outlive this use of the device.
     run(Command::new("blockdev").arg("--setrw").arg(device))?;
-    run(Command::new("losetup").arg("--detach").arg(device)).map(drop)
+    let backing = backing_of(device);
+    run(Command::new("losetup").arg("--detach").arg(device))?;
+    // Whoever has it open at this moment, such as udev or a test that looks at all devices, puts the
+    // end off.
+    for _ in 0..100 {
+        if backing.is_none() || backing_of(device) != backing {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn backing_of(device: &Path) -> Option<String> {
+    let name = device.file_name()?.to_str()?;
+    std::fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).ok()
 }
 
 fn run(command: &mut Command) -> io::Result<String> {

@@ -317,7 +317,7 @@ fn refused() {
         .arg(saved.path("password"))
         .output()
         .expect("fve");
-    assert_eq!(again.status.code(), Some(5));
+    assert_eq!(again.status.code(), Some(2));
 }
 
 fn read_only() {

@@ -404,12 +404,9 @@ fn search_on(
     let begun = Instant::now();
     let (hit, saved) = std::thread::scope(|scope| {
         let work = || task.search.run(from, &watch);
-        let search = match std::thread::Builder::new().spawn_scoped(scope, work) {
-            Ok(search) => search,
-            Err(error) => {
-                let error = Error::io("cannot start a thread for the search", error);
-                return (None, Err(error.into()));
-            }
+        let Ok(search) = std::thread::Builder::new().spawn_scoped(scope, work) else {
+            // No thread is left that could tell how far it is, or save that.
+            return (task.search.run(from, &watch), Ok(()));
         };
         let mut saved = Ok(());
         let mut clocks = [begun; 2];
