@@ -5,6 +5,7 @@ use std::fs::read_dir;
 use std::path::Path;
 
 use super::storage::{Node, Stretch, System, share_bytes};
+use crate::shown::ShowPath;
 
 /// A program that may write to a file or device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl std::fmt::Display for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.name.as_str() {
             "" => write!(f, "process {}", self.process),
-            name => write!(f, "{name} (process {})", self.process),
+            name => write!(f, "{} (process {})", Path::new(name).shown(), self.process),
         }
     }
 }
