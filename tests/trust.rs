@@ -523,6 +523,93 @@ fn a_place_that_the_plaintext_does_not_bear_out_gives_no_view() {
     assert_eq!(found["opens"], true);
 }
 
+/// Where the three copies are evenly spaced, two of them lie as the two others would for another
+/// beginning.
+#[test]
+fn evenly_spaced_copies_do_not_prove_a_place() {
+    const BEFORE: usize = 1 << 20;
+    let volume = testdata::volume("xts-128");
+    let intact = Copy::of(&volume);
+    let offsets = intact.offsets();
+    let gap = offsets[1] - offsets[0];
+    assert_eq!(offsets[2] - offsets[1], gap, "the volume is of no use here");
+    let mut damaged = Copy::of(&volume);
+    damaged.bytes[..512].fill(0);
+    damaged.bytes[offsets[0]..][..0x1_0000].fill(0);
+    let directory = directory();
+    for (bytes, has_boot_record) in [(&intact.bytes, true), (&damaged.bytes, false)] {
+        let disk = [&[0; BEFORE], &bytes[..], &[0; BEFORE]].concat();
+        let path = save(&directory, &disk);
+        let place = |copy: usize, start: usize| {
+            let metadata = (BEFORE + offsets[copy]).to_string();
+            let start = (BEFORE + start).to_string();
+            [
+                "--metadata".to_owned(),
+                metadata,
+                "--volume-start".to_owned(),
+                start,
+            ]
+        };
+        for copy in [1, 2] {
+            let wrong = place(copy, gap);
+            let wrong: Vec<_> = wrong.iter().map(String::as_str).collect();
+            let (output, plain) = decrypted(&path, &volume, &wrong);
+            assert_status(&output, 6);
+            assert!(plain.is_empty());
+            let output = with_key(&["unlock"], &path, &volume, &wrong);
+            assert_status(&output, 6);
+            let right = place(copy, 0);
+            let right: Vec<_> = right.iter().map(String::as_str).collect();
+            let output = with_key(&["unlock"], &path, &volume, &right);
+            assert_status(&output, 0);
+        }
+        let output = with_key(&["repair", "scan", "--json"], &path, &volume, &[]);
+        assert_status(&output, 0);
+        let found = &json(&output)["volumes"];
+        assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+        assert_eq!(found[0]["start"], BEFORE);
+        assert_eq!(found[0]["opens"], true);
+        if has_boot_record {
+            continue;
+        }
+        let output = run(fve().args(["repair", "scan", "--json"]).arg(&path));
+        let found = &json(&output)["volumes"][0];
+        assert_eq!(found["start_is_proved"], false, "{found}");
+    }
+}
+
+/// Metadata that is accepted although its checks fail may name other places of the copies; what lies
+/// at the true ones is no plaintext.
+#[test]
+fn damaged_metadata_does_not_move_the_copies() {
+    let volume = testdata::volume("clear-key-only");
+    let directory = directory();
+    for place in 0x20..0x38 {
+        let mut copy = Copy::of(&volume);
+        for offset in copy.offsets() {
+            copy.bytes[offset + place] ^= 0x40;
+        }
+        let path = save(&directory, &copy.bytes);
+        let mut command = fve();
+        command.args(["decrypt", "--accept-damaged-metadata"]);
+        let output = run(command.arg(&path).arg("-"));
+        assert_ne!(output.status.code(), Some(0), "byte {place:#x}");
+        assert!(output.stdout.is_empty(), "byte {place:#x}");
+    }
+    // One copy's place is changed in each: the others still name it.
+    let mut copy = Copy::of(&volume);
+    let offsets = copy.offsets();
+    for (offset, (place, value)) in offsets.into_iter().zip([(35, 69), (0x20, 1), (66, 95)]) {
+        copy.bytes[offset + place] = value;
+    }
+    let path = save(&directory, &copy.bytes);
+    let mut command = fve();
+    command.args(["decrypt", "--accept-damaged-metadata"]);
+    let output = run(command.arg(&path).arg("-"));
+    assert_status(&output, 6);
+    assert!(output.stdout.is_empty());
+}
+
 #[test]
 fn a_piece_with_metadata_tells_what_needs_no_sector() {
     let volume = testdata::volume("xts-128");

@@ -314,6 +314,25 @@ impl MetadataBlock {
         u32::try_from(size).ok()
     }
 
+    /// Whether copies that were found `places` bytes behind where the volume is taken to begin,
+    /// this one among them, can lie there for no other beginning. Two copies are not always enough:
+    /// where the three are evenly spaced, the first two lie as the last two would.
+    pub fn proves_start(&self, places: &[u64]) -> bool {
+        let Some((first, others)) = places.split_first() else {
+            return false;
+        };
+        let is_place = |place: i128| self.copies.iter().any(|copy| i128::from(*copy) == place);
+        // For another beginning, the first of them would be another copy.
+        let fits_elsewhere = |copy: &u64| {
+            let moved = i128::from(*copy) - i128::from(*first);
+            moved != 0
+                && places
+                    .iter()
+                    .all(|place| is_place(i128::from(*place) + moved))
+        };
+        others.iter().any(|other| other != first) && !self.copies.iter().any(fits_elsewhere)
+    }
+
     /// Whether the volume was converted by encrypt-on-write and keeps a map of that (section 3.9;
     /// inferred from 29 volumes: of those with the flag, only BitLocker To Go's have no map).
     pub fn is_encrypt_on_write(&self) -> bool {

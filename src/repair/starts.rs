@@ -27,6 +27,8 @@ pub struct Evidence {
     pub boot_record: bool,
     /// How many other copies lie where they should.
     pub other_copies: u8,
+    /// Whether the copies lie so for no other place.
+    pub only_here: bool,
     /// The partition that begins there.
     pub partition: Option<u32>,
     /// The volume would end where the source does.
@@ -55,9 +57,10 @@ impl Evidence {
         plaintext + other_copies + boot_record + partition + whole
     }
 
-    /// Whether something of the volume's own lies where it should: more than a likeness.
+    /// Whether something of the volume's own lies where it can for this place alone: more than a
+    /// likeness.
     pub fn is_proof(&self) -> bool {
-        self.boot_record || self.other_copies > 0 || self.plaintext
+        self.boot_record || self.only_here || self.plaintext
     }
 }
 
@@ -91,14 +94,18 @@ pub(super) fn on_source(start: i64, inside: u64) -> Option<u64> {
 }
 
 fn examine(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64, start: i64) -> Start {
-    let others = block.copies.iter().filter(|copy| {
-        let place = on_source(start, **copy).filter(|place| *place != offset);
+    let is_there = |copy: &u64| {
+        let place = on_source(start, *copy);
         let other = place.and_then(|place| block_at(source, place).ok());
         other.is_some_and(|other| {
             other.dataset.id == block.dataset.id && other.copies == block.copies
         })
-    });
-    let other_copies = u8::try_from(others.count()).unwrap_or(0);
+    };
+    let own = |copy: &u64| on_source(start, *copy) == Some(offset);
+    let mut copies: Vec<_> = block.copies.into_iter().filter(own).collect();
+    let others = block.copies.into_iter();
+    copies.extend(others.filter(|copy| !own(copy) && is_there(copy)));
+    let other_copies = u8::try_from(copies.len().saturating_sub(1)).unwrap_or(0);
     // While it is converted, the field is a watermark.
     let told = (block.state == State::ENCRYPTED && block.encrypted_extent != 0)
         .then_some(block.encrypted_extent);
@@ -115,6 +122,7 @@ fn examine(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64, start: 
         evidence: Evidence {
             boot_record: names_the_same(source, block, start),
             other_copies,
+            only_here: block.proves_start(&copies),
             partition: partition.map(|partition| partition.number),
             fills_source: told.is_some() && end == source.size(),
             cut_off: end > source.size(),

@@ -19,9 +19,10 @@ const VISTA_SECTOR_LEN: u32 = 512;
 pub(super) enum Placed {
     /// The boot record lies there.
     ByBootRecord,
-    /// Another metadata copy lies where it should.
-    ByCopy,
-    /// Nothing but where one metadata copy may lie: the plaintext has to bear it out.
+    /// The metadata copies that are there lie so for no other beginning.
+    ByCopies,
+    /// The metadata copies that are there may lie so for several beginnings: the plaintext has to
+    /// bear it out.
     Unproved,
 }
 
@@ -157,6 +158,20 @@ impl Volume {
                 "no key proves the metadata that says that {plain} bytes of the volume are not encrypted: anybody who could write to the disk may have put content there"
             )
         })
+    }
+
+    /// Whether metadata that no key proves names the copies that the boot record names. Elsewhere the
+    /// volume would show what they hide.
+    ///
+    /// # Errors
+    /// [`Error::Contradicted`] where not.
+    pub(super) fn check_unproved_places(&self, block: &MetadataBlock) -> Result<()> {
+        match block.copies.starts_with(&self.boot.metadata_offsets) {
+            true => Ok(()),
+            false => Err(bad_boot_record(
+                "the boot record names other places of the metadata copies than the metadata, which no key proves",
+            )),
+        }
     }
 
     /// Whether the plaintext bears out what nothing else proves: the place of the volume, and the

@@ -89,8 +89,8 @@ impl Volume {
                 .map_err(|fault| Error::Unsupported {
                     what: fault.to_string(),
                 })?;
-        let placed = match another_copy_lies_there(source.as_ref(), &block) {
-            true => Placed::ByCopy,
+        let placed = match block.proves_start(&copies_there(source.as_ref(), &block)) {
+            true => Placed::ByCopies,
             false => Placed::Unproved,
         };
         let copies = Copies(vec![Copy {
@@ -161,27 +161,25 @@ impl Volume {
     }
 }
 
-/// Whether one of the other copies that the block names lies where it says: then the volume begins
-/// where it is taken to begin.
-fn another_copy_lies_there(source: &dyn ReadAt, block: &MetadataBlock) -> bool {
+/// Where sound copies of the volume lie that are where they should be, the block's own place first.
+fn copies_there(source: &dyn ReadAt, block: &MetadataBlock) -> Vec<u64> {
     let len = match block.version {
         1 => VISTA_REGION_LEN,
         _ => REGION_LEN,
     };
     let len = usize::try_from(len).unwrap_or(0);
-    let mut others = block
-        .copies
-        .into_iter()
-        .filter(|copy| *copy != block.position);
-    others.any(|place| {
-        let bytes = read_what_is_there(source, place, len).ok();
-        let other = bytes.and_then(|bytes| MetadataBlock::parse(&bytes, place).ok());
+    let is_there = |place: &u64| {
+        let bytes = read_what_is_there(source, *place, len).ok();
+        let other = bytes.and_then(|bytes| MetadataBlock::parse(&bytes, *place).ok());
         other.is_some_and(|other| {
             other.validation.crc_matches
                 && other.dataset.id == block.dataset.id
                 && other.copies == block.copies
         })
-    })
+    };
+    let others = block.copies.into_iter();
+    let others = others.filter(|place| *place != block.position && is_there(place));
+    std::iter::once(block.position).chain(others).collect()
 }
 
 /// What the lost boot record said, as far as anybody reads it: all of it stands in the metadata,

@@ -325,6 +325,9 @@ impl Volume {
         if let Some(pieced) = self.pieced.filter(|_| !options.accept_damaged_metadata) {
             pieced.check(&unlocked)?;
         }
+        if !proved {
+            self.check_unproved_places(block)?;
+        }
         self.check_plaintext(block, &unlocked, proved)?;
         Ok(unlocked)
     }
