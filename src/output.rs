@@ -38,7 +38,7 @@ pub(crate) fn create_new(path: &Path) -> Result<File> {
 }
 
 fn create_with(path: &Path, mode: u32) -> Result<File> {
-    refuse_dash(path)?;
+    check_name(path)?;
     // O_EXCL does not follow a link at the end of the path.
     let made = OpenOptions::new()
         .read(true)
@@ -57,7 +57,7 @@ fn create_with(path: &Path, mode: u32) -> Result<File> {
 /// # Errors
 /// As [`create_new`].
 pub(crate) fn check_new(path: &Path) -> Result<()> {
-    refuse_dash(path)?;
+    check_name(path)?;
     if path.symlink_metadata().is_ok() {
         return Err(exists(path));
     }
@@ -82,11 +82,20 @@ fn check_directory(directory: &Path) -> io::Result<()> {
     )?)
 }
 
-fn refuse_dash(path: &Path) -> Result<()> {
+/// Refuses names that nobody means for a file.
+fn check_name(path: &Path) -> Result<()> {
     if path == Path::new("-") {
         return Err(refused(
             "'-' is not the name of a file, and this is not written to standard output",
             "name a new file",
+        ));
+    }
+    // A device that is not there, or not any more: a file of its name would fill the memory.
+    let directory = directory_of(path).canonicalize().unwrap_or_default();
+    if directory.starts_with("/dev") && !directory.starts_with("/dev/shm") && !path.exists() {
+        return Err(refused(
+            format!("there is no device {}", path.shown()),
+            "look at its name, and whether it is connected: lsblk lists the devices",
         ));
     }
     Ok(())
@@ -212,7 +221,7 @@ impl PartialFile {
     /// [`Error::OutputRefused`] when there is such a file, finished or not, and it is not to be
     /// replaced; or when another program writes it. [`Error::Io`] when it cannot be created.
     pub(crate) fn create(path: &Path, replace: bool) -> Result<Self> {
-        refuse_dash(path)?;
+        check_name(path)?;
         let (path, mode) = place(path, replace)?;
         let partial = with_suffix(&path, PARTIAL);
         if replace && let Ok(left) = open_regular(&partial) {
@@ -243,7 +252,7 @@ impl PartialFile {
     /// # Errors
     /// As [`PartialFile::create`]; [`Error::OutputRefused`] also when it is no regular file.
     pub(crate) fn reopen(path: &Path, replace: bool) -> Result<Option<Self>> {
-        refuse_dash(path)?;
+        check_name(path)?;
         let (path, _) = place(path, replace)?;
         let partial = with_suffix(&path, PARTIAL);
         if partial.symlink_metadata().is_err() {

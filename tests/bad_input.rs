@@ -588,6 +588,41 @@ fn what_the_disk_says_cannot_drive_the_terminal() {
     );
 }
 
+/// A file of its name would fill the memory that /dev lies in.
+#[test]
+fn a_device_that_is_not_there_is_not_made_as_a_file() {
+    let device = "/dev/fve-no-such-device";
+    let volume = volume();
+    let password = ["--password-file", "-"];
+    for words in [
+        &["decrypt", volume.file.to_str().unwrap(), device][..],
+        &["decrypt", volume.file.to_str().unwrap(), device, "--force"],
+        &[
+            "decrypt",
+            volume.file.to_str().unwrap(),
+            device,
+            "--device-confirm",
+            device,
+        ],
+        &["create", device, "--size", "1M", "--recovery-password"],
+        &[
+            "export",
+            "key-package",
+            volume.file.to_str().unwrap(),
+            device,
+        ],
+    ] {
+        let mut command = fve();
+        command.args(words);
+        if words[0] != "create" {
+            command.args(password);
+        }
+        let output = run(&mut command);
+        assert_ends(&output, 2, &["there is no device", device, "lsblk"]);
+        assert!(!Path::new(device).exists(), "{words:?}");
+    }
+}
+
 #[test]
 fn an_unmount_of_nothing_is_an_error() {
     let directory = directory();

@@ -576,6 +576,13 @@ fn signatures() -> Result<(), Failed> {
     };
     scan("blocks", &block);
     scan("signatures", &block[..512]);
+    // Each of thousands of volumes would take the time of stretching a password.
+    let volume = fs::read(&common::testdata::volume("xts-128").file)?;
+    let many = bench.file("many", volume[0x1_0000..][..2048].repeat(2000));
+    let password = bench.file("password", "wrong");
+    let words = ["repair", "scan", many.to_str().unwrap(), "--password-file"];
+    let words = [&words[..], &[password.to_str().unwrap()]].concat();
+    run(0, &words).within(256 * MIB, 120.0);
     scan("boot-records", &boot_record(0x1_0000));
     let mut map = vec![0; 512];
     put(&mut map, 0, b"FVE-EOW\0");

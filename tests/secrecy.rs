@@ -131,6 +131,7 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     ] {
         let equals = format!("--password-file={secret}");
         let short = format!("-p{secret}");
+        let network = format!("--network-unlock={secret}");
         let places: &[&[&str]] = &[
             &[secret],
             &["info", secret],
@@ -175,6 +176,14 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
                 "--recovery-password",
             ],
             &["tpm", "status", secret],
+            &["unlock", &image, "--tpm-payload", secret],
+            &["unlock", &image, "--certificate", secret],
+            &["unlock", &image, "--pkcs11", secret],
+            &["unlock", &image, "--recovery-lookup", secret],
+            &["unlock", &image, &network],
+            &["network-unlock", "certificate", secret],
+            &["network-unlock", "check-policy", secret],
+            &["metadata", "restore", &image, secret],
         ];
         for words in places {
             let output = fve()

@@ -29,11 +29,15 @@ const INPUTS: &[&str] = &[
     "directory",
     "volume",
     "file",
-    "key-package",
+    "files",
     "from",
     "policy",
+    "certificate",
     "certificates",
 ];
+
+/// Credentials that name a place in the form of an address: `dhcp4:eth0`, `pkcs11:token=…`.
+const ADDRESSES: &[&str] = &["tpm", "network-unlock", "pkcs11", "recovery-lookup"];
 
 /// A word of the command line, and what a message calls it instead.
 struct Hidden {
@@ -109,15 +113,16 @@ fn may_be_secret(argument: &Arg, value: &OsStr) -> bool {
         return false;
     }
     let id = argument.get_id().as_str();
+    if id == "protector" {
+        return !looks_like_identifier(text) || looks_like_key(text);
+    }
     let is_input = INPUTS.contains(&id)
+        || argument.get_help_heading() == Some("Credentials")
         || argument
             .get_long()
-            .is_some_and(|option| option.ends_with("-file"))
-        || ["startup-key", "certificate"].contains(&id);
-    looks_like_key(text)
-        || (is_input && !looks_like_path(value))
-        || (id == "protector" && !looks_like_identifier(text))
-        || (id == "tpm" && !text.contains(':'))
+            .is_some_and(|option| option.ends_with("-file"));
+    let is_address = ADDRESSES.contains(&id) && text.contains(':');
+    looks_like_key(text) || (is_input && !is_address && !looks_like_path(value))
 }
 
 /// Whether it is of the form of a protector's identifier, whole or its beginning.

@@ -245,11 +245,10 @@ impl Volume {
 
     /// Compares the SHA-256 of the block with the one sealed under the VMK.
     pub(super) fn prove(&self, block: &MetadataBlock, key: &VolumeKey) -> Result<(), CopyFault> {
-        let number = (1..)
-            .zip(&block.copies)
-            .find_map(|(number, offset)| (*offset == block.position).then_some(number));
+        let mut copies = self.copies.0.iter();
+        let copy = copies.find(|copy| copy.offset == block.position);
         let fault = |fault: &str| CopyFault {
-            copy: number.unwrap_or(0),
+            copy: copy.map_or(0, |copy| copy.number),
             offset: block.position,
             fault: fault.to_owned(),
             unread: None,

@@ -166,6 +166,9 @@ impl LookupArgs {
             others.push((KERBEROS.option, PathBuf::new()));
         }
         let prompt = term::prompt();
+        for place in &self.places {
+            warn_if_others_can_read(place);
+        }
         let places = self.places.iter().map(|place| {
             Place::of(&Given {
                 value: Some(place),

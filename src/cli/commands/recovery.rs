@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::cli::args::{CheckArgs, RecoveryArgs, RecoveryCommand, SourceArgs};
 use crate::cli::exit::Status;
 use crate::cli::json::document;
+use crate::cli::readable::warn_if_others_can_read;
 use crate::cli::{Failure, commands, digits, source, term};
 use crate::error::Error;
 use crate::guid::Guid;
@@ -87,6 +88,7 @@ fn read(args: &CheckArgs) -> Result<Check, Failure> {
 }
 
 pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    warn_if_others_can_read(path);
     let file = std::fs::File::open(path)
         .map_err(|error| Error::io(format!("cannot read {}", path.shown()), error))?;
     read_all(file, &path.shown().to_string())

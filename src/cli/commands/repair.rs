@@ -108,6 +108,10 @@ pub(in crate::cli) fn run(args: &RepairArgs) -> Result<(), Failure> {
     }
 }
 
+/// Volumes that credentials are tried on: each takes the time of stretching a password, and a
+/// hostile source may speak of thousands.
+const MOST_TRIED: usize = 16;
+
 fn run_scan(args: &ScanArgs) -> Result<(), Failure> {
     let json = args.json;
     signals::end_when_told(move || tell_interrupted(json));
@@ -119,14 +123,26 @@ fn run_scan(args: &ScanArgs) -> Result<(), Failure> {
     let mut scan = search(&disk, scope);
     let credentials = args.credentials.read_given()?;
     if !credentials.is_empty() {
-        for volume in &mut scan.volumes {
+        for volume in scan.volumes.iter_mut().take(MOST_TRIED) {
             settle(&disk, volume, &args.credentials, &credentials)?;
         }
+        if scan.volumes.len() > MOST_TRIED {
+            term::note(format_args!(
+                "the credentials are tried on the first {MOST_TRIED} of {} volumes",
+                scan.volumes.len()
+            ));
+        }
     }
-    let found: Vec<_> = scan
-        .volumes
-        .iter()
-        .map(|volume| Looked::at(&disk, volume, args, &credentials))
+    let found: Vec<_> = (0..)
+        .zip(&scan.volumes)
+        .map(|(number, volume)| {
+            let tried = if number < MOST_TRIED {
+                &credentials[..]
+            } else {
+                &[]
+            };
+            Looked::at(&disk, volume, args, tried)
+        })
         .collect::<Result<_, _>>()?;
     if args.json {
         term::print(&scan_json(&scan, &found))?;
