@@ -324,11 +324,11 @@ impl MetadataBlock {
         let is_place = |place: i128| self.copies.iter().any(|copy| i128::from(*copy) == place);
         // For another beginning, the first of them would be another copy.
         let fits_elsewhere = |copy: &u64| {
-            let moved = i128::from(*copy) - i128::from(*first);
+            let moved = i128::from(*copy).saturating_sub(i128::from(*first));
             moved != 0
                 && places
                     .iter()
-                    .all(|place| is_place(i128::from(*place) + moved))
+                    .all(|place| is_place(i128::from(*place).saturating_add(moved)))
         };
         others.iter().any(|other| other != first) && !self.copies.iter().any(fits_elsewhere)
     }
