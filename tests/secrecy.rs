@@ -121,6 +121,7 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     let digits = sample.credential(Kind::RecoveryPassword).value.clone();
     let key = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
     let image = sample.file.to_str().expect("a path").to_owned();
+    let bek = sample.bek().to_str().expect("a path").to_owned();
     for secret in [
         "Anaconda-17",
         "hunter2!",
@@ -184,6 +185,16 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
             &["network-unlock", "certificate", secret],
             &["network-unlock", "check-policy", secret],
             &["metadata", "restore", &image, secret],
+            &["protector", "remove", &image, secret, "--startup-key", &bek],
+            &[
+                "protector",
+                "show-recovery",
+                &image,
+                secret,
+                "--startup-key",
+                &bek,
+            ],
+            &["recovery", "lookup", &image, "--id", secret],
         ];
         for words in places {
             let output = fve()

@@ -95,14 +95,17 @@ fn collect(command: &Command, matches: &ArgMatches, hidden: &mut Vec<Hidden>) {
 
 /// What a message calls the value of an argument: `SOURCE`, or `the FILE of --password-file`.
 fn name(argument: &Arg) -> String {
-    let value = argument
-        .get_value_names()
-        .and_then(|names| names.first())
-        .map_or("value", |name| name.as_str());
+    let value = value_name(argument);
     match argument.get_long() {
         Some(option) => format!("the {value} of --{option}"),
         None => value.to_owned(),
     }
+}
+
+/// What stands for its value in the help.
+fn value_name(argument: &Arg) -> &str {
+    let mut names = argument.get_value_names().into_iter().flatten();
+    names.next().map_or("value", |name| name.as_str())
 }
 
 fn may_be_secret(argument: &Arg, value: &OsStr) -> bool {
@@ -113,7 +116,7 @@ fn may_be_secret(argument: &Arg, value: &OsStr) -> bool {
         return false;
     }
     let id = argument.get_id().as_str();
-    if id == "protector" {
+    if value_name(argument) == "ID" {
         return !looks_like_identifier(text) || looks_like_key(text);
     }
     let is_input = INPUTS.contains(&id)
