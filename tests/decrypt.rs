@@ -38,10 +38,7 @@ const SIZE: u64 = 12 * MIB + 4096;
 const MIDDLE: u64 = 6 * MIB;
 
 fn main() {
-    // Where the tests were started with HUP ignored, as by nohup(1), what they start would ignore it
-    // too; what is caught here is as ever in other programs.
-    let caught = std::sync::Arc::default();
-    signal_hook::flag::register(signal_hook::consts::SIGHUP, caught).expect("HUP");
+    common::let_children_hear_hup();
     let fuse = trials::fuse();
     let mut trials = group(
         "decrypt",

@@ -23,6 +23,7 @@ use serde_json::Value;
 type Test = fn() -> Result<(), Failed>;
 
 fn main() -> ExitCode {
+    common::let_children_hear_hup();
     let mut trials = Vec::new();
     let tests: &[(&str, Test)] = &[
         ("finds unreadable digits and tells nobody", finds_silently),

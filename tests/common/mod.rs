@@ -36,6 +36,14 @@ pub fn fve() -> std::process::Command {
     std::process::Command::new(env!("CARGO_BIN_EXE_fve"))
 }
 
+/// Where the tests were started with HUP ignored, as by nohup(1), what they start would ignore it
+/// too. A signal that is caught here is as ever in programs that are started from here.
+#[cfg(feature = "cli")]
+pub fn let_children_hear_hup() {
+    let caught = std::sync::Arc::default();
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, caught).expect("HUP");
+}
+
 /// Writes everything that `from` gives to `path`, with holes where it is zero.
 pub fn copy_sparse(mut from: impl Read, path: &Path) -> io::Result<u64> {
     let unfinished = path.with_extension("part");
