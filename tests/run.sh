@@ -3,5 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# A sourced script sees the arguments of its caller.
+arguments=("$@")
+set --
 . examples/setup.sh
-exec cargo test "$@"
+exec cargo test "${arguments[@]}"
