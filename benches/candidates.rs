@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use fve::crypto::stretch::ROUNDS;
+use fve::recovery_password::{Options, check_text};
 use fve::source::FileSource;
-use fve::unlock::recovery::{Options, check_text};
 use fve::unlock::search::Search;
 use fve::volume::Volume;
 use sha2::{Digest, Sha256};

@@ -8,8 +8,8 @@ use fve::crypto::stretch::InitialHash;
 use fve::error::Failure;
 use fve::format::protector::{Protector, ProtectorKind};
 use fve::guid::Guid;
+use fve::recovery_password::{Options, RecoveryPassword, check_bytes};
 use fve::source::FileSource;
-use fve::unlock::recovery::{Options, RecoveryPassword, check_bytes};
 use fve::unlock::{Answer, Context, KeyProtector, open_vmk};
 use fve::volume::{UnlockOptions, Volume};
 

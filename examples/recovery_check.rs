@@ -1,6 +1,6 @@
 //! Explains a mistyped recovery password, without a volume: `cargo run --example recovery_check`.
 
-use fve::unlock::recovery::{Options, check_text};
+use fve::recovery_password::{Options, check_text};
 
 fn main() {
     // The example of the libbde documentation, with one digit wrong.

@@ -30,7 +30,7 @@
 //!   `unlock::certificate::CertificateKey`. A credential of your own: [`unlock::KeyProtector`]. A
 //!   volume whose protection is suspended opens without any.
 //! * The 48 digits themselves, checked, explained and corrected, without any volume:
-//!   [`unlock::recovery::RecoveryPassword`] and [`unlock::recovery::check_text`].
+//!   [`recovery_password::RecoveryPassword`] and [`recovery_password::check_text`].
 //! * A volume that is not a file: implement [`source::ReadAt`].
 //! * Why it went into recovery: [`analysis::Analysis`].
 //! * Its protectors added, removed, replaced, and what they keep shown: [`manage`].
@@ -67,6 +67,7 @@ pub mod cli;
 pub mod create;
 pub mod crypto;
 pub mod error;
+pub mod escrow;
 pub mod format;
 pub mod guid;
 pub mod manage;
@@ -75,6 +76,7 @@ pub mod network;
 // The command line uses all of it.
 #[cfg_attr(not(feature = "cli"), allow(dead_code))]
 mod output;
+pub mod recovery_password;
 pub mod repair;
 pub mod secret;
 pub mod serve;

@@ -274,7 +274,7 @@ fn a_view_from_before_a_rotation_changes_nothing() {
     let rotation = Rotation::new(&first, &[]).unwrap();
     let digits = rotation.password().expose_digits().expose().to_owned();
     let new = || -> Key {
-        let password = fve::unlock::recovery::RecoveryPassword::parse(&digits).unwrap();
+        let password = fve::recovery_password::RecoveryPassword::parse(&digits).unwrap();
         Box::new(RecoveryPasswords::new(&password))
     };
     rotation.carry_out(&mut first, |_, _| Ok(())).unwrap();

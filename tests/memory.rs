@@ -23,7 +23,7 @@ use common::trials::{self, trial};
 use fve::crypto::sector::{Engine, Engines};
 use fve::format::datum::SealedDatum;
 use fve::format::protector::Protector;
-use fve::unlock::recovery::RecoveryPassword;
+use fve::recovery_password::RecoveryPassword;
 use hex_literal::hex;
 use libtest_mimic::Arguments;
 use sha2::{Digest, Sha256};

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use common::fve;
 use common::testdata::{self, Entry, Kind};
-use fve::unlock::recovery::{Options, scan_bytes};
+use fve::recovery_password::{Options, scan_bytes};
 
 /// A copy of a frozen volume, and a directory for what commands write.
 struct Bench {

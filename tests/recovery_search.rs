@@ -381,7 +381,7 @@ fn makes_the_file_first() -> Result<(), Failed> {
 
 /// Which of the candidates of [`long_pattern`] is the right one.
 fn number_of_the_right_one() -> u64 {
-    use fve::unlock::recovery::{Options, check_text};
+    use fve::recovery_password::{Options, check_text};
     let check = check_text(&long_pattern(), &Options::default());
     let candidates = check.primary().unwrap().candidates().unwrap();
     let count = u64::try_from(candidates.count()).unwrap();

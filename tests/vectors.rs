@@ -11,7 +11,7 @@ use fve::crypto::stretch::InitialHash;
 use fve::format::bek::BekFile;
 use fve::format::datum::{Body, Datum};
 use fve::format::protector::{Protector, ProtectorKind};
-use fve::unlock::recovery::RecoveryPassword;
+use fve::recovery_password::RecoveryPassword;
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 

@@ -16,8 +16,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use fve::create::{NewProtector, NewVolume, Placement, RecoveryFile};
+use fve::recovery_password::RecoveryPassword;
 use fve::secret::{ClearKey, ExternalKey, RecoveryKey, SecretText};
-use fve::unlock::recovery::RecoveryPassword;
 use fve::volume::{UnlockOptions, Volume};
 use sha2::{Digest, Sha256};
 

@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 
-use fve::unlock::escrow::{Place, Query};
+use fve::escrow::{Place, Query};
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, memfd_create};
 

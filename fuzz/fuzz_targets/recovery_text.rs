@@ -1,5 +1,5 @@
 #![no_main]
-use fve::unlock::recovery::{Options, check_bytes};
+use fve::recovery_password::{Options, check_bytes};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

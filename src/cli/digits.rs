@@ -9,8 +9,8 @@ use std::io::{self, Read, Write};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use zeroize::Zeroizing;
 
+use crate::recovery_password::check::check_block;
 use crate::secret::SecretText;
-use crate::unlock::recovery::check::check_block;
 
 const BLOCK: usize = 6;
 const DIGITS: usize = 8 * BLOCK;

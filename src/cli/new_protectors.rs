@@ -154,7 +154,7 @@ pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
     let text = match file {
         Some(path) => {
             warn_if_others_can_read(path);
-            crate::unlock::read_secret_line(path, "new password")?
+            crate::secret::file::read_line(path, "new password")?
         }
         None if term::can_ask() => {
             let first = term::ask_secret("New password: ")?;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::guid::Guid;
+use crate::recovery_password::RecoveryPassword;
 use crate::secret::SecretBytes;
-use crate::unlock::recovery::RecoveryPassword;
 
 /// What stands before the identifier. The first line is the one that Windows writes; the other
 /// sentences are ours, in the places of Windows' own.
@@ -75,7 +75,7 @@ impl RecoveryFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unlock::recovery::{Options, scan_bytes};
+    use crate::recovery_password::{Options, scan_bytes};
 
     #[test]
     fn reads_back_with_its_identifier() {

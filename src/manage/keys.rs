@@ -13,9 +13,9 @@ use crate::format::encode;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
+use crate::recovery_password::RecoveryPassword;
 use crate::secret::{ExternalKey, RecoveryKey, SecretBytes, Vmk};
 use crate::unlock::open_key;
-use crate::unlock::recovery::RecoveryPassword;
 use crate::volume::{MasterKey, Volume};
 
 /// Types of the backups that open a protector as they are. 0x2001 is a stretched key of no special

@@ -6,7 +6,7 @@ use crate::create::NewProtector;
 use crate::error::{Error, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
-use crate::unlock::recovery::RecoveryPassword;
+use crate::recovery_password::RecoveryPassword;
 use crate::unlock::recovery_password::RecoveryPasswords;
 use crate::volume::{UnlockOptions, Volume};
 

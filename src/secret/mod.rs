@@ -6,6 +6,7 @@
 //! work on a key leaves on the stack is wiped after it (`stack`).
 
 mod arena;
+pub mod file;
 #[cfg(any(feature = "cli", feature = "network-server"))]
 mod readable;
 mod stack;

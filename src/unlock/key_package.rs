@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64ct::{Base64, Encoding};
 
-use super::{raw_key, secret_file};
+use super::raw_key;
 use crate::error::{Error, Result};
 use crate::format::key_package::KeyPackage;
 use crate::secret::SecretBytes;
@@ -18,7 +18,7 @@ const NAME: &str = "key package";
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it is no package.
 pub fn read(path: &Path) -> Result<KeyPackage> {
-    let bytes = secret_file::read(path, NAME)?;
+    let bytes = crate::secret::file::read(path, NAME)?;
     let text = from_text(bytes.expose());
     let content = text.as_ref().unwrap_or(&bytes);
     KeyPackage::parse(content.expose()).map_err(|fault| Error::BadCredential {

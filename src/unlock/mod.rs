@@ -12,25 +12,20 @@ pub mod auto_unlock;
 #[cfg(feature = "certificates")]
 pub mod certificate;
 pub mod clear_key;
-pub mod escrow;
 pub mod key_package;
 #[cfg(feature = "network")]
 pub mod network;
 pub mod password;
 mod prompt;
 pub mod raw_key;
-pub mod recovery;
 pub mod recovery_lookup;
 pub mod recovery_password;
 pub mod search;
-mod secret_file;
 mod side_by_side;
 pub mod startup_key;
 pub mod tpm;
 
 pub use prompt::{Prompt, Silent};
-#[cfg(any(feature = "cli", feature = "directory"))]
-pub(crate) use secret_file::read_line as read_secret_line;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

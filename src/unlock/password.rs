@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, CredentialKind, KeyProtector, Read, open_vmk, secret_file};
+use super::{Answer, Context, CredentialKind, KeyProtector, Read, open_vmk};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Failure, Result};
 use crate::format::protector::{Protector, ProtectorKind};
@@ -73,7 +73,7 @@ pub(super) fn open_stretched(protector: &Protector, secret: &InitialHash) -> Ans
 }
 
 fn read(path: &Path) -> Result<Box<dyn KeyProtector>> {
-    typed(&secret_file::read_line(path, NAME)?)
+    typed(&crate::secret::file::read_line(path, NAME)?)
 }
 
 fn typed(text: &SecretText) -> Result<Box<dyn KeyProtector>> {

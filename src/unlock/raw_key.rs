@@ -4,9 +4,7 @@
 
 use std::path::Path;
 
-use super::{
-    Answer, Context, CredentialKind, KeyProtector, Read, VolumeKey, open_key, secret_file,
-};
+use super::{Answer, Context, CredentialKind, KeyProtector, Read, VolumeKey, open_key};
 use crate::crypto::sector::Method;
 use crate::error::{Error, Failure, Result};
 use crate::format::block::ValidationHash;
@@ -168,7 +166,7 @@ fn spread_halves(key: &[u8]) -> SecretBytes {
 
 /// Reads a key that has one of `lengths` bytes, in binary or in hex digits.
 pub(super) fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<SecretBytes> {
-    let bytes = secret_file::read(path, name)?;
+    let bytes = crate::secret::file::read(path, name)?;
     // Digits first: sixteen bytes or more that all happen to be hex digits are not a key.
     from_hex(bytes.expose())
         .or(Some(bytes))

@@ -1,12 +1,12 @@
 //! A recovery password that is looked up where it was saved, and used without being shown. What is
-//! looked through is the business of [`super::escrow`].
+//! looked through is the business of [`crate::escrow`].
 
 use std::sync::Mutex;
 
-use super::escrow::{ADDITIONS, Place, Query};
 use super::recovery_password::RecoveryPasswords;
 use super::{Answer, Context, CredentialKind, Given, KeyProtector, Read};
 use crate::error::{Failure, Result};
+use crate::escrow::{ADDITIONS, Place, Query};
 use crate::format::protector::{Protector, ProtectorKind};
 
 const NAME: &str = "recovery lookup";

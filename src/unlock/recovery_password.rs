@@ -1,18 +1,18 @@
 //! The numerical recovery password as a credential (format page, section 4.2). What the 48 digits
-//! mean is the business of [`super::recovery`].
+//! mean is the business of [`crate::recovery_password`].
 
 use std::path::Path;
 
 use super::password::open_stretched;
-use super::recovery::{
-    Check, Malformed, Options, Outcome, RecoveryPassword, check_bytes, check_text,
-};
 use super::side_by_side::in_order;
-use super::{Answer, Context, CredentialKind, KeyProtector, Read, secret_file};
+use super::{Answer, Context, CredentialKind, KeyProtector, Read};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Error, Failure, Result};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
+use crate::recovery_password::{
+    Check, Malformed, Options, Outcome, RecoveryPassword, check_bytes, check_text,
+};
 use crate::secret::SecretText;
 
 const NAME: &str = "recovery password";
@@ -163,7 +163,7 @@ impl RecoveryPasswords {
 }
 
 fn read(path: &Path) -> Result<Box<dyn KeyProtector>> {
-    let bytes = secret_file::read(path, NAME)?;
+    let bytes = crate::secret::file::read(path, NAME)?;
     let check = check_bytes(bytes.expose(), &Options::default())
         .map_err(|error| Error::bad_credential(NAME, error.to_string()))?;
     Ok(Box::new(RecoveryPasswords::found(&check)?))

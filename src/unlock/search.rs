@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::recovery::{Candidates, RecoveryPassword};
 use super::{Answer, open_vmk};
 use crate::crypto::stretch::{InitialHash, Lanes, ROUNDS};
 use crate::error::{Error, Result};
 use crate::format::datum::STRETCH_FLAG_PBKDF2;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
+use crate::recovery_password::{Candidates, RecoveryPassword};
 use crate::secret::RecoveryKey;
 
 /// What is tried on what.

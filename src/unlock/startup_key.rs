@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, CredentialKind, KeyProtector, Read, open_vmk, secret_file};
+use super::{Answer, Context, CredentialKind, KeyProtector, Read, open_vmk};
 use crate::error::{Error, Failure, Result};
 use crate::format::bek::{BekFile, MAX_LEN};
 use crate::format::protector::{Protector, ProtectorKind};
@@ -168,7 +168,7 @@ impl KeyProtector for StartupKey {
 }
 
 fn read_file(path: &Path) -> Result<BekFile> {
-    let bytes = secret_file::read(path, NAME)?;
+    let bytes = crate::secret::file::read(path, NAME)?;
     BekFile::parse(bytes.expose()).map_err(|fault| {
         Error::bad_credential(NAME, format!("{} is no .BEK file: {fault}", path.shown()))
     })

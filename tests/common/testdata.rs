@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fve::recovery_password::RecoveryPassword;
 use fve::secret::{SecretText, Vmk};
 use fve::source::FileSource;
 use fve::unlock::KeyProtector;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::password::Password;
-use fve::unlock::recovery::RecoveryPassword;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::unlock::startup_key::StartupKey;
 use fve::volume::{UnlockOptions, Unlocked, Volume};

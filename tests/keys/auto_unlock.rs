@@ -8,10 +8,10 @@ use std::process::{Command, Output, Stdio};
 use fve::create::{NewProtector, NewVolume, Placement};
 use fve::crypto::envelope;
 use fve::crypto::sector::METHODS;
+use fve::recovery_password::RecoveryPassword;
 use fve::secret::{AutoUnlockKey, ExternalKey, SecretText};
 use fve::unlock::KeyProtector;
 use fve::unlock::auto_unlock::{AutoUnlock, SystemVolume};
-use fve::unlock::recovery::RecoveryPassword;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::volume::UnlockOptions;
 

@@ -16,11 +16,11 @@ use crate::cli::readable::warn_if_others_can_read;
 use crate::cli::report::line;
 use crate::cli::term::escaped;
 use crate::cli::{Failure, source, tell, term};
+use crate::escrow::{BASE, CA, Escrowed, Found, KERBEROS, PASSWORD, Place, Query, USER};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 use crate::shown::ShowPath;
 use crate::unlock::Given;
-use crate::unlock::escrow::{BASE, CA, Escrowed, Found, KERBEROS, PASSWORD, Place, Query, USER};
 use crate::volume::Volume;
 
 #[derive(Debug, Args)]

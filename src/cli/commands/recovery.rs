@@ -14,12 +14,12 @@ use crate::cli::readable::warn_if_others_can_read;
 use crate::cli::{Failure, commands, digits, source, term};
 use crate::error::Error;
 use crate::guid::Guid;
-use crate::shown::ShowPath;
-use crate::unlock::KeyProtector;
-use crate::unlock::recovery::{
+use crate::recovery_password::{
     BlockVerdict, CandidateCounts, Check, Options, Outcome, PasswordCheck, Suggestion, check_bytes,
     check_text, decode,
 };
+use crate::shown::ShowPath;
+use crate::unlock::KeyProtector;
 use crate::unlock::recovery_password::RecoveryPasswords;
 use crate::volume::UnlockOptions;
 

@@ -29,11 +29,11 @@ use crate::cli::{Failure, signals, source, tell, term};
 use crate::error::Error;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
-use crate::shown::ShowPath;
-use crate::unlock::recovery::{
+use crate::recovery_password::{
     Candidates, Check, NoCandidates, Options, PasswordCheck, RecoveryPassword, check_bytes,
     check_text,
 };
+use crate::shown::ShowPath;
 use crate::unlock::recovery_password::RecoveryPasswords;
 use crate::unlock::search::{Hit, Search};
 use crate::unlock::{KeyProtector, Selection};

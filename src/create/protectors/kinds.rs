@@ -15,10 +15,10 @@ use crate::error::{Error, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 use crate::output::check_new;
+use crate::recovery_password::RecoveryPassword;
 use crate::secret::{ExternalKey, SecretBytes, SecretText};
 #[cfg(feature = "certificates")]
 use crate::unlock::certificate::read_certificate;
-use crate::unlock::recovery::RecoveryPassword;
 use crate::unlock::tpm::Pin;
 
 /// A kind of protector that can be put on a volume.

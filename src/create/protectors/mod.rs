@@ -32,8 +32,8 @@ use crate::format::encode::{self, DatumBytes, ProtectorHead};
 use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
 use crate::guid::Guid;
+use crate::recovery_password::RecoveryPassword;
 use crate::secret::{ClearKey, ExternalKey, RecoveryKey, SecretText};
-use crate::unlock::recovery::RecoveryPassword;
 use crate::unlock::tpm::Pin;
 
 /// What one kind of protector has on disk (section 3.13).

@@ -18,9 +18,7 @@ pub mod uri;
 
 use std::path::Path;
 
-use super::{
-    Addition, Answer, Context, CredentialKind, Given, KeyProtector, Read, open_vmk, secret_file,
-};
+use super::{Addition, Answer, Context, CredentialKind, Given, KeyProtector, Read, open_vmk};
 use crate::crypto::rsa_key::{Certificate, KeyFile, KeyFileError, Padding, PrivateKey};
 use crate::error::{Error, Failure, Result};
 use crate::format::datum::{Body, Datum};
@@ -235,9 +233,12 @@ pub(super) fn other_certificate(protector: &Protector) -> Failure {
 /// # Errors
 /// [`Error::Io`] when a file cannot be read, [`Error::BadCredential`] when it is of no use.
 fn read_key_file(path: &Path, given: &Given<'_>) -> Result<KeyFile> {
-    let content = secret_file::read(path, NAME)?;
+    let content = crate::secret::file::read(path, NAME)?;
     let password = match given.other(PASSWORD_FILE.option) {
-        Some(path) => Some(secret_file::read_line(path, "password of the certificate")?),
+        Some(path) => Some(crate::secret::file::read_line(
+            path,
+            "password of the certificate",
+        )?),
         None => None,
     };
     match KeyFile::read(content.expose(), password.as_ref()) {
@@ -258,7 +259,7 @@ fn read_key_file(path: &Path, given: &Given<'_>) -> Result<KeyFile> {
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds none.
 pub fn read_certificate(path: &Path) -> Result<Certificate> {
-    let content = secret_file::read(path, NAME)?;
+    let content = crate::secret::file::read(path, NAME)?;
     let bad = |why: String, help: &str| Error::BadCredential {
         credential: "new certificate".to_owned(),
         why: format!("{}: {why}", path.shown()),

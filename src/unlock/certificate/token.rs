@@ -22,7 +22,7 @@ use crate::error::{Error, Failure, Result};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::{SecretBytes, SecretText};
 use crate::shown::ShowPath;
-use crate::unlock::{Answer, Context, Given, KeyProtector, Prompt, Silent, secret_file};
+use crate::unlock::{Answer, Context, Given, KeyProtector, Prompt, Silent};
 
 const NAME: &str = "PKCS#11 token";
 
@@ -47,7 +47,7 @@ pub(super) fn given(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
     })?;
     let pin_file = given.other("pin-file").or(uri.pin_source.as_deref());
     let pin = pin_file
-        .map(|path| secret_file::read_line(path, "PIN"))
+        .map(|path| crate::secret::file::read_line(path, "PIN"))
         .transpose()?;
     let mut key = TokenKey::new(uri);
     key.pin = pin;

@@ -32,7 +32,6 @@ use crate::network::{KeyProtector, Request};
 use crate::secret::{NetworkKey, SecretBytes, SessionKey};
 use crate::shown::ShowPath;
 use crate::unlock::raw_key::from_hex;
-use crate::unlock::secret_file;
 
 /// Where sidecars lie unless they are named.
 pub const DIRECTORY: &str = "/etc/fve/network";
@@ -313,7 +312,7 @@ impl SidecarFile {
     /// # Errors
     /// As [`Sidecar::parse`]; [`Error::Io`] when it cannot be read.
     pub fn load(&self) -> Result<Sidecar> {
-        Sidecar::parse(secret_file::read(&self.0, NAME)?.expose())
+        Sidecar::parse(crate::secret::file::read(&self.0, NAME)?.expose())
     }
 
     /// Changes it as one step: nobody else changes it meanwhile, and after a power failure it is

@@ -23,10 +23,7 @@ mod unsealer;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::startup_key::StartupKey;
-use super::{
-    Addition, Answer, Context, CredentialKind, Given, KeyProtector, Prompt, Read, Silent,
-    secret_file,
-};
+use super::{Addition, Answer, Context, CredentialKind, Given, KeyProtector, Prompt, Read, Silent};
 #[cfg(feature = "tpm")]
 use crate::error::Error;
 use crate::error::{Failure, Result};
@@ -261,7 +258,7 @@ impl TpmUnlock {
         let mut credential = Self::new(unsealer);
         credential.name = name;
         if let Some(path) = given.other(PIN_FILE.option) {
-            credential.pin = Some(Pin::new(&secret_file::read_line(path, "PIN")?));
+            credential.pin = Some(Pin::new(&crate::secret::file::read_line(path, "PIN")?));
         }
         if let Some(path) = given.other("startup-key") {
             credential.startup_key = Some(StartupKey::read(path)?);

@@ -9,8 +9,8 @@ use crate::cli::readable::warn_if_others_can_read;
 use crate::error::Error;
 use crate::network::policy::{MAX_FILE, Policy};
 use crate::network::server::keys::Files;
+use crate::secret::file::read_line;
 use crate::shown::ShowPath;
-use crate::unlock::read_secret_line;
 
 /// Where passwords of key files come from.
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ impl PasswordArgs {
             .chain(&given)
             .map(|file| {
                 warn_if_others_can_read(file);
-                read_secret_line(file, "password of a key file")
+                read_line(file, "password of a key file")
             })
             .collect::<Result<_, _>>()?;
         Ok(Files {

@@ -6,15 +6,12 @@
 
 use zeroize::{DefaultIsZeroes, Zeroizing};
 
-use super::block::{ANY_DIGIT, BLOCK_DIGITS, BLOCKS, Block, Slot, quotient_of};
+use super::block::{ANY_DIGIT, BLOCK_DIGITS, BLOCKS, Block, MOST_EDITS, Slot, quotient_of};
 use super::digits::RecoveryPassword;
-use super::scan::Found;
+use super::found::Found;
 
 /// The most suggestions that are made: as many as one wholly unknown block has.
 pub const MOST_SUGGESTIONS: usize = 1 << 16;
-
-/// How many digits a run may lack or have too many for corrections to be looked for.
-pub(super) const MOST_EDITS: usize = 2;
 
 /// Digits that are taken for each other, in print, in writing and on seven-segment displays.
 pub(super) const CONFUSED: [(u8, u8); 11] = [

@@ -6,7 +6,7 @@
 //! [`PasswordCheck::expose_expected_check_digit`], for which a command asks for `--show`.
 //!
 //! ```
-//! use fve::unlock::recovery::{Options, Outcome, check_text};
+//! use fve::recovery_password::{Options, Outcome, check_text};
 //!
 //! let text = "471207-278498-422126-177177-561902-537405-468006-693451";
 //! let check = check_text(text, &Options::default());
@@ -29,8 +29,9 @@ use zeroize::Zeroizing;
 use super::block::{BLOCKS, Block, BlockVerdict, Slot, number};
 use super::decode::{Encoding, SourceNote, TooLarge};
 use super::digits::{Malformed, PasswordVerdict, RecoveryPassword};
+use super::found::{Found, Note, Options};
 use super::pattern::{self, Candidates, NoCandidates};
-use super::scan::{Found, Note, Options, Scan, scan, scan_bytes};
+use super::scan::{Scan, scan, scan_bytes};
 use super::suggest::{self, CandidateCounts, Suggestion};
 use crate::guid::Guid;
 use crate::secret::SecretText;

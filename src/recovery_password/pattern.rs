@@ -8,26 +8,23 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::block::{ANY_DIGIT, BLOCK_DIGITS, BLOCKS, Block, BlockVerdict, Slot};
+use super::block::{ANY_DIGIT, BLOCK_DIGITS, BLOCKS, Block, BlockVerdict, Quotients, Slot};
 use super::digits::{Malformed, PasswordVerdict, RecoveryPassword};
+use super::found::Found;
 use super::near;
-use super::scan::Found;
 use super::suggest;
-
-/// The eight numbers of a password.
-pub(super) type Quotients = [u16; BLOCKS];
 
 /// Passwords to be tried on a volume, numbered from 0; the likeliest first where some are likelier.
 ///
 /// ```
-/// use fve::unlock::recovery::{Options, check_text};
+/// use fve::recovery_password::{Options, check_text};
 ///
 /// let pattern = "471207-278498-4221??-177177-561902-537405-468006-69345?";
 /// let check = check_text(pattern, &Options::default());
 /// let candidates = check.primary().unwrap().candidates()?;
 /// // Two digits of one block leave nine possibilities, one digit of another leaves one.
 /// assert_eq!(candidates.count(), 9);
-/// # Ok::<(), fve::unlock::recovery::NoCandidates>(())
+/// # Ok::<(), fve::recovery_password::NoCandidates>(())
 /// ```
 pub struct Candidates(Space);
 

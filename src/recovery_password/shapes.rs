@@ -3,28 +3,16 @@
 
 use std::ops::Range;
 
-use super::block::{BLOCK_DIGITS, BLOCKS, Slot};
+use super::block::{BLOCK_DIGITS, BLOCKS, MOST_EDITS, Slot};
 use super::digits::PasswordVerdict;
+use super::found::{Groups, build};
 use super::glyph::Separator;
-use super::scan::build;
-use super::suggest::MOST_EDITS;
 use super::words::{LONGEST_BLOCK, PASSWORD_DIGITS, Word};
 
 /// Words that are a password or look like one, and how they become blocks.
 pub(super) struct Hit {
     pub(super) words: Range<usize>,
     pub(super) groups: Groups,
-}
-
-/// How words become blocks.
-#[derive(Clone, Copy)]
-pub(super) enum Groups {
-    /// A word is a block.
-    AsWritten,
-    /// The digits of all words, six a block.
-    Regrouped,
-    /// A word is a block, and two dashes before this one hold an empty one.
-    EmptyBefore(usize),
 }
 
 pub(super) type Shape = fn(&[Word]) -> Vec<Hit>;

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::guid::Guid;
 use crate::secret::SecretText;
 use crate::shown::ShowPath;
-use crate::unlock::{Given, read_secret_line};
+use crate::unlock::Given;
 
 /// How long a server may take to answer at all.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -395,7 +395,7 @@ fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
 fn password(given: &Given<'_>, user: &str) -> Result<SecretText> {
     const NAME: &str = "password for the directory";
     let password = match given.other(PASSWORD.option) {
-        Some(path) => read_secret_line(path, NAME)?,
+        Some(path) => crate::secret::file::read_line(path, NAME)?,
         None => {
             let question = format!("Password of {user} for the directory: ");
             let asked = given.prompt.and_then(|prompt| prompt.secret(&question));

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::{SecretBytes, SecretText};
 use crate::error::{Error, Result};
-use crate::secret::{SecretBytes, SecretText};
 use crate::shown::ShowPath;
 
 /// Largest credential file read; a recovery-password text may be a whole export.
@@ -17,7 +17,7 @@ const MAX_LEN: u64 = 1024 * 1024;
 /// # Errors
 /// [`Error::Io`] when it cannot be read, [`Error::BadCredential`] when it is larger than any
 /// credential.
-pub(super) fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
+pub fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
     let fail = |source| {
         Error::io(
             format!("cannot read {credential} from {}", path.shown()),

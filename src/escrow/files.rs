@@ -11,8 +11,8 @@ use super::text::Text;
 use super::{Escrowed, Found, Progress, Query, csv, json, ldif};
 use crate::error::{Error, Result};
 use crate::guid::Guid;
+use crate::recovery_password::{Options, decode, scan};
 use crate::shown::ShowPath;
-use crate::unlock::recovery::{Options, decode, scan};
 
 /// Largest file that is read, in MiB: a hundred thousand entries of a directory.
 const MAX_FILE_MIB: u64 = 64;

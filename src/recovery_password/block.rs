@@ -9,6 +9,8 @@ use zeroize::{DefaultIsZeroes, Zeroizing};
 pub(super) const BLOCK_DIGITS: usize = 6;
 /// Blocks in a password.
 pub(super) const BLOCKS: usize = 8;
+/// How many digits a run may lack, or have too many, for corrections to be looked for.
+pub(super) const MOST_EDITS: usize = 2;
 /// Every block is this times a 16-bit number.
 const FACTOR: u32 = 11;
 /// How many rests a division by it can leave.
@@ -17,6 +19,9 @@ const RESTS: usize = 11;
 const GREATEST: [u8; BLOCK_DIGITS] = [7, 2, 0, 8, 8, 5];
 /// All ten digits, as a set.
 pub(super) const ANY_DIGIT: u16 = 0x3FF;
+
+/// The eight 16-bit numbers of a password: its blocks divided by 11.
+pub(super) type Quotients = [u16; BLOCKS];
 
 /// What stands at one place of a block.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,6 @@ use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use super::block::{BLOCK_DIGITS, BLOCKS, Block, BlockVerdict, block_digits};
-use super::scan::{Options, scan};
 use crate::error::Error;
 use crate::secret::{RecoveryKey, SecretText};
 
@@ -17,40 +16,18 @@ use crate::secret::{RecoveryKey, SecretText};
 /// when it is dropped; `Debug` shows nothing of them and there is no `Display`.
 ///
 /// ```
-/// use fve::unlock::recovery::RecoveryPassword;
+/// use fve::recovery_password::RecoveryPassword;
 ///
 /// // The example of libbde's documentation.
 /// let password = RecoveryPassword::parse(
 ///     "471207-278498-422125-177177-561902-537405-468006-693451",
 /// )?;
 /// assert_eq!(password.to_key().expose()[..2], [0x55, 0xa7]);
-/// # Ok::<(), fve::unlock::recovery::Malformed>(())
+/// # Ok::<(), fve::recovery_password::Malformed>(())
 /// ```
 pub struct RecoveryPassword(RecoveryKey);
 
 impl RecoveryPassword {
-    /// The one password in `text`: exact about digits, tolerant about everything around them
-    /// (separators of any kind or none, digits of any script, text before and after).
-    ///
-    /// Dropped leading zeros are not put back; [`Found::to_password`](super::Found::to_password)
-    /// does that.
-    ///
-    /// # Errors
-    /// Tells which blocks are wrong and why, or that there is no password or more than one.
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let scan = scan(text, &Options::default());
-        match scan.found.as_slice() {
-            [] => Err(Malformed::of(PasswordVerdict::NotFound, &[])),
-            [found] => Self::from_blocks(&found.blocks),
-            several => Err(Malformed::of(
-                PasswordVerdict::Several {
-                    passwords: several.len(),
-                },
-                &[],
-            )),
-        }
-    }
-
     /// The password of these blocks, taken exactly.
     pub(super) fn from_blocks(blocks: &[Block]) -> Result<Self, Malformed> {
         let refused = || Malformed::of(PasswordVerdict::of(blocks), blocks);

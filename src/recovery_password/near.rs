@@ -5,8 +5,7 @@ use std::collections::HashSet;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::block::{BLOCK_DIGITS, BLOCKS, block_digits, quotient_of};
-use super::pattern::Quotients;
+use super::block::{BLOCK_DIGITS, BLOCKS, Quotients, block_digits, quotient_of};
 use super::suggest::CONFUSED;
 
 type Digits = [u8; BLOCK_DIGITS];

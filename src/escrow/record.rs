@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Escrowed;
 use crate::guid::Guid;
-use crate::unlock::recovery::{Options, scan};
+use crate::recovery_password::{Options, scan};
 
 /// Longest value that a password is looked for in, in bytes: the schema allows 256 characters.
 const MAX_PASSWORD: usize = 4096;

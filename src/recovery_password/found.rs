@@ -1,26 +1,13 @@
-//! Finds recovery passwords in any text by their shape, never by words, which are in the
-//! language of the Windows that wrote them (recovery page, sections 1.5 and 1.6).
-//!
-//! The text comes in regions: words of digits with nothing but separators between. In each the
-//! shapes are looked for from the strongest to the weakest (`shapes`); what one has taken, the
-//! next does not see. Groups that are too few for a password count only in a text that holds
-//! nothing better.
+//! A password as a text holds it ([`Found`]): its blocks, and what had to be done to read them
+//! (recovery page, section 1.6).
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::block::{BLOCK_DIGITS, BLOCKS, Block, Slot};
-use super::decode::{Encoding, SourceNote, TooLarge, decode};
+use super::block::{BLOCK_DIGITS, BLOCKS, Block, MOST_EDITS, Slot};
 use super::digits::{Malformed, PasswordVerdict, RecoveryPassword};
-use super::glyph::Separator;
-use super::identify::{Landmark, assign};
-use super::shapes::{Groups, SHAPES, Shape, anything, hits, too_few_groups};
-use super::suggest::MOST_EDITS;
-use super::words::{Item, PASSWORD_DIGITS, Word, items};
+use super::words::{PASSWORD_DIGITS, Word};
 use crate::guid::Guid;
 
 /// How to read a text.
@@ -38,19 +25,6 @@ impl Options {
         self.ocr = ocr;
         self
     }
-}
-
-/// What a text holds.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Scan {
-    /// How the bytes were read; nothing when the text was given as text.
-    pub encoding: Option<Encoding>,
-    /// What was noticed about the bytes.
-    pub source_notes: Vec<SourceNote>,
-    /// The passwords and what may be some, in the order of the text; one that stands there twice
-    /// is listed once.
-    pub found: Vec<Found>,
 }
 
 /// A password in a text, or what looks like one.
@@ -159,126 +133,15 @@ impl fmt::Display for Note {
     }
 }
 
-/// Finds the recovery passwords in a file that somebody saved.
-///
-/// # Errors
-/// Refuses more than [`MAX_BYTES`](super::decode::MAX_BYTES).
-pub fn scan_bytes(bytes: &[u8], options: &Options) -> Result<Scan, TooLarge> {
-    let decoded = decode(bytes)?;
-    let mut scan = scan(decoded.text.expose(), options);
-    scan.encoding = Some(decoded.encoding);
-    scan.source_notes = decoded.notes;
-    Ok(scan)
-}
-
-/// Finds the recovery passwords in a text.
-pub fn scan(text: &str, options: &Options) -> Scan {
-    let items = items(text, options.ocr);
-    // Nothing but groups: whoever typed that meant a password, even if it is far from one.
-    let nothing_else = items.iter().all(|item| matches!(item, Item::Word(_)));
-    let pieces = pieces(items);
-    let mut found = search(&pieces, &SHAPES);
-    if found.is_empty() {
-        found = search(&pieces, &[too_few_groups]);
-    }
-    if found.is_empty() && nothing_else && pieces.len() == 1 {
-        found = search(&pieces, &[anything]);
-    }
-    Scan {
-        encoding: None,
-        source_notes: Vec::new(),
-        found: without_repeats(found),
-    }
-}
-
-/// A stretch of text that may hold passwords, or an identifier.
-enum Piece {
-    Region(Vec<Word>),
-    Identifier(super::identify::Identifier),
-}
-
-/// Gathers words with only separators between, and mends those that a line end went through.
-fn pieces(items: Vec<Item>) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut region: Vec<Word> = Vec::new();
-    let mut items = items.into_iter().peekable();
-    while let Some(item) = items.next() {
-        match item {
-            Item::Word(word) => {
-                // Letters are a mangled block only where a dash binds them to others.
-                let after = items.peek().is_some_and(|item| match item {
-                    Item::Word(next) => next.gap.kind == Some(Separator::Dash),
-                    _ => false,
-                });
-                if word.alien && !after && word.gap.kind != Some(Separator::Dash) {
-                    close(&mut region, &mut pieces);
-                } else {
-                    join_or_push(&mut region, word);
-                }
-            }
-            Item::Identifier(identifier) => {
-                close(&mut region, &mut pieces);
-                pieces.push(Piece::Identifier(identifier));
-            }
-            Item::Break => close(&mut region, &mut pieces),
-        }
-    }
-    close(&mut region, &mut pieces);
-    pieces
-}
-
-fn close(region: &mut Vec<Word>, pieces: &mut Vec<Piece>) {
-    if !region.is_empty() {
-        pieces.push(Piece::Region(std::mem::take(region)));
-    }
-}
-
-/// Adds a word, or its digits to the last one where a folded line (LDIF, a mail program) cut a
-/// block in two.
-fn join_or_push(region: &mut Vec<Word>, word: Word) {
-    if let Some(last) = region.last_mut()
-        && word.gap.kind == Some(Separator::Newline)
-        && word.gap.newlines == 1
-        && last.len().saturating_add(word.len()) == BLOCK_DIGITS
-        && last.is_pure()
-        && word.is_pure()
-    {
-        let mut whole = Zeroizing::new(Vec::with_capacity(BLOCK_DIGITS));
-        whole.extend_from_slice(&last.slots);
-        whole.extend_from_slice(&word.slots);
-        last.slots = whole;
-        last.joined = true;
-    } else {
-        region.push(word);
-    }
-}
-
-/// The passwords of these shapes in all regions, each with its identifier.
-fn search(pieces: &[Piece], shapes: &[Shape]) -> Vec<Found> {
-    let mut landmarks = Vec::new();
-    let mut found = Vec::new();
-    for piece in pieces {
-        match piece {
-            Piece::Identifier(identifier) => {
-                landmarks.push(Landmark::Identifier(identifier.clone()));
-            }
-            Piece::Region(words) => {
-                for hit in hits(words, shapes) {
-                    let Some(one) = build(words.get(hit.words).unwrap_or_default(), hit.groups)
-                    else {
-                        continue;
-                    };
-                    landmarks.push(Landmark::Password { line: one.line });
-                    found.push(one);
-                }
-            }
-        }
-    }
-    for (one, identifier) in found.iter_mut().zip(assign(&landmarks)) {
-        one.identifier = identifier;
-        one.line = one.line.saturating_add(1);
-    }
-    found
+/// How words become blocks.
+#[derive(Clone, Copy)]
+pub(super) enum Groups {
+    /// A word is a block.
+    AsWritten,
+    /// The digits of all words, six a block.
+    Regrouped,
+    /// A word is a block, and two dashes before this one hold an empty one.
+    EmptyBefore(usize),
 }
 
 /// Makes blocks of words; nothing where no digit is known at all.
@@ -350,32 +213,4 @@ fn notes(words: &[Word], regrouped: bool, found: &Found) -> Vec<Note> {
         notes.extend(padded.map(|(block, _)| Note::LeadingZero { block }));
     }
     notes
-}
-
-/// A password that stands in the text twice is one password.
-fn without_repeats(all: Vec<Found>) -> Vec<Found> {
-    // By a keyed hash: an export holds thousands of passwords, too many to compare each with all.
-    let hash = RandomState::new();
-    let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
-    let mut kept: Vec<(Found, Option<RecoveryPassword>)> = Vec::new();
-    for found in all {
-        let password = found.to_password().ok();
-        if let Some(password) = &password {
-            let same_hash = places
-                .entry(hash.hash_one(password.to_key().expose()))
-                .or_default();
-            let is_same = |at: &&usize| match kept.get(**at) {
-                Some((_, Some(other))) => bool::from(other.ct_eq(password)),
-                _ => false,
-            };
-            let same = same_hash.iter().find(is_same).copied();
-            if let Some((earlier, _)) = same.and_then(|at| kept.get_mut(at)) {
-                earlier.identifier = earlier.identifier.or(found.identifier);
-                continue;
-            }
-            same_hash.push(kept.len());
-        }
-        kept.push((found, password));
-    }
-    kept.into_iter().map(|(found, _)| found).collect()
 }

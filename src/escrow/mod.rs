@@ -26,11 +26,11 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
-use super::recovery::RecoveryPassword;
-use super::{Addition, Given};
 use crate::error::{Error, Result};
 use crate::guid::Guid;
+use crate::recovery_password::RecoveryPassword;
 use crate::shown::ShowPath;
+use crate::unlock::{Addition, Given};
 
 /// Who binds to the directory.
 pub const USER: Addition = Addition {

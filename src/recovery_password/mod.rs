@@ -33,6 +33,7 @@ mod block;
 pub mod check;
 pub mod decode;
 mod digits;
+mod found;
 mod glyph;
 mod identify;
 mod near;
@@ -48,6 +49,7 @@ pub use check::{
 };
 pub use decode::{Encoding, SourceNote, TooLarge};
 pub use digits::{Malformed, PasswordVerdict, RecoveryPassword};
+pub use found::{Found, Note, Options};
 pub use pattern::{Candidates, NoCandidates};
-pub use scan::{Found, Note, Options, Scan, scan, scan_bytes};
+pub use scan::{Scan, scan, scan_bytes};
 pub use suggest::{CandidateCounts, Correction, Suggestion};

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use encoding_rs::Decoder;
 use zeroize::Zeroizing;
 
-use crate::unlock::recovery::decode;
+use crate::recovery_password::decode;
 
 /// Bytes that are read at once.
 const PIECE: usize = 0x4000;

@@ -109,14 +109,14 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, TooLarge> {
 }
 
 /// The same for whoever has set a bound of his own.
-pub(in crate::unlock) fn decode_whole(bytes: &[u8]) -> Decoded {
+pub(crate) fn decode_whole(bytes: &[u8]) -> Decoded {
     let (encoding, mark, note) = encoding_of(bytes, false);
     decode_as(encoding, bytes.get(mark..).unwrap_or_default(), note)
 }
 
 /// How bytes are written, and how many of them are a byte-order mark. Where they are only the
 /// beginning of a text (`cut`), a character at their end may be incomplete.
-pub(in crate::unlock) fn encoding_of(
+pub(crate) fn encoding_of(
     bytes: &[u8],
     cut: bool,
 ) -> (&'static encoding_rs::Encoding, usize, Option<SourceNote>) {
