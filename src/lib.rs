@@ -83,6 +83,7 @@ pub mod serve;
 mod shown;
 pub mod source;
 mod threads;
+pub mod tpm;
 pub mod unlock;
 pub mod volume;
 

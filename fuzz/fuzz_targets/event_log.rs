@@ -1,7 +1,7 @@
 #![no_main]
 use fve::crypto::hash::HashAlgorithm;
 use fve::format::event_log::EventLog;
-use fve::unlock::tpm::forecast;
+use fve::tpm::forecast;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

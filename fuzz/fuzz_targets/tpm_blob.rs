@@ -1,6 +1,6 @@
 #![no_main]
 use fve::format::tpm_blob::SealedObject;
-use fve::unlock::tpm::Policy;
+use fve::tpm::Policy;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

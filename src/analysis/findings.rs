@@ -7,7 +7,7 @@ use crate::format::block::MetadataBlock;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
-use crate::unlock::tpm::{LOCK, Policy};
+use crate::tpm::{LOCK, Policy};
 use crate::volume::{Conversion, Volume};
 
 /// How far a finding can be relied on.

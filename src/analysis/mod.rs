@@ -23,7 +23,7 @@ use crate::format::datum::{Datum, SealedDatum, roles};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
-use crate::unlock::tpm::Policy;
+use crate::tpm::Policy;
 use crate::volume::{Conversion, Volume};
 
 /// What a volume tells of its own history.

@@ -17,8 +17,9 @@ use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::secret::{ExternalKey, SecretText};
 use crate::shown::ShowPath;
+use crate::tpm::{ObjectSealer, Pcrs, Pin};
 use crate::unlock::startup_key::StartupKey;
-use crate::unlock::tpm::{self, ObjectSealer, Pcrs, Pin, TpmUnlock};
+use crate::unlock::tpm::{self, TpmUnlock};
 use crate::unlock::{KeyProtector, Selection};
 use crate::volume::{UnlockOptions, Volume};
 

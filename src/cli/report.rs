@@ -17,8 +17,8 @@ use crate::format::boot::{Flavour, Layout};
 use crate::format::datum::{Body, Datum, PublicKey};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::tpm_blob::TpmBlob;
+use crate::tpm::Policy;
 use crate::unlock::BUILT_IN;
-use crate::unlock::tpm::Policy;
 use crate::volume::{Protection, Volume};
 
 /// Everything that can be known without a key.

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::format::datum::{Datum, key_types};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::{ExternalKey, PinHash, Vmk};
+use crate::tpm::Pin;
 use crate::unlock::open_key;
-use crate::unlock::tpm::Pin;
 
 /// A protector sealed anew, and what opens it.
 #[derive(Debug)]

@@ -8,10 +8,9 @@ use fve::crypto::hash::HashAlgorithm;
 use fve::error::Error;
 use fve::format::tpm_blob::SealedObject;
 use fve::secret::{ExternalKey, SecretBytes, SecretText, TpmPassword};
+use fve::tpm::{Lockout, ObjectSealer, Pcrs, Pin, Policy, Sealed, TpmError, Unsealer};
 use fve::unlock::startup_key::StartupKey;
-use fve::unlock::tpm::{
-    Lockout, ObjectSealer, Pcrs, Pin, Policy, Sealed, TpmError, TpmUnlock, Unsealer,
-};
+use fve::unlock::tpm::TpmUnlock;
 use fve::unlock::{KeyProtector, Prompt};
 use fve::volume::{UnlockOptions, Unlocked};
 

@@ -9,7 +9,7 @@ use fve::create::{NewProtector, TpmBinding};
 use fve::crypto::hash::HashAlgorithm;
 use fve::format::tpm_blob::SealedObject;
 use fve::secret::{ExternalKey, SecretBytes, SecretText, TpmPassword};
-use fve::unlock::tpm::{
+use fve::tpm::{
     LABEL, ObjectSealer, Pin, Policy, TpmError, Tss, TssOptions, Unsealer, selection, tpm_password,
 };
 use serde_json::Value;

@@ -5,8 +5,9 @@ use fve::format::bek::BekFile;
 use fve::format::block::MetadataBlock;
 use fve::format::protector::ProtectorKind;
 use fve::secret::SecretText;
+use fve::tpm::{Payload, Policy};
 use fve::unlock::startup_key::StartupKey;
-use fve::unlock::tpm::{Payload, Policy, TpmUnlock};
+use fve::unlock::tpm::TpmUnlock;
 use fve::unlock::{Answer, Context, KeyProtector};
 use serde_json::Value;
 

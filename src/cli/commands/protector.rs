@@ -25,7 +25,7 @@ use crate::manage::{Change, Kept, KeptSecret, Managed, Report, Rotation, kept_se
 use crate::output::{NewFile, check_new, check_new_in};
 use crate::secret::SecretText;
 use crate::shown::ShowPath;
-use crate::unlock::tpm::Pin;
+use crate::tpm::Pin;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProtectorArgs {

@@ -15,9 +15,10 @@ use crate::error::Error;
 use crate::format::event_log::{EventLog, MAX_LEN};
 use crate::format::protector::Protector;
 use crate::shown::ShowPath;
-use crate::unlock::tpm::explain::{Explanation, Verdict};
-use crate::unlock::tpm::forecast::{Forecast, meaning};
-use crate::unlock::tpm::{self, Lockout, TpmError, Unsealer};
+use crate::tpm::explain::{Explanation, Verdict};
+use crate::tpm::forecast::{Forecast, meaning};
+use crate::tpm::{Lockout, TpmError, Unsealer, tries_left};
+use crate::unlock::tpm;
 use crate::unlock::{Given, Prompt, Silent};
 
 /// Where the kernel shows the firmware's log.
@@ -148,7 +149,7 @@ impl Found {
                 };
                 line(
                     &mut text,
-                    format_args!("  Lockout: {state}; {}", tpm::tries_left(lockout)),
+                    format_args!("  Lockout: {state}; {}", tries_left(lockout)),
                 );
             }
             Ok(None) => {}

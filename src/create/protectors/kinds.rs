@@ -17,9 +17,9 @@ use crate::guid::Guid;
 use crate::output::check_new;
 use crate::recovery_password::RecoveryPassword;
 use crate::secret::{ExternalKey, SecretBytes, SecretText};
+use crate::tpm::Pin;
 #[cfg(feature = "certificates")]
 use crate::unlock::certificate::read_certificate;
-use crate::unlock::tpm::Pin;
 
 /// A kind of protector that can be put on a volume.
 pub struct NewKind {

@@ -34,7 +34,7 @@ use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::recovery_password::RecoveryPassword;
 use crate::secret::{ClearKey, ExternalKey, RecoveryKey, SecretText};
-use crate::unlock::tpm::Pin;
+use crate::tpm::Pin;
 
 /// What one kind of protector has on disk (section 3.13).
 ///

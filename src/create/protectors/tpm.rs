@@ -17,9 +17,8 @@ use crate::format::datum::{key_types, roles};
 use crate::format::encode::{self, DatumBytes, tpm as layout};
 use crate::format::tpm_blob::SealedObject;
 use crate::secret::{ExternalKey, IntermediateKey, SecretBytes, StretchedKey};
-use crate::unlock::tpm::{
-    LABEL, LOCK, ObjectSealer, Pcrs, Pin, Policy, TpmError, join, selection, tpm_password,
-};
+use crate::tpm::{LABEL, LOCK, ObjectSealer, Pcrs, Pin, Policy, TpmError, selection, tpm_password};
+use crate::unlock::tpm::join;
 
 /// The PCRs of a PC.
 const PCRS: u8 = 24;

@@ -7,18 +7,7 @@
 //! Everything that needs no PIN comes before the PIN is asked for, and a PIN is given to a TPM at
 //! most once: a wrong one counts towards its lockout.
 
-#[cfg(not(feature = "tpm"))]
-mod absent;
 mod chain;
-pub mod explain;
-pub mod forecast;
-mod payload;
-mod pin;
-mod policy;
-mod refusal;
-#[cfg(feature = "tpm")]
-mod tss;
-mod unsealer;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,15 +22,13 @@ use crate::format::tpm_blob::SealedObject;
 #[cfg(feature = "network")]
 use crate::secret::IntermediateKey;
 use crate::secret::{ExternalKey, SecretText, StretchedKey};
+use crate::tpm::{
+    Lockout, ObjectSealer, Payload, Pin, Policy, TpmError, Unsealer, refusal, tpm_password,
+};
+#[cfg(feature = "tpm")]
+use crate::tpm::{Tss, TssOptions};
 
 pub(crate) use chain::join;
-pub use payload::Payload;
-pub use pin::{LABEL, Pin, tpm_password};
-pub use policy::{LOCK, Pcrs, Policy, selection};
-pub use refusal::tries_left;
-#[cfg(feature = "tpm")]
-pub use tss::{Tss, TssOptions};
-pub use unsealer::{Lockout, ObjectSealer, Sealed, TpmError, Unsealer};
 
 const NAME: &str = "TPM";
 
@@ -80,7 +67,11 @@ pub(super) const PAYLOAD: CredentialKind = CredentialKind {
     read: Read::Given(|given| {
         let payload = Payload::read(given.value.unwrap_or("".as_ref()))?;
         let unsealer = Box::new(payload);
-        Ok(Box::new(TpmUnlock::given(unsealer, payload::NAME, given)?))
+        Ok(Box::new(TpmUnlock::given(
+            unsealer,
+            crate::tpm::PAYLOAD_NAME,
+            given,
+        )?))
     }),
     typed: None,
     opens: OPENS,
@@ -143,7 +134,7 @@ fn tss_at(given: &Given<'_>) -> Result<Tss> {
     let srk_name = given.other(SRK_NAME.option).map(text).transpose()?;
     let srk_name = srk_name
         .map(|digits| {
-            let name = payload::from_hex(digits.as_bytes()).filter(|name| !name.is_empty());
+            let name = crate::tpm::from_hex(digits.as_bytes()).filter(|name| !name.is_empty());
             name.ok_or_else(|| Error::bad_credential(NAME, "the name is not in hex digits"))
         })
         .transpose()?;
@@ -161,7 +152,7 @@ fn tss_at(given: &Given<'_>) -> Result<Tss> {
 /// None.
 #[cfg(not(feature = "tpm"))]
 pub fn at(_given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
-    Ok(Box::new(absent::Absent))
+    Ok(Box::new(crate::tpm::Absent))
 }
 
 /// The same, to seal with.
@@ -171,7 +162,7 @@ pub fn at(_given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
 #[cfg(not(feature = "tpm"))]
 pub fn sealer_at(_given: &Given<'_>) -> Result<Arc<dyn ObjectSealer>> {
     Err(crate::error::Error::Environment {
-        what: absent::WHY.to_owned(),
+        what: crate::tpm::WHY.to_owned(),
         help: None,
     })
 }

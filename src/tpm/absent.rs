@@ -7,12 +7,12 @@ use crate::format::tpm_blob::SealedObject;
 use crate::secret::{SecretBytes, TpmPassword};
 
 /// Why nothing can be done.
-pub(super) const WHY: &str =
+pub(crate) const WHY: &str =
     "this fve was built without support for TPMs (the feature tpm, which needs libtss2-dev)";
 
 /// No TPM, whatever is in the computer.
 #[derive(Debug)]
-pub(super) struct Absent;
+pub(crate) struct Absent;
 
 fn no_tpm<T>() -> Result<T, TpmError> {
     Err(TpmError::NoTpm {

@@ -10,7 +10,7 @@ use crate::format::tpm_blob::SealedObject;
 const OTHERWISE: &str = "use another protector, such as the recovery password";
 
 /// A refusal of the TPM there.
-pub(super) fn of(error: &TpmError, place: &str) -> Failure {
+pub(crate) fn of(error: &TpmError, place: &str) -> Failure {
     let (reason, help) = match error {
         TpmError::NoTpm { .. } => (
             "no-tpm",
@@ -43,7 +43,7 @@ pub(super) fn of(error: &TpmError, place: &str) -> Failure {
 }
 
 /// The PCRs are not those that the object was sealed to.
-pub(super) fn pcrs(object: &SealedObject, policy: &Policy, values: &Pcrs) -> Failure {
+pub(crate) fn pcrs(object: &SealedObject, policy: &Policy, values: &Pcrs) -> Failure {
     let list = list(&object.pcrs());
     let (what, help) = if policy.only_lock_is_closed(object, values) {
         (
@@ -65,7 +65,7 @@ pub(super) fn pcrs(object: &SealedObject, policy: &Policy, values: &Pcrs) -> Fai
 }
 
 /// The TPM took the PIN for a wrong one, and counted it.
-pub(super) fn wrong_pin(lockout: Option<&Lockout>) -> Failure {
+pub(crate) fn wrong_pin(lockout: Option<&Lockout>) -> Failure {
     let mut message = "wrong PIN".to_owned();
     if let Some(lockout) = lockout {
         message = format!("{message}; {}", tries_left(lockout));
@@ -76,7 +76,7 @@ pub(super) fn wrong_pin(lockout: Option<&Lockout>) -> Failure {
 }
 
 /// The TPM takes no PIN for now.
-pub(super) fn locked(lockout: &Lockout) -> Failure {
+pub(crate) fn locked(lockout: &Lockout) -> Failure {
     Failure::new(
         "lockout",
         format!(
@@ -101,7 +101,7 @@ pub fn tries_left(lockout: &Lockout) -> String {
 }
 
 /// Nothing reproduces the object's policy.
-pub(super) fn no_policy() -> Failure {
+pub(crate) fn no_policy() -> Failure {
     Failure::new(
         "unknown-policy",
         "the sealed object's policy does not follow from what lies beside it: it is damaged, or a newer Windows uses another; the TPM was not asked",
@@ -110,7 +110,7 @@ pub(super) fn no_policy() -> Failure {
 }
 
 /// The blob is not one of a TPM 2.0.
-pub(super) fn unreadable(fault: &FormatError) -> Failure {
+pub(crate) fn unreadable(fault: &FormatError) -> Failure {
     Failure::new(
         "unsupported-tpm-blob",
         format!("sealed to a TPM 1.2, or in an unknown form ({fault})"),

@@ -106,7 +106,7 @@ impl Tss {
             Some(tcti) => tcti.to_owned(),
         };
         let conf = TctiNameConf::from_str(&tcti).map_err(|_| Error::BadCredential {
-            credential: super::NAME.to_owned(),
+            credential: "TPM".to_owned(),
             why: format!("{tcti} does not say how to reach a TPM"),
             help: Some(
                 "such as device:/dev/tpmrm0, swtpm:host=127.0.0.1,port=2321, mssim or tabrmd"

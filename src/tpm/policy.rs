@@ -100,7 +100,7 @@ pub fn selection(pcrs: &[u8]) -> [u8; 3] {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::format::tpm_blob::PublicArea;
     use hex_literal::hex;

@@ -13,7 +13,7 @@ use crate::format::tpm_blob::SealedObject;
 use crate::secret::{SecretBytes, TpmPassword};
 use crate::shown::ShowPath;
 
-pub(super) const NAME: &str = "TPM payload";
+pub(crate) const NAME: &str = "TPM payload";
 
 /// A KEY datum, and one sealed with a PIN.
 const KEY_DATUM: usize = 44;
@@ -92,7 +92,7 @@ impl Unsealer for Payload {
     }
 }
 
-pub(super) fn from_hex(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn from_hex(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let digits: Zeroizing<Vec<u8>> = Zeroizing::new(
         text.iter()
             .copied()

@@ -1,0 +1,29 @@
+//! The TPM 2.0 side of BitLocker, without unlocking a volume: what an object is sealed to, whether
+//! this computer meets it, and who gives a TPM's answers (TPM page).
+//!
+//! [`Unsealer`] is the seam: [`Tss`] is a TPM behind libtss2, [`Payload`] is what one released,
+//! captured elsewhere, and a program can bring its own. [`ObjectSealer`] is the other direction.
+//! The credential that opens a protector with them is [`crate::unlock::tpm::TpmUnlock`].
+
+#[cfg(not(feature = "tpm"))]
+mod absent;
+pub mod explain;
+pub mod forecast;
+mod payload;
+mod pin;
+mod policy;
+pub(crate) mod refusal;
+#[cfg(feature = "tpm")]
+mod tss;
+mod unsealer;
+
+#[cfg(not(feature = "tpm"))]
+pub(crate) use absent::{Absent, WHY};
+pub use payload::Payload;
+pub(crate) use payload::{NAME as PAYLOAD_NAME, from_hex};
+pub use pin::{LABEL, Pin, tpm_password};
+pub use policy::{LOCK, Pcrs, Policy, selection};
+pub use refusal::tries_left;
+#[cfg(feature = "tpm")]
+pub use tss::{Tss, TssOptions};
+pub use unsealer::{Lockout, ObjectSealer, Sealed, TpmError, Unsealer};
