@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use fve::create::{NewProtector, NewVolume, Plaintext, RecoveryFile, WriteJob, save_key};
+use fve::create::{NewProtector, NewVolume, Plaintext, WriteJob};
 use fve::crypto::sector::Method;
+use fve::enroll::{RecoveryFile, save_key};
 use fve::secret::SecretText;
 use fve::source::{ExclusiveFile, FileSource, ReadAt};
 use fve::unlock::password::Password;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use fve::create::{RecoveryFile, save_key};
+use fve::enroll::{RecoveryFile, save_key};
 use fve::manage::{Managed, Rotation};
 use fve::source::ExclusiveFile;
 use fve::unlock::startup_key::StartupKey;

@@ -66,6 +66,7 @@ pub mod analysis;
 pub mod cli;
 pub mod create;
 pub mod crypto;
+pub mod enroll;
 pub mod error;
 pub mod escrow;
 pub mod format;

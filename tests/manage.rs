@@ -16,7 +16,7 @@ use common::disk::{Disk, after_power_cuts};
 use common::peers::Peer;
 use common::testdata::{self, Credential, Kind};
 use common::trials::{self, Missing, trial};
-use fve::create::NewProtector;
+use fve::enroll::NewProtector;
 use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
 use fve::manage::{Change, KeptSecret, Managed, kept_secrets};

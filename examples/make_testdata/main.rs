@@ -15,7 +15,8 @@ use std::error::Error;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use fve::create::{NewProtector, NewVolume, Placement, RecoveryFile};
+use fve::create::{NewProtector, NewVolume, Placement};
+use fve::enroll::RecoveryFile;
 use fve::recovery_password::RecoveryPassword;
 use fve::secret::{ClearKey, ExternalKey, RecoveryKey, SecretText};
 use fve::volume::{UnlockOptions, Volume};

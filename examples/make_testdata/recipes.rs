@@ -1,8 +1,8 @@
 //! Which volumes there are.
 
-use fve::create::StartupKeyForm;
 use fve::create::testing::{ExtraDatum, OnWrite, Stage};
 use fve::crypto::sector::{METHODS, Method};
+use fve::enroll::StartupKeyForm;
 use fve::format::block::State;
 
 /// Bytes of a FAT volume: small, and yet with room for 296 KiB of metadata and the files.

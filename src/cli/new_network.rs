@@ -10,7 +10,7 @@ use clap::{Args, ValueHint};
 use super::credentials::CredentialArgs;
 use super::exit::Status;
 use super::{Failure, term};
-use crate::create::Enrolment;
+use crate::enroll::Enrolment;
 use crate::error::Error;
 use crate::format::bek::BekFile;
 use crate::format::time::FileTime;

@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint}
 
 use super::readable::warn_if_others_can_read;
 use super::{Failure, term};
-use crate::create::{Enrolment, HandedOver, Make, NEW_KINDS, NewSecret};
+use crate::enroll::{Enrolment, HandedOver, Make, NEW_KINDS, NewSecret};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::secret::SecretText;

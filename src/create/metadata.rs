@@ -2,10 +2,12 @@
 
 use zeroize::Zeroizing;
 
+use super::NewVolume;
 use super::placement::MOVED_LEN;
-use super::seal::Sealer;
 use super::testing::Stage;
-use super::{NewVolume, fill_random, unfit};
+use crate::crypto::random;
+use crate::enroll::seal::Sealer;
+use crate::enroll::unfit;
 use crate::error::Result;
 use crate::format::block::State;
 use crate::format::datum::{Virtualization, VirtualizationExtension, key_types, roles};
@@ -33,11 +35,11 @@ impl Keys {
     /// New ones, for sectors encrypted with a key of `fvek_len` bytes.
     pub(super) fn new(fvek_len: usize) -> Result<Self> {
         let mut vmk = Zeroizing::new([0; Vmk::LEN]);
-        fill_random(&mut vmk[..])?;
+        random::fill(&mut vmk[..])?;
         // Methods that use only parts of their key have random bytes in the rest too, as on the
         // samples (section 4.7).
         let mut fvek = vec![0; fvek_len];
-        fill_random(&mut fvek)?;
+        random::fill(&mut fvek)?;
         Ok(Self {
             vmk: Vmk::from_bytes(&vmk),
             fvek: SecretBytes::new(fvek),

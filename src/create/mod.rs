@@ -32,36 +32,29 @@ mod inside;
 mod metadata;
 mod placement;
 mod plaintext;
-mod protectors;
-mod recovery_file;
 mod room;
-mod save;
-pub(crate) mod seal;
 #[doc(hidden)]
 pub mod testing;
 mod write;
 
+pub use crate::enroll::{NewProtector, StartupKeyFile, StartupKeyForm};
 pub use inside::Inside;
 pub use placement::Placement;
 pub use plaintext::Plaintext;
-pub use protectors::{
-    Enrolment, HandedOver, Make, NEW_KINDS, NewKind, NewProtector, NewSecret, TpmBinding,
-};
-pub use recovery_file::RecoveryFile;
-pub use save::save_key;
 pub use write::WriteJob;
 
 use std::time::SystemTime;
 
+use crate::crypto::random;
 use crate::crypto::sector::Method;
-use crate::error::{Error, Result};
-use crate::format::FormatError;
+use crate::enroll::{uncreatable, unfit};
+use crate::error::Result;
 use crate::format::bek::BekFile;
 use crate::format::encode;
 use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
 use crate::guid::Guid;
-use crate::secret::{AutoUnlockKey, ExternalKey, SecretBytes};
+use crate::secret::{AutoUnlockKey, ExternalKey};
 
 /// A volume to be made.
 #[derive(Debug)]
@@ -106,25 +99,6 @@ pub struct Created {
     pub protectors: Vec<(Guid, ProtectorKind)>,
 }
 
-/// Which form of `.BEK` file to make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartupKeyForm {
-    /// 156 bytes: every Windows since Vista.
-    Short,
-    /// 180 bytes: names the volume too, as Windows 11 does.
-    NamesVolume,
-}
-
-/// A startup key's file.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct StartupKeyFile {
-    /// What Windows would call it: the protector's identifier and `.BEK`.
-    pub name: String,
-    /// Its content.
-    pub content: SecretBytes,
-}
-
 impl NewVolume {
     /// A volume of that method, with sectors of `sector_size` bytes and its metadata at that place;
     /// a new identifier, made now, without description and protectors.
@@ -137,7 +111,7 @@ impl NewVolume {
             return Err(uncreatable(format!("sectors of {sector_size} bytes")));
         }
         Ok(Self {
-            id: random_id()?,
+            id: random::identifier()?,
             created: FileTime::from_system_time(SystemTime::now()),
             method,
             sector_size,
@@ -223,34 +197,4 @@ impl NewVolume {
         }
         Ok(())
     }
-}
-
-/// The structures cannot be laid out: too large for the region that Windows gives them.
-pub(crate) fn unfit(fault: FormatError) -> Error {
-    uncreatable(fault.to_string())
-}
-
-fn uncreatable(what: impl Into<String>) -> Error {
-    Error::Uncreatable {
-        what: what.into(),
-        help: None,
-    }
-}
-
-/// Fills `bytes` from the system's random number generator.
-pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
-    getrandom::fill(bytes).map_err(|error| Error::Environment {
-        what: format!("the system gives no random numbers: {error}"),
-        help: None,
-    })
-}
-
-/// A new identifier, of version 4 like those of Windows.
-fn random_id() -> Result<Guid> {
-    let mut bytes = [0; 16];
-    fill_random(&mut bytes)?;
-    // The third group is little-endian on disk, so its high byte with the version is the second.
-    bytes[7] = bytes[7] & 0x0F | 0x40;
-    bytes[8] = bytes[8] & 0x3F | 0x80;
-    Ok(Guid::from_disk(bytes))
 }

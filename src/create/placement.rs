@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::uncreatable;
+use crate::enroll::uncreatable;
 use crate::error::{Error, Result};
 use crate::format::block::REGION_LEN;
 use crate::source::ReadAt;

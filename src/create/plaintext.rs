@@ -4,11 +4,12 @@
 use std::io;
 use std::sync::Arc;
 
+use super::NewVolume;
 use super::filesystem;
 use super::placement::{MOVED_LEN, Placement, SPARE_LEN};
 use super::room::{Clusters, Room};
-use super::{NewVolume, uncreatable};
 use crate::crypto::sector::Method;
+use crate::enroll::uncreatable;
 use crate::error::{Error, Result};
 use crate::format::block::REGION_LEN;
 use crate::source::{Overlay, ReadAt};

@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use super::{NewProtector, NewVolume, unfit};
+use super::{NewProtector, NewVolume};
+use crate::enroll::unfit;
 use crate::error::Result;
 use crate::format::block::State;
 use crate::format::encode::conversion::{

@@ -7,6 +7,7 @@ mod faults;
 pub mod hash;
 #[cfg(target_arch = "x86_64")]
 mod memory;
+pub mod random;
 #[cfg(feature = "certificates")]
 pub mod rsa_key;
 pub mod sector;

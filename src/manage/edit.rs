@@ -8,8 +8,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{Change, Managed, Report, Witness, named, rekey};
-use crate::create::seal::Sealer;
-use crate::create::{NewProtector, fill_random};
+use crate::crypto::random;
+use crate::enroll::NewProtector;
+use crate::enroll::seal::Sealer;
 use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::block::{MetadataBlock, ValidationHash};
@@ -256,7 +257,7 @@ pub(super) fn raw(vmk: &Vmk) -> Box<dyn KeyProtector> {
 
 fn new_vmk() -> Result<Vmk> {
     let mut bytes = Zeroizing::new([0; Vmk::LEN]);
-    fill_random(&mut bytes[..])?;
+    random::fill(&mut bytes[..])?;
     Ok(Vmk::from_bytes(&bytes))
 }
 

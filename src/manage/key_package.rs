@@ -9,7 +9,7 @@
 //! nothing else, but for ever: removing a protector from the volume does not reach it. That
 //! `repair-bde` of Windows reads it is not known; Windows' own form was never published.
 
-use crate::create::unfit;
+use crate::enroll::unfit;
 use crate::error::{Error, Result};
 use crate::format::block::{DATASET_HEADER_LEN, HEADER_LEN, MetadataBlock};
 use crate::format::datum::{Body, Datum, roles};

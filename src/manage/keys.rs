@@ -69,7 +69,7 @@ impl Kept {
             key: ExternalKey::from_bytes(key.expose()),
         })
         .map(Some)
-        .map_err(crate::create::unfit)
+        .map_err(crate::enroll::unfit)
     }
 }
 

@@ -20,7 +20,7 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use fve::create::NewProtector;
+//! use fve::enroll::NewProtector;
 //! use fve::manage::{Change, Managed};
 //! use fve::secret::SecretText;
 //! use fve::source::ExclusiveFile;
@@ -52,7 +52,7 @@ pub use keys::{Kept, KeptSecret, kept_secrets};
 pub use rotate::Rotation;
 pub use tpm::{Rebound, rebound};
 
-use crate::create::NewProtector;
+use crate::enroll::NewProtector;
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};
 use crate::format::boot::Flavour;

@@ -3,9 +3,9 @@
 
 use super::keys::own_key;
 use super::named;
-use crate::create::seal::Sealer;
-use crate::create::unfit;
 use crate::crypto::envelope;
+use crate::enroll::seal::Sealer;
+use crate::enroll::unfit;
 use crate::error::{Error, Result};
 use crate::format::datum::{Body, Datum, SealedDatum, roles};
 use crate::format::encode::DatumBytes;

@@ -2,7 +2,7 @@
 //! (recovery page, section 5.3).
 
 use super::{Change, Managed, Report};
-use crate::create::NewProtector;
+use crate::enroll::NewProtector;
 use crate::error::{Error, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;

@@ -4,7 +4,7 @@
 
 use super::keys::external_key;
 use super::named;
-use crate::create::{NewProtector, TpmBinding};
+use crate::enroll::{NewProtector, TpmBinding};
 use crate::error::{Error, Result};
 use crate::format::datum::{Datum, key_types};
 use crate::format::protector::{Protector, ProtectorKind};

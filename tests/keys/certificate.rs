@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use fve::create::NewProtector;
 use fve::crypto::rsa_key::{Certificate, KeyFile, Padding};
+use fve::enroll::NewProtector;
 use fve::format::protector::ProtectorKind;
 use fve::unlock::KeyProtector;
 use fve::unlock::certificate::CertificateKey;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use fve::create::NewProtector;
+use fve::enroll::NewProtector;
 use fve::secret::SecretText;
 
 use crate::common::said::json;

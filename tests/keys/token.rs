@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use fve::create::NewProtector;
 use fve::crypto::rsa_key::Padding;
+use fve::enroll::NewProtector;
 
 use crate::certificate::pair;
 use crate::common::fve;

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fve::create::{Enrolment, NewProtector, NewVolume, Placement, StartupKeyForm};
+use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
 use fve::crypto::sector::METHODS;
+use fve::enroll::Enrolment;
 use fve::error::Error;
 use fve::guid::Guid;
 use fve::network::client::{Memory, Received, Timetable, Transport};

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use fve::create::{NewProtector, TpmBinding};
+use fve::create::NewProtector;
 use fve::crypto::hash::HashAlgorithm;
+use fve::enroll::TpmBinding;
 use fve::error::Error;
 use fve::format::tpm_blob::SealedObject;
 use fve::secret::{ExternalKey, SecretBytes, SecretText, TpmPassword};

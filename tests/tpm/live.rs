@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 
-use fve::create::{NewProtector, TpmBinding};
+use fve::create::NewProtector;
 use fve::crypto::hash::HashAlgorithm;
+use fve::enroll::TpmBinding;
 use fve::format::tpm_blob::SealedObject;
 use fve::secret::{ExternalKey, SecretBytes, SecretText, TpmPassword};
 use fve::tpm::{

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::cli::args::SourceArgs;
 use crate::cli::credentials::CredentialArgs;
 use crate::cli::{Failure, json::document, source, term};
-use crate::create::save_key;
+use crate::enroll::save_key;
 use crate::manage::key_package;
 use crate::output::check_new;
 use crate::shown::ShowPath;

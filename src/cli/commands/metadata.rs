@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueHint};
 use crate::cli::args::SourceArgs;
 use crate::cli::credentials::CredentialArgs;
 use crate::cli::{Failure, source, term};
-use crate::create::save_key;
+use crate::enroll::save_key;
 use crate::error::Error;
 use crate::manage::Managed;
 use crate::manage::backup::{Backup, MAX_LEN, Restoration};

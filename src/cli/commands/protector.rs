@@ -16,7 +16,7 @@ use crate::cli::new_tpm::{
     BindArgs, NewTpmArgs, Proof, TPM, WITH_PIN, WITH_TPM, new_pin, sealer, tell_of_proof,
 };
 use crate::cli::{Failure, json::document, report, source, term};
-use crate::create::{Enrolment, NewProtector, RecoveryFile, TpmBinding, save_key};
+use crate::enroll::{Enrolment, NewProtector, RecoveryFile, TpmBinding, save_key};
 use crate::error::Error;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::tpm_blob::SealedObject;

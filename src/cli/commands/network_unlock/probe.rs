@@ -25,7 +25,7 @@ use crate::cli::exit::Status;
 use crate::cli::json::document;
 use crate::cli::new_network::read_certificate;
 use crate::cli::{Failure, term};
-use crate::create::fill_random;
+use crate::crypto::random;
 use crate::error::Error;
 use crate::network::Request;
 use crate::network::certificate::Certificate;
@@ -72,7 +72,7 @@ pub(in crate::cli) fn run(args: &ProbeArgs) -> Result<(), Failure> {
     let mut probes = Vec::new();
     for transport in &transports {
         let mut bytes = zeroize::Zeroizing::new([0; NetworkKey::LEN]);
-        fill_random(&mut bytes[..])?;
+        random::fill(&mut bytes[..])?;
         let key = NetworkKey::from_bytes(&bytes);
         let (key_protector, session_key) =
             seal_request(&certificate, &key).map_err(|_| Error::Environment {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{SearchArgs, Task};
 use crate::cli::{Failure, term};
-use crate::create::{RecoveryFile, save_key};
+use crate::enroll::{RecoveryFile, save_key};
 use crate::guid::Guid;
 use crate::output::{NewFile, check_new, check_new_in};
 use crate::unlock::search::Hit;

@@ -7,8 +7,9 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::NewProtector;
-use super::kinds::{Enrolment, Secret};
-use crate::create::{fill_random, uncreatable};
+use super::enrollment::{Enrolment, Secret};
+use super::uncreatable;
+use crate::crypto::random;
 use crate::error::Result;
 use crate::guid::Guid;
 use crate::network::certificate::Certificate;
@@ -29,7 +30,7 @@ impl Enrolment {
         sidecar: &Path,
     ) -> Result<(Self, Taken)> {
         let mut bytes = Zeroizing::new([0; NetworkKey::LEN]);
-        fill_random(&mut bytes[..])?;
+        random::fill(&mut bytes[..])?;
         let key = NetworkKey::from_bytes(&bytes);
         let protector = NewProtector::startup_key(ExternalKey::from_bytes(key.expose()))?;
         let mut stock = Sidecar::new(volume, protector.id(), certificate, &key)?;

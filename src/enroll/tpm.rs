@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::create::seal::Sealer;
-use crate::create::{fill_random, uncreatable, unfit};
+use super::seal::Sealer;
+use super::{uncreatable, unfit};
 use crate::crypto::hash::HashAlgorithm;
+use crate::crypto::random;
 use crate::error::{Error, Result};
 use crate::format::datum::{key_types, roles};
 use crate::format::encode::{self, DatumBytes, tpm as layout};
@@ -197,11 +198,11 @@ impl Form {
         startup_key: Option<ExternalKey>,
     ) -> Result<Self> {
         let mut own = Zeroizing::new([0; IntermediateKey::LEN]);
-        fill_random(&mut own[..])?;
+        random::fill(&mut own[..])?;
         let pin = match pin {
             Some(pin) => {
                 let mut salt = [0; 16];
-                fill_random(&mut salt)?;
+                random::fill(&mut salt)?;
                 let key = pin.stretch(&salt);
                 Some(StretchedPin { pin, salt, key })
             }

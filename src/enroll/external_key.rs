@@ -1,7 +1,7 @@
 //! An external key: it opens the VMK as it is, without stretching; the VMK opens a backup of it.
 
-use crate::create::seal::Sealer;
-use crate::create::unfit;
+use super::seal::Sealer;
+use super::unfit;
 use crate::error::Result;
 use crate::format::datum::{key_types, roles};
 use crate::format::encode::{self, DatumBytes, bek};

@@ -7,34 +7,59 @@
 #[cfg(feature = "certificates")]
 mod certificate;
 mod clear_key;
+mod enrollment;
 mod external_key;
-mod kinds;
 #[cfg(feature = "network")]
 mod network;
 mod password;
+mod recovery_file;
 mod recovery_password;
+mod save;
+pub(crate) mod seal;
 mod tpm;
 
-pub use kinds::{Enrolment, HandedOver, Make, NEW_KINDS, NewKind, NewSecret};
+pub use enrollment::{Enrolment, HandedOver, Make, NEW_KINDS, NewKind, NewSecret};
+pub use recovery_file::RecoveryFile;
+pub use save::save_key;
 pub use tpm::TpmBinding;
 
 use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use super::seal::Sealer;
-use super::{StartupKeyFile, fill_random, random_id, unfit};
+use self::seal::Sealer;
+use crate::crypto::random;
 #[cfg(feature = "certificates")]
 use crate::crypto::rsa_key::{Certificate, Padding};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::format::FormatError;
 use crate::format::bek::BekFile;
 use crate::format::encode::{self, DatumBytes, ProtectorHead};
 use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::recovery_password::RecoveryPassword;
-use crate::secret::{ClearKey, ExternalKey, RecoveryKey, SecretText};
+use crate::secret::{ClearKey, ExternalKey, RecoveryKey, SecretBytes, SecretText};
 use crate::tpm::Pin;
+
+/// Which form of `.BEK` file to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartupKeyForm {
+    /// 156 bytes: every Windows since Vista.
+    Short,
+    /// 180 bytes: names the volume too, as Windows 11 does.
+    NamesVolume,
+}
+
+/// A startup key's file.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StartupKeyFile {
+    /// What Windows would call it: the protector's identifier and `.BEK`.
+    pub name: String,
+    /// Its content.
+    pub content: SecretBytes,
+}
 
 /// What one kind of protector has on disk (section 3.13).
 ///
@@ -54,11 +79,11 @@ trait Form: Send + Sync {
     }
 }
 
-/// A protector for a [`NewVolume`](super::NewVolume).
+/// A protector for a [`NewVolume`](crate::create::NewVolume).
 pub struct NewProtector {
     id: Guid,
     made: FileTime,
-    pub(super) flags: u16,
+    pub(crate) flags: u16,
     form: Box<dyn Form>,
 }
 
@@ -66,7 +91,7 @@ impl NewProtector {
     /// A password, as a person types it. Takes as long as one attempt to unlock.
     ///
     /// # Errors
-    /// [`Error::Environment`](crate::error::Error::Environment) when the system gives no random
+    /// [`Error::Environment`] when the system gives no random
     /// numbers; so for all others.
     pub fn password(text: &SecretText) -> Result<Self> {
         Self::new(password::Form::new(text)?)
@@ -87,7 +112,7 @@ impl NewProtector {
     /// As [`NewProtector::password`].
     pub fn new_recovery_password() -> Result<(RecoveryPassword, Self)> {
         let mut bytes = Zeroizing::new([0; RecoveryKey::LEN]);
-        fill_random(&mut bytes[..])?;
+        random::fill(&mut bytes[..])?;
         let key = RecoveryKey::from_bytes(&bytes);
         let protector = Self::recovery_password(&key)?;
         Ok((RecoveryPassword::from_key(&key), protector))
@@ -100,7 +125,7 @@ impl NewProtector {
     /// As [`NewProtector::password`].
     pub fn new_startup_key() -> Result<Self> {
         let mut bytes = Zeroizing::new([0; ExternalKey::LEN]);
-        fill_random(&mut bytes[..])?;
+        random::fill(&mut bytes[..])?;
         Self::startup_key(ExternalKey::from_bytes(&bytes))
     }
 
@@ -114,7 +139,7 @@ impl NewProtector {
         /// The flags' high byte counts (section 3.1).
         const COUNTED: u16 = 0x0004;
         let mut bytes = Zeroizing::new([0; ClearKey::LEN]);
-        fill_random(&mut bytes[..])?;
+        random::fill(&mut bytes[..])?;
         let mut protector = Self::clear_key(ClearKey::from_bytes(&bytes))?;
         if reboots > 0 {
             protector.flags |= COUNTED | u16::from(reboots.min(15)) << 8;
@@ -122,7 +147,7 @@ impl NewProtector {
         Ok(protector)
     }
 
-    /// A startup key; [`NewVolume::startup_keys`](super::NewVolume::startup_keys) gives its file.
+    /// A startup key; [`NewVolume::startup_keys`](crate::create::NewVolume::startup_keys) gives its file.
     ///
     /// # Errors
     /// As [`NewProtector::password`].
@@ -155,7 +180,7 @@ impl NewProtector {
     /// Windows takes it, and with which padding, is not proven.
     ///
     /// # Errors
-    /// As [`NewProtector::password`], and [`Error::Uncreatable`](crate::error::Error::Uncreatable)
+    /// As [`NewProtector::password`], and [`Error::Uncreatable`]
     /// for a key that is too short.
     #[cfg(feature = "certificates")]
     pub fn certificate(certificate: Certificate, padding: Padding) -> Result<Self> {
@@ -164,7 +189,7 @@ impl NewProtector {
 
     fn new(form: impl Form + 'static) -> Result<Self> {
         Ok(Self {
-            id: random_id()?,
+            id: random::identifier()?,
             made: FileTime::from_system_time(SystemTime::now()),
             flags: encode::STORED,
             form: Box::new(form),
@@ -236,5 +261,17 @@ impl NewProtector {
 impl std::fmt::Debug for NewProtector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "NewProtector({} {:X})", self.kind().name(), self.id)
+    }
+}
+
+/// The structures cannot be laid out: too large for the region that Windows gives them.
+pub(crate) fn unfit(fault: FormatError) -> Error {
+    uncreatable(fault.to_string())
+}
+
+pub(crate) fn uncreatable(what: impl Into<String>) -> Error {
+    Error::Uncreatable {
+        what: what.into(),
+        help: None,
     }
 }

@@ -2,9 +2,9 @@
 //! opens backups of both the stretched key and the 128 bits themselves, so that the digits can be
 //! shown again.
 
-use crate::create::fill_random;
-use crate::create::seal::Sealer;
-use crate::create::unfit;
+use super::seal::Sealer;
+use super::unfit;
+use crate::crypto::random;
 use crate::crypto::stretch::InitialHash;
 use crate::error::Result;
 use crate::format::datum::{key_types, roles};
@@ -20,7 +20,7 @@ pub(super) struct Form {
 impl Form {
     pub(super) fn new(key: &RecoveryKey) -> Result<Self> {
         let mut salt = [0; 16];
-        fill_random(&mut salt)?;
+        random::fill(&mut salt)?;
         Ok(Self {
             key: RecoveryKey::from_bytes(key.expose()),
             salt,

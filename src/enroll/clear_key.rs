@@ -1,7 +1,7 @@
 //! A clear key: it lies beside the VMK that it opens, for as long as protection is suspended.
 
-use crate::create::seal::Sealer;
-use crate::create::unfit;
+use super::seal::Sealer;
+use super::unfit;
 use crate::error::Result;
 use crate::format::datum::key_types;
 use crate::format::encode::{self, DatumBytes};

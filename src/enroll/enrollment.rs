@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::{NewProtector, TpmBinding};
-use crate::create::{RecoveryFile, StartupKeyFile, fill_random, save_key};
+use super::{RecoveryFile, StartupKeyFile, save_key};
+use crate::crypto::random;
 #[cfg(feature = "certificates")]
 use crate::crypto::rsa_key::Padding;
 use crate::error::{Error, Result};
@@ -157,7 +158,7 @@ impl Enrolment {
         let (key, again) = match startup_key_to {
             Some(_) => {
                 let mut bytes = Zeroizing::new([0; ExternalKey::LEN]);
-                fill_random(&mut bytes[..])?;
+                random::fill(&mut bytes[..])?;
                 let key = ExternalKey::from_bytes(&bytes);
                 let again = ExternalKey::from_bytes(key.expose());
                 (Some(key), Some(again))

@@ -7,8 +7,9 @@
 
 use zeroize::Zeroizing;
 
-use crate::create::seal::Sealer;
-use crate::create::{fill_random, uncreatable, unfit};
+use super::seal::Sealer;
+use super::{uncreatable, unfit};
+use crate::crypto::random;
 use crate::crypto::rsa_key::{Certificate, Padding};
 use crate::error::Result;
 use crate::format::datum::{key_types, roles};
@@ -25,7 +26,7 @@ pub(super) struct Form {
 impl Form {
     pub(super) fn new(certificate: Certificate, padding: Padding) -> Result<Self> {
         let mut own = Zeroizing::new([0; IntermediateKey::LEN]);
-        fill_random(&mut own[..])?;
+        random::fill(&mut own[..])?;
         let own = IntermediateKey::from_bytes(&own);
         let key_type = key_types::CERTIFICATE_KEY;
         let content = encode::key(encode::SEALED, key_type, own.expose()).map_err(unfit)?;

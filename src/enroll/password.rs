@@ -1,8 +1,8 @@
 //! A password: stretched, it opens the VMK; the VMK opens a backup of the stretched key.
 
-use crate::create::fill_random;
-use crate::create::seal::Sealer;
-use crate::create::unfit;
+use super::seal::Sealer;
+use super::unfit;
+use crate::crypto::random;
 use crate::crypto::stretch::InitialHash;
 use crate::error::Result;
 use crate::format::datum::{key_types, roles};
@@ -17,7 +17,7 @@ pub(super) struct Form {
 impl Form {
     pub(super) fn new(text: &SecretText) -> Result<Self> {
         let mut salt = [0; 16];
-        fill_random(&mut salt)?;
+        random::fill(&mut salt)?;
         let stretched = InitialHash::of_password(text.expose()).stretch(&salt);
         Ok(Self { salt, stretched })
     }

@@ -1,0 +1,28 @@
+//! Random numbers of the system.
+
+use crate::error::{Error, Result};
+use crate::guid::Guid;
+
+/// Fills `bytes` from the system's random number generator.
+///
+/// # Errors
+/// [`Error::Environment`] when the system gives no random numbers.
+pub fn fill(bytes: &mut [u8]) -> Result<()> {
+    getrandom::fill(bytes).map_err(|error| Error::Environment {
+        what: format!("the system gives no random numbers: {error}"),
+        help: None,
+    })
+}
+
+/// A new identifier, of version 4 like those of Windows.
+///
+/// # Errors
+/// As [`fill`].
+pub fn identifier() -> Result<Guid> {
+    let mut bytes = [0; 16];
+    fill(&mut bytes)?;
+    // The third group is little-endian on disk, so its high byte with the version is the second.
+    bytes[7] = bytes[7] & 0x0F | 0x40;
+    bytes[8] = bytes[8] & 0x3F | 0x80;
+    Ok(Guid::from_disk(bytes))
+}
