@@ -8,7 +8,6 @@
 use std::ops::Range;
 
 use super::FormatError;
-use super::protector::Protector;
 use super::text::utf16le;
 use super::time::FileTime;
 use super::tpm_blob::TpmBlob;
@@ -125,6 +124,24 @@ pub struct Datum {
     pub size: u16,
     /// What it says.
     pub body: Body,
+}
+
+/// One way to the volume master key.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Protector {
+    /// Identifier, as Windows shows it; of a recovery password, its password ID.
+    pub id: Guid,
+    /// When it was last changed.
+    pub changed: FileTime,
+    /// Hints; zero in all samples.
+    pub hints: u16,
+    /// Kind as stored: a set of bits (section 3.8).
+    pub code: u16,
+    /// Flags of the datum; see [`Protector::reboots_left`].
+    pub flags: u16,
+    /// What it is made of.
+    pub parts: Vec<Datum>,
 }
 
 /// What a datum says.

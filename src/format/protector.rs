@@ -1,13 +1,12 @@
 //! Key protectors: what a VMK_INFO datum says about one way to the volume master key
 //! (sections 3.8 and 3.13).
 
+pub use super::datum::Protector;
 use super::datum::{
     BackupInfo, Body, CertificateInfo, Datum, PublicKey, SealedDatum, Stretch, UseKey, key_types,
     roles, types,
 };
-use super::time::FileTime;
 use super::tpm_blob::TpmBlob;
-use crate::guid::Guid;
 
 /// Bits of a protector's code (section 3.8).
 const TPM_BIT: u16 = 0x0100;
@@ -15,24 +14,6 @@ const PUBLIC_KEY_BIT: u16 = 0x1000;
 
 /// Network Unlock's mark in a certificate record (section 3.13).
 const NETWORK_CERTIFICATE: u32 = 8;
-
-/// One way to the volume master key.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Protector {
-    /// Identifier, as Windows shows it; of a recovery password, its password ID.
-    pub id: Guid,
-    /// When it was last changed.
-    pub changed: FileTime,
-    /// Hints; zero in all samples.
-    pub hints: u16,
-    /// Kind as stored: a set of bits (section 3.8).
-    pub code: u16,
-    /// Flags of the datum; see [`Protector::reboots_left`].
-    pub flags: u16,
-    /// What it is made of.
-    pub parts: Vec<Datum>,
-}
 
 /// What a protector takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -295,6 +276,8 @@ impl Protector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::time::FileTime;
+    use crate::guid::Guid;
 
     fn protector(code: u16, flags: u16) -> Protector {
         Protector {

@@ -10,35 +10,75 @@
 //! three places where the volume may begin, and other copies, boot records, partitions and the size
 //! of the source tell which ([`Evidence`]).
 
+mod block;
 mod header;
 mod scan;
 mod starts;
 mod volumes;
 
+pub use block::{FoundBlock, block_at};
 pub use header::header;
-pub use scan::{Scan, Scope, scan};
 #[cfg(feature = "cli")]
 pub(crate) use starts::written;
 pub use starts::{Evidence, Start, starts_of};
-pub use volumes::{FoundBlock, FoundVolume};
+pub use volumes::FoundVolume;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::format::block::{MetadataBlock, REGION_LEN};
+use self::scan::{Hits, likely_places};
+use self::volumes::volumes;
 use crate::source::ReadAt;
-use crate::volume::read_what_is_there;
 
-/// The metadata block at `offset` of a source, its own place still to be found: positions in it
-/// count from the start of the source.
-///
-/// # Errors
-/// [`Error::NotBitLocker`] when there is none, [`Error::Io`] when it cannot be read.
-pub fn block_at(source: &Arc<dyn ReadAt>, offset: u64) -> Result<MetadataBlock> {
-    let len = usize::try_from(REGION_LEN).unwrap_or(0);
-    let bytes = read_what_is_there(source, offset, len)
-        .map_err(|error| Error::io(format!("cannot read the metadata at {offset:#x}"), error))?;
-    MetadataBlock::parse(&bytes, offset).map_err(|fault| Error::NotBitLocker {
-        found: fault.to_string(),
-    })
+/// How much of the source is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it: old metadata of earlier volumes is found, too.
+    Everything,
+    /// First where Windows was seen to put its metadata, on the source itself and in each of its
+    /// partitions; all of it only if nothing sound is there.
+    LikelyPlacesFirst,
+}
+
+/// What was found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Scan {
+    /// The volumes, the likeliest first.
+    pub volumes: Vec<FoundVolume>,
+    /// How many bytes were searched.
+    pub searched: u64,
+    /// Where boot records of volumes lie, with or without metadata.
+    pub boot_records: Vec<u64>,
+    /// Stretches that could not be read.
+    pub unreadable: Vec<Range<u64>>,
+}
+
+/// Searches a source for volumes. `progress` is told of bytes done. What cannot be read is
+/// skipped and listed.
+pub fn scan(source: &Arc<dyn ReadAt>, scope: Scope, progress: &dyn Fn(u64)) -> Scan {
+    let mut hits = Hits::default();
+    if scope == Scope::LikelyPlacesFirst {
+        for range in likely_places(source) {
+            hits.search(source, range, &|_| {});
+        }
+        let sound = hits.blocks.iter().any(FoundBlock::is_sound);
+        if sound {
+            hits.follow_copies(source);
+            hits.look_for_maps(source);
+            return finish(source, hits);
+        }
+        hits = Hits::default();
+    }
+    hits.search(source, 0..source.size(), progress);
+    finish(source, hits)
+}
+
+fn finish(source: &Arc<dyn ReadAt>, hits: Hits) -> Scan {
+    Scan {
+        searched: hits.searched,
+        boot_records: hits.boot_records.clone(),
+        unreadable: hits.unreadable.clone(),
+        volumes: volumes(source, hits),
+    }
 }

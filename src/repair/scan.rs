@@ -4,9 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::block::{FoundBlock, block_at};
 use super::starts::on_source;
-use super::volumes::{FoundVolume, volumes};
-use super::{FoundBlock, block_at};
 use crate::format::block::MetadataBlock;
 use crate::format::boot::{BootRecord, SIGNATURE};
 use crate::format::conversion::{EowInformation, INFORMATION_LEN};
@@ -40,63 +39,19 @@ const MOST_TRIES: usize = 0x1_0000;
 /// Most boot records, maps and unreadable stretches that are kept.
 const MOST_PLACES: usize = 0x1_0000;
 
-/// How much of the source is searched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// All of it: old metadata of earlier volumes is found, too.
-    Everything,
-    /// First where Windows was seen to put its metadata, on the source itself and in each of its
-    /// partitions; all of it only if nothing sound is there.
-    LikelyPlacesFirst,
-}
-
-/// What was found.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Scan {
-    /// The volumes, the likeliest first.
-    pub volumes: Vec<FoundVolume>,
-    /// How many bytes were searched.
-    pub searched: u64,
-    /// Where boot records of volumes lie, with or without metadata.
-    pub boot_records: Vec<u64>,
-    /// Stretches that could not be read.
-    pub unreadable: Vec<Range<u64>>,
-}
-
 /// Signatures and where they lie, in bytes from the start of the source.
 #[derive(Default)]
 pub(super) struct Hits {
     pub(super) blocks: Vec<FoundBlock>,
     /// Heads of conversion maps: their place, and where they say that both copies lie.
     pub(super) maps: Vec<(u64, [u64; 2])>,
-    boot_records: Vec<u64>,
-    searched: u64,
-    unreadable: Vec<Range<u64>>,
+    pub(super) boot_records: Vec<u64>,
+    pub(super) searched: u64,
+    pub(super) unreadable: Vec<Range<u64>>,
     /// Places at which something was looked for.
     tries: usize,
     /// Bytes that the blocks take.
     memory: usize,
-}
-
-/// Searches a source for volumes. `progress` is told of bytes done. What cannot be read is
-/// skipped and listed.
-pub fn scan(source: &Arc<dyn ReadAt>, scope: Scope, progress: &dyn Fn(u64)) -> Scan {
-    let mut hits = Hits::default();
-    if scope == Scope::LikelyPlacesFirst {
-        for range in likely_places(source) {
-            hits.search(source, range, &|_| {});
-        }
-        let sound = hits.blocks.iter().any(FoundBlock::is_sound);
-        if sound {
-            hits.follow_copies(source);
-            hits.look_for_maps(source);
-            return finish(source, hits);
-        }
-        hits = Hits::default();
-    }
-    hits.search(source, 0..source.size(), progress);
-    finish(source, hits)
 }
 
 /// Where the copies of the head of a conversion map lie, in bytes from `start`, where the volume
@@ -113,15 +68,6 @@ pub(super) fn conversion_map(source: &Arc<dyn ReadAt>, start: i64) -> Option<[u6
         at = end;
     }
     None
-}
-
-fn finish(source: &Arc<dyn ReadAt>, hits: Hits) -> Scan {
-    Scan {
-        searched: hits.searched,
-        boot_records: hits.boot_records.clone(),
-        unreadable: hits.unreadable.clone(),
-        volumes: volumes(source, hits),
-    }
 }
 
 /// Whether a volume begins with this sector. Most sectors are told by their end or their name.
@@ -141,7 +87,7 @@ fn memory_of(block: &MetadataBlock) -> usize {
 }
 
 /// Behind the start of the source and of each partition.
-fn likely_places(source: &Arc<dyn ReadAt>) -> Vec<Range<u64>> {
+pub(super) fn likely_places(source: &Arc<dyn ReadAt>) -> Vec<Range<u64>> {
     let table = partition::read(source).ok().flatten();
     let partitions = table.map(|table| table.partitions).unwrap_or_default();
     let starts = partitions.iter().map(|partition| partition.start);
@@ -168,7 +114,12 @@ impl Hits {
         maps.find(of_volume).map(|(_, copies)| *copies)
     }
 
-    fn search(&mut self, source: &Arc<dyn ReadAt>, range: Range<u64>, progress: &dyn Fn(u64)) {
+    pub(super) fn search(
+        &mut self,
+        source: &Arc<dyn ReadAt>,
+        range: Range<u64>,
+        progress: &dyn Fn(u64),
+    ) {
         let end = range.end.min(source.size());
         let mut buf = vec![0; PIECE];
         let mut at = range.start;
@@ -256,7 +207,7 @@ impl Hits {
     }
 
     /// Looks behind the volumes' first bytes for the conversion maps that they must have.
-    fn look_for_maps(&mut self, source: &Arc<dyn ReadAt>) {
+    pub(super) fn look_for_maps(&mut self, source: &Arc<dyn ReadAt>) {
         let converted = self
             .blocks
             .iter()
@@ -280,7 +231,7 @@ impl Hits {
     }
 
     /// Looks where the blocks that were found say that others lie.
-    fn follow_copies(&mut self, source: &Arc<dyn ReadAt>) {
+    pub(super) fn follow_copies(&mut self, source: &Arc<dyn ReadAt>) {
         let places: Vec<u64> = self
             .blocks
             .iter()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::block_at;
+use super::block::block_at;
 use crate::format::block::{MetadataBlock, State};
 use crate::format::boot::{BOOT_RECORD_LEN, BootRecord};
 use crate::source::{ReadAt, partition};

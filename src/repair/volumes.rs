@@ -4,37 +4,14 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use super::block::{FoundBlock, block_at};
 use super::scan::{Hits, conversion_map};
 use super::starts::{Evidence, Start, on_source, starts_of, written};
 use crate::error::{Error, Result};
-use crate::format::block::MetadataBlock;
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::source::{Headless, ReadAt, Window};
 use crate::volume::Volume;
-
-/// A metadata block somewhere on a source.
-#[derive(Debug)]
-pub struct FoundBlock {
-    /// In bytes from the start of the source.
-    pub offset: u64,
-    /// What it says; positions in it count from the start of the source.
-    pub block: MetadataBlock,
-}
-
-impl FoundBlock {
-    /// Whether its CRC-32 holds.
-    pub fn is_sound(&self) -> bool {
-        self.block.validation.crc_matches
-    }
-
-    /// What the latest of several is told by: sound before damaged, then the counter that the next
-    /// nonce takes, then the time of the last write.
-    fn rank(&self) -> (bool, u32, FileTime) {
-        let written = self.block.last_written().unwrap_or_default();
-        (self.is_sound(), self.block.dataset.next_nonce, written)
-    }
-}
 
 /// A volume that some metadata speaks of.
 #[derive(Debug)]
@@ -67,7 +44,7 @@ impl FoundVolume {
     /// [`Error::NotBitLocker`] when there is no block, or one that fits no volume which begins
     /// there; [`Error::Ambiguous`] when nothing tells its possible places apart.
     pub fn at(source: &Arc<dyn ReadAt>, offset: u64, start: Option<i64>) -> Result<Self> {
-        let block = super::block_at(source, offset)?;
+        let block = block_at(source, offset)?;
         let starts = starts_of(source, &block, offset);
         let chosen = match (start, starts.as_slice()) {
             (_, []) => {

@@ -4,7 +4,7 @@
 //! list).
 
 use super::layout::{Content, Layout};
-use super::view::Unlocked;
+use super::unlocked::Unlocked;
 use super::{ConversionMap, Volume, evidence};
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};

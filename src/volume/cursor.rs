@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::view::Unlocked;
+use super::unlocked::Unlocked;
 use crate::source::ReadAt;
 
 /// A position in a decrypted volume; any number of them may be at work at once.
@@ -18,6 +18,13 @@ impl<'a> Cursor<'a> {
             volume,
             position: 0,
         }
+    }
+}
+
+impl Unlocked {
+    /// Reading with a position of its own.
+    pub fn cursor(&self) -> Cursor<'_> {
+        Cursor::new(self)
     }
 }
 

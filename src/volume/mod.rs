@@ -15,11 +15,11 @@ mod key_package;
 pub mod layout;
 mod open;
 mod plan;
+mod range_lock;
 pub mod status;
-mod stretches;
 pub mod system;
 mod unlock;
-mod view;
+mod unlocked;
 mod writable;
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub use hibernation::is_hibernated;
 pub(crate) use open::sectors_per_cluster;
 pub use status::{Conversion, Protection, Status};
 pub use unlock::{MasterKey, UnlockOptions};
-pub use view::{OpenedBy, Unlocked};
+pub use unlocked::{OpenedBy, Unlocked};
 pub use writable::Writable;
 
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::conversion::ConversionMap;
 use super::layout::{Content, Layout};
-use super::view::Sectors;
+use super::unlocked::Sectors;
 use super::{Volume, evidence, is_decrypted};
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State, VISTA_REGION_LEN};

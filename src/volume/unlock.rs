@@ -2,7 +2,7 @@
 
 use subtle::ConstantTimeEq;
 
-use super::view::{OpenedBy, Sectors, Unlocked};
+use super::unlocked::{OpenedBy, Sectors, Unlocked};
 use super::{Volume, evidence, is_decrypted};
 use crate::crypto::sector::{METHODS, Method, SectorCipher};
 use crate::error::{CopyFault, Error, Failure, Result, UnlockReport, Unwritable};

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::layout::{Content, Extent, Layout};
-use super::stretches::{Held, Stretches, Use};
-use super::view::Unlocked;
+use super::range_lock::{Held, Stretches, Use};
+use super::unlocked::Unlocked;
 use super::{Volume, is_decrypted};
 use crate::crypto::sector::SectorCipher;
 use crate::error::{CopyFault, Error, Result, Unwritable};

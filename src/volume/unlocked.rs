@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::cursor::Cursor;
 use super::layout::{Content, Extent, Layout};
 use crate::crypto::sector::{Method, SectorCipher};
 use crate::error::{Error, Result, UnlockReport, Unwritable};
@@ -106,11 +105,6 @@ impl Unlocked {
     /// What a person should know before trusting it.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
-    }
-
-    /// Reading with a position of its own.
-    pub fn cursor(&self) -> Cursor<'_> {
-        Cursor::new(self)
     }
 
     /// A volume that is not encrypted: its plaintext is what the source holds. For front ends over

@@ -1,0 +1,46 @@
+//! One metadata block, wherever it lies on a source.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::block::{MetadataBlock, REGION_LEN};
+use crate::format::time::FileTime;
+use crate::source::ReadAt;
+use crate::volume::read_what_is_there;
+
+/// A metadata block somewhere on a source.
+#[derive(Debug)]
+pub struct FoundBlock {
+    /// In bytes from the start of the source.
+    pub offset: u64,
+    /// What it says; positions in it count from the start of the source.
+    pub block: MetadataBlock,
+}
+
+impl FoundBlock {
+    /// Whether its CRC-32 holds.
+    pub fn is_sound(&self) -> bool {
+        self.block.validation.crc_matches
+    }
+
+    /// What the latest of several is told by: sound before damaged, then the counter that the next
+    /// nonce takes, then the time of the last write.
+    pub(super) fn rank(&self) -> (bool, u32, FileTime) {
+        let written = self.block.last_written().unwrap_or_default();
+        (self.is_sound(), self.block.dataset.next_nonce, written)
+    }
+}
+
+/// The metadata block at `offset` of a source, its own place still to be found: positions in it
+/// count from the start of the source.
+///
+/// # Errors
+/// [`Error::NotBitLocker`] when there is none, [`Error::Io`] when it cannot be read.
+pub fn block_at(source: &Arc<dyn ReadAt>, offset: u64) -> Result<MetadataBlock> {
+    let len = usize::try_from(REGION_LEN).unwrap_or(0);
+    let bytes = read_what_is_there(source, offset, len)
+        .map_err(|error| Error::io(format!("cannot read the metadata at {offset:#x}"), error))?;
+    MetadataBlock::parse(&bytes, offset).map_err(|fault| Error::NotBitLocker {
+        found: fault.to_string(),
+    })
+}
