@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
+use super::parallel::in_order;
 use super::password::open_stretched;
-use super::side_by_side::in_order;
 use super::{Answer, Context, CredentialKind, KeyProtector, Read};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Error, Failure, Result};
