@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use super::Failure;
+use crate::cli::failure::Failure;
 use crate::unlock::BUILT_IN;
 
 /// Name under which mount(8) looks for a helper.

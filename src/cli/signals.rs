@@ -9,8 +9,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::exit::Status;
-use super::term;
+use crate::cli::exit::Status;
+use crate::cli::output::term;
 
 /// Programs such as timeout(1) send a signal twice at once. Whoever sends it again after this time
 /// wants the end now, whatever is left behind.

@@ -10,13 +10,18 @@ use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::cli::confirm::confirm_device;
-use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
-use crate::cli::new_network::{NetworkProof, NewNetwork, NewNetworkVolumeArgs};
-use crate::cli::new_protectors::NewProtectorArgs;
-use crate::cli::new_tpm::{NewTpmArgs, Proof, TPM};
-use crate::cli::{Failure, json as documents, signals, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::confirm::confirm_device;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::new_network::{NetworkProof, NewNetwork, NewNetworkVolumeArgs};
+use crate::cli::options::new_protectors::NewProtectorArgs;
+use crate::cli::options::new_tpm::{NewTpmArgs, Proof, TPM};
+use crate::cli::options::parse::parse_size;
+use crate::cli::output::json as documents;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
+use crate::cli::signals;
 use crate::create::{Created, NewVolume, Plaintext, WriteJob};
 use crate::crypto::sector::{METHODS, Method};
 use crate::enroll::{Enrolment, HandedOver, NewSecret};
@@ -95,30 +100,17 @@ fn cipher_parser() -> impl TypedValueParser<Value = &'static Method> {
     })
 }
 
-/// A number of bytes, with a power of 1024 behind it or none.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let bad = || "not a size such as 104857600, 100M or 2G".to_owned();
-    let text = text.strip_suffix("iB").unwrap_or(text);
-    let split = text.find(|c: char| c.is_ascii_alphabetic() && c != 'x');
-    let (digits, unit) = match text.strip_prefix("0x") {
-        Some(digits) => {
-            return u64::from_str_radix(digits, 16).map_err(|_| bad());
-        }
-        None => text.split_at(split.unwrap_or(text.len())),
-    };
-    let shift = match unit {
-        "" => 0,
-        "K" | "k" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(bad()),
-    };
-    let number: u64 = digits.parse().map_err(|_| bad())?;
-    number.checked_mul(1 << shift).ok_or_else(bad)
+impl Run for CreateArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::failure)
+    }
 }
 
-pub(in crate::cli) fn run(args: &CreateArgs) -> Result<(), Failure> {
+fn run(args: &CreateArgs) -> Result<(), Failure> {
     check_protectors(args)?;
     let mut target = Target::look_at(args)?;
     let (plaintext, _held) = content(args, &target)?;
@@ -654,26 +646,4 @@ fn document(
         answer.insert("recovery_password".to_owned(), json!(digits.expose()));
     }
     documents::document(&answer)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units_or_none() {
-        for (text, size) in [
-            ("1048576", 1 << 20),
-            ("0x100000", 1 << 20),
-            ("64M", 64 << 20),
-            ("64MiB", 64 << 20),
-            ("2G", 2 << 30),
-            ("1T", 1 << 40),
-        ] {
-            assert_eq!(parse_size(text), Ok(size), "{text}");
-        }
-        for bad in ["", "M", "-1", "1.5G", "1P", "64MB", "99999999T", "0x"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -8,9 +8,13 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::json;
 
-use crate::cli::args::SourceArgs;
-use crate::cli::credentials::CredentialArgs;
-use crate::cli::{Failure, json::document, source, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::json::document;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
 use crate::enroll::save_key;
 use crate::manage::key_package;
 use crate::output::check_new;
@@ -59,7 +63,17 @@ struct KeyPackageArgs {
     json: bool,
 }
 
-pub(in crate::cli) fn run(args: &ExportArgs) -> Result<(), Failure> {
+impl Run for ExportArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json().then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &ExportArgs) -> Result<(), Failure> {
     let ExportCommand::KeyPackage(args) = &args.command;
     check_new(&args.output)?;
     let volume = source::open(&args.source)?.volume;

@@ -1,20 +1,34 @@
 //! `fve completions` and `fve man`: made from the same definitions as the command line.
 
-use clap::CommandFactory;
-
-use crate::cli::args::{Cli, CompletionsArgs, ManArgs};
-use crate::cli::{Failure, term};
+use crate::cli::failure::Failure;
+use crate::cli::output::term;
 use crate::error::Error;
 use crate::shown::ShowPath;
+use clap::{Args, Command, ValueHint};
+use clap_complete::Shell;
+use std::path::PathBuf;
 
-pub(in crate::cli) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write a page for every command to this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) to: Option<PathBuf>,
+}
+
+pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "fve", &mut script);
+    clap_complete::generate(args.shell, &mut command, "fve", &mut script);
     term::print(&String::from_utf8_lossy(&script))
 }
 
-pub(in crate::cli) fn man(args: &ManArgs) -> Result<(), Failure> {
-    let command = Cli::command();
+pub(crate) fn man(args: &ManArgs, command: Command) -> Result<(), Failure> {
     if let Some(directory) = &args.to {
         let fail = |error| Error::io(format!("cannot write to {}", directory.shown()), error);
         std::fs::create_dir_all(directory).map_err(fail)?;

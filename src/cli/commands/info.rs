@@ -1,11 +1,36 @@
 //! `fve info`: everything that can be known without a key.
 
-use crate::cli::args::InfoArgs;
-use crate::cli::{Failure, report, source, term};
+use crate::cli::describe;
+use crate::cli::failure::Failure;
+use crate::cli::options::source;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
+use clap::Args;
 
-pub(in crate::cli) fn run(args: &InfoArgs) -> Result<(), Failure> {
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Run for InfoArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &InfoArgs) -> Result<(), Failure> {
     let opened = source::open(&args.source)?;
-    let report = report::Report::of(&opened);
+    let report = describe::Report::of(&opened);
     if args.json {
         term::print(&report.json())?;
     } else {

@@ -8,18 +8,18 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use crate::cli::args::SourceArgs;
-use crate::cli::credentials::CredentialArgs;
-use crate::cli::{Failure, source, term};
-use crate::enroll::save_key;
+use crate::cli::failure::Failure;
+use crate::cli::options::backup::save;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::term;
+use crate::cli::run::Run;
 use crate::error::Error;
-use crate::manage::Managed;
 use crate::manage::backup::{Backup, MAX_LEN, Restoration};
 use crate::output::check_new;
-use crate::secret::SecretBytes;
 use crate::shown::ShowPath;
 use crate::source::WriteAt;
-use crate::volume::Volume;
 
 #[derive(Debug, Args)]
 pub(crate) struct MetadataArgs {
@@ -62,7 +62,13 @@ struct RestoreArgs {
     dry_run: bool,
 }
 
-pub(in crate::cli) fn run(args: &MetadataArgs) -> Result<(), Failure> {
+impl Run for MetadataArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+}
+
+fn run(args: &MetadataArgs) -> Result<(), Failure> {
     match &args.command {
         MetadataCommand::Backup(args) => backup(args),
         MetadataCommand::Restore(args) => restore(args),
@@ -80,16 +86,6 @@ fn backup(args: &BackupArgs) -> Result<(), Failure> {
         args.file.shown()
     ));
     Ok(())
-}
-
-fn save(path: &Path, backup: &Backup) -> Result<(), Error> {
-    save_key(path, &SecretBytes::new(backup.to_bytes())).map_err(|error| match error {
-        Error::Io { source, .. } => Error::io(
-            format!("cannot save the backup in {}", path.shown()),
-            source,
-        ),
-        other => other,
-    })
 }
 
 fn restore(args: &RestoreArgs) -> Result<(), Failure> {
@@ -142,79 +138,4 @@ fn tell(backup: &Backup, restoration: &Restoration, dry_run: bool) -> Result<(),
         ));
     }
     term::print(&text)
-}
-
-/// A backup that exists while a change is made.
-pub(super) struct BeforeChange {
-    backup: Backup,
-    /// The file, unless none could be written.
-    path: Option<PathBuf>,
-    /// Whether somebody asked for it.
-    keep: bool,
-}
-
-/// Takes a backup before the first change: in the file that was named, which stays; else in the
-/// user's state directory, from where it goes when the change is made. It would open with
-/// credentials that the change may just have removed.
-pub(super) fn before_change(volume: &Volume, file: Option<&Path>) -> Result<BeforeChange, Failure> {
-    let backup = Backup::of(volume)?;
-    if let Some(path) = file {
-        save(path, &backup)?;
-        return Ok(BeforeChange {
-            backup,
-            path: Some(path.to_owned()),
-            keep: true,
-        });
-    }
-    let saved = state_directory().and_then(|directory| {
-        let name = format!("{:X}-{}.fvemeta", backup.volume_id(), std::process::id());
-        let path = directory.join(name);
-        std::fs::create_dir_all(&directory).ok()?;
-        save(&path, &backup).ok().map(|()| path)
-    });
-    if saved.is_none() {
-        term::note(
-            "there is no place for a backup of the metadata while it is changed; --backup FILE names one",
-        );
-    }
-    Ok(BeforeChange {
-        backup,
-        path: saved,
-        keep: false,
-    })
-}
-
-/// Where the command keeps what it needs for a while, or could not put where it was to go.
-pub(super) fn state_directory() -> Option<PathBuf> {
-    let of = |name| std::env::var_os(name).map(PathBuf::from);
-    let absolute = |path: &PathBuf| path.is_absolute();
-    of("XDG_STATE_HOME")
-        .filter(absolute)
-        .or_else(|| {
-            of("HOME")
-                .filter(absolute)
-                .map(|home| home.join(".local/state"))
-        })
-        .map(|state| state.join("fve"))
-}
-
-impl BeforeChange {
-    /// The change is made and was read back.
-    pub(super) fn done(self) {
-        if let Some(path) = self.path.filter(|_| !self.keep) {
-            // What is left behind is only an encrypted copy of the old metadata.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-
-    /// The change failed. Where nothing was written, the backup is of no use.
-    pub(super) fn failed(self, managed: &Managed) {
-        match &self.path {
-            Some(path) if !managed.is_as_in(&self.backup) => term::note(format_args!(
-                "the metadata as it was is saved in {}; 'fve metadata restore' brings it back",
-                path.shown()
-            )),
-            _ => self.done(),
-        }
-    }
 }

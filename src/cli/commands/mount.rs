@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,14 +16,57 @@ use std::time::SystemTime;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::args::MountArgs;
 use crate::cli::exit::Status;
-use crate::cli::{Failure, source, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::term;
+use crate::cli::run::Run;
 use crate::create::Inside;
 use crate::error::Error;
 use crate::serve::fuse::{Mount, MountOptions, unmount};
 use crate::source::{DeviceHold, SharedHold};
 use crate::volume::{Writable, is_hibernated};
+use clap::{Args, ValueHint};
+
+#[derive(Debug, Args)]
+pub(crate) struct MountArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Empty directory to mount on
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+
+    /// Let the file be written to; nobody else may use SOURCE meanwhile
+    #[arg(long, conflicts_with = "accept-damaged-metadata")]
+    pub(crate) read_write: bool,
+
+    /// With --read-write: also where the volume holds a file system other than NTFS, FAT and exFAT,
+    /// which does not keep off the places of BitLocker's own structures. What it puts there is lost
+    #[arg(long, requires = "read_write")]
+    pub(crate) allow_unaware_file_system: bool,
+
+    /// Let other users read the file too
+    #[arg(long)]
+    pub(crate) allow_other: bool,
+
+    /// Bypass the page cache: faster for one pass over the whole volume, slower for all else
+    #[arg(long)]
+    pub(crate) direct_io: bool,
+
+    /// Stay in the foreground until unmounted
+    #[arg(long)]
+    pub(crate) foreground: bool,
+
+    /// Serve from the process that `mount` started, and tell it on standard output
+    #[arg(long, hide = true)]
+    pub(crate) background_child: bool,
+}
 
 /// What keeps others from changing the source of a mount that only reads.
 type Holds = (Option<SharedHold>, Option<DeviceHold>);
@@ -30,7 +74,13 @@ type Holds = (Option<SharedHold>, Option<DeviceHold>);
 /// What the child says when the mount answers.
 const READY: &[u8] = b"ready\n";
 
-pub(in crate::cli) fn run(args: &MountArgs) -> Result<(), Failure> {
+impl Run for MountArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+}
+
+fn run(args: &MountArgs) -> Result<(), Failure> {
     if args.foreground || args.background_child {
         serve(args)
     } else {

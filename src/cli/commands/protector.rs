@@ -6,16 +6,21 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::json;
 
-use super::metadata;
-use crate::cli::args::SourceArgs;
-use crate::cli::credentials::CredentialArgs;
+use crate::cli::describe;
 use crate::cli::exit::Status;
-use crate::cli::new_network::{NewNetwork, NewNetworkArgs};
-use crate::cli::new_protectors::{NewProtectorArgs, hand_over, new_password};
-use crate::cli::new_tpm::{
+use crate::cli::failure::Failure;
+use crate::cli::options::backup::{BeforeChange, before_change};
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::new_network::{NewNetwork, NewNetworkArgs};
+use crate::cli::options::new_protectors::{NewProtectorArgs, hand_over, new_password};
+use crate::cli::options::new_tpm::{
     BindArgs, NewTpmArgs, Proof, TPM, WITH_PIN, WITH_TPM, new_pin, sealer, tell_of_proof,
 };
-use crate::cli::{Failure, json::document, report, source, term};
+use crate::cli::options::source;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::json::document;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
 use crate::enroll::{Enrolment, NewProtector, RecoveryFile, TpmBinding, save_key};
 use crate::error::Error;
 use crate::format::protector::{Protector, ProtectorKind};
@@ -242,7 +247,17 @@ struct SaveStartupKeyArgs {
     windows11: bool,
 }
 
-pub(in crate::cli) fn run(args: &ProtectorArgs) -> Result<(), Failure> {
+impl Run for ProtectorArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json().then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &ProtectorArgs) -> Result<(), Failure> {
     match &args.command {
         ProtectorCommand::List(args) => list(args),
         ProtectorCommand::Add(args) => add(args),
@@ -264,10 +279,10 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     if args.json {
         return term::print(&document(&json!({
             "volume": format!("{:X}", block.dataset.id),
-            "protectors": report::protectors_json(block),
+            "protectors": describe::protectors_json(block),
         })));
     }
-    let text = report::protectors_text(block);
+    let text = describe::protectors_text(block);
     term::print(&text)
 }
 
@@ -496,7 +511,7 @@ struct Session<'a> {
     args: &'a ChangeArgs,
     managed: Managed,
     /// Taken before the change, or before anything that belongs to it is handed over.
-    backup: Option<metadata::BeforeChange>,
+    backup: Option<BeforeChange>,
 }
 
 impl<'a> Session<'a> {
@@ -621,7 +636,7 @@ impl<'a> Session<'a> {
     fn back_up(&mut self) -> Result<(), Failure> {
         if self.backup.is_none() {
             let file = self.args.backup.as_deref();
-            self.backup = Some(metadata::before_change(self.managed.volume(), file)?);
+            self.backup = Some(before_change(self.managed.volume(), file)?);
         }
         Ok(())
     }

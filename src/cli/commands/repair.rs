@@ -20,11 +20,15 @@ use std::sync::Arc;
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::{Value, json};
 
-use crate::cli::args::SourceArgs;
-use crate::cli::credentials::CredentialArgs;
 use crate::cli::exit::Status;
-use crate::cli::json::{document, failure};
-use crate::cli::{Failure, signals, source, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::json::{document, failure};
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
+use crate::cli::signals;
 use crate::crypto::sector::Method;
 use crate::error::Error;
 use crate::format::block::MetadataBlock;
@@ -39,7 +43,7 @@ use crate::volume::{UnlockOptions, Volume};
 const PIECE: usize = 1 << 20;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct RepairArgs {
+pub(crate) struct RepairArgs {
     #[command(subcommand)]
     command: RepairCommand,
 }
@@ -93,7 +97,7 @@ struct RebuildArgs {
 }
 
 impl RepairArgs {
-    pub(in crate::cli) fn json(&self) -> bool {
+    pub(crate) fn json(&self) -> bool {
         match &self.command {
             RepairCommand::Scan(args) => args.json,
             RepairCommand::RebuildHeader(args) => args.json,
@@ -101,7 +105,17 @@ impl RepairArgs {
     }
 }
 
-pub(in crate::cli) fn run(args: &RepairArgs) -> Result<(), Failure> {
+impl Run for RepairArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json().then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &RepairArgs) -> Result<(), Failure> {
     match &args.command {
         RepairCommand::Scan(args) => run_scan(args),
         RepairCommand::RebuildHeader(args) => rebuild(args),

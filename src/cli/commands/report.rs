@@ -19,12 +19,17 @@ use crate::analysis::{
     Analysis, Certainty, EventKind, EventLogs, Finding, FindingKind, Happening, Mode, Moment,
     ProfileKind, Windows,
 };
-use crate::cli::args::SourceArgs;
-use crate::cli::credentials::CredentialArgs;
-use crate::cli::report::{Report, field, line, protection_words, protectors_json};
-use crate::cli::source::Opened;
-use crate::cli::term::{escaped, human_size};
-use crate::cli::{Failure, json as documents, source, tell, term};
+use crate::cli::describe::{Report, field, line, protection_words, protectors_json};
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source;
+use crate::cli::options::source::Opened;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::json as documents;
+use crate::cli::output::term;
+use crate::cli::output::term::tell;
+use crate::cli::output::term::{escaped, human_size};
+use crate::cli::run::{FailureDocument, Run};
 use crate::format::copies::Copy;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::time::FileTime;
@@ -46,7 +51,17 @@ pub(crate) struct ReportArgs {
     pub(crate) json: bool,
 }
 
-pub(in crate::cli) fn run(args: &ReportArgs) -> Result<(), Failure> {
+impl Run for ReportArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &ReportArgs) -> Result<(), Failure> {
     let opened = source::open(&args.source)?;
     // What can be told without a key is told even if the credentials do not fit.
     let (unlocked, failure) = match args.credentials.unlock_unasked(&opened.volume) {

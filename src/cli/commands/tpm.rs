@@ -8,9 +8,14 @@ use base16ct::lower::encode_string as hex;
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::{Value, json};
 
-use crate::cli::args::SourceArgs;
 use crate::cli::exit::Status;
-use crate::cli::{Failure, file, json as documents, source, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::file;
+use crate::cli::options::source;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::json as documents;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
 use crate::error::Error;
 use crate::format::event_log::{EventLog, MAX_LEN};
 use crate::format::protector::Protector;
@@ -70,7 +75,17 @@ impl TpmArgs {
     }
 }
 
-pub(in crate::cli) fn run(args: &TpmArgs) -> Result<(), Failure> {
+impl Run for TpmArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json().then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &TpmArgs) -> Result<(), Failure> {
     let (TpmCommand::Status(explain) | TpmCommand::Explain(explain)) = &args.command;
     let found = Found::of(explain)?;
     if explain.json {

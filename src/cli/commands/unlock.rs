@@ -1,11 +1,40 @@
 //! `fve unlock`: which credential opens which protector.
 
-use crate::cli::args::UnlockArgs;
-use crate::cli::source::Opened;
-use crate::cli::{Failure, json, source, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source;
+use crate::cli::options::source::Opened;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::json;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
 use crate::volume::OpenedBy;
+use clap::Args;
 
-pub(in crate::cli) fn run(args: &UnlockArgs) -> Result<(), Failure> {
+#[derive(Debug, Args)]
+pub(crate) struct UnlockArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Run for UnlockArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::not_unlocked)
+    }
+}
+
+fn run(args: &UnlockArgs) -> Result<(), Failure> {
     let opened = source::open(&args.source)?;
     if opened.piece {
         return try_on_piece(args, &opened);

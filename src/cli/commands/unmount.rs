@@ -5,14 +5,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::cli::Failure;
-use crate::cli::args::UnmountArgs;
 use crate::cli::exit::Status;
-use crate::cli::term::escaped;
+use crate::cli::failure::Failure;
+use crate::cli::output::term::escaped;
+use crate::cli::run::Run;
 use crate::error::Error;
 use crate::serve::fuse::{FILE_NAME, SUBTYPE, unmount};
 use crate::shown::ShowPath;
 use crate::source::writer_of;
+use clap::{Args, ValueHint};
+
+#[derive(Debug, Args)]
+pub(crate) struct UnmountArgs {
+    /// The directory that the volume is mounted on
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
+}
 
 /// How long a mount may be busy: ntfs-3g lets go of the volume a moment after umount(8) returned.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,7 +31,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Most holders that are named.
 const MAX_HOLDERS: usize = 8;
 
-pub(in crate::cli) fn run(args: &UnmountArgs) -> Result<(), Failure> {
+impl Run for UnmountArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+}
+
+fn run(args: &UnmountArgs) -> Result<(), Failure> {
     let directory = absolute(&args.directory)?;
     let mounted = MountedAt::find(&directory)?;
     if !mounted.is_ours() {

@@ -1,12 +1,12 @@
 //! The file that lists what could not be read.
 
-use crate::cli::Failure;
-use crate::cli::args::DecryptArgs;
 use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
 use crate::error::Error;
 use crate::output::{NewFile, PartialFile};
 use crate::shown::ShowPath;
 
+use super::args::DecryptArgs;
 use super::output::is_same;
 use super::record::Record;
 

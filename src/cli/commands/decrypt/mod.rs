@@ -1,5 +1,6 @@
 //! `fve decrypt`: the whole decrypted volume to a file or to standard output.
 
+mod args;
 mod error_map;
 mod output;
 mod record;
@@ -7,16 +8,26 @@ mod record;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use self::args::DecryptArgs;
 use self::error_map::ErrorMap;
 use self::output::{Kind, Output, check_storage, read_from};
 use self::record::About;
-use crate::cli::args::DecryptArgs;
 use crate::cli::exit::Status;
-use crate::cli::{Failure, signals, source, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::source;
+use crate::cli::output::term;
+use crate::cli::run::Run;
+use crate::cli::signals;
 use crate::serve::export::{Export, Exported, Written, ddrescue_map};
 use crate::shown::ShowPath;
 
-pub(in crate::cli) fn run(args: &DecryptArgs) -> Result<(), Failure> {
+impl Run for DecryptArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+}
+
+fn run(args: &DecryptArgs) -> Result<(), Failure> {
     let kind = Kind::of(args)?;
     ErrorMap::check(args)?;
     let source::OpenedToShow {

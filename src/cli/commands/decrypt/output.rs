@@ -12,12 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use super::args::DecryptArgs;
 use super::record::{About, Record};
-use crate::cli::args::DecryptArgs;
-use crate::cli::confirm::confirm_device;
 use crate::cli::exit::Status;
-use crate::cli::source::Opened;
-use crate::cli::{Failure, stdout, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::confirm::confirm_device;
+use crate::cli::options::source::Opened;
+use crate::cli::output::stdout;
+use crate::cli::output::term;
 use crate::error::Error;
 use crate::output::{self, PARTIAL, PartialFile};
 use crate::serve::export::{Export, Exported, Failed, Written, Zeros};

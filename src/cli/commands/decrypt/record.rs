@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::json;
-use crate::cli::source::Opened;
+use crate::cli::options::source::Opened;
+use crate::cli::output::json;
 use crate::output::{self, PARTIAL};
 use crate::serve::export::Written;
 use crate::shown::ShowPath;

@@ -12,8 +12,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::PasswordArgs;
-use crate::cli::new_protectors::new_password;
-use crate::cli::{Failure, json as documents, signals, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::new_protectors::new_password;
+use crate::cli::output::json as documents;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
+use crate::cli::signals;
 use crate::error::Error;
 use crate::network::certificate::{Certificate, MAX_FILE};
 use crate::network::server::keys::{Files, certificates};
@@ -23,7 +27,7 @@ use crate::shown::ShowPath;
 
 #[derive(Debug, Args)]
 #[group(skip)]
-pub(super) struct CertificateArgs {
+pub(crate) struct CertificateArgs {
     /// Certificates to show: DER, PEM or PKCS#12
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "to")]
     files: Vec<PathBuf>,
@@ -72,7 +76,17 @@ pub(super) struct CertificateArgs {
     pub(super) json: bool,
 }
 
-pub(super) fn run(args: &CertificateArgs) -> Result<(), Failure> {
+impl Run for CertificateArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &CertificateArgs) -> Result<(), Failure> {
     match &args.to {
         Some(directory) => make(args, directory),
         None => show(args),

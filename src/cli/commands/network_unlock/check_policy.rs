@@ -14,13 +14,16 @@ use serde_json::{Value, json};
 
 use super::{NoPolicy, read_policy};
 use crate::cli::exit::Status;
-use crate::cli::{Failure, json as documents, term};
+use crate::cli::failure::Failure;
+use crate::cli::output::json as documents;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
 use crate::network::message::Thumbprint;
 use crate::network::policy::{Invalid, Policy, Rule};
 use crate::shown::ShowPath;
 
 #[derive(Debug, Args)]
-pub(super) struct CheckPolicyArgs {
+pub(crate) struct CheckPolicyArgs {
     /// The policy file
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
@@ -42,7 +45,17 @@ pub(super) struct CheckPolicyArgs {
     pub(super) json: bool,
 }
 
-pub(super) fn run(args: &CheckPolicyArgs) -> Result<(), Failure> {
+impl Run for CheckPolicyArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &CheckPolicyArgs) -> Result<(), Failure> {
     let policy = match read_policy(&args.file) {
         Ok(policy) => policy,
         Err(NoPolicy::Unreadable(error)) => return Err(error.into()),

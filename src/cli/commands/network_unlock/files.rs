@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use crate::cli::Failure;
-use crate::cli::readable::warn_if_others_can_read;
+use crate::cli::failure::Failure;
+use crate::cli::options::readable::warn_if_others_can_read;
 use crate::error::Error;
 use crate::network::policy::{MAX_FILE, Policy};
 use crate::network::server::keys::Files;

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::term;
+use crate::cli::output::term;
 use crate::network::server::record::{Level, Record, Verdict};
 use crate::network::server::run::Event;
 

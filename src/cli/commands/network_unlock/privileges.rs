@@ -8,7 +8,7 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::error::Error;
 
 /// Becomes `user`, if one is named, and gives up every capability either way. Root without

@@ -22,9 +22,11 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use crate::cli::exit::Status;
-use crate::cli::json::document;
-use crate::cli::new_network::read_certificate;
-use crate::cli::{Failure, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::new_network::read_certificate;
+use crate::cli::output::json::document;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
 use crate::crypto::random;
 use crate::error::Error;
 use crate::network::Request;
@@ -35,7 +37,7 @@ use crate::secret::NetworkKey;
 use crate::unlock::network::{announcement, seconds};
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct ProbeArgs {
+pub(crate) struct ProbeArgs {
     /// How: dhcp (DHCPv6 and DHCPv4), dhcp4 or dhcp6, each with :INTERFACE behind it or without
     #[arg(value_name = "TRANSPORT", default_value = "dhcp")]
     transport: String,
@@ -50,7 +52,7 @@ pub(in crate::cli) struct ProbeArgs {
 
     /// Answer with one JSON document
     #[arg(long)]
-    pub(in crate::cli) json: bool,
+    pub(crate) json: bool,
 }
 
 /// One transport, and what came of it.
@@ -60,7 +62,17 @@ struct Probe {
     right: bool,
 }
 
-pub(in crate::cli) fn run(args: &ProbeArgs) -> Result<(), Failure> {
+impl Run for ProbeArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &ProbeArgs) -> Result<(), Failure> {
     let transports =
         named(Some(&args.transport)).map_err(|error| Failure::usage(error.to_string()))?;
     let limit = args.timeout.as_deref().map(seconds).transpose()?;

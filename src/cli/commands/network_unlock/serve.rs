@@ -16,9 +16,10 @@ use signal_hook::iterator::Signals;
 
 use super::log::{Format, Log};
 use super::{NoPolicy, PasswordArgs, privileges, read_policy};
-use crate::cli::Failure;
 use crate::cli::exit::Status;
-use crate::cli::threads::bounded_threads;
+use crate::cli::failure::Failure;
+use crate::cli::options::threads::bounded_threads;
+use crate::cli::run::Run;
 use crate::error::Error;
 use crate::network::server::keys::{Files, Keys};
 use crate::network::server::record::Level;
@@ -29,7 +30,7 @@ use crate::network::server::{
 use crate::shown::ShowPath;
 
 #[derive(Debug, Args)]
-pub(super) struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Certificate with its key: PKCS#12, PEM or DER; or a directory of such files. Several may be
     /// given, for certificates that replace each other. SIGHUP has them read again
     #[arg(long = "certificate", value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
@@ -235,7 +236,13 @@ impl ListenArgs {
     }
 }
 
-pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
+impl Run for ServeArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+}
+
+fn run(args: &ServeArgs) -> Result<(), Failure> {
     let log = Log::new(args.log);
     // Passwords are read once: where they come from may be gone when the keys are read again.
     let files = Files {

@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{SearchArgs, Task};
-use crate::cli::{Failure, term};
+use crate::cli::failure::Failure;
+use crate::cli::output::term;
 use crate::enroll::{RecoveryFile, save_key};
 use crate::guid::Guid;
 use crate::output::{NewFile, check_new, check_new_in};
@@ -80,7 +81,7 @@ fn is_left_over(args: &SearchArgs, path: &Path) -> bool {
 /// Saves the password in the user's state directory, or where the person at the terminal says.
 fn save_elsewhere(args: &SearchArgs, hit: &Hit) -> Option<PathBuf> {
     let content = RecoveryFile::new(hit.protector, &hit.password).content;
-    let saved = super::super::metadata::state_directory().and_then(|directory| {
+    let saved = crate::cli::options::backup::state_directory().and_then(|directory| {
         std::fs::create_dir_all(&directory).ok()?;
         let path = RecoveryFile::path_in(&directory, hit.protector);
         save_key(&path, &content).ok().map(|()| path)

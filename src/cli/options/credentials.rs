@@ -9,9 +9,13 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
-use super::args::{LostArgs, SourceArgs, parse_bytes};
-use super::readable::warn_if_others_can_read;
-use super::{Failure, file, source, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::file;
+use crate::cli::options::parse::parse_bytes;
+use crate::cli::options::readable::warn_if_others_can_read;
+use crate::cli::options::source;
+use crate::cli::options::source::{LostArgs, SourceArgs};
+use crate::cli::output::term;
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;
 use crate::secret::{KIB, SecretText, leave_nothing};

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::args::SourceArgs;
-use super::exit::Status;
-use super::{Failure, term};
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::parse::{parse_bytes, parse_start};
+use crate::cli::output::term;
 use crate::error::Error;
 use crate::repair::{FoundVolume, Scope, scan, written};
 use crate::shown::ShowPath;
@@ -15,6 +16,40 @@ use crate::source::{
     locate, partition, refuse_mapped,
 };
 use crate::volume::Volume;
+use clap::{Args, ValueHint};
+
+/// Where the volume is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SourceArgs {
+    /// Image file or block device: the volume itself, or a whole disk that holds it
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
+    pub(crate) source: PathBuf,
+
+    /// The volume begins this many bytes into SOURCE (0x for hexadecimal)
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "partition")]
+    pub(crate) offset: Option<u64>,
+
+    /// The volume is this partition of SOURCE
+    #[arg(long, value_name = "N")]
+    pub(crate) partition: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) lost: LostArgs,
+}
+
+/// A volume that does not begin with a boot record any more.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LostArgs {
+    /// Open the volume, read-only, by the metadata copy this many bytes into SOURCE: its first
+    /// sector is lost ('fve repair scan' finds the copies)
+    #[arg(long, value_name = "OFFSET", value_parser = parse_bytes, conflicts_with_all = ["offset", "partition"])]
+    pub(crate) metadata: Option<u64>,
+
+    /// The volume begins this many bytes into SOURCE, or with a minus sign before it, where SOURCE
+    /// lacks its first bytes. Without --metadata, its metadata is searched for
+    #[arg(long, value_name = "N", value_parser = parse_start, allow_hyphen_values = true, conflicts_with_all = ["offset", "partition"])]
+    pub(crate) volume_start: Option<i64>,
+}
 
 /// A volume and where it was found.
 pub(crate) struct Opened {

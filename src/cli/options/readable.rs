@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::term;
+use crate::cli::output::term;
 use crate::secret::others_can_read;
 use crate::shown::ShowPath;
 

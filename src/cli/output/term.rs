@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Failure, unrepeated};
+use crate::cli::failure::Failure;
+use crate::cli::unrepeated;
 use crate::error::Error;
 use crate::secret::SecretText;
 use crate::shown::write_escaped;
@@ -151,6 +152,22 @@ pub(crate) fn human_size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{size:.1} {}", UNITS[unit])
+}
+
+/// Says on standard error what went wrong, and what to do.
+pub(crate) fn tell(failure: &Failure) {
+    if let Some(message) = failure.message() {
+        note(format_args!("error: {message}"));
+    }
+    if let Some(help) = failure.help() {
+        note(format_args!("help: {help}"));
+    }
+    if failure.keeps_a_word_back() {
+        note(format_args!(
+            "help: what was typed there names no file, and is not repeated because it may be a secret; {}",
+            unrepeated::ADVICE
+        ));
+    }
 }
 
 #[cfg(test)]

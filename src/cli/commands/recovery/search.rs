@@ -19,13 +19,18 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::save::SavePlace;
-use crate::cli::args::SourceArgs;
-use crate::cli::checkpoint::{About, Checkpoint};
+use crate::cli::commands::recovery::checkpoint::{About, Checkpoint};
 use crate::cli::exit::Status;
-use crate::cli::json::document;
-use crate::cli::source::Opened;
-use crate::cli::threads::bounded_threads;
-use crate::cli::{Failure, signals, source, tell, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::source;
+use crate::cli::options::source::Opened;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::options::threads::bounded_threads;
+use crate::cli::output::json::document;
+use crate::cli::output::term;
+use crate::cli::output::term::tell;
+use crate::cli::run::{FailureDocument, Run};
+use crate::cli::signals;
 use crate::error::Error;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
@@ -54,7 +59,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct SearchArgs {
+pub(crate) struct SearchArgs {
     #[command(flatten)]
     source: SourceArgs,
 
@@ -107,7 +112,7 @@ pub(in crate::cli) struct SearchArgs {
 
     /// Answer with one JSON document
     #[arg(long)]
-    pub(in crate::cli) json: bool,
+    pub(crate) json: bool,
 }
 
 /// What is to be tried.
@@ -134,7 +139,17 @@ struct Ended {
     checkpoint: Option<Checkpoint>,
 }
 
-pub(in crate::cli) fn run(args: &SearchArgs) -> Result<(), Failure> {
+impl Run for SearchArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &SearchArgs) -> Result<(), Failure> {
     SavePlace::check(args)?;
     let check = read(args)?;
     let pattern = only_password(&check)?;
@@ -201,10 +216,11 @@ fn read(args: &SearchArgs) -> Result<Check, Failure> {
             help: None,
         })
     };
-    let stdin = || super::recovery::read_all(std::io::stdin(), "standard input");
+    let stdin =
+        || crate::cli::commands::recovery::input::read_all(std::io::stdin(), "standard input");
     match (args.pattern_file.as_deref(), args.pattern.as_deref()) {
         (Some(path), _) if path == Path::new("-") => from_bytes(stdin()?),
-        (Some(path), _) => from_bytes(super::recovery::read_file(path)?),
+        (Some(path), _) => from_bytes(crate::cli::commands::recovery::input::read_file(path)?),
         (None, Some("-")) => from_bytes(stdin()?),
         (None, Some(text)) => {
             term::note(

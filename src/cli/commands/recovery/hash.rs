@@ -13,9 +13,12 @@ use base16ct::lower::encode_string as hex;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::args::SourceArgs;
-use crate::cli::json::document;
-use crate::cli::{Failure, source, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::source;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::json::document;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
 use crate::crypto::stretch::ROUNDS;
 use crate::error::Error;
 use crate::format::datum::STRETCH_FLAG_PBKDF2;
@@ -25,16 +28,26 @@ use crate::format::protector::{Protector, ProtectorKind};
 const SEALED_VMK_LEN: usize = 44;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct HashArgs {
+pub(crate) struct HashArgs {
     #[command(flatten)]
     source: SourceArgs,
 
     /// Answer with one JSON document
     #[arg(long)]
-    pub(in crate::cli) json: bool,
+    pub(crate) json: bool,
 }
 
-pub(in crate::cli) fn run(args: &HashArgs) -> Result<(), Failure> {
+impl Run for HashArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &HashArgs) -> Result<(), Failure> {
     let opened = source::open(&args.source)?;
     let block = opened.volume.metadata()?;
     let hashes: Vec<_> = block

@@ -6,9 +6,9 @@ use std::fmt::Write;
 use base16ct::lower::encode_string as hex;
 use serde_json::{Value, json};
 
-use super::json;
-use super::source::Opened;
-use super::term::{escaped, human_size};
+use crate::cli::options::source::Opened;
+use crate::cli::output::json;
+use crate::cli::output::term::{escaped, human_size};
 use crate::crypto::hash::HashAlgorithm;
 use crate::crypto::rsa_key;
 use crate::crypto::sector::Method;

@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::Failure;
-use super::term::human_size;
+use crate::cli::failure::Failure;
+use crate::cli::output::term::human_size;
 use crate::error::Error;
 use crate::shown::ShowPath;
 
 /// The content of a file of at most `max` bytes; `what` says what it holds.
-pub(super) fn read(path: &Path, what: &str, max: u64) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read(path: &Path, what: &str, max: u64) -> Result<Vec<u8>, Failure> {
     let fail = |error| Error::io(format!("cannot read {what} {}", path.shown()), error);
     let mut bytes = Vec::new();
     File::open(path)

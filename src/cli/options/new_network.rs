@@ -7,9 +7,10 @@ use std::time::{Instant, SystemTime};
 
 use clap::{Args, ValueHint};
 
-use super::credentials::CredentialArgs;
-use super::exit::Status;
-use super::{Failure, term};
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::output::term;
 use crate::enroll::Enrolment;
 use crate::error::Error;
 use crate::format::bek::BekFile;

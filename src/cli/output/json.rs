@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Failure;
+use crate::cli::failure::Failure;
 use crate::error::{Attempt, Error};
 use crate::volume::{MasterKey, OpenedBy, Unlocked};
 

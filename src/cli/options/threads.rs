@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::thread;
 
-use super::term;
+use crate::cli::output::term;
 
 /// Threads for each core that may be asked for: more only wait for each other, and each takes
 /// memory.

@@ -1,38 +1,83 @@
 //! `fve recovery check`: a verdict on each block of a recovery password, and corrections.
 
 use std::fmt::Write;
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
-use crate::cli::args::{CheckArgs, RecoveryArgs, RecoveryCommand, SourceArgs};
+use crate::cli::commands::recovery::input::{read_all, read_file};
+use crate::cli::commands::recovery::keypad;
 use crate::cli::exit::Status;
-use crate::cli::json::document;
-use crate::cli::readable::warn_if_others_can_read;
-use crate::cli::{Failure, commands, digits, source, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::parse::parse_bytes;
+use crate::cli::options::source;
+use crate::cli::options::source::LostArgs;
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::json::document;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
 use crate::error::Error;
 use crate::guid::Guid;
 use crate::recovery_password::{
     BlockVerdict, CandidateCounts, Check, Options, Outcome, PasswordCheck, Suggestion, check_bytes,
-    check_text, decode,
+    check_text,
 };
-use crate::shown::ShowPath;
 use crate::unlock::KeyProtector;
 use crate::unlock::recovery_password::RecoveryPasswords;
 use crate::volume::UnlockOptions;
+use clap::{Args, ValueHint};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The password, or '-' for standard input. As an argument it stays in the shell's history and
+    /// shows in the process list: prefer '-' or --file. Without any, it is asked for
+    #[arg(value_name = "PASSWORD", conflicts_with = "file")]
+    pub(crate) password: Option<String>,
+
+    /// File that holds the password: what Windows saves or prints, in any language
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Try the password on this volume, too
+    #[arg(long, value_name = "SOURCE", value_hint = ValueHint::FilePath)]
+    pub(crate) volume: Option<PathBuf>,
+
+    /// The volume begins this many bytes into SOURCE
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, requires = "volume")]
+    pub(crate) offset: Option<u64>,
+
+    /// The volume is this partition of SOURCE
+    #[arg(long, value_name = "N", requires = "volume", conflicts_with = "offset")]
+    pub(crate) partition: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) lost: LostArgs,
+
+    /// Show digits: the password as understood, and the corrections
+    #[arg(long)]
+    pub(crate) show: bool,
+
+    /// Read letters that look like digits as those digits, in suggestions only
+    #[arg(long)]
+    pub(crate) ocr: bool,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Most suggestions that are shown: with a volume at hand all are tried, without one nobody reads
 /// more.
 const MAX_SUGGESTIONS: usize = 20;
 
-pub(in crate::cli) fn run(args: &RecoveryArgs) -> Result<(), Failure> {
-    match &args.command {
-        RecoveryCommand::Check(args) => check(args),
-        RecoveryCommand::Search(args) => super::recovery_search::run(args),
-        RecoveryCommand::Hash(args) => super::recovery_hash::run(args),
-        RecoveryCommand::Lookup(args) => commands::lookup::run(args),
+impl Run for CheckArgs {
+    fn run(&self) -> Result<(), Failure> {
+        check(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::failure)
     }
 }
 
@@ -79,29 +124,12 @@ fn read(args: &CheckArgs) -> Result<Check, Failure> {
             Ok(check_text(text, &options))
         }
         (None, None) if term::can_ask() => {
-            let text = digits::ask("Recovery password: ")
+            let text = keypad::ask("Recovery password: ")
                 .map_err(|error| Error::io("cannot ask on the terminal", error))?;
             Ok(check_text(text.expose(), &options))
         }
         (None, None) => from_bytes(&read_all(std::io::stdin(), "standard input")?),
     }
-}
-
-pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    warn_if_others_can_read(path);
-    let file = std::fs::File::open(path)
-        .map_err(|error| Error::io(format!("cannot read {}", path.shown()), error))?;
-    read_all(file, &path.shown().to_string())
-}
-
-pub(super) fn read_all(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let limit = decode::MAX_BYTES as u64 + 1;
-    // All the room at once: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(decode::MAX_BYTES + 1));
-    from.take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::io(format!("cannot read {name}"), error))?;
-    Ok(bytes)
 }
 
 /// What a volume said to the password.

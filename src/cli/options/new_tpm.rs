@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use clap::{Args, ValueHint};
 
-use super::credentials::CredentialArgs;
-use super::readable::warn_if_others_can_read;
-use super::{Failure, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::readable::warn_if_others_can_read;
+use crate::cli::output::term;
 use crate::crypto::hash::HashAlgorithm;
 use crate::enroll::{Enrolment, TpmBinding};
 use crate::error::Error;
@@ -171,7 +172,7 @@ impl Proof {
                 Ok(())
             }
             Err(error) => Err(Failure::Other {
-                status: super::exit::Status::Refused,
+                status: crate::cli::exit::Status::Refused,
                 what: format!(
                     "the protector {protector:X} was written, and does not open: {error}"
                 ),

@@ -9,13 +9,18 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
-use crate::cli::args::{LostArgs, SourceArgs, parse_bytes};
+use crate::cli::describe::line;
 use crate::cli::exit::Status;
-use crate::cli::json::document;
-use crate::cli::readable::warn_if_others_can_read;
-use crate::cli::report::line;
-use crate::cli::term::escaped;
-use crate::cli::{Failure, source, tell, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::parse::parse_bytes;
+use crate::cli::options::readable::warn_if_others_can_read;
+use crate::cli::options::source;
+use crate::cli::options::source::{LostArgs, SourceArgs};
+use crate::cli::output::json::document;
+use crate::cli::output::term;
+use crate::cli::output::term::escaped;
+use crate::cli::output::term::tell;
+use crate::cli::run::{FailureDocument, Run};
 use crate::escrow::{BASE, CA, Escrowed, Found, KERBEROS, PASSWORD, Place, Query, USER};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
@@ -75,7 +80,17 @@ pub(crate) struct LookupArgs {
     pub(crate) json: bool,
 }
 
-pub(in crate::cli) fn run(args: &LookupArgs) -> Result<(), Failure> {
+impl Run for LookupArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(crate::cli::output::json::failure)
+    }
+}
+
+fn run(args: &LookupArgs) -> Result<(), Failure> {
     let protectors = match &args.volume {
         Some(path) => {
             let place = SourceArgs {

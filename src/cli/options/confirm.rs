@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::exit::Status;
-use super::{Failure, term};
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::output::term;
 use crate::shown::ShowPath;
 
 /// Goes on only if the person means it: `again`, the value of `--device-confirm`, is the device's

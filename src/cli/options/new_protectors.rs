@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
-use super::readable::warn_if_others_can_read;
-use super::{Failure, term};
+use crate::cli::failure::Failure;
+use crate::cli::options::readable::warn_if_others_can_read;
+use crate::cli::output::term;
 use crate::enroll::{Enrolment, HandedOver, Make, NEW_KINDS, NewSecret};
 use crate::error::Error;
 use crate::format::protector::ProtectorKind;

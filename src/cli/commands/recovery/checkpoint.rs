@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Failure;
-use super::exit::Status;
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
 use crate::error::Error;
 use crate::secret::SecretText;
 use crate::shown::ShowPath;
@@ -123,7 +123,7 @@ impl Checkpoint {
             let what = format!("cannot save the checkpoint in {}", self.path.shown());
             Error::io(what, error)
         };
-        let text = super::json::document(&self.document);
+        let text = crate::cli::output::json::document(&self.document);
         Ok(crate::output::replace(&self.path, text.as_bytes()).map_err(fail)?)
     }
 }

@@ -1,0 +1,29 @@
+//! Text with recovery passwords, from a file or from standard input.
+
+use std::io::Read;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::cli::failure::Failure;
+use crate::cli::options::readable::warn_if_others_can_read;
+use crate::error::Error;
+use crate::recovery_password::decode;
+use crate::shown::ShowPath;
+
+pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    warn_if_others_can_read(path);
+    let file = std::fs::File::open(path)
+        .map_err(|error| Error::io(format!("cannot read {}", path.shown()), error))?;
+    read_all(file, &path.shown().to_string())
+}
+
+pub(super) fn read_all(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let limit = decode::MAX_BYTES as u64 + 1;
+    // All the room at once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(decode::MAX_BYTES + 1));
+    from.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::io(format!("cannot read {name}"), error))?;
+    Ok(bytes)
+}

@@ -1,0 +1,48 @@
+//! `fve recovery`: recovery passwords checked, searched for, hashed for other tools, looked up.
+
+pub(crate) mod check;
+mod checkpoint;
+pub(crate) mod hash;
+mod input;
+mod keypad;
+pub(crate) mod lookup;
+pub(crate) mod search;
+
+use clap::Args;
+
+use self::check::CheckArgs;
+use self::hash::HashArgs;
+use self::lookup::LookupArgs;
+use self::search::SearchArgs;
+use crate::cli::failure::Failure;
+use crate::cli::run::{FailureDocument, Run, commands};
+
+#[derive(Debug, Args)]
+pub(crate) struct RecoveryArgs {
+    #[command(subcommand)]
+    pub(crate) command: RecoveryCommand,
+}
+
+commands! {
+    /// What can be done with recovery passwords.
+    RecoveryCommand {
+        /// Check a recovery password block by block, and suggest corrections
+        Check(CheckArgs),
+        /// Find unreadable digits of a recovery password by trying them on the volume
+        Search(SearchArgs),
+        /// Print the hashes of the volume's passwords, for hashcat and John the Ripper
+        Hash(HashArgs),
+        /// Find a saved recovery password by its ID, by computer, or for a volume: in files or in Active Directory
+        Lookup(LookupArgs),
+}
+}
+
+impl Run for RecoveryArgs {
+    fn run(&self) -> Result<(), Failure> {
+        self.command.chosen().run()
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.command.chosen().failure_document()
+    }
+}

@@ -1,0 +1,85 @@
+//! Why a command ends without having done what it was asked to do.
+
+use crate::cli::exit::Status;
+use crate::cli::unrepeated;
+use crate::error::Error;
+
+/// Why a command ends without having done what it was asked to do.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// An error of the library.
+    Volume(Error),
+    /// One that only the command line knows; with its exit status.
+    Other {
+        status: Status,
+        what: String,
+        help: Option<String>,
+    },
+    /// Everything was said already.
+    Silent(Status),
+}
+
+/// What is advised where the command line is wrong.
+const SEE_HELP: &str = "see 'fve --help'";
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Volume(error)
+    }
+}
+
+impl Failure {
+    pub(crate) fn usage(what: impl Into<String>) -> Self {
+        Self::Other {
+            status: Status::Usage,
+            what: what.into(),
+            help: Some(SEE_HELP.to_owned()),
+        }
+    }
+
+    /// The same with the command's own help in place of that of all commands.
+    pub(crate) fn of_command(mut self, command: &str) -> Self {
+        if let Self::Other {
+            help: Some(help), ..
+        } = &mut self
+            && help == SEE_HELP
+        {
+            *help = format!("see 'fve {command}--help'");
+        }
+        self
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::Volume(error) => error.into(),
+            Self::Other { status, .. } | Self::Silent(status) => *status,
+        }
+    }
+
+    pub(crate) fn message(&self) -> Option<String> {
+        match self {
+            Self::Volume(error) => Some(error.to_string()),
+            Self::Other { what, .. } => Some(what.clone()),
+            Self::Silent(_) => None,
+        }
+        .map(|message| unrepeated::without_secrets(&message).into_owned())
+    }
+
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            Self::Volume(error) => error.help(),
+            Self::Other { help, .. } => help.clone(),
+            Self::Silent(_) => None,
+        }
+        .map(|help| unrepeated::without_secrets(&help).into_owned())
+    }
+
+    /// Whether the message would have repeated a word that may be a secret.
+    pub(crate) fn keeps_a_word_back(&self) -> bool {
+        match self {
+            Self::Volume(error) => unrepeated::has_secrets(&error.to_string()),
+            Self::Other { what, .. } => unrepeated::has_secrets(what),
+            Self::Silent(_) => false,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Options that several commands share, and what they are read into.
+
+pub(crate) mod backup;
+pub(crate) mod confirm;
+pub(crate) mod credentials;
+pub(crate) mod file;
+pub(crate) mod new_network;
+pub(crate) mod new_protectors;
+pub(crate) mod new_tpm;
+pub(crate) mod parse;
+pub(crate) mod readable;
+pub(crate) mod source;
+pub(crate) mod threads;
