@@ -255,7 +255,7 @@ impl Error {
     }
 }
 
-/// Why a volume that can be read must not be written to (format page, section 7.6).
+/// Why a volume that can be read must not be written to (docs/format.md §7.6).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unwritable {

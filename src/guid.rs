@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A 16-byte identifier in Microsoft's mixed byte order: the first three groups are little-endian
-/// on disk (format page, section 6).
+/// on disk (docs/format.md §0).
 ///
 /// Prints in lower case, as `8f595209-f5b9-49a0-85d4-cb8f80258c27`; `{:X}` prints the upper-case
 /// form that Windows shows.

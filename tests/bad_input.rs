@@ -1,5 +1,5 @@
-//! What goes wrong, and what the command says to it: a sentence and the exit status of the command
-//! line's page, never a panic, and nothing lost.
+//! What goes wrong, and what the command says to it: a sentence and the exit status that
+//! docs/command-line.md §4 has for it, never a panic, and nothing lost.
 
 mod common;
 

@@ -371,7 +371,7 @@ fn expanded(key: &[u8]) -> Vec<[u8; 16]> {
     schedule.as_chunks().0.to_vec()
 }
 
-/// The S-box, by its definition (section 5.1.1).
+/// The S-box, by its definition (FIPS 197, section 5.1.1).
 fn substituted(byte: u8) -> u8 {
     // Its inverse is its 254th power.
     let inverse = (0..253).fold(byte, |power, _| product(power, byte));
@@ -392,7 +392,7 @@ fn product(a: u8, b: u8) -> u8 {
     sum
 }
 
-/// InvMixColumns (section 5.3.3): round keys as they are taken for decryption.
+/// InvMixColumns (FIPS 197, section 5.3.3): round keys as they are taken for decryption.
 fn inverse_mixed(round_key: &[u8; 16]) -> [u8; 16] {
     std::array::from_fn(|at| {
         let column = &round_key[at / 4 * 4..][..4];
@@ -404,7 +404,7 @@ fn inverse_mixed(round_key: &[u8; 16]) -> [u8; 16] {
 }
 
 /// A round key as both directions take it, in this order: the schedule that decrypts is the other
-/// one backwards, all but the outermost mixed (section 5.3.5).
+/// one backwards, all but the outermost mixed (FIPS 197, section 5.3.5).
 fn decrypting(schedule: &[[u8; 16]]) -> Vec<[u8; 16]> {
     let last = schedule.len() - 1;
     let backwards = schedule.iter().rev().enumerate();

@@ -1,5 +1,6 @@
 //! The recovery password as its users meet it: known vectors, files of every origin, slips, and
-//! silence about digits. Vectors and rules are those of the recovery page (section 1).
+//! silence about digits. Vectors and rules are those of
+//! docs/format-recovery-password.md §1.
 
 // In helpers as in tests: a failure here is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -19,12 +20,12 @@ use hex_literal::hex;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-/// The example of the libbde document (section 1.12).
+/// The example of the libbde document (docs/format-recovery-password.md §1.12).
 const A: &str = "471207-278498-422125-177177-561902-537405-468006-693451";
 const A_KEY: [u8; 16] = hex!("55a7e662e795eb3e8ac7d7be32a641f6");
-/// Seven zeros and the greatest block (section 1.12).
+/// Seven zeros and the greatest block (docs/format-recovery-password.md §1.12).
 const B: &str = "000000-000000-000000-000000-000000-000000-000000-720885";
-/// Opens cryptsetup's image bitlk-aes-xts-128 (section 1.12).
+/// Opens cryptsetup's image bitlk-aes-xts-128 (docs/format-recovery-password.md §1.12).
 const C: &str = "235818-357951-253979-013365-241120-245575-342914-591910";
 
 const ID: &str = "5BC8FBBC-BDE5-C099-4164-D8399F767C45";
@@ -70,7 +71,7 @@ fn one(password: &str, id: Option<&str>) -> Vec<(String, Option<String>)> {
 mod vectors {
     use super::*;
 
-    /// 2^20 rounds (section 1.1), written anew for these tests.
+    /// 2^20 rounds (docs/format-recovery-password.md §1.1), written anew for these tests.
     fn stretch(key: &[u8; 16], salt: &[u8; 16]) -> [u8; 32] {
         let mut input = [0; 88];
         input[32..64].copy_from_slice(&Sha256::digest(key));
@@ -302,7 +303,7 @@ mod tolerance {
 
     #[test]
     fn unreadable_digits_make_it_incomplete_with_the_number_of_fillings() {
-        // One is certain, two leave at most ten (section 1.8).
+        // One is certain, two leave at most ten (docs/format-recovery-password.md §1.8).
         for (text, fillings) in [
             (A.replacen("471207", "47120?", 1), 1..=1),
             (A.replacen("471207", "47_207", 1), 1..=1),
@@ -442,7 +443,7 @@ mod verdicts {
 
     #[test]
     fn a_block_beyond_the_range_is_never_wrapped_round() {
-        // cryptsetup takes 956714 for 235818 and opens (section 1.11).
+        // cryptsetup takes 956714 for 235818 and opens (docs/format-recovery-password.md §1.11).
         let error = RecoveryPassword::parse(&C.replace("235818", "956714")).unwrap_err();
         assert_eq!(error.faults, [(1, BlockVerdict::OutOfRange)]);
     }

@@ -484,7 +484,7 @@ fn is_offered() -> Result<(), Failed> {
 }
 
 fn windows() -> Result<(), Failed> {
-    // The end-to-end proof of the recovery page, section 1.9.
+    // The end-to-end proof of docs/format-recovery-password.md §1.9.
     let volumes = corpus::volumes().unwrap();
     let volume = volumes
         .iter()

@@ -147,7 +147,7 @@ fn corpus_trials() -> Vec<Trial> {
     trials
 }
 
-/// Builds that were seen (recovery page, section 6.2), and the first day on which each was there.
+/// Builds that were seen (docs/format-recovery.md §6.2), and the first day on which each was there.
 const BUILDS: [(u64, &str); 8] = [
     (16299, "2017-09"),
     (17134, "2018-04"),
@@ -310,7 +310,7 @@ fn bdeinfo_agrees(volume: &Volume) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What the recovery page says of single volumes (sections 6.2 to 6.4).
+/// What docs/format-recovery.md §6.2 to §6.4 say of single volumes.
 fn published_facts() -> Result<(), Failed> {
     let volumes = corpus::volumes().expect("corpus");
     let told = |name: &str| {

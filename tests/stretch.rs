@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// The worked example of the format page, sections 9.3 and 9.4, among other candidates.
+/// The worked example of docs/format.md §9.3 and §9.4, among other candidates.
 fn gives_known_keys(lanes: Lanes) {
     let salt = hex!("8d7637cc5d885d5ff4f748dbc8440d2e");
     let key = hex!("37554410c6e0df5b4fe096259f4a21b847338d3e8d8d8d8c30012d1447cca957");

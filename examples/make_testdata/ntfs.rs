@@ -1,5 +1,6 @@
 //! An NTFS file system, made with the ntfs-3g tools. The metadata goes into placeholder files named
-//! as Windows names them (section 2.7), so that no NTFS driver will ever use their clusters.
+//! as Windows names them (docs/format.md §2.7), so that no NTFS driver will ever use their
+//! clusters.
 
 use std::fs::{self, File};
 use std::ops::Range;

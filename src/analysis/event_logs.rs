@@ -1,4 +1,4 @@
-//! What Windows logged about BitLocker on the volume itself (recovery page, section 6.6).
+//! What Windows logged about BitLocker on the volume itself (docs/format-recovery.md §6.6).
 //!
 //! `System.evtx` holds what the boot manager and the driver met at start; the log of BitLocker's
 //! management holds what people and policies did. With the feature `event-logs`, `read` finds

@@ -1,5 +1,5 @@
-//! What follows from what a volume tells, with a grade of certainty (recovery page, sections 6.1,
-//! 6.5 and 6.6).
+//! What follows from what a volume tells, with a grade of certainty (docs/format-recovery.md §6.1,
+//! §6.5 and §6.6).
 
 use super::event_logs::{EventKind, EventLogs};
 use super::{Analysis, Mode};

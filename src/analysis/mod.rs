@@ -1,5 +1,5 @@
 //! Why a volume went into recovery: what its metadata tell without a key, and, of an unlocked
-//! volume of Windows, what its event logs tell (recovery page, section 6).
+//! volume of Windows, what its event logs tell (docs/format-recovery.md §6).
 //!
 //! [`Analysis::of`] gives typed facts: how the volume is opened at start, what its TPM protectors
 //! are bound to, a timeline, suspension, and [`Finding`]s, each with a grade of certainty. The
@@ -100,7 +100,7 @@ pub struct Profile {
     pub bank: Option<HashAlgorithm>,
 }
 
-/// Windows' own profiles (TPM page, section 7.1).
+/// Windows' own profiles (docs/format-tpm.md §7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProfileKind {
@@ -255,14 +255,14 @@ fn profiles(block: &MetadataBlock) -> Vec<Profile> {
     block.protectors().filter_map(profile).collect()
 }
 
-/// The first word of the description (recovery page, section 6.2).
+/// The first word of the description (docs/format-recovery.md §6.2).
 fn computer(block: &MetadataBlock) -> Option<String> {
     let name = block.description()?.split_whitespace().next()?;
     Some(name.to_owned())
 }
 
-/// The newest password that was saved, else the newest (recovery page, section 6.3). Windows prefers
-/// some places to others; which number means which place is not known.
+/// The newest password that was saved, else the newest (docs/format-recovery.md §6.3). Windows
+/// prefers some places to others; which number means which place is not known.
 fn asked_for(block: &MetadataBlock) -> Option<Guid> {
     let passwords = block
         .protectors()

@@ -1,4 +1,4 @@
-//! What happened to a volume, and when (recovery page, sections 6.2 to 6.4 and 6.6).
+//! What happened to a volume, and when (docs/format-recovery.md §6.2 to §6.4 and §6.6).
 
 use super::event_logs::{EventKind, EventLogs};
 use crate::format::block::MetadataBlock;

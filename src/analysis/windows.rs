@@ -1,4 +1,4 @@
-//! Which Windows turned BitLocker on (recovery page, section 6.2).
+//! Which Windows turned BitLocker on (docs/format-recovery.md §6.2).
 
 use crate::format::block::MetadataBlock;
 

@@ -1,4 +1,4 @@
-//! Exit statuses (`spec/cli.md`) and how errors map to them.
+//! Exit statuses (docs/command-line.md §4) and how errors map to them.
 
 use std::process::ExitCode;
 
@@ -47,7 +47,7 @@ impl From<&Error> for Status {
     }
 }
 
-/// Whether the network was to be asked, and the system did not let it be (`spec/cli.md`: I/O).
+/// Whether the network was to be asked, and the system did not let it be: that is status 5.
 fn only_the_system_refused(report: &UnlockReport) -> bool {
     let mut attempts = report.attempts.iter();
     !report.attempts.is_empty()

@@ -1,6 +1,6 @@
 //! The command line: the only room that talks to a person.
 //!
-//! `spec/cli.md` fixes its words; scripts depend on them. Errors become one sentence on standard
+//! docs/command-line.md says what scripts depend on. Errors become one sentence on standard
 //! error and an exit status.
 
 mod command;

@@ -16,7 +16,7 @@ use crate::format::encode::{self, DatumBytes};
 use crate::secret::{SecretBytes, Vmk};
 
 /// Flags of the virtualization datum's extension: the value of every sample, and the bits that
-/// differ (section 3.9; meanings inferred).
+/// differ (docs/format.md §3.9; meanings inferred).
 mod flags {
     pub(super) const ALWAYS: u64 = 0x00A;
     pub(super) const LARGE_SECTORS: u64 = 0x001;
@@ -37,7 +37,7 @@ impl Keys {
         let mut vmk = Zeroizing::new([0; Vmk::LEN]);
         random::fill(&mut vmk[..])?;
         // Methods that use only parts of their key have random bytes in the rest too, as on the
-        // samples (section 4.7).
+        // samples (docs/format.md §4.7).
         let mut fvek = vec![0; fvek_len];
         random::fill(&mut fvek)?;
         Ok(Self {
@@ -79,7 +79,7 @@ impl NewVolume {
     }
 
     /// A volume that is prepared and not encrypted has no keys: its hash lies in the open
-    /// (section 2.4).
+    /// (docs/format.md §2.4).
     fn region_without_keys(&self) -> Result<Vec<u8>> {
         let head = self.head(0, 1, 0);
         let unsigned = Unsigned::new(&head, &[self.virtualization()?]).map_err(unfit)?;

@@ -1,15 +1,15 @@
 //! New volumes: from a plaintext image and some protectors to an encrypted volume.
 //!
 //! [`NewVolume`] collects what the volume shall be; [`NewVolume::write`] encrypts a plaintext image
-//! into a file or device. What comes out is the profile of the format page's section 7.1: the form
+//! into a file or device. What comes out is the profile of docs/format.md §7.1: the form
 //! of Windows 8 and later, which every other program that reads BitLocker volumes was seen to
 //! accept. Windows itself was never asked: treat volumes made here as experimental there.
 //!
 //! The metadata needs room inside the volume ([`Placement`]): stretches that the file system on it
 //! never uses, because they would read as zeros. This first form has one simple safe rule: those
 //! stretches must hold nothing but zeros in the plaintext, or the volume is not made. Whoever makes
-//! the file system has to keep them from being used later (NTFS: placeholder files, section 2.7;
-//! FAT: clusters marked bad).
+//! the file system has to keep them from being used later (NTFS: placeholder files,
+//! docs/format.md §2.7; FAT: clusters marked bad).
 //!
 //! ```no_run
 //! use std::fs::File;
@@ -73,7 +73,7 @@ pub struct NewVolume {
     auto_unlock_key: Option<AutoUnlockKey>,
 }
 
-/// The system that the metadata names as its maker (section 3.9).
+/// The system that the metadata names as its maker (docs/format.md §3.9).
 ///
 /// Windows writes its own version there. We are not Windows, so the default is all zeros: no
 /// version of Windows made this. No other program looks at it; what Windows makes of a zero is not

@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::format::block::REGION_LEN;
 use crate::source::ReadAt;
 
-/// Bytes at the start of the volume that are moved, since Windows 7 (section 1.3).
+/// Bytes at the start of the volume that are moved, since Windows 7 (docs/format.md §2.7).
 pub(super) const MOVED_LEN: u64 = 0x2000;
-/// Bytes behind the moved sectors that Windows 8 and later keep for themselves (section 2.7); what
-/// for is not known.
+/// Bytes behind the moved sectors that Windows 8 and later keep for themselves
+/// (docs/format.md §2.7); what for is not known.
 pub(super) const SPARE_LEN: u64 = 0x1_0000;
 
 /// Where on the volume the metadata goes, in bytes from its start, each at the start of a cluster

@@ -8,7 +8,7 @@ use crate::format::block::REGION_LEN;
 
 /// Free runs that are remembered: their number on a file system is only bounded by its size.
 const MAX_RUNS: usize = 1 << 20;
-/// Where the first copy lies on the volumes that Windows made (section 2.5).
+/// Where the first copy lies on the volumes that Windows made (docs/format.md §2.5).
 const FIRST_COPY: u64 = 0x210_0000;
 /// Starts are a multiple of this where the clusters allow it: a page, and a large sector.
 const PAGE: u64 = 0x1000;

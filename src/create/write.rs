@@ -1,4 +1,4 @@
-//! Writing a new volume: data, then metadata, then the boot record (section 7.5).
+//! Writing a new volume: data, then metadata, then the boot record (docs/format.md §7.5).
 //!
 //! Until the very last write the output is no BitLocker volume: an interrupted run leaves nothing
 //! that could be taken for a finished one.

@@ -1,5 +1,5 @@
-//! Sealed keys: AES-256-CCM with a 12-byte nonce and a 16-byte tag, no associated data (format
-//! page, section 4.6; NIST SP 800-38C).
+//! Sealed keys: AES-256-CCM with a 12-byte nonce and a 16-byte tag, no associated data
+//! (docs/format.md §4.6; NIST SP 800-38C).
 
 use aes::Aes256;
 use ccm::Ccm;
@@ -52,7 +52,8 @@ mod tests {
     use super::*;
     use hex_literal::hex;
 
-    // The recovery password's path of the worked example (format page 9.4, recovery page 1.12).
+    // The recovery password's path of the worked example (docs/format.md §9.4,
+    // docs/format-recovery-password.md §1.12).
     const KEY: [u8; 32] = hex!("1a39f926dab83e947fa85125b91e556e9ecc2bc5968924e03de234878d1fd4bd");
     const NONCE: [u8; 12] = hex!("c049ba6f3632d50106000000");
     const TAG: [u8; 16] = hex!("0cf85869dd1a2a024c48d0f6aa00b997");

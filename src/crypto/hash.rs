@@ -19,7 +19,7 @@ pub enum HashAlgorithm {
 }
 
 impl HashAlgorithm {
-    /// All of them, in the order in which a bank is looked for (TPM page, section 2).
+    /// All of them, in the order in which a bank is looked for (docs/format-tpm.md §2).
     pub const ALL: [Self; 5] = [
         Self::Sha256,
         Self::Sha1,
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn hashes_as_published() {
-        // The separator event: four zero bytes (TPM page, section 7.2).
+        // The separator event: four zero bytes (docs/format-tpm.md §7.2).
         let separator = |hash: HashAlgorithm| hash.digest(&[&[0, 0], &[0, 0]]).unwrap();
         assert_eq!(
             separator(HashAlgorithm::Sha1),

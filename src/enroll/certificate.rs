@@ -1,7 +1,7 @@
 //! A certificate: an intermediate key opens the VMK, and lies beside it encrypted with the
 //! certificate's public key, for whoever has the private key; the VMK opens a backup of it.
 //!
-//! The parts and their order are those of a volume of Windows 10 (format page, section 3.13). How
+//! The parts and their order are those of a volume of Windows 10 (docs/format.md §3.13). How
 //! Windows pads the key, and whether as it is or in a KEY datum, is not known: that Windows opens
 //! what is made here is not proven.
 

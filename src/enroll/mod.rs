@@ -61,12 +61,12 @@ pub struct StartupKeyFile {
     pub content: SecretBytes,
 }
 
-/// What one kind of protector has on disk (section 3.13).
+/// What one kind of protector has on disk (docs/format.md §3.13).
 ///
 /// A form is made complete: everything random is drawn when it is constructed, everything slow
 /// (stretching) is done there.
 trait Form: Send + Sync {
-    /// The kind as stored (section 3.8).
+    /// The kind as stored (docs/format.md §3.8).
     fn code(&self) -> u16;
 
     /// What is nested in the protector, in order. The sealed VMK comes last among the sealed datums
@@ -136,7 +136,7 @@ impl NewProtector {
     /// # Errors
     /// As [`NewProtector::password`].
     pub fn suspension(reboots: u8) -> Result<Self> {
-        /// The flags' high byte counts (section 3.1).
+        /// The flags' high byte counts (docs/format.md §3.1).
         const COUNTED: u16 = 0x0004;
         let mut bytes = Zeroizing::new([0; ClearKey::LEN]);
         random::fill(&mut bytes[..])?;

@@ -1,6 +1,6 @@
-//! External keys that the network keeps (network page, section 9): on the volume an external key
-//! like any other, so that nothing on it is unknown to other programs; beside it, the requests that
-//! bring the key back.
+//! External keys that the network keeps (docs/format-network-unlock.md §9): on the volume an
+//! external key like any other, so that nothing on it is unknown to other programs; beside it, the
+//! requests that bring the key back.
 
 use std::path::Path;
 

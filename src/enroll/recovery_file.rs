@@ -1,6 +1,6 @@
-//! The text in which Windows 8 and later save a recovery password (recovery page, section 1.5):
-//! UTF-16 with a byte-order mark and line ends of its own, the identifier and the digits each on a
-//! line of their own behind a tab.
+//! The text in which Windows 8 and later save a recovery password
+//! (docs/format-recovery-password.md §1.5): UTF-16 with a byte-order mark and line ends of its own,
+//! the identifier and the digits each on a line of their own behind a tab.
 
 use std::path::{Path, PathBuf};
 

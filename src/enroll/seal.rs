@@ -1,4 +1,4 @@
-//! Sealing under nonces that never repeat (section 7.3).
+//! Sealing under nonces that never repeat (docs/format.md §7.3).
 
 use super::{uncreatable, unfit};
 use crate::crypto::envelope;
@@ -9,7 +9,7 @@ use crate::format::time::FileTime;
 use crate::secret::Vmk;
 
 /// Counter of the first nonce. Every sample of a new volume starts with 2; what takes 1 there is
-/// not known (section 4.6).
+/// not known (docs/format.md §4.6).
 const FIRST_COUNTER: u32 = 2;
 
 /// Seals all datums of one commit: a nonce is the commit's time and a counter that rises by one

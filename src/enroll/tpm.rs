@@ -1,4 +1,4 @@
-//! TPM protectors, in the form of Windows 10 and 11 (TPM page, sections 1.1 and 6): a TPM alone,
+//! TPM protectors, in the form of Windows 10 and 11 (docs/format-tpm.md §1.1 and §6): a TPM alone,
 //! with a PIN, with a startup key, with both.
 //!
 //! Alone, the TPM keeps the VMK. Otherwise it keeps a key of its own, sealed with the stretched PIN

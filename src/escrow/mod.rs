@@ -1,5 +1,5 @@
 //! Recovery passwords that were saved somewhere, found again by their identifier, by computer or for
-//! a volume: in files and in a directory such as Active Directory (recovery page, section 2).
+//! a volume: in files and in a directory such as Active Directory (docs/format-recovery.md §2).
 //!
 //! ```text
 //! a Place ─ files: LDIF, CSV, JSON, any text ─┐

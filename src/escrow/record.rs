@@ -1,6 +1,6 @@
 //! What a record says: a row of a table, an object, an entry of a directory. Names of columns differ
 //! from export to export, so that passwords and identifiers are known by their shape first and by
-//! the names beside them second (recovery page, section 2.5).
+//! the names beside them second (docs/format-recovery.md §2.5).
 
 use zeroize::Zeroizing;
 
@@ -229,7 +229,7 @@ fn named(fields: &[Field], names: &[&str]) -> Option<String> {
     })
 }
 
-/// The identifier that ends a name in the directory, in braces (recovery page, section 2.2).
+/// The identifier that ends a name in the directory, in braces (docs/format-recovery.md §2.2).
 fn guid_in(text: &str) -> Option<Guid> {
     let (_, rest) = text.split_once('{')?;
     let (inside, _) = rest.split_once('}')?;

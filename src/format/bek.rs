@@ -1,5 +1,5 @@
 //! `.BEK` files: an external key with the identifier of the protector that it opens
-//! (section 4.5).
+//! (docs/format.md §4.5).
 
 use super::FormatError;
 use super::block::Dataset;

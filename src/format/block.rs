@@ -1,4 +1,4 @@
-//! One metadata block: header, dataset, datums and validation (section 2).
+//! One metadata block: header, dataset, datums and validation (docs/format.md §2).
 //!
 //! ```text
 //! +0x000      header, 64 bytes
@@ -19,9 +19,9 @@ use super::time::FileTime;
 use super::wire::Fields;
 use crate::guid::Guid;
 
-/// Bytes that a copy takes on the volume from version 2 on (section 2.5).
+/// Bytes that a copy takes on the volume from version 2 on (docs/format.md §2.5).
 pub const REGION_LEN: u64 = 0x1_0000;
-/// Bytes that a copy takes on a Vista volume, before rounding up to clusters (section 2.5).
+/// Bytes that a copy takes on a Vista volume, before rounding up to clusters (docs/format.md §2.5).
 pub const VISTA_REGION_LEN: u64 = 0x4000;
 
 pub(crate) const HEADER_LEN: usize = 0x40;
@@ -75,7 +75,7 @@ pub(crate) struct Shape {
     pub(crate) header_source: u64,
 }
 
-/// A state of the volume (section 2.2).
+/// A state of the volume (docs/format.md §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State(pub u16);
 
@@ -92,14 +92,14 @@ impl State {
     pub const SWITCHING_DETACHED: Self = Self(5);
 }
 
-/// Header of a list of datums (section 2.3).
+/// Header of a list of datums (docs/format.md §2.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// Identifier: of the volume, or of the key in a `.BEK` file.
     pub id: Guid,
     /// The counter that the next nonce takes.
     pub next_nonce: u32,
-    /// Encryption method of the sectors (section 4.7).
+    /// Encryption method of the sectors (docs/format.md §4.7).
     pub method: u16,
     /// Method that Windows would choose.
     pub preferred_method: u16,
@@ -109,7 +109,7 @@ pub struct Dataset {
     pub(crate) datums: (usize, usize),
 }
 
-/// What proves a block (section 2.4).
+/// What proves a block (docs/format.md §2.4).
 #[derive(Debug)]
 pub struct Validation {
     /// 2, or 1 on Vista.
@@ -333,16 +333,17 @@ impl MetadataBlock {
         others.iter().any(|other| other != first) && !self.copies.iter().any(fits_elsewhere)
     }
 
-    /// Whether the volume was converted by encrypt-on-write and keeps a map of that (section 3.9;
-    /// inferred from 29 volumes: of those with the flag, only BitLocker To Go's have no map).
+    /// Whether the volume was converted by encrypt-on-write and keeps a map of that
+    /// (docs/format.md §3.9; inferred from 29 volumes: of those with the flag, only BitLocker To
+    /// Go's have no map).
     pub fn is_encrypt_on_write(&self) -> bool {
         const ENCRYPT_ON_WRITE: u64 = 0x040;
         const TO_GO: u64 = 0x800;
         self.flags() & (ENCRYPT_ON_WRITE | TO_GO) == ENCRYPT_ON_WRITE
     }
 
-    /// Whether a conversion by encrypt-on-write is under way (section 3.9; inferred). Where it is
-    /// not, no chunk of an encrypted volume is plain.
+    /// Whether a conversion by encrypt-on-write is under way (docs/format.md §3.9; inferred). Where
+    /// it is not, no chunk of an encrypted volume is plain.
     pub fn is_converting(&self) -> bool {
         const CONVERTING: u64 = 0x100;
         self.flags() & CONVERTING != 0

@@ -1,4 +1,4 @@
-//! The boot record: sector 0 of a BitLocker volume (section 1).
+//! The boot record: sector 0 of a BitLocker volume (docs/format.md §1).
 //!
 //! | flavour | told by | metadata copies |
 //! |---|---|---|
@@ -16,11 +16,11 @@ pub const BOOT_RECORD_LEN: usize = 512;
 /// The name that stands where a file system would put its own.
 pub(crate) const SIGNATURE: &[u8; 8] = b"-FVE-FS-";
 
-/// Identifies a volume converted as a whole (section 1.2).
+/// Identifies a volume converted as a whole (docs/format.md §1.2).
 pub(crate) const NORMAL: Guid = Guid::from_disk([
     0x3b, 0xd6, 0x67, 0x49, 0x29, 0x2e, 0xd8, 0x4a, 0x83, 0x99, 0xf6, 0xa3, 0x39, 0xe3, 0xd0, 0x01,
 ]);
-/// Identifies a volume converted by encrypt-on-write (section 1.2).
+/// Identifies a volume converted by encrypt-on-write (docs/format.md §1.2).
 pub(crate) const ENCRYPT_ON_WRITE: Guid = Guid::from_disk([
     0x3b, 0x4d, 0xa8, 0x92, 0x80, 0xdd, 0x0e, 0x4d, 0x9e, 0x4e, 0xb1, 0xe3, 0x28, 0x4e, 0xae, 0xd8,
 ]);

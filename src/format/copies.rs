@@ -1,4 +1,4 @@
-//! Three copies of the metadata in, the ones to trust out, with the reasons (section 2.6).
+//! Three copies of the metadata in, the ones to trust out, with the reasons (docs/format.md §2.6).
 
 use std::io;
 use std::sync::Arc;

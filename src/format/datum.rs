@@ -1,4 +1,4 @@
-//! Datums: the typed entries that metadata and `.BEK` files are made of (section 3).
+//! Datums: the typed entries that metadata and `.BEK` files are made of (docs/format.md §3).
 //!
 //! Every datum begins with eight bytes: size (of the whole, u16), role, type, flags. Some types
 //! carry further datums behind their fixed part. Types that we do not know, and known ones whose
@@ -24,7 +24,7 @@ const MAX_DEPTH: usize = 8;
 /// has less than a quarter of it.
 const MAX_DATUMS: usize = 1024;
 
-/// Datum types, the field at offset 4 (section 3.2).
+/// Datum types, the field at offset 4 (docs/format.md §3.2).
 pub(crate) mod types {
     pub(crate) const ERASED: u16 = 0x00;
     pub(crate) const KEY: u16 = 0x01;
@@ -51,7 +51,7 @@ pub(crate) mod types {
     pub(crate) const HINT: u16 = 0x18;
 }
 
-/// Roles, the field at offset 2 (section 3.3).
+/// Roles, the field at offset 2 (docs/format.md §3.3).
 pub mod roles {
     /// No role of its own.
     pub const PROPERTY: u16 = 0x00;
@@ -81,7 +81,7 @@ pub mod roles {
     pub const VOLUME_ID: u16 = 0x19;
 }
 
-/// Key types, the field at offset 8 of a KEY datum (section 3.4).
+/// Key types, the field at offset 8 of a KEY datum (docs/format.md §3.4).
 pub mod key_types {
     /// The 128 bits of a recovery password.
     pub const RECOVERY_KEY: u16 = 0x1000;
@@ -105,7 +105,7 @@ pub mod key_types {
     pub const STRETCHED_RECOVERY: u16 = 0x2008;
 }
 
-/// Flag of a stretch datum: PBKDF2 takes the place of the chain of SHA-256 (section 3.4).
+/// Flag of a stretch datum: PBKDF2 takes the place of the chain of SHA-256 (docs/format.md §3.4).
 pub const STRETCH_FLAG_PBKDF2: u16 = 0x0040;
 
 /// One entry.
@@ -114,7 +114,7 @@ pub const STRETCH_FLAG_PBKDF2: u16 = 0x0040;
 pub struct Datum {
     /// What it is for; see [`roles`].
     pub role: u16,
-    /// How its body is laid out (section 3.2).
+    /// How its body is laid out (docs/format.md §3.2).
     pub datum_type: u16,
     /// Bit 0: inside a container. More for a clear key, see [`Protector::reboots_left`].
     pub flags: u16,
@@ -136,7 +136,7 @@ pub struct Protector {
     pub changed: FileTime,
     /// Hints; zero in all samples.
     pub hints: u16,
-    /// Kind as stored: a set of bits (section 3.8).
+    /// Kind as stored: a set of bits (docs/format.md §3.8).
     pub code: u16,
     /// Flags of the datum; see [`Protector::reboots_left`].
     pub flags: u16,
@@ -213,7 +213,7 @@ pub enum Body {
 pub struct Key {
     /// What the key is; see [`key_types`]. For a sector key, the encryption method.
     pub key_type: u16,
-    /// Key flags (section 3.4).
+    /// Key flags (docs/format.md §3.4).
     pub flags: u16,
     /// The key.
     pub data: SecretBytes,
@@ -243,7 +243,7 @@ pub struct UseKey {
     pub nested: Vec<Datum>,
 }
 
-/// Body of an AES_CCM_ENC datum: another datum, sealed with AES-256-CCM (section 4.6).
+/// Body of an AES_CCM_ENC datum: another datum, sealed with AES-256-CCM (docs/format.md §4.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedDatum {
     /// A FILETIME and a counter.
@@ -268,7 +268,7 @@ impl SealedDatum {
     }
 }
 
-/// One entry of a VALIDATION_INFO datum (section 3.11).
+/// One entry of a VALIDATION_INFO datum (docs/format.md §3.11).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootCheck {
     /// 1: hash of a boot application; 2: hash of a boot configuration element.
@@ -292,7 +292,7 @@ pub struct ExternalKeyInfo {
     pub nested: Vec<Datum>,
 }
 
-/// An RSA public key as Windows' CNG exports it (section 3.13).
+/// An RSA public key as Windows' CNG exports it (docs/format.md §3.13).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     /// Length of the modulus in bits.
@@ -303,7 +303,7 @@ pub struct PublicKey {
     pub modulus: Vec<u8>,
 }
 
-/// Which certificate a public-key protector belongs to (section 3.13).
+/// Which certificate a public-key protector belongs to (docs/format.md §3.13).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateInfo {
     /// 2: thumbprint of a certificate; 8: Network Unlock.
@@ -314,7 +314,7 @@ pub struct CertificateInfo {
     pub rest: Vec<u8>,
 }
 
-/// Body of a VIRTUALIZATION_INFO datum (section 3.9).
+/// Body of a VIRTUALIZATION_INFO datum (docs/format.md §3.9).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Virtualization {
     /// Where the volume's first sectors were moved to, in bytes.
@@ -350,7 +350,7 @@ pub struct VirtualizationExtension {
     pub spare: Range<u64>,
 }
 
-/// When a recovery password was saved (section 3.10).
+/// When a recovery password was saved (docs/format.md §3.10).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupInfo {
     /// First time.
@@ -425,7 +425,7 @@ impl Datum {
         }
     }
 
-    /// The type's name on the format page.
+    /// The type's name in docs/format.md §3.2.
     pub fn type_name(&self) -> &'static str {
         match self.datum_type {
             types::ERASED => "erased",
@@ -461,7 +461,7 @@ fn parse_list(fields: Fields<'_>, depth: usize) -> Result<Vec<Datum>, FormatErro
     }
     let mut list = Vec::new();
     let mut offset = 0usize;
-    // Fewer bytes than a header, or a size of zero, end the list (section 3.1).
+    // Fewer bytes than a header, or a size of zero, end the list (docs/format.md §3.1).
     while fields.bytes().len().saturating_sub(offset) >= HEADER_LEN {
         let size = fields.u16(offset)?;
         if size == 0 {

@@ -11,8 +11,8 @@
 //! ```
 //! Nothing here draws a random number, reads a clock or seals anything: whoever seals (`create`)
 //! takes a datum's bytes from here, encrypts them, and brings the result back as a
-//! [`SealedDatum`]. What comes out is what section 7.1 says to write, no more: forms that only
-//! damaged or foreign volumes have are made by changing the bytes afterwards.
+//! [`SealedDatum`]. What comes out is what docs/format.md §7.1 says to write, no more: forms that
+//! only damaged or foreign volumes have are made by changing the bytes afterwards.
 
 pub(crate) mod bek;
 pub(crate) mod block;
@@ -31,12 +31,13 @@ use super::time::FileTime;
 use crate::guid::Guid;
 
 /// Flag of every datum on disk: it lies in a container. libbde refuses nested datums without it
-/// (section 3.1).
+/// (docs/format.md §3.1).
 pub(crate) const STORED: u16 = 0x0001;
 /// Flags of a datum that is about to be sealed.
 pub(crate) const SEALED: u16 = 0x0000;
 
-/// Version and length of the extension of the virtualization datum, in all samples (section 3.9).
+/// Version and length of the extension of the virtualization datum, in all samples
+/// (docs/format.md §3.9).
 const EXTENSION_VERSION: u16 = 5;
 const EXTENSION_LEN: u16 = 0x4C;
 /// Bytes of the virtualization datum with its extension.
@@ -108,7 +109,7 @@ pub(crate) fn datum(
     Ok(DatumBytes(bytes))
 }
 
-/// A KEY datum (section 3.4); `flags` are [`STORED`] or [`SEALED`].
+/// A KEY datum (docs/format.md §3.4); `flags` are [`STORED`] or [`SEALED`].
 pub(crate) fn key(flags: u16, key_type: u16, key: &[u8]) -> Result<DatumBytes, FormatError> {
     let head = [key_type.to_le_bytes(), [0; 2]];
     let fixed = [head.as_flattened(), key];
@@ -120,13 +121,13 @@ pub(crate) fn text(role: u16, text: &str) -> Result<DatumBytes, FormatError> {
     datum(role, types::UNICODE, STORED, &[&to_utf16le(text)], &[])
 }
 
-/// An AES_CCM_ENC datum (section 3.7).
+/// An AES_CCM_ENC datum (docs/format.md §3.7).
 pub(crate) fn sealed(role: u16, sealed: &SealedDatum) -> Result<DatumBytes, FormatError> {
     let fixed: [&[u8]; 3] = [&sealed.nonce, &sealed.tag, &sealed.ciphertext];
     datum(role, types::AES_CCM, STORED, &fixed, &[])
 }
 
-/// A STRETCH_KEY datum with the backups sealed by the VMK (section 3.5).
+/// A STRETCH_KEY datum with the backups sealed by the VMK (docs/format.md §3.5).
 pub(crate) fn stretch(
     key_type: u16,
     salt: &[u8; 16],
@@ -137,14 +138,14 @@ pub(crate) fn stretch(
     datum(roles::PROPERTY, types::STRETCH_KEY, STORED, &fixed, backups)
 }
 
-/// A USE_KEY datum with the backup sealed by the VMK (section 3.6).
+/// A USE_KEY datum with the backup sealed by the VMK (docs/format.md §3.6).
 pub(crate) fn use_key(key_type: u16, backups: &[DatumBytes]) -> Result<DatumBytes, FormatError> {
     let head = [key_type.to_le_bytes(), [0; 2]];
     let fixed = [head.as_flattened()];
     datum(roles::PROPERTY, types::USE_KEY, STORED, &fixed, backups)
 }
 
-/// What stands at the front of a VMK_INFO datum (section 3.8).
+/// What stands at the front of a VMK_INFO datum (docs/format.md §3.8).
 pub(crate) struct ProtectorHead {
     /// Identifier.
     pub(crate) id: Guid,
@@ -171,7 +172,7 @@ pub(crate) fn protector(
     datum(roles::VMK_INFO, types::VMK_INFO, head.flags, &fixed, parts)
 }
 
-/// An EXTERNAL_INFO datum (section 3.12).
+/// An EXTERNAL_INFO datum (docs/format.md §3.12).
 pub(crate) fn external_info(
     id: Guid,
     time: FileTime,
@@ -188,8 +189,8 @@ pub(crate) fn guid(role: u16, id: Guid) -> Result<DatumBytes, FormatError> {
 }
 
 /// A VIRTUALIZATION_INFO datum: the short form of Windows 7 where there is no extension, else the
-/// form of Windows 8 and later (section 3.9). `spare` is the stretch behind the moved sectors that
-/// Windows 8 and later keep for themselves.
+/// form of Windows 8 and later (docs/format.md §3.9). `spare` is the stretch behind the moved
+/// sectors that Windows 8 and later keep for themselves.
 pub(crate) fn virtualization(info: &Virtualization) -> Result<DatumBytes, FormatError> {
     let place = [info.offset.to_le_bytes(), info.size.to_le_bytes()];
     let role = roles::VIRTUALIZATION;
@@ -250,7 +251,7 @@ impl Page {
     }
 
     /// Puts the CRC-32 of the first `len` bytes into the four bytes at `offset`, which count as
-    /// zero (section 5.6).
+    /// zero (docs/format.md §5.6).
     pub(crate) fn put_crc(&mut self, offset: usize, len: usize) -> Result<(), FormatError> {
         self.put(offset, &[0; 4])?;
         let crc = crc32fast::hash(self.bytes.get(..len).unwrap_or_default());

@@ -1,5 +1,5 @@
 //! The firmware's log of what it measured into the TPM's PCRs (TCG PC Client platform firmware
-//! profile; TPM page, section 7.3). On Linux it is
+//! profile; docs/format-tpm.md §7.3). On Linux it is
 //! `/sys/kernel/security/tpm0/binary_bios_measurements`.
 //!
 //! ```text

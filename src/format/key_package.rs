@@ -1,5 +1,5 @@
 //! Key packages: the sealed keys of a volume, kept apart from it for the day on which its own
-//! metadata is damaged (recovery page, section 3.1).
+//! metadata is damaged (docs/format-recovery.md §3.1).
 //!
 //! **The form that Windows writes is not documented, and no sample was ever published.** What a
 //! package must hold to be of use is known: a protector with the sealed volume master key, and the
@@ -13,8 +13,8 @@ use super::boot::SIGNATURE;
 use super::datum::{Body, Datum, Virtualization, roles};
 use super::wire::Fields;
 
-/// Most bytes that a package may have: as many as Active Directory keeps (recovery page, section
-/// 2.2).
+/// Most bytes that a package may have: as many as Active Directory keeps
+/// (docs/format-recovery.md §2.2).
 pub const MAX_LEN: usize = 102_400;
 
 /// Longest head that anything may have in front of it.

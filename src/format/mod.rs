@@ -12,8 +12,8 @@
 //! ```
 //!
 //! This room reads no file, sees no key and never panics: it turns byte slices into values that
-//! are consistent in themselves, or says which structure, at which byte, is wrong. Section numbers
-//! in its comments are those of the format page (`spec/format.md`).
+//! are consistent in themselves, or says which structure, at which byte, is wrong. The format is
+//! described in docs/format.md.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

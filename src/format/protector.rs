@@ -1,5 +1,5 @@
 //! Key protectors: what a VMK_INFO datum says about one way to the volume master key
-//! (sections 3.8 and 3.13).
+//! (docs/format.md §3.8 and §3.13).
 
 pub use super::datum::Protector;
 use super::datum::{
@@ -8,11 +8,11 @@ use super::datum::{
 };
 use super::tpm_blob::TpmBlob;
 
-/// Bits of a protector's code (section 3.8).
+/// Bits of a protector's code (docs/format.md §3.8).
 const TPM_BIT: u16 = 0x0100;
 const PUBLIC_KEY_BIT: u16 = 0x1000;
 
-/// Network Unlock's mark in a certificate record (section 3.13).
+/// Network Unlock's mark in a certificate record (docs/format.md §3.13).
 const NETWORK_CERTIFICATE: u32 = 8;
 
 /// What a protector takes.
@@ -46,7 +46,8 @@ pub enum ProtectorKind {
 }
 
 impl ProtectorKind {
-    /// The kind that a code on disk stands for: its high byte is a set of bits (section 3.8).
+    /// The kind that a code on disk stands for: its high byte is a set of bits
+    /// (docs/format.md §3.8).
     pub(crate) fn of_code(code: u16) -> Self {
         match code & 0xFF00 {
             0x0000 => Self::ClearKey,
@@ -100,7 +101,7 @@ impl ProtectorKind {
         }
     }
 
-    /// Whether a TPM has a part in it: one of the bits of its code (section 3.8).
+    /// Whether a TPM has a part in it: one of the bits of its code (docs/format.md §3.8).
     pub fn uses_tpm(self) -> bool {
         matches!(
             self,
@@ -108,7 +109,7 @@ impl ProtectorKind {
         )
     }
 
-    /// The key protector type of Windows' management interface (section 3.8).
+    /// The key protector type of Windows' management interface (docs/format.md §3.8).
     pub fn wmi_type(self) -> Option<u8> {
         Some(match self {
             Self::Tpm => 1,
@@ -136,8 +137,9 @@ impl Protector {
         ProtectorKind::of_code(self.code)
     }
 
-    /// Network Unlock by its structure: nobody has published the code of one (network page,
-    /// section 8). A TPM and a public key, by the bits or by the parts; or a record that says so.
+    /// Network Unlock by its structure: nobody has published the code of one
+    /// (docs/format-network-unlock.md §8). A TPM and a public key, by the bits or by the parts; or
+    /// a record that says so.
     fn is_network(&self) -> bool {
         const BOTH: u16 = TPM_BIT | PUBLIC_KEY_BIT;
         let has = |wanted: &[u16]| {
@@ -248,7 +250,7 @@ impl Protector {
     }
 
     /// Of a clear key: how many starts of Windows the suspension still lasts, where it is counted
-    /// (recovery page, section 6.4).
+    /// (docs/format-recovery.md §6.4).
     pub fn reboots_left(&self) -> Option<u8> {
         let [low, count] = self.flags.to_le_bytes();
         (self.kind() == ProtectorKind::ClearKey && low & 0x04 != 0).then_some(count)
@@ -262,7 +264,7 @@ impl Protector {
                 .iter()
                 .find(|datum| datum.role == role && datum.sealed().is_some())
         };
-        // Before Windows 8.1 the only nested datum has no role (section 3.13).
+        // Before Windows 8.1 the only nested datum has no role (docs/format.md §3.13).
         of_role(roles::RECOVERY_KEY_BACKUP)
             .or_else(|| of_role(roles::PROPERTY))?
             .sealed()

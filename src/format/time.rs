@@ -14,7 +14,7 @@ pub struct FileTime(pub u64);
 
 impl FileTime {
     /// The time without bit 63, which the Windows driver sets on the nonce of the validation
-    /// datum (format page, section 4.6).
+    /// datum (docs/format.md §4.6).
     pub fn masked(self) -> Self {
         Self(self.0 & !(1 << 63))
     }
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn prints_the_times_of_the_worked_example() {
         let created = FileTime(u64::from_le_bytes(hex_literal::hex!("708a425d3632d501")));
-        // The format page gives this one to the microsecond.
+        // docs/format.md §9.2 gives this one to the microsecond.
         assert!(
             created
                 .to_string()

@@ -1,5 +1,5 @@
-//! What a TPM protector keeps on disk: an object sealed to a TPM 2.0 (section 3.14; TPM page,
-//! section 1.2).
+//! What a TPM protector keeps on disk: an object sealed to a TPM 2.0 (docs/format.md §3.14;
+//! docs/format-tpm.md §1.2).
 //!
 //! ```text
 //!   4  PCR bitmap, little-endian: bit n = PCR n
@@ -270,7 +270,7 @@ mod tests {
     use super::*;
     use hex_literal::hex;
 
-    /// TPM only, SHA-256, of a published Windows 11 machine (TPM page, section 10.2, V2).
+    /// TPM only, SHA-256, of a published Windows 11 machine (docs/format-tpm.md §9, V2).
     const SAMPLE: [u8; 258] = hex!(
         "008a00206414982942ad5e6a5eb5126b6e1a8f6e08f689d54295a2b35628a1768517d67c001023a392b845df9a492caced61a741f92520ce1f7821095c270fa7"
         "c58ac140656b143ff558644aed320b658ac1912f4fdc8f99b52c773de0792e550c0d0938e093e24b7c225854808889d18714c2cfb2a323c005b8580060f9b900"

@@ -42,7 +42,7 @@ const HEAD_LEN: usize = 0x30;
 const PART_HEAD_LEN: usize = 16;
 const HASH_LEN: usize = 32;
 const PARTS: usize = 4;
-/// Largest sector of any volume (section 1.3).
+/// Largest sector of any volume (docs/format.md §1.3).
 const MAX_SECTOR: usize = 4096;
 /// Longest backup there can be: more is not read.
 pub const MAX_LEN: u64 = 0x4_0000;

@@ -1,5 +1,5 @@
-//! Writing: one copy after the other, so that whatever stops it, two are whole (format page,
-//! section 7.3, steps 1 and 9).
+//! Writing: one copy after the other, so that whatever stops it, two are whole
+//! (docs/format.md §7.3, steps 1 and 9).
 
 use std::io;
 

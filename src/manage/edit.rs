@@ -1,5 +1,5 @@
-//! From a change to the bytes of a region, tried before anything is written (format page,
-//! section 7.3, steps 2 to 8).
+//! From a change to the bytes of a region, tried before anything is written (docs/format.md §7.3,
+//! steps 2 to 8).
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -262,7 +262,7 @@ fn new_vmk() -> Result<Vmk> {
 }
 
 /// What is left has to open the volume, and must not surprise whoever thinks it is protected; and
-/// Windows has its own rules on what goes together (section 7.4).
+/// Windows has its own rules on what goes together (docs/format.md §7.4).
 fn check_rest(block: &MetadataBlock, change: &Change, report: &Report) -> Result<()> {
     let gone = |id: &Guid| report.removed.iter().any(|(removed, _)| removed == id);
     let mut rest: Vec<ProtectorKind> = block

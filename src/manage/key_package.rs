@@ -1,4 +1,4 @@
-//! Key packages written, in a form of our own (recovery page, section 3.1).
+//! Key packages written, in a form of our own (docs/format-recovery.md §3.1).
 //!
 //! | bytes | what |
 //! |---|---|

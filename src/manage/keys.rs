@@ -1,6 +1,6 @@
 //! From the master key back to the protectors' own keys: the metadata keeps a backup of each,
 //! sealed with the master key, so that protectors can be sealed anew without asking anybody
-//! (format page, section 3.13; recovery page, section 1.13).
+//! (docs/format.md §3.13; docs/format-recovery-password.md §1.13).
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -19,7 +19,7 @@ use crate::unlock::open_key;
 use crate::volume::{MasterKey, Volume};
 
 /// Types of the backups that open a protector as they are. 0x2001 is a stretched key of no special
-/// kind (section 3.4).
+/// kind (docs/format.md §3.4).
 const OPENING_KEYS: [u16; 5] = [
     0x2001,
     key_types::EXTERNAL_KEY,

@@ -6,7 +6,7 @@
 //! A change is made in memory first: the new metadata is laid out, read back and opened
 //! before a byte is written. Then the three copies are written one after the other, each flushed
 //! and read again: whatever stops it, at every instant two copies are whole, and the
-//! volume opens with its old credentials or with its new ones (format page, section 7.3).
+//! volume opens with its old credentials or with its new ones (docs/format.md §7.3).
 //!
 //! A change is written only while the disk holds what it was computed from. Where something else
 //! has changed the metadata since the volume was read, or where an earlier change failed after its

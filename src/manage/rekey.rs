@@ -1,5 +1,5 @@
 //! A new master key for a volume: everything that was sealed with the old one, or holds it, is
-//! sealed again in its own place; all else stays as it is, byte for byte (format page, section 7.4).
+//! sealed again in its own place; all else stays as it is, byte for byte (docs/format.md §7.4).
 
 use super::keys::own_key;
 use super::named;

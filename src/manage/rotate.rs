@@ -1,5 +1,5 @@
 //! Recovery passwords replaced: the new one is stored and proved before an old one goes
-//! (recovery page, section 5.3).
+//! (docs/format-recovery.md §5.3).
 
 use super::{Change, Managed, Report};
 use crate::enroll::NewProtector;

@@ -1,6 +1,6 @@
 //! TPM protectors sealed anew: with another PIN, or to another state of the computer. The metadata
 //! keeps the hash of the PIN and the startup key, sealed with the master key, so that nobody has to
-//! be asked for them again (TPM page, section 1.1).
+//! be asked for them again (docs/format-tpm.md §1.1).
 
 use super::keys::external_key;
 use super::named;

@@ -1,5 +1,5 @@
-//! What the sealed parts of requests and replies hold (MS-NKPU 3.1.1, 3.2.1; Network Unlock page,
-//! section 3).
+//! What the sealed parts of requests and replies hold (MS-NKPU 3.1.1, 3.2.1;
+//! docs/format-network-unlock.md §3).
 //!
 //! * Request: RSAES-PKCS1-v1_5 over network key, then session key; 64 bytes.
 //! * Reply: AES-256-CCM with the session key and a nonce of zeros, over a key datum that holds the
@@ -148,7 +148,7 @@ mod tests {
     use sha2::{Digest, Sha256};
     use std::convert::Infallible;
 
-    // The vectors of the Network Unlock page, section 16.
+    // The vectors of docs/format-network-unlock.md §13.
     const CERTIFICATE: &[u8] = include_bytes!("../../tests/network/test.cer");
     const KEY_PROTECTOR: [u8; 256] = hex!(
         "39100ba194f4b106c0e990ff24f79fb5eedbb5a1fd3e4bb7c7033fd0edbaf90c2609130f6f2a442e2eaf3622811b16ae5894fa0bf6d92fdfb27a9183de94c493"

@@ -1,5 +1,5 @@
 //! One block of a recovery password: six digits that are a multiple of 11 below 720896
-//! (recovery page, sections 1.1 and 1.2), or what a person made of them.
+//! (docs/format-recovery-password.md §1.1 and §1.2), or what a person made of them.
 
 use std::fmt;
 
@@ -94,8 +94,8 @@ pub struct ForeignCharacter {
     pub class: CharacterClass,
 }
 
-/// What one block is worth (recovery page, section 1.7). Prints as the end of a sentence that
-/// begins with the block's number: `has 5 digits instead of 6`.
+/// What one block is worth (docs/format-recovery-password.md §1.7). Prints as the end of a sentence
+/// that begins with the block's number: `has 5 digits instead of 6`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockVerdict {
@@ -251,7 +251,7 @@ impl Block {
     }
 
     /// The block with the leading zeros that a spreadsheet dropped, if that makes it valid
-    /// (recovery page, section 1.6, step 6).
+    /// (docs/format-recovery-password.md §1.6, step 6).
     pub(super) fn padded(&self) -> Option<Self> {
         let missing = BLOCK_DIGITS.checked_sub(self.len())?;
         if self.is_empty() || missing == 0 {
@@ -270,8 +270,8 @@ impl Block {
         quotient_of(&self.digits()?)
     }
 
-    /// The sixth digit that the first five ask for (recovery page, section 1.2): nothing where
-    /// they are not all known, or where the rule gives 10, for which there is no digit.
+    /// The sixth digit that the first five ask for (docs/format-recovery-password.md §1.2): nothing
+    /// where they are not all known, or where the rule gives 10, for which there is no digit.
     ///
     /// With the block's other digits this is part of the password.
     pub fn expose_expected_check_digit(&self) -> Option<u8> {
@@ -283,7 +283,7 @@ impl Block {
             *digit = self.0.get(nth)?.digit()?;
         }
         // 10 n + d is a multiple of 11 exactly when d leaves the same rest as n: the alternating
-        // sum of the recovery page, in one division.
+        // sum of docs/format-recovery-password.md §1.2, in one division.
         let rest = number(&*first) % FACTOR;
         u8::try_from(rest).ok().filter(|digit| *digit < 10)
     }

@@ -1,5 +1,5 @@
-//! The whole answer about a text that should hold a recovery password (recovery page, section
-//! 1.7): plain data for a command or a form to print.
+//! The whole answer about a text that should hold a recovery password
+//! (docs/format-recovery-password.md §1.7): plain data for a command or a form to print.
 //!
 //! Everything public here may be shown to anyone; what is secret comes out through
 //! [`PasswordCheck::expose_normalised`], [`PasswordCheck::expose_suggestions`] and

@@ -1,5 +1,5 @@
 //! Bytes of a file that somebody saved, to text: byte-order mark, else the NUL bytes of UTF-16,
-//! else UTF-8, else Latin-1 (recovery page, section 1.6, step 1).
+//! else UTF-8, else Latin-1 (docs/format-recovery-password.md §1.6, step 1).
 //!
 //! Latin-1 is read as windows-1252, its superset: what Windows calls ANSI has the en dash there.
 
@@ -9,8 +9,8 @@ use encoding_rs::{UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 use crate::secret::SecretText;
 
-/// The largest file that is looked at, in bytes; Windows' own key file has 1348 (recovery page,
-/// sections 1.5 and 1.6).
+/// The largest file that is looked at, in bytes; Windows' own key file has 1348
+/// (docs/format-recovery-password.md §1.5 and §1.6).
 pub const MAX_BYTES: usize = 1 << 20;
 
 /// How the text was written down.

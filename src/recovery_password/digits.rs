@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::secret::{RecoveryKey, SecretText};
 
 /// A well-formed recovery password: eight 16-bit numbers, each written as six digits that are 11
-/// times it (recovery page, section 1.1).
+/// times it (docs/format-recovery-password.md §1.1).
 ///
 /// Well-formed is not right: only a volume can tell that. Holds the 16 bytes, which are wiped
 /// when it is dropped; `Debug` shows nothing of them and there is no `Display`.
@@ -96,7 +96,7 @@ impl ConstantTimeEq for RecoveryPassword {
     }
 }
 
-/// What a recovery password is worth as a whole (recovery page, section 1.7).
+/// What a recovery password is worth as a whole (docs/format-recovery-password.md §1.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PasswordVerdict {

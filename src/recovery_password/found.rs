@@ -1,5 +1,5 @@
 //! A password as a text holds it ([`Found`]): its blocks, and what had to be done to read them
-//! (recovery page, section 1.6).
+//! (docs/format-recovery-password.md §1.6).
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! What one character of a text may be to a recovery password (recovery page, section 1.6,
-//! steps 2, 3 and 7).
+//! What one character of a text may be to a recovery password
+//! (docs/format-recovery-password.md §1.6, steps 2, 3 and 7).
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 

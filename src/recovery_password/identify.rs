@@ -1,5 +1,5 @@
-//! Identifiers in a text, and which password each belongs to (recovery page, sections 1.5, 1.6
-//! and 2.1).
+//! Identifiers in a text, and which password each belongs to
+//! (docs/format-recovery-password.md §1.5 and §1.6; docs/format-recovery.md §2.1).
 
 use super::glyph::{Glyph, Separator, glyph};
 use crate::guid::Guid;

@@ -1,6 +1,6 @@
 //! The recovery password: 48 digits in eight blocks, read from whatever text holds it, checked
-//! block by block, explained, and corrected (recovery page, sections 1.1 to 1.8). No I/O and no
-//! volume.
+//! block by block, explained, and corrected (docs/format-recovery-password.md §1.1 to §1.8). No I/O
+//! and no volume.
 //!
 //! A text goes through five steps:
 //!
@@ -16,7 +16,8 @@
 //! explain what is wrong.
 //!
 //! A password whose blocks are all valid is *well-formed*, never *right*: blocks in the wrong
-//! order and twins (`11` for `22`) pass every check (section 1.3). Only a volume can tell.
+//! order and twins (`11` for `22`) pass every check (docs/format-recovery-password.md §1.3). Only a
+//! volume can tell.
 //!
 //! No `Debug`, no `Display` and no error of this module holds a digit of a password; digits come
 //! out through functions named `expose_…` only.

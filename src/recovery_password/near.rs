@@ -1,5 +1,5 @@
-//! Slips that the check digits let pass (recovery page, sections 1.3 and 1.10): a well-formed
-//! password that opens nothing is mostly one of these away from the right one.
+//! Slips that the check digits let pass (docs/format-recovery-password.md §1.3 and §1.10): a
+//! well-formed password that opens nothing is mostly one of these away from the right one.
 
 use std::collections::HashSet;
 
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn there_are_as_many_neighbours_as_counted_over_all_blocks() {
-        // Recovery page, section 1.10.
+        // docs/format-recovery-password.md §1.10.
         for (slip, expected) in [
             (swapped as Slip, 38.5),
             (twins, 33.1),

@@ -1,5 +1,6 @@
-//! All passwords that what is left of one may have been (recovery page, sections 1.8 to 1.10):
-//! unreadable digits filled in, bad blocks mended, slips undone that the check digits let pass.
+//! All passwords that what is left of one may have been (docs/format-recovery-password.md §1.8 to
+//! §1.10): unreadable digits filled in, bad blocks mended, slips undone that the check digits let
+//! pass.
 //!
 //! They are numbered, so that a search can be split between cores, stopped, and gone on with. As
 //! secret as the password: one of them may be it.
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn every_filling_comes_once_and_the_right_one_is_among_them() {
-        // The end-to-end proofs of the recovery page, section 1.9.
+        // The end-to-end proofs of docs/format-recovery-password.md §1.9.
         for (pattern, count) in [
             (
                 "2358??-35795?-2539?9-013365-?41120-2455?5-342914-59191?",

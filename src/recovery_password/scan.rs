@@ -1,5 +1,5 @@
 //! Finds recovery passwords in any text by their shape, never by words, which are in the
-//! language of the Windows that wrote them (recovery page, sections 1.5 and 1.6).
+//! language of the Windows that wrote them (docs/format-recovery-password.md §1.5 and §1.6).
 //!
 //! The text comes in regions: words of digits with nothing but separators between. In each the
 //! shapes are looked for from the strongest to the weakest (`shapes`); what one has taken, the

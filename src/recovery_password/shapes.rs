@@ -1,5 +1,5 @@
 //! The shapes in which a password stands in a text, from eight plain groups to a run of digits
-//! that is too short (recovery page, section 1.6, step 4).
+//! that is too short (docs/format-recovery-password.md §1.6, step 4).
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ pub(super) struct Hit {
 
 pub(super) type Shape = fn(&[Word]) -> Vec<Hit>;
 
-/// From the strongest to the weakest (recovery page, section 1.6, step 4).
+/// From the strongest to the weakest (docs/format-recovery-password.md §1.6, step 4).
 pub(super) const SHAPES: [Shape; 8] = [
     eight_groups,
     self_proving,
@@ -120,7 +120,7 @@ fn eight_groups(words: &[Word]) -> Vec<Hit> {
 }
 
 /// Words of 48 digits together that are eight valid blocks: with any separators, since chance
-/// does that once in 3 × 10^9 (recovery page, section 1.1).
+/// does that once in 3 × 10^9 (docs/format-recovery-password.md §1.1).
 fn self_proving(words: &[Word]) -> Vec<Hit> {
     let mut hits = Vec::new();
     let mut start = 0;

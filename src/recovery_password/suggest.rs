@@ -1,5 +1,5 @@
 //! What a bad block may have been: swaps of neighbours, replaced, lost and doubled digits,
-//! unreadable ones, the likeliest first (recovery page, section 1.8).
+//! unreadable ones, the likeliest first (docs/format-recovery-password.md §1.8).
 //!
 //! The checksum leaves few possibilities, so all are counted, and as many as wanted are made.
 //! Suggestions are as secret as the password: one of them may be it.

@@ -1,6 +1,6 @@
 //! Text to words: runs of digits and what may stand for digits, the gaps between them, and the
-//! identifiers, which are cut out first because they hold groups of digits too (recovery page,
-//! section 1.6, steps 2, 4 and 7).
+//! identifiers, which are cut out first because they hold groups of digits too
+//! (docs/format-recovery-password.md §1.6, steps 2, 4 and 7).
 
 use zeroize::Zeroizing;
 

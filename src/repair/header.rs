@@ -1,4 +1,4 @@
-//! The boot record that a volume lacks, made anew from its metadata (recovery page, section 3.4).
+//! The boot record that a volume lacks, made anew from its metadata (docs/format-recovery.md §3.4).
 
 use super::FoundVolume;
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! Volumes whose boot record is lost, or whose place is (recovery page, section 3.3): metadata
+//! Volumes whose boot record is lost, or whose place is (docs/format-recovery.md §3.3): metadata
 //! found by searching the whole source, and what it tells of the volume around it.
 //!
 //! [`scan`] reads the source and gives a [`Scan`]: every volume that some block of metadata speaks

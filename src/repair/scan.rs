@@ -1,4 +1,4 @@
-//! Searching a source for metadata, boot records and conversion maps (recovery page, section 3.3,
+//! Searching a source for metadata, boot records and conversion maps (docs/format-recovery.md §3.3,
 //! steps 1, 2 and 6).
 
 use std::ops::Range;
@@ -20,7 +20,7 @@ const PIECE: usize = 4 << 20;
 const SMALLEST_READ: usize = 4096;
 
 /// Where first copies were seen, in bytes from the start of their volume, on 35 volumes of Windows
-/// Vista to 11 (recovery page, section 3.3); with what lies around, for those a little elsewhere.
+/// Vista to 11 (docs/format-recovery.md §3.3); with what lies around, for those a little elsewhere.
 const LIKELY: [Range<u64>; 3] = [
     0x0157_0000..0x0158_0000,
     0x0200_0000..0x0280_0000,

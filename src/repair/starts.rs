@@ -1,4 +1,4 @@
-//! Where the volume begins that a metadata block belongs to (recovery page, section 3.3, step 3).
+//! Where the volume begins that a metadata block belongs to (docs/format-recovery.md §3.3, step 3).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! From metadata blocks to the volumes that they speak of, ranked (recovery page, section 3.3,
+//! From metadata blocks to the volumes that they speak of, ranked (docs/format-recovery.md §3.3,
 //! steps 3 to 5).
 
 use std::cmp::Reverse;

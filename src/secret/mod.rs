@@ -65,7 +65,7 @@ macro_rules! secret_keys {
 }
 
 secret_keys! {
-    /// A volume master key: opens the sector key and proves the metadata (format page, section 4).
+    /// A volume master key: opens the sector key and proves the metadata (docs/format.md §4).
     ///
     /// Inside the library one is only made from a sealed datum whose tag matched; whoever brings
     /// the bytes from elsewhere has proved nothing until a tag matches under them.

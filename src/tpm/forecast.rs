@@ -1,4 +1,4 @@
-//! What the PCRs came from, and what they would be if Windows were started (TPM page, section 7).
+//! What the PCRs came from, and what they would be if Windows were started (docs/format-tpm.md §7).
 
 use super::policy::{LOCK, Pcrs, Policy};
 use crate::crypto::hash::HashAlgorithm;
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// A recorded boot, and the object on its disk (TPM page, section 10.2, V5).
+    /// A recorded boot, and the object on its disk (docs/format-tpm.md §9, V5).
     fn recorded() -> (EventLog, SealedObject) {
         let variables = [
             hex!("d4fdd1f14d4041494deb8fc990c45343d2277d08"),

@@ -1,5 +1,5 @@
 //! The TPM 2.0 side of BitLocker, without unlocking a volume: what an object is sealed to, whether
-//! this computer meets it, and who gives a TPM's answers (TPM page).
+//! this computer meets it, and who gives a TPM's answers (docs/format-tpm.md).
 //!
 //! [`Unsealer`] is the seam: [`Tss`] is a TPM behind libtss2, [`Payload`] is what one released,
 //! captured elsewhere, and a program can bring its own. [`ObjectSealer`] is the other direction.

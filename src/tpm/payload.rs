@@ -1,5 +1,5 @@
-//! What a TPM released, captured elsewhere: on the bus, out of firmware, from a virtual TPM (TPM
-//! page, section 3.6).
+//! What a TPM released, captured elsewhere: on the bus, out of firmware, from a virtual TPM
+//! (docs/format-tpm.md §3.6).
 
 use std::path::Path;
 

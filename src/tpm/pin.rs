@@ -1,4 +1,4 @@
-//! From a PIN to what the TPM wants to see, and to the key under it (TPM page, section 3.2).
+//! From a PIN to what the TPM wants to see, and to the key under it (docs/format-tpm.md §3.2).
 //!
 //! The PIN works twice: stretched, it opens what the TPM releases; hashed once more with a label
 //! that lies on the disk, it is the password that makes the TPM release it.
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use hex_literal::hex;
 
-    /// Windows' own TPM2_Create and TPM2_Unseal, captured (TPM page, section 10.2).
+    /// Windows' own TPM2_Create and TPM2_Unseal, captured (docs/format-tpm.md §9).
     #[test]
     fn gives_the_passwords_that_windows_gave_its_tpms() {
         for (pin, salt, stretched, password) in [

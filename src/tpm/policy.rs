@@ -1,4 +1,4 @@
-//! The policy of a sealed object, worked out from the disk alone (TPM page, section 2).
+//! The policy of a sealed object, worked out from the disk alone (docs/format-tpm.md §2).
 //!
 //! It is always the same two steps, password and then PCRs, so its digest can be computed from what
 //! lies beside it. That gives the bank, which is stored nowhere, and finds damage before a TPM is
@@ -105,7 +105,7 @@ pub(crate) mod tests {
     use crate::format::tpm_blob::PublicArea;
     use hex_literal::hex;
 
-    /// Policy and PCR digest of a published SHA-1 object (TPM page, section 10.2, V5).
+    /// Policy and PCR digest of a published SHA-1 object (docs/format-tpm.md §9, V5).
     pub(crate) fn sha1_object() -> SealedObject {
         SealedObject {
             private: vec![1],
@@ -140,7 +140,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_pcr_digest_is_that_of_a_published_machine() {
-        // BitLeaker's printed PCR 7 (TPM page, section 10.2, V6).
+        // BitLeaker's printed PCR 7 (docs/format-tpm.md §9, V6).
         let policy = Policy {
             hash: HashAlgorithm::Sha256,
             bank: HashAlgorithm::Sha256,

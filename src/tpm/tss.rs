@@ -1,4 +1,4 @@
-//! A TPM 2.0 through libtss2 (TPM page, section 4). Nothing of `tss-esapi` leaves this file.
+//! A TPM 2.0 through libtss2 (docs/format-tpm.md §4). Nothing of `tss-esapi` leaves this file.
 //!
 //! Every method connects, works, flushes what it made and leaves. What goes over the bus is
 //! encrypted by a session that is salted with the storage root key: with a plain session, the key
@@ -39,7 +39,7 @@ use crate::error::{Error, Result};
 use crate::format::tpm_blob::SealedObject;
 use crate::secret::{SecretBytes, TpmPassword};
 
-/// Where the storage root key is kept (TPM page, section 4.4).
+/// Where the storage root key is kept (docs/format-tpm.md §4.4).
 const SRK: u32 = 0x8100_0001;
 /// Length of its modulus; its template has as many zero bytes, and only that makes the same key.
 const SRK_LEN: usize = 256;
@@ -62,7 +62,7 @@ mod properties {
     pub(super) const LOCKOUT_RECOVERY: u32 = 0x211;
 }
 
-/// Codes of libtss2 and of the TPM (TPM page, section 5).
+/// Codes of libtss2 and of the TPM (docs/format-tpm.md §5).
 mod codes {
     pub(super) const NO_CONNECTION: u32 = 0xA_000A;
     pub(super) const NO_MODULE: u32 = 0xA_0015;
@@ -481,7 +481,7 @@ fn hashing(hash: HashAlgorithm) -> HashingAlgorithm {
     }
 }
 
-/// The storage root key as Windows makes it (TPM page, section 4.4).
+/// The storage root key as Windows makes it (docs/format-tpm.md §4.4).
 fn srk_template() -> Result<Public, TssError> {
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)
@@ -506,7 +506,7 @@ fn srk_template() -> Result<Public, TssError> {
         .build()
 }
 
-/// A sealed object as Windows makes it (TPM page, section 6.1).
+/// A sealed object as Windows makes it (docs/format-tpm.md §6.1).
 fn sealed_template(policy: &[u8], has_password: bool) -> Result<Public, TssError> {
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)

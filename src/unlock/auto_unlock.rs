@@ -1,5 +1,5 @@
-//! Auto-unlock: the system volume of a computer keeps the keys of its fixed data volumes (recovery
-//! page, sections 4.3 and 4.4).
+//! Auto-unlock: the system volume of a computer keeps the keys of its fixed data volumes
+//! (docs/format-recovery.md §4.3 and §4.4).
 //!
 //! ```text
 //! system volume ─ its VMK ─ auto-unlock key (metadata) ─┐

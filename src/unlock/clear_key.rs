@@ -1,5 +1,5 @@
-//! The clear key: while protection is suspended, the key lies on the disk in the open (format
-//! page, section 5.7).
+//! The clear key: while protection is suspended, the key lies on the disk in the open
+//! (docs/format.md §5.7).
 
 use super::{Answer, Context, KeyProtector, open_vmk};
 use crate::error::Failure;

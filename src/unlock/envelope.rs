@@ -29,7 +29,7 @@ pub fn open_vmk(protector: &Protector, key: &[u8; 32]) -> Answer {
 }
 
 /// Opens a sealed KEY datum of one of these types; `None` when the tag does not match or something
-/// else was sealed. The role inside is ignored: it varies (format page, section 3.3).
+/// else was sealed. The role inside is ignored: it varies (docs/format.md §3.3).
 pub(crate) fn open_key(sealed: &SealedDatum, key: &[u8; 32], wanted: &[u16]) -> Option<Key> {
     let content = envelope::open(key, &sealed.nonce, &sealed.tag, &sealed.ciphertext)?;
     let datum = Datum::parse_one(content.expose()).ok()?;

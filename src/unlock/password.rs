@@ -1,4 +1,4 @@
-//! The volume's password (format page, section 4.1).
+//! The volume's password (docs/format.md §4.1).
 
 use std::path::Path;
 

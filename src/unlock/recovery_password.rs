@@ -1,4 +1,4 @@
-//! The numerical recovery password as a credential (format page, section 4.2). What the 48 digits
+//! The numerical recovery password as a credential (docs/format.md §4.2). What the 48 digits
 //! mean is the business of [`crate::recovery_password`].
 
 use std::path::Path;

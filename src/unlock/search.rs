@@ -1,5 +1,5 @@
 //! Many recovery passwords tried on a volume's protectors, on all cores and in all lanes of each
-//! (recovery page, section 1.9).
+//! (docs/format-recovery-password.md §1.9).
 //!
 //! Threads take batches of candidates in the order of their numbers. A [`Watch`] tells another
 //! thread how far they are, and from where a later search would have to go on so that no

@@ -1,4 +1,4 @@
-//! Startup keys: `.BEK` files (format page, section 4.5).
+//! Startup keys: `.BEK` files (docs/format.md §4.5).
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! A volume whose own keys are damaged, with those of a key package in their place (recovery page,
-//! sections 3.1 and 3.4).
+//! A volume whose own keys are damaged, with those of a key package in their place
+//! (docs/format-recovery.md §3.1 and §3.4).
 
 use super::{Volume, evidence};
 use crate::error::{Error, Result};

@@ -209,7 +209,7 @@ fn boot_record_of(block: &MetadataBlock, conversion_map: Option<[u64; 2]>) -> Re
     })
 }
 
-/// Clusters have 4096 bytes on all volumes seen but To Go's (format page, section 1.3).
+/// Clusters have 4096 bytes on all volumes seen but To Go's (docs/format.md §1.3 and §1.4).
 pub(crate) fn sectors_per_cluster(sector_size: u32) -> u8 {
     let sectors = 4096_u32.checked_div(sector_size).unwrap_or(8);
     u8::try_from(sectors).unwrap_or(1)

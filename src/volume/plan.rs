@@ -1,5 +1,5 @@
 //! From metadata to the map of the decrypted volume: which bytes are encrypted, which are moved,
-//! which are hidden, and how many there are (format page, sections 2.7 and 5.4).
+//! which are hidden, and how many there are (docs/format.md §2.7 and §5.4).
 
 use std::ops::Range;
 
@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State, VISTA_REGION_LEN};
 use crate::format::boot::{self, Flavour};
 
-/// First bytes of a Vista volume that are not encrypted: 16 sectors of 512 bytes (section 5.4).
+/// First bytes of a Vista volume that are not encrypted: 16 sectors of 512 bytes
+/// (docs/format.md §5.4).
 const VISTA_PLAIN_LEN: u64 = 0x2000;
 
 /// The map, and what a person should know about it.
@@ -104,7 +105,7 @@ impl Volume {
             self.restore_vista_boot_sectors(block, &mut layout);
         }
         for extent in moved {
-            // Encrypted or not as they are where they lie (section 2.7).
+            // Encrypted or not as they are where they lie (docs/format.md §2.7).
             let shown =
                 extent.range.start - block.header_source..extent.range.end - block.header_source;
             layout.paint(shown, extent.content);
@@ -238,7 +239,8 @@ impl Volume {
     }
 
     /// Vista leaves the boot sector in its place and changes two fields of it; the copy in the
-    /// last sector is treated alike where it stands there in the open (sections 1.5 and 2.7).
+    /// last sector is treated alike where it stands there in the open (docs/format.md §1.5 and
+    /// §2.7).
     fn restore_vista_boot_sectors(&self, block: &MetadataBlock, layout: &mut Layout) {
         let sector = u64::from(self.sector_size);
         for start in [0, layout.size().saturating_sub(sector)] {

@@ -1,5 +1,5 @@
-//! What can be said of a volume without a key, in the words of `manage-bde -status` (recovery
-//! page, section 5.1).
+//! What can be said of a volume without a key, in the words of `manage-bde -status`
+//! (docs/format-recovery.md §5.1).
 
 use super::Volume;
 use crate::crypto::sector::Method;

@@ -1,4 +1,4 @@
-//! What a system volume keeps for the data volumes beside it (recovery page, section 4.4).
+//! What a system volume keeps for the data volumes beside it (docs/format-recovery.md §4.4).
 
 use super::files::read_file;
 use super::{MasterKey, UnlockOptions, Unlocked, Volume};

@@ -1,8 +1,8 @@
 //! A volume open for writing: plaintext in, ciphertext to the disk.
 //!
 //! Writing is a type of its own, made from an [`Unlocked`] and the source as a [`WriteAt`]; nothing
-//! that only reads can come to write by a flag. [`Unlocked::into_writable`] demands what the format
-//! page's section 7.6 does, and refuses by name ([`Unwritable`]).
+//! that only reads can come to write by a flag. [`Unlocked::into_writable`] demands what
+//! docs/format.md §7.6 does, and refuses by name ([`Unwritable`]).
 //!
 //! A write goes where the map says: the moved boot sectors to their place, encrypted with that
 //! place's address; all else to where it is shown. Sectors that are written in part are read first.
@@ -149,7 +149,7 @@ impl Volume {
 
 /// What Windows 8 and later keep for themselves in the open view of the volume, in whole sectors:
 /// the conversion log and the area behind the moved sectors. What they hold is not understood, so
-/// they are not touched (format page, section 10, row 9).
+/// they are not touched (docs/format.md §10, row 9).
 fn opaque_areas(block: &MetadataBlock, sector: u64) -> Vec<Range<u64>> {
     let extension = block
         .virtualization()

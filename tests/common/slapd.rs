@@ -15,8 +15,8 @@ pub const HELP_DESK: &str = "cn=helpdesk,dc=example,dc=org";
 pub const STRANGER: &str = "cn=stranger,dc=example,dc=org";
 pub const SECRET: &str = "Login-Secret-4711";
 
-/// The class, its attributes and their limits as Active Directory defines them (recovery page,
-/// section 2.2), and as much of a computer as it takes.
+/// The class, its attributes and their limits as Active Directory defines them
+/// (docs/format-recovery.md §2.2), and as much of a computer as it takes.
 const SCHEMA: &str = "\
 attributetype ( 1.2.840.113556.1.4.1964 NAME 'msFVE-RecoveryPassword' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15{256} SINGLE-VALUE )
 attributetype ( 1.2.840.113556.1.4.1965 NAME 'msFVE-RecoveryGuid' EQUALITY octetStringMatch ORDERING octetStringOrderingMatch SUBSTR octetStringSubstringsMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.40{128} SINGLE-VALUE )

@@ -28,7 +28,7 @@ pub const TESTS: &[Test] = &[
     ("says which session key opened the reply", names_the_key),
 ];
 
-// The vectors of the Network Unlock page, section 16.
+// The vectors of docs/format-network-unlock.md §13.
 const REPLY: [u8; 60] = hex!(
     "5449fffe856dde279e97887c5bb2ed4a"
     "c2f9186fdb529f98558d60e88d896faf9026e1440ecd80008b46d22774ea349fe5e874bba93f4c1961e5be3f"

@@ -23,7 +23,7 @@ use crate::Test;
 
 pub const TESTS: &[Test] = &[
     (
-        "opens the page's requests and sends its replies",
+        "opens the published requests and sends the published replies",
         &[],
         answers_as_the_vectors,
     ),
@@ -44,7 +44,7 @@ pub const TESTS: &[Test] = &[
         message_types,
     ),
     ("a relay's address has to be one", &[], relay_addresses),
-    ("replies go where the page says", &[], destinations),
+    ("replies go where they belong", &[], destinations),
     ("relays of DHCPv6 get their layers back", &[], relay_layers),
     ("one requester gets so many answers", &[], rate_limits),
     (
@@ -70,7 +70,7 @@ const KEY_PROTECTOR: [u8; 256] = hex!(
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 50);
 const IDENTIFIER: [u8; 10] = hex!("00030001020000000002");
 
-/// The page's certificate and key.
+/// Certificate and key of the vectors (docs/format-network-unlock.md §13).
 pub fn files() -> [PathBuf; 2] {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/network");
     [directory.join("test.cer"), directory.join("test.key")]

@@ -10,7 +10,7 @@ use crate::Test;
 use crate::common::fve;
 
 pub const TESTS: &[Test] = &[
-    ("valid files mean what the page says", &[], valid_files),
+    ("valid files mean what is documented", &[], valid_files),
     (
         "whatever is not understood makes the file invalid",
         &[],

@@ -324,7 +324,7 @@ fn other_tpm() {
 }
 
 fn windows_object() {
-    // TPM page, section 10.2, V2.
+    // docs/format-tpm.md §9, V2.
     let object = SealedObject::parse(&hex_literal::hex!(
         "008a00206414982942ad5e6a5eb5126b6e1a8f6e08f689d54295a2b35628a1768517d67c001023a392b845df9a492caced61a741f92520ce1f7821095c270fa7"
         "c58ac140656b143ff558644aed320b658ac1912f4fdc8f99b52c773de0792e550c0d0938e093e24b7c225854808889d18714c2cfb2a323c005b8580060f9b900"

@@ -1,5 +1,5 @@
-//! Protectors of real machines, with what their TPMs released (corpus: `tpm_vectors.json`; TPM page,
-//! section 10.2).
+//! Protectors of real machines, with what their TPMs released (corpus: `tpm_vectors.json`;
+//! docs/format-tpm.md §9).
 
 use fve::format::bek::BekFile;
 use fve::format::block::MetadataBlock;

@@ -682,7 +682,7 @@ fn tell(report: &Report, dry_run: bool) -> Result<(), Failure> {
 #[derive(Debug, Clone)]
 struct Kind(Vec<ProtectorKind>);
 
-/// Our own words, and those of `manage-bde -protectors -type` (recovery page, section 5.2).
+/// Our own words, and those of `manage-bde -protectors -type` (docs/format-recovery.md §5.2).
 fn parse_kind(word: &str) -> Result<Kind, String> {
     use ProtectorKind as P;
     let kind = match word.to_ascii_lowercase().as_str() {

@@ -1,5 +1,5 @@
 //! `fve report`: what a volume tells of its history, and why Windows may have asked for its recovery
-//! password (recovery page, section 6).
+//! password (docs/format-recovery.md §6).
 //!
 //! JSON: `source` and `volume` (as `info` has them), `mode`, `starts_with`, `system`,
 //! `pcr_profiles` (protector, pcrs, profile, bank), `windows` (major, minor, build, product,
@@ -549,7 +549,7 @@ fn suspension_words(analysis: &Analysis) -> String {
     )
 }
 
-/// What would have changed a PCR, in the guide's terms (recovery page, section 6.5).
+/// What would have changed a PCR, in the guide's terms (docs/format-recovery.md §6.5).
 fn pcr_words(pcr: u8) -> &'static str {
     match pcr {
         0 => "the firmware was updated",

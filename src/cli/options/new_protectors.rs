@@ -147,7 +147,7 @@ fn unfit(error: Error) -> Failure {
     }
 }
 
-/// Lengths of a password that Windows takes, in UTF-16 units (format page, section 4.1).
+/// Lengths of a password that Windows takes, in UTF-16 units (docs/format.md §4.1).
 const WINDOWS_LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
 
 /// A new password: from the file, or asked for twice on the terminal.

@@ -5,9 +5,9 @@
 //! goes into an [`Overlay`]: the image itself is never written to.
 //!
 //! Windows is said to mark such clusters bad on FAT and exFAT, and gives them to hidden files on
-//! NTFS (section 2.7). Here all three are marked bad: making files in NTFS takes a whole file
-//! system driver, and its list of bad clusters keeps every driver off them just as well. A check
-//! that tries bad clusters again (`chkdsk /b`) would free them; so the README warns of it.
+//! NTFS (docs/format.md §2.7). Here all three are marked bad: making files in NTFS takes a whole
+//! file system driver, and its list of bad clusters keeps every driver off them just as well. A
+//! check that tries bad clusters again (`chkdsk /b`) would free them; so the README warns of it.
 
 mod bitmap;
 mod exfat;

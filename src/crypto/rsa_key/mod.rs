@@ -33,7 +33,7 @@ pub enum Padding {
 }
 
 impl Padding {
-    /// All of them, likeliest first (recovery page, section 4.5).
+    /// All of them, likeliest first (docs/format-recovery.md §4.5).
     pub const ALL: [Self; 3] = [Self::Pkcs1, Self::OaepSha1, Self::OaepSha256];
 
     /// What it is called.

@@ -9,7 +9,7 @@ pub(super) type Block = Array<u8, U16>;
 /// Bytes in a cipher block.
 pub(super) const BLOCK: usize = 16;
 
-/// Largest sector of any volume, in bytes (format page, section 1.3).
+/// Largest sector of any volume, in bytes (docs/format.md §1.3).
 pub(super) const MAX_SECTOR: usize = 4096;
 
 /// The whole cipher blocks of a run.
@@ -25,8 +25,8 @@ pub(super) fn xor(blocks: &mut [Block], masks: &[u128]) {
     }
 }
 
-/// A sector's byte address as a cipher block, with `last` in the last byte (format page, sections
-/// 5.1 and 5.2).
+/// A sector's byte address as a cipher block, with `last` in the last byte (docs/format.md §5.1 and
+/// §5.2).
 pub(super) fn address_block(address: u64, last: u8) -> Block {
     let mut block = Block::default();
     block[..8].copy_from_slice(&address.to_le_bytes());

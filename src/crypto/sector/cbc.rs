@@ -1,5 +1,5 @@
-//! AES-CBC, one chain a sector; its IV is the sector's byte address, encrypted (format page,
-//! section 5.1).
+//! AES-CBC, one chain a sector; its IV is the sector's byte address, encrypted
+//! (docs/format.md §5.1).
 //!
 //! Decrypting, all blocks are independent: many sectors go through AES in one call, and are then
 //! XORed with the ciphertext before them. Encrypting, a sector is a chain: many sectors go side by

@@ -1,4 +1,4 @@
-//! AES-CBC with the Elephant diffuser of Windows Vista and 7 (format page, section 5.2;
+//! AES-CBC with the Elephant diffuser of Windows Vista and 7 (docs/format.md §5.2;
 //! Ferguson 2006).
 //!
 //! Plaintext, XOR a key stream of the sector's own, diffuser A, diffuser B, then CBC; and the

@@ -1,4 +1,4 @@
-//! Sector ciphers: runs of whole sectors, transformed in place (format page, section 5).
+//! Sector ciphers: runs of whole sectors, transformed in place (docs/format.md §5).
 //!
 //! A sector is a data unit of its own, keyed by where it lies. All ciphers are handed the byte
 //! address of a run's first sector; what they derive from it is their own affair. To add one:
@@ -32,13 +32,13 @@ pub trait SectorCipher: Send + Sync {
 
 /// An encryption method of sectors.
 pub struct Method {
-    /// Value on disk (section 4.7).
+    /// Value on disk (docs/format.md §4.7).
     pub code: u16,
     /// The name that `manage-bde` prints.
     pub name: &'static str,
     /// A stable word for programs.
     pub word: &'static str,
-    /// The number of Windows' management interface (recovery page, section 5.1).
+    /// The number of Windows' management interface (docs/format-recovery.md §5.1).
     pub wmi: u8,
     /// Bytes of key material on disk.
     pub key_len: usize,
@@ -162,7 +162,7 @@ mod tests {
     use hex_literal::hex;
 
     /// One sector of real volumes: method, key, address, sector size, the first 16 bytes of its
-    /// ciphertext and 32 of its plaintext, SHA-256 of the plaintext (format page, section 9.7).
+    /// ciphertext and 32 of its plaintext, SHA-256 of the plaintext (docs/format.md §9.7).
     /// The whole ciphertext is not printed there, so the plaintext is rebuilt from the volumes in
     /// `tests/conformance.rs`; here each cipher is checked on what one block can show.
     type Sample = (u16, &'static [u8], u64, usize, [u8; 16], [u8; 16]);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     /// The Elephant diffuser on real sectors: a sector of zero bytes on disk has a defined
-    /// plaintext, whose key stream the format page gives.
+    /// plaintext, whose key stream docs/format.md §9.7 gives.
     #[test]
     fn elephant_starts_from_the_printed_sector_keys() {
         let key = hex!(

@@ -1,5 +1,5 @@
 //! XTS-AES (IEEE 1619, NIST SP 800-38E): one data unit a sector, numbered by the sector's address
-//! in sectors of the volume's own size (format page, section 5.3).
+//! in sectors of the volume's own size (docs/format.md §5.3).
 //!
 //! A sector alone is too short for the AES units of a CPU, and the tweak of a block depends on that
 //! of the one before. So sectors go in batches: the numbers of many are encrypted in one call, the
@@ -48,7 +48,7 @@ pub(super) fn aes256(
     by_kernel.or_else(by_crate)
 }
 
-/// First half of the key for the data, second half for the tweaks (section 4.7).
+/// First half of the key for the data, second half for the tweaks (docs/format.md §4.7).
 fn build<C>(key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>>
 where
     Xts<C>: SectorCipher + 'static,

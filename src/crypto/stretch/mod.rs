@@ -1,4 +1,4 @@
-//! From what a person types to a 256-bit key: 2^20 rounds of SHA-256 (format page, section 4).
+//! From what a person types to a 256-bit key: 2^20 rounds of SHA-256 (docs/format.md §4).
 //!
 //! One key takes as long as 2^21 SHA-256 blocks in a row. Whoever tries many candidates for one
 //! salt takes [`Lanes`], which stretch several in the time of one.
@@ -35,7 +35,7 @@ const STACK: usize = 16 * KIB;
 pub struct InitialHash(Locked<[u8; 32]>);
 
 impl InitialHash {
-    /// Of a password or PIN: SHA-256 twice over its UTF-16LE bytes (section 4.1).
+    /// Of a password or PIN: SHA-256 twice over its UTF-16LE bytes (docs/format.md §4.1).
     pub fn of_password(password: &str) -> Self {
         leave_nothing::<STACK, _>(|| {
             let mut first = Sha256::new();
@@ -52,7 +52,7 @@ impl InitialHash {
         leave_nothing::<STACK, _>(|| Self(Locked::new(Sha256::digest(first).into())))
     }
 
-    /// Of a recovery password: SHA-256 once over its 128 bits (section 4.2).
+    /// Of a recovery password: SHA-256 once over its 128 bits (docs/format.md §4.2).
     pub fn of_recovery_key(key: &RecoveryKey) -> Self {
         leave_nothing::<STACK, _>(|| Self(Locked::new(Sha256::digest(key.expose()).into())))
     }

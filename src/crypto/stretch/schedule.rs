@@ -21,7 +21,7 @@ pub(super) const K: [u32; 64] = [
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 ];
 
-/// What a word of the schedule takes of the one 15 places before (section 4.1.2).
+/// What a word of the schedule takes of the one 15 places before (FIPS 180-4, section 4.1.2).
 #[inline(always)]
 pub(super) fn far(word: u32) -> u32 {
     word.rotate_right(7) ^ word.rotate_right(18) ^ (word >> 3)

@@ -1,4 +1,4 @@
-//! Kernels that stretch several candidates at once (x86-64; recovery page, section 1.9).
+//! Kernels that stretch several candidates at once (x86-64; docs/format-recovery-password.md §1.9).
 //!
 //! The second block of a round holds the salt and the count, so its message schedule is the same
 //! for all candidates: it is worked out once, in scalar registers that are idle otherwise.

@@ -1,5 +1,5 @@
-//! The filters that find recovery passwords in a directory (recovery page, section 2.3; RFC 4515).
-//! Identifiers stand there as the 16 bytes of the disk.
+//! The filters that find recovery passwords in a directory (docs/format-recovery.md §2.3;
+//! RFC 4515). Identifiers stand there as the 16 bytes of the disk.
 
 use std::fmt::Write;
 
@@ -64,7 +64,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The example of the recovery page, section 2.3.
+    /// The example of docs/format-recovery.md §2.3.
     #[test]
     fn identifiers_are_in_the_order_of_the_disk() {
         let id: Guid = "5BC8FBBC-BDE5-C099-4164-D8399F767C45".parse().unwrap();

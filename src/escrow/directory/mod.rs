@@ -1,5 +1,5 @@
 //! Active Directory, and what speaks as it does: recovery passwords below the objects of computers
-//! (recovery page, sections 2.2 to 2.4).
+//! (docs/format-recovery.md §2.2 to §2.4).
 //!
 //! `ldaps://SERVER` is TLS from the start, `ldap://SERVER` turns it on (StartTLS): a password never
 //! goes over a line in the open. With a Kerberos ticket (feature `kerberos`) `ldap://SERVER` is signed
@@ -28,7 +28,7 @@ use crate::unlock::Given;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long it may take for each part of an answer.
 const ANSWER: Duration = Duration::from_secs(60);
-/// Entries a page; Active Directory gives at most 1000 (recovery page, section 2.3).
+/// Entries a page; Active Directory gives at most 1000 (docs/format-recovery.md §2.3).
 const PAGE: i32 = 500;
 /// Identifiers that are asked for at once.
 const AT_ONCE: usize = 32;

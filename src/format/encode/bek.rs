@@ -1,4 +1,4 @@
-//! `.BEK` files (section 4.5).
+//! `.BEK` files (docs/format.md §4.5).
 
 use zeroize::Zeroizing;
 

@@ -1,4 +1,5 @@
-//! The metadata block: one region of 64 KiB, of which three copies lie on the volume (section 2).
+//! The metadata block: one region of 64 KiB, of which three copies lie on the volume
+//! (docs/format.md §2).
 
 use sha2::{Digest as _, Sha256};
 
@@ -14,10 +15,10 @@ use crate::guid::Guid;
 /// Metadata version of Windows 7 and later.
 const VERSION: u16 = 2;
 const DATASET_VERSION: u32 = 1;
-/// The block's size is counted in these (section 2.1).
+/// The block's size is counted in these (docs/format.md §2.1).
 const SIZE_UNIT: usize = 16;
 
-/// What stands at the front of a list of datums (section 2.3).
+/// What stands at the front of a list of datums (docs/format.md §2.3).
 pub(crate) struct DatasetHead {
     /// Identifier of the volume, or of the key in a `.BEK` file.
     pub(crate) id: Guid,
@@ -29,7 +30,7 @@ pub(crate) struct DatasetHead {
     pub(crate) created: FileTime,
 }
 
-/// What stands at the front of a metadata block (section 2.1).
+/// What stands at the front of a metadata block (docs/format.md §2.1).
 pub(crate) struct BlockHead {
     /// What is the case.
     pub(crate) state: State,
@@ -129,7 +130,7 @@ impl Unsigned {
         let info_len = self.0.len();
         let mut page = Page::new("metadata block", region_len);
         page.put(0, &self.0)?;
-        // The validation part fills what is left of the region (section 2.4).
+        // The validation part fills what is left of the region (docs/format.md §2.4).
         let rest = u16::try_from(region_len.saturating_sub(info_len))
             .map_err(|_| fault("metadata block", format!("only {info_len} bytes")))?;
         let mut head = Page::new("validation", VALIDATION_HEADER_LEN);

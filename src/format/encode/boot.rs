@@ -1,4 +1,4 @@
-//! The boot record of Windows 7 and later (section 1.3).
+//! The boot record of Windows 7 and later (docs/format.md §1.3).
 
 use super::Page;
 use crate::format::FormatError;

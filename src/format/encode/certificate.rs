@@ -1,4 +1,4 @@
-//! What a certificate protector is made of (section 3.13).
+//! What a certificate protector is made of (docs/format.md §3.13).
 
 use super::{DatumBytes, STORED, datum, fault};
 use crate::format::FormatError;

@@ -1,4 +1,4 @@
-//! The conversion map of an encrypt-on-write volume (section 5.6).
+//! The conversion map of an encrypt-on-write volume (docs/format.md §5.6).
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What only TPM protectors have (TPM page, section 1).
+//! What only TPM protectors have (docs/format-tpm.md §1).
 
 use super::{DatumBytes, STORED, datum};
 use crate::format::FormatError;
@@ -90,7 +90,7 @@ mod tests {
         public.extend([0, 0x10, 0, 32]);
         public.extend([8; 32]);
         let bytes = blob(&[1; 0xAA], &public, &[9; 32], [0x80, 8, 0]).unwrap();
-        // As long as on a Windows machine with a software TPM (TPM page, section 6.2).
+        // As long as on a Windows machine with a software TPM (docs/format-tpm.md §6.2).
         assert_eq!(bytes.len(), 0x12E);
         let datum = Datum::parse_one(bytes.expose()).unwrap();
         let Body::Tpm(blob) = &datum.body else {

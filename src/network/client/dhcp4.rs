@@ -12,7 +12,7 @@ use crate::network::message::dhcp4::{CLIENT_PORT, Form, Header, Reply4, Request4
 use crate::network::{Request, SealedReply};
 
 /// MS-NKPU's retransmission timer, and how often it runs: the first sending and one more
-/// (network page, section 4).
+/// (docs/format-network-unlock.md §4).
 const WAIT: Duration = Duration::from_secs(2);
 const SENDINGS: usize = 2;
 

@@ -14,8 +14,8 @@ use crate::network::{Request, SealedReply};
 /// A DUID of the kind that is a link-layer address, of Ethernet (RFC 8415, section 11.4).
 const DUID_LL: [u8; 4] = [0, 3, 0, 1];
 
-/// MS-NKPU's timers (network page, section 4): the first wait, which the second doubles, and all
-/// that may pass from the first sending on.
+/// MS-NKPU's timers (docs/format-network-unlock.md §4): the first wait, which the second doubles,
+/// and all that may pass from the first sending on.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const ALL: Duration = Duration::from_secs(4);
 /// The delay before the first sending is at most this (RFC 8415, INF_MAX_DELAY).

@@ -9,7 +9,7 @@
 //!
 //! The protocol has no way of saying no: a server that does not want to answer is silent. So a
 //! reply that does not open ends nothing (anybody on the segment may be quicker than the server),
-//! and silence ends only with the time (network page, section 4).
+//! and silence ends only with the time (docs/format-network-unlock.md §4).
 
 mod dhcp4;
 mod dhcp6;

@@ -1,5 +1,5 @@
 //! Sockets of the client: UDP where its port is free, a packet socket where another program holds
-//! it (network page, section 11.5).
+//! it (docs/format-network-unlock.md §11.5).
 
 use std::ffi::OsString;
 use std::io;

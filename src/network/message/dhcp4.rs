@@ -1,4 +1,5 @@
-//! Requests and replies as DHCPv4 packets (MS-NKPU 2.2.1; Network Unlock page, sections 2.1, 2.2).
+//! Requests and replies as DHCPv4 packets (MS-NKPU 2.2.1; docs/format-network-unlock.md §2.1,
+//! §2.2).
 //!
 //! | option | request | reply |
 //! |---|---|---|
@@ -8,7 +9,7 @@
 //! | 53, message type | Windows: absent; the specification: 1 (DISCOVER) | absent |
 //!
 //! The order of the options is free; pieces of a split option are joined (RFC 3396). Offsets in
-//! this page count from the start of the UDP payload.
+//! this file count from the start of the UDP payload.
 
 use std::net::Ipv4Addr;
 
@@ -168,8 +169,8 @@ pub struct Request4 {
 }
 
 impl Request4 {
-    /// The request as a UDP payload, byte for byte as the page has it: 543 bytes in the form of
-    /// Windows.
+    /// The request as a UDP payload, byte for byte as in docs/format-network-unlock.md §2.1: 543
+    /// bytes in the form of Windows.
     pub fn encode(&self) -> Vec<u8> {
         let mut packet = self.header.encode(BOOTREQUEST);
         if let Some(code) = self.form.code() {

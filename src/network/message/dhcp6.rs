@@ -1,4 +1,5 @@
-//! Requests and replies as DHCPv6 packets (MS-NKPU 2.2.2; Network Unlock page, sections 2.3, 2.4).
+//! Requests and replies as DHCPv6 packets (MS-NKPU 2.2.2; docs/format-network-unlock.md §2.3,
+//! §2.4).
 //!
 //! | option | request: Information-Request, 11 | reply: Reply, 7 |
 //! |---|---|---|
@@ -75,7 +76,7 @@ pub struct Request6 {
 }
 
 impl Request6 {
-    /// The request as a UDP payload, byte for byte as the page has it.
+    /// The request as a UDP payload, byte for byte as in docs/format-network-unlock.md §2.3.
     pub fn encode(&self) -> Vec<u8> {
         let mut packet = vec![INFORMATION_REQUEST];
         packet.extend(self.xid);

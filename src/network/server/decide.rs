@@ -1,5 +1,5 @@
-//! Which addresses of a request count, and where its reply goes (Network Unlock page, sections 5.4
-//! and 5.5).
+//! Which addresses of a request count, and where its reply goes (docs/format-network-unlock.md §5.4
+//! and §5.5).
 //!
 //! None of the addresses is proved: the policy is a fence against mistakes, not against somebody on
 //! the wire.

@@ -1,4 +1,4 @@
-//! The recovery page's tables 1.1 to 1.3, over all blocks.
+//! The counts of docs/format-recovery-password.md §1.1 to §1.3, over all blocks.
 #![allow(clippy::arithmetic_side_effects)] // An overflow would fail the test, as it should.
 
 use super::*;
@@ -57,7 +57,7 @@ fn of_a_million_strings_65536_are_blocks_and_the_two_rules_agree() {
     for number in 0..1_000_000 {
         let d = digits_of(number);
         let [d1, d2, d3, d4, d5, d6] = d.map(i32::from);
-        // Section 1.2: the rule for the sixth digit.
+        // docs/format-recovery-password.md §1.2: the rule for the sixth digit.
         let by_check_digit = (d1 - d2 + d3 - d4 + d5).rem_euclid(11) == d6;
         assert_eq!(by_check_digit, number % 11 == 0);
         if quotient_of(&d).is_some() {

@@ -1,4 +1,4 @@
-//! The recovery page's table 1.8, on samples.
+//! The table of docs/format-recovery-password.md §1.8, on samples.
 #![allow(clippy::arithmetic_side_effects)] // An overflow would fail the test, as it should.
 
 use super::super::block::block_digits;

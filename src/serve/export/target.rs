@@ -42,7 +42,7 @@ enum Holes {
 
 impl<'a> Target<'a> {
     /// Gives a new file its length and, where there is room for it, its blocks: direct writes gain
-    /// little without (performance page, section 5). One that an earlier run began with has both.
+    /// little without. One that an earlier run began with has both.
     pub(super) fn new(
         file: &'a File,
         len: u64,

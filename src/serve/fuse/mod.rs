@@ -21,7 +21,7 @@ use crate::volume::{Unlocked, Writable};
 /// Name under which mounts appear in the mount table, behind `fuse.`.
 pub const SUBTYPE: &str = "fve";
 
-/// Most threads that serve requests by default: more than cores hurt (performance page, section 3).
+/// Most threads that serve requests by default: more threads than cores make small reads slower.
 const MAX_THREADS: usize = 4;
 
 /// How to mount.

@@ -1,5 +1,5 @@
-//! Certificate protectors: smart cards, data recovery agents, and keys in files (recovery page,
-//! section 4.5).
+//! Certificate protectors: smart cards, data recovery agents, and keys in files
+//! (docs/format-recovery.md §4.5).
 //!
 //! ```text
 //! encrypted key on disk ─ private key (a file, or a PKCS#11 token) ─ intermediate key ─ VMK

@@ -1,4 +1,4 @@
-//! Network Unlock as a credential (network page, sections 8 to 10).
+//! Network Unlock as a credential (docs/format-network-unlock.md §8 to §10).
 //!
 //! Two kinds of protector open with a key out of the network:
 //!

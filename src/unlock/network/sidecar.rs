@@ -1,5 +1,5 @@
 //! What the client keeps beside a volume: a stock of requests, each with the session key that opens
-//! its reply (network page, section 9).
+//! its reply (docs/format-network-unlock.md §9).
 //!
 //! The network key is inside the requests and unknown until the volume is open, so requests cannot
 //! be made when they are needed: they lie in stock, and each is sent once. Whoever reads the file

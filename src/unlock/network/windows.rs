@@ -1,9 +1,9 @@
 //! Protectors that Windows makes for Network Unlock: a TPM and a server's certificate.
 //!
-//! Nobody has published one, and how the parts go together is not known (network page, section 8).
-//! What is known of its parts, and what follows from other protectors, is tried; the tag of the
-//! sealed master key decides, so that nothing wrong can come of it. None was opened so far: treat
-//! all of this as unproven.
+//! Nobody has published one, and how the parts go together is not known
+//! (docs/format-network-unlock.md §8). What is known of its parts, and what follows from other
+//! protectors, is tried; the tag of the sealed master key decides, so that nothing wrong can come
+//! of it. None was opened so far: treat all of this as unproven.
 
 use std::path::Path;
 
@@ -179,7 +179,7 @@ const NETWORK_KEY: u16 = crate::network::crypto::NETWORK_KEY_TYPE;
 
 type Combination = (&'static str, Zeroizing<[u8; 32]>);
 
-/// What both parts may make together, in the order of the network page, section 8.3.
+/// What both parts may make together, in the order of docs/format-network-unlock.md §8.3.
 fn combinations(
     released: Option<&IntermediateKey>,
     network: Option<&NetworkKey>,
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_vector_opens_with_both_parts_joined() {
-        // The combination vector of the network page, section 16.
+        // The combination vector of docs/format-network-unlock.md §13.
         let tpm = IntermediateKey::from_bytes(&std::array::from_fn(|at| 0x40 + at as u8));
         let network = NetworkKey::from_bytes(&std::array::from_fn(|at| at as u8));
         let sealed = SealedDatum {

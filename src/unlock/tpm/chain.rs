@@ -1,4 +1,4 @@
-//! From what the TPM released to the volume master key (TPM page, section 3).
+//! From what the TPM released to the volume master key (docs/format-tpm.md §3).
 
 use zeroize::Zeroizing;
 

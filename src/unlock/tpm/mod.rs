@@ -1,4 +1,4 @@
-//! TPM protectors: alone, with a PIN, with a startup key, with both (TPM page).
+//! TPM protectors: alone, with a PIN, with a startup key, with both (docs/format-tpm.md).
 //!
 //! ```text
 //! protector ─ policy solved offline ─ lockout, whose object, PCRs ─ PIN ─ unseal ─ chain ─ VMK
