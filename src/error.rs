@@ -202,7 +202,7 @@ impl Error {
     }
 
     /// A change that is refused, with what to do about it.
-    pub(crate) fn unchangeable(what: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn unchangeable(what: impl Into<String>, help: impl Into<String>) -> Self {
         Self::Unchangeable {
             what: what.into(),
             help: Some(help.into()),

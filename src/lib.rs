@@ -62,8 +62,6 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod analysis;
-#[cfg(feature = "cli")]
-pub mod cli;
 pub mod create;
 pub mod crypto;
 pub mod enroll;
@@ -74,14 +72,12 @@ pub mod guid;
 pub mod manage;
 #[cfg(feature = "network")]
 pub mod network;
-// The command line uses all of it.
-#[cfg_attr(not(feature = "cli"), allow(dead_code))]
-mod output;
+pub mod output;
 pub mod recovery_password;
 pub mod repair;
 pub mod secret;
 pub mod serve;
-mod shown;
+pub mod shown;
 pub mod source;
 mod threads;
 pub mod tpm;

@@ -1,5 +1,10 @@
-//! The `fve` command: everything is in [`fve::cli`].
+//! The `fve` command.
+
+// As in the library: not for the tests, which may give up as they like.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cli;
 
 fn main() -> std::process::ExitCode {
-    fve::cli::run()
+    cli::run()
 }

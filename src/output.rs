@@ -33,7 +33,7 @@ const ROOM: u64 = 4096;
 /// # Errors
 /// [`Error::OutputRefused`] when there is something of that name, even a link that leads nowhere;
 /// [`Error::Io`] when it cannot be created.
-pub(crate) fn create_new(path: &Path) -> Result<File> {
+pub fn create_new(path: &Path) -> Result<File> {
     create_with(path, PRIVATE)
 }
 
@@ -56,7 +56,7 @@ fn create_with(path: &Path, mode: u32) -> Result<File> {
 ///
 /// # Errors
 /// As [`create_new`].
-pub(crate) fn check_new(path: &Path) -> Result<()> {
+pub fn check_new(path: &Path) -> Result<()> {
     check_name(path)?;
     if path.symlink_metadata().is_ok() {
         return Err(exists(path));
@@ -65,7 +65,7 @@ pub(crate) fn check_new(path: &Path) -> Result<()> {
 }
 
 /// The same for a file whose name is not known yet, in `directory`.
-pub(crate) fn check_new_in(directory: &Path) -> Result<()> {
+pub fn check_new_in(directory: &Path) -> Result<()> {
     check_directory(directory).map_err(|error| cannot_create(&directory.join("…"), error))
 }
 
@@ -102,7 +102,7 @@ fn check_name(path: &Path) -> Result<()> {
 }
 
 /// Something has the name already.
-pub(crate) fn exists(path: &Path) -> Error {
+pub fn exists(path: &Path) -> Error {
     refused(
         format!("{} exists", path.shown()),
         "name a file that does not exist yet",
@@ -122,7 +122,7 @@ fn cannot_create(path: &Path, error: io::Error) -> Error {
 
 /// A new file that is removed again unless it is filled.
 #[derive(Debug)]
-pub(crate) struct NewFile {
+pub struct NewFile {
     file: File,
     path: PathBuf,
     kept: bool,
@@ -133,7 +133,7 @@ impl NewFile {
     ///
     /// # Errors
     /// As [`create_new`].
-    pub(crate) fn create(path: &Path) -> Result<Self> {
+    pub fn create(path: &Path) -> Result<Self> {
         Self::with_mode(path, PRIVATE)
     }
 
@@ -142,7 +142,7 @@ impl NewFile {
     /// # Errors
     /// As [`create_new`].
     #[cfg(feature = "network-server")]
-    pub(crate) fn create_public(path: &Path) -> Result<Self> {
+    pub fn create_public(path: &Path) -> Result<Self> {
         Self::with_mode(path, PUBLIC)
     }
 
@@ -158,7 +158,7 @@ impl NewFile {
     }
 
     /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -166,7 +166,7 @@ impl NewFile {
     ///
     /// # Errors
     /// [`Error::Io`]; the file is removed then.
-    pub(crate) fn fill(mut self, content: &[u8]) -> Result<()> {
+    pub fn fill(mut self, content: &[u8]) -> Result<()> {
         let written = self
             .file
             .write_all(content)
@@ -193,7 +193,7 @@ fn cannot_write(path: &Path, error: io::Error) -> Error {
 
 /// A file that has its name only once it is complete.
 #[derive(Debug)]
-pub(crate) struct PartialFile {
+pub struct PartialFile {
     file: File,
     /// Where it is until then.
     partial: PathBuf,
@@ -204,14 +204,14 @@ pub(crate) struct PartialFile {
 }
 
 /// The name of `path` with something behind it.
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
 }
 
 /// What a file that is not complete has behind its name.
-pub(crate) const PARTIAL: &str = ".partial";
+pub const PARTIAL: &str = ".partial";
 
 impl PartialFile {
     /// Creates it. With `replace` it takes the place of the file that has the name, and its mode;
@@ -220,7 +220,7 @@ impl PartialFile {
     /// # Errors
     /// [`Error::OutputRefused`] when there is such a file, finished or not, and it is not to be
     /// replaced; or when another program writes it. [`Error::Io`] when it cannot be created.
-    pub(crate) fn create(path: &Path, replace: bool) -> Result<Self> {
+    pub fn create(path: &Path, replace: bool) -> Result<Self> {
         check_name(path)?;
         let (path, mode) = place(path, replace)?;
         let partial = with_suffix(&path, PARTIAL);
@@ -251,7 +251,7 @@ impl PartialFile {
     ///
     /// # Errors
     /// As [`PartialFile::create`]; [`Error::OutputRefused`] also when it is no regular file.
-    pub(crate) fn reopen(path: &Path, replace: bool) -> Result<Option<Self>> {
+    pub fn reopen(path: &Path, replace: bool) -> Result<Option<Self>> {
         check_name(path)?;
         let (path, _) = place(path, replace)?;
         let partial = with_suffix(&path, PARTIAL);
@@ -270,12 +270,12 @@ impl PartialFile {
     }
 
     /// The open file.
-    pub(crate) fn file(&self) -> &File {
+    pub fn file(&self) -> &File {
         &self.file
     }
 
     /// Where it is until it is complete.
-    pub(crate) fn partial(&self) -> &Path {
+    pub fn partial(&self) -> &Path {
         &self.partial
     }
 
@@ -284,7 +284,7 @@ impl PartialFile {
     /// # Errors
     /// [`Error::Io`]. It is removed when it may not be complete on the medium, and keeps the name
     /// that it has when something else took its own.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         let fail = |error| cannot_write(&self.path, error);
         self.file.sync_all().map_err(fail)?;
         let renamed = match self.replaces {
@@ -305,14 +305,14 @@ impl PartialFile {
     ///
     /// # Errors
     /// As [`PartialFile::finish`].
-    pub(crate) fn fill(self, content: &[u8]) -> Result<()> {
+    pub fn fill(self, content: &[u8]) -> Result<()> {
         let written = (&self.file).write_all(content);
         written.map_err(|error| cannot_write(&self.partial, error))?;
         self.finish()
     }
 
     /// Leaves it as it is, for a later run to go on with.
-    pub(crate) fn leave(mut self) {
+    pub fn leave(mut self) {
         self.removed = true;
     }
 }
@@ -401,7 +401,7 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's reason; what was there before is there still.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = with_suffix(path, ".new");
     // Left by a run that was killed. A link is removed itself, not what it leads to.
     match std::fs::remove_file(&new) {
@@ -432,7 +432,7 @@ fn directory_of(path: &Path) -> &Path {
 }
 
 /// Makes a file's name as durable as its content.
-pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
+pub fn sync_directory_of(path: &Path) -> io::Result<()> {
     match File::open(directory_of(path))?.sync_all() {
         // File systems without directories to flush, such as some network ones.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),

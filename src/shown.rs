@@ -7,7 +7,7 @@ use std::fmt::{self, Display, Write};
 use std::path::Path;
 
 /// Shows a path in a message; [`Path::display`] would pass on whatever the name holds.
-pub(crate) trait ShowPath {
+pub trait ShowPath {
     /// The path, with escapes in place of characters that a terminal acts on.
     fn shown(&self) -> Shown<'_>;
 }
@@ -19,7 +19,7 @@ impl ShowPath for Path {
 }
 
 /// See [`ShowPath::shown`].
-pub(crate) struct Shown<'a>(&'a Path);
+pub struct Shown<'a>(&'a Path);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,7 +29,7 @@ impl Display for Shown<'_> {
 
 /// Writes text with escapes in place of control characters and of those that turn the direction of
 /// text.
-pub(crate) fn write_escaped(text: &str, to: &mut impl Write) -> fmt::Result {
+pub fn write_escaped(text: &str, to: &mut impl Write) -> fmt::Result {
     text.chars().try_for_each(|c| match acts_on_terminal(c) {
         true => write!(to, "{}", c.escape_unicode()),
         false => to.write_char(c),

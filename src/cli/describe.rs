@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use crate::cli::options::source::Opened;
 use crate::cli::output::json;
 use crate::cli::output::term::{escaped, human_size};
-use crate::crypto::hash::HashAlgorithm;
-use crate::crypto::rsa_key;
-use crate::crypto::sector::Method;
-use crate::format::block::MetadataBlock;
-use crate::format::boot::{Flavour, Layout};
-use crate::format::datum::{Body, Datum, PublicKey};
-use crate::format::protector::{Protector, ProtectorKind};
-use crate::format::tpm_blob::TpmBlob;
-use crate::tpm::Policy;
-use crate::unlock::BUILT_IN;
-use crate::volume::{Protection, Volume};
+use fve::crypto::hash::HashAlgorithm;
+use fve::crypto::rsa_key;
+use fve::crypto::sector::Method;
+use fve::format::block::MetadataBlock;
+use fve::format::boot::{Flavour, Layout};
+use fve::format::datum::{Body, Datum, PublicKey};
+use fve::format::protector::{Protector, ProtectorKind};
+use fve::format::tpm_blob::TpmBlob;
+use fve::tpm::Policy;
+use fve::unlock::BUILT_IN;
+use fve::volume::{Protection, Volume};
 
 /// Everything that can be known without a key.
 pub(crate) struct Report<'a> {
@@ -603,7 +603,7 @@ pub(crate) fn protection_words(protection: Protection) -> String {
         Protection::Off {
             reboots_left: Some(reboots),
         } => format!("Protection Off ({reboots} reboots left)"),
-        Protection::Unknown => "Unknown".to_owned(),
+        _ => "Unknown".to_owned(),
     }
 }
 

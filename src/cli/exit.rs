@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::error::{CopyFault, Error, UnlockReport, Unwritable};
+use fve::error::{CopyFault, Error, UnlockReport, Unwritable};
 
 /// What the process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,20 +29,20 @@ impl From<&Error> for Status {
         match error {
             Error::NotBitLocker { .. } | Error::Unsupported { .. } => Self::NotBitLocker,
             Error::Ambiguous { .. } | Error::OutputRefused { .. } => Self::Usage,
-            Error::Uncreatable { .. } => Self::Failed,
             Error::Damaged { .. } | Error::Contradicted { .. } => Self::Damaged,
             Error::Refused { report } if only_the_system_refused(report) => Self::Io,
             Error::Refused { .. } | Error::NothingToTry { .. } | Error::BadCredential { .. } => {
                 Self::Refused
             }
             Error::Unwritable(reason) => reason.into(),
-            Error::Unchangeable { .. } | Error::Stale { .. } => Self::Failed,
             Error::OutOfRange { .. }
             | Error::Reserved { .. }
             | Error::Unreadable { .. }
             | Error::Environment { .. }
             | Error::Interrupted
             | Error::Io { .. } => Self::Io,
+            // Uncreatable, Unchangeable, Stale, and kinds that are newer than this program.
+            _ => Self::Failed,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::exit::Status;
 use crate::cli::unrepeated;
-use crate::error::Error;
+use fve::error::Error;
 
 /// Why a command ends without having done what it was asked to do.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use self::failure::Failure;
 use self::output::term::{self, tell};
 
 /// Runs the command that the process was started with.
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     #[cfg(feature = "tpm")]
     process::quiet_libtss2();
     let arguments: Vec<_> = std::env::args_os().collect();

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::cli::failure::Failure;
-use crate::unlock::BUILT_IN;
+use fve::unlock::BUILT_IN;
 
 /// Name under which mount(8) looks for a helper.
 const HELPER: &str = "mount.fve";

@@ -13,7 +13,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command};
 use zeroize::Zeroizing;
 
-use crate::guid::Guid;
+use fve::guid::Guid;
 
 /// What stands in place of a word that was not expected.
 const PLACEHOLDER: &str = "(not repeated: it may be a secret)";

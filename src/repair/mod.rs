@@ -18,8 +18,7 @@ mod volumes;
 
 pub use block::{FoundBlock, block_at};
 pub use header::header;
-#[cfg(feature = "cli")]
-pub(crate) use starts::written;
+pub use starts::written;
 pub use starts::{Evidence, Start, starts_of};
 pub use volumes::FoundVolume;
 

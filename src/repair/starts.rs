@@ -83,7 +83,7 @@ pub fn starts_of(source: &Arc<dyn ReadAt>, block: &MetadataBlock, offset: u64) -
 }
 
 /// A place as people write it: hexadecimal, with a minus sign before the source.
-pub(crate) fn written(start: i64) -> String {
+pub fn written(start: i64) -> String {
     let sign = if start < 0 { "-" } else { "" };
     format!("{sign}{:#x}", start.unsigned_abs())
 }

@@ -55,7 +55,7 @@ pub fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
 ///
 /// # Errors
 /// As [`read`], and when the bytes are not text in UTF-8 (or UTF-16 with a byte-order mark).
-pub(crate) fn read_line(path: &Path, credential: &str) -> Result<SecretText> {
+pub fn read_line(path: &Path, credential: &str) -> Result<SecretText> {
     let bytes = read(path, credential)?;
     let text = decode(bytes.expose()).ok_or_else(|| Error::BadCredential {
         credential: credential.to_owned(),

@@ -7,7 +7,6 @@
 
 mod arena;
 pub mod file;
-#[cfg(any(feature = "cli", feature = "network-server"))]
 mod readable;
 mod stack;
 
@@ -17,11 +16,10 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 pub(crate) use arena::{Locked, LockedBytes};
-#[cfg(any(feature = "cli", feature = "network-server"))]
-pub(crate) use readable::others_can_read;
+pub use readable::others_can_read;
 #[cfg(test)]
 pub(crate) use stack::depth;
-pub(crate) use stack::{KIB, leave_nothing};
+pub use stack::{KIB, leave_nothing};
 
 macro_rules! secret_keys {
     ($($(#[$doc:meta])* $name:ident, $len:literal;)*) => {$(

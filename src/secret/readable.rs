@@ -8,7 +8,7 @@ const READ_BY_OTHERS: u32 = 0o004;
 
 /// Whether the permissions of a file let every user of this computer read it. Pipes, terminals and
 /// file descriptors of other kinds have no readers besides the one that they are given to.
-pub(crate) fn others_can_read(path: &Path) -> bool {
+pub fn others_can_read(path: &Path) -> bool {
     path.metadata()
         .is_ok_and(|meta| meta.is_file() && meta.mode() & READ_BY_OTHERS != 0)
 }

@@ -10,12 +10,12 @@
 use std::hint::black_box;
 
 /// Words in a KiB.
-pub(crate) const KIB: usize = 1024 / size_of::<u64>();
+pub const KIB: usize = 1024 / size_of::<u64>();
 
 /// Does `work`; when it ends, by a panic too, the `WORDS` words of the stack that its calls may
 /// have used are wiped, and the vector registers.
 #[inline(never)]
-pub(crate) fn leave_nothing<const WORDS: usize, T>(work: impl FnOnce() -> T) -> T {
+pub fn leave_nothing<const WORDS: usize, T>(work: impl FnOnce() -> T) -> T {
     let _wipe = OnDrop::<WORDS>;
     apart(work)
 }

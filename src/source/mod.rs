@@ -44,8 +44,7 @@ pub(crate) fn describe(source: &dyn ReadAt) -> crate::error::Result<String> {
 }
 
 /// Whether a source begins with a file system that is not encrypted.
-#[cfg(feature = "cli")]
-pub(crate) fn is_file_system(source: &dyn ReadAt) -> bool {
+pub fn is_file_system(source: &dyn ReadAt) -> bool {
     signature::is_file_system(source).unwrap_or(false)
 }
 

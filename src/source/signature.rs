@@ -103,7 +103,6 @@ pub(crate) fn known(source: &dyn ReadAt) -> io::Result<Option<&'static str>> {
 ///
 /// # Errors
 /// It cannot be read.
-#[cfg(feature = "cli")]
 pub(super) fn is_file_system(source: &dyn ReadAt) -> io::Result<bool> {
     Ok(known(source)?.is_some_and(|name| name.ends_with("file system")))
 }

@@ -34,8 +34,7 @@ impl Pin {
     }
 
     /// The same once more.
-    #[cfg(feature = "cli")]
-    pub(crate) fn again(&self) -> Self {
+    pub fn again(&self) -> Self {
         Self(PinHash::from_bytes(self.0.expose()))
     }
 

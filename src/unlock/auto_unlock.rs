@@ -24,12 +24,12 @@ use crate::secret::{AutoUnlockKey, ExternalKey};
 const NAME: &str = "auto-unlock key";
 
 /// The option that names the system volume.
-pub(crate) const OPTION: &str = "auto-unlock-from";
+pub const OPTION: &str = "auto-unlock-from";
 
 /// Options that say where the system volume and its hive are.
-pub(crate) const HIVE: &str = "auto-unlock-hive";
-pub(crate) const PARTITION: &str = "auto-unlock-partition";
-pub(crate) const OFFSET: &str = "auto-unlock-offset";
+pub const HIVE: &str = "auto-unlock-hive";
+pub const PARTITION: &str = "auto-unlock-partition";
+pub const OFFSET: &str = "auto-unlock-offset";
 
 /// Where the hive lies on the system volume.
 pub const HIVE_PATH: [&str; 4] = ["Windows", "System32", "config", "SYSTEM"];

@@ -53,7 +53,7 @@ impl Volume {
     /// # Errors
     /// [`Error::Contradicted`] where not; [`Error::Unsupported`] for a volume of Windows Vista whose
     /// sectors are not of 512 bytes.
-    pub(crate) fn check_boot_record(&self, block: &MetadataBlock) -> Result<()> {
+    pub fn check_boot_record(&self, block: &MetadataBlock) -> Result<()> {
         let vista = self.boot.flavour == Flavour::Vista;
         if vista != (block.version == 1) {
             return Err(bad_boot_record(format!(

@@ -27,6 +27,27 @@ pub struct UnlockOptions {
     pub accept_damaged_metadata: bool,
 }
 
+impl UnlockOptions {
+    /// Every key protector may be tried; damaged metadata is refused.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Restricts which key protectors are tried.
+    #[must_use]
+    pub fn selection(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// Opens a volume although no copy of its metadata passes its checks, or not (the default).
+    #[must_use]
+    pub fn accept_damaged_metadata(mut self, accept: bool) -> Self {
+        self.accept_damaged_metadata = accept;
+        self
+    }
+}
+
 /// A key and the cipher that it makes.
 struct Keyed {
     cipher: Box<dyn SectorCipher>,

@@ -22,18 +22,18 @@ use crate::cli::output::json as documents;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
 use crate::cli::signals;
-use crate::create::{Created, NewVolume, Plaintext, WriteJob};
-use crate::crypto::sector::{METHODS, Method};
-use crate::enroll::{Enrolment, HandedOver, NewSecret};
-use crate::error::Error;
-use crate::format::protector::ProtectorKind;
-use crate::format::time::FileTime;
-use crate::guid::Guid;
-use crate::output;
-use crate::secret::SecretText;
-use crate::shown::ShowPath;
-use crate::source::{ExclusiveFile, Extent, FileSource, HeldStill, ReadAt, check_overwrite};
-use crate::volume::Volume;
+use fve::create::{Created, NewVolume, Plaintext, WriteJob};
+use fve::crypto::sector::{METHODS, Method};
+use fve::enroll::{Enrolment, HandedOver, NewSecret};
+use fve::error::Error;
+use fve::format::protector::ProtectorKind;
+use fve::format::time::FileTime;
+use fve::guid::Guid;
+use fve::output;
+use fve::secret::SecretText;
+use fve::shown::ShowPath;
+use fve::source::{ExclusiveFile, Extent, FileSource, HeldStill, ReadAt, check_overwrite};
+use fve::volume::Volume;
 
 /// What Windows uses for fixed disks since version 1511.
 const DEFAULT_CIPHER: &str = "aes-xts-128";
@@ -272,7 +272,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Held
     }
     let held = HeldStill::open(path)?;
     check_overwrite(&args.output, &[Extent::whole(path)], 0)?;
-    let (image, container) = crate::source::open(path)?;
+    let (image, container) = fve::source::open(path)?;
     if let Some(name) = container {
         term::note(format_args!(
             "{} holds a disk image of the kind {name}",
@@ -385,7 +385,7 @@ impl HandedOverKeys {
         match secret.hand_over()? {
             HandedOver::Saved(path) => self.saved.push((id, path)),
             HandedOver::Show(password) => self.shown.push((id, password.expose_digits())),
-            HandedOver::Nothing => {}
+            _ => {}
         }
         Ok(())
     }
@@ -508,7 +508,7 @@ impl Target {
             Self::Missing(_) => return,
             Self::New(file, _) | Self::File(file) | Self::Device(file) => file,
         };
-        use crate::source::WriteAt;
+        use fve::source::WriteAt;
         let _ = file.write_all_at(0, &[0; 512]).and_then(|()| file.flush());
     }
 

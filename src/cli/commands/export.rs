@@ -15,10 +15,10 @@ use crate::cli::options::source::SourceArgs;
 use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
-use crate::enroll::save_key;
-use crate::manage::key_package;
-use crate::output::check_new;
-use crate::shown::ShowPath;
+use fve::enroll::save_key;
+use fve::manage::key_package;
+use fve::output::check_new;
+use fve::shown::ShowPath;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {

@@ -2,10 +2,10 @@
 
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
-use crate::error::Error;
-use crate::shown::ShowPath;
 use clap::{Args, Command, ValueHint};
 use clap_complete::Shell;
+use fve::error::Error;
+use fve::shown::ShowPath;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]

@@ -15,11 +15,11 @@ use crate::cli::options::source;
 use crate::cli::options::source::SourceArgs;
 use crate::cli::output::term;
 use crate::cli::run::Run;
-use crate::error::Error;
-use crate::manage::backup::{Backup, MAX_LEN, Restoration};
-use crate::output::check_new;
-use crate::shown::ShowPath;
-use crate::source::WriteAt;
+use fve::error::Error;
+use fve::manage::backup::{Backup, MAX_LEN, Restoration};
+use fve::output::check_new;
+use fve::shown::ShowPath;
+use fve::source::WriteAt;
 
 #[derive(Debug, Args)]
 pub(crate) struct MetadataArgs {

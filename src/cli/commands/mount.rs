@@ -23,12 +23,12 @@ use crate::cli::options::source;
 use crate::cli::options::source::SourceArgs;
 use crate::cli::output::term;
 use crate::cli::run::Run;
-use crate::create::Inside;
-use crate::error::Error;
-use crate::serve::fuse::{Mount, MountOptions, unmount};
-use crate::source::{DeviceHold, SharedHold};
-use crate::volume::{Writable, is_hibernated};
 use clap::{Args, ValueHint};
+use fve::create::Inside;
+use fve::error::Error;
+use fve::serve::fuse::{Mount, MountOptions, unmount};
+use fve::source::{DeviceHold, SharedHold};
+use fve::volume::{Writable, is_hibernated};
 
 #[derive(Debug, Args)]
 pub(crate) struct MountArgs {

@@ -21,16 +21,16 @@ use crate::cli::options::source::SourceArgs;
 use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
-use crate::enroll::{Enrolment, NewProtector, RecoveryFile, TpmBinding, save_key};
-use crate::error::Error;
-use crate::format::protector::{Protector, ProtectorKind};
-use crate::format::tpm_blob::SealedObject;
-use crate::guid::Guid;
-use crate::manage::{Change, Kept, KeptSecret, Managed, Report, Rotation, kept_secrets, rebound};
-use crate::output::{NewFile, check_new, check_new_in};
-use crate::secret::SecretText;
-use crate::shown::ShowPath;
-use crate::tpm::Pin;
+use fve::enroll::{Enrolment, NewProtector, RecoveryFile, TpmBinding, save_key};
+use fve::error::Error;
+use fve::format::protector::{Protector, ProtectorKind};
+use fve::format::tpm_blob::SealedObject;
+use fve::guid::Guid;
+use fve::manage::{Change, Kept, KeptSecret, Managed, Report, Rotation, kept_secrets, rebound};
+use fve::output::{NewFile, check_new, check_new_in};
+use fve::secret::SecretText;
+use fve::shown::ShowPath;
+use fve::tpm::Pin;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProtectorArgs {

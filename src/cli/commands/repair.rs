@@ -29,15 +29,15 @@ use crate::cli::output::json::{document, failure};
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
 use crate::cli::signals;
-use crate::crypto::sector::Method;
-use crate::error::Error;
-use crate::format::block::MetadataBlock;
-use crate::output::PartialFile;
-use crate::repair::{FoundBlock, FoundVolume, Scan, Scope, header, scan, written};
-use crate::shown::ShowPath;
-use crate::source::{Extent, FileSource, Overlay, Place, ReadAt, check_overwrite, locate};
-use crate::unlock::KeyProtector;
-use crate::volume::{UnlockOptions, Volume};
+use fve::crypto::sector::Method;
+use fve::error::Error;
+use fve::format::block::MetadataBlock;
+use fve::output::PartialFile;
+use fve::repair::{FoundBlock, FoundVolume, Scan, Scope, header, scan, written};
+use fve::shown::ShowPath;
+use fve::source::{Extent, FileSource, Overlay, Place, ReadAt, check_overwrite, locate};
+use fve::unlock::KeyProtector;
+use fve::volume::{UnlockOptions, Volume};
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 1 << 20;

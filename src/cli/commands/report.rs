@@ -15,10 +15,6 @@ use std::time::SystemTime;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::analysis::{
-    Analysis, Certainty, EventKind, EventLogs, Finding, FindingKind, Happening, Mode, Moment,
-    ProfileKind, Windows,
-};
 use crate::cli::describe::{Report, field, line, protection_words, protectors_json};
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
@@ -30,10 +26,14 @@ use crate::cli::output::term;
 use crate::cli::output::term::tell;
 use crate::cli::output::term::{escaped, human_size};
 use crate::cli::run::{FailureDocument, Run};
-use crate::format::copies::Copy;
-use crate::format::protector::{Protector, ProtectorKind};
-use crate::format::time::FileTime;
-use crate::volume::Unlocked;
+use fve::analysis::{
+    Analysis, Certainty, EventKind, EventLogs, Finding, FindingKind, Happening, Mode, Moment,
+    ProfileKind, Windows,
+};
+use fve::format::copies::Copy;
+use fve::format::protector::{Protector, ProtectorKind};
+use fve::format::time::FileTime;
+use fve::volume::Unlocked;
 
 /// Most logged events that the timeline shows to people.
 const MAX_LOGGED: usize = 40;
@@ -89,7 +89,7 @@ fn run(args: &ReportArgs) -> Result<(), Failure> {
 
 #[cfg(feature = "event-logs")]
 fn read_logs(volume: &Unlocked) -> Option<EventLogs> {
-    Some(crate::analysis::event_logs::read(volume))
+    Some(fve::analysis::event_logs::read(volume))
 }
 
 #[cfg(not(feature = "event-logs"))]
@@ -367,6 +367,9 @@ fn saved_words(protector: &Protector) -> String {
     }
 }
 
+/// Where the library tells of something that this program was not written for.
+const NO_WORDS: &str = "something that this program has no words for";
+
 fn mode_words(analysis: &Analysis) -> String {
     let names: Vec<_> = analysis
         .starts_with
@@ -386,6 +389,7 @@ fn mode_words(analysis: &Analysis) -> String {
         ),
         Mode::RecoveryOnly => "a recovery password only".to_owned(),
         Mode::Starts(_) => names.join(", "),
+        _ => NO_WORDS.to_owned(),
     }
 }
 
@@ -394,7 +398,7 @@ fn profile_words(kind: ProfileKind) -> &'static str {
         ProfileKind::SecureBoot => "Windows' Secure Boot profile: who signed what is started",
         ProfileKind::Uefi => "Windows' UEFI profile: firmware and boot manager themselves",
         ProfileKind::Bios => "Windows' BIOS profile",
-        ProfileKind::Other => "a profile of its own, set by a policy",
+        _ => "a profile of its own, set by a policy",
     }
 }
 
@@ -426,6 +430,7 @@ fn moment_words(moment: &Moment) -> String {
         Happening::Logged(kind) => format!("(log) {}", event_words(kind)),
         Happening::WindowsStarted => "(log) Windows last started".to_owned(),
         Happening::WindowsEnded => "(log) Windows last ended in good order".to_owned(),
+        _ => NO_WORDS.to_owned(),
     };
     match moment.protector {
         Some((id, kind)) => format!("{} {}: {what}", kind.name(), id.short()),
@@ -468,6 +473,7 @@ fn event_words(kind: EventKind) -> &'static str {
         EventKind::SavingFailed => {
             "saving recovery information in a directory failed (514, 783 or 846)"
         }
+        _ => NO_WORDS,
     }
 }
 
@@ -530,6 +536,7 @@ fn finding_words(finding: &Finding, analysis: &Analysis) -> String {
             if *count == 1 { "" } else { "s" },
             event_words(*kind)
         ),
+        _ => NO_WORDS.to_owned(),
     };
     format!("{what}{of}.")
 }

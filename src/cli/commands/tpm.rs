@@ -16,15 +16,15 @@ use crate::cli::options::source::SourceArgs;
 use crate::cli::output::json as documents;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
-use crate::error::Error;
-use crate::format::event_log::{EventLog, MAX_LEN};
-use crate::format::protector::Protector;
-use crate::shown::ShowPath;
-use crate::tpm::explain::{Explanation, Verdict};
-use crate::tpm::forecast::{Forecast, meaning};
-use crate::tpm::{Lockout, TpmError, Unsealer, tries_left};
-use crate::unlock::tpm;
-use crate::unlock::{Given, Prompt, Silent};
+use fve::error::Error;
+use fve::format::event_log::{EventLog, MAX_LEN};
+use fve::format::protector::Protector;
+use fve::shown::ShowPath;
+use fve::tpm::explain::{Explanation, Verdict};
+use fve::tpm::forecast::{Forecast, meaning};
+use fve::tpm::{Lockout, TpmError, Unsealer, tries_left};
+use fve::unlock::tpm;
+use fve::unlock::{Given, Prompt, Silent};
 
 /// Where the kernel shows the firmware's log.
 const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
@@ -338,6 +338,7 @@ fn sentence(verdict: &Verdict) -> String {
             let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
             format!("{first}{}.", letters.as_str())
         }
+        _ => "The TPM was not asked.".to_owned(),
     }
 }
 
@@ -349,6 +350,7 @@ fn forecast(windows: Forecast) -> String {
         ),
         Forecast::Refused => "Even Windows would not get the key: the Secure Boot keys or settings changed since it was sealed. Expect Windows to ask for the recovery password as well.".to_owned(),
         Forecast::SecureBootOff => "Secure Boot is off in this boot; the key was sealed with it on.".to_owned(),
+        _ => "What Windows would get is not known.".to_owned(),
     }
 }
 

@@ -8,8 +8,8 @@ use crate::cli::options::source::SourceArgs;
 use crate::cli::output::json;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
-use crate::volume::OpenedBy;
 use clap::Args;
+use fve::volume::OpenedBy;
 
 #[derive(Debug, Args)]
 pub(crate) struct UnlockArgs {

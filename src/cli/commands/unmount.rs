@@ -9,11 +9,11 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::term::escaped;
 use crate::cli::run::Run;
-use crate::error::Error;
-use crate::serve::fuse::{FILE_NAME, SUBTYPE, unmount};
-use crate::shown::ShowPath;
-use crate::source::writer_of;
 use clap::{Args, ValueHint};
+use fve::error::Error;
+use fve::serve::fuse::{FILE_NAME, SUBTYPE, unmount};
+use fve::shown::ShowPath;
+use fve::source::writer_of;
 
 #[derive(Debug, Args)]
 pub(crate) struct UnmountArgs {

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
-use crate::enroll::save_key;
-use crate::error::Error;
-use crate::manage::Managed;
-use crate::manage::backup::Backup;
-use crate::secret::SecretBytes;
-use crate::shown::ShowPath;
-use crate::volume::Volume;
+use fve::enroll::save_key;
+use fve::error::Error;
+use fve::manage::Managed;
+use fve::manage::backup::Backup;
+use fve::secret::SecretBytes;
+use fve::shown::ShowPath;
+use fve::volume::Volume;
 
 /// Saves a backup in a new file.
 ///

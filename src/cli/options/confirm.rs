@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
-use crate::shown::ShowPath;
+use fve::shown::ShowPath;
 
 /// Goes on only if the person means it: `again`, the value of `--device-confirm`, is the device's
 /// path once more, or it is typed on the terminal.

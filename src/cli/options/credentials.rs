@@ -16,15 +16,15 @@ use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::options::source;
 use crate::cli::options::source::{LostArgs, SourceArgs};
 use crate::cli::output::term;
-use crate::error::Error;
-use crate::format::protector::ProtectorKind;
-use crate::secret::{KIB, SecretText, leave_nothing};
-use crate::unlock::auto_unlock::{self, OPTION as AUTO_UNLOCK, SystemVolume};
-use crate::unlock::clear_key::Suspended;
-use crate::unlock::key_package;
-use crate::unlock::{Addition, BUILT_IN, CredentialKind, Given, KeyProtector, Read, Selection};
-use crate::volume::system::MAX_HIVE_LEN;
-use crate::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
+use fve::error::Error;
+use fve::format::protector::ProtectorKind;
+use fve::secret::{KIB, SecretText, leave_nothing};
+use fve::unlock::auto_unlock::{self, OPTION as AUTO_UNLOCK, SystemVolume};
+use fve::unlock::clear_key::Suspended;
+use fve::unlock::key_package;
+use fve::unlock::{Addition, BUILT_IN, CredentialKind, Given, KeyProtector, Read, Selection};
+use fve::volume::system::MAX_HIVE_LEN;
+use fve::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
 
 /// How often a person may mistype.
 const TRIES: usize = 3;
@@ -168,12 +168,11 @@ impl CredentialArgs {
     }
 
     pub(crate) fn options(&self) -> UnlockOptions {
-        UnlockOptions {
-            selection: Selection {
+        UnlockOptions::new()
+            .selection(Selection {
                 protector: self.protector.clone(),
-            },
-            accept_damaged_metadata: self.accept_damaged_metadata,
-        }
+            })
+            .accept_damaged_metadata(self.accept_damaged_metadata)
     }
 
     fn open_with<T>(&self, volume: &Volume, open: Open<'_, T>) -> Result<T, Failure> {

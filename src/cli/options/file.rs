@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::cli::failure::Failure;
 use crate::cli::output::term::human_size;
-use crate::error::Error;
-use crate::shown::ShowPath;
+use fve::error::Error;
+use fve::shown::ShowPath;
 
 /// The content of a file of at most `max` bytes; `what` says what it holds.
 pub(crate) fn read(path: &Path, what: &str, max: u64) -> Result<Vec<u8>, Failure> {

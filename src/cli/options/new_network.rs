@@ -11,21 +11,21 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::output::term;
-use crate::enroll::Enrolment;
-use crate::error::Error;
-use crate::format::bek::BekFile;
-use crate::format::time::FileTime;
-use crate::guid::Guid;
-use crate::network::certificate::{Certificate, MAX_FILE};
-use crate::network::client::{self, NoAnswer};
-use crate::secret::{ExternalKey, NetworkKey};
-use crate::shown::ShowPath;
-use crate::unlock::network::{
+use fve::enroll::Enrolment;
+use fve::error::Error;
+use fve::format::bek::BekFile;
+use fve::format::time::FileTime;
+use fve::guid::Guid;
+use fve::network::certificate::{Certificate, MAX_FILE};
+use fve::network::client::{self, NoAnswer};
+use fve::secret::{ExternalKey, NetworkKey};
+use fve::shown::ShowPath;
+use fve::unlock::network::{
     DIRECTORY, SIDECAR, SidecarFile, TIMEOUT, Taken, announcement, seconds, transports,
 };
-use crate::unlock::startup_key::StartupKey;
-use crate::unlock::{Given, KeyProtector, Selection};
-use crate::volume::{UnlockOptions, Volume};
+use fve::unlock::startup_key::StartupKey;
+use fve::unlock::{Given, KeyProtector, Selection};
+use fve::volume::{UnlockOptions, Volume};
 
 /// The option that names the network, among the credentials.
 const NETWORK: &str = "network-unlock";
@@ -217,12 +217,9 @@ impl NetworkProof {
         let Some(credential) = self.witness() else {
             return Ok(());
         };
-        let options = UnlockOptions {
-            selection: Selection {
-                protector: Some(format!("{protector:X}")),
-            },
-            ..UnlockOptions::default()
-        };
+        let options = UnlockOptions::new().selection(Selection {
+            protector: Some(format!("{protector:X}")),
+        });
         let opened = volume.unlock_master_key(&[credential], &options);
         opened.map(drop).map_err(|error| Failure::Other {
             status: Status::Refused,

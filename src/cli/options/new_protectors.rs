@@ -9,11 +9,11 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint}
 use crate::cli::failure::Failure;
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::output::term;
-use crate::enroll::{Enrolment, HandedOver, Make, NEW_KINDS, NewSecret};
-use crate::error::Error;
-use crate::format::protector::ProtectorKind;
-use crate::secret::SecretText;
-use crate::shown::ShowPath;
+use fve::enroll::{Enrolment, HandedOver, Make, NEW_KINDS, NewSecret};
+use fve::error::Error;
+use fve::format::protector::ProtectorKind;
+use fve::secret::SecretText;
+use fve::shown::ShowPath;
 
 /// Protectors that a command is to make.
 #[derive(Debug, Clone, Default)]
@@ -131,7 +131,7 @@ pub(crate) fn hand_over(secrets: &[NewSecret]) -> Result<(), Failure> {
                 let text = SecretText::new(format!("{id:X}  {}\n", digits.expose()));
                 term::print(text.expose())?;
             }
-            HandedOver::Nothing => {}
+            _ => {}
         }
     }
     Ok(())
@@ -155,7 +155,7 @@ pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
     let text = match file {
         Some(path) => {
             warn_if_others_can_read(path);
-            crate::secret::file::read_line(path, "new password")?
+            fve::secret::file::read_line(path, "new password")?
         }
         None if term::can_ask() => {
             let first = term::ask_secret("New password: ")?;

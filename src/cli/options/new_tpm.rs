@@ -9,20 +9,20 @@ use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::output::term;
-use crate::crypto::hash::HashAlgorithm;
-use crate::enroll::{Enrolment, TpmBinding};
-use crate::error::Error;
-use crate::format::bek::BekFile;
-use crate::format::protector::ProtectorKind;
-use crate::format::time::FileTime;
-use crate::guid::Guid;
-use crate::secret::{ExternalKey, SecretText};
-use crate::shown::ShowPath;
-use crate::tpm::{ObjectSealer, Pcrs, Pin};
-use crate::unlock::startup_key::StartupKey;
-use crate::unlock::tpm::{self, TpmUnlock};
-use crate::unlock::{KeyProtector, Selection};
-use crate::volume::{UnlockOptions, Volume};
+use fve::crypto::hash::HashAlgorithm;
+use fve::enroll::{Enrolment, TpmBinding};
+use fve::error::Error;
+use fve::format::bek::BekFile;
+use fve::format::protector::ProtectorKind;
+use fve::format::time::FileTime;
+use fve::guid::Guid;
+use fve::secret::{ExternalKey, SecretText};
+use fve::shown::ShowPath;
+use fve::tpm::{ObjectSealer, Pcrs, Pin};
+use fve::unlock::startup_key::StartupKey;
+use fve::unlock::tpm::{self, TpmUnlock};
+use fve::unlock::{KeyProtector, Selection};
+use fve::volume::{UnlockOptions, Volume};
 
 /// The option that names the TPM, among the credentials.
 pub(crate) const TPM: &str = "tpm";
@@ -134,7 +134,7 @@ impl Proof {
         let unsealer = credentials.given_for(TPM, tpm::at).transpose()?;
         let unsealer = match unsealer {
             Some(unsealer) => unsealer,
-            None => tpm::at(&crate::unlock::Given::default())?,
+            None => tpm::at(&fve::unlock::Given::default())?,
         };
         let mut unlock = TpmUnlock::new(unsealer);
         if let Some(pin) = pin {
@@ -159,12 +159,9 @@ impl Proof {
 
     /// Opens the volume through that protector, and through no other.
     pub(crate) fn carry_out(self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
-        let options = UnlockOptions {
-            selection: Selection {
-                protector: Some(format!("{protector:X}")),
-            },
-            ..UnlockOptions::default()
-        };
+        let options = UnlockOptions::new().selection(Selection {
+            protector: Some(format!("{protector:X}")),
+        });
         let credential: Box<dyn KeyProtector> = Box::new(self.0);
         match volume.unlock_master_key(&[credential], &options) {
             Ok(_) => {
@@ -195,7 +192,7 @@ pub(crate) fn tell_of_proof(protector: Guid) {
 pub(crate) fn sealer(credentials: &CredentialArgs) -> Result<Arc<dyn ObjectSealer>, Failure> {
     match credentials.given_for(TPM, tpm::sealer_at) {
         Some(sealer) => Ok(sealer?),
-        None => Ok(tpm::sealer_at(&crate::unlock::Given::default())?),
+        None => Ok(tpm::sealer_at(&fve::unlock::Given::default())?),
     }
 }
 
@@ -204,7 +201,7 @@ pub(crate) fn new_pin(file: Option<&Path>) -> Result<Pin, Failure> {
     let text: SecretText = match file {
         Some(path) => {
             warn_if_others_can_read(path);
-            crate::secret::file::read_line(path, "new PIN")?
+            fve::secret::file::read_line(path, "new PIN")?
         }
         None if term::can_ask() => {
             let first = term::ask_secret("New PIN: ")?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::cli::output::term;
-use crate::secret::others_can_read;
-use crate::shown::ShowPath;
+use fve::secret::others_can_read;
+use fve::shown::ShowPath;
 
 /// Files that were spoken of already: a command may come across one more than once.
 static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());

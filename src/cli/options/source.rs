@@ -8,15 +8,15 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::parse::{parse_bytes, parse_start};
 use crate::cli::output::term;
-use crate::error::Error;
-use crate::repair::{FoundVolume, Scope, scan, written};
-use crate::shown::ShowPath;
-use crate::source::{
+use clap::{Args, ValueHint};
+use fve::error::Error;
+use fve::repair::{FoundVolume, Scope, scan, written};
+use fve::shown::ShowPath;
+use fve::source::{
     DeviceHold, ExclusiveFile, Extent, Place, ReadAt, Window, WriteAt, changed_by, is_file_system,
     locate, partition, refuse_mapped,
 };
-use crate::volume::Volume;
-use clap::{Args, ValueHint};
+use fve::volume::Volume;
 
 /// Where the volume is.
 #[derive(Debug, Clone, Args)]
@@ -251,7 +251,7 @@ pub(crate) fn disk(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
 }
 
 fn disk_quietly(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
-    let (disk, container) = crate::source::open(path).map_err(not_opened)?;
+    let (disk, container) = fve::source::open(path).map_err(not_opened)?;
     if let Some(name) = container {
         term::note(format_args!(
             "{} holds a disk image of the kind {name}",
@@ -287,7 +287,7 @@ pub(crate) struct OpenedForWriting {
 pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Failure> {
     refuse_lost(args)?;
     let path = &args.source;
-    let (_, container) = crate::source::open(path).map_err(not_opened)?;
+    let (_, container) = fve::source::open(path).map_err(not_opened)?;
     if let Some(name) = container {
         return Err(Error::Unsupported {
             what: format!(

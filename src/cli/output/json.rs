@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
-use crate::error::{Attempt, Error};
-use crate::volume::{MasterKey, OpenedBy, Unlocked};
+use fve::error::{Attempt, Error};
+use fve::volume::{MasterKey, OpenedBy, Unlocked};
 
 /// One document with a line end behind it.
 pub(crate) fn document(value: &impl Serialize) -> String {

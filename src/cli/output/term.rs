@@ -8,10 +8,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::failure::Failure;
 use crate::cli::unrepeated;
-use crate::error::Error;
-use crate::secret::SecretText;
-use crate::shown::write_escaped;
-use crate::unlock::Prompt;
+use fve::error::Error;
+use fve::secret::SecretText;
+use fve::shown::write_escaped;
+use fve::unlock::Prompt;
 
 /// Text from a disk as it may go to a terminal: control characters and those that turn the
 /// direction of text become escapes.
@@ -31,7 +31,7 @@ pub(crate) fn note(text: impl Display) {
 
 /// What this process found wrong with the CPU, where no volume was unlocked that would tell.
 pub(crate) fn tell_faults() {
-    for fault in crate::crypto::faults() {
+    for fault in fve::crypto::faults() {
         note(format_args!("warning: {fault}"));
     }
 }

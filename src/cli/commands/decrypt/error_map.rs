@@ -2,9 +2,9 @@
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
-use crate::error::Error;
-use crate::output::{NewFile, PartialFile};
-use crate::shown::ShowPath;
+use fve::error::Error;
+use fve::output::{NewFile, PartialFile};
+use fve::shown::ShowPath;
 
 use super::args::DecryptArgs;
 use super::output::is_same;
@@ -37,7 +37,7 @@ impl ErrorMap {
                 "name another file for the map",
             )
         };
-        let partial = crate::output::with_suffix(&args.output, crate::output::PARTIAL);
+        let partial = fve::output::with_suffix(&args.output, fve::output::PARTIAL);
         let others = [
             &args.source.source,
             &args.output,
@@ -63,7 +63,7 @@ impl ErrorMap {
                     false => refuse(Status::Usage, "exists", "--force writes over it"),
                 }
             }
-            Err(_) => Ok(crate::output::check_new(path)?),
+            Err(_) => Ok(fve::output::check_new(path)?),
         }
     }
 

@@ -18,8 +18,8 @@ use crate::cli::options::source;
 use crate::cli::output::term;
 use crate::cli::run::Run;
 use crate::cli::signals;
-use crate::serve::export::{Export, Exported, Written, ddrescue_map};
-use crate::shown::ShowPath;
+use fve::serve::export::{Export, Exported, Written, ddrescue_map};
+use fve::shown::ShowPath;
 
 impl Run for DecryptArgs {
     fn run(&self) -> Result<(), Failure> {

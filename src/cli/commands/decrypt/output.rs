@@ -20,12 +20,12 @@ use crate::cli::options::confirm::confirm_device;
 use crate::cli::options::source::Opened;
 use crate::cli::output::stdout;
 use crate::cli::output::term;
-use crate::error::Error;
-use crate::output::{self, PARTIAL, PartialFile};
-use crate::serve::export::{Export, Exported, Failed, Written, Zeros};
-use crate::shown::ShowPath;
-use crate::source::{Extent, check_overwrite, open_to_overwrite};
-use crate::volume::Unlocked;
+use fve::error::Error;
+use fve::output::{self, PARTIAL, PartialFile};
+use fve::serve::export::{Export, Exported, Failed, Written, Zeros};
+use fve::shown::ShowPath;
+use fve::source::{Extent, check_overwrite, open_to_overwrite};
+use fve::volume::Unlocked;
 
 /// What kind of thing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -357,7 +357,7 @@ impl<'a> Output<'a> {
                 }
                 (what, None)
             }
-            failed @ Failed::Record(_) => (failed.to_string(), None),
+            failed => (failed.to_string(), None),
         };
         let left = match &self.to {
             To::Stdout | To::Stream(_) => format!("{name} has only a part of the volume"),

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::options::source::Opened;
 use crate::cli::output::json;
-use crate::output::{self, PARTIAL};
-use crate::serve::export::Written;
-use crate::shown::ShowPath;
-use crate::volume::Unlocked;
+use fve::output::{self, PARTIAL};
+use fve::serve::export::Written;
+use fve::shown::ShowPath;
+use fve::volume::Unlocked;
 
 const WHAT: &str = "fve decrypt";
 const VERSION: u32 = 1;

@@ -18,12 +18,12 @@ use crate::cli::output::json as documents;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
 use crate::cli::signals;
-use crate::error::Error;
-use crate::network::certificate::{Certificate, MAX_FILE};
-use crate::network::server::keys::{Files, certificates};
-use crate::network::server::make::NewCertificate;
-use crate::output::NewFile;
-use crate::shown::ShowPath;
+use fve::error::Error;
+use fve::network::certificate::{Certificate, MAX_FILE};
+use fve::network::server::keys::{Files, certificates};
+use fve::network::server::make::NewCertificate;
+use fve::output::NewFile;
+use fve::shown::ShowPath;
 
 #[derive(Debug, Args)]
 #[group(skip)]

@@ -18,9 +18,9 @@ use crate::cli::failure::Failure;
 use crate::cli::output::json as documents;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
-use crate::network::message::Thumbprint;
-use crate::network::policy::{Invalid, Policy, Rule};
-use crate::shown::ShowPath;
+use fve::network::message::Thumbprint;
+use fve::network::policy::{Invalid, Policy, Rule};
+use fve::shown::ShowPath;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckPolicyArgs {

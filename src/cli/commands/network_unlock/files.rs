@@ -6,11 +6,11 @@ use clap::{Args, ValueHint};
 
 use crate::cli::failure::Failure;
 use crate::cli::options::readable::warn_if_others_can_read;
-use crate::error::Error;
-use crate::network::policy::{MAX_FILE, Policy};
-use crate::network::server::keys::Files;
-use crate::secret::file::read_line;
-use crate::shown::ShowPath;
+use fve::error::Error;
+use fve::network::policy::{MAX_FILE, Policy};
+use fve::network::server::keys::Files;
+use fve::secret::file::read_line;
+use fve::shown::ShowPath;
 
 /// Where passwords of key files come from.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ impl PasswordArgs {
 /// Why a policy file gives no policy.
 pub(super) enum NoPolicy {
     Unreadable(Error),
-    Invalid(crate::network::policy::Invalid),
+    Invalid(fve::network::policy::Invalid),
 }
 
 pub(super) fn read_policy(path: &std::path::Path) -> Result<Policy, NoPolicy> {

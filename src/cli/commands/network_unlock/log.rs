@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::output::term;
-use crate::network::server::record::{Level, Record, Verdict};
-use crate::network::server::run::Event;
+use fve::network::server::record::{Level, Record, Verdict};
+use fve::network::server::run::Event;
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -9,7 +9,7 @@ use rustix::thread::{
 };
 
 use crate::cli::failure::Failure;
-use crate::error::Error;
+use fve::error::Error;
 
 /// Becomes `user`, if one is named, and gives up every capability either way. Root without
 /// capabilities still owns its files, and can read them again.

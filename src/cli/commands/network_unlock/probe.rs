@@ -27,14 +27,14 @@ use crate::cli::options::new_network::read_certificate;
 use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
-use crate::crypto::random;
-use crate::error::Error;
-use crate::network::Request;
-use crate::network::certificate::Certificate;
-use crate::network::client::{Answer, NoAnswer, ask, named};
-use crate::network::crypto::seal_request;
-use crate::secret::NetworkKey;
-use crate::unlock::network::{announcement, seconds};
+use fve::crypto::random;
+use fve::error::Error;
+use fve::network::Request;
+use fve::network::certificate::Certificate;
+use fve::network::client::{Answer, NoAnswer, ask, named};
+use fve::network::crypto::seal_request;
+use fve::secret::NetworkKey;
+use fve::unlock::network::{announcement, seconds};
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
@@ -139,6 +139,7 @@ fn verdict(certificate: &Certificate, probes: &[Probe], told: bool) -> Result<()
             "bring the interface up and give it an address first, or name another: dhcp4:INTERFACE".to_owned()
         }
         Some(NoAnswer::Socket { help, .. }) => help.clone().unwrap_or_default(),
+        Some(refusal) => refusal.to_string(),
         None => "the server gives back another key than it was sent: it is not what it should be".to_owned(),
     };
     Err(Failure::Other {

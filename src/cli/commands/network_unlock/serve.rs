@@ -20,14 +20,14 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::threads::bounded_threads;
 use crate::cli::run::Run;
-use crate::error::Error;
-use crate::network::server::keys::{Files, Keys};
-use crate::network::server::record::Level;
-use crate::network::server::run::{Listen, Mode};
-use crate::network::server::{
+use fve::error::Error;
+use fve::network::server::keys::{Files, Keys};
+use fve::network::server::record::Level;
+use fve::network::server::run::{Listen, Mode};
+use fve::network::server::{
     Configuration, Core, PolicyAddress, PolicyState, Rate, Replay, Settings, Transport,
 };
-use crate::shown::ShowPath;
+use fve::shown::ShowPath;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {

@@ -16,16 +16,16 @@ use crate::cli::options::source::SourceArgs;
 use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
-use crate::error::Error;
-use crate::guid::Guid;
-use crate::recovery_password::{
+use clap::{Args, ValueHint};
+use fve::error::Error;
+use fve::guid::Guid;
+use fve::recovery_password::{
     BlockVerdict, CandidateCounts, Check, Options, Outcome, PasswordCheck, Suggestion, check_bytes,
     check_text,
 };
-use crate::unlock::KeyProtector;
-use crate::unlock::recovery_password::RecoveryPasswords;
-use crate::volume::UnlockOptions;
-use clap::{Args, ValueHint};
+use fve::unlock::KeyProtector;
+use fve::unlock::recovery_password::RecoveryPasswords;
+use fve::volume::UnlockOptions;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]

@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
-use crate::error::Error;
-use crate::secret::SecretText;
-use crate::shown::ShowPath;
+use fve::error::Error;
+use fve::secret::SecretText;
+use fve::shown::ShowPath;
 
 const WHAT: &str = "fve recovery search";
 /// Counts changes of the order in which candidates are tried.
@@ -124,7 +124,7 @@ impl Checkpoint {
             Error::io(what, error)
         };
         let text = crate::cli::output::json::document(&self.document);
-        Ok(crate::output::replace(&self.path, text.as_bytes()).map_err(fail)?)
+        Ok(fve::output::replace(&self.path, text.as_bytes()).map_err(fail)?)
     }
 }
 

@@ -19,10 +19,10 @@ use crate::cli::options::source::SourceArgs;
 use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
-use crate::crypto::stretch::ROUNDS;
-use crate::error::Error;
-use crate::format::datum::STRETCH_FLAG_PBKDF2;
-use crate::format::protector::{Protector, ProtectorKind};
+use fve::crypto::stretch::ROUNDS;
+use fve::error::Error;
+use fve::format::datum::STRETCH_FLAG_PBKDF2;
+use fve::format::protector::{Protector, ProtectorKind};
 
 /// What a sealed volume master key has, without its tag: other lengths the programs refuse.
 const SEALED_VMK_LEN: usize = 44;

@@ -7,9 +7,9 @@ use zeroize::Zeroizing;
 
 use crate::cli::failure::Failure;
 use crate::cli::options::readable::warn_if_others_can_read;
-use crate::error::Error;
-use crate::recovery_password::decode;
-use crate::shown::ShowPath;
+use fve::error::Error;
+use fve::recovery_password::decode;
+use fve::shown::ShowPath;
 
 pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     warn_if_others_can_read(path);

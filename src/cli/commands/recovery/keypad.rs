@@ -9,8 +9,8 @@ use std::io::{self, Read, Write};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use zeroize::Zeroizing;
 
-use crate::recovery_password::check::check_block;
-use crate::secret::SecretText;
+use fve::recovery_password::check::check_block;
+use fve::secret::SecretText;
 
 const BLOCK: usize = 6;
 const DIGITS: usize = 8 * BLOCK;

@@ -21,12 +21,12 @@ use crate::cli::output::term;
 use crate::cli::output::term::escaped;
 use crate::cli::output::term::tell;
 use crate::cli::run::{FailureDocument, Run};
-use crate::escrow::{BASE, CA, Escrowed, Found, KERBEROS, PASSWORD, Place, Query, USER};
-use crate::format::protector::ProtectorKind;
-use crate::guid::Guid;
-use crate::shown::ShowPath;
-use crate::unlock::Given;
-use crate::volume::Volume;
+use fve::escrow::{BASE, CA, Escrowed, Found, KERBEROS, PASSWORD, Place, Query, USER};
+use fve::format::protector::ProtectorKind;
+use fve::guid::Guid;
+use fve::shown::ShowPath;
+use fve::unlock::Given;
+use fve::volume::Volume;
 
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("query").required(true).multiple(true).args(["id", "computer", "volume"])))]

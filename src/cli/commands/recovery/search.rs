@@ -31,18 +31,18 @@ use crate::cli::output::term;
 use crate::cli::output::term::tell;
 use crate::cli::run::{FailureDocument, Run};
 use crate::cli::signals;
-use crate::error::Error;
-use crate::format::protector::{Protector, ProtectorKind};
-use crate::guid::Guid;
-use crate::recovery_password::{
+use fve::error::Error;
+use fve::format::protector::{Protector, ProtectorKind};
+use fve::guid::Guid;
+use fve::recovery_password::{
     Candidates, Check, NoCandidates, Options, PasswordCheck, RecoveryPassword, check_bytes,
     check_text,
 };
-use crate::shown::ShowPath;
-use crate::unlock::recovery_password::RecoveryPasswords;
-use crate::unlock::search::{Hit, Search};
-use crate::unlock::{KeyProtector, Selection};
-use crate::volume::{UnlockOptions, Volume};
+use fve::shown::ShowPath;
+use fve::unlock::recovery_password::RecoveryPasswords;
+use fve::unlock::search::{Hit, Search};
+use fve::unlock::{KeyProtector, Selection};
+use fve::volume::{UnlockOptions, Volume};
 
 /// More candidates are a matter of days, and are searched only when somebody says so.
 const MANY: u128 = 10_000_000;

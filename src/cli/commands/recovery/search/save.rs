@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use super::{SearchArgs, Task};
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
-use crate::enroll::{RecoveryFile, save_key};
-use crate::guid::Guid;
-use crate::output::{NewFile, check_new, check_new_in};
-use crate::unlock::search::Hit;
+use fve::enroll::{RecoveryFile, save_key};
+use fve::guid::Guid;
+use fve::output::{NewFile, check_new, check_new_in};
+use fve::unlock::search::Hit;
 
 /// Empty files, which are removed again unless they are filled.
 pub(super) struct SavePlace(Vec<(Option<Guid>, NewFile)>);
