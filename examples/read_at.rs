@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use fve::source::FileSource;
-use fve::unlock::{BUILT_IN, Given};
+use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::volume::{UnlockOptions, Volume};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,15 +18,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .next()
         .unwrap_or_else(|| format!("{testdata}/ntfs-xts-128.recovery.txt"));
 
-    // The same table that the command line takes its options from.
-    let kind = BUILT_IN
-        .iter()
-        .find(|kind| kind.option == "recovery-password-file")
-        .ok_or("no such credential")?;
-    let credential = kind.build(&Given::only(password.as_ref()))?;
-
+    let credential = RecoveryPasswords::from_file(password.as_ref())?;
     let volume = Volume::open(Arc::new(FileSource::open(image)?))?;
-    let plaintext = volume.unlock(&[credential], &UnlockOptions::default())?;
+    let plaintext = volume.unlock(&[Box::new(credential)], &UnlockOptions::default())?;
 
     let mut name = [0; 8];
     plaintext.read_at(3, &mut name)?;

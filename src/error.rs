@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 
 /// The result of everything in this library that can fail.
@@ -72,10 +73,10 @@ pub enum Error {
     },
 
     /// There was nothing to try: no credential was given that any protector takes.
-    #[error("no credential was given that fits; the volume takes: {}", .takes.join(", "))]
+    #[error("no credential was given that fits; the volume takes: {}", kinds(.takes))]
     NothingToTry {
-        /// What the volume's protectors take.
-        takes: Vec<String>,
+        /// The kinds of key protector that the volume has; none of a volume without any.
+        takes: Vec<ProtectorKind>,
     },
 
     /// A credential could be read but is not what it should be.
@@ -365,6 +366,14 @@ impl fmt::Display for CopyFault {
             self.copy, self.offset, self.fault
         )
     }
+}
+
+fn kinds(takes: &[ProtectorKind]) -> String {
+    if takes.is_empty() {
+        return "nothing: it has no key protector".to_owned();
+    }
+    let names: Vec<_> = takes.iter().map(|kind| kind.name()).collect();
+    names.join(", ")
 }
 
 fn faults(copies: &[CopyFault]) -> String {

@@ -22,7 +22,11 @@ use common::trials::{self, Missing};
 use common::{fve, sha256, table};
 use fve::error::Error;
 use fve::source::FileSource;
-use fve::unlock::{BUILT_IN, KeyProtector, clear_key::Suspended};
+use fve::unlock::KeyProtector;
+use fve::unlock::clear_key::Suspended;
+use fve::unlock::password::Password;
+use fve::unlock::recovery_password::RecoveryPasswords;
+use fve::unlock::startup_key::StartupKey;
 use fve::volume::{UnlockOptions, Unlocked, Volume};
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use serde_json::Value;
@@ -432,10 +436,14 @@ fn credential_of(credential: &Credential) -> Box<dyn KeyProtector> {
 }
 
 fn read_credential(option: &str, path: &Path) -> Box<dyn KeyProtector> {
-    let kind = BUILT_IN.iter().find(|kind| kind.option == option);
-    kind.expect(option)
-        .build(&fve::unlock::Given::only(path))
-        .expect("credential")
+    match option {
+        "recovery-password-file" => {
+            Box::new(RecoveryPasswords::from_file(path).expect("recovery password"))
+        }
+        "password-file" => Box::new(Password::from_file(path).expect("password")),
+        "startup-key" => Box::new(StartupKey::read(path).expect("startup key")),
+        other => panic!("{other}"),
+    }
 }
 
 fn assert_refused(output: &Output) {

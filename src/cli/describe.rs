@@ -6,6 +6,7 @@ use std::fmt::Write;
 use base16ct::lower::encode_string as hex;
 use serde_json::{Value, json};
 
+use crate::cli::options::credentials::options_for;
 use crate::cli::options::source::Opened;
 use crate::cli::output::json;
 use crate::cli::output::term::{escaped, human_size};
@@ -18,7 +19,6 @@ use fve::format::datum::{Body, Datum, PublicKey};
 use fve::format::protector::{Protector, ProtectorKind};
 use fve::format::tpm_blob::TpmBlob;
 use fve::tpm::Policy;
-use fve::unlock::BUILT_IN;
 use fve::volume::{Protection, Volume};
 
 /// Everything that can be known without a key.
@@ -494,15 +494,6 @@ fn takes_key_file(kind: ProtectorKind) -> bool {
         kind,
         ProtectorKind::ExternalKey | ProtectorKind::TpmStartupKey | ProtectorKind::TpmPinStartupKey
     )
-}
-
-/// The options that give what a protector takes.
-fn options_for(kind: ProtectorKind) -> Vec<String> {
-    BUILT_IN
-        .iter()
-        .filter(|credential| credential.opens.contains(&kind))
-        .map(|credential| format!("--{}", credential.option))
-        .collect()
 }
 
 fn protector_json(protector: &Protector) -> Value {

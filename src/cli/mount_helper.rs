@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::cli::failure::Failure;
-use fve::unlock::BUILT_IN;
+use crate::cli::options::credentials::KINDS;
 
 /// Name under which mount(8) looks for a helper.
 const HELPER: &str = "mount.fve";
@@ -104,9 +104,9 @@ fn option_of_ours(option: &str) -> Vec<OsString> {
     if let Some((_, ours)) = WITHOUT_VALUE.iter().find(|(theirs, _)| *theirs == option) {
         return vec![ours.into()];
     }
-    let additions = || BUILT_IN.iter().flat_map(|kind| kind.additions);
+    let additions = || KINDS.iter().flat_map(|kind| kind.additions);
     let Some((name, value)) = option.split_once('=') else {
-        let alone = BUILT_IN
+        let alone = KINDS
             .iter()
             .any(|kind| kind.option == option && kind.value_is_optional)
             || additions().any(|other| other.option == option && other.value.is_none());
@@ -115,12 +115,12 @@ fn option_of_ours(option: &str) -> Vec<OsString> {
             .into_iter()
             .collect();
     };
-    let mut joined = BUILT_IN.iter().filter(|kind| kind.value_is_optional);
+    let mut joined = KINDS.iter().filter(|kind| kind.value_is_optional);
     if joined.any(|kind| kind.option == name) {
         return vec![format!("--{name}={value}").into()];
     }
     let ours = WITH_VALUE.contains(&name)
-        || BUILT_IN.iter().any(|kind| kind.option == name)
+        || KINDS.iter().any(|kind| kind.option == name)
         || additions().any(|other| other.option == name && other.value.is_some());
     if ours {
         vec![format!("--{name}").into(), value.into()]

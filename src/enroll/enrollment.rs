@@ -1,7 +1,5 @@
-//! The kinds of protector that can be made, as the command line offers them.
-//!
-//! To offer another: its [`NewKind`] here. `create` and `protector add` take their options from
-//! the table [`NEW_KINDS`].
+//! A new key protector together with the secret that opens it, and how that secret is handed over
+//! before the volume depends on it.
 
 use std::path::{Path, PathBuf};
 
@@ -21,84 +19,6 @@ use crate::secret::{ExternalKey, SecretBytes, SecretText};
 use crate::tpm::Pin;
 #[cfg(feature = "certificates")]
 use crate::unlock::certificate::read_certificate;
-
-/// A kind of protector that can be put on a volume.
-pub struct NewKind {
-    /// Option of the command line, without dashes.
-    pub option: &'static str,
-    /// What stands for its value in the help; none for an option that takes none.
-    pub value: Option<&'static str>,
-    /// One line of help.
-    pub help: &'static str,
-    /// What it makes.
-    pub kind: ProtectorKind,
-    /// Makes it.
-    pub make: Make,
-}
-
-/// How a protector is made.
-#[derive(Clone, Copy)]
-pub enum Make {
-    /// From the option's value, a path; or from none.
-    Given(fn(&Path) -> Result<Enrolment>),
-    /// From a new password: what the file holds that the option's value names, or what a person
-    /// types where the option has none.
-    Password(fn(&SecretText) -> Result<Enrolment>),
-}
-
-/// Every kind that can be made, in the order in which they come onto a volume.
-pub const NEW_KINDS: &[NewKind] = &[
-    NewKind {
-        option: "recovery-password",
-        value: None,
-        help: "A new recovery password, printed once on standard output",
-        kind: ProtectorKind::RecoveryPassword,
-        make: Make::Given(|_| recovery_password(None)),
-    },
-    NewKind {
-        option: "recovery-password-to",
-        value: Some("FILE"),
-        help: "A new recovery password, saved in a new file as Windows saves it; in a directory, under the name that Windows gives it",
-        kind: ProtectorKind::RecoveryPassword,
-        make: Make::Given(|path| recovery_password(Some(path))),
-    },
-    NewKind {
-        option: "new-password-file",
-        value: Some("FILE"),
-        help: "A password, read from a file ('-' = standard input); one trailing newline is not part of it",
-        kind: ProtectorKind::Password,
-        make: Make::Password(password),
-    },
-    NewKind {
-        option: "new-password",
-        value: None,
-        help: "A password, asked for twice on the terminal",
-        kind: ProtectorKind::Password,
-        make: Make::Password(password),
-    },
-    NewKind {
-        option: "startup-key-to",
-        value: Some("DIR"),
-        help: "A new startup key, saved as a .BEK file in this directory",
-        kind: ProtectorKind::ExternalKey,
-        make: Make::Given(startup_key),
-    },
-    #[cfg(feature = "certificates")]
-    NewKind {
-        option: "new-certificate",
-        value: Some("FILE"),
-        help: "A certificate (PEM, DER, or PFX without a password), whose private key is to open the volume. That Windows takes it is not proven",
-        kind: ProtectorKind::Certificate,
-        make: Make::Given(certificate),
-    },
-    NewKind {
-        option: "clear-key",
-        value: None,
-        help: "A clear key: anybody can open the volume until protection is resumed",
-        kind: ProtectorKind::ClearKey,
-        make: Make::Given(|_| Ok(Enrolment::new(NewProtector::suspension(0)?, Secret::Known))),
-    },
-];
 
 /// A protector that was made, and the secret that opens it.
 #[derive(Debug)]
@@ -143,6 +63,62 @@ impl Enrolment {
             secret,
         };
         Self { protector, secret }
+    }
+
+    /// A new recovery password, to be saved in the new file `path` (in a directory, under the name
+    /// that Windows gives it), or to be shown once.
+    ///
+    /// # Errors
+    /// As [`NewProtector::password`]; so for the others.
+    pub fn recovery_password(path: Option<&Path>) -> Result<Self> {
+        let (password, protector) = NewProtector::new_recovery_password()?;
+        let secret = Secret::RecoveryPassword(password, path.map(Path::to_owned));
+        Ok(Self::new(protector, secret))
+    }
+
+    /// A password as somebody chose it.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] for an empty one.
+    pub fn password(text: &SecretText) -> Result<Self> {
+        if text.expose().is_empty() {
+            return Err(Error::bad_credential("new password", "it is empty"));
+        }
+        Ok(Self::new(NewProtector::password(text)?, Secret::Known))
+    }
+
+    /// A new startup key, to be saved as a `.BEK` file in `directory`.
+    ///
+    /// # Errors
+    /// As [`NewProtector::password`].
+    pub fn startup_key(directory: &Path) -> Result<Self> {
+        let protector = NewProtector::new_startup_key()?;
+        let secret = match protector.startup_key_file(None)? {
+            Some(file) => Secret::startup_key(file, directory),
+            None => Secret::Known,
+        };
+        Ok(Self::new(protector, secret))
+    }
+
+    /// The certificate in a file (PEM, DER, or PFX without a password), with the padding that is
+    /// likeliest to be that of Windows.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no
+    /// certificate; [`Error::Uncreatable`] for a key that is too short.
+    #[cfg(feature = "certificates")]
+    pub fn certificate(path: &Path) -> Result<Self> {
+        let certificate = read_certificate(path)?;
+        let protector = NewProtector::certificate(certificate, Padding::Pkcs1)?;
+        Ok(Self::new(protector, Secret::Known))
+    }
+
+    /// A clear key: anybody can open the volume until protection is resumed.
+    ///
+    /// # Errors
+    /// As [`NewProtector::password`].
+    pub fn clear_key() -> Result<Self> {
+        Ok(Self::new(NewProtector::suspension(0)?, Secret::Known))
     }
 
     /// A TPM protector, with a PIN, with a startup key that is to be saved in a directory, or with
@@ -253,35 +229,4 @@ impl std::fmt::Debug for Secret {
             Self::File(..) => "File",
         })
     }
-}
-
-fn recovery_password(path: Option<&Path>) -> Result<Enrolment> {
-    let (password, protector) = NewProtector::new_recovery_password()?;
-    let secret = Secret::RecoveryPassword(password, path.map(Path::to_owned));
-    Ok(Enrolment::new(protector, secret))
-}
-
-/// A password as somebody chose it.
-fn password(text: &SecretText) -> Result<Enrolment> {
-    if text.expose().is_empty() {
-        return Err(Error::bad_credential("new password", "it is empty"));
-    }
-    Ok(Enrolment::new(NewProtector::password(text)?, Secret::Known))
-}
-
-fn startup_key(directory: &Path) -> Result<Enrolment> {
-    let protector = NewProtector::new_startup_key()?;
-    let secret = match protector.startup_key_file(None)? {
-        Some(file) => Secret::startup_key(file, directory),
-        None => Secret::Known,
-    };
-    Ok(Enrolment::new(protector, secret))
-}
-
-/// With the padding that is likeliest to be that of Windows.
-#[cfg(feature = "certificates")]
-fn certificate(path: &Path) -> Result<Enrolment> {
-    let certificate = read_certificate(path)?;
-    let protector = NewProtector::certificate(certificate, Padding::Pkcs1)?;
-    Ok(Enrolment::new(protector, Secret::Known))
 }

@@ -1,8 +1,8 @@
-//! Protectors of a new volume.
+//! New key protectors, for new volumes and for those that exist.
 //!
 //! Each kind is a [`Form`]: it knows its code on disk and lays out its parts, with the help of a
-//! [`Sealer`]. To add one: a file beside this with its `Form`, its constructor below, and its
-//! row in [`NEW_KINDS`] for the command line.
+//! [`Sealer`]. To add one: a file beside this with its `Form`, and its constructor below. For the
+//! command line, see ARCHITECTURE.md.
 
 #[cfg(feature = "certificates")]
 mod certificate;
@@ -18,7 +18,7 @@ mod save;
 pub(crate) mod seal;
 mod tpm;
 
-pub use enrollment::{Enrolment, HandedOver, Make, NEW_KINDS, NewKind, NewSecret};
+pub use enrollment::{Enrolment, HandedOver, NewSecret};
 pub use recovery_file::RecoveryFile;
 pub use save::save_key;
 pub use tpm::TpmBinding;

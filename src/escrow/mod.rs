@@ -30,50 +30,6 @@ use crate::error::{Error, Result};
 use crate::guid::Guid;
 use crate::recovery_password::RecoveryPassword;
 use crate::shown::ShowPath;
-use crate::unlock::{Addition, Given};
-
-/// Who binds to the directory.
-pub const USER: Addition = Addition {
-    option: "lookup-user",
-    value: Some("USER"),
-    help: "With a directory: the user that looks up (USER@DOMAIN, DOMAIN\\USER or a DN)",
-    systemd: None,
-};
-
-/// That user's password.
-pub const PASSWORD: Addition = Addition {
-    option: "lookup-password-file",
-    value: Some("FILE"),
-    help: "File with that user's password; without it, it is asked for",
-    systemd: None,
-};
-
-/// Who signs the directory's certificate.
-pub const CA: Addition = Addition {
-    option: "lookup-ca-file",
-    value: Some("FILE"),
-    help: "Trust these certificates (PEM) for the directory, in place of the system's",
-    systemd: None,
-};
-
-/// Where in the directory.
-pub const BASE: Addition = Addition {
-    option: "lookup-base",
-    value: Some("DN"),
-    help: "Search below this name of the directory, not in the whole domain",
-    systemd: None,
-};
-
-/// With a Kerberos ticket.
-pub const KERBEROS: Addition = Addition {
-    option: "lookup-kerberos",
-    value: None,
-    help: "Log in to the directory (ldap://SERVER) with the Kerberos ticket of 'kinit', signed and sealed",
-    systemd: None,
-};
-
-/// All of them.
-pub const ADDITIONS: &[Addition] = &[USER, PASSWORD, CA, BASE, KERBEROS];
 
 /// A recovery password as somebody saved it.
 #[derive(Debug)]
@@ -197,20 +153,6 @@ pub enum Place {
 }
 
 impl Place {
-    /// A place from what was given: `ldaps://SERVER`, `ldap://SERVER`, or a path.
-    ///
-    /// # Errors
-    /// What it takes is not there: a user, a password, the feature.
-    pub fn of(given: &Given<'_>) -> Result<Self> {
-        let place = given.value.unwrap_or(Path::new(""));
-        match place.to_str() {
-            Some(url) if url.starts_with("ldap://") || url.starts_with("ldaps://") => {
-                server(url, given)
-            }
-            _ => Ok(Self::Files(place.to_owned())),
-        }
-    }
-
     /// What it is called.
     pub fn name(&self) -> String {
         match self {
@@ -254,19 +196,6 @@ impl Place {
         }
         Ok(found)
     }
-}
-
-#[cfg(feature = "directory")]
-fn server(url: &str, given: &Given<'_>) -> Result<Place> {
-    Ok(Place::Directory(directory::Directory::of(url, given)?))
-}
-
-#[cfg(not(feature = "directory"))]
-fn server(url: &str, _: &Given<'_>) -> Result<Place> {
-    Err(Error::Environment {
-        what: format!("{url} cannot be asked: this program was built without LDAP"),
-        help: Some("build it with the feature 'directory', or give exported files".to_owned()),
-    })
 }
 
 #[cfg(test)]

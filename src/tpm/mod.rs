@@ -5,8 +5,6 @@
 //! captured elsewhere, and a program can bring its own. [`ObjectSealer`] is the other direction.
 //! The credential that opens a protector with them is [`crate::unlock::tpm::TpmUnlock`].
 
-#[cfg(not(feature = "tpm"))]
-mod absent;
 pub mod explain;
 pub mod forecast;
 mod payload;
@@ -17,10 +15,7 @@ pub(crate) mod refusal;
 mod tss;
 mod unsealer;
 
-#[cfg(not(feature = "tpm"))]
-pub(crate) use absent::{Absent, WHY};
 pub use payload::Payload;
-pub(crate) use payload::{NAME as PAYLOAD_NAME, from_hex};
 pub use pin::{LABEL, Pin, tpm_password};
 pub use policy::{LOCK, Pcrs, Policy, selection};
 pub use refusal::tries_left;

@@ -13,7 +13,7 @@ use crate::format::tpm_blob::SealedObject;
 use crate::secret::{SecretBytes, TpmPassword};
 use crate::shown::ShowPath;
 
-pub(crate) const NAME: &str = "TPM payload";
+const NAME: &str = "TPM payload";
 
 /// A KEY datum, and one sealed with a PIN.
 const KEY_DATUM: usize = 44;
@@ -62,6 +62,10 @@ impl Payload {
 }
 
 impl Unsealer for Payload {
+    fn name(&self) -> &str {
+        NAME
+    }
+
     fn place(&self) -> String {
         "the captured payload".to_owned()
     }
@@ -92,7 +96,7 @@ impl Unsealer for Payload {
     }
 }
 
-pub(crate) fn from_hex(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn from_hex(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let digits: Zeroizing<Vec<u8>> = Zeroizing::new(
         text.iter()
             .copied()

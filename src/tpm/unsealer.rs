@@ -9,6 +9,11 @@ use super::policy::{Pcrs, Policy};
 /// Gives what a TPM would give. Every method stands for itself and leaves nothing behind in the
 /// TPM, whatever comes of it.
 pub trait Unsealer: Send + Sync {
+    /// What it is called in reports.
+    fn name(&self) -> &str {
+        "TPM"
+    }
+
     /// How messages name it: `the TPM at device:/dev/tpmrm0`.
     fn place(&self) -> String;
 

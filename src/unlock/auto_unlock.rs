@@ -10,9 +10,7 @@
 //! Keys of removable volumes lie elsewhere, sealed with a user's password to Windows; they are not
 //! read.
 
-use super::{
-    Addition, Answer, Context, CredentialKind, Given, KeyProtector, Read, open_key, open_vmk,
-};
+use super::{Answer, Context, KeyProtector, open_key, open_vmk};
 use crate::error::{Error, Failure, Result};
 use crate::format::FormatError;
 use crate::format::datum::{Body, Datum, ExternalKeyInfo, key_types};
@@ -23,51 +21,11 @@ use crate::secret::{AutoUnlockKey, ExternalKey};
 
 const NAME: &str = "auto-unlock key";
 
-/// The option that names the system volume.
-pub const OPTION: &str = "auto-unlock-from";
-
-/// Options that say where the system volume and its hive are.
-pub const HIVE: &str = "auto-unlock-hive";
-pub const PARTITION: &str = "auto-unlock-partition";
-pub const OFFSET: &str = "auto-unlock-offset";
-
 /// Where the hive lies on the system volume.
 pub const HIVE_PATH: [&str; 4] = ["Windows", "System32", "config", "SYSTEM"];
 
 /// The value of each key below `FVEAutoUnlock`.
 const VALUE: &str = "Data";
-
-pub(super) const KIND: CredentialKind = CredentialKind {
-    option: OPTION,
-    value: "OSVOLUME",
-    value_is_optional: false,
-    additions: &[
-        Addition {
-            option: HIVE,
-            value: Some("FILE"),
-            help: "With --auto-unlock-from: the registry hive SYSTEM, where it is not to be read from OSVOLUME",
-            systemd: None,
-        },
-        Addition {
-            option: PARTITION,
-            value: Some("N"),
-            help: "With --auto-unlock-from: the system volume is this partition of OSVOLUME",
-            systemd: None,
-        },
-        Addition {
-            option: OFFSET,
-            value: Some("BYTES"),
-            help: "With --auto-unlock-from: the system volume begins this many bytes into OSVOLUME",
-            systemd: None,
-        },
-    ],
-    help: "The system volume (C:) of the same computer, which keeps the keys of its data volumes. All other credentials are then those of OSVOLUME; --protector still names one of SOURCE",
-    systemd: None,
-    environment: None,
-    read: Read::Given(|given| Ok(Box::new(AutoUnlock::given(given)?))),
-    typed: None,
-    opens: &[ProtectorKind::ExternalKey],
-};
 
 /// What a system volume tells, once it is unlocked.
 #[derive(Debug)]
@@ -124,15 +82,6 @@ impl AutoUnlock {
             keys: keys.collect(),
             is_settled: hive.is_settled(),
         })
-    }
-
-    fn given(given: &Given<'_>) -> Result<Self> {
-        let system = given.system.ok_or_else(|| Error::BadCredential {
-            credential: NAME.to_owned(),
-            why: "nobody opened the system volume".to_owned(),
-            help: None,
-        })?;
-        Self::new(system)
     }
 
     fn fits_none(&self, protector: &Protector) -> Failure {

@@ -2,26 +2,13 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, CredentialKind, KeyProtector, Read, open_vmk};
+use super::{Answer, Context, KeyProtector, open_vmk};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Failure, Result};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::SecretText;
 
 const NAME: &str = "password";
-
-pub(super) const KIND: CredentialKind = CredentialKind {
-    option: "password-file",
-    value: "FILE",
-    value_is_optional: false,
-    additions: &[],
-    help: "File with the volume's password ('-' = standard input); one trailing newline is not part of it",
-    systemd: Some("fve.password"),
-    environment: None,
-    read: Read::File(read),
-    typed: Some(typed),
-    opens: &[ProtectorKind::Password],
-};
 
 /// A password. Any text will do: Windows' rules for new passwords do not bind old ones.
 pub struct Password(InitialHash);
@@ -30,6 +17,15 @@ impl Password {
     /// A password as a person would type it.
     pub fn new(text: &SecretText) -> Self {
         Self(InitialHash::of_password(text.expose()))
+    }
+
+    /// The first line of a file; `-` is standard input.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::error::Error::Io) when the file cannot be read,
+    /// [`Error::BadCredential`](crate::error::Error::BadCredential) when it is no text of one line.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        Ok(Self::new(&crate::secret::file::read_line(path, NAME)?))
     }
 }
 
@@ -70,12 +66,4 @@ pub(super) fn open_stretched(protector: &Protector, secret: &InitialHash) -> Ans
         ));
     }
     open_vmk(protector, secret.stretch(&stretch.salt).expose())
-}
-
-fn read(path: &Path) -> Result<Box<dyn KeyProtector>> {
-    typed(&crate::secret::file::read_line(path, NAME)?)
-}
-
-fn typed(text: &SecretText) -> Result<Box<dyn KeyProtector>> {
-    Ok(Box::new(Password::new(text)))
 }

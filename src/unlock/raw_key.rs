@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, CredentialKind, KeyProtector, Read, VolumeKey, open_key};
+use super::{Answer, Context, KeyProtector, VolumeKey, open_key};
 use crate::crypto::sector::Method;
 use crate::error::{Error, Failure, Result};
 use crate::format::block::ValidationHash;
@@ -12,32 +12,6 @@ use crate::format::datum::key_types;
 use crate::format::protector::Protector;
 use crate::secret::{SecretBytes, Vmk};
 use crate::shown::ShowPath;
-
-pub(super) const VMK: CredentialKind = CredentialKind {
-    option: "vmk-file",
-    value: "FILE",
-    value_is_optional: false,
-    additions: &[],
-    help: "The raw volume master key: 32 bytes or 64 hex digits",
-    systemd: None,
-    environment: None,
-    read: Read::File(|path| Ok(Box::new(RawVmk::read(path)?))),
-    typed: None,
-    opens: &[],
-};
-
-pub(super) const FVEK: CredentialKind = CredentialKind {
-    option: "fvek-file",
-    value: "FILE",
-    value_is_optional: false,
-    additions: &[],
-    help: "The raw sector key (FVEK): 16 to 64 bytes or the same in hex digits; dislocker's form too",
-    systemd: None,
-    environment: None,
-    read: Read::File(|path| Ok(Box::new(RawFvek::read(path)?))),
-    typed: None,
-    opens: &[],
-};
 
 /// A volume master key from elsewhere. It is proved by the datums that it opens.
 pub struct RawVmk(Vmk);
@@ -48,7 +22,12 @@ impl RawVmk {
         Self(key)
     }
 
-    fn read(path: &Path) -> Result<Self> {
+    /// The 32 bytes in a file, or the same in hex digits.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no such
+    /// key.
+    pub fn from_file(path: &Path) -> Result<Self> {
         let bytes = read_key(path, "volume master key", &[Vmk::LEN])?;
         Vmk::from_slice(bytes.expose())
             .map(Self)
@@ -107,7 +86,12 @@ impl RawFvek {
         Self(key)
     }
 
-    fn read(path: &Path) -> Result<Self> {
+    /// The 16 to 64 bytes in a file, or the same in hex digits; dislocker's form of 66 bytes, too.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no such
+    /// key.
+    pub fn from_file(path: &Path) -> Result<Self> {
         read_key(path, "sector key", Self::LENGTHS).map(Self)
     }
 }

@@ -4,25 +4,12 @@
 use std::sync::Mutex;
 
 use super::recovery_password::RecoveryPasswords;
-use super::{Answer, Context, CredentialKind, Given, KeyProtector, Read};
+use super::{Answer, Context, KeyProtector};
 use crate::error::{Failure, Result};
-use crate::escrow::{ADDITIONS, Place, Query};
+use crate::escrow::{Place, Query};
 use crate::format::protector::{Protector, ProtectorKind};
 
 const NAME: &str = "recovery lookup";
-
-pub(super) const KIND: CredentialKind = CredentialKind {
-    option: "recovery-lookup",
-    value: "WHERE",
-    value_is_optional: false,
-    additions: ADDITIONS,
-    help: "Look the recovery password up: in a file or directory of saved ones, or in a directory server (ldaps://SERVER)",
-    systemd: None,
-    environment: None,
-    read: Read::Given(read),
-    typed: None,
-    opens: &[ProtectorKind::RecoveryPassword],
-};
 
 /// Where to look; what was found there is kept for the protectors to come.
 pub struct RecoveryLookup {
@@ -85,8 +72,4 @@ impl KeyProtector for RecoveryLookup {
             },
         }
     }
-}
-
-fn read(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
-    Ok(Box::new(RecoveryLookup::new(Place::of(given)?)))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::parallel::in_order;
 use super::password::open_stretched;
-use super::{Answer, Context, CredentialKind, KeyProtector, Read};
+use super::{Answer, Context, KeyProtector};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Error, Failure, Result};
 use crate::format::protector::{Protector, ProtectorKind};
@@ -20,19 +20,6 @@ const NAME: &str = "recovery password";
 /// Most passwords of a text that are tried on a protector which none of them is said to open:
 /// each costs a tenth of a second.
 const MAX_GUESSES: usize = 16;
-
-pub(super) const KIND: CredentialKind = CredentialKind {
-    option: "recovery-password-file",
-    value: "FILE",
-    value_is_optional: false,
-    additions: &[],
-    help: "File with the 48-digit recovery password, as Windows saves or prints it ('-' = standard input)",
-    systemd: Some("fve.recovery-password"),
-    environment: None,
-    read: Read::File(read),
-    typed: Some(typed),
-    opens: &[ProtectorKind::RecoveryPassword],
-};
 
 /// One or more recovery passwords; those whose identifier fits a protector of the volume are tried
 /// on it, and those without one on all.
@@ -57,6 +44,27 @@ impl RecoveryPasswords {
         Self {
             passwords: hashed.collect(),
         }
+    }
+
+    /// The well-formed passwords in a text, as a person types or saves one.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] when there is none, with the reason by block.
+    pub fn from_text(text: &SecretText) -> Result<Self> {
+        Self::found(&check_text(text.expose(), &Options::default()))
+    }
+
+    /// The well-formed passwords in a file, as Windows saves or prints one, in UTF-8 or UTF-16; `-`
+    /// is standard input.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no
+    /// well-formed password.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let bytes = crate::secret::file::read(path, NAME)?;
+        let check = check_bytes(bytes.expose(), &Options::default())
+            .map_err(|error| Error::bad_credential(NAME, error.to_string()))?;
+        Self::found(&check)
     }
 
     /// The well-formed passwords of a text.
@@ -160,16 +168,4 @@ impl RecoveryPasswords {
             .take(MAX_GUESSES)
             .collect()
     }
-}
-
-fn read(path: &Path) -> Result<Box<dyn KeyProtector>> {
-    let bytes = crate::secret::file::read(path, NAME)?;
-    let check = check_bytes(bytes.expose(), &Options::default())
-        .map_err(|error| Error::bad_credential(NAME, error.to_string()))?;
-    Ok(Box::new(RecoveryPasswords::found(&check)?))
-}
-
-fn typed(text: &SecretText) -> Result<Box<dyn KeyProtector>> {
-    let check = check_text(text.expose(), &Options::default());
-    Ok(Box::new(RecoveryPasswords::found(&check)?))
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, CredentialKind, KeyProtector, Read, open_vmk};
+use super::{Answer, Context, KeyProtector, open_vmk};
 use crate::error::{Error, Failure, Result};
 use crate::format::bek::{BekFile, MAX_LEN};
 use crate::format::protector::{Protector, ProtectorKind};
@@ -13,19 +13,6 @@ const NAME: &str = "startup key";
 
 /// Most `.BEK` files read from one directory.
 const MAX_FILES: usize = 1000;
-
-pub(super) const KIND: CredentialKind = CredentialKind {
-    option: "startup-key",
-    value: "FILE",
-    value_is_optional: false,
-    additions: &[],
-    help: "A .BEK file, or a directory in which the one that fits the volume is looked for",
-    systemd: None,
-    environment: None,
-    read: Read::File(read),
-    typed: None,
-    opens: &[ProtectorKind::ExternalKey],
-};
 
 /// One or more external keys; those whose identifier fits a protector of the volume are tried.
 #[derive(Debug)]
@@ -172,8 +159,4 @@ fn read_file(path: &Path) -> Result<BekFile> {
     BekFile::parse(bytes.expose()).map_err(|fault| {
         Error::bad_credential(NAME, format!("{} is no .BEK file: {fault}", path.shown()))
     })
-}
-
-fn read(path: &Path) -> Result<Box<dyn KeyProtector>> {
-    Ok(Box::new(StartupKey::read(path)?))
 }

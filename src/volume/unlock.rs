@@ -8,10 +8,10 @@ use crate::crypto::sector::{METHODS, Method, SectorCipher};
 use crate::error::{CopyFault, Error, Failure, Result, UnlockReport, Unwritable};
 use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::key_types;
-use crate::format::protector::ProtectorKind;
+use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::{KIB, SecretBytes, Vmk, leave_nothing};
 use crate::unlock::clear_key::Suspended;
-use crate::unlock::{BUILT_IN, KeyProtector, Opening, Selection, VolumeKey, open_key, try_all};
+use crate::unlock::{KeyProtector, Opening, Selection, VolumeKey, open_key, try_all};
 
 /// Words of the stack that are wiped after unlocking: what handles keys on the way wipes its own,
 /// and this what is moved from one to the other.
@@ -513,27 +513,13 @@ fn has_clear_key(block: &MetadataBlock, selection: &Selection) -> bool {
         .any(|protector| protector.kind() == ProtectorKind::ClearKey && selection.allows(protector))
 }
 
-/// What the volume's protectors take, in the words of the command line.
+/// What the volume's key protectors take, each kind once.
 fn nothing_to_try(block: &MetadataBlock) -> Error {
-    let mut takes: Vec<String> = Vec::new();
-    for protector in block.protectors() {
-        let kind = protector.kind();
-        let options = BUILT_IN
-            .iter()
-            .filter(|credential| credential.opens.contains(&kind))
-            .map(|credential| format!("--{}", credential.option));
-        let mut words: Vec<_> = options.collect();
-        if words.is_empty() {
-            words.push(kind.name().to_owned());
+    let mut takes = Vec::new();
+    for kind in block.protectors().map(Protector::kind) {
+        if !takes.contains(&kind) {
+            takes.push(kind);
         }
-        for word in words {
-            if !takes.contains(&word) {
-                takes.push(word);
-            }
-        }
-    }
-    if takes.is_empty() {
-        takes.push("nothing: it has no key protector".to_owned());
     }
     Error::NothingToTry { takes }
 }

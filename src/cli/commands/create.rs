@@ -14,9 +14,11 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::confirm::confirm_device;
 use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::new_network::{NetworkProof, NewNetwork, NewNetworkVolumeArgs};
 use crate::cli::options::new_protectors::NewProtectorArgs;
-use crate::cli::options::new_tpm::{NewTpmArgs, Proof, TPM};
+use crate::cli::options::new_protectors::network::{
+    NetworkProof, NewNetwork, NewNetworkVolumeArgs,
+};
+use crate::cli::options::new_protectors::tpm::{NewTpmArgs, Proof, TPM};
 use crate::cli::options::parse::parse_size;
 use crate::cli::output::json as documents;
 use crate::cli::output::term;

@@ -11,11 +11,11 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::backup::{BeforeChange, before_change};
 use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::new_network::{NewNetwork, NewNetworkArgs};
-use crate::cli::options::new_protectors::{NewProtectorArgs, hand_over, new_password};
-use crate::cli::options::new_tpm::{
+use crate::cli::options::new_protectors::network::{NewNetwork, NewNetworkArgs};
+use crate::cli::options::new_protectors::tpm::{
     BindArgs, NewTpmArgs, Proof, TPM, WITH_PIN, WITH_TPM, new_pin, sealer, tell_of_proof,
 };
+use crate::cli::options::new_protectors::{NewProtectorArgs, hand_over, new_password};
 use crate::cli::options::source;
 use crate::cli::options::source::SourceArgs;
 use crate::cli::output::json::document;

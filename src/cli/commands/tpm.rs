@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::options::credentials::{Given, tpm};
 use crate::cli::options::file;
 use crate::cli::options::source;
 use crate::cli::options::source::SourceArgs;
@@ -23,8 +24,7 @@ use fve::shown::ShowPath;
 use fve::tpm::explain::{Explanation, Verdict};
 use fve::tpm::forecast::{Forecast, meaning};
 use fve::tpm::{Lockout, TpmError, Unsealer, tries_left};
-use fve::unlock::tpm;
-use fve::unlock::{Given, Prompt, Silent};
+use fve::unlock::{Prompt, Silent};
 
 /// Where the kernel shows the firmware's log.
 const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
@@ -363,7 +363,7 @@ fn tpm_of(args: &ExplainArgs) -> Result<Box<dyn Unsealer>, Failure> {
         .into_iter()
         .collect();
     let prompt: Arc<dyn Prompt> = Arc::new(Silent);
-    Ok(tpm::at(&Given {
+    Ok(tpm::unsealer(&Given {
         value: named.as_deref().map(Path::new),
         others: &others,
         prompt: Some(&prompt),

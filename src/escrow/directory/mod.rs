@@ -7,7 +7,7 @@
 
 mod filter;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +17,11 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::record::{self, Field};
-use super::{BASE, CA, Found, KERBEROS, PASSWORD, Query, USER};
+use super::{Found, Query};
 use crate::error::{Error, Result};
 use crate::guid::Guid;
 use crate::secret::SecretText;
 use crate::shown::ShowPath;
-use crate::unlock::Given;
 
 /// How long a server may take to answer at all.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -56,47 +55,71 @@ pub struct Directory {
     base: Option<String>,
 }
 
+/// Who asks a directory server.
 #[derive(Debug)]
-enum Login {
+#[non_exhaustive]
+pub enum Login {
+    /// A user with a password, which goes over TLS alone.
+    #[non_exhaustive]
     Simple {
+        /// The user: `USER@DOMAIN`, `DOMAIN\\USER`, or a distinguished name.
         user: String,
+        /// That user's password; never empty.
         password: SecretText,
     },
+    /// The owner of the Kerberos ticket at hand.
     #[cfg(feature = "kerberos")]
     Kerberos,
 }
 
-impl Directory {
-    /// A server by its URL, with what was given for it; asks for the password where none is.
+impl Login {
+    /// A user with a password.
     ///
     /// # Errors
-    /// What it takes is missing, or goes against each other.
-    pub fn of(url: &str, given: &Given<'_>) -> Result<Self> {
-        let text = |option: &str| {
-            let value = given.other(option)?;
-            value.to_str().map(str::to_owned)
-        };
-        let login = if given.other(KERBEROS.option).is_some() {
-            kerberos(url)?
-        } else {
-            let user = text(USER.option).filter(|user| !user.is_empty());
-            let user = user.ok_or_else(|| {
-                refused(
-                    "a directory tells nothing to strangers",
-                    "give --lookup-user, and --lookup-password-file or the password when asked; or --lookup-kerberos",
-                )
-            })?;
-            Login::Simple {
-                password: password(given, &user)?,
-                user,
-            }
-        };
+    /// [`Error::BadCredential`] for an empty password: a server would take it for no login at all
+    /// (RFC 4513 section 5.1.2).
+    pub fn simple(user: impl Into<String>, password: SecretText) -> Result<Self> {
+        if password.expose().is_empty() {
+            return Err(refused("the password is empty", "look at the file"));
+        }
+        let user = user.into();
+        Ok(Self::Simple { user, password })
+    }
+}
+
+impl Directory {
+    /// A server by its URL, `ldaps://SERVER` or `ldap://SERVER`, and who asks it.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] for a Kerberos login inside TLS, which servers refuse.
+    pub fn new(url: &str, login: Login) -> Result<Self> {
+        #[cfg(feature = "kerberos")]
+        if matches!(login, Login::Kerberos) && !url.starts_with("ldap://") {
+            return Err(refused(
+                "a Kerberos login seals the line itself, and servers refuse it inside TLS",
+                "give ldap://SERVER",
+            ));
+        }
         Ok(Self {
             url: url.to_owned(),
             login,
-            ca: given.other(CA.option).map(PathBuf::from),
-            base: text(BASE.option),
+            ca: None,
+            base: None,
         })
+    }
+
+    /// Trusts the certificates in this PEM file, in place of the system's.
+    #[must_use]
+    pub fn trust(mut self, certificates: &Path) -> Self {
+        self.ca = Some(certificates.to_owned());
+        self
+    }
+
+    /// Searches below this distinguished name alone, not in the whole domain.
+    #[must_use]
+    pub fn base(mut self, name: impl Into<String>) -> Self {
+        self.base = Some(name.into());
+        self
     }
 
     /// Its URL.
@@ -390,47 +413,6 @@ fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
         .with_safe_default_protocol_versions()
         .map_err(|error| bad(error.to_string()))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn password(given: &Given<'_>, user: &str) -> Result<SecretText> {
-    const NAME: &str = "password for the directory";
-    let password = match given.other(PASSWORD.option) {
-        Some(path) => crate::secret::file::read_line(path, NAME)?,
-        None => {
-            let question = format!("Password of {user} for the directory: ");
-            let asked = given.prompt.and_then(|prompt| prompt.secret(&question));
-            asked.ok_or_else(|| {
-                refused(
-                    "the directory takes a password",
-                    "give it with --lookup-password-file FILE",
-                )
-            })?
-        }
-    };
-    // An empty one would be taken for no login at all (RFC 4513).
-    if password.expose().is_empty() {
-        return Err(refused("the password is empty", "look at the file"));
-    }
-    Ok(password)
-}
-
-#[cfg(feature = "kerberos")]
-fn kerberos(url: &str) -> Result<Login> {
-    if !url.starts_with("ldap://") {
-        return Err(refused(
-            "a Kerberos login seals the line itself, and servers refuse it inside TLS",
-            "give ldap://SERVER",
-        ));
-    }
-    Ok(Login::Kerberos)
-}
-
-#[cfg(not(feature = "kerberos"))]
-fn kerberos(_: &str) -> Result<Login> {
-    Err(Error::Environment {
-        what: "this program was built without Kerberos".to_owned(),
-        help: Some("build it with the feature 'kerberos', or give --lookup-user".to_owned()),
-    })
 }
 
 /// The server's name in a URL.

@@ -10,15 +10,13 @@
 //! orders are tried with every padding, and what comes out counts only if the tag of the sealed VMK
 //! matches under it.
 
-#[cfg(not(feature = "pkcs11"))]
-mod absent;
 #[cfg(feature = "pkcs11")]
 mod token;
 pub mod uri;
 
 use std::path::Path;
 
-use super::{Addition, Answer, Context, CredentialKind, Given, KeyProtector, Read, open_vmk};
+use super::{Answer, Context, KeyProtector, Prompt, open_vmk};
 use crate::crypto::rsa_key::{Certificate, KeyFile, KeyFileError, Padding, PrivateKey};
 use crate::error::{Error, Failure, Result};
 use crate::format::datum::{Body, Datum};
@@ -27,8 +25,6 @@ use crate::secret::{IntermediateKey, SecretBytes, SecretText};
 use crate::shown::ShowPath;
 use base16ct::lower::encode_string as hex;
 
-#[cfg(not(feature = "pkcs11"))]
-use absent as token;
 #[cfg(feature = "pkcs11")]
 pub use token::TokenKey;
 
@@ -36,39 +32,6 @@ const NAME: &str = "certificate";
 
 /// Length of a key, and of the KEY datum that holds one.
 const BARE_LEN: usize = IntermediateKey::LEN;
-
-pub(super) const KIND: CredentialKind = CredentialKind {
-    option: "certificate",
-    value: "FILE",
-    value_is_optional: false,
-    additions: &[PASSWORD_FILE],
-    help: "A certificate's private key: PFX, PEM or DER. Not proven against volumes of Windows",
-    systemd: Some("fve.certificate"),
-    environment: None,
-    read: Read::Given(|given| Ok(Box::new(CertificateKey::given(given)?))),
-    typed: None,
-    opens: &[ProtectorKind::Certificate],
-};
-
-pub(super) const PKCS11: CredentialKind = CredentialKind {
-    option: "pkcs11",
-    value: "URI",
-    value_is_optional: false,
-    additions: &[],
-    help: "A private key on a smart card or another PKCS#11 token, as pkcs11:token=NAME?module-path=FILE. With --pin-file, or the PIN is asked for. Not proven against volumes of Windows",
-    systemd: None,
-    environment: None,
-    read: Read::Given(token::given),
-    typed: None,
-    opens: &[ProtectorKind::Certificate],
-};
-
-const PASSWORD_FILE: Addition = Addition {
-    option: "certificate-password-file",
-    value: Some("FILE"),
-    help: "With --certificate: file with the password of that file ('-' = standard input)",
-    systemd: Some("fve.certificate-password"),
-};
 
 /// Private keys from a file.
 #[derive(Debug)]
@@ -94,13 +57,27 @@ impl CertificateKey {
         Ok(Self { file })
     }
 
-    fn given(given: &Given<'_>) -> Result<Self> {
-        let path = given.value.ok_or_else(|| Error::BadCredential {
-            credential: NAME.to_owned(),
-            why: "there is a password for a certificate's file, but no such file".to_owned(),
-            help: Some("give --certificate FILE".to_owned()),
-        })?;
-        Self::new(read_key_file(path, given)?)
+    /// The keys of a file: PFX, PEM or DER. `prompt` is asked for the file's password where it takes
+    /// one and `password` gives none; [`Silent`](super::Silent) has no answer.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no private
+    /// key, or the password is missing or wrong.
+    pub fn from_file(
+        path: &Path,
+        password: Option<&SecretText>,
+        prompt: &dyn Prompt,
+    ) -> Result<Self> {
+        let content = crate::secret::file::read(path, NAME)?;
+        let file = match KeyFile::read(content.expose(), password) {
+            Err(KeyFileError::TakesPassword) => {
+                let typed = prompt.secret(&format!("Password of {}: ", path.shown()));
+                let typed = typed.ok_or_else(|| unusable(path, &KeyFileError::TakesPassword))?;
+                KeyFile::read(content.expose(), Some(&typed))
+            }
+            read => read,
+        };
+        Self::new(file.map_err(|error| unusable(path, &error))?)
     }
 
     /// The key that the protector was made for; every key where it does not tell.
@@ -227,32 +204,6 @@ pub(super) fn other_certificate(protector: &Protector) -> Failure {
     )
 }
 
-/// Reads a file of keys or certificates, and whatever password it takes: from the file that was
-/// given for it, or from whoever can be asked.
-///
-/// # Errors
-/// [`Error::Io`] when a file cannot be read, [`Error::BadCredential`] when it is of no use.
-fn read_key_file(path: &Path, given: &Given<'_>) -> Result<KeyFile> {
-    let content = crate::secret::file::read(path, NAME)?;
-    let password = match given.other(PASSWORD_FILE.option) {
-        Some(path) => Some(crate::secret::file::read_line(
-            path,
-            "password of the certificate",
-        )?),
-        None => None,
-    };
-    match KeyFile::read(content.expose(), password.as_ref()) {
-        Err(KeyFileError::TakesPassword) => {
-            let question = format!("Password of {}: ", path.shown());
-            let typed = given.prompt.and_then(|prompt| prompt.secret(&question));
-            let typed = typed.ok_or_else(|| unusable(path, &KeyFileError::TakesPassword))?;
-            read_with(path, &content, &typed)
-        }
-        Err(error) => Err(unusable(path, &error)),
-        Ok(file) => Ok(file),
-    }
-}
-
 /// Reads a certificate for a new protector; of a file with several, the one that belongs to a
 /// private key in it, or else the first.
 ///
@@ -271,11 +222,6 @@ pub fn read_certificate(path: &Path) -> Result<Certificate> {
     file.own_certificate()
         .cloned()
         .ok_or_else(|| bad("it holds no certificate of an RSA key".to_owned(), help))
-}
-
-fn read_with(path: &Path, content: &SecretBytes, password: &SecretText) -> Result<KeyFile> {
-    let read = KeyFile::read(content.expose(), Some(password));
-    read.map_err(|error| unusable(path, &error))
 }
 
 fn unusable(path: &Path, error: &KeyFileError) -> Error {

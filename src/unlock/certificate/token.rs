@@ -3,7 +3,6 @@
 //! A token counts wrong PINs and locks itself after a few. So the PIN goes to exactly one token, at
 //! most once, and only after it is known that the token is the one that is meant.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -18,11 +17,11 @@ use cryptoki::types::AuthPin;
 use super::uri::{Module, TokenUri};
 use super::{Recipient, open_with, other_certificate};
 use crate::crypto::rsa_key::Padding;
-use crate::error::{Error, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::{SecretBytes, SecretText};
 use crate::shown::ShowPath;
-use crate::unlock::{Answer, Context, Given, KeyProtector, Prompt, Silent};
+use crate::unlock::{Answer, Context, KeyProtector, Prompt, Silent};
 
 const NAME: &str = "PKCS#11 token";
 
@@ -36,25 +35,6 @@ pub struct TokenKey {
     prompt: Arc<dyn Prompt>,
     /// The token, once it was logged into; or why it could not be: a wrong PIN is not tried again.
     opened: Mutex<Option<Result<OpenToken, Failure>>>,
-}
-
-pub(super) fn given(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
-    let text = given.value.and_then(Path::to_str).unwrap_or_default();
-    let uri = TokenUri::parse(text).map_err(|why| Error::BadCredential {
-        credential: NAME.to_owned(),
-        why: format!("the name of the key is not understood: {why}"),
-        help: Some("such as --pkcs11 'pkcs11:token=NAME?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so'; 'p11tool --list-tokens' shows names".to_owned()),
-    })?;
-    let pin_file = given.other("pin-file").or(uri.pin_source.as_deref());
-    let pin = pin_file
-        .map(|path| crate::secret::file::read_line(path, "PIN"))
-        .transpose()?;
-    let mut key = TokenKey::new(uri);
-    key.pin = pin;
-    if let Some(prompt) = given.prompt {
-        key.prompt = prompt.clone();
-    }
-    Ok(Box::new(key))
 }
 
 impl TokenKey {

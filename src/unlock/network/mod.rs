@@ -34,11 +34,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::tpm::{self, TpmUnlock};
-use super::{
-    Addition, Answer, Context, CredentialKind, Given, KeyProtector, Prompt, Read, Silent,
-    VolumeKey, open_vmk,
-};
+use super::tpm::TpmUnlock;
+use super::{Answer, Context, KeyProtector, Prompt, Silent, VolumeKey, open_vmk};
 use crate::error::{Error, Failure, Result};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
@@ -51,56 +48,6 @@ const NAME: &str = "Network Unlock";
 
 /// What else may open the volume.
 const OTHERWISE: &str = "'fve network-unlock probe' finds out why; another protector, such as the recovery password, opens the volume";
-
-pub(super) const KIND: CredentialKind = CredentialKind {
-    option: "network-unlock",
-    value: "TRANSPORT",
-    value_is_optional: true,
-    additions: &[SIDECAR, TIMEOUT, KEY, REQUEST, SESSION_KEY],
-    help: "Network Unlock: over dhcp (DHCPv6, then DHCPv4; the default), dhcp4 or dhcp6, each with :INTERFACE behind it or without",
-    systemd: None,
-    environment: None,
-    read: Read::Given(|given| Ok(Box::new(NetworkUnlock::given(given)?))),
-    typed: None,
-    opens: &[ProtectorKind::Network],
-};
-
-/// Where the stock of requests is.
-pub const SIDECAR: Addition = Addition {
-    option: "network-sidecar",
-    value: Some("FILE"),
-    help: "With --network-unlock: the volume's stock of requests, or the directory that holds it (/etc/fve/network)",
-    systemd: None,
-};
-
-/// How long to wait.
-pub const TIMEOUT: Addition = Addition {
-    option: "network-timeout",
-    value: Some("SECONDS"),
-    help: "With --network-unlock: wait no longer than this in all (DHCPv6 takes up to 5 seconds, DHCPv4 takes 4)",
-    systemd: None,
-};
-
-const KEY: Addition = Addition {
-    option: "network-key-file",
-    value: Some("FILE"),
-    help: "With --network-unlock, for a protector of Windows: the key that the network would give (32 bytes, binary or hex)",
-    systemd: None,
-};
-
-const REQUEST: Addition = Addition {
-    option: "network-request-file",
-    value: Some("FILE"),
-    help: "With --network-unlock, for a protector of Windows: its key protector (256 bytes), with --network-session-key-file",
-    systemd: None,
-};
-
-const SESSION_KEY: Addition = Addition {
-    option: "network-session-key-file",
-    value: Some("FILE"),
-    help: "With --network-unlock, for a protector of Windows: the session key (32 bytes) that goes with the key protector",
-    systemd: None,
-};
 
 /// A key out of the network.
 pub struct NetworkUnlock {
@@ -163,24 +110,6 @@ impl NetworkUnlock {
     pub fn known(mut self, known: Known) -> Self {
         self.known = known;
         self
-    }
-
-    fn given(given: &Given<'_>) -> Result<Self> {
-        let mut credential = Self::new(transports(given)?);
-        if let Some(path) = given.other(SIDECAR.option) {
-            credential.sidecar = path.to_owned();
-        }
-        credential.limit = given.other(TIMEOUT.option).map(seconds).transpose()?;
-        if let Some(prompt) = given.prompt {
-            credential.prompt = prompt.clone();
-        }
-        credential.tpm = tpm::beside(given)?;
-        credential.known = Known::read(
-            given.other(KEY.option),
-            given.other(REQUEST.option),
-            given.other(SESSION_KEY.option),
-        )?;
-        Ok(credential)
     }
 
     /// The stock of requests that is for this volume, if there is anything to say about it.
@@ -370,30 +299,6 @@ pub fn announcement(transports: &[Box<dyn Transport>], limit: Option<Duration>) 
         places.join(", then "),
         all.as_secs_f32().ceil()
     )
-}
-
-/// The transports that the command line names.
-///
-/// # Errors
-/// [`Error::BadCredential`] for words that name none.
-pub fn transports(given: &Given<'_>) -> Result<Vec<Box<dyn Transport>>> {
-    let named = given.value.map(|value| value.to_string_lossy());
-    client::named(named.as_deref()).map_err(|error| Error::bad_credential(NAME, error.to_string()))
-}
-
-/// A limit in whole seconds, as [`TIMEOUT`] takes it.
-///
-/// # Errors
-/// [`Error::BadCredential`] for anything else.
-pub fn seconds(text: &Path) -> Result<Duration> {
-    /// Nobody waits longer.
-    const MAX: u64 = 3600;
-    let seconds = text.to_str().and_then(|text| text.parse::<u64>().ok());
-    let seconds = seconds.filter(|seconds| (1..=MAX).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or_else(|| {
-        let why = format!("--{} takes seconds, 1 to {MAX}", TIMEOUT.option);
-        Error::bad_credential(NAME, why)
-    })
 }
 
 fn bad_sidecar(error: &Error) -> Failure {

@@ -33,8 +33,13 @@ pub struct Known {
 }
 
 impl Known {
-    /// From the files that the command line names, in binary or in hex digits.
-    pub(super) fn read(
+    /// What is known, from files, in binary or in hex digits: the network's key; a request and the
+    /// session key that goes with it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be read; [`Error::BadCredential`] when it holds something
+    /// else, or of a request and its session key only one is given.
+    pub fn from_files(
         key: Option<&Path>,
         request: Option<&Path>,
         session_key: Option<&Path>,

@@ -12,9 +12,7 @@ mod chain;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::startup_key::StartupKey;
-use super::{Addition, Answer, Context, CredentialKind, Given, KeyProtector, Prompt, Read, Silent};
-#[cfg(feature = "tpm")]
-use crate::error::Error;
+use super::{Answer, Context, KeyProtector, Prompt, Silent};
 use crate::error::{Failure, Result};
 use crate::format::datum::STRETCH_FLAG_PBKDF2;
 use crate::format::protector::{Protector, ProtectorKind};
@@ -22,178 +20,20 @@ use crate::format::tpm_blob::SealedObject;
 #[cfg(feature = "network")]
 use crate::secret::IntermediateKey;
 use crate::secret::{ExternalKey, SecretText, StretchedKey};
-use crate::tpm::{
-    Lockout, ObjectSealer, Payload, Pin, Policy, TpmError, Unsealer, refusal, tpm_password,
-};
-#[cfg(feature = "tpm")]
-use crate::tpm::{Tss, TssOptions};
+use crate::tpm::{Lockout, Pin, Policy, TpmError, Unsealer, refusal, tpm_password};
 
 pub(crate) use chain::join;
 
-const NAME: &str = "TPM";
-
 /// The kinds of protector that a TPM has a part in, and that are understood.
-const OPENS: &[ProtectorKind] = &[
+pub const OPENS: &[ProtectorKind] = &[
     ProtectorKind::Tpm,
     ProtectorKind::TpmPin,
     ProtectorKind::TpmStartupKey,
     ProtectorKind::TpmPinStartupKey,
 ];
 
-pub(super) const KIND: CredentialKind = CredentialKind {
-    option: "tpm",
-    value: "TCTI",
-    value_is_optional: true,
-    additions: &[PIN_FILE, RECREATE_SRK, SRK_NAME, PLAINTEXT_BUS],
-    help: "The TPM 2.0: this computer's, or the one that TCTI reaches, such as swtpm:host=127.0.0.1,port=2321. With --pin-file and --startup-key where the protector takes them",
-    systemd: None,
-    environment: Some("TPM2TOOLS_TCTI"),
-    read: Read::Given(|given| {
-        let unsealer = at(given)?;
-        Ok(Box::new(TpmUnlock::given(unsealer, NAME, given)?))
-    }),
-    typed: None,
-    opens: OPENS,
-};
-
-pub(super) const PAYLOAD: CredentialKind = CredentialKind {
-    option: "tpm-payload",
-    value: "FILE",
-    value_is_optional: false,
-    additions: &[],
-    help: "What the volume's TPM released, captured elsewhere: 44 bytes, with a PIN 80; binary or hex. With --pin-file and --startup-key where the protector takes them",
-    systemd: None,
-    environment: None,
-    read: Read::Given(|given| {
-        let payload = Payload::read(given.value.unwrap_or("".as_ref()))?;
-        let unsealer = Box::new(payload);
-        Ok(Box::new(TpmUnlock::given(
-            unsealer,
-            crate::tpm::PAYLOAD_NAME,
-            given,
-        )?))
-    }),
-    typed: None,
-    opens: OPENS,
-};
-
-/// The option that both ways take.
-const PIN_FILE: Addition = Addition {
-    option: "pin-file",
-    value: Some("FILE"),
-    help: "With --tpm or --pkcs11: file with the PIN ('-' = standard input); one trailing newline is not part of it",
-    systemd: Some("fve.pin"),
-};
-
-const RECREATE_SRK: Addition = Addition {
-    option: "tpm-recreate-srk",
-    value: None,
-    help: "With --tpm: make the storage root key anew for this one use where it is gone from the TPM; changes nothing in it",
-    systemd: None,
-};
-
-const SRK_NAME: Addition = Addition {
-    option: "tpm-srk-name",
-    value: Some("HEX"),
-    help: "With --tpm: refuse a TPM whose storage root key has another name ('fve tpm status' shows it)",
-    systemd: None,
-};
-
-const PLAINTEXT_BUS: Addition = Addition {
-    option: "tpm-allow-plaintext-bus",
-    value: None,
-    help: "With --tpm: let the key go over the bus in the open, for TPMs that cannot encrypt it",
-    systemd: None,
-};
-
-/// The TPM that the command line names.
-///
-/// # Errors
-/// [`Error::BadCredential`] for words that name none.
-#[cfg(feature = "tpm")]
-pub fn at(given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
-    Ok(Box::new(tss_at(given)?))
-}
-
-/// The same, to seal with.
-///
-/// # Errors
-/// As [`at`].
-#[cfg(feature = "tpm")]
-pub fn sealer_at(given: &Given<'_>) -> Result<Arc<dyn ObjectSealer>> {
-    Ok(Arc::new(tss_at(given)?))
-}
-
-#[cfg(feature = "tpm")]
-fn tss_at(given: &Given<'_>) -> Result<Tss> {
-    let text = |path: &std::path::Path| {
-        let text = path.to_str().map(str::to_owned);
-        text.ok_or_else(|| Error::bad_credential(NAME, "what names it is not text"))
-    };
-    let tcti = given.value.map(text).transpose()?;
-    let srk_name = given.other(SRK_NAME.option).map(text).transpose()?;
-    let srk_name = srk_name
-        .map(|digits| {
-            let name = crate::tpm::from_hex(digits.as_bytes()).filter(|name| !name.is_empty());
-            name.ok_or_else(|| Error::bad_credential(NAME, "the name is not in hex digits"))
-        })
-        .transpose()?;
-    let options = TssOptions {
-        recreate_srk: given.other(RECREATE_SRK.option).is_some(),
-        srk_name: srk_name.map(|name| name.to_vec()),
-        plaintext_bus: given.other(PLAINTEXT_BUS.option).is_some(),
-    };
-    Tss::new(tcti.as_deref(), options)
-}
-
-/// The TPM that the command line names: none, in a program that was built without.
-///
-/// # Errors
-/// None.
-#[cfg(not(feature = "tpm"))]
-pub fn at(_given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
-    Ok(Box::new(crate::tpm::Absent))
-}
-
-/// The same, to seal with.
-///
-/// # Errors
-/// [`Error::Environment`](crate::error::Error::Environment), always.
-#[cfg(not(feature = "tpm"))]
-pub fn sealer_at(_given: &Given<'_>) -> Result<Arc<dyn ObjectSealer>> {
-    Err(crate::error::Error::Environment {
-        what: crate::tpm::WHY.to_owned(),
-        help: None,
-    })
-}
-
-/// The TPM that was given besides another credential, or what it released; without PIN and startup
-/// key.
-///
-/// # Errors
-/// As for the credentials of their own.
-#[cfg(feature = "network")]
-pub(super) fn beside(given: &Given<'_>) -> Result<Option<TpmUnlock>> {
-    let named = |option| {
-        let value = given.other(option)?;
-        Some(Given {
-            value: Some(value).filter(|value| !value.as_os_str().is_empty()),
-            ..*given
-        })
-    };
-    if let Some(given) = named(KIND.option) {
-        return Ok(Some(TpmUnlock::new(at(&given)?)));
-    }
-    let Some(given) = named(PAYLOAD.option) else {
-        return Ok(None);
-    };
-    let payload = Payload::read(given.value.unwrap_or("".as_ref()))?;
-    Ok(Some(TpmUnlock::new(Box::new(payload))))
-}
-
 /// A TPM, or what stands for one, with all that goes with it.
 pub struct TpmUnlock {
-    name: &'static str,
     unsealer: Box<dyn Unsealer>,
     pin: Option<Pin>,
     prompt: Arc<dyn Prompt>,
@@ -207,7 +47,6 @@ impl TpmUnlock {
     /// The TPM alone.
     pub fn new(unsealer: Box<dyn Unsealer>) -> Self {
         Self {
-            name: NAME,
             unsealer,
             pin: None,
             prompt: Arc::new(Silent),
@@ -242,22 +81,6 @@ impl TpmUnlock {
     pub fn startup_key(mut self, key: StartupKey) -> Self {
         self.startup_key = Some(key);
         self
-    }
-
-    /// With whatever the command line was given.
-    fn given(unsealer: Box<dyn Unsealer>, name: &'static str, given: &Given<'_>) -> Result<Self> {
-        let mut credential = Self::new(unsealer);
-        credential.name = name;
-        if let Some(path) = given.other(PIN_FILE.option) {
-            credential.pin = Some(Pin::new(&crate::secret::file::read_line(path, "PIN")?));
-        }
-        if let Some(path) = given.other("startup-key") {
-            credential.startup_key = Some(StartupKey::read(path)?);
-        }
-        if let Some(prompt) = given.prompt {
-            credential.prompt = prompt.clone();
-        }
-        Ok(credential)
     }
 
     fn open(&self, protector: &Protector, context: &Context<'_>) -> Result<Answer, Failure> {
@@ -409,7 +232,7 @@ impl Asked<'_> {
 
 impl KeyProtector for TpmUnlock {
     fn name(&self) -> &str {
-        self.name
+        self.unsealer.name()
     }
 
     fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {

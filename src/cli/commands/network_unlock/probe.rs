@@ -23,7 +23,8 @@ use subtle::ConstantTimeEq;
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
-use crate::cli::options::new_network::read_certificate;
+use crate::cli::options::credentials::network::seconds;
+use crate::cli::options::new_protectors::network::read_certificate;
 use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
@@ -34,7 +35,7 @@ use fve::network::certificate::Certificate;
 use fve::network::client::{Answer, NoAnswer, ask, named};
 use fve::network::crypto::seal_request;
 use fve::secret::NetworkKey;
-use fve::unlock::network::{announcement, seconds};
+use fve::unlock::network::announcement;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {

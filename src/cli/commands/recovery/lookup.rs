@@ -12,6 +12,10 @@ use serde_json::{Value, json};
 use crate::cli::describe::line;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::options::credentials::Given;
+use crate::cli::options::credentials::recovery_lookup::{
+    BASE, CA, KERBEROS, PASSWORD, USER, place_of,
+};
 use crate::cli::options::parse::parse_bytes;
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::options::source;
@@ -21,11 +25,10 @@ use crate::cli::output::term;
 use crate::cli::output::term::escaped;
 use crate::cli::output::term::tell;
 use crate::cli::run::{FailureDocument, Run};
-use fve::escrow::{BASE, CA, Escrowed, Found, KERBEROS, PASSWORD, Place, Query, USER};
+use fve::escrow::{Escrowed, Found, Place, Query};
 use fve::format::protector::ProtectorKind;
 use fve::guid::Guid;
 use fve::shown::ShowPath;
-use fve::unlock::Given;
 use fve::volume::Volume;
 
 #[derive(Debug, Args)]
@@ -185,7 +188,7 @@ impl LookupArgs {
             warn_if_others_can_read(place);
         }
         let places = self.places.iter().map(|place| {
-            Place::of(&Given {
+            place_of(&Given {
                 value: Some(place),
                 others: &others,
                 prompt: Some(&prompt),

@@ -1,10 +1,9 @@
 //! Where the program was built without libtss2.
 
-use super::policy::{Pcrs, Policy};
-use super::unsealer::{Lockout, TpmError, Unsealer};
-use crate::crypto::hash::HashAlgorithm;
-use crate::format::tpm_blob::SealedObject;
-use crate::secret::{SecretBytes, TpmPassword};
+use fve::crypto::hash::HashAlgorithm;
+use fve::format::tpm_blob::SealedObject;
+use fve::secret::{SecretBytes, TpmPassword};
+use fve::tpm::{Lockout, Pcrs, Policy, TpmError, Unsealer};
 
 /// Why nothing can be done.
 pub(crate) const WHY: &str =
@@ -16,9 +15,7 @@ pub(crate) struct Absent;
 
 fn no_tpm<T>() -> Result<T, TpmError> {
     Err(TpmError::NoTpm {
-        why:
-            "this fve was built without support for TPMs (the feature tpm, which needs libtss2-dev)"
-                .to_owned(),
+        why: WHY.to_owned(),
     })
 }
 

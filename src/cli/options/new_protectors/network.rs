@@ -10,6 +10,8 @@ use clap::{Args, ValueHint};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::credentials::Given;
+use crate::cli::options::credentials::network::{SIDECAR, TIMEOUT, seconds, transports};
 use crate::cli::output::term;
 use fve::enroll::Enrolment;
 use fve::error::Error;
@@ -20,11 +22,9 @@ use fve::network::certificate::{Certificate, MAX_FILE};
 use fve::network::client::{self, NoAnswer};
 use fve::secret::{ExternalKey, NetworkKey};
 use fve::shown::ShowPath;
-use fve::unlock::network::{
-    DIRECTORY, SIDECAR, SidecarFile, TIMEOUT, Taken, announcement, seconds, transports,
-};
+use fve::unlock::network::{DIRECTORY, SidecarFile, Taken, announcement};
 use fve::unlock::startup_key::StartupKey;
-use fve::unlock::{Given, KeyProtector, Selection};
+use fve::unlock::{KeyProtector, Selection};
 use fve::volume::{UnlockOptions, Volume};
 
 /// The option that names the network, among the credentials.

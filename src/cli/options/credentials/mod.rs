@@ -1,7 +1,27 @@
 //! Credentials from the command line, from systemd, or from the person.
 //!
-//! The options come from the table of the library ([`BUILT_IN`]): a new kind of credential shows
-//! up here by itself.
+//! To offer another kind of credential: a file beside this one with its `KIND`, and its line in
+//! [`KINDS`]. Every command that unlocks takes its options from that table.
+
+mod auto_unlock;
+#[cfg(feature = "certificates")]
+mod certificate;
+mod kind;
+#[cfg(feature = "network")]
+pub(crate) mod network;
+#[cfg(not(feature = "tpm"))]
+mod no_tpm;
+mod password;
+#[cfg(feature = "certificates")]
+mod pkcs11;
+mod raw_key;
+pub(crate) mod recovery_lookup;
+mod recovery_password;
+mod startup_key;
+pub(crate) mod tpm;
+
+use self::kind::Read;
+pub(crate) use self::kind::{Addition, CredentialKind, Given};
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,6 +29,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
+use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::file;
 use crate::cli::options::parse::parse_bytes;
@@ -19,12 +40,31 @@ use crate::cli::output::term;
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
 use fve::secret::{KIB, SecretText, leave_nothing};
-use fve::unlock::auto_unlock::{self, OPTION as AUTO_UNLOCK, SystemVolume};
+use fve::unlock::auto_unlock::SystemVolume;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::key_package;
-use fve::unlock::{Addition, BUILT_IN, CredentialKind, Given, KeyProtector, Read, Selection};
+use fve::unlock::{KeyProtector, Selection};
 use fve::volume::system::MAX_HIVE_LEN;
 use fve::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
+
+/// Every kind of credential, in the order in which they are tried.
+pub(crate) const KINDS: &[CredentialKind] = &[
+    recovery_password::KIND,
+    recovery_lookup::KIND,
+    password::KIND,
+    startup_key::KIND,
+    tpm::KIND,
+    tpm::PAYLOAD,
+    #[cfg(feature = "certificates")]
+    certificate::KIND,
+    #[cfg(feature = "certificates")]
+    pkcs11::KIND,
+    auto_unlock::KIND,
+    #[cfg(feature = "network")]
+    network::KIND,
+    raw_key::VMK,
+    raw_key::FVEK,
+];
 
 /// How often a person may mistype.
 const TRIES: usize = 3;
@@ -46,10 +86,10 @@ pub(crate) struct CredentialArgs {
 
 impl Args for CredentialArgs {
     fn augment_args(command: Command) -> Command {
-        let credentials = BUILT_IN.iter().flat_map(|kind| {
+        let credentials = KINDS.iter().flat_map(|kind| {
             let option = option(kind.option, Some(kind.value), kind.help);
             let option = match kind.read {
-                Read::File(_) => option.value_hint(ValueHint::FilePath),
+                Read::Path(_) => option.value_hint(ValueHint::FilePath),
                 Read::Given(_) => option,
             };
             let option = if kind.value_is_optional {
@@ -99,7 +139,7 @@ impl FromArgMatches for CredentialArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut given = Vec::new();
         let mut additions = Vec::new();
-        for (number, kind) in BUILT_IN.iter().enumerate() {
+        for (number, kind) in KINDS.iter().enumerate() {
             let values = matches.get_many::<OsString>(kind.option);
             given.extend(values.into_iter().flatten().map(|value| {
                 let stands_alone = kind.value_is_optional && value.is_empty();
@@ -188,7 +228,7 @@ impl CredentialArgs {
         Ok(if term::can_ask() && volume.metadata_as_found().is_some() {
             ask(volume, &options, open)?
         } else {
-            open(&[], &options)?
+            open(&[], &options).map_err(failed)?
         })
     }
 
@@ -200,7 +240,7 @@ impl CredentialArgs {
     ) -> Result<Option<T>, Failure> {
         let given = self.read_given()?;
         Ok(if !given.is_empty() || !volume.needs_key() {
-            Some(open(&given, options)?)
+            Some(open(&given, options).map_err(failed)?)
         } else if has_clear_key(volume, &options.selection) {
             term::note(
                 "protection is suspended: the key lies on the disk in the open, and anyone can read this volume",
@@ -213,7 +253,7 @@ impl CredentialArgs {
 
     /// Whether nothing was given but what a silent network may keep back.
     fn may_be_silent(&self) -> bool {
-        let kinds = self.given.iter().map(|(number, _)| BUILT_IN.get(*number));
+        let kinds = self.given.iter().map(|(number, _)| KINDS.get(*number));
         !self.given.is_empty() && kinds.flatten().all(|kind| kind.option == "network-unlock")
     }
 
@@ -262,11 +302,11 @@ impl CredentialArgs {
         for (number, value) in &self.given {
             // With a system volume, all other credentials are its own.
             let means_source =
-                |kind: &&CredentialKind| system.is_none() || kind.option == AUTO_UNLOCK;
-            if let Some(kind) = BUILT_IN.get(*number).filter(means_source) {
+                |kind: &&CredentialKind| system.is_none() || kind.option == auto_unlock::OPTION;
+            if let Some(kind) = KINDS.get(*number).filter(means_source) {
                 // A volume is no secret.
                 if let Some(path) = value
-                    && kind.option != AUTO_UNLOCK
+                    && kind.option != auto_unlock::OPTION
                 {
                     warn_if_others_can_read(path);
                 }
@@ -288,11 +328,12 @@ impl CredentialArgs {
     /// Opens the system volume with all the other credentials, where one was named, and reads what
     /// it keeps for its data volumes.
     fn system_volume(&self) -> Result<Option<SystemVolume>, Failure> {
-        let Some(path) = self.given_for(AUTO_UNLOCK, |given| given.value.map(Path::to_owned))
+        let Some(path) =
+            self.given_for(auto_unlock::OPTION, |given| given.value.map(Path::to_owned))
         else {
             return Ok(None);
         };
-        let mut own = self.without(AUTO_UNLOCK);
+        let mut own = self.without(auto_unlock::OPTION);
         own.protector = None;
         own.key_package = None;
         let partition = self.addition(auto_unlock::PARTITION, |text| text.parse().ok())?;
@@ -335,7 +376,7 @@ impl CredentialArgs {
 
     /// One option with its value, and nothing else.
     pub(crate) fn only(option: &str, value: Option<PathBuf>) -> Self {
-        let number = BUILT_IN.iter().position(|kind| kind.option == option);
+        let number = KINDS.iter().position(|kind| kind.option == option);
         Self {
             given: number.map(|number| (number, value)).into_iter().collect(),
             ..Self::default()
@@ -351,11 +392,8 @@ impl CredentialArgs {
     /// The same without one option: where a command takes it for something else.
     pub(crate) fn without(&self, option: &str) -> Self {
         let mut rest = self.clone();
-        rest.given.retain(|(number, _)| {
-            BUILT_IN
-                .get(*number)
-                .is_some_and(|kind| kind.option != option)
-        });
+        rest.given
+            .retain(|(number, _)| KINDS.get(*number).is_some_and(|kind| kind.option != option));
         rest
     }
 
@@ -367,7 +405,7 @@ impl CredentialArgs {
     ) -> Option<T> {
         let mut given = self.given.iter();
         let (kind, value) = given.find_map(|(number, value)| {
-            let kind = BUILT_IN.get(*number)?;
+            let kind = KINDS.get(*number)?;
             (kind.option == option).then_some((kind, value))
         })?;
         let value = or_environment(kind, value.clone());
@@ -386,18 +424,57 @@ impl CredentialArgs {
         for (_, path) in &others {
             warn_if_others_can_read(path);
         }
-        for addition in BUILT_IN.iter().flat_map(|kind| kind.additions) {
+        for addition in KINDS.iter().flat_map(|kind| kind.additions) {
             let path = systemd_file(addition.systemd);
             let given = others.iter().any(|(option, _)| *option == addition.option);
             others.extend(path.filter(|_| !given).map(|path| (addition.option, path)));
         }
         others.extend(self.given.iter().filter_map(|(number, value)| {
-            let kind = BUILT_IN.get(*number)?;
+            let kind = KINDS.get(*number)?;
             let value = or_environment(kind, value.clone());
             // Without a value it was given all the same.
             Some((kind.option, value.unwrap_or_default()))
         }));
         others
+    }
+}
+
+/// The options that give what a kind of key protector takes.
+pub(crate) fn options_for(kind: ProtectorKind) -> Vec<String> {
+    KINDS
+        .iter()
+        .filter(|credential| credential.opens.contains(&kind))
+        .map(|credential| format!("--{}", credential.option))
+        .collect()
+}
+
+/// A failure to unlock, with the options that would do where none was given.
+fn failed(error: Error) -> Failure {
+    let Error::NothingToTry { takes } = &error else {
+        return error.into();
+    };
+    let mut words = Vec::new();
+    for kind in takes {
+        let mut options = options_for(*kind);
+        if options.is_empty() {
+            options.push(kind.name().to_owned());
+        }
+        for option in options {
+            if !words.contains(&option) {
+                words.push(option);
+            }
+        }
+    }
+    if words.is_empty() {
+        words.push("nothing: it has no key protector".to_owned());
+    }
+    Failure::Other {
+        status: Status::Refused,
+        what: format!(
+            "no credential was given that fits; the volume takes: {}",
+            words.join(", ")
+        ),
+        help: error.help(),
     }
 }
 
@@ -444,7 +521,7 @@ fn warn(warnings: &[String]) {
 /// that it is meant, too: a PIN, the TPM.
 fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
     let mut credentials = Vec::new();
-    for kind in BUILT_IN {
+    for kind in KINDS {
         let path = systemd_file(kind.systemd);
         let mut additions = kind.additions.iter();
         let meant = additions.any(|addition| systemd_file(addition.systemd).is_some());
@@ -479,7 +556,7 @@ fn has_clear_key(volume: &Volume, selection: &Selection) -> bool {
 fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result<T, Failure> {
     let typed = typed_kinds(volume, options);
     if typed.is_empty() {
-        return Ok(open(&[], options)?);
+        return open(&[], options).map_err(failed);
     }
     let question = question(&typed, volume);
     let mut tries = 1;
@@ -510,7 +587,7 @@ fn typed_kinds(volume: &Volume, options: &UnlockOptions) -> Vec<&'static Credent
                 kind.opens.contains(&protector.kind()) && options.selection.allows(protector)
             })
     };
-    BUILT_IN.iter().filter(taken).collect()
+    KINDS.iter().filter(taken).collect()
 }
 
 fn question(typed: &[&CredentialKind], volume: &Volume) -> String {

@@ -1,5 +1,20 @@
-//! Options that make protectors, from the table of the library ([`NEW_KINDS`]): a new kind shows up
-//! here by itself.
+//! Options that make key protectors.
+//!
+//! To offer another kind: a file beside this one with its row, and its line in [`NEW_KINDS`].
+//! `create` and `protector add` take their options from that table. A kind with options of its own,
+//! as of a TPM or the network, is a set of clap arguments in its file.
+
+#[cfg(feature = "certificates")]
+mod certificate;
+mod clear_key;
+mod kind;
+pub(crate) mod network;
+mod password;
+mod recovery_password;
+mod startup_key;
+pub(crate) mod tpm;
+
+use self::kind::{Make, NewKind};
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +24,23 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint}
 use crate::cli::failure::Failure;
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::output::term;
-use fve::enroll::{Enrolment, HandedOver, Make, NEW_KINDS, NewSecret};
+use fve::enroll::{Enrolment, HandedOver, NewSecret};
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
 use fve::secret::SecretText;
 use fve::shown::ShowPath;
+
+/// Every kind that can be made, in the order in which they come onto a volume.
+const NEW_KINDS: &[NewKind] = &[
+    recovery_password::SHOWN,
+    recovery_password::SAVED,
+    password::IN_FILE,
+    password::TYPED,
+    startup_key::KIND,
+    #[cfg(feature = "certificates")]
+    certificate::KIND,
+    clear_key::KIND,
+];
 
 /// Protectors that a command is to make.
 #[derive(Debug, Clone, Default)]

@@ -7,6 +7,7 @@ use clap::{Args, ValueHint};
 
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::credentials::{Given, tpm};
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::output::term;
 use fve::crypto::hash::HashAlgorithm;
@@ -20,7 +21,7 @@ use fve::secret::{ExternalKey, SecretText};
 use fve::shown::ShowPath;
 use fve::tpm::{ObjectSealer, Pcrs, Pin};
 use fve::unlock::startup_key::StartupKey;
-use fve::unlock::tpm::{self, TpmUnlock};
+use fve::unlock::tpm::TpmUnlock;
 use fve::unlock::{KeyProtector, Selection};
 use fve::volume::{UnlockOptions, Volume};
 
@@ -100,7 +101,7 @@ impl NewTpmArgs {
         &self,
         credentials: &CredentialArgs,
     ) -> Result<Option<(Enrolment, Option<Proof>)>, Failure> {
-        let Some(sealer) = credentials.given_for(TPM, tpm::sealer_at).transpose()? else {
+        let Some(sealer) = credentials.given_for(TPM, tpm::sealer).transpose()? else {
             if self.pin || self.new_pin_file.is_some() || self.tpm_startup_key_to.is_some() {
                 return Err(Failure::usage("a PIN and its like go with --tpm"));
             }
@@ -131,10 +132,10 @@ impl Proof {
         pin: Option<Pin>,
         startup_key: Option<ExternalKey>,
     ) -> Result<Self, Failure> {
-        let unsealer = credentials.given_for(TPM, tpm::at).transpose()?;
+        let unsealer = credentials.given_for(TPM, tpm::unsealer).transpose()?;
         let unsealer = match unsealer {
             Some(unsealer) => unsealer,
-            None => tpm::at(&fve::unlock::Given::default())?,
+            None => tpm::unsealer(&Given::default())?,
         };
         let mut unlock = TpmUnlock::new(unsealer);
         if let Some(pin) = pin {
@@ -190,9 +191,9 @@ pub(crate) fn tell_of_proof(protector: Guid) {
 
 /// Which TPM a change is made with: the one that was named, or this computer's.
 pub(crate) fn sealer(credentials: &CredentialArgs) -> Result<Arc<dyn ObjectSealer>, Failure> {
-    match credentials.given_for(TPM, tpm::sealer_at) {
+    match credentials.given_for(TPM, tpm::sealer) {
         Some(sealer) => Ok(sealer?),
-        None => Ok(tpm::sealer_at(&fve::unlock::Given::default())?),
+        None => Ok(tpm::sealer(&Given::default())?),
     }
 }
 

@@ -1,0 +1,108 @@
+//! `--network-unlock`.
+
+use super::kind::{Addition, CredentialKind, Given, Read};
+use super::tpm;
+use fve::error::{Error, Result};
+use fve::format::protector::ProtectorKind;
+use fve::network::client::{self, Transport};
+use fve::unlock::network::{Known, NetworkUnlock};
+use std::path::Path;
+use std::time::Duration;
+
+const NAME: &str = "Network Unlock";
+
+pub(crate) const KIND: CredentialKind = CredentialKind {
+    option: "network-unlock",
+    value: "TRANSPORT",
+    value_is_optional: true,
+    additions: &[SIDECAR, TIMEOUT, KEY, REQUEST, SESSION_KEY],
+    help: "Network Unlock: over dhcp (DHCPv6, then DHCPv4; the default), dhcp4 or dhcp6, each with :INTERFACE behind it or without",
+    systemd: None,
+    environment: None,
+    read: Read::Given(|given| Ok(Box::new(read(given)?))),
+    typed: None,
+    opens: &[ProtectorKind::Network],
+};
+
+/// Where the stock of requests is.
+pub(crate) const SIDECAR: Addition = Addition {
+    option: "network-sidecar",
+    value: Some("FILE"),
+    help: "With --network-unlock: the volume's stock of requests, or the directory that holds it (/etc/fve/network)",
+    systemd: None,
+};
+
+/// How long to wait.
+pub(crate) const TIMEOUT: Addition = Addition {
+    option: "network-timeout",
+    value: Some("SECONDS"),
+    help: "With --network-unlock: wait no longer than this in all (DHCPv6 takes up to 5 seconds, DHCPv4 takes 4)",
+    systemd: None,
+};
+
+const KEY: Addition = Addition {
+    option: "network-key-file",
+    value: Some("FILE"),
+    help: "With --network-unlock, for a protector of Windows: the key that the network would give (32 bytes, binary or hex)",
+    systemd: None,
+};
+
+const REQUEST: Addition = Addition {
+    option: "network-request-file",
+    value: Some("FILE"),
+    help: "With --network-unlock, for a protector of Windows: its key protector (256 bytes), with --network-session-key-file",
+    systemd: None,
+};
+
+const SESSION_KEY: Addition = Addition {
+    option: "network-session-key-file",
+    value: Some("FILE"),
+    help: "With --network-unlock, for a protector of Windows: the session key (32 bytes) that goes with the key protector",
+    systemd: None,
+};
+
+fn read(given: &Given<'_>) -> Result<NetworkUnlock> {
+    let mut credential = NetworkUnlock::new(transports(given)?);
+    if let Some(path) = given.other(SIDECAR.option) {
+        credential = credential.sidecar(path);
+    }
+    if let Some(limit) = given.other(TIMEOUT.option) {
+        credential = credential.limit(seconds(limit)?);
+    }
+    if let Some(prompt) = given.prompt {
+        credential = credential.prompt(prompt.clone());
+    }
+    if let Some(tpm) = tpm::beside(given)? {
+        credential = credential.tpm(tpm);
+    }
+    let known = Known::from_files(
+        given.other(KEY.option),
+        given.other(REQUEST.option),
+        given.other(SESSION_KEY.option),
+    )?;
+    Ok(credential.known(known))
+}
+
+/// The transports that the option names.
+///
+/// # Errors
+/// [`Error::BadCredential`] for words that name none.
+pub(crate) fn transports(given: &Given<'_>) -> Result<Vec<Box<dyn Transport>>> {
+    let named = given.value.map(|value| value.to_string_lossy());
+    client::named(named.as_deref()).map_err(|error| Error::bad_credential(NAME, error.to_string()))
+}
+
+/// A limit in whole seconds, as [`TIMEOUT`] takes it.
+///
+/// # Errors
+/// [`Error::BadCredential`] for anything else.
+pub(crate) fn seconds(text: &Path) -> Result<Duration> {
+    /// Nobody waits longer.
+    const MAX: u64 = 3600;
+    let seconds = text.to_str().and_then(|text| text.parse::<u64>().ok());
+    let seconds = seconds.filter(|seconds| (1..=MAX).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| {
+        let why = format!("--{} takes seconds, 1 to {MAX}", TIMEOUT.option);
+        Error::bad_credential(NAME, why)
+    })
+}

@@ -1,0 +1,60 @@
+//! `--pkcs11`.
+
+use super::kind::{CredentialKind, Given, Read};
+#[cfg(feature = "pkcs11")]
+use super::tpm::PIN_FILE;
+use fve::error::{Error, Result};
+use fve::format::protector::ProtectorKind;
+#[cfg(feature = "pkcs11")]
+use fve::secret::file::read_line;
+use fve::unlock::KeyProtector;
+#[cfg(feature = "pkcs11")]
+use fve::unlock::certificate::TokenKey;
+#[cfg(feature = "pkcs11")]
+use fve::unlock::certificate::uri::TokenUri;
+#[cfg(feature = "pkcs11")]
+use std::path::Path;
+
+pub(crate) const KIND: CredentialKind = CredentialKind {
+    option: "pkcs11",
+    value: "URI",
+    value_is_optional: false,
+    additions: &[],
+    help: "A private key on a smart card or another PKCS#11 token, as pkcs11:token=NAME?module-path=FILE. With --pin-file, or the PIN is asked for. Not proven against volumes of Windows",
+    systemd: None,
+    environment: None,
+    read: Read::Given(read),
+    typed: None,
+    opens: &[ProtectorKind::Certificate],
+};
+
+#[cfg(feature = "pkcs11")]
+fn read(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
+    let text = given.value.and_then(Path::to_str).unwrap_or_default();
+    let uri = TokenUri::parse(text).map_err(|why| Error::BadCredential {
+        credential: "PKCS#11 token".to_owned(),
+        why: format!("the name of the key is not understood: {why}"),
+        help: Some("such as --pkcs11 'pkcs11:token=NAME?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so'; 'p11tool --list-tokens' shows names".to_owned()),
+    })?;
+    let pin_file = given.other(PIN_FILE.option).or(uri.pin_source.as_deref());
+    let pin = pin_file.map(|path| read_line(path, "PIN")).transpose()?;
+    let mut key = TokenKey::new(uri);
+    if let Some(pin) = pin {
+        key = key.pin(pin);
+    }
+    if let Some(prompt) = given.prompt {
+        key = key.prompt(prompt.clone());
+    }
+    Ok(Box::new(key))
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn read(_given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
+    Err(Error::Environment {
+        what: "this fve was built without support for PKCS#11 tokens".to_owned(),
+        help: Some(
+            "build it with the feature pkcs11, or give the key as a file: --certificate FILE"
+                .to_owned(),
+        ),
+    })
+}
