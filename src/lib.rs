@@ -69,6 +69,7 @@ pub mod error;
 pub mod escrow;
 pub mod format;
 pub mod guid;
+pub mod input;
 pub mod manage;
 #[cfg(feature = "network")]
 pub mod network;

@@ -6,7 +6,6 @@
 //! work on a key leaves on the stack is wiped after it (`stack`).
 
 mod arena;
-pub mod file;
 mod readable;
 mod stack;
 

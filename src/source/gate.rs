@@ -2,18 +2,18 @@
 //! its first byte is changed.
 
 use std::fs::{File, OpenOptions};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::extent::Extent;
 use super::file::{dimensions, file_or_device};
-use super::hold::locked;
-use super::storage::{Node, Stretch, System, Use, node_of, share_bytes};
-use super::write::{is_read_only, open_unused};
-use super::writers::{Writer, read_by_this_process};
+use super::in_use::{is_read_only, open_unused, used, written_by};
+use super::lock::locked;
+use super::storage::{Node, Stretch, System, node_of, share_bytes};
+use super::writers::read_by_this_process;
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
 
@@ -23,49 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Bytes of a file or device that are read while something else is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extent {
-    /// The file or device.
-    pub path: PathBuf,
-    /// Which of its bytes.
-    pub range: Range<u64>,
-}
-
-impl Extent {
-    /// All of it.
-    pub fn whole(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            range: 0..u64::MAX,
-        }
-    }
-
-    pub(super) fn stretch(&self) -> Option<Stretch> {
-        Some(Stretch {
-            range: self.range.clone(),
-            ..Stretch::whole(node_of(&self.path)?)
-        })
-    }
-
-    /// A volume of `len` bytes that begins `offset` bytes into the file or device; all of that where
-    /// the volume begins before it.
-    pub fn of_volume(path: impl Into<PathBuf>, offset: i64, len: u64) -> Self {
-        match u64::try_from(offset) {
-            Ok(offset) => Self::part(path, offset, len),
-            Err(_) => Self::whole(path),
-        }
-    }
-
-    /// `len` bytes from `offset` on: of a disk, the volume that is meant.
-    pub fn part(path: impl Into<PathBuf>, offset: u64, len: u64) -> Self {
-        Self {
-            path: path.into(),
-            range: offset..offset.saturating_add(len),
-        }
-    }
-}
 
 /// Checks that `len` bytes can be written over what is at `target`, without opening it for writing.
 /// A target that does not exist yet passes, unless it would lie in one of the `sources`.
@@ -165,23 +122,6 @@ pub(super) fn patiently<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
             }
             other => return other,
         }
-    }
-}
-
-pub(super) fn used(target: &Path, found: &Use) -> Error {
-    Error::Environment {
-        what: format!("{} is in use: {}", target.shown(), found.told()),
-        help: Some(found.ended_by()),
-    }
-}
-
-pub(super) fn written_by(target: &Path, writer: &Writer) -> Error {
-    Error::Environment {
-        what: format!(
-            "{} is in use: {writer} has it open for writing",
-            target.shown()
-        ),
-        help: Some("end that program first".to_owned()),
     }
 }
 

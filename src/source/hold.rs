@@ -2,16 +2,18 @@
 //! changes nothing of the file, not even its times.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, major, minor};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::extent::Extent;
 use super::file::{file_or_device, open_untouched};
-use super::gate::{self, Extent, refuse_uses_of};
+use super::gate::{patiently, refuse_uses_of};
+use super::in_use::{is_read_only, open_unused, used};
+use super::lock::{holder_of, locked};
 use super::storage::{System, Use};
-use super::write::{in_use, is_read_only, open_unused};
 use super::writers::Writer;
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
@@ -72,11 +74,11 @@ impl DeviceHold {
         if is_read_only(&device) {
             return Ok(None);
         }
-        match gate::patiently(|| open_unused(&device, OpenOptions::new().read(true), true)) {
+        match patiently(|| open_unused(&device, OpenOptions::new().read(true), true)) {
             // A partition may have no path here, or not for this user.
             Ok(opened) => Ok(opened.ok().map(|file| Self { _file: file })),
             Err(busy) => match system.uses_of(&system.lies_on(stretch)).first() {
-                Some(found) => Err(gate::used(&device, found)),
+                Some(found) => Err(used(&device, found)),
                 None => Err(busy),
             },
         }
@@ -161,50 +163,10 @@ fn lock_shared(path: &Path, file: &File) -> Result<bool> {
     }
 }
 
-/// Says who holds a lock, where that can be seen: a mount by its directory, another program by its
-/// name.
-pub(super) fn locked(path: &Path) -> Error {
-    let system = System::default();
-    let uses = Extent::whole(path)
-        .stretch()
-        .map(|stretch| system.uses_of(&system.lies_on(stretch)));
-    if let Some(found) = uses.iter().flatten().next() {
-        return gate::used(path, found);
-    }
-    match holder_of(path, |_| true).map(Writer::of_process) {
-        Some(holder) => in_use(path, &format!("{holder} holds a lock on it")),
-        None => in_use(path, "another program holds a lock on it"),
-    }
-}
-
 /// The process that holds the file or device at `path` for itself alone, if there is one that can
 /// be seen.
 pub fn writer_of(path: impl AsRef<Path>) -> Option<u32> {
     holder_of(path.as_ref(), |access| access == "WRITE")
-}
-
-/// The process that holds a lock of such an access.
-fn holder_of(path: &Path, wanted: impl Fn(&str) -> bool) -> Option<u32> {
-    let meta = path.metadata().ok()?;
-    let (major, minor, inode) = (major(meta.dev()), minor(meta.dev()), meta.ino());
-    let place = format!("{major:02x}:{minor:02x}:{inode}");
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|row| {
-        let (access, process) = holder(row, &place)?;
-        wanted(access).then_some(process)
-    })
-}
-
-/// proc(5): number, kind, `ADVISORY`, access, process, place, range. Those who wait have an arrow
-/// behind the number.
-fn holder<'a>(row: &'a str, place: &str) -> Option<(&'a str, u32)> {
-    let columns: Vec<_> = row.split_whitespace().collect();
-    match columns.as_slice() {
-        [_, "FLOCK", _, access, process, at, ..] if *at == place => {
-            Some((access, process.parse().ok()?))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -226,16 +188,5 @@ mod tests {
         assert_eq!(writer_of(file.path()), Some(std::process::id()));
         drop(writing);
         assert_eq!(writer_of(file.path()), None);
-    }
-
-    #[test]
-    fn those_who_wait_hold_nothing() {
-        let held = "3: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF";
-        assert_eq!(holder(held, "fe:00:1234"), Some(("WRITE", 4711)));
-        assert_eq!(holder(held, "fe:00:123"), None);
-        let waits = "3: -> FLOCK  ADVISORY  WRITE 4712 fe:00:1234 0 EOF";
-        assert_eq!(holder(waits, "fe:00:1234"), None);
-        let reads = "4: FLOCK  ADVISORY  READ  4713 fe:00:1234 0 EOF";
-        assert_eq!(holder(reads, "fe:00:1234"), Some(("READ", 4713)));
     }
 }

@@ -5,11 +5,14 @@
 
 #[cfg(feature = "containers")]
 mod container;
+mod extent;
 mod file;
 mod gate;
 mod headless;
 mod hold;
+mod in_use;
 mod locate;
+mod lock;
 mod open;
 mod overlay;
 pub mod partition;
@@ -22,8 +25,9 @@ mod writers;
 use std::io;
 use std::sync::Arc;
 
+pub use extent::Extent;
 pub use file::FileSource;
-pub use gate::{Extent, check_overwrite, open_to_overwrite};
+pub use gate::{check_overwrite, open_to_overwrite};
 pub use headless::Headless;
 pub use hold::{DeviceHold, HeldStill, SharedHold, changed_by, refuse_mapped, writer_of};
 pub use locate::{Located, Place, Probe, locate};

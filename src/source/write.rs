@@ -1,15 +1,16 @@
 //! Writing at offsets: only for those who ask for it by this type, with the source to themselves.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, OFlags, major, minor};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::file::{dimensions, file_or_device};
+use super::in_use::is_read_only;
 use super::{ReadAt, Window, gate};
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
@@ -147,39 +148,6 @@ impl ExclusiveFile {
                 Err(Error::io(what, error))
             }
         }
-    }
-}
-
-/// Whether a device is write-protected: it can be opened for writing all the same, and fails then.
-pub(super) fn is_read_only(device: &Path) -> bool {
-    let flag = device.metadata().and_then(|metadata| {
-        let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
-        std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro"))
-    });
-    flag.is_ok_and(|flag| flag.trim() == "1")
-}
-
-/// Opens a file; a device only where nobody else has claimed it.
-pub(super) fn open_unused(
-    path: &Path,
-    options: &mut OpenOptions,
-    is_device: bool,
-) -> Result<io::Result<File>> {
-    if is_device {
-        options.custom_flags(i32::try_from(OFlags::EXCL.bits()).unwrap_or(0));
-    }
-    match options.open(path) {
-        Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
-            Err(in_use(path, "it is mounted, or another program holds it"))
-        }
-        other => Ok(other),
-    }
-}
-
-pub(super) fn in_use(path: &Path, why: &str) -> Error {
-    Error::Environment {
-        what: format!("{} is in use: {why}", path.shown()),
-        help: Some("unmount it and end what uses it, then try again".to_owned()),
     }
 }
 

@@ -48,7 +48,7 @@ impl Payload {
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::BadCredential`] when it holds something else.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = crate::secret::file::read(path, NAME)?;
+        let bytes = crate::input::read(path, NAME)?;
         let found = Self::new(bytes.expose())
             .or_else(|| from_hex(bytes.expose()).and_then(|bytes| Self::new(&bytes)));
         found.ok_or_else(|| Error::BadCredential {

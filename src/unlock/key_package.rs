@@ -18,7 +18,7 @@ const NAME: &str = "key package";
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it is no package.
 pub fn read(path: &Path) -> Result<KeyPackage> {
-    let bytes = crate::secret::file::read(path, NAME)?;
+    let bytes = crate::input::read(path, NAME)?;
     let text = from_text(bytes.expose());
     let content = text.as_ref().unwrap_or(&bytes);
     KeyPackage::parse(content.expose()).map_err(|fault| Error::BadCredential {

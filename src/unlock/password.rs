@@ -25,7 +25,7 @@ impl Password {
     /// [`Error::Io`](crate::error::Error::Io) when the file cannot be read,
     /// [`Error::BadCredential`](crate::error::Error::BadCredential) when it is no text of one line.
     pub fn from_file(path: &Path) -> Result<Self> {
-        Ok(Self::new(&crate::secret::file::read_line(path, NAME)?))
+        Ok(Self::new(&crate::input::read_line(path, NAME)?))
     }
 }
 

@@ -150,7 +150,7 @@ fn spread_halves(key: &[u8]) -> SecretBytes {
 
 /// Reads a key that has one of `lengths` bytes, in binary or in hex digits.
 pub(super) fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<SecretBytes> {
-    let bytes = crate::secret::file::read(path, name)?;
+    let bytes = crate::input::read(path, name)?;
     // Digits first: sixteen bytes or more that all happen to be hex digits are not a key.
     from_hex(bytes.expose())
         .or(Some(bytes))

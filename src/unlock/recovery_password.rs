@@ -61,7 +61,7 @@ impl RecoveryPasswords {
     /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no
     /// well-formed password.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let bytes = crate::secret::file::read(path, NAME)?;
+        let bytes = crate::input::read(path, NAME)?;
         let check = check_bytes(bytes.expose(), &Options::default())
             .map_err(|error| Error::bad_credential(NAME, error.to_string()))?;
         Self::found(&check)

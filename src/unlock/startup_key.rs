@@ -155,7 +155,7 @@ impl KeyProtector for StartupKey {
 }
 
 fn read_file(path: &Path) -> Result<BekFile> {
-    let bytes = crate::secret::file::read(path, NAME)?;
+    let bytes = crate::input::read(path, NAME)?;
     BekFile::parse(bytes.expose()).map_err(|fault| {
         Error::bad_credential(NAME, format!("{} is no .BEK file: {fault}", path.shown()))
     })

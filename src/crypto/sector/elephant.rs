@@ -9,7 +9,8 @@ use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit
 use aes::{Aes128, Aes256};
 
 use super::batch::{address_block, blocks_of};
-use super::engine::Diffuse;
+use super::choice::Diffuse;
+use super::cycles::{CYCLES_A, CYCLES_B};
 use super::tidy::{DIFFUSER_STACK, tidy};
 use super::{Engines, SectorCipher, cbc};
 use crate::secret::Locked;
@@ -20,11 +21,9 @@ const SECTOR_KEY_OFFSET: usize = 32;
 /// Sectors that go through the diffusers side by side.
 const LANES: usize = 8;
 
-/// Cycles and rotations of diffuser A.
-pub(super) const CYCLES_A: usize = 5;
+/// Rotations of diffuser A.
 const ROTATIONS_A: [u32; 4] = [9, 0, 13, 0];
-/// Cycles and rotations of diffuser B.
-pub(super) const CYCLES_B: usize = 3;
+/// Rotations of diffuser B.
 const ROTATIONS_B: [u32; 4] = [0, 10, 0, 25];
 
 /// The same word of eight sectors.

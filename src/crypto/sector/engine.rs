@@ -1,12 +1,6 @@
-//! Which code does the work of the sector ciphers, from what the CPU has.
+//! The kinds of code that can do the work of the sector ciphers.
 
 use std::fmt;
-
-use super::SectorCipher;
-#[cfg(target_arch = "x86_64")]
-use super::wide;
-#[cfg(target_arch = "x86_64")]
-pub(super) use super::wide::Diffuse;
 
 /// How the blocks of a run go through AES.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,14 +30,6 @@ impl Engine {
     /// All engines, slowest first.
     pub const ALL: [Self; 4] = [Self::Batch, Self::AesNi, Self::Vaes256, Self::Vaes512];
 
-    /// Whether this CPU has what it takes.
-    pub fn is_available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return wide::available(self);
-        #[cfg(not(target_arch = "x86_64"))]
-        return self == Self::Batch;
-    }
-
     /// A name for reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -58,14 +44,6 @@ impl Engine {
 impl Diffuser {
     /// All diffusers, slowest first.
     pub const ALL: [Self; 3] = [Self::Batch, Self::Avx2, Self::Avx512];
-
-    /// Whether this CPU has what it takes.
-    pub fn is_available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return wide::diffuser_available(self);
-        #[cfg(not(target_arch = "x86_64"))]
-        return self == Self::Batch;
-    }
 
     /// A name for reports.
     pub fn name(self) -> &'static str {
@@ -92,78 +70,11 @@ impl Engines {
         aes: Engine::Batch,
         diffuser: Diffuser::Batch,
     };
-
-    /// The fastest that this CPU can run.
-    pub fn best() -> Self {
-        let mut best = Self::SAFE;
-        for engine in Engine::ALL {
-            if engine.is_available() {
-                best.aes = engine;
-            }
-        }
-        for diffuser in Diffuser::ALL {
-            if diffuser.is_available() {
-                best.diffuser = diffuser;
-            }
-        }
-        best
-    }
-
-    /// Whether this CPU can run both.
-    pub fn are_available(self) -> bool {
-        self.aes.is_available() && self.diffuser.is_available()
-    }
 }
 
 /// For reports: `VAES-512, diffuser AVX-512`.
 impl fmt::Display for Engines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, diffuser {}", self.aes.name(), self.diffuser.name())
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Engines {
-    pub(super) fn xts(self, key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
-        wide::xts(self.aes, key, sector_size)
-    }
-
-    pub(super) fn cbc(self, key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
-        wide::cbc(self.aes, key, sector_size)
-    }
-
-    /// What diffuses sectors of `QUADS` cipher blocks, widest first.
-    pub(super) fn diffusers<const QUADS: usize>(self) -> Vec<Diffuse> {
-        wide::diffusers::<QUADS>(self.diffuser)
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-impl Engines {
-    pub(super) fn xts(self, _: &[u8], _: usize) -> Option<Box<dyn SectorCipher>> {
-        None
-    }
-
-    pub(super) fn cbc(self, _: &[u8], _: usize) -> Option<Box<dyn SectorCipher>> {
-        None
-    }
-
-    pub(super) fn diffusers<const QUADS: usize>(self) -> Vec<Diffuse> {
-        Vec::new()
-    }
-}
-
-/// There is none.
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) enum Diffuse {}
-
-#[cfg(not(target_arch = "x86_64"))]
-impl Diffuse {
-    pub(super) fn decrypt(&self, _: &mut [u8], _: &mut dyn FnMut(&mut [[[u8; 16]; 2]])) -> usize {
-        match *self {}
-    }
-
-    pub(super) fn encrypt(&self, _: &mut [u8], _: &mut dyn FnMut(&mut [[[u8; 16]; 2]])) -> usize {
-        match *self {}
     }
 }

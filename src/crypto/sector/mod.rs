@@ -6,6 +6,8 @@
 
 mod batch;
 mod cbc;
+mod choice;
+mod cycles;
 mod elephant;
 mod engine;
 mod proof;

@@ -7,6 +7,7 @@ mod alone;
 mod lanes;
 mod proof;
 mod schedule;
+mod together;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 

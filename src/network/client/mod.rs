@@ -15,6 +15,7 @@ mod dhcp4;
 mod dhcp6;
 mod interfaces;
 mod memory;
+mod named;
 mod sockets;
 mod transport;
 mod under_way;
@@ -22,10 +23,8 @@ mod under_way;
 pub use dhcp4::Dhcp4;
 pub use dhcp6::Dhcp6;
 pub use memory::{Memory, Network};
-pub use transport::{
-    Exchange, Received, TRANSPORTS, Timetable, Transport, TransportError, TransportKind,
-    UnknownTransport, named,
-};
+pub use named::{TRANSPORTS, TransportKind, UnknownTransport, named};
+pub use transport::{Exchange, Received, Timetable, Transport, TransportError};
 
 use std::time::{Duration, Instant};
 

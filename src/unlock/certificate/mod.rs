@@ -68,7 +68,7 @@ impl CertificateKey {
         password: Option<&SecretText>,
         prompt: &dyn Prompt,
     ) -> Result<Self> {
-        let content = crate::secret::file::read(path, NAME)?;
+        let content = crate::input::read(path, NAME)?;
         let file = match KeyFile::read(content.expose(), password) {
             Err(KeyFileError::TakesPassword) => {
                 let typed = prompt.secret(&format!("Password of {}: ", path.shown()));
@@ -210,7 +210,7 @@ pub(super) fn other_certificate(protector: &Protector) -> Failure {
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds none.
 pub fn read_certificate(path: &Path) -> Result<Certificate> {
-    let content = crate::secret::file::read(path, NAME)?;
+    let content = crate::input::read(path, NAME)?;
     let bad = |why: String, help: &str| Error::BadCredential {
         credential: "new certificate".to_owned(),
         why: format!("{}: {why}", path.shown()),

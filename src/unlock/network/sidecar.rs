@@ -312,7 +312,7 @@ impl SidecarFile {
     /// # Errors
     /// As [`Sidecar::parse`]; [`Error::Io`] when it cannot be read.
     pub fn load(&self) -> Result<Sidecar> {
-        Sidecar::parse(crate::secret::file::read(&self.0, NAME)?.expose())
+        Sidecar::parse(crate::input::read(&self.0, NAME)?.expose())
     }
 
     /// Changes it as one step: nobody else changes it meanwhile, and after a power failure it is

@@ -7,9 +7,9 @@ use clap::{Args, ValueHint};
 use crate::cli::failure::Failure;
 use crate::cli::options::readable::warn_if_others_can_read;
 use fve::error::Error;
+use fve::input::read_line;
 use fve::network::policy::{MAX_FILE, Policy};
 use fve::network::server::keys::Files;
-use fve::secret::file::read_line;
 use fve::shown::ShowPath;
 
 /// Where passwords of key files come from.

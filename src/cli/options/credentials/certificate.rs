@@ -3,7 +3,7 @@
 use super::kind::{Addition, CredentialKind, Given, Read};
 use fve::error::{Error, Result};
 use fve::format::protector::ProtectorKind;
-use fve::secret::file::read_line;
+use fve::input::read_line;
 use fve::unlock::Silent;
 use fve::unlock::certificate::CertificateKey;
 

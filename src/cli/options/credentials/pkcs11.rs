@@ -6,7 +6,7 @@ use super::tpm::PIN_FILE;
 use fve::error::{Error, Result};
 use fve::format::protector::ProtectorKind;
 #[cfg(feature = "pkcs11")]
-use fve::secret::file::read_line;
+use fve::input::read_line;
 use fve::unlock::KeyProtector;
 #[cfg(feature = "pkcs11")]
 use fve::unlock::certificate::TokenKey;

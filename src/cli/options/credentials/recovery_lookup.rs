@@ -9,9 +9,9 @@ use fve::escrow::Place;
 use fve::escrow::directory::{Directory, Login};
 use fve::format::protector::ProtectorKind;
 #[cfg(feature = "directory")]
-use fve::secret::SecretText;
+use fve::input::read_line;
 #[cfg(feature = "directory")]
-use fve::secret::file::read_line;
+use fve::secret::SecretText;
 use fve::unlock::recovery_lookup::RecoveryLookup;
 use std::path::Path;
 

@@ -5,7 +5,7 @@ use super::kind::{Addition, CredentialKind, Given, Read};
 use super::no_tpm;
 use super::startup_key;
 use fve::error::{Error, Result};
-use fve::secret::file::read_line;
+use fve::input::read_line;
 use fve::tpm::{ObjectSealer, Payload, Unsealer};
 #[cfg(feature = "tpm")]
 use fve::tpm::{Tss, TssOptions};

@@ -182,7 +182,7 @@ pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
     let text = match file {
         Some(path) => {
             warn_if_others_can_read(path);
-            fve::secret::file::read_line(path, "new password")?
+            fve::input::read_line(path, "new password")?
         }
         None if term::can_ask() => {
             let first = term::ask_secret("New password: ")?;

@@ -202,7 +202,7 @@ pub(crate) fn new_pin(file: Option<&Path>) -> Result<Pin, Failure> {
     let text: SecretText = match file {
         Some(path) => {
             warn_if_others_can_read(path);
-            fve::secret::file::read_line(path, "new PIN")?
+            fve::input::read_line(path, "new PIN")?
         }
         None if term::can_ask() => {
             let first = term::ask_secret("New PIN: ")?;

@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use crate::crypto::memory;
 use crate::crypto::sector::Diffuser;
-use crate::crypto::sector::elephant::{CYCLES_A, CYCLES_B};
+use crate::crypto::sector::cycles::{CYCLES_A, CYCLES_B};
 
 /// Largest sectors, in cipher blocks, of which sixteen stay in the first-level cache: 2048 bytes.
 const CACHED_QUADS: usize = 128;

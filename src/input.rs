@@ -5,8 +5,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::{SecretBytes, SecretText};
 use crate::error::{Error, Result};
+use crate::secret::{SecretBytes, SecretText};
 use crate::shown::ShowPath;
 
 /// Largest credential file read; a recovery-password text may be a whole export.

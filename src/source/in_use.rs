@@ -1,0 +1,67 @@
+//! Files and devices that somebody else uses: opening what nobody uses, and the errors that say who
+//! does.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{OFlags, major, minor};
+use rustix::io::Errno;
+
+use super::storage::Use;
+use super::writers::Writer;
+use crate::error::{Error, Result};
+use crate::shown::ShowPath;
+
+/// Whether a device is write-protected: it can be opened for writing all the same, and fails then.
+pub(super) fn is_read_only(device: &Path) -> bool {
+    let flag = device.metadata().and_then(|metadata| {
+        let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+        std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro"))
+    });
+    flag.is_ok_and(|flag| flag.trim() == "1")
+}
+
+/// Opens a file; a device only where nobody else has claimed it.
+pub(super) fn open_unused(
+    path: &Path,
+    options: &mut OpenOptions,
+    is_device: bool,
+) -> Result<io::Result<File>> {
+    if is_device {
+        options.custom_flags(i32::try_from(OFlags::EXCL.bits()).unwrap_or(0));
+    }
+    match options.open(path) {
+        Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+            Err(in_use(path, "it is mounted, or another program holds it"))
+        }
+        other => Ok(other),
+    }
+}
+
+pub(super) fn in_use(path: &Path, why: &str) -> Error {
+    Error::Environment {
+        what: format!("{} is in use: {why}", path.shown()),
+        help: Some("unmount it and end what uses it, then try again".to_owned()),
+    }
+}
+
+/// The same for a use that the system shows.
+pub(super) fn used(target: &Path, found: &Use) -> Error {
+    Error::Environment {
+        what: format!("{} is in use: {}", target.shown(), found.told()),
+        help: Some(found.ended_by()),
+    }
+}
+
+/// The same for a program that has it open for writing.
+pub(super) fn written_by(target: &Path, writer: &Writer) -> Error {
+    Error::Environment {
+        what: format!(
+            "{} is in use: {writer} has it open for writing",
+            target.shown()
+        ),
+        help: Some("end that program first".to_owned()),
+    }
+}

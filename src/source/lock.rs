@@ -1,0 +1,68 @@
+//! Locks in the manner of flock(2), and who holds them.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{major, minor};
+
+use super::extent::Extent;
+use super::in_use::{in_use, used};
+use super::storage::System;
+use super::writers::Writer;
+use crate::error::Error;
+
+/// Says who holds a lock, where that can be seen: a mount by its directory, another program by its
+/// name.
+pub(super) fn locked(path: &Path) -> Error {
+    let system = System::default();
+    let uses = Extent::whole(path)
+        .stretch()
+        .map(|stretch| system.uses_of(&system.lies_on(stretch)));
+    if let Some(found) = uses.iter().flatten().next() {
+        return used(path, found);
+    }
+    match holder_of(path, |_| true).map(Writer::of_process) {
+        Some(holder) => in_use(path, &format!("{holder} holds a lock on it")),
+        None => in_use(path, "another program holds a lock on it"),
+    }
+}
+
+/// The process that holds a lock of such an access.
+pub(super) fn holder_of(path: &Path, wanted: impl Fn(&str) -> bool) -> Option<u32> {
+    let meta = path.metadata().ok()?;
+    let (major, minor, inode) = (major(meta.dev()), minor(meta.dev()), meta.ino());
+    let place = format!("{major:02x}:{minor:02x}:{inode}");
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|row| {
+        let (access, process) = holder(row, &place)?;
+        wanted(access).then_some(process)
+    })
+}
+
+/// proc(5): number, kind, `ADVISORY`, access, process, place, range. Those who wait have an arrow
+/// behind the number.
+fn holder<'a>(row: &'a str, place: &str) -> Option<(&'a str, u32)> {
+    let columns: Vec<_> = row.split_whitespace().collect();
+    match columns.as_slice() {
+        [_, "FLOCK", _, access, process, at, ..] if *at == place => {
+            Some((access, process.parse().ok()?))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_wait_hold_nothing() {
+        let held = "3: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF";
+        assert_eq!(holder(held, "fe:00:1234"), Some(("WRITE", 4711)));
+        assert_eq!(holder(held, "fe:00:123"), None);
+        let waits = "3: -> FLOCK  ADVISORY  WRITE 4712 fe:00:1234 0 EOF";
+        assert_eq!(holder(waits, "fe:00:1234"), None);
+        let reads = "4: FLOCK  ADVISORY  READ  4713 fe:00:1234 0 EOF";
+        assert_eq!(holder(reads, "fe:00:1234"), Some(("READ", 4713)));
+    }
+}

@@ -1,0 +1,176 @@
+//! The plan of the source tree: which module may know which, and what the library may not say.
+
+mod modules;
+
+use std::fs;
+use std::path::Path;
+
+use self::modules::{Modules, circles, sources};
+
+/// What each module of the library may use. A module stands below all that may use it.
+const ALLOWED: &[(&str, &[&str])] = &[
+    // The ground: no module of the library may be without these.
+    ("guid", &[]),
+    ("shown", &[]),
+    ("threads", &[]),
+    ("secret", &[]),
+    ("format", &["guid", "secret"]),
+    ("error", &["format", "guid"]),
+    ("input", &["error", "secret", "shown"]),
+    ("output", &["error", "shown"]),
+    // Bytes, algorithms, digits.
+    ("source", &["error", "guid", "output", "shown"]),
+    ("crypto", &["error", "guid", "secret", "threads"]),
+    ("recovery_password", &["error", "guid", "secret"]),
+    // Helpers that reach outside.
+    (
+        "tpm",
+        &["crypto", "error", "format", "input", "secret", "shown"],
+    ),
+    ("network", &["crypto", "error", "guid", "secret", "shown"]),
+    (
+        "escrow",
+        &["error", "guid", "recovery_password", "secret", "shown"],
+    ),
+    // The way from a credential to the plaintext.
+    (
+        "unlock",
+        &[
+            "crypto",
+            "error",
+            "escrow",
+            "format",
+            "guid",
+            "input",
+            "network",
+            "output",
+            "recovery_password",
+            "secret",
+            "shown",
+            "threads",
+            "tpm",
+        ],
+    ),
+    (
+        "volume",
+        &[
+            "crypto", "error", "format", "guid", "secret", "source", "threads", "unlock",
+        ],
+    ),
+    (
+        "enroll",
+        &[
+            "crypto",
+            "error",
+            "format",
+            "guid",
+            "network",
+            "output",
+            "recovery_password",
+            "secret",
+            "tpm",
+            "unlock",
+        ],
+    ),
+    // What is done with volumes.
+    ("serve", &["error", "shown", "source", "threads", "volume"]),
+    ("repair", &["error", "format", "guid", "source", "volume"]),
+    (
+        "analysis",
+        &[
+            "crypto", "error", "format", "guid", "source", "tpm", "unlock", "volume",
+        ],
+    ),
+    (
+        "create",
+        &[
+            "crypto", "enroll", "error", "format", "guid", "secret", "source", "threads", "volume",
+        ],
+    ),
+    (
+        "manage",
+        &[
+            "crypto",
+            "enroll",
+            "error",
+            "format",
+            "guid",
+            "recovery_password",
+            "secret",
+            "source",
+            "tpm",
+            "unlock",
+            "volume",
+        ],
+    ),
+];
+
+#[test]
+fn every_module_knows_only_those_below_it() {
+    let modules = Modules::read();
+    for name in modules.names().filter_map(|name| name.first()) {
+        let known = name == "cli" || ALLOWED.iter().any(|(module, _)| module == name);
+        assert!(known, "the module {name} has no place in the plan");
+    }
+    let imports = modules.imports();
+    let mut wrong = Vec::new();
+    let mut across = 0;
+    for import in &imports {
+        let [from, to] = [&import.from, &import.to].map(|name| name[0].as_str());
+        if from == to {
+            continue;
+        }
+        across += 1;
+        let allowed = ALLOWED.iter().find(|(name, _)| *name == from);
+        if !allowed.is_some_and(|(_, allowed)| allowed.contains(&to)) {
+            wrong.push(format!("{}: {from} uses {to}", import.place));
+        }
+    }
+    assert!(across > 200, "the search finds only {across} imports");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_module_stands_above_all_that_it_may_use() {
+    for (at, (name, allowed)) in ALLOWED.iter().enumerate() {
+        for used in *allowed {
+            let below = ALLOWED[..at].iter().any(|(other, _)| other == used);
+            assert!(
+                below,
+                "{name} may use {used}, which does not stand below it"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_modules_import_each_other_in_a_circle() {
+    let circles = circles(&Modules::read().imports());
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
+}
+
+/// The compiler keeps it to the public interface only as long as it is not in the library.
+#[test]
+fn the_command_line_is_no_part_of_the_library() {
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(name);
+        fs::read_to_string(path).expect("source")
+    };
+    assert!(!read("lib.rs").contains("mod cli"));
+    assert!(read("main.rs").contains("mod cli;"));
+}
+
+/// A name may hold what a terminal acts on: messages show it by `shown()`.
+#[test]
+fn no_message_shows_a_path_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for path in sources(&root) {
+        let text = fs::read_to_string(&path).expect("source");
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+        if code.contains(".display()") {
+            wrong.push(path);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
