@@ -121,3 +121,50 @@ pub(crate) fn help() -> String {
     text.truncate(text.trim_end().len());
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::*;
+    use crate::cli::command::Cli;
+
+    fn has_option(command: &Command, option: &str) -> bool {
+        let name = option.trim_start_matches('-');
+        command
+            .get_arguments()
+            .any(|arg| arg.get_long() == Some(name))
+            || command
+                .get_subcommands()
+                .any(|inner| has_option(inner, option))
+    }
+
+    /// What is typed is there, or is named with the feature that brings it.
+    fn is_known(words: &[&str]) -> bool {
+        let line = ["fve"].iter().chain(words).copied();
+        let error = Cli::command().try_get_matches_from(line).err();
+        let failure = error.as_ref().and_then(named_in);
+        failure.is_some_and(|failure| failure.status() == Status::Usage)
+    }
+
+    #[test]
+    fn what_a_feature_brings_is_there_or_named() {
+        let all = Cli::command();
+        for brought in BROUGHT {
+            for command in brought.commands {
+                let words: Vec<_> = command.split(' ').collect();
+                let mut found = Some(&all);
+                for word in &words {
+                    found = found.and_then(|command| command.find_subcommand(word));
+                }
+                assert_eq!(found.is_some(), brought.is_on, "{command}");
+                assert_eq!(is_known(&words), !brought.is_on, "{command}");
+            }
+            for option in brought.options {
+                assert_eq!(has_option(&all, option), brought.is_on, "{option}");
+                let named = is_known(&["protector", "add", "volume.img", option]);
+                assert_eq!(named, !brought.is_on, "{option}");
+            }
+        }
+    }
+}
