@@ -58,6 +58,8 @@
 //! The sector ciphers are generic code compiled with *your* profile: set `codegen-units = 1` and
 //! `lto = true` in it, or they run at a fraction of their speed.
 
+// The documentation says which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Not for the tests, which may give up as they like; `format` and `source::partition` deny more.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -10,6 +10,7 @@ use crate::cli::commands::info::InfoArgs;
 use crate::cli::commands::metadata::MetadataArgs;
 #[cfg(feature = "fuse")]
 use crate::cli::commands::mount::MountArgs;
+#[cfg(feature = "network")]
 use crate::cli::commands::network_unlock::NetworkUnlockArgs;
 use crate::cli::commands::protector::ProtectorArgs;
 use crate::cli::commands::recovery::RecoveryArgs;
@@ -20,11 +21,12 @@ use crate::cli::commands::unlock::UnlockArgs;
 #[cfg(feature = "fuse")]
 use crate::cli::commands::unmount::UnmountArgs;
 use crate::cli::failure::Failure;
+use crate::cli::lacking;
 use crate::cli::run::{Run, commands};
 
 /// BitLocker volumes on Linux: read them, mount them, check their recovery passwords.
 #[derive(Debug, Parser)]
-#[command(name = "fve", version, about, long_about = None, after_long_help = AFTER_HELP)]
+#[command(name = "fve", version, about, long_about = None, after_long_help = format!("{AFTER_HELP}{}", lacking::help()))]
 pub(crate) struct Cli {
     /// Log to standard error; more with every repetition. A log line never holds a secret.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -78,6 +80,7 @@ commands! {
         /// Ask the TPM about a volume's protectors
         Tpm(TpmArgs),
         /// Network Unlock: a probe for servers, a server, its certificates, its policy
+        #[cfg(feature = "network")]
         NetworkUnlock(NetworkUnlockArgs),
         /// Show and change the key protectors of a volume
         Protector(ProtectorArgs),

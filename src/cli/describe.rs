@@ -11,7 +11,6 @@ use crate::cli::options::source::Opened;
 use crate::cli::output::json;
 use crate::cli::output::term::{escaped, human_size};
 use fve::crypto::hash::HashAlgorithm;
-use fve::crypto::rsa_key;
 use fve::crypto::sector::Method;
 use fve::format::block::MetadataBlock;
 use fve::format::boot::{Flavour, Layout};
@@ -442,9 +441,44 @@ fn public_key_lines(key: &PublicKey) -> Vec<String> {
     lines
 }
 
+/// SHA-256 of the key as certificates hold it (RFC 5280, SubjectPublicKeyInfo).
 fn fingerprint(key: &PublicKey) -> Option<String> {
-    let key = rsa_key::PublicKey::from_parts(&key.modulus, &key.exponent)?;
-    key.fingerprint().map(|hash| hex(&hash))
+    // The algorithm rsaEncryption (1.2.840.113549.1.1.1) with the parameter NULL.
+    const ALGORITHM: &[u8] = b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x01\x05\x00";
+    let integer = |number: &[u8]| {
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        let digits = number.get(zeros..).unwrap_or_default();
+        // A set highest bit would make it negative.
+        let sign: &[u8] = match digits.first() {
+            Some(0x80..) => &[0],
+            _ => &[],
+        };
+        der(0x02, &[sign, digits])
+    };
+    let numbers = der(0x30, &[&integer(&key.modulus), &integer(&key.exponent)]);
+    let bits = der(0x03, &[&[0], &numbers]);
+    let whole = der(0x30, &[ALGORITHM, &bits]);
+    HashAlgorithm::Sha256
+        .digest(&[&whole])
+        .map(|hash| hex(&hash))
+}
+
+/// A value with its tag and its length in front of it (X.690, section 8.1).
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let mut whole = vec![tag];
+    match u8::try_from(content.len()) {
+        Ok(len @ ..0x80) => whole.push(len),
+        _ => {
+            let len = content.len().to_be_bytes();
+            let zeros = len.iter().take_while(|byte| **byte == 0).count();
+            // At most eight bytes, so that their number fits.
+            whole.push(0x80 | (len.len() - zeros) as u8);
+            whole.extend(len.iter().skip(zeros));
+        }
+    }
+    whole.extend(content);
+    whole
 }
 
 /// The thumbprint of its certificate: as it is named, or of a whole certificate that lies in it.

@@ -8,6 +8,7 @@ mod commands;
 mod describe;
 mod exit;
 mod failure;
+mod lacking;
 #[cfg(feature = "fuse")]
 mod mount_helper;
 mod options;
@@ -40,6 +41,9 @@ pub(crate) fn run() -> ExitCode {
     let (cli, words) = match parse(arguments) {
         Ok(parsed) => parsed,
         Err(error) => {
+            if let Some(failure) = lacking::named_in(&error) {
+                return end(&failure);
+            }
             // Help and version are asked for, and are no error.
             let status = if error.use_stderr() {
                 Status::Usage

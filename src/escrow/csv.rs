@@ -51,9 +51,7 @@ pub(super) fn read(
 fn name(cell: &[u8]) -> String {
     let text = String::from_utf8_lossy(cell);
     let text = text.trim();
-    text.get(..text.floor_char_boundary(MAX_NAME))
-        .unwrap_or_default()
-        .to_owned()
+    record::beginning(text, MAX_NAME).to_owned()
 }
 
 /// What stands most often between the words of the first line, outside of quotes; nothing where the

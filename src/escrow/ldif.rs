@@ -5,7 +5,7 @@ use std::iter::Peekable;
 
 use zeroize::Zeroizing;
 
-use super::record::{Field, Record};
+use super::record::{self, Field, Record};
 
 /// Longest line that is read, folded lines put together, in bytes; what is behind is passed over.
 const MAX_LINE: usize = 0x1_0000;
@@ -39,11 +39,7 @@ pub(super) fn read(text: impl Iterator<Item = char>, mut each: impl FnMut(&str, 
         {
             if name.is_none() && field.name.eq_ignore_ascii_case("dn") {
                 let text = String::from_utf8_lossy(&field.value);
-                name = Some(
-                    text.get(..text.floor_char_boundary(MAX_NAME))
-                        .unwrap_or_default()
-                        .to_owned(),
-                );
+                name = Some(record::beginning(&text, MAX_NAME).to_owned());
             } else {
                 record.push(field);
             }

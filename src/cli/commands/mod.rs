@@ -8,6 +8,7 @@ pub(super) mod info;
 pub(super) mod metadata;
 #[cfg(feature = "fuse")]
 pub(super) mod mount;
+#[cfg(feature = "network")]
 pub(super) mod network_unlock;
 pub(super) mod protector;
 pub(super) mod recovery;

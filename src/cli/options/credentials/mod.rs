@@ -384,6 +384,7 @@ impl CredentialArgs {
     }
 
     /// The same with an option that adds to it, where it was given.
+    #[cfg(feature = "network")]
     pub(crate) fn and(mut self, addition: &'static str, value: Option<PathBuf>) -> Self {
         self.additions.extend(value.map(|value| (addition, value)));
         self

@@ -8,6 +8,7 @@
 mod certificate;
 mod clear_key;
 mod kind;
+#[cfg_attr(not(feature = "network"), path = "no_network.rs")]
 pub(crate) mod network;
 mod password;
 mod recovery_password;

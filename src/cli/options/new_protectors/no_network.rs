@@ -1,0 +1,74 @@
+//! What stands for `network` in a build without Network Unlock: no options, no protector.
+
+use clap::Args;
+
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use fve::enroll::Enrolment;
+use fve::guid::Guid;
+use fve::unlock::KeyProtector;
+use fve::volume::Volume;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewNetworkArgs {}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewNetworkVolumeArgs {}
+
+impl NewNetworkVolumeArgs {
+    pub(crate) fn is_given(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn enrolment(&self, _volume: Guid) -> Result<Option<NewNetwork>, Failure> {
+        Ok(None)
+    }
+}
+
+impl NewNetworkArgs {
+    pub(crate) fn is_given(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn rest_of(&self, credentials: &CredentialArgs) -> CredentialArgs {
+        credentials.clone()
+    }
+
+    pub(crate) fn enrolment(
+        &self,
+        _credentials: &CredentialArgs,
+        _volume: Guid,
+    ) -> Result<Option<NewNetwork>, Failure> {
+        Ok(None)
+    }
+}
+
+/// A new protector, which is never made.
+pub(crate) struct NewNetwork {
+    pub(crate) enrolment: Enrolment,
+    pub(crate) proof: NetworkProof,
+}
+
+pub(crate) enum NetworkProof {}
+
+impl NetworkProof {
+    pub(crate) fn is_there(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn witness(&self) -> Option<Box<dyn KeyProtector>> {
+        match *self {}
+    }
+
+    pub(crate) fn carry_out(&self, _volume: &Volume, _protector: Guid) -> Result<(), Failure> {
+        match *self {}
+    }
+
+    pub(crate) fn tell(&self, _protector: Guid) {
+        match *self {}
+    }
+
+    pub(crate) fn need(&self) -> Result<(), Failure> {
+        match *self {}
+    }
+}
