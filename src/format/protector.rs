@@ -45,86 +45,97 @@ pub enum ProtectorKind {
     Unknown(u16),
 }
 
+/// What each kind is called, and what it stands for on disk.
+struct KindRow {
+    kind: ProtectorKind,
+    /// The high byte of its code (docs/format.md §3.8).
+    code: u8,
+    /// The name that `manage-bde -protectors -get` prints.
+    name: &'static str,
+    /// A stable word for programs.
+    word: &'static str,
+    /// The key protector type of Windows' management interface (docs/format.md §3.8).
+    wmi: Option<u8>,
+    /// Whether a TPM has a part in it: one of the bits of its code.
+    tpm: bool,
+}
+
+macro_rules! kinds {
+    ($($kind:ident, $code:literal, $name:literal, $word:literal, $wmi:expr, $tpm:literal;)*) => {
+        &[$(KindRow {
+            kind: ProtectorKind::$kind,
+            code: $code,
+            name: $name,
+            word: $word,
+            wmi: $wmi,
+            tpm: $tpm,
+        }),*]
+    };
+}
+
+/// Every kind that is known. To add one: its variant above, and its row here.
+const KINDS: &[KindRow] = kinds! {
+    ClearKey, 0x00, "Clear Key", "clear-key", None, false;
+    Tpm, 0x01, "TPM", "tpm", Some(1), true;
+    ExternalKey, 0x02, "External Key", "startup-key", Some(2), false;
+    TpmStartupKey, 0x03, "TPM And Startup Key", "tpm-startup-key", Some(5), true;
+    TpmPin, 0x05, "TPM And PIN", "tpm-pin", Some(4), true;
+    TpmPinStartupKey, 0x07, "TPM And PIN And Startup Key", "tpm-pin-startup-key", Some(6), true;
+    RecoveryPassword, 0x08, "Numerical Password", "recovery-password", Some(3), false;
+    Certificate, 0x10, "Certificate", "certificate", Some(7), false;
+    Network, 0x11, "Network (Certificate Based)", "network", Some(9), true;
+    Password, 0x20, "Password", "password", Some(8), false;
+    Identity, 0x40, "Identity", "identity", Some(10), false;
+};
+
+/// The management interface's number for a kind that it does not know.
+const WMI_UNKNOWN: u8 = 0;
+
 impl ProtectorKind {
     /// The kind that a code on disk stands for: its high byte is a set of bits
     /// (docs/format.md §3.8).
     pub(crate) fn of_code(code: u16) -> Self {
-        match code & 0xFF00 {
-            0x0000 => Self::ClearKey,
-            0x0100 => Self::Tpm,
-            0x0200 => Self::ExternalKey,
-            0x0300 => Self::TpmStartupKey,
-            0x0500 => Self::TpmPin,
-            0x0700 => Self::TpmPinStartupKey,
-            0x0800 => Self::RecoveryPassword,
-            0x1000 => Self::Certificate,
-            0x1100 => Self::Network,
-            0x2000 => Self::Password,
-            0x4000 => Self::Identity,
-            _ => Self::Unknown(code),
-        }
+        let [high, _] = code.to_be_bytes();
+        let row = KINDS.iter().find(|row| row.code == high);
+        row.map_or(Self::Unknown(code), |row| row.kind)
+    }
+
+    /// The kind that a stable word names.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let row = KINDS.iter().find(|row| row.word == word)?;
+        Some(row.kind)
+    }
+
+    fn row(self) -> Option<&'static KindRow> {
+        KINDS.iter().find(|row| row.kind == self)
     }
 
     /// The name that `manage-bde -protectors -get` prints.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::ClearKey => "Clear Key",
-            Self::Tpm => "TPM",
-            Self::ExternalKey => "External Key",
-            Self::TpmStartupKey => "TPM And Startup Key",
-            Self::TpmPin => "TPM And PIN",
-            Self::TpmPinStartupKey => "TPM And PIN And Startup Key",
-            Self::RecoveryPassword => "Numerical Password",
-            Self::Certificate => "Certificate",
-            Self::Network => "Network (Certificate Based)",
-            Self::Password => "Password",
-            Self::Identity => "Identity",
-            Self::Unknown(_) => "Unknown",
-        }
+        self.row().map_or("Unknown", |row| row.name)
     }
 
     /// A stable word for programs.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::ClearKey => "clear-key",
-            Self::Tpm => "tpm",
-            Self::ExternalKey => "startup-key",
-            Self::TpmStartupKey => "tpm-startup-key",
-            Self::TpmPin => "tpm-pin",
-            Self::TpmPinStartupKey => "tpm-pin-startup-key",
-            Self::RecoveryPassword => "recovery-password",
-            Self::Certificate => "certificate",
-            Self::Network => "network",
-            Self::Password => "password",
-            Self::Identity => "identity",
-            Self::Unknown(_) => "unknown",
-        }
+        self.row().map_or("unknown", |row| row.word)
     }
 
     /// Whether a TPM has a part in it: one of the bits of its code (docs/format.md §3.8).
     pub fn uses_tpm(self) -> bool {
-        matches!(
-            self,
-            Self::Tpm | Self::TpmStartupKey | Self::TpmPin | Self::TpmPinStartupKey | Self::Network
-        )
+        self.row().is_some_and(|row| row.tpm)
     }
 
-    /// The key protector type of Windows' management interface (docs/format.md §3.8).
+    /// The key protector type of Windows' management interface (docs/format.md §3.8); a clear key
+    /// has none.
     pub fn wmi_type(self) -> Option<u8> {
-        Some(match self {
-            Self::Tpm => 1,
-            Self::ExternalKey => 2,
-            Self::RecoveryPassword => 3,
-            Self::TpmPin => 4,
-            Self::TpmStartupKey => 5,
-            Self::TpmPinStartupKey => 6,
-            Self::Certificate => 7,
-            Self::Password => 8,
-            Self::Network => 9,
-            Self::Identity => 10,
-            Self::Unknown(_) => 0,
-            Self::ClearKey => return None,
-        })
+        self.row().map_or(Some(WMI_UNKNOWN), |row| row.wmi)
+    }
+}
+
+/// The name that `manage-bde` prints.
+impl std::fmt::Display for ProtectorKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -684,24 +684,18 @@ struct Kind(Vec<ProtectorKind>);
 
 /// Our own words, and those of `manage-bde -protectors -type` (docs/format-recovery.md §5.2).
 fn parse_kind(word: &str) -> Result<Kind, String> {
-    use ProtectorKind as P;
-    let kind = match word.to_ascii_lowercase().as_str() {
-        "recovery-password" | "recoverypassword" => P::RecoveryPassword,
-        "startup-key" | "externalkey" => P::ExternalKey,
-        "password" => P::Password,
-        "certificate" => P::Certificate,
-        "tpm" => P::Tpm,
-        "tpm-pin" | "tpmandpin" => P::TpmPin,
-        "tpm-startup-key" | "tpmandstartupkey" => P::TpmStartupKey,
-        "tpm-pin-startup-key" | "tpmandpinandstartupkey" => P::TpmPinStartupKey,
-        "network" => P::Network,
-        "identity" => P::Identity,
-        _ => {
-            return Err(
-                "no kind of protector; such as recovery-password, startup-key, password, tpm"
-                    .to_owned(),
-            );
-        }
+    let word = word.to_ascii_lowercase();
+    let word = match word.as_str() {
+        "recoverypassword" => "recovery-password",
+        "externalkey" => "startup-key",
+        "tpmandpin" => "tpm-pin",
+        "tpmandstartupkey" => "tpm-startup-key",
+        "tpmandpinandstartupkey" => "tpm-pin-startup-key",
+        other => other,
     };
+    // A clear key comes and goes by suspending and resuming.
+    let kind = ProtectorKind::from_word(word).filter(|kind| *kind != ProtectorKind::ClearKey);
+    let kind =
+        kind.ok_or("no kind of protector; such as recovery-password, startup-key, password, tpm")?;
     Ok(Kind(vec![kind]))
 }
