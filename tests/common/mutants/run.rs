@@ -1,10 +1,10 @@
 //! Changes the volumes in `testdata/` at random, as many times as asked, and tells every changed
 //! volume that shows what it never held. `cargo run --release --example mutate -- 1000000 [SEED [FIRST]]`.
 
-#[path = "../tests/common/mutants/mod.rs"]
+#[path = "mod.rs"]
 #[allow(dead_code, clippy::expect_used, unreachable_pub)]
 mod mutants;
-#[path = "../tests/common/testdata.rs"]
+#[path = "../testdata.rs"]
 #[allow(dead_code, clippy::expect_used, unreachable_pub)]
 mod testdata;
 
