@@ -11,9 +11,11 @@
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+mod console;
 #[cfg(feature = "event-logs")]
 mod limits;
 mod secrecy;
+mod shell;
 mod threads;
 
 use std::process::ExitCode;
