@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use common::trials::{self, trial};
+use common::trials::{self, Trial, trial, trials};
 use fve::ReadAt;
-use libtest_mimic::Arguments;
 
 type Test = fn(&Recipe);
 
@@ -256,9 +255,10 @@ const RECIPES: &[Recipe] = &[
     },
 ];
 
-fn main() -> ExitCode {
+#[trials]
+fn every_container() -> Vec<Trial> {
     let tests: [(&str, Test); 2] = [("holds its image", check), ("hostile", hostile)];
-    let trials = RECIPES
+    RECIPES
         .iter()
         .flat_map(|recipe| tests.map(|(what, test)| (recipe, what, test)))
         .map(|(recipe, what, test)| {
@@ -271,8 +271,7 @@ fn main() -> ExitCode {
             let missing = trials::programs(&["qemu-img"]);
             trial(name, missing, || refused(refusal))
         }))
-        .collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+        .collect()
 }
 
 /// A container that would be read wrongly on its own.
@@ -616,4 +615,8 @@ fn repair_e01(bytes: &mut [u8]) {
         }
         at = next;
     }
+}
+
+fn main() -> ExitCode {
+    common::harness::main()
 }

@@ -19,61 +19,15 @@ use ccm::aead::{AeadInOut, KeyInit};
 use ccm::consts::{U12, U16};
 use common::fve;
 use common::testdata::{self, Entry, Kind};
-use common::trials::{self, trial};
+use common::trials::{self, Trial, trial, trials};
 use fve::crypto::sector::{Engine, Engines};
 use fve::format::datum::SealedDatum;
 use fve::format::protector::Protector;
 use fve::recovery_password::RecoveryPassword;
 use hex_literal::hex;
-use libtest_mimic::Arguments;
 use sha2::{Digest, Sha256};
 
 const WAIT: Duration = Duration::from_secs(30);
-
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let missing = trials::root();
-    let mut trials = vec![
-        trial(
-            "the schedules looked for are those of AES",
-            None,
-            schedules_are_those_of_aes,
-        ),
-        trial(
-            "many recovery passwords give their locked memory back",
-            None,
-            many_recovery_passwords_give_their_locked_memory_back,
-        ),
-    ];
-    for method in [
-        "xts-128",
-        "xts-256",
-        "cbc-128",
-        "cbc-256",
-        "elephant-128",
-        "elephant-256",
-    ] {
-        let name = format!("a mount of {method} holds no key but its schedules");
-        let test = move || holds_no_key_but_its_schedules(method, Way::StartupKey);
-        trials.push(trial(name, missing.clone(), test));
-    }
-    for (way, title) in [
-        (Way::Password, "a password"),
-        (Way::TypedPassword, "a password from standard input"),
-        (Way::RecoveryPassword, "a recovery password"),
-        (Way::Vmk, "a volume master key"),
-    ] {
-        let name = format!("a mount opened by {title} holds no key but its schedules");
-        let test = move || holds_no_key_but_its_schedules("xts-128", way);
-        trials.push(trial(name, missing.clone(), test));
-    }
-    trials.push(trial(
-        "a decryption on its way holds no key but its schedules",
-        missing.clone(),
-        a_decryption_holds_no_key_but_its_schedules,
-    ));
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Way {
@@ -82,6 +36,37 @@ enum Way {
     TypedPassword,
     RecoveryPassword,
     Vmk,
+}
+
+#[trials]
+fn every_method_and_every_way() -> Vec<Trial> {
+    let methods = [
+        "xts-128",
+        "xts-256",
+        "cbc-128",
+        "cbc-256",
+        "elephant-128",
+        "elephant-256",
+    ];
+    let methods = methods.map(|method| {
+        let name = format!("a mount of {method} holds no key but its schedules");
+        trial(name, trials::root(), move || {
+            holds_no_key_but_its_schedules(method, Way::StartupKey)
+        })
+    });
+    let ways = [
+        (Way::Password, "a password"),
+        (Way::TypedPassword, "a password from standard input"),
+        (Way::RecoveryPassword, "a recovery password"),
+        (Way::Vmk, "a volume master key"),
+    ];
+    let ways = ways.map(|(way, title)| {
+        let name = format!("a mount opened by {title} holds no key but its schedules");
+        trial(name, trials::root(), move || {
+            holds_no_key_but_its_schedules("xts-128", way)
+        })
+    });
+    methods.into_iter().chain(ways).collect()
 }
 
 fn holds_no_key_but_its_schedules(volume: &str, way: Way) {
@@ -112,6 +97,10 @@ fn holds_no_key_but_its_schedules(volume: &str, way: Way) {
 }
 
 /// Standard output is full while the memory is looked at.
+#[trial(
+    "a decryption on its way holds no key but its schedules",
+    needs(trials::root)
+)]
 fn a_decryption_holds_no_key_but_its_schedules() {
     let sample = testdata::volume("xts-256");
     let secrets = Secrets::of(&sample);
@@ -417,6 +406,7 @@ fn decrypting(schedule: &[[u8; 16]]) -> Vec<[u8; 16]> {
 }
 
 /// FIPS 197, appendix A.3, and the decryption schedule of appendix B in the aes crate's words.
+#[trial("the schedules looked for are those of AES")]
 fn schedules_are_those_of_aes() {
     let key = hex!("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4");
     let schedule = expanded(&key);
@@ -559,6 +549,7 @@ fn locked() -> u64 {
     words.expect("a number").parse().expect("a number")
 }
 
+#[trial("many recovery passwords give their locked memory back")]
 fn many_recovery_passwords_give_their_locked_memory_back() {
     let key = fve::secret::RecoveryKey::from_bytes(&[7; 16]);
     let digits = "555632-349998-029634-163350-674817-126192-386815-170764";
@@ -576,4 +567,8 @@ fn many_recovery_passwords_give_their_locked_memory_back() {
     assert!(peak <= before + 1024, "{peak} KiB of {before}");
     drop(many);
     assert!(locked() <= before + 64, "{} KiB of {before}", locked());
+}
+
+fn main() -> ExitCode {
+    common::harness::main()
 }

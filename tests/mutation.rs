@@ -35,7 +35,7 @@ static ALLOCATOR: Counting = Counting;
 
 static SAMPLES: LazyLock<Vec<Sample>> = LazyLock::new(mutants::samples);
 
-/// As many as a run of all tests has time for; `examples/mutate.rs` makes more.
+/// As many as a run of all tests has time for; `tests/common/mutants/run.rs` makes more.
 const MUTANTS: u64 = 12_000;
 const SEED: u64 = 11;
 

@@ -11,7 +11,7 @@ mod common;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, ExitCode, Output};
 use std::sync::Arc;
 
 use common::damage::Copy;
@@ -19,82 +19,15 @@ use common::mount::Mounted;
 use common::peers::Peer;
 use common::said::{assert_status, json, text};
 use common::testdata::{self, Entry, Kind};
-use common::trials::{self, trial};
-use common::{corpus, fve, peers};
+use common::trials::{self, Missing, Trial, trial, trials};
+use common::{corpus, fve, harness, peers};
 use fve::repair::{Scope, scan};
 use fve::secret::Vmk;
 use fve::source::{FileSource, Overlay, ReadAt};
 use fve::unlock::raw_key::RawVmk;
 use fve::volume::{UnlockOptions, Unlocked};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Failed;
 use serde_json::Value;
-
-type Test = fn() -> Result<(), Failed>;
-
-fn main() {
-    let arguments = Arguments::from_args();
-    let tests: &[(&str, Test)] = &[
-        (
-            "every frozen volume opens without its first sector",
-            opens_without_first_sector,
-        ),
-        (
-            "one copy is enough, and tells where the volume begins",
-            one_copy_is_enough,
-        ),
-        ("a volume is found anywhere in a disk", found_in_a_disk),
-        (
-            "the latest of several generations comes first",
-            ranks_generations,
-        ),
-        (
-            "a place that does not fit is refused",
-            refuses_a_wrong_place,
-        ),
-        (
-            "what is opened by its metadata is never written to",
-            never_writes,
-        ),
-        (
-            "a source without volumes is told from one without metadata",
-            tells_what_is_missing,
-        ),
-        (
-            "a header is made for a copy of the source",
-            rebuilds_a_header,
-        ),
-        ("nothing is made that does not open", makes_nothing_unproved),
-        (
-            "a map names what a cut-off image lacks",
-            maps_a_cut_off_image,
-        ),
-    ];
-    let mut trials: Vec<_> = tests
-        .iter()
-        .map(|(name, test)| Trial::test(*name, test))
-        .collect();
-    trials.push(trial(
-        "volumes of Windows open without their first sector",
-        trials::corpus(),
-        windows,
-    ));
-    trials.push(trial(
-        "a volume of Windows without its beginning shows what is there",
-        trials::corpus(),
-        windows_headless,
-    ));
-    let missing = trials::feature("fuse", cfg!(feature = "fuse"))
-        .or_else(trials::fuse)
-        .or_else(|| trials::programs(&["ddrescuelog"]));
-    for (name, test) in failing::TESTS {
-        trials.push(trial(*name, missing.clone(), *test));
-    }
-    let directory = tempfile::tempdir().expect("directory");
-    trials.extend(judged_by_peers(directory.path()));
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    drop(directory);
-    conclusion.exit();
-}
 
 fn scanned(source: &Path) -> Value {
     let output = fve()
@@ -157,6 +90,7 @@ fn sample() -> Entry {
     testdata::volume("xts-128")
 }
 
+#[trial("every frozen volume opens without its first sector")]
 fn opens_without_first_sector() -> Result<(), Failed> {
     for volume in testdata::volumes() {
         let directory = tempfile::tempdir()?;
@@ -186,6 +120,7 @@ fn opens_without_first_sector() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("one copy is enough, and tells where the volume begins")]
 fn one_copy_is_enough() -> Result<(), Failed> {
     let volume = sample();
     let offsets = Copy::of(&volume).offsets();
@@ -206,6 +141,7 @@ fn one_copy_is_enough() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("a volume is found anywhere in a disk")]
 fn found_in_a_disk() -> Result<(), Failed> {
     for name in ["xts-128", "cbc-128-4k", "encrypt-on-write"] {
         let volume = testdata::volume(name);
@@ -239,6 +175,7 @@ fn found_in_a_disk() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("the latest of several generations comes first")]
 fn ranks_generations() -> Result<(), Failed> {
     let (older, newer) = (testdata::volume("xts-256"), sample());
     // What an earlier encryption left behind the volume of today.
@@ -293,6 +230,7 @@ fn ranks_generations() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("a place that does not fit is refused")]
 fn refuses_a_wrong_place() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let path = headless(&sample()).save(directory.path());
@@ -354,6 +292,7 @@ fn refuses_a_wrong_place() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("what is opened by its metadata is never written to")]
 fn never_writes() -> Result<(), Failed> {
     let volume = sample();
     let directory = tempfile::tempdir()?;
@@ -390,6 +329,7 @@ fn never_writes() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("a source without volumes is told from one without metadata")]
 fn tells_what_is_missing() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("zeros");
@@ -429,6 +369,7 @@ fn rebuild(volume: &Entry, path: &Path, to: &Path, more: &[&str]) -> Output {
         .expect("fve")
 }
 
+#[trial("a header is made for a copy of the source")]
 fn rebuilds_a_header() -> Result<(), Failed> {
     for name in ["xts-128", "elephant-128-4k"] {
         let volume = testdata::volume(name);
@@ -457,6 +398,7 @@ fn rebuilds_a_header() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("nothing is made that does not open")]
 fn makes_nothing_unproved() -> Result<(), Failed> {
     let (volume, other) = (sample(), testdata::volume("xts-256"));
     let directory = tempfile::tempdir()?;
@@ -467,6 +409,7 @@ fn makes_nothing_unproved() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("a map names what a cut-off image lacks")]
 fn maps_a_cut_off_image() -> Result<(), Failed> {
     let volume = sample();
     let directory = tempfile::tempdir()?;
@@ -503,6 +446,10 @@ fn decrypt_with_map(volume: &Entry, source: &Path, out: &Path, map: &Path) -> Ou
 }
 
 /// On volumes that Windows made: the first sector zeroed, and all copies but one.
+#[trial(
+    "volumes of Windows open without their first sector",
+    needs(trials::corpus)
+)]
 fn windows() -> Result<(), Failed> {
     let mut opened = 0;
     for volume in corpus::volumes().unwrap() {
@@ -561,6 +508,10 @@ fn windows() -> Result<(), Failed> {
 }
 
 /// The distances of the copies prove a start before the source.
+#[trial(
+    "a volume of Windows without its beginning shows what is there",
+    needs(trials::corpus)
+)]
 fn windows_headless() -> Result<(), Failed> {
     const MISSING: usize = 1 << 20;
     let sample = corpus::volumes()
@@ -619,7 +570,9 @@ fn hash_of(unlocked: &Unlocked) -> String {
 }
 
 /// Whole copies with a header made anew, opened by other programs.
-fn judged_by_peers(directory: &Path) -> Vec<Trial> {
+#[trials]
+fn judged_by_peers() -> Vec<Trial> {
+    let directory = &harness::directory();
     let mut trials = Vec::new();
     for name in ["xts-128", "cbc-128", "encrypt-on-write"] {
         let mut volume = testdata::volume(name);
@@ -658,11 +611,6 @@ impl Copy {
     }
 }
 
-#[cfg(not(feature = "fuse"))]
-mod failing {
-    pub(super) const TESTS: &[(&str, super::Test)] = &[];
-}
-
 /// Sources of which some sectors cannot be read: the system says so, as for a failing disk.
 #[cfg(feature = "fuse")]
 mod failing {
@@ -673,18 +621,9 @@ mod failing {
 
     use super::*;
 
-    pub(super) const TESTS: &[(&str, Test)] = &[
-        ("what cannot be read is skipped and mapped", skips_and_maps),
-        (
-            "without a map an unreadable sector ends it",
-            ends_without_a_map,
-        ),
-        ("a search goes on behind what cannot be read", scans_on),
-        (
-            "a volume with an unreadable first sector is mounted",
-            mounts,
-        ),
-    ];
+    fn missing() -> Option<Missing> {
+        trials::fuse().or_else(|| trials::programs(&["ddrescuelog"]))
+    }
 
     /// Bytes of which some are said to be unreadable.
     struct Failing {
@@ -756,6 +695,7 @@ mod failing {
         vec![0x4200..0x4600, copy..copy + 512, 0xC800..0xCA00]
     }
 
+    #[trial("what cannot be read is skipped and mapped", needs(missing))]
     fn skips_and_maps() -> Result<(), Failed> {
         let volume = sample();
         let bad = bad(&volume);
@@ -800,6 +740,7 @@ mod failing {
         Ok(())
     }
 
+    #[trial("without a map an unreadable sector ends it", needs(missing))]
     fn ends_without_a_map() -> Result<(), Failed> {
         let volume = sample();
         let disk = Disk::new(Copy::of(&volume).bytes, &bad(&volume));
@@ -813,6 +754,7 @@ mod failing {
         Ok(())
     }
 
+    #[trial("a search goes on behind what cannot be read", needs(missing))]
     fn scans_on() -> Result<(), Failed> {
         let volume = sample();
         let disk = Disk::new(Copy::of(&volume).bytes, &[0..512, 0x4200..0x4600]);
@@ -831,6 +773,7 @@ mod failing {
         Ok(())
     }
 
+    #[trial("a volume with an unreadable first sector is mounted", needs(missing))]
     fn mounts() -> Result<(), Failed> {
         let volume = sample();
         let first_two = [0..512, 512..1024];
@@ -845,4 +788,8 @@ mod failing {
         mounted.unmount();
         Ok(())
     }
+}
+
+fn main() -> ExitCode {
+    common::harness::main()
 }

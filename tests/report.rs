@@ -11,19 +11,17 @@ mod common;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 
 use common::corpus::{self, Volume};
 use common::damage::Copy;
 use common::evtx::{self, Event};
 use common::mount::Mounted;
 use common::testdata::{self, Kind};
-use common::trials::{self, Missing, trial};
+use common::trials::{self, Missing, Trial, trial, trials};
 use common::{fve, ntfs};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Failed;
 use serde_json::Value;
-
-type Test = fn() -> Result<(), Failed>;
 
 const DRIVER: &str = "Microsoft-Windows-BitLocker-Driver";
 const MANAGEMENT: &str = "Microsoft-Windows-BitLocker-API";
@@ -31,49 +29,12 @@ const MANAGEMENT: &str = "Microsoft-Windows-BitLocker-API";
 const MORNING: u64 = 134_117_966_450_000_000;
 const SECOND: u64 = 10_000_000;
 
-fn main() {
-    let arguments = Arguments::from_args();
-    let mut trials = vec![
-        trial("a report takes no key and asks nobody", None, no_key),
-        trial(
-            "what fits nothing leaves the report as it is",
-            None,
-            refused,
-        ),
-        trial("volumes without metadata are told of", None, no_metadata),
-        trial("a damaged copy is named", None, damaged_copy),
-        trial("suspension is told with the reboots left", None, suspended),
-        trial(
-            "text holds what the JSON holds, and no control characters",
-            None,
-            text,
-        ),
-    ];
-    let built = trials::feature("event-logs", cfg!(feature = "event-logs"));
-    let ntfs = built
-        .clone()
-        .or_else(|| trials::programs(&["mkntfs", "ntfs-3g"]));
-    for (name, missing, test) in [
-        (
-            "event logs inside a volume are read",
-            ntfs.clone(),
-            logs_inside as Test,
-        ),
-        (
-            "python-evtx reads the same log",
-            built.or_else(without_python_evtx),
-            logs_by_python,
-        ),
-        (
-            "hostile logs and file systems do no harm",
-            ntfs,
-            hostile_logs,
-        ),
-    ] {
-        trials.push(trial(name, missing, test));
-    }
-    trials.extend(corpus_trials());
-    libtest_mimic::run(&arguments, trials).exit();
+fn event_logs() -> Option<Missing> {
+    trials::feature("event-logs", cfg!(feature = "event-logs"))
+}
+
+fn ntfs_tools() -> Option<Missing> {
+    event_logs().or_else(|| trials::programs(&["mkntfs", "ntfs-3g"]))
 }
 
 fn without_python_evtx() -> Option<Missing> {
@@ -126,6 +87,7 @@ fn moment<'a>(report: &'a Value, event: &str) -> Option<&'a str> {
 
 // Volumes made by Windows.
 
+#[trials]
 fn corpus_trials() -> Vec<Trial> {
     let Some(volumes) = corpus::volumes() else {
         return vec![trial("windows", trials::corpus(), || ())];
@@ -468,6 +430,7 @@ fn from_hex(digits: &str) -> Vec<u8> {
 
 // Volumes of our own.
 
+#[trial("a report takes no key and asks nobody")]
 fn no_key() -> Result<(), Failed> {
     for volume in testdata::volumes() {
         let (status, told) = report(&volume.file, &[]);
@@ -484,6 +447,7 @@ fn no_key() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("what fits nothing leaves the report as it is")]
 fn refused() -> Result<(), Failed> {
     let volume = testdata::volume("xts-128");
     let directory = tempfile::tempdir()?;
@@ -496,6 +460,7 @@ fn refused() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("volumes without metadata are told of")]
 fn no_metadata() -> Result<(), Failed> {
     let mut copy = Copy::of(&testdata::volume("xts-128"));
     for offset in copy.offsets() {
@@ -509,6 +474,7 @@ fn no_metadata() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("a damaged copy is named")]
 fn damaged_copy() -> Result<(), Failed> {
     let mut copy = Copy::of(&testdata::volume("xts-128"));
     let second = copy.offsets()[1];
@@ -528,6 +494,7 @@ fn damaged_copy() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("suspension is told with the reboots left")]
 fn suspended() -> Result<(), Failed> {
     let volume = testdata::volume("xts-128");
     let directory = tempfile::tempdir()?;
@@ -551,6 +518,7 @@ fn suspended() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("text holds what the JSON holds, and no control characters")]
 fn text() -> Result<(), Failed> {
     let mut copy = Copy::of(&testdata::volume("xts-128"));
     let directory = tempfile::tempdir()?;
@@ -631,6 +599,7 @@ fn file_system(directory: &Path, log: &[u8]) -> PathBuf {
     image
 }
 
+#[trial("event logs inside a volume are read", needs(ntfs_tools))]
 fn logs_inside() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let image = file_system(directory.path(), &evtx::log(&events()));
@@ -703,6 +672,10 @@ fn logs_inside() -> Result<(), Failed> {
 }
 
 /// What we write and read back proves nothing: somebody else reads it, too.
+#[trial(
+    "python-evtx reads the same log",
+    needs(event_logs, without_python_evtx)
+)]
 fn logs_by_python() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("System.evtx");
@@ -734,6 +707,7 @@ fn logs_by_python() -> Result<(), Failed> {
 }
 
 #[cfg(feature = "event-logs")]
+#[trial("hostile logs and file systems do no harm", needs(ntfs_tools))]
 fn hostile_logs() -> Result<(), Failed> {
     use std::sync::Arc;
 
@@ -782,6 +756,11 @@ fn hostile_logs() -> Result<(), Failed> {
 }
 
 #[cfg(not(feature = "event-logs"))]
+#[trial("hostile logs and file systems do no harm", needs(ntfs_tools))]
 fn hostile_logs() -> Result<(), Failed> {
     Ok(())
+}
+
+fn main() -> ExitCode {
+    common::harness::main()
 }

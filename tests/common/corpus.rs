@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde::Deserialize;
 
@@ -166,6 +167,8 @@ pub fn volumes() -> Option<Vec<Volume>> {
 }
 
 fn unpack(directory: &Path) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock();
     let target = cache_dir().join("corpus");
     let done = target.join("done");
     if done.exists() {

@@ -1,11 +1,12 @@
 //! What several test programs share.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod corpus;
 pub mod damage;
 pub mod disk;
 pub mod evtx;
+pub mod harness;
 pub mod log;
 pub mod loop_device;
 pub mod mount;

@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Failed;
 
 use super::testdata::{self, Credential, Entry, Kind};
-use super::trials::{self, Missing};
+use super::trials::{self, Missing, Trial};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {

@@ -174,3 +174,24 @@ fn no_message_shows_a_path_as_it_is() {
     }
     assert!(wrong.is_empty(), "{wrong:?}");
 }
+/// Most test programs have a harness of their own (`tests/common/harness.rs`): what is marked with
+/// `#[test]` there is never run.
+#[test]
+fn no_test_is_left_out() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("Cargo.toml");
+    let tests = root.join("tests");
+    let mut wrong = Vec::new();
+    for path in sources(&tests) {
+        let inside = path.strip_prefix(&tests).expect("below tests");
+        let program = inside.components().next().expect("a component").as_os_str();
+        let program = program.to_str().expect("text").trim_end_matches(".rs");
+        let text = fs::read_to_string(&path).expect("source");
+        let marked = text.lines().any(|line| line.trim() == "#[test]");
+        if marked && manifest.contains(&format!("[[test]]\nname = \"{program}\"\nharness = false"))
+        {
+            wrong.push(path);
+        }
+    }
+    assert!(wrong.is_empty(), "#[trial] instead of #[test]: {wrong:?}");
+}

@@ -15,20 +15,9 @@ use fve::unlock::tpm::TpmUnlock;
 use fve::unlock::{KeyProtector, Prompt};
 use fve::volume::{UnlockOptions, Unlocked};
 
-use super::common::testdata;
 use super::volume::{self, Made};
-
-pub const TESTS: &[super::Test] = &[
-    (
-        "all four kinds open with what they were made with",
-        all_kinds,
-    ),
-    ("a wrong PIN is given once, whatever the copies say", once),
-    ("no PIN is asked for where the TPM would refuse", not_asked),
-    ("the person is told of the lockout before the PIN", told),
-    ("damage is found before the TPM is asked", damage),
-    ("a forecast may differ from the present", forecast),
-];
+use crate::common::testdata;
+use crate::common::trials::trial;
 
 type Object = (Vec<u8>, Option<[u8; 20]>);
 
@@ -153,6 +142,7 @@ fn reason(result: Result<Unlocked, Error>) -> &'static str {
     }
 }
 
+#[trial("all four kinds open with what they were made with")]
 fn all_kinds() {
     for (with_pin, with_key) in [(false, false), (true, false), (false, true), (true, true)] {
         let tpm = Fake::default();
@@ -180,6 +170,7 @@ fn all_kinds() {
     }
 }
 
+#[trial("a wrong PIN is given once, whatever the copies say")]
 fn once() {
     let tpm = Fake::default();
     let made = made(&tpm, true, false);
@@ -212,6 +203,7 @@ impl Prompt for Person {
     }
 }
 
+#[trial("no PIN is asked for where the TPM would refuse")]
 fn not_asked() {
     type Case = (fn(&Fake), &'static str);
     let refuse: [Case; 3] = [
@@ -236,6 +228,7 @@ fn not_asked() {
     }
 }
 
+#[trial("the person is told of the lockout before the PIN")]
 fn told() {
     let tpm = Fake::default();
     let made = made(&tpm, true, false);
@@ -248,6 +241,7 @@ fn told() {
     assert!(heard[1].contains("PIN"), "{heard:?}");
 }
 
+#[trial("damage is found before the TPM is asked")]
 fn damage() {
     let tpm = Fake::default();
     let made = made(&tpm, true, false);
@@ -281,6 +275,7 @@ fn damage() {
     }
 }
 
+#[trial("a forecast may differ from the present")]
 fn forecast() {
     let tpm = Fake::default();
     let values = Pcrs::from([(4, vec![0x44; 32]), (11, vec![9; 32])]);

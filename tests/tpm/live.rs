@@ -15,52 +15,11 @@ use fve::tpm::{
 };
 use serde_json::Value;
 
-use super::common::said::json;
-use super::common::swtpm::{LOAD, Mischief, SRK, Swtpm, UNSEAL, Wire, secret_file};
-use super::common::{fve, testdata};
 use super::volume::{self, Made};
-
-pub const TESTS: &[super::Test] = &[
-    ("all four kinds open", all_kinds),
-    ("tpm2-tools unseals what was sealed", tools_unseal),
-    ("PINs: missing, wrong, right, locked out", pins),
-    (
-        "without a PIN it opens though the TPM is locked",
-        no_pin_while_locked,
-    ),
-    (
-        "an extended PCR refuses, and says which if it can",
-        extended,
-    ),
-    (
-        "PCRs that change in between are tried once more",
-        changed_in_between,
-    ),
-    ("another TPM is told", other_tpm),
-    (
-        "an object of a real Windows machine is another TPM's",
-        windows_object,
-    ),
-    ("the storage root key is gone, and made again", srk_gone),
-    ("the storage root key is pinned by its name", srk_pinned),
-    ("no TPM, not started, busy", absent),
-    ("the TPM goes away in the middle", dies),
-    ("the key is not on the wire, unless that is allowed", wire),
-    (
-        "switched off and on: refused, then replayed and opened",
-        replay,
-    ),
-    ("a password that ends in zeros", zero_password),
-    ("the SHA-1 bank", sha1_bank),
-    ("nothing is left behind in the TPM", nothing_left),
-    ("a PIN from systemd", systemd_pin),
-    ("status and explain say why", status_and_explain),
-    ("protectors are added, and proved", protector_add),
-    ("a PIN is changed, whatever the PCRs are", change_pin),
-    ("a protector is sealed anew after the PCRs changed", reseal),
-    ("a volume is created with a TPM protector", create),
-    ("the recipe for systemd mounts at boot", systemd_unit),
-];
+use crate::common::said::json;
+use crate::common::swtpm::{self, LOAD, Mischief, SRK, Swtpm, UNSEAL, Wire, secret_file};
+use crate::common::trials::trial;
+use crate::common::{fve, testdata};
 
 const PIN: &str = "1357913579";
 
@@ -123,6 +82,7 @@ fn unlock(made: &Made, tcti: &str, arguments: &[&str]) -> Said {
     }
 }
 
+#[trial("all four kinds open", needs(swtpm::missing))]
 fn all_kinds() {
     let mut tpm = Swtpm::new();
     tpm.extend(7);
@@ -158,6 +118,7 @@ fn save_object(object: &SealedObject, directory: &Path) {
     }
 }
 
+#[trial("tpm2-tools unseals what was sealed", needs(swtpm::missing))]
 fn tools_unseal() {
     let tpm = Swtpm::new();
     tpm.extend(7);
@@ -213,6 +174,7 @@ fn tools_unseal() {
     }
 }
 
+#[trial("PINs: missing, wrong, right, locked out", needs(swtpm::missing))]
 fn pins() {
     let mut tpm = Swtpm::new();
     tpm.tool(
@@ -254,6 +216,10 @@ fn pins() {
     assert_eq!(tpm.left_behind(), "");
 }
 
+#[trial(
+    "without a PIN it opens though the TPM is locked",
+    needs(swtpm::missing)
+)]
 fn no_pin_while_locked() {
     let tpm = Swtpm::new();
     tpm.tool(
@@ -271,6 +237,10 @@ fn no_pin_while_locked() {
     unlock(&without, &tcti, &[]).opened();
 }
 
+#[trial(
+    "an extended PCR refuses, and says which if it can",
+    needs(swtpm::missing)
+)]
 fn extended() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
@@ -286,6 +256,10 @@ fn extended() {
     assert_eq!(tpm.left_behind(), "");
 }
 
+#[trial(
+    "PCRs that change in between are tried once more",
+    needs(swtpm::missing)
+)]
 fn changed_in_between() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
@@ -303,6 +277,7 @@ fn changed_in_between() {
     assert_eq!(tpm.left_behind(), "");
 }
 
+#[trial("another TPM is told", needs(swtpm::missing))]
 fn other_tpm() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
@@ -323,6 +298,10 @@ fn other_tpm() {
     assert_eq!(tpm.left_behind(), "");
 }
 
+#[trial(
+    "an object of a real Windows machine is another TPM's",
+    needs(swtpm::missing)
+)]
 fn windows_object() {
     // docs/format-tpm.md §9, V2.
     let object = SealedObject::parse(&hex_literal::hex!(
@@ -337,6 +316,7 @@ fn windows_object() {
     assert_eq!(tss(&tpm.tcti()).check(&object), Err(TpmError::OtherTpm));
 }
 
+#[trial("the storage root key is gone, and made again", needs(swtpm::missing))]
 fn srk_gone() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
@@ -350,6 +330,7 @@ fn srk_gone() {
     assert_eq!(tpm.left_behind(), "");
 }
 
+#[trial("the storage root key is pinned by its name", needs(swtpm::missing))]
 fn srk_pinned() {
     let tpm = Swtpm::new();
     let made = made(&tpm, false, false);
@@ -364,6 +345,7 @@ fn srk_pinned() {
     assert_eq!(tpm.left_behind(), "");
 }
 
+#[trial("no TPM, not started, busy", needs(swtpm::missing))]
 fn absent() {
     let mut tpm = Swtpm::new();
     let made = made(&tpm, true, false);
@@ -397,6 +379,7 @@ fn absent() {
     assert_eq!(said.status, 4);
 }
 
+#[trial("the TPM goes away in the middle", needs(swtpm::missing))]
 fn dies() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
@@ -408,6 +391,10 @@ fn dies() {
     }
 }
 
+#[trial(
+    "the key is not on the wire, unless that is allowed",
+    needs(swtpm::missing)
+)]
 fn wire() {
     let tpm = Swtpm::new();
     let made = made(&tpm, false, false);
@@ -428,6 +415,10 @@ fn wire() {
     assert!(wire.carried(&head), "the test would see it");
 }
 
+#[trial(
+    "switched off and on: refused, then replayed and opened",
+    needs(swtpm::missing)
+)]
 fn replay() {
     let mut tpm = Swtpm::new();
     tpm.extend(7);
@@ -440,6 +431,7 @@ fn replay() {
     unlock(&made, &tpm.tcti(), &[]).opened();
 }
 
+#[trial("a password that ends in zeros", needs(swtpm::missing))]
 fn zero_password() {
     let tpm = Swtpm::new();
     let tss = tss(&tpm.tcti());
@@ -475,6 +467,7 @@ fn zero_password() {
     assert_eq!(released.expose(), data.expose());
 }
 
+#[trial("the SHA-1 bank", needs(swtpm::missing))]
 fn sha1_bank() {
     let tpm = Swtpm::new();
     let banks = tpm.tool("tpm2_getcap", &["pcrs"]);
@@ -492,6 +485,7 @@ fn sha1_bank() {
     unlock(&made, &tpm.tcti(), &[]).opened();
 }
 
+#[trial("nothing is left behind in the TPM", needs(swtpm::missing))]
 fn nothing_left() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, true);
@@ -502,6 +496,7 @@ fn nothing_left() {
     assert_eq!(tpm.left_behind(), "");
 }
 
+#[trial("a PIN from systemd", needs(swtpm::missing))]
 fn systemd_pin() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
@@ -545,6 +540,7 @@ fn plain() -> Made {
     made
 }
 
+#[trial("status and explain say why", needs(swtpm::missing))]
 fn status_and_explain() {
     let mut tpm = Swtpm::new();
     tpm.extend(7);
@@ -607,6 +603,7 @@ fn status_and_explain() {
     assert!(text.contains("policy consistent, SHA-256 bank"), "{text}");
 }
 
+#[trial("protectors are added, and proved", needs(swtpm::missing))]
 fn protector_add() {
     let tpm = Swtpm::new();
     tpm.extend(4);
@@ -675,6 +672,7 @@ fn protector_add() {
     assert_eq!(add(&["--pcrs", "99"]).status.code(), Some(1));
 }
 
+#[trial("a PIN is changed, whatever the PCRs are", needs(swtpm::missing))]
 fn change_pin() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, true);
@@ -700,6 +698,10 @@ fn change_pin() {
     assert_eq!(refused.status.code(), Some(4));
 }
 
+#[trial(
+    "a protector is sealed anew after the PCRs changed",
+    needs(swtpm::missing)
+)]
 fn reseal() {
     let tpm = Swtpm::new();
     let named = format!("--tpm={}", tpm.tcti());
@@ -733,6 +735,7 @@ fn reseal() {
     );
 }
 
+#[trial("a volume is created with a TPM protector", needs(swtpm::missing))]
 fn create() {
     let tpm = Swtpm::new();
     let named = format!("--tpm={}", tpm.tcti());
@@ -765,6 +768,7 @@ fn create() {
 
 /// The words of the documentation's unit, run as systemd runs them: the credentials in a directory, no
 /// terminal, told when it is ready.
+#[trial("the recipe for systemd mounts at boot", needs(swtpm::missing))]
 fn systemd_unit() {
     let page = include_str!("../../docs/tpm.md");
     let words = page
@@ -792,7 +796,7 @@ fn systemd_unit() {
         .unwrap();
     done(&output);
     // The mount too, where one can be made here.
-    if super::common::trials::fuse().is_some() {
+    if crate::common::trials::fuse().is_some() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();

@@ -17,22 +17,13 @@ mod windows;
 
 use std::process::ExitCode;
 
-use common::swtpm;
-use common::trials::{self, group};
-use libtest_mimic::Arguments;
-
-type Test = (&'static str, fn());
-
 fn main() -> ExitCode {
-    let mut trials = group("fake TPM", fake::TESTS, &None);
-    trials.extend(group("Windows", windows::TESTS, &trials::corpus()));
-    #[cfg(feature = "tpm")]
-    let live: &[Test] = live::TESTS;
-    #[cfg(not(feature = "tpm"))]
-    let live: &[Test] = &[("everything on software TPMs", || {})];
-    trials.extend(group("software TPM", live, &swtpm::missing()));
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    common::harness::main()
 }
+
+#[cfg(not(feature = "tpm"))]
+#[common::harness::trial("everything on software TPMs", needs(common::swtpm::missing))]
+fn live() {}
 
 /// Volumes with protectors of a TPM.
 mod volume {

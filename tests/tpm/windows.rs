@@ -11,14 +11,8 @@ use fve::unlock::tpm::TpmUnlock;
 use fve::unlock::{Answer, Context, KeyProtector};
 use serde_json::Value;
 
-use super::common::corpus;
-
-pub const TESTS: &[super::Test] = &[
-    ("every chain gives the published master key", chains),
-    ("every policy follows from the disk", policies),
-    ("a payload of another protector is refused", other_payload),
-    ("a wrong PIN or startup key is refused", wrong_parts),
-];
+use crate::common::corpus;
+use crate::common::trials::{self, trial};
 
 /// One TPM protector of a real machine.
 struct Machine {
@@ -67,6 +61,7 @@ fn machines() -> Vec<Machine> {
     machines
 }
 
+#[trial("every chain gives the published master key", needs(trials::corpus))]
 fn chains() {
     let mut kinds = Vec::new();
     for machine in machines() {
@@ -88,6 +83,7 @@ fn chains() {
     }
 }
 
+#[trial("every policy follows from the disk", needs(trials::corpus))]
 fn policies() {
     for machine in machines() {
         let protector = machine.block.protectors().next().expect("one");
@@ -104,6 +100,7 @@ fn policies() {
     }
 }
 
+#[trial("a payload of another protector is refused", needs(trials::corpus))]
 fn other_payload() {
     let machines = machines();
     let unlock = |kind| {
@@ -121,6 +118,7 @@ fn other_payload() {
     assert!(matches!(answer, Answer::Failed(failure) if failure.reason == "wrong-key"));
 }
 
+#[trial("a wrong PIN or startup key is refused", needs(trials::corpus))]
 fn wrong_parts() {
     for machine in machines() {
         let pin = SecretText::new("12345678".to_owned());

@@ -7,7 +7,7 @@
 //! and may show anything, but not stop the program or take much memory.
 //!
 //! A mutant depends on the seed and on its number alone, so that one of many can be made again.
-//! Shared by `tests/mutation.rs` and `examples/mutate.rs`.
+//! Shared by `tests/mutation.rs` and `tests/common/mutants/run.rs`.
 
 mod change;
 mod judge;

@@ -1,0 +1,26 @@
+//! What holds for every command: its limits, its threads, its silence about secrets, and faults that
+//! were found once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub
+)]
+
+mod cases;
+#[path = "../common/mod.rs"]
+mod common;
+mod console;
+mod json;
+#[cfg(feature = "event-logs")]
+mod limits;
+mod secrecy;
+mod shell;
+mod threads;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    common::harness::main()
+}

@@ -1,0 +1,183 @@
+//! Where no thread can be started the work is done all the same, and nobody gets more threads than
+//! the machine has a use for.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::common::testdata::{self, Kind};
+use crate::common::trials::{self, Missing, trial};
+use crate::common::{fve, sha256};
+
+/// A user that has no process but ours, so that a limit on processes counts ours alone.
+const NOBODY_ELSE: &str = "61234";
+
+fn user_of_its_own() -> Option<Missing> {
+    trials::root().or(trials::programs(&["setpriv", "prlimit"]))
+}
+
+/// A folder with the command and a volume, in which a user without any rights may work.
+struct Place {
+    directory: tempfile::TempDir,
+    sample: testdata::Entry,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let sample = testdata::volume("xts-128");
+        let open = |path: &Path| {
+            let all = std::fs::Permissions::from_mode(0o777);
+            std::fs::set_permissions(path, all).expect("permissions");
+        };
+        let place = Self { directory, sample };
+        open(place.directory.path());
+        // By another process: what other tests start at the same time would inherit a file that is
+        // open for writing here, and a program cannot be started while it is.
+        let mut copy = Command::new("cp");
+        copy.arg(env!("CARGO_BIN_EXE_fve")).arg(place.file("fve"));
+        assert!(copy.status().expect("cp").success());
+        std::fs::copy(&place.sample.file, place.file("volume")).expect("volume");
+        let password = &place.sample.credential(Kind::Password).value;
+        std::fs::write(place.file("password"), password).expect("password");
+        for name in ["fve", "volume", "password"] {
+            open(&place.file(name));
+        }
+        place
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `fve` as somebody who may have one thread only.
+    fn alone(&self, arguments: &[&str]) -> Output {
+        let user = format!("--reuid={NOBODY_ELSE}");
+        let group = format!("--regid={NOBODY_ELSE}");
+        let mut command = Command::new("setpriv");
+        command.args([&user, &group, "--clear-groups", "prlimit", "--nproc=1"]);
+        command.arg(self.file("fve")).args(arguments);
+        let output = command.current_dir(self.directory.path()).output();
+        output.expect("setpriv")
+    }
+}
+
+#[track_caller]
+fn assert_done(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[trial("the limit on processes leaves no thread", needs(user_of_its_own))]
+fn the_limit_leaves_no_thread() {
+    let user = format!("--reuid={NOBODY_ELSE}");
+    let mut command = Command::new("setpriv");
+    command.args([
+        &user,
+        "--clear-groups",
+        "prlimit",
+        "--nproc=1",
+        "sh",
+        "-c",
+        "true & wait",
+    ]);
+    let output = command.output().expect("setpriv");
+    assert!(!output.status.success(), "a second process started");
+}
+
+#[trial("a volume is decrypted without threads", needs(user_of_its_own))]
+fn a_volume_is_decrypted_without_threads() {
+    let place = Place::new();
+    let arguments = ["decrypt", "volume", "plain", "--password-file", "password"];
+    assert_done(&place.alone(&arguments));
+    let plain = std::fs::File::open(place.file("plain")).expect("plain");
+    let hash = sha256(plain).expect("read");
+    assert_eq!(hash, place.sample.plaintext_sha256);
+}
+
+#[trial("a volume is made without threads", needs(user_of_its_own))]
+fn a_volume_is_made_without_threads() {
+    let place = Place::new();
+    let image = testdata::directory().join("ntfs-xts-128.img");
+    let password = testdata::directory().join("ntfs-xts-128.recovery.txt");
+    let mut decrypt = fve();
+    decrypt.arg("decrypt").arg(image).arg(place.file("plain"));
+    let decrypted = decrypt
+        .arg("--recovery-password-file")
+        .arg(password)
+        .output();
+    assert_done(&decrypted.expect("fve"));
+    let all = std::fs::Permissions::from_mode(0o666);
+    std::fs::set_permissions(place.file("plain"), all).expect("permissions");
+    let made = place.alone(&[
+        "create",
+        "made",
+        "--from",
+        "plain",
+        "--new-password-file",
+        "password",
+    ]);
+    assert_done(&made);
+    // What lies under the metadata is marked in the file system: the same, with and without threads.
+    let mut create = fve();
+    create.arg("create").arg(place.file("other"));
+    create.arg("--from").arg(place.file("plain"));
+    create
+        .arg("--new-password-file")
+        .arg(place.file("password"));
+    assert_done(&create.output().expect("fve"));
+    let plaintext = |name: &str| {
+        let mut decrypt = fve();
+        decrypt.arg("decrypt").arg(place.file(name)).arg("-");
+        decrypt.arg("--password-file").arg(place.file("password"));
+        let output = decrypt.output().expect("fve");
+        assert_done(&output);
+        output.stdout
+    };
+    assert!(plaintext("made") == plaintext("other"));
+}
+
+#[trial(
+    "a recovery password is searched for without threads",
+    needs(user_of_its_own)
+)]
+fn a_recovery_password_is_searched_for_without_threads() {
+    let place = Place::new();
+    let digits = &place.sample.credential(Kind::RecoveryPassword).value;
+    let pattern = format!("{}??", &digits[..digits.len() - 2]);
+    std::fs::write(place.file("pattern"), pattern).expect("pattern");
+    let found = place.alone(&[
+        "recovery",
+        "search",
+        "volume",
+        "--pattern-file",
+        "pattern",
+        "--show",
+    ]);
+    assert_done(&found);
+    assert!(String::from_utf8_lossy(&found.stdout).contains(digits.as_str()));
+}
+
+#[trial("a search takes no more threads than the machine has a use for")]
+fn a_search_takes_no_more_threads_than_are_of_use() {
+    let sample = testdata::volume("xts-128");
+    let digits = &sample.credential(Kind::RecoveryPassword).value;
+    let directory = tempfile::tempdir().expect("directory");
+    let pattern = directory.path().join("pattern");
+    std::fs::write(&pattern, format!("{}??", &digits[..digits.len() - 2])).expect("pattern");
+    let mut command = fve();
+    command.args(["recovery", "search"]).arg(&sample.file);
+    command.arg("--pattern-file").arg(&pattern);
+    let output = command
+        .args(["--show", "--threads", "100000"])
+        .output()
+        .expect("fve");
+    assert_done(&output);
+    assert!(String::from_utf8_lossy(&output.stdout).contains(digits.as_str()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("threads are used instead of 100000"),
+        "{said}"
+    );
+}

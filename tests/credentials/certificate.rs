@@ -1,0 +1,548 @@
+//! Certificates. OpenSSL makes keys, files and messages, and reads what we encrypt.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use fve::crypto::rsa_key::{Certificate, KeyFile, Padding};
+use fve::enroll::NewProtector;
+use fve::format::protector::ProtectorKind;
+use fve::unlock::KeyProtector;
+use fve::unlock::certificate::CertificateKey;
+use fve::volume::{UnlockOptions, Volume};
+
+use crate::common::said::json;
+use crate::common::trials::{self, Missing, trial};
+use crate::common::{corpus, damage, fve, testdata};
+use crate::{assert_refused, run, volume};
+
+fn openssl_installed() -> Option<Missing> {
+    trials::programs(&["openssl"])
+}
+
+/// An RSA key and its certificate, in the forms that people have.
+pub struct Pair {
+    directory: tempfile::TempDir,
+}
+
+pub const PASSWORD: &str = "correct horse";
+
+impl Pair {
+    fn new() -> Self {
+        let pair = Self {
+            directory: tempfile::tempdir().expect("directory"),
+        };
+        run(
+            openssl("req -x509 -newkey rsa:2048 -nodes -subj /CN=recovery -days 30")
+                .arg("-keyout")
+                .arg(pair.path("key.pem"))
+                .arg("-out")
+                .arg(pair.path("cert.pem")),
+        );
+        std::fs::write(pair.path("password"), format!("{PASSWORD}\n")).expect("password");
+        pair
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn certificate(&self) -> Certificate {
+        let content = std::fs::read(self.path("cert.pem")).expect("certificate");
+        KeyFile::read(&content, None)
+            .expect("certificate")
+            .certificates
+            .remove(0)
+    }
+
+    fn credential(&self) -> [Box<dyn KeyProtector>; 1] {
+        let content = std::fs::read(self.path("key.pem")).expect("key");
+        let file = KeyFile::read(&content, None).expect("key");
+        [Box::new(CertificateKey::new(file).expect("key"))]
+    }
+
+    /// A volume that its key opens.
+    fn volume(&self, name: &str, padding: Padding) -> PathBuf {
+        let protector = NewProtector::certificate(self.certificate(), padding).expect("protector");
+        volume::write(&self.path(name), vec![protector])
+    }
+}
+
+/// The same for all tests: making keys takes long.
+pub fn pair() -> &'static Pair {
+    static PAIR: OnceLock<Pair> = OnceLock::new();
+    PAIR.get_or_init(Pair::new)
+}
+
+fn openssl(words: &str) -> Command {
+    let mut command = Command::new("openssl");
+    command.args(words.split_whitespace());
+    command
+}
+
+/// How OpenSSL names a padding.
+fn options(padding: Padding) -> &'static [&'static str] {
+    match padding {
+        Padding::Pkcs1 => &["rsa_padding_mode:pkcs1"],
+        Padding::OaepSha1 => &["rsa_padding_mode:oaep", "rsa_oaep_md:sha1"],
+        Padding::OaepSha256 => &["rsa_padding_mode:oaep", "rsa_oaep_md:sha256"],
+    }
+}
+
+/// Encrypts or decrypts a message with OpenSSL.
+fn pkeyutl(what: &str, key: &Path, padding: Padding, message: &[u8]) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("directory");
+    let input = directory.path().join("in");
+    std::fs::write(&input, message).expect("message");
+    let mut command = openssl("pkeyutl");
+    command
+        .arg(what)
+        .arg("-inkey")
+        .arg(key)
+        .arg("-in")
+        .arg(&input);
+    for option in options(padding) {
+        command.args(["-pkeyopt", option]);
+    }
+    if what == "-encrypt" {
+        command.arg("-certin");
+    }
+    run(&mut command)
+}
+
+fn opens(image: &Path, credential: &[Box<dyn KeyProtector>]) -> bool {
+    let opened = testdata::open(image).unlock(credential, &UnlockOptions::default());
+    opened.is_ok()
+}
+
+fn only_protector(volume: &Volume) -> &fve::format::protector::Protector {
+    let protectors = volume.protectors();
+    assert_eq!(protectors.len(), 1);
+    protectors[0]
+}
+
+#[trial(
+    "OpenSSL decrypts what a protector holds, under every padding",
+    needs(openssl_installed)
+)]
+fn openssl_reads_ours() {
+    for (number, padding) in Padding::ALL.into_iter().enumerate() {
+        let image = pair().volume(&format!("padding-{number}.img"), padding);
+        let volume = testdata::open(&image);
+        let protector = only_protector(&volume);
+        let encrypted = protector.asymmetric_box().expect("encrypted key");
+        let key = pkeyutl("-decrypt", &pair().path("key.pem"), padding, encrypted);
+        // Size, role, type, flags, key type: a KEY datum of 32 bytes.
+        assert_eq!(key.len(), 44, "{}", padding.name());
+        assert_eq!(key[..12], [0x2C, 0, 0, 0, 1, 0, 0, 0, 6, 0x20, 0, 0]);
+        assert!(opens(&image, &pair().credential()), "{}", padding.name());
+    }
+}
+
+#[trial(
+    "what OpenSSL encrypts is decrypted, under every padding",
+    needs(openssl_installed)
+)]
+fn reads_what_openssl_encrypts() {
+    let content = std::fs::read(pair().path("key.pem")).expect("key");
+    let file = KeyFile::read(&content, None).expect("key");
+    for padding in Padding::ALL {
+        let encrypted = pkeyutl(
+            "-encrypt",
+            &pair().path("cert.pem"),
+            padding,
+            b"thirty-two bytes of a key, padded",
+        );
+        for other in Padding::ALL {
+            let message = file.keys[0].decrypt(other, &encrypted);
+            let right = message.is_some_and(|m| m.expose() == b"thirty-two bytes of a key, padded");
+            assert_eq!(
+                right,
+                other == padding,
+                "{} read as {}",
+                padding.name(),
+                other.name()
+            );
+        }
+    }
+}
+
+#[trial("keys are read from every kind of file", needs(openssl_installed))]
+fn every_kind_of_file() {
+    let pair = pair();
+    let image = pair.volume("files.img", Padding::Pkcs1);
+    let (key, cert) = (pair.path("key.pem"), pair.path("cert.pem"));
+    let make = |words: &str, name: &str| {
+        let path = pair.path(name);
+        run(openssl(words).arg("-out").arg(&path));
+        path
+    };
+    let pfx = |more: &str, name: &str| {
+        let words = format!(
+            "pkcs12 -export -inkey {} -in {} {more}",
+            key.display(),
+            cert.display()
+        );
+        make(&words, name)
+    };
+    let convert = |words: &str, name: &str| make(&format!("{words} -in {}", key.display()), name);
+    let secret = format!("file:{}", pair.path("password").display());
+    let both = pair.path("both.pem");
+    let text = [
+        &b"Bag Attributes\n    friendlyName: key\n"[..],
+        &std::fs::read(&cert).expect("cert"),
+        &std::fs::read(&key).expect("key"),
+    ];
+    std::fs::write(&both, text.concat()).expect("both");
+    let open = [
+        key.clone(),
+        both,
+        convert("pkey -traditional", "pkcs1.pem"),
+        convert("pkey -traditional -outform DER", "pkcs1.der"),
+        convert("pkcs8 -topk8 -nocrypt -outform DER", "pkcs8.der"),
+        pfx("-passout pass:", "empty.pfx"),
+    ];
+    let encrypted = [
+        pfx(&format!("-passout {secret}"), "aes.pfx"),
+        // What Windows exports unless told otherwise.
+        pfx(
+            &format!("-passout {secret} -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -macalg sha1"),
+            "3des.pfx",
+        ),
+        convert(&format!("pkcs8 -topk8 -passout {secret}"), "aes.pem"),
+        convert(
+            &format!("pkcs8 -topk8 -v2 des3 -passout {secret}"),
+            "3des.pem",
+        ),
+        convert(
+            &format!("pkcs8 -topk8 -v2 aes256 -v2prf hmacWithSHA1 -passout {secret}"),
+            "sha1.pem",
+        ),
+        convert(
+            &format!("pkcs8 -topk8 -outform DER -passout {secret}"),
+            "aes.der",
+        ),
+    ];
+    for file in &open {
+        assert_opened(&unlock(&image, file, None), file);
+    }
+    for file in &encrypted {
+        assert_opened(&unlock(&image, file, Some(&pair.path("password"))), file);
+    }
+}
+
+fn unlock(image: &Path, file: &Path, password: Option<&Path>) -> Output {
+    let mut command = fve();
+    command
+        .args(["unlock", "--json"])
+        .arg(image)
+        .arg("--certificate")
+        .arg(file);
+    if let Some(password) = password {
+        command.arg("--certificate-password-file").arg(password);
+    }
+    command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("fve")
+}
+
+#[track_caller]
+fn assert_opened(output: &Output, file: &Path) {
+    let answer = json(output);
+    assert_eq!(answer["unlocked"], true, "{}: {answer}", file.display());
+    assert_eq!(answer["protector"]["type"], "certificate");
+}
+
+#[trial(
+    "passwords of files are asked for, and wrong ones refused",
+    needs(openssl_installed)
+)]
+fn passwords_of_files() {
+    let pair = pair();
+    let image = pair.volume("passwords.img", Padding::Pkcs1);
+    let pfx = pair.path("refused.pfx");
+    run(openssl("pkcs12 -export -passout")
+        .arg(format!("pass:{PASSWORD}"))
+        .arg("-inkey")
+        .arg(pair.path("key.pem"))
+        .arg("-in")
+        .arg(pair.path("cert.pem"))
+        .arg("-out")
+        .arg(&pfx));
+    let none = unlock(&image, &pfx, None);
+    assert_eq!(none.status.code(), Some(4));
+    let answer = json(&none);
+    assert!(
+        answer["error"]["help"]
+            .as_str()
+            .is_some_and(|help| help.contains("--certificate-password-file")),
+        "{answer}"
+    );
+    std::fs::write(pair.path("wrong"), "wrong horse").expect("password");
+    let wrong = unlock(&image, &pfx, Some(&pair.path("wrong")));
+    assert_eq!(wrong.status.code(), Some(4));
+    let said = [&wrong.stdout[..], &wrong.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(
+        said.contains("does not open it") && !said.contains("wrong horse"),
+        "{said}"
+    );
+    // From the service manager.
+    let credentials = tempfile::tempdir().expect("directory");
+    std::fs::copy(&pfx, credentials.path().join("fve.certificate")).expect("copy");
+    std::fs::write(
+        credentials.path().join("fve.certificate-password"),
+        PASSWORD,
+    )
+    .expect("password");
+    let output = fve()
+        .args(["unlock", "--json"])
+        .arg(&image)
+        .env("CREDENTIALS_DIRECTORY", credentials.path())
+        .output()
+        .expect("fve");
+    assert_opened(&output, &pfx);
+    // A certificate alone opens nothing.
+    let alone = unlock(&image, &pair.path("cert.pem"), None);
+    assert_eq!(alone.status.code(), Some(4));
+    assert!(
+        json(&alone)["error"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("no private key"))
+    );
+}
+
+#[trial(
+    "another certificate's key is told from the right one",
+    needs(openssl_installed)
+)]
+fn another_certificate() {
+    let image = pair().volume("mine.img", Padding::OaepSha1);
+    let other = Pair::new();
+    let output = unlock(&image, &other.path("key.pem"), None);
+    assert_refused(&output, 4, "other-certificate");
+    let thumbprint: String = pair()
+        .certificate()
+        .thumbprint
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert!(
+        json(&output)["attempts"][0]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains(&thumbprint))
+    );
+    // A volume that takes no certificate.
+    let output = unlock(
+        &testdata::volume("xts-128").file,
+        &other.path("key.pem"),
+        None,
+    );
+    assert_refused(&output, 4, "no-such-protector");
+}
+
+/// CryptoAPI stores what it encrypts least significant byte first.
+#[trial("the other order of bytes is tried", needs(openssl_installed))]
+fn the_other_order() {
+    let image = pair().volume("order.img", Padding::Pkcs1);
+    let mut copy = damage::Copy {
+        bytes: std::fs::read(&image).expect("volume"),
+    };
+    let found = {
+        let volume = testdata::open(&image);
+        let encrypted = only_protector(&volume)
+            .asymmetric_box()
+            .expect("encrypted key")
+            .to_vec();
+        let block = copy.offsets()[0];
+        let at = copy.bytes[block..]
+            .windows(encrypted.len())
+            .position(|window| window == encrypted);
+        (at.expect("encrypted key"), encrypted)
+    };
+    let (at, mut encrypted) = found;
+    encrypted.reverse();
+    copy.edit_all(at, &encrypted);
+    let image = copy.save(tempfile::tempdir().expect("directory").keep().as_path());
+    // The sealed hash is that of the other order, so only damaged metadata is opened.
+    let options = || {
+        let mut options = UnlockOptions::default();
+        options.accept_damaged_metadata = true;
+        options
+    };
+    let opened = testdata::open(&image).unlock(&pair().credential(), &options());
+    assert!(opened.is_ok(), "{opened:?}");
+    std::fs::remove_dir_all(image.parent().expect("directory")).expect("remove");
+}
+
+#[trial(
+    "info shows what OpenSSL says of the certificate",
+    needs(openssl_installed)
+)]
+fn info_agrees_with_openssl() {
+    let pair = pair();
+    let image = pair.volume("info.img", Padding::Pkcs1);
+    let output = fve()
+        .args(["info", "--json"])
+        .arg(&image)
+        .output()
+        .expect("fve");
+    let protector = json(&output)["protectors"][0].clone();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    let said = text(run(
+        openssl("x509 -noout -fingerprint -sha1 -modulus -in").arg(pair.path("cert.pem"))
+    ));
+    let value = |name: &str| {
+        let line = said
+            .lines()
+            .find(|line| line.to_lowercase().starts_with(name))
+            .expect("line");
+        line.split_once('=')
+            .expect("value")
+            .1
+            .replace(':', "")
+            .to_lowercase()
+    };
+    assert_eq!(
+        protector["certificate_thumbprint"],
+        value("sha1"),
+        "{protector}"
+    );
+    assert_eq!(protector["public_key"]["modulus"], value("modulus"));
+    let der = run(openssl("pkey -pubout -outform DER -in").arg(pair.path("key.pem")));
+    let hash = crate::common::sha256(&der[..]).expect("hash");
+    assert_eq!(protector["public_key"]["sha256"], hash);
+    assert_eq!(protector["public_key"]["bits"], 2048);
+    let shown = text(run(fve().arg("info").arg(&image)));
+    for word in [
+        &hash,
+        &value("sha1"),
+        "RSA, 2048 bits, exponent 0x010001",
+        "--certificate",
+        "--pkcs11",
+    ] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+}
+
+#[trial(
+    "a volume made and changed by the command keeps its certificate",
+    needs(openssl_installed)
+)]
+fn made_and_changed() {
+    let pair = pair();
+    let directory = tempfile::tempdir().expect("directory");
+    let image = directory.path().join("made.img");
+    let password = pair.path("password");
+    run(fve()
+        .args(["create", "--size", "16M"])
+        .arg(&image)
+        .arg("--new-password-file")
+        .arg(&password));
+    run(fve()
+        .args(["protector", "add"])
+        .arg(&image)
+        .arg("--password-file")
+        .arg(&password)
+        .arg("--new-certificate")
+        .arg(pair.path("cert.pem")));
+    assert_opened(&unlock(&image, &pair.path("key.pem"), None), &image);
+    // A new master key: the certificate gets it through the backup of its intermediate key.
+    run(fve()
+        .args(["protector", "remove", "--type", "password"])
+        .arg(&image)
+        .arg("--certificate")
+        .arg(pair.path("key.pem")));
+    let output = unlock(&image, &pair.path("key.pem"), None);
+    assert_opened(&output, &image);
+    let kinds: Vec<_> = testdata::open(&image)
+        .protectors()
+        .iter()
+        .map(|one| one.kind())
+        .collect();
+    assert_eq!(kinds, [ProtectorKind::Certificate]);
+    // Neither a key's file nor an encrypted one names a certificate for a new volume.
+    let output = fve()
+        .args(["create", "--size", "16M"])
+        .arg(directory.path().join("other.img"))
+        .arg("--new-certificate")
+        .arg(pair.path("key.pem"))
+        .output()
+        .expect("fve");
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[trial("damaged files are refused without a panic", needs(openssl_installed))]
+fn damaged_files() {
+    let pair = pair();
+    let pfx = pair.path("damaged.pfx");
+    run(openssl("pkcs12 -export -iter 1 -maciter -passout pass:")
+        .arg("-inkey")
+        .arg(pair.path("key.pem"))
+        .arg("-in")
+        .arg(pair.path("cert.pem"))
+        .arg("-out")
+        .arg(&pfx));
+    for name in ["damaged.pfx", "key.pem", "cert.pem"] {
+        let whole = std::fs::read(pair.path(name)).expect("file");
+        for at in (0..whole.len()).step_by(7) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x55;
+            let _ = KeyFile::read(&flipped, None);
+            let _ = KeyFile::read(&whole[..at], None);
+        }
+    }
+    for junk in [
+        &b""[..],
+        b"-----BEGIN ",
+        b"-----BEGIN X-----\n-----END",
+        b"\x30",
+        b"\x30\xFF",
+        &[0x30; 64],
+    ] {
+        assert!(KeyFile::read(junk, None).is_err());
+    }
+}
+
+#[trial(
+    "a smart card's protector is shown, and takes no other key",
+    needs(trials::corpus)
+)]
+fn the_windows_sample() {
+    corpus::volumes().expect("corpus");
+    let image = corpus::unpacked("bitlk-images/bitlk-aes-xts-128-smart-card.img");
+    let output = fve()
+        .args(["info", "--json"])
+        .arg(&image)
+        .output()
+        .expect("fve");
+    let answer = json(&output);
+    let protectors = answer["protectors"].as_array().expect("protectors");
+    let card = protectors
+        .iter()
+        .find(|one| one["type"] == "certificate")
+        .expect("certificate");
+    assert_eq!(card["public_key"]["bits"], 2048);
+    assert_eq!(card["public_key"]["exponent"], "010001");
+    assert_eq!(
+        card["certificate_thumbprint"].as_str().map(str::len),
+        Some(40)
+    );
+    assert_eq!(
+        card["options"],
+        serde_json::json!(["--certificate", "--pkcs11"])
+    );
+    if trials::installed("openssl") {
+        assert_refused(
+            &unlock(&image, &pair().path("key.pem"), None),
+            4,
+            "other-certificate",
+        );
+    }
+}

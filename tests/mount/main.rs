@@ -1,0 +1,20 @@
+//! The plaintext of a volume as a mount shows it, and as `fve decrypt` writes it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub
+)]
+
+mod command;
+#[path = "../common/mod.rs"]
+mod common;
+mod decrypt;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    common::let_children_hear_hup();
+    common::harness::main()
+}

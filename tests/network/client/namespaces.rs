@@ -1,0 +1,545 @@
+//! Real exchanges: client and server each in a network namespace, on one Ethernet segment, without
+//! anything of the host in reach. Needs root.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::server::Authority;
+use crate::common::fve;
+use crate::common::said::{assert_status, json};
+use crate::common::trials::{self, Missing, trial};
+
+/// What is lacking, if anything is.
+fn missing() -> Option<Missing> {
+    let missing = trials::programs(&["openssl", "ip", "nsenter", "dnsmasq", "python3"])
+        .or_else(trials::root)
+        .or_else(trials::fuse);
+    if missing.is_some() {
+        return missing;
+    }
+    // The tests of the server may have made this process root of a user namespace alone.
+    let ids = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    if !ids.split_whitespace().eq(["0", "0", "4294967295"]) {
+        return Some(Missing::Tool("it takes root".to_owned()));
+    }
+    let name = name("probe");
+    let made = Command::new("ip").args(["netns", "add", &name]).output();
+    let made = made.is_ok_and(|output| output.status.success());
+    let _ = Command::new("ip").args(["netns", "del", &name]).output();
+    (!made).then(|| Missing::Tool("no network namespace can be made here".to_owned()))
+}
+
+/// A name that nobody else has: interfaces have at most 15 letters.
+fn name(what: &str) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Relaxed);
+    format!("fc{:x}.{number}{what}", std::process::id())
+}
+
+#[track_caller]
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("ip");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments:?}: {told}");
+}
+
+/// A segment with a bridge in the server's namespace, and the client on it.
+struct Segment {
+    server: Namespace,
+    client: Namespace,
+    directory: tempfile::TempDir,
+    authority: Authority,
+    running: Vec<Running>,
+}
+
+struct Namespace(String);
+
+impl Namespace {
+    fn new(what: &str) -> Self {
+        let name = name(what);
+        ip(&["netns", "add", &name]);
+        let namespace = Self(name);
+        namespace.ip(&["link", "set", "lo", "up"]);
+        namespace
+    }
+
+    #[track_caller]
+    fn ip(&self, arguments: &[&str]) {
+        ip(&[&["-n", &self.0], arguments].concat());
+    }
+
+    /// A command in this network, and in no other namespace: its mounts can be seen.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.0));
+        command.arg("--").arg(program);
+        command
+    }
+
+    fn fve(&self) -> Command {
+        self.command(env!("CARGO_BIN_EXE_fve"))
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).output();
+    }
+}
+
+/// A program that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Segment {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let authority = Authority::make(directory.path(), "server");
+        let server = Namespace::new("s");
+        server.ip(&["link", "add", "br0", "type", "bridge"]);
+        // Addresses can be used at once, without the check for duplicates.
+        let sysctl = "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done";
+        let done = server.command("sh").args(["-c", sysctl]).status();
+        assert!(done.expect("sh").success());
+        server.ip(&["addr", "add", "10.77.0.1/24", "dev", "br0"]);
+        server.ip(&["link", "set", "br0", "up"]);
+        let client = Namespace::new("c");
+        let segment = Self {
+            server,
+            client,
+            directory,
+            authority,
+            running: Vec::new(),
+        };
+        segment.attach(&segment.client, "10.77.0.50/24");
+        segment
+    }
+
+    /// Puts `eth0` of a namespace on the segment.
+    fn attach(&self, namespace: &Namespace, address: &str) {
+        let port = name("p");
+        let sysctl = "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done";
+        let done = namespace.command("sh").args(["-c", sysctl]).status();
+        assert!(done.expect("sh").success());
+        ip(&[
+            "link",
+            "add",
+            &port,
+            "netns",
+            &self.server.0,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            &namespace.0,
+        ]);
+        self.server
+            .ip(&["link", "set", &port, "master", "br0", "up"]);
+        namespace.ip(&["addr", "add", address, "dev", "eth0"]);
+        namespace.ip(&["link", "set", "eth0", "up"]);
+        self.wait_for_link_local(namespace);
+    }
+
+    /// A link-local address comes by itself, a moment after the interface.
+    fn wait_for_link_local(&self, namespace: &Namespace) {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let mut command = Command::new("ip");
+            command.args(["-n", &namespace.0, "-6", "addr", "show", "dev", "eth0"]);
+            let shown = String::from_utf8(command.output().expect("ip").stdout).expect("text");
+            if shown.contains("fe80::") && !shown.contains("tentative") {
+                return;
+            }
+            assert!(Instant::now() < until, "no link-local address: {shown}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Our server on it.
+    fn serve(&mut self) {
+        let mut command = self.server.fve();
+        command
+            .args([
+                "network-unlock",
+                "serve",
+                "--interface",
+                "br0",
+                "--accept-readable-keys",
+                "--certificate",
+            ])
+            .arg(self.authority.bundle());
+        self.start(&mut command, "listening on");
+    }
+
+    /// Starts a program, and waits until it says so.
+    fn start(&mut self, command: &mut Command, ready: &str) {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("start");
+        let mut told = BufReader::new(child.stderr.take().expect("standard error"));
+        self.running.push(Running(child));
+        let mut all = String::new();
+        loop {
+            let mut line = String::new();
+            let len = told.read_line(&mut line).expect("text");
+            assert!(len > 0, "it ended: {all}");
+            all += &line;
+            if line.contains(ready) {
+                break;
+            }
+        }
+        // Whoever writes to a closed pipe ends.
+        std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `fve create` with a key that the network keeps, and a recovery password.
+    fn create(&self, transport: &str) -> Output {
+        self.client
+            .fve()
+            .arg("create")
+            .arg(self.path("volume.img"))
+            .args(["--size", "8M", "--json"])
+            .arg(format!("--network-unlock={transport}"))
+            .arg("--network-certificate")
+            .arg(&self.authority.certificate)
+            .arg("--network-sidecar")
+            .arg(self.directory.path())
+            .arg("--recovery-password-to")
+            .arg(self.path("recovery.txt"))
+            .output()
+            .expect("fve create")
+    }
+
+    fn unlock(&self, transport: &str, more: &[&str]) -> Output {
+        let mut command = self.client.fve();
+        command.arg("unlock").arg(self.path("volume.img"));
+        self.network(&mut command, transport);
+        command.arg("--json").args(more).output().expect("unlock")
+    }
+
+    fn network(&self, command: &mut Command, transport: &str) {
+        command
+            .arg(format!("--network-unlock={transport}"))
+            .arg("--network-sidecar")
+            .arg(self.directory.path());
+    }
+
+    fn probe(&self, transport: &str, certificate: &Path) -> (Option<i32>, Value) {
+        let mut command = self.client.fve();
+        command.args(["network-unlock", "probe", transport, "--json"]);
+        let output = command.arg("--certificate").arg(certificate).output();
+        let output = output.expect("probe");
+        (output.status.code(), json(&output))
+    }
+}
+
+#[trial("a new volume opens, mounts and decrypts over DHCPv4", needs(missing))]
+fn over_dhcp4() {
+    end_to_end("dhcp4");
+}
+
+#[trial("a new volume opens, mounts and decrypts over DHCPv6", needs(missing))]
+fn over_dhcp6() {
+    end_to_end("dhcp6");
+}
+
+/// From nothing to a mounted volume, with nothing but the network.
+fn end_to_end(transport: &str) {
+    let mut segment = Segment::new();
+    segment.serve();
+    let created = segment.create(transport);
+    assert_status(&created, 0);
+    assert_eq!(json(&created)["network_unlock_proved"], true);
+
+    let unlocked = segment.unlock(transport, &[]);
+    assert_status(&unlocked, 0);
+    let unlocked = json(&unlocked);
+    assert_eq!(unlocked["credential"], "Network Unlock");
+    assert_eq!(unlocked["protector"]["type"], "startup-key");
+
+    let plaintext = segment.path("plaintext");
+    let mut decrypt = segment.client.fve();
+    decrypt.arg("decrypt").arg(segment.path("volume.img"));
+    decrypt.arg(&plaintext);
+    segment.network(&mut decrypt, transport);
+    assert_status(&decrypt.output().expect("decrypt"), 0);
+
+    let place = tempfile::tempdir().expect("directory");
+    let mut mounting = segment.client.fve();
+    mounting.arg("mount").arg(segment.path("volume.img"));
+    mounting.arg(place.path());
+    segment.network(&mut mounting, transport);
+    // A pipe would stay open as long as the mount.
+    let status = mounting.stdin(Stdio::null()).status().expect("mount");
+    assert!(status.success());
+    let mounted = std::fs::read(place.path().join("volume"));
+    let ended = fve().arg("unmount").arg(place.path()).output();
+    assert_status(&ended.expect("unmount"), 0);
+    assert_eq!(
+        mounted.expect("read"),
+        std::fs::read(plaintext).expect("read")
+    );
+}
+
+#[trial("a protector is added to a volume, and tried on it", needs(missing))]
+fn added() {
+    let mut segment = Segment::new();
+    let image = segment.path("volume.img");
+    let recovery = segment.path("recovery.txt");
+    let mut create = fve();
+    create.arg("create").arg(&image).args(["--size", "8M"]);
+    create.arg("--recovery-password-to").arg(&recovery);
+    assert_status(&create.output().expect("create"), 0);
+    segment.serve();
+    let mut add = segment.client.fve();
+    add.args(["protector", "add"]).arg(&image);
+    segment.network(&mut add, "dhcp");
+    add.arg("--network-certificate");
+    add.arg(&segment.authority.certificate);
+    add.arg("--recovery-password-file").arg(&recovery);
+    let output = add.output().expect("add");
+    assert_status(&output, 0);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("was opened once with the key"), "{told}");
+    // A second one would have no place for its requests.
+    let again = add.output().expect("add");
+    assert_eq!(again.status.code(), Some(5));
+    assert_status(&segment.unlock("dhcp", &[]), 0);
+    // The network opens it for a change, too: without a certificate it is a credential.
+    let mut change = segment.client.fve();
+    change.args(["protector", "add"]).arg(&image);
+    segment.network(&mut change, "dhcp");
+    change.arg("--recovery-password-to");
+    change.arg(segment.path("second.txt"));
+    assert_status(&change.output().expect("add"), 0);
+}
+
+#[trial(
+    "a silent network fails over, and says how long it took",
+    needs(missing)
+)]
+fn silent() {
+    let segment = Segment::new();
+    let created = segment.create("dhcp4");
+    assert_status(&created, 0);
+    assert_eq!(json(&created)["network_unlock_proved"], false);
+    let told = String::from_utf8_lossy(&created.stderr);
+    assert!(told.contains("at most 4 seconds"), "{told}");
+    assert!(told.contains("was not tried"), "{told}");
+
+    let started = Instant::now();
+    let refused = segment.unlock("dhcp4", &[]);
+    assert_eq!(refused.status.code(), Some(4));
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(4), "{took:?}");
+    let reason = &json(&refused)["attempts"][0];
+    assert_eq!(reason["reason"], "no-answer");
+    assert!(
+        reason["message"]
+            .as_str()
+            .unwrap()
+            .contains("nobody answered over DHCPv4")
+    );
+
+    let started = Instant::now();
+    let refused = segment.unlock("dhcp", &["--network-timeout", "1"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(started.elapsed() < Duration::from_secs(4));
+
+    let recovery = segment.path("recovery.txt");
+    let opened = segment.unlock(
+        "dhcp4",
+        &["--recovery-password-file", recovery.to_str().unwrap()],
+    );
+    assert_status(&opened, 0);
+    assert_eq!(json(&opened)["credential"], "recovery password");
+
+    // What a service manager has is what comes next.
+    let credentials = tempfile::tempdir().expect("directory");
+    std::fs::copy(&recovery, credentials.path().join("fve.recovery-password")).expect("copy");
+    let mut command = segment.client.fve();
+    command.env("CREDENTIALS_DIRECTORY", credentials.path());
+    command.arg("unlock").arg(segment.path("volume.img"));
+    segment.network(&mut command, "dhcp4");
+    let opened = command.args(["--network-timeout", "1", "--json"]).output();
+    let opened = opened.expect("unlock");
+    assert_status(&opened, 0);
+    assert_eq!(json(&opened)["credential"], "recovery password");
+    let told = String::from_utf8_lossy(&opened.stderr);
+    assert!(told.contains("nobody answered"), "{told}");
+
+    // A volume that only a silent network opens is not made.
+    let alone = segment.path("alone.img");
+    let mut create = segment.client.fve();
+    create.arg("create").arg(&alone).args(["--size", "8M"]);
+    create.args(["--network-unlock=dhcp4", "--network-timeout", "1"]);
+    create.arg("--network-certificate");
+    create.arg(&segment.authority.certificate);
+    create
+        .arg("--network-sidecar")
+        .arg(segment.path("alone.nkp"));
+    let refused = create.output().expect("create");
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(!alone.exists() && !segment.path("alone.nkp").exists());
+}
+
+#[trial("probes find servers, and say why there is none", needs(missing))]
+fn probes() {
+    let mut segment = Segment::new();
+    segment.serve();
+    let certificate = segment.authority.certificate.clone();
+    let (status, found) = segment.probe("dhcp", &certificate);
+    assert_eq!(status, Some(0), "{found}");
+    assert_eq!(found["answered"], true);
+    assert_eq!(found["certificate"]["doubts"], serde_json::json!([]));
+    let transports = found["transports"].as_array().expect("a list");
+    let names: Vec<_> = transports.iter().map(|one| &one["transport"]).collect();
+    assert_eq!(names, ["DHCPv6", "DHCPv4"]);
+    for one in transports {
+        assert_eq!(one["answered"], true, "{one}");
+        assert!(one["seconds"].as_f64().expect("a time") < 4.0);
+    }
+    assert_eq!(transports[1]["from"], "10.77.0.1");
+
+    let stranger = Authority::make(segment.directory.path(), "stranger");
+    let (status, found) = segment.probe("dhcp4", &stranger.certificate);
+    assert_eq!(status, Some(4));
+    assert_eq!(found["transports"][0]["reason"], "no-answer");
+    assert_eq!(found["transports"][0]["sent"], 2);
+
+    let (status, found) = segment.probe("dhcp4:eth9", &certificate);
+    assert_eq!(status, Some(4));
+    assert_eq!(found["transports"][0]["reason"], "no-address");
+    segment.client.ip(&["link", "set", "eth0", "down"]);
+    let mut command = segment.client.fve();
+    command.args(["network-unlock", "probe", "dhcp4:eth0", "--certificate"]);
+    let output = command.arg(&certificate).output().expect("probe");
+    assert_eq!(output.status.code(), Some(4));
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("eth0 is down or has no carrier"), "{told}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("help: bring the interface up"), "{told}");
+}
+
+/// Another program has the ports: the wire itself is listened to.
+#[trial("asks beside a DHCP client that holds the port", needs(missing))]
+fn beside_a_client() {
+    let mut segment = Segment::new();
+    segment.serve();
+    let hold = "import socket, sys, time
+a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.bind(('0.0.0.0', 68))
+b = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+b.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1); b.bind(('::', 546))
+print('held', file=sys.stderr, flush=True)
+time.sleep(600)";
+    let mut holder = segment.client.command("python3");
+    holder.args(["-c", hold]);
+    segment.start(&mut holder, "held");
+    let certificate = segment.authority.certificate.clone();
+    let (status, found) = segment.probe("dhcp", &certificate);
+    assert_eq!(status, Some(0), "{found}");
+    for one in found["transports"].as_array().expect("a list") {
+        assert_eq!(one["answered"], true, "{one}");
+    }
+}
+
+/// dnsmasq answers the very request with a BOOTP reply of its own.
+#[trial("is not misled by a DHCP server on the segment", needs(missing))]
+fn beside_a_server() {
+    let mut segment = Segment::new();
+    let other = Namespace::new("d");
+    segment.attach(&other, "10.77.0.2/24");
+    let leases = segment.path("leases");
+    let mut dnsmasq = other.command("dnsmasq");
+    dnsmasq
+        .args([
+            "--no-daemon",
+            "--conf-file=/dev/null",
+            "--port=0",
+            "--no-ping",
+        ])
+        .args(["--dhcp-range=10.77.0.100,10.77.0.150", "--bootp-dynamic"])
+        .args(["--interface=eth0", "--bind-interfaces", "--user=root"])
+        .arg(format!("--dhcp-leasefile={}", leases.display()));
+    segment.start(&mut dnsmasq, "DHCP, IP range");
+    segment.serve();
+    let certificate = segment.authority.certificate.clone();
+    let (status, found) = segment.probe("dhcp4", &certificate);
+    assert_eq!(status, Some(0), "{found}");
+    assert_eq!(found["transports"][0]["from"], "10.77.0.1");
+
+    // With the server gone, what remains is told.
+    segment.running.pop();
+    let (status, found) = segment.probe("dhcp4", &certificate);
+    assert_eq!(status, Some(4));
+    let skipped = &found["transports"][0]["skipped"][0];
+    assert_eq!(skipped["what"], "BOOTP reply of a DHCP server", "{found}");
+    assert_eq!(skipped["from"], "10.77.0.2");
+}
+
+/// Answers every request with replies of the right form, before the server can: of another
+/// transaction, cut off, with a tag that does not match, twice.
+const FORGER: &str = "
+import os, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.bind(('0.0.0.0', 67))
+print('forging', file=sys.stderr, flush=True)
+while True:
+    request, source = s.recvfrom(2048)
+    head = b'\\x02' + request[1:4]
+    def reply(xid, sealed, length=60):
+        return (head + xid + bytes(20) + request[28:236] + request[236:240]
+            + b'\\x3c\\x09BITLOCKER\\x2b' + bytes([length + 2, 2, length]) + sealed + b'\\xff')
+    xid = request[4:8]
+    forged = os.urandom(60)
+    for packet in [reply(xid, forged), reply(xid, forged), reply(os.urandom(4), forged),
+            reply(xid, forged)[:280], reply(xid, forged[:32], 32), os.urandom(400)]:
+        s.sendto(packet, (source[0], 68))
+";
+
+#[trial("is not misled by a host that forges replies", needs(missing))]
+fn beside_a_forger() {
+    let mut segment = Segment::new();
+    let other = Namespace::new("f");
+    segment.attach(&other, "10.77.0.3/24");
+    let mut forger = other.command("python3");
+    forger.args(["-c", FORGER]);
+    segment.start(&mut forger, "forging");
+    let certificate = segment.authority.certificate.clone();
+    let (status, found) = segment.probe("dhcp4", &certificate);
+    assert_eq!(status, Some(4), "{found}");
+    let alone = &found["transports"][0];
+    assert_eq!(alone["reason"], "not-authentic");
+    // Two of the right form, for each of two sendings.
+    assert_eq!(alone["refused"], 4, "{found}");
+    let skipped = alone["skipped"].as_array().expect("a list");
+    let what: Vec<_> = skipped
+        .iter()
+        .filter_map(|one| one["what"].as_str())
+        .collect();
+    assert!(what.contains(&"reply to another request"), "{what:?}");
+
+    segment.serve();
+    let (status, found) = segment.probe("dhcp4", &certificate);
+    assert_eq!(status, Some(0), "{found}");
+    assert_eq!(found["transports"][0]["from"], "10.77.0.1");
+    assert_status(&segment.create("dhcp4"), 0);
+    assert_status(&segment.unlock("dhcp4", &[]), 0);
+}

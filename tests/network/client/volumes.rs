@@ -1,0 +1,311 @@
+//! Volumes whose key the network keeps, on a network of one process.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
+use fve::crypto::sector::METHODS;
+use fve::enroll::Enrolment;
+use fve::error::Error;
+use fve::guid::Guid;
+use fve::network::client::{Memory, Received, Timetable, Transport};
+use fve::network::{Request, SealedReply};
+use fve::secret::{NetworkKey, SecretText};
+use fve::source::FileSource;
+use fve::unlock::KeyProtector;
+use fve::unlock::network::{NetworkUnlock, STOCK, Sidecar, SidecarFile};
+use fve::unlock::password::Password;
+use fve::volume::{UnlockOptions, Unlocked, Volume};
+
+use super::server::Authority;
+use crate::common::log::Log;
+use crate::common::peers::{self, Peer};
+use crate::common::trials::{self, Missing, trial};
+
+const SIZE: usize = 0x8_0000;
+const PASSWORD: &str = "correct horse";
+
+fn openssl() -> Option<Missing> {
+    trials::programs(&["openssl"])
+}
+
+struct Made {
+    directory: tempfile::TempDir,
+    authority: Authority,
+    image: PathBuf,
+    volume: Guid,
+}
+
+impl Made {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let authority = Authority::make(directory.path(), "server");
+        let placement = Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000]);
+        let mut volume = NewVolume::new(&METHODS[4], 512, placement).expect("volume");
+        let id = volume.id();
+        let sidecar = SidecarFile::at(directory.path(), id);
+        let (enrolment, trial) =
+            Enrolment::network(id, authority.certificate(), sidecar.path()).expect("enrolment");
+        assert!(!trial.again);
+        let (protector, secret) = enrolment.into_parts();
+        secret.hand_over().expect("sidecar");
+        volume.protect(protector);
+        let password = SecretText::new(PASSWORD.to_owned());
+        volume.protect(NewProtector::password(&password).expect("password"));
+        for file in volume.startup_keys(StartupKeyForm::Short).expect("keys") {
+            std::fs::write(directory.path().join("key.BEK"), file.content.expose()).expect("BEK");
+        }
+        let mut plaintext = vec![0; SIZE];
+        plaintext[..11].copy_from_slice(b"\xEB\x52\x90NTFS    ");
+        let image = directory.path().join("volume.img");
+        let out = std::fs::File::create(&image).expect("image");
+        volume.write(&plaintext, &out).expect("write");
+        Self {
+            directory,
+            authority,
+            image,
+            volume: id,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn sidecar(&self) -> SidecarFile {
+        SidecarFile::at(self.path(), self.volume)
+    }
+
+    fn stock(&self) -> Sidecar {
+        self.sidecar().load().expect("sidecar")
+    }
+
+    fn credential(&self, transport: impl Transport + 'static) -> Box<dyn KeyProtector> {
+        let credential = NetworkUnlock::new(vec![Box::new(transport)]);
+        Box::new(credential.sidecar(self.path()))
+    }
+
+    fn unlock(&self, credentials: &[Box<dyn KeyProtector>]) -> Result<Unlocked, Error> {
+        let source = Arc::new(FileSource::open(&self.image).expect("open"));
+        Volume::open(source)
+            .expect("volume")
+            .unlock(credentials, &UnlockOptions::default())
+    }
+
+    /// Why it does not open.
+    #[track_caller]
+    fn reasons(&self, credential: Box<dyn KeyProtector>) -> Vec<&'static str> {
+        match self.unlock(&[credential]) {
+            Err(Error::Refused { report }) => report
+                .attempts
+                .iter()
+                .map(|attempt| attempt.failure.as_ref().expect("a failure").reason)
+                .collect(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+fn password() -> Box<dyn KeyProtector> {
+    Box::new(Password::new(&SecretText::new(PASSWORD.to_owned())))
+}
+
+fn with_network(
+    network: impl Fn(&Request, usize) -> Vec<(Duration, Received)> + Send + Sync + 'static,
+) -> impl Transport + 'static {
+    let timetable = Timetable {
+        delay: Duration::ZERO,
+        waits: vec![Duration::from_millis(30); 2],
+    };
+    Memory::with_timetable(network, timetable)
+}
+
+fn silence() -> impl Transport + 'static {
+    with_network(|_, _| Vec::new())
+}
+
+#[trial("opens with the key that the network keeps", needs(openssl))]
+fn opens() {
+    let made = Made::new();
+    let unlocked = made
+        .unlock(&[made.credential(made.authority.in_process())])
+        .expect("unlock");
+    assert_eq!(
+        unlocked.opened_by().credential.as_deref(),
+        Some("Network Unlock")
+    );
+    let mut sector = [0; 512];
+    unlocked.read_at(0, &mut sector).expect("read");
+    assert_eq!(&sector[3..7], b"NTFS");
+}
+
+#[trial("uses every request once, and fills the stock up", needs(openssl))]
+fn fills_up() {
+    let made = Made::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    for _ in 0..2 * STOCK {
+        let told = seen.clone();
+        let server = made.authority.in_process();
+        let tap = with_network(move |request, nth| {
+            told.lock().unwrap().push(request.key_protector.clone());
+            fve::network::client::Network::sent(&Tap(&server), request, nth)
+        });
+        made.unlock(&[made.credential(tap)]).expect("unlock");
+        assert_eq!(made.stock().unused(), STOCK);
+    }
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 2 * STOCK);
+    for (number, one) in seen.iter().enumerate() {
+        assert!(!seen[..number].contains(one), "a request was sent twice");
+    }
+}
+
+/// A transport as a network again.
+struct Tap<'a, T>(&'a T);
+
+impl<T: Transport> fve::network::client::Network for Tap<'_, T> {
+    fn sent(&self, request: &Request, _nth: usize) -> Vec<(Duration, Received)> {
+        let mut exchange = self.0.begin(request).expect("begin");
+        exchange.send().expect("send");
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        let received = exchange.receive(until).expect("receive");
+        received
+            .into_iter()
+            .map(|one| (Duration::ZERO, one))
+            .collect()
+    }
+}
+
+#[trial(
+    "goes on to the next credential when the network is silent",
+    needs(openssl)
+)]
+fn fails_over() {
+    let made = Made::new();
+    let unlocked = made
+        .unlock(&[made.credential(silence()), password()])
+        .expect("unlock");
+    let by = unlocked.opened_by();
+    assert_eq!(by.credential.as_deref(), Some("password"));
+    let failure = by.report.attempts[0].failure.as_ref().expect("a failure");
+    assert_eq!(failure.reason, "no-answer");
+    assert!(failure.message.contains("nobody answered"), "{failure:?}");
+    // Marked before it was sent.
+    assert_eq!(made.stock().unused(), STOCK - 1);
+}
+
+#[trial("still opens when the network was silent too often", needs(openssl))]
+fn outlives_silence() {
+    let made = Made::new();
+    for left in (0..STOCK).rev() {
+        assert_eq!(made.reasons(made.credential(silence())), ["no-answer"]);
+        assert_eq!(made.stock().unused(), left);
+    }
+    made.unlock(&[made.credential(made.authority.in_process())])
+        .expect("an old request still serves");
+    assert_eq!(made.stock().unused(), STOCK);
+}
+
+#[trial("opens where the stock cannot be written to", needs(openssl))]
+fn opens_read_only() {
+    let made = Made::new();
+    // Where it cannot be replaced: a directory stands in the way of the new file.
+    let mut name = made.sidecar().path().file_name().unwrap().to_owned();
+    name.push(".new");
+    std::fs::create_dir(made.path().join(name)).expect("directory");
+    made.unlock(&[made.credential(made.authority.in_process())])
+        .expect("unlock");
+    assert_eq!(made.stock().unused(), STOCK);
+}
+
+#[trial("tells every reason", needs(openssl))]
+fn tells_reasons() {
+    let made = Made::new();
+    let forged = with_network(|_, _| {
+        let (reply, from) = (SealedReply::from_bytes([7; 60]), String::new());
+        vec![(Duration::ZERO, Received::Reply { reply, from })]
+    });
+    assert_eq!(made.reasons(made.credential(forged)), ["not-authentic"]);
+
+    // A stock for another key.
+    let stock = made.stock();
+    let key = NetworkKey::from_bytes(&[9; 32]);
+    let make = |volume, protector| {
+        Sidecar::new(volume, protector, made.authority.certificate(), &key).expect("sidecar")
+    };
+    let elsewhere = made.path().join("other.nkp");
+    let reasons_with = |content: &[u8]| {
+        std::fs::write(&elsewhere, content).expect("write");
+        let credential = NetworkUnlock::new(vec![Box::new(made.authority.in_process())]);
+        made.reasons(Box::new(credential.sidecar(&elsewhere)))
+    };
+    let nobody = Guid::from_disk([5; 16]);
+    for (sidecar, reason) in [
+        (make(made.volume, stock.protector()), "wrong-key"),
+        (make(made.volume, nobody), "no-such-protector"),
+        (make(nobody, stock.protector()), "other-volume"),
+    ] {
+        assert_eq!(reasons_with(sidecar.encode().expose()), [reason]);
+    }
+    assert_eq!(reasons_with(b"{}"), ["bad-sidecar"]);
+
+    std::fs::remove_file(made.sidecar().path()).expect("remove");
+    let credential = made.credential(made.authority.in_process());
+    assert_eq!(made.reasons(credential), ["no-sidecar"]);
+}
+
+#[trial("shows no secret", needs(openssl))]
+fn shows_no_secret() {
+    let made = Made::new();
+    let bek = std::fs::read(made.path().join("key.BEK")).expect("BEK");
+    let content = std::fs::read_to_string(made.sidecar().path()).expect("sidecar");
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let mut shown = String::new();
+    tracing::subscriber::with_default(subscriber, || {
+        let credential = made.credential(made.authority.in_process());
+        let unlocked = made.unlock(&[credential]).expect("unlock");
+        shown = format!("{:?} {:?}", unlocked.opened_by(), made.stock());
+    });
+    shown += &String::from_utf8_lossy(&log.bytes());
+    assert!(shown.contains("Sidecar"));
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let mut secrets = vec![hex(&bek[bek.len() - 32..])];
+    for field in ["\"session_key\": \"", "\"key_protector\": \""] {
+        let values = content.split(field).skip(1);
+        secrets.extend(values.map(|rest| rest[..64].to_owned()));
+    }
+    assert_eq!(secrets.len(), 1 + 2 * STOCK);
+    for secret in secrets {
+        assert!(!shown.contains(&secret), "a secret in {shown}");
+    }
+}
+
+// The protector is an external key like any other: its `.BEK` file opens the volume elsewhere.
+
+#[trial("dislocker opens it with the same key", needs(openssl, || Peer::Dislocker.missing()))]
+fn dislocker_opens() {
+    let made = Made::new();
+    let plaintext = made.path().join("plaintext");
+    let mut dislocker = std::process::Command::new("dislocker-file");
+    dislocker.arg("-V").arg(&made.image);
+    dislocker.arg("-f").arg(made.path().join("key.BEK"));
+    dislocker.arg("--").arg(&plaintext);
+    peers::run(&mut dislocker, "").expect("it opens");
+    let content = std::fs::read(plaintext).expect("plaintext");
+    assert_eq!(&content[3..7], b"NTFS");
+}
+
+#[trial("cryptsetup opens it with the same key", needs(openssl, || Peer::Cryptsetup.missing()))]
+fn cryptsetup_opens() {
+    let made = Made::new();
+    let mut cryptsetup = std::process::Command::new("cryptsetup");
+    cryptsetup.args(["bitlkOpen", "--test-passphrase", "--key-file"]);
+    cryptsetup.arg(made.path().join("key.BEK")).arg(&made.image);
+    peers::run(&mut cryptsetup, "").expect("it opens");
+}

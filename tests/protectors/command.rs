@@ -1,0 +1,295 @@
+//! `fve protector` and `fve metadata` as a person or a script meets them: what they say, what they
+//! end with, and that a refused change leaves the file as it was.
+
+#![cfg(feature = "cli")]
+use std::fs;
+use std::path::PathBuf;
+
+use crate::common::fve;
+use crate::common::testdata::{self, Entry, Kind};
+use crate::common::trials::trial;
+use fve::recovery_password::{Options, scan_bytes};
+
+/// A copy of a frozen volume, and a directory for what commands write.
+struct Bench {
+    place: tempfile::TempDir,
+    volume: Entry,
+    image: PathBuf,
+    before: Vec<u8>,
+}
+
+/// How a command ended, and what it said.
+struct Said {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+impl Bench {
+    fn of(name: &str) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let volume = testdata::volume(name);
+        let image = place.path().join("volume.img");
+        let before = fs::read(&volume.file).unwrap();
+        fs::write(&image, &before).unwrap();
+        Self {
+            place,
+            volume,
+            image,
+            before,
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.place.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        let [group, command, rest @ ..] = arguments else {
+            panic!("{arguments:?}");
+        };
+        let output = fve()
+            .args([group, command])
+            .arg(&self.image)
+            .args(rest)
+            .env("XDG_STATE_HOME", self.place.path().join("state"))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        Said {
+            status: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The same with the volume's startup key.
+    fn with_key(&self, arguments: &[&str]) -> Said {
+        let key = self.volume.bek();
+        self.run(&[arguments, &["--startup-key", key.to_str().unwrap()]].concat())
+    }
+
+    fn is_untouched(&self) -> bool {
+        fs::read(&self.image).unwrap() == self.before
+    }
+
+    /// Whether a backup lies where backups lie while a change is made.
+    fn left_a_backup(&self) -> bool {
+        fs::read_dir(self.place.path().join("state/fve"))
+            .is_ok_and(|mut directory| directory.next().is_some())
+    }
+}
+
+#[trial]
+fn a_dry_run_says_what_would_be_and_writes_nothing() {
+    let bench = Bench::of("xts-128");
+    let keys = bench.path("");
+    let escrow = bench.path("escrow.txt");
+    for arguments in [
+        &[
+            "protector",
+            "add",
+            "--recovery-password",
+            "--startup-key-to",
+            &keys,
+            "--dry-run",
+        ][..],
+        &[
+            "protector",
+            "remove",
+            "--type",
+            "recoverypassword",
+            "--dry-run",
+        ],
+        &[
+            "protector",
+            "rotate-recovery",
+            "--escrow-to",
+            &escrow,
+            "--dry-run",
+        ],
+        &["protector", "suspend", "--reboots", "3", "--dry-run"],
+    ] {
+        let said = bench.with_key(arguments);
+        assert_eq!(said.status, 0, "{arguments:?}: {}", said.err);
+        assert!(said.out.contains("would"), "{}", said.out);
+        // Nothing that would be believed in is printed or saved.
+        let digits = scan_bytes(said.out.as_bytes(), &Options::default());
+        assert!(digits.unwrap().found.is_empty());
+    }
+    assert!(bench.is_untouched() && !bench.left_a_backup());
+    assert_eq!(fs::read_dir(bench.place.path()).unwrap().count(), 1);
+}
+
+#[trial]
+fn refused_changes_name_the_reason_and_leave_the_file_alone() {
+    let bench = Bench::of("xts-128");
+    let wrong = bench.path("wrong");
+    fs::write(&wrong, "not the password").unwrap();
+    let check = |said: Said, status: i32, words: &str| {
+        assert_eq!(said.status, status, "{}", said.err);
+        assert!(said.err.contains(words), "{}", said.err);
+        assert!(bench.is_untouched() && !bench.left_a_backup());
+    };
+    let suspend = ["protector", "suspend", "--password-file", &wrong];
+    check(bench.run(&suspend), 4, "wrong password");
+    check(bench.run(&["protector", "suspend"]), 4, "the volume takes");
+    check(
+        bench.with_key(&["protector", "remove", "00000000"]),
+        1,
+        "no protector",
+    );
+    check(
+        bench.with_key(&["protector", "remove", "--type", "hat"]),
+        2,
+        "no kind",
+    );
+    check(bench.with_key(&["protector", "remove"]), 2, "ID");
+    check(bench.with_key(&["protector", "resume"]), 1, "not suspended");
+    check(
+        bench.with_key(&["protector", "add"]),
+        2,
+        "--recovery-password-to",
+    );
+    check(
+        bench.with_key(&["protector", "suspend", "--reboots", "16"]),
+        2,
+        "16",
+    );
+    let exists = ["protector", "add", "--recovery-password-to", &wrong];
+    check(bench.with_key(&exists), 2, "exists");
+    let exists = ["protector", "rotate-recovery", "--escrow-to", &wrong];
+    check(bench.with_key(&exists), 2, "exists");
+    let new_password = ["protector", "add", "--new-password-file", &wrong];
+    check(bench.with_key(&new_password), 1, "only one");
+    check(
+        bench.with_key(&["protector", "change-password"]),
+        2,
+        "--new-password-file",
+    );
+}
+
+#[trial]
+fn all_protectors_together_cannot_be_removed() {
+    let bench = Bench::of("xts-128");
+    let ids: Vec<_> = bench
+        .volume
+        .credentials
+        .iter()
+        .map(|key| key.protector.as_str())
+        .collect();
+    let said = bench.with_key(&[&["protector", "remove"], &ids[..]].concat());
+    assert_eq!(said.status, 1);
+    assert!(said.err.contains("last protector"), "{}", said.err);
+    assert!(bench.is_untouched());
+}
+
+#[trial]
+fn a_source_in_use_is_not_changed() {
+    let bench = Bench::of("xts-128");
+    let held = fs::File::open(&bench.image).unwrap();
+    held.lock().unwrap();
+    let said = bench.with_key(&["protector", "suspend"]);
+    assert_eq!(said.status, 5, "{}", said.err);
+    assert!(said.err.contains("in use"), "{}", said.err);
+    drop(held);
+    assert!(bench.is_untouched());
+}
+
+#[trial]
+fn lists_protectors_for_people_and_programs() {
+    let bench = Bench::of("suspended");
+    let text = bench.run(&["protector", "list"]);
+    assert!(text.out.contains("Clear Key:") && text.out.contains("Password:"));
+    let json = bench.run(&["protector", "list", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let kinds: Vec<_> = json["protectors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|protector| protector["type"].as_str().unwrap())
+        .collect();
+    assert!(
+        kinds.contains(&"password") && kinds.contains(&"clear-key"),
+        "{kinds:?}"
+    );
+    assert!(json["volume"].is_string());
+}
+
+#[trial]
+fn what_the_volume_keeps_is_given_back() {
+    let bench = Bench::of("xts-128");
+    let shown = bench.with_key(&["protector", "show-recovery"]);
+    let known = bench.volume.credential(Kind::RecoveryPassword);
+    assert_eq!(
+        shown.out,
+        format!("{}  {}\n", known.protector.to_uppercase(), known.value)
+    );
+    let said = bench.with_key(&["protector", "save-startup-key", "--to", &bench.path("")]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    let name = bench.volume.bek();
+    let name = name.file_name().unwrap().to_str().unwrap();
+    let saved = fs::read(bench.path(name)).unwrap();
+    // The key, its identifier and its time; only the file's own time is free.
+    let original = fs::read(bench.volume.bek()).unwrap();
+    assert_eq!(saved[0x30..], original[0x30..]);
+    assert!(bench.is_untouched());
+}
+
+#[trial]
+fn a_backup_is_kept_only_where_it_was_asked_for_and_restores() {
+    let bench = Bench::of("xts-128");
+    let backup = bench.path("backup");
+    let gone = &bench.volume.credential(Kind::Password).protector;
+    let said = bench.with_key(&["protector", "remove", gone, "--backup", &backup]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(said.out.contains("removed: Password"), "{}", said.out);
+    assert!(!bench.is_untouched() && !bench.left_a_backup());
+
+    let said = bench.run(&["metadata", "restore", &backup, "--dry-run"]);
+    assert!(
+        said.out.contains("copy 2 would be restored"),
+        "{}",
+        said.out
+    );
+    assert!(!bench.is_untouched());
+    let said = bench.run(&["metadata", "restore", &backup]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(bench.is_untouched());
+    let said = bench.run(&["metadata", "backup", &backup]);
+    assert_eq!(said.status, 2);
+    let said = bench.run(&["metadata", "restore", bench.image.to_str().unwrap()]);
+    assert_eq!(said.status, 1);
+    assert!(
+        said.err.contains("no usable metadata backup"),
+        "{}",
+        said.err
+    );
+}
+
+#[trial]
+fn a_lost_boot_record_comes_back_with_a_credential() {
+    let bench = Bench::of("xts-128");
+    let backup = bench.path("backup");
+    assert_eq!(bench.run(&["metadata", "backup", &backup]).status, 0);
+    let mut image = bench.before.clone();
+    image[..512].fill(0);
+    fs::write(&bench.image, image).unwrap();
+    let said = bench.run(&["metadata", "restore", &backup]);
+    assert_eq!(said.status, 1, "{}", said.err);
+    let said = bench.with_key(&["metadata", "restore", &backup]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(bench.is_untouched());
+}
+
+#[trial]
+fn suspending_warns_and_resuming_needs_no_credential() {
+    let bench = Bench::of("xts-128");
+    let said = bench.with_key(&["protector", "suspend", "--reboots", "2"]);
+    assert!(said.err.contains("anybody can read"), "{}", said.err);
+    let json = bench.run(&["protector", "list", "--json"]).out;
+    assert!(json.contains("\"reboots_left\": 2"), "{json}");
+    let said = bench.run(&["protector", "resume"]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(!bench.run(&["protector", "list"]).out.contains("Clear Key"));
+}

@@ -1,0 +1,21 @@
+//! Recovery passwords: reading, checking, searching for and looking up.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod lookup;
+mod password;
+mod search;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    common::let_children_hear_hup();
+    common::harness::main()
+}

@@ -1,0 +1,649 @@
+//! What goes wrong, and what the command says to it: a sentence and the exit status that
+//! docs/command-line.md §4 has for it, never a panic, and nothing lost.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::common::damage::Copy;
+use crate::common::fve;
+use crate::common::testdata::{self, Entry, Kind};
+use crate::common::trials::trial;
+use tempfile::TempDir;
+
+fn volume() -> Entry {
+    testdata::volume("xts-128")
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("directory")
+}
+
+/// A file with this content.
+fn file(directory: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, content).expect("write");
+    path
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("fve")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn info(path: &Path) -> Output {
+    run(fve().arg("info").arg(path))
+}
+
+fn unlock(path: &Path, arguments: &[&str]) -> Output {
+    run(fve().arg("unlock").arg(path).args(arguments))
+}
+
+/// Unlocks with the startup key, which costs no time.
+fn unlock_with_key(path: &Path, more: &[&str]) -> Output {
+    let bek = volume().bek();
+    run(fve()
+        .arg("unlock")
+        .arg(path)
+        .arg("--startup-key")
+        .arg(bek)
+        .args(more))
+}
+
+/// The status, and a sentence that has these words in it.
+#[track_caller]
+fn assert_ends(output: &Output, status: i32, words: &[&str]) {
+    let said = stderr(output);
+    assert_eq!(output.status.code(), Some(status), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    for word in words {
+        assert!(said.contains(word), "'{word}' is not in: {said}");
+    }
+}
+
+#[trial]
+fn something_else_than_a_volume_is_named() {
+    let directory = directory();
+    let mut ntfs = vec![0; 4096];
+    ntfs[3..11].copy_from_slice(b"NTFS    ");
+    for (content, words) in [
+        (Vec::new(), "an empty file"),
+        (vec![0; 100], "100 bytes"),
+        (vec![0; 8192], "zeros"),
+        (ntfs, "NTFS"),
+        (b"some text\n".repeat(100), "known"),
+        (b"LUKS\xBA\xBE".repeat(100), "LUKS"),
+    ] {
+        let path = file(&directory, "source", content);
+        assert_ends(&info(&path), 3, &["not a BitLocker volume", words, "help:"]);
+        assert_ends(&unlock(&path, &[]), 3, &[words]);
+    }
+    assert_ends(&info(directory.path()), 3, &["a directory"]);
+    assert_ends(&info(Path::new("/dev/null")), 3, &["character device"]);
+    assert_ends(&info(&directory.path().join("none")), 5, &["cannot open"]);
+}
+
+#[trial]
+fn a_pipe_does_not_make_it_wait() {
+    let directory = directory();
+    let pipe = directory.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    assert_ends(&info(&pipe), 3, &["a pipe"]);
+}
+
+#[trial]
+fn an_image_cut_off_anywhere_gives_what_is_there() {
+    let directory = directory();
+    let sample = volume();
+    let whole = Copy::of(&sample);
+    let [first, second, third] = whole.offsets();
+    let size = whole.bytes.len();
+    let plaintext = decrypted(&sample.file);
+    for len in [
+        512,
+        first,
+        first + 0x200,
+        first + 0x10000,
+        first + 0x12000,
+        second + 100,
+        third,
+        size - 513,
+        size - 512,
+        size - 1,
+    ] {
+        let path = file(&directory, "cut.img", &whole.bytes[..len.min(size)]);
+        let out = directory.path().join("out");
+        let _ = fs::remove_file(&out);
+        let output = run(fve()
+            .arg("decrypt")
+            .arg(&path)
+            .arg(&out)
+            .arg("--startup-key")
+            .arg(sample.bek()));
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(5), "{len}: {said}");
+        if len < first + 0x10000 {
+            assert!(said.contains("image ends at byte"), "{len}: {said}");
+            continue;
+        }
+        assert!(said.contains("missing"), "{len}: {said}");
+        let there = fs::read(&out).expect("output");
+        assert_eq!(there.len(), len - len % 512, "{len}");
+        // The moved boot sectors may lie beyond the end: then the start is missing, too.
+        let start = if len < first + 0x12000 { 0x2000 } else { 0 };
+        assert!(there[start..] == plaintext[start..there.len()], "{len}");
+    }
+}
+
+fn decrypted(path: &Path) -> Vec<u8> {
+    let output = run(fve()
+        .arg("decrypt")
+        .arg(path)
+        .arg("-")
+        .arg("--startup-key")
+        .arg(volume().bek()));
+    assert!(output.status.success(), "{}", stderr(&output));
+    output.stdout
+}
+
+#[trial]
+fn advice_is_given_only_where_it_can_help() {
+    let directory = directory();
+    let help = |output: &Output| {
+        let said = stderr(output);
+        let lines = said.lines().filter(|line| line.starts_with("fve: help:"));
+        lines.map(str::to_owned).collect::<String>()
+    };
+
+    let mut ntfs = vec![0; 4096];
+    ntfs[3..11].copy_from_slice(b"NTFS    ");
+    let output = info(&file(&directory, "ntfs", ntfs));
+    assert_ends(&output, 3, &["an NTFS file system"]);
+    assert_eq!(
+        help(&output),
+        "fve: help: it is not encrypted: mount it directly"
+    );
+
+    let mut copy = Copy::of(&volume());
+    for offset in copy.offsets() {
+        copy.bytes[offset..offset + 0x1_0000].fill(0);
+    }
+    let path = copy.save(directory.path());
+    for arguments in [&[][..], &["--accept-damaged-metadata"]] {
+        let output = unlock_with_key(&path, arguments);
+        assert_ends(&output, 6, &["no copy of it passes"]);
+        let help = help(&output);
+        for word in ["metadata restore", "--key-package", "repair scan"] {
+            assert!(help.contains(word), "{help}");
+        }
+        assert!(!help.contains("--accept-damaged-metadata"), "{help}");
+    }
+
+    let mut disk = vec![0; 1 << 20];
+    disk[0x1BE + 4] = 7;
+    disk[0x1BE + 8..0x1BE + 16].copy_from_slice(&[8, 0, 0, 0, 100, 0, 0, 0]);
+    disk[0x1FE..0x200].copy_from_slice(&[0x55, 0xAA]);
+    let path = file(&directory, "disk", disk);
+    let output = run(fve().arg("info").arg(&path).args(["--partition", "9"]));
+    assert_ends(&output, 2, &["there is no partition 9; the MBR disk has 1"]);
+    assert_eq!(help(&output), "");
+    let output = run(fve().arg("info").arg(&path).args(["--partition", "1"]));
+    assert_ends(&output, 3, &["partition 1 holds"]);
+
+    let output = run(fve()
+        .arg("create")
+        .arg(directory.path().join("new"))
+        .arg("--clear-key")
+        .arg("--from")
+        .arg(directory.path()));
+    assert_ends(&output, 2, &["neither a file nor a block device"]);
+    assert_eq!(help(&output), "fve: help: see 'fve create --help'");
+
+    let output = run(fve()
+        .arg("create")
+        .arg(directory.path().join("new"))
+        .arg("--clear-key"));
+    assert_ends(&output, 2, &["how large"]);
+    assert_eq!(help(&output), "fve: help: see 'fve create --help'");
+}
+
+#[cfg(feature = "containers")]
+#[trial]
+fn of_a_container_that_is_not_read_nothing_more_is_promised() {
+    let directory = directory();
+    let mut qcow2 = vec![0; 4096];
+    qcow2[..8].copy_from_slice(b"QFI\xFB\0\0\0\x03");
+    qcow2[8..16].copy_from_slice(&200u64.to_be_bytes());
+    let output = info(&file(&directory, "disk.qcow2", qcow2));
+    assert_ends(&output, 3, &["with a backing file"]);
+    assert!(!stderr(&output).contains("help:"), "{}", stderr(&output));
+}
+
+#[trial]
+fn the_size_is_that_of_the_volume_and_not_of_the_source() {
+    let directory = directory();
+    let sample = volume();
+    let whole = fs::read(&sample.file).unwrap();
+    let told = |path: &Path, arguments: &[&str]| {
+        let command = |json: &[&str]| {
+            let output = run(fve().arg("info").arg(path).args(arguments).args(json));
+            assert_ends(&output, 0, &[]);
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let json: serde_json::Value = serde_json::from_str(&command(&["--json"])).unwrap();
+        (command(&[]), json)
+    };
+    let size = sample.size;
+
+    // More than the volume in the source.
+    let mut disk = vec![0; 8192];
+    disk.extend(&whole);
+    disk.resize(disk.len() + (1 << 20), 0);
+    let path = file(&directory, "disk", &disk);
+    let (text, json) = told(&path, &["--offset", "8192"]);
+    assert!(text.contains(&format!("({size} bytes)")), "{text}");
+    assert!(!text.contains("Available:"), "{text}");
+    assert_eq!(json["volume"]["size"], size);
+    assert_eq!(json["volume"]["available"], size);
+    assert_eq!(json["source"]["size"], size + (1 << 20));
+    assert_eq!(json["problems"], serde_json::json!([]));
+
+    // Less.
+    let cut = size - 4096;
+    let path = file(&directory, "cut", &whole[..cut as usize]);
+    let (text, json) = told(&path, &[]);
+    assert!(text.contains(&format!("({size} bytes)")), "{text}");
+    assert!(text.contains(&format!("({cut} bytes)")), "{text}");
+    assert_eq!(json["volume"]["size"], size);
+    assert_eq!(json["volume"]["available"], cut);
+    let problem = json["problems"][0].as_str().unwrap();
+    assert!(problem.contains("cut off"), "{problem}");
+
+    // Only the file system tells while the volume is converted.
+    let half = testdata::volume("encryption-paused").file;
+    let (text, json) = told(&half, &[]);
+    assert!(text.contains("unknown until unlocked"), "{text}");
+    assert!(json["volume"]["size"].is_null());
+    assert!(json["source"]["size"].is_u64());
+}
+
+#[trial]
+fn damaged_copies_are_made_good_by_the_others() {
+    let directory = directory();
+    let mut copy = Copy::of(&volume());
+    let offsets = copy.offsets();
+    for (damaged, offset) in (1..).zip(&offsets[..2]) {
+        copy.bytes[offset + 0x100] ^= 1;
+        let path = copy.save(directory.path());
+        let word = format!("metadata copy {damaged}");
+        assert_ends(&unlock_with_key(&path, &[]), 0, &[&word, "CRC-32"]);
+    }
+    copy.bytes[offsets[2] + 0x100] ^= 1;
+    let path = copy.save(directory.path());
+    assert_ends(&info(&path), 6, &["no copy of it passes", "copy 3"]);
+    assert_ends(
+        &unlock_with_key(&path, &[]),
+        6,
+        &["--accept-damaged-metadata"],
+    );
+}
+
+#[trial]
+fn metadata_that_was_tampered_with_is_refused_unless_accepted() {
+    let directory = directory();
+    let mut copy = Copy::of(&volume());
+    // The identifier of the volume: no key depends on it, but the sealed SHA-256 does.
+    copy.edit_all(0x50, &[0xAA]);
+    let path = copy.save(directory.path());
+    assert_ends(&info(&path), 0, &[]);
+    assert_ends(&unlock_with_key(&path, &[]), 6, &["tampered", "SHA-256"]);
+    let accepted = unlock_with_key(&path, &["--accept-damaged-metadata"]);
+    assert_ends(&accepted, 0, &["warning", "not proved"]);
+}
+
+#[trial]
+fn wild_fields_never_make_it_panic_or_lie() {
+    let directory = directory();
+    let sample = volume();
+    let whole = Copy::of(&sample);
+    let mut fields: Vec<usize> = vec![0x08, 0x0A, 0x0C, 0x0E, 0x10, 0x18, 0x1C, 0x20, 0x38];
+    fields.extend([0x40, 0x44, 0x48, 0x4C, 0x64]);
+    for datum in whole.datums() {
+        // Size, role, type, flags; and what a container begins with.
+        fields.extend([
+            datum,
+            datum + 2,
+            datum + 4,
+            datum + 6,
+            datum + 0x24,
+            datum + 0x28,
+        ]);
+    }
+    for field in fields {
+        for value in [[0, 0], [1, 0], [7, 0], [0xFF, 0x7F], [0xFF, 0xFF]] {
+            let mut copy = Copy {
+                bytes: whole.bytes.clone(),
+            };
+            copy.edit_all(field, &value);
+            if copy.bytes == whole.bytes {
+                continue;
+            }
+            let path = copy.save(directory.path());
+            let status = info(&path);
+            assert_ends(&status, status.status.code().expect("no signal"), &[]);
+            let output = unlock_with_key(&path, &[]);
+            let status = output.status.code().expect("no signal");
+            assert!(
+                [3, 4, 5, 6].contains(&status),
+                "{field:#x} {value:?}: {status}, {}",
+                stderr(&output)
+            );
+        }
+    }
+}
+
+#[trial]
+fn a_wrong_credential_of_each_kind_says_so() {
+    let directory = directory();
+    let path = volume().file;
+    let stranger = testdata::volume("xts-256").bek();
+    let stranger = stranger.display().to_string();
+    for (option, content, status, words) in [
+        ("password-file", "wrong", 4, "wrong password"),
+        (
+            "recovery-password-file",
+            "000000-000011-000022-000033-000044-000055-000066-000077",
+            4,
+            "wrong recovery password",
+        ),
+        (
+            "recovery-password-file",
+            "000001-000011",
+            4,
+            "recovery password",
+        ),
+        (
+            "recovery-password-file",
+            "no digits",
+            4,
+            "no recovery password",
+        ),
+        ("startup-key", "no key", 4, "no .BEK file"),
+        ("vmk-file", &"00".repeat(32), 4, "does not open"),
+        ("vmk-file", "0011", 4, "possible length"),
+        ("fvek-file", &"11".repeat(32), 4, "boot sector"),
+        ("fvek-file", &"11".repeat(16), 4, "takes a key of 32 bytes"),
+        ("fvek-file", "11", 4, "possible length"),
+    ] {
+        let secret = file(&directory, "secret", content);
+        let option = format!("--{option}");
+        let output = unlock(&path, &[&option, &secret.display().to_string()]);
+        assert_ends(&output, status, &[words]);
+    }
+    assert_ends(
+        &unlock(&path, &["--startup-key", &stranger]),
+        4,
+        &["look for a file named"],
+    );
+    let empty = self::directory();
+    let empty = empty.path().display().to_string();
+    assert_ends(
+        &unlock(&path, &["--startup-key", &empty]),
+        4,
+        &["no .BEK file"],
+    );
+    assert_ends(
+        &unlock(&path, &["--password-file", "/nowhere"]),
+        5,
+        &["cannot read"],
+    );
+}
+
+#[trial]
+fn a_directory_is_searched_for_the_startup_key_that_fits() {
+    let everything = testdata::directory();
+    let output = unlock(
+        &volume().file,
+        &["--startup-key", &everything.display().to_string()],
+    );
+    assert_ends(&output, 0, &[]);
+}
+
+#[trial]
+fn a_protector_can_be_chosen_by_the_start_of_its_identifier() {
+    let sample = volume();
+    let id_of = |kind| sample.credential(kind).protector.clone();
+    let key = id_of(Kind::StartupKey);
+    assert_ends(
+        &unlock_with_key(&sample.file, &["--protector", &key[..8]]),
+        0,
+        &[],
+    );
+    let upper = format!("{{{}}}", key.to_uppercase());
+    assert_ends(
+        &unlock_with_key(&sample.file, &["--protector", &upper]),
+        0,
+        &[],
+    );
+    let other = id_of(Kind::Password);
+    let refused = unlock_with_key(&sample.file, &["--protector", &other]);
+    assert_ends(&refused, 4, &["not of a kind that takes it"]);
+    let unknown = unlock_with_key(&sample.file, &["--protector", "00000000"]);
+    assert_ends(&unknown, 4, &["has none with the identifier", "it has:"]);
+}
+
+#[trial]
+fn without_a_terminal_and_a_credential_the_options_are_named() {
+    let output = unlock(&volume().file, &[]);
+    assert_ends(
+        &output,
+        4,
+        &[
+            "--password-file",
+            "--recovery-password-file",
+            "--startup-key",
+        ],
+    );
+}
+
+#[trial]
+fn a_wrong_command_line_ends_with_its_own_status() {
+    let path = volume().file;
+    for arguments in [
+        &["unlock"][..],
+        &["no-such-command"],
+        &["info", "a", "b"],
+        &["info", "a", "--offset", "x"],
+        &["unlock", "a", "--offset", "1", "--partition", "1"],
+    ] {
+        assert_ends(&run(fve().args(arguments)), 2, &["--help"]);
+    }
+    let twice = ["--password-file", "-", "--recovery-password-file", "-"];
+    assert_ends(&unlock(&path, &twice), 2, &["standard input"]);
+}
+
+#[trial]
+fn json_is_one_document_in_success_and_in_failure() {
+    let directory = directory();
+    let wrong = file(&directory, "wrong", "wrong").display().to_string();
+    let path = volume().file;
+    for (output, key) in [
+        (
+            unlock(&path, &["--json", "--password-file", &wrong]),
+            "error",
+        ),
+        (unlock_with_key(&path, &["--json"]), "unlocked"),
+        (run(fve().args(["info", "--json"]).arg(&path)), "protectors"),
+        (run(fve().args(["info", "--json", "/nowhere"])), "error"),
+        (
+            run(fve().args(["recovery", "check", "--json", "--file", "/nowhere"])),
+            "error",
+        ),
+    ] {
+        let document: serde_json::Value =
+            serde_json::from_slice(&output.stdout).expect("one document");
+        assert!(document.get(key).is_some(), "{document}");
+    }
+}
+
+fn decrypt(out: &Path, more: &[&str]) -> Output {
+    let sample = volume();
+    run(fve()
+        .arg("decrypt")
+        .arg(&sample.file)
+        .arg(out)
+        .arg("--startup-key")
+        .arg(sample.bek())
+        .args(more))
+}
+
+#[trial]
+fn an_output_that_exists_stays_as_it_is_without_force() {
+    let directory = directory();
+    let out = file(&directory, "out", "precious");
+    assert_ends(&decrypt(&out, &[]), 2, &["exists", "--force"]);
+    assert_eq!(fs::read(&out).expect("read"), b"precious");
+    assert_ends(&decrypt(&out, &["--force"]), 0, &[]);
+    assert_eq!(fs::read(&out).expect("read"), decrypted(&volume().file));
+    assert_ends(
+        &decrypt(directory.path(), &["--force"]),
+        5,
+        &["is a directory"],
+    );
+    assert_ends(
+        &decrypt(Path::new("/nowhere/out"), &[]),
+        5,
+        &["cannot create"],
+    );
+}
+
+#[trial]
+fn a_volume_is_not_decrypted_onto_itself() {
+    let directory = directory();
+    let sample = volume();
+    let path = directory.path().join("volume.img");
+    fs::copy(&sample.file, &path).expect("copy");
+    let before = fs::read(&path).expect("read");
+    let output = run(fve()
+        .arg("decrypt")
+        .arg(&path)
+        .arg(&path)
+        .arg("--force")
+        .arg("--startup-key")
+        .arg(sample.bek()));
+    assert_ends(&output, 5, &["is the volume itself"]);
+    assert!(fs::read(&path).expect("read") == before);
+}
+
+#[trial]
+fn a_full_disk_is_said_and_leaves_no_half_a_volume() {
+    let output = decrypt(Path::new("/dev/full"), &["--force"]);
+    assert_ends(&output, 5, &["No space left", "/dev/full"]);
+    let directory = directory();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=8k", "tmpfs"])
+        .arg(directory.path())
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !mounted {
+        eprintln!("a small file system cannot be mounted here: only /dev/full was tried");
+        return;
+    }
+    let out = directory.path().join("out");
+    let output = decrypt(&out, &[]);
+    let left = out.exists();
+    let unmounted = Command::new("umount").arg(directory.path()).status();
+    assert!(unmounted.expect("umount").success());
+    assert_ends(&output, 5, &["No space left", "takes up to"]);
+    assert!(!left);
+}
+
+#[trial]
+fn what_the_disk_says_cannot_drive_the_terminal() {
+    let directory = directory();
+    let mut copy = Copy::of(&volume());
+    // Role 7, type 2: the description.
+    let block = copy.offsets()[0];
+    let description = copy
+        .datums()
+        .into_iter()
+        .find(|datum| copy.u16(block + datum + 2) == 7)
+        .expect("description");
+    let hostile: Vec<u8> = "\u{1b}[2J\u{202E}\u{7}"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    copy.edit_all(description + 8, &hostile);
+    let output = info(&copy.save(directory.path()));
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
+    assert!(shown.contains("\\u{1b}[2J\\u{202e}\\u{7}"), "{shown}");
+    assert!(
+        !shown.chars().any(|c| c.is_control() && c != '\n'),
+        "{shown}"
+    );
+}
+
+/// A file of its name would fill the memory that /dev lies in.
+#[trial]
+fn a_device_that_is_not_there_is_not_made_as_a_file() {
+    let device = "/dev/fve-no-such-device";
+    let volume = volume();
+    let password = ["--password-file", "-"];
+    for words in [
+        &["decrypt", volume.file.to_str().unwrap(), device][..],
+        &["decrypt", volume.file.to_str().unwrap(), device, "--force"],
+        &[
+            "decrypt",
+            volume.file.to_str().unwrap(),
+            device,
+            "--device-confirm",
+            device,
+        ],
+        &["create", device, "--size", "1M", "--recovery-password"],
+        &[
+            "export",
+            "key-package",
+            volume.file.to_str().unwrap(),
+            device,
+        ],
+    ] {
+        let mut command = fve();
+        command.args(words);
+        if words[0] != "create" {
+            command.args(password);
+        }
+        let output = run(&mut command);
+        assert_ends(&output, 2, &["there is no device", device, "lsblk"]);
+        assert!(!Path::new(device).exists(), "{words:?}");
+    }
+}
+
+#[trial]
+fn an_unmount_of_nothing_is_an_error() {
+    let directory = directory();
+    let output = run(fve().arg("unmount").arg(directory.path()));
+    assert_ends(&output, 5, &["nothing is mounted", "help:"]);
+    assert_ends(
+        &run(fve().args(["unmount", "/proc"])),
+        5,
+        &["of another kind"],
+    );
+}
+
+#[trial]
+fn a_mount_point_that_will_not_do_is_named_before_anything_is_asked() {
+    let directory = directory();
+    let regular = file(&directory, "file", "");
+    let mount = |at: &Path| run(fve().arg("mount").arg(volume().file).arg(at));
+    assert_ends(
+        &mount(&directory.path().join("none")),
+        5,
+        &["does not exist", "mkdir"],
+    );
+    assert_ends(&mount(&regular), 5, &["not a directory"]);
+    assert_ends(&mount(directory.path()), 5, &["not empty"]);
+}

@@ -1,0 +1,921 @@
+//! The library over sources that fail, and several views of one disk: an error of the source stays
+//! one, nothing is chosen or written by what could not be read, and no change is made from an
+//! outdated view.
+
+// One stretch that cannot be read is a list of one.
+#![allow(clippy::single_range_in_vec_init)]
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::common;
+use crate::common::testdata::{self, Kind};
+use crate::common::trials::trial;
+use crate::common::writing::{self, plaintext_of};
+use fve::create::{NewProtector, NewVolume, WriteJob};
+use fve::crypto::sector::METHODS;
+use fve::error::{Error, Result, Unwritable};
+use fve::format::bek::BekFile;
+use fve::format::protector::ProtectorKind;
+use fve::guid::Guid;
+use fve::manage::backup::Backup;
+use fve::manage::{Change, Managed, Rotation};
+use fve::secret::SecretText;
+use fve::source::{Place, ReadAt, WriteAt, locate};
+use fve::unlock::KeyProtector;
+use fve::unlock::password::Password;
+use fve::unlock::raw_key::RawFvek;
+use fve::unlock::recovery_password::RecoveryPasswords;
+use fve::unlock::startup_key::StartupKey;
+use fve::volume::{UnlockOptions, Unlocked, Volume, Writable};
+use proptest::prelude::*;
+
+/// What is done to a medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Read,
+    Write,
+    Flush,
+}
+
+/// A deed that fails.
+#[derive(Debug, Clone, Copy)]
+struct Fault {
+    deed: Deed,
+    /// How many deeds of the kind still succeed.
+    after: usize,
+    /// Of a write: that its first half arrives. Of a flush: that what was not flushed is lost.
+    leaves_a_mark: bool,
+    forever: bool,
+}
+
+impl Fault {
+    fn once(deed: Deed, after: usize) -> Option<Self> {
+        Some(Self {
+            deed,
+            after,
+            leaves_a_mark: false,
+            forever: false,
+        })
+    }
+}
+
+/// A medium in memory that fails as it is told.
+#[derive(Default)]
+struct Medium(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    bytes: Vec<u8>,
+    durable: Vec<u8>,
+    fault: Option<Fault>,
+    unreadable: Vec<Range<u64>>,
+    writes: usize,
+}
+
+impl Medium {
+    fn new(bytes: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            durable: bytes.clone(),
+            bytes,
+            ..State::default()
+        })))
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().bytes.clone()
+    }
+
+    /// How many writes were tried.
+    fn writes(&self) -> usize {
+        self.0.lock().unwrap().writes
+    }
+
+    fn fail(&self, fault: Option<Fault>) {
+        self.0.lock().unwrap().fault = fault;
+    }
+
+    fn unreadable(&self, ranges: &[Range<u64>]) {
+        self.0.lock().unwrap().unreadable = ranges.to_vec();
+    }
+}
+
+impl State {
+    /// The fault, if this deed is the one that fails.
+    fn strikes(&mut self, deed: Deed) -> Option<Fault> {
+        let fault = self.fault.as_mut().filter(|fault| fault.deed == deed)?;
+        if fault.after > 0 {
+            fault.after -= 1;
+            return None;
+        }
+        let struck = *fault;
+        if !struck.forever {
+            self.fault = None;
+        }
+        Some(struck)
+    }
+}
+
+fn timeout() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the server does not answer")
+}
+
+impl ReadAt for Medium {
+    fn size(&self) -> u64 {
+        self.0.lock().unwrap().bytes.len() as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        let end = offset + buf.len() as u64;
+        let touched = |range: &Range<u64>| range.start < end && offset < range.end;
+        if state.strikes(Deed::Read).is_some() || state.unreadable.iter().any(touched) {
+            return Err(timeout());
+        }
+        state.bytes.read_exact_at(offset, buf)
+    }
+}
+
+impl WriteAt for Medium {
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.writes += 1;
+        let fault = state.strikes(Deed::Write);
+        let len = match fault {
+            Some(fault) if fault.leaves_a_mark => bytes.len() / 2,
+            Some(_) => 0,
+            None => bytes.len(),
+        };
+        state.bytes[offset as usize..][..len].copy_from_slice(&bytes[..len]);
+        fault.map_or(Ok(()), |_| Err(timeout()))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        match state.strikes(Deed::Flush) {
+            None => {
+                state.durable = state.bytes.clone();
+                Ok(())
+            }
+            Some(fault) => {
+                if fault.leaves_a_mark {
+                    state.bytes = state.durable.clone();
+                }
+                Err(timeout())
+            }
+        }
+    }
+}
+
+type Key = Box<dyn KeyProtector>;
+
+fn options() -> UnlockOptions {
+    UnlockOptions::default()
+}
+
+/// Whether the credential opens the metadata that counts. After a change that failed, another copy
+/// may differ, and what opens that shows the data as well.
+fn opens(image: Vec<u8>, key: Key) -> bool {
+    let volume = Volume::open(Arc::new(image)).unwrap();
+    let counts = volume.metadata().unwrap().position;
+    let opened = volume.unlock_master_key(&[key], &options());
+    opened.is_ok_and(|key| key.position() == counts)
+}
+
+/// The same of each of the three copies, put in the place of all.
+fn opens_any_copy(image: &[u8], key: impl Fn() -> Key) -> bool {
+    let volume = Volume::open(Arc::new(image.to_vec())).unwrap();
+    let places: Vec<_> = volume.copies().0.iter().map(|copy| copy.offset).collect();
+    let places: Vec<_> = places.iter().map(|place| *place as usize).collect();
+    places.iter().any(|from| {
+        let region = image[*from..from + 0x1_0000].to_vec();
+        let mut image = image.to_vec();
+        for to in &places {
+            image[*to..to + 0x1_0000].copy_from_slice(&region);
+        }
+        opens(image, key())
+    })
+}
+
+/// A startup key and the protector that it opens.
+fn startup_key() -> (NewProtector, Vec<u8>) {
+    let protector = NewProtector::new_startup_key().unwrap();
+    let file = protector.startup_key_file(None).unwrap().unwrap();
+    let content = file.content.expose().to_vec();
+    (protector, content)
+}
+
+fn credential(bek: &[u8]) -> Key {
+    Box::new(StartupKey::new(BekFile::parse(bek).unwrap()))
+}
+
+/// A small volume with one startup key: its bytes, the key and its identifier.
+fn small_volume() -> (Vec<u8>, Vec<u8>, Guid) {
+    let (protector, key) = startup_key();
+    let id = protector.id();
+    let mut volume = NewVolume::new(&METHODS[4], 512, writing::placement()).unwrap();
+    volume.protect(protector);
+    let plaintext = vec![0; writing::SIZE];
+    let medium = Medium::new(plaintext.clone());
+    let cancelled = AtomicBool::new(false);
+    volume
+        .write_to(&plaintext, medium.as_ref(), &job(&cancelled))
+        .unwrap();
+    (medium.bytes(), key, id)
+}
+
+fn job(cancelled: &AtomicBool) -> WriteJob<'_> {
+    WriteJob {
+        threads: 1,
+        progress: &|_| {},
+        cancelled,
+    }
+}
+
+fn manage(medium: &Arc<Medium>, key: Key) -> Result<Managed> {
+    Managed::open(medium.clone(), &[key], &options())
+}
+
+/// Where the metadata copies of a volume lie.
+fn regions(image: &[u8]) -> Vec<Range<u64>> {
+    let volume = Volume::open(Arc::new(image.to_vec())).unwrap();
+    let copies = volume.metadata().unwrap().copies;
+    copies.map(|at| at..at + 0x1_0000).to_vec()
+}
+
+#[trial]
+fn the_types_of_the_library_may_be_shared_and_sent() {
+    fn check<T: Send + Sync>() {}
+    check::<Volume>();
+    check::<Unlocked>();
+    check::<Writable>();
+    check::<Managed>();
+    check::<Rotation>();
+    check::<NewVolume>();
+    check::<Backup>();
+    check::<Error>();
+    check::<fve::volume::Cursor<'static>>();
+    #[cfg(feature = "fuse")]
+    check::<fve::serve::fuse::Mount>();
+}
+
+#[trial]
+fn a_view_from_before_a_rotation_changes_nothing() {
+    let sample = testdata::volume("ntfs-xts-128");
+    let medium = Medium::new(std::fs::read(&sample.file).unwrap());
+    let startup_key = || -> Key { Box::new(StartupKey::read(&sample.bek()).unwrap()) };
+    let old = || sample.credential(Kind::RecoveryPassword).protector();
+    let mut first = manage(&medium, startup_key()).unwrap();
+    let mut second = manage(&medium, startup_key()).unwrap();
+    let rotation = Rotation::new(&first, &[]).unwrap();
+    let digits = rotation.password().expose_digits().expose().to_owned();
+    let new = || -> Key {
+        let password = fve::recovery_password::RecoveryPassword::parse(&digits).unwrap();
+        Box::new(RecoveryPasswords::new(&password))
+    };
+    rotation.carry_out(&mut first, |_, _| Ok(())).unwrap();
+    let rotated = medium.bytes();
+    assert!(!opens(rotated.clone(), old()));
+
+    let (protector, _) = self::startup_key();
+    for change in [Change::new(), Change::new().enrol(protector)] {
+        assert!(matches!(second.preview(&change), Err(Error::Stale { .. })));
+        let error = second.commit(&change).unwrap_err();
+        assert!(matches!(error, Error::Stale { .. }), "{error}");
+        assert!(error.help().unwrap().contains("read the volume again"));
+    }
+    let rotation = Rotation::new(&second, &[]).unwrap();
+    let escrowed = AtomicBool::new(false);
+    let result = rotation.carry_out(&mut second, |_, _| {
+        escrowed.store(true, Ordering::Relaxed);
+        Ok(())
+    });
+    assert!(matches!(result, Err(Error::Stale { .. })));
+    assert!(!escrowed.load(Ordering::Relaxed));
+    assert!(medium.bytes() == rotated, "something was written");
+
+    // Read again, it works on, and the old password stays away.
+    second.reload(&[startup_key()], &options()).unwrap();
+    second.commit(&Change::new()).unwrap();
+    assert!(opens(medium.bytes(), new()));
+    assert!(!opens_any_copy(&medium.bytes(), old));
+    let result = first.commit(&Change::new());
+    assert!(matches!(result, Err(Error::Stale { .. })));
+}
+
+#[trial]
+fn a_metadata_copy_that_somebody_else_wrote_is_not_written_over() {
+    let (image, key, _) = small_volume();
+    for at in regions(&image).iter().map(|range| range.start).chain([0]) {
+        // In the part of the region, or of the sector, that no checksum covers.
+        let at = if at == 0 { 0x1B0 } else { at as usize + 0xFF00 };
+        let medium = Medium::new(image.clone());
+        let mut managed = manage(&medium, credential(&key)).unwrap();
+        medium.0.lock().unwrap().bytes[at] ^= 1;
+        let result = managed.commit(&Change::new());
+        assert!(matches!(result, Err(Error::Stale { .. })), "{at:#x}");
+        assert_eq!(medium.writes(), 0);
+    }
+}
+
+#[trial]
+fn a_volume_that_was_read_before_a_change_cannot_be_managed() {
+    let (image, key, _) = small_volume();
+    let medium = Medium::new(image);
+    let volume = Volume::open(medium.clone()).unwrap();
+    let master_key = volume
+        .unlock_master_key(&[credential(&key)], &options())
+        .unwrap();
+    let mut other = manage(&medium, credential(&key)).unwrap();
+    other.commit(&Change::new()).unwrap();
+    let managed = Managed::new(medium, volume, master_key);
+    assert!(matches!(managed, Err(Error::Stale { .. })));
+}
+
+#[trial]
+fn a_change_that_failed_in_the_middle_is_not_undone_by_the_next() {
+    let (image, old, id) = small_volume();
+    let (keeper, kept) = startup_key();
+    let medium = Medium::new(image);
+    let mut managed = manage(&medium, credential(&old)).unwrap();
+    managed.commit(&Change::new().enrol(keeper)).unwrap();
+    let before = medium.bytes();
+    let mut gone = 0;
+    for deed in [Deed::Read, Deed::Write, Deed::Flush] {
+        for after in 0.. {
+            let medium = Medium::new(before.clone());
+            let mut managed = manage(&medium, credential(&kept)).unwrap();
+            let backup = Backup::of(managed.volume()).unwrap();
+            assert!(managed.is_as_in(&backup));
+            medium.fail(Fault::once(deed, after));
+            let result = managed.commit(&Change::new().remove(id));
+            let struck = medium.0.lock().unwrap().fault.is_none();
+            medium.fail(None);
+            if !struck {
+                assert!(result.is_ok() && after > 2, "{deed:?} {after}");
+                break;
+            }
+            let Err(error) = result else {
+                // It was complete already.
+                assert!(!opens_any_copy(&medium.bytes(), || credential(&old)));
+                continue;
+            };
+            assert!(
+                matches!(error, Error::Io { .. }),
+                "{deed:?} {after}: {error}"
+            );
+            let left = medium.bytes();
+            let removed = !opens(left.clone(), credential(&old));
+            gone += usize::from(removed);
+            let (protector, _) = startup_key();
+            for change in [Change::new(), Change::new().enrol(protector)] {
+                let again = managed.commit(&change);
+                if left == before {
+                    continue;
+                }
+                assert!(
+                    matches!(again, Err(Error::Stale { .. })),
+                    "{deed:?} {after}"
+                );
+                assert!(medium.bytes() == left, "something was written");
+            }
+            // Read again, all three copies become what counted.
+            managed.reload(&[credential(&kept)], &options()).unwrap();
+            managed.commit(&Change::new()).unwrap();
+            let healed = medium.bytes();
+            assert_eq!(opens_any_copy(&healed, || credential(&old)), !removed);
+        }
+    }
+    assert!(gone > 1, "no fault came late enough: {gone}");
+}
+
+#[trial]
+fn nothing_is_written_when_the_disk_cannot_be_compared() {
+    let (image, key, _) = small_volume();
+    for region in regions(&image).into_iter().chain([0..512]) {
+        let medium = Medium::new(image.clone());
+        let mut managed = manage(&medium, credential(&key)).unwrap();
+        medium.unreadable(&[region]);
+        let error = managed.commit(&Change::new()).unwrap_err();
+        let kept =
+            matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut);
+        assert!(kept, "{error}");
+        assert_eq!(medium.writes(), 0);
+        // Nothing is in doubt: it goes on when the medium does.
+        medium.unreadable(&[]);
+        managed.commit(&Change::new()).unwrap();
+    }
+}
+
+#[trial]
+fn views_of_the_data_stay_right_when_the_volume_gets_a_new_master_key() {
+    let (image, key, id) = small_volume();
+    let medium = Medium::new(image);
+    let view = Volume::open(medium.clone()).unwrap();
+    let view = view.unlock(&[credential(&key)], &options()).unwrap();
+    let writable = writing::writable_with(medium.clone(), credential(&key)).unwrap();
+    let (protector, new) = startup_key();
+    let mut managed = manage(&medium, credential(&key)).unwrap();
+    let report = managed.commit(&Change::new().enrol(protector).remove(id));
+    assert!(report.unwrap().rekeyed);
+    writable
+        .write_at(0x5_0000, b"written after the change")
+        .unwrap();
+    writable.write_at(0, b"\xEB\x52\x90NTFS    ").unwrap();
+    writable.flush().unwrap();
+    // No change of the data makes the view of the metadata outdated.
+    managed.commit(&Change::new()).unwrap();
+    let after = Volume::open(Arc::new(medium.bytes())).unwrap();
+    assert!(after.copies().faults().is_empty());
+    let after = after.unlock(&[credential(&new)], &options()).unwrap();
+    let plaintext = plaintext_of(&after);
+    assert!(plaintext[0x5_0000..].starts_with(b"written after the change"));
+    assert!(plaintext == plaintext_of(&view));
+}
+
+#[trial]
+fn a_restored_backup_ends_older_views_and_read_errors_stop_it() {
+    let (image, key, _) = small_volume();
+    let medium = Medium::new(image);
+    let mut managed = manage(&medium, credential(&key)).unwrap();
+    let backup = Backup::of(managed.volume()).unwrap();
+    managed.commit(&Change::new()).unwrap();
+    let target: Arc<dyn WriteAt> = medium.clone();
+    let before = medium.bytes();
+    let all = regions(&before);
+    for unreadable in [&[0..512][..], &all] {
+        medium.unreadable(unreadable);
+        let error = backup.restore(&target, &[]).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+        assert!(medium.bytes() == before);
+    }
+    medium.unreadable(&[]);
+    backup.restore(&target, &[]).unwrap();
+    assert!(matches!(
+        managed.commit(&Change::new()),
+        Err(Error::Stale { .. })
+    ));
+}
+
+/// A disk with two volumes, in partitions of an MBR.
+fn disk_with_two_volumes() -> (Vec<u8>, [u64; 2]) {
+    let (first, ..) = small_volume();
+    let (second, ..) = small_volume();
+    let start = |number: usize| 2048 + number * writing::SIZE / 512;
+    let mut disk = vec![0; 512 * start(0)];
+    for number in 0..2 {
+        let entry = 0x1BE + number * 16;
+        disk[entry + 4] = 7;
+        disk[entry + 8..][..4].copy_from_slice(&(start(number) as u32).to_le_bytes());
+        disk[entry + 12..][..4].copy_from_slice(&(writing::SIZE as u32 / 512).to_le_bytes());
+    }
+    disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+    disk.extend(first);
+    disk.extend(second);
+    (disk, [start(0) as u64 * 512, start(1) as u64 * 512])
+}
+
+#[trial]
+fn a_volume_that_cannot_be_read_is_not_replaced_by_another() {
+    let (disk, starts) = disk_with_two_volumes();
+    let medium = Medium::new(disk);
+    let whole = locate(medium.clone(), Place::Auto, &Volume::probe);
+    assert!(matches!(whole, Err(Error::Ambiguous { .. })));
+    medium.unreadable(&[starts[0]..starts[0] + 512]);
+    match locate(medium.clone(), Place::Auto, &Volume::probe) {
+        Err(Error::Ambiguous { what, candidates }) => {
+            assert!(what.contains("cannot be read"), "{what}");
+            assert!(candidates[0].contains("partition 1"), "{candidates:?}");
+            assert!(candidates[0].contains("does not answer"), "{candidates:?}");
+            assert!(candidates[1].contains("partition 2"), "{candidates:?}");
+        }
+        Err(error) => panic!("{error}"),
+        Ok(located) => panic!("chose partition {:?}", located.partition),
+    }
+    let second = locate(medium.clone(), Place::Partition(2), &Volume::probe).unwrap();
+    assert_eq!(second.start, starts[1]);
+    let first = locate(medium.clone(), Place::Partition(1), &Volume::probe);
+    assert!(
+        matches!(first, Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::TimedOut)
+    );
+    // Metadata that cannot be read leaves the volume a candidate.
+    medium.unreadable(&[starts[0] + 512..starts[1]]);
+    let result = locate(medium.clone(), Place::Auto, &Volume::probe);
+    assert!(matches!(result, Err(Error::Ambiguous { candidates, .. }) if candidates.len() == 2));
+    medium.unreadable(&[0..512]);
+    let result = locate(medium, Place::Auto, &Volume::probe);
+    assert!(matches!(result, Err(Error::Io { .. })));
+}
+
+#[trial]
+fn metadata_that_cannot_be_read_is_not_called_damaged() {
+    let (image, key, _) = small_volume();
+    let all = regions(&image);
+    let check = |error: Error| {
+        let Error::Io { what, source } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(source.kind(), io::ErrorKind::TimedOut);
+        assert!(source.to_string().contains("does not answer"), "{source}");
+        assert!(what.contains("copy 2"), "{what}");
+        assert_eq!(error.help(), None);
+    };
+    let medium = Medium::new(image.clone());
+    medium.unreadable(&all);
+    let volume = Volume::open(medium.clone()).unwrap();
+    check(volume.metadata().unwrap_err());
+    check(volume.unlock(&[credential(&key)], &options()).unwrap_err());
+    check(volume.check_writable().unwrap_err());
+    // Damage in the others does not make the one that cannot be read damaged.
+    let mut damaged = image.clone();
+    for region in [&all[0], &all[2]] {
+        damaged[region.start as usize + 0x70] ^= 1;
+    }
+    let medium = Medium::new(damaged.clone());
+    medium.unreadable(&all[1..2]);
+    let volume = Volume::open(medium).unwrap();
+    check(volume.metadata().unwrap_err());
+    let fault = &volume.copies().faults()[1];
+    assert!(fault.is_read_error());
+    let source = fault.unread.as_ref().unwrap();
+    assert_eq!(source.kind(), io::ErrorKind::TimedOut);
+    // Where all can be read, and none is sound, it is damaged.
+    damaged[all[1].start as usize + 0x70] ^= 1;
+    let volume = Volume::open(Arc::new(damaged)).unwrap();
+    assert!(matches!(volume.metadata(), Err(Error::Damaged { .. })));
+    // Where the source ends before them, it is cut off.
+    let cut = image[..all[0].start as usize].to_vec();
+    let volume = Volume::open(Arc::new(cut)).unwrap();
+    assert!(matches!(
+        volume.metadata(),
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof
+    ));
+}
+
+#[trial]
+fn one_copy_that_cannot_be_read_is_a_warning() {
+    let (image, key, _) = small_volume();
+    for region in regions(&image) {
+        let medium = Medium::new(image.clone());
+        medium.unreadable(&[region]);
+        let volume = Volume::open(medium.clone()).unwrap();
+        let unlocked = volume.unlock(&[credential(&key)], &options()).unwrap();
+        assert_eq!(unlocked.warnings().len(), 1);
+        assert!(unlocked.warnings()[0].contains("cannot be read"));
+        match volume.check_writable() {
+            Err(Error::Unwritable(reason @ Unwritable::DamagedCopies(_))) => {
+                let help = Error::Unwritable(reason).help().unwrap();
+                assert!(help.contains("connection"), "{help}");
+            }
+            other => panic!("{other:?}"),
+        }
+        // A change writes it anew, and goes on where it can be read again meanwhile.
+        let mut managed = manage(&medium, credential(&key)).unwrap();
+        medium.unreadable(&[]);
+        let report = managed.commit(&Change::new()).unwrap();
+        assert_eq!(report.repaired.len(), 1);
+        let volume = Volume::open(medium).unwrap();
+        assert!(volume.copies().faults().is_empty());
+    }
+}
+
+#[trial]
+fn a_first_sector_that_cannot_be_read_does_not_speak_against_a_sector_key() {
+    let (image, key, _) = small_volume();
+    let volume = Volume::open(Arc::new(image.clone())).unwrap();
+    let block = volume.metadata().unwrap();
+    let moved = block.header_source;
+    let _ = key;
+    let medium = Medium::new(image);
+    medium.unreadable(&[moved..moved + 512]);
+    let volume = Volume::open(medium).unwrap();
+    let raw = RawFvek::new(fve::secret::SecretBytes::new(vec![7; 32]));
+    let error = volume.unlock(&[Box::new(raw)], &options()).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+}
+
+#[trial]
+fn a_suspended_volume_opens_without_any_credential() {
+    let sample = testdata::volume("suspended");
+    let volume = sample.open();
+    let wrong = Password::new(&SecretText::new("not the password".to_owned()));
+    let error = volume.unlock(&[Box::new(wrong)], &options()).unwrap_err();
+    assert!(error.help().unwrap().contains("without any credential"));
+    let unlocked = volume.unlock(&[], &options()).unwrap();
+    let opened_by = unlocked.opened_by().protector.unwrap();
+    assert_eq!(opened_by.1, ProtectorKind::ClearKey);
+    let hash = common::sha256(unlocked.cursor()).unwrap();
+    assert_eq!(hash, sample.plaintext_sha256);
+    volume.unlock_master_key(&[], &options()).unwrap();
+    // Not where another protector was asked for, and not where there is no clear key.
+    let mut other = options();
+    let password = sample
+        .credentials
+        .iter()
+        .find(|key| key.kind != Kind::ClearKey);
+    other.selection.protector = password.map(|key| key.protector.clone());
+    let result = volume.unlock(&[], &other);
+    assert!(matches!(result, Err(Error::NothingToTry { .. })));
+    let protected = testdata::volume("ntfs-xts-128").open();
+    let result = protected.unlock(&[], &options());
+    assert!(matches!(result, Err(Error::NothingToTry { .. })));
+}
+
+#[trial]
+fn a_new_volume_is_there_when_it_was_written_and_only_then() {
+    let (protector, key) = startup_key();
+    let mut volume = NewVolume::new(&METHODS[4], 512, writing::placement()).unwrap();
+    volume.protect(protector);
+    let plaintext = vec![0; writing::SIZE];
+    let cancelled = AtomicBool::new(false);
+    let is_volume = |bytes: Vec<u8>| {
+        Volume::open(Arc::new(bytes))
+            .is_ok_and(|volume| volume.unlock(&[credential(&key)], &options()).is_ok())
+    };
+    let mut exceptions = 0;
+    for (deed, forever) in [
+        (Deed::Write, false),
+        (Deed::Flush, false),
+        (Deed::Write, true),
+        (Deed::Flush, true),
+    ] {
+        for after in 0.. {
+            let medium = Medium::new(vec![0; writing::SIZE]);
+            let fault = Fault {
+                deed,
+                after,
+                leaves_a_mark: false,
+                forever,
+            };
+            medium.fail(Some(fault));
+            let made = volume.write_to(&plaintext, medium.as_ref(), &job(&cancelled));
+            let there = is_volume(medium.bytes());
+            let Err(error) = made else {
+                assert!(there);
+                break;
+            };
+            assert!(matches!(error, Error::Io { .. }));
+            let said = error.to_string().contains("may be complete all the same");
+            assert!(!there || said, "{deed:?} {after}: {error}");
+            exceptions += usize::from(said);
+        }
+    }
+    // The last write and the last flush of a medium that fails for good.
+    assert_eq!(exceptions, 2);
+}
+
+/// A source with sectors of a size.
+struct Sectors(Vec<u8>, u32);
+
+impl ReadAt for Sectors {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+    fn sector_size(&self) -> Option<u32> {
+        Some(self.1)
+    }
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(offset, buf)
+    }
+}
+
+#[trial]
+fn sectors_of_an_impossible_size_are_an_error() {
+    let bytes: Vec<u8> = (0..0x1_0000u32).map(|i| (i % 253) as u8).collect();
+    for size in [0, 1, 511, 513, 3 * 512, 8192, u32::MAX] {
+        let result = Unlocked::plain(Arc::new(Sectors(bytes.clone(), size)));
+        assert!(matches!(result, Err(Error::Unsupported { .. })), "{size}");
+        let (disk, starts) = disk_with_two_volumes();
+        let disk = Arc::new(Sectors(disk, size));
+        let located = locate(disk, Place::Partition(2), &Volume::probe).unwrap();
+        assert_eq!(located.start, starts[1]);
+    }
+    for size in [512, 4096] {
+        let plain = Unlocked::plain(Arc::new(Sectors(bytes.clone(), size))).unwrap();
+        assert_eq!(plain.available(), bytes.len() as u64);
+        assert!(plaintext_of(&plain) == bytes);
+    }
+}
+
+/// A source whose reads are interrupted so often before each succeeds.
+struct Interrupted {
+    bytes: Vec<u8>,
+    times: usize,
+    count: AtomicUsize,
+}
+
+impl ReadAt for Interrupted {
+    fn size(&self) -> u64 {
+        self.bytes.size()
+    }
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        if self.count.fetch_add(1, Ordering::Relaxed) % (self.times.saturating_add(1)) < self.times
+        {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        self.bytes.read_exact_at(offset, buf)
+    }
+}
+
+#[trial]
+fn a_source_that_is_interrupted_again_and_again_ends_in_an_error() {
+    let (image, key, _) = small_volume();
+    let source = |times| {
+        Arc::new(Interrupted {
+            bytes: image.clone(),
+            times,
+            count: AtomicUsize::new(0),
+        })
+    };
+    // Now and then is no matter.
+    let volume = Volume::open(source(3)).unwrap();
+    assert!(volume.copies().faults().is_empty());
+    let unlocked = volume.unlock(&[credential(&key)], &options()).unwrap();
+    let mut read = Vec::new();
+    unlocked.cursor().read_to_end(&mut read).unwrap();
+    assert_eq!(read.len(), writing::SIZE);
+    // For ever is an error, of a kind that nobody tries again for ever.
+    let unlocked = Unlocked::plain(source(usize::MAX - 1)).unwrap();
+    let error = unlocked.cursor().read_to_end(&mut Vec::new()).unwrap_err();
+    assert_ne!(error.kind(), io::ErrorKind::Interrupted);
+    assert!(error.to_string().contains("interrupted"), "{error}");
+    let opened = Volume::open(source(usize::MAX - 1));
+    assert!(
+        matches!(opened, Err(Error::Io { source, .. }) if source.kind() != io::ErrorKind::Interrupted)
+    );
+    let result = locate(source(usize::MAX - 1), Place::Auto, &Volume::probe);
+    assert!(matches!(result, Err(Error::Io { .. })));
+}
+
+#[trial]
+fn a_piece_of_a_sector_and_a_device_of_characters_are_called_what_they_are() {
+    let (image, ..) = small_volume();
+    let piece: Arc<dyn ReadAt> = Arc::new(image[..300].to_vec());
+    let error = locate(piece, Place::Auto, &Volume::probe).err().unwrap();
+    let told = error.to_string();
+    assert!(
+        told.contains("beginning of a BitLocker volume, cut off after 300 bytes"),
+        "{told}"
+    );
+    let error = fve::source::open("/dev/null").err().unwrap().to_string();
+    assert!(error.contains("/dev/null is a character device"), "{error}");
+    assert!(error.contains("in a file or on a block device"), "{error}");
+}
+
+#[trial]
+fn a_startup_key_file_that_cannot_be_read_is_told_of() {
+    let (image, key, _) = small_volume();
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("nowhere", directory.path().join("LOST.BEK")).unwrap();
+    std::fs::write(directory.path().join("other.BEK"), b"no key at all").unwrap();
+    let error = StartupKey::read(directory.path()).unwrap_err();
+    assert!(matches!(&error, Error::Io { .. }), "{error}");
+    assert!(error.to_string().contains("LOST.BEK"), "{error}");
+    // The right key beside it opens; of the wrong one alone it is said what is missing.
+    let (_, wrong) = startup_key();
+    std::fs::write(directory.path().join("wrong.bek"), wrong).unwrap();
+    let volume = Volume::open(Arc::new(image)).unwrap();
+    let keys = StartupKey::read(directory.path()).unwrap();
+    let error = volume.unlock(&[Box::new(keys)], &options()).unwrap_err();
+    assert!(error.to_string().contains("LOST.BEK"), "{error}");
+    std::fs::write(directory.path().join("right.bek"), key).unwrap();
+    let keys = StartupKey::read(directory.path()).unwrap();
+    volume.unlock(&[Box::new(keys)], &options()).unwrap();
+}
+
+/// What a program does with one of its two views.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Adds a startup key.
+    Add,
+    /// Removes the key of that number among those that the view has.
+    Remove(usize),
+    /// Adds a key and removes one.
+    Replace(usize),
+    /// Commits a change of nothing.
+    Nothing,
+    /// Reads the volume again.
+    Reload,
+}
+
+fn steps() -> impl Strategy<Value = Vec<(usize, Step, Option<Fault>)>> {
+    let step = prop_oneof![
+        3 => Just(Step::Add),
+        4 => (0usize..4).prop_map(Step::Remove),
+        2 => (0usize..4).prop_map(Step::Replace),
+        2 => Just(Step::Nothing),
+        3 => Just(Step::Reload),
+    ];
+    let deed = prop_oneof![Just(Deed::Read), Just(Deed::Write), Just(Deed::Flush)];
+    let fault = (deed, 0usize..160, any::<bool>(), any::<bool>()).prop_map(
+        |(deed, after, leaves_a_mark, forever)| Fault {
+            deed,
+            // There are three writes and flushes, or up to six with repairs, and more reads.
+            after: if deed == Deed::Read { after } else { after % 6 },
+            leaves_a_mark,
+            forever,
+        },
+    );
+    prop::collection::vec((0usize..2, step, prop::option::weighted(0.6, fault)), 1..14)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[trial]
+    fn no_order_of_changes_and_faults_brings_a_removed_credential_back(steps in steps()) {
+        run(steps);
+    }
+}
+
+/// Every key that there ever was, by its protector.
+type Keys = Vec<(Guid, Vec<u8>)>;
+
+fn key_of(keys: &Keys, id: Guid) -> Key {
+    let (_, key) = keys.iter().find(|(other, _)| *other == id).unwrap();
+    credential(key)
+}
+
+/// The protectors whose keys open the volume.
+fn open_ones(image: &[u8], keys: &Keys) -> BTreeSet<String> {
+    let opening = keys
+        .iter()
+        .filter(|(_, key)| opens(image.to_vec(), credential(key)));
+    opening.map(|(id, _)| id.to_string()).collect()
+}
+
+fn run(steps: Vec<(usize, Step, Option<Fault>)>) {
+    let (image, key, id) = small_volume();
+    let medium = Medium::new(image);
+    let mut keys: Keys = vec![(id, key.clone())];
+    let mut views = [0, 1].map(|_| manage(&medium, credential(&key)).unwrap());
+    // What may open the volume: what was acknowledged last, and what failed since.
+    let mut states = vec![BTreeSet::from([id.to_string()])];
+    let mut removed: Vec<Guid> = Vec::new();
+    for (view, step, fault) in steps {
+        let view = &mut views[view];
+        let before = medium.bytes();
+        let writes = medium.writes();
+        let ids: Vec<_> = view.protectors().iter().map(|one| one.id).collect();
+        if matches!(step, Step::Reload) {
+            // With any key that opens it now.
+            let now = open_ones(&before, &keys);
+            let one = keys.iter().find(|(id, _)| now.contains(&id.to_string()));
+            let key = credential(&one.expect("a key that opens the volume").1);
+            medium.fail(fault);
+            let _ = view.reload(&[key], &options());
+            medium.fail(None);
+            assert_eq!(medium.writes(), writes);
+            continue;
+        }
+        let mut change = Change::new();
+        let mut wanted: BTreeSet<_> = ids.iter().map(ToString::to_string).collect();
+        let mut goes = None;
+        if let Step::Remove(number) | Step::Replace(number) = step {
+            let id = ids[number % ids.len()];
+            change = change.remove(id);
+            wanted.remove(&id.to_string());
+            goes = Some(id);
+        }
+        if let Step::Add | Step::Replace(_) = step {
+            let (protector, key) = startup_key();
+            keys.push((protector.id(), key));
+            wanted.insert(protector.id().to_string());
+            change = change.enrol(protector);
+        }
+        medium.fail(fault);
+        let result = view.commit(&change);
+        medium.fail(None);
+        match result {
+            Ok(_) => {
+                states = vec![wanted];
+                removed.extend(goes);
+            }
+            Err(Error::Io { .. }) if medium.writes() > writes => states.push(wanted),
+            Err(Error::Io { .. } | Error::Stale { .. } | Error::Unchangeable { .. }) => {
+                assert_eq!(medium.writes(), writes);
+                assert!(medium.bytes() == before);
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+        let now = medium.bytes();
+        let opening = open_ones(&now, &keys);
+        assert!(
+            states.contains(&opening),
+            "{opening:?} is none of {states:?}"
+        );
+        for id in &removed {
+            assert!(
+                !opens_any_copy(&now, || key_of(&keys, *id)),
+                "{id} opens a copy"
+            );
+        }
+    }
+}
