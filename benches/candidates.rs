@@ -19,7 +19,7 @@ const PART: u64 = 32;
 
 fn main() {
     let source = FileSource::open("testdata/xts-128.img").expect("testdata");
-    let volume = Volume::open(std::sync::Arc::new(source)).expect("volume");
+    let volume = Volume::from_source(std::sync::Arc::new(source)).expect("volume");
     let pattern = "471207-278498-422125-177177-561902-537405-468006-??????";
     let check = check_text(pattern, &Options::default());
     let candidates = check

@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("volume {} of {} bytes", created.id, created.size);
     println!("recovery password in '{}'", file.name);
 
-    let opened = Volume::open(Arc::new(FileSource::open(&path)?))?;
+    let opened = Volume::from_source(Arc::new(FileSource::open(&path)?))?;
     let unlocked = opened.unlock(&[Box::new(Password::new(&text))], &UnlockOptions::default())?;
     println!("opened again: {} bytes of plaintext", unlocked.size());
     Ok(())

@@ -9,7 +9,7 @@ fn main() -> Result<(), fve::Error> {
     let path = std::env::args().nth(1).unwrap_or_else(|| {
         concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/ntfs-xts-128.img").into()
     });
-    let volume = Volume::open(Arc::new(FileSource::open(path)?))?;
+    let volume = Volume::from_source(Arc::new(FileSource::open(path)?))?;
     let metadata = volume.metadata()?;
     println!(
         "volume {:X}, {}",

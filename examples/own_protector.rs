@@ -36,7 +36,7 @@ impl KeyProtector for HelpDesk {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let testdata = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata");
-    let volume = Volume::open(Arc::new(FileSource::open(format!(
+    let volume = Volume::from_source(Arc::new(FileSource::open(format!(
         "{testdata}/ntfs-xts-128.img"
     ))?))?;
 

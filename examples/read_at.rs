@@ -2,9 +2,7 @@
 //! `cargo run --example read_at [IMAGE RECOVERY_PASSWORD_FILE]`.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::sync::Arc;
 
-use fve::source::FileSource;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::volume::{UnlockOptions, Volume};
 
@@ -19,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .unwrap_or_else(|| format!("{testdata}/ntfs-xts-128.recovery.txt"));
 
     let credential = RecoveryPasswords::from_file(password.as_ref())?;
-    let volume = Volume::open(Arc::new(FileSource::open(image)?))?;
+    let volume = Volume::open(image)?;
     let plaintext = volume.unlock(&[Box::new(credential)], &UnlockOptions::default())?;
 
     let mut name = [0; 8];

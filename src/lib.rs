@@ -1,19 +1,15 @@
 //! BitLocker volumes (Full Volume Encryption, FVE) on Linux: opened, explained, read, mounted.
 //!
 //! ```no_run
-//! use std::sync::Arc;
-//! use fve::secret::SecretText;
-//! use fve::source::FileSource;
-//! use fve::unlock::password::Password;
+//! use fve::unlock::recovery_password::RecoveryPasswords;
 //! use fve::volume::{UnlockOptions, Volume};
 //!
-//! # fn main() -> fve::error::Result<()> {
-//! let volume = Volume::open(Arc::new(FileSource::open("disk.img")?))?;
-//! let password = Password::new(&SecretText::new("correct horse".to_owned()));
-//! let plaintext = volume.unlock(&[Box::new(password)], &UnlockOptions::default())?;
+//! # fn main() -> fve::Result<()> {
+//! let volume = Volume::open("disk.vhdx")?;
+//! let password = RecoveryPasswords::from_file("saved.txt".as_ref())?;
+//! let plaintext = volume.unlock(&[Box::new(password)], &UnlockOptions::new())?;
 //! let mut boot_sector = [0; 512];
-//! plaintext.read_at(0, &mut boot_sector)?;
-//! # Ok(())
+//! plaintext.read_at(0, &mut boot_sector)
 //! # }
 //! ```
 //!

@@ -535,7 +535,7 @@ fn windows_headless() -> Result<(), Failed> {
     assert_eq!(found.start, -(MISSING as i64));
     assert!(found.evidence.is_proof());
     let cut = unlocked(found.open(&headless)?)?;
-    let whole = unlocked(fve::volume::Volume::open(Arc::new(bytes))?)?;
+    let whole = unlocked(fve::volume::Volume::from_source(Arc::new(bytes))?)?;
     assert_eq!(cut.size(), whole.size());
     // The moved sectors are there; what was behind them is not.
     let (mut got, mut expected) = (vec![0; MISSING], vec![0; MISSING]);

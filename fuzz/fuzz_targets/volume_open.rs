@@ -31,7 +31,7 @@ fn repair(disk: &mut [u8]) {
 fuzz_target!(|bytes: &[u8]| {
     let mut disk = pieces::disk(bytes);
     repair(&mut disk);
-    let Ok(volume) = Volume::open(Arc::new(disk)) else {
+    let Ok(volume) = Volume::from_source(Arc::new(disk)) else {
         return;
     };
     let _ = (volume.status(), volume.protectors().len(), volume.conversion_fault());

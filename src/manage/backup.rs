@@ -282,7 +282,7 @@ impl Backup {
 
     /// Whether metadata on the volume says that it is the backup's; nothing where none can be read.
     fn compare_with(&self, target: &Arc<dyn WriteAt>) -> Result<bool> {
-        let volume = match Volume::open(target.clone()) {
+        let volume = match Volume::from_source(target.clone()) {
             Ok(volume) => volume,
             // What cannot be read may say that it is another volume.
             Err(error @ Error::Io { .. }) => return Err(error),
@@ -343,7 +343,7 @@ impl Backup {
                 .write(offset, &bytes)
                 .map_err(|error| Error::io("cannot read around the metadata", error))?;
         }
-        let volume = Volume::open(Arc::new(trial))?;
+        let volume = Volume::from_source(Arc::new(trial))?;
         let unlocked = volume.unlock(credentials, &UnlockOptions::default())?;
         if unlocked.begins_with_file_system()? {
             return Ok(());
@@ -385,7 +385,7 @@ impl Backup {
                     })?;
             }
         }
-        let volume = Volume::open(target.clone())?;
+        let volume = Volume::from_source(target.clone())?;
         if let Some(error) = volume.copies().read_error() {
             return Err(Error::io(
                 "the metadata was restored, but cannot be read back; restore it again when the cause is gone",

@@ -55,7 +55,7 @@ impl Managed {
 
     /// Opens what was written with the master key that it was sealed with.
     fn read_back(&self, prepared: &Prepared) -> Result<(Volume, MasterKey)> {
-        let volume = Volume::open(self.target.clone())?;
+        let volume = Volume::from_source(self.target.clone())?;
         if let Some(error) = volume.copies().read_error() {
             return Err(Error::io("cannot read all copies of the metadata", error));
         }

@@ -195,7 +195,7 @@ impl Managed {
                 .write(offset, region)
                 .map_err(|error| Error::io("cannot read around the metadata", error))?;
         }
-        let patched = Volume::open(Arc::new(trial))?;
+        let patched = Volume::from_source(Arc::new(trial))?;
         if let Some(error) = patched.copies().read_error() {
             return Err(Error::io("cannot read around the metadata", error));
         }

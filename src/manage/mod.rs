@@ -176,13 +176,13 @@ impl Managed {
     /// Opens the volume that fills `target` with one of its credentials.
     ///
     /// # Errors
-    /// Those of [`Volume::open`], [`Volume::unlock_master_key`] and [`Managed::new`].
+    /// Those of [`Volume::from_source`], [`Volume::unlock_master_key`] and [`Managed::new`].
     pub fn open(
         target: Arc<dyn WriteAt>,
         credentials: &[Box<dyn KeyProtector>],
         options: &UnlockOptions,
     ) -> Result<Self> {
-        let volume = Volume::open(Arc::new(target.clone()))?;
+        let volume = Volume::from_source(Arc::new(target.clone()))?;
         let key = volume.unlock_master_key(credentials, options)?;
         Self::new(target, volume, key)
     }

@@ -128,7 +128,7 @@ impl Rotation {
 
     /// Reads the volume anew and opens it with the new password alone.
     fn prove(&self, volume: &Managed) -> Result<()> {
-        let on_disk = Volume::open(volume.target.clone())?;
+        let on_disk = Volume::from_source(volume.target.clone())?;
         let mut options = UnlockOptions::default();
         options.selection.protector = Some(self.id.to_string());
         let credential = RecoveryPasswords::new(&self.password);

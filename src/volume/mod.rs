@@ -1,7 +1,7 @@
 //! A BitLocker volume: locked, with everything that can be known without a key; and unlocked, with
 //! its plaintext at any offset.
 //!
-//! [`Volume::open`] reads the boot record, the metadata copies and the conversion map.
+//! [`Volume::from_source`] reads the boot record, the metadata copies and the conversion map.
 //! [`Volume::unlock`] takes credentials and gives an [`Unlocked`];
 //! [`Unlocked::into_writable`] opens that for writing, where it is safe.
 
@@ -14,6 +14,7 @@ mod hibernation;
 mod key_package;
 pub mod layout;
 mod open;
+mod path;
 mod plan;
 mod range_lock;
 pub mod status;

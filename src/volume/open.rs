@@ -14,15 +14,15 @@ use crate::format::copies::{Copies, Copy, CopyProblem};
 use crate::source::{ReadAt, read_uninterrupted};
 
 impl Volume {
-    /// Opens the volume that begins at the source's first byte. Reads only. On a disk with
-    /// partitions, [`locate`](crate::source::locate()) finds that byte.
+    /// Opens the volume that begins at the source's first byte. Reads only. [`Volume::open`] takes
+    /// a path, and finds the volume on a disk with partitions.
     ///
     /// Damaged metadata does not keep it from opening: [`Volume::metadata`] says what is wrong.
     ///
     /// # Errors
     /// [`Error::NotBitLocker`], [`Error::Unsupported`] for kinds that are not known, and
     /// [`Error::Io`] when the first sector cannot be read.
-    pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
+    pub fn from_source(source: Arc<dyn ReadAt>) -> Result<Self> {
         let mut sector = [0; BOOT_RECORD_LEN];
         if source.size() < BOOT_RECORD_LEN as u64 {
             return Err(Error::NotBitLocker {

@@ -153,7 +153,7 @@ fn key_file(credential: &Credential) -> Result<RecoveryFile> {
 /// left to the tests.
 fn describe_itself(path: &Path) -> Result<()> {
     let source = fve::source::FileSource::open(path)?;
-    let volume = Volume::open(std::sync::Arc::new(source))?;
+    let volume = Volume::from_source(std::sync::Arc::new(source))?;
     volume.metadata()?;
     if volume.protectors().is_empty() {
         volume.unlock(&[], &UnlockOptions::default())?;

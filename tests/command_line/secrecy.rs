@@ -56,7 +56,7 @@ fn neither_the_log_nor_any_type_shows_a_secret() {
         .finish();
     tracing::subscriber::with_default(subscriber, || {
         let source = Arc::new(FileSource::open(&sample.file).expect("open"));
-        let volume = Volume::open(source).expect("volume");
+        let volume = Volume::from_source(source).expect("volume");
         let mut shown = format!("{volume:?} {:?}", StartupKey::read(&sample.bek()));
         for credential in &sample.credentials {
             let unlocked = volume

@@ -120,7 +120,7 @@ impl Entry {
 }
 
 pub fn open(path: &Path) -> Volume {
-    Volume::open(Arc::new(FileSource::open(path).expect("source"))).expect("volume")
+    Volume::from_source(Arc::new(FileSource::open(path).expect("source"))).expect("volume")
 }
 
 impl Credential {

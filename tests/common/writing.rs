@@ -131,7 +131,7 @@ pub fn writable(target: Arc<dyn WriteAt>) -> Result<Writable> {
 }
 
 pub fn writable_with(target: Arc<dyn WriteAt>, key: Box<dyn KeyProtector>) -> Result<Writable> {
-    let volume = Volume::open(target.clone())?;
+    let volume = Volume::from_source(target.clone())?;
     volume.check_writable()?;
     volume
         .unlock(&[key], &UnlockOptions::default())?

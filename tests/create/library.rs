@@ -175,7 +175,7 @@ fn what_fails_at_any_write_but_the_last_opens_with_nothing() {
     for writes in 0.. {
         let out = medium(&old, writes);
         let made = volume.write_to(&plaintext, &out, &job);
-        let opened = Volume::open(Arc::new(out.bytes.into_inner().unwrap()));
+        let opened = Volume::from_source(Arc::new(out.bytes.into_inner().unwrap()));
         let opens = opened.is_ok_and(|volume| {
             let options = UnlockOptions::default();
             volume.unlock(&[Box::new(Suspended)], &options).is_ok()
@@ -204,7 +204,7 @@ fn work_that_is_cancelled_ends_soon() {
     };
     let made = volume.write_to(&plaintext(), &out, &job);
     assert!(matches!(made, Err(Error::Interrupted)));
-    assert!(Volume::open(Arc::new(out.bytes.into_inner().unwrap())).is_err());
+    assert!(Volume::from_source(Arc::new(out.bytes.into_inner().unwrap())).is_err());
 }
 
 #[trial]

@@ -124,7 +124,7 @@ fn crash_trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     let mut torn_states = 0;
     for (number, (what, image)) in states.into_iter().enumerate() {
-        let opened = Volume::open(Arc::new(image.clone())).expect("volume");
+        let opened = Volume::from_source(Arc::new(image.clone())).expect("volume");
         let copies = opened.copies();
         let whole = copies.0[0].fault().is_none();
         let torn = !copies.faults().is_empty();

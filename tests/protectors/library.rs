@@ -59,7 +59,7 @@ fn new_startup_key() -> (NewProtector, impl Fn() -> Key) {
 
 /// The plaintext as a credential shows it.
 fn plaintext(image: Vec<u8>, key: Key) -> Result<Vec<u8>> {
-    let volume = Volume::open(Arc::new(image))?;
+    let volume = Volume::from_source(Arc::new(image))?;
     let unlocked = volume.unlock(&[key], &UnlockOptions::default())?;
     let mut plaintext = vec![0; unlocked.size() as usize];
     unlocked.read_at(0, &mut plaintext)?;
@@ -68,7 +68,7 @@ fn plaintext(image: Vec<u8>, key: Key) -> Result<Vec<u8>> {
 
 /// Whether the credential opens any of the three copies: each is put in the place of all.
 fn opens_any_copy(image: &[u8], key: impl Fn() -> Key) -> bool {
-    let volume = Volume::open(Arc::new(image.to_vec())).unwrap();
+    let volume = Volume::from_source(Arc::new(image.to_vec())).unwrap();
     let offsets: Vec<_> = volume
         .copies()
         .0
@@ -95,7 +95,7 @@ fn id_of(managed: &Managed, kind: ProtectorKind) -> Guid {
 fn an_added_protector_opens_and_the_rest_stays_byte_for_byte() {
     let (volume, disk) = disk_of("unknown-datums");
     let password = || volume.credential(Kind::Password).protector();
-    let before = Volume::open(Arc::new(disk.bytes())).unwrap();
+    let before = Volume::from_source(Arc::new(disk.bytes())).unwrap();
     let old = before.metadata().unwrap();
     let mut managed = manage(&disk, password()).unwrap();
     let (protector, key) = new_startup_key();
@@ -103,7 +103,7 @@ fn an_added_protector_opens_and_the_rest_stays_byte_for_byte() {
     assert_eq!(report.added.len(), 1);
     assert!(!report.rekeyed);
 
-    let after = Volume::open(Arc::new(disk.bytes())).unwrap();
+    let after = Volume::from_source(Arc::new(disk.bytes())).unwrap();
     let new = after.metadata().unwrap();
     assert_eq!(new.datums.len(), old.datums.len() + 1);
     // The new protector stands before the virtualization datum.
@@ -215,7 +215,7 @@ fn no_nonce_is_ever_used_again() {
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     let mut seen = std::collections::HashMap::new();
     let mut meet = |image: Vec<u8>| {
-        let volume = Volume::open(Arc::new(image)).unwrap();
+        let volume = Volume::from_source(Arc::new(image)).unwrap();
         let block = volume.metadata().unwrap();
         let mut sealed = Vec::new();
         collect(&block.datums, &mut sealed);
@@ -277,7 +277,7 @@ fn suspending_and_resuming_leave_no_way_in() {
     managed.commit(&Change::new().remove(clear)).unwrap();
     assert!(!opens_any_copy(&disk.bytes(), || Box::new(Suspended)));
     // Whoever kept the clear key and the old metadata has a master key that opens nothing now.
-    let old = Volume::open(Arc::new(suspended)).unwrap();
+    let old = Volume::from_source(Arc::new(suspended)).unwrap();
     let key = old
         .unlock_master_key(&[Box::new(Suspended)], &UnlockOptions::default())
         .unwrap();
@@ -350,7 +350,7 @@ fn refuses_volumes_that_it_must_not_change() {
 
     let (volume, _) = disk_of("xts-128");
     let mut cut = bytes(&volume);
-    let last = Volume::open(Arc::new(cut.clone())).unwrap();
+    let last = Volume::from_source(Arc::new(cut.clone())).unwrap();
     let last = last.metadata().unwrap().copies[2] as usize;
     cut.truncate(last + 0x8000);
     let error = refuse(cut, startup_key(&volume));
@@ -559,7 +559,7 @@ fn target(disk: &Arc<Disk>) -> Arc<dyn WriteAt> {
 fn a_backup_brings_back_what_was_removed() {
     let (volume, disk) = disk_of("xts-128");
     let before = disk.bytes();
-    let backup = Backup::of(&Volume::open(disk.clone()).unwrap()).unwrap();
+    let backup = Backup::of(&Volume::from_source(disk.clone()).unwrap()).unwrap();
     let backup = Backup::parse(&backup.to_bytes()).unwrap();
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     let gone = id_of(&managed, ProtectorKind::Password);
@@ -577,7 +577,7 @@ fn a_backup_mends_a_volume_of_which_nothing_is_left_if_a_credential_proves_it() 
     // As large as another: only what it decrypts can tell them apart.
     let (volume, disk) = disk_of("xts-128");
     let before = disk.bytes();
-    let opened = Volume::open(disk.clone()).unwrap();
+    let opened = Volume::from_source(disk.clone()).unwrap();
     let backup = Backup::of(&opened).unwrap();
     let wipe = |mut image: Vec<u8>| {
         image[..512].fill(0);
@@ -605,7 +605,7 @@ fn a_backup_mends_a_volume_of_which_nothing_is_left_if_a_credential_proves_it() 
 #[trial]
 fn a_backup_is_for_its_own_volume_only() {
     let (_, disk) = disk_of("xts-128");
-    let backup = Backup::of(&Volume::open(disk.clone()).unwrap()).unwrap();
+    let backup = Backup::of(&Volume::from_source(disk.clone()).unwrap()).unwrap();
     let (_, other) = disk_of("xts-256");
     let error = backup.restore(&target(&other), &[]).unwrap_err();
     assert!(
@@ -621,7 +621,9 @@ fn a_backup_is_for_its_own_volume_only() {
 #[trial]
 fn a_damaged_backup_is_no_backup() {
     let (_, disk) = disk_of("xts-128");
-    let good = Backup::of(&Volume::open(disk).unwrap()).unwrap().to_bytes();
+    let good = Backup::of(&Volume::from_source(disk).unwrap())
+        .unwrap()
+        .to_bytes();
     for at in (0..good.len())
         .step_by(97)
         .chain([0, 8, 12, 48, 60, good.len() - 1])

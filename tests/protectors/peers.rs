@@ -483,7 +483,7 @@ fn removed_trials(
         Trial::test(format!("ours/{}/removed", story.name), move || {
             let image = fs::read(&story.stage(last)?.volume.file)?;
             for copy in 0..3 {
-                let volume = Volume::open(Arc::new(only_copy(image.clone(), copy)?))?;
+                let volume = Volume::from_source(Arc::new(only_copy(image.clone(), copy)?))?;
                 for gone in &story.told()?.gone {
                     let key: Box<dyn KeyProtector> = gone.protector();
                     if volume.unlock(&[key], &UnlockOptions::default()).is_ok() {
@@ -519,7 +519,9 @@ fn removed_trials(
 
 /// The image with one of its metadata copies in the place of all.
 fn only_copy(mut image: Vec<u8>, copy: usize) -> Result<Vec<u8>, Failed> {
-    let places = Volume::open(Arc::new(image.clone()))?.metadata()?.copies;
+    let places = Volume::from_source(Arc::new(image.clone()))?
+        .metadata()?
+        .copies;
     let region = |place: u64| place as usize..place as usize + 0x1_0000;
     let bytes = image[region(places[copy])].to_vec();
     for place in places {

@@ -285,7 +285,7 @@ fn the_file_system_inside_can_be_read(sample: &Sample) {
 
 fn open(sample: &Sample) -> Volume {
     let source = FileSource::open(&sample.path).expect("open");
-    Volume::open(Arc::new(source)).expect("volume")
+    Volume::from_source(Arc::new(source)).expect("volume")
 }
 
 /// Reads of odd sizes on and around every border of the map agree with what one large read gives.
@@ -341,7 +341,8 @@ fn padded_to_its_size_it_reads_to_the_end(sample: &Sample) {
         .open(&path)
         .and_then(|file| file.set_len(padded.volume_size))
         .expect("pad");
-    let volume = Volume::open(Arc::new(FileSource::open(&path).expect("open"))).expect("volume");
+    let volume =
+        Volume::from_source(Arc::new(FileSource::open(&path).expect("open"))).expect("volume");
     let unlocked = volume
         .unlock(
             &[credential_of(&sample.credentials[0])],

@@ -179,7 +179,7 @@ fn options() -> UnlockOptions {
 /// Whether the credential opens the metadata that counts. After a change that failed, another copy
 /// may differ, and what opens that shows the data as well.
 fn opens(image: Vec<u8>, key: Key) -> bool {
-    let volume = Volume::open(Arc::new(image)).unwrap();
+    let volume = Volume::from_source(Arc::new(image)).unwrap();
     let counts = volume.metadata().unwrap().position;
     let opened = volume.unlock_master_key(&[key], &options());
     opened.is_ok_and(|key| key.position() == counts)
@@ -187,7 +187,7 @@ fn opens(image: Vec<u8>, key: Key) -> bool {
 
 /// The same of each of the three copies, put in the place of all.
 fn opens_any_copy(image: &[u8], key: impl Fn() -> Key) -> bool {
-    let volume = Volume::open(Arc::new(image.to_vec())).unwrap();
+    let volume = Volume::from_source(Arc::new(image.to_vec())).unwrap();
     let places: Vec<_> = volume.copies().0.iter().map(|copy| copy.offset).collect();
     let places: Vec<_> = places.iter().map(|place| *place as usize).collect();
     places.iter().any(|from| {
@@ -241,7 +241,7 @@ fn manage(medium: &Arc<Medium>, key: Key) -> Result<Managed> {
 
 /// Where the metadata copies of a volume lie.
 fn regions(image: &[u8]) -> Vec<Range<u64>> {
-    let volume = Volume::open(Arc::new(image.to_vec())).unwrap();
+    let volume = Volume::from_source(Arc::new(image.to_vec())).unwrap();
     let copies = volume.metadata().unwrap().copies;
     copies.map(|at| at..at + 0x1_0000).to_vec()
 }
@@ -325,7 +325,7 @@ fn a_metadata_copy_that_somebody_else_wrote_is_not_written_over() {
 fn a_volume_that_was_read_before_a_change_cannot_be_managed() {
     let (image, key, _) = small_volume();
     let medium = Medium::new(image);
-    let volume = Volume::open(medium.clone()).unwrap();
+    let volume = Volume::from_source(medium.clone()).unwrap();
     let master_key = volume
         .unlock_master_key(&[credential(&key)], &options())
         .unwrap();
@@ -414,7 +414,7 @@ fn nothing_is_written_when_the_disk_cannot_be_compared() {
 fn views_of_the_data_stay_right_when_the_volume_gets_a_new_master_key() {
     let (image, key, id) = small_volume();
     let medium = Medium::new(image);
-    let view = Volume::open(medium.clone()).unwrap();
+    let view = Volume::from_source(medium.clone()).unwrap();
     let view = view.unlock(&[credential(&key)], &options()).unwrap();
     let writable = writing::writable_with(medium.clone(), credential(&key)).unwrap();
     let (protector, new) = startup_key();
@@ -428,7 +428,7 @@ fn views_of_the_data_stay_right_when_the_volume_gets_a_new_master_key() {
     writable.flush().unwrap();
     // No change of the data makes the view of the metadata outdated.
     managed.commit(&Change::new()).unwrap();
-    let after = Volume::open(Arc::new(medium.bytes())).unwrap();
+    let after = Volume::from_source(Arc::new(medium.bytes())).unwrap();
     assert!(after.copies().faults().is_empty());
     let after = after.unlock(&[credential(&new)], &options()).unwrap();
     let plaintext = plaintext_of(&after);
@@ -525,7 +525,7 @@ fn metadata_that_cannot_be_read_is_not_called_damaged() {
     };
     let medium = Medium::new(image.clone());
     medium.unreadable(&all);
-    let volume = Volume::open(medium.clone()).unwrap();
+    let volume = Volume::from_source(medium.clone()).unwrap();
     check(volume.metadata().unwrap_err());
     check(volume.unlock(&[credential(&key)], &options()).unwrap_err());
     check(volume.check_writable().unwrap_err());
@@ -536,7 +536,7 @@ fn metadata_that_cannot_be_read_is_not_called_damaged() {
     }
     let medium = Medium::new(damaged.clone());
     medium.unreadable(&all[1..2]);
-    let volume = Volume::open(medium).unwrap();
+    let volume = Volume::from_source(medium).unwrap();
     check(volume.metadata().unwrap_err());
     let fault = &volume.copies().faults()[1];
     assert!(fault.is_read_error());
@@ -544,11 +544,11 @@ fn metadata_that_cannot_be_read_is_not_called_damaged() {
     assert_eq!(source.kind(), io::ErrorKind::TimedOut);
     // Where all can be read, and none is sound, it is damaged.
     damaged[all[1].start as usize + 0x70] ^= 1;
-    let volume = Volume::open(Arc::new(damaged)).unwrap();
+    let volume = Volume::from_source(Arc::new(damaged)).unwrap();
     assert!(matches!(volume.metadata(), Err(Error::Damaged { .. })));
     // Where the source ends before them, it is cut off.
     let cut = image[..all[0].start as usize].to_vec();
-    let volume = Volume::open(Arc::new(cut)).unwrap();
+    let volume = Volume::from_source(Arc::new(cut)).unwrap();
     assert!(matches!(
         volume.metadata(),
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof
@@ -561,7 +561,7 @@ fn one_copy_that_cannot_be_read_is_a_warning() {
     for region in regions(&image) {
         let medium = Medium::new(image.clone());
         medium.unreadable(&[region]);
-        let volume = Volume::open(medium.clone()).unwrap();
+        let volume = Volume::from_source(medium.clone()).unwrap();
         let unlocked = volume.unlock(&[credential(&key)], &options()).unwrap();
         assert_eq!(unlocked.warnings().len(), 1);
         assert!(unlocked.warnings()[0].contains("cannot be read"));
@@ -577,7 +577,7 @@ fn one_copy_that_cannot_be_read_is_a_warning() {
         medium.unreadable(&[]);
         let report = managed.commit(&Change::new()).unwrap();
         assert_eq!(report.repaired.len(), 1);
-        let volume = Volume::open(medium).unwrap();
+        let volume = Volume::from_source(medium).unwrap();
         assert!(volume.copies().faults().is_empty());
     }
 }
@@ -585,13 +585,13 @@ fn one_copy_that_cannot_be_read_is_a_warning() {
 #[trial]
 fn a_first_sector_that_cannot_be_read_does_not_speak_against_a_sector_key() {
     let (image, key, _) = small_volume();
-    let volume = Volume::open(Arc::new(image.clone())).unwrap();
+    let volume = Volume::from_source(Arc::new(image.clone())).unwrap();
     let block = volume.metadata().unwrap();
     let moved = block.header_source;
     let _ = key;
     let medium = Medium::new(image);
     medium.unreadable(&[moved..moved + 512]);
-    let volume = Volume::open(medium).unwrap();
+    let volume = Volume::from_source(medium).unwrap();
     let raw = RawFvek::new(fve::secret::SecretBytes::new(vec![7; 32]));
     let error = volume.unlock(&[Box::new(raw)], &options()).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
@@ -632,7 +632,7 @@ fn a_new_volume_is_there_when_it_was_written_and_only_then() {
     let plaintext = vec![0; writing::SIZE];
     let cancelled = AtomicBool::new(false);
     let is_volume = |bytes: Vec<u8>| {
-        Volume::open(Arc::new(bytes))
+        Volume::from_source(Arc::new(bytes))
             .is_ok_and(|volume| volume.unlock(&[credential(&key)], &options()).is_ok())
     };
     let mut exceptions = 0;
@@ -731,7 +731,7 @@ fn a_source_that_is_interrupted_again_and_again_ends_in_an_error() {
         })
     };
     // Now and then is no matter.
-    let volume = Volume::open(source(3)).unwrap();
+    let volume = Volume::from_source(source(3)).unwrap();
     assert!(volume.copies().faults().is_empty());
     let unlocked = volume.unlock(&[credential(&key)], &options()).unwrap();
     let mut read = Vec::new();
@@ -742,7 +742,7 @@ fn a_source_that_is_interrupted_again_and_again_ends_in_an_error() {
     let error = unlocked.cursor().read_to_end(&mut Vec::new()).unwrap_err();
     assert_ne!(error.kind(), io::ErrorKind::Interrupted);
     assert!(error.to_string().contains("interrupted"), "{error}");
-    let opened = Volume::open(source(usize::MAX - 1));
+    let opened = Volume::from_source(source(usize::MAX - 1));
     assert!(
         matches!(opened, Err(Error::Io { source, .. }) if source.kind() != io::ErrorKind::Interrupted)
     );
@@ -777,7 +777,7 @@ fn a_startup_key_file_that_cannot_be_read_is_told_of() {
     // The right key beside it opens; of the wrong one alone it is said what is missing.
     let (_, wrong) = startup_key();
     std::fs::write(directory.path().join("wrong.bek"), wrong).unwrap();
-    let volume = Volume::open(Arc::new(image)).unwrap();
+    let volume = Volume::from_source(Arc::new(image)).unwrap();
     let keys = StartupKey::read(directory.path()).unwrap();
     let error = volume.unlock(&[Box::new(keys)], &options()).unwrap_err();
     assert!(error.to_string().contains("LOST.BEK"), "{error}");

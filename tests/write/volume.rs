@@ -296,7 +296,7 @@ fn refuses_damaged_copies() {
         let mut bytes = bytes.clone();
         bytes[at] ^= 1;
         let target: Arc<dyn WriteAt> = Disk::new(bytes);
-        let volume = Volume::open(target.clone()).unwrap();
+        let volume = Volume::from_source(target.clone()).unwrap();
         let unlocked = volume.unlock(&[Box::new(Suspended)], &UnlockOptions::default());
         // It can be read all the same.
         let unlocked = unlocked.unwrap();
@@ -325,7 +325,7 @@ fn refuses_damaged_copies() {
 #[trial("refuses another source")]
 fn refuses_another_source() {
     let (bytes, _) = made(&METHODS[4], 512);
-    let volume = Volume::open(Disk::new(bytes.clone())).unwrap();
+    let volume = Volume::from_source(Disk::new(bytes.clone())).unwrap();
     let unlocked = volume.unlock(&[Box::new(Suspended)], &UnlockOptions::default());
     let twin = unlocked.unwrap().into_writable(Disk::new(bytes.clone()));
     assert!(matches!(twin, Err(Error::Environment { .. })));

@@ -195,7 +195,7 @@ fn prove(
     if tpm.is_none() && network.is_none() {
         return Ok(());
     }
-    let volume = Volume::open(Arc::new(FileSource::open(path)?))?;
+    let volume = Volume::from_source(Arc::new(FileSource::open(path)?))?;
     if let Some((id, proof)) = tpm {
         proof.carry_out(&volume, id)?;
     }

@@ -351,7 +351,7 @@ fn healthy(disk: &Arc<dyn ReadAt>, found: &FoundVolume) -> Option<(Volume, Strin
         return None;
     }
     let (window, _) = found.window(disk).ok()?;
-    let volume = Volume::open(window).ok()?;
+    let volume = Volume::from_source(window).ok()?;
     let sound = volume.metadata().ok()?;
     if sound.dataset.id != found.id {
         return None;
@@ -588,7 +588,7 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
         .map_err(|error| Error::io("cannot lay out the copy", error))?;
     let whole = Arc::new(whole);
     // Nothing is written that would not open.
-    let volume = Volume::open(whole.clone())?;
+    let volume = Volume::from_source(whole.clone())?;
     let proved = prove(args, &volume, &credentials)?;
     let size = match (args.whole, found.size) {
         (true, Some(size)) => size.min(whole.size()),
@@ -600,7 +600,7 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
     fill_copy(output.file(), &args.to, whole.as_ref(), size)?;
     if args.whole {
         // What is on the disk, not what was meant to be.
-        Volume::open(Arc::new(FileSource::open(output.partial())?))?.metadata()?;
+        Volume::from_source(Arc::new(FileSource::open(output.partial())?))?.metadata()?;
     }
     output.finish()?;
     tell_rebuilt(args, &found, size, proved)

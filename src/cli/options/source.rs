@@ -137,7 +137,7 @@ fn open_quietly(args: &SourceArgs) -> Result<Opened, Failure> {
     }
     let offset = i64::try_from(located.start).unwrap_or(i64::MAX);
     let partition = located.partition;
-    let volume = Volume::open(Arc::new(located.source))?;
+    let volume = Volume::from_source(Arc::new(located.source))?;
     Ok(opened(volume, offset, partition, false))
 }
 
@@ -355,7 +355,7 @@ fn locate_for_writing(
     let size = located.source.size();
     let target: Arc<dyn WriteAt> = Arc::new(Window::new(disk, located.start, size));
     Ok(OpenedForWriting {
-        volume: Volume::open(target.clone())?,
+        volume: Volume::from_source(target.clone())?,
         target,
         path: absolute(path),
     })

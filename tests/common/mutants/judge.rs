@@ -27,7 +27,7 @@ pub fn judge(sample: &Sample, mutant: Mutant) -> Outcome {
         stored: &stored,
         map,
     };
-    let Ok(volume) = Volume::open(stored.clone()) else {
+    let Ok(volume) = Volume::from_source(stored.clone()) else {
         return Outcome::Refused;
     };
     // What is shown without a key must not stop the program either.

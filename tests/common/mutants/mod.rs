@@ -58,7 +58,7 @@ pub struct Sample {
 impl Sample {
     fn of(entry: &Entry) -> Self {
         let bytes = std::fs::read(&entry.file).expect("volume");
-        let volume = Volume::open(Arc::new(bytes.clone())).expect("open");
+        let volume = Volume::from_source(Arc::new(bytes.clone())).expect("open");
         let options = UnlockOptions::default();
         let quick = [Kind::StartupKey, Kind::ClearKey];
         let credential = entry

@@ -88,7 +88,7 @@ impl Made {
 
     fn unlock(&self, credentials: &[Box<dyn KeyProtector>]) -> Result<Unlocked, Error> {
         let source = Arc::new(FileSource::open(&self.image).expect("open"));
-        Volume::open(source)
+        Volume::from_source(source)
             .expect("volume")
             .unlock(credentials, &UnlockOptions::default())
     }
