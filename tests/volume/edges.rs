@@ -479,6 +479,26 @@ fn disk_with_two_volumes() -> (Vec<u8>, [u64; 2]) {
 }
 
 #[trial]
+fn a_path_leads_to_the_one_volume_on_its_disk_and_never_to_one_of_several() {
+    let (mut disk, starts) = disk_with_two_volumes();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &disk).unwrap();
+    match Volume::open(file.path()) {
+        Err(Error::Ambiguous { candidates, .. }) => assert_eq!(candidates.len(), 2),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("chose a volume"),
+    }
+    let first = disk[starts[0] as usize..][..writing::SIZE].to_vec();
+    let first = Volume::from_source(Arc::new(first)).unwrap();
+    // Without its boot record the second is no candidate.
+    disk[starts[1] as usize..][..512].fill(0);
+    std::fs::write(file.path(), &disk).unwrap();
+    let found = Volume::open(file.path()).unwrap();
+    let id = |volume: &Volume| volume.metadata().unwrap().dataset.id;
+    assert_eq!(id(&found), id(&first));
+}
+
+#[trial]
 fn a_volume_that_cannot_be_read_is_not_replaced_by_another() {
     let (disk, starts) = disk_with_two_volumes();
     let medium = Medium::new(disk);
