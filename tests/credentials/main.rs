@@ -9,6 +9,7 @@
 )]
 
 mod auto_unlock;
+#[cfg(feature = "certificates")]
 mod certificate;
 #[path = "../common/mod.rs"]
 mod common;
