@@ -166,7 +166,7 @@ mod tests {
     /// One sector of real volumes: method, key, address, sector size, the first 16 bytes of its
     /// ciphertext and 32 of its plaintext, SHA-256 of the plaintext (docs/format.md §9.7).
     /// The whole ciphertext is not printed there, so the plaintext is rebuilt from the volumes in
-    /// `tests/conformance.rs`; here each cipher is checked on what one block can show.
+    /// `tests/volume/conformance.rs`; here each cipher is checked on what one block can show.
     type Sample = (u16, &'static [u8], u64, usize, [u8; 16], [u8; 16]);
 
     const FIRST_BLOCKS: &[Sample] = &[
