@@ -17,6 +17,7 @@ mod unwritable;
 use std::io;
 
 pub use crate::format::copies::CopyFault;
+use crate::format::copies::in_lines;
 use crate::format::protector::ProtectorKind;
 
 pub use reason::Reason;
@@ -60,7 +61,7 @@ pub enum Error {
     },
 
     /// The metadata cannot be trusted; each copy's fault is listed.
-    #[error("{what}{}", faults(.copies))]
+    #[error("{what}{}", in_lines(.copies))]
     #[non_exhaustive]
     Damaged {
         /// What is damaged.
@@ -297,10 +298,6 @@ impl Error {
         }
         self
     }
-}
-
-fn faults(copies: &[CopyFault]) -> String {
-    copies.iter().map(|fault| format!("\n  {fault}")).collect()
 }
 
 fn kinds(takes: &[ProtectorKind]) -> String {

@@ -1,7 +1,7 @@
 //! Why a volume that can be read must not be written to.
 
-use super::{Remedy, faults};
-use crate::format::copies::CopyFault;
+use super::Remedy;
+use crate::format::copies::{CopyFault, in_lines};
 
 /// Why a volume that can be read must not be written to (docs/format.md §7.6).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum Unwritable {
     #[error("it is decrypted: what is written would stand on the disk in the open")]
     Decrypted,
     /// Not every copy of the metadata can be read and passes its checks.
-    #[error("not all copies of its metadata are sound{}", faults(.0))]
+    #[error("not all copies of its metadata are sound{}", in_lines(.0))]
     DamagedCopies(Vec<CopyFault>),
     /// The copies of the metadata say different things.
     #[error(

@@ -109,6 +109,11 @@ impl Copy {
     }
 }
 
+/// The faults, each on a line of its own below the line that they follow.
+pub(crate) fn in_lines(faults: &[CopyFault]) -> String {
+    faults.iter().map(|fault| format!("\n  {fault}")).collect()
+}
+
 /// All copies of a volume's metadata.
 #[derive(Debug)]
 pub struct Copies(pub Vec<Copy>);
