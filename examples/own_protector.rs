@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fve::crypto::stretch::InitialHash;
-use fve::error::Failure;
+use fve::error::{Failure, Reason};
 use fve::format::protector::{Protector, ProtectorKind};
 use fve::guid::Guid;
 use fve::recovery_password::{Options, RecoveryPassword, check_bytes};
@@ -27,7 +27,10 @@ impl KeyProtector for HelpDesk {
         }
         let (Some(password), Some(stretch)) = (self.0.get(&protector.id), protector.stretch())
         else {
-            return Answer::Failed(Failure::new("not-listed", "the list does not have it"));
+            return Answer::Failed(Failure::new(
+                Reason::Other("not-listed"),
+                "the list does not have it",
+            ));
         };
         let hash = InitialHash::of_recovery_key(&password.to_key());
         open_vmk(protector, hash.stretch(&stretch.salt).expose())

@@ -60,7 +60,7 @@ pub fn read_line(path: &Path, credential: &str) -> Result<SecretText> {
     let text = decode(bytes.expose()).ok_or_else(|| Error::BadCredential {
         credential: credential.to_owned(),
         why: format!("{} is not text in UTF-8", path.shown()),
-        help: Some("save the file as UTF-8".to_owned()),
+        remedy: Some("save the file as UTF-8".into()),
     })?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, FlockOperation, RenameFlags};
 use rustix::io::Errno;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
 
 /// For its owner alone: it holds plaintext or keys.
@@ -109,10 +109,10 @@ pub fn exists(path: &Path) -> Error {
     )
 }
 
-fn refused(what: impl Into<String>, help: impl Into<String>) -> Error {
+fn refused(what: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
     Error::OutputRefused {
         what: what.into(),
-        help: Some(help.into()),
+        remedy: Some(remedy.into()),
     }
 }
 

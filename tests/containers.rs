@@ -380,7 +380,7 @@ fn refused(refusal: &Refusal) {
     repair(refusal.container, &mut bytes);
     std::fs::write(&out, bytes).expect("container");
     match fve::source::open(&out) {
-        Err(fve::Error::Unsupported { what }) => assert!(what.contains(refusal.says), "{what}"),
+        Err(fve::Error::Unsupported { what, .. }) => assert!(what.contains(refusal.says), "{what}"),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("opened"),
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fve::error::{CopyFault, Error, UnlockReport, Unwritable};
+use fve::error::{CopyFault, Error, Reason, UnlockReport, Unwritable};
 
 /// What the process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl From<&Error> for Status {
             Error::NotBitLocker { .. } | Error::Unsupported { .. } => Self::NotBitLocker,
             Error::Ambiguous { .. } | Error::OutputRefused { .. } => Self::Usage,
             Error::Damaged { .. } | Error::Contradicted { .. } => Self::Damaged,
-            Error::Refused { report } if only_the_system_refused(report) => Self::Io,
+            Error::Refused { report, .. } if only_the_system_refused(report) => Self::Io,
             Error::Refused { .. } | Error::NothingToTry { .. } | Error::BadCredential { .. } => {
                 Self::Refused
             }
@@ -53,7 +53,7 @@ fn only_the_system_refused(report: &UnlockReport) -> bool {
     !report.attempts.is_empty()
         && attempts.all(|attempt| {
             let failure = attempt.failure.as_ref();
-            failure.is_some_and(|failure| failure.reason == "network-error")
+            failure.is_some_and(|failure| failure.reason == Reason::NetworkError)
         })
 }
 

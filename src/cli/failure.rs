@@ -1,5 +1,6 @@
 //! Why a command ends without having done what it was asked to do.
 
+use crate::cli::advice;
 use crate::cli::exit::Status;
 use crate::cli::unrepeated;
 use fve::error::Error;
@@ -67,7 +68,7 @@ impl Failure {
 
     pub(crate) fn help(&self) -> Option<String> {
         match self {
-            Self::Volume(error) => error.help(),
+            Self::Volume(error) => error.remedy().as_ref().map(advice::words),
             Self::Other { help, .. } => help.clone(),
             Self::Silent(_) => None,
         }

@@ -3,6 +3,7 @@
 //! docs/command-line.md says what scripts depend on. Errors become one sentence on standard
 //! error and an exit status.
 
+mod advice;
 mod command;
 mod commands;
 mod describe;

@@ -114,8 +114,8 @@ fn first_nonzero(plaintext: &dyn ReadAt, range: &Range<u64>) -> Result<Option<u6
 fn misplaced(what: String) -> Error {
     Error::Uncreatable {
         what,
-        help: Some(
-            "choose a place that the file system does not use, and mark it used there".to_owned(),
+        remedy: Some(
+            "choose a place that the file system does not use, and mark it used there".into(),
         ),
     }
 }

@@ -10,7 +10,7 @@ use super::placement::{MOVED_LEN, Placement, SPARE_LEN};
 use super::room::{Clusters, Room};
 use crate::crypto::sector::Method;
 use crate::enroll::uncreatable;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::block::REGION_LEN;
 use crate::source::{Overlay, ReadAt};
 use crate::volume::{Unlocked, Volume, is_hibernated};
@@ -85,10 +85,8 @@ impl Plaintext {
         if is_hibernated(&Unlocked::plain(image.clone())?) {
             return Err(Error::Uncreatable {
                 what: "the Windows in the image is hibernated (hiberfil.sys): it would go on as if nothing in the file system had changed".to_owned(),
-                help: Some(
-                    "start that Windows, shut it down with 'shutdown /s /t 0' (fast startup hibernates, too), and take the image again"
-                        .to_owned(),
-                ),
+                remedy: Some(
+                    "start that Windows, shut it down with 'shutdown /s /t 0' (fast startup hibernates, too), and take the image again".into()),
             });
         }
         let room = filesystem::room(system.as_ref(), &image)?;
@@ -188,7 +186,7 @@ fn too_small(size: u64) -> Error {
             "{size} bytes are too few for its metadata, which takes {}",
             Plaintext::MIN_SIZE
         ),
-        help: Some("file systems need much more: Windows makes volumes from 64 MiB on".to_owned()),
+        remedy: Some("file systems need much more: Windows makes volumes from 64 MiB on".into()),
     }
 }
 
@@ -199,7 +197,7 @@ fn no_room(name: &str, free: u64, cluster: u64) -> Error {
              together (of {cluster} bytes each), and the {name} file system has no such room in \
              its {free} free bytes"
         ),
-        help: Some("delete something in it, defragment it, or make it larger".to_owned()),
+        remedy: Some("delete something in it, defragment it, or make it larger".into()),
     }
 }
 
@@ -213,8 +211,6 @@ fn no_file_system(image: &dyn ReadAt) -> Result<Error> {
         what: format!(
             "the image holds no NTFS, FAT or exFAT file system that can be kept whole, but {found}"
         ),
-        help: Some(
-            "name the image of one file system; without --from the volume is made empty".to_owned(),
-        ),
+        remedy: Some(Remedy::NameFileSystemImage),
     })
 }

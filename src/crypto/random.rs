@@ -10,7 +10,7 @@ use crate::guid::Guid;
 pub fn fill(bytes: &mut [u8]) -> Result<()> {
     getrandom::fill(bytes).map_err(|error| Error::Environment {
         what: format!("the system gives no random numbers: {error}"),
-        help: None,
+        remedy: None,
     })
 }
 

@@ -272,6 +272,6 @@ pub(crate) fn unfit(fault: FormatError) -> Error {
 pub(crate) fn uncreatable(what: impl Into<String>) -> Error {
     Error::Uncreatable {
         what: what.into(),
-        help: None,
+        remedy: None,
     }
 }

@@ -13,7 +13,7 @@ use super::seal::Sealer;
 use super::{uncreatable, unfit};
 use crate::crypto::hash::HashAlgorithm;
 use crate::crypto::random;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::datum::{key_types, roles};
 use crate::format::encode::{self, DatumBytes, tpm as layout};
 use crate::format::tpm_blob::SealedObject;
@@ -55,7 +55,7 @@ impl TpmBinding {
         if values.len() < selected(pcrs) {
             return Err(Error::Uncreatable {
                 what: format!("the TPM has no {} bank of PCRs", bank.name()),
-                help: Some("choose another with --bank".to_owned()),
+                remedy: Some(Remedy::ChooseBank),
             });
         }
         if values
@@ -65,9 +65,7 @@ impl TpmBinding {
             return Err(Error::Uncreatable {
                 what: "PCR 11 was extended in this boot, and has to be zero when a key is released"
                     .to_owned(),
-                help: Some(
-                    "boot without a unified kernel image, or leave it out: --pcrs 7".to_owned(),
-                ),
+                remedy: Some(Remedy::LeaveOutPcr11),
             });
         }
         Self::to_forecast(tpm, bank, values)
@@ -122,7 +120,7 @@ impl TpmBinding {
         let policy = Policy::solve(object).filter(|policy| policy.hash == HashAlgorithm::Sha256);
         let policy = policy.ok_or_else(|| Error::Uncreatable {
             what: "the old object does not say in SHA-256 what it is bound to".to_owned(),
-            help: Some("'fve protector reseal' binds it to the present state".to_owned()),
+            remedy: Some(Remedy::Reseal),
         })?;
         Ok(Self {
             tpm,
@@ -173,7 +171,7 @@ fn selected(pcrs: &[u8]) -> usize {
 fn unsealable(error: TpmError) -> Error {
     Error::Environment {
         what: format!("the key cannot be sealed: {error}"),
-        help: Some("'fve tpm status' shows what the TPM says".to_owned()),
+        remedy: Some(Remedy::ShowTpm),
     }
 }
 

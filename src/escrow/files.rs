@@ -132,7 +132,7 @@ fn read(path: &Path, query: &Query, found: &mut Found, among_others: bool) -> Re
     let file = File::open(path).map_err(fail)?;
     let too_large = || Error::Environment {
         what: format!("{place} has more than the {MAX_FILE_MIB} MiB that are read of a file"),
-        help: Some("split it".to_owned()),
+        remedy: Some("split it".into()),
     };
     let len = file.metadata().map_err(fail)?.len();
     let mut file = file.take(MAX_FILE + 1);

@@ -74,8 +74,8 @@ impl Query {
             return Err(Error::BadCredential {
                 credential: "password ID".to_owned(),
                 why: "it is not what the recovery screen shows".to_owned(),
-                help: Some(
-                    "give its first eight hex digits, or the whole identifier of 32".to_owned(),
+                remedy: Some(
+                    "give its first eight hex digits, or the whole identifier of 32".into(),
                 ),
             });
         }

@@ -1,11 +1,11 @@
 //! Three copies of the metadata in, the ones to trust out, with the reasons (docs/format.md §2.6).
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use super::FormatError;
 use super::block::MetadataBlock;
-use crate::error::CopyFault;
 
 /// What was found at the place of one copy.
 #[derive(Debug)]
@@ -35,6 +35,52 @@ impl From<io::Error> for CopyProblem {
     }
 }
 
+/// Why one metadata copy is not used.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CopyFault {
+    /// 1, 2 or 3.
+    pub copy: u8,
+    /// Where it lies, in bytes from the start of the volume.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub fault: String,
+    /// The source's own error, where the copy could not be read: it may be sound all the same.
+    pub unread: Option<Arc<io::Error>>,
+    /// Whether its structure can be followed all the same, so that only its checks fail.
+    pub followed: bool,
+}
+
+impl CopyFault {
+    /// Whether reading failed for another reason than that the source ends.
+    pub fn is_read_error(&self) -> bool {
+        self.unread
+            .as_ref()
+            .is_some_and(|error| error.kind() != io::ErrorKind::UnexpectedEof)
+    }
+}
+
+/// Errors of the source are compared by their kind.
+impl PartialEq for CopyFault {
+    fn eq(&self, other: &Self) -> bool {
+        let kind = |fault: &Self| fault.unread.as_ref().map(|error| error.kind());
+        (self.copy, self.offset, &self.fault, kind(self))
+            == (other.copy, other.offset, &other.fault, kind(other))
+    }
+}
+
+impl Eq for CopyFault {}
+
+impl fmt::Display for CopyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "copy {} at {:#x}: {}",
+            self.copy, self.offset, self.fault
+        )
+    }
+}
+
 impl Copy {
     /// Why this copy must not be used, if it must not.
     pub fn fault(&self) -> Option<CopyFault> {
@@ -61,6 +107,11 @@ impl Copy {
             followed: self.block.is_ok(),
         })
     }
+}
+
+/// The faults, each on a line of its own below the line that they follow.
+pub(crate) fn in_lines(faults: &[CopyFault]) -> String {
+    faults.iter().map(|fault| format!("\n  {fault}")).collect()
 }
 
 /// All copies of a volume's metadata.

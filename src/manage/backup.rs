@@ -26,7 +26,7 @@ use std::time::SystemTime;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::FormatError;
 use crate::format::block::{MetadataBlock, REGION_LEN};
 use crate::format::time::FileTime;
@@ -411,7 +411,7 @@ fn region_len() -> usize {
 fn not_one(fault: FormatError) -> Error {
     Error::unchangeable(
         format!("the file is no usable metadata backup: {}", fault.what),
-        "'fve metadata backup' makes one",
+        Remedy::BackUpMetadata,
     )
 }
 

@@ -11,7 +11,7 @@ use super::{Change, Managed, Report, Witness, named, rekey};
 use crate::crypto::random;
 use crate::enroll::NewProtector;
 use crate::enroll::seal::Sealer;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::FormatError;
 use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::{Body, Datum, key_types, roles};
@@ -245,7 +245,7 @@ fn testify(patched: &Volume, witness: &Witness) -> Result<()> {
     opened.map(drop).map_err(|error| {
         Error::unchangeable(
             format!("the new protector does not open the volume: {error}"),
-            "'fve tpm status' shows what the TPM says",
+            Remedy::ShowTpm,
         )
     })
 }
@@ -291,7 +291,7 @@ fn check_rest(block: &MetadataBlock, change: &Change, report: &Report) -> Result
     if adds(ProtectorKind::Password) && count(ProtectorKind::Password) > 1 {
         return Err(Error::unchangeable(
             "the volume has a password, and Windows knows only one a volume",
-            "'fve protector change-password' gives it a new one",
+            Remedy::ChangePassword,
         ));
     }
     let with_tpm = rest.iter().any(|kind| kind.uses_tpm());
@@ -304,7 +304,7 @@ fn check_rest(block: &MetadataBlock, change: &Change, report: &Report) -> Result
     if adds(ProtectorKind::ClearKey) && count(ProtectorKind::ClearKey) > 1 {
         return Err(Error::unchangeable(
             "protection is suspended already",
-            "'fve protector resume' ends it",
+            Remedy::ResumeProtection,
         ));
     }
     Ok(())
@@ -406,7 +406,7 @@ fn too_large(fault: FormatError) -> Error {
 /// What sealing and laying out say of a new volume, said of a change.
 fn of_a_change(error: Error) -> Error {
     match error {
-        Error::Uncreatable { what, help } => Error::Unchangeable { what, help },
+        Error::Uncreatable { what, remedy } => Error::Unchangeable { what, remedy },
         other => other,
     }
 }

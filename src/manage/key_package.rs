@@ -10,7 +10,7 @@
 //! `repair-bde` of Windows reads it is not known; Windows' own form was never published.
 
 use crate::enroll::unfit;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::block::{DATASET_HEADER_LEN, HEADER_LEN, MetadataBlock};
 use crate::format::datum::{Body, Datum, roles};
 use crate::format::encode::DatumBytes;
@@ -76,8 +76,7 @@ pub fn export(volume: &Volume, key: &MasterKey, names: &[String]) -> Result<Expo
 }
 
 fn chosen(block: &MetadataBlock, names: &[String]) -> Result<Vec<(Guid, ProtectorKind)>> {
-    let none =
-        |what: String| Error::unchangeable(what, "'fve protector list' shows what the volume has");
+    let none = |what: String| Error::unchangeable(what, Remedy::ListProtectors);
     let all: Vec<_> = block.protectors().map(|one| (one.id, one.kind())).collect();
     for name in names {
         if !all.iter().any(|(id, _)| id.is_named_by(name)) {

@@ -6,7 +6,7 @@ use super::named;
 use crate::crypto::envelope;
 use crate::enroll::seal::Sealer;
 use crate::enroll::unfit;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::datum::{Body, Datum, SealedDatum, roles};
 use crate::format::encode::DatumBytes;
 use crate::format::protector::Protector;
@@ -89,7 +89,7 @@ pub(super) fn bound(protector: &Protector) -> Error {
             "a removal takes a new volume master key, and {} cannot be given one here: only what it is bound to could seal it",
             named(protector.id, protector.kind())
         ),
-        "remove that protector too (--drop-bound), and let Windows add it again",
+        Remedy::RemoveBoundProtector,
     )
 }
 

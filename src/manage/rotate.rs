@@ -3,7 +3,7 @@
 
 use super::{Change, Managed, Report};
 use crate::enroll::NewProtector;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 use crate::recovery_password::RecoveryPassword;
@@ -42,7 +42,7 @@ impl Rotation {
         if present.is_empty() {
             return Err(Error::unchangeable(
                 "the volume has no recovery password to replace",
-                "'fve protector add --recovery-password-to FILE' adds one",
+                Remedy::AddRecoveryPassword,
             ));
         }
         let (password, protector) = NewProtector::new_recovery_password()?;

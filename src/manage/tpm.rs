@@ -5,7 +5,7 @@
 use super::keys::external_key;
 use super::named;
 use crate::enroll::{NewProtector, TpmBinding};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::datum::{Datum, key_types};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::{ExternalKey, PinHash, Vmk};
@@ -44,7 +44,7 @@ pub fn rebound(
         _ => {
             return Err(Error::unchangeable(
                 format!("{name} is not bound to a TPM"),
-                "name one that is; 'fve protector list' shows them",
+                Remedy::NameTpmProtector,
             ));
         }
     };
@@ -61,7 +61,7 @@ pub fn rebound(
         (false, Some(_)) => {
             return Err(Error::unchangeable(
                 format!("{name} takes no PIN"),
-                "'fve protector add --tpm --pin' adds one that does",
+                Remedy::AddTpmPinProtector,
             ));
         }
     };

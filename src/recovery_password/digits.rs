@@ -6,7 +6,7 @@ use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use super::block::{BLOCK_DIGITS, BLOCKS, Block, BlockVerdict, block_digits};
-use crate::error::Error;
+use crate::error::{Error, Remedy};
 use crate::secret::{RecoveryKey, SecretText};
 
 /// A well-formed recovery password: eight 16-bit numbers, each written as six digits that are 11
@@ -210,7 +210,7 @@ impl From<Malformed> for Error {
         Self::BadCredential {
             credential: "recovery password".to_owned(),
             why: malformed.to_string(),
-            help: Some("fve recovery check suggests corrections".to_owned()),
+            remedy: Some(Remedy::CheckRecoveryPassword),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::block::{FoundBlock, block_at};
 use super::scan::{Hits, conversion_map};
 use super::starts::{Evidence, Start, on_source, starts_of, written};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::source::{Headless, ReadAt, Window};
@@ -70,9 +70,10 @@ impl FoundVolume {
             {
                 return Err(Error::Ambiguous {
                     what: format!(
-                        "nothing tells where the volume of the metadata at {offset:#x} begins; --volume-start has to"
+                        "nothing tells where the volume of the metadata at {offset:#x} begins"
                     ),
                     candidates: listed(&starts),
+                    remedy: Remedy::NameVolumeStart,
                 });
             }
             (None, [first, ..]) => first,

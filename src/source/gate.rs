@@ -154,8 +154,8 @@ fn refuse_sources(
 fn on_source(what: String) -> Error {
     Error::Environment {
         what,
-        help: Some(
-            "name a file or device on other storage: the source is never written to".to_owned(),
+        remedy: Some(
+            "name a file or device on other storage: the source is never written to".into(),
         ),
     }
 }
@@ -187,7 +187,7 @@ fn check_device(target: &Path, len: u64) -> Result<()> {
                 "{} has {size} bytes, and {len} are to be written",
                 target.shown()
             ),
-            help: Some("name a larger device, or a file; nothing was written".to_owned()),
+            remedy: Some("name a larger device, or a file; nothing was written".into()),
         });
     }
     Ok(())
@@ -196,6 +196,6 @@ fn check_device(target: &Path, len: u64) -> Result<()> {
 pub(super) fn write_protected(device: &Path) -> Error {
     Error::Environment {
         what: format!("{} is read-only", device.shown()),
-        help: Some("its write-protection must be lifted first (blockdev --setrw)".to_owned()),
+        remedy: Some("its write-protection must be lifted first (blockdev --setrw)".into()),
     }
 }

@@ -103,10 +103,13 @@ pub fn refuse_mapped(extent: &Extent) -> Result<()> {
                 extent.path.shown(),
                 instead.shown()
             ),
-            help: Some(format!(
-                "use {0}, or close it first (a mapping: cryptsetup close {0})",
-                instead.shown()
-            )),
+            remedy: Some(
+                format!(
+                    "use {0}, or close it first (a mapping: cryptsetup close {0})",
+                    instead.shown()
+                )
+                .into(),
+            ),
         }),
         None => Ok(()),
     }

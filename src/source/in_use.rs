@@ -43,7 +43,7 @@ pub(super) fn open_unused(
 pub(super) fn in_use(path: &Path, why: &str) -> Error {
     Error::Environment {
         what: format!("{} is in use: {why}", path.shown()),
-        help: Some("unmount it and end what uses it, then try again".to_owned()),
+        remedy: Some("unmount it and end what uses it, then try again".into()),
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn in_use(path: &Path, why: &str) -> Error {
 pub(super) fn used(target: &Path, found: &Use) -> Error {
     Error::Environment {
         what: format!("{} is in use: {}", target.shown(), found.told()),
-        help: Some(found.ended_by()),
+        remedy: Some(found.ended_by().into()),
     }
 }
 
@@ -62,6 +62,6 @@ pub(super) fn written_by(target: &Path, writer: &Writer) -> Error {
             "{} is in use: {writer} has it open for writing",
             target.shown()
         ),
-        help: Some("end that program first".to_owned()),
+        remedy: Some("end that program first".into()),
     }
 }

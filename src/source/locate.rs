@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::partition::{self, Partition, PartitionTable};
 use super::{ReadAt, Window, signature};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 
 /// Where in the source the volume is to be looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +160,7 @@ fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
         _ => Err(Error::Ambiguous {
             what: choice(volumes.len(), unread.len(), table.is_complete),
             candidates: candidates(&table, &volumes, &unread),
+            remedy: Remedy::ChoosePartition,
         }),
     }
 }

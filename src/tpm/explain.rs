@@ -57,7 +57,7 @@ impl Verdict {
             Self::OnlyLock | Self::PcrMismatch => "pcr-mismatch",
             Self::UnknownPolicy => "unknown-policy",
             Self::Unreadable => "unsupported-tpm-blob",
-            Self::Tpm(error) => super::refusal::of(error, "").reason,
+            Self::Tpm(error) => super::refusal::of(error, "").reason.word(),
         }
     }
 }

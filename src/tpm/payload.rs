@@ -54,7 +54,7 @@ impl Payload {
         found.ok_or_else(|| Error::BadCredential {
             credential: NAME.to_owned(),
             why: format!("{} holds no answer of a TPM", path.shown()),
-            help: Some(
+            remedy: Some(
                 "it has 44 bytes, with a PIN 80, or 32 of a key alone; binary or hex".into(),
             ),
         })

@@ -3,7 +3,7 @@
 
 use super::policy::{LOCK, Pcrs, Policy};
 use super::unsealer::{Lockout, TpmError};
-use crate::error::Failure;
+use crate::error::{Failure, Reason, Remedy};
 use crate::format::FormatError;
 use crate::format::tpm_blob::SealedObject;
 
@@ -11,57 +11,45 @@ const OTHERWISE: &str = "use another protector, such as the recovery password";
 
 /// A refusal of the TPM there.
 pub(crate) fn of(error: &TpmError, place: &str) -> Failure {
-    let (reason, help) = match error {
-        TpmError::NoTpm { .. } => (
-            "no-tpm",
-            "is there a TPM, and may you use it (root, or the group tss)? --tpm=TCTI names another",
-        ),
-        TpmError::NoSrk => (
-            "no-srk",
-            "--tpm-recreate-srk makes the key again for this one use, and changes nothing in the TPM; after a clear nothing helps",
-        ),
-        TpmError::OtherSrk { .. } => (
-            "other-srk",
-            "somebody may stand between this computer and its TPM; 'fve tpm status' shows the name",
-        ),
-        TpmError::OtherTpm => ("other-tpm", OTHERWISE),
-        TpmError::NoBank(_) | TpmError::PcrMismatch => {
-            ("pcr-mismatch", "'fve tpm explain SOURCE' says why")
-        }
+    let (reason, remedy) = match error {
+        TpmError::NoTpm { .. } => (Reason::NoTpm, Remedy::ChooseTpm),
+        TpmError::NoSrk => (Reason::NoSrk, Remedy::RecreateStorageRootKey),
+        TpmError::OtherSrk { .. } => (Reason::OtherSrk, Remedy::CompareStorageRootKey),
+        TpmError::OtherTpm => (Reason::OtherTpm, OTHERWISE.into()),
+        TpmError::NoBank(_) | TpmError::PcrMismatch => (Reason::PcrMismatch, Remedy::ExplainPcrs),
         TpmError::WrongPin => (
-            "wrong-pin",
-            "every wrong PIN counts towards the TPM's lockout",
+            Reason::WrongPin,
+            "every wrong PIN counts towards the TPM's lockout".into(),
         ),
-        TpmError::Locked => ("lockout", OTHERWISE),
-        TpmError::Other { .. } => ("tpm-error", OTHERWISE),
+        TpmError::Locked => (Reason::Lockout, OTHERWISE.into()),
+        TpmError::Other { .. } => (Reason::TpmError, OTHERWISE.into()),
     };
     let message = match error {
         TpmError::NoTpm { .. } => error.to_string(),
         _ => format!("{error} ({place})"),
     };
-    Failure::new(reason, message).with_help(help)
+    Failure::new(reason, message).with_remedy(remedy)
 }
 
 /// The PCRs are not those that the object was sealed to.
 pub(crate) fn pcrs(object: &SealedObject, policy: &Policy, values: &Pcrs) -> Failure {
     let list = list(&object.pcrs());
-    let (what, help) = if policy.only_lock_is_closed(object, values) {
+    let (what, remedy) = if policy.only_lock_is_closed(object, values) {
         (
             format!(
                 "of the PCRs it was sealed to ({list}), all are right but PCR {LOCK}, BitLocker's lock, which something extended in this boot"
             ),
-            "boot without a unified kernel image, or without systemd's measured boot phases: they extend PCR 11".to_owned(),
+            "boot without a unified kernel image, or without systemd's measured boot phases: they extend PCR 11".into(),
         )
     } else {
         (
             format!(
                 "the TPM's PCRs {list} are not those that it was sealed to: another boot loader, other firmware or other settings were started"
             ),
-            "'fve tpm explain SOURCE' says more; the recovery password opens the volume all the same"
-                .to_owned(),
+            Remedy::ExplainPcrMismatch,
         )
     };
-    Failure::new("pcr-mismatch", what).with_help(help)
+    Failure::new(Reason::PcrMismatch, what).with_remedy(remedy)
 }
 
 /// The TPM took the PIN for a wrong one, and counted it.
@@ -70,7 +58,7 @@ pub(crate) fn wrong_pin(lockout: Option<&Lockout>) -> Failure {
     if let Some(lockout) = lockout {
         message = format!("{message}; {}", tries_left(lockout));
     }
-    Failure::new("wrong-pin", message).with_help(
+    Failure::new(Reason::WrongPin, message).with_remedy(
         "every wrong PIN counts towards the TPM's lockout; it is not tried again by itself",
     )
 }
@@ -78,13 +66,13 @@ pub(crate) fn wrong_pin(lockout: Option<&Lockout>) -> Failure {
 /// The TPM takes no PIN for now.
 pub(crate) fn locked(lockout: &Lockout) -> Failure {
     Failure::new(
-        "lockout",
+        Reason::Lockout,
         format!(
             "the TPM is locked after {} wrong PINs: it refuses the right one, too",
             lockout.failures
         ),
     )
-    .with_help(format!(
+    .with_remedy(format!(
         "{}; until then {OTHERWISE}",
         forgiveness(lockout.interval)
     ))
@@ -103,19 +91,19 @@ pub fn tries_left(lockout: &Lockout) -> String {
 /// Nothing reproduces the object's policy.
 pub(crate) fn no_policy() -> Failure {
     Failure::new(
-        "unknown-policy",
+        Reason::UnknownPolicy,
         "the sealed object's policy does not follow from what lies beside it: it is damaged, or a newer Windows uses another; the TPM was not asked",
     )
-    .with_help(OTHERWISE)
+    .with_remedy(OTHERWISE)
 }
 
 /// The blob is not one of a TPM 2.0.
 pub(crate) fn unreadable(fault: &FormatError) -> Failure {
     Failure::new(
-        "unsupported-tpm-blob",
+        Reason::UnsupportedTpmBlob,
         format!("sealed to a TPM 1.2, or in an unknown form ({fault})"),
     )
-    .with_help(OTHERWISE)
+    .with_remedy(OTHERWISE)
 }
 
 /// PCRs for a message: `7, 11`.

@@ -108,9 +108,9 @@ impl Tss {
         let conf = TctiNameConf::from_str(&tcti).map_err(|_| Error::BadCredential {
             credential: "TPM".to_owned(),
             why: format!("{tcti} does not say how to reach a TPM"),
-            help: Some(
+            remedy: Some(
                 "such as device:/dev/tpmrm0, swtpm:host=127.0.0.1,port=2321, mssim or tabrmd"
-                    .to_owned(),
+                    .into(),
             ),
         })?;
         Ok(Self {

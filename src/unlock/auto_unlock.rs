@@ -11,7 +11,7 @@
 //! read.
 
 use super::{Answer, Context, KeyProtector, open_key, open_vmk};
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Reason, Remedy, Result};
 use crate::format::FormatError;
 use crate::format::datum::{Body, Datum, ExternalKeyInfo, key_types};
 use crate::format::hive::{Hive, Key};
@@ -60,10 +60,7 @@ impl AutoUnlock {
         let damaged = |fault: FormatError| Error::BadCredential {
             credential: NAME.to_owned(),
             why: format!("the registry hive of the system volume cannot be read: {fault}"),
-            help: Some(
-                "give another copy of Windows/System32/config/SYSTEM: --auto-unlock-hive FILE"
-                    .to_owned(),
-            ),
+            remedy: Some(Remedy::GiveHive),
         };
         let hive = Hive::parse(&system.hive).map_err(damaged)?;
         let values = values(&hive).map_err(damaged)?;
@@ -95,7 +92,7 @@ impl AutoUnlock {
             ids => format!("it keeps those of {}", ids.join(", ")),
         };
         let failure = Failure::new(
-            "not-auto-unlocked",
+            Reason::NotAutoUnlocked,
             format!(
                 "the system volume keeps no key of the protector {:X}: {kept}",
                 protector.id
@@ -104,7 +101,7 @@ impl AutoUnlock {
         if self.is_settled {
             return failure;
         }
-        failure.with_help("its registry hive was not written out completely (Windows was not shut down, or hibernates), and the logs beside it are not read: start and shut down Windows once more, if that can be done")
+        failure.with_remedy("its registry hive was not written out completely (Windows was not shut down, or hibernates), and the logs beside it are not read: start and shut down Windows once more, if that can be done")
     }
 }
 
@@ -132,7 +129,7 @@ impl KeyProtector for AutoUnlock {
             }
         }
         Answer::Failed(Failure::new(
-            "wrong-key",
+            Reason::WrongKey,
             "the system volume keeps a key of this protector, but it is of an earlier time, or was sealed by another Windows",
         ))
     }

@@ -2,7 +2,7 @@
 //! (docs/format.md §5.7).
 
 use super::{Answer, Context, KeyProtector, open_vmk};
-use crate::error::Failure;
+use crate::error::{Failure, Reason};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::ClearKey;
 
@@ -21,7 +21,7 @@ impl KeyProtector for Suspended {
         match protector.clear_key().and_then(ClearKey::from_slice) {
             Some(key) => open_vmk(protector, key.expose()),
             None => Answer::Failed(Failure::new(
-                "damaged-protector",
+                Reason::DamagedProtector,
                 "the clear key is missing from its protector",
             )),
         }

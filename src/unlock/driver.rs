@@ -2,7 +2,7 @@
 
 use super::credential::{Answer, Context, KeyProtector, Opening, VolumeKey};
 use super::parallel;
-use crate::error::{Attempt, Failure, UnlockReport};
+use crate::error::{Attempt, Failure, Reason, UnlockReport};
 use crate::format::block::MetadataBlock;
 use crate::format::protector::Protector;
 
@@ -100,7 +100,7 @@ fn try_one(
             Some(id) => format!("protector {id} is not of a kind that takes it"),
             None => "the volume has no protector that takes it".to_owned(),
         };
-        record(None, Some(Failure::new("no-such-protector", message)));
+        record(None, Some(Failure::new(Reason::NoSuchProtector, message)));
     }
     None
 }

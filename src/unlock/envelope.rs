@@ -2,7 +2,7 @@
 
 use super::credential::Answer;
 use crate::crypto::envelope;
-use crate::error::Failure;
+use crate::error::{Failure, Reason};
 use crate::format::datum::{Body, Datum, Key, SealedDatum, key_types};
 use crate::format::protector::Protector;
 use crate::secret::Vmk;
@@ -11,7 +11,7 @@ use crate::secret::Vmk;
 pub fn open_vmk(protector: &Protector, key: &[u8; 32]) -> Answer {
     let Some(sealed) = protector.sealed_vmk() else {
         return Answer::Failed(Failure::new(
-            "damaged-protector",
+            Reason::DamagedProtector,
             "the protector holds no sealed volume master key",
         ));
     };
@@ -20,11 +20,11 @@ pub fn open_vmk(protector: &Protector, key: &[u8; 32]) -> Answer {
         Some(key) => match Vmk::from_slice(key.data.expose()) {
             Some(vmk) => Answer::Opened(vmk),
             None => Answer::Failed(Failure::new(
-                "damaged-protector",
+                Reason::DamagedProtector,
                 "the sealed volume master key does not have 32 bytes",
             )),
         },
-        None => Answer::Failed(Failure::new("wrong-key", "it does not fit")),
+        None => Answer::Failed(Failure::new(Reason::WrongKey, "it does not fit")),
     }
 }
 

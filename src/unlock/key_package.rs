@@ -6,7 +6,7 @@ use std::path::Path;
 use base64ct::{Base64, Encoding};
 
 use super::raw_key;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::key_package::KeyPackage;
 use crate::secret::SecretBytes;
 use crate::shown::ShowPath;
@@ -24,7 +24,7 @@ pub fn read(path: &Path) -> Result<KeyPackage> {
     KeyPackage::parse(content.expose()).map_err(|fault| Error::BadCredential {
         credential: NAME.to_owned(),
         why: format!("{} is none: {fault}", path.shown()),
-        help: Some("'fve export key-package' writes one that is read for certain; the form that Windows writes was never published, so please report one that is not read".to_owned()),
+        remedy: Some(Remedy::ExportKeyPackage),
     })
 }
 

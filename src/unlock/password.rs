@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Answer, Context, KeyProtector, open_vmk};
 use crate::crypto::stretch::InitialHash;
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Reason, Result};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::SecretText;
 
@@ -43,8 +43,8 @@ impl KeyProtector for Password {
             return Answer::NotMine;
         }
         match open_stretched(protector, &self.0) {
-            Answer::Failed(failure) if failure.reason == "wrong-key" => {
-                Answer::Failed(Failure::new("wrong-key", "wrong password"))
+            Answer::Failed(failure) if failure.reason == Reason::WrongKey => {
+                Answer::Failed(Failure::new(Reason::WrongKey, "wrong password"))
             }
             answer => answer,
         }
@@ -55,13 +55,13 @@ impl KeyProtector for Password {
 pub(super) fn open_stretched(protector: &Protector, secret: &InitialHash) -> Answer {
     let Some(stretch) = protector.stretch() else {
         return Answer::Failed(Failure::new(
-            "damaged-protector",
+            Reason::DamagedProtector,
             "the protector does not say how to stretch the secret",
         ));
     };
     if stretch.flags & crate::format::datum::STRETCH_FLAG_PBKDF2 != 0 {
         return Answer::Failed(Failure::new(
-            "unsupported-stretch",
+            Reason::UnsupportedStretch,
             "the protector stretches with PBKDF2 (FIPS mode), whose exact inputs are not published",
         ));
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Answer, Context, KeyProtector, VolumeKey, open_key};
 use crate::crypto::sector::Method;
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Reason, Result};
 use crate::format::block::ValidationHash;
 use crate::format::datum::key_types;
 use crate::format::protector::Protector;
@@ -63,7 +63,7 @@ impl KeyProtector for RawVmk {
             Ok(VolumeKey::Vmk(Vmk::from_bytes(self.0.expose())))
         } else {
             Err(Failure::new(
-                "wrong-key",
+                Reason::WrongKey,
                 "it does not open the volume's sector key: it belongs to another volume, or protectors were removed since",
             ))
         })
@@ -109,7 +109,7 @@ impl KeyProtector for RawFvek {
         let code = context.block.dataset.method;
         let Some(method) = Method::by_code(code) else {
             return Some(Err(Failure::new(
-                "unknown-method",
+                Reason::UnknownMethod,
                 format!("the volume's encryption method {code:#06x} is not known"),
             )));
         };
@@ -128,7 +128,7 @@ impl KeyProtector for RawFvek {
             Ok(VolumeKey::Fvek(spread_halves(key)))
         } else {
             Err(Failure::new(
-                "wrong-length",
+                Reason::WrongLength,
                 format!(
                     "{} takes a key of {} bytes, this one has {}",
                     method.name,
@@ -158,14 +158,17 @@ pub(super) fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<Sec
         .ok_or_else(|| Error::BadCredential {
             credential: name.to_owned(),
             why: format!("{} holds no key of a possible length", path.shown()),
-            help: Some(format!(
-                "the file must hold {} bytes, or the same in hex digits",
-                lengths
-                    .iter()
-                    .map(usize::to_string)
-                    .collect::<Vec<_>>()
-                    .join(" or ")
-            )),
+            remedy: Some(
+                format!(
+                    "the file must hold {} bytes, or the same in hex digits",
+                    lengths
+                        .iter()
+                        .map(usize::to_string)
+                        .collect::<Vec<_>>()
+                        .join(" or ")
+                )
+                .into(),
+            ),
         })
 }
 

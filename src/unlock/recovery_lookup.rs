@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::recovery_password::RecoveryPasswords;
 use super::{Answer, Context, KeyProtector};
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Reason, Result};
 use crate::escrow::{Place, Query};
 use crate::format::protector::{Protector, ProtectorKind};
 
@@ -60,9 +60,9 @@ impl KeyProtector for RecoveryLookup {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         match found.get_or_insert_with(|| self.look(context)) {
-            Err(why) => Answer::Failed(Failure::new("lookup-failed", why.clone())),
+            Err(why) => Answer::Failed(Failure::new(Reason::LookupFailed, why.clone())),
             Ok(passwords) => match passwords.try_on(protector, context) {
-                Answer::Failed(failure) if failure.reason == "no-password-for-protector" => {
+                Answer::Failed(failure) if failure.reason == Reason::NoPasswordForProtector => {
                     Answer::Failed(Failure::new(
                         failure.reason,
                         format!("{} has no password for it", self.place.name()),

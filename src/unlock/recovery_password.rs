@@ -7,7 +7,7 @@ use super::parallel::in_order;
 use super::password::open_stretched;
 use super::{Answer, Context, KeyProtector};
 use crate::crypto::stretch::InitialHash;
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Reason, Remedy, Result};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
 use crate::recovery_password::{
@@ -99,7 +99,7 @@ fn malformed(result: Outcome, problem: Option<Malformed>) -> Error {
     Error::BadCredential {
         credential: NAME.to_owned(),
         why,
-        help: Some("'fve recovery check' explains each block and suggests corrections".to_owned()),
+        remedy: Some(Remedy::CheckRecoveryPassword),
     }
 }
 
@@ -123,19 +123,18 @@ impl KeyProtector for RecoveryPasswords {
             named
         };
         let mut failure = Failure::new(
-            "no-password-for-protector",
+            Reason::NoPasswordForProtector,
             "none of the passwords given is for this protector",
         );
         let attempt = |password: &&InitialHash| open_stretched(protector, password);
-        let is_verdict =
-            |answer: &Answer| !matches!(answer, Answer::Failed(why) if why.reason == "wrong-key");
+        let is_verdict = |answer: &Answer| !matches!(answer, Answer::Failed(why) if why.reason == Reason::WrongKey);
         for answer in in_order(&candidates, attempt, is_verdict) {
             match answer {
-                Answer::Failed(reason) if reason.reason == "wrong-key" => {
-                    failure = Failure::new("wrong-key", "wrong recovery password").with_help(format!(
-                        "compare the password's identifier with that of the protector, {:X}; 'fve recovery search SOURCE --try-near' tries all slips that the check digits let pass",
-                        protector.id
-                    ));
+                Answer::Failed(reason) if reason.reason == Reason::WrongKey => {
+                    failure = Failure::new(Reason::WrongKey, "wrong recovery password")
+                        .with_remedy(Remedy::CompareIdentifier {
+                            protector: protector.id,
+                        });
                 }
                 answer => return answer,
             }

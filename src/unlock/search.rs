@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{Answer, open_vmk};
 use crate::crypto::stretch::{InitialHash, Lanes, ROUNDS};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::datum::STRETCH_FLAG_PBKDF2;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
@@ -108,7 +108,7 @@ impl<'a> Search<'a> {
             return Err(Error::BadCredential {
                 credential: "recovery password".to_owned(),
                 why: "the volume has no protector that could be searched for one".to_owned(),
-                help: Some("'fve info' shows what opens the volume".to_owned()),
+                remedy: Some(Remedy::ShowProtectors),
             });
         }
         Ok(Self {

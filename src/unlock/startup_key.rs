@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Answer, Context, KeyProtector, open_vmk};
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Reason, Result};
 use crate::format::bek::{BekFile, MAX_LEN};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::ExternalKey;
@@ -126,9 +126,9 @@ impl KeyProtector for StartupKey {
         }
         if let Some(key) = self.named(protector) {
             return match open_vmk(protector, key.key.expose()) {
-                Answer::Failed(failure) if failure.reason == "wrong-key" => {
+                Answer::Failed(failure) if failure.reason == Reason::WrongKey => {
                     Answer::Failed(Failure::new(
-                        "wrong-key",
+                        Reason::WrongKey,
                         "the file with this protector's identifier holds another key",
                     ))
                 }
@@ -148,8 +148,8 @@ impl KeyProtector for StartupKey {
             told += &format!("; {file}");
         }
         Answer::Failed(
-            Failure::new("other-volume", told)
-                .with_help(format!("look for a file named {:X}.BEK", protector.id)),
+            Failure::new(Reason::OtherVolume, told)
+                .with_remedy(format!("look for a file named {:X}.BEK", protector.id)),
         )
     }
 }

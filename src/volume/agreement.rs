@@ -6,7 +6,7 @@
 use super::layout::{Content, Layout};
 use super::unlocked::Unlocked;
 use super::{ConversionMap, Volume, evidence};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};
 use crate::format::boot::{self, Flavour};
 
@@ -26,18 +26,15 @@ pub(super) enum Placed {
     Unproved,
 }
 
-fn contradicted(what: impl Into<String>, help: &str) -> Error {
+fn contradicted(what: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
     Error::Contradicted {
         what: what.into(),
-        help: Some(help.to_owned()),
+        remedy: Some(remedy.into()),
     }
 }
 
 fn bad_boot_record(what: impl Into<String>) -> Error {
-    contradicted(
-        what,
-        "the boot record is damaged or was changed; 'fve repair scan' shows how to open the volume by its metadata alone",
-    )
+    contradicted(what, Remedy::OpenByMetadata)
 }
 
 fn bad_map(what: impl Into<String>) -> Error {
@@ -203,7 +200,7 @@ impl Volume {
                         "the key fits, but nothing proves where the volume begins: its first sector cannot be read ({error})"
                     ),
                 },
-                "'fve repair scan' with the same credential tries all places where the volume may begin",
+                Remedy::SearchVolumeStart,
             ));
         }
         if sector_size_is_sealed || block.version == 1 {

@@ -44,7 +44,7 @@ pub fn read_file(_volume: &Unlocked, _path: &[&str], _max: u64) -> Result<Vec<u8
     Err(Error::Environment {
         what: "this fve was built without support for files inside NTFS (the feature ntfs)"
             .to_owned(),
-        help: None,
+        remedy: None,
     })
 }
 

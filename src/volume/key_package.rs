@@ -175,6 +175,6 @@ fn check_identifier(volume: Option<Guid>, package: Option<&Dataset>) -> Result<(
     Err(Error::BadCredential {
         credential: "key package".to_owned(),
         why: format!("it is of the volume {package:X}, and this one is {volume:X}"),
-        help: Some("a package opens only the volume that it was taken of".to_owned()),
+        remedy: Some("a package opens only the volume that it was taken of".into()),
     })
 }

@@ -28,7 +28,7 @@ impl Volume {
             Error::BadCredential {
             credential: "auto-unlock key".to_owned(),
             why: why.to_owned(),
-            help: Some("name the volume that Windows starts from, on a computer that opens its data volumes by itself".to_owned()),
+            remedy: Some("name the volume that Windows starts from, on a computer that opens its data volumes by itself".into()),
         }
         };
         let sealed = sealed.ok_or_else(|| none("the volume keeps no key to other volumes"))?;

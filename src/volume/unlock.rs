@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 use super::unlocked::{OpenedBy, Sectors, Unlocked};
 use super::{Volume, evidence, is_decrypted};
 use crate::crypto::sector::{METHODS, Method, SectorCipher};
-use crate::error::{CopyFault, Error, Failure, Result, UnlockReport, Unwritable};
+use crate::error::{CopyFault, Error, Failure, Reason, Result, UnlockReport, Unwritable};
 use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::key_types;
 use crate::format::protector::{Protector, ProtectorKind};
@@ -169,7 +169,7 @@ impl Volume {
             return Err(Error::BadCredential {
                 credential: found.opening.credential,
                 why: "a sector key shows the data, but opens no protector".to_owned(),
-                help: Some("give one of the volume's own credentials".to_owned()),
+                remedy: Some("give one of the volume's own credentials".into()),
             });
         };
         Ok(MasterKey {
@@ -237,8 +237,8 @@ impl Volume {
             });
         }
         if has_clear_key(best, &Selection::default()) {
-            report.hint =
-                Some("protection is suspended: the volume opens without any credential".to_owned());
+            report.remedy =
+                Some("protection is suspended: the volume opens without any credential".into());
         }
         Err(Error::Refused { report })
     }
@@ -260,7 +260,7 @@ impl Volume {
         Err(Error::BadCredential {
             credential: "protector".to_owned(),
             why: format!("the volume has none with the identifier {name}"),
-            help: Some(format!("it has: {}", present.join(", "))),
+            remedy: Some(format!("it has: {}", present.join(", ")).into()),
         })
     }
 
@@ -493,7 +493,7 @@ fn check_raw_key(unlocked: &Unlocked, options: &UnlockOptions) -> Result<()> {
         credential: "sector key".to_owned(),
         protector: None,
         failure: Some(Failure::new(
-            "wrong-key",
+            Reason::WrongKey,
             "what it decrypts does not begin with a boot sector",
         )),
     });

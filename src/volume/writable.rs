@@ -196,7 +196,7 @@ impl Unlocked {
             return Err(Error::Environment {
                 what: "the volume was opened from another source than the one to write to"
                     .to_owned(),
-                help: Some("open the volume from the source that will be written to".to_owned()),
+                remedy: Some("open the volume from the source that will be written to".into()),
             });
         }
         let layout = self.writable.clone().map_err(Error::Unwritable)?;

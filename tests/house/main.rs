@@ -1,11 +1,13 @@
 //! The plan of the source tree: which module may know which, and what the library may not say.
 
 mod modules;
+mod strings;
 
 use std::fs;
 use std::path::Path;
 
 use self::modules::{Modules, circles, sources};
+use self::strings::strings;
 
 /// What each module of the library may use. A module stands below all that may use it.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -15,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("threads", &[]),
     ("secret", &[]),
     ("format", &["guid", "secret"]),
-    ("error", &["format", "guid"]),
+    ("error", &["format", "guid", "shown"]),
     ("input", &["error", "secret", "shown"]),
     ("output", &["error", "shown"]),
     // Bytes, algorithms, digits.
@@ -174,6 +176,7 @@ fn no_message_shows_a_path_as_it_is() {
     }
     assert!(wrong.is_empty(), "{wrong:?}");
 }
+
 /// Most test programs have a harness of their own (`tests/common/harness.rs`): what is marked with
 /// `#[test]` there is never run.
 #[test]
@@ -194,4 +197,96 @@ fn no_test_is_left_out() {
         }
     }
     assert!(wrong.is_empty(), "#[trial] instead of #[test]: {wrong:?}");
+}
+
+/// Other programs, whose options the library's advice may name.
+const OTHER_PROGRAMS: &[&str] = &["blockdev", "p11tool", "pkcs11-tool"];
+
+/// A program that uses the library may have another command line, or none: errors carry a
+/// `Remedy`, and `src/cli/advice.rs` names the option or the command.
+#[test]
+fn no_string_of_the_library_names_an_option_or_a_command() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let commands = commands();
+    assert!(
+        commands.len() > 10,
+        "the commands are not found: {commands:?}"
+    );
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for path in sources(&root) {
+        let inside = path.strip_prefix(&root).expect("below src");
+        if inside.starts_with("cli") || inside == Path::new("main.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("source");
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or("");
+        for (line, string) in strings(code) {
+            seen += 1;
+            if let Some(name) = named(&string, &commands) {
+                wrong.push(format!("{}:{line}: {name}: {string}", inside.display()));
+            }
+        }
+    }
+    assert!(seen > 1000, "the search finds nothing any more");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The words that follow `fve` on a command line: `network-unlock`.
+fn commands() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/command.rs");
+    let text = fs::read_to_string(path).expect("source");
+    let variants = text.lines().filter_map(|line| {
+        let (name, arguments) = line.trim().strip_suffix("),")?.split_once('(')?;
+        (arguments.strip_suffix("Args") == Some(name)).then_some(name)
+    });
+    let kebab = |name: &str| {
+        let mut word = String::new();
+        for c in name.chars() {
+            if c.is_ascii_uppercase() && !word.is_empty() {
+                word.push('-');
+            }
+            word.push(c.to_ascii_lowercase());
+        }
+        word
+    };
+    variants.map(kebab).collect()
+}
+
+/// The option or command of ours that a string names.
+fn named(string: &str, commands: &[String]) -> Option<String> {
+    let is_option = |word: &str| {
+        let name = word.strip_prefix("--");
+        name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase() || c == '{'))
+    };
+    let mut before = "";
+    for word in string.split_whitespace() {
+        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '{');
+        if is_option(bare) && !OTHER_PROGRAMS.contains(&before) {
+            return Some(bare.to_owned());
+        }
+        if before == "fve" && commands.iter().any(|command| command == bare) {
+            return Some(format!("fve {bare}"));
+        }
+        before = bare;
+    }
+    None
+}
+
+#[test]
+fn finds_names_of_options_and_commands_in_strings_only() {
+    let names = |code| -> Vec<_> {
+        let strings = strings(code).into_iter();
+        strings
+            .filter_map(|(_, text)| named(&text, &["info".to_owned()]))
+            .collect()
+    };
+    assert_eq!(
+        names(r##"f("give --tpm"); g('"', "\"'fve info' shows it", r#"(--x)"#, "--{}")"##),
+        ["--tpm", "fve info", "--x", "--{"]
+    );
+    assert!(
+        names("// \"--tpm\"\nf::<'a>(\"p11tool --list-tokens\", \"this fve was built -- so\")")
+            .is_empty()
+    );
 }

@@ -10,7 +10,7 @@ use crate::common::trials::trial;
 use fve::create::testing::ExtraDatum;
 use fve::create::{NewProtector, NewVolume, Placement};
 use fve::crypto::sector::METHODS;
-use fve::error::{Error, Result};
+use fve::error::{Error, Remedy, Result};
 use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
 use fve::guid::Guid;
@@ -500,7 +500,7 @@ fn a_protector_that_cannot_follow_a_new_master_key_is_named_or_dropped() {
     let error = managed.commit(&Change::new().remove(old)).unwrap_err();
     let told = error.to_string();
     assert!(told.contains("TPM 07070707"), "{told}");
-    assert!(error.help().unwrap().contains("--drop-bound"));
+    assert_eq!(error.remedy(), Some(Remedy::RemoveBoundProtector));
     assert_eq!(disk.events().len(), events);
 
     let report = managed
@@ -588,7 +588,10 @@ fn a_backup_mends_a_volume_of_which_nothing_is_left_if_a_credential_proves_it() 
     };
     let wiped = wipe(before.clone());
     let error = backup.restore(&target(&wiped), &[]).unwrap_err();
-    assert!(error.help().unwrap().contains("credential"), "{error}");
+    assert!(
+        error.remedy().unwrap().to_string().contains("credential"),
+        "{error}"
+    );
     assert!(wiped.events().is_empty());
     let restoration = backup.restore(&target(&wiped), &[startup_key(&volume)]);
     assert!(restoration.unwrap().boot_record);

@@ -479,8 +479,8 @@ mod verdicts {
             "recovery password: block 2 is not divisible by 11; a digit is mistyped"
         );
         assert_eq!(
-            error.help().unwrap(),
-            "fve recovery check suggests corrections"
+            error.remedy(),
+            Some(fve::error::Remedy::CheckRecoveryPassword)
         );
     }
 

@@ -137,7 +137,9 @@ fn unlock(made: &Made, credential: TpmUnlock) -> Result<Unlocked, Error> {
 
 fn reason(result: Result<Unlocked, Error>) -> &'static str {
     match result {
-        Err(Error::Refused { report }) => report.attempts[0].failure.as_ref().unwrap().reason,
+        Err(Error::Refused { report, .. }) => {
+            report.attempts[0].failure.as_ref().unwrap().reason.word()
+        }
         other => panic!("{other:?}"),
     }
 }

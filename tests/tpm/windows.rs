@@ -1,6 +1,7 @@
 //! Protectors of real machines, with what their TPMs released (corpus: `tpm_vectors.json`;
 //! docs/format-tpm.md §9).
 
+use fve::error::Reason;
 use fve::format::bek::BekFile;
 use fve::format::block::MetadataBlock;
 use fve::format::protector::ProtectorKind;
@@ -115,7 +116,7 @@ fn other_payload() {
     );
     let payload = Payload::new(&from_hex(&with_key.entry["tpm_unsealed_hex"])).expect("payload");
     let answer = with_pin.try_with(&TpmUnlock::new(Box::new(payload)));
-    assert!(matches!(answer, Answer::Failed(failure) if failure.reason == "wrong-key"));
+    assert!(matches!(answer, Answer::Failed(failure) if failure.reason == Reason::WrongKey));
 }
 
 #[trial("a wrong PIN or startup key is refused", needs(trials::corpus))]
@@ -124,7 +125,9 @@ fn wrong_parts() {
         let pin = SecretText::new("12345678".to_owned());
         if machine.entry["pin"].is_string() {
             let answer = machine.try_with(&machine.unlock().pin(&pin));
-            assert!(matches!(answer, Answer::Failed(failure) if failure.reason == "wrong-key"));
+            assert!(
+                matches!(answer, Answer::Failed(failure) if failure.reason == Reason::WrongKey)
+            );
         }
         if machine.entry["bek_hex"].is_string() {
             let mut bytes = from_hex(&machine.entry["bek_hex"]);
@@ -132,7 +135,9 @@ fn wrong_parts() {
             bytes[last] ^= 1;
             let file = BekFile::parse(&bytes).expect("BEK");
             let answer = machine.try_with(&machine.unlock().startup_key(StartupKey::new(file)));
-            assert!(matches!(answer, Answer::Failed(failure) if failure.reason == "wrong-key"));
+            assert!(
+                matches!(answer, Answer::Failed(failure) if failure.reason == Reason::WrongKey)
+            );
         }
     }
 }

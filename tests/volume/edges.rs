@@ -285,7 +285,13 @@ fn a_view_from_before_a_rotation_changes_nothing() {
         assert!(matches!(second.preview(&change), Err(Error::Stale { .. })));
         let error = second.commit(&change).unwrap_err();
         assert!(matches!(error, Error::Stale { .. }), "{error}");
-        assert!(error.help().unwrap().contains("read the volume again"));
+        assert!(
+            error
+                .remedy()
+                .unwrap()
+                .to_string()
+                .contains("read the volume again")
+        );
     }
     let rotation = Rotation::new(&second, &[]).unwrap();
     let escrowed = AtomicBool::new(false);
@@ -506,7 +512,9 @@ fn a_volume_that_cannot_be_read_is_not_replaced_by_another() {
     assert!(matches!(whole, Err(Error::Ambiguous { .. })));
     medium.unreadable(&[starts[0]..starts[0] + 512]);
     match locate(medium.clone(), Place::Auto, &Volume::probe) {
-        Err(Error::Ambiguous { what, candidates }) => {
+        Err(Error::Ambiguous {
+            what, candidates, ..
+        }) => {
             assert!(what.contains("cannot be read"), "{what}");
             assert!(candidates[0].contains("partition 1"), "{candidates:?}");
             assert!(candidates[0].contains("does not answer"), "{candidates:?}");
@@ -535,13 +543,13 @@ fn metadata_that_cannot_be_read_is_not_called_damaged() {
     let (image, key, _) = small_volume();
     let all = regions(&image);
     let check = |error: Error| {
-        let Error::Io { what, source } = &error else {
+        let Error::Io { what, source, .. } = &error else {
             panic!("{error:?}")
         };
         assert_eq!(source.kind(), io::ErrorKind::TimedOut);
         assert!(source.to_string().contains("does not answer"), "{source}");
         assert!(what.contains("copy 2"), "{what}");
-        assert_eq!(error.help(), None);
+        assert_eq!(error.remedy(), None);
     };
     let medium = Medium::new(image.clone());
     medium.unreadable(&all);
@@ -587,7 +595,7 @@ fn one_copy_that_cannot_be_read_is_a_warning() {
         assert!(unlocked.warnings()[0].contains("cannot be read"));
         match volume.check_writable() {
             Err(Error::Unwritable(reason @ Unwritable::DamagedCopies(_))) => {
-                let help = Error::Unwritable(reason).help().unwrap();
+                let help = Error::Unwritable(reason).remedy().unwrap().to_string();
                 assert!(help.contains("connection"), "{help}");
             }
             other => panic!("{other:?}"),
@@ -623,7 +631,13 @@ fn a_suspended_volume_opens_without_any_credential() {
     let volume = sample.open();
     let wrong = Password::new(&SecretText::new("not the password".to_owned()));
     let error = volume.unlock(&[Box::new(wrong)], &options()).unwrap_err();
-    assert!(error.help().unwrap().contains("without any credential"));
+    assert!(
+        error
+            .remedy()
+            .unwrap()
+            .to_string()
+            .contains("without any credential")
+    );
     let unlocked = volume.unlock(&[], &options()).unwrap();
     let opened_by = unlocked.opened_by().protector.unwrap();
     assert_eq!(opened_by.1, ProtectorKind::ClearKey);

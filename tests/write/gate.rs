@@ -55,7 +55,7 @@ fn refused(result: fve::Result<()>, words: &[&str]) {
     let Err(error @ Error::Environment { .. }) = result else {
         panic!("{result:?}");
     };
-    let said = format!("{error}; {}", error.help().unwrap());
+    let said = format!("{error}; {}", error.remedy().unwrap());
     for word in words {
         assert!(said.contains(word), "{word:?} is not in: {said}");
     }

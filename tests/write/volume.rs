@@ -273,10 +273,10 @@ fn refuses_frozen_volumes() {
         let entry = testdata::volume(name);
         refused(writable_with(frozen(&entry), key_of(&entry)))
     };
-    let paused = Unwritable::PartConverted {
-        status: "Decryption Paused",
-    };
-    assert_eq!(refused("decryption-paused"), paused);
+    assert!(matches!(
+        refused("decryption-paused"),
+        Unwritable::PartConverted { status, .. } if status == "Decryption Paused"
+    ));
     assert!(matches!(
         refused("encryption-paused"),
         Unwritable::PartConverted { .. }

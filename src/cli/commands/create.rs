@@ -10,6 +10,7 @@ use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::cli::advice;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::confirm::confirm_device;
@@ -247,7 +248,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Held
         check_size(args, target, size, sector_size, "the volume")?;
         let plaintext = Plaintext::empty(size, sector_size).map_err(|error| Failure::Other {
             status: Status::Usage,
-            help: error.help(),
+            help: error.remedy().as_ref().map(advice::words),
             what: error.to_string(),
         })?;
         return Ok((plaintext, None));
@@ -565,7 +566,7 @@ fn write(
             _ => "it holds no volume now",
         };
         match error {
-            Error::Io { what, source } => Error::io(format!("{what} ({left})"), source).into(),
+            Error::Io { what, source, .. } => Error::io(format!("{what} ({left})"), source).into(),
             Error::Interrupted => Failure::Other {
                 status: Status::Io,
                 what: format!(

@@ -375,9 +375,10 @@ fn read_log(path: Option<&Path>) -> Result<EventLog, Failure> {
     let path = path.unwrap_or(Path::new(EVENT_LOG));
     let bytes = file::read(path, "the event log", MAX_LEN)?;
     EventLog::parse(&bytes).map_err(|fault| {
-        Failure::from(Error::Unsupported {
-            what: format!("the event log {}: {fault}", path.shown()),
-        })
+        Failure::from(Error::unsupported(format!(
+            "the event log {}: {fault}",
+            path.shown()
+        )))
     })
 }
 

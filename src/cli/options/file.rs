@@ -17,14 +17,12 @@ pub(crate) fn read(path: &Path, what: &str, max: u64) -> Result<Vec<u8>, Failure
         .and_then(|file| file.take(max.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(fail)?;
     if bytes.len() as u64 > max {
-        return Err(Failure::from(Error::Environment {
-            what: format!(
-                "{} is too large for {what}: it has more than {}",
-                path.shown(),
-                human_size(max)
-            ),
-            help: None,
-        }));
+        let what = format!(
+            "{} is too large for {what}: it has more than {}",
+            path.shown(),
+            human_size(max)
+        );
+        return Err(Error::environment(what).into());
     }
     Ok(bytes)
 }

@@ -144,7 +144,7 @@ fn open_quietly(args: &SourceArgs) -> Result<Opened, Failure> {
 /// What can be done where no volume was found, or its place cannot be read.
 fn not_there(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure {
     let found = match &error {
-        Error::NotBitLocker { found } => found,
+        Error::NotBitLocker { found, .. } => found,
         Error::Io { .. } => {
             return Failure::Other {
                 status: Status::Io,
@@ -198,14 +198,7 @@ pub(crate) fn lost(
         (None, Some(start)) => metadata_of(disk, start)?,
         (None, None) => return Ok(None),
     };
-    let found = match FoundVolume::at(disk, offset, start) {
-        Err(error @ Error::Ambiguous { .. }) => Err(Failure::Other {
-            status: Status::Usage,
-            what: error.to_string(),
-            help: Some("'fve repair scan' shows what speaks for each".to_owned()),
-        }),
-        other => other.map_err(Failure::from),
-    }?;
+    let found = FoundVolume::at(disk, offset, start)?;
     if start.is_none() {
         term::note(place_in_words(&found, disk.as_ref()));
     }
@@ -289,13 +282,11 @@ pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Fa
     let path = &args.source;
     let (_, container) = fve::source::open(path).map_err(not_opened)?;
     if let Some(name) = container {
-        return Err(Error::Unsupported {
-            what: format!(
-                "{} holds a disk image of the kind {name}, which can only be read",
-                path.shown()
-            ),
-        }
-        .into());
+        let what = format!(
+            "{} holds a disk image of the kind {name}, which can only be read",
+            path.shown()
+        );
+        return Err(Error::unsupported(what).into());
     }
     let disk = Arc::new(ExclusiveFile::open(path)?);
     locate_for_writing(args, disk)

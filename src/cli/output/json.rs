@@ -65,7 +65,7 @@ pub(crate) fn failure(failure: &Failure) -> String {
 
 fn error(failure: &Failure) -> Value {
     let report = match failure {
-        Failure::Volume(Error::Refused { report }) => attempts(&report.attempts),
+        Failure::Volume(Error::Refused { report, .. }) => attempts(&report.attempts),
         _ => Vec::new(),
     };
     json!({
@@ -86,7 +86,7 @@ fn attempts(attempts: &[Attempt]) -> Vec<Value> {
                 "credential": attempt.credential,
                 "protector": attempt.protector.map(|id| format!("{id:X}")),
                 "opened": attempt.failure.is_none(),
-                "reason": attempt.failure.as_ref().map(|failure| failure.reason),
+                "reason": attempt.failure.as_ref().map(|failure| failure.reason.word()),
                 "message": attempt.failure.as_ref().map(|failure| &failure.message),
             })
         })

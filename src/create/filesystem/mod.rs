@@ -17,7 +17,7 @@ mod ntfs;
 use std::ops::Range;
 
 use super::room::{Clusters, Room};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::FormatError;
 use crate::source::{Overlay, ReadAt};
 
@@ -109,10 +109,10 @@ fn change(image: &mut Image<'_>, offset: u64, bytes: &[u8]) -> Result<()> {
         .map_err(|error| Error::io(format!("cannot read the file system at {offset:#x}"), error))
 }
 
-fn unusable(what: impl Into<String>, help: &str) -> Error {
+fn unusable(what: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
     Error::Uncreatable {
         what: what.into(),
-        help: Some(help.to_owned()),
+        remedy: Some(remedy.into()),
     }
 }
 

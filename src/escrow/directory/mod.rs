@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::record::{self, Field};
 use super::{Found, Query};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::guid::Guid;
 use crate::secret::SecretText;
 use crate::shown::ShowPath;
@@ -211,7 +211,7 @@ impl Directory {
         });
         context.ok_or_else(|| Error::Environment {
             what: format!("{} does not say where its entries are", self.url),
-            help: Some("say it with --lookup-base DN".to_owned()),
+            remedy: Some(Remedy::NameSearchBase),
         })
     }
 
@@ -371,7 +371,7 @@ impl Directory {
         };
         Error::Environment {
             what: format!("{}: {why}", self.url),
-            help: Some("compare --lookup-base, and the rights of the user".to_owned()),
+            remedy: Some(Remedy::CompareSearchBase),
         }
     }
 }
@@ -423,11 +423,11 @@ fn host(url: &str) -> &str {
     rest.get(..end).unwrap_or(rest)
 }
 
-fn refused(why: impl Into<String>, help: &str) -> Error {
+fn refused(why: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
     Error::BadCredential {
         credential: "recovery lookup".to_owned(),
         why: why.into(),
-        help: Some(help.to_owned()),
+        remedy: Some(remedy.into()),
     }
 }
 

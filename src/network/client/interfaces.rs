@@ -67,7 +67,7 @@ impl Needs {
 pub(super) fn choose(name: Option<&str>, needs: Needs) -> Result<Vec<Interface>, TransportError> {
     let all = list().map_err(|source| TransportError::Io {
         what: "cannot list the network interfaces".to_owned(),
-        help: None,
+        remedy: None,
         source,
     })?;
     among(all, name, needs).map_err(|what| TransportError::NoAddress { what })

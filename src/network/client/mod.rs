@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use super::crypto::{NETWORK_KEY_TYPE, open_reply};
 use super::{Request, SealedReply};
+use crate::error::{Reason, Remedy};
 use crate::secret::{NetworkKey, SessionKey};
 
 /// How many replies of the right form are tried in one exchange: a bound on the work that a hostile
@@ -114,21 +115,26 @@ pub enum NoAnswer {
         /// What was being done.
         what: String,
         /// What to do about it.
-        help: Option<String>,
+        remedy: Option<Remedy>,
         /// The system's own reason.
         source: std::io::Error,
     },
 }
 
 impl NoAnswer {
-    /// A stable word for programs.
-    pub fn word(&self) -> &'static str {
+    /// The reason that an attempt fails with.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::NoAddress { .. } => "no-address",
-            Self::Silence { .. } => "no-answer",
-            Self::NotAuthentic { .. } => "not-authentic",
-            Self::Socket { .. } => "network-error",
+            Self::NoAddress { .. } => Reason::NoAddress,
+            Self::Silence { .. } => Reason::NoAnswer,
+            Self::NotAuthentic { .. } => Reason::NotAuthentic,
+            Self::Socket { .. } => Reason::NetworkError,
         }
+    }
+
+    /// Its stable word for programs.
+    pub fn word(&self) -> &'static str {
+        self.reason().word()
     }
 
     /// The one that says most of what can be done.
@@ -146,7 +152,15 @@ impl From<TransportError> for NoAnswer {
     fn from(error: TransportError) -> Self {
         match error {
             TransportError::NoAddress { what } => Self::NoAddress { what },
-            TransportError::Io { what, help, source } => Self::Socket { what, help, source },
+            TransportError::Io {
+                what,
+                remedy,
+                source,
+            } => Self::Socket {
+                what,
+                remedy,
+                source,
+            },
         }
     }
 }
@@ -307,7 +321,7 @@ fn random<const N: usize>() -> Result<[u8; N], TransportError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| TransportError::Io {
         what: "the system gives no random numbers".to_owned(),
-        help: None,
+        remedy: None,
         source: std::io::Error::other(error),
     })?;
     Ok(bytes)

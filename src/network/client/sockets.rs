@@ -65,7 +65,7 @@ impl Socket {
                         "UDP port {} is in use, by a DHCP client perhaps, and a packet socket cannot be opened on {}",
                         ports.client, interface.name
                     ),
-                    help: Some("run it as root, or with the capability CAP_NET_RAW".to_owned()),
+                    remedy: Some("run it as root, or with the capability CAP_NET_RAW".into()),
                     source: errno.into(),
                 })
             }
@@ -74,9 +74,8 @@ impl Socket {
                     "cannot open UDP port {} on {}",
                     ports.client, interface.name
                 ),
-                help: matches!(errno, Errno::EACCES | Errno::EPERM).then(|| {
-                    "run it as root, or with the capability CAP_NET_BIND_SERVICE".to_owned()
-                }),
+                remedy: matches!(errno, Errno::EACCES | Errno::EPERM)
+                    .then(|| "run it as root, or with the capability CAP_NET_BIND_SERVICE".into()),
                 source: errno.into(),
             }),
         }
@@ -146,7 +145,7 @@ pub(super) fn next_datagram(
 ) -> Result<Option<(usize, Vec<u8>, IpAddr)>, TransportError> {
     let broken = |source| TransportError::Io {
         what: "cannot receive from the network".to_owned(),
-        help: None,
+        remedy: None,
         source,
     };
     let left = until.saturating_duration_since(Instant::now());

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::error::Remedy;
 use crate::network::{Request, SealedReply};
 
 /// Carries requests to whoever may answer. One that is not built in: implement this, and give it
@@ -88,7 +89,7 @@ pub enum TransportError {
         /// What was being done.
         what: String,
         /// What to do about it.
-        help: Option<String>,
+        remedy: Option<Remedy>,
         /// The system's own reason.
         source: std::io::Error,
     },

@@ -62,7 +62,7 @@ impl<A: Asked> Exchange for UnderWay<A> {
                 .send(&way.packet)
                 .map_err(|source| TransportError::Io {
                     what: format!("cannot send on {}", way.interface),
-                    help: None,
+                    remedy: None,
                     source,
                 })
         });

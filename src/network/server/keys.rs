@@ -13,7 +13,7 @@ use aws_lc_rs::rsa::{Pkcs1PrivateDecryptingKey, PrivateDecryptingKey};
 use zeroize::Zeroizing;
 
 use crate::crypto::rsa_key::{KeyFile, KeyFileError};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::network::certificate::{Certificate, Doubt, MAX_FILE};
 use crate::network::crypto::{Decryptor, open_request, seal_request};
 use crate::network::message::{KeyProtector, Thumbprint};
@@ -191,7 +191,7 @@ impl Loose {
             Some((path, _)) => Err(Error::BadCredential {
                 credential: format!("key file {}", path.shown()),
                 why: "every user of this computer can read its private key".to_owned(),
-                help: Some(format!("run 'chmod 600 {}'", path.shown())),
+                remedy: Some(format!("run 'chmod 600 {}'", path.shown()).into()),
             }),
             None => Ok(()),
         }
@@ -215,7 +215,7 @@ impl Loose {
                         "no private key fits the certificate {}",
                         certificate.thumbprint()
                     ),
-                    help: Some("name the file with its key, too".to_owned()),
+                    remedy: Some("name the file with its key, too".into()),
                 });
             };
             let served = Served {
@@ -263,10 +263,10 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 
 /// What a file holds, with whichever of the passwords opens it.
 fn open(path: &Path, content: &[u8], passwords: &[SecretText]) -> Result<KeyFile> {
-    let bad = |why: String, help: &str| Error::BadCredential {
+    let bad = |why: String, remedy: Remedy| Error::BadCredential {
         credential: format!("key file {}", path.shown()),
         why,
-        help: Some(help.to_owned()),
+        remedy: Some(remedy),
     };
     let mut read = KeyFile::read(content, None);
     for password in passwords {
@@ -280,11 +280,12 @@ fn open(path: &Path, content: &[u8], passwords: &[SecretText]) -> Result<KeyFile
     read.map_err(|fault| match fault {
         KeyFileError::TakesPassword | KeyFileError::WrongPassword => bad(
             "none of the passwords opens it".to_owned(),
-            "name the file with its password by --pfx-password-file",
+            Remedy::GiveKeyFilePassword,
         ),
         other => bad(
             other.to_string(),
-            "'openssl pkcs12 -in FILE -out FILE.pem -nodes' makes PEM of other PKCS#12 files",
+            "'openssl pkcs12 -in FILE -out FILE.pem -nodes' makes PEM of other PKCS#12 files"
+                .into(),
         ),
     })
 }

@@ -41,7 +41,7 @@ impl NewCertificate {
     pub fn make(subject: &str, days: u32) -> Result<Self> {
         let failed = |what: &str| Error::Environment {
             what: format!("cannot make {what}"),
-            help: None,
+            remedy: None,
         };
         let key = PrivateDecryptingKey::generate(KeySize::Rsa2048)
             .and_then(|key| AsDer::<Pkcs8V1Der<'_>>::as_der(&key))
@@ -70,7 +70,7 @@ impl NewCertificate {
                 .map(Zeroizing::new)
                 .map_err(|_| Error::Environment {
                     what: "cannot write PEM".to_owned(),
-                    help: None,
+                    remedy: None,
                 })
         };
         let certificate = armoured("CERTIFICATE", self.certificate.der())?;
@@ -85,7 +85,7 @@ impl NewCertificate {
     pub fn pkcs12(&self, password: &SecretText, legacy: bool) -> Result<SecretBytes> {
         let failed = |error: p12_keystore::error::Error| Error::Environment {
             what: format!("cannot write PKCS#12: {error}"),
-            help: None,
+            remedy: None,
         };
         let key = PrivateKey::from_der(self.key.expose()).map_err(failed)?;
         let certificate =

@@ -17,7 +17,7 @@ use super::record::Record;
 use super::socket::{Door, Udp};
 use super::tap::Tap;
 use super::{Core, Transport};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::network::message::MAX_DATAGRAM;
 
 /// How long a thread rests after its socket failed, so that a dead one does not keep a core busy.
@@ -92,7 +92,7 @@ impl Listen {
         if doors.is_empty() {
             return Err(Error::Environment {
                 what: "there is no network interface to listen on".to_owned(),
-                help: Some("bring one up, or name it with --interface".to_owned()),
+                remedy: Some(Remedy::NameInterface),
             });
         }
         let metrics = self.metrics.map(listen).transpose()?;
@@ -106,7 +106,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
             what: format!(
                 "the counters are shown on the loopback only, and {address} is not on it"
             ),
-            help: Some("give 127.0.0.1:PORT or [::1]:PORT".to_owned()),
+            remedy: Some("give 127.0.0.1:PORT or [::1]:PORT".into()),
         });
     }
     let open = || {

@@ -9,7 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Origin, Transport};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::network::message::{dhcp4, dhcp6};
 
 /// How long a wait for a datagram lasts before the threads look whether they should end.
@@ -61,14 +61,12 @@ impl Udp {
             match error.kind() {
             io::ErrorKind::AddrInUse => Error::Environment {
                 what: format!("UDP port {port} is in use on {interface} (by a DHCP server?)"),
-                help: Some("use --mode tap, or --share-port where the segment has no relay".to_owned()),
+                remedy: Some(Remedy::ShareOrTap),
             },
             io::ErrorKind::PermissionDenied => Error::Environment {
                 what: format!("no permission to bind UDP port {port} on {interface}"),
-                help: Some(
-                    "run it as root, with CAP_NET_BIND_SERVICE, or with systemd's socket activation"
-                        .to_owned(),
-                ),
+                remedy: Some(
+                    "run it as root, with CAP_NET_BIND_SERVICE, or with systemd's socket activation".into()),
             },
             _ => Error::io(
                 format!("cannot open UDP port {port} on {interface}"),
@@ -115,7 +113,7 @@ impl Udp {
         let Some(transport) = transport else {
             return Err(Error::Environment {
                 what: format!("the socket that was handed down is bound to {address}"),
-                help: Some("bind it to 0.0.0.0:67 or [::]:547 (ListenDatagram=)".to_owned()),
+                remedy: Some("bind it to 0.0.0.0:67 or [::]:547 (ListenDatagram=)".into()),
             });
         };
         let socket = Socket::from(socket);

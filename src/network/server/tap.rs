@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::socket::{Came, Door, PATIENCE, Udp, index, make_room, passing, port};
 use super::{Origin, Transport};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::network::message::dhcp6;
 
 const ETHERNET_LEN: usize = 14;
@@ -51,15 +51,17 @@ impl Tap {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => Error::Environment {
                 what: format!("no permission to open a packet socket on {interface}"),
-                help: Some("run it as root or with CAP_NET_RAW".to_owned()),
+                remedy: Some("run it as root or with CAP_NET_RAW".into()),
             },
             _ => Error::io(format!("cannot open a packet socket on {interface}"), error),
         };
         let link = link_address(interface).map_err(failed)?;
         let (Some(mac), ETHERNET) = (link.addr(), link.hatype()) else {
             return Err(Error::Environment {
-                what: format!("{interface} is no Ethernet interface, which --mode tap needs"),
-                help: Some("use --mode udp".to_owned()),
+                what: format!(
+                    "{interface} is no Ethernet interface, and only frames of those can be read"
+                ),
+                remedy: Some(Remedy::UseUdp),
             });
         };
         let (ethertype, filter) = match transport {

@@ -14,7 +14,7 @@ use fuser::{Config, MountOption, Session, SessionACL};
 use self::adapter::Adapter;
 pub use self::tree::{Attributes, FILE_NAME, Node, Tree};
 pub use self::unmount::unmount;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
 use crate::volume::{Unlocked, Writable};
 
@@ -160,22 +160,24 @@ fn default_threads() -> usize {
 /// The directory's absolute path, if it is an empty directory that nothing is mounted on.
 fn check_mount_point(directory: &Path) -> Result<PathBuf> {
     let shown = directory.shown();
-    let unfit = |what: String, help: &str| Error::Environment {
+    let unfit = |what: String, remedy: Remedy| Error::Environment {
         what,
-        help: Some(help.to_owned()),
+        remedy: Some(remedy),
     };
     let path = directory
         .canonicalize()
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => unfit(
                 format!("the mount point {shown} does not exist"),
-                &format!("create it: mkdir -p {shown}"),
+                format!("create it: mkdir -p {shown}").into(),
             ),
             _ => match error.raw_os_error() {
                 // A mount whose server died answers every question so.
                 Some(code) if code == rustix::io::Errno::NOTCONN.raw_os_error() => unfit(
                     format!("{shown} holds a mount whose server is gone"),
-                    &format!("end it: fve unmount {shown}"),
+                    Remedy::Unmount {
+                        directory: directory.to_owned(),
+                    },
                 ),
                 _ => Error::io(format!("cannot use {shown} as a mount point"), error),
             },
@@ -183,13 +185,15 @@ fn check_mount_point(directory: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Err(unfit(
             format!("the mount point {shown} is not a directory"),
-            "name an empty directory",
+            "name an empty directory".into(),
         ));
     }
     if is_mount_point(&path) {
         return Err(unfit(
             format!("something is mounted on {shown} already"),
-            &format!("end it: fve unmount {shown}; or name another directory"),
+            Remedy::UnmountOrNameAnother {
+                directory: directory.to_owned(),
+            },
         ));
     }
     let mut entries = std::fs::read_dir(&path)
@@ -197,7 +201,7 @@ fn check_mount_point(directory: &Path) -> Result<PathBuf> {
     if entries.next().is_some() {
         return Err(unfit(
             format!("the mount point {shown} is not empty"),
-            "name an empty directory: what is in it would be hidden",
+            "name an empty directory: what is in it would be hidden".into(),
         ));
     }
     Ok(path)
@@ -222,17 +226,17 @@ fn cannot_mount(directory: &Path, error: io::Error) -> Error {
         directory.shown(),
         reason.trim_end()
     );
-    let help = if !Path::new("/dev/fuse").exists() {
-        "there is no /dev/fuse: load the module with 'modprobe fuse'"
+    let remedy = if !Path::new("/dev/fuse").exists() {
+        "there is no /dev/fuse: load the module with 'modprobe fuse'".into()
     } else if error.kind() == io::ErrorKind::NotFound {
-        "mounting without being root takes fusermount3: install the package fuse3"
+        "mounting without being root takes fusermount3: install the package fuse3".into()
     } else if error.kind() == io::ErrorKind::PermissionDenied {
-        "run it as root, or see whether /etc/fuse.conf has user_allow_other for --allow-other"
+        Remedy::PermitMount
     } else {
         return Error::io(format!("cannot mount on {}", directory.shown()), error);
     };
     Error::Environment {
         what,
-        help: Some(help.to_owned()),
+        remedy: Some(remedy),
     }
 }

@@ -163,7 +163,7 @@ pub(super) fn read(
     }
     if scheme == Scheme::Gpt {
         notes.push(
-            "neither the GUID partition table nor its backup can be read; --offset still works"
+            "neither the GUID partition table nor its backup can be read; a volume can still be opened at its offset"
                 .to_owned(),
         );
     }

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use super::{Answer, Context, KeyProtector, Prompt, open_vmk};
 use crate::crypto::rsa_key::{Certificate, KeyFile, KeyFileError, Padding, PrivateKey};
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Reason, Remedy, Result};
 use crate::format::datum::{Body, Datum};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::{IntermediateKey, SecretBytes, SecretText};
@@ -49,9 +49,7 @@ impl CertificateKey {
             return Err(Error::BadCredential {
                 credential: NAME.to_owned(),
                 why: "the file holds a certificate, but no private key".to_owned(),
-                help: Some(
-                    "give the PFX file that Windows exported with the private key".to_owned(),
-                ),
+                remedy: Some("give the PFX file that Windows exported with the private key".into()),
             });
         }
         Ok(Self { file })
@@ -141,7 +139,7 @@ pub(super) fn open_with(
 ) -> Answer {
     let Some(encrypted) = protector.asymmetric_box() else {
         return Answer::Failed(Failure::new(
-            "damaged-protector",
+            Reason::DamagedProtector,
             "the protector holds no key encrypted with a certificate",
         ));
     };
@@ -168,10 +166,10 @@ pub(super) fn open_with(
     }
     Answer::Failed(
         Failure::new(
-            "unknown-padding",
+            Reason::UnknownPadding,
             "the private key is the one that the protector takes, but what it decrypts opens nothing under any padding that is known",
         )
-        .with_help("use another protector, such as the recovery password; this step could not be tried on a volume of Windows yet, so please report it"),
+        .with_remedy("use another protector, such as the recovery password; this step could not be tried on a volume of Windows yet, so please report it"),
     )
 }
 
@@ -194,14 +192,12 @@ pub(super) fn other_certificate(protector: &Protector) -> Failure {
         None => "that it does not name".to_owned(),
     };
     Failure::new(
-        "other-certificate",
+        Reason::OtherCertificate,
         format!(
             "no private key given is for this protector: it takes that of the certificate {which}"
         ),
     )
-    .with_help(
-        "'fve info' shows thumbprint and public key of every certificate that the volume takes",
-    )
+    .with_remedy(Remedy::ShowCertificates)
 }
 
 /// Reads a certificate for a new protector; of a file with several, the one that belongs to a
@@ -211,32 +207,30 @@ pub(super) fn other_certificate(protector: &Protector) -> Failure {
 /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds none.
 pub fn read_certificate(path: &Path) -> Result<Certificate> {
     let content = crate::input::read(path, NAME)?;
-    let bad = |why: String, help: &str| Error::BadCredential {
+    let bad = |why: String| Error::BadCredential {
         credential: "new certificate".to_owned(),
         why: format!("{}: {why}", path.shown()),
-        help: Some(help.to_owned()),
+        remedy: Some(
+            "give the certificate alone, as PEM or DER: the private key is not needed".into(),
+        ),
     };
-    let help = "give the certificate alone, as PEM or DER: the private key is not needed";
-    let file =
-        KeyFile::read(content.expose(), None).map_err(|error| bad(error.to_string(), help))?;
+    let file = KeyFile::read(content.expose(), None).map_err(|error| bad(error.to_string()))?;
     file.own_certificate()
         .cloned()
-        .ok_or_else(|| bad("it holds no certificate of an RSA key".to_owned(), help))
+        .ok_or_else(|| bad("it holds no certificate of an RSA key".to_owned()))
 }
 
 fn unusable(path: &Path, error: &KeyFileError) -> Error {
-    let help = match error {
-        KeyFileError::TakesPassword => {
-            "give --certificate-password-file FILE, or run the command on a terminal to be asked"
-        }
+    let remedy = match error {
+        KeyFileError::TakesPassword => Remedy::GiveCertificatePassword,
         KeyFileError::WrongPassword => {
-            "the password is the one that was chosen when the file was exported"
+            "the password is the one that was chosen when the file was exported".into()
         }
-        _ => "PFX files of Windows and PEM files of OpenSSL are read",
+        _ => "PFX files of Windows and PEM files of OpenSSL are read".into(),
     };
     Error::BadCredential {
         credential: NAME.to_owned(),
         why: format!("{}: {error}", path.shown()),
-        help: Some(help.to_owned()),
+        remedy: Some(remedy),
     }
 }

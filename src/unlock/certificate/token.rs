@@ -14,16 +14,14 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::AuthPin;
 
-use super::uri::{Module, TokenUri};
+use super::uri::{Module, NAME, TokenUri};
 use super::{Recipient, open_with, other_certificate};
 use crate::crypto::rsa_key::Padding;
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Reason, Remedy, Result};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::secret::{SecretBytes, SecretText};
 use crate::shown::ShowPath;
 use crate::unlock::{Answer, Context, KeyProtector, Prompt, Silent};
-
-const NAME: &str = "PKCS#11 token";
 
 /// The module of p11-kit, where none is named.
 const SYSTEM_MODULE: &str = "p11-kit-proxy.so";
@@ -97,8 +95,8 @@ impl TokenKey {
         let (slot, info) = match found.as_slice() {
             [(slot, info)] => (*slot, info),
             [] => {
-                return Err(Failure::new("no-token", "no token of that name is there")
-                    .with_help("insert the card; 'p11tool --list-tokens' or 'pkcs11-tool -L' shows what is there"));
+                return Err(Failure::new(Reason::NoToken, "no token of that name is there")
+                    .with_remedy("insert the card; 'p11tool --list-tokens' or 'pkcs11-tool -L' shows what is there"));
             }
             several => {
                 let names: Vec<_> = several
@@ -106,10 +104,10 @@ impl TokenKey {
                     .map(|(_, info)| format!("'{}'", info.label()))
                     .collect();
                 return Err(Failure::new(
-                    "several-tokens",
+                    Reason::SeveralTokens,
                     format!("the name fits several tokens: {}", names.join(", ")),
                 )
-                .with_help("name one: pkcs11:token=NAME"));
+                .with_remedy("name one: pkcs11:token=NAME"));
             }
         };
         let session = context
@@ -135,8 +133,8 @@ impl TokenKey {
             None
         } else if let Some(pin) = &self.pin {
             if info.user_pin_final_try() {
-                return Err(Failure::new("last-pin-try", "the token locks itself if the next PIN is wrong, so the PIN in the file was not tried")
-                    .with_help("run the command on a terminal without --pin-file, and type the PIN"));
+                return Err(Failure::new(Reason::LastPinTry, "the token locks itself if the next PIN is wrong, so the PIN in the file was not tried")
+                    .with_remedy(Remedy::TypePin));
             }
             Some(pin)
         } else {
@@ -148,9 +146,8 @@ impl TokenKey {
                 .prompt
                 .secret(&format!("PIN of the token '{}': ", info.label()))
                 .ok_or_else(|| {
-                    Failure::new("no-pin", "the token takes a PIN").with_help(
-                        "give --pin-file FILE, or run the command on a terminal to be asked",
-                    )
+                    Failure::new(Reason::NoPin, "the token takes a PIN")
+                        .with_remedy(Remedy::GivePin)
                 })?;
             Some(&typed)
         };
@@ -161,8 +158,8 @@ impl TokenKey {
             Err(TokenError::Pkcs11(
                 RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
                 _,
-            )) => Err(Failure::new("wrong-pin", "the token refuses the PIN")
-                .with_help("the token counts wrong PINs and locks itself after a few")),
+            )) => Err(Failure::new(Reason::WrongPin, "the token refuses the PIN")
+                .with_remedy("the token counts wrong PINs and locks itself after a few")),
             Err(error) => Err(failed(&error)),
         }
     }
@@ -197,7 +194,7 @@ impl OpenToken {
     fn session(&self) -> Result<&Session, Failure> {
         self.session
             .as_ref()
-            .ok_or_else(|| Failure::new("token-failed", "the token was closed"))
+            .ok_or_else(|| Failure::new(Reason::TokenFailed, "the token was closed"))
     }
 
     /// RSA keys that the name fits, each with its modulus.
@@ -299,8 +296,8 @@ fn load(module: &Module) -> Result<Pkcs11, Failure> {
             Err(error) => why = format!("{}: {error}", path.shown()),
         }
     }
-    Err(Failure::new("no-module", format!("the PKCS#11 library cannot be loaded: {why}"))
-        .with_help("name it: pkcs11:…?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so; without a name that of p11-kit is taken"))
+    Err(Failure::new(Reason::NoModule, format!("the PKCS#11 library cannot be loaded: {why}"))
+        .with_remedy("name it: pkcs11:…?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so; without a name that of p11-kit is taken"))
 }
 
 fn is_meant(uri: &TokenUri, slot: Slot, info: &TokenInfo) -> bool {
@@ -316,15 +313,15 @@ fn is_meant(uri: &TokenUri, slot: Slot, info: &TokenInfo) -> bool {
 
 fn locked() -> Failure {
     Failure::new(
-        "pin-locked",
+        Reason::PinLocked,
         "the token locked itself after too many wrong PINs",
     )
-    .with_help("whoever issued it can unlock it; until then use another protector")
+    .with_remedy("whoever issued it can unlock it; until then use another protector")
 }
 
 fn failed(error: &TokenError) -> Failure {
     Failure::new(
-        "token-failed",
+        Reason::TokenFailed,
         format!("the token does not answer as it should: {error}"),
     )
 }

@@ -7,6 +7,11 @@
 
 use std::path::PathBuf;
 
+use crate::error::{Error, Remedy, Result};
+
+/// What messages call a key on a token.
+pub(super) const NAME: &str = "PKCS#11 token";
+
 /// What a name says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,11 +52,22 @@ impl TokenUri {
     /// Reads a name.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// [`Error::BadCredential`] with what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::read(text).map_err(|fault| {
+            let (why, remedy) = match fault {
+                Fault::Malformed(why) => (why, Remedy::NameTokenKey),
+                Fault::Pin(why) => (why.to_owned(), Remedy::GivePin),
+            };
+            let why = format!("the name of the key is not understood: {why}");
+            Error::bad_credential(NAME, why).with_remedy(remedy)
+        })
+    }
+
+    fn read(text: &str) -> Result<Self, Fault> {
         let rest = text
             .strip_prefix("pkcs11:")
-            .ok_or("it does not begin with pkcs11:")?;
+            .ok_or_else(|| "it does not begin with pkcs11:".to_owned())?;
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut uri = Self::default();
         for (name, value) in attributes(path, ';')? {
@@ -82,27 +98,40 @@ impl TokenUri {
         Ok(())
     }
 
-    fn add_of_query(&mut self, name: &str, value: Vec<u8>) -> Result<(), String> {
+    fn add_of_query(&mut self, name: &str, value: Vec<u8>) -> Result<(), Fault> {
         match name {
             "module-path" => self.module = Module::File(text(value)?.into()),
             "module-name" => self.module = Module::Named(text(value)?),
             "pin-source" => {
                 let source = text(value)?;
                 if source.starts_with('|') {
-                    return Err("a command as pin-source is not run; give --pin-file".to_owned());
+                    return Err(Fault::Pin("a command as pin-source is not run"));
                 }
                 let path = source.strip_prefix("file:").unwrap_or(&source);
                 self.pin_source = Some(path.strip_prefix("//").unwrap_or(path).into());
             }
             "pin-value" => {
-                return Err(
-                    "a PIN in the name would be seen in the process list; give --pin-file"
-                        .to_owned(),
-                );
+                return Err(Fault::Pin(
+                    "a PIN in the name would be seen in the process list",
+                ));
             }
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a name.
+enum Fault {
+    /// It is malformed, or says what is not supported.
+    Malformed(String),
+    /// It gives the PIN in a way that is refused.
+    Pin(&'static str),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Malformed(why)
     }
 }
 
@@ -174,7 +203,7 @@ mod tests {
             "pkcs11:token=a?pin-source=|cat",
         ] {
             let error = TokenUri::parse(bad).unwrap_err();
-            assert!(!error.contains("1234"), "{bad}");
+            assert!(!error.to_string().contains("1234"), "{bad}");
         }
     }
 }

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use super::tpm::TpmUnlock;
 use super::{Answer, Context, KeyProtector, Prompt, Silent, VolumeKey, open_vmk};
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Reason, Remedy, Result};
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::guid::Guid;
 use crate::network::Request;
@@ -45,9 +45,6 @@ use crate::secret::{NetworkKey, SessionKey};
 use crate::shown::ShowPath;
 
 const NAME: &str = "Network Unlock";
-
-/// What else may open the volume.
-const OTHERWISE: &str = "'fve network-unlock probe' finds out why; another protector, such as the recovery password, opens the volume";
 
 /// A key out of the network.
 pub struct NetworkUnlock {
@@ -118,18 +115,18 @@ impl NetworkUnlock {
         let file = SidecarFile::at(&self.sidecar, volume);
         if !file.exists() {
             return Err(Failure::new(
-                "no-sidecar",
+                Reason::NoSidecar,
                 format!(
                     "there is no stock of requests for this volume: {} does not exist",
                     file.path().shown()
                 ),
             )
-            .with_help("name it with --network-sidecar FILE; 'fve protector add --network-unlock' makes one"));
+            .with_remedy(Remedy::NameSidecar));
         }
         let sidecar = file.load().map_err(|error| bad_sidecar(&error))?;
         if sidecar.volume() != volume {
             return Err(Failure::new(
-                "other-volume",
+                Reason::OtherVolume,
                 format!(
                     "the stock of requests in {} is for the volume {:X}",
                     file.path().shown(),
@@ -140,13 +137,13 @@ impl NetworkUnlock {
         let mut protectors = context.block.protectors();
         if !protectors.any(|one| one.id == sidecar.protector()) {
             return Err(Failure::new(
-                "no-such-protector",
+                Reason::NoSuchProtector,
                 format!(
                     "the volume has no protector {:X}, for which the stock of requests was made",
                     sidecar.protector()
                 ),
             )
-            .with_help("'fve protector add --network-unlock' adds one, with a new stock"));
+            .with_remedy(Remedy::AddNetworkProtector));
         }
         Ok((file, sidecar))
     }
@@ -214,9 +211,8 @@ impl NetworkUnlock {
             Err(error) => return Err(bad_sidecar(&error)),
         };
         let taken = taken.ok_or_else(|| {
-            Failure::new("bad-sidecar", "the stock of requests is empty").with_help(
-                "remove the protector and add it anew: 'fve protector add --network-unlock'",
-            )
+            Failure::new(Reason::BadSidecar, "the stock of requests is empty")
+                .with_remedy(Remedy::ReplaceNetworkProtector)
         })?;
         if taken.again {
             self.prompt
@@ -243,11 +239,11 @@ impl NetworkUnlock {
         }
         let key = self.external_key(protector.id, &file)?;
         match open_vmk(protector, key.expose()) {
-            Answer::Failed(failure) if failure.reason == "wrong-key" => Err(Failure::new(
-                "wrong-key",
+            Answer::Failed(failure) if failure.reason == Reason::WrongKey => Err(Failure::new(
+                Reason::WrongKey,
                 "the network gave a key, and it does not open this protector: the stock of requests was made for an earlier one",
             )
-            .with_help("remove the protector and add it anew: 'fve protector add --network-unlock'")),
+            .with_remedy(Remedy::ReplaceNetworkProtector)),
             Answer::Opened(vmk) => {
                 self.refill(&file, &key);
                 Ok(Answer::Opened(vmk))
@@ -302,28 +298,28 @@ pub fn announcement(transports: &[Box<dyn Transport>], limit: Option<Duration>) 
 }
 
 fn bad_sidecar(error: &Error) -> Failure {
-    let failure = Failure::new("bad-sidecar", error.to_string());
-    match error.help() {
-        Some(help) => failure.with_help(help),
+    let failure = Failure::new(Reason::BadSidecar, error.to_string());
+    match error.remedy() {
+        Some(remedy) => failure.with_remedy(remedy),
         None => failure,
     }
 }
 
 /// Why no transport brought a key, with the reason that says most of what can be done.
 fn refused(refusals: &[NoAnswer]) -> Failure {
-    let reason = NoAnswer::most_telling(refusals).map(NoAnswer::word);
+    let reason = NoAnswer::most_telling(refusals).map(NoAnswer::reason);
     let texts: Vec<_> = refusals.iter().map(NoAnswer::to_string).collect();
     let failure = Failure::new(
-        reason.unwrap_or("no-answer"),
+        reason.unwrap_or(Reason::NoAnswer),
         if texts.is_empty() {
             "nobody was asked: there was no time".to_owned()
         } else {
             texts.join("; ")
         },
     );
-    let help = refusals.iter().find_map(|refusal| match refusal {
-        NoAnswer::Socket { help, .. } => help.clone(),
+    let remedy = refusals.iter().find_map(|refusal| match refusal {
+        NoAnswer::Socket { remedy, .. } => remedy.clone(),
         _ => None,
     });
-    failure.with_help(help.unwrap_or_else(|| OTHERWISE.to_owned()))
+    failure.with_remedy(remedy.unwrap_or(Remedy::ProbeNetwork))
 }

@@ -24,7 +24,7 @@ use rustix::fs::FlockOperation;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::guid::Guid;
 use crate::network::certificate::Certificate;
 use crate::network::crypto::seal_request;
@@ -173,7 +173,7 @@ impl Sidecar {
             let made = seal_request(&self.certificate, key);
             let (key_protector, session_key) = made.map_err(|_| Error::Environment {
                 what: "the system gives no random numbers".to_owned(),
-                help: None,
+                remedy: None,
             })?;
             self.requests.push(Stocked {
                 key_protector,
@@ -192,10 +192,7 @@ impl Sidecar {
         Self::read(content).map_err(|why| Error::BadCredential {
             credential: NAME.to_owned(),
             why: format!("the sidecar cannot be used: {why}"),
-            help: Some(
-                "remove the protector and add it anew: 'fve protector add --network-unlock'"
-                    .to_owned(),
-            ),
+            remedy: Some(Remedy::ReplaceNetworkProtector),
         })
     }
 

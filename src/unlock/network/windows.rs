@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::NetworkUnlock;
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Reason, Remedy, Result};
 use crate::format::datum::{Body, Datum, key_types};
 use crate::format::protector::Protector;
 use crate::network::message::Thumbprint;
@@ -78,7 +78,7 @@ pub(super) fn open(unlock: &NetworkUnlock, protector: &Protector) -> Answer {
         released.map_err(|failure| told.push(failure.message)).ok()
     });
     if unlock.tpm.is_none() {
-        told.push("no TPM was given (--tpm)".to_owned());
+        told.push("no TPM was given".to_owned());
     }
     let network = match network_key(unlock, protector, released.as_ref()) {
         Ok(key) => key,
@@ -96,10 +96,11 @@ pub(super) fn open(unlock: &NetworkUnlock, protector: &Protector) -> Answer {
         }
     }
     told.push(UNPROVEN.to_owned());
-    Answer::Failed(
-        Failure::new("unproven-layout", told.join("; "))
-            .with_help("use another protector, such as the recovery password"),
-    )
+    let remedy = match unlock.tpm {
+        Some(_) => "use another protector, such as the recovery password".into(),
+        None => Remedy::GiveTpm,
+    };
+    Answer::Failed(Failure::new(Reason::UnprovenLayout, told.join("; ")).with_remedy(remedy))
 }
 
 /// The network's part: known, or asked for with the one request that is at hand.
@@ -113,7 +114,7 @@ fn network_key(
     }
     let Some(thumbprint) = thumbprint(protector) else {
         return Err(Failure::new(
-            "unproven-layout",
+            Reason::UnprovenLayout,
             "the protector names no certificate that could be asked for",
         ));
     };
@@ -126,7 +127,7 @@ fn network_key(
     };
     let Some(key_protector) = block.filter(|_| !keys.is_empty()) else {
         return Err(Failure::new(
-            "unproven-layout",
+            Reason::UnprovenLayout,
             "the protector holds no request that can be recognised, with its session key",
         ));
     };

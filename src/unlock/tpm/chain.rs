@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use crate::crypto::envelope;
-use crate::error::Failure;
+use crate::error::{Failure, Reason};
 use crate::format::block::MetadataBlock;
 use crate::format::datum::{Body, Datum, key_types};
 use crate::format::protector::Protector;
@@ -34,7 +34,7 @@ impl Released {
         let key = key_of(payload, wanted, stretched)?;
         let unfit = || {
             Failure::new(
-                "damaged-protector",
+                Reason::DamagedProtector,
                 "what was released is no key of 32 bytes",
             )
         };
@@ -66,7 +66,7 @@ impl Released {
             }
         }
         Answer::Failed(Failure::new(
-            "wrong-key",
+            Reason::WrongKey,
             "the TPM released its part, but the startup key does not go with it: it is another volume's, or was replaced",
         ))
     }
@@ -92,7 +92,7 @@ fn key_of(
     }
     let strange = || {
         Failure::new(
-            "damaged-protector",
+            Reason::DamagedProtector,
             "what was released is nothing that a protector of this kind keeps in a TPM",
         )
     };
@@ -104,7 +104,7 @@ fn key_of(
             key.map(|key| key.data).ok_or_else(|| {
                 // A TPM took the same PIN: then it is not the PIN that is wrong.
                 Failure::new(
-                    "wrong-key",
+                    Reason::WrongKey,
                     "what was released does not open with the PIN: the PIN is another, or the metadata is damaged",
                 )
             })
@@ -122,7 +122,7 @@ pub(super) fn key_of_any_type(payload: &SecretBytes) -> Result<IntermediateKey, 
     };
     found.ok_or_else(|| {
         Failure::new(
-            "damaged-protector",
+            Reason::DamagedProtector,
             "what was released is no key of 32 bytes",
         )
     })
@@ -130,10 +130,12 @@ pub(super) fn key_of_any_type(payload: &SecretBytes) -> Result<IntermediateKey, 
 
 fn open_with(protector: &Protector, key: &[u8; 32]) -> Answer {
     match open_vmk(protector, key) {
-        Answer::Failed(failure) if failure.reason == "wrong-key" => Answer::Failed(Failure::new(
-            "wrong-key",
-            "what was released does not open the protector: it is another protector's, or the metadata is damaged",
-        )),
+        Answer::Failed(failure) if failure.reason == Reason::WrongKey => {
+            Answer::Failed(Failure::new(
+                Reason::WrongKey,
+                "what was released does not open the protector: it is another protector's, or the metadata is damaged",
+            ))
+        }
         answer => answer,
     }
 }
@@ -148,7 +150,7 @@ fn proved(vmk: Vmk, block: &MetadataBlock) -> Answer {
         return Answer::Opened(vmk);
     }
     Answer::Failed(Failure::new(
-        "wrong-key",
+        Reason::WrongKey,
         "what was released is not this volume's master key: it is another protector's, or an old one",
     ))
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::startup_key::StartupKey;
 use super::{Answer, Context, KeyProtector, Prompt, Silent};
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Reason, Remedy, Result};
 use crate::format::datum::STRETCH_FLAG_PBKDF2;
 use crate::format::protector::{Protector, ProtectorKind};
 use crate::format::tpm_blob::SealedObject;
@@ -190,13 +190,13 @@ impl TpmUnlock {
             .collect::<Vec<_>>();
         if keys.is_empty() {
             return Err(Failure::new(
-                "no-startup-key",
+                Reason::NoStartupKey,
                 format!(
                     "the protector takes a startup key besides the TPM: {:X}.BEK",
                     protector.id
                 ),
             )
-            .with_help("give --startup-key FILE, or the directory that holds it"));
+            .with_remedy(Remedy::GiveStartupKey));
         }
         Ok(keys)
     }
@@ -209,8 +209,8 @@ impl TpmUnlock {
             self.prompt.tell(&refusal::tries_left(&lockout));
         }
         let typed = self.prompt.secret("PIN of the TPM: ").ok_or_else(|| {
-            Failure::new("no-pin", "the protector takes a PIN besides the TPM")
-                .with_help("give --pin-file FILE, or run the command on a terminal to be asked")
+            Failure::new(Reason::NoPin, "the protector takes a PIN besides the TPM")
+                .with_remedy(Remedy::GivePin)
         })?;
         Ok(Asked::Typed(Pin::new(&typed)))
     }
@@ -265,7 +265,7 @@ impl<'a> Parts<'a> {
     /// Everything that is needed, or why the protector cannot be opened: found before a TPM is
     /// asked.
     fn of(protector: &'a Protector) -> Result<Self, Failure> {
-        let damaged = |what: &str| Failure::new("damaged-protector", what);
+        let damaged = |what: &str| Failure::new(Reason::DamagedProtector, what);
         let object = object_of(protector)?;
         let kind = protector.kind();
         let takes_pin = matches!(
@@ -294,7 +294,7 @@ impl<'a> Parts<'a> {
 fn object_of(protector: &Protector) -> Result<&SealedObject, Failure> {
     let blob = protector.tpm().ok_or_else(|| {
         Failure::new(
-            "damaged-protector",
+            Reason::DamagedProtector,
             "the protector holds no object sealed to a TPM",
         )
     })?;
@@ -305,23 +305,23 @@ impl<'a> PinParts<'a> {
     fn of(protector: &'a Protector) -> Result<Self, Failure> {
         let stretch = protector.stretch().ok_or_else(|| {
             Failure::new(
-                "damaged-protector",
+                Reason::DamagedProtector,
                 "the protector does not say how to stretch the PIN",
             )
         })?;
         if stretch.flags & STRETCH_FLAG_PBKDF2 != 0 {
             return Err(Failure::new(
-                "unsupported-stretch",
+                Reason::UnsupportedStretch,
                 "the protector stretches its PIN with PBKDF2, whose exact inputs are not published",
             ));
         }
         // Without it the password cannot be known, and a guess would count as a wrong PIN.
         let label = protector.hash_label().ok_or_else(|| {
             Failure::new(
-                "unsupported-protector",
+                Reason::UnsupportedProtector,
                 "the protector has no label to make the TPM's password with: a form that nobody has described, perhaps of Windows 7 or earlier",
             )
-            .with_help("use another protector, such as the recovery password")
+            .with_remedy("use another protector, such as the recovery password")
         })?;
         Ok(Self {
             salt: &stretch.salt,

@@ -97,10 +97,10 @@ impl Made {
     #[track_caller]
     fn reasons(&self, credential: Box<dyn KeyProtector>) -> Vec<&'static str> {
         match self.unlock(&[credential]) {
-            Err(Error::Refused { report }) => report
+            Err(Error::Refused { report, .. }) => report
                 .attempts
                 .iter()
-                .map(|attempt| attempt.failure.as_ref().expect("a failure").reason)
+                .map(|attempt| attempt.failure.as_ref().expect("a failure").reason.word())
                 .collect(),
             other => panic!("not refused: {other:?}"),
         }
@@ -189,7 +189,7 @@ fn fails_over() {
     let by = unlocked.opened_by();
     assert_eq!(by.credential.as_deref(), Some("password"));
     let failure = by.report.attempts[0].failure.as_ref().expect("a failure");
-    assert_eq!(failure.reason, "no-answer");
+    assert_eq!(failure.reason.word(), "no-answer");
     assert!(failure.message.contains("nobody answered"), "{failure:?}");
     // Marked before it was sent.
     assert_eq!(made.stock().unused(), STOCK - 1);

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::args::DecryptArgs;
 use super::record::{About, Record};
+use crate::cli::advice;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::confirm::confirm_device;
@@ -333,7 +334,7 @@ impl<'a> Output<'a> {
         let name = self.name();
         let (what, mut help) = match failed {
             Failed::Interrupted => (format!("interrupted at {percent} %"), None),
-            Failed::Read(Error::Io { what, source }) => {
+            Failed::Read(Error::Io { what, source, .. }) => {
                 let path = self.args.source.source.shown();
                 let help = match self.args.error_map {
                     None => Some(
@@ -344,7 +345,10 @@ impl<'a> Output<'a> {
                 };
                 (format!("cannot read {path}: {what}: {source}"), help)
             }
-            Failed::Read(error) => (error.to_string(), error.help()),
+            Failed::Read(error) => (
+                error.to_string(),
+                error.remedy().as_ref().map(advice::words),
+            ),
             Failed::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => (
                 format!("cannot write {name}: its reader ended at {percent} %: {error}"),
                 None,

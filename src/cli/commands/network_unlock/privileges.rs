@@ -34,10 +34,8 @@ fn find(name: &str) -> Result<User, Failure> {
     let found = User::from_name(name)
         .map_err(|error| Error::io(format!("cannot look up the user {name}"), error.into()))?;
     found.ok_or_else(|| {
-        Failure::from(Error::Environment {
-            what: format!("there is no user {name}"),
-            help: Some("name one with --user".to_owned()),
-        })
+        let error = Error::environment(format!("there is no user {name}"));
+        Failure::from(error.with_remedy("name one with --user"))
     })
 }
 

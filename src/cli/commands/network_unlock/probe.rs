@@ -21,6 +21,7 @@ use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
+use crate::cli::advice;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::network::seconds;
@@ -87,11 +88,8 @@ fn run(args: &ProbeArgs) -> Result<(), Failure> {
         let mut bytes = zeroize::Zeroizing::new([0; NetworkKey::LEN]);
         random::fill(&mut bytes[..])?;
         let key = NetworkKey::from_bytes(&bytes);
-        let (key_protector, session_key) =
-            seal_request(&certificate, &key).map_err(|_| Error::Environment {
-                what: "the system gives no random numbers".to_owned(),
-                help: None,
-            })?;
+        let (key_protector, session_key) = seal_request(&certificate, &key)
+            .map_err(|_| Error::environment("the system gives no random numbers"))?;
         let request = Request {
             thumbprint: certificate.thumbprint(),
             key_protector,
@@ -139,7 +137,9 @@ fn verdict(certificate: &Certificate, probes: &[Probe], told: bool) -> Result<()
         Some(NoAnswer::NoAddress { .. }) => {
             "bring the interface up and give it an address first, or name another: dhcp4:INTERFACE".to_owned()
         }
-        Some(NoAnswer::Socket { help, .. }) => help.clone().unwrap_or_default(),
+        Some(NoAnswer::Socket { remedy, .. }) => {
+            remedy.as_ref().map(advice::words).unwrap_or_default()
+        },
         Some(refusal) => refusal.to_string(),
         None => "the server gives back another key than it was sent: it is not what it should be".to_owned(),
     };

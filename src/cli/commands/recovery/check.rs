@@ -155,7 +155,7 @@ impl Trial {
                 protector: unlocked.opened_by().protector.map(|(id, _)| id),
                 opened: true,
             }),
-            Err(Error::Refused { report }) => Ok(Self {
+            Err(Error::Refused { report, .. }) => Ok(Self {
                 protector: report.attempts.iter().find_map(|attempt| attempt.protector),
                 opened: false,
             }),

@@ -55,9 +55,9 @@ fn run(args: &HashArgs) -> Result<(), Failure> {
         .filter_map(|protector| Some((protector, hash(protector)?)))
         .collect();
     if hashes.is_empty() {
-        return Err(Error::Unsupported {
-            what: "the volume has no protector with a password or recovery password that other programs could search for".to_owned(),
-        }
+        return Err(Error::unsupported(
+            "the volume has no protector with a password or recovery password that other programs could search for",
+        )
         .into());
     }
     if args.json {

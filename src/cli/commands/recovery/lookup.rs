@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
+use crate::cli::advice;
 use crate::cli::describe::line;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
@@ -110,7 +111,7 @@ fn run(args: &LookupArgs) -> Result<(), Failure> {
         (Some(id), _, _) => Query::password(id).map_err(|error| Failure::Other {
             status: Status::Usage,
             what: error.to_string(),
-            help: error.help(),
+            help: error.remedy().as_ref().map(advice::words),
         })?,
         (None, Some(name), _) => Query::Computer(name.clone()),
         (None, None, Some(volume)) => Query::Protectors(volume.ids.clone()),

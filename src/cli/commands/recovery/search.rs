@@ -305,12 +305,9 @@ fn protectors<'a>(
         }
     }
     if let (Some(name), []) = (named, protectors.as_slice()) {
-        return Err(Error::BadCredential {
-            credential: "protector".to_owned(),
-            why: format!("the volume has no recovery password with the identifier {name}"),
-            help: Some("'fve info' shows its protectors".to_owned()),
-        }
-        .into());
+        let why = format!("the volume has no recovery password with the identifier {name}");
+        let error = Error::bad_credential("protector", why);
+        return Err(error.with_remedy("'fve info' shows its protectors").into());
     }
     if let Some(id) = identifier
         && protectors.iter().any(|protector| protector.id == id)

@@ -28,10 +28,12 @@ const PASSWORD_FILE: Addition = Addition {
 };
 
 fn read(given: &Given<'_>) -> Result<CertificateKey> {
-    let path = given.value.ok_or_else(|| Error::BadCredential {
-        credential: "certificate".to_owned(),
-        why: "there is a password for a certificate's file, but no such file".to_owned(),
-        help: Some("give --certificate FILE".to_owned()),
+    let path = given.value.ok_or_else(|| {
+        Error::bad_credential(
+            "certificate",
+            "there is a password for a certificate's file, but no such file",
+        )
+        .with_remedy("give --certificate FILE")
     })?;
     let password = given.other(PASSWORD_FILE.option);
     let password = password

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
+use crate::cli::advice;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::file;
@@ -451,7 +452,7 @@ pub(crate) fn options_for(kind: ProtectorKind) -> Vec<String> {
 
 /// A failure to unlock, with the options that would do where none was given.
 fn failed(error: Error) -> Failure {
-    let Error::NothingToTry { takes } = &error else {
+    let Error::NothingToTry { takes, .. } = &error else {
         return error.into();
     };
     let mut words = Vec::new();
@@ -475,7 +476,7 @@ fn failed(error: Error) -> Failure {
             "no credential was given that fits; the volume takes: {}",
             words.join(", ")
         ),
-        help: error.help(),
+        help: error.remedy().as_ref().map(advice::words),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::kind::{CredentialKind, Given, Read};
 #[cfg(feature = "pkcs11")]
 use super::tpm::PIN_FILE;
-use fve::error::{Error, Result};
+use fve::error::Result;
 use fve::format::protector::ProtectorKind;
 #[cfg(feature = "pkcs11")]
 use fve::input::read_line;
@@ -31,11 +31,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
 #[cfg(feature = "pkcs11")]
 fn read(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
     let text = given.value.and_then(Path::to_str).unwrap_or_default();
-    let uri = TokenUri::parse(text).map_err(|why| Error::BadCredential {
-        credential: "PKCS#11 token".to_owned(),
-        why: format!("the name of the key is not understood: {why}"),
-        help: Some("such as --pkcs11 'pkcs11:token=NAME?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so'; 'p11tool --list-tokens' shows names".to_owned()),
-    })?;
+    let uri = TokenUri::parse(text)?;
     let pin_file = given.other(PIN_FILE.option).or(uri.pin_source.as_deref());
     let pin = pin_file.map(|path| read_line(path, "PIN")).transpose()?;
     let mut key = TokenKey::new(uri);
@@ -50,11 +46,10 @@ fn read(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
 
 #[cfg(not(feature = "pkcs11"))]
 fn read(_given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
-    Err(Error::Environment {
-        what: "this fve was built without support for PKCS#11 tokens".to_owned(),
-        help: Some(
-            "build it with the feature pkcs11, or give the key as a file: --certificate FILE"
-                .to_owned(),
-        ),
-    })
+    Err(
+        fve::error::Error::environment("this fve was built without support for PKCS#11 tokens")
+            .with_remedy(
+                "build it with the feature pkcs11, or give the key as a file: --certificate FILE",
+            ),
+    )
 }

@@ -86,10 +86,9 @@ pub(crate) fn place_of(given: &Given<'_>) -> Result<Place> {
 
 #[cfg(not(feature = "directory"))]
 fn server(url: &str, _: &Given<'_>) -> Result<Place> {
-    Err(Error::Environment {
-        what: format!("{url} cannot be asked: this program was built without LDAP"),
-        help: Some("build it with the feature 'directory', or give exported files".to_owned()),
-    })
+    let what = format!("{url} cannot be asked: this program was built without LDAP");
+    Err(Error::environment(what)
+        .with_remedy("build it with the feature 'directory', or give exported files"))
 }
 
 #[cfg(feature = "directory")]
@@ -143,17 +142,13 @@ fn kerberos() -> Result<Login> {
 
 #[cfg(all(feature = "directory", not(feature = "kerberos")))]
 fn kerberos() -> Result<Login> {
-    Err(Error::Environment {
-        what: "this program was built without Kerberos".to_owned(),
-        help: Some("build it with the feature 'kerberos', or give --lookup-user".to_owned()),
-    })
+    Err(
+        Error::environment("this program was built without Kerberos")
+            .with_remedy("build it with the feature 'kerberos', or give --lookup-user"),
+    )
 }
 
 #[cfg(feature = "directory")]
-fn refused(why: &str, help: &str) -> Error {
-    Error::BadCredential {
-        credential: "recovery lookup".to_owned(),
-        why: why.to_owned(),
-        help: Some(help.to_owned()),
-    }
+fn refused(why: &str, help: &'static str) -> Error {
+    Error::bad_credential("recovery lookup", why).with_remedy(help)
 }

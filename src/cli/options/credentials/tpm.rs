@@ -125,10 +125,7 @@ pub(crate) fn unsealer(_given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
 /// [`Error::Environment`], always.
 #[cfg(not(feature = "tpm"))]
 pub(crate) fn sealer(_given: &Given<'_>) -> Result<Arc<dyn ObjectSealer>> {
-    Err(Error::Environment {
-        what: no_tpm::WHY.to_owned(),
-        help: None,
-    })
+    Err(Error::environment(no_tpm::WHY))
 }
 
 fn payload(given: &Given<'_>) -> Result<Box<dyn Unsealer>> {

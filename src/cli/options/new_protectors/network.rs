@@ -125,10 +125,9 @@ pub(crate) fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
     file.take(MAX_FILE)
         .read_to_end(&mut content)
         .map_err(fail)?;
-    let certificate = Certificate::parse(&content).map_err(|error| Error::BadCredential {
-        credential: "certificate".to_owned(),
-        why: format!("{}: {error}", path.shown()),
-        help: Some("give the server's certificate (.cer) in DER or PEM".to_owned()),
+    let certificate = Certificate::parse(&content).map_err(|error| {
+        Error::bad_credential("certificate", format!("{}: {error}", path.shown()))
+            .with_remedy("give the server's certificate (.cer) in DER or PEM")
     })?;
     for doubt in certificate.doubts(SystemTime::now()) {
         term::note(format_args!("warning: the certificate: {doubt}"));
