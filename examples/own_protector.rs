@@ -6,22 +6,22 @@ use std::sync::Arc;
 
 use fve::crypto::stretch::InitialHash;
 use fve::error::{Failure, Reason};
-use fve::format::protector::{Protector, ProtectorKind};
+use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::guid::Guid;
 use fve::recovery_password::{Options, RecoveryPassword, check_bytes};
 use fve::source::FileSource;
-use fve::unlock::{Answer, Context, KeyProtector, open_vmk};
+use fve::unlock::{Answer, Context, Credential, open_vmk};
 use fve::volume::{UnlockOptions, Volume};
 
 /// Passwords by the identifier of the protector that they open.
 struct HelpDesk(HashMap<Guid, RecoveryPassword>);
 
-impl KeyProtector for HelpDesk {
+impl Credential for HelpDesk {
     fn name(&self) -> &str {
         "the help desk's list"
     }
 
-    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, _context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::RecoveryPassword {
             return Answer::NotMine;
         }

@@ -23,7 +23,7 @@
 //! * Credentials: [`unlock::recovery_password::RecoveryPasswords`], [`unlock::password::Password`],
 //!   [`unlock::startup_key::StartupKey`], [`unlock::clear_key::Suspended`], [`unlock::raw_key`]
 //!   (which also takes the key of a [`volume::MasterKey`]), with the feature `certificates` also
-//!   `unlock::certificate::CertificateKey`. A credential of your own: [`unlock::KeyProtector`]. A
+//!   `unlock::certificate::CertificateKey`. A credential of your own: [`unlock::Credential`]. A
 //!   volume whose protection is suspended opens without any.
 //! * The 48 digits themselves, checked, explained and corrected, without any volume:
 //!   [`recovery_password::RecoveryPassword`] and [`recovery_password::check_text`].
@@ -86,7 +86,7 @@ pub mod volume;
 pub use error::{Error, Result};
 pub use guid::Guid;
 pub use source::ReadAt;
-pub use unlock::KeyProtector;
+pub use unlock::Credential;
 pub use volume::{Unlocked, Volume};
 
 /// The examples of the README, compiled and run.

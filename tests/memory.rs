@@ -22,7 +22,7 @@ use common::testdata::{self, Entry, Kind};
 use common::trials::{self, Trial, trial, trials};
 use fve::crypto::sector::{Engine, Engines};
 use fve::format::datum::SealedDatum;
-use fve::format::protector::Protector;
+use fve::format::protector::KeyProtector;
 use fve::recovery_password::RecoveryPassword;
 use hex_literal::hex;
 use sha2::{Digest, Sha256};
@@ -199,7 +199,7 @@ struct Secrets {
 impl Secrets {
     fn of(sample: &Entry) -> Self {
         let volume = sample.open();
-        let protector = |kind| -> &Protector {
+        let protector = |kind| -> &KeyProtector {
             let id = &sample.credential(kind).protector;
             let found = volume.protectors().into_iter();
             let mut found = found.filter(|protector| protector.id.to_string() == *id);
@@ -305,7 +305,7 @@ fn forbid_key(forbidden: &mut Vec<(String, Vec<u8>)>, name: &str, key: &[u8]) {
     }
 }
 
-fn stretched(initial: &[u8], protector: &Protector) -> Vec<u8> {
+fn stretched(initial: &[u8], protector: &KeyProtector) -> Vec<u8> {
     let salt = protector.stretch().expect("salt").salt;
     let mut last = [0; 32];
     for count in 0..0x10_0000u64 {

@@ -4,7 +4,7 @@
 use super::event_logs::{EventKind, EventLogs};
 use super::{Analysis, Mode};
 use crate::format::block::MetadataBlock;
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::tpm::{LOCK, Policy};
@@ -198,7 +198,7 @@ impl Findings<'_> {
         }
     }
 
-    fn protector(&mut self, protector: &Protector, logs: Option<&EventLogs>) {
+    fn protector(&mut self, protector: &KeyProtector, logs: Option<&EventLogs>) {
         let kind = protector.kind();
         let id = Some(protector.id);
         // While a key lies in the open nothing else is asked for.
@@ -238,7 +238,7 @@ impl Findings<'_> {
         }
     }
 
-    fn startup_key(&mut self, protector: &Protector) {
+    fn startup_key(&mut self, protector: &KeyProtector) {
         let mut others = self.analysis.starts_with.iter();
         let alone = protector.kind() != ProtectorKind::ExternalKey
             || others.all(|kind| *kind == ProtectorKind::ExternalKey);
@@ -259,7 +259,7 @@ impl Findings<'_> {
         }
     }
 
-    fn tpm(&mut self, protector: &Protector, logs: Option<&EventLogs>) {
+    fn tpm(&mut self, protector: &KeyProtector, logs: Option<&EventLogs>) {
         let id = Some(protector.id);
         let Some(blob) = protector.tpm() else {
             return;

@@ -20,7 +20,7 @@ use crate::crypto::hash::HashAlgorithm;
 use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::boot::Flavour;
 use crate::format::datum::{Datum, SealedDatum, roles};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::tpm::Policy;
@@ -204,7 +204,7 @@ fn mode(volume: &Volume, block: Option<&MetadataBlock>) -> Mode {
     }
 }
 
-fn is_clear(protector: &Protector) -> bool {
+fn is_clear(protector: &KeyProtector) -> bool {
     protector.kind() == ProtectorKind::ClearKey
 }
 
@@ -241,7 +241,7 @@ fn system(volume: &Volume, block: Option<&MetadataBlock>) -> Option<bool> {
 }
 
 fn profiles(block: &MetadataBlock) -> Vec<Profile> {
-    let profile = |protector: &Protector| {
+    let profile = |protector: &KeyProtector| {
         let blob = protector.tpm()?;
         let pcrs = blob.pcrs();
         let object = blob.sealed.as_ref().ok();

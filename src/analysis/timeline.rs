@@ -2,7 +2,7 @@
 
 use super::event_logs::{EventKind, EventLogs};
 use crate::format::block::MetadataBlock;
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 
@@ -91,7 +91,7 @@ pub(super) fn of(block: Option<&MetadataBlock>, logs: Option<&EventLogs>) -> Vec
 }
 
 fn of_metadata(block: &MetadataBlock, moments: &mut Vec<Moment>) {
-    let mut push = |time, what, protector: Option<&Protector>| {
+    let mut push = |time, what, protector: Option<&KeyProtector>| {
         moments.push(Moment {
             time,
             what,

@@ -15,7 +15,7 @@ use fve::crypto::sector::Method;
 use fve::format::block::MetadataBlock;
 use fve::format::boot::{Flavour, Layout};
 use fve::format::datum::{Body, Datum, PublicKey};
-use fve::format::protector::{Protector, ProtectorKind};
+use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::format::tpm_blob::TpmBlob;
 use fve::tpm::Policy;
 use fve::volume::{Protection, Volume};
@@ -336,7 +336,7 @@ impl<'a> Report<'a> {
 }
 
 /// `-protectors -get` lists every protector but the clear key.
-fn listed(block: Option<&MetadataBlock>) -> impl Iterator<Item = &Protector> {
+fn listed(block: Option<&MetadataBlock>) -> impl Iterator<Item = &KeyProtector> {
     block
         .into_iter()
         .flat_map(MetadataBlock::protectors)
@@ -369,7 +369,7 @@ fn write_protectors(text: &mut String, block: &MetadataBlock) {
     }
 }
 
-fn protector_title(protector: &Protector) -> String {
+fn protector_title(protector: &KeyProtector) -> String {
     match protector.kind() {
         ProtectorKind::Unknown(code) => format!("Unknown ({code:#06x})"),
         ProtectorKind::Certificate => "Smart Card (Certificate Based)".to_owned(),
@@ -378,7 +378,7 @@ fn protector_title(protector: &Protector) -> String {
 }
 
 /// Detail lines of a protector, each with its heading.
-fn details(protector: &Protector) -> Vec<(&'static str, Vec<String>)> {
+fn details(protector: &KeyProtector) -> Vec<(&'static str, Vec<String>)> {
     let mut details = Vec::new();
     if takes_key_file(protector.kind()) {
         details.push((
@@ -482,7 +482,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// The thumbprint of its certificate: as it is named, or of a whole certificate that lies in it.
-fn thumbprint(protector: &Protector) -> Option<Vec<u8>> {
+fn thumbprint(protector: &KeyProtector) -> Option<Vec<u8>> {
     if let Some(certificate) = protector.certificate() {
         return Some(certificate.thumbprint.clone());
     }
@@ -530,7 +530,7 @@ fn takes_key_file(kind: ProtectorKind) -> bool {
     )
 }
 
-fn protector_json(protector: &Protector) -> Value {
+fn protector_json(protector: &KeyProtector) -> Value {
     let kind = protector.kind();
     json!({
         "id": format!("{:X}", protector.id),
@@ -571,7 +571,7 @@ fn protector_json(protector: &Protector) -> Value {
 }
 
 /// How the protector's sealed object is satisfied, if it can be worked out.
-fn policy(protector: &Protector) -> Option<Policy> {
+fn policy(protector: &KeyProtector) -> Option<Policy> {
     Policy::solve(protector.tpm()?.sealed.as_ref().ok()?)
 }
 

@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use super::FormatError;
 use super::boot::SIGNATURE;
 use super::datum::{Body, Datum, SealedDatum, Virtualization, key_types, roles};
-use super::protector::Protector;
+use super::protector::KeyProtector;
 use super::time::FileTime;
 use super::wire::Fields;
 use crate::guid::Guid;
@@ -265,9 +265,9 @@ impl MetadataBlock {
     }
 
     /// The key protectors, in the order on disk.
-    pub fn protectors(&self) -> impl Iterator<Item = &Protector> {
+    pub fn protectors(&self) -> impl Iterator<Item = &KeyProtector> {
         self.datums.iter().filter_map(|datum| match &datum.body {
-            Body::Protector(protector) => Some(protector),
+            Body::KeyProtector(protector) => Some(protector),
             _ => None,
         })
     }

@@ -116,7 +116,7 @@ pub struct Datum {
     pub role: u16,
     /// How its body is laid out (docs/format.md §3.2).
     pub datum_type: u16,
-    /// Bit 0: inside a container. More for a clear key, see [`Protector::reboots_left`].
+    /// Bit 0: inside a container. More for a clear key, see [`KeyProtector::reboots_left`].
     pub flags: u16,
     /// Where it lies, in bytes from the start of the volume or file.
     pub position: u64,
@@ -129,7 +129,7 @@ pub struct Datum {
 /// One way to the volume master key.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Protector {
+pub struct KeyProtector {
     /// Identifier, as Windows shows it; of a recovery password, its password ID.
     pub id: Guid,
     /// When it was last changed.
@@ -138,7 +138,7 @@ pub struct Protector {
     pub hints: u16,
     /// Kind as stored: a set of bits (docs/format.md §3.8).
     pub code: u16,
-    /// Flags of the datum; see [`Protector::reboots_left`].
+    /// Flags of the datum; see [`KeyProtector::reboots_left`].
     pub flags: u16,
     /// What it is made of.
     pub parts: Vec<Datum>,
@@ -165,7 +165,7 @@ pub enum Body {
     /// What the boot manager checks before Windows 8.
     BootValidation(Vec<BootCheck>),
     /// A key protector.
-    Protector(Protector),
+    KeyProtector(KeyProtector),
     /// An external key with its identifier.
     ExternalKey(ExternalKeyInfo),
     /// A log entry of a change of keys; its layout is not known.
@@ -420,7 +420,7 @@ impl Datum {
             | Body::UseKey(UseKey { nested, .. })
             | Body::ExternalKey(ExternalKeyInfo { nested, .. })
             | Body::Update { nested, .. } => nested,
-            Body::Protector(protector) => &protector.parts,
+            Body::KeyProtector(protector) => &protector.parts,
             _ => &[],
         }
     }
@@ -527,7 +527,7 @@ fn try_body(datum: Fields<'_>, depth: usize) -> Result<Body, FormatError> {
         }),
         types::TPM_BLOB => Body::Tpm(TpmBlob::parse(datum, HEADER_LEN)?),
         types::BOOT_VALIDATION => Body::BootValidation(boot_checks(datum)?),
-        types::VMK_INFO => Body::Protector(Protector {
+        types::VMK_INFO => Body::KeyProtector(KeyProtector {
             id: datum.guid(0x08)?,
             changed: FileTime(datum.u64(0x18)?),
             hints: datum.u16(0x20)?,

@@ -310,7 +310,7 @@ mod tests {
         };
         let bytes = protector(&head, &[text(0, "DiskPassword").unwrap(), stretched]).unwrap();
         let datum = Datum::parse_one(bytes.expose()).unwrap();
-        let Body::Protector(read) = &datum.body else {
+        let Body::KeyProtector(read) = &datum.body else {
             panic!("{datum:?}");
         };
         assert_eq!(

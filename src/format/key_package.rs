@@ -62,7 +62,7 @@ impl KeyPackage {
 
     fn is_complete(&self) -> bool {
         let protector = |datum: &Datum| match &datum.body {
-            Body::Protector(protector) => protector.sealed_vmk().is_some(),
+            Body::KeyProtector(protector) => protector.sealed_vmk().is_some(),
             _ => false,
         };
         let sector_key = |datum: &Datum| datum.role == roles::FVEK && datum.sealed().is_some();

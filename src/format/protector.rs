@@ -1,7 +1,7 @@
 //! Key protectors: what a VMK_INFO datum says about one way to the volume master key
 //! (docs/format.md §3.8 and §3.13).
 
-pub use super::datum::Protector;
+pub use super::datum::KeyProtector;
 use super::datum::{
     BackupInfo, Body, CertificateInfo, Datum, PublicKey, SealedDatum, Stretch, UseKey, key_types,
     roles, types,
@@ -139,7 +139,7 @@ impl std::fmt::Display for ProtectorKind {
     }
 }
 
-impl Protector {
+impl KeyProtector {
     /// What it takes.
     pub fn kind(&self) -> ProtectorKind {
         if self.is_network() {
@@ -292,8 +292,8 @@ mod tests {
     use crate::format::time::FileTime;
     use crate::guid::Guid;
 
-    fn protector(code: u16, flags: u16) -> Protector {
-        Protector {
+    fn protector(code: u16, flags: u16) -> KeyProtector {
+        KeyProtector {
             id: Guid::from_disk([0; 16]),
             changed: FileTime(0),
             hints: 0,

@@ -33,7 +33,7 @@ use crate::format::time::FileTime;
 use crate::format::wire::Fields;
 use crate::guid::Guid;
 use crate::source::{Overlay, ReadAt, WriteAt};
-use crate::unlock::KeyProtector;
+use crate::unlock::Credential;
 use crate::volume::{UnlockOptions, Volume};
 
 const MAGIC: &[u8; 8] = b"FVEMETA\0";
@@ -248,7 +248,7 @@ impl Backup {
     pub fn check(
         &self,
         target: &Arc<dyn WriteAt>,
-        credentials: &[Box<dyn KeyProtector>],
+        credentials: &[Box<dyn Credential>],
     ) -> Result<Restoration> {
         if target.size() != self.size {
             return Err(Error::unchangeable(
@@ -326,11 +326,7 @@ impl Backup {
     }
 
     /// Opens the volume as it would be, down to a file system's first sector.
-    fn prove(
-        &self,
-        target: &Arc<dyn WriteAt>,
-        credentials: &[Box<dyn KeyProtector>],
-    ) -> Result<()> {
+    fn prove(&self, target: &Arc<dyn WriteAt>, credentials: &[Box<dyn Credential>]) -> Result<()> {
         if credentials.is_empty() {
             return Err(Error::unchangeable(
                 "nothing of the volume's own metadata can be read, so nothing tells whether the backup is of this volume",
@@ -364,7 +360,7 @@ impl Backup {
     pub fn restore(
         &self,
         target: &Arc<dyn WriteAt>,
-        credentials: &[Box<dyn KeyProtector>],
+        credentials: &[Box<dyn Credential>],
     ) -> Result<Restoration> {
         let restoration = self.check(target, credentials)?;
         let wanted = self.wanted()?;

@@ -17,13 +17,13 @@ use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::{Body, Datum, key_types, roles};
 use crate::format::encode::DatumBytes;
 use crate::format::encode::block::Unsigned;
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::secret::Vmk;
 use crate::source::Overlay;
 use crate::unlock::raw_key::RawVmk;
-use crate::unlock::{KeyProtector, Selection, open_key};
+use crate::unlock::{Credential, Selection, open_key};
 use crate::volume::{UnlockOptions, Volume};
 
 /// A change laid out and tried.
@@ -64,7 +64,7 @@ impl Managed {
             rekeyed: !change.remove.is_empty(),
             ..Report::default()
         };
-        let summary = |protector: &Protector| (protector.id, protector.kind());
+        let summary = |protector: &KeyProtector| (protector.id, protector.kind());
         for id in &change.remove {
             report.removed.push(summary(self.protector(block, *id)?));
         }
@@ -86,7 +86,7 @@ impl Managed {
         Ok(report)
     }
 
-    fn protector<'a>(&self, block: &'a MetadataBlock, id: Guid) -> Result<&'a Protector> {
+    fn protector<'a>(&self, block: &'a MetadataBlock, id: Guid) -> Result<&'a KeyProtector> {
         let mut protectors = block.protectors();
         protectors
             .find(|protector| protector.id == id)
@@ -251,7 +251,7 @@ fn testify(patched: &Volume, witness: &Witness) -> Result<()> {
 }
 
 /// The master key as a credential.
-pub(super) fn raw(vmk: &Vmk) -> Box<dyn KeyProtector> {
+pub(super) fn raw(vmk: &Vmk) -> Box<dyn Credential> {
     Box::new(RawVmk::new(Vmk::from_bytes(vmk.expose())))
 }
 
@@ -268,7 +268,7 @@ fn check_rest(block: &MetadataBlock, change: &Change, report: &Report) -> Result
     let mut rest: Vec<ProtectorKind> = block
         .protectors()
         .filter(|protector| !gone(&protector.id))
-        .map(Protector::kind)
+        .map(KeyProtector::kind)
         .collect();
     rest.extend(report.added.iter().map(|(_, kind)| *kind));
     let count = |kind| rest.iter().filter(|other| **other == kind).count();
@@ -323,7 +323,7 @@ fn place_of_new(datum_roles: &[u16]) -> usize {
 
 fn protector_id(datum: &Datum) -> Option<Guid> {
     match &datum.body {
-        Body::Protector(protector) => Some(protector.id),
+        Body::KeyProtector(protector) => Some(protector.id),
         _ => None,
     }
 }
@@ -382,7 +382,7 @@ impl Nonces {
         for datum in datums {
             match &datum.body {
                 Body::Sealed(sealed) => self.meet(sealed.time(), Some(sealed.counter())),
-                Body::Protector(protector) => self.meet(protector.changed, None),
+                Body::KeyProtector(protector) => self.meet(protector.changed, None),
                 Body::ExternalKey(key) => self.meet(key.time, None),
                 Body::Backup(backup) => {
                     self.meet(backup.first, None);

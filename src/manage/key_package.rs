@@ -52,7 +52,7 @@ pub fn export(volume: &Volume, key: &MasterKey, names: &[String]) -> Result<Expo
     }
     let protectors = chosen(block, names)?;
     let is_wanted = |datum: &&Datum| match &datum.body {
-        Body::Protector(protector) => protectors.iter().any(|(id, _)| *id == protector.id),
+        Body::KeyProtector(protector) => protectors.iter().any(|(id, _)| *id == protector.id),
         Body::Virtualization(_) => true,
         _ => [roles::FVEK, roles::DESCRIPTION].contains(&datum.role),
     };

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::format::bek::BekFile;
 use crate::format::datum::{Datum, STRETCH_FLAG_PBKDF2, key_types};
 use crate::format::encode;
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::recovery_password::RecoveryPassword;
@@ -104,14 +104,14 @@ pub fn kept_secrets(volume: &Volume, key: &MasterKey) -> Result<Vec<Kept>> {
 }
 
 /// The 128 bits of a recovery password.
-fn recovery_key(protector: &Protector, vmk: &Vmk) -> Option<RecoveryKey> {
+fn recovery_key(protector: &KeyProtector, vmk: &Vmk) -> Option<RecoveryKey> {
     let sealed = protector.recovery_key_backup()?;
     let key = open_key(sealed, vmk.expose(), &[key_types::RECOVERY_KEY])?;
     RecoveryKey::from_slice(key.data.expose())
 }
 
 /// The key of a `.BEK` file.
-pub(super) fn external_key(protector: &Protector, vmk: &Vmk) -> Option<ExternalKey> {
+pub(super) fn external_key(protector: &KeyProtector, vmk: &Vmk) -> Option<ExternalKey> {
     let mut backups = protector.use_key()?.nested.iter().filter_map(Datum::sealed);
     backups.find_map(|sealed| {
         let key = open_key(sealed, vmk.expose(), &[key_types::EXTERNAL_KEY])?;
@@ -121,7 +121,7 @@ pub(super) fn external_key(protector: &Protector, vmk: &Vmk) -> Option<ExternalK
 
 /// The key that the protector's copy of the master key is sealed with; `None` where only the
 /// protector's owner, a TPM or a card has it.
-pub(super) fn own_key(protector: &Protector, vmk: &Vmk) -> Option<Zeroizing<[u8; 32]>> {
+pub(super) fn own_key(protector: &KeyProtector, vmk: &Vmk) -> Option<Zeroizing<[u8; 32]>> {
     let fits = |key: &Zeroizing<[u8; 32]>| opens(protector, key, vmk);
     let clear = protector.clear_key().and_then(key_bytes);
     let backups = || {
@@ -140,7 +140,7 @@ pub(super) fn own_key(protector: &Protector, vmk: &Vmk) -> Option<Zeroizing<[u8;
 }
 
 /// Before Windows 8.1 a recovery password's bits are kept and not what they stretch to.
-fn stretched_again(protector: &Protector, vmk: &Vmk) -> Option<Zeroizing<[u8; 32]>> {
+fn stretched_again(protector: &KeyProtector, vmk: &Vmk) -> Option<Zeroizing<[u8; 32]>> {
     let stretch = protector.stretch()?;
     if stretch.flags & STRETCH_FLAG_PBKDF2 != 0 {
         return None;
@@ -151,7 +151,7 @@ fn stretched_again(protector: &Protector, vmk: &Vmk) -> Option<Zeroizing<[u8; 32
 }
 
 /// Whether that key opens the protector, and gives this master key.
-fn opens(protector: &Protector, key: &[u8; 32], vmk: &Vmk) -> bool {
+fn opens(protector: &KeyProtector, key: &[u8; 32], vmk: &Vmk) -> bool {
     protector
         .sealed_vmk()
         .and_then(|sealed| open_key(sealed, key, &[key_types::VMK, key_types::CLEAR_KEY]))

@@ -57,10 +57,10 @@ use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};
 use crate::format::boot::Flavour;
 use crate::format::datum::Body;
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
 use crate::source::WriteAt;
-use crate::unlock::KeyProtector;
+use crate::unlock::Credential;
 use crate::volume::{MasterKey, UnlockOptions, Volume};
 use seen::Seen;
 
@@ -89,7 +89,7 @@ pub struct Change {
 /// A credential that must open a protector of the new metadata.
 struct Witness {
     protector: Guid,
-    credential: [Box<dyn KeyProtector>; 1],
+    credential: [Box<dyn Credential>; 1],
 }
 
 impl std::fmt::Debug for Witness {
@@ -140,7 +140,7 @@ impl Change {
     /// Has a new protector opened by a credential before anything is written: for those that the
     /// master key alone cannot prove, because a TPM keeps their key.
     #[must_use]
-    pub fn witness(mut self, id: Guid, credential: Box<dyn KeyProtector>) -> Self {
+    pub fn witness(mut self, id: Guid, credential: Box<dyn Credential>) -> Self {
         self.witnesses.push(Witness {
             protector: id,
             credential: [credential],
@@ -179,7 +179,7 @@ impl Managed {
     /// Those of [`Volume::from_source`], [`Volume::unlock_master_key`] and [`Managed::new`].
     pub fn open(
         target: Arc<dyn WriteAt>,
-        credentials: &[Box<dyn KeyProtector>],
+        credentials: &[Box<dyn Credential>],
         options: &UnlockOptions,
     ) -> Result<Self> {
         let volume = Volume::from_source(Arc::new(target.clone()))?;
@@ -229,7 +229,7 @@ impl Managed {
     /// Those of [`Managed::open`]; it then stays as it was.
     pub fn reload(
         &mut self,
-        credentials: &[Box<dyn KeyProtector>],
+        credentials: &[Box<dyn Credential>],
         options: &UnlockOptions,
     ) -> Result<()> {
         *self = Self::open(self.target.clone(), credentials, options)?;
@@ -261,7 +261,7 @@ impl Managed {
     }
 
     /// Its protectors, in the order on disk.
-    pub fn protectors(&self) -> Vec<&Protector> {
+    pub fn protectors(&self) -> Vec<&KeyProtector> {
         self.volume.protectors()
     }
 
@@ -269,7 +269,7 @@ impl Managed {
     ///
     /// # Errors
     /// [`Error::Unchangeable`] when there is none, or more than one.
-    pub fn find(&self, name: &str) -> Result<&Protector> {
+    pub fn find(&self, name: &str) -> Result<&KeyProtector> {
         let protectors = self.protectors();
         let mut named = protectors
             .iter()
@@ -317,7 +317,7 @@ impl std::fmt::Debug for Managed {
 }
 
 /// Protectors as messages name them.
-fn listed(protectors: &[&Protector]) -> String {
+fn listed(protectors: &[&KeyProtector]) -> String {
     let words: Vec<_> = protectors
         .iter()
         .map(|protector| named(protector.id, protector.kind()))

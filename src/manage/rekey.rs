@@ -9,7 +9,7 @@ use crate::enroll::unfit;
 use crate::error::{Error, Remedy, Result};
 use crate::format::datum::{Body, Datum, SealedDatum, roles};
 use crate::format::encode::DatumBytes;
-use crate::format::protector::Protector;
+use crate::format::protector::KeyProtector;
 use crate::secret::{SecretBytes, Vmk};
 
 /// Where the key begins in a KEY datum, and how long the datum of a master key is.
@@ -17,7 +17,7 @@ const KEY_AT: usize = 12;
 const VMK_DATUM_LEN: usize = KEY_AT + Vmk::LEN;
 
 /// Whether the protector can be given another master key without its owner, its TPM or its card.
-pub(super) fn can_follow(protector: &Protector, vmk: &Vmk) -> bool {
+pub(super) fn can_follow(protector: &KeyProtector, vmk: &Vmk) -> bool {
     own_key(protector, vmk).is_some()
 }
 
@@ -43,7 +43,7 @@ pub(super) fn reseal(
             }
             put(datum, datum, bytes, resealed)
         }
-        Body::Protector(protector) => {
+        Body::KeyProtector(protector) => {
             reseal_vmk(datum, protector, bytes, old, sealer)?;
             reseal_nested(datum, datum, bytes, old, sealer)
         }
@@ -58,7 +58,7 @@ pub(super) fn reseal(
 /// Gives a protector the new master key, under the protector's own key.
 fn reseal_vmk(
     top: &Datum,
-    protector: &Protector,
+    protector: &KeyProtector,
     bytes: &mut DatumBytes,
     old: &Vmk,
     sealer: &mut Sealer<'_>,
@@ -83,7 +83,7 @@ fn reseal_vmk(
 }
 
 /// A protector that nobody but its own TPM, server or card can give another master key.
-pub(super) fn bound(protector: &Protector) -> Error {
+pub(super) fn bound(protector: &KeyProtector) -> Error {
     Error::unchangeable(
         format!(
             "a removal takes a new volume master key, and {} cannot be given one here: only what it is bound to could seal it",

@@ -7,7 +7,7 @@ use super::named;
 use crate::enroll::{NewProtector, TpmBinding};
 use crate::error::{Error, Remedy, Result};
 use crate::format::datum::{Datum, key_types};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::{ExternalKey, PinHash, Vmk};
 use crate::tpm::Pin;
 use crate::unlock::open_key;
@@ -30,7 +30,7 @@ pub struct Rebound {
 /// [`Error::Unchangeable`] for a protector of another kind, for a PIN where it takes none, and when
 /// the metadata keeps no backup of what it takes.
 pub fn rebound(
-    protector: &Protector,
+    protector: &KeyProtector,
     vmk: &Vmk,
     binding: TpmBinding,
     new_pin: Option<Pin>,
@@ -83,7 +83,7 @@ pub fn rebound(
 }
 
 /// The PIN, hashed once, as the protector keeps it.
-fn kept_pin(protector: &Protector, vmk: &Vmk) -> Option<Pin> {
+fn kept_pin(protector: &KeyProtector, vmk: &Vmk) -> Option<Pin> {
     let mut backups = protector.stretch()?.nested.iter().filter_map(Datum::sealed);
     backups.find_map(|sealed| {
         let key = open_key(sealed, vmk.expose(), &[key_types::PIN])?;

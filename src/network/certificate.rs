@@ -11,7 +11,7 @@ use x509_cert::der::pem::decode_vec;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage};
 
-use super::message::{KeyProtector, Thumbprint};
+use super::message::{SealedRequest, Thumbprint};
 use crate::crypto::rsa_key::{PublicKey, pem};
 
 /// The extended key usage of Network Unlock, `1.3.6.1.4.1.311.67.1.1`.
@@ -58,7 +58,7 @@ impl Certificate {
         }
         let info = public.to_der().map_err(|_| BadCertificate::Encoding)?;
         let key = PublicKey::from_info(&info).ok_or(BadCertificate::Key)?;
-        if key.bits() as usize != KeyProtector::LEN * 8 {
+        if key.bits() as usize != SealedRequest::LEN * 8 {
             return Err(BadCertificate::Size(key.bits()));
         }
         let usage = content

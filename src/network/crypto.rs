@@ -13,7 +13,7 @@ use rsa::rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
-use super::message::{KeyProtector, SealedReply};
+use super::message::{SealedReply, SealedRequest};
 use crate::crypto::envelope;
 use crate::crypto::rsa_key::Padding;
 use crate::secret::{NetworkKey, SecretBytes, SessionKey};
@@ -34,7 +34,7 @@ pub trait Decryptor: Send + Sync {
     ///
     /// A library with implicit rejection gives a random content instead: callers must not take
     /// content for proof. It must not take longer for one block than for another.
-    fn decrypt(&self, block: &[u8; KeyProtector::LEN]) -> Option<SecretBytes>;
+    fn decrypt(&self, block: &[u8; SealedRequest::LEN]) -> Option<SecretBytes>;
 }
 
 /// A request's keys.
@@ -51,7 +51,7 @@ pub struct Keys {
 pub fn seal_request(
     certificate: &Certificate,
     network: &NetworkKey,
-) -> Result<(KeyProtector, SessionKey), getrandom::Error> {
+) -> Result<(SealedRequest, SessionKey), getrandom::Error> {
     let mut random = Zeroizing::new([0; SessionKey::LEN]);
     getrandom::fill(&mut random[..])?;
     let session = SessionKey::from_bytes(&random);
@@ -64,17 +64,19 @@ fn seal_keys(
     network: &NetworkKey,
     session: &SessionKey,
     rng: &mut impl TryCryptoRng,
-) -> Option<KeyProtector> {
+) -> Option<SealedRequest> {
     let mut keys = Zeroizing::new([0; KEYS_LEN]);
     keys[..NetworkKey::LEN].copy_from_slice(network.expose());
     keys[NetworkKey::LEN..].copy_from_slice(session.expose());
     let key = certificate.key();
     let sealed = key.encrypt_from(rng, Padding::Pkcs1, &keys[..])?;
-    Some(KeyProtector::from_bytes(sealed.as_slice().try_into().ok()?))
+    Some(SealedRequest::from_bytes(
+        sealed.as_slice().try_into().ok()?,
+    ))
 }
 
 /// Opens a request. Wrong padding and a content of another length are the same to everybody.
-pub fn open_request(decryptor: &dyn Decryptor, sealed: &KeyProtector) -> Option<Keys> {
+pub fn open_request(decryptor: &dyn Decryptor, sealed: &SealedRequest) -> Option<Keys> {
     let content = decryptor.decrypt(sealed.as_bytes())?;
     let (network, session) = content.expose().split_at_checked(NetworkKey::LEN)?;
     Some(Keys {
@@ -171,7 +173,7 @@ mod tests {
     fn request() -> Request {
         Request {
             thumbprint: "b44bf9cee0e91c92b027a18dea2d3573bd7f8506".parse().unwrap(),
-            key_protector: KeyProtector::from_bytes(&KEY_PROTECTOR),
+            key_protector: SealedRequest::from_bytes(&KEY_PROTECTOR),
         }
     }
 

@@ -29,4 +29,4 @@ pub mod policy;
 #[cfg(feature = "network-server")]
 pub mod server;
 
-pub use message::{KeyProtector, Request, SealedReply, Thumbprint};
+pub use message::{Request, SealedReply, SealedRequest, Thumbprint};

@@ -4,7 +4,7 @@ use super::forecast::{self, Forecast, Signer};
 use super::policy::{Pcrs, Policy};
 use super::unsealer::{TpmError, Unsealer};
 use crate::format::event_log::EventLog;
-use crate::format::protector::Protector;
+use crate::format::protector::KeyProtector;
 use crate::format::tpm_blob::SealedObject;
 
 /// What can be said of one protector.
@@ -65,7 +65,11 @@ impl Verdict {
 impl Explanation {
     /// Asks the TPM about a protector, and the event log about the TPM. `None` for a protector
     /// without a TPM.
-    pub fn of(protector: &Protector, tpm: &dyn Unsealer, log: Option<&EventLog>) -> Option<Self> {
+    pub fn of(
+        protector: &KeyProtector,
+        tpm: &dyn Unsealer,
+        log: Option<&EventLog>,
+    ) -> Option<Self> {
         let blob = protector.tpm()?;
         let mut explanation = Self {
             verdict: Verdict::Unreadable,

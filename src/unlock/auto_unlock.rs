@@ -10,12 +10,12 @@
 //! Keys of removable volumes lie elsewhere, sealed with a user's password to Windows; they are not
 //! read.
 
-use super::{Answer, Context, KeyProtector, open_key, open_vmk};
+use super::{Answer, Context, Credential, open_key, open_vmk};
 use crate::error::{Error, Failure, Reason, Remedy, Result};
 use crate::format::FormatError;
 use crate::format::datum::{Body, Datum, ExternalKeyInfo, key_types};
 use crate::format::hive::{Hive, Key};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
 use crate::secret::{AutoUnlockKey, ExternalKey};
 
@@ -81,7 +81,7 @@ impl AutoUnlock {
         })
     }
 
-    fn fits_none(&self, protector: &Protector) -> Failure {
+    fn fits_none(&self, protector: &KeyProtector) -> Failure {
         let ids: Vec<_> = self
             .keys
             .iter()
@@ -105,12 +105,12 @@ impl AutoUnlock {
     }
 }
 
-impl KeyProtector for AutoUnlock {
+impl Credential for AutoUnlock {
     fn name(&self) -> &str {
         NAME
     }
 
-    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, _context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::ExternalKey {
             return Answer::NotMine;
         }

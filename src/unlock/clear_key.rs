@@ -1,20 +1,20 @@
 //! The clear key: while protection is suspended, the key lies on the disk in the open
 //! (docs/format.md §5.7).
 
-use super::{Answer, Context, KeyProtector, open_vmk};
+use super::{Answer, Context, Credential, open_vmk};
 use crate::error::{Failure, Reason};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::ClearKey;
 
 /// Opens volumes whose protection is suspended; needs nothing from anybody.
 pub struct Suspended;
 
-impl KeyProtector for Suspended {
+impl Credential for Suspended {
     fn name(&self) -> &str {
         "clear key"
     }
 
-    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, _context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::ClearKey {
             return Answer::NotMine;
         }

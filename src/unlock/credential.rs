@@ -2,12 +2,12 @@
 
 use crate::error::{Failure, Result};
 use crate::format::block::MetadataBlock;
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
 use crate::secret::{SecretBytes, Vmk};
 
 /// A credential.
-pub trait KeyProtector: Send + Sync {
+pub trait Credential: Send + Sync {
     /// What it is called in reports: `recovery password`, `startup key`.
     fn name(&self) -> &str;
 
@@ -15,7 +15,7 @@ pub trait KeyProtector: Send + Sync {
     ///
     /// Called for every protector of the volume in the order on disk, until one opens. Must not
     /// do anything costly before it knows that the protector is of its kind.
-    fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer;
+    fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer;
 
     /// Whether an attempt costs time and nothing else, so that several protectors may be tried at
     /// once. Not (the default) where somebody is asked or attempts are counted, as a TPM does.

@@ -1,10 +1,10 @@
 //! Every credential on every key protector, in order, with an account of each attempt.
 
-use super::credential::{Answer, Context, KeyProtector, Opening, VolumeKey};
+use super::credential::{Answer, Context, Credential, Opening, VolumeKey};
 use super::parallel;
 use crate::error::{Attempt, Failure, Reason, UnlockReport};
 use crate::format::block::MetadataBlock;
-use crate::format::protector::Protector;
+use crate::format::protector::KeyProtector;
 
 /// Restricts unlocking to some protectors.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +15,7 @@ pub struct Selection {
 
 impl Selection {
     /// Whether this protector may be tried.
-    pub fn allows(&self, protector: &Protector) -> bool {
+    pub fn allows(&self, protector: &KeyProtector) -> bool {
         self.protector
             .as_deref()
             .is_none_or(|name| protector.id.is_named_by(name))
@@ -26,7 +26,7 @@ impl Selection {
 /// goes into `report`.
 pub fn try_all(
     block: &MetadataBlock,
-    credentials: &[Box<dyn KeyProtector>],
+    credentials: &[Box<dyn Credential>],
     selection: &Selection,
     report: &mut UnlockReport,
 ) -> Option<Opening> {
@@ -37,7 +37,7 @@ pub fn try_all(
 }
 
 fn try_one(
-    credential: &dyn KeyProtector,
+    credential: &dyn Credential,
     context: &Context<'_>,
     selection: &Selection,
     report: &mut UnlockReport,
@@ -70,7 +70,7 @@ fn try_one(
         .protectors()
         .filter(|protector| selection.allows(protector))
         .collect();
-    let attempt = |protector: &&Protector| credential.try_on(protector, context);
+    let attempt = |protector: &&KeyProtector| credential.try_on(protector, context);
     let opened = |answer: &Answer| matches!(answer, Answer::Opened(_));
     let answers: Box<dyn Iterator<Item = Answer>> = if credential.only_costs_time() {
         Box::new(parallel::in_order(&allowed, attempt, opened).into_iter())

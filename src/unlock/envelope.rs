@@ -4,11 +4,11 @@ use super::credential::Answer;
 use crate::crypto::envelope;
 use crate::error::{Failure, Reason};
 use crate::format::datum::{Body, Datum, Key, SealedDatum, key_types};
-use crate::format::protector::Protector;
+use crate::format::protector::KeyProtector;
 use crate::secret::Vmk;
 
 /// Opens a protector's sealed VMK with the protector's own key.
-pub fn open_vmk(protector: &Protector, key: &[u8; 32]) -> Answer {
+pub fn open_vmk(protector: &KeyProtector, key: &[u8; 32]) -> Answer {
     let Some(sealed) = protector.sealed_vmk() else {
         return Answer::Failed(Failure::new(
             Reason::DamagedProtector,

@@ -1,6 +1,6 @@
 //! From credentials to the volume master key.
 //!
-//! A credential is anything that implements [`KeyProtector`]: it looks at one protector of the
+//! A credential is anything that implements [`Credential`]: it looks at one protector of the
 //! volume and answers *not mine*, *here is the VMK*, or *mine, but it did not open* with the
 //! reason. [`try_all`] offers every credential to every protector, in order, and keeps account of
 //! each attempt.
@@ -30,7 +30,7 @@ pub mod tpm;
 
 pub use prompt::{Prompt, Silent};
 
-pub use credential::{Answer, Context, KeyProtector, Opening, VolumeKey};
+pub use credential::{Answer, Context, Credential, Opening, VolumeKey};
 pub use driver::{Selection, try_all};
 pub(crate) use envelope::open_key;
 pub use envelope::open_vmk;

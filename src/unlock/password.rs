@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, KeyProtector, open_vmk};
+use super::{Answer, Context, Credential, open_vmk};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Failure, Reason, Result};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::SecretText;
 
 const NAME: &str = "password";
@@ -29,7 +29,7 @@ impl Password {
     }
 }
 
-impl KeyProtector for Password {
+impl Credential for Password {
     fn name(&self) -> &str {
         NAME
     }
@@ -38,7 +38,7 @@ impl KeyProtector for Password {
         true
     }
 
-    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, _context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::Password {
             return Answer::NotMine;
         }
@@ -52,7 +52,7 @@ impl KeyProtector for Password {
 }
 
 /// Stretches a secret with the protector's salt and opens the protector with the result.
-pub(super) fn open_stretched(protector: &Protector, secret: &InitialHash) -> Answer {
+pub(super) fn open_stretched(protector: &KeyProtector, secret: &InitialHash) -> Answer {
     let Some(stretch) = protector.stretch() else {
         return Answer::Failed(Failure::new(
             Reason::DamagedProtector,

@@ -4,12 +4,12 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, KeyProtector, VolumeKey, open_key};
+use super::{Answer, Context, Credential, VolumeKey, open_key};
 use crate::crypto::sector::Method;
 use crate::error::{Error, Failure, Reason, Result};
 use crate::format::block::ValidationHash;
 use crate::format::datum::key_types;
-use crate::format::protector::Protector;
+use crate::format::protector::KeyProtector;
 use crate::secret::{SecretBytes, Vmk};
 use crate::shown::ShowPath;
 
@@ -35,12 +35,12 @@ impl RawVmk {
     }
 }
 
-impl KeyProtector for RawVmk {
+impl Credential for RawVmk {
     fn name(&self) -> &str {
         "volume master key"
     }
 
-    fn try_on(&self, _protector: &Protector, _context: &Context<'_>) -> Answer {
+    fn try_on(&self, _protector: &KeyProtector, _context: &Context<'_>) -> Answer {
         Answer::NotMine
     }
 
@@ -96,12 +96,12 @@ impl RawFvek {
     }
 }
 
-impl KeyProtector for RawFvek {
+impl Credential for RawFvek {
     fn name(&self) -> &str {
         "sector key"
     }
 
-    fn try_on(&self, _protector: &Protector, _context: &Context<'_>) -> Answer {
+    fn try_on(&self, _protector: &KeyProtector, _context: &Context<'_>) -> Answer {
         Answer::NotMine
     }
 

@@ -4,10 +4,10 @@
 use std::sync::Mutex;
 
 use super::recovery_password::RecoveryPasswords;
-use super::{Answer, Context, KeyProtector};
+use super::{Answer, Context, Credential};
 use crate::error::{Failure, Reason, Result};
 use crate::escrow::{Place, Query};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 
 const NAME: &str = "recovery lookup";
 
@@ -46,12 +46,12 @@ impl RecoveryLookup {
     }
 }
 
-impl KeyProtector for RecoveryLookup {
+impl Credential for RecoveryLookup {
     fn name(&self) -> &str {
         NAME
     }
 
-    fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::RecoveryPassword {
             return Answer::NotMine;
         }

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::parallel::in_order;
 use super::password::open_stretched;
-use super::{Answer, Context, KeyProtector};
+use super::{Answer, Context, Credential};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Error, Failure, Reason, Remedy, Result};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
 use crate::recovery_password::{
     Check, Malformed, Options, Outcome, RecoveryPassword, check_bytes, check_text,
@@ -103,7 +103,7 @@ fn malformed(result: Outcome, problem: Option<Malformed>) -> Error {
     }
 }
 
-impl KeyProtector for RecoveryPasswords {
+impl Credential for RecoveryPasswords {
     fn name(&self) -> &str {
         NAME
     }
@@ -112,7 +112,7 @@ impl KeyProtector for RecoveryPasswords {
         true
     }
 
-    fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::RecoveryPassword {
             return Answer::NotMine;
         }

@@ -14,7 +14,7 @@ use super::{Answer, open_vmk};
 use crate::crypto::stretch::{InitialHash, Lanes, ROUNDS};
 use crate::error::{Error, Remedy, Result};
 use crate::format::datum::STRETCH_FLAG_PBKDF2;
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
 use crate::recovery_password::{Candidates, RecoveryPassword};
 use crate::secret::RecoveryKey;
@@ -30,7 +30,7 @@ pub struct Search<'a> {
 /// A protector that a recovery password opens. Each has a salt of its own, and so costs the whole
 /// work once more.
 struct Target<'a> {
-    protector: &'a Protector,
+    protector: &'a KeyProtector,
     salt: [u8; 16],
 }
 
@@ -90,7 +90,7 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// [`Error::BadCredential`] when there is none.
-    pub fn new(candidates: &'a Candidates, protectors: &[&'a Protector]) -> Result<Self> {
+    pub fn new(candidates: &'a Candidates, protectors: &[&'a KeyProtector]) -> Result<Self> {
         let targets: Vec<_> = protectors
             .iter()
             .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{Answer, Context, KeyProtector, open_vmk};
+use super::{Answer, Context, Credential, open_vmk};
 use crate::error::{Error, Failure, Reason, Result};
 use crate::format::bek::{BekFile, MAX_LEN};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::ExternalKey;
 use crate::shown::ShowPath;
 
@@ -90,7 +90,7 @@ impl StartupKey {
         Ok(Self { keys, unread })
     }
 
-    fn named(&self, protector: &Protector) -> Option<&BekFile> {
+    fn named(&self, protector: &KeyProtector) -> Option<&BekFile> {
         self.keys.iter().find(|key| key.id == protector.id)
     }
 
@@ -99,7 +99,7 @@ impl StartupKey {
     /// that it belongs to another volume or another protector of this one takes it.
     pub(super) fn candidates(
         &self,
-        protector: &Protector,
+        protector: &KeyProtector,
         context: &Context<'_>,
     ) -> Vec<&ExternalKey> {
         if let Some(key) = self.named(protector) {
@@ -115,12 +115,12 @@ impl StartupKey {
     }
 }
 
-impl KeyProtector for StartupKey {
+impl Credential for StartupKey {
     fn name(&self) -> &str {
         NAME
     }
 
-    fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::ExternalKey {
             return Answer::NotMine;
         }

@@ -39,7 +39,7 @@ use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};
 use crate::format::boot::BootRecord;
 use crate::format::copies::{Copies, Copy};
-use crate::format::protector::Protector;
+use crate::format::protector::KeyProtector;
 use crate::source::ReadAt;
 
 /// A locked volume.
@@ -108,7 +108,7 @@ impl Volume {
     }
 
     /// The key protectors of the metadata that counts.
-    pub fn protectors(&self) -> Vec<&Protector> {
+    pub fn protectors(&self) -> Vec<&KeyProtector> {
         self.metadata_as_found()
             .map(|block| block.protectors().collect())
             .unwrap_or_default()

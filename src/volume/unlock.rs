@@ -8,10 +8,10 @@ use crate::crypto::sector::{METHODS, Method, SectorCipher};
 use crate::error::{CopyFault, Error, Failure, Reason, Result, UnlockReport, Unwritable};
 use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::key_types;
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::{KIB, SecretBytes, Vmk, leave_nothing};
 use crate::unlock::clear_key::Suspended;
-use crate::unlock::{KeyProtector, Opening, Selection, VolumeKey, open_key, try_all};
+use crate::unlock::{Credential, Opening, Selection, VolumeKey, open_key, try_all};
 
 /// Words of the stack that are wiped after unlocking: what handles keys on the way wipes its own,
 /// and this what is moved from one to the other.
@@ -116,7 +116,7 @@ impl Volume {
     /// [`Error::Unsupported`] for states and methods that are not known.
     pub fn unlock(
         &self,
-        credentials: &[Box<dyn KeyProtector>],
+        credentials: &[Box<dyn Credential>],
         options: &UnlockOptions,
     ) -> Result<Unlocked> {
         let best = *self
@@ -152,7 +152,7 @@ impl Volume {
     /// leads to the volume master key; [`Error::Unsupported`] for a volume without keys.
     pub fn unlock_master_key(
         &self,
-        credentials: &[Box<dyn KeyProtector>],
+        credentials: &[Box<dyn Credential>],
         options: &UnlockOptions,
     ) -> Result<MasterKey> {
         if self
@@ -197,13 +197,13 @@ impl Volume {
     /// Tries the credentials on the blocks, in order, until a block opens that its key proves.
     fn find_key(
         &self,
-        credentials: &[Box<dyn KeyProtector>],
+        credentials: &[Box<dyn Credential>],
         options: &UnlockOptions,
     ) -> Result<Found<'_>> {
         let blocks = self.candidates(options);
         let best = *blocks.first().ok_or_else(|| self.no_sound_copy())?;
         self.check_selection(best, &options.selection)?;
-        let clear_key: [Box<dyn KeyProtector>; 1] = [Box::new(Suspended)];
+        let clear_key: [Box<dyn Credential>; 1] = [Box::new(Suspended)];
         let credentials = match credentials {
             [] if has_clear_key(best, &options.selection) => &clear_key,
             [] => return Err(nothing_to_try(best)),
@@ -516,7 +516,7 @@ fn has_clear_key(block: &MetadataBlock, selection: &Selection) -> bool {
 /// What the volume's key protectors take, each kind once.
 fn nothing_to_try(block: &MetadataBlock) -> Error {
     let mut takes = Vec::new();
-    for kind in block.protectors().map(Protector::kind) {
+    for kind in block.protectors().map(KeyProtector::kind) {
         if !takes.contains(&kind) {
             takes.push(kind);
         }

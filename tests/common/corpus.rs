@@ -25,7 +25,7 @@ pub struct Volume {
     pub file: String,
     pub member: Option<String>,
     pub size: u64,
-    pub credentials: Vec<Credential>,
+    pub credentials: Vec<KnownCredential>,
     pub volume_guid: String,
     pub sector_size: u32,
     pub cipher_id: String,
@@ -47,7 +47,7 @@ pub struct Volume {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Credential {
+pub struct KnownCredential {
     pub kind: String,
     #[serde(default)]
     pub value: String,
@@ -92,7 +92,7 @@ impl Volume {
 
     /// The volume as the trials of other programs take it.
     pub fn entry(&self) -> Entry {
-        let credential = |key: &Credential| {
+        let credential = |key: &KnownCredential| {
             let (kind, value) = match key.kind.as_str() {
                 "password" => (Kind::Password, key.value.clone()),
                 "recovery-password" => (Kind::RecoveryPassword, key.value.clone()),
@@ -102,7 +102,7 @@ impl Volume {
                 }
                 _ => (Kind::ClearKey, String::new()),
             };
-            testdata::Credential {
+            testdata::KnownCredential {
                 kind,
                 value,
                 protector: key.protector.clone().unwrap_or_default(),

@@ -10,7 +10,7 @@ use fve::secret::{ExternalKey, SecretText};
 use fve::volume::UnlockOptions;
 
 use super::mount::Mounted;
-use super::testdata::{self, Credential, Entry, Kind};
+use super::testdata::{self, Entry, Kind, KnownCredential};
 use super::writing::plaintext_of;
 
 const PASSWORD: &str = "correct horse";
@@ -93,7 +93,7 @@ pub fn make_with(
     volume
         .write(&plaintext, &File::create(&path).unwrap())
         .unwrap();
-    let credential = |kind, value: &str| Credential {
+    let credential = |kind, value: &str| KnownCredential {
         kind,
         value: value.to_owned(),
         protector: String::new(),

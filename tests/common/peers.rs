@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use libtest_mimic::Failed;
 
-use super::testdata::{self, Credential, Entry, Kind};
+use super::testdata::{self, Entry, Kind, KnownCredential};
 use super::trials::{self, Missing, Trial};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum Peer {
 ///
 /// A limit is no excuse from being asked: [`Peer::check_within_limits`] fails where a program does
 /// what it is said not to do.
-type Limit = (Peer, fn(&Entry, &Credential) -> bool, &'static str);
+type Limit = (Peer, fn(&Entry, &KnownCredential) -> bool, &'static str);
 
 const LIMITS: &[Limit] = &[
     (
@@ -122,13 +122,13 @@ const XTS_256: &str = "libbde 20190102 refuses the key of XTS-AES 256";
 const CLEAR_KEY_OF_WINDOWS_10: &str =
     "libbde 20190102 takes no clear key with the flags 3 that Windows 10 gives it (Windows too)";
 
-fn clear_key_of_windows_10(volume: &Entry, _: &Credential) -> bool {
+fn clear_key_of_windows_10(volume: &Entry, _: &KnownCredential) -> bool {
     volume.name == "cs-aes-xts-128-clearkey-only"
 }
 
 const COPY_MISSING: &str = "libbde 20190102 takes no volume without all three copies (Windows too)";
 
-fn copy_missing(volume: &Entry, _: &Credential) -> bool {
+fn copy_missing(volume: &Entry, _: &KnownCredential) -> bool {
     volume.name == "ds-win7_partial"
 }
 
@@ -140,7 +140,7 @@ pub fn limits() -> Vec<&'static str> {
     limits
 }
 
-fn second_recovery_password(volume: &Entry, credential: &Credential) -> bool {
+fn second_recovery_password(volume: &Entry, credential: &KnownCredential) -> bool {
     let mut recovery = volume
         .credentials
         .iter()
@@ -151,11 +151,11 @@ fn second_recovery_password(volume: &Entry, credential: &Credential) -> bool {
             .is_some_and(|first| first.protector != credential.protector)
 }
 
-fn not_ntfs(volume: &Entry, _: &Credential) -> bool {
+fn not_ntfs(volume: &Entry, _: &KnownCredential) -> bool {
     ![NTFS, testdata::TO_GO].contains(&volume.file_system.as_str())
 }
 
-fn xts_256(volume: &Entry, _: &Credential) -> bool {
+fn xts_256(volume: &Entry, _: &KnownCredential) -> bool {
     volume.method == "aes-xts-256"
 }
 
@@ -209,7 +209,7 @@ impl Peer {
     }
 
     /// Why it cannot open this volume with this credential, if that is known.
-    pub fn limit(self, volume: &Entry, credential: &Credential) -> Option<&'static str> {
+    pub fn limit(self, volume: &Entry, credential: &KnownCredential) -> Option<&'static str> {
         LIMITS
             .iter()
             .find(|(limited, applies, _)| *limited == self && applies(volume, credential))
@@ -221,7 +221,7 @@ impl Peer {
     pub fn check_within_limits(
         self,
         volume: &Entry,
-        credential: &Credential,
+        credential: &KnownCredential,
     ) -> Result<(), Failed> {
         let outcome = self.check(volume, credential);
         match (self.limit(volume, credential), outcome) {
@@ -236,7 +236,7 @@ impl Peer {
     }
 
     /// Opens the volume with the credential and compares what comes out, where anything does.
-    pub fn check(self, volume: &Entry, credential: &Credential) -> Result<(), Failed> {
+    pub fn check(self, volume: &Entry, credential: &KnownCredential) -> Result<(), Failed> {
         let directory = tempfile::tempdir()?;
         let place = directory.path();
         let pieces = pieces(volume);
@@ -329,7 +329,7 @@ fn pieces(volume: &Entry) -> Vec<Range<u64>> {
 
 fn dislocker(
     volume: &Entry,
-    key: &Credential,
+    key: &KnownCredential,
     pieces: &[Range<u64>],
     place: &Path,
 ) -> Result<Shown, Failed> {
@@ -359,7 +359,7 @@ fn dislocker(
 
 fn libbde(
     volume: &Entry,
-    key: &Credential,
+    key: &KnownCredential,
     pieces: &[Range<u64>],
     place: &Path,
 ) -> Result<Shown, Failed> {
@@ -373,7 +373,7 @@ fn libbde(
     Shown::of_file(&mounted.0.join("bde1"), pieces)
 }
 
-fn bde_options<'a>(command: &'a mut Command, key: &Credential) -> &'a mut Command {
+fn bde_options<'a>(command: &'a mut Command, key: &KnownCredential) -> &'a mut Command {
     match key.kind {
         Kind::Password => command.args(["-p", &key.value]),
         Kind::RecoveryPassword => command.args(["-r", &key.value]),
@@ -382,7 +382,7 @@ fn bde_options<'a>(command: &'a mut Command, key: &Credential) -> &'a mut Comman
     }
 }
 
-fn cryptsetup(volume: &Entry, key: &Credential) -> Result<(), Failed> {
+fn cryptsetup(volume: &Entry, key: &KnownCredential) -> Result<(), Failed> {
     let mut cryptsetup = Command::new("cryptsetup");
     cryptsetup.args(["bitlkOpen", "--test-passphrase"]);
     let typed = match key.kind {
@@ -424,7 +424,7 @@ with open(plaintext, "wb") as out:
 
 fn dissect(
     volume: &Entry,
-    key: &Credential,
+    key: &KnownCredential,
     pieces: &[Range<u64>],
     place: &Path,
 ) -> Result<Shown, Failed> {
@@ -495,7 +495,7 @@ fn told(output: &Output, words: &[&str]) -> Result<(), Failed> {
 /// Compares what a program shows with what went in, or, of a large volume, with what we read.
 fn compare(
     volume: &Entry,
-    credential: &Credential,
+    credential: &KnownCredential,
     pieces: &[Range<u64>],
     theirs: &Shown,
 ) -> Result<(), Failed> {
@@ -550,7 +550,7 @@ impl Drop for Mounted {
 pub fn trial(
     peer: Peer,
     volume: &Entry,
-    credential: &Credential,
+    credential: &KnownCredential,
     missing: Option<Missing>,
 ) -> Trial {
     let name = format!(
@@ -569,7 +569,7 @@ pub fn trial(
 }
 
 /// The credential in a trial's name: its kind, and its number where there are several.
-pub fn word(volume: &Entry, credential: &Credential) -> String {
+pub fn word(volume: &Entry, credential: &KnownCredential) -> String {
     let word = match credential.kind {
         Kind::Password => "password",
         Kind::RecoveryPassword => "recovery-password",

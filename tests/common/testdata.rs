@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fve::recovery_password::RecoveryPassword;
 use fve::secret::{SecretText, Vmk};
 use fve::source::FileSource;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::password::Password;
 use fve::unlock::recovery_password::RecoveryPasswords;
@@ -35,13 +35,13 @@ pub struct Entry {
     pub state: (u16, u16),
     pub encrypt_on_write: bool,
     pub file_system: String,
-    pub credentials: Vec<Credential>,
+    pub credentials: Vec<KnownCredential>,
     pub plaintext_sha256: String,
     pub files: Vec<Member>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Credential {
+pub struct KnownCredential {
     pub kind: Kind,
     /// A password, digits, or the path of a `.BEK` file.
     #[serde(default)]
@@ -98,7 +98,7 @@ pub fn volume(name: &str) -> Entry {
 
 impl Entry {
     /// Its first credential of that kind.
-    pub fn credential(&self, kind: Kind) -> &Credential {
+    pub fn credential(&self, kind: Kind) -> &KnownCredential {
         let found = self.credentials.iter().find(|other| other.kind == kind);
         found.expect("a credential of that kind")
     }
@@ -113,8 +113,11 @@ impl Entry {
     }
 
     /// Unlocks with one of its credentials; with none where it has none.
-    pub fn unlock(&self, credential: Option<&Credential>) -> fve::error::Result<Unlocked> {
-        let credentials: Vec<_> = credential.into_iter().map(Credential::protector).collect();
+    pub fn unlock(&self, credential: Option<&KnownCredential>) -> fve::error::Result<Unlocked> {
+        let credentials: Vec<_> = credential
+            .into_iter()
+            .map(KnownCredential::protector)
+            .collect();
         self.open().unlock(&credentials, &UnlockOptions::default())
     }
 }
@@ -123,9 +126,9 @@ pub fn open(path: &Path) -> Volume {
     Volume::from_source(Arc::new(FileSource::open(path).expect("source"))).expect("volume")
 }
 
-impl Credential {
+impl KnownCredential {
     /// What our own library takes.
-    pub fn protector(&self) -> Box<dyn KeyProtector> {
+    pub fn protector(&self) -> Box<dyn Credential> {
         match self.kind {
             Kind::Password => Box::new(Password::new(&SecretText::new(self.value.clone()))),
             Kind::StartupKey => Box::new(StartupKey::read(Path::new(&self.value)).expect("BEK")),

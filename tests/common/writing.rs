@@ -10,7 +10,7 @@ use fve::crypto::sector::Method;
 use fve::error::Result;
 use fve::secret::ClearKey;
 use fve::source::{ExclusiveFile, ReadAt, WriteAt};
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::clear_key::Suspended;
 use fve::volume::{UnlockOptions, Volume, Writable};
 
@@ -130,7 +130,7 @@ pub fn writable(target: Arc<dyn WriteAt>) -> Result<Writable> {
     writable_with(target, Box::new(Suspended))
 }
 
-pub fn writable_with(target: Arc<dyn WriteAt>, key: Box<dyn KeyProtector>) -> Result<Writable> {
+pub fn writable_with(target: Arc<dyn WriteAt>, key: Box<dyn Credential>) -> Result<Writable> {
     let volume = Volume::from_source(target.clone())?;
     volume.check_writable()?;
     volume
@@ -139,7 +139,7 @@ pub fn writable_with(target: Arc<dyn WriteAt>, key: Box<dyn KeyProtector>) -> Re
 }
 
 /// The same in a file, held exclusively.
-pub fn writable_file(path: &Path, key: Box<dyn KeyProtector>) -> Result<Writable> {
+pub fn writable_file(path: &Path, key: Box<dyn Credential>) -> Result<Writable> {
     writable_with(Arc::new(ExclusiveFile::open(path)?), key)
 }
 

@@ -8,7 +8,7 @@ use crate::common;
 use crate::common::fve;
 use crate::common::harness;
 use crate::common::peers::{self, Peer};
-use crate::common::testdata::{Credential, Entry, Kind};
+use crate::common::testdata::{Entry, Kind, KnownCredential};
 use crate::common::trials::{self, Trial, trials};
 
 use fve::create::Plaintext;
@@ -103,7 +103,7 @@ fn entry(
             "startup-key" => (Kind::StartupKey, text("file")),
             _ => (Kind::ClearKey, String::new()),
         };
-        Credential {
+        KnownCredential {
             kind,
             value,
             protector: text("id").to_lowercase(),

@@ -10,7 +10,7 @@ use fve::crypto::envelope;
 use fve::crypto::sector::METHODS;
 use fve::recovery_password::RecoveryPassword;
 use fve::secret::{AutoUnlockKey, ExternalKey, SecretText};
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::auto_unlock::{AutoUnlock, SystemVolume};
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::volume::UnlockOptions;
@@ -435,7 +435,7 @@ fn keys_of_windows() {
             .find(|one| one.kind == "recovery-password")
             .expect("digits");
         let password = RecoveryPassword::parse(&digits.value).expect("digits");
-        let credential: [Box<dyn KeyProtector>; 1] = [Box::new(RecoveryPasswords::new(&password))];
+        let credential: [Box<dyn Credential>; 1] = [Box::new(RecoveryPasswords::new(&password))];
         let volume = testdata::open(&sample.path);
         let key = volume
             .unlock_master_key(&credential, &UnlockOptions::default())

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use fve::crypto::rsa_key::{Certificate, KeyFile, Padding};
 use fve::enroll::NewProtector;
 use fve::format::protector::ProtectorKind;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::certificate::CertificateKey;
 use fve::volume::{UnlockOptions, Volume};
 
@@ -55,7 +55,7 @@ impl Pair {
             .remove(0)
     }
 
-    fn credential(&self) -> [Box<dyn KeyProtector>; 1] {
+    fn credential(&self) -> [Box<dyn Credential>; 1] {
         let content = std::fs::read(self.path("key.pem")).expect("key");
         let file = KeyFile::read(&content, None).expect("key");
         [Box::new(CertificateKey::new(file).expect("key"))]
@@ -110,12 +110,12 @@ fn pkeyutl(what: &str, key: &Path, padding: Padding, message: &[u8]) -> Vec<u8> 
     run(&mut command)
 }
 
-fn opens(image: &Path, credential: &[Box<dyn KeyProtector>]) -> bool {
+fn opens(image: &Path, credential: &[Box<dyn Credential>]) -> bool {
     let opened = testdata::open(image).unlock(credential, &UnlockOptions::default());
     opened.is_ok()
 }
 
-fn only_protector(volume: &Volume) -> &fve::format::protector::Protector {
+fn only_protector(volume: &Volume) -> &fve::format::protector::KeyProtector {
     let protectors = volume.protectors();
     assert_eq!(protectors.len(), 1);
     protectors[0]

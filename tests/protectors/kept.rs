@@ -10,14 +10,14 @@ use crate::common::corpus;
 use crate::common::disk::{Disk, after_power_cuts};
 use crate::common::harness;
 use crate::common::peers::Peer;
-use crate::common::testdata::{self, Credential, Kind};
+use crate::common::testdata::{self, Kind, KnownCredential};
 use crate::common::trials::{self, Missing, Trial, trial, trials};
 use fve::enroll::NewProtector;
 use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
 use fve::manage::{Change, KeptSecret, Managed, kept_secrets};
 use fve::recovery_password::RecoveryPassword;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::raw_key::RawVmk;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::unlock::startup_key::StartupKey;
@@ -74,7 +74,7 @@ fn a_smart_card_follows() -> Result<(), Failed> {
         .ok_or("no volume with a smart card")?;
     let disk = Arc::new(Disk::new(fs::read(&volume.path)?));
     let digits = RecoveryPassword::parse(&volume.credentials[0].value)?;
-    let key: Box<dyn KeyProtector> = Box::new(RecoveryPasswords::new(&digits));
+    let key: Box<dyn Credential> = Box::new(RecoveryPasswords::new(&digits));
     let mut managed = Managed::open(disk, &[key], &UnlockOptions::default())?;
     let old = managed
         .protectors()
@@ -116,7 +116,7 @@ fn crash_trials() -> Vec<Trial> {
         .enrol(new)
         .remove(old.protector.parse().expect("identifier"));
     managed.commit(&change).expect("change");
-    let new = Credential {
+    let new = KnownCredential {
         value: path.to_str().expect("UTF-8").to_owned(),
         ..old.clone()
     };

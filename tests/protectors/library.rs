@@ -19,7 +19,7 @@ use fve::manage::{Change, KeptSecret, Managed, Rotation, kept_secrets};
 use fve::recovery_password::RecoveryPassword;
 use fve::secret::{SecretText, Vmk};
 use fve::source::WriteAt;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::password::Password;
 use fve::unlock::raw_key::RawVmk;
@@ -27,7 +27,7 @@ use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::unlock::startup_key::StartupKey;
 use fve::volume::{UnlockOptions, Volume};
 
-type Key = Box<dyn KeyProtector>;
+type Key = Box<dyn Credential>;
 
 fn bytes(volume: &Entry) -> Vec<u8> {
     std::fs::read(&volume.file).unwrap()

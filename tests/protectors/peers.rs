@@ -19,10 +19,10 @@ use crate::common;
 use crate::common::mount::Mounted;
 use crate::common::peers::{self, Peer, word};
 use crate::common::swtpm::{self, Swtpm};
-use crate::common::testdata::{self, Credential, Entry, Kind};
+use crate::common::testdata::{self, Entry, Kind, KnownCredential};
 use crate::common::trials::{self, Missing, Trial, trial, trials};
 use crate::common::{corpus, fve, harness, table};
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::volume::{UnlockOptions, Volume};
 use libtest_mimic::Failed;
 
@@ -65,7 +65,7 @@ struct Stage {
 struct Told {
     stages: Vec<Stage>,
     /// What opened the volume once, and must not any more.
-    gone: Vec<Credential>,
+    gone: Vec<KnownCredential>,
 }
 
 type Outcome = Result<Told, String>;
@@ -111,7 +111,7 @@ struct Teller {
     /// What it is now, with all credentials in the order of their protectors.
     volume: Entry,
     touched: Vec<String>,
-    gone: Vec<Credential>,
+    gone: Vec<KnownCredential>,
     tpm: Option<Swtpm>,
 }
 
@@ -171,7 +171,7 @@ impl Teller {
             }
             "remove" => {
                 let new = self.touched_startup_key()?;
-                let old = |key: &&Credential| {
+                let old = |key: &&KnownCredential| {
                     let kinds = [Kind::Password, Kind::StartupKey];
                     kinds.contains(&key.kind) && key.protector != new
                 };
@@ -191,7 +191,7 @@ impl Teller {
                 let file = self.file("added-password", ADDED_PASSWORD)?;
                 self.protector("add", &["--new-password-file", &file])?;
                 let protector = self.last_protector()?;
-                self.came(Credential {
+                self.came(KnownCredential {
                     kind: Kind::Password,
                     value: ADDED_PASSWORD.to_owned(),
                     protector,
@@ -225,7 +225,7 @@ impl Teller {
             "suspend" => {
                 self.protector("suspend", &[])?;
                 let protector = self.last_protector()?;
-                self.came(Credential {
+                self.came(KnownCredential {
                     kind: Kind::ClearKey,
                     value: String::new(),
                     protector,
@@ -295,7 +295,7 @@ impl Teller {
     }
 
     /// The option that takes a credential, and its value in a file.
-    fn option(&self, key: &Credential) -> Result<[String; 2], Failed> {
+    fn option(&self, key: &KnownCredential) -> Result<[String; 2], Failed> {
         let (option, value) = match key.kind {
             Kind::StartupKey => ("--startup-key", key.value.clone()),
             Kind::Password => ("--password-file", self.file("password", &key.value)?),
@@ -314,12 +314,12 @@ impl Teller {
         Ok(path.to_str().unwrap().to_owned())
     }
 
-    fn add_startup_key(&self, directory: &str) -> Result<Credential, Failed> {
+    fn add_startup_key(&self, directory: &str) -> Result<KnownCredential, Failed> {
         let keys = self.place.join(directory);
         fs::create_dir(&keys)?;
         self.protector("add", &["--startup-key-to", keys.to_str().unwrap()])?;
         let file = fs::read_dir(&keys)?.next().ok_or("no key file")??.path();
-        Ok(Credential {
+        Ok(KnownCredential {
             kind: Kind::StartupKey,
             value: file.to_str().unwrap().to_owned(),
             protector: self.last_protector()?,
@@ -342,7 +342,7 @@ impl Teller {
 
     /// A protector was added. Others of its kind are asked for, too: programs that try only one of
     /// a kind have to go on with the one that they took before.
-    fn came(&mut self, key: Credential) {
+    fn came(&mut self, key: KnownCredential) {
         let kind = key.kind;
         self.volume.credentials.push(key);
         let alike = self.volume.credentials.iter();
@@ -350,7 +350,7 @@ impl Teller {
         self.touched.extend(alike.map(|key| key.protector.clone()));
     }
 
-    fn went(&mut self, key: &Credential) {
+    fn went(&mut self, key: &KnownCredential) {
         let keys = &mut self.volume.credentials;
         keys.retain(|other| other.protector != key.protector);
         self.gone.push(key.clone());
@@ -381,14 +381,14 @@ impl Teller {
 }
 
 /// The one recovery password that a command printed, with its identifier.
-fn recovery_password(output: &Output) -> Result<Credential, Failed> {
+fn recovery_password(output: &Output) -> Result<KnownCredential, Failed> {
     let printed = String::from_utf8(output.stdout.clone()).unwrap();
     let found: Vec<_> = printed
         .lines()
         .filter_map(|line| line.split_once("  "))
         .collect();
     match found.as_slice() {
-        [(id, digits)] if digits.len() == 55 => Ok(Credential {
+        [(id, digits)] if digits.len() == 55 => Ok(KnownCredential {
             kind: Kind::RecoveryPassword,
             value: (*digits).to_owned(),
             protector: id.to_lowercase(),
@@ -429,7 +429,7 @@ fn peer_trial(
     })
 }
 
-fn tried(stage: &Stage, asked: Asked, peer: Peer) -> Vec<&Credential> {
+fn tried(stage: &Stage, asked: Asked, peer: Peer) -> Vec<&KnownCredential> {
     let free = [Kind::StartupKey, Kind::ClearKey];
     let mut keys: Vec<_> = stage
         .volume
@@ -485,7 +485,7 @@ fn removed_trials(
             for copy in 0..3 {
                 let volume = Volume::from_source(Arc::new(only_copy(image.clone(), copy)?))?;
                 for gone in &story.told()?.gone {
-                    let key: Box<dyn KeyProtector> = gone.protector();
+                    let key: Box<dyn Credential> = gone.protector();
                     if volume.unlock(&[key], &UnlockOptions::default()).is_ok() {
                         return Err(format!("{:?} opens copy {}", gone.kind, copy + 1).into());
                     }

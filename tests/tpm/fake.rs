@@ -12,7 +12,7 @@ use fve::secret::{ExternalKey, SecretBytes, SecretText, TpmPassword};
 use fve::tpm::{Lockout, ObjectSealer, Pcrs, Pin, Policy, Sealed, TpmError, Unsealer};
 use fve::unlock::startup_key::StartupKey;
 use fve::unlock::tpm::TpmUnlock;
-use fve::unlock::{KeyProtector, Prompt};
+use fve::unlock::{Credential, Prompt};
 use fve::volume::{UnlockOptions, Unlocked};
 
 use super::volume::{self, Made};
@@ -131,7 +131,7 @@ fn made(tpm: &Fake, with_pin: bool, with_key: bool) -> Made {
 }
 
 fn unlock(made: &Made, credential: TpmUnlock) -> Result<Unlocked, Error> {
-    let credential: Box<dyn KeyProtector> = Box::new(credential);
+    let credential: Box<dyn Credential> = Box::new(credential);
     testdata::open(&made.image).unlock(&[credential], &UnlockOptions::default())
 }
 

@@ -9,7 +9,7 @@ use fve::secret::SecretText;
 use fve::tpm::{Payload, Policy};
 use fve::unlock::startup_key::StartupKey;
 use fve::unlock::tpm::TpmUnlock;
-use fve::unlock::{Answer, Context, KeyProtector};
+use fve::unlock::{Answer, Context, Credential};
 use serde_json::Value;
 
 use crate::common::corpus;

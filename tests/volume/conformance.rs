@@ -15,14 +15,14 @@ use std::process::Output;
 use std::sync::{Arc, Mutex};
 
 use crate::common;
-use crate::common::corpus::{self, Credential, Volume as Sample};
+use crate::common::corpus::{self, KnownCredential, Volume as Sample};
 use crate::common::harness::afterwards;
 use crate::common::mount::Mounted;
 use crate::common::trials::{self, Missing, Trial, trial, trials};
 use crate::common::{fve, sha256, table};
 use fve::error::Error;
 use fve::source::FileSource;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::password::Password;
 use fve::unlock::recovery_password::RecoveryPasswords;
@@ -396,7 +396,7 @@ struct Given {
 }
 
 impl Given {
-    fn new(credential: &Credential) -> Self {
+    fn new(credential: &KnownCredential) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let arguments = match option_of(credential) {
             None => Vec::new(),
@@ -412,7 +412,7 @@ impl Given {
     }
 }
 
-fn option_of(credential: &Credential) -> Option<&'static str> {
+fn option_of(credential: &KnownCredential) -> Option<&'static str> {
     match credential.kind.as_str() {
         "password" => Some("password-file"),
         "recovery-password" => Some("recovery-password-file"),
@@ -422,7 +422,7 @@ fn option_of(credential: &Credential) -> Option<&'static str> {
     }
 }
 
-fn path_of(credential: &Credential, directory: &Path) -> PathBuf {
+fn path_of(credential: &KnownCredential, directory: &Path) -> PathBuf {
     if credential.kind == "startup-key-file" {
         return corpus::unpacked(&credential.value);
     }
@@ -431,7 +431,7 @@ fn path_of(credential: &Credential, directory: &Path) -> PathBuf {
     path
 }
 
-fn credential_of(credential: &Credential) -> Box<dyn KeyProtector> {
+fn credential_of(credential: &KnownCredential) -> Box<dyn Credential> {
     let directory = tempfile::tempdir().expect("directory");
     match option_of(credential) {
         None => Box::new(Suspended),
@@ -439,7 +439,7 @@ fn credential_of(credential: &Credential) -> Box<dyn KeyProtector> {
     }
 }
 
-fn read_credential(option: &str, path: &Path) -> Box<dyn KeyProtector> {
+fn read_credential(option: &str, path: &Path) -> Box<dyn Credential> {
     match option {
         "recovery-password-file" => {
             Box::new(RecoveryPasswords::from_file(path).expect("recovery password"))

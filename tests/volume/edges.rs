@@ -25,7 +25,7 @@ use fve::manage::backup::Backup;
 use fve::manage::{Change, Managed, Rotation};
 use fve::secret::SecretText;
 use fve::source::{Place, ReadAt, WriteAt, locate};
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::password::Password;
 use fve::unlock::raw_key::RawFvek;
 use fve::unlock::recovery_password::RecoveryPasswords;
@@ -170,7 +170,7 @@ impl WriteAt for Medium {
     }
 }
 
-type Key = Box<dyn KeyProtector>;
+type Key = Box<dyn Credential>;
 
 fn options() -> UnlockOptions {
     UnlockOptions::default()

@@ -6,7 +6,7 @@ use crate::common::testdata::{self, Entry, Kind};
 use crate::common::trials::trial;
 use fve::error::Error;
 use fve::secret::SecretText;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::password::Password;
 use fve::unlock::raw_key::RawVmk;
 use fve::unlock::startup_key::StartupKey;
@@ -76,7 +76,7 @@ fn wrong_credentials_are_refused() {
             let mut credentials = other.credentials.into_iter();
             credentials.find(|key| key.kind == Kind::StartupKey && other.name != volume.name)
         });
-        let wrong: Vec<Box<dyn KeyProtector>> = vec![
+        let wrong: Vec<Box<dyn Credential>> = vec![
             Box::new(Password::new(&password)),
             Box::new(StartupKey::read(other.unwrap().value.as_ref()).unwrap()),
             Box::new(RawVmk::new(testdata::wrong_vmk())),

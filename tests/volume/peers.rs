@@ -18,7 +18,7 @@ use crate::common;
 use crate::common::corpus;
 use crate::common::harness;
 use crate::common::peers::{Peer, trial};
-use crate::common::testdata::{self, Credential, Entry, Kind};
+use crate::common::testdata::{self, Entry, Kind, KnownCredential};
 use crate::common::trials::{self, Trial, trials};
 use crate::common::writing::writable_file;
 use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
@@ -71,7 +71,7 @@ fn make(directory: &Path, name: &str, method: u16, sector_size: u32, extra: &[Ki
             other => panic!("{other:?}"),
         };
         let new = new.expect("protector");
-        credentials.push(Credential {
+        credentials.push(KnownCredential {
             kind: *kind,
             value,
             protector: new.id().to_string(),
@@ -88,7 +88,7 @@ fn make(directory: &Path, name: &str, method: u16, sector_size: u32, extra: &[Ki
         .remove(0);
     let key_path = directory.join(format!("{name}.BEK"));
     fs::write(&key_path, key.content.expose()).expect("startup key");
-    credentials.push(Credential {
+    credentials.push(KnownCredential {
         kind: Kind::StartupKey,
         value: key_path.into_os_string().into_string().expect("UTF-8"),
         protector: startup_key.to_string(),
@@ -199,7 +199,7 @@ fn every_program_volume_and_credential() -> Vec<Trial> {
             || (),
         )),
     }
-    let nothing = Credential {
+    let nothing = KnownCredential {
         kind: Kind::ClearKey,
         value: String::new(),
         protector: String::new(),

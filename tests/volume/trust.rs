@@ -12,7 +12,7 @@ use crate::common;
 use crate::common::damage::Copy;
 use crate::common::fve;
 use crate::common::said::{assert_status, json, text};
-use crate::common::testdata::{self, Credential, Entry, Kind};
+use crate::common::testdata::{self, Entry, Kind, KnownCredential};
 use crate::common::trials::trial;
 use tempfile::TempDir;
 
@@ -41,7 +41,7 @@ fn run(command: &mut Command) -> Output {
 fn with_key(command: &[&str], path: &Path, volume: &Entry, more: &[&str]) -> Output {
     let mut command_line = fve();
     command_line.args(command).arg(path).args(more);
-    let has_key = |credential: &Credential| credential.kind == Kind::StartupKey;
+    let has_key = |credential: &KnownCredential| credential.kind == Kind::StartupKey;
     if volume.credentials.iter().any(has_key) {
         return run(command_line.arg("--startup-key").arg(volume.bek()));
     }

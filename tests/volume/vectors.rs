@@ -7,7 +7,7 @@ use fve::crypto::envelope;
 use fve::crypto::stretch::InitialHash;
 use fve::format::bek::BekFile;
 use fve::format::datum::{Body, Datum};
-use fve::format::protector::{Protector, ProtectorKind};
+use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::recovery_password::RecoveryPassword;
 use serde_json::Value;
 
@@ -81,7 +81,7 @@ fn protectors_parse(vector: &Value) {
             continue;
         };
         let datum = Datum::parse_one(&from_hex(bytes)).expect("datum");
-        let Body::Protector(protector) = &datum.body else {
+        let Body::KeyProtector(protector) = &datum.body else {
             panic!("no protector");
         };
         assert_eq!(protector.id.to_string(), text(&entry["guid"]));
@@ -108,7 +108,7 @@ fn protectors_parse(vector: &Value) {
     }
 }
 
-fn no_part_is_malformed(protector: &Protector) {
+fn no_part_is_malformed(protector: &KeyProtector) {
     for part in &protector.parts {
         assert!(
             !matches!(part.body, Body::Malformed { .. } | Body::Unknown(_)),

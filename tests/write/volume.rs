@@ -26,7 +26,7 @@ use fve::error::{Error, Unwritable};
 use fve::secret::Vmk;
 use fve::serve::fuse::{Mount, MountOptions, unmount};
 use fve::source::{FileSource, ReadAt, Window, WriteAt};
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::raw_key::{RawFvek, RawVmk};
 use fve::volume::{UnlockOptions, Volume, Writable};
@@ -256,7 +256,7 @@ fn refused(result: fve::Result<Writable>) -> Unwritable {
     }
 }
 
-fn key_of(entry: &Entry) -> Box<dyn KeyProtector> {
+fn key_of(entry: &Entry) -> Box<dyn Credential> {
     match entry.credentials.first() {
         Some(credential) => credential.protector(),
         None => Box::new(Suspended),
@@ -372,7 +372,7 @@ impl WriteAt for Frozen {
 fn refuses_corpus_volumes() {
     let volumes = corpus::volumes().unwrap();
     let named = |name: &str| volumes.iter().find(|volume| volume.name == name).unwrap();
-    let open = |name: &str, key: Box<dyn KeyProtector>| {
+    let open = |name: &str, key: Box<dyn Credential>| {
         let source = FileSource::open(&named(name).path).unwrap();
         writable_with(Arc::new(Frozen(source)), key)
     };
@@ -545,7 +545,8 @@ fn peers_agree(entry: &Entry, path: &Path, plaintext: &[u8]) {
     };
     let mut asked = Vec::new();
     for peer in Peer::ALL {
-        let fits = |credential: &&testdata::Credential| peer.limit(&entry, credential).is_none();
+        let fits =
+            |credential: &&testdata::KnownCredential| peer.limit(&entry, credential).is_none();
         // A startup key before a password: it takes no stretching.
         let mut credentials: Vec<_> = entry.credentials.iter().filter(fits).collect();
         credentials.sort_by_key(|credential| credential.kind != testdata::Kind::StartupKey);

@@ -23,7 +23,7 @@ use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
 use fve::enroll::{Enrolment, NewProtector, RecoveryFile, TpmBinding, save_key};
 use fve::error::Error;
-use fve::format::protector::{Protector, ProtectorKind};
+use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::format::tpm_blob::SealedObject;
 use fve::guid::Guid;
 use fve::manage::{Change, Kept, KeptSecret, Managed, Report, Rotation, kept_secrets, rebound};
@@ -590,7 +590,7 @@ impl<'a> Session<'a> {
     /// The protectors of some kinds; an error where there are none.
     fn of_kinds(&self, kinds: &[ProtectorKind]) -> Result<Vec<Guid>, Error> {
         let protectors = self.managed.protectors();
-        let of_kind = |protector: &&&Protector| kinds.contains(&protector.kind());
+        let of_kind = |protector: &&&KeyProtector| kinds.contains(&protector.kind());
         let ids: Vec<_> = protectors
             .iter()
             .filter(of_kind)

@@ -36,7 +36,7 @@ use fve::output::PartialFile;
 use fve::repair::{FoundBlock, FoundVolume, Scan, Scope, header, scan, written};
 use fve::shown::ShowPath;
 use fve::source::{Extent, FileSource, Overlay, Place, ReadAt, check_overwrite, locate};
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::volume::{UnlockOptions, Volume};
 
 /// Bytes that are copied at a time.
@@ -216,7 +216,7 @@ fn settle(
     disk: &Arc<dyn ReadAt>,
     found: &mut FoundVolume,
     args: &CredentialArgs,
-    credentials: &[Box<dyn KeyProtector>],
+    credentials: &[Box<dyn Credential>],
 ) -> Result<(), Failure> {
     if found.evidence.is_proof() {
         return Ok(());
@@ -242,7 +242,7 @@ fn settle(
 fn try_all(
     volume: &Volume,
     args: &CredentialArgs,
-    credentials: &[Box<dyn KeyProtector>],
+    credentials: &[Box<dyn Credential>],
 ) -> Result<Result<Accepted, Error>, Failure> {
     let pieced = args.with_key_package(volume)?;
     let volume = pieced.as_ref().unwrap_or(volume);
@@ -280,7 +280,7 @@ impl<'a> Looked<'a> {
         disk: &Arc<dyn ReadAt>,
         found: &'a FoundVolume,
         args: &ScanArgs,
-        credentials: &[Box<dyn KeyProtector>],
+        credentials: &[Box<dyn Credential>],
     ) -> Result<Self, Failure> {
         let whole = healthy(disk, found);
         let arguments = match &whole {
@@ -610,7 +610,7 @@ fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
 fn prove(
     args: &RebuildArgs,
     volume: &Volume,
-    credentials: &[Box<dyn KeyProtector>],
+    credentials: &[Box<dyn Credential>],
 ) -> Result<bool, Failure> {
     if credentials.is_empty() {
         term::note("without a credential nothing proves the metadata");
@@ -637,7 +637,7 @@ fn place_not_proved() -> Failure {
 fn only_volume(
     disk: &Arc<dyn ReadAt>,
     args: &CredentialArgs,
-    credentials: &[Box<dyn KeyProtector>],
+    credentials: &[Box<dyn Credential>],
 ) -> Result<FoundVolume, Failure> {
     let mut scan = search(disk, Scope::Everything);
     let mut volumes = std::mem::take(&mut scan.volumes);

@@ -31,7 +31,7 @@ use fve::analysis::{
     ProfileKind, Windows,
 };
 use fve::format::copies::Copy;
-use fve::format::protector::{Protector, ProtectorKind};
+use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::format::time::FileTime;
 use fve::volume::Unlocked;
 
@@ -357,7 +357,7 @@ fn age_days(then: FileTime, now: FileTime) -> Option<u64> {
     Some(now.0.checked_sub(then.0)? / DAY)
 }
 
-fn saved_words(protector: &Protector) -> String {
+fn saved_words(protector: &KeyProtector) -> String {
     match protector.backup() {
         Some(backup) => format!("; saved (kind {}) on {}", backup.kind, backup.last),
         None if protector.kind() == ProtectorKind::RecoveryPassword => {

@@ -19,7 +19,7 @@ use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
 use fve::error::Error;
 use fve::format::event_log::{EventLog, MAX_LEN};
-use fve::format::protector::Protector;
+use fve::format::protector::KeyProtector;
 use fve::shown::ShowPath;
 use fve::tpm::explain::{Explanation, Verdict};
 use fve::tpm::forecast::{Forecast, meaning};
@@ -122,7 +122,7 @@ impl Found {
             Err(error) if args.event_log.is_some() => return Err(error),
             Err(error) => (None, Err(error.message().unwrap_or_default())),
         };
-        let judge = |protector: &Protector| {
+        let judge = |protector: &KeyProtector| {
             let explanation = Explanation::of(protector, tpm.as_ref(), log.as_ref())?;
             let blob = protector.tpm()?;
             Some(Judged {

@@ -15,8 +15,8 @@ use std::net::Ipv4Addr;
 
 use super::fields::{Fields, put_short};
 use super::{
-    ENTERPRISE, Fault, KEY_PROTECTOR, KeyProtector, MAX_DATAGRAM, Request, SEALED, SECOND_HALF,
-    SealedReply, THUMBPRINT, Thumbprint, VENDOR_CLASS,
+    ENTERPRISE, Fault, KEY_PROTECTOR, MAX_DATAGRAM, Request, SEALED, SECOND_HALF, SealedReply,
+    SealedRequest, THUMBPRINT, Thumbprint, VENDOR_CLASS,
 };
 
 /// UDP port of servers.
@@ -216,7 +216,7 @@ impl Request4 {
             relay_information: options.relay_information,
             request: Request {
                 thumbprint: Thumbprint::from_bytes(thumbprint),
-                key_protector: KeyProtector::of_halves(&first, &second),
+                key_protector: SealedRequest::of_halves(&first, &second),
             },
         })
     }
@@ -375,7 +375,7 @@ impl Options {
     }
 }
 
-type Half = [u8; KeyProtector::LEN / 2];
+type Half = [u8; SealedRequest::LEN / 2];
 
 /// The two suboptions of a request's option 43, in this order and with nothing else.
 fn vendor_options(content: &[u8]) -> Option<([u8; Thumbprint::LEN], Half)> {

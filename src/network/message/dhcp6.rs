@@ -15,7 +15,7 @@ use std::net::Ipv6Addr;
 
 use super::fields::{Fields, put_long};
 use super::{
-    ENTERPRISE, Fault, KeyProtector, MAX_DATAGRAM, Request, SealedReply, Thumbprint, VENDOR_CLASS,
+    ENTERPRISE, Fault, MAX_DATAGRAM, Request, SealedReply, SealedRequest, Thumbprint, VENDOR_CLASS,
 };
 
 /// UDP port of servers and relays.
@@ -111,7 +111,7 @@ impl Request6 {
             client: options.client()?,
             request: Request {
                 thumbprint: Thumbprint::from_bytes(thumbprint),
-                key_protector: KeyProtector::from_bytes(protector),
+                key_protector: SealedRequest::from_bytes(protector),
             },
         })
     }

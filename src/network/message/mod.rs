@@ -99,9 +99,9 @@ pub struct NotAThumbprint;
 ///
 /// Never to be logged: whoever has it can ask the server again. [`Self::digest`] names one.
 #[derive(Clone, PartialEq, Eq)]
-pub struct KeyProtector(Box<[u8; Self::LEN]>);
+pub struct SealedRequest(Box<[u8; Self::LEN]>);
 
-impl KeyProtector {
+impl SealedRequest {
     /// Length in bytes: that of the modulus, for which the packets have room.
     pub const LEN: usize = 256;
 
@@ -136,9 +136,9 @@ impl KeyProtector {
     }
 }
 
-impl fmt::Debug for KeyProtector {
+impl fmt::Debug for SealedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyProtector(")?;
+        write!(f, "SealedRequest(")?;
         self.digest()
             .iter()
             .try_for_each(|byte| write!(f, "{byte:02x}"))?;
@@ -152,7 +152,7 @@ pub struct Request {
     /// The certificate that the key protector was made for.
     pub thumbprint: Thumbprint,
     /// The sealed keys.
-    pub key_protector: KeyProtector,
+    pub key_protector: SealedRequest,
 }
 
 /// What a server answers: the tag, 16 bytes, in front of 44 bytes of ciphertext.
@@ -218,8 +218,8 @@ mod tests {
 
     #[test]
     fn debug_shows_neither_blob() {
-        let shown = format!("{:?}", KeyProtector::from_bytes(&[0xA5; 256]));
-        assert_eq!(shown.len(), "KeyProtector(0123456789abcdef)".len());
+        let shown = format!("{:?}", SealedRequest::from_bytes(&[0xA5; 256]));
+        assert_eq!(shown.len(), "SealedRequest(0123456789abcdef)".len());
         assert_eq!(
             format!("{:?}", SealedReply::from_bytes([0xA5; 60])),
             "SealedReply(60 bytes)"

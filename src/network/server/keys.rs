@@ -16,7 +16,7 @@ use crate::crypto::rsa_key::{KeyFile, KeyFileError};
 use crate::error::{Error, Remedy, Result};
 use crate::network::certificate::{Certificate, Doubt, MAX_FILE};
 use crate::network::crypto::{Decryptor, open_request, seal_request};
-use crate::network::message::{KeyProtector, Thumbprint};
+use crate::network::message::{SealedRequest, Thumbprint};
 use crate::secret::others_can_read;
 use crate::secret::{NetworkKey, SecretBytes, SecretText};
 use crate::shown::ShowPath;
@@ -296,7 +296,7 @@ struct AwsLc(Pkcs1PrivateDecryptingKey);
 impl AwsLc {
     fn from_pkcs8(der: &[u8]) -> Option<Self> {
         let key = PrivateDecryptingKey::from_pkcs8(der).ok()?;
-        if key.key_size_bytes() != KeyProtector::LEN {
+        if key.key_size_bytes() != SealedRequest::LEN {
             return None;
         }
         Pkcs1PrivateDecryptingKey::new(key).ok().map(Self)
@@ -304,8 +304,8 @@ impl AwsLc {
 }
 
 impl Decryptor for AwsLc {
-    fn decrypt(&self, block: &[u8; KeyProtector::LEN]) -> Option<SecretBytes> {
-        let mut room = Zeroizing::new([0; KeyProtector::LEN]);
+    fn decrypt(&self, block: &[u8; SealedRequest::LEN]) -> Option<SecretBytes> {
+        let mut room = Zeroizing::new([0; SealedRequest::LEN]);
         let content = self.0.decrypt(block, &mut room[..]).ok()?;
         Some(SecretBytes::new(content.to_vec()))
     }

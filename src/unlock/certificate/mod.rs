@@ -16,11 +16,11 @@ pub mod uri;
 
 use std::path::Path;
 
-use super::{Answer, Context, KeyProtector, Prompt, open_vmk};
+use super::{Answer, Context, Credential, Prompt, open_vmk};
 use crate::crypto::rsa_key::{Certificate, KeyFile, KeyFileError, Padding, PrivateKey};
 use crate::error::{Error, Failure, Reason, Remedy, Result};
 use crate::format::datum::{Body, Datum};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::{IntermediateKey, SecretBytes, SecretText};
 use crate::shown::ShowPath;
 use base16ct::lower::encode_string as hex;
@@ -79,18 +79,18 @@ impl CertificateKey {
     }
 
     /// The key that the protector was made for; every key where it does not tell.
-    fn candidates(&self, protector: &Protector) -> Vec<&PrivateKey> {
+    fn candidates(&self, protector: &KeyProtector) -> Vec<&PrivateKey> {
         let fits = |key: &&PrivateKey| Recipient::of(protector).may_be(&key.public().modulus());
         self.file.keys.iter().filter(fits).collect()
     }
 }
 
-impl KeyProtector for CertificateKey {
+impl Credential for CertificateKey {
     fn name(&self) -> &str {
         NAME
     }
 
-    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, _context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::Certificate {
             return Answer::NotMine;
         }
@@ -115,7 +115,7 @@ impl KeyProtector for CertificateKey {
 pub(super) struct Recipient<'a>(Option<&'a [u8]>);
 
 impl<'a> Recipient<'a> {
-    pub(super) fn of(protector: &'a Protector) -> Self {
+    pub(super) fn of(protector: &'a KeyProtector) -> Self {
         let key = protector.public_key();
         Self(key.map(|key| without_zeros(&key.modulus)))
     }
@@ -134,7 +134,7 @@ fn without_zeros(number: &[u8]) -> &[u8] {
 /// Opens the protector with whoever decrypts: what was encrypted, under a padding. An error ends
 /// it; `None` says that it was encrypted otherwise.
 pub(super) fn open_with(
-    protector: &Protector,
+    protector: &KeyProtector,
     mut decrypt: impl FnMut(Padding, &[u8]) -> Result<Option<SecretBytes>, Failure>,
 ) -> Answer {
     let Some(encrypted) = protector.asymmetric_box() else {
@@ -186,7 +186,7 @@ fn intermediate_key(message: &SecretBytes) -> Option<IntermediateKey> {
 }
 
 /// The protector takes another certificate's key than what was given.
-pub(super) fn other_certificate(protector: &Protector) -> Failure {
+pub(super) fn other_certificate(protector: &KeyProtector) -> Failure {
     let which = match protector.certificate() {
         Some(certificate) => format!("with the thumbprint {}", hex(&certificate.thumbprint)),
         None => "that it does not name".to_owned(),

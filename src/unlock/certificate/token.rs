@@ -18,10 +18,10 @@ use super::uri::{Module, NAME, TokenUri};
 use super::{Recipient, open_with, other_certificate};
 use crate::crypto::rsa_key::Padding;
 use crate::error::{Failure, Reason, Remedy, Result};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::{SecretBytes, SecretText};
 use crate::shown::ShowPath;
-use crate::unlock::{Answer, Context, KeyProtector, Prompt, Silent};
+use crate::unlock::{Answer, Context, Credential, Prompt, Silent};
 
 /// The module of p11-kit, where none is named.
 const SYSTEM_MODULE: &str = "p11-kit-proxy.so";
@@ -60,7 +60,7 @@ impl TokenKey {
         self
     }
 
-    fn open(&self, protector: &Protector) -> Result<Answer, Failure> {
+    fn open(&self, protector: &KeyProtector) -> Result<Answer, Failure> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let token = opened.get_or_insert_with(|| self.log_in()).as_ref();
         let token = token.map_err(Failure::clone)?;
@@ -165,12 +165,12 @@ impl TokenKey {
     }
 }
 
-impl KeyProtector for TokenKey {
+impl Credential for TokenKey {
     fn name(&self) -> &str {
         NAME
     }
 
-    fn try_on(&self, protector: &Protector, _context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, _context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::Certificate {
             return Answer::NotMine;
         }

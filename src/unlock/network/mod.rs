@@ -35,9 +35,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::tpm::TpmUnlock;
-use super::{Answer, Context, KeyProtector, Prompt, Silent, VolumeKey, open_vmk};
+use super::{Answer, Context, Credential, Prompt, Silent, VolumeKey, open_vmk};
 use crate::error::{Error, Failure, Reason, Remedy, Result};
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
 use crate::network::Request;
 use crate::network::client::{self, Delivered, NoAnswer, Transport};
@@ -232,7 +232,7 @@ impl NetworkUnlock {
         }
     }
 
-    fn open(&self, protector: &Protector, context: &Context<'_>) -> Result<Answer, Failure> {
+    fn open(&self, protector: &KeyProtector, context: &Context<'_>) -> Result<Answer, Failure> {
         let (file, sidecar) = self.stock(context)?;
         if sidecar.protector() != protector.id {
             return Ok(Answer::NotMine);
@@ -253,12 +253,12 @@ impl NetworkUnlock {
     }
 }
 
-impl KeyProtector for NetworkUnlock {
+impl Credential for NetworkUnlock {
     fn name(&self) -> &str {
         NAME
     }
 
-    fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer {
         match protector.kind() {
             ProtectorKind::Network => windows::open(self, protector),
             ProtectorKind::ExternalKey => {

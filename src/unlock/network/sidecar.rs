@@ -28,7 +28,7 @@ use crate::error::{Error, Remedy, Result};
 use crate::guid::Guid;
 use crate::network::certificate::Certificate;
 use crate::network::crypto::seal_request;
-use crate::network::{KeyProtector, Request};
+use crate::network::{Request, SealedRequest};
 use crate::secret::{NetworkKey, SecretBytes, SessionKey};
 use crate::shown::ShowPath;
 use crate::unlock::raw_key::from_hex;
@@ -59,7 +59,7 @@ pub struct Sidecar {
 /// One request in stock.
 #[derive(Debug)]
 struct Stocked {
-    key_protector: KeyProtector,
+    key_protector: SealedRequest,
     session_key: SessionKey,
     sent: bool,
 }
@@ -225,7 +225,7 @@ impl Sidecar {
             let key_protector = key_protector
                 .expose()
                 .try_into()
-                .map(KeyProtector::from_bytes);
+                .map(SealedRequest::from_bytes);
             let session_key = SessionKey::from_slice(hex(entry.session_key)?.expose());
             let (Ok(key_protector), Some(session_key)) = (key_protector, session_key) else {
                 return Err("a request in it has another length".to_owned());

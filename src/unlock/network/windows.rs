@@ -13,9 +13,9 @@ use zeroize::Zeroizing;
 use super::NetworkUnlock;
 use crate::error::{Error, Failure, Reason, Remedy, Result};
 use crate::format::datum::{Body, Datum, key_types};
-use crate::format::protector::Protector;
+use crate::format::protector::KeyProtector;
 use crate::network::message::Thumbprint;
-use crate::network::{KeyProtector, Request};
+use crate::network::{Request, SealedRequest};
 use crate::secret::{IntermediateKey, NetworkKey, SessionKey, Vmk};
 use crate::unlock::raw_key::read_key;
 use crate::unlock::{Answer, open_key};
@@ -29,7 +29,7 @@ pub struct Known {
     /// The key that the network would give.
     pub key: Option<NetworkKey>,
     /// A request, and the session key that opens its reply.
-    pub request: Option<(KeyProtector, SessionKey)>,
+    pub request: Option<(SealedRequest, SessionKey)>,
 }
 
 impl Known {
@@ -53,8 +53,8 @@ impl Known {
         };
         let request = match (request, session_key) {
             (Some(request), Some(session_key)) => {
-                let block = read_key(request, "key protector", &[KeyProtector::LEN])?;
-                let block = block.expose().try_into().map(KeyProtector::from_bytes);
+                let block = read_key(request, "key protector", &[SealedRequest::LEN])?;
+                let block = block.expose().try_into().map(SealedRequest::from_bytes);
                 let key = read_key(session_key, "session key", &[SessionKey::LEN])?;
                 block.ok().zip(SessionKey::from_slice(key.expose()))
             }
@@ -71,7 +71,7 @@ impl Known {
 }
 
 /// Tries all that may open it.
-pub(super) fn open(unlock: &NetworkUnlock, protector: &Protector) -> Answer {
+pub(super) fn open(unlock: &NetworkUnlock, protector: &KeyProtector) -> Answer {
     let mut told = Vec::new();
     let released = unlock.tpm.as_ref().and_then(|tpm| {
         let released = tpm.release(protector);
@@ -106,7 +106,7 @@ pub(super) fn open(unlock: &NetworkUnlock, protector: &Protector) -> Answer {
 /// The network's part: known, or asked for with the one request that is at hand.
 fn network_key(
     unlock: &NetworkUnlock,
-    protector: &Protector,
+    protector: &KeyProtector,
     released: Option<&IntermediateKey>,
 ) -> Result<Option<NetworkKey>, Failure> {
     if let Some(key) = &unlock.known.key {
@@ -143,26 +143,26 @@ fn network_key(
 }
 
 /// The server's certificate, as the protector names it.
-fn thumbprint(protector: &Protector) -> Option<Thumbprint> {
+fn thumbprint(protector: &KeyProtector) -> Option<Thumbprint> {
     let found = &protector.certificate()?.thumbprint;
     found.as_slice().try_into().ok().map(Thumbprint::from_bytes)
 }
 
 /// Whatever has the size of RSA's output: a box of its own, or what stands behind the thumbprint.
-fn request_block(protector: &Protector) -> Option<KeyProtector> {
+fn request_block(protector: &KeyProtector) -> Option<SealedRequest> {
     let boxed = protector.parts.iter().find_map(|datum| match &datum.body {
         Body::AsymmetricBox(bytes) => Some(bytes.as_slice()),
         _ => None,
     });
     let rest = protector.certificate().map(|one| one.rest.as_slice());
     [boxed, rest].into_iter().flatten().find_map(|bytes| {
-        let block: &[u8; KeyProtector::LEN] = bytes.last_chunk()?;
-        Some(KeyProtector::from_bytes(block))
+        let block: &[u8; SealedRequest::LEN] = bytes.last_chunk()?;
+        Some(SealedRequest::from_bytes(block))
     })
 }
 
 /// Keys in the open, and keys that the TPM's part opens.
-fn session_keys(protector: &Protector, released: Option<&IntermediateKey>) -> Vec<SessionKey> {
+fn session_keys(protector: &KeyProtector, released: Option<&IntermediateKey>) -> Vec<SessionKey> {
     let mut found = Vec::new();
     for datum in &protector.parts {
         match &datum.body {
@@ -228,7 +228,7 @@ fn combinations(
     all
 }
 
-fn try_key(protector: &Protector, key: &[u8; 32]) -> Option<Vmk> {
+fn try_key(protector: &KeyProtector, key: &[u8; 32]) -> Option<Vmk> {
     let mut sealed = protector.parts.iter().rev().filter_map(Datum::sealed);
     sealed.find_map(|sealed| {
         let opened = open_key(sealed, key, &[key_types::VMK])?;

@@ -6,7 +6,7 @@ use crate::crypto::envelope;
 use crate::error::{Failure, Reason};
 use crate::format::block::MetadataBlock;
 use crate::format::datum::{Body, Datum, key_types};
-use crate::format::protector::Protector;
+use crate::format::protector::KeyProtector;
 use crate::secret::{ExternalKey, IntermediateKey, SecretBytes, StretchedKey, Vmk};
 use crate::unlock::{Answer, open_key, open_vmk};
 
@@ -48,7 +48,7 @@ impl Released {
     /// The volume master key, with each of the startup keys that may fit; none: without any.
     pub(super) fn open(
         self,
-        protector: &Protector,
+        protector: &KeyProtector,
         block: &MetadataBlock,
         startup_keys: Option<&[&ExternalKey]>,
     ) -> Answer {
@@ -128,7 +128,7 @@ pub(super) fn key_of_any_type(payload: &SecretBytes) -> Result<IntermediateKey, 
     })
 }
 
-fn open_with(protector: &Protector, key: &[u8; 32]) -> Answer {
+fn open_with(protector: &KeyProtector, key: &[u8; 32]) -> Answer {
     match open_vmk(protector, key) {
         Answer::Failed(failure) if failure.reason == Reason::WrongKey => {
             Answer::Failed(Failure::new(

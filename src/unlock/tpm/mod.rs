@@ -12,10 +12,10 @@ mod chain;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::startup_key::StartupKey;
-use super::{Answer, Context, KeyProtector, Prompt, Silent};
+use super::{Answer, Context, Credential, Prompt, Silent};
 use crate::error::{Failure, Reason, Remedy, Result};
 use crate::format::datum::STRETCH_FLAG_PBKDF2;
-use crate::format::protector::{Protector, ProtectorKind};
+use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::tpm_blob::SealedObject;
 #[cfg(feature = "network")]
 use crate::secret::IntermediateKey;
@@ -83,7 +83,7 @@ impl TpmUnlock {
         self
     }
 
-    fn open(&self, protector: &Protector, context: &Context<'_>) -> Result<Answer, Failure> {
+    fn open(&self, protector: &KeyProtector, context: &Context<'_>) -> Result<Answer, Failure> {
         let parts = Parts::of(protector)?;
         let policy = Policy::solve(parts.object).ok_or_else(refusal::no_policy)?;
         let startup_keys = match parts.takes_startup_key {
@@ -110,7 +110,7 @@ impl TpmUnlock {
     /// The key that the TPM keeps for a protector of more than the TPM and what is given by a
     /// person.
     #[cfg(feature = "network")]
-    pub(super) fn release(&self, protector: &Protector) -> Result<IntermediateKey, Failure> {
+    pub(super) fn release(&self, protector: &KeyProtector) -> Result<IntermediateKey, Failure> {
         let object = object_of(protector)?;
         let policy = Policy::solve(object).ok_or_else(refusal::no_policy)?;
         self.check(object, &policy)?;
@@ -180,7 +180,7 @@ impl TpmUnlock {
 
     fn startup_keys(
         &self,
-        protector: &Protector,
+        protector: &KeyProtector,
         context: &Context<'_>,
     ) -> Result<Vec<&ExternalKey>, Failure> {
         let keys = self
@@ -230,12 +230,12 @@ impl Asked<'_> {
     }
 }
 
-impl KeyProtector for TpmUnlock {
+impl Credential for TpmUnlock {
     fn name(&self) -> &str {
         self.unsealer.name()
     }
 
-    fn try_on(&self, protector: &Protector, context: &Context<'_>) -> Answer {
+    fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer {
         if !OPENS.contains(&protector.kind()) {
             return Answer::NotMine;
         }
@@ -264,7 +264,7 @@ struct PinParts<'a> {
 impl<'a> Parts<'a> {
     /// Everything that is needed, or why the protector cannot be opened: found before a TPM is
     /// asked.
-    fn of(protector: &'a Protector) -> Result<Self, Failure> {
+    fn of(protector: &'a KeyProtector) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::new(Reason::DamagedProtector, what);
         let object = object_of(protector)?;
         let kind = protector.kind();
@@ -291,7 +291,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn object_of(protector: &Protector) -> Result<&SealedObject, Failure> {
+fn object_of(protector: &KeyProtector) -> Result<&SealedObject, Failure> {
     let blob = protector.tpm().ok_or_else(|| {
         Failure::new(
             Reason::DamagedProtector,
@@ -302,7 +302,7 @@ fn object_of(protector: &Protector) -> Result<&SealedObject, Failure> {
 }
 
 impl<'a> PinParts<'a> {
-    fn of(protector: &'a Protector) -> Result<Self, Failure> {
+    fn of(protector: &'a KeyProtector) -> Result<Self, Failure> {
         let stretch = protector.stretch().ok_or_else(|| {
             Failure::new(
                 Reason::DamagedProtector,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fve::secret::Vmk;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::raw_key::RawVmk;
 use fve::unlock::startup_key::StartupKey;
@@ -127,7 +127,7 @@ impl Rule<'_> {
     }
 }
 
-fn credentials(sample: &Sample, by_protector: bool) -> Vec<Box<dyn KeyProtector>> {
+fn credentials(sample: &Sample, by_protector: bool) -> Vec<Box<dyn Credential>> {
     if by_protector && let Some(path) = &sample.bek {
         return vec![Box::new(StartupKey::read(path).expect("BEK"))];
     }
@@ -136,6 +136,6 @@ fn credentials(sample: &Sample, by_protector: bool) -> Vec<Box<dyn KeyProtector>
     }
     let vmk = sample.vmk.as_ref().map(Vmk::from_bytes);
     vmk.into_iter()
-        .map(|vmk| Box::new(RawVmk::new(vmk)) as Box<dyn KeyProtector>)
+        .map(|vmk| Box::new(RawVmk::new(vmk)) as Box<dyn Credential>)
         .collect()
 }

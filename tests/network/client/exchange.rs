@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::common::trials::trial;
 use fve::network::client::{Answer, Memory, NoAnswer, Received, Timetable, ask};
 use fve::network::crypto::{Keys, seal_reply};
-use fve::network::{KeyProtector, Request, SealedReply, Thumbprint};
+use fve::network::{Request, SealedReply, SealedRequest, Thumbprint};
 use fve::secret::{NetworkKey, SessionKey};
 use hex_literal::hex;
 
@@ -28,7 +28,7 @@ fn session_key() -> SessionKey {
 fn request() -> Request {
     Request {
         thumbprint: Thumbprint::from_bytes([1; 20]),
-        key_protector: KeyProtector::from_bytes(&[2; 256]),
+        key_protector: SealedRequest::from_bytes(&[2; 256]),
     }
 }
 

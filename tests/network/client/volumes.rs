@@ -13,7 +13,7 @@ use fve::network::client::{Memory, Received, Timetable, Transport};
 use fve::network::{Request, SealedReply};
 use fve::secret::{NetworkKey, SecretText};
 use fve::source::FileSource;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::network::{NetworkUnlock, STOCK, Sidecar, SidecarFile};
 use fve::unlock::password::Password;
 use fve::volume::{UnlockOptions, Unlocked, Volume};
@@ -81,12 +81,12 @@ impl Made {
         self.sidecar().load().expect("sidecar")
     }
 
-    fn credential(&self, transport: impl Transport + 'static) -> Box<dyn KeyProtector> {
+    fn credential(&self, transport: impl Transport + 'static) -> Box<dyn Credential> {
         let credential = NetworkUnlock::new(vec![Box::new(transport)]);
         Box::new(credential.sidecar(self.path()))
     }
 
-    fn unlock(&self, credentials: &[Box<dyn KeyProtector>]) -> Result<Unlocked, Error> {
+    fn unlock(&self, credentials: &[Box<dyn Credential>]) -> Result<Unlocked, Error> {
         let source = Arc::new(FileSource::open(&self.image).expect("open"));
         Volume::from_source(source)
             .expect("volume")
@@ -95,7 +95,7 @@ impl Made {
 
     /// Why it does not open.
     #[track_caller]
-    fn reasons(&self, credential: Box<dyn KeyProtector>) -> Vec<&'static str> {
+    fn reasons(&self, credential: Box<dyn Credential>) -> Vec<&'static str> {
         match self.unlock(&[credential]) {
             Err(Error::Refused { report, .. }) => report
                 .attempts
@@ -107,7 +107,7 @@ impl Made {
     }
 }
 
-fn password() -> Box<dyn KeyProtector> {
+fn password() -> Box<dyn Credential> {
     Box::new(Password::new(&SecretText::new(PASSWORD.to_owned())))
 }
 

@@ -14,7 +14,7 @@ use fve::network::server::{
     Answer, Configuration, Core, Judgement, Origin, PolicyAddress, PolicyState, Rate, Replay,
     Settings, Transport,
 };
-use fve::network::{KeyProtector, Request};
+use fve::network::{Request, SealedRequest};
 use fve::secret::{NetworkKey, SessionKey};
 use hex_literal::hex;
 use sha2::{Digest, Sha256};
@@ -82,7 +82,7 @@ fn policy(text: &str) -> PolicyState {
 pub fn request() -> Request {
     Request {
         thumbprint: "b44bf9cee0e91c92b027a18dea2d3573bd7f8506".parse().unwrap(),
-        key_protector: KeyProtector::from_bytes(&KEY_PROTECTOR),
+        key_protector: SealedRequest::from_bytes(&KEY_PROTECTOR),
     }
 }
 
@@ -646,7 +646,7 @@ fn other_keys() {
     };
     assert!(opens(ask(sound.clone())).is_some());
     let mut garbage = sound.clone();
-    garbage.key_protector = KeyProtector::from_bytes(&[0x5A; 256]);
+    garbage.key_protector = SealedRequest::from_bytes(&[0x5A; 256]);
     assert!(opens(ask(garbage)).is_none());
     let mut unknown = sound;
     unknown.thumbprint = "00".repeat(20).parse().unwrap();

@@ -11,7 +11,7 @@ use fve::network::message::dhcp4::{Form, Reply4, Request4};
 use fve::network::message::dhcp6::Relay;
 use fve::network::server::keys::{Files, Keys};
 use fve::network::server::{Configuration, Core, Origin, PolicyState, Settings, Transport};
-use fve::network::{KeyProtector, Request, SealedReply};
+use fve::network::{Request, SealedReply, SealedRequest};
 use fve::secret::{NetworkKey, SecretText, SessionKey};
 
 use super::core::{files, request4, request6};
@@ -499,7 +499,7 @@ fn openssl_and_requests() {
     let request = Request4 {
         request: Request {
             thumbprint: certificate.thumbprint(),
-            key_protector: KeyProtector::from_bytes(&sealed.try_into().unwrap()),
+            key_protector: SealedRequest::from_bytes(&sealed.try_into().unwrap()),
         },
         ..request4(Form::Bootp)
     };

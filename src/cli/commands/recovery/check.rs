@@ -23,7 +23,7 @@ use fve::recovery_password::{
     BlockVerdict, CandidateCounts, Check, Options, Outcome, PasswordCheck, Suggestion, check_bytes,
     check_text,
 };
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::volume::UnlockOptions;
 use std::path::PathBuf;
@@ -146,7 +146,7 @@ impl Trial {
             partition: args.partition,
             lost: args.lost.clone(),
         })?;
-        let credential: Box<dyn KeyProtector> = Box::new(RecoveryPasswords::found(check)?);
+        let credential: Box<dyn Credential> = Box::new(RecoveryPasswords::found(check)?);
         match opened
             .volume
             .unlock(&[credential], &UnlockOptions::default())

@@ -22,7 +22,7 @@ use crate::cli::run::{FailureDocument, Run};
 use fve::crypto::stretch::ROUNDS;
 use fve::error::Error;
 use fve::format::datum::STRETCH_FLAG_PBKDF2;
-use fve::format::protector::{Protector, ProtectorKind};
+use fve::format::protector::{KeyProtector, ProtectorKind};
 
 /// What a sealed volume master key has, without its tag: other lengths the programs refuse.
 const SEALED_VMK_LEN: usize = 44;
@@ -93,7 +93,7 @@ fn run(args: &HashArgs) -> Result<(), Failure> {
 }
 
 /// The line for a protector; none where no program could use it.
-fn hash(protector: &Protector) -> Option<String> {
+fn hash(protector: &KeyProtector) -> Option<String> {
     let kind = match protector.kind() {
         ProtectorKind::Password => 1,
         ProtectorKind::RecoveryPassword => 3,

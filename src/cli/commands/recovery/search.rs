@@ -32,7 +32,7 @@ use crate::cli::output::term::tell;
 use crate::cli::run::{FailureDocument, Run};
 use crate::cli::signals;
 use fve::error::Error;
-use fve::format::protector::{Protector, ProtectorKind};
+use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::guid::Guid;
 use fve::recovery_password::{
     Candidates, Check, NoCandidates, Options, PasswordCheck, RecoveryPassword, check_bytes,
@@ -41,7 +41,7 @@ use fve::recovery_password::{
 use fve::shown::ShowPath;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::unlock::search::{Hit, Search};
-use fve::unlock::{KeyProtector, Selection};
+use fve::unlock::{Credential, Selection};
 use fve::volume::{UnlockOptions, Volume};
 
 /// More candidates are a matter of days, and are searched only when somebody says so.
@@ -288,17 +288,18 @@ fn protectors<'a>(
     volume: &'a Volume,
     named: Option<&str>,
     identifier: Option<Guid>,
-) -> Result<Vec<&'a Protector>, Failure> {
+) -> Result<Vec<&'a KeyProtector>, Failure> {
     let selection = Selection {
         protector: named.map(str::to_owned),
     };
     // None that is sound is an error.
     volume.metadata()?;
-    let mut protectors: Vec<&Protector> = Vec::new();
+    let mut protectors: Vec<&KeyProtector> = Vec::new();
     let blocks = volume.copies().sound();
     for protector in blocks.into_iter().flat_map(|block| block.protectors()) {
-        let salt = |of: &Protector| of.stretch().map(|stretch| stretch.salt);
-        let known = |other: &Protector| other.id == protector.id && salt(other) == salt(protector);
+        let salt = |of: &KeyProtector| of.stretch().map(|stretch| stretch.salt);
+        let known =
+            |other: &KeyProtector| other.id == protector.id && salt(other) == salt(protector);
         let fits = protector.kind() == ProtectorKind::RecoveryPassword;
         if fits && selection.allows(protector) && !protectors.iter().any(|other| known(other)) {
             protectors.push(protector);
@@ -557,7 +558,7 @@ fn opens(volume: &Volume, hit: &Hit) -> Result<(), Failure> {
     Ok(())
 }
 
-fn credential(password: &RecoveryPassword) -> Box<dyn KeyProtector> {
+fn credential(password: &RecoveryPassword) -> Box<dyn Credential> {
     Box::new(RecoveryPasswords::new(password))
 }
 

@@ -3,7 +3,7 @@
 use super::kind::{Addition, CredentialKind, Given, Read};
 use fve::error::{Error, Result};
 use fve::format::protector::ProtectorKind;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::unlock::auto_unlock::AutoUnlock;
 
 /// The option that names the system volume.
@@ -46,7 +46,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     opens: &[ProtectorKind::ExternalKey],
 };
 
-fn read(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
+fn read(given: &Given<'_>) -> Result<Box<dyn Credential>> {
     let system = given.system.ok_or_else(|| {
         Error::bad_credential("auto-unlock key", "nobody opened the system volume")
     })?;

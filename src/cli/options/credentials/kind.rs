@@ -7,7 +7,7 @@ use fve::error::Result;
 use fve::format::protector::ProtectorKind;
 use fve::secret::SecretText;
 use fve::unlock::auto_unlock::SystemVolume;
-use fve::unlock::{KeyProtector, Prompt};
+use fve::unlock::{Credential, Prompt};
 
 /// A kind of credential that the command line offers.
 pub(crate) struct CredentialKind {
@@ -34,7 +34,7 @@ pub(crate) struct CredentialKind {
 }
 
 /// Builds a credential from what stands for it.
-pub(crate) type Build<T> = fn(&T) -> Result<Box<dyn KeyProtector>>;
+pub(crate) type Build<T> = fn(&T) -> Result<Box<dyn Credential>>;
 
 /// How a credential comes from its option.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ pub(crate) enum Read {
     /// The value is a path.
     Path(Build<Path>),
     /// It takes all that was given: its own value, which may be no path, and other options.
-    Given(fn(&Given<'_>) -> Result<Box<dyn KeyProtector>>),
+    Given(fn(&Given<'_>) -> Result<Box<dyn Credential>>),
 }
 
 /// An option that adds to a kind of credential.
@@ -84,7 +84,7 @@ impl CredentialKind {
     ///
     /// # Errors
     /// What was given cannot be read, or is not what it should be.
-    pub(crate) fn build(&self, given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
+    pub(crate) fn build(&self, given: &Given<'_>) -> Result<Box<dyn Credential>> {
         match self.read {
             Read::Path(read) => read(given.value.unwrap_or(Path::new(""))),
             Read::Given(read) => read(given),

@@ -44,7 +44,7 @@ use fve::secret::{KIB, SecretText, leave_nothing};
 use fve::unlock::auto_unlock::SystemVolume;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::key_package;
-use fve::unlock::{KeyProtector, Selection};
+use fve::unlock::{Credential, Selection};
 use fve::volume::system::MAX_HIVE_LEN;
 use fve::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
 
@@ -280,7 +280,7 @@ impl CredentialArgs {
     }
 
     /// The credentials of the options, in the order of the table; or those in systemd's directory.
-    pub(crate) fn read_given(&self) -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
+    pub(crate) fn read_given(&self) -> Result<Vec<Box<dyn Credential>>, Failure> {
         let stdin = self
             .given
             .iter()
@@ -511,7 +511,7 @@ fn or_environment(kind: &CredentialKind, value: Option<PathBuf>) -> Option<PathB
 }
 
 /// How a volume is opened with some credentials.
-type Open<'a, T> = &'a dyn Fn(&[Box<dyn KeyProtector>], &UnlockOptions) -> Result<T, Error>;
+type Open<'a, T> = &'a dyn Fn(&[Box<dyn Credential>], &UnlockOptions) -> Result<T, Error>;
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
@@ -521,7 +521,7 @@ fn warn(warnings: &[String]) {
 
 /// What the service manager put into `$CREDENTIALS_DIRECTORY`. What only adds to a credential says
 /// that it is meant, too: a PIN, the TPM.
-fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn KeyProtector>>, Failure> {
+fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn Credential>>, Failure> {
     let mut credentials = Vec::new();
     for kind in KINDS {
         let path = systemd_file(kind.systemd);
@@ -616,7 +616,7 @@ fn question(typed: &[&CredentialKind], volume: &Volume) -> String {
 fn credentials_typed(
     typed: &[&CredentialKind],
     answer: &SecretText,
-) -> Result<Vec<Box<dyn KeyProtector>>, Error> {
+) -> Result<Vec<Box<dyn Credential>>, Error> {
     let mut credentials = Vec::new();
     let mut problem = None;
     for build in typed.iter().filter_map(|kind| kind.typed) {

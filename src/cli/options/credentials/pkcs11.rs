@@ -7,7 +7,7 @@ use fve::error::Result;
 use fve::format::protector::ProtectorKind;
 #[cfg(feature = "pkcs11")]
 use fve::input::read_line;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 #[cfg(feature = "pkcs11")]
 use fve::unlock::certificate::TokenKey;
 #[cfg(feature = "pkcs11")]
@@ -29,7 +29,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
 };
 
 #[cfg(feature = "pkcs11")]
-fn read(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
+fn read(given: &Given<'_>) -> Result<Box<dyn Credential>> {
     let text = given.value.and_then(Path::to_str).unwrap_or_default();
     let uri = TokenUri::parse(text)?;
     let pin_file = given.other(PIN_FILE.option).or(uri.pin_source.as_deref());
@@ -45,7 +45,7 @@ fn read(given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
 }
 
 #[cfg(not(feature = "pkcs11"))]
-fn read(_given: &Given<'_>) -> Result<Box<dyn KeyProtector>> {
+fn read(_given: &Given<'_>) -> Result<Box<dyn Credential>> {
     Err(
         fve::error::Error::environment("this fve was built without support for PKCS#11 tokens")
             .with_remedy(

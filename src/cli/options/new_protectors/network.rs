@@ -24,7 +24,7 @@ use fve::secret::{ExternalKey, NetworkKey};
 use fve::shown::ShowPath;
 use fve::unlock::network::{DIRECTORY, SidecarFile, Taken, announcement};
 use fve::unlock::startup_key::StartupKey;
-use fve::unlock::{KeyProtector, Selection};
+use fve::unlock::{Credential, Selection};
 use fve::volume::{UnlockOptions, Volume};
 
 /// The option that names the network, among the credentials.
@@ -200,7 +200,7 @@ impl NetworkProof {
     }
 
     /// What the volume is tried with: the key that came from the network.
-    pub(crate) fn witness(&self) -> Option<Box<dyn KeyProtector>> {
+    pub(crate) fn witness(&self) -> Option<Box<dyn Credential>> {
         let (key, _) = self.0.as_ref().ok()?;
         // Under an identifier of nobody, so that the key itself decides.
         Some(Box::new(StartupKey::new(BekFile {

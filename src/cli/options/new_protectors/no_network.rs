@@ -6,7 +6,7 @@ use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use fve::enroll::Enrolment;
 use fve::guid::Guid;
-use fve::unlock::KeyProtector;
+use fve::unlock::Credential;
 use fve::volume::Volume;
 
 #[derive(Debug, Clone, Args)]
@@ -56,7 +56,7 @@ impl NetworkProof {
         match *self {}
     }
 
-    pub(crate) fn witness(&self) -> Option<Box<dyn KeyProtector>> {
+    pub(crate) fn witness(&self) -> Option<Box<dyn Credential>> {
         match *self {}
     }
 

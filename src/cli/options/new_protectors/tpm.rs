@@ -22,7 +22,7 @@ use fve::shown::ShowPath;
 use fve::tpm::{ObjectSealer, Pcrs, Pin};
 use fve::unlock::startup_key::StartupKey;
 use fve::unlock::tpm::TpmUnlock;
-use fve::unlock::{KeyProtector, Selection};
+use fve::unlock::{Credential, Selection};
 use fve::volume::{UnlockOptions, Volume};
 
 /// The option that names the TPM, among the credentials.
@@ -154,7 +154,7 @@ impl Proof {
     }
 
     /// What a change of the metadata is tried with.
-    pub(crate) fn into_witness(self) -> Box<dyn KeyProtector> {
+    pub(crate) fn into_witness(self) -> Box<dyn Credential> {
         Box::new(self.0)
     }
 
@@ -163,7 +163,7 @@ impl Proof {
         let options = UnlockOptions::new().selection(Selection {
             protector: Some(format!("{protector:X}")),
         });
-        let credential: Box<dyn KeyProtector> = Box::new(self.0);
+        let credential: Box<dyn Credential> = Box::new(self.0);
         match volume.unlock_master_key(&[credential], &options) {
             Ok(_) => {
                 tell_of_proof(protector);
