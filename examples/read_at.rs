@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let plaintext = volume.unlock(&[Box::new(credential)], &UnlockOptions::default())?;
 
     let mut name = [0; 8];
-    plaintext.read_at(3, &mut name)?;
+    plaintext.read_exact_at(3, &mut name)?;
     println!("file system: {}", String::from_utf8_lossy(&name));
 
     let mut cursor = plaintext.cursor();

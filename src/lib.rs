@@ -9,7 +9,7 @@
 //! let password = RecoveryPasswords::from_file("saved.txt".as_ref())?;
 //! let plaintext = volume.unlock(&[Box::new(password)], &UnlockOptions::new())?;
 //! let mut boot_sector = [0; 512];
-//! plaintext.read_at(0, &mut boot_sector)
+//! plaintext.read_exact_at(0, &mut boot_sector)
 //! # }
 //! ```
 //!

@@ -539,15 +539,15 @@ fn windows_headless() -> Result<(), Failed> {
     assert_eq!(cut.size(), whole.size());
     // The moved sectors are there; what was behind them is not.
     let (mut got, mut expected) = (vec![0; MISSING], vec![0; MISSING]);
-    cut.read_at(0, &mut got[..0x2000])?;
-    whole.read_at(0, &mut expected[..0x2000])?;
+    cut.read_exact_at(0, &mut got[..0x2000])?;
+    whole.read_exact_at(0, &mut expected[..0x2000])?;
     assert_eq!(got[..0x2000], expected[..0x2000]);
     for missing in [0x2000, 0x1_0000, MISSING as u64 - 512] {
-        assert!(cut.read_at(missing, &mut got[..512]).is_err());
+        assert!(cut.read_exact_at(missing, &mut got[..512]).is_err());
     }
     for at in (MISSING as u64..whole.size()).step_by(MISSING) {
-        cut.read_at(at, &mut got)?;
-        whole.read_at(at, &mut expected)?;
+        cut.read_exact_at(at, &mut got)?;
+        whole.read_exact_at(at, &mut expected)?;
         assert!(got == expected, "{at:#x}");
     }
     Ok(())
@@ -560,7 +560,7 @@ fn hash_of(unlocked: &Unlocked) -> String {
             let left = self.0.available() - self.1;
             let len = usize::try_from(left).unwrap().min(buf.len());
             self.0
-                .read_at(self.1, &mut buf[..len])
+                .read_exact_at(self.1, &mut buf[..len])
                 .map_err(std::io::Error::other)?;
             self.1 += len as u64;
             Ok(len)
@@ -711,7 +711,7 @@ mod failing {
         let mut expected = vec![0; usize::try_from(volume.size)?];
         volume
             .unlock(Some(volume.credential(Kind::StartupKey)))?
-            .read_at(0, &mut expected)?;
+            .read_exact_at(0, &mut expected)?;
         for range in &lost {
             let range = usize::try_from(range.start)?..usize::try_from(range.end)?;
             assert!(expected[range.clone()].iter().any(|byte| *byte != 0));

@@ -40,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(unlocked) = volume.unlock(&[Box::new(Suspended)], &options) {
         let mut buf = [0; 700];
         for offset in [0, 511, 8000, unlocked.size().saturating_sub(600)] {
-            let _ = unlocked.read_at(offset, &mut buf);
+            let _ = unlocked.read_exact_at(offset, &mut buf);
         }
     }
 });

@@ -212,6 +212,20 @@ pub enum Error {
     },
 }
 
+/// For traits of the standard library, such as [`io::Read`]. What the system said stays as it is; an
+/// address beyond the end of the volume is [`io::ErrorKind::UnexpectedEof`], and any other error is
+/// inside the new one.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io { source, .. } => source,
+            Error::OutOfRange { .. } => io::ErrorKind::UnexpectedEof.into(),
+            Error::Reserved { .. } => Self::new(io::ErrorKind::ReadOnlyFilesystem, error),
+            other => Self::other(other),
+        }
+    }
+}
+
 impl Error {
     /// An I/O error with the doing that it stopped.
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {

@@ -187,7 +187,7 @@ impl Volume {
             return Ok(());
         }
         let mut sector = vec![0; self.sector_size as usize];
-        let read = unlocked.read_at(0, &mut sector);
+        let read = unlocked.read_exact_at(0, &mut sector);
         let begins =
             read.is_ok() && (evidence::is_boot_sector(&sector) || evidence::is_blank(&sector));
         if self.placed == Placed::Unproved && !begins {

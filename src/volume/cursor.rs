@@ -3,7 +3,6 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::unlocked::Unlocked;
-use crate::source::ReadAt;
 
 /// A position in a decrypted volume; any number of them may be at work at once.
 #[derive(Debug)]

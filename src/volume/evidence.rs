@@ -9,7 +9,7 @@ impl super::Unlocked {
     /// The sector cannot be read.
     pub fn begins_with_file_system(&self) -> crate::error::Result<bool> {
         let mut sector = vec![0; self.sector_size() as usize];
-        self.read_at(0, &mut sector)?;
+        self.read_exact_at(0, &mut sector)?;
         Ok(is_boot_sector(&sector))
     }
 }

@@ -40,7 +40,7 @@ impl Pieced {
             return Ok(());
         }
         let mut sector = vec![0; unlocked.sector_size() as usize];
-        let read = unlocked.read_at(0, &mut sector);
+        let read = unlocked.read_exact_at(0, &mut sector);
         // What cannot be read says nothing of the guess.
         if let Err(error @ Error::Io { .. }) = read {
             return Err(error);

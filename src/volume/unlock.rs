@@ -476,7 +476,7 @@ impl Volume {
 /// Nothing on the volume proves a sector key from elsewhere, so what it decrypts has to.
 fn check_raw_key(unlocked: &Unlocked, options: &UnlockOptions) -> Result<()> {
     let mut sector = vec![0; unlocked.sector_size() as usize];
-    let read = unlocked.read_at(0, &mut sector);
+    let read = unlocked.read_exact_at(0, &mut sector);
     if options.accept_damaged_metadata {
         return Ok(());
     }

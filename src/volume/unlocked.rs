@@ -145,7 +145,7 @@ impl Unlocked {
     ///
     /// Reads of 2 MiB and more are split over the cores; smaller ones run on the caller's thread
     /// alone.
-    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+    pub fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let parts = (buf.len() / PART).min(cores());
         let end = offset.checked_add(buf.len() as u64);
         let inside = end.is_some_and(|end| end <= self.size());
@@ -336,11 +336,7 @@ impl ReadAt for Unlocked {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.read_at(offset, buf).map_err(|error| match error {
-            Error::Io { source, .. } => source,
-            Error::OutOfRange { .. } => io::ErrorKind::UnexpectedEof.into(),
-            other => io::Error::other(other),
-        })
+        Ok(self.read_exact_at(offset, buf)?)
     }
 }
 
@@ -356,7 +352,7 @@ mod tests {
         for alone in [false, true] {
             let mut buf = vec![0; bytes.len() - 1000];
             NONE_MORE.set(alone);
-            unlocked.read_at(1000, &mut buf).unwrap();
+            unlocked.read_exact_at(1000, &mut buf).unwrap();
             NONE_MORE.set(false);
             assert!(buf == bytes[1000..]);
         }

@@ -234,15 +234,15 @@ impl Writable {
         self.unlocked.size()
     }
 
-    /// Fills `buf` with the plaintext from `offset` on, as [`Unlocked::read_at`] does. It waits for
+    /// Fills `buf` with the plaintext from `offset` on, as [`Unlocked::read_exact_at`] does. It waits for
     /// those who write there.
     ///
     /// # Errors
-    /// As [`Unlocked::read_at`].
-    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+    /// As [`Unlocked::read_exact_at`].
+    pub fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let range = self.checked(offset, buf.len() as u64)?;
         let _held = self.hold(&range, Use::Read);
-        self.unlocked.read_at(offset, buf)
+        self.unlocked.read_exact_at(offset, buf)
     }
 
     /// Writes `bytes` from `offset` on.
@@ -251,7 +251,7 @@ impl Writable {
     /// [`Error::OutOfRange`] beyond the end, [`Error::Reserved`] where it would change what belongs
     /// to BitLocker: nothing was written then. [`Error::Io`] when reading or writing fails: some of
     /// the sectors may have been written.
-    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    pub fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let range = self.checked(offset, bytes.len() as u64)?;
         let _held = self.hold(&range, Use::Write);
         self.check_reserved(&range, Some(bytes))?;
@@ -262,7 +262,7 @@ impl Writable {
     /// hole in the source would not decrypt to any.
     ///
     /// # Errors
-    /// As [`Writable::write_at`].
+    /// As [`Writable::write_all_at`].
     pub fn zero(&self, offset: u64, len: u64) -> Result<()> {
         let range = self.checked(offset, len)?;
         let _held = self.hold(&range, Use::Write);
@@ -355,7 +355,7 @@ impl Writable {
             while at < extent.range.end {
                 let left = usize::try_from(extent.range.end - at).unwrap_or(COMPARED);
                 let there = &mut there[..left.min(COMPARED)];
-                self.unlocked.read_at(at, there)?;
+                self.unlocked.read_exact_at(at, there)?;
                 let same = match bytes {
                     Some(bytes) => part(bytes, at - range.start, there.len()) == there,
                     None => there.iter().all(|byte| *byte == 0),
@@ -448,16 +448,6 @@ fn part(bytes: &[u8], skip: u64, len: usize) -> &[u8] {
     &rest[..len.min(rest.len())]
 }
 
-/// What went wrong in the words of the system.
-fn system_error(error: Error) -> io::Error {
-    match error {
-        Error::Io { source, .. } => source,
-        Error::OutOfRange { .. } => io::ErrorKind::UnexpectedEof.into(),
-        Error::Reserved { .. } => io::Error::new(io::ErrorKind::ReadOnlyFilesystem, error),
-        other => io::Error::other(other),
-    }
-}
-
 impl ReadAt for Writable {
     fn size(&self) -> u64 {
         self.unlocked.size()
@@ -468,21 +458,21 @@ impl ReadAt for Writable {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.read_at(offset, buf).map_err(system_error)
+        Ok(self.read_exact_at(offset, buf)?)
     }
 }
 
 impl WriteAt for Writable {
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.write_at(offset, bytes).map_err(system_error)
+        Ok(self.write_all_at(offset, bytes)?)
     }
 
     fn flush(&self) -> io::Result<()> {
-        Self::flush(self).map_err(system_error)
+        Ok(Self::flush(self)?)
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        Self::discard(self, offset, len).map_err(system_error)
+        Ok(Self::discard(self, offset, len)?)
     }
 }
 

@@ -516,7 +516,7 @@ fn compare(
     let mut at = 0;
     for piece in pieces {
         let mut ours = vec![0; usize::try_from(piece.end - piece.start)?];
-        unlocked.read_at(piece.start, &mut ours)?;
+        unlocked.read_exact_at(piece.start, &mut ours)?;
         let shown = theirs.bytes.get(at..at + ours.len());
         let shown = shown.ok_or_else(|| format!("it ends in {piece:#x?}"))?;
         if let Some(first) = ours.iter().zip(shown).position(|(a, b)| a != b) {

@@ -59,7 +59,7 @@ fn every_method_reads_back_at_both_sector_sizes() {
                 .unlock(&[Box::new(Suspended)], &UnlockOptions::default())
                 .unwrap();
             let mut read = vec![0; SIZE];
-            unlocked.read_at(0, &mut read).unwrap();
+            unlocked.read_exact_at(0, &mut read).unwrap();
             assert!(read == plaintext, "{} {sector_size}", method.word);
             let raw = std::fs::read(&path).unwrap();
             // No plaintext stays where the first sectors were.

@@ -62,7 +62,7 @@ fn plaintext(image: Vec<u8>, key: Key) -> Result<Vec<u8>> {
     let volume = Volume::from_source(Arc::new(image))?;
     let unlocked = volume.unlock(&[key], &UnlockOptions::default())?;
     let mut plaintext = vec![0; unlocked.size() as usize];
-    unlocked.read_at(0, &mut plaintext)?;
+    unlocked.read_exact_at(0, &mut plaintext)?;
     Ok(plaintext)
 }
 

@@ -364,7 +364,7 @@ impl Teller {
         let mut now = self.volume.clone();
         now.file.clone_from(&self.path);
         let mut plaintext = vec![0; usize::try_from(now.size)?];
-        now.unlock(Some(&key))?.read_at(0, &mut plaintext)?;
+        now.unlock(Some(&key))?.read_exact_at(0, &mut plaintext)?;
         let mounted = Mounted::volume(&self.path, &["--read-write", "--startup-key", &key.value]);
         let file = File::options().write(true).open(mounted.volume_file())?;
         for (number, (offset, len)) in (1..).zip(WRITTEN) {
@@ -463,7 +463,7 @@ fn our_trial(story: &Arc<Story>, change: &'static str) -> Trial {
                 continue;
             }
             let mut plaintext = vec![0; usize::try_from(unlocked.size())?];
-            unlocked.read_at(0, &mut plaintext)?;
+            unlocked.read_exact_at(0, &mut plaintext)?;
             if common::sha256(plaintext.as_slice())? != stage.volume.plaintext_sha256 {
                 return Err("the plaintext is another".into());
             }

@@ -160,7 +160,7 @@ fn all_kinds() {
         }
         let unlocked = unlock(&made, credential).expect("unlocked");
         let mut start = [0; 11];
-        unlocked.read_at(0, &mut start).expect("read");
+        unlocked.read_exact_at(0, &mut start).expect("read");
         assert_eq!(&start, b"\xEB\x52\x90NTFS    ");
         // What is missing is said before the TPM is asked for the key.
         tpm.asked();

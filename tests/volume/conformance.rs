@@ -258,13 +258,13 @@ fn the_mount_shows_the_plaintext(sample: &Sample) {
     for nth in 1..40 {
         let at = nth * 2_654_435_761 % (sample.plaintext_size - shown.len() as u64);
         file.read_exact_at(&mut shown, at).expect("read");
-        unlocked.read_at(at, &mut expected).expect("read");
+        unlocked.read_exact_at(at, &mut expected).expect("read");
         assert!(shown == expected, "at {at}");
     }
     if unlocked.size() > unlocked.available() {
         let beyond = unlocked.available() + 65_536;
         assert!(
-            file.read_at(&mut shown, beyond).is_err(),
+            file.read_exact_at(&mut shown, beyond).is_err(),
             "zeros for what is missing"
         );
     }
@@ -299,13 +299,13 @@ fn reads_around_borders_agree(volume: &Unlocked) {
             continue;
         }
         let mut whole = vec![0; (end - start) as usize];
-        volume.read_at(start, &mut whole).expect("read");
+        volume.read_exact_at(start, &mut whole).expect("read");
         for step in [1usize, 7, 511, 513, 4095, 4097] {
             let pieces = if step == 1 { 600 } else { usize::MAX };
             for (nth, expected) in whole.chunks(step).enumerate().take(pieces) {
                 let at = start + (nth * step) as u64;
                 let mut piece = vec![0; expected.len()];
-                volume.read_at(at, &mut piece).expect("read");
+                volume.read_exact_at(at, &mut piece).expect("read");
                 assert!(piece == expected, "{step} bytes at {at}");
             }
         }
@@ -356,7 +356,7 @@ fn padded_to_its_size_it_reads_to_the_end(sample: &Sample) {
 
 fn start_of(volume: &Unlocked) -> Vec<u8> {
     let mut start = vec![0; 65_536];
-    volume.read_at(0, &mut start).expect("read");
+    volume.read_exact_at(0, &mut start).expect("read");
     start
 }
 
@@ -382,7 +382,7 @@ impl Read for Steps<'_> {
         let left = usize::try_from(self.volume.available() - self.at).unwrap();
         let len = self.step.min(left).min(buf.len());
         self.volume
-            .read_at(self.at, &mut buf[..len])
+            .read_exact_at(self.at, &mut buf[..len])
             .map_err(std::io::Error::other)?;
         self.at += len as u64;
         Ok(len)

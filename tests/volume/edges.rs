@@ -428,9 +428,9 @@ fn views_of_the_data_stay_right_when_the_volume_gets_a_new_master_key() {
     let report = managed.commit(&Change::new().enrol(protector).remove(id));
     assert!(report.unwrap().rekeyed);
     writable
-        .write_at(0x5_0000, b"written after the change")
+        .write_all_at(0x5_0000, b"written after the change")
         .unwrap();
-    writable.write_at(0, b"\xEB\x52\x90NTFS    ").unwrap();
+    writable.write_all_at(0, b"\xEB\x52\x90NTFS    ").unwrap();
     writable.flush().unwrap();
     // No change of the data makes the view of the metadata outdated.
     managed.commit(&Change::new()).unwrap();

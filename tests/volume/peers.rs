@@ -180,7 +180,7 @@ fn without_ntfs(volume: &corpus::Volume, directory: &Path) -> Entry {
     let mut sector = [0; 512];
     sector[..11].copy_from_slice(b"\xEB\x76\x90EXFAT   ");
     sector[0x1FE..].copy_from_slice(&[0x55, 0xAA]);
-    writable.write_at(0, &sector).expect("write");
+    writable.write_all_at(0, &sector).expect("write");
     writable.flush().expect("flush");
     entry
 }

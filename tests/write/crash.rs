@@ -187,7 +187,7 @@ fn survives_power_cuts() {
                 } else if !reserved().iter().any(|r| r.start < end && start < r.end) {
                     let bytes = random.bytes((end - start) as usize);
                     model.write(start as usize, &bytes);
-                    volume.write_at(start, &bytes).unwrap();
+                    volume.write_all_at(start, &bytes).unwrap();
                 }
             }
             drop(volume);

@@ -214,7 +214,7 @@ impl Copied {
                 other => break other.unwrap(),
             }
         };
-        volume.write_at(offset, bytes).unwrap();
+        volume.write_all_at(offset, bytes).unwrap();
         volume.flush().unwrap();
     }
 }

@@ -85,7 +85,7 @@ fn equals_a_plain_array() {
                     volume.zero(range.start, range.end - range.start).unwrap();
                 } else {
                     place.copy_from_slice(&random.bytes(place.len()));
-                    volume.write_at(range.start, place).unwrap();
+                    volume.write_all_at(range.start, place).unwrap();
                 }
             }
             volume.flush().unwrap();
@@ -127,7 +127,7 @@ fn sharers_of_a_sector_survive() {
                         for part in 0..256 {
                             let value = [round as u8 ^ thread as u8; 4];
                             volume
-                                .write_at(at + part * 16 + thread * 4, &value)
+                                .write_all_at(at + part * 16 + thread * 4, &value)
                                 .unwrap();
                         }
                     }
@@ -135,7 +135,7 @@ fn sharers_of_a_sector_survive() {
             }
         });
         let mut there = vec![0; 4096];
-        volume.read_at(at, &mut there).unwrap();
+        volume.read_exact_at(at, &mut there).unwrap();
         for (index, byte) in there.iter().enumerate() {
             assert_eq!(*byte, 7 ^ (index / 4 % 4) as u8, "byte {index}");
         }
@@ -170,18 +170,18 @@ impl WriteAt for Halting {
 fn reads_meet_no_half_write() {
     let (bytes, _) = made(&METHODS[0], 512);
     let volume = writable(Arc::new(Halting(Disk::new(bytes)))).unwrap();
-    volume.write_at(0x5_8000, &[1; 512]).unwrap();
+    volume.write_all_at(0x5_8000, &[1; 512]).unwrap();
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             for round in 0..400 {
                 volume
-                    .write_at(0x5_8000, &[1 + round as u8 % 2; 512])
+                    .write_all_at(0x5_8000, &[1 + round as u8 % 2; 512])
                     .unwrap();
             }
         });
         let mut there = [0; 512];
         while !writer.is_finished() {
-            volume.read_at(0x5_8000, &mut there).unwrap();
+            volume.read_exact_at(0x5_8000, &mut there).unwrap();
             assert!(there == [1; 512] || there == [2; 512]);
         }
     });
@@ -198,21 +198,22 @@ fn reserved_areas_stay() {
             (range.end - 1, 1),
             (range.start - 700, 900),
         ] {
-            let refused = volume.write_at(start, &vec![1; len]);
+            let refused = volume.write_all_at(start, &vec![1; len]);
             assert!(matches!(refused, Err(Error::Reserved { .. })), "{start:#x}");
         }
         let error = volume.write_all_at(range.start, &[1]).unwrap_err();
+        let error = std::io::Error::from(error);
         assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
     }
     assert!(*disk.bytes.lock().unwrap() == bytes, "nothing was written");
     // What is read there may be written back: the whole volume, for one.
-    volume.write_at(0, &plaintext).unwrap();
+    volume.write_all_at(0, &plaintext).unwrap();
     volume.zero(0x1_0000, 0x1_0000).unwrap();
     assert!(*disk.bytes.lock().unwrap() == bytes);
-    let beyond = volume.write_at(SIZE as u64 - 1, &[0; 2]);
+    let beyond = volume.write_all_at(SIZE as u64 - 1, &[0; 2]);
     assert!(matches!(beyond, Err(Error::OutOfRange { .. })));
-    assert!(volume.write_at(u64::MAX, &[0; 2]).is_err());
-    volume.write_at(SIZE as u64, &[]).unwrap();
+    assert!(volume.write_all_at(u64::MAX, &[0; 2]).is_err());
+    volume.write_all_at(SIZE as u64, &[]).unwrap();
 }
 
 #[trial("a discard stays inside")]
@@ -230,7 +231,7 @@ fn a_discard_stays_inside() {
         .collect();
     assert_eq!(changed, [0x3_7E00, 0x4_8000, 0x5_0200, 0x5_0400]);
     let mut there = [0; 0x100];
-    volume.read_at(0x5_0100, &mut there).unwrap();
+    volume.read_exact_at(0x5_0100, &mut there).unwrap();
     assert!(there[..] == plaintext[0x5_0100..0x5_0200]);
 }
 
@@ -241,11 +242,11 @@ fn a_failed_flush_is_remembered() {
     let volume = writable(disk.clone()).unwrap();
     disk.fails_to_flush.store(true, Ordering::SeqCst);
     volume.flush().expect("nothing was written");
-    volume.write_at(0, &[1; 600]).unwrap();
+    volume.write_all_at(0, &[1; 600]).unwrap();
     assert!(volume.flush().is_err());
     disk.fails_to_flush.store(false, Ordering::SeqCst);
     assert!(volume.flush().is_err(), "what was lost stays lost");
-    volume.write_at(0, &[1; 600]).unwrap();
+    volume.write_all_at(0, &[1; 600]).unwrap();
     assert!(volume.flush().is_err());
 }
 
@@ -333,7 +334,7 @@ fn refuses_another_source() {
     let disk = Disk::new([vec![7; 1024], bytes].concat());
     let window: Arc<dyn WriteAt> = Arc::new(Window::new(disk.clone(), 1024, SIZE as u64));
     let volume = writable(window).unwrap();
-    volume.write_at(SIZE as u64 - 1, &[9]).unwrap();
+    volume.write_all_at(SIZE as u64 - 1, &[9]).unwrap();
     assert!(disk.bytes.lock().unwrap()[..1024] == [7; 1024]);
 }
 
@@ -425,7 +426,7 @@ fn windows_volumes() {
             }));
             for (start, len) in writes {
                 let bytes = random.bytes(len);
-                match opened.write_at(start, &bytes) {
+                match opened.write_all_at(start, &bytes) {
                     Ok(()) => mark(&mut changed, &opened, start..start + len as u64),
                     Err(Error::Reserved { .. }) => {}
                     Err(error) => panic!("{error}"),
@@ -584,7 +585,7 @@ fn odd_offsets_through_the_mount() {
         let mut read = vec![0; model.len()];
         file.read_exact_at(&mut read, 0).unwrap();
         assert!(read == model);
-        let error = file.write_at(&[1], 0x1_0000).unwrap_err();
+        let error = file.write_all_at(&[1], 0x1_0000).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
         file.sync_all().unwrap();
         drop(file);
@@ -617,7 +618,7 @@ fn keeps_its_size() {
     assert!(file.set_len(1000).is_err());
     assert!(file.set_len(before.len() + 1).is_err());
     file.set_len(before.len()).unwrap();
-    let past = file.write_at(&[0], before.len()).unwrap_err();
+    let past = file.write_all_at(&[0], before.len()).unwrap_err();
     assert_eq!(past.raw_os_error(), Some(28), "{past}");
     assert_eq!(path.metadata().unwrap().len(), before.len());
     // Times may be set; permissions stay; a write moves the time on.
@@ -755,7 +756,7 @@ fn disk_errors_reach_the_writer() {
     let path = directory.path().join("volume");
     let file = File::options().read(true).write(true).open(&path).unwrap();
     disk.full.store(true, Ordering::SeqCst);
-    let full = file.write_at(&[1; 100], 0).unwrap_err();
+    let full = file.write_all_at(&[1; 100], 0).unwrap_err();
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     disk.full.store(false, Ordering::SeqCst);
     file.write_all_at(&[1; 100], 0).unwrap();

@@ -203,7 +203,7 @@ impl<'a> Export<'a> {
     fn read_piece(&self, start: u64, piece: &mut [u8]) -> Result<Vec<Range<u64>>> {
         let skips =
             |error: &Error| is_missing(error) || (self.skip_unreadable && is_unreadable(error));
-        match self.volume.read_at(start, piece) {
+        match self.volume.read_exact_at(start, piece) {
             Ok(()) => return Ok(Vec::new()),
             Err(error) if !skips(&error) && !is_unreadable(&error) => return Err(error.into()),
             Err(_) => {}
@@ -211,7 +211,7 @@ impl<'a> Export<'a> {
         let sector = self.volume.sector_size() as usize;
         let mut missing: Vec<Range<u64>> = Vec::new();
         for (at, part) in (start..).step_by(sector).zip(piece.chunks_mut(sector)) {
-            match self.volume.read_at(at, part) {
+            match self.volume.read_exact_at(at, part) {
                 Ok(()) => {}
                 Err(error) if !skips(&error) => return Err(error.into()),
                 Err(_) => {

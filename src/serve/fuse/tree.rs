@@ -134,9 +134,11 @@ impl Tree {
                         readable => len = usize::try_from(readable).unwrap_or(len),
                     }
                 }
-                volume.read_at(offset, &mut buf[..len])
+                volume.read_exact_at(offset, &mut buf[..len])
             }
-            Content::ReadWrite(volume) => volume.read_at(offset.min(self.size()), &mut buf[..len]),
+            Content::ReadWrite(volume) => {
+                volume.read_exact_at(offset.min(self.size()), &mut buf[..len])
+            }
         };
         read.map_err(|error| system_error("read", len as u64, offset, error))?;
         Ok(len)
@@ -156,7 +158,7 @@ impl Tree {
             return Err(Errno::NOSPC.into());
         }
         volume
-            .write_at(offset, &bytes[..len])
+            .write_all_at(offset, &bytes[..len])
             .map_err(|error| system_error("write", len as u64, offset, error))?;
         self.set_modified(SystemTime::now());
         Ok(len)

@@ -47,7 +47,7 @@ pub fn judge(sample: &Sample, mutant: Mutant) -> Outcome {
         return Outcome::Wrong(format!("{len} bytes of {}", sample.bytes.len()));
     }
     let mut shown = vec![0; len];
-    if unlocked.read_at(0, &mut shown).is_err() {
+    if unlocked.read_exact_at(0, &mut shown).is_err() {
         // Some of it may be there all the same.
         if mutant.accept || mutant.sealed {
             return Outcome::Refused;
@@ -115,7 +115,7 @@ impl Rule<'_> {
         let mut outcome = Outcome::Refused;
         for at in (0..len).step_by(self.sample.sector) {
             let sector = &mut sector[..self.sample.sector.min(len - at)];
-            if unlocked.read_at(at as u64, sector).is_ok() {
+            if unlocked.read_exact_at(at as u64, sector).is_ok() {
                 match self.judge(at, sector) {
                     Outcome::Same => {}
                     Outcome::ByMap => outcome = Outcome::ByMap,

@@ -68,7 +68,7 @@ impl Sample {
         let credentials: Vec<_> = credential.iter().map(|found| found.protector()).collect();
         let unlocked = volume.unlock(&credentials, &options).expect("unlock");
         let mut plaintext = vec![0; unlocked.size() as usize];
-        unlocked.read_at(0, &mut plaintext).expect("read");
+        unlocked.read_exact_at(0, &mut plaintext).expect("read");
         let hash = Sha256::digest(&plaintext);
         let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hash, entry.plaintext_sha256, "{}", entry.name);

@@ -136,7 +136,7 @@ fn opens() {
         Some("Network Unlock")
     );
     let mut sector = [0; 512];
-    unlocked.read_at(0, &mut sector).expect("read");
+    unlocked.read_exact_at(0, &mut sector).expect("read");
     assert_eq!(&sector[3..7], b"NTFS");
 }
 

@@ -514,7 +514,7 @@ fn check_earlier(
         let mut expected = vec![0; (end - start) as usize];
         let mut found = expected.clone();
         unlocked
-            .read_at(start, &mut expected)
+            .read_exact_at(start, &mut expected)
             .map_err(|error| error.to_string())?;
         file.read_exact_at(&mut found, start)
             .map_err(|error| error.to_string())?;
