@@ -83,7 +83,7 @@ commands! {
         #[cfg(feature = "network")]
         NetworkUnlock(NetworkUnlockArgs),
         /// Show and change the key protectors of a volume
-        KeyProtector(ProtectorArgs),
+        Protector(ProtectorArgs),
         /// Back up the metadata of a volume, and restore it
         Metadata(MetadataArgs),
         /// Find volumes whose first sector or place is lost, and make what they lack anew elsewhere

@@ -463,7 +463,7 @@ fn fingerprint(key: &PublicKey) -> Option<String> {
         .map(|hash| hex(&hash))
 }
 
-/// A value with its tag and its length in front of it (X.690, section 8.1).
+/// A value with its tag and its length in front of it (ITU-T X.690 8.1.3).
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let mut whole = vec![tag];

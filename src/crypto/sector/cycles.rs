@@ -1,4 +1,4 @@
-//! How often the Elephant diffusers go over a sector (docs/format.md §6.4), for all that compute
+//! How often the Elephant diffusers go over a sector (docs/format.md §5.2), for all that compute
 //! them.
 
 /// Cycles of diffuser A.
