@@ -1,7 +1,5 @@
-//! The command line: the only room that talks to a person.
-//!
-//! docs/command-line.md says what scripts depend on. Errors become one sentence on standard
-//! error and an exit status.
+//! The command line (docs/command-line.md): the only part that talks to a person. Errors become one
+//! sentence on standard error, and an exit status.
 
 mod advice;
 mod command;

@@ -1,4 +1,4 @@
-//! Vectors from memory and back (x86-64): the only pointers in this room.
+//! Vectors from memory and back (x86-64): the only pointers in `crypto`.
 //!
 //! Arrays have exactly the size of the vector, and the instructions take any alignment.
 #![allow(unsafe_code)]

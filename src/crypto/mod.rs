@@ -1,6 +1,6 @@
 //! Algorithms: stretching what a person types, opening sealed keys, transforming sectors.
 //!
-//! This room knows no on-disk structure beyond the bytes that it is handed, and does no I/O.
+//! Nothing here knows an on-disk structure beyond the bytes that it is handed, or does I/O.
 
 pub mod envelope;
 mod faults;

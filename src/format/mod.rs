@@ -11,7 +11,7 @@
 //! event log (event_log)       what the firmware measured: not on the volume, but about its TPM
 //! ```
 //!
-//! This room reads no file, sees no key and never panics: it turns byte slices into values that
+//! This module reads no file, sees no key and never panics: it turns byte slices into values that
 //! are consistent in themselves, or says which structure, at which byte, is wrong. The format is
 //! described in docs/format.md.
 

@@ -30,8 +30,8 @@ pub struct Located {
     pub note: Option<String>,
 }
 
-/// Finds the volume. `probe` says of bytes whether a volume begins there, and which: this room does
-/// not know the format.
+/// Finds the volume. `probe` says of bytes whether a volume begins there, and which: this
+/// module does not know the format.
 ///
 /// Of several partitions one is chosen only where all of them could be looked at: behind what
 /// cannot be read, the volume that is meant may lie.
