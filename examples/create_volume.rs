@@ -17,8 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(image) => Plaintext::of_file_system(Arc::new(FileSource::open(image)?))?,
         None => Plaintext::empty(4 << 20, 512)?,
     };
-    let method = Method::by_word("aes-xts-128").ok_or("no such method")?;
-    let mut volume = NewVolume::of(method, &plaintext)?;
+    let mut volume = NewVolume::of(Method::AES_XTS_128, &plaintext)?;
     volume.describe("EXAMPLE volume 2026-01-01");
     let text = SecretText::new("correct horse".to_owned());
     volume.protect(NewProtector::password(&text)?);
@@ -42,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("recovery password in '{}'", file.name);
 
     let opened = Volume::from_source(Arc::new(FileSource::open(&path)?))?;
-    let unlocked = opened.unlock(&[Box::new(Password::new(&text))], &UnlockOptions::default())?;
+    let unlocked = opened.unlock(&[Password::new(&text)], &UnlockOptions::default())?;
     println!("opened again: {} bytes of plaintext", unlocked.size());
     Ok(())
 }

@@ -16,9 +16,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .next()
         .unwrap_or_else(|| format!("{testdata}/ntfs-xts-128.recovery.txt"));
 
-    let credential = RecoveryPasswords::from_file(password.as_ref())?;
+    let credential = RecoveryPasswords::from_file(password)?;
     let volume = Volume::open(image)?;
-    let plaintext = volume.unlock(&[Box::new(credential)], &UnlockOptions::default())?;
+    let plaintext = volume.unlock(&[credential], &UnlockOptions::default())?;
 
     let mut name = [0; 8];
     plaintext.read_exact_at(3, &mut name)?;

@@ -20,8 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Nobody else writes to it while this lives.
     let disk = Arc::new(ExclusiveFile::open(&image)?);
-    let key = StartupKey::read(testdata.as_ref())?;
-    let mut volume = Managed::open(disk, &[Box::new(key)], &UnlockOptions::default())?;
+    let key = StartupKey::read(testdata)?;
+    let mut volume = Managed::open(disk, &[key], &UnlockOptions::default())?;
 
     let rotation = Rotation::new(&volume, &[])?;
     println!("new password ID {}", rotation.id().short());

@@ -1,13 +1,12 @@
 //! BitLocker volumes (Full Volume Encryption, FVE) on Linux: opened, explained, read, mounted.
 //!
 //! ```no_run
-//! use fve::unlock::recovery_password::RecoveryPasswords;
-//! use fve::volume::{UnlockOptions, Volume};
+//! use fve::{RecoveryPasswords, UnlockOptions, Volume};
 //!
 //! # fn main() -> fve::Result<()> {
 //! let volume = Volume::open("disk.vhdx")?;
-//! let password = RecoveryPasswords::from_file("saved.txt".as_ref())?;
-//! let plaintext = volume.unlock(&[Box::new(password)], &UnlockOptions::new())?;
+//! let password = RecoveryPasswords::from_file("saved.txt")?;
+//! let plaintext = volume.unlock(&[password], &UnlockOptions::new())?;
 //! let mut boot_sector = [0; 512];
 //! plaintext.read_exact_at(0, &mut boot_sector)
 //! # }
@@ -15,30 +14,61 @@
 //!
 //! # Which type do I want?
 //!
-//! * To know what a volume is and what opens it, without a key: [`volume::Volume`].
-//! * Its plaintext, at any offset and from any number of threads: [`volume::Unlocked`], from
-//!   [`volume::Volume::unlock`]. With `Read + Seek`: [`volume::Unlocked::cursor`].
-//! * Its plaintext, written too: [`volume::Writable`], from [`volume::Unlocked::into_writable`] with
-//!   a [`source::WriteAt`] that is held exclusively.
-//! * Credentials: [`unlock::recovery_password::RecoveryPasswords`], [`unlock::password::Password`],
-//!   [`unlock::startup_key::StartupKey`], [`unlock::clear_key::Suspended`], [`unlock::raw_key`]
-//!   (which also takes the key of a [`volume::MasterKey`]), with the feature `certificates` also
-//!   `unlock::certificate::CertificateKey`. A credential of your own: [`unlock::Credential`]. A
-//!   volume whose protection is suspended opens without any.
+//! * To know what a volume is and what opens it, without a key: [`Volume`], from a path
+//!   ([`Volume::open`]) or from anything that implements [`ReadAt`] ([`Volume::from_source`]).
+//! * Its plaintext, at any offset and from any number of threads: [`Unlocked`], from
+//!   [`Volume::unlock`]. With `Read + Seek`: [`Unlocked::cursor`].
+//! * Its plaintext, written too: [`Writable`], from [`Unlocked::into_writable`] with a [`WriteAt`]
+//!   that is held exclusively.
+//! * Credentials: [`RecoveryPasswords`], [`Password`], [`StartupKey`], [`TpmUnlock`],
+//!   [`unlock::raw_key`] (which also takes the key of a [`MasterKey`]), with the feature
+//!   `certificates` also `unlock::certificate::CertificateKey`, with `network` also
+//!   `unlock::network::NetworkUnlock`. A credential of your own: [`Credential`]. A volume whose
+//!   protection is suspended opens without any ([`unlock::NO_CREDENTIAL`]).
 //! * The 48 digits themselves, checked, explained and corrected, without any volume:
-//!   [`recovery_password::RecoveryPassword`] and [`recovery_password::check_text`].
-//! * A volume that is not a file: implement [`source::ReadAt`].
-//! * Why it went into recovery: [`analysis::Analysis`].
-//! * Its protectors added, removed, replaced, and what they keep shown: [`manage`].
+//!   [`RecoveryPassword`] and [`recovery_password::check_text`].
+//! * Saved recovery passwords, looked up in files and in Active Directory: [`escrow`].
+//! * Why a volume went into recovery: [`analysis::Analysis`]; what its TPM says: [`tpm`].
+//! * Its key protectors added, removed and replaced: [`manage`], with those that [`enroll`] makes.
+//! * A new volume: [`create::NewVolume`].
 //! * A volume whose first sector is lost, or that lies somewhere in a disk: [`repair`].
 //! * A mount held by your program: `serve::fuse::Mount`. The whole plaintext in a file:
 //!   [`serve::export`].
+//! * Network Unlock, both ends: `network`.
 //!
-//! # The way of the data
+//! # Errors
+//!
+//! A program matches the variant of [`Error`]; a person reads its `Display`, one sentence that says
+//! what was found. [`Error::remedy`] says what can be done about it as a [`Remedy`], which each front
+//! end puts into words of its own. [`Error::Refused`] tells for every credential and key protector
+//! why it did not open, with a typed [`Reason`]. A wrong key is never `Damaged`, and what could not be
+//! read is never `Damaged` either: it may be sound. No error holds a secret or a digit of one.
+//!
+//! # Features
+//!
+//! | feature | what it adds | builds with |
+//! |---|---|---|
+//! | `containers` (default) | VHD, VHDX, qcow2, E01, VMDK, split raw images | Rust |
+//! | `fuse` (default) | the FUSE mount | Rust |
+//! | `cli` (default) | the `fve` command | Rust |
+//! | `certificates` | certificates and their private keys, from files | Rust |
+//! | `pkcs11` | private keys on smart cards and other tokens | Rust |
+//! | `ntfs` | files inside NTFS, without mounting it | Rust |
+//! | `event-logs` | Windows' event logs, read from an unlocked volume | Rust |
+//! | `network` | Network Unlock: messages and client | Rust |
+//! | `network-server` | the Network Unlock server | a C compiler |
+//! | `directory` | recovery passwords from Active Directory | a C compiler |
+//! | `tpm` | TPM 2.0 through libtss2 | libtss2-dev, pkg-config |
+//! | `kerberos` | Active Directory with a Kerberos ticket | libkrb5-dev, libclang-dev |
+//!
+//! `full` is all of them but `kerberos`. A program that only reads volumes sets
+//! `default-features = false`: at most 55 crates, no C compiler and no C library.
+//!
+//! # How data flows
 //!
 //! ```text
 //! a path ─► source ─► format ─► unlock ─► volume ─► serve ─► a file, a directory
-//!           bytes     what they  VMK,      plaintext  the outside world
+//!           bytes     what they  VMK,      plaintext  other programs
 //!                     mean       then FVEK at any offset
 //!                       └─── crypto ───┘
 //! ```
@@ -83,11 +113,19 @@ pub mod tpm;
 pub mod unlock;
 pub mod volume;
 
-pub use error::{Error, Result};
+pub use crypto::sector::Method;
+pub use error::{Error, Reason, Remedy, Result};
+pub use format::protector::{KeyProtector, ProtectorKind};
 pub use guid::Guid;
-pub use source::ReadAt;
-pub use unlock::Credential;
-pub use volume::{Unlocked, Volume};
+pub use recovery_password::RecoveryPassword;
+pub use secret::SecretText;
+pub use source::{FileSource, ReadAt, WriteAt};
+pub use unlock::password::Password;
+pub use unlock::recovery_password::RecoveryPasswords;
+pub use unlock::startup_key::StartupKey;
+pub use unlock::tpm::TpmUnlock;
+pub use unlock::{Credential, Prompt};
+pub use volume::{MasterKey, UnlockOptions, Unlocked, Volume, Writable};
 
 /// The examples of the README, compiled and run.
 #[cfg(doctest)]

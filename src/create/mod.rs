@@ -19,9 +19,8 @@
 //! use fve::source::FileSource;
 //!
 //! let plaintext = FileSource::open("filesystem.img")?;
-//! let method = Method::by_word("aes-xts-256").unwrap();
 //! let placement = Placement::after_first_copy([0x20_0000, 0x60_0000, 0xA0_0000]);
-//! let mut volume = NewVolume::new(method, 512, placement)?;
+//! let mut volume = NewVolume::new(Method::AES_XTS_256, 512, placement)?;
 //! volume.protect(NewProtector::password(&SecretText::new("correct horse".into()))?);
 //! volume.write(&plaintext, &File::create_new("volume.img").unwrap())?;
 //! # Ok::<(), fve::error::Error>(())

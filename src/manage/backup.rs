@@ -245,10 +245,10 @@ impl Backup {
     /// # Errors
     /// [`Error::Unchangeable`] when it is another volume, when the volume was converted since, or
     /// when nothing proves which it is; [`Error::Io`].
-    pub fn check(
+    pub fn check<C: Credential>(
         &self,
         target: &Arc<dyn WriteAt>,
-        credentials: &[Box<dyn Credential>],
+        credentials: &[C],
     ) -> Result<Restoration> {
         if target.size() != self.size {
             return Err(Error::unchangeable(
@@ -326,7 +326,7 @@ impl Backup {
     }
 
     /// Opens the volume as it would be, down to a file system's first sector.
-    fn prove(&self, target: &Arc<dyn WriteAt>, credentials: &[Box<dyn Credential>]) -> Result<()> {
+    fn prove<C: Credential>(&self, target: &Arc<dyn WriteAt>, credentials: &[C]) -> Result<()> {
         if credentials.is_empty() {
             return Err(Error::unchangeable(
                 "nothing of the volume's own metadata can be read, so nothing tells whether the backup is of this volume",
@@ -357,10 +357,10 @@ impl Backup {
     ///
     /// # Errors
     /// Those of [`Backup::check`]; [`Error::Io`] when writing fails.
-    pub fn restore(
+    pub fn restore<C: Credential>(
         &self,
         target: &Arc<dyn WriteAt>,
-        credentials: &[Box<dyn Credential>],
+        credentials: &[C],
     ) -> Result<Restoration> {
         let restoration = self.check(target, credentials)?;
         let wanted = self.wanted()?;

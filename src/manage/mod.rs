@@ -177,9 +177,9 @@ impl Managed {
     ///
     /// # Errors
     /// Those of [`Volume::from_source`], [`Volume::unlock_master_key`] and [`Managed::new`].
-    pub fn open(
+    pub fn open<C: Credential>(
         target: Arc<dyn WriteAt>,
-        credentials: &[Box<dyn Credential>],
+        credentials: &[C],
         options: &UnlockOptions,
     ) -> Result<Self> {
         let volume = Volume::from_source(Arc::new(target.clone()))?;
@@ -227,9 +227,9 @@ impl Managed {
     ///
     /// # Errors
     /// Those of [`Managed::open`]; it then stays as it was.
-    pub fn reload(
+    pub fn reload<C: Credential>(
         &mut self,
-        credentials: &[Box<dyn Credential>],
+        credentials: &[C],
         options: &UnlockOptions,
     ) -> Result<()> {
         *self = Self::open(self.target.clone(), credentials, options)?;

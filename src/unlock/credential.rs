@@ -1,6 +1,8 @@
 //! What a credential is, and what comes of trying one.
 
-use crate::error::{Failure, Result};
+use std::sync::Arc;
+
+use crate::error::{Error, Failure, Result};
 use crate::format::block::MetadataBlock;
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
@@ -30,6 +32,36 @@ pub trait Credential: Send + Sync {
     }
 }
 
+/// No credential at all, where a function takes some.
+pub const NO_CREDENTIAL: &[&dyn Credential] = &[];
+
+macro_rules! forwarded {
+    ($($of:ty),*) => {$(
+        impl<T: Credential + ?Sized> Credential for $of {
+            fn name(&self) -> &str {
+                (**self).name()
+            }
+
+            fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer {
+                (**self).try_on(protector, context)
+            }
+
+            fn only_costs_time(&self) -> bool {
+                (**self).only_costs_time()
+            }
+
+            fn without_protector(
+                &self,
+                context: &Context<'_>,
+            ) -> Option<Result<VolumeKey, Failure>> {
+                (**self).without_protector(context)
+            }
+        }
+    )*};
+}
+
+forwarded!(&T, Box<T>, Arc<T>);
+
 /// What a credential may look at besides the protector in hand.
 pub struct Context<'a> {
     /// The metadata that the protector comes from.
@@ -37,6 +69,8 @@ pub struct Context<'a> {
 }
 
 /// What came of trying a credential on a protector.
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum Answer {
     /// The protector is of another kind; nothing to report.
     NotMine,
@@ -44,6 +78,9 @@ pub enum Answer {
     Opened(Vmk),
     /// The protector is of the right kind but did not open.
     Failed(Failure),
+    /// Whoever keeps the key cannot be asked: unlocking ends with this error, and nothing else is
+    /// tried. A service that does not answer in time is neither a wrong key nor a missing one.
+    Abort(Error),
 }
 
 /// A key to the volume.

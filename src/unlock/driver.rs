@@ -2,7 +2,7 @@
 
 use super::credential::{Answer, Context, Credential, Opening, VolumeKey};
 use super::parallel;
-use crate::error::{Attempt, Failure, Reason, UnlockReport};
+use crate::error::{Attempt, Failure, Reason, Result, UnlockReport};
 use crate::format::block::MetadataBlock;
 use crate::format::protector::KeyProtector;
 
@@ -24,16 +24,22 @@ impl Selection {
 
 /// Offers each credential to each protector of the block, in order, until one opens. Every attempt
 /// goes into `report`.
+///
+/// # Errors
+/// That of a credential whose answer is [`Answer::Abort`]; nothing is tried after it.
 pub fn try_all(
     block: &MetadataBlock,
-    credentials: &[Box<dyn Credential>],
+    credentials: &[&dyn Credential],
     selection: &Selection,
     report: &mut UnlockReport,
-) -> Option<Opening> {
+) -> Result<Option<Opening>> {
     let context = Context { block };
-    credentials
-        .iter()
-        .find_map(|credential| try_one(credential.as_ref(), &context, selection, report))
+    for credential in credentials {
+        if let Some(opening) = try_one(*credential, &context, selection, report)? {
+            return Ok(Some(opening));
+        }
+    }
+    Ok(None)
 }
 
 fn try_one(
@@ -41,7 +47,7 @@ fn try_one(
     context: &Context<'_>,
     selection: &Selection,
     report: &mut UnlockReport,
-) -> Option<Opening> {
+) -> Result<Option<Opening>> {
     let name = credential.name();
     let mut record = |protector, failure| {
         report.attempts.push(Attempt {
@@ -53,15 +59,15 @@ fn try_one(
     match credential.without_protector(context) {
         Some(Ok(key)) => {
             record(None, None);
-            return Some(Opening {
+            return Ok(Some(Opening {
                 key,
                 credential: name.to_owned(),
                 protector: None,
-            });
+            }));
         }
         Some(Err(failure)) => {
             record(None, Some(failure));
-            return None;
+            return Ok(None);
         }
         None => {}
     }
@@ -71,9 +77,9 @@ fn try_one(
         .filter(|protector| selection.allows(protector))
         .collect();
     let attempt = |protector: &&KeyProtector| credential.try_on(protector, context);
-    let opened = |answer: &Answer| matches!(answer, Answer::Opened(_));
+    let ends = |answer: &Answer| matches!(answer, Answer::Opened(_) | Answer::Abort(_));
     let answers: Box<dyn Iterator<Item = Answer>> = if credential.only_costs_time() {
-        Box::new(parallel::in_order(&allowed, attempt, opened).into_iter())
+        Box::new(parallel::in_order(&allowed, attempt, ends).into_iter())
     } else {
         Box::new(allowed.iter().map(attempt))
     };
@@ -81,17 +87,18 @@ fn try_one(
     for (protector, answer) in allowed.iter().zip(answers) {
         match answer {
             Answer::NotMine => {}
+            Answer::Abort(error) => return Err(error),
             Answer::Failed(failure) => {
                 met = true;
                 record(Some(protector.id), Some(failure));
             }
             Answer::Opened(vmk) => {
                 record(Some(protector.id), None);
-                return Some(Opening {
+                return Ok(Some(Opening {
                     key: VolumeKey::Vmk(vmk),
                     credential: name.to_owned(),
                     protector: Some((protector.id, protector.kind())),
-                });
+                }));
             }
         }
     }
@@ -102,5 +109,5 @@ fn try_one(
         };
         record(None, Some(Failure::new(Reason::NoSuchProtector, message)));
     }
-    None
+    Ok(None)
 }

@@ -30,7 +30,7 @@ pub mod tpm;
 
 pub use prompt::{Prompt, Silent};
 
-pub use credential::{Answer, Context, Credential, Opening, VolumeKey};
+pub use credential::{Answer, Context, Credential, NO_CREDENTIAL, Opening, VolumeKey};
 pub use driver::{Selection, try_all};
 pub(crate) use envelope::open_key;
 pub use envelope::open_vmk;

@@ -24,8 +24,8 @@ impl Password {
     /// # Errors
     /// [`Error::Io`](crate::error::Error::Io) when the file cannot be read,
     /// [`Error::BadCredential`](crate::error::Error::BadCredential) when it is no text of one line.
-    pub fn from_file(path: &Path) -> Result<Self> {
-        Ok(Self::new(&crate::input::read_line(path, NAME)?))
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self::new(&crate::input::read_line(path.as_ref(), NAME)?))
     }
 }
 

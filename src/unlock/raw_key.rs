@@ -27,8 +27,8 @@ impl RawVmk {
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no such
     /// key.
-    pub fn from_file(path: &Path) -> Result<Self> {
-        let bytes = read_key(path, "volume master key", &[Vmk::LEN])?;
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let bytes = read_key(path.as_ref(), "volume master key", &[Vmk::LEN])?;
         Vmk::from_slice(bytes.expose())
             .map(Self)
             .ok_or_else(|| Error::bad_credential("volume master key", "it does not have 32 bytes"))
@@ -91,8 +91,8 @@ impl RawFvek {
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no such
     /// key.
-    pub fn from_file(path: &Path) -> Result<Self> {
-        read_key(path, "sector key", Self::LENGTHS).map(Self)
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        read_key(path.as_ref(), "sector key", Self::LENGTHS).map(Self)
     }
 }
 

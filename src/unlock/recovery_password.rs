@@ -60,8 +60,8 @@ impl RecoveryPasswords {
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no
     /// well-formed password.
-    pub fn from_file(path: &Path) -> Result<Self> {
-        let bytes = crate::input::read(path, NAME)?;
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let bytes = crate::input::read(path.as_ref(), NAME)?;
         let check = check_bytes(bytes.expose(), &Options::default())
             .map_err(|error| Error::bad_credential(NAME, error.to_string()))?;
         Self::found(&check)

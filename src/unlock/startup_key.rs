@@ -36,7 +36,8 @@ impl StartupKey {
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, or none of those in the directory;
     /// [`Error::BadCredential`] when the file is no startup key or the directory holds none.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         if path.is_dir() {
             return Self::read_directory(path);
         }

@@ -105,8 +105,11 @@ impl Volume {
     /// each on every protector of its kind; metadata copies that say different things are tried in
     /// the order of their numbers.
     ///
-    /// Without any credential, a volume opens that is not encrypted at all, and one whose protection
-    /// is suspended: by the clear key that lies on it ([`Suspended`] is the credential for it among
+    /// The credentials may be of one type (`&[password]`), or of several, as references or boxes
+    /// (`&[&password as &dyn Credential, &startup_key]`).
+    ///
+    /// Without any credential ([`NO_CREDENTIAL`](crate::unlock::NO_CREDENTIAL)), a volume opens that
+    /// is not encrypted at all, and one whose protection is suspended: by the clear key that lies on it ([`Suspended`] is the credential for it among
     /// others).
     ///
     /// # Errors
@@ -114,9 +117,17 @@ impl Volume {
     /// credentials are needed and none was given; [`Error::Damaged`] when the metadata cannot be
     /// trusted; [`Error::Contradicted`] when what is not sealed does not agree with what is;
     /// [`Error::Unsupported`] for states and methods that are not known.
-    pub fn unlock(
+    pub fn unlock<C: Credential>(
         &self,
-        credentials: &[Box<dyn Credential>],
+        credentials: &[C],
+        options: &UnlockOptions,
+    ) -> Result<Unlocked> {
+        self.unlock_with(&in_any_form(credentials), options)
+    }
+
+    fn unlock_with(
+        &self,
+        credentials: &[&dyn Credential],
         options: &UnlockOptions,
     ) -> Result<Unlocked> {
         let best = *self
@@ -150,9 +161,17 @@ impl Volume {
     /// # Errors
     /// Those of [`Volume::unlock`]; [`Error::BadCredential`] for a sector key, from which no way
     /// leads to the volume master key; [`Error::Unsupported`] for a volume without keys.
-    pub fn unlock_master_key(
+    pub fn unlock_master_key<C: Credential>(
         &self,
-        credentials: &[Box<dyn Credential>],
+        credentials: &[C],
+        options: &UnlockOptions,
+    ) -> Result<MasterKey> {
+        self.unlock_master_key_with(&in_any_form(credentials), options)
+    }
+
+    fn unlock_master_key_with(
+        &self,
+        credentials: &[&dyn Credential],
         options: &UnlockOptions,
     ) -> Result<MasterKey> {
         if self
@@ -197,13 +216,13 @@ impl Volume {
     /// Tries the credentials on the blocks, in order, until a block opens that its key proves.
     fn find_key(
         &self,
-        credentials: &[Box<dyn Credential>],
+        credentials: &[&dyn Credential],
         options: &UnlockOptions,
     ) -> Result<Found<'_>> {
         let blocks = self.candidates(options);
         let best = *blocks.first().ok_or_else(|| self.no_sound_copy())?;
         self.check_selection(best, &options.selection)?;
-        let clear_key: [Box<dyn Credential>; 1] = [Box::new(Suspended)];
+        let clear_key: [&dyn Credential; 1] = [&Suspended];
         let credentials = match credentials {
             [] if has_clear_key(best, &options.selection) => &clear_key,
             [] => return Err(nothing_to_try(best)),
@@ -212,7 +231,8 @@ impl Volume {
         let mut report = UnlockReport::default();
         let mut unproved = Vec::new();
         for block in blocks {
-            let Some(opening) = try_all(block, credentials, &options.selection, &mut report) else {
+            let Some(opening) = try_all(block, credentials, &options.selection, &mut report)?
+            else {
                 continue;
             };
             let proof = self.prove(block, &opening.key);
@@ -511,6 +531,11 @@ fn has_clear_key(block: &MetadataBlock, selection: &Selection) -> bool {
     block
         .protectors()
         .any(|protector| protector.kind() == ProtectorKind::ClearKey && selection.allows(protector))
+}
+
+fn in_any_form<C: Credential>(credentials: &[C]) -> Vec<&dyn Credential> {
+    let credentials = credentials.iter();
+    credentials.map(|one| one as &dyn Credential).collect()
 }
 
 /// What the volume's key protectors take, each kind once.

@@ -156,7 +156,7 @@ fn describe_itself(path: &Path) -> Result<()> {
     let volume = Volume::from_source(std::sync::Arc::new(source))?;
     volume.metadata()?;
     if volume.protectors().is_empty() {
-        volume.unlock(&[], &UnlockOptions::default())?;
+        volume.unlock(fve::unlock::NO_CREDENTIAL, &UnlockOptions::default())?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use crate::common::testdata;
 use crate::common::trials::trial;
 use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm, WriteJob, WrittenBy};
-use fve::crypto::sector::METHODS;
+use fve::crypto::sector::{METHODS, Method};
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
 use fve::secret::{ClearKey, ExternalKey, SecretText};
@@ -72,7 +72,7 @@ fn every_method_reads_back_at_both_sector_sizes() {
 #[trial]
 fn both_forms_of_startup_key_open() {
     let directory = tempfile::tempdir().unwrap();
-    let mut volume = NewVolume::new(&METHODS[4], 512, placement()).unwrap();
+    let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement()).unwrap();
     let key = ExternalKey::from_bytes(&[9; 32]);
     volume.protect(NewProtector::startup_key(key).unwrap());
     let path = directory.path().join("volume.img");
@@ -97,7 +97,7 @@ fn both_forms_of_startup_key_open() {
 fn the_makers_version_is_zero_unless_told() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("volume.img");
-    let mut volume = NewVolume::new(&METHODS[4], 512, placement()).unwrap();
+    let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement()).unwrap();
     volume.protect(suspended());
     let version = |volume: &NewVolume| {
         volume
@@ -156,7 +156,7 @@ impl WriteAt for Failing {
 
 #[trial]
 fn what_fails_at_any_write_but_the_last_opens_with_nothing() {
-    let mut volume = NewVolume::new(&METHODS[4], 512, placement()).unwrap();
+    let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement()).unwrap();
     volume.protect(suspended());
     let plaintext = plaintext();
     let medium = |bytes: &[u8], left| Failing {
@@ -191,7 +191,7 @@ fn what_fails_at_any_write_but_the_last_opens_with_nothing() {
 
 #[trial]
 fn work_that_is_cancelled_ends_soon() {
-    let mut volume = NewVolume::new(&METHODS[4], 512, placement()).unwrap();
+    let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement()).unwrap();
     volume.protect(suspended());
     let out = Failing {
         bytes: Mutex::new(vec![0; SIZE]),
@@ -220,7 +220,7 @@ fn refuses_before_it_writes() {
         error.to_string()
     };
     let good = plaintext();
-    let mut volume = NewVolume::new(&METHODS[4], 512, placement()).unwrap();
+    let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement()).unwrap();
     assert!(fault(&volume, &good).contains("no protector"));
 
     volume.protect(suspended());
@@ -239,5 +239,5 @@ fn refuses_before_it_writes() {
     let password = || NewProtector::password(&SecretText::new("a".to_owned())).unwrap();
     volume.protect(password()).protect(password());
     assert!(fault(&volume, &good).contains("only one password"));
-    assert!(NewVolume::new(&METHODS[4], 1024, placement()).is_err());
+    assert!(NewVolume::new(Method::AES_XTS_128, 1024, placement()).is_err());
 }

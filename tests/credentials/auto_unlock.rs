@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use fve::create::{NewProtector, NewVolume, Placement};
 use fve::crypto::envelope;
-use fve::crypto::sector::METHODS;
+use fve::crypto::sector::Method;
 use fve::recovery_password::RecoveryPassword;
 use fve::secret::{AutoUnlockKey, ExternalKey, SecretText};
 use fve::unlock::Credential;
@@ -158,7 +158,7 @@ impl Computer {
 
 fn small() -> NewVolume {
     let placement = Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000]);
-    NewVolume::new(&METHODS[4], 512, placement).expect("volume")
+    NewVolume::new(Method::AES_XTS_128, 512, placement).expect("volume")
 }
 
 fn write(volume: &NewVolume, path: &Path) {

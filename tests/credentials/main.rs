@@ -51,14 +51,14 @@ pub mod volume {
     use std::path::{Path, PathBuf};
 
     use fve::create::{NewProtector, NewVolume, Placement};
-    use fve::crypto::sector::METHODS;
+    use fve::crypto::sector::Method;
 
     const SIZE: usize = 0x8_0000;
 
     /// Writes a volume to `path`.
     pub fn write(path: &Path, protectors: Vec<NewProtector>) -> PathBuf {
         let placement = Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000]);
-        let mut volume = NewVolume::new(&METHODS[4], 512, placement).expect("volume");
+        let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement).expect("volume");
         for protector in protectors {
             volume.protect(protector);
         }

@@ -52,7 +52,7 @@ fn made() -> &'static (Vec<u8>, Vec<u8>) {
         for (_, range) in placement.stretches() {
             plaintext[range.start as usize..range.end as usize].fill(0);
         }
-        let method = Method::by_word("aes-xts-128").expect("method");
+        let method = Method::AES_XTS_128;
         let mut volume = NewVolume::new(method, 512, placement).expect("volume");
         let key = ClearKey::from_bytes(&[7; 32]);
         volume.protect(NewProtector::clear_key(key).expect("protector"));

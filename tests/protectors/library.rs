@@ -9,7 +9,7 @@ use crate::common::testdata::{self, Entry, Kind};
 use crate::common::trials::trial;
 use fve::create::testing::ExtraDatum;
 use fve::create::{NewProtector, NewVolume, Placement};
-use fve::crypto::sector::METHODS;
+use fve::crypto::sector::Method;
 use fve::error::{Error, Remedy, Result};
 use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
@@ -462,7 +462,7 @@ fn differing_copies_are_made_equal_first() {
 /// A volume with a startup key, and a protector that only a TPM could give another master key.
 fn volume_with_a_tpm() -> (Vec<u8>, impl Fn() -> Key) {
     let mut volume = NewVolume::new(
-        &METHODS[4],
+        Method::AES_XTS_128,
         512,
         Placement::after_first_copy([0x1_0000, 0x3_8000, 0x5_0000]),
     )
@@ -564,7 +564,9 @@ fn a_backup_brings_back_what_was_removed() {
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     let gone = id_of(&managed, ProtectorKind::Password);
     managed.commit(&Change::new().remove(gone)).unwrap();
-    let restoration = backup.restore(&target(&disk), &[]).unwrap();
+    let restoration = backup
+        .restore(&target(&disk), fve::unlock::NO_CREDENTIAL)
+        .unwrap();
     assert_eq!(
         (restoration.copies, restoration.boot_record),
         (vec![1, 2, 3], false)
@@ -587,7 +589,9 @@ fn a_backup_mends_a_volume_of_which_nothing_is_left_if_a_credential_proves_it() 
         Arc::new(Disk::new(image))
     };
     let wiped = wipe(before.clone());
-    let error = backup.restore(&target(&wiped), &[]).unwrap_err();
+    let error = backup
+        .restore(&target(&wiped), fve::unlock::NO_CREDENTIAL)
+        .unwrap_err();
     assert!(
         error.remedy().unwrap().to_string().contains("credential"),
         "{error}"
@@ -610,13 +614,17 @@ fn a_backup_is_for_its_own_volume_only() {
     let (_, disk) = disk_of("xts-128");
     let backup = Backup::of(&Volume::from_source(disk.clone()).unwrap()).unwrap();
     let (_, other) = disk_of("xts-256");
-    let error = backup.restore(&target(&other), &[]).unwrap_err();
+    let error = backup
+        .restore(&target(&other), fve::unlock::NO_CREDENTIAL)
+        .unwrap_err();
     assert!(
         error.to_string().contains("the backup is of volume"),
         "{error}"
     );
     let (_, larger) = disk_of("ntfs-xts-128");
-    let error = backup.restore(&target(&larger), &[]).unwrap_err();
+    let error = backup
+        .restore(&target(&larger), fve::unlock::NO_CREDENTIAL)
+        .unwrap_err();
     assert!(error.to_string().contains("bytes"), "{error}");
     assert!(other.events().is_empty() && larger.events().is_empty());
 }

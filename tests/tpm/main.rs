@@ -30,7 +30,7 @@ mod volume {
     use std::path::PathBuf;
 
     use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
-    use fve::crypto::sector::METHODS;
+    use fve::crypto::sector::Method;
 
     const SIZE: usize = 0x8_0000;
 
@@ -43,7 +43,7 @@ mod volume {
     pub fn with(protectors: Vec<NewProtector>) -> Made {
         let directory = tempfile::tempdir().expect("directory");
         let placement = Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000]);
-        let mut volume = NewVolume::new(&METHODS[4], 512, placement).expect("volume");
+        let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement).expect("volume");
         for protector in protectors {
             volume.protect(protector);
         }

@@ -16,20 +16,20 @@ use crate::common::testdata::{self, Kind};
 use crate::common::trials::trial;
 use crate::common::writing::{self, plaintext_of};
 use fve::create::{NewProtector, NewVolume, WriteJob};
-use fve::crypto::sector::METHODS;
+use fve::crypto::sector::Method;
 use fve::error::{Error, Result, Unwritable};
 use fve::format::bek::BekFile;
-use fve::format::protector::ProtectorKind;
+use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::guid::Guid;
 use fve::manage::backup::Backup;
 use fve::manage::{Change, Managed, Rotation};
 use fve::secret::SecretText;
 use fve::source::{Place, ReadAt, WriteAt, locate};
-use fve::unlock::Credential;
 use fve::unlock::password::Password;
 use fve::unlock::raw_key::RawFvek;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::unlock::startup_key::StartupKey;
+use fve::unlock::{Answer, Context, Credential};
 use fve::volume::{UnlockOptions, Unlocked, Volume, Writable};
 use proptest::prelude::*;
 
@@ -216,7 +216,7 @@ fn credential(bek: &[u8]) -> Key {
 fn small_volume() -> (Vec<u8>, Vec<u8>, Guid) {
     let (protector, key) = startup_key();
     let id = protector.id();
-    let mut volume = NewVolume::new(&METHODS[4], 512, writing::placement()).unwrap();
+    let mut volume = NewVolume::new(Method::AES_XTS_128, 512, writing::placement()).unwrap();
     volume.protect(protector);
     let plaintext = vec![0; writing::SIZE];
     let medium = Medium::new(plaintext.clone());
@@ -454,12 +454,14 @@ fn a_restored_backup_ends_older_views_and_read_errors_stop_it() {
     let all = regions(&before);
     for unreadable in [&[0..512][..], &all] {
         medium.unreadable(unreadable);
-        let error = backup.restore(&target, &[]).unwrap_err();
+        let error = backup
+            .restore(&target, fve::unlock::NO_CREDENTIAL)
+            .unwrap_err();
         assert!(matches!(error, Error::Io { .. }), "{error}");
         assert!(medium.bytes() == before);
     }
     medium.unreadable(&[]);
-    backup.restore(&target, &[]).unwrap();
+    backup.restore(&target, fve::unlock::NO_CREDENTIAL).unwrap();
     assert!(matches!(
         managed.commit(&Change::new()),
         Err(Error::Stale { .. })
@@ -638,12 +640,16 @@ fn a_suspended_volume_opens_without_any_credential() {
             .to_string()
             .contains("without any credential")
     );
-    let unlocked = volume.unlock(&[], &options()).unwrap();
+    let unlocked = volume
+        .unlock(fve::unlock::NO_CREDENTIAL, &options())
+        .unwrap();
     let opened_by = unlocked.opened_by().protector.unwrap();
     assert_eq!(opened_by.1, ProtectorKind::ClearKey);
     let hash = common::sha256(unlocked.cursor()).unwrap();
     assert_eq!(hash, sample.plaintext_sha256);
-    volume.unlock_master_key(&[], &options()).unwrap();
+    volume
+        .unlock_master_key(fve::unlock::NO_CREDENTIAL, &options())
+        .unwrap();
     // Not where another protector was asked for, and not where there is no clear key.
     let mut other = options();
     let password = sample
@@ -651,17 +657,17 @@ fn a_suspended_volume_opens_without_any_credential() {
         .iter()
         .find(|key| key.kind != Kind::ClearKey);
     other.selection.protector = password.map(|key| key.protector.clone());
-    let result = volume.unlock(&[], &other);
+    let result = volume.unlock(fve::unlock::NO_CREDENTIAL, &other);
     assert!(matches!(result, Err(Error::NothingToTry { .. })));
     let protected = testdata::volume("ntfs-xts-128").open();
-    let result = protected.unlock(&[], &options());
+    let result = protected.unlock(fve::unlock::NO_CREDENTIAL, &options());
     assert!(matches!(result, Err(Error::NothingToTry { .. })));
 }
 
 #[trial]
 fn a_new_volume_is_there_when_it_was_written_and_only_then() {
     let (protector, key) = startup_key();
-    let mut volume = NewVolume::new(&METHODS[4], 512, writing::placement()).unwrap();
+    let mut volume = NewVolume::new(Method::AES_XTS_128, 512, writing::placement()).unwrap();
     volume.protect(protector);
     let plaintext = vec![0; writing::SIZE];
     let cancelled = AtomicBool::new(false);
@@ -952,4 +958,34 @@ fn run(steps: Vec<(usize, Step, Option<Fault>)>) {
             );
         }
     }
+}
+
+/// A service that keeps keys, and does not answer.
+struct Silent;
+
+impl Credential for Silent {
+    fn name(&self) -> &str {
+        "key service"
+    }
+
+    fn try_on(&self, _: &KeyProtector, _: &Context<'_>) -> Answer {
+        let source = io::Error::from(io::ErrorKind::TimedOut);
+        Answer::Abort(Error::io("cannot ask the key service", source))
+    }
+}
+
+#[trial]
+fn a_service_that_does_not_answer_is_no_wrong_key() {
+    let sample = testdata::volume("ntfs-xts-128");
+    let right = sample.credential(Kind::Password).protector();
+    let volume = sample.open();
+    let credentials: [&dyn Credential; 2] = [&Silent, &right];
+    match volume.unlock(&credentials, &options()) {
+        Err(Error::Io { source, .. }) => assert_eq!(source.kind(), io::ErrorKind::TimedOut),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("another credential was tried"),
+    }
+    // Before it another one opens the volume, and nobody is asked.
+    let credentials: [&dyn Credential; 2] = [&right, &Silent];
+    volume.unlock(&credentials, &options()).unwrap();
 }

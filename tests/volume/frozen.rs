@@ -78,7 +78,7 @@ fn wrong_credentials_are_refused() {
         });
         let wrong: Vec<Box<dyn Credential>> = vec![
             Box::new(Password::new(&password)),
-            Box::new(StartupKey::read(other.unwrap().value.as_ref()).unwrap()),
+            Box::new(StartupKey::read(&other.unwrap().value).unwrap()),
             Box::new(RawVmk::new(testdata::wrong_vmk())),
         ];
         let refused = volume.open().unlock(&wrong, &UnlockOptions::default());

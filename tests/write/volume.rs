@@ -21,7 +21,7 @@ use crate::common::writing::{
     Disk, Random, SIZE, made, plaintext_of, reserved, writable, writable_file, writable_with,
 };
 use crate::common::{corpus, fve, sha256};
-use fve::crypto::sector::METHODS;
+use fve::crypto::sector::{METHODS, Method};
 use fve::error::{Error, Unwritable};
 use fve::secret::Vmk;
 use fve::serve::fuse::{Mount, MountOptions, unmount};
@@ -168,7 +168,7 @@ impl WriteAt for Halting {
 
 #[trial("a read never meets half a write")]
 fn reads_meet_no_half_write() {
-    let (bytes, _) = made(&METHODS[0], 512);
+    let (bytes, _) = made(Method::AES_CBC_128_ELEPHANT, 512);
     let volume = writable(Arc::new(Halting(Disk::new(bytes)))).unwrap();
     volume.write_all_at(0x5_8000, &[1; 512]).unwrap();
     std::thread::scope(|scope| {
@@ -189,7 +189,7 @@ fn reads_meet_no_half_write() {
 
 #[trial("reserved areas stay")]
 fn reserved_areas_stay() {
-    let (bytes, plaintext) = made(&METHODS[5], 512);
+    let (bytes, plaintext) = made(Method::AES_XTS_256, 512);
     let disk = Disk::new(bytes.clone());
     let volume = writable(disk.clone()).unwrap();
     for range in reserved() {
@@ -218,7 +218,7 @@ fn reserved_areas_stay() {
 
 #[trial("a discard stays inside")]
 fn a_discard_stays_inside() {
-    let (bytes, plaintext) = made(&METHODS[4], 512);
+    let (bytes, plaintext) = made(Method::AES_XTS_128, 512);
     let disk = Disk::new(bytes.clone());
     let volume = writable(disk.clone()).unwrap();
     // Half a sector, then two whole ones, then another half; and across a metadata copy.
@@ -237,7 +237,7 @@ fn a_discard_stays_inside() {
 
 #[trial("a failed flush is remembered")]
 fn a_failed_flush_is_remembered() {
-    let (bytes, _) = made(&METHODS[4], 512);
+    let (bytes, _) = made(Method::AES_XTS_128, 512);
     let disk = Disk::new(bytes);
     let volume = writable(disk.clone()).unwrap();
     disk.fails_to_flush.store(true, Ordering::SeqCst);
@@ -292,7 +292,7 @@ fn refuses_frozen_volumes() {
 
 #[trial("refuses damaged copies")]
 fn refuses_damaged_copies() {
-    let (bytes, _) = made(&METHODS[4], 512);
+    let (bytes, _) = made(Method::AES_XTS_128, 512);
     let altered = |at: usize| {
         let mut bytes = bytes.clone();
         bytes[at] ^= 1;
@@ -325,7 +325,7 @@ fn refuses_damaged_copies() {
 
 #[trial("refuses another source")]
 fn refuses_another_source() {
-    let (bytes, _) = made(&METHODS[4], 512);
+    let (bytes, _) = made(Method::AES_XTS_128, 512);
     let volume = Volume::from_source(Disk::new(bytes.clone())).unwrap();
     let unlocked = volume.unlock(&[Box::new(Suspended)], &UnlockOptions::default());
     let twin = unlocked.unwrap().into_writable(Disk::new(bytes.clone()));
@@ -740,7 +740,7 @@ fn refusals_have_a_status() {
 /// A mount held by this process, of a disk that fails when told.
 #[trial("errors of the disk reach the writer", needs(fuse))]
 fn disk_errors_reach_the_writer() {
-    let (bytes, _) = made(&METHODS[4], 512);
+    let (bytes, _) = made(Method::AES_XTS_128, 512);
     let disk = Disk::new(bytes);
     let volume = Arc::new(writable(disk.clone()).unwrap());
     let directory = tempfile::tempdir().unwrap();

@@ -109,7 +109,36 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
+/// Methods are compared by their value on disk.
+impl PartialEq for Method {
+    fn eq(&self, other: &Self) -> bool {
+        self.code == other.code
+    }
+}
+
+impl Eq for Method {}
+
+/// The name that `manage-bde` prints.
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 impl Method {
+    /// AES-CBC with 128 bits and Elephant diffuser: Windows Vista and 7.
+    pub const AES_CBC_128_ELEPHANT: &'static Self = &METHODS[0];
+    /// AES-CBC with 256 bits and Elephant diffuser: Windows Vista and 7.
+    pub const AES_CBC_256_ELEPHANT: &'static Self = &METHODS[1];
+    /// AES-CBC with 128 bits.
+    pub const AES_CBC_128: &'static Self = &METHODS[2];
+    /// AES-CBC with 256 bits.
+    pub const AES_CBC_256: &'static Self = &METHODS[3];
+    /// XTS-AES with 128 bits: what Windows 10 and later choose.
+    pub const AES_XTS_128: &'static Self = &METHODS[4];
+    /// XTS-AES with 256 bits.
+    pub const AES_XTS_256: &'static Self = &METHODS[5];
+
     /// The method with this value on disk.
     pub fn by_code(code: u16) -> Option<&'static Self> {
         METHODS.iter().find(|method| method.code == code)

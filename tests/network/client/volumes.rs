@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
-use fve::crypto::sector::METHODS;
+use fve::crypto::sector::Method;
 use fve::enroll::Enrolment;
 use fve::error::Error;
 use fve::guid::Guid;
@@ -42,7 +42,7 @@ impl Made {
         let directory = tempfile::tempdir().expect("directory");
         let authority = Authority::make(directory.path(), "server");
         let placement = Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000]);
-        let mut volume = NewVolume::new(&METHODS[4], 512, placement).expect("volume");
+        let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement).expect("volume");
         let id = volume.id();
         let sidecar = SidecarFile::at(directory.path(), id);
         let (enrolment, trial) =
