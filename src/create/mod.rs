@@ -103,8 +103,9 @@ impl NewVolume {
     /// a new identifier, made now, without description and protectors.
     ///
     /// # Errors
-    /// [`Error::Uncreatable`] for a sector size that Windows does not write (other than 512 and
-    /// 4096), [`Error::Environment`] when the system gives no random numbers.
+    /// [`Error::Uncreatable`](crate::Error::Uncreatable) for a sector size that Windows does not
+    /// write (other than 512 and 4096), [`Error::Environment`](crate::Error::Environment) when the
+    /// system gives no random numbers.
     pub fn new(method: &'static Method, sector_size: u32, placement: Placement) -> Result<Self> {
         if !plaintext::SECTOR_SIZES.contains(&sector_size) {
             return Err(uncreatable(format!("sectors of {sector_size} bytes")));

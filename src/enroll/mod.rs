@@ -1,7 +1,7 @@
 //! New key protectors, for new volumes and for those that exist.
 //!
-//! Each kind is a [`Form`]: it knows its code on disk and lays out its parts, with the help of a
-//! [`Sealer`]. To add one: a file beside this with its `Form`, and its constructor below. For the
+//! Each kind is a `Form`: it knows its code on disk and lays out its parts, with the help of a
+//! `Sealer`. To add one: a file beside this with its `Form`, and its constructor below. For the
 //! command line, see ARCHITECTURE.md.
 
 #[cfg(feature = "certificates")]

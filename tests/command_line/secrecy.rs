@@ -57,7 +57,7 @@ fn neither_the_log_nor_any_type_shows_a_secret() {
     tracing::subscriber::with_default(subscriber, || {
         let source = Arc::new(FileSource::open(&sample.file).expect("open"));
         let volume = Volume::from_source(source).expect("volume");
-        let mut shown = format!("{volume:?} {:?}", StartupKey::read(&sample.bek()));
+        let mut shown = format!("{volume:?} {:?}", StartupKey::read(sample.bek()));
         for credential in &sample.credentials {
             let unlocked = volume
                 .unlock(&[credential.protector()], &UnlockOptions::default())

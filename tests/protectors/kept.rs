@@ -104,7 +104,7 @@ fn crash_trials() -> Vec<Trial> {
     let volume = testdata::volume("ntfs-xts-128");
     let before = fs::read(&volume.file).expect("volume");
     let disk = Arc::new(Disk::new(before.clone()));
-    let key = Box::new(StartupKey::read(&volume.bek()).expect("key"));
+    let key = Box::new(StartupKey::read(volume.bek()).expect("key"));
     let mut managed =
         Managed::open(disk.clone(), &[key], &UnlockOptions::default()).expect("opens");
     let new = NewProtector::new_startup_key().expect("key");

@@ -44,7 +44,7 @@ fn disk_of(name: &str) -> (Entry, Arc<Disk>) {
 }
 
 fn startup_key(volume: &Entry) -> Key {
-    Box::new(StartupKey::read(&volume.bek()).unwrap())
+    Box::new(StartupKey::read(volume.bek()).unwrap())
 }
 
 /// A new startup key and the credential that it makes.

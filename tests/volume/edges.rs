@@ -266,7 +266,7 @@ fn the_types_of_the_library_may_be_shared_and_sent() {
 fn a_view_from_before_a_rotation_changes_nothing() {
     let sample = testdata::volume("ntfs-xts-128");
     let medium = Medium::new(std::fs::read(&sample.file).unwrap());
-    let startup_key = || -> Key { Box::new(StartupKey::read(&sample.bek()).unwrap()) };
+    let startup_key = || -> Key { Box::new(StartupKey::read(sample.bek()).unwrap()) };
     let old = || sample.credential(Kind::RecoveryPassword).protector();
     let mut first = manage(&medium, startup_key()).unwrap();
     let mut second = manage(&medium, startup_key()).unwrap();
