@@ -585,7 +585,7 @@ fn odd_offsets_through_the_mount() {
         let mut read = vec![0; model.len()];
         file.read_exact_at(&mut read, 0).unwrap();
         assert!(read == model);
-        let error = file.write_all_at(&[1], 0x1_0000).unwrap_err();
+        let error = file.write_at(&[1], 0x1_0000).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
         file.sync_all().unwrap();
         drop(file);
@@ -618,7 +618,7 @@ fn keeps_its_size() {
     assert!(file.set_len(1000).is_err());
     assert!(file.set_len(before.len() + 1).is_err());
     file.set_len(before.len()).unwrap();
-    let past = file.write_all_at(&[0], before.len()).unwrap_err();
+    let past = file.write_at(&[0], before.len()).unwrap_err();
     assert_eq!(past.raw_os_error(), Some(28), "{past}");
     assert_eq!(path.metadata().unwrap().len(), before.len());
     // Times may be set; permissions stay; a write moves the time on.
@@ -756,7 +756,7 @@ fn disk_errors_reach_the_writer() {
     let path = directory.path().join("volume");
     let file = File::options().read(true).write(true).open(&path).unwrap();
     disk.full.store(true, Ordering::SeqCst);
-    let full = file.write_all_at(&[1; 100], 0).unwrap_err();
+    let full = file.write_at(&[1; 100], 0).unwrap_err();
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     disk.full.store(false, Ordering::SeqCst);
     file.write_all_at(&[1; 100], 0).unwrap();
