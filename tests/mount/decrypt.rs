@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -117,6 +117,7 @@ struct Source {
     /// They wait only while there is such a file.
     armed_by: Mutex<Option<PathBuf>>,
     waiting: AtomicUsize,
+    slow: AtomicBool,
     unreadable: Option<Range<u64>>,
     read: Mutex<Vec<Range<u64>>>,
 }
@@ -128,6 +129,7 @@ impl Source {
             stop: AtomicU64::new(u64::MAX),
             armed_by: Mutex::new(None),
             waiting: AtomicUsize::new(0),
+            slow: AtomicBool::new(false),
             unreadable: None,
             read: Mutex::new(Vec::new()),
         }
@@ -139,6 +141,16 @@ impl Source {
 
     fn go_on(&self) {
         self.stop_at(u64::MAX);
+    }
+
+    /// Lets reads go on, but slowly. A thread that the signal was delivered to handles it only when
+    /// its read ends, so that the others could be done by then.
+    fn end_slowly(&self, child: Child) -> Output {
+        self.slow.store(true, Ordering::SeqCst);
+        self.go_on();
+        let output = child.wait_with_output().expect("fve");
+        self.slow.store(false, Ordering::SeqCst);
+        output
     }
 
     #[track_caller]
@@ -181,6 +193,9 @@ impl ReadAt for Source {
                 std::thread::sleep(Duration::from_millis(5));
             }
             self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+        if self.slow.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
         }
         let bad = |bad: &Range<u64>| range.start < bad.end && bad.start < range.end;
         if self.unreadable.as_ref().is_some_and(bad) {
@@ -274,8 +289,7 @@ fn interrupted(shown: &Shown, command: &mut Command, signal: Signal) -> Output {
     let child = command.spawn().expect("fve");
     shown.source.wait_until_stopped();
     send(&child, signal);
-    shown.source.go_on();
-    child.wait_with_output().expect("fve")
+    shown.source.end_slowly(child)
 }
 
 /// The number in "interrupted at N %".
@@ -479,12 +493,13 @@ fn unreadable_sector() {
     let again = place.path("again");
     let map = place.path("map-again");
     let arguments = ["--resume", "--error-map", map.to_str().unwrap()];
-    shown.source.stop_at(MIDDLE + 3 * MIB);
+    // Early enough for pieces to be left when every thread waits.
+    shown.source.stop_at(MIDDLE + MIB);
     let child = decrypt(&shown.path(), &again, &arguments).spawn().unwrap();
     shown.source.wait_until_stopped();
     send(&child, Signal::INT);
-    shown.source.go_on();
-    assert_status(&child.wait_with_output().unwrap(), 5);
+    let output = shown.source.end_slowly(child);
+    assert_says(&output, 5, &["interrupted"]);
     assert!(!map.exists());
     let output = run(&mut decrypt(&shown.path(), &again, &arguments));
     assert_says(&output, 5, &["going on", "missing"]);

@@ -25,6 +25,7 @@ use fve::source::FileSource;
 use fve::unlock::Credential;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::password::Password;
+use fve::unlock::raw_key::{RawFvek, RawVmk};
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::unlock::startup_key::StartupKey;
 use fve::volume::{UnlockOptions, Unlocked, Volume};
@@ -446,6 +447,8 @@ fn read_credential(option: &str, path: &Path) -> Box<dyn Credential> {
         }
         "password-file" => Box::new(Password::from_file(path).expect("password")),
         "startup-key" => Box::new(StartupKey::read(path).expect("startup key")),
+        "vmk-file" => Box::new(RawVmk::from_file(path).expect("VMK")),
+        "fvek-file" => Box::new(RawFvek::from_file(path).expect("FVEK")),
         other => panic!("{other}"),
     }
 }
