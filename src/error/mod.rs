@@ -1,10 +1,10 @@
-//! What can go wrong, told for two readers: a program matches the variant, a person reads the
-//! sentence and the advice.
+//! What can go wrong. A program matches the variant; a person reads the sentence, and the remedy in
+//! the words of the front end.
 //!
-//! Rules of this page:
+//! Rules for errors:
 //! * Every message says what was found; [`Error::remedy`] says what can be done.
 //! * A failed authentication tag is [`Error::Refused`], never [`Error::Damaged`]: a wrong key and
-//!   a damaged box look the same from outside.
+//!   a damaged ciphertext look the same.
 //! * What cannot be read is [`Error::Io`], never [`Error::Damaged`]: it may be sound, and a second
 //!   try may succeed.
 //! * No message ever holds a secret or a digit of one.

@@ -1,5 +1,5 @@
-//! Files and devices that somebody else uses: opening what nobody uses, and the errors that say who
-//! does.
+//! Files and devices that another program uses: how to open only those that none uses, and the errors
+//! that say which program it is.
 
 use std::fs::{File, OpenOptions};
 use std::io;

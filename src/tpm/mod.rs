@@ -1,8 +1,8 @@
 //! The TPM 2.0 side of BitLocker, without unlocking a volume: what an object is sealed to, whether
 //! this computer meets it, and who gives a TPM's answers (docs/format-tpm.md).
 //!
-//! [`Unsealer`] is the seam: [`Tss`] is a TPM behind libtss2, [`Payload`] is what one released,
-//! captured elsewhere, and a program can bring its own. [`ObjectSealer`] is the other direction.
+//! [`Unsealer`] is the interface to a TPM: [`Tss`] reaches one through libtss2, [`Payload`] holds what
+//! one released, captured elsewhere, and a program can bring its own. [`ObjectSealer`] seals.
 //! The credential that opens a protector with them is [`crate::unlock::tpm::TpmUnlock`].
 
 pub mod explain;

@@ -17,7 +17,7 @@ use rsa::rand_core::TryCryptoRng;
 use rsa::traits::{PaddingScheme, PublicKeyParts};
 use rsa::{BoxedUint, Oaep, Pkcs1v15Encrypt};
 use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use crate::secret::SecretBytes;
 
@@ -77,14 +77,6 @@ impl PublicKey {
     /// Length of the modulus in bits.
     pub fn bits(&self) -> u32 {
         self.0.n().bit_width()
-    }
-
-    /// SHA-256 of the key as certificates hold it (SubjectPublicKeyInfo): what
-    /// `openssl pkey -pubin -outform DER | sha256sum` prints.
-    pub fn fingerprint(&self) -> Option<[u8; 32]> {
-        use pkcs8::EncodePublicKey;
-        let der = self.0.to_public_key_der().ok()?;
-        Some(Sha256::digest(der.as_bytes()).into())
     }
 
     /// Encrypts a message; `None` when it is too long for the key, or when the system gives no

@@ -190,6 +190,20 @@ impl std::fmt::Debug for Method {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_constant_is_the_method_of_its_name() {
+        for (method, word) in [
+            (Method::AES_CBC_128_ELEPHANT, "aes-cbc-128-elephant"),
+            (Method::AES_CBC_256_ELEPHANT, "aes-cbc-256-elephant"),
+            (Method::AES_CBC_128, "aes-cbc-128"),
+            (Method::AES_CBC_256, "aes-cbc-256"),
+            (Method::AES_XTS_128, "aes-xts-128"),
+            (Method::AES_XTS_256, "aes-xts-256"),
+        ] {
+            assert_eq!(method.word, word);
+        }
+    }
     use hex_literal::hex;
 
     /// One sector of real volumes: method, key, address, sector size, the first 16 bytes of its
