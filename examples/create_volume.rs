@@ -2,7 +2,6 @@
 //! and opens it again. `cargo run --example create_volume [IMAGE]`; without an image, empty.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use fve::create::{NewProtector, NewVolume, Plaintext, WriteJob};
 use fve::crypto::sector::Method;
@@ -31,12 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let path = directory.path().join("volume.img");
     let out = ExclusiveFile::create(&path, plaintext.size())?;
-    let job = WriteJob {
-        threads: 2,
-        progress: &|_| {},
-        cancelled: &AtomicBool::new(false),
-    };
-    let created = volume.write_to(&plaintext, &out, &job)?;
+    let created = volume.write_to(&plaintext, &out, &WriteJob::new().threads(2))?;
     println!("volume {} of {} bytes", created.id, created.size);
     println!("recovery password in '{}'", file.name);
 

@@ -45,14 +45,66 @@ impl Converter {
     }
 }
 
-/// How a volume is written.
+/// How [`NewVolume::write_to`] works: with how many threads, who is given the progress, and who can
+/// cancel it. By default one thread works, and nothing can cancel it.
+#[derive(Clone, Copy)]
 pub struct WriteJob<'a> {
-    /// How many threads read, encrypt and write.
-    pub threads: usize,
-    /// Is told of bytes done.
-    pub progress: &'a (dyn Fn(u64) + Sync),
-    /// Ends the work soon after it becomes true.
-    pub cancelled: &'a AtomicBool,
+    threads: usize,
+    progress: Option<&'a (dyn Fn(u64) + Sync)>,
+    cancelled: Option<&'a AtomicBool>,
+}
+
+impl<'a> WriteJob<'a> {
+    /// One thread, no report of progress, no way to cancel.
+    pub fn new() -> Self {
+        Self {
+            threads: 1,
+            progress: None,
+            cancelled: None,
+        }
+    }
+
+    /// Sets how many threads read, encrypt and write, the calling thread included; 0 means 1.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Calls `progress` after each piece with the number of bytes in it, from any of the threads.
+    /// The numbers add up to the length of the volume minus its first 8192 bytes, which are written last.
+    #[must_use]
+    pub fn on_progress(mut self, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Stops with [`Error::Interrupted`] soon after `cancelled` becomes true.
+    #[must_use]
+    pub fn cancelled_by(mut self, cancelled: &'a AtomicBool) -> Self {
+        self.cancelled = Some(cancelled);
+        self
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled
+            .is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
+    }
+}
+
+impl Default for WriteJob<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for WriteJob<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteJob")
+            .field("threads", &self.threads)
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
 }
 
 impl NewVolume {
@@ -78,12 +130,7 @@ impl NewVolume {
             }
         });
         resized.map_err(|error| Error::io("cannot give the volume its size", error))?;
-        let job = WriteJob {
-            threads: 1,
-            progress: &|_| {},
-            cancelled: &AtomicBool::new(false),
-        };
-        self.write_to(plaintext, &OpenFile { file: out, size }, &job)
+        self.write_to(plaintext, &OpenFile { file: out, size }, &WriteJob::new())
     }
 
     /// Encrypts `plaintext` into `out`, which has the same size. Everything is on stable storage
@@ -237,7 +284,7 @@ impl<'a> Copy<'a> {
         let failed = self.failed.into_inner();
         match failed.unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None if self.job.cancelled.load(Ordering::Relaxed) => Err(Error::Interrupted),
+            None if self.job.is_cancelled() => Err(Error::Interrupted),
             None => Ok(()),
         }
     }
@@ -245,14 +292,18 @@ impl<'a> Copy<'a> {
     fn work(&self) {
         let size = self.plaintext.size();
         let mut piece = vec![0; PIECE];
-        while !self.stop.load(Ordering::Relaxed) && !self.job.cancelled.load(Ordering::Relaxed) {
+        while !self.stop.load(Ordering::Relaxed) && !self.job.is_cancelled() {
             let at = self.next.fetch_add(PIECE as u64, Ordering::Relaxed);
             if at >= size {
                 return;
             }
             let len = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
             match self.transfer(at, &mut piece[..len]) {
-                Ok(()) => (self.job.progress)(len as u64),
+                Ok(()) => {
+                    if let Some(progress) = self.job.progress {
+                        progress(len as u64);
+                    }
+                }
                 Err(error) => {
                     let failed = self.failed.lock();
                     failed

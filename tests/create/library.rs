@@ -163,11 +163,7 @@ fn what_fails_at_any_write_but_the_last_opens_with_nothing() {
         bytes: Mutex::new(bytes.to_vec()),
         left: AtomicUsize::new(left),
     };
-    let job = WriteJob {
-        threads: 1,
-        progress: &|_| {},
-        cancelled: &AtomicBool::new(false),
-    };
+    let job = WriteJob::new();
     // What was there before is a volume that opens, and is made over.
     let old = medium(&vec![0; SIZE], usize::MAX);
     volume.write_to(&plaintext, &old, &job).unwrap();
@@ -197,11 +193,8 @@ fn work_that_is_cancelled_ends_soon() {
         bytes: Mutex::new(vec![0; SIZE]),
         left: AtomicUsize::new(usize::MAX),
     };
-    let job = WriteJob {
-        threads: 2,
-        progress: &|_| {},
-        cancelled: &AtomicBool::new(true),
-    };
+    let cancelled = AtomicBool::new(true);
+    let job = WriteJob::new().threads(2).cancelled_by(&cancelled);
     let made = volume.write_to(&plaintext(), &out, &job);
     assert!(matches!(made, Err(Error::Interrupted)));
     assert!(Volume::from_source(Arc::new(out.bytes.into_inner().unwrap())).is_err());

@@ -228,11 +228,7 @@ fn small_volume() -> (Vec<u8>, Vec<u8>, Guid) {
 }
 
 fn job(cancelled: &AtomicBool) -> WriteJob<'_> {
-    WriteJob {
-        threads: 1,
-        progress: &|_| {},
-        cancelled,
-    }
+    WriteJob::new().cancelled_by(cancelled)
 }
 
 fn manage(medium: &Arc<Medium>, key: Key) -> Result<Managed> {

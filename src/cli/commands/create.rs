@@ -549,11 +549,10 @@ fn write(
     let written = volume.write_to(
         plaintext,
         file,
-        &WriteJob {
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-            progress: &|done| bar.inc(done),
-            cancelled: &cancelled,
-        },
+        &WriteJob::new()
+            .threads(std::thread::available_parallelism().map_or(1, usize::from))
+            .on_progress(&|done| bar.inc(done))
+            .cancelled_by(&cancelled),
     );
     let percent = bar.position().saturating_mul(100) / size.max(1);
     bar.finish_and_clear();
