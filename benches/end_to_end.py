@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Measures fve end to end against its rivals and its ceilings, side by side in one run.
+"""Measures fve end to end, and compares it in one run with other programs and upper bounds.
 
-Makes a file system with files in it, encrypts it with every method, and lets each server show it in
-turn: fve (cached, and with direct I/O), dislocker, bdemount, a server that copies without
-decrypting and one that answers with zeros. Each figure is the median of several rounds; the servers
-take turns within a round, so that a slow minute hits all of them. A server is started anew for every
-figure: nothing is served from pages that an earlier run left behind.
+The script makes a file system with files, encrypts it with every method, and mounts each volume with
+fve (cached, and with direct I/O), dislocker and bdemount. Two more servers give upper bounds: one
+returns the bytes of a plaintext file, the other returns zeros. Each result is the median of several
+rounds. The servers take turns within a round, so that a temporary load affects all of them. A server
+is started again for every measurement, so that no pages cached by an earlier one are used.
 
-Figures are ratios: throughput to fve's own (how many times as fast fve is), CPU per byte to fve's
-own. Needs root, and fio, ntfs-3g, dislocker, libbde-utils and cryptsetup-bin: what is missing is
-left out and said.
+Most results are ratios to fve: throughput (how many times as fast fve is) and CPU time per byte.
+Needs root, fio and ntfs-3g. dislocker, libbde-utils and cryptsetup-bin are optional; the script
+reports which are missing and skips them.
 
-  sudo benches/end_to_end.py [--size MIB] [--rounds N] [--methods aes-xts-128,…] [--readme]
+  sudo benches/end_to_end.py [--size MIB] [--rounds N] [--methods aes-xts-128,…] [--write]
 """
 
 import argparse
@@ -51,7 +51,7 @@ def say(text):
 
 
 class Volume:
-    """An encrypted volume and what opens it."""
+    """An encrypted volume and the directory with its credentials."""
 
     def __init__(self, path, method, plaintext, secrets):
         self.path, self.method, self.plaintext, self.secrets = path, method, plaintext, secrets
@@ -62,7 +62,7 @@ class Volume:
 
 
 class Server:
-    """Something that shows a volume as a file."""
+    """A program that shows a volume as a file."""
 
     def __init__(self, name, command, file_name, tool=None, refuses=()):
         self.name, self.command, self.file_name = name, command, file_name
@@ -71,7 +71,7 @@ class Server:
         self.direct = "direct" in name
 
     def start(self, volume, directory):
-        """Mounts, and waits until the file is there."""
+        """Mounts the volume, and waits until its file exists."""
         command = [str(part) for part in self.command(volume, directory)]
         self.directory = directory
         self.process = subprocess.Popen(
@@ -88,15 +88,15 @@ class Server:
         self.pids = pids_of(directory)
 
     def cpu(self):
-        """Seconds of CPU that the server took so far."""
+        """CPU seconds that the server has used so far."""
         return sum(cpu_of(pid) for pid in self.pids)
 
     def resident(self):
-        """Most memory that the server had at any time, in MiB."""
+        """Peak resident memory of the server, in MiB."""
         peak = 0
         for pid in self.pids:
             status = Path(f"/proc/{pid}/status").read_text()
-            # One that is ending has no memory any more.
+            # A process that is exiting has no memory line.
             if found := re.search(r"VmHWM:\s+(\d+)", status):
                 peak = max(peak, int(found[1]) / 1024)
         return peak
@@ -113,7 +113,7 @@ class Server:
 
 
 def pids_of(directory):
-    """Processes that name the directory in their command line."""
+    """IDs of the processes that have the directory in their command line."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -190,10 +190,10 @@ def servers():
 
 
 def sequential(block):
-    """Reads the file from front to back; gives bytes."""
+    """Reads the file from start to end; returns the number of bytes."""
 
     def job(file, size, seconds):
-        # As much as can be read in the time, at most all.
+        # Stops at the time limit or at the end of the file.
         limit = time.monotonic() + seconds
         done = 0
         with open(file, "rb", buffering=0) as opened:
@@ -209,7 +209,7 @@ def sequential(block):
 
 
 def random(depth):
-    """Reads 4 KiB at random places, so many at a time; gives bytes."""
+    """Reads 4 KiB at random offsets in `depth` threads; returns the number of bytes."""
 
     def job(file, size, seconds):
         done = run(
@@ -242,7 +242,7 @@ def client_cpu():
 
 
 def measure(server, volume, job, seconds):
-    """Throughput in bytes a second, and CPU seconds (server and reader) a byte."""
+    """Throughput in bytes per second, and CPU seconds (server and reader) per byte."""
     directory = Path(tempfile.mkdtemp(prefix="fve-bench-"))
     try:
         server.start(volume, directory)
@@ -264,7 +264,7 @@ def medians(samples):
 
 
 def timed(command, inputs=None):
-    """Seconds and CPU seconds of a command."""
+    """Elapsed and CPU seconds of a command."""
     cpu = client_cpu()
     start = time.monotonic()
     run(*command, input=inputs)
@@ -272,12 +272,12 @@ def timed(command, inputs=None):
 
 
 def compare_mounts(volumes, rounds, seconds):
-    """For each volume and job, each server's medians. Direct I/O is for those who read from front to
-    back in large blocks, and measured there."""
+    """The medians of each server, for each volume and job. Direct I/O is meant for sequential reads
+    in large blocks, and is measured only with these."""
     installed = [server for server in servers() if not server.missing]
     for server in servers():
         if server.missing:
-            say(f"left out: {server.name} is not installed")
+            say(f"skipped: {server.name} is not installed")
     results = {}
     for volume in volumes:
         for name, job in JOBS.items():
@@ -315,7 +315,7 @@ def compare_decrypt(volumes, rounds, work):
                 say(f"{volume.method}, decrypt, round {number + 1}: {name}")
                 out.unlink(missing_ok=True)
                 found = timed(command)
-                # What the others leave unwritten is theirs, too.
+                # A program that leaves dirty pages must be charged for writing them.
                 start = time.monotonic()
                 run("sync", out)
                 found["seconds"] += time.monotonic() - start
@@ -333,7 +333,7 @@ def compare_unlock(volume, rounds):
         "cryptsetup": (["cryptsetup", "bitlkOpen", "--test-passphrase", volume.path], digits.encode()),
     }
     if shutil.which("cryptsetup") is None:
-        say("left out: cryptsetup is not installed")
+        say("skipped: cryptsetup is not installed")
         del commands["cryptsetup"]
     samples = {name: [] for name in commands}
     for _ in range(rounds):
@@ -343,7 +343,7 @@ def compare_unlock(volume, rounds):
 
 
 def make_volumes(work, size, methods):
-    """A file system full of files, and what becomes of it under each method."""
+    """Makes a file system full of files, and a volume from it with each method."""
     plaintext = work / "plaintext.img"
     with open(plaintext, "wb") as file:
         file.truncate(size)
@@ -352,7 +352,7 @@ def make_volumes(work, size, methods):
     directory.mkdir()
     run("ntfs-3g", plaintext, directory)
     try:
-        # Some room is left: the metadata needs it, and no disk is full.
+        # Some space stays free: the metadata needs it, and few real disks are full.
         for number in range(8):
             with open(directory / f"file-{number}", "wb") as file:
                 for _ in range(size // 9 // MIB):
@@ -388,9 +388,9 @@ def table(mounts, decrypts, unlock, machine, size, rounds):
     names = max((list(found) for found in mounts.values()), key=len)
     others = [name for name in names if name != "fve"]
     lines += [
-        "Through a mount: fve's throughput (MB/s), then how many times as fast fve's cached mount is as "
-        "each of the others, and in brackets how many times its CPU time for a byte (server and "
-        "reader) they take.",
+        "Reading through a mount. The column `fve` is the throughput of fve's cached mount in MB/s. The "
+        "other columns say how many times as fast that is as the other server, and in brackets how many "
+        "times as much CPU time per byte (server and reader) the other server needs.",
         "",
         row(["volume", "reading", "fve"] + others),
         row(["---"] * (3 + len(others))),
@@ -406,20 +406,20 @@ def table(mounts, decrypts, unlock, machine, size, rounds):
             cells.append(f"{ratio(own['rate'] / other['rate'])} ({ratio(other['cpu'] / own['cpu'])})")
         lines.append(row(cells))
     lines += [""] + [
-        f"{server.name} opens no volume with {method}."
+        f"{server.name} cannot unlock volumes encrypted with {method}."
         for server in servers()
         for method in server.refuses
         if any(volume == method for volume, _ in mounts)
     ]
     peak = max(found["fve"]["resident"] for found in mounts.values())
-    lines += ["", f"Most memory that a mount had resident: {peak:.0f} MiB."]
+    lines += ["", f"Peak resident memory of an fve mount: {peak:.0f} MiB."]
     if decrypts:
         names = [name for name in next(iter(decrypts.values())) if name != "fve"]
         lines += [
             "",
-            "`decrypt` to a file, and the file on the disk: fve's seconds, then the time of the "
-            "others to fve's, and in brackets their CPU time to fve's. 'copy' writes the plaintext in "
-            "the same way without decrypting.",
+            "`decrypt` to a file, including `sync`. The column `fve` is in seconds. The other columns say "
+            "how many times as long the other program takes, and in brackets how many times as much CPU "
+            "time. 'copy' writes the same plaintext in the same way without decrypting.",
             "",
             row(["volume", "fve"] + names),
             row(["---"] * (2 + len(names))),
@@ -435,13 +435,13 @@ def table(mounts, decrypts, unlock, machine, size, rounds):
     own = unlock["fve"]
     line = f"Unlocking with a recovery password: {own['seconds']:.2f} s"
     if "cryptsetup" in unlock:
-        line += f"; `cryptsetup bitlkOpen --test-passphrase` takes {ratio(unlock['cryptsetup']['seconds'] / own['seconds'])} times that"
+        line += f"; `cryptsetup bitlkOpen --test-passphrase` takes {ratio(unlock['cryptsetup']['seconds'] / own['seconds'])} times as long"
     lines += ["", line + "."]
     return "\n".join(lines) + "\n"
 
 
 def machine():
-    """The processor, and what of it counts for AES and SHA."""
+    """The processor model and its AES and SHA instructions, for the head of the table."""
     text = Path("/proc/cpuinfo").read_text()
     model = re.search(r"model name\s*: (.*)", text)
     flags = re.search(r"flags\s*: (.*)", text)
@@ -454,23 +454,25 @@ def machine():
     )
 
 
-def put_into_readme(text):
-    readme = ROOT / "README.md"
-    content = readme.read_text()
-    before, _, rest = content.partition(START)
-    _, _, after = rest.partition(END)
-    readme.write_text(f"{before}{START}\n{text}{END}{after}")
+def write_page(text):
+    page = ROOT / "docs" / "performance.md"
+    content = page.read_text()
+    before, start, rest = content.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        sys.exit(f"{page} has no lines {START} and {END}")
+    page.write_text(f"{before}{START}\n{text}{END}{after}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=1024, help="MiB of each volume")
+    parser.add_argument("--size", type=int, default=1024, help="size of each volume in MiB")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="longest time of one figure")
+    parser.add_argument("--seconds", type=int, default=2, help="time limit of one measurement")
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--job", action="append", help="only this way of reading; may be repeated")
-    parser.add_argument("--work", help="directory for the volumes")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--job", action="append", help="measure only this kind of reading; may be repeated")
+    parser.add_argument("--work", help="directory to create the volumes in")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md")
     options = parser.parse_args()
     for name in list(JOBS):
         if options.job and name not in options.job:
@@ -486,8 +488,8 @@ def main():
         decrypts = compare_decrypt([volumes[0], volumes[-1]], options.rounds, work)
     text = table(mounts, decrypts, unlock, machine(), size, options.rounds)
     print(text)
-    if options.readme:
-        put_into_readme(text)
+    if options.write:
+        write_page(text)
 
 
 if __name__ == "__main__":
