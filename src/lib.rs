@@ -115,7 +115,7 @@ pub mod volume;
 
 pub use crypto::sector::Method;
 pub use error::{Error, Reason, Remedy, Result};
-pub use format::protector::{KeyProtector, ProtectorKind};
+pub use format::protector::{KeyProtector, ProtectorKind, UnknownProtectorKind};
 pub use guid::Guid;
 pub use recovery_password::RecoveryPassword;
 pub use secret::SecretText;

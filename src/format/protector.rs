@@ -139,6 +139,46 @@ impl std::fmt::Display for ProtectorKind {
     }
 }
 
+/// Accepts the stable word ([`ProtectorKind::word`]), the name ([`ProtectorKind::name`]) and the
+/// word of `manage-bde -type`, such as `TPMAndPIN`. Case, spaces and punctuation do not matter: so
+/// the words of `manage-bde` are the names (or, for `RecoveryPassword`, the word) written together.
+impl std::str::FromStr for ProtectorKind {
+    type Err = UnknownProtectorKind;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProtectorKind> {
+        let row = KINDS
+            .iter()
+            .find(|row| same_letters(row.word, text) || same_letters(row.name, text));
+        row.map(|row| row.kind).ok_or(UnknownProtectorKind(()))
+    }
+}
+
+/// Whether two texts are equal apart from case and everything that is not a letter or a digit.
+fn same_letters(one: &str, other: &str) -> bool {
+    let letters = |text: &str| -> String {
+        let kept = text.chars().filter(|char| char.is_alphanumeric());
+        kept.flat_map(char::to_lowercase).collect()
+    };
+    letters(one) == letters(other)
+}
+
+/// Why a text is no [`ProtectorKind`]: no kind that this version knows has that word or name.
+///
+/// It does not repeat the text, which could be a secret given in the wrong place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownProtectorKind(());
+
+impl std::fmt::Display for UnknownProtectorKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            "no such kind of key protector; known kinds are recovery-password, startup-key, \
+             password, tpm, tpm-pin and others",
+        )
+    }
+}
+
+impl std::error::Error for UnknownProtectorKind {}
+
 impl KeyProtector {
     /// What it takes.
     pub fn kind(&self) -> ProtectorKind {
@@ -309,6 +349,22 @@ mod tests {
         assert_eq!(protector(0x00FF, 1).kind(), ProtectorKind::ClearKey);
         assert_eq!(protector(0x0301, 1).kind(), ProtectorKind::TpmStartupKey);
         assert_eq!(protector(0x8000, 1).kind(), ProtectorKind::Unknown(0x8000));
+    }
+
+    #[test]
+    fn reads_the_word_the_name_and_the_word_of_manage_bde() {
+        for row in KINDS {
+            assert_eq!(row.word.parse(), Ok(row.kind));
+            assert_eq!(row.kind.to_string().parse(), Ok(row.kind));
+        }
+        assert_eq!("TPMAndPIN".parse(), Ok(ProtectorKind::TpmPin));
+        assert_eq!(
+            "RecoveryPassword".parse(),
+            Ok(ProtectorKind::RecoveryPassword)
+        );
+        for wrong in ["", "unknown", "Unknown", "pin", "tpms"] {
+            assert!(wrong.parse::<ProtectorKind>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
