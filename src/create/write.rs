@@ -389,7 +389,7 @@ impl ReadAt for OpenFile<'_> {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        match self.file.read_exact_at(buf, offset) {
+        match FileExt::read_exact_at(self.file, buf, offset) {
             Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {
                 Err(io::ErrorKind::Unsupported.into())
             }

@@ -96,6 +96,26 @@ impl ReadAt for FileSource {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset)
+        FileExt::read_exact_at(&self.file, buf, offset)
+    }
+}
+
+/// The size of a regular file or block device, found anew at each call. Prefer [`FileSource`],
+/// which keeps the size and knows the sectors of a device.
+///
+/// There is no `WriteAt` for [`File`]: a volume is written to only while its source is held
+/// exclusively, as [`ExclusiveFile`](super::ExclusiveFile) does.
+impl ReadAt for File {
+    /// 0 where the system does not say. On a block device, this moves the position of the file to
+    /// its end.
+    fn size(&self) -> u64 {
+        match self.metadata() {
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            _ => Seek::seek(&mut &*self, SeekFrom::End(0)).unwrap_or(0),
+        }
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        FileExt::read_exact_at(self, buf, offset)
     }
 }

@@ -5,8 +5,10 @@
 
 #[cfg(feature = "containers")]
 mod container;
+mod cursor;
 mod extent;
 mod file;
+mod forward;
 mod gate;
 mod headless;
 mod hold;
@@ -23,8 +25,8 @@ mod write;
 mod writers;
 
 use std::io;
-use std::sync::Arc;
 
+pub use cursor::Cursor;
 pub use extent::Extent;
 pub use file::FileSource;
 pub use gate::{check_overwrite, open_to_overwrite};
@@ -53,30 +55,45 @@ pub fn is_file_system(source: &dyn ReadAt) -> bool {
 }
 
 /// Bytes that can be read at any offset by any number of threads.
+///
+/// A file, a device, bytes in memory, or a source of your own, such as ranges of an object behind
+/// HTTP. A reference, `Box` or `Arc` of a source is a source too. [`Cursor`] adds the traits of
+/// `std::io`.
+///
+/// A source with latency should cache blocks of at least 64 KiB: opening a volume reads the first
+/// sector and the three metadata copies one after the other, and programs then read the plaintext in
+/// small pieces.
 pub trait ReadAt: Send + Sync {
-    /// Size in bytes.
+    /// Size in bytes. It must not change while a volume of the source is open.
     fn size(&self) -> u64;
 
-    /// Size in bytes of the medium's own sectors, where it has any: a power of two from 512 to 4096.
-    /// Another size is treated as if none was told, or refused.
+    /// Size in bytes of the sectors of the medium, if it has sectors: a power of two from 512 to
+    /// 4096. Any other size is ignored or refused.
     fn sector_size(&self) -> Option<u32> {
         None
     }
 
-    /// Fills `buf` with the bytes from `offset` on.
+    /// How many of the `len` bytes from `offset` on can be read, as far as that is known without
+    /// reading them. By default all that are inside the source; an [`Unlocked`](crate::Unlocked)
+    /// volume of an image that was cut off has fewer.
+    fn readable(&self, offset: u64, len: u64) -> u64 {
+        self.size().saturating_sub(offset).min(len)
+    }
+
+    /// Fills `buf` with the bytes from `offset` on: all of it, or an error.
     ///
     /// # Errors
-    /// All or nothing: [`io::ErrorKind::UnexpectedEof`] when the source ends before the buffer is
-    /// full, else the reason that the system gives. The buffer's content is then unspecified.
+    /// [`io::ErrorKind::UnexpectedEof`] when the source ends before the buffer is full; otherwise the
+    /// reason why the bytes cannot be read. The content of `buf` is then unspecified.
     ///
-    /// Not [`io::ErrorKind::Interrupted`]: the standard library's readers try again for ever when
-    /// they see it. A source tries again itself, and uses another kind, such as
-    /// [`io::ErrorKind::TimedOut`], to give up or to cancel. An unlocked volume tries a few times
-    /// where a source does it all the same, then tells it as an error of another kind.
+    /// Never return [`io::ErrorKind::Interrupted`]: the readers of the standard library try again
+    /// without end when they see it. Try again in the source, and use another kind, such as
+    /// [`io::ErrorKind::TimedOut`], to give up or to cancel. An unlocked volume repeats a read that
+    /// fails so a few times, then returns an error of another kind.
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 }
 
-/// How often a read is tried that a signal interrupts.
+/// How many times a read is tried that fails with [`io::ErrorKind::Interrupted`].
 const TRIES: usize = 16;
 
 /// Reads as the source does, and never returns [`io::ErrorKind::Interrupted`].
@@ -94,51 +111,4 @@ pub(crate) fn read_uninterrupted(
     Err(io::Error::other(format!(
         "the read was interrupted {TRIES} times"
     )))
-}
-
-impl<T: ReadAt + ?Sized> ReadAt for &T {
-    fn size(&self) -> u64 {
-        (**self).size()
-    }
-    fn sector_size(&self) -> Option<u32> {
-        (**self).sector_size()
-    }
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        (**self).read_exact_at(offset, buf)
-    }
-}
-
-impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
-    fn size(&self) -> u64 {
-        (**self).size()
-    }
-    fn sector_size(&self) -> Option<u32> {
-        (**self).sector_size()
-    }
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        (**self).read_exact_at(offset, buf)
-    }
-}
-
-impl ReadAt for [u8] {
-    fn size(&self) -> u64 {
-        self.len() as u64
-    }
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let bytes = usize::try_from(offset)
-            .ok()
-            .and_then(|start| self.get(start..start.checked_add(buf.len())?))
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        buf.copy_from_slice(bytes);
-        Ok(())
-    }
-}
-
-impl ReadAt for Vec<u8> {
-    fn size(&self) -> u64 {
-        self.as_slice().size()
-    }
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.as_slice().read_exact_at(offset, buf)
-    }
 }

@@ -90,6 +90,10 @@ impl<S: ReadAt> ReadAt for Overlay<S> {
         self.inner.sector_size()
     }
 
+    fn readable(&self, offset: u64, len: u64) -> u64 {
+        self.inner.readable(offset, len)
+    }
+
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let end = end(offset, buf.len(), self.size())?;
         self.inner.read_exact_at(offset, buf)?;

@@ -52,6 +52,11 @@ impl<S: ReadAt> ReadAt for Window<S> {
         self.inner.sector_size()
     }
 
+    fn readable(&self, offset: u64, len: u64) -> u64 {
+        let len = len.min(self.len.saturating_sub(offset));
+        self.inner.readable(self.start.saturating_add(offset), len)
+    }
+
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let start = self.translated(offset, buf.len() as u64)?;
         self.inner.read_exact_at(start, buf)

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -36,18 +35,6 @@ pub trait WriteAt: ReadAt {
     /// [`io::ErrorKind::Unsupported`] where the medium does not know of it (the default).
     fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-impl<T: WriteAt + ?Sized> WriteAt for Arc<T> {
-    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        (**self).write_all_at(offset, bytes)
-    }
-    fn flush(&self) -> io::Result<()> {
-        (**self).flush()
-    }
-    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        (**self).discard(offset, len)
     }
 }
 
@@ -161,7 +148,7 @@ impl ReadAt for ExclusiveFile {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset)
+        FileExt::read_exact_at(&self.file, buf, offset)
     }
 }
 
@@ -196,6 +183,8 @@ impl WriteAt for ExclusiveFile {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]

@@ -7,7 +7,6 @@
 
 mod agreement;
 mod conversion;
-mod cursor;
 mod evidence;
 pub mod files;
 mod hibernation;
@@ -27,7 +26,6 @@ use std::sync::Arc;
 
 pub(crate) use conversion::read_what_is_there;
 pub use conversion::{ConversionMap, Run};
-pub use cursor::Cursor;
 pub use hibernation::is_hibernated;
 pub(crate) use open::sectors_per_cluster;
 pub use status::{Conversion, Protection, Status};

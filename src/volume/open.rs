@@ -22,7 +22,11 @@ impl Volume {
     /// # Errors
     /// [`Error::NotBitLocker`], [`Error::Unsupported`] for kinds that are not known, and
     /// [`Error::Io`] when the first sector cannot be read.
-    pub fn from_source(source: Arc<dyn ReadAt>) -> Result<Self> {
+    pub fn from_source(source: impl ReadAt + 'static) -> Result<Self> {
+        Self::from_shared(Arc::new(source))
+    }
+
+    fn from_shared(source: Arc<dyn ReadAt>) -> Result<Self> {
         let mut sector = [0; BOOT_RECORD_LEN];
         if source.size() < BOOT_RECORD_LEN as u64 {
             return Err(Error::NotBitLocker {

@@ -8,7 +8,7 @@ use crate::crypto::sector::{Method, SectorCipher};
 use crate::error::{Error, Result, UnlockReport, Unwritable};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
-use crate::source::{ReadAt, read_uninterrupted};
+use crate::source::{Cursor, ReadAt, read_uninterrupted};
 
 /// Largest sector of any volume, in bytes: what the scratch buffer for partial sectors holds.
 const MAX_SECTOR: usize = 4096;
@@ -69,6 +69,12 @@ impl Unlocked {
     /// does not hold or that cannot be known.
     pub fn readable(&self, offset: u64, len: u64) -> u64 {
         self.sectors.readable(&self.layout, offset, len)
+    }
+
+    /// The plaintext with a position, for `std::io`. To keep the cursor together with the volume in a
+    /// struct, use [`Cursor::new`] with an `Arc<Unlocked>`, or with the volume itself.
+    pub fn cursor(&self) -> Cursor<&Self> {
+        Cursor::new(self)
     }
 
     /// Whether every byte of the volume can be read, as far as its map tells.
@@ -333,6 +339,10 @@ impl ReadAt for Unlocked {
 
     fn sector_size(&self) -> Option<u32> {
         Some(self.sectors.size)
+    }
+
+    fn readable(&self, offset: u64, len: u64) -> u64 {
+        self.readable(offset, len)
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -26,7 +26,7 @@ use crate::crypto::sector::SectorCipher;
 use crate::error::{CopyFault, Error, Result, Unwritable};
 use crate::format::block::{MetadataBlock, State};
 use crate::format::boot::Flavour;
-use crate::source::{ReadAt, WriteAt};
+use crate::source::{Cursor, ReadAt, WriteAt};
 use crate::unlock::VolumeKey;
 
 /// Most bytes that are encrypted in one go: a multiple of every sector size, and the largest write
@@ -227,6 +227,12 @@ impl Writable {
             .filter(|extent| !matches!(extent.content, Content::Encrypted { .. }))
             .map(|extent| extent.range.clone())
             .collect()
+    }
+
+    /// The plaintext with a position, for `std::io`: what a file system library reads and writes.
+    /// [`Cursor::new`] with the volume itself or an `Arc<Writable>` gives one that owns it.
+    pub fn cursor(&self) -> Cursor<&Self> {
+        Cursor::new(self)
     }
 
     /// Size of the decrypted volume in bytes.
@@ -455,6 +461,10 @@ impl ReadAt for Writable {
 
     fn sector_size(&self) -> Option<u32> {
         Some(self.unlocked.sector_size())
+    }
+
+    fn readable(&self, offset: u64, len: u64) -> u64 {
+        self.unlocked.readable(offset, len)
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

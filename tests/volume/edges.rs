@@ -253,7 +253,7 @@ fn the_types_of_the_library_may_be_shared_and_sent() {
     check::<NewVolume>();
     check::<Backup>();
     check::<Error>();
-    check::<fve::volume::Cursor<'static>>();
+    check::<fve::source::Cursor<Arc<Unlocked>>>();
     #[cfg(feature = "fuse")]
     check::<fve::serve::fuse::Mount>();
 }

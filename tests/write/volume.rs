@@ -583,7 +583,7 @@ fn odd_offsets_through_the_mount() {
             file.write_all_at(place, range.start).unwrap();
         }
         let mut read = vec![0; model.len()];
-        file.read_exact_at(&mut read, 0).unwrap();
+        FileExt::read_exact_at(&file, &mut read, 0).unwrap();
         assert!(read == model);
         let error = file.write_at(&[1], 0x1_0000).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
@@ -641,7 +641,7 @@ fn holes_read_as_zeros() {
     let mounted = copied.mount();
     let file = open_volume(&mounted);
     let mut warm = vec![0; model.len()];
-    file.read_exact_at(&mut warm, 0).unwrap();
+    FileExt::read_exact_at(&file, &mut warm, 0).unwrap();
     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     for (mode, start, len) in [
         (hole, 0x4_9001, 0x3000),
@@ -655,7 +655,7 @@ fn holes_read_as_zeros() {
     assert!(beyond.is_err());
     assert!(rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, 4096).is_err());
     let mut read = vec![0; model.len()];
-    file.read_exact_at(&mut read, 0).unwrap();
+    FileExt::read_exact_at(&file, &mut read, 0).unwrap();
     assert!(read == model);
     drop(file);
     mounted.unmount();

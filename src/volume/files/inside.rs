@@ -16,7 +16,8 @@ use ntfs::{
 
 use super::bounded::Bounded;
 use super::content::Content;
-use crate::volume::{Cursor, Unlocked};
+use crate::source::Cursor;
+use crate::volume::Unlocked;
 
 /// Bytes read at once: a file record and its neighbours.
 const AHEAD: usize = 0x4000;
@@ -39,7 +40,7 @@ const SECTOR: u64 = 512;
 /// The tag of a file that Windows keeps compressed in another stream ("Compact OS").
 const WOF: u32 = 0x8000_0017;
 
-type Reader<'v> = BufReader<Bounded<Cursor<'v>>>;
+type Reader<'v> = BufReader<Bounded<Cursor<&'v Unlocked>>>;
 
 /// A file's content.
 pub trait ReadSeek: Read + Seek {}
