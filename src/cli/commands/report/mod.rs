@@ -1,0 +1,105 @@
+//! `fve report`: what a volume tells of its history, and why Windows may have asked for its recovery
+//! password (docs/format-recovery.md §6).
+//!
+//! JSON: `source` and `volume` (as `info` has them), `mode`, `starts_with`, `system`,
+//! `pcr_profiles` (protector, pcrs, profile, bank), `windows` (major, minor, build, product,
+//! release), `computer`, `recovery_password_asked_for`, `suspension` (since, reboots_left),
+//! `protectors` (as `info` has them, with age_days), `consistency` (copies with last_written and
+//! next_nonce, agree, sha256), `sealings` (next, present, gone), `timeline` (time, event, message,
+//! protector, type, from), `findings` (finding, certainty, message, advice, protector, pcr, event,
+//! count, last), `unlocked`, and `event_logs` (logs, events, last_start, last_end), null where none
+//! were read.
+
+mod json;
+mod text;
+mod words;
+
+use std::time::SystemTime;
+
+use clap::Args;
+use fve::analysis::{Analysis, EventLogs};
+use fve::format::time::FileTime;
+use fve::volume::Unlocked;
+
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source::{self, Opened, SourceArgs};
+use crate::cli::output::{json as documents, term};
+use crate::cli::run::{FailureDocument, Run};
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
+
+    /// Answer with one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Run for ReportArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(documents::failure)
+    }
+}
+
+fn run(args: &ReportArgs) -> Result<(), Failure> {
+    let opened = source::open(&args.source)?;
+    // What can be told without a key is told even if the credentials do not fit.
+    let (unlocked, failure) = match args.credentials.unlock_unasked(&opened.volume) {
+        Ok(unlocked) => (unlocked, None),
+        Err(failure) => (None, Some(failure)),
+    };
+    let logs = unlocked.as_ref().and_then(read_logs);
+    let told = Told {
+        analysis: Analysis::of(&opened.volume, logs.as_ref()),
+        proved: unlocked.as_ref().is_some_and(Unlocked::is_proved),
+        opened: &opened,
+        unlocked: unlocked.is_some(),
+        logs: logs.as_ref(),
+    };
+    term::print(&if args.json { told.json() } else { told.text() })?;
+    let damaged = opened.volume.metadata().err().map(Failure::from);
+    match failure.or(damaged) {
+        None => Ok(()),
+        Some(failure) => {
+            term::tell(&failure);
+            Err(Failure::Silent(failure.status()))
+        }
+    }
+}
+
+#[cfg(feature = "event-logs")]
+fn read_logs(volume: &Unlocked) -> Option<EventLogs> {
+    Some(fve::analysis::event_logs::read(volume))
+}
+
+#[cfg(not(feature = "event-logs"))]
+fn read_logs(_: &Unlocked) -> Option<EventLogs> {
+    None
+}
+
+/// All that is told, before it is put into words.
+struct Told<'a> {
+    analysis: Analysis,
+    /// Whether the metadata is what was sealed with the volume master key.
+    proved: bool,
+    opened: &'a Opened,
+    unlocked: bool,
+    logs: Option<&'a EventLogs>,
+}
+
+/// Whole days from then to now; nothing for times that are none, or to come.
+fn age_days(then: FileTime) -> Option<u64> {
+    const DAY: u64 = 24 * 60 * 60 * 10_000_000;
+    then.system_time()?;
+    let now = FileTime::from_system_time(SystemTime::now());
+    Some(now.0.checked_sub(then.0)? / DAY)
+}
