@@ -1,0 +1,68 @@
+//! `fve protector add`.
+
+use fve::enroll::Enrolment;
+use fve::manage::Change;
+
+use super::args::AddArgs;
+use super::session::Session;
+use crate::cli::failure::Failure;
+use crate::cli::options::new_protectors::network::NewNetwork;
+use crate::cli::options::new_protectors::tpm::{TPM, tell_of_proof};
+use crate::cli::options::new_protectors::{NewProtectorArgs, hand_over};
+
+pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
+    let mut enrolments = args.new.make()?;
+    // Here the TPM is what is added, and not what opens the volume; the network, if it is.
+    let credentials = args.change.credentials.without(TPM);
+    let credentials = args.network.rest_of(&credentials);
+    let (tpm, proof) = args.tpm.enrolment(&args.change.credentials)?.unzip();
+    let proof = tpm.as_ref().map(Enrolment::id).zip(proof.flatten());
+    enrolments.extend(tpm);
+    if !args.change.dry_run {
+        enrolments.iter().try_for_each(Enrolment::check_place)?;
+    }
+    if enrolments.is_empty() && !args.network.is_given() {
+        return Err(Failure::usage(format!(
+            "which protector to add is not said; one or more of {}, --tpm, --network-unlock with --network-certificate",
+            NewProtectorArgs::options()
+        )));
+    }
+    let mut session = Session::open_with(&args.change, &credentials)?;
+    let volume = session.managed.volume().metadata()?.dataset.id;
+    let network = args.network.enrolment(&args.change.credentials, volume)?;
+    let network = network.map(|NewNetwork { enrolment, proof }| {
+        let id = enrolment.id();
+        enrolments.push(enrolment);
+        (id, proof)
+    });
+    let (protectors, secrets): (Vec<_>, Vec<_>) =
+        enrolments.into_iter().map(Enrolment::into_parts).unzip();
+    let mut change = protectors.into_iter().fold(Change::new(), Change::enrol);
+    let proved = proof.as_ref().map(|(id, _)| *id);
+    if let Some((id, proof)) = proof {
+        change = change.witness(id, proof.into_witness());
+    }
+    if let Some((id, proof)) = &network
+        && let Some(witness) = proof.witness()
+    {
+        change = change.witness(*id, witness);
+    }
+    if !args.change.dry_run {
+        // Tried before anything is handed over: a password that is printed and then not added
+        // would be believed in.
+        session.managed.preview(&change)?;
+        session.back_up()?;
+        if let Err(failure) = hand_over(&secrets) {
+            session.give_up();
+            return Err(failure);
+        }
+    }
+    session.carry_out(change)?;
+    if !args.change.dry_run {
+        proved.into_iter().for_each(tell_of_proof);
+        if let Some((id, proof)) = &network {
+            proof.tell(*id);
+        }
+    }
+    Ok(())
+}

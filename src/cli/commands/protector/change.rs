@@ -1,0 +1,114 @@
+//! The commands that change or remove key protectors.
+
+use fve::enroll::{NewProtector, RecoveryFile, TpmBinding, save_key};
+use fve::error::Error;
+use fve::format::protector::ProtectorKind;
+use fve::manage::{Change, Rotation};
+use fve::output::check_new;
+use fve::shown::ShowPath;
+
+use super::args::{
+    ChangePasswordArgs, ChangePinArgs, RemoveArgs, ResealArgs, ResumeArgs, RotateArgs, SuspendArgs,
+};
+use super::session::{Session, tell};
+use crate::cli::failure::Failure;
+use crate::cli::options::new_protectors::new_password;
+use crate::cli::options::new_protectors::tpm::{WITH_PIN, WITH_TPM, new_pin, sealer};
+use crate::cli::output::term;
+
+pub(super) fn change_pin(args: &ChangePinArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let id = session.one_of(WITH_PIN, args.of.as_deref())?;
+    let tpm = sealer(&args.change.credentials)?;
+    let pin = new_pin(args.new_pin_file.as_deref())?;
+    session.bind_anew(id, Some(pin), true, |object| {
+        Ok(TpmBinding::as_before(tpm, object)?)
+    })
+}
+
+pub(super) fn reseal(args: &ResealArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let id = session.one_of(WITH_TPM, args.only.as_deref())?;
+    let tpm = sealer(&args.change.credentials)?;
+    let present = args.bind.is_present();
+    session.bind_anew(id, None, present, |object| {
+        args.bind.binding(tpm, &object.pcrs())
+    })
+}
+
+pub(super) fn remove(args: &RemoveArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let mut ids = Vec::new();
+    for name in &args.ids {
+        ids.push(session.managed.find(name)?.id);
+    }
+    if let Some(kind) = args.kind {
+        ids.extend(session.of_kinds(&[kind])?);
+    }
+    let change = Change::new()
+        .drop_bound(args.drop.drop_bound)
+        .allow_only_clear_key(args.leave_unprotected);
+    session.carry_out(ids.into_iter().fold(change, Change::remove))
+}
+
+pub(super) fn change_password(args: &ChangePasswordArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let id = session.of_kinds(&[ProtectorKind::Password]).map_err(|_| {
+        Error::unchangeable(
+            "the volume has no password to change",
+            "'fve protector add --new-password-file FILE' adds one",
+        )
+    })?;
+    let text = new_password(args.new_password_file.as_deref())?;
+    let mut change = Change::new();
+    for id in id {
+        change = change.replace(id, NewProtector::password(&text)?);
+    }
+    session.carry_out(change)
+}
+
+pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {
+    if !args.change.dry_run {
+        check_new(&args.escrow_to)?;
+    }
+    let mut session = Session::open(&args.change)?;
+    let old = match &args.replace {
+        Some(name) => vec![session.managed.find(name)?.id],
+        None => Vec::new(),
+    };
+    let rotation = Rotation::new(&session.managed, &old)?.drop_bound(args.drop.drop_bound);
+    if args.change.dry_run {
+        let report = rotation.preview(&session.managed)?;
+        return tell(&report, true);
+    }
+    session.with_backup(|managed| {
+        rotation.carry_out(managed, |id, password| {
+            save_key(&args.escrow_to, &RecoveryFile::new(id, password).content)
+        })
+    })?;
+    term::note(format_args!(
+        "the new recovery password is saved in {}, and was tried on the volume before the old went",
+        args.escrow_to.shown()
+    ));
+    Ok(())
+}
+
+pub(super) fn suspend(args: &SuspendArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    session.carry_out(Change::new().enrol(NewProtector::suspension(args.reboots)?))?;
+    if !args.change.dry_run {
+        term::note(
+            "protection is suspended: anybody can read the volume until 'fve protector resume'",
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn resume(args: &ResumeArgs) -> Result<(), Failure> {
+    let mut session = Session::open(&args.change)?;
+    let clear = session.of_kinds(&[ProtectorKind::ClearKey]).map_err(|_| {
+        Error::unchangeable("protection is not suspended", "there is nothing to resume")
+    })?;
+    let change = Change::new().drop_bound(args.drop.drop_bound);
+    session.carry_out(clear.into_iter().fold(change, Change::remove))
+}

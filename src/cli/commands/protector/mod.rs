@@ -1,0 +1,40 @@
+//! `fve protector`: the key protectors of a volume shown, added, removed, replaced.
+
+mod add;
+mod args;
+mod change;
+mod session;
+mod show;
+
+pub(crate) use self::args::ProtectorArgs;
+
+use self::args::ProtectorCommand;
+use crate::cli::failure::Failure;
+use crate::cli::output::json;
+use crate::cli::run::{FailureDocument, Run};
+
+impl Run for ProtectorArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json().then_some(json::failure)
+    }
+}
+
+fn run(args: &ProtectorArgs) -> Result<(), Failure> {
+    match &args.command {
+        ProtectorCommand::List(args) => show::list(args),
+        ProtectorCommand::Add(args) => add::add(args),
+        ProtectorCommand::Remove(args) => change::remove(args),
+        ProtectorCommand::ChangePassword(args) => change::change_password(args),
+        ProtectorCommand::ChangePin(args) => change::change_pin(args),
+        ProtectorCommand::Reseal(args) => change::reseal(args),
+        ProtectorCommand::RotateRecovery(args) => change::rotate(args),
+        ProtectorCommand::Suspend(args) => change::suspend(args),
+        ProtectorCommand::Resume(args) => change::resume(args),
+        ProtectorCommand::ShowRecovery(args) => show::show_recovery(args),
+        ProtectorCommand::SaveStartupKey(args) => show::save_startup_key(args),
+    }
+}

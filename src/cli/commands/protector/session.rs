@@ -1,0 +1,202 @@
+//! A volume opened for one change of its key protectors.
+
+use std::fmt::Write;
+
+use fve::enroll::TpmBinding;
+use fve::error::Error;
+use fve::format::protector::{KeyProtector, ProtectorKind};
+use fve::format::tpm_blob::SealedObject;
+use fve::guid::Guid;
+use fve::manage::{Change, Managed, Report, rebound};
+use fve::output::check_new;
+use fve::tpm::Pin;
+
+use super::args::ChangeArgs;
+use crate::cli::failure::Failure;
+use crate::cli::options::backup::{BeforeChange, before_change};
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::new_protectors::tpm::{Proof, tell_of_proof};
+use crate::cli::options::source;
+use crate::cli::output::term;
+
+/// Shown where a volume lacks what is asked for.
+pub(super) const HAS_NONE: &str = "'fve protector list' shows what the volume has";
+
+/// A volume opened for one change.
+pub(super) struct Session<'a> {
+    args: &'a ChangeArgs,
+    pub(super) managed: Managed,
+    /// Taken before the change, or before anything that belongs to it is handed over.
+    backup: Option<BeforeChange>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn open(args: &'a ChangeArgs) -> Result<Self, Failure> {
+        Self::open_with(args, &args.credentials)
+    }
+
+    pub(super) fn open_with(
+        args: &'a ChangeArgs,
+        credentials: &CredentialArgs,
+    ) -> Result<Self, Failure> {
+        let opened = source::open_for_writing(&args.source)?;
+        let key = credentials.unlock_master_key(&opened.volume)?;
+        let managed = Managed::new(opened.target, opened.volume, key)?;
+        if let Some(file) = &args.backup
+            && !args.dry_run
+        {
+            check_new(file)?;
+        }
+        Ok(Self {
+            args,
+            managed,
+            backup: None,
+        })
+    }
+
+    /// The one protector of some kinds, or the one that is named.
+    pub(super) fn one_of(
+        &self,
+        kinds: &[ProtectorKind],
+        name: Option<&str>,
+    ) -> Result<Guid, Error> {
+        if let Some(name) = name {
+            return Ok(self.managed.find(name)?.id);
+        }
+        match self.of_kinds(kinds)?.as_slice() {
+            [id] => Ok(*id),
+            several => {
+                let ids: Vec<_> = several.iter().map(|id| format!("{id:X}")).collect();
+                Err(Error::unchangeable(
+                    format!("the volume has several: {}", ids.join(", ")),
+                    "name one of them",
+                ))
+            }
+        }
+    }
+
+    /// Seals a TPM protector anew, and opens the volume through it once where that can be done.
+    pub(super) fn bind_anew(
+        &mut self,
+        id: Guid,
+        pin: Option<Pin>,
+        prove: bool,
+        binding: impl FnOnce(&SealedObject) -> Result<TpmBinding, Failure>,
+    ) -> Result<(), Failure> {
+        let mut protectors = self.managed.protectors().into_iter();
+        let found = protectors.find(|protector| protector.id == id);
+        let found = found.and_then(|protector| {
+            let object = protector.tpm()?.sealed.as_ref().ok()?;
+            Some((protector, object))
+        });
+        let (protector, object) = found.ok_or_else(|| {
+            Error::unchangeable(
+                "the protector holds no object of a TPM 2.0",
+                "remove it and add a new one",
+            )
+        })?;
+        let binding = binding(object)?;
+        let vmk = self.managed.master_key().expose();
+        let anew = rebound(protector, vmk, binding, pin)?;
+        let mut change = Change::new().replace(id, anew.protector);
+        if prove {
+            let proof = Proof::new(&self.args.credentials, anew.pin, anew.startup_key)?;
+            change = change.witness(id, proof.into_witness());
+        }
+        self.carry_out(change)?;
+        if prove && !self.args.dry_run {
+            tell_of_proof(id);
+        }
+        Ok(())
+    }
+
+    /// The protectors of some kinds; an error where there are none.
+    pub(super) fn of_kinds(&self, kinds: &[ProtectorKind]) -> Result<Vec<Guid>, Error> {
+        let protectors = self.managed.protectors();
+        let of_kind = |protector: &&&KeyProtector| kinds.contains(&protector.kind());
+        let ids: Vec<_> = protectors
+            .iter()
+            .filter(of_kind)
+            .map(|one| one.id)
+            .collect();
+        if ids.is_empty() {
+            return Err(Error::unchangeable(
+                "the volume has no protector of that kind",
+                HAS_NONE,
+            ));
+        }
+        Ok(ids)
+    }
+
+    pub(super) fn carry_out(&mut self, change: Change) -> Result<(), Failure> {
+        if self.args.dry_run {
+            return tell(&self.managed.preview(&change)?, true);
+        }
+        self.with_backup(|managed| managed.commit(&change))
+    }
+
+    /// Makes a change with a backup at hand until it is made; says what was done.
+    pub(super) fn with_backup(
+        &mut self,
+        change: impl FnOnce(&mut Managed) -> Result<Report, Error>,
+    ) -> Result<(), Failure> {
+        self.back_up()?;
+        match change(&mut self.managed) {
+            Ok(report) => {
+                if let Some(backup) = self.backup.take() {
+                    backup.done();
+                }
+                tell(&report, false)
+            }
+            Err(error) => {
+                self.give_up();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes the backup, unless that is done.
+    pub(super) fn back_up(&mut self) -> Result<(), Failure> {
+        if self.backup.is_none() {
+            let file = self.args.backup.as_deref();
+            self.backup = Some(before_change(self.managed.volume(), file)?);
+        }
+        Ok(())
+    }
+
+    /// The change was not made, or not all of it.
+    pub(super) fn give_up(&mut self) {
+        if let Some(backup) = self.backup.take() {
+            backup.failed(&self.managed);
+        }
+    }
+}
+
+/// What was done, or would be.
+pub(super) fn tell(report: &Report, dry_run: bool) -> Result<(), Failure> {
+    let mut text = String::new();
+    if dry_run {
+        // The identifiers of what is not made yet mean nothing.
+        for (_, kind) in &report.added {
+            let _ = writeln!(text, "would add: {}", kind.name());
+        }
+    }
+    let mut lines = |done: &str, would: &str, protectors: &[(Guid, ProtectorKind)]| {
+        for (id, kind) in protectors {
+            let word = if dry_run { would } else { done };
+            let _ = writeln!(text, "{word}: {} {{{id:X}}}", kind.name());
+        }
+    };
+    lines("added", "", if dry_run { &[] } else { &report.added });
+    lines("replaced", "would replace", &report.replaced);
+    lines("removed", "would remove", &report.removed);
+    if report.rekeyed {
+        let word = if dry_run { "would get" } else { "has" };
+        let _ = writeln!(text, "the volume {word} a new master key");
+    }
+    for copy in &report.repaired {
+        let word = if dry_run { "would be" } else { "was" };
+        let _ = writeln!(text, "metadata copy {copy} {word} repaired");
+    }
+    term::print(&text)
+}

@@ -1,0 +1,95 @@
+//! The commands that only read a volume: its key protectors listed, its keys printed and saved.
+
+use fve::guid::Guid;
+use fve::manage::{Kept, KeptSecret, kept_secrets};
+use fve::output::{NewFile, check_new_in};
+use fve::secret::SecretText;
+use fve::shown::ShowPath;
+use serde_json::json;
+
+use super::args::{ListArgs, SaveStartupKeyArgs, ShowRecoveryArgs};
+use super::session::HAS_NONE;
+use crate::cli::describe;
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source::{self, SourceArgs};
+use crate::cli::output::json::document;
+use crate::cli::output::term;
+
+pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
+    let opened = source::open(&args.source)?;
+    let block = opened.volume.metadata()?;
+    if args.json {
+        return term::print(&document(&json!({
+            "volume": format!("{:X}", block.dataset.id),
+            "protectors": describe::protectors_json(block),
+        })));
+    }
+    let text = describe::protectors_text(block);
+    term::print(&text)
+}
+
+pub(super) fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
+    let kept = kept(&args.source, &args.credentials)?.1;
+    let mut found = false;
+    for kept in &kept {
+        if let KeptSecret::RecoveryPassword(password) = &kept.secret {
+            let digits = password.expose_digits();
+            let line = format!("{:X}  {}\n", kept.protector, digits.expose());
+            term::print(SecretText::new(line).expose())?;
+            found = true;
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    Err(keeps_none("recovery password"))
+}
+
+pub(super) fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure> {
+    check_new_in(&args.to)?;
+    let (id, kept) = kept(&args.source, &args.credentials)?;
+    let wanted = |kept: &&Kept| {
+        args.only
+            .as_deref()
+            .is_none_or(|name| kept.protector.is_named_by(name))
+    };
+    // All of them, or none.
+    let mut files = Vec::new();
+    for kept in kept.iter().filter(wanted) {
+        let volume = args.windows11.then_some(id);
+        if let Some(content) = kept.startup_key_file(volume)? {
+            let path = args.to.join(format!("{:X}.BEK", kept.protector));
+            files.push((NewFile::create(&path)?, content));
+        }
+    }
+    if files.is_empty() {
+        return Err(keeps_none("such startup key"));
+    }
+    for (file, content) in files {
+        let path = file.path().to_owned();
+        file.fill(content.expose())?;
+        term::note(format_args!("saved {}", path.shown()));
+    }
+    Ok(())
+}
+
+fn keeps_none(what: &str) -> Failure {
+    Failure::Other {
+        status: Status::Failed,
+        what: format!("the volume keeps no {what}"),
+        help: Some(HAS_NONE.to_owned()),
+    }
+}
+
+/// What an unlocked volume keeps, and its identifier. The source is only read.
+fn kept(args: &SourceArgs, credentials: &CredentialArgs) -> Result<(Guid, Vec<Kept>), Failure> {
+    let volume = source::open(args)?.volume;
+    let key = credentials.unlock_master_key(&volume)?;
+    let id = volume
+        .metadata_as_found()
+        .map(|block| block.dataset.id)
+        .unwrap_or(Guid::from_disk([0; 16]));
+    Ok((id, kept_secrets(&volume, &key)?))
+}
