@@ -1,0 +1,83 @@
+//! The JSON documents of `repair scan` and `repair rebuild-header`.
+
+use fve::error::Error;
+use fve::format::block::MetadataBlock;
+use fve::repair::{FoundVolume, Scan};
+use serde_json::{Value, json};
+
+use super::args::RebuildArgs;
+use super::scan::{Looked, is_current, number_of};
+use crate::cli::output::json::document;
+
+pub(super) fn scan_json(scan: &Scan, found: &[Looked<'_>]) -> String {
+    let unreadable: Vec<_> = scan
+        .unreadable
+        .iter()
+        .map(|range| json!({ "start": range.start, "end": range.end }))
+        .collect();
+    let volumes: Vec<_> = found.iter().map(volume_json).collect();
+    document(&json!({
+        "searched": scan.searched,
+        "unreadable": unreadable,
+        "boot_records": scan.boot_records,
+        "volumes": volumes,
+    }))
+}
+
+fn volume_json(looked: &Looked<'_>) -> Value {
+    let volume = looked.found;
+    let copies: Vec<_> = volume
+        .blocks
+        .iter()
+        .map(|found| {
+            json!({
+                "copy": number_of(found, volume),
+                "offset": found.offset,
+                "sound": found.is_sound(),
+                "next_nonce": found.block.dataset.next_nonce,
+                "last_written": found.block.last_written().map(|time| time.to_string()),
+                "current": is_current(found, volume),
+            })
+        })
+        .collect();
+    let block = looked.block();
+    let mut answer = json!({
+        "volume": format!("{:X}", volume.id),
+        "start": volume.start,
+        "start_is_proved": volume.evidence.is_proof(),
+        "other_starts": volume.other_starts,
+        "partition": volume.evidence.partition,
+        "boot_record": volume.evidence.boot_record,
+        "size": volume.size,
+        "sector_size": block.and_then(MetadataBlock::sector_size),
+        "state": looked.state(),
+        "encryption_method": looked.method(),
+        "description": block.and_then(MetadataBlock::description),
+        "created": block.map(|block| block.dataset.created.to_string()),
+        "copies": copies,
+        "piece": looked.piece,
+        "arguments": looked.arguments,
+        "fault": looked.volume.as_ref().err().map(Error::to_string),
+    });
+    if let Some(opens) = &looked.opens {
+        answer["opens"] = json!(opens.is_ok());
+        answer["refusal"] = json!(opens.as_ref().err().map(Error::to_string));
+    }
+    answer
+}
+
+pub(super) fn rebuilt_json(
+    args: &RebuildArgs,
+    found: &FoundVolume,
+    size: u64,
+    proved: bool,
+) -> String {
+    document(&json!({
+        "volume": format!("{:X}", found.id),
+        "start": found.start,
+        "file": args.to.to_string_lossy().into_owned(),
+        "size": size,
+        "whole": args.whole,
+        "proved": proved,
+    }))
+}

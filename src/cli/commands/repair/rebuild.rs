@@ -1,0 +1,161 @@
+//! `fve repair rebuild-header`.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use fve::error::Error;
+use fve::output::PartialFile;
+use fve::repair::{FoundVolume, Scope, header};
+use fve::shown::ShowPath;
+use fve::source::{Extent, FileSource, Overlay, ReadAt, check_overwrite};
+use fve::unlock::Credential;
+use fve::volume::{UnlockOptions, Volume};
+
+use super::args::RebuildArgs;
+use super::json::rebuilt_json;
+use super::search::{nothing_found, search, settle, tell_interrupted};
+use super::text::rebuilt_text;
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source;
+use crate::cli::output::term;
+use crate::cli::signals;
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 1 << 20;
+
+pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
+    // Made before a search that may take hours.
+    let output = PartialFile::create(&args.to, false)?;
+    let partial = output.partial().to_owned();
+    let json = args.json;
+    signals::end_when_told(move || {
+        let _ = std::fs::remove_file(&partial);
+        tell_interrupted(json);
+    });
+    let disk = source::disk(&args.source.source)?;
+    let credentials = args.credentials.read_given()?;
+    let mut found = match source::lost(&args.source, &disk)? {
+        Some(mut found) => {
+            // Only the place that was given, or that most speaks for.
+            found.other_starts.clear();
+            found
+        }
+        None => only_volume(&disk, &args.credentials, &credentials)?,
+    };
+    settle(&disk, &mut found, &args.credentials, &credentials)?;
+    if !found.evidence.is_proof() {
+        return Err(place_not_proved());
+    }
+    let header = header(&found)?;
+    let (bytes, _) = found.window(&disk)?;
+    let mut whole = Overlay::new(bytes);
+    whole
+        .write(0, &header)
+        .map_err(|error| Error::io("cannot lay out the copy", error))?;
+    let whole = Arc::new(whole);
+    // Nothing is written that would not open.
+    let volume = Volume::from_source(whole.clone())?;
+    let proved = prove(args, &volume, &credentials)?;
+    let size = match (args.whole, found.size) {
+        (true, Some(size)) => size.min(whole.size()),
+        (true, None) => whole.size(),
+        (false, _) => header.len() as u64,
+    };
+    let source = Extent::of_volume(&args.source.source, found.start, whole.size());
+    check_overwrite(&args.to, &[source], size)?;
+    fill_copy(output.file(), &args.to, whole.as_ref(), size)?;
+    if args.whole {
+        // What is on the disk, not what was meant to be.
+        Volume::from_source(Arc::new(FileSource::open(output.partial())?))?.metadata()?;
+    }
+    output.finish()?;
+    term::print(&match args.json {
+        true => rebuilt_json(args, &found, size, proved),
+        false => rebuilt_text(args, &found, size),
+    })
+}
+
+/// With a credential, whether it opens the volume and proves its metadata.
+fn prove(
+    args: &RebuildArgs,
+    volume: &Volume,
+    credentials: &[Box<dyn Credential>],
+) -> Result<bool, Failure> {
+    if credentials.is_empty() {
+        term::note("without a credential nothing proves the metadata");
+        return Ok(false);
+    }
+    let pieced = args.credentials.with_key_package(volume)?;
+    let volume = pieced.as_ref().unwrap_or(volume);
+    let unlocked = volume.unlock(credentials, &UnlockOptions::default())?;
+    Ok(unlocked.is_proved())
+}
+
+fn place_not_proved() -> Failure {
+    Failure::Other {
+        status: Status::Usage,
+        what: "nothing proves where the volume begins".to_owned(),
+        help: Some(
+            "give a credential: what it decrypts tells the place; 'fve repair scan' shows the places"
+                .to_owned(),
+        ),
+    }
+}
+
+/// The one volume that is found by searching.
+fn only_volume(
+    disk: &Arc<dyn ReadAt>,
+    args: &CredentialArgs,
+    credentials: &[Box<dyn Credential>],
+) -> Result<FoundVolume, Failure> {
+    let mut scan = search(disk, Scope::Everything);
+    let mut volumes = std::mem::take(&mut scan.volumes);
+    match (volumes.pop(), volumes.len()) {
+        (None, _) => Err(nothing_found(&scan, false)),
+        (Some(mut only), 0) => {
+            settle(disk, &mut only, args, credentials)?;
+            Ok(only)
+        }
+        (Some(_), others) => Err(Failure::Other {
+            status: Status::Usage,
+            what: format!("there is metadata of {} volumes", others + 1),
+            help: Some(
+                "'fve repair scan' lists them; choose one with --metadata and --volume-start"
+                    .to_owned(),
+            ),
+        }),
+    }
+}
+
+/// Writes the first `size` bytes to a file, with holes for zeros.
+fn fill_copy(file: &File, path: &Path, from: &dyn ReadAt, size: u64) -> Result<(), Failure> {
+    let fail = |error| Error::io(format!("cannot write {}", path.shown()), error);
+    let bar = term::progress(size);
+    let written =
+        copy(file, from, size, &|done| bar.inc(done)).and_then(|()| file.sync_all().map_err(fail));
+    bar.finish_and_clear();
+    Ok(written?)
+}
+
+fn copy(file: &File, from: &dyn ReadAt, size: u64, progress: &dyn Fn(u64)) -> Result<(), Error> {
+    let cannot_write = |error| Error::io("cannot write the copy", error);
+    file.set_len(size).map_err(cannot_write)?;
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    while at < size {
+        let len = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
+        let piece = &mut piece[..len];
+        from.read_exact_at(at, piece)
+            .map_err(|error| Error::io(format!("cannot read the volume at {at:#x}"), error))?;
+        if piece.iter().any(|byte| *byte != 0) {
+            file.write_all_at(piece, at).map_err(cannot_write)?;
+        }
+        at += len as u64;
+        progress(len as u64);
+    }
+    Ok(())
+}

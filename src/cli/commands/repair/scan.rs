@@ -1,0 +1,185 @@
+//! `fve repair scan`.
+
+use std::sync::Arc;
+
+use fve::crypto::sector::Method;
+use fve::error::Error;
+use fve::format::block::MetadataBlock;
+use fve::repair::{FoundBlock, FoundVolume, Scope, written};
+use fve::source::{Place, ReadAt, locate};
+use fve::unlock::Credential;
+use fve::volume::Volume;
+
+use super::args::ScanArgs;
+use super::json::scan_json;
+use super::search::{Accepted, nothing_found, search, settle, tell_interrupted, try_all};
+use super::text::scan_text;
+use crate::cli::failure::Failure;
+use crate::cli::options::source;
+use crate::cli::output::term;
+use crate::cli::signals;
+
+/// Volumes that credentials are tried on: each takes the time of stretching a password, and a
+/// hostile source may speak of thousands.
+const MOST_TRIED: usize = 16;
+
+pub(super) fn run(args: &ScanArgs) -> Result<(), Failure> {
+    let json = args.json;
+    signals::end_when_told(move || tell_interrupted(json));
+    let disk = source::disk(&args.source)?;
+    let scope = match args.quick {
+        true => Scope::LikelyPlacesFirst,
+        false => Scope::Everything,
+    };
+    let mut scan = search(&disk, scope);
+    let credentials = args.credentials.read_given()?;
+    if !credentials.is_empty() {
+        for volume in scan.volumes.iter_mut().take(MOST_TRIED) {
+            settle(&disk, volume, &args.credentials, &credentials)?;
+        }
+        if scan.volumes.len() > MOST_TRIED {
+            term::note(format_args!(
+                "the credentials are tried on the first {MOST_TRIED} of {} volumes",
+                scan.volumes.len()
+            ));
+        }
+    }
+    let found: Vec<_> = (0..)
+        .zip(&scan.volumes)
+        .map(|(number, volume)| {
+            let tried = if number < MOST_TRIED {
+                &credentials[..]
+            } else {
+                &[]
+            };
+            Looked::at(&disk, volume, args, tried)
+        })
+        .collect::<Result<_, _>>()?;
+    if args.json {
+        term::print(&scan_json(&scan, &found))?;
+    } else {
+        term::print(&scan_text(args, &scan, &found))?;
+    }
+    if scan.volumes.is_empty() {
+        return Err(nothing_found(&scan, args.json));
+    }
+    Ok(())
+}
+
+/// A volume that was found, and what came of opening it.
+pub(super) struct Looked<'a> {
+    pub(super) found: &'a FoundVolume,
+    pub(super) volume: Result<Volume, Error>,
+    /// Whether the credentials open it; nothing without credentials.
+    pub(super) opens: Option<Result<Accepted, Error>>,
+    /// Whether only what needs no sector can be told of it.
+    pub(super) piece: bool,
+    pub(super) arguments: String,
+}
+
+impl<'a> Looked<'a> {
+    fn at(
+        disk: &Arc<dyn ReadAt>,
+        found: &'a FoundVolume,
+        args: &ScanArgs,
+        credentials: &[Box<dyn Credential>],
+    ) -> Result<Self, Failure> {
+        let whole = healthy(disk, found);
+        let arguments = match &whole {
+            Some((_, arguments)) => arguments.clone(),
+            None => {
+                let offset = found.best().map_or(0, |best| best.offset);
+                match found.evidence.is_proof() || !found.is_piece(disk) {
+                    true => format!(
+                        "--metadata {offset:#x} --volume-start {}",
+                        written(found.start)
+                    ),
+                    false => format!("--metadata {offset:#x}"),
+                }
+            }
+        };
+        let volume = match whole {
+            Some((volume, _)) => Ok(volume),
+            None => found.open(disk),
+        };
+        let piece = found.is_piece(disk);
+        let opens = match &volume {
+            Ok(volume) if piece && !credentials.is_empty() => Some(
+                volume
+                    .unlock_master_key(credentials, &args.credentials.options())
+                    .map(|key| match key.is_proved() {
+                        true => Accepted::Sound,
+                        false => Accepted::Damaged,
+                    }),
+            ),
+            Ok(volume) if !credentials.is_empty() => {
+                Some(try_all(volume, &args.credentials, credentials)?)
+            }
+            _ => None,
+        };
+        let accepted = matches!(opens, Some(Ok(Accepted::Damaged)));
+        let arguments = match accepted {
+            true => format!("{arguments} --accept-damaged-metadata"),
+            false => arguments,
+        };
+        Ok(Self {
+            found,
+            volume,
+            opens,
+            piece,
+            arguments: arguments.trim_start().to_owned(),
+        })
+    }
+
+    pub(super) fn block(&self) -> Option<&MetadataBlock> {
+        self.found.best().map(|best| &best.block)
+    }
+
+    pub(super) fn method(&self) -> Option<&'static str> {
+        let method = Method::by_code(self.block()?.dataset.method)?;
+        Some(method.name)
+    }
+
+    pub(super) fn state(&self) -> Option<&'static str> {
+        let volume = self.volume.as_ref().ok()?;
+        Some(volume.status().conversion.name())
+    }
+}
+
+/// A volume that opens as any does, and what takes its place in the command line: nothing where
+/// SOURCE alone is enough.
+fn healthy(disk: &Arc<dyn ReadAt>, found: &FoundVolume) -> Option<(Volume, String)> {
+    if !found.evidence.boot_record {
+        return None;
+    }
+    let (window, _) = found.window(disk).ok()?;
+    let volume = Volume::from_source(window).ok()?;
+    let sound = volume.metadata().ok()?;
+    if sound.dataset.id != found.id {
+        return None;
+    }
+    let located = locate(disk.clone(), Place::Auto, &Volume::probe).ok();
+    let found_alone = located.is_some_and(|located| {
+        i64::try_from(located.start).is_ok_and(|start| start == found.start)
+    });
+    let arguments = match (found_alone, found.evidence.partition) {
+        (true, _) => String::new(),
+        (false, Some(number)) => format!("--partition {number}"),
+        (false, None) => format!("--offset {}", found.start),
+    };
+    Some((volume, arguments))
+}
+
+/// Which copy a block is, from 1; nothing where the volume's place is a guess.
+pub(super) fn number_of(found: &FoundBlock, volume: &FoundVolume) -> Option<u8> {
+    let proved = volume.evidence.is_proof().then_some(volume.start)?;
+    let inside = u64::try_from(i128::from(found.offset) - i128::from(proved)).ok()?;
+    let mut copies = (1..).zip(found.block.copies);
+    copies.find_map(|(number, copy)| (copy == inside).then_some(number))
+}
+
+/// Whether two blocks say the same.
+pub(super) fn is_current(found: &FoundBlock, volume: &FoundVolume) -> bool {
+    let best = volume.best();
+    best.is_some_and(|best| best.block.bytes() == found.block.bytes())
+}

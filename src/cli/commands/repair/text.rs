@@ -1,0 +1,139 @@
+//! What `repair scan` and `repair rebuild-header` print as text.
+
+use std::fmt::Write as _;
+
+use fve::repair::{FoundBlock, FoundVolume, Scan};
+use fve::shown::ShowPath;
+
+use super::args::{RebuildArgs, ScanArgs};
+use super::scan::{Looked, is_current, number_of};
+use crate::cli::output::term;
+
+pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> String {
+    let mut text = String::new();
+    for (number, looked) in (1..).zip(found) {
+        let volume = looked.found;
+        let _ = writeln!(text, "{number}. volume {:X}", volume.id);
+        write_place(&mut text, looked);
+        let facts = [
+            looked.method().map(str::to_owned),
+            looked.state().map(str::to_owned),
+            volume.size.map(term::human_size),
+        ];
+        let facts: Vec<_> = facts.into_iter().flatten().collect();
+        let _ = writeln!(text, "   {}", facts.join(", "));
+        if let Some(block) = looked.block() {
+            let description = term::escaped(block.description().unwrap_or("no description"));
+            let _ = writeln!(
+                text,
+                "   {description}; turned on {}",
+                block.dataset.created
+            );
+        }
+        for found in &volume.blocks {
+            write_copy(&mut text, found, volume);
+        }
+        match (&looked.volume, &looked.opens) {
+            (Err(error), _) => {
+                let _ = writeln!(text, "   cannot be opened: {error}");
+            }
+            (Ok(_), Some(Ok(_))) if looked.piece => {
+                text.push_str("   the credentials fit, but nothing of the volume can be shown\n");
+            }
+            (Ok(_), Some(Ok(_))) => text.push_str("   the credentials open it\n"),
+            (Ok(_), Some(Err(error))) => {
+                let _ = writeln!(text, "   the credentials do not open it: {error}");
+            }
+            (Ok(_), None) => {}
+        }
+        if looked.volume.is_ok() {
+            let path = args.source.shown();
+            let command = match looked.piece {
+                true => format!("fve info {path} {}", looked.arguments),
+                false => format!("fve mount {path} DIR {}", looked.arguments),
+            };
+            let _ = writeln!(text, "   {}", command.trim_end());
+        }
+    }
+    for record in &scan.boot_records {
+        let used = found
+            .iter()
+            .any(|looked| u64::try_from(looked.found.start).is_ok_and(|start| start == *record));
+        if !used {
+            let _ = writeln!(
+                text,
+                "a boot record at byte {record} belongs to none of these volumes"
+            );
+        }
+    }
+    text
+}
+
+fn write_place(text: &mut String, looked: &Looked<'_>) {
+    let volume = looked.found;
+    if looked.piece {
+        text.push_str(
+            "   a piece of the volume, with metadata but without its first sector; where the volume begins is not known\n",
+        );
+        return;
+    }
+    if !volume.evidence.is_proof() {
+        let places = std::iter::once(volume.start).chain(volume.other_starts.iter().copied());
+        let places: Vec<_> = places.map(|place| place.to_string()).collect();
+        let _ = writeln!(
+            text,
+            "   nothing proves where it begins; it may be byte {}; a credential tells",
+            places.join(" or ")
+        );
+        return;
+    }
+    let evidence = &volume.evidence;
+    let partition = evidence
+        .partition
+        .map(|number| format!(", partition {number}"))
+        .unwrap_or_default();
+    let record = match evidence.boot_record {
+        true => "its boot record is there",
+        false => "its boot record is lost",
+    };
+    let begins = match volume.missing() {
+        0 => format!("begins at byte {}", volume.start),
+        missing => format!(
+            "begins {missing} bytes before the source, which lacks them (byte {})",
+            volume.start
+        ),
+    };
+    let _ = writeln!(text, "   {begins}{partition}; {record}");
+}
+
+fn write_copy(text: &mut String, found: &FoundBlock, volume: &FoundVolume) {
+    let number = number_of(found, volume);
+    let number = number.map(|number| format!(" copy {number}"));
+    let soundness = match (found.is_sound(), is_current(found, volume)) {
+        (false, _) => "damaged",
+        (true, true) => "sound",
+        (true, false) => "sound, but not what counts: an older state",
+    };
+    let written = found
+        .block
+        .last_written()
+        .map(|time| format!("; written {time}"))
+        .unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "   metadata{} at byte {:#x}: {soundness}{written}",
+        number.unwrap_or_default(),
+        found.offset
+    );
+}
+
+pub(super) fn rebuilt_text(args: &RebuildArgs, found: &FoundVolume, size: u64) -> String {
+    let path = args.to.shown();
+    match args.whole {
+        true => format!("volume {:X} is in {path}, {size} bytes\n", found.id),
+        false => format!(
+            "the first {size} bytes of volume {:X} are in {path}; they belong at byte {} of a copy of the source\n",
+            found.id, found.start
+        ),
+    }
+}
