@@ -226,25 +226,12 @@ pub(super) struct SaveStartupKeyArgs {
     pub(super) windows11: bool,
 }
 
-/// The types of `manage-bde -protectors -type` that are not our own words
+/// A kind of key protector in our own words or those of `manage-bde -protectors -type`
 /// (docs/format-recovery.md §5.2).
-const MANAGE_BDE_TYPES: &[(&str, ProtectorKind)] = &[
-    ("recoverypassword", ProtectorKind::RecoveryPassword),
-    ("externalkey", ProtectorKind::ExternalKey),
-    ("tpmandpin", ProtectorKind::TpmPin),
-    ("tpmandstartupkey", ProtectorKind::TpmStartupKey),
-    ("tpmandpinandstartupkey", ProtectorKind::TpmPinStartupKey),
-];
-
-/// A kind of key protector by our own word for it or by that of `manage-bde`, in any case.
 fn parse_kind(word: &str) -> Result<ProtectorKind, String> {
-    let word = word.to_ascii_lowercase();
-    let alias = MANAGE_BDE_TYPES.iter().find(|(alias, _)| *alias == word);
-    alias
-        .map(|(_, kind)| *kind)
-        .or_else(|| ProtectorKind::from_word(&word))
-        // A clear key comes and goes by suspending and resuming.
-        .filter(|kind| *kind != ProtectorKind::ClearKey)
+    let kind: Option<ProtectorKind> = word.parse().ok();
+    // A clear key is added and removed by suspending and resuming protection.
+    kind.filter(|kind| *kind != ProtectorKind::ClearKey)
         .ok_or_else(|| {
             "no kind of protector; such as recovery-password, startup-key, password, tpm".to_owned()
         })
