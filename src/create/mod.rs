@@ -32,6 +32,7 @@ mod metadata;
 mod placement;
 mod plaintext;
 mod room;
+mod target;
 #[doc(hidden)]
 pub mod testing;
 mod write;
@@ -40,6 +41,7 @@ pub use crate::enroll::{NewProtector, StartupKeyFile, StartupKeyForm};
 pub use inside::Inside;
 pub use placement::Placement;
 pub use plaintext::Plaintext;
+pub use target::{Target, TargetKind};
 pub use write::WriteJob;
 
 use std::time::SystemTime;

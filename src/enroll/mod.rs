@@ -12,6 +12,7 @@ mod external_key;
 #[cfg(feature = "network")]
 mod network;
 mod password;
+mod pending;
 mod recovery_file;
 mod recovery_password;
 mod save;
@@ -19,6 +20,7 @@ pub(crate) mod seal;
 mod tpm;
 
 pub use enrollment::{Enrolment, HandedOver, NewSecret};
+pub use pending::PendingSecrets;
 pub use recovery_file::RecoveryFile;
 pub use save::save_key;
 pub use tpm::TpmBinding;

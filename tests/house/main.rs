@@ -86,7 +86,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "create",
         &[
-            "crypto", "enroll", "error", "format", "guid", "secret", "source", "threads", "volume",
+            "crypto", "enroll", "error", "format", "guid", "output", "secret", "source", "threads",
+            "volume",
         ],
     ),
     (

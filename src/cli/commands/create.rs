@@ -7,6 +7,16 @@ use std::time::SystemTime;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueHint};
+use fve::create::{Created, NewVolume, Plaintext, Target, TargetKind, WriteJob};
+use fve::crypto::sector::{METHODS, Method};
+use fve::enroll::{Enrolment, NewSecret, PendingSecrets};
+use fve::error::Error;
+use fve::format::protector::ProtectorKind;
+use fve::format::time::FileTime;
+use fve::guid::Guid;
+use fve::shown::ShowPath;
+use fve::source::{Extent, FileSource, HeldStill, ReadAt, check_overwrite};
+use fve::volume::Volume;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -21,22 +31,9 @@ use crate::cli::options::new_protectors::network::{
 };
 use crate::cli::options::new_protectors::tpm::{NewTpmArgs, Proof, TPM};
 use crate::cli::options::parse::parse_size;
-use crate::cli::output::json as documents;
-use crate::cli::output::term;
+use crate::cli::output::{json as documents, term};
 use crate::cli::run::{FailureDocument, Run};
 use crate::cli::signals;
-use fve::create::{Created, NewVolume, Plaintext, WriteJob};
-use fve::crypto::sector::{METHODS, Method};
-use fve::enroll::{Enrolment, HandedOver, NewSecret};
-use fve::error::Error;
-use fve::format::protector::ProtectorKind;
-use fve::format::time::FileTime;
-use fve::guid::Guid;
-use fve::output;
-use fve::secret::SecretText;
-use fve::shown::ShowPath;
-use fve::source::{ExclusiveFile, Extent, FileSource, HeldStill, ReadAt, check_overwrite};
-use fve::volume::Volume;
 
 /// What Windows uses for fixed disks since version 1511.
 const DEFAULT_CIPHER: &str = "aes-xts-128";
@@ -109,13 +106,13 @@ impl Run for CreateArgs {
     }
 
     fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(crate::cli::output::json::failure)
+        self.json.then_some(documents::failure)
     }
 }
 
 fn run(args: &CreateArgs) -> Result<(), Failure> {
     check_protectors(args)?;
-    let mut target = Target::look_at(args)?;
+    let mut target = open_target(args)?;
     let (plaintext, _held) = content(args, &target)?;
     let mut volume = NewVolume::of(args.cipher, &plaintext)?;
     volume.describe(description(args, &plaintext)?);
@@ -135,20 +132,20 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
     volume.check(&plaintext)?;
     tell_of_content(args, &plaintext);
 
-    let mut handed_over = HandedOverKeys::default();
+    let mut handed_over = PendingSecrets::default();
     for secret in &secrets {
         handed_over.hand_over(secret)?;
     }
     let created = write(args, &volume, &plaintext, &mut target)?;
     if let Err(failure) = prove(&args.output, proof, network.as_ref()) {
-        target.destroy();
+        target.invalidate();
         return Err(failure);
     }
     let proved = network.map(|(_, proof)| proof.is_there());
     let answer = answer(args, &created, &plaintext, &handed_over, proved);
     if let Err(failure) = term::print_all(&answer) {
         // A recovery password that nobody got must not be the only one of a volume.
-        target.destroy();
+        target.invalidate();
         return Err(failure);
     }
     handed_over.keep();
@@ -373,165 +370,29 @@ fn tell_of_content(args: &CreateArgs, plaintext: &Plaintext) {
     }
 }
 
-/// What became of the keys: files that are gone again unless the volume that they open is there,
-/// and digits that are shown when it is.
-#[derive(Default)]
-struct HandedOverKeys {
-    saved: Vec<(Guid, PathBuf)>,
-    shown: Vec<(Guid, SecretText)>,
-    kept: bool,
-}
-
-impl HandedOverKeys {
-    fn hand_over(&mut self, secret: &NewSecret) -> Result<(), Failure> {
-        let (id, _) = secret.protector();
-        match secret.hand_over()? {
-            HandedOver::Saved(path) => self.saved.push((id, path)),
-            HandedOver::Show(password) => self.shown.push((id, password.expose_digits())),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn file_of(&self, id: Guid) -> Option<&PathBuf> {
-        let found = self.saved.iter().find(|(other, _)| *other == id);
-        found.map(|(_, path)| path)
-    }
-
-    /// The digits that were saved nowhere.
-    fn digits_of(&self, id: Guid) -> Option<&str> {
-        let found = self.shown.iter().find(|(other, _)| *other == id);
-        found.map(|(_, digits)| digits.expose())
-    }
-
-    fn keep(mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for HandedOverKeys {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        for (_, path) in &self.saved {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// What the volume is made in.
-enum Target {
-    /// A file that is not there yet.
-    Missing(PathBuf),
-    /// A file that was made, to be removed again if the volume is not.
-    New(ExclusiveFile, Removed),
-    /// A file that was there.
-    File(ExclusiveFile),
-    Device(ExclusiveFile),
-}
-
-impl Target {
-    /// Refuses what must not be written to, before anything is asked or written.
-    fn look_at(args: &CreateArgs) -> Result<Self, Failure> {
-        let path = &args.output;
-        let Ok(there) = path.metadata() else {
-            output::check_new(path)?;
-            return Ok(Self::Missing(path.clone()));
-        };
-        let refuse = |status, what: String, help: &str| Failure::Other {
-            status,
-            what,
-            help: Some(help.to_owned()),
-        };
-        if there.file_type().is_block_device() {
-            let device = ExclusiveFile::open(path)?;
-            confirm_device(path, device.size(), args.device_confirm.as_deref())?;
-            return Ok(Self::Device(device));
-        }
-        if !there.is_file() {
+/// Refuses what must not be written to, before anything is asked for or written.
+fn open_target(args: &CreateArgs) -> Result<Target, Failure> {
+    let path = &args.output;
+    let refuse = |status, what: String, help: &str| Failure::Other {
+        status,
+        what,
+        help: Some(help.to_owned()),
+    };
+    if let Ok(existing) = path.metadata() {
+        if !existing.is_file() && !existing.file_type().is_block_device() {
             let what = format!("{} is neither a file nor a block device", path.shown());
             return Err(refuse(Status::Io, what, "name a file or a block device"));
         }
-        if !args.force {
+        if existing.is_file() && !args.force {
             let what = format!("{} exists", path.shown());
             return Err(refuse(Status::Usage, what, "--force writes over it"));
         }
-        Ok(Self::File(ExclusiveFile::open(path)?))
     }
-
-    fn device_size(&self) -> Option<u64> {
-        match self {
-            Self::Device(device) => Some(device.size()),
-            _ => None,
-        }
+    let target = Target::open(path)?;
+    if let Some(size) = target.device_size() {
+        confirm_device(path, size, args.device_confirm.as_deref())?;
     }
-
-    fn sector_size(&self) -> Option<u32> {
-        match self {
-            Self::Device(device) => device.sector_size(),
-            _ => None,
-        }
-    }
-
-    /// Where the device begins on its disk, if it is a partition.
-    fn hidden_sectors(&self, sector_size: u32) -> Option<u32> {
-        /// The kernel counts in these, whatever the disk's own are.
-        const KERNEL_SECTOR: u64 = 512;
-        let Self::Device(device) = self else {
-            return None;
-        };
-        let number = device.path().metadata().ok()?.rdev();
-        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-        let start = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/start"));
-        let start: u64 = start.ok()?.trim().parse().ok()?;
-        let bytes = start.checked_mul(KERNEL_SECTOR)?;
-        u32::try_from(bytes / u64::from(sector_size)).ok()
-    }
-
-    /// The open file, with room for `size` bytes.
-    fn prepare(&mut self, size: u64) -> Result<&ExclusiveFile, Failure> {
-        if let Self::Missing(path) = self {
-            let path = path.clone();
-            let file = ExclusiveFile::create(&path, size)?;
-            *self = Self::New(file, Removed(Some(path)));
-        }
-        if let Self::File(file) = self {
-            file.resize(size)?;
-        }
-        match self {
-            Self::New(file, _) | Self::File(file) | Self::Device(file) => Ok(file),
-            Self::Missing(_) => Err(Failure::Silent(Status::Io)),
-        }
-    }
-
-    /// What was written opens no more.
-    fn destroy(&self) {
-        let file = match self {
-            Self::Missing(_) => return,
-            Self::New(file, _) | Self::File(file) | Self::Device(file) => file,
-        };
-        use fve::source::WriteAt;
-        let _ = file.write_all_at(0, &[0; 512]).and_then(|()| file.flush());
-    }
-
-    /// Leaves the file where it is.
-    fn keep(self) {
-        if let Self::New(_, mut removed) = self {
-            removed.0 = None;
-        }
-    }
-}
-
-/// A file that is removed again unless it is kept.
-struct Removed(Option<PathBuf>);
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_file(path);
-        }
-    }
+    Ok(target)
 }
 
 /// Writes the volume, and removes a file that holds none.
@@ -542,7 +403,7 @@ fn write(
     target: &mut Target,
 ) -> Result<Created, Failure> {
     let size = plaintext.size();
-    let is_old_file = matches!(target, Target::File(_));
+    let kind = target.kind();
     let file = target.prepare(size)?;
     let cancelled = signals::notice();
     let bar = term::progress(size);
@@ -558,10 +419,10 @@ fn write(
     bar.finish_and_clear();
     term::tell_faults();
     written.map_err(|error| {
-        target.destroy();
-        let left = match target {
-            Target::New(..) => "removed again",
-            _ if is_old_file => "what it held is lost",
+        target.invalidate();
+        let left = match kind {
+            TargetKind::NewFile => "removed again",
+            TargetKind::File => "what it held is lost",
             _ => "it holds no volume now",
         };
         match error {
@@ -584,7 +445,7 @@ fn answer(
     args: &CreateArgs,
     created: &Created,
     plaintext: &Plaintext,
-    keys: &HandedOverKeys,
+    keys: &PendingSecrets,
     network_proved: Option<bool>,
 ) -> Zeroizing<String> {
     if args.json {
@@ -604,7 +465,7 @@ fn answer(
         }
         if let Some(digits) = keys.digits_of(*id) {
             text.push_str("    ");
-            text.push_str(digits);
+            text.push_str(digits.expose());
             text.push('\n');
         }
     }
@@ -615,7 +476,7 @@ fn document(
     args: &CreateArgs,
     created: &Created,
     plaintext: &Plaintext,
-    keys: &HandedOverKeys,
+    keys: &PendingSecrets,
     network_proved: Option<bool>,
 ) -> String {
     let protectors: Vec<Value> = created
@@ -643,8 +504,9 @@ fn document(
         "protectors": protectors,
         "network_unlock_proved": network_proved,
     });
-    let shown = keys.shown.first();
-    if let (Some(answer), Some((_, digits))) = (answer.as_object_mut(), shown) {
+    let mut ids = created.protectors.iter().map(|(id, _)| *id);
+    let shown = ids.find_map(|id| keys.digits_of(id));
+    if let (Some(answer), Some(digits)) = (answer.as_object_mut(), shown) {
         answer.insert("recovery_password".to_owned(), json!(digits.expose()));
     }
     documents::document(&answer)
