@@ -211,6 +211,25 @@ impl<'a> Search<'a> {
         found.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same on another thread. Meanwhile this thread calls `tick` 20 times a second: to show
+    /// progress, to save [`Watch::resume_at`], or to end the search with [`Watch::stop`]. If no
+    /// thread can be started, the search runs on this one, and `tick` is never called.
+    pub fn run_watched(&self, from: u64, watch: &Watch, tick: &mut dyn FnMut()) -> Option<Hit> {
+        /// Between two calls.
+        const INTERVAL: Duration = Duration::from_millis(50);
+        std::thread::scope(|scope| {
+            let work = || self.run(from, watch);
+            let Ok(search) = std::thread::Builder::new().spawn_scoped(scope, work) else {
+                return self.run(from, watch);
+            };
+            while !search.is_finished() {
+                std::thread::sleep(INTERVAL);
+                tick();
+            }
+            search.join().unwrap_or_default()
+        })
+    }
+
     fn try_batch(&self, start: u64, end: u64) -> Option<Hit> {
         let hash = |number| {
             let password = self.candidates.nth(number)?;

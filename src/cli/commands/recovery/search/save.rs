@@ -4,7 +4,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{SearchArgs, Task};
+use super::SearchArgs;
+use super::plan::Task;
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
 use fve::enroll::{RecoveryFile, save_key};

@@ -1,0 +1,220 @@
+//! `fve recovery search`: unreadable digits of a recovery password found by trying them on the
+//! volume.
+//!
+//! Keys of `--json`: `result` (`found`, `not-found`, `planned` with `--dry-run`), `candidates`,
+//! `tried`, `seconds`, `rate` (candidates a second), `expected_seconds`, `threads`, `lanes`,
+//! `shape`, `protectors` (those tried), `protector` (the one that opened), `saved_to`, and with
+//! `--show` `password`.
+
+mod answer;
+mod args;
+mod plan;
+mod running;
+mod save;
+
+pub(crate) use self::args::SearchArgs;
+
+use std::path::Path;
+
+use fve::error::Error;
+use fve::format::protector::{KeyProtector, ProtectorKind};
+use fve::guid::Guid;
+use fve::recovery_password::{
+    Candidates, Check, NoCandidates, Options, PasswordCheck, check_bytes, check_text,
+};
+use fve::unlock::Selection;
+use fve::unlock::search::Search;
+use fve::volume::Volume;
+use zeroize::Zeroizing;
+
+use self::answer::{found, not_found, plan_json};
+use self::plan::{FEW, MEASURE, MEASURE_BRIEFLY, Task, check_worth, tell_plan};
+use self::running::{checkpoint_subject, search_on};
+use self::save::SavePlace;
+use super::checkpoint::Checkpoint;
+use super::input::{read_all, read_file};
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::source;
+use crate::cli::options::threads::bounded_threads;
+use crate::cli::output::{json, term};
+use crate::cli::run::{FailureDocument, Run};
+use crate::cli::signals;
+
+impl Run for SearchArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+
+    fn failure_document(&self) -> Option<FailureDocument> {
+        self.json.then_some(json::failure)
+    }
+}
+
+fn run(args: &SearchArgs) -> Result<(), Failure> {
+    SavePlace::check(args)?;
+    let check = read(args)?;
+    let pattern = only_password(&check)?;
+    let candidates = candidates(args, pattern)?;
+    let opened = source::open(&args.source)?;
+    let protectors = protectors(
+        &opened.volume,
+        args.protector.as_deref(),
+        pattern.identifier,
+    )?;
+    let mut search = Search::new(&candidates, &protectors)?;
+    if let Some(threads) = args.threads {
+        search = search.with_threads(bounded_threads(threads));
+    }
+    term::tell_faults();
+    let count = candidates.count();
+    let rate = search.measure(if count <= FEW {
+        MEASURE_BRIEFLY
+    } else {
+        MEASURE
+    });
+    let task = Task {
+        search,
+        count,
+        shape: pattern.shape(),
+        rate,
+    };
+    tell_plan(&task);
+    if args.dry_run {
+        return match args.json {
+            true => term::print(&plan_json(&task)),
+            false => Ok(()),
+        };
+    }
+    check_worth(args, &task)?;
+    let interrupted = signals::notice();
+    let place = SavePlace::create(args, &task)?;
+    let checkpoint = match &args.checkpoint {
+        Some(path) => Some(Checkpoint::open(
+            path,
+            checkpoint_subject(args, &opened, &task),
+            &pattern.expose_normalised(),
+        )?),
+        None => None,
+    };
+    let ended = search_on(&task, checkpoint, args.checkpoint.as_deref(), &interrupted)?;
+    let told = match &ended.hit {
+        Some(hit) => found(args, &opened.volume, &task, &ended, hit, place),
+        None => not_found(args, &opened.volume, pattern, &task, &ended),
+    };
+    let is_over = ended.hit.is_none() || told.is_ok();
+    if let Some(checkpoint) = ended.checkpoint.filter(|_| is_over) {
+        checkpoint.remove();
+    }
+    told
+}
+
+fn read(args: &SearchArgs) -> Result<Check, Failure> {
+    let options = Options::default();
+    let from_bytes = |bytes: Zeroizing<Vec<u8>>| {
+        check_bytes(&bytes, &options).map_err(|error| Failure::Other {
+            status: Status::Io,
+            what: error.to_string(),
+            help: None,
+        })
+    };
+    let stdin = || read_all(std::io::stdin(), "standard input");
+    match (args.pattern_file.as_deref(), args.pattern.as_deref()) {
+        (Some(path), _) if path == Path::new("-") => from_bytes(stdin()?),
+        (Some(path), _) => from_bytes(read_file(path)?),
+        (None, Some("-")) => from_bytes(stdin()?),
+        (None, Some(text)) => {
+            term::note(
+                "warning: the digits now stand in the shell's history and in the process list; --pattern-file avoids that",
+            );
+            Ok(check_text(text, &options))
+        }
+        (None, None) if term::can_ask() => {
+            let text = term::ask_secret("Recovery password, with ? for each unreadable digit: ")?;
+            Ok(check_text(text.expose(), &options))
+        }
+        (None, None) => from_bytes(stdin()?),
+    }
+}
+
+fn only_password(check: &Check) -> Result<&PasswordCheck, Failure> {
+    let malformed = |what: &str, help: &str| Failure::Other {
+        status: Status::Malformed,
+        what: what.to_owned(),
+        help: Some(help.to_owned()),
+    };
+    match check.passwords.as_slice() {
+        [one] => Ok(one),
+        [] => Err(malformed(
+            "there is nothing like a recovery password in the pattern",
+            "write eight groups of six digits, with ? for each unreadable one",
+        )),
+        _ => Err(malformed(
+            "there is more than one recovery password in the pattern",
+            "give one at a time",
+        )),
+    }
+}
+
+fn candidates(args: &SearchArgs, pattern: &PasswordCheck) -> Result<Candidates, Failure> {
+    let candidates = if args.try_near {
+        pattern.near_candidates()
+    } else if args.any_order {
+        pattern.reordered_candidates()
+    } else {
+        pattern.candidates()
+    };
+    candidates.map_err(|error| Failure::Other {
+        status: Status::Malformed,
+        help: Some(
+            match error {
+                NoCandidates::Malformed(_) if args.try_near || args.any_order => {
+                    "--try-near and --any-order take a password of which every block is valid; search without them fills in and mends"
+                }
+                NoCandidates::Malformed(_) => {
+                    "write eight groups of six, with ? for each unreadable digit and ?????? for a block that is missing"
+                }
+                NoCandidates::NothingKnown => "only what is nearly known can be searched for",
+                _ => "write ? for every digit that is not certain",
+            }
+            .to_owned(),
+        ),
+        what: error.to_string(),
+    })
+}
+
+/// The protectors to try: the one that is named, or the one that the password says it belongs to,
+/// or all. Copies of the metadata that say different things may have different ones.
+fn protectors<'a>(
+    volume: &'a Volume,
+    named: Option<&str>,
+    identifier: Option<Guid>,
+) -> Result<Vec<&'a KeyProtector>, Failure> {
+    let selection = Selection {
+        protector: named.map(str::to_owned),
+    };
+    // None that is sound is an error.
+    volume.metadata()?;
+    let mut protectors: Vec<&KeyProtector> = Vec::new();
+    let blocks = volume.copies().sound();
+    for protector in blocks.into_iter().flat_map(|block| block.protectors()) {
+        let salt = |of: &KeyProtector| of.stretch().map(|stretch| stretch.salt);
+        let known =
+            |other: &KeyProtector| other.id == protector.id && salt(other) == salt(protector);
+        let fits = protector.kind() == ProtectorKind::RecoveryPassword;
+        if fits && selection.allows(protector) && !protectors.iter().any(|other| known(other)) {
+            protectors.push(protector);
+        }
+    }
+    if let (Some(name), []) = (named, protectors.as_slice()) {
+        let why = format!("the volume has no recovery password with the identifier {name}");
+        let error = Error::bad_credential("protector", why);
+        return Err(error.with_remedy("'fve info' shows its protectors").into());
+    }
+    if let Some(id) = identifier
+        && protectors.iter().any(|protector| protector.id == id)
+    {
+        protectors.retain(|protector| protector.id == id);
+    }
+    Ok(protectors)
+}

@@ -1,0 +1,145 @@
+//! The search while it runs: progress, checkpoint and signals.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fve::shown::ShowPath;
+use fve::unlock::search::Hit;
+
+use super::SearchArgs;
+use super::plan::Task;
+use crate::cli::commands::recovery::checkpoint::{About, Checkpoint};
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::source::Opened;
+use crate::cli::output::term;
+
+/// How often the checkpoint is saved.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+/// How often progress is told where there is no terminal.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// How a search ended.
+pub(super) struct Ended {
+    pub(super) hit: Option<Hit>,
+    pub(super) tried: u64,
+    pub(super) took: Duration,
+    /// To be removed once the password that was found is in good hands.
+    pub(super) checkpoint: Option<Checkpoint>,
+}
+
+pub(super) fn checkpoint_subject(args: &SearchArgs, opened: &Opened, task: &Task<'_>) -> About {
+    let id = opened
+        .volume
+        .metadata_as_found()
+        .map(|block| block.dataset.id);
+    let way = match (args.try_near, args.any_order) {
+        (true, _) => "near",
+        (_, true) => "any-order",
+        _ => "pattern",
+    };
+    About {
+        volume: id.map(|id| format!("{id:X}")).unwrap_or_default(),
+        protectors: task
+            .search
+            .protectors()
+            .map(|id| format!("{id:X}"))
+            .collect(),
+        way: way.to_owned(),
+        shape: task.shape.clone(),
+        candidates: task.count.to_string(),
+    }
+}
+
+/// Searches with a bar, a checkpoint, and an ear for signals.
+pub(super) fn search_on(
+    task: &Task<'_>,
+    mut checkpoint: Option<Checkpoint>,
+    path: Option<&Path>,
+    interrupted: &AtomicBool,
+) -> Result<Ended, Failure> {
+    // The machine stays usable meanwhile; where that is refused it only is slower.
+    let _ = rustix::process::nice(10);
+    let from = checkpoint.as_ref().map_or(0, Checkpoint::next);
+    if from > 0 {
+        term::note(format_args!("going on from candidate {from}"));
+    }
+    let bar = term::progress_counting(u64::try_from(task.count).unwrap_or(u64::MAX));
+    bar.set_position(from);
+    bar.reset_eta();
+    let watch = task.search.watch(from);
+    let begun = Instant::now();
+    let mut saved = Ok(());
+    let [mut last_save, mut last_note] = [begun; 2];
+    let hit = task.search.run_watched(from, &watch, &mut || {
+        let tried = watch.tried();
+        bar.set_position(from.saturating_add(tried));
+        if let Some(checkpoint) = &mut checkpoint
+            && is_due(&mut last_save, SAVE_EVERY)
+            && saved.is_ok()
+        {
+            saved = checkpoint.save(watch.resume_at());
+        }
+        if bar.is_hidden() && is_due(&mut last_note, TELL_EVERY) {
+            tell_progress(task, from, tried, begun);
+        }
+        if interrupted.load(Ordering::Relaxed) || saved.is_err() {
+            watch.stop();
+        }
+    });
+    let took = begun.elapsed();
+    bar.finish_and_clear();
+    if let Some(checkpoint) = &mut checkpoint {
+        match &hit {
+            // What was found counts, whatever becomes of the checkpoint.
+            Some(hit) => drop(checkpoint.save(hit.number)),
+            None if watch.is_stopped() => checkpoint.save(watch.resume_at())?,
+            None => {}
+        }
+    }
+    let ended = Ended {
+        hit,
+        tried: watch.tried(),
+        took,
+        checkpoint,
+    };
+    if ended.hit.is_none() {
+        saved?;
+        if interrupted.load(Ordering::Relaxed) {
+            let done = u128::from(watch.resume_at());
+            let percent = done.saturating_mul(100) / task.count.max(1);
+            return Err(Failure::Other {
+                status: Status::Io,
+                what: format!("interrupted at {percent} % of the candidates"),
+                help: Some(match path {
+                    Some(path) => {
+                        format!("the same command goes on from there, by {}", path.shown())
+                    }
+                    None => "with --checkpoint FILE, a search goes on where it was interrupted"
+                        .to_owned(),
+                }),
+            });
+        }
+    }
+    Ok(ended)
+}
+
+fn is_due(last: &mut Instant, every: Duration) -> bool {
+    let due = last.elapsed() >= every;
+    if due {
+        *last = Instant::now();
+    }
+    due
+}
+
+fn tell_progress(task: &Task<'_>, from: u64, tried: u64, begun: Instant) {
+    let rate = tried as f64 / begun.elapsed().as_secs_f64();
+    let done = from.saturating_add(tried);
+    let left = task.count.saturating_sub(u128::from(done)) as f64 / rate.max(f64::MIN_POSITIVE);
+    term::note(format_args!(
+        "{done} of {} tried, {rate:.1} candidates/s, at most {} left",
+        task.count,
+        term::human_time(left)
+    ));
+}
