@@ -87,6 +87,7 @@ impl CharacterClass {
 
 /// A character that is no digit, in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct ForeignCharacter {
     /// Its place in the block, from 1.
     pub position: usize,

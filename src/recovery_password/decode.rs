@@ -80,6 +80,7 @@ impl fmt::Display for SourceNote {
 
 /// Text, and how it was read.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Decoded {
     /// The text without byte-order mark; wiped when dropped.
     pub text: SecretText,
@@ -92,6 +93,7 @@ pub struct Decoded {
 /// The file is too large to be a saved recovery password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{len} bytes are too many for a file that holds a recovery password; at most {max} are read", max = MAX_BYTES)]
+#[non_exhaustive]
 pub struct TooLarge {
     /// How many bytes there are.
     pub len: usize,

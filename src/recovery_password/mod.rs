@@ -31,26 +31,26 @@
 )]
 
 mod block;
-pub mod check;
-pub mod decode;
+mod check;
+pub(crate) mod decode;
 mod digits;
 mod found;
 mod glyph;
 mod identify;
 mod near;
 mod pattern;
-pub mod scan;
+mod scan;
 mod shapes;
-pub mod suggest;
+mod suggest;
 mod words;
 
 pub use block::{Block, BlockVerdict, CharacterClass, ForeignCharacter};
 pub use check::{
     BlockCheck, Check, Outcome, PasswordCheck, Placeholder, check_block, check_bytes, check_text,
 };
-pub use decode::{Encoding, SourceNote, TooLarge};
+pub use decode::{Decoded, Encoding, MAX_BYTES, SourceNote, TooLarge, decode};
 pub use digits::{Malformed, PasswordVerdict, RecoveryPassword};
 pub use found::{Found, Note, Options};
 pub use pattern::{Candidates, NoCandidates};
 pub use scan::{Scan, scan, scan_bytes};
-pub use suggest::{CandidateCounts, Correction, Suggestion};
+pub use suggest::{CandidateCounts, Correction, MOST_SUGGESTIONS, Suggestion};

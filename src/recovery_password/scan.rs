@@ -76,6 +76,9 @@ impl RecoveryPassword {
     /// # Errors
     /// Tells which blocks are wrong and why, or that there is no password or more than one.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
+        if let Some(password) = Self::parse_exact(text) {
+            return Ok(password);
+        }
         let scan = scan(text, &Options::default());
         match scan.found.as_slice() {
             [] => Err(Malformed::of(PasswordVerdict::NotFound, &[])),

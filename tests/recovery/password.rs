@@ -7,12 +7,12 @@ use aes::Aes256;
 use ccm::aead::{Aead, KeyInit};
 use ccm::consts::{U12, U16};
 use fve::error::Error;
-use fve::recovery_password::check::check_block;
-use fve::recovery_password::decode::{Encoding, MAX_BYTES, SourceNote};
+use fve::recovery_password::check_block;
 use fve::recovery_password::{
     BlockVerdict, CharacterClass, Check, Correction, Note, Options, Outcome, PasswordCheck,
     PasswordVerdict, Placeholder, RecoveryPassword, check_bytes, check_text, scan, scan_bytes,
 };
+use fve::recovery_password::{Encoding, MAX_BYTES, SourceNote};
 use fve::secret::RecoveryKey;
 use hex_literal::hex;
 use proptest::prelude::*;

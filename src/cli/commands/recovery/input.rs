@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::cli::failure::Failure;
 use crate::cli::options::readable::warn_if_others_can_read;
 use fve::error::Error;
-use fve::recovery_password::decode;
+use fve::recovery_password::MAX_BYTES;
 use fve::shown::ShowPath;
 
 pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -19,9 +19,9 @@ pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 pub(super) fn read_all(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let limit = decode::MAX_BYTES as u64 + 1;
+    let limit = MAX_BYTES as u64 + 1;
     // All the room at once: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(decode::MAX_BYTES + 1));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
     from.take(limit)
         .read_to_end(&mut bytes)
         .map_err(|error| Error::io(format!("cannot read {name}"), error))?;

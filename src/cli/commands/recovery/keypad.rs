@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use zeroize::Zeroizing;
 
-use fve::recovery_password::check::check_block;
+use fve::recovery_password::check_block;
 use fve::secret::SecretText;
 
 const BLOCK: usize = 6;
