@@ -118,6 +118,49 @@ impl PartialEq for Method {
 
 impl Eq for Method {}
 
+impl std::hash::Hash for Method {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.code.hash(state);
+    }
+}
+
+/// Reads the stable word ([`Method::word`]) or the name that `manage-bde` prints
+/// ([`Method::name`]), in upper or lower case.
+///
+/// ```
+/// use fve::Method;
+///
+/// let method: &Method = "aes-xts-128".parse()?;
+/// assert_eq!(method, Method::AES_XTS_128);
+/// # Ok::<(), fve::crypto::sector::UnknownMethod>(())
+/// ```
+impl std::str::FromStr for &'static Method {
+    type Err = UnknownMethod;
+
+    fn from_str(text: &str) -> Result<Self, UnknownMethod> {
+        let is = |method: &&Method| {
+            method.word.eq_ignore_ascii_case(text) || method.name.eq_ignore_ascii_case(text)
+        };
+        METHODS.iter().find(is).ok_or(UnknownMethod(()))
+    }
+}
+
+/// The text is neither the word nor the name of a [`Method`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownMethod(());
+
+impl std::fmt::Display for UnknownMethod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no such encryption method; known methods are")?;
+        METHODS.iter().enumerate().try_for_each(|(nth, method)| {
+            let comma = if nth == 0 { "" } else { "," };
+            write!(f, "{comma} {}", method.word)
+        })
+    }
+}
+
+impl std::error::Error for UnknownMethod {}
+
 /// The name that `manage-bde` prints.
 impl std::fmt::Display for Method {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -202,6 +245,8 @@ mod tests {
             (Method::AES_XTS_256, "aes-xts-256"),
         ] {
             assert_eq!(method.word, word);
+            assert_eq!(word.parse(), Ok(method));
+            assert_eq!(method.name.parse(), Ok(method));
         }
     }
     use hex_literal::hex;
