@@ -712,13 +712,13 @@ fn hostile_logs() -> Result<(), Failed> {
     use std::sync::Arc;
 
     use common::writing::Random;
-    use fve::analysis::event_logs;
+    use fve::analysis::EventLogs;
     use fve::volume::Unlocked;
 
     let directory = tempfile::tempdir()?;
     let log = evtx::log(&events());
     let image = fs::read(file_system(directory.path(), &log))?;
-    let read = |bytes: Vec<u8>| event_logs::read(&Unlocked::plain(Arc::new(bytes)).unwrap());
+    let read = |bytes: Vec<u8>| EventLogs::read(&Unlocked::plain(Arc::new(bytes)).unwrap());
     assert_eq!(read(image.clone()).events.len(), 6);
     // Where the log lies, and where the records of files and directories do.
     let places: Vec<usize> = (0..image.len() - 8)

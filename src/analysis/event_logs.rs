@@ -201,9 +201,6 @@ const DRIVER: &str = "Microsoft-Windows-BitLocker-Driver";
 const MANAGEMENT: &str = "Microsoft-Windows-BitLocker-API";
 
 #[cfg(feature = "event-logs")]
-pub use reader::read;
-
-#[cfg(feature = "event-logs")]
 mod reader;
 
 #[cfg(test)]

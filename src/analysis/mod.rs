@@ -6,19 +6,19 @@
 //! words, and the advice, are the caller's. Nothing is written, and nothing is said on intent: the
 //! volume cannot tell a repair from an attack.
 
-pub mod event_logs;
-pub mod findings;
-pub mod timeline;
-pub mod windows;
+mod event_logs;
+mod findings;
+mod timeline;
+mod windows;
 
-pub use event_logs::{EventKind, EventLogs, LogEvent};
+pub use event_logs::{EventKind, EventLogs, Log, LogEvent};
 pub use findings::{Certainty, Finding, FindingKind};
 pub use timeline::{Happening, Moment};
 pub use windows::Windows;
 
 use crate::crypto::hash::HashAlgorithm;
 use crate::format::block::{MetadataBlock, ValidationHash};
-use crate::format::boot::Flavour;
+use crate::format::boot::Flavor;
 use crate::format::datum::{Datum, SealedDatum, roles};
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::time::FileTime;
@@ -233,9 +233,9 @@ fn system(volume: &Volume, block: Option<&MetadataBlock>) -> Option<bool> {
             .datums
             .iter()
             .any(|datum| datum.role == roles::AUTO_UNLOCK_KEY);
-    match volume.boot_record().flavour {
+    match volume.boot_record().flavor {
         _ if signs => Some(true),
-        Flavour::ToGo => Some(false),
+        Flavor::ToGo => Some(false),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use crate::cli::output::term::{escaped, human_size};
 use fve::crypto::hash::HashAlgorithm;
 use fve::crypto::sector::Method;
 use fve::format::block::MetadataBlock;
-use fve::format::boot::{Flavour, Layout};
+use fve::format::boot::{Flavor, Layout};
 use fve::format::datum::{Body, Datum, PublicKey};
 use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::format::tpm_blob::TpmBlob;
@@ -60,7 +60,7 @@ impl<'a> Report<'a> {
             None => ("of unknown identity".to_owned(), "Label Unknown".to_owned()),
         };
         line(text, format_args!("Volume {id} [{description}]"));
-        line(text, format_args!("[{}]\n", flavour(self.volume)));
+        line(text, format_args!("[{}]\n", flavor(self.volume)));
     }
 
     fn write_status(&self, text: &mut String) {
@@ -274,14 +274,16 @@ impl<'a> Report<'a> {
         json!({
             "id": format!("{:X}", block.dataset.id),
             "description": block.description(),
-            "kind": match boot.flavour {
-                Flavour::Vista => "vista",
-                Flavour::Windows7 => "windows-7",
-                Flavour::ToGo => "to-go",
+            "kind": match boot.flavor {
+                Flavor::Vista => "vista",
+                Flavor::Windows7 => "windows-7",
+                Flavor::ToGo => "to-go",
+                _ => "unknown",
             },
             "layout": match boot.layout {
                 Layout::Whole => "whole",
                 Layout::EncryptOnWrite { .. } => "encrypt-on-write",
+                _ => "unknown",
             },
             "bitlocker_version": self.volume.status().version,
             "sector_size": self.volume.sector_size(),
@@ -296,7 +298,7 @@ impl<'a> Report<'a> {
             "next_state": block.next_state.0,
             "encrypted_extent": block.encrypted_extent,
             "moved_sectors": block.moved_sectors,
-            "moved_to": (boot.flavour != Flavour::Vista).then_some(block.header_source),
+            "moved_to": (boot.flavor != Flavor::Vista).then_some(block.header_source),
             "next_nonce": block.dataset.next_nonce,
         })
     }
@@ -610,11 +612,12 @@ fn windows(block: &MetadataBlock) -> Option<(u32, u32, u32)> {
     Some(block.virtualization()?.extension.as_ref()?.windows)
 }
 
-fn flavour(volume: &Volume) -> &'static str {
-    match volume.boot_record().flavour {
-        Flavour::Vista => "Volume of Windows Vista",
-        Flavour::Windows7 => "Volume of Windows 7 or later",
-        Flavour::ToGo => "BitLocker To Go volume",
+fn flavor(volume: &Volume) -> &'static str {
+    match volume.boot_record().flavor {
+        Flavor::Vista => "Volume of Windows Vista",
+        Flavor::Windows7 => "Volume of Windows 7 or later",
+        Flavor::ToGo => "BitLocker To Go volume",
+        _ => "BitLocker volume",
     }
 }
 

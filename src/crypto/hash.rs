@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 
 /// A hash algorithm that a TPM may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum HashAlgorithm {
     /// SHA-1, 20 bytes.
     Sha1,

@@ -14,6 +14,7 @@ pub const MAX_LEN: u64 = 0x1_0000;
 
 /// What a `.BEK` file holds.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct BekFile {
     /// Identifier of the key and of the protector that it opens.
     pub id: Guid,
@@ -26,6 +27,17 @@ pub struct BekFile {
 }
 
 impl BekFile {
+    /// An external key that comes from elsewhere than a file. Identifier and time are zero: no key
+    /// protector has that identifier, so the key is tried on every external-key protector.
+    pub fn of_key(key: ExternalKey) -> Self {
+        Self {
+            id: Guid::from_disk([0; 16]),
+            created: FileTime(0),
+            volume: None,
+            key,
+        }
+    }
+
     /// Reads the content of a file.
     ///
     /// # Errors

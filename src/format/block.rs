@@ -94,6 +94,7 @@ impl State {
 
 /// Header of a list of datums (docs/format.md §2.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Dataset {
     /// Identifier: of the volume, or of the key in a `.BEK` file.
     pub id: Guid,
@@ -111,6 +112,7 @@ pub struct Dataset {
 
 /// What proves a block (docs/format.md §2.4).
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Validation {
     /// 2, or 1 on Vista.
     pub version: u16,
@@ -124,6 +126,7 @@ pub struct Validation {
 
 /// Where a block keeps its SHA-256.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ValidationHash {
     /// Sealed with the VMK.
     Sealed(SealedDatum),

@@ -1,6 +1,6 @@
 //! The boot record: sector 0 of a BitLocker volume (docs/format.md §1).
 //!
-//! | flavour | told by | metadata copies |
+//! | flavor | told by | metadata copies |
 //! |---|---|---|
 //! | Vista | jump `EB 52 90`, `-FVE-FS-` | cluster number at 0x38 names the first; it names the others |
 //! | Windows 7 and later | `-FVE-FS-`, identifying GUID at 0xA0 | three offsets at 0xB0 |
@@ -30,7 +30,8 @@ const TO_GO_GUID_OFFSET: usize = 0x1A8;
 
 /// Which Windows wrote the boot record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flavour {
+#[non_exhaustive]
+pub enum Flavor {
     /// Windows Vista: metadata version 1.
     Vista,
     /// Windows 7 and later: metadata version 2.
@@ -41,6 +42,7 @@ pub enum Flavour {
 
 /// How the volume is or was converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Layout {
     /// As a whole, with a watermark while it lasts.
     Whole,
@@ -54,9 +56,10 @@ pub enum Layout {
 
 /// What sector 0 says.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BootRecord {
     /// Which Windows wrote it.
-    pub flavour: Flavour,
+    pub flavor: Flavor,
     /// How the volume is converted.
     pub layout: Layout,
     /// Bytes per sector as stored; zero on some volumes that were formatted as exFAT.
@@ -126,7 +129,7 @@ impl BootRecord {
             Layout::Whole
         };
         Ok(Self {
-            flavour: Flavour::Windows7,
+            flavor: Flavor::Windows7,
             layout,
             bytes_per_sector: fields.u16(0x00B)?,
             sectors_per_cluster: fields.u8(0x00D)?,
@@ -142,7 +145,7 @@ impl BootRecord {
             ));
         }
         Ok(Self {
-            flavour: Flavour::ToGo,
+            flavor: Flavor::ToGo,
             layout: Layout::Whole,
             bytes_per_sector: fields.u16(0x00B)?,
             sectors_per_cluster: fields.u8(0x00D)?,
@@ -167,7 +170,7 @@ impl BootRecord {
             .and_then(|sectors| sectors.checked_mul(sector))
             .filter(|size| *size > first);
         Ok(Self {
-            flavour: Flavour::Vista,
+            flavor: Flavor::Vista,
             layout: Layout::Whole,
             bytes_per_sector,
             sectors_per_cluster,
@@ -203,7 +206,7 @@ mod tests {
     #[test]
     fn reads_the_three_offsets_of_the_worked_example() {
         let boot = BootRecord::parse(&standard()).unwrap().unwrap();
-        assert_eq!(boot.flavour, Flavour::Windows7);
+        assert_eq!(boot.flavor, Flavor::Windows7);
         assert_eq!(boot.layout, Layout::Whole);
         assert_eq!(boot.metadata_offsets, [0x2195000, 0x2C1D000, 0x373A000]);
         assert_eq!(boot.sector_size(None).unwrap(), 512);
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_other_file_systems_from_unknown_flavours() {
+    fn tells_other_file_systems_from_unknown_flavors() {
         assert_eq!(BootRecord::parse(&[0; 512]).unwrap(), None);
         assert_eq!(BootRecord::parse(&standard()[..511]).unwrap(), None);
         let mut ntfs = standard();

@@ -34,6 +34,7 @@ const RECORD_HEADER_LEN: usize = 0x24;
 
 /// The head of a conversion map.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EowInformation {
     /// Bytes of the structure on disk.
     pub size: u16,
@@ -87,6 +88,7 @@ impl EowInformation {
 
 /// The bitmap of one region.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EowBitmap {
     /// The stretch of the volume it covers, in bytes.
     pub region: Range<u64>,

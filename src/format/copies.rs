@@ -9,7 +9,8 @@ use super::block::MetadataBlock;
 
 /// What was found at the place of one copy.
 #[derive(Debug)]
-pub struct Copy {
+#[non_exhaustive]
+pub struct MetadataCopy {
     /// 1, 2 or 3.
     pub number: u8,
     /// Where it should lie, in bytes from the start of the volume.
@@ -20,6 +21,7 @@ pub struct Copy {
 
 /// Why there is no block to look at.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CopyProblem {
     /// The bytes could not be read.
     #[error("cannot be read: {0}")]
@@ -81,7 +83,7 @@ impl fmt::Display for CopyFault {
     }
 }
 
-impl Copy {
+impl MetadataCopy {
     /// Why this copy must not be used, if it must not.
     pub fn fault(&self) -> Option<CopyFault> {
         let fault = match &self.block {
@@ -116,7 +118,7 @@ pub(crate) fn in_lines(faults: &[CopyFault]) -> String {
 
 /// All copies of a volume's metadata.
 #[derive(Debug)]
-pub struct Copies(pub Vec<Copy>);
+pub struct Copies(pub Vec<MetadataCopy>);
 
 impl Copies {
     /// The blocks that may be used, best first: those whose checks hold, in the order of their
@@ -134,7 +136,7 @@ impl Copies {
 
     /// What is wrong with which copy.
     pub fn faults(&self) -> Vec<CopyFault> {
-        self.0.iter().filter_map(Copy::fault).collect()
+        self.0.iter().filter_map(MetadataCopy::fault).collect()
     }
 
     /// The error with which reading a copy failed, where one failed for another reason than that
@@ -152,7 +154,7 @@ impl Copies {
     }
 }
 
-fn distinct<'a>(copies: impl Iterator<Item = &'a Copy>) -> Vec<&'a MetadataBlock> {
+fn distinct<'a>(copies: impl Iterator<Item = &'a MetadataCopy>) -> Vec<&'a MetadataBlock> {
     let mut blocks: Vec<&MetadataBlock> = Vec::new();
     for block in copies.filter_map(|copy| copy.block.as_ref().ok()) {
         if !blocks.iter().any(|seen| seen.bytes() == block.bytes()) {

@@ -210,6 +210,7 @@ pub enum Body {
 
 /// Body of a KEY datum.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Key {
     /// What the key is; see [`key_types`]. For a sector key, the encryption method.
     pub key_type: u16,
@@ -221,6 +222,7 @@ pub struct Key {
 
 /// Body of a STRETCH_KEY datum.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Stretch {
     /// What is stretched; see [`key_types`].
     pub key_type: u16,
@@ -234,6 +236,7 @@ pub struct Stretch {
 
 /// Body of a USE_KEY datum.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct UseKey {
     /// Which key is used; see [`key_types`].
     pub key_type: u16,
@@ -270,6 +273,7 @@ impl SealedDatum {
 
 /// One entry of a VALIDATION_INFO datum (docs/format.md §3.11).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BootCheck {
     /// 1: hash of a boot application; 2: hash of a boot configuration element.
     pub kind: u16,
@@ -283,6 +287,7 @@ pub struct BootCheck {
 
 /// Body of an EXTERNAL_INFO datum.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ExternalKeyInfo {
     /// Identifier of the key and of the protector that it opens.
     pub id: Guid,
@@ -294,6 +299,7 @@ pub struct ExternalKeyInfo {
 
 /// An RSA public key as Windows' CNG exports it (docs/format.md §3.13).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PublicKey {
     /// Length of the modulus in bits.
     pub bits: u32,
@@ -305,6 +311,7 @@ pub struct PublicKey {
 
 /// Which certificate a public-key protector belongs to (docs/format.md §3.13).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CertificateInfo {
     /// 2: thumbprint of a certificate; 8: Network Unlock.
     pub kind: u32,
@@ -316,6 +323,7 @@ pub struct CertificateInfo {
 
 /// Body of a VIRTUALIZATION_INFO datum (docs/format.md §3.9).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Virtualization {
     /// Where the volume's first sectors were moved to, in bytes.
     pub offset: u64,
@@ -327,6 +335,7 @@ pub struct Virtualization {
 
 /// What Windows 8 and later write about the volume and themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VirtualizationExtension {
     /// Version of the extension; 5 in all samples.
     pub version: u16,
@@ -352,6 +361,7 @@ pub struct VirtualizationExtension {
 
 /// When a recovery password was saved (docs/format.md §3.10).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BackupInfo {
     /// First time.
     pub first: FileTime,

@@ -38,6 +38,7 @@ pub mod kinds {
 
 /// A log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EventLog {
     /// In the order in which they were measured.
     pub events: Vec<Event>,
@@ -45,6 +46,7 @@ pub struct EventLog {
 
 /// Something that was measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Event {
     /// Into which PCR.
     pub pcr: u32,

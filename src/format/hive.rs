@@ -45,6 +45,7 @@ pub struct Key<'a> {
 
 /// A value's type and data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Value<'a> {
     /// 3 for bytes, 4 for a 32-bit number.
     pub kind: u32,

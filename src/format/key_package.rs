@@ -22,6 +22,7 @@ const MAX_HEAD: usize = 64;
 
 /// What was found in a package.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct KeyPackage {
     /// Header of the dataset, where there is one: volume and encryption method.
     pub dataset: Option<Dataset>,

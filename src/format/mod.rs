@@ -1,7 +1,7 @@
 //! What the bytes on disk mean: BitLocker's structures as typed values, and back.
 //!
 //! ```text
-//! boot record (boot)          sector 0: which flavour, and where the metadata copies lie
+//! boot record (boot)          sector 0: which flavor, and where the metadata copies lie
 //! metadata block (block)      three copies: header, dataset, datums, validation
 //!   datum (datum)             the entries; protectors (protector) are datums with datums inside
 //! conversion map (conversion) encrypt-on-write: which chunks are encrypted already
@@ -38,6 +38,7 @@ pub(crate) mod wire;
 /// A structure that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{structure} at {position:#x}: {what}")]
+#[non_exhaustive]
 pub struct FormatError {
     /// The structure's name.
     pub structure: &'static str,

@@ -62,6 +62,7 @@ const MAX_SELECTION: usize = 4;
 
 /// Body of a `TPM_ENC_BLOB` datum.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TpmBlob {
     /// Bit n set: bound to PCR n.
     pub pcr_bitmap: u32,
@@ -74,6 +75,7 @@ pub struct TpmBlob {
 
 /// The parts of an object sealed to a TPM 2.0, in the TPM's own encoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SealedObject {
     /// Content of the `TPM2B_PRIVATE`.
     pub private: Vec<u8>,
@@ -89,6 +91,7 @@ pub struct SealedObject {
 
 /// The public area of a sealed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PublicArea {
     /// Algorithm of its name and policy; see [`algorithms`].
     pub name_algorithm: u16,

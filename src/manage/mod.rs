@@ -55,7 +55,7 @@ pub use tpm::{Rebound, rebound};
 use crate::enroll::NewProtector;
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};
-use crate::format::boot::Flavour;
+use crate::format::boot::Flavor;
 use crate::format::datum::Body;
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
@@ -336,7 +336,7 @@ fn check_supported(volume: &Volume, block: &MetadataBlock) -> Result<()> {
             what: what.to_owned(),
         })
     };
-    if volume.boot_record().flavour == Flavour::Vista || block.version != 2 {
+    if volume.boot_record().flavor == Flavor::Vista || block.version != 2 {
         return unsupported("changing the metadata of a Windows Vista volume");
     }
     if ![State::ENCRYPTED, State::PAUSED].contains(&block.state) {

@@ -9,7 +9,7 @@ use std::io;
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN};
 use crate::format::boot::{BOOT_RECORD_LEN, BootRecord};
-use crate::format::copies::{Copies, Copy};
+use crate::format::copies::{Copies, MetadataCopy};
 use crate::source::{ReadAt, read_uninterrupted};
 use crate::volume::Volume;
 
@@ -125,7 +125,7 @@ impl Seen {
         let numbered = (1..).zip(&self.regions);
         let read = numbered.filter_map(|(number, stretch)| {
             let bytes = stretch.bytes.as_deref().ok()?;
-            Some(Copy {
+            Some(MetadataCopy {
                 number,
                 offset: stretch.offset,
                 block: MetadataBlock::parse(bytes, stretch.offset).map_err(Into::into),

@@ -8,7 +8,7 @@ use super::unlocked::Unlocked;
 use super::{ConversionMap, Volume, evidence};
 use crate::error::{Error, Remedy, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};
-use crate::format::boot::{self, Flavour};
+use crate::format::boot::{self, Flavor};
 
 /// Bytes in a sector of the volumes that Windows Vista encrypted: nothing that is sealed tells the
 /// size of theirs.
@@ -51,7 +51,7 @@ impl Volume {
     /// [`Error::Contradicted`] where not; [`Error::Unsupported`] for a volume of Windows Vista whose
     /// sectors are not of 512 bytes.
     pub fn check_boot_record(&self, block: &MetadataBlock) -> Result<()> {
-        let vista = self.boot.flavour == Flavour::Vista;
+        let vista = self.boot.flavor == Flavor::Vista;
         if vista != (block.version == 1) {
             return Err(bad_boot_record(format!(
                 "the boot record is {} of Windows Vista, the metadata has version {}",

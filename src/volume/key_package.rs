@@ -4,8 +4,8 @@
 use super::{Volume, evidence};
 use crate::error::{Error, Result};
 use crate::format::block::{Dataset, MetadataBlock, Shape, State};
-use crate::format::boot::Flavour;
-use crate::format::copies::{Copies, Copy};
+use crate::format::boot::Flavor;
+use crate::format::copies::{Copies, MetadataCopy};
 use crate::format::datum::{Body, Datum, Virtualization};
 use crate::format::key_package::KeyPackage;
 use crate::guid::Guid;
@@ -86,7 +86,7 @@ impl Volume {
             datums.extend(copied(place));
         }
         let block = MetadataBlock::assembled(shape, dataset, datums, position);
-        let copies = Copies(vec![Copy {
+        let copies = Copies(vec![MetadataCopy {
             number: 1,
             offset: position,
             block: Ok(block),
@@ -124,7 +124,7 @@ impl Volume {
         if let Some(shape) = own.chain(of_package).find(fits) {
             return Ok((shape, Pieced::Known));
         }
-        if self.boot.flavour == Flavour::Vista {
+        if self.boot.flavor == Flavor::Vista {
             return Err(Error::Unsupported {
                 what: "a volume of Windows Vista of which no metadata copy can be read".to_owned(),
             });

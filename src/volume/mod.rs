@@ -36,7 +36,7 @@ pub use writable::Writable;
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};
 use crate::format::boot::BootRecord;
-use crate::format::copies::{Copies, Copy};
+use crate::format::copies::{Copies, MetadataCopy};
 use crate::format::protector::KeyProtector;
 use crate::source::ReadAt;
 
@@ -130,7 +130,7 @@ impl Volume {
 
     fn no_sound_copy(&self) -> Error {
         let size = self.source.size();
-        let beyond = |copy: &Copy| copy.offset.saturating_add(REGION_LEN) > size;
+        let beyond = |copy: &MetadataCopy| copy.offset.saturating_add(REGION_LEN) > size;
         if self.copies.0.iter().all(beyond) {
             return Error::io(
                 format!("the image ends at byte {size}, before the end of the volume's metadata"),

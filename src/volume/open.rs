@@ -9,8 +9,8 @@ use super::{Unmapped, Volume};
 use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::block::{MetadataBlock, REGION_LEN, VISTA_REGION_LEN};
-use crate::format::boot::{BOOT_RECORD_LEN, BootRecord, Flavour, Layout};
-use crate::format::copies::{Copies, Copy, CopyProblem};
+use crate::format::boot::{BOOT_RECORD_LEN, BootRecord, Flavor, Layout};
+use crate::format::copies::{Copies, CopyProblem, MetadataCopy};
 use crate::source::{ReadAt, read_uninterrupted};
 
 impl Volume {
@@ -97,7 +97,7 @@ impl Volume {
             true => Placed::ByCopies,
             false => Placed::Unproved,
         };
-        let copies = Copies(vec![Copy {
+        let copies = Copies(vec![MetadataCopy {
             number,
             offset,
             block: Ok(block),
@@ -200,9 +200,9 @@ fn boot_record_of(block: &MetadataBlock, conversion_map: Option<[u64; 2]>) -> Re
     };
     let sector_size = block.sector_size().unwrap_or(0);
     Ok(BootRecord {
-        flavour: match block.version {
-            1 => Flavour::Vista,
-            _ => Flavour::Windows7,
+        flavor: match block.version {
+            1 => Flavor::Vista,
+            _ => Flavor::Windows7,
         },
         layout,
         // Zero leaves it to the medium, as in a boot record.
@@ -221,7 +221,7 @@ pub(crate) fn sectors_per_cluster(sector_size: u32) -> u8 {
 
 /// Reads all copies. On Vista only the first is named by the boot record, and names the others.
 fn read_copies(source: &dyn ReadAt, boot: &BootRecord) -> Copies {
-    let mut copies: Vec<Copy> = (1..)
+    let mut copies: Vec<MetadataCopy> = (1..)
         .zip(&boot.metadata_offsets)
         .map(|(number, offset)| read_copy(source, boot, number, *offset))
         .collect();
@@ -236,15 +236,15 @@ fn read_copies(source: &dyn ReadAt, boot: &BootRecord) -> Copies {
     Copies(copies)
 }
 
-fn read_copy(source: &dyn ReadAt, boot: &BootRecord, number: u8, offset: u64) -> Copy {
-    let len = match boot.flavour {
-        Flavour::Vista => VISTA_REGION_LEN,
-        Flavour::Windows7 | Flavour::ToGo => REGION_LEN,
+fn read_copy(source: &dyn ReadAt, boot: &BootRecord, number: u8, offset: u64) -> MetadataCopy {
+    let len = match boot.flavor {
+        Flavor::Vista => VISTA_REGION_LEN,
+        Flavor::Windows7 | Flavor::ToGo => REGION_LEN,
     };
     let block = read_up_to(source, offset, usize::try_from(len).unwrap_or(0))
         .map_err(CopyProblem::from)
         .and_then(|bytes| Ok(MetadataBlock::parse(&bytes, offset)?));
-    Copy {
+    MetadataCopy {
         number,
         offset,
         block,

@@ -9,7 +9,7 @@ use super::unlocked::Sectors;
 use super::{Volume, evidence, is_decrypted};
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State, VISTA_REGION_LEN};
-use crate::format::boot::{self, Flavour};
+use crate::format::boot::{self, Flavor};
 
 /// First bytes of a Vista volume that are not encrypted: 16 sectors of 512 bytes
 /// (docs/format.md §5.4).
@@ -69,7 +69,7 @@ impl Volume {
 
     /// Size of the volume in bytes, where metadata or boot record tell it.
     pub(super) fn size_on_record(&self, block: &MetadataBlock) -> Option<u64> {
-        if self.boot.flavour == Flavour::Vista {
+        if self.boot.flavor == Flavor::Vista {
             return self.boot.volume_size;
         }
         let told = block.state == State::ENCRYPTED && block.encrypted_extent != 0;
@@ -100,7 +100,7 @@ impl Volume {
         for range in self.hidden(block, size)? {
             layout.paint(range, Content::Zero);
         }
-        if self.boot.flavour == Flavour::Vista {
+        if self.boot.flavor == Flavor::Vista {
             self.hide_vista_clusters(block, &mut layout);
             self.restore_vista_boot_sectors(block, &mut layout);
         }
@@ -131,7 +131,7 @@ impl Volume {
             return Ok(layout);
         }
         let watermark = block.encrypted_extent;
-        if self.boot.flavour == Flavour::Vista {
+        if self.boot.flavor == Flavor::Vista {
             layout.push_in_place(VISTA_PLAIN_LEN.min(size), false);
         }
         match block.state {
@@ -167,11 +167,9 @@ impl Volume {
     /// What Windows hides of the volume: metadata copies, conversion map, and the place of the
     /// moved sectors.
     fn hidden(&self, block: &MetadataBlock, size: u64) -> Result<Vec<Range<u64>>> {
-        let region = match self.boot.flavour {
-            Flavour::Vista => VISTA_REGION_LEN,
-            Flavour::Windows7 | Flavour::ToGo => {
-                REGION_LEN.next_multiple_of(self.sector_size.into())
-            }
+        let region = match self.boot.flavor {
+            Flavor::Vista => VISTA_REGION_LEN,
+            Flavor::Windows7 | Flavor::ToGo => REGION_LEN.next_multiple_of(self.sector_size.into()),
         };
         let mut hidden: Vec<_> = block
             .copies
@@ -189,7 +187,7 @@ impl Volume {
 
     /// Where the volume's first sectors were moved to.
     fn moved(&self, block: &MetadataBlock, size: u64) -> Result<Option<Range<u64>>> {
-        if self.boot.flavour == Flavour::Vista {
+        if self.boot.flavor == Flavor::Vista {
             return Ok(None);
         }
         let sector = u64::from(self.sector_size);

@@ -25,7 +25,7 @@ use super::{Volume, is_decrypted};
 use crate::crypto::sector::SectorCipher;
 use crate::error::{CopyFault, Error, Result, Unwritable};
 use crate::format::block::{MetadataBlock, State};
-use crate::format::boot::Flavour;
+use crate::format::boot::Flavor;
 use crate::source::{Cursor, ReadAt, WriteAt};
 use crate::unlock::VolumeKey;
 
@@ -77,7 +77,7 @@ impl Volume {
     }
 
     fn obstacle(&self, block: &MetadataBlock) -> Option<Unwritable> {
-        if self.boot.flavour == Flavour::Vista {
+        if self.boot.flavor == Flavor::Vista {
             return Some(Unwritable::Vista);
         }
         if is_decrypted(block) {

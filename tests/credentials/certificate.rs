@@ -86,6 +86,7 @@ fn options(padding: Padding) -> &'static [&'static str] {
         Padding::Pkcs1 => &["rsa_padding_mode:pkcs1"],
         Padding::OaepSha1 => &["rsa_padding_mode:oaep", "rsa_oaep_md:sha1"],
         Padding::OaepSha256 => &["rsa_padding_mode:oaep", "rsa_oaep_md:sha256"],
+        other => panic!("{other:?} has no name in OpenSSL here"),
     }
 }
 

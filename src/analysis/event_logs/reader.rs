@@ -32,24 +32,26 @@ const PROVIDERS: &str = "microsoft-windows-bitlocker";
 /// Who logs that Windows starts (12) and ends (13) (general knowledge of Windows).
 const KERNEL: &str = "Microsoft-Windows-Kernel-General";
 
-/// Reads the event logs of an unlocked volume. Nothing is written.
-///
-/// Never fails: why a log could not be read stands beside its path.
-pub fn read(volume: &Unlocked) -> EventLogs {
-    let mut found = EventLogs::default();
-    for name in LOGS {
-        let mut log = Log {
-            path: format!("{}/{name}", DIRECTORY.join("/")),
-            records: 0,
-            unreadable: 0,
-            fault: None,
-        };
-        let result = read_log(volume, name, &mut log, &mut found);
-        log.fault = result.err().map(|fault| fault.to_string());
-        found.logs.push(log);
+impl EventLogs {
+    /// Reads the event logs of an unlocked NTFS volume, and writes nothing (feature `event-logs`).
+    ///
+    /// A log that cannot be read is no error: [`Log::fault`] says why.
+    pub fn read(volume: &Unlocked) -> Self {
+        let mut found = Self::default();
+        for name in LOGS {
+            let mut log = Log {
+                path: format!("{}/{name}", DIRECTORY.join("/")),
+                records: 0,
+                unreadable: 0,
+                fault: None,
+            };
+            let result = read_log(volume, name, &mut log, &mut found);
+            log.fault = result.err().map(|fault| fault.to_string());
+            found.logs.push(log);
+        }
+        found.events.sort_by_key(|event| event.time);
+        found
     }
-    found.events.sort_by_key(|event| event.time);
-    found
 }
 
 fn read_log(

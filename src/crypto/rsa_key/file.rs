@@ -32,6 +32,7 @@ const MAX_SCRYPT_PARALLEL: u16 = 16;
 
 /// What a file holds.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct KeyFile {
     /// Private keys.
     pub keys: Vec<PrivateKey>,

@@ -23,6 +23,7 @@ use crate::secret::SecretBytes;
 
 /// How a short message is made as long as the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Padding {
     /// RSAES-PKCS1-v1_5, as CryptoAPI's smart cards of the time take it.
     Pkcs1,
@@ -138,6 +139,7 @@ impl std::fmt::Debug for PrivateKey {
 
 /// A certificate: only what tells whose key it is. Nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Certificate {
     /// All of it, as it was stored.
     pub der: Vec<u8>,

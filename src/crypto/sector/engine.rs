@@ -4,6 +4,7 @@ use std::fmt;
 
 /// How the blocks of a run go through AES.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Engine {
     /// The `aes` crate in batches: everywhere, with whatever instructions that crate finds.
     Batch,
@@ -17,6 +18,7 @@ pub enum Engine {
 
 /// How the Elephant diffuser goes over sectors side by side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Diffuser {
     /// Arrays of eight words that the compiler makes vectors of.
     Batch,

@@ -2,6 +2,7 @@
 
 /// How candidates go side by side. All ways give the same keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Lanes {
     /// One after the other.
     One,

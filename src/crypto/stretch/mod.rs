@@ -106,6 +106,13 @@ impl InitialHash {
     }
 }
 
+/// Shows nothing of the hash: it stands for the password.
+impl std::fmt::Debug for InitialHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InitialHash")
+    }
+}
+
 /// A hash state as the key that it stands for.
 fn key_of(state: &[u32]) -> StretchedKey {
     let mut key = Zeroizing::new([0; 32]);

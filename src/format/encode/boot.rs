@@ -55,7 +55,7 @@ pub(crate) fn boot_record(fields: &BootFields) -> Result<Vec<u8>, FormatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::boot::{BootRecord, Flavour, Layout};
+    use crate::format::boot::{BootRecord, Flavor, Layout};
 
     #[test]
     fn writes_what_the_parser_reads() {
@@ -69,7 +69,7 @@ mod tests {
         let boot = BootRecord::parse(&boot_record(&fields).unwrap())
             .unwrap()
             .unwrap();
-        assert_eq!(boot.flavour, Flavour::Windows7);
+        assert_eq!(boot.flavor, Flavor::Windows7);
         assert_eq!(boot.layout, Layout::Whole);
         assert_eq!(boot.bytes_per_sector, 4096);
         assert_eq!(boot.sectors_per_cluster, 1);

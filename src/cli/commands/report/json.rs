@@ -1,7 +1,7 @@
 //! The report as a JSON document.
 
 use fve::analysis::{Analysis, EventKind, EventLogs, Finding, FindingKind, Moment};
-use fve::format::copies::Copy;
+use fve::format::copies::MetadataCopy;
 use serde_json::{Value, json};
 
 use super::words::{advice, finding_words, moment_words};
@@ -75,7 +75,7 @@ impl Told<'_> {
     }
 }
 
-fn copy_json(copy: &Copy) -> Value {
+fn copy_json(copy: &MetadataCopy) -> Value {
     let block = copy.block.as_ref().ok();
     json!({
         "number": copy.number,

@@ -78,7 +78,7 @@ fn run(args: &ReportArgs) -> Result<(), Failure> {
 
 #[cfg(feature = "event-logs")]
 fn read_logs(volume: &Unlocked) -> Option<EventLogs> {
-    Some(fve::analysis::event_logs::read(volume))
+    Some(fve::analysis::EventLogs::read(volume))
 }
 
 #[cfg(not(feature = "event-logs"))]

@@ -16,7 +16,6 @@ use crate::cli::output::term;
 use fve::enroll::Enrolment;
 use fve::error::Error;
 use fve::format::bek::BekFile;
-use fve::format::time::FileTime;
 use fve::guid::Guid;
 use fve::network::certificate::{Certificate, MAX_FILE};
 use fve::network::client::{self, NoAnswer};
@@ -202,13 +201,8 @@ impl NetworkProof {
     /// What the volume is tried with: the key that came from the network.
     pub(crate) fn witness(&self) -> Option<Box<dyn Credential>> {
         let (key, _) = self.0.as_ref().ok()?;
-        // Under an identifier of nobody, so that the key itself decides.
-        Some(Box::new(StartupKey::new(BekFile {
-            id: Guid::from_disk([0; 16]),
-            created: FileTime(0),
-            volume: None,
-            key: ExternalKey::from_bytes(key.expose()),
-        })))
+        let key = ExternalKey::from_bytes(key.expose());
+        Some(Box::new(StartupKey::new(BekFile::of_key(key))))
     }
 
     /// Opens the volume through that protector, and through no other.

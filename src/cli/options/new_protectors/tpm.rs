@@ -15,7 +15,6 @@ use fve::enroll::{Enrolment, TpmBinding};
 use fve::error::Error;
 use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
-use fve::format::time::FileTime;
 use fve::guid::Guid;
 use fve::secret::{ExternalKey, SecretText};
 use fve::shown::ShowPath;
@@ -142,13 +141,7 @@ impl Proof {
             unlock = unlock.hashed_pin(pin);
         }
         if let Some(key) = startup_key {
-            // Under an identifier of nobody, so that the key itself decides.
-            unlock = unlock.startup_key(StartupKey::new(BekFile {
-                id: Guid::from_disk([0; 16]),
-                created: FileTime(0),
-                volume: None,
-                key,
-            }));
+            unlock = unlock.startup_key(StartupKey::new(BekFile::of_key(key)));
         }
         Ok(Self(unlock))
     }
