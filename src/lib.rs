@@ -16,10 +16,12 @@
 //!
 //! * To know what a volume is and what opens it, without a key: [`Volume`], from a path
 //!   ([`Volume::open`]) or from anything that implements [`ReadAt`] ([`Volume::from_source`]).
+//! * Every volume of a disk, each with its partition: [`Disk`].
 //! * Its plaintext, at any offset and from any number of threads: [`Unlocked`], from
-//!   [`Volume::unlock`]. With `Read + Seek`: [`Unlocked::cursor`].
-//! * Its plaintext, written too: [`Writable`], from [`Unlocked::into_writable`] with a [`WriteAt`]
-//!   that is held exclusively.
+//!   [`Volume::unlock`]. For `std::io` (`Read`, `Seek`, `Write`):
+//!   [`source::Cursor`].
+//! * Its plaintext, written too: [`Writable`], from [`Volume::open_exclusive`], which holds the
+//!   source exclusively, and [`Unlocked::into_writable`].
 //! * Credentials: [`RecoveryPasswords`], [`Password`], [`StartupKey`], [`TpmUnlock`],
 //!   [`unlock::raw_key`] (which also takes the key of a [`MasterKey`]), with the feature
 //!   `certificates` also `unlock::certificate::CertificateKey`, with `network` also
@@ -114,7 +116,7 @@ pub mod unlock;
 pub mod volume;
 
 pub use crypto::sector::Method;
-pub use error::{Error, Reason, Remedy, Result};
+pub use error::{Candidate, Error, Reason, Remedy, Result};
 pub use format::protector::{KeyProtector, ProtectorKind, UnknownProtectorKind};
 pub use guid::Guid;
 pub use recovery_password::RecoveryPassword;
@@ -125,7 +127,7 @@ pub use unlock::recovery_password::RecoveryPasswords;
 pub use unlock::startup_key::StartupKey;
 pub use unlock::tpm::TpmUnlock;
 pub use unlock::{Credential, Prompt};
-pub use volume::{MasterKey, UnlockOptions, Unlocked, Volume, Writable};
+pub use volume::{Disk, MasterKey, UnlockOptions, Unlocked, Volume, Writable};
 
 /// The examples of the README, compiled and run.
 #[cfg(doctest)]

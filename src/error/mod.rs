@@ -9,6 +9,7 @@
 //!   try may succeed.
 //! * No message ever holds a secret or a digit of one.
 
+mod candidate;
 mod reason;
 mod remedy;
 mod report;
@@ -20,6 +21,7 @@ pub use crate::format::copies::CopyFault;
 use crate::format::copies::in_lines;
 use crate::format::protector::ProtectorKind;
 
+pub use candidate::{Candidate, CandidateState};
 pub use reason::Reason;
 pub use remedy::Remedy;
 pub use report::{Attempt, Failure, UnlockReport};
@@ -41,13 +43,15 @@ pub enum Error {
     },
 
     /// The source is a disk on which the volume must be chosen.
-    #[error("{what}:\n{}", .candidates.join("\n"))]
+    #[error("{what}:{}", candidate::in_lines(.candidates, .notes))]
     #[non_exhaustive]
     Ambiguous {
         /// What stands in the way of choosing.
         what: String,
-        /// The possibilities, a line each.
-        candidates: Vec<String>,
+        /// The places between which nothing decides.
+        candidates: Vec<Candidate>,
+        /// What is wrong with the partition table, a sentence each.
+        notes: Vec<String>,
         /// How to choose.
         remedy: Remedy,
     },

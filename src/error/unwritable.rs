@@ -45,6 +45,9 @@ pub enum Unwritable {
         /// Bytes of the volume.
         size: u64,
     },
+    /// It was not opened for writing.
+    #[error("it was opened for reading only")]
+    OpenedForReading,
     /// Its map is not made of whole sectors.
     #[error("its areas do not begin and end at whole sectors")]
     Unaligned,
@@ -60,6 +63,7 @@ impl Unwritable {
                 Some("check the medium and its connection, then try again")
             }
             Self::DamagedCopies(_) | Self::DifferingCopies => Some("have the copies repaired"),
+            Self::OpenedForReading => Some("open the volume for writing from the start"),
             Self::SectorKey => Some("give a credential that leads to the volume master key"),
             Self::Vista | Self::Decrypted | Self::CutOff { .. } | Self::Unaligned => None,
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::block::{FoundBlock, block_at};
 use super::scan::{Hits, conversion_map};
 use super::starts::{Evidence, Start, on_source, starts_of, written};
-use crate::error::{Error, Remedy, Result};
+use crate::error::{Candidate, Error, Remedy, Result};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::source::{Headless, ReadAt, Window};
@@ -72,7 +72,11 @@ impl FoundVolume {
                     what: format!(
                         "nothing tells where the volume of the metadata at {offset:#x} begins"
                     ),
-                    candidates: listed(&starts),
+                    candidates: starts
+                        .iter()
+                        .map(|start| Candidate::start(start.offset, block.dataset.id))
+                        .collect(),
+                    notes: Vec::new(),
                     remedy: Remedy::NameVolumeStart,
                 });
             }

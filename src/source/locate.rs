@@ -5,29 +5,45 @@ use std::sync::Arc;
 
 use super::partition::{self, Partition, PartitionTable};
 use super::{ReadAt, Window, signature};
-use crate::error::{Error, Remedy, Result};
+use crate::error::{Candidate, CandidateState, Error, Remedy, Result};
 
-/// Where in the source the volume is to be looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where to look for the volume on a source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Place {
-    /// At its start, else in whichever partition holds one.
+    /// At the first byte of the source, or else in the only partition that holds a volume.
+    #[default]
     Auto,
-    /// This many bytes in.
+    /// At this byte of the source.
     Offset(u64),
-    /// In this partition.
+    /// In the partition of this number.
     Partition(u32),
 }
 
-/// Where the volume is.
+/// A volume that [`locate`] found.
+#[derive(Clone)]
+#[non_exhaustive]
 pub struct Located {
-    /// The volume and nothing else.
+    /// The bytes of the volume.
     pub source: Window<Arc<dyn ReadAt>>,
-    /// Its first byte on the source.
+    /// First byte of the volume, from the start of the source.
     pub start: u64,
-    /// The partition that it fills, if it does.
+    /// Number of the partition, if the volume is in one.
     pub partition: Option<u32>,
-    /// What was chosen on the person's behalf.
+    /// What the user should know: which partition was chosen, and what is wrong with the partition
+    /// table.
     pub note: Option<String>,
+}
+
+impl std::fmt::Debug for Located {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Located")
+            .field("start", &self.start)
+            .field("size", &self.source.size())
+            .field("partition", &self.partition)
+            .field("note", &self.note)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Finds the volume. `probe` says of bytes whether a volume begins there, and which: this
@@ -47,12 +63,12 @@ pub fn locate(source: Arc<dyn ReadAt>, place: Place, probe: Probe<'_>) -> Result
     }
 }
 
-/// Partitions told of in a message: more than any disk seen has, fewer than a table can list.
+/// Partitions that a message describes: more than any disk seen has, fewer than a table can list.
 const MAX_DESCRIBED: usize = 16;
 
 /// Says which volume begins with the first byte of a source, if one does; an error where that
 /// cannot be read.
-pub type Probe<'a> = &'a dyn Fn(&dyn ReadAt) -> io::Result<Option<String>>;
+pub type Probe<'a> = &'a dyn Fn(&dyn ReadAt) -> io::Result<Option<CandidateState>>;
 
 fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<Located> {
     if !offset.is_multiple_of(512) {
@@ -111,12 +127,27 @@ fn in_partition(source: Arc<dyn ReadAt>, number: u32, probe: Probe<'_>) -> Resul
     ))
 }
 
+/// All volumes of a disk: the one that fills it, or those in its partitions, in the order of their
+/// numbers. A partition that cannot be read is one of them, with the reason.
+///
+/// # Errors
+/// [`Error::Io`] when the first sector or the partition table cannot be read.
+pub(crate) fn candidates(source: &Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Vec<Candidate>> {
+    if let Some(state) = probe_whole(source, probe)? {
+        return Ok(vec![Candidate::whole_source(source.size(), state)]);
+    }
+    let table = read_table(source.as_ref())?;
+    Ok(table.map_or_else(Vec::new, |table| {
+        Probed::of(source, &table, probe).candidates()
+    }))
+}
+
+fn probe_whole(source: &Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Option<CandidateState>> {
+    probe(source).map_err(|error| Error::io("cannot read the first sector", error))
+}
+
 fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
-    let whole = probe(&source);
-    if whole
-        .map_err(|error| Error::io("cannot read the first sector", error))?
-        .is_some()
-    {
+    if probe_whole(&source, probe)?.is_some() {
         return Ok(Located {
             source: Window::from(source, 0),
             start: 0,
@@ -129,26 +160,19 @@ fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
             found: describe(&source)?,
         });
     };
-    let mut volumes = Vec::new();
-    let mut unread = Vec::new();
-    for partition in &table.partitions {
-        match probe(&window(&source, partition)) {
-            Ok(Some(volume)) => volumes.push((partition, volume)),
-            Ok(None) => {}
-            Err(error) => unread.push((partition, error)),
-        }
-    }
-    match (volumes.as_slice(), unread.is_empty() && table.is_complete) {
-        ([], _) => match unread.into_iter().next() {
+    let probed = Probed::of(&source, &table, probe);
+    let all_read = probed.unreadable.is_empty() && table.is_complete;
+    match (probed.volumes.as_slice(), all_read) {
+        ([], _) => match probed.unreadable.into_iter().next() {
             Some((partition, error)) => Err(unreadable_partition(partition.number, error)),
             None => Err(Error::NotBitLocker {
                 found: contents(&source, &table)?,
             }),
         },
-        ([(partition, volume)], true) => {
+        ([(partition, state)], true) => {
             let mut notes = table.notes.clone();
             notes.push(format!(
-                "using partition {} of the {} disk ({volume})",
+                "using partition {} of the {} disk ({state})",
                 partition.number, table.scheme
             ));
             Ok(found(
@@ -158,10 +182,56 @@ fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
             ))
         }
         _ => Err(Error::Ambiguous {
-            what: choice(volumes.len(), unread.len(), table.is_complete),
-            candidates: candidates(&table, &volumes, &unread),
+            what: choice(
+                probed.volumes.len(),
+                probed.unreadable.len(),
+                table.is_complete,
+            ),
+            candidates: probed.candidates(),
+            notes: table.notes,
             remedy: Remedy::ChoosePartition,
         }),
+    }
+}
+
+/// What begins in the partitions of a disk.
+struct Probed<'t> {
+    volumes: Vec<(&'t Partition, CandidateState)>,
+    /// Partitions whose first sector cannot be read.
+    unreadable: Vec<(&'t Partition, io::Error)>,
+}
+
+impl<'t> Probed<'t> {
+    fn of(source: &Arc<dyn ReadAt>, table: &'t PartitionTable, probe: Probe<'_>) -> Self {
+        let mut probed = Self {
+            volumes: Vec::new(),
+            unreadable: Vec::new(),
+        };
+        for partition in &table.partitions {
+            match probe(&window(source, partition)) {
+                Ok(Some(state)) => probed.volumes.push((partition, state)),
+                Ok(None) => {}
+                Err(error) => probed.unreadable.push((partition, error)),
+            }
+        }
+        probed
+    }
+
+    /// All of them, in the order of the partition numbers.
+    fn candidates(self) -> Vec<Candidate> {
+        let unreadable = self.unreadable.into_iter();
+        let unreadable = unreadable.map(|(partition, error)| {
+            let state = CandidateState::Unreadable(Arc::new(error));
+            (partition, state)
+        });
+        let mut candidates: Vec<_> = self.volumes.into_iter().chain(unreadable).collect();
+        candidates.sort_by_key(|(partition, _)| partition.number);
+        candidates
+            .into_iter()
+            .map(|(partition, state)| {
+                Candidate::in_partition(partition.number, partition.start, partition.size, state)
+            })
+            .collect()
     }
 }
 
@@ -182,38 +252,6 @@ fn choice(volumes: usize, unread: usize, complete: bool) -> String {
         text += ", and its partition table may lack partitions";
     }
     text
-}
-
-/// The possibilities, in the order of the table; then what is known of the table itself.
-fn candidates(
-    table: &PartitionTable,
-    volumes: &[(&Partition, String)],
-    unread: &[(&Partition, io::Error)],
-) -> Vec<String> {
-    let told = |partition: &Partition, found: &str| {
-        let line = format!(
-            "  partition {}: {} ({} bytes at {}), {found}",
-            partition.number,
-            human(partition.size),
-            partition.size,
-            partition.start
-        );
-        (partition.number, line)
-    };
-    let volumes = volumes
-        .iter()
-        .map(|(partition, volume)| told(partition, volume));
-    let unread = unread
-        .iter()
-        .map(|(partition, error)| told(partition, &format!("which cannot be read: {error}")));
-    let mut lines: Vec<_> = volumes.chain(unread).collect();
-    lines.sort_by_key(|(number, _)| *number);
-    let notes = table.notes.iter().map(|note| format!("  {note}"));
-    lines
-        .into_iter()
-        .map(|(_, line)| line)
-        .chain(notes)
-        .collect()
 }
 
 fn unreadable_partition(number: u32, error: io::Error) -> Error {
@@ -242,21 +280,6 @@ fn read_table(source: &dyn ReadAt) -> Result<Option<PartitionTable>> {
 
 fn describe(source: &dyn ReadAt) -> Result<String> {
     signature::describe(source).map_err(|error| Error::io("cannot read the source", error))
-}
-
-/// A size in the largest unit that leaves it at 1 or more.
-fn human(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut size = bytes as f64;
-    let mut text = format!("{bytes} bytes");
-    for unit in UNITS {
-        if size < 1024.0 {
-            break;
-        }
-        size /= 1024.0;
-        text = format!("{size:.1} {unit}");
-    }
-    text
 }
 
 fn listed(table: &PartitionTable) -> String {
@@ -302,15 +325,20 @@ fn contents(source: &Arc<dyn ReadAt>, table: &PartitionTable) -> Result<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guid::Guid;
 
     /// A volume here is a sector that begins with `V` and its name.
-    fn probe(source: &dyn ReadAt) -> io::Result<Option<String>> {
+    fn probe(source: &dyn ReadAt) -> io::Result<Option<CandidateState>> {
         let mut name = [0; 2];
         match source.read_exact_at(0, &mut name) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             read => read?,
         }
-        Ok((name[0] == b'V').then(|| char::from(name[1]).to_string()))
+        Ok((name[0] == b'V').then(|| CandidateState::Identified(id(name[1]))))
+    }
+
+    fn id(name: u8) -> Guid {
+        Guid::from_disk([name; 16])
     }
 
     fn disk(volumes: &[(usize, u8)]) -> Arc<dyn ReadAt> {
@@ -348,12 +376,10 @@ mod tests {
         let located = locate(disk(&[(16, b'b')]), Place::Auto, &probe).unwrap();
         assert_eq!((located.start, located.partition), (16 * 512, Some(2)));
         assert_eq!(located.source.size(), 8 * 512);
-        assert!(
-            located
-                .note
-                .unwrap()
-                .contains("partition 2 of the MBR disk (b)")
-        );
+        assert!(located.note.unwrap().contains(&format!(
+            "partition 2 of the MBR disk (volume {:X})",
+            id(b'b')
+        )));
     }
 
     #[test]
@@ -361,11 +387,11 @@ mod tests {
         let error = message(locate(disk(&[(8, b'x'), (24, b'y')]), Place::Auto, &probe));
         assert!(error.contains("2 BitLocker volumes"), "{error}");
         assert!(
-            error.contains("partition 1: 4.0 KiB (4096 bytes at 4096), x"),
+            error.contains("\n  partition 1: 4.0 KiB (4096 bytes at 4096), volume 78787878-"),
             "{error}"
         );
         assert!(
-            error.contains("partition 3: 4.0 KiB (4096 bytes at 12288), y"),
+            error.contains("\n  partition 3: 4.0 KiB (4096 bytes at 12288), volume 79797979-"),
             "{error}"
         );
     }
@@ -430,7 +456,7 @@ mod tests {
             "{error}"
         );
         assert!(error.contains("partition 1: 4.0 KiB"), "{error}");
-        assert!(error.contains("y"), "{error}");
+        assert!(error.contains("volume 79797979-"), "{error}");
         // What can be read is chosen where the person chooses it.
         let located = locate(failing(&[8]), Place::Partition(2), &probe).unwrap();
         assert_eq!(located.partition, Some(2));

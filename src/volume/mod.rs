@@ -7,6 +7,7 @@
 
 mod agreement;
 mod conversion;
+mod disk;
 mod evidence;
 pub mod files;
 mod hibernation;
@@ -26,23 +27,26 @@ use std::sync::Arc;
 
 pub(crate) use conversion::read_what_is_there;
 pub use conversion::{ConversionMap, Run};
+pub use disk::Disk;
 pub use hibernation::is_hibernated;
 pub(crate) use open::sectors_per_cluster;
 pub use status::{Conversion, Protection, Status};
 pub use unlock::{MasterKey, UnlockOptions};
 pub use unlocked::{OpenedBy, Unlocked};
-pub use writable::Writable;
+pub use writable::{IntoWritableError, Writable};
 
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};
 use crate::format::boot::BootRecord;
 use crate::format::copies::{Copies, MetadataCopy};
 use crate::format::protector::KeyProtector;
-use crate::source::ReadAt;
+use crate::source::{ReadAt, WriteAt};
 
 /// A locked volume.
 pub struct Volume {
     source: Arc<dyn ReadAt>,
+    /// The same source, if the volume was opened for writing.
+    target: Option<Arc<dyn WriteAt>>,
     boot: BootRecord,
     sector_size: u32,
     copies: Copies,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::agreement::Placed;
 use super::conversion::{ConversionMap, read_up_to, read_what_is_there};
 use super::{Unmapped, Volume};
-use crate::error::{Error, Result};
+use crate::error::{CandidateState, Error, Result};
 use crate::format::FormatError;
 use crate::format::block::{MetadataBlock, REGION_LEN, VISTA_REGION_LEN};
 use crate::format::boot::{BOOT_RECORD_LEN, BootRecord, Flavor, Layout};
 use crate::format::copies::{Copies, CopyProblem, MetadataCopy};
-use crate::source::{ReadAt, read_uninterrupted};
+use crate::source::{ReadAt, WriteAt, read_uninterrupted};
 
 impl Volume {
     /// Opens the volume that begins at the source's first byte. Reads only. [`Volume::open`] takes
@@ -24,6 +24,22 @@ impl Volume {
     /// [`Error::Io`] when the first sector cannot be read.
     pub fn from_source(source: impl ReadAt + 'static) -> Result<Self> {
         Self::from_shared(Arc::new(source))
+    }
+
+    /// Opens the volume that begins at the first byte of a source that can be written to, so that
+    /// [`Unlocked::into_writable`](super::Unlocked::into_writable) can make it writable. Opening
+    /// itself only reads. [`Volume::open_exclusive`] takes a path.
+    ///
+    /// The caller makes sure that nothing else writes to the source while the volume is open, as
+    /// [`ExclusiveFile`](crate::source::ExclusiveFile) does.
+    ///
+    /// # Errors
+    /// Those of [`Volume::from_source`].
+    pub fn from_exclusive(source: impl WriteAt + 'static) -> Result<Self> {
+        let target: Arc<dyn WriteAt> = Arc::new(source);
+        let mut volume = Self::from_shared(target.clone())?;
+        volume.target = Some(target);
+        Ok(volume)
     }
 
     fn from_shared(source: Arc<dyn ReadAt>) -> Result<Self> {
@@ -131,6 +147,7 @@ impl Volume {
         };
         Self {
             source,
+            target: None,
             boot,
             sector_size,
             copies,
@@ -146,7 +163,7 @@ impl Volume {
     ///
     /// # Errors
     /// The first sector cannot be read: whether a volume begins here is not known then.
-    pub fn probe(source: &dyn ReadAt) -> io::Result<Option<String>> {
+    pub fn probe(source: &dyn ReadAt) -> io::Result<Option<CandidateState>> {
         let mut sector = [0; BOOT_RECORD_LEN];
         match read_uninterrupted(source, 0, &mut sector) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -155,12 +172,12 @@ impl Volume {
         let boot = match BootRecord::parse(&sector) {
             Ok(Some(boot)) => boot,
             Ok(None) => return Ok(None),
-            Err(_) => return Ok(Some("of an unknown kind".to_owned())),
+            Err(_) => return Ok(Some(CandidateState::UnknownKind)),
         };
         let copies = read_copies(source, &boot);
         Ok(Some(match copies.readable().first() {
-            Some(block) => format!("volume {:X}", block.dataset.id),
-            None => "volume with unreadable metadata".to_owned(),
+            Some(block) => CandidateState::Identified(block.dataset.id),
+            None => CandidateState::UnreadableMetadata,
         }))
     }
 }

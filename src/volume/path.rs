@@ -1,19 +1,18 @@
-//! From a path to the volume that lies there.
+//! Opening the volume at a path.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Volume;
 use crate::error::Result;
-use crate::source::{self, Place, locate};
+use crate::source::{self, Place, ReadAt, Window, locate};
 
 impl Volume {
     /// Opens the volume at a path: an image file or a block device, the volume itself or a whole
     /// disk with one BitLocker volume on it; with the feature `containers` also a disk-image
     /// container. Reads only.
     ///
-    /// On a disk with several volumes, [`source::open`] and [`locate`](source::locate()) choose one
-    /// for [`Volume::from_source`].
+    /// Of a disk with several volumes, [`Disk`](crate::Disk) opens each.
     ///
     /// # Errors
     /// [`Error::Ambiguous`](crate::Error::Ambiguous) for a disk with several volumes,
@@ -23,6 +22,23 @@ impl Volume {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (disk, _) = source::open(path)?;
         let located = locate(disk, Place::Auto, &Self::probe)?;
-        Self::from_source(Arc::new(located.source))
+        Self::from_source(located.source)
+    }
+
+    /// The same for a volume that will be written to: the file or device is opened for writing and
+    /// held exclusively. Opening the volume only reads; [`Unlocked::into_writable`] makes it
+    /// writable.
+    ///
+    /// # Errors
+    /// Those of [`Volume::open`]; [`Error::Unsupported`](crate::Error::Unsupported) also for a
+    /// disk-image container; [`Error::Environment`](crate::Error::Environment) when another program
+    /// uses the file or device.
+    ///
+    /// [`Unlocked::into_writable`]: crate::Unlocked::into_writable
+    pub fn open_exclusive(path: impl AsRef<Path>) -> Result<Self> {
+        let disk = Arc::new(source::open_exclusive(path)?);
+        let located = locate(disk.clone(), Place::Auto, &Self::probe)?;
+        let size = located.source.size();
+        Self::from_exclusive(Window::new(disk, located.start, size))
     }
 }

@@ -122,7 +122,9 @@ impl Volume {
         credentials: &[C],
         options: &UnlockOptions,
     ) -> Result<Unlocked> {
-        self.unlock_with(&in_any_form(credentials), options)
+        let mut unlocked = self.unlock_with(&in_any_form(credentials), options)?;
+        unlocked.target = self.target.clone();
+        Ok(unlocked)
     }
 
     fn unlock_with(
@@ -349,6 +351,7 @@ impl Volume {
         let unlocked = Unlocked {
             sectors,
             writable: self.writable_layout(block, &opening.key, &plan.layout),
+            target: None,
             layout: plan.layout,
             method: Some(keyed.method),
             opened_by: OpenedBy {
@@ -412,6 +415,7 @@ impl Volume {
         let plan = self.plan(block, &sectors)?;
         warnings.extend(plan.warnings);
         let unlocked = Unlocked {
+            target: None,
             sectors,
             writable: Err(Unwritable::Decrypted),
             layout: plan.layout,

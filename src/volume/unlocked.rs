@@ -8,7 +8,7 @@ use crate::crypto::sector::{Method, SectorCipher};
 use crate::error::{Error, Result, UnlockReport, Unwritable};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
-use crate::source::{Cursor, ReadAt, read_uninterrupted};
+use crate::source::{Cursor, ReadAt, WriteAt, read_uninterrupted};
 
 /// Largest sector of any volume, in bytes: what the scratch buffer for partial sectors holds.
 const MAX_SECTOR: usize = 4096;
@@ -33,6 +33,8 @@ pub struct Unlocked {
     pub(super) warnings: Vec<String>,
     /// The map of what may be written, or why nothing may.
     pub(super) writable: Result<Layout, Unwritable>,
+    /// The source, if the volume was opened for writing.
+    pub(super) target: Option<Arc<dyn WriteAt>>,
 }
 
 /// The source and the cipher: reads what a map says.
@@ -139,6 +141,7 @@ impl Unlocked {
             proved: false,
             warnings: Vec::new(),
             writable: Err(Unwritable::Decrypted),
+            target: None,
         })
     }
 

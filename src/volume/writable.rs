@@ -184,32 +184,78 @@ fn unfit(extent: &Extent, sector: u64) -> Option<Unwritable> {
 }
 
 impl Unlocked {
-    /// The same volume, open for writing. `target` is the source that it was opened from, which
-    /// the caller holds exclusively.
+    /// The same volume, open for writing. It has to be opened with [`Volume::open_exclusive`] or
+    /// [`Volume::from_exclusive`].
     ///
     /// # Errors
-    /// [`Error::Unwritable`] where writing is not safe, with the reason; and [`Error::Environment`]
-    /// when `target` is another source.
-    pub fn into_writable(self, target: Arc<dyn WriteAt>) -> Result<Writable> {
-        let same = std::ptr::addr_eq(Arc::as_ptr(&self.sectors.source), Arc::as_ptr(&target));
-        if !same {
-            return Err(Error::Environment {
-                what: "the volume was opened from another source than the one to write to"
-                    .to_owned(),
-                remedy: Some("open the volume from the source that will be written to".into()),
-            });
-        }
-        let layout = self.writable.clone().map_err(Error::Unwritable)?;
-        Ok(Writable {
-            unlocked: self,
-            target,
-            layout,
-            stretches: Stretches::default(),
-            scratch: Mutex::default(),
-            dirty: AtomicBool::new(false),
-            flushing: Mutex::default(),
-            lost: OnceLock::new(),
+    /// [`Error::Unwritable`] with the reason, and the volume itself: it can still be read without
+    /// unlocking it again ([`IntoWritableError::into_unlocked`]).
+    pub fn into_writable(mut self) -> Result<Writable, IntoWritableError> {
+        let refused = match (self.writable.clone(), self.target.take()) {
+            (Ok(layout), Some(target)) => {
+                return Ok(Writable {
+                    unlocked: self,
+                    target,
+                    layout,
+                    stretches: Stretches::default(),
+                    scratch: Mutex::default(),
+                    dirty: AtomicBool::new(false),
+                    flushing: Mutex::default(),
+                    lost: OnceLock::new(),
+                });
+            }
+            (Ok(_), None) => Unwritable::OpenedForReading,
+            (Err(reason), _) => reason,
+        };
+        Err(IntoWritableError {
+            refused: Box::new((self, Error::Unwritable(refused))),
         })
+    }
+}
+
+/// Why a volume cannot be made writable, together with the volume, which can still be read.
+#[derive(Debug)]
+pub struct IntoWritableError {
+    refused: Box<(Unlocked, Error)>,
+}
+
+impl IntoWritableError {
+    /// The volume.
+    pub fn unlocked(&self) -> &Unlocked {
+        &self.refused.0
+    }
+
+    /// The reason.
+    pub fn error(&self) -> &Error {
+        &self.refused.1
+    }
+
+    /// Gives the volume back, to be read only.
+    pub fn into_unlocked(self) -> Unlocked {
+        self.refused.0
+    }
+
+    /// Gives back the volume and the reason.
+    pub fn into_parts(self) -> (Unlocked, Error) {
+        *self.refused
+    }
+}
+
+impl std::fmt::Display for IntoWritableError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error().fmt(f)
+    }
+}
+
+impl std::error::Error for IntoWritableError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error().source()
+    }
+}
+
+impl From<IntoWritableError> for Error {
+    fn from(refusal: IntoWritableError) -> Self {
+        refusal.into_parts().1
     }
 }
 

@@ -131,11 +131,10 @@ pub fn writable(target: Arc<dyn WriteAt>) -> Result<Writable> {
 }
 
 pub fn writable_with(target: Arc<dyn WriteAt>, key: Box<dyn Credential>) -> Result<Writable> {
-    let volume = Volume::from_source(target.clone())?;
+    let volume = Volume::from_exclusive(target)?;
     volume.check_writable()?;
-    volume
-        .unlock(&[key], &UnlockOptions::default())?
-        .into_writable(target)
+    let unlocked = volume.unlock(&[key], &UnlockOptions::default())?;
+    Ok(unlocked.into_writable()?)
 }
 
 /// The same in a file, held exclusively.

@@ -6,7 +6,7 @@
 #![allow(clippy::single_range_in_vec_init)]
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,13 +24,13 @@ use fve::guid::Guid;
 use fve::manage::backup::Backup;
 use fve::manage::{Change, Managed, Rotation};
 use fve::secret::SecretText;
-use fve::source::{Place, ReadAt, WriteAt, locate};
+use fve::source::{Cursor, Place, ReadAt, WriteAt, locate};
 use fve::unlock::password::Password;
 use fve::unlock::raw_key::RawFvek;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::unlock::startup_key::StartupKey;
-use fve::unlock::{Answer, Context, Credential};
-use fve::volume::{UnlockOptions, Unlocked, Volume, Writable};
+use fve::unlock::{Answer, Context, Credential, NO_CREDENTIAL};
+use fve::volume::{Disk, UnlockOptions, Unlocked, Volume, Writable};
 use proptest::prelude::*;
 
 /// What is done to a medium.
@@ -503,6 +503,73 @@ fn a_path_leads_to_the_one_volume_on_its_disk_and_never_to_one_of_several() {
 }
 
 #[trial]
+fn a_disk_lists_and_opens_every_volume_on_it() {
+    let (disk, starts) = disk_with_two_volumes();
+    let medium = Medium::new(disk);
+    let disk = Disk::from_source(medium.clone());
+    let candidates = disk.volumes().unwrap();
+    assert_eq!(candidates.len(), 2);
+    for (number, candidate) in (1..).zip(&candidates) {
+        assert_eq!(candidate.partition, Some(number));
+        assert_eq!(candidate.offset, starts[number as usize - 1] as i64);
+        assert_eq!(candidate.len, Some(writing::SIZE as u64));
+        let volume = disk.open_volume(candidate).unwrap();
+        let id = volume.metadata().unwrap().dataset.id;
+        assert_eq!(candidate.identifier(), Some(id));
+        assert_eq!(volume.source_size(), writing::SIZE as u64);
+    }
+    assert!(disk.partitions().unwrap().unwrap().is_complete);
+
+    // A partition that cannot be read may hold a volume: it is listed, and opening it is an error.
+    medium.unreadable(&[starts[0]..starts[0] + 512]);
+    let candidates = disk.volumes().unwrap();
+    assert_eq!(candidates.len(), 2);
+    let error = candidates[0].read_error().unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(candidates[0].identifier(), None);
+    let first = disk.open_volume(&candidates[0]);
+    assert!(matches!(first, Err(Error::Io { .. })));
+    disk.open_volume(&candidates[1]).unwrap();
+
+    // A volume that fills its disk is the only one.
+    medium.unreadable(&[]);
+    let mut second = vec![0; writing::SIZE];
+    medium.read_exact_at(starts[1], &mut second).unwrap();
+    let disk = Disk::from_source(second);
+    let candidates = disk.volumes().unwrap();
+    assert_eq!(candidates.len(), 1);
+    assert_eq!((candidates[0].partition, candidates[0].offset), (None, 0));
+    disk.open_volume(&candidates[0]).unwrap();
+    assert!(
+        Disk::from_source(vec![0; 4096])
+            .volumes()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[trial]
+fn a_program_can_keep_a_cursor_that_owns_its_volume() {
+    struct Reader {
+        cursor: Cursor<Arc<Unlocked>>,
+    }
+    let (image, plaintext) = writing::made(Method::AES_XTS_128, 512);
+    let volume = Volume::from_source(image).unwrap();
+    let unlocked = volume.unlock(NO_CREDENTIAL, &UnlockOptions::new()).unwrap();
+    let mut reader = Reader {
+        cursor: Cursor::new(Arc::new(unlocked)),
+    };
+    let mut other = reader.cursor.clone();
+    let mut first = Vec::new();
+    reader.cursor.read_to_end(&mut first).unwrap();
+    assert!(first == plaintext);
+    other.seek(io::SeekFrom::End(-100)).unwrap();
+    let mut last = [0; 100];
+    other.read_exact(&mut last).unwrap();
+    assert_eq!(last[..], plaintext[plaintext.len() - 100..]);
+}
+
+#[trial]
 fn a_volume_that_cannot_be_read_is_not_replaced_by_another() {
     let (disk, starts) = disk_with_two_volumes();
     let medium = Medium::new(disk);
@@ -514,9 +581,11 @@ fn a_volume_that_cannot_be_read_is_not_replaced_by_another() {
             what, candidates, ..
         }) => {
             assert!(what.contains("cannot be read"), "{what}");
-            assert!(candidates[0].contains("partition 1"), "{candidates:?}");
-            assert!(candidates[0].contains("does not answer"), "{candidates:?}");
-            assert!(candidates[1].contains("partition 2"), "{candidates:?}");
+            assert_eq!(candidates[0].partition, Some(1));
+            let error = candidates[0].read_error().unwrap();
+            assert!(error.to_string().contains("does not answer"), "{error}");
+            assert_eq!(candidates[1].partition, Some(2));
+            assert!(candidates[1].identifier().is_some());
         }
         Err(error) => panic!("{error}"),
         Ok(located) => panic!("chose partition {:?}", located.partition),

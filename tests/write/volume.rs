@@ -25,7 +25,7 @@ use fve::crypto::sector::{METHODS, Method};
 use fve::error::{Error, Unwritable};
 use fve::secret::Vmk;
 use fve::serve::fuse::{Mount, MountOptions, unmount};
-use fve::source::{FileSource, ReadAt, Window, WriteAt};
+use fve::source::{Cursor, FileSource, ReadAt, Window, WriteAt};
 use fve::unlock::Credential;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::raw_key::{RawFvek, RawVmk};
@@ -297,11 +297,14 @@ fn refuses_damaged_copies() {
         let mut bytes = bytes.clone();
         bytes[at] ^= 1;
         let target: Arc<dyn WriteAt> = Disk::new(bytes);
-        let volume = Volume::from_source(target.clone()).unwrap();
+        let volume = Volume::from_exclusive(target).unwrap();
         let unlocked = volume.unlock(&[Box::new(Suspended)], &UnlockOptions::default());
+        let refusal = unlocked.unwrap().into_writable().unwrap_err();
         // It can be read all the same.
-        let unlocked = unlocked.unwrap();
-        refused(unlocked.into_writable(target))
+        let mut sector = [0; 512];
+        refusal.unlocked().read_exact_at(0, &mut sector).unwrap();
+        assert_eq!(sector[3..7], *b"NTFS");
+        refused(Err(refusal.into()))
     };
     // A byte of the datums of copy 3, and of the sealed SHA-256 of copy 2, which no CRC covers.
     assert!(matches!(altered(0x6_0090), Unwritable::DamagedCopies(_)));
@@ -323,13 +326,69 @@ fn refuses_damaged_copies() {
     assert!(matches!(reason, Unwritable::CutOff { .. }));
 }
 
-#[trial("refuses another source")]
-fn refuses_another_source() {
+#[trial]
+fn a_cursor_writes_and_reads_through_the_traits_of_the_standard_library() {
+    let (bytes, mut plaintext) = made(Method::AES_XTS_128, 512);
+    let disk = Disk::new(bytes);
+    let mut cursor = Cursor::new(writable(disk.clone()).unwrap());
+    let text = b"written through std::io";
+    let at = plaintext.len() - 1000;
+    cursor.seek(SeekFrom::Start(at as u64)).unwrap();
+    cursor.write_all(text).unwrap();
+    cursor.flush().unwrap();
+    plaintext[at..][..text.len()].copy_from_slice(text);
+    cursor.rewind().unwrap();
+    let mut read = Vec::new();
+    cursor.read_to_end(&mut read).unwrap();
+    assert!(read == plaintext);
+    // Nothing is written beyond the end, and nothing into BitLocker's own structures.
+    assert_eq!(cursor.write(&[1]).unwrap(), 0);
+    let reserved = cursor.get_ref().reserved()[0].start;
+    cursor.seek(SeekFrom::Start(reserved)).unwrap();
+    let error = cursor.write(&[1]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    drop(cursor);
+    // It is on the disk.
+    assert!(plaintext_of(&writable(disk).unwrap()) == plaintext);
+}
+
+#[trial]
+fn a_path_is_opened_for_writing_from_the_start() {
+    let (bytes, _) = made(Method::AES_XTS_128, 512);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let volume = Volume::open_exclusive(file.path()).unwrap();
+    let second = Volume::open_exclusive(file.path());
+    assert!(matches!(second, Err(Error::Environment { .. })));
+    let unlocked = volume.unlock(fve::unlock::NO_CREDENTIAL, &UnlockOptions::new());
+    let writable = unlocked.unwrap().into_writable().unwrap();
+    writable.write_all_at(SIZE as u64 - 1, &[9]).unwrap();
+    writable.flush().unwrap();
+    drop((writable, volume));
+    let volume = Volume::open(file.path()).unwrap();
+    let unlocked = volume.unlock(fve::unlock::NO_CREDENTIAL, &UnlockOptions::new());
+    let mut last = [0];
+    let unlocked = unlocked.unwrap();
+    let mut cursor = unlocked.cursor();
+    cursor.seek(SeekFrom::End(-1)).unwrap();
+    cursor.read_exact(&mut last).unwrap();
+    assert_eq!(last, [9]);
+}
+
+#[trial]
+fn hands_back_a_volume_that_was_opened_for_reading() {
     let (bytes, _) = made(Method::AES_XTS_128, 512);
     let volume = Volume::from_source(Disk::new(bytes.clone())).unwrap();
     let unlocked = volume.unlock(&[Box::new(Suspended)], &UnlockOptions::default());
-    let twin = unlocked.unwrap().into_writable(Disk::new(bytes.clone()));
-    assert!(matches!(twin, Err(Error::Environment { .. })));
+    let refusal = unlocked.unwrap().into_writable().unwrap_err();
+    assert!(matches!(
+        refusal.error(),
+        Error::Unwritable(Unwritable::OpenedForReading)
+    ));
+    let (unlocked, _) = refusal.into_parts();
+    let mut sector = [0; 512];
+    unlocked.read_exact_at(0, &mut sector).unwrap();
+    assert_eq!(sector[3..7], *b"NTFS");
     // A window is a source of its own.
     let disk = Disk::new([vec![7; 1024], bytes].concat());
     let window: Arc<dyn WriteAt> = Arc::new(Window::new(disk.clone(), 1024, SIZE as u64));

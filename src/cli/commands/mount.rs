@@ -129,7 +129,8 @@ fn read_write(args: &MountArgs) -> Result<Mount, Failure> {
     let writable = args
         .credentials
         .unlock(&opened.volume)?
-        .into_writable(opened.target)?;
+        .into_writable()
+        .map_err(fve::Error::from)?;
     check_inside(&writable, args.allow_unaware_file_system)?;
     let options = options(args, &opened.path, None);
     Ok(Mount::read_write(

@@ -346,7 +346,7 @@ fn locate_for_writing(
     let size = located.source.size();
     let target: Arc<dyn WriteAt> = Arc::new(Window::new(disk, located.start, size));
     Ok(OpenedForWriting {
-        volume: Volume::from_source(target.clone())?,
+        volume: Volume::from_exclusive(target.clone())?,
         target,
         path: absolute(path),
     })
