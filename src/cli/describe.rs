@@ -489,7 +489,7 @@ fn thumbprint(protector: &KeyProtector) -> Option<Vec<u8>> {
         return Some(certificate.thumbprint.clone());
     }
     protector.parts.iter().find_map(|part| match &part.body {
-        Body::Malformed { bytes, .. } | Body::Unknown(bytes) | Body::AsymmetricBox(bytes) => {
+        Body::Malformed { bytes, .. } | Body::Unknown(bytes) | Body::WrappedKey(bytes) => {
             HashAlgorithm::Sha1.digest(&[certificate_in(bytes)?])
         }
         _ => None,

@@ -11,7 +11,7 @@ use crate::enroll::unfit;
 use crate::error::Result;
 use crate::format::block::State;
 use crate::format::datum::{Virtualization, VirtualizationExtension, key_types, roles};
-use crate::format::encode::block::{BlockHead, DatasetHead, Unsigned};
+use crate::format::encode::block::{BlockContent, BlockHeader, DatasetHeader};
 use crate::format::encode::{self, DatumBytes};
 use crate::secret::{SecretBytes, Vmk};
 
@@ -72,24 +72,24 @@ impl NewVolume {
         // The hash covers the counter that follows its own seal, which comes last.
         let next_nonce = sealer.next_counter().saturating_add(1);
         let head = self.head(size, next_nonce, self.method.code);
-        let unsigned = Unsigned::new(&head, &datums).map_err(unfit)?;
+        let content = BlockContent::new(&head, &datums).map_err(unfit)?;
         let role = roles::PROPERTY;
-        let validation = sealer.with_vmk(role, key_types::VALIDATION_HASH, &unsigned.hash())?;
-        unsigned.region(&validation).map_err(unfit)
+        let validation = sealer.with_vmk(role, key_types::VALIDATION_HASH, &content.hash())?;
+        content.region(&validation).map_err(unfit)
     }
 
     /// A volume that is prepared and not encrypted has no keys: its hash lies in the open
     /// (docs/format.md §2.4).
     fn region_without_keys(&self) -> Result<Vec<u8>> {
         let head = self.head(0, 1, 0);
-        let unsigned = Unsigned::new(&head, &[self.virtualization()?]).map_err(unfit)?;
-        let hash = unsigned.hash();
+        let content = BlockContent::new(&head, &[self.virtualization()?]).map_err(unfit)?;
+        let hash = content.hash();
         let key_type = key_types::VALIDATION_HASH;
         let validation = encode::key(encode::STORED, key_type, &hash).map_err(unfit)?;
-        unsigned.region(&validation).map_err(unfit)
+        content.region(&validation).map_err(unfit)
     }
 
-    fn head(&self, size: u64, next_nonce: u32, method: u16) -> BlockHead {
+    fn head(&self, size: u64, next_nonce: u32, method: u16) -> BlockHeader {
         let (state, next_state, encrypted_extent) = match self.stage {
             Stage::Encrypted | Stage::EncryptOnWrite(_) => {
                 (State::ENCRYPTED, State::ENCRYPTED, size)
@@ -97,14 +97,14 @@ impl NewVolume {
             Stage::Paused { next, watermark } => (State::PAUSED, next, watermark),
             Stage::Decrypted(_) => (State::DECRYPTED, State::DECRYPTED, 0),
         };
-        BlockHead {
+        BlockHeader {
             state,
             next_state,
             encrypted_extent,
             moved_sectors: u32::try_from(MOVED_LEN).unwrap_or(0) / self.sector_size,
             copies: self.placement.copies,
             moved_to: self.placement.moved,
-            dataset: DatasetHead {
+            dataset: DatasetHeader {
                 id: self.id,
                 next_nonce,
                 method,

@@ -52,7 +52,7 @@ impl super::Form for Form {
         let key_type = key_types::CERTIFICATE_KEY;
         let backup = sealer.with_vmk(roles::PROPERTY, key_type, self.own.expose())?;
         Ok(vec![
-            layout::asymmetric_box(&self.encrypted).map_err(unfit)?,
+            layout::wrapped_key(&self.encrypted).map_err(unfit)?,
             layout::public_key(key.bits(), &key.exponent(), &key.modulus()).map_err(unfit)?,
             layout::certificate(&self.certificate.thumbprint).map_err(unfit)?,
             encode::use_key(key_type, &[backup]).map_err(unfit)?,

@@ -36,7 +36,7 @@ use crate::crypto::rsa_key::{Certificate, Padding};
 use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::bek::BekFile;
-use crate::format::encode::{self, DatumBytes, ProtectorHead};
+use crate::format::encode::{self, DatumBytes, ProtectorHeader};
 use crate::format::protector::ProtectorKind;
 use crate::format::time::FileTime;
 use crate::guid::Guid;
@@ -250,7 +250,7 @@ impl NewProtector {
 
     fn datum_of(&self, id: Guid, changed: FileTime, sealer: &mut Sealer<'_>) -> Result<DatumBytes> {
         let parts = self.form.parts(sealer)?;
-        let head = ProtectorHead {
+        let head = ProtectorHeader {
             id,
             changed,
             code: self.form.code(),

@@ -237,11 +237,11 @@ impl Form {
             let content = layout::released(&sealed).map_err(unfit)?;
             let mut parts = vec![
                 layout::pin_stretch(&pin.salt, backup).map_err(unfit)?,
-                layout::zero(layout::BEFORE).map_err(unfit)?,
+                layout::zero(layout::SIMPLE_BEFORE).map_err(unfit)?,
                 layout::hash_label(&LABEL).map_err(unfit)?,
                 self.binding.seal(&content, Some(&pin.key))?,
             ];
-            for kind in layout::BEHIND {
+            for kind in layout::SIMPLE_AFTER {
                 parts.push(layout::zero(kind).map_err(unfit)?);
             }
             return Ok(parts);

@@ -64,7 +64,7 @@ pub struct MetadataBlock {
 
 /// What a block's header says of the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct HeaderFields {
     pub(crate) version: u16,
     pub(crate) state: State,
     pub(crate) next_state: State,
@@ -211,8 +211,8 @@ impl MetadataBlock {
     }
 
     /// What its header says.
-    pub(crate) fn shape(&self) -> Shape {
-        Shape {
+    pub(crate) fn header_fields(&self) -> HeaderFields {
+        HeaderFields {
             version: self.version,
             state: self.state,
             next_state: self.next_state,
@@ -227,7 +227,7 @@ impl MetadataBlock {
     /// A block that stands nowhere, of entries from one place and a header from another. It passes
     /// no check. Without a dataset header, volume and method are zero.
     pub(crate) fn assembled(
-        shape: Shape,
+        header: HeaderFields,
         dataset: Option<Dataset>,
         datums: Vec<Datum>,
         position: u64,
@@ -242,14 +242,14 @@ impl MetadataBlock {
         };
         Self {
             position,
-            version: shape.version,
-            state: shape.state,
-            next_state: shape.next_state,
-            encrypted_extent: shape.encrypted_extent,
-            conversion_size: shape.conversion_size,
-            moved_sectors: shape.moved_sectors,
-            copies: shape.copies,
-            header_source: shape.header_source,
+            version: header.version,
+            state: header.state,
+            next_state: header.next_state,
+            encrypted_extent: header.encrypted_extent,
+            conversion_size: header.conversion_size,
+            moved_sectors: header.moved_sectors,
+            copies: header.copies,
+            header_source: header.header_source,
             dataset: dataset.unwrap_or(unknown),
             datums,
             validation: Validation::NONE,

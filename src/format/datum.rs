@@ -178,7 +178,7 @@ pub enum Body {
     /// A record of an error; its layout is not known.
     ErrorRecord(Vec<u8>),
     /// A key encrypted with a public key.
-    AsymmetricBox(Vec<u8>),
+    WrappedKey(Vec<u8>),
     /// A public key as Windows exports it.
     PublicKey(PublicKey),
     /// Which certificate a public-key protector belongs to.
@@ -555,7 +555,7 @@ fn try_body(datum: Fields<'_>, depth: usize) -> Result<Body, FormatError> {
             nested: nested(0x2C)?,
         },
         types::ERROR => Body::ErrorRecord(all(HEADER_LEN)?),
-        types::ASYMMETRIC_BLOB => Body::AsymmetricBox(all(HEADER_LEN)?),
+        types::ASYMMETRIC_BLOB => Body::WrappedKey(all(HEADER_LEN)?),
         types::EXPORTED_PUBLIC_KEY => Body::PublicKey(public_key(datum)?),
         types::PUBLIC_KEY_INFO => Body::Certificate(certificate(datum)?),
         types::VIRTUALIZATION => Body::Virtualization(virtualization(datum)?),

@@ -146,7 +146,7 @@ pub(crate) fn use_key(key_type: u16, backups: &[DatumBytes]) -> Result<DatumByte
 }
 
 /// What stands at the front of a VMK_INFO datum (docs/format.md §3.8).
-pub(crate) struct ProtectorHead {
+pub(crate) struct ProtectorHeader {
     /// Identifier.
     pub(crate) id: Guid,
     /// When it was last changed.
@@ -159,7 +159,7 @@ pub(crate) struct ProtectorHead {
 
 /// A VMK_INFO datum.
 pub(crate) fn protector(
-    head: &ProtectorHead,
+    head: &ProtectorHeader,
     parts: &[DatumBytes],
 ) -> Result<DatumBytes, FormatError> {
     const HINTS: [u8; 2] = [0; 2];
@@ -198,7 +198,7 @@ pub(crate) fn virtualization(info: &Virtualization) -> Result<DatumBytes, Format
         let fixed = [place.as_flattened()];
         return datum(role, types::VIRTUALIZATION, STORED, &fixed, &[]);
     };
-    let mut page = Page::new("virtualization", VIRTUALIZATION_LEN);
+    let mut page = StructureWriter::new("virtualization", VIRTUALIZATION_LEN);
     page.put(0x08, place.as_flattened())?;
     page.put(0x18, &EXTENSION_VERSION.to_le_bytes())?;
     page.put(0x1A, &EXTENSION_LEN.to_le_bytes())?;
@@ -222,12 +222,12 @@ pub(crate) fn virtualization(info: &Virtualization) -> Result<DatumBytes, Format
 }
 
 /// A structure of a known size, filled field by field; what is not filled is zero.
-pub(crate) struct Page {
+pub(crate) struct StructureWriter {
     structure: &'static str,
     bytes: Vec<u8>,
 }
 
-impl Page {
+impl StructureWriter {
     pub(crate) fn new(structure: &'static str, len: usize) -> Self {
         Self {
             structure,
@@ -302,7 +302,7 @@ mod tests {
         )
         .unwrap();
         let stretched = stretch(key_types::RECOVERY_KEY, &[9; 16], &[backup]).unwrap();
-        let head = ProtectorHead {
+        let head = ProtectorHeader {
             id: Guid::from_disk([5; 16]),
             changed: FileTime(77),
             code: 0x0800,

@@ -268,9 +268,9 @@ impl KeyProtector {
     }
 
     /// The intermediate key, encrypted with that public key.
-    pub fn asymmetric_box(&self) -> Option<&[u8]> {
+    pub fn wrapped_key(&self) -> Option<&[u8]> {
         self.find(|body| match body {
-            Body::AsymmetricBox(bytes) => Some(bytes.as_slice()),
+            Body::WrappedKey(bytes) => Some(bytes.as_slice()),
             _ => None,
         })
     }

@@ -16,7 +16,7 @@ use crate::format::FormatError;
 use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::{Body, Datum, key_types, roles};
 use crate::format::encode::DatumBytes;
-use crate::format::encode::block::Unsigned;
+use crate::format::encode::block::BlockContent;
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
@@ -155,10 +155,11 @@ impl Managed {
         datums.splice(place..place, added?);
         // The hash covers the counter that follows its own seal, which comes last.
         let next_nonce = sealer.next_counter().saturating_add(1);
-        let unsigned = Unsigned::edited(block.bytes(), &datums, next_nonce).map_err(too_large)?;
-        let hash = unsigned.hash();
+        let content =
+            BlockContent::edited(block.bytes(), &datums, next_nonce).map_err(too_large)?;
+        let hash = content.hash();
         let validation = sealer.with_vmk(roles::PROPERTY, key_types::VALIDATION_HASH, &hash)?;
-        unsigned.region(&validation).map_err(too_large)
+        content.region(&validation).map_err(too_large)
     }
 
     /// A time and a counter that no nonce on the volume has: later than, and above, whatever is

@@ -14,7 +14,7 @@ use crate::error::{Error, Remedy, Result};
 use crate::format::block::{DATASET_HEADER_LEN, HEADER_LEN, MetadataBlock};
 use crate::format::datum::{Body, Datum, roles};
 use crate::format::encode::DatumBytes;
-use crate::format::encode::block::{DatasetHead, dataset};
+use crate::format::encode::block::{DatasetHeader, dataset};
 use crate::format::key_package::KeyPackage;
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
@@ -60,7 +60,7 @@ pub fn export(volume: &Volume, key: &MasterKey, names: &[String]) -> Result<Expo
     for datum in block.datums.iter().filter(is_wanted) {
         datums.push(bytes_of(block, datum)?);
     }
-    let head = DatasetHead {
+    let head = DatasetHeader {
         id: block.dataset.id,
         next_nonce: block.dataset.next_nonce,
         method: block.dataset.method,

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use super::block::{BLOCKS, Block, BlockVerdict, Slot, number};
 use super::decode::{Encoding, SourceNote, TooLarge};
 use super::digits::{Malformed, PasswordVerdict, RecoveryPassword};
-use super::found::{Found, Note, Options};
+use super::found::{FoundPassword, Note, Options};
 use super::pattern::{self, Candidates, NoCandidates};
 use super::scan::{Scan, scan, scan_bytes};
 use super::suggest::{self, CandidateCounts, Suggestion};
@@ -154,7 +154,7 @@ pub struct PasswordCheck {
     /// Pairs of bad blocks that swapping two digits across their boundary mends, by the number of
     /// the first.
     pub boundary_swaps: Vec<usize>,
-    found: Found,
+    found: FoundPassword,
     ocr: bool,
 }
 
@@ -228,7 +228,7 @@ impl fmt::Display for Placeholder {
 }
 
 impl PasswordCheck {
-    fn of(found: Found, options: &Options) -> Self {
+    fn of(found: FoundPassword, options: &Options) -> Self {
         let blocks = found.restored_blocks();
         Self {
             identifier: found.identifier,

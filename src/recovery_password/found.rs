@@ -1,4 +1,4 @@
-//! A password as a text holds it ([`Found`]): its blocks, and what had to be done to read them
+//! A password as a text holds it ([`FoundPassword`]): its blocks, and what had to be done to read them
 //! (docs/format-recovery-password.md §1.6).
 
 use std::fmt;
@@ -30,7 +30,7 @@ impl Options {
 /// A password in a text, or what looks like one.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Found {
+pub struct FoundPassword {
     /// The identifier of its protector, if one stands beside it.
     pub identifier: Option<Guid>,
     /// The blocks as they were written, dropped leading zeros not put back.
@@ -44,7 +44,7 @@ pub struct Found {
     pub(super) run: Option<Block>,
 }
 
-impl Found {
+impl FoundPassword {
     /// The blocks with the leading zeros that a spreadsheet dropped, where they make a block valid.
     pub fn restored_blocks(&self) -> Vec<Block> {
         let pad = self.blocks.len() == BLOCKS && self.run.is_none();
@@ -145,7 +145,7 @@ pub(super) enum Groups {
 }
 
 /// Makes blocks of words; nothing where no digit is known at all.
-pub(super) fn build(words: &[Word], groups: Groups) -> Option<Found> {
+pub(super) fn build(words: &[Word], groups: Groups) -> Option<FoundPassword> {
     let mut slots = Zeroizing::new(Vec::with_capacity(words.iter().map(Word::len).sum()));
     words
         .iter()
@@ -174,7 +174,7 @@ pub(super) fn build(words: &[Word], groups: Groups) -> Option<Found> {
         blocks = cut(first);
         blocks.push(Block::new(last));
     }
-    let mut found = Found {
+    let mut found = FoundPassword {
         identifier: None,
         notes: Vec::new(),
         line: words.first()?.line,
@@ -186,7 +186,7 @@ pub(super) fn build(words: &[Word], groups: Groups) -> Option<Found> {
 }
 
 /// What had to be done to make blocks of these words.
-fn notes(words: &[Word], regrouped: bool, found: &Found) -> Vec<Note> {
+fn notes(words: &[Word], regrouped: bool, found: &FoundPassword) -> Vec<Note> {
     let gaps = || words.iter().skip(1).map(|word| &word.gap);
     let mut notes = Vec::new();
     if gaps().any(|gap| !gap.is_plain()) {

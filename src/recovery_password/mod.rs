@@ -6,7 +6,7 @@
 //!
 //! 1. [`decode`]: bytes to text;
 //! 2. `glyph`, `words`: characters to digits, separators and identifiers;
-//! 3. [`scan()`], `shapes`, `identify`: which of the words are a password ([`Found`]), and whose;
+//! 3. [`scan()`], `shapes`, `identify`: which of the words are a password ([`FoundPassword`]), and whose;
 //! 4. [`Block`], [`RecoveryPassword`]: what each block is worth, and the key behind eight of them;
 //! 5. [`suggest`]: what a bad block may have been; `pattern`, `near`: all passwords that are worth
 //!    a try ([`Candidates`]).
@@ -50,7 +50,7 @@ pub use check::{
 };
 pub use decode::{Decoded, Encoding, MAX_BYTES, SourceNote, TooLarge, decode};
 pub use digits::{Malformed, PasswordVerdict, RecoveryPassword};
-pub use found::{Found, Note, Options};
+pub use found::{FoundPassword, Note, Options};
 pub use pattern::{Candidates, NoCandidates};
 pub use scan::{Scan, scan, scan_bytes};
 pub use suggest::{CandidateCounts, Correction, MOST_SUGGESTIONS, Suggestion};

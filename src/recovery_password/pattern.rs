@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::block::{ANY_DIGIT, BLOCK_DIGITS, BLOCKS, Block, BlockVerdict, Quotients, Slot};
 use super::digits::{Malformed, PasswordVerdict, RecoveryPassword};
-use super::found::Found;
+use super::found::FoundPassword;
 use super::near;
 use super::suggest;
 
@@ -64,7 +64,7 @@ pub enum NoCandidates {
 
 impl Candidates {
     /// The passwords that explain what was found.
-    pub(super) fn of(found: &Found, ocr: bool) -> Result<Self, NoCandidates> {
+    pub(super) fn of(found: &FoundPassword, ocr: bool) -> Result<Self, NoCandidates> {
         if let Some(run) = &found.run {
             let listed = suggest::ranked(found, ocr);
             return match listed.is_empty() {

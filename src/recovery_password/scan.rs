@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::block::BLOCK_DIGITS;
 use super::decode::{Encoding, SourceNote, TooLarge, decode};
 use super::digits::{Malformed, PasswordVerdict, RecoveryPassword};
-use super::found::{Found, Options, build};
+use super::found::{FoundPassword, Options, build};
 use super::glyph::Separator;
 use super::identify::{Landmark, assign};
 use super::shapes::{SHAPES, Shape, anything, hits, too_few_groups};
@@ -31,7 +31,7 @@ pub struct Scan {
     pub source_notes: Vec<SourceNote>,
     /// The passwords and what may be some, in the order of the text; one that stands there twice
     /// is listed once.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundPassword>,
 }
 
 /// Finds the recovery passwords in a file that somebody saved.
@@ -70,7 +70,7 @@ impl RecoveryPassword {
     /// The one password in `text`: exact about digits, tolerant about everything around them
     /// (separators of any kind or none, digits of any script, text before and after).
     ///
-    /// Dropped leading zeros are not put back; [`Found::to_password`](super::Found::to_password)
+    /// Dropped leading zeros are not put back; [`FoundPassword::to_password`](super::FoundPassword::to_password)
     /// does that.
     ///
     /// # Errors
@@ -156,7 +156,7 @@ fn join_or_push(region: &mut Vec<Word>, word: Word) {
 }
 
 /// The passwords of these shapes in all regions, each with its identifier.
-fn search(pieces: &[Piece], shapes: &[Shape]) -> Vec<Found> {
+fn search(pieces: &[Piece], shapes: &[Shape]) -> Vec<FoundPassword> {
     let mut landmarks = Vec::new();
     let mut found = Vec::new();
     for piece in pieces {
@@ -184,11 +184,11 @@ fn search(pieces: &[Piece], shapes: &[Shape]) -> Vec<Found> {
 }
 
 /// A password that stands in the text twice is one password.
-fn without_repeats(all: Vec<Found>) -> Vec<Found> {
+fn without_repeats(all: Vec<FoundPassword>) -> Vec<FoundPassword> {
     // By a keyed hash: an export holds thousands of passwords, too many to compare each with all.
     let hash = RandomState::new();
     let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
-    let mut kept: Vec<(Found, Option<RecoveryPassword>)> = Vec::new();
+    let mut kept: Vec<(FoundPassword, Option<RecoveryPassword>)> = Vec::new();
     for found in all {
         let password = found.to_password().ok();
         if let Some(password) = &password {

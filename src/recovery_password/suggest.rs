@@ -8,7 +8,7 @@ use zeroize::{DefaultIsZeroes, Zeroizing};
 
 use super::block::{ANY_DIGIT, BLOCK_DIGITS, BLOCKS, Block, MOST_EDITS, Slot, quotient_of};
 use super::digits::RecoveryPassword;
-use super::found::Found;
+use super::found::FoundPassword;
 
 /// The most suggestions that are made: as many as one wholly unknown block has.
 pub const MOST_SUGGESTIONS: usize = 1 << 16;
@@ -212,7 +212,7 @@ impl Step {
 
 /// How many well-formed passwords explain what was read; none when it is well-formed itself or
 /// has not eight blocks.
-pub(super) fn count(found: &Found) -> u64 {
+pub(super) fn count(found: &FoundPassword) -> u64 {
     if let Some(run) = &found.run {
         return distinct(run_drafts(run)).len() as u64;
     }
@@ -226,7 +226,7 @@ pub(super) fn count(found: &Found) -> u64 {
 }
 
 /// The likeliest of the passwords that [`count`] counts, at most `limit`.
-pub(super) fn suggestions(found: &Found, ocr: bool, limit: usize) -> Vec<Suggestion> {
+pub(super) fn suggestions(found: &FoundPassword, ocr: bool, limit: usize) -> Vec<Suggestion> {
     let drafts = drafts(found, ocr, limit);
     let suggest = |draft: &Draft| Suggestion {
         password: RecoveryPassword::from_quotients(&draft.quotients),
@@ -239,7 +239,7 @@ pub(super) fn suggestions(found: &Found, ocr: bool, limit: usize) -> Vec<Suggest
 }
 
 /// The same, and nothing but the passwords.
-pub(super) fn ranked(found: &Found, ocr: bool) -> Zeroizing<Vec<[u16; BLOCKS]>> {
+pub(super) fn ranked(found: &FoundPassword, ocr: bool) -> Zeroizing<Vec<[u16; BLOCKS]>> {
     let drafts = drafts(found, ocr, MOST_SUGGESTIONS);
     let mut ranked = Zeroizing::new(Vec::with_capacity(drafts.len()));
     ranked.extend(drafts.iter().map(|draft| draft.quotients));
@@ -254,7 +254,7 @@ pub(super) fn quotients(block: &Block, ocr: bool) -> Zeroizing<Vec<u16>> {
     quotients
 }
 
-fn drafts(found: &Found, ocr: bool, limit: usize) -> Drafts {
+fn drafts(found: &FoundPassword, ocr: bool, limit: usize) -> Drafts {
     let limit = limit.min(MOST_SUGGESTIONS);
     distinct(match &found.run {
         Some(run) => run_drafts(run),

@@ -3,7 +3,7 @@
 
 use super::{Volume, evidence};
 use crate::error::{Error, Result};
-use crate::format::block::{Dataset, MetadataBlock, Shape, State};
+use crate::format::block::{Dataset, HeaderFields, MetadataBlock, State};
 use crate::format::boot::Flavor;
 use crate::format::copies::{Copies, MetadataCopy};
 use crate::format::datum::{Body, Datum, Virtualization};
@@ -66,14 +66,14 @@ impl Volume {
     /// where the first sectors are; [`Error::Unsupported`] for a volume of Vista of which no copy
     /// can be read.
     pub fn with_key_package(&self, mut package: KeyPackage) -> Result<Self> {
-        let (shape, pieced) = self.shape_for(&package)?;
+        let (header, pieced) = self.header_for(&package)?;
         // Of a damaged copy the identifier may be damaged, too.
         let sound = self.metadata().ok().map(|block| block.dataset.id);
         check_identifier(sound, package.dataset.as_ref())?;
         let found = self.metadata_as_found();
         let dataset = package.dataset.take();
         let dataset = dataset.or_else(|| Some(found?.dataset.clone()));
-        let position = shape.copies[0];
+        let position = header.copies[0];
         let mut datums = package.datums;
         let place = found.and_then(|block| {
             let mut own = block.datums.iter();
@@ -85,7 +85,7 @@ impl Volume {
         {
             datums.extend(copied(place));
         }
-        let block = MetadataBlock::assembled(shape, dataset, datums, position);
+        let block = MetadataBlock::assembled(header, dataset, datums, position);
         let copies = Copies(vec![MetadataCopy {
             number: 1,
             offset: position,
@@ -105,24 +105,28 @@ impl Volume {
 
     /// Size, state and places: from a copy that does not contradict the package, else from the
     /// package and the boot record.
-    fn shape_for(&self, package: &KeyPackage) -> Result<(Shape, Pieced)> {
+    fn header_for(&self, package: &KeyPackage) -> Result<(HeaderFields, Pieced)> {
         let place = package.virtualization();
         let sector = u64::from(self.sector_size);
-        let fits = |shape: &Shape| {
+        let fits = |header: &HeaderFields| {
             let agrees = |place: &Virtualization| {
                 (place.offset, place.size)
                     == (
-                        shape.header_source,
-                        u64::from(shape.moved_sectors).saturating_mul(sector),
+                        header.header_source,
+                        u64::from(header.moved_sectors).saturating_mul(sector),
                     )
             };
             let boot = &self.boot.metadata_offsets;
-            place.is_none_or(agrees) && shape.copies.starts_with(boot)
+            place.is_none_or(agrees) && header.copies.starts_with(boot)
         };
-        let own = self.copies.readable().into_iter().map(MetadataBlock::shape);
-        let of_package = package.block.iter().map(MetadataBlock::shape);
-        if let Some(shape) = own.chain(of_package).find(fits) {
-            return Ok((shape, Pieced::Known));
+        let own = self
+            .copies
+            .readable()
+            .into_iter()
+            .map(MetadataBlock::header_fields);
+        let of_package = package.block.iter().map(MetadataBlock::header_fields);
+        if let Some(header) = own.chain(of_package).find(fits) {
+            return Ok((header, Pieced::Known));
         }
         if self.boot.flavor == Flavor::Vista {
             return Err(Error::Unsupported {
@@ -136,7 +140,7 @@ impl Volume {
                 copies: self.copies.faults(),
             });
         };
-        let shape = Shape {
+        let header = HeaderFields {
             version: 2,
             state: State::ENCRYPTED,
             next_state: State::ENCRYPTED,
@@ -146,7 +150,7 @@ impl Volume {
             copies,
             header_source: place.offset,
         };
-        Ok((shape, Pieced::Assumed))
+        Ok((header, Pieced::Assumed))
     }
 }
 

@@ -131,7 +131,7 @@ fn openssl_reads_ours() {
         let image = pair().volume(&format!("padding-{number}.img"), padding);
         let volume = testdata::open(&image);
         let protector = only_protector(&volume);
-        let encrypted = protector.asymmetric_box().expect("encrypted key");
+        let encrypted = protector.wrapped_key().expect("encrypted key");
         let key = pkeyutl("-decrypt", &pair().path("key.pem"), padding, encrypted);
         // Size, role, type, flags, key type: a KEY datum of 32 bytes.
         assert_eq!(key.len(), 44, "{}", padding.name());
@@ -353,7 +353,7 @@ fn the_other_order() {
     let found = {
         let volume = testdata::open(&image);
         let encrypted = only_protector(&volume)
-            .asymmetric_box()
+            .wrapped_key()
             .expect("encrypted key")
             .to_vec();
         let block = copy.offsets()[0];

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::block::{DatasetHead, dataset};
+use super::block::{DatasetHeader, dataset};
 use super::{STORED, external_info, guid, key, text};
 use crate::format::FormatError;
 use crate::format::bek::BekFile;
@@ -20,7 +20,7 @@ pub(crate) fn bek(file: &BekFile) -> Result<SecretBytes, FormatError> {
     }
     parts.push(key(STORED, key_types::EXTERNAL_KEY, file.key.expose())?);
     let info = external_info(file.id, file.created, &parts)?;
-    let head = DatasetHead {
+    let head = DatasetHeader {
         id: file.id,
         // Nothing in the file is sealed.
         next_nonce: 1,

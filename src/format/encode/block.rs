@@ -3,7 +3,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{DatumBytes, Page, fault};
+use super::{DatumBytes, StructureWriter, fault};
 use crate::format::FormatError;
 use crate::format::block::{
     DATASET_HEADER_LEN, HEADER_LEN, REGION_LEN, State, VALIDATION_HEADER_LEN,
@@ -19,7 +19,7 @@ const DATASET_VERSION: u32 = 1;
 const SIZE_UNIT: usize = 16;
 
 /// What stands at the front of a list of datums (docs/format.md §2.3).
-pub(crate) struct DatasetHead {
+pub(crate) struct DatasetHeader {
     /// Identifier of the volume, or of the key in a `.BEK` file.
     pub(crate) id: Guid,
     /// Counter that the next nonce takes.
@@ -31,7 +31,7 @@ pub(crate) struct DatasetHead {
 }
 
 /// What stands at the front of a metadata block (docs/format.md §2.1).
-pub(crate) struct BlockHead {
+pub(crate) struct BlockHeader {
     /// What is the case.
     pub(crate) state: State,
     /// What is wanted.
@@ -45,25 +45,25 @@ pub(crate) struct BlockHead {
     /// Where the moved sectors lie, in bytes.
     pub(crate) moved_to: u64,
     /// Head of the datums.
-    pub(crate) dataset: DatasetHead,
+    pub(crate) dataset: DatasetHeader,
 }
 
 /// Header, dataset and datums as the checks cover them: complete but for the checks.
-pub(crate) struct Unsigned(Vec<u8>);
+pub(crate) struct BlockContent(Vec<u8>);
 
-impl Unsigned {
+impl BlockContent {
     /// Lays out header and datums, with zeros up to a multiple of 16.
     ///
     /// # Errors
     /// The datums do not fit a region.
-    pub(crate) fn new(head: &BlockHead, datums: &[DatumBytes]) -> Result<Self, FormatError> {
+    pub(crate) fn new(head: &BlockHeader, datums: &[DatumBytes]) -> Result<Self, FormatError> {
         let dataset = dataset(&head.dataset, datums)?;
         let len = HEADER_LEN
             .saturating_add(dataset.len())
             .next_multiple_of(SIZE_UNIT);
         let size = u16::try_from(len / SIZE_UNIT)
             .map_err(|_| fault("metadata block", format!("{len} bytes")))?;
-        let mut page = Page::new("metadata block", len);
+        let mut page = StructureWriter::new("metadata block", len);
         page.put(0x00, SIGNATURE)?;
         page.put(0x08, &size.to_le_bytes())?;
         page.put(0x0A, &VERSION.to_le_bytes())?;
@@ -101,7 +101,7 @@ impl Unsigned {
         let dataset_len = u32::try_from(end.saturating_sub(HEADER_LEN))
             .map_err(|_| fault("dataset", format!("{end} bytes")))?
             .to_le_bytes();
-        let mut page = Page::new("metadata block", len);
+        let mut page = StructureWriter::new("metadata block", len);
         page.put(0, heads)?;
         page.put(0x08, &size.to_le_bytes())?;
         page.put(HEADER_LEN, &dataset_len)?;
@@ -128,12 +128,12 @@ impl Unsigned {
     pub(crate) fn region(&self, validation: &DatumBytes) -> Result<Vec<u8>, FormatError> {
         let region_len = usize::try_from(REGION_LEN).unwrap_or(usize::MAX);
         let info_len = self.0.len();
-        let mut page = Page::new("metadata block", region_len);
+        let mut page = StructureWriter::new("metadata block", region_len);
         page.put(0, &self.0)?;
         // The validation part fills what is left of the region (docs/format.md §2.4).
         let rest = u16::try_from(region_len.saturating_sub(info_len))
             .map_err(|_| fault("metadata block", format!("only {info_len} bytes")))?;
-        let mut head = Page::new("validation", VALIDATION_HEADER_LEN);
+        let mut head = StructureWriter::new("validation", VALIDATION_HEADER_LEN);
         head.put(0, &rest.to_le_bytes())?;
         head.put(2, &VERSION.to_le_bytes())?;
         head.put(4, &crc32fast::hash(&self.0).to_le_bytes())?;
@@ -145,14 +145,14 @@ impl Unsigned {
 }
 
 /// A dataset: header and datums. Also what a `.BEK` file consists of.
-pub(crate) fn dataset(head: &DatasetHead, datums: &[DatumBytes]) -> Result<Vec<u8>, FormatError> {
+pub(crate) fn dataset(head: &DatasetHeader, datums: &[DatumBytes]) -> Result<Vec<u8>, FormatError> {
     let len = datums
         .iter()
         .map(DatumBytes::len)
         .fold(DATASET_HEADER_LEN, usize::saturating_add);
     let size = u32::try_from(len).map_err(|_| fault("dataset", format!("{len} bytes")))?;
     let start = u32::try_from(DATASET_HEADER_LEN).unwrap_or(u32::MAX);
-    let mut page = Page::new("dataset", len);
+    let mut page = StructureWriter::new("dataset", len);
     let sizes = [size, DATASET_VERSION, start, size];
     page.put(0x00, sizes.map(u32::to_le_bytes).as_flattened())?;
     page.put(0x10, &head.id.to_disk())?;
@@ -178,14 +178,14 @@ mod tests {
 
     #[test]
     fn writes_what_the_parser_reads() {
-        let head = BlockHead {
+        let head = BlockHeader {
             state: State::ENCRYPTED,
             next_state: State::DECRYPTED,
             encrypted_extent: 0x640_0000,
             moved_sectors: 16,
             copies: [0x219_5000, 0x2C1_D000, 0x373_A000],
             moved_to: 0x21A_5000,
-            dataset: DatasetHead {
+            dataset: DatasetHeader {
                 id: Guid::from_disk([3; 16]),
                 next_nonce: 10,
                 method: 0x8004,
@@ -193,9 +193,9 @@ mod tests {
             },
         };
         let datums = [text(roles::DESCRIPTION, "DESKTOP H: 7/4/2019").unwrap()];
-        let unsigned = Unsigned::new(&head, &datums).unwrap();
-        let validation = key(STORED, key_types::VALIDATION_HASH, &unsigned.hash()).unwrap();
-        let region = unsigned.region(&validation).unwrap();
+        let content = BlockContent::new(&head, &datums).unwrap();
+        let validation = key(STORED, key_types::VALIDATION_HASH, &content.hash()).unwrap();
+        let region = content.region(&validation).unwrap();
         assert_eq!(region.len() as u64, REGION_LEN);
         let block = MetadataBlock::parse(&region, 0x219_5000).unwrap();
         assert!(block.validation.crc_matches);
@@ -217,13 +217,13 @@ mod tests {
 
     #[test]
     fn refuses_more_datums_than_a_region_holds() {
-        let head = DatasetHead {
+        let head = DatasetHeader {
             id: Guid::from_disk([0; 16]),
             next_nonce: 1,
             method: 0,
             created: FileTime(0),
         };
-        let block = BlockHead {
+        let block = BlockHeader {
             state: State::ENCRYPTED,
             next_state: State::ENCRYPTED,
             encrypted_extent: 0,
@@ -234,7 +234,7 @@ mod tests {
         };
         let large = [key(STORED, 0, &vec![0; 0xFF60]).unwrap()];
         let validation = key(STORED, key_types::VALIDATION_HASH, &[0; 32]).unwrap();
-        let fits = |unsigned: Unsigned| unsigned.region(&validation).is_ok();
-        assert!(Unsigned::new(&block, &large).is_ok_and(|unsigned| !fits(unsigned)));
+        let fits = |content: BlockContent| content.region(&validation).is_ok();
+        assert!(BlockContent::new(&block, &large).is_ok_and(|content| !fits(content)));
     }
 }

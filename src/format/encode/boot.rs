@@ -1,6 +1,6 @@
 //! The boot record of Windows 7 and later (docs/format.md §1.3).
 
-use super::Page;
+use super::StructureWriter;
 use crate::format::FormatError;
 use crate::format::boot::{BOOT_RECORD_LEN, ENCRYPT_ON_WRITE, NORMAL, SIGNATURE};
 
@@ -27,7 +27,7 @@ const STUB: [u8; 5] = [0xCD, 0x18, 0xF4, 0xEB, 0xFD];
 /// Geometry, media byte and the FAT32 look of the rest are the constants of every sample; no
 /// reader looks at them.
 pub(crate) fn boot_record(fields: &BootFields) -> Result<Vec<u8>, FormatError> {
-    let mut page = Page::new("boot record", BOOT_RECORD_LEN);
+    let mut page = StructureWriter::new("boot record", BOOT_RECORD_LEN);
     page.put(0x000, &[0xEB, 0x58, 0x90])?;
     page.put(0x003, SIGNATURE)?;
     page.put(0x00B, &fields.bytes_per_sector.to_le_bytes())?;

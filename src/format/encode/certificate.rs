@@ -8,7 +8,7 @@ use crate::format::datum::{roles, types};
 const THUMBPRINT: u32 = 2;
 
 /// The intermediate key, encrypted with the public key.
-pub(crate) fn asymmetric_box(encrypted: &[u8]) -> Result<DatumBytes, FormatError> {
+pub(crate) fn wrapped_key(encrypted: &[u8]) -> Result<DatumBytes, FormatError> {
     datum(
         roles::PROPERTY,
         types::ASYMMETRIC_BLOB,
@@ -53,7 +53,7 @@ mod tests {
         let (modulus, exponent) = ([0xA5; 256], [1, 0, 1]);
         let key = public_key(2048, &exponent, &modulus).unwrap();
         let record = certificate(&[7; 20]).unwrap();
-        assert_eq!(asymmetric_box(&[1; 256]).unwrap().len(), 0x108);
+        assert_eq!(wrapped_key(&[1; 256]).unwrap().len(), 0x108);
         assert_eq!((key.len(), record.len()), (0x123, 0x2D));
         let key = Datum::parse_one(key.expose()).unwrap();
         let Body::PublicKey(read) = &key.body else {

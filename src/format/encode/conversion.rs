@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Page, fault};
+use super::{StructureWriter, fault};
 use crate::format::FormatError;
 
 const HEADER_LEN: u16 = 0x38;
@@ -37,7 +37,7 @@ pub(crate) fn information(fields: &InformationFields<'_>) -> Result<Vec<u8>, For
     let len = usize::from(HEADER_LEN).saturating_add(regions.saturating_mul(8));
     let size = u16::try_from(len).map_err(|_| fault(NAME, format!("{regions} regions")))?;
     let regions = u32::try_from(regions).unwrap_or(u32::MAX);
-    let mut page = Page::new(NAME, len);
+    let mut page = StructureWriter::new(NAME, len);
     page.put(0x00, b"FVE-EOW\0")?;
     page.put(0x08, &HEADER_LEN.to_le_bytes())?;
     page.put(0x0A, &size.to_le_bytes())?;
@@ -79,7 +79,7 @@ pub(crate) struct Record {
 
 /// A bitmap structure with its records.
 pub(crate) fn bitmap(fields: &BitmapFields) -> Result<Vec<u8>, FormatError> {
-    let mut page = Page::new("encrypt-on-write bitmap", BITMAP_LEN as usize);
+    let mut page = StructureWriter::new("encrypt-on-write bitmap", BITMAP_LEN as usize);
     let Range { start, end } = fields.region;
     page.put(0x00, b"FVE-EOWBM\0")?;
     page.put(0x0A, &BITMAP_HEADER_LEN.to_le_bytes())?;
@@ -98,7 +98,7 @@ pub(crate) fn bitmap(fields: &BitmapFields) -> Result<Vec<u8>, FormatError> {
 }
 
 fn record(fields: &Record) -> Result<Vec<u8>, FormatError> {
-    let mut page = Page::new("bitmap record", RECORD_LEN as usize);
+    let mut page = StructureWriter::new("bitmap record", RECORD_LEN as usize);
     let bits = u32::try_from(fields.encrypted.len()).unwrap_or(u32::MAX);
     page.put(0x00, b"FVE-EOWBR\0")?;
     page.put(0x0A, &RECORD_HEADER_LEN.to_le_bytes())?;

@@ -8,8 +8,8 @@ use crate::format::datum::{SealedDatum, key_types, roles, types};
 const PIN_FLAGS: u16 = 0x0010;
 
 /// The SIMPLE datums around the object of a protector with a PIN: always zero, meaning not known.
-pub(crate) const BEFORE: u16 = 0x10;
-pub(crate) const BEHIND: [u16; 2] = [0x11, 0x13];
+pub(crate) const SIMPLE_BEFORE: u16 = 0x10;
+pub(crate) const SIMPLE_AFTER: [u16; 2] = [0x11, 0x13];
 
 /// A KEY datum with the hash of a PIN, about to be sealed.
 pub(crate) fn pin_hash(hash: &[u8; 32]) -> Result<DatumBytes, FormatError> {

@@ -137,7 +137,7 @@ pub(super) fn open_with(
     protector: &KeyProtector,
     mut decrypt: impl FnMut(Padding, &[u8]) -> Result<Option<SecretBytes>, Failure>,
 ) -> Answer {
-    let Some(encrypted) = protector.asymmetric_box() else {
+    let Some(encrypted) = protector.wrapped_key() else {
         return Answer::Failed(Failure::new(
             Reason::DamagedProtector,
             "the protector holds no key encrypted with a certificate",

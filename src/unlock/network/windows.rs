@@ -151,7 +151,7 @@ fn thumbprint(protector: &KeyProtector) -> Option<Thumbprint> {
 /// Whatever has the size of RSA's output: a box of its own, or what stands behind the thumbprint.
 fn request_block(protector: &KeyProtector) -> Option<SealedRequest> {
     let boxed = protector.parts.iter().find_map(|datum| match &datum.body {
-        Body::AsymmetricBox(bytes) => Some(bytes.as_slice()),
+        Body::WrappedKey(bytes) => Some(bytes.as_slice()),
         _ => None,
     });
     let rest = protector.certificate().map(|one| one.rest.as_slice());
