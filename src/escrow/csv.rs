@@ -1,5 +1,9 @@
-//! Tables of text (RFC 4180): csvde, `Export-Csv`, exports of databases. Commas, semicolons or tabs
-//! between the columns; the first row names them where it holds no password.
+//! Reads tables (RFC 4180) as csvde, `Export-Csv` and databases write them: columns separated by commas,
+//! semicolons or tabs, and a first row with the names of the columns.
+//!
+//! Written by hand because the cells are secrets: the `csv` crate (1.4) leaves copies of them in
+//! buffers of its own, which nothing wipes. Here all cells of a row are in one buffer of fixed size that
+//! is wiped.
 
 use std::iter::Peekable;
 
@@ -7,14 +11,15 @@ use zeroize::Zeroizing;
 
 use super::record::{self, Field, MAX_RECORD, Record};
 
-/// Most columns of a table.
+/// Most columns of a table; further ones become part of the last.
 const MAX_COLUMNS: usize = 1024;
 
-/// Longest name of a column that is kept, in bytes.
+/// Longest column name that is kept, in bytes.
 const MAX_NAME: usize = 256;
 
-/// Hands each row of a table to `each` as a record, with its number, from 1; says whether the text
-/// is a table. Rows in which no password can be are passed over.
+/// Calls `each` with the number and the record of every row that may contain a password. Returns
+/// whether the text is a table. The row with the column names has number 1; empty rows are not
+/// counted.
 pub(super) fn read(
     text: impl Iterator<Item = char>,
     delimiter: char,
@@ -27,7 +32,8 @@ pub(super) fn read(
     while next_row(&mut text, delimiter, &mut cells) {
         let Some(head) = &head else {
             let names: Vec<String> = cells.iter().map(name).collect();
-            // A first row with a password in it is no head.
+            // A single column, or digits enough for a password, means that this is not a row of
+            // column names, and the text not a table.
             let digits = |name: &String| name.bytes().filter(u8::is_ascii_digit).count();
             if names.len() < 2 || names.iter().any(|name| digits(name) >= 40) {
                 return false;
@@ -48,14 +54,15 @@ pub(super) fn read(
     head.is_some()
 }
 
+/// The name of a column.
 fn name(cell: &[u8]) -> String {
     let text = String::from_utf8_lossy(cell);
     let text = text.trim();
     record::beginning(text, MAX_NAME).to_owned()
 }
 
-/// What stands most often between the words of the first line, outside of quotes; nothing where the
-/// text is no table.
+/// The delimiter that the first line has most often outside of quotes; `None` if it has none, so that
+/// the text is not a table.
 pub(super) fn delimiter(text: &str) -> Option<char> {
     let first = text
         .lines()
@@ -74,17 +81,17 @@ pub(super) fn delimiter(text: &str) -> Option<char> {
     (count(best) > 0).then_some(best)
 }
 
-/// The cells of a row, one after the other; what does not fit is passed over.
+/// The cells of a row, one after the other in one buffer; what does not fit is dropped.
 struct Cells {
     bytes: Zeroizing<Vec<u8>>,
-    /// Where each cell ends.
+    /// Where each cell ends in `bytes`.
     ends: Vec<usize>,
 }
 
 impl Default for Cells {
     fn default() -> Self {
         Self {
-            // Room for the longest row at once: growing would leave copies behind.
+            // As large as the longest row: a growing buffer would leave copies in freed memory.
             bytes: Zeroizing::new(Vec::with_capacity(MAX_RECORD)),
             ends: Vec::new(),
         }
@@ -116,7 +123,7 @@ impl Cells {
     }
 }
 
-/// The next row that is not empty; none at the end of the text.
+/// Reads the next row that is not empty into `cells`; `false` at the end of the text.
 fn next_row(
     text: &mut Peekable<impl Iterator<Item = char>>,
     delimiter: char,
@@ -145,7 +152,7 @@ fn next_row(
     !cells.bytes.is_empty()
 }
 
-/// A table's text without what `Export-Csv` says of types before the head.
+/// The text of a table without the line `#TYPE …` with which `Export-Csv` begins.
 pub(super) fn without_types(
     text: impl Iterator<Item = char>,
     head: &str,
@@ -183,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_may_hold_anything() {
+    fn reads_quoted_delimiters_quotes_and_line_breaks() {
         const DIGITS: &str = "0123456789012345678901234567890123456789";
         let text = format!(
             "#TYPE x\r\n\"a\";\"b\"\r\n\r\n;\r\nno;password\r\n\"1;\"\"2\"\"\n3\";{DIGITS}\r\n"
@@ -195,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_is_no_table() {
+    fn does_not_take_plain_text_for_a_table() {
         assert!(table("just words\nand more").is_none());
         assert!(table("").is_none());
         let digits = "0123456789".repeat(4);

@@ -1,4 +1,4 @@
-//! Saved passwords in files: a single one, or thousands in a directory.
+//! Searches files for saved recovery passwords: a single file, or all files below a directory.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,17 +14,17 @@ use crate::guid::Guid;
 use crate::recovery_password::{Options, decode, scan};
 use crate::shown::ShowPath;
 
-/// Largest file that is read, in MiB: a hundred thousand entries of a directory.
+/// Largest file that is read, in MiB: about a hundred thousand entries of a directory server.
 const MAX_FILE_MIB: u64 = 64;
 const MAX_FILE: u64 = MAX_FILE_MIB << 20;
-/// Most files and directories below a directory.
+/// Most files and directories that are looked at below the directory to search.
 const MAX_FILES: usize = 200_000;
-/// Deepest directory.
+/// Deepest nesting of directories that is searched.
 const MAX_DEPTH: usize = 16;
-/// Bytes at a file's beginning that tell whether it is text.
+/// How many bytes at the start of a file decide whether it is text.
 const LOOK: usize = 4096;
 
-/// Looks through a file, or through all files below a directory.
+/// Searches a file, or all files below a directory.
 pub(super) fn search(
     path: &Path,
     query: &Query,
@@ -42,11 +42,11 @@ pub(super) fn search(
         progress,
         left: MAX_FILES,
         files: 0,
-        no_text: 0,
-        first_of_no_text: None,
+        skipped: 0,
+        first_skipped: None,
     };
     walk.directory(path, 0).map_err(fail)?;
-    let (left, no_text, first) = (walk.left, walk.no_text, walk.first_of_no_text);
+    let (left, skipped, first) = (walk.left, walk.skipped, walk.first_skipped);
     if left == 0 {
         found.notes.push(format!(
             "{} holds more than {MAX_FILES} files and directories; the rest was not read",
@@ -54,7 +54,7 @@ pub(super) fn search(
         ));
     }
     if let Some(first) = first {
-        let others = match no_text {
+        let others = match skipped {
             1 => String::new(),
             2 => ", nor does another file".to_owned(),
             more => format!(", nor do {} other files", more - 1),
@@ -67,16 +67,18 @@ pub(super) fn search(
     Ok(())
 }
 
-/// A directory that is looked through.
+/// A search through a directory.
 struct Walk<'a> {
     query: &'a Query,
     found: &'a mut Found,
     progress: &'a mut dyn FnMut(Progress<'_>),
-    /// How many files and directories more are looked at.
+    /// How many more files and directories may be looked at.
     left: usize,
+    /// How many files were looked at.
     files: usize,
-    no_text: usize,
-    first_of_no_text: Option<PathBuf>,
+    /// How many of them were skipped because they are not text.
+    skipped: usize,
+    first_skipped: Option<PathBuf>,
 }
 
 impl Walk<'_> {
@@ -86,7 +88,7 @@ impl Walk<'_> {
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
-            // Links are not followed: they lead out, or in circles.
+            // Symbolic links are not followed: they may lead out of the directory or in circles.
             let kind = entry.file_type()?;
             if !kind.is_dir() && !kind.is_file() {
                 continue;
@@ -115,18 +117,18 @@ impl Walk<'_> {
         match read(path, self.query, self.found, true) {
             Ok(true) => {}
             Ok(false) => {
-                self.no_text += 1;
-                self.first_of_no_text.get_or_insert_with(|| path.to_owned());
+                self.skipped += 1;
+                self.first_skipped.get_or_insert_with(|| path.to_owned());
             }
-            // One file that cannot be read does not hide the others.
+            // An unreadable file does not end the search.
             Err(error) => self.found.notes.push(error.to_string()),
         }
     }
 }
 
-/// Looks through a file; `among_others` says that nobody named it, and that it is passed over where
-/// it does not begin as text. Says whether it was read.
-fn read(path: &Path, query: &Query, found: &mut Found, among_others: bool) -> Result<bool> {
+/// Searches a file. With `skip_binary`, for files that the user did not name, a file that does not
+/// begin as text is skipped. Returns whether the file was read.
+fn read(path: &Path, query: &Query, found: &mut Found, skip_binary: bool) -> Result<bool> {
     let place = path.shown().to_string();
     let fail = |error| Error::io(format!("cannot read {place}"), error);
     let file = File::open(path).map_err(fail)?;
@@ -141,13 +143,13 @@ fn read(path: &Path, query: &Query, found: &mut Found, among_others: bool) -> Re
         .take(LOOK as u64)
         .read_to_end(&mut look)
         .map_err(fail)?;
-    if among_others && !is_text(&look) {
+    if skip_binary && !is_text(&look) {
         return Ok(false);
     }
     if len > MAX_FILE {
         return Err(too_large());
     }
-    // Room for all at once: growing would leave copies behind.
+    // A buffer of the final size: a growing one would leave copies of passwords in freed memory.
     let mut head = Zeroizing::new(Vec::new());
     if look.len() == LOOK {
         head.reserve_exact(decode::MAX_BYTES + 1);
@@ -173,7 +175,8 @@ fn read(path: &Path, query: &Query, found: &mut Found, among_others: bool) -> Re
     Ok(true)
 }
 
-/// Whether bytes begin a text of any encoding: no control characters but those of text, or UTF-16.
+/// Whether a file that begins with `head` is text: UTF-16, or without control characters other than
+/// white space, the end-of-file mark of DOS (0x1A) and escape (0x1B).
 fn is_text(head: &[u8]) -> bool {
     let (encoding, _, _) = decode::encoding_of(head, true);
     let wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
@@ -182,18 +185,19 @@ fn is_text(head: &[u8]) -> bool {
     wide || !head.iter().any(control)
 }
 
-/// One file, and what of it is wanted.
+/// A file that is being searched.
 struct Reading<'a> {
     path: &'a Path,
     place: &'a str,
     query: &'a Query,
     found: &'a mut Found,
-    /// How many passwords there are, wanted or not.
+    /// How many passwords were found, whether they match the query or not.
     seen: usize,
 }
 
 impl Reading<'_> {
-    /// Reads the file of which `head` was read already.
+    /// Searches the file, of which `head` was read already. The formats are tried from the most to the
+    /// least specific; the beginning of the file decides.
     fn all(&mut self, head: &[u8], rest: &mut impl Read) -> std::io::Result<()> {
         let whole = head.len() <= decode::MAX_BYTES;
         let beginning = decode::decode_whole(head);
@@ -226,7 +230,8 @@ impl Reading<'_> {
                     .push(format!("{place} is no JSON behind its object {number}"));
                 return Ok(());
             }
-            // It is read as a text instead.
+            // A small file that only begins like JSON is searched as text instead; what it gave as
+            // JSON is dropped, so that nothing is found twice.
             self.found.entries.truncate(before.0);
             self.found.unnamed.truncate(before.1);
         }
@@ -262,7 +267,7 @@ impl Reading<'_> {
     }
 }
 
-/// The name of a record in a directory, where it tells.
+/// The distinguished name of a record that was exported from a directory, if it has a field for it.
 fn name_of(fields: &[Field]) -> Option<&str> {
     let is_name = |field: &&Field| {
         let name = &field.name;
@@ -272,7 +277,7 @@ fn name_of(fields: &[Field]) -> Option<&str> {
     std::str::from_utf8(&name.value).ok()
 }
 
-/// Passwords in a text without any order, such as the file that Windows saves.
+/// The passwords in a text of no known format, such as the file that Windows saves.
 fn of_text(text: &str, path: &Path, place: &str) -> Vec<Escrowed> {
     let found = scan(text, &Options::default()).found;
     found
@@ -290,7 +295,7 @@ fn of_text(text: &str, path: &Path, place: &str) -> Vec<Escrowed> {
         .collect()
 }
 
-/// The identifier that ends a file name: `BitLocker Recovery Key <GUID>.TXT`.
+/// The identifier at the end of a file name, as in `BitLocker Recovery Key <GUID>.TXT`.
 fn in_file_name(path: &Path) -> Option<Guid> {
     let stem = path.file_stem()?.to_str()?;
     let at = stem.len().checked_sub(36)?;

@@ -1,6 +1,9 @@
-//! JSON, as far as it takes to find records in it: Microsoft Graph's answers, `ConvertTo-Json`. A
-//! record is an object, with the texts that stand directly in it. No tree is built: values are
-//! passwords, and are wiped.
+//! Finds records in JSON, as Microsoft Graph and `ConvertTo-Json` write it. A record is an object with
+//! its own strings, those in arrays included; the strings of objects inside it are records of their
+//! own.
+//!
+//! Written by hand because the strings are secrets: `serde_json` would build a tree of them that
+//! nothing wipes. Only strings and nesting matter here, so numbers and literals are not checked.
 
 use std::iter::Peekable;
 
@@ -8,12 +11,12 @@ use zeroize::Zeroizing;
 
 use super::record::{Field, MAX_VALUE, Record};
 
-/// Deepest nesting that is followed.
+/// Deepest nesting of objects; a text with more is refused.
 const MAX_DEPTH: usize = 64;
-/// Longest name that is kept, in bytes.
+/// Longest member name that is kept, in bytes.
 const MAX_NAME: usize = 256;
 
-/// Whether a text looks like JSON.
+/// Whether a text begins as JSON does.
 pub(super) fn is_json(text: &str) -> bool {
     text.trim_start().starts_with(['{', '['])
 }
@@ -21,12 +24,13 @@ pub(super) fn is_json(text: &str) -> bool {
 /// An object that is being read.
 #[derive(Default)]
 struct Object {
+    /// The name of the member whose value is read now.
     name: String,
     record: Record,
 }
 
-/// Hands each object of a text to `each`, in the order in which they end; says whether the text is
-/// JSON to its end.
+/// Calls `each` with the record of every object, in the order in which the objects end. Returns
+/// whether all strings and objects of the text are complete.
 pub(super) fn read(text: impl Iterator<Item = char>, mut each: impl FnMut(&[Field])) -> bool {
     parse(&mut text.peekable(), &mut each).is_some()
 }
@@ -36,7 +40,7 @@ fn parse(
     each: &mut dyn FnMut(&[Field]),
 ) -> Option<()> {
     let mut open: Vec<Object> = Vec::new();
-    // Room for the longest at once: growing would leave copies behind.
+    // As large as the longest string: a growing buffer would leave copies in freed memory.
     let mut value = Zeroizing::new(Vec::with_capacity(MAX_VALUE));
     while let Some(c) = chars.next() {
         match c {
@@ -49,6 +53,7 @@ fn parse(
                 let Some(object) = open.last_mut() else {
                     continue;
                 };
+                // A string before a colon is a name, any other a value.
                 if chars.peek() == Some(&':') {
                     let name = value.get(..MAX_NAME).unwrap_or(&value);
                     object.name = String::from_utf8_lossy(name).into_owned();
@@ -64,8 +69,8 @@ fn parse(
     open.is_empty().then_some(())
 }
 
-/// Reads the text up to the next quote, escapes undone, into `text`; what is too long for it is
-/// passed over.
+/// Reads a string up to its closing quote, unescaped, into `text`; what exceeds [`MAX_VALUE`] is
+/// dropped.
 fn string(
     chars: &mut Peekable<impl Iterator<Item = char>>,
     text: &mut Zeroizing<Vec<u8>>,
@@ -95,7 +100,8 @@ fn string(
     }
 }
 
-/// The character of four hex digits; half of a pair becomes U+FFFD, for no identifier has any.
+/// The character of the four hex digits after `\u`. Half of a surrogate pair becomes U+FFFD: no
+/// password or identifier has such characters.
 fn unicode(chars: &mut impl Iterator<Item = char>) -> Option<char> {
     let mut code = 0;
     for _ in 0..4 {
@@ -109,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_come_with_their_own_texts() {
+    fn gives_each_object_its_own_strings() {
         let text = r#"{"value": [{"id": "a\u002db", "n": 3, "list": ["x", "y"]}, {"id":"c"}], "last": "z"}"#;
         let mut texts = Vec::new();
         let is_json = read(text.chars(), |fields| {
@@ -140,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_nothing() {
+    fn refuses_incomplete_json() {
         for text in ["{", "{\"a\": \"b}", "}", "{\"a\": \"\\u12\"}"] {
             assert!(!read(text.chars(), |_| ()), "{text}");
         }

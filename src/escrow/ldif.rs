@@ -1,5 +1,7 @@
-//! LDIF (RFC 2849): what ldapsearch and ldifde write. Lines are folded, values may be base64, and
-//! names of entries are escaped.
+//! Reads LDIF (RFC 2849) as ldapsearch and ldifde write it. Lines may be folded, and values in base64.
+//!
+//! Written by hand because the values are secrets: a general reader would return them in strings of
+//! its own, which nothing wipes.
 
 use std::iter::Peekable;
 
@@ -7,25 +9,25 @@ use zeroize::Zeroizing;
 
 use super::record::{self, Field, Record};
 
-/// Longest line that is read, folded lines put together, in bytes; what is behind is passed over.
+/// Longest line that is kept, in bytes after unfolding; the rest is dropped.
 const MAX_LINE: usize = 0x1_0000;
-/// Longest name of an entry that is kept, in bytes.
+/// Longest distinguished name that is kept, in bytes.
 const MAX_NAME: usize = 1024;
 
-/// Whether a text is LDIF: its first line that is no comment names an entry or a version.
+/// Whether a text is LDIF: its first line that is not a comment gives an entry or a version.
 pub(super) fn is_ldif(text: &str) -> bool {
     let mut lines = text.lines();
     let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
     first.is_some_and(|line| line.starts_with("dn:") || line.starts_with("version:"))
 }
 
-/// Hands each entry of a text to `each`: its name, and its attributes. Lines that are no attribute
-/// are passed over.
+/// Calls `each` with the distinguished name and the attributes of every entry. Lines that are not
+/// attributes are skipped.
 pub(super) fn read(text: impl Iterator<Item = char>, mut each: impl FnMut(&str, &[Field])) {
     let mut text = text.peekable();
     let mut name: Option<String> = None;
     let mut record = Record::default();
-    // Room for the longest at once: growing would leave copies behind.
+    // As large as the longest line: a growing buffer would leave copies in freed memory.
     let mut line = Zeroizing::new(String::with_capacity(MAX_LINE));
     while text.peek().is_some() {
         next_line(&mut text, &mut line);
@@ -50,7 +52,8 @@ pub(super) fn read(text: impl Iterator<Item = char>, mut each: impl FnMut(&str, 
     }
 }
 
-/// The next line, with those that go on where it ended: they begin with a blank.
+/// Reads the next line into `line`, unfolded: a line that begins with a space continues the one before
+/// it.
 fn next_line(text: &mut Peekable<impl Iterator<Item = char>>, line: &mut Zeroizing<String>) {
     line.clear();
     while let Some(next) = text.next() {
@@ -72,20 +75,21 @@ fn next_line(text: &mut Peekable<impl Iterator<Item = char>>, line: &mut Zeroizi
 
 fn attribute(line: &str) -> Option<Field> {
     let (name, value) = line.split_once(':')?;
-    // Options such as `;binary` change nothing here.
+    // Options after the name, such as `;binary`, do not matter here.
     let name = name.split(';').next()?.trim();
     Some(match value.strip_prefix(':') {
         Some(coded) => Field {
             name: name.to_owned(),
             value: base64(coded.trim())?,
         },
-        // Values in other files are not fetched.
+        // `name:< URL` gives the value in another file, which is not read.
         None if value.starts_with('<') => return None,
         None => Field::new(name, value.trim_start()),
     })
 }
 
-/// The bytes of base64 text; nothing where it is none.
+/// The bytes of base64 text; `None` if it has other characters. Not the crate `base64ct`, which needs
+/// exact padding and no other bits in the last character; exports are laxer.
 fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let digits = text.trim_end_matches('=');
     let mut bytes = Zeroizing::new(Vec::with_capacity(digits.len() / 4 * 3 + 3));
@@ -115,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folded_lines_and_base64_are_put_together() {
+    fn unfolds_lines_and_decodes_base64() {
         let text = "# a comment\nversion: 1\n\ndn: CN=a,\n CN=b\r\nother: x\npassword: 12\n 34\n 56\nguid:: AAEC\n Aw==\nfar:< file:///etc/passwd\n\ndn:: Q049Yw==\n";
         assert!(is_ldif(text));
         let mut entries = Vec::new();

@@ -1,6 +1,6 @@
-//! What a record says: a row of a table, an object, an entry of a directory. Names of columns differ
-//! from export to export, so that passwords and identifiers are known by their shape first and by
-//! the names beside them second (docs/format-recovery.md §2.5).
+//! Finds the recovery passwords in a record: a row of a table, a JSON object, or an entry of a
+//! directory. Column names differ between exports, so passwords and identifiers are recognized by
+//! their form first and by the name of their field second (docs/format-recovery.md §2.5).
 
 use zeroize::Zeroizing;
 
@@ -8,17 +8,20 @@ use super::Escrowed;
 use crate::guid::Guid;
 use crate::recovery_password::{Options, scan};
 
-/// Longest value that a password is looked for in, in bytes: the schema allows 256 characters.
+/// Longest value that is searched for a password, in bytes. The schema of Active Directory allows 256
+/// characters.
 const MAX_PASSWORD: usize = 4096;
-/// Longest value that is read, in bytes; what is behind is passed over.
+/// Longest value that is kept, in bytes; the rest is dropped.
 pub(super) const MAX_VALUE: usize = 0x4000;
-/// Most bytes of a record that are kept, names and values together.
+/// Most bytes of a record that are kept, names and values together; further fields are dropped.
 pub(super) const MAX_RECORD: usize = 0x4_0000;
-/// Most values of a record that are kept.
+/// Most fields of a record that are kept.
 const MAX_FIELDS: usize = 1024;
-/// Fewest digits of a value in which a password is looked for.
+/// Fewest digits that a value must have to be searched for a password. A password has 48; fewer allow
+/// for digits that were mistyped or cut off.
 const MIN_DIGITS: usize = 40;
-/// Names of the columns that hold the identifier of the password, reduced to letters.
+/// Names of fields that hold the identifier of the password, most specific first. Names are compared
+/// in lower case and without anything but letters and digits.
 const ID_NAMES: [&str; 8] = [
     "msfverecoveryguid",
     "recoverykeyid",
@@ -29,7 +32,7 @@ const ID_NAMES: [&str; 8] = [
     "id",
     "identifier",
 ];
-/// Names of the columns that hold the computer.
+/// Names of fields that hold the name of the computer.
 const COMPUTER_NAMES: [&str; 9] = [
     "computer",
     "computername",
@@ -41,7 +44,7 @@ const COMPUTER_NAMES: [&str; 9] = [
     "pscomputername",
     "name",
 ];
-/// Names of the columns that hold the time.
+/// Names of fields that hold the time at which the password was saved.
 const TIME_NAMES: [&str; 6] = [
     "whencreated",
     "createddatetime",
@@ -50,8 +53,8 @@ const TIME_NAMES: [&str; 6] = [
     "date",
     "time",
 ];
-/// Parts of names that say that an identifier belongs to something else.
-const OTHERS: [&str; 6] = [
+/// A field whose name contains one of these holds the identifier of something other than the password.
+const OTHER_THINGS: [&str; 6] = [
     "volume",
     "device",
     "computer",
@@ -60,7 +63,7 @@ const OTHERS: [&str; 6] = [
     "objectguid",
 ];
 
-/// A name and its value, as bytes: a directory has both kinds.
+/// A name and its value. The value is in bytes, because attributes of a directory are text or binary.
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) value: Zeroizing<Vec<u8>>,
@@ -78,14 +81,14 @@ impl Field {
         std::str::from_utf8(&self.value).ok()
     }
 
-    /// The name in small letters, and letters only.
+    /// The name in lower case, reduced to ASCII letters and digits.
     fn plain_name(&self) -> String {
         let letters = self.name.chars().filter(char::is_ascii_alphanumeric);
         letters.map(|c| c.to_ascii_lowercase()).collect()
     }
 
-    /// The identifier that the value is: text, 16 bytes of a directory, or such in hex as csvde
-    /// writes them.
+    /// The value as an identifier: in text form, as the 16 bytes that a directory stores, or as those
+    /// bytes in hex, which csvde writes as `X'…'`.
     fn guid(&self) -> Option<Guid> {
         if let Ok(bytes) = <[u8; 16]>::try_from(self.value.as_slice()) {
             return Some(Guid::from_disk(bytes));
@@ -98,12 +101,13 @@ impl Field {
             return Some(Guid::from_disk(from_hex(digits)?.try_into().ok()?));
         }
         let bare = text.trim_start_matches('{').trim_end_matches('}');
-        // Without hyphens the order of the bytes is not known.
+        // 32 digits without hyphens are ambiguous: they may be in the order of the text form or of
+        // the disk.
         (bare.len() == 36).then(|| bare.parse().ok()).flatten()
     }
 }
 
-/// The values of one record as they are read, no more of them than any record has.
+/// The fields of one record, bounded in number and length.
 #[derive(Default)]
 pub(super) struct Record {
     fields: Vec<Field>,
@@ -111,7 +115,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Adds a value; what is more than a record has is passed over.
+    /// Adds a field, unless the record is full.
     pub(super) fn push(&mut self, field: Field) {
         let len = self.len + field.name.len() + field.value.len();
         if self.fields.len() < MAX_FIELDS && len <= MAX_RECORD {
@@ -130,7 +134,7 @@ impl Record {
     }
 }
 
-/// The first `most` bytes of a text, or fewer so that no character is cut.
+/// The first `most` bytes of a text, or up to three fewer, so that no character is cut.
 // `str::floor_char_boundary` does this from Rust 1.91 on.
 pub(super) fn beginning(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len()))
@@ -154,8 +158,9 @@ fn hex_pair(first: u8, second: u8) -> Option<u8> {
     u8::try_from(digit(first)? * 16 + digit(second)?).ok()
 }
 
-/// The recovery passwords of a record, with what it says of them. `name` is its name in a
-/// directory; `origin` says where it was found.
+/// The recovery passwords of a record, with the identifiers, computer and time that the record gives
+/// for them. `name` is the distinguished name of an entry in a directory; `origin` says where the
+/// record was found, for messages.
 pub(super) fn escrowed(
     fields: &[Field],
     name: Option<&str>,
@@ -182,7 +187,7 @@ pub(super) fn escrowed(
         .collect()
 }
 
-/// Whether a value has the digits of a password.
+/// Whether a value is short enough, and has enough digits, to contain a password.
 pub(super) fn may_hold_password(value: &[u8]) -> bool {
     let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
     value.len() <= MAX_PASSWORD && digits >= MIN_DIGITS
@@ -208,7 +213,7 @@ fn id(fields: &[Field], own_name: Option<&str>) -> Option<Guid> {
         .or_else(|| fields.iter().find_map(|field| guid_in(field.text()?)))
         .or_else(|| {
             let mut fields = fields.iter();
-            fields.find_map(|field| (!of_another(field)).then(|| field.guid())?)
+            fields.find_map(|field| (!names_something_else(field)).then(|| field.guid())?)
         })
 }
 
@@ -222,37 +227,40 @@ fn volume(fields: &[Field]) -> Option<Guid> {
     })
 }
 
-fn of_another(field: &Field) -> bool {
+/// Whether the field holds the identifier of a device, a volume or the like.
+fn names_something_else(field: &Field) -> bool {
     let name = field.plain_name();
-    OTHERS.iter().any(|other| name.contains(other))
+    OTHER_THINGS.iter().any(|other| name.contains(other))
 }
 
-/// The first text under one of these names, the first name first.
+/// The text of the first field with one of these names; names earlier in the list are preferred.
 fn named(fields: &[Field], names: &[&str]) -> Option<String> {
     names.iter().find_map(|wanted| {
         let field = fields.iter().find(|field| field.plain_name() == *wanted)?;
         let text = field.text()?.trim();
-        // The name of an entry in the directory is no computer's.
+        // A text with an identifier in braces is the name of a directory entry, not of a computer.
         let fine = !text.is_empty() && text.len() <= 256 && guid_in(text).is_none();
         fine.then(|| text.to_owned())
     })
 }
 
-/// The identifier that ends a name in the directory, in braces (docs/format-recovery.md §2.2).
+/// The identifier in braces at the end of the name of a directory entry
+/// (docs/format-recovery.md §2.2).
 fn guid_in(text: &str) -> Option<Guid> {
     let (_, rest) = text.split_once('{')?;
     let (inside, _) = rest.split_once('}')?;
     (inside.len() == 36).then(|| inside.parse().ok()).flatten()
 }
 
-/// The time that begins such a name.
+/// The time at the start of the name of a directory entry.
 fn time_in(name: &str) -> Option<String> {
     let (time, _) = name.split_once('{')?;
     let fine = time.len() >= 19 && time.as_bytes().get(10) == Some(&b'T');
     fine.then(|| time.to_owned())
 }
 
-/// A time of a directory (RFC 4517), `20231010180000.0Z`, as others write it; any other as it is.
+/// A directory's time (RFC 4517), such as `20231010180000.0Z`, in the form `2023-10-10T18:00:00Z`; any
+/// other text unchanged.
 fn readable(time: &str) -> String {
     let digits = time
         .get(..14)
@@ -272,8 +280,8 @@ fn readable(time: &str) -> String {
     )
 }
 
-/// The values of the parts of a distinguished name, escapes undone: `CN=a,CN=PC01,DC=x` is `a`, `PC01`,
-/// `x`.
+/// The values of the parts of a distinguished name, unescaped (RFC 4514): `a`, `PC01` and `x` for
+/// `CN=a,CN=PC01,DC=x`.
 fn rdn_values(name: &str) -> Vec<String> {
     let mut values = Vec::new();
     let mut value = Vec::new();
@@ -328,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_a_directory_tells_all() {
+    fn reads_all_facts_from_a_directory_entry() {
         let id = hex!("bcfbc85be5bd99c04164d8399f767c45");
         let found = one(
             &[
@@ -345,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_a_directory_are_readable() {
+    fn writes_directory_times_in_iso_form() {
         assert_eq!(readable("20231010180000.0Z"), "2023-10-10T18:00:00Z");
         for other in ["2023-10-10", "20231010", "20231010180000", "Größe"] {
             assert_eq!(readable(other), other);
@@ -353,13 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn the_name_tells_the_identifier_where_nothing_else_does() {
+    fn takes_the_identifier_from_the_entry_name_if_no_field_has_it() {
         let found = one(&[("msFVE-RecoveryPassword", PASSWORD.as_bytes())], Some(DN));
         assert_eq!(found.id, Some(ID.parse().unwrap()));
     }
 
     #[test]
-    fn the_identifier_of_a_device_is_not_that_of_the_password() {
+    fn never_takes_a_device_identifier_for_the_password_id() {
         let device = b"11111111-2222-3333-4444-555555555555";
         let found = one(
             &[
@@ -375,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn octets_of_csvde_are_in_the_order_of_the_disk() {
+    fn reads_csvde_octets_in_disk_byte_order() {
         let octets = b"X'bcfbc85be5bd99c04164d8399f767c45'";
         let found = one(
             &[("whatever", octets), ("password", PASSWORD.as_bytes())],

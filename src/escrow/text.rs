@@ -1,4 +1,5 @@
-//! A text of any encoding, read a piece at a time.
+//! Decodes a text of any encoding in pieces of fixed size, so that a large file is never in memory as
+//! a whole, and every buffer that held a password is wiped.
 
 use std::io::{self, Read};
 
@@ -7,10 +8,11 @@ use zeroize::Zeroizing;
 
 use crate::recovery_password::decode;
 
-/// Bytes that are read at once.
+/// How many bytes are read and decoded at a time.
 const PIECE: usize = 0x4000;
 
-/// The characters of a text. What cannot be read ends it: [`Text::end`] tells.
+/// Iterates over the characters of a text. It also ends at the first read error, which
+/// [`Text::end`] returns.
 pub(super) struct Text<R> {
     source: R,
     decoder: Decoder,
@@ -22,14 +24,15 @@ pub(super) struct Text<R> {
 }
 
 impl<R: Read> Text<R> {
-    /// The text that begins with `head`; `rest` is what follows it, and `cut` says that there is
-    /// such.
+    /// The text that consists of `head` and then `rest`. `cut` says that `head` is not all of it:
+    /// it may then end in the middle of a character.
     pub(super) fn new(head: &[u8], rest: R, cut: bool) -> Text<impl Read> {
         let (encoding, mark, _) = decode::encoding_of(head, cut);
         let decoder = encoding.new_decoder_without_bom_handling();
-        // Room for all that a piece can become with what is left of the one before it: growing would
-        // leave copies behind, and what does not fit would be lost.
-        let room = decoder
+        // Large enough for a whole piece and for up to four bytes left over from the piece before. A
+        // growing buffer would leave copies of passwords in freed memory, and `decode_to_string` drops
+        // what does not fit.
+        let capacity = decoder
             .max_utf8_buffer_length(PIECE + 4)
             .unwrap_or(4 * PIECE)
             + 4;
@@ -37,14 +40,14 @@ impl<R: Read> Text<R> {
             source: head.get(mark..).unwrap_or_default().chain(rest),
             decoder,
             bytes: Zeroizing::new(vec![0; PIECE]),
-            text: Zeroizing::new(String::with_capacity(room)),
+            text: Zeroizing::new(String::with_capacity(capacity)),
             position: 0,
             ended: false,
             fault: None,
         }
     }
 
-    /// What ended the text before its end.
+    /// The read error that ended the text early, if there was one.
     pub(super) fn end(&mut self) -> io::Result<()> {
         self.fault.take().map_or(Ok(()), Err)
     }
@@ -89,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn characters_across_pieces_are_whole() {
+    fn decodes_characters_that_span_two_pieces() {
         let text = "\u{20ac}12\u{1f511}".repeat(PIECE);
         for cut in [1, PIECE - 1, text.len()] {
             let (head, rest) = text.as_bytes().split_at(cut);

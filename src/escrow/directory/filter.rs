@@ -1,14 +1,14 @@
-//! The filters that find recovery passwords in a directory (docs/format-recovery.md §2.3;
-//! RFC 4515). Identifiers stand there as the 16 bytes of the disk.
+//! The search filters for recovery passwords in a directory (docs/format-recovery.md §2.3; RFC 4515).
+//! A directory stores identifiers as 16 bytes in the same order as BitLocker's metadata does.
 
 use std::fmt::Write;
 
 use crate::guid::Guid;
 
-/// Every entry of a recovery password.
+/// Every entry that holds a recovery password.
 pub(super) const ANY: &str = "(objectClass=msFVE-RecoveryInformation)";
 
-/// The entries with one of these identifiers: fast, for there is an index.
+/// The entries with one of these identifiers. Fast, because the attribute is indexed.
 pub(super) fn by_ids(ids: &[Guid]) -> String {
     let each = ids
         .iter()
@@ -16,8 +16,8 @@ pub(super) fn by_ids(ids: &[Guid]) -> String {
     format!("(|{})", each.collect::<String>())
 }
 
-/// The entries whose identifier begins with these eight digits. The first group of an identifier is
-/// stored with its bytes turned round.
+/// The entries whose identifier begins with these eight hex digits; `None` for fewer digits. The first
+/// group of an identifier is stored least significant byte first.
 pub(super) fn by_prefix(digits: &str) -> Option<String> {
     let number = u32::from_str_radix(digits.get(..8)?, 16).ok()?;
     Some(format!(
@@ -26,7 +26,8 @@ pub(super) fn by_prefix(digits: &str) -> Option<String> {
     ))
 }
 
-/// The same by the name of the entry, which holds the identifier: works everywhere, without an index.
+/// The same by the name of the entry, which ends in the identifier. It works on servers that cannot
+/// compare the beginning of a binary attribute, but is slow: no index helps.
 pub(super) fn by_name(digits: &str) -> String {
     format!(
         "(&{ANY}(cn=*{{{}-*))",
@@ -34,12 +35,13 @@ pub(super) fn by_name(digits: &str) -> String {
     )
 }
 
-/// The account of a computer.
+/// The accounts of computers with that name.
 pub(super) fn computer(name: &str) -> String {
     let name = escaped(name.trim_end_matches('$'));
     format!("(&(objectClass=computer)(|(cn={name})(sAMAccountName={name}$)))")
 }
 
+/// Bytes as escapes of a filter: `\5b\c8`.
 fn octets(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 3);
     for byte in bytes {
@@ -49,7 +51,8 @@ fn octets(bytes: &[u8]) -> String {
     text
 }
 
-/// Text as it may stand in a filter: what has a meaning there, and what is not ASCII, as octets.
+/// Escapes a text for use in a filter: characters with a meaning there, and all that are not printable
+/// ASCII.
 fn escaped(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -66,7 +69,7 @@ mod tests {
 
     /// The example of docs/format-recovery.md §2.3.
     #[test]
-    fn identifiers_are_in_the_order_of_the_disk() {
+    fn writes_identifiers_in_disk_byte_order() {
         let id: Guid = "5BC8FBBC-BDE5-C099-4164-D8399F767C45".parse().unwrap();
         assert_eq!(
             by_ids(&[id]),
@@ -83,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_out_of_a_filter() {
+    fn escapes_names_so_that_they_cannot_change_the_filter() {
         assert_eq!(
             computer("a*)(cn=\\\0ü"),
             r"(&(objectClass=computer)(|(cn=a\2a\29\28cn=\5c\00\c3\bc)(sAMAccountName=a\2a\29\28cn=\5c\00\c3\bc$)))"

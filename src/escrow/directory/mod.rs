@@ -1,9 +1,9 @@
-//! Active Directory, and what speaks as it does: recovery passwords below the objects of computers
-//! (docs/format-recovery.md §2.2 to §2.4).
+//! Searches Active Directory, and servers with the same schema, for recovery passwords: entries below
+//! the account of each computer (docs/format-recovery.md §2.2 to §2.4).
 //!
-//! `ldaps://SERVER` is TLS from the start, `ldap://SERVER` turns it on (StartTLS): a password never
-//! goes over a line in the open. With a Kerberos ticket (feature `kerberos`) `ldap://SERVER` is signed
-//! and sealed instead.
+//! `ldaps://SERVER` uses TLS from the start, `ldap://SERVER` switches to it with StartTLS, so that a
+//! password is never sent unencrypted. With a Kerberos ticket (feature `kerberos`), the Kerberos session
+//! signs and encrypts `ldap://SERVER` instead.
 
 mod filter;
 
@@ -23,17 +23,17 @@ use crate::guid::Guid;
 use crate::secret::SecretText;
 use crate::shown::ShowPath;
 
-/// How long a server may take to answer at all.
+/// How long connecting and logging in may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long it may take for each part of an answer.
+/// How long the server may take for each entry of an answer.
 const ANSWER: Duration = Duration::from_secs(60);
-/// Entries a page; Active Directory gives at most 1000 (docs/format-recovery.md §2.3).
+/// Entries per page; Active Directory allows at most 1000 (docs/format-recovery.md §2.3).
 const PAGE: i32 = 500;
-/// Identifiers that are asked for at once.
+/// Most identifiers in one search filter.
 const AT_ONCE: usize = 32;
-/// Most computers of one name.
+/// Most computers of one name whose passwords are read.
 const MAX_COMPUTERS: usize = 32;
-/// What is read of an entry.
+/// The attributes that are read of an entry.
 const ATTRIBUTES: [&str; 5] = [
     "msFVE-RecoveryPassword",
     "msFVE-RecoveryGuid",
@@ -41,12 +41,12 @@ const ATTRIBUTES: [&str; 5] = [
     "whenCreated",
     "cn",
 ];
-/// The server does not do such a comparison (RFC 4511).
+/// LDAP result code inappropriateMatching (RFC 4511): the server cannot compare this attribute so.
 const INAPPROPRIATE_MATCHING: u32 = 18;
-/// There is no such object (RFC 4511).
+/// LDAP result code noSuchObject (RFC 4511).
 const NO_SUCH_OBJECT: u32 = 32;
 
-/// A directory server, and who asks it.
+/// A directory server, and the login for it.
 #[derive(Debug)]
 pub struct Directory {
     url: String,
@@ -55,19 +55,19 @@ pub struct Directory {
     base: Option<String>,
 }
 
-/// Who asks a directory server.
+/// How to log in to a directory server.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Login {
-    /// A user with a password, which goes over TLS alone.
+    /// A user with a password, which is sent only over TLS.
     #[non_exhaustive]
     Simple {
         /// The user: `USER@DOMAIN`, `DOMAIN\\USER`, or a distinguished name.
         user: String,
-        /// That user's password; never empty.
+        /// The user's password; never empty.
         password: SecretText,
     },
-    /// The owner of the Kerberos ticket at hand.
+    /// The owner of the Kerberos ticket in the credential cache.
     #[cfg(feature = "kerberos")]
     Kerberos,
 }
@@ -76,7 +76,7 @@ impl Login {
     /// A user with a password.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] for an empty password: a server would take it for no login at all
+    /// [`Error::BadCredential`] for an empty password: a server would treat it as an anonymous login
     /// (RFC 4513 section 5.1.2).
     pub fn simple(user: impl Into<String>, password: SecretText) -> Result<Self> {
         if password.expose().is_empty() {
@@ -88,10 +88,10 @@ impl Login {
 }
 
 impl Directory {
-    /// A server by its URL, `ldaps://SERVER` or `ldap://SERVER`, and who asks it.
+    /// The server with this URL, `ldaps://SERVER` or `ldap://SERVER`, and the login for it.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] for a Kerberos login inside TLS, which servers refuse.
+    /// [`Error::BadCredential`] for a Kerberos login over `ldaps://`, which servers refuse.
     pub fn new(url: &str, login: Login) -> Result<Self> {
         #[cfg(feature = "kerberos")]
         if matches!(login, Login::Kerberos) && !url.starts_with("ldap://") {
@@ -108,26 +108,26 @@ impl Directory {
         })
     }
 
-    /// Trusts the certificates in this PEM file, in place of the system's.
+    /// Trusts the certificates in this PEM file instead of the system's.
     #[must_use]
     pub fn trust(mut self, certificates: &Path) -> Self {
         self.ca = Some(certificates.to_owned());
         self
     }
 
-    /// Searches below this distinguished name alone, not in the whole domain.
+    /// Searches only below this distinguished name, not in the whole domain.
     #[must_use]
     pub fn base(mut self, name: impl Into<String>) -> Self {
         self.base = Some(name.into());
         self
     }
 
-    /// Its URL.
+    /// The URL of the server.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Who asks.
+    /// The user that logs in, for messages.
     pub fn user(&self) -> &str {
         match &self.login {
             Login::Simple { user, .. } => user,
@@ -136,16 +136,16 @@ impl Directory {
         }
     }
 
-    /// Looks for passwords.
+    /// Searches for passwords.
     ///
     /// # Errors
-    /// [`Error::Io`] when the server cannot be reached or is not who it should be,
-    /// [`Error::BadCredential`] when it refuses who asks, [`Error::Environment`] when it refuses what
-    /// is asked.
+    /// [`Error::Io`] when the server cannot be reached or its certificate is not trusted,
+    /// [`Error::BadCredential`] when it refuses the login, [`Error::Environment`] when it refuses the
+    /// search.
     pub(super) fn search(&self, query: &Query, found: &mut Found) -> Result<()> {
         let mut session = self.open()?;
         let outcome = session.look_up(query, found);
-        // What was found counts even if the goodbye gets lost.
+        // The result is complete by now, even if the connection does not close cleanly.
         let _ = session.ldap.unbind();
         outcome
     }
@@ -195,7 +195,7 @@ impl Directory {
         }
     }
 
-    /// Where all entries of the domain are.
+    /// The distinguished name below which all entries of the domain are.
     fn naming_context(&self, ldap: &mut LdapConn) -> Result<String> {
         let wanted = ["defaultNamingContext", "namingContexts"];
         ldap.with_timeout(ANSWER);
@@ -252,8 +252,8 @@ impl Session<'_> {
         }
     }
 
-    /// The identifier is indexed; where the server finds nothing by it, the name of the entry holds
-    /// it, too.
+    /// Searches by the attribute with the identifier, which is indexed. If that finds nothing, searches
+    /// by the name of the entry, which contains the identifier, too.
     fn by_ids(&mut self, base: &str, ids: &[Guid], query: &Query, found: &mut Found) -> Result<()> {
         for ids in ids.chunks(AT_ONCE) {
             self.read(base, Scope::Subtree, &filter::by_ids(ids), query, found)?;
@@ -284,7 +284,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The names of the computers of that name.
+    /// The distinguished names of the computers with that name.
     fn computers(&mut self, base: &str, name: &str) -> Result<Vec<String>> {
         let filter = filter::computer(super::short_name(name));
         let mut names = Vec::new();
@@ -296,7 +296,8 @@ impl Session<'_> {
         Ok(names)
     }
 
-    /// Reads passwords; what the filter lets through and does not match is dropped.
+    /// Reads the passwords that the filter selects. What does not match the query is dropped: a filter
+    /// can be less exact than the query.
     fn read(
         &mut self,
         base: &str,
@@ -328,7 +329,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Every entry that a filter finds, page by page; what the server does not compare is nothing.
+    /// Calls `each` for every entry that a filter selects, fetched page by page. A filter that the
+    /// server cannot compare selects nothing.
     fn entries(
         &mut self,
         base: &str,
@@ -376,6 +378,7 @@ impl Directory {
     }
 }
 
+/// All attributes of an entry, text and binary.
 fn fields(entry: SearchEntry) -> Vec<Field> {
     let texts = entry.attrs.into_iter().flat_map(|(name, values)| {
         let values = values.into_iter().map(String::into_bytes);
@@ -388,7 +391,7 @@ fn fields(entry: SearchEntry) -> Vec<Field> {
     texts.chain(bytes).collect()
 }
 
-/// TLS that trusts these certificates and no others.
+/// A TLS configuration that trusts only the certificates in a PEM file.
 fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
     let bad = |why: String| {
         Error::bad_credential(
@@ -415,7 +418,7 @@ fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The server's name in a URL.
+/// The host name in a URL.
 #[cfg(feature = "kerberos")]
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -431,7 +434,7 @@ fn refused(why: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
     }
 }
 
-/// What a server says, as it may be shown.
+/// Text from a server, made safe and short enough for a message.
 fn printable(text: &str) -> String {
     const LONGEST: usize = 300;
     let fine = text.chars().filter(|c| !c.is_control());
