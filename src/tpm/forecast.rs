@@ -1,26 +1,28 @@
-//! What the PCRs came from, and what they would be if Windows were started (docs/format-tpm.md §7).
+//! Replays the event log of a boot, and predicts the PCRs that the Windows boot manager would find
+//! (docs/format-tpm.md §7).
 
 use super::policy::{LOCK, Pcrs, Policy};
 use crate::crypto::hash::HashAlgorithm;
 use crate::format::event_log::{Event, EventLog, kinds};
 use crate::format::tpm_blob::SealedObject;
 
-/// The PCR of Secure Boot's state and of the signer of what was started.
+/// The PCR that records the state of Secure Boot and the certificates of what was started.
 const SECURE_BOOT: u8 = 7;
 
-/// A certificate of Microsoft, by the digests of the event that it makes in PCR 7 (computed from the
-/// published certificates; those of 2011 also seen in logs).
+/// A certificate of Microsoft that signs boot programs. It is recognized by the digest of the event that
+/// firmware records in PCR 7 when it uses the certificate. The digests were computed from the published
+/// certificates; those of 2011 also occur in recorded logs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Signer {
-    /// Its name.
+    /// Common name of the certificate.
     pub name: &'static str,
-    /// Whether Windows' boot manager is signed by it.
+    /// Whether it signs the Windows boot manager.
     pub windows: bool,
     sha256: &'static str,
     sha1: Option<&'static str>,
 }
 
-/// The signers that are known.
+/// The known certificates.
 pub const SIGNERS: &[Signer] = &[
     Signer {
         name: "Microsoft Windows Production PCA 2011",
@@ -49,6 +51,7 @@ pub const SIGNERS: &[Signer] = &[
 ];
 
 impl Signer {
+    /// The event's digest in a bank, where it is known.
     fn digest(&self, bank: HashAlgorithm) -> Option<Vec<u8>> {
         let digits = match bank {
             HashAlgorithm::Sha256 => self.sha256,
@@ -59,19 +62,20 @@ impl Signer {
     }
 }
 
-/// Whether Windows' boot manager would get the key on this computer as it is.
+/// Whether the Windows boot manager would get the key if this computer started it now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Forecast {
-    /// It would, signed by that certificate.
+    /// It would, if it is signed by this certificate.
     Opens(&'static Signer),
-    /// It would not, whichever of the known certificates signed it.
+    /// It would not, with any of the known certificates.
     Refused,
-    /// Secure Boot is off now, and the key is bound to it.
+    /// It would not: the key is bound to Secure Boot, which is off.
     SecureBootOff,
 }
 
-/// The PCRs that the log accounts for; `None` for a bank that the log or we do not have.
+/// The PCR values that result from the events of a log; `None` for a bank that the log lacks or whose
+/// hash algorithm is not implemented.
 pub fn replay(log: &EventLog, bank: HashAlgorithm) -> Option<Pcrs> {
     let mut values = Pcrs::new();
     for event in &log.events {
@@ -86,7 +90,8 @@ pub fn replay(log: &EventLog, bank: HashAlgorithm) -> Option<Pcrs> {
     Some(values)
 }
 
-/// What a PCR begins with: zeros, but for the locality that the TPM was started from.
+/// The value of a PCR before its first event: zeros, except that the last byte of PCR 0 is the locality
+/// from which the TPM was started.
 fn start(log: &EventLog, pcr: u8, bank: HashAlgorithm) -> Vec<u8> {
     let mut value = vec![0; bank.digest_len()];
     let locality = log.events.iter().find_map(Event::startup_locality);
@@ -96,7 +101,7 @@ fn start(log: &EventLog, pcr: u8, bank: HashAlgorithm) -> Vec<u8> {
     value
 }
 
-/// The signers that started something in this boot, as far as they are known.
+/// The known certificates that the log records for this boot.
 pub fn signers(log: &EventLog, bank: HashAlgorithm) -> Vec<&'static Signer> {
     let started = |signer: &&Signer| {
         let digest = signer.digest(bank);
@@ -110,11 +115,11 @@ pub fn signers(log: &EventLog, bank: HashAlgorithm) -> Vec<&'static Signer> {
     SIGNERS.iter().filter(started).collect()
 }
 
-/// The forecast for an object that is bound to Secure Boot and to BitLocker's lock; `None` for
-/// others, and where the log does not tell.
+/// The forecast for an object that is sealed to PCR 7 and PCR 11; `None` for other objects, and if the
+/// log has no separator in PCR 7.
 ///
-/// What the firmware measured before the separator is the same whatever is started: behind it comes
-/// the signer of Windows' boot manager alone.
+/// What firmware measures into PCR 7 up to the separator does not depend on what is started. After it,
+/// a start of Windows adds only the certificate of the Windows boot manager.
 pub fn windows(log: &EventLog, object: &SealedObject, policy: &Policy) -> Option<Forecast> {
     if object.pcrs() != [SECURE_BOOT, LOCK] {
         return None;
@@ -152,24 +157,24 @@ pub fn windows(log: &EventLog, object: &SealedObject, policy: &Policy) -> Option
     )
 }
 
-/// What a PCR stands for, in a few words.
+/// What a PCR measures, in a few words.
 pub fn meaning(pcr: u8) -> &'static str {
     match pcr {
         0 => "firmware code",
         1 => "firmware settings",
         2 => "option ROMs and add-in drivers",
-        3 => "their settings",
+        3 => "settings of option ROMs and add-in drivers",
         4 => "boot loaders",
         5 => "partition table and boot loader settings",
-        6 => "the maker's own",
-        7 => "Secure Boot: its state and keys, and who signed what was started",
+        6 => "manufacturer-specific",
+        7 => "Secure Boot: its state and keys, and the certificates of what was started",
         8 => "BIOS: boot sector; GRUB: its commands",
         9 => "BIOS: boot block; GRUB: the files it read, such as the kernel",
         10 => "BIOS: boot manager; Linux: IMA",
-        11 => "BitLocker's lock, zero when a key is released; systemd extends it, too",
+        11 => "BitLocker's lock: zero when a key is released; systemd extends it, too",
         12 => "systemd-stub: kernel command line",
         13 => "systemd-stub: system extensions",
-        14 => "shim: machine owner keys",
+        14 => "shim: machine owner keys (MOK)",
         15 => "systemd: the root file system",
         16 => "debugging",
         _ => "dynamic launch",
@@ -226,7 +231,7 @@ mod tests {
     fn forecasts_windows_from_a_boot_of_something_else() {
         let (mut log, object) = recorded();
         let policy = Policy::solve(&object).unwrap();
-        // Shim's signer in place of Windows'.
+        // The log of a boot in which firmware started shim instead of the Windows boot manager.
         let shim = SIGNERS[2].digest(HashAlgorithm::Sha1).unwrap();
         log.events[6].digests[0].1 = shim;
         assert_eq!(signers(&log, HashAlgorithm::Sha1), [&SIGNERS[2]]);
