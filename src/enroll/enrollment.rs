@@ -22,7 +22,7 @@ use crate::unlock::certificate::read_certificate;
 
 /// A protector that was made, and the secret that opens it.
 #[derive(Debug)]
-pub struct Enrolment {
+pub struct Enrollment {
     protector: NewProtector,
     secret: NewSecret,
 }
@@ -55,7 +55,7 @@ pub enum HandedOver {
     Show(RecoveryPassword),
 }
 
-impl Enrolment {
+impl Enrollment {
     pub(super) fn new(protector: NewProtector, secret: Secret) -> Self {
         let secret = NewSecret {
             protector: protector.id(),

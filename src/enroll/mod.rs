@@ -19,7 +19,7 @@ mod save;
 pub(crate) mod seal;
 mod tpm;
 
-pub use enrollment::{Enrolment, HandedOver, NewSecret};
+pub use enrollment::{Enrollment, HandedOver, NewSecret};
 pub use pending::PendingSecrets;
 pub use recovery_file::RecoveryFile;
 pub use save::save_key;
@@ -46,6 +46,7 @@ use crate::tpm::Pin;
 
 /// Which form of `.BEK` file to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StartupKeyForm {
     /// 156 bytes: every Windows since Vista.
     Short,

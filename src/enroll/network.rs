@@ -7,7 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::NewProtector;
-use super::enrollment::{Enrolment, Secret};
+use super::enrollment::{Enrollment, Secret};
 use super::uncreatable;
 use crate::crypto::random;
 use crate::error::Result;
@@ -16,7 +16,7 @@ use crate::network::certificate::Certificate;
 use crate::secret::{ExternalKey, NetworkKey};
 use crate::unlock::network::{Sidecar, Taken};
 
-impl Enrolment {
+impl Enrollment {
     /// An external key that the network keeps, for the volume with that identifier: its stock of
     /// requests to the server with that certificate is saved in the new file `sidecar`. And one
     /// request more, with which the server can be tried.

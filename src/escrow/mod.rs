@@ -1,12 +1,12 @@
-//! Recovery passwords that were saved somewhere, found again by their identifier, by computer or for
-//! a volume: in files and in a directory such as Active Directory (docs/format-recovery.md §2).
+//! Finds recovery passwords that were saved in files or in a directory such as Active Directory, by the
+//! password ID, by computer, or for a volume (docs/format-recovery.md §2).
 //!
 //! ```text
-//! a Place ─ files: LDIF, CSV, JSON, any text ─┐
-//!         └ a directory over LDAP ────────────┴─ record: names and values ─► Escrowed
+//! Place ─ files: LDIF, CSV, JSON, any text ─┐
+//!       └ a directory server, over LDAP ────┴─ record: names and values ─► Escrowed
 //! ```
-//! What does not match the [`Query`] is dropped, and wiped, as soon as it is read. Text that
-//! passed through the LDAP library is in that library's memory, too, and is not wiped there.
+//! Passwords that do not match the [`Query`] are dropped, and wiped, as soon as they are read. Text from
+//! a directory server also passes through the memory of the LDAP library, where it is not wiped.
 
 #![deny(
     clippy::unwrap_used,
@@ -17,12 +17,15 @@
 
 mod csv;
 #[cfg(feature = "directory")]
-pub mod directory;
+mod directory;
 mod files;
 mod json;
 mod ldif;
 mod record;
 mod text;
+
+#[cfg(feature = "directory")]
+pub use directory::{Directory, Login};
 
 use std::path::{Path, PathBuf};
 
@@ -31,41 +34,42 @@ use crate::guid::Guid;
 use crate::recovery_password::RecoveryPassword;
 use crate::shown::ShowPath;
 
-/// A recovery password as somebody saved it.
+/// A recovery password that was saved, with what the file or directory says about it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Escrowed {
-    /// Identifier of its protector, the password ID.
+    /// Identifier of its key protector: the password ID.
     pub id: Option<Guid>,
-    /// Identifier of the volume, where that was saved, too.
+    /// Identifier of the volume, if that was saved, too.
     pub volume: Option<Guid>,
-    /// The computer it belongs to.
+    /// Name of the computer.
     pub computer: Option<String>,
-    /// When it was saved, as it stands there.
+    /// When it was saved, as text from the file or directory, usually in ISO 8601.
     pub saved: Option<String>,
-    /// Where it was found.
+    /// Where it was found, for messages: a path and a line, or the URL of a server and an entry.
     pub origin: String,
     /// The password.
     pub password: RecoveryPassword,
 }
 
-/// What is looked for.
+/// Which passwords to look for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Query {
-    /// The password with this identifier, or whose identifier begins so.
+    /// The passwords whose identifier is this, or begins with these hex digits; see
+    /// [`Query::password`].
     Password(String),
-    /// All of a computer.
+    /// All passwords of the computer with this name; the domain is ignored.
     Computer(String),
-    /// Those of these protectors.
+    /// The passwords of these key protectors.
     Protectors(Vec<Guid>),
 }
 
 impl Query {
-    /// The password with this identifier: the whole of it, or its first eight or more digits.
+    /// A query for a password ID: the whole identifier, or its first eight or more hex digits.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] for text that is none.
+    /// [`Error::BadCredential`] for any other text.
     pub fn password(id: &str) -> Result<Self> {
         let bare = id.trim().trim_start_matches('{').trim_end_matches('}');
         let digits = bare.chars().filter(char::is_ascii_hexdigit).count();
@@ -82,7 +86,7 @@ impl Query {
         Ok(Self::Password(bare.to_owned()))
     }
 
-    /// Whether this is what is looked for.
+    /// Whether a password matches.
     pub fn matches(&self, found: &Escrowed) -> bool {
         match self {
             Self::Password(text) => found.id.is_some_and(|id| id.is_named_by(text)),
@@ -101,20 +105,20 @@ fn short_name(name: &str) -> &str {
     host.split('.').next().unwrap_or(host)
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Found {
-    /// The passwords, in the order in which they were found.
+    /// The passwords that match, in the order in which they were found.
     pub entries: Vec<Escrowed>,
-    /// Passwords without any identifier, which may be the one: only for [`Query::Protectors`].
+    /// Passwords without an identifier, any of which may match; only for [`Query::Protectors`].
     pub unnamed: Vec<Escrowed>,
-    /// What could not be read, and why.
+    /// Sentences about what could not be read, for the user.
     pub notes: Vec<String>,
 }
 
 impl Found {
-    /// Most passwords that are kept: more than anybody reads, and fewer than fill the memory.
+    /// Most passwords that are kept, so that a large export cannot exhaust memory.
     const MAX: usize = 10_000;
 
     fn add(&mut self, query: &Query, found: Escrowed) {
@@ -131,17 +135,17 @@ impl Found {
     }
 }
 
-/// How far a search is.
+/// How far a search through a directory of files has come.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Progress<'a> {
-    /// How many files were read.
+    /// How many files were looked at before this one.
     pub files: usize,
-    /// The file that is read now.
+    /// The file that is read next.
     pub path: &'a Path,
 }
 
-/// Where passwords were saved.
+/// A place where passwords were saved.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Place {
@@ -149,11 +153,11 @@ pub enum Place {
     Files(PathBuf),
     /// A directory server.
     #[cfg(feature = "directory")]
-    Directory(directory::Directory),
+    Directory(Directory),
 }
 
 impl Place {
-    /// What it is called.
+    /// Its path or URL, for messages.
     pub fn name(&self) -> String {
         match self {
             Self::Files(path) => path.shown().to_string(),
@@ -162,7 +166,7 @@ impl Place {
         }
     }
 
-    /// Who looks up there, where that is known to the other side.
+    /// The user that logs in; `None` for files.
     pub fn user(&self) -> Option<&str> {
         match self {
             Self::Files(_) => None,
@@ -171,15 +175,16 @@ impl Place {
         }
     }
 
-    /// Looks for passwords.
+    /// Searches the place.
     ///
     /// # Errors
-    /// The place cannot be read or reached, or refuses.
+    /// [`Error::Io`] when the place cannot be read or reached; [`Error::BadCredential`] and
+    /// [`Error::Environment`] when a server refuses the user or the search.
     pub fn search(&self, query: &Query) -> Result<Found> {
         self.search_watched(query, &mut |_| {})
     }
 
-    /// The same, and `progress` is told of each file of a directory before it is read.
+    /// As [`Self::search`], and calls `progress` before it reads each file of a directory.
     ///
     /// # Errors
     /// Those of [`Self::search`].
@@ -216,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identifier_is_eight_digits_or_more() {
+    fn a_password_id_needs_at_least_eight_digits() {
         for good in [
             "5bc8fbbc",
             "{5BC8FBBC-BDE5-C099-4164-D8399F767C45}",
@@ -230,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn computers_match_without_their_domain() {
+    fn compares_computer_names_without_the_domain() {
         let of = entry(None, Some("PC01.example.org"));
         for name in ["pc01", "PC01$", "pc01.other.org"] {
             assert!(Query::Computer(name.to_owned()).matches(&of), "{name}");

@@ -4,7 +4,7 @@
 //! **The form that Windows writes is not documented, and no sample was ever published.** What a
 //! package must hold to be of use is known: a protector with the sealed volume master key, and the
 //! sealed sector key. They are looked for as a whole metadata block, as a dataset (48 bytes of
-//! header, then datums: what `.BEK` files are, and what [`export`](crate::manage::key_package)
+//! header, then datums: what `.BEK` files are, and what [`export`](crate::manage::export_key_package)
 //! writes) and as bare datums, each also behind a head of up to 64 bytes.
 
 use super::FormatError;

@@ -44,8 +44,6 @@ const HASH_LEN: usize = 32;
 const PARTS: usize = 4;
 /// Largest sector of any volume (docs/format.md §1.3).
 const MAX_SECTOR: usize = 4096;
-/// Longest backup there can be: more is not read.
-pub const MAX_LEN: u64 = 0x4_0000;
 
 /// A backup of a volume's metadata.
 pub struct Backup {
@@ -67,6 +65,9 @@ pub struct Restoration {
 }
 
 impl Backup {
+    /// Length in bytes that no backup exceeds: read no more of a file.
+    pub const MAX_LEN: u64 = 0x4_0000;
+
     /// Takes a backup.
     ///
     /// # Errors

@@ -14,15 +14,46 @@ use crate::volume::{MasterKey, UnlockOptions, Volume};
 /// from it.
 const ORDER: [u8; 3] = [3, 2, 1];
 
-/// A copy's place, and what is to stand there.
+/// Where a metadata copy is.
 pub(super) struct Place {
+    /// 1, 2 or 3.
     pub(super) number: u8,
+    /// In bytes from the start of the volume.
     offset: u64,
 }
 
+/// Why a change failed, and which metadata counts on the disk now.
+pub(super) struct CommitFailure {
+    pub(super) error: Error,
+    pub(super) on_disk: OnDisk,
+}
+
+/// The metadata that counts after a change failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnDisk {
+    /// That from before the change: no copy of the new metadata was written.
+    Unchanged,
+    /// That from before the change, in the first copy. Copies 2 and 3 may already be the new ones.
+    Old,
+    /// The write that decides between the two failed, and it is not known how far it got.
+    OldOrNew,
+    /// That of the change: it was written, but could not be checked.
+    New,
+}
+
+impl From<Error> for CommitFailure {
+    /// For the steps before the first copy of the new metadata is written.
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            on_disk: OnDisk::Unchanged,
+        }
+    }
+}
+
 impl Managed {
-    /// Makes the change. When it returns, all three copies are on stable storage, read back and
-    /// opened.
+    /// Makes the change. When it returns, all three metadata copies are on stable storage, and were
+    /// read back and unlocked.
     ///
     /// # Errors
     /// [`Error::Unchangeable`] when it must not or cannot be done, and [`Error::Stale`] when the
@@ -30,20 +61,31 @@ impl Managed {
     /// reading or writing fails, which says what the volume opens with. When something was written
     /// before the failure, further changes are refused until [`Managed::reload`] has succeeded.
     pub fn commit(&mut self, change: &Change) -> Result<Report> {
+        self.try_commit(change).map_err(|failure| failure.error)
+    }
+
+    /// As [`Managed::commit`]; the error also says which metadata counts on the disk now.
+    pub(super) fn try_commit(&mut self, change: &Change) -> Result<Report, CommitFailure> {
         let prepared = self.prepare(change)?;
-        // To prepare may have taken long: somebody may have been asked, or a TPM.
+        // Preparing may have taken long: a TPM seals slowly, and a credential may ask the user.
         self.check_current()?;
         let places = self.places()?;
         let good = self.seen.good();
         let differing = self.differing()?;
-        // From the first write on, until all is read back.
+        // Stays set when anything fails from the first write on: what is on the disk is then known
+        // only after reading it again.
         self.unfinished = true;
         if let Some(good) = good {
             self.repair(&differing, good)?;
         }
         for place in &places {
-            let write = write(self, place, &prepared.region);
-            write.map_err(|error| interrupted(place, error))?;
+            write(self, place, &prepared.region).map_err(|error| CommitFailure {
+                error: interrupted(place, error),
+                on_disk: match place.number {
+                    1 => OnDisk::OldOrNew,
+                    _ => OnDisk::Old,
+                },
+            })?;
         }
         let (volume, key) = self.read_back(&prepared).map_err(unread)?;
         self.seen = Seen::read(self.target.as_ref(), &volume).map_err(unread)?;
@@ -143,14 +185,20 @@ fn interrupted(place: &Place, error: io::Error) -> Error {
 }
 
 /// All copies were written and flushed; only the look at them failed.
-fn unread(error: Error) -> Error {
+fn unread(error: Error) -> CommitFailure {
     match error {
-        Error::Io { what, source } => Error::io(
-            format!(
-                "the change was written, but cannot be read back, so it is not known to be complete; the volume opens with its new protectors: {what}"
+        Error::Io { what, source } => CommitFailure {
+            error: Error::io(
+                format!(
+                    "the change was written, but cannot be read back, so it is not known to be complete; the volume opens with its new protectors: {what}"
+                ),
+                source,
             ),
-            source,
-        ),
-        other => other,
+            on_disk: OnDisk::New,
+        },
+        other => CommitFailure {
+            error: other,
+            on_disk: OnDisk::OldOrNew,
+        },
     }
 }

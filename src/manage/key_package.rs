@@ -26,7 +26,8 @@ const KINDS: [ProtectorKind; 2] = [ProtectorKind::RecoveryPassword, ProtectorKin
 
 /// A package, and the protectors whose secrets open it.
 #[derive(Debug)]
-pub struct Exported {
+#[non_exhaustive]
+pub struct ExportedKeyPackage {
     /// What goes into the file.
     pub content: SecretBytes,
     /// The volume's identifier.
@@ -41,7 +42,11 @@ pub struct Exported {
 /// # Errors
 /// [`Error::Unchangeable`] when a name fits none, or no protector is left; [`Error::Damaged`] when
 /// the metadata is not proved by the key.
-pub fn export(volume: &Volume, key: &MasterKey, names: &[String]) -> Result<Exported> {
+pub fn export_key_package(
+    volume: &Volume,
+    key: &MasterKey,
+    names: &[String],
+) -> Result<ExportedKeyPackage> {
     let block = volume.metadata()?;
     if !key.is_proved() || key.position() != block.position {
         return Err(Error::Damaged {
@@ -68,7 +73,7 @@ pub fn export(volume: &Volume, key: &MasterKey, names: &[String]) -> Result<Expo
     };
     let content = dataset(&head, &datums).map_err(unfit)?;
     KeyPackage::parse(&content).map_err(unfit)?;
-    Ok(Exported {
+    Ok(ExportedKeyPackage {
         content: SecretBytes::new(content),
         volume: block.dataset.id,
         protectors,

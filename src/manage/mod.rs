@@ -32,14 +32,14 @@
 //! let mut volume = Managed::open(disk, &[Box::new(password)], &UnlockOptions::default())?;
 //! let (digits, protector) = NewProtector::new_recovery_password()?;
 //! println!("{}", digits.expose_digits().expose());
-//! volume.commit(&Change::new().enrol(protector))?;
+//! volume.commit(&Change::new().enroll(protector))?;
 //! # Ok::<(), fve::error::Error>(())
 //! ```
 
-pub mod backup;
+mod backup;
 mod commit;
 mod edit;
-pub mod key_package;
+mod key_package;
 mod keys;
 mod rekey;
 mod rotate;
@@ -48,8 +48,10 @@ mod tpm;
 
 use std::sync::Arc;
 
+pub use backup::{Backup, Restoration};
+pub use key_package::{ExportedKeyPackage, export_key_package};
 pub use keys::{Kept, KeptSecret, kept_secrets};
-pub use rotate::Rotation;
+pub use rotate::{Rotation, RotationCause, RotationError, RotationStage, ValidPasswords};
 pub use tpm::{Rebound, rebound};
 
 use crate::enroll::NewProtector;
@@ -61,7 +63,7 @@ use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
 use crate::source::WriteAt;
 use crate::unlock::Credential;
-use crate::volume::{MasterKey, UnlockOptions, Volume};
+use crate::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
 use seen::Seen;
 
 /// A volume whose protectors can be changed.
@@ -125,7 +127,7 @@ impl Change {
     /// Adds a protector behind those that there are. Whatever opens it has to be stored already: a
     /// key that exists nowhere opens nothing.
     #[must_use]
-    pub fn enrol(mut self, protector: NewProtector) -> Self {
+    pub fn enroll(mut self, protector: NewProtector) -> Self {
         self.add.push(protector);
         self
     }
@@ -258,6 +260,15 @@ impl Managed {
     /// Its master key.
     pub fn master_key(&self) -> &MasterKey {
         &self.key
+    }
+
+    /// The volume's plaintext, unlocked with the master key that is already known: no credential is
+    /// needed. It stays readable, and right, while the protectors are changed.
+    ///
+    /// # Errors
+    /// Those of [`Volume::unlock_with_master_key`].
+    pub fn unlocked(&self) -> Result<Unlocked> {
+        self.volume.unlock_with_master_key(&self.key)
     }
 
     /// Its protectors, in the order on disk.

@@ -1,6 +1,7 @@
 //! Recovery passwords replaced: the new one is stored and proved before an old one goes
 //! (docs/format-recovery.md §5.3).
 
+use super::commit::OnDisk;
 use super::{Change, Managed, Report};
 use crate::enroll::NewProtector;
 use crate::error::{Error, Remedy, Result};
@@ -14,7 +15,7 @@ use crate::volume::{UnlockOptions, Volume};
 #[derive(Debug)]
 pub struct Rotation {
     password: RecoveryPassword,
-    protector: Option<NewProtector>,
+    protector: NewProtector,
     id: Guid,
     old: Vec<Guid>,
     drop_bound: bool,
@@ -49,7 +50,7 @@ impl Rotation {
         Ok(Self {
             password,
             id: protector.id(),
-            protector: Some(protector),
+            protector,
             old: if old.is_empty() {
                 present
             } else {
@@ -97,43 +98,189 @@ impl Rotation {
         let change = self.removal();
         // Only whether the old ones can go is in question; a protector is laid out but once.
         let stand_in = NewProtector::new_recovery_password()?.1;
-        let mut report = volume.preview(&change.enrol(stand_in))?;
+        let mut report = volume.preview(&change.enroll(stand_in))?;
         report.added = vec![(self.id, ProtectorKind::RecoveryPassword)];
         Ok(report)
     }
 
-    /// Does it: `escrow` stores the new password, and returns when it is safe there; the password
-    /// comes onto the volume and is tried on what lies on the disk; then the old ones go.
+    /// Replaces the passwords, in this order: `escrow` stores the new password, and returns when it
+    /// is stored for good; the new password is added to the volume; it is tried on what the disk
+    /// then holds; the old passwords are removed.
+    ///
+    /// `escrow` returns an error type of the caller's choice, which comes back unchanged in
+    /// [`RotationError::source`].
     ///
     /// # Errors
-    /// What `escrow` returns: nothing is changed then. Those of [`Managed::commit`]; the volume
-    /// then opens with the old passwords, and with the new one where it came that far.
-    pub fn carry_out(
-        mut self,
+    /// [`RotationError`], which says at which step it failed and which passwords unlock the volume
+    /// now. When `escrow` fails, nothing was written to the volume.
+    pub fn carry_out<E>(
+        self,
         volume: &mut Managed,
-        escrow: impl FnOnce(Guid, &RecoveryPassword) -> Result<()>,
-    ) -> Result<Report> {
-        self.preview(volume)?;
-        let Some(protector) = self.protector.take() else {
-            return Ok(Report::default());
+        escrow: impl FnOnce(Guid, &RecoveryPassword) -> Result<(), E>,
+    ) -> Result<Report, RotationError<E>> {
+        let id = self.id;
+        let failed = |stage, valid, source| RotationError {
+            stage,
+            valid,
+            id,
+            source,
         };
-        escrow(self.id, &self.password)?;
-        let first = volume.commit(&Change::new().enrol(protector))?;
-        self.prove(volume)?;
-        let mut report = volume.commit(&self.removal())?;
-        report.added = first.added;
-        report.repaired = first.repaired;
+        let of_volume = |stage, valid, error| failed(stage, valid, RotationCause::Volume(error));
+        self.preview(volume)
+            .map_err(|error| of_volume(RotationStage::Prepare, ValidPasswords::Old, error))?;
+        let removal = self.removal();
+        escrow(id, &self.password).map_err(|error| {
+            failed(
+                RotationStage::Escrow,
+                ValidPasswords::Old,
+                RotationCause::Escrow(error),
+            )
+        })?;
+        let added = volume
+            .try_commit(&Change::new().enroll(self.protector))
+            .map_err(|failure| {
+                let valid = match failure.on_disk {
+                    OnDisk::Unchanged => ValidPasswords::Old,
+                    OnDisk::Old | OnDisk::OldOrNew => ValidPasswords::OldAndPerhapsNew,
+                    OnDisk::New => ValidPasswords::Both,
+                };
+                of_volume(RotationStage::Add, valid, failure.error)
+            })?;
+        // The new password is on the volume, but nothing has shown yet that it unlocks it.
+        verify(volume, id, &self.password).map_err(|error| {
+            of_volume(
+                RotationStage::Verify,
+                ValidPasswords::OldAndPerhapsNew,
+                error,
+            )
+        })?;
+        let mut report = volume.try_commit(&removal).map_err(|failure| {
+            let valid = match failure.on_disk {
+                OnDisk::Unchanged | OnDisk::Old => ValidPasswords::Both,
+                OnDisk::OldOrNew => ValidPasswords::NewAndPerhapsOld,
+                OnDisk::New => ValidPasswords::New,
+            };
+            of_volume(RotationStage::Remove, valid, failure.error)
+        })?;
+        report.added = added.added;
+        report.repaired = added.repaired;
         Ok(report)
     }
+}
 
-    /// Reads the volume anew and opens it with the new password alone.
-    fn prove(&self, volume: &Managed) -> Result<()> {
-        let on_disk = Volume::from_source(volume.target.clone())?;
-        let mut options = UnlockOptions::default();
-        options.selection.protector = Some(self.id.to_string());
-        let credential = RecoveryPasswords::new(&self.password);
-        on_disk
-            .unlock_master_key(&[Box::new(credential)], &options)
-            .map(drop)
+/// Reads the volume from the disk again and unlocks it with the new password alone.
+fn verify(volume: &Managed, id: Guid, password: &RecoveryPassword) -> Result<()> {
+    let on_disk = Volume::from_source(volume.target.clone())?;
+    let mut options = UnlockOptions::default();
+    options.selection.protector = Some(id.to_string());
+    let credential = RecoveryPasswords::new(password);
+    on_disk.unlock_master_key(&[credential], &options).map(drop)
+}
+
+/// The step at which a rotation failed, in the order of the steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RotationStage {
+    /// Checking that the change is possible, before the caller's `escrow` was called.
+    Prepare,
+    /// The caller's `escrow`.
+    Escrow,
+    /// Writing the protector of the new password to the volume.
+    Add,
+    /// Unlocking the volume with the new password.
+    Verify,
+    /// Removing the protectors of the old passwords.
+    Remove,
+}
+
+/// Which recovery passwords unlock the volume after a rotation failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ValidPasswords {
+    /// Only the old ones. The new one, if `escrow` stored it, is void.
+    Old,
+    /// The old ones; the new one may, too. A write failed, and how far it got is not known.
+    OldAndPerhapsNew,
+    /// The old ones and the new one.
+    Both,
+    /// The new one; the old ones may, too. A write failed, and how far it got is not known.
+    NewAndPerhapsOld,
+    /// Only the new one.
+    New,
+}
+
+/// A rotation that failed.
+///
+/// Keep the new password wherever `escrow` stored it unless `valid` is [`ValidPasswords::Old`].
+/// From [`RotationStage::Add`] on the volume may have to be read again ([`Managed::reload`]) before
+/// it can be changed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RotationError<E> {
+    /// The step that failed.
+    pub stage: RotationStage,
+    /// The passwords that unlock the volume now.
+    pub valid: ValidPasswords,
+    /// Identifier of the new password's protector.
+    pub id: Guid,
+    /// What went wrong.
+    pub source: RotationCause<E>,
+}
+
+/// What went wrong in a rotation.
+#[derive(Debug)]
+pub enum RotationCause<E> {
+    /// The error of the caller's `escrow`.
+    Escrow(E),
+    /// Reading or changing the volume failed.
+    Volume(Error),
+}
+
+impl<E> std::fmt::Display for RotationError<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", self.stage, self.valid)
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for RotationError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(match &self.source {
+            RotationCause::Escrow(error) => error,
+            RotationCause::Volume(error) => error,
+        })
+    }
+}
+
+impl<E: Into<Error>> From<RotationError<E>> for Error {
+    /// The cause alone.
+    fn from(error: RotationError<E>) -> Self {
+        match error.source {
+            RotationCause::Escrow(error) => error.into(),
+            RotationCause::Volume(error) => error,
+        }
+    }
+}
+
+impl std::fmt::Display for RotationStage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Prepare => "the recovery password cannot be replaced",
+            Self::Escrow => "the new recovery password could not be stored",
+            Self::Add => "the new recovery password could not be added to the volume",
+            Self::Verify => "the new recovery password could not be tried on the volume",
+            Self::Remove => "the old recovery passwords could not be removed",
+        })
+    }
+}
+
+impl std::fmt::Display for ValidPasswords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Old => "only the old ones unlock the volume",
+            Self::OldAndPerhapsNew => "the old ones unlock the volume, and perhaps the new one",
+            Self::Both => "the old ones and the new one unlock the volume",
+            Self::NewAndPerhapsOld => "the new one unlocks the volume, and perhaps the old ones",
+            Self::New => "only the new one unlocks the volume",
+        })
     }
 }

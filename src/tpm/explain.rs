@@ -1,4 +1,5 @@
-//! Why a TPM protector opens here or does not, as far as it can be known without a PIN.
+//! Explains whether a TPM would release the key of a key protector on this computer, and why not, as far
+//! as that is known without a PIN.
 
 use super::forecast::{self, Forecast, Signer};
 use super::policy::{Pcrs, Policy};
@@ -7,64 +8,65 @@ use crate::format::event_log::EventLog;
 use crate::format::protector::KeyProtector;
 use crate::format::tpm_blob::SealedObject;
 
-/// What can be said of one protector.
+/// The explanation for one key protector.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// Whether it opens.
-    pub verdict: Verdict,
-    /// What it takes to satisfy the object; `None` where nothing reproduces its policy.
+    /// Whether the TPM would release the key.
+    pub release: KeyRelease,
+    /// The policy of the sealed object; `None` if it is not known.
     pub policy: Option<Policy>,
-    /// The digest over the PCRs that it was sealed to.
+    /// The PCR digest that the object was sealed to.
     pub expected: Option<Vec<u8>>,
-    /// The same over the present PCRs.
+    /// The PCR digest over the present values.
     pub actual: Option<Vec<u8>>,
-    /// The present PCRs.
+    /// The present values of the PCRs in the policy.
     pub values: Option<Pcrs>,
-    /// PCRs whose value the event log accounts for, and those for which it does not.
+    /// The PCRs in the policy whose value follows from the event log, and those whose value does not.
     pub logged: Option<(Vec<u8>, Vec<u8>)>,
-    /// Known certificates that started something in this boot.
+    /// The known certificates of what was started in this boot, from the event log.
     pub signers: Vec<&'static Signer>,
-    /// Whether Secure Boot is on, by the event log.
+    /// Whether Secure Boot is on, from the event log.
     pub secure_boot: Option<bool>,
-    /// Whether Windows' boot manager would get the key.
+    /// Whether the Windows boot manager would get the key.
     pub windows: Option<Forecast>,
 }
 
-/// Whether a protector opens here.
+/// Whether a TPM would release the key of a protector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Verdict {
-    /// The TPM would release the key; for the PIN where it takes one.
-    Opens,
-    /// All is right but PCR 11, which something extended in this boot.
-    OnlyLock,
-    /// The PCRs are others.
+pub enum KeyRelease {
+    /// It would, given the right PIN if the protector has one.
+    Expected,
+    /// It would not: PCR 11 is the only PCR that differs, because something extended it in this boot.
+    OnlyPcr11Differs,
+    /// It would not: the PCRs have other values.
     PcrMismatch,
-    /// The object is damaged, or its policy is of an unknown form.
+    /// Not known: the object is damaged, or its policy has an unknown form.
     UnknownPolicy,
-    /// It is no object of a TPM 2.0.
+    /// Not known: the protector holds no object of a TPM 2.0.
     Unreadable,
-    /// The TPM refuses before its PCRs matter, or cannot be asked.
-    Tpm(TpmError),
+    /// It would not, whatever its PCRs are, or it cannot be reached.
+    Refused(TpmError),
 }
 
-impl Verdict {
-    /// A stable word for programs: the reason that a try would be refused with.
+impl KeyRelease {
+    /// A stable word for programs: `opens`, or the word of the [`Reason`](crate::error::Reason) for
+    /// which an unlock would fail.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Opens => "opens",
-            Self::OnlyLock | Self::PcrMismatch => "pcr-mismatch",
+            Self::Expected => "opens",
+            Self::OnlyPcr11Differs | Self::PcrMismatch => "pcr-mismatch",
             Self::UnknownPolicy => "unknown-policy",
             Self::Unreadable => "unsupported-tpm-blob",
-            Self::Tpm(error) => super::refusal::of(error, "").reason.word(),
+            Self::Refused(error) => error.reason().word(),
         }
     }
 }
 
 impl Explanation {
-    /// Asks the TPM about a protector, and the event log about the TPM. `None` for a protector
-    /// without a TPM.
+    /// Compares a protector with the TPM's present state and with the event log of this boot. `None`
+    /// for a protector without a TPM. Needs no PIN, and no attempt is counted.
     pub fn of(
         protector: &KeyProtector,
         tpm: &dyn Unsealer,
@@ -72,7 +74,7 @@ impl Explanation {
     ) -> Option<Self> {
         let blob = protector.tpm()?;
         let mut explanation = Self {
-            verdict: Verdict::Unreadable,
+            release: KeyRelease::Unreadable,
             policy: None,
             expected: None,
             actual: None,
@@ -87,11 +89,11 @@ impl Explanation {
         };
         explanation.expected = Some(object.pcr_digest.clone());
         explanation.policy = Policy::solve(object);
-        explanation.verdict = match explanation.policy {
-            None => Verdict::UnknownPolicy,
+        explanation.release = match explanation.policy {
+            None => KeyRelease::UnknownPolicy,
             Some(policy) => explanation
                 .ask(object, policy, tpm, log)
-                .unwrap_or_else(Verdict::Tpm),
+                .unwrap_or_else(KeyRelease::Refused),
         };
         Some(explanation)
     }
@@ -102,7 +104,7 @@ impl Explanation {
         policy: Policy,
         tpm: &dyn Unsealer,
         log: Option<&EventLog>,
-    ) -> Result<Verdict, TpmError> {
+    ) -> Result<KeyRelease, TpmError> {
         if let Some(log) = log {
             self.windows = forecast::windows(log, object, &policy);
             self.signers = forecast::signers(log, policy.bank);
@@ -122,19 +124,19 @@ impl Explanation {
         let met = policy.is_met(object, &values);
         let only_lock = policy.only_lock_is_closed(object, &values);
         self.values = Some(values);
-        // What follows may fail, and what was found so far is worth showing.
+        // Only after all fields are set: the checks below may fail, and the PCRs are still worth showing.
         tpm.check(object)?;
         if object.counts_failures() && tpm.lockout()?.is_some_and(|lockout| lockout.locked) {
             return Err(TpmError::Locked);
         }
         Ok(if !complete {
-            Verdict::Tpm(TpmError::NoBank(policy.bank))
+            KeyRelease::Refused(TpmError::NoBank(policy.bank))
         } else if met {
-            Verdict::Opens
+            KeyRelease::Expected
         } else if only_lock {
-            Verdict::OnlyLock
+            KeyRelease::OnlyPcr11Differs
         } else {
-            Verdict::PcrMismatch
+            KeyRelease::PcrMismatch
         })
     }
 }

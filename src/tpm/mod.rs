@@ -1,11 +1,11 @@
-//! The TPM 2.0 side of BitLocker, without unlocking a volume: what an object is sealed to, whether
-//! this computer meets it, and who gives a TPM's answers (docs/format-tpm.md).
+//! TPM 2.0 for BitLocker: what a sealed object is bound to, whether the PCRs of this computer match, and
+//! access to a TPM (docs/format-tpm.md).
 //!
-//! [`Unsealer`] is the interface to a TPM: [`Tss`] reaches one through libtss2, [`Payload`] holds what
-//! one released, captured elsewhere, and a program can bring its own. [`ObjectSealer`] seals.
-//! The credential that opens a protector with them is [`crate::unlock::tpm::TpmUnlock`].
+//! [`Unsealer`] is the interface to a TPM. [`Tss`] reaches a TPM through libtss2; [`Payload`] returns
+//! what a TPM released earlier, captured elsewhere; a program can implement its own. [`ObjectSealer`]
+//! also seals. The credential that uses them is [`TpmUnlock`](crate::unlock::tpm::TpmUnlock).
 
-pub mod explain;
+mod explain;
 pub mod forecast;
 mod payload;
 mod pin;
@@ -15,6 +15,7 @@ pub(crate) mod refusal;
 mod tss;
 mod unsealer;
 
+pub use explain::{Explanation, KeyRelease};
 pub use payload::Payload;
 pub use pin::{LABEL, Pin, tpm_password};
 pub use policy::{LOCK, Pcrs, Policy, selection};

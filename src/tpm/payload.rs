@@ -1,4 +1,4 @@
-//! What a TPM released, captured elsewhere: on the bus, out of firmware, from a virtual TPM
+//! Sealed data that a TPM released earlier, captured on the bus, from firmware or from a virtual TPM
 //! (docs/format-tpm.md §3.6).
 
 use std::path::Path;
@@ -15,19 +15,20 @@ use crate::shown::ShowPath;
 
 const NAME: &str = "TPM payload";
 
-/// A KEY datum, and one sealed with a PIN.
+/// Length of a KEY datum with a key of 32 bytes.
 const KEY_DATUM: usize = 44;
+/// Length of such a datum sealed with the key of a PIN.
 const SEALED_DATUM: usize = 80;
-/// The key alone.
+/// Length of a key alone.
 const KEY: usize = 32;
 
-/// An answer of a TPM.
+/// The data that a TPM released.
 #[derive(Debug)]
 pub struct Payload(SecretBytes);
 
 impl Payload {
-    /// The bytes that a TPM released: a datum of 44 or 80 bytes, with or without the length in front
-    /// of it, or the 32 bytes of the key.
+    /// A payload from its bytes: a datum of 44 or 80 bytes, with or without the two bytes of its length
+    /// before it (TPM2B), or the 32 bytes of a key. `None` for anything else.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let bytes = match bytes {
             [0, len, rest @ ..]
@@ -43,7 +44,7 @@ impl Payload {
             .then(|| Self(SecretBytes::new(bytes.to_vec())))
     }
 
-    /// The same from a file, binary or in hex digits.
+    /// A payload from a file, in binary or in hex digits.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::BadCredential`] when it holds something else.
@@ -96,6 +97,7 @@ impl Unsealer for Payload {
     }
 }
 
+/// Bytes from hex digits, which may be separated by white space or colons and begin with `0x`.
 pub(super) fn from_hex(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let digits: Zeroizing<Vec<u8>> = Zeroizing::new(
         text.iter()
@@ -121,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_captures_look_like() {
+    fn reads_the_forms_in_which_captures_come() {
         assert!(Payload::new(&[1; 44]).is_some());
         assert!(Payload::new(&[1; 45]).is_none());
         let with_length = [&[0, 44][..], &[1; 44]].concat();

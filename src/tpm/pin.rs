@@ -1,7 +1,8 @@
-//! From a PIN to what the TPM wants to see, and to the key under it (docs/format-tpm.md §3.2).
+//! Derives two values from a PIN: the password for the TPM, and the key that decrypts what the TPM
+//! releases (docs/format-tpm.md §3.2).
 //!
-//! The PIN works twice: stretched, it opens what the TPM releases; hashed once more with a label
-//! that lies on the disk, it is the password that makes the TPM release it.
+//! The stretched PIN is the key. Hashed again, together with a label from the metadata, it is the
+//! password without which the TPM releases nothing.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -9,16 +10,16 @@ use zeroize::Zeroizing;
 use crate::crypto::stretch::InitialHash;
 use crate::secret::{PinHash, SecretText, StretchedKey, TpmPassword};
 
-/// What Windows writes as the label: its name and three zero bytes. Read it from the disk; this is
-/// for protectors that are made here.
+/// The label that Windows writes: 17 characters and three zero bytes. Use it for new protectors; for
+/// existing ones, the label in the metadata counts.
 pub const LABEL: [u8; 20] = *b"BitLockerAuthData\0\0\0";
 
-/// A PIN, hashed once, as a protector keeps a backup of it.
+/// A PIN, as its SHA-256. The metadata keeps a backup of this hash, sealed with the VMK.
 #[derive(Debug)]
 pub struct Pin(PinHash);
 
 impl Pin {
-    /// A PIN as a person types it: digits, or any text where enhanced PINs are allowed.
+    /// A PIN as it is typed: digits, or any text where enhanced PINs are allowed.
     pub fn new(text: &SecretText) -> Self {
         let mut hash = Sha256::new();
         for unit in text.expose().encode_utf16() {
@@ -28,28 +29,29 @@ impl Pin {
         Self(PinHash::from_bytes(&hash))
     }
 
-    /// A PIN from the backup that a protector keeps of it.
+    /// A PIN from the backup of its hash.
     pub fn of_backup(hash: PinHash) -> Self {
         Self(hash)
     }
 
-    /// The same once more.
-    pub fn again(&self) -> Self {
+    /// A copy. Not `Clone`, so that every copy of a secret can be found.
+    pub fn duplicate(&self) -> Self {
         Self(PinHash::from_bytes(self.0.expose()))
     }
 
-    /// What a protector keeps a backup of.
+    /// SHA-256 of the PIN in UTF-16LE.
     pub fn hash(&self) -> &PinHash {
         &self.0
     }
 
-    /// The key that opens what the TPM releases. Takes as long as a password.
+    /// The key that decrypts what the TPM releases. Stretching takes about as long as for a password.
     pub fn stretch(&self, salt: &[u8; 16]) -> StretchedKey {
         InitialHash::of_hashed(self.0.expose()).stretch(salt)
     }
 }
 
-/// The TPM's password for a stretched PIN and the label on disk: 20 bytes, as TPM 1.2 had them.
+/// The password for the TPM: the first 20 bytes (the length that TPM 1.2 used) of the double SHA-256
+/// of the stretched PIN and the label.
 pub fn tpm_password(stretched: &StretchedKey, label: &[u8]) -> TpmPassword {
     let mut hash = Sha256::new();
     hash.update(stretched.expose());
@@ -66,9 +68,9 @@ mod tests {
     use super::*;
     use hex_literal::hex;
 
-    /// Windows' own TPM2_Create and TPM2_Unseal, captured (docs/format-tpm.md §9).
+    /// From captured TPM2_Create and TPM2_Unseal commands of Windows (docs/format-tpm.md §9).
     #[test]
-    fn gives_the_passwords_that_windows_gave_its_tpms() {
+    fn computes_the_passwords_that_windows_sent_to_its_tpms() {
         for (pin, salt, stretched, password) in [
             (
                 "87654321",
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_is_the_pin_hashed_once() {
+    fn keeps_the_sha_256_of_a_pin_in_utf_16() {
         let pin = Pin::new(&SecretText::new("87654321".into()));
         assert_eq!(
             pin.hash().expose(),

@@ -1,8 +1,9 @@
-//! The policy of a sealed object, worked out from the disk alone (docs/format-tpm.md §2).
+//! Finds the policy of a sealed object from the metadata alone (docs/format-tpm.md §2).
 //!
-//! It is always the same two steps, password and then PCRs, so its digest can be computed from what
-//! lies beside it. That gives the bank, which is stored nowhere, and finds damage before a TPM is
-//! asked and an attempt at the PIN is spent.
+//! BitLocker's policy always has the same two steps, TPM2_PolicyAuthValue and then TPM2_PolicyPCR, so its
+//! digest can be computed from the PCR selection and the PCR digest in the metadata. Trying every bank
+//! shows which one was used, which is stored nowhere. If none fits, the object is damaged; this is known
+//! before the TPM is used and an attempt at the PIN is spent.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +12,28 @@ use subtle::ConstantTimeEq;
 use crate::crypto::hash::HashAlgorithm;
 use crate::format::tpm_blob::SealedObject;
 
-/// Command codes that the steps add (TPM 2.0 library, part 2, section 6.5.2).
+/// Command codes, which become part of the policy digest (TPM 2.0 library, part 2, section 6.5.2).
 const POLICY_AUTH_VALUE: [u8; 4] = 0x16Bu32.to_be_bytes();
 const POLICY_PCR: [u8; 4] = 0x17Fu32.to_be_bytes();
 
-/// PCR values of one bank.
+/// Values of PCRs of one bank, by the number of the PCR.
 pub type Pcrs = BTreeMap<u8, Vec<u8>>;
 
-/// What it takes to satisfy a sealed object.
+/// The hash algorithms of a sealed object's policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Hash of the object's name, of the policy and of the digest over the PCRs.
+    /// The algorithm of the object's name, of the policy digest and of the PCR digest.
     pub hash: HashAlgorithm,
-    /// The bank whose PCRs count.
+    /// The bank of the PCRs in the policy.
     pub bank: HashAlgorithm,
 }
 
 impl Policy {
-    /// The policy that reproduces the digest in the object; `None` where none does: then the object
-    /// is damaged, or of a form that nobody has described.
+    /// The policy whose digest is the one in the object; `None` when no bank gives it: the object is
+    /// damaged, or has a policy of a form that is not known.
     pub fn solve(object: &SealedObject) -> Option<Self> {
         let hash = HashAlgorithm::of_id(object.area.name_algorithm)?;
-        // Windows takes the bank of the name algorithm, in all samples.
+        // In all known samples the bank has the name algorithm, so it is tried first.
         let others = HashAlgorithm::ALL.into_iter().filter(|bank| *bank != hash);
         std::iter::once(hash)
             .chain(others)
@@ -44,9 +45,11 @@ impl Policy {
             })
     }
 
-    /// The digest of the policy for these PCRs and this digest over their values; `None` for a hash
-    /// that is not computed here.
+    /// The policy digest for a PCR selection (a bitmap, as in the metadata) and a PCR digest; `None`
+    /// for a hash algorithm that is not implemented.
     pub fn digest(&self, selection: &[u8], pcr_digest: &[u8]) -> Option<Vec<u8>> {
+        // A policy digest begins with zeros, and every step extends it by its command code and
+        // parameters (TPM 2.0 library, part 3, TPM2_PolicyAuthValue and TPM2_PolicyPCR).
         let start = vec![0; self.hash.digest_len()];
         let with_password = self.hash.digest(&[&start, &POLICY_AUTH_VALUE])?;
         let len = u8::try_from(selection.len()).ok()?;
@@ -61,20 +64,20 @@ impl Policy {
         ])
     }
 
-    /// The digest over PCR values, rising.
+    /// The PCR digest: the hash over the values in the order of the PCR numbers.
     pub fn pcr_digest(&self, values: &Pcrs) -> Option<Vec<u8>> {
         let values: Vec<_> = values.values().map(Vec::as_slice).collect();
         self.hash.digest(&values)
     }
 
-    /// Whether these are the values that the object was sealed to.
+    /// Whether the object was sealed to these values.
     pub fn is_met(&self, object: &SealedObject, values: &Pcrs) -> bool {
         self.pcr_digest(values)
             .is_some_and(|digest| digest.ct_eq(&object.pcr_digest).into())
     }
 
-    /// Whether they would be, if PCR 11 alone had not been extended since the start: BitLocker's
-    /// lock, which is zero when a key is released.
+    /// Whether PCR 11 is the only difference: the object was sealed to these values, but with PCR 11
+    /// zero. Something has extended it since the computer started.
     pub fn only_lock_is_closed(&self, object: &SealedObject, values: &Pcrs) -> bool {
         let mut opened = values.clone();
         let Some(lock) = opened.get_mut(&LOCK) else {
@@ -85,10 +88,12 @@ impl Policy {
     }
 }
 
-/// BitLocker's own PCR: Windows' boot manager extends it once it has its keys.
+/// The PCR that BitLocker uses as a lock: it is zero when the key is released, and the Windows boot
+/// manager extends it once it has the keys.
 pub const LOCK: u8 = 11;
 
-/// PCRs as the selection of a policy: three bytes, as every PC has them.
+/// PCR numbers as a bitmap of three bytes, the size of a PC's PCR selection; PCR 0 is the lowest bit of
+/// the first byte.
 pub fn selection(pcrs: &[u8]) -> [u8; 3] {
     let mut bitmap = [0; 3];
     for pcr in pcrs {
@@ -129,7 +134,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn damage_leaves_no_policy() {
+    fn finds_no_policy_for_a_damaged_object() {
         let mut object = sha1_object();
         object.pcr_digest[3] ^= 1;
         assert_eq!(Policy::solve(&object), None);
@@ -139,7 +144,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_pcr_digest_is_that_of_a_published_machine() {
+    fn computes_the_digests_of_a_published_machine() {
         // BitLeaker's printed PCR 7 (docs/format-tpm.md §9, V6).
         let policy = Policy {
             hash: HashAlgorithm::Sha256,
@@ -164,7 +169,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn tells_when_only_the_lock_is_closed() {
+    fn knows_when_only_pcr_11_differs() {
         let policy = Policy {
             hash: HashAlgorithm::Sha256,
             bank: HashAlgorithm::Sha256,
@@ -181,7 +186,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_selection_has_low_pcrs_first() {
+    fn writes_a_selection_lowest_pcr_first() {
         assert_eq!(selection(&[7, 11]), hex!("800800"));
         assert_eq!(selection(&[0, 2, 4, 11]), hex!("150800"));
     }

@@ -1,5 +1,5 @@
-//! Why a TPM protector did not open, in words that help. The reasons are stable: scripts must not
-//! loop on a PIN.
+//! Messages about why a TPM protector did not unlock the volume, and what to do. The [`Reason`]s are
+//! stable, so that a script can tell a wrong PIN, which it must not repeat, from the rest.
 
 use super::policy::{LOCK, Pcrs, Policy};
 use super::unsealer::{Lockout, TpmError};
@@ -9,29 +9,24 @@ use crate::format::tpm_blob::SealedObject;
 
 const OTHERWISE: &str = "use another protector, such as the recovery password";
 
-/// A refusal of the TPM there.
+/// The failure for an error of the TPM at `place`.
 pub(crate) fn of(error: &TpmError, place: &str) -> Failure {
-    let (reason, remedy) = match error {
-        TpmError::NoTpm { .. } => (Reason::NoTpm, Remedy::ChooseTpm),
-        TpmError::NoSrk => (Reason::NoSrk, Remedy::RecreateStorageRootKey),
-        TpmError::OtherSrk { .. } => (Reason::OtherSrk, Remedy::CompareStorageRootKey),
-        TpmError::OtherTpm => (Reason::OtherTpm, OTHERWISE.into()),
-        TpmError::NoBank(_) | TpmError::PcrMismatch => (Reason::PcrMismatch, Remedy::ExplainPcrs),
-        TpmError::WrongPin => (
-            Reason::WrongPin,
-            "every wrong PIN counts towards the TPM's lockout".into(),
-        ),
-        TpmError::Locked => (Reason::Lockout, OTHERWISE.into()),
-        TpmError::Other { .. } => (Reason::TpmError, OTHERWISE.into()),
+    let remedy = match error {
+        TpmError::NoTpm { .. } => Remedy::ChooseTpm,
+        TpmError::NoSrk => Remedy::RecreateStorageRootKey,
+        TpmError::OtherSrk { .. } => Remedy::CompareStorageRootKey,
+        TpmError::NoBank(_) | TpmError::PcrMismatch => Remedy::ExplainPcrs,
+        TpmError::WrongPin => "every wrong PIN counts towards the TPM's lockout".into(),
+        TpmError::OtherTpm | TpmError::Locked | TpmError::Other { .. } => OTHERWISE.into(),
     };
     let message = match error {
         TpmError::NoTpm { .. } => error.to_string(),
         _ => format!("{error} ({place})"),
     };
-    Failure::new(reason, message).with_remedy(remedy)
+    Failure::new(error.reason(), message).with_remedy(remedy)
 }
 
-/// The PCRs are not those that the object was sealed to.
+/// The failure for PCR values other than those that the object was sealed to.
 pub(crate) fn pcrs(object: &SealedObject, policy: &Policy, values: &Pcrs) -> Failure {
     let list = list(&object.pcrs());
     let (what, remedy) = if policy.only_lock_is_closed(object, values) {
@@ -52,7 +47,7 @@ pub(crate) fn pcrs(object: &SealedObject, policy: &Policy, values: &Pcrs) -> Fai
     Failure::new(Reason::PcrMismatch, what).with_remedy(remedy)
 }
 
-/// The TPM took the PIN for a wrong one, and counted it.
+/// The failure for a PIN that the TPM refused and counted.
 pub(crate) fn wrong_pin(lockout: Option<&Lockout>) -> Failure {
     let mut message = "wrong PIN".to_owned();
     if let Some(lockout) = lockout {
@@ -63,7 +58,7 @@ pub(crate) fn wrong_pin(lockout: Option<&Lockout>) -> Failure {
     )
 }
 
-/// The TPM takes no PIN for now.
+/// The failure for a TPM that is locked.
 pub(crate) fn locked(lockout: &Lockout) -> Failure {
     Failure::new(
         Reason::Lockout,
@@ -78,7 +73,7 @@ pub(crate) fn locked(lockout: &Lockout) -> Failure {
     ))
 }
 
-/// How many wrong PINs are left, for a person who is about to give one.
+/// A sentence for a user who is about to enter a PIN: how many wrong ones were counted.
 pub fn tries_left(lockout: &Lockout) -> String {
     format!(
         "the TPM counts {} wrong PINs of {} that lock it; {}",
@@ -88,7 +83,7 @@ pub fn tries_left(lockout: &Lockout) -> String {
     )
 }
 
-/// Nothing reproduces the object's policy.
+/// The failure for an object whose policy is not known.
 pub(crate) fn no_policy() -> Failure {
     Failure::new(
         Reason::UnknownPolicy,
@@ -97,7 +92,7 @@ pub(crate) fn no_policy() -> Failure {
     .with_remedy(OTHERWISE)
 }
 
-/// The blob is not one of a TPM 2.0.
+/// The failure for a protector without an object of a TPM 2.0.
 pub(crate) fn unreadable(fault: &FormatError) -> Failure {
     Failure::new(
         Reason::UnsupportedTpmBlob,
@@ -106,13 +101,13 @@ pub(crate) fn unreadable(fault: &FormatError) -> Failure {
     .with_remedy(OTHERWISE)
 }
 
-/// PCRs for a message: `7, 11`.
+/// PCR numbers for a message: `7, 11`.
 pub(crate) fn list(pcrs: &[u8]) -> String {
     let words: Vec<_> = pcrs.iter().map(u8::to_string).collect();
     words.join(", ")
 }
 
-/// How a count of wrong PINs falls again.
+/// After how long the TPM forgives a wrong PIN.
 pub(crate) fn forgiveness(interval: u32) -> String {
     match interval {
         0 => "it forgives none by itself".to_owned(),
@@ -120,7 +115,7 @@ pub(crate) fn forgiveness(interval: u32) -> String {
     }
 }
 
-/// Seconds as people say them.
+/// Seconds in the largest unit that fits.
 fn duration(seconds: u32) -> String {
     match seconds {
         0..120 => format!("{seconds} seconds"),

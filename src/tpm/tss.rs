@@ -75,16 +75,46 @@ mod codes {
     pub(super) const LOCKOUT: u32 = 0x921;
 }
 
-/// How a TPM is used.
+/// How [`Tss`] uses a TPM.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct TssOptions {
-    /// Make the storage root key anew for each use, as a transient object: for TPMs in which it is
-    /// gone.
+    /// Create the storage root key again for each use, as a transient object: for a TPM that does not
+    /// hold it any more.
     pub recreate_srk: bool,
-    /// The name that the storage root key must have.
+    /// The TPM name that the storage root key must have, as [`Unsealer::srk_name`] returns it; any if
+    /// `None`.
     pub srk_name: Option<Vec<u8>>,
-    /// Let keys go over the bus in the open.
+    /// Send keys over the bus unencrypted: for a TPM that cannot encrypt its sessions.
     pub plaintext_bus: bool,
+}
+
+impl TssOptions {
+    /// The storage root key that the TPM holds, whatever its name; keys encrypted on the bus.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`TssOptions::recreate_srk`].
+    #[must_use]
+    pub fn recreate_srk(mut self, recreate: bool) -> Self {
+        self.recreate_srk = recreate;
+        self
+    }
+
+    /// Sets [`TssOptions::srk_name`].
+    #[must_use]
+    pub fn srk_name(mut self, name: impl Into<Vec<u8>>) -> Self {
+        self.srk_name = Some(name.into());
+        self
+    }
+
+    /// Sets [`TssOptions::plaintext_bus`].
+    #[must_use]
+    pub fn plaintext_bus(mut self, plaintext: bool) -> Self {
+        self.plaintext_bus = plaintext;
+        self
+    }
 }
 
 /// A TPM 2.0 that libtss2 reaches.
@@ -290,13 +320,14 @@ impl Unsealer for Tss {
     fn lockout(&self) -> Result<Option<Lockout>, TpmError> {
         let mut context = self.connect()?;
         let mut property = |id| property(&mut context, id);
-        Ok(Some(Lockout {
-            locked: property(properties::PERMANENT)? & properties::IN_LOCKOUT != 0,
-            failures: property(properties::LOCKOUT_COUNTER)?,
-            max_failures: property(properties::MAX_AUTH_FAIL)?,
-            interval: property(properties::LOCKOUT_INTERVAL)?,
-            recovery: property(properties::LOCKOUT_RECOVERY)?,
-        }))
+        let locked = property(properties::PERMANENT)? & properties::IN_LOCKOUT != 0;
+        let failures = property(properties::LOCKOUT_COUNTER)?;
+        let max_failures = property(properties::MAX_AUTH_FAIL)?;
+        let lockout = Lockout::new(failures, max_failures)
+            .locked(locked)
+            .interval(property(properties::LOCKOUT_INTERVAL)?)
+            .recovery(property(properties::LOCKOUT_RECOVERY)?);
+        Ok(Some(lockout))
     }
 
     fn pcrs(&self, bank: HashAlgorithm, wanted: &[u8]) -> Result<Option<Pcrs>, TpmError> {
@@ -360,10 +391,8 @@ impl ObjectSealer for Tss {
                         .map(|password| Auth::try_from(password.expose().as_slice()))
                         .transpose()?;
                     let made = context.create(srk, template, password, Some(data), None, None)?;
-                    Ok(Sealed {
-                        private: made.out_private.value().to_vec(),
-                        public: made.out_public.marshall()?,
-                    })
+                    let private = made.out_private.value().to_vec();
+                    Ok(Sealed::new(private, made.out_public.marshall()?))
                 });
                 made.map_err(|error: TssError| failed(&error, "sealing"))
             })

@@ -1,29 +1,32 @@
-//! The seam between BitLocker and a TPM: whoever gives a TPM's answers implements [`Unsealer`].
+//! The traits between BitLocker's metadata and a TPM: [`Unsealer`] and [`ObjectSealer`].
 
 use crate::crypto::hash::HashAlgorithm;
+use crate::error::Reason;
 use crate::format::tpm_blob::SealedObject;
 use crate::secret::{SecretBytes, TpmPassword};
 
 use super::policy::{Pcrs, Policy};
 
-/// Gives what a TPM would give. Every method stands for itself and leaves nothing behind in the
-/// TPM, whatever comes of it.
+/// A TPM, or something that answers as one would.
+///
+/// The methods are independent of each other. Each removes from the TPM what it created there, also
+/// when it fails.
 pub trait Unsealer: Send + Sync {
-    /// What it is called in reports.
+    /// The name of the credential in reports.
     fn name(&self) -> &str {
         "TPM"
     }
 
-    /// How messages name it: `the TPM at device:/dev/tpmrm0`.
+    /// How messages name this TPM: `the TPM at device:/dev/tpmrm0`.
     fn place(&self) -> String;
 
-    /// Whether it wants the PIN.
+    /// Whether unsealing an object with a PIN needs the PIN.
     fn takes_pin(&self) -> bool {
         true
     }
 
-    /// The name of its storage root key: a hash of it that pins it. `None` where there is none to
-    /// show.
+    /// The TPM name of the storage root key (SRK): a hash by which it can be recognized. `None` if
+    /// there is no TPM with one, as with a capture.
     ///
     /// # Errors
     /// As [`Unsealer::check`].
@@ -31,29 +34,30 @@ pub trait Unsealer: Send + Sync {
         Ok(None)
     }
 
-    /// What it says about wrong passwords; `None` where nothing counts them.
+    /// The state of the protection against guessing; `None` if wrong passwords are not counted.
     ///
     /// # Errors
-    /// The TPM does not answer.
+    /// [`TpmError::NoTpm`] or [`TpmError::Other`].
     fn lockout(&self) -> Result<Option<Lockout>, TpmError>;
 
-    /// The values of these PCRs in a bank, without those that it does not have; `None` where there
-    /// are no PCRs to compare.
+    /// The values of the PCRs `wanted` in a bank, without those that the bank lacks; `None` if there
+    /// are no PCRs to compare, as with a capture.
     ///
     /// # Errors
-    /// The TPM does not answer.
+    /// [`TpmError::NoTpm`] or [`TpmError::Other`].
     fn pcrs(&self, bank: HashAlgorithm, wanted: &[u8]) -> Result<Option<Pcrs>, TpmError>;
 
-    /// Whether the object is one of this TPM. Costs no attempt.
+    /// Checks that this TPM sealed the object, without a password: no attempt is counted.
     ///
     /// # Errors
-    /// [`TpmError::OtherTpm`] and [`TpmError::NoSrk`] where it is not.
+    /// [`TpmError::OtherTpm`] and [`TpmError::NoSrk`] when it did not.
     fn check(&self, object: &SealedObject) -> Result<(), TpmError>;
 
-    /// Releases what is sealed. A wrong password counts, if the object says so: it is given once.
+    /// Returns the sealed data. Sends the password at most once: if the object is under the protection
+    /// against guessing, the TPM counts a wrong one.
     ///
     /// # Errors
-    /// The TPM refuses.
+    /// The [`TpmError`] that says why the TPM does not release the data.
     fn unseal(
         &self,
         object: &SealedObject,
@@ -62,11 +66,11 @@ pub trait Unsealer: Send + Sync {
     ) -> Result<SecretBytes, TpmError>;
 }
 
-/// A TPM that seals, too.
+/// A TPM that can also seal.
 pub trait ObjectSealer: Unsealer {
-    /// Seals up to 128 bytes under its storage root key, in SHA-256 and in the form of Windows:
-    /// released when the policy is satisfied, and only with the password where there is one. Wrong
-    /// passwords count.
+    /// Seals up to 128 bytes under the storage root key, in the form that Windows uses, with SHA-256.
+    /// The TPM releases them when the policy with the digest `policy` is satisfied and, if there is
+    /// one, the password is given; it counts wrong passwords.
     ///
     /// # Errors
     /// As [`Unsealer::check`].
@@ -78,77 +82,134 @@ pub trait ObjectSealer: Unsealer {
     ) -> Result<Sealed, TpmError>;
 }
 
-/// A sealed object, in the TPM's own encoding.
+/// A sealed object, in the encoding of the TPM.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sealed {
-    /// Content of the `TPM2B_PRIVATE`.
+    /// Content of the TPM2B_PRIVATE, without its length.
     pub private: Vec<u8>,
-    /// Content of the `TPM2B_PUBLIC`.
+    /// Content of the TPM2B_PUBLIC, without its length.
     pub public: Vec<u8>,
 }
 
-/// What a TPM says about wrong passwords.
+impl Sealed {
+    /// An object from the contents of its TPM2B_PRIVATE and TPM2B_PUBLIC.
+    pub fn new(private: Vec<u8>, public: Vec<u8>) -> Self {
+        Self { private, public }
+    }
+}
+
+/// The state of a TPM's protection against guessing (dictionary attack lockout).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lockout {
-    /// Whether it refuses right ones, too.
+    /// Whether the TPM is locked: it then refuses even the right password.
     pub locked: bool,
-    /// How many wrong ones it counts now.
+    /// How many wrong passwords are counted now.
     pub failures: u32,
-    /// How many lock it.
+    /// At how many wrong passwords the TPM locks.
     pub max_failures: u32,
-    /// Seconds after which it forgives one.
+    /// Seconds after which the count falls by one; 0: never.
     pub interval: u32,
-    /// Seconds after which its owner may try to reset it, after that failed.
+    /// Seconds that must pass after a failed reset of the lockout before the next.
     pub recovery: u32,
 }
 
 impl Lockout {
-    /// How many wrong passwords are left.
+    /// A TPM that is not locked, has counted `failures` wrong passwords and locks at `max_failures`.
+    pub fn new(failures: u32, max_failures: u32) -> Self {
+        Self {
+            locked: false,
+            failures,
+            max_failures,
+            interval: 0,
+            recovery: 0,
+        }
+    }
+
+    /// Sets [`Lockout::locked`].
+    #[must_use]
+    pub fn locked(mut self, locked: bool) -> Self {
+        self.locked = locked;
+        self
+    }
+
+    /// Sets [`Lockout::interval`].
+    #[must_use]
+    pub fn interval(mut self, seconds: u32) -> Self {
+        self.interval = seconds;
+        self
+    }
+
+    /// Sets [`Lockout::recovery`].
+    #[must_use]
+    pub fn recovery(mut self, seconds: u32) -> Self {
+        self.recovery = seconds;
+        self
+    }
+
+    /// How many wrong passwords are left before the TPM locks.
     pub fn tries_left(&self) -> u32 {
         self.max_failures.saturating_sub(self.failures)
     }
 }
 
-/// Why a TPM does not release a key.
+/// Why a TPM does not release the sealed data, or does not seal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TpmError {
-    /// It cannot be reached.
+    /// No TPM can be reached.
     #[error("no TPM can be reached: {why}")]
     NoTpm {
-        /// What was tried, and what came of it.
+        /// What was tried, and how it failed.
         why: String,
     },
-    /// There is no storage root key in it.
+    /// The TPM has no storage root key.
     #[error("the TPM has no storage root key: Windows never used it, or it was cleared")]
     NoSrk,
-    /// The storage root key is not the one that was asked for.
+    /// The storage root key has another name than the one that was required.
     #[error("the TPM's storage root key has the name {found}, not the one given")]
     OtherSrk {
         /// Its name in hex digits.
         found: String,
     },
-    /// The object was not sealed by it.
+    /// The object was not sealed by this TPM.
     #[error(
         "it was sealed by another TPM, or the TPM was cleared, or the sealed object is damaged"
     )]
     OtherTpm,
-    /// It has no such bank.
+    /// The TPM does not have this bank of PCRs.
     #[error("the TPM has no {} bank of PCRs", .0.name())]
     NoBank(HashAlgorithm),
-    /// Its PCRs are not those that the object was sealed to.
+    /// The object was sealed to other PCR values.
     #[error("the TPM's PCRs are not those that the key was sealed to")]
     PcrMismatch,
-    /// The password is wrong.
+    /// The password, derived from the PIN, is wrong.
     #[error("the PIN is wrong")]
     WrongPin,
-    /// It takes no password any more, for now.
+    /// The TPM is locked and accepts no password for now.
     #[error("the TPM is locked: too many wrong PINs")]
     Locked,
-    /// Anything else.
+    /// Any other answer of the TPM or of libtss2.
     #[error("the TPM answers {what}")]
     Other {
-        /// The code, and what was being done.
+        /// The response code, and what was being done.
         what: String,
     },
+}
+
+impl TpmError {
+    /// The stable reason for which an unlock with this TPM fails.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NoTpm { .. } => Reason::NoTpm,
+            Self::NoSrk => Reason::NoSrk,
+            Self::OtherSrk { .. } => Reason::OtherSrk,
+            Self::OtherTpm => Reason::OtherTpm,
+            Self::NoBank(_) | Self::PcrMismatch => Reason::PcrMismatch,
+            Self::WrongPin => Reason::WrongPin,
+            Self::Locked => Reason::Lockout,
+            Self::Other { .. } => Reason::TpmError,
+        }
+    }
 }

@@ -62,13 +62,17 @@ struct Found<'a> {
     report: UnlockReport,
 }
 
-/// A volume's master key, and how it was come by. An [`Unlocked`] does not give the key away:
-/// whoever needs it asks for it by [`Volume::unlock_master_key`].
+/// A volume master key (VMK), and how it was obtained. [`Volume::unlock_master_key`] returns one;
+/// an [`Unlocked`] does not give its key away.
+///
+/// One unlock is enough for everything: [`Volume::unlock_with_master_key`] gives the plaintext,
+/// and [`Managed::new`](crate::manage::Managed::new) the means to change the key protectors.
 #[derive(Debug)]
 pub struct MasterKey {
     vmk: Vmk,
     position: u64,
     proved: bool,
+    accept_damaged_metadata: bool,
     opened_by: OpenedBy,
     warnings: Vec<String>,
 }
@@ -197,12 +201,57 @@ impl Volume {
             vmk,
             position: found.block.position,
             proved: found.proof.is_ok(),
+            accept_damaged_metadata: options.accept_damaged_metadata,
             opened_by: OpenedBy {
                 credential: Some(found.opening.credential),
                 protector: found.opening.protector,
                 report: found.report,
             },
             warnings: self.copy_warnings(),
+        })
+    }
+
+    /// Unlocks the volume with a master key that was obtained from it before, so that no credential
+    /// is needed a second time: no second PIN, no second attempt at the TPM. Damaged metadata is
+    /// accepted if it was accepted when the key was obtained.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] when no metadata block of this volume is the one that the key was
+    /// obtained from; [`Error::Damaged`] when that block was changed since; the others of
+    /// [`Volume::unlock`], but for [`Error::Refused`] and [`Error::NothingToTry`].
+    pub fn unlock_with_master_key(&self, key: &MasterKey) -> Result<Unlocked> {
+        let options = UnlockOptions::new().accept_damaged_metadata(key.accept_damaged_metadata);
+        let blocks = self.candidates(&options);
+        let mut blocks = blocks.into_iter();
+        let block = blocks
+            .find(|block| block.position == key.position)
+            .ok_or_else(|| Error::BadCredential {
+                credential: "master key".to_owned(),
+                why: format!(
+                    "the volume has no readable metadata at {:#x}, where the key was obtained",
+                    key.position
+                ),
+                remedy: Some("unlock the volume again with one of its credentials".into()),
+            })?;
+        leave_nothing::<STACK, _>(|| {
+            let opening = Opening {
+                key: VolumeKey::Vmk(Vmk::from_bytes(key.vmk.expose())),
+                credential: key.opened_by.credential.clone().unwrap_or_default(),
+                protector: key.opened_by.protector,
+            };
+            let proof = self.prove(block, &opening.key);
+            match proof {
+                Err(fault) if !options.accept_damaged_metadata && self.pieced.is_none() => {
+                    Err(Error::Damaged {
+                        what: "the metadata is not what was sealed with the master key".to_owned(),
+                        copies: vec![fault],
+                    })
+                }
+                _ => {
+                    let report = key.opened_by.report.clone();
+                    self.finish(block, opening, proof, report, &options)
+                }
+            }
         })
     }
 

@@ -84,7 +84,7 @@ fn a_smart_card_follows() -> Result<(), Failed> {
         .ok_or("no recovery password")?;
     let (_, new) = NewProtector::new_recovery_password()?;
     // It fails by name where a protector cannot follow.
-    managed.commit(&Change::new().enrol(new).remove(old))?;
+    managed.commit(&Change::new().enroll(new).remove(old))?;
     let certificate = ProtectorKind::Certificate;
     let kinds: Vec<_> = managed.protectors().iter().map(|one| one.kind()).collect();
     match kinds.contains(&certificate) && kinds.len() == 2 {
@@ -113,7 +113,7 @@ fn crash_trials() -> Vec<Trial> {
     fs::write(&path, file.content.expose()).expect("key");
     let old = volume.credential(Kind::StartupKey).clone();
     let change = Change::new()
-        .enrol(new)
+        .enroll(new)
         .remove(old.protector.parse().expect("identifier"));
     managed.commit(&change).expect("change");
     let new = KnownCredential {

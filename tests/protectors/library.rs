@@ -14,8 +14,10 @@ use fve::error::{Error, Remedy, Result};
 use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
 use fve::guid::Guid;
-use fve::manage::backup::Backup;
-use fve::manage::{Change, KeptSecret, Managed, Rotation, kept_secrets};
+use fve::manage::{
+    Backup, Change, KeptSecret, Managed, Rotation, RotationCause, RotationStage, ValidPasswords,
+    kept_secrets,
+};
 use fve::recovery_password::RecoveryPassword;
 use fve::secret::{SecretText, Vmk};
 use fve::source::WriteAt;
@@ -25,7 +27,7 @@ use fve::unlock::password::Password;
 use fve::unlock::raw_key::RawVmk;
 use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::unlock::startup_key::StartupKey;
-use fve::volume::{UnlockOptions, Volume};
+use fve::volume::{UnlockOptions, Unlocked, Volume};
 
 type Key = Box<dyn Credential>;
 
@@ -99,7 +101,7 @@ fn an_added_protector_opens_and_the_rest_stays_byte_for_byte() {
     let old = before.metadata().unwrap();
     let mut managed = manage(&disk, password()).unwrap();
     let (protector, key) = new_startup_key();
-    let report = managed.commit(&Change::new().enrol(protector)).unwrap();
+    let report = managed.commit(&Change::new().enroll(protector)).unwrap();
     assert_eq!(report.added.len(), 1);
     assert!(!report.rekeyed);
 
@@ -233,8 +235,8 @@ fn no_nonce_is_ever_used_again() {
     let (protector, _) = new_startup_key();
     let id = protector.id();
     for change in [
-        Change::new().enrol(protector),
-        Change::new().enrol(NewProtector::suspension(3).unwrap()),
+        Change::new().enroll(protector),
+        Change::new().enroll(NewProtector::suspension(3).unwrap()),
         Change::new().remove(id),
         Change::new(),
     ] {
@@ -258,7 +260,7 @@ fn suspending_and_resuming_leave_no_way_in() {
     let (volume, disk) = disk_of("cbc-256");
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     managed
-        .commit(&Change::new().enrol(NewProtector::suspension(2).unwrap()))
+        .commit(&Change::new().enroll(NewProtector::suspension(2).unwrap()))
         .unwrap();
     let clear = id_of(&managed, ProtectorKind::ClearKey);
     assert_eq!(
@@ -268,7 +270,7 @@ fn suspending_and_resuming_leave_no_way_in() {
     let suspended = disk.bytes();
     let open = plaintext(suspended.clone(), Box::new(Suspended)).unwrap();
     assert_eq!(common::sha256(&open[..]).unwrap(), volume.plaintext_sha256);
-    let twice = Change::new().enrol(NewProtector::suspension(0).unwrap());
+    let twice = Change::new().enroll(NewProtector::suspension(0).unwrap());
     assert!(matches!(
         managed.preview(&twice),
         Err(Error::Unchangeable { .. })
@@ -319,7 +321,7 @@ fn refuses_what_would_lock_or_open_the_volume() {
     let allowed = Change::new().remove(password).allow_only_clear_key(true);
     assert!(managed.preview(&allowed).is_ok());
     let second = NewProtector::password(&SecretText::new("second".to_owned())).unwrap();
-    assert!(refused(&managed, Change::new().enrol(second)).contains("only one"));
+    assert!(refused(&managed, Change::new().enroll(second)).contains("only one"));
     let stranger = Change::new().remove(Guid::from_disk([1; 16]));
     assert!(refused(&managed, stranger).contains("no protector"));
     assert!(managed.find("FFFFFFFF").is_err());
@@ -330,7 +332,9 @@ fn refuses_what_would_lock_or_open_the_volume() {
 fn a_full_region_is_refused_before_anything_is_written() {
     let (volume, disk) = disk_of("xts-128");
     let managed = manage(&disk, startup_key(&volume)).unwrap();
-    let many = (0..400).fold(Change::new(), |change, _| change.enrol(new_startup_key().0));
+    let many = (0..400).fold(Change::new(), |change, _| {
+        change.enroll(new_startup_key().0)
+    });
     let error = managed.preview(&many).unwrap_err();
     assert!(error.to_string().contains("too large"), "{error}");
     assert!(disk.events().is_empty());
@@ -396,7 +400,7 @@ fn survives_power_cuts(name: &str, change: impl Fn(&Managed) -> (Change, Box<dyn
 fn an_added_protector_survives_power_cuts() {
     survives_power_cuts("xts-128", |_| {
         let (protector, key) = new_startup_key();
-        (Change::new().enrol(protector), Box::new(key))
+        (Change::new().enroll(protector), Box::new(key))
     });
 }
 
@@ -405,7 +409,7 @@ fn a_replaced_startup_key_survives_power_cuts() {
     survives_power_cuts("elephant-128", |managed| {
         let (protector, key) = new_startup_key();
         let old = id_of(managed, ProtectorKind::ExternalKey);
-        (Change::new().enrol(protector).remove(old), Box::new(key))
+        (Change::new().enroll(protector).remove(old), Box::new(key))
     });
 }
 
@@ -421,7 +425,7 @@ fn a_failing_disk_is_told_and_leaves_a_volume_that_opens() {
             let mut managed = manage(&disk, startup_key(&volume)).unwrap();
             let (protector, key) = new_startup_key();
             let old = id_of(&managed, ProtectorKind::ExternalKey);
-            let change = Change::new().enrol(protector).remove(old);
+            let change = Change::new().enroll(protector).remove(old);
             let error = managed.commit(&change).unwrap_err();
             let told = error.to_string();
             assert!(matches!(error, Error::Io { .. }), "{told}");
@@ -451,7 +455,7 @@ fn differing_copies_are_made_equal_first() {
     let disk = Arc::new(Disk::new(image));
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     let (protector, key) = new_startup_key();
-    let change = Change::new().enrol(protector);
+    let change = Change::new().enroll(protector);
     assert_eq!(managed.preview(&change).unwrap().repaired, [3, 1]);
     assert!(disk.events().is_empty());
     assert_eq!(managed.commit(&change).unwrap().repaired, [3, 1]);
@@ -489,10 +493,12 @@ fn a_protector_that_cannot_follow_a_new_master_key_is_named_or_dropped() {
     let mut managed = manage(&disk, key()).unwrap();
     let (protector, new_key) = new_startup_key();
     // What takes no new master key leaves it alone.
-    managed.commit(&Change::new().enrol(protector)).unwrap();
+    managed.commit(&Change::new().enroll(protector)).unwrap();
     assert_eq!(managed.protectors().len(), 3);
     let password = NewProtector::password(&SecretText::new("a".to_owned())).unwrap();
-    let error = managed.preview(&Change::new().enrol(password)).unwrap_err();
+    let error = managed
+        .preview(&Change::new().enroll(password))
+        .unwrap_err();
     assert!(error.to_string().contains("TPM"), "{error}");
 
     let old = managed.protectors()[0].id;
@@ -512,16 +518,122 @@ fn a_protector_that_cannot_follow_a_new_master_key_is_named_or_dropped() {
     assert!(!opens_any_copy(&disk.bytes(), key));
 }
 
+/// The error of a service that stores recovery passwords.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the vault answers with status {0}")]
+struct VaultError(u16);
+
 #[trial]
-fn a_rotation_whose_escrow_fails_changes_nothing() {
+fn a_rotation_whose_escrow_fails_changes_nothing_and_returns_the_callers_error() {
     let (volume, disk) = disk_of("xts-128");
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     let rotation = Rotation::new(&managed, &[]).unwrap();
-    let error = rotation.carry_out(&mut managed, |_, _| {
-        Err(Error::io("no room", std::io::ErrorKind::StorageFull.into()))
-    });
-    assert!(matches!(error, Err(Error::Io { .. })));
+    let id = rotation.id();
+    let error = rotation
+        .carry_out(&mut managed, |_, _| Err(VaultError(503)))
+        .unwrap_err();
+    assert_eq!((error.id, error.stage), (id, RotationStage::Escrow));
+    assert_eq!(error.valid, ValidPasswords::Old);
+    assert!(matches!(
+        error.source,
+        RotationCause::Escrow(VaultError(503))
+    ));
+    assert_eq!(
+        error.to_string(),
+        "the new recovery password could not be stored; only the old ones unlock the volume"
+    );
+    let source = std::error::Error::source(&error).unwrap();
+    assert_eq!(source.downcast_ref(), Some(&VaultError(503)));
     assert!(disk.events().is_empty());
+    managed.commit(&Change::new()).unwrap();
+}
+
+#[trial]
+fn a_failed_rotation_names_the_passwords_that_unlock_the_volume() {
+    let (volume, disk) = disk_of("cbc-128");
+    let before = disk.bytes();
+    let old = || volume.credential(Kind::RecoveryPassword).protector();
+    let mut seen = std::collections::HashSet::new();
+    // Adding the new password and removing the old ones write three copies each, every one of them
+    // followed by a flush: twelve events.
+    for at in 0..12 {
+        for arrive in [0, 0x8000] {
+            let fault = Some(Fault { at, arrive });
+            let disk = Arc::new(Disk::failing(before.clone(), fault));
+            let mut managed = manage(&disk, startup_key(&volume)).unwrap();
+            let rotation = Rotation::new(&managed, &[]).unwrap();
+            let digits = rotation.password().expose_digits();
+            let new = || -> Key {
+                let password = RecoveryPassword::parse(digits.expose()).unwrap();
+                Box::new(RecoveryPasswords::new(&password))
+            };
+            let error = rotation
+                .carry_out(&mut managed, |_, _| Ok::<_, VaultError>(()))
+                .unwrap_err();
+            let stage = match at {
+                0..6 => RotationStage::Add,
+                _ => RotationStage::Remove,
+            };
+            assert_eq!(error.stage, stage, "{at} {arrive}");
+            assert!(matches!(
+                error.source,
+                RotationCause::Volume(Error::Io { .. })
+            ));
+            let unlocks = [old(), new()].map(|key| plaintext(disk.bytes(), key).is_ok());
+            match error.valid {
+                ValidPasswords::Old => assert_eq!(unlocks, [true, false], "{at} {arrive}"),
+                ValidPasswords::OldAndPerhapsNew => assert!(unlocks[0], "{at} {arrive}"),
+                ValidPasswords::Both => assert_eq!(unlocks, [true, true], "{at} {arrive}"),
+                ValidPasswords::NewAndPerhapsOld => assert!(unlocks[1], "{at} {arrive}"),
+                ValidPasswords::New => assert_eq!(unlocks, [false, true], "{at} {arrive}"),
+                other => panic!("{other:?}"),
+            }
+            seen.insert(error.valid);
+        }
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}
+
+#[trial]
+fn one_unlock_gives_the_plaintext_and_the_means_to_change_the_protectors() {
+    let (volume, disk) = disk_of("xts-128");
+    let mut managed = manage(&disk, startup_key(&volume)).unwrap();
+    let hash = |unlocked: &Unlocked| common::sha256(unlocked.cursor()).unwrap();
+    let unlocked = managed.unlocked().unwrap();
+    assert_eq!(hash(&unlocked), volume.plaintext_sha256);
+    assert!(unlocked.is_proved());
+    assert_eq!(
+        unlocked.opened_by().protector,
+        managed.master_key().opened_by().protector
+    );
+    // A removal changes the master key; the plaintext stays readable, before and after.
+    let password = id_of(&managed, ProtectorKind::Password);
+    managed.commit(&Change::new().remove(password)).unwrap();
+    assert_eq!(hash(&unlocked), volume.plaintext_sha256);
+    assert_eq!(hash(&managed.unlocked().unwrap()), volume.plaintext_sha256);
+}
+
+#[trial]
+fn a_master_key_of_another_volume_or_of_replaced_metadata_unlocks_nothing() {
+    let (volume, disk) = disk_of("xts-128");
+    let mut managed = manage(&disk, startup_key(&volume)).unwrap();
+    let locked = Volume::from_source(disk.clone()).unwrap();
+    let key = locked
+        .unlock_master_key(&[startup_key(&volume)], &UnlockOptions::default())
+        .unwrap();
+    assert!(locked.unlock_with_master_key(&key).is_ok());
+    let (_, other) = disk_of("xts-256");
+    let other = Volume::from_source(other).unwrap();
+    let refused = other.unlock_with_master_key(&key);
+    assert!(matches!(
+        refused,
+        Err(Error::Damaged { .. } | Error::BadCredential { .. })
+    ));
+    let password = id_of(&managed, ProtectorKind::Password);
+    managed.commit(&Change::new().remove(password)).unwrap();
+    let reread = Volume::from_source(disk.clone()).unwrap();
+    let refused = reread.unlock_with_master_key(&key);
+    assert!(matches!(refused, Err(Error::Damaged { .. })));
 }
 
 #[trial]
@@ -534,7 +646,7 @@ fn a_rotated_recovery_password_is_in_escrow_before_it_is_on_the_volume() {
     let report = rotation.carry_out(&mut managed, |id, password| {
         assert!(seen.events().is_empty());
         stored = Some((id, password.expose_digits()));
-        Ok(())
+        Ok::<_, VaultError>(())
     });
     let report = report.unwrap();
     let (id, digits) = stored.unwrap();
@@ -647,7 +759,7 @@ fn a_damaged_backup_is_no_backup() {
         assert!(Backup::parse(&good[..len]).is_err(), "{len} bytes");
     }
     assert!(Backup::parse(&[&good[..], &[0]].concat()).is_err());
-    assert!(good.len() as u64 <= fve::manage::backup::MAX_LEN);
+    assert!(good.len() as u64 <= Backup::MAX_LEN);
 }
 
 /// Two more of the changes that take several steps or a new master key.
@@ -656,7 +768,7 @@ fn suspending_survives_power_cuts() {
     survives_power_cuts("cbc-256", |_| {
         let protector = NewProtector::suspension(0).unwrap();
         (
-            Change::new().enrol(protector),
+            Change::new().enroll(protector),
             Box::new(|| Box::new(Suspended)),
         )
     });
@@ -668,7 +780,7 @@ fn resuming_survives_power_cuts() {
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     let protector = NewProtector::suspension(0).unwrap();
     let clear = protector.id();
-    managed.commit(&Change::new().enrol(protector)).unwrap();
+    managed.commit(&Change::new().enroll(protector)).unwrap();
     let before = disk.bytes();
     let disk = Arc::new(Disk::new(before.clone()));
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();

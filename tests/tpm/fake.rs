@@ -56,13 +56,11 @@ impl Unsealer for Fake {
     fn lockout(&self) -> Result<Option<Lockout>, TpmError> {
         let mut state = self.state();
         state.asked.push("lockout");
-        Ok(Some(Lockout {
-            locked: state.locked,
-            failures: state.failures,
-            max_failures: 32,
-            interval: 7200,
-            recovery: 86400,
-        }))
+        let lockout = Lockout::new(state.failures, 32)
+            .locked(state.locked)
+            .interval(7200)
+            .recovery(86400);
+        Ok(Some(lockout))
     }
 
     fn pcrs(&self, bank: HashAlgorithm, wanted: &[u8]) -> Result<Option<Pcrs>, TpmError> {
@@ -114,7 +112,7 @@ impl ObjectSealer for Fake {
         state.objects.insert(private.clone(), object);
         let head = [0, 8, 0, 0xB, 0, 0, attributes, 0x12, 0, 32];
         let public = [&head, policy, &[0, 0x10, 0, 32], &[5; 32]].concat();
-        Ok(Sealed { private, public })
+        Ok(Sealed::new(private, public))
     }
 }
 

@@ -21,8 +21,7 @@ use fve::error::{Error, Result, Unwritable};
 use fve::format::bek::BekFile;
 use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::guid::Guid;
-use fve::manage::backup::Backup;
-use fve::manage::{Change, Managed, Rotation};
+use fve::manage::{Backup, Change, Managed, Rotation, RotationStage};
 use fve::secret::SecretText;
 use fve::source::{Cursor, Place, ReadAt, WriteAt, locate};
 use fve::unlock::password::Password;
@@ -272,12 +271,14 @@ fn a_view_from_before_a_rotation_changes_nothing() {
         let password = fve::recovery_password::RecoveryPassword::parse(&digits).unwrap();
         Box::new(RecoveryPasswords::new(&password))
     };
-    rotation.carry_out(&mut first, |_, _| Ok(())).unwrap();
+    rotation
+        .carry_out(&mut first, |_, _| Ok::<_, Error>(()))
+        .unwrap();
     let rotated = medium.bytes();
     assert!(!opens(rotated.clone(), old()));
 
     let (protector, _) = self::startup_key();
-    for change in [Change::new(), Change::new().enrol(protector)] {
+    for change in [Change::new(), Change::new().enroll(protector)] {
         assert!(matches!(second.preview(&change), Err(Error::Stale { .. })));
         let error = second.commit(&change).unwrap_err();
         assert!(matches!(error, Error::Stale { .. }), "{error}");
@@ -293,9 +294,11 @@ fn a_view_from_before_a_rotation_changes_nothing() {
     let escrowed = AtomicBool::new(false);
     let result = rotation.carry_out(&mut second, |_, _| {
         escrowed.store(true, Ordering::Relaxed);
-        Ok(())
+        Ok::<_, Error>(())
     });
-    assert!(matches!(result, Err(Error::Stale { .. })));
+    let error = result.unwrap_err();
+    assert_eq!(error.stage, RotationStage::Prepare);
+    assert!(matches!(Error::from(error), Error::Stale { .. }));
     assert!(!escrowed.load(Ordering::Relaxed));
     assert!(medium.bytes() == rotated, "something was written");
 
@@ -343,7 +346,7 @@ fn a_change_that_failed_in_the_middle_is_not_undone_by_the_next() {
     let (keeper, kept) = startup_key();
     let medium = Medium::new(image);
     let mut managed = manage(&medium, credential(&old)).unwrap();
-    managed.commit(&Change::new().enrol(keeper)).unwrap();
+    managed.commit(&Change::new().enroll(keeper)).unwrap();
     let before = medium.bytes();
     let mut gone = 0;
     for deed in [Deed::Read, Deed::Write, Deed::Flush] {
@@ -373,7 +376,7 @@ fn a_change_that_failed_in_the_middle_is_not_undone_by_the_next() {
             let removed = !opens(left.clone(), credential(&old));
             gone += usize::from(removed);
             let (protector, _) = startup_key();
-            for change in [Change::new(), Change::new().enrol(protector)] {
+            for change in [Change::new(), Change::new().enroll(protector)] {
                 let again = managed.commit(&change);
                 if left == before {
                     continue;
@@ -421,7 +424,7 @@ fn views_of_the_data_stay_right_when_the_volume_gets_a_new_master_key() {
     let writable = writing::writable_with(medium.clone(), credential(&key)).unwrap();
     let (protector, new) = startup_key();
     let mut managed = manage(&medium, credential(&key)).unwrap();
-    let report = managed.commit(&Change::new().enrol(protector).remove(id));
+    let report = managed.commit(&Change::new().enroll(protector).remove(id));
     assert!(report.unwrap().rekeyed);
     writable
         .write_all_at(0x5_0000, b"written after the change")
@@ -993,7 +996,7 @@ fn run(steps: Vec<(usize, Step, Option<Fault>)>) {
             let (protector, key) = startup_key();
             keys.push((protector.id(), key));
             wanted.insert(protector.id().to_string());
-            change = change.enrol(protector);
+            change = change.enroll(protector);
         }
         medium.fail(fault);
         let result = view.commit(&change);

@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueHint};
 use fve::create::{Created, NewVolume, Plaintext, Target, TargetKind, WriteJob};
 use fve::crypto::sector::{METHODS, Method};
-use fve::enroll::{Enrolment, NewSecret, PendingSecrets};
+use fve::enroll::{Enrollment, NewSecret, PendingSecrets};
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
 use fve::format::time::FileTime;
@@ -120,11 +120,11 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
         volume.hidden_sectors(sectors);
     }
     let mut secrets = Vec::new();
-    let (of_tpm, proof) = args.new_tpm.enrolment(&args.tpm_named())?.unzip();
-    let proof = of_tpm.as_ref().map(Enrolment::id).zip(proof.flatten());
-    for enrolment in args.protectors.make()?.into_iter().chain(of_tpm) {
-        enrolment.check_place()?;
-        let (protector, secret) = enrolment.into_parts();
+    let (of_tpm, proof) = args.new_tpm.enrollment(&args.tpm_named())?.unzip();
+    let proof = of_tpm.as_ref().map(Enrollment::id).zip(proof.flatten());
+    for enrollment in args.protectors.make()?.into_iter().chain(of_tpm) {
+        enrollment.check_place()?;
+        let (protector, secret) = enrollment.into_parts();
         volume.protect(protector);
         secrets.push(secret);
     }
@@ -171,14 +171,14 @@ fn enrol_network(
     volume: &mut NewVolume,
     secrets: &mut Vec<NewSecret>,
 ) -> Result<Option<(Guid, NetworkProof)>, Failure> {
-    let Some(NewNetwork { enrolment, proof }) = args.network.enrolment(volume.id())? else {
+    let Some(NewNetwork { enrollment, proof }) = args.network.enrollment(volume.id())? else {
         return Ok(None);
     };
     if secrets.is_empty() {
         proof.need()?;
     }
-    let id = enrolment.id();
-    let (protector, secret) = enrolment.into_parts();
+    let id = enrollment.id();
+    let (protector, secret) = enrollment.into_parts();
     volume.protect(protector);
     secrets.push(secret);
     Ok(Some((id, proof)))

@@ -16,7 +16,7 @@ use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
 use fve::enroll::save_key;
-use fve::manage::key_package;
+use fve::manage::export_key_package;
 use fve::output::check_new;
 use fve::shown::ShowPath;
 
@@ -78,7 +78,7 @@ fn run(args: &ExportArgs) -> Result<(), Failure> {
     check_new(&args.output)?;
     let volume = source::open(&args.source)?.volume;
     let key = args.credentials.unlock_master_key(&volume)?;
-    let exported = key_package::export(&volume, &key, &args.of)?;
+    let exported = export_key_package(&volume, &key, &args.of)?;
     save_key(&args.output, &exported.content)?;
     if args.json {
         let protectors = exported.protectors.iter().map(|(id, kind)| {

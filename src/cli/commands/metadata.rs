@@ -16,7 +16,7 @@ use crate::cli::options::source::SourceArgs;
 use crate::cli::output::term;
 use crate::cli::run::Run;
 use fve::error::Error;
-use fve::manage::backup::{Backup, MAX_LEN, Restoration};
+use fve::manage::{Backup, Restoration};
 use fve::output::check_new;
 use fve::shown::ShowPath;
 use fve::source::WriteAt;
@@ -115,7 +115,7 @@ fn read(path: &Path) -> Result<Backup, Error> {
     let fail = |error| Error::io(format!("cannot read {}", path.shown()), error);
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(Backup::MAX_LEN + 1).read_to_end(&mut bytes))
         .map_err(fail)?;
     Backup::parse(&bytes)
 }

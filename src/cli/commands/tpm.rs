@@ -21,9 +21,8 @@ use fve::error::Error;
 use fve::format::event_log::{EventLog, MAX_LEN};
 use fve::format::protector::KeyProtector;
 use fve::shown::ShowPath;
-use fve::tpm::explain::{Explanation, Verdict};
 use fve::tpm::forecast::{Forecast, meaning};
-use fve::tpm::{Lockout, TpmError, Unsealer, tries_left};
+use fve::tpm::{Explanation, KeyRelease, Lockout, TpmError, Unsealer, tries_left};
 use fve::unlock::{Prompt, Silent};
 
 /// Where the kernel shows the firmware's log.
@@ -188,7 +187,7 @@ impl Found {
             );
             line(
                 &mut text,
-                format_args!("  {}", sentence(&judged.explanation.verdict)),
+                format_args!("  {}", sentence(&judged.explanation.release)),
             );
             if long {
                 judged.write(&mut text);
@@ -199,7 +198,7 @@ impl Found {
 
     fn json(&self) -> String {
         let lockout = self.lockout.as_ref().ok().and_then(Option::as_ref);
-        let reason = |error: &TpmError| Verdict::Tpm(error.clone()).word();
+        let reason = |error: &TpmError| error.reason().word();
         documents::document(&json!({
             "tpm": {
                 "place": self.place,
@@ -257,7 +256,7 @@ impl Judged {
                     .to_owned(),
             );
         }
-        if found.verdict == Verdict::PcrMismatch {
+        if found.release == KeyRelease::PcrMismatch {
             notes.push("The disk keeps only the digest over all of them, so that it cannot be told which of them differ.".to_owned());
         }
         if let Some((_, unaccounted)) = &found.logged
@@ -276,7 +275,7 @@ impl Judged {
             ));
         }
         notes.extend(found.windows.map(forecast));
-        if matches!(found.verdict, Verdict::PcrMismatch) {
+        if matches!(found.release, KeyRelease::PcrMismatch) {
             notes.push(
                 "To open it now, use another protector, such as the recovery password.".to_owned(),
             );
@@ -302,10 +301,10 @@ impl Judged {
         json!({
             "id": self.id,
             "type": self.kind,
-            "opens": found.verdict == Verdict::Opens,
-            "reason": (found.verdict != Verdict::Opens).then(|| found.verdict.word()),
-            "message": sentence(&found.verdict),
-            "only_pcr_11_differs": found.verdict == Verdict::OnlyLock,
+            "opens": found.release == KeyRelease::Expected,
+            "reason": (found.release != KeyRelease::Expected).then(|| found.release.word()),
+            "message": sentence(&found.release),
+            "only_pcr_11_differs": found.release == KeyRelease::OnlyPcr11Differs,
             "policy_consistent": found.policy.is_some(),
             "bank": found.policy.map(|policy| policy.bank.word()),
             "pcrs": pcrs,
@@ -323,16 +322,16 @@ impl Judged {
     }
 }
 
-fn sentence(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Opens => {
+fn sentence(release: &KeyRelease) -> String {
+    match release {
+        KeyRelease::Expected => {
             "The TPM would release the key; for the PIN, where the protector takes one.".to_owned()
         }
-        Verdict::OnlyLock => "Only PCR 11 stands in the way: something extended it in this boot, a unified kernel image or systemd's measured boot phases. All else is as it was sealed.".to_owned(),
-        Verdict::PcrMismatch => "The TPM refuses: this boot is not the one that the key was sealed to.".to_owned(),
-        Verdict::UnknownPolicy => "The sealed object's policy does not follow from what lies beside it: it is damaged, or of a newer form. The TPM was not asked.".to_owned(),
-        Verdict::Unreadable => "Sealed to a TPM 1.2, or in an unknown form: not supported.".to_owned(),
-        Verdict::Tpm(error) => {
+        KeyRelease::OnlyPcr11Differs => "Only PCR 11 stands in the way: something extended it in this boot, a unified kernel image or systemd's measured boot phases. All else is as it was sealed.".to_owned(),
+        KeyRelease::PcrMismatch => "The TPM refuses: this boot is not the one that the key was sealed to.".to_owned(),
+        KeyRelease::UnknownPolicy => "The sealed object's policy does not follow from what lies beside it: it is damaged, or of a newer form. The TPM was not asked.".to_owned(),
+        KeyRelease::Unreadable => "Sealed to a TPM 1.2, or in an unknown form: not supported.".to_owned(),
+        KeyRelease::Refused(error) => {
             let text = error.to_string();
             let mut letters = text.chars();
             let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();

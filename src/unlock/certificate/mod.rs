@@ -12,7 +12,7 @@
 
 #[cfg(feature = "pkcs11")]
 mod token;
-pub mod uri;
+mod uri;
 
 use std::path::Path;
 
@@ -27,6 +27,7 @@ use base16ct::lower::encode_string as hex;
 
 #[cfg(feature = "pkcs11")]
 pub use token::TokenKey;
+pub use uri::{TokenModule, TokenUri};
 
 const NAME: &str = "certificate";
 

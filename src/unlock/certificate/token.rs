@@ -14,7 +14,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::AuthPin;
 
-use super::uri::{Module, NAME, TokenUri};
+use super::uri::{NAME, TokenModule, TokenUri};
 use super::{Recipient, open_with, other_certificate};
 use crate::crypto::rsa_key::Padding;
 use crate::error::{Failure, Reason, Remedy, Result};
@@ -275,11 +275,13 @@ fn ends_it(error: &TokenError) -> bool {
 }
 
 /// Loads the library and wakes it.
-fn load(module: &Module) -> Result<Pkcs11, Failure> {
+fn load(module: &TokenModule) -> Result<Pkcs11, Failure> {
     let candidates = match module {
-        Module::System => vec![SYSTEM_MODULE.into()],
-        Module::File(path) => vec![path.clone()],
-        Module::Named(name) => vec![format!("{name}.so").into(), format!("lib{name}.so").into()],
+        TokenModule::System => vec![SYSTEM_MODULE.into()],
+        TokenModule::File(path) => vec![path.clone()],
+        TokenModule::Named(name) => {
+            vec![format!("{name}.so").into(), format!("lib{name}.so").into()]
+        }
     };
     let mut why = String::new();
     for path in candidates {

@@ -31,14 +31,15 @@ pub struct TokenUri {
     /// The key's identifier.
     pub id: Option<Vec<u8>>,
     /// The library that speaks to the token.
-    pub module: Module,
+    pub module: TokenModule,
     /// The file that holds the PIN.
     pub pin_source: Option<PathBuf>,
 }
 
 /// The library that speaks to a token.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Module {
+#[non_exhaustive]
+pub enum TokenModule {
     /// p11-kit's, which speaks to every token that the system is set up for.
     #[default]
     System,
@@ -100,8 +101,8 @@ impl TokenUri {
 
     fn add_of_query(&mut self, name: &str, value: Vec<u8>) -> Result<(), Fault> {
         match name {
-            "module-path" => self.module = Module::File(text(value)?.into()),
-            "module-name" => self.module = Module::Named(text(value)?),
+            "module-path" => self.module = TokenModule::File(text(value)?.into()),
+            "module-name" => self.module = TokenModule::Named(text(value)?),
             "pin-source" => {
                 let source = text(value)?;
                 if source.starts_with('|') {
@@ -183,7 +184,10 @@ mod tests {
         assert_eq!(uri.token.as_deref(), Some("My card"));
         assert_eq!(uri.id.as_deref(), Some(&[1, 255][..]));
         assert_eq!(uri.object.as_deref(), Some(&b"key"[..]));
-        assert_eq!(uri.module, Module::File("/usr/lib/opensc-pkcs11.so".into()));
+        assert_eq!(
+            uri.module,
+            TokenModule::File("/usr/lib/opensc-pkcs11.so".into())
+        );
         assert_eq!(uri.pin_source, Some("/run/pin".into()));
         assert_eq!(TokenUri::parse("pkcs11:").unwrap(), TokenUri::default());
     }

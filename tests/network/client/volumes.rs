@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
 use fve::crypto::sector::Method;
-use fve::enroll::Enrolment;
+use fve::enroll::Enrollment;
 use fve::error::Error;
 use fve::guid::Guid;
 use fve::network::client::{Memory, Received, Timetable, Transport};
@@ -45,10 +45,10 @@ impl Made {
         let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement).expect("volume");
         let id = volume.id();
         let sidecar = SidecarFile::at(directory.path(), id);
-        let (enrolment, trial) =
-            Enrolment::network(id, authority.certificate(), sidecar.path()).expect("enrolment");
+        let (enrollment, trial) =
+            Enrollment::network(id, authority.certificate(), sidecar.path()).expect("enrollment");
         assert!(!trial.again);
-        let (protector, secret) = enrolment.into_parts();
+        let (protector, secret) = enrollment.into_parts();
         secret.hand_over().expect("sidecar");
         volume.protect(protector);
         let password = SecretText::new(PASSWORD.to_owned());

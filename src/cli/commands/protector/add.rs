@@ -1,6 +1,6 @@
 //! `fve protector add`.
 
-use fve::enroll::Enrolment;
+use fve::enroll::Enrollment;
 use fve::manage::Change;
 
 use super::args::AddArgs;
@@ -11,17 +11,17 @@ use crate::cli::options::new_protectors::tpm::{TPM, tell_of_proof};
 use crate::cli::options::new_protectors::{NewProtectorArgs, hand_over};
 
 pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
-    let mut enrolments = args.new.make()?;
+    let mut enrollments = args.new.make()?;
     // Here the TPM is what is added, and not what opens the volume; the network, if it is.
     let credentials = args.change.credentials.without(TPM);
     let credentials = args.network.rest_of(&credentials);
-    let (tpm, proof) = args.tpm.enrolment(&args.change.credentials)?.unzip();
-    let proof = tpm.as_ref().map(Enrolment::id).zip(proof.flatten());
-    enrolments.extend(tpm);
+    let (tpm, proof) = args.tpm.enrollment(&args.change.credentials)?.unzip();
+    let proof = tpm.as_ref().map(Enrollment::id).zip(proof.flatten());
+    enrollments.extend(tpm);
     if !args.change.dry_run {
-        enrolments.iter().try_for_each(Enrolment::check_place)?;
+        enrollments.iter().try_for_each(Enrollment::check_place)?;
     }
-    if enrolments.is_empty() && !args.network.is_given() {
+    if enrollments.is_empty() && !args.network.is_given() {
         return Err(Failure::usage(format!(
             "which protector to add is not said; one or more of {}, --tpm, --network-unlock with --network-certificate",
             NewProtectorArgs::options()
@@ -29,15 +29,15 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     }
     let mut session = Session::open_with(&args.change, &credentials)?;
     let volume = session.managed.volume().metadata()?.dataset.id;
-    let network = args.network.enrolment(&args.change.credentials, volume)?;
-    let network = network.map(|NewNetwork { enrolment, proof }| {
-        let id = enrolment.id();
-        enrolments.push(enrolment);
+    let network = args.network.enrollment(&args.change.credentials, volume)?;
+    let network = network.map(|NewNetwork { enrollment, proof }| {
+        let id = enrollment.id();
+        enrollments.push(enrollment);
         (id, proof)
     });
     let (protectors, secrets): (Vec<_>, Vec<_>) =
-        enrolments.into_iter().map(Enrolment::into_parts).unzip();
-    let mut change = protectors.into_iter().fold(Change::new(), Change::enrol);
+        enrollments.into_iter().map(Enrollment::into_parts).unzip();
+    let mut change = protectors.into_iter().fold(Change::new(), Change::enroll);
     let proved = proof.as_ref().map(|(id, _)| *id);
     if let Some((id, proof)) = proof {
         change = change.witness(id, proof.into_witness());

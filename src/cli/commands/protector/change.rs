@@ -82,9 +82,11 @@ pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {
         return tell(&report, true);
     }
     session.with_backup(|managed| {
-        rotation.carry_out(managed, |id, password| {
-            save_key(&args.escrow_to, &RecoveryFile::new(id, password).content)
-        })
+        rotation
+            .carry_out(managed, |id, password| {
+                save_key(&args.escrow_to, &RecoveryFile::new(id, password).content)
+            })
+            .map_err(Error::from)
     })?;
     term::note(format_args!(
         "the new recovery password is saved in {}, and was tried on the volume before the old went",
@@ -95,7 +97,7 @@ pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {
 
 pub(super) fn suspend(args: &SuspendArgs) -> Result<(), Failure> {
     let mut session = Session::open(&args.change)?;
-    session.carry_out(Change::new().enrol(NewProtector::suspension(args.reboots)?))?;
+    session.carry_out(Change::new().enroll(NewProtector::suspension(args.reboots)?))?;
     if !args.change.dry_run {
         term::note(
             "protection is suspended: anybody can read the volume until 'fve protector resume'",

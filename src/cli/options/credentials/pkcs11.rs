@@ -11,7 +11,7 @@ use fve::unlock::Credential;
 #[cfg(feature = "pkcs11")]
 use fve::unlock::certificate::TokenKey;
 #[cfg(feature = "pkcs11")]
-use fve::unlock::certificate::uri::TokenUri;
+use fve::unlock::certificate::TokenUri;
 #[cfg(feature = "pkcs11")]
 use std::path::Path;
 

@@ -6,7 +6,7 @@ use fve::error::Error;
 use fve::error::Result;
 use fve::escrow::Place;
 #[cfg(feature = "directory")]
-use fve::escrow::directory::{Directory, Login};
+use fve::escrow::{Directory, Login};
 use fve::format::protector::ProtectorKind;
 #[cfg(feature = "directory")]
 use fve::input::read_line;

@@ -105,11 +105,10 @@ fn tss(given: &Given<'_>) -> Result<Tss> {
             name.ok_or_else(|| Error::bad_credential(NAME, "the name is not in hex digits"))
         })
         .transpose()?;
-    let options = TssOptions {
-        recreate_srk: given.other(RECREATE_SRK.option).is_some(),
-        srk_name,
-        plaintext_bus: given.other(PLAINTEXT_BUS.option).is_some(),
-    };
+    let mut options = TssOptions::new()
+        .recreate_srk(given.other(RECREATE_SRK.option).is_some())
+        .plaintext_bus(given.other(PLAINTEXT_BUS.option).is_some());
+    options.srk_name = srk_name;
     Tss::new(tcti.as_deref(), options)
 }
 

@@ -1,7 +1,7 @@
 //! `--new-certificate`.
 
 use super::kind::{Make, NewKind};
-use fve::enroll::Enrolment;
+use fve::enroll::Enrollment;
 use fve::format::protector::ProtectorKind;
 
 pub(super) const KIND: NewKind = NewKind {
@@ -9,5 +9,5 @@ pub(super) const KIND: NewKind = NewKind {
     value: Some("FILE"),
     help: "A certificate (PEM, DER, or PFX without a password), whose private key is to open the volume. That Windows takes it is not proven",
     kind: ProtectorKind::Certificate,
-    make: Make::Given(Enrolment::certificate),
+    make: Make::Given(Enrollment::certificate),
 };

@@ -1,7 +1,7 @@
 //! `--clear-key`.
 
 use super::kind::{Make, NewKind};
-use fve::enroll::Enrolment;
+use fve::enroll::Enrollment;
 use fve::format::protector::ProtectorKind;
 
 pub(super) const KIND: NewKind = NewKind {
@@ -9,5 +9,5 @@ pub(super) const KIND: NewKind = NewKind {
     value: None,
     help: "A clear key: anybody can open the volume until protection is resumed",
     kind: ProtectorKind::ClearKey,
-    make: Make::Given(|_| Enrolment::clear_key()),
+    make: Make::Given(|_| Enrollment::clear_key()),
 };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fve::enroll::Enrolment;
+use fve::enroll::Enrollment;
 use fve::error::Result;
 use fve::format::protector::ProtectorKind;
 use fve::secret::SecretText;
@@ -25,8 +25,8 @@ pub(crate) struct NewKind {
 #[derive(Clone, Copy)]
 pub(crate) enum Make {
     /// From the option's value, a path; or from none.
-    Given(fn(&Path) -> Result<Enrolment>),
+    Given(fn(&Path) -> Result<Enrollment>),
     /// From a new password: what the file holds that the option's value names, or what a person
     /// types where the option has none.
-    Password(fn(&SecretText) -> Result<Enrolment>),
+    Password(fn(&SecretText) -> Result<Enrollment>),
 }

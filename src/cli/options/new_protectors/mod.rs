@@ -25,7 +25,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint}
 use crate::cli::failure::Failure;
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::output::term;
-use fve::enroll::{Enrolment, HandedOver, NewSecret};
+use fve::enroll::{Enrollment, HandedOver, NewSecret};
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
 use fve::secret::SecretText;
@@ -104,7 +104,7 @@ impl FromArgMatches for NewProtectorArgs {
 
 impl NewProtectorArgs {
     /// Makes what was asked for.
-    pub(crate) fn make(&self) -> Result<Vec<Enrolment>, Failure> {
+    pub(crate) fn make(&self) -> Result<Vec<Enrollment>, Failure> {
         let kinds = self
             .given
             .iter()

@@ -13,7 +13,7 @@ use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::credentials::Given;
 use crate::cli::options::credentials::network::{SIDECAR, TIMEOUT, seconds, transports};
 use crate::cli::output::term;
-use fve::enroll::Enrolment;
+use fve::enroll::Enrollment;
 use fve::error::Error;
 use fve::format::bek::BekFile;
 use fve::guid::Guid;
@@ -69,7 +69,7 @@ impl NewNetworkVolumeArgs {
     }
 
     /// The protector that was asked for, if one was, and its proof.
-    pub(crate) fn enrolment(&self, volume: Guid) -> Result<Option<NewNetwork>, Failure> {
+    pub(crate) fn enrollment(&self, volume: Guid) -> Result<Option<NewNetwork>, Failure> {
         let Some(transport) = &self.network_unlock else {
             if self.new.network_certificate.is_some() {
                 return Err(Failure::usage("a certificate goes with --network-unlock"));
@@ -80,7 +80,7 @@ impl NewNetworkVolumeArgs {
         let named = CredentialArgs::only(NETWORK, transport)
             .and(SIDECAR.option, self.network_sidecar.clone())
             .and(TIMEOUT.option, self.network_timeout.clone());
-        self.new.enrolment(&named, volume)
+        self.new.enrollment(&named, volume)
     }
 }
 
@@ -99,7 +99,7 @@ impl NewNetworkArgs {
     }
 
     /// The protector that was asked for, if one was, and its proof.
-    pub(crate) fn enrolment(
+    pub(crate) fn enrollment(
         &self,
         credentials: &CredentialArgs,
         volume: Guid,
@@ -156,7 +156,7 @@ fn make(given: &Given<'_>, certificate: Certificate, volume: Guid) -> Result<New
             ),
         });
     }
-    let (enrolment, trial) = Enrolment::network(volume, certificate, file.path())?;
+    let (enrollment, trial) = Enrollment::network(volume, certificate, file.path())?;
     term::note(announcement(&ways, limit));
     let deadline = limit.map(|limit| Instant::now() + limit);
     let mut refusals = Vec::new();
@@ -170,7 +170,7 @@ fn make(given: &Given<'_>, certificate: Certificate, volume: Guid) -> Result<New
             Ok(delivered) => {
                 let place = format!("{} over {}", delivered.from, way.place());
                 return Ok(NewNetwork {
-                    enrolment,
+                    enrollment,
                     proof: NetworkProof(Ok((delivered.key, place))),
                 });
             }
@@ -178,14 +178,14 @@ fn make(given: &Given<'_>, certificate: Certificate, volume: Guid) -> Result<New
         }
     }
     Ok(NewNetwork {
-        enrolment,
+        enrollment,
         proof: NetworkProof(Err(refusals)),
     })
 }
 
 /// A new protector, and whether a server gave its key back.
 pub(crate) struct NewNetwork {
-    pub(crate) enrolment: Enrolment,
+    pub(crate) enrollment: Enrollment,
     pub(crate) proof: NetworkProof,
 }
 

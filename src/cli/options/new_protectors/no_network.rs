@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
-use fve::enroll::Enrolment;
+use fve::enroll::Enrollment;
 use fve::guid::Guid;
 use fve::unlock::Credential;
 use fve::volume::Volume;
@@ -20,7 +20,7 @@ impl NewNetworkVolumeArgs {
         false
     }
 
-    pub(crate) fn enrolment(&self, _volume: Guid) -> Result<Option<NewNetwork>, Failure> {
+    pub(crate) fn enrollment(&self, _volume: Guid) -> Result<Option<NewNetwork>, Failure> {
         Ok(None)
     }
 }
@@ -34,7 +34,7 @@ impl NewNetworkArgs {
         credentials.clone()
     }
 
-    pub(crate) fn enrolment(
+    pub(crate) fn enrollment(
         &self,
         _credentials: &CredentialArgs,
         _volume: Guid,
@@ -45,7 +45,7 @@ impl NewNetworkArgs {
 
 /// A new protector, which is never made.
 pub(crate) struct NewNetwork {
-    pub(crate) enrolment: Enrolment,
+    pub(crate) enrollment: Enrollment,
     pub(crate) proof: NetworkProof,
 }
 

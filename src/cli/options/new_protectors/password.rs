@@ -1,7 +1,7 @@
 //! `--new-password-file` and `--new-password`.
 
 use super::kind::{Make, NewKind};
-use fve::enroll::Enrolment;
+use fve::enroll::Enrollment;
 use fve::format::protector::ProtectorKind;
 
 pub(super) const IN_FILE: NewKind = NewKind {
@@ -9,7 +9,7 @@ pub(super) const IN_FILE: NewKind = NewKind {
     value: Some("FILE"),
     help: "A password, read from a file ('-' = standard input); one trailing newline is not part of it",
     kind: ProtectorKind::Password,
-    make: Make::Password(Enrolment::password),
+    make: Make::Password(Enrollment::password),
 };
 
 pub(super) const TYPED: NewKind = NewKind {
@@ -17,5 +17,5 @@ pub(super) const TYPED: NewKind = NewKind {
     value: None,
     help: "A password, asked for twice on the terminal",
     kind: ProtectorKind::Password,
-    make: Make::Password(Enrolment::password),
+    make: Make::Password(Enrollment::password),
 };

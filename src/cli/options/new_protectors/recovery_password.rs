@@ -1,7 +1,7 @@
 //! `--recovery-password` and `--recovery-password-to`.
 
 use super::kind::{Make, NewKind};
-use fve::enroll::Enrolment;
+use fve::enroll::Enrollment;
 use fve::format::protector::ProtectorKind;
 
 pub(super) const SHOWN: NewKind = NewKind {
@@ -9,7 +9,7 @@ pub(super) const SHOWN: NewKind = NewKind {
     value: None,
     help: "A new recovery password, printed once on standard output",
     kind: ProtectorKind::RecoveryPassword,
-    make: Make::Given(|_| Enrolment::recovery_password(None)),
+    make: Make::Given(|_| Enrollment::recovery_password(None)),
 };
 
 pub(super) const SAVED: NewKind = NewKind {
@@ -17,5 +17,5 @@ pub(super) const SAVED: NewKind = NewKind {
     value: Some("FILE"),
     help: "A new recovery password, saved in a new file as Windows saves it; in a directory, under the name that Windows gives it",
     kind: ProtectorKind::RecoveryPassword,
-    make: Make::Given(|path| Enrolment::recovery_password(Some(path))),
+    make: Make::Given(|path| Enrollment::recovery_password(Some(path))),
 };

@@ -1,7 +1,7 @@
 //! `--startup-key-to`.
 
 use super::kind::{Make, NewKind};
-use fve::enroll::Enrolment;
+use fve::enroll::Enrollment;
 use fve::format::protector::ProtectorKind;
 
 pub(super) const KIND: NewKind = NewKind {
@@ -9,5 +9,5 @@ pub(super) const KIND: NewKind = NewKind {
     value: Some("DIR"),
     help: "A new startup key, saved as a .BEK file in this directory",
     kind: ProtectorKind::ExternalKey,
-    make: Make::Given(Enrolment::startup_key),
+    make: Make::Given(Enrollment::startup_key),
 };

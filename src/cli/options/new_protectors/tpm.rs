@@ -11,7 +11,7 @@ use crate::cli::options::credentials::{Given, tpm};
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::output::term;
 use fve::crypto::hash::HashAlgorithm;
-use fve::enroll::{Enrolment, TpmBinding};
+use fve::enroll::{Enrollment, TpmBinding};
 use fve::error::Error;
 use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
@@ -96,10 +96,10 @@ impl BindArgs {
 
 impl NewTpmArgs {
     /// The protector that was asked for, if one was, and its proof.
-    pub(crate) fn enrolment(
+    pub(crate) fn enrollment(
         &self,
         credentials: &CredentialArgs,
-    ) -> Result<Option<(Enrolment, Option<Proof>)>, Failure> {
+    ) -> Result<Option<(Enrollment, Option<Proof>)>, Failure> {
         let Some(sealer) = credentials.given_for(TPM, tpm::sealer).transpose()? else {
             if self.pin || self.new_pin_file.is_some() || self.tpm_startup_key_to.is_some() {
                 return Err(Failure::usage("a PIN and its like go with --tpm"));
@@ -111,14 +111,14 @@ impl NewTpmArgs {
             true => Some(new_pin(self.new_pin_file.as_deref())?),
             false => None,
         };
-        let again = pin.as_ref().map(Pin::again);
+        let again = pin.as_ref().map(Pin::duplicate);
         let directory = self.tpm_startup_key_to.as_deref();
-        let (enrolment, key) = Enrolment::tpm(binding, pin, directory)?;
+        let (enrollment, key) = Enrollment::tpm(binding, pin, directory)?;
         let proof = match self.bind.is_present() {
             true => Some(Proof::new(credentials, again, key)?),
             false => None,
         };
-        Ok(Some((enrolment, proof)))
+        Ok(Some((enrollment, proof)))
     }
 }
 
