@@ -1,4 +1,4 @@
-//! Identifiers as BitLocker stores and prints them.
+//! GUIDs as BitLocker stores and prints them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,12 +12,12 @@ use std::str::FromStr;
 pub struct Guid(uuid::Uuid);
 
 impl Guid {
-    /// The identifier whose 16 bytes stand on disk as `bytes`.
+    /// The identifier that is stored on disk as `bytes`.
     pub const fn from_disk(bytes: [u8; 16]) -> Self {
         Self(uuid::Uuid::from_bytes_le(bytes))
     }
 
-    /// The 16 bytes as they stand on disk.
+    /// The 16 bytes as stored on disk.
     pub const fn to_disk(self) -> [u8; 16] {
         self.0.to_bytes_le()
     }
@@ -29,15 +29,81 @@ impl Guid {
         text
     }
 
-    /// Whether `text` names this identifier: the whole of it or its first eight or more hex
-    /// digits, in either case, with or without braces.
+    /// Whether the identifier begins with these hex digits.
+    pub fn starts_with(&self, prefix: GuidPrefix) -> bool {
+        self.0.as_u128() >> prefix.bits_left() == prefix.digits
+    }
+
+    /// Whether `text` is this identifier or its first eight or more hex digits, in either case,
+    /// with or without braces.
     pub fn is_named_by(&self, text: &str) -> bool {
-        let wanted = bare(text);
-        let digits = wanted.chars().filter(|c| *c != '-').count();
-        digits >= 8
-            && wanted.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
-            && (self.to_string().starts_with(&wanted)
-                || self.0.simple().to_string().starts_with(&wanted))
+        text.parse()
+            .is_ok_and(|prefix: GuidPrefix| self.starts_with(prefix))
+    }
+}
+
+/// The first 8 to 32 hex digits of an identifier, as a user types them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GuidPrefix {
+    /// The digits as a number, the last one in the lowest four bits.
+    digits: u128,
+    /// How many digits there are, 8 to 32.
+    len: u8,
+}
+
+impl GuidPrefix {
+    /// Fewer digits would too often match several identifiers. Windows shows eight.
+    const MIN: usize = 8;
+    /// Hex digits of a whole identifier.
+    const MAX: usize = 32;
+    /// Hyphens of the usual form stand after these numbers of digits.
+    const HYPHENS: [usize; 4] = [8, 12, 16, 20];
+
+    /// Bits of an identifier that come after the prefix.
+    const fn bits_left(self) -> u32 {
+        128 - 4 * self.len as u32
+    }
+}
+
+/// In upper case, without hyphens.
+impl fmt::Display for GuidPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:01$X}", self.digits, usize::from(self.len))
+    }
+}
+
+/// The text is not the beginning of an identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not the first 8 or more hex digits of an identifier")]
+pub struct ParseGuidPrefixError;
+
+impl FromStr for GuidPrefix {
+    type Err = ParseGuidPrefixError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut prefix = Self { digits: 0, len: 0 };
+        let mut hyphens = 0;
+        let text = bare(text);
+        for char in text.chars() {
+            let len = usize::from(prefix.len);
+            match char.to_digit(16) {
+                Some(digit) if len < Self::MAX => {
+                    prefix.digits = prefix.digits << 4 | u128::from(digit);
+                    prefix.len += 1;
+                }
+                // Hyphens only where the usual form has them.
+                None if char == '-' && Self::HYPHENS.get(hyphens) == Some(&len) => hyphens += 1,
+                _ => return Err(ParseGuidPrefixError),
+            }
+        }
+        // With hyphens, all those before the last digit must be there.
+        let before = Self::HYPHENS
+            .iter()
+            .filter(|at| **at < usize::from(prefix.len));
+        if usize::from(prefix.len) < Self::MIN || (hyphens > 0 && hyphens < before.count()) {
+            return Err(ParseGuidPrefixError);
+        }
+        Ok(prefix)
     }
 }
 
@@ -67,7 +133,7 @@ impl fmt::Debug for Guid {
     }
 }
 
-/// The text is no identifier.
+/// The text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an identifier of the form 8f595209-f5b9-49a0-85d4-cb8f80258c27")]
 pub struct ParseGuidError;
@@ -111,5 +177,22 @@ mod tests {
         for name in ["", "3e55195", "3e55195d", "3e55195c-8812", "3e55195c*"] {
             assert!(!id.is_named_by(name), "{name}");
         }
+    }
+
+    #[test]
+    fn refuses_hyphens_in_other_places() {
+        for text in ["3e55195c-8811-4", "3e55195c-", "3e55195c881"] {
+            assert!(text.parse::<GuidPrefix>().is_ok(), "{text}");
+        }
+        for text in [
+            "3e55-195c",
+            "-3e55195c",
+            "3e55195c8811-4d9b",
+            "3e55195c-88114",
+        ] {
+            assert!(text.parse::<GuidPrefix>().is_err(), "{text}");
+        }
+        let prefix: GuidPrefix = "{0e55195c-88".parse().unwrap();
+        assert_eq!(prefix.to_string(), "0E55195C88");
     }
 }

@@ -40,11 +40,18 @@
 //!
 //! # Errors
 //!
-//! A program matches the variant of [`Error`]; a person reads its `Display`, one sentence that says
-//! what was found. [`Error::remedy`] says what can be done about it as a [`Remedy`], which each front
-//! end puts into words of its own. [`Error::Refused`] tells for every credential and key protector
-//! why it did not open, with a typed [`Reason`]. A wrong key is never `Damaged`, and what could not be
-//! read is never `Damaged` either: it may be sound. No error holds a secret or a digit of one.
+//! A program matches [`Error::kind`], an [`ErrorKind`] without payload, or the variant of [`Error`]
+//! where it needs the details. A user reads the `Display` text, one sentence that says what was
+//! found, and the [`Remedy`] from [`Error::remedy`], which each front end puts into its own words.
+//! [`Error::Refused`] lists for every credential and key protector why it failed, with a typed
+//! [`Reason`].
+//!
+//! The text of an I/O error names the operation, and [`source`](std::error::Error::source) gives its
+//! cause, so that a program which walks the chain prints each once. [`Error::with_causes`] is the
+//! whole chain in one line, and [`Error::io_error`] the cause itself.
+//!
+//! A wrong key is never `Damaged`, and neither is data that could not be read: it may be sound. No
+//! error contains a secret or a part of one.
 //!
 //! # Features
 //!
@@ -116,8 +123,9 @@ pub mod unlock;
 pub mod volume;
 
 pub use crypto::sector::Method;
-pub use error::{Candidate, Error, Reason, Remedy, Result};
+pub use error::{Candidate, Error, ErrorKind, Reason, Remedy, Result};
 pub use format::protector::{KeyProtector, ProtectorKind, UnknownProtectorKind};
+pub use format::selector::ProtectorSelector;
 pub use guid::Guid;
 pub use recovery_password::RecoveryPassword;
 pub use secret::SecretText;

@@ -1,14 +1,15 @@
-//! Names of files as messages show them.
+//! How messages show file names and errors.
 //!
-//! A name may lie on somebody else's disk, and may hold what moves a terminal's cursor, turns the
-//! direction of text, or begins a new line that looks like another message.
+//! A file name may come from an untrusted disk. It may contain characters that move the cursor of a
+//! terminal, reverse the direction of text, or begin a new line that looks like another message.
 
+use std::error::Error;
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
-/// Shows a path in a message; [`Path::display`] would pass on whatever the name holds.
+/// Shows a path in a message. [`Path::display`] would pass control characters on unchanged.
 pub trait ShowPath {
-    /// The path, with escapes in place of characters that a terminal acts on.
+    /// The path, with control characters and direction marks escaped.
     fn shown(&self) -> Shown<'_>;
 }
 
@@ -18,7 +19,8 @@ impl ShowPath for Path {
     }
 }
 
-/// See [`ShowPath::shown`].
+/// A path with escapes, from [`ShowPath::shown`].
+#[derive(Debug, Clone, Copy)]
 pub struct Shown<'a>(&'a Path);
 
 impl Display for Shown<'_> {
@@ -27,8 +29,23 @@ impl Display for Shown<'_> {
     }
 }
 
-/// Writes text with escapes in place of control characters and of those that turn the direction of
-/// text.
+/// Shows an error and all its causes in one line: `cannot read disk.img: Input/output error`.
+#[derive(Debug, Clone, Copy)]
+pub struct WithCauses<'a>(pub &'a (dyn Error + 'static));
+
+impl Display for WithCauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Writes text with control characters and direction marks escaped.
 pub fn write_escaped(text: &str, to: &mut impl Write) -> fmt::Result {
     text.chars().try_for_each(|c| match acts_on_terminal(c) {
         true => write!(to, "{}", c.escape_unicode()),

@@ -183,7 +183,10 @@ impl<'a> Report<'a> {
         }
         let agreed = self.block.map(|block| self.volume.check_boot_record(block));
         if let Some(Err(error)) = agreed {
-            problems.push(format!("{error}; the volume cannot be opened"));
+            problems.push(format!(
+                "{}; the volume cannot be opened",
+                error.with_causes()
+            ));
         }
         if let Some(fault) = self.volume.conversion_fault() {
             problems.push(format!("{fault}; the volume cannot be opened"));

@@ -31,9 +31,10 @@ impl From<&Error> for Status {
             Error::Ambiguous { .. } | Error::OutputRefused { .. } => Self::Usage,
             Error::Damaged { .. } | Error::Contradicted { .. } => Self::Damaged,
             Error::Refused { report, .. } if only_the_system_refused(report) => Self::Io,
-            Error::Refused { .. } | Error::NothingToTry { .. } | Error::BadCredential { .. } => {
-                Self::Refused
-            }
+            Error::Refused { .. }
+            | Error::NothingToTry { .. }
+            | Error::NoSuchProtector { .. }
+            | Error::BadCredential { .. } => Self::Refused,
             Error::Unwritable(reason) => reason.into(),
             Error::OutOfRange { .. }
             | Error::Reserved { .. }

@@ -59,7 +59,7 @@ impl Failure {
 
     pub(crate) fn message(&self) -> Option<String> {
         match self {
-            Self::Volume(error) => Some(error.to_string()),
+            Self::Volume(error) => Some(error.with_causes().to_string()),
             Self::Other { what, .. } => Some(what.clone()),
             Self::Silent(_) => None,
         }
@@ -78,7 +78,7 @@ impl Failure {
     /// Whether the message would have repeated a word that may be a secret.
     pub(crate) fn keeps_a_word_back(&self) -> bool {
         match self {
-            Self::Volume(error) => unrepeated::has_secrets(&error.to_string()),
+            Self::Volume(error) => unrepeated::has_secrets(&error.with_causes().to_string()),
             Self::Other { what, .. } => unrepeated::has_secrets(what),
             Self::Silent(_) => false,
         }

@@ -1,15 +1,21 @@
-//! What can go wrong. A program matches the variant; a person reads the sentence, and the remedy in
-//! the words of the front end.
+//! Errors of the whole library.
+//!
+//! A program matches [`Error::kind`], or the variant where it needs the details. A user reads the
+//! `Display` text, which is one sentence, and the [`Remedy`], which each front end puts into its own
+//! words.
 //!
 //! Rules for errors:
-//! * Every message says what was found; [`Error::remedy`] says what can be done.
+//! * The message says what was found; [`Error::remedy`] says what the user can do about it.
 //! * A failed authentication tag is [`Error::Refused`], never [`Error::Damaged`]: a wrong key and
-//!   a damaged ciphertext look the same.
-//! * What cannot be read is [`Error::Io`], never [`Error::Damaged`]: it may be sound, and a second
-//!   try may succeed.
-//! * No message ever holds a secret or a digit of one.
+//!   a damaged ciphertext cannot be told apart.
+//! * A failed read is [`Error::Io`], never [`Error::Damaged`]: the data may be sound, and a retry
+//!   may succeed.
+//! * `Display` leaves out the cause, which [`source`](std::error::Error::source) gives. A text
+//!   without access to the cause, such as a log line, uses [`Error::with_causes`].
+//! * No message contains a secret or a part of one.
 
 mod candidate;
+mod kind;
 mod reason;
 mod remedy;
 mod report;
@@ -20,8 +26,12 @@ use std::io;
 pub use crate::format::copies::CopyFault;
 use crate::format::copies::in_lines;
 use crate::format::protector::ProtectorKind;
+use crate::format::selector::ProtectorSelector;
+use crate::guid::Guid;
+use crate::shown::WithCauses;
 
 pub use candidate::{Candidate, CandidateState};
+pub use kind::ErrorKind;
 pub use reason::Reason;
 pub use remedy::Remedy;
 pub use report::{Attempt, Failure, UnlockReport};
@@ -99,6 +109,16 @@ pub enum Error {
     NothingToTry {
         /// The kinds of key protector that the volume has, each once; empty where it has none.
         takes: Vec<ProtectorKind>,
+    },
+
+    /// No key protector of the volume is the one that was selected.
+    #[error("{}", none_selected(.selector))]
+    #[non_exhaustive]
+    NoSuchProtector {
+        /// The selection, from [`UnlockOptions`](crate::UnlockOptions).
+        selector: ProtectorSelector,
+        /// The key protectors of the volume, in the order on disk.
+        present: Vec<(ProtectorKind, Guid)>,
     },
 
     /// A credential could be read but is not what it should be.
@@ -206,12 +226,12 @@ pub enum Error {
     },
 
     /// Reading or writing failed.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     #[non_exhaustive]
     Io {
-        /// What was being done.
+        /// Which operation failed, such as `cannot read disk.img`.
         what: String,
-        /// The system's own reason.
+        /// The cause, from the operating system or from the caller's own source of bytes.
         source: io::Error,
     },
 }
@@ -231,7 +251,13 @@ impl From<Error> for io::Error {
 }
 
 impl Error {
-    /// An I/O error with the doing that it stopped.
+    /// The error and all its causes in one line, each once: `cannot read disk.img: Input/output
+    /// error`. For texts that end where the cause would be lost, such as a message or a log line.
+    pub fn with_causes(&self) -> WithCauses<'_> {
+        WithCauses(self)
+    }
+
+    /// An I/O error, with the operation that failed, such as `cannot read disk.img`.
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io {
             what: what.into(),
@@ -283,6 +309,7 @@ impl Error {
             Self::Damaged { .. } => None,
             Self::Refused { report } => report.first_remedy().cloned(),
             Self::NothingToTry { .. } => Some(Remedy::GiveCredential),
+            Self::NoSuchProtector { present, .. } => Some(one_of(present)),
             Self::BadCredential { remedy, .. }
             | Self::Contradicted { remedy, .. }
             | Self::Uncreatable { remedy, .. }
@@ -324,4 +351,40 @@ fn kinds(takes: &[ProtectorKind]) -> String {
     }
     let names: Vec<_> = takes.iter().map(|kind| kind.name()).collect();
     names.join(", ")
+}
+
+fn none_selected(selector: &ProtectorSelector) -> String {
+    match selector {
+        ProtectorSelector::Kind(kind) => format!("no key protector is of the kind {}", kind.name()),
+        id => format!("no key protector has the ID {id}"),
+    }
+}
+
+fn one_of(present: &[(ProtectorKind, Guid)]) -> Remedy {
+    if present.is_empty() {
+        return "the volume has no key protector".into();
+    }
+    let names = present
+        .iter()
+        .map(|(kind, id)| format!("{} {id:X}", kind.name()));
+    format!("choose one of: {}", names.collect::<Vec<_>>().join(", ")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_every_cause_once() {
+        let cause = io::Error::other("the cable is unplugged");
+        let error = Error::io("cannot read disk.img", cause);
+        assert_eq!(error.to_string(), "cannot read disk.img");
+        let outer = io::Error::from(Error::io("cannot open it", error.into()));
+        assert_eq!(outer.to_string(), "the cable is unplugged");
+        let error = Error::io("cannot read disk.img", outer);
+        assert_eq!(
+            error.with_causes().to_string(),
+            "cannot read disk.img: the cable is unplugged"
+        );
+    }
 }

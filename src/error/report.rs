@@ -1,9 +1,11 @@
 //! What became of each credential.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Reason, Remedy};
 use crate::guid::Guid;
+use crate::shown::WithCauses;
 
 /// Every credential that was offered, every protector it met, and what came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,38 +69,80 @@ impl fmt::Display for Attempt {
             write!(f, " on protector {id:X}")?;
         }
         match &self.failure {
-            Some(failure) => write!(f, ": {}", failure.message),
+            Some(failure) => write!(f, ": {}", failure.with_causes()),
             None => f.write_str(": opened"),
         }
     }
 }
 
-/// Why a credential did not open a protector.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a credential did not unlock a key protector.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Failure {
     /// Why, for programs.
     pub reason: Reason,
-    /// Why, in a sentence for a person.
+    /// Why, in one sentence for the user; [`Failure::with_causes`] adds the cause.
     pub message: String,
-    /// What can be done about it.
+    /// What the user can do about it.
     pub remedy: Option<Remedy>,
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Failure {
-    /// A failure with its reason and its sentence.
+    /// A failure with its reason and a sentence for the user.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),
             remedy: None,
+            cause: None,
         }
     }
 
-    /// The same with what can be done about it.
+    /// The same failure with a remedy.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<Remedy>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
+
+    /// The same failure with the error that caused it, such as a timeout of a key service.
+    /// [`source`](std::error::Error::source) returns it, so the message need not repeat it.
+    #[must_use]
+    pub fn with_source(
+        mut self,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.cause = Some(cause.into().into());
+        self
+    }
+
+    /// The message and all its causes in one line, each once.
+    pub fn with_causes(&self) -> WithCauses<'_> {
+        WithCauses(self)
+    }
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let cause = self.cause.as_deref()?;
+        Some(cause)
+    }
+}
+
+/// Causes are compared by their texts: errors in general cannot be compared.
+impl PartialEq for Failure {
+    fn eq(&self, other: &Self) -> bool {
+        self.reason == other.reason
+            && self.remedy == other.remedy
+            && self.with_causes().to_string() == other.with_causes().to_string()
+    }
+}
+
+impl Eq for Failure {}

@@ -121,7 +121,7 @@ impl Walk<'_> {
                 self.first_skipped.get_or_insert_with(|| path.to_owned());
             }
             // An unreadable file does not end the search.
-            Err(error) => self.found.notes.push(error.to_string()),
+            Err(error) => self.found.notes.push(error.with_causes().to_string()),
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod event_log;
 pub mod hive;
 pub mod key_package;
 pub mod protector;
+pub mod selector;
 pub mod time;
 pub mod tpm_blob;
 

@@ -23,7 +23,7 @@ use crate::guid::Guid;
 use crate::secret::Vmk;
 use crate::source::Overlay;
 use crate::unlock::raw_key::RawVmk;
-use crate::unlock::{Credential, Selection, open_key};
+use crate::unlock::{Credential, open_key};
 use crate::volume::{UnlockOptions, Volume};
 
 /// A change laid out and tried.
@@ -236,16 +236,14 @@ impl Managed {
 
 /// Opens the new metadata through one protector, and through no other.
 fn testify(patched: &Volume, witness: &Witness) -> Result<()> {
-    let options = UnlockOptions {
-        selection: Selection {
-            protector: Some(format!("{:X}", witness.protector)),
-        },
-        ..UnlockOptions::default()
-    };
+    let options = UnlockOptions::new().protector(witness.protector);
     let opened = patched.unlock_master_key(&witness.credential, &options);
     opened.map(drop).map_err(|error| {
         Error::unchangeable(
-            format!("the new protector does not open the volume: {error}"),
+            format!(
+                "the new protector does not open the volume: {}",
+                error.with_causes()
+            ),
             Remedy::ShowTpm,
         )
     })

@@ -171,8 +171,7 @@ impl Rotation {
 /// Reads the volume from the disk again and unlocks it with the new password alone.
 fn verify(volume: &Managed, id: Guid, password: &RecoveryPassword) -> Result<()> {
     let on_disk = Volume::from_source(volume.target.clone())?;
-    let mut options = UnlockOptions::default();
-    options.selection.protector = Some(id.to_string());
+    let options = UnlockOptions::new().protector(id);
     let credential = RecoveryPasswords::new(password);
     on_disk.unlock_master_key(&[credential], &options).map(drop)
 }

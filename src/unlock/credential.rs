@@ -1,4 +1,4 @@
-//! What a credential is, and what comes of trying one.
+//! The trait of all credentials, and the results of trying one.
 
 use std::sync::Arc;
 
@@ -8,31 +8,32 @@ use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
 use crate::secret::{SecretBytes, Vmk};
 
-/// A credential.
+/// What a user, a device or a service has to unlock a volume: a password, a startup key, a TPM.
 pub trait Credential: Send + Sync {
-    /// What it is called in reports: `recovery password`, `startup key`.
+    /// Its name in reports, such as `recovery password` or `startup key`.
     fn name(&self) -> &str;
 
-    /// Tries to open one protector.
+    /// Tries to unlock one key protector.
     ///
-    /// Called for every protector of the volume in the order on disk, until one opens. Must not
-    /// do anything costly before it knows that the protector is of its kind.
+    /// Called for every selected key protector of the volume in the order on disk, until one
+    /// unlocks. Check the kind of the key protector first, and return [`Answer::NotMine`] before
+    /// doing anything costly.
     fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer;
 
-    /// Whether an attempt costs time and nothing else, so that several protectors may be tried at
-    /// once. Not (the default) where somebody is asked or attempts are counted, as a TPM does.
+    /// Whether an attempt costs nothing but time, so that several key protectors may be tried at
+    /// once. `false` (the default) where an attempt asks the user, or is counted, as by a TPM.
     fn only_costs_time(&self) -> bool {
         false
     }
 
-    /// For credentials that need no protector, such as a raw key: `None` (the default) says that
-    /// this is not one of them. Called once, before any protector is tried.
+    /// Unlocks the volume without any key protector, as a raw key does. `None` (the default) for
+    /// every other credential. Called once, before any key protector is tried.
     fn without_protector(&self, _context: &Context<'_>) -> Option<Result<VolumeKey, Failure>> {
         None
     }
 }
 
-/// No credential at all, where a function takes some.
+/// An empty list of credentials, for a volume whose protection is suspended or that is decrypted.
 pub const NO_CREDENTIAL: &[&dyn Credential] = &[];
 
 macro_rules! forwarded {
@@ -62,43 +63,63 @@ macro_rules! forwarded {
 
 forwarded!(&T, Box<T>, Arc<T>);
 
-/// What a credential may look at besides the protector in hand.
+/// What a credential may use besides the key protector that it is tried on.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Context<'a> {
-    /// The metadata that the protector comes from.
+    /// The metadata block that the key protector belongs to.
     pub block: &'a MetadataBlock,
+    /// Most threads that the credential may run on, its caller's own included; at least 1.
+    pub threads: usize,
 }
 
-/// What came of trying a credential on a protector.
+impl<'a> Context<'a> {
+    /// For the key protectors of this metadata block, and one thread.
+    pub fn new(block: &'a MetadataBlock) -> Self {
+        Self { block, threads: 1 }
+    }
+
+    /// The same for at most this many threads.
+    #[must_use]
+    pub fn threads(mut self, most: usize) -> Self {
+        self.threads = most.max(1);
+        self
+    }
+}
+
+/// The result of trying a credential on a key protector.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Answer {
-    /// The protector is of another kind; nothing to report.
+    /// The key protector is of another kind. Nothing is reported.
     NotMine,
-    /// The volume master key, proved by the tag of the datum that it was sealed in.
+    /// The volume master key. The authentication tag of the sealed datum proved it.
     Opened(Vmk),
-    /// The protector is of the right kind but did not open.
+    /// The key protector is of the right kind, but the credential does not unlock it.
     Failed(Failure),
-    /// Whoever keeps the key cannot be asked: unlocking ends with this error, and nothing else is
-    /// tried. A service that does not answer in time is neither a wrong key nor a missing one.
+    /// The device or service that holds the key cannot be reached. Unlocking stops with this error,
+    /// and no other credential is tried: a timeout says nothing about whether a key is right.
     Abort(Error),
 }
 
 /// A key to the volume.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum VolumeKey {
-    /// The volume master key: opens the sector key and proves the metadata.
+    /// The volume master key, which unseals the FVEK and proves the metadata.
     Vmk(Vmk),
-    /// The sector key itself, brought from elsewhere: proves nothing.
+    /// The full volume encryption key, given by the user. It proves nothing about the metadata.
     Fvek(SecretBytes),
 }
 
-/// A volume opened: by what, and with which key.
+/// The key to a volume, and where it came from.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Opening {
-    /// The key.
+    /// The key that the credential unlocked.
     pub key: VolumeKey,
     /// Name of the credential.
     pub credential: String,
-    /// The protector that it opened, and its kind; none for raw keys.
+    /// The key protector that it unlocked, and its kind; `None` for raw keys.
     pub protector: Option<(Guid, ProtectorKind)>,
 }

@@ -1,41 +1,26 @@
-//! Every credential on every key protector, in order, with an account of each attempt.
+//! Tries every credential on every key protector, in order, and reports each attempt.
 
 use super::credential::{Answer, Context, Credential, Opening, VolumeKey};
+use super::options::UnlockOptions;
 use super::parallel;
 use crate::error::{Attempt, Failure, Reason, Result, UnlockReport};
 use crate::format::block::MetadataBlock;
 use crate::format::protector::KeyProtector;
 
-/// Restricts unlocking to some protectors.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// A protector's identifier or its first eight or more hex digits; every protector if none.
-    pub protector: Option<String>,
-}
-
-impl Selection {
-    /// Whether this protector may be tried.
-    pub fn allows(&self, protector: &KeyProtector) -> bool {
-        self.protector
-            .as_deref()
-            .is_none_or(|name| protector.id.is_named_by(name))
-    }
-}
-
-/// Offers each credential to each protector of the block, in order, until one opens. Every attempt
-/// goes into `report`.
+/// Tries each credential on each key protector of the block, in order, until one unlocks the VMK.
+/// Every attempt is appended to `report`.
 ///
 /// # Errors
-/// That of a credential whose answer is [`Answer::Abort`]; nothing is tried after it.
+/// The error of a credential that answers [`Answer::Abort`]; nothing is tried after it.
 pub fn try_all(
     block: &MetadataBlock,
     credentials: &[&dyn Credential],
-    selection: &Selection,
+    options: &UnlockOptions,
     report: &mut UnlockReport,
 ) -> Result<Option<Opening>> {
-    let context = Context { block };
+    let context = Context::new(block).threads(options.parallelism());
     for credential in credentials {
-        if let Some(opening) = try_one(*credential, &context, selection, report)? {
+        if let Some(opening) = try_one(*credential, &context, options, report)? {
             return Ok(Some(opening));
         }
     }
@@ -45,7 +30,7 @@ pub fn try_all(
 fn try_one(
     credential: &dyn Credential,
     context: &Context<'_>,
-    selection: &Selection,
+    options: &UnlockOptions,
     report: &mut UnlockReport,
 ) -> Result<Option<Opening>> {
     let name = credential.name();
@@ -74,12 +59,12 @@ fn try_one(
     let allowed: Vec<_> = context
         .block
         .protectors()
-        .filter(|protector| selection.allows(protector))
+        .filter(|protector| options.allows(protector))
         .collect();
     let attempt = |protector: &&KeyProtector| credential.try_on(protector, context);
     let ends = |answer: &Answer| matches!(answer, Answer::Opened(_) | Answer::Abort(_));
     let answers: Box<dyn Iterator<Item = Answer>> = if credential.only_costs_time() {
-        Box::new(parallel::in_order(&allowed, attempt, ends).into_iter())
+        Box::new(parallel::in_order(&allowed, context.threads, attempt, ends).into_iter())
     } else {
         Box::new(allowed.iter().map(attempt))
     };
@@ -103,9 +88,9 @@ fn try_one(
         }
     }
     if !met {
-        let message = match &selection.protector {
-            Some(id) => format!("protector {id} is not of a kind that takes it"),
-            None => "the volume has no protector that takes it".to_owned(),
+        let message = match &options.protector {
+            Some(id) => format!("key protector {id} does not accept it"),
+            None => "the volume has no key protector that accepts it".to_owned(),
         };
         record(None, Some(Failure::new(Reason::NoSuchProtector, message)));
     }

@@ -1,12 +1,11 @@
 //! From credentials to the volume master key.
 //!
-//! A credential is anything that implements [`Credential`]: it looks at one protector of the
-//! volume and answers *not mine*, *here is the VMK*, or *mine, but it did not open* with the
-//! reason. [`try_all`] offers every credential to every protector, in order, and keeps account of
-//! each attempt.
+//! A credential is a type that implements [`Credential`]. Given one key protector of the volume, it
+//! answers *not mine*, *here is the VMK*, or *mine, but it does not unlock* with the reason.
+//! [`try_all`] tries every credential on every key protector, in order, and reports each attempt.
 //!
-//! To add a credential: a file beside this one, and its line in the list of modules below. For the
-//! command line, see ARCHITECTURE.md.
+//! A new credential is a file in this directory and a line in the list of modules below.
+//! ARCHITECTURE.md describes how to offer it on the command line.
 
 pub mod auto_unlock;
 #[cfg(feature = "certificates")]
@@ -18,6 +17,7 @@ mod envelope;
 pub mod key_package;
 #[cfg(feature = "network")]
 pub mod network;
+mod options;
 mod parallel;
 pub mod password;
 mod prompt;
@@ -31,6 +31,7 @@ pub mod tpm;
 pub use prompt::{Prompt, Silent};
 
 pub use credential::{Answer, Context, Credential, NO_CREDENTIAL, Opening, VolumeKey};
-pub use driver::{Selection, try_all};
+pub use driver::try_all;
 pub(crate) use envelope::open_key;
 pub use envelope::open_vmk;
+pub use options::UnlockOptions;

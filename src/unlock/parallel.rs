@@ -1,23 +1,24 @@
-//! Attempts that only cost time, made on all cores at once.
+//! Attempts that cost nothing but time, made on several threads at once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::secret::{KIB, leave_nothing};
 
-/// Words of the stack that are wiped when a thread is done: it goes to whoever needs a thread next.
+/// Words of its stack that a thread wipes before it ends: the memory is reused without being
+/// cleared.
 const STACK: usize = 64 * KIB;
 
-/// Does `work` on the items, on as many threads as there are cores; gives the results in the order
-/// of the items, up to and with the first that `ends` it, as if they had been done one by one.
+/// Calls `work` on the items, on at most `threads` threads. Returns the results in the order of the
+/// items, up to and including the first one for which `ends` is true, as a loop would.
 ///
-/// What lies behind such a one may have been worked on, but is dropped.
+/// Later items may have been worked on, too; their results are dropped.
 pub(super) fn in_order<T: Sync, R: Send>(
     items: &[T],
+    threads: usize,
     work: impl Fn(&T) -> R + Sync,
     ends: impl Fn(&R) -> bool + Sync,
 ) -> Vec<R> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
     let last = AtomicUsize::new(usize::MAX);
     let results = Mutex::new(Vec::with_capacity(items.len()));
@@ -36,7 +37,7 @@ pub(super) fn in_order<T: Sync, R: Send>(
             results.push((index, result));
         }
     };
-    let others = cores.min(items.len()).saturating_sub(1);
+    let others = threads.min(items.len()).saturating_sub(1);
     crate::threads::share(others, || leave_nothing::<STACK, _>(run));
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(index, _)| *index);
@@ -51,14 +52,18 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn gives_what_one_by_one_would_give() {
+    fn gives_the_same_results_as_a_loop() {
         let items: Vec<u64> = (0..20).collect();
         let slow_first = |item: &u64| {
             std::thread::sleep(Duration::from_millis(20 - item));
             *item
         };
-        assert_eq!(in_order(&items, slow_first, |_| false), items);
-        assert_eq!(in_order(&items, slow_first, |item| *item >= 7), items[..8]);
-        assert!(in_order(&[], slow_first, |_| true).is_empty());
+        for threads in [1, 4] {
+            let all = in_order(&items, threads, slow_first, |_| false);
+            assert_eq!(all, items);
+            let some = in_order(&items, threads, slow_first, |item| *item >= 7);
+            assert_eq!(some, items[..8]);
+            assert!(in_order(&[], threads, slow_first, |_| true).is_empty());
+        }
     }
 }

@@ -128,7 +128,7 @@ impl Credential for RecoveryPasswords {
         );
         let attempt = |password: &&InitialHash| open_stretched(protector, password);
         let is_verdict = |answer: &Answer| !matches!(answer, Answer::Failed(why) if why.reason == Reason::WrongKey);
-        for answer in in_order(&candidates, attempt, is_verdict) {
+        for answer in in_order(&candidates, context.threads, attempt, is_verdict) {
             match answer {
                 Answer::Failed(reason) if reason.reason == Reason::WrongKey => {
                     failure = Failure::new(Reason::WrongKey, "wrong recovery password")

@@ -87,7 +87,10 @@ impl StartupKey {
                 format!("there is no .BEK file in {}", path.shown()),
             ));
         }
-        let unread = unread.iter().map(ToString::to_string).collect();
+        let unread = unread
+            .iter()
+            .map(|error| error.with_causes().to_string())
+            .collect();
         Ok(Self { keys, unread })
     }
 

@@ -197,7 +197,8 @@ impl Volume {
                         "the key fits, but the volume does not begin here: what is decrypted does not begin with a boot sector".to_owned()
                     }
                     Err(error) => format!(
-                        "the key fits, but nothing proves where the volume begins: its first sector cannot be read ({error})"
+                        "the key fits, but nothing proves where the volume begins: its first sector cannot be read ({})",
+                        error.with_causes()
                     ),
                 },
                 Remedy::SearchVolumeStart,

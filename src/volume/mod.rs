@@ -25,13 +25,14 @@ mod writable;
 
 use std::sync::Arc;
 
+pub use crate::unlock::UnlockOptions;
 pub(crate) use conversion::read_what_is_there;
 pub use conversion::{ConversionMap, Run};
 pub use disk::Disk;
 pub use hibernation::is_hibernated;
 pub(crate) use open::sectors_per_cluster;
 pub use status::{Conversion, Protection, Status};
-pub use unlock::{MasterKey, UnlockOptions};
+pub use unlock::MasterKey;
 pub use unlocked::{OpenedBy, Unlocked};
 pub use writable::{IntoWritableError, Writable};
 

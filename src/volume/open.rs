@@ -140,7 +140,7 @@ impl Volume {
                 ConversionMap::read(source.as_ref(), information, sector_size).map_err(|error| {
                     Unmapped {
                         cut_off: matches!(error, Error::Io { .. }),
-                        what: error.to_string(),
+                        what: error.with_causes().to_string(),
                     }
                 }),
             ),

@@ -280,7 +280,7 @@ impl Volume {
             Ok(()) if evidence::is_boot_sector(&sector) => Ok(()),
             Ok(()) if proved && evidence::is_blank(&sector) => Ok(()),
             Err(error) if proved => {
-                tracing::debug!("the first sector cannot be read: {error}");
+                tracing::debug!("the first sector cannot be read: {}", error.with_causes());
                 Ok(())
             }
             _ => Err(Error::Unsupported {

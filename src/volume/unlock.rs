@@ -11,42 +11,11 @@ use crate::format::datum::key_types;
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::{KIB, SecretBytes, Vmk, leave_nothing};
 use crate::unlock::clear_key::Suspended;
-use crate::unlock::{Credential, Opening, Selection, VolumeKey, open_key, try_all};
+use crate::unlock::{Credential, Opening, UnlockOptions, VolumeKey, open_key, try_all};
 
 /// Words of the stack that are wiped after unlocking: what handles keys on the way wipes its own,
 /// and this what is moved from one to the other.
 const STACK: usize = 64 * KIB;
-
-/// How to unlock.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct UnlockOptions {
-    /// Which protectors may be tried.
-    pub selection: Selection,
-    /// Open although no metadata copy passes its checks, where a credential's tag proves the key.
-    pub accept_damaged_metadata: bool,
-}
-
-impl UnlockOptions {
-    /// Every key protector may be tried; damaged metadata is refused.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Restricts which key protectors are tried.
-    #[must_use]
-    pub fn selection(mut self, selection: Selection) -> Self {
-        self.selection = selection;
-        self
-    }
-
-    /// Opens a volume although no copy of its metadata passes its checks, or not (the default).
-    #[must_use]
-    pub fn accept_damaged_metadata(mut self, accept: bool) -> Self {
-        self.accept_damaged_metadata = accept;
-        self
-    }
-}
 
 /// A key and the cipher that it makes.
 struct Keyed {
@@ -272,18 +241,17 @@ impl Volume {
     ) -> Result<Found<'_>> {
         let blocks = self.candidates(options);
         let best = *blocks.first().ok_or_else(|| self.no_sound_copy())?;
-        self.check_selection(best, &options.selection)?;
+        check_selection(best, options)?;
         let clear_key: [&dyn Credential; 1] = [&Suspended];
         let credentials = match credentials {
-            [] if has_clear_key(best, &options.selection) => &clear_key,
+            [] if has_clear_key(best, options) => &clear_key,
             [] => return Err(nothing_to_try(best)),
             given => given,
         };
         let mut report = UnlockReport::default();
         let mut unproved = Vec::new();
         for block in blocks {
-            let Some(opening) = try_all(block, credentials, &options.selection, &mut report)?
-            else {
+            let Some(opening) = try_all(block, credentials, options, &mut report)? else {
                 continue;
             };
             let proof = self.prove(block, &opening.key);
@@ -307,32 +275,11 @@ impl Volume {
                 copies: unproved,
             });
         }
-        if has_clear_key(best, &Selection::default()) {
+        if has_clear_key(best, &UnlockOptions::new()) {
             report.remedy =
                 Some("protection is suspended: the volume opens without any credential".into());
         }
         Err(Error::Refused { report })
-    }
-
-    fn check_selection(&self, block: &MetadataBlock, selection: &Selection) -> Result<()> {
-        let Some(name) = &selection.protector else {
-            return Ok(());
-        };
-        if block
-            .protectors()
-            .any(|protector| selection.allows(protector))
-        {
-            return Ok(());
-        }
-        let present: Vec<_> = block
-            .protectors()
-            .map(|protector| format!("{} {:X}", protector.kind().name(), protector.id))
-            .collect();
-        Err(Error::BadCredential {
-            credential: "protector".to_owned(),
-            why: format!("the volume has none with the identifier {name}"),
-            remedy: Some(format!("it has: {}", present.join(", ")).into()),
-        })
     }
 
     /// Compares the SHA-256 of the block with the one sealed under the VMK.
@@ -409,6 +356,7 @@ impl Volume {
                 report,
             },
             proved: proof.is_ok() && !raw,
+            threads: options.parallelism(),
             warnings,
         };
         if raw {
@@ -471,6 +419,7 @@ impl Volume {
             method: None,
             opened_by: OpenedBy::default(),
             proved: false,
+            threads: options.parallelism(),
             warnings,
         };
         self.check_plaintext(block, &unlocked, true)?;
@@ -580,10 +529,26 @@ fn unknown_method(code: u16) -> Error {
 }
 
 /// Whether protection is suspended, so that a key to the volume lies on it in the open.
-fn has_clear_key(block: &MetadataBlock, selection: &Selection) -> bool {
+/// Refuses a selection that no key protector of the volume matches.
+fn check_selection(block: &MetadataBlock, options: &UnlockOptions) -> Result<()> {
+    match options.protector {
+        Some(selector) if !block.protectors().any(|one| selector.selects(one)) => {
+            Err(Error::NoSuchProtector {
+                selector,
+                present: block
+                    .protectors()
+                    .map(|protector| (protector.kind(), protector.id))
+                    .collect(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn has_clear_key(block: &MetadataBlock, options: &UnlockOptions) -> bool {
     block
         .protectors()
-        .any(|protector| protector.kind() == ProtectorKind::ClearKey && selection.allows(protector))
+        .any(|protector| protector.kind() == ProtectorKind::ClearKey && options.allows(protector))
 }
 
 fn in_any_form<C: Credential>(credentials: &[C]) -> Vec<&dyn Credential> {

@@ -1,7 +1,7 @@
 //! The decrypted volume: plaintext at any offset, for any number of threads.
 
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::layout::{Content, Extent, Layout};
 use crate::crypto::sector::{Method, SectorCipher};
@@ -9,6 +9,7 @@ use crate::error::{Error, Result, UnlockReport, Unwritable};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 use crate::source::{Cursor, ReadAt, WriteAt, read_uninterrupted};
+use crate::unlock::UnlockOptions;
 
 /// Largest sector of any volume, in bytes: what the scratch buffer for partial sectors holds.
 const MAX_SECTOR: usize = 4096;
@@ -28,6 +29,8 @@ pub struct Unlocked {
     pub(super) sectors: Sectors,
     pub(super) layout: Layout,
     pub(super) method: Option<&'static Method>,
+    /// Most threads that one read runs on, its caller's own included.
+    pub(super) threads: usize,
     pub(super) opened_by: OpenedBy,
     pub(super) proved: bool,
     pub(super) warnings: Vec<String>,
@@ -142,6 +145,7 @@ impl Unlocked {
             warnings: Vec::new(),
             writable: Err(Unwritable::Decrypted),
             target: None,
+            threads: UnlockOptions::new().parallelism(),
         })
     }
 
@@ -155,7 +159,7 @@ impl Unlocked {
     /// Reads of 2 MiB and more are split over the cores; smaller ones run on the caller's thread
     /// alone.
     pub fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let parts = (buf.len() / PART).min(cores());
+        let parts = (buf.len() / PART).min(self.threads);
         let end = offset.checked_add(buf.len() as u64);
         let inside = end.is_some_and(|end| end <= self.size());
         if parts < 2 || !inside {
@@ -181,11 +185,6 @@ impl Unlocked {
         let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         failed.map_or(Ok(()), |(_, error)| Err(error))
     }
-}
-
-fn cores() -> usize {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 impl Sectors {

@@ -38,7 +38,7 @@ impl Machine {
 
     fn try_with(&self, unlock: &TpmUnlock) -> Answer {
         let protector = self.block.protectors().next().expect("protector");
-        unlock.try_on(protector, &Context { block: &self.block })
+        unlock.try_on(protector, &Context::new(&self.block))
     }
 }
 

@@ -433,7 +433,11 @@ fn a_protector_can_be_chosen_by_the_start_of_its_identifier() {
     let refused = unlock_with_key(&sample.file, &["--protector", &other]);
     assert_ends(&refused, 4, &["not of a kind that takes it"]);
     let unknown = unlock_with_key(&sample.file, &["--protector", "00000000"]);
-    assert_ends(&unknown, 4, &["has none with the identifier", "it has:"]);
+    assert_ends(
+        &unknown,
+        4,
+        &["no key protector has the ID 00000000", "choose one of:"],
+    );
 }
 
 #[trial]

@@ -724,7 +724,7 @@ fn a_suspended_volume_opens_without_any_credential() {
         .credentials
         .iter()
         .find(|key| key.kind != Kind::ClearKey);
-    other.selection.protector = password.map(|key| key.protector.clone());
+    other.protector = password.map(|key| key.protector.parse().unwrap());
     let result = volume.unlock(fve::unlock::NO_CREDENTIAL, &other);
     assert!(matches!(result, Err(Error::NothingToTry { .. })));
     let protected = testdata::volume("ntfs-xts-128").open();

@@ -246,7 +246,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Held
         let plaintext = Plaintext::empty(size, sector_size).map_err(|error| Failure::Other {
             status: Status::Usage,
             help: error.remedy().as_ref().map(advice::words),
-            what: error.to_string(),
+            what: error.with_causes().to_string(),
         })?;
         return Ok((plaintext, None));
     };

@@ -148,7 +148,7 @@ fn not_there(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure
         Error::Io { .. } => {
             return Failure::Other {
                 status: Status::Io,
-                what: error.to_string(),
+                what: error.with_causes().to_string(),
                 help: Some(
                     "check the medium and its connection and try again; if a sector is bad, 'fve repair scan' looks for the volume in what can be read"
                         .to_owned(),
@@ -169,7 +169,7 @@ fn not_there(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure
     if args.partition.is_none() && args.offset.is_none() && is_file_system(disk) {
         return Failure::Other {
             status: Status::NotBitLocker,
-            what: error.to_string(),
+            what: error.with_causes().to_string(),
             help: Some("it is not encrypted: mount it directly".to_owned()),
         };
     }
@@ -259,7 +259,7 @@ fn not_opened(error: Error) -> Failure {
     match error {
         Error::Unsupported { .. } => Failure::Other {
             status: Status::NotBitLocker,
-            what: error.to_string(),
+            what: error.with_causes().to_string(),
             help: None,
         },
         other => other.into(),

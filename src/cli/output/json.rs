@@ -87,7 +87,7 @@ fn attempts(attempts: &[Attempt]) -> Vec<Value> {
                 "protector": attempt.protector.map(|id| format!("{id:X}")),
                 "opened": attempt.failure.is_none(),
                 "reason": attempt.failure.as_ref().map(|failure| failure.reason.word()),
-                "message": attempt.failure.as_ref().map(|failure| &failure.message),
+                "message": attempt.failure.as_ref().map(|failure| failure.with_causes().to_string()),
             })
         })
         .collect()

@@ -213,7 +213,10 @@ impl Tree {
 
 /// What the system is told, always with a number that it knows; the log hears the sentence.
 fn system_error(doing: &str, len: u64, offset: u64, error: Error) -> io::Error {
-    tracing::warn!("{doing} of {len} bytes at {offset}: {error}");
+    tracing::warn!(
+        "{doing} of {len} bytes at {offset}: {}",
+        error.with_causes()
+    );
     let known = match error {
         Error::Reserved { .. } => Errno::ROFS,
         Error::OutOfRange { .. } => Errno::NOSPC,

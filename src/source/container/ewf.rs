@@ -72,10 +72,13 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
             return Err(unsupported(format!("more than {MAX_SEGMENTS} segments")));
         }
         path = next(&path).ok_or_else(|| damaged("its file name does not say the next one"))?;
-        segment = Arc::new(
-            FileSource::open(&path)
-                .map_err(|error| damaged(format!("it goes on in {}: {error}", path.shown())))?,
-        );
+        segment = Arc::new(FileSource::open(&path).map_err(|error| {
+            damaged(format!(
+                "it goes on in {}: {}",
+                path.shown(),
+                error.with_causes()
+            ))
+        })?);
     }
 }
 

@@ -72,7 +72,8 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
                 path.shown()
             )));
         }
-        let part = FileSource::open(&path).map_err(|error| damaged(error.to_string()))?;
+        let part =
+            FileSource::open(&path).map_err(|error| damaged(error.with_causes().to_string()))?;
         last_len = part.size();
         parts.push(Arc::new(part));
     }

@@ -148,7 +148,7 @@ impl<'a> Extent<'a> {
                 self.name.escape_debug()
             )));
         }
-        FileSource::open(&path).map_err(|error| damaged(error.to_string()))
+        FileSource::open(&path).map_err(|error| damaged(error.with_causes().to_string()))
     }
 }
 

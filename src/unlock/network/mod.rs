@@ -202,6 +202,7 @@ impl NetworkUnlock {
             Ok(taken) => taken,
             // A request that is sent twice gives nobody more than he has: better than no key.
             Err(error @ Error::Io { .. }) => {
+                let error = error.with_causes();
                 self.prompt.tell(&format!(
                     "warning: a request is used without being marked: {error}"
                 ));
@@ -225,6 +226,7 @@ impl NetworkUnlock {
     /// New requests in the place of those that were sent: now the key is known.
     fn refill(&self, file: &SidecarFile, key: &NetworkKey) {
         if let Err(error) = file.change(|sidecar| sidecar.refill(key)) {
+            let error = error.with_causes();
             self.prompt.tell(&format!(
                 "warning: no new requests could be put in stock: {error}"
             ));
@@ -298,7 +300,7 @@ pub fn announcement(transports: &[Box<dyn Transport>], limit: Option<Duration>) 
 }
 
 fn bad_sidecar(error: &Error) -> Failure {
-    let failure = Failure::new(Reason::BadSidecar, error.to_string());
+    let failure = Failure::new(Reason::BadSidecar, error.with_causes().to_string());
     match error.remedy() {
         Some(remedy) => failure.with_remedy(remedy),
         None => failure,

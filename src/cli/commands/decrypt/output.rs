@@ -515,7 +515,7 @@ fn check_earlier(
         let mut found = expected.clone();
         unlocked
             .read_exact_at(start, &mut expected)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.with_causes().to_string())?;
         file.read_exact_at(&mut found, start)
             .map_err(|error| error.to_string())?;
         if found != expected {

@@ -357,7 +357,10 @@ fn reload(args: &ServeArgs, files: &Files, core: &Core, log: &Log) {
             core.counters().reloaded(false);
             log.message(
                 Level::Error,
-                &format!("the certificates stay as they were: {error}"),
+                &format!(
+                    "the certificates stay as they were: {}",
+                    error.with_causes()
+                ),
             );
         }
     }
@@ -386,7 +389,7 @@ fn policy(args: &ServeArgs, log: &Log) -> PolicyState {
             }
             return PolicyState::Valid(policy);
         }
-        Err(NoPolicy::Unreadable(error)) => error.to_string(),
+        Err(NoPolicy::Unreadable(error)) => error.with_causes().to_string(),
         Err(NoPolicy::Invalid(fault)) => {
             format!("the policy file {} is invalid: {fault}", path.shown())
         }

@@ -57,11 +57,11 @@ fn volume_json(looked: &Looked<'_>) -> Value {
         "copies": copies,
         "piece": looked.piece,
         "arguments": looked.arguments,
-        "fault": looked.volume.as_ref().err().map(Error::to_string),
+        "fault": looked.volume.as_ref().err().map(in_full),
     });
     if let Some(opens) = &looked.opens {
         answer["opens"] = json!(opens.is_ok());
-        answer["refusal"] = json!(opens.as_ref().err().map(Error::to_string));
+        answer["refusal"] = json!(opens.as_ref().err().map(in_full));
     }
     answer
 }
@@ -80,4 +80,9 @@ pub(super) fn rebuilt_json(
         "whole": args.whole,
         "proved": proved,
     }))
+}
+
+/// The message of an error with all its causes.
+fn in_full(error: &Error) -> String {
+    error.with_causes().to_string()
 }

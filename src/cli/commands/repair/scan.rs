@@ -106,7 +106,7 @@ impl<'a> Looked<'a> {
         let opens = match &volume {
             Ok(volume) if piece && !credentials.is_empty() => Some(
                 volume
-                    .unlock_master_key(credentials, &args.credentials.options())
+                    .unlock_master_key(credentials, &args.credentials.options()?)
                     .map(|key| match key.is_proved() {
                         true => Accepted::Sound,
                         false => Accepted::Damaged,

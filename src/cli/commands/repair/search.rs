@@ -90,7 +90,7 @@ pub(super) fn try_all(
 ) -> Result<Result<Accepted, Error>, Failure> {
     let pieced = args.with_key_package(volume)?;
     let volume = pieced.as_ref().unwrap_or(volume);
-    let allowed = args.options();
+    let allowed = args.options()?;
     let mut strict = allowed.clone();
     strict.accept_damaged_metadata = false;
     let result = volume.unlock(credentials, &strict);

@@ -35,14 +35,18 @@ pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> S
         }
         match (&looked.volume, &looked.opens) {
             (Err(error), _) => {
-                let _ = writeln!(text, "   cannot be opened: {error}");
+                let _ = writeln!(text, "   cannot be opened: {}", error.with_causes());
             }
             (Ok(_), Some(Ok(_))) if looked.piece => {
                 text.push_str("   the credentials fit, but nothing of the volume can be shown\n");
             }
             (Ok(_), Some(Ok(_))) => text.push_str("   the credentials open it\n"),
             (Ok(_), Some(Err(error))) => {
-                let _ = writeln!(text, "   the credentials do not open it: {error}");
+                let _ = writeln!(
+                    text,
+                    "   the credentials do not open it: {}",
+                    error.with_causes()
+                );
             }
             (Ok(_), None) => {}
         }

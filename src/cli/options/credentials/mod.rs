@@ -40,11 +40,12 @@ use crate::cli::options::source::{LostArgs, SourceArgs};
 use crate::cli::output::term;
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
+use fve::format::selector::ProtectorSelector;
 use fve::secret::{KIB, SecretText, leave_nothing};
+use fve::unlock::Credential;
 use fve::unlock::auto_unlock::SystemVolume;
 use fve::unlock::clear_key::Suspended;
 use fve::unlock::key_package;
-use fve::unlock::{Credential, Selection};
 use fve::volume::system::MAX_HIVE_LEN;
 use fve::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
 
@@ -200,7 +201,7 @@ impl CredentialArgs {
     /// and no key lies in the open.
     pub(crate) fn unlock_unasked(&self, volume: &Volume) -> Result<Option<Unlocked>, Failure> {
         let open = |credentials: &[_], options: &_| volume.unlock(credentials, options);
-        let options = self.options();
+        let options = self.options()?;
         let unlocked = leave_nothing::<STACK, _>(|| self.open_unasked(volume, &options, &open))?;
         if let Some(unlocked) = &unlocked {
             warn(unlocked.warnings());
@@ -208,16 +209,22 @@ impl CredentialArgs {
         Ok(unlocked)
     }
 
-    pub(crate) fn options(&self) -> UnlockOptions {
-        UnlockOptions::new()
-            .selection(Selection {
-                protector: self.protector.clone(),
-            })
-            .accept_damaged_metadata(self.accept_damaged_metadata)
+    /// How to unlock: which key protectors are tried, and whether damaged metadata is accepted.
+    pub(crate) fn options(&self) -> Result<UnlockOptions, Failure> {
+        let options = UnlockOptions::new().accept_damaged_metadata(self.accept_damaged_metadata);
+        let Some(name) = &self.protector else {
+            return Ok(options);
+        };
+        let selector: ProtectorSelector = name.parse().map_err(|error| Failure::Other {
+            status: Status::Refused,
+            what: format!("--protector {name}: {error}"),
+            help: Some("'fve info' shows the ID of each key protector".to_owned()),
+        })?;
+        Ok(options.protector(selector))
     }
 
     fn open_with<T>(&self, volume: &Volume, open: Open<'_, T>) -> Result<T, Failure> {
-        let options = self.options();
+        let options = self.options()?;
         match self.open_unasked(volume, &options, open) {
             Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {}
@@ -242,7 +249,7 @@ impl CredentialArgs {
         let given = self.read_given()?;
         Ok(if !given.is_empty() || !volume.needs_key() {
             Some(open(&given, options).map_err(failed)?)
-        } else if has_clear_key(volume, &options.selection) {
+        } else if has_clear_key(volume, options) {
             term::note(
                 "protection is suspended: the key lies on the disk in the open, and anyone can read this volume",
             );
@@ -272,7 +279,7 @@ impl CredentialArgs {
         if others.is_empty() && !asked {
             return Err(error.into());
         }
-        term::note(&error);
+        term::note(error.with_causes());
         if !others.is_empty() {
             return Ok(open(&others, options)?);
         }
@@ -353,7 +360,7 @@ impl CredentialArgs {
             .find(|(option, _)| *option == auto_unlock::HIVE);
         let hive = match hive {
             Some((_, path)) => file::read(path, "the hive", MAX_HIVE_LEN)?,
-            None => volume.system_hive(&key, &own.options())?,
+            None => volume.system_hive(&key, &own.options()?)?,
         };
         let key = volume.auto_unlock_key(&key)?;
         Ok(Some(SystemVolume { key, hive }))
@@ -547,11 +554,11 @@ fn systemd_file(name: Option<&str>) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-fn has_clear_key(volume: &Volume, selection: &Selection) -> bool {
+fn has_clear_key(volume: &Volume, options: &UnlockOptions) -> bool {
     volume
         .protectors()
         .into_iter()
-        .any(|protector| protector.kind() == ProtectorKind::ClearKey && selection.allows(protector))
+        .any(|protector| protector.kind() == ProtectorKind::ClearKey && options.allows(protector))
 }
 
 /// Asks until what was typed opens the volume, or three times.
@@ -576,7 +583,7 @@ fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result
             return Err(failure.into());
         }
         tries += 1;
-        term::note(format_args!("{failure}\n"));
+        term::note(format_args!("{}\n", failure.with_causes()));
     }
 }
 
@@ -586,7 +593,7 @@ fn typed_kinds(volume: &Volume, options: &UnlockOptions) -> Vec<&'static Credent
     let taken = |kind: &&CredentialKind| {
         kind.typed.is_some()
             && protectors.iter().any(|protector| {
-                kind.opens.contains(&protector.kind()) && options.selection.allows(protector)
+                kind.opens.contains(&protector.kind()) && options.allows(protector)
             })
     };
     KINDS.iter().filter(taken).collect()

@@ -21,9 +21,9 @@ use fve::network::certificate::{Certificate, MAX_FILE};
 use fve::network::client::{self, NoAnswer};
 use fve::secret::{ExternalKey, NetworkKey};
 use fve::shown::ShowPath;
+use fve::unlock::Credential;
 use fve::unlock::network::{DIRECTORY, SidecarFile, Taken, announcement};
 use fve::unlock::startup_key::StartupKey;
-use fve::unlock::{Credential, Selection};
 use fve::volume::{UnlockOptions, Volume};
 
 /// The option that names the network, among the credentials.
@@ -210,14 +210,13 @@ impl NetworkProof {
         let Some(credential) = self.witness() else {
             return Ok(());
         };
-        let options = UnlockOptions::new().selection(Selection {
-            protector: Some(format!("{protector:X}")),
-        });
+        let options = UnlockOptions::new().protector(protector);
         let opened = volume.unlock_master_key(&[credential], &options);
         opened.map(drop).map_err(|error| Failure::Other {
             status: Status::Refused,
             what: format!(
-                "the protector {protector:X} was written, and the server's key does not open it: {error}"
+                "the protector {protector:X} was written, and the server's key does not open it: {}",
+                error.with_causes()
             ),
             help: Some("this should not happen: please report it".to_owned()),
         })

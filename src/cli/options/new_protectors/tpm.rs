@@ -19,9 +19,9 @@ use fve::guid::Guid;
 use fve::secret::{ExternalKey, SecretText};
 use fve::shown::ShowPath;
 use fve::tpm::{ObjectSealer, Pcrs, Pin};
+use fve::unlock::Credential;
 use fve::unlock::startup_key::StartupKey;
 use fve::unlock::tpm::TpmUnlock;
-use fve::unlock::{Credential, Selection};
 use fve::volume::{UnlockOptions, Volume};
 
 /// The option that names the TPM, among the credentials.
@@ -153,9 +153,7 @@ impl Proof {
 
     /// Opens the volume through that protector, and through no other.
     pub(crate) fn carry_out(self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
-        let options = UnlockOptions::new().selection(Selection {
-            protector: Some(format!("{protector:X}")),
-        });
+        let options = UnlockOptions::new().protector(protector);
         let credential: Box<dyn Credential> = Box::new(self.0);
         match volume.unlock_master_key(&[credential], &options) {
             Ok(_) => {
@@ -165,7 +163,8 @@ impl Proof {
             Err(error) => Err(Failure::Other {
                 status: crate::cli::exit::Status::Refused,
                 what: format!(
-                    "the protector {protector:X} was written, and does not open: {error}"
+                    "the protector {protector:X} was written, and does not open: {}",
+                    error.with_causes()
                 ),
                 help: Some(format!(
                     "remove it: fve protector remove SOURCE {protector:X}"

@@ -72,8 +72,7 @@ pub(super) fn found(
 
 /// Opens the volume with the password, metadata proved and all.
 fn opens(volume: &Volume, hit: &Hit) -> Result<(), Failure> {
-    let mut options = UnlockOptions::default();
-    options.selection.protector = Some(hit.protector.to_string());
+    let options = UnlockOptions::new().protector(hit.protector);
     volume.unlock(&[credential(&hit.password)], &options)?;
     Ok(())
 }

@@ -22,7 +22,6 @@ use fve::guid::Guid;
 use fve::recovery_password::{
     Candidates, Check, NoCandidates, Options, PasswordCheck, check_bytes, check_text,
 };
-use fve::unlock::Selection;
 use fve::unlock::search::Search;
 use fve::volume::Volume;
 use zeroize::Zeroizing;
@@ -190,9 +189,8 @@ fn protectors<'a>(
     named: Option<&str>,
     identifier: Option<Guid>,
 ) -> Result<Vec<&'a KeyProtector>, Failure> {
-    let selection = Selection {
-        protector: named.map(str::to_owned),
-    };
+    let is_named =
+        |protector: &KeyProtector| named.is_none_or(|name| protector.id.is_named_by(name));
     // None that is sound is an error.
     volume.metadata()?;
     let mut protectors: Vec<&KeyProtector> = Vec::new();
@@ -202,7 +200,7 @@ fn protectors<'a>(
         let known =
             |other: &KeyProtector| other.id == protector.id && salt(other) == salt(protector);
         let fits = protector.kind() == ProtectorKind::RecoveryPassword;
-        if fits && selection.allows(protector) && !protectors.iter().any(|other| known(other)) {
+        if fits && is_named(protector) && !protectors.iter().any(|other| known(other)) {
             protectors.push(protector);
         }
     }

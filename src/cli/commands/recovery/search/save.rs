@@ -100,7 +100,7 @@ fn save_elsewhere(args: &SearchArgs, hit: &Hit) -> Option<PathBuf> {
         }
         match save_key(&path, &content) {
             Ok(()) => return Some(path),
-            Err(error) => term::note(error),
+            Err(error) => term::note(error.with_causes()),
         }
     }
     let kept = match args.checkpoint {
