@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN};
 use crate::format::time::FileTime;
 use crate::source::ReadAt;
-use crate::volume::read_what_is_there;
+use crate::volume::read_available;
 
 /// A metadata block somewhere on a source.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl FoundBlock {
 /// [`Error::NotBitLocker`] when there is none, [`Error::Io`] when it cannot be read.
 pub fn block_at(source: &Arc<dyn ReadAt>, offset: u64) -> Result<MetadataBlock> {
     let len = usize::try_from(REGION_LEN).unwrap_or(0);
-    let bytes = read_what_is_there(source, offset, len)
+    let bytes = read_available(source, offset, len)
         .map_err(|error| Error::io(format!("cannot read the metadata at {offset:#x}"), error))?;
     MetadataBlock::parse(&bytes, offset).map_err(|fault| Error::NotBitLocker {
         found: fault.to_string(),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::storage::{Stretch, node_of};
+use super::storage::{NodeRange, node_of};
 
 /// Bytes of a file or device that are read while something else is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,10 +23,10 @@ impl Extent {
         }
     }
 
-    pub(super) fn stretch(&self) -> Option<Stretch> {
-        Some(Stretch {
+    pub(super) fn node_range(&self) -> Option<NodeRange> {
+        Some(NodeRange {
             range: self.range.clone(),
-            ..Stretch::whole(node_of(&self.path)?)
+            ..NodeRange::whole(node_of(&self.path)?)
         })
     }
 

@@ -12,17 +12,17 @@ use super::extent::Extent;
 use super::file::{dimensions, file_or_device};
 use super::in_use::{is_read_only, open_unused, used, written_by};
 use super::lock::locked;
-use super::storage::{Node, Stretch, System, node_of, share_bytes};
+use super::storage::{Node, NodeRange, System, node_of, share_bytes};
 use super::writers::read_by_this_process;
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
 
 /// How long another program may still hold the target: the server of a mount in user space ends a
 /// moment after the mount does.
-const PATIENCE: Duration = Duration::from_secs(2);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time between two looks.
-const PAUSE: Duration = Duration::from_millis(50);
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Checks that `len` bytes can be written over what is at `target`, without opening it for writing.
 /// A target that does not exist yet passes, unless it would lie in one of the `sources`.
@@ -51,7 +51,7 @@ pub fn check_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<()
     let Some(node) = node_of(target) else {
         return Ok(());
     };
-    let below = system.lies_on(Stretch::whole(node));
+    let below = system.with_backing(NodeRange::whole(node));
     refuse_sources(&system, target, &below, sources)?;
     refuse_used(&system, target, &below)?;
     if is_device {
@@ -67,16 +67,16 @@ pub fn check_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<()
 /// Those of [`check_overwrite`]; [`Error::Environment`] when another program holds it.
 pub fn open_to_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<File> {
     check_overwrite(target, sources, len)?;
-    open_alone(target)
+    open_exclusive(target)
 }
 
 /// Opens a file or device, of which [`refuse_used`] knows no use, for reading and writing, and
 /// keeps others out.
-pub(super) fn open_alone(target: &Path) -> Result<File> {
-    patiently(|| open_alone_at_once(target))
+pub(super) fn open_exclusive(target: &Path) -> Result<File> {
+    retry_while_busy(|| try_open_exclusive(target))
 }
 
-fn open_alone_at_once(target: &Path) -> Result<File> {
+fn try_open_exclusive(target: &Path) -> Result<File> {
     let fail = |error| {
         let what = format!("cannot open {} for writing", target.shown());
         Error::io(what, error)
@@ -97,28 +97,28 @@ pub(super) fn refuse_uses_of(path: &Path) -> Result<()> {
     let Some(node) = node_of(path) else {
         return Ok(());
     };
-    refuse_used(&system, path, &system.lies_on(Stretch::whole(node)))
+    refuse_used(&system, path, &system.with_backing(NodeRange::whole(node)))
 }
 
 /// Refuses what is mounted, mapped, shown or made a part of something, and what another program
 /// writes to.
-pub(super) fn refuse_used(system: &System, target: &Path, below: &[Stretch]) -> Result<()> {
+pub(super) fn refuse_used(system: &System, target: &Path, below: &[NodeRange]) -> Result<()> {
     if let Some(found) = system.uses_of(below).first() {
         return Err(used(target, found));
     }
-    patiently(|| match system.writer_of(below) {
+    retry_while_busy(|| match system.writer_of(below) {
         Some(writer) => Err(written_by(target, &writer)),
         None => Ok(()),
     })
 }
 
 /// Tries again for a moment while something is in use.
-pub(super) fn patiently<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
+pub(super) fn retry_while_busy<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     loop {
         match attempt() {
-            Err(Error::Environment { .. }) if start.elapsed() < PATIENCE => {
-                std::thread::sleep(PAUSE);
+            Err(Error::Environment { .. }) if start.elapsed() < BUSY_TIMEOUT => {
+                std::thread::sleep(RETRY_INTERVAL);
             }
             other => return other,
         }
@@ -128,14 +128,14 @@ pub(super) fn patiently<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
 fn refuse_sources(
     system: &System,
     target: &Path,
-    below: &[Stretch],
+    below: &[NodeRange],
     sources: &[Extent],
 ) -> Result<()> {
     for source in sources {
-        let Some(stretch) = source.stretch() else {
+        let Some(range) = source.node_range() else {
             continue;
         };
-        if share_bytes(below, &system.lies_on(stretch)) {
+        if share_bytes(below, &system.with_backing(range)) {
             return Err(on_source(format!(
                 "{} and {} lie on the same storage: writing to the one changes the other",
                 target.shown(),
@@ -143,7 +143,7 @@ fn refuse_sources(
             )));
         }
     }
-    let read = read_by_this_process().into_iter().map(Stretch::whole);
+    let read = read_by_this_process().into_iter().map(NodeRange::whole);
     if share_bytes(below, &read.collect::<Vec<_>>()) {
         let target = target.shown();
         return Err(on_source(format!("{target} is a part of what is read")));
@@ -170,7 +170,7 @@ fn check_new_file(system: &System, target: &Path, sources: &[Extent]) -> Result<
     let Some(directory @ Node::File { .. }) = node_of(parent) else {
         return Ok(());
     };
-    let below = system.lies_on(Stretch::whole(directory));
+    let below = system.with_backing(NodeRange::whole(directory));
     refuse_sources(system, target, &below, sources)
 }
 

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::extent::Extent;
 use super::file::{file_or_device, open_untouched};
-use super::gate::{patiently, refuse_uses_of};
+use super::gate::{refuse_uses_of, retry_while_busy};
 use super::in_use::{is_read_only, open_unused, used};
 use super::lock::{holder_of, locked};
 use super::storage::{System, Use};
@@ -61,23 +61,23 @@ impl DeviceHold {
     /// [`Error::Environment`] when somebody holds it already.
     pub fn take(extent: &Extent) -> Result<Option<Self>> {
         let system = System::default();
-        let Some(stretch) = extent.stretch() else {
+        let Some(range) = extent.node_range() else {
             return Ok(None);
         };
-        let Some(node) = system.device_of(&stretch) else {
+        let Some(node) = system.device_of(&range) else {
             return Ok(None);
         };
-        let device = match node == stretch.node {
+        let device = match node == range.node {
             true => extent.path.clone(),
             false => system.path_of(node),
         };
         if is_read_only(&device) {
             return Ok(None);
         }
-        match patiently(|| open_unused(&device, OpenOptions::new().read(true), true)) {
+        match retry_while_busy(|| open_unused(&device, OpenOptions::new().read(true), true)) {
             // A partition may have no path here, or not for this user.
             Ok(opened) => Ok(opened.ok().map(|file| Self { _file: file })),
-            Err(busy) => match system.uses_of(&system.lies_on(stretch)).first() {
+            Err(busy) => match system.uses_of(&system.with_backing(range)).first() {
                 Some(found) => Err(used(&device, found)),
                 None => Err(busy),
             },
@@ -92,11 +92,11 @@ impl DeviceHold {
 /// [`Error::Environment`] with the device to read instead.
 pub fn refuse_mapped(extent: &Extent) -> Result<()> {
     let system = System::default();
-    let Some(stretch) = extent.stretch() else {
+    let Some(range) = extent.node_range() else {
         return Ok(());
     };
-    let uses = system.uses_of(&system.lies_on(stretch));
-    match uses.iter().find_map(Use::instead) {
+    let uses = system.uses_of(&system.with_backing(range));
+    match uses.iter().find_map(Use::newer_view) {
         Some(instead) => Err(Error::Environment {
             what: format!(
                 "{} cannot be shown: it is open as {}, and what is written there may not be seen here",
@@ -123,10 +123,10 @@ pub fn changed_by(extent: &Extent) -> Option<String> {
         return Some(format!("{writer} may be writing to {path}"));
     }
     let system = System::default();
-    let below = system.lies_on(extent.stretch()?);
+    let below = system.with_backing(extent.node_range()?);
     let uses = system.uses_of(&below);
     if let Some(found) = uses.iter().find(|found| found.may_write()) {
-        return Some(format!("{path} is in use: {}", found.told()));
+        return Some(format!("{path} is in use: {}", found.description()));
     }
     let writer = system.writer_of(&below)?;
     Some(format!("{writer} has {path} open for writing"))
@@ -135,11 +135,11 @@ pub fn changed_by(extent: &Extent) -> Option<String> {
 /// A file or block device that is only read while this lives, and that nobody writes to as far as
 /// the system can tell.
 #[derive(Debug)]
-pub struct HeldStill {
+pub struct StableHold {
     _file: File,
 }
 
-impl HeldStill {
+impl StableHold {
     /// Makes sure that nobody writes to `path`: a device is not mounted, a file not locked, and no
     /// loop device lies over it.
     ///

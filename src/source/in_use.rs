@@ -50,8 +50,8 @@ pub(super) fn in_use(path: &Path, why: &str) -> Error {
 /// The same for a use that the system shows.
 pub(super) fn used(target: &Path, found: &Use) -> Error {
     Error::Environment {
-        what: format!("{} is in use: {}", target.shown(), found.told()),
-        remedy: Some(found.ended_by().into()),
+        what: format!("{} is in use: {}", target.shown(), found.description()),
+        remedy: Some(found.how_to_end().into()),
     }
 }
 

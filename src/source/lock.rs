@@ -16,8 +16,8 @@ use crate::error::Error;
 pub(super) fn locked(path: &Path) -> Error {
     let system = System::default();
     let uses = Extent::whole(path)
-        .stretch()
-        .map(|stretch| system.uses_of(&system.lies_on(stretch)));
+        .node_range()
+        .map(|range| system.uses_of(&system.with_backing(range)));
     if let Some(found) = uses.iter().flatten().next() {
         return used(path, found);
     }

@@ -31,7 +31,7 @@ pub use extent::Extent;
 pub use file::FileSource;
 pub use gate::{check_overwrite, open_to_overwrite};
 pub use headless::Headless;
-pub use hold::{DeviceHold, HeldStill, SharedHold, changed_by, refuse_mapped, writer_of};
+pub use hold::{DeviceHold, SharedHold, StableHold, changed_by, refuse_mapped, writer_of};
 pub(crate) use locate::candidates;
 pub use locate::{Located, Place, Probe, locate};
 pub use open::{open, open_exclusive};

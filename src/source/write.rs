@@ -80,7 +80,7 @@ impl ExclusiveFile {
             return Err(gate::write_protected(path));
         }
         gate::refuse_uses_of(path)?;
-        let mut file = gate::open_alone(path)?;
+        let mut file = gate::open_exclusive(path)?;
         let (size, sector_size) = dimensions(&mut file, is_device).map_err(fail)?;
         Ok(Self {
             file,

@@ -4,7 +4,7 @@
 use std::fs::read_dir;
 use std::path::Path;
 
-use super::storage::{Node, Stretch, System, share_bytes};
+use super::storage::{Node, NodeRange, System, share_bytes};
 use crate::shown::ShowPath;
 
 /// A program that may write to a file or device.
@@ -38,13 +38,13 @@ impl std::fmt::Display for Writer {
 
 impl System {
     /// A program other than this one that has open for writing what shares bytes with `target`,
-    /// which is a stretch with all that it lies on.
-    pub(super) fn writer_of(&self, target: &[Stretch]) -> Option<Writer> {
+    /// which is a range with all that it lies on.
+    pub(super) fn writer_of(&self, target: &[NodeRange]) -> Option<Writer> {
         // Files beside it on the same device are others' own.
         let own: Vec<_> = target.iter().filter(|part| part.exact).cloned().collect();
         let changes_own = |node: Node| match node {
             Node::File { .. } => own.iter().any(|part| part.node == node),
-            Node::Device { .. } => share_bytes(&own, &self.lies_on(Stretch::whole(node))),
+            Node::Device { .. } => share_bytes(&own, &self.with_backing(NodeRange::whole(node))),
         };
         read_dir("/proc").ok()?.flatten().find_map(|entry| {
             let process: u32 = entry.file_name().to_str()?.parse().ok()?;
@@ -111,7 +111,8 @@ mod tests {
     fn who_has_a_file_open_for_writing_is_named_and_who_reads_it_is_not() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let system = System::default();
-        let find = || system.writer_of(&system.lies_on(Stretch::whole(node_of(&path).unwrap())));
+        let find =
+            || system.writer_of(&system.with_backing(NodeRange::whole(node_of(&path).unwrap())));
         let mut reader = holder(std::fs::File::open(&path).unwrap());
         let found = find();
         reader.kill().unwrap();

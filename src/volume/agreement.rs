@@ -16,7 +16,7 @@ const VISTA_SECTOR_LEN: u32 = 512;
 
 /// What speaks for the place where the volume begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Placed {
+pub(super) enum StartProof {
     /// The boot record lies there.
     ByBootRecord,
     /// The metadata copies that are there lie so for no other beginning.
@@ -183,14 +183,14 @@ impl Volume {
         proved: bool,
     ) -> Result<()> {
         let sector_size_is_sealed = proved && (block.version == 1 || block.sector_size().is_some());
-        if self.placed != Placed::Unproved && sector_size_is_sealed {
+        if self.start_proof != StartProof::Unproved && sector_size_is_sealed {
             return Ok(());
         }
         let mut sector = vec![0; self.sector_size as usize];
         let read = unlocked.read_exact_at(0, &mut sector);
         let begins =
             read.is_ok() && (evidence::is_boot_sector(&sector) || evidence::is_blank(&sector));
-        if self.placed == Placed::Unproved && !begins {
+        if self.start_proof == StartProof::Unproved && !begins {
             return Err(contradicted(
                 match read {
                     Ok(()) => {

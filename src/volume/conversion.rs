@@ -34,11 +34,11 @@ pub struct Run {
 pub struct ConversionMap {
     /// Bytes in a chunk.
     pub chunk_size: u32,
-    /// Stretches of the volume that the regions cover, in order.
+    /// DisjointRanges of the volume that the regions cover, in order.
     pub regions: Vec<Range<u64>>,
     /// Runs of chunks in order; what lies between two of them is in no region.
     pub runs: Vec<Run>,
-    /// Stretches of the volume that the map takes for itself, which read as zeros.
+    /// DisjointRanges of the volume that the map takes for itself, which read as zeros.
     pub reserved: Vec<Range<u64>>,
 }
 
@@ -83,12 +83,12 @@ impl ConversionMap {
             unreadable(what, false)
         };
         let whole_sectors = |len: u32| u64::from(len).next_multiple_of(sector);
-        let mut taken = Stretches::new(sector);
+        let mut taken = DisjointRanges::new(sector);
         for copy in information.copies {
             let len = whole_sectors(information.size.into());
             taken.add("its head", copy, len).map_err(impossible)?;
         }
-        let mut regions = Stretches::new(sector);
+        let mut regions = DisjointRanges::new(sector);
         let mut bitmaps = Vec::new();
         let mut left = MAX_MAP_LEN;
         for (number, offset) in (0..).zip(&information.bitmaps) {
@@ -141,14 +141,14 @@ impl ConversionMap {
     }
 }
 
-/// Stretches of whole sectors that do not overlap.
-struct Stretches {
+/// DisjointRanges of whole sectors that do not overlap.
+struct DisjointRanges {
     sector: u64,
     /// Each one's end, by its start.
     ends: BTreeMap<u64, u64>,
 }
 
-impl Stretches {
+impl DisjointRanges {
     fn new(sector: u64) -> Self {
         Self {
             sector,
@@ -276,7 +276,7 @@ pub(super) fn read_up_to(source: &dyn ReadAt, offset: u64, len: usize) -> std::i
 
 /// The same, or as many as can be read before the first sector that cannot: metadata takes little
 /// of its region.
-pub(crate) fn read_what_is_there(
+pub(crate) fn read_available(
     source: &dyn ReadAt,
     offset: u64,
     len: usize,

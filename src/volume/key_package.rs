@@ -12,14 +12,14 @@ use crate::guid::Guid;
 
 /// How a volume with a package's keys came by what is not in the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pieced {
+pub(super) enum KeyPackageOrigin {
     /// Its state is that of a metadata copy, or of the package.
     Known,
     /// No copy can be read: it is taken for encrypted from end to end.
     Assumed,
 }
 
-impl Pieced {
+impl KeyPackageOrigin {
     /// What a person should know about it.
     pub(super) fn warning(self) -> String {
         let state = match self {
@@ -66,7 +66,7 @@ impl Volume {
     /// where the first sectors are; [`Error::Unsupported`] for a volume of Vista of which no copy
     /// can be read.
     pub fn with_key_package(&self, mut package: KeyPackage) -> Result<Self> {
-        let (header, pieced) = self.header_for(&package)?;
+        let (header, key_package) = self.header_for(&package)?;
         // Of a damaged copy the identifier may be damaged, too.
         let sound = self.metadata().ok().map(|block| block.dataset.id);
         check_identifier(sound, package.dataset.as_ref())?;
@@ -96,16 +96,16 @@ impl Volume {
             self.boot.clone(),
             self.sector_size,
             copies,
-            self.placed,
+            self.start_proof,
         );
         volume.missing = self.missing;
-        volume.pieced = Some(pieced);
+        volume.key_package = Some(key_package);
         Ok(volume)
     }
 
     /// Size, state and places: from a copy that does not contradict the package, else from the
     /// package and the boot record.
-    fn header_for(&self, package: &KeyPackage) -> Result<(HeaderFields, Pieced)> {
+    fn header_for(&self, package: &KeyPackage) -> Result<(HeaderFields, KeyPackageOrigin)> {
         let place = package.virtualization();
         let sector = u64::from(self.sector_size);
         let fits = |header: &HeaderFields| {
@@ -126,7 +126,7 @@ impl Volume {
             .map(MetadataBlock::header_fields);
         let of_package = package.block.iter().map(MetadataBlock::header_fields);
         if let Some(header) = own.chain(of_package).find(fits) {
-            return Ok((header, Pieced::Known));
+            return Ok((header, KeyPackageOrigin::Known));
         }
         if self.boot.flavor == Flavor::Vista {
             return Err(Error::Unsupported {
@@ -150,7 +150,7 @@ impl Volume {
             copies,
             header_source: place.offset,
         };
-        Ok((header, Pieced::Assumed))
+        Ok((header, KeyPackageOrigin::Assumed))
     }
 }
 

@@ -26,7 +26,7 @@ mod writable;
 use std::sync::Arc;
 
 pub use crate::unlock::UnlockOptions;
-pub(crate) use conversion::read_what_is_there;
+pub(crate) use conversion::read_available;
 pub use conversion::{ConversionMap, Run};
 pub use disk::Disk;
 pub use hibernation::is_hibernated;
@@ -51,17 +51,17 @@ pub struct Volume {
     boot: BootRecord,
     sector_size: u32,
     copies: Copies,
-    conversion: Option<Result<ConversionMap, Unmapped>>,
-    placed: agreement::Placed,
+    conversion: Option<Result<ConversionMap, UnreadableMap>>,
+    start_proof: agreement::StartProof,
     /// Bytes of the volume's beginning that the source does not have.
     missing: u64,
     /// Set where the keys are a key package's.
-    pieced: Option<key_package::Pieced>,
+    key_package: Option<key_package::KeyPackageOrigin>,
 }
 
 /// Why the conversion map cannot be used: kept until somebody wants the plaintext.
 #[derive(Debug)]
-struct Unmapped {
+struct UnreadableMap {
     what: String,
     cut_off: bool,
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::agreement::Placed;
-use super::conversion::{ConversionMap, read_up_to, read_what_is_there};
-use super::{Unmapped, Volume};
+use super::agreement::StartProof;
+use super::conversion::{ConversionMap, read_available, read_up_to};
+use super::{UnreadableMap, Volume};
 use crate::error::{CandidateState, Error, Result};
 use crate::format::FormatError;
 use crate::format::block::{MetadataBlock, REGION_LEN, VISTA_REGION_LEN};
@@ -68,7 +68,7 @@ impl Volume {
             boot,
             sector_size,
             copies,
-            Placed::ByBootRecord,
+            StartProof::ByBootRecord,
         ))
     }
 
@@ -87,7 +87,7 @@ impl Volume {
         conversion_map: Option<[u64; 2]>,
     ) -> Result<Self> {
         let len = usize::try_from(REGION_LEN).unwrap_or(0);
-        let bytes = read_what_is_there(source.as_ref(), offset, len).map_err(|error| {
+        let bytes = read_available(source.as_ref(), offset, len).map_err(|error| {
             Error::io(format!("cannot read the metadata at {offset:#x}"), error)
         })?;
         let block = MetadataBlock::parse(&bytes, offset).map_err(|fault| Error::NotBitLocker {
@@ -109,16 +109,22 @@ impl Volume {
                 .map_err(|fault| Error::Unsupported {
                     what: fault.to_string(),
                 })?;
-        let placed = match block.proves_start(&copies_there(source.as_ref(), &block)) {
-            true => Placed::ByCopies,
-            false => Placed::Unproved,
+        let start_proof = match block.proves_start(&sound_copies(source.as_ref(), &block)) {
+            true => StartProof::ByCopies,
+            false => StartProof::Unproved,
         };
         let copies = Copies(vec![MetadataCopy {
             number,
             offset,
             block: Ok(block),
         }]);
-        Ok(Self::assemble(source, boot, sector_size, copies, placed))
+        Ok(Self::assemble(
+            source,
+            boot,
+            sector_size,
+            copies,
+            start_proof,
+        ))
     }
 
     /// The same volume, of whose beginning the source lacks `missing` bytes.
@@ -132,13 +138,13 @@ impl Volume {
         boot: BootRecord,
         sector_size: u32,
         copies: Copies,
-        placed: Placed,
+        start_proof: StartProof,
     ) -> Self {
         let conversion = match boot.layout {
             Layout::Whole => None,
             Layout::EncryptOnWrite { information } => Some(
                 ConversionMap::read(source.as_ref(), information, sector_size).map_err(|error| {
-                    Unmapped {
+                    UnreadableMap {
                         cut_off: matches!(error, Error::Io { .. }),
                         what: error.with_causes().to_string(),
                     }
@@ -152,9 +158,9 @@ impl Volume {
             sector_size,
             copies,
             conversion,
-            placed,
+            start_proof,
             missing: 0,
-            pieced: None,
+            key_package: None,
         }
     }
 
@@ -183,14 +189,14 @@ impl Volume {
 }
 
 /// Where sound copies of the volume lie that are where they should be, the block's own place first.
-fn copies_there(source: &dyn ReadAt, block: &MetadataBlock) -> Vec<u64> {
+fn sound_copies(source: &dyn ReadAt, block: &MetadataBlock) -> Vec<u64> {
     let len = match block.version {
         1 => VISTA_REGION_LEN,
         _ => REGION_LEN,
     };
     let len = usize::try_from(len).unwrap_or(0);
     let is_there = |place: &u64| {
-        let bytes = read_what_is_there(source, *place, len).ok();
+        let bytes = read_available(source, *place, len).ok();
         let other = bytes.and_then(|bytes| MetadataBlock::parse(&bytes, *place).ok());
         other.is_some_and(|other| {
             other.validation.crc_matches

@@ -9,16 +9,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What somebody wants to do with a stretch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
+pub(super) enum Access {
     /// May overlap with others who read.
     Read,
     /// Overlaps with nobody.
     Write,
 }
 
-/// The stretches in use, and those who wait.
+/// The locks in use, and those who wait.
 #[derive(Debug, Default)]
-pub(super) struct Stretches {
+pub(super) struct RangeLocks {
     queue: Mutex<Queue>,
     freed: Condvar,
 }
@@ -34,7 +34,7 @@ struct Queue {
 struct Claim {
     number: u64,
     range: Range<u64>,
-    purpose: Use,
+    access: Access,
 }
 
 impl Queue {
@@ -51,7 +51,7 @@ impl Queue {
 
 impl Claim {
     fn excludes(&self, other: &Self) -> bool {
-        (self.purpose == Use::Write || other.purpose == Use::Write)
+        (self.access == Access::Write || other.access == Access::Write)
             && self.range.start < other.range.end
             && other.range.start < self.range.end
     }
@@ -59,21 +59,21 @@ impl Claim {
 
 /// A stretch that is in use for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
-    stretches: &'a Stretches,
+pub(super) struct RangeGuard<'a> {
+    locks: &'a RangeLocks,
     number: u64,
 }
 
-impl Stretches {
+impl RangeLocks {
     /// Waits until the stretch is free for that use.
-    pub(super) fn hold(&self, range: Range<u64>, purpose: Use) -> Held<'_> {
+    pub(super) fn lock(&self, range: Range<u64>, access: Access) -> RangeGuard<'_> {
         let mut queue = self.queue();
         let number = queue.next;
         queue.next = number.wrapping_add(1);
         queue.claims.push(Claim {
             number,
             range,
-            purpose,
+            access,
         });
         while queue.must_wait(number) {
             queue = self
@@ -81,8 +81,8 @@ impl Stretches {
                 .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        Held {
-            stretches: self,
+        RangeGuard {
+            locks: self,
             number,
         }
     }
@@ -93,14 +93,14 @@ impl Stretches {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for RangeGuard<'_> {
     fn drop(&mut self) {
-        let mut queue = self.stretches.queue();
+        let mut queue = self.locks.queue();
         queue.claims.retain(|claim| claim.number != self.number);
         let others = !queue.claims.is_empty();
         drop(queue);
         if others {
-            self.stretches.freed.notify_all();
+            self.locks.freed.notify_all();
         }
     }
 }
@@ -112,14 +112,14 @@ mod tests {
 
     #[test]
     fn writers_of_one_stretch_come_one_after_the_other() {
-        let stretches = Stretches::default();
+        let locks = RangeLocks::default();
         let inside = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for start in [0, 3, 6] {
-                let (stretches, inside) = (&stretches, &inside);
+                let (locks, inside) = (&locks, &inside);
                 scope.spawn(move || {
                     for _ in 0..200 {
-                        let _held = stretches.hold(start..start + 4, Use::Write);
+                        let _held = locks.lock(start..start + 4, Access::Write);
                         // The first and the last do not overlap; the one between meets both.
                         let weight = if start == 3 { 2 } else { 1 };
                         let before = inside.fetch_add(weight, Ordering::SeqCst);
@@ -134,11 +134,11 @@ mod tests {
 
     #[test]
     fn readers_share_and_neighbours_pass() {
-        let stretches = Stretches::default();
-        let _first = stretches.hold(0..10, Use::Read);
-        let _second = stretches.hold(5..15, Use::Read);
-        let _behind = stretches.hold(15..20, Use::Write);
-        let queue = stretches.queue();
+        let locks = RangeLocks::default();
+        let _first = locks.lock(0..10, Access::Read);
+        let _second = locks.lock(5..15, Access::Read);
+        let _behind = locks.lock(15..20, Access::Write);
+        let queue = locks.queue();
         assert_eq!(queue.claims.len(), 3);
     }
 }

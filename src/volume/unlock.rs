@@ -18,13 +18,13 @@ use crate::unlock::{Credential, Opening, UnlockOptions, VolumeKey, open_key, try
 const STACK: usize = 64 * KIB;
 
 /// A key and the cipher that it makes.
-struct Keyed {
+struct SectorKey {
     cipher: Box<dyn SectorCipher>,
     method: &'static Method,
 }
 
 /// A block that a credential opened.
-struct Found<'a> {
+struct OpenedBlock<'a> {
     block: &'a MetadataBlock,
     opening: Opening,
     proof: Result<(), CopyFault>,
@@ -226,7 +226,7 @@ impl Volume {
 
     /// The blocks to try, best first.
     fn candidates(&self, options: &UnlockOptions) -> Vec<&MetadataBlock> {
-        if options.accept_damaged_metadata || self.pieced.is_some() {
+        if options.accept_damaged_metadata || self.key_package.is_some() {
             self.copies.readable()
         } else {
             self.copies.sound()
@@ -238,7 +238,7 @@ impl Volume {
         &self,
         credentials: &[&dyn Credential],
         options: &UnlockOptions,
-    ) -> Result<Found<'_>> {
+    ) -> Result<OpenedBlock<'_>> {
         let blocks = self.candidates(options);
         let best = *blocks.first().ok_or_else(|| self.no_sound_copy())?;
         check_selection(best, options)?;
@@ -256,11 +256,11 @@ impl Volume {
             };
             let proof = self.prove(block, &opening.key);
             match proof {
-                Err(fault) if !options.accept_damaged_metadata && self.pieced.is_none() => {
+                Err(fault) if !options.accept_damaged_metadata && self.key_package.is_none() => {
                     unproved.push(fault);
                 }
                 _ => {
-                    return Ok(Found {
+                    return Ok(OpenedBlock {
                         block,
                         opening,
                         proof,
@@ -321,13 +321,13 @@ impl Volume {
         report: UnlockReport,
         options: &UnlockOptions,
     ) -> Result<Unlocked> {
-        let (keyed, raw) = match &opening.key {
+        let (sector_key, raw) = match &opening.key {
             VolumeKey::Vmk(vmk) => (self.sector_key(block, vmk)?, false),
             VolumeKey::Fvek(fvek) => (self.cipher(block.dataset.method, fvek)?, true),
         };
         let mut warnings = self.copy_warnings();
         if let Err(fault) = proof.as_ref()
-            && self.pieced.is_none()
+            && self.key_package.is_none()
         {
             warnings.push(format!("the metadata is not proved: {fault}"));
         } else if raw {
@@ -339,17 +339,17 @@ impl Volume {
             tracing::warn!("{fault}");
             warnings.push(fault);
         }
-        let sectors = self.sectors(Some(keyed.cipher));
+        let sectors = self.sectors(Some(sector_key.cipher));
         let plan = self.plan(block, &sectors)?;
         warnings.extend(plan.warnings);
-        let proved = proof.is_ok() && !raw && self.pieced.is_none();
+        let proved = proof.is_ok() && !raw && self.key_package.is_none();
         warnings.extend(self.plain_warning(block, &plan.layout, proved));
         let unlocked = Unlocked {
             sectors,
             writable: self.writable_layout(block, &opening.key, &plan.layout),
             target: None,
             layout: plan.layout,
-            method: Some(keyed.method),
+            method: Some(sector_key.method),
             opened_by: OpenedBy {
                 credential: Some(opening.credential),
                 protector: opening.protector,
@@ -362,8 +362,11 @@ impl Volume {
         if raw {
             check_raw_key(&unlocked, options)?;
         }
-        if let Some(pieced) = self.pieced.filter(|_| !options.accept_damaged_metadata) {
-            pieced.check(&unlocked)?;
+        if let Some(key_package) = self
+            .key_package
+            .filter(|_| !options.accept_damaged_metadata)
+        {
+            key_package.check(&unlocked)?;
         }
         if !proved {
             self.check_unproved_places(block)?;
@@ -427,7 +430,7 @@ impl Volume {
     }
 
     /// Opens the sector key with the VMK. Its own key type is the method that counts.
-    fn sector_key(&self, block: &MetadataBlock, vmk: &Vmk) -> Result<Keyed> {
+    fn sector_key(&self, block: &MetadataBlock, vmk: &Vmk) -> Result<SectorKey> {
         let damaged = |what: &str| Error::Damaged {
             what: what.to_owned(),
             copies: Vec::new(),
@@ -446,7 +449,7 @@ impl Volume {
             ));
         };
         // What a key package does not say comes from metadata that may be damaged.
-        if block.dataset.method != key.key_type && self.pieced.is_none() {
+        if block.dataset.method != key.key_type && self.key_package.is_none() {
             return Err(damaged(&format!(
                 "the metadata names the encryption method {:#06x}, its sector key {:#06x}",
                 block.dataset.method, key.key_type
@@ -455,7 +458,7 @@ impl Volume {
         self.cipher(key.key_type, &key.data)
     }
 
-    fn cipher(&self, code: u16, key: &SecretBytes) -> Result<Keyed> {
+    fn cipher(&self, code: u16, key: &SecretBytes) -> Result<SectorKey> {
         let method = Method::by_code(code).ok_or_else(|| unknown_method(code))?;
         if key.len() != method.key_len {
             return Err(Error::Damaged {
@@ -471,13 +474,13 @@ impl Volume {
                     method.name
                 ),
             })?;
-        Ok(Keyed { cipher, method })
+        Ok(SectorKey { cipher, method })
     }
 
     /// What a person should know about the metadata copies.
     fn copy_warnings(&self) -> Vec<String> {
-        if let Some(pieced) = self.pieced {
-            return vec![pieced.warning()];
+        if let Some(key_package) = self.key_package {
+            return vec![key_package.warning()];
         }
         let mut warnings: Vec<_> = self
             .copies

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::layout::{Content, Extent, Layout};
-use super::range_lock::{Held, Stretches, Use};
+use super::range_lock::{Access, RangeGuard, RangeLocks};
 use super::unlocked::Unlocked;
 use super::{Volume, is_decrypted};
 use crate::crypto::sector::SectorCipher;
@@ -31,10 +31,10 @@ use crate::unlock::VolumeKey;
 
 /// Most bytes that are encrypted in one go: a multiple of every sector size, and the largest write
 /// that FUSE hands over.
-const PIECE: usize = 1 << 20;
+const MAX_WRITE: usize = 1 << 20;
 
 /// Bytes of a reserved area that are compared at a time.
-const COMPARED: usize = 1 << 16;
+const COMPARE_LEN: usize = 1 << 16;
 
 /// A volume whose plaintext can be read and written at any offset, by any number of threads.
 ///
@@ -52,7 +52,7 @@ pub struct Writable {
     target: Arc<dyn WriteAt>,
     /// The map of what may be written: `Encrypted`. All else is reserved.
     layout: Layout,
-    stretches: Stretches,
+    range_locks: RangeLocks,
     /// Buffers for ciphertext, each as large as the largest write that it served.
     scratch: Mutex<Vec<Vec<u8>>>,
     /// Whether something was written since the last flush.
@@ -197,7 +197,7 @@ impl Unlocked {
                     unlocked: self,
                     target,
                     layout,
-                    stretches: Stretches::default(),
+                    range_locks: RangeLocks::default(),
                     scratch: Mutex::default(),
                     dirty: AtomicBool::new(false),
                     flushing: Mutex::default(),
@@ -293,7 +293,7 @@ impl Writable {
     /// As [`Unlocked::read_exact_at`].
     pub fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let range = self.checked(offset, buf.len() as u64)?;
-        let _held = self.hold(&range, Use::Read);
+        let _held = self.lock_range(&range, Access::Read);
         self.unlocked.read_exact_at(offset, buf)
     }
 
@@ -305,7 +305,7 @@ impl Writable {
     /// the sectors may have been written.
     pub fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let range = self.checked(offset, bytes.len() as u64)?;
-        let _held = self.hold(&range, Use::Write);
+        let _held = self.lock_range(&range, Access::Write);
         self.check_reserved(&range, Some(bytes))?;
         self.write(range, bytes)
     }
@@ -317,15 +317,15 @@ impl Writable {
     /// As [`Writable::write_all_at`].
     pub fn zero(&self, offset: u64, len: u64) -> Result<()> {
         let range = self.checked(offset, len)?;
-        let _held = self.hold(&range, Use::Write);
+        let _held = self.lock_range(&range, Access::Write);
         self.check_reserved(&range, None)?;
-        let zeros = vec![0; usize::try_from(len).unwrap_or(PIECE).min(PIECE)];
+        let zeros = vec![0; usize::try_from(len).unwrap_or(MAX_WRITE).min(MAX_WRITE)];
         let mut at = range.start;
         while at < range.end {
-            // The piece ends where a sector does, so that no sector is written twice.
-            let end = (at / PIECE as u64 + 1) * PIECE as u64;
+            // Each chunk ends at the end of a sector, so that no sector is written twice.
+            let end = (at / MAX_WRITE as u64 + 1) * MAX_WRITE as u64;
             let end = end.min(range.end);
-            let len = usize::try_from(end - at).unwrap_or(PIECE);
+            let len = usize::try_from(end - at).unwrap_or(MAX_WRITE);
             self.write(at..end, &zeros[..len.min(zeros.len())])?;
             at = end;
         }
@@ -340,7 +340,7 @@ impl Writable {
     pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let range = self.checked(offset, len)?;
         let sector = u64::from(self.unlocked.sector_size());
-        let _held = self.hold(&range, Use::Write);
+        let _held = self.lock_range(&range, Access::Write);
         for extent in self.layout.resolve(range) {
             let Content::Encrypted { from } = extent.content else {
                 continue;
@@ -389,11 +389,11 @@ impl Writable {
     }
 
     /// Holds the sectors that the range touches.
-    fn hold(&self, range: &Range<u64>, purpose: Use) -> Held<'_> {
+    fn lock_range(&self, range: &Range<u64>, access: Access) -> RangeGuard<'_> {
         let sector = u64::from(self.unlocked.sector_size());
         let start = range.start - range.start % sector;
-        self.stretches
-            .hold(start..range.end.next_multiple_of(sector), purpose)
+        self.range_locks
+            .lock(start..range.end.next_multiple_of(sector), access)
     }
 
     /// Refuses a write of `bytes` (zeros if none) that would change a reserved byte.
@@ -403,14 +403,14 @@ impl Writable {
                 continue;
             }
             let mut at = extent.range.start;
-            let mut there = vec![0; COMPARED];
+            let mut stored = vec![0; COMPARE_LEN];
             while at < extent.range.end {
-                let left = usize::try_from(extent.range.end - at).unwrap_or(COMPARED);
-                let there = &mut there[..left.min(COMPARED)];
-                self.unlocked.read_exact_at(at, there)?;
+                let left = usize::try_from(extent.range.end - at).unwrap_or(COMPARE_LEN);
+                let stored = &mut stored[..left.min(COMPARE_LEN)];
+                self.unlocked.read_exact_at(at, stored)?;
                 let same = match bytes {
-                    Some(bytes) => part(bytes, at - range.start, there.len()) == there,
-                    None => there.iter().all(|byte| *byte == 0),
+                    Some(bytes) => part(bytes, at - range.start, stored.len()) == stored,
+                    None => stored.iter().all(|byte| *byte == 0),
                 };
                 if !same {
                     return Err(Error::Reserved {
@@ -418,7 +418,7 @@ impl Writable {
                         end: extent.range.end,
                     });
                 }
-                at += there.len() as u64;
+                at += stored.len() as u64;
             }
         }
         Ok(())
@@ -463,9 +463,9 @@ impl Writable {
         let mut rest = bytes;
         while !rest.is_empty() {
             let skip = (from % sector as u64) as usize;
-            let (piece, behind) = rest.split_at(rest.len().min(PIECE - skip));
+            let (chunk, after) = rest.split_at(rest.len().min(MAX_WRITE - skip));
             let address = from - skip as u64;
-            let end = skip + piece.len();
+            let end = skip + chunk.len();
             let len = end.next_multiple_of(sector);
             scratch.resize(len, 0);
             if skip != 0 {
@@ -475,15 +475,15 @@ impl Writable {
                 let last = len - sector;
                 self.read_sector(address + last as u64, &mut scratch[last..])?;
             }
-            scratch[skip..end].copy_from_slice(piece);
+            scratch[skip..end].copy_from_slice(chunk);
             cipher.encrypt(address, scratch);
             self.target
                 .write_all_at(address, scratch)
                 .map_err(|error| {
                     Error::io(format!("writing {len} bytes at {address:#x}"), error)
                 })?;
-            from += piece.len() as u64;
-            rest = behind;
+            from += chunk.len() as u64;
+            rest = after;
         }
         Ok(())
     }

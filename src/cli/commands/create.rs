@@ -15,7 +15,7 @@ use fve::format::protector::ProtectorKind;
 use fve::format::time::FileTime;
 use fve::guid::Guid;
 use fve::shown::ShowPath;
-use fve::source::{Extent, FileSource, HeldStill, ReadAt, check_overwrite};
+use fve::source::{Extent, FileSource, ReadAt, StableHold, check_overwrite};
 use fve::volume::Volume;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -234,7 +234,7 @@ fn is_device(path: &Path) -> bool {
 }
 
 /// What the volume is made from; an image is held still for as long as it is read.
-fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<HeldStill>), Failure> {
+fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<StableHold>), Failure> {
     let Some(path) = &args.from else {
         let size = args.size.or(target.device_size()).unwrap_or(0);
         let sector_size = args
@@ -270,7 +270,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Held
             path.shown()
         )));
     }
-    let held = HeldStill::open(path)?;
+    let held = StableHold::open(path)?;
     check_overwrite(&args.output, &[Extent::whole(path)], 0)?;
     let (image, container) = fve::source::open(path)?;
     if let Some(name) = container {

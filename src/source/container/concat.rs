@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::pieces::{at_most, read_by_pieces};
+use super::pieces::{at_most, read_in_blocks};
 use crate::source::ReadAt;
 
 /// Sources one behind the other.
@@ -35,7 +35,7 @@ impl ReadAt for Concat {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        read_by_pieces(self.size, offset, buf, |offset, buf| {
+        read_in_blocks(self.size, offset, buf, |offset, buf| {
             let after = self.parts.partition_point(|(start, _)| *start <= offset);
             let Some((start, part)) = self.parts.get(after.saturating_sub(1)) else {
                 return Ok(0);

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::pieces::{at_most, bytes_at, has_at, le16, le32, le64, read_by_pieces};
+use super::pieces::{at_most, bytes_at, has_at, le16, le32, le64, read_in_blocks};
 use super::{damaged, unsupported};
 use crate::shown::ShowPath;
 use crate::source::{FileSource, ReadAt};
@@ -356,7 +356,7 @@ impl ReadAt for Image {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        read_by_pieces(self.size, offset, buf, |offset, buf| {
+        read_in_blocks(self.size, offset, buf, |offset, buf| {
             let number = offset.checked_div(self.chunk_len).unwrap_or(0);
             let inside = offset.checked_rem(self.chunk_len).unwrap_or(0);
             let chunk = self.chunk(number)?;

@@ -9,7 +9,7 @@ use crate::source::ReadAt;
 
 /// Fills `buf` with the bytes of a disk of `size` bytes from `offset` on. `piece` is given a place
 /// and a buffer, fills a beginning of the buffer, and says how much.
-pub(super) fn read_by_pieces(
+pub(super) fn read_in_blocks(
     size: u64,
     offset: u64,
     buf: &mut [u8],

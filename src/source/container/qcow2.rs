@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::pieces::{Stored, at_most, be32, be64, bytes_at, fill, has_at, read_by_pieces};
+use super::pieces::{Stored, at_most, be32, be64, bytes_at, fill, has_at, read_in_blocks};
 use super::{damaged, unsupported};
 use crate::source::ReadAt;
 
@@ -185,7 +185,7 @@ impl ReadAt for Qcow2 {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        read_by_pieces(self.size, offset, buf, |offset, buf| {
+        read_in_blocks(self.size, offset, buf, |offset, buf| {
             let inside = offset & self.cluster_len().saturating_sub(1);
             let limit = self.cluster_len().saturating_sub(inside);
             let entry = self.entry(offset)?;

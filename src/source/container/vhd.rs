@@ -18,7 +18,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::pieces::{Stored, be32, be64, bytes_at, fill, has_at, read_by_pieces};
+use super::pieces::{Stored, be32, be64, bytes_at, fill, has_at, read_in_blocks};
 use super::{damaged, unsupported};
 use crate::source::{ReadAt, Window};
 
@@ -126,7 +126,7 @@ impl ReadAt for Dynamic {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        read_by_pieces(self.size, offset, buf, |offset, buf| {
+        read_in_blocks(self.size, offset, buf, |offset, buf| {
             let inside = offset.checked_rem(self.block_len).unwrap_or(0);
             let stored = match self.block(offset)? {
                 Some(block) => Stored::At(block.saturating_add(inside)),

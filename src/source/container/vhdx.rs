@@ -11,7 +11,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::pieces::{Stored, bytes_at, fill, has_at, le16, le32, le64, read_by_pieces};
+use super::pieces::{Stored, bytes_at, fill, has_at, le16, le32, le64, read_in_blocks};
 use super::{damaged, unsupported};
 use crate::guid::Guid;
 use crate::source::ReadAt;
@@ -202,7 +202,7 @@ impl ReadAt for Vhdx {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        read_by_pieces(self.size, offset, buf, |offset, buf| {
+        read_in_blocks(self.size, offset, buf, |offset, buf| {
             let inside = offset.checked_rem(self.block_len).unwrap_or(0);
             let at = self
                 .index(offset)

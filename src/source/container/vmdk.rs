@@ -19,7 +19,7 @@ use std::sync::Arc;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::concat::Concat;
-use super::pieces::{Stored, at_most, bytes_at, fill, has_at, le16, le32, le64, read_by_pieces};
+use super::pieces::{Stored, at_most, bytes_at, fill, has_at, le16, le32, le64, read_in_blocks};
 use super::{damaged, unsupported};
 use crate::source::{FileSource, ReadAt, Window};
 
@@ -160,7 +160,7 @@ impl ReadAt for Zeros {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        read_by_pieces(self.0, offset, buf, |_, buf| {
+        read_in_blocks(self.0, offset, buf, |_, buf| {
             buf.fill(0);
             Ok(buf.len())
         })
@@ -263,7 +263,7 @@ impl ReadAt for Sparse {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        read_by_pieces(self.size, offset, buf, |offset, buf| {
+        read_in_blocks(self.size, offset, buf, |offset, buf| {
             let inside = offset.checked_rem(self.grain_len).unwrap_or(0);
             let limit = self.grain_len.saturating_sub(inside);
             match self.grain(offset)? {

@@ -30,7 +30,7 @@ pub(super) use uses::Use;
 const KERNEL_SECTOR: u64 = 512;
 
 /// Most steps downwards that are followed. Nobody stacks that many devices.
-const MAX_STRETCHES: usize = 1000;
+const MAX_NODES: usize = 1000;
 
 /// A block device, by its number, or a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,14 +41,14 @@ pub(super) enum Node {
 
 /// Bytes of a file or device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stretch {
+pub(super) struct NodeRange {
     pub(super) node: Node,
     pub(super) range: Range<u64>,
     /// Whether all these bytes are meant, or some that a file system or a volume manager chose.
     pub(super) exact: bool,
 }
 
-impl Stretch {
+impl NodeRange {
     pub(super) fn whole(node: Node) -> Self {
         Self {
             node,
@@ -67,7 +67,7 @@ impl Stretch {
 }
 
 /// Whether writing to what lies on the first stretches changes what lies on the others.
-pub(super) fn share_bytes(some: &[Stretch], others: &[Stretch]) -> bool {
+pub(super) fn share_bytes(some: &[NodeRange], others: &[NodeRange]) -> bool {
     some.iter()
         .any(|one| others.iter().any(|other| one.shares_bytes_with(other)))
 }
@@ -89,58 +89,58 @@ impl Default for System {
 }
 
 impl System {
-    /// The stretch itself and everything it lies on.
-    pub(super) fn lies_on(&self, stretch: Stretch) -> Vec<Stretch> {
-        let mut found: Vec<Stretch> = Vec::new();
-        let mut waiting = VecDeque::from([stretch]);
-        while let Some(stretch) = waiting.pop_front() {
-            if found.contains(&stretch) || found.len() == MAX_STRETCHES {
+    /// The part itself and everything it lies on.
+    pub(super) fn with_backing(&self, part: NodeRange) -> Vec<NodeRange> {
+        let mut found: Vec<NodeRange> = Vec::new();
+        let mut waiting = VecDeque::from([part]);
+        while let Some(part) = waiting.pop_front() {
+            if found.contains(&part) || found.len() == MAX_NODES {
                 continue;
             }
-            waiting.extend(self.directly_below(&stretch));
-            found.push(stretch);
+            waiting.extend(self.directly_backing(&part));
+            found.push(part);
         }
         found
     }
 
-    fn directly_below(&self, stretch: &Stretch) -> Vec<Stretch> {
-        match stretch.node {
+    fn directly_backing(&self, part: &NodeRange) -> Vec<NodeRange> {
+        match part.node {
             Node::Device { .. } => {
-                let directory = self.directory_of(stretch.node);
+                let directory = self.directory_of(part.node);
                 let exact = self
-                    .disk_below(&directory, stretch)
-                    .or_else(|| self.backing_below(&directory, stretch));
-                let parts = self.parts_below(&directory).map(somewhere_in);
+                    .disk_range(&directory, part)
+                    .or_else(|| self.backing_range(&directory, part));
+                let parts = self.parts_of(&directory).map(anywhere_in);
                 exact.into_iter().chain(parts).collect()
             }
             Node::File { major, minor, .. } => self
                 .device_of_file_system(major, minor)
-                .map(somewhere_in)
+                .map(anywhere_in)
                 .into_iter()
                 .collect(),
         }
     }
 
     /// The place of a partition on its disk.
-    fn disk_below(&self, directory: &Path, stretch: &Stretch) -> Option<Stretch> {
+    fn disk_range(&self, directory: &Path, part: &NodeRange) -> Option<NodeRange> {
         directory_is_partition(directory).then_some(())?;
         let start = number_in(&directory.join("start"))?.checked_mul(KERNEL_SECTOR)?;
         let disk = directory.canonicalize().ok()?;
-        Some(Stretch {
+        Some(NodeRange {
             node: device_in(disk.parent()?)?,
-            range: shifted(&stretch.range, start, size_in(directory)?),
-            exact: stretch.exact,
+            range: shifted(&part.range, start, size_in(directory)?),
+            exact: part.exact,
         })
     }
 
     /// The place of a loop device in its file, or in the device that is its file.
-    fn backing_below(&self, directory: &Path, stretch: &Stretch) -> Option<Stretch> {
+    fn backing_range(&self, directory: &Path, part: &NodeRange) -> Option<NodeRange> {
         let path = self.backing_file(directory)?;
         let start = number_in(&directory.join("loop/offset")).unwrap_or(0);
-        Some(Stretch {
+        Some(NodeRange {
             node: node_of(&path)?,
-            range: shifted(&stretch.range, start, size_in(directory)?),
-            exact: stretch.exact,
+            range: shifted(&part.range, start, size_in(directory)?),
+            exact: part.exact,
         })
     }
 
@@ -151,7 +151,7 @@ impl System {
     }
 
     /// What a device-mapper, md or bcache device is made of.
-    fn parts_below(&self, directory: &Path) -> impl Iterator<Item = Node> {
+    fn parts_of(&self, directory: &Path) -> impl Iterator<Item = Node> {
         devices_in(&directory.join("slaves"))
     }
 
@@ -193,20 +193,20 @@ impl System {
 
     /// The device that begins with these bytes, if there is one: the device itself, or a partition
     /// of it.
-    pub(super) fn device_of(&self, stretch: &Stretch) -> Option<Node> {
-        let directory = match stretch.node {
-            Node::Device { .. } => self.directory_of(stretch.node),
+    pub(super) fn device_of(&self, part: &NodeRange) -> Option<Node> {
+        let directory = match part.node {
+            Node::Device { .. } => self.directory_of(part.node),
             Node::File { .. } => return None,
         };
-        if stretch.range.start == 0 {
-            return Some(stretch.node);
+        if part.range.start == 0 {
+            return Some(part.node);
         }
         let inside = std::fs::read_dir(&directory).ok()?.flatten();
         inside.map(|entry| entry.path()).find_map(|partition| {
             directory_is_partition(&partition).then_some(())?;
             let start = number_in(&partition.join("start"))?.checked_mul(KERNEL_SECTOR)?;
             let node = device_in(&partition)?;
-            (start == stretch.range.start).then_some(node)
+            (start == part.range.start).then_some(node)
         })
     }
 
@@ -231,10 +231,10 @@ fn directory_is_partition(directory: &Path) -> bool {
     directory.join("partition").exists()
 }
 
-fn somewhere_in(node: Node) -> Stretch {
-    Stretch {
+fn anywhere_in(node: Node) -> NodeRange {
+    NodeRange {
         exact: false,
-        ..Stretch::whole(node)
+        ..NodeRange::whole(node)
     }
 }
 

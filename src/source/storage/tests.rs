@@ -91,12 +91,12 @@ impl Tree {
 
     fn uses(&self, node: Node) -> Vec<Use> {
         let system = self.system();
-        system.uses_of(&system.lies_on(Stretch::whole(node)))
+        system.uses_of(&system.with_backing(NodeRange::whole(node)))
     }
 
     fn share(&self, one: Node, other: Node) -> bool {
         let system = self.system();
-        let below = |node| system.lies_on(Stretch::whole(node));
+        let below = |node| system.with_backing(NodeRange::whole(node));
         let shared = share_bytes(&below(one), &below(other));
         assert_eq!(shared, share_bytes(&below(other), &below(one)));
         shared
@@ -132,18 +132,18 @@ fn the_part_of_a_disk_that_is_the_volume_shares_bytes_with_that_partition_alone(
     let tree = Tree::new();
     let [disk, first, second] = tree.disk();
     let system = tree.system();
-    let volume = Stretch {
+    let volume = NodeRange {
         range: 3048 * 512..4048 * 512,
-        ..Stretch::whole(disk)
+        ..NodeRange::whole(disk)
     };
-    let volume = system.lies_on(volume);
+    let volume = system.with_backing(volume);
     assert!(!share_bytes(
         &volume,
-        &system.lies_on(Stretch::whole(first))
+        &system.with_backing(NodeRange::whole(first))
     ));
     assert!(share_bytes(
         &volume,
-        &system.lies_on(Stretch::whole(second))
+        &system.with_backing(NodeRange::whole(second))
     ));
 }
 
@@ -247,7 +247,7 @@ fn loop_devices_share_bytes_with_their_file_where_they_show_it() {
         device: path.into(),
     };
     let mut uses = tree.uses(node);
-    uses.sort_by_key(Use::told);
+    uses.sort_by_key(Use::description);
     assert_eq!(uses, [shown("/dev/loop0"), shown("/dev/loop1")]);
     assert_eq!(tree.uses(one), []);
 }
@@ -296,9 +296,9 @@ fn the_device_that_begins_with_some_bytes_is_the_disk_or_one_partition() {
     let [disk, first, second] = tree.disk();
     let device = |node, sectors: Range<u64>| {
         let range = sectors.start * KERNEL_SECTOR..sectors.end * KERNEL_SECTOR;
-        tree.system().device_of(&Stretch {
+        tree.system().device_of(&NodeRange {
             range,
-            ..Stretch::whole(node)
+            ..NodeRange::whole(node)
         })
     };
     assert_eq!(device(disk, 0..100_000), Some(disk));

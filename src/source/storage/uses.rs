@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::mount_table::first_word;
-use super::{Node, Stretch, System, device_in, devices_in, node_of, share_bytes};
+use super::{Node, NodeRange, System, device_in, devices_in, node_of, share_bytes};
 use crate::shown::ShowPath;
 
 /// One use of a file or device, or of a device that shares bytes with it.
@@ -27,7 +27,7 @@ pub(in crate::source) enum Use {
 
 impl Use {
     /// What is so, as a part of a sentence.
-    pub(in crate::source) fn told(&self) -> String {
+    pub(in crate::source) fn description(&self) -> String {
         match self {
             Self::Mounted {
                 what, directory, ..
@@ -49,7 +49,7 @@ impl Use {
     }
 
     /// The device that shows what is newer than the page cache of what is used.
-    pub(in crate::source) fn instead(&self) -> Option<&Path> {
+    pub(in crate::source) fn newer_view(&self) -> Option<&Path> {
         match self {
             Self::Mapped { device } | Self::Device { device } => Some(device),
             Self::Mounted { .. } | Self::Swap { .. } | Self::Loop { .. } => None,
@@ -57,7 +57,7 @@ impl Use {
     }
 
     /// How to end it.
-    pub(in crate::source) fn ended_by(&self) -> String {
+    pub(in crate::source) fn how_to_end(&self) -> String {
         match self {
             Self::Mounted { directory, .. } => {
                 format!("unmount it first: umount {}", directory.shown())
@@ -74,12 +74,12 @@ impl Use {
 }
 
 impl System {
-    /// Everything that uses these bytes, or bytes that lie on them. `target` is a stretch with all
+    /// Everything that uses these bytes, or bytes that lie on them. `target` is a part with all
     /// that it lies on.
-    pub(in crate::source) fn uses_of(&self, target: &[Stretch]) -> Vec<Use> {
+    pub(in crate::source) fn uses_of(&self, target: &[NodeRange]) -> Vec<Use> {
         // What it only lies on somewhere is used by others rightly: a file's file system is mounted.
         let own: Vec<_> = target.iter().filter(|part| part.exact).cloned().collect();
-        let uses_own = |node: Node| share_bytes(&own, &self.lies_on(Stretch::whole(node)));
+        let uses_own = |node: Node| share_bytes(&own, &self.with_backing(NodeRange::whole(node)));
         let mut uses = Vec::new();
         uses.extend(self.mounted(&uses_own));
         uses.extend(self.swap_space(&uses_own));
@@ -117,7 +117,7 @@ impl System {
     }
 
     /// Devices that are made of the target, or of devices that share bytes with it.
-    fn devices_over(&self, target: &[Stretch], own: &[Stretch]) -> Vec<Use> {
+    fn devices_over(&self, target: &[NodeRange], own: &[NodeRange]) -> Vec<Use> {
         let mut over: Vec<_> = self.holders(own);
         for entry in std::fs::read_dir(self.sys.join("block"))
             .into_iter()
@@ -130,7 +130,7 @@ impl System {
             if over.contains(&node) || target.iter().any(|part| part.node == node) {
                 continue;
             }
-            let mut below = self.lies_on(Stretch::whole(node));
+            let mut below = self.with_backing(NodeRange::whole(node));
             below.retain(|part| part.node != node);
             if share_bytes(own, &below) {
                 over.push(node);
@@ -141,7 +141,7 @@ impl System {
 
     /// Devices that the kernel says hold one of these devices as a whole. Most of them name their
     /// parts, too; this is for those that do not.
-    fn holders(&self, own: &[Stretch]) -> Vec<Node> {
+    fn holders(&self, own: &[NodeRange]) -> Vec<Node> {
         own.iter()
             .filter(|part| part.range.start == 0 && matches!(part.node, Node::Device { .. }))
             .flat_map(|part| devices_in(&self.directory_of(part.node).join("holders")))
