@@ -10,6 +10,7 @@ use crate::volume::read_available;
 
 /// A metadata block somewhere on a source.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct FoundBlock {
     /// In bytes from the start of the source.
     pub offset: u64,

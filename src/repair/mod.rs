@@ -31,6 +31,7 @@ use crate::source::ReadAt;
 
 /// How much of the source is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Scope {
     /// All of it: old metadata of earlier volumes is found, too.
     Everything,

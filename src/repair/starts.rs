@@ -9,6 +9,7 @@ use crate::source::{ReadAt, partition};
 
 /// A place where a volume may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Start {
     /// In bytes from the start of the source; below zero where the source lacks the volume's first
     /// bytes.
@@ -22,6 +23,7 @@ pub struct Start {
 
 /// What speaks for a place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Evidence {
     /// A boot record lies there that names the same copies.
     pub boot_record: bool,

@@ -7,6 +7,7 @@ use super::storage::{NodeRange, node_of};
 
 /// Bytes of a file or device that are read while something else is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extent {
     /// The file or device.
     pub path: PathBuf,

@@ -7,6 +7,7 @@ use super::ReadAt;
 
 /// The bytes of another source, behind `missing` bytes that are not there. Reading those is an
 /// error: they are not zeros.
+#[derive(Clone)]
 pub struct Headless {
     inner: Arc<dyn ReadAt>,
     missing: u64,
@@ -16,6 +17,14 @@ impl Headless {
     /// `inner` begins `missing` bytes behind the beginning.
     pub fn new(inner: Arc<dyn ReadAt>, missing: u64) -> Self {
         Self { inner, missing }
+    }
+}
+
+impl std::fmt::Debug for Headless {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Headless")
+            .field("missing", &self.missing)
+            .finish_non_exhaustive()
     }
 }
 

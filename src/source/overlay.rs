@@ -9,6 +9,7 @@ use super::ReadAt;
 const PAGE: u64 = 4096;
 
 /// A source as it would be after some writes. They take memory, a page each, and never reach it.
+#[derive(Clone)]
 pub struct Overlay<S> {
     inner: S,
     pages: Pages,
@@ -79,6 +80,14 @@ fn end(offset: u64, len: usize, size: u64) -> io::Result<u64> {
     let end = offset.checked_add(len as u64);
     end.filter(|end| *end <= size)
         .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+impl<S> std::fmt::Debug for Overlay<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Overlay")
+            .field("changed_pages", &self.pages.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S: ReadAt> ReadAt for Overlay<S> {

@@ -9,6 +9,7 @@ use crate::shown::ShowPath;
 
 /// A program that may write to a file or device.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Writer {
     /// Its process.
     pub process: u32,

@@ -22,6 +22,7 @@ const MAX_RUNS: usize = 0x4_0000;
 
 /// Chunks of one kind, one behind the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Run {
     /// Where they lie on the volume, in bytes.
     pub range: Range<u64>,
@@ -30,7 +31,8 @@ pub struct Run {
 }
 
 /// Which chunks of the volume are encrypted, and which stretches the map itself takes.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConversionMap {
     /// Bytes in a chunk.
     pub chunk_size: u32,

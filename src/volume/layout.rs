@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 /// What a stretch of the decrypted volume is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Content {
     /// Bytes of the encrypted volume from `from` on, to be decrypted with that address.
     Encrypted {
@@ -50,6 +51,7 @@ impl Content {
 
 /// A stretch of the decrypted volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extent {
     /// Bytes of the decrypted volume.
     pub range: Range<u64>,

@@ -17,7 +17,7 @@ mod open;
 mod path;
 mod plan;
 mod range_lock;
-pub mod status;
+mod status;
 pub mod system;
 mod unlock;
 mod unlocked;

@@ -1,6 +1,8 @@
 //! What can be said of a volume without a key, in the words of `manage-bde -status`
 //! (docs/format-recovery.md §5.1).
 
+use std::fmt;
+
 use super::Volume;
 use crate::crypto::sector::Method;
 use crate::format::block::{MetadataBlock, State};
@@ -21,7 +23,7 @@ pub struct Status {
 }
 
 /// How far a volume is converted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Conversion {
     /// All of it is encrypted.
@@ -71,8 +73,15 @@ impl Conversion {
     }
 }
 
+/// The words of `manage-bde`.
+impl fmt::Display for Conversion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Whether a key is needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protection {
     /// A key is needed.

@@ -49,6 +49,7 @@ pub(super) struct Sectors {
 
 /// What opened a volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OpenedBy {
     /// Name of the credential; none where the volume needs no key.
     pub credential: Option<String>,

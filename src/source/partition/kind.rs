@@ -7,6 +7,7 @@ use crate::guid::Guid;
 
 /// What a table says that a partition is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// A partition type GUID.
     Gpt(Guid),

@@ -36,6 +36,7 @@ use mbr::FirstSector;
 
 /// A partition table.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PartitionTable {
     /// Which scheme it follows.
     pub scheme: Scheme,
@@ -49,7 +50,8 @@ pub struct PartitionTable {
 }
 
 /// A scheme of partition tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Scheme {
     /// GUID partition table (UEFI specification 2.10, section 5.3).
     Gpt,
@@ -68,6 +70,7 @@ impl fmt::Display for Scheme {
 
 /// A stretch of the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Partition {
     /// Its number, as Linux counts: on an MBR disk logical partitions begin at 5.
     pub number: u32,
