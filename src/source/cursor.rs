@@ -65,6 +65,9 @@ impl<T: ReadAt> Read for Cursor<T> {
     /// is that one. At the end of the source it reads 0 bytes.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let wanted = self.left(buf.len());
+        if wanted == 0 {
+            return Ok(0);
+        }
         let readable = match self.source.readable(self.position, wanted) {
             // Read all the same: the error says why this cannot be read.
             0 => wanted,
@@ -82,6 +85,9 @@ impl<T: WriteAt> Write for Cursor<T> {
     /// longer. At the end it writes 0 bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let len = usize::try_from(self.left(bytes.len())).unwrap_or(bytes.len());
+        if len == 0 {
+            return Ok(0);
+        }
         self.source.write_all_at(self.position, &bytes[..len])?;
         self.position += len as u64;
         Ok(len)
