@@ -210,7 +210,7 @@ impl Volume {
             };
             let proof = self.prove(block, &opening.key);
             match proof {
-                Err(fault) if !options.accept_damaged_metadata && self.pieced.is_none() => {
+                Err(fault) if !options.accept_damaged_metadata && self.key_package.is_none() => {
                     Err(Error::Damaged {
                         what: "the metadata is not what was sealed with the master key".to_owned(),
                         copies: vec![fault],
