@@ -1,5 +1,8 @@
-//! `.BEK` files: an external key with the identifier of the protector that it opens
+//! `.BEK` files: an external key, and the identifier of the key protector that it belongs to
 //! (docs/format.md §4.5).
+//!
+//! The file is a dataset, as in a metadata block, with one EXTERNAL_INFO datum. The key itself and
+//! the volume's identifier are nested in that datum.
 
 use super::FormatError;
 use super::block::Dataset;
@@ -9,20 +12,21 @@ use super::wire::Fields;
 use crate::guid::Guid;
 use crate::secret::ExternalKey;
 
-/// Largest file looked at: known sizes are 156 and 180 bytes.
+/// Largest file that is read, in bytes. Windows writes 156 bytes, or 180 with the volume's
+/// identifier; the margin is for files with datums that are not known.
 pub const MAX_LEN: u64 = 0x1_0000;
 
-/// What a `.BEK` file holds.
+/// The content of a `.BEK` file.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BekFile {
-    /// Identifier of the key and of the protector that it opens.
+    /// Identifier of the key, and of the external-key protector that it unlocks.
     pub id: Guid,
     /// When the key was made.
     pub created: FileTime,
-    /// Identifier of the volume; Windows 11 writes it.
+    /// Identifier of the volume. Windows 11 writes it; older versions do not.
     pub volume: Option<Guid>,
-    /// The key.
+    /// The external key, 256 bits, unencrypted in the file.
     pub key: ExternalKey,
 }
 
@@ -38,10 +42,10 @@ impl BekFile {
         }
     }
 
-    /// Reads the content of a file.
+    /// Parses the content of a file.
     ///
     /// # Errors
-    /// It is no `.BEK` file, or a damaged one.
+    /// The content is not that of a `.BEK` file, or it is damaged.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let file = Fields::new(".BEK file", bytes, 0);
         let dataset = Dataset::parse(file)?;

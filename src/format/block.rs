@@ -6,10 +6,9 @@
 //! +0x070      datums, then zeros to a multiple of 16
 //! +info_size  validation: size, version, CRC-32, and SHA-256 sealed with the VMK
 //! ```
-//! Three copies of it lie on the volume, alike byte for byte.
+//! A volume holds three identical copies, at the offsets that the boot record and every copy list.
 
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::FormatError;
 use super::boot::SIGNATURE;
@@ -19,50 +18,55 @@ use super::time::FileTime;
 use super::wire::Fields;
 use crate::guid::Guid;
 
-/// Bytes that a copy takes on the volume from version 2 on (docs/format.md §2.5).
+/// Bytes reserved for a copy on the volume, in metadata of version 2 (docs/format.md §2.5).
 pub const REGION_LEN: u64 = 0x1_0000;
-/// Bytes that a copy takes on a Vista volume, before rounding up to clusters (docs/format.md §2.5).
+/// Bytes reserved for a copy on a Vista volume, before rounding up to whole clusters
+/// (docs/format.md §2.5).
 pub const VISTA_REGION_LEN: u64 = 0x4000;
 
+/// Bytes of a block's header (docs/format.md §2.1).
 pub(crate) const HEADER_LEN: usize = 0x40;
+/// Bytes of a dataset's header (docs/format.md §2.3).
 pub(crate) const DATASET_HEADER_LEN: usize = 0x30;
+/// Bytes of the validation part before its datum: size, version, CRC-32 (docs/format.md §2.4).
 pub(crate) const VALIDATION_HEADER_LEN: usize = 8;
 
-/// One metadata block as read.
+/// A metadata block, parsed. Its checks may fail; see [`Validation`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MetadataBlock {
-    /// Where it lies, in bytes from the start of the volume.
+    /// Where the block was read, in bytes from the start of the volume.
     pub position: u64,
-    /// 1 Vista, 2 Windows 7 and later.
+    /// Metadata version: 1 for Vista, 2 for Windows 7 and later.
     pub version: u16,
-    /// What is the case.
+    /// The state that the volume is in.
     pub state: State,
-    /// What is wanted.
+    /// The state that the volume is being converted to; equal to `state` when nothing is pending.
     pub next_state: State,
-    /// Size of the volume in bytes; while it is converted, the watermark: bytes below it are
-    /// encrypted.
+    /// Size of the volume in bytes. During a conversion, the watermark: bytes below it are
+    /// encrypted, bytes above it are not.
     pub encrypted_extent: u64,
-    /// Bytes in flight at the watermark while [`State::SWITCHING`].
+    /// Bytes being converted at the watermark while the state is [`State::SWITCHING`]; otherwise 0.
     pub conversion_size: u32,
-    /// How many sectors of the volume's size were moved from its start.
+    /// How many sectors, of the volume's sector size, were moved from the start of the volume to
+    /// make room for the boot record.
     pub moved_sectors: u32,
-    /// Where the three copies lie, in bytes.
+    /// Offsets of the three copies, in bytes from the start of the volume.
     pub copies: [u64; 3],
-    /// Where the moved sectors lie, in bytes; on Vista the cluster number that belongs at 0x38 of
-    /// the NTFS boot sector.
+    /// Where the moved sectors are, in bytes from the start of the volume. On Vista, which moves
+    /// none: the cluster number to put back at 0x38 of the NTFS boot sector.
     pub header_source: u64,
     /// Header of the list of datums.
     pub dataset: Dataset,
-    /// The entries.
+    /// The entries: key protectors, the sealed FVEK, the description and others, in disk order.
     pub datums: Vec<Datum>,
-    /// What proves the block.
+    /// CRC-32 and SHA-256 that check the block.
     pub validation: Validation,
-    /// What the checks cover: header, dataset and padding.
+    /// The bytes that the checks cover: header, dataset and padding.
     bytes: Vec<u8>,
 }
 
-/// What a block's header says of the volume.
+/// The fields of a block's header, with the meaning they have in [`MetadataBlock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeaderFields {
     pub(crate) version: u16,
@@ -75,68 +79,74 @@ pub(crate) struct HeaderFields {
     pub(crate) header_source: u64,
 }
 
-/// A state of the volume (docs/format.md §2.2).
+/// A conversion state of the volume, as stored (docs/format.md §2.2). Other values than the
+/// constants are possible on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State(pub u16);
 
 impl State {
-    /// Not encrypted; the structures exist.
+    /// Not encrypted; BitLocker's structures exist all the same.
     pub const DECRYPTED: Self = Self(1);
-    /// A chunk is being converted.
+    /// A chunk at the watermark is being converted, and is recorded in the conversion log.
     pub const SWITCHING: Self = Self(2);
-    /// Conversion stands still at the watermark.
+    /// The conversion is stopped at the watermark.
     pub const PAUSED: Self = Self(3);
-    /// Encrypted.
+    /// Encrypted completely, or by encrypt-on-write as far as its bitmaps say.
     pub const ENCRYPTED: Self = Self(4);
-    /// Conversion stands still, second kind.
+    /// A second form of a stopped conversion. Sources disagree on it, and no sample is known.
     pub const SWITCHING_DETACHED: Self = Self(5);
 }
 
-/// Header of a list of datums (docs/format.md §2.3).
+/// Header of a list of datums, in a metadata block or a `.BEK` file (docs/format.md §2.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dataset {
-    /// Identifier: of the volume, or of the key in a `.BEK` file.
+    /// Identifier of the volume; in a `.BEK` file, of the key.
     pub id: Guid,
-    /// The counter that the next nonce takes.
+    /// The counter for the next nonce: one more than the last used (docs/format.md §4.6).
     pub next_nonce: u32,
-    /// Encryption method of the sectors (docs/format.md §4.7).
+    /// Encryption method of the sectors, as stored (docs/format.md §4.7); 0 for none.
+    /// [`Volume::method`](crate::Volume::method) and
+    /// [`Method::by_code`](crate::Method::by_code) give it a type.
     pub method: u16,
-    /// Method that Windows would choose.
+    /// The method that Windows would choose; equal to `method`, or 0.
     pub preferred_method: u16,
-    /// When it was made: when BitLocker was turned on.
+    /// When the dataset was made; for a volume, when BitLocker was turned on.
     pub created: FileTime,
-    /// Offset of the first datum and end of the last, from the start of the header.
+    /// Offsets of the first datum and of the end of the last, in bytes from the start of the
+    /// dataset.
     pub(crate) datums: (usize, usize),
 }
 
-/// What proves a block (docs/format.md §2.4).
+/// The checks at the end of a block (docs/format.md §2.4). The CRC-32 finds accidents; the sealed
+/// SHA-256 shows that the writer knew the VMK.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Validation {
-    /// 2, or 1 on Vista.
+    /// Version of this part: 2, or 1 on Vista.
     pub version: u16,
-    /// CRC-32 as stored.
+    /// The CRC-32 as stored.
     pub crc: u32,
-    /// Whether it is the CRC-32 of the block.
+    /// Whether the stored CRC-32 is that of [`MetadataBlock::bytes`].
     pub crc_matches: bool,
-    /// SHA-256 of the block.
+    /// The SHA-256 of [`MetadataBlock::bytes`] as stored, usually sealed.
     pub hash: ValidationHash,
 }
 
-/// Where a block keeps its SHA-256.
+/// How a block stores its SHA-256.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ValidationHash {
-    /// Sealed with the VMK.
+    /// Sealed with the VMK, so it can be compared only after unlocking.
     Sealed(SealedDatum),
-    /// In the open: only a volume that has no VMK writes it so.
+    /// Unencrypted: on a decrypted volume, which has no VMK.
     Plain([u8; 32]),
-    /// There is none that can be read.
+    /// Missing, or not readable as either form.
     Missing,
 }
 
 impl Dataset {
+    /// Parses the header at the start of `fields`, which may be longer than the dataset.
     pub(crate) fn parse(fields: Fields<'_>) -> Result<Self, FormatError> {
         let size = fields.u32(0x00)? as usize;
         let version = fields.u32(0x04)?;
@@ -164,13 +174,13 @@ impl Dataset {
 }
 
 impl MetadataBlock {
-    /// Reads the block at the start of `bytes`, which lie `position` bytes into the volume and
-    /// hold at least one region ([`REGION_LEN`]) where the volume has as much.
+    /// Parses the block at the start of `bytes`, which were read `position` bytes into the volume.
+    /// Pass a whole region ([`REGION_LEN`] bytes), or as much of it as the volume has.
     ///
-    /// The block may still fail its checks: see [`Validation::crc_matches`].
+    /// The checks may fail all the same: see [`Validation::crc_matches`].
     ///
     /// # Errors
-    /// It is no block, or one whose structure cannot be followed.
+    /// The bytes are not a metadata block, or its structure cannot be followed.
     pub fn parse(bytes: &[u8], position: u64) -> Result<Self, FormatError> {
         let region = Fields::new("metadata block", bytes, position);
         if region.slice(0, 8)? != SIGNATURE {
@@ -178,6 +188,7 @@ impl MetadataBlock {
         }
         let version = region.u16(0x0A)?;
         let size = usize::from(region.u16(0x08)?);
+        // Version 2 counts in units of 16 bytes (docs/format.md §2.1).
         let info_size = match version {
             1 => size,
             2 => size.saturating_mul(16),
@@ -210,7 +221,7 @@ impl MetadataBlock {
         })
     }
 
-    /// What its header says.
+    /// The fields of the header, without the rest of the block.
     pub(crate) fn header_fields(&self) -> HeaderFields {
         HeaderFields {
             version: self.version,
@@ -224,8 +235,9 @@ impl MetadataBlock {
         }
     }
 
-    /// A block that stands nowhere, of entries from one place and a header from another. It passes
-    /// no check. Without a dataset header, volume and method are zero.
+    /// A block that is not on the disk: it joins datums from one source (a key package) with a header
+    /// from another. Its checks fail. Without `dataset`, the volume's identifier and the method are
+    /// zero.
     pub(crate) fn assembled(
         header: HeaderFields,
         dataset: Option<Dataset>,
@@ -257,12 +269,12 @@ impl MetadataBlock {
         }
     }
 
-    /// The bytes that the CRC-32 and the SHA-256 cover.
+    /// The bytes that the CRC-32 and the SHA-256 cover: header, dataset and padding.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// SHA-256 of the block, to compare with what its validation holds.
+    /// The SHA-256 of [`bytes`](Self::bytes), to compare with the one in [`Validation::hash`].
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(&self.bytes).into()
     }
@@ -275,7 +287,8 @@ impl MetadataBlock {
         })
     }
 
-    /// The sealed sector key. Only role 3 holds it: role 0x0B looks alike and is another key.
+    /// The sealed FVEK. Only the datum of role 3 holds it: role 0x0B has the same form and holds the
+    /// auto-unlock key (docs/format.md §3.3).
     pub fn sealed_fvek(&self) -> Option<&SealedDatum> {
         self.datums
             .iter()
@@ -283,14 +296,16 @@ impl MetadataBlock {
             .sealed()
     }
 
-    /// The sealed key to the keys of other volumes, on a system volume that opens them by itself.
+    /// The sealed auto-unlock key, on a system volume: it decrypts the keys of the data volumes that
+    /// unlock automatically with it.
     pub fn sealed_auto_unlock_key(&self) -> Option<&SealedDatum> {
         let of_role = |datum: &&Datum| datum.role == roles::AUTO_UNLOCK_KEY;
         let mut datums = self.datums.iter().filter(of_role);
         datums.find_map(Datum::sealed)
     }
 
-    /// The volume's description: computer, volume and date, in the words of whoever made it.
+    /// The volume's description. Windows writes computer name, volume name and date, in a format
+    /// that depends on its language.
     pub fn description(&self) -> Option<&str> {
         self.datums
             .iter()
@@ -298,7 +313,7 @@ impl MetadataBlock {
             .text()
     }
 
-    /// Where the first sectors were moved to, as the datum about it says.
+    /// The datum that says where the first sectors were moved to.
     pub fn virtualization(&self) -> Option<&Virtualization> {
         self.datums.iter().find_map(|datum| match &datum.body {
             Body::Virtualization(virtualization) => Some(virtualization),
@@ -306,8 +321,8 @@ impl MetadataBlock {
         })
     }
 
-    /// Size of the volume's sectors in bytes: as Windows 8 and later say, else of those that were
-    /// moved. Not on Vista.
+    /// Size of the volume's sectors in bytes: as Windows 8 and later store it, otherwise computed
+    /// from the number and the bytes of the moved sectors. `None` on Vista, which stores neither.
     pub fn sector_size(&self) -> Option<u32> {
         let datum = self.virtualization()?;
         if let Some(extension) = &datum.extension {
@@ -317,15 +332,18 @@ impl MetadataBlock {
         u32::try_from(size).ok()
     }
 
-    /// Whether copies that were found `places` bytes behind where the volume is taken to begin,
-    /// this one among them, can lie there for no other beginning. Two copies are not always enough:
-    /// where the three are evenly spaced, the first two lie as the last two would.
+    /// Whether the copies that were found at these offsets prove where the volume starts. `places`
+    /// are counted from the assumed start and include this copy's.
+    ///
+    /// Two copies are not always enough: if the three are evenly spaced, the first two copies of one
+    /// volume have the same distance as the last two of a volume that starts elsewhere.
     pub fn proves_start(&self, places: &[u64]) -> bool {
         let Some((first, others)) = places.split_first() else {
             return false;
         };
         let is_place = |place: i128| self.copies.iter().any(|copy| i128::from(*copy) == place);
-        // For another beginning, the first of them would be another copy.
+        // If the volume started elsewhere, the first copy found would be another of the three, and
+        // all other copies would move with it.
         let fits_elsewhere = |copy: &u64| {
             let moved = i128::from(*copy).saturating_sub(i128::from(*first));
             moved != 0
@@ -336,30 +354,31 @@ impl MetadataBlock {
         others.iter().any(|other| other != first) && !self.copies.iter().any(fits_elsewhere)
     }
 
-    /// Whether the volume was converted by encrypt-on-write and keeps a map of that
-    /// (docs/format.md §3.9; inferred from 29 volumes: of those with the flag, only BitLocker To
-    /// Go's have no map).
+    /// Whether the volume was converted by encrypt-on-write and has a conversion map
+    /// (docs/format.md §3.9). Inferred from 29 volumes: of those with the flag, only BitLocker To Go
+    /// volumes have no map.
     pub fn is_encrypt_on_write(&self) -> bool {
         const ENCRYPT_ON_WRITE: u64 = 0x040;
         const TO_GO: u64 = 0x800;
         self.flags() & (ENCRYPT_ON_WRITE | TO_GO) == ENCRYPT_ON_WRITE
     }
 
-    /// Whether a conversion by encrypt-on-write is under way (docs/format.md §3.9; inferred). Where
-    /// it is not, no chunk of an encrypted volume is plain.
+    /// Whether a conversion by encrypt-on-write is in progress (docs/format.md §3.9; inferred). If it
+    /// is not, every chunk of an encrypted volume is encrypted.
     pub fn is_converting(&self) -> bool {
         const CONVERTING: u64 = 0x100;
         self.flags() & CONVERTING != 0
     }
 
-    /// What Windows 8 and later say of the volume in bits; none set where they do not.
+    /// The flags that Windows 8 and later store; 0 on older volumes, which have none.
     fn flags(&self) -> u64 {
         let datum = self.virtualization();
         let extension = datum.and_then(|datum| datum.extension.as_ref());
         extension.map_or(0, |extension| extension.flags)
     }
 
-    /// When the metadata was last written: the time in the validation's nonce.
+    /// When the metadata was last written: the time in the nonce of the sealed hash. `None` if the
+    /// hash is not sealed.
     pub fn last_written(&self) -> Option<FileTime> {
         match &self.validation.hash {
             ValidationHash::Sealed(sealed) => Some(sealed.time()),
@@ -369,6 +388,7 @@ impl MetadataBlock {
 }
 
 impl Validation {
+    /// What a block has whose validation part cannot be read: checks that fail.
     const NONE: Self = Self {
         version: 0,
         crc: 0,
@@ -399,7 +419,7 @@ impl Validation {
         Ok(Self {
             version: part.u16(2)?,
             crc,
-            crc_matches: crc.ct_eq(&computed).into(),
+            crc_matches: crc == computed,
             hash,
         })
     }

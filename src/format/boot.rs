@@ -1,8 +1,8 @@
 //! The boot record: sector 0 of a BitLocker volume (docs/format.md §1).
 //!
-//! | flavor | told by | metadata copies |
+//! | flavor | recognized by | offsets of the metadata copies |
 //! |---|---|---|
-//! | Vista | jump `EB 52 90`, `-FVE-FS-` | cluster number at 0x38 names the first; it names the others |
+//! | Vista | jump `EB 52 90`, `-FVE-FS-` | cluster number of the first at 0x38; that copy lists all three |
 //! | Windows 7 and later | `-FVE-FS-`, identifying GUID at 0xA0 | three offsets at 0xB0 |
 //! | BitLocker To Go | identifying GUID at 0x1A8, in a FAT boot sector | three offsets at 0x1B8 |
 
@@ -10,22 +10,27 @@ use super::FormatError;
 use super::wire::Fields;
 use crate::guid::Guid;
 
-/// How many bytes of the volume [`BootRecord::parse`] looks at.
+/// How many bytes [`BootRecord::parse`] needs from the start of the volume.
 pub const BOOT_RECORD_LEN: usize = 512;
 
-/// The name that stands where a file system would put its own.
+/// The name at offset 3, where the boot sector of NTFS or FAT has its own; also the first bytes of a
+/// metadata block.
 pub(crate) const SIGNATURE: &[u8; 8] = b"-FVE-FS-";
 
-/// Identifies a volume converted as a whole (docs/format.md §1.2).
+/// Identifies a volume that was converted from start to end: 4967d63b-2e29-4ad8-8399-f6a339e3d001
+/// (docs/format.md §1.2).
 pub(crate) const NORMAL: Guid = Guid::from_disk([
     0x3b, 0xd6, 0x67, 0x49, 0x29, 0x2e, 0xd8, 0x4a, 0x83, 0x99, 0xf6, 0xa3, 0x39, 0xe3, 0xd0, 0x01,
 ]);
-/// Identifies a volume converted by encrypt-on-write (docs/format.md §1.2).
+/// Identifies a volume converted by encrypt-on-write: 92a84d3b-dd80-4d0e-9e4e-b1e3284eaed8
+/// (docs/format.md §1.2).
 pub(crate) const ENCRYPT_ON_WRITE: Guid = Guid::from_disk([
     0x3b, 0x4d, 0xa8, 0x92, 0x80, 0xdd, 0x0e, 0x4d, 0x9e, 0x4e, 0xb1, 0xe3, 0x28, 0x4e, 0xae, 0xd8,
 ]);
 
+/// Offset of the identifying GUID in a record of Windows 7 and later (docs/format.md §1.3).
 const GUID_OFFSET: usize = 0x0A0;
+/// The same in a BitLocker To Go record (docs/format.md §1.4).
 const TO_GO_GUID_OFFSET: usize = 0x1A8;
 
 /// Which Windows wrote the boot record.
@@ -36,25 +41,26 @@ pub enum Flavor {
     Vista,
     /// Windows 7 and later: metadata version 2.
     Windows7,
-    /// BitLocker To Go: a FAT file system with a reader program in front of the volume.
+    /// BitLocker To Go: the volume begins with a small FAT file system that holds a reader program
+    /// for Windows XP and Vista.
     ToGo,
 }
 
-/// How the volume is or was converted.
+/// How the volume is or was converted, which decides how to find out what is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
-    /// As a whole, with a watermark while it lasts.
+    /// From start to end; during the conversion the metadata has a watermark.
     Whole,
-    /// Encrypt-on-write: bitmaps tell the encrypted chunks. `information` is where the two copies
-    /// of the conversion map's head lie, in bytes from the start of the volume.
+    /// By encrypt-on-write: the bitmaps of a conversion map say which chunks are encrypted.
     EncryptOnWrite {
-        /// Offsets of the two copies.
+        /// Offsets of the two copies of the conversion map's header, in bytes from the start of the
+        /// volume.
         information: [u64; 2],
     },
 }
 
-/// What sector 0 says.
+/// The fields of sector 0 that are needed to read a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BootRecord {
@@ -62,27 +68,31 @@ pub struct BootRecord {
     pub flavor: Flavor,
     /// How the volume is converted.
     pub layout: Layout,
-    /// Bytes per sector as stored; zero on some volumes that were formatted as exFAT.
+    /// Bytes per sector as stored; 0 on some volumes that were formatted as exFAT. See
+    /// [`BootRecord::sector_size`].
     pub bytes_per_sector: u16,
     /// Sectors per cluster as stored.
     pub sectors_per_cluster: u8,
-    /// Where the metadata copies lie, in bytes: three, or on Vista only the first.
+    /// Offsets of the metadata copies, in bytes from the start of the volume: three, or on Vista only
+    /// the first.
     pub metadata_offsets: Vec<u64>,
-    /// Size of the volume in bytes, where the record tells it (Vista).
+    /// Size of the volume in bytes; only the record of Vista has it.
     pub volume_size: Option<u64>,
 }
 
 impl BootRecord {
-    /// Reads sector 0; `None` when it is no BitLocker boot record at all.
+    /// Parses sector 0. `None` if it is not a BitLocker boot record at all, or shorter than
+    /// [`BOOT_RECORD_LEN`].
     ///
     /// # Errors
-    /// It is one, but of an unknown kind or with impossible fields.
+    /// It is a BitLocker boot record of an unknown kind, or with impossible fields.
     pub fn parse(sector: &[u8]) -> Result<Option<Self>, FormatError> {
         let fields = Fields::new("boot record", sector, 0);
         if sector.len() < BOOT_RECORD_LEN {
             return Ok(None);
         }
         let known = |guid| guid == NORMAL || guid == ENCRYPT_ON_WRITE;
+        // First, because the name at offset 3 of a To Go record is that of FAT.
         if known(fields.guid(TO_GO_GUID_OFFSET)?) {
             return Self::to_go(fields).map(Some);
         }
@@ -101,10 +111,11 @@ impl BootRecord {
         }
     }
 
-    /// Size of a sector in bytes: the field, or where that is zero the medium's, or 512.
+    /// Size of the volume's sectors in bytes: the stored one; if that is 0, `medium` (the sector size
+    /// of the disk), or else 512.
     ///
     /// # Errors
-    /// A size that is no power of two from 512 to 4096.
+    /// The size is not a power of two from 512 to 4096.
     pub fn sector_size(&self, medium: Option<u32>) -> Result<u32, FormatError> {
         let size = match self.bytes_per_sector {
             0 => medium.unwrap_or(512),
@@ -163,7 +174,7 @@ impl BootRecord {
             .and_then(|cluster| fields.u64(0x038).ok()?.checked_mul(cluster))
             .filter(|offset| *offset != 0)
             .ok_or_else(|| fields.fault("no place for the first metadata copy"))?;
-        // The field leaves out the last sector, which holds the copy of the boot record.
+        // The field does not count the last sector, which holds the copy of the boot record.
         let volume_size = fields
             .u64(0x028)?
             .checked_add(1)
@@ -180,6 +191,7 @@ impl BootRecord {
     }
 }
 
+/// Three 64-bit offsets, one after another.
 fn three_offsets(fields: Fields<'_>, at: usize) -> Result<Vec<u64>, FormatError> {
     let table = fields.part("boot record", at, at.saturating_add(24))?;
     [0, 8, 16]
@@ -213,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sector_size_of_zero_is_the_mediums() {
+    fn a_sector_size_of_zero_means_that_of_the_medium() {
         let mut sector = standard();
         sector[0x0B..0x0D].fill(0);
         let boot = BootRecord::parse(&sector).unwrap().unwrap();
@@ -227,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_other_file_systems_from_unknown_flavors() {
+    fn distinguishes_other_file_systems_from_unknown_flavors() {
         assert_eq!(BootRecord::parse(&[0; 512]).unwrap(), None);
         assert_eq!(BootRecord::parse(&standard()[..511]).unwrap(), None);
         let mut ntfs = standard();

@@ -2,57 +2,60 @@
 //!
 //! ```text
 //! information (two copies)   chunk size, and where each region's bitmap lies
-//!   bitmap (one a region)    which stretch of the volume it covers
-//!     record (two, in turn)  one bit a chunk: 1 encrypted, 0 plain
+//!   bitmap (one per region)  the byte range of the volume that it covers
+//!     record (two)           one bit per chunk: 1 encrypted, 0 not; written alternately
 //! ```
-//! Chunks count from the start of their region, which need not be a multiple of the chunk size.
+//! Chunks are counted from the start of their region, which need not be a multiple of the chunk
+//! size.
 
 use std::ops::Range;
 
 use super::FormatError;
 use super::wire::Fields;
 
-/// Bytes of the information that [`EowInformation::parse`] may need: the head and the list of
-/// bitmaps of the largest volume imaginable (16 bits of size).
+/// Bytes that [`EowInformation::parse`] may need. The structure stores its own size in 16 bits, so
+/// none is larger.
 pub const INFORMATION_LEN: usize = 0x1_0000;
 
-/// Largest bitmap structure accepted, in bytes: a region of 256 MiB needs 0x600; this covers
-/// regions of 100 TiB in chunks of 8 MiB.
+/// Largest bitmap structure accepted, in bytes. A region of 256 MiB needs 0x600; this limit covers
+/// regions of 100 TiB in chunks of 8 MiB, and bounds the memory that a forged size can claim.
 pub const MAX_BITMAP_LEN: usize = 0x40_0000;
 
-/// Smallest chunk accepted, in bytes: those of Windows have 8 MiB, and none can be smaller than
-/// the clusters that they are made of. Smaller ones make a map that costs more than the volume.
+/// Smallest chunk accepted, in bytes. Windows uses 8 MiB, and a chunk consists of clusters, usually
+/// of 4 KiB. With smaller chunks, a forged map would need more memory than the volume has bytes.
 pub const MIN_CHUNK_LEN: u32 = 0x1000;
 
-/// Largest conversion log accepted, in bytes: those of Windows have 0x80C00. What a log takes is
-/// shown as zeros, so a false size would hide what lies there.
+/// Largest conversion log accepted, in bytes. Windows uses 0x80C00. The range of a log reads as zeros
+/// in the plaintext, so a forged size would hide data.
 pub const MAX_LOG_LEN: u32 = 0x40_0000;
 
+/// Fixed parts of the three structures, in bytes (docs/format.md §5.6).
 const HEADER_LEN: usize = 0x38;
 const BITMAP_HEADER_LEN: usize = 0x3C;
 const RECORD_HEADER_LEN: usize = 0x24;
 
-/// The head of a conversion map.
+/// The header of a conversion map, of which a volume has two copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EowInformation {
-    /// Bytes of the structure on disk.
+    /// Size of the structure on disk, in bytes.
     pub size: u16,
-    /// Bytes in a chunk, the unit of conversion.
+    /// Size of a chunk, the unit of conversion, in bytes; a power of two.
     pub chunk_size: u32,
-    /// Bytes of each region's conversion log.
+    /// Size of each region's conversion log, in bytes.
     pub log_size: u32,
-    /// Where the two copies lie.
+    /// Offsets of the two copies of this structure, in bytes from the start of the volume.
     pub copies: [u64; 2],
-    /// Where the bitmaps lie.
+    /// Offset of each region's bitmap, in bytes from the start of the volume.
     pub bitmaps: Vec<u64>,
 }
 
 impl EowInformation {
-    /// Reads the structure at the start of `bytes`, found `position` bytes into the volume.
+    /// Parses the structure at the start of `bytes`, which were read `position` bytes into the
+    /// volume.
     ///
     /// # Errors
-    /// It is none, its CRC-32 is wrong, or its sizes are impossible.
+    /// The signature is missing, the CRC-32 is wrong, or a size is impossible.
     pub fn parse(bytes: &[u8], position: u64) -> Result<Self, FormatError> {
         let fields = Fields::new("encrypt-on-write information", bytes, position);
         if fields.slice(0, 8)? != b"FVE-EOW\0" {
@@ -90,23 +93,24 @@ impl EowInformation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EowBitmap {
-    /// The stretch of the volume it covers, in bytes.
+    /// The byte range of the volume that it covers.
     pub region: Range<u64>,
-    /// Where the region's conversion log lies.
+    /// Offset of the region's conversion log, in bytes from the start of the volume.
     pub log_offset: u64,
-    /// What the structure and its records take on disk, from its start.
+    /// Size of the structure with its two records on disk, in bytes.
     pub size: u32,
-    /// Sequence number of the record that counts.
+    /// Sequence number of the current record: the higher of the two.
     pub sequence: u64,
-    /// One bit a chunk, from the region's start.
+    /// One bit per chunk, from the region's start; the lowest bit of a word comes first.
     bits: Vec<u32>,
 }
 
 impl EowBitmap {
-    /// How many bytes the structure at the start of `bytes` takes with its records.
+    /// How many bytes [`parse`](Self::parse) needs for the structure that starts at `bytes`, records
+    /// included.
     ///
     /// # Errors
-    /// It is none, or its size is impossible.
+    /// The signature is missing, or the size is impossible.
     pub fn size(bytes: &[u8], position: u64) -> Result<usize, FormatError> {
         let fields = Fields::new("encrypt-on-write bitmap", bytes, position);
         if fields.slice(0, 10)? != b"FVE-EOWBM\0" {
@@ -119,10 +123,10 @@ impl EowBitmap {
         Ok(size)
     }
 
-    /// Reads the structure that fills `bytes`, for chunks of `chunk_size` bytes.
+    /// Parses the structure that fills `bytes`, for chunks of `chunk_size` bytes.
     ///
     /// # Errors
-    /// Its CRC-32 is wrong, its sizes are impossible, or no record is sound.
+    /// The CRC-32 is wrong, a size is impossible, or neither record is valid.
     pub fn parse(bytes: &[u8], position: u64, chunk_size: u32) -> Result<Self, FormatError> {
         let fields = Fields::new("encrypt-on-write bitmap", bytes, position);
         let records = [fields.u32(0x2C)? as usize, fields.u32(0x30)? as usize];
@@ -135,6 +139,7 @@ impl EowBitmap {
             .filter(|end| *end > start)
             .ok_or_else(|| fields.fault(format!("a region of {len} bytes at {start:#x}")))?;
         let chunks = len.div_ceil(u64::from(chunk_size.max(1)));
+        // The records are written alternately, so after a power cut one of them is still valid.
         let (sequence, bits) = records
             .into_iter()
             .filter_map(|at| {
@@ -154,19 +159,20 @@ impl EowBitmap {
         })
     }
 
-    /// Whether the chunk is encrypted; chunks count from the region's start.
+    /// Whether a chunk is encrypted, counted from 0 at the region's start. `None` beyond the bitmap.
     pub fn is_encrypted(&self, chunk: u64) -> Option<bool> {
         let word = usize::try_from(chunk / 32).ok()?;
         Some(self.bits.get(word)? >> (chunk % 32) & 1 == 1)
     }
 
-    /// How many chunks of `chunk_size` bytes the region has; the last may be shorter.
+    /// How many chunks of `chunk_size` bytes the region has; the last one may be shorter.
     pub fn chunks(&self, chunk_size: u32) -> u64 {
         let len = self.region.end.saturating_sub(self.region.start);
         len.div_ceil(u64::from(chunk_size.max(1)))
     }
 }
 
+/// Sequence number and bits of a record for a region of `chunks` chunks.
 fn record(fields: Fields<'_>, chunks: u64) -> Result<(u64, Vec<u32>), FormatError> {
     if fields.slice(0, 10)? != b"FVE-EOWBR\0" {
         return Err(fields.fault("no FVE-EOWBR signature"));
@@ -187,7 +193,7 @@ fn record(fields: Fields<'_>, chunks: u64) -> Result<(u64, Vec<u32>), FormatErro
     Ok((whole.u64(0x14)?, bits))
 }
 
-/// Checks a CRC-32 that was computed with its own field zeroed.
+/// Checks the CRC-32 at `at`, which is computed with its own four bytes as zeros.
 fn check_crc(fields: Fields<'_>, at: usize) -> Result<(), FormatError> {
     let stored = fields.u32(at)?;
     let mut hasher = crc32fast::Hasher::new();

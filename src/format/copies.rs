@@ -1,4 +1,7 @@
-//! Three copies of the metadata in, the ones to trust out, with the reasons (docs/format.md §2.6).
+//! Chooses among the three metadata copies, and says why a copy is not used (docs/format.md §2.6).
+//!
+//! A copy is sound if it can be read and parsed, its CRC-32 matches, and it was found at one of the
+//! offsets that it lists. Soundness needs no key; the sealed SHA-256 is checked after unlocking.
 
 use std::fmt;
 use std::io;
@@ -7,26 +10,26 @@ use std::sync::Arc;
 use super::FormatError;
 use super::block::MetadataBlock;
 
-/// What was found at the place of one copy.
+/// One metadata copy, as read from its place on the volume.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MetadataCopy {
-    /// 1, 2 or 3.
+    /// Its number in the order of the boot record: 1, 2 or 3.
     pub number: u8,
-    /// Where it should lie, in bytes from the start of the volume.
+    /// Where it was read, in bytes from the start of the volume.
     pub offset: u64,
-    /// The block, or why there is none.
+    /// The parsed block, or why there is none.
     pub block: Result<MetadataBlock, CopyProblem>,
 }
 
-/// Why there is no block to look at.
+/// Why a copy gives no block.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyProblem {
     /// The bytes could not be read.
     #[error("cannot be read: {0}")]
     Unreadable(Arc<io::Error>),
-    /// They are no metadata block.
+    /// The bytes are not a metadata block.
     #[error(transparent)]
     Malformed(#[from] FormatError),
 }
@@ -41,20 +44,21 @@ impl From<io::Error> for CopyProblem {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CopyFault {
-    /// 1, 2 or 3.
+    /// The copy's number: 1, 2 or 3.
     pub copy: u8,
-    /// Where it lies, in bytes from the start of the volume.
+    /// Where it was read, in bytes from the start of the volume.
     pub offset: u64,
-    /// What is wrong with it.
+    /// What is wrong with it, for messages.
     pub fault: String,
-    /// The source's own error, where the copy could not be read: it may be sound all the same.
+    /// The source's error, if the copy could not be read. Such a copy may be sound.
     pub unread: Option<Arc<io::Error>>,
-    /// Whether its structure can be followed all the same, so that only its checks fail.
+    /// Whether the copy could be parsed, so that only its checks fail.
     pub followed: bool,
 }
 
 impl CopyFault {
-    /// Whether reading failed for another reason than that the source ends.
+    /// Whether reading failed for a reason other than the end of the source. An image that is cut off
+    /// is damaged; a failing disk or network may work the next time.
     pub fn is_read_error(&self) -> bool {
         self.unread
             .as_ref()
@@ -62,7 +66,7 @@ impl CopyFault {
     }
 }
 
-/// Errors of the source are compared by their kind.
+/// Errors of the source are compared by their kind, because `io::Error` has no comparison.
 impl PartialEq for CopyFault {
     fn eq(&self, other: &Self) -> bool {
         let kind = |fault: &Self| fault.unread.as_ref().map(|error| error.kind());
@@ -84,7 +88,7 @@ impl fmt::Display for CopyFault {
 }
 
 impl MetadataCopy {
-    /// Why this copy must not be used, if it must not.
+    /// Why this copy must not be used; `None` if it is sound.
     pub fn fault(&self) -> Option<CopyFault> {
         let fault = match &self.block {
             Err(problem) => problem.to_string(),
@@ -111,49 +115,51 @@ impl MetadataCopy {
     }
 }
 
-/// The faults, each on a line of its own below the line that they follow.
+/// The faults as text, each on its own indented line, to append to a message.
 pub(crate) fn in_lines(faults: &[CopyFault]) -> String {
     faults.iter().map(|fault| format!("\n  {fault}")).collect()
 }
 
-/// All copies of a volume's metadata.
+/// All metadata copies of a volume, in the order of their numbers.
 #[derive(Debug)]
 pub struct Copies(pub Vec<MetadataCopy>);
 
 impl Copies {
-    /// The blocks that may be used, best first: those whose checks hold, in the order of their
-    /// numbers; a copy that says the same as one before it is left out.
+    /// The blocks of sound copies, in the order of their numbers. Of copies with the same content
+    /// only the first is returned.
     pub fn sound(&self) -> Vec<&MetadataBlock> {
         distinct(self.0.iter().filter(|copy| copy.fault().is_none()))
     }
 
-    /// Every block whose structure can be followed, checks or not, best first.
+    /// The blocks of all copies that could be parsed: sound ones first, then those whose checks
+    /// fail.
     pub fn readable(&self) -> Vec<&MetadataBlock> {
         let (sound, damaged): (Vec<_>, Vec<_>) =
             self.0.iter().partition(|copy| copy.fault().is_none());
         distinct(sound.into_iter().chain(damaged))
     }
 
-    /// What is wrong with which copy.
+    /// The faults of all copies that are not sound.
     pub fn faults(&self) -> Vec<CopyFault> {
         self.0.iter().filter_map(MetadataCopy::fault).collect()
     }
 
-    /// The error with which reading a copy failed, where one failed for another reason than that
-    /// the source ends. An error that is the caller's own is in it as an `Arc<io::Error>`.
+    /// The first error of the source, apart from its end ([`CopyFault::is_read_error`]). An error
+    /// without a system error number is wrapped as an `Arc<io::Error>`, so that it can be downcast.
     pub fn read_error(&self) -> Option<io::Error> {
         let mut faults = self.faults().into_iter();
         let fault = faults.find(CopyFault::is_read_error)?;
         Some(repeated(&fault.unread?))
     }
 
-    /// Whether copies that are sound say different things: an update was interrupted, or somebody
-    /// tampered with them.
+    /// Whether sound copies have different content: an update was interrupted, or they were tampered
+    /// with.
     pub fn disagree(&self) -> bool {
         self.sound().len() > 1
     }
 }
 
+/// The blocks of these copies, each content once.
 fn distinct<'a>(copies: impl Iterator<Item = &'a MetadataCopy>) -> Vec<&'a MetadataBlock> {
     let mut blocks: Vec<&MetadataBlock> = Vec::new();
     for block in copies.filter_map(|copy| copy.block.as_ref().ok()) {
@@ -164,7 +170,8 @@ fn distinct<'a>(copies: impl Iterator<Item = &'a MetadataCopy>) -> Vec<&'a Metad
     blocks
 }
 
-/// The same error once more: the system's by its number, any other with the first inside.
+/// A second `io::Error` for an error that cannot be cloned: a system error by its number, any other
+/// with the first inside.
 fn repeated(error: &Arc<io::Error>) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),

@@ -1,9 +1,13 @@
-//! Datums: the typed entries that metadata and `.BEK` files are made of (docs/format.md §3).
+//! Datums: the typed entries of metadata blocks and `.BEK` files (docs/format.md §3).
 //!
-//! Every datum begins with eight bytes: size (of the whole, u16), role, type, flags. Some types
-//! carry further datums behind their fixed part. Types that we do not know, and known ones whose
-//! body is not as described, are kept as they are: shown, never fatal. Only a size that leaves the
-//! list broken is an error, for then nothing behind it can be trusted.
+//! Every datum begins with a header of four u16: size (of the whole datum), role, type, flags. Some
+//! types have further datums nested after their fixed part. A datum of an unknown type, or of a
+//! known type with an unexpected body, is no error: its bytes are kept ([`Body::Unknown`],
+//! [`Body::Malformed`]), so that new versions of Windows do not make volumes unreadable. Only an
+//! impossible size is an error, because the datums that follow cannot be found then.
+//!
+//! This is the lowest layer. Programs that ask for a protector's kind or a volume's description
+//! use [`KeyProtector`] and [`MetadataBlock`](super::block::MetadataBlock).
 
 use std::ops::Range;
 
@@ -18,10 +22,11 @@ use crate::secret::SecretBytes;
 /// Bytes of the common header: size, role, type, flags.
 pub(crate) const HEADER_LEN: usize = 8;
 
-/// Deepest nesting accepted. Three levels have been seen (protector, stretch key, sealed key).
+/// Deepest nesting accepted, to bound the recursion. Samples have three levels: protector, stretch
+/// key, sealed key.
 const MAX_DEPTH: usize = 8;
-/// Most datums of one list, those nested in them not counted. A volume with a hundred protectors
-/// has less than a quarter of it.
+/// Most datums in one list, nested ones not counted. A volume with a hundred protectors has fewer
+/// than a quarter of that.
 const MAX_DATUMS: usize = 1024;
 
 /// Datum types, the field at offset 4 (docs/format.md §3.2).
@@ -53,29 +58,29 @@ pub(crate) mod types {
 
 /// Roles, the field at offset 2 (docs/format.md §3.3).
 pub mod roles {
-    /// No role of its own.
+    /// No particular role: nested datums, and the content of sealed datums.
     pub const PROPERTY: u16 = 0x00;
     /// A key protector.
     pub const VMK_INFO: u16 = 0x02;
-    /// The sealed sector key.
+    /// The FVEK, sealed with the VMK.
     pub const FVEK: u16 = 0x03;
     /// The external key of a `.BEK` file.
     pub const EXTERNAL_INFO: u16 = 0x06;
     /// The volume's description.
     pub const DESCRIPTION: u16 = 0x07;
-    /// The sealed auto-unlock master key: not a second copy of the sector key.
+    /// The auto-unlock key, sealed with the VMK; not a second copy of the FVEK.
     pub const AUTO_UNLOCK_KEY: u16 = 0x0B;
     /// The public key of a certificate protector's certificate.
     pub const RECIPIENT_KEY: u16 = 0x0C;
-    /// The sealed organisation identifier.
+    /// The organization's identifier, sealed with the VMK.
     pub const IDENTIFICATION: u16 = 0x0E;
-    /// The place of the moved boot sectors.
+    /// Where the first sectors of the volume were moved to.
     pub const VIRTUALIZATION: u16 = 0x0F;
-    /// A recovery password's 128 bits, sealed with the VMK.
+    /// The 128-bit key of a recovery password, sealed with the VMK.
     pub const RECOVERY_KEY_BACKUP: u16 = 0x12;
-    /// A recovery password's stretched key, sealed with the VMK.
+    /// The stretched key of a recovery password, sealed with the VMK.
     pub const STRETCHED_KEY_BACKUP: u16 = 0x13;
-    /// The name of the algorithm that stretches a FIPS recovery password.
+    /// The name of the algorithm that stretches a recovery password in FIPS mode.
     pub const ALGORITHM: u16 = 0x14;
     /// The volume's identifier inside a `.BEK` file.
     pub const VOLUME_ID: u16 = 0x19;
@@ -83,127 +88,133 @@ pub mod roles {
 
 /// Key types, the field at offset 8 of a KEY datum (docs/format.md §3.4).
 pub mod key_types {
-    /// The 128 bits of a recovery password.
+    /// The 128-bit key of a recovery password.
     pub const RECOVERY_KEY: u16 = 0x1000;
-    /// A password, as the secret that a stretch datum works on.
+    /// In a stretch datum: a password is stretched.
     pub const PASSWORD: u16 = 0x1001;
-    /// A clear key, or an intermediate key that a TPM released.
+    /// A clear key, or the intermediate key that a TPM releases.
     pub const CLEAR_KEY: u16 = 0x2000;
-    /// An external key, or the auto-unlock master key.
+    /// An external key, or the auto-unlock key.
     pub const EXTERNAL_KEY: u16 = 0x2002;
     /// The volume master key.
     pub const VMK: u16 = 0x2003;
-    /// A PIN, as the secret that a stretch datum works on.
+    /// In a stretch datum: a PIN is stretched. In a KEY datum: the SHA-256 of a PIN.
     pub const PIN: u16 = 0x2004;
-    /// SHA-256 of the metadata.
+    /// The SHA-256 of the metadata block.
     pub const VALIDATION_HASH: u16 = 0x2005;
-    /// The intermediate key of a certificate.
+    /// The intermediate key of a certificate protector.
     pub const CERTIFICATE_KEY: u16 = 0x2006;
-    /// A stretched password.
+    /// The stretched key of a password.
     pub const STRETCHED_PASSWORD: u16 = 0x2007;
-    /// A stretched recovery password.
+    /// The stretched key of a recovery password.
     pub const STRETCHED_RECOVERY: u16 = 0x2008;
 }
 
-/// Flag of a stretch datum: PBKDF2 takes the place of the chain of SHA-256 (docs/format.md §3.4).
+/// Flag of a stretch datum: the key is stretched by PBKDF2 instead of the usual chain of SHA-256
+/// (docs/format.md §3.4).
 pub const STRETCH_FLAG_PBKDF2: u16 = 0x0040;
 
-/// One entry.
+/// One datum.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Datum {
     /// What it is for; see [`roles`].
     pub role: u16,
-    /// How its body is laid out (docs/format.md §3.2).
+    /// Its type as stored, which determines the layout of the body (docs/format.md §3.2).
     pub datum_type: u16,
-    /// Bit 0: inside a container. More for a clear key, see [`KeyProtector::reboots_left`].
+    /// Bit 0 is set for datums on disk and clear for the content of sealed datums. A clear key has
+    /// more bits; see [`KeyProtector::reboots_left`].
     pub flags: u16,
-    /// Where it lies, in bytes from the start of the volume or file.
+    /// Its offset, in bytes from the start of the volume or file.
     pub position: u64,
-    /// Size in bytes with its header and all that is nested in it.
+    /// Size in bytes, with header and nested datums.
     pub size: u16,
-    /// What it says.
+    /// The parsed body.
     pub body: Body,
 }
 
-/// One way to the volume master key.
+/// A key protector: the VMK, sealed with a key that one kind of credential gives. Body of a VMK_INFO
+/// datum.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct KeyProtector {
-    /// Identifier, as Windows shows it; of a recovery password, its password ID.
+    /// Its identifier, as Windows shows it. For a recovery password, Windows calls it the recovery
+    /// key ID or password ID.
     pub id: Guid,
     /// When it was last changed.
     pub changed: FileTime,
-    /// Hints; zero in all samples.
+    /// Hints; 0 in all samples.
     pub hints: u16,
-    /// Kind as stored: a set of bits (docs/format.md §3.8).
+    /// Its kind as stored: a set of bits (docs/format.md §3.8). See [`KeyProtector::kind`].
     pub code: u16,
     /// Flags of the datum; see [`KeyProtector::reboots_left`].
     pub flags: u16,
-    /// What it is made of.
+    /// The nested datums: name, salt, sealed VMK and others, depending on the kind.
     pub parts: Vec<Datum>,
 }
 
-/// What a datum says.
+/// The parsed body of a datum, by type.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Body {
-    /// Overwritten.
+    /// Deleted; the bytes were overwritten.
     Erased,
-    /// A key, in the open.
+    /// An unencrypted key.
     Key(Key),
-    /// A string.
+    /// A string, such as a name or the description.
     Text(String),
-    /// How a secret that a person knows is stretched, with backups sealed by the VMK.
+    /// How a password, PIN or recovery password is stretched, with backups sealed with the VMK.
     Stretch(Stretch),
-    /// That an external or intermediate key is needed, with a backup sealed by the VMK.
+    /// Which external or intermediate key is used, with a backup of it sealed with the VMK.
     UseKey(UseKey),
     /// Another datum, sealed with AES-CCM.
     Sealed(SealedDatum),
     /// An object sealed to a TPM.
     Tpm(TpmBlob),
-    /// What the boot manager checks before Windows 8.
+    /// Hashes that the boot manager of Windows Vista and 7 compares.
     BootValidation(Vec<BootCheck>),
     /// A key protector.
     KeyProtector(KeyProtector),
     /// An external key with its identifier.
     ExternalKey(ExternalKeyInfo),
-    /// A log entry of a change of keys; its layout is not known.
+    /// A record of a change of keys; only its nested datums are understood.
     Update {
-        /// Fixed part as it stands on disk.
+        /// The fixed part, not parsed.
         fixed: Vec<u8>,
-        /// What is nested in it.
+        /// The nested datums.
         nested: Vec<Datum>,
     },
-    /// A record of an error; its layout is not known.
+    /// A record of an error, not parsed: its layout is not known.
     ErrorRecord(Vec<u8>),
-    /// A key encrypted with a public key.
+    /// The intermediate key of a certificate protector, encrypted with a public key.
     WrappedKey(Vec<u8>),
-    /// A public key as Windows exports it.
+    /// The public key of a certificate.
     PublicKey(PublicKey),
     /// Which certificate a public-key protector belongs to.
     Certificate(CertificateInfo),
-    /// Where the first sectors were moved to, and what Windows wrote about itself.
+    /// Where the first sectors were moved to; from Windows 8 on, also facts about the volume and the
+    /// version of Windows.
     Virtualization(Virtualization),
-    /// A number.
+    /// A number; its meaning depends on the role.
     Number(u64),
-    /// The label that is hashed into a PIN's key.
+    /// The label that is hashed together with a PIN (docs/format-tpm.md §3.2).
     ConcatHash(Vec<u8>),
     /// When a recovery password was saved.
     Backup(BackupInfo),
-    /// Sealed with AES-CBC and HMAC-SHA-512 (newest Windows; single source).
+    /// Content sealed with AES-CBC and HMAC-SHA-512, not parsed. A single source says so, of the
+    /// newest Windows.
     CbcHmac(Vec<u8>),
     /// An identifier.
     Id(Guid),
-    /// A hint for the recovery screen, such as a masked mail address.
+    /// A hint for the recovery screen, such as a partly masked mail address.
     Hint(String),
-    /// A type that we do not know.
+    /// A type that is not known, with the bytes of the body.
     Unknown(Vec<u8>),
-    /// A type that we know, with a body that is not laid out as known.
+    /// A known type whose body does not have the expected layout.
     Malformed {
-        /// Body as it stands on disk.
+        /// The bytes of the body.
         bytes: Vec<u8>,
-        /// What is wrong.
+        /// What is wrong with it.
         fault: FormatError,
     },
 }
@@ -212,11 +223,12 @@ pub enum Body {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Key {
-    /// What the key is; see [`key_types`]. For a sector key, the encryption method.
+    /// Which key it is; see [`key_types`]. For an FVEK, the encryption method
+    /// (docs/format.md §4.7).
     pub key_type: u16,
     /// Key flags (docs/format.md §3.4).
     pub flags: u16,
-    /// The key.
+    /// The key's bytes; their number depends on the type.
     pub data: SecretBytes,
 }
 
@@ -224,13 +236,14 @@ pub struct Key {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Stretch {
-    /// What is stretched; see [`key_types`].
+    /// What is stretched: [`key_types::PASSWORD`], [`key_types::PIN`] or
+    /// [`key_types::RECOVERY_KEY`].
     pub key_type: u16,
     /// Key flags; see [`STRETCH_FLAG_PBKDF2`].
     pub flags: u16,
-    /// Salt.
+    /// The salt of the key stretching.
     pub salt: [u8; 16],
-    /// Backups sealed with the VMK, and parameters.
+    /// Backups of the secret and of its stretched key, sealed with the VMK, and parameters.
     pub nested: Vec<Datum>,
 }
 
@@ -240,31 +253,31 @@ pub struct Stretch {
 pub struct UseKey {
     /// Which key is used; see [`key_types`].
     pub key_type: u16,
-    /// Key flags.
+    /// Key flags (docs/format.md §3.4).
     pub flags: u16,
-    /// Backups sealed with the VMK.
+    /// Backups of that key, sealed with the VMK.
     pub nested: Vec<Datum>,
 }
 
 /// Body of an AES_CCM_ENC datum: another datum, sealed with AES-256-CCM (docs/format.md §4.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedDatum {
-    /// A FILETIME and a counter.
+    /// The nonce: a FILETIME of 8 bytes and a counter of 4, both little-endian.
     pub nonce: [u8; 12],
-    /// Authentication tag.
+    /// The authentication tag.
     pub tag: [u8; 16],
-    /// The datum, encrypted.
+    /// The encrypted datum.
     pub ciphertext: Vec<u8>,
 }
 
 impl SealedDatum {
-    /// When it was sealed.
+    /// When it was sealed: the time in the nonce.
     pub fn time(&self) -> FileTime {
         let [a, b, c, d, e, f, g, h, ..] = self.nonce;
         FileTime(u64::from_le_bytes([a, b, c, d, e, f, g, h])).masked()
     }
 
-    /// The counter in the nonce.
+    /// The counter in the nonce, which no two datums of a volume share.
     pub fn counter(&self) -> u32 {
         let [.., a, b, c, d] = self.nonce;
         u32::from_le_bytes([a, b, c, d])
@@ -275,49 +288,49 @@ impl SealedDatum {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BootCheck {
-    /// 1: hash of a boot application; 2: hash of a boot configuration element.
+    /// 1 for the hash of a boot application, 2 for that of a boot configuration element.
     pub kind: u16,
-    /// Flags.
+    /// Flags as stored; their meaning is not known.
     pub flags: u16,
     /// Identifier of the boot configuration element.
     pub element: u32,
-    /// Hash, padded with zeros.
+    /// The hash, padded with zeros to 32 bytes.
     pub hash: [u8; 32],
 }
 
-/// Body of an EXTERNAL_INFO datum.
+/// Body of an EXTERNAL_INFO datum, which a `.BEK` file holds (docs/format.md §3.12).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ExternalKeyInfo {
-    /// Identifier of the key and of the protector that it opens.
+    /// Identifier of the key, and of the protector that it unlocks.
     pub id: Guid,
     /// When the key was made.
     pub time: FileTime,
-    /// Name, volume identifier and the key.
+    /// The key itself, its name, and from Windows 11 the volume's identifier.
     pub nested: Vec<Datum>,
 }
 
-/// An RSA public key as Windows' CNG exports it (docs/format.md §3.13).
+/// An RSA public key, stored as a `BCRYPT_RSAPUBLIC_BLOB` of Windows' CNG (docs/format.md §3.13).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublicKey {
     /// Length of the modulus in bits.
     pub bits: u32,
-    /// Public exponent, big-endian.
+    /// The public exponent, big-endian.
     pub exponent: Vec<u8>,
-    /// Modulus, big-endian.
+    /// The modulus, big-endian.
     pub modulus: Vec<u8>,
 }
 
-/// Which certificate a public-key protector belongs to (docs/format.md §3.13).
+/// Which certificate a certificate or Network Unlock protector uses (docs/format.md §3.13).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CertificateInfo {
-    /// 2: thumbprint of a certificate; 8: Network Unlock.
+    /// 2 for the thumbprint of a certificate, 8 for Network Unlock.
     pub kind: u32,
-    /// SHA-1 thumbprint of the certificate.
+    /// The SHA-1 thumbprint of the certificate, usually 20 bytes.
     pub thumbprint: Vec<u8>,
-    /// What follows the thumbprint (Network Unlock: wrapped keys).
+    /// The bytes after the thumbprint; in Network Unlock's form, wrapped keys.
     pub rest: Vec<u8>,
 }
 
@@ -325,37 +338,37 @@ pub struct CertificateInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Virtualization {
-    /// Where the volume's first sectors were moved to, in bytes.
+    /// Where the volume's first sectors were moved to, in bytes from the start of the volume.
     pub offset: u64,
     /// How many bytes were moved.
     pub size: u64,
-    /// What Windows 8 and later add.
+    /// The fields that Windows 8 and later add.
     pub extension: Option<VirtualizationExtension>,
 }
 
-/// What Windows 8 and later write about the volume and themselves.
+/// The fields that Windows 8 and later add to a VIRTUALIZATION_INFO datum (docs/format.md §3.9).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VirtualizationExtension {
     /// Version of the extension; 5 in all samples.
     pub version: u16,
-    /// Bits 0x001 4096-byte sectors, 0x040 encrypt-on-write, 0x100 converting, 0x800 To Go
-    /// (inferred).
+    /// Flags: 0x001 sectors of 4096 bytes, 0x040 encrypt-on-write, 0x100 conversion in progress, 0x800
+    /// BitLocker To Go. Inferred from samples.
     pub flags: u64,
-    /// Place of the conversion log, in bytes.
+    /// Offset of the conversion log, in bytes from the start of the volume.
     pub log_offset: u64,
     /// Size of the conversion log, in bytes.
     pub log_size: u32,
     /// Sector size of the volume, in bytes.
     pub sector_size: u32,
-    /// Sector size of the medium, in bytes.
+    /// Physical sector size of the disk, in bytes.
     pub physical_sector_size: u32,
     /// Version of Windows that turned BitLocker on: major, minor, build.
     pub windows: (u32, u32, u32),
-    /// 1 workstation, 2 domain controller, 3 server.
+    /// 1 for a workstation, 2 for a domain controller, 3 for a server.
     pub product_type: u8,
-    /// Area that Windows keeps for itself behind the moved sectors, in bytes; empty where none is
-    /// named. What it holds is not known.
+    /// The byte range after the moved sectors that Windows reserves; empty if the datum has none. Its
+    /// purpose is not known.
     pub spare: Range<u64>,
 }
 
@@ -363,29 +376,31 @@ pub struct VirtualizationExtension {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupInfo {
-    /// First time.
+    /// When it was first saved.
     pub first: FileTime,
-    /// Last time.
+    /// When it was last saved.
     pub last: FileTime,
-    /// Where to; 8 is likely a file.
+    /// Code of the place that it was saved to; 8 is probably a file.
     pub kind: u16,
-    /// Class of the place.
+    /// Class of that place; meaning not known.
     pub class: u16,
 }
 
 impl Datum {
-    /// Reads a list of datums that fills `bytes`, found `position` bytes into the volume.
+    /// Parses a list of datums that fills `bytes`, which were read `position` bytes into the volume or
+    /// file.
     ///
     /// # Errors
-    /// A datum that is larger than what is left, or nesting too deep.
+    /// A datum is smaller than its header or larger than the rest of the list, there are more than
+    /// 1024, or they are nested more than 8 levels deep.
     pub fn parse_list(bytes: &[u8], position: u64) -> Result<Vec<Self>, FormatError> {
         parse_list(Fields::new("datum list", bytes, position), 0)
     }
 
-    /// Reads one datum that fills `bytes` (what a sealed datum decrypts to).
+    /// Parses the one datum that fills `bytes`: the content of a sealed datum.
     ///
     /// # Errors
-    /// As [`Datum::parse_list`], and when there is not exactly one.
+    /// As [`Datum::parse_list`], and if `bytes` are not exactly one datum.
     pub fn parse_one(bytes: &[u8]) -> Result<Self, FormatError> {
         let fields = Fields::new("datum", bytes, 0);
         let size = fields.u16(0)?;
@@ -399,7 +414,7 @@ impl Datum {
         }
     }
 
-    /// The key, if this is one.
+    /// The key, if this is a KEY datum.
     pub fn key(&self) -> Option<&Key> {
         match &self.body {
             Body::Key(key) => Some(key),
@@ -407,7 +422,7 @@ impl Datum {
         }
     }
 
-    /// The sealed datum, if this is one.
+    /// The sealed datum, if this is an AES_CCM_ENC datum.
     pub fn sealed(&self) -> Option<&SealedDatum> {
         match &self.body {
             Body::Sealed(sealed) => Some(sealed),
@@ -415,7 +430,7 @@ impl Datum {
         }
     }
 
-    /// The text, if this is one.
+    /// The text, if this is a UNICODE datum.
     pub fn text(&self) -> Option<&str> {
         match &self.body {
             Body::Text(text) => Some(text),
@@ -423,7 +438,7 @@ impl Datum {
         }
     }
 
-    /// What is nested directly in this datum.
+    /// The datums nested directly in this one; empty for types that have none.
     pub fn nested(&self) -> &[Datum] {
         match &self.body {
             Body::Stretch(Stretch { nested, .. })
@@ -465,13 +480,14 @@ impl Datum {
     }
 }
 
+/// Parses the list that fills `fields`, at nesting level `depth`.
 fn parse_list(fields: Fields<'_>, depth: usize) -> Result<Vec<Datum>, FormatError> {
     if depth > MAX_DEPTH {
         return Err(fields.fault("datums nested too deeply"));
     }
     let mut list = Vec::new();
     let mut offset = 0usize;
-    // Fewer bytes than a header, or a size of zero, end the list (docs/format.md §3.1).
+    // Fewer bytes than a header has, or a size of 0, end the list (docs/format.md §3.1).
     while fields.bytes().len().saturating_sub(offset) >= HEADER_LEN {
         let size = fields.u16(offset)?;
         if size == 0 {
@@ -498,6 +514,7 @@ fn parse_list(fields: Fields<'_>, depth: usize) -> Result<Vec<Datum>, FormatErro
     Ok(list)
 }
 
+/// The body of a datum; one that cannot be parsed is kept as bytes.
 fn parse_body(datum: Fields<'_>, depth: usize) -> Body {
     try_body(datum, depth).unwrap_or_else(|fault| Body::Malformed {
         bytes: datum.rest(HEADER_LEN).unwrap_or_default().to_vec(),
@@ -593,6 +610,7 @@ fn boot_checks(datum: Fields<'_>) -> Result<Vec<BootCheck>, FormatError> {
 
 fn public_key(datum: Fields<'_>) -> Result<PublicKey, FormatError> {
     let blob = datum.part("public key", HEADER_LEN, datum.bytes().len())?;
+    // BCRYPT_RSAPUBLIC_MAGIC; then four sizes and 8 bytes for the primes, which a public key lacks.
     if blob.slice(0, 4)? != b"RSA1" {
         return Err(blob.fault("not an RSA public key"));
     }
@@ -608,10 +626,10 @@ fn public_key(datum: Fields<'_>) -> Result<PublicKey, FormatError> {
 }
 
 fn certificate(datum: Fields<'_>) -> Result<CertificateInfo, FormatError> {
-    /// Network Unlock: the thumbprint stands behind a head of its own (single source).
+    /// Network Unlock: the thumbprint has a header of its own before it (from a single source).
     const NETWORK: u32 = 8;
     let info = datum.part("certificate", HEADER_LEN, datum.bytes().len())?;
-    // `gsin` as a little-endian number, that is `nisg` byte by byte.
+    // The bytes are `gsin`; read as a little-endian number, `nisg`.
     if info.u32(0)? != 0x6E69_7367 {
         return Err(info.fault("no certificate record"));
     }
@@ -634,8 +652,9 @@ fn certificate(datum: Fields<'_>) -> Result<CertificateInfo, FormatError> {
     })
 }
 
+/// The range that Windows reserves after the moved sectors (docs/format.md §3.9).
 fn spare_area(datum: &Fields<'_>) -> Result<Range<u64>, FormatError> {
-    /// Where the area's size ends.
+    /// Length of a datum that has the fields of the area.
     const END: usize = 0x60;
     if datum.bytes().len() < END {
         return Ok(0..0);
@@ -645,6 +664,7 @@ fn spare_area(datum: &Fields<'_>) -> Result<Range<u64>, FormatError> {
 }
 
 fn virtualization(datum: Fields<'_>) -> Result<Virtualization, FormatError> {
+    // Windows 7 writes 0x18 bytes, later versions 0x54 or more (docs/format.md §3.9).
     let extension = if datum.bytes().len() >= 0x54 {
         Some(VirtualizationExtension {
             version: datum.u16(0x18)?,

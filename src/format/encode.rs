@@ -1,18 +1,19 @@
-//! Writing: the twin of the parsers. Typed values go in, the bytes of one structure come out.
+//! Writes structures: the inverse of the parsers. Each function takes typed values and returns the
+//! bytes of one structure.
 //!
 //! ```text
 //! datums (here)      header, body, nested datums
-//!   block            header, dataset and datums, CRC-32, the place of the sealed hash
+//!   block            header, dataset and datums, CRC-32, sealed hash
 //!   boot             sector 0
 //!   conversion       information, bitmaps and records of encrypt-on-write
-//!   bek              a startup key's file
-//!   certificate      a certificate's public key, and what is encrypted with it
+//!   bek              the .BEK file of an external key
+//!   certificate      public key and wrapped key of a certificate protector
 //!   tpm              an object sealed to a TPM, and a PIN
 //! ```
-//! Nothing here draws a random number, reads a clock or seals anything: whoever seals (`create`)
-//! takes a datum's bytes from here, encrypts them, and brings the result back as a
-//! [`SealedDatum`]. What comes out is what docs/format.md §7.1 says to write, no more: forms that
-//! only damaged or foreign volumes have are made by changing the bytes afterwards.
+//! Nothing here makes random numbers, reads a clock or encrypts. To seal a datum, the caller takes
+//! its bytes from here, encrypts them, and passes the result back as a [`SealedDatum`]. Only the
+//! forms of docs/format.md §7.1 can be written; tests that need other forms change the bytes
+//! afterwards.
 
 pub(crate) mod bek;
 pub(crate) mod block;
@@ -30,37 +31,38 @@ use super::text::to_utf16le;
 use super::time::FileTime;
 use crate::guid::Guid;
 
-/// Flag of every datum on disk: it lies in a container. libbde refuses nested datums without it
+/// Flag of every datum on disk: it is inside a container. libbde refuses nested datums without it
 /// (docs/format.md §3.1).
 pub(crate) const STORED: u16 = 0x0001;
-/// Flags of a datum that is about to be sealed.
+/// Flags of the content of a sealed datum: none (docs/format.md §3.1).
 pub(crate) const SEALED: u16 = 0x0000;
 
-/// Version and length of the extension of the virtualization datum, in all samples
-/// (docs/format.md §3.9).
+/// Version of the extension of the virtualization datum, in all samples (docs/format.md §3.9).
 const EXTENSION_VERSION: u16 = 5;
+/// Its length field, in all samples: from its version to the end of the datum.
 const EXTENSION_LEN: u16 = 0x4C;
-/// Bytes of the virtualization datum with its extension.
+/// Length of the virtualization datum with its extension, in bytes.
 const VIRTUALIZATION_LEN: usize = 0x64;
 
-/// One datum as it stands on disk. Wiped when dropped: some hold keys.
+/// One datum in the form on disk. Wiped when dropped, because some datums hold keys.
 pub(crate) struct DatumBytes(Zeroizing<Vec<u8>>);
 
 impl DatumBytes {
-    /// The bytes.
+    /// The whole datum, header included.
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// A datum that was read, as it stands on disk.
+    /// A copy of a datum that was read from a volume.
     pub(crate) fn as_read(bytes: &[u8]) -> Self {
         Self(Zeroizing::new(bytes.to_vec()))
     }
 
-    /// Puts another sealed datum of the same length into the place of the one `at` bytes in.
+    /// Replaces the nested sealed datum that begins `at` bytes into this one by another of the same
+    /// length, and keeps its header.
     ///
     /// # Errors
-    /// There is no room for it.
+    /// The new content would end after this datum.
     pub(crate) fn reseal(&mut self, at: usize, sealed: &SealedDatum) -> Result<(), FormatError> {
         let mut at = at.saturating_add(datum::HEADER_LEN);
         for field in [&sealed.nonce[..], &sealed.tag, &sealed.ciphertext] {
@@ -74,16 +76,16 @@ impl DatumBytes {
         Ok(())
     }
 
-    /// How many there are.
+    /// Length in bytes, header included.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 }
 
-/// A datum of any type: its header, then `fixed`, then what is nested in it.
+/// A datum of any type: its header, then `fixed`, then the nested datums.
 ///
 /// # Errors
-/// More than the 65,535 bytes that a datum can have.
+/// The datum would have more than 65,535 bytes, the most that its size field can hold.
 pub(crate) fn datum(
     role: u16,
     datum_type: u16,
@@ -100,7 +102,8 @@ pub(crate) fn datum(
     let body: usize = parts().map(<[u8]>::len).sum();
     let len = datum::HEADER_LEN.saturating_add(body);
     let size = u16::try_from(len).map_err(|_| fault("datum", format!("{len} bytes")))?;
-    // With room for all of it from the start: growing would leave keys behind in old memory.
+    // Allocated once at full size: growing would move the bytes and leave a copy of keys in freed
+    // memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(len));
     for field in [size, role, datum_type, flags] {
         bytes.extend_from_slice(&field.to_le_bytes());
@@ -145,15 +148,15 @@ pub(crate) fn use_key(key_type: u16, backups: &[DatumBytes]) -> Result<DatumByte
     datum(roles::PROPERTY, types::USE_KEY, STORED, &fixed, backups)
 }
 
-/// What stands at the front of a VMK_INFO datum (docs/format.md §3.8).
+/// The fixed part of a VMK_INFO datum (docs/format.md §3.8).
 pub(crate) struct ProtectorHeader {
-    /// Identifier.
+    /// Identifier of the protector.
     pub(crate) id: Guid,
     /// When it was last changed.
     pub(crate) changed: FileTime,
-    /// Kind: a set of bits.
+    /// Its kind: a set of bits.
     pub(crate) code: u16,
-    /// Flags of the datum: [`STORED`], and for a clear key more.
+    /// Flags of the datum: [`STORED`]; a clear key has more (docs/format.md §3.1).
     pub(crate) flags: u16,
 }
 
@@ -188,9 +191,8 @@ pub(crate) fn guid(role: u16, id: Guid) -> Result<DatumBytes, FormatError> {
     datum(role, types::GUID, STORED, &[&id.to_disk()], &[])
 }
 
-/// A VIRTUALIZATION_INFO datum: the short form of Windows 7 where there is no extension, else the
-/// form of Windows 8 and later (docs/format.md §3.9). `spare` is the stretch behind the moved
-/// sectors that Windows 8 and later keep for themselves.
+/// A VIRTUALIZATION_INFO datum: the short form of Windows 7 if there is no extension, otherwise the
+/// form of Windows 8 and later (docs/format.md §3.9).
 pub(crate) fn virtualization(info: &Virtualization) -> Result<DatumBytes, FormatError> {
     let place = [info.offset.to_le_bytes(), info.size.to_le_bytes()];
     let role = roles::VIRTUALIZATION;
@@ -198,36 +200,37 @@ pub(crate) fn virtualization(info: &Virtualization) -> Result<DatumBytes, Format
         let fixed = [place.as_flattened()];
         return datum(role, types::VIRTUALIZATION, STORED, &fixed, &[]);
     };
-    let mut page = StructureWriter::new("virtualization", VIRTUALIZATION_LEN);
-    page.put(0x08, place.as_flattened())?;
-    page.put(0x18, &EXTENSION_VERSION.to_le_bytes())?;
-    page.put(0x1A, &EXTENSION_LEN.to_le_bytes())?;
-    page.put(0x20, &extension.flags.to_le_bytes())?;
-    page.put(0x28, &extension.log_offset.to_le_bytes())?;
-    page.put(0x30, &extension.log_size.to_le_bytes())?;
-    page.put(0x34, &extension.sector_size.to_le_bytes())?;
-    page.put(0x38, &extension.physical_sector_size.to_le_bytes())?;
+    let mut writer = StructureWriter::new("virtualization", VIRTUALIZATION_LEN);
+    writer.put(0x08, place.as_flattened())?;
+    writer.put(0x18, &EXTENSION_VERSION.to_le_bytes())?;
+    writer.put(0x1A, &EXTENSION_LEN.to_le_bytes())?;
+    writer.put(0x20, &extension.flags.to_le_bytes())?;
+    writer.put(0x28, &extension.log_offset.to_le_bytes())?;
+    writer.put(0x30, &extension.log_size.to_le_bytes())?;
+    writer.put(0x34, &extension.sector_size.to_le_bytes())?;
+    writer.put(0x38, &extension.physical_sector_size.to_le_bytes())?;
     let (major, minor, build) = extension.windows;
-    page.put(0x3C, &major.to_le_bytes())?;
-    page.put(0x40, &minor.to_le_bytes())?;
-    page.put(0x44, &build.to_le_bytes())?;
-    page.put(0x52, &[extension.product_type])?;
+    writer.put(0x3C, &major.to_le_bytes())?;
+    writer.put(0x40, &minor.to_le_bytes())?;
+    writer.put(0x44, &build.to_le_bytes())?;
+    writer.put(0x52, &[extension.product_type])?;
     let spare = &extension.spare;
-    page.put(0x54, &spare.start.to_le_bytes())?;
+    writer.put(0x54, &spare.start.to_le_bytes())?;
     let spare_len = u32::try_from(spare.end.saturating_sub(spare.start)).unwrap_or(u32::MAX);
-    page.put(0x5C, &spare_len.to_le_bytes())?;
-    let page = page.finish();
-    let body = page.get(datum::HEADER_LEN..).unwrap_or_default();
+    writer.put(0x5C, &spare_len.to_le_bytes())?;
+    let bytes = writer.finish();
+    let body = bytes.get(datum::HEADER_LEN..).unwrap_or_default();
     datum(role, types::VIRTUALIZATION, STORED, &[body], &[])
 }
 
-/// A structure of a known size, filled field by field; what is not filled is zero.
+/// Writes a structure of a known size field by field. Bytes that are not written are zero.
 pub(crate) struct StructureWriter {
     structure: &'static str,
     bytes: Vec<u8>,
 }
 
 impl StructureWriter {
+    /// A structure of `len` zero bytes; its name is for errors.
     pub(crate) fn new(structure: &'static str, len: usize) -> Self {
         Self {
             structure,
@@ -235,10 +238,10 @@ impl StructureWriter {
         }
     }
 
-    /// Puts `field` at `offset`.
+    /// Writes `field` at `offset`.
     ///
     /// # Errors
-    /// It does not fit.
+    /// The field would end after the structure.
     pub(crate) fn put(&mut self, offset: usize, field: &[u8]) -> Result<(), FormatError> {
         let end = offset.saturating_add(field.len());
         let len = self.bytes.len();
@@ -250,20 +253,21 @@ impl StructureWriter {
         Ok(())
     }
 
-    /// Puts the CRC-32 of the first `len` bytes into the four bytes at `offset`, which count as
-    /// zero (docs/format.md §5.6).
+    /// Writes the CRC-32 of the first `len` bytes at `offset`. The four bytes of the CRC-32 itself
+    /// count as zeros (docs/format.md §5.6).
     pub(crate) fn put_crc(&mut self, offset: usize, len: usize) -> Result<(), FormatError> {
         self.put(offset, &[0; 4])?;
         let crc = crc32fast::hash(self.bytes.get(..len).unwrap_or_default());
         self.put(offset, &crc.to_le_bytes())
     }
 
+    /// The bytes of the structure.
     pub(crate) fn finish(self) -> Vec<u8> {
         self.bytes
     }
 }
 
-/// A structure that cannot be written.
+/// The error that a structure cannot be written.
 fn fault(structure: &'static str, what: String) -> FormatError {
     FormatError {
         structure,

@@ -3,82 +3,87 @@
 //! `/sys/kernel/security/tpm0/binary_bios_measurements`.
 //!
 //! ```text
-//! first record: u32 PCR, u32 type, SHA-1 digest, u32 size, data; with "Spec ID Event03" in its data
-//!               the algorithms of those that follow, else all are like it
+//! first record: u32 PCR, u32 type, SHA-1 digest, u32 size, data. If the data begins with "Spec ID
+//!               Event03", it lists the algorithms and the later records have the next form;
+//!               otherwise all records have this form
 //! each other:   u32 PCR, u32 type, u32 count, count × (u16 algorithm, digest), u32 size, data
 //! ```
-//! The layout is from the profile, not compared with the log of a machine that is at hand.
+//! The layout comes from the profile. It was not compared with the log of a real computer. No
+//! maintained crate that parses these logs was found; this parser is written by hand.
 
 use super::FormatError;
 use super::text::utf16le;
 use super::tpm_blob::algorithms;
 use super::wire::Fields;
 
-/// Largest log read: firmware gives it 64 KiB, some a few times as much.
+/// Largest log that is read, in bytes. Firmware reserves 64 KiB, or a few times that.
 pub const MAX_LEN: u64 = 16 * 1024 * 1024;
 
-/// Most algorithms of a log; TPMs have five at most.
+/// Most algorithms that a log may name, to bound the work. A TPM has at most five banks.
 const MAX_ALGORITHMS: u32 = 16;
 
+/// Signature of the first record's data (profile, section "Event Log Header").
 const SPEC_ID: &[u8] = b"Spec ID Event03\0";
+/// Signature of the record that says from which locality the TPM was started.
 const STARTUP_LOCALITY: &[u8] = b"StartupLocality\0";
 const SHA1_LEN: usize = 20;
 
-/// Types of events.
+/// Types of events that are used here; [`Event::kind`] may have any other value.
 pub mod kinds {
-    /// Nothing was measured: it only says something.
+    /// EV_NO_ACTION: information only; nothing was measured.
     pub const NO_ACTION: u32 = 0x03;
-    /// The firmware hands over to what it starts.
+    /// EV_SEPARATOR: the firmware is about to start the boot manager.
     pub const SEPARATOR: u32 = 0x04;
-    /// A variable of the firmware, such as the Secure Boot keys.
+    /// EV_EFI_VARIABLE_DRIVER_CONFIG: a firmware variable, such as the Secure Boot keys.
     pub const VARIABLE: u32 = 0x8000_0001;
-    /// The certificate that something was started by.
+    /// EV_EFI_VARIABLE_AUTHORITY: the certificate that allowed a program to start.
     pub const AUTHORITY: u32 = 0x8000_00E0;
 }
 
-/// A log.
+/// A parsed event log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventLog {
-    /// In the order in which they were measured.
+    /// The events, in the order in which they were measured.
     pub events: Vec<Event>,
 }
 
-/// Something that was measured.
+/// One event: a measurement into a PCR, or information (EV_NO_ACTION).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// Into which PCR.
+    /// Number of the PCR.
     pub pcr: u32,
-    /// What it is; see [`kinds`].
+    /// Type of the event; see [`kinds`].
     pub kind: u32,
-    /// Its digest in each bank, with the bank's algorithm.
+    /// The digest that was extended into each PCR bank, with the bank's algorithm (TCG algorithm
+    /// registry; see [`algorithms`]).
     pub digests: Vec<(u16, Vec<u8>)>,
-    /// What the log says of it.
+    /// The event's data, whose layout depends on the type. The digests need not be hashes of it.
     pub data: Vec<u8>,
 }
 
 impl EventLog {
-    /// Reads a whole log.
+    /// Parses a whole log.
     ///
     /// # Errors
-    /// A record that is cut off, or of an algorithm whose digests have no known length.
+    /// A record is cut off, or has a digest of an algorithm that the first record does not list.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let fields = Fields::new("event log", bytes, 0);
         let mut offset = 0;
-        let first = old_event(fields, &mut offset)?;
+        let first = sha1_event(fields, &mut offset)?;
         let lengths = lengths(&first)?;
         let mut events = vec![first];
         while offset < bytes.len() {
             events.push(match &lengths {
                 Some(lengths) => event(fields, &mut offset, lengths)?,
-                None => old_event(fields, &mut offset)?,
+                None => sha1_event(fields, &mut offset)?,
             });
         }
         Ok(Self { events })
     }
 
-    /// Whether Secure Boot was on; `None` where the log does not say.
+    /// Whether Secure Boot was on; `None` if the log does not record it.
     pub fn secure_boot(&self) -> Option<bool> {
         let mut variables = self.events.iter().filter_map(Event::variable);
         let (_, value) = variables.find(|(name, _)| name == "SecureBoot")?;
@@ -87,14 +92,15 @@ impl EventLog {
 }
 
 impl Event {
-    /// Its digest in that bank.
+    /// Its digest in the PCR bank of that algorithm.
     pub fn digest(&self, algorithm: u16) -> Option<&[u8]> {
         let mut digests = self.digests.iter();
         let (_, digest) = digests.find(|(other, _)| *other == algorithm)?;
         Some(digest)
     }
 
-    /// Name and value of the variable, if it is about one.
+    /// Name and value of the firmware variable, if the event is about one (a `UEFI_VARIABLE_DATA`: GUID,
+    /// u64 characters of the name, u64 bytes of the value, name, value).
     pub fn variable(&self) -> Option<(String, &[u8])> {
         if ![kinds::VARIABLE, kinds::AUTHORITY].contains(&self.kind) {
             return None;
@@ -107,15 +113,15 @@ impl Event {
         Some((name, value))
     }
 
-    /// The locality that the TPM was started from, if it says so: the last byte of what PCR 0
-    /// starts with.
+    /// The locality from which the TPM was started, if the event says so. It is the last byte of the
+    /// initial value of PCR 0; without such an event that is all zeros.
     pub fn startup_locality(&self) -> Option<u8> {
         let rest = self.data.strip_prefix(STARTUP_LOCALITY)?;
         (self.kind == kinds::NO_ACTION).then(|| rest.first().copied())?
     }
 }
 
-/// Length of the digests by algorithm; `None` where all records are in the old form.
+/// The length of the digests of each algorithm; `None` if all records have the SHA-1 form.
 fn lengths(first: &Event) -> Result<Option<Vec<(u16, usize)>>, FormatError> {
     if first.kind != kinds::NO_ACTION || !first.data.starts_with(SPEC_ID) {
         return Ok(None);
@@ -138,53 +144,54 @@ fn lengths(first: &Event) -> Result<Option<Vec<(u16, usize)>>, FormatError> {
     Ok(Some(lengths))
 }
 
-/// A record with a SHA-1 digest alone.
-fn old_event(fields: Fields<'_>, offset: &mut usize) -> Result<Event, FormatError> {
-    let mut parts = Parts { fields, offset };
-    let (pcr, kind) = (parts.u32()?, parts.u32()?);
-    let digest = parts.take(SHA1_LEN)?.to_vec();
+/// A record of the older form, with a SHA-1 digest only.
+fn sha1_event(fields: Fields<'_>, offset: &mut usize) -> Result<Event, FormatError> {
+    let mut reader = FieldReader { fields, offset };
+    let (pcr, kind) = (reader.u32()?, reader.u32()?);
+    let digest = reader.take(SHA1_LEN)?.to_vec();
     Ok(Event {
         pcr,
         kind,
         digests: vec![(algorithms::SHA1, digest)],
-        data: parts.sized()?.to_vec(),
+        data: reader.sized()?.to_vec(),
     })
 }
 
+/// A record with a digest for each bank.
 fn event(
     fields: Fields<'_>,
     offset: &mut usize,
     lengths: &[(u16, usize)],
 ) -> Result<Event, FormatError> {
-    let mut parts = Parts { fields, offset };
-    let (pcr, kind, count) = (parts.u32()?, parts.u32()?, parts.u32()?);
+    let mut reader = FieldReader { fields, offset };
+    let (pcr, kind, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
     if count > MAX_ALGORITHMS {
         return Err(fields.fault(format!("an event with {count} digests")));
     }
     let mut digests = Vec::new();
     for _ in 0..count {
-        let algorithm = parts.u16()?;
+        let algorithm = reader.u16()?;
         let mut known = lengths.iter();
         let (_, len) = known
             .find(|(other, _)| *other == algorithm)
             .ok_or_else(|| fields.fault(format!("a digest of the algorithm {algorithm:#06x}")))?;
-        digests.push((algorithm, parts.take(*len)?.to_vec()));
+        digests.push((algorithm, reader.take(*len)?.to_vec()));
     }
     Ok(Event {
         pcr,
         kind,
         digests,
-        data: parts.sized()?.to_vec(),
+        data: reader.sized()?.to_vec(),
     })
 }
 
-/// Fields one behind the other.
-struct Parts<'a, 'b> {
+/// Reads fields one after another, little-endian.
+struct FieldReader<'a, 'b> {
     fields: Fields<'a>,
     offset: &'b mut usize,
 }
 
-impl<'a> Parts<'a, '_> {
+impl<'a> FieldReader<'a, '_> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
         let bytes = self.fields.slice(*self.offset, len)?;
         *self.offset = self.offset.saturating_add(len);
@@ -203,6 +210,7 @@ impl<'a> Parts<'a, '_> {
         Ok(number)
     }
 
+    /// A length of four bytes, and that many bytes.
     fn sized(&mut self) -> Result<&'a [u8], FormatError> {
         let len = self.u32()?;
         self.take(len as usize)
@@ -260,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn never_panics_and_never_takes_a_part_for_the_whole() {
+    fn never_panics_and_refuses_logs_that_are_cut_off() {
         let whole = [
             header(),
             new(7, kinds::VARIABLE, &variable("SecureBoot", &[1])),

@@ -1,36 +1,41 @@
-//! Registry hives: as much of them as it takes to find a value by the names that lead to it.
+//! Windows registry hives: finds a value by the names of the keys that lead to it.
 //!
 //! ```text
-//! +0x0000   base block, 4096 bytes: `regf`, two sequence numbers, version, place of the root key
-//! +0x1000   cells, each with its size in front: keys (`nk`), their lists (`lf`, `lh`, `li`, `ri`),
-//!           lists of values, values (`vk`), data
+//! +0x0000   base block, 4096 bytes: `regf`, two sequence numbers, version, offset of the root key
+//! +0x1000   cells, each beginning with its size: keys (`nk`), lists of keys (`lf`, `lh`, `li`,
+//!           `ri`), lists of values, values (`vk`), data
 //! ```
-//! Places are counted from the first cell. The layout is that of public descriptions of the format,
-//! and agrees with what hivex writes. Left out: values of more than 16 KiB, which lie in several
-//! cells; security descriptors and class names; and the transaction logs beside a hive, so that
-//! changes which Windows had not yet written to the hive itself are not seen
-//! ([`Hive::is_settled`]).
+//! Offsets are counted from the first cell. The layout follows public descriptions of the format and
+//! agrees with what hivex writes. Not supported: values of more than 16 KiB, which are stored in
+//! several cells; security descriptors and class names; and the transaction logs beside a hive, so
+//! changes that Windows has not yet written into the hive are not seen ([`Hive::is_settled`]).
+//!
+//! Crates looked at: `nt-hive` and `nt_hive2` are under the GPL (2 or later, and 3), `notatin` brings
+//! 63 crates, among them those of its command line. This project is MIT or Apache-2.0, and needs one
+//! value.
 
 use super::FormatError;
 use super::text::utf16le;
 use super::wire::Fields;
 
-/// Where the cells begin.
+/// Offset of the first cell in the file.
 const CELLS: usize = 0x1000;
-/// No cell.
+/// The offset that stands for no cell.
 const NONE: u32 = 0xFFFF_FFFF;
-/// Flag of a key: its name is in Latin-1.
+/// Flag of a key: its name is in Latin-1, not UTF-16.
 const KEY_LATIN1: u16 = 0x0020;
-/// Flag of a value: likewise.
+/// Flag of a value: its name is in Latin-1, not UTF-16.
 const VALUE_LATIN1: u16 = 0x0001;
-/// Bit of a value's size: the data stands in the place of its place.
+/// Bit of a value's size: the data, at most 4 bytes, is stored in the field of its offset.
 const INLINE: u32 = 0x8000_0000;
-/// Most keys looked at in one list. The largest lists of a system hive have some thousand.
+/// Most keys read from one list, to bound the work. The largest lists of a system hive have some
+/// thousand.
 const MAX_KEYS: usize = 0x1_0000;
-/// A list of lists holds no list of lists.
+/// Deepest nesting of lists of keys, to bound the recursion: Windows nests a list (`lf`, `lh`, `li`)
+/// in a list of lists (`ri`) and no deeper.
 const MAX_DEPTH: usize = 2;
 
-/// A hive in memory.
+/// A hive, in memory.
 #[derive(Clone, Copy)]
 pub struct Hive<'a> {
     fields: Fields<'a>,
@@ -47,17 +52,17 @@ pub struct Key<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Value<'a> {
-    /// 3 for bytes, 4 for a 32-bit number.
+    /// Its registry type: 3 for bytes (REG_BINARY), 4 for a 32-bit number (REG_DWORD), and others.
     pub kind: u32,
-    /// The data as it stands.
+    /// The data as stored, not converted.
     pub data: &'a [u8],
 }
 
 impl<'a> Hive<'a> {
-    /// Takes the content of a hive's file.
+    /// A hive with the content of its file.
     ///
     /// # Errors
-    /// It is no hive.
+    /// The content has no `regf` signature, or is shorter than the base block.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
         let fields = Fields::new("registry hive", bytes, 0);
         if fields.slice(0, 4)? != b"regf" {
@@ -67,24 +72,25 @@ impl<'a> Hive<'a> {
         Ok(Self { fields })
     }
 
-    /// Whether everything was written: else a transaction log beside the hive holds the rest.
+    /// Whether the hive is complete. If not, its transaction log holds changes that are not in the
+    /// hive: Windows counts the first sequence number up before it writes, the second one after.
     pub fn is_settled(&self) -> bool {
         let number = |at| self.fields.u32(at).unwrap_or(0);
         number(4) == number(8)
     }
 
-    /// The key that all others lie below.
+    /// The root key, the parent of all others.
     ///
     /// # Errors
-    /// There is none.
+    /// The hive is damaged: its root key cannot be read.
     pub fn root(&self) -> Result<Key<'a>, FormatError> {
         self.key(self.fields.u32(0x24)?)
     }
 
-    /// The content of the cell at that place.
+    /// The content of the cell at that offset.
     fn cell(&self, structure: &'static str, place: u32) -> Result<Fields<'a>, FormatError> {
         let start = (place as usize).saturating_add(CELLS);
-        // Negative: in use.
+        // The size of a cell in use is stored as a negative number.
         let size = self.fields.u32(start)?.cast_signed();
         let len = usize::try_from(size.unsigned_abs()).unwrap_or(usize::MAX);
         if size >= 0 || len < 8 {
@@ -94,6 +100,7 @@ impl<'a> Hive<'a> {
         self.fields.part(structure, start.saturating_add(4), end)
     }
 
+    /// The key in the cell at that offset.
     fn key(&self, place: u32) -> Result<Key<'a>, FormatError> {
         let cell = self.cell("registry key", place)?;
         if cell.slice(0, 2)? != b"nk" {
@@ -102,7 +109,7 @@ impl<'a> Hive<'a> {
         Ok(Key { hive: *self, cell })
     }
 
-    /// Adds the places of the keys in a list, and in the lists that it names.
+    /// Adds the offsets of the keys in a list, and in the lists nested in it.
     fn add_places(
         &self,
         list: u32,
@@ -110,6 +117,7 @@ impl<'a> Hive<'a> {
         places: &mut Vec<u32>,
     ) -> Result<(), FormatError> {
         let cell = self.cell("list of keys", list)?;
+        // An entry of `lf` and `lh` is an offset and a hash of the name, of the others an offset.
         let step: usize = match cell.slice(0, 2)? {
             b"lf" | b"lh" => 8,
             b"li" | b"ri" => 4,
@@ -135,14 +143,14 @@ impl<'a> Key<'a> {
     /// Its name.
     ///
     /// # Errors
-    /// The hive is damaged; so for all others.
+    /// The hive is damaged.
     pub fn name(&self) -> Result<String, FormatError> {
         let len = self.cell.u16(0x48)?;
         let bytes = self.cell.slice(0x4C, len.into())?;
         Ok(name(bytes, self.cell.u16(2)? & KEY_LATIN1 != 0))
     }
 
-    /// The keys below it.
+    /// Its subkeys, in the order of the hive (sorted by name).
     ///
     /// # Errors
     /// As [`Key::name`].
@@ -159,7 +167,7 @@ impl<'a> Key<'a> {
             .collect()
     }
 
-    /// The key of that name below it, in whatever case.
+    /// The subkey with that name, compared without case.
     ///
     /// # Errors
     /// As [`Key::name`].
@@ -172,7 +180,7 @@ impl<'a> Key<'a> {
         Ok(None)
     }
 
-    /// Its value of that name, in whatever case.
+    /// Its value with that name, compared without case.
     ///
     /// # Errors
     /// As [`Key::name`].
@@ -196,6 +204,7 @@ impl<'a> Key<'a> {
         Ok(None)
     }
 
+    /// Type and data of the value in a cell.
     fn read(&self, cell: Fields<'a>) -> Result<Value<'a>, FormatError> {
         let size = cell.u32(4)?;
         let len = (size & !INLINE) as usize;
@@ -213,6 +222,7 @@ impl<'a> Key<'a> {
     }
 }
 
+/// A name as stored. Latin-1 codes are the first 256 of Unicode.
 fn name(bytes: &[u8], latin1: bool) -> String {
     match latin1 {
         true => bytes.iter().copied().map(char::from).collect(),

@@ -1,11 +1,11 @@
-//! Key packages: the sealed keys of a volume, kept apart from it for the day on which its own
-//! metadata is damaged (docs/format-recovery.md §3.1).
+//! Key packages: the sealed keys of a volume, exported for the case that its metadata is damaged
+//! (docs/format-recovery.md §3.1).
 //!
-//! **The form that Windows writes is not documented, and no sample was ever published.** What a
-//! package must hold to be of use is known: a protector with the sealed volume master key, and the
-//! sealed sector key. They are looked for as a whole metadata block, as a dataset (48 bytes of
-//! header, then datums: what `.BEK` files are, and what [`export`](crate::manage::export_key_package)
-//! writes) and as bare datums, each also behind a head of up to 64 bytes.
+//! **The format of Windows' key packages is not documented, and no sample was published.** What a
+//! package must contain to be useful is known: a key protector with the sealed VMK, and the sealed
+//! FVEK. [`KeyPackage::parse`] looks for them in three forms: a whole metadata block; a dataset (a
+//! header of 48 bytes, then datums, as in `.BEK` files;
+//! [`export_key_package`](crate::manage::export_key_package) writes this form); datums without any header. Each form may follow an unknown header of up to 64 bytes.
 
 use super::FormatError;
 use super::block::{Dataset, MetadataBlock};
@@ -13,30 +13,31 @@ use super::boot::SIGNATURE;
 use super::datum::{Body, Datum, Virtualization, roles};
 use super::wire::Fields;
 
-/// Most bytes that a package may have: as many as Active Directory keeps
+/// Largest package accepted, in bytes: the limit of the attribute in Active Directory
 /// (docs/format-recovery.md §2.2).
 pub const MAX_LEN: usize = 102_400;
 
-/// Longest head that anything may have in front of it.
+/// Longest unknown header that is skipped, in bytes. A guess: Windows' other key blobs have less.
 const MAX_HEAD: usize = 64;
 
-/// What was found in a package.
+/// The content of a key package.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct KeyPackage {
-    /// Header of the dataset, where there is one: volume and encryption method.
+    /// Header of the dataset, with the volume's identifier and the encryption method; `None` if the
+    /// package has only datums.
     pub dataset: Option<Dataset>,
-    /// The entries.
+    /// The datums, key protectors and FVEK among them.
     pub datums: Vec<Datum>,
-    /// The whole block, where it is one, without its entries.
+    /// If the package is a whole metadata block: that block, with its datums moved to `datums`.
     pub(crate) block: Option<MetadataBlock>,
 }
 
 impl KeyPackage {
-    /// Reads a package.
+    /// Parses a package.
     ///
     /// # Errors
-    /// It holds no protector with a sealed sector key beside it, in no form that is known.
+    /// It is larger than [`MAX_LEN`], or no known form gives a key protector and a sealed FVEK.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let file = Fields::new("key package", bytes, 0);
         if bytes.len() > MAX_LEN {
@@ -53,7 +54,7 @@ impl KeyPackage {
         Err(file.fault(what_is_wrong(file)))
     }
 
-    /// Where the volume's first sectors were moved to, if it says so.
+    /// Where the volume's first sectors were moved to, if the package contains that datum.
     pub fn virtualization(&self) -> Option<&Virtualization> {
         self.datums.iter().find_map(|datum| match &datum.body {
             Body::Virtualization(place) => Some(place),
@@ -61,6 +62,7 @@ impl KeyPackage {
         })
     }
 
+    /// Whether the datums can unlock a volume: a key protector with a sealed VMK, and a sealed FVEK.
     fn is_complete(&self) -> bool {
         let protector = |datum: &Datum| match &datum.body {
             Body::KeyProtector(protector) => protector.sealed_vmk().is_some(),
@@ -99,9 +101,10 @@ impl KeyPackage {
     }
 }
 
-/// The likeliest reason why a file is no package.
+/// The most probable reason why a file cannot be parsed, for messages.
 fn what_is_wrong(file: Fields<'_>) -> String {
-    /// What a stream in an ANSI code page makes of bytes that are no characters there.
+    /// What a script that writes bytes as text puts for a byte that is not a character of its code
+    /// page. Exporting a package in that way is a common mistake.
     const LOST: u8 = b'?';
     let bytes = file.bytes();
     let lost = bytes.iter().filter(|byte| **byte == LOST).count();

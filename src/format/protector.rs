@@ -1,5 +1,4 @@
-//! Key protectors: what a VMK_INFO datum says about one way to the volume master key
-//! (docs/format.md §3.8 and §3.13).
+//! Key protectors: their kinds, and the parts of each (docs/format.md §3.8 and §3.13).
 
 pub use super::datum::KeyProtector;
 use super::datum::{
@@ -8,18 +7,27 @@ use super::datum::{
 };
 use super::tpm_blob::TpmBlob;
 
-/// Bits of a protector's code (docs/format.md §3.8).
+/// Bits of a protector's code: a TPM, and a public key (docs/format.md §3.8).
 const TPM_BIT: u16 = 0x0100;
 const PUBLIC_KEY_BIT: u16 = 0x1000;
 
-/// Network Unlock's mark in a certificate record (docs/format.md §3.13).
+/// The kind of certificate record that Network Unlock has (docs/format.md §3.13).
 const NETWORK_CERTIFICATE: u32 = 8;
 
-/// What a protector takes.
+/// The kind of a key protector: which credential it needs.
+///
+/// ```
+/// use fve::ProtectorKind;
+///
+/// let kind: ProtectorKind = "tpm-pin".parse()?;
+/// assert_eq!(kind, "TPMAndPIN".parse()?);
+/// assert_eq!(kind.to_string(), "TPM And PIN");
+/// # Ok::<(), fve::UnknownProtectorKind>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtectorKind {
-    /// Nothing: the key lies in the open while protection is suspended.
+    /// No credential: while protection is suspended, the key is stored unencrypted.
     ClearKey,
     /// A TPM.
     Tpm,
@@ -33,19 +41,19 @@ pub enum ProtectorKind {
     TpmPinStartupKey,
     /// A numerical recovery password.
     RecoveryPassword,
-    /// A certificate's private key: smart card, data recovery agent.
+    /// The private key of a certificate, of a smart card or a data recovery agent.
     Certificate,
-    /// A TPM and a server's certificate: Network Unlock.
+    /// Network Unlock: a TPM, and a server with the private key of a certificate.
     Network,
     /// A password.
     Password,
-    /// An account or group of Active Directory (bit assignment inferred).
+    /// An account or group of Active Directory. The bit is inferred; no sample is known.
     Identity,
-    /// A code that we do not know.
+    /// A code that is not known, as stored.
     Unknown(u16),
 }
 
-/// What each kind is called, and what it stands for on disk.
+/// The code and the names of a kind.
 struct KindRow {
     kind: ProtectorKind,
     /// The high byte of its code (docs/format.md §3.8).
@@ -56,7 +64,7 @@ struct KindRow {
     word: &'static str,
     /// The key protector type of Windows' management interface (docs/format.md §3.8).
     wmi: Option<u8>,
-    /// Whether a TPM has a part in it: one of the bits of its code.
+    /// Whether it needs a TPM: one of the bits of its code.
     tpm: bool,
 }
 
@@ -73,7 +81,8 @@ macro_rules! kinds {
     };
 }
 
-/// Every kind that is known. To add one: its variant above, and its row here.
+/// Every known kind: code, name, word, WMI type, and whether it needs a TPM. To add a kind, add its
+/// variant above and its row here.
 const KINDS: &[KindRow] = kinds! {
     ClearKey, 0x00, "Clear Key", "clear-key", None, false;
     Tpm, 0x01, "TPM", "tpm", Some(1), true;
@@ -88,11 +97,11 @@ const KINDS: &[KindRow] = kinds! {
     Identity, 0x40, "Identity", "identity", Some(10), false;
 };
 
-/// The management interface's number for a kind that it does not know.
+/// The key protector type of Windows' management interface for an unknown kind.
 const WMI_UNKNOWN: u8 = 0;
 
 impl ProtectorKind {
-    /// The kind that a code on disk stands for: its high byte is a set of bits
+    /// The kind with this code on disk. Only the high byte counts; it is a set of bits
     /// (docs/format.md §3.8).
     pub(crate) fn of_code(code: u16) -> Self {
         let [high, _] = code.to_be_bytes();
@@ -100,7 +109,8 @@ impl ProtectorKind {
         row.map_or(Self::Unknown(code), |row| row.kind)
     }
 
-    /// The kind that a stable word names.
+    /// The kind with this stable word, exactly as [`word`](Self::word) gives it. To read what a user
+    /// typed, use [`str::parse`].
     pub fn from_word(word: &str) -> Option<Self> {
         let row = KINDS.iter().find(|row| row.word == word)?;
         Some(row.kind)
@@ -110,23 +120,23 @@ impl ProtectorKind {
         KINDS.iter().find(|row| row.kind == self)
     }
 
-    /// The name that `manage-bde -protectors -get` prints.
+    /// The name that `manage-bde -protectors -get` prints: `Numerical Password`.
     pub fn name(self) -> &'static str {
         self.row().map_or("Unknown", |row| row.name)
     }
 
-    /// A stable word for programs.
+    /// A stable word for programs: `recovery-password`.
     pub fn word(self) -> &'static str {
         self.row().map_or("unknown", |row| row.word)
     }
 
-    /// Whether a TPM has a part in it: one of the bits of its code (docs/format.md §3.8).
+    /// Whether it needs a TPM, alone or with something else (docs/format.md §3.8).
     pub fn uses_tpm(self) -> bool {
         self.row().is_some_and(|row| row.tpm)
     }
 
-    /// The key protector type of Windows' management interface (docs/format.md §3.8); a clear key
-    /// has none.
+    /// The key protector type of `Win32_EncryptableVolume`, Windows' management interface
+    /// (docs/format.md §3.8): 0 for an unknown kind, `None` for a clear key, which has no number.
     pub fn wmi_type(self) -> Option<u8> {
         self.row().map_or(Some(WMI_UNKNOWN), |row| row.wmi)
     }
@@ -180,7 +190,7 @@ impl std::fmt::Display for UnknownProtectorKind {
 impl std::error::Error for UnknownProtectorKind {}
 
 impl KeyProtector {
-    /// What it takes.
+    /// Its kind.
     pub fn kind(&self) -> ProtectorKind {
         if self.is_network() {
             return ProtectorKind::Network;
@@ -188,9 +198,9 @@ impl KeyProtector {
         ProtectorKind::of_code(self.code)
     }
 
-    /// Network Unlock by its structure: nobody has published the code of one
-    /// (docs/format-network-unlock.md §8). A TPM and a public key, by the bits or by the parts; or
-    /// a record that says so.
+    /// Whether it is a Network Unlock protector. Its code was never published
+    /// (docs/format-network-unlock.md §8), so the structure decides: a certificate record of that
+    /// kind, or a TPM together with a public key, by the bits of the code or by the nested datums.
     fn is_network(&self) -> bool {
         const BOTH: u16 = TPM_BIT | PUBLIC_KEY_BIT;
         let has = |wanted: &[u16]| {
@@ -208,18 +218,18 @@ impl KeyProtector {
                 ])
     }
 
-    /// Its name, where Windows gave it one: `ExternalKey`, `DiskPassword`.
+    /// The name that Windows gave it, such as `ExternalKey` or `DiskPassword`. Most have none.
     pub fn name(&self) -> Option<&str> {
         self.parts.iter().find_map(Datum::text)
     }
 
-    /// The sealed volume master key: the last sealed datum directly in the protector. Those in
-    /// its stretch and use-key datums are backups of the protector's own secret.
+    /// The sealed VMK: the last sealed datum directly in the protector. Those nested in its stretch
+    /// and use-key datums are backups of the protector's secret.
     pub fn sealed_vmk(&self) -> Option<&SealedDatum> {
         self.parts.iter().rev().find_map(Datum::sealed)
     }
 
-    /// How its secret is stretched.
+    /// How its password, PIN or recovery password is stretched.
     pub fn stretch(&self) -> Option<&Stretch> {
         self.find(|body| match body {
             Body::Stretch(stretch) => Some(stretch),
@@ -235,7 +245,7 @@ impl KeyProtector {
         })
     }
 
-    /// The object sealed to a TPM.
+    /// The object sealed to a TPM, of protectors that need one.
     pub fn tpm(&self) -> Option<&TpmBlob> {
         self.find(|body| match body {
             Body::Tpm(blob) => Some(blob),
@@ -243,7 +253,7 @@ impl KeyProtector {
         })
     }
 
-    /// The label that is hashed into a PIN's password for the TPM.
+    /// The label that is hashed with a PIN into the password for the TPM (docs/format-tpm.md §3.2).
     pub fn hash_label(&self) -> Option<&[u8]> {
         self.find(|body| match body {
             Body::ConcatHash(label) => Some(label.as_slice()),
@@ -251,7 +261,7 @@ impl KeyProtector {
         })
     }
 
-    /// The certificate it belongs to.
+    /// Which certificate it uses.
     pub fn certificate(&self) -> Option<&CertificateInfo> {
         self.find(|body| match body {
             Body::Certificate(certificate) => Some(certificate),
@@ -275,7 +285,7 @@ impl KeyProtector {
         })
     }
 
-    /// When its recovery password was saved.
+    /// When and where its recovery password was saved; `None` if Windows recorded no backup.
     pub fn backup(&self) -> Option<&BackupInfo> {
         self.find(|body| match body {
             Body::Backup(backup) => Some(backup),
@@ -291,7 +301,7 @@ impl KeyProtector {
         })
     }
 
-    /// The key that lies in the open, of a clear-key protector.
+    /// The unencrypted key of a clear-key protector.
     pub fn clear_key(&self) -> Option<&[u8]> {
         self.parts
             .iter()
@@ -300,14 +310,16 @@ impl KeyProtector {
             .map(|key| key.data.expose())
     }
 
-    /// Of a clear key: how many starts of Windows the suspension still lasts, where it is counted
-    /// (docs/format-recovery.md §6.4).
+    /// Of a clear key: after how many starts of Windows protection resumes by itself
+    /// (docs/format-recovery.md §6.4). `None` if the suspension has no such limit.
     pub fn reboots_left(&self) -> Option<u8> {
+        // Bit 2 of the flags says that their high byte is the count (docs/format.md §3.1).
         let [low, count] = self.flags.to_le_bytes();
         (self.kind() == ProtectorKind::ClearKey && low & 0x04 != 0).then_some(count)
     }
 
-    /// The sealed backup of a recovery password's 128 bits.
+    /// The 128-bit key of a recovery password, sealed with the VMK: who has the VMK can show the
+    /// password.
     pub fn recovery_key_backup(&self) -> Option<&SealedDatum> {
         let nested = &self.stretch()?.nested;
         let of_role = |role| {
@@ -321,6 +333,7 @@ impl KeyProtector {
             .sealed()
     }
 
+    /// The first nested datum whose body `part` accepts.
     fn find<'a, T>(&'a self, part: impl Fn(&'a Body) -> Option<T>) -> Option<T> {
         self.parts.iter().find_map(|datum| part(&datum.body))
     }

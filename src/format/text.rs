@@ -1,7 +1,7 @@
-//! Strings on disk: UTF-16LE, usually with a NUL at the end.
+//! Strings on disk: UTF-16LE, usually terminated by a NUL.
 
-/// The text before the first NUL. An odd byte at the end is dropped and lone surrogates become
-/// U+FFFD: a strange description must not keep a volume shut.
+/// The text before the first NUL. A single byte at the end is dropped and unpaired surrogates become
+/// U+FFFD, because an invalid description is no reason to refuse a volume.
 pub(crate) fn utf16le(bytes: &[u8]) -> String {
     let units = bytes
         .chunks_exact(2)
@@ -12,7 +12,7 @@ pub(crate) fn utf16le(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The text and a NUL as bytes on disk.
+/// The text with a terminating NUL, as UTF-16LE.
 pub(crate) fn to_utf16le(text: &str) -> Vec<u8> {
     text.encode_utf16()
         .chain([0])
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tolerates_strange_strings() {
+    fn reads_strings_that_are_not_valid_utf_16() {
         assert_eq!(utf16le(b"a\0b\0\0\0c\0"), "ab");
         assert_eq!(utf16le(b"a\0b"), "a");
         assert_eq!(utf16le(&[0x00, 0xD8, 0x41, 0x00]), "\u{FFFD}A");

@@ -1,26 +1,27 @@
-//! Times as Windows stores them.
+//! FILETIME, the form in which Windows stores times.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Ticks of 100 ns from 1601-01-01 to 1970-01-01.
 const UNIX_EPOCH_TICKS: u64 = 11_644_473_600 * TICKS_PER_SECOND;
+/// Ticks of 100 ns in a second.
 const TICKS_PER_SECOND: u64 = 10_000_000;
 
-/// A `FILETIME`: ticks of 100 ns since 1601-01-01 UTC. Any value is possible on disk; those that
-/// are no date print as a number.
+/// A `FILETIME`: ticks of 100 ns since 1601-01-01 UTC. Any value is possible on disk. `Display` writes
+/// a date as RFC 3339 in UTC, and a value that is no date in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct FileTime(pub u64);
 
 impl FileTime {
-    /// The time without bit 63, which the Windows driver sets on the nonce of the validation
-    /// datum (docs/format.md §4.6).
+    /// The time without bit 63, which the Windows driver sets in the nonce of the validation datum
+    /// (docs/format.md §4.6) and which no date needs.
     pub fn masked(self) -> Self {
         Self(self.0 & !(1 << 63))
     }
 
-    /// The instant on this system's clock; nothing for zero and for times before 1970 or beyond
-    /// the year 9999.
+    /// The same instant as a `SystemTime`. `None` for 0, for times before 1970 and after the year
+    /// 9999.
     pub fn system_time(self) -> Option<SystemTime> {
         self.timestamp()?;
         let ticks = self.0.checked_sub(UNIX_EPOCH_TICKS)?;
@@ -29,13 +30,14 @@ impl FileTime {
         UNIX_EPOCH.checked_add(whole.checked_add(part)?)
     }
 
-    /// The value of an instant; the epoch for instants that cannot be stored.
+    /// The `FILETIME` of an instant. Instants before 1970 become 1970-01-01.
     pub fn from_system_time(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let ticks = u64::try_from(since.as_nanos() / 100).unwrap_or(0);
         Self(ticks.saturating_add(UNIX_EPOCH_TICKS))
     }
 
+    /// The date, for values that are one.
     fn timestamp(self) -> Option<jiff::Timestamp> {
         if self.0 == 0 {
             return None;
@@ -73,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_every_value() {
+    fn accepts_every_value() {
         for ticks in [
             0,
             1,

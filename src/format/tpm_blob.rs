@@ -1,16 +1,15 @@
-//! What a TPM protector keeps on disk: an object sealed to a TPM 2.0 (docs/format.md §3.14;
+//! The object sealed to a TPM 2.0 that a TPM protector stores (docs/format.md §3.14;
 //! docs/format-tpm.md §1.2).
 //!
 //! ```text
 //!   4  PCR bitmap, little-endian: bit n = PCR n
-//! 2+n  TPM2B_PRIVATE   opaque to everybody but the TPM     (from here on big-endian)
+//! 2+n  TPM2B_PRIVATE   encrypted, only the TPM can read it  (from here on big-endian)
 //! 2+m  TPM2B_PUBLIC    type, name algorithm, attributes, policy, scheme, unique
 //! 2+d  TPM2B_DIGEST    digest over the expected PCR values
-//! 1+s  TPMS_PCR_SELECT bitmap again, low PCRs first
+//! 1+s  TPMS_PCR_SELECT the bitmap again, byte 0 for PCRs 0 to 7
 //! ```
-//! Seen in nine published samples of Windows 10 and 11. The parts fill the datum exactly; what does
-//! not is kept as bytes and shown as not understood (TPM 1.2 has a form of its own, of which no
-//! sample is known).
+//! Nine published samples of Windows 10 and 11 have this form. The parts must fill the datum exactly;
+//! otherwise it is kept as bytes. TPM 1.2 has another form, of which no sample is known.
 
 use super::FormatError;
 use super::wire::Fields;
@@ -28,7 +27,7 @@ pub mod algorithms {
     /// SM3, 256 bits.
     pub const SM3: u16 = 0x0012;
 
-    /// Length in bytes of what it makes; `None` for one that is not known.
+    /// Length of a digest in bytes; `None` for an algorithm that is not listed here.
     pub fn digest_len(id: u16) -> Option<usize> {
         Some(match id {
             SHA1 => 20,
@@ -40,36 +39,35 @@ pub mod algorithms {
     }
 }
 
-/// Attributes of an object (TPM 2.0 library, part 2, section 8.3).
+/// Attributes of an object, `TPMA_OBJECT` (TPM 2.0 library, part 2, section 8.3).
 pub mod attributes {
-    /// It cannot leave its TPM.
+    /// `fixedTPM`: the object cannot be moved to another TPM.
     pub const FIXED_TPM: u32 = 0x0000_0002;
-    /// It cannot leave its parent.
+    /// `fixedParent`: the object cannot be moved to another parent key.
     pub const FIXED_PARENT: u32 = 0x0000_0010;
-    /// Its password alone opens it.
+    /// `userWithAuth`: the object's password is enough, without its policy.
     pub const USER_WITH_AUTH: u32 = 0x0000_0040;
-    /// Wrong passwords do not count towards the TPM's lockout.
+    /// `noDA`: wrong passwords do not count towards the TPM's lockout.
     pub const NO_DA: u32 = 0x0000_0400;
 }
 
-/// Type of a sealed object.
+/// `TPM_ALG_KEYEDHASH`, the type of a sealed object.
 pub(crate) const KEYED_HASH: u16 = 0x0008;
-/// Scheme of a sealed object: none.
+/// `TPM_ALG_NULL`, the scheme of a sealed object.
 pub(crate) const NO_SCHEME: u16 = 0x0010;
 
-/// Most bytes of a PCR selection (`TPM2_PCR_SELECT_MAX`).
+/// Longest PCR selection in bytes, for 32 PCRs (`TPM2_PCR_SELECT_MAX`).
 const MAX_SELECTION: usize = 4;
 
 /// Body of a `TPM_ENC_BLOB` datum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TpmBlob {
-    /// Bit n set: bound to PCR n.
+    /// The PCRs that it is bound to: bit n for PCR n. Windows writes it; the TPM does not check it.
     pub pcr_bitmap: u32,
-    /// The sealed object; a fault where the rest of the datum is not laid out as known for
-    /// TPM 2.0 (TPM 1.2 has a form of its own).
+    /// The sealed object; an error if the rest of the datum does not have the form of TPM 2.0.
     pub sealed: Result<SealedObject, FormatError>,
-    /// Everything after the bitmap as it stands on disk.
+    /// All bytes after the bitmap, as stored.
     pub bytes: Vec<u8>,
 }
 
@@ -77,15 +75,15 @@ pub struct TpmBlob {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SealedObject {
-    /// Content of the `TPM2B_PRIVATE`.
+    /// Content of the `TPM2B_PRIVATE`, without its length.
     pub private: Vec<u8>,
-    /// Content of the `TPM2B_PUBLIC`.
+    /// Content of the `TPM2B_PUBLIC`, without its length.
     pub public: Vec<u8>,
-    /// What it says.
+    /// The parsed public area.
     pub area: PublicArea,
-    /// The digest over the expected PCR values, as long as the name algorithm makes it.
+    /// The digest of the expected PCR values, by the name algorithm.
     pub pcr_digest: Vec<u8>,
-    /// The PCR selection's bytes: bit n of byte n / 8 stands for PCR n.
+    /// The PCR selection: bit n mod 8 of byte n / 8 for PCR n.
     pub selection: Vec<u8>,
 }
 
@@ -93,13 +91,13 @@ pub struct SealedObject {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublicArea {
-    /// Algorithm of its name and policy; see [`algorithms`].
+    /// Hash algorithm of the object's name and policy; see [`algorithms`].
     pub name_algorithm: u16,
-    /// See [`attributes`].
+    /// What the object allows; see [`attributes`].
     pub attributes: u32,
-    /// What an authorisation must amount to.
+    /// The policy digest that an authorization session must reach.
     pub policy: Vec<u8>,
-    /// Made by the TPM from the object's seed and data.
+    /// A hash of the object's seed and sensitive data, made by the TPM.
     pub unique: Vec<u8>,
 }
 
@@ -116,8 +114,8 @@ impl TpmBlob {
         })
     }
 
-    /// The PCRs it is bound to, rising: those of the sealed object, where it can be read, since its
-    /// policy covers them.
+    /// The PCRs it is bound to, in ascending order: those of the sealed object, because its policy
+    /// covers them; those of the bitmap if the object cannot be parsed.
     pub fn pcrs(&self) -> Vec<u8> {
         match &self.sealed {
             Ok(object) => object.pcrs(),
@@ -125,29 +123,29 @@ impl TpmBlob {
         }
     }
 
-    /// Whether the bitmap in front names other PCRs than the sealed object. Not seen so far.
+    /// Whether the bitmap lists other PCRs than the sealed object. No sample is known.
     pub fn bitmaps_differ(&self) -> bool {
         pcrs_of(&self.pcr_bitmap.to_le_bytes()) != self.pcrs()
     }
 }
 
 impl SealedObject {
-    /// Reads the parts of a sealed object that fill `bytes`: what stands behind the bitmap.
+    /// Parses the parts of a sealed object that fill `bytes`: those after the bitmap.
     ///
     /// # Errors
-    /// They do not fill it exactly, or are none of a sealed object.
+    /// The parts do not fill `bytes` exactly, or they are not those of a sealed object.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         Self::parse_fields(Fields::new("TPM blob", bytes, 0))
     }
 
     fn parse_fields(fields: Fields<'_>) -> Result<Self, FormatError> {
-        let mut parts = Parts { fields, offset: 0 };
-        let private = parts.sized()?;
-        let public = parts.sized()?;
-        let pcr_digest = parts.sized()?;
-        let len = usize::from(parts.u8()?);
-        let selection = parts.take(len)?;
-        parts.end()?;
+        let mut reader = FieldReader { fields, offset: 0 };
+        let private = reader.sized()?;
+        let public = reader.sized()?;
+        let pcr_digest = reader.sized()?;
+        let len = usize::from(reader.u8()?);
+        let selection = reader.take(len)?;
+        reader.end()?;
         if private.is_empty() {
             return Err(fields.fault("an empty private part"));
         }
@@ -167,33 +165,33 @@ impl SealedObject {
         })
     }
 
-    /// The PCRs that its policy covers, rising.
+    /// The PCRs that its policy covers, in ascending order.
     pub fn pcrs(&self) -> Vec<u8> {
         pcrs_of(&self.selection)
     }
 
-    /// Whether wrong passwords count towards the TPM's lockout. So it is with a PIN.
+    /// Whether wrong passwords count towards the TPM's lockout, as for protectors with a PIN.
     pub fn counts_failures(&self) -> bool {
         self.area.attributes & attributes::NO_DA == 0
     }
 }
 
 impl PublicArea {
-    /// Reads a public area that fills its bytes.
+    /// Parses a public area that fills `fields`.
     fn parse(fields: Fields<'_>) -> Result<Self, FormatError> {
-        let mut parts = Parts { fields, offset: 0 };
-        let kind = parts.u16()?;
+        let mut reader = FieldReader { fields, offset: 0 };
+        let kind = reader.u16()?;
         if kind != KEYED_HASH {
             return Err(fields.fault(format!("an object of type {kind:#06x}, not a sealed one")));
         }
-        let name_algorithm = parts.u16()?;
+        let name_algorithm = reader.u16()?;
         let len = algorithms::digest_len(name_algorithm)
             .ok_or_else(|| fields.fault(format!("the name algorithm {name_algorithm:#06x}")))?;
-        let attributes = parts.u32()?;
-        let policy = parts.sized()?.to_vec();
-        let scheme = parts.u16()?;
-        let unique = parts.sized()?.to_vec();
-        parts.end()?;
+        let attributes = reader.u32()?;
+        let policy = reader.sized()?.to_vec();
+        let scheme = reader.u16()?;
+        let unique = reader.sized()?.to_vec();
+        reader.end()?;
         if scheme != NO_SCHEME {
             return Err(fields.fault(format!("the scheme {scheme:#06x}")));
         }
@@ -213,7 +211,7 @@ impl PublicArea {
     }
 }
 
-/// Bit n of byte n / 8 stands for PCR n.
+/// The PCRs in a bitmap: bit n mod 8 of byte n / 8 for PCR n.
 fn pcrs_of(bitmap: &[u8]) -> Vec<u8> {
     let bit = |pcr: u8| {
         bitmap
@@ -223,13 +221,13 @@ fn pcrs_of(bitmap: &[u8]) -> Vec<u8> {
     (0..32).filter(|pcr| bit(*pcr) == Some(1)).collect()
 }
 
-/// Fields one behind the other, big-endian.
-struct Parts<'a> {
+/// Reads fields one after another, big-endian.
+struct FieldReader<'a> {
     fields: Fields<'a>,
     offset: usize,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> FieldReader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
         let bytes = self.fields.slice(self.offset, len)?;
         self.offset = self.offset.saturating_add(len);
@@ -253,12 +251,13 @@ impl<'a> Parts<'a> {
         Ok(high << 16 | low)
     }
 
-    /// A length of two bytes and as much behind it.
+    /// A length of two bytes, and that many bytes.
     fn sized(&mut self) -> Result<&'a [u8], FormatError> {
         let len = self.u16()?;
         self.take(usize::from(len))
     }
 
+    /// Fails if bytes are left.
     fn end(&self) -> Result<(), FormatError> {
         let left = self.fields.bytes().len().saturating_sub(self.offset);
         if left == 0 {
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_neither_less_nor_more_than_the_whole() {
+    fn refuses_objects_that_are_cut_off_or_too_long() {
         for len in 0..SAMPLE.len() {
             assert!(SealedObject::parse(&SAMPLE[..len]).is_err(), "{len}");
         }
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_objects_that_are_not_sealed_ones() {
+    fn refuses_objects_of_other_types() {
         let changed = |at: usize, byte: u8| {
             let mut bytes = SAMPLE;
             bytes[at] = byte;

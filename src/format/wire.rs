@@ -1,11 +1,16 @@
-//! Checked access to little-endian fields, by offset, with the position in error messages.
+//! Checked access to fields by offset, mostly little-endian. Errors name the structure and its
+//! position on the volume.
+//!
+//! `zerocopy` suits fixed headers, but most structures here have variable parts; `binrw` hides the
+//! positions that the errors need; both replace about a hundred lines. Reading integers is left to
+//! `byteorder`.
 
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
 use super::FormatError;
 use crate::guid::Guid;
 
-/// A structure's bytes and where they lie on the volume.
+/// The bytes of a structure, its name, and its position on the volume or in the file.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a> {
     structure: &'static str,
@@ -14,7 +19,8 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// `bytes` as the structure of that name, found `position` bytes into the volume or file.
+    /// A structure of that name with these bytes, which were read `position` bytes into the volume or
+    /// file.
     pub(crate) fn new(structure: &'static str, bytes: &'a [u8], position: u64) -> Self {
         Self {
             structure,
@@ -31,7 +37,7 @@ impl<'a> Fields<'a> {
         self.position
     }
 
-    /// An error about this structure.
+    /// An error about this structure, with its position.
     pub(crate) fn fault(&self, what: impl Into<String>) -> FormatError {
         FormatError {
             structure: self.structure,
@@ -40,7 +46,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// `len` bytes from `offset` on.
+    /// The `len` bytes that begin at `offset`.
     pub(crate) fn slice(&self, offset: usize, len: usize) -> Result<&'a [u8], FormatError> {
         offset
             .checked_add(len)
@@ -53,7 +59,7 @@ impl<'a> Fields<'a> {
         self.bytes.get(offset..).ok_or_else(|| self.short(offset))
     }
 
-    /// The same structure seen from `offset` to `end`, under another name.
+    /// The bytes from `offset` to `end` as a structure of another name.
     pub(crate) fn part(
         &self,
         structure: &'static str,
@@ -100,6 +106,7 @@ impl<'a> Fields<'a> {
         self.array(offset).map(Guid::from_disk)
     }
 
+    /// The error that the structure is too short.
     fn short(&self, need: usize) -> FormatError {
         self.fault(format!(
             "ends after {} bytes where {need} are needed",

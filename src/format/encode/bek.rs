@@ -9,10 +9,11 @@ use crate::format::bek::BekFile;
 use crate::format::datum::{key_types, roles};
 use crate::secret::SecretBytes;
 
-/// The name that Windows gives the key.
+/// The name that Windows gives an external key, in the file and in the protector.
 pub(crate) const KEY_NAME: &str = "ExternalKey";
 
-/// The content of a file: 156 bytes, or 180 where the volume is named as Windows 11 does.
+/// The content of a `.BEK` file: 156 bytes, or 180 with the volume's identifier, as Windows 11 writes
+/// it.
 pub(crate) fn bek(file: &BekFile) -> Result<SecretBytes, FormatError> {
     let mut parts = vec![text(roles::PROPERTY, KEY_NAME)?];
     if let Some(volume) = file.volume {
@@ -22,7 +23,7 @@ pub(crate) fn bek(file: &BekFile) -> Result<SecretBytes, FormatError> {
     let info = external_info(file.id, file.created, &parts)?;
     let head = DatasetHeader {
         id: file.id,
-        // Nothing in the file is sealed.
+        // The first counter, as nothing in the file is sealed.
         next_nonce: 1,
         method: 0,
         created: file.created,

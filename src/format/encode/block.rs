@@ -1,5 +1,4 @@
-//! The metadata block: one region of 64 KiB, of which three copies lie on the volume
-//! (docs/format.md §2).
+//! The metadata block: one region of 64 KiB, written three times (docs/format.md §2).
 
 use sha2::{Digest as _, Sha256};
 
@@ -14,48 +13,50 @@ use crate::guid::Guid;
 
 /// Metadata version of Windows 7 and later.
 const VERSION: u16 = 2;
+/// Version of a dataset, in all samples (docs/format.md §2.3).
 const DATASET_VERSION: u32 = 1;
-/// The block's size is counted in these (docs/format.md §2.1).
+/// The header counts the block's size in units of so many bytes (docs/format.md §2.1).
 const SIZE_UNIT: usize = 16;
 
-/// What stands at the front of a list of datums (docs/format.md §2.3).
+/// The header of a list of datums (docs/format.md §2.3).
 pub(crate) struct DatasetHeader {
     /// Identifier of the volume, or of the key in a `.BEK` file.
     pub(crate) id: Guid,
-    /// Counter that the next nonce takes.
+    /// The counter for the next nonce.
     pub(crate) next_nonce: u32,
-    /// Encryption method; zero for none.
+    /// Encryption method of the sectors; 0 for none.
     pub(crate) method: u16,
-    /// When it was made.
+    /// When BitLocker was turned on, or the key was made.
     pub(crate) created: FileTime,
 }
 
-/// What stands at the front of a metadata block (docs/format.md §2.1).
+/// The header of a metadata block (docs/format.md §2.1).
 pub(crate) struct BlockHeader {
-    /// What is the case.
+    /// The state that the volume is in.
     pub(crate) state: State,
-    /// What is wanted.
+    /// The state that it is being converted to.
     pub(crate) next_state: State,
-    /// Size of the volume in bytes, or the watermark.
+    /// Size of the volume in bytes; during a conversion, the watermark.
     pub(crate) encrypted_extent: u64,
-    /// Sectors of the volume's size that were moved from its start.
+    /// How many sectors, of the volume's sector size, were moved from its start.
     pub(crate) moved_sectors: u32,
-    /// Where the copies lie, in bytes.
+    /// Offsets of the three copies, in bytes from the start of the volume.
     pub(crate) copies: [u64; 3],
-    /// Where the moved sectors lie, in bytes.
+    /// Where the moved sectors are, in bytes from the start of the volume.
     pub(crate) moved_to: u64,
-    /// Head of the datums.
+    /// Header of the datums.
     pub(crate) dataset: DatasetHeader,
 }
 
-/// Header, dataset and datums as the checks cover them: complete but for the checks.
+/// The part of a block that the checks cover: header, dataset and datums, padded. The checks are
+/// added by [`BlockContent::region`].
 pub(crate) struct BlockContent(Vec<u8>);
 
 impl BlockContent {
-    /// Lays out header and datums, with zeros up to a multiple of 16.
+    /// Lays out the headers and the datums, padded with zeros to a multiple of 16 bytes.
     ///
     /// # Errors
-    /// The datums do not fit a region.
+    /// The datums do not fit into a region.
     pub(crate) fn new(head: &BlockHeader, datums: &[DatumBytes]) -> Result<Self, FormatError> {
         let dataset = dataset(&head.dataset, datums)?;
         let len = HEADER_LEN
@@ -63,25 +64,26 @@ impl BlockContent {
             .next_multiple_of(SIZE_UNIT);
         let size = u16::try_from(len / SIZE_UNIT)
             .map_err(|_| fault("metadata block", format!("{len} bytes")))?;
-        let mut page = StructureWriter::new("metadata block", len);
-        page.put(0x00, SIGNATURE)?;
-        page.put(0x08, &size.to_le_bytes())?;
-        page.put(0x0A, &VERSION.to_le_bytes())?;
-        page.put(0x0C, &head.state.0.to_le_bytes())?;
-        page.put(0x0E, &head.next_state.0.to_le_bytes())?;
-        page.put(0x10, &head.encrypted_extent.to_le_bytes())?;
-        page.put(0x1C, &head.moved_sectors.to_le_bytes())?;
-        page.put(0x20, head.copies.map(u64::to_le_bytes).as_flattened())?;
-        page.put(0x38, &head.moved_to.to_le_bytes())?;
-        page.put(HEADER_LEN, &dataset)?;
-        Ok(Self(page.finish()))
+        let mut writer = StructureWriter::new("metadata block", len);
+        writer.put(0x00, SIGNATURE)?;
+        writer.put(0x08, &size.to_le_bytes())?;
+        writer.put(0x0A, &VERSION.to_le_bytes())?;
+        writer.put(0x0C, &head.state.0.to_le_bytes())?;
+        writer.put(0x0E, &head.next_state.0.to_le_bytes())?;
+        writer.put(0x10, &head.encrypted_extent.to_le_bytes())?;
+        writer.put(0x1C, &head.moved_sectors.to_le_bytes())?;
+        writer.put(0x20, head.copies.map(u64::to_le_bytes).as_flattened())?;
+        writer.put(0x38, &head.moved_to.to_le_bytes())?;
+        writer.put(HEADER_LEN, &dataset)?;
+        Ok(Self(writer.finish()))
     }
 
-    /// Lays out a block anew with other datums: whatever else the headers of `old`, a block as the
-    /// checks cover it, say stays as it is, but for the sizes and the next nonce.
+    /// Lays out a block with other datums. The headers are copied from `old` (the checked bytes of the
+    /// block before), except for the sizes and the next nonce: so fields whose meaning is not known
+    /// are kept.
     ///
     /// # Errors
-    /// The datums do not fit a region, or `old` is shorter than its headers.
+    /// The datums do not fit into a region, or `old` is shorter than its headers.
     pub(crate) fn edited(
         old: &[u8],
         datums: &[DatumBytes],
@@ -101,35 +103,35 @@ impl BlockContent {
         let dataset_len = u32::try_from(end.saturating_sub(HEADER_LEN))
             .map_err(|_| fault("dataset", format!("{end} bytes")))?
             .to_le_bytes();
-        let mut page = StructureWriter::new("metadata block", len);
-        page.put(0, heads)?;
-        page.put(0x08, &size.to_le_bytes())?;
-        page.put(HEADER_LEN, &dataset_len)?;
-        page.put(HEADER_LEN.saturating_add(0x0C), &dataset_len)?;
-        page.put(HEADER_LEN.saturating_add(0x20), &next_nonce.to_le_bytes())?;
+        let mut writer = StructureWriter::new("metadata block", len);
+        writer.put(0, heads)?;
+        writer.put(0x08, &size.to_le_bytes())?;
+        writer.put(HEADER_LEN, &dataset_len)?;
+        writer.put(HEADER_LEN.saturating_add(0x0C), &dataset_len)?;
+        writer.put(HEADER_LEN.saturating_add(0x20), &next_nonce.to_le_bytes())?;
         let mut at = heads.len();
         for datum in datums {
-            page.put(at, datum.expose())?;
+            writer.put(at, datum.expose())?;
             at = at.saturating_add(datum.len());
         }
-        Ok(Self(page.finish()))
+        Ok(Self(writer.finish()))
     }
 
-    /// What the validation datum has to hold.
+    /// The SHA-256 that the validation datum must hold.
     pub(crate) fn hash(&self) -> [u8; 32] {
         Sha256::digest(&self.0).into()
     }
 
-    /// The whole region, with its checks: `validation` is the hash as a KEY datum, sealed or, on a
-    /// volume without a VMK, in the open.
+    /// The whole region, checks included. `validation` is [`hash`](Self::hash) as a KEY datum, sealed
+    /// with the VMK; on a decrypted volume, which has no VMK, not sealed.
     ///
     /// # Errors
-    /// It does not fit.
+    /// Content and checks do not fit into a region.
     pub(crate) fn region(&self, validation: &DatumBytes) -> Result<Vec<u8>, FormatError> {
         let region_len = usize::try_from(REGION_LEN).unwrap_or(usize::MAX);
         let info_len = self.0.len();
-        let mut page = StructureWriter::new("metadata block", region_len);
-        page.put(0, &self.0)?;
+        let mut writer = StructureWriter::new("metadata block", region_len);
+        writer.put(0, &self.0)?;
         // The validation part fills what is left of the region (docs/format.md §2.4).
         let rest = u16::try_from(region_len.saturating_sub(info_len))
             .map_err(|_| fault("metadata block", format!("only {info_len} bytes")))?;
@@ -137,14 +139,14 @@ impl BlockContent {
         head.put(0, &rest.to_le_bytes())?;
         head.put(2, &VERSION.to_le_bytes())?;
         head.put(4, &crc32fast::hash(&self.0).to_le_bytes())?;
-        page.put(info_len, &head.finish())?;
+        writer.put(info_len, &head.finish())?;
         let datum = info_len.saturating_add(VALIDATION_HEADER_LEN);
-        page.put(datum, validation.expose())?;
-        Ok(page.finish())
+        writer.put(datum, validation.expose())?;
+        Ok(writer.finish())
     }
 }
 
-/// A dataset: header and datums. Also what a `.BEK` file consists of.
+/// A dataset: header and datums. A `.BEK` file is one too.
 pub(crate) fn dataset(head: &DatasetHeader, datums: &[DatumBytes]) -> Result<Vec<u8>, FormatError> {
     let len = datums
         .iter()
@@ -152,21 +154,21 @@ pub(crate) fn dataset(head: &DatasetHeader, datums: &[DatumBytes]) -> Result<Vec
         .fold(DATASET_HEADER_LEN, usize::saturating_add);
     let size = u32::try_from(len).map_err(|_| fault("dataset", format!("{len} bytes")))?;
     let start = u32::try_from(DATASET_HEADER_LEN).unwrap_or(u32::MAX);
-    let mut page = StructureWriter::new("dataset", len);
+    let mut writer = StructureWriter::new("dataset", len);
     let sizes = [size, DATASET_VERSION, start, size];
-    page.put(0x00, sizes.map(u32::to_le_bytes).as_flattened())?;
-    page.put(0x10, &head.id.to_disk())?;
-    page.put(0x20, &head.next_nonce.to_le_bytes())?;
-    // The method and the preferred method: what is and what would be chosen are the same here.
-    page.put(0x24, &head.method.to_le_bytes())?;
-    page.put(0x26, &head.method.to_le_bytes())?;
-    page.put(0x28, &head.created.0.to_le_bytes())?;
+    writer.put(0x00, sizes.map(u32::to_le_bytes).as_flattened())?;
+    writer.put(0x10, &head.id.to_disk())?;
+    writer.put(0x20, &head.next_nonce.to_le_bytes())?;
+    // The method and the preferred method, which are equal on a volume that is not being changed.
+    writer.put(0x24, &head.method.to_le_bytes())?;
+    writer.put(0x26, &head.method.to_le_bytes())?;
+    writer.put(0x28, &head.created.0.to_le_bytes())?;
     let mut at = DATASET_HEADER_LEN;
     for datum in datums {
-        page.put(at, datum.expose())?;
+        writer.put(at, datum.expose())?;
         at = at.saturating_add(datum.len());
     }
-    Ok(page.finish())
+    Ok(writer.finish())
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! What a certificate protector is made of (docs/format.md §3.13).
+//! The datums of a certificate protector (docs/format.md §3.13).
 
 use super::{DatumBytes, STORED, datum, fault};
 use crate::format::FormatError;
 use crate::format::datum::{roles, types};
 
-/// A certificate record that holds a thumbprint.
+/// Kind of a certificate record that holds a thumbprint.
 const THUMBPRINT: u32 = 2;
 
 /// The intermediate key, encrypted with the public key.
@@ -18,7 +18,8 @@ pub(crate) fn wrapped_key(encrypted: &[u8]) -> Result<DatumBytes, FormatError> {
     )
 }
 
-/// The public key, in the form that Windows' CNG exports.
+/// The public key as a `BCRYPT_RSAPUBLIC_BLOB`: magic, bits, lengths of exponent and modulus, two zero
+/// lengths for the primes, exponent, modulus.
 pub(crate) fn public_key(
     bits: u32,
     exponent: &[u8],
@@ -30,15 +31,16 @@ pub(crate) fn public_key(
     datum(role, types::EXPORTED_PUBLIC_KEY, STORED, &fixed, &[])
 }
 
-/// Which certificate it is.
+/// The certificate, identified by the SHA-1 of its DER form.
 pub(crate) fn certificate(thumbprint: &[u8; 20]) -> Result<DatumBytes, FormatError> {
-    /// `gsin`, sizes, thumbprint and a zero byte.
+    /// Length of the record: `gsin`, three sizes, thumbprint, a zero byte.
     const LEN: u32 = 0x25;
     let sizes = [LEN, THUMBPRINT, len(thumbprint)?].map(u32::to_le_bytes);
     let fixed: [&[u8]; 4] = [b"gsin", sizes.as_flattened(), thumbprint, &[0]];
     datum(roles::PROPERTY, types::PUBLIC_KEY_INFO, STORED, &fixed, &[])
 }
 
+/// A length as a 32-bit field.
 fn len(bytes: &[u8]) -> Result<u32, FormatError> {
     u32::try_from(bytes.len()).map_err(|_| fault("certificate", format!("{} bytes", bytes.len())))
 }

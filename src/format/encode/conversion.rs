@@ -5,109 +5,111 @@ use std::ops::Range;
 use super::{StructureWriter, fault};
 use crate::format::FormatError;
 
+/// Fixed parts of the three structures, in bytes.
 const HEADER_LEN: u16 = 0x38;
 const BITMAP_HEADER_LEN: u16 = 0x3C;
 const RECORD_HEADER_LEN: u16 = 0x24;
 
-/// Where the records stand in a bitmap structure, how large one is, and the size of the whole: as
-/// on every sample. All of those have sectors of 512 bytes, and each part fills one.
+/// Offsets of the two records in a bitmap structure, as in every sample. All samples have sectors of
+/// 512 bytes, and header and records fill one each.
 const RECORDS: [u32; 2] = [0x200, 0x400];
+/// Length of a record, in bytes.
 const RECORD_LEN: u32 = 0x200;
-/// Bytes of a bitmap structure with its two records.
+/// Length of a bitmap structure with its two records, in bytes.
 pub(crate) const BITMAP_LEN: u32 = 0x600;
 
-/// The head of a conversion map.
+/// The fields of a conversion map's header.
 pub(crate) struct InformationFields<'a> {
     /// Bytes per sector.
     pub(crate) sector_size: u32,
-    /// Bytes in a chunk.
+    /// Bytes per chunk.
     pub(crate) chunk_size: u32,
-    /// Bytes of each region's conversion log.
+    /// Size of each region's conversion log, in bytes.
     pub(crate) log_size: u32,
-    /// Where the two copies of this structure lie.
+    /// Offsets of the two copies of this structure, in bytes from the start of the volume.
     pub(crate) copies: [u64; 2],
-    /// Where each region's bitmap lies.
+    /// Offset of each region's bitmap, in bytes from the start of the volume.
     pub(crate) bitmaps: &'a [u64],
 }
 
-/// The structure that both copies hold.
+/// The header of a conversion map, to be written twice.
 pub(crate) fn information(fields: &InformationFields<'_>) -> Result<Vec<u8>, FormatError> {
     const NAME: &str = "encrypt-on-write information";
     let regions = fields.bitmaps.len();
     let len = usize::from(HEADER_LEN).saturating_add(regions.saturating_mul(8));
     let size = u16::try_from(len).map_err(|_| fault(NAME, format!("{regions} regions")))?;
     let regions = u32::try_from(regions).unwrap_or(u32::MAX);
-    let mut page = StructureWriter::new(NAME, len);
-    page.put(0x00, b"FVE-EOW\0")?;
-    page.put(0x08, &HEADER_LEN.to_le_bytes())?;
-    page.put(0x0A, &size.to_le_bytes())?;
-    page.put(0x0C, &fields.sector_size.to_le_bytes())?;
-    page.put(0x10, &fields.sector_size.to_le_bytes())?;
-    page.put(0x14, &fields.chunk_size.to_le_bytes())?;
-    page.put(0x18, &fields.log_size.to_le_bytes())?;
-    page.put(0x1C, &(fields.log_size / 2).to_le_bytes())?;
-    page.put(0x20, &regions.to_le_bytes())?;
-    page.put(0x28, fields.copies.map(u64::to_le_bytes).as_flattened())?;
+    let mut writer = StructureWriter::new(NAME, len);
+    writer.put(0x00, b"FVE-EOW\0")?;
+    writer.put(0x08, &HEADER_LEN.to_le_bytes())?;
+    writer.put(0x0A, &size.to_le_bytes())?;
+    writer.put(0x0C, &fields.sector_size.to_le_bytes())?;
+    writer.put(0x10, &fields.sector_size.to_le_bytes())?;
+    writer.put(0x14, &fields.chunk_size.to_le_bytes())?;
+    writer.put(0x18, &fields.log_size.to_le_bytes())?;
+    writer.put(0x1C, &(fields.log_size / 2).to_le_bytes())?;
+    writer.put(0x20, &regions.to_le_bytes())?;
+    writer.put(0x28, fields.copies.map(u64::to_le_bytes).as_flattened())?;
     let mut at = usize::from(HEADER_LEN);
     for bitmap in fields.bitmaps {
-        page.put(at, &bitmap.to_le_bytes())?;
+        writer.put(at, &bitmap.to_le_bytes())?;
         at = at.saturating_add(8);
     }
-    page.put_crc(0x24, len)?;
-    Ok(page.finish())
+    writer.put_crc(0x24, len)?;
+    Ok(writer.finish())
 }
 
-/// The bitmap of one region.
+/// The fields of one region's bitmap.
 pub(crate) struct BitmapFields {
-    /// Number of the region.
+    /// Number of the region, from 0.
     pub(crate) index: u32,
-    /// Stretch of the volume, in bytes.
+    /// The byte range of the volume that it covers.
     pub(crate) region: Range<u64>,
-    /// Where the region's conversion log lies.
+    /// Offset of the region's conversion log, in bytes from the start of the volume.
     pub(crate) log_offset: u64,
-    /// The two records.
+    /// The two records; the one with the higher sequence number is current.
     pub(crate) records: [Record; 2],
 }
 
-/// One state of a region.
+/// A record: which chunks of a region are encrypted.
 pub(crate) struct Record {
-    /// The higher of the two counts.
+    /// Sequence number, one higher with each record written.
     pub(crate) sequence: u64,
-    /// One entry a chunk: whether it is encrypted.
+    /// For each chunk, whether it is encrypted.
     pub(crate) encrypted: Vec<bool>,
 }
 
 /// A bitmap structure with its records.
 pub(crate) fn bitmap(fields: &BitmapFields) -> Result<Vec<u8>, FormatError> {
-    let mut page = StructureWriter::new("encrypt-on-write bitmap", BITMAP_LEN as usize);
+    let mut writer = StructureWriter::new("encrypt-on-write bitmap", BITMAP_LEN as usize);
     let Range { start, end } = fields.region;
-    page.put(0x00, b"FVE-EOWBM\0")?;
-    page.put(0x0A, &BITMAP_HEADER_LEN.to_le_bytes())?;
-    page.put(0x0C, &BITMAP_LEN.to_le_bytes())?;
-    page.put(0x10, &fields.index.to_le_bytes())?;
-    page.put(0x14, &start.to_le_bytes())?;
-    page.put(0x1C, &end.saturating_sub(start).to_le_bytes())?;
-    page.put(0x24, &fields.log_offset.to_le_bytes())?;
-    page.put(0x2C, RECORDS.map(u32::to_le_bytes).as_flattened())?;
-    page.put(0x34, &RECORD_LEN.to_le_bytes())?;
+    writer.put(0x00, b"FVE-EOWBM\0")?;
+    writer.put(0x0A, &BITMAP_HEADER_LEN.to_le_bytes())?;
+    writer.put(0x0C, &BITMAP_LEN.to_le_bytes())?;
+    writer.put(0x10, &fields.index.to_le_bytes())?;
+    writer.put(0x14, &start.to_le_bytes())?;
+    writer.put(0x1C, &end.saturating_sub(start).to_le_bytes())?;
+    writer.put(0x24, &fields.log_offset.to_le_bytes())?;
+    writer.put(0x2C, RECORDS.map(u32::to_le_bytes).as_flattened())?;
+    writer.put(0x34, &RECORD_LEN.to_le_bytes())?;
     for (at, content) in RECORDS.into_iter().zip(&fields.records) {
-        page.put(at as usize, &record(content)?)?;
+        writer.put(at as usize, &record(content)?)?;
     }
-    page.put_crc(0x38, RECORDS[0] as usize)?;
-    Ok(page.finish())
+    writer.put_crc(0x38, RECORDS[0] as usize)?;
+    Ok(writer.finish())
 }
 
 fn record(fields: &Record) -> Result<Vec<u8>, FormatError> {
-    let mut page = StructureWriter::new("bitmap record", RECORD_LEN as usize);
+    let mut writer = StructureWriter::new("bitmap record", RECORD_LEN as usize);
     let bits = u32::try_from(fields.encrypted.len()).unwrap_or(u32::MAX);
-    page.put(0x00, b"FVE-EOWBR\0")?;
-    page.put(0x0A, &RECORD_HEADER_LEN.to_le_bytes())?;
-    page.put(0x0C, &RECORD_LEN.to_le_bytes())?;
-    page.put(0x10, &bits.to_le_bytes())?;
-    page.put(0x14, &fields.sequence.to_le_bytes())?;
-    // Zero at first, 2 once the record was changed: as the samples have it, meaning inferred.
+    writer.put(0x00, b"FVE-EOWBR\0")?;
+    writer.put(0x0A, &RECORD_HEADER_LEN.to_le_bytes())?;
+    writer.put(0x0C, &RECORD_LEN.to_le_bytes())?;
+    writer.put(0x10, &bits.to_le_bytes())?;
+    writer.put(0x14, &fields.sequence.to_le_bytes())?;
+    // The samples have 0 in a first record and 2 in later ones; the meaning is inferred.
     let changed = if fields.sequence == 0 { 0u32 } else { 2 };
-    page.put(0x1C, &changed.to_le_bytes())?;
+    writer.put(0x1C, &changed.to_le_bytes())?;
     let mut at = usize::from(RECORD_HEADER_LEN);
     for chunks in fields.encrypted.chunks(32) {
         // The bits that no chunk owns stay set: they must not be taken for plain chunks.
@@ -116,11 +118,11 @@ fn record(fields: &Record) -> Result<Vec<u8>, FormatError> {
             .zip(0u32..)
             .filter(|(encrypted, _)| !**encrypted)
             .fold(u32::MAX, |word, (_, bit)| word & !(1 << bit));
-        page.put(at, &word.to_le_bytes())?;
+        writer.put(at, &word.to_le_bytes())?;
         at = at.saturating_add(4);
     }
-    page.put_crc(0x20, RECORD_LEN as usize)?;
-    Ok(page.finish())
+    writer.put_crc(0x20, RECORD_LEN as usize)?;
+    Ok(writer.finish())
 }
 
 #[cfg(test)]
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_with_the_higher_count_is_the_one_that_counts() {
+    fn the_record_with_the_higher_sequence_number_is_used() {
         let encrypted: Vec<bool> = (0..40).map(|chunk| chunk % 3 != 0).collect();
         let bytes = bitmap(&BitmapFields {
             index: 2,

@@ -1,24 +1,26 @@
-//! What only TPM protectors have (docs/format-tpm.md §1).
+//! The datums that only TPM protectors have (docs/format-tpm.md §1).
 
 use super::{DatumBytes, STORED, datum};
 use crate::format::FormatError;
 use crate::format::datum::{SealedDatum, key_types, roles, types};
 
-/// Key flag of a PIN: "enhanced crypto" in one source; set for every PIN of Windows 10 and 11.
+/// Key flags of a PIN, set for every PIN of Windows 10 and 11. One source calls the bit "enhanced
+/// crypto".
 const PIN_FLAGS: u16 = 0x0010;
 
-/// The SIMPLE datums around the object of a protector with a PIN: always zero, meaning not known.
+/// Types of the SIMPLE datums before and after the sealed object of a protector with a PIN. Their
+/// value is always 0 and their meaning is not known.
 pub(crate) const SIMPLE_BEFORE: u16 = 0x10;
 pub(crate) const SIMPLE_AFTER: [u16; 2] = [0x11, 0x13];
 
-/// A KEY datum with the hash of a PIN, about to be sealed.
+/// A KEY datum with the hash of a PIN, as the content of a sealed datum.
 pub(crate) fn pin_hash(hash: &[u8; 32]) -> Result<DatumBytes, FormatError> {
     let head = [key_types::PIN.to_le_bytes(), PIN_FLAGS.to_le_bytes()];
     let fixed = [head.as_flattened(), hash];
     datum(roles::PROPERTY, types::KEY, super::SEALED, &fixed, &[])
 }
 
-/// A STRETCH_KEY datum for a PIN, with the backup of its hash.
+/// A STRETCH_KEY datum for a PIN, with the sealed backup of its hash.
 pub(crate) fn pin_stretch(salt: &[u8; 16], backup: DatumBytes) -> Result<DatumBytes, FormatError> {
     let head = [key_types::PIN.to_le_bytes(), PIN_FLAGS.to_le_bytes()];
     let fixed = [head.as_flattened(), salt];
@@ -31,27 +33,29 @@ pub(crate) fn pin_stretch(salt: &[u8; 16], backup: DatumBytes) -> Result<DatumBy
     )
 }
 
-/// An AES_CCM_ENC datum that goes into a TPM: without the flag of those that lie in a container.
+/// An AES_CCM_ENC datum as the content of a sealed TPM object. It is not inside a container, so the
+/// flag for that is clear.
 pub(crate) fn released(sealed: &SealedDatum) -> Result<DatumBytes, FormatError> {
     let fixed: [&[u8]; 3] = [&sealed.nonce, &sealed.tag, &sealed.ciphertext];
     datum(roles::PROPERTY, types::AES_CCM, super::SEALED, &fixed, &[])
 }
 
-/// A SIMPLE datum that holds zero.
+/// A SIMPLE datum of this type with the value 0.
 pub(crate) fn zero(datum_type: u16) -> Result<DatumBytes, FormatError> {
     datum(roles::PROPERTY, datum_type, STORED, &[&[0; 4]], &[])
 }
 
-/// The label that is hashed into the TPM's password.
+/// A CONCAT_HASH_KEY datum: the label that is hashed with a PIN into the TPM's password
+/// (docs/format-tpm.md §3.2).
 pub(crate) fn hash_label(label: &[u8]) -> Result<DatumBytes, FormatError> {
     let kind = types::CONCAT_HASH_KEY;
     datum(roles::PROPERTY, kind, STORED, &[label], &[])
 }
 
-/// A TPM_ENC_BLOB datum.
+/// A TPM_ENC_BLOB datum: the PCR bitmap, then the parts of the sealed object in the TPM's encoding.
 ///
 /// # Errors
-/// A part of more than 65,535 bytes.
+/// A part has more than 65,535 bytes.
 pub(crate) fn blob(
     private: &[u8],
     public: &[u8],
