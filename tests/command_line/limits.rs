@@ -420,13 +420,16 @@ fn exports() -> Result<(), Failed> {
         fs::remove_file(path).unwrap();
         run
     };
-    lookup("empty.ldif", many("dn: x\n\n")).ends(1, "cannot be found");
-    lookup("one.ldif", "dn: x\n".to_owned() + &many("a: b\n")).ends(1, "cannot be found");
-    lookup("line.ldif", "dn: x\nlong: ".to_owned() + &many("y")).ends(1, "cannot be found");
+    lookup("empty.ldif", many("dn: x\n\n")).ends(1, "no saved recovery password");
+    lookup("one.ldif", "dn: x\n".to_owned() + &many("a: b\n"))
+        .ends(1, "no saved recovery password");
+    lookup("line.ldif", "dn: x\nlong: ".to_owned() + &many("y"))
+        .ends(1, "no saved recovery password");
     lookup("rows.csv", many("a,b\n")).ends(1, "");
     lookup("quote.csv", "a,b\n\"".to_owned() + &many("x,")).ends(1, "");
-    lookup("objects.json", format!("[{}{{}}]", many("{},"))).ends(1, "cannot be found");
-    lookup("texts.json", format!("{{\"a\": [{}\"\"]}}", many("\"x\","))).ends(1, "cannot be found");
+    lookup("objects.json", format!("[{}{{}}]", many("{},"))).ends(1, "no saved recovery password");
+    lookup("texts.json", format!("{{\"a\": [{}\"\"]}}", many("\"x\",")))
+        .ends(1, "no saved recovery password");
     // The answer stands at the end all the same.
     let entry = format!(
         "dn: CN=2024-01-01T10:00:00\\+00:00{{{id}}},CN=PC01,DC=x\nmsFVE-RecoveryPassword: {password}\n"

@@ -342,7 +342,7 @@ fn resumes() {
         &mut decrypt(&shown.path(), &out, &resume),
         Signal::INT,
     );
-    assert_says(&output, 5, &["interrupted at", "out.partial", "goes on"]);
+    assert_says(&output, 5, &["interrupted at", "out.partial", "continue"]);
     let done = percent(&output);
     assert_eq!(place.names(), ["out.partial", "out.partial.progress"]);
     for name in place.names() {
@@ -368,7 +368,7 @@ fn resumes() {
     // Where there is nothing to go on with, it begins.
     let anew = place.path("anew");
     let output = run(&mut decrypt(&shown.path(), &anew, &resume));
-    assert_says(&output, 0, &["beginning at the start"]);
+    assert_says(&output, 0, &["starting from the beginning"]);
     assert_plaintext(&anew);
 }
 
@@ -410,7 +410,7 @@ fn checks() {
     let mut other = bytes.clone();
     other[1000] ^= 1;
     fs::write(&partial, &other).unwrap();
-    refused(&["are not those of the volume"]);
+    refused(&["differ from those of the volume"]);
     fs::write(&partial, &bytes[..4096]).unwrap();
     refused(&["it has 4096 bytes"]);
     fs::write(&partial, &bytes).unwrap();
@@ -432,7 +432,7 @@ fn checks() {
     fs::write(&record, &said).unwrap();
     let copy = place.volume();
     let output = run(&mut decrypt(&copy, &out, &["--resume"]));
-    assert_says(&output, 2, &["another volume, or the source was changed"]);
+    assert_says(&output, 2, &["another volume, or the source has changed"]);
     // Two at once.
     let held = File::open(&partial).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
@@ -502,7 +502,7 @@ fn unreadable_sector() {
     assert_says(&output, 5, &["interrupted"]);
     assert!(!map.exists());
     let output = run(&mut decrypt(&shown.path(), &again, &arguments));
-    assert_says(&output, 5, &["going on", "missing"]);
+    assert_says(&output, 5, &["continuing", "missing"]);
     assert_eq!(fs::read(&again).unwrap(), fs::read(&out).unwrap());
     assert_eq!(
         fs::read_to_string(&map).unwrap(),
@@ -558,7 +558,7 @@ fn create_interrupted() {
         send(&child, signal);
         shown.source.go_on();
         let output = child.wait_with_output().unwrap();
-        assert_says(&output, 5, &["interrupted at", "removed again"]);
+        assert_says(&output, 5, &["interrupted at", "was removed"]);
         assert!(!out.exists());
         assert_eq!(names(&keys), [""; 0]);
         fs::remove_dir(keys).unwrap();
@@ -769,7 +769,7 @@ fn parts_of_the_source() {
     fs::write(&volume, bytes).unwrap();
     for word in ["--force", "--resume"] {
         let output = run(&mut decrypt(&volume, &place.path("out"), &[word]));
-        assert_says(&output, 5, &["is the volume itself"]);
+        assert_says(&output, 5, &["is the encrypted volume itself"]);
     }
     assert!(fs::read(&first).unwrap() == head && fs::read(&second).unwrap() == tail);
     assert!(fs::read(&volume).unwrap() == *bytes);
@@ -810,7 +810,7 @@ fn error_map() {
         let path = place.path(name);
         let arguments = ["--force", "--error-map", path.to_str().unwrap()];
         let output = run(&mut decrypt(&volume, &out, &arguments));
-        assert_says(&output, 5, &["read or written already"]);
+        assert_says(&output, 5, &["already the source or the output"]);
     }
 }
 

@@ -142,7 +142,7 @@ fn refused_changes_name_the_reason_and_leave_the_file_alone() {
     check(
         bench.with_key(&["protector", "remove", "--type", "hat"]),
         2,
-        "no kind",
+        "not a type",
     );
     check(bench.with_key(&["protector", "remove"]), 2, "ID");
     check(bench.with_key(&["protector", "resume"]), 1, "not suspended");
@@ -286,7 +286,7 @@ fn a_lost_boot_record_comes_back_with_a_credential() {
 fn suspending_warns_and_resuming_needs_no_credential() {
     let bench = Bench::of("xts-128");
     let said = bench.with_key(&["protector", "suspend", "--reboots", "2"]);
-    assert!(said.err.contains("anybody can read"), "{}", said.err);
+    assert!(said.err.contains("anyone can read"), "{}", said.err);
     let json = bench.run(&["protector", "list", "--json"]).out;
     assert!(json.contains("\"reboots_left\": 2"), "{json}");
     let said = bench.run(&["protector", "resume"]);

@@ -168,7 +168,7 @@ fn says_when_nothing_opens() -> Result<(), Failed> {
     let elsewhere = format!("5BC8FBBC-BDE5-C099-4164-D8399F767C45\n{other}");
     let output = place.search(&volume().file, &elsewhere, &[]);
     assert_status(&output, 4);
-    assert!(text(&output.stderr).contains("belongs to another one"));
+    assert!(text(&output.stderr).contains("belongs to another volume"));
     Ok(())
 }
 

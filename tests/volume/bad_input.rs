@@ -539,7 +539,7 @@ fn a_volume_is_not_decrypted_onto_itself() {
         .arg("--force")
         .arg("--startup-key")
         .arg(sample.bek()));
-    assert_ends(&output, 5, &["is the volume itself"]);
+    assert_ends(&output, 5, &["is the encrypted volume itself"]);
     assert!(fs::read(&path).expect("read") == before);
 }
 

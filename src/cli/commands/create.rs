@@ -40,37 +40,38 @@ const DEFAULT_CIPHER: &str = "aes-xts-128";
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// File or block device to make the volume in
+    /// File or block device to create the volume in
     #[arg(value_name = "OUT", value_hint = ValueHint::FilePath)]
     output: PathBuf,
 
-    /// Size of an empty volume in bytes, or with K, M, G or T behind (1 K is 1024 bytes)
+    /// Size of an empty volume in bytes, or with the suffix K, M, G or T (1K is 1024 bytes)
     #[arg(long, value_name = "N", value_parser = parse_size)]
     size: Option<u64>,
 
-    /// Make it from this image of an NTFS, FAT16, FAT32 or exFAT file system. The image is only
-    /// read; the volume has its size
+    /// Encrypt this image of an NTFS, FAT16, FAT32 or exFAT file system. The image is only read;
+    /// the volume gets its size
     #[arg(long, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     from: Option<PathBuf>,
 
-    /// How its sectors are encrypted
+    /// Encryption method
     #[arg(long, value_name = "CIPHER", default_value = DEFAULT_CIPHER, value_parser = cipher_parser())]
     cipher: &'static Method,
 
-    /// Bytes in a sector: 512 or 4096; those of the file system or of the device where there is one
+    /// Sector size in bytes: 512 or 4096; the default is that of the file system or of the device,
+    /// else 512
     #[arg(long, value_name = "BYTES", value_parser = PossibleValuesParser::new(["512", "4096"])
         .map(|text| if text == "512" { 512u32 } else { 4096 }))]
     sector_size: Option<u32>,
 
-    /// What Windows shows beside the identifiers when it asks for a recovery password; without it
-    /// the names of this computer and of the volume, and the date
+    /// Description that Windows shows when it asks for a recovery password; the default is the name
+    /// of this computer, the name of the volume, and the date
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
     #[command(flatten)]
     protectors: NewProtectorArgs,
 
-    /// Make a TPM protector: of this computer's TPM, or of the one that TCTI reaches
+    /// Add a TPM protector, with this computer's TPM or the one at TCTI
     #[arg(long, value_name = "TCTI", num_args = 0..=1, require_equals = true,
         default_missing_value = "", help_heading = "TPM")]
     tpm: Option<String>,
@@ -81,22 +82,22 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     network: NewNetworkVolumeArgs,
 
-    /// Write over OUT if it is a file that exists
+    /// Overwrite OUT if it is an existing file
     #[arg(long)]
     force: bool,
 
-    /// Everything on OUT, a block device, may be destroyed: its path once more
+    /// Confirm that all data on OUT, a block device, may be destroyed, by repeating its path
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     device_confirm: Option<PathBuf>,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 fn cipher_parser() -> impl TypedValueParser<Value = &'static Method> {
     PossibleValuesParser::new(METHODS.iter().map(|method| method.word)).try_map(|word| {
-        Method::by_word(&word).ok_or_else(|| format!("{word} is no cipher that is known"))
+        Method::by_word(&word).ok_or_else(|| format!("{word} is not a known encryption method"))
     })
 }
 
@@ -208,21 +209,22 @@ fn check_protectors(args: &CreateArgs) -> Result<(), Failure> {
     if args.protectors.is_empty() && args.tpm.is_none() && !args.network.is_given() {
         return Err(Failure::Other {
             status: Status::Usage,
-            what: "the volume needs a protector, or nobody could open it".to_owned(),
+            what: "the volume needs a key protector: without one, nothing could unlock it"
+                .to_owned(),
             help: Some(format!(
-                "give one or more of {}, --tpm, --network-unlock",
+                "use one or more of {}, --tpm, --network-unlock",
                 NewProtectorArgs::options()
             )),
         });
     }
     if args.protectors.makes(ProtectorKind::ClearKey) {
         term::note(
-            "the key will lie on the volume in the open, and anyone can read it until protection is resumed",
+            "the key is stored unencrypted on the volume: anyone can read the volume until protection is resumed",
         );
     }
     if args.from.is_none() && args.size.is_none() && !is_device(&args.output) {
         return Err(Failure::usage(
-            "how large shall the volume be? Give --size, or --from with an image",
+            "the size of the volume is missing: give --size, or --from with an image",
         ));
     }
     Ok(())
@@ -257,7 +259,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Stab
     });
     if same.unwrap_or(false) {
         return Err(Failure::usage(format!(
-            "{} is the image itself: a volume is made in another file or device",
+            "{} is the image itself: create the volume in another file or device",
             args.output.shown()
         )));
     }
@@ -266,7 +268,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Stab
         .is_ok_and(|meta| !meta.is_file() && !is_device(path));
     if is_other {
         return Err(Failure::usage(format!(
-            "{} is neither a file nor a block device: --from takes the image of a file system",
+            "{} is neither a file nor a block device: --from needs the image of a file system",
             path.shown()
         )));
     }
@@ -275,7 +277,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Stab
     let (image, container) = fve::source::open(path)?;
     if let Some(name) = container {
         term::note(format_args!(
-            "{} holds a disk image of the kind {name}",
+            "{} is a disk image of the format {name}",
             path.shown()
         ));
     }
@@ -284,7 +286,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Stab
         && asked != plaintext.sector_size()
     {
         return Err(Failure::usage(format!(
-            "the {} file system has sectors of {} bytes, and the volume cannot have others",
+            "the {} file system has sectors of {} bytes, so the volume must have the same",
             plaintext.file_system().unwrap_or_default(),
             plaintext.sector_size()
         )));
@@ -309,9 +311,9 @@ fn check_size(
     }
     let differs = |other: u64, owner: &str| Failure::Other {
         status: Status::Usage,
-        what: format!("{what} has {size} bytes, and {owner} {other}: they must be equal"),
+        what: format!("{what} has {size} bytes, but {owner} {other}: both must be equal"),
         help: Some(
-            "give the image the size of the volume first (truncate, then resize its file system)"
+            "first give the image the size of the volume: truncate it, then resize its file system"
                 .to_owned(),
         ),
     };
@@ -323,7 +325,7 @@ fn check_size(
     }
     if let Some(device) = target.sector_size().filter(|device| *device > sector_size) {
         return Err(Failure::usage(format!(
-            "the device has sectors of {device} bytes, and the volume cannot have smaller ones"
+            "the device has sectors of {device} bytes: those of the volume cannot be smaller"
         )));
     }
     Ok(())
@@ -357,15 +359,15 @@ fn tell_of_content(args: &CreateArgs, plaintext: &Plaintext) {
     if let Some(name) = plaintext.file_system() {
         let label = plaintext.label().map(|label| format!(" '{label}'"));
         term::note(term::escaped(&format!(
-            "the image holds the {name} file system{}; its clusters under the metadata are marked bad in the volume",
+            "the file system of the image is {name}{}; in the volume, the clusters that hold the BitLocker metadata are marked as bad",
             label.unwrap_or_default()
         )));
         return;
     }
     if !args.json {
         term::note(
-            "the volume is empty; a file system that is made in it must leave out the places of the \
-             metadata, which cannot be written: make it in an image and give that with --from",
+            "the volume is empty; a file system created directly in it fails where the BitLocker \
+             metadata is stored: create it in an image, and give that image with --from",
         );
     }
 }
@@ -385,7 +387,7 @@ fn open_target(args: &CreateArgs) -> Result<Target, Failure> {
         }
         if existing.is_file() && !args.force {
             let what = format!("{} exists", path.shown());
-            return Err(refuse(Status::Usage, what, "--force writes over it"));
+            return Err(refuse(Status::Usage, what, "--force overwrites it"));
         }
     }
     let target = Target::open(path)?;
@@ -421,9 +423,9 @@ fn write(
     written.map_err(|error| {
         target.invalidate();
         let left = match kind {
-            TargetKind::NewFile => "removed again",
-            TargetKind::File => "what it held is lost",
-            _ => "it holds no volume now",
+            TargetKind::NewFile => "the file was removed",
+            TargetKind::File => "the old content of the file is lost",
+            _ => "the device holds no volume now",
         };
         match error {
             Error::Io { what, source, .. } => Error::io(format!("{what} ({left})"), source).into(),
@@ -461,7 +463,7 @@ fn answer(
     for (id, kind) in &created.protectors {
         text.push_str(&format!("  {}: {id:X}\n", kind.name()));
         if let Some(path) = keys.file_of(*id) {
-            text.push_str(&format!("    saved in {}\n", path.shown()));
+            text.push_str(&format!("    saved to {}\n", path.shown()));
         }
         if let Some(digits) = keys.digits_of(*id) {
             text.push_str("    ");

@@ -36,8 +36,9 @@ impl ExportArgs {
 
 #[derive(Debug, Subcommand)]
 enum ExportCommand {
-    /// Save the sealed keys of a volume, to open it with --key-package when its own are damaged.
-    /// In a form of our own: repair-bde of Windows is not known to read it
+    /// Save the encrypted keys of a volume to a file. If the volume's own metadata is damaged
+    /// later, --key-package unlocks it with that file. The file format is fve's own: repair-bde of
+    /// Windows is not known to read it
     KeyPackage(KeyPackageArgs),
 }
 
@@ -46,19 +47,20 @@ struct KeyPackageArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// New file to write. It opens with the secrets of its protectors for ever: keep it safe
+    /// New file to write. The credentials of its key protectors unlock the volume with this file
+    /// for ever, even after they are changed: keep it safe
     #[arg(value_name = "OUT", value_hint = ValueHint::FilePath)]
     output: PathBuf,
 
     #[command(flatten)]
     credentials: CredentialArgs,
 
-    /// For these protectors (GUIDs, or the first 8 hex digits of them), not for all recovery
-    /// passwords and external keys
+    /// Include only these key protectors (GUIDs, or their first 8 hex digits); the default is all
+    /// recovery passwords and external keys
     #[arg(long = "of", value_name = "ID")]
     of: Vec<String>,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -96,7 +98,7 @@ fn run(args: &ExportArgs) -> Result<(), Failure> {
         })));
     }
     term::note(format_args!(
-        "saved {}; it opens with:",
+        "saved to {}; any of these key protectors unlocks the volume with it:",
         args.output.shown()
     ));
     for (id, kind) in &exported.protectors {

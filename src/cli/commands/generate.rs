@@ -10,14 +10,14 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// Shell to print completions for
     #[arg(value_name = "SHELL")]
     pub(crate) shell: Shell,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// Write a page for every command to this directory
+    /// Write one page for each command to this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) to: Option<PathBuf>,
 }
@@ -38,6 +38,6 @@ pub(crate) fn man(args: &ManArgs, command: Command) -> Result<(), Failure> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command)
         .render(&mut page)
-        .map_err(|error| Error::io("cannot make the manual page", error))?;
+        .map_err(|error| Error::io("cannot generate the manual page", error))?;
     term::print(&String::from_utf8_lossy(&page))
 }

@@ -13,7 +13,7 @@ pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }

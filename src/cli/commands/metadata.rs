@@ -29,9 +29,9 @@ pub(crate) struct MetadataArgs {
 
 #[derive(Debug, Subcommand)]
 enum MetadataCommand {
-    /// Save the boot record and all metadata copies in a new file
+    /// Save the boot record and all metadata copies to a new file
     Backup(BackupArgs),
-    /// Write a backup back to the volume that it was taken of
+    /// Write a backup back to the volume that it was taken from
     Restore(RestoreArgs),
 }
 
@@ -40,7 +40,8 @@ struct BackupArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// New file to write. It opens with what opens the volume now, for ever: keep it safe
+    /// New file to write. Anyone with a current credential can unlock the volume with this file,
+    /// even after that credential is changed: keep it safe
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
 }
@@ -50,14 +51,14 @@ struct RestoreArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// The backup
+    /// Backup file to restore
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
 
     #[command(flatten)]
     credentials: CredentialArgs,
 
-    /// Check everything, write nothing, and say what would be written
+    /// Check everything and print what would be written, but write nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -81,7 +82,7 @@ fn backup(args: &BackupArgs) -> Result<(), Failure> {
     let backup = Backup::of(&volume)?;
     save(&args.file, &backup)?;
     term::note(format_args!(
-        "the metadata of volume {:X} is saved in {}; whatever opens the volume now will always open it with this file: keep it safe",
+        "the metadata of volume {:X} was saved to {}; anyone with a current password or key can unlock the volume with this file, even after that password or key is changed: keep it safe",
         backup.volume_id(),
         args.file.shown()
     ));
@@ -130,10 +131,10 @@ fn tell(backup: &Backup, restoration: &Restoration, dry_run: bool) -> Result<(),
         text += &format!("boot record {word}restored\n");
     }
     if text.is_empty() {
-        text = "the volume is as the backup has it: nothing to restore\n".to_owned();
+        text = "the volume already matches the backup: nothing to restore\n".to_owned();
     } else if !dry_run {
         term::note(format_args!(
-            "the volume opens with what opened it on {}, and with nothing that was added since",
+            "the volume now has the key protectors that it had on {}; any that were added later are gone",
             backup.taken()
         ));
     }

@@ -38,9 +38,9 @@ pub(crate) struct TpmArgs {
 
 #[derive(Debug, Subcommand)]
 enum TpmCommand {
-    /// Say what the TPM is like, and which protectors it would open; takes no PIN
+    /// Show the state of the TPM, and which key protectors it would unlock; needs no PIN
     Status(ExplainArgs),
-    /// Say for each TPM protector why it opens here or does not; takes no PIN
+    /// Explain for each TPM protector why it can or cannot be unlocked here; needs no PIN
     Explain(ExplainArgs),
 }
 
@@ -49,19 +49,19 @@ struct ExplainArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// The TPM, if it is not this computer's: its TCTI, such as swtpm:host=127.0.0.1,port=2321
+    /// Use the TPM at this TCTI, such as swtpm:host=127.0.0.1,port=2321, instead of this computer's
     #[arg(long, value_name = "TCTI", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     tpm: Option<String>,
 
-    /// Make the storage root key anew for this one use where it is gone from the TPM
+    /// If the TPM no longer has its storage root key, recreate it for this use only
     #[arg(long)]
     tpm_recreate_srk: bool,
 
-    /// The firmware's event log, if it is not that of this boot
+    /// Use this firmware event log instead of that of the current boot
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     event_log: Option<PathBuf>,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -139,8 +139,8 @@ impl Found {
             volume.metadata()?;
             return Err(Failure::Other {
                 status: Status::Failed,
-                what: "the volume has no protector that a TPM has a part in".to_owned(),
-                help: Some("'fve info' shows what opens it".to_owned()),
+                what: "the volume has no TPM protector".to_owned(),
+                help: Some("'fve info' lists its key protectors".to_owned()),
             });
         }
         Ok(Self {
@@ -229,7 +229,7 @@ impl Judged {
         );
         for pcr in &self.pcrs {
             let value = found.values.as_ref().and_then(|values| values.get(pcr));
-            let value = value.map_or("not known".to_owned(), |value| hex(value));
+            let value = value.map_or("unknown".to_owned(), |value| hex(value));
             line(
                 text,
                 format_args!("    {pcr:>2}  {value}  {}", meaning(*pcr)),
@@ -252,32 +252,33 @@ impl Judged {
         let mut notes = Vec::new();
         if self.bitmaps_differ {
             notes.push(
-                "The protector names other PCRs than the object in it; the object's count."
+                "The key protector lists other PCRs than the object sealed to the TPM; those of the sealed object apply."
                     .to_owned(),
             );
         }
         if found.release == KeyRelease::PcrMismatch {
-            notes.push("The disk keeps only the digest over all of them, so that it cannot be told which of them differ.".to_owned());
+            notes.push("The disk holds only one digest over all these PCRs, so fve cannot tell which of them differ.".to_owned());
         }
         if let Some((_, unaccounted)) = &found.logged
             && !unaccounted.is_empty()
         {
             notes.push(format!(
-                "The event log does not account for PCRs {}: something extended them later, or the log is not complete.",
+                "The event log does not explain the values of PCRs {}: they were extended later, or the log is incomplete.",
                 list(unaccounted)
             ));
         }
         let signers: Vec<_> = found.signers.iter().map(|signer| signer.name).collect();
         if !signers.is_empty() {
             notes.push(format!(
-                "Signers of what was started: {}.",
+                "The programs that were started are signed by: {}.",
                 signers.join(", ")
             ));
         }
         notes.extend(found.windows.map(forecast));
         if matches!(found.release, KeyRelease::PcrMismatch) {
             notes.push(
-                "To open it now, use another protector, such as the recovery password.".to_owned(),
+                "To unlock the volume now, use another credential, such as the recovery password."
+                    .to_owned(),
             );
         }
         notes
@@ -325,11 +326,11 @@ impl Judged {
 fn sentence(release: &KeyRelease) -> String {
     match release {
         KeyRelease::Expected => {
-            "The TPM would release the key; for the PIN, where the protector takes one.".to_owned()
+            "The TPM would release the key; if the key protector has a PIN, only with the right PIN.".to_owned()
         }
-        KeyRelease::OnlyPcr11Differs => "Only PCR 11 stands in the way: something extended it in this boot, a unified kernel image or systemd's measured boot phases. All else is as it was sealed.".to_owned(),
-        KeyRelease::PcrMismatch => "The TPM refuses: this boot is not the one that the key was sealed to.".to_owned(),
-        KeyRelease::UnknownPolicy => "The sealed object's policy does not follow from what lies beside it: it is damaged, or of a newer form. The TPM was not asked.".to_owned(),
+        KeyRelease::OnlyPcr11Differs => "Only PCR 11 differs: it was extended during this boot, for example by a unified kernel image or by systemd's measured boot phases. All other PCRs match.".to_owned(),
+        KeyRelease::PcrMismatch => "The TPM refuses: the PCR values of this boot are not those that the key was sealed to.".to_owned(),
+        KeyRelease::UnknownPolicy => "The policy of the sealed object does not match the PCRs and digest stored with it: it is damaged, or of a newer form. The TPM was not used.".to_owned(),
         KeyRelease::Unreadable => "Sealed to a TPM 1.2, or in an unknown form: not supported.".to_owned(),
         KeyRelease::Refused(error) => {
             let text = error.to_string();
@@ -337,19 +338,19 @@ fn sentence(release: &KeyRelease) -> String {
             let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
             format!("{first}{}.", letters.as_str())
         }
-        _ => "The TPM was not asked.".to_owned(),
+        _ => "The TPM was not used.".to_owned(),
     }
 }
 
 fn forecast(windows: Forecast) -> String {
     match windows {
         Forecast::Opens(signer) => format!(
-            "Windows would get the key: it trusts this computer's Secure Boot keys with Windows' boot manager ({}). Something else was started, so the TPM refuses; nothing is wrong.",
+            "Windows would get the key: the Secure Boot keys of this computer and the boot manager of Windows ({}) are those that it was sealed to. Another system was started, so the TPM refuses; nothing is wrong.",
             signer.name
         ),
-        Forecast::Refused => "Even Windows would not get the key: the Secure Boot keys or settings changed since it was sealed. Expect Windows to ask for the recovery password as well.".to_owned(),
-        Forecast::SecureBootOff => "Secure Boot is off in this boot; the key was sealed with it on.".to_owned(),
-        _ => "What Windows would get is not known.".to_owned(),
+        Forecast::Refused => "Windows would not get the key either: the Secure Boot keys or settings have changed since it was sealed. Expect Windows to ask for the recovery password as well.".to_owned(),
+        Forecast::SecureBootOff => "Secure Boot is off in this boot, but was on when the key was sealed.".to_owned(),
+        _ => "Whether Windows would get the key is unknown.".to_owned(),
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct UnlockArgs {
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -50,7 +50,7 @@ fn run(args: &UnlockArgs) -> Result<(), Failure> {
 fn try_on_piece(args: &UnlockArgs, opened: &Opened) -> Result<(), Failure> {
     let key = args.credentials.unlock_master_key(&opened.volume)?;
     term::note(
-        "warning: the source is a piece of the volume without its first sector: the credential fits, but nothing of the volume can be shown",
+        "warning: the source holds only a part of the volume, without its first sector: the credential is correct, but nothing can be decrypted",
     );
     if args.json {
         return term::print(&json::unlocked_piece(&key));

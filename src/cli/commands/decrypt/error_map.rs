@@ -33,7 +33,7 @@ impl ErrorMap {
         let used = || {
             refuse(
                 Status::Io,
-                "is read or written already",
+                "is already the source or the output",
                 "name another file for the map",
             )
         };
@@ -48,9 +48,11 @@ impl ErrorMap {
             return used();
         }
         match path.metadata() {
-            Ok(meta) if !meta.is_file() => {
-                refuse(Status::Io, "is no file", "--error-map takes a file")
-            }
+            Ok(meta) if !meta.is_file() => refuse(
+                Status::Io,
+                "is not a regular file",
+                "give --error-map the name of a regular file",
+            ),
             Ok(map) => {
                 let same = |other: &&std::path::PathBuf| {
                     other.metadata().is_ok_and(|other| is_same(&map, &other))
@@ -60,7 +62,7 @@ impl ErrorMap {
                 }
                 match args.force {
                     true => Ok(()),
-                    false => refuse(Status::Usage, "exists", "--force writes over it"),
+                    false => refuse(Status::Usage, "exists", "--force overwrites it"),
                 }
             }
             Err(_) => Ok(fve::output::check_new(path)?),

@@ -107,7 +107,7 @@ fn complain_of_missing(exported: &Exported, size: u64) -> Result<(), Failure> {
     Err(Failure::Other {
         status: Status::Io,
         what: format!(
-            "all that is there was written; {missing} of the volume's {size} bytes are missing: {}",
+            "everything that can be read was written, but {missing} of the volume's {size} bytes are missing: {}",
             places.join(", ")
         ),
         help: None,

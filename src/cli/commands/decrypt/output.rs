@@ -44,9 +44,7 @@ impl Kind {
     pub(super) fn of(args: &DecryptArgs) -> Result<Self, Failure> {
         let kind = Self::look(args)?;
         if args.resume && kind != Self::File {
-            return Err(Failure::usage(
-                "--resume goes on with a file, and OUT is none",
-            ));
+            return Err(Failure::usage("--resume needs a regular file as OUT"));
         }
         match kind {
             Self::Stdout => check_stdout()?,
@@ -101,15 +99,18 @@ fn exists(path: &Path) -> Failure {
     refuse(
         Status::Usage,
         format!("{} exists", path.shown()),
-        "--force writes over it",
+        "--force overwrites it",
     )
 }
 
 fn is_the_volume(path: &Path) -> Failure {
     refuse(
         Status::Io,
-        format!("{} is the volume itself, or a part of it", path.shown()),
-        "decrypt to another file: the source is never written to",
+        format!(
+            "{} is the encrypted volume itself, or a part of it",
+            path.shown()
+        ),
+        "name another file or device: the source is never overwritten",
     )
 }
 
@@ -123,7 +124,7 @@ fn check_stdout() -> Result<(), Failure> {
     }
     if io::stdout().is_terminal() {
         return Err(Failure::usage(
-            "the decrypted volume is not for a terminal: redirect standard output, or name a file",
+            "the decrypted volume cannot be shown on a terminal: redirect standard output, or name a file",
         ));
     }
     Ok(())
@@ -166,10 +167,10 @@ fn check_file(args: &DecryptArgs) -> Result<(), Failure> {
         return Err(refuse(
             Status::Usage,
             format!(
-                "{} exists: an earlier 'fve decrypt' ended before it was complete, or still runs",
+                "{} exists: an earlier 'fve decrypt' was interrupted, or is still running",
                 partial.shown()
             ),
-            "--resume goes on with it, --force begins anew; or remove it",
+            "continue with --resume, start again with --force, or remove the file",
         ));
     }
     Ok(())
@@ -338,7 +339,7 @@ impl<'a> Output<'a> {
                 let path = self.args.source.source.shown();
                 let help = match self.args.error_map {
                     None => Some(
-                        "--error-map FILE goes on where the source cannot be read, and lists the places"
+                        "--error-map FILE continues past the places that cannot be read, and lists them"
                             .to_owned(),
                     ),
                     Some(_) => None,
@@ -350,35 +351,37 @@ impl<'a> Output<'a> {
                 error.remedy().as_ref().map(advice::words),
             ),
             Failed::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => (
-                format!("cannot write {name}: its reader ended at {percent} %: {error}"),
+                format!(
+                    "cannot write {name}: the program that reads it ended at {percent} %: {error}"
+                ),
                 None,
             ),
             Failed::Write(error) => {
                 let mut what = format!("cannot write {name}: {error}");
                 if error.kind() == io::ErrorKind::StorageFull {
                     let size = term::human_size(self.len);
-                    what += &format!("; the volume takes up to {size}");
+                    what += &format!("; the decrypted volume needs up to {size}");
                 }
                 (what, None)
             }
             failed => (failed.to_string(), None),
         };
         let left = match &self.to {
-            To::Stdout | To::Stream(_) => format!("{name} has only a part of the volume"),
-            To::Device(_) => format!("{name} holds an incomplete volume now"),
+            To::Stdout | To::Stream(_) => format!("{name} received only a part of the volume"),
+            To::Device(_) => format!("{name} now holds an incomplete volume"),
             To::File(unfinished) => {
                 let partial = unfinished.partial();
                 match unfinished.stays {
                     true => {
-                        help.get_or_insert("the same command goes on from there".to_owned());
-                        format!("what is written stays in {partial}")
+                        help.get_or_insert("run the same command again to continue".to_owned());
+                        format!("the part that was written is kept in {partial}")
                     }
                     false => {
                         help.get_or_insert(
-                            "with --resume, what is written stays, and a later run goes on from there"
+                            "with --resume, the part that was written is kept, and the next run continues with it"
                                 .to_owned(),
                         );
-                        format!("{partial} is removed again")
+                        format!("{partial} was removed")
                     }
                 }
             }
@@ -421,18 +424,18 @@ impl Unfinished {
             let earlier = match check_earlier(&file, &record, unlocked) {
                 Ok(earlier) => earlier,
                 Err(why) => {
-                    let what = format!("cannot go on with {}: {why}", file.partial().shown());
+                    let what = format!("cannot continue {}: {why}", file.partial().shown());
                     file.leave();
                     return Err(refuse(
                         Status::Usage,
                         what,
-                        "remove it, or give --force without --resume: then it is begun anew",
+                        "remove it, or start again with --force and without --resume",
                     ));
                 }
             };
             let percent = earlier.len.saturating_mul(100) / unlocked.available().max(1);
             term::note(format_args!(
-                "going on with {} at {percent} %",
+                "continuing {} at {percent} %",
                 file.partial().shown()
             ));
             return Ok(Self {
@@ -445,7 +448,7 @@ impl Unfinished {
         let file = PartialFile::create(path, args.force)?;
         if args.resume {
             term::note(format_args!(
-                "there is no unfinished {}: beginning at the start",
+                "{} does not exist: starting from the beginning",
                 file.partial().shown()
             ));
         }
@@ -501,7 +504,7 @@ fn check_earlier(
     // The length is set before the first byte is written, and after the first record.
     if earlier.len > 0 && len != unlocked.available() {
         return Err(format!(
-            "it has {len} bytes, and the volume {}",
+            "it has {len} bytes, but the volume has {}",
             unlocked.available()
         ));
     }
@@ -520,7 +523,7 @@ fn check_earlier(
             .map_err(|error| error.to_string())?;
         if found != expected {
             return Err(format!(
-                "its bytes {start} to {end} are not those of the volume"
+                "its bytes {start} to {end} differ from those of the volume"
             ));
         }
     }

@@ -107,10 +107,12 @@ impl Record {
         let document: Document = serde_json::from_slice(&text)
             .ok()
             .filter(|document: &Document| document.what == WHAT && document.version == VERSION)
-            .ok_or_else(|| format!("{path} is not the record of an unfinished output"))?;
+            .ok_or_else(|| {
+                format!("{path} is not the progress file of an unfinished decryption")
+            })?;
         if document.about != self.about {
             return Err(format!(
-                "{path} is about another volume, or the source was changed since"
+                "{path} belongs to another volume, or the source has changed since"
             ));
         }
         let missing: Vec<Range<u64>> = document.missing.iter().map(|&(a, b)| a..b).collect();
@@ -118,7 +120,7 @@ impl Record {
             && missing.iter().all(|range| range.start < range.end)
             && missing.iter().all(|range| range.end <= document.written);
         if !fits {
-            return Err(format!("{path} contradicts itself"));
+            return Err(format!("{path} is inconsistent"));
         }
         Ok(Written {
             len: document.written,

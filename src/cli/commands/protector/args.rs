@@ -26,25 +26,25 @@ impl ProtectorArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProtectorCommand {
-    /// Show the key protectors; takes no key
+    /// List the key protectors; needs no credential
     List(ListArgs),
     /// Add key protectors
     Add(AddArgs),
-    /// Remove key protectors, and give the volume a new master key
+    /// Remove key protectors and replace the volume master key
     Remove(RemoveArgs),
-    /// Give the volume another password
+    /// Change the password
     ChangePassword(ChangePasswordArgs),
-    /// Give a TPM protector another PIN; --tpm names the TPM
+    /// Change the PIN of a TPM protector; --tpm selects the TPM
     ChangePin(ChangePinArgs),
-    /// Seal a TPM protector anew, to the present state of the computer; --tpm names the TPM
+    /// Seal a TPM protector again, to the current state of this computer; --tpm selects the TPM
     Reseal(ResealArgs),
-    /// Replace recovery passwords: the new one is saved and proved before the old go
+    /// Replace recovery passwords: the new one is saved and tested before the old ones are removed
     RotateRecovery(RotateArgs),
-    /// Suspend protection: anybody can open the volume until it is resumed
+    /// Suspend protection: anyone can read the volume until protection is resumed
     Suspend(SuspendArgs),
-    /// Resume protection, and give the volume a new master key
+    /// Resume protection and replace the volume master key
     Resume(ResumeArgs),
-    /// Print every recovery password of the volume
+    /// Print the recovery passwords of the volume
     ShowRecovery(ShowRecoveryArgs),
     /// Save the startup keys of the volume as .BEK files
     SaveStartupKey(SaveStartupKeyArgs),
@@ -55,7 +55,7 @@ pub(super) struct ListArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -69,12 +69,12 @@ pub(super) struct ChangeArgs {
     #[command(flatten)]
     pub(super) credentials: CredentialArgs,
 
-    /// Try everything but the writing, and say what would change
+    /// Check everything and print what would change, but write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 
-    /// Keep a backup of the metadata as it was in this new file. It opens with what opened the
-    /// volume before: keep it safe, or destroy it once the change has proved itself
+    /// Save a backup of the old metadata to this new file. Anyone with an old credential can unlock
+    /// the volume with it: keep it safe, or delete it once the change has proved good
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) backup: Option<PathBuf>,
 }
@@ -97,7 +97,8 @@ pub(super) struct AddArgs {
 /// Whether protectors go that cannot be given a new master key.
 #[derive(Debug, Args)]
 pub(super) struct DropArgs {
-    /// Also remove protectors that only a TPM, a server or a card could give the new master key
+    /// Also remove key protectors that could get the new volume master key only through their TPM,
+    /// Network Unlock server or smart card
     #[arg(long)]
     pub(super) drop_bound: bool,
 }
@@ -107,18 +108,19 @@ pub(super) struct RemoveArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
 
-    /// Which: GUIDs, or the first 8 hex digits of them
+    /// Key protectors to remove: GUIDs, or their first 8 hex digits
     #[arg(value_name = "ID", required_unless_present = "kind")]
     pub(super) ids: Vec<String>,
 
-    /// All of a kind, in the words of 'fve protector list --json' or of manage-bde
+    /// Remove all key protectors of this type, named as in 'fve protector list --json' or as in
+    /// manage-bde
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_kind)]
     pub(super) kind: Option<ProtectorKind>,
 
     #[command(flatten)]
     pub(super) drop: DropArgs,
 
-    /// Allow that only a clear key is left, with which anybody can open the volume
+    /// Allow a result in which only a clear key is left, so that anyone can read the volume
     #[arg(long)]
     pub(super) leave_unprotected: bool,
 }
@@ -128,7 +130,7 @@ pub(super) struct ChangePasswordArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
 
-    /// File with the new password; without it, it is asked for twice on the terminal
+    /// File with the new password; if not given, the password is asked for twice on the terminal
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) new_password_file: Option<PathBuf>,
 }
@@ -138,11 +140,11 @@ pub(super) struct ChangePinArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
 
-    /// File with the new PIN; without it, it is asked for twice on the terminal
+    /// File with the new PIN; if not given, the PIN is asked for twice on the terminal
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) new_pin_file: Option<PathBuf>,
 
-    /// Of this protector (its GUID, or the first 8 hex digits of it), where there are several
+    /// Change the PIN of this key protector if there are several (GUID, or its first 8 hex digits)
     #[arg(long, value_name = "ID")]
     pub(super) of: Option<String>,
 }
@@ -155,7 +157,7 @@ pub(super) struct ResealArgs {
     #[command(flatten)]
     pub(super) bind: BindArgs,
 
-    /// This protector (its GUID, or the first 8 hex digits of it), where there are several
+    /// Seal this key protector if there are several (GUID, or its first 8 hex digits)
     #[arg(long, value_name = "ID")]
     pub(super) only: Option<String>,
 }
@@ -165,11 +167,12 @@ pub(super) struct RotateArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
 
-    /// New file for the new recovery password, as Windows saves it
+    /// New file for the new recovery password, in the format that Windows uses
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) escrow_to: PathBuf,
 
-    /// Replace only this recovery password (its GUID, or the first 8 hex digits of it), not all
+    /// Replace only this recovery password (GUID, or its first 8 hex digits); the default is all of
+    /// them
     #[arg(long, value_name = "ID")]
     pub(super) replace: Option<String>,
 
@@ -182,7 +185,7 @@ pub(super) struct SuspendArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
 
-    /// Windows resumes protection by itself after this many starts; 0: not by itself
+    /// Number of Windows starts after which protection resumes automatically; 0 means never
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=15))]
     pub(super) reboots: u8,
 }
@@ -217,11 +220,11 @@ pub(super) struct SaveStartupKeyArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(super) to: PathBuf,
 
-    /// Only this key (its GUID, or the first 8 hex digits of it)
+    /// Save only this key (GUID, or its first 8 hex digits)
     #[arg(long, value_name = "ID")]
     pub(super) only: Option<String>,
 
-    /// In the form of Windows 11, which names the volume
+    /// Use the format of Windows 11, which also names the volume
     #[arg(long)]
     pub(super) windows11: bool,
 }
@@ -233,6 +236,6 @@ fn parse_kind(word: &str) -> Result<ProtectorKind, String> {
     // A clear key is added and removed by suspending and resuming protection.
     kind.filter(|kind| *kind != ProtectorKind::ClearKey)
         .ok_or_else(|| {
-            "no kind of protector; such as recovery-password, startup-key, password, tpm".to_owned()
+            "not a type of key protector; use one such as recovery-password, startup-key, password or tpm".to_owned()
         })
 }

@@ -89,7 +89,7 @@ pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {
             .map_err(Error::from)
     })?;
     term::note(format_args!(
-        "the new recovery password is saved in {}, and was tried on the volume before the old went",
+        "the new recovery password was saved to {} and tested on the volume before the old ones were removed",
         args.escrow_to.shown()
     ));
     Ok(())
@@ -100,7 +100,7 @@ pub(super) fn suspend(args: &SuspendArgs) -> Result<(), Failure> {
     session.carry_out(Change::new().enroll(NewProtector::suspension(args.reboots)?))?;
     if !args.change.dry_run {
         term::note(
-            "protection is suspended: anybody can read the volume until 'fve protector resume'",
+            "protection is suspended: anyone can read the volume until 'fve protector resume' is run",
         );
     }
     Ok(())
@@ -109,7 +109,10 @@ pub(super) fn suspend(args: &SuspendArgs) -> Result<(), Failure> {
 pub(super) fn resume(args: &ResumeArgs) -> Result<(), Failure> {
     let mut session = Session::open(&args.change)?;
     let clear = session.of_kinds(&[ProtectorKind::ClearKey]).map_err(|_| {
-        Error::unchangeable("protection is not suspended", "there is nothing to resume")
+        Error::unchangeable(
+            "protection is not suspended, so it cannot be resumed",
+            "'fve info' shows the protection status",
+        )
     })?;
     let change = Change::new().drop_bound(args.drop.drop_bound);
     session.carry_out(clear.into_iter().fold(change, Change::remove))

@@ -20,7 +20,7 @@ use crate::cli::options::source;
 use crate::cli::output::term;
 
 /// Shown where a volume lacks what is asked for.
-pub(super) const HAS_NONE: &str = "'fve protector list' shows what the volume has";
+pub(super) const HAS_NONE: &str = "'fve protector list' shows the key protectors of the volume";
 
 /// A volume opened for one change.
 pub(super) struct Session<'a> {
@@ -68,8 +68,11 @@ impl<'a> Session<'a> {
             several => {
                 let ids: Vec<_> = several.iter().map(|id| format!("{id:X}")).collect();
                 Err(Error::unchangeable(
-                    format!("the volume has several: {}", ids.join(", ")),
-                    "name one of them",
+                    format!(
+                        "the volume has several key protectors of this type: {}",
+                        ids.join(", ")
+                    ),
+                    "name one of them by its ID",
                 ))
             }
         }
@@ -91,7 +94,7 @@ impl<'a> Session<'a> {
         });
         let (protector, object) = found.ok_or_else(|| {
             Error::unchangeable(
-                "the protector holds no object of a TPM 2.0",
+                "the key protector has no object that is sealed to a TPM 2.0",
                 "remove it and add a new one",
             )
         })?;
@@ -121,7 +124,7 @@ impl<'a> Session<'a> {
             .collect();
         if ids.is_empty() {
             return Err(Error::unchangeable(
-                "the volume has no protector of that kind",
+                "the volume has no key protector of that type",
                 HAS_NONE,
             ));
         }

@@ -65,7 +65,10 @@ pub(super) fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure>
         }
     }
     if files.is_empty() {
-        return Err(keeps_none("such startup key"));
+        return Err(keeps_none(match args.only {
+            Some(_) => "startup key with that ID",
+            None => "startup key",
+        }));
     }
     for (file, content) in files {
         let path = file.path().to_owned();
@@ -78,7 +81,7 @@ pub(super) fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure>
 fn keeps_none(what: &str) -> Failure {
     Failure::Other {
         status: Status::Failed,
-        what: format!("the volume keeps no {what}"),
+        what: format!("the volume stores no {what}"),
         help: Some(HAS_NONE.to_owned()),
     }
 }

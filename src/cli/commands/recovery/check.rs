@@ -30,16 +30,17 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// The password, or '-' for standard input. As an argument it stays in the shell's history and
-    /// shows in the process list: prefer '-' or --file. Without any, it is asked for
+    /// Recovery password, or '-' for standard input. On the command line it stays in the shell's
+    /// history and is visible in the process list: prefer '-' or --file. If neither is given, it is
+    /// asked for
     #[arg(value_name = "PASSWORD", conflicts_with = "file")]
     pub(crate) password: Option<String>,
 
-    /// File that holds the password: what Windows saves or prints, in any language
+    /// File with the recovery password, such as the file that Windows saves, in any language
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
 
-    /// Try the password on this volume, too
+    /// Also try the password on this volume
     #[arg(long, value_name = "SOURCE", value_hint = ValueHint::FilePath)]
     pub(crate) volume: Option<PathBuf>,
 
@@ -54,15 +55,15 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) lost: LostArgs,
 
-    /// Show digits: the password as understood, and the corrections
+    /// Show the digits of the password and of the suggested corrections
     #[arg(long)]
     pub(crate) show: bool,
 
-    /// Read letters that look like digits as those digits, in suggestions only
+    /// In suggestions, read letters that look like digits as these digits
     #[arg(long)]
     pub(crate) ocr: bool,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -83,7 +84,9 @@ impl Run for CheckArgs {
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
     if (args.lost.metadata.is_some() || args.lost.volume_start.is_some()) && args.volume.is_none() {
-        return Err(Failure::usage("--metadata takes --volume SOURCE"));
+        return Err(Failure::usage(
+            "--metadata and --volume-start need --volume SOURCE",
+        ));
     }
     let check = read(args)?;
     let trial = match (&args.volume, check.result) {
@@ -119,7 +122,7 @@ fn read(args: &CheckArgs) -> Result<Check, Failure> {
         (None, Some("-")) => from_bytes(&read_all(std::io::stdin(), "standard input")?),
         (None, Some(text)) => {
             term::note(
-                "warning: the password now stands in the shell's history and in the process list; '-' or --file avoid that",
+                "warning: the password is now in the shell's history and was visible in the process list; '-' or --file avoid that",
             );
             Ok(check_text(text, &options))
         }
@@ -172,7 +175,7 @@ fn as_text(args: &CheckArgs, check: &Check, trial: Option<&Trial>) -> String {
     if check.passwords.is_empty() {
         let _ = writeln!(
             text,
-            "not found: there is nothing like a recovery password in the text (eight groups of six digits)"
+            "not found: the text has no recovery password (8 blocks of 6 digits)"
         );
     }
     let several = check.passwords.len() > 1;
@@ -188,20 +191,20 @@ fn as_text(args: &CheckArgs, check: &Check, trial: Option<&Trial>) -> String {
             protector,
         }) => {
             let id = protector
-                .map(|id| format!(" protector {id:X}"))
+                .map(|id| format!(": key protector {id:X}"))
                 .unwrap_or_default();
-            let _ = writeln!(text, "it opens the volume:{id}");
+            let _ = writeln!(text, "it unlocks the volume{id}");
         }
         Some(Trial { opened: false, .. }) => {
             let _ = writeln!(
                 text,
-                "it opens nothing on the volume: blocks may be in the wrong order, two digits two places apart may be swapped, or it belongs to another volume; compare the identifiers that 'fve info' shows"
+                "it does not unlock the volume: it may belong to another volume, its blocks may be in the wrong order, or two digits two places apart may be swapped; compare its ID with those that 'fve info' shows"
             );
         }
         None if check.result == Outcome::WellFormed => {
             let _ = writeln!(
                 text,
-                "whether it is the right one only a volume can tell: --volume SOURCE tries it"
+                "only a test on the volume shows whether it is the right one: add --volume SOURCE"
             );
         }
         None => {}
@@ -226,10 +229,7 @@ fn write_password(text: &mut String, args: &CheckArgs, password: &PasswordCheck)
             && block.verdict == BlockVerdict::NotMultipleOf11
             && let Some(digit) = password.expose_expected_check_digit(block.index)
         {
-            let _ = writeln!(
-                text,
-                "    its first five digits ask for a {digit} at the end"
-            );
+            let _ = writeln!(text, "    its first five digits need {digit} as the sixth");
         }
     }
     for note in &password.notes {
@@ -242,7 +242,7 @@ fn write_password(text: &mut String, args: &CheckArgs, password: &PasswordCheck)
     for first in &password.boundary_swaps {
         let _ = writeln!(
             text,
-            "  note: swapping the last digit of block {first} with the first of block {} mends both",
+            "  note: swapping the last digit of block {first} with the first of block {} makes both valid",
             first + 1
         );
     }
@@ -260,7 +260,7 @@ fn write_suggestions(text: &mut String, args: &CheckArgs, password: &PasswordChe
     if !args.show {
         let _ = writeln!(
             text,
-            "  {count} correction{} of the whole password; --show prints {}",
+            "  {count} possible correction{} of the whole password; --show prints {}",
             if count == 1 { "" } else { "s" },
             if count == 1 { "it" } else { "the likeliest" },
         );
@@ -292,10 +292,10 @@ fn changes(suggestion: &Suggestion) -> String {
 fn corrections(counts: &CandidateCounts) -> Option<String> {
     let kinds = [
         (counts.substitution, "single-digit correction"),
-        (counts.transposition, "swap of neighbouring digits"),
+        (counts.transposition, "swap of neighboring digits"),
         (counts.insertion, "way to add a missing digit"),
-        (counts.deletion, "digit that may be one too many"),
-        (counts.wildcard, "filling of the unreadable digits"),
+        (counts.deletion, "digit that may be superfluous"),
+        (counts.wildcard, "way to fill in the unreadable digits"),
     ];
     let kinds: Vec<_> = kinds
         .into_iter()

@@ -81,14 +81,16 @@ impl Checkpoint {
                 return Ok(checkpoint);
             }
             Err(error) => return Err(fail(error).into()),
-            Ok(meta) if meta.len() > MAX_LEN => return Err(not_this(path, "is no checkpoint")),
+            Ok(meta) if meta.len() > MAX_LEN => {
+                return Err(not_this(path, "is not a checkpoint of a search"));
+            }
             Ok(_) => {}
         }
         let text = std::fs::read(path).map_err(fail)?;
         let document: Document = serde_json::from_slice(&text)
             .ok()
             .filter(|document: &Document| document.what == WHAT)
-            .ok_or_else(|| not_this(path, "is no checkpoint"))?;
+            .ok_or_else(|| not_this(path, "is not a checkpoint of a search"))?;
         let same = document.version == VERSION
             && document.about == about
             && document.check == check(&document.salt, pattern);
@@ -120,7 +122,7 @@ impl Checkpoint {
     /// Puts a new file in the place of the old one, so that there is always a whole one.
     fn write(&self) -> Result<(), Failure> {
         let fail = |error| {
-            let what = format!("cannot save the checkpoint in {}", self.path.shown());
+            let what = format!("cannot save the checkpoint to {}", self.path.shown());
             Error::io(what, error)
         };
         let text = crate::cli::output::json::document(&self.document);
@@ -132,7 +134,7 @@ fn not_this(path: &Path, why: &str) -> Failure {
     Failure::Other {
         status: Status::Usage,
         what: format!("{} {why}", path.shown()),
-        help: Some("name a file that is not there yet".to_owned()),
+        help: Some("name a file that does not exist yet".to_owned()),
     }
 }
 

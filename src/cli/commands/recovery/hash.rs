@@ -32,7 +32,7 @@ pub(crate) struct HashArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -56,7 +56,7 @@ fn run(args: &HashArgs) -> Result<(), Failure> {
         .collect();
     if hashes.is_empty() {
         return Err(Error::unsupported(
-            "the volume has no protector with a password or recovery password that other programs could search for",
+            "the volume has no password or recovery password that hashcat or John the Ripper can search for",
         )
         .into());
     }

@@ -64,7 +64,7 @@ fn finish_block(terminal: &mut File, digits: &[u8]) -> io::Result<()> {
     if !verdict.is_valid() {
         writeln!(
             terminal,
-            "\nblock {number} {verdict}; Backspace goes back to it"
+            "\nblock {number} {verdict}; correct it with Backspace"
         )?;
         write!(terminal, "{}", stars(digits.len()))?;
     }

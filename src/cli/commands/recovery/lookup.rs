@@ -35,20 +35,22 @@ use fve::volume::Volume;
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("query").required(true).multiple(true).args(["id", "computer", "volume"])))]
 pub(crate) struct LookupArgs {
-    /// Where to look: files and directories of saved passwords (key files, LDIF, CSV, JSON), or
+    /// Files or directories with saved recovery passwords (key files, LDIF, CSV, JSON), or
     /// ldaps://SERVER
     #[arg(value_name = "WHERE", required = true, value_hint = ValueHint::AnyPath)]
     places: Vec<PathBuf>,
 
-    /// The password with this ID: the eight digits that the recovery screen shows, or all 32
+    /// Find the recovery password with this ID: the 8 hex digits that the recovery screen shows, or
+    /// all 32
     #[arg(long, value_name = "ID", conflicts_with = "computer")]
     id: Option<String>,
 
-    /// All passwords of this computer
+    /// Find all recovery passwords of this computer
     #[arg(long, value_name = "NAME")]
     computer: Option<String>,
 
-    /// The passwords of this volume; with --id or --computer: say which of them are still on it
+    /// Find the recovery passwords of this volume; with --id or --computer, show which of those
+    /// found are still on it
     #[arg(long, value_name = "SOURCE", value_hint = ValueHint::FilePath)]
     volume: Option<PathBuf>,
 
@@ -79,7 +81,7 @@ pub(crate) struct LookupArgs {
     #[arg(long)]
     show: bool,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -115,7 +117,7 @@ fn run(args: &LookupArgs) -> Result<(), Failure> {
         })?,
         (None, Some(name), _) => Query::Computer(name.clone()),
         (None, None, Some(volume)) => Query::Protectors(volume.ids.clone()),
-        (None, None, None) => return Err(Failure::usage("what to look up is not said")),
+        (None, None, None) => return Err(Failure::usage("give --id, --computer or --volume")),
     };
     let mut found = Found::default();
     let mut failure = None;
@@ -218,7 +220,7 @@ impl OnVolume {
             return Err(Failure::Other {
                 status: Status::Failed,
                 what: "the volume has no recovery password".to_owned(),
-                help: Some("'fve info' shows what opens it".to_owned()),
+                help: Some("'fve info' lists its key protectors".to_owned()),
             });
         }
         Ok(Self {
@@ -248,7 +250,7 @@ impl Answer<'_> {
         for entry in &self.found.entries {
             match entry.id {
                 Some(id) => line(&mut text, format_args!("{id:X}")),
-                None => line(&mut text, format_args!("(without an identifier)")),
+                None => line(&mut text, format_args!("(without an ID)")),
             }
             let mut detail = |name: &str, value: &str| {
                 line(&mut text, format_args!("  {name:<10} {}", escaped(value)));
@@ -265,7 +267,10 @@ impl Answer<'_> {
             detail("found in", &entry.origin);
             match self.on_volume(entry) {
                 Some(true) => detail("on volume", "yes"),
-                Some(false) => detail("on volume", "no, not any more, or of another volume"),
+                Some(false) => detail(
+                    "on volume",
+                    "no: it was removed, or belongs to another volume",
+                ),
                 None => {}
             }
             if self.args.show {
@@ -332,7 +337,7 @@ impl Answer<'_> {
         ids.dedup();
         if self.args.id.is_some() && ids.len() > 1 {
             term::note(format_args!(
-                "these digits begin {} identifiers: give all 32 of them",
+                "{} IDs begin with these digits: give all 32 digits",
                 ids.len()
             ));
         }
@@ -347,6 +352,21 @@ impl Answer<'_> {
         Err(Failure::Silent(Status::Failed))
     }
 
+    fn wanted(&self) -> String {
+        match (&self.args.id, &self.args.computer, &self.args.volume) {
+            (Some(id), _, _) => format!("recovery password with ID {}", escaped(id)),
+            (None, Some(name), _) => format!("recovery password of {}", escaped(name)),
+            (None, None, Some(path)) => format!("recovery password of {}", path.shown()),
+            (None, None, None) => "recovery password".to_owned(),
+        }
+    }
+
+    fn places(&self) -> String {
+        let places = self.args.places.iter().map(|place| place.shown());
+        let places: Vec<_> = places.map(|place| place.to_string()).collect();
+        places.join(", ")
+    }
+
     fn nothing(&self) -> Failure {
         let unnamed = self.found.unnamed.len();
         let computer = self
@@ -355,18 +375,21 @@ impl Answer<'_> {
             .and_then(|volume| volume.computer.as_deref());
         let help = match (unnamed, computer) {
             (0, Some(computer)) if self.args.computer.is_none() => format!(
-                "--computer {} finds all passwords of the computer that the volume names",
+                "--computer {} finds all saved passwords of the computer that the volume names",
                 escaped(computer)
             ),
-            (0, _) => "compare the ID with that on the recovery screen, or look in other places"
-                .to_owned(),
+            (0, _) if self.args.id.is_some() => {
+                "compare the ID with the one on the recovery screen, or search other places"
+                    .to_owned()
+            }
+            (0, _) => "search other places".to_owned(),
             _ => format!(
-                "{unnamed} passwords without an identifier may be it: 'fve unlock SOURCE --recovery-lookup WHERE' tries them"
+                "{unnamed} passwords without an ID were found, and one may be the right one: 'fve unlock SOURCE --recovery-lookup WHERE' tries them"
             ),
         };
         Failure::Other {
             status: Status::Failed,
-            what: format!("{} cannot be found there", asked(self.args)),
+            what: format!("no saved {} in {}", self.wanted(), self.places()),
             help: Some(help),
         }
     }

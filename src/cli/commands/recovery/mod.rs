@@ -32,7 +32,8 @@ commands! {
         Search(SearchArgs),
         /// Print the hashes of the volume's passwords, for hashcat and John the Ripper
         Hash(HashArgs),
-        /// Find a saved recovery password by its ID, by computer, or for a volume: in files or in Active Directory
+        /// Find a saved recovery password in files or in Active Directory: by ID, by computer, or
+        /// for a volume
         Lookup(LookupArgs),
 }
 }

@@ -15,10 +15,9 @@ pub(crate) struct RepairArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RepairCommand {
-    /// Search SOURCE for volumes, also such whose first sector is lost, and say how to open each
+    /// Search SOURCE for volumes, even those without their first sector, and show how to open each
     Scan(ScanArgs),
-    /// Write the first sector that a volume lacks to a new file, or a whole copy of the volume
-    /// with it
+    /// Rebuild the first sector of a volume in a new file, or a whole copy of the volume with it
     RebuildHeader(RebuildArgs),
 }
 
@@ -31,11 +30,11 @@ pub(super) struct ScanArgs {
     #[command(flatten)]
     pub(super) credentials: CredentialArgs,
 
-    /// Look first where Windows puts its metadata, and end the search if it is there
+    /// Search the usual places of the metadata first, and stop if it is there
     #[arg(long)]
     pub(super) quick: bool,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -48,15 +47,15 @@ pub(super) struct RebuildArgs {
     #[command(flatten)]
     pub(super) credentials: CredentialArgs,
 
-    /// New file to write; SOURCE stays as it is
+    /// New file to write; SOURCE is never changed
     #[arg(long, value_name = "OUT", value_hint = ValueHint::FilePath)]
     pub(super) to: PathBuf,
 
-    /// Write all of the volume, still encrypted, and not only its first sector
+    /// Write the whole volume, still encrypted, instead of only its first sector
     #[arg(long)]
     pub(super) whole: bool,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(super) json: bool,
 }

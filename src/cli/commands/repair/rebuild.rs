@@ -86,7 +86,7 @@ fn prove(
     credentials: &[Box<dyn Credential>],
 ) -> Result<bool, Failure> {
     if credentials.is_empty() {
-        term::note("without a credential nothing proves the metadata");
+        term::note("the metadata cannot be verified without a credential");
         return Ok(false);
     }
     let pieced = args.credentials.with_key_package(volume)?;
@@ -98,9 +98,9 @@ fn prove(
 fn place_not_proved() -> Failure {
     Failure::Other {
         status: Status::Usage,
-        what: "nothing proves where the volume begins".to_owned(),
+        what: "the start of the volume is not certain".to_owned(),
         help: Some(
-            "give a credential: what it decrypts tells the place; 'fve repair scan' shows the places"
+            "give a credential, so that each possible start can be tested; 'fve repair scan' lists them"
                 .to_owned(),
         ),
     }
@@ -122,7 +122,7 @@ fn only_volume(
         }
         (Some(_), others) => Err(Failure::Other {
             status: Status::Usage,
-            what: format!("there is metadata of {} volumes", others + 1),
+            what: format!("found metadata of {} volumes", others + 1),
             help: Some(
                 "'fve repair scan' lists them; choose one with --metadata and --volume-start"
                     .to_owned(),

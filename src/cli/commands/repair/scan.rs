@@ -39,7 +39,7 @@ pub(super) fn run(args: &ScanArgs) -> Result<(), Failure> {
         }
         if scan.volumes.len() > MOST_TRIED {
             term::note(format_args!(
-                "the credentials are tried on the first {MOST_TRIED} of {} volumes",
+                "the credentials were tried only on the first {MOST_TRIED} of {} volumes",
                 scan.volumes.len()
             ));
         }

@@ -37,11 +37,11 @@ pub(super) fn nothing_found(scan: &Scan, told: bool) -> Failure {
     let (status, what) = match scan.boot_records.first() {
         Some(record) => (
             Status::Damaged,
-            format!("the boot record of a volume lies at byte {record}, but none of its metadata"),
+            format!("found the boot record of a volume at byte {record}, but no metadata"),
         ),
         None => (
             Status::NotBitLocker,
-            "no metadata of a BitLocker volume is on the source".to_owned(),
+            "found no metadata of a BitLocker volume on the source".to_owned(),
         ),
     };
     if told {
@@ -51,7 +51,7 @@ pub(super) fn nothing_found(scan: &Scan, told: bool) -> Failure {
     Failure::Other {
         status,
         what,
-        help: Some("without metadata no key opens a volume".to_owned()),
+        help: Some("no credential unlocks a volume without its metadata: search the other disks, or use a key package".to_owned()),
     }
 }
 

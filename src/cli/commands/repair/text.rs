@@ -38,13 +38,13 @@ pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> S
                 let _ = writeln!(text, "   cannot be opened: {}", error.with_causes());
             }
             (Ok(_), Some(Ok(_))) if looked.piece => {
-                text.push_str("   the credentials fit, but nothing of the volume can be shown\n");
+                text.push_str("   the credentials are correct, but nothing can be decrypted\n");
             }
-            (Ok(_), Some(Ok(_))) => text.push_str("   the credentials open it\n"),
+            (Ok(_), Some(Ok(_))) => text.push_str("   the credentials unlock it\n"),
             (Ok(_), Some(Err(error))) => {
                 let _ = writeln!(
                     text,
-                    "   the credentials do not open it: {}",
+                    "   the credentials do not unlock it: {}",
                     error.with_causes()
                 );
             }
@@ -77,7 +77,7 @@ fn write_place(text: &mut String, looked: &Looked<'_>) {
     let volume = looked.found;
     if looked.piece {
         text.push_str(
-            "   a piece of the volume, with metadata but without its first sector; where the volume begins is not known\n",
+            "   only a part of the volume, with metadata but without the first sector; the start of the volume is unknown\n",
         );
         return;
     }
@@ -86,7 +86,7 @@ fn write_place(text: &mut String, looked: &Looked<'_>) {
         let places: Vec<_> = places.map(|place| place.to_string()).collect();
         let _ = writeln!(
             text,
-            "   nothing proves where it begins; it may be byte {}; a credential tells",
+            "   the start is not certain: it may be byte {}; give a credential to find out",
             places.join(" or ")
         );
         return;
@@ -97,13 +97,13 @@ fn write_place(text: &mut String, looked: &Looked<'_>) {
         .map(|number| format!(", partition {number}"))
         .unwrap_or_default();
     let record = match evidence.boot_record {
-        true => "its boot record is there",
-        false => "its boot record is lost",
+        true => "boot record found",
+        false => "boot record missing",
     };
     let begins = match volume.missing() {
         0 => format!("begins at byte {}", volume.start),
         missing => format!(
-            "begins {missing} bytes before the source, which lacks them (byte {})",
+            "begins {missing} bytes before the start of the source (at byte {})",
             volume.start
         ),
     };
@@ -115,8 +115,8 @@ fn write_copy(text: &mut String, found: &FoundBlock, volume: &FoundVolume) {
     let number = number.map(|number| format!(" copy {number}"));
     let soundness = match (found.is_sound(), is_current(found, volume)) {
         (false, _) => "damaged",
-        (true, true) => "sound",
-        (true, false) => "sound, but not what counts: an older state",
+        (true, true) => "intact",
+        (true, false) => "intact, but older than the others",
     };
     let written = found
         .block
@@ -134,9 +134,12 @@ fn write_copy(text: &mut String, found: &FoundBlock, volume: &FoundVolume) {
 pub(super) fn rebuilt_text(args: &RebuildArgs, found: &FoundVolume, size: u64) -> String {
     let path = args.to.shown();
     match args.whole {
-        true => format!("volume {:X} is in {path}, {size} bytes\n", found.id),
+        true => format!(
+            "volume {:X} was written to {path}, {size} bytes\n",
+            found.id
+        ),
         false => format!(
-            "the first {size} bytes of volume {:X} are in {path}; they belong at byte {} of a copy of the source\n",
+            "the first {size} bytes of volume {:X} were written to {path}; write them to byte {} of a copy of the source\n",
             found.id, found.start
         ),
     }

@@ -35,7 +35,7 @@ pub(crate) struct ReportArgs {
     #[command(flatten)]
     credentials: CredentialArgs,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -30,7 +30,7 @@ impl Told<'_> {
         let analysis = &self.analysis;
         let volume = &self.opened.volume;
         let status = volume.status();
-        field(text, "Opened By:", &mode_words(analysis));
+        field(text, "Unlocked By:", &mode_words(analysis));
         field(
             text,
             "Protection Status:",
@@ -61,8 +61,8 @@ impl Told<'_> {
         if let Some(id) = analysis.asked_for {
             field(
                 text,
-                "Password Asked For:",
-                &format!("{} (of the recovery passwords, {{{id:X}}})", id.short()),
+                "Recovery Screen ID:",
+                &format!("{} (recovery password {{{id:X}}})", id.short()),
             );
         }
     }
@@ -76,7 +76,7 @@ impl Told<'_> {
                 text,
                 &format!("{}:", protector.kind().name()),
                 &format!(
-                    "{{{:X}}}, of {}{age}{}",
+                    "{{{:X}}}, changed {}{age}{}",
                     protector.id,
                     protector.changed,
                     saved_words(protector)
@@ -93,7 +93,7 @@ impl Told<'_> {
         if skip > 0 {
             line(
                 text,
-                format_args!("    ({skip} earlier events of the logs: see --json)"),
+                format_args!("    ({skip} earlier events: use --json to list them)"),
             );
         }
         for moment in &self.analysis.timeline {
@@ -116,15 +116,15 @@ impl Told<'_> {
         line(text, format_args!("\nMetadata\n"));
         Report::of(self.opened).write_copies(text);
         let agree = if self.opened.volume.copies().disagree() {
-            "the sound copies say different things"
+            "the intact copies disagree"
         } else {
-            "the sound copies say the same"
+            "the intact copies agree"
         };
         field(text, "Agreement:", agree);
         let hash = match (self.proved, self.unlocked) {
-            (true, _) => "is that sealed with the volume master key",
-            (false, true) => "not proved",
-            (false, false) => "not compared: that takes a credential",
+            (true, _) => "verified with the volume master key",
+            (false, true) => "not verified",
+            (false, false) => "not compared: this needs a credential",
         };
         field(text, "SHA-256:", hash);
         let sealings = self.analysis.sealings;
@@ -162,7 +162,7 @@ impl Told<'_> {
         if self.analysis.findings.is_empty() {
             line(
                 text,
-                format_args!("\n    Nothing on the volume points to a cause."),
+                format_args!("\n    Nothing on the volume indicates a cause."),
             );
         }
     }
@@ -172,7 +172,7 @@ impl Told<'_> {
         let Some(logs) = self.logs else {
             let why = match (self.unlocked, cfg!(feature = "event-logs")) {
                 (true, false) => "this program was built without the feature event-logs",
-                _ => "not read: that takes a credential",
+                _ => "not read: this needs a credential",
             };
             return line(text, format_args!("    {why}"));
         };
@@ -180,7 +180,7 @@ impl Told<'_> {
             let result = match &log.fault {
                 Some(fault) => escaped(fault),
                 None if log.unreadable > 0 => format!(
-                    "{} records, {} more cannot be read",
+                    "{} records, and {} more that cannot be read",
                     log.records, log.unreadable
                 ),
                 None => format!("{} records", log.records),

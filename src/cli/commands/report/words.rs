@@ -8,16 +8,16 @@ use fve::format::protector::{KeyProtector, ProtectorKind};
 
 pub(super) fn saved_words(protector: &KeyProtector) -> String {
     match protector.backup() {
-        Some(backup) => format!("; saved (kind {}) on {}", backup.kind, backup.last),
+        Some(backup) => format!("; backed up (kind {}) on {}", backup.kind, backup.last),
         None if protector.kind() == ProtectorKind::RecoveryPassword => {
-            "; no sign that it was ever saved".to_owned()
+            "; no backup recorded".to_owned()
         }
         None => String::new(),
     }
 }
 
 /// Where the library tells of something that this program was not written for.
-const NO_WORDS: &str = "something that this program has no words for";
+const NO_WORDS: &str = "something that this version of fve cannot describe";
 
 pub(super) fn mode_words(analysis: &Analysis) -> String {
     let names: Vec<_> = analysis
@@ -26,14 +26,14 @@ pub(super) fn mode_words(analysis: &Analysis) -> String {
         .map(|kind| kind.name())
         .collect();
     match analysis.mode {
-        Mode::Unknown => "not known: the metadata tell of no protector".to_owned(),
-        Mode::Decrypted => "nothing: it is not encrypted".to_owned(),
-        Mode::Unprotected => "anybody: its only key lies on the disk in the open".to_owned(),
+        Mode::Unknown => "unknown: the metadata lists no key protector".to_owned(),
+        Mode::Decrypted => "nothing: the volume is not encrypted".to_owned(),
+        Mode::Unprotected => "anyone: its only key is stored unencrypted on the disk".to_owned(),
         Mode::Suspended if names.is_empty() => {
-            "anybody, while protection is suspended; else a recovery password only".to_owned()
+            "anyone, while protection is suspended; otherwise a recovery password only".to_owned()
         }
         Mode::Suspended => format!(
-            "anybody, while protection is suspended; else {}",
+            "anyone, while protection is suspended; otherwise {}",
             names.join(", ")
         ),
         Mode::RecoveryOnly => "a recovery password only".to_owned(),
@@ -44,10 +44,14 @@ pub(super) fn mode_words(analysis: &Analysis) -> String {
 
 pub(super) fn profile_words(kind: ProfileKind) -> &'static str {
     match kind {
-        ProfileKind::SecureBoot => "Windows' Secure Boot profile: who signed what is started",
-        ProfileKind::Uefi => "Windows' UEFI profile: firmware and boot manager themselves",
-        ProfileKind::Bios => "Windows' BIOS profile",
-        _ => "a profile of its own, set by a policy",
+        ProfileKind::SecureBoot => {
+            "the Secure Boot profile of Windows: the signers of the boot programs"
+        }
+        ProfileKind::Uefi => {
+            "the UEFI profile of Windows: the firmware and the boot manager themselves"
+        }
+        ProfileKind::Bios => "the BIOS profile of Windows",
+        _ => "a custom profile, set by a policy",
     }
 }
 
@@ -68,17 +72,17 @@ pub(super) fn windows_words(windows: &Windows) -> String {
 pub(super) fn moment_words(moment: &Moment) -> String {
     let what = match moment.what {
         Happening::TurnedOn => "BitLocker was turned on".to_owned(),
-        Happening::ProtectorChanged => "made or last changed".to_owned(),
+        Happening::ProtectorChanged => "created or last changed".to_owned(),
         Happening::Suspended => {
-            "a clear key was written: protection suspended, or not on yet".to_owned()
+            "a clear key was written: protection was suspended, or not turned on yet".to_owned()
         }
-        Happening::FirstSaved => "first saved".to_owned(),
-        Happening::LastSaved => "saved".to_owned(),
-        Happening::Resealed => "keys sealed anew".to_owned(),
+        Happening::FirstSaved => "first backed up".to_owned(),
+        Happening::LastSaved => "last backed up".to_owned(),
+        Happening::Resealed => "keys were sealed again".to_owned(),
         Happening::Written => "metadata last written".to_owned(),
         Happening::Logged(kind) => format!("(log) {}", event_words(kind)),
         Happening::WindowsStarted => "(log) Windows last started".to_owned(),
-        Happening::WindowsEnded => "(log) Windows last ended in good order".to_owned(),
+        Happening::WindowsEnded => "(log) Windows last shut down cleanly".to_owned(),
         _ => NO_WORDS.to_owned(),
     };
     match moment.protector {
@@ -92,35 +96,35 @@ fn event_words(kind: EventKind) -> &'static str {
         EventKind::NoKeyFile => "no startup key was found at start (24596)",
         EventKind::KeyFileCorrupt => "the startup key that was found was corrupt (24597)",
         EventKind::KeyFileWithoutKey => {
-            "the startup key that was found held no key of this volume (24598)"
+            "the startup key that was found was not for this volume (24598)"
         }
         EventKind::TpmNotEnabled => "the TPM was off or missing at start (24599)",
-        EventKind::SrkInvalid => "the TPM's storage root key was not the one of before (24600)",
+        EventKind::SrkInvalid => "the storage root key of the TPM had changed (24600)",
         EventKind::PcrMismatch => {
-            "what was measured at start was not what the key is sealed to (24601)"
+            "the PCR values at start were not those that the key is sealed to (24601)"
         }
         EventKind::StartCheckFailed => "a check at start failed (24602 or 24604)",
-        EventKind::BootApplication => "a boot application was not the one of before (24603)",
-        EventKind::PinWrong => "a PIN opened nothing (24605)",
-        EventKind::RecoveryPasswordWrong => "a recovery password opened nothing (24606)",
+        EventKind::BootApplication => "a boot application had changed (24603)",
+        EventKind::PinWrong => "a wrong PIN was entered (24605)",
+        EventKind::RecoveryPasswordWrong => "a wrong recovery password was entered (24606)",
         EventKind::MetadataTrouble => {
             "a copy of the metadata could not be read or written (24610 to 24619)"
         }
         EventKind::VolumeUnreadable => "the metadata of a volume could not be read (24620)",
-        EventKind::AutoUnlockFailed => "a data volume did not unlock by itself (24591)",
+        EventKind::AutoUnlockFailed => "automatic unlocking of a data volume failed (24591)",
         EventKind::AutoUnlockChanged => {
-            "unlocking a data volume by itself was turned on or off (24585 to 24590)"
+            "automatic unlocking of a data volume was turned on or off (24585 to 24590)"
         }
         EventKind::EncryptionStarted => "encryption was started (768)",
         EventKind::Suspended => "protection was suspended (773)",
         EventKind::Resumed => "protection was resumed (774)",
-        EventKind::ProtectorMade => "a key protector was made (775)",
+        EventKind::ProtectorMade => "a key protector was created (775)",
         EventKind::ProtectorRemoved => "a key protector was removed (776)",
         EventKind::SavedToDirectory => {
-            "recovery information was saved in a directory (513, 782 or 845)"
+            "recovery information was backed up to a directory server (513, 782 or 845)"
         }
         EventKind::SavingFailed => {
-            "saving recovery information in a directory failed (514, 783 or 846)"
+            "the backup of recovery information to a directory server failed (514, 783 or 846)"
         }
         _ => NO_WORDS,
     }
@@ -128,9 +132,11 @@ fn event_words(kind: EventKind) -> &'static str {
 
 pub(super) fn certainty_words(certainty: Certainty) -> &'static str {
     match certainty {
-        Certainty::Certain => "Certain: the volume says so",
-        Certainty::Likely => "Likely: it follows from what the volume says",
-        _ => "Possible: it would make Windows ask, and leaves no trace here",
+        Certainty::Certain => "Certain: recorded on the volume",
+        Certainty::Likely => "Likely: follows from what is recorded on the volume",
+        _ => {
+            "Possible: makes Windows ask for a recovery password, and leaves no trace on the volume"
+        }
     }
 }
 
@@ -147,38 +153,38 @@ pub(super) fn finding_words(finding: &Finding, analysis: &Analysis) -> String {
             "The volume is encrypted but not protected: no recovery password is asked for".to_owned()
         }
         FindingKind::Suspended => suspension_words(analysis),
-        FindingKind::RecoveryOnly => "Nothing but a recovery password opens the volume, so that Windows asks for it at every start: the other protectors were removed, as by 'manage-bde -forcerecovery'".to_owned(),
+        FindingKind::RecoveryOnly => "Only a recovery password unlocks the volume, so Windows asks for it at every start: the other key protectors were removed, for example by 'manage-bde -forcerecovery'".to_owned(),
         FindingKind::MetadataUnreadable => {
-            "No copy of the metadata can be read; Windows cannot open the volume with anything".to_owned()
+            "No copy of the metadata can be read, so Windows cannot unlock the volume with any key".to_owned()
         }
         FindingKind::CopiesDamaged(copies) => {
             let numbers: Vec<_> = copies.iter().map(u8::to_string).collect();
             format!("Damaged copies of the metadata: {}", numbers.join(", "))
         }
-        FindingKind::CopiesDiffer => "Sound copies of the metadata say different things: an update was interrupted, or they were changed".to_owned(),
+        FindingKind::CopiesDiffer => "Intact copies of the metadata differ: an update was interrupted, or they were modified".to_owned(),
         FindingKind::Converting(status) => {
-            format!("The volume is between two states: {}", status.name())
+            format!("The volume is being converted: {}", status.name())
         }
         FindingKind::PinRequired => {
-            "The PIN is asked for at every start; without it only recovery is left".to_owned()
+            "Windows asks for the PIN at every start; without it, only a recovery password works".to_owned()
         }
         FindingKind::StartupKeyRequired(file) if finding.certainty == Certainty::Certain => {
             format!("The startup key {file} is required at every start")
         }
         FindingKind::StartupKeyRequired(file) => {
-            format!("The startup key {file} is required where nothing else is given")
+            format!("The startup key {file} is required unless another credential is given")
         }
-        FindingKind::PasswordRequired => "The password opens the volume; without it only recovery is left".to_owned(),
+        FindingKind::PasswordRequired => "The password unlocks the volume; without it, only a recovery password works".to_owned(),
         FindingKind::NetworkRequired => {
-            "Network Unlock: the server did not answer, or no longer has its certificate".to_owned()
+            "Network Unlock failed: the server did not answer, or no longer has its certificate".to_owned()
         }
         FindingKind::PcrChanged(pcr) => format!("PCR {pcr} changed: {}", pcr_words(*pcr)),
-        FindingKind::TpmUnavailable => "The TPM was cleared, turned off, hidden or locked by wrong PINs, its firmware updated, or the disk moved to another computer".to_owned(),
+        FindingKind::TpmUnavailable => "The TPM was cleared, turned off, hidden, or locked after wrong PINs, its firmware was updated, or the disk was moved to another computer".to_owned(),
         FindingKind::TpmObjectUnsound => {
-            "What is sealed to the TPM is not consistent: no TPM would open it".to_owned()
+            "The object sealed to the TPM is inconsistent: no TPM would release its key".to_owned()
         }
         FindingKind::NeverSaved => {
-            "The metadata do not say that this recovery password was ever saved; Windows before version 1903 never says so".to_owned()
+            "The metadata does not record that this recovery password was ever backed up; versions of Windows before 1903 never record it".to_owned()
         }
         FindingKind::Logged { kind, count, last } => format!(
             "Windows logged {count} time{}, last on {last}: {}",
@@ -195,12 +201,12 @@ fn suspension_words(analysis: &Analysis) -> String {
         return "Protection is suspended".to_owned();
     };
     let until = match suspension.reboots_left {
-        Some(0) | None => "until somebody resumes it".to_owned(),
+        Some(0) | None => "until it is resumed".to_owned(),
         Some(1) => "for one more start of Windows".to_owned(),
         Some(count) => format!("for {count} more starts of Windows"),
     };
     format!(
-        "Protection is suspended since {}, {until}; meanwhile no recovery password is asked for, and anybody can read the volume",
+        "Protection has been suspended since {}, {until}; meanwhile Windows asks for no recovery password, and anyone can read the volume",
         suspension.since
     )
 }
@@ -209,64 +215,62 @@ fn suspension_words(analysis: &Analysis) -> String {
 fn pcr_words(pcr: u8) -> &'static str {
     match pcr {
         0 => "the firmware was updated",
-        1 => "settings of the firmware were changed",
-        2 => "a card, a dock or another device with firmware of its own came, went or was updated",
-        3 => "settings of such a device were changed",
+        1 => "the settings of the firmware were changed",
+        2 => "a card, dock or other device that has its own firmware was added, removed or updated",
+        3 => "settings of a device that has its own firmware were changed",
         4 => {
-            "another boot manager was started, or an updated one: boot order, a boot medium, a second system"
+            "another or an updated boot manager was started, for example after a change of the boot order, from another boot medium, or for a second system"
         }
         5 => "the partition table was changed",
         7 => {
-            "Secure Boot was turned on or off, its keys (db, dbx) were updated, or something with another signer was started"
+            "Secure Boot was turned on or off, its keys (db, dbx) were updated, or a program with another signer was started"
         }
-        8..=10 => "boot sector, boot block or boot manager of a BIOS start were changed",
-        _ => "what it stands for changed; a policy bound the key to it",
+        8..=10 => "the boot sector, boot block or boot manager of a BIOS start was changed",
+        _ => "what it measures has changed; a policy bound the key to it",
     }
 }
 
 /// What the guides say to do about it.
 pub(super) fn advice(finding: &Finding) -> Option<&'static str> {
     /// What makes the TPM accept the computer as it is.
-    const RESEAL: &str = "once Windows runs and the change is known to be wanted, suspend protection and resume it: that seals the key to the computer as it is now.";
+    const RESEAL: &str = "once Windows runs and you know that the change was intended, suspend protection and resume it: this seals the key to the current state of the computer.";
     Some(match &finding.kind {
         FindingKind::PcrChanged(0..=3) => {
-            "suspend protection before firmware or hardware is changed, and resume it afterwards; if that was not done, use the recovery password once, then suspend and resume."
+            "suspend protection before you change firmware or hardware, and resume it afterwards; if you did not, use the recovery password once, then suspend and resume protection."
         }
         FindingKind::PcrChanged(_) => RESEAL,
         FindingKind::TpmUnavailable => {
-            "turn the TPM on again, or move the disk back; after a lasting change (new board, cleared TPM) use the recovery password, remove the TPM protector and add it anew."
+            "turn the TPM on again, or move the disk back; after a permanent change (new board, cleared TPM), use the recovery password, remove the TPM protector and add a new one."
         }
         FindingKind::TpmObjectUnsound => {
-            "use the recovery password, remove the TPM protector and add it anew."
+            "use the recovery password, remove the TPM protector and add a new one."
         }
         FindingKind::PinRequired => {
-            "if the PIN is forgotten, use the recovery password and set another PIN; digits beyond a first lockout are counted by the TPM, which forgives them with time."
+            "if the PIN is forgotten, use the recovery password and set a new PIN; if the TPM is locked after wrong PINs, wait until it accepts one again."
         }
         FindingKind::StartupKeyRequired(_) => {
-            "look for the file on USB media and in saved copies; if it is lost, use the recovery password, then make a new startup key and a copy of it."
+            "look for the file on USB media and in backups; if it is lost, use the recovery password, then create a new startup key and keep a copy of it."
         }
         FindingKind::PasswordRequired => {
-            "if it is forgotten, use the recovery password and set another one."
+            "if it is forgotten, use the recovery password and set a new one."
         }
         FindingKind::NetworkRequired => {
-            "look at the server, its certificate and the cable; a start without the network asks for the PIN."
+            "check the server, its certificate and the network cable; without the network, Windows asks for the PIN."
         }
         FindingKind::RecoveryOnly => {
-            "after one start with the recovery password add a TPM protector (or another one) again."
+            "start once with the recovery password, then add a TPM protector or another one."
         }
-        FindingKind::Suspended => {
-            "resume protection when the work that it was suspended for is done."
-        }
+        FindingKind::Suspended => "resume protection when the work it was suspended for is done.",
         FindingKind::Unprotected => "turn protection on, or decrypt the volume.",
         FindingKind::CopiesDamaged(_) | FindingKind::CopiesDiffer => {
-            "save the data first; 'fve metadata backup' keeps what is there. Windows rebuilds bad copies from a good one."
+            "first save the data; 'fve metadata backup' saves the current metadata. Windows rebuilds bad copies from a good one."
         }
         FindingKind::MetadataUnreadable => {
-            "work on an image of the disk; a backup of the metadata brings the volume back."
+            "work on an image of the disk; a backup of the metadata can be restored."
         }
-        FindingKind::Converting(_) => "let Windows finish, with a power supply connected.",
+        FindingKind::Converting(_) => "let Windows finish, with the power supply connected.",
         FindingKind::NeverSaved => {
-            "once the volume is open, save the recovery password where it will be found."
+            "once the volume is unlocked, save the recovery password in a place where you will find it."
         }
         FindingKind::Logged { kind, .. } => return event_advice(*kind).or(Some(RESEAL)),
         _ => return None,
@@ -276,20 +280,20 @@ pub(super) fn advice(finding: &Finding) -> Option<&'static str> {
 fn event_advice(kind: EventKind) -> Option<&'static str> {
     Some(match kind {
         EventKind::NoKeyFile | EventKind::KeyFileCorrupt | EventKind::KeyFileWithoutKey => {
-            "insert the medium with the startup key before the start, and see that the firmware reads it; keep a second copy, or make a new startup key."
+            "insert the medium with the startup key before the start, and check that the firmware can read it; keep a second copy, or create a new startup key."
         }
         EventKind::TpmNotEnabled => {
-            "turn the TPM on in the firmware's settings; after a new board add the TPM protector anew."
+            "turn the TPM on in the settings of the firmware; if the board was replaced, add a new TPM protector."
         }
         EventKind::SrkInvalid => {
-            "the TPM was cleared or is another one: remove the TPM protector and add it anew."
+            "the TPM was cleared or replaced: remove the TPM protector and add a new one."
         }
-        EventKind::PinWrong => "if the PIN is forgotten, set another one.",
+        EventKind::PinWrong => "if the PIN is forgotten, set a new one.",
         EventKind::RecoveryPasswordWrong => {
-            "compare the password's identifier with that on the screen; 'fve recovery check' finds slips."
+            "compare the ID of the password with the one on the screen; 'fve recovery check' finds typing errors."
         }
         EventKind::MetadataTrouble | EventKind::VolumeUnreadable => {
-            "look at the health of the disk, and save the data."
+            "check the health of the disk, and save the data."
         }
         _ => return None,
     })

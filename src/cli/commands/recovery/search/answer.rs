@@ -47,7 +47,7 @@ pub(super) fn found(
         let mut text = Zeroizing::new(String::with_capacity(512));
         let _ = writeln!(
             text,
-            "found after {} candidate{}: it opens the recovery password protector {{{:X}}}",
+            "found after {} candidate{}: it is the recovery password {{{:X}}}",
             ended.tried,
             plural(ended.tried.into()),
             hit.protector
@@ -56,7 +56,7 @@ pub(super) fn found(
             let _ = writeln!(text, "  {}", hit.password.expose_digits().expose());
         }
         if let Some(path) = &place {
-            let _ = writeln!(text, "  saved in {}", path.shown());
+            let _ = writeln!(text, "  saved to {}", path.shown());
         }
         term::print_all(&text)?;
     }
@@ -96,13 +96,13 @@ pub(super) fn not_found(
         .filter(|id| volume.protectors().iter().all(|other| other.id != *id));
     let help = match (of_another, args.try_near) {
         (Some(id), _) => format!(
-            "the identifier beside the password, {id:X}, is of no protector of this volume: it belongs to another one"
+            "the volume has no key protector with the ID {id:X}, which was given with the password: the password belongs to another volume"
         ),
-        (None, true) => "compare the identifier on the printout with those that 'fve info' shows; --any-order tries the blocks in every order".to_owned(),
-        (None, false) => "a digit that was taken as certain may be wrong: write ? for it, too; and compare the identifier on the printout with those that 'fve info' shows".to_owned(),
+        (None, true) => "compare the ID on the printout with those that 'fve info' shows; --any-order tries the blocks in every order".to_owned(),
+        (None, false) => "a digit that was given as certain may be wrong: write ? for it; also compare the ID on the printout with those that 'fve info' shows".to_owned(),
     };
     term::note(format_args!(
-        "error: none of the {} candidates opens the volume",
+        "error: none of the {} candidates unlocks the volume",
         task.count
     ));
     term::note(format_args!("help: {help}"));

@@ -12,54 +12,55 @@ pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
 
-    /// The 48 digits, with '?' for each unreadable one and '[17]' for a 1 or 7; '-' is standard
-    /// input. As an argument they stay in the shell's history and show in the process list: prefer
-    /// --pattern-file. Without either, they are asked for
+    /// The 48 digits, with '?' for each unreadable one and '[17]' for a 1 or 7; '-' for standard
+    /// input. On the command line they stay in the shell's history and are visible in the process
+    /// list: prefer --pattern-file. If neither is given, they are asked for
     #[arg(long, value_name = "PATTERN", conflicts_with = "pattern_file")]
     pub(super) pattern: Option<String>,
 
-    /// File that holds the pattern ('-' = standard input)
+    /// File with the pattern ('-' = standard input)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) pattern_file: Option<PathBuf>,
 
-    /// All digits are there, but open nothing: try the slips that the check digits let pass
+    /// All 48 digits are known but do not unlock the volume: try the typing errors that the check
+    /// digits do not detect
     #[arg(long, conflicts_with = "any_order")]
     pub(super) try_near: bool,
 
-    /// All digits are there, but the order of the blocks is not known
+    /// All 48 digits are known, but not the order of the blocks: try every order
     #[arg(long)]
     pub(super) any_order: bool,
 
-    /// Try only this protector (its GUID, or the first 8 hex digits of it, as on the printout)
+    /// Try only this key protector (GUID, or its first 8 hex digits, as on the printout)
     #[arg(long, value_name = "ID")]
     pub(super) protector: Option<String>,
 
-    /// Save how far the search is in this file, and go on from there if it exists
+    /// Save the progress of the search to this file; if the file exists, continue from there
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) checkpoint: Option<PathBuf>,
 
-    /// Save the password that is found in this new file, for its owner alone (in a directory: under
-    /// the name that Windows would give it)
+    /// Save the password to this new file once it is found, readable by its owner only; in a
+    /// directory, the file gets the name that Windows uses
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(super) save_to: Option<PathBuf>,
 
-    /// Print the password that is found
+    /// Print the password once it is found
     #[arg(long)]
     pub(super) show: bool,
 
-    /// Search even if it takes days
+    /// Search even if it may take days
     #[arg(long)]
     pub(super) yes: bool,
 
-    /// Only say how many candidates there are, and how long it would take
+    /// Print only the number of candidates and the expected time, without searching
     #[arg(long)]
     pub(super) dry_run: bool,
 
-    /// Use so many threads instead of one for each core
+    /// Number of threads; the default is one for each CPU core
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<NonZeroUsize>,
 
-    /// Answer with one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -124,7 +124,7 @@ fn read(args: &SearchArgs) -> Result<Check, Failure> {
         (None, Some("-")) => from_bytes(stdin()?),
         (None, Some(text)) => {
             term::note(
-                "warning: the digits now stand in the shell's history and in the process list; --pattern-file avoids that",
+                "warning: the digits are now in the shell's history and were visible in the process list; --pattern-file avoids that",
             );
             Ok(check_text(text, &options))
         }
@@ -145,12 +145,12 @@ fn only_password(check: &Check) -> Result<&PasswordCheck, Failure> {
     match check.passwords.as_slice() {
         [one] => Ok(one),
         [] => Err(malformed(
-            "there is nothing like a recovery password in the pattern",
-            "write eight groups of six digits, with ? for each unreadable one",
+            "the pattern is not a recovery password",
+            "write 8 blocks of 6 digits, with ? for each unreadable digit",
         )),
         _ => Err(malformed(
-            "there is more than one recovery password in the pattern",
-            "give one at a time",
+            "the pattern has more than one recovery password",
+            "search for one at a time",
         )),
     }
 }
@@ -168,12 +168,12 @@ fn candidates(args: &SearchArgs, pattern: &PasswordCheck) -> Result<Candidates, 
         help: Some(
             match error {
                 NoCandidates::Malformed(_) if args.try_near || args.any_order => {
-                    "--try-near and --any-order take a password of which every block is valid; search without them fills in and mends"
+                    "use --try-near and --any-order only if every block is valid; a search without them fills in and corrects digits"
                 }
                 NoCandidates::Malformed(_) => {
-                    "write eight groups of six, with ? for each unreadable digit and ?????? for a block that is missing"
+                    "write 8 blocks of 6 digits, with ? for each unreadable digit and ?????? for a missing block"
                 }
-                NoCandidates::NothingKnown => "only what is nearly known can be searched for",
+                NoCandidates::NothingKnown => "a search needs a password of which most digits are known",
                 _ => "write ? for every digit that is not certain",
             }
             .to_owned(),
@@ -205,9 +205,11 @@ fn protectors<'a>(
         }
     }
     if let (Some(name), []) = (named, protectors.as_slice()) {
-        let why = format!("the volume has no recovery password with the identifier {name}");
+        let why = format!("the volume has no recovery password with the ID {name}");
         let error = Error::bad_credential("protector", why);
-        return Err(error.with_remedy("'fve info' shows its protectors").into());
+        return Err(error
+            .with_remedy("'fve info' lists its key protectors")
+            .into());
     }
     if let Some(id) = identifier
         && protectors.iter().any(|protector| protector.id == id)

@@ -51,7 +51,7 @@ pub(super) fn tell_plan(task: &Task<'_>) {
     ));
     if protectors > 1 {
         term::note(
-            "each protector costs the whole work: --protector ID tries only the one that the printout names",
+            "each key protector takes the full time: --protector ID tries only the one that the printout names",
         );
     }
 }
@@ -71,10 +71,11 @@ pub(super) fn check_worth(args: &SearchArgs, task: &Task<'_>) -> Result<(), Fail
     if task.count > MANY && !args.yes {
         return Err(refuse(
             format!(
-                "{} candidates are too many for a search by mistake",
-                task.count
+                "trying {} candidates would take up to {}",
+                task.count,
+                term::human_time(task.seconds(0))
             ),
-            "--yes searches nonetheless; 'fve recovery hash' prints the volume's hashes for programs that use graphics cards and many machines",
+            "--yes starts anyway; 'fve recovery hash' prints hashes for programs that use graphics cards and several computers",
         ));
     }
     if args.save_to.is_some() || args.show {
@@ -82,10 +83,12 @@ pub(super) fn check_worth(args: &SearchArgs, task: &Task<'_>) -> Result<(), Fail
     }
     if task.seconds(0) > LONG && !args.yes {
         return Err(refuse(
-            "the password that is found would be neither saved nor shown".to_owned(),
-            "give --save-to FILE or --show; --yes searches without",
+            "the password, once found, would be neither saved nor shown".to_owned(),
+            "give --save-to FILE or --show, or --yes to search anyway",
         ));
     }
-    term::note("the password that is found is neither saved (--save-to FILE) nor shown (--show)");
+    term::note(
+        "the password, once found, will be neither saved (--save-to FILE) nor shown (--show)",
+    );
     Ok(())
 }

@@ -63,7 +63,7 @@ pub(super) fn search_on(
     let _ = rustix::process::nice(10);
     let from = checkpoint.as_ref().map_or(0, Checkpoint::next);
     if from > 0 {
-        term::note(format_args!("going on from candidate {from}"));
+        term::note(format_args!("continuing from candidate {from}"));
     }
     let bar = term::progress_counting(u64::try_from(task.count).unwrap_or(u64::MAX));
     bar.set_position(from);
@@ -114,10 +114,14 @@ pub(super) fn search_on(
                 what: format!("interrupted at {percent} % of the candidates"),
                 help: Some(match path {
                     Some(path) => {
-                        format!("the same command goes on from there, by {}", path.shown())
+                        format!(
+                            "run the same command again to continue with the checkpoint {}",
+                            path.shown()
+                        )
                     }
-                    None => "with --checkpoint FILE, a search goes on where it was interrupted"
-                        .to_owned(),
+                    None => {
+                        "with --checkpoint FILE, an interrupted search can be continued".to_owned()
+                    }
                 }),
             });
         }

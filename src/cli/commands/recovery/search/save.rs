@@ -91,7 +91,7 @@ fn save_elsewhere(args: &SearchArgs, hit: &Hit) -> Option<PathBuf> {
         return saved;
     }
     while term::can_ask() {
-        let question = "The password was found and cannot be saved. Another new file for it: ";
+        let question = "The password was found but cannot be saved. Name another new file for it: ";
         let answer = term::ask(question).ok()?;
         let path = PathBuf::from(answer.trim());
         if answer.is_empty() {
@@ -104,9 +104,9 @@ fn save_elsewhere(args: &SearchArgs, hit: &Hit) -> Option<PathBuf> {
         }
     }
     let kept = match args.checkpoint {
-        Some(_) => "the checkpoint stays: the same search finds it again at once",
+        Some(_) => "the checkpoint is kept: the same search finds the password again at once",
         None => "--show prints it",
     };
-    term::note(format_args!("the password is not saved; {kept}"));
+    term::note(format_args!("the password was not saved; {kept}"));
     None
 }
