@@ -73,6 +73,23 @@
 //! `full` is all of them but `kerberos`. A program that only reads volumes sets
 //! `default-features = false`: at most 55 crates, no C compiler and no C library.
 //!
+//! # Operating systems
+//!
+//! Everything works on Linux. On macOS and Windows the library compiles, and CI checks that it does,
+//! but it has not been run there. These parts are for Linux only:
+//!
+//! * [`serve`], [`output`], and the command line;
+//! * block devices as sources ([`FileSource`] opens image files only), and in [`source`] everything
+//!   that writes to a file or device or finds out who else uses it (`ExclusiveFile`, `DeviceHold`,
+//!   `check_overwrite` and others). [`Writable`], [`manage`] and [`create`] work there with a
+//!   [`WriteAt`] from your program;
+//! * what stores a new key in a file (`Enrollment`, `PendingSecrets` and `save_key` in [`enroll`]) and
+//!   what opens the place for a new volume (`Target` in [`create`]);
+//! * the features `fuse`, `network`, `network-server`, `tpm` and `cli`.
+//!
+//! On Windows, keys in memory are wiped but not locked, and [`secret::others_can_read`] always says
+//! no.
+//!
 //! # How data flows
 //!
 //! ```text
@@ -110,10 +127,12 @@ pub mod input;
 pub mod manage;
 #[cfg(feature = "network")]
 pub mod network;
+#[cfg(target_os = "linux")]
 pub mod output;
 pub mod recovery_password;
 pub mod repair;
 pub mod secret;
+#[cfg(target_os = "linux")]
 pub mod serve;
 pub mod shown;
 pub mod source;

@@ -29,9 +29,12 @@
 mod filesystem;
 mod inside;
 mod metadata;
+#[cfg(unix)]
+mod open_file;
 mod placement;
 mod plaintext;
 mod room;
+#[cfg(target_os = "linux")]
 mod target;
 #[doc(hidden)]
 pub mod testing;
@@ -41,6 +44,7 @@ pub use crate::enroll::{NewProtector, StartupKeyFile, StartupKeyForm};
 pub use inside::Inside;
 pub use placement::Placement;
 pub use plaintext::Plaintext;
+#[cfg(target_os = "linux")]
 pub use target::{Target, TargetKind};
 pub use write::WriteJob;
 

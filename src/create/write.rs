@@ -3,14 +3,10 @@
 //! Until the very last write the output is no BitLocker volume: an interrupted run leaves nothing
 //! that could be taken for a finished one.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-
-use rustix::io::Errno;
 
 use super::metadata::Keys;
 use super::placement::{self, MOVED_LEN};
@@ -108,37 +104,18 @@ impl std::fmt::Debug for WriteJob<'_> {
 }
 
 impl NewVolume {
-    /// Encrypts `plaintext` into `out`, which it fills from its first byte on: a new file, or a
-    /// device of the same size. Everything is on stable storage when it returns.
-    ///
-    /// # Errors
-    /// [`Error::Uncreatable`] before anything is written, when the plaintext is not made of whole
-    /// sectors, a place of the metadata is not free, or the protectors would not do.
-    ///
-    /// [`Error::Io`] when reading or writing fails: `out` then holds no volume. There is one
-    /// exception. Where the last write or its flush fails, the boot record is overwritten again; if
-    /// that fails as well, `out` may hold the finished volume, now or after the next start of the
-    /// computer, and the error says so. Keep what opens it until `out` was removed or overwritten.
-    pub fn write(&self, plaintext: &dyn ReadAt, out: &File) -> Result<Created> {
-        self.check(plaintext)?;
-        let size = plaintext.size();
-        let resized = out.metadata().and_then(|metadata| {
-            if metadata.is_file() {
-                out.set_len(size)
-            } else {
-                Ok(())
-            }
-        });
-        resized.map_err(|error| Error::io("cannot give the volume its size", error))?;
-        self.write_to(plaintext, &OpenFile { file: out, size }, &WriteJob::new())
-    }
-
     /// Encrypts `plaintext` into `out`, which has the same size. Everything is on stable storage
     /// when it returns.
     ///
     /// # Errors
-    /// As [`NewVolume::write`]; also [`Error::Uncreatable`] when the sizes differ, and
-    /// [`Error::Interrupted`].
+    /// [`Error::Uncreatable`] before anything is written, when the sizes differ, the plaintext does
+    /// not consist of whole sectors, a place of the metadata is not free, or the key protectors do
+    /// not fit together. [`Error::Interrupted`] when the job was cancelled.
+    ///
+    /// [`Error::Io`] when reading or writing fails: `out` then holds no volume. There is one
+    /// exception. When the last write or its flush fails, the boot record is overwritten again; if
+    /// that fails as well, `out` may hold the finished volume, now or after the computer restarts,
+    /// and the error says so. Keep the credentials until `out` was removed or overwritten.
     pub fn write_to(
         &self,
         plaintext: &dyn ReadAt,
@@ -374,36 +351,5 @@ impl Output<'_> {
             return Err(fail(io::Error::other("it is not what was written")));
         }
         Ok(())
-    }
-}
-
-/// A file that somebody else opened.
-struct OpenFile<'a> {
-    file: &'a File,
-    size: u64,
-}
-
-impl ReadAt for OpenFile<'_> {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        match FileExt::read_exact_at(self.file, buf, offset) {
-            Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {
-                Err(io::ErrorKind::Unsupported.into())
-            }
-            other => other,
-        }
-    }
-}
-
-impl WriteAt for OpenFile<'_> {
-    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.file.sync_all()
     }
 }

@@ -7,21 +7,29 @@
 #[cfg(feature = "certificates")]
 mod certificate;
 mod clear_key;
-mod enrollment;
 mod external_key;
 #[cfg(feature = "network")]
 mod network;
 mod password;
-mod pending;
 mod recovery_file;
 mod recovery_password;
-mod save;
 pub(crate) mod seal;
 mod tpm;
 
+// Key files are created for their owner alone, in a way that is only known for Linux.
+#[cfg(target_os = "linux")]
+mod enrollment;
+#[cfg(target_os = "linux")]
+mod pending;
+#[cfg(target_os = "linux")]
+mod save;
+
+#[cfg(target_os = "linux")]
 pub use enrollment::{Enrollment, HandedOver, NewSecret};
+#[cfg(target_os = "linux")]
 pub use pending::PendingSecrets;
 pub use recovery_file::RecoveryFile;
+#[cfg(target_os = "linux")]
 pub use save::save_key;
 pub use tpm::TpmBinding;
 

@@ -12,14 +12,14 @@
 //! and `region` locks pages without counting who uses them.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, handle_alloc_error};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags};
 use zeroize::Zeroize;
+
+use super::pages::{map, page_size, unmap};
 
 /// Slots in a page: the bits of a word that tells which are in use.
 const SLOTS: usize = u64::BITS as usize;
@@ -43,7 +43,7 @@ struct Arena {
 
 static ARENA: LazyLock<Mutex<Arena>> = LazyLock::new(|| {
     Mutex::new(Arena {
-        page: rustix::param::page_size().max(LEAST_SLOT * SLOTS),
+        page: page_size().max(LEAST_SLOT * SLOTS),
         pages: BTreeMap::new(),
         with_room: BTreeSet::new(),
         spare: 0,
@@ -124,30 +124,6 @@ fn mask(first: usize, count: usize) -> u64 {
 /// The first of `count` free slots in a row.
 fn free_run(used: u64, count: usize) -> Option<usize> {
     (0..=SLOTS - count).find(|first| used & mask(*first, count) == 0)
-}
-
-/// Pages of zeros, locked and kept out of core dumps as far as the kernel allows.
-fn map(len: usize) -> NonNull<u8> {
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new mapping at an address of the kernel's choice touches no memory in use; locking
-    // it and keeping it out of dumps change neither its content nor what may be done with it.
-    let start = unsafe {
-        let start =
-            rustix::mm::mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::PRIVATE);
-        if let Ok(start) = start {
-            let _ = rustix::mm::mlock(start, len);
-            let _ = rustix::mm::madvise(start, len, Advice::LinuxDontDump);
-        }
-        start
-    };
-    let start = start.ok().and_then(|start| NonNull::new(start.cast()));
-    start.unwrap_or_else(|| handle_alloc_error(Layout::new::<[u8; LEAST_SLOT * SLOTS]>()))
-}
-
-/// Gives pages back; that unlocks them.
-fn unmap(start: *mut u8, len: usize) {
-    // SAFETY: only whole mappings of `map` come here, and nothing in them is in use any more.
-    let _ = unsafe { rustix::mm::munmap(start.cast(), len) };
 }
 
 /// Secret bytes in locked pages; wiped when dropped.

@@ -6,6 +6,7 @@
 //! work on a key leaves on the stack is wiped after it (`stack`).
 
 mod arena;
+mod pages;
 mod readable;
 mod stack;
 

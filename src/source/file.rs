@@ -1,17 +1,15 @@
 //! An image file or a block device, opened for reading only.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
 use super::ReadAt;
+use super::system::{dimensions, file_or_device, open_untouched, read_exact_at};
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
 
-/// An image file or a block device. The file descriptor is read-only.
+/// An image file, or a block device (on Linux only). The file descriptor is read-only.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
@@ -46,46 +44,6 @@ impl FileSource {
     }
 }
 
-/// Whether the path leads to a block device; refused where it leads to neither that nor a file.
-/// Looked at before it is opened: opening a pipe would wait for its other end.
-pub(super) fn file_or_device(path: &Path) -> io::Result<Result<bool>> {
-    let kind = std::fs::metadata(path)?.file_type();
-    let found = if kind.is_file() || kind.is_block_device() {
-        return Ok(Ok(kind.is_block_device()));
-    } else if kind.is_dir() {
-        "a directory"
-    } else if kind.is_char_device() {
-        "a character device"
-    } else {
-        "a pipe or socket"
-    };
-    Ok(Err(Error::NotBitLocker {
-        found: format!(
-            "{} is {found}, and a volume lies in a file or on a block device",
-            path.shown()
-        ),
-    }))
-}
-
-/// Size in bytes, and size of a sector where there is a medium that has some.
-pub(super) fn dimensions(file: &mut File, is_device: bool) -> io::Result<(u64, Option<u32>)> {
-    let size = file.seek(SeekFrom::End(0))?;
-    let sector_size = is_device
-        .then(|| rustix::fs::ioctl_blksszget(&*file).ok())
-        .flatten();
-    Ok((size, sector_size))
-}
-
-/// Opens for reading without touching the access time, where the owner asks; else as usual.
-pub(super) fn open_untouched(path: &Path) -> io::Result<File> {
-    let noatime = i32::try_from(OFlags::NOATIME.bits()).unwrap_or(0);
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(noatime)
-        .open(path)
-        .or_else(|_| File::open(path))
-}
-
 impl ReadAt for FileSource {
     fn size(&self) -> u64 {
         self.size
@@ -96,7 +54,7 @@ impl ReadAt for FileSource {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        FileExt::read_exact_at(&self.file, buf, offset)
+        read_exact_at(&self.file, buf, offset)
     }
 }
 
@@ -104,7 +62,7 @@ impl ReadAt for FileSource {
 /// which keeps the size and knows the sectors of a device.
 ///
 /// There is no `WriteAt` for [`File`]: a volume is written to only while its source is held
-/// exclusively, as [`ExclusiveFile`](super::ExclusiveFile) does.
+/// exclusively, as `ExclusiveFile` does.
 impl ReadAt for File {
     /// 0 where the system does not say. On a block device, this moves the position of the file to
     /// its end.
@@ -116,6 +74,6 @@ impl ReadAt for File {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        FileExt::read_exact_at(self, buf, offset)
+        read_exact_at(self, buf, offset)
     }
 }

@@ -9,10 +9,10 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::extent::Extent;
-use super::file::{dimensions, file_or_device};
 use super::in_use::{is_read_only, open_unused, used, written_by};
 use super::lock::locked;
 use super::storage::{Node, NodeRange, System, node_of, share_bytes};
+use super::system::{dimensions, file_or_device};
 use super::writers::read_by_this_process;
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;

@@ -9,11 +9,11 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::extent::Extent;
-use super::file::{file_or_device, open_untouched};
 use super::gate::{refuse_uses_of, retry_while_busy};
 use super::in_use::{is_read_only, open_unused, used};
 use super::lock::{holder_of, locked};
 use super::storage::{System, Use};
+use super::system::{file_or_device, open_untouched};
 use super::writers::Writer;
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;

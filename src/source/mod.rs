@@ -6,38 +6,57 @@
 #[cfg(feature = "containers")]
 mod container;
 mod cursor;
-mod extent;
 mod file;
 mod forward;
-mod gate;
 mod headless;
-mod hold;
-mod in_use;
 mod locate;
-mod lock;
 mod open;
 mod overlay;
 pub mod partition;
 mod signature;
-mod storage;
+mod system;
 mod window;
 mod write;
+
+// Writing to files and devices, and finding out who else uses them: through flock(2), /proc and /sys.
+#[cfg(target_os = "linux")]
+mod exclusive;
+#[cfg(target_os = "linux")]
+mod extent;
+#[cfg(target_os = "linux")]
+mod gate;
+#[cfg(target_os = "linux")]
+mod hold;
+#[cfg(target_os = "linux")]
+mod in_use;
+#[cfg(target_os = "linux")]
+mod lock;
+#[cfg(target_os = "linux")]
+mod storage;
+#[cfg(target_os = "linux")]
 mod writers;
 
 use std::io;
 
 pub use cursor::Cursor;
-pub use extent::Extent;
 pub use file::FileSource;
-pub use gate::{check_overwrite, open_to_overwrite};
 pub use headless::Headless;
-pub use hold::{DeviceHold, SharedHold, StableHold, changed_by, refuse_mapped, writer_of};
 pub(crate) use locate::candidates;
 pub use locate::{Located, Place, Probe, locate};
-pub use open::{open, open_exclusive};
+pub use open::open;
 pub use overlay::Overlay;
 pub use window::Window;
-pub use write::{ExclusiveFile, WriteAt};
+pub use write::WriteAt;
+
+#[cfg(target_os = "linux")]
+pub use exclusive::{ExclusiveFile, open_exclusive};
+#[cfg(target_os = "linux")]
+pub use extent::Extent;
+#[cfg(target_os = "linux")]
+pub use gate::{check_overwrite, open_to_overwrite};
+#[cfg(target_os = "linux")]
+pub use hold::{DeviceHold, SharedHold, StableHold, changed_by, refuse_mapped, writer_of};
+#[cfg(target_os = "linux")]
 pub use writers::Writer;
 
 pub(crate) use signature::known;

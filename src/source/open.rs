@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{ExclusiveFile, FileSource, ReadAt};
-use crate::error::{Error, Result};
-use crate::shown::ShowPath;
+use super::{FileSource, ReadAt};
+use crate::error::Result;
 
 /// Opens an image file, a block device or a disk-image container for reading: the disk's bytes,
 /// and the container's name where they come out of one.
@@ -25,20 +24,4 @@ pub fn open(path: impl AsRef<Path>) -> Result<(Arc<dyn ReadAt>, Option<&'static 
         return Ok((disk, Some(name)));
     }
     Ok((file, None))
-}
-
-/// Opens an image file or a block device for reading and writing, with exclusive access.
-///
-/// # Errors
-/// [`Error::Unsupported`] for a disk-image container, which can only be read; otherwise those of
-/// [`open`] and [`ExclusiveFile::open`].
-pub fn open_exclusive(path: impl AsRef<Path>) -> Result<ExclusiveFile> {
-    let path = path.as_ref();
-    match open(path)? {
-        (_, None) => ExclusiveFile::open(path),
-        (_, Some(name)) => Err(Error::unsupported(format!(
-            "{} holds a disk image of the kind {name}, which can only be read",
-            path.shown()
-        ))),
-    }
 }

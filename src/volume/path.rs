@@ -1,11 +1,10 @@
 //! Opening the volume at a path.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::Volume;
 use crate::error::Result;
-use crate::source::{self, Place, ReadAt, Window, locate};
+use crate::source::{self, Place, locate};
 
 impl Volume {
     /// Opens the volume at a path: an image file or a block device, the volume itself or a whole
@@ -35,8 +34,11 @@ impl Volume {
     /// uses the file or device.
     ///
     /// [`Unlocked::into_writable`]: crate::Unlocked::into_writable
+    #[cfg(target_os = "linux")]
     pub fn open_exclusive(path: impl AsRef<Path>) -> Result<Self> {
-        let disk = Arc::new(source::open_exclusive(path)?);
+        use crate::source::{ReadAt, Window};
+
+        let disk = std::sync::Arc::new(source::open_exclusive(path)?);
         let located = locate(disk.clone(), Place::Auto, &Self::probe)?;
         let size = located.source.size();
         Self::from_exclusive(Window::new(disk, located.start, size))

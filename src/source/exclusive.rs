@@ -1,0 +1,187 @@
+//! An image file or a block device, opened for writing and held exclusively.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::in_use::is_read_only;
+use super::system::{dimensions, file_or_device};
+use super::{ReadAt, WriteAt, gate};
+use crate::error::{Error, Result};
+use crate::shown::ShowPath;
+
+/// An image file or a block device, opened for writing and held exclusively: nobody else writes to
+/// it while this lives.
+#[derive(Debug)]
+pub struct ExclusiveFile {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    sector_size: Option<u32>,
+}
+
+impl ExclusiveFile {
+    /// Opens `path` for reading and writing.
+    ///
+    /// A device is opened with `O_EXCL`: the kernel refuses one that is mounted or claimed. Both are
+    /// locked as flock(2) does, and refused when something lies over them or another program has
+    /// them open for writing, as far as that can be seen.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when it is in use; [`Error::Io`] when it cannot be opened for
+    /// writing; [`Error::NotBitLocker`] when it is neither a file nor a block device.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fail = |error| Error::io(format!("cannot open {} for writing", path.shown()), error);
+        let is_device = file_or_device(path).map_err(fail)??;
+        if is_device && is_read_only(path) {
+            return Err(gate::write_protected(path));
+        }
+        gate::refuse_uses_of(path)?;
+        let mut file = gate::open_exclusive(path)?;
+        let (size, sector_size) = dimensions(&mut file, is_device).map_err(fail)?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            size,
+            sector_size,
+        })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a new file of `size` bytes for its owner alone, with room for all of them on the
+    /// medium.
+    ///
+    /// # Errors
+    /// [`Error::OutputRefused`] when there is such a file; [`Error::Io`] when there is no room.
+    /// Nothing is left behind then.
+    pub fn create(path: impl AsRef<Path>, size: u64) -> Result<Self> {
+        let path = path.as_ref();
+        crate::output::create_new(path)?;
+        let made = Self::open(path).and_then(|mut file| file.resize(size).map(|()| file));
+        if made.is_err() {
+            let _ = std::fs::remove_file(path);
+        }
+        made
+    }
+
+    /// Gives a file another size, with room for all of it on the medium. A device has its size.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is no room; the file has its old size then.
+    pub fn resize(&mut self, size: u64) -> Result<()> {
+        if size == self.size {
+            return Ok(());
+        }
+        let room = match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size) {
+            // There is no asking on such file systems: writing will tell.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => Ok(()),
+            other => other.map_err(io::Error::from),
+        };
+        match room.and_then(|()| self.file.set_len(size)) {
+            Ok(()) => {
+                self.size = size;
+                Ok(())
+            }
+            Err(error) => {
+                let _ = self.file.set_len(self.size);
+                let what = format!("{} cannot have {size} bytes", self.path.shown());
+                Err(Error::io(what, error))
+            }
+        }
+    }
+}
+
+impl ReadAt for ExclusiveFile {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn sector_size(&self) -> Option<u32> {
+        self.sector_size
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        FileExt::read_exact_at(&self.file, buf, offset)
+    }
+}
+
+impl WriteAt for ExclusiveFile {
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let end = offset.checked_add(len);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // On a device this is a discard, in a file a hole.
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, mode, offset, len) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            other => Ok(other?),
+        }
+    }
+}
+
+/// Opens an image file or a block device for reading and writing, with exclusive access.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a disk-image container, which can only be read; otherwise those of
+/// [`open`](super::open()) and [`ExclusiveFile::open`].
+pub fn open_exclusive(path: impl AsRef<Path>) -> Result<ExclusiveFile> {
+    let path = path.as_ref();
+    match super::open(path)? {
+        (_, None) => ExclusiveFile::open(path),
+        (_, Some(name)) => Err(Error::unsupported(format!(
+            "{} holds a disk image of the kind {name}, which can only be read",
+            path.shown()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::source::Window;
+
+    #[test]
+    fn is_held_by_one_alone_and_never_grows() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1000).unwrap();
+        let first = ExclusiveFile::open(file.path()).unwrap();
+        let second = ExclusiveFile::open(file.path());
+        assert!(matches!(second, Err(Error::Environment { .. })));
+        first.write_all_at(990, &[7; 10]).unwrap();
+        assert!(first.write_all_at(991, &[7; 10]).is_err());
+        first.flush().unwrap();
+        let window = Window::new(Arc::new(first), 900, 95);
+        let mut byte = [0];
+        window.read_exact_at(94, &mut byte).unwrap();
+        assert_eq!(byte, [7]);
+        window.write_all_at(90, &[1; 5]).unwrap();
+        assert!(window.write_all_at(91, &[1; 5]).is_err());
+        assert_eq!(std::fs::metadata(file.path()).unwrap().len(), 1000);
+    }
+}

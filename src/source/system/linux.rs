@@ -1,0 +1,57 @@
+//! Files and block devices on Linux.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{OFlags, ioctl_blksszget};
+
+use crate::error::{Error, Result};
+use crate::shown::ShowPath;
+
+/// Whether the path leads to a block device; refused where it leads to neither that nor a file.
+/// Looked at before it is opened: opening a pipe would wait for its other end.
+pub(in crate::source) fn file_or_device(path: &Path) -> io::Result<Result<bool>> {
+    let kind = std::fs::metadata(path)?.file_type();
+    let found = if kind.is_file() || kind.is_block_device() {
+        return Ok(Ok(kind.is_block_device()));
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_char_device() {
+        "a character device"
+    } else {
+        "a pipe or socket"
+    };
+    Ok(Err(Error::NotBitLocker {
+        found: format!(
+            "{} is {found}, and a volume lies in a file or on a block device",
+            path.shown()
+        ),
+    }))
+}
+
+/// Size in bytes, and size of a sector where there is a medium that has some.
+pub(in crate::source) fn dimensions(
+    file: &mut File,
+    is_device: bool,
+) -> io::Result<(u64, Option<u32>)> {
+    let size = file.seek(SeekFrom::End(0))?;
+    let sector_size = is_device.then(|| ioctl_blksszget(&*file).ok()).flatten();
+    Ok((size, sector_size))
+}
+
+/// Opens for reading without touching the access time, where the owner asks; else as usual.
+pub(in crate::source) fn open_untouched(path: &Path) -> io::Result<File> {
+    let noatime = i32::try_from(OFlags::NOATIME.bits()).unwrap_or(0);
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(noatime)
+        .open(path)
+        .or_else(|_| File::open(path))
+}
+
+/// Fills `buf` with the file's bytes from `offset` on.
+pub(in crate::source) fn read_exact_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    file.read_exact_at(buf, offset)
+}
