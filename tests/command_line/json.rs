@@ -1,12 +1,12 @@
 //! The keys of every JSON document, and the types of their values, as tables in `tests/json/`: a key
-//! that comes, goes or changes its type is seen there. `FVE_WRITE_JSON=1` writes the tables. A page
-//! of `docs/` names every key.
+//! that is added, removed or changes its type shows there. `FVE_WRITE_JSON=1` writes the tables.
+//! docs/json.md has to describe every key, with these types.
 //!
 //! A line of a table is a path of keys and the types that its value has in the documents of the
-//! commands below. `[]` stands for the elements of a list; a key with a question mark is not always
-//! there.
+//! commands below. `[]` means the elements of a list; a key with a question mark is sometimes left
+//! out.
 //!
-//! Not in the tables are the documents that take a TPM or a network: those of `tpm` and of
+//! The tables lack the documents of commands that need a TPM or a network: `tpm` and
 //! `network-unlock probe`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,8 +160,7 @@ fn check(name: &str, commands: &[&str]) {
             shape.add("", &document);
         }
     }
-    let unnamed = shape.keys().filter(|key| !is_named(key));
-    let unnamed: Vec<_> = unnamed.collect();
+    let undocumented = shape.undocumented(&rows());
     let action = match std::env::var_os("FVE_WRITE_JSON") {
         Some(_) => Action::Overwrite,
         None => Action::Verify,
@@ -171,7 +170,10 @@ fn check(name: &str, commands: &[&str]) {
     Assert::new()
         .action(action)
         .eq(Data::text(shape.table()).raw(), expected);
-    assert!(unnamed.is_empty(), "no page of docs/ names {unnamed:?}");
+    assert!(
+        undocumented.is_empty(),
+        "docs/json.md has no row with these keys and types: {undocumented:?}"
+    );
 }
 
 /// What several documents have in common.
@@ -229,26 +231,29 @@ impl Shape {
         table
     }
 
-    fn keys(&self) -> impl Iterator<Item = &str> {
-        let keys = self
-            .members
-            .keys()
-            .filter_map(|path| path.rsplit('.').next());
-        keys.collect::<BTreeSet<_>>().into_iter()
+    /// The keys that no row describes with all their types.
+    fn undocumented(&self, rows: &[(String, String)]) -> Vec<&str> {
+        let members = self.members.keys().filter(|path| {
+            let key = path.rsplit('.').next().unwrap_or_default();
+            let types = &self.types[*path];
+            !rows.iter().any(|(name, described)| {
+                name == key && types.iter().all(|kind| described.contains(kind))
+            })
+        });
+        members.map(String::as_str).collect()
     }
 }
 
-/// Whether a page of `docs/` has the key as a word: not those on the format, which have nearly every
-/// word.
-fn is_named(key: &str) -> bool {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    fs::read_dir(docs).expect("docs").any(|page| {
-        let page = page.expect("page");
-        if page.file_name().to_string_lossy().starts_with("format") {
-            return false;
-        }
-        let page = fs::read_to_string(page.path()).unwrap_or_default();
-        page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .any(|word| word == key)
-    })
+/// The rows of the tables in docs/json.md: the last key of the path in the first column, and the
+/// types in the second.
+fn rows() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json.md");
+    let page = fs::read_to_string(path).expect("docs/json.md");
+    let rows = page.lines().filter_map(|line| {
+        let (path, rest) = line.strip_prefix("| `")?.split_once('`')?;
+        let types = rest.split('|').nth(1)?;
+        let key = path.rsplit('.').next()?;
+        Some((key.to_owned(), types.to_owned()))
+    });
+    rows.collect()
 }
