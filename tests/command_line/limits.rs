@@ -181,7 +181,7 @@ fn boot_record(metadata: u64) -> Vec<u8> {
 }
 
 #[trial(
-    "info: a metadata block of as many entries as it can hold",
+    "info: a metadata block with as many entries as possible",
     needs(python)
 )]
 fn entries() -> Result<(), Failed> {
@@ -222,7 +222,7 @@ fn gpt(bytes: &mut [u8], start: impl Fn(u64) -> u64) {
     put(bytes, 1024, &table);
 }
 
-#[trial("info: 256 partitions with such a block each", needs(python))]
+#[trial("info: 256 partitions, each with such a block", needs(python))]
 fn partitions() -> Result<(), Failed> {
     const BLOCK: u64 = 1 << 20;
     let bench = Bench::new();
@@ -239,7 +239,7 @@ fn partitions() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("info: a chain of logical partitions without an end", needs(python))]
+#[trial("info: an endless chain of logical partitions", needs(python))]
 fn chain() -> Result<(), Failed> {
     let bench = Bench::new();
     let entry = |kind: u8, first: u32, sectors: u32| {
@@ -513,7 +513,7 @@ fn digits() -> Result<(), Failed> {
 }
 
 /// A key that is encrypted with scrypt, whose cost is then made 1 GiB.
-#[trial("a private key does not say how much memory it takes", needs(python))]
+#[trial("a private key cannot choose how much memory is used", needs(python))]
 fn private_key() -> Result<(), Failed> {
     let bench = Bench::new();
     let path = bench.directory.path().join("key.der");
@@ -573,7 +573,7 @@ fn signatures() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("report: an index of NTFS whose records have 4 GiB", needs(ntfs_tools))]
+#[trial("report: an NTFS index whose records have 4 GiB", needs(ntfs_tools))]
 fn index_records() -> Result<(), Failed> {
     let bench = Bench::new();
     let image = bench.directory.path().join("ntfs.img");
