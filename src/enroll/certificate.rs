@@ -1,9 +1,9 @@
-//! A certificate: an intermediate key opens the VMK, and lies beside it encrypted with the
-//! certificate's public key, for whoever has the private key; the VMK opens a backup of it.
+//! A new certificate protector. A random intermediate key seals the VMK, and is stored encrypted with the
+//! public key of the certificate. A backup of it is sealed with the VMK.
 //!
-//! The parts and their order are those of a volume of Windows 10 (docs/format.md §3.13). How
-//! Windows pads the key, and whether as it is or in a KEY datum, is not known: that Windows opens
-//! what is made here is not proven.
+//! The parts and their order are those of a volume of Windows 10 (docs/format.md §3.13). Not known is
+//! which padding Windows uses, and whether it encrypts the bare key or a KEY datum. So it is not proven
+//! that Windows can unlock a volume with such a protector.
 
 use zeroize::Zeroizing;
 

@@ -1,4 +1,4 @@
-//! A clear key: it lies beside the VMK that it opens, for as long as protection is suspended.
+//! A new clear key: a key in the metadata, unencrypted, that seals the VMK while protection is suspended.
 
 use super::seal::Sealer;
 use super::unfit;

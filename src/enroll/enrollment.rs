@@ -1,5 +1,5 @@
-//! A new key protector together with the secret that opens it, and how that secret is handed over
-//! before the volume depends on it.
+//! A new key protector together with its secret, which is stored or handed over before the volume depends
+//! on it.
 
 use std::path::{Path, PathBuf};
 
@@ -20,14 +20,14 @@ use crate::tpm::Pin;
 #[cfg(feature = "certificates")]
 use crate::unlock::certificate::read_certificate;
 
-/// A protector that was made, and the secret that opens it.
+/// A new protector, and the secret that goes with it.
 #[derive(Debug)]
 pub struct Enrollment {
     protector: NewProtector,
     secret: NewSecret,
 }
 
-/// What opens a new protector, and where it is to go.
+/// The secret of a new protector, and where it will be stored.
 #[derive(Debug)]
 pub struct NewSecret {
     protector: Guid,
@@ -36,22 +36,23 @@ pub struct NewSecret {
 }
 
 pub(super) enum Secret {
-    /// Whoever asked for the protector has it.
+    /// The user has it already.
     Known,
+    /// A recovery password, and the file or directory to save it in; shown once if `None`.
     RecoveryPassword(RecoveryPassword, Option<PathBuf>),
-    /// That content, in a file there.
+    /// The content of a file, and its path.
     File(SecretBytes, PathBuf),
 }
 
-/// What became of a new protector's secret.
+/// What was done with the secret of a new protector.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HandedOver {
-    /// Its owner has it already.
+    /// Nothing: the user has it already.
     Nothing,
-    /// It is in that file, on stable storage.
+    /// It was saved in this file, on stable storage.
     Saved(PathBuf),
-    /// Nobody has it yet but the caller: the digits to be shown, once.
+    /// Only the caller has it: a recovery password to show once.
     Show(RecoveryPassword),
 }
 
@@ -65,21 +66,21 @@ impl Enrollment {
         Self { protector, secret }
     }
 
-    /// A new recovery password, to be saved in the new file `path` (in a directory, under the name
-    /// that Windows gives it), or to be shown once.
+    /// A new random recovery password, to be saved in the new file `path` (or in the directory `path`,
+    /// under the name that Windows uses), or to be shown once if `path` is `None`.
     ///
     /// # Errors
-    /// As [`NewProtector::password`]; so for the others.
+    /// As [`NewProtector::password`].
     pub fn recovery_password(path: Option<&Path>) -> Result<Self> {
         let (password, protector) = NewProtector::new_recovery_password()?;
         let secret = Secret::RecoveryPassword(password, path.map(Path::to_owned));
         Ok(Self::new(protector, secret))
     }
 
-    /// A password as somebody chose it.
+    /// A password that the user chose.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] for an empty one.
+    /// [`Error::BadCredential`] for an empty password; those of [`NewProtector::password`].
     pub fn password(text: &SecretText) -> Result<Self> {
         if text.expose().is_empty() {
             return Err(Error::bad_credential("new password", "it is empty"));
@@ -87,7 +88,7 @@ impl Enrollment {
         Ok(Self::new(NewProtector::password(text)?, Secret::Known))
     }
 
-    /// A new startup key, to be saved as a `.BEK` file in `directory`.
+    /// A new random startup key, to be saved as a `.BEK` file in `directory`.
     ///
     /// # Errors
     /// As [`NewProtector::password`].
@@ -100,8 +101,8 @@ impl Enrollment {
         Ok(Self::new(protector, secret))
     }
 
-    /// The certificate in a file (PEM, DER, or PFX without a password), with the padding that is
-    /// likeliest to be that of Windows.
+    /// The certificate in a file (PEM, DER, or PFX without a password). The key is encrypted with PKCS #1
+    /// padding, which is most likely what Windows expects.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no
@@ -113,7 +114,7 @@ impl Enrollment {
         Ok(Self::new(protector, Secret::Known))
     }
 
-    /// A clear key: anybody can open the volume until protection is resumed.
+    /// A clear key: anyone can unlock the volume until protection is resumed.
     ///
     /// # Errors
     /// As [`NewProtector::password`].
@@ -121,8 +122,8 @@ impl Enrollment {
         Ok(Self::new(NewProtector::suspension(0)?, Secret::Known))
     }
 
-    /// A TPM protector, with a PIN, with a startup key that is to be saved in a directory, or with
-    /// both; and that key.
+    /// A TPM protector, with a PIN if there is one, and with a new startup key to be saved in the
+    /// directory `startup_key_to` if there is one. The key is also returned.
     ///
     /// # Errors
     /// As [`NewProtector::tpm`].
@@ -131,13 +132,13 @@ impl Enrollment {
         pin: Option<Pin>,
         startup_key_to: Option<&Path>,
     ) -> Result<(Self, Option<ExternalKey>)> {
-        let (key, again) = match startup_key_to {
+        let (key, copy) = match startup_key_to {
             Some(_) => {
                 let mut bytes = Zeroizing::new([0; ExternalKey::LEN]);
                 random::fill(&mut bytes[..])?;
                 let key = ExternalKey::from_bytes(&bytes);
-                let again = ExternalKey::from_bytes(key.expose());
-                (Some(key), Some(again))
+                let copy = ExternalKey::from_bytes(key.expose());
+                (Some(key), Some(copy))
             }
             None => (None, None),
         };
@@ -146,16 +147,16 @@ impl Enrollment {
             (Some(file), Some(directory)) => Secret::startup_key(file, directory),
             _ => Secret::Known,
         };
-        Ok((Self::new(protector, secret), again))
+        Ok((Self::new(protector, secret), copy))
     }
 
-    /// Identifier of the protector.
+    /// The identifier of the protector.
     pub fn id(&self) -> Guid {
         self.secret.protector
     }
 
-    /// Finds out, before a volume is written, whether the secret could be stored where it is to go.
-    /// It stores nothing.
+    /// Checks that the secret can be stored where it will go, without storing it. Call this before a
+    /// volume is written.
     ///
     /// # Errors
     /// Those of [`NewSecret::hand_over`].
@@ -166,14 +167,14 @@ impl Enrollment {
         }
     }
 
-    /// What goes onto the volume, and what opens it.
+    /// The protector for the volume, and its secret.
     pub fn into_parts(self) -> (NewProtector, NewSecret) {
         (self.protector, self.secret)
     }
 }
 
 impl NewSecret {
-    /// The file that it is to be stored in.
+    /// The file that the secret will be stored in.
     fn file(&self) -> Option<PathBuf> {
         match &self.secret {
             Secret::Known | Secret::RecoveryPassword(_, None) => None,
@@ -184,16 +185,16 @@ impl NewSecret {
         }
     }
 
-    /// The protector that it opens, and its kind.
+    /// The identifier and kind of the protector.
     pub fn protector(&self) -> (Guid, ProtectorKind) {
         (self.protector, self.kind)
     }
 
-    /// Stores it, before the volume is written: a key that exists nowhere opens nothing.
+    /// Stores the secret, if it goes into a file. Call this before the volume is written: otherwise an
+    /// interruption could leave a volume whose key nobody has.
     ///
     /// # Errors
-    /// [`Error::OutputRefused`] where there is a file of that name already; [`Error::Io`] when it
-    /// cannot be stored.
+    /// [`Error::OutputRefused`] when a file of that name exists; [`Error::Io`] when it cannot be written.
     pub fn hand_over(&self) -> Result<HandedOver> {
         match &self.secret {
             Secret::Known => Ok(HandedOver::Nothing),
@@ -215,7 +216,7 @@ impl NewSecret {
 }
 
 impl Secret {
-    /// A `.BEK` file of the form that every Windows takes.
+    /// The `.BEK` file, in the form that every version of Windows reads.
     fn startup_key(file: StartupKeyFile, directory: &Path) -> Self {
         Self::File(file.content, directory.join(file.name))
     }

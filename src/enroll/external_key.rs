@@ -1,4 +1,4 @@
-//! An external key: it opens the VMK as it is, without stretching; the VMK opens a backup of it.
+//! A new external key. It seals the VMK without stretching; a backup of it is sealed with the VMK.
 
 use super::seal::Sealer;
 use super::unfit;

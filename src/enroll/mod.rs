@@ -1,8 +1,8 @@
-//! New key protectors, for new volumes and for those that exist.
+//! New key protectors, for new and for existing volumes.
 //!
-//! Each kind is a `Form`: it knows its code on disk and lays out its parts, with the help of a
-//! `Sealer`. To add one: a file beside this with its `Form`, and its constructor below. For the
-//! command line, see ARCHITECTURE.md.
+//! Each kind is a `Form`, which has the code of the kind on disk and encodes its parts with a `Sealer`. A
+//! new kind needs a file here with its `Form`, and a constructor of [`NewProtector`]; ARCHITECTURE.md has
+//! the complete list.
 
 #[cfg(feature = "certificates")]
 mod certificate;
@@ -52,64 +52,64 @@ use crate::recovery_password::RecoveryPassword;
 use crate::secret::{ClearKey, ExternalKey, RecoveryKey, SecretBytes, SecretText};
 use crate::tpm::Pin;
 
-/// Which form of `.BEK` file to make.
+/// The form of a `.BEK` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartupKeyForm {
-    /// 156 bytes: every Windows since Vista.
+    /// 156 bytes: every version of Windows since Vista.
     Short,
-    /// 180 bytes: names the volume too, as Windows 11 does.
+    /// 180 bytes: also has the identifier of the volume, as files of Windows 11 do.
     NamesVolume,
 }
 
-/// A startup key's file.
+/// The file of a startup key.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StartupKeyFile {
-    /// What Windows would call it: the protector's identifier and `.BEK`.
+    /// The file name that Windows uses: the identifier of the protector and `.BEK`.
     pub name: String,
-    /// Its content.
+    /// The content of the file.
     pub content: SecretBytes,
 }
 
-/// What one kind of protector has on disk (docs/format.md §3.13).
+/// The content of a key protector of one kind (docs/format.md §3.13).
 ///
-/// A form is made complete: everything random is drawn when it is constructed, everything slow
-/// (stretching) is done there.
+/// The constructor of a form generates everything random and does everything slow (stretching), so that
+/// encoding is fast and gives the same keys each time.
 trait Form: Send + Sync {
     /// The kind as stored (docs/format.md §3.8).
     fn code(&self) -> u16;
 
-    /// What is nested in the protector, in order. The sealed VMK comes last among the sealed datums
-    /// directly in it.
+    /// The nested datums of the protector, in order. Of the sealed datums directly in it, the sealed VMK
+    /// is the last.
     fn parts(&self, sealer: &mut Sealer<'_>) -> Result<Vec<DatumBytes>>;
 
-    /// The key of a `.BEK` file, of those that need one.
+    /// The key for a `.BEK` file, if the kind uses one.
     fn startup_key(&self) -> Option<&ExternalKey> {
         None
     }
 }
 
-/// A protector for a [`NewVolume`](crate::create::NewVolume).
+/// A new key protector, for a [`NewVolume`](crate::create::NewVolume) or a
+/// [`Change`](crate::manage::Change).
 pub struct NewProtector {
     id: Guid,
-    made: FileTime,
+    created: FileTime,
     pub(crate) flags: u16,
     form: Box<dyn Form>,
 }
 
 impl NewProtector {
-    /// A password, as a person types it. Takes as long as one attempt to unlock.
+    /// A password, as it is typed. Stretching it takes as long as an attempt to unlock with it.
     ///
     /// # Errors
-    /// [`Error::Environment`] when the system gives no random
-    /// numbers; so for all others.
+    /// [`Error::Environment`] when the system returns no random numbers.
     pub fn password(text: &SecretText) -> Result<Self> {
         Self::new(password::Form::new(text)?)
     }
 
-    /// A recovery password, by the 128 bits behind its digits. Takes as long as one attempt to
-    /// unlock.
+    /// A recovery password, given by the 128 bits that its digits encode. Stretching it takes as long as
+    /// an attempt to unlock with it.
     ///
     /// # Errors
     /// As [`NewProtector::password`].
@@ -117,7 +117,7 @@ impl NewProtector {
         Self::new(recovery_password::Form::new(key)?)
     }
 
-    /// A recovery password drawn from the system's random numbers, with its digits.
+    /// A new random recovery password, which is also returned.
     ///
     /// # Errors
     /// As [`NewProtector::password`].
@@ -129,8 +129,7 @@ impl NewProtector {
         Ok((RecoveryPassword::from_key(&key), protector))
     }
 
-    /// A startup key drawn from the system's random numbers;
-    /// [`NewProtector::startup_key_file`] gives its file.
+    /// A new random startup key; [`NewProtector::startup_key_file`] returns its file.
     ///
     /// # Errors
     /// As [`NewProtector::password`].
@@ -140,14 +139,13 @@ impl NewProtector {
         Self::startup_key(ExternalKey::from_bytes(&bytes))
     }
 
-    /// The suspension of protection: a new clear key, with which anybody can open the volume until
-    /// protection is resumed, or until Windows was started `reboots` times from it (at most 15; 0:
-    /// until it is resumed).
+    /// A clear key that suspends protection: anyone can unlock the volume until protection is resumed, or
+    /// until Windows was started from it `reboots` times (at most 15; 0: until protection is resumed).
     ///
     /// # Errors
     /// As [`NewProtector::password`].
     pub fn suspension(reboots: u8) -> Result<Self> {
-        /// The flags' high byte counts (docs/format.md §3.1).
+        /// Flag: the high byte of the flags is a count of restarts (docs/format.md §3.1).
         const COUNTED: u16 = 0x0004;
         let mut bytes = Zeroizing::new([0; ClearKey::LEN]);
         random::fill(&mut bytes[..])?;
@@ -158,7 +156,7 @@ impl NewProtector {
         Ok(protector)
     }
 
-    /// A startup key; [`NewVolume::startup_keys`](crate::create::NewVolume::startup_keys) gives its file.
+    /// A given startup key; [`NewProtector::startup_key_file`] returns its file.
     ///
     /// # Errors
     /// As [`NewProtector::password`].
@@ -166,7 +164,7 @@ impl NewProtector {
         Self::new(external_key::Form::new(key))
     }
 
-    /// A clear key: the volume is encrypted, and anybody can open it until protection is resumed.
+    /// A clear key: the volume is encrypted, but anyone can unlock it until protection is resumed.
     ///
     /// # Errors
     /// As [`NewProtector::password`].
@@ -174,8 +172,8 @@ impl NewProtector {
         Self::new(clear_key::Form::new(key))
     }
 
-    /// A TPM, alone or with a PIN, a startup key or both. The TPM seals when the protector is put
-    /// onto a volume. Takes as long as one attempt to unlock where there is a PIN.
+    /// A TPM, alone or with a PIN, a startup key or both. The TPM seals the key when the protector is
+    /// added to a volume. Stretching a PIN takes as long as an attempt to unlock with it.
     ///
     /// # Errors
     /// As [`NewProtector::password`].
@@ -187,8 +185,8 @@ impl NewProtector {
         Self::new(tpm::Form::new(binding, pin, startup_key)?)
     }
 
-    /// A certificate: whoever has its private key, in a file or on a card, opens the volume. That
-    /// Windows takes it, and with which padding, is not proven.
+    /// A certificate: its private key, in a file or on a smart card, unlocks the volume. It is not proven
+    /// that Windows accepts it, nor which padding Windows needs.
     ///
     /// # Errors
     /// As [`NewProtector::password`], and [`Error::Uncreatable`]
@@ -201,18 +199,18 @@ impl NewProtector {
     fn new(form: impl Form + 'static) -> Result<Self> {
         Ok(Self {
             id: random::identifier()?,
-            made: FileTime::from_system_time(SystemTime::now()),
+            created: FileTime::from_system_time(SystemTime::now()),
             flags: encode::STORED,
             form: Box::new(form),
         })
     }
 
-    /// Its identifier; of a recovery password, the password ID.
+    /// The identifier; for a recovery password, the password ID.
     pub fn id(&self) -> Guid {
         self.id
     }
 
-    /// What it takes.
+    /// The kind of protector.
     pub fn kind(&self) -> ProtectorKind {
         ProtectorKind::of_code(self.form.code())
     }
@@ -225,18 +223,19 @@ impl NewProtector {
         self.form.startup_key()
     }
 
-    /// The `.BEK` file of a startup key: 180 bytes where it names the volume as Windows 11 does,
-    /// else 156. Nothing for other kinds. Store it before the volume is written.
+    /// The `.BEK` file of a startup key: 180 bytes with the identifier of the volume, as Windows 11 writes
+    /// it, or 156 bytes without. `None` for kinds without a startup key. Store it before the volume is
+    /// written.
     ///
     /// # Errors
-    /// None that a caller can cause.
+    /// None in practice: the content always fits the format.
     pub fn startup_key_file(&self, volume: Option<Guid>) -> Result<Option<StartupKeyFile>> {
         let Some(key) = self.external_key() else {
             return Ok(None);
         };
         let content = encode::bek::bek(&BekFile {
             id: self.id,
-            created: self.made,
+            created: self.created,
             volume,
             key: ExternalKey::from_bytes(key.expose()),
         })
@@ -247,14 +246,14 @@ impl NewProtector {
         }))
     }
 
-    /// The datum on disk, last changed at that time.
+    /// The datum on disk, with the time of its last change.
     pub(super) fn datum(&self, changed: FileTime, sealer: &mut Sealer<'_>) -> Result<DatumBytes> {
         self.datum_of(self.id, changed, sealer)
     }
 
-    /// The datum on disk under that identifier, last changed when this was made.
+    /// The datum on disk with another identifier; its time of change is when this protector was made.
     pub(crate) fn datum_as(&self, id: Guid, sealer: &mut Sealer<'_>) -> Result<DatumBytes> {
-        self.datum_of(id, self.made, sealer)
+        self.datum_of(id, self.created, sealer)
     }
 
     fn datum_of(&self, id: Guid, changed: FileTime, sealer: &mut Sealer<'_>) -> Result<DatumBytes> {
@@ -275,7 +274,7 @@ impl std::fmt::Debug for NewProtector {
     }
 }
 
-/// The structures cannot be laid out: too large for the region that Windows gives them.
+/// The error for structures that do not fit into a metadata region.
 pub(crate) fn unfit(fault: FormatError) -> Error {
     uncreatable(fault.to_string())
 }

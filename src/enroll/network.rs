@@ -1,6 +1,6 @@
-//! External keys that the network keeps (docs/format-network-unlock.md §9): on the volume an
-//! external key like any other, so that nothing on it is unknown to other programs; beside it, the
-//! requests that bring the key back.
+//! A new external key that a Network Unlock server can return (docs/format-network-unlock.md §9). On the
+//! volume it is an ordinary external key, which every program knows. The requests with which the server
+//! returns it are in a separate file.
 
 use std::path::Path;
 
@@ -17,13 +17,12 @@ use crate::secret::{ExternalKey, NetworkKey};
 use crate::unlock::network::{Sidecar, Taken};
 
 impl Enrollment {
-    /// An external key that the network keeps, for the volume with that identifier: its stock of
-    /// requests to the server with that certificate is saved in the new file `sidecar`. And one
-    /// request more, with which the server can be tried.
+    /// A new external key for the volume with this identifier, and requests for the server with this
+    /// certificate, which are to be saved in the new file `sidecar`. Also returns one more request, to
+    /// try the server with.
     ///
     /// # Errors
-    /// [`Error::Environment`](crate::error::Error::Environment) when the system gives no random
-    /// numbers.
+    /// [`Error::Environment`](crate::error::Error::Environment) when the system returns no random numbers.
     pub fn network(
         volume: Guid,
         certificate: Certificate,

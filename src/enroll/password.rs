@@ -1,4 +1,4 @@
-//! A password: stretched, it opens the VMK; the VMK opens a backup of the stretched key.
+//! A new password. The stretched password seals the VMK; a backup of it is sealed with the VMK.
 
 use super::seal::Sealer;
 use super::unfit;

@@ -1,6 +1,6 @@
-//! The text in which Windows 8 and later save a recovery password
-//! (docs/format-recovery-password.md §1.5): UTF-16 with a byte-order mark and line ends of its own,
-//! the identifier and the digits each on a line of their own behind a tab.
+//! The text file in which Windows 8 and later save a recovery password
+//! (docs/format-recovery-password.md §1.5): UTF-16LE with a byte-order mark and CRLF, with the identifier
+//! and the digits each on a line that begins with a tab.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use crate::guid::Guid;
 use crate::recovery_password::RecoveryPassword;
 use crate::secret::SecretBytes;
 
-/// What stands before the identifier. The first line is the one that Windows writes; the other
-/// sentences are ours, in the places of Windows' own.
+/// The text before the identifier. The first line is the same as in files of Windows; the other sentences
+/// are our own, where Windows has its own.
 const BEFORE_ID: &str = "BitLocker Drive Encryption recovery key\r\n\
     \r\n\
     Compare the identifier with the one that the computer shows.\r\n\
@@ -28,23 +28,24 @@ const BETWEEN: &str = "\r\n\
     \t";
 const AFTER_DIGITS: &str = "\r\n";
 
-/// A recovery password's file.
+/// A file with a recovery password.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RecoveryFile {
-    /// What Windows would call it.
+    /// The file name that Windows uses: `BitLocker Recovery Key <GUID>.TXT`.
     pub name: String,
-    /// Its content.
+    /// The content of the file.
     pub content: SecretBytes,
 }
 
 impl RecoveryFile {
-    /// What Windows would call the file of protector `id`.
+    /// The file name that Windows uses for the password of protector `id`.
     pub fn name_of(id: Guid) -> String {
         format!("BitLocker Recovery Key {id:X}.TXT")
     }
 
-    /// Where it goes: to `place`, or into it under its name if that is a directory.
+    /// Where to save the file: at `place`, or in it, under the name that Windows uses, if `place` is a
+    /// directory.
     pub fn path_in(place: &Path, id: Guid) -> PathBuf {
         match place.is_dir() {
             true => place.join(Self::name_of(id)),
@@ -52,14 +53,14 @@ impl RecoveryFile {
         }
     }
 
-    /// The file of the recovery password of protector `id`.
+    /// The file for the recovery password of protector `id`.
     pub fn new(id: Guid, password: &RecoveryPassword) -> Self {
         let digits = password.expose_digits();
         let name = Self::name_of(id);
         let id = format!("{id:X}");
         let parts = [BEFORE_ID, &id, BETWEEN, digits.expose(), AFTER_DIGITS];
         let len: usize = parts.iter().map(|part| part.len()).sum();
-        // With room for all of it from the start: growing would leave digits behind in old memory.
+        // A buffer of the final size: a growing one would leave digits in freed memory.
         let mut bytes = Zeroizing::new(Vec::with_capacity(2 + 2 * len));
         bytes.extend_from_slice(b"\xFF\xFE");
         for unit in parts.iter().flat_map(|part| part.encode_utf16()) {
@@ -78,7 +79,7 @@ mod tests {
     use crate::recovery_password::{Options, scan_bytes};
 
     #[test]
-    fn reads_back_with_its_identifier() {
+    fn can_be_read_back_with_its_identifier() {
         let digits = "235818-357951-253979-013365-241120-245575-342914-591910";
         let password = RecoveryPassword::parse(digits).unwrap();
         let id: Guid = "64311dea-4587-4029-924a-ba299647998e".parse().unwrap();

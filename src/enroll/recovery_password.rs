@@ -1,6 +1,6 @@
-//! A recovery password in the form of Windows 8.1 and later: stretched, it opens the VMK; the VMK
-//! opens backups of both the stretched key and the 128 bits themselves, so that the digits can be
-//! shown again.
+//! A new recovery password, in the form of Windows 8.1 and later. The stretched password seals the VMK.
+//! Backups of the stretched key and of the password's 128 bits are sealed with the VMK, so that the
+//! protector can be sealed again and the digits can be shown.
 
 use super::seal::Sealer;
 use super::unfit;

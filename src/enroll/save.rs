@@ -1,5 +1,5 @@
-//! Saving a key's file: new, for its owner alone, and on stable storage before anything depends on
-//! it.
+//! Saves the file of a key: a new file that only its owner can read, on stable storage before anything
+//! depends on it.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use crate::error::Result;
 use crate::output::NewFile;
 use crate::secret::SecretBytes;
 
-/// Writes a key to the new file `path`, readable and writable by its owner alone. It is on stable
+/// Writes a key to the new file `path`, which only its owner can read and write. The file is on stable
 /// storage when this returns.
 ///
 /// # Errors
-/// [`crate::Error::OutputRefused`] when there is something of that name; [`crate::Error::Io`] when
-/// it cannot be written. Nothing is left behind then.
+/// [`crate::Error::OutputRefused`] when `path` exists; [`crate::Error::Io`] when it cannot be written. No
+/// file is left then.
 pub fn save_key(path: &Path, content: &SecretBytes) -> Result<()> {
     NewFile::create(path)?.fill(content.expose())
 }
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_for_its_owner_alone_and_never_replaces_a_file() {
+    fn only_the_owner_can_read_it_and_it_never_replaces_a_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         save_key(&path, &SecretBytes::new(vec![1, 2, 3])).unwrap();

@@ -1,4 +1,4 @@
-//! Sealing under nonces that never repeat (docs/format.md §7.3).
+//! Seals datums under nonces that never repeat (docs/format.md §7.3).
 
 use super::{uncreatable, unfit};
 use crate::crypto::envelope;
@@ -8,12 +8,12 @@ use crate::format::encode::{self, DatumBytes};
 use crate::format::time::FileTime;
 use crate::secret::Vmk;
 
-/// Counter of the first nonce. Every sample of a new volume starts with 2; what takes 1 there is
-/// not known (docs/format.md §4.6).
+/// Counter of the first nonce. All samples of new volumes start with 2; what Windows uses 1 for is not
+/// known (docs/format.md §4.6).
 const FIRST_COUNTER: u32 = 2;
 
-/// Seals all datums of one commit: a nonce is the commit's time and a counter that rises by one
-/// each time. The VMK seals many datums, and two under one nonce would give both away.
+/// Seals all datums of one commit. A nonce is the time of the commit and a counter that increases with
+/// every datum. The VMK seals many datums, and with AES-CCM two datums under one nonce would reveal both.
 pub(crate) struct Sealer<'a> {
     vmk: &'a Vmk,
     time: FileTime,
@@ -29,7 +29,7 @@ impl<'a> Sealer<'a> {
         }
     }
 
-    /// Goes on where the nonces of a volume end.
+    /// Continues after the nonces that a volume has used; see [`Sealer::next_counter`].
     pub(crate) fn continuing(vmk: &'a Vmk, time: FileTime, next_counter: u32) -> Self {
         Self {
             vmk,
@@ -38,12 +38,12 @@ impl<'a> Sealer<'a> {
         }
     }
 
-    /// The counter that the next nonce takes.
+    /// The counter of the next nonce.
     pub(crate) fn next_counter(&self) -> u32 {
         self.counter
     }
 
-    /// Seals a KEY datum with the VMK: the sector key, a backup of a protector's own key, the
+    /// Seals a key or hash, in a KEY datum, with the VMK: the FVEK, the backup of a protector's key, the
     /// validation hash.
     pub(crate) fn with_vmk(&mut self, role: u16, key_type: u16, key: &[u8]) -> Result<DatumBytes> {
         let vmk = self.vmk;
@@ -51,13 +51,13 @@ impl<'a> Sealer<'a> {
         self.seal(role, vmk.expose(), &content)
     }
 
-    /// Seals a whole datum with the VMK: a backup that is not a plain KEY datum.
+    /// Seals a complete datum with the VMK: a backup that is not a KEY datum.
     pub(crate) fn datum_with_vmk(&mut self, role: u16, content: &DatumBytes) -> Result<DatumBytes> {
         let vmk = self.vmk;
         self.seal(role, vmk.expose(), content)
     }
 
-    /// Seals the VMK with a protector's key.
+    /// Seals the VMK with the key of a protector.
     pub(crate) fn vmk_with(&mut self, key: &[u8; 32]) -> Result<DatumBytes> {
         let key_type = key_types::VMK;
         let content = encode::key(encode::SEALED, key_type, self.vmk.expose()).map_err(unfit)?;
@@ -69,7 +69,7 @@ impl<'a> Sealer<'a> {
         encode::sealed(role, &sealed).map_err(unfit)
     }
 
-    /// Seals a whole datum, as it is, with any key.
+    /// Seals the bytes of a complete datum with any key.
     pub(crate) fn seal_content(&mut self, key: &[u8; 32], content: &[u8]) -> Result<SealedDatum> {
         let nonce = self.nonce()?;
         let (ciphertext, tag) = envelope::seal(key, &nonce, content)
@@ -81,7 +81,7 @@ impl<'a> Sealer<'a> {
         })
     }
 
-    /// The key that seals everything but the VMK itself.
+    /// The VMK.
     pub(crate) fn vmk(&self) -> &'a Vmk {
         self.vmk
     }
@@ -104,7 +104,7 @@ mod tests {
     use crate::format::datum::Datum;
 
     #[test]
-    fn no_nonce_is_used_twice() {
+    fn never_uses_a_nonce_twice() {
         let vmk = Vmk::from_bytes(&[1; 32]);
         let mut sealer = Sealer::new(&vmk, FileTime(1 << 63 | 5));
         let first = sealer.with_vmk(roles::FVEK, 0x8004, &[2; 32]).unwrap();

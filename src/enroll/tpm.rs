@@ -1,9 +1,10 @@
-//! TPM protectors, in the form of Windows 10 and 11 (docs/format-tpm.md §1.1 and §6): a TPM alone,
-//! with a PIN, with a startup key, with both.
+//! New TPM protectors in the form of Windows 10 and 11 (docs/format-tpm.md §1.1 and §6): TPM only, with
+//! PIN, with startup key, or with both.
 //!
-//! Alone, the TPM keeps the VMK. Otherwise it keeps a key of its own, sealed with the stretched PIN
-//! where there is one; joined with the startup key where there is one, that opens the VMK. The VMK
-//! opens backups of the PIN's hash and of the startup key, so that the protector can be sealed anew.
+//! With the TPM only, the sealed object contains the VMK. Otherwise it contains a random intermediate
+//! key, encrypted with the stretched PIN if there is one. The intermediate key, XORed with the startup
+//! key if there is one, seals the VMK. Backups of the PIN's hash and of the startup key are sealed with
+//! the VMK, so that the protector can be sealed again later.
 
 use std::sync::Arc;
 
@@ -21,27 +22,29 @@ use crate::secret::{ExternalKey, IntermediateKey, SecretBytes, StretchedKey};
 use crate::tpm::{LABEL, LOCK, ObjectSealer, Pcrs, Pin, Policy, TpmError, selection, tpm_password};
 use crate::unlock::tpm::join;
 
-/// The PCRs of a PC.
+/// How many PCRs the TPM of a PC has.
 const PCRS: u8 = 24;
 
-/// A TPM and the state of the computer in which it is to release a key.
+/// A TPM, and the PCR values for which it is to release a key.
 #[derive(Clone)]
 pub struct TpmBinding {
     tpm: Arc<dyn ObjectSealer>,
     policy: Policy,
+    /// Numbers of the PCRs in the policy.
     pcrs: Vec<u8>,
+    /// The PCR digest: the hash over their values.
     digest: Vec<u8>,
 }
 
 impl TpmBinding {
-    /// The PCRs that Windows takes on a computer with Secure Boot.
+    /// The PCRs that Windows uses on a computer with Secure Boot.
     pub const DEFAULT_PCRS: [u8; 2] = [7, LOCK];
 
-    /// To the PCRs as they are now.
+    /// Binds a key to the present values of these PCRs.
     ///
     /// # Errors
-    /// [`Error::Environment`] when the TPM does not answer; [`Error::Uncreatable`] when it has no
-    /// such bank, or when PCR 11, which counts as zero, is not.
+    /// [`Error::Environment`] when the TPM does not answer; [`Error::Uncreatable`] when it does not
+    /// have this bank, or when `pcrs` has PCR 11 and it is not zero.
     pub fn to_current(
         tpm: Arc<dyn ObjectSealer>,
         bank: HashAlgorithm,
@@ -68,15 +71,15 @@ impl TpmBinding {
                 remedy: Some(Remedy::LeaveOutPcr11),
             });
         }
-        Self::to_forecast(tpm, bank, values)
+        Self::to_values(tpm, bank, values)
     }
 
-    /// To PCRs of these values, which the computer does not have yet. PCR 11 is taken as zero,
-    /// whatever is said of it.
+    /// Binds a key to given PCR values, such as those of a future boot. PCR 11 is taken as zero,
+    /// whatever its value in `values`.
     ///
     /// # Errors
-    /// [`Error::Uncreatable`] for values that no PCR of that bank can have.
-    pub fn to_forecast(
+    /// [`Error::Uncreatable`] for values of another length than those of the bank.
+    pub fn to_values(
         tpm: Arc<dyn ObjectSealer>,
         bank: HashAlgorithm,
         mut values: Pcrs,
@@ -111,12 +114,12 @@ impl TpmBinding {
         })
     }
 
-    /// To what an object is bound to already, for another PIN.
+    /// Binds a key to the same PCR values as an existing object, for a change of the PIN.
     ///
     /// # Errors
-    /// [`Error::Uncreatable`] where its policy is not known, or is not in SHA-256: then its PCRs
-    /// would have to be known, too.
-    pub fn as_before(tpm: Arc<dyn ObjectSealer>, object: &SealedObject) -> Result<Self> {
+    /// [`Error::Uncreatable`] when the object's policy is not known, or does not use SHA-256: its PCR
+    /// digest then cannot be used in the new policy, which does.
+    pub fn like(tpm: Arc<dyn ObjectSealer>, object: &SealedObject) -> Result<Self> {
         let policy = Policy::solve(object).filter(|policy| policy.hash == HashAlgorithm::Sha256);
         let policy = policy.ok_or_else(|| Error::Uncreatable {
             what: "the old object does not say in SHA-256 what it is bound to".to_owned(),
@@ -130,7 +133,7 @@ impl TpmBinding {
         })
     }
 
-    /// Seals `content`, and gives the datum that holds the object.
+    /// Seals `content` in the TPM, and returns the datum with the sealed object.
     fn seal(&self, content: &DatumBytes, stretched: Option<&StretchedKey>) -> Result<DatumBytes> {
         let selection = selection(&self.pcrs);
         let policy = self
@@ -153,6 +156,7 @@ impl std::fmt::Debug for TpmBinding {
     }
 }
 
+/// Checks that there is at least one PCR, and that all exist.
 fn check_pcrs(pcrs: &[u8]) -> Result<()> {
     if pcrs.is_empty() || pcrs.iter().any(|pcr| *pcr >= PCRS) {
         return Err(uncreatable(format!(
@@ -163,6 +167,7 @@ fn check_pcrs(pcrs: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// How many different PCRs are selected: a user may name one twice.
 fn selected(pcrs: &[u8]) -> usize {
     let set: std::collections::BTreeSet<_> = pcrs.iter().collect();
     set.len()
@@ -179,7 +184,7 @@ pub(super) struct Form {
     binding: TpmBinding,
     pin: Option<StretchedPin>,
     startup_key: Option<ExternalKey>,
-    /// What the TPM keeps, if it is not the VMK.
+    /// The intermediate key, which the TPM releases unless it releases the VMK itself.
     own: IntermediateKey,
 }
 
@@ -214,7 +219,8 @@ impl Form {
         })
     }
 
-    /// What Windows was seen to call it.
+    /// The description that Windows stores for such a protector; for the TPM with a startup key, none
+    /// is known.
     fn name(&self) -> Option<&'static str> {
         match (&self.pin, &self.startup_key) {
             (None, None) => Some("TPM Protection"),
@@ -224,11 +230,12 @@ impl Form {
         }
     }
 
+    /// The intermediate key in a KEY datum.
     fn own_datum(&self) -> Result<DatumBytes> {
         encode::key(encode::SEALED, key_types::CLEAR_KEY, self.own.expose()).map_err(unfit)
     }
 
-    /// The object and what stands around it.
+    /// The datum with the sealed object, and those that Windows stores next to it.
     fn object(&self, sealer: &mut Sealer<'_>) -> Result<Vec<DatumBytes>> {
         if let Some(pin) = &self.pin {
             let hash = layout::pin_hash(pin.pin.hash().expose()).map_err(unfit)?;

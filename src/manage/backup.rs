@@ -1,8 +1,8 @@
-//! Backups of a volume's metadata: what makes a volume open again whose metadata was lost, or
-//! changed by mistake.
+//! Backups of a volume's metadata, for a volume whose metadata was lost or changed by mistake.
 //!
-//! A backup holds no key in the open, but **everything that opened the volume when it was taken
-//! opens it again once it is restored**, removed credentials too: keep it as safe as they are.
+//! A backup of a protected volume contains no unencrypted key. But **every credential that unlocked the
+//! volume when the backup was taken unlocks it again after a restore**, also removed ones: keep a backup
+//! as safe as the credentials.
 //!
 //! | offset | size | |
 //! |---|---|---|
@@ -12,12 +12,12 @@
 //! | 0x10 | 16 | identifier of the volume |
 //! | 0x20 | 8 | size of the volume in bytes |
 //! | 0x28 | 8 | when the backup was taken, as a FILETIME |
-//! | 0x30 | | the parts: offset on the volume (8), length (4), zero (4), bytes |
-//! | end | 32 | SHA-256 of everything before |
+//! | 0x30 | | the parts, each: offset on the volume (8), length (4), zero (4), bytes |
+//! | end | 32 | SHA-256 of everything before it |
 //!
-//! All numbers are little-endian. The parts are the boot record (one sector) and the regions of
-//! the three metadata copies, as they stood on the volume. A conversion map is left out: it goes
-//! on living, and an old one would turn data into noise.
+//! All numbers are little-endian. The parts are the boot record (one sector) and the regions of the three
+//! metadata copies. A conversion map is not part of it: it changes while the volume is used, and an old
+//! one would make data unreadable.
 
 use std::fmt;
 use std::sync::Arc;
@@ -50,17 +50,17 @@ pub struct Backup {
     id: Guid,
     size: u64,
     taken: FileTime,
-    /// Where, and what stands there: the boot record, then the copies.
+    /// Offset on the volume and bytes: of the boot record, then of the copies 1 to 3.
     parts: Vec<(u64, Vec<u8>)>,
 }
 
-/// What restoring a backup writes.
+/// What restoring a backup writes, or has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restoration {
     /// Numbers of the metadata copies that differ from the backup.
     pub copies: Vec<u8>,
-    /// Whether the boot record does.
+    /// Whether the boot record differs from the backup.
     pub boot_record: bool,
 }
 
@@ -68,11 +68,11 @@ impl Backup {
     /// Length in bytes that no backup exceeds: read no more of a file.
     pub const MAX_LEN: u64 = 0x4_0000;
 
-    /// Takes a backup.
+    /// Takes a backup of the metadata that is on the disk now.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when no copy of the metadata is sound, [`Error::Unsupported`] for Vista's
-    /// form, [`Error::Io`] when the volume cannot be read.
+    /// [`Error::Damaged`] when no copy of the metadata is sound, [`Error::Unsupported`] for volumes of
+    /// Windows Vista, [`Error::Io`] when the volume cannot be read.
     pub fn of(volume: &Volume) -> Result<Self> {
         let block = volume.metadata()?;
         if block.version != 2 {
@@ -100,7 +100,7 @@ impl Backup {
             taken: FileTime::from_system_time(SystemTime::now()),
             parts,
         };
-        // What could not be read again is no backup.
+        // Make sure that the file can be read and restored before anyone relies on it.
         Self::parse(&backup.to_bytes())
     }
 
@@ -114,12 +114,12 @@ impl Backup {
         self.size
     }
 
-    /// When it was taken.
+    /// When the backup was taken.
     pub fn taken(&self) -> FileTime {
         self.taken
     }
 
-    /// The content of its file.
+    /// The content of the backup file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(MAGIC);
@@ -139,12 +139,12 @@ impl Backup {
         bytes
     }
 
-    /// Reads the content of a file.
+    /// Reads the content of a backup file.
     ///
     /// # Errors
-    /// [`Error::Unchangeable`] when it is no backup, a damaged one, or one without sound metadata.
+    /// [`Error::Unchangeable`] when it is not a backup, is damaged, or has no sound metadata.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let backup = Self::try_parse(bytes).map_err(not_one)?;
+        let backup = Self::try_parse(bytes).map_err(not_a_backup)?;
         backup.block()?;
         Ok(backup)
     }
@@ -189,15 +189,15 @@ impl Backup {
         })
     }
 
-    /// Whether this stands on the disk, byte for byte.
+    /// Whether the disk holds the bytes of this backup.
     pub(super) fn is_on(&self, disk: &dyn ReadAt) -> bool {
         self.parts.iter().all(|(offset, part)| {
-            let mut there = vec![0; part.len()];
-            disk.read_exact_at(*offset, &mut there).is_ok() && there == *part
+            let mut current = vec![0; part.len()];
+            disk.read_exact_at(*offset, &mut current).is_ok() && current == *part
         })
     }
 
-    /// Its first sound metadata block.
+    /// The first sound metadata block in the backup.
     fn block(&self) -> Result<MetadataBlock> {
         let copies = self.parts.iter().skip(1);
         let places: Vec<_> = copies.clone().map(|(offset, _)| *offset).collect();
@@ -220,7 +220,8 @@ impl Backup {
             })
     }
 
-    /// What is to be written: the boot record, and the sound block in the place of every copy.
+    /// What to write: the boot record, and the sound region to the place of every copy, because the
+    /// backup may have been taken of a volume with a damaged copy.
     fn wanted(&self) -> Result<Vec<(u64, Vec<u8>)>> {
         let position = self.block()?.position;
         let sound = self
@@ -238,14 +239,16 @@ impl Backup {
             .collect())
     }
 
-    /// What restoring would write to the volume that fills `target`, if it is the backup's.
+    /// Checks that the backup is of the volume that fills `target`, and returns what restoring it
+    /// would write.
     ///
-    /// Metadata that is still there tells whether it is. Where nothing of it can be read, a
-    /// credential has to: it must open the backup, and with it the volume's own data.
+    /// Metadata that is still on the volume shows whether it is the same volume. If none can be read, a
+    /// credential is needed: it must unlock the backup and then decrypt the volume's data.
     ///
     /// # Errors
-    /// [`Error::Unchangeable`] when it is another volume, when the volume was converted since, or
-    /// when nothing proves which it is; [`Error::Io`].
+    /// [`Error::Unchangeable`] when it is another volume, when the volume was converted since, or when
+    /// neither metadata nor credential shows which volume it is; [`Error::Io`] when the volume cannot
+    /// be read; the errors of [`Volume::unlock`] for the credentials.
     pub fn check<C: Credential>(
         &self,
         target: &Arc<dyn WriteAt>,
@@ -263,12 +266,13 @@ impl Backup {
         }
         let known = self.compare_with(target)?;
         if !known || !credentials.is_empty() {
-            self.prove(target, credentials)?;
+            self.prove_identity(target, credentials)?;
         }
-        // What cannot be read differs; writing may heal it.
+        // A part that cannot be read counts as different: a disk may replace a bad sector when it is
+        // written.
         let differs = |(offset, part): &(u64, Vec<u8>)| {
-            let mut there = vec![0; part.len()];
-            target.read_exact_at(*offset, &mut there).is_err() || there != *part
+            let mut current = vec![0; part.len()];
+            target.read_exact_at(*offset, &mut current).is_err() || current != *part
         };
         let wanted = self.wanted()?;
         let mut numbered = (0..).zip(&wanted);
@@ -281,11 +285,12 @@ impl Backup {
         })
     }
 
-    /// Whether metadata on the volume says that it is the backup's; nothing where none can be read.
+    /// Compares the backup with the metadata on the volume: `true` if it is of the same volume, `false`
+    /// if the volume has no readable metadata.
     fn compare_with(&self, target: &Arc<dyn WriteAt>) -> Result<bool> {
         let volume = match Volume::from_source(target.clone()) {
             Ok(volume) => volume,
-            // What cannot be read may say that it is another volume.
+            // The unread sectors could be those of another volume, so a read error is not "no metadata".
             Err(error @ Error::Io { .. }) => return Err(error),
             Err(_) => return Ok(false),
         };
@@ -305,7 +310,7 @@ impl Backup {
                 OTHER_VOLUME,
             ));
         }
-        for there in volume.copies().sound() {
+        for current in volume.copies().sound() {
             let facts = |block: &MetadataBlock| {
                 (
                     block.dataset.created,
@@ -316,7 +321,7 @@ impl Backup {
                     block.encrypted_extent,
                 )
             };
-            if facts(there) != facts(&ours) {
+            if facts(current) != facts(&ours) {
                 return Err(Error::unchangeable(
                     "since the backup was taken the volume was converted, or made anew",
                     "restoring it would turn data into noise; take a new backup",
@@ -326,8 +331,13 @@ impl Backup {
         Ok(!readable.is_empty())
     }
 
-    /// Opens the volume as it would be, down to a file system's first sector.
-    fn prove<C: Credential>(&self, target: &Arc<dyn WriteAt>, credentials: &[C]) -> Result<()> {
+    /// Unlocks the volume as it would be after restoring, in memory, and checks that it begins with a file
+    /// system.
+    fn prove_identity<C: Credential>(
+        &self,
+        target: &Arc<dyn WriteAt>,
+        credentials: &[C],
+    ) -> Result<()> {
         if credentials.is_empty() {
             return Err(Error::unchangeable(
                 "nothing of the volume's own metadata can be read, so nothing tells whether the backup is of this volume",
@@ -351,10 +361,10 @@ impl Backup {
         ))
     }
 
-    /// Writes the backup to the volume that fills `target`: the copies one after the other, the
-    /// boot record last, each flushed. What is on the volume at this moment is checked, whatever an
-    /// earlier [`Backup::check`] found; a [`Managed`](super::Managed) that was opened before refuses
-    /// to change the volume afterwards. After a failure in the middle it can be restored again.
+    /// Writes the backup to the volume that fills `target`, after the checks of [`Backup::check`]: the
+    /// copies one after the other and the boot record last, each flushed. A
+    /// [`Managed`](super::Managed) that was opened before refuses to change the volume afterwards.
+    /// After a failure in the middle, the backup can be restored again.
     ///
     /// # Errors
     /// Those of [`Backup::check`]; [`Error::Io`] when writing fails.
@@ -405,7 +415,7 @@ fn region_len() -> usize {
     usize::try_from(REGION_LEN).unwrap_or(0)
 }
 
-fn not_one(fault: FormatError) -> Error {
+fn not_a_backup(fault: FormatError) -> Error {
     Error::unchangeable(
         format!("the file is no usable metadata backup: {}", fault.what),
         Remedy::BackUpMetadata,

@@ -1,17 +1,17 @@
-//! Writing: one copy after the other, so that whatever stops it, two are whole
-//! (docs/format.md §7.3, steps 1 and 9).
+//! Writes a prepared change, one metadata copy after the other, so that an interruption at any point
+//! leaves two copies intact (docs/format.md §7.3, steps 1 and 9).
 
 use std::io;
 
 use super::edit::{Prepared, raw};
-use super::seen::Seen;
+use super::snapshot::Snapshot;
 use super::{Change, Managed, Report};
 use crate::error::{Error, Result};
 use crate::format::block::REGION_LEN;
 use crate::volume::{MasterKey, UnlockOptions, Volume};
 
-/// The order of writing. The first copy comes last: it is the one that counts, and Windows starts
-/// from it.
+/// The order of writing. The first copy is written last: it is the one that Windows reads first, so its
+/// write is what makes the change take effect.
 const ORDER: [u8; 3] = [3, 2, 1];
 
 /// Where a metadata copy is.
@@ -56,10 +56,10 @@ impl Managed {
     /// read back and unlocked.
     ///
     /// # Errors
-    /// [`Error::Unchangeable`] when it must not or cannot be done, and [`Error::Stale`] when the
-    /// disk does not hold any more what was read: nothing is written then. [`Error::Io`] when
-    /// reading or writing fails, which says what the volume opens with. When something was written
-    /// before the failure, further changes are refused until [`Managed::reload`] has succeeded.
+    /// [`Error::Unchangeable`] when the change is not allowed or not possible, and [`Error::Stale`]
+    /// when the disk no longer holds what was read: nothing is written then. [`Error::Io`] when
+    /// reading or writing fails; it says which protectors unlock the volume. After a failure in the
+    /// middle, further changes are refused until [`Managed::reload`] has succeeded.
     pub fn commit(&mut self, change: &Change) -> Result<Report> {
         self.try_commit(change).map_err(|failure| failure.error)
     }
@@ -70,7 +70,7 @@ impl Managed {
         // Preparing may have taken long: a TPM seals slowly, and a credential may ask the user.
         self.check_current()?;
         let places = self.places()?;
-        let good = self.seen.good();
+        let good = self.snapshot.good();
         let differing = self.differing()?;
         // Stays set when anything fails from the first write on: what is on the disk is then known
         // only after reading it again.
@@ -88,14 +88,14 @@ impl Managed {
             })?;
         }
         let (volume, key) = self.read_back(&prepared).map_err(unread)?;
-        self.seen = Seen::read(self.target.as_ref(), &volume).map_err(unread)?;
+        self.snapshot = Snapshot::read(self.target.as_ref(), &volume).map_err(unread)?;
         self.volume = volume;
         self.key = key;
         self.unfinished = false;
         Ok(prepared.report)
     }
 
-    /// Opens what was written with the master key that it was sealed with.
+    /// Reads what was written, and unlocks it with the VMK that it was sealed with.
     fn read_back(&self, prepared: &Prepared) -> Result<(Volume, MasterKey)> {
         let volume = Volume::from_source(self.target.clone())?;
         if let Some(error) = volume.copies().read_error() {
@@ -111,7 +111,7 @@ impl Managed {
         Ok((volume, key))
     }
 
-    /// Writes the region that counts over the copies that differ from it.
+    /// Overwrites the copies that differ from the first sound one with it.
     ///
     /// # Errors
     /// [`Error::Io`] when writing fails.
@@ -130,15 +130,16 @@ impl Managed {
         Ok(())
     }
 
-    /// The copies that are not, byte for byte, the one that counts. What could not be read differs;
-    /// writing may heal it.
+    /// The copies that are not equal, byte for byte, to the first sound one. One that could not be read
+    /// counts as different: a disk may replace a bad sector when it is written.
     pub(super) fn differing(&self) -> Result<Vec<Place>> {
-        let good = self.seen.good();
+        let good = self.snapshot.good();
         let mut places = self.places()?;
-        places.retain(|place| self.seen.region_at(place.offset) != good);
+        places.retain(|place| self.snapshot.region_at(place.offset) != good);
         Ok(places)
     }
 
+    /// Where the copies are, in the order of writing.
     fn places(&self) -> Result<Vec<Place>> {
         let copies = self.block()?.copies;
         let numbered: Vec<_> = (1..).zip(copies).collect();
@@ -159,7 +160,7 @@ impl Managed {
     }
 }
 
-/// Writes a copy, and returns when it is on stable storage and reads back.
+/// Writes a copy, flushes it, and checks that it reads back as written.
 fn write(volume: &Managed, place: &Place, region: &[u8]) -> io::Result<()> {
     volume.target.write_all_at(place.offset, region)?;
     volume.target.flush()?;
@@ -169,7 +170,7 @@ fn write(volume: &Managed, place: &Place, region: &[u8]) -> io::Result<()> {
     Err(io::Error::other("it does not read back as it was written"))
 }
 
-/// What a person has to know when writing stopped in the middle.
+/// The error for a write that failed in the middle of a change, with what unlocks the volume now.
 fn interrupted(place: &Place, error: io::Error) -> Error {
     let state = match place.number {
         1 => "the volume opens with its new protectors or with its old ones",
@@ -184,7 +185,7 @@ fn interrupted(place: &Place, error: io::Error) -> Error {
     )
 }
 
-/// All copies were written and flushed; only the look at them failed.
+/// The error when all copies were written and flushed, but could not be read again.
 fn unread(error: Error) -> CommitFailure {
     match error {
         Error::Io { what, source } => CommitFailure {

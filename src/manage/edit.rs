@@ -1,5 +1,5 @@
-//! From a change to the bytes of a region, tried before anything is written (docs/format.md §7.3,
-//! steps 2 to 8).
+//! Turns a change into the bytes of a metadata region, and tries them before anything is written
+//! (docs/format.md §7.3, steps 2 to 8).
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{Change, Managed, Report, Witness, named, rekey};
+use super::{Change, Managed, Report, Verification, named, rekey};
 use crate::crypto::random;
 use crate::enroll::NewProtector;
 use crate::enroll::seal::Sealer;
@@ -26,21 +26,21 @@ use crate::unlock::raw_key::RawVmk;
 use crate::unlock::{Credential, open_key};
 use crate::volume::{UnlockOptions, Volume};
 
-/// A change laid out and tried.
+/// A change that was laid out and tried.
 pub(super) struct Prepared {
-    /// What all three copies are to hold.
+    /// The bytes to write to all three copies.
     pub(super) region: Vec<u8>,
-    /// The master key that it is sealed with.
+    /// The VMK that it is sealed with.
     pub(super) vmk: Vmk,
     pub(super) report: Report,
 }
 
 impl Managed {
-    /// Lays a change out and tries it, from what the disk is checked to hold.
+    /// Lays out a change and tries it, after checking that the disk still holds what it starts from.
     pub(super) fn prepare(&self, change: &Change) -> Result<Prepared> {
         self.check_current()?;
         let block = self.block()?;
-        let mut report = self.decide(block, change)?;
+        let mut report = self.plan(block, change)?;
         let vmk = if report.rekeyed {
             new_vmk()?
         } else {
@@ -48,8 +48,8 @@ impl Managed {
         };
         let region = self
             .region(block, change, &report, &vmk)
-            .map_err(of_a_change)?;
-        self.prove(block, &region, &vmk, &change.witnesses)?;
+            .map_err(as_unchangeable)?;
+        self.verify(block, &region, &vmk, &change.verifications)?;
         report.repaired = self.differing()?.iter().map(|copy| copy.number).collect();
         Ok(Prepared {
             region,
@@ -58,8 +58,8 @@ impl Managed {
         })
     }
 
-    /// What the change comes to, if it may be.
-    fn decide(&self, block: &MetadataBlock, change: &Change) -> Result<Report> {
+    /// What the change adds, replaces and removes, if it is allowed.
+    fn plan(&self, block: &MetadataBlock, change: &Change) -> Result<Report> {
         let mut report = Report {
             rekeyed: !change.remove.is_empty(),
             ..Report::default()
@@ -80,9 +80,9 @@ impl Managed {
         }
         report.added = change.add.iter().map(NewProtector::summary).collect();
         if report.rekeyed {
-            self.decide_on_bound(block, change, &mut report)?;
+            self.plan_bound(block, change, &mut report)?;
         }
-        check_rest(block, change, &report)?;
+        check_remaining(block, change, &report)?;
         Ok(report)
     }
 
@@ -98,14 +98,15 @@ impl Managed {
             })
     }
 
-    /// Protectors that cannot get a new master key are dropped where that is wanted.
-    fn decide_on_bound(
+    /// Adds to the removals the protectors that cannot be given a new VMK, if the change allows it.
+    fn plan_bound(
         &self,
         block: &MetadataBlock,
         change: &Change,
         report: &mut Report,
     ) -> Result<()> {
         for protector in block.protectors() {
+            // Removed protectors need no new VMK; replaced ones seal it themselves.
             let stays = ![&report.removed, &report.replaced]
                 .iter()
                 .any(|gone| gone.iter().any(|(id, _)| *id == protector.id));
@@ -120,7 +121,7 @@ impl Managed {
         Ok(())
     }
 
-    /// Lays the new metadata out and seals it.
+    /// Lays out and seals the new metadata. Datums that the change does not concern keep their bytes.
     fn region(
         &self,
         block: &MetadataBlock,
@@ -153,7 +154,8 @@ impl Managed {
             .map(|new| new.datum_as(new.id(), &mut sealer))
             .collect();
         datums.splice(place..place, added?);
-        // The hash covers the counter that follows its own seal, which comes last.
+        // The dataset header stores the next counter, and the hash covers that header. The hash is sealed
+        // last and uses one more counter, so the stored value is already the one after it.
         let next_nonce = sealer.next_counter().saturating_add(1);
         let content =
             BlockContent::edited(block.bytes(), &datums, next_nonce).map_err(too_large)?;
@@ -162,9 +164,8 @@ impl Managed {
         content.region(&validation).map_err(too_large)
     }
 
-    /// A time and a counter that no nonce on the volume has: later than, and above, whatever is
-    /// found in any copy, for an interrupted change may have used more than the copy that counts
-    /// knows of.
+    /// A time and a counter that no nonce on the volume has used. All readable copies are searched,
+    /// because an interrupted change may have used nonces of which the first copy has no record.
     fn next_nonce(&self) -> (FileTime, u32) {
         let mut time = FileTime::from_system_time(SystemTime::now());
         let mut counter = 0;
@@ -176,13 +177,14 @@ impl Managed {
         (time, counter)
     }
 
-    /// Reads the new metadata back, on a volume that exists only in memory, and opens it.
-    fn prove(
+    /// Reads the new metadata as a volume that exists only in memory, and checks that it is sound, that
+    /// it has the same FVEK, and that every protector unlocks it.
+    fn verify(
         &self,
         old: &MetadataBlock,
         region: &[u8],
         vmk: &Vmk,
-        witnesses: &[Witness],
+        verifications: &[Verification],
     ) -> Result<()> {
         let failed = |what: &str| {
             Error::unchangeable(
@@ -218,7 +220,7 @@ impl Managed {
         for protector in new.protectors() {
             let before = old.protectors().find(|other| other.id == protector.id);
             let bound = before.is_some_and(|old| !rekey::can_follow(old, self.key.expose()));
-            // Only the TPM has the key of such a protector: a witness has to open it.
+            // Only the TPM has the key of such a protector; see `Change::verify_with`.
             let bound = bound || protector.kind().uses_tpm();
             if !bound && !rekey::can_follow(protector, vmk) {
                 return Err(failed(&format!(
@@ -227,17 +229,17 @@ impl Managed {
                 )));
             }
         }
-        for witness in witnesses {
-            testify(&patched, witness)?;
+        for verification in verifications {
+            verify_with(&patched, verification)?;
         }
         Ok(())
     }
 }
 
-/// Opens the new metadata through one protector, and through no other.
-fn testify(patched: &Volume, witness: &Witness) -> Result<()> {
-    let options = UnlockOptions::new().protector(witness.protector);
-    let opened = patched.unlock_master_key(&witness.credential, &options);
+/// Unlocks the new metadata with a credential, through one protector only.
+fn verify_with(patched: &Volume, verification: &Verification) -> Result<()> {
+    let options = UnlockOptions::new().protector(verification.protector);
+    let opened = patched.unlock_master_key(&verification.credential, &options);
     opened.map(drop).map_err(|error| {
         Error::unchangeable(
             format!(
@@ -249,7 +251,7 @@ fn testify(patched: &Volume, witness: &Witness) -> Result<()> {
     })
 }
 
-/// The master key as a credential.
+/// The VMK as a credential.
 pub(super) fn raw(vmk: &Vmk) -> Box<dyn Credential> {
     Box::new(RawVmk::new(Vmk::from_bytes(vmk.expose())))
 }
@@ -260,9 +262,10 @@ fn new_vmk() -> Result<Vmk> {
     Ok(Vmk::from_bytes(&bytes))
 }
 
-/// What is left has to open the volume, and must not surprise whoever thinks it is protected; and
-/// Windows has its own rules on what goes together (docs/format.md §7.4).
-fn check_rest(block: &MetadataBlock, change: &Change, report: &Report) -> Result<()> {
+/// Checks the protectors that the change leaves: at least one, not only a clear key by accident, and
+/// only combinations that Windows supports (docs/format.md §7.4). The combinations are checked only when
+/// a protector is added: a volume that already has one can still be changed otherwise.
+fn check_remaining(block: &MetadataBlock, change: &Change, report: &Report) -> Result<()> {
     let gone = |id: &Guid| report.removed.iter().any(|(removed, _)| removed == id);
     let mut rest: Vec<ProtectorKind> = block
         .protectors()
@@ -278,10 +281,10 @@ fn check_rest(block: &MetadataBlock, change: &Change, report: &Report) -> Result
             "add another one first",
         ));
     }
-    let opened_by_all = !report.removed.is_empty()
-        && !change.allow_open
+    let open_to_anyone = !report.removed.is_empty()
+        && !change.allow_only_clear_key
         && count(ProtectorKind::ClearKey) == rest.len();
-    if opened_by_all {
+    if open_to_anyone {
         return Err(Error::unchangeable(
             "only the clear key would be left, with which anybody can open the volume",
             "add another protector first",
@@ -309,10 +312,10 @@ fn check_rest(block: &MetadataBlock, change: &Change, report: &Report) -> Result
     Ok(())
 }
 
-/// Before which of the datums with these roles new protectors go: behind all others, as Windows
-/// puts them, but before a VIRTUALIZATION datum that is the last, as it is since Windows 8. On
-/// volumes of Windows 7 it is the first; programs that try only the first recovery password would
-/// not try the old one any more if a new one came before it.
+/// The index at which new protectors are inserted among datums with these roles: at the end, as Windows
+/// does it, but before a VIRTUALIZATION datum in last place, where Windows 8 and later have it. Windows 7
+/// has it first. New protectors must not come before the old ones: some programs try only the first
+/// recovery password.
 fn place_of_new(datum_roles: &[u16]) -> usize {
     match datum_roles {
         [others @ .., roles::VIRTUALIZATION] => others.len(),
@@ -327,7 +330,8 @@ fn protector_id(datum: &Datum) -> Option<Guid> {
     }
 }
 
-/// The top-level datums with their bytes, which must be all that the dataset holds.
+/// The top-level datums with their bytes. The dataset must not hold anything else: such bytes would be
+/// lost.
 fn raw_datums(block: &MetadataBlock) -> Result<Vec<(&Datum, DatumBytes)>> {
     use crate::format::block::{DATASET_HEADER_LEN, HEADER_LEN};
     let strange = || Error::Unsupported {
@@ -352,7 +356,7 @@ fn raw_datums(block: &MetadataBlock) -> Result<Vec<(&Datum, DatumBytes)>> {
     Ok(datums)
 }
 
-/// The nonces of a block: its latest time of any kind, and the counter after the highest.
+/// A summary of the nonces in a block: the latest time of any kind, and the counter after the highest.
 struct Nonces {
     latest: FileTime,
     next: u32,
@@ -365,13 +369,13 @@ impl Nonces {
             next: block.dataset.next_nonce,
         };
         if let ValidationHash::Sealed(sealed) = &block.validation.hash {
-            found.meet(sealed.time(), Some(sealed.counter()));
+            found.include(sealed.time(), Some(sealed.counter()));
         }
         found.search(&block.datums);
         found
     }
 
-    fn meet(&mut self, time: FileTime, counter: Option<u32>) {
+    fn include(&mut self, time: FileTime, counter: Option<u32>) {
         self.latest = self.latest.max(time.masked());
         let next = counter.map_or(0, |counter| counter.saturating_add(1));
         self.next = self.next.max(next);
@@ -380,12 +384,12 @@ impl Nonces {
     fn search(&mut self, datums: &[Datum]) {
         for datum in datums {
             match &datum.body {
-                Body::Sealed(sealed) => self.meet(sealed.time(), Some(sealed.counter())),
-                Body::KeyProtector(protector) => self.meet(protector.changed, None),
-                Body::ExternalKey(key) => self.meet(key.time, None),
+                Body::Sealed(sealed) => self.include(sealed.time(), Some(sealed.counter())),
+                Body::KeyProtector(protector) => self.include(protector.changed, None),
+                Body::ExternalKey(key) => self.include(key.time, None),
                 Body::Backup(backup) => {
-                    self.meet(backup.first, None);
-                    self.meet(backup.last, None);
+                    self.include(backup.first, None);
+                    self.include(backup.last, None);
                 }
                 _ => {}
             }
@@ -394,7 +398,7 @@ impl Nonces {
     }
 }
 
-/// The datums do not fit the 64 KiB of a region.
+/// The error for datums that do not fit into the 64 KiB of a region.
 fn too_large(fault: FormatError) -> Error {
     Error::unchangeable(
         format!("the metadata would be too large: {fault}"),
@@ -402,8 +406,8 @@ fn too_large(fault: FormatError) -> Error {
     )
 }
 
-/// What sealing and laying out say of a new volume, said of a change.
-fn of_a_change(error: Error) -> Error {
+/// Errors of sealing and encoding are worded for a new volume; this makes them errors of a change.
+fn as_unchangeable(error: Error) -> Error {
     match error {
         Error::Uncreatable { what, remedy } => Error::Unchangeable { what, remedy },
         other => other,
@@ -415,7 +419,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn puts_new_protectors_behind_the_old_ones() {
+    fn puts_new_protectors_after_the_old_ones() {
         let since_windows_8 = [
             roles::DESCRIPTION,
             roles::VMK_INFO,

@@ -1,13 +1,14 @@
-//! Key packages written, in a form of our own (docs/format-recovery.md §3.1).
+//! Writes key packages, in a form of our own (docs/format-recovery.md §3.1).
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 48 | header of a dataset, as in the metadata: identifier of the volume, encryption method, time of creation |
-//! | the rest | datums as they stand in the metadata: description, chosen protectors, sealed sector key, virtualization datum |
+//! | the rest | datums, unchanged from the metadata: description, chosen protectors, sealed FVEK, virtualization datum |
 //!
-//! All of it is sealed as it was: a package opens with the secrets of its protectors and with
-//! nothing else, but for ever: removing a protector from the volume does not reach it. That
-//! `repair-bde` of Windows reads it is not known; Windows' own form was never published.
+//! The keys in it stay sealed: a package can be used only with the credential of one of its protectors.
+//! But removing a protector from the volume does not change the packages that exist, so these
+//! credentials work with them for good. Whether `repair-bde` of Windows reads this form is not known;
+//! Windows' own form was never published.
 
 use crate::enroll::unfit;
 use crate::error::{Error, Remedy, Result};
@@ -21,27 +22,27 @@ use crate::guid::Guid;
 use crate::secret::SecretBytes;
 use crate::volume::{MasterKey, Volume};
 
-/// Kinds that a package is made for unless others are asked for: those of Windows.
+/// The kinds of protector in a package if none are named: those that Windows puts into its packages.
 const KINDS: [ProtectorKind; 2] = [ProtectorKind::RecoveryPassword, ProtectorKind::ExternalKey];
 
-/// A package, and the protectors whose secrets open it.
+/// A key package, and the protectors whose credentials unlock a volume with it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ExportedKeyPackage {
-    /// What goes into the file.
+    /// The content of the file.
     pub content: SecretBytes,
     /// The volume's identifier.
     pub volume: Guid,
-    /// Protectors in it.
+    /// The protectors in it.
     pub protectors: Vec<(Guid, ProtectorKind)>,
 }
 
-/// The package of an unlocked volume for the protectors that `names` name (GUIDs, or their first
-/// eight or more hex digits), or for every recovery password and external key.
+/// Makes a key package of a volume, with the protectors that `names` name (identifiers, or their first
+/// eight or more hex digits), or with every recovery password and external key if `names` is empty.
 ///
 /// # Errors
-/// [`Error::Unchangeable`] when a name fits none, or no protector is left; [`Error::Damaged`] when
-/// the metadata is not proved by the key.
+/// [`Error::Unchangeable`] when no protector matches a name, or none is chosen; [`Error::Damaged`] when
+/// the key was not obtained from the first sound metadata copy, or is not proved by it.
 pub fn export_key_package(
     volume: &Volume,
     key: &MasterKey,
@@ -104,7 +105,7 @@ fn chosen(block: &MetadataBlock, names: &[String]) -> Result<Vec<(Guid, Protecto
     Ok(wanted)
 }
 
-/// A top-level datum as it stands in the block.
+/// The bytes of a top-level datum in the block.
 fn bytes_of(block: &MetadataBlock, datum: &Datum) -> Result<DatumBytes> {
     let start = datum.position.checked_sub(block.position);
     let start = start

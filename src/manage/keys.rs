@@ -1,6 +1,6 @@
-//! From the master key back to the protectors' own keys: the metadata keeps a backup of each,
-//! sealed with the master key, so that protectors can be sealed anew without asking anybody
-//! (docs/format.md §3.13; docs/format-recovery-password.md §1.13).
+//! Reads the protectors' own keys with the VMK. The metadata holds a backup of most of them, sealed with
+//! the VMK, so that protectors can be sealed again without their credentials (docs/format.md §3.13;
+//! docs/format-recovery-password.md §1.13).
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -18,8 +18,8 @@ use crate::secret::{ExternalKey, RecoveryKey, SecretBytes, Vmk};
 use crate::unlock::open_key;
 use crate::volume::{MasterKey, Volume};
 
-/// Types of the backups that open a protector as they are. 0x2001 is a stretched key of no special
-/// kind (docs/format.md §3.4).
+/// Types of the backups that are the key of a protector without further stretching. 0x2001 is a
+/// stretched key whose origin the type does not say (docs/format.md §3.4).
 const OPENING_KEYS: [u16; 5] = [
     0x2001,
     key_types::EXTERNAL_KEY,
@@ -28,11 +28,11 @@ const OPENING_KEYS: [u16; 5] = [
     key_types::STRETCHED_RECOVERY,
 ];
 
-/// A secret that the metadata keeps.
+/// The secret of a protector, from its backup in the metadata.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Kept {
-    /// The protector that it opens.
+    /// The protector that the secret belongs to.
     pub protector: Guid,
     /// Its kind.
     pub kind: ProtectorKind,
@@ -42,22 +42,22 @@ pub struct Kept {
     pub secret: KeptSecret,
 }
 
-/// What a protector's backup holds.
+/// A secret that the metadata holds a backup of.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum KeptSecret {
-    /// The 48 digits.
+    /// A recovery password.
     RecoveryPassword(RecoveryPassword),
     /// The key of a `.BEK` file.
     ExternalKey(ExternalKey),
 }
 
 impl Kept {
-    /// The `.BEK` file of an external key, as Windows would write it: 156 bytes, or 180 where it
-    /// names the volume as Windows 11 does. Nothing for other secrets.
+    /// The content of the `.BEK` file of an external key: 156 bytes, or 180 with the identifier of the
+    /// volume, as Windows 11 writes it. `None` for other secrets.
     ///
     /// # Errors
-    /// None that a caller can cause.
+    /// None in practice: the content always fits the format.
     pub fn startup_key_file(&self, volume: Option<Guid>) -> Result<Option<SecretBytes>> {
         let KeptSecret::ExternalKey(key) = &self.secret else {
             return Ok(None);
@@ -73,10 +73,10 @@ impl Kept {
     }
 }
 
-/// Every recovery password and every external key that the metadata keeps, in the order on disk.
+/// Every recovery password and external key that the metadata holds a backup of, in the order on disk.
 ///
 /// # Errors
-/// [`Error::Damaged`](crate::error::Error::Damaged) when there is no metadata to read.
+/// [`Error::Damaged`](crate::error::Error::Damaged) when no metadata can be read.
 pub fn kept_secrets(volume: &Volume, key: &MasterKey) -> Result<Vec<Kept>> {
     let readable = volume.copies().readable();
     let block = match readable
@@ -103,14 +103,14 @@ pub fn kept_secrets(volume: &Volume, key: &MasterKey) -> Result<Vec<Kept>> {
         .collect())
 }
 
-/// The 128 bits of a recovery password.
+/// The 128 bits of a recovery password, from their backup.
 fn recovery_key(protector: &KeyProtector, vmk: &Vmk) -> Option<RecoveryKey> {
     let sealed = protector.recovery_key_backup()?;
     let key = open_key(sealed, vmk.expose(), &[key_types::RECOVERY_KEY])?;
     RecoveryKey::from_slice(key.data.expose())
 }
 
-/// The key of a `.BEK` file.
+/// The key of a `.BEK` file, from its backup.
 pub(super) fn external_key(protector: &KeyProtector, vmk: &Vmk) -> Option<ExternalKey> {
     let mut backups = protector.use_key()?.nested.iter().filter_map(Datum::sealed);
     backups.find_map(|sealed| {
@@ -119,8 +119,8 @@ pub(super) fn external_key(protector: &KeyProtector, vmk: &Vmk) -> Option<Extern
     })
 }
 
-/// The key that the protector's copy of the master key is sealed with; `None` where only the
-/// protector's owner, a TPM or a card has it.
+/// The key that seals the VMK in the protector; `None` if the metadata has no backup of it, so that only
+/// the user, a TPM or a smart card has it.
 pub(super) fn own_key(protector: &KeyProtector, vmk: &Vmk) -> Option<Zeroizing<[u8; 32]>> {
     let fits = |key: &Zeroizing<[u8; 32]>| opens(protector, key, vmk);
     let clear = protector.clear_key().and_then(key_bytes);
@@ -139,7 +139,8 @@ pub(super) fn own_key(protector: &KeyProtector, vmk: &Vmk) -> Option<Zeroizing<[
         .or_else(|| stretched_again(protector, vmk).filter(fits))
 }
 
-/// Before Windows 8.1 a recovery password's bits are kept and not what they stretch to.
+/// Stretches the backup of a recovery password: before Windows 8.1 the metadata has a backup of its 128
+/// bits only, not of the stretched key.
 fn stretched_again(protector: &KeyProtector, vmk: &Vmk) -> Option<Zeroizing<[u8; 32]>> {
     let stretch = protector.stretch()?;
     if stretch.flags & STRETCH_FLAG_PBKDF2 != 0 {
@@ -150,7 +151,7 @@ fn stretched_again(protector: &KeyProtector, vmk: &Vmk) -> Option<Zeroizing<[u8;
     key_bytes(stretched.expose())
 }
 
-/// Whether that key opens the protector, and gives this master key.
+/// Whether the key opens the sealed VMK in the protector, and it is this VMK.
 fn opens(protector: &KeyProtector, key: &[u8; 32], vmk: &Vmk) -> bool {
     protector
         .sealed_vmk()

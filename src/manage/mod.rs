@@ -1,22 +1,22 @@
-//! Changing the metadata of a volume that exists: its key protectors, and nothing else.
+//! Changes the key protectors of an existing volume; backs up and restores its metadata.
 //!
-//! [`Managed`] holds a volume, its master key and the means to write. A [`Change`] says what is to
-//! be different; [`Managed::preview`] tells what would come of it, [`Managed::commit`] does it.
+//! [`Managed`] holds a volume, its VMK and the means to write. A [`Change`] describes a change;
+//! [`Managed::preview`] returns what it would do, [`Managed::commit`] makes it.
 //!
-//! A change is made in memory first: the new metadata is laid out, read back and opened
-//! before a byte is written. Then the three copies are written one after the other, each flushed
-//! and read again: whatever stops it, at every instant two copies are whole, and the
-//! volume opens with its old credentials or with its new ones (docs/format.md §7.3).
+//! The new metadata is first laid out in memory, read back and unlocked, before anything is written.
+//! Then the three copies are written one after the other, and each is flushed and read back before the
+//! next. Whatever interrupts this, two copies are intact at any time, and the volume unlocks with its
+//! old credentials or with the new ones (docs/format.md §7.3).
 //!
-//! A change is written only while the disk holds what it was computed from. Where something else
-//! has changed the metadata since the volume was read, or where an earlier change failed after its
-//! first write, every further change is refused with [`Error::Stale`] and nothing is written, until
-//! [`Managed::reload`] has read the volume again: otherwise a removed credential could come back.
-//! The comparison is no lock: the caller holds the disk exclusively, and makes one change at a time.
+//! A change is written only if the disk still holds the metadata that it was computed from. If
+//! something else has changed the metadata since, or an earlier change failed after its first write,
+//! every further change is refused with [`Error::Stale`] until [`Managed::reload`] has read the volume
+//! again; otherwise a removed credential could become valid again. This comparison is not a lock: the
+//! caller must hold the disk exclusively, and make one change at a time.
 //!
-//! Removing a protector gives the volume a new master key in the same commit: whoever
-//! knew the removed credential, or kept the old metadata, finds nothing in the new. The sector key
-//! stays: only encrypting the data anew would change that.
+//! Removing a protector replaces the VMK in the same commit, so that the removed credential, even
+//! together with an old copy of the metadata, does not unlock the new metadata. The FVEK stays the same;
+//! only encrypting all data again could change it.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -43,7 +43,7 @@ mod key_package;
 mod keys;
 mod rekey;
 mod rotate;
-mod seen;
+mod snapshot;
 mod tpm;
 
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub use backup::{Backup, Restoration};
 pub use key_package::{ExportedKeyPackage, export_key_package};
 pub use keys::{Kept, KeptSecret, kept_secrets};
 pub use rotate::{Rotation, RotationCause, RotationError, RotationStage, ValidPasswords};
-pub use tpm::{Rebound, rebound};
+pub use tpm::{ResealedProtector, reseal_tpm_protector};
 
 use crate::enroll::NewProtector;
 use crate::error::{Error, Result};
@@ -64,118 +64,118 @@ use crate::guid::Guid;
 use crate::source::WriteAt;
 use crate::unlock::Credential;
 use crate::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
-use seen::Seen;
+use snapshot::Snapshot;
 
-/// A volume whose protectors can be changed.
+/// A volume whose key protectors can be changed.
 pub struct Managed {
     target: Arc<dyn WriteAt>,
     volume: Volume,
     key: MasterKey,
-    /// What `volume` was read from.
-    seen: Seen,
-    /// Whether a change failed after its first write: what the disk holds is not known then.
+    /// The boot record and metadata copies that `volume` was read from.
+    snapshot: Snapshot,
+    /// Whether a change failed after its first write, so that the metadata on the disk is not known.
     unfinished: bool,
 }
 
-/// What is to be different.
+/// A change to the key protectors of a volume. Everything in it happens in one commit.
 #[derive(Debug, Default)]
 pub struct Change {
     add: Vec<NewProtector>,
     replace: Vec<(Guid, NewProtector)>,
     remove: Vec<Guid>,
     drop_bound: bool,
-    allow_open: bool,
-    witnesses: Vec<Witness>,
+    allow_only_clear_key: bool,
+    verifications: Vec<Verification>,
 }
 
-/// A credential that must open a protector of the new metadata.
-struct Witness {
+/// A credential that must unlock the new metadata through one protector.
+struct Verification {
     protector: Guid,
     credential: [Box<dyn Credential>; 1],
 }
 
-impl std::fmt::Debug for Witness {
+impl std::fmt::Debug for Verification {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Witness({:X})", self.protector)
+        write!(f, "Verification({:X})", self.protector)
     }
 }
 
-/// What a change does, or did.
+/// What a change would do, or has done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Numbers of the metadata copies that differed from the one that counts, and were made equal
-    /// to it first.
+    /// Numbers of the metadata copies that differed from the first sound copy, and were first
+    /// overwritten with it.
     pub repaired: Vec<u8>,
-    /// Protectors that are new.
+    /// Added protectors.
     pub added: Vec<(Guid, ProtectorKind)>,
-    /// Protectors that have a new secret.
+    /// Protectors that have a new secret under their old identifier.
     pub replaced: Vec<(Guid, ProtectorKind)>,
-    /// Protectors that are gone, with those dropped because nobody can give them the new master
-    /// key.
+    /// Removed protectors, with those that [`Change::drop_bound`] dropped.
     pub removed: Vec<(Guid, ProtectorKind)>,
-    /// Whether the volume has a new master key.
+    /// Whether the volume has a new VMK.
     pub rekeyed: bool,
 }
 
 impl Change {
-    /// Nothing yet. Committed as it is, it only makes the copies equal and writes them anew.
+    /// An empty change. Committing it makes the metadata copies equal and writes them again.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a protector behind those that there are. Whatever opens it has to be stored already: a
-    /// key that exists nowhere opens nothing.
+    /// Adds a protector after the existing ones. Store its secret first: otherwise an interruption
+    /// could leave a protector whose key nobody has.
     #[must_use]
     pub fn enroll(mut self, protector: NewProtector) -> Self {
         self.add.push(protector);
         self
     }
 
-    /// Puts another protector of the same kind into the place of one, with its identifier.
+    /// Replaces the protector `id` with another of the same kind, which gets its identifier.
     #[must_use]
     pub fn replace(mut self, id: Guid, protector: NewProtector) -> Self {
         self.replace.push((id, protector));
         self
     }
 
-    /// Has a new protector opened by a credential before anything is written: for those that the
-    /// master key alone cannot prove, because a TPM keeps their key.
+    /// Requires that `credential` unlocks the new metadata through the protector `id`, before
+    /// anything is written. This is for protectors that the VMK cannot verify, because a TPM holds
+    /// their key.
     #[must_use]
-    pub fn witness(mut self, id: Guid, credential: Box<dyn Credential>) -> Self {
-        self.witnesses.push(Witness {
+    pub fn verify_with(mut self, id: Guid, credential: Box<dyn Credential>) -> Self {
+        self.verifications.push(Verification {
             protector: id,
             credential: [credential],
         });
         self
     }
 
-    /// Removes a protector, and gives the volume a new master key.
+    /// Removes a protector, and gives the volume a new VMK.
     #[must_use]
     pub fn remove(mut self, id: Guid) -> Self {
         self.remove.push(id);
         self
     }
 
-    /// Also removes those protectors that would not open any more, because only a TPM, a server or
-    /// a card could seal the new master key for them. Without this they keep a removal from being
-    /// done.
+    /// When protectors are removed, also removes those that cannot be given the new VMK, because only
+    /// a TPM, a server or a smart card could seal it for them. Otherwise such protectors prevent the
+    /// removal.
     #[must_use]
     pub fn drop_bound(mut self, drop: bool) -> Self {
         self.drop_bound = drop;
         self
     }
 
-    /// Allows that nothing but a clear key is left, with which anybody can open the volume.
+    /// Allows a removal after which only a clear key is left, with which anyone can unlock the volume.
     #[must_use]
     pub fn allow_only_clear_key(mut self, allow: bool) -> Self {
-        self.allow_open = allow;
+        self.allow_only_clear_key = allow;
         self
     }
 }
 
 impl Managed {
-    /// Opens the volume that fills `target` with one of its credentials.
+    /// Reads the volume that fills `target`, and unlocks it with one of the credentials.
     ///
     /// # Errors
     /// Those of [`Volume::from_source`], [`Volume::unlock_master_key`] and [`Managed::new`].
@@ -189,13 +189,13 @@ impl Managed {
         Self::new(target, volume, key)
     }
 
-    /// The volume that fills `target`, already read and opened.
+    /// Manages a volume that was already read from `target` and unlocked.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for Vista's form and for volumes of which a part is being converted
-    /// at this moment; [`Error::Unchangeable`] when the key is not that of the metadata copy that
-    /// counts, or is not proved by it; [`Error::Damaged`] when the copies lie where none can be
-    /// written; [`Error::Contradicted`] where the boot record does not agree with the metadata;
+    /// [`Error::Unsupported`] for volumes of Windows Vista and for volumes that are being converted;
+    /// [`Error::Unchangeable`] when the key was obtained from another metadata copy than the first
+    /// sound one, when that copy does not prove the key, or when a copy is outside of `target`;
+    /// [`Error::Damaged`] and [`Error::Contradicted`] when boot record and metadata disagree;
     /// [`Error::Stale`] when `target` does not hold what `volume` was read from.
     pub fn new(target: Arc<dyn WriteAt>, volume: Volume, key: MasterKey) -> Result<Self> {
         let block = volume.metadata()?;
@@ -214,21 +214,21 @@ impl Managed {
                 "give a credential that opens the first sound copy; the change then makes the others equal to it",
             ));
         }
-        let seen = Seen::read(target.as_ref(), &volume)?;
+        let snapshot = Snapshot::read(target.as_ref(), &volume)?;
         Ok(Self {
             target,
             volume,
             key,
-            seen,
+            snapshot,
             unfinished: false,
         })
     }
 
-    /// Reads the volume again and opens it with one of its credentials: what is to be done after
+    /// Reads the volume again and unlocks it with one of the credentials. Do this after
     /// [`Error::Stale`], and after a change that failed in the middle.
     ///
     /// # Errors
-    /// Those of [`Managed::open`]; it then stays as it was.
+    /// Those of [`Managed::open`]; `self` then stays unchanged.
     pub fn reload<C: Credential>(
         &mut self,
         credentials: &[C],
@@ -238,7 +238,7 @@ impl Managed {
         Ok(())
     }
 
-    /// Checks that the disk holds what was read, so that a change may be computed from it and
+    /// Checks that the disk still holds what was read, so that a change computed from that may be
     /// written.
     ///
     /// # Errors
@@ -249,15 +249,15 @@ impl Managed {
                 what: "an earlier change of this volume failed in the middle, so what its metadata says is not known".to_owned(),
             });
         }
-        self.seen.check(self.target.as_ref())
+        self.snapshot.check(self.target.as_ref())
     }
 
-    /// The volume as it was read last.
+    /// The volume, as read last.
     pub fn volume(&self) -> &Volume {
         &self.volume
     }
 
-    /// Its master key.
+    /// The VMK.
     pub fn master_key(&self) -> &MasterKey {
         &self.key
     }
@@ -271,15 +271,16 @@ impl Managed {
         self.volume.unlock_with_master_key(&self.key)
     }
 
-    /// Its protectors, in the order on disk.
+    /// The key protectors, in the order on disk.
     pub fn protectors(&self) -> Vec<&KeyProtector> {
         self.volume.protectors()
     }
 
-    /// The protector that `name` names: an identifier or its first eight or more hex digits.
+    /// The protector with the identifier `name`, or whose identifier begins with these eight or more hex
+    /// digits.
     ///
     /// # Errors
-    /// [`Error::Unchangeable`] when there is none, or more than one.
+    /// [`Error::Unchangeable`] when no protector matches, or more than one.
     pub fn find(&self, name: &str) -> Result<&KeyProtector> {
         let protectors = self.protectors();
         let mut named = protectors
@@ -298,17 +299,17 @@ impl Managed {
         }
     }
 
-    /// What a change would do. All that can be tried without writing is tried.
+    /// Returns what a change would do, after every check of [`Managed::commit`] that needs no writing.
     ///
     /// # Errors
-    /// [`Error::Unchangeable`] when it must not or cannot be done; [`Error::Stale`] when the disk
-    /// does not hold any more what was read.
+    /// [`Error::Unchangeable`] when the change is not allowed or not possible; [`Error::Stale`] when
+    /// the disk no longer holds what was read.
     pub fn preview(&self, change: &Change) -> Result<Report> {
         self.prepare(change).map(|prepared| prepared.report)
     }
 
-    /// Whether boot record and metadata on the disk are those of a backup, byte for byte; not where
-    /// they cannot be read.
+    /// Whether the boot record and metadata on the disk equal those of a backup, byte for byte. `false`
+    /// if they cannot be read.
     pub fn is_as_in(&self, backup: &backup::Backup) -> bool {
         backup.is_on(self.target.as_ref())
     }
@@ -327,7 +328,7 @@ impl std::fmt::Debug for Managed {
     }
 }
 
-/// Protectors as messages name them.
+/// A list of protectors for a message.
 fn listed(protectors: &[&KeyProtector]) -> String {
     let words: Vec<_> = protectors
         .iter()
@@ -336,11 +337,12 @@ fn listed(protectors: &[&KeyProtector]) -> String {
     words.join(", ")
 }
 
+/// A protector for a message: its kind and identifier.
 fn named(id: Guid, kind: ProtectorKind) -> String {
     format!("{} {id:X}", kind.name())
 }
 
-/// Refuses what cannot be changed without knowing more than is known.
+/// Refuses volumes whose metadata has states or records that this crate does not know how to keep.
 fn check_supported(volume: &Volume, block: &MetadataBlock) -> Result<()> {
     let unsupported = |what: &str| {
         Err(Error::Unsupported {
@@ -362,8 +364,8 @@ fn check_supported(volume: &Volume, block: &MetadataBlock) -> Result<()> {
     Ok(())
 }
 
-/// The copies have to lie where the boot record says, apart from each other and inside the volume:
-/// they are about to be written.
+/// Checks the offsets of the metadata copies before they are written: those in the boot record, inside
+/// the volume, overlapping neither each other nor the moved boot sectors.
 fn check_places(volume: &Volume, block: &MetadataBlock, size: u64) -> Result<()> {
     let sector = u64::from(volume.sector_size());
     let boot = &volume.boot_record().metadata_offsets;

@@ -1,5 +1,5 @@
-//! A new master key for a volume: everything that was sealed with the old one, or holds it, is
-//! sealed again in its own place; all else stays as it is, byte for byte (docs/format.md §7.4).
+//! Replaces the VMK in the metadata: every datum that is sealed with the old VMK or contains it is sealed
+//! again in place; all other bytes stay the same (docs/format.md §7.4).
 
 use super::keys::own_key;
 use super::named;
@@ -12,20 +12,21 @@ use crate::format::encode::DatumBytes;
 use crate::format::protector::KeyProtector;
 use crate::secret::{SecretBytes, Vmk};
 
-/// Where the key begins in a KEY datum, and how long the datum of a master key is.
+/// Offset of the key in a KEY datum, and length of a KEY datum with a VMK, in bytes.
 const KEY_AT: usize = 12;
 const VMK_DATUM_LEN: usize = KEY_AT + Vmk::LEN;
 
-/// Whether the protector can be given another master key without its owner, its TPM or its card.
+/// Whether the protector can be given a new VMK without its credential, TPM or smart card: the metadata
+/// has a backup of its key.
 pub(super) fn can_follow(protector: &KeyProtector, vmk: &Vmk) -> bool {
     own_key(protector, vmk).is_some()
 }
 
-/// Seals one top-level datum, whose bytes are `bytes`, for the master key of `sealer`.
+/// Seals what a top-level datum holds again, for the VMK of `sealer`. `bytes` are the bytes of the datum.
 ///
 /// # Errors
-/// [`Error::Unchangeable`] for a protector whose own key cannot be had, and for forms of sealing
-/// that are not known; [`Error::Damaged`] when the sector key does not open with the old key.
+/// [`Error::Unchangeable`] for a protector whose own key is not known, and for unknown forms of sealing;
+/// [`Error::Damaged`] when the FVEK does not open with the old VMK.
 pub(super) fn reseal(
     datum: &Datum,
     bytes: &mut DatumBytes,
@@ -55,7 +56,7 @@ pub(super) fn reseal(
     }
 }
 
-/// Gives a protector the new master key, under the protector's own key.
+/// Seals the new VMK with the protector's own key, in the place of the old VMK.
 fn reseal_vmk(
     top: &Datum,
     protector: &KeyProtector,
@@ -75,14 +76,14 @@ fn reseal_vmk(
     else {
         return Err(bound(protector));
     };
-    // Its head stays: Windows writes more than one role there.
+    // The header of the KEY datum is kept, because Windows writes different types there.
     let (head, _) = content.expose().split_at(KEY_AT);
     let content = SecretBytes::new([head, sealer.vmk().expose()].concat());
     let resealed = sealer.seal_content(&key, content.expose())?;
     put(top, part, bytes, Some(resealed))
 }
 
-/// A protector that nobody but its own TPM, server or card can give another master key.
+/// The error for a protector for which only its TPM, server or smart card could seal a new VMK.
 pub(super) fn bound(protector: &KeyProtector) -> Error {
     Error::unchangeable(
         format!(
@@ -93,7 +94,7 @@ pub(super) fn bound(protector: &KeyProtector) -> Error {
     )
 }
 
-/// Backups below the top level: sealed with the master key, or not ours to touch.
+/// Seals again the nested backups that are sealed with the VMK. Those sealed with another key stay.
 fn reseal_nested(
     top: &Datum,
     datum: &Datum,
@@ -111,8 +112,8 @@ fn reseal_nested(
     Ok(())
 }
 
-/// What was sealed with the old master key, sealed with the new; `None` for what was sealed with
-/// another key.
+/// Opens a sealed datum with the old VMK and seals its content with the new one; `None` if it was sealed
+/// with another key.
 fn reseal_content(
     sealed: &SealedDatum,
     old: &Vmk,
@@ -125,7 +126,7 @@ fn reseal_content(
         .transpose()
 }
 
-/// Puts what was resealed into the place of `datum` in the bytes of `top`.
+/// Overwrites `datum`, in the bytes of the top-level datum `top` around it, with what was resealed.
 fn put(
     top: &Datum,
     datum: &Datum,

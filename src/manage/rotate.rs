@@ -1,5 +1,5 @@
-//! Recovery passwords replaced: the new one is stored and proved before an old one goes
-//! (docs/format-recovery.md §5.3).
+//! Replaces recovery passwords: the new one is stored elsewhere, added to the volume and tried before
+//! an old one is removed (docs/format-recovery.md §5.3).
 
 use super::commit::OnDisk;
 use super::{Change, Managed, Report};
@@ -11,7 +11,7 @@ use crate::recovery_password::RecoveryPassword;
 use crate::unlock::recovery_password::RecoveryPasswords;
 use crate::volume::{UnlockOptions, Volume};
 
-/// A recovery password that takes the place of others.
+/// The replacement of recovery passwords by a new one.
 #[derive(Debug)]
 pub struct Rotation {
     password: RecoveryPassword,
@@ -22,11 +22,12 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// A new password in the place of `old`; of all recovery passwords where none is named.
+    /// Prepares a new password to replace those of the protectors `old`, or all recovery passwords of
+    /// the volume if `old` is empty.
     ///
     /// # Errors
-    /// [`Error::Unchangeable`] when one of `old` is no recovery password of the volume, or when
-    /// the volume has none; [`Error::Environment`] when the system gives no random numbers.
+    /// [`Error::Unchangeable`] when one of `old` is not a recovery password of the volume, or the
+    /// volume has none; [`Error::Environment`] when the system returns no random numbers.
     pub fn new(volume: &Managed, old: &[Guid]) -> Result<Self> {
         let protectors = volume.protectors();
         let present: Vec<_> = protectors
@@ -34,9 +35,9 @@ impl Rotation {
             .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
             .map(|protector| protector.id)
             .collect();
-        if let Some(stranger) = old.iter().find(|id| !present.contains(id)) {
+        if let Some(unknown) = old.iter().find(|id| !present.contains(id)) {
             return Err(Error::unchangeable(
-                format!("{stranger:X} is no recovery password of the volume"),
+                format!("{unknown:X} is no recovery password of the volume"),
                 format!("it has: {}", super::listed(&protectors)),
             ));
         }
@@ -67,7 +68,7 @@ impl Rotation {
         self
     }
 
-    /// Identifier of the new password.
+    /// Identifier of the new password: the password ID.
     pub fn id(&self) -> Guid {
         self.id
     }
@@ -77,12 +78,12 @@ impl Rotation {
         &self.password
     }
 
-    /// The identifiers of the passwords that go.
+    /// The identifiers of the passwords that will be removed.
     pub fn old(&self) -> &[Guid] {
         &self.old
     }
 
-    /// What removes the old ones.
+    /// The change that removes the old passwords.
     fn removal(&self) -> Change {
         let change = Change::new().drop_bound(self.drop_bound);
         self.old
@@ -90,13 +91,14 @@ impl Rotation {
             .fold(change, |change, id| change.remove(*id))
     }
 
-    /// What it would do.
+    /// Returns what the rotation would do.
     ///
     /// # Errors
     /// Those of [`Managed::preview`].
     pub fn preview(&self, volume: &Managed) -> Result<Report> {
         let change = self.removal();
-        // Only whether the old ones can go is in question; a protector is laid out but once.
+        // Previews both steps as one change, with another new protector: the change would consume the
+        // real one, which `carry_out` still needs.
         let stand_in = NewProtector::new_recovery_password()?.1;
         let mut report = volume.preview(&change.enroll(stand_in))?;
         report.added = vec![(self.id, ProtectorKind::RecoveryPassword)];

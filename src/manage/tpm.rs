@@ -1,6 +1,6 @@
-//! TPM protectors sealed anew: with another PIN, or to another state of the computer. The metadata
-//! keeps the hash of the PIN and the startup key, sealed with the master key, so that nobody has to
-//! be asked for them again (docs/format-tpm.md §1.1).
+//! Seals TPM protectors again, for another PIN or for other PCR values. The metadata holds backups of the
+//! PIN's hash and of the startup key, sealed with the VMK, so neither has to be given again
+//! (docs/format-tpm.md §1.1).
 
 use super::keys::external_key;
 use super::named;
@@ -12,31 +12,32 @@ use crate::secret::{ExternalKey, PinHash, Vmk};
 use crate::tpm::Pin;
 use crate::unlock::open_key;
 
-/// A protector sealed anew, and what opens it.
+/// A TPM protector that was sealed again, with the secrets that unlock it.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Rebound {
+pub struct ResealedProtector {
     /// For [`Change::replace`](super::Change::replace).
     pub protector: NewProtector,
-    /// Its PIN, as far as it is known.
+    /// Its PIN, if it has one.
     pub pin: Option<Pin>,
-    /// Its startup key.
+    /// Its startup key, if it has one.
     pub startup_key: Option<ExternalKey>,
 }
 
-/// The same protector bound to `binding`, with another PIN where one is given.
+/// Makes a replacement for a TPM protector, of the same kind: bound to `binding`, with the same startup
+/// key, and with `new_pin` or the same PIN.
 ///
 /// # Errors
-/// [`Error::Unchangeable`] for a protector of another kind, for a PIN where it takes none, and when
-/// the metadata keeps no backup of what it takes.
-pub fn rebound(
+/// [`Error::Unchangeable`] for a protector that is not bound to a TPM, for a new PIN for one without PIN,
+/// and when the metadata has no backup of the PIN or the startup key.
+pub fn reseal_tpm_protector(
     protector: &KeyProtector,
     vmk: &Vmk,
     binding: TpmBinding,
     new_pin: Option<Pin>,
-) -> Result<Rebound> {
+) -> Result<ResealedProtector> {
     let name = named(protector.id, protector.kind());
-    let (takes_pin, takes_startup_key) = match protector.kind() {
+    let (has_pin, has_startup_key) = match protector.kind() {
         ProtectorKind::Tpm => (false, false),
         ProtectorKind::TpmPin => (true, false),
         ProtectorKind::TpmStartupKey => (false, true),
@@ -54,7 +55,7 @@ pub fn rebound(
             "remove the protector and add a new one",
         )
     };
-    let pin = match (takes_pin, new_pin) {
+    let pin = match (has_pin, new_pin) {
         (true, Some(pin)) => Some(pin),
         (true, None) => Some(kept_pin(protector, vmk).ok_or_else(|| lost("PIN"))?),
         (false, None) => None,
@@ -65,7 +66,7 @@ pub fn rebound(
             ));
         }
     };
-    let startup_key = match takes_startup_key {
+    let startup_key = match has_startup_key {
         true => Some(external_key(protector, vmk).ok_or_else(|| lost("startup key"))?),
         false => None,
     };
@@ -75,14 +76,14 @@ pub fn rebound(
     let key_again = startup_key
         .as_ref()
         .map(|key| ExternalKey::from_bytes(key.expose()));
-    Ok(Rebound {
+    Ok(ResealedProtector {
         protector: NewProtector::tpm(binding, pin_again.map(Pin::of_backup), key_again)?,
         pin,
         startup_key,
     })
 }
 
-/// The PIN, hashed once, as the protector keeps it.
+/// The hash of the PIN, from its backup.
 fn kept_pin(protector: &KeyProtector, vmk: &Vmk) -> Option<Pin> {
     let mut backups = protector.stretch()?.nested.iter().filter_map(Datum::sealed);
     backups.find_map(|sealed| {

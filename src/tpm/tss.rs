@@ -1,11 +1,11 @@
-//! A TPM 2.0 through libtss2 (docs/format-tpm.md §4). Nothing of `tss-esapi` leaves this file.
+//! Access to a TPM 2.0 through libtss2 (docs/format-tpm.md §4). No type of `tss-esapi` leaves this file.
 //!
-//! Every method connects, works, flushes what it made and leaves. What goes over the bus is
-//! encrypted by a session that is salted with the storage root key: with a plain session, the key
-//! was seen on the bus.
+//! Every method opens a connection of its own, and flushes what it created in the TPM before it returns.
+//! Parameters on the bus are encrypted by a session salted with the storage root key: with an unsalted
+//! session, keys can be read from the bus.
 //!
-//! libtss2 writes to standard error of its own; `TSS2_LOG=all+none` in the environment keeps it
-//! quiet.
+//! libtss2 writes messages of its own to standard error; the environment variable `TSS2_LOG=all+none`
+//! turns them off.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -39,20 +39,20 @@ use crate::error::{Error, Result};
 use crate::format::tpm_blob::SealedObject;
 use crate::secret::{SecretBytes, TpmPassword};
 
-/// Where the storage root key is kept (docs/format-tpm.md §4.4).
+/// The persistent handle of the storage root key (docs/format-tpm.md §4.4).
 const SRK: u32 = 0x8100_0001;
-/// Length of its modulus; its template has as many zero bytes, and only that makes the same key.
+/// Length of its modulus in bytes. The template must have as many zero bytes as unique identifier, or the
+/// TPM derives another key.
 const SRK_LEN: usize = 256;
 
-/// The kernel's resource manager, and the TPM without it.
+/// The device of the kernel's resource manager, and that of the TPM itself.
 const RESOURCE_MANAGER: &str = "/dev/tpmrm0";
 const BARE_DEVICE: &str = "/dev/tpm0";
 
-/// How long a TPM may take to let us in: a software TPM that serves somebody else lets nobody in.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long connecting may take. A software TPM accepts one connection at a time and lets others wait.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Properties of a TPM (TPM 2.0 library, part 2, section 6.13), and the bit of the first that tells
-/// of lockout.
+/// TPM properties (TPM 2.0 library, part 2, section 6.13), and the bit `inLockout` of the first.
 mod properties {
     pub(super) const PERMANENT: u32 = 0x200;
     pub(super) const IN_LOCKOUT: u32 = 0x200;
@@ -62,7 +62,7 @@ mod properties {
     pub(super) const LOCKOUT_RECOVERY: u32 = 0x211;
 }
 
-/// Codes of libtss2 and of the TPM (docs/format-tpm.md §5).
+/// Response codes of libtss2 (layer 0xA) and of the TPM (docs/format-tpm.md §5).
 mod codes {
     pub(super) const NO_CONNECTION: u32 = 0xA_000A;
     pub(super) const NO_MODULE: u32 = 0xA_0015;
@@ -117,7 +117,7 @@ impl TssOptions {
     }
 }
 
-/// A TPM 2.0 that libtss2 reaches.
+/// A TPM 2.0, reached through libtss2.
 #[derive(Debug)]
 pub struct Tss {
     tcti: String,
@@ -126,10 +126,11 @@ pub struct Tss {
 }
 
 impl Tss {
-    /// The TPM that `tcti` names, in the words of libtss2; without it this computer's.
+    /// The TPM at `tcti`, in the syntax of libtss2 (TCTI), such as `device:/dev/tpmrm0`; this computer's
+    /// TPM if `None`. Does not connect yet.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] when it is no TCTI. The TPM is not asked yet.
+    /// [`Error::BadCredential`] when `tcti` is malformed.
     pub fn new(tcti: Option<&str>, options: TssOptions) -> Result<Self> {
         let tcti = match tcti {
             None | Some("device") => format!("device:{}", default_device()),
@@ -153,22 +154,22 @@ impl Tss {
     fn connect(&self) -> Result<Context, TpmError> {
         let unreachable = |why: String| TpmError::NoTpm { why };
         if let Some(path) = self.tcti.strip_prefix("device:") {
-            // libtss2 says only that there was an error.
+            // Open the device once, for its error: libtss2 would report only that something failed.
             let opened = OpenOptions::new().read(true).write(true).open(path);
             opened.map_err(|error| unreachable(format!("{path}: {error}")))?;
         }
         let (sender, receiver) = mpsc::channel();
         let conf = self.conf.clone();
         let started = std::thread::Builder::new().spawn(move || {
-            // Nobody may wait any more.
-            let _ = sender.send(first_word(conf));
+            // The receiver is gone if the time is up.
+            let _ = sender.send(connect_and_ask(conf));
         });
         started.map_err(|error| unreachable(format!("no thread could be started: {error}")))?;
-        let context = receiver.recv_timeout(PATIENCE).map_err(|_| {
+        let context = receiver.recv_timeout(CONNECT_TIMEOUT).map_err(|_| {
             unreachable(format!(
                 "{} does not answer for {} seconds: somebody else uses it",
                 self.tcti,
-                PATIENCE.as_secs()
+                CONNECT_TIMEOUT.as_secs()
             ))
         })?;
         context.map_err(|error| match code(&error) {
@@ -181,7 +182,7 @@ impl Tss {
         })
     }
 
-    /// Works with the storage root key.
+    /// Calls `work` with the storage root key.
     fn with_srk<T, E: From<TpmError>>(
         &self,
         context: &mut Context,
@@ -222,7 +223,7 @@ impl Tss {
         Err(TpmError::OtherSrk { found: hex(&name) })
     }
 
-    /// Works with the object, loaded.
+    /// Calls `work` with the loaded object.
     fn with_object<T, E: From<TpmError>>(
         &self,
         context: &mut Context,
@@ -232,7 +233,7 @@ impl Tss {
     ) -> Result<T, E> {
         let parts = Private::try_from(object.private.as_slice())
             .and_then(|private| Ok((private, Public::unmarshall(&object.public)?)));
-        // The TPM would not take it either.
+        // What cannot be decoded here would fail in the TPM, too.
         let (private, public) = parts.map_err(|_| TpmError::OtherTpm)?;
         let loaded = context
             .execute_with_session(Some(AuthSession::Password), |context| {
@@ -246,7 +247,8 @@ impl Tss {
         flushed(context, loaded.into(), done)
     }
 
-    /// Works with a session of that kind whose parameters are encrypted under the storage root key.
+    /// Calls `work` with a session whose parameters are encrypted under the storage root key, unless
+    /// [`TssOptions::plaintext_bus`] is set.
     fn with_session<T, E: From<TpmError>>(
         &self,
         context: &mut Context,
@@ -339,7 +341,7 @@ impl Unsealer for Tss {
             let (_, _, digests) = context
                 .pcr_read(selection)
                 .map_err(|error| failed(&error, "reading a PCR"))?;
-            // A bank that is not there is left out of the answer.
+            // The TPM returns no digest for a PCR or bank that it does not have.
             if let Some(digest) = digests.value().first() {
                 values.insert(*pcr, digest.value().to_vec());
             }
@@ -362,8 +364,8 @@ impl Unsealer for Tss {
     ) -> Result<SecretBytes, TpmError> {
         let mut context = self.connect()?;
         match self.unseal_once(&mut context, object, policy, password) {
-            // The PCRs moved in between: found before the password is looked at, so that no attempt
-            // was spent. Once more, and no more.
+            // A PCR was extended after the policy was satisfied. The TPM notices that before it checks
+            // the password, so no attempt was counted, and a second try is safe. There is no third.
             Err(Refused::PcrChanged) => self
                 .unseal_once(&mut context, object, policy, password)
                 .map_err(TpmError::from),
@@ -400,8 +402,9 @@ impl ObjectSealer for Tss {
     }
 }
 
-/// Connects, and asks something simple: one that serves somebody else lets us connect, too.
-fn first_word(conf: TctiNameConf) -> Result<Context, TssError> {
+/// Connects and sends a simple command: a TPM that is busy with another client accepts the connection,
+/// but does not answer.
+fn connect_and_ask(conf: TctiNameConf) -> Result<Context, TssError> {
     let mut context = Context::new(conf)?;
     context.get_capability(CapabilityType::TpmProperties, properties::PERMANENT, 1)?;
     Ok(context)
@@ -409,7 +412,9 @@ fn first_word(conf: TctiNameConf) -> Result<Context, TssError> {
 
 /// Why an object was not released.
 enum Refused {
+    /// A PCR was extended after the policy was satisfied.
     PcrChanged,
+    /// Any other reason.
     For(TpmError),
 }
 
@@ -437,8 +442,8 @@ fn refused(error: &TssError) -> Refused {
     }
 }
 
-/// Takes the two steps of the policy. The digest from the disk goes along, so that the TPM compares
-/// its PCRs here and not when the password is given.
+/// Satisfies the two steps of the policy. The PCR digest is given, so that the TPM compares its PCRs now,
+/// before the password is used.
 fn satisfy(
     context: &mut Context,
     session: AuthSession,
@@ -462,8 +467,8 @@ fn satisfy(
         })
 }
 
-/// Flushes what was made, whatever came of the work. What cannot be flushed hides neither a result
-/// nor an error: it goes with the connection, or with the next start.
+/// Flushes an object or session, and returns `done` unchanged: a failed flush hides neither result nor
+/// error. What stays in the TPM goes when the connection ends, or at the next start.
 fn flushed<T, E>(context: &mut Context, handle: ObjectHandle, done: Result<T, E>) -> Result<T, E> {
     if context.flush_context(handle).is_err() {
         tracing::warn!("the TPM kept something that was to be flushed");
@@ -510,7 +515,7 @@ fn hashing(hash: HashAlgorithm) -> HashingAlgorithm {
     }
 }
 
-/// The storage root key as Windows makes it (docs/format-tpm.md §4.4).
+/// The template of the storage root key that Windows creates (docs/format-tpm.md §4.4).
 fn srk_template() -> Result<Public, TssError> {
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)
@@ -535,7 +540,7 @@ fn srk_template() -> Result<Public, TssError> {
         .build()
 }
 
-/// A sealed object as Windows makes it (docs/format-tpm.md §6.1).
+/// The template of a sealed object as Windows creates it (docs/format-tpm.md §6.1).
 fn sealed_template(policy: &[u8], has_password: bool) -> Result<Public, TssError> {
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)
@@ -552,8 +557,10 @@ fn sealed_template(policy: &[u8], has_password: bool) -> Result<Public, TssError
         .build()
 }
 
+/// This computer's TPM.
 fn default_device() -> &'static str {
-    // Without the resource manager, sessions of others get in the way.
+    // The bare device is the second choice: without the resource manager, sessions and objects of other
+    // programs can fill the TPM.
     if !Path::new(RESOURCE_MANAGER).exists() && Path::new(BARE_DEVICE).exists() {
         BARE_DEVICE
     } else {
@@ -579,7 +586,7 @@ fn failed(error: &TssError, doing: &str) -> TpmError {
     }
 }
 
-/// The number of a response: the crate shows it only in its text.
+/// The number of a response code. `tss-esapi` gives it only in the text of its `Display`.
 fn code(error: &TssError) -> Option<u32> {
     let text = match error {
         TssError::Tss2Error(Tss2ResponseCode::FormatZero(code)) => code.to_string(),

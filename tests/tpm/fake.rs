@@ -280,7 +280,7 @@ fn forecast() {
     let tpm = Fake::default();
     let values = Pcrs::from([(4, vec![0x44; 32]), (11, vec![9; 32])]);
     let sealer = Arc::new(tpm.clone());
-    let binding = TpmBinding::to_forecast(sealer, HashAlgorithm::Sha256, values).expect("binding");
+    let binding = TpmBinding::to_values(sealer, HashAlgorithm::Sha256, values).expect("binding");
     let made = volume::with(vec![NewProtector::tpm(binding, None, None).unwrap()]);
     let credential = || TpmUnlock::new(Box::new(tpm.clone()));
     assert_eq!(reason(unlock(&made, credential())), "pcr-mismatch");

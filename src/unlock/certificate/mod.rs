@@ -1,14 +1,13 @@
-//! Certificate protectors: smart cards, data recovery agents, and keys in files
-//! (docs/format-recovery.md §4.5).
+//! Unlocks certificate protectors, as for smart cards and data recovery agents, with a private key in a
+//! file or on a PKCS#11 token (docs/format-recovery.md §4.5).
 //!
 //! ```text
-//! encrypted key on disk ─ private key (a file, or a PKCS#11 token) ─ intermediate key ─ VMK
+//! encrypted key on disk ─ private key (file or token) ─ intermediate key ─ VMK
 //! ```
-//! **Not proven against Windows.** The volume itself proves all but the first step: no volume
-//! with its private key was ever published, so which padding Windows uses, and in which order of
-//! bytes it stores the result, is not known. CryptoAPI gives it least byte first, CNG most: both
-//! orders are tried with every padding, and what comes out counts only if the tag of the sealed VMK
-//! matches under it.
+//! **Not proven against Windows.** No volume of Windows was ever published together with its private key.
+//! So it is not known which padding Windows uses, nor in which byte order it stores the encrypted key:
+//! CryptoAPI returns it least significant byte first, CNG most significant byte first. Both orders are
+//! tried with every padding; a result is accepted only if it opens the sealed VMK, whose tag proves it.
 
 #[cfg(feature = "pkcs11")]
 mod token;
@@ -31,20 +30,20 @@ pub use uri::{TokenModule, TokenUri};
 
 const NAME: &str = "certificate";
 
-/// Length of a key, and of the KEY datum that holds one.
+/// Length of an intermediate key without a datum around it, in bytes.
 const BARE_LEN: usize = IntermediateKey::LEN;
 
-/// Private keys from a file.
+/// The credential for certificate protectors: the private keys in a file.
 #[derive(Debug)]
 pub struct CertificateKey {
     file: KeyFile,
 }
 
 impl CertificateKey {
-    /// The keys of a file that was read.
+    /// The private keys of a file that was read already.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] when it holds no private key.
+    /// [`Error::BadCredential`] when the file has no private key.
     pub fn new(file: KeyFile) -> Result<Self> {
         if file.keys.is_empty() {
             return Err(Error::BadCredential {
@@ -56,12 +55,12 @@ impl CertificateKey {
         Ok(Self { file })
     }
 
-    /// The keys of a file: PFX, PEM or DER. `prompt` is asked for the file's password where it takes
-    /// one and `password` gives none; [`Silent`](super::Silent) has no answer.
+    /// Reads the private keys of a file: PFX, PEM or DER. If the file is encrypted and `password` is
+    /// `None`, `prompt` asks for the password; with [`Silent`](super::Silent) that fails.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no private
-    /// key, or the password is missing or wrong.
+    /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it has no private key,
+    /// or the password is missing or wrong.
     pub fn from_file(
         path: &Path,
         password: Option<&SecretText>,
@@ -79,7 +78,7 @@ impl CertificateKey {
         Self::new(file.map_err(|error| unusable(path, &error))?)
     }
 
-    /// The key that the protector was made for; every key where it does not tell.
+    /// The keys that may belong to the protector: all of them if the protector has no public key.
     fn candidates(&self, protector: &KeyProtector) -> Vec<&PrivateKey> {
         let fits = |key: &&PrivateKey| Recipient::of(protector).may_be(&key.public().modulus());
         self.file.keys.iter().filter(fits).collect()
@@ -112,7 +111,7 @@ impl Credential for CertificateKey {
     }
 }
 
-/// Whose private key a protector takes.
+/// The modulus of the public key in a protector, if it has one: identifies the private key.
 pub(super) struct Recipient<'a>(Option<&'a [u8]>);
 
 impl<'a> Recipient<'a> {
@@ -121,19 +120,20 @@ impl<'a> Recipient<'a> {
         Self(key.map(|key| without_zeros(&key.modulus)))
     }
 
-    /// Whether a key of this modulus is the one, or may be where the protector holds none.
+    /// Whether a key with this modulus is the right one, or may be if the protector has no public key.
     pub(super) fn may_be(&self, modulus: &[u8]) -> bool {
         self.0.is_none_or(|own| own == without_zeros(modulus))
     }
 }
 
+/// A number without leading zeros: encoders differ in whether they write one.
 fn without_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     number.get(zeros..).unwrap_or_default()
 }
 
-/// Opens the protector with whoever decrypts: what was encrypted, under a padding. An error ends
-/// it; `None` says that it was encrypted otherwise.
+/// Opens the protector with a function that decrypts bytes under a padding. The function returns `None`
+/// if the bytes are not valid under that padding; an error ends the attempt.
 pub(super) fn open_with(
     protector: &KeyProtector,
     mut decrypt: impl FnMut(Padding, &[u8]) -> Result<Option<SecretBytes>, Failure>,
@@ -174,7 +174,7 @@ pub(super) fn open_with(
     )
 }
 
-/// The key in a decrypted message: as it is, or in a KEY datum of any type.
+/// The key in a decrypted message, which is the bare key or a KEY datum of any type.
 fn intermediate_key(message: &SecretBytes) -> Option<IntermediateKey> {
     if message.len() == BARE_LEN {
         return IntermediateKey::from_slice(message.expose());
@@ -186,7 +186,7 @@ fn intermediate_key(message: &SecretBytes) -> Option<IntermediateKey> {
     }
 }
 
-/// The protector takes another certificate's key than what was given.
+/// The failure when none of the given private keys belongs to the protector's certificate.
 pub(super) fn other_certificate(protector: &KeyProtector) -> Failure {
     let which = match protector.certificate() {
         Some(certificate) => format!("with the thumbprint {}", hex(&certificate.thumbprint)),
@@ -201,11 +201,11 @@ pub(super) fn other_certificate(protector: &KeyProtector) -> Failure {
     .with_remedy(Remedy::ShowCertificates)
 }
 
-/// Reads a certificate for a new protector; of a file with several, the one that belongs to a
-/// private key in it, or else the first.
+/// Reads a certificate for a new protector. Of several in a file, it is the one whose private key is also
+/// there, or else the first.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds none.
+/// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it has no certificate.
 pub fn read_certificate(path: &Path) -> Result<Certificate> {
     let content = crate::input::read(path, NAME)?;
     let bad = |why: String| Error::BadCredential {
@@ -221,6 +221,7 @@ pub fn read_certificate(path: &Path) -> Result<Certificate> {
         .ok_or_else(|| bad("it holds no certificate of an RSA key".to_owned()))
 }
 
+/// The error for a key file that cannot be used.
 fn unusable(path: &Path, error: &KeyFileError) -> Error {
     let remedy = match error {
         KeyFileError::TakesPassword => Remedy::GiveCertificatePassword,

@@ -1,7 +1,7 @@
-//! Private keys on PKCS#11 tokens: smart cards, security modules, SoftHSM.
+//! Private keys on PKCS#11 tokens: smart cards, hardware security modules, SoftHSM.
 //!
-//! A token counts wrong PINs and locks itself after a few. So the PIN goes to exactly one token, at
-//! most once, and only after it is known that the token is the one that is meant.
+//! A token counts wrong PINs and locks itself after a few. So the PIN is sent to one token only, at most
+//! once, and only if the URI matches exactly one token.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,20 +23,20 @@ use crate::secret::{SecretBytes, SecretText};
 use crate::shown::ShowPath;
 use crate::unlock::{Answer, Context, Credential, Prompt, Silent};
 
-/// The module of p11-kit, where none is named.
+/// The module of p11-kit, used if the URI names none.
 const SYSTEM_MODULE: &str = "p11-kit-proxy.so";
 
-/// A private key on a token.
+/// The credential for certificate protectors: a private key on a token.
 pub struct TokenKey {
     uri: TokenUri,
     pin: Option<SecretText>,
     prompt: Arc<dyn Prompt>,
-    /// The token, once it was logged into; or why it could not be: a wrong PIN is not tried again.
+    /// The result of the first login. It is kept also when it failed: a wrong PIN must not be sent again.
     opened: Mutex<Option<Result<OpenToken, Failure>>>,
 }
 
 impl TokenKey {
-    /// The key of that name, on a token that takes no PIN.
+    /// The key that `uri` names, on a token that needs no PIN.
     pub fn new(uri: TokenUri) -> Self {
         Self {
             uri,
@@ -46,14 +46,14 @@ impl TokenKey {
         }
     }
 
-    /// With a PIN.
+    /// Sets the PIN.
     #[must_use]
     pub fn pin(mut self, pin: SecretText) -> Self {
         self.pin = Some(pin);
         self
     }
 
-    /// With somebody who can be asked for the PIN.
+    /// Sets the prompt that asks for the PIN if none is set.
     #[must_use]
     pub fn prompt(mut self, prompt: Arc<dyn Prompt>) -> Self {
         self.prompt = prompt;
@@ -77,7 +77,7 @@ impl TokenKey {
         }))
     }
 
-    /// Finds the token that is meant, and logs into it.
+    /// Finds the one token that the URI matches, and logs in.
     fn log_in(&self) -> Result<OpenToken, Failure> {
         let context = load(&self.uri.module)?;
         let slots = context
@@ -128,7 +128,7 @@ impl TokenKey {
         }
         let typed;
         let pin = if info.protected_authentication_path() {
-            // The reader has a keypad of its own.
+            // The PIN is entered on the keypad of the reader, not here.
             self.prompt.tell("enter the PIN on the reader");
             None
         } else if let Some(pin) = &self.pin {
@@ -184,7 +184,8 @@ impl std::fmt::Debug for TokenKey {
     }
 }
 
-/// A token that was logged into. Both are there until it is dropped.
+/// A token after login. Both fields are `Some` until it is dropped; they are options so that the session
+/// can be closed before the library is finalized.
 struct OpenToken {
     session: Option<Session>,
     context: Option<Pkcs11>,
@@ -197,7 +198,7 @@ impl OpenToken {
             .ok_or_else(|| Failure::new(Reason::TokenFailed, "the token was closed"))
     }
 
-    /// RSA keys that the name fits, each with its modulus.
+    /// The RSA private keys that the URI matches, each with its modulus.
     fn private_keys(&self, uri: &TokenUri) -> Result<Vec<(ObjectHandle, Vec<u8>)>, Failure> {
         let session = self.session()?;
         let mut wanted = vec![
@@ -237,7 +238,7 @@ impl OpenToken {
         };
         match self.session()?.decrypt(&mechanism, key, encrypted) {
             Ok(message) => Ok(Some(SecretBytes::new(message))),
-            Err(error) if ends_it(&error) => Err(failed(&error)),
+            Err(error) if is_final(&error) => Err(failed(&error)),
             Err(error) => {
                 tracing::debug!(
                     "the token does not decrypt with {}: {error}",
@@ -253,14 +254,14 @@ impl Drop for OpenToken {
     fn drop(&mut self) {
         drop(self.session.take());
         if let Some(context) = self.context.take() {
-            // Nothing depends on it any more.
+            // An error is of no consequence: the session is closed.
             let _ = context.finalize();
         }
     }
 }
 
-/// Whether another padding would fare no better.
-fn ends_it(error: &TokenError) -> bool {
+/// Whether an error would also occur with every other padding.
+fn is_final(error: &TokenError) -> bool {
     matches!(
         error,
         TokenError::Pkcs11(
@@ -274,7 +275,7 @@ fn ends_it(error: &TokenError) -> bool {
     )
 }
 
-/// Loads the library and wakes it.
+/// Loads and initializes the PKCS#11 library.
 fn load(module: &TokenModule) -> Result<Pkcs11, Failure> {
     let candidates = match module {
         TokenModule::System => vec![SYSTEM_MODULE.into()],

@@ -1,59 +1,62 @@
-//! The name of a key on a PKCS#11 token (RFC 7512): `pkcs11:token=NAME;id=%01?module-path=FILE`.
+//! PKCS#11 URIs (RFC 7512), which name a key on a token: `pkcs11:token=NAME;id=%01?module-path=FILE`.
 //!
-//! Attributes of the path choose the token and the key; those that are not known refuse the name,
-//! since what they would exclude is not known either. Of the query, `module-path`, `module-name`
-//! and `pin-source` (a file) count; a PIN in the name itself (`pin-value`) is refused, because the
-//! shell's history and the process list would hold it.
+//! The attributes of the path choose the token and the key. An unknown one is refused, because it could
+//! exclude the token that would be chosen without it. In the query, `module-path`, `module-name` and
+//! `pin-source` (a file) are used and others ignored; a PIN in the URI (`pin-value`) is refused, because
+//! it would be visible in the shell's history and the process list.
+//!
+//! Written by hand rather than with the crate `pk11-uri-parser` (0.1.5): its errors quote the part of the
+//! URI that is wrong, and would show a PIN.
 
 use std::path::PathBuf;
 
 use crate::error::{Error, Remedy, Result};
 
-/// What messages call a key on a token.
+/// The name of this credential in messages.
 pub(super) const NAME: &str = "PKCS#11 token";
 
-/// What a name says.
+/// A PKCS#11 URI. An attribute that is `None` matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenUri {
     /// The token's label.
     pub token: Option<String>,
-    /// Its manufacturer.
+    /// The token's manufacturer.
     pub manufacturer: Option<String>,
-    /// Its model.
+    /// The token's model.
     pub model: Option<String>,
-    /// Its serial number.
+    /// The token's serial number.
     pub serial: Option<String>,
-    /// The number of its slot.
+    /// The number of the token's slot.
     pub slot: Option<u64>,
-    /// The key's label.
+    /// The key's label (CKA_LABEL).
     pub object: Option<Vec<u8>>,
-    /// The key's identifier.
+    /// The key's identifier (CKA_ID).
     pub id: Option<Vec<u8>>,
-    /// The library that speaks to the token.
+    /// The PKCS#11 library.
     pub module: TokenModule,
     /// The file that holds the PIN.
     pub pin_source: Option<PathBuf>,
 }
 
-/// The library that speaks to a token.
+/// A PKCS#11 library, through which a token is reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenModule {
-    /// p11-kit's, which speaks to every token that the system is set up for.
+    /// That of p11-kit, which reaches every token that the system is configured for.
     #[default]
     System,
-    /// The one of that name, wherever the system keeps its libraries: `opensc-pkcs11`.
+    /// The library with this name in the system's library directories, such as `opensc-pkcs11`.
     Named(String),
-    /// That file.
+    /// The library in this file.
     File(PathBuf),
 }
 
 impl TokenUri {
-    /// Reads a name.
+    /// Parses a URI.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] with what is wrong with it.
+    /// [`Error::BadCredential`] for a malformed URI, an unknown attribute in its path, or a PIN in it.
     pub fn parse(text: &str) -> Result<Self> {
         Self::read(text).map_err(|fault| {
             let (why, remedy) = match fault {
@@ -92,7 +95,8 @@ impl TokenUri {
             }
             "object" => self.object = Some(value),
             "id" => self.id = Some(value),
-            // The private key is meant, whichever of its companions is named.
+            // A certificate and its keys share an identifier, so whichever type is named, the private key
+            // is found. Tools print URIs with any of the three.
             "type" if matches!(value.as_slice(), b"private" | b"public" | b"cert") => {}
             _ => return Err(format!("the attribute {name} is not supported")),
         }
@@ -122,9 +126,9 @@ impl TokenUri {
     }
 }
 
-/// What is wrong with a name.
+/// What is wrong with a URI.
 enum Fault {
-    /// It is malformed, or says what is not supported.
+    /// It is malformed, or has something that is not supported.
     Malformed(String),
     /// It gives the PIN in a way that is refused.
     Pin(&'static str),
@@ -150,7 +154,7 @@ fn attributes(part: &str, separator: char) -> Result<Vec<(&str, Vec<u8>)>, Strin
         .collect()
 }
 
-/// Percent-encoded bytes.
+/// Decodes percent-encoded bytes.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
@@ -175,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_p11tool_prints() {
+    fn reads_uris_that_p11tool_prints() {
         let uri = TokenUri::parse(
             "pkcs11:model=PKCS%2315%20emulated;manufacturer=OpenSC;serial=00f5;token=My%20card;id=%01%ff;object=key;type=private?module-path=/usr/lib/opensc-pkcs11.so&pin-source=file:/run/pin",
         )
@@ -193,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_would_have_to_ignore_and_what_gives_a_pin_away() {
+    fn refuses_unknown_attributes_and_pins_in_the_uri() {
         for bad in [
             "token=x",
             "pkcs11:token",

@@ -1,4 +1,4 @@
-//! From what the TPM released to the volume master key (docs/format-tpm.md §3).
+//! Opens the VMK with what the TPM released (docs/format-tpm.md §3).
 
 use zeroize::Zeroizing;
 
@@ -10,17 +10,17 @@ use crate::format::protector::KeyProtector;
 use crate::secret::{ExternalKey, IntermediateKey, SecretBytes, StretchedKey, Vmk};
 use crate::unlock::{Answer, open_key, open_vmk};
 
-/// What was released, opened as far as it needs no other key.
+/// What the TPM released, decrypted with the PIN if there is one.
 pub(super) enum Released {
-    /// The volume master key itself.
+    /// The VMK itself.
     Vmk(Vmk),
-    /// A key that opens it, alone or joined with that of a startup key.
+    /// A key that opens the sealed VMK, alone or combined with a startup key.
     Intermediate(IntermediateKey),
 }
 
 impl Released {
-    /// Reads what the TPM released. `bare`: the protector holds no sealed copy of the master key,
-    /// so the TPM has it.
+    /// Reads the payload that the TPM released. With `bare`, the protector contains no sealed VMK, so
+    /// the payload is the VMK.
     pub(super) fn read(
         payload: &SecretBytes,
         bare: bool,
@@ -45,7 +45,7 @@ impl Released {
         })
     }
 
-    /// The volume master key, with each of the startup keys that may fit; none: without any.
+    /// Opens the VMK, with one of the startup keys if the protector needs one; `None` if it does not.
     pub(super) fn open(
         self,
         protector: &KeyProtector,
@@ -72,7 +72,7 @@ impl Released {
     }
 }
 
-/// The TPM's part and the startup key's make the key that seals the master key.
+/// The key that seals the VMK: the intermediate key XORed with the startup key.
 pub(crate) fn join(released: &IntermediateKey, startup: &ExternalKey) -> Zeroizing<[u8; 32]> {
     let mut joined = Zeroizing::new(*released.expose());
     for (byte, other) in joined.iter_mut().zip(startup.expose()) {
@@ -86,7 +86,7 @@ fn key_of(
     wanted: u16,
     stretched: Option<&StretchedKey>,
 ) -> Result<SecretBytes, Failure> {
-    // A key alone, as some captures have it.
+    // Some captures have only the key, not the datum around it.
     if payload.len() == 32 {
         return Ok(SecretBytes::new(payload.expose().to_vec()));
     }
@@ -102,7 +102,7 @@ fn key_of(
         (Body::Sealed(sealed), Some(stretched)) => {
             let key = open_key(&sealed, stretched.expose(), &[wanted]);
             key.map(|key| key.data).ok_or_else(|| {
-                // A TPM took the same PIN: then it is not the PIN that is wrong.
+                // A TPM would have refused a wrong PIN, but a captured payload cannot.
                 Failure::new(
                     Reason::WrongKey,
                     "what was released does not open with the PIN: the PIN is another, or the metadata is damaged",
@@ -113,7 +113,7 @@ fn key_of(
     }
 }
 
-/// The key that was released, whatever its type says.
+/// The released key, without a check of its key type.
 #[cfg(feature = "network")]
 pub(super) fn key_of_any_type(payload: &SecretBytes) -> Result<IntermediateKey, Failure> {
     let found = match Datum::parse_one(payload.expose()).map(|datum| datum.body) {
@@ -140,8 +140,8 @@ fn open_with(protector: &KeyProtector, key: &[u8; 32]) -> Answer {
     }
 }
 
-/// Nothing in the protector proves a master key that comes from the TPM as it is; the sealed sector
-/// key does.
+/// Checks a VMK that came directly from the TPM with the sealed FVEK: the protector has nothing that would
+/// prove it.
 fn proved(vmk: Vmk, block: &MetadataBlock) -> Answer {
     let opens = block.sealed_fvek().is_none_or(|sealed| {
         envelope::open(vmk.expose(), &sealed.nonce, &sealed.tag, &sealed.ciphertext).is_some()

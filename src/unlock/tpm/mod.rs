@@ -1,11 +1,11 @@
-//! TPM protectors: alone, with a PIN, with a startup key, with both (docs/format-tpm.md).
+//! Unlocks TPM protectors: TPM only, with PIN, with startup key, or with both (docs/format-tpm.md).
 //!
 //! ```text
-//! protector ─ policy solved offline ─ lockout, whose object, PCRs ─ PIN ─ unseal ─ chain ─ VMK
-//!             (policy)                (unsealer: a TPM, or a capture)      (pin)         (chain)
+//! protector ─ find the policy ─ check lockout, object and PCRs ─ PIN ─ unseal ─ open the VMK
+//!             (tpm::Policy)     (tpm::Unsealer)           (tpm::Pin)            (chain)
 //! ```
-//! Everything that needs no PIN comes before the PIN is asked for, and a PIN is given to a TPM at
-//! most once: a wrong one counts towards its lockout.
+//! Everything that needs no PIN is checked before the PIN is asked for, and a PIN is sent to a TPM at most
+//! once, because the TPM counts wrong ones towards its lockout.
 
 mod chain;
 
@@ -24,7 +24,7 @@ use crate::tpm::{Lockout, Pin, Policy, TpmError, Unsealer, refusal, tpm_password
 
 pub(crate) use chain::join;
 
-/// The kinds of protector that a TPM has a part in, and that are understood.
+/// The kinds of protector that [`TpmUnlock`] unlocks.
 pub const OPENS: &[ProtectorKind] = &[
     ProtectorKind::Tpm,
     ProtectorKind::TpmPin,
@@ -32,51 +32,52 @@ pub const OPENS: &[ProtectorKind] = &[
     ProtectorKind::TpmPinStartupKey,
 ];
 
-/// A TPM, or what stands for one, with all that goes with it.
+/// The credential for TPM protectors: a TPM or a captured payload, with a PIN and a startup key if the
+/// protector needs them.
 pub struct TpmUnlock {
     unsealer: Box<dyn Unsealer>,
     pin: Option<Pin>,
     prompt: Arc<dyn Prompt>,
     startup_key: Option<StartupKey>,
-    /// Objects that refused the PIN, with what was said then: metadata copies that differ hold the
-    /// same object, and it is not asked twice.
-    spent: Mutex<Vec<(Vec<u8>, Failure)>>,
+    /// The private parts of objects for which a PIN was wrong, with the failure. Metadata copies that
+    /// differ can hold the same object; it must not be tried twice.
+    wrong_pins: Mutex<Vec<(Vec<u8>, Failure)>>,
 }
 
 impl TpmUnlock {
-    /// The TPM alone.
+    /// A TPM without PIN and startup key.
     pub fn new(unsealer: Box<dyn Unsealer>) -> Self {
         Self {
             unsealer,
             pin: None,
             prompt: Arc::new(Silent),
             startup_key: None,
-            spent: Mutex::new(Vec::new()),
+            wrong_pins: Mutex::new(Vec::new()),
         }
     }
 
-    /// With a PIN.
+    /// Sets the PIN.
     #[must_use]
     pub fn pin(mut self, pin: &SecretText) -> Self {
         self.pin = Some(Pin::new(pin));
         self
     }
 
-    /// With a PIN of which only the hash is at hand.
+    /// Sets the PIN, of which only the hash is known.
     #[must_use]
     pub fn hashed_pin(mut self, pin: Pin) -> Self {
         self.pin = Some(pin);
         self
     }
 
-    /// With somebody who can be asked for the PIN.
+    /// Sets the prompt that asks for the PIN if none is set.
     #[must_use]
     pub fn prompt(mut self, prompt: Arc<dyn Prompt>) -> Self {
         self.prompt = prompt;
         self
     }
 
-    /// With a startup key.
+    /// Sets the startup key.
     #[must_use]
     pub fn startup_key(mut self, key: StartupKey) -> Self {
         self.startup_key = Some(key);
@@ -86,11 +87,11 @@ impl TpmUnlock {
     fn open(&self, protector: &KeyProtector, context: &Context<'_>) -> Result<Answer, Failure> {
         let parts = Parts::of(protector)?;
         let policy = Policy::solve(parts.object).ok_or_else(refusal::no_policy)?;
-        let startup_keys = match parts.takes_startup_key {
+        let startup_keys = match parts.needs_startup_key {
             true => Some(self.startup_keys(protector, context)?),
             false => None,
         };
-        if let Some(failure) = self.spent_on(parts.object) {
+        if let Some(failure) = self.refused_before(parts.object) {
             return Err(failure);
         }
         let lockout = self.check(parts.object, &policy)?;
@@ -107,8 +108,7 @@ impl TpmUnlock {
         Ok(released.open(protector, context.block, startup_keys.as_deref()))
     }
 
-    /// The key that the TPM keeps for a protector of more than the TPM and what is given by a
-    /// person.
+    /// Unseals the key of a protector that needs the TPM and a Network Unlock server.
     #[cfg(feature = "network")]
     pub(super) fn release(&self, protector: &KeyProtector) -> Result<IntermediateKey, Failure> {
         let object = object_of(protector)?;
@@ -117,7 +117,7 @@ impl TpmUnlock {
         chain::key_of_any_type(&self.unseal(object, &policy, None)?)
     }
 
-    /// All that can be known before a PIN is asked for.
+    /// Makes all checks that need no PIN. Returns the lockout state, if wrong PINs are counted.
     fn check(&self, object: &SealedObject, policy: &Policy) -> Result<Option<Lockout>, Failure> {
         let refuse = |error| refusal::of(&error, &self.unsealer.place());
         let lockout = if object.counts_failures() {
@@ -128,7 +128,7 @@ impl TpmUnlock {
         if let Some(lockout) = lockout.filter(|lockout| lockout.locked) {
             return Err(refusal::locked(&lockout));
         }
-        // An object of another TPM is that whatever the PCRs are.
+        // Before the PCRs: for an object of another TPM, they would be misleading.
         self.unsealer.check(object).map_err(refuse)?;
         let pcrs = object.pcrs();
         if let Some(values) = self.unsealer.pcrs(policy.bank, &pcrs).map_err(refuse)? {
@@ -162,19 +162,25 @@ impl TpmUnlock {
                 _ => refusal::of(&error, &self.unsealer.place()),
             };
             if error == TpmError::WrongPin {
-                let spent = (object.private.clone(), failure.clone());
-                self.spent
+                let refused = (object.private.clone(), failure.clone());
+                self.wrong_pins
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .push(spent);
+                    .push(refused);
             }
             failure
         })
     }
 
-    fn spent_on(&self, object: &SealedObject) -> Option<Failure> {
-        let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = spent.iter().find(|(private, _)| *private == object.private);
+    /// The failure of an earlier try, if the PIN was wrong for this object.
+    fn refused_before(&self, object: &SealedObject) -> Option<Failure> {
+        let refused = self
+            .wrong_pins
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = refused
+            .iter()
+            .find(|(private, _)| *private == object.private);
         found.map(|(_, failure)| failure.clone())
     }
 
@@ -201,9 +207,9 @@ impl TpmUnlock {
         Ok(keys)
     }
 
-    fn ask_pin(&self, lockout: Option<Lockout>) -> Result<Asked<'_>, Failure> {
+    fn ask_pin(&self, lockout: Option<Lockout>) -> Result<UsedPin<'_>, Failure> {
         if let Some(pin) = &self.pin {
-            return Ok(Asked::Given(pin));
+            return Ok(UsedPin::Given(pin));
         }
         if let Some(lockout) = lockout {
             self.prompt.tell(&refusal::tries_left(&lockout));
@@ -212,16 +218,17 @@ impl TpmUnlock {
             Failure::new(Reason::NoPin, "the protector takes a PIN besides the TPM")
                 .with_remedy(Remedy::GivePin)
         })?;
-        Ok(Asked::Typed(Pin::new(&typed)))
+        Ok(UsedPin::Typed(Pin::new(&typed)))
     }
 }
 
-enum Asked<'a> {
+/// The PIN to use.
+enum UsedPin<'a> {
     Given(&'a Pin),
     Typed(Pin),
 }
 
-impl Asked<'_> {
+impl UsedPin<'_> {
     fn stretch(&self, salt: &[u8; 16]) -> StretchedKey {
         match self {
             Self::Given(pin) => pin.stretch(salt),
@@ -249,11 +256,11 @@ impl std::fmt::Debug for TpmUnlock {
     }
 }
 
-/// What a TPM protector is made of.
+/// The parts of a TPM protector that unlocking needs.
 struct Parts<'a> {
     object: &'a SealedObject,
     pin: Option<PinParts<'a>>,
-    takes_startup_key: bool,
+    needs_startup_key: bool,
 }
 
 struct PinParts<'a> {
@@ -262,31 +269,30 @@ struct PinParts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Everything that is needed, or why the protector cannot be opened: found before a TPM is
-    /// asked.
+    /// Collects the parts, or says which is missing, before the TPM is used.
     fn of(protector: &'a KeyProtector) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::new(Reason::DamagedProtector, what);
         let object = object_of(protector)?;
         let kind = protector.kind();
-        let takes_pin = matches!(
+        let needs_pin = matches!(
             kind,
             ProtectorKind::TpmPin | ProtectorKind::TpmPinStartupKey
         );
-        let takes_startup_key = matches!(
+        let needs_startup_key = matches!(
             kind,
             ProtectorKind::TpmStartupKey | ProtectorKind::TpmPinStartupKey
         );
-        if (takes_pin || takes_startup_key) && protector.sealed_vmk().is_none() {
+        if (needs_pin || needs_startup_key) && protector.sealed_vmk().is_none() {
             return Err(damaged("the protector holds no sealed volume master key"));
         }
-        let pin = match takes_pin {
+        let pin = match needs_pin {
             true => Some(PinParts::of(protector)?),
             false => None,
         };
         Ok(Self {
             object,
             pin,
-            takes_startup_key,
+            needs_startup_key,
         })
     }
 }
@@ -315,7 +321,7 @@ impl<'a> PinParts<'a> {
                 "the protector stretches its PIN with PBKDF2, whose exact inputs are not published",
             ));
         }
-        // Without it the password cannot be known, and a guess would count as a wrong PIN.
+        // The password for the TPM depends on the label; a guess would be counted as a wrong PIN.
         let label = protector.hash_label().ok_or_else(|| {
             Failure::new(
                 Reason::UnsupportedProtector,

@@ -40,12 +40,12 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     let mut change = protectors.into_iter().fold(Change::new(), Change::enroll);
     let proved = proof.as_ref().map(|(id, _)| *id);
     if let Some((id, proof)) = proof {
-        change = change.witness(id, proof.into_witness());
+        change = change.verify_with(id, proof.into_witness());
     }
     if let Some((id, proof)) = &network
         && let Some(witness) = proof.witness()
     {
-        change = change.witness(*id, witness);
+        change = change.verify_with(*id, witness);
     }
     if !args.change.dry_run {
         // Tried before anything is handed over: a password that is printed and then not added

@@ -22,7 +22,7 @@ pub(super) fn change_pin(args: &ChangePinArgs) -> Result<(), Failure> {
     let tpm = sealer(&args.change.credentials)?;
     let pin = new_pin(args.new_pin_file.as_deref())?;
     session.bind_anew(id, Some(pin), true, |object| {
-        Ok(TpmBinding::as_before(tpm, object)?)
+        Ok(TpmBinding::like(tpm, object)?)
     })
 }
 

@@ -7,7 +7,7 @@ use fve::error::Error;
 use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::format::tpm_blob::SealedObject;
 use fve::guid::Guid;
-use fve::manage::{Change, Managed, Report, rebound};
+use fve::manage::{Change, Managed, Report, reseal_tpm_protector};
 use fve::output::check_new;
 use fve::tpm::Pin;
 
@@ -100,11 +100,11 @@ impl<'a> Session<'a> {
         })?;
         let binding = binding(object)?;
         let vmk = self.managed.master_key().expose();
-        let anew = rebound(protector, vmk, binding, pin)?;
-        let mut change = Change::new().replace(id, anew.protector);
+        let resealed = reseal_tpm_protector(protector, vmk, binding, pin)?;
+        let mut change = Change::new().replace(id, resealed.protector);
         if prove {
-            let proof = Proof::new(&self.args.credentials, anew.pin, anew.startup_key)?;
-            change = change.witness(id, proof.into_witness());
+            let proof = Proof::new(&self.args.credentials, resealed.pin, resealed.startup_key)?;
+            change = change.verify_with(id, proof.into_witness());
         }
         self.carry_out(change)?;
         if prove && !self.args.dry_run {

@@ -80,7 +80,7 @@ impl BindArgs {
         default: &[u8],
     ) -> Result<TpmBinding, Failure> {
         Ok(match &self.pcr_values {
-            Some(path) => TpmBinding::to_forecast(sealer, self.bank(), read_values(path)?)?,
+            Some(path) => TpmBinding::to_values(sealer, self.bank(), read_values(path)?)?,
             None => {
                 let pcrs = self.pcrs.as_deref().unwrap_or(default);
                 TpmBinding::to_current(sealer, self.bank(), pcrs)?
