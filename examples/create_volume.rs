@@ -8,7 +8,7 @@ use fve::crypto::sector::Method;
 use fve::enroll::{RecoveryFile, save_key};
 use fve::secret::SecretText;
 use fve::source::{ExclusiveFile, FileSource, ReadAt};
-use fve::unlock::password::Password;
+use fve::unlock::Password;
 use fve::volume::{UnlockOptions, Volume};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
-use fve::unlock::recovery_password::RecoveryPasswords;
+use fve::unlock::RecoveryPasswords;
 use fve::volume::{UnlockOptions, Volume};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

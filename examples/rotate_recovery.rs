@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fve::enroll::{RecoveryFile, save_key};
 use fve::manage::{Managed, Rotation};
 use fve::source::ExclusiveFile;
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::StartupKey;
 use fve::volume::UnlockOptions;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -23,7 +23,7 @@
 //! * Its plaintext, written too: [`Writable`], from [`Volume::open_exclusive`], which holds the
 //!   source exclusively, and [`Unlocked::into_writable`].
 //! * Credentials: [`RecoveryPasswords`], [`Password`], [`StartupKey`], [`TpmUnlock`],
-//!   [`unlock::raw_key`] (which also takes the key of a [`MasterKey`]), with the feature
+//!   [`unlock::RawVmk`] (also for the key of a [`MasterKey`]), [`unlock::RawFvek`]; with the feature
 //!   `certificates` also `unlock::certificate::CertificateKey`, with `network` also
 //!   `unlock::network::NetworkUnlock`. A credential of your own: [`Credential`]. A volume whose
 //!   protection is suspended opens without any ([`unlock::NO_CREDENTIAL`]).
@@ -149,12 +149,9 @@ pub use guid::Guid;
 pub use recovery_password::RecoveryPassword;
 pub use secret::SecretText;
 pub use source::{FileSource, ReadAt, WriteAt};
-pub use unlock::password::Password;
-pub use unlock::recovery_password::RecoveryPasswords;
-pub use unlock::startup_key::StartupKey;
 pub use unlock::tpm::TpmUnlock;
-pub use unlock::{Credential, Prompt};
-pub use volume::{Disk, MasterKey, UnlockOptions, Unlocked, Volume, Writable};
+pub use unlock::{Credential, Password, Prompt, RecoveryPasswords, StartupKey, UnlockOptions};
+pub use volume::{Disk, MasterKey, Unlocked, Volume, Writable};
 
 /// The examples of the README, compiled and run.
 #[cfg(doctest)]

@@ -24,7 +24,7 @@ use common::{corpus, fve, harness, peers};
 use fve::repair::{Scope, scan};
 use fve::secret::Vmk;
 use fve::source::{FileSource, Overlay, ReadAt};
-use fve::unlock::raw_key::RawVmk;
+use fve::unlock::RawVmk;
 use fve::volume::{UnlockOptions, Unlocked};
 use libtest_mimic::Failed;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 #![no_main]
 use std::sync::Arc;
 
-use fve::unlock::clear_key::Suspended;
+use fve::unlock::Suspended;
 use fve::volume::{UnlockOptions, Volume};
 use libfuzzer_sys::fuzz_target;
 

@@ -22,7 +22,7 @@ use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::secret::Vmk;
 use crate::source::Overlay;
-use crate::unlock::raw_key::RawVmk;
+use crate::unlock::RawVmk;
 use crate::unlock::{Credential, open_key};
 use crate::volume::{UnlockOptions, Volume};
 

@@ -24,7 +24,7 @@
 //! use fve::manage::{Change, Managed};
 //! use fve::secret::SecretText;
 //! use fve::source::ExclusiveFile;
-//! use fve::unlock::password::Password;
+//! use fve::unlock::Password;
 //! use fve::volume::UnlockOptions;
 //!
 //! let disk = Arc::new(ExclusiveFile::open("volume.img")?);

@@ -8,7 +8,7 @@ use crate::error::{Error, Remedy, Result};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 use crate::recovery_password::RecoveryPassword;
-use crate::unlock::recovery_password::RecoveryPasswords;
+use crate::unlock::RecoveryPasswords;
 use crate::volume::{UnlockOptions, Volume};
 
 /// The replacement of recovery passwords by a new one.

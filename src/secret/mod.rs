@@ -1,9 +1,11 @@
 //! Types for keys and secret text: wiped when dropped, never printed, kept out of swap.
 //!
-//! Each meaning has its own type, so that a volume master key cannot stand where an external key
-//! belongs. Bytes come out through `expose`, and only there, so that every use can be found. The
-//! bytes lie in locked pages from the start (`arena`): moving a value leaves no copy behind. What
-//! work on a key leaves on the stack is wiped after it (`stack`).
+//! Each kind of key has its own type, so that a volume master key cannot be passed where an external
+//! key is expected. The bytes are reachable only through `expose`, so that a search for that word
+//! finds every use. They are in locked pages from the start (`arena`), so that moving a value leaves
+//! no copy. What a computation with a key leaves on the stack is wiped after it (`stack`).
+//!
+//! None of the types is `Clone`: a copy of a key should be visible in the code, as `duplicate`.
 
 mod arena;
 mod pages;
@@ -30,21 +32,27 @@ macro_rules! secret_keys {
             /// Length in bytes.
             pub const LEN: usize = $len;
 
-            /// A key of these bytes; the caller wipes its own copy.
+            /// Copies these bytes into locked memory. The caller wipes its own copy.
             pub fn from_bytes(bytes: &[u8; $len]) -> Self {
                 let mut key = Locked::new([0; $len]);
                 key.copy_from_slice(bytes);
                 Self(key)
             }
 
-            /// A key of these bytes, if there are as many as it takes.
+            /// The same from a slice; `None` unless its length is [`Self::LEN`].
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 <&[u8; $len]>::try_from(bytes).ok().map(Self::from_bytes)
             }
 
-            /// The key itself.
+            /// The bytes of the key.
             pub fn expose(&self) -> &[u8; $len] {
                 &self.0
+            }
+
+            /// A second copy of the key, in locked memory of its own.
+            #[must_use]
+            pub fn duplicate(&self) -> Self {
+                Self::from_bytes(self.expose())
             }
         }
 
@@ -63,31 +71,31 @@ macro_rules! secret_keys {
 }
 
 secret_keys! {
-    /// A volume master key: opens the sector key and proves the metadata (docs/format.md §4).
+    /// A volume master key (VMK): unseals the FVEK and proves the metadata (docs/format.md §4).
     ///
-    /// Inside the library one is only made from a sealed datum whose tag matched; whoever brings
-    /// the bytes from elsewhere has proved nothing until a tag matches under them.
+    /// The library itself makes one only from a sealed datum whose authentication tag matched. A
+    /// VMK from any other place is unproven until it unseals a datum of the volume.
     Vmk, 32;
-    /// The key that 2^20 rounds of SHA-256 make of a password, recovery password or PIN.
+    /// A password, recovery password or PIN after 2^20 rounds of SHA-256 (docs/format.md §4.1).
     StretchedKey, 32;
-    /// The key in a `.BEK` file.
+    /// The external key in a startup key (`.BEK`) file.
     ExternalKey, 32;
-    /// The 128 bits behind the 48 digits of a recovery password.
+    /// The 128 bits that the 48 digits of a recovery password encode.
     RecoveryKey, 16;
-    /// A key that lies on the disk in the open while protection is suspended.
+    /// A key that is stored unencrypted on the disk while protection is suspended.
     ClearKey, 32;
-    /// The key that a system volume keeps for the keys of the data volumes beside it.
+    /// The key of a system volume under which it seals the external keys of its data volumes.
     AutoUnlockKey, 32;
-    /// What a TPM releases of a protector that takes more than the TPM, or the private key of a
-    /// certificate of its own.
+    /// The key that a TPM releases where a second factor is needed, too, or that the private key of
+    /// a certificate decrypts. With it, the sealed VMK is opened.
     IntermediateKey, 32;
-    /// SHA-256 of a PIN: whoever has it finds the PIN by trying all.
+    /// SHA-256 of a PIN. As secret as the PIN, which a search over all PINs finds from it.
     PinHash, 32;
-    /// The password that a TPM wants to see, made of a PIN.
+    /// The authorization value that a TPM checks, derived from a PIN.
     TpmPassword, 20;
-    /// What Network Unlock brings: the key that the network gives back to its client.
+    /// The key that a Network Unlock server decrypts for its client.
     NetworkKey, 32;
-    /// The key that a Network Unlock server seals its one reply with.
+    /// The session key: a Network Unlock server encrypts its only reply with it.
     SessionKey, 32;
 }
 
@@ -95,22 +103,28 @@ secret_keys! {
 pub struct SecretBytes(LockedBytes);
 
 impl SecretBytes {
-    /// Takes the bytes over; the vector is wiped.
+    /// Moves the bytes into locked memory and wipes the vector.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(LockedBytes::of(&Zeroizing::new(bytes)))
     }
 
-    /// The bytes themselves.
+    /// The bytes.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// How many there are.
+    /// A second copy of the bytes, in locked memory of its own.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self(LockedBytes::of(self.expose()))
+    }
+
+    /// Number of bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no byte.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -122,19 +136,39 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-/// Text that must not be seen: a password, a PIN, the digits of a recovery password.
+/// Secret text: a password, a PIN, the digits of a recovery password.
 pub struct SecretText(LockedBytes);
 
 impl SecretText {
-    /// Takes the text over; the string is wiped.
+    /// Moves the text into locked memory and wipes the string.
     pub fn new(text: String) -> Self {
         Self(LockedBytes::of(Zeroizing::new(text).as_bytes()))
     }
 
-    /// The text itself.
+    /// The text.
     pub fn expose(&self) -> &str {
-        // They were a string's, and nobody changed them.
+        // The bytes come from a `str` and never change, so they are valid UTF-8.
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// A second copy of the text, in locked memory of its own.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self::from(self.expose())
+    }
+}
+
+/// Copies the text into locked memory. The caller wipes its own copy.
+impl From<&str> for SecretText {
+    fn from(text: &str) -> Self {
+        Self(LockedBytes::of(text.as_bytes()))
+    }
+}
+
+/// Moves the text into locked memory and wipes the string.
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self::new(text)
     }
 }
 
@@ -159,9 +193,21 @@ mod tests {
     }
 
     #[test]
-    fn takes_only_its_own_length() {
+    fn refuses_keys_of_another_length() {
         assert!(Vmk::from_slice(&[0; 31]).is_none());
         assert!(Vmk::from_slice(&[0; 33]).is_none());
         assert!(Vmk::from_slice(&[0; 32]).is_some());
+    }
+
+    #[test]
+    fn duplicates_are_equal_and_independent() {
+        let text = SecretText::from("anaconda");
+        let copy = text.duplicate();
+        drop(text);
+        assert_eq!(copy.expose(), "anaconda");
+        let vmk = Vmk::from_bytes(&[0xA5; 32]);
+        let copy = vmk.duplicate();
+        drop(vmk);
+        assert_eq!(copy.expose(), &[0xA5; 32]);
     }
 }

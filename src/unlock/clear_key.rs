@@ -1,4 +1,4 @@
-//! The clear key: while protection is suspended, the key lies on the disk in the open
+//! The clear key: while protection is suspended, a key to the VMK is stored unencrypted on the disk
 //! (docs/format.md §5.7).
 
 use super::{Answer, Context, Credential, open_vmk};
@@ -6,7 +6,8 @@ use crate::error::{Failure, Reason};
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::ClearKey;
 
-/// Opens volumes whose protection is suspended; needs nothing from anybody.
+/// Unlocks a volume whose protection is suspended, with the clear key that is stored on it.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Suspended;
 
 impl Credential for Suspended {
@@ -22,7 +23,7 @@ impl Credential for Suspended {
             Some(key) => open_vmk(protector, key.expose()),
             None => Answer::Failed(Failure::new(
                 Reason::DamagedProtector,
-                "the clear key is missing from its protector",
+                "the key protector contains no clear key",
             )),
         }
     }

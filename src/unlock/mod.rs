@@ -10,7 +10,7 @@
 pub mod auto_unlock;
 #[cfg(feature = "certificates")]
 pub mod certificate;
-pub mod clear_key;
+mod clear_key;
 mod credential;
 mod driver;
 mod envelope;
@@ -19,19 +19,26 @@ pub mod key_package;
 pub mod network;
 mod options;
 mod parallel;
-pub mod password;
+mod password;
 mod prompt;
-pub mod raw_key;
-pub mod recovery_lookup;
-pub mod recovery_password;
+mod raw_key;
+mod recovery_lookup;
+mod recovery_password;
 pub mod search;
-pub mod startup_key;
+mod startup_key;
 pub mod tpm;
-
-pub use prompt::{Prompt, Silent};
 
 pub use credential::{Answer, Context, Credential, NO_CREDENTIAL, Opening, VolumeKey};
 pub use driver::try_all;
 pub(crate) use envelope::open_key;
 pub use envelope::open_vmk;
 pub use options::UnlockOptions;
+pub use prompt::{Prompt, Silent};
+
+// Credentials.
+pub use clear_key::Suspended;
+pub use password::Password;
+pub use raw_key::{RawFvek, RawVmk};
+pub use recovery_lookup::RecoveryLookup;
+pub use recovery_password::RecoveryPasswords;
+pub use startup_key::StartupKey;

@@ -1,6 +1,8 @@
 //! The volume's password (docs/format.md §4.1).
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Answer, Context, Credential, open_vmk};
 use crate::crypto::stretch::InitialHash;
@@ -10,22 +12,32 @@ use crate::secret::SecretText;
 
 const NAME: &str = "password";
 
-/// A password. Any text will do: Windows' rules for new passwords do not bind old ones.
-pub struct Password(InitialHash);
+/// A password. Any text is accepted: the rules that Windows has for new passwords may be stricter
+/// than those that an old password was chosen under.
+///
+/// Cloning is cheap: the clones share one copy of the secret.
+#[derive(Clone)]
+pub struct Password(Arc<InitialHash>);
 
 impl Password {
-    /// A password as a person would type it.
+    /// A password as the user types it.
     pub fn new(text: &SecretText) -> Self {
-        Self(InitialHash::of_password(text.expose()))
+        Self(Arc::new(InitialHash::of_password(text.expose())))
     }
 
     /// The first line of a file; `-` is standard input.
     ///
     /// # Errors
     /// [`Error::Io`](crate::error::Error::Io) when the file cannot be read,
-    /// [`Error::BadCredential`](crate::error::Error::BadCredential) when it is no text of one line.
+    /// [`Error::BadCredential`](crate::error::Error::BadCredential) when it is not text.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         Ok(Self::new(&crate::input::read_line(path.as_ref(), NAME)?))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
     }
 }
 

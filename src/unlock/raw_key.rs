@@ -1,8 +1,10 @@
-//! Raw keys, for examiners who have them: the volume master key or the sector key.
+//! Raw keys that an examiner recovered elsewhere: the volume master key (VMK) or the full volume
+//! encryption key (FVEK).
 //!
-//! A file holds the key's bytes, or the same in hex digits.
+//! A key file contains the bytes of the key, or the same in hex digits.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Answer, Context, Credential, VolumeKey, open_key};
 use crate::crypto::sector::Method;
@@ -13,13 +15,16 @@ use crate::format::protector::KeyProtector;
 use crate::secret::{SecretBytes, Vmk};
 use crate::shown::ShowPath;
 
-/// A volume master key from elsewhere. It is proved by the datums that it opens.
-pub struct RawVmk(Vmk);
+/// A volume master key that the user gives. The datums that it unseals prove it.
+///
+/// Cloning is cheap: the clones share one copy of the secret.
+#[derive(Debug, Clone)]
+pub struct RawVmk(Arc<Vmk>);
 
 impl RawVmk {
-    /// A key of these bytes.
+    /// This volume master key.
     pub fn new(key: Vmk) -> Self {
-        Self(key)
+        Self(Arc::new(key))
     }
 
     /// The 32 bytes in a file, or the same in hex digits.
@@ -30,7 +35,7 @@ impl RawVmk {
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let bytes = read_key(path.as_ref(), "volume master key", &[Vmk::LEN])?;
         Vmk::from_slice(bytes.expose())
-            .map(Self)
+            .map(Self::new)
             .ok_or_else(|| Error::bad_credential("volume master key", "it does not have 32 bytes"))
     }
 }
@@ -60,30 +65,33 @@ impl Credential for RawVmk {
             _ => false,
         };
         Some(if opens_fvek || opens_hash {
-            Ok(VolumeKey::Vmk(Vmk::from_bytes(self.0.expose())))
+            Ok(VolumeKey::Vmk(self.0.duplicate()))
         } else {
             Err(Failure::new(
                 Reason::WrongKey,
-                "it does not open the volume's sector key: it belongs to another volume, or protectors were removed since",
+                "it does not unseal the keys of this volume: it belongs to another volume, or the volume was given a new master key since",
             ))
         })
     }
 }
 
-/// A sector key from elsewhere. Nothing on the volume proves it: whoever opens the volume checks
-/// what it decrypts.
-pub struct RawFvek(SecretBytes);
+/// A full volume encryption key (sector key) that the user gives. Nothing on the volume proves it,
+/// so the volume is only unlocked if the first sector decrypts to a boot sector.
+///
+/// Cloning is cheap: the clones share one copy of the secret.
+#[derive(Debug, Clone)]
+pub struct RawFvek(Arc<SecretBytes>);
 
 impl RawFvek {
-    /// Lengths that a sector key can have on disk (32 also for the two used halves of a key with
-    /// diffuser, as cryptsetup prints it), and that of dislocker's files: the method in two bytes,
-    /// then room for 64.
+    /// Accepted lengths in bytes: those that the key has on disk, 32 also for the used halves of a
+    /// key with diffuser as cryptsetup prints it, and that of dislocker's files: the encryption
+    /// method in two bytes, then 64 bytes for the key.
     const LENGTHS: &[usize] = &[16, 32, 64, Self::DISLOCKER_LEN];
     const DISLOCKER_LEN: usize = 66;
 
     /// A key of these bytes.
     pub fn new(key: SecretBytes) -> Self {
-        Self(key)
+        Self(Arc::new(key))
     }
 
     /// The 16 to 64 bytes in a file, or the same in hex digits; dislocker's form of 66 bytes, too.
@@ -92,7 +100,7 @@ impl RawFvek {
     /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no such
     /// key.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
-        read_key(path.as_ref(), "sector key", Self::LENGTHS).map(Self)
+        read_key(path.as_ref(), "sector key", Self::LENGTHS).map(Self::new)
     }
 }
 

@@ -1,24 +1,32 @@
-//! A recovery password that is looked up where it was saved, and used without being shown. What is
-//! looked through is the business of [`crate::escrow`].
+//! A recovery password that is looked up in files or in a directory service, and used without being
+//! shown. [`crate::escrow`] does the look-up.
 
-use std::sync::Mutex;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 
 use super::recovery_password::RecoveryPasswords;
 use super::{Answer, Context, Credential};
-use crate::error::{Failure, Reason, Result};
+use crate::error::{Error, Failure, Reason, Result};
 use crate::escrow::{Place, Query};
 use crate::format::protector::{KeyProtector, ProtectorKind};
 
 const NAME: &str = "recovery lookup";
 
-/// Where to look; what was found there is kept for the protectors to come.
+/// Recovery passwords from a place where they were saved. They are looked up once, when the first
+/// recovery password protector is tried.
 pub struct RecoveryLookup {
     place: Place,
-    found: Mutex<Option<Result<RecoveryPasswords, String>>>,
+    found: Mutex<Option<Result<RecoveryPasswords, Arc<Error>>>>,
+}
+
+impl fmt::Debug for RecoveryLookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecoveryLookup({:?})", self.place.name())
+    }
 }
 
 impl RecoveryLookup {
-    /// Looks there, once the volume turns out to have recovery passwords.
+    /// Looks there once the volume turns out to have recovery passwords.
     pub fn new(place: Place) -> Self {
         Self {
             place,
@@ -26,16 +34,13 @@ impl RecoveryLookup {
         }
     }
 
-    fn look(&self, context: &Context<'_>) -> Result<RecoveryPasswords, String> {
+    fn look_up(&self, context: &Context<'_>) -> Result<RecoveryPasswords, Arc<Error>> {
         let protectors = context.block.protectors();
         let ids = protectors
             .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
             .map(|protector| protector.id);
         let query = Query::Protectors(ids.collect());
-        let found = self
-            .place
-            .search(&query)
-            .map_err(|error| error.to_string())?;
+        let found = self.place.search(&query)?;
         for note in &found.notes {
             tracing::warn!("{note}");
         }
@@ -59,13 +64,18 @@ impl Credential for RecoveryLookup {
             .found
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match found.get_or_insert_with(|| self.look(context)) {
-            Err(why) => Answer::Failed(Failure::new(Reason::LookupFailed, why.clone())),
+        match found.get_or_insert_with(|| self.look_up(context)) {
+            Err(error) => Answer::Failed(
+                Failure::new(Reason::LookupFailed, "the look-up failed").with_source(error.clone()),
+            ),
             Ok(passwords) => match passwords.try_on(protector, context) {
                 Answer::Failed(failure) if failure.reason == Reason::NoPasswordForProtector => {
                     Answer::Failed(Failure::new(
                         failure.reason,
-                        format!("{} has no password for it", self.place.name()),
+                        format!(
+                            "{} contains no recovery password for this key protector",
+                            self.place.name()
+                        ),
                     ))
                 }
                 answer => answer,

@@ -1,7 +1,9 @@
-//! The numerical recovery password as a credential (docs/format.md §4.2). What the 48 digits
-//! mean is the business of [`crate::recovery_password`].
+//! The numerical recovery password as a credential (docs/format.md §4.2).
+//! [`crate::recovery_password`] reads and checks the 48 digits.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::parallel::in_order;
 use super::password::open_stretched;
@@ -10,32 +12,32 @@ use crate::crypto::stretch::InitialHash;
 use crate::error::{Error, Failure, Reason, Remedy, Result};
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
-use crate::recovery_password::{
-    Check, Malformed, Options, Outcome, RecoveryPassword, check_bytes, check_text,
-};
-use crate::secret::SecretText;
+use crate::recovery_password::{Check, Malformed, Options, Outcome, RecoveryPassword, check_bytes};
 
 const NAME: &str = "recovery password";
 
-/// Most passwords of a text that are tried on a protector which none of them is said to open:
-/// each costs a tenth of a second.
+/// Most passwords that are tried on a key protector whose identifier none of them has. Each takes a
+/// tenth of a second.
 const MAX_GUESSES: usize = 16;
 
-/// One or more recovery passwords; those whose identifier fits a protector of the volume are tried
-/// on it, and those without one on all.
+/// One or more recovery passwords. A password with the identifier of a key protector is tried on
+/// that one only; a password without an identifier is tried on all.
+///
+/// Cloning is cheap: the clones share one copy of the secrets.
+#[derive(Clone)]
 pub struct RecoveryPasswords {
-    passwords: Vec<(Option<Guid>, InitialHash)>,
+    passwords: Arc<[(Option<Guid>, InitialHash)]>,
 }
 
 impl RecoveryPasswords {
-    /// A single password, tried on every recovery protector.
+    /// A single password, tried on every recovery password protector.
     pub fn new(password: &RecoveryPassword) -> Self {
         Self {
-            passwords: vec![(None, InitialHash::of_recovery_key(&password.to_key()))],
+            passwords: Arc::new([(None, InitialHash::of_recovery_key(&password.to_key()))]),
         }
     }
 
-    /// Passwords with the identifiers of their protectors, where those are known.
+    /// Passwords with the identifiers of their key protectors, where known.
     pub fn identified<'a>(
         passwords: impl Iterator<Item = (Option<Guid>, &'a RecoveryPassword)>,
     ) -> Self {
@@ -46,12 +48,24 @@ impl RecoveryPasswords {
         }
     }
 
-    /// The well-formed passwords in a text, as a person types or saves one.
+    /// The well-formed passwords in a text: 48 digits as typed, or the content of a file that Windows
+    /// saved or printed, in UTF-8 or UTF-16.
+    ///
+    /// ```
+    /// use fve::RecoveryPasswords;
+    ///
+    /// let typed = "000011-000022-000033-000044-000055-000066-000077-000088";
+    /// let password = RecoveryPasswords::from_text(typed)?;
+    /// # fve::Result::Ok(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::BadCredential`] when there is none, with the reason by block.
-    pub fn from_text(text: &SecretText) -> Result<Self> {
-        Self::found(&check_text(text.expose(), &Options::default()))
+    /// [`Error::BadCredential`] where the text holds no well-formed password; the message names the
+    /// block that is wrong.
+    pub fn from_text(text: impl AsRef<[u8]>) -> Result<Self> {
+        let check = check_bytes(text.as_ref(), &Options::default())
+            .map_err(|error| Error::bad_credential(NAME, error.to_string()))?;
+        Self::found(&check)
     }
 
     /// The well-formed passwords in a file, as Windows saves or prints one, in UTF-8 or UTF-16; `-`
@@ -61,16 +75,13 @@ impl RecoveryPasswords {
     /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no
     /// well-formed password.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
-        let bytes = crate::input::read(path.as_ref(), NAME)?;
-        let check = check_bytes(bytes.expose(), &Options::default())
-            .map_err(|error| Error::bad_credential(NAME, error.to_string()))?;
-        Self::found(&check)
+        Self::from_text(crate::input::read(path.as_ref(), NAME)?.expose())
     }
 
-    /// The well-formed passwords of a text.
+    /// The well-formed passwords of a text that was checked before.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] when there is none, with the reason by block.
+    /// As for [`Self::from_text`].
     pub fn found(check: &Check) -> Result<Self> {
         let mut problem = None;
         let mut passwords = Vec::new();
@@ -86,20 +97,31 @@ impl RecoveryPasswords {
         if passwords.is_empty() {
             return Err(malformed(check.result, problem));
         }
-        Ok(Self { passwords })
+        Ok(Self {
+            passwords: passwords.into(),
+        })
     }
 }
 
 fn malformed(result: Outcome, problem: Option<Malformed>) -> Error {
     let why = match problem {
         Some(problem) => problem.to_string(),
-        None if result == Outcome::NotFound => "there is no recovery password in it".to_owned(),
+        None if result == Outcome::NotFound => "it contains no recovery password".to_owned(),
         None => result.to_string(),
     };
     Error::BadCredential {
         credential: NAME.to_owned(),
         why,
         remedy: Some(Remedy::CheckRecoveryPassword),
+    }
+}
+
+impl fmt::Debug for RecoveryPasswords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = self.passwords.iter().map(|(id, _)| id);
+        f.debug_tuple("RecoveryPasswords")
+            .field(&ids.collect::<Vec<_>>())
+            .finish()
     }
 }
 
@@ -118,15 +140,16 @@ impl Credential for RecoveryPasswords {
         }
         let named: Vec<_> = self.of_protector(protector.id).collect();
         let candidates = if named.is_empty() {
-            self.strays(context)
+            self.of_no_protector(context)
         } else {
             named
         };
         let mut failure = Failure::new(
             Reason::NoPasswordForProtector,
-            "none of the passwords given is for this protector",
+            "none of the given passwords belongs to this key protector",
         );
         let attempt = |password: &&InitialHash| open_stretched(protector, password);
+        // Anything but a wrong key ends the search: success, or a defect of the key protector itself.
         let is_verdict = |answer: &Answer| !matches!(answer, Answer::Failed(why) if why.reason == Reason::WrongKey);
         for answer in in_order(&candidates, context.threads, attempt, is_verdict) {
             match answer {
@@ -151,9 +174,10 @@ impl RecoveryPasswords {
             .map(|(_, password)| password)
     }
 
-    /// Passwords that name no protector of this volume: without an identifier, or beside one that
-    /// somebody else's text put there.
-    fn strays(&self, context: &Context<'_>) -> Vec<&InitialHash> {
+    /// Passwords that name no key protector of this volume: without an identifier, or with that of
+    /// another volume. An identifier near the password in a text may not be its own, so those are
+    /// tried, too, after the ones without.
+    fn of_no_protector(&self, context: &Context<'_>) -> Vec<&InitialHash> {
         let ids: Vec<_> = context.block.protectors().map(|other| other.id).collect();
         let (unnamed, named): (Vec<_>, Vec<_>) = self
             .passwords

@@ -6,6 +6,7 @@
 //! candidate is left out. What opens a protector is found by the tag of its sealed key: the
 //! caller opens the volume with it.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,7 +46,8 @@ pub struct Hit {
     pub number: u64,
 }
 
-/// How far a search is, for others to look at while it runs.
+/// Progress of a search, for other threads to read while it runs.
+#[derive(Debug)]
 pub struct Watch {
     /// Where the search began.
     from: u64,
@@ -82,6 +84,14 @@ impl Watch {
     /// Whether somebody ended it, or a password was found.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Search<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Search")
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
-//! Startup keys: `.BEK` files (docs/format.md §4.5).
+//! Startup keys, recovery keys and auto-unlock keys from `.BEK` files (docs/format.md §4.5).
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Answer, Context, Credential, open_vmk};
 use crate::error::{Error, Failure, Reason, Result};
@@ -14,28 +15,30 @@ const NAME: &str = "startup key";
 /// Most `.BEK` files read from one directory.
 const MAX_FILES: usize = 1000;
 
-/// One or more external keys; those whose identifier fits a protector of the volume are tried.
-#[derive(Debug)]
+/// One or more external keys. The one with the identifier of a key protector is tried on it.
+///
+/// Cloning is cheap: the clones share one copy of the secrets.
+#[derive(Debug, Clone)]
 pub struct StartupKey {
-    keys: Vec<BekFile>,
-    /// Files of the directory that could not be read, and why.
-    unread: Vec<String>,
+    keys: Arc<[BekFile]>,
+    /// Why files of the directory could not be read.
+    unread: Arc<[String]>,
 }
 
 impl StartupKey {
     /// A key from the content of a `.BEK` file.
     pub fn new(key: BekFile) -> Self {
         Self {
-            keys: vec![key],
-            unread: Vec::new(),
+            keys: Arc::new([key]),
+            unread: Arc::new([]),
         }
     }
 
-    /// Reads a `.BEK` file, or all those in a directory.
+    /// Reads a `.BEK` file, or every `.BEK` file in a directory.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read, or none of those in the directory;
-    /// [`Error::BadCredential`] when the file is no startup key or the directory holds none.
+    /// [`Error::Io`] where the file, or every file in the directory, cannot be read;
+    /// [`Error::BadCredential`] where the file is not a startup key or the directory contains none.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if path.is_dir() {
@@ -72,9 +75,9 @@ impl StartupKey {
             };
             match read {
                 Ok(key) => keys.push(key),
-                // What cannot be read may be the right one, and is told of where none fits.
+                // This file may be the right one: it is named where no other file fits.
                 Err(error @ Error::Io { .. }) => unread.push(error),
-                // One damaged file must not hide the right one.
+                // A damaged file does not prevent the use of the others.
                 Err(_) => {}
             }
         }
@@ -84,23 +87,23 @@ impl StartupKey {
         if keys.is_empty() {
             return Err(Error::bad_credential(
                 NAME,
-                format!("there is no .BEK file in {}", path.shown()),
+                format!("{} contains no .BEK file", path.shown()),
             ));
         }
-        let unread = unread
-            .iter()
-            .map(|error| error.with_causes().to_string())
-            .collect();
-        Ok(Self { keys, unread })
+        let unread = unread.iter().map(|error| error.with_causes().to_string());
+        Ok(Self {
+            keys: keys.into(),
+            unread: unread.collect(),
+        })
     }
 
     fn named(&self, protector: &KeyProtector) -> Option<&BekFile> {
         self.keys.iter().find(|key| key.id == protector.id)
     }
 
-    /// The keys that may be the protector's: the one with its identifier, or all that are no other
-    /// protector's. A renamed or rewritten identifier: the key itself decides, unless the file says
-    /// that it belongs to another volume or another protector of this one takes it.
+    /// The keys that may unlock the key protector: the one with its identifier, else all that belong
+    /// to no other key protector and to no other volume. The identifier in a file may have been
+    /// changed, so those are tried.
     pub(super) fn candidates(
         &self,
         protector: &KeyProtector,
@@ -110,12 +113,12 @@ impl StartupKey {
             return vec![&key.key];
         }
         let ids: Vec<_> = context.block.protectors().map(|other| other.id).collect();
-        let stray = |key: &&BekFile| {
+        let may_fit = |key: &&BekFile| {
             let volume = context.block.dataset.id;
             !ids.contains(&key.id) && key.volume.is_none_or(|other| other == volume)
         };
-        let strays = self.keys.iter().filter(stray);
-        strays.map(|key| &key.key).collect()
+        let keys = self.keys.iter().filter(may_fit);
+        keys.map(|key| &key.key).collect()
     }
 }
 
@@ -133,7 +136,7 @@ impl Credential for StartupKey {
                 Answer::Failed(failure) if failure.reason == Reason::WrongKey => {
                     Answer::Failed(Failure::new(
                         Reason::WrongKey,
-                        "the file with this protector's identifier holds another key",
+                        "the file with the ID of this key protector contains another key",
                     ))
                 }
                 answer => answer,
@@ -144,15 +147,15 @@ impl Credential for StartupKey {
                 return Answer::Opened(vmk);
             }
         }
-        let mut told = format!(
-            "no startup key given is for this protector: it takes {:X}.BEK",
+        let mut message = format!(
+            "none of the given startup keys belongs to this key protector, which needs {:X}.BEK",
             protector.id
         );
-        for file in &self.unread {
-            told += &format!("; {file}");
+        for error in &*self.unread {
+            message += &format!("; {error}");
         }
         Answer::Failed(
-            Failure::new(Reason::OtherVolume, told)
+            Failure::new(Reason::OtherVolume, message)
                 .with_remedy(format!("look for a file named {:X}.BEK", protector.id)),
         )
     }
@@ -161,6 +164,9 @@ impl Credential for StartupKey {
 fn read_file(path: &Path) -> Result<BekFile> {
     let bytes = crate::input::read(path, NAME)?;
     BekFile::parse(bytes.expose()).map_err(|fault| {
-        Error::bad_credential(NAME, format!("{} is no .BEK file: {fault}", path.shown()))
+        Error::bad_credential(
+            NAME,
+            format!("{} is not a .BEK file: {fault}", path.shown()),
+        )
     })
 }

@@ -5,9 +5,9 @@ use super::{MasterKey, UnlockOptions, Unlocked, Volume};
 use crate::error::{Error, Result};
 use crate::format::datum::key_types;
 use crate::secret::{AutoUnlockKey, Vmk};
+use crate::unlock::RawVmk;
 use crate::unlock::auto_unlock::HIVE_PATH;
 use crate::unlock::open_key;
-use crate::unlock::raw_key::RawVmk;
 
 /// Largest hive read. Those of old installations have some tens of MiB.
 pub const MAX_HIVE_LEN: u64 = 256 << 20;

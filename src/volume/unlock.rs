@@ -10,7 +10,7 @@ use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::key_types;
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::{KIB, SecretBytes, Vmk, leave_nothing};
-use crate::unlock::clear_key::Suspended;
+use crate::unlock::Suspended;
 use crate::unlock::{Credential, Opening, UnlockOptions, VolumeKey, open_key, try_all};
 
 /// Words of the stack that are wiped after unlocking: what handles keys on the way wipes its own,

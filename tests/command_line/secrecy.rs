@@ -9,7 +9,7 @@ use crate::common::log::Log;
 use crate::common::testdata::{self, Entry, Kind};
 use crate::common::trials::trial;
 use fve::source::FileSource;
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::StartupKey;
 use fve::volume::{UnlockOptions, Volume};
 
 fn volume() -> Entry {

@@ -7,10 +7,10 @@ use fve::recovery_password::RecoveryPassword;
 use fve::secret::{SecretText, Vmk};
 use fve::source::FileSource;
 use fve::unlock::Credential;
-use fve::unlock::clear_key::Suspended;
-use fve::unlock::password::Password;
-use fve::unlock::recovery_password::RecoveryPasswords;
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::Password;
+use fve::unlock::RecoveryPasswords;
+use fve::unlock::StartupKey;
+use fve::unlock::Suspended;
 use fve::volume::{UnlockOptions, Unlocked, Volume};
 use serde::Deserialize;
 

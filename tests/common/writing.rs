@@ -11,7 +11,7 @@ use fve::error::Result;
 use fve::secret::ClearKey;
 use fve::source::{ExclusiveFile, ReadAt, WriteAt};
 use fve::unlock::Credential;
-use fve::unlock::clear_key::Suspended;
+use fve::unlock::Suspended;
 use fve::volume::{UnlockOptions, Volume, Writable};
 
 /// Random numbers that come again with the same seed (xorshift64*).

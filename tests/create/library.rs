@@ -13,8 +13,8 @@ use fve::error::Error;
 use fve::format::protector::ProtectorKind;
 use fve::secret::{ClearKey, ExternalKey, SecretText};
 use fve::source::{ReadAt, WriteAt};
-use fve::unlock::clear_key::Suspended;
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::StartupKey;
+use fve::unlock::Suspended;
 use fve::volume::{UnlockOptions, Volume};
 
 const SIZE: usize = 0x8_0000;

@@ -11,8 +11,8 @@ use fve::crypto::sector::Method;
 use fve::recovery_password::RecoveryPassword;
 use fve::secret::{AutoUnlockKey, ExternalKey, SecretText};
 use fve::unlock::Credential;
+use fve::unlock::RecoveryPasswords;
 use fve::unlock::auto_unlock::{AutoUnlock, SystemVolume};
-use fve::unlock::recovery_password::RecoveryPasswords;
 use fve::volume::UnlockOptions;
 
 use crate::common::said::json;

@@ -18,9 +18,9 @@ use fve::format::protector::ProtectorKind;
 use fve::manage::{Change, KeptSecret, Managed, kept_secrets};
 use fve::recovery_password::RecoveryPassword;
 use fve::unlock::Credential;
-use fve::unlock::raw_key::RawVmk;
-use fve::unlock::recovery_password::RecoveryPasswords;
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::RawVmk;
+use fve::unlock::RecoveryPasswords;
+use fve::unlock::StartupKey;
 use fve::volume::{UnlockOptions, Volume};
 use libtest_mimic::Failed;
 

@@ -22,11 +22,11 @@ use fve::recovery_password::RecoveryPassword;
 use fve::secret::{SecretText, Vmk};
 use fve::source::WriteAt;
 use fve::unlock::Credential;
-use fve::unlock::clear_key::Suspended;
-use fve::unlock::password::Password;
-use fve::unlock::raw_key::RawVmk;
-use fve::unlock::recovery_password::RecoveryPasswords;
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::Password;
+use fve::unlock::RawVmk;
+use fve::unlock::RecoveryPasswords;
+use fve::unlock::StartupKey;
+use fve::unlock::Suspended;
 use fve::volume::{UnlockOptions, Unlocked, Volume};
 
 type Key = Box<dyn Credential>;

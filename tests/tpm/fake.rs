@@ -10,7 +10,7 @@ use fve::error::Error;
 use fve::format::tpm_blob::SealedObject;
 use fve::secret::{ExternalKey, SecretBytes, SecretText, TpmPassword};
 use fve::tpm::{Lockout, ObjectSealer, Pcrs, Pin, Policy, Sealed, TpmError, Unsealer};
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::StartupKey;
 use fve::unlock::tpm::TpmUnlock;
 use fve::unlock::{Credential, Prompt};
 use fve::volume::{UnlockOptions, Unlocked};

@@ -7,7 +7,7 @@ use fve::format::block::MetadataBlock;
 use fve::format::protector::ProtectorKind;
 use fve::secret::SecretText;
 use fve::tpm::{Payload, Policy};
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::StartupKey;
 use fve::unlock::tpm::TpmUnlock;
 use fve::unlock::{Answer, Context, Credential};
 use serde_json::Value;

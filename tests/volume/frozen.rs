@@ -7,9 +7,9 @@ use crate::common::trials::trial;
 use fve::error::Error;
 use fve::secret::SecretText;
 use fve::unlock::Credential;
-use fve::unlock::password::Password;
-use fve::unlock::raw_key::RawVmk;
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::Password;
+use fve::unlock::RawVmk;
+use fve::unlock::StartupKey;
 use fve::volume::{Conversion, UnlockOptions, Unlocked};
 
 fn sha256(unlocked: &Unlocked) -> String {

@@ -24,7 +24,7 @@ use crate::common::writing::writable_file;
 use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
 use fve::crypto::sector::METHODS;
 use fve::secret::{ExternalKey, SecretText};
-use fve::unlock::raw_key::RawVmk;
+use fve::unlock::RawVmk;
 
 const PASSWORD: &str = "a password of fresh volumes";
 

@@ -27,8 +27,8 @@ use fve::secret::Vmk;
 use fve::serve::fuse::{Mount, MountOptions, unmount};
 use fve::source::{Cursor, FileSource, ReadAt, Window, WriteAt};
 use fve::unlock::Credential;
-use fve::unlock::clear_key::Suspended;
-use fve::unlock::raw_key::{RawFvek, RawVmk};
+use fve::unlock::Suspended;
+use fve::unlock::{RawFvek, RawVmk};
 use fve::volume::{UnlockOptions, Volume, Writable};
 use rustix::fs::FallocateFlags;
 

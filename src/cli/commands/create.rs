@@ -212,7 +212,7 @@ fn check_protectors(args: &CreateArgs) -> Result<(), Failure> {
             what: "the volume needs a key protector: without one, nothing could unlock it"
                 .to_owned(),
             help: Some(format!(
-                "use one or more of {}, --tpm, --network-unlock",
+                "use one or more of {}",
                 NewProtectorArgs::options()
             )),
         });

@@ -29,7 +29,7 @@ impl Run for InfoArgs {
 }
 
 fn run(args: &InfoArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source)?;
+    let opened = source::open(&args.source).tell()?;
     let report = describe::Report::of(&opened);
     if args.json {
         term::print(&report.json())?;

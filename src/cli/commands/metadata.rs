@@ -78,7 +78,7 @@ fn run(args: &MetadataArgs) -> Result<(), Failure> {
 
 fn backup(args: &BackupArgs) -> Result<(), Failure> {
     check_new(&args.file)?;
-    let volume = source::open(&args.source)?.volume;
+    let volume = source::open(&args.source).tell()?.volume;
     let backup = Backup::of(&volume)?;
     save(&args.file, &backup)?;
     term::note(format_args!(
@@ -103,7 +103,7 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
 
 /// The volume; or, where its boot record is lost, the place where it was.
 fn target(args: &SourceArgs, backup: &Backup) -> Result<Arc<dyn WriteAt>, Failure> {
-    match source::open_for_writing(args) {
+    match source::open_for_writing(args).tell() {
         Ok(opened) => Ok(opened.target),
         Err(Failure::Volume(Error::NotBitLocker { .. })) => {
             source::open_lost_for_writing(args, backup.volume_size())

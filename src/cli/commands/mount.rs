@@ -114,7 +114,7 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
 /// the pages of a mount that only reads, and would show what they held before.
 fn read_only(args: &MountArgs) -> Result<(Mount, Holds), Failure> {
     let shared = SharedHold::take(&args.source.source)?;
-    let source::OpenedToShow { opened, hold } = source::open_to_show(&args.source)?;
+    let source::OpenedToShow { opened, hold } = source::open_to_show(&args.source).tell()?;
     let device = hold?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
     let options = options(args, &opened.path, opened.modified);
@@ -124,7 +124,7 @@ fn read_only(args: &MountArgs) -> Result<(Mount, Holds), Failure> {
 
 /// What keeps the volume from being written to is said before anybody is asked for a credential.
 fn read_write(args: &MountArgs) -> Result<Mount, Failure> {
-    let opened = source::open_for_writing(&args.source)?;
+    let opened = source::open_for_writing(&args.source).tell()?;
     opened.volume.check_writable()?;
     let writable = args
         .credentials

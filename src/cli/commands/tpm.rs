@@ -114,7 +114,7 @@ struct Found {
 
 impl Found {
     fn of(args: &ExplainArgs) -> Result<Self, Failure> {
-        let opened = source::open(&args.source)?;
+        let opened = source::open(&args.source).tell()?;
         let tpm = tpm_of(args)?;
         let (log, event_log) = match read_log(args.event_log.as_deref()) {
             Ok(log) => (Some(log), Ok(true)),

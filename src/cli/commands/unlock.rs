@@ -35,7 +35,7 @@ impl Run for UnlockArgs {
 }
 
 fn run(args: &UnlockArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source)?;
+    let opened = source::open(&args.source).tell()?;
     if opened.piece {
         return try_on_piece(args, &opened);
     }

@@ -1,4 +1,7 @@
-//! SOURCE: from a path to the one volume that is meant.
+//! SOURCE: from a path to the one volume that the user means.
+//!
+//! Nothing here prints. What the user should know about the source comes back as notes beside the
+//! result ([`Noted`]), and the command prints them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use fve::source::{
 };
 use fve::volume::Volume;
 
-/// Where the volume is.
+/// The options that say where the volume is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SourceArgs {
     /// Image file or block device: the volume itself, or a whole disk that holds it
@@ -37,7 +40,7 @@ pub(crate) struct SourceArgs {
     pub(crate) lost: LostArgs,
 }
 
-/// A volume that does not begin with a boot record any more.
+/// The options for a volume whose boot record is lost.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct LostArgs {
     /// Open the volume, read-only, by the metadata copy this many bytes into SOURCE: its first
@@ -51,68 +54,104 @@ pub(crate) struct LostArgs {
     pub(crate) volume_start: Option<i64>,
 }
 
+/// A value, or why there is none, and notes for the user about how it was found.
+#[must_use = "`tell` prints the notes and returns the value"]
+pub(crate) struct Noted<T> {
+    result: Result<T, Failure>,
+    notes: Notes,
+}
+
+/// Sentences for the user, in the order in which they are printed.
+type Notes = Vec<String>;
+
+impl<T> Noted<T> {
+    /// The result of `work`, with the notes that it adds. Where it fails, its notes are kept: they
+    /// may explain the failure.
+    fn of(work: impl FnOnce(&mut Notes) -> Result<T, Failure>) -> Self {
+        let mut notes = Notes::new();
+        Self {
+            result: work(&mut notes),
+            notes,
+        }
+    }
+
+    /// Prints the notes, and returns the value.
+    pub(crate) fn tell(self) -> Result<T, Failure> {
+        for note in &self.notes {
+            term::note(note);
+        }
+        self.result
+    }
+}
+
 /// A volume and where it was found.
 pub(crate) struct Opened {
     pub(crate) volume: Volume,
     pub(crate) path: PathBuf,
-    /// Where the volume begins on the source, in bytes; below zero where that lacks its beginning.
+    /// Where the volume begins, in bytes from the start of the source. Negative where the first
+    /// bytes of the volume are missing from the source.
     pub(crate) offset: i64,
     pub(crate) partition: Option<u32>,
-    /// Whether the source holds metadata, but nothing that tells where the volume begins.
+    /// Whether the source holds metadata, but it is not known where the volume begins.
     pub(crate) piece: bool,
-    /// Shown by the mount.
+    /// When the source was last written to; the mounted file shows it.
     #[cfg_attr(not(feature = "fuse"), allow(dead_code))]
     pub(crate) modified: Option<SystemTime>,
 }
 
 impl Opened {
-    /// The volume's place on the source.
+    /// The byte range of the volume on the source.
     pub(crate) fn extent(&self) -> Extent {
-        let there = self.volume.source_size();
+        let present = self.volume.source_size();
         let known = self.volume.declared_size();
-        let len = known.map_or(there, |len| len.min(there));
+        let len = known.map_or(present, |len| len.min(present));
         Extent::of_volume(&self.path, self.offset, len)
     }
 }
 
-/// A volume whose plaintext is read, and the hold on its device, or why it cannot be held.
+/// A volume whose plaintext will be read, and a lock on its device, or why it cannot be locked.
 pub(crate) struct OpenedToShow {
     pub(crate) opened: Opened,
-    /// Keeps others from mounting or mapping the device meanwhile.
+    /// Keeps other processes from mounting or mapping the device.
     pub(crate) hold: Result<Option<DeviceHold>, Error>,
 }
 
-/// Opens a volume whose plaintext is to be shown. Refuses one that is open as another device: what
-/// was written there may be missing from what is read here.
-pub(crate) fn open_to_show(args: &SourceArgs) -> Result<OpenedToShow, Failure> {
-    let opened = open_quietly(args)?;
-    let extent = opened.extent();
-    refuse_mapped(&extent)?;
-    warn_of_changes(&extent);
-    Ok(OpenedToShow {
-        hold: DeviceHold::take(&extent),
-        opened,
+/// Opens a volume whose plaintext will be read. Refuses one that is open as another block device,
+/// since data written there may be missing from what is read here.
+pub(crate) fn open_to_show(args: &SourceArgs) -> Noted<OpenedToShow> {
+    Noted::of(|notes| {
+        let opened = open_volume(args, notes)?;
+        let extent = opened.extent();
+        refuse_mapped(&extent)?;
+        note_changes(&extent, notes);
+        Ok(OpenedToShow {
+            hold: DeviceHold::take(&extent),
+            opened,
+        })
     })
 }
 
-/// Opens a volume to look at its metadata.
-pub(crate) fn open(args: &SourceArgs) -> Result<Opened, Failure> {
-    let opened = open_quietly(args)?;
-    warn_of_changes(&opened.extent());
-    Ok(opened)
+/// Opens a volume of which only the metadata will be read.
+pub(crate) fn open(args: &SourceArgs) -> Noted<Opened> {
+    Noted::of(|notes| {
+        let opened = open_volume(args, notes)?;
+        note_changes(&opened.extent(), notes);
+        Ok(opened)
+    })
 }
 
-fn warn_of_changes(extent: &Extent) {
+/// Warns of a source that another process may be writing to.
+fn note_changes(extent: &Extent, notes: &mut Notes) {
     if let Some(why) = changed_by(extent) {
-        term::note(term::escaped(&format!(
-            "warning: {why}: what is read of it may not fit together"
+        notes.push(term::escaped(&format!(
+            "warning: {why}: data read from it may be inconsistent"
         )));
     }
 }
 
-fn open_quietly(args: &SourceArgs) -> Result<Opened, Failure> {
+fn open_volume(args: &SourceArgs, notes: &mut Notes) -> Result<Opened, Failure> {
     let path = &args.source;
-    let disk = disk_quietly(path)?;
+    let disk = open_disk(path, notes)?;
     let opened = |volume, offset, partition, piece| Opened {
         volume,
         offset,
@@ -121,7 +160,7 @@ fn open_quietly(args: &SourceArgs) -> Result<Opened, Failure> {
         path: absolute(path),
         modified: path.metadata().and_then(|meta| meta.modified()).ok(),
     };
-    if let Some(found) = lost(args, &disk)? {
+    if let Some(found) = find_lost(args, &disk, notes)? {
         let volume = found.open(&disk)?;
         let piece = found.is_piece(&disk);
         return Ok(opened(volume, found.start, found.evidence.partition, piece));
@@ -131,18 +170,16 @@ fn open_quietly(args: &SourceArgs) -> Result<Opened, Failure> {
         place(args.offset, args.partition),
         &Volume::probe,
     )
-    .map_err(|error| not_there(error, args, &disk))?;
-    if let Some(note) = &located.note {
-        term::note(term::escaped(note));
-    }
+    .map_err(|error| not_found(error, args, &disk))?;
+    notes.extend(located.note.as_deref().map(term::escaped));
     let offset = i64::try_from(located.start).unwrap_or(i64::MAX);
     let partition = located.partition;
     let volume = Volume::from_source(Arc::new(located.source))?;
     Ok(opened(volume, offset, partition, false))
 }
 
-/// What can be done where no volume was found, or its place cannot be read.
-fn not_there(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure {
+/// A failure to find the volume, with help that fits what the source holds.
+fn not_found(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure {
     let found = match &error {
         Error::NotBitLocker { found, .. } => found,
         Error::Io { .. } => {
@@ -176,8 +213,7 @@ fn not_there(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure
     error.into()
 }
 
-/// Whether the disk has a partition of that number. A table that cannot be read is no reason to say
-/// that it has not.
+/// Whether the disk has a partition of that number; true where its partition table cannot be read.
 fn has_partition(disk: &Arc<dyn ReadAt>, number: u32) -> bool {
     partition::read(disk.as_ref()).map_or(true, |table| {
         table.is_some_and(|table| {
@@ -187,10 +223,15 @@ fn has_partition(disk: &Arc<dyn ReadAt>, number: u32) -> bool {
     })
 }
 
-/// The volume that `--metadata` or `--volume-start` names, where one of them was given.
-pub(crate) fn lost(
+/// The volume that `--metadata` or `--volume-start` names; `None` where neither is given.
+pub(crate) fn lost(args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Noted<Option<FoundVolume>> {
+    Noted::of(|notes| find_lost(args, disk, notes))
+}
+
+fn find_lost(
     args: &SourceArgs,
     disk: &Arc<dyn ReadAt>,
+    notes: &mut Notes,
 ) -> Result<Option<FoundVolume>, Failure> {
     let start = args.lost.volume_start;
     let offset = match (args.lost.metadata, start) {
@@ -200,26 +241,28 @@ pub(crate) fn lost(
     };
     let found = FoundVolume::at(disk, offset, start)?;
     if start.is_none() {
-        term::note(place_in_words(&found, disk.as_ref()));
+        notes.push(start_in_words(&found, disk.as_ref()));
     }
     Ok(Some(found))
 }
 
-/// Where the volume begins, as far as that is known.
-fn place_in_words(found: &FoundVolume, disk: &dyn ReadAt) -> String {
+/// Where the volume begins, as far as it is known.
+fn start_in_words(found: &FoundVolume, disk: &dyn ReadAt) -> String {
     match found.start {
         _ if found.is_piece(disk) => {
-            "the source is a piece of a volume: where that begins is not known".to_owned()
+            "the source is a piece of a volume, and it is not known where the volume begins"
+                .to_owned()
         }
         0.. => format!("the volume begins at byte {}", found.start),
         _ => format!(
-            "the volume begins {} bytes before the source, which lacks them",
+            "the volume begins {} bytes before the source; these bytes are missing",
             found.missing()
         ),
     }
 }
 
-/// Where the best metadata lies of a volume that may begin at `start`, found by searching.
+/// Searches for the best metadata block of a volume that may begin at `start`. Returns its offset
+/// on the source, in bytes.
 fn metadata_of(disk: &Arc<dyn ReadAt>, start: i64) -> Result<u64, Failure> {
     let scan = scan(disk, Scope::Everything, &|_| {});
     let mut volumes = scan.volumes.iter();
@@ -229,24 +272,26 @@ fn metadata_of(disk: &Arc<dyn ReadAt>, start: i64) -> Result<u64, Failure> {
     best.map(|best| best.offset).ok_or_else(|| Failure::Other {
         status: Status::NotBitLocker,
         what: format!(
-            "no metadata is on the source of a volume that begins at {}",
+            "the source holds no metadata of a volume that begins at {}",
             written(start)
         ),
-        help: Some("'fve repair scan' shows all metadata that there is".to_owned()),
+        help: Some("'fve repair scan' lists all metadata on the source".to_owned()),
     })
 }
 
-/// The bytes of SOURCE, read-only, with what a person should know about them.
-pub(crate) fn disk(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
-    let disk = disk_quietly(path)?;
-    warn_of_changes(&Extent::whole(path));
-    Ok(disk)
+/// Opens SOURCE as a whole, read-only.
+pub(crate) fn disk(path: &Path) -> Noted<Arc<dyn ReadAt>> {
+    Noted::of(|notes| {
+        let disk = open_disk(path, notes)?;
+        note_changes(&Extent::whole(path), notes);
+        Ok(disk)
+    })
 }
 
-fn disk_quietly(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
+fn open_disk(path: &Path, notes: &mut Notes) -> Result<Arc<dyn ReadAt>, Failure> {
     let (disk, container) = fve::source::open(path).map_err(not_opened)?;
     if let Some(name) = container {
-        term::note(format_args!(
+        notes.push(format!(
             "{} holds a disk image of the kind {name}",
             path.shown()
         ));
@@ -254,7 +299,8 @@ fn disk_quietly(path: &Path) -> Result<Arc<dyn ReadAt>, Failure> {
     Ok(disk)
 }
 
-/// No command shows more of a container that is not read.
+/// Leaves out the general help for unsupported volumes, 'fve info': it cannot read a disk image of an
+/// unsupported format either.
 fn not_opened(error: Error) -> Failure {
     match error {
         Error::Unsupported { .. } => Failure::Other {
@@ -266,18 +312,22 @@ fn not_opened(error: Error) -> Failure {
     }
 }
 
-/// A volume that will be written to: nobody else holds its source.
+/// A volume that will be written to, on a source that no other process has open.
 pub(crate) struct OpenedForWriting {
     pub(crate) volume: Volume,
-    /// The volume's bytes, to be written.
+    /// The bytes of the volume, where writes go.
     pub(crate) target: Arc<dyn WriteAt>,
     #[allow(dead_code)]
     pub(crate) path: PathBuf,
 }
 
-/// Opens the source exclusively, for commands that change the volume. Disk-image containers are
-/// only read.
-pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Failure> {
+/// Opens the source exclusively, for commands that change the volume. Refuses disk-image containers,
+/// which can only be read.
+pub(crate) fn open_for_writing(args: &SourceArgs) -> Noted<OpenedForWriting> {
+    Noted::of(|notes| open_exclusively(args, notes))
+}
+
+fn open_exclusively(args: &SourceArgs, notes: &mut Notes) -> Result<OpenedForWriting, Failure> {
     refuse_lost(args)?;
     let path = &args.source;
     let (_, container) = fve::source::open(path).map_err(not_opened)?;
@@ -289,25 +339,26 @@ pub(crate) fn open_for_writing(args: &SourceArgs) -> Result<OpenedForWriting, Fa
         return Err(Error::unsupported(what).into());
     }
     let disk = Arc::new(ExclusiveFile::open(path)?);
-    locate_for_writing(args, disk)
+    locate_for_writing(args, disk, notes)
 }
 
-/// What was found by searching is looked at, and never written to.
+/// Refuses a volume that is named by its metadata: its start may be wrong, and a write could destroy
+/// other data.
 fn refuse_lost(args: &SourceArgs) -> Result<(), Failure> {
     if args.lost.metadata.is_none() && args.lost.volume_start.is_none() {
         return Ok(());
     }
     Err(Failure::Other {
         status: Status::Usage,
-        what: "a volume that is opened by --metadata or --volume-start is only read".to_owned(),
+        what: "a volume opened by --metadata or --volume-start can only be read".to_owned(),
         help: Some(
-            "'fve repair rebuild-header --whole' makes a copy that can be written to".to_owned(),
+            "make a copy that can be written to: 'fve repair rebuild-header --whole'".to_owned(),
         ),
     })
 }
 
-/// The same stretch of a source on which no volume can be found any more: `size` bytes from where
-/// `args` say.
+/// Opens a source on which no volume is found any more: `size` bytes from the offset that `args`
+/// give.
 pub(crate) fn open_lost_for_writing(
     args: &SourceArgs,
     size: u64,
@@ -319,7 +370,7 @@ pub(crate) fn open_lost_for_writing(
         .is_some_and(|end| end <= disk.size());
     if args.partition.is_some() || !fits || (args.offset.is_none() && size != disk.size()) {
         return Err(Failure::usage(format!(
-            "no volume is found on {}, and it does not have the size of the one that is looked for; say where that begins with --offset BYTES",
+            "no volume was found on {}, and its size differs from that of the volume in the backup; give the start of the volume with --offset BYTES",
             args.source.shown()
         )));
     }
@@ -329,6 +380,7 @@ pub(crate) fn open_lost_for_writing(
 fn locate_for_writing(
     args: &SourceArgs,
     disk: Arc<ExclusiveFile>,
+    notes: &mut Notes,
 ) -> Result<OpenedForWriting, Failure> {
     let path = &args.source;
     let located = locate(
@@ -338,11 +390,9 @@ fn locate_for_writing(
     )
     .map_err(|error| {
         let disk: Arc<dyn ReadAt> = disk.clone();
-        not_there(error, args, &disk)
+        not_found(error, args, &disk)
     })?;
-    if let Some(note) = &located.note {
-        term::note(term::escaped(note));
-    }
+    notes.extend(located.note.as_deref().map(term::escaped));
     let size = located.source.size();
     let target: Arc<dyn WriteAt> = Arc::new(Window::new(disk, located.start, size));
     Ok(OpenedForWriting {
@@ -360,7 +410,7 @@ fn place(offset: Option<u64>, partition: Option<u32>) -> Place {
     }
 }
 
-/// The path as another process would have to name it.
+/// The absolute path, by which any other process can name the file.
 fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

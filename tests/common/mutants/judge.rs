@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use fve::secret::Vmk;
 use fve::unlock::Credential;
-use fve::unlock::clear_key::Suspended;
-use fve::unlock::raw_key::RawVmk;
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::RawVmk;
+use fve::unlock::StartupKey;
+use fve::unlock::Suspended;
 use fve::volume::{UnlockOptions, Volume};
 
 use super::{Mutant, Outcome, Sample};

@@ -14,8 +14,8 @@ use fve::network::{Request, SealedReply};
 use fve::secret::{NetworkKey, SecretText};
 use fve::source::FileSource;
 use fve::unlock::Credential;
+use fve::unlock::Password;
 use fve::unlock::network::{NetworkUnlock, STOCK, Sidecar, SidecarFile};
-use fve::unlock::password::Password;
 use fve::volume::{UnlockOptions, Unlocked, Volume};
 
 use super::server::Authority;

@@ -23,7 +23,7 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     }
     if enrollments.is_empty() && !args.network.is_given() {
         return Err(Failure::usage(format!(
-            "no protector given; use one or more of {}, --tpm, --network-unlock with --network-certificate",
+            "no key protector given; use one or more of {}",
             NewProtectorArgs::options()
         )));
     }

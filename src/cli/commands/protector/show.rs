@@ -18,7 +18,7 @@ use crate::cli::output::json::document;
 use crate::cli::output::term;
 
 pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source)?;
+    let opened = source::open(&args.source).tell()?;
     let block = opened.volume.metadata()?;
     if args.json {
         return term::print(&document(&json!({
@@ -88,7 +88,7 @@ fn keeps_none(what: &str) -> Failure {
 
 /// What an unlocked volume keeps, and its identifier. The source is only read.
 fn kept(args: &SourceArgs, credentials: &CredentialArgs) -> Result<(Guid, Vec<Kept>), Failure> {
-    let volume = source::open(args)?.volume;
+    let volume = source::open(args).tell()?.volume;
     let key = credentials.unlock_master_key(&volume)?;
     let id = volume
         .metadata_as_found()

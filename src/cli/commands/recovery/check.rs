@@ -24,7 +24,7 @@ use fve::recovery_password::{
     check_text,
 };
 use fve::unlock::Credential;
-use fve::unlock::recovery_password::RecoveryPasswords;
+use fve::unlock::RecoveryPasswords;
 use fve::volume::UnlockOptions;
 use std::path::PathBuf;
 
@@ -148,7 +148,8 @@ impl Trial {
             offset: args.offset,
             partition: args.partition,
             lost: args.lost.clone(),
-        })?;
+        })
+        .tell()?;
         let credential: Box<dyn Credential> = Box::new(RecoveryPasswords::found(check)?);
         match opened
             .volume

@@ -48,7 +48,7 @@ impl Run for HashArgs {
 }
 
 fn run(args: &HashArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source)?;
+    let opened = source::open(&args.source).tell()?;
     let block = opened.volume.metadata()?;
     let hashes: Vec<_> = block
         .protectors()

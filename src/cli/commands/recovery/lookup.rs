@@ -105,7 +105,7 @@ fn run(args: &LookupArgs) -> Result<(), Failure> {
                 partition: args.partition,
                 lost: LostArgs::default(),
             };
-            Some(OnVolume::of(&source::open(&place)?.volume)?)
+            Some(OnVolume::of(&source::open(&place).tell()?.volume)?)
         }
         None => None,
     };

@@ -36,9 +36,9 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&partial);
         tell_interrupted(json);
     });
-    let disk = source::disk(&args.source.source)?;
+    let disk = source::disk(&args.source.source).tell()?;
     let credentials = args.credentials.read_given()?;
-    let mut found = match source::lost(&args.source, &disk)? {
+    let mut found = match source::lost(&args.source, &disk).tell()? {
         Some(mut found) => {
             // Only the place that was given, or that most speaks for.
             found.other_starts.clear();

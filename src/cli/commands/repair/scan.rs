@@ -26,7 +26,7 @@ const MOST_TRIED: usize = 16;
 pub(super) fn run(args: &ScanArgs) -> Result<(), Failure> {
     let json = args.json;
     signals::end_when_told(move || tell_interrupted(json));
-    let disk = source::disk(&args.source)?;
+    let disk = source::disk(&args.source).tell()?;
     let scope = match args.quick {
         true => Scope::LikelyPlacesFirst,
         false => Scope::Everything,

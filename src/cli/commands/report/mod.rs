@@ -51,7 +51,7 @@ impl Run for ReportArgs {
 }
 
 fn run(args: &ReportArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source)?;
+    let opened = source::open(&args.source).tell()?;
     // What can be told without a key is told even if the credentials do not fit.
     let (unlocked, failure) = match args.credentials.unlock_unasked(&opened.volume) {
         Ok(unlocked) => (unlocked, None),

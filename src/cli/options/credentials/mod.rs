@@ -43,8 +43,8 @@ use fve::format::protector::ProtectorKind;
 use fve::format::selector::ProtectorSelector;
 use fve::secret::{KIB, SecretText, leave_nothing};
 use fve::unlock::Credential;
+use fve::unlock::Suspended;
 use fve::unlock::auto_unlock::SystemVolume;
-use fve::unlock::clear_key::Suspended;
 use fve::unlock::key_package;
 use fve::volume::system::MAX_HIVE_LEN;
 use fve::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
@@ -352,7 +352,7 @@ impl CredentialArgs {
             partition,
             lost: LostArgs::default(),
         };
-        let volume = source::open(&system)?.volume;
+        let volume = source::open(&system).tell()?.volume;
         let key = own.unlock_master_key(&volume)?;
         let others = self.others();
         let hive = others

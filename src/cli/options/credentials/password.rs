@@ -2,7 +2,7 @@
 
 use super::kind::{CredentialKind, Read};
 use fve::format::protector::ProtectorKind;
-use fve::unlock::password::Password;
+use fve::unlock::Password;
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "password-file",

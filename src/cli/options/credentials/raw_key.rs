@@ -1,7 +1,7 @@
 //! `--vmk-file` and `--fvek-file`.
 
 use super::kind::{CredentialKind, Read};
-use fve::unlock::raw_key::{RawFvek, RawVmk};
+use fve::unlock::{RawFvek, RawVmk};
 
 pub(crate) const VMK: CredentialKind = CredentialKind {
     option: "vmk-file",

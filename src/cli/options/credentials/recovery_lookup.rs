@@ -12,7 +12,7 @@ use fve::format::protector::ProtectorKind;
 use fve::input::read_line;
 #[cfg(feature = "directory")]
 use fve::secret::SecretText;
-use fve::unlock::recovery_lookup::RecoveryLookup;
+use fve::unlock::RecoveryLookup;
 use std::path::Path;
 
 pub(crate) const KIND: CredentialKind = CredentialKind {

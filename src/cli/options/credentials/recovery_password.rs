@@ -2,7 +2,7 @@
 
 use super::kind::{CredentialKind, Read};
 use fve::format::protector::ProtectorKind;
-use fve::unlock::recovery_password::RecoveryPasswords;
+use fve::unlock::RecoveryPasswords;
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "recovery-password-file",
@@ -13,6 +13,6 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     systemd: Some("fve.recovery-password"),
     environment: None,
     read: Read::Path(|path| Ok(Box::new(RecoveryPasswords::from_file(path)?))),
-    typed: Some(|text| Ok(Box::new(RecoveryPasswords::from_text(text)?))),
+    typed: Some(|text| Ok(Box::new(RecoveryPasswords::from_text(text.expose())?))),
     opens: &[ProtectorKind::RecoveryPassword],
 };

@@ -2,7 +2,7 @@
 
 use super::kind::{CredentialKind, Read};
 use fve::format::protector::ProtectorKind;
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::StartupKey;
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "startup-key",

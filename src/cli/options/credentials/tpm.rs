@@ -9,7 +9,7 @@ use fve::input::read_line;
 use fve::tpm::{ObjectSealer, Payload, Unsealer};
 #[cfg(feature = "tpm")]
 use fve::tpm::{Tss, TssOptions};
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::StartupKey;
 use fve::unlock::tpm::{OPENS, TpmUnlock};
 use std::path::Path;
 use std::sync::Arc;

@@ -134,12 +134,16 @@ impl NewProtectorArgs {
         kinds.any(|new| new.kind == kind)
     }
 
-    /// The options, for a message.
+    /// The options of this build that add a key protector, for a message.
     pub(crate) fn options() -> String {
-        let options: Vec<_> = NEW_KINDS
+        let mut options: Vec<_> = NEW_KINDS
             .iter()
             .map(|kind| format!("--{}", kind.option))
             .collect();
+        options.push("--tpm".to_owned());
+        if cfg!(feature = "network") {
+            options.push("--network-unlock with --network-certificate".to_owned());
+        }
         options.join(", ")
     }
 }

@@ -22,8 +22,8 @@ use fve::network::client::{self, NoAnswer};
 use fve::secret::{ExternalKey, NetworkKey};
 use fve::shown::ShowPath;
 use fve::unlock::Credential;
+use fve::unlock::StartupKey;
 use fve::unlock::network::{DIRECTORY, SidecarFile, Taken, announcement};
-use fve::unlock::startup_key::StartupKey;
 use fve::volume::{UnlockOptions, Volume};
 
 /// The option that names the network, among the credentials.

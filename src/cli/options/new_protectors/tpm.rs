@@ -20,7 +20,7 @@ use fve::secret::{ExternalKey, SecretText};
 use fve::shown::ShowPath;
 use fve::tpm::{ObjectSealer, Pcrs, Pin};
 use fve::unlock::Credential;
-use fve::unlock::startup_key::StartupKey;
+use fve::unlock::StartupKey;
 use fve::unlock::tpm::TpmUnlock;
 use fve::volume::{UnlockOptions, Volume};
 

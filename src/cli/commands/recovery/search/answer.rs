@@ -5,7 +5,7 @@ use std::fmt::Write;
 use fve::recovery_password::{PasswordCheck, RecoveryPassword};
 use fve::shown::ShowPath;
 use fve::unlock::Credential;
-use fve::unlock::recovery_password::RecoveryPasswords;
+use fve::unlock::RecoveryPasswords;
 use fve::unlock::search::Hit;
 use fve::volume::{UnlockOptions, Volume};
 use serde_json::{Value, json};
