@@ -13,7 +13,7 @@ use fve::secret::NetworkKey;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let [certificate, server, client, count, window] = &words[..] else {
-        // Without arguments there is no server to ask.
+        // `cargo test` runs it without arguments.
         println!("network_load CERTIFICATE SERVER:67 CLIENT COUNT WINDOW");
         return Ok(());
     };
@@ -50,18 +50,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         match socket.recv(&mut buffer) {
             Ok(len) => replies.push((Instant::now(), Reply4::parse(&buffer[..len])?)),
-            // Nothing for two seconds: the rest is lost.
+            // Nothing was received for two seconds: the other replies are lost.
             Err(_) => break,
         }
     }
     let time = replies.last().map_or(start, |(at, _)| *at) - start;
-    // Checked afterwards, so that the client does not take the server's time.
+    // Checked afterwards, so that the client does not use CPU time that the server needs.
     let mut latencies = Vec::new();
     for (at, reply) in &replies {
         let number = reply.header.xid as usize;
         let (_, request, session) = &exchanges[number];
-        let right = reply.answers(request) && open_reply(session, &reply.sealed).is_ok();
-        assert!(right, "a reply that is none");
+        let valid = reply.answers(request) && open_reply(session, &reply.sealed).is_ok();
+        assert!(valid, "invalid reply");
         latencies.push(*at - sent[number]);
     }
     latencies.sort();

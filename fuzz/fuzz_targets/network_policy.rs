@@ -2,7 +2,7 @@
 use fve::network::policy::Policy;
 use libfuzzer_sys::fuzz_target;
 
-// What is valid says the same when it is written and read again.
+// A valid policy, written and parsed again, gives the same rules.
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(policy) = Policy::parse(bytes) {
         let again = Policy::parse(policy.to_string().as_bytes()).expect("its own writing");

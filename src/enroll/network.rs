@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::guid::Guid;
 use crate::network::certificate::Certificate;
 use crate::secret::{ExternalKey, NetworkKey};
-use crate::unlock::network::{Sidecar, Taken};
+use crate::unlock::network::{Sidecar, TakenRequest};
 
 impl Enrollment {
     /// A new external key for the volume with this identifier, and requests for the server with this
@@ -27,7 +27,7 @@ impl Enrollment {
         volume: Guid,
         certificate: Certificate,
         sidecar: &Path,
-    ) -> Result<(Self, Taken)> {
+    ) -> Result<(Self, TakenRequest)> {
         let mut bytes = Zeroizing::new([0; NetworkKey::LEN]);
         random::fill(&mut bytes[..])?;
         let key = NetworkKey::from_bytes(&bytes);

@@ -1,7 +1,7 @@
-//! Certificates of Network Unlock servers: what one says, and whether it is fit for the purpose.
+//! Certificates of Network Unlock servers: their content, and what Windows may object to.
 //!
-//! The thumbprint is the SHA-1 of the certificate as it is stored. So the bytes are kept as they
-//! came, and never encoded again.
+//! The thumbprint is the SHA-1 of the certificate as it is stored. So the original bytes are kept and
+//! never encoded again.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,10 +17,10 @@ use crate::crypto::rsa_key::{PublicKey, pem};
 /// The extended key usage of Network Unlock, `1.3.6.1.4.1.311.67.1.1`.
 pub const NETWORK_UNLOCK_USAGE: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.67.1.1");
-/// No certificate file is longer; a chain of them is a few kilobytes.
+/// The longest certificate or key file that is read, in bytes. A chain has a few kilobytes.
 pub const MAX_FILE: u64 = 1 << 20;
 
-/// A certificate with a key that the protocol can use.
+/// A certificate whose key the protocol can use: RSA with 2048 bits.
 #[derive(Debug, Clone)]
 pub struct Certificate {
     der: Vec<u8>,
@@ -29,12 +29,17 @@ pub struct Certificate {
     subject: String,
     not_before: SystemTime,
     not_after: SystemTime,
+    /// Whether the key usage has key encipherment; `None` without that extension.
     key_encipherment: Option<bool>,
+    /// Whether the extended key usage has Network Unlock; `None` without that extension.
     network_unlock_usage: Option<bool>,
 }
 
 impl Certificate {
-    /// The certificate in this file's content, DER or PEM; of several in a PEM file, the first.
+    /// The certificate in the content of a DER or PEM file. Of several in a PEM file, the first.
+    ///
+    /// # Errors
+    /// [`BadCertificate`] if there is none, or if its key cannot be used.
     pub fn parse(content: &[u8]) -> Result<Self, BadCertificate> {
         if content.first() == Some(&0x30) {
             return Self::from_der(content);
@@ -48,7 +53,10 @@ impl Certificate {
         Err(BadCertificate::None)
     }
 
-    /// The certificate in this DER.
+    /// Parses a certificate in DER.
+    ///
+    /// # Errors
+    /// [`BadCertificate`] if it is not one, or if its key cannot be used.
     pub fn from_der(der: &[u8]) -> Result<Self, BadCertificate> {
         let parsed = x509_cert::Certificate::from_der(der).map_err(|_| BadCertificate::Encoding)?;
         let content = parsed.tbs_certificate();
@@ -81,42 +89,43 @@ impl Certificate {
         })
     }
 
-    /// The certificate, byte for byte as it was stored.
+    /// The certificate in DER, byte for byte as it was stored.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// SHA-1 of it.
+    /// The SHA-1 of [`Self::der`].
     pub fn thumbprint(&self) -> Thumbprint {
         self.thumbprint
     }
 
-    /// Its key.
+    /// The public key.
     pub fn key(&self) -> &PublicKey {
         &self.key
     }
 
-    /// Whom it was made for: text from a file, to be escaped before it goes to a terminal.
+    /// The subject's distinguished name. It may hold control characters, which must be escaped for
+    /// a terminal.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// From when on it is valid.
+    /// The time from which it is valid.
     pub fn not_before(&self) -> SystemTime {
         self.not_before
     }
 
-    /// Until when it is valid.
+    /// The time until which it is valid.
     pub fn not_after(&self) -> SystemTime {
         self.not_after
     }
 
-    /// Whether it names Network Unlock as a purpose.
+    /// Whether its extended key usage has [`NETWORK_UNLOCK_USAGE`].
     pub fn is_for_network_unlock(&self) -> bool {
         self.network_unlock_usage == Some(true)
     }
 
-    /// What Windows may object to. Nobody knows how strictly its boot manager looks; the protocol
+    /// What Windows may object to. How strict its boot manager is, is not documented; the protocol
     /// itself needs only the key.
     pub fn doubts(&self, now: SystemTime) -> Vec<Doubt> {
         let mut doubts = Vec::new();
@@ -137,37 +146,37 @@ impl Certificate {
         doubts
     }
 
-    /// How long it is valid yet; nothing if it is not any more.
+    /// The time until it expires; `None` if it has expired.
     pub fn left(&self, now: SystemTime) -> Option<Duration> {
         self.not_after.duration_since(now).ok()
     }
 }
 
-/// Something about a certificate that is not as Microsoft's recipes have it.
+/// A difference from the certificates that Microsoft's instructions make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Doubt {
-    /// No extended key usage at all.
+    /// There is no extended key usage.
     #[error("it names no purpose (extended key usage 1.3.6.1.4.1.311.67.1.1 is missing)")]
     NoPurpose,
-    /// Extended key usages, and not this.
+    /// There is an extended key usage, without [`NETWORK_UNLOCK_USAGE`].
     #[error(
         "it was made for another purpose (extended key usage 1.3.6.1.4.1.311.67.1.1 is missing)"
     )]
     OtherPurpose,
-    /// A key usage without key encipherment.
+    /// There is a key usage, without key encipherment.
     #[error("its key usage does not have key encipherment")]
     NoKeyEncipherment,
-    /// The clock is before its first day.
+    /// Its validity begins later.
     #[error("it is not valid yet")]
     NotYetValid,
-    /// The clock is behind its last day.
+    /// Its validity has ended.
     #[error("it has expired")]
     Expired,
 }
 
 impl Doubt {
-    /// A stable word for programs.
+    /// Its stable word in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Self::NoPurpose => "no-purpose",
@@ -179,26 +188,26 @@ impl Doubt {
     }
 }
 
-/// Why a file gives no certificate that serves.
+/// Why a file holds no usable certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadCertificate {
-    /// There is none in it.
+    /// There is no certificate in it.
     #[error("there is no certificate in it (neither DER nor PEM)")]
     None,
-    /// PEM armour that does not hold.
+    /// The PEM encoding is damaged.
     #[error("its PEM armour is broken")]
     Pem,
-    /// Not X.509.
+    /// It is not an X.509 certificate in DER.
     #[error("it is not an X.509 certificate, or a damaged one")]
     Encoding,
-    /// Another kind of key.
+    /// The key is not an RSA key.
     #[error("its key is not an RSA key")]
     NotRsa,
-    /// A modulus or exponent that is none, or a modulus of less than 1024 bits.
+    /// The RSA key is invalid, or shorter than 1024 bits.
     #[error("its RSA key is damaged, or too short to be one")]
     Key,
-    /// The packets have room for 2048 bits and nothing else.
+    /// The RSA key does not have 2048 bits, for which the packets are made. With its bits.
     #[error(
         "its RSA key has {0} bits, and the messages of Network Unlock have room for exactly 2048"
     )]

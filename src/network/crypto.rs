@@ -1,12 +1,12 @@
-//! What the sealed parts of requests and replies hold (MS-NKPU 3.1.1, 3.2.1;
+//! The encrypted parts of requests and replies (MS-NKPU 3.1.1, 3.2.1;
 //! docs/format-network-unlock.md §3).
 //!
-//! * Request: RSAES-PKCS1-v1_5 over network key, then session key; 64 bytes.
-//! * Reply: AES-256-CCM with the session key and a nonce of zeros, over a key datum that holds the
-//!   network key; the tag in front of the ciphertext.
+//! * Request: RSAES-PKCS1-v1_5 of 64 bytes, the network key and the session key.
+//! * Reply: AES-256-CCM with the session key and a nonce of zeros, of a key datum with the network
+//!   key. The tag comes before the ciphertext.
 //!
-//! The nonce is constant: a session key belongs to one request and one network key, and
-//! [`seal_request`] is the only function here that makes one.
+//! A constant nonce is safe only if a session key never encrypts two different keys. So
+//! [`seal_request`], the only function that makes session keys, makes a new one for each request.
 
 use getrandom::SysRng;
 use rsa::rand_core::TryCryptoRng;
@@ -21,33 +21,36 @@ use crate::secret::{NetworkKey, SecretBytes, SessionKey};
 const KEYS_LEN: usize = NetworkKey::LEN + SessionKey::LEN;
 const TAG_LEN: usize = 16;
 const NONCE: [u8; 12] = [0; 12];
-/// Header of the key datum: size 0x2C, role 0, value type 1 (key), flags 0; then key type 0x2006
-/// and its flags. Specification and implementations agree on the bytes.
+/// The header of the key datum: size 0x2C, role 0, value type 1 (key), flags 0, then the key type
+/// 0x2006 and its flags. MS-NKPU and the known implementations agree on these bytes.
 const DATUM_HEADER: [u8; 12] = [0x2C, 0, 0, 0, 1, 0, 0, 0, 0x06, 0x20, 0, 0];
 const DATUM_LEN: usize = DATUM_HEADER.len() + NetworkKey::LEN;
-/// The datum's key type, a network key.
+/// The key type of a network key in the reply's datum.
 pub const NETWORK_KEY_TYPE: u16 = 0x2006;
 
-/// The private RSA operation, wherever the key lies.
+/// A private RSA key that decrypts requests. It may be in this process or in a device.
 pub trait Decryptor: Send + Sync {
-    /// The content of a block under RSAES-PKCS1-v1_5; `None` where its padding is wrong.
+    /// Decrypts a block with RSAES-PKCS1-v1_5 padding. `None` if the padding is wrong.
     ///
-    /// A library with implicit rejection gives a random content instead: callers must not take
-    /// content for proof. It must not take longer for one block than for another.
+    /// The time must not depend on the block, so that it does not reveal whether the padding was
+    /// right. An implementation with implicit rejection returns random bytes for wrong padding, so
+    /// a result does not prove that the block was valid.
     fn decrypt(&self, block: &[u8; SealedRequest::LEN]) -> Option<SecretBytes>;
 }
 
-/// A request's keys.
+/// The two keys in a request, 32 bytes each.
 #[derive(Debug)]
-pub struct Keys {
-    /// The key that the client wants back.
+pub struct RequestKeys {
+    /// The key that the server is to return.
     pub network: NetworkKey,
-    /// The key that the reply is sealed with.
+    /// The key that encrypts the reply.
     pub session: SessionKey,
 }
 
-/// Seals `network` and a new session key to a certificate's key. Fails only where the system gives
-/// no random numbers.
+/// Encrypts `network` and a new session key with the public key of a certificate.
+///
+/// # Errors
+/// If the operating system provides no random numbers.
 pub fn seal_request(
     certificate: &Certificate,
     network: &NetworkKey,
@@ -75,18 +78,19 @@ fn seal_keys(
     ))
 }
 
-/// Opens a request. Wrong padding and a content of another length are the same to everybody.
-pub fn open_request(decryptor: &dyn Decryptor, sealed: &SealedRequest) -> Option<Keys> {
+/// Decrypts a request. `None` for wrong padding and for content of another length; callers cannot
+/// tell the two apart, so that they cannot reveal which it was.
+pub fn open_request(decryptor: &dyn Decryptor, sealed: &SealedRequest) -> Option<RequestKeys> {
     let content = decryptor.decrypt(sealed.as_bytes())?;
     let (network, session) = content.expose().split_at_checked(NetworkKey::LEN)?;
-    Some(Keys {
+    Some(RequestKeys {
         network: NetworkKey::from_slice(network)?,
         session: SessionKey::from_slice(session)?,
     })
 }
 
-/// The reply to a request with these keys.
-pub fn seal_reply(keys: &Keys) -> Option<SealedReply> {
+/// Encrypts the network key for the reply to a request with these keys.
+pub fn seal_reply(keys: &RequestKeys) -> Option<SealedReply> {
     let mut datum = Zeroizing::new([0; DATUM_LEN]);
     datum[..DATUM_HEADER.len()].copy_from_slice(&DATUM_HEADER);
     datum[DATUM_HEADER.len()..].copy_from_slice(keys.network.expose());
@@ -97,44 +101,49 @@ pub fn seal_reply(keys: &Keys) -> Option<SealedReply> {
     Some(SealedReply::from_bytes(sealed))
 }
 
-/// The network key of an authentic reply.
+/// The content of an authentic reply.
 #[derive(Debug)]
-pub struct Opened {
-    /// The key.
+#[non_exhaustive]
+pub struct OpenedReply {
+    /// The key from the request.
     pub network: NetworkKey,
-    /// Its type as the datum names it: [`NETWORK_KEY_TYPE`], as far as anybody has seen.
+    /// The key type in the datum. Every known server writes [`NETWORK_KEY_TYPE`].
     pub key_type: u16,
 }
 
-/// Why a reply does not open.
+/// Why a reply cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotOpened {
-    /// Its tag does not match: another request's, garbled, or forged.
+#[non_exhaustive]
+pub enum ReplyError {
+    /// The tag does not match: the reply is for another request, damaged or forged.
     #[error("the reply's tag does not match: it is not the answer to this request, or was garbled")]
     NotAuthentic,
-    /// The server sealed something that is no key datum.
+    /// The server encrypted something other than a key datum.
     #[error("the reply is authentic, but holds no key")]
     NoKey,
 }
 
-/// Opens a reply with the session key of its request.
-pub fn open_reply(session: &SessionKey, reply: &SealedReply) -> Result<Opened, NotOpened> {
+/// Decrypts a reply with the session key of its request.
+///
+/// # Errors
+/// [`ReplyError`] if the reply is not authentic or holds no key.
+pub fn open_reply(session: &SessionKey, reply: &SealedReply) -> Result<OpenedReply, ReplyError> {
     let (tag, ciphertext) = reply
         .as_bytes()
         .split_first_chunk::<TAG_LEN>()
-        .ok_or(NotOpened::NotAuthentic)?;
-    let datum =
-        envelope::open(session.expose(), &NONCE, tag, ciphertext).ok_or(NotOpened::NotAuthentic)?;
+        .ok_or(ReplyError::NotAuthentic)?;
+    let datum = envelope::open(session.expose(), &NONCE, tag, ciphertext)
+        .ok_or(ReplyError::NotAuthentic)?;
     let (header, key) = datum
         .expose()
         .split_first_chunk::<{ DATUM_HEADER.len() }>()
-        .ok_or(NotOpened::NoKey)?;
-    // Size, role, value type, flags as they must be; the key's type as it comes.
+        .ok_or(ReplyError::NoKey)?;
+    // Size, role, value type and flags must match. The key type is returned to the caller.
     if header[..8] != DATUM_HEADER[..8] {
-        return Err(NotOpened::NoKey);
+        return Err(ReplyError::NoKey);
     }
-    Ok(Opened {
-        network: NetworkKey::from_slice(key).ok_or(NotOpened::NoKey)?,
+    Ok(OpenedReply {
+        network: NetworkKey::from_slice(key).ok_or(ReplyError::NoKey)?,
         key_type: u16::from_le_bytes([header[8], header[9]]),
     })
 }
@@ -150,7 +159,7 @@ mod tests {
     use sha2::{Digest, Sha256};
     use std::convert::Infallible;
 
-    // The vectors of docs/format-network-unlock.md §13.
+    // The test vectors of docs/format-network-unlock.md §13.
     const CERTIFICATE: &[u8] = include_bytes!("../../tests/network/test.cer");
     const KEY_PROTECTOR: [u8; 256] = hex!(
         "39100ba194f4b106c0e990ff24f79fb5eedbb5a1fd3e4bb7c7033fd0edbaf90c2609130f6f2a442e2eaf3622811b16ae5894fa0bf6d92fdfb27a9183de94c493"
@@ -163,8 +172,8 @@ mod tests {
         "c2f9186fdb529f98558d60e88d896faf9026e1440ecd80008b46d22774ea349fe5e874bba93f4c1961e5be3f"
     );
 
-    fn keys() -> Keys {
-        Keys {
+    fn keys() -> RequestKeys {
+        RequestKeys {
             network: NetworkKey::from_bytes(&std::array::from_fn(|at| at as u8)),
             session: SessionKey::from_bytes(&std::array::from_fn(|at| 0x80 + at as u8)),
         }
@@ -186,16 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn seals_a_request_as_the_vector_has_it() {
-        // The padding of the vector: 1 to 189.
+    fn seals_a_request_like_the_vector() {
+        // The padding bytes of the vector are 1 to 189.
         struct Counting;
         impl TryRng for Counting {
             type Error = Infallible;
             fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-                unreachable!("padding is asked for by bytes")
+                unreachable!("the padding is requested as bytes")
             }
             fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-                unreachable!("padding is asked for by bytes")
+                unreachable!("the padding is requested as bytes")
             }
             fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
                 for (byte, number) in bytes.iter_mut().zip(1..) {
@@ -209,13 +218,13 @@ mod tests {
         let certificate = Certificate::parse(CERTIFICATE).unwrap();
         assert_eq!(certificate.thumbprint(), request().thumbprint);
         assert_eq!(Thumbprint::of(certificate.der()), request().thumbprint);
-        let Keys { network, session } = keys();
+        let RequestKeys { network, session } = keys();
         let sealed = seal_keys(&certificate, &network, &session, &mut Counting).unwrap();
         assert_eq!(sealed.as_bytes(), &KEY_PROTECTOR);
     }
 
     #[test]
-    fn seals_and_opens_the_reply_of_the_vector() {
+    fn seals_and_opens_a_reply_like_the_vector() {
         let sealed = seal_reply(&keys()).unwrap();
         assert_eq!(sealed.as_bytes(), &REPLY);
         let opened = open_reply(&keys().session, &sealed).unwrap();
@@ -224,32 +233,33 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_a_reply_is_noticed() {
+    fn refuses_a_reply_with_any_bit_flipped() {
         for bit in 0..8 * REPLY.len() {
             let mut reply = REPLY;
             reply[bit / 8] ^= 1 << (bit % 8);
             let opened = open_reply(&keys().session, &SealedReply::from_bytes(reply));
-            assert_eq!(opened.unwrap_err(), NotOpened::NotAuthentic, "bit {bit}");
+            assert_eq!(opened.unwrap_err(), ReplyError::NotAuthentic, "bit {bit}");
         }
-        let mut behind = REPLY;
-        behind.rotate_left(TAG_LEN);
-        assert!(open_reply(&keys().session, &SealedReply::from_bytes(behind)).is_err());
+        let mut tag_last = REPLY;
+        tag_last.rotate_left(TAG_LEN);
+        assert!(open_reply(&keys().session, &SealedReply::from_bytes(tag_last)).is_err());
     }
 
     #[test]
-    fn an_authentic_reply_without_a_key_is_told_apart() {
+    fn reports_an_authentic_reply_without_a_key() {
         let mut datum = [0; DATUM_LEN];
         datum[..12].copy_from_slice(&DATUM_HEADER);
+        // Another value type than a key.
         datum[4] = 2;
         let (ciphertext, tag) = envelope::seal(keys().session.expose(), &NONCE, &datum).unwrap();
         let sealed = [tag.as_slice(), &ciphertext].concat();
         let reply = SealedReply::from_bytes(sealed.try_into().unwrap());
         let opened = open_reply(&keys().session, &reply);
-        assert_eq!(opened.unwrap_err(), NotOpened::NoKey);
+        assert_eq!(opened.unwrap_err(), ReplyError::NoKey);
     }
 
     #[test]
-    fn the_four_packets_are_those_of_the_vectors() {
+    fn encodes_the_packets_of_the_vectors() {
         let bootp = Request4 {
             header: header(),
             form: Form::Bootp,

@@ -1,28 +1,30 @@
-//! Network Unlock ([MS-NKPU]): the protocol, both ends.
+//! Network Unlock ([MS-NKPU]): the protocol, its client and its server.
 //!
-//! A client broadcasts two keys under the public key of a server's certificate, in a message that
-//! looks like DHCP; the server sends the first of them back, sealed with the second. The client
-//! proves nothing but that it stands in the right network, and gets its own key back.
+//! A client encrypts two keys with the public key of a server's certificate and broadcasts them in a
+//! message that looks like DHCP. The server decrypts them and returns the first, encrypted with the
+//! second. The client authenticates itself only by being on a network from which it reaches the
+//! server.
 //!
 //! ```text
-//! client: network key, session key ──► RSA, to the certificate ──► request: thumbprint + 256 bytes
-//! client: network key ◄── AES-CCM, with the session key ◄── reply: 60 bytes
+//! client: network key, session key ──► RSA with the certificate ──► request: thumbprint, 256 bytes
+//! client: network key ◄── AES-CCM with the session key ◄── reply: 60 bytes
 //! ```
 //!
-//! * [`message`]: the bytes on the wire, DHCPv4 and DHCPv6.
-//! * [`crypto`]: what the 256 and the 60 bytes hold. Pure functions, which both ends use.
-//! * [`certificate`]: what a certificate says, and whether it is fit for this.
-//! * [`client`]: asks, over any transport, and waits for an authentic reply.
+//! * [`message`]: requests and replies as DHCPv4 and DHCPv6 packets.
+//! * [`crypto`]: the encrypted parts of both, as functions without I/O.
+//! * [`certificate`]: certificates, and whether Windows may object to one.
+//! * [`client`]: sends requests over any transport, and waits for an authentic reply.
 //! * [`policy`]: the file that says which certificate is served to which addresses.
-//! * `server` (feature `network-server`): who is answered, and the sockets.
+//! * `server` (feature `network-server`): which requests are answered, and the sockets.
 //!
-//! Failure of any kind is silence: the protocol has no error message.
+//! The protocol has no error message: a server that refuses a request sends nothing.
 //!
 //! [MS-NKPU]: https://learn.microsoft.com/openspecs/windows_protocols/ms-nkpu
 
 pub mod certificate;
 pub mod client;
 pub mod crypto;
+mod frame;
 pub mod message;
 pub mod policy;
 

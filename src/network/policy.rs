@@ -1,17 +1,19 @@
-//! The subnet policy, `bde-network-unlock.ini`: which certificate is served to which addresses.
+//! The policy file, `bde-network-unlock.ini`: which certificate is served to which subnets.
 //!
 //! ```ini
 //! [SUBNETS]
 //! HQ=10.185.250.0/24        ; a name for a subnet
 //! LAB=2001:4898:a:2::/64
 //! [b44bf9cee0e91c92b027a18dea2d3573bd7f8506]   ; a certificate's thumbprint
-//! HQ                        ; served there, and nowhere else
+//! HQ                        ; served to this subnet only
 //! ```
 //!
-//! No section for a certificate, or an empty one: no restriction. `DISABLED` in it: not served.
+//! A certificate without a section, or with an empty one, is served to every address. A certificate
+//! whose section has a line `DISABLED` is not served.
 //!
-//! The file is read strictly: whatever is not understood makes the whole file invalid, and a server
-//! whose policy is invalid answers nobody. A rule that was dropped could open what it was to close.
+//! The parser is strict: a line that it does not understand makes the whole file invalid, and with an
+//! invalid policy the server answers nothing. If it ignored such a line, a certificate might be
+//! served to addresses that the line was to exclude.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,39 +22,41 @@ use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
 use crate::network::message::Thumbprint;
 
-/// No policy file is longer: a thousand certificates with a thousand subnets fit.
+/// The longest policy file that is read, in bytes. A thousand certificates with a thousand subnets
+/// fit.
 pub const MAX_FILE: usize = 1 << 20;
-/// No line is longer.
+/// The longest line, in bytes.
 const MAX_LINE: usize = 1024;
-/// No subnet's name is longer.
+/// The longest name of a subnet, in bytes.
 const MAX_NAME: usize = 64;
 
-/// A policy file that was understood as a whole.
+/// A valid policy file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
-    subnets: Vec<Named>,
+    subnets: Vec<NamedSubnet>,
     rules: Vec<(Thumbprint, Rule)>,
     remarks: Vec<Remark>,
 }
 
 /// A subnet with its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// As the file has it; compared without case.
+#[non_exhaustive]
+pub struct NamedSubnet {
+    /// The name as written in the file. Names are compared without case.
     pub name: String,
-    /// What it stands for.
+    /// The address range.
     pub subnet: Subnet,
 }
 
-/// To whom a certificate is served.
+/// Which addresses a certificate is served to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
-    /// To every address.
-    Everybody,
-    /// To nobody: `DISABLED`.
-    Nobody,
-    /// To addresses in these subnets; there is at least one.
-    Only(Vec<Named>),
+    /// Every address.
+    Unrestricted,
+    /// None (`DISABLED`).
+    Disabled,
+    /// The addresses in these subnets. There is at least one.
+    Subnets(Vec<NamedSubnet>),
 }
 
 /// An address range.
@@ -63,7 +67,7 @@ pub struct Subnet {
 }
 
 impl Subnet {
-    /// Whether `address` lies in it.
+    /// Whether `address` is in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
             (IpAddr::V4(net), IpAddr::V4(address)) => {
@@ -98,63 +102,68 @@ fn mask6(address: Ipv6Addr, prefix: u8) -> Ipv6Addr {
     Ipv6Addr::from_bits(address.to_bits() & mask)
 }
 
-/// Something in a valid file that may not be meant.
+/// A line of a valid file that may be a mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Remark {
-    /// Which line, from 1.
+    /// The number of the line, from 1.
     pub line: usize,
-    /// What is remarkable; text from the file is escaped.
+    /// What may be wrong. Text from the file is escaped.
     pub what: String,
 }
 
 /// Why a policy file is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {what}")]
-pub struct Invalid {
-    /// Which line, from 1.
+#[non_exhaustive]
+pub struct InvalidPolicy {
+    /// The number of the line, from 1.
     pub line: usize,
-    /// Which character of it, from 1.
+    /// The number of the character in the line, from 1.
     pub column: usize,
-    /// What is wrong; text from the file is escaped.
+    /// What is wrong. Text from the file is escaped.
     pub what: String,
 }
 
 impl Policy {
-    /// The policy in this file's content.
-    pub fn parse(content: &[u8]) -> Result<Self, Invalid> {
+    /// Parses the content of a policy file.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy`] with the first line that is not understood.
+    pub fn parse(content: &[u8]) -> Result<Self, InvalidPolicy> {
         let text = decode(content)?;
-        let mut reader = Reader::default();
+        let mut parser = Parser::default();
         for (number, line) in (1..).zip(text.split('\n')) {
-            reader.line(Piece::of_line(number, line)?)?;
+            parser.line(Span::from_line(number, line)?)?;
         }
-        reader.finish(text.trim().is_empty())
+        parser.finish(text.trim().is_empty())
     }
 
-    /// What holds for a certificate.
+    /// The rule for a certificate.
     pub fn rule(&self, thumbprint: &Thumbprint) -> &Rule {
         self.rules
             .iter()
             .find(|(found, _)| found == thumbprint)
-            .map_or(&Rule::Everybody, |(_, rule)| rule)
+            .map_or(&Rule::Unrestricted, |(_, rule)| rule)
     }
 
-    /// Every section for a certificate, in the order of the file.
+    /// The rules of all certificates that have a section, in the order of the file.
     pub fn rules(&self) -> &[(Thumbprint, Rule)] {
         &self.rules
     }
 
-    /// Every subnet that has a name.
-    pub fn subnets(&self) -> &[Named] {
+    /// The subnets in the section `[SUBNETS]`.
+    pub fn subnets(&self) -> &[NamedSubnet] {
         &self.subnets
     }
 
-    /// What a person should look at.
+    /// Lines that may be mistakes, in the order of the file.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
     }
 }
 
-/// The policy as a file.
+/// The policy in the form of a file, without comments.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[SUBNETS]")?;
@@ -164,9 +173,9 @@ impl fmt::Display for Policy {
         for (thumbprint, rule) in &self.rules {
             writeln!(f, "[{thumbprint}]")?;
             match rule {
-                Rule::Everybody => {}
-                Rule::Nobody => writeln!(f, "DISABLED")?,
-                Rule::Only(subnets) => subnets
+                Rule::Unrestricted => {}
+                Rule::Disabled => writeln!(f, "DISABLED")?,
+                Rule::Subnets(subnets) => subnets
                     .iter()
                     .try_for_each(|named| writeln!(f, "{}", named.name))?,
             }
@@ -175,9 +184,9 @@ impl fmt::Display for Policy {
     }
 }
 
-/// The text of the file: UTF-8, or what its byte order mark says.
-fn decode(content: &[u8]) -> Result<String, Invalid> {
-    let whole = |what: &str| Invalid {
+/// Decodes the file: UTF-8, or UTF-16 with a byte order mark.
+fn decode(content: &[u8]) -> Result<String, InvalidPolicy> {
+    let whole = |what: &str| InvalidPolicy {
         line: 1,
         column: 1,
         what: what.to_owned(),
@@ -191,7 +200,7 @@ fn decode(content: &[u8]) -> Result<String, Invalid> {
         std::str::from_utf8(content)
             .map_err(|error| {
                 let before = content.get(..error.valid_up_to()).unwrap_or_default();
-                at_end_of(&String::from_utf8_lossy(before), "not UTF-8")
+                fault_after(&String::from_utf8_lossy(before), "not UTF-8")
             })?
             .to_owned()
     } else {
@@ -202,7 +211,7 @@ fn decode(content: &[u8]) -> Result<String, Invalid> {
             .into_owned()
     };
     match text.find('\0') {
-        Some(at) => Err(at_end_of(
+        Some(at) => Err(fault_after(
             text.get(..at).unwrap_or_default(),
             "a NUL character",
         )),
@@ -210,27 +219,28 @@ fn decode(content: &[u8]) -> Result<String, Invalid> {
     }
 }
 
-fn at_end_of(before: &str, what: &str) -> Invalid {
+/// A fault at the character that follows `before`, the beginning of the file.
+fn fault_after(before: &str, what: &str) -> InvalidPolicy {
     let last = before.rsplit('\n').next().unwrap_or_default();
-    Invalid {
+    InvalidPolicy {
         line: before.matches('\n').count() + 1,
         column: last.chars().count() + 1,
         what: what.to_owned(),
     }
 }
 
-/// A piece of a line, and where in the line it stands.
+/// A part of a line, with its position in the file.
 #[derive(Clone, Copy)]
-struct Piece<'a> {
+struct Span<'a> {
     line: usize,
-    /// Column of its first character, from 1.
+    /// The number of its first character in the line, from 1.
     column: usize,
     text: &'a str,
 }
 
-impl<'a> Piece<'a> {
-    /// A line of the file without its end and its comment.
-    fn of_line(number: usize, text: &'a str) -> Result<Self, Invalid> {
+impl<'a> Span<'a> {
+    /// A line of the file, without line ending, comment and surrounding blanks.
+    fn from_line(number: usize, text: &'a str) -> Result<Self, InvalidPolicy> {
         let text = text.strip_suffix('\r').unwrap_or(text);
         let whole = Self {
             line: number,
@@ -260,12 +270,12 @@ impl<'a> Piece<'a> {
         }
     }
 
-    /// What is before the first `mark`, and what is behind it.
+    /// The parts before and after the first `mark`.
     fn split_once(self, mark: char) -> Option<(Self, Self)> {
-        let (before, behind) = self.text.split_once(mark)?;
-        let behind = Self {
+        let (before, after) = self.text.split_once(mark)?;
+        let after = Self {
             column: self.column + before.chars().count() + 1,
-            text: behind,
+            text: after,
             ..self
         };
         Some((
@@ -273,20 +283,20 @@ impl<'a> Piece<'a> {
                 text: before,
                 ..self
             },
-            behind,
+            after,
         ))
     }
 
-    fn fault(self, what: impl Into<String>) -> Invalid {
-        Invalid {
+    fn fault(self, what: impl Into<String>) -> InvalidPolicy {
+        InvalidPolicy {
             line: self.line,
             column: self.column,
             what: what.into(),
         }
     }
 
-    /// A fault of the character `at` characters into it.
-    fn fault_at(self, at: usize, what: impl Into<String>) -> Invalid {
+    /// A fault at the character with the index `at`, from 0.
+    fn fault_at(self, at: usize, what: impl Into<String>) -> InvalidPolicy {
         Self {
             column: self.column + at,
             ..self
@@ -295,31 +305,33 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Where in the file the reader is.
+/// The section that the parser is in.
 #[derive(Clone, Copy)]
 enum Section {
     Subnets,
+    /// With the index of its draft.
     Certificate(usize),
 }
 
-/// A certificate's section while it is read: names are looked up at the end.
+/// A certificate's section while the file is parsed. The names are looked up at the end, because
+/// `[SUBNETS]` may come later.
 struct Draft<'a> {
     thumbprint: Thumbprint,
-    header: Piece<'a>,
-    names: Vec<Piece<'a>>,
+    header: Span<'a>,
+    names: Vec<Span<'a>>,
     disabled: bool,
 }
 
 #[derive(Default)]
-struct Reader<'a> {
+struct Parser<'a> {
     policy: Policy,
     section: Option<Section>,
     seen_subnets: bool,
     drafts: Vec<Draft<'a>>,
 }
 
-impl<'a> Reader<'a> {
-    fn line(&mut self, line: Piece<'a>) -> Result<(), Invalid> {
+impl<'a> Parser<'a> {
+    fn line(&mut self, line: Span<'a>) -> Result<(), InvalidPolicy> {
         if line.text.is_empty() {
             return Ok(());
         }
@@ -336,14 +348,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn header(&mut self, line: Piece<'a>) -> Result<(), Invalid> {
+    fn header(&mut self, line: Span<'a>) -> Result<(), InvalidPolicy> {
         let (_, inner) = line.split_once('[').unwrap_or((line, line));
-        let Some((name, behind)) = inner.split_once(']') else {
+        let Some((name, rest)) = inner.split_once(']') else {
             return Err(line.fault("the section's name has no ']' behind it"));
         };
-        let behind = behind.trimmed();
-        if !behind.text.is_empty() {
-            return Err(behind.fault("only a comment may stand behind a section's name"));
+        let rest = rest.trimmed();
+        if !rest.text.is_empty() {
+            return Err(rest.fault("only a comment may stand behind a section's name"));
         }
         if name.text.eq_ignore_ascii_case("SUBNETS") {
             if std::mem::replace(&mut self.seen_subnets, true) {
@@ -370,7 +382,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn subnet(&mut self, line: Piece<'a>) -> Result<(), Invalid> {
+    fn subnet(&mut self, line: Span<'a>) -> Result<(), InvalidPolicy> {
         let Some((name, range)) = line.split_once('=') else {
             return Err(line.fault("a subnet is written NAME=ADDRESS/PREFIX"));
         };
@@ -383,19 +395,20 @@ impl<'a> Reader<'a> {
             return Err(name.fault(format!("the subnet {} is there twice", name.text)));
         }
         let subnet = self.range(range)?;
-        self.policy.subnets.push(Named {
+        self.policy.subnets.push(NamedSubnet {
             name: name.text.to_owned(),
             subnet,
         });
         Ok(())
     }
 
-    fn range(&mut self, range: Piece<'a>) -> Result<Subnet, Invalid> {
+    fn range(&mut self, range: Span<'a>) -> Result<Subnet, InvalidPolicy> {
         let (address, prefix) = match range.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (range, None),
         };
-        // The standard library takes neither leading zeros nor a zone.
+        // The standard library accepts neither leading zeros, which some programs read as octal, nor
+        // a zone (`%eth0`).
         let parsed: IpAddr = address.text.parse().map_err(|_| {
             address.fault("not an address; a subnet is written as 10.0.0.0/24 or 2001:db8::/64")
         })?;
@@ -432,7 +445,7 @@ impl<'a> Reader<'a> {
         Ok(subnet)
     }
 
-    fn entry(&mut self, at: usize, line: Piece<'a>) -> Result<(), Invalid> {
+    fn entry(&mut self, at: usize, line: Span<'a>) -> Result<(), InvalidPolicy> {
         if line.text.contains('=') {
             return Err(line.fault(
                 "a certificate's section lists names of subnets, without '='; the subnets themselves belong under [SUBNETS]",
@@ -455,7 +468,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn finish(mut self, empty: bool) -> Result<Policy, Invalid> {
+    fn finish(mut self, empty: bool) -> Result<Policy, InvalidPolicy> {
         if empty {
             self.policy.remarks.push(Remark {
                 line: 1,
@@ -463,7 +476,7 @@ impl<'a> Reader<'a> {
             });
         }
         for draft in std::mem::take(&mut self.drafts) {
-            let mut only = Vec::new();
+            let mut subnets = Vec::new();
             for name in &draft.names {
                 let Some(named) = self.find(name.text) else {
                     return Err(name.fault(format!(
@@ -471,11 +484,11 @@ impl<'a> Reader<'a> {
                         name.text
                     )));
                 };
-                only.push(named.clone());
+                subnets.push(named.clone());
             }
             let rule = if draft.disabled {
-                Rule::Nobody
-            } else if only.is_empty() {
+                Rule::Disabled
+            } else if subnets.is_empty() {
                 self.remark(
                     draft.header,
                     format!(
@@ -483,9 +496,9 @@ impl<'a> Reader<'a> {
                         draft.thumbprint
                     ),
                 );
-                Rule::Everybody
+                Rule::Unrestricted
             } else {
-                Rule::Only(only)
+                Rule::Subnets(subnets)
             };
             self.policy.rules.push((draft.thumbprint, rule));
         }
@@ -493,14 +506,14 @@ impl<'a> Reader<'a> {
         Ok(self.policy)
     }
 
-    fn find(&self, name: &str) -> Option<&Named> {
+    fn find(&self, name: &str) -> Option<&NamedSubnet> {
         self.policy
             .subnets
             .iter()
             .find(|named| named.name.eq_ignore_ascii_case(name))
     }
 
-    fn remark(&mut self, place: Piece<'_>, what: String) {
+    fn remark(&mut self, place: Span<'_>, what: String) {
         self.policy.remarks.push(Remark {
             line: place.line,
             what,
@@ -508,7 +521,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn prefix_length(prefix: Piece<'_>, longest: u8) -> Result<u8, Invalid> {
+fn prefix_length(prefix: Span<'_>, longest: u8) -> Result<u8, InvalidPolicy> {
     let plain = prefix.text.bytes().all(|byte| byte.is_ascii_digit())
         && (prefix.text == "0" || !prefix.text.starts_with('0'));
     let length = prefix.text.parse().ok().filter(|_| plain);
@@ -517,28 +530,28 @@ fn prefix_length(prefix: Piece<'_>, longest: u8) -> Result<u8, Invalid> {
         .ok_or_else(|| prefix.fault(format!("a prefix length here is 0 to {longest}")))
 }
 
-/// Words that mean something else in a certificate's section, and thumbprints.
+/// Names that no subnet can have: words with a meaning in a certificate's section, and thumbprints.
 fn reserved(name: &str) -> bool {
     name.eq_ignore_ascii_case("ENABLED")
         || name.eq_ignore_ascii_case("DISABLED")
         || name.parse::<Thumbprint>().is_ok()
 }
 
-fn check_name(name: Piece<'_>) -> Result<(), Invalid> {
+fn check_name(name: Span<'_>) -> Result<(), InvalidPolicy> {
     if name.text.is_empty() {
         return Err(name.fault("the subnet has no name"));
     }
-    let foreign = name
+    let invalid = name
         .text
         .chars()
         .position(|c| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
-    if let Some(at) = foreign {
+    if let Some(at) = invalid {
         let shown: String = name.text.chars().skip(at).take(1).collect();
         return Err(name.fault_at(
             at,
             format!(
                 "{} in a subnet's name; letters, digits, '-', '_' and '.' may be",
-                described(&shown)
+                describe(&shown)
             ),
         ));
     }
@@ -548,21 +561,21 @@ fn check_name(name: Piece<'_>) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn thumbprint(name: Piece<'_>) -> Result<Thumbprint, Invalid> {
+fn thumbprint(name: Span<'_>) -> Result<Thumbprint, InvalidPolicy> {
     if let Ok(thumbprint) = name.text.parse() {
         return Ok(thumbprint);
     }
-    let foreign = name.text.chars().position(|c| !c.is_ascii_hexdigit());
+    let invalid = name.text.chars().position(|c| !c.is_ascii_hexdigit());
     let digits = name.text.chars().filter(char::is_ascii_hexdigit).count();
-    match foreign {
-        // Mostly digits: a thumbprint was meant.
+    match invalid {
+        // With so many digits, the section was meant to be a thumbprint.
         Some(at) if digits >= 30 => {
             let shown: String = name.text.chars().skip(at).take(1).collect();
             Err(name.fault_at(
                 at,
                 format!(
                     "{} in a thumbprint: it is 40 hexadecimal digits with nothing between, before or behind them",
-                    described(&shown)
+                    describe(&shown)
                 ),
             ))
         }
@@ -574,8 +587,8 @@ fn thumbprint(name: Piece<'_>) -> Result<Thumbprint, Invalid> {
     }
 }
 
-/// A character as a message may name it.
-fn described(character: &str) -> String {
+/// How a message names a character from the file.
+fn describe(character: &str) -> String {
     match character {
         " " => "a blank".to_owned(),
         "\t" => "a tab".to_owned(),

@@ -16,7 +16,7 @@ mod server;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Before there is a second thread: namespaces hold for the thread that enters them.
+    // Before a second thread starts: a thread enters a namespace only for itself and its children.
     #[cfg(feature = "network-server")]
     server::net::isolate();
     common::harness::main()

@@ -142,7 +142,7 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
         target.invalidate();
         return Err(failure);
     }
-    let proved = network.map(|(_, proof)| proof.is_there());
+    let proved = network.map(|(_, proof)| proof.succeeded());
     let answer = answer(args, &created, &plaintext, &handed_over, proved);
     if let Err(failure) = term::print_all(&answer) {
         // A recovery password that nobody got must not be the only one of a volume.
@@ -176,7 +176,7 @@ fn enrol_network(
         return Ok(None);
     };
     if secrets.is_empty() {
-        proof.need()?;
+        proof.require()?;
     }
     let id = enrollment.id();
     let (protector, secret) = enrollment.into_parts();
@@ -199,8 +199,8 @@ fn prove(
         proof.carry_out(&volume, id)?;
     }
     if let Some((id, proof)) = network {
-        proof.carry_out(&volume, *id)?;
-        proof.tell(*id);
+        proof.verify(&volume, *id)?;
+        proof.report(*id);
     }
     Ok(())
 }

@@ -1,35 +1,37 @@
-//! DHCPv4: a broadcast from the port of DHCP clients, on every interface at once.
+//! The transport over DHCPv4: a broadcast from the DHCP client port, on every interface at once.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::interfaces::{Needs, choose};
+use super::dhcp::{DhcpExchange, DhcpRequest, InterfaceExchange};
+use super::interfaces::{RequiredAddress, choose};
 use super::sockets::Ports;
-use super::under_way::{Asked, UnderWay, Way};
-use super::{Exchange, Timetable, Transport, TransportError, random};
+use super::{Exchange, Schedule, Transport, TransportError, random};
 use crate::network::message::Fault;
 use crate::network::message::dhcp4::{CLIENT_PORT, Form, Header, Reply4, Request4, SERVER_PORT};
 use crate::network::{Request, SealedReply};
 
-/// MS-NKPU's retransmission timer, and how often it runs: the first sending and one more
-/// (docs/format-network-unlock.md §4).
+/// The retransmission timer of MS-NKPU, and how often the request is sent: once and one
+/// retransmission (docs/format-network-unlock.md §4).
 const WAIT: Duration = Duration::from_secs(2);
-const SENDINGS: usize = 2;
+const TRANSMISSIONS: usize = 2;
 
 const PORTS: Ports = Ports {
     client: CLIENT_PORT,
     server: SERVER_PORT,
-    everybody: IpAddr::V4(Ipv4Addr::BROADCAST),
+    destination: IpAddr::V4(Ipv4Addr::BROADCAST),
 };
 
-/// Asks as a Windows client does over IPv4: without a message type, from the interface's address.
+/// Asks over DHCPv4 as a Windows client does: in a BOOTP message without a DHCP message type, from
+/// the interface's address.
 #[derive(Debug, Clone)]
 pub struct Dhcp4 {
     interface: Option<String>,
 }
 
 impl Dhcp4 {
-    /// On that interface, or on every wired one that has an address.
+    /// Asks on that interface; with `None`, on every wired interface that has an IPv4 address, or on
+    /// the wireless ones if there are no such.
     pub fn new(interface: Option<&str>) -> Self {
         Self {
             interface: interface.map(str::to_owned),
@@ -38,21 +40,18 @@ impl Dhcp4 {
 }
 
 impl Transport for Dhcp4 {
-    fn place(&self) -> String {
-        super::on("DHCPv4", self.interface.as_deref())
+    fn name(&self) -> String {
+        super::transport_name("DHCPv4", self.interface.as_deref())
     }
 
-    fn timetable(&self) -> Timetable {
-        Timetable {
-            delay: Duration::ZERO,
-            waits: vec![WAIT; SENDINGS],
-        }
+    fn schedule(&self) -> Schedule {
+        Schedule::new(Duration::ZERO, [WAIT; TRANSMISSIONS])
     }
 
     fn begin(&self, request: &Request) -> Result<Box<dyn Exchange + '_>, TransportError> {
-        let interfaces = choose(self.interface.as_deref(), Needs::V4)?;
+        let interfaces = choose(self.interface.as_deref(), RequiredAddress::Ipv4)?;
         let xid = u32::from_be_bytes(random()?);
-        let ways = interfaces.iter().map(|interface| {
+        let exchanges = interfaces.iter().map(|interface| {
             let address = interface.v4.unwrap_or(Ipv4Addr::UNSPECIFIED);
             let request = Request4 {
                 header: Header::ethernet(xid, interface.mac, address),
@@ -61,14 +60,14 @@ impl Transport for Dhcp4 {
                 request: request.clone(),
             };
             let packet = request.encode();
-            Way::open(interface, address.into(), &PORTS, packet, request)
+            InterfaceExchange::open(interface, address.into(), &PORTS, packet, request)
         });
-        Ok(Box::new(UnderWay::by(ways)?))
+        Ok(Box::new(DhcpExchange::new(exchanges)?))
     }
 }
 
-impl Asked for Request4 {
-    fn reply(&self, datagram: &[u8]) -> Result<(SealedReply, bool), Fault> {
+impl DhcpRequest for Request4 {
+    fn parse_reply(&self, datagram: &[u8]) -> Result<(SealedReply, bool), Fault> {
         let reply = Reply4::parse(datagram)?;
         Ok((reply.sealed, reply.answers(self)))
     }
@@ -78,10 +77,12 @@ impl Asked for Request4 {
     }
 }
 
-/// What a DHCPv4 packet is that is no reply, as far as it takes to find a server that disturbs.
+/// Describes a DHCPv4 packet that is not a reply, in enough detail to find a server that interferes.
 fn describe(datagram: &[u8], fault: Fault) -> String {
-    /// Behind the magic cookie.
+    /// Offset of the options: 236 bytes of header and the magic cookie (RFC 2131, section 3).
     const OPTIONS: usize = 240;
+    /// Option 53 (RFC 2132, section 9.6) and its values from 1.
+    const MESSAGE_TYPE: u8 = 53;
     const TYPES: [&str; 8] = [
         "DHCPDISCOVER",
         "DHCPOFFER",
@@ -98,14 +99,16 @@ fn describe(datagram: &[u8], fault: Fault) -> String {
     let mut options = datagram.get(OPTIONS..).unwrap_or_default();
     while let [code, rest @ ..] = options {
         let (len, rest) = match (code, rest) {
+            // Pad: a single byte.
             (0, rest) => {
                 options = rest;
                 continue;
             }
+            // End, or a truncated option.
             (255, _) | (_, []) => break,
             (_, [len, rest @ ..]) => (usize::from(*len), rest),
         };
-        if let (53, [kind, ..]) = (code, rest) {
+        if let (&MESSAGE_TYPE, [kind, ..]) = (code, rest) {
             let name = TYPES.get(usize::from(*kind).wrapping_sub(1));
             return name.map_or("DHCP packet".to_owned(), |name| (*name).to_owned());
         }
@@ -122,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_packets_are_named() {
+    fn describes_packets_that_are_no_reply() {
         let mut packet = vec![0; 300];
         packet[0] = 2;
         assert_eq!(

@@ -1,40 +1,42 @@
-//! DHCPv6: an Information-Request to all servers of the link, on every interface at once.
+//! The transport over DHCPv6: an Information-Request to the multicast group of servers and relays,
+//! on every interface at once.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use super::interfaces::{Needs, choose};
+use super::dhcp::{DhcpExchange, DhcpRequest, InterfaceExchange};
+use super::interfaces::{RequiredAddress, choose};
 use super::sockets::Ports;
-use super::under_way::{Asked, UnderWay, Way};
-use super::{Exchange, Timetable, Transport, TransportError, random};
+use super::{Exchange, Schedule, Transport, TransportError, random};
 use crate::network::message::Fault;
 use crate::network::message::dhcp6::{CLIENT_PORT, MULTICAST, Reply6, Request6, SERVER_PORT};
 use crate::network::{Request, SealedReply};
 
-/// A DUID of the kind that is a link-layer address, of Ethernet (RFC 8415, section 11.4).
+/// The start of a DUID-LL for Ethernet: type 3, hardware type 1 (RFC 8415, section 11.4).
 const DUID_LL: [u8; 4] = [0, 3, 0, 1];
 
-/// MS-NKPU's timers (docs/format-network-unlock.md §4): the first wait, which the second doubles,
-/// and all that may pass from the first sending on.
+/// The timers of MS-NKPU (docs/format-network-unlock.md §4): the wait after the first transmission,
+/// and the time from the first transmission to the end.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
-const ALL: Duration = Duration::from_secs(4);
-/// The delay before the first sending is at most this (RFC 8415, INF_MAX_DELAY).
+const TOTAL: Duration = Duration::from_secs(4);
+/// The longest random delay before the first transmission (INF_MAX_DELAY, RFC 8415, section 7.6).
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
 const PORTS: Ports = Ports {
     client: CLIENT_PORT,
     server: SERVER_PORT,
-    everybody: IpAddr::V6(MULTICAST),
+    destination: IpAddr::V6(MULTICAST),
 };
 
-/// Asks as a Windows client does over IPv6: from the link-local address.
+/// Asks over DHCPv6 as a Windows client does, from the link-local address.
 #[derive(Debug, Clone)]
 pub struct Dhcp6 {
     interface: Option<String>,
 }
 
 impl Dhcp6 {
-    /// On that interface, or on every wired one that has a link-local address.
+    /// Asks on that interface; with `None`, on every wired interface that has an IPv6 link-local
+    /// address, or on the wireless ones if there are no such.
     pub fn new(interface: Option<&str>) -> Self {
         Self {
             interface: interface.map(str::to_owned),
@@ -43,19 +45,20 @@ impl Dhcp6 {
 }
 
 impl Transport for Dhcp6 {
-    fn place(&self) -> String {
-        super::on("DHCPv6", self.interface.as_deref())
+    fn name(&self) -> String {
+        super::transport_name("DHCPv6", self.interface.as_deref())
     }
 
-    fn timetable(&self) -> Timetable {
+    fn schedule(&self) -> Schedule {
+        // Without random numbers: no delay, and a wait in the middle of its range.
         let [delay, shift] = random().unwrap_or([0, 128]);
-        timetable(delay, shift)
+        schedule(delay, shift)
     }
 
     fn begin(&self, request: &Request) -> Result<Box<dyn Exchange + '_>, TransportError> {
-        let interfaces = choose(self.interface.as_deref(), Needs::V6)?;
+        let interfaces = choose(self.interface.as_deref(), RequiredAddress::Ipv6LinkLocal)?;
         let xid = random()?;
-        let ways = interfaces.iter().map(|interface| {
+        let exchanges = interfaces.iter().map(|interface| {
             let address = interface.v6.unwrap_or(Ipv6Addr::UNSPECIFIED);
             let request = Request6 {
                 relays: Vec::new(),
@@ -64,25 +67,25 @@ impl Transport for Dhcp6 {
                 request: request.clone(),
             };
             let packet = request.encode();
-            Way::open(interface, address.into(), &PORTS, packet, request)
+            InterfaceExchange::open(interface, address.into(), &PORTS, packet, request)
         });
-        Ok(Box::new(UnderWay::by(ways)?))
+        Ok(Box::new(DhcpExchange::new(exchanges)?))
     }
 }
 
-/// The times with what chance adds: a part of the longest delay, and up to a tenth more or less of
-/// the first wait.
-fn timetable(delay: u8, shift: u8) -> Timetable {
+/// The schedule for two random bytes: the delay as a fraction of [`MAX_DELAY`], and the first wait
+/// changed by up to a tenth (RAND, RFC 8415, section 15).
+fn schedule(delay: u8, shift: u8) -> Schedule {
     let tenth = FIRST_WAIT / 10;
     let first = FIRST_WAIT - tenth + 2 * tenth * u32::from(shift) / 255;
-    Timetable {
-        delay: MAX_DELAY * u32::from(delay) / 255,
-        waits: vec![first, ALL.saturating_sub(first)],
-    }
+    Schedule::new(
+        MAX_DELAY * u32::from(delay) / 255,
+        [first, TOTAL.saturating_sub(first)],
+    )
 }
 
-impl Asked for Request6 {
-    fn reply(&self, datagram: &[u8]) -> Result<(SealedReply, bool), Fault> {
+impl DhcpRequest for Request6 {
+    fn parse_reply(&self, datagram: &[u8]) -> Result<(SealedReply, bool), Fault> {
         let reply = Reply6::parse(datagram)?;
         Ok((reply.sealed, reply.answers(self)))
     }
@@ -92,7 +95,7 @@ impl Asked for Request6 {
     }
 }
 
-/// What a DHCPv6 packet is that is no reply.
+/// Describes a DHCPv6 packet that is not a reply.
 fn describe(datagram: &[u8], fault: Fault) -> String {
     match (fault, datagram.first()) {
         (Fault::NotOurs, Some(2)) => "DHCPv6 Advertise".to_owned(),
@@ -107,13 +110,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sends_twice_within_the_time_of_the_specification() {
+    fn sends_twice_within_four_seconds() {
         for (delay, shift) in [(0, 0), (128, 128), (255, 255)] {
-            let timetable = timetable(delay, shift);
-            assert_eq!(timetable.waits.len(), 2);
-            assert!((1800..=2200).contains(&timetable.waits[0].as_millis()));
-            assert_eq!(timetable.waits.iter().sum::<Duration>(), ALL);
-            assert!(timetable.delay <= MAX_DELAY);
+            let schedule = schedule(delay, shift);
+            assert_eq!(schedule.waits.len(), 2);
+            assert!((1800..=2200).contains(&schedule.waits[0].as_millis()));
+            assert_eq!(schedule.waits.iter().sum::<Duration>(), TOTAL);
+            assert!(schedule.delay <= MAX_DELAY);
         }
     }
 }

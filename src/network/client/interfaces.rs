@@ -1,4 +1,4 @@
-//! The network interfaces of this computer, and which of them to ask on.
+//! The Ethernet interfaces of this computer, and the choice of those to send on.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -10,25 +10,27 @@ use nix::sys::socket::LinkAddr;
 
 use super::TransportError;
 
-/// Ethernet, and what looks like it, as the kernel counts kinds of hardware.
-const ETHERNET: u16 = 1;
+/// The hardware type of Ethernet and of interfaces that behave like it, such as Wi-Fi
+/// (`ARPHRD_ETHER`, linux/if_arp.h).
+const ARPHRD_ETHER: u16 = 1;
 
 /// A network interface.
 #[derive(Debug, Clone)]
 pub(super) struct Interface {
     pub(super) name: String,
     pub(super) mac: [u8; 6],
-    /// Its first address.
+    /// Its first IPv4 address.
     pub(super) v4: Option<Ipv4Addr>,
-    /// Its link-local address.
+    /// Its first IPv6 link-local address.
     pub(super) v6: Option<Ipv6Addr>,
+    /// Its packet-socket address.
     pub(super) link: LinkAddr,
     /// Whether it is up and has a carrier.
     running: bool,
 }
 
 impl Interface {
-    /// The number that scopes its link-local addresses.
+    /// The kernel's number of the interface, which link-local addresses need as their scope.
     pub(super) fn index(&self) -> u32 {
         u32::try_from(self.link.ifindex()).unwrap_or(0)
     }
@@ -39,45 +41,52 @@ impl Interface {
     }
 }
 
-/// What an interface must have.
+/// The kind of address that an interface must have.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Needs {
-    V4,
-    V6,
+pub(super) enum RequiredAddress {
+    Ipv4,
+    Ipv6LinkLocal,
 }
 
-impl Needs {
-    fn are_met(self, interface: &Interface) -> bool {
+impl RequiredAddress {
+    fn is_present(self, interface: &Interface) -> bool {
         match self {
-            Self::V4 => interface.v4.is_some(),
-            Self::V6 => interface.v6.is_some(),
+            Self::Ipv4 => interface.v4.is_some(),
+            Self::Ipv6LinkLocal => interface.v6.is_some(),
         }
     }
 
     fn words(self) -> &'static str {
         match self {
-            Self::V4 => "IPv4 address",
-            Self::V6 => "IPv6 link-local address",
+            Self::Ipv4 => "IPv4 address",
+            Self::Ipv6LinkLocal => "IPv6 link-local address",
         }
     }
 }
 
-/// The interfaces to ask on: the one that is named; else every wired one that is ready, and where
-/// there is none of those, every other.
-pub(super) fn choose(name: Option<&str>, needs: Needs) -> Result<Vec<Interface>, TransportError> {
+/// The interfaces to send on. With a name: that interface, or an error if it is not ready. Without:
+/// every wired interface that is ready, or every wireless one if no wired one is.
+pub(super) fn choose(
+    name: Option<&str>,
+    required: RequiredAddress,
+) -> Result<Vec<Interface>, TransportError> {
     let all = list().map_err(|source| TransportError::Io {
         what: "cannot list the network interfaces".to_owned(),
         remedy: None,
         source,
     })?;
-    among(all, name, needs).map_err(|what| TransportError::NoAddress { what })
+    choose_among(all, name, required).map_err(|what| TransportError::NoAddress { what })
 }
 
-fn among(all: Vec<Interface>, name: Option<&str>, needs: Needs) -> Result<Vec<Interface>, String> {
-    let lacks = |name: &str| format!("the network interface {name} has no {}", needs.words());
+fn choose_among(
+    all: Vec<Interface>,
+    name: Option<&str>,
+    required: RequiredAddress,
+) -> Result<Vec<Interface>, String> {
+    let lacks = |name: &str| format!("the network interface {name} has no {}", required.words());
     let down = |name: &str| format!("the network interface {name} is down or has no carrier");
     let Some(name) = name else {
-        let ready = |one: &Interface| one.running && needs.are_met(one);
+        let ready = |one: &Interface| one.running && required.is_present(one);
         let (wireless, wired): (Vec<_>, Vec<_>) = all
             .iter()
             .filter(|one| ready(one))
@@ -93,7 +102,7 @@ fn among(all: Vec<Interface>, name: Option<&str>, needs: Needs) -> Result<Vec<In
                 let names: Vec<_> = several.iter().map(|one| one.name.as_str()).collect();
                 Err(format!(
                     "no network interface that is up has an {}: there are {}",
-                    needs.words(),
+                    required.words(),
                     names.join(", ")
                 ))
             }
@@ -103,21 +112,23 @@ fn among(all: Vec<Interface>, name: Option<&str>, needs: Needs) -> Result<Vec<In
     let found = found.ok_or_else(|| format!("there is no Ethernet interface {name}"))?;
     match found {
         one if !one.running => Err(down(name)),
-        one if !needs.are_met(&one) => Err(lacks(name)),
+        one if !required.is_present(&one) => Err(lacks(name)),
         one => Ok(vec![one]),
     }
 }
 
-/// Every Ethernet interface.
+/// Every Ethernet interface, with its addresses.
 fn list() -> io::Result<Vec<Interface>> {
     let addresses: Vec<_> = getifaddrs()?.collect();
     let mut found = Vec::new();
+    // getifaddrs(3) returns an entry for each address. The packet-socket addresses name the
+    // interfaces; the second pass adds the IP addresses.
     for one in &addresses {
         let link = one
             .address
             .as_ref()
             .and_then(|address| address.as_link_addr());
-        let Some(link) = link.filter(|link| link.hatype() == ETHERNET) else {
+        let Some(link) = link.filter(|link| link.hatype() == ARPHRD_ETHER) else {
             continue;
         };
         let ready = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
@@ -154,10 +165,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_that_is_missing_is_named() {
-        let text = among(Vec::new(), Some("fve9"), Needs::V4).unwrap_err();
+    fn names_the_interface_that_is_missing() {
+        let text = choose_among(Vec::new(), Some("fve9"), RequiredAddress::Ipv4).unwrap_err();
         assert_eq!(text, "there is no Ethernet interface fve9");
-        let text = among(Vec::new(), None, Needs::V6).unwrap_err();
+        let text = choose_among(Vec::new(), None, RequiredAddress::Ipv6LinkLocal).unwrap_err();
         assert_eq!(text, "there is no Ethernet interface to ask on");
     }
 }

@@ -1,30 +1,31 @@
-//! The client: one question, and the key out of the first reply that is authentic.
+//! The client: sends a request, and takes the key from the first reply that is authentic.
 //!
 //! ```text
-//! ask ─► Transport::begin ─► Exchange: send, receive, send again … ─► a reply opens, or time is up
+//! ask ─► Transport::begin ─► Exchange: send, receive, send again … ─► authentic reply, or timeout
 //! ```
-//! [`ask`] knows nothing of packets: a [`Transport`] carries a [`Request`] out and brings back
-//! whatever came that has the form of a [`SealedReply`]. To add one: a file beside this, and its row in
-//! [`TRANSPORTS`]; a transport of a program's own needs neither.
+//! [`ask`] does not handle packets. A [`Transport`] sends a [`Request`] and returns what was
+//! received, with every [`SealedReply`] that answers it. To add a transport to the command line: a
+//! file in this directory, and a row in [`TRANSPORTS`]. A program can also implement [`Transport`]
+//! itself.
 //!
-//! The protocol has no way of saying no: a server that does not want to answer is silent. So a
-//! reply that does not open ends nothing (anybody on the segment may be quicker than the server),
-//! and silence ends only with the time (docs/format-network-unlock.md §4).
+//! A server never refuses: if it does not answer, it is silent. So only the timeout ends an
+//! unanswered request. A reply that is not authentic does not end it either, because any host on the
+//! segment can send one before the server does (docs/format-network-unlock.md §4).
 
+mod dhcp;
 mod dhcp4;
 mod dhcp6;
+mod in_process;
 mod interfaces;
-mod memory;
-mod named;
+mod kinds;
 mod sockets;
 mod transport;
-mod under_way;
 
 pub use dhcp4::Dhcp4;
 pub use dhcp6::Dhcp6;
-pub use memory::{Memory, Network};
-pub use named::{TRANSPORTS, TransportKind, UnknownTransport, named};
-pub use transport::{Exchange, Received, Timetable, Transport, TransportError};
+pub use in_process::{InProcess, Responder};
+pub use kinds::{TRANSPORTS, TransportKind, UnknownTransport, parse_transports};
+pub use transport::{Exchange, Received, Schedule, Transport, TransportError};
 
 use std::time::{Duration, Instant};
 
@@ -33,51 +34,52 @@ use super::{Request, SealedReply};
 use crate::error::{Reason, Remedy};
 use crate::secret::{NetworkKey, SessionKey};
 
-/// How many replies of the right form are tried in one exchange: a bound on the work that a hostile
-/// host can make. A decision of ours.
+/// How many replies are decrypted in one exchange: a limit of this library for the work that a
+/// hostile host can cause.
 const MAX_REPLIES: usize = 64;
 
-/// How many skipped packets are told of, one by one.
-const MAX_TOLD: usize = 16;
+/// How many kinds of skipped packets are reported, so that other hosts cannot fill the memory.
+const MAX_SKIPPED: usize = 16;
 
-/// What came of asking.
+/// What [`ask`] found out.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Answer {
+pub struct AskReport {
     /// The key, or why there is none.
     pub outcome: Result<Delivered, NoAnswer>,
-    /// How the transport is called.
-    pub place: String,
+    /// The name of the transport.
+    pub transport: String,
     /// How often the request was sent.
     pub sent: usize,
-    /// How long it took.
+    /// The time from the call to the end.
     pub took: Duration,
-    /// How many replies had the right form and did not open.
+    /// How many replies had the right form and were not authentic.
     pub refused: usize,
-    /// What else came, from whom: the first of each kind.
+    /// The packets that were not a reply to this request, by sender and kind.
     pub skipped: Vec<Skipped>,
 }
 
-/// A key that came from the network.
+/// A key that a server returned.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Delivered {
-    /// The key.
+    /// The network key, 32 bytes.
     pub key: NetworkKey,
-    /// Which of the session keys opened the reply.
+    /// The index of the session key that decrypted the reply.
     pub session_key: usize,
-    /// Who sent it; not authenticated.
+    /// The address of the sender; not authenticated.
     pub from: String,
-    /// How long after the last sending it came.
+    /// The time from the last transmission of the request to the reply.
     pub after: Duration,
 }
 
-/// Packets that came and were no reply.
+/// Packets of one kind from one sender that were not a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Skipped {
-    /// Who sent them; not authenticated.
+    /// The address of the sender; not authenticated.
     pub from: String,
-    /// What they are: `DHCPOFFER`.
+    /// The kind of packet, for example `DHCPOFFER`.
     pub what: String,
     /// How many there were.
     pub count: usize,
@@ -87,42 +89,42 @@ pub struct Skipped {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoAnswer {
-    /// Nothing can be asked from here.
+    /// The request cannot be sent from this computer.
     #[error("{what}")]
     NoAddress {
         /// Which interface lacks what.
         what: String,
     },
-    /// Nobody answered.
-    #[error("nobody answered over {place} within {:.1} s", .waited.as_secs_f32())]
+    /// There was no reply.
+    #[error("nobody answered over {transport} within {:.1} s", .waited.as_secs_f32())]
     Silence {
-        /// How the transport is called.
-        place: String,
-        /// How long was waited.
+        /// The name of the transport.
+        transport: String,
+        /// How long the client waited.
         waited: Duration,
     },
-    /// Something answered, and none of it was made with the session key.
-    #[error("{replies} answers came over {place}, and none is authentic")]
+    /// There were replies, and none was made with the session key.
+    #[error("{replies} answers came over {transport}, and none is authentic")]
     NotAuthentic {
-        /// How the transport is called.
-        place: String,
-        /// How many came.
+        /// The name of the transport.
+        transport: String,
+        /// How many replies there were.
         replies: usize,
     },
-    /// The system refused to send or to receive.
+    /// The operating system refused to send or to receive.
     #[error("{what}: {source}")]
     Socket {
-        /// What was being done.
+        /// What failed.
         what: String,
-        /// What to do about it.
+        /// What the user can do about it.
         remedy: Option<Remedy>,
-        /// The system's own reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
 
 impl NoAnswer {
-    /// The reason that an attempt fails with.
+    /// The reason with which an attempt to unlock fails.
     pub fn reason(&self) -> Reason {
         match self {
             Self::NoAddress { .. } => Reason::NoAddress,
@@ -132,12 +134,12 @@ impl NoAnswer {
         }
     }
 
-    /// Its stable word for programs.
+    /// The stable word of that reason in JSON.
     pub fn word(&self) -> &'static str {
         self.reason().word()
     }
 
-    /// The one that says most of what can be done.
+    /// Of several failures, the one to report: the one that says most about the cause.
     pub fn most_telling<'a>(all: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
         all.into_iter().min_by_key(|one| match one {
             Self::NotAuthentic { .. } => 0,
@@ -165,96 +167,97 @@ impl From<TransportError> for NoAnswer {
     }
 }
 
-/// Sends the request until a reply opens with one of the session keys, at most until `deadline`.
-///
-/// The transport's own timetable bounds it as well: about four seconds for DHCP.
+/// Sends the request, as often as the transport's schedule says, until one of the session keys
+/// decrypts a reply. Gives up at the end of the schedule (about four seconds for DHCP), or at
+/// `deadline` if that is earlier.
 pub fn ask(
     transport: &dyn Transport,
     request: &Request,
     session_keys: &[&SessionKey],
     deadline: Option<Instant>,
-) -> Answer {
+) -> AskReport {
     let started = Instant::now();
-    let mut asking = Asking {
+    let mut client = Client {
         session_keys,
         deadline,
-        answer: Answer {
+        report: AskReport {
             outcome: Err(NoAnswer::Silence {
-                place: transport.place(),
+                transport: transport.name(),
                 waited: Duration::ZERO,
             }),
-            place: transport.place(),
+            transport: transport.name(),
             sent: 0,
             took: Duration::ZERO,
             refused: 0,
             skipped: Vec::new(),
         },
     };
-    let found = asking.run(transport, request);
-    let mut answer = asking.answer;
-    answer.took = started.elapsed();
-    answer.outcome = match found {
+    let result = client.run(transport, request);
+    let mut report = client.report;
+    report.took = started.elapsed();
+    report.outcome = match result {
         Ok(Some(delivered)) => Ok(delivered),
-        Ok(None) if answer.refused > 0 => Err(NoAnswer::NotAuthentic {
-            place: transport.place(),
-            replies: answer.refused,
+        Ok(None) if report.refused > 0 => Err(NoAnswer::NotAuthentic {
+            transport: transport.name(),
+            replies: report.refused,
         }),
         Ok(None) => Err(NoAnswer::Silence {
-            place: transport.place(),
-            waited: answer.took,
+            transport: transport.name(),
+            waited: report.took,
         }),
         Err(error) => Err(error.into()),
     };
-    answer
+    report
 }
 
-struct Asking<'a> {
+/// One call of [`ask`].
+struct Client<'a> {
     session_keys: &'a [&'a SessionKey],
     deadline: Option<Instant>,
-    answer: Answer,
+    report: AskReport,
 }
 
-impl Asking<'_> {
+impl Client<'_> {
     fn run(
         &mut self,
         transport: &dyn Transport,
         request: &Request,
     ) -> Result<Option<Delivered>, TransportError> {
-        let timetable = transport.timetable();
+        let schedule = transport.schedule();
         let mut exchange = transport.begin(request)?;
-        std::thread::sleep(self.no_later(timetable.delay));
-        for wait in timetable.waits {
-            let wait = self.no_later(wait);
+        std::thread::sleep(self.until_deadline(schedule.delay));
+        for wait in schedule.waits {
+            let wait = self.until_deadline(wait);
             if wait.is_zero() {
                 break;
             }
             exchange.send()?;
-            self.answer.sent += 1;
+            self.report.sent += 1;
             let sent = Instant::now();
             if let Some(mut delivered) = self.listen(exchange.as_mut(), sent + wait)? {
                 delivered.after = sent.elapsed();
                 return Ok(Some(delivered));
             }
-            if self.answer.refused >= MAX_REPLIES {
+            if self.report.refused >= MAX_REPLIES {
                 break;
             }
         }
         Ok(None)
     }
 
-    /// Takes what comes, until then.
+    /// Receives until one of the replies is authentic, or until `until`.
     fn listen(
         &mut self,
         exchange: &mut dyn Exchange,
         until: Instant,
     ) -> Result<Option<Delivered>, TransportError> {
-        while Instant::now() < until && self.answer.refused < MAX_REPLIES {
+        while Instant::now() < until && self.report.refused < MAX_REPLIES {
             let Some(received) = exchange.receive(until)? else {
                 continue;
             };
             match received {
                 Received::Other { what, from } => self.skip(what, from),
-                Received::Reply { reply, from } => match self.open(&reply, &from) {
+                Received::Reply { reply, from } => match self.decrypt(&reply, &from) {
                     Some(delivered) => return Ok(Some(delivered)),
                     None => self.refuse(from),
                 },
@@ -263,10 +266,11 @@ impl Asking<'_> {
         Ok(None)
     }
 
-    fn open(&self, reply: &SealedReply, from: &str) -> Option<Delivered> {
+    fn decrypt(&self, reply: &SealedReply, from: &str) -> Option<Delivered> {
         let mut keys = self.session_keys.iter().enumerate();
         keys.find_map(|(session_key, key)| {
             let opened = open_reply(key, reply).ok()?;
+            // The tag proves the reply; the type is only reported, in case Windows uses others.
             if opened.key_type != NETWORK_KEY_TYPE {
                 tracing::info!("the reply's key is of the type {:#06x}", opened.key_type);
             }
@@ -281,18 +285,18 @@ impl Asking<'_> {
 
     fn refuse(&mut self, from: String) {
         tracing::debug!("a reply from {from} does not open with the session key");
-        self.answer.refused += 1;
+        self.report.refused += 1;
         self.skip("reply that is not authentic".to_owned(), from);
     }
 
     fn skip(&mut self, what: String, from: String) {
-        let skipped = &mut self.answer.skipped;
+        let skipped = &mut self.report.skipped;
         let known = skipped
             .iter_mut()
             .find(|other| other.what == what && other.from == from);
         if let Some(known) = known {
             known.count = known.count.saturating_add(1);
-        } else if skipped.len() < MAX_TOLD {
+        } else if skipped.len() < MAX_SKIPPED {
             skipped.push(Skipped {
                 from,
                 what,
@@ -301,16 +305,16 @@ impl Asking<'_> {
         }
     }
 
-    /// The time, or what is left of the caller's.
-    fn no_later(&self, time: Duration) -> Duration {
+    /// `time`, or the time until the deadline if that is shorter.
+    fn until_deadline(&self, time: Duration) -> Duration {
         self.deadline.map_or(time, |deadline| {
             time.min(deadline.saturating_duration_since(Instant::now()))
         })
     }
 }
 
-/// `DHCPv4 on eth0`.
-fn on(protocol: &str, interface: Option<&str>) -> String {
+/// The name of a transport: `DHCPv4 on eth0`, or `DHCPv4` on every interface.
+fn transport_name(protocol: &str, interface: Option<&str>) -> String {
     match interface {
         Some(interface) => format!("{protocol} on {interface}"),
         None => protocol.to_owned(),

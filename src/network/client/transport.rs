@@ -1,96 +1,109 @@
-//! The seam between the client and whatever carries its question.
+//! The trait that carries a request to a server and brings back what answers.
 
 use std::time::{Duration, Instant};
 
 use crate::error::Remedy;
 use crate::network::{Request, SealedReply};
 
-/// Carries requests to whoever may answer. One that is not built in: implement this, and give it
-/// to [`ask`](super::ask) or to the credential.
+/// A way to reach Network Unlock servers. Implement it to ask over something other than DHCP, and
+/// pass the implementation to [`ask`](super::ask) or to
+/// [`NetworkUnlock`](crate::unlock::network::NetworkUnlock).
 pub trait Transport: Send + Sync {
-    /// How messages name it: `DHCPv4`.
-    fn place(&self) -> String;
+    /// How messages name it, for example `DHCPv4 on eth0`.
+    fn name(&self) -> String;
 
-    /// When the request is sent, and how long each sending is waited for.
-    fn timetable(&self) -> Timetable;
+    /// When to send the request, and how long to wait for replies. Called once for each request.
+    fn schedule(&self) -> Schedule;
 
-    /// Makes everything ready for one request, and sends nothing yet.
+    /// Prepares to send one request, for example by opening sockets. Sends nothing yet.
     ///
     /// # Errors
-    /// Nothing can be sent from here.
+    /// If the request cannot be sent from this computer.
     fn begin(&self, request: &Request) -> Result<Box<dyn Exchange + '_>, TransportError>;
 }
 
-/// One request under way. Dropping it ends it.
+/// One request that is being sent. It ends when the value is dropped.
 pub trait Exchange {
-    /// Sends the request: the same bytes every time.
+    /// Sends the request. Retransmissions must consist of the same bytes.
     ///
     /// # Errors
-    /// It was not sent anywhere.
+    /// If it was not sent at all.
     fn send(&mut self) -> Result<(), TransportError>;
 
-    /// The next thing that comes; `None` when there is nothing by `until`, and allowed earlier.
-    /// What is no reply to this very request is [`Received::Other`], however much it looks like
-    /// one; it ends nothing.
+    /// Waits for the next packet until `until`. `None` when the time is up; an implementation may
+    /// also return `None` earlier, and is then called again.
+    ///
+    /// Anything that is not a reply to this request, such as a reply to another client, must be
+    /// returned as [`Received::Other`].
     ///
     /// # Errors
-    /// Nothing can be received any more.
+    /// If nothing can be received any more.
     fn receive(&mut self, until: Instant) -> Result<Option<Received>, TransportError>;
 }
 
-/// What came.
-#[derive(Debug)]
+/// A packet that was received.
+#[derive(Debug, Clone)]
 pub enum Received {
-    /// A reply to this request, by its form; whether it is authentic is not known.
+    /// It has the form of a reply to this request. Whether it is authentic is not checked yet.
     Reply {
         /// The reply.
         reply: SealedReply,
-        /// Who sent it, as far as can be told.
+        /// Who sent it, as far as the transport knows; not authenticated.
         from: String,
     },
-    /// Anything else.
+    /// Any other packet.
     Other {
-        /// What it is, in a few words of our own: nothing of its content.
+        /// The kind of packet, for messages, such as `DHCPOFFER`. Must not quote its content.
         what: String,
-        /// Who sent it, as far as can be told.
+        /// Who sent it, as far as the transport knows; not authenticated.
         from: String,
     },
 }
 
 /// When a request is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timetable {
-    /// How long to wait before the first sending.
+#[non_exhaustive]
+pub struct Schedule {
+    /// The delay before the request is sent for the first time.
     pub delay: Duration,
-    /// One sending each, and how long to wait after it.
+    /// How long to wait for a reply each time the request was sent. The request is sent as many
+    /// times as there are entries.
     pub waits: Vec<Duration>,
 }
 
-impl Timetable {
-    /// How long it takes when nobody answers.
+impl Schedule {
+    /// Sends after `delay`, and again after each of `waits` but the last.
+    pub fn new(delay: Duration, waits: impl Into<Vec<Duration>>) -> Self {
+        Self {
+            delay,
+            waits: waits.into(),
+        }
+    }
+
+    /// How long an exchange takes if there is no reply.
     pub fn total(&self) -> Duration {
         self.delay + self.waits.iter().sum::<Duration>()
     }
 }
 
-/// Why nothing can be sent or received.
+/// Why a request cannot be sent, or nothing can be received.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// There is no interface, or it has no address.
+    /// There is no usable interface, or it has no address.
     #[error("{what}")]
     NoAddress {
         /// Which interface lacks what.
         what: String,
     },
-    /// The system refuses.
+    /// The operating system reported an error.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done.
+        /// What failed.
         what: String,
-        /// What to do about it.
+        /// What the user can do about it.
         remedy: Option<Remedy>,
-        /// The system's own reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }

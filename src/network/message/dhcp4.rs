@@ -4,11 +4,11 @@
 //! | option | request | reply |
 //! |---|---|---|
 //! | 60, vendor class | `BITLOCKER` | `BITLOCKER` |
-//! | 43, vendor options | 1: thumbprint; 2: first half of the key protector | 2: the sealed key |
+//! | 43, vendor options | 1: thumbprint; 2: first half of the key protector | 2: the encrypted key |
 //! | 125, of enterprise 311 | 1: second half of the key protector | – |
-//! | 53, message type | Windows: absent; the specification: 1 (DISCOVER) | absent |
+//! | 53, message type | Windows: absent; MS-NKPU: 1 (DISCOVER) | absent |
 //!
-//! The order of the options is free; pieces of a split option are joined (RFC 3396). Offsets in
+//! Options may have any order, and the parts of a split option are joined (RFC 3396). Offsets in
 //! this file count from the start of the UDP payload.
 
 use std::net::Ipv4Addr;
@@ -19,22 +19,23 @@ use super::{
     SealedRequest, THUMBPRINT, Thumbprint, VENDOR_CLASS,
 };
 
-/// UDP port of servers.
+/// The UDP port of servers and relays (RFC 2131, section 4.1).
 pub const SERVER_PORT: u16 = 67;
-/// UDP port of clients.
+/// The UDP port of clients.
 pub const CLIENT_PORT: u16 = 68;
-/// The shortest datagram that is looked at: BOOTP's fixed size (RFC 951).
+/// The shortest datagram that is parsed, in bytes: the fixed size of BOOTP (RFC 951).
 pub const MIN_DATAGRAM: usize = 300;
 
-/// The header in front of the magic cookie.
+/// The length of the header before the magic cookie (RFC 2131, section 2).
 const HEADER_LEN: usize = 236;
+/// The magic cookie before the options (RFC 2131, section 3).
 const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
 const BOOTREQUEST: u8 = 1;
 const BOOTREPLY: u8 = 2;
-/// The flag that asks for a broadcast. Set in replies: a relay that unicasts to yiaddr, which is
-/// zero here, would lose them otherwise.
+/// The flag that asks for a broadcast (RFC 2131, section 2). Replies set it, because a relay would
+/// otherwise send them to `yiaddr`, which is zero in this protocol.
 const BROADCAST: u16 = 0x8000;
-/// The header's field has this many bytes.
+/// The length of `chaddr` in the header.
 const HARDWARE_ADDRESS_LEN: usize = 16;
 
 const PAD: u8 = 0;
@@ -45,33 +46,33 @@ const RELAY_INFORMATION: u8 = 82;
 const VENDOR_IDENTIFYING: u8 = 125;
 const END: u8 = 255;
 
-/// What the header says, of a request or a reply.
+/// The DHCP header of a request or a reply (RFC 2131, section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// Kind of the hardware address: 1 for Ethernet.
+    /// `htype`: the kind of the hardware address, 1 for Ethernet.
     pub hardware_type: u8,
-    /// How many bytes of `hardware_address` count; at most 16.
+    /// `hlen`: how many bytes of `hardware_address` are used; at most 16.
     pub hardware_len: u8,
-    /// How many relays the packet passed.
+    /// `hops`: how many relays the packet passed.
     pub hops: u8,
-    /// Tells exchanges apart.
+    /// `xid`: the transaction identifier, which the reply repeats.
     pub xid: u32,
-    /// Seconds since the client began.
+    /// `secs`: seconds since the client began.
     pub secs: u16,
-    /// The broadcast flag, and 15 bits that are zero.
+    /// `flags`: the broadcast flag in the highest bit; the others are zero.
     pub flags: u16,
-    /// The address that the client says it has.
+    /// `ciaddr`: the client's address, 0.0.0.0 if it has none.
     pub client: Ipv4Addr,
-    /// The address that a server gives.
+    /// `yiaddr`: the address that a DHCP server assigns; 0.0.0.0 in this protocol.
     pub yours: Ipv4Addr,
-    /// The relay's address in the client's network; zero where there is none.
+    /// `giaddr`: the relay's address in the client's network; 0.0.0.0 without a relay.
     pub relay: Ipv4Addr,
-    /// The client's hardware address, filled up with zeros.
+    /// `chaddr`: the client's hardware address, padded with zeros.
     pub hardware_address: [u8; HARDWARE_ADDRESS_LEN],
 }
 
 impl Header {
-    /// Of a request from an Ethernet interface that has the address `client`.
+    /// The header of a request from an Ethernet interface with the address `client`.
     pub fn ethernet(xid: u32, mac: [u8; 6], client: Ipv4Addr) -> Self {
         let mut hardware_address = [0; HARDWARE_ADDRESS_LEN];
         hardware_address[..6].copy_from_slice(&mac);
@@ -89,7 +90,7 @@ impl Header {
         }
     }
 
-    /// The bytes of the hardware address that count.
+    /// The used bytes of the hardware address.
     pub fn hardware(&self) -> &[u8] {
         let len = usize::from(self.hardware_len).min(HARDWARE_ADDRESS_LEN);
         self.hardware_address.get(..len).unwrap_or_default()
@@ -112,7 +113,8 @@ impl Header {
             },
             hardware_address: fields.array()?,
         };
-        // Server name and boot file: not used, and options that overflowed into them not needed.
+        // `sname` and `file`. DHCP may put options there (option overload, RFC 2132, section 9.3);
+        // this protocol does not.
         fields.take(64 + 128)?;
         (fields.array()? == COOKIE).then_some((operation, header))
     }
@@ -134,14 +136,14 @@ impl Header {
     }
 }
 
-/// How a request names its message type.
+/// The DHCP message type (option 53) of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Not at all, as Windows does.
+    /// None, as in the requests of Windows.
     Bootp,
-    /// As DISCOVER, as MS-NKPU says.
+    /// DHCPDISCOVER, as MS-NKPU prescribes.
     Discover,
-    /// As INFORM: nobody is known to do it, and servers answer only when told to.
+    /// DHCPINFORM. No client is known to send it, and servers answer it only if configured to.
     Inform,
 }
 
@@ -155,22 +157,22 @@ impl Form {
     }
 }
 
-/// A request.
+/// A request as a DHCPv4 message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request4 {
-    /// The header.
+    /// The DHCP header.
     pub header: Header,
-    /// How it names its type.
+    /// The message type.
     pub form: Form,
-    /// What a relay added (option 82), to be sent back to it.
+    /// The information that a relay added (option 82, RFC 3046), which the reply must repeat.
     pub relay_information: Option<Vec<u8>>,
-    /// What is asked.
+    /// The certificate and the encrypted keys.
     pub request: Request,
 }
 
 impl Request4 {
-    /// The request as a UDP payload, byte for byte as in docs/format-network-unlock.md §2.1: 543
-    /// bytes in the form of Windows.
+    /// The UDP payload, byte for byte as in docs/format-network-unlock.md §2.1: 543 bytes in the
+    /// form that Windows sends.
     pub fn encode(&self) -> Vec<u8> {
         let mut packet = self.header.encode(BOOTREQUEST);
         if let Some(code) = self.form.code() {
@@ -195,7 +197,10 @@ impl Request4 {
         packet
     }
 
-    /// The request in a UDP payload.
+    /// Parses a UDP payload.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is not a valid request.
     pub fn parse(datagram: &[u8]) -> Result<Self, Fault> {
         let (header, options) = open(datagram, BOOTREQUEST)?;
         let form = match options.message_type()? {
@@ -216,12 +221,12 @@ impl Request4 {
             relay_information: options.relay_information,
             request: Request {
                 thumbprint: Thumbprint::from_bytes(thumbprint),
-                key_protector: SealedRequest::of_halves(&first, &second),
+                key_protector: SealedRequest::from_halves(&first, &second),
             },
         })
     }
 
-    /// The reply to this request.
+    /// The reply to this request, with the encrypted key.
     pub fn reply(&self, sealed: SealedReply) -> Reply4 {
         Reply4 {
             header: Header {
@@ -239,22 +244,22 @@ impl Request4 {
     }
 }
 
-/// A reply.
+/// A reply as a DHCPv4 message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply4 {
-    /// The header.
+    /// The DHCP header.
     pub header: Header,
-    /// What the relay added to the request, for it to take off again.
+    /// The relay information of the request (option 82), which the relay removes again.
     pub relay_information: Option<Vec<u8>>,
-    /// Whether there is an empty option 125. MS-NKPU asks for it in one place and leaves it out
-    /// in another; Windows does without.
+    /// Whether there is an empty option 125. MS-NKPU requires it in one place and omits it in
+    /// another; the servers of Windows omit it.
     pub option_125: bool,
-    /// The answer.
+    /// The encrypted key.
     pub sealed: SealedReply,
 }
 
 impl Reply4 {
-    /// The reply as a UDP payload: 316 bytes where no relay added anything.
+    /// The UDP payload: 316 bytes without relay information.
     pub fn encode(&self) -> Vec<u8> {
         let mut packet = self.header.encode(BOOTREPLY);
         put_short(&mut packet, CLASS, VENDOR_CLASS);
@@ -266,7 +271,7 @@ impl Reply4 {
             empty.push(0);
             put_short(&mut packet, VENDOR_IDENTIFYING, &empty);
         }
-        // Last, as RFC 3046 wants it.
+        // Last, as RFC 3046, section 2.1, prescribes.
         if let Some(information) = &self.relay_information {
             put_split(&mut packet, RELAY_INFORMATION, information);
         }
@@ -274,7 +279,10 @@ impl Reply4 {
         packet
     }
 
-    /// The reply in a UDP payload. Whether it answers a certain request, its [`Header`] tells.
+    /// Parses a UDP payload. [`Self::answers`] says whether it is the reply to a given request.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is not a valid reply.
     pub fn parse(datagram: &[u8]) -> Result<Self, Fault> {
         let (header, options) = open(datagram, BOOTREPLY)?;
         let mut vendor = Fields::new(&options.vendor);
@@ -291,13 +299,13 @@ impl Reply4 {
         })
     }
 
-    /// Whether this answers `request`: the same exchange, the same client.
+    /// Whether this is a reply to `request`: the transaction and the client are the same.
     pub fn answers(&self, request: &Request4) -> bool {
         self.header.xid == request.header.xid && self.header.hardware() == request.header.hardware()
     }
 }
 
-/// The header and the options of a message of this protocol.
+/// Parses the header and the options of a message of this protocol.
 fn open(datagram: &[u8], operation: u8) -> Result<(Header, Options), Fault> {
     if !(MIN_DATAGRAM..=MAX_DATAGRAM).contains(&datagram.len()) {
         return Err(Fault::NotOurs);
@@ -320,21 +328,22 @@ fn open(datagram: &[u8], operation: u8) -> Result<(Header, Options), Fault> {
     Ok((header, options))
 }
 
-/// The options that this protocol looks at.
+/// The options that this protocol uses.
 #[derive(Default)]
 struct Options {
     classes: Vec<Vec<u8>>,
     message_types: Vec<Vec<u8>>,
-    /// All pieces, joined; empty where there are none.
+    /// Option 43 with its parts joined; empty if there is none.
     vendor: Vec<u8>,
+    /// Option 125 with its parts joined; empty if there is none.
     identifying: Vec<u8>,
     relay_information: Option<Vec<u8>>,
-    /// Whether one runs past the end of the packet.
+    /// Whether an option runs past the end of the packet.
     cut_off: bool,
 }
 
 impl Options {
-    /// Up to the end mark. Where it is missing, the options may as well end with the packet.
+    /// Reads the options up to the end option, or up to the end of the packet if that is missing.
     fn collect(mut fields: Fields<'_>) -> Self {
         let mut options = Self::default();
         while let Some(code) = fields.u8() {
@@ -364,6 +373,7 @@ impl Options {
         options
     }
 
+    /// The message type. Two different ones make the message malformed.
     fn message_type(&self) -> Result<Option<u8>, Fault> {
         let Some(first) = self.message_types.first() else {
             return Ok(None);
@@ -377,7 +387,7 @@ impl Options {
 
 type Half = [u8; SealedRequest::LEN / 2];
 
-/// The two suboptions of a request's option 43, in this order and with nothing else.
+/// The two suboptions in option 43 of a request: exactly these, in this order.
 fn vendor_options(content: &[u8]) -> Option<([u8; Thumbprint::LEN], Half)> {
     let mut fields = Fields::new(content);
     let (THUMBPRINT, thumbprint) = fields.short_option()? else {
@@ -390,7 +400,8 @@ fn vendor_options(content: &[u8]) -> Option<([u8; Thumbprint::LEN], Half)> {
     Some((thumbprint.try_into().ok()?, half.try_into().ok()?))
 }
 
-/// The one suboption of a request's option 125. Other enterprises may have blocks beside.
+/// The only suboption of Microsoft's block in option 125 of a request. There may be blocks of other
+/// enterprises (RFC 3925, section 4).
 fn second_half(content: &[u8]) -> Option<Half> {
     let mut fields = Fields::new(content);
     let mut found = None;
@@ -410,12 +421,12 @@ fn second_half(content: &[u8]) -> Option<Half> {
     half.try_into().ok()
 }
 
-/// Appends an option in as many pieces as it takes (RFC 3396).
+/// Appends an option, split into parts of at most 255 bytes (RFC 3396).
 fn put_split(to: &mut Vec<u8>, code: u8, content: &[u8]) {
     if content.is_empty() {
         put_short(to, code, content);
     }
-    for piece in content.chunks(255) {
-        put_short(to, code, piece);
+    for part in content.chunks(255) {
+        put_short(to, code, part);
     }
 }

@@ -3,13 +3,13 @@
 //!
 //! | option | request: Information-Request, 11 | reply: Reply, 7 |
 //! |---|---|---|
-//! | 1, client identifier | as usual | copied |
-//! | 2, server identifier | – | any; Windows ignores replies without it |
+//! | 1, client identifier | the client's DUID | copied |
+//! | 2, server identifier | – | the server's DUID; Windows ignores replies without it |
 //! | 16, vendor class of enterprise 311 | `BITLOCKER` | `BITLOCKER` |
-//! | 17, vendor options of enterprise 311 | 1: thumbprint; 2: key protector | 2: the sealed key |
+//! | 17, vendor options of enterprise 311 | 1: thumbprint; 2: key protector | 2: the encrypted key |
 //!
-//! A relay wraps a request into a Relay-forward (12), once for every relay, and expects the reply
-//! wrapped the same way in Relay-replies (13) (RFC 8415, section 9).
+//! Each relay wraps the request in a Relay-forward message (12), and expects the reply wrapped in a
+//! Relay-reply message (13) (RFC 8415, section 9).
 
 use std::net::Ipv6Addr;
 
@@ -18,18 +18,19 @@ use super::{
     ENTERPRISE, Fault, MAX_DATAGRAM, Request, SealedReply, SealedRequest, Thumbprint, VENDOR_CLASS,
 };
 
-/// UDP port of servers and relays.
+/// The UDP port of servers and relays (RFC 8415, section 7.2).
 pub const SERVER_PORT: u16 = 547;
-/// UDP port of clients.
+/// The UDP port of clients.
 pub const CLIENT_PORT: u16 = 546;
-/// Where clients send requests to: all servers and relays of the link.
+/// The group that clients send to: the servers and relays on the link
+/// (`All_DHCP_Relay_Agents_and_Servers`, RFC 8415, section 7.1).
 pub const MULTICAST: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
-/// What servers listen to: the same, and where relays send to that were told of no server (RFC 8415,
-/// section 7.1).
+/// The groups that servers join: the one above, and the one that relays send to unless they are
+/// configured with an address (`All_DHCP_Servers`, RFC 8415, section 7.1).
 pub const GROUPS: [Ipv6Addr; 2] = [MULTICAST, Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3)];
-/// The shortest datagram that is looked at: a vendor class does not fit in less.
+/// The shortest datagram that is parsed, in bytes; a message with a vendor class is not shorter.
 pub const MIN_DATAGRAM: usize = 40;
-/// How many relays a request may have passed (RFC 8415, HOP_COUNT_LIMIT).
+/// How many relays a request may have passed (HOP_COUNT_LIMIT, RFC 8415, section 7.6).
 pub const MAX_RELAYS: usize = 8;
 
 const REPLY: u8 = 7;
@@ -49,34 +50,34 @@ const THUMBPRINT: u16 = super::THUMBPRINT as u16;
 const KEY_PROTECTOR: u16 = super::KEY_PROTECTOR as u16;
 const SEALED: u16 = super::SEALED as u16;
 
-/// What one relay wrapped around a message.
+/// The fields that one relay added around a message (RFC 8415, section 9).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relay {
-    /// How many relays were before it.
+    /// `hop-count`: how many relays the message passed before this one.
     pub hops: u8,
-    /// An address of the link that the client (or the relay before) is on; may be unspecified.
+    /// `link-address`: an address on the link of the client or of the previous relay; may be `::`.
     pub link: Ipv6Addr,
-    /// Where the client (or the relay before) sent from.
+    /// `peer-address`: the address that the client or the previous relay sent from.
     pub peer: Ipv6Addr,
-    /// How the relay knows its interface again.
+    /// Interface-Id (option 18): by which the relay recognizes the interface for the reply.
     pub interface: Option<Vec<u8>>,
 }
 
-/// A request.
+/// A request as a DHCPv6 message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request6 {
-    /// The relays that it passed, the one nearest to the server first.
+    /// The relays that it passed. The first is the one nearest to the server.
     pub relays: Vec<Relay>,
-    /// Tells exchanges apart: 24 bits.
+    /// The transaction identifier, 24 bits, which the reply repeats.
     pub xid: [u8; 3],
-    /// The client's identifier (DUID), if it sends one.
+    /// The client's identifier (DUID, RFC 8415, section 11), if it sends one.
     pub client: Option<Vec<u8>>,
-    /// What is asked.
+    /// The certificate and the encrypted keys.
     pub request: Request,
 }
 
 impl Request6 {
-    /// The request as a UDP payload, byte for byte as in docs/format-network-unlock.md §2.3.
+    /// The UDP payload, byte for byte as in docs/format-network-unlock.md §2.3.
     pub fn encode(&self) -> Vec<u8> {
         let mut packet = vec![INFORMATION_REQUEST];
         packet.extend(self.xid);
@@ -96,7 +97,10 @@ impl Request6 {
         wrap(packet, &self.relays, RELAY_FORWARD)
     }
 
-    /// The request in a UDP payload.
+    /// Parses a UDP payload.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is not a valid request.
     pub fn parse(datagram: &[u8]) -> Result<Self, Fault> {
         let (relays, xid, options) = open(datagram, INFORMATION_REQUEST, RELAY_FORWARD)?;
         let malformed = Fault::Malformed("option 17");
@@ -116,7 +120,7 @@ impl Request6 {
         })
     }
 
-    /// The reply to this request, of the server with the identifier `server`.
+    /// The reply to this request, from the server with the identifier (DUID) `server`.
     pub fn reply(&self, server: &[u8], sealed: SealedReply) -> Reply6 {
         Reply6 {
             relays: self.relays.clone(),
@@ -128,23 +132,23 @@ impl Request6 {
     }
 }
 
-/// A reply.
+/// A reply as a DHCPv6 message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply6 {
-    /// The relays that it goes through, the one nearest to the server first.
+    /// The relays that it passes. The first is the one nearest to the server.
     pub relays: Vec<Relay>,
-    /// That of the request.
+    /// The transaction identifier of the request.
     pub xid: [u8; 3],
     /// The client identifier of the request.
     pub client: Option<Vec<u8>>,
     /// The server's identifier (DUID).
     pub server: Vec<u8>,
-    /// The answer.
+    /// The encrypted key.
     pub sealed: SealedReply,
 }
 
 impl Reply6 {
-    /// The reply as a UDP payload.
+    /// The UDP payload.
     pub fn encode(&self) -> Vec<u8> {
         let mut packet = vec![REPLY];
         packet.extend(self.xid);
@@ -159,7 +163,10 @@ impl Reply6 {
         wrap(packet, &self.relays, RELAY_REPLY)
     }
 
-    /// The reply in a UDP payload. Whether it answers a certain request, [`Self::answers`] tells.
+    /// Parses a UDP payload. [`Self::answers`] says whether it is the reply to a given request.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is not a valid reply.
     pub fn parse(datagram: &[u8]) -> Result<Self, Fault> {
         let (relays, xid, options) = open(datagram, REPLY, RELAY_REPLY)?;
         let malformed = Fault::Malformed("option 17");
@@ -180,13 +187,14 @@ impl Reply6 {
         })
     }
 
-    /// Whether this answers `request`: the same exchange, and no other client.
+    /// Whether this is a reply to `request`: the transaction is the same, and so is the client, if the
+    /// reply names one.
     pub fn answers(&self, request: &Request6) -> bool {
         self.xid == request.xid && (self.client.is_none() || self.client == request.client)
     }
 }
 
-/// The relays, the transaction and the options of a message of this protocol.
+/// Parses the relays, the transaction identifier and the options of a message of this protocol.
 fn open(
     datagram: &[u8],
     kind: u8,
@@ -197,7 +205,7 @@ fn open(
     }
     let mut relays = Vec::new();
     let mut message = datagram;
-    // What cannot be unwrapped is not known to be ours.
+    // If a relay's message cannot be unwrapped, there is no way to know which protocol is inside.
     while message.first() == Some(&relayed) {
         if relays.len() == MAX_RELAYS {
             return Err(Fault::NotOurs);
@@ -221,7 +229,7 @@ fn open(
     Ok((relays, xid, options))
 }
 
-/// One relay's layer, and the message in it.
+/// The fields that one relay added, and the message that it relays.
 fn unwrap(message: &[u8]) -> Option<(Relay, &[u8])> {
     let mut fields = Fields::new(message);
     let _kind = fields.u8()?;
@@ -238,11 +246,11 @@ fn unwrap(message: &[u8]) -> Option<(Relay, &[u8])> {
         interface: interfaces.next().map(<[u8]>::to_vec),
     };
     let message = inner.next()?;
-    let sound = inner.next().is_none() && interfaces.next().is_none() && !options.cut_off;
-    sound.then_some((relay, message))
+    let is_valid = inner.next().is_none() && interfaces.next().is_none() && !options.cut_off;
+    is_valid.then_some((relay, message))
 }
 
-/// `packet` wrapped once for every relay.
+/// Wraps a packet in a message for each relay.
 fn wrap(packet: Vec<u8>, relays: &[Relay], kind: u8) -> Vec<u8> {
     relays.iter().rev().fold(packet, |inner, relay| {
         let mut outer = vec![kind, relay.hops];
@@ -263,7 +271,8 @@ fn put_class(to: &mut Vec<u8>) {
     put_long(to, CLASS, &class);
 }
 
-/// Whether a vendor class is Microsoft's and one of its strings is `BITLOCKER`.
+/// Whether a vendor class has Microsoft's enterprise number and `BITLOCKER` among its strings
+/// (RFC 8415, section 21.16).
 fn is_ours(content: &[u8]) -> bool {
     let mut fields = Fields::new(content);
     if fields.u32() != Some(ENTERPRISE) {
@@ -279,10 +288,10 @@ fn is_ours(content: &[u8]) -> bool {
     false
 }
 
-/// All options, in order.
+/// All options in their order.
 struct Options<'a> {
     list: Vec<(u16, &'a [u8])>,
-    /// Whether one runs past the end of the packet.
+    /// Whether an option runs past the end of the packet.
     cut_off: bool,
 }
 
@@ -309,6 +318,7 @@ impl<'a> Options<'a> {
             .map(|(_, content)| *content)
     }
 
+    /// The client identifier. Two different ones make the message malformed.
     fn client(&self) -> Result<Option<Vec<u8>>, Fault> {
         let mut all = self.all(CLIENT_IDENTIFIER);
         let first = all.next();
@@ -318,7 +328,7 @@ impl<'a> Options<'a> {
         Ok(first.map(<[u8]>::to_vec))
     }
 
-    /// The suboptions of Microsoft's vendor options: exactly `N`.
+    /// The suboptions of Microsoft's only vendor options, of which there must be exactly `N`.
     fn vendor<const N: usize>(&self) -> Result<[(u16, &'a [u8]); N], Fault> {
         let malformed = Fault::Malformed("option 17");
         let enterprise = ENTERPRISE.to_be_bytes();

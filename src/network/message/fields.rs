@@ -1,6 +1,7 @@
-//! Checked access to big-endian fields, and the type–length–value lists of both protocols.
+//! A reader for big-endian fields, and the type-length-value options of both protocols.
 
-/// Reads from the front of what is left.
+/// The bytes that are not read yet. Each method reads from the front, and returns `None` if too few
+/// bytes are left.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a>(&'a [u8]);
 

@@ -1,10 +1,10 @@
-//! What a request and a reply carry, whichever protocol brings them.
+//! The content of requests and replies, and their encoding in DHCPv4 and DHCPv6 packets.
 //!
-//! [`dhcp4`] and [`dhcp6`] put them into packets and take them out again. Both are our own: of the
-//! DHCP crates none keeps the order of options, joins the pieces of one that was split (RFC 3396)
-//! and looks into option 125, all of which this protocol needs.
+//! The encoders and parsers in [`dhcp4`] and [`dhcp6`] are part of this crate, because no DHCP crate
+//! was found that keeps the order of options, joins the parts of a split option (RFC 3396) when
+//! other options are between them, and parses option 125.
 //!
-//! No input makes a parser panic; what it accepts is consistent.
+//! The parsers panic on no input.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(
@@ -22,23 +22,24 @@ use std::str::FromStr;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
-/// What tells these messages from other DHCP: the vendor class of requests and replies.
+/// The vendor class of requests and replies, which distinguishes them from other DHCP messages.
 pub const VENDOR_CLASS: &[u8] = b"BITLOCKER";
-/// Microsoft's enterprise number, under which the DHCPv6 options and DHCPv4 option 125 lie.
+/// Microsoft's enterprise number, in the vendor options of DHCPv6 and in option 125 of DHCPv4.
 const ENTERPRISE: u32 = 311;
-/// The longest datagram that is looked at: nothing of the protocol comes near an Ethernet frame.
+/// The longest datagram that is parsed, in bytes: the payload of an Ethernet frame. The longest
+/// message of this protocol has about 550 bytes, plus what relays add.
 pub const MAX_DATAGRAM: usize = 1500;
 
-/// Vendor suboption of a request: the thumbprint (MS-NKPU 2.2.1.1, 2.2.2.1).
+/// Vendor suboption of requests: the thumbprint (MS-NKPU 2.2.1.1, 2.2.2.1).
 const THUMBPRINT: u8 = 1;
-/// Vendor suboption of a request: the key protector (in DHCPv4 its first half).
+/// Vendor suboption of requests: the key protector, in DHCPv4 its first half.
 const KEY_PROTECTOR: u8 = 2;
-/// Vendor suboption of a reply: the sealed key (MS-NKPU 2.2.1.4, 2.2.2.3).
+/// Vendor suboption of replies: the encrypted key (MS-NKPU 2.2.1.4, 2.2.2.3).
 const SEALED: u8 = 2;
-/// Vendor suboption of DHCPv4 option 125: the second half of the key protector.
+/// Vendor suboption in option 125 of DHCPv4 requests: the second half of the key protector.
 const SECOND_HALF: u8 = 1;
 
-/// SHA-1 of a whole certificate as it is stored: an index of certificates, no security feature.
+/// The SHA-1 of a certificate as it is stored. It selects a certificate and proves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Thumbprint([u8; 20]);
 
@@ -46,12 +47,12 @@ impl Thumbprint {
     /// Length in bytes.
     pub const LEN: usize = 20;
 
-    /// Of the certificate in this DER.
+    /// The thumbprint of a certificate in DER.
     pub fn of(der: &[u8]) -> Self {
         Self(Sha1::digest(der).into())
     }
 
-    /// These bytes as a thumbprint.
+    /// The thumbprint with these bytes.
     pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
     }
@@ -90,32 +91,33 @@ impl FromStr for Thumbprint {
     }
 }
 
-/// Text that is not 40 hexadecimal digits.
+/// Text that is not a thumbprint: 40 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a thumbprint is 40 hexadecimal digits with nothing between them")]
 pub struct NotAThumbprint;
 
-/// The client's two keys under the server's public key: the key protector of MS-NKPU.
+/// The client's two keys, encrypted with the server's public key: the key protector of MS-NKPU.
 ///
-/// Never to be logged: whoever has it can ask the server again. [`Self::digest`] names one.
+/// Must not be logged, because anyone who has it can ask the server again. For logs there is
+/// [`Self::digest`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedRequest(Box<[u8; Self::LEN]>);
 
 impl SealedRequest {
-    /// Length in bytes: that of the modulus, for which the packets have room.
+    /// Length in bytes: that of an RSA modulus of 2048 bits.
     pub const LEN: usize = 256;
 
-    /// These bytes as a key protector.
+    /// The key protector with these bytes.
     pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
         Self(Box::new(*bytes))
     }
 
-    /// The bytes, big-endian as RSA libraries give them.
+    /// The bytes: a big-endian number, as RSA libraries return it.
     pub fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
 
-    /// The first eight bytes of its SHA-256: tells key protectors apart in logs.
+    /// The first eight bytes of its SHA-256, to distinguish key protectors in logs.
     pub fn digest(&self) -> [u8; 8] {
         let hash: [u8; 32] = Sha256::digest(&self.0[..]).into();
         let mut digest = [0; 8];
@@ -127,7 +129,7 @@ impl SealedRequest {
         self.0.split_at(Self::LEN / 2)
     }
 
-    fn of_halves(first: &[u8; Self::LEN / 2], second: &[u8; Self::LEN / 2]) -> Self {
+    fn from_halves(first: &[u8; Self::LEN / 2], second: &[u8; Self::LEN / 2]) -> Self {
         let mut bytes = Box::new([0; Self::LEN]);
         let (to_first, to_second) = bytes.split_at_mut(Self::LEN / 2);
         to_first.copy_from_slice(first);
@@ -146,25 +148,25 @@ impl fmt::Debug for SealedRequest {
     }
 }
 
-/// What a client asks.
+/// A request, independent of the protocol that carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The certificate that the key protector was made for.
+    /// The certificate whose public key encrypted the keys.
     pub thumbprint: Thumbprint,
-    /// The sealed keys.
+    /// The encrypted keys.
     pub key_protector: SealedRequest,
 }
 
-/// What a server answers: the tag, 16 bytes, in front of 44 bytes of ciphertext.
+/// The encrypted key in a reply: a tag of 16 bytes, then 44 bytes of ciphertext.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SealedReply([u8; Self::LEN]);
 
 impl SealedReply {
-    /// Length in bytes. MS-NKPU's structures and examples say 32; its section 3.2.1 and every
-    /// implementation say this.
+    /// Length in bytes, according to MS-NKPU 3.2.1 and the known implementations. The structures and
+    /// examples in MS-NKPU say 32.
     pub const LEN: usize = 60;
 
-    /// These bytes as a reply.
+    /// The encrypted key with these bytes.
     pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
     }
@@ -181,17 +183,17 @@ impl fmt::Debug for SealedReply {
     }
 }
 
-/// Why a datagram is no message of this protocol.
+/// Why a datagram is not a valid message of this protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Somebody else's DHCP, or nothing like it.
+    /// It belongs to another protocol, such as ordinary DHCP.
     #[error("not a Network Unlock message")]
     NotOurs,
-    /// It says BITLOCKER, and is a DHCP message of another type.
+    /// It has the vendor class, but a DHCP message type that the protocol does not use.
     #[error("DHCP message type {0}, which Network Unlock does not use")]
     MessageType(u8),
-    /// It says BITLOCKER, and this part of it is not as it must be.
+    /// It has the vendor class, but this part of it is malformed.
     #[error("malformed: {0}")]
     Malformed(&'static str),
 }
@@ -201,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thumbprint_is_forty_digits_and_nothing_else() {
+    fn accepts_exactly_forty_digits_as_a_thumbprint() {
         let text = "b44bf9cee0e91c92b027a18dea2d3573bd7f8506";
         assert_eq!(text.parse::<Thumbprint>().unwrap().to_string(), text);
         assert!(text.to_uppercase().parse::<Thumbprint>().is_ok());
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_neither_blob() {
+    fn debug_output_shows_no_encrypted_bytes() {
         let shown = format!("{:?}", SealedRequest::from_bytes(&[0xA5; 256]));
         assert_eq!(shown.len(), "SealedRequest(0123456789abcdef)".len());
         assert_eq!(

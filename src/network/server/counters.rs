@@ -1,4 +1,4 @@
-//! What a server counts, and the text in which Prometheus takes it.
+//! The counters of the server, and their text for Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::record::{Record, Verdict};
 use crate::network::message::Thumbprint;
 
-/// Counted since the start.
+/// What the server counted since its start.
 #[derive(Debug, Default)]
 pub struct Counters {
     datagrams: AtomicU64,
@@ -24,7 +24,7 @@ pub struct Counters {
     certificates: Mutex<BTreeMap<Thumbprint, Use>>,
 }
 
-/// How much a certificate is used: when it can be retired.
+/// How much a certificate is used. One that clients no longer ask for can be retired.
 #[derive(Debug, Clone, Copy)]
 struct Use {
     answers: u64,
@@ -38,8 +38,8 @@ impl Counters {
 
     pub(super) fn request(&self, record: &Record) {
         let reason = record.verdict.reason();
-        let place = Verdict::REASONS.iter().position(|other| *other == reason);
-        if let Some(counter) = place.and_then(|place| self.reasons.get(place)) {
+        let index = Verdict::REASONS.iter().position(|other| *other == reason);
+        if let Some(counter) = index.and_then(|index| self.reasons.get(index)) {
             counter.fetch_add(1, Relaxed);
         }
         if let (true, Some(thumbprint)) = (record.verdict.is_answer(), record.thumbprint) {
@@ -67,10 +67,10 @@ impl Counters {
         self.send_errors.fetch_add(1, Relaxed);
     }
 
-    /// Notes that the files were read again, and whether all of them could be used.
-    pub fn reloaded(&self, sound: bool) {
-        self.last_reload_failed.store(!sound, Relaxed);
-        match sound {
+    /// Counts a reload of the files. `success` says whether all of them could be used.
+    pub fn reloaded(&self, success: bool) {
+        self.last_reload_failed.store(!success, Relaxed);
+        match success {
             true => self.reloads.fetch_add(1, Relaxed),
             false => self.failed_reloads.fetch_add(1, Relaxed),
         };
@@ -80,12 +80,12 @@ impl Counters {
         self.last_reload_failed.load(Relaxed)
     }
 
-    /// How often the private key was used.
+    /// How often a private key was used.
     pub fn private_operations(&self) -> u64 {
         self.private_operations.load(Relaxed)
     }
 
-    /// All of it in Prometheus' text format.
+    /// All counters in the text format of Prometheus.
     pub fn prometheus(&self, healthy: bool) -> String {
         let mut text = String::new();
         let mut metric = |name: &str, kind: &str, help: &str, values: &[(String, String)]| {

@@ -1,9 +1,10 @@
-//! Certificates with their private keys: read from files, looked up by thumbprint.
+//! The certificates that the server answers for, with their private keys, read from files.
 //!
-//! A file is whatever [`KeyFile`] reads. Which key belongs to which certificate is not taken from
-//! names or order, but tried.
+//! [`KeyFile`] lists the file formats. A certificate and its key may be in different files: a key is
+//! matched by decrypting what was encrypted to the certificate, not by file names or order.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -21,61 +22,93 @@ use crate::secret::others_can_read;
 use crate::secret::{NetworkKey, SecretBytes, SecretText};
 use crate::shown::ShowPath;
 
-/// What a key file may be told with.
+/// Files with certificates and private keys, and how to read them.
 #[derive(Debug, Default)]
-pub struct Files {
-    /// Files, and directories whose files are all read.
-    pub paths: Vec<PathBuf>,
-    /// Tried on every file that takes a password, after the empty one.
-    pub passwords: Vec<SecretText>,
-    /// Take private keys that every user of this computer can read, too.
-    pub accept_readable_keys: bool,
+pub struct KeyFiles {
+    paths: Vec<PathBuf>,
+    passwords: Vec<SecretText>,
+    accept_readable_keys: bool,
 }
 
-/// A certificate that can be served.
-pub struct Served {
+impl KeyFiles {
+    /// These files. Of a directory, every file whose name does not begin with a dot is read.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self {
+            paths,
+            ..Self::default()
+        }
+    }
+
+    /// Passwords to try on every encrypted file, after the empty password.
+    pub fn passwords(mut self, passwords: Vec<SecretText>) -> Self {
+        self.passwords = passwords;
+        self
+    }
+
+    /// Whether to accept private keys in files that every user of this computer can read. Default:
+    /// no.
+    pub fn accept_readable_keys(mut self, accept: bool) -> Self {
+        self.accept_readable_keys = accept;
+        self
+    }
+}
+
+/// A certificate that the server answers for.
+#[non_exhaustive]
+pub struct ServedCertificate {
     /// The certificate.
     pub certificate: Certificate,
     /// Its private key.
     pub key: Box<dyn Decryptor>,
-    /// Where it was found.
+    /// The file that the certificate was read from.
     pub file: PathBuf,
 }
 
-/// All certificates that can be served.
-#[derive(Default)]
-pub struct Keys(BTreeMap<Thumbprint, Served>);
+/// Without the private key.
+impl fmt::Debug for ServedCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServedCertificate")
+            .field("certificate", &self.certificate)
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
 
-impl Keys {
-    /// Reads the files. Every certificate must have its key, and the other way round: what is left
-    /// over is more likely a mistake than meant.
+/// All certificates that the server answers for, by thumbprint.
+#[derive(Debug, Default)]
+pub struct ServedCertificates(BTreeMap<Thumbprint, ServedCertificate>);
+
+impl ServedCertificates {
+    /// Reads the files. A certificate without its key, or a key without its certificate, is an
+    /// error: a file was probably forgotten.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] for what is no such file, and for a private key that every user of
-    /// this computer can read, unless that is accepted; [`Error::Io`] for what cannot be read.
-    pub fn read(files: &Files) -> Result<Self> {
-        let mut loose = Loose::default();
+    /// [`Error::BadCredential`] for a file that is not a key file, for an unmatched certificate or
+    /// key, and for a private key that every user of this computer can read, unless that is
+    /// accepted; [`Error::Io`] for a file that cannot be read.
+    pub fn read(files: &KeyFiles) -> Result<Self> {
+        let mut unmatched = Unmatched::default();
         for path in expand(&files.paths)? {
-            loose.file(&path, &files.passwords)?;
+            unmatched.add_file(&path, &files.passwords)?;
         }
         if !files.accept_readable_keys {
-            loose.refuse_readable_keys()?;
+            unmatched.refuse_readable_keys()?;
         }
-        loose.join()
+        unmatched.match_keys()
     }
 
     /// The certificate with this thumbprint.
-    pub fn get(&self, thumbprint: &Thumbprint) -> Option<&Served> {
+    pub fn get(&self, thumbprint: &Thumbprint) -> Option<&ServedCertificate> {
         self.0.get(thumbprint)
     }
 
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Served> {
+    /// All certificates, in the order of their thumbprints.
+    pub fn iter(&self) -> impl Iterator<Item = &ServedCertificate> {
         self.0.values()
     }
 
-    /// Everything about the certificates that Windows may object to.
-    pub fn doubts(&self, now: SystemTime) -> Vec<(&Served, Doubt)> {
+    /// What Windows may object to at time `now`, for each certificate.
+    pub fn doubts(&self, now: SystemTime) -> Vec<(&ServedCertificate, Doubt)> {
         self.iter()
             .flat_map(|served| {
                 let doubts = served.certificate.doubts(now);
@@ -85,18 +118,23 @@ impl Keys {
     }
 }
 
-/// The certificates in one file, with or without their keys.
-pub fn certificates(path: &Path, files: &Files) -> Result<Vec<Certificate>> {
-    let mut loose = Loose::default();
-    loose.file(path, &files.passwords)?;
-    Ok(loose
+/// The certificates in the file at `path`, whether or not their private keys are in it. Of `files`,
+/// only the passwords are used.
+///
+/// # Errors
+/// [`Error::BadCredential`] for a file that is not a key file; [`Error::Io`] if it cannot be read.
+pub fn read_certificates(path: &Path, files: &KeyFiles) -> Result<Vec<Certificate>> {
+    let mut unmatched = Unmatched::default();
+    unmatched.add_file(path, &files.passwords)?;
+    Ok(unmatched
         .certificates
         .into_iter()
         .map(|(_, certificate)| certificate)
         .collect())
 }
 
-/// The files that these paths name; of directories, those whose names do not begin with a dot.
+/// The files that these paths name. A directory stands for the files in it, sorted by name, without
+/// those whose names begin with a dot.
 fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
@@ -122,17 +160,17 @@ fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Certificates and keys as they are found, not yet joined.
+/// Certificates and keys that are not matched yet, each with its file.
 #[derive(Default)]
-struct Loose {
+struct Unmatched {
     certificates: Vec<(PathBuf, Certificate)>,
     keys: Vec<(PathBuf, AwsLc)>,
 }
 
-impl Loose {
-    /// The certificates of a file and their keys; of several, those that are made for Network
-    /// Unlock. Issuers' certificates are left out.
-    fn file(&mut self, path: &Path, passwords: &[SecretText]) -> Result<()> {
+impl Unmatched {
+    /// Adds the certificates of a file and their keys. If there are several, only those that were
+    /// made for Network Unlock. Issuers' certificates are left out.
+    fn add_file(&mut self, path: &Path, passwords: &[SecretText]) -> Result<()> {
         let bad = |why: String| Error::bad_credential(format!("key file {}", path.shown()), why);
         let content = read(path)?;
         if content.is_empty() {
@@ -147,7 +185,8 @@ impl Loose {
                 Err(fault) => faults.push(fault),
             }
         }
-        // What stands beside a key that serves may be for something else.
+        // An unusable certificate is an error only if it is the file's purpose: no other one is
+        // usable, or there is only one key. Otherwise it may be for another service.
         if let Some(fault) = faults.pop()
             && (certificates.is_empty() || keys.len() == 1)
         {
@@ -166,6 +205,7 @@ impl Loose {
                 )));
             }
         }
+        // Keys of certificates that were left out are left out, too.
         if file.own_certificates().count() > certificates.len() {
             keys.retain(|key| {
                 let public = key.public();
@@ -185,7 +225,8 @@ impl Loose {
         Ok(())
     }
 
-    /// Whoever has such a key can ask for the keys of all volumes that were enrolled for it.
+    /// Refuses key files that every user of this computer can read: with a private key, the key of
+    /// every volume that was enrolled for it can be obtained.
     fn refuse_readable_keys(&self) -> Result<()> {
         match self.keys.iter().find(|(path, _)| others_can_read(path)) {
             Some((path, _)) => Err(Error::BadCredential {
@@ -197,18 +238,18 @@ impl Loose {
         }
     }
 
-    /// Gives every certificate its key.
-    fn join(self) -> Result<Keys> {
+    /// Finds the key of every certificate.
+    fn match_keys(self) -> Result<ServedCertificates> {
         let mut keys: Vec<_> = self.keys.into_iter().map(Some).collect();
-        let mut joined = BTreeMap::new();
+        let mut matched = BTreeMap::new();
         for (file, certificate) in self.certificates {
-            if joined.contains_key(&certificate.thumbprint()) {
+            if matched.contains_key(&certificate.thumbprint()) {
                 continue;
             }
-            let fitting = keys
+            let key = keys
                 .iter_mut()
-                .find(|key| matches!(key, Some((_, key)) if fits(&certificate, key)));
-            let Some((_, key)) = fitting.and_then(Option::take) else {
+                .find(|key| matches!(key, Some((_, key)) if is_key_of(key, &certificate)));
+            let Some((_, key)) = key.and_then(Option::take) else {
                 return Err(Error::BadCredential {
                     credential: format!("certificate in {}", file.shown()),
                     why: format!(
@@ -218,30 +259,31 @@ impl Loose {
                     remedy: Some("name the file with its key, too".into()),
                 });
             };
-            let served = Served {
+            let served = ServedCertificate {
                 certificate,
                 key: Box::new(key),
                 file,
             };
-            joined.insert(served.certificate.thumbprint(), served);
+            matched.insert(served.certificate.thumbprint(), served);
         }
-        // The key of a certificate that came twice is no stranger.
-        let stranger = keys
-            .iter()
-            .flatten()
-            .find(|(_, key)| !joined.values().any(|served| fits(&served.certificate, key)));
-        match stranger {
+        // A key that is left over because its certificate was read twice is not an error.
+        let unmatched = keys.iter().flatten().find(|(_, key)| {
+            !matched
+                .values()
+                .any(|served: &ServedCertificate| is_key_of(key, &served.certificate))
+        });
+        match unmatched {
             Some((file, _)) => Err(Error::bad_credential(
                 format!("key file {}", file.shown()),
                 "no certificate fits its private key",
             )),
-            None => Ok(Keys(joined)),
+            None => Ok(ServedCertificates(matched)),
         }
     }
 }
 
-/// Whether the key opens what is sealed to the certificate.
-fn fits(certificate: &Certificate, key: &AwsLc) -> bool {
+/// Whether the key decrypts what is encrypted to the certificate.
+fn is_key_of(key: &AwsLc, certificate: &Certificate) -> bool {
     let network = NetworkKey::from_bytes(&[0xA5; NetworkKey::LEN]);
     let Ok((sealed, session)) = seal_request(certificate, &network) else {
         return false;
@@ -261,7 +303,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     Ok(content)
 }
 
-/// What a file holds, with whichever of the passwords opens it.
+/// The content of a key file, decrypted with the first password that fits.
 fn open(path: &Path, content: &[u8], passwords: &[SecretText]) -> Result<KeyFile> {
     let bad = |why: String, remedy: Remedy| Error::BadCredential {
         credential: format!("key file {}", path.shown()),
@@ -290,7 +332,7 @@ fn open(path: &Path, content: &[u8], passwords: &[SecretText]) -> Result<KeyFile
     })
 }
 
-/// A private key in the hands of AWS-LC, which decrypts in constant time.
+/// A private key for AWS-LC, which decrypts in constant time.
 struct AwsLc(Pkcs1PrivateDecryptingKey);
 
 impl AwsLc {
@@ -305,8 +347,8 @@ impl AwsLc {
 
 impl Decryptor for AwsLc {
     fn decrypt(&self, block: &[u8; SealedRequest::LEN]) -> Option<SecretBytes> {
-        let mut room = Zeroizing::new([0; SealedRequest::LEN]);
-        let content = self.0.decrypt(block, &mut room[..]).ok()?;
+        let mut buffer = Zeroizing::new([0; SealedRequest::LEN]);
+        let content = self.0.decrypt(block, &mut buffer[..]).ok()?;
         Some(SecretBytes::new(content.to_vec()))
     }
 }

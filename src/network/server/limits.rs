@@ -1,6 +1,8 @@
-//! What a server remembers between requests: how many came from where, and what it answered.
+//! What the server remembers between requests: token buckets for the rate limits, and the requests
+//! that it answered.
 //!
-//! All tables are bounded; the oldest entry makes room. Time is handed in, so that tests need none.
+//! Every table has a limit; when it is full, the oldest entries are dropped. Callers pass the time,
+//! so that tests need not wait.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,31 +12,40 @@ use zeroize::Zeroizing;
 
 use crate::network::message::SealedReply;
 
-/// How many requests are let through.
+/// A rate limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Rate {
-    /// In the long run, per second; zero for no limit.
+    /// The average number of requests per second; zero for no limit.
     pub per_second: f64,
-    /// At once.
+    /// How many requests are let through at once after a pause.
     pub burst: f64,
 }
 
-/// A token bucket.
+impl Rate {
+    /// So many requests per second on average, and so many at once. Zero per second is no limit.
+    pub fn new(per_second: f64, burst: f64) -> Self {
+        Self { per_second, burst }
+    }
+}
+
+/// A token bucket: one token for each request, refilled at the rate, never above the burst.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     tokens: f64,
-    filled: Instant,
-    /// Whether its being empty was told already.
-    told: bool,
+    /// When `tokens` was computed last.
+    updated: Instant,
+    /// Whether a refusal was reported since the last request that was let through.
+    refusal_reported: bool,
 }
 
-/// What a bucket says to a request.
+/// Whether a rate limit lets a request through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Passage {
-    Free,
-    /// One too many; the first since there was room.
+pub(super) enum RateDecision {
+    Allowed,
+    /// Refused; the first since a request was let through. Only this one is logged.
     Refused,
-    /// One too many, after others.
+    /// Refused, like the request before it.
     RefusedAgain,
 }
 
@@ -42,50 +53,50 @@ impl Bucket {
     fn full(rate: Rate, now: Instant) -> Self {
         Self {
             tokens: rate.burst,
-            filled: now,
-            told: false,
+            updated: now,
+            refusal_reported: false,
         }
     }
 
-    fn take(&mut self, rate: Rate, now: Instant) -> Passage {
-        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
+    fn take(&mut self, rate: Rate, now: Instant) -> RateDecision {
+        let passed = now.saturating_duration_since(self.updated).as_secs_f64();
         self.tokens = (self.tokens + passed * rate.per_second).min(rate.burst);
-        self.filled = now;
+        self.updated = now;
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
-            self.told = false;
-            return Passage::Free;
+            self.refusal_reported = false;
+            return RateDecision::Allowed;
         }
-        match std::mem::replace(&mut self.told, true) {
-            false => Passage::Refused,
-            true => Passage::RefusedAgain,
+        match std::mem::replace(&mut self.refusal_reported, true) {
+            false => RateDecision::Refused,
+            true => RateDecision::RefusedAgain,
         }
     }
 }
 
-/// A bucket for each of many.
-pub(super) struct Buckets<K> {
+/// A token bucket for each key.
+pub(super) struct TokenBuckets<K> {
     rate: Rate,
-    /// How many are kept.
-    room: usize,
+    /// The greatest number of buckets to keep.
+    capacity: usize,
     buckets: HashMap<K, Bucket>,
 }
 
-impl<K: Hash + Eq + Clone> Buckets<K> {
-    pub(super) fn new(rate: Rate, room: usize) -> Self {
+impl<K: Hash + Eq + Clone> TokenBuckets<K> {
+    pub(super) fn new(rate: Rate, capacity: usize) -> Self {
         Self {
             rate,
-            room,
+            capacity,
             buckets: HashMap::new(),
         }
     }
 
-    pub(super) fn take(&mut self, key: &K, now: Instant) -> Passage {
+    pub(super) fn take(&mut self, key: &K, now: Instant) -> RateDecision {
         if self.rate.per_second <= 0.0 {
-            return Passage::Free;
+            return RateDecision::Allowed;
         }
-        if self.buckets.len() >= self.room && !self.buckets.contains_key(key) {
-            self.make_room(now);
+        if self.buckets.len() >= self.capacity && !self.buckets.contains_key(key) {
+            self.drop_buckets(now);
         }
         self.buckets
             .entry(key.clone())
@@ -93,55 +104,57 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
             .take(self.rate, now)
     }
 
-    /// Drops the buckets that are full again; if there is none, the quarter that was used least
-    /// lately.
-    fn make_room(&mut self, now: Instant) {
+    /// Drops the buckets that are full again, which loses nothing; if there are none, the quarter
+    /// that was used longest ago.
+    fn drop_buckets(&mut self, now: Instant) {
         let refill = Duration::try_from_secs_f64(self.rate.burst / self.rate.per_second)
             .unwrap_or(Duration::MAX);
         self.buckets
-            .retain(|_, bucket| now.saturating_duration_since(bucket.filled) < refill);
-        if self.buckets.len() < self.room {
+            .retain(|_, bucket| now.saturating_duration_since(bucket.updated) < refill);
+        if self.buckets.len() < self.capacity {
             return;
         }
-        let mut times: Vec<_> = self.buckets.values().map(|bucket| bucket.filled).collect();
+        let mut times: Vec<_> = self.buckets.values().map(|bucket| bucket.updated).collect();
         let quarter = times.len() / 4;
         let (_, limit, _) = times.select_nth_unstable(quarter);
         let limit = *limit;
-        self.buckets.retain(|_, bucket| bucket.filled > limit);
+        self.buckets.retain(|_, bucket| bucket.updated > limit);
     }
 }
 
-/// SHA-256 of key protector and thumbprint.
+/// SHA-256 of the key protector and the thumbprint of a request.
 pub(super) type RequestDigest = [u8; 32];
 
-/// What was answered lately.
+/// The requests that were answered recently.
 ///
-/// A reply is a function of its request: to a retransmission the same bytes are sent, without
-/// opening it again.
-pub(super) struct Answered {
+/// A request determines its reply, so a retransmission gets the stored bytes again, without another
+/// use of the private key.
+pub(super) struct AnsweredRequests {
     entries: HashMap<RequestDigest, Entry>,
 }
 
 struct Entry {
+    /// When it was answered with the private key.
     at: Instant,
-    /// While it may be sent again.
+    /// Kept while the request counts as retransmitted.
     reply: Option<Zeroizing<[u8; SealedReply::LEN]>>,
 }
 
-/// What is known of a request that came before.
-pub(super) enum Before {
+/// Whether the same request was answered earlier.
+pub(super) enum Earlier {
     Never,
-    /// A moment ago: the reply of then.
+    /// Within [`AnsweredRequests::RETRANSMISSION`]: the reply that was sent.
     Retransmitted(SealedReply),
-    /// This long ago.
+    /// Longer ago than that: how long.
     Replayed(Duration),
 }
 
-impl Answered {
-    /// How long a request counts as retransmitted.
+impl AnsweredRequests {
+    /// For how long after its answer a request counts as retransmitted. Clients give up after 4
+    /// seconds (docs/format-network-unlock.md §4); relays and slow links may add to that.
     const RETRANSMISSION: Duration = Duration::from_secs(16);
-    /// How many requests are remembered, to notice that one is replayed.
-    const ROOM: usize = 65_536;
+    /// How many requests are remembered in order to recognize a replay.
+    const CAPACITY: usize = 65_536;
 
     pub(super) fn new() -> Self {
         Self {
@@ -149,24 +162,25 @@ impl Answered {
         }
     }
 
-    pub(super) fn before(&mut self, request: &RequestDigest, now: Instant) -> Before {
+    pub(super) fn look_up(&mut self, request: &RequestDigest, now: Instant) -> Earlier {
         let Some(entry) = self.entries.get_mut(request) else {
-            return Before::Never;
+            return Earlier::Never;
         };
         let ago = now.saturating_duration_since(entry.at);
         match &entry.reply {
             Some(reply) if ago <= Self::RETRANSMISSION => {
-                Before::Retransmitted(SealedReply::from_bytes(**reply))
+                Earlier::Retransmitted(SealedReply::from_bytes(**reply))
             }
             _ => {
                 entry.reply = None;
-                Before::Replayed(ago)
+                Earlier::Replayed(ago)
             }
         }
     }
 
     pub(super) fn remember(&mut self, request: RequestDigest, reply: SealedReply, now: Instant) {
-        if self.entries.len() >= Self::ROOM {
+        if self.entries.len() >= Self::CAPACITY {
+            // Drops the oldest quarter, so that the next requests need not do this again.
             let mut times: Vec<_> = self.entries.values().map(|entry| entry.at).collect();
             let quarter = times.len() / 4;
             let (_, limit, _) = times.select_nth_unstable(quarter);

@@ -1,4 +1,5 @@
-//! New keys with certificates fit for Network Unlock: as in Microsoft's recipes, self-signed.
+//! New RSA keys with self-signed certificates for Network Unlock, with the extensions that
+//! Microsoft's instructions give them.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
@@ -18,18 +19,20 @@ use crate::error::{Error, Result};
 use crate::network::certificate::Certificate;
 use crate::secret::{SecretBytes, SecretText};
 
-/// The extended key usage of Network Unlock.
+/// The extended key usage of Network Unlock, 1.3.6.1.4.1.311.67.1.1.
 const USAGE: [u64; 10] = [1, 3, 6, 1, 4, 1, 311, 67, 1, 1];
-/// Microsoft's extension for application policies, which its recipes fill with the same.
+/// Microsoft's extension for application policies (1.3.6.1.4.1.311.21.10), which its instructions
+/// fill with the same usage.
 const APPLICATION_POLICIES: [u64; 9] = [1, 3, 6, 1, 4, 1, 311, 21, 10];
-/// A list of one policy: the usage above, in DER.
+/// The value of that extension in DER: a list of one policy, the usage above.
 const POLICY: [u8; 16] = [
     0x30, 14, 0x30, 12, 6, 10, 0x2B, 6, 1, 4, 1, 0x82, 0x37, 0x43, 1, 1,
 ];
-/// Rounds that protect a PKCS#12 file. Its password may be short, and it is opened once.
+/// Iterations of the key derivation of a PKCS#12 file. Many, because the password may be short and
+/// the file is decrypted only when the server reads its keys.
 const ROUNDS: u32 = 100_000;
 
-/// A certificate with its new key.
+/// A new certificate with its private key.
 #[derive(Debug)]
 pub struct NewCertificate {
     certificate: Certificate,
@@ -37,7 +40,11 @@ pub struct NewCertificate {
 }
 
 impl NewCertificate {
-    /// A key of 2048 bits and a certificate for it, valid for `days` from today.
+    /// Makes a key of 2048 bits and a certificate for it, valid for `days` from today. `subject` is
+    /// its common name.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] if AWS-LC makes no key, or if the last day is after the year 9999.
     pub fn make(subject: &str, days: u32) -> Result<Self> {
         let failed = |what: &str| Error::Environment {
             what: format!("cannot make {what}"),
@@ -63,7 +70,10 @@ impl NewCertificate {
         &self.certificate
     }
 
-    /// Certificate and key in PEM; the key in the open.
+    /// Certificate and key in PEM. The key is not encrypted.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] if the encoder fails.
     pub fn pem(&self) -> Result<SecretBytes> {
         let armoured = |label, bytes| {
             encode_string(label, LineEnding::LF, bytes)
@@ -80,8 +90,11 @@ impl NewCertificate {
         ))
     }
 
-    /// Certificate and key in PKCS#12, with AES-256 or, for Windows before 10 (1709) and Server
-    /// 2019, with triple DES.
+    /// Certificate and key in PKCS#12, encrypted with AES-256. With `legacy`, with Triple DES, for
+    /// Windows before Windows 10 version 1709 and Windows Server 2019.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] if the encoder fails.
     pub fn pkcs12(&self, password: &SecretText, legacy: bool) -> Result<SecretBytes> {
         let failed = |error: p12_keystore::error::Error| Error::Environment {
             what: format!("cannot write PKCS#12: {error}"),
@@ -122,7 +135,7 @@ impl NewCertificate {
 fn parameters(subject: &str, days: u32) -> Option<CertificateParams> {
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let last = today.checked_add(i64::from(days).days()).ok()?;
-    // GeneralizedTime has four digits for the year.
+    // The year is at most 9999, jiff's last, which is also the last that a certificate can express.
     let day = |date: jiff::civil::Date| {
         rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8)
     };

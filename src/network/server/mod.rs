@@ -1,33 +1,33 @@
-//! The server: who is answered, with what, and where it is sent.
+//! The Network Unlock server: which requests are answered, with what, and where replies are sent.
 //!
-//! [`Core::judge`] is the whole of it without sockets: a datagram and where it came from go in; a
-//! reply, or the reason why there is none, comes out. [`run`] puts sockets around it.
+//! [`Core::handle`] is the whole decision without sockets: a datagram and its origin go in; a reply,
+//! or the reason why there is none, comes out. [`ListenOptions::open`] opens the sockets, and
+//! [`Sockets::serve`] connects them with a [`Core`].
 //!
-//! The order of its steps is the security design: whatever costs nothing is checked before the
-//! private key is used. And what the requester sees of any refusal is silence.
+//! The order of the checks is part of the security design: every check that costs little comes
+//! before the private key is used. A refused requester receives nothing, whatever the reason.
 
-pub mod counters;
+mod counters;
 mod decide;
-pub mod keys;
+mod keys;
 mod limits;
-pub mod make;
-pub mod record;
-pub mod run;
+mod make;
+mod record;
+mod run;
+mod settings;
 mod socket;
 mod tap;
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use self::counters::Counters;
 use self::decide::{Address, Address4, Address6};
-use self::keys::Keys;
-use self::limits::{Answered, Before, Buckets, Passage, RequestDigest};
-
-use self::record::{Record, Verdict};
+use self::limits::{AnsweredRequests, Earlier, RateDecision, RequestDigest, TokenBuckets};
 use super::crypto::{self, Decryptor};
 use super::message::dhcp4::{self, Form, Request4};
 use super::message::dhcp6::{self, Request6};
@@ -35,118 +35,78 @@ use super::message::{Fault, Request, SealedReply, Thumbprint};
 use super::policy::Policy;
 use crate::secret::{NetworkKey, SessionKey};
 
+pub use counters::Counters;
+pub use keys::{KeyFiles, ServedCertificate, ServedCertificates, read_certificates};
 pub use limits::Rate;
+pub use make::NewCertificate;
+pub use record::{Level, Record, Verdict};
+pub use run::{Event, ListenOptions, SocketMode, Sockets};
+pub use settings::{PolicyAddress, Replay, Settings};
 
-/// How many requesters are told apart by the rate limit.
-const SOURCES: usize = 4096;
-/// How many certificates are; more are not served at once.
-const CERTIFICATES: usize = 256;
+/// How many requesters have a rate limit of their own at a time.
+const MAX_SOURCES: usize = 4096;
+/// How many certificates have one; no server is expected to serve more.
+const MAX_CERTIFICATES: usize = 256;
 
-/// How the server behaves. The defaults are for a site that knows nothing special.
+/// The policy that was read last.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// Answer DHCPINFORM, too, which no client is known to send.
-    pub accept_inform: bool,
-    /// Which of the addresses that a request names count for the policy.
-    pub policy_address: PolicyAddress,
-    /// Answer IPv6 link-local addresses whatever the policy lists, as Windows servers do.
-    pub answer_link_local: bool,
-    /// A certificate that lists subnets of one family only is open to the other.
-    pub per_family_lists: bool,
-    /// Send an empty option 125, for a client that insists.
-    pub reply_option_125: bool,
-    /// What to do about a request that was answered before.
-    pub replay: Replay,
-    /// For each requester.
-    pub per_source: Rate,
-    /// For each certificate.
-    pub per_certificate: Rate,
-    /// For all.
-    pub total: Rate,
-    /// The identifier (DUID) of the server in DHCPv6.
-    pub identifier: Vec<u8>,
+pub enum PolicyState {
+    /// The server has no policy file: every address is served.
+    Unrestricted,
+    /// The policy file is valid.
+    Valid(Policy),
+    /// The policy file cannot be read or is invalid, for this reason: no request is answered.
+    Invalid(String),
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        let rate = |per_second, burst| Rate { per_second, burst };
+/// Certificates and policy: what the server reads from files and replaces as a whole.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Configuration {
+    /// The certificates that are served, with their private keys.
+    pub certificates: Arc<ServedCertificates>,
+    /// Which addresses they are served to.
+    pub policy: PolicyState,
+}
+
+impl Configuration {
+    /// A configuration with these certificates and this policy.
+    pub fn new(certificates: impl Into<Arc<ServedCertificates>>, policy: PolicyState) -> Self {
         Self {
-            accept_inform: false,
-            policy_address: PolicyAddress::All,
-            answer_link_local: true,
-            per_family_lists: false,
-            reply_option_125: false,
-            replay: Replay::Log,
-            per_source: rate(2.0, 8.0),
-            // A building that gets its power back.
-            per_certificate: rate(50.0, 500.0),
-            total: rate(200.0, 1000.0),
-            identifier: Vec::new(),
+            certificates: certificates.into(),
+            policy,
         }
     }
 }
 
-/// Which of the addresses that a request names must be in the policy's list. None is proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PolicyAddress {
-    /// Every one that it names.
-    All,
-    /// The one in the DHCPv4 header (`ciaddr`).
-    Client,
-    /// Where it came from, or the relay's.
-    Source,
-}
-
-/// What to do about a request that was answered before and is no retransmission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replay {
-    /// Answer, and say so in the log: a client that lost power may not know that it asked.
-    Log,
-    /// Answer.
-    Allow,
-    /// Stay silent for this long after the answer.
-    Refuse(Duration),
-}
-
-/// The policy as it was read last.
-#[derive(Debug, Clone)]
-pub enum PolicyState {
-    /// None was asked for: everybody is served.
-    Unrestricted,
-    /// This one holds.
-    Valid(Policy),
-    /// One was asked for and cannot be used: nobody is served. With the reason.
-    Invalid(String),
-}
-
-/// What is replaced as a whole when the server reads its files again.
-pub struct Configuration {
-    /// The certificates.
-    pub keys: Arc<Keys>,
-    /// The policy.
-    pub policy: PolicyState,
-}
-
 /// Where a datagram came from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Origin {
-    /// Which protocol its port belongs to.
-    pub transport: Transport,
-    /// The address in its IP header.
+    /// The protocol of the port that it was sent to.
+    pub protocol: Protocol,
+    /// The source address and port in its IP and UDP headers.
     pub source: SocketAddr,
 }
 
-/// What a datagram is read as.
+impl Origin {
+    /// From this address to the server port of this protocol.
+    pub fn new(protocol: Protocol, source: SocketAddr) -> Self {
+        Self { protocol, source }
+    }
+}
+
+/// The protocol that a datagram is parsed as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Transport {
+pub enum Protocol {
     /// DHCPv4.
     Dhcp4,
     /// DHCPv6.
     Dhcp6,
 }
 
-impl Transport {
-    /// What the command line and the log call it.
+impl Protocol {
+    /// Its stable word on the command line and in the log.
     pub fn word(self) -> &'static str {
         match self {
             Self::Dhcp4 => "dhcp4",
@@ -155,25 +115,50 @@ impl Transport {
     }
 }
 
-/// A reply, and where it goes.
+/// The same as [`Protocol::word`].
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProtocol> {
+        [Self::Dhcp4, Self::Dhcp6]
+            .into_iter()
+            .find(|protocol| protocol.word() == text)
+            .ok_or(UnknownProtocol)
+    }
+}
+
+/// Text that names no [`Protocol`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown protocol; use dhcp4 or dhcp6")]
+pub struct UnknownProtocol;
+
+/// A reply, and where to send it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+#[non_exhaustive]
+pub struct Reply {
     /// The UDP payload.
     pub payload: Vec<u8>,
-    /// Address and port.
+    /// The destination address and port.
     pub to: SocketAddr,
 }
 
-/// What came of a datagram.
-#[derive(Debug)]
-pub struct Judgement {
-    /// The reply, if there is one.
-    pub answer: Option<Answer>,
-    /// What the log is to say; nothing for somebody else's DHCP.
+/// What the server does about a datagram.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Decision {
+    /// The reply, unless the request is refused.
+    pub reply: Option<Reply>,
+    /// The log entry; `None` for DHCP messages that are not of this protocol.
     pub record: Option<Record>,
 }
 
-/// The server without its sockets. Shared by as many threads as there are.
+/// The server without its sockets, which any number of threads may share.
 pub struct Core {
     settings: Settings,
     configuration: RwLock<Arc<Configuration>>,
@@ -181,28 +166,40 @@ pub struct Core {
     counters: Counters,
 }
 
+/// What is remembered between requests.
 struct Memory {
-    sources: Buckets<Source>,
-    certificates: Buckets<Thumbprint>,
-    total: Buckets<()>,
-    answered: Answered,
+    sources: TokenBuckets<Source>,
+    certificates: TokenBuckets<Thumbprint>,
+    total: TokenBuckets<()>,
+    answered: AnsweredRequests,
 }
 
-/// Who counts as one requester: behind a relay the relay's address would be that of all.
+/// What counts as one requester for the rate limit. All clients of a relay send from its address,
+/// so a relayed client is identified by its hardware address or its address on the link, too.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Source {
     Direct(IpAddr),
     Relayed(IpAddr, Vec<u8>),
 }
 
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("settings", &self.settings)
+            .field("configuration", &self.configuration())
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Core {
-    /// A server with these settings and certificates.
+    /// A server with these settings, certificates and policy.
     pub fn new(settings: Settings, configuration: Configuration) -> Self {
         let memory = Memory {
-            sources: Buckets::new(settings.per_source, SOURCES),
-            certificates: Buckets::new(settings.per_certificate, CERTIFICATES),
-            total: Buckets::new(settings.total, 1),
-            answered: Answered::new(),
+            sources: TokenBuckets::new(settings.per_source, MAX_SOURCES),
+            certificates: TokenBuckets::new(settings.per_certificate, MAX_CERTIFICATES),
+            total: TokenBuckets::new(settings.total, 1),
+            answered: AnsweredRequests::new(),
         };
         Self {
             settings,
@@ -212,32 +209,34 @@ impl Core {
         }
     }
 
-    /// Puts another configuration in place. Requests that are being judged are judged by the old
-    /// one to their end.
+    /// Replaces the configuration. Requests in progress finish with the old one.
     pub fn replace(&self, configuration: Configuration) {
-        let mut place = self
+        let mut current = self
             .configuration
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        *place = Arc::new(configuration);
+        *current = Arc::new(configuration);
     }
 
-    /// Puts another policy in place, and leaves the certificates.
+    /// Replaces the policy and keeps the certificates.
     pub fn replace_policy(&self, policy: PolicyState) {
-        let keys = self.configuration().keys.clone();
-        self.replace(Configuration { keys, policy });
+        let certificates = self.configuration().certificates.clone();
+        self.replace(Configuration {
+            certificates,
+            policy,
+        });
     }
 
-    /// The configuration that holds now.
+    /// The current configuration.
     pub fn configuration(&self) -> Arc<Configuration> {
-        let place = self
+        let current = self
             .configuration
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        place.clone()
+        current.clone()
     }
 
-    /// Whether all that was read last could be used.
+    /// Whether all files could be used when they were read last.
     pub fn healthy(&self) -> bool {
         let policy = &self.configuration().policy;
         !matches!(policy, PolicyState::Invalid(_)) && !self.counters.last_reload_failed()
@@ -248,33 +247,34 @@ impl Core {
         &self.counters
     }
 
-    /// Judges one datagram.
-    pub fn judge(&self, datagram: &[u8], origin: &Origin, now: Instant) -> Judgement {
+    /// Decides about one datagram that arrived at `now`.
+    pub fn handle(&self, datagram: &[u8], origin: &Origin, now: Instant) -> Decision {
         let started = Instant::now();
         self.counters.datagram();
-        let mut judgement = match origin.transport {
-            Transport::Dhcp4 => self.judge4(datagram, origin, now),
-            Transport::Dhcp6 => self.judge6(datagram, origin, now),
+        let mut decision = match origin.protocol {
+            Protocol::Dhcp4 => self.handle_dhcp4(datagram, origin, now),
+            Protocol::Dhcp6 => self.handle_dhcp6(datagram, origin, now),
         };
-        if let Some(record) = &mut judgement.record {
+        if let Some(record) = &mut decision.record {
             record.duration = started.elapsed();
             self.counters.request(record);
         }
-        judgement
+        decision
     }
 
-    fn judge4(&self, datagram: &[u8], origin: &Origin, now: Instant) -> Judgement {
+    fn handle_dhcp4(&self, datagram: &[u8], origin: &Origin, now: Instant) -> Decision {
         let mut record = Record::new(origin);
         let parsed = match Request4::parse(datagram) {
             Ok(parsed) => parsed,
-            Err(fault) => return Judgement::unparsed(record, fault),
+            Err(fault) => return Decision::unparsed(record, fault),
         };
-        record.client4(&parsed);
+        record.describe_dhcp4(&parsed);
         if parsed.form == Form::Inform && !self.settings.accept_inform {
-            return Judgement::refused(record, Verdict::MessageType(8));
+            // 8 is DHCPINFORM (RFC 2132, section 9.6).
+            return Decision::refused(record, Verdict::MessageType(8));
         }
         let IpAddr::V4(source) = origin.source.ip() else {
-            return Judgement::refused(record, Verdict::Malformed("source address"));
+            return Decision::refused(record, Verdict::Malformed("source address"));
         };
         let header = &parsed.header;
         let address = Address4 {
@@ -284,44 +284,46 @@ impl Core {
         };
         let relayed = !header.relay.is_unspecified();
         if relayed && (!decide::may_be_relay(header.relay) || header.hops > decide::MAX_HOPS) {
-            return Judgement::refused(record, Verdict::Relay);
+            return Decision::refused(record, Verdict::Relay);
         }
-        if let Err(verdict) = address.consistent(self.settings.policy_address) {
-            return Judgement::refused(record, verdict);
+        if let Err(verdict) = address.check_consistency(self.settings.policy_address) {
+            return Decision::refused(record, verdict);
         }
         let requester = match relayed {
             true => Source::Relayed(header.relay.into(), header.hardware().to_vec()),
+            // Clients without an address all send from 0.0.0.0.
             false if source.is_unspecified() => {
                 Source::Relayed(source.into(), header.hardware().to_vec())
             }
             false => Source::Direct(source.into()),
         };
-        let sealed = match self.open(&parsed.request, Address::V4(address), &requester, now) {
+        let sealed = match self.seal(&parsed.request, Address::V4(address), &requester, now) {
             Ok((sealed, verdict)) => {
                 record.verdict = verdict;
                 sealed
             }
-            Err(verdict) => return Judgement::refused(record, verdict),
+            Err(verdict) => return Decision::refused(record, verdict),
         };
         let mut reply = parsed.reply(sealed);
         reply.option_125 = self.settings.reply_option_125;
-        let answer = Answer {
+        let reply = Reply {
             payload: reply.encode(),
             to: address.reply_to().into(),
         };
-        Judgement::answered(record, answer)
+        Decision::answered(record, reply)
     }
 
-    fn judge6(&self, datagram: &[u8], origin: &Origin, now: Instant) -> Judgement {
+    fn handle_dhcp6(&self, datagram: &[u8], origin: &Origin, now: Instant) -> Decision {
         let mut record = Record::new(origin);
         let parsed = match Request6::parse(datagram) {
             Ok(parsed) => parsed,
-            Err(fault) => return Judgement::unparsed(record, fault),
+            Err(fault) => return Decision::unparsed(record, fault),
         };
-        record.client6(&parsed);
+        record.describe_dhcp6(&parsed);
         let SocketAddr::V6(source) = origin.source else {
-            return Judgement::refused(record, Verdict::Malformed("source address"));
+            return Decision::refused(record, Verdict::Malformed("source address"));
         };
+        // The outermost relay comes first; the last is the one on the client's link.
         let nearest = parsed.relays.last();
         let address = Address6 {
             source: *source.ip(),
@@ -331,26 +333,27 @@ impl Core {
             Some(relay) => Source::Relayed(relay.link.into(), relay.peer.octets().to_vec()),
             None => Source::Direct(address.source.into()),
         };
-        let sealed = match self.open(&parsed.request, Address::V6(address), &requester, now) {
+        let sealed = match self.seal(&parsed.request, Address::V6(address), &requester, now) {
             Ok((sealed, verdict)) => {
                 record.verdict = verdict;
                 sealed
             }
-            Err(verdict) => return Judgement::refused(record, verdict),
+            Err(verdict) => return Decision::refused(record, verdict),
         };
+        // A relay listens on the server port (RFC 8415, section 19.3).
         let port = match parsed.relays.is_empty() {
             true => dhcp6::CLIENT_PORT,
             false => dhcp6::SERVER_PORT,
         };
-        let answer = Answer {
+        let reply = Reply {
             payload: parsed.reply(&self.settings.identifier, sealed).encode(),
             to: SocketAddrV6::new(*source.ip(), port, 0, source.scope_id()).into(),
         };
-        Judgement::answered(record, answer)
+        Decision::answered(record, reply)
     }
 
-    /// From the certificate to the reply: the steps that both protocols share.
-    fn open(
+    /// The steps that both protocols share, from the certificate's thumbprint to the sealed reply.
+    fn seal(
         &self,
         request: &Request,
         address: Address,
@@ -359,68 +362,74 @@ impl Core {
     ) -> Result<(SealedReply, Verdict), Verdict> {
         let configuration = self.configuration();
         let served = configuration
-            .keys
+            .certificates
             .get(&request.thumbprint)
             .ok_or(Verdict::UnknownThumbprint)?;
         match &configuration.policy {
             PolicyState::Unrestricted => {}
             PolicyState::Valid(policy) => {
-                address.admitted(policy.rule(&request.thumbprint), &self.settings)?;
+                address.authorize(policy.rule(&request.thumbprint), &self.settings)?;
             }
             PolicyState::Invalid(_) => return Err(Verdict::PolicyInvalid),
         }
         let digest = digest(request);
-        let before = self.admit(request, requester, &digest, now)?;
-        if let Before::Retransmitted(reply) = before {
+        let earlier = self.admit(request, requester, &digest, now)?;
+        // The same bytes again: no second use of the private key.
+        if let Earlier::Retransmitted(reply) = earlier {
             return Ok((reply, Verdict::Retransmitted));
         }
-        let verdict = match (before, self.settings.replay) {
-            (Before::Replayed(ago), Replay::Refuse(time)) if ago < time => {
+        let verdict = match (earlier, self.settings.replay) {
+            (Earlier::Replayed(ago), Replay::Refuse(time)) if ago < time => {
                 return Err(Verdict::Replay);
             }
-            (Before::Replayed(_), Replay::Log | Replay::Refuse(_)) => Verdict::AnsweredAgain,
+            (Earlier::Replayed(_), Replay::Log | Replay::Refuse(_)) => Verdict::AnsweredAgain,
             _ => Verdict::Answered,
         };
-        let reply = self.reply(&*served.key, request)?;
+        let reply = self.decrypt_and_seal(&*served.key, request)?;
         self.memory().answered.remember(digest, reply, now);
         Ok((reply, verdict))
     }
 
-    /// Whether the rate limits let the request through, and whether it came before. A request that
-    /// one limit refuses takes nothing from the next: what one requester sends too much of is not
-    /// at the expense of others.
+    /// Checks the rate limits, and looks up whether the request was answered before. A request that
+    /// one limit refuses takes no token from the next, so that a requester who sends too much does
+    /// not use up the share of others.
     fn admit(
         &self,
         request: &Request,
         requester: &Source,
         digest: &RequestDigest,
         now: Instant,
-    ) -> Result<Before, Verdict> {
+    ) -> Result<Earlier, Verdict> {
         let mut memory = self.memory();
-        let pass = |passage| match passage {
-            Passage::Free => Ok(()),
-            Passage::Refused => Err(Verdict::Rate { first: true }),
-            Passage::RefusedAgain => Err(Verdict::Rate { first: false }),
+        let check = |decision| match decision {
+            RateDecision::Allowed => Ok(()),
+            RateDecision::Refused => Err(Verdict::Rate { first: true }),
+            RateDecision::RefusedAgain => Err(Verdict::Rate { first: false }),
         };
-        pass(memory.sources.take(requester, now))?;
-        pass(memory.certificates.take(&request.thumbprint, now))?;
-        pass(memory.total.take(&(), now))?;
-        Ok(memory.answered.before(digest, now))
+        check(memory.sources.take(requester, now))?;
+        check(memory.certificates.take(&request.thumbprint, now))?;
+        check(memory.total.take(&(), now))?;
+        Ok(memory.answered.look_up(digest, now))
     }
 
-    /// The private operation, and the sealing.
-    fn reply(&self, key: &dyn Decryptor, request: &Request) -> Result<SealedReply, Verdict> {
+    /// The private RSA operation, and the sealing of the reply.
+    fn decrypt_and_seal(
+        &self,
+        key: &dyn Decryptor,
+        request: &Request,
+    ) -> Result<SealedReply, Verdict> {
         let started = Instant::now();
         let keys = crypto::open_request(key, &request.key_protector);
-        let sound = keys.is_some();
-        // What cannot be opened takes as long as what can.
-        let keys = keys.unwrap_or_else(|| crypto::Keys {
+        let decrypted = keys.is_some();
+        // A reply is sealed in any case, so that a request that cannot be decrypted takes as long
+        // as one that can: the time must not tell whether the padding was right.
+        let keys = keys.unwrap_or_else(|| crypto::RequestKeys {
             network: NetworkKey::from_bytes(&[0; NetworkKey::LEN]),
             session: SessionKey::from_bytes(&[0; SessionKey::LEN]),
         });
         let reply = crypto::seal_reply(&keys);
         self.counters.private_operation(started.elapsed());
-        reply.filter(|_| sound).ok_or(Verdict::Decrypt)
+        reply.filter(|_| decrypted).ok_or(Verdict::Decrypt)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -428,11 +437,11 @@ impl Core {
     }
 }
 
-impl Judgement {
+impl Decision {
     fn unparsed(record: Record, fault: Fault) -> Self {
         match fault {
             Fault::NotOurs => Self {
-                answer: None,
+                reply: None,
                 record: None,
             },
             Fault::MessageType(code) => Self::refused(record, Verdict::MessageType(code)),
@@ -443,20 +452,21 @@ impl Judgement {
     fn refused(mut record: Record, verdict: Verdict) -> Self {
         record.verdict = verdict;
         Self {
-            answer: None,
+            reply: None,
             record: Some(record),
         }
     }
 
-    fn answered(mut record: Record, answer: Answer) -> Self {
-        record.to = Some(answer.to);
+    fn answered(mut record: Record, reply: Reply) -> Self {
+        record.to = Some(reply.to);
         Self {
-            answer: Some(answer),
+            reply: Some(reply),
             record: Some(record),
         }
     }
 }
 
+/// SHA-256 of the key protector and the thumbprint.
 fn digest(request: &Request) -> RequestDigest {
     let mut hash = Sha256::new();
     hash.update(request.key_protector.as_bytes());
@@ -464,5 +474,5 @@ fn digest(request: &Request) -> RequestDigest {
     hash.finalize().into()
 }
 
-/// Where a reply goes whose client cannot be addressed.
-const EVERYBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, dhcp4::CLIENT_PORT);
+/// The destination of a reply to a DHCPv4 client that has no address yet.
+const BROADCAST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, dhcp4::CLIENT_PORT);

@@ -1,101 +1,101 @@
-//! What the log says of a request: never a key, and of the sealed keys only a digest.
+//! The log entry of a request. It holds no key, and only a digest of the encrypted keys.
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{Origin, Transport};
+use super::{Origin, Protocol};
 use crate::network::message::dhcp4::Request4;
 use crate::network::message::dhcp6::Request6;
 use crate::network::message::{Request, Thumbprint};
 
-/// One request, and what came of it.
+/// A request, and how the server decided.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Record {
-    /// Which protocol.
-    pub transport: Transport,
-    /// The address in the IP header.
+    /// The protocol that it was sent over.
+    pub protocol: Protocol,
+    /// The source address and port in its IP and UDP headers.
     pub source: SocketAddr,
-    /// The address that a DHCPv4 client says it has.
+    /// DHCPv4: the client's address in the DHCP header (`ciaddr`), unless it is 0.0.0.0.
     pub client: Option<IpAddr>,
-    /// The relay next to the client.
+    /// The address of the relay next to the client (`giaddr`, link-address).
     pub relay: Option<IpAddr>,
-    /// The client's address as that relay saw it (DHCPv6).
+    /// DHCPv6: the client's address as that relay saw it (peer-address).
     pub peer: Option<IpAddr>,
-    /// The client's hardware address (DHCPv4), or its identifier (DHCPv6).
+    /// The client's hardware address (DHCPv4) or identifier (DUID, DHCPv6).
     pub hardware: Vec<u8>,
-    /// The transaction.
+    /// The transaction identifier: 32 bits in DHCPv4, 24 bits in DHCPv6.
     pub xid: Option<u32>,
-    /// The certificate that was asked for.
+    /// The thumbprint of the certificate in the request.
     pub thumbprint: Option<Thumbprint>,
-    /// Tells this request's sealed keys from others.
+    /// The first eight bytes of the SHA-256 of the encrypted keys, to recognize them elsewhere.
     pub key_protector: Option<[u8; 8]>,
-    /// Where the reply went.
+    /// Where the reply was sent.
     pub to: Option<SocketAddr>,
-    /// What came of it.
+    /// How the server decided, and why.
     pub verdict: Verdict,
-    /// How long that took.
+    /// How long the server worked on the request.
     pub duration: Duration,
 }
 
-/// What came of a request.
+/// How the server decided about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// A reply was made. Whether it unlocked anything, a server cannot know.
+    /// Answered. The server does not learn whether the client could use the reply.
     Answered,
-    /// The same reply as a moment ago.
+    /// A retransmission, answered with the stored reply.
     Retransmitted,
-    /// A reply to a request that was answered before.
+    /// Answered, although the same request was answered before.
     AnsweredAgain,
-    /// A DHCP message type that the protocol does not use.
+    /// Refused: a DHCP message type that the protocol does not use.
     MessageType(u8),
-    /// This part is not as it must be.
+    /// Refused: this part of the message is malformed.
     Malformed(&'static str),
-    /// The relay's address, or the number of relays, cannot be true.
+    /// Refused: a relay cannot have this address, or there are too many relays.
     Relay,
-    /// Asks for a certificate that is not here: the client has another one.
+    /// Refused: the server does not have the certificate that the client was given.
     UnknownThumbprint,
-    /// The policy disables the certificate.
+    /// Refused: the policy disables the certificate.
     Disabled,
-    /// The policy does not list an address that counts.
+    /// Refused: the policy does not list an address of the request.
     Subnet {
-        /// The address.
+        /// The address that is not listed.
         address: IpAddr,
-        /// Where the request names it.
+        /// The field of the request that holds it, such as `ciaddr`.
         claim: &'static str,
     },
-    /// The policy file is invalid: nobody is answered.
+    /// Refused, like every request while the policy file is invalid.
     PolicyInvalid,
-    /// Too many requests.
+    /// Refused: the rate limit was exceeded.
     Rate {
-        /// Whether it is the first since there was room.
+        /// Whether this is the first refusal since a request was let through.
         first: bool,
     },
-    /// Answered before, and repeats are refused.
+    /// Refused: the same request was answered before, and the settings refuse replays.
     Replay,
-    /// Not sealed to the certificate that it names, or not as it must be.
+    /// Refused: the private key of the certificate does not decrypt the key protector.
     Decrypt,
 }
 
-/// How loud a verdict is.
+/// How severe a log entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Not for the log.
+    /// Not logged.
     Quiet,
-    /// The normal course.
+    /// Normal operation.
     Info,
-    /// Worth a look.
+    /// Unusual, and not an error.
     Notice,
-    /// Something is wrong with the requester.
+    /// A requester may be faulty or hostile.
     Warning,
-    /// Something is wrong here.
+    /// The server cannot work as it is configured.
     Error,
 }
 
 impl Level {
-    /// Its number in syslog, which systemd takes in front of a line.
+    /// Its syslog priority, which systemd reads at the start of a line (sd-daemon(3)).
     pub fn syslog(self) -> u8 {
         match self {
             Self::Quiet => 7,
@@ -108,7 +108,7 @@ impl Level {
 }
 
 impl Verdict {
-    /// Whether a reply goes out.
+    /// Whether a reply is sent.
     pub fn is_answer(self) -> bool {
         matches!(
             self,
@@ -116,7 +116,7 @@ impl Verdict {
         )
     }
 
-    /// The decision, a stable word.
+    /// The stable word for the decision: `answered` or `refused`.
     pub fn decision(self) -> &'static str {
         match self.is_answer() {
             true => "answered",
@@ -124,7 +124,7 @@ impl Verdict {
         }
     }
 
-    /// The reason, a stable word. [`Self::detail`] says more.
+    /// The stable word for the reason. [`Self::detail`] adds to it.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Answered => "valid",
@@ -143,7 +143,7 @@ impl Verdict {
         }
     }
 
-    /// All reasons, for counters that begin at zero.
+    /// Every reason, so that each has a counter from the start.
     pub const REASONS: [&str; 13] = [
         "valid",
         "retransmission",
@@ -160,7 +160,7 @@ impl Verdict {
         "decrypt",
     ];
 
-    /// What the reason alone does not say.
+    /// Details of the reason: the message type, the malformed part, or the address.
     pub fn detail(self) -> Option<String> {
         match self {
             Self::MessageType(code) => Some(code.to_string()),
@@ -170,7 +170,7 @@ impl Verdict {
         }
     }
 
-    /// How loud it is.
+    /// The severity of its log entry.
     pub fn level(self) -> Level {
         match self {
             Self::Rate { first: false } => Level::Quiet,
@@ -193,7 +193,7 @@ impl Verdict {
 impl Record {
     pub(super) fn new(origin: &Origin) -> Self {
         Self {
-            transport: origin.transport,
+            protocol: origin.protocol,
             source: origin.source,
             client: None,
             relay: None,
@@ -208,37 +208,38 @@ impl Record {
         }
     }
 
-    pub(super) fn client4(&mut self, request: &Request4) {
+    pub(super) fn describe_dhcp4(&mut self, request: &Request4) {
         let header = &request.header;
-        let named = |address: std::net::Ipv4Addr| {
+        let specified = |address: std::net::Ipv4Addr| {
             (!address.is_unspecified()).then_some(IpAddr::V4(address))
         };
-        self.client = named(header.client);
-        self.relay = named(header.relay);
+        self.client = specified(header.client);
+        self.relay = specified(header.relay);
         self.hardware = header.hardware().to_vec();
         self.xid = Some(header.xid);
-        self.asks(&request.request);
+        self.describe_request(&request.request);
     }
 
-    pub(super) fn client6(&mut self, request: &Request6) {
+    pub(super) fn describe_dhcp6(&mut self, request: &Request6) {
         if let Some(relay) = request.relays.last() {
             self.relay = Some(relay.link.into());
             self.peer = Some(relay.peer.into());
         }
-        // An identifier has at most 130 bytes (RFC 8415, section 11.1); a longer one is nobody's.
+        // A DUID has at most 130 bytes (RFC 8415, section 11.1). A longer one is invalid and must
+        // not fill the log.
         let client = request.client.as_deref().unwrap_or_default();
         self.hardware = client.iter().take(130).copied().collect();
         let [high, middle, low] = request.xid;
         self.xid = Some(u32::from_be_bytes([0, high, middle, low]));
-        self.asks(&request.request);
+        self.describe_request(&request.request);
     }
 
-    fn asks(&mut self, request: &Request) {
+    fn describe_request(&mut self, request: &Request) {
         self.thumbprint = Some(request.thumbprint);
         self.key_protector = Some(request.key_protector.digest());
     }
 
-    /// The hardware address or identifier in hexadecimal.
+    /// The hardware address or identifier in hexadecimal, with colons.
     pub fn hardware_text(&self) -> String {
         let mut text = String::new();
         for byte in &self.hardware {
@@ -251,14 +252,14 @@ impl Record {
         text
     }
 
-    /// The digest of the sealed keys in hexadecimal.
+    /// [`Record::key_protector`] in hexadecimal.
     pub fn key_protector_text(&self) -> Option<String> {
         let digest = self.key_protector?;
         Some(base16ct::lower::encode_string(&digest))
     }
 }
 
-/// The record as a line of `key=value` words, none of which needs quotes.
+/// One line of `key=value` pairs, none of which needs quotes.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -273,7 +274,7 @@ impl fmt::Display for Record {
         write!(
             f,
             " transport={} source={}",
-            self.transport.word(),
+            self.protocol.word(),
             self.source.ip()
         )?;
         for (name, address) in [

@@ -1,11 +1,13 @@
 //! The server's sockets and threads.
 //!
-//! Every socket is read by as many threads as there are cores, each of which does all of the work
-//! for the datagram that it got: no queue of ours stands between the kernel's and the private key,
-//! and nothing is lost when the files are read again.
+//! Each socket is read by several threads, one for each core unless told otherwise. A thread that
+//! receives a datagram does all the work for it. So the kernel's receive buffer is the only queue,
+//! and no request is lost when certificates and policy are read again.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,97 +16,198 @@ use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
 use super::record::Record;
-use super::socket::{Door, Udp};
+use super::socket::{Listener, UdpListener, WAKE_INTERVAL};
 use super::tap::Tap;
-use super::{Core, Transport};
+use super::{Core, Protocol};
 use crate::error::{Error, Remedy, Result};
 use crate::network::message::MAX_DATAGRAM;
 
-/// How long a thread rests after its socket failed, so that a dead one does not keep a core busy.
-const REST: Duration = Duration::from_secs(1);
-/// How long somebody who asks for the counters may take.
-const METRICS_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a thread pauses after its socket failed, so that a broken socket does not keep a core
+/// busy.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// How long reading a request for the counters, and writing the response, may take.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How requests come in.
+/// Which kind of socket requests are received on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Through UDP ports of our own.
+pub enum SocketMode {
+    /// UDP sockets, which need the server ports of DHCP for themselves.
     Udp,
-    /// Through packet sockets, beside a DHCP server that holds the ports.
+    /// Packet sockets, which work beside a DHCP server that holds these ports.
     Tap,
 }
 
-/// What to listen on.
+impl SocketMode {
+    /// Its stable word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tap => "tap",
+        }
+    }
+}
+
+/// The same as [`SocketMode::word`].
+impl fmt::Display for SocketMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for SocketMode {
+    type Err = UnknownMode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownMode> {
+        [Self::Udp, Self::Tap]
+            .into_iter()
+            .find(|mode| mode.word() == text)
+            .ok_or(UnknownMode)
+    }
+}
+
+/// Text that names no [`SocketMode`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown mode; use udp or tap")]
+pub struct UnknownMode;
+
+/// What to listen on. The default is UDP, both protocols, every interface that is up.
 #[derive(Debug)]
-pub struct Listen {
-    /// On these interfaces; none: on all that are up, but for the loopback.
-    pub interfaces: Vec<String>,
-    /// For these protocols.
-    pub transports: Vec<Transport>,
-    /// How.
-    pub mode: Mode,
-    /// Bind ports that others bind, too (`SO_REUSEADDR`). What is sent to one host reaches only
-    /// one of them.
-    pub share_port: bool,
-    /// Sockets that are open already, as systemd hands them down: nothing else is opened then.
-    pub inherited: Vec<UdpSocket>,
-    /// Where the counters can be read; a loopback address.
-    pub metrics: Option<SocketAddr>,
+pub struct ListenOptions {
+    interfaces: Vec<String>,
+    protocols: Vec<Protocol>,
+    mode: SocketMode,
+    share_port: bool,
+    inherited: Vec<UdpSocket>,
+    metrics: Option<SocketAddr>,
 }
 
-/// Sockets that are open. Nothing needs privileges from here on.
-pub struct Bound {
-    doors: Vec<Box<dyn Door>>,
-    metrics: Option<TcpListener>,
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            protocols: vec![Protocol::Dhcp4, Protocol::Dhcp6],
+            mode: SocketMode::Udp,
+            share_port: false,
+            inherited: Vec::new(),
+            metrics: None,
+        }
+    }
 }
 
-/// Something that happened, for the log.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// A request was judged.
-    Request(&'a Record),
-    /// The reply to a request could not be sent.
-    NotSent(&'a Record, &'a io::Error),
-    /// A socket failed; it is tried again.
-    Failed(&'a str, &'a io::Error),
-}
+impl ListenOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
 
-impl Listen {
-    /// Opens all of it.
-    pub fn open(self) -> Result<Bound> {
+    /// Listen on these interfaces only. With an empty list: on every interface that is up, except
+    /// the loopback interface.
+    pub fn interfaces(mut self, names: Vec<String>) -> Self {
+        self.interfaces = names;
+        self
+    }
+
+    /// Answer these protocols only.
+    pub fn protocols(mut self, protocols: Vec<Protocol>) -> Self {
+        self.protocols = protocols;
+        self
+    }
+
+    /// Which kind of socket to open.
+    pub fn mode(mut self, mode: SocketMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Whether to bind UDP ports that another program binds with `SO_REUSEADDR`, too. Broadcasts
+    /// reach both programs; a unicast datagram, such as one from a relay, reaches only one of them.
+    pub fn share_port(mut self, share: bool) -> Self {
+        self.share_port = share;
+        self
+    }
+
+    /// UDP sockets that are already bound, as systemd passes them. If there are any, no other
+    /// socket for requests is opened.
+    pub fn inherited(mut self, sockets: Vec<UdpSocket>) -> Self {
+        self.inherited = sockets;
+        self
+    }
+
+    /// Serve the counters over HTTP on this address, which must be a loopback address.
+    pub fn metrics(mut self, address: Option<SocketAddr>) -> Self {
+        self.metrics = address;
+        self
+    }
+
+    /// Opens the sockets. [`Sockets::serve`] needs no privileges any more.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] if a port is in use, a privilege is missing, an inherited socket has
+    /// another port, or there is no interface; [`Error::Io`] if the system refuses for another
+    /// reason.
+    pub fn open(self) -> Result<Sockets> {
         let interfaces = match self.interfaces.is_empty() {
-            true => up()?,
+            true => interfaces_that_are_up()?,
             false => self.interfaces,
         };
-        let mut doors: Vec<Box<dyn Door>> = Vec::new();
+        let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
         for socket in self.inherited {
-            doors.push(Box::new(Udp::inherited(socket, &interfaces)?));
+            listeners.push(Box::new(UdpListener::inherited(socket, &interfaces)?));
         }
-        let handed_down = !doors.is_empty();
-        for interface in interfaces.iter().filter(|_| !handed_down) {
-            for transport in &self.transports {
-                doors.push(match self.mode {
-                    Mode::Udp => Box::new(Udp::bind(*transport, interface, self.share_port)?),
-                    Mode::Tap => Box::new(Tap::open(*transport, interface)?),
+        let has_inherited = !listeners.is_empty();
+        for interface in interfaces.iter().filter(|_| !has_inherited) {
+            for protocol in &self.protocols {
+                listeners.push(match self.mode {
+                    SocketMode::Udp => {
+                        Box::new(UdpListener::bind(*protocol, interface, self.share_port)?)
+                    }
+                    SocketMode::Tap => Box::new(Tap::open(*protocol, interface)?),
                 });
             }
         }
-        if doors.is_empty() {
+        if listeners.is_empty() {
             return Err(Error::Environment {
                 what: "there is no network interface to listen on".to_owned(),
                 remedy: Some(Remedy::NameInterface),
             });
         }
-        let metrics = self.metrics.map(listen).transpose()?;
-        Ok(Bound { doors, metrics })
+        let metrics = self.metrics.map(listen_for_metrics).transpose()?;
+        Ok(Sockets { listeners, metrics })
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener> {
+/// Open sockets, ready to serve.
+pub struct Sockets {
+    listeners: Vec<Box<dyn Listener>>,
+    metrics: Option<TcpListener>,
+}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sockets")
+            .field("listeners", &self.names())
+            .field("metrics", &self.metrics)
+            .finish()
+    }
+}
+
+/// What happens while the server runs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A request was answered or refused.
+    Request(&'a Record),
+    /// The reply to a request could not be sent.
+    NotSent(&'a Record, &'a io::Error),
+    /// The socket of this name failed; the server goes on using it.
+    Failed(&'a str, &'a io::Error),
+}
+
+fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener> {
     if !address.ip().is_loopback() {
         return Err(Error::Environment {
             what: format!(
-                "the counters are shown on the loopback only, and {address} is not on it"
+                "the counters are served on a loopback address only, and {address} is not one"
             ),
             remedy: Some("give 127.0.0.1:PORT or [::1]:PORT".into()),
         });
@@ -114,11 +217,11 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    open().map_err(|error| Error::io(format!("cannot show the counters on {address}"), error))
+    open().map_err(|error| Error::io(format!("cannot serve the counters on {address}"), error))
 }
 
-/// The interfaces that are up, but for the loopback.
-fn up() -> Result<Vec<String>> {
+/// The names of the interfaces that are up, without the loopback interface.
+fn interfaces_that_are_up() -> Result<Vec<String>> {
     let failed = |error: nix::Error| Error::io("cannot list the network interfaces", error.into());
     let mut names: Vec<_> = getifaddrs()
         .map_err(failed)?
@@ -128,25 +231,26 @@ fn up() -> Result<Vec<String>> {
         })
         .map(|address| address.interface_name)
         .collect();
+    // getifaddrs(3) lists an interface once for each of its addresses.
     names.sort();
     names.dedup();
     Ok(names)
 }
 
-impl Bound {
-    /// What is listened on, for people.
-    pub fn places(&self) -> Vec<String> {
-        self.doors
+impl Sockets {
+    /// What the server listens on, for messages: `eth0, UDP port 67`.
+    pub fn names(&self) -> Vec<String> {
+        self.listeners
             .iter()
-            .map(|door| door.name().to_owned())
+            .map(|listener| listener.name().to_owned())
             .collect()
     }
 
-    /// Answers until `stop` is set, with `threads` threads for each socket, or as many as can be
-    /// started. `log` is called from all of them.
+    /// Answers requests until `stop` is set, with `threads` threads for each socket, or with as
+    /// many as the system allows. Every thread calls `log`.
     ///
     /// # Errors
-    /// That of the system when a socket has no thread at all; `stop` is then set.
+    /// The system's error if not even one thread can be started for a socket; `stop` is then set.
     pub fn serve(
         &self,
         core: &Core,
@@ -155,26 +259,26 @@ impl Bound {
         log: &(dyn Fn(&Event<'_>) + Sync),
     ) -> io::Result<()> {
         thread::scope(|scope| {
-            for door in &self.doors {
+            for listener in &self.listeners {
                 for number in 0..threads.max(1) {
-                    let attend = || attend(&**door, core, stop, log);
-                    match thread::Builder::new().spawn_scoped(scope, attend) {
+                    let serve = || serve_listener(&**listener, core, stop, log);
+                    match thread::Builder::new().spawn_scoped(scope, serve) {
                         Ok(_) => {}
                         Err(error) if number == 0 => {
                             stop.store(true, Relaxed);
                             return Err(error);
                         }
-                        // The others do the work.
+                        // The socket has at least one thread.
                         Err(error) => {
-                            log(&Event::Failed(door.name(), &error));
+                            log(&Event::Failed(listener.name(), &error));
                             break;
                         }
                     }
                 }
             }
             if let Some(listener) = &self.metrics {
-                let show = || show_counters(listener, core, stop);
-                if let Err(error) = thread::Builder::new().spawn_scoped(scope, show) {
+                let serve = || serve_metrics(listener, core, stop);
+                if let Err(error) = thread::Builder::new().spawn_scoped(scope, serve) {
                     log(&Event::Failed("metrics", &error));
                 }
             }
@@ -183,27 +287,32 @@ impl Bound {
     }
 }
 
-/// What one thread does.
-fn attend(door: &dyn Door, core: &Core, stop: &AtomicBool, log: &(dyn Fn(&Event<'_>) + Sync)) {
-    // One byte more than is accepted: a longer datagram shows.
+/// The loop of one thread: receive, decide, reply, log.
+fn serve_listener(
+    listener: &dyn Listener,
+    core: &Core,
+    stop: &AtomicBool,
+    log: &(dyn Fn(&Event<'_>) + Sync),
+) {
+    // One byte more than the longest datagram, so that a longer one is recognized as such.
     let mut buffer = [0; MAX_DATAGRAM + 1];
     while !stop.load(Relaxed) {
-        let came = match door.receive(&mut buffer) {
-            Ok(Some(came)) => came,
+        let received = match listener.receive(&mut buffer) {
+            Ok(Some(received)) => received,
             Ok(None) => continue,
             Err(error) => {
-                log(&Event::Failed(door.name(), &error));
-                thread::sleep(REST);
+                log(&Event::Failed(listener.name(), &error));
+                thread::sleep(FAILURE_PAUSE);
                 continue;
             }
         };
-        let datagram = buffer.get(..came.len).unwrap_or_default();
-        let judgement = core.judge(datagram, &came.origin, Instant::now());
-        let Some(record) = judgement.record else {
+        let datagram = buffer.get(..received.len).unwrap_or_default();
+        let decision = core.handle(datagram, &received.origin, Instant::now());
+        let Some(record) = decision.record else {
             continue;
         };
-        if let Some(answer) = judgement.answer
-            && let Err(error) = door.send(&answer.payload, answer.to, &came)
+        if let Some(reply) = decision.reply
+            && let Err(error) = listener.send(&reply.payload, reply.to, &received)
         {
             core.counters().send_error();
             log(&Event::NotSent(&record, &error));
@@ -213,22 +322,24 @@ fn attend(door: &dyn Door, core: &Core, stop: &AtomicBool, log: &(dyn Fn(&Event<
     }
 }
 
-/// Answers whoever asks on the metrics port, one after the other.
-fn show_counters(listener: &TcpListener, core: &Core, stop: &AtomicBool) {
+/// Serves the counters, one connection after the other.
+fn serve_metrics(listener: &TcpListener, core: &Core, stop: &AtomicBool) {
     while !stop.load(Relaxed) {
         match listener.accept() {
-            // Somebody who went away is no concern of ours.
-            Ok((stream, _)) => drop(show(stream, core)),
-            Err(_) => thread::sleep(super::socket::PATIENCE),
+            // A connection that breaks concerns nobody but its client.
+            Ok((stream, _)) => drop(respond(stream, core)),
+            // Nothing to accept: the listener does not block.
+            Err(_) => thread::sleep(WAKE_INTERVAL),
         }
     }
 }
 
-fn show(mut stream: TcpStream, core: &Core) -> io::Result<()> {
+fn respond(mut stream: TcpStream, core: &Core) -> io::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(METRICS_PATIENCE))?;
-    stream.set_write_timeout(Some(METRICS_PATIENCE))?;
-    // Whatever is asked, the answer is the same: what fits the first read is enough of it.
+    stream.set_read_timeout(Some(METRICS_TIMEOUT))?;
+    stream.set_write_timeout(Some(METRICS_TIMEOUT))?;
+    // Every request gets the same response, so the request is not parsed. It is read because closing
+    // a socket with unread data resets the connection before the client has the response.
     let mut request = [0; 4096];
     let _ = stream.read(&mut request)?;
     let text = core.counters().prometheus(core.healthy());

@@ -1,4 +1,4 @@
-//! The ways in and out: what a datagram comes from and a reply goes through.
+//! What the server listens on: the trait that [`run`](super::run) uses, and UDP sockets.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
@@ -6,57 +6,59 @@ use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol as IpProtocol, SockAddr, Socket, Type};
 
-use super::{Origin, Transport};
+use super::{Origin, Protocol};
 use crate::error::{Error, Remedy, Result};
+use crate::network::frame::EthernetAddress;
 use crate::network::message::{dhcp4, dhcp6};
 
-/// How long a wait for a datagram lasts before the threads look whether they should end.
-pub(super) const PATIENCE: Duration = Duration::from_millis(250);
-/// Room for requests that wait in the kernel while all cores are busy: a few thousand.
+/// How long a thread waits for a datagram before it checks whether the server is to stop.
+pub(super) const WAKE_INTERVAL: Duration = Duration::from_millis(250);
+/// The kernel's receive buffer: a few thousand requests can wait in it while all cores are busy.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// Where a datagram came from, and how to get back there.
+/// A datagram that was received: its length, and what a reply needs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Came {
+pub(super) struct Received {
     pub(super) origin: Origin,
     pub(super) len: usize,
-    /// The hardware address that it came from, on a packet socket.
-    pub(super) neighbour: Option<[u8; 6]>,
+    /// The Ethernet address that it came from; packet sockets only.
+    pub(super) neighbor: Option<EthernetAddress>,
 }
 
-/// A socket that requests come in through.
-pub(super) trait Door: Send + Sync {
-    /// What it is in messages: `eth0, UDP port 67`.
+/// A socket that requests arrive on and replies leave from.
+pub(super) trait Listener: Send + Sync {
+    /// How messages name it, for example `eth0, UDP port 67`.
     fn name(&self) -> &str;
 
-    /// The next datagram; `None` after [`PATIENCE`], and for frames that are of no interest.
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Came>>;
+    /// Writes the next datagram to `buffer`. `None` after [`WAKE_INTERVAL`], or for a frame that
+    /// holds no datagram for this port.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>>;
 
-    /// Sends a reply to where `came` says, or to `to`.
-    fn send(&self, payload: &[u8], to: SocketAddr, came: &Came) -> io::Result<()>;
+    /// Sends a reply to `to`. A packet socket takes the Ethernet address from the request.
+    fn send(&self, payload: &[u8], to: SocketAddr, request: &Received) -> io::Result<()>;
 }
 
 /// A UDP socket.
-pub(super) struct Udp {
+pub(super) struct UdpListener {
     name: String,
     socket: UdpSocket,
-    transport: Transport,
+    protocol: Protocol,
 }
 
-/// The port that a transport's requests go to.
-pub(super) fn port(transport: Transport) -> u16 {
-    match transport {
-        Transport::Dhcp4 => dhcp4::SERVER_PORT,
-        Transport::Dhcp6 => dhcp6::SERVER_PORT,
+/// The UDP port of servers.
+pub(super) fn port(protocol: Protocol) -> u16 {
+    match protocol {
+        Protocol::Dhcp4 => dhcp4::SERVER_PORT,
+        Protocol::Dhcp6 => dhcp6::SERVER_PORT,
     }
 }
 
-impl Udp {
-    /// Binds the transport's port on one interface.
-    pub(super) fn bind(transport: Transport, interface: &str, share: bool) -> Result<Self> {
-        let port = port(transport);
+impl UdpListener {
+    /// Binds the protocol's port on one interface.
+    pub(super) fn bind(protocol: Protocol, interface: &str, share_port: bool) -> Result<Self> {
+        let port = port(protocol);
         let failed = |error: io::Error| {
             match error.kind() {
             io::ErrorKind::AddrInUse => Error::Environment {
@@ -66,7 +68,9 @@ impl Udp {
             io::ErrorKind::PermissionDenied => Error::Environment {
                 what: format!("no permission to bind UDP port {port} on {interface}"),
                 remedy: Some(
-                    "run it as root, with CAP_NET_BIND_SERVICE, or with systemd's socket activation".into()),
+                    "run it as root, with CAP_NET_BIND_SERVICE, or with systemd's socket activation"
+                        .into(),
+                ),
             },
             _ => Error::io(
                 format!("cannot open UDP port {port} on {interface}"),
@@ -75,44 +79,46 @@ impl Udp {
         }
         };
         let open = || {
-            let (domain, address): (_, SockAddr) = match transport {
-                Transport::Dhcp4 => (
+            let (domain, address): (_, SockAddr) = match protocol {
+                Protocol::Dhcp4 => (
                     Domain::IPV4,
                     SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into(),
                 ),
-                Transport::Dhcp6 => (
+                Protocol::Dhcp6 => (
                     Domain::IPV6,
                     SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into(),
                 ),
             };
-            let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-            if transport == Transport::Dhcp6 {
+            let socket = Socket::new(domain, Type::DGRAM, Some(IpProtocol::UDP))?;
+            if protocol == Protocol::Dhcp6 {
                 socket.set_only_v6(true)?;
             }
-            socket.set_reuse_address(share)?;
+            socket.set_reuse_address(share_port)?;
+            // Before bind(2): two sockets on different interfaces can then have the same port.
             socket.bind_device(Some(interface.as_bytes()))?;
             socket.bind(&address)?;
             Ok(socket)
         };
         let socket = open().map_err(failed)?;
-        Self::of(socket, transport, Some(interface))
+        Self::configure(socket, protocol, Some(interface))
     }
 
-    /// Takes over a socket that is bound already, as systemd hands it down.
+    /// Uses a bound socket that systemd passed to the process. `interfaces` are those on which a
+    /// DHCPv6 socket that is bound to no interface joins the multicast groups.
     pub(super) fn inherited(socket: UdpSocket, interfaces: &[String]) -> Result<Self> {
-        let what = "cannot use the socket that was handed down";
+        let what = "cannot use the inherited socket";
         let address = socket
             .local_addr()
             .map_err(|error| Error::io(what, error))?;
-        let transport = [Transport::Dhcp4, Transport::Dhcp6]
+        let protocol = [Protocol::Dhcp4, Protocol::Dhcp6]
             .into_iter()
-            .find(|transport| {
-                port(*transport) == address.port()
-                    && address.is_ipv4() == (*transport == Transport::Dhcp4)
+            .find(|protocol| {
+                port(*protocol) == address.port()
+                    && address.is_ipv4() == (*protocol == Protocol::Dhcp4)
             });
-        let Some(transport) = transport else {
+        let Some(protocol) = protocol else {
             return Err(Error::Environment {
-                what: format!("the socket that was handed down is bound to {address}"),
+                what: format!("the inherited socket is bound to {address}"),
                 remedy: Some("bind it to 0.0.0.0:67 or [::]:547 (ListenDatagram=)".into()),
             });
         };
@@ -123,55 +129,55 @@ impl Udp {
             .flatten()
             .and_then(|name| String::from_utf8(name).ok());
         if let Some(interface) = bound {
-            return Self::of(socket, transport, Some(&interface));
+            return Self::configure(socket, protocol, Some(&interface));
         }
-        let door = Self::of(socket, transport, None)?;
-        if transport == Transport::Dhcp6 {
+        let listener = Self::configure(socket, protocol, None)?;
+        if protocol == Protocol::Dhcp6 {
             interfaces
                 .iter()
-                .try_for_each(|interface| door.join(interface))?;
+                .try_for_each(|interface| listener.join_groups(interface))?;
         }
-        Ok(door)
+        Ok(listener)
     }
 
-    fn of(socket: Socket, transport: Transport, interface: Option<&str>) -> Result<Self> {
+    fn configure(socket: Socket, protocol: Protocol, interface: Option<&str>) -> Result<Self> {
         let name = format!(
             "{}, UDP port {}",
             interface.unwrap_or("all interfaces"),
-            port(transport)
+            port(protocol)
         );
-        let prepare = || {
-            if transport == Transport::Dhcp4 {
+        let set_options = || {
+            if protocol == Protocol::Dhcp4 {
                 socket.set_broadcast(true)?;
             }
-            make_room(&socket);
+            enlarge_receive_buffer(&socket);
             socket.set_nonblocking(false)?;
-            socket.set_read_timeout(Some(PATIENCE))
+            socket.set_read_timeout(Some(WAKE_INTERVAL))
         };
-        prepare().map_err(|error| Error::io(format!("cannot set up {name}"), error))?;
-        let door = Self {
+        set_options().map_err(|error| Error::io(format!("cannot set up {name}"), error))?;
+        let listener = Self {
             name,
             socket: socket.into(),
-            transport,
+            protocol,
         };
-        if let (Transport::Dhcp6, Some(interface)) = (transport, interface) {
-            door.join(interface)?;
+        if let (Protocol::Dhcp6, Some(interface)) = (protocol, interface) {
+            listener.join_groups(interface)?;
         }
-        Ok(door)
+        Ok(listener)
     }
 
-    /// Joins the groups that clients and relays of DHCPv6 send to.
-    fn join(&self, interface: &str) -> Result<()> {
+    /// Joins the multicast groups that DHCPv6 clients and relays send to (RFC 8415, section 7.1).
+    fn join_groups(&self, interface: &str) -> Result<()> {
         let failed = |error| {
             Error::io(
-                format!("cannot join the groups of DHCPv6 on {interface}"),
+                format!("cannot join the multicast groups of DHCPv6 on {interface}"),
                 error,
             )
         };
-        let index = index(interface).map_err(failed)?;
+        let index = interface_index(interface).map_err(failed)?;
         for group in dhcp6::GROUPS {
             match self.socket.join_multicast_v6(&group, index) {
-                // Joined already: the same interface was named twice.
+                // Already a member: the same interface was named twice.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 other => other.map_err(failed)?,
             }
@@ -179,53 +185,53 @@ impl Udp {
         Ok(())
     }
 
-    /// The socket, to be held and not read.
+    /// The socket, to be kept open and not read.
     pub(super) fn into_socket(self) -> UdpSocket {
         self.socket
     }
 }
 
-/// Gives a socket its receive buffer: all of it where we have the right to, else as much as the
-/// system allows everybody.
-pub(super) fn make_room(socket: &Socket) {
+/// Sets the receive buffer to [`RECEIVE_BUFFER`], or to the system's limit (`net.core.rmem_max`)
+/// where the process may not exceed it.
+pub(super) fn enlarge_receive_buffer(socket: &Socket) {
     if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     }
 }
 
-/// The number of an interface.
-pub(super) fn index(interface: &str) -> io::Result<u32> {
+/// The kernel's number of an interface.
+pub(super) fn interface_index(interface: &str) -> io::Result<u32> {
     if_nametoindex(interface).map_err(io::Error::from)
 }
 
-impl Door for Udp {
+impl Listener for UdpListener {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Came>> {
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
         match self.socket.recv_from(buffer) {
-            Ok((len, source)) => Ok(Some(Came {
+            Ok((len, source)) => Ok(Some(Received {
                 origin: Origin {
-                    transport: self.transport,
+                    protocol: self.protocol,
                     source,
                 },
                 len,
-                neighbour: None,
+                neighbor: None,
             })),
-            Err(error) if passing(&error) => Ok(None),
+            Err(error) if is_transient(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn send(&self, payload: &[u8], to: SocketAddr, _came: &Came) -> io::Result<()> {
+    fn send(&self, payload: &[u8], to: SocketAddr, _request: &Received) -> io::Result<()> {
         self.socket.send_to(payload, to).map(drop)
     }
 }
 
-/// Whether a wait ended without a datagram and nothing is wrong. A client that is gone makes its
-/// host send ICMP errors, which come back as errors of the socket.
-pub(super) fn passing(error: &io::Error) -> bool {
+/// Whether receiving failed for a reason that does not concern the socket: nothing arrived in time,
+/// or an earlier reply brought back an ICMP error because its client is gone.
+pub(super) fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock

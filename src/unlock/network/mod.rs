@@ -1,34 +1,33 @@
 //! Network Unlock as a credential (docs/format-network-unlock.md §8 to §10).
 //!
-//! Two kinds of protector open with a key out of the network:
+//! Two kinds of key protector can be unlocked with a key from the network:
 //!
-//! * An external key that `protector add --network-unlock` made: its 32 bytes are what the network
-//!   gives back. Nothing on the volume tells it from another external key; the requests lie beside
-//!   it, in a [`Sidecar`].
-//! * The one that Windows makes. Its layout is not proven: what follows from other protectors is
-//!   tried, with whatever is [`Known`] from elsewhere.
+//! * An external key that `protector add --network-unlock` made. The network returns its 32 bytes. On
+//!   the volume it looks like any other external key; the requests are in a file, its [`Sidecar`].
+//! * The key protector of Windows. Its layout is not known for certain: the layouts that follow from
+//!   other key protectors are tried, with the [`KnownKeys`] if there are any.
 //!
-//! A network that is silent takes seconds, and no attempt ends earlier: the time is said before the
-//! first request and after the last. Reasons that scripts may rely on:
+//! If no server answers, an attempt takes several seconds. The [`Prompt`] is told how many before the
+//! first request. Reasons that scripts may rely on:
 //!
 //! | reason | what happened |
 //! |---|---|
-//! | `no-sidecar` | nothing was asked: there is no stock of requests for this volume |
-//! | `bad-sidecar` | nothing was asked: the stock cannot be read, or is empty |
-//! | `other-volume` | nothing was asked: the stock is another volume's |
-//! | `no-such-protector` | nothing was asked: the volume has no protector for which the stock was made |
-//! | `no-address` | nothing was asked: no interface is up and has an address |
-//! | `no-answer` | the requests were sent, and nobody answered in time |
-//! | `not-authentic` | something answered, and nothing of it was the server's answer |
-//! | `network-error` | the system refused to send or receive (exit status 5) |
-//! | `wrong-key` | the network gave a key, and it does not open the protector |
-//! | `unproven-layout` | a protector of Windows: nothing that was tried opens it |
+//! | `no-sidecar` | no request was sent: there is no stock of requests for this volume |
+//! | `bad-sidecar` | no request was sent: the stock cannot be read, or is empty |
+//! | `other-volume` | no request was sent: the stock belongs to another volume |
+//! | `no-such-protector` | no request was sent: the volume does not have the protector that the stock is for |
+//! | `no-address` | no request was sent: no interface is up and has an address |
+//! | `no-answer` | requests were sent, and no server answered in time |
+//! | `not-authentic` | there were replies, and none was authentic |
+//! | `network-error` | the operating system refused to send or receive (exit status 5) |
+//! | `wrong-key` | the network returned a key that does not unlock the protector |
+//! | `unproven-layout` | a protector of Windows: none of the attempts unlocked it |
 
 mod sidecar;
 mod windows;
 
-pub use sidecar::{DIRECTORY, STOCK, Sidecar, SidecarFile, Taken};
-pub use windows::Known;
+pub use sidecar::{DIRECTORY, STOCK, Sidecar, SidecarFile, TakenRequest};
+pub use windows::KnownKeys;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,22 +45,22 @@ use crate::shown::ShowPath;
 
 const NAME: &str = "Network Unlock";
 
-/// A key out of the network.
+/// The credential that obtains a key from the network.
 pub struct NetworkUnlock {
     transports: Vec<Box<dyn Transport>>,
     sidecar: PathBuf,
     limit: Option<Duration>,
     prompt: Arc<dyn Prompt>,
-    /// For protectors of Windows.
+    /// For the key protectors of Windows.
     tpm: Option<TpmUnlock>,
-    known: Known,
-    /// What was asked for already, by protector: metadata copies that differ are not asked for
-    /// again.
-    asked: Mutex<Vec<(Guid, Result<NetworkKey, Failure>)>>,
+    known: KnownKeys,
+    /// The results by key protector, so that no request is sent again when a second metadata copy is
+    /// tried.
+    results: Mutex<Vec<(Guid, Result<NetworkKey, Failure>)>>,
 }
 
 impl NetworkUnlock {
-    /// Over these transports, one after the other, with the sidecars in [`DIRECTORY`].
+    /// Uses these transports in this order, and the sidecars in [`DIRECTORY`].
     pub fn new(transports: Vec<Box<dyn Transport>>) -> Self {
         Self {
             transports,
@@ -69,47 +68,48 @@ impl NetworkUnlock {
             limit: None,
             prompt: Arc::new(Silent),
             tpm: None,
-            known: Known::default(),
-            asked: Mutex::new(Vec::new()),
+            known: KnownKeys::default(),
+            results: Mutex::new(Vec::new()),
         }
     }
 
-    /// With the sidecar there, or in that directory.
+    /// Uses the sidecar at this path, or in this directory.
     #[must_use]
     pub fn sidecar(mut self, path: &Path) -> Self {
         self.sidecar = path.to_owned();
         self
     }
 
-    /// Waiting no longer than this in all.
+    /// Waits no longer than this for all transports together.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// With somebody who is told how long it may take.
+    /// Reports how long the attempt may take, and warnings.
     #[must_use]
     pub fn prompt(mut self, prompt: Arc<dyn Prompt>) -> Self {
         self.prompt = prompt;
         self
     }
 
-    /// With a TPM, for protectors of Windows.
+    /// Uses this TPM for key protectors of Windows.
     #[must_use]
     pub fn tpm(mut self, tpm: TpmUnlock) -> Self {
         self.tpm = Some(tpm);
         self
     }
 
-    /// With what is known of a protector of Windows already.
+    /// Uses these keys for key protectors of Windows.
     #[must_use]
-    pub fn known(mut self, known: Known) -> Self {
+    pub fn known(mut self, known: KnownKeys) -> Self {
         self.known = known;
         self
     }
 
-    /// The stock of requests that is for this volume, if there is anything to say about it.
+    /// The stock of requests for this volume, after checking that it belongs to the volume and to one
+    /// of its key protectors.
     fn stock(&self, context: &Context<'_>) -> Result<(SidecarFile, Sidecar), Failure> {
         let volume = context.block.dataset.id;
         let file = SidecarFile::at(&self.sidecar, volume);
@@ -148,20 +148,20 @@ impl NetworkUnlock {
         Ok((file, sidecar))
     }
 
-    /// The external key that the network keeps, asked for once.
+    /// The external key from the network. Further calls return the result of the first.
     fn external_key(&self, protector: Guid, file: &SidecarFile) -> Result<NetworkKey, Failure> {
-        let again = |key: &NetworkKey| NetworkKey::from_bytes(key.expose());
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, known)) = asked.iter().find(|(id, _)| *id == protector) {
-            return known.as_ref().map(again).map_err(Clone::clone);
+        let copy = |key: &NetworkKey| NetworkKey::from_bytes(key.expose());
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = results.iter().find(|(id, _)| *id == protector) {
+            return known.as_ref().map(copy).map_err(Clone::clone);
         }
-        let found = self.ask(&mut || self.take(file));
-        let copy = found.as_ref().map(again).map_err(Clone::clone);
-        asked.push((protector, copy));
-        found
+        let result = self.ask(&mut || self.take(file));
+        let kept = result.as_ref().map(copy).map_err(Clone::clone);
+        results.push((protector, kept));
+        result
     }
 
-    /// Asks over one transport after the other, each time with another request.
+    /// Asks over one transport after the other. `next` returns the request and session keys for each.
     fn ask(
         &self,
         next: &mut dyn FnMut() -> Result<(Request, Vec<SessionKey>), Failure>,
@@ -175,13 +175,13 @@ impl NetworkUnlock {
             }
             let (request, keys) = next()?;
             let keys: Vec<_> = keys.iter().collect();
-            let answer = client::ask(transport.as_ref(), &request, &keys, deadline);
-            for skipped in &answer.skipped {
+            let report = client::ask(transport.as_ref(), &request, &keys, deadline);
+            for skipped in &report.skipped {
                 tracing::info!("skipped from {}: {}", skipped.from, skipped.what);
             }
-            match answer.outcome {
+            match report.outcome {
                 Ok(Delivered { key, from, .. }) => {
-                    tracing::info!("{from} answered over {}", answer.place);
+                    tracing::info!("{from} answered over {}", report.transport);
                     return Ok(key);
                 }
                 Err(refusal) => refusals.push(refusal),
@@ -190,17 +190,18 @@ impl NetworkUnlock {
         Err(refused(&refusals))
     }
 
-    /// Says how long it may take.
+    /// Reports how long the attempt may take.
     fn announce(&self) {
         self.prompt
             .tell(&announcement(&self.transports, self.limit));
     }
 
-    /// The next request of the stock, marked before it is sent.
+    /// Takes the next request from the stock, and marks it there as sent before it is sent.
     fn take(&self, file: &SidecarFile) -> Result<(Request, Vec<SessionKey>), Failure> {
         let taken = match file.change(|sidecar| Ok(sidecar.take())) {
             Ok(taken) => taken,
-            // A request that is sent twice gives nobody more than he has: better than no key.
+            // The file cannot be written, for example on a read-only file system. Sending a request
+            // twice reveals nothing new, so the volume is unlocked all the same.
             Err(error @ Error::Io { .. }) => {
                 let error = error.with_causes();
                 self.prompt.tell(&format!(
@@ -215,7 +216,7 @@ impl NetworkUnlock {
             Failure::new(Reason::BadSidecar, "the stock of requests is empty")
                 .with_remedy(Remedy::ReplaceNetworkProtector)
         })?;
-        if taken.again {
+        if taken.sent_before {
             self.prompt
                 .tell("warning: no fresh request is left in stock, an old one is sent again");
             tracing::warn!("no fresh request is left in stock, an old one is sent again");
@@ -223,7 +224,8 @@ impl NetworkUnlock {
         Ok((taken.request, vec![taken.session_key]))
     }
 
-    /// New requests in the place of those that were sent: now the key is known.
+    /// Replaces the requests that were sent with new ones, which is possible now that the key is
+    /// known.
     fn refill(&self, file: &SidecarFile, key: &NetworkKey) {
         if let Err(error) = file.change(|sidecar| sidecar.refill(key)) {
             let error = error.with_causes();
@@ -234,6 +236,7 @@ impl NetworkUnlock {
         }
     }
 
+    /// Unlocks an external-key protector with the key from the network.
     fn open(&self, protector: &KeyProtector, context: &Context<'_>) -> Result<Answer, Failure> {
         let (file, sidecar) = self.stock(context)?;
         if sidecar.protector() != protector.id {
@@ -271,7 +274,7 @@ impl Credential for NetworkUnlock {
     }
 
     fn without_protector(&self, context: &Context<'_>) -> Option<Result<VolumeKey, Failure>> {
-        // Said once, and not of every external key of the volume.
+        // Reported here, once, because in `try_on` it would be repeated for each external key.
         let mut protectors = context.block.protectors();
         if protectors.any(|one| one.kind() == ProtectorKind::Network) {
             return None;
@@ -282,19 +285,19 @@ impl Credential for NetworkUnlock {
 
 impl std::fmt::Debug for NetworkUnlock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let places: Vec<_> = self.transports.iter().map(|one| one.place()).collect();
-        write!(f, "NetworkUnlock({})", places.join(", "))
+        let names: Vec<_> = self.transports.iter().map(|one| one.name()).collect();
+        write!(f, "NetworkUnlock({})", names.join(", "))
     }
 }
 
-/// What is asked of whom, and how long it takes when nobody answers.
+/// A sentence for the user that names the transports, and how long they take if no server answers.
 pub fn announcement(transports: &[Box<dyn Transport>], limit: Option<Duration>) -> String {
-    let places: Vec<_> = transports.iter().map(|one| one.place()).collect();
-    let all: Duration = transports.iter().map(|one| one.timetable().total()).sum();
+    let names: Vec<_> = transports.iter().map(|one| one.name()).collect();
+    let all: Duration = transports.iter().map(|one| one.schedule().total()).sum();
     let all = limit.map_or(all, |limit| limit.min(all));
     format!(
         "asking the network for the key, over {}: at most {} seconds",
-        places.join(", then "),
+        names.join(", then "),
         all.as_secs_f32().ceil()
     )
 }
@@ -307,7 +310,7 @@ fn bad_sidecar(error: &Error) -> Failure {
     }
 }
 
-/// Why no transport brought a key, with the reason that says most of what can be done.
+/// The failure when no transport returned a key, with the most telling reason.
 fn refused(refusals: &[NoAnswer]) -> Failure {
     let reason = NoAnswer::most_telling(refusals).map(NoAnswer::reason);
     let texts: Vec<_> = refusals.iter().map(NoAnswer::to_string).collect();

@@ -1,19 +1,19 @@
-//! What the client keeps beside a volume: a stock of requests, each with the session key that opens
-//! its reply (docs/format-network-unlock.md §9).
+//! The file that the client needs besides a volume: a stock of requests, each with the session key
+//! that decrypts its reply (docs/format-network-unlock.md §9).
 //!
-//! The network key is inside the requests and unknown until the volume is open, so requests cannot
-//! be made when they are needed: they lie in stock, and each is sent once. Whoever reads the file
-//! and stands in the network, or recorded the exchange, has the volume's external key.
+//! A request contains the network key, which is unknown while the volume is locked. So requests are
+//! made in advance, and each is sent once. Anyone who can read the file, and can reach the server or
+//! has recorded an exchange, can obtain the volume's external key.
 //!
-//! A sidecar is one JSON document, for its owner alone:
+//! A sidecar is a JSON document that only its owner may read:
 //!
 //! | key | value |
 //! |---|---|
-//! | `fve_network_unlock` | version of the form: 1 |
+//! | `fve_network_unlock` | version of the format: 1 |
 //! | `mode` | `network`: the network key is the protector's external key |
-//! | `volume`, `protector` | identifiers of both |
-//! | `certificate` | the server's, DER in hex digits |
-//! | `requests` | a list of `key_protector` (256 bytes) and `session_key` (32 bytes) in hex digits, and `state`: `unused` or `sent` |
+//! | `volume`, `protector` | the identifiers (GUIDs) of the volume and of the key protector |
+//! | `certificate` | the server's certificate, DER in hexadecimal |
+//! | `requests` | a list of `key_protector` (256 bytes) and `session_key` (32 bytes) in hexadecimal, and `state`: `unused` or `sent` |
 
 use std::fmt::Write;
 use std::fs::File;
@@ -33,16 +33,19 @@ use crate::secret::{NetworkKey, SecretBytes, SessionKey};
 use crate::shown::ShowPath;
 use crate::unlock::raw_key::from_hex;
 
-/// Where sidecars lie unless they are named.
+/// The directory of sidecars, unless another path is given.
 pub const DIRECTORY: &str = "/etc/fve/network";
 
-/// How many requests are kept in stock: enough for starts that lose power. A decision of ours.
+/// How many unused requests a full stock has. More than one, so that the volume can still be unlocked
+/// after a start that lost power before the stock was refilled. The number is a choice of this library.
 pub const STOCK: usize = 4;
 
+/// The version of the format, and the only mode that it has.
 const VERSION: u32 = 1;
 const MODE: &str = "network";
-/// A certificate of 2048 bits has 1 to 2 KiB.
+/// The longest certificate, in bytes. With a key of 2048 bits it has 1 to 2 KiB.
 const MAX_CERTIFICATE: usize = 16 * 1024;
+/// The greatest number of requests that is read; a file has [`STOCK`].
 const MAX_REQUESTS: usize = 256;
 
 const NAME: &str = "Network Unlock";
@@ -53,27 +56,27 @@ pub struct Sidecar {
     volume: Guid,
     protector: Guid,
     certificate: Certificate,
-    requests: Vec<Stocked>,
+    requests: Vec<StockedRequest>,
 }
 
-/// One request in stock.
+/// A request in the stock.
 #[derive(Debug)]
-struct Stocked {
+struct StockedRequest {
     key_protector: SealedRequest,
     session_key: SessionKey,
     sent: bool,
 }
 
-/// A request taken out of the stock, to be sent.
+/// A request that was taken from the stock to be sent.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Taken {
+pub struct TakenRequest {
     /// The request.
     pub request: Request,
-    /// What opens its reply.
+    /// The key that decrypts its reply.
     pub session_key: SessionKey,
-    /// Whether it was sent before: nothing else was left.
-    pub again: bool,
+    /// Whether it was sent before, because no unused request was left.
+    pub sent_before: bool,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +101,7 @@ impl Sidecar {
     /// A full stock of requests for the network key.
     ///
     /// # Errors
-    /// [`Error::Environment`] when the system gives no random numbers.
+    /// [`Error::Environment`] if the operating system provides no random numbers.
     pub fn new(
         volume: Guid,
         protector: Guid,
@@ -115,58 +118,59 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    /// Name of the file in [`DIRECTORY`].
+    /// The name of a volume's file in [`DIRECTORY`].
     pub fn file_name(volume: Guid) -> String {
         format!("{volume:X}.nkp")
     }
 
-    /// The volume.
+    /// The identifier of the volume.
     pub fn volume(&self) -> Guid {
         self.volume
     }
 
-    /// The external-key protector whose key the network keeps.
+    /// The identifier of the external-key protector that the network unlocks.
     pub fn protector(&self) -> Guid {
         self.protector
     }
 
-    /// The server's certificate.
+    /// The server's certificate, with which the requests were encrypted.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
 
-    /// How many requests were not sent yet.
+    /// How many requests were never sent.
     pub fn unused(&self) -> usize {
         self.requests.iter().filter(|one| !one.sent).count()
     }
 
-    /// The next request, marked as sent. Where all were, the one that was longest ago: a network
-    /// that was silent a few times must not lock the volume for good. `None` for an empty stock.
-    pub fn take(&mut self) -> Option<Taken> {
+    /// Marks the next request as sent and returns it. If all were sent, the one that was sent longest
+    /// ago: otherwise, after a few attempts without an answer, the volume could never be unlocked
+    /// again. `None` if the stock is empty.
+    pub fn take(&mut self) -> Option<TakenRequest> {
         let thumbprint = self.certificate.thumbprint();
         let next = self.requests.iter().position(|one| !one.sent).unwrap_or(0);
         if next >= self.requests.len() {
             return None;
         }
-        // To the end: in front stands what was sent longest ago.
+        // Moved to the end, so that the request that was sent longest ago comes first.
         let mut taken = self.requests.remove(next);
-        let again = std::mem::replace(&mut taken.sent, true);
-        let out = Taken {
+        let sent_before = std::mem::replace(&mut taken.sent, true);
+        let out = TakenRequest {
             request: Request {
                 thumbprint,
                 key_protector: taken.key_protector.clone(),
             },
             session_key: SessionKey::from_bytes(taken.session_key.expose()),
-            again,
+            sent_before,
         };
         self.requests.push(taken);
         Some(out)
     }
 
-    /// Puts new requests in the place of those that were sent.
+    /// Replaces the requests that were sent with new ones.
     ///
     /// # Errors
-    /// [`Error::Environment`] when the system gives no random numbers.
+    /// [`Error::Environment`] if the operating system provides no random numbers.
     pub fn refill(&mut self, key: &NetworkKey) -> Result<()> {
         self.requests.retain(|one| !one.sent);
         while self.requests.len() < STOCK {
@@ -175,7 +179,7 @@ impl Sidecar {
                 what: "the system gives no random numbers".to_owned(),
                 remedy: None,
             })?;
-            self.requests.push(Stocked {
+            self.requests.push(StockedRequest {
                 key_protector,
                 session_key,
                 sent: false,
@@ -184,10 +188,10 @@ impl Sidecar {
         Ok(())
     }
 
-    /// The sidecar in the content of a file.
+    /// Parses the content of a file.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] with what is wrong with it.
+    /// [`Error::BadCredential`] with the reason why it cannot be used.
     pub fn parse(content: &[u8]) -> Result<Self> {
         Self::read(content).map_err(|why| Error::BadCredential {
             credential: NAME.to_owned(),
@@ -197,7 +201,7 @@ impl Sidecar {
     }
 
     fn read(content: &[u8]) -> Result<Self, String> {
-        // Not what the parser says: it quotes.
+        // Without the message of the JSON parser, which could quote a session key.
         let document: Document<'_> = serde_json::from_slice(content)
             .map_err(|error| format!("line {} is not as it must be", error.line()))?;
         if document.fve_network_unlock != VERSION || document.mode != MODE {
@@ -230,7 +234,7 @@ impl Sidecar {
             let (Ok(key_protector), Some(session_key)) = (key_protector, session_key) else {
                 return Err("a request in it has another length".to_owned());
             };
-            requests.push(Stocked {
+            requests.push(StockedRequest {
                 key_protector,
                 session_key,
                 sent: match entry.state {
@@ -248,11 +252,11 @@ impl Sidecar {
         })
     }
 
-    /// The content of its file.
+    /// The content of the file.
     pub fn encode(&self) -> SecretBytes {
-        // Room for all: growing would leave copies behind.
-        let room = 1024 + 2 * self.certificate.der().len() + self.requests.len() * 1024;
-        let mut text = Zeroizing::new(String::with_capacity(room));
+        // Large enough from the start: a string that grows leaves copies of the keys in memory.
+        let capacity = 1024 + 2 * self.certificate.der().len() + self.requests.len() * 1024;
+        let mut text = Zeroizing::new(String::with_capacity(capacity));
         // Writing to a string cannot fail; nothing in it needs escapes.
         let _ = write!(
             text,
@@ -294,12 +298,12 @@ impl SidecarFile {
         Self(path.to_owned())
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Whether there is one.
+    /// Whether it exists.
     pub fn exists(&self) -> bool {
         self.0.exists()
     }
@@ -307,16 +311,16 @@ impl SidecarFile {
     /// Reads it.
     ///
     /// # Errors
-    /// As [`Sidecar::parse`]; [`Error::Io`] when it cannot be read.
+    /// As [`Sidecar::parse`]; [`Error::Io`] if it cannot be read.
     pub fn load(&self) -> Result<Sidecar> {
         Sidecar::parse(crate::input::read(&self.0, NAME)?.expose())
     }
 
-    /// Changes it as one step: nobody else changes it meanwhile, and after a power failure it is
-    /// the old one or the new one. On stable storage when this returns.
+    /// Reads, changes and replaces the file while holding a lock. After a power failure, the file has
+    /// either its old or its new content. When this returns, the new content is on stable storage.
     ///
     /// # Errors
-    /// As [`SidecarFile::load`]; [`Error::Io`] when it cannot be written.
+    /// As [`SidecarFile::load`]; [`Error::Io`] if it cannot be written.
     pub fn change<T>(&self, change: impl FnOnce(&mut Sidecar) -> Result<T>) -> Result<T> {
         let fail = |source| {
             let what = format!("cannot write the sidecar {}", self.0.shown());
@@ -366,25 +370,25 @@ mod tests {
     }
 
     #[test]
-    fn gives_every_request_once_before_any_twice() {
+    fn takes_every_request_once_before_any_twice() {
         let mut one = sidecar();
         let blocks: Vec<_> = (0..STOCK)
             .map(|_| one.take().unwrap())
-            .map(|taken| (taken.again, taken.request.key_protector))
+            .map(|taken| (taken.sent_before, taken.request.key_protector))
             .collect();
-        assert!(blocks.iter().all(|(again, _)| !again));
+        assert!(blocks.iter().all(|(sent_before, _)| !sent_before));
         for (number, (_, block)) in blocks.iter().enumerate() {
             assert!(blocks[..number].iter().all(|(_, other)| other != block));
         }
         let again = one.take().unwrap();
-        assert!(again.again && again.request.key_protector == blocks[0].1);
+        assert!(again.sent_before && again.request.key_protector == blocks[0].1);
         one.refill(&NetworkKey::from_bytes(&[7; 32])).unwrap();
         assert_eq!(one.unused(), STOCK);
-        assert!(!one.take().unwrap().again);
+        assert!(!one.take().unwrap().sent_before);
     }
 
     #[test]
-    fn refuses_what_is_damaged_without_quoting_it() {
+    fn refuses_damaged_content_without_quoting_it() {
         let good = String::from_utf8(sidecar().encode().expose().to_vec()).unwrap();
         for (from, to) in [
             ("\"fve_network_unlock\": 1", "\"fve_network_unlock\": 2"),
@@ -405,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_made_in_one_step_and_stays_private() {
+    fn replaces_the_file_in_one_step_and_keeps_it_private() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let file = SidecarFile::at(directory.path(), Guid::from_disk([1; 16]));

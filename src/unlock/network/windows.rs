@@ -1,9 +1,9 @@
-//! Protectors that Windows makes for Network Unlock: a TPM and a server's certificate.
+//! The key protectors that Windows makes for Network Unlock: a TPM and a server's certificate.
 //!
-//! Nobody has published one, and how the parts go together is not known
-//! (docs/format-network-unlock.md §8). What is known of its parts, and what follows from other
-//! protectors, is tried; the tag of the sealed master key decides, so that nothing wrong can come
-//! of it. None was opened so far: treat all of this as unproven.
+//! No such key protector is published, and how its two keys are combined is not known
+//! (docs/format-network-unlock.md §8). This module tries the combinations that the known parts and
+//! other key protectors suggest. The tag of the encrypted VMK shows whether one is right, so a wrong
+//! guess cannot produce a wrong key. No key protector of Windows has been unlocked this way so far.
 
 use std::path::Path;
 
@@ -22,23 +22,23 @@ use crate::unlock::{Answer, open_key};
 
 const UNPROVEN: &str = "how Windows lays out such a protector is not proven";
 
-/// What somebody knows of a protector from elsewhere.
+/// Keys of a key protector that were obtained by other means.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct Known {
-    /// The key that the network would give.
+pub struct KnownKeys {
+    /// The key that the network would return, 32 bytes.
     pub key: Option<NetworkKey>,
-    /// A request, and the session key that opens its reply.
+    /// A request, and the session key that decrypts its reply.
     pub request: Option<(SealedRequest, SessionKey)>,
 }
 
-impl Known {
-    /// What is known, from files, in binary or in hex digits: the network's key; a request and the
-    /// session key that goes with it.
+impl KnownKeys {
+    /// Reads the keys from files, in binary or hexadecimal: the network key; a request and its session
+    /// key.
     ///
     /// # Errors
-    /// [`Error::Io`] when a file cannot be read; [`Error::BadCredential`] when it holds something
-    /// else, or of a request and its session key only one is given.
+    /// [`Error::Io`] if a file cannot be read; [`Error::BadCredential`] if it has another length, or
+    /// if only one of request and session key is given.
     pub fn from_files(
         key: Option<&Path>,
         request: Option<&Path>,
@@ -70,20 +70,22 @@ impl Known {
     }
 }
 
-/// Tries all that may open it.
+/// Tries every combination of the TPM's key and the network key.
 pub(super) fn open(unlock: &NetworkUnlock, protector: &KeyProtector) -> Answer {
-    let mut told = Vec::new();
+    let mut messages = Vec::new();
     let released = unlock.tpm.as_ref().and_then(|tpm| {
         let released = tpm.release(protector);
-        released.map_err(|failure| told.push(failure.message)).ok()
+        released
+            .map_err(|failure| messages.push(failure.message))
+            .ok()
     });
     if unlock.tpm.is_none() {
-        told.push("no TPM was given".to_owned());
+        messages.push("no TPM was given".to_owned());
     }
     let network = match network_key(unlock, protector, released.as_ref()) {
         Ok(key) => key,
         Err(failure) => {
-            told.push(failure.message);
+            messages.push(failure.message);
             None
         }
     };
@@ -95,15 +97,16 @@ pub(super) fn open(unlock: &NetworkUnlock, protector: &KeyProtector) -> Answer {
             return Answer::Opened(vmk);
         }
     }
-    told.push(UNPROVEN.to_owned());
+    messages.push(UNPROVEN.to_owned());
     let remedy = match unlock.tpm {
         Some(_) => "use another protector, such as the recovery password".into(),
         None => Remedy::GiveTpm,
     };
-    Answer::Failed(Failure::new(Reason::UnprovenLayout, told.join("; ")).with_remedy(remedy))
+    Answer::Failed(Failure::new(Reason::UnprovenLayout, messages.join("; ")).with_remedy(remedy))
 }
 
-/// The network's part: known, or asked for with the one request that is at hand.
+/// The network key: the known one, or the one from the network for the request that is known or that
+/// the key protector holds.
 fn network_key(
     unlock: &NetworkUnlock,
     protector: &KeyProtector,
@@ -135,20 +138,21 @@ fn network_key(
         thumbprint,
         key_protector,
     };
-    // Never more than one request: the same over the next transport.
-    let again = || keys.iter().map(|key| SessionKey::from_bytes(key.expose()));
+    // There is only one request, so every transport sends the same.
+    let copy_keys = || keys.iter().map(|key| SessionKey::from_bytes(key.expose()));
     unlock
-        .ask(&mut || Ok((request.clone(), again().collect())))
+        .ask(&mut || Ok((request.clone(), copy_keys().collect())))
         .map(Some)
 }
 
-/// The server's certificate, as the protector names it.
+/// The thumbprint of the server's certificate in the key protector.
 fn thumbprint(protector: &KeyProtector) -> Option<Thumbprint> {
     let found = &protector.certificate()?.thumbprint;
     found.as_slice().try_into().ok().map(Thumbprint::from_bytes)
 }
 
-/// Whatever has the size of RSA's output: a box of its own, or what stands behind the thumbprint.
+/// Bytes with the length of an RSA ciphertext: the end of an asymmetric datum, or of the bytes after
+/// the thumbprint.
 fn request_block(protector: &KeyProtector) -> Option<SealedRequest> {
     let boxed = protector.parts.iter().find_map(|datum| match &datum.body {
         Body::WrappedKey(bytes) => Some(bytes.as_slice()),
@@ -161,7 +165,7 @@ fn request_block(protector: &KeyProtector) -> Option<SealedRequest> {
     })
 }
 
-/// Keys in the open, and keys that the TPM's part opens.
+/// Unencrypted keys in the key protector, and keys in it that the TPM's key decrypts.
 fn session_keys(protector: &KeyProtector, released: Option<&IntermediateKey>) -> Vec<SessionKey> {
     let mut found = Vec::new();
     for datum in &protector.parts {
@@ -180,12 +184,13 @@ fn session_keys(protector: &KeyProtector, released: Option<&IntermediateKey>) ->
     found
 }
 
-/// The type of the key in a reply.
+/// The key type of the key in a reply.
 const NETWORK_KEY: u16 = crate::network::crypto::NETWORK_KEY_TYPE;
 
 type Combination = (&'static str, Zeroizing<[u8; 32]>);
 
-/// What both parts may make together, in the order of docs/format-network-unlock.md §8.3.
+/// The keys that the TPM's key and the network key may be combined to, in the order of
+/// docs/format-network-unlock.md §8.3.
 fn combinations(
     released: Option<&IntermediateKey>,
     network: Option<&NetworkKey>,
@@ -243,8 +248,8 @@ mod tests {
     use hex_literal::hex;
 
     #[test]
-    fn the_vector_opens_with_both_parts_joined() {
-        // The combination vector of docs/format-network-unlock.md §13.
+    fn unlocks_the_vector_with_the_xor_of_both_keys() {
+        // The vector for combinations in docs/format-network-unlock.md §13.
         let tpm = IntermediateKey::from_bytes(&std::array::from_fn(|at| 0x40 + at as u8));
         let network = NetworkKey::from_bytes(&std::array::from_fn(|at| at as u8));
         let sealed = SealedDatum {

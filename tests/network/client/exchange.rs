@@ -1,16 +1,16 @@
-//! One exchange on a network of one process, which does what networks and hostile hosts do.
+//! Exchanges over an in-process transport that does what networks and hostile hosts do.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::common::trials::trial;
-use fve::network::client::{Answer, Memory, NoAnswer, Received, Timetable, ask};
-use fve::network::crypto::{Keys, seal_reply};
+use fve::network::client::{AskReport, InProcess, NoAnswer, Received, Schedule, ask};
+use fve::network::crypto::{RequestKeys, seal_reply};
 use fve::network::{Request, SealedReply, SealedRequest, Thumbprint};
 use fve::secret::{NetworkKey, SessionKey};
 use hex_literal::hex;
 
-// The vectors of docs/format-network-unlock.md §13.
+// A test vector of docs/format-network-unlock.md §13.
 const REPLY: [u8; 60] = hex!(
     "5449fffe856dde279e97887c5bb2ed4a"
     "c2f9186fdb529f98558d60e88d896faf9026e1440ecd80008b46d22774ea349fe5e874bba93f4c1961e5be3f"
@@ -37,127 +37,127 @@ fn good() -> SealedReply {
 }
 
 fn reply(reply: SealedReply) -> (Duration, Received) {
-    let from = "somebody".to_owned();
+    let from = "a host".to_owned();
     (Duration::ZERO, Received::Reply { reply, from })
 }
 
 fn other(what: &str) -> (Duration, Received) {
-    let (what, from) = (what.to_owned(), "somebody".to_owned());
+    let (what, from) = (what.to_owned(), "a host".to_owned());
     (Duration::ZERO, Received::Other { what, from })
 }
 
-/// Asks a network that answers each sending as `network` says, with short waits.
-fn asked(
+/// Asks with short waits. `network` returns what arrives after each transmission.
+fn ask_network(
     network: impl Fn(usize) -> Vec<(Duration, Received)> + Send + Sync,
     deadline: Option<Instant>,
-) -> Answer {
-    let timetable = Timetable {
-        delay: Duration::ZERO,
-        waits: vec![SHORT; 2],
-    };
+) -> AskReport {
+    let schedule = Schedule::new(Duration::ZERO, vec![SHORT; 2]);
     let network = |_: &Request, nth| network(nth);
-    let transport = Memory::with_timetable(network, timetable);
+    let transport = InProcess::with_schedule(network, schedule);
     ask(&transport, &request(), &[&session_key()], deadline)
 }
 
 #[track_caller]
-fn assert_delivered(answer: &Answer) {
+fn assert_delivered(answer: &AskReport) {
     let delivered = answer.outcome.as_ref().expect("a key");
     assert_eq!(delivered.key.expose(), network_key().expose());
 }
 
-#[trial("opens the published reply")]
-fn opens_the_vector() {
-    let answer = asked(|_| vec![reply(good())], None);
+#[trial("decrypts the reply of the test vector")]
+fn decrypts_the_vector() {
+    let answer = ask_network(|_| vec![reply(good())], None);
     assert_delivered(&answer);
     assert_eq!((answer.sent, answer.refused), (1, 0));
 }
 
-#[trial("asks again when the request is lost")]
+#[trial("sends the request again if it is lost")]
 fn asks_again() {
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let told = seen.clone();
+    let recorder = seen.clone();
     let network = move |request: &Request, nth: usize| {
-        told.lock().unwrap().push(request.clone());
+        recorder.lock().unwrap().push(request.clone());
         if nth == 1 {
             vec![reply(good())]
         } else {
             Vec::new()
         }
     };
-    let timetable = Timetable {
-        delay: Duration::ZERO,
-        waits: vec![SHORT; 2],
-    };
-    let transport = Memory::with_timetable(network, timetable);
+    let schedule = Schedule::new(Duration::ZERO, vec![SHORT; 2]);
+    let transport = InProcess::with_schedule(network, schedule);
     let answer = ask(&transport, &request(), &[&session_key()], None);
     assert_delivered(&answer);
     assert_eq!(answer.sent, 2);
     assert!(answer.took >= SHORT);
-    // The same bytes: no second key goes out.
+    // The retransmission has the same bytes, so it reveals no second key.
     assert_eq!(*seen.lock().unwrap(), [request(), request()]);
 }
 
-#[trial("gives up when the time is over")]
+#[trial("gives up at the end of the schedule")]
 fn gives_up() {
-    let answer = asked(|_| Vec::new(), None);
+    let answer = ask_network(|_| Vec::new(), None);
     assert!(matches!(answer.outcome, Err(NoAnswer::Silence { .. })));
     assert_eq!(answer.sent, 2);
     assert!(answer.took >= 2 * SHORT, "{:?}", answer.took);
     assert!(answer.took < 2 * SHORT + Duration::from_secs(2));
-    // As the specification has it, where nothing else is said.
+    // The default schedule is that of MS-NKPU.
     let times =
-        fve::network::client::Transport::timetable(&Memory::new(|_: &Request, _: usize| {
+        fve::network::client::Transport::schedule(&InProcess::new(|_: &Request, _: usize| {
             Vec::new()
         }));
     assert_eq!(times.total(), Duration::from_secs(4));
 }
 
-#[trial("never waits longer than it is told")]
+#[trial("never waits longer than the deadline")]
 fn keeps_the_limit() {
     let limit = Duration::from_millis(50);
-    let answer = asked(|_| Vec::new(), Some(Instant::now() + limit));
+    let answer = ask_network(|_| Vec::new(), Some(Instant::now() + limit));
     assert!(matches!(answer.outcome, Err(NoAnswer::Silence { .. })));
     assert!(answer.took < SHORT, "{:?}", answer.took);
-    assert_eq!(asked(|_| vec![reply(good())], Some(Instant::now())).sent, 0);
+    assert_eq!(
+        ask_network(|_| vec![reply(good())], Some(Instant::now())).sent,
+        0
+    );
 }
 
 #[trial("takes the first of two replies")]
 fn takes_the_first() {
-    let answer = asked(|_| vec![reply(good()), reply(good())], None);
+    let answer = ask_network(|_| vec![reply(good()), reply(good())], None);
     assert_delivered(&answer);
     assert_eq!(answer.refused, 0);
 }
 
-#[trial("goes on after every garbled reply")]
-fn goes_on_after_garbled() {
+#[trial("goes on after every damaged reply")]
+fn goes_on_after_damaged() {
     for at in 0..REPLY.len() {
-        let mut garbled = REPLY;
-        garbled[at] ^= 1 << (at % 8);
-        let come = move || vec![reply(SealedReply::from_bytes(garbled)), reply(good())];
-        let answer = asked(move |_| come(), None);
+        let mut damaged = REPLY;
+        damaged[at] ^= 1 << (at % 8);
+        let come = move || vec![reply(SealedReply::from_bytes(damaged)), reply(good())];
+        let answer = ask_network(move |_| come(), None);
         assert_delivered(&answer);
         assert_eq!(answer.refused, 1, "byte {at}");
     }
-    // The tag behind the ciphertext instead of in front of it.
-    let mut behind = REPLY;
-    behind.rotate_left(16);
-    let answer = asked(move |_| vec![reply(SealedReply::from_bytes(behind))], None);
+    // The tag after the ciphertext instead of before it.
+    let mut tag_last = REPLY;
+    tag_last.rotate_left(16);
+    let answer = ask_network(
+        move |_| vec![reply(SealedReply::from_bytes(tag_last))],
+        None,
+    );
     assert!(matches!(
         answer.outcome,
         Err(NoAnswer::NotAuthentic { replies: 2, .. })
     ));
 }
 
-/// A recorded reply, and one that somebody else's session key made.
+/// A reply that was made with the session key of another client.
 #[trial("goes on after replies to others")]
 fn goes_on_after_others() {
-    let elsewhere = seal_reply(&Keys {
+    let elsewhere = seal_reply(&RequestKeys {
         network: network_key(),
         session: SessionKey::from_bytes(&[9; 32]),
     });
     let elsewhere = elsewhere.unwrap();
-    let answer = asked(move |_| vec![reply(elsewhere), reply(good())], None);
+    let answer = ask_network(move |_| vec![reply(elsewhere), reply(good())], None);
     assert_delivered(&answer);
     assert_eq!(answer.refused, 1);
     assert_eq!(answer.skipped[0].count, 1);
@@ -165,7 +165,7 @@ fn goes_on_after_others() {
 
 #[trial("goes on after any number of other packets")]
 fn goes_on_after_foreign() {
-    let answer = asked(
+    let answer = ask_network(
         |_| {
             let mut come: Vec<_> = (0..10_000).map(|_| other("DHCPOFFER")).collect();
             come.push(reply(good()));
@@ -178,7 +178,7 @@ fn goes_on_after_foreign() {
     assert_eq!(answer.skipped[0].count, 10_000);
 }
 
-#[trial("bounds the work that a hostile host makes")]
+#[trial("limits the work that a hostile host can cause")]
 fn bounds_the_work() {
     let flood = |bad: usize| {
         move |_: usize| {
@@ -189,8 +189,8 @@ fn bounds_the_work() {
             come
         }
     };
-    assert_delivered(&asked(flood(63), None));
-    let answer = asked(flood(10_000), None);
+    assert_delivered(&ask_network(flood(63), None));
+    let answer = ask_network(flood(10_000), None);
     assert_eq!(answer.refused, 64);
     assert!(matches!(
         answer.outcome,
@@ -198,9 +198,9 @@ fn bounds_the_work() {
     ));
 }
 
-#[trial("does not take a reply after the end")]
+#[trial("ignores a reply after the end")]
 fn refuses_late() {
-    let answer = asked(
+    let answer = ask_network(
         |_| {
             let (_, what) = reply(good());
             vec![(3 * SHORT, what)]
@@ -210,9 +210,9 @@ fn refuses_late() {
     assert!(matches!(answer.outcome, Err(NoAnswer::Silence { .. })));
 }
 
-#[trial("says which session key opened the reply")]
+#[trial("says which session key decrypted the reply")]
 fn names_the_key() {
-    let transport = Memory::new(|_: &Request, _: usize| vec![reply(good())]);
+    let transport = InProcess::new(|_: &Request, _: usize| vec![reply(good())]);
     let wrong = SessionKey::from_bytes(&[3; 32]);
     let answer = ask(&transport, &request(), &[&wrong, &session_key()], None);
     assert_eq!(answer.outcome.unwrap().session_key, 1);

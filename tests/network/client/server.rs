@@ -1,5 +1,5 @@
-//! A server's key and certificate made by OpenSSL, which also does the private RSA operation:
-//! nothing of ours judges what our client sends.
+//! A server whose key and certificate OpenSSL makes. OpenSSL also decrypts the requests, so that the
+//! client is not tested against this crate's own server.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use fve::network::Request;
 use fve::network::certificate::Certificate;
-use fve::network::client::{Memory, Received, Timetable};
+use fve::network::client::{InProcess, Received, Schedule};
 use fve::network::crypto::{Decryptor, open_request, seal_reply};
 use fve::secret::SecretBytes;
 
-/// A certificate, and its key in the hands of OpenSSL.
+/// A certificate and its private key, for OpenSSL.
 #[derive(Clone)]
 pub struct Authority {
     pub certificate: PathBuf,
@@ -20,7 +20,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Made new in that directory.
+    /// Makes both in this directory.
     pub fn make(directory: &Path, name: &str) -> Self {
         let authority = Self {
             certificate: directory.join(format!("{name}.cer")),
@@ -39,8 +39,8 @@ impl Authority {
             .arg(&authority.certificate)
             .output()
             .expect("openssl");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "openssl req: {told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "openssl req: {stderr}");
         authority
     }
 
@@ -48,7 +48,7 @@ impl Authority {
         Certificate::parse(&std::fs::read(&self.certificate).expect("certificate")).expect("parse")
     }
 
-    /// Certificate and key in one file, as servers take them.
+    /// Certificate and key in one file, as the server reads them.
     pub fn bundle(&self) -> PathBuf {
         let mut both = std::fs::read(&self.certificate).expect("certificate");
         both.extend(std::fs::read(&self.key).expect("key"));
@@ -57,14 +57,11 @@ impl Authority {
         path
     }
 
-    /// A server on a network of one process.
-    pub fn in_process(&self) -> Memory<impl fve::network::client::Network + use<>> {
+    /// An in-process transport to this server.
+    pub fn in_process(&self) -> InProcess<impl fve::network::client::Responder + use<>> {
         let key = self.clone();
-        let timetable = Timetable {
-            delay: Duration::ZERO,
-            waits: vec![Duration::from_secs(20)],
-        };
-        Memory::with_timetable(
+        let schedule = Schedule::new(Duration::ZERO, vec![Duration::from_secs(20)]);
+        InProcess::with_schedule(
             move |request: &Request, _: usize| {
                 assert_eq!(request.thumbprint, key.certificate().thumbprint());
                 let keys = open_request(&key, &request.key_protector);
@@ -75,7 +72,7 @@ impl Authority {
                     .into_iter()
                     .collect()
             },
-            timetable,
+            schedule,
         )
     }
 }

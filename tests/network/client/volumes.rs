@@ -1,4 +1,4 @@
-//! Volumes whose key the network keeps, on a network of one process.
+//! Volumes that Network Unlock unlocks, with an in-process transport.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use fve::crypto::sector::Method;
 use fve::enroll::Enrollment;
 use fve::error::Error;
 use fve::guid::Guid;
-use fve::network::client::{Memory, Received, Timetable, Transport};
+use fve::network::client::{InProcess, Received, Schedule, Transport};
 use fve::network::{Request, SealedReply};
 use fve::secret::{NetworkKey, SecretText};
 use fve::source::FileSource;
@@ -47,7 +47,7 @@ impl Made {
         let sidecar = SidecarFile::at(directory.path(), id);
         let (enrollment, trial) =
             Enrollment::network(id, authority.certificate(), sidecar.path()).expect("enrollment");
-        assert!(!trial.again);
+        assert!(!trial.sent_before);
         let (protector, secret) = enrollment.into_parts();
         secret.hand_over().expect("sidecar");
         volume.protect(protector);
@@ -93,7 +93,7 @@ impl Made {
             .unlock(credentials, &UnlockOptions::default())
     }
 
-    /// Why it does not open.
+    /// The reason words of the failed attempts.
     #[track_caller]
     fn reasons(&self, credential: Box<dyn Credential>) -> Vec<&'static str> {
         match self.unlock(&[credential]) {
@@ -114,18 +114,15 @@ fn password() -> Box<dyn Credential> {
 fn with_network(
     network: impl Fn(&Request, usize) -> Vec<(Duration, Received)> + Send + Sync + 'static,
 ) -> impl Transport + 'static {
-    let timetable = Timetable {
-        delay: Duration::ZERO,
-        waits: vec![Duration::from_millis(30); 2],
-    };
-    Memory::with_timetable(network, timetable)
+    let schedule = Schedule::new(Duration::ZERO, vec![Duration::from_millis(30); 2]);
+    InProcess::with_schedule(network, schedule)
 }
 
 fn silence() -> impl Transport + 'static {
     with_network(|_, _| Vec::new())
 }
 
-#[trial("opens with the key that the network keeps", needs(openssl))]
+#[trial("unlocks with the key from the network", needs(openssl))]
 fn opens() {
     let made = Made::new();
     let unlocked = made
@@ -140,18 +137,18 @@ fn opens() {
     assert_eq!(&sector[3..7], b"NTFS");
 }
 
-#[trial("uses every request once, and fills the stock up", needs(openssl))]
+#[trial("sends every request once, and refills the stock", needs(openssl))]
 fn fills_up() {
     let made = Made::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..2 * STOCK {
-        let told = seen.clone();
+        let recorder = seen.clone();
         let server = made.authority.in_process();
-        let tap = with_network(move |request, nth| {
-            told.lock().unwrap().push(request.key_protector.clone());
-            fve::network::client::Network::sent(&Tap(&server), request, nth)
+        let recording = with_network(move |request, nth| {
+            recorder.lock().unwrap().push(request.key_protector.clone());
+            fve::network::client::Responder::respond(&Forward(&server), request, nth)
         });
-        made.unlock(&[made.credential(tap)]).expect("unlock");
+        made.unlock(&[made.credential(recording)]).expect("unlock");
         assert_eq!(made.stock().unused(), STOCK);
     }
     let seen = seen.lock().unwrap();
@@ -161,11 +158,11 @@ fn fills_up() {
     }
 }
 
-/// A transport as a network again.
-struct Tap<'a, T>(&'a T);
+/// Forwards requests to another transport.
+struct Forward<'a, T>(&'a T);
 
-impl<T: Transport> fve::network::client::Network for Tap<'_, T> {
-    fn sent(&self, request: &Request, _nth: usize) -> Vec<(Duration, Received)> {
+impl<T: Transport> fve::network::client::Responder for Forward<'_, T> {
+    fn respond(&self, request: &Request, _nth: usize) -> Vec<(Duration, Received)> {
         let mut exchange = self.0.begin(request).expect("begin");
         exchange.send().expect("send");
         let until = std::time::Instant::now() + Duration::from_secs(20);
@@ -177,10 +174,7 @@ impl<T: Transport> fve::network::client::Network for Tap<'_, T> {
     }
 }
 
-#[trial(
-    "goes on to the next credential when the network is silent",
-    needs(openssl)
-)]
+#[trial("tries the next credential if no server answers", needs(openssl))]
 fn fails_over() {
     let made = Made::new();
     let unlocked = made
@@ -191,11 +185,14 @@ fn fails_over() {
     let failure = by.report.attempts[0].failure.as_ref().expect("a failure");
     assert_eq!(failure.reason.word(), "no-answer");
     assert!(failure.message.contains("nobody answered"), "{failure:?}");
-    // Marked before it was sent.
+    // The request was marked before it was sent.
     assert_eq!(made.stock().unused(), STOCK - 1);
 }
 
-#[trial("still opens when the network was silent too often", needs(openssl))]
+#[trial(
+    "still unlocks after too many attempts without an answer",
+    needs(openssl)
+)]
 fn outlives_silence() {
     let made = Made::new();
     for left in (0..STOCK).rev() {
@@ -203,14 +200,14 @@ fn outlives_silence() {
         assert_eq!(made.stock().unused(), left);
     }
     made.unlock(&[made.credential(made.authority.in_process())])
-        .expect("an old request still serves");
+        .expect("an old request is sent again");
     assert_eq!(made.stock().unused(), STOCK);
 }
 
-#[trial("opens where the stock cannot be written to", needs(openssl))]
+#[trial("unlocks with a stock that cannot be written", needs(openssl))]
 fn opens_read_only() {
     let made = Made::new();
-    // Where it cannot be replaced: a directory stands in the way of the new file.
+    // The file cannot be replaced: the name of the new file is that of a directory.
     let mut name = made.sidecar().path().file_name().unwrap().to_owned();
     name.push(".new");
     std::fs::create_dir(made.path().join(name)).expect("directory");
@@ -219,8 +216,8 @@ fn opens_read_only() {
     assert_eq!(made.stock().unused(), STOCK);
 }
 
-#[trial("tells every reason", needs(openssl))]
-fn tells_reasons() {
+#[trial("reports every reason", needs(openssl))]
+fn reports_reasons() {
     let made = Made::new();
     let forged = with_network(|_, _| {
         let (reply, from) = (SealedReply::from_bytes([7; 60]), String::new());
@@ -228,7 +225,7 @@ fn tells_reasons() {
     });
     assert_eq!(made.reasons(made.credential(forged)), ["not-authentic"]);
 
-    // A stock for another key.
+    // A stock with another key.
     let stock = made.stock();
     let key = NetworkKey::from_bytes(&[9; 32]);
     let make = |volume, protector| {
@@ -240,11 +237,11 @@ fn tells_reasons() {
         let credential = NetworkUnlock::new(vec![Box::new(made.authority.in_process())]);
         made.reasons(Box::new(credential.sidecar(&elsewhere)))
     };
-    let nobody = Guid::from_disk([5; 16]);
+    let unknown = Guid::from_disk([5; 16]);
     for (sidecar, reason) in [
         (make(made.volume, stock.protector()), "wrong-key"),
-        (make(made.volume, nobody), "no-such-protector"),
-        (make(nobody, stock.protector()), "other-volume"),
+        (make(made.volume, unknown), "no-such-protector"),
+        (make(unknown, stock.protector()), "other-volume"),
     ] {
         assert_eq!(reasons_with(sidecar.encode().expose()), [reason]);
     }
@@ -286,9 +283,10 @@ fn shows_no_secret() {
     }
 }
 
-// The protector is an external key like any other: its `.BEK` file opens the volume elsewhere.
+// On the volume, the key protector is an ordinary external key, so other programs can unlock the
+// volume with its BEK file.
 
-#[trial("dislocker opens it with the same key", needs(openssl, || Peer::Dislocker.missing()))]
+#[trial("dislocker unlocks the volume with the same key", needs(openssl, || Peer::Dislocker.missing()))]
 fn dislocker_opens() {
     let made = Made::new();
     let plaintext = made.path().join("plaintext");
@@ -301,7 +299,7 @@ fn dislocker_opens() {
     assert_eq!(&content[3..7], b"NTFS");
 }
 
-#[trial("cryptsetup opens it with the same key", needs(openssl, || Peer::Cryptsetup.missing()))]
+#[trial("cryptsetup unlocks the volume with the same key", needs(openssl, || Peer::Cryptsetup.missing()))]
 fn cryptsetup_opens() {
     let made = Made::new();
     let mut cryptsetup = std::process::Command::new("cryptsetup");

@@ -1,4 +1,4 @@
-//! Every decision about a request, without a socket.
+//! The decisions about requests, without sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -8,11 +8,9 @@ use fve::network::crypto::{open_reply, seal_request};
 use fve::network::message::dhcp4::{Form, Header, Reply4, Request4};
 use fve::network::message::dhcp6::{Relay, Reply6, Request6};
 use fve::network::policy::Policy;
-use fve::network::server::keys::{Files, Keys};
-use fve::network::server::record::Verdict;
 use fve::network::server::{
-    Answer, Configuration, Core, Judgement, Origin, PolicyAddress, PolicyState, Rate, Replay,
-    Settings, Transport,
+    Configuration, Core, Decision, KeyFiles, Origin, PolicyAddress, PolicyState, Protocol, Rate,
+    Replay, Reply, ServedCertificates, Settings, Verdict,
 };
 use fve::network::{Request, SealedRequest};
 use fve::secret::{NetworkKey, SessionKey};
@@ -30,49 +28,36 @@ const KEY_PROTECTOR: [u8; 256] = hex!(
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 50);
 const IDENTIFIER: [u8; 10] = hex!("00030001020000000002");
 
-/// Certificate and key of the vectors (docs/format-network-unlock.md §13).
+/// The certificate and the key of the test vectors (docs/format-network-unlock.md §13).
 pub fn files() -> [PathBuf; 2] {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/network");
     [directory.join("test.cer"), directory.join("test.key")]
 }
 
-pub fn keys() -> Keys {
-    let files = Files {
-        paths: files().to_vec(),
-        passwords: Vec::new(),
-        // The key of the tests lies in the repository.
-        accept_readable_keys: true,
-    };
-    Keys::read(&files).expect("keys")
+pub fn certificates() -> ServedCertificates {
+    // In a checkout, every user can read the key of the tests.
+    let files = KeyFiles::new(files().to_vec()).accept_readable_keys(true);
+    ServedCertificates::read(&files).expect("keys")
 }
 
 fn settings() -> Settings {
-    Settings {
-        identifier: IDENTIFIER.to_vec(),
-        ..Settings::default()
-    }
+    Settings::new().identifier(IDENTIFIER)
 }
 
-fn generous() -> Settings {
-    let none = Rate {
-        per_second: 0.0,
-        burst: 1.0,
-    };
-    Settings {
-        per_source: none,
-        per_certificate: none,
-        total: none,
-        ..settings()
-    }
+fn without_limits() -> Settings {
+    let none = Rate::new(0.0, 1.0);
+    settings()
+        .per_source(none)
+        .per_certificate(none)
+        .total(none)
 }
 
 fn server(settings: Settings, policy: PolicyState) -> Core {
-    let keys = keys().into();
-    Core::new(settings, Configuration { keys, policy })
+    Core::new(settings, Configuration::new(certificates(), policy))
 }
 
-fn open_server() -> Core {
-    server(generous(), PolicyState::Unrestricted)
+fn unrestricted_server() -> Core {
+    server(without_limits(), PolicyState::Unrestricted)
 }
 
 fn policy(text: &str) -> PolicyState {
@@ -86,10 +71,10 @@ pub fn request() -> Request {
     }
 }
 
-/// A request of its own, and the key that its reply opens with.
-fn fresh() -> (Request, SessionKey) {
-    let keys = keys();
-    let served = keys.iter().next().unwrap();
+/// A new request, and the session key that decrypts its reply.
+fn new_request() -> (Request, SessionKey) {
+    let certificates = certificates();
+    let served = certificates.iter().next().unwrap();
     let network = NetworkKey::from_bytes(&[7; 32]);
     let (key_protector, session) = seal_request(&served.certificate, &network).unwrap();
     let thumbprint = served.certificate.thumbprint();
@@ -125,101 +110,99 @@ pub fn request6() -> Request6 {
 }
 
 fn from4(address: Ipv4Addr) -> Origin {
-    Origin {
-        transport: Transport::Dhcp4,
-        source: SocketAddr::new(address.into(), 68),
-    }
+    Origin::new(Protocol::Dhcp4, SocketAddr::new(address.into(), 68))
 }
 
 fn from6(address: &str) -> Origin {
-    Origin {
-        transport: Transport::Dhcp6,
-        source: SocketAddr::new(address.parse().unwrap(), 546),
-    }
+    Origin::new(
+        Protocol::Dhcp6,
+        SocketAddr::new(address.parse().unwrap(), 546),
+    )
 }
 
-fn judge4(core: &Core, datagram: &[u8]) -> Judgement {
-    core.judge(datagram, &from4(CLIENT), Instant::now())
+fn handle_dhcp4(core: &Core, datagram: &[u8]) -> Decision {
+    core.handle(datagram, &from4(CLIENT), Instant::now())
 }
 
-fn verdict(judgement: &Judgement) -> Option<Verdict> {
-    judgement.record.as_ref().map(|record| record.verdict)
+fn verdict(decision: &Decision) -> Option<Verdict> {
+    decision.record.as_ref().map(|record| record.verdict)
 }
 
-fn hash(answer: Option<Answer>) -> [u8; 32] {
-    Sha256::digest(answer.expect("an answer").payload).into()
+fn hash(reply: Option<Reply>) -> [u8; 32] {
+    Sha256::digest(reply.expect("a reply").payload).into()
 }
 
-#[trial("opens the published requests and sends the published replies")]
-fn answers_as_the_vectors() {
-    let core = open_server();
+#[trial("answers the requests of the test vectors with their replies")]
+fn answers_the_vectors() {
+    let core = unrestricted_server();
     for form in [Form::Bootp, Form::Discover] {
-        let judgement = judge4(&core, &request4(form).encode());
+        let decision = handle_dhcp4(&core, &request4(form).encode());
         assert_eq!(
-            hash(judgement.answer),
+            hash(decision.reply),
             hex!("260868b1adabf9d8c54e9667896776b23c6716dc5c39307f627ad80eda784107")
         );
     }
-    let judgement = core.judge(&request6().encode(), &from6("fe80::1"), Instant::now());
+    let decision = core.handle(&request6().encode(), &from6("fe80::1"), Instant::now());
     assert_eq!(
-        hash(judgement.answer),
+        hash(decision.reply),
         hex!("f697ae116f099caa8640b602676e59b229b67ea25447628b53e4f8959cc692d7")
     );
 }
 
-#[trial("every truncation is silence")]
+#[trial("does not answer truncated requests")]
 fn truncations() {
-    let core = open_server();
+    let core = unrestricted_server();
     let v4 = request4(Form::Bootp).encode();
     for len in 0..v4.len() {
-        let judgement = judge4(&core, &v4[..len]);
-        // Only the end mark is missing there.
-        assert_eq!(judgement.answer.is_some(), len == v4.len() - 1, "{len}");
+        let decision = handle_dhcp4(&core, &v4[..len]);
+        // Without its last byte, only the end option is missing.
+        assert_eq!(decision.reply.is_some(), len == v4.len() - 1, "{len}");
     }
     let v6 = request6().encode();
     for len in 0..v6.len() {
-        let judgement = core.judge(&v6[..len], &from6("fe80::1"), Instant::now());
-        assert!(judgement.answer.is_none(), "{len}");
+        let decision = core.handle(&v6[..len], &from6("fe80::1"), Instant::now());
+        assert!(decision.reply.is_none(), "{len}");
     }
     assert_eq!(core.counters().private_operations(), 1);
 }
 
-#[trial("every changed byte of the framing is silence")]
+#[trial("does not answer requests with a changed byte")]
 fn changed_bytes() {
-    let core = open_server();
-    let sound = request4(Form::Bootp).encode();
+    let core = unrestricted_server();
+    let valid = request4(Form::Bootp).encode();
     let session = SessionKey::from_bytes(&std::array::from_fn(|at| 0x80 + at as u8));
-    for at in 0..sound.len() {
+    for at in 0..valid.len() {
         for change in [0x01, 0x80, 0xFF] {
-            let mut datagram = sound.clone();
+            let mut datagram = valid.clone();
             datagram[at] ^= change;
-            let judgement = judge4(&core, &datagram);
-            let said = verdict(&judgement);
-            let answered = judgement.answer.is_some();
+            let decision = handle_dhcp4(&core, &datagram);
+            let verdict = verdict(&decision);
+            let answered = decision.reply.is_some();
             match at {
-                // Operation and cookie.
-                0 | 236..240 => assert_eq!(said, None, "{at}"),
-                // Hardware address type and length, transaction, time, flags, addresses that a
-                // client leaves zero, the hardware address, names.
+                // The operation and the magic cookie.
+                0 | 236..240 => assert_eq!(verdict, None, "{at}"),
+                // Hardware type, hops, transaction, seconds, flags, yiaddr, siaddr, the hardware
+                // address, sname and file: not checked, except for too many hops.
                 1 | 3..12 | 16..24 | 28..236 => {
-                    let hops = at == 3 && change > 16 && said == Some(Verdict::Relay);
-                    assert!(answered || hops, "{at}: {said:?}");
+                    let hops = at == 3 && change > 16 && verdict == Some(Verdict::Relay);
+                    assert!(answered || hops, "{at}: {verdict:?}");
                 }
                 2 => {}
-                // Its address, against the one that it comes from; the relay's.
+                // ciaddr, which must be the source address. A changed giaddr makes it a relayed
+                // request.
                 12..16 => assert!(!answered, "{at}"),
                 24..28 => {}
-                // Thumbprint.
-                255..275 => assert_eq!(said, Some(Verdict::UnknownThumbprint), "{at}"),
-                // The key protector: a library with implicit rejection may answer, but with
-                // nothing that opens.
+                // The thumbprint.
+                255..275 => assert_eq!(verdict, Some(Verdict::UnknownThumbprint), "{at}"),
+                // The key protector. With implicit rejection there may be a reply, which the session
+                // key does not decrypt.
                 277..405 | 414..542 => {
-                    if let Some(answer) = judgement.answer {
-                        let reply = Reply4::parse(&answer.payload).unwrap();
+                    if let Some(reply) = decision.reply {
+                        let reply = Reply4::parse(&reply.payload).unwrap();
                         assert!(open_reply(&session, &reply.sealed).is_err());
                     }
                 }
-                // The end mark becomes an option that is cut off, or a pad.
+                // The end option becomes an option that is cut off, or a pad option.
                 542 => assert_eq!(answered, change == 0xFF, "{at}"),
                 _ => assert!(!answered, "{at}: {change:#x}"),
             }
@@ -227,11 +210,11 @@ fn changed_bytes() {
     }
 }
 
-#[trial("options come in any order, padded, split and repeated")]
+#[trial("accepts options in any order, with padding and split")]
 fn option_orders() {
-    let core = open_server();
-    let sound = request4(Form::Bootp).encode();
-    let (head, options) = sound.split_at(240);
+    let core = unrestricted_server();
+    let valid = request4(Form::Bootp).encode();
+    let (head, options) = valid.split_at(240);
     let parts = [&options[..11], &options[11..165], &options[165..302]];
     for order in [
         [0, 1, 2],
@@ -249,10 +232,10 @@ fn option_orders() {
             }
             datagram.push(255);
             datagram.extend(std::iter::repeat_n(0, pads));
-            assert!(judge4(&core, &datagram).answer.is_some(), "{order:?}");
+            assert!(handle_dhcp4(&core, &datagram).reply.is_some(), "{order:?}");
         }
     }
-    // Option 43 in two pieces (RFC 3396), with another between.
+    // Option 43 in two parts (RFC 3396), with another option between them.
     let mut split = head.to_vec();
     split.extend([43, 100]);
     split.extend(&parts[1][2..102]);
@@ -261,49 +244,46 @@ fn option_orders() {
     split.extend(&parts[1][102..]);
     split.extend(parts[2]);
     split.push(255);
-    assert!(judge4(&core, &split).answer.is_some());
-    // Twice the same is too much of it; another enterprise beside ours is not.
+    assert!(handle_dhcp4(&core, &split).reply.is_some());
+    // Option 43 twice is malformed; a block of another enterprise in option 125 is not.
     let twice = [head, parts[0], parts[1], parts[1], parts[2], &[255]].concat();
     let malformed = Some(Verdict::Malformed("option 43"));
-    assert_eq!(verdict(&judge4(&core, &twice)), malformed);
+    assert_eq!(verdict(&handle_dhcp4(&core, &twice)), malformed);
     let mut other = parts[2].to_vec();
     other[1] += 6;
     other.extend([0, 0, 0, 9, 1, 42]);
     let beside = [head, parts[0], parts[1], &other, &[255]].concat();
-    assert!(judge4(&core, &beside).answer.is_some());
-    // A class that only begins like ours.
+    assert!(handle_dhcp4(&core, &beside).reply.is_some());
+    // A vendor class that only begins with BITLOCKER.
     let longer = [head, &[60, 10], b"BITLOCKER\0", parts[1], parts[2], &[255]].concat();
-    assert_eq!(verdict(&judge4(&core, &longer)), None);
+    assert_eq!(verdict(&handle_dhcp4(&core, &longer)), None);
 }
 
-#[trial("only the message types that clients use")]
+#[trial("answers only the message types that clients use")]
 fn message_types() {
-    let core = open_server();
+    let core = unrestricted_server();
     let inform = server(
-        Settings {
-            accept_inform: true,
-            ..generous()
-        },
+        without_limits().accept_inform(true),
         PolicyState::Unrestricted,
     );
-    let sound = request4(Form::Discover).encode();
+    let valid = request4(Form::Discover).encode();
     for code in 0..=18 {
-        let mut datagram = sound.clone();
+        let mut datagram = valid.clone();
         datagram[242] = code;
-        let judgement = judge4(&core, &datagram);
-        assert_eq!(judgement.answer.is_some(), code == 1, "{code}");
+        let decision = handle_dhcp4(&core, &datagram);
+        assert_eq!(decision.reply.is_some(), code == 1, "{code}");
         if code != 1 {
-            assert_eq!(verdict(&judgement), Some(Verdict::MessageType(code)));
+            assert_eq!(verdict(&decision), Some(Verdict::MessageType(code)));
         }
-        let judgement = judge4(&inform, &datagram);
-        assert_eq!(judgement.answer.is_some(), [1, 8].contains(&code), "{code}");
+        let decision = handle_dhcp4(&inform, &datagram);
+        assert_eq!(decision.reply.is_some(), [1, 8].contains(&code), "{code}");
     }
 }
 
-#[trial("a relay's address has to be one")]
+#[trial("refuses addresses that no relay can have")]
 fn relay_addresses() {
-    let core = open_server();
-    for (relay, able) in [
+    let core = unrestricted_server();
+    for (relay, answered) in [
         ([10, 77, 0, 1], true),
         ([255, 255, 255, 255], false),
         ([224, 0, 0, 1], false),
@@ -312,19 +292,19 @@ fn relay_addresses() {
     ] {
         let mut request = request4(Form::Bootp);
         request.header.relay = relay.into();
-        let judgement = judge4(&core, &request.encode());
-        assert_eq!(judgement.answer.is_some(), able, "{relay:?}");
+        let decision = handle_dhcp4(&core, &request.encode());
+        assert_eq!(decision.reply.is_some(), answered, "{relay:?}");
     }
     let mut request = request4(Form::Bootp);
     request.header.relay = [10, 77, 0, 1].into();
     request.header.hops = 17;
-    let judgement = judge4(&core, &request.encode());
-    assert_eq!(verdict(&judgement), Some(Verdict::Relay));
+    let decision = handle_dhcp4(&core, &request.encode());
+    assert_eq!(verdict(&decision), Some(Verdict::Relay));
 }
 
-#[trial("replies go where the page says")]
+#[trial("sends replies to the documented destinations")]
 fn destinations() {
-    let core = open_server();
+    let core = unrestricted_server();
     let none = Ipv4Addr::UNSPECIFIED;
     let relay = Ipv4Addr::new(10, 78, 0, 1);
     for (source, client, giaddr, to) in [
@@ -338,26 +318,26 @@ fn destinations() {
         request.header.client = client;
         request.header.relay = giaddr;
         request.relay_information = Some(vec![1, 3, 9, 9, 9]);
-        let judgement = core.judge(&request.encode(), &from4(source), Instant::now());
-        let answer = judgement.answer.expect("an answer");
-        assert_eq!(answer.to, to.parse().unwrap());
-        // The relay's own option comes back, last.
-        assert!(answer.payload.ends_with(&[82, 5, 1, 3, 9, 9, 9, 255]));
-        let reply = Reply4::parse(&answer.payload).unwrap();
+        let decision = core.handle(&request.encode(), &from4(source), Instant::now());
+        let reply = decision.reply.expect("a reply");
+        assert_eq!(reply.to, to.parse().unwrap());
+        // The relay information is repeated as the last option.
+        assert!(reply.payload.ends_with(&[82, 5, 1, 3, 9, 9, 9, 255]));
+        let reply = Reply4::parse(&reply.payload).unwrap();
         assert_eq!(reply.header.relay, giaddr);
         assert_eq!(reply.header.flags, 0x8000);
         assert!(reply.answers(&request));
     }
-    let judgement = core.judge(&request6().encode(), &from6("2001:db8::5"), Instant::now());
+    let decision = core.handle(&request6().encode(), &from6("2001:db8::5"), Instant::now());
     assert_eq!(
-        judgement.answer.expect("an answer").to,
+        decision.reply.expect("a reply").to,
         "[2001:db8::5]:546".parse().unwrap()
     );
 }
 
-#[trial("relays of DHCPv6 get their layers back")]
+#[trial("wraps DHCPv6 replies for every relay")]
 fn relay_layers() {
-    let core = open_server();
+    let core = unrestricted_server();
     let relay = |hops: u8, interface: Option<&[u8]>| Relay {
         hops,
         link: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, hops.into()),
@@ -370,35 +350,35 @@ fn relay_layers() {
             .rev()
             .map(|hops| relay(hops, (hops % 2 == 0).then_some(b"eth7")))
             .collect();
-        let judgement = core.judge(&request.encode(), &from6("2001:db8::9"), Instant::now());
-        let answer = judgement.answer.expect("an answer");
-        assert_eq!(answer.to, "[2001:db8::9]:547".parse().unwrap());
-        let reply = Reply6::parse(&answer.payload).unwrap();
+        let decision = core.handle(&request.encode(), &from6("2001:db8::9"), Instant::now());
+        let reply = decision.reply.expect("a reply");
+        assert_eq!(reply.to, "[2001:db8::9]:547".parse().unwrap());
+        let reply = Reply6::parse(&reply.payload).unwrap();
         assert_eq!(reply.relays, request.relays);
         assert!(reply.answers(&request));
-        let record = judgement.record.unwrap();
+        let record = decision.record.unwrap();
         assert_eq!(record.relay, Some(relay(0, None).link.into()));
     }
     let mut request = request6();
     request.relays = (0..9).rev().map(|hops| relay(hops, None)).collect();
-    let judgement = core.judge(&request.encode(), &from6("2001:db8::9"), Instant::now());
-    assert!(judgement.answer.is_none() && judgement.record.is_none());
+    let decision = core.handle(&request.encode(), &from6("2001:db8::9"), Instant::now());
+    assert!(decision.reply.is_none() && decision.record.is_none());
 }
 
-#[trial("one requester gets so many answers")]
+#[trial("limits the answers to one requester")]
 fn rate_limits() {
     let core = server(settings(), PolicyState::Unrestricted);
     let start = Instant::now();
     let packet = request4(Form::Bootp).encode();
-    let ask = |address, now| core.judge(&packet, &from4(address), now);
+    let ask = |address, now| core.handle(&packet, &from4(address), now);
     let reasons: Vec<_> = (0..12)
         .map(|_| verdict(&ask(CLIENT, start)).unwrap().is_answer())
         .collect();
     assert_eq!(reasons.iter().filter(|answered| **answered).count(), 8);
-    // Told once, until there is room again.
+    // Logged once, until a request is let through again.
     let later = start + Duration::from_secs(1);
-    assert!(ask(CLIENT, later).answer.is_some());
-    assert!(ask(CLIENT, later).answer.is_some());
+    assert!(ask(CLIENT, later).reply.is_some());
+    assert!(ask(CLIENT, later).reply.is_some());
     assert_eq!(
         verdict(&ask(CLIENT, later)),
         Some(Verdict::Rate { first: true })
@@ -407,23 +387,23 @@ fn rate_limits() {
         verdict(&ask(CLIENT, later)),
         Some(Verdict::Rate { first: false })
     );
-    // Somebody else is none the worse.
+    // Another requester is not affected.
     let mut other = request4(Form::Bootp);
     other.header.client = [10, 77, 0, 51].into();
-    let judgement = core.judge(&other.encode(), &from4([10, 77, 0, 51].into()), later);
-    assert!(judgement.answer.is_some());
-    // Clients behind one relay are told apart; and thousands of invented ones are not kept.
+    let decision = core.handle(&other.encode(), &from4([10, 77, 0, 51].into()), later);
+    assert!(decision.reply.is_some());
+    // Clients of one relay have their own limits, and thousands of forged ones do not fill the memory.
     for number in 0..20_000_u32 {
         let mut relayed = request4(Form::Bootp);
         relayed.header.relay = [10, 78, 0, 1].into();
         relayed.header.hardware_address[2..6].copy_from_slice(&number.to_be_bytes());
         let now = later + Duration::from_millis(u64::from(number) * 25);
-        assert!(ask_with(&core, &relayed, now).answer.is_some(), "{number}");
+        assert!(ask_with(&core, &relayed, now).reply.is_some(), "{number}");
     }
 }
 
-/// Four hundred requests a second from one address, for a minute; another asks every second.
-#[trial("a flood from one address is not at the expense of others")]
+/// 400 requests a second from one address for a minute, and one a second from another.
+#[trial("answers others during a flood from one address")]
 fn flood() {
     let core = server(settings(), PolicyState::Unrestricted);
     let start = Instant::now();
@@ -434,51 +414,45 @@ fn flood() {
     let asked = asked.encode();
     for number in 0..24_000_u32 {
         let now = start + Duration::from_micros(u64::from(number) * 2_500);
-        core.judge(&packet, &from4(CLIENT), now);
+        core.handle(&packet, &from4(CLIENT), now);
         if number % 400 == 399 {
-            let judgement = core.judge(&asked, &from4(other), now);
-            assert!(judgement.answer.is_some(), "after {number} requests");
+            let decision = core.handle(&asked, &from4(other), now);
+            assert!(decision.reply.is_some(), "after {number} requests");
         }
     }
 }
 
-fn ask_with(core: &Core, request: &Request4, now: Instant) -> Judgement {
-    core.judge(&request.encode(), &from4([10, 78, 0, 1].into()), now)
+fn ask_with(core: &Core, request: &Request4, now: Instant) -> Decision {
+    core.handle(&request.encode(), &from4([10, 78, 0, 1].into()), now)
 }
 
-#[trial("a repeated request is opened once")]
+#[trial("decrypts a repeated request once")]
 fn repeats() {
-    let core = open_server();
+    let core = unrestricted_server();
     let packet = request4(Form::Bootp).encode();
     let start = Instant::now();
     let mut payloads = Vec::new();
     for number in 0..10_000 {
-        let judgement = core.judge(&packet, &from4(CLIENT), start);
+        let decision = core.handle(&packet, &from4(CLIENT), start);
         let expected = match number {
             0 => Verdict::Answered,
             _ => Verdict::Retransmitted,
         };
-        assert_eq!(verdict(&judgement), Some(expected));
-        payloads.push(judgement.answer.unwrap().payload);
+        assert_eq!(verdict(&decision), Some(expected));
+        payloads.push(decision.reply.unwrap().payload);
     }
     payloads.dedup();
     assert_eq!(payloads.len(), 1);
     assert_eq!(core.counters().private_operations(), 1);
-    let judgement = core.judge(&packet, &from4(CLIENT), start + Duration::from_secs(60));
-    assert_eq!(verdict(&judgement), Some(Verdict::AnsweredAgain));
+    let decision = core.handle(&packet, &from4(CLIENT), start + Duration::from_secs(60));
+    assert_eq!(verdict(&decision), Some(Verdict::AnsweredAgain));
     assert_eq!(core.counters().private_operations(), 2);
 }
 
-#[trial("repeats can be refused")]
+#[trial("refuses repeated requests if configured to")]
 fn refused_repeats() {
     let replay = Replay::Refuse(Duration::from_secs(3600));
-    let core = server(
-        Settings {
-            replay,
-            ..generous()
-        },
-        PolicyState::Unrestricted,
-    );
+    let core = server(without_limits().replay(replay), PolicyState::Unrestricted);
     let packet = request4(Form::Bootp).encode();
     let start = Instant::now();
     for (seconds, expected) in [
@@ -489,14 +463,14 @@ fn refused_repeats() {
         (3700, Verdict::AnsweredAgain),
     ] {
         let now = start + Duration::from_secs(seconds);
-        let judgement = core.judge(&packet, &from4(CLIENT), now);
-        assert_eq!(verdict(&judgement), Some(expected), "{seconds}");
+        let decision = core.handle(&packet, &from4(CLIENT), now);
+        assert_eq!(verdict(&decision), Some(expected), "{seconds}");
     }
 }
 
 const THUMBPRINT: &str = "B44BF9CEE0E91C92B027A18DEA2D3573BD7F8506";
 
-#[trial("addresses decide as the policy says")]
+#[trial("authorizes addresses according to the policy")]
 fn addresses() {
     let list =
         format!("[SUBNETS]\nHQ=10.77.0.0/24\nLAB=2001:db8:1::/64\n[{THUMBPRINT}]\nHQ\nLAB\n");
@@ -505,18 +479,12 @@ fn addresses() {
     let none = Ipv4Addr::UNSPECIFIED;
     let outside = Ipv4Addr::new(10, 99, 0, 1);
     let v4 = |which: PolicyAddress, source, client, giaddr| {
-        let core = server(
-            Settings {
-                policy_address: which,
-                ..generous()
-            },
-            policy(&list),
-        );
+        let core = server(without_limits().policy_address(which), policy(&list));
         let mut request = request4(Form::Bootp);
         request.header.client = client;
         request.header.relay = giaddr;
-        core.judge(&request.encode(), &from4(source), Instant::now())
-            .answer
+        core.handle(&request.encode(), &from4(source), Instant::now())
+            .reply
             .is_some()
     };
     use PolicyAddress::{All, Client, Source};
@@ -525,13 +493,13 @@ fn addresses() {
         (All, CLIENT, none, none, true),
         (All, outside, outside, none, false),
         (All, outside, none, none, false),
-        // The claims disagree.
+        // The addresses contradict each other.
         (All, CLIENT, outside, none, false),
         (All, CLIENT, relay, none, false),
-        // No address, but a list.
+        // The client has no address, and the certificate has a list.
         (All, none, none, none, false),
         (All, none, CLIENT, none, false),
-        // The relay's own address counts, not the one that it sends from.
+        // The relay's giaddr must be listed, not the address that it sends from.
         (All, outside, CLIENT, relay, true),
         (All, outside, none, relay, true),
         (All, CLIENT, outside, relay, false),
@@ -552,18 +520,12 @@ fn addresses() {
         let core = server(settings, policy(text));
         let mut request = request6();
         request.relays = relays;
-        core.judge(&request.encode(), &from6(source), Instant::now())
-            .answer
+        core.handle(&request.encode(), &from6(source), Instant::now())
+            .reply
             .is_some()
     };
-    let strict = || Settings {
-        answer_link_local: false,
-        ..generous()
-    };
-    let families = || Settings {
-        per_family_lists: true,
-        ..generous()
-    };
+    let no_link_local = || without_limits().answer_link_local(false);
+    let families = || without_limits().per_family_lists(true);
     let layer = |link: &str, peer: &str| {
         vec![Relay {
             hops: 0,
@@ -573,40 +535,40 @@ fn addresses() {
         }]
     };
     let inside = "2001:db8:1::50";
-    assert!(v6(generous(), &list, inside, Vec::new()));
-    assert!(!v6(generous(), &list, "2001:db8:2::50", Vec::new()));
-    assert!(v6(generous(), &list, "fe80::50", Vec::new()));
-    assert!(!v6(strict(), &list, "fe80::50", Vec::new()));
-    assert!(!v6(generous(), &v4_only, inside, Vec::new()));
+    assert!(v6(without_limits(), &list, inside, Vec::new()));
+    assert!(!v6(without_limits(), &list, "2001:db8:2::50", Vec::new()));
+    assert!(v6(without_limits(), &list, "fe80::50", Vec::new()));
+    assert!(!v6(no_link_local(), &list, "fe80::50", Vec::new()));
+    assert!(!v6(without_limits(), &v4_only, inside, Vec::new()));
     assert!(v6(families(), &v4_only, inside, Vec::new()));
-    assert!(v6(strict(), &list, "::1", layer(inside, "fe80::50")));
-    assert!(!v6(strict(), &list, inside, layer("::", "fe80::50")));
-    assert!(v6(generous(), &list, inside, layer("::", "fe80::50")));
+    assert!(v6(no_link_local(), &list, "::1", layer(inside, "fe80::50")));
+    assert!(!v6(no_link_local(), &list, inside, layer("::", "fe80::50")));
+    assert!(v6(without_limits(), &list, inside, layer("::", "fe80::50")));
     assert!(!v6(
-        generous(),
+        without_limits(),
         &list,
         inside,
         layer("2001:db8:2::1", "fe80::50")
     ));
     assert!(!v6(
-        generous(),
+        without_limits(),
         &list,
         inside,
         layer(inside, "2001:db8:2::50")
     ));
 
     let disabled = format!("{list}DISABLED\n");
-    let core = server(generous(), policy(&disabled));
-    let judgement = judge4(&core, &request4(Form::Bootp).encode());
-    assert_eq!(verdict(&judgement), Some(Verdict::Disabled));
-    assert!(!v6(generous(), &disabled, "fe80::50", Vec::new()));
-    let said = server(generous(), policy(&list)).judge(
+    let core = server(without_limits(), policy(&disabled));
+    let decision = handle_dhcp4(&core, &request4(Form::Bootp).encode());
+    assert_eq!(verdict(&decision), Some(Verdict::Disabled));
+    assert!(!v6(without_limits(), &disabled, "fe80::50", Vec::new()));
+    let decision = server(without_limits(), policy(&list)).handle(
         &request4(Form::Bootp).encode(),
         &from4(outside),
         Instant::now(),
     );
     assert_eq!(
-        verdict(&said),
+        verdict(&decision),
         Some(Verdict::Subnet {
             address: IpAddr::V4(CLIENT),
             claim: "ciaddr"
@@ -614,45 +576,45 @@ fn addresses() {
     );
 }
 
-#[trial("an invalid policy answers nobody")]
+#[trial("answers no request with an invalid policy")]
 fn invalid_policy() {
     let core = server(settings(), PolicyState::Invalid("broken".to_owned()));
     assert!(!core.healthy());
-    let judgement = judge4(&core, &request4(Form::Bootp).encode());
-    assert_eq!(verdict(&judgement), Some(Verdict::PolicyInvalid));
+    let decision = handle_dhcp4(&core, &request4(Form::Bootp).encode());
+    assert_eq!(verdict(&decision), Some(Verdict::PolicyInvalid));
     core.replace_policy(PolicyState::Unrestricted);
     assert!(core.healthy());
     assert!(
-        judge4(&core, &request4(Form::Bootp).encode())
-            .answer
+        handle_dhcp4(&core, &request4(Form::Bootp).encode())
+            .reply
             .is_some()
     );
 }
 
-#[trial("what is sealed to another key is silence")]
+#[trial("does not answer what another key encrypted")]
 fn other_keys() {
-    let core = open_server();
-    let (sound, session) = fresh();
+    let core = unrestricted_server();
+    let (valid, session) = new_request();
     let ask = |request: Request| {
         let packet = Request4 {
             request,
             ..request4(Form::Bootp)
         };
-        judge4(&core, &packet.encode())
+        handle_dhcp4(&core, &packet.encode())
     };
-    let opens = |judgement: Judgement| {
-        let sealed = Reply4::parse(&judgement.answer?.payload).ok()?.sealed;
+    let decrypt = |decision: Decision| {
+        let sealed = Reply4::parse(&decision.reply?.payload).ok()?.sealed;
         open_reply(&session, &sealed).ok()
     };
-    assert!(opens(ask(sound.clone())).is_some());
-    let mut garbage = sound.clone();
+    assert!(decrypt(ask(valid.clone())).is_some());
+    let mut garbage = valid.clone();
     garbage.key_protector = SealedRequest::from_bytes(&[0x5A; 256]);
-    assert!(opens(ask(garbage)).is_none());
-    let mut unknown = sound;
+    assert!(decrypt(ask(garbage)).is_none());
+    let mut unknown = valid;
     unknown.thumbprint = "00".repeat(20).parse().unwrap();
-    let judgement = ask(unknown);
-    assert_eq!(verdict(&judgement), Some(Verdict::UnknownThumbprint));
-    let line = judgement.record.unwrap().to_string();
+    let decision = ask(unknown);
+    assert_eq!(verdict(&decision), Some(Verdict::UnknownThumbprint));
+    let line = decision.record.unwrap().to_string();
     assert!(line.contains("reason=unknown-thumbprint"), "{line}");
     assert!(
         line.contains(&format!("thumbprint={}", "00".repeat(20))),
@@ -660,43 +622,43 @@ fn other_keys() {
     );
 }
 
-#[trial("neither log nor Debug shows a key")]
+#[trial("shows no key in the log and in debug output")]
 fn no_secrets() {
-    let core = open_server();
-    let judgement = judge4(&core, &request4(Form::Bootp).encode());
-    let record = judgement.record.unwrap();
+    let core = unrestricted_server();
+    let decision = handle_dhcp4(&core, &request4(Form::Bootp).encode());
+    let record = decision.record.unwrap();
     let counters = core.counters().prometheus(true);
     let parsed = request4(Form::Bootp);
-    let said = format!("{record} {record:?} {parsed:?} {counters}");
+    let output = format!("{record} {record:?} {parsed:?} {counters}");
     let ascending = |from: u8| std::array::from_fn::<u8, 8, _>(|at| from + at as u8);
     let protector: [u8; 8] = KEY_PROTECTOR[..8].try_into().unwrap();
-    // The network key, the session key, and what they were sealed into.
+    // The network key, the session key, and the key protector.
     for secret in [ascending(0), ascending(0x80), protector] {
         let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let list = secret.map(|byte| byte.to_string()).join(", ");
         for form in [hex.clone(), hex.to_uppercase(), list] {
-            assert!(!said.contains(&form), "{form} in {said}");
+            assert!(!output.contains(&form), "{form} in {output}");
         }
     }
-    assert!(said.contains(&record.key_protector_text().unwrap()));
+    assert!(output.contains(&record.key_protector_text().unwrap()));
 }
 
-#[trial("noise is no request")]
+#[trial("survives random datagrams")]
 fn noise() {
-    let core = open_server();
+    let core = unrestricted_server();
     let mut state = 1_u64;
     let mut random = || {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
         (state >> 33) as u8
     };
-    let sound = [request4(Form::Bootp).encode(), request6().encode()];
+    let valid = [request4(Form::Bootp).encode(), request6().encode()];
     for round in 0..100_000_u32 {
         let len = (u32::from(random()) * 8) as usize;
         let mut datagram: Vec<u8> = match round % 3 {
             0 => (0..len).map(|_| random()).collect(),
-            // Ours up to somewhere.
+            // A valid request whose end is random.
             kind => {
-                let mut datagram = sound[kind as usize - 1].clone();
+                let mut datagram = valid[kind as usize - 1].clone();
                 let from = usize::from(random()) * 2 % datagram.len();
                 datagram[from..].fill_with(&mut random);
                 datagram
@@ -708,10 +670,10 @@ fn noise() {
         } else {
             from6("fe80::1")
         };
-        let judgement = core.judge(&datagram, &origin, Instant::now());
-        if let Some(answer) = judgement.answer {
-            // What a changed tail leaves sound is sound.
-            assert!(answer.payload.len() >= 127);
+        let decision = core.handle(&datagram, &origin, Instant::now());
+        if let Some(reply) = decision.reply {
+            // The random end left a valid request: the reply is complete.
+            assert!(reply.payload.len() >= 127);
         }
     }
 }

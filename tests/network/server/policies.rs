@@ -1,4 +1,4 @@
-//! The grammar of `bde-network-unlock.ini`, case by case, and the command that checks it.
+//! The syntax of `bde-network-unlock.ini`, and the command that checks such a file.
 
 use std::process::Output;
 
@@ -17,9 +17,9 @@ fn parse(text: &str) -> Policy {
 
 fn rule(policy: &Policy) -> String {
     match policy.rule(&CERTIFICATE.parse().unwrap()) {
-        Rule::Everybody => "everybody".to_owned(),
-        Rule::Nobody => "nobody".to_owned(),
-        Rule::Only(subnets) => {
+        Rule::Unrestricted => "everybody".to_owned(),
+        Rule::Disabled => "nobody".to_owned(),
+        Rule::Subnets(subnets) => {
             let list: Vec<_> = subnets
                 .iter()
                 .map(|named| named.subnet.to_string())
@@ -29,9 +29,9 @@ fn rule(policy: &Policy) -> String {
     }
 }
 
-#[trial("valid files mean what is documented")]
+#[trial("reads valid files as documented")]
 fn valid_files() {
-    // Text, what holds for the certificate, how many remarks.
+    // The text, the certificate's rule, the number of remarks.
     for (text, expected, remarks) in [
         ("", "everybody", 1),
         ("\r\n ; nothing\r\n", "everybody", 0),
@@ -93,10 +93,10 @@ fn valid_files() {
     }
 }
 
-#[trial("whatever is not understood makes the file invalid")]
+#[trial("refuses files with anything that it does not understand")]
 fn invalid_files() {
     let long = format!("; {}", "x".repeat(1100));
-    // Text, line, column, a word of the message.
+    // The text, the line, the column, a part of the message.
     for (text, line, column, word) in [
         ("[SUBNETS]\nA=10.0.0.0/8\n[C]\nB", 4, 1, "no subnet"),
         ("[SUBNETS]\nENABLED=10.0.0.0/8", 2, 1, "cannot be"),
@@ -168,7 +168,7 @@ fn invalid_files() {
     assert!(Policy::parse(b"\xFF\xFE[\0S").is_err());
 }
 
-#[trial("a policy that is written reads the same")]
+#[trial("reads back the policy that it writes")]
 fn written_and_read() {
     let subnet = prop_oneof![
         (any::<[u8; 4]>(), 0..=32_u8).prop_map(|(address, prefix)| {
@@ -208,7 +208,7 @@ fn written_and_read() {
                 }
             }
             let Ok(policy) = Policy::parse(text.as_bytes()) else {
-                // An IPv4 address in IPv6 form came up.
+                // The only reason: an IPv4 address in IPv6 form.
                 prop_assert!(text.contains("::ffff:"));
                 return Ok(());
             };
@@ -220,7 +220,7 @@ fn written_and_read() {
         .unwrap();
 }
 
-#[trial("no text is too much for it")]
+#[trial("survives any text")]
 fn any_text() {
     let mut runner = TestRunner::new(Config::with_cases(2000));
     let words = prop::collection::vec(
@@ -254,15 +254,15 @@ fn check(text: &str, more: &[&str]) -> Output {
         .expect("fve")
 }
 
-#[trial("check-policy says who is served, and where a fault is")]
+#[trial("check-policy says which addresses are served, and where an error is")]
 fn check_policy() {
     let text = format!("[SUBNETS]\nHQ=10.1.0.0/16\n[{CERTIFICATE}]\nHQ\n");
     let output = check(&text, &["--address", "10.1.2.3", "--address", "10.2.0.1"]);
-    let said = String::from_utf8(output.stdout).unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0));
-    assert!(said.contains("HQ (10.1.0.0/16)"), "{said}");
-    assert!(said.contains("10.1.2.3: served"), "{said}");
-    assert!(said.contains("10.2.0.1: not served"), "{said}");
+    assert!(stdout.contains("HQ (10.1.0.0/16)"), "{stdout}");
+    assert!(stdout.contains("10.1.2.3: served"), "{stdout}");
+    assert!(stdout.contains("10.2.0.1: not served"), "{stdout}");
 
     let output = check(
         &text,
@@ -277,8 +277,8 @@ fn check_policy() {
 
     let output = check("[SUBNETS]\nHQ=10.1.0.0/40\n", &[]);
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("line 2, column 13"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("line 2, column 13"), "{stderr}");
     let output = check("[SUBNETS]\nHQ=10.1.0.0/40\n", &["--json"]);
     assert_eq!(output.status.code(), Some(1));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

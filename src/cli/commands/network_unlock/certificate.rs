@@ -1,8 +1,8 @@
-//! `fve network-unlock certificate`: a new key with its certificate, or what certificates say.
+//! `fve network-unlock certificate`: makes a key with a certificate, or shows certificates.
 //!
-//! `--json` answers with `certificates`: each with file, thumbprint, subject, not_before,
-//! not_after, fit (whether nothing was found that Windows may object to) and doubts (reason,
-//! message); after making one, with `files`, too.
+//! `--json` prints `certificates`: each with file, thumbprint, subject, not_before, not_after, fit
+//! (whether nothing was found that Windows may object to) and doubts (reason, message). For a new
+//! certificate it also prints `files`.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -20,8 +20,7 @@ use crate::cli::run::{FailureDocument, Run};
 use crate::cli::signals;
 use fve::error::Error;
 use fve::network::certificate::{Certificate, MAX_FILE};
-use fve::network::server::keys::{Files, certificates};
-use fve::network::server::make::NewCertificate;
+use fve::network::server::{KeyFiles, NewCertificate, read_certificates};
 use fve::output::NewFile;
 use fve::shown::ShowPath;
 
@@ -105,15 +104,15 @@ fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
         (true, [file]) => Some(new_password(Some(file))?),
         (true, _) => return Err(Failure::usage("--pfx takes one --pfx-password-file")),
     };
-    let end = if args.pfx { "pfx" } else { "pem" };
-    let key_file = directory.join(format!("{}.{end}", args.name));
+    let extension = if args.pfx { "pfx" } else { "pem" };
+    let key_file = directory.join(format!("{}.{extension}", args.name));
     let file = directory.join(format!("{}.cer", args.name));
-    // Both files, or none.
+    // Both files are created before the key is made: either both are written or none.
     let new_key = NewFile::create(&key_file)?;
     let new_certificate = NewFile::create_public(&file)?;
-    let unfilled = [key_file.clone(), file.clone()];
+    let incomplete = [key_file.clone(), file.clone()];
     signals::end_when_told(move || {
-        for path in &unfilled {
+        for path in &incomplete {
             let _ = std::fs::remove_file(path);
         }
     });
@@ -122,13 +121,13 @@ fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
         None => made.pem()?,
         Some(password) => made.pkcs12(password, args.legacy_pfx)?,
     };
-    // The key first: a certificate without its key would be of no use.
+    // The key first: a certificate without its key is useless.
     new_key.fill(key.expose())?;
     new_certificate.fill(made.certificate().der())?;
-    tell_made(args, &made, &key_file, &file)
+    report_made(args, &made, &key_file, &file)
 }
 
-fn tell_made(
+fn report_made(
     args: &CertificateArgs,
     made: &NewCertificate,
     key_file: &Path,
@@ -137,7 +136,7 @@ fn tell_made(
     let certificate = made.certificate();
     if args.json {
         return term::print(&documents::document(&json!({
-            "certificates": [described(file, certificate)],
+            "certificates": [describe(file, certificate)],
             "files": { "certificate": file, "key": key_file },
         })));
     }
@@ -157,7 +156,7 @@ fn tell_made(
 }
 
 fn show(args: &CertificateArgs) -> Result<(), Failure> {
-    let files = args.passwords.files(&[])?;
+    let files = args.passwords.key_files(&[])?;
     let mut found = Vec::new();
     for path in &args.files {
         for certificate in read(path, &files)? {
@@ -167,7 +166,7 @@ fn show(args: &CertificateArgs) -> Result<(), Failure> {
     if args.json {
         let list: Vec<_> = found
             .iter()
-            .map(|(path, certificate)| described(path, certificate))
+            .map(|(path, certificate)| describe(path, certificate))
             .collect();
         return term::print(&documents::document(&json!({ "certificates": list })));
     }
@@ -188,8 +187,8 @@ fn show(args: &CertificateArgs) -> Result<(), Failure> {
     term::print(&text)
 }
 
-/// The certificates in a file, whatever it is.
-fn read(path: &Path, files: &Files) -> Result<Vec<Certificate>, Failure> {
+/// The certificates in a certificate file or a key file.
+fn read(path: &Path, files: &KeyFiles) -> Result<Vec<Certificate>, Failure> {
     use std::io::Read;
     let failed = |error| Error::io(format!("cannot read {}", path.shown()), error);
     let mut content = Vec::new();
@@ -200,10 +199,10 @@ fn read(path: &Path, files: &Files) -> Result<Vec<Certificate>, Failure> {
     if let Ok(certificate) = Certificate::parse(&content) {
         return Ok(vec![certificate]);
     }
-    Ok(certificates(path, files)?)
+    Ok(read_certificates(path, files)?)
 }
 
-fn described(path: &Path, certificate: &Certificate) -> Value {
+fn describe(path: &Path, certificate: &Certificate) -> Value {
     let doubts = certificate.doubts(SystemTime::now());
     let list: Vec<_> = doubts
         .iter()
@@ -220,7 +219,7 @@ fn described(path: &Path, certificate: &Certificate) -> Value {
     })
 }
 
-/// A time as people write it, in UTC.
+/// A time in RFC 3339, in UTC.
 fn day(time: SystemTime) -> String {
     Timestamp::try_from(time).map_or_else(|_| "unknown".to_owned(), |time| time.to_string())
 }

@@ -1,9 +1,9 @@
-//! `fve network-unlock check-policy`: whether a policy file is valid, and who would be served.
+//! `fve network-unlock check-policy`: checks a policy file, and says which addresses are served.
 //!
-//! `--json` answers with `valid`, `line`, `column` and `message` (of the fault), `subnets` (name,
-//! range), `certificates` (thumbprint, serves: `everybody`, `nobody` or `listed`, subnets,
-//! addresses: address, served), `default` (what holds for certificates without a section) and `remarks`
-//! (line, message).
+//! `--json` prints `valid`; for an invalid file `line`, `column` and `message`; for a valid one
+//! `subnets` (name, range), `certificates` (thumbprint, serves: `everybody`, `nobody` or `listed`,
+//! subnets, addresses: address, served), `default` (which addresses are served with certificates
+//! without a section) and `remarks` (line, message).
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
-use super::{NoPolicy, read_policy};
+use super::{PolicyError, read_policy};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::json as documents;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
 use fve::network::message::Thumbprint;
-use fve::network::policy::{Invalid, Policy, Rule};
+use fve::network::policy::{InvalidPolicy, Policy, Rule};
 use fve::shown::ShowPath;
 
 #[derive(Debug, Args)]
@@ -58,12 +58,12 @@ impl Run for CheckPolicyArgs {
 fn run(args: &CheckPolicyArgs) -> Result<(), Failure> {
     let policy = match read_policy(&args.file) {
         Ok(policy) => policy,
-        Err(NoPolicy::Unreadable(error)) => return Err(error.into()),
-        Err(NoPolicy::Invalid(fault)) if args.json => {
+        Err(PolicyError::Unreadable(error)) => return Err(error.into()),
+        Err(PolicyError::Invalid(fault)) if args.json => {
             term::print(&invalid(&fault))?;
             return Err(Failure::Silent(Status::Failed));
         }
-        Err(NoPolicy::Invalid(fault)) => {
+        Err(PolicyError::Invalid(fault)) => {
             return Err(Failure::Other {
                 status: Status::Failed,
                 what: format!("the policy file {} is invalid: {fault}", args.file.shown()),
@@ -71,14 +71,14 @@ fn run(args: &CheckPolicyArgs) -> Result<(), Failure> {
             });
         }
     };
-    let judged = Judged { args, policy };
+    let report = PolicyReport { args, policy };
     match args.json {
-        true => term::print(&judged.json()),
-        false => term::print(&judged.text()),
+        true => term::print(&report.json()),
+        false => term::print(&report.text()),
     }
 }
 
-fn invalid(fault: &Invalid) -> String {
+fn invalid(fault: &InvalidPolicy) -> String {
     documents::document(&json!({
         "valid": false,
         "line": fault.line,
@@ -87,13 +87,14 @@ fn invalid(fault: &Invalid) -> String {
     }))
 }
 
-struct Judged<'a> {
+/// A valid policy, and what to report about it.
+struct PolicyReport<'a> {
     args: &'a CheckPolicyArgs,
     policy: Policy,
 }
 
-impl Judged<'_> {
-    /// The certificates that are asked about, or that the file names.
+impl PolicyReport<'_> {
+    /// The certificates to report: those of `--thumbprint`, or those in the file.
     fn certificates(&self) -> Vec<(Thumbprint, &Rule)> {
         let asked = &self.args.thumbprint;
         match asked.is_empty() {
@@ -113,10 +114,10 @@ impl Judged<'_> {
     fn serves(&self, rule: &Rule, address: IpAddr) -> bool {
         let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
         match rule {
-            Rule::Everybody => true,
-            Rule::Nobody => false,
-            Rule::Only(_) if link_local && !self.args.refuse_link_local => true,
-            Rule::Only(subnets) => subnets.iter().any(|named| named.subnet.contains(address)),
+            Rule::Unrestricted => true,
+            Rule::Disabled => false,
+            Rule::Subnets(_) if link_local && !self.args.refuse_link_local => true,
+            Rule::Subnets(subnets) => subnets.iter().any(|named| named.subnet.contains(address)),
         }
     }
 
@@ -187,9 +188,9 @@ impl Judged<'_> {
 
     fn certificate(&self, thumbprint: Thumbprint, rule: &Rule) -> Value {
         let (serves, subnets) = match rule {
-            Rule::Everybody => ("everybody", &[][..]),
-            Rule::Nobody => ("nobody", &[][..]),
-            Rule::Only(subnets) => ("listed", &subnets[..]),
+            Rule::Unrestricted => ("everybody", &[][..]),
+            Rule::Disabled => ("nobody", &[][..]),
+            Rule::Subnets(subnets) => ("listed", &subnets[..]),
         };
         let names: Vec<_> = subnets.iter().map(|named| &named.name).collect();
         let served: Vec<_> = self
@@ -214,9 +215,9 @@ impl Judged<'_> {
 
 fn words(rule: &Rule) -> String {
     match rule {
-        Rule::Everybody => "everybody".to_owned(),
-        Rule::Nobody => "nobody (DISABLED)".to_owned(),
-        Rule::Only(subnets) => {
+        Rule::Unrestricted => "everybody".to_owned(),
+        Rule::Disabled => "nobody (DISABLED)".to_owned(),
+        Rule::Subnets(subnets) => {
             let list: Vec<_> = subnets
                 .iter()
                 .map(|named| format!("{} ({})", named.name, named.subnet))

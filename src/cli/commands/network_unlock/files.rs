@@ -1,4 +1,4 @@
-//! Files that the server's commands read: keys with their passwords, policies.
+//! The files that the server's commands read: key files with their passwords, and policy files.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,11 @@ use crate::cli::failure::Failure;
 use crate::cli::options::readable::warn_if_others_can_read;
 use fve::error::Error;
 use fve::input::read_line;
-use fve::network::policy::{MAX_FILE, Policy};
-use fve::network::server::keys::Files;
+use fve::network::policy::{InvalidPolicy, MAX_FILE, Policy};
+use fve::network::server::KeyFiles;
 use fve::shown::ShowPath;
 
-/// Where passwords of key files come from.
+/// The option for the passwords of key files.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct PasswordArgs {
@@ -22,51 +22,47 @@ pub(super) struct PasswordArgs {
     pub(super) pfx_passwords: Vec<PathBuf>,
 }
 
-/// What systemd may call the password of key files.
+/// The systemd credential that may hold a password of key files.
 const CREDENTIAL: &str = "fve.pfx-password";
 
 impl PasswordArgs {
-    /// The key files with the passwords that may open them.
-    pub(super) fn files(&self, paths: &[PathBuf]) -> Result<Files, Failure> {
-        let given = std::env::var_os("CREDENTIALS_DIRECTORY")
+    /// These key files, with the passwords from the options and from systemd.
+    pub(super) fn key_files(&self, paths: &[PathBuf]) -> Result<KeyFiles, Failure> {
+        let from_systemd = std::env::var_os("CREDENTIALS_DIRECTORY")
             .map(|directory| PathBuf::from(directory).join(CREDENTIAL))
             .filter(|file| file.exists());
         let passwords = self
             .pfx_passwords
             .iter()
-            .chain(&given)
+            .chain(&from_systemd)
             .map(|file| {
                 warn_if_others_can_read(file);
                 read_line(file, "password of a key file")
             })
             .collect::<Result<_, _>>()?;
-        Ok(Files {
-            paths: paths.to_vec(),
-            passwords,
-            ..Files::default()
-        })
+        Ok(KeyFiles::new(paths.to_vec()).passwords(passwords))
     }
 }
 
-/// Why a policy file gives no policy.
-pub(super) enum NoPolicy {
+/// Why there is no policy.
+pub(super) enum PolicyError {
     Unreadable(Error),
-    Invalid(fve::network::policy::Invalid),
+    Invalid(InvalidPolicy),
 }
 
-pub(super) fn read_policy(path: &std::path::Path) -> Result<Policy, NoPolicy> {
+pub(super) fn read_policy(path: &std::path::Path) -> Result<Policy, PolicyError> {
     use std::io::Read;
     let failed = |error| {
-        NoPolicy::Unreadable(Error::io(
+        PolicyError::Unreadable(Error::io(
             format!("cannot read the policy file {}", path.shown()),
             error,
         ))
     };
     let mut content = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
-    // One byte more than there may be: a longer file is told from one that just fits.
+    // One byte more than the limit, so that the parser can refuse a longer file.
     file.take(MAX_FILE as u64 + 1)
         .read_to_end(&mut content)
         .map_err(failed)?;
-    Policy::parse(&content).map_err(NoPolicy::Invalid)
+    Policy::parse(&content).map_err(PolicyError::Invalid)
 }

@@ -1,6 +1,7 @@
-//! The server's log: a line on standard error for each request, and for what happens to the server.
+//! The server's log on standard error: a line for each request, and for each event of the server
+//! itself.
 //!
-//! As text: `key=value` words. As JSON (`--log json`): an object with `time`, `level`, `event`
+//! As text (`--log text`): pairs `key=value`. As JSON (`--log json`): an object with `time`, `level`, `event`
 //! (`request`, `not-sent`, `message`) and, for requests, `decision`, `reason`, `detail`,
 //! `transport`, `source`, `client`, `relay`, `peer`, `hardware`, `xid`, `thumbprint`,
 //! `key_protector` (a digest), `to`, `microseconds` and `error`.
@@ -14,10 +15,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::output::term;
-use fve::network::server::record::{Level, Record, Verdict};
-use fve::network::server::run::Event;
+use fve::network::server::{Event, Level, Record, Verdict};
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// Words for people and grep
@@ -26,13 +26,16 @@ pub(super) enum Format {
     Json,
 }
 
-/// Lines about malformed requests in a second: anybody can send those.
-const MALFORMED: u32 = 10;
+/// How many malformed requests are logged per second. Any host can send them, and must not be able
+/// to fill the log.
+const MAX_MALFORMED: u32 = 10;
 
 pub(super) struct Log {
     format: Format,
-    /// Whether systemd reads it, which takes the level in front of a line and adds the time.
+    /// Whether the log goes to systemd's journal, which reads the priority at the start of a line and
+    /// adds the time.
     journal: bool,
+    /// When the current second began, and how many malformed requests came in it.
     malformed: Mutex<(Instant, u32)>,
 }
 
@@ -52,19 +55,21 @@ impl Log {
                 Level::Error,
                 || format!("decision=refused reason=send error=\"{error}\" {record}"),
                 || {
-                    let mut value = described(record);
+                    let mut value = describe(record);
                     value["event"] = "not-sent".into();
                     value["error"] = error.to_string().into();
                     value
                 },
             ),
-            Event::Failed(door, error) => {
-                self.message(Level::Error, &format!("{door}: {error}"));
+            Event::Failed(socket, error) => {
+                self.message(Level::Error, &format!("{socket}: {error}"));
             }
+            // The library may add events that this log does not know.
+            _ => {}
         }
     }
 
-    /// Something about the server itself.
+    /// Logs an event of the server itself.
     pub(super) fn message(&self, level: Level, text: &str) {
         self.write(
             level,
@@ -75,17 +80,18 @@ impl Log {
 
     fn request(&self, record: &Record) {
         let level = record.verdict.level();
-        let anybody = matches!(
+        let malformed = matches!(
             record.verdict,
             Verdict::Malformed(_) | Verdict::MessageType(_) | Verdict::Relay
         );
-        if level == Level::Quiet || (anybody && !self.room()) {
+        if level == Level::Quiet || (malformed && !self.may_log_malformed()) {
             return;
         }
-        self.write(level, || record.to_string(), || described(record));
+        self.write(level, || record.to_string(), || describe(record));
     }
 
-    fn room(&self) -> bool {
+    /// Whether fewer than [`MAX_MALFORMED`] were logged in this second.
+    fn may_log_malformed(&self) -> bool {
         let mut window = self
             .malformed
             .lock()
@@ -94,7 +100,7 @@ impl Log {
             *window = (Instant::now(), 0);
         }
         window.1 += 1;
-        window.1 <= MALFORMED
+        window.1 <= MAX_MALFORMED
     }
 
     fn write(&self, level: Level, text: impl Fn() -> String, value: impl Fn() -> Value) {
@@ -109,20 +115,20 @@ impl Log {
             Format::Text if self.journal => format!("<{number}>{}\n", text()),
             Format::Text => format!("{:.3} {}\n", Timestamp::now(), text()),
         };
-        // One write for each line, so that those of several threads do not mix. Nobody to tell is
-        // no reason to stop.
+        // One write for each line, so that the lines of several threads do not mix. The server goes on
+        // if the log cannot be written.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
 }
 
-fn described(record: &Record) -> Value {
+fn describe(record: &Record) -> Value {
     let address = |address: Option<std::net::IpAddr>| address.map(|address| address.to_string());
     json!({
         "event": "request",
         "decision": record.verdict.decision(),
         "reason": record.verdict.reason(),
         "detail": record.verdict.detail(),
-        "transport": record.transport.word(),
+        "transport": record.protocol.word(),
         "source": record.source.ip().to_string(),
         "client": address(record.client),
         "relay": address(record.relay),

@@ -1,4 +1,4 @@
-//! `fve network-unlock`: asking for Network Unlock, serving it, and what belongs to it.
+//! `fve network-unlock`: the Network Unlock server, and the commands to set it up and to test it.
 
 #[cfg(feature = "network-server")]
 mod certificate;
@@ -17,7 +17,7 @@ mod serve;
 use clap::Args;
 
 #[cfg(feature = "network-server")]
-use self::files::{NoPolicy, PasswordArgs, read_policy};
+use self::files::{PasswordArgs, PolicyError, read_policy};
 use crate::cli::failure::Failure;
 use crate::cli::run::{FailureDocument, Run, commands};
 
@@ -28,7 +28,7 @@ pub(crate) struct NetworkUnlockArgs {
 }
 
 commands! {
-    /// What can be done about Network Unlock.
+    /// The commands for Network Unlock.
     NetworkUnlockCommand {
         /// Ask any server, Microsoft's too, with nothing but its certificate, and say what comes back
         Probe(probe::ProbeArgs),
@@ -41,7 +41,7 @@ commands! {
         /// Check a policy file (bde-network-unlock.ini), and say who would be served
         #[cfg(feature = "network-server")]
         CheckPolicy(check_policy::CheckPolicyArgs),
-}
+    }
 }
 
 impl Run for NetworkUnlockArgs {

@@ -1,6 +1,6 @@
-//! Giving up what only opening the sockets took.
+//! Gives up the privileges that were needed to open the sockets.
 //!
-//! Linux keeps capabilities by thread: this has to run before there is a second one.
+//! In Linux, each thread has its own capabilities. So this must run before a second thread starts.
 
 use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
 use rustix::thread::{
@@ -11,15 +11,16 @@ use rustix::thread::{
 use crate::cli::failure::Failure;
 use fve::error::Error;
 
-/// Becomes `user`, if one is named, and gives up every capability either way. Root without
-/// capabilities still owns its files, and can read them again.
+/// Changes to `user`, if one is given, and gives up every capability in any case. Root without
+/// capabilities can still read the files that it owns, which a reload needs.
 pub(super) fn drop_all(user: Option<&str>) -> Result<(), Failure> {
-    let wanted = user.map(find).transpose()?;
-    // The bounding set takes a capability to change; without one there is nothing in it for us.
+    let user = user.map(find).transpose()?;
+    // Errors are ignored: without CAP_SETPCAP the bounding set cannot be changed, and without any
+    // capability it has no effect.
     for capability in CapabilitySet::all().iter() {
         let _ = remove_capability_from_bounding_set(capability);
     }
-    if let Some(user) = &wanted {
+    if let Some(user) = &user {
         become_user(user).map_err(|error| {
             Failure::from(Error::io(
                 format!("cannot become the user {}", user.name),
@@ -49,7 +50,7 @@ fn become_user(user: &User) -> nix::Result<()> {
 }
 
 fn give_up() -> rustix::io::Result<()> {
-    // An older kernel has none.
+    // Fails on kernels before 4.3, which have no ambient set.
     let _ = clear_ambient_capability_set();
     let none = CapabilitySet::empty();
     set_capabilities(

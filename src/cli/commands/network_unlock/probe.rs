@@ -1,17 +1,7 @@
-//! `fve network-unlock probe`: asks any server, with nothing but its certificate.
+//! `fve network-unlock probe`: tests a server. Only its certificate is needed.
 //!
-//! The keys are made for the one question and worth nothing. `--json` answers with
-//!
-//! | key | what it says |
-//! |---|---|
-//! | `answered` | whether a server gave the key back |
-//! | `certificate` | `thumbprint`, `subject`, and `doubts`: what Windows may object to |
-//! | `transports` | one entry for each that was tried: |
-//! | … `transport` | what it is called: `DHCPv4 on eth0` |
-//! | … `answered`, `from`, `seconds` | whether, who, how long after the last sending |
-//! | … `reason`, `message` | why not: `no-address`, `no-answer`, `not-authentic`, `other-key`, `network-error` |
-//! | … `sent`, `refused` | how often the request was sent, how many replies were not authentic |
-//! | … `skipped` | other packets: `from`, `what`, `count` |
+//! The keys in the request are made for the test and protect nothing. docs/json.md describes the
+//! output of `--json`.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -33,7 +23,7 @@ use fve::crypto::random;
 use fve::error::Error;
 use fve::network::Request;
 use fve::network::certificate::Certificate;
-use fve::network::client::{Answer, NoAnswer, ask, named};
+use fve::network::client::{AskReport, NoAnswer, ask, parse_transports};
 use fve::network::crypto::seal_request;
 use fve::secret::NetworkKey;
 use fve::unlock::network::announcement;
@@ -57,11 +47,11 @@ pub(crate) struct ProbeArgs {
     pub(crate) json: bool,
 }
 
-/// One transport, and what came of it.
+/// The result of one transport.
 struct Probe {
-    answer: Answer,
-    /// Whether the key came back that was sent.
-    right: bool,
+    report: AskReport,
+    /// Whether the server returned the key that was in the request.
+    key_matches: bool,
 }
 
 impl Run for ProbeArgs {
@@ -75,8 +65,8 @@ impl Run for ProbeArgs {
 }
 
 fn run(args: &ProbeArgs) -> Result<(), Failure> {
-    let transports =
-        named(Some(&args.transport)).map_err(|error| Failure::usage(error.to_string()))?;
+    let transports = parse_transports(Some(&args.transport))
+        .map_err(|error| Failure::usage(error.to_string()))?;
     let limit = args.timeout.as_deref().map(seconds).transpose()?;
     let certificate = read_certificate(&args.certificate)?;
     if !args.json {
@@ -94,36 +84,39 @@ fn run(args: &ProbeArgs) -> Result<(), Failure> {
             thumbprint: certificate.thumbprint(),
             key_protector,
         };
-        // Both are asked, whatever the first says: it is the fleet that is asked about.
-        let answer = ask(transport.as_ref(), &request, &[&session_key], deadline);
-        let right = answer
+        // Every transport is tried, even after an answer: the test is to show which of them work.
+        let report = ask(transport.as_ref(), &request, &[&session_key], deadline);
+        let key_matches = report
             .outcome
             .as_ref()
             .is_ok_and(|delivered| delivered.key.ct_eq(&key).into());
-        probes.push(Probe { answer, right });
+        probes.push(Probe {
+            report,
+            key_matches,
+        });
     }
     if args.json {
         term::print(&document(&json(&certificate, &probes)))?;
     } else {
         term::print(&text(&certificate, &probes))?;
     }
-    verdict(&certificate, &probes, args.json)
+    result(&certificate, &probes, args.json)
 }
 
-/// The exit status, and what a person does next.
-fn verdict(certificate: &Certificate, probes: &[Probe], told: bool) -> Result<(), Failure> {
-    if probes.iter().any(|probe| probe.right) {
+/// The exit status, and the help for the user. With `--json`, the document was the whole output.
+fn result(certificate: &Certificate, probes: &[Probe], json: bool) -> Result<(), Failure> {
+    if probes.iter().any(|probe| probe.key_matches) {
         return Ok(());
     }
     let refusals = probes
         .iter()
-        .filter_map(|probe| probe.answer.outcome.as_ref().err());
+        .filter_map(|probe| probe.report.outcome.as_ref().err());
     let refusal = NoAnswer::most_telling(refusals);
     let status = match refusal {
         Some(NoAnswer::Socket { .. }) => Status::Io,
         _ => Status::Refused,
     };
-    if told {
+    if json {
         return Err(Failure::Silent(status));
     }
     let help = match refusal {
@@ -153,23 +146,27 @@ fn verdict(certificate: &Certificate, probes: &[Probe], told: bool) -> Result<()
 fn text(certificate: &Certificate, probes: &[Probe]) -> String {
     let mut text = format!("Certificate: {}\n", certificate.thumbprint());
     // Writing to a string cannot fail.
-    for Probe { answer, right } in probes {
-        let _ = match &answer.outcome {
-            Ok(delivered) if *right => writeln!(
+    for Probe {
+        report,
+        key_matches,
+    } in probes
+    {
+        let _ = match &report.outcome {
+            Ok(delivered) if *key_matches => writeln!(
                 text,
                 "{}: {} answered after {:.1} ms, and the key is right",
-                answer.place,
+                report.transport,
                 delivered.from,
                 delivered.after.as_secs_f64() * 1000.0
             ),
             Ok(delivered) => writeln!(
                 text,
                 "{}: {} answered, with another key than it was sent",
-                answer.place, delivered.from
+                report.transport, delivered.from
             ),
-            Err(refusal) => writeln!(text, "{}: {refusal}", answer.place),
+            Err(refusal) => writeln!(text, "{}: {refusal}", report.transport),
         };
-        for skipped in &answer.skipped {
+        for skipped in &report.skipped {
             let _ = writeln!(
                 text,
                 "  skipped: {} from {} ({} times)",
@@ -184,7 +181,7 @@ fn json(certificate: &Certificate, probes: &[Probe]) -> Value {
     let doubts = certificate.doubts(SystemTime::now());
     let transports: Vec<_> = probes.iter().map(transport_json).collect();
     json!({
-        "answered": probes.iter().any(|probe| probe.right),
+        "answered": probes.iter().any(|probe| probe.key_matches),
         "certificate": {
             "thumbprint": certificate.thumbprint().to_string(),
             "subject": certificate.subject(),
@@ -194,30 +191,34 @@ fn json(certificate: &Certificate, probes: &[Probe]) -> Value {
     })
 }
 
-fn transport_json(Probe { answer, right }: &Probe) -> Value {
-    let delivered = answer.outcome.as_ref().ok();
-    let (reason, message) = match &answer.outcome {
-        Ok(_) if *right => (None, None),
+fn transport_json(probe: &Probe) -> Value {
+    let Probe {
+        report,
+        key_matches,
+    } = probe;
+    let delivered = report.outcome.as_ref().ok();
+    let (reason, message) = match &report.outcome {
+        Ok(_) if *key_matches => (None, None),
         Ok(_) => (
             Some("other-key"),
             Some("the server gives back another key than it was sent".to_owned()),
         ),
         Err(refusal) => (Some(refusal.word()), Some(refusal.to_string())),
     };
-    let skipped: Vec<_> = answer
+    let skipped: Vec<_> = report
         .skipped
         .iter()
         .map(|one| json!({ "from": one.from, "what": one.what, "count": one.count }))
         .collect();
     json!({
-        "transport": answer.place,
-        "answered": right,
+        "transport": report.transport,
+        "answered": key_matches,
         "from": delivered.map(|delivered| &delivered.from),
         "seconds": delivered.map(|delivered| delivered.after.as_secs_f64()),
         "reason": reason,
         "message": message,
-        "sent": answer.sent,
-        "refused": answer.refused,
+        "sent": report.sent,
+        "refused": report.refused,
         "skipped": skipped,
     })
 }

@@ -1,4 +1,4 @@
-//! `fve network-unlock serve`: the server as a process.
+//! `fve network-unlock serve`: the process around the server: options, sockets, signals, reloads.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
@@ -15,17 +15,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::log::{Format, Log};
-use super::{NoPolicy, PasswordArgs, privileges, read_policy};
+use super::{PasswordArgs, PolicyError, privileges, read_policy};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::threads::bounded_threads;
 use crate::cli::run::Run;
 use fve::error::Error;
-use fve::network::server::keys::{Files, Keys};
-use fve::network::server::record::Level;
-use fve::network::server::run::{Listen, Mode};
 use fve::network::server::{
-    Configuration, Core, PolicyAddress, PolicyState, Rate, Replay, Settings, Transport,
+    Configuration, Core, KeyFiles, Level, ListenOptions, PolicyAddress, PolicyState, Protocol,
+    Rate, Replay, ServedCertificates, Settings, SocketMode,
 };
 use fve::shown::ShowPath;
 
@@ -56,7 +54,7 @@ pub(crate) struct ServeArgs {
     listen: ListenArgs,
 
     #[command(flatten)]
-    behaviour: BehaviourArgs,
+    behavior: BehaviorArgs,
 
     /// Become this user once the sockets are open. Capabilities are given up in any case
     #[arg(long, value_name = "NAME")]
@@ -76,7 +74,7 @@ struct ListenArgs {
 
     /// Only DHCPv4, or only DHCPv6
     #[arg(long = "transport", value_name = "TRANSPORT")]
-    transport: Option<TransportWord>,
+    protocol: Option<ProtocolWord>,
 
     /// Through UDP ports of its own, or from the wire beside a DHCP server that holds them
     #[arg(long, value_name = "MODE", default_value = "udp")]
@@ -97,7 +95,7 @@ struct ListenArgs {
 
 #[derive(Debug, Args)]
 #[group(skip)]
-struct BehaviourArgs {
+struct BehaviorArgs {
     /// Requests a second from one client, and how many at once; 0 for no limit
     #[arg(long, value_name = "RATE/BURST", default_value = "2/8", value_parser = rate)]
     rate_source: Rate,
@@ -136,7 +134,7 @@ struct BehaviourArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum TransportWord {
+enum ProtocolWord {
     Dhcp4,
     Dhcp6,
 }
@@ -161,7 +159,7 @@ fn rate(text: &str) -> Result<Rate, String> {
     };
     parsed
         .filter(|(rate, burst)| rate.is_finite() && *rate >= 0.0 && *burst >= 1.0_f64)
-        .map(|(per_second, burst)| Rate { per_second, burst })
+        .map(|(per_second, burst)| Rate::new(per_second, burst))
         .ok_or_else(|| "not a rate, such as 2/8".to_owned())
 }
 
@@ -177,29 +175,28 @@ fn replay(text: &str) -> Result<Replay, String> {
     }
 }
 
-impl BehaviourArgs {
+impl BehaviorArgs {
     fn settings(&self) -> Settings {
-        Settings {
-            accept_inform: self.accept_inform,
-            policy_address: match self.policy_address {
+        Settings::new()
+            .accept_inform(self.accept_inform)
+            .policy_address(match self.policy_address {
                 PolicyAddressWord::All => PolicyAddress::All,
                 PolicyAddressWord::Ciaddr => PolicyAddress::Client,
                 PolicyAddressWord::Source => PolicyAddress::Source,
-            },
-            answer_link_local: !self.refuse_link_local,
-            per_family_lists: self.per_family_lists,
-            reply_option_125: self.reply_option_125,
-            replay: self.replay,
-            per_source: self.rate_source,
-            per_certificate: self.rate_certificate,
-            total: self.rate_total,
-            identifier: identifier(),
-        }
+            })
+            .answer_link_local(!self.refuse_link_local)
+            .per_family_lists(self.per_family_lists)
+            .reply_option_125(self.reply_option_125)
+            .replay(self.replay)
+            .per_source(self.rate_source)
+            .per_certificate(self.rate_certificate)
+            .total(self.rate_total)
+            .identifier(identifier())
     }
 }
 
-/// A DHCPv6 identifier that stays the same: a DUID of type 4 (RFC 6355), made of the machine's
-/// identifier without giving that away.
+/// The server's DHCPv6 identifier, which must not change: a DUID of type 4 (RFC 6355). It is a hash
+/// of the machine ID, which machine-id(5) says to keep confidential.
 fn identifier() -> Vec<u8> {
     let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
     let mut hash = Sha256::new();
@@ -212,22 +209,21 @@ fn identifier() -> Vec<u8> {
 }
 
 impl ListenArgs {
-    fn listen(&self, inherited: Vec<UdpSocket>) -> Listen {
-        Listen {
-            interfaces: self.interfaces.clone(),
-            transports: match self.transport {
-                None => vec![Transport::Dhcp4, Transport::Dhcp6],
-                Some(TransportWord::Dhcp4) => vec![Transport::Dhcp4],
-                Some(TransportWord::Dhcp6) => vec![Transport::Dhcp6],
-            },
-            mode: match self.mode {
-                ModeWord::Udp => Mode::Udp,
-                ModeWord::Tap => Mode::Tap,
-            },
-            share_port: self.share_port,
-            inherited,
-            metrics: self.metrics,
-        }
+    fn options(&self, inherited: Vec<UdpSocket>) -> ListenOptions {
+        ListenOptions::new()
+            .interfaces(self.interfaces.clone())
+            .protocols(match self.protocol {
+                None => vec![Protocol::Dhcp4, Protocol::Dhcp6],
+                Some(ProtocolWord::Dhcp4) => vec![Protocol::Dhcp4],
+                Some(ProtocolWord::Dhcp6) => vec![Protocol::Dhcp6],
+            })
+            .mode(match self.mode {
+                ModeWord::Udp => SocketMode::Udp,
+                ModeWord::Tap => SocketMode::Tap,
+            })
+            .share_port(self.share_port)
+            .inherited(inherited)
+            .metrics(self.metrics)
     }
 
     fn threads(&self) -> usize {
@@ -244,14 +240,15 @@ impl Run for ServeArgs {
 
 fn run(args: &ServeArgs) -> Result<(), Failure> {
     let log = Log::new(args.log);
-    // Passwords are read once: where they come from may be gone when the keys are read again.
-    let files = Files {
-        accept_readable_keys: args.accept_readable_keys,
-        ..args.passwords.files(&args.certificates)?
-    };
-    let keys = Keys::read(&files)?;
+    // Passwords are read once, before privileges are given up: at a reload their files may be gone or
+    // unreadable.
+    let files = args
+        .passwords
+        .key_files(&args.certificates)?
+        .accept_readable_keys(args.accept_readable_keys);
+    let certificates = ServedCertificates::read(&files)?;
     if args.strict_certificates
-        && let Some((served, doubt)) = keys.doubts(SystemTime::now()).first()
+        && let Some((served, doubt)) = certificates.doubts(SystemTime::now()).first()
     {
         return Err(Failure::Other {
             status: Status::Refused,
@@ -260,26 +257,23 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
         });
     }
     let policy = policy(args, &log);
-    let bound = args.listen.listen(handed_down()?).open()?;
+    let sockets = args.listen.options(inherited_sockets()?).open()?;
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])
         .map_err(|error| Error::io("cannot wait for signals", error))?;
     privileges::drop_all(args.user.as_deref())?;
-    tell_certificates(&keys, &log);
-    for place in bound.places() {
-        log.message(Level::Info, &format!("listening on {place}"));
+    log_certificates(&certificates, &log);
+    for name in sockets.names() {
+        log.message(Level::Info, &format!("listening on {name}"));
     }
     let core = Core::new(
-        args.behaviour.settings(),
-        Configuration {
-            keys: keys.into(),
-            policy,
-        },
+        args.behavior.settings(),
+        Configuration::new(certificates, policy),
     );
     let stop = AtomicBool::new(false);
     let threads = args.listen.threads();
     let no_thread = |error| Error::io("cannot start a thread that answers requests", error);
-    let served = thread::scope(|scope| {
-        let serve = || bound.serve(&core, threads, &stop, &|event| log.event(event));
+    let result = thread::scope(|scope| {
+        let serve = || sockets.serve(&core, threads, &stop, &|event| log.event(event));
         let server = thread::Builder::new().spawn_scoped(scope, serve)?;
         ready(&core);
         control(args, &files, &core, &stop, &mut signals, &log);
@@ -287,17 +281,17 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
         stop.store(true, Relaxed);
         server.join().unwrap_or_else(|panic| resume_unwind(panic))
     });
-    served.map_err(no_thread)?;
+    result.map_err(no_thread)?;
     log.message(Level::Info, "ended");
     Ok(())
 }
 
-/// The sockets that systemd opened for us.
-fn handed_down() -> Result<Vec<UdpSocket>, Failure> {
-    let mut given = listenfd::ListenFd::from_env();
+/// The sockets that systemd opened and passed to the process (sd_listen_fds(3)).
+fn inherited_sockets() -> Result<Vec<UdpSocket>, Failure> {
+    let mut inherited = listenfd::ListenFd::from_env();
     let mut sockets = Vec::new();
-    for at in 0..given.len() {
-        let socket = given
+    for at in 0..inherited.len() {
+        let socket = inherited
             .take_udp_socket(at)
             .map_err(|error| Error::io("a socket that was handed down is no UDP socket", error))?;
         sockets.extend(socket);
@@ -305,51 +299,51 @@ fn handed_down() -> Result<Vec<UdpSocket>, Failure> {
     Ok(sockets)
 }
 
-/// Waits for signals until one ends the server, or until it ended by itself.
+/// Handles signals until one ends the server, or until the server stopped because of an error. Logs
+/// the certificates once a day, so that a warning about one that expires is not overlooked.
 fn control(
     args: &ServeArgs,
-    files: &Files,
+    files: &KeyFiles,
     core: &Core,
     stop: &AtomicBool,
     signals: &mut Signals,
     log: &Log,
 ) {
+    /// How often to check for signals.
     const TICK: Duration = Duration::from_millis(100);
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-    let mut told = Instant::now();
+    let mut logged = Instant::now();
     while !stop.load(Relaxed) {
         for signal in signals.pending() {
             if signal != SIGHUP {
                 return;
             }
             reload(args, files, core, log);
-            told = Instant::now();
+            logged = Instant::now();
         }
-        if told.elapsed() > DAY {
-            tell_certificates(&core.configuration().keys, log);
-            told = Instant::now();
+        if logged.elapsed() > DAY {
+            log_certificates(&core.configuration().certificates, log);
+            logged = Instant::now();
         }
         thread::sleep(TICK);
     }
 }
 
-/// Reads everything again. Certificates that cannot be read leave the old ones in place, so that a
-/// slip does not lock a site out; a policy that cannot be read leaves nobody served.
-fn reload(args: &ServeArgs, files: &Files, core: &Core, log: &Log) {
+/// Reads certificates and policy again. If a certificate cannot be read, the old ones stay, so that a
+/// mistake does not stop the server. If the policy cannot be read, no request is answered, because
+/// the old one may permit what the new one forbids.
+fn reload(args: &ServeArgs, files: &KeyFiles, core: &Core, log: &Log) {
     let reloading = NotifyState::monotonic_usec_now();
     let states = [Ok(NotifyState::Reloading), reloading];
     let states: Vec<_> = states.into_iter().flatten().collect();
     let _ = sd_notify::notify(&states);
     let policy = policy(args, log);
-    let policy_sound = !matches!(policy, PolicyState::Invalid(_));
-    match Keys::read(files) {
-        Ok(keys) => {
-            tell_certificates(&keys, log);
-            core.replace(Configuration {
-                keys: keys.into(),
-                policy,
-            });
-            core.counters().reloaded(policy_sound);
+    let policy_is_valid = !matches!(policy, PolicyState::Invalid(_));
+    match ServedCertificates::read(files) {
+        Ok(certificates) => {
+            log_certificates(&certificates, log);
+            core.replace(Configuration::new(certificates, policy));
+            core.counters().reloaded(policy_is_valid);
             log.message(Level::Info, "certificates and policy were read again");
         }
         Err(error) => {
@@ -367,16 +361,17 @@ fn reload(args: &ServeArgs, files: &Files, core: &Core, log: &Log) {
     ready(core);
 }
 
-/// Tells the service manager that requests are answered, or why not.
+/// Tells systemd that the server is ready, and whether it answers requests.
 fn ready(core: &Core) {
     let status = match &core.configuration().policy {
         PolicyState::Invalid(why) => format!("answering nobody: {why}"),
         _ => "answering".to_owned(),
     };
-    // Nothing listens unless the service manager started us.
+    // Fails unless systemd started the process, which does not matter.
     let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
+/// Reads the policy file, and logs what is wrong with it.
 fn policy(args: &ServeArgs, log: &Log) -> PolicyState {
     let Some(path) = &args.policy else {
         return PolicyState::Unrestricted;
@@ -389,8 +384,8 @@ fn policy(args: &ServeArgs, log: &Log) -> PolicyState {
             }
             return PolicyState::Valid(policy);
         }
-        Err(NoPolicy::Unreadable(error)) => error.with_causes().to_string(),
-        Err(NoPolicy::Invalid(fault)) => {
+        Err(PolicyError::Unreadable(error)) => error.with_causes().to_string(),
+        Err(PolicyError::Invalid(fault)) => {
             format!("the policy file {} is invalid: {fault}", path.shown())
         }
     };
@@ -401,8 +396,8 @@ fn policy(args: &ServeArgs, log: &Log) -> PolicyState {
     PolicyState::Invalid(why)
 }
 
-fn tell_certificates(keys: &Keys, log: &Log) {
-    for served in keys.iter() {
+fn log_certificates(certificates: &ServedCertificates, log: &Log) {
+    for served in certificates.iter() {
         log.message(
             Level::Info,
             &format!(
@@ -412,7 +407,7 @@ fn tell_certificates(keys: &Keys, log: &Log) {
             ),
         );
     }
-    for (served, doubt) in keys.doubts(SystemTime::now()) {
+    for (served, doubt) in certificates.doubts(SystemTime::now()) {
         log.message(
             Level::Warning,
             &format!("certificate {}: {doubt}", served.certificate.thumbprint()),

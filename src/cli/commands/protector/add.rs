@@ -43,7 +43,7 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
         change = change.verify_with(id, proof.into_witness());
     }
     if let Some((id, proof)) = &network
-        && let Some(witness) = proof.witness()
+        && let Some(witness) = proof.credential()
     {
         change = change.verify_with(*id, witness);
     }
@@ -61,7 +61,7 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     if !args.change.dry_run {
         proved.into_iter().for_each(tell_of_proof);
         if let Some((id, proof)) = &network {
-            proof.tell(*id);
+            proof.report(*id);
         }
     }
     Ok(())

@@ -1,11 +1,11 @@
-//! `--network-unlock`.
+//! `--network-unlock` and the options that go with it.
 
 use super::kind::{Addition, CredentialKind, Given, Read};
 use super::tpm;
 use fve::error::{Error, Result};
 use fve::format::protector::ProtectorKind;
 use fve::network::client::{self, Transport};
-use fve::unlock::network::{Known, NetworkUnlock};
+use fve::unlock::network::{KnownKeys, NetworkUnlock};
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     opens: &[ProtectorKind::Network],
 };
 
-/// Where the stock of requests is.
+/// The path of the stock of requests.
 pub(crate) const SIDECAR: Addition = Addition {
     option: "network-sidecar",
     value: Some("FILE"),
@@ -32,7 +32,7 @@ pub(crate) const SIDECAR: Addition = Addition {
     systemd: None,
 };
 
-/// How long to wait.
+/// The limit for the whole attempt.
 pub(crate) const TIMEOUT: Addition = Addition {
     option: "network-timeout",
     value: Some("SECONDS"),
@@ -75,7 +75,7 @@ fn read(given: &Given<'_>) -> Result<NetworkUnlock> {
     if let Some(tpm) = tpm::beside(given)? {
         credential = credential.tpm(tpm);
     }
-    let known = Known::from_files(
+    let known = KnownKeys::from_files(
         given.other(KEY.option),
         given.other(REQUEST.option),
         given.other(SESSION_KEY.option),
@@ -86,18 +86,19 @@ fn read(given: &Given<'_>) -> Result<NetworkUnlock> {
 /// The transports that the option names.
 ///
 /// # Errors
-/// [`Error::BadCredential`] for words that name none.
+/// [`Error::BadCredential`] if it names none.
 pub(crate) fn transports(given: &Given<'_>) -> Result<Vec<Box<dyn Transport>>> {
     let named = given.value.map(|value| value.to_string_lossy());
-    client::named(named.as_deref()).map_err(|error| Error::bad_credential(NAME, error.to_string()))
+    client::parse_transports(named.as_deref())
+        .map_err(|error| Error::bad_credential(NAME, error.to_string()))
 }
 
-/// A limit in whole seconds, as [`TIMEOUT`] takes it.
+/// The value of [`TIMEOUT`]: whole seconds.
 ///
 /// # Errors
-/// [`Error::BadCredential`] for anything else.
+/// [`Error::BadCredential`] for any other text.
 pub(crate) fn seconds(text: &Path) -> Result<Duration> {
-    /// Nobody waits longer.
+    /// An hour; a longer limit is more likely a mistake.
     const MAX: u64 = 3600;
     let seconds = text.to_str().and_then(|text| text.parse::<u64>().ok());
     let seconds = seconds.filter(|seconds| (1..=MAX).contains(seconds));

@@ -1,5 +1,5 @@
-//! Options that make a protector whose key the network keeps, and the proof that a server gives it
-//! back.
+//! The options that add a key protector for Network Unlock, and the test that a server returns its
+//! key.
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -23,13 +23,13 @@ use fve::secret::{ExternalKey, NetworkKey};
 use fve::shown::ShowPath;
 use fve::unlock::Credential;
 use fve::unlock::StartupKey;
-use fve::unlock::network::{DIRECTORY, SidecarFile, Taken, announcement};
+use fve::unlock::network::{DIRECTORY, SidecarFile, TakenRequest, announcement};
 use fve::volume::{UnlockOptions, Volume};
 
-/// The option that names the network, among the credentials.
+/// The credential option whose value also chooses the transport for a new protector.
 const NETWORK: &str = "network-unlock";
 
-/// What a new protector takes whose key the network keeps.
+/// The options for a new protector, in commands that also have the credential options.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NewNetworkArgs {
     /// With --network-unlock: make a protector whose key the server with this certificate (DER or
@@ -39,7 +39,7 @@ pub(crate) struct NewNetworkArgs {
     network_certificate: Option<PathBuf>,
 }
 
-/// The same, where there are no credentials that the rest is among.
+/// The options for a new protector, in commands without the credential options.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NewNetworkVolumeArgs {
     #[command(flatten)]
@@ -63,12 +63,12 @@ pub(crate) struct NewNetworkVolumeArgs {
 }
 
 impl NewNetworkVolumeArgs {
-    /// Whether a protector was asked for.
+    /// Whether a protector is to be made.
     pub(crate) fn is_given(&self) -> bool {
         self.network_unlock.is_some()
     }
 
-    /// The protector that was asked for, if one was, and its proof.
+    /// The protector to make, if any, and the result of the test.
     pub(crate) fn enrollment(&self, volume: Guid) -> Result<Option<NewNetwork>, Failure> {
         let Some(transport) = &self.network_unlock else {
             if self.new.network_certificate.is_some() {
@@ -85,12 +85,12 @@ impl NewNetworkVolumeArgs {
 }
 
 impl NewNetworkArgs {
-    /// Whether a protector was asked for: without a certificate, --network-unlock is a credential.
+    /// Whether a protector is to be made. Without a certificate, `--network-unlock` is a credential.
     pub(crate) fn is_given(&self) -> bool {
         self.network_certificate.is_some()
     }
 
-    /// The credentials that open the volume, as opposed to what is added to it.
+    /// The credentials that unlock the volume, without the option for the new protector.
     pub(crate) fn rest_of(&self, credentials: &CredentialArgs) -> CredentialArgs {
         match self.is_given() {
             true => credentials.without(NETWORK),
@@ -98,7 +98,7 @@ impl NewNetworkArgs {
         }
     }
 
-    /// The protector that was asked for, if one was, and its proof.
+    /// The protector to make, if any, and the result of the test.
     pub(crate) fn enrollment(
         &self,
         credentials: &CredentialArgs,
@@ -108,14 +108,14 @@ impl NewNetworkArgs {
             return Ok(None);
         };
         let certificate = read_certificate(path)?;
-        let made = credentials.given_for(NETWORK, |given| make(given, certificate, volume));
-        made.transpose()?
+        let new = credentials.given_for(NETWORK, |given| make(given, certificate, volume));
+        new.transpose()?
             .map(Some)
             .ok_or_else(|| Failure::usage("a certificate goes with --network-unlock"))
     }
 }
 
-/// A certificate in a file; what may be wrong with it is said.
+/// Reads a certificate from a file, and warns about what Windows may object to.
 pub(crate) fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
     use std::io::Read;
     let fail = |error| Error::io(format!("cannot read {}", path.shown()), error);
@@ -135,7 +135,7 @@ pub(crate) fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
 }
 
 fn make(given: &Given<'_>, certificate: Certificate, volume: Guid) -> Result<NewNetwork, Failure> {
-    let ways = transports(given)?;
+    let transports = transports(given)?;
     let limit = given.other(TIMEOUT.option).map(seconds).transpose()?;
     let path = given.other(SIDECAR.option);
     if path.is_none() {
@@ -157,21 +157,21 @@ fn make(given: &Given<'_>, certificate: Certificate, volume: Guid) -> Result<New
         });
     }
     let (enrollment, trial) = Enrollment::network(volume, certificate, file.path())?;
-    term::note(announcement(&ways, limit));
+    term::note(announcement(&transports, limit));
     let deadline = limit.map(|limit| Instant::now() + limit);
     let mut refusals = Vec::new();
-    for way in &ways {
-        let Taken {
-            request,
-            session_key,
-            ..
-        } = &trial;
-        match client::ask(way.as_ref(), request, &[session_key], deadline).outcome {
+    let TakenRequest {
+        request,
+        session_key,
+        ..
+    } = &trial;
+    for transport in &transports {
+        match client::ask(transport.as_ref(), request, &[session_key], deadline).outcome {
             Ok(delivered) => {
-                let place = format!("{} over {}", delivered.from, way.place());
+                let server = format!("{} over {}", delivered.from, transport.name());
                 return Ok(NewNetwork {
                     enrollment,
-                    proof: NetworkProof(Ok((delivered.key, place))),
+                    proof: NetworkProof(Ok((delivered.key, server))),
                 });
             }
             Err(refusal) => refusals.push(refusal),
@@ -183,31 +183,31 @@ fn make(given: &Given<'_>, certificate: Certificate, volume: Guid) -> Result<New
     })
 }
 
-/// A new protector, and whether a server gave its key back.
+/// A new protector, and the result of the test.
 pub(crate) struct NewNetwork {
     pub(crate) enrollment: Enrollment,
     pub(crate) proof: NetworkProof,
 }
 
-/// The key as a server gave it back, and who did; or why none did.
+/// The key that a server returned, and the name of the server; or why none did.
 pub(crate) struct NetworkProof(Result<(NetworkKey, String), Vec<NoAnswer>>);
 
 impl NetworkProof {
     /// Whether a server answered.
-    pub(crate) fn is_there(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         self.0.is_ok()
     }
 
-    /// What the volume is tried with: the key that came from the network.
-    pub(crate) fn witness(&self) -> Option<Box<dyn Credential>> {
+    /// A credential with the key that the server returned, to try it on the volume.
+    pub(crate) fn credential(&self) -> Option<Box<dyn Credential>> {
         let (key, _) = self.0.as_ref().ok()?;
         let key = ExternalKey::from_bytes(key.expose());
         Some(Box::new(StartupKey::new(BekFile::of_key(key))))
     }
 
-    /// Opens the volume through that protector, and through no other.
-    pub(crate) fn carry_out(&self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
-        let Some(credential) = self.witness() else {
+    /// Unlocks the volume with the server's key through that protector only.
+    pub(crate) fn verify(&self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
+        let Some(credential) = self.credential() else {
             return Ok(());
         };
         let options = UnlockOptions::new().protector(protector);
@@ -222,21 +222,21 @@ impl NetworkProof {
         })
     }
 
-    /// Says whether the protector was tried.
-    pub(crate) fn tell(&self, protector: Guid) {
+    /// Tells the user whether the protector was tested.
+    pub(crate) fn report(&self, protector: Guid) {
         match &self.0 {
-            Ok((_, place)) => term::note(format_args!(
-                "the volume was opened once with the key for {protector:X} that came from {place}"
+            Ok((_, server)) => term::note(format_args!(
+                "the volume was opened once with the key for {protector:X} that came from {server}"
             )),
             Err(refusals) => term::note(format_args!(
                 "warning: the protector {protector:X} was not tried: {}; 'fve network-unlock probe' finds out why",
-                texts(refusals)
+                join(refusals)
             )),
         }
     }
 
-    /// Why nothing was proved, for a volume that would have no other protector.
-    pub(crate) fn need(&self) -> Result<(), Failure> {
+    /// Refuses if no server answered, for a volume that would have no other protector.
+    pub(crate) fn require(&self) -> Result<(), Failure> {
         let Err(refusals) = &self.0 else {
             return Ok(());
         };
@@ -244,7 +244,7 @@ impl NetworkProof {
             status: Status::Refused,
             what: format!(
                 "no server gave the key back, and nothing else would open the volume: {}",
-                texts(refusals)
+                join(refusals)
             ),
             help: Some(
                 "add a recovery password (--recovery-password), or find out with 'fve network-unlock probe'"
@@ -254,7 +254,7 @@ impl NetworkProof {
     }
 }
 
-fn texts(refusals: &[NoAnswer]) -> String {
+fn join(refusals: &[NoAnswer]) -> String {
     let texts: Vec<_> = refusals.iter().map(NoAnswer::to_string).collect();
     texts.join("; ")
 }

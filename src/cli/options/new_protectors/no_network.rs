@@ -1,4 +1,4 @@
-//! What stands for `network` in a build without Network Unlock: no options, no protector.
+//! Replaces `network` in a build without Network Unlock: no options, and never a protector.
 
 use clap::Args;
 
@@ -43,7 +43,7 @@ impl NewNetworkArgs {
     }
 }
 
-/// A new protector, which is never made.
+/// A new protector. No value of this type is ever made.
 pub(crate) struct NewNetwork {
     pub(crate) enrollment: Enrollment,
     pub(crate) proof: NetworkProof,
@@ -52,23 +52,23 @@ pub(crate) struct NewNetwork {
 pub(crate) enum NetworkProof {}
 
 impl NetworkProof {
-    pub(crate) fn is_there(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         match *self {}
     }
 
-    pub(crate) fn witness(&self) -> Option<Box<dyn Credential>> {
+    pub(crate) fn credential(&self) -> Option<Box<dyn Credential>> {
         match *self {}
     }
 
-    pub(crate) fn carry_out(&self, _volume: &Volume, _protector: Guid) -> Result<(), Failure> {
+    pub(crate) fn verify(&self, _volume: &Volume, _protector: Guid) -> Result<(), Failure> {
         match *self {}
     }
 
-    pub(crate) fn tell(&self, _protector: Guid) {
+    pub(crate) fn report(&self, _protector: Guid) {
         match *self {}
     }
 
-    pub(crate) fn need(&self) -> Result<(), Failure> {
+    pub(crate) fn require(&self) -> Result<(), Failure> {
         match *self {}
     }
 }

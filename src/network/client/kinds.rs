@@ -1,28 +1,27 @@
-//! Transports by the words that people name them with.
+//! The transports that a user can choose by a word such as `dhcp4:eth0`.
 //!
-//! To add a transport: a file beside this one, and its row in [`TRANSPORTS`].
+//! To add a transport: a file in this directory, and a row in [`TRANSPORTS`].
 
 use super::transport::Transport;
 use super::{Dhcp4, Dhcp6};
 
-/// A kind of transport, by the word that a person chooses it with.
+/// A transport that a user can choose by a word.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct TransportKind {
-    /// What it is called there.
+    /// The word on the command line: `dhcp4`.
     pub word: &'static str,
-    /// What may stand behind it and a colon.
+    /// What may follow the word after a colon: `INTERFACE`.
     pub value: Option<&'static str>,
-    /// One line of help.
-    pub help: &'static str,
-    /// The transports that it stands for, in the order in which they are asked.
+    /// Makes the transports that the word stands for, in the order in which to ask them.
     pub open: fn(Option<&str>) -> Vec<Box<dyn Transport>>,
 }
 
-/// Every kind, the default first.
+/// Every kind of transport. The first is the default.
 pub const TRANSPORTS: &[TransportKind] = &[
     TransportKind {
         word: "dhcp",
         value: Some("INTERFACE"),
-        help: "DHCPv6, then DHCPv4",
         open: |interface| {
             vec![
                 Box::new(Dhcp6::new(interface)),
@@ -33,30 +32,30 @@ pub const TRANSPORTS: &[TransportKind] = &[
     TransportKind {
         word: "dhcp4",
         value: Some("INTERFACE"),
-        help: "DHCPv4",
         open: |interface| vec![Box::new(Dhcp4::new(interface))],
     },
     TransportKind {
         word: "dhcp6",
         value: Some("INTERFACE"),
-        help: "DHCPv6",
         open: |interface| vec![Box::new(Dhcp6::new(interface))],
     },
 ];
 
-/// No kind of transport is called so.
+/// Text that names no transport.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{found}' is no transport; there is {}", words())]
+#[non_exhaustive]
 pub struct UnknownTransport {
-    /// What was said.
+    /// The text.
     pub found: String,
 }
 
-/// The transports that `text` names, such as `dhcp4` or `dhcp:eth0`; the default for none.
+/// The transports that `text` names, such as `dhcp4` or `dhcp:eth0`; the default for `None` and for
+/// the empty string.
 ///
 /// # Errors
-/// It names none.
-pub fn named(text: Option<&str>) -> Result<Vec<Box<dyn Transport>>, UnknownTransport> {
+/// If it names none.
+pub fn parse_transports(text: Option<&str>) -> Result<Vec<Box<dyn Transport>>, UnknownTransport> {
     let text = text.filter(|text| !text.is_empty());
     let text = text.unwrap_or(TRANSPORTS.first().map_or("", |kind| kind.word));
     let (word, value) = match text.split_once(':') {
@@ -68,8 +67,8 @@ pub fn named(text: Option<&str>) -> Result<Vec<Box<dyn Transport>>, UnknownTrans
     };
     let mut kinds = TRANSPORTS.iter();
     let kind = kinds.find(|kind| kind.word == word).ok_or_else(unknown)?;
-    let fits = value.is_none_or(|value| kind.value.is_some() && !value.is_empty());
-    if !fits {
+    let value_is_allowed = value.is_none_or(|value| kind.value.is_some() && !value.is_empty());
+    if !value_is_allowed {
         return Err(unknown());
     }
     Ok((kind.open)(value))
@@ -88,21 +87,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_name_transports_with_an_interface_or_without() {
-        let places = |text| -> Option<Vec<String>> {
-            let transports = named(text).ok()?;
-            Some(transports.iter().map(|one| one.place()).collect())
+    fn parses_words_with_and_without_an_interface() {
+        let names = |text| -> Option<Vec<String>> {
+            let transports = parse_transports(text).ok()?;
+            Some(transports.iter().map(|one| one.name()).collect())
         };
         let both = ["DHCPv6", "DHCPv4"].map(str::to_owned).to_vec();
-        assert_eq!(places(None), Some(both.clone()));
-        assert_eq!(places(Some("")), Some(both.clone()));
-        assert_eq!(places(Some("dhcp")), Some(both));
+        assert_eq!(names(None), Some(both.clone()));
+        assert_eq!(names(Some("")), Some(both.clone()));
+        assert_eq!(names(Some("dhcp")), Some(both));
         assert_eq!(
-            places(Some("dhcp4:eth0")),
+            names(Some("dhcp4:eth0")),
             Some(vec!["DHCPv4 on eth0".to_owned()])
         );
         for bad in ["dhcp5", "dhcp4:", ":eth0", "DHCP", "https://x"] {
-            assert_eq!(places(Some(bad)), None, "{bad}");
+            assert_eq!(names(Some(bad)), None, "{bad}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What others say of our packets, keys and certificates: tshark and OpenSSL.
+//! The packets, keys and certificates of this crate, checked with tshark and OpenSSL.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,9 @@ use fve::network::certificate::Certificate;
 use fve::network::crypto::{open_reply, seal_request};
 use fve::network::message::dhcp4::{Form, Reply4, Request4};
 use fve::network::message::dhcp6::Relay;
-use fve::network::server::keys::{Files, Keys};
-use fve::network::server::{Configuration, Core, Origin, PolicyState, Settings, Transport};
+use fve::network::server::{
+    Configuration, Core, KeyFiles, Origin, PolicyState, Protocol, ServedCertificates, Settings,
+};
 use fve::network::{Request, SealedReply, SealedRequest};
 use fve::secret::{NetworkKey, SecretText, SessionKey};
 
@@ -19,7 +20,8 @@ use super::net::missing;
 use crate::common::fve;
 use crate::common::trials::trial;
 
-/// A capture with one Ethernet frame around each UDP payload. tshark takes ports from the frames.
+/// A capture file with each UDP payload in an Ethernet frame. tshark needs the ports in the frames to
+/// recognize DHCP.
 fn pcap(packets: &[(u16, u16, Vec<u8>)], v6: bool) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::with_suffix(".pcap").expect("file");
     let mut bytes = Vec::new();
@@ -70,7 +72,7 @@ fn pcap(packets: &[(u16, u16, Vec<u8>)], v6: bool) -> tempfile::NamedTempFile {
     file
 }
 
-/// For each packet, what tshark says of each field.
+/// The value of each field in each packet, according to tshark.
 fn tshark(capture: &tempfile::NamedTempFile, fields: &[&str]) -> Vec<Vec<String>> {
     let mut command = Command::new("tshark");
     command.args([
@@ -92,8 +94,9 @@ fn tshark(capture: &tempfile::NamedTempFile, fields: &[&str]) -> Vec<Vec<String>
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let said = String::from_utf8(output.stdout).expect("text");
-    said.lines()
+    let stdout = String::from_utf8(output.stdout).expect("text");
+    stdout
+        .lines()
         .map(|line| line.split('|').map(str::to_owned).collect())
         .collect()
 }
@@ -106,7 +109,7 @@ fn sealed() -> SealedReply {
     SealedReply::from_bytes(std::array::from_fn(|at| at as u8 + 1))
 }
 
-#[trial("tshark reads our DHCPv4 packets field by field", needs(|| missing(&["tshark"])))]
+#[trial("tshark reads every field of the DHCPv4 packets", needs(|| missing(&["tshark"])))]
 fn tshark_reads_dhcp4() {
     let bootp = request4(Form::Bootp);
     let mut relayed = request4(Form::Discover);
@@ -152,18 +155,22 @@ fn tshark_reads_dhcp4() {
         "dhcp.vendor.data",
         "dhcp.option.agent_information_option.agent_circuit_id",
     ];
-    let said = tshark(&capture, &fields);
+    let found = tshark(&capture, &fields);
     let (first, second) = bootp.request.key_protector.as_bytes().split_at(128);
     let thumbprint = bootp.request.thumbprint;
     let asked = format!("0114{thumbprint}0280{}", hex(first));
     let answered = format!("023c{}", hex(sealed().as_bytes()));
     let second = hex(second);
     let expect = |at: usize, wanted: &[&str]| {
-        for (field, (said, wanted)) in fields.iter().zip(said[at].iter().zip(wanted)) {
-            // The end mark counts as an option, whose number tshark 4.0 shows as 0.
-            let end = [",0", ",255"].iter().find_map(|end| said.strip_suffix(end));
-            let said = end.filter(|_| *field == "dhcp.option.type").unwrap_or(said);
-            assert_eq!(said, *wanted, "packet {at}: {field}");
+        for (field, (found, wanted)) in fields.iter().zip(found[at].iter().zip(wanted)) {
+            // tshark lists the end option, too; version 4.0 shows its number as 0.
+            let end = [",0", ",255"]
+                .iter()
+                .find_map(|end| found.strip_suffix(end));
+            let found = end
+                .filter(|_| *field == "dhcp.option.type")
+                .unwrap_or(found);
+            assert_eq!(found, *wanted, "packet {at}: {field}");
         }
         assert_eq!(wanted.len(), fields.len());
     };
@@ -291,7 +298,7 @@ fn tshark_reads_dhcp4() {
     );
 }
 
-#[trial("tshark reads our DHCPv6 packets field by field", needs(|| missing(&["tshark"])))]
+#[trial("tshark reads every field of the DHCPv6 packets", needs(|| missing(&["tshark"])))]
 fn tshark_reads_dhcp6() {
     let direct = request6();
     let mut relayed = request6();
@@ -328,7 +335,7 @@ fn tshark_reads_dhcp6() {
         "dhcpv6.vendoropts.enterprise.option_length",
         "dhcpv6.vendoropts.enterprise.option_data",
     ];
-    let said = tshark(&capture, &fields);
+    let found = tshark(&capture, &fields);
     let thumbprint = direct.request.thumbprint;
     let asked = format!(
         "{thumbprint},{}",
@@ -410,8 +417,8 @@ fn tshark_reads_dhcp6() {
     .iter()
     .enumerate()
     {
-        for (field, (said, wanted)) in fields.iter().zip(said[at].iter().zip(wanted)) {
-            assert_eq!(said, wanted, "packet {at}: {field}");
+        for (field, (found, wanted)) in fields.iter().zip(found[at].iter().zip(wanted)) {
+            assert_eq!(found, wanted, "packet {at}: {field}");
         }
     }
 }
@@ -431,8 +438,8 @@ fn openssl(words: &[&str], input: &[u8]) -> Vec<u8> {
         .write_all(input)
         .expect("write");
     let output = child.wait_with_output().expect("openssl");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "openssl {words:?}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "openssl {words:?}: {stderr}");
     output.stdout
 }
 
@@ -440,18 +447,19 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path")
 }
 
-fn keys_of(paths: &[&Path], passwords: &[&str]) -> fve::Result<Keys> {
-    Keys::read(&Files {
-        paths: paths.iter().map(|path| path.to_path_buf()).collect(),
-        passwords: passwords
-            .iter()
-            .map(|password| SecretText::new((*password).to_owned()))
-            .collect(),
-        accept_readable_keys: true,
-    })
+fn read_certificates(paths: &[&Path], passwords: &[&str]) -> fve::Result<ServedCertificates> {
+    let paths = paths.iter().map(|path| path.to_path_buf()).collect();
+    let passwords = passwords
+        .iter()
+        .map(|password| SecretText::new((*password).to_owned()))
+        .collect();
+    let files = KeyFiles::new(paths)
+        .passwords(passwords)
+        .accept_readable_keys(true);
+    ServedCertificates::read(&files)
 }
 
-#[trial("OpenSSL opens what we seal, and we what it seals", needs(|| missing(&["openssl"])))]
+#[trial("decrypts what OpenSSL encrypts, and the other way round", needs(|| missing(&["openssl"])))]
 fn openssl_and_requests() {
     let [certificate_file, key_file] = files();
     let certificate = Certificate::parse(&std::fs::read(&certificate_file).unwrap()).unwrap();
@@ -469,14 +477,14 @@ fn openssl_and_requests() {
         );
         assert_eq!(opened, [&network.expose()[..], session.expose()].concat());
     }
-    // And the other way round, through the server.
+    // OpenSSL encrypts, and the server decrypts.
     let directory = tempfile::tempdir().unwrap();
     let pem = directory.path().join("certificate.pem");
-    let armoured = openssl(
+    let pem_text = openssl(
         &["x509", "-inform", "der", "-in", text(&certificate_file)],
         b"",
     );
-    std::fs::write(&pem, armoured).unwrap();
+    std::fs::write(&pem, pem_text).unwrap();
     let (network, session) = ([3; 32], [4; 32]);
     let sealed = openssl(
         &[
@@ -486,15 +494,10 @@ fn openssl_and_requests() {
         .concat(),
         &[network, session].concat(),
     );
-    let keys = keys_of(&[&certificate_file, &key_file], &[])
-        .unwrap()
-        .into();
+    let certificates = read_certificates(&[&certificate_file, &key_file], &[]).unwrap();
     let core = Core::new(
-        Settings::default(),
-        Configuration {
-            keys,
-            policy: PolicyState::Unrestricted,
-        },
+        Settings::new(),
+        Configuration::new(certificates, PolicyState::Unrestricted),
     );
     let request = Request4 {
         request: Request {
@@ -503,12 +506,9 @@ fn openssl_and_requests() {
         },
         ..request4(Form::Bootp)
     };
-    let origin = Origin {
-        transport: Transport::Dhcp4,
-        source: "10.77.0.50:68".parse().unwrap(),
-    };
-    let judgement = core.judge(&request.encode(), &origin, Instant::now());
-    let reply = Reply4::parse(&judgement.answer.expect("an answer").payload).unwrap();
+    let origin = Origin::new(Protocol::Dhcp4, "10.77.0.50:68".parse().unwrap());
+    let decision = core.handle(&request.encode(), &origin, Instant::now());
+    let reply = Reply4::parse(&decision.reply.expect("a reply").payload).unwrap();
     let opened = open_reply(&SessionKey::from_bytes(&session), &reply.sealed).unwrap();
     assert_eq!(opened.network.expose(), &network);
 }
@@ -528,10 +528,10 @@ fn make(directory: &Path, more: &[&str]) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-#[trial("a new certificate is as Microsoft's recipes have it", needs(|| missing(&["openssl"])))]
+#[trial("makes certificates with the extensions that Microsoft documents", needs(|| missing(&["openssl"])))]
 fn new_certificate() {
     let directory = tempfile::tempdir().unwrap();
-    let said = make(directory.path(), &["--days", "30", "--subject", "Site 7"]);
+    let made = make(directory.path(), &["--days", "30", "--subject", "Site 7"]);
     let file = directory.path().join("network-unlock.cer");
     let shown = openssl(
         &[
@@ -570,9 +570,9 @@ fn new_certificate() {
         b"",
     );
     let fingerprint = String::from_utf8(fingerprint).unwrap().replace(':', "");
-    let thumbprint = said["certificates"][0]["thumbprint"].as_str().unwrap();
+    let thumbprint = made["certificates"][0]["thumbprint"].as_str().unwrap();
     assert!(fingerprint.to_lowercase().trim_end().ends_with(thumbprint));
-    assert_eq!(said["certificates"][0]["fit"], true);
+    assert_eq!(made["certificates"][0]["fit"], true);
     openssl(
         &[
             "verify",
@@ -584,8 +584,8 @@ fn new_certificate() {
     );
     let key = directory.path().join("network-unlock.pem");
     openssl(&["rsa", "-in", text(&key), "-check", "-noout"], b"");
-    assert!(keys_of(&[&key], &[]).is_ok());
-    // Nothing is written over.
+    assert!(read_certificates(&[&key], &[]).is_ok());
+    // Existing files are not overwritten.
     let again = fve()
         .args(["network-unlock", "certificate", "--to"])
         .arg(directory.path())
@@ -617,8 +617,10 @@ fn new_certificate() {
             b"",
         );
         assert!(String::from_utf8(shown).unwrap().contains("PRIVATE KEY"));
-        assert!(keys_of(&[&pfx], &["wrong", "anaconda"]).is_ok());
-        let error = keys_of(&[&pfx], &["wrong"]).err().expect("refused");
+        assert!(read_certificates(&[&pfx], &["wrong", "anaconda"]).is_ok());
+        let error = read_certificates(&[&pfx], &["wrong"])
+            .err()
+            .expect("refused");
         assert!(
             error.to_string().contains("none of the passwords"),
             "{error}"
@@ -628,12 +630,12 @@ fn new_certificate() {
 
 fn pem_of(der: &Path) -> PathBuf {
     let pem = der.with_extension("crt");
-    let armoured = openssl(&["x509", "-inform", "der", "-in", text(der)], b"");
-    std::fs::write(&pem, armoured).unwrap();
+    let pem_text = openssl(&["x509", "-inform", "der", "-in", text(der)], b"");
+    std::fs::write(&pem, pem_text).unwrap();
     pem
 }
 
-#[trial("key files of OpenSSL in every form", needs(|| missing(&["openssl"])))]
+#[trial("reads every kind of key file that OpenSSL writes", needs(|| missing(&["openssl"])))]
 fn key_files() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -684,11 +686,11 @@ fn key_files() {
         &[&*pkcs8, &*certificate],
         &[&*pkcs8_der, &*der],
         &[&*both],
-        // Twice the same is once.
+        // The same certificate twice is served once.
         &[&*both, &*der, &*pkcs1],
     ] {
         assert_eq!(
-            keys_of(paths, &[]).expect("keys").iter().count(),
+            read_certificates(paths, &[]).expect("keys").iter().count(),
             1,
             "{paths:?}"
         );
@@ -727,30 +729,36 @@ fn key_files() {
                 text(&pfx),
             ];
             openssl(&[&words, *cipher].concat(), b"");
-            let keys = keys_of(&[&pfx], &[password]);
+            let keys = read_certificates(&[&pfx], &[password]);
             let keys = keys.unwrap_or_else(|error| panic!("{cipher:?} {password:?}: {error}"));
             let served = keys.iter().next().unwrap();
             assert_eq!(served.certificate.der(), std::fs::read(&der).unwrap());
         }
     }
-    // Several at once, from a directory.
-    let shelf = path("shelf");
-    std::fs::create_dir(&shelf).unwrap();
-    std::fs::copy(&both, shelf.join("old.pem")).unwrap();
-    make(&shelf, &["--name", "new"]);
-    std::fs::write(shelf.join(".hidden"), "no key").unwrap();
-    assert_eq!(keys_of(&[&shelf], &[]).expect("keys").iter().count(), 2);
-    // An encrypted key, and beside the certificate that of an issuer, whose key is nowhere.
+    // A directory with several certificates.
+    let many = path("many");
+    std::fs::create_dir(&many).unwrap();
+    std::fs::copy(&both, many.join("old.pem")).unwrap();
+    make(&many, &["--name", "new"]);
+    std::fs::write(many.join(".hidden"), "no key").unwrap();
+    assert_eq!(
+        read_certificates(&[&many], &[])
+            .expect("keys")
+            .iter()
+            .count(),
+        2
+    );
+    // An encrypted key; then a certificate with that of its issuer, whose key is missing.
     let sealed = path("sealed.pem");
     let words = ["pkcs8", "-topk8", "-in", text(&pkcs1), "-passout", "pass:x"];
     openssl(&[&words[..], &["-out", text(&sealed)]].concat(), b"");
-    assert!(keys_of(&[&sealed, &der], &["wrong", "x"]).is_ok());
+    assert!(read_certificates(&[&sealed, &der], &["wrong", "x"]).is_ok());
     let chain = path("chain.pem");
-    let issuer = std::fs::read(pem_of(&shelf.join("new.cer"))).unwrap();
+    let issuer = std::fs::read(pem_of(&many.join("new.cer"))).unwrap();
     std::fs::write(&chain, [std::fs::read(&both).unwrap(), issuer].concat()).unwrap();
-    let keys = keys_of(&[&chain], &[]).expect("keys");
+    let keys = read_certificates(&[&chain], &[]).expect("keys");
     assert_eq!(keys.iter().count(), 1);
-    // A key of another size, for something else, with its certificate.
+    // In the same file, a certificate and a key for another purpose, of another size.
     let other = path("other.pem");
     let words = [
         "req", "-x509", "-newkey", "rsa:3072", "-nodes", "-subj", "/CN=web",
@@ -765,13 +773,13 @@ fn key_files() {
         std::fs::read(&both).unwrap(),
     ];
     std::fs::write(&other, parts.concat()).unwrap();
-    let keys = keys_of(&[&other], &[]).expect("keys");
+    let keys = read_certificates(&[&other], &[]).expect("keys");
     let served = keys.iter().next().unwrap();
     assert_eq!(served.certificate.der(), std::fs::read(&der).unwrap());
     assert_eq!(keys.iter().count(), 1);
 }
 
-#[trial("key files that do not serve are refused by name", needs(|| missing(&["openssl"])))]
+#[trial("refuses unusable key files with the reason", needs(|| missing(&["openssl"])))]
 fn bad_key_files() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -832,12 +840,15 @@ fn bad_key_files() {
         (vec![path("nowhere")], "cannot read"),
     ] {
         let paths: Vec<_> = paths.iter().map(PathBuf::as_path).collect();
-        let error = keys_of(&paths, &[]).err().expect("refused").to_string();
+        let error = read_certificates(&paths, &[])
+            .err()
+            .expect("refused")
+            .to_string();
         assert!(error.contains(word), "{paths:?}: {error}");
     }
 }
 
-#[trial("certificates are shown with what is odd about them", needs(|| missing(&["openssl"])))]
+#[trial("shows what Windows may object to in a certificate", needs(|| missing(&["openssl"])))]
 fn shown_certificates() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -866,10 +877,13 @@ fn shown_certificates() {
         .arg(path("any.crt"))
         .output()
         .unwrap();
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(said["certificates"][0]["fit"], true);
-    assert_eq!(said["certificates"][0]["not_after"], "2050-01-01T00:00:00Z");
-    let doubts: Vec<_> = said["certificates"][1]["doubts"]
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["certificates"][0]["fit"], true);
+    assert_eq!(
+        shown["certificates"][0]["not_after"],
+        "2050-01-01T00:00:00Z"
+    );
+    let doubts: Vec<_> = shown["certificates"][1]["doubts"]
         .as_array()
         .unwrap()
         .iter()
