@@ -32,7 +32,9 @@ impl Form {
         let content = encode::key(encode::SEALED, key_type, own.expose()).map_err(unfit)?;
         let encrypted = certificate.key.encrypt(padding, content.expose());
         let encrypted = encrypted.ok_or_else(|| {
-            uncreatable("its certificate's key is too short, or the system gives no random numbers")
+            uncreatable(
+                "the key of its certificate is too short, or the system returned no random numbers",
+            )
         })?;
         Ok(Self {
             certificate,

@@ -34,7 +34,8 @@ impl Enrollment {
         let protector = NewProtector::startup_key(ExternalKey::from_bytes(key.expose()))?;
         let mut stock = Sidecar::new(volume, protector.id(), certificate, &key)?;
         let trial = stock.take();
-        let trial = trial.ok_or_else(|| uncreatable("there is no request to try it with"))?;
+        let trial =
+            trial.ok_or_else(|| uncreatable("no request is left to try the server with"))?;
         stock.refill(&key)?;
         let secret = Secret::File(stock.encode(), sidecar.to_owned());
         Ok((Self::new(protector, secret), trial))

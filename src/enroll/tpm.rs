@@ -66,7 +66,7 @@ impl TpmBinding {
             .is_some_and(|value| value.iter().any(|byte| *byte != 0))
         {
             return Err(Error::Uncreatable {
-                what: "PCR 11 was extended in this boot, and has to be zero when a key is released"
+                what: "PCR 11 was extended in this boot, but must be zero when a key is released"
                     .to_owned(),
                 remedy: Some(Remedy::LeaveOutPcr11),
             });
@@ -94,7 +94,7 @@ impl TpmBinding {
             .any(|value| value.len() != bank.digest_len())
         {
             return Err(uncreatable(format!(
-                "a PCR of the {} bank has {} bytes",
+                "a PCR value of the {} bank must have {} bytes",
                 bank.name(),
                 bank.digest_len()
             )));
@@ -122,7 +122,9 @@ impl TpmBinding {
     pub fn like(tpm: Arc<dyn ObjectSealer>, object: &SealedObject) -> Result<Self> {
         let policy = Policy::solve(object).filter(|policy| policy.hash == HashAlgorithm::Sha256);
         let policy = policy.ok_or_else(|| Error::Uncreatable {
-            what: "the old object does not say in SHA-256 what it is bound to".to_owned(),
+            what:
+                "the existing sealed object does not use SHA-256, so its PCR values are not known"
+                    .to_owned(),
             remedy: Some(Remedy::Reseal),
         })?;
         Ok(Self {
@@ -160,7 +162,7 @@ impl std::fmt::Debug for TpmBinding {
 fn check_pcrs(pcrs: &[u8]) -> Result<()> {
     if pcrs.is_empty() || pcrs.iter().any(|pcr| *pcr >= PCRS) {
         return Err(uncreatable(format!(
-            "a TPM protector is bound to PCRs of 0 to {}, to one at least",
+            "a TPM protector needs at least one PCR, from 0 to {}",
             PCRS - 1
         )));
     }
@@ -175,7 +177,7 @@ fn selected(pcrs: &[u8]) -> usize {
 
 fn unsealable(error: TpmError) -> Error {
     Error::Environment {
-        what: format!("the key cannot be sealed: {error}"),
+        what: format!("the TPM cannot seal the key: {error}"),
         remedy: Some(Remedy::ShowTpm),
     }
 }

@@ -56,11 +56,11 @@ pub(super) fn search(
     if let Some(first) = first {
         let others = match skipped {
             1 => String::new(),
-            2 => ", nor does another file".to_owned(),
-            more => format!(", nor do {} other files", more - 1),
+            2 => ", nor is another file".to_owned(),
+            more => format!(", nor are {} other files", more - 1),
         };
         found.notes.push(format!(
-            "{} does not begin as text{others}: such files were not read",
+            "{} is not text{others}; such files were skipped",
             first.shown()
         ));
     }
@@ -133,8 +133,8 @@ fn read(path: &Path, query: &Query, found: &mut Found, skip_binary: bool) -> Res
     let fail = |error| Error::io(format!("cannot read {place}"), error);
     let file = File::open(path).map_err(fail)?;
     let too_large = || Error::Environment {
-        what: format!("{place} has more than the {MAX_FILE_MIB} MiB that are read of a file"),
-        remedy: Some("split it".into()),
+        what: format!("{place} is larger than {MAX_FILE_MIB} MiB"),
+        remedy: Some("split the file".into()),
     };
     let len = file.metadata().map_err(fail)?.len();
     let mut file = file.take(MAX_FILE + 1);
@@ -227,7 +227,7 @@ impl Reading<'_> {
             if !whole {
                 self.found
                     .notes
-                    .push(format!("{place} is no JSON behind its object {number}"));
+                    .push(format!("{place} is not valid JSON after object {number}"));
                 return Ok(());
             }
             // A small file that only begins like JSON is searched as text instead; what it gave as
@@ -253,7 +253,7 @@ impl Reading<'_> {
             }
         } else {
             self.found.notes.push(format!(
-                "{place} is neither LDIF nor a table nor JSON, and too large for a saved password: at most 1 MiB is read of other text"
+                "{place} is not LDIF, CSV or JSON, and other text is read only up to 1 MiB"
             ));
         }
         Ok(())

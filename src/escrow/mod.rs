@@ -77,10 +77,8 @@ impl Query {
         if !fine || !(8..=32).contains(&digits) {
             return Err(Error::BadCredential {
                 credential: "password ID".to_owned(),
-                why: "it is not what the recovery screen shows".to_owned(),
-                remedy: Some(
-                    "give its first eight hex digits, or the whole identifier of 32".into(),
-                ),
+                why: "it is not a password ID".to_owned(),
+                remedy: Some("give its first eight hex digits, or all 32".into()),
             });
         }
         Ok(Self::Password(bare.to_owned()))

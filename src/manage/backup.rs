@@ -152,11 +152,11 @@ impl Backup {
     fn try_parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let file = Fields::new("metadata backup", bytes, 0);
         if file.slice(0, MAGIC.len())? != MAGIC {
-            return Err(file.fault("it does not begin as one"));
+            return Err(file.fault("it does not begin with FVEMETA"));
         }
         let version = file.u32(0x08)?;
         if version != VERSION {
-            return Err(file.fault(format!("version {version}, expected {VERSION}")));
+            return Err(file.fault(format!("its version is {version}, not {VERSION}")));
         }
         let end = bytes.len().saturating_sub(HASH_LEN);
         let hash: [u8; HASH_LEN] = file.array(end)?;
@@ -172,14 +172,16 @@ impl Backup {
             let boot = number == 0 && offset == 0 && (512..=MAX_SECTOR).contains(&len);
             let region = number > 0 && offset >= 512 && len == region_len();
             if !boot && !region {
-                return Err(file.fault(format!("a part of {len} bytes for {offset:#x}")));
+                return Err(file.fault(format!(
+                    "it cannot have a part of {len} bytes for {offset:#x}"
+                )));
             }
             at = at.saturating_add(PART_HEAD_LEN);
             parts.push((offset, file.slice(at, len)?.to_vec()));
             at = at.saturating_add(len);
         }
         if at != end || file.u32(0x0C)? as usize != PARTS {
-            return Err(file.fault("parts that it should not have"));
+            return Err(file.fault("the number or length of its parts is wrong"));
         }
         Ok(Self {
             id: file.guid(0x10)?,
@@ -214,8 +216,8 @@ impl Backup {
             })
             .ok_or_else(|| {
                 Error::unchangeable(
-                    "the backup holds no sound metadata",
-                    "it was taken of a damaged volume; use another",
+                    "the backup has no sound metadata",
+                    "use another backup: this one was taken of a damaged volume",
                 )
             })
     }
@@ -257,7 +259,7 @@ impl Backup {
         if target.size() != self.size {
             return Err(Error::unchangeable(
                 format!(
-                    "the backup is of a volume of {} bytes, this one has {}",
+                    "the backup is of a volume of {} bytes, but this one has {}",
                     self.size,
                     target.size()
                 ),
@@ -304,7 +306,7 @@ impl Backup {
         if let Some(other) = readable.iter().find(|block| block.dataset.id != self.id) {
             return Err(Error::unchangeable(
                 format!(
-                    "the backup is of volume {:X}, this is {:X}",
+                    "the backup is of volume {:X}, but this is {:X}",
                     self.id, other.dataset.id
                 ),
                 OTHER_VOLUME,
@@ -323,8 +325,8 @@ impl Backup {
             };
             if facts(current) != facts(&ours) {
                 return Err(Error::unchangeable(
-                    "since the backup was taken the volume was converted, or made anew",
-                    "restoring it would turn data into noise; take a new backup",
+                    "the volume was converted or encrypted again after the backup was taken",
+                    "take a new backup: restoring this one would make data unreadable",
                 ));
             }
         }
@@ -340,15 +342,15 @@ impl Backup {
     ) -> Result<()> {
         if credentials.is_empty() {
             return Err(Error::unchangeable(
-                "nothing of the volume's own metadata can be read, so nothing tells whether the backup is of this volume",
-                "give a credential that opens the backup: the volume's data then tells",
+                "the volume's own metadata cannot be read, so it is not known whether the backup is of this volume",
+                "give a credential that unlocks the backup: the decrypted data then shows whether it fits",
             ));
         }
         let mut trial = Overlay::new(target.clone());
         for (offset, bytes) in self.wanted()? {
             trial
                 .write(offset, &bytes)
-                .map_err(|error| Error::io("cannot read around the metadata", error))?;
+                .map_err(|error| Error::io("cannot read the volume around the metadata", error))?;
         }
         let volume = Volume::from_source(Arc::new(trial))?;
         let unlocked = volume.unlock(credentials, &UnlockOptions::default())?;
@@ -356,7 +358,7 @@ impl Backup {
             return Ok(());
         }
         Err(Error::unchangeable(
-            "the credential opens the backup, but what it decrypts on the volume is no file system",
+            "the credential unlocks the backup, but the decrypted volume has no file system",
             OTHER_VOLUME,
         ))
     }
@@ -386,7 +388,7 @@ impl Backup {
                     .and_then(|()| target.flush())
                     .map_err(|error| {
                         Error::io(
-                            format!("cannot write the metadata at {offset:#x}; restore it again when the cause is gone"),
+                            format!("cannot write the metadata at {offset:#x}; restore the backup again once the cause is fixed"),
                             error,
                         )
                     })?;
@@ -395,7 +397,7 @@ impl Backup {
         let volume = Volume::from_source(target.clone())?;
         if let Some(error) = volume.copies().read_error() {
             return Err(Error::io(
-                "the metadata was restored, but cannot be read back; restore it again when the cause is gone",
+                "the metadata was restored, but cannot be read back; restore the backup again once the cause is fixed",
                 error,
             ));
         }
@@ -403,13 +405,14 @@ impl Backup {
             return Ok(restoration);
         }
         Err(Error::Damaged {
-            what: "the metadata that was restored does not read back as it should".to_owned(),
+            what: "the restored metadata does not read back as it was written".to_owned(),
             copies: volume.copies().faults(),
         })
     }
 }
 
-const OTHER_VOLUME: &str = "a backup can be restored only to the volume that it was taken of";
+const OTHER_VOLUME: &str =
+    "use a backup of this volume: a backup can be restored only to its own volume";
 
 fn region_len() -> usize {
     usize::try_from(REGION_LEN).unwrap_or(0)
@@ -417,7 +420,7 @@ fn region_len() -> usize {
 
 fn not_a_backup(fault: FormatError) -> Error {
     Error::unchangeable(
-        format!("the file is no usable metadata backup: {}", fault.what),
+        format!("the file is not a usable metadata backup: {}", fault.what),
         Remedy::BackUpMetadata,
     )
 }

@@ -104,7 +104,7 @@ impl Managed {
         let key = volume.unlock_master_key(&[raw(&prepared.vmk)], &UnlockOptions::default())?;
         if !key.is_proved() || volume.copies().disagree() || !volume.copies().faults().is_empty() {
             return Err(Error::Damaged {
-                what: "the metadata that was written does not read back as it should".to_owned(),
+                what: "the metadata does not read back as it was written".to_owned(),
                 copies: volume.copies().faults(),
             });
         }
@@ -120,7 +120,7 @@ impl Managed {
             write(self, place, good).map_err(|error| {
                 Error::io(
                     format!(
-                        "metadata copy {} is damaged or stale and cannot be written; the volume is as it was",
+                        "metadata copy {} is damaged or outdated and cannot be written; the volume is unchanged",
                         place.number
                     ),
                     error,
@@ -167,18 +167,20 @@ fn write(volume: &Managed, place: &Place, region: &[u8]) -> io::Result<()> {
     if volume.read_region(place.offset)? == region {
         return Ok(());
     }
-    Err(io::Error::other("it does not read back as it was written"))
+    Err(io::Error::other(
+        "the copy does not read back as it was written",
+    ))
 }
 
 /// The error for a write that failed in the middle of a change, with what unlocks the volume now.
 fn interrupted(place: &Place, error: io::Error) -> Error {
     let state = match place.number {
-        1 => "the volume opens with its new protectors or with its old ones",
-        _ => "the volume still opens with its old protectors",
+        1 => "the volume unlocks with its new protectors or with its old ones",
+        _ => "the volume still unlocks with its old protectors",
     };
     Error::io(
         format!(
-            "the change is not complete: metadata copy {} cannot be written; {state}; repeat the change when the cause is gone",
+            "the change is not complete: metadata copy {} cannot be written; {state}; repeat the change once the cause is fixed",
             place.number
         ),
         error,
@@ -191,7 +193,7 @@ fn unread(error: Error) -> CommitFailure {
         Error::Io { what, source } => CommitFailure {
             error: Error::io(
                 format!(
-                    "the change was written, but cannot be read back, so it is not known to be complete; the volume opens with its new protectors: {what}"
+                    "the change was written, but cannot be read back, so it is not known to be complete; the volume unlocks with its new protectors: {what}"
                 ),
                 source,
             ),

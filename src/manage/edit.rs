@@ -72,8 +72,11 @@ impl Managed {
             let old = self.protector(block, *id)?;
             if old.kind() != new.kind() {
                 return Err(Error::unchangeable(
-                    format!("{} is of another kind", named(*id, old.kind())),
-                    "add the new protector, then remove the old",
+                    format!(
+                        "{} is of another kind than the new protector",
+                        named(*id, old.kind())
+                    ),
+                    "add the new protector, then remove the old one",
                 ));
             }
             report.replaced.push(summary(old));
@@ -92,8 +95,8 @@ impl Managed {
             .find(|protector| protector.id == id)
             .ok_or_else(|| {
                 Error::unchangeable(
-                    format!("the volume has no protector with the identifier {id:X}"),
-                    format!("it has: {}", super::listed(&self.protectors())),
+                    format!("no protector has the ID {id:X}"),
+                    format!("the volume has: {}", super::listed(&self.protectors())),
                 )
             })
     }
@@ -188,22 +191,25 @@ impl Managed {
     ) -> Result<()> {
         let failed = |what: &str| {
             Error::unchangeable(
-                format!("the new metadata would not do: {what}"),
-                "this should not happen: please report it",
+                format!("the new metadata failed its test: {what}"),
+                "report this: it is a bug in fve",
             )
         };
         let mut trial = Overlay::new(self.target.clone());
         for offset in old.copies {
             trial
                 .write(offset, region)
-                .map_err(|error| Error::io("cannot read around the metadata", error))?;
+                .map_err(|error| Error::io("cannot read the volume around the metadata", error))?;
         }
         let patched = Volume::from_source(Arc::new(trial))?;
         if let Some(error) = patched.copies().read_error() {
-            return Err(Error::io("cannot read around the metadata", error));
+            return Err(Error::io(
+                "cannot read the volume around the metadata",
+                error,
+            ));
         }
         if !patched.copies().faults().is_empty() || patched.copies().disagree() {
-            return Err(failed("its checks do not hold"));
+            return Err(failed("a checksum or hash is wrong"));
         }
         let key = patched.unlock_master_key(&[raw(vmk)], &UnlockOptions::default())?;
         let new = patched.metadata()?;
@@ -215,7 +221,7 @@ impl Managed {
             _ => false,
         };
         if !key.is_proved() || !same {
-            return Err(failed("the sector key does not open"));
+            return Err(failed("the VMK does not open the same FVEK"));
         }
         for protector in new.protectors() {
             let before = old.protectors().find(|other| other.id == protector.id);
@@ -224,7 +230,7 @@ impl Managed {
             let bound = bound || protector.kind().uses_tpm();
             if !bound && !rekey::can_follow(protector, vmk) {
                 return Err(failed(&format!(
-                    "{} does not open",
+                    "{} does not unlock it",
                     named(protector.id, protector.kind())
                 )));
             }
@@ -243,7 +249,7 @@ fn verify_with(patched: &Volume, verification: &Verification) -> Result<()> {
     opened.map(drop).map_err(|error| {
         Error::unchangeable(
             format!(
-                "the new protector does not open the volume: {}",
+                "the new protector does not unlock the volume: {}",
                 error.with_causes()
             ),
             Remedy::ShowTpm,
@@ -277,8 +283,8 @@ fn check_remaining(block: &MetadataBlock, change: &Change, report: &Report) -> R
     let adds = |kind| report.added.iter().any(|(_, added)| *added == kind);
     if rest.is_empty() {
         return Err(Error::unchangeable(
-            "the last protector cannot be removed: nobody could open the volume any more",
-            "add another one first",
+            "the last protector cannot be removed: nothing would unlock the volume",
+            "add another protector first",
         ));
     }
     let open_to_anyone = !report.removed.is_empty()
@@ -286,26 +292,26 @@ fn check_remaining(block: &MetadataBlock, change: &Change, report: &Report) -> R
         && count(ProtectorKind::ClearKey) == rest.len();
     if open_to_anyone {
         return Err(Error::unchangeable(
-            "only the clear key would be left, with which anybody can open the volume",
+            "only the clear key would be left, with which anyone can unlock the volume",
             "add another protector first",
         ));
     }
     if adds(ProtectorKind::Password) && count(ProtectorKind::Password) > 1 {
         return Err(Error::unchangeable(
-            "the volume has a password, and Windows knows only one a volume",
+            "the volume already has a password; Windows supports only one per volume",
             Remedy::ChangePassword,
         ));
     }
     let with_tpm = rest.iter().any(|kind| kind.uses_tpm());
     if adds(ProtectorKind::Password) && with_tpm {
         return Err(Error::unchangeable(
-            "the volume has a TPM protector, and Windows knows no volume with that and a password",
+            "the volume has a TPM protector; Windows does not support a password next to it",
             "add a recovery password or a startup key",
         ));
     }
     if adds(ProtectorKind::ClearKey) && count(ProtectorKind::ClearKey) > 1 {
         return Err(Error::unchangeable(
-            "protection is suspended already",
+            "protection is already suspended",
             Remedy::ResumeProtection,
         ));
     }
@@ -335,7 +341,7 @@ fn protector_id(datum: &Datum) -> Option<Guid> {
 fn raw_datums(block: &MetadataBlock) -> Result<Vec<(&Datum, DatumBytes)>> {
     use crate::format::block::{DATASET_HEADER_LEN, HEADER_LEN};
     let strange = || Error::Unsupported {
-        what: "the metadata holds bytes outside its datums".to_owned(),
+        what: "the metadata has bytes outside of its datums".to_owned(),
     };
     let (start, end) = block.dataset.datums;
     let mut at = HEADER_LEN + DATASET_HEADER_LEN;
@@ -402,7 +408,7 @@ impl Nonces {
 fn too_large(fault: FormatError) -> Error {
     Error::unchangeable(
         format!("the metadata would be too large: {fault}"),
-        "remove protectors that are not needed any more",
+        "remove protectors that are no longer needed",
     )
 }
 

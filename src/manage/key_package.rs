@@ -51,8 +51,9 @@ pub fn export_key_package(
     let block = volume.metadata()?;
     if !key.is_proved() || key.position() != block.position {
         return Err(Error::Damaged {
-            what: "the metadata that counts is not what was sealed with the volume's key"
-                .to_owned(),
+            what:
+                "the first sound metadata copy does not match the hash sealed with the volume's key"
+                    .to_owned(),
             copies: volume.copies().faults(),
         });
     }
@@ -86,9 +87,7 @@ fn chosen(block: &MetadataBlock, names: &[String]) -> Result<Vec<(Guid, Protecto
     let all: Vec<_> = block.protectors().map(|one| (one.id, one.kind())).collect();
     for name in names {
         if !all.iter().any(|(id, _)| id.is_named_by(name)) {
-            return Err(none(format!(
-                "the volume has no protector with the identifier {name}"
-            )));
+            return Err(none(format!("no protector has the ID {name}")));
         }
     }
     let is_wanted = |(id, kind): &(Guid, ProtectorKind)| match names {
@@ -98,7 +97,7 @@ fn chosen(block: &MetadataBlock, names: &[String]) -> Result<Vec<(Guid, Protecto
     let wanted: Vec<_> = all.into_iter().filter(is_wanted).collect();
     if wanted.is_empty() {
         return Err(none(
-            "the volume has neither a recovery password nor an external key to make a package for"
+            "the volume has neither a recovery password nor an external key for a key package"
                 .to_owned(),
         ));
     }
@@ -117,7 +116,7 @@ fn bytes_of(block: &MetadataBlock, datum: &Datum) -> Result<DatumBytes> {
     bytes
         .map(DatumBytes::as_read)
         .ok_or_else(|| Error::Damaged {
-            what: "the metadata's entries are not where they should be".to_owned(),
+            what: "a datum is outside of the metadata block".to_owned(),
             copies: Vec::new(),
         })
 }

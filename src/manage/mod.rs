@@ -204,14 +204,14 @@ impl Managed {
         check_places(&volume, block, target.size())?;
         if !key.is_proved() {
             return Err(Error::unchangeable(
-                "the metadata is not what was sealed with its key",
-                "only metadata that passes its checks is changed",
+                "the metadata does not match the hash sealed with its key",
+                "restore a backup of the metadata first: only metadata that passes its checks can be changed",
             ));
         }
         if key.position() != block.position {
             return Err(Error::unchangeable(
-                "the credential opens only a metadata copy that does not count any more, left by a change that was interrupted",
-                "give a credential that opens the first sound copy; the change then makes the others equal to it",
+                "the credential unlocks only an outdated metadata copy, which an interrupted change left",
+                "give a credential that unlocks the first sound copy; the change then makes the others equal to it",
             ));
         }
         let snapshot = Snapshot::read(target.as_ref(), &volume)?;
@@ -246,7 +246,7 @@ impl Managed {
     fn check_current(&self) -> Result<()> {
         if self.unfinished {
             return Err(Error::Stale {
-                what: "an earlier change of this volume failed in the middle, so what its metadata says is not known".to_owned(),
+                what: "an earlier change to this volume failed in the middle, so the metadata on the disk is not known".to_owned(),
             });
         }
         self.snapshot.check(self.target.as_ref())
@@ -289,11 +289,11 @@ impl Managed {
         match (named.next(), named.next()) {
             (Some(protector), None) => Ok(protector),
             (None, _) => Err(Error::unchangeable(
-                format!("the volume has no protector with the identifier {name}"),
-                format!("it has: {}", listed(&protectors)),
+                format!("no protector has the ID {name}"),
+                format!("the volume has: {}", listed(&protectors)),
             )),
             _ => Err(Error::unchangeable(
-                format!("more than one protector begins with {name}"),
+                format!("the IDs of several protectors begin with {name}"),
                 format!("give more digits; the volume has: {}", listed(&protectors)),
             )),
         }
@@ -357,9 +357,7 @@ fn check_supported(volume: &Volume, block: &MetadataBlock) -> Result<()> {
     }
     let logged = |datum: &crate::format::datum::Datum| matches!(datum.body, Body::Update { .. });
     if block.datums.iter().any(logged) {
-        return unsupported(
-            "the metadata records a change of keys under way, in a form that is not known",
-        );
+        return unsupported("the metadata records an unfinished change of keys in an unknown form");
     }
     Ok(())
 }
@@ -386,7 +384,7 @@ fn check_places(volume: &Volume, block: &MetadataBlock, size: u64) -> Result<()>
     };
     if boot.as_slice() != block.copies.as_slice() {
         return Err(Error::Damaged {
-            what: "the boot record and the metadata name different places for the copies"
+            what: "the boot record and the metadata give different offsets for the metadata copies"
                 .to_owned(),
             copies: volume.copies().faults(),
         });
@@ -395,7 +393,7 @@ fn check_places(volume: &Volume, block: &MetadataBlock, size: u64) -> Result<()>
         return Ok(());
     }
     Err(Error::unchangeable(
-        "not all of the three metadata copies lie inside the source, apart from each other",
-        "an image that was cut off can be read, but its protectors cannot be changed",
+        "not all of the three metadata copies are inside the source and apart from each other",
+        "use the complete volume: an image that was cut off can be read, but its protectors cannot be changed",
     ))
 }

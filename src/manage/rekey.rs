@@ -49,8 +49,8 @@ pub(super) fn reseal(
             reseal_nested(datum, datum, bytes, old, sealer)
         }
         Body::CbcHmac(_) => Err(Error::unchangeable(
-            "the metadata holds a datum sealed in a way that is not known, which may depend on the volume master key",
-            "changes that need no new master key are possible",
+            "the metadata has a datum sealed in an unknown way, which may depend on the master key",
+            "make a change that needs no new master key",
         )),
         _ => reseal_nested(datum, datum, bytes, old, sealer),
     }
@@ -87,7 +87,7 @@ fn reseal_vmk(
 pub(super) fn bound(protector: &KeyProtector) -> Error {
     Error::unchangeable(
         format!(
-            "a removal takes a new volume master key, and {} cannot be given one here: only what it is bound to could seal it",
+            "removing a protector needs a new master key, which {} cannot be given: only the TPM, server or card that it is bound to could seal it",
             named(protector.id, protector.kind())
         ),
         Remedy::RemoveBoundProtector,

@@ -37,8 +37,8 @@ impl Rotation {
             .collect();
         if let Some(unknown) = old.iter().find(|id| !present.contains(id)) {
             return Err(Error::unchangeable(
-                format!("{unknown:X} is no recovery password of the volume"),
-                format!("it has: {}", super::listed(&protectors)),
+                format!("{unknown:X} is not a recovery password of the volume"),
+                format!("the volume has: {}", super::listed(&protectors)),
             ));
         }
         if present.is_empty() {

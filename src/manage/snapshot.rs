@@ -144,6 +144,6 @@ fn read(disk: &dyn ReadAt, offset: u64, len: usize) -> io::Result<Vec<u8>> {
 
 fn changed(what: &str) -> Error {
     Error::Stale {
-        what: format!("{what} on the disk was changed since the volume was read"),
+        what: format!("{what} on the disk has changed since the volume was read"),
     }
 }

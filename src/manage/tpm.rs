@@ -51,7 +51,7 @@ pub fn reseal_tpm_protector(
     };
     let lost = |what: &str| {
         Error::unchangeable(
-            format!("the metadata keeps no {what} for {name}"),
+            format!("the metadata has no backup of the {what} of {name}"),
             "remove the protector and add a new one",
         )
     };
@@ -61,7 +61,7 @@ pub fn reseal_tpm_protector(
         (false, None) => None,
         (false, Some(_)) => {
             return Err(Error::unchangeable(
-                format!("{name} takes no PIN"),
+                format!("{name} has no PIN"),
                 Remedy::AddTpmPinProtector,
             ));
         }

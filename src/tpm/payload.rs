@@ -54,9 +54,9 @@ impl Payload {
             .or_else(|| from_hex(bytes.expose()).and_then(|bytes| Self::new(&bytes)));
         found.ok_or_else(|| Error::BadCredential {
             credential: NAME.to_owned(),
-            why: format!("{} holds no answer of a TPM", path.shown()),
+            why: format!("{} does not contain what a TPM released", path.shown()),
             remedy: Some(
-                "it has 44 bytes, with a PIN 80, or 32 of a key alone; binary or hex".into(),
+                "give the 44 bytes that the TPM released, 80 with a PIN, or the 32 bytes of the key, in binary or hex".into(),
             ),
         })
     }

@@ -16,7 +16,9 @@ pub(crate) fn of(error: &TpmError, place: &str) -> Failure {
         TpmError::NoSrk => Remedy::RecreateStorageRootKey,
         TpmError::OtherSrk { .. } => Remedy::CompareStorageRootKey,
         TpmError::NoBank(_) | TpmError::PcrMismatch => Remedy::ExplainPcrs,
-        TpmError::WrongPin => "every wrong PIN counts towards the TPM's lockout".into(),
+        TpmError::WrongPin => {
+            "check the PIN: every wrong one counts towards the TPM's lockout".into()
+        }
         TpmError::OtherTpm | TpmError::Locked | TpmError::Other { .. } => OTHERWISE.into(),
     };
     let message = match error {
@@ -32,14 +34,14 @@ pub(crate) fn pcrs(object: &SealedObject, policy: &Policy, values: &Pcrs) -> Fai
     let (what, remedy) = if policy.only_lock_is_closed(object, values) {
         (
             format!(
-                "of the PCRs it was sealed to ({list}), all are right but PCR {LOCK}, BitLocker's lock, which something extended in this boot"
+                "of the PCRs {list}, only PCR {LOCK} differs: it is BitLocker's lock, and something extended it in this boot"
             ),
             "boot without a unified kernel image, or without systemd's measured boot phases: they extend PCR 11".into(),
         )
     } else {
         (
             format!(
-                "the TPM's PCRs {list} are not those that it was sealed to: another boot loader, other firmware or other settings were started"
+                "the TPM's PCRs {list} differ from those that the key was sealed to: this boot used another boot loader, firmware or settings"
             ),
             Remedy::ExplainPcrMismatch,
         )
@@ -53,9 +55,8 @@ pub(crate) fn wrong_pin(lockout: Option<&Lockout>) -> Failure {
     if let Some(lockout) = lockout {
         message = format!("{message}; {}", tries_left(lockout));
     }
-    Failure::new(Reason::WrongPin, message).with_remedy(
-        "every wrong PIN counts towards the TPM's lockout; it is not tried again by itself",
-    )
+    Failure::new(Reason::WrongPin, message)
+        .with_remedy("check the PIN: every wrong one counts towards the TPM's lockout")
 }
 
 /// The failure for a TPM that is locked.
@@ -63,7 +64,7 @@ pub(crate) fn locked(lockout: &Lockout) -> Failure {
     Failure::new(
         Reason::Lockout,
         format!(
-            "the TPM is locked after {} wrong PINs: it refuses the right one, too",
+            "the TPM is locked after {} wrong PINs and refuses even the right one",
             lockout.failures
         ),
     )
@@ -76,7 +77,7 @@ pub(crate) fn locked(lockout: &Lockout) -> Failure {
 /// A sentence for a user who is about to enter a PIN: how many wrong ones were counted.
 pub fn tries_left(lockout: &Lockout) -> String {
     format!(
-        "the TPM counts {} wrong PINs of {} that lock it; {}",
+        "{} of {} wrong PINs used; {}",
         lockout.failures,
         lockout.max_failures,
         forgiveness(lockout.interval)
@@ -87,7 +88,7 @@ pub fn tries_left(lockout: &Lockout) -> String {
 pub(crate) fn no_policy() -> Failure {
     Failure::new(
         Reason::UnknownPolicy,
-        "the sealed object's policy does not follow from what lies beside it: it is damaged, or a newer Windows uses another; the TPM was not asked",
+        "the policy of the sealed object is unknown: the object is damaged, or from a newer Windows; the TPM was not used",
     )
     .with_remedy(OTHERWISE)
 }
@@ -110,8 +111,8 @@ pub(crate) fn list(pcrs: &[u8]) -> String {
 /// After how long the TPM forgives a wrong PIN.
 pub(crate) fn forgiveness(interval: u32) -> String {
     match interval {
-        0 => "it forgives none by itself".to_owned(),
-        _ => format!("it forgives one every {}", duration(interval)),
+        0 => "none is forgiven with time".to_owned(),
+        _ => format!("one is forgiven every {}", duration(interval)),
     }
 }
 

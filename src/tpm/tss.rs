@@ -138,9 +138,9 @@ impl Tss {
         };
         let conf = TctiNameConf::from_str(&tcti).map_err(|_| Error::BadCredential {
             credential: "TPM".to_owned(),
-            why: format!("{tcti} does not say how to reach a TPM"),
+            why: format!("{tcti} is not the address of a TPM"),
             remedy: Some(
-                "such as device:/dev/tpmrm0, swtpm:host=127.0.0.1,port=2321, mssim or tabrmd"
+                "give an address such as device:/dev/tpmrm0, swtpm:host=127.0.0.1,port=2321, mssim or tabrmd"
                     .into(),
             ),
         })?;
@@ -167,7 +167,7 @@ impl Tss {
         started.map_err(|error| unreachable(format!("no thread could be started: {error}")))?;
         let context = receiver.recv_timeout(CONNECT_TIMEOUT).map_err(|_| {
             unreachable(format!(
-                "{} does not answer for {} seconds: somebody else uses it",
+                "{} did not answer for {} seconds: another program uses it",
                 self.tcti,
                 CONNECT_TIMEOUT.as_secs()
             ))
@@ -177,7 +177,7 @@ impl Tss {
                 "libtss2 has no module for {}: its package is not installed",
                 self.tcti
             )),
-            Some(codes::NOT_STARTED) => failed(&error, "saying hello"),
+            Some(codes::NOT_STARTED) => failed(&error, "connecting"),
             _ => unreachable(format!("nothing answers at {}", self.tcti)),
         })
     }
@@ -194,7 +194,7 @@ impl Tss {
                 context.create_primary(Hierarchy::Owner, template, None, None, None, None)
             });
             let srk = made
-                .map_err(|error| failed(&error, "making the storage root key"))?
+                .map_err(|error| failed(&error, "creating the storage root key"))?
                 .key_handle;
             let named = self.check_srk_name(context, srk);
             let done = named.map_err(E::from).and_then(|()| work(context, srk));
@@ -454,7 +454,7 @@ fn satisfy(
         .map_err(|error| failed(&error, "starting a policy session"))?;
     context
         .policy_auth_value(session)
-        .map_err(|error| failed(&error, "taking the policy's first step"))?;
+        .map_err(|error| failed(&error, "satisfying the policy's first step"))?;
     let parts = Digest::try_from(object.pcr_digest.as_slice()).and_then(|digest| {
         let pcrs = pcr_list(policy.bank, &object.pcrs(), object.selection.len())?;
         Ok((digest, pcrs))
@@ -471,7 +471,7 @@ fn satisfy(
 /// error. What stays in the TPM goes when the connection ends, or at the next start.
 fn flushed<T, E>(context: &mut Context, handle: ObjectHandle, done: Result<T, E>) -> Result<T, E> {
     if context.flush_context(handle).is_err() {
-        tracing::warn!("the TPM kept something that was to be flushed");
+        tracing::warn!("the TPM did not flush an object or session");
     }
     done
 }
@@ -479,7 +479,7 @@ fn flushed<T, E>(context: &mut Context, handle: ObjectHandle, done: Result<T, E>
 fn property(context: &mut Context, id: u32) -> Result<u32, TpmError> {
     let (data, _) = context
         .get_capability(CapabilityType::TpmProperties, id, 1)
-        .map_err(|error| failed(&error, "asking for its properties"))?;
+        .map_err(|error| failed(&error, "reading its properties"))?;
     let CapabilityData::TpmProperties(list) = data else {
         return Ok(0);
     };
@@ -490,7 +490,7 @@ fn property(context: &mut Context, id: u32) -> Result<u32, TpmError> {
 fn name_of(context: &mut Context, key: KeyHandle) -> Result<Vec<u8>, TpmError> {
     let name = context
         .tr_get_name(key.into())
-        .map_err(|error| failed(&error, "asking for the storage root key's name"))?;
+        .map_err(|error| failed(&error, "reading the name of the storage root key"))?;
     Ok(name.value().to_vec())
 }
 

@@ -182,7 +182,7 @@ pub enum TpmError {
     #[error("the TPM has no {} bank of PCRs", .0.name())]
     NoBank(HashAlgorithm),
     /// The object was sealed to other PCR values.
-    #[error("the TPM's PCRs are not those that the key was sealed to")]
+    #[error("the TPM's PCRs differ from those that the key was sealed to")]
     PcrMismatch,
     /// The password, derived from the PIN, is wrong.
     #[error("the PIN is wrong")]
@@ -191,7 +191,7 @@ pub enum TpmError {
     #[error("the TPM is locked: too many wrong PINs")]
     Locked,
     /// Any other answer of the TPM or of libtss2.
-    #[error("the TPM answers {what}")]
+    #[error("the TPM returned {what}")]
     Other {
         /// The response code, and what was being done.
         what: String,

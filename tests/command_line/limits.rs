@@ -467,7 +467,7 @@ fn images() -> Result<(), Failed> {
     let directory = bench.directory.path().to_str().unwrap();
     run(0, &["recovery", "lookup", directory, "--id", id])
         .within(64 * MIB, 5.0)
-        .ends(0, "nor do 49 other files");
+        .ends(0, "nor are 49 other files");
     Ok(())
 }
 

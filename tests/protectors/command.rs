@@ -1,5 +1,5 @@
-//! `fve protector` and `fve metadata` as a person or a script meets them: what they say, what they
-//! end with, and that a refused change leaves the file as it was.
+//! `fve protector` and `fve metadata` as users and scripts run them: messages, exit statuses, and that a
+//! refused change does not touch the file.
 
 #![cfg(feature = "cli")]
 use std::fs;
@@ -10,7 +10,7 @@ use crate::common::testdata::{self, Entry, Kind};
 use crate::common::trials::trial;
 use fve::recovery_password::{Options, scan_bytes};
 
-/// A copy of a frozen volume, and a directory for what commands write.
+/// A copy of a test volume, and a directory for the files that commands write.
 struct Bench {
     place: tempfile::TempDir,
     volume: Entry,
@@ -18,7 +18,7 @@ struct Bench {
     before: Vec<u8>,
 }
 
-/// How a command ended, and what it said.
+/// Exit status and output of a command.
 struct Said {
     status: i32,
     out: String,
@@ -63,7 +63,7 @@ impl Bench {
         }
     }
 
-    /// The same with the volume's startup key.
+    /// Runs it with the volume's startup key.
     fn with_key(&self, arguments: &[&str]) -> Said {
         let key = self.volume.bek();
         self.run(&[arguments, &["--startup-key", key.to_str().unwrap()]].concat())
@@ -73,7 +73,7 @@ impl Bench {
         fs::read(&self.image).unwrap() == self.before
     }
 
-    /// Whether a backup lies where backups lie while a change is made.
+    /// Whether there is a backup in the directory where backups are kept during a change.
     fn left_a_backup(&self) -> bool {
         fs::read_dir(self.place.path().join("state/fve"))
             .is_ok_and(|mut directory| directory.next().is_some())
@@ -81,7 +81,7 @@ impl Bench {
 }
 
 #[trial]
-fn a_dry_run_says_what_would_be_and_writes_nothing() {
+fn a_dry_run_prints_the_change_and_writes_nothing() {
     let bench = Bench::of("xts-128");
     let keys = bench.path("");
     let escrow = bench.path("escrow.txt");
@@ -113,7 +113,7 @@ fn a_dry_run_says_what_would_be_and_writes_nothing() {
         let said = bench.with_key(arguments);
         assert_eq!(said.status, 0, "{arguments:?}: {}", said.err);
         assert!(said.out.contains("would"), "{}", said.out);
-        // Nothing that would be believed in is printed or saved.
+        // No identifier or digits are printed or saved: the protector will not exist.
         let digits = scan_bytes(said.out.as_bytes(), &Options::default());
         assert!(digits.unwrap().found.is_empty());
     }
@@ -122,7 +122,7 @@ fn a_dry_run_says_what_would_be_and_writes_nothing() {
 }
 
 #[trial]
-fn refused_changes_name_the_reason_and_leave_the_file_alone() {
+fn a_refused_change_names_the_reason_and_does_not_touch_the_file() {
     let bench = Bench::of("xts-128");
     let wrong = bench.path("wrong");
     fs::write(&wrong, "not the password").unwrap();
@@ -170,7 +170,7 @@ fn refused_changes_name_the_reason_and_leave_the_file_alone() {
 }
 
 #[trial]
-fn all_protectors_together_cannot_be_removed() {
+fn refuses_to_remove_all_protectors_at_once() {
     let bench = Bench::of("xts-128");
     let ids: Vec<_> = bench
         .volume
@@ -185,7 +185,7 @@ fn all_protectors_together_cannot_be_removed() {
 }
 
 #[trial]
-fn a_source_in_use_is_not_changed() {
+fn refuses_to_change_a_source_in_use() {
     let bench = Bench::of("xts-128");
     let held = fs::File::open(&bench.image).unwrap();
     held.lock().unwrap();
@@ -197,7 +197,7 @@ fn a_source_in_use_is_not_changed() {
 }
 
 #[trial]
-fn lists_protectors_for_people_and_programs() {
+fn lists_protectors_as_text_and_as_json() {
     let bench = Bench::of("suspended");
     let text = bench.run(&["protector", "list"]);
     assert!(text.out.contains("Clear Key:") && text.out.contains("Password:"));
@@ -217,7 +217,7 @@ fn lists_protectors_for_people_and_programs() {
 }
 
 #[trial]
-fn what_the_volume_keeps_is_given_back() {
+fn returns_recovery_passwords_and_startup_keys_from_their_backups() {
     let bench = Bench::of("xts-128");
     let shown = bench.with_key(&["protector", "show-recovery"]);
     let known = bench.volume.credential(Kind::RecoveryPassword);
@@ -230,14 +230,14 @@ fn what_the_volume_keeps_is_given_back() {
     let name = bench.volume.bek();
     let name = name.file_name().unwrap().to_str().unwrap();
     let saved = fs::read(bench.path(name)).unwrap();
-    // The key, its identifier and its time; only the file's own time is free.
+    // The key, its identifier and its time are equal; only the time of the file itself may differ.
     let original = fs::read(bench.volume.bek()).unwrap();
     assert_eq!(saved[0x30..], original[0x30..]);
     assert!(bench.is_untouched());
 }
 
 #[trial]
-fn a_backup_is_kept_only_where_it_was_asked_for_and_restores() {
+fn keeps_a_backup_only_on_request_and_can_restore_it() {
     let bench = Bench::of("xts-128");
     let backup = bench.path("backup");
     let gone = &bench.volume.credential(Kind::Password).protector;
@@ -261,14 +261,14 @@ fn a_backup_is_kept_only_where_it_was_asked_for_and_restores() {
     let said = bench.run(&["metadata", "restore", bench.image.to_str().unwrap()]);
     assert_eq!(said.status, 1);
     assert!(
-        said.err.contains("no usable metadata backup"),
+        said.err.contains("not a usable metadata backup"),
         "{}",
         said.err
     );
 }
 
 #[trial]
-fn a_lost_boot_record_comes_back_with_a_credential() {
+fn restores_a_lost_boot_record_with_a_credential() {
     let bench = Bench::of("xts-128");
     let backup = bench.path("backup");
     assert_eq!(bench.run(&["metadata", "backup", &backup]).status, 0);

@@ -1,7 +1,6 @@
-//! What changes of the key protectors keep: the secrets that a volume gives back, protectors that
-//! follow a new master key, and a volume that opens whatever moment the power fails at, for
-//! programs that know nothing of us too. What other programs open after each change is asked in
-//! `peers.rs`.
+//! What survives a change of key protectors: the backups of secrets in the metadata, protectors that get
+//! a new VMK, and a volume that unlocks after a power failure at any moment, also for other programs.
+//! What other programs unlock after each change is tested in `peers.rs`.
 
 use std::fs;
 use std::sync::Arc;
@@ -24,8 +23,8 @@ use fve::unlock::StartupKey;
 use fve::volume::{UnlockOptions, Volume};
 use libtest_mimic::Failed;
 
-/// Volumes that Windows made give back every recovery password and startup key that they are known
-/// to have, whatever opened them.
+/// From volumes that Windows made, every known recovery password and startup key can be read, whichever
+/// credential unlocked them.
 #[trials]
 fn kept_trials() -> Vec<Trial> {
     let Some(volumes) = corpus::volumes() else {
@@ -63,9 +62,12 @@ fn gives_back(volume: &corpus::Volume) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The certificate protector of a volume that Windows made gets a new master key without the card:
-/// what it keeps for that is enough.
-#[trial("ours/smart card follows a new master key", needs(trials::corpus))]
+/// The certificate protector of a volume that Windows made gets a new VMK without the smart card, from the
+/// backup of its key.
+#[trial(
+    "ours/a smart card protector gets a new master key without the card",
+    needs(trials::corpus)
+)]
 fn a_smart_card_follows() -> Result<(), Failed> {
     let volume = corpus::volumes()
         .ok_or("no corpus")?
@@ -83,7 +85,7 @@ fn a_smart_card_follows() -> Result<(), Failed> {
         .map(|protector| protector.id)
         .ok_or("no recovery password")?;
     let (_, new) = NewProtector::new_recovery_password()?;
-    // It fails by name where a protector cannot follow.
+    // This fails, and names the protector, if one cannot be given the new VMK.
     managed.commit(&Change::new().enroll(new).remove(old))?;
     let certificate = ProtectorKind::Certificate;
     let kinds: Vec<_> = managed.protectors().iter().map(|one| one.kind()).collect();
@@ -93,10 +95,10 @@ fn a_smart_card_follows() -> Result<(), Failed> {
     }
 }
 
-/// Some of the states that a power cut leaves, for programs that know nothing of us.
+/// Some of the states that a power failure can leave, tried with other programs.
 #[trials]
 fn crash_trials() -> Vec<Trial> {
-    /// One in so many of the states is looked at, and of those in which a copy is torn.
+    /// One of this many states is tried; the states with a half-written copy are counted separately.
     const SAMPLES: usize = 12;
     const TORN_SAMPLES: usize = 3;
     let peers = [Peer::Dislocker, Peer::Cryptsetup].map(|peer| (peer, peer.missing()));

@@ -1,5 +1,5 @@
-//! Protectors of volumes that exist: what changes, what must not, and what a power cut, a full disk
-//! or a failing one leaves.
+//! Changes of key protectors with the library: what changes, what must not, and what a power failure or a
+//! failing disk leaves.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ fn startup_key(volume: &Entry) -> Key {
     Box::new(StartupKey::read(volume.bek()).unwrap())
 }
 
-/// A new startup key and the credential that it makes.
+/// A protector with a new startup key, and its credential.
 fn new_startup_key() -> (NewProtector, impl Fn() -> Key) {
     let protector = NewProtector::new_startup_key().unwrap();
     let file = protector.startup_key_file(None).unwrap();
@@ -59,7 +59,7 @@ fn new_startup_key() -> (NewProtector, impl Fn() -> Key) {
     (protector, key)
 }
 
-/// The plaintext as a credential shows it.
+/// The plaintext, unlocked with a credential.
 fn plaintext(image: Vec<u8>, key: Key) -> Result<Vec<u8>> {
     let volume = Volume::from_source(Arc::new(image))?;
     let unlocked = volume.unlock(&[key], &UnlockOptions::default())?;
@@ -68,7 +68,7 @@ fn plaintext(image: Vec<u8>, key: Key) -> Result<Vec<u8>> {
     Ok(plaintext)
 }
 
-/// Whether the credential opens any of the three copies: each is put in the place of all.
+/// Whether the credential unlocks any of the three copies: each in turn is put in place of all three.
 fn opens_any_copy(image: &[u8], key: impl Fn() -> Key) -> bool {
     let volume = Volume::from_source(Arc::new(image.to_vec())).unwrap();
     let offsets: Vec<_> = volume
@@ -94,7 +94,7 @@ fn id_of(managed: &Managed, kind: ProtectorKind) -> Guid {
 }
 
 #[trial]
-fn an_added_protector_opens_and_the_rest_stays_byte_for_byte() {
+fn an_added_protector_unlocks_and_all_other_datums_stay_unchanged() {
     let (volume, disk) = disk_of("unknown-datums");
     let password = || volume.credential(Kind::Password).protector();
     let before = Volume::from_source(Arc::new(disk.bytes())).unwrap();
@@ -108,7 +108,7 @@ fn an_added_protector_opens_and_the_rest_stays_byte_for_byte() {
     let after = Volume::from_source(Arc::new(disk.bytes())).unwrap();
     let new = after.metadata().unwrap();
     assert_eq!(new.datums.len(), old.datums.len() + 1);
-    // The new protector stands before the virtualization datum.
+    // The new protector is before the virtualization datum.
     let place = new
         .datums
         .iter()
@@ -133,7 +133,7 @@ fn an_added_protector_opens_and_the_rest_stays_byte_for_byte() {
 }
 
 #[trial]
-fn nothing_outside_the_three_regions_is_written_and_every_write_is_flushed() {
+fn writes_only_the_three_regions_and_flushes_every_write() {
     let (volume, disk) = disk_of("xts-128");
     let before = disk.bytes();
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
@@ -170,7 +170,7 @@ fn nothing_outside_the_three_regions_is_written_and_every_write_is_flushed() {
 }
 
 #[trial]
-fn a_removed_credential_opens_none_of_the_copies_and_the_old_master_key_neither() {
+fn neither_a_removed_credential_nor_the_old_master_key_unlocks_any_copy() {
     let (volume, disk) = disk_of("xts-128");
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     let old = managed.master_key().expose().expose().to_owned();
@@ -181,7 +181,7 @@ fn a_removed_credential_opens_none_of_the_copies_and_the_old_master_key_neither(
     let old_vmk = || -> Key { Box::new(RawVmk::new(Vmk::from_bytes(&old))) };
     assert!(!opens_any_copy(&disk.bytes(), password));
     assert!(!opens_any_copy(&disk.bytes(), old_vmk));
-    // The others follow the new key, and what they keep is kept.
+    // The other protectors have the new VMK, and the backups in them stay readable.
     for credential in &volume.credentials {
         if credential.kind != Kind::Password {
             let plaintext = plaintext(disk.bytes(), credential.protector()).unwrap();
@@ -212,7 +212,7 @@ fn a_removed_credential_opens_none_of_the_copies_and_the_old_master_key_neither(
 }
 
 #[trial]
-fn no_nonce_is_ever_used_again() {
+fn never_uses_a_nonce_twice() {
     let (volume, disk) = disk_of("ntfs-xts-128");
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     let mut seen = std::collections::HashMap::new();
@@ -226,7 +226,7 @@ fn no_nonce_is_ever_used_again() {
         }
         for datum in &sealed {
             assert!(datum.counter() < block.dataset.next_nonce);
-            // The same nonce only ever stands on the same datum.
+            // A nonce occurs only with the same datum.
             let first = seen.entry(datum.nonce).or_insert_with(|| datum.clone());
             assert_eq!(first, datum);
         }
@@ -256,7 +256,7 @@ fn collect(
 }
 
 #[trial]
-fn suspending_and_resuming_leave_no_way_in() {
+fn after_resuming_nothing_from_the_suspension_unlocks_the_volume() {
     let (volume, disk) = disk_of("cbc-256");
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     managed
@@ -278,7 +278,7 @@ fn suspending_and_resuming_leave_no_way_in() {
 
     managed.commit(&Change::new().remove(clear)).unwrap();
     assert!(!opens_any_copy(&disk.bytes(), || Box::new(Suspended)));
-    // Whoever kept the clear key and the old metadata has a master key that opens nothing now.
+    // An old copy of the metadata with the clear key gives the old VMK, which unlocks nothing now.
     let old = Volume::from_source(Arc::new(suspended)).unwrap();
     let key = old
         .unlock_master_key(&[Box::new(Suspended)], &UnlockOptions::default())
@@ -303,7 +303,7 @@ fn a_changed_password_keeps_its_identifier() {
 }
 
 #[trial]
-fn refuses_what_would_lock_or_open_the_volume() {
+fn refuses_changes_after_which_nobody_or_anyone_could_unlock() {
     let refused = |managed: &Managed, change: Change| match managed.preview(&change) {
         Err(error @ Error::Unchangeable { .. }) => error.to_string(),
         other => panic!("{other:?}"),
@@ -316,20 +316,20 @@ fn refuses_what_would_lock_or_open_the_volume() {
     let (volume, disk) = disk_of("suspended");
     let managed = manage(&disk, volume.credential(Kind::Password).protector()).unwrap();
     let password = id_of(&managed, ProtectorKind::Password);
-    let told = refused(&managed, Change::new().remove(password));
-    assert!(told.contains("only the clear key"), "{told}");
+    let message = refused(&managed, Change::new().remove(password));
+    assert!(message.contains("only the clear key"), "{message}");
     let allowed = Change::new().remove(password).allow_only_clear_key(true);
     assert!(managed.preview(&allowed).is_ok());
     let second = NewProtector::password(&SecretText::new("second".to_owned())).unwrap();
     assert!(refused(&managed, Change::new().enroll(second)).contains("only one"));
-    let stranger = Change::new().remove(Guid::from_disk([1; 16]));
-    assert!(refused(&managed, stranger).contains("no protector"));
+    let unknown = Change::new().remove(Guid::from_disk([1; 16]));
+    assert!(refused(&managed, unknown).contains("no protector"));
     assert!(managed.find("FFFFFFFF").is_err());
     assert!(disk.events().is_empty());
 }
 
 #[trial]
-fn a_full_region_is_refused_before_anything_is_written() {
+fn refuses_metadata_that_is_too_large_before_writing() {
     let (volume, disk) = disk_of("xts-128");
     let managed = manage(&disk, startup_key(&volume)).unwrap();
     let many = (0..400).fold(Change::new(), |change, _| {
@@ -367,8 +367,8 @@ fn refuses_volumes_that_it_must_not_change() {
     assert!(matches!(wrong, Error::Refused { .. }), "{wrong}");
 }
 
-/// What a power cut may leave: the volume opens with the old credential or the new one, always to
-/// the same plaintext.
+/// Checks every state that a power failure may leave: the volume unlocks with the old or the new credential,
+/// always to the same plaintext.
 fn survives_power_cuts(name: &str, change: impl Fn(&Managed) -> (Change, Box<dyn Fn() -> Key>)) {
     let (volume, disk) = disk_of(name);
     let before = disk.bytes();
@@ -381,13 +381,19 @@ fn survives_power_cuts(name: &str, change: impl Fn(&Managed) -> (Change, Box<dyn
     for (name, image) in states {
         let [old, new] = [startup_key(&volume), new_key()]
             .map(|key| plaintext(image.clone(), key).is_ok_and(|read| read == wanted));
-        assert!(old || new, "{name}: neither the old nor the new key opens");
-        // And whoever opens it can finish the change, or take it back.
+        assert!(
+            old || new,
+            "{name}: neither the old nor the new key unlocks it"
+        );
+        // With a credential that unlocks it, the copies can be made equal again.
         let key = if old { startup_key(&volume) } else { new_key() };
         let disk = Arc::new(Disk::new(image));
         let Ok(mut managed) = manage(&disk, key) else {
             let managed = manage(&disk, new_key());
-            assert!(managed.is_ok(), "{name}: nobody can go on");
+            assert!(
+                managed.is_ok(),
+                "{name}: neither credential can repair the copies"
+            );
             continue;
         };
         managed.commit(&Change::new()).unwrap();
@@ -414,7 +420,7 @@ fn a_replaced_startup_key_survives_power_cuts() {
 }
 
 #[trial]
-fn a_failing_disk_is_told_and_leaves_a_volume_that_opens() {
+fn reports_a_failing_disk_and_leaves_a_volume_that_unlocks() {
     let (volume, disk) = disk_of("cbc-128");
     let before = disk.bytes();
     let wanted = plaintext(before.clone(), startup_key(&volume)).unwrap();
@@ -427,13 +433,13 @@ fn a_failing_disk_is_told_and_leaves_a_volume_that_opens() {
             let old = id_of(&managed, ProtectorKind::ExternalKey);
             let change = Change::new().enroll(protector).remove(old);
             let error = managed.commit(&change).unwrap_err();
-            let told = error.to_string();
-            assert!(matches!(error, Error::Io { .. }), "{told}");
-            assert!(told.contains("not complete"), "{told}");
+            let message = error.to_string();
+            assert!(matches!(error, Error::Io { .. }), "{message}");
+            assert!(message.contains("not complete"), "{message}");
             let [old, new] = [startup_key(&volume), key()]
                 .map(|key| plaintext(disk.bytes(), key).is_ok_and(|read| read == wanted));
             assert!(old || new, "{at} {arrive}");
-            if told.contains("still opens with its old") {
+            if message.contains("still unlocks with its old") {
                 assert!(old, "{at} {arrive}");
             }
         }
@@ -441,7 +447,7 @@ fn a_failing_disk_is_told_and_leaves_a_volume_that_opens() {
 }
 
 #[trial]
-fn differing_copies_are_made_equal_first() {
+fn makes_differing_copies_equal_first() {
     let (volume, disk) = disk_of("xts-128-4k");
     let mut image = disk.bytes();
     let offsets = manage(&disk, startup_key(&volume))
@@ -463,7 +469,7 @@ fn differing_copies_are_made_equal_first() {
     assert!(plaintext(disk.bytes(), key()).is_ok());
 }
 
-/// A volume with a startup key, and a protector that only a TPM could give another master key.
+/// A volume with a startup key, and a protector for which only a TPM could seal a new VMK.
 fn volume_with_a_tpm() -> (Vec<u8>, impl Fn() -> Key) {
     let mut volume = NewVolume::new(
         Method::AES_XTS_128,
@@ -487,12 +493,12 @@ fn volume_with_a_tpm() -> (Vec<u8>, impl Fn() -> Key) {
 }
 
 #[trial]
-fn a_protector_that_cannot_follow_a_new_master_key_is_named_or_dropped() {
+fn names_or_drops_a_protector_that_cannot_be_given_a_new_master_key() {
     let (image, key) = volume_with_a_tpm();
     let disk = Arc::new(Disk::new(image));
     let mut managed = manage(&disk, key()).unwrap();
     let (protector, new_key) = new_startup_key();
-    // What takes no new master key leaves it alone.
+    // A change without a new VMK does not concern the TPM protector.
     managed.commit(&Change::new().enroll(protector)).unwrap();
     assert_eq!(managed.protectors().len(), 3);
     let password = NewProtector::password(&SecretText::new("a".to_owned())).unwrap();
@@ -504,8 +510,8 @@ fn a_protector_that_cannot_follow_a_new_master_key_is_named_or_dropped() {
     let old = managed.protectors()[0].id;
     let events = disk.events().len();
     let error = managed.commit(&Change::new().remove(old)).unwrap_err();
-    let told = error.to_string();
-    assert!(told.contains("TPM 07070707"), "{told}");
+    let message = error.to_string();
+    assert!(message.contains("TPM 07070707"), "{message}");
     assert_eq!(error.remedy(), Some(Remedy::RemoveBoundProtector));
     assert_eq!(disk.events().len(), events);
 
@@ -637,7 +643,7 @@ fn a_master_key_of_another_volume_or_of_replaced_metadata_unlocks_nothing() {
 }
 
 #[trial]
-fn a_rotated_recovery_password_is_in_escrow_before_it_is_on_the_volume() {
+fn calls_escrow_before_the_new_recovery_password_is_on_the_volume() {
     let (volume, disk) = disk_of("xts-128");
     let mut managed = manage(&disk, startup_key(&volume)).unwrap();
     let rotation = Rotation::new(&managed, &[]).unwrap();
@@ -659,8 +665,8 @@ fn a_rotated_recovery_password_is_in_escrow_before_it_is_on_the_volume() {
     };
     assert!(plaintext(disk.bytes(), new()).is_ok());
     assert!(!opens_any_copy(&disk.bytes(), || old.protector()));
-    let stranger = Rotation::new(&managed, &[Guid::from_disk([9; 16])]);
-    assert!(matches!(stranger, Err(Error::Unchangeable { .. })));
+    let unknown = Rotation::new(&managed, &[Guid::from_disk([9; 16])]);
+    assert!(matches!(unknown, Err(Error::Unchangeable { .. })));
 }
 
 fn target(disk: &Arc<Disk>) -> Arc<dyn WriteAt> {
@@ -668,7 +674,7 @@ fn target(disk: &Arc<Disk>) -> Arc<dyn WriteAt> {
 }
 
 #[trial]
-fn a_backup_brings_back_what_was_removed() {
+fn a_restored_backup_has_removed_protectors_again() {
     let (volume, disk) = disk_of("xts-128");
     let before = disk.bytes();
     let backup = Backup::of(&Volume::from_source(disk.clone()).unwrap()).unwrap();
@@ -687,8 +693,8 @@ fn a_backup_brings_back_what_was_removed() {
 }
 
 #[trial]
-fn a_backup_mends_a_volume_of_which_nothing_is_left_if_a_credential_proves_it() {
-    // As large as another: only what it decrypts can tell them apart.
+fn restores_a_volume_without_any_metadata_if_a_credential_proves_it() {
+    // The other volume has the same size: only the decrypted data shows which one it is.
     let (volume, disk) = disk_of("xts-128");
     let before = disk.bytes();
     let opened = Volume::from_source(disk.clone()).unwrap();
@@ -722,7 +728,7 @@ fn a_backup_mends_a_volume_of_which_nothing_is_left_if_a_credential_proves_it() 
 }
 
 #[trial]
-fn a_backup_is_for_its_own_volume_only() {
+fn refuses_to_restore_a_backup_to_another_volume() {
     let (_, disk) = disk_of("xts-128");
     let backup = Backup::of(&Volume::from_source(disk.clone()).unwrap()).unwrap();
     let (_, other) = disk_of("xts-256");
@@ -742,7 +748,7 @@ fn a_backup_is_for_its_own_volume_only() {
 }
 
 #[trial]
-fn a_damaged_backup_is_no_backup() {
+fn refuses_a_damaged_backup() {
     let (_, disk) = disk_of("xts-128");
     let good = Backup::of(&Volume::from_source(disk).unwrap())
         .unwrap()
@@ -762,7 +768,6 @@ fn a_damaged_backup_is_no_backup() {
     assert!(good.len() as u64 <= Backup::MAX_LEN);
 }
 
-/// Two more of the changes that take several steps or a new master key.
 #[trial]
 fn suspending_survives_power_cuts() {
     survives_power_cuts("cbc-256", |_| {

@@ -1,12 +1,10 @@
-//! Other programs open a volume after every kind of change that `fve` makes to it, with each of its
-//! credentials and with the right plaintext; and nobody opens anything with what was removed.
+//! Other programs unlock a volume after every kind of change that `fve` makes, with each credential and
+//! with the right plaintext; and no program unlocks it with a removed credential.
 //!
-//! A volume goes through all changes one after the other, and a copy is kept after each, which the
-//! trials look at: frozen volumes of every cipher, and volumes that Windows made. Programs that are
-//! missing, and what they are known not to do, are treated as in
-//! `tests/volume/peers.rs`. What comes out for one
-//! of the volumes is the table in `docs/protectors.md`: `FVE_WRITE_TABLE=1` writes it, every other
-//! run compares.
+//! A volume goes through all changes one after the other, and a copy is kept after each for the trials:
+//! test volumes of every cipher, and volumes that Windows made. Missing programs, and what programs are
+//! known not to do, are handled as in `tests/volume/peers.rs`. The results for one of the volumes are the
+//! table in `docs/protectors.md`: `FVE_WRITE_TABLE=1` writes it, every other run compares it.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -26,7 +24,7 @@ use fve::unlock::Credential;
 use fve::volume::{UnlockOptions, Volume};
 use libtest_mimic::Failed;
 
-/// What is done to a volume, in order.
+/// The changes, in order.
 const CHANGES: &[&str] = &[
     "add a startup key",
     "add a recovery password",
@@ -40,16 +38,16 @@ const CHANGES: &[&str] = &[
     "write through a mount",
 ];
 
-/// What is done to a volume that is to have a TPM protector.
+/// The changes to a volume that gets a TPM protector.
 const TPM_CHANGES: &[&str] = &["remove", "add a TPM protector with a PIN", "change the PIN"];
 
-/// After these every protector is another than before: the volume has a new master key.
+/// The changes after which every protector is different, because the volume has a new VMK.
 const REKEYED: &[&str] = &["remove", "rotate the recovery passwords", "resume"];
 
 const ADDED_PASSWORD: &str = "a password that was added";
 const CHANGED_PASSWORD: &str = "a password that was changed";
 
-/// Bytes that are written through a mount: across the end of the sectors that were moved, and from
+/// Offset and length of what is written through a mount: across the end of the moved boot sectors, and from
 /// the middle of one sector to the middle of another.
 const WRITTEN: [(u64, usize); 2] = [(0x1F00, 700), (0x9005, 1234)];
 
@@ -57,65 +55,65 @@ const WRITTEN: [(u64, usize); 2] = [(0x1F00, 700), (0x9005, 1234)];
 struct Stage {
     change: &'static str,
     volume: Entry,
-    /// Protectors that the change made or sealed anew, and others of the kind of new ones.
+    /// Protectors that the change made or sealed again, and all others of the same kind as a new one.
     touched: Vec<String>,
 }
 
-/// A volume's way through the changes.
-struct Told {
+/// A volume after each of the changes.
+struct History {
     stages: Vec<Stage>,
-    /// What opened the volume once, and must not any more.
+    /// Credentials that were removed and must no longer unlock the volume.
     gone: Vec<KnownCredential>,
 }
 
-type Outcome = Result<Told, String>;
+type Outcome = Result<History, String>;
 
-struct Story {
+struct Subject {
     name: String,
-    told: LazyLock<Outcome, Box<dyn FnOnce() -> Outcome + Send>>,
+    history: LazyLock<Outcome, Box<dyn FnOnce() -> Outcome + Send>>,
 }
 
-impl Story {
+impl Subject {
     fn new(original: Entry, changes: &'static [&'static str], directory: &Path) -> Arc<Self> {
         let name = match changes.contains(&"change the PIN") {
             true => format!("{}, TPM", original.name),
             false => original.name.clone(),
         };
         let place = directory.join(&name);
-        let tell = move || {
-            let told = Teller::new(original, place).and_then(|teller| teller.tell(changes));
-            told.map_err(|failed| format!("{failed:?}"))
+        let run = move || {
+            let history = Changer::new(original, place).and_then(|changer| changer.run(changes));
+            history.map_err(|failed| format!("{failed:?}"))
         };
         Arc::new(Self {
             name,
-            told: LazyLock::new(Box::new(tell)),
+            history: LazyLock::new(Box::new(run)),
         })
     }
 
-    fn told(&self) -> Result<&Told, Failed> {
-        self.told.as_ref().map_err(Failed::from)
+    fn history(&self) -> Result<&History, Failed> {
+        self.history.as_ref().map_err(Failed::from)
     }
 
     fn stage(&self, change: &str) -> Result<&Stage, Failed> {
-        let mut stages = self.told()?.stages.iter();
+        let mut stages = self.history()?.stages.iter();
         let found = stages.find(|stage| stage.change == change);
-        found.ok_or_else(|| format!("{change}: was not done").into())
+        found.ok_or_else(|| format!("the change was not made: {change}").into())
     }
 }
 
 /// Makes the changes.
-struct Teller {
+struct Changer {
     place: PathBuf,
     /// The volume that is changed.
     path: PathBuf,
-    /// What it is now, with all credentials in the order of their protectors.
+    /// Its present state, with all credentials in the order of their protectors.
     volume: Entry,
     touched: Vec<String>,
     gone: Vec<KnownCredential>,
     tpm: Option<Swtpm>,
 }
 
-impl Teller {
+impl Changer {
     fn new(original: Entry, place: PathBuf) -> Result<Self, Failed> {
         fs::create_dir_all(&place)?;
         let path = place.join("volume.img");
@@ -130,7 +128,7 @@ impl Teller {
         })
     }
 
-    fn tell(mut self, changes: &'static [&'static str]) -> Result<Told, Failed> {
+    fn run(mut self, changes: &'static [&'static str]) -> Result<History, Failed> {
         let mut stages = Vec::new();
         for (number, change) in changes.iter().enumerate() {
             if *change == "write through a mount" && trials::fuse().is_some() {
@@ -152,7 +150,7 @@ impl Teller {
                 touched,
             });
         }
-        Ok(Told {
+        Ok(History {
             stages,
             gone: self.gone,
         })
@@ -162,12 +160,12 @@ impl Teller {
         match change {
             "add a startup key" => {
                 let key = self.add_startup_key("keys")?;
-                self.came(key);
+                self.record_added(key);
             }
             "add a recovery password" => {
                 let output = self.protector("add", &["--recovery-password"])?;
                 let key = recovery_password(&output)?;
-                self.came(key);
+                self.record_added(key);
             }
             "remove" => {
                 let new = self.touched_startup_key()?;
@@ -184,14 +182,14 @@ impl Teller {
                     .collect();
                 for key in old {
                     self.protector("remove", &[&key.protector])?;
-                    self.went(&key);
+                    self.record_removed(&key);
                 }
             }
             "add a password" => {
                 let file = self.file("added-password", ADDED_PASSWORD)?;
                 self.protector("add", &["--new-password-file", &file])?;
                 let protector = self.last_protector()?;
-                self.came(KnownCredential {
+                self.record_added(KnownCredential {
                     kind: Kind::Password,
                     value: ADDED_PASSWORD.to_owned(),
                     protector,
@@ -216,16 +214,16 @@ impl Teller {
                 let keys = self.volume.credentials.clone();
                 for key in keys {
                     if key.kind == Kind::RecoveryPassword {
-                        self.went(&key);
+                        self.record_removed(&key);
                     }
                 }
                 let key = recovery_password(&self.protector("show-recovery", &[])?)?;
-                self.came(key);
+                self.record_added(key);
             }
             "suspend" => {
                 self.protector("suspend", &[])?;
                 let protector = self.last_protector()?;
-                self.came(KnownCredential {
+                self.record_added(KnownCredential {
                     kind: Kind::ClearKey,
                     value: String::new(),
                     protector,
@@ -234,7 +232,7 @@ impl Teller {
             "resume" => {
                 self.protector("resume", &[])?;
                 let key = self.volume.credential(Kind::ClearKey).clone();
-                self.went(&key);
+                self.record_removed(&key);
             }
             "restore the metadata" => {
                 let backup = self.place.join("backup");
@@ -279,12 +277,12 @@ impl Teller {
         if output.status.success() {
             return Ok(output);
         }
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(format!("fve {}: {}: {told}", arguments.join(" "), output.status).into())
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(format!("fve {}: {}: {message}", arguments.join(" "), output.status).into())
     }
 
-    /// A command of `fve protector`, opened by the newest startup key, which costs no stretching,
-    /// or else by the first credential.
+    /// Runs a command of `fve protector` with the newest startup key, which needs no stretching, or else with
+    /// the first credential.
     fn protector(&self, command: &str, more: &[&str]) -> Result<Output, Failed> {
         let keys = &self.volume.credentials;
         let newest = keys.iter().rfind(|key| key.kind == Kind::StartupKey);
@@ -294,7 +292,7 @@ impl Teller {
         self.fve(&[&arguments[..], more].concat())
     }
 
-    /// The option that takes a credential, and its value in a file.
+    /// The option for a credential, and its value, which is a file.
     fn option(&self, key: &KnownCredential) -> Result<[String; 2], Failed> {
         let (option, value) = match key.kind {
             Kind::StartupKey => ("--startup-key", key.value.clone()),
@@ -307,7 +305,7 @@ impl Teller {
         Ok([option.to_owned(), value])
     }
 
-    /// The path of a file with that content.
+    /// Writes a file, and returns its path.
     fn file(&self, name: &str, content: &str) -> Result<String, Failed> {
         let path = self.place.join(name);
         fs::write(&path, content)?;
@@ -326,7 +324,7 @@ impl Teller {
         })
     }
 
-    /// The startup key that stays where others are removed.
+    /// The protector of the newest startup key, which stays when others are removed.
     fn touched_startup_key(&self) -> Result<String, Failed> {
         let mut keys = self.volume.credentials.iter();
         let newest = keys.rfind(|key| key.kind == Kind::StartupKey);
@@ -340,9 +338,9 @@ impl Teller {
         Ok(last.ok_or("no protector")?.id.to_string())
     }
 
-    /// A protector was added. Others of its kind are asked for, too: programs that try only one of
-    /// a kind have to go on with the one that they took before.
-    fn came(&mut self, key: KnownCredential) {
+    /// Records an added protector. Others of its kind count as touched, too: programs that try only one of a
+    /// kind must still try the same one.
+    fn record_added(&mut self, key: KnownCredential) {
         let kind = key.kind;
         self.volume.credentials.push(key);
         let alike = self.volume.credentials.iter();
@@ -350,13 +348,13 @@ impl Teller {
         self.touched.extend(alike.map(|key| key.protector.clone()));
     }
 
-    fn went(&mut self, key: &KnownCredential) {
+    fn record_removed(&mut self, key: &KnownCredential) {
         let keys = &mut self.volume.credentials;
         keys.retain(|other| other.protector != key.protector);
         self.gone.push(key.clone());
     }
 
-    /// Writes through a mount, and to what is known of the plaintext.
+    /// Writes through a mount, and updates the expected hash of the plaintext.
     fn write(&mut self) -> Result<(), Failed> {
         let mut keys = self.volume.credentials.iter();
         let key = keys.rfind(|key| key.kind == Kind::StartupKey);
@@ -397,28 +395,28 @@ fn recovery_password(output: &Output) -> Result<KnownCredential, Failed> {
     }
 }
 
-/// How much is asked after each change.
+/// How many credentials are tried after each change.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum Tried {
     /// Every credential.
     All,
-    /// Those that the change made or sealed anew, and startup keys, which cost nothing.
+    /// Those of touched protectors, and startup keys, which need no stretching.
     Touched,
 }
 
-/// One program, one change: each credential that is to be tried.
+/// A trial of one program after one change, with each credential to try.
 fn peer_trial(
-    story: &Arc<Story>,
+    subject: &Arc<Subject>,
     change: &'static str,
-    asked: Asked,
+    tried_with: Tried,
     peer: Peer,
     missing: &Option<Missing>,
 ) -> Trial {
-    let name = format!("{}/{}/{change}", peer.name(), story.name);
-    let story = story.clone();
+    let name = format!("{}/{}/{change}", peer.name(), subject.name);
+    let subject = subject.clone();
     trial(name, missing.clone(), move || -> Result<(), Failed> {
-        let stage = story.stage(change)?;
-        for key in tried(stage, asked, peer) {
+        let stage = subject.stage(change)?;
+        for key in tried(stage, tried_with, peer) {
             peer.check_within_limits(&stage.volume, key)
                 .map_err(|failed| {
                     let word = word(&stage.volume, key);
@@ -429,17 +427,17 @@ fn peer_trial(
     })
 }
 
-fn tried(stage: &Stage, asked: Asked, peer: Peer) -> Vec<&KnownCredential> {
+fn tried(stage: &Stage, tried_with: Tried, peer: Peer) -> Vec<&KnownCredential> {
     let free = [Kind::StartupKey, Kind::ClearKey];
     let mut keys: Vec<_> = stage
         .volume
         .credentials
         .iter()
         .filter(|key| match peer {
-            // They tell what others of their kind told already.
+            // Libbde and Cryptsetup try the others; here those without stretching are enough.
             Peer::LibbdeInfo | Peer::CryptsetupDump => free.contains(&key.kind),
             _ => {
-                asked == Asked::All
+                tried_with == Tried::All
                     || free.contains(&key.kind)
                     || stage.touched.contains(&key.protector)
             }
@@ -451,12 +449,12 @@ fn tried(stage: &Stage, asked: Asked, peer: Peer) -> Vec<&KnownCredential> {
     keys
 }
 
-/// We ourselves open it with each credential, and read what went in.
-fn our_trial(story: &Arc<Story>, change: &'static str) -> Trial {
-    let name = format!("ours/{}/{change}", story.name);
-    let story = story.clone();
+/// A trial of `fve` itself: each credential unlocks the volume, and the plaintext is right.
+fn our_trial(subject: &Arc<Subject>, change: &'static str) -> Trial {
+    let name = format!("ours/{}/{change}", subject.name);
+    let subject = subject.clone();
     Trial::test(name, move || {
-        let stage = story.stage(change)?;
+        let stage = subject.stage(change)?;
         for key in &stage.volume.credentials {
             let unlocked = stage.volume.unlock(Some(key))?;
             if key.kind != Kind::StartupKey {
@@ -465,26 +463,26 @@ fn our_trial(story: &Arc<Story>, change: &'static str) -> Trial {
             let mut plaintext = vec![0; usize::try_from(unlocked.size())?];
             unlocked.read_exact_at(0, &mut plaintext)?;
             if common::sha256(plaintext.as_slice())? != stage.volume.plaintext_sha256 {
-                return Err("the plaintext is another".into());
+                return Err("the plaintext is wrong".into());
             }
         }
         Ok(())
     })
 }
 
-/// What was removed on the way opens nothing any more, on any copy, for us and for others.
+/// Trials that removed credentials unlock none of the copies, with `fve` and with other programs.
 fn removed_trials(
-    story: &Arc<Story>,
+    subject: &Arc<Subject>,
     last: &'static str,
     peers: &[(Peer, Option<Missing>)],
 ) -> Vec<Trial> {
     let ours = {
-        let story = story.clone();
-        Trial::test(format!("ours/{}/removed", story.name), move || {
-            let image = fs::read(&story.stage(last)?.volume.file)?;
+        let subject = subject.clone();
+        Trial::test(format!("ours/{}/removed", subject.name), move || {
+            let image = fs::read(&subject.stage(last)?.volume.file)?;
             for copy in 0..3 {
                 let volume = Volume::from_source(Arc::new(only_copy(image.clone(), copy)?))?;
-                for gone in &story.told()?.gone {
+                for gone in &subject.history()?.gone {
                     let key: Box<dyn Credential> = gone.protector();
                     if volume.unlock(&[key], &UnlockOptions::default()).is_ok() {
                         return Err(format!("{:?} opens copy {}", gone.kind, copy + 1).into());
@@ -499,14 +497,14 @@ fn removed_trials(
         if ![Peer::LibbdeInfo, Peer::Cryptsetup, Peer::Dislocker].contains(peer) {
             continue;
         }
-        let name = format!("{}/{}/removed", peer.name(), story.name);
-        let (story, peer) = (story.clone(), *peer);
+        let name = format!("{}/{}/removed", peer.name(), subject.name);
+        let (subject, peer) = (subject.clone(), *peer);
         let ask = move || -> Result<(), Failed> {
-            let volume = &story.stage(last)?.volume;
-            for gone in &story.told()?.gone {
-                // Only dislocker is told to use a clear key.
-                let asked = gone.kind != Kind::ClearKey || peer == Peer::Dislocker;
-                if asked && peer.check(volume, gone).is_ok() {
+            let volume = &subject.stage(last)?.volume;
+            for gone in &subject.history()?.gone {
+                // Of the other programs, only dislocker has an option to use the clear key.
+                let tried_with = gone.kind != Kind::ClearKey || peer == Peer::Dislocker;
+                if tried_with && peer.check(volume, gone).is_ok() {
                     return Err(format!("{:?} still opens the volume", gone.kind).into());
                 }
             }
@@ -517,7 +515,7 @@ fn removed_trials(
     trials
 }
 
-/// The image with one of its metadata copies in the place of all.
+/// The image with one of its metadata copies in place of all three.
 fn only_copy(mut image: Vec<u8>, copy: usize) -> Result<Vec<u8>, Failed> {
     let places = Volume::from_source(Arc::new(image.clone()))?
         .metadata()?
@@ -530,8 +528,8 @@ fn only_copy(mut image: Vec<u8>, copy: usize) -> Result<Vec<u8>, Failed> {
     Ok(image)
 }
 
-/// Volumes that Windows made, with whether they are looked at after each change: of Windows 7,
-/// whose metadata lies in another order, of BitLocker To Go, and of Windows 10.
+/// Volumes that Windows made, and whether they are tried after each change: of Windows 7, which has the
+/// datums in another order, of BitLocker To Go, and of Windows 10.
 fn windows_volumes() -> Option<Vec<(Entry, bool)>> {
     const NAMES: [(&str, bool); 6] = [
         ("cs-aes-cbc-elephant-128", true),
@@ -558,8 +556,8 @@ const PLACE: table::Place = table::Place {
     made_by: "cargo test --test protectors",
 };
 
-/// What each program opens after each change, by its limits, which the trials prove.
-fn table_of(told: &Told) -> String {
+/// What each program unlocks after each change, according to its known limits, which the trials prove.
+fn table_of(history: &History) -> String {
     const COLUMNS: [(Peer, &str); 4] = [
         (Peer::Cryptsetup, "cryptsetup"),
         (Peer::Dislocker, "dislocker"),
@@ -571,7 +569,7 @@ fn table_of(told: &Told) -> String {
         let _ = write!(table, " {name} |");
     }
     table += "\n|---|---|---|---|---|\n";
-    for stage in &told.stages {
+    for stage in &history.stages {
         let _ = write!(table, "| {} |", stage.change);
         for (peer, _) in COLUMNS {
             let keys = &stage.volume.credentials;
@@ -610,25 +608,25 @@ fn after_every_change() -> Vec<Trial> {
         .collect();
     let last = *CHANGES.last().unwrap();
     let no_mount = trials::fuse();
-    let after = |story: &Arc<Story>, change: &'static str, asked: Asked| {
+    let after = |subject: &Arc<Subject>, change: &'static str, tried_with: Tried| {
         let no_mount = no_mount.clone().filter(|_| change == last);
         let mut trials: Vec<_> = peers
             .iter()
             .map(|(peer, missing)| {
                 let missing = missing.clone().or_else(|| no_mount.clone());
-                peer_trial(story, change, asked, *peer, &missing)
+                peer_trial(subject, change, tried_with, *peer, &missing)
             })
             .collect();
         if no_mount.is_none() {
-            trials.push(our_trial(story, change));
+            trials.push(our_trial(subject, change));
         }
         trials
     };
     let mut trials = Vec::new();
-    let new = |entry| Story::new(entry, CHANGES, &directory);
+    let new = |entry| Subject::new(entry, CHANGES, &directory);
     let first = new(testdata::volume("ntfs-xts-128"));
     for change in CHANGES {
-        trials.extend(after(&first, change, Asked::All));
+        trials.extend(after(&first, change, Tried::All));
     }
     trials.extend(removed_trials(&first, "restore the metadata", &peers));
     for name in [
@@ -641,37 +639,40 @@ fn after_every_change() -> Vec<Trial> {
         "cbc-128-4k",
         "elephant-128-4k",
     ] {
-        let story = new(testdata::volume(name));
-        trials.extend(after(&story, last, Asked::Touched));
+        let subject = new(testdata::volume(name));
+        trials.extend(after(&subject, last, Tried::Touched));
     }
     match windows_volumes() {
         Some(volumes) => {
             for (volume, each) in volumes {
-                let story = new(volume);
+                let subject = new(volume);
                 let changes: &[_] = if each { CHANGES } else { &[last] };
                 for change in changes {
-                    trials.extend(after(&story, change, Asked::Touched));
+                    trials.extend(after(&subject, change, Tried::Touched));
                 }
                 if each {
-                    trials.extend(removed_trials(&story, "restore the metadata", &[]));
+                    trials.extend(removed_trials(&subject, "restore the metadata", &[]));
                 }
             }
         }
         None => trials.push(trial("volumes made by Windows", trials::corpus(), || ())),
     }
-    let with_tpm = Story::new(testdata::volume("ntfs-xts-128"), TPM_CHANGES, &directory);
+    let with_tpm = Subject::new(testdata::volume("ntfs-xts-128"), TPM_CHANGES, &directory);
     for change in &TPM_CHANGES[1..] {
         for (peer, missing) in &peers {
             let missing = swtpm::missing().or_else(|| missing.clone());
-            trials.push(peer_trial(&with_tpm, change, Asked::All, *peer, &missing));
+            trials.push(peer_trial(&with_tpm, change, Tried::All, *peer, &missing));
         }
     }
-    let story = first.clone();
+    let subject = first.clone();
     trials.push(trial(
         "table",
         no_mount.clone(),
         move || -> Result<(), Failed> {
-            Ok(table::compare_or_write(&PLACE, &table_of(story.told()?))?)
+            Ok(table::compare_or_write(
+                &PLACE,
+                &table_of(subject.history()?),
+            )?)
         },
     ));
     trials

@@ -544,7 +544,7 @@ fn refusals() -> Result<(), Failed> {
     let (status, found) = ask(&server, &server.ldaps, STRANGER, &query);
     assert_eq!((status, ids(&found)), (1, vec![]));
     assert!(
-        found["notes"].to_string().contains("show no password"),
+        found["notes"].to_string().contains("have no password that"),
         "{found}"
     );
     // Nobody, the wrong one, and with another password.

@@ -237,7 +237,7 @@ fn told() {
     let credential = TpmUnlock::new(Box::new(tpm.clone())).prompt(person.clone());
     unlock(&made, credential).expect("unlocked");
     let heard = person.0.lock().unwrap();
-    assert!(heard[0].contains("30 wrong PINs of 32"), "{heard:?}");
+    assert!(heard[0].contains("30 of 32 wrong PINs used"), "{heard:?}");
     assert!(heard[1].contains("PIN"), "{heard:?}");
 }
 

@@ -80,7 +80,7 @@ impl Login {
     /// (RFC 4513 section 5.1.2).
     pub fn simple(user: impl Into<String>, password: SecretText) -> Result<Self> {
         if password.expose().is_empty() {
-            return Err(refused("the password is empty", "look at the file"));
+            return Err(refused("the password is empty", "check the password file"));
         }
         let user = user.into();
         Ok(Self::Simple { user, password })
@@ -96,8 +96,8 @@ impl Directory {
         #[cfg(feature = "kerberos")]
         if matches!(login, Login::Kerberos) && !url.starts_with("ldap://") {
             return Err(refused(
-                "a Kerberos login seals the line itself, and servers refuse it inside TLS",
-                "give ldap://SERVER",
+                "a Kerberos login encrypts the connection itself, and servers refuse it inside TLS",
+                "use ldap://SERVER",
             ));
         }
         Ok(Self {
@@ -184,12 +184,12 @@ impl Directory {
             Ok(result) if result.rc == 0 => Ok(()),
             Ok(result) => Err(refused(
                 format!(
-                    "{} refuses {} (result {})",
+                    "{} refuses the login of {} (LDAP result {})",
                     self.url,
                     self.user(),
                     result.rc
                 ),
-                "compare user and password; Active Directory takes USER@DOMAIN",
+                "check user and password; for Active Directory, give the user as USER@DOMAIN",
             )),
             Err(error) => Err(self.unreachable(&error)),
         }
@@ -210,14 +210,14 @@ impl Directory {
                 .find_map(|name| root.attrs.get(*name)?.first().cloned())
         });
         context.ok_or_else(|| Error::Environment {
-            what: format!("{} does not say where its entries are", self.url),
+            what: format!("{} does not name the entry to search below", self.url),
             remedy: Some(Remedy::NameSearchBase),
         })
     }
 
     fn unreachable(&self, error: &LdapError) -> Error {
         Error::io(
-            format!("cannot ask {}", self.url),
+            format!("cannot query {}", self.url),
             std::io::Error::other(printable(&error.to_string())),
         )
     }
@@ -322,7 +322,7 @@ impl Session<'_> {
         })?;
         if unreadable > 0 {
             found.notes.push(format!(
-                "{url}: {unreadable} entries show no password to {}",
+                "{url}: {unreadable} entries have no password that {} may read",
                 self.directory.user()
             ));
         }
@@ -367,9 +367,9 @@ impl Session<'_> {
 impl Directory {
     fn refuses(&self, rc: u32, base: &str) -> Error {
         let why = if rc == NO_SUCH_OBJECT {
-            format!("it has no {base}")
+            format!("it has no entry {base}")
         } else {
-            format!("it refuses to search (result {rc})")
+            format!("it refuses the search (LDAP result {rc})")
         };
         Error::Environment {
             what: format!("{}: {why}", self.url),
@@ -409,7 +409,7 @@ fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
             .map_err(|error| bad(error.to_string()))?;
     }
     if roots.is_empty() {
-        return Err(bad("there is no certificate in it".to_owned()));
+        return Err(bad("it contains no certificate".to_owned()));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)

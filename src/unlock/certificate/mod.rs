@@ -48,7 +48,7 @@ impl CertificateKey {
         if file.keys.is_empty() {
             return Err(Error::BadCredential {
                 credential: NAME.to_owned(),
-                why: "the file holds a certificate, but no private key".to_owned(),
+                why: "the file contains a certificate, but no private key".to_owned(),
                 remedy: Some("give the PFX file that Windows exported with the private key".into()),
             });
         }
@@ -141,7 +141,7 @@ pub(super) fn open_with(
     let Some(encrypted) = protector.wrapped_key() else {
         return Answer::Failed(Failure::new(
             Reason::DamagedProtector,
-            "the protector holds no key encrypted with a certificate",
+            "the protector has no key encrypted with a certificate",
         ));
     };
     let reversed: Vec<u8> = encrypted.iter().rev().copied().collect();
@@ -168,9 +168,9 @@ pub(super) fn open_with(
     Answer::Failed(
         Failure::new(
             Reason::UnknownPadding,
-            "the private key is the one that the protector takes, but what it decrypts opens nothing under any padding that is known",
+            "the private key belongs to the protector, but the decrypted key does not open it under any known padding",
         )
-        .with_remedy("use another protector, such as the recovery password; this step could not be tried on a volume of Windows yet, so please report it"),
+        .with_remedy("use another protector, such as the recovery password, and report this: no volume of Windows was available to test it"),
     )
 }
 
@@ -189,14 +189,15 @@ fn intermediate_key(message: &SecretBytes) -> Option<IntermediateKey> {
 /// The failure when none of the given private keys belongs to the protector's certificate.
 pub(super) fn other_certificate(protector: &KeyProtector) -> Failure {
     let which = match protector.certificate() {
-        Some(certificate) => format!("with the thumbprint {}", hex(&certificate.thumbprint)),
-        None => "that it does not name".to_owned(),
+        Some(certificate) => format!(
+            "it needs that of the certificate with the thumbprint {}",
+            hex(&certificate.thumbprint)
+        ),
+        None => "it does not name its certificate".to_owned(),
     };
     Failure::new(
         Reason::OtherCertificate,
-        format!(
-            "no private key given is for this protector: it takes that of the certificate {which}"
-        ),
+        format!("none of the private keys belongs to this protector; {which}"),
     )
     .with_remedy(Remedy::ShowCertificates)
 }
@@ -218,7 +219,7 @@ pub fn read_certificate(path: &Path) -> Result<Certificate> {
     let file = KeyFile::read(content.expose(), None).map_err(|error| bad(error.to_string()))?;
     file.own_certificate()
         .cloned()
-        .ok_or_else(|| bad("it holds no certificate of an RSA key".to_owned()))
+        .ok_or_else(|| bad("it contains no certificate with an RSA key".to_owned()))
 }
 
 /// The error for a key file that cannot be used.
@@ -226,9 +227,9 @@ fn unusable(path: &Path, error: &KeyFileError) -> Error {
     let remedy = match error {
         KeyFileError::TakesPassword => Remedy::GiveCertificatePassword,
         KeyFileError::WrongPassword => {
-            "the password is the one that was chosen when the file was exported".into()
+            "give the password that was chosen when the file was exported".into()
         }
-        _ => "PFX files of Windows and PEM files of OpenSSL are read".into(),
+        _ => "give a PFX file from Windows or a PEM file from OpenSSL".into(),
     };
     Error::BadCredential {
         credential: NAME.to_owned(),

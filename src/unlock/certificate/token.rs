@@ -95,8 +95,8 @@ impl TokenKey {
         let (slot, info) = match found.as_slice() {
             [(slot, info)] => (*slot, info),
             [] => {
-                return Err(Failure::new(Reason::NoToken, "no token of that name is there")
-                    .with_remedy("insert the card; 'p11tool --list-tokens' or 'pkcs11-tool -L' shows what is there"));
+                return Err(Failure::new(Reason::NoToken, "no token matches the URI")
+                    .with_remedy("insert the card; 'p11tool --list-tokens' or 'pkcs11-tool -L' lists the tokens"));
             }
             several => {
                 let names: Vec<_> = several
@@ -105,7 +105,7 @@ impl TokenKey {
                     .collect();
                 return Err(Failure::new(
                     Reason::SeveralTokens,
-                    format!("the name fits several tokens: {}", names.join(", ")),
+                    format!("the URI matches several tokens: {}", names.join(", ")),
                 )
                 .with_remedy("name one: pkcs11:token=NAME"));
             }
@@ -146,7 +146,7 @@ impl TokenKey {
                 .prompt
                 .secret(&format!("PIN of the token '{}': ", info.label()))
                 .ok_or_else(|| {
-                    Failure::new(Reason::NoPin, "the token takes a PIN")
+                    Failure::new(Reason::NoPin, "the token needs a PIN")
                         .with_remedy(Remedy::GivePin)
                 })?;
             Some(&typed)
@@ -159,7 +159,7 @@ impl TokenKey {
                 RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
                 _,
             )) => Err(Failure::new(Reason::WrongPin, "the token refuses the PIN")
-                .with_remedy("the token counts wrong PINs and locks itself after a few")),
+                .with_remedy("check the PIN: the token locks itself after a few wrong ones")),
             Err(error) => Err(failed(&error)),
         }
     }
@@ -300,7 +300,7 @@ fn load(module: &TokenModule) -> Result<Pkcs11, Failure> {
         }
     }
     Err(Failure::new(Reason::NoModule, format!("the PKCS#11 library cannot be loaded: {why}"))
-        .with_remedy("name it: pkcs11:…?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so; without a name that of p11-kit is taken"))
+        .with_remedy("name the library: pkcs11:…?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so; the default is that of p11-kit"))
 }
 
 fn is_meant(uri: &TokenUri, slot: Slot, info: &TokenInfo) -> bool {
@@ -319,12 +319,9 @@ fn locked() -> Failure {
         Reason::PinLocked,
         "the token locked itself after too many wrong PINs",
     )
-    .with_remedy("whoever issued it can unlock it; until then use another protector")
+    .with_remedy("ask the issuer to unlock it, or use another protector")
 }
 
 fn failed(error: &TokenError) -> Failure {
-    Failure::new(
-        Reason::TokenFailed,
-        format!("the token does not answer as it should: {error}"),
-    )
+    Failure::new(Reason::TokenFailed, format!("the token failed: {error}"))
 }

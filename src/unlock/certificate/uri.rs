@@ -63,7 +63,7 @@ impl TokenUri {
                 Fault::Malformed(why) => (why, Remedy::NameTokenKey),
                 Fault::Pin(why) => (why.to_owned(), Remedy::GivePin),
             };
-            let why = format!("the name of the key is not understood: {why}");
+            let why = format!("the PKCS#11 URI is not valid: {why}");
             Error::bad_credential(NAME, why).with_remedy(remedy)
         })
     }
@@ -91,7 +91,7 @@ impl TokenUri {
             "serial" => self.serial = Some(text(value)?),
             "slot-id" => {
                 let number = text(value)?.parse();
-                self.slot = Some(number.map_err(|_| "slot-id is no number")?);
+                self.slot = Some(number.map_err(|_| "slot-id is not a number")?);
             }
             "object" => self.object = Some(value),
             "id" => self.id = Some(value),
@@ -110,14 +110,14 @@ impl TokenUri {
             "pin-source" => {
                 let source = text(value)?;
                 if source.starts_with('|') {
-                    return Err(Fault::Pin("a command as pin-source is not run"));
+                    return Err(Fault::Pin("pin-source is a command, which is never run"));
                 }
                 let path = source.strip_prefix("file:").unwrap_or(&source);
                 self.pin_source = Some(path.strip_prefix("//").unwrap_or(path).into());
             }
             "pin-value" => {
                 return Err(Fault::Pin(
-                    "a PIN in the name would be seen in the process list",
+                    "a PIN in the URI would be visible in the process list",
                 ));
             }
             _ => {}
@@ -148,7 +148,7 @@ fn attributes(part: &str, separator: char) -> Result<Vec<(&str, Vec<u8>)>, Strin
                 .split_once('=')
                 .ok_or_else(|| format!("{piece} has no value"))?;
             let value = decoded(value)
-                .ok_or_else(|| format!("the value of {name} is not encoded as it should be"))?;
+                .ok_or_else(|| format!("the value of {name} is not percent-encoded correctly"))?;
             Ok((name, value))
         })
         .collect()
@@ -171,7 +171,7 @@ fn decoded(text: &str) -> Option<Vec<u8>> {
 }
 
 fn text(value: Vec<u8>) -> Result<String, String> {
-    String::from_utf8(value).map_err(|_| "a value is not text".to_owned())
+    String::from_utf8(value).map_err(|_| "a value is not UTF-8".to_owned())
 }
 
 #[cfg(test)]

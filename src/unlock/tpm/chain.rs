@@ -35,7 +35,7 @@ impl Released {
         let unfit = || {
             Failure::new(
                 Reason::DamagedProtector,
-                "what was released is no key of 32 bytes",
+                "the released data is not a key of 32 bytes",
             )
         };
         Ok(if bare {
@@ -67,7 +67,7 @@ impl Released {
         }
         Answer::Failed(Failure::new(
             Reason::WrongKey,
-            "the TPM released its part, but the startup key does not go with it: it is another volume's, or was replaced",
+            "the TPM released its key, but the startup key does not match: it belongs to another volume, or was replaced",
         ))
     }
 }
@@ -93,7 +93,7 @@ fn key_of(
     let strange = || {
         Failure::new(
             Reason::DamagedProtector,
-            "what was released is nothing that a protector of this kind keeps in a TPM",
+            "the released data is not what a protector of this kind seals in a TPM",
         )
     };
     let datum = Datum::parse_one(payload.expose()).map_err(|_| strange())?;
@@ -105,7 +105,7 @@ fn key_of(
                 // A TPM would have refused a wrong PIN, but a captured payload cannot.
                 Failure::new(
                     Reason::WrongKey,
-                    "what was released does not open with the PIN: the PIN is another, or the metadata is damaged",
+                    "the released data does not decrypt with the PIN: the PIN is wrong, or the metadata is damaged",
                 )
             })
         }
@@ -123,7 +123,7 @@ pub(super) fn key_of_any_type(payload: &SecretBytes) -> Result<IntermediateKey, 
     found.ok_or_else(|| {
         Failure::new(
             Reason::DamagedProtector,
-            "what was released is no key of 32 bytes",
+            "the released data is not a key of 32 bytes",
         )
     })
 }
@@ -133,7 +133,7 @@ fn open_with(protector: &KeyProtector, key: &[u8; 32]) -> Answer {
         Answer::Failed(failure) if failure.reason == Reason::WrongKey => {
             Answer::Failed(Failure::new(
                 Reason::WrongKey,
-                "what was released does not open the protector: it is another protector's, or the metadata is damaged",
+                "the released key does not open the protector: it belongs to another protector, or the metadata is damaged",
             ))
         }
         answer => answer,
@@ -151,6 +151,6 @@ fn proved(vmk: Vmk, block: &MetadataBlock) -> Answer {
     }
     Answer::Failed(Failure::new(
         Reason::WrongKey,
-        "what was released is not this volume's master key: it is another protector's, or an old one",
+        "the released key is not the volume's master key: it belongs to another protector, or is outdated",
     ))
 }

@@ -198,7 +198,7 @@ impl TpmUnlock {
             return Err(Failure::new(
                 Reason::NoStartupKey,
                 format!(
-                    "the protector takes a startup key besides the TPM: {:X}.BEK",
+                    "the protector also needs the startup key {:X}.BEK",
                     protector.id
                 ),
             )
@@ -215,7 +215,7 @@ impl TpmUnlock {
             self.prompt.tell(&refusal::tries_left(&lockout));
         }
         let typed = self.prompt.secret("PIN of the TPM: ").ok_or_else(|| {
-            Failure::new(Reason::NoPin, "the protector takes a PIN besides the TPM")
+            Failure::new(Reason::NoPin, "the protector also needs a PIN")
                 .with_remedy(Remedy::GivePin)
         })?;
         Ok(UsedPin::Typed(Pin::new(&typed)))
@@ -283,7 +283,7 @@ impl<'a> Parts<'a> {
             ProtectorKind::TpmStartupKey | ProtectorKind::TpmPinStartupKey
         );
         if (needs_pin || needs_startup_key) && protector.sealed_vmk().is_none() {
-            return Err(damaged("the protector holds no sealed volume master key"));
+            return Err(damaged("the protector has no sealed master key"));
         }
         let pin = match needs_pin {
             true => Some(PinParts::of(protector)?),
@@ -301,7 +301,7 @@ fn object_of(protector: &KeyProtector) -> Result<&SealedObject, Failure> {
     let blob = protector.tpm().ok_or_else(|| {
         Failure::new(
             Reason::DamagedProtector,
-            "the protector holds no object sealed to a TPM",
+            "the protector has no object sealed to a TPM",
         )
     })?;
     blob.sealed.as_ref().map_err(refusal::unreadable)
@@ -312,7 +312,7 @@ impl<'a> PinParts<'a> {
         let stretch = protector.stretch().ok_or_else(|| {
             Failure::new(
                 Reason::DamagedProtector,
-                "the protector does not say how to stretch the PIN",
+                "the protector has no salt for stretching the PIN",
             )
         })?;
         if stretch.flags & STRETCH_FLAG_PBKDF2 != 0 {
@@ -325,7 +325,7 @@ impl<'a> PinParts<'a> {
         let label = protector.hash_label().ok_or_else(|| {
             Failure::new(
                 Reason::UnsupportedProtector,
-                "the protector has no label to make the TPM's password with: a form that nobody has described, perhaps of Windows 7 or earlier",
+                "the protector has no label for the TPM's password: its form is unknown, perhaps from Windows 7 or earlier",
             )
             .with_remedy("use another protector, such as the recovery password")
         })?;
