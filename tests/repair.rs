@@ -662,9 +662,8 @@ mod failing {
                 bytes,
                 bad: bad.to_vec(),
             };
-            let mut options = MountOptions::new("failing");
             // Past the page cache, errors concern single sectors.
-            options.direct_io = true;
+            let options = MountOptions::new("failing").direct_io(true);
             let volume = Arc::new(Unlocked::plain(Arc::new(source)).unwrap());
             let mount = Mount::new(volume, directory.path(), &options).expect("mount");
             let server = std::thread::spawn(move || mount.serve().expect("serve"));

@@ -17,8 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     };
     let volume = Unlocked::plain(Arc::new(FileSource::open(image)?))?;
-    let mut settings = MountOptions::new("copy");
-    settings.direct_io = options.iter().any(|option| option == "--direct-io");
+    let direct = options.iter().any(|option| option == "--direct-io");
+    let settings = MountOptions::new("copy").direct_io(direct);
     Mount::new(Arc::new(volume), Path::new(directory), &settings)?.serve()?;
     Ok(())
 }

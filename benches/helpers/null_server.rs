@@ -30,8 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     };
     let volume = Unlocked::plain(Arc::new(Nothing(size.parse()?)))?;
-    let mut settings = MountOptions::new("null");
-    settings.direct_io = options.iter().any(|option| option == "--direct-io");
+    let direct = options.iter().any(|option| option == "--direct-io");
+    let settings = MountOptions::new("null").direct_io(direct);
     Mount::new(Arc::new(volume), Path::new(directory), &settings)?.serve()?;
     Ok(())
 }

@@ -32,6 +32,8 @@ mod in_use;
 #[cfg(target_os = "linux")]
 mod lock;
 #[cfg(target_os = "linux")]
+mod mount_table;
+#[cfg(target_os = "linux")]
 mod storage;
 #[cfg(target_os = "linux")]
 mod writers;
@@ -56,6 +58,8 @@ pub use extent::Extent;
 pub use gate::{check_overwrite, open_to_overwrite};
 #[cfg(target_os = "linux")]
 pub use hold::{DeviceHold, SharedHold, StableHold, changed_by, refuse_mapped, writer_of};
+#[cfg(target_os = "linux")]
+pub use mount_table::MountEntry;
 #[cfg(target_os = "linux")]
 pub use writers::Writer;
 

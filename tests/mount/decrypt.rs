@@ -218,11 +218,7 @@ impl Shown {
         let source = Arc::new(source);
         let directory = tempfile::tempdir().expect("directory");
         let plain = Arc::new(Unlocked::plain(source.clone()).expect("plain"));
-        let options = MountOptions {
-            direct_io: true,
-            threads: Some(8),
-            ..MountOptions::new("test")
-        };
+        let options = MountOptions::new("test").direct_io(true).threads(8);
         let mount = Mount::new(plain, directory.path(), &options).expect("mount");
         let server = std::thread::spawn(move || mount.serve().expect("serve"));
         Self {

@@ -803,13 +803,7 @@ fn disk_errors_reach_the_writer() {
     let disk = Disk::new(bytes);
     let volume = Arc::new(writable(disk.clone()).unwrap());
     let directory = tempfile::tempdir().unwrap();
-    let options = MountOptions {
-        source_name: "disk".to_owned(),
-        allow_other: false,
-        modified: std::time::SystemTime::now(),
-        threads: None,
-        direct_io: false,
-    };
+    let options = MountOptions::new("disk");
     let mount = Mount::read_write(volume, directory.path(), &options).unwrap();
     let server = std::thread::spawn(move || mount.serve());
     let path = directory.path().join("volume");

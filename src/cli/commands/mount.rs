@@ -26,7 +26,7 @@ use crate::cli::run::Run;
 use clap::{Args, ValueHint};
 use fve::create::Inside;
 use fve::error::Error;
-use fve::serve::fuse::{Mount, MountOptions, unmount};
+use fve::serve::fuse::{Busy, Mount, MountOptions, Stopper};
 use fve::source::{DeviceHold, SharedHold};
 use fve::volume::{Writable, is_hibernated};
 
@@ -98,9 +98,9 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| Error::io("cannot watch for signals", error))?;
     let watching = signals.handle();
-    let directory = mount.directory().to_owned();
+    let stopper = mount.stopper();
     let watcher = std::thread::Builder::new()
-        .spawn(move || watch(&mut signals, &directory))
+        .spawn(move || watch(&mut signals, &stopper))
         .map_err(|error| Error::io("cannot start a thread that waits for signals", error))?;
     // The kernel's first request was answered when the mount was made: it answers from here on.
     announce(args)?;
@@ -199,21 +199,24 @@ fn listed(places: &[Range<u64>]) -> String {
 }
 
 fn options(args: &MountArgs, source: &Path, modified: Option<SystemTime>) -> MountOptions {
-    MountOptions {
-        source_name: source.to_string_lossy().into_owned(),
-        allow_other: args.allow_other,
-        modified: modified.unwrap_or_else(SystemTime::now),
-        threads: None,
-        direct_io: args.direct_io,
-    }
+    MountOptions::new(source.to_string_lossy())
+        .allow_other(args.allow_other)
+        .modified(modified.unwrap_or_else(SystemTime::now))
+        .direct_io(args.direct_io)
 }
 
-/// Ends the mount on a signal; where it is in use, says so and goes on.
-fn watch(signals: &mut Signals, directory: &Path) {
+/// Unmounts when a signal arrives. If a program uses the mount, says so and waits for the next signal.
+fn watch(signals: &mut Signals, stopper: &Stopper) {
     for _ in signals.forever() {
-        match unmount(directory) {
+        match stopper.stop(Busy::Refuse) {
             Ok(()) => return,
-            Err(error) => term::note(format_args!("cannot unmount yet: {error}")),
+            Err(error) => {
+                let cause = io::Error::from(error);
+                match cause.kind() {
+                    io::ErrorKind::ResourceBusy => term::note("cannot unmount yet: it is in use"),
+                    _ => term::note(format_args!("cannot unmount yet: {cause}")),
+                }
+            }
         }
     }
 }

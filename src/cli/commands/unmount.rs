@@ -1,4 +1,4 @@
-//! `fve unmount`: ends a mount; where it is in use, says by whom.
+//! `fve unmount`: unmounts a volume, or says which programs use it.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use clap::{Args, ValueHint};
 use fve::error::Error;
 use fve::serve::fuse::{FILE_NAME, SUBTYPE, unmount};
 use fve::shown::ShowPath;
-use fve::source::writer_of;
+use fve::source::{MountEntry, writer_of};
 
 #[derive(Debug, Args)]
 pub(crate) struct UnmountArgs {
@@ -22,14 +22,15 @@ pub(crate) struct UnmountArgs {
     pub(crate) directory: PathBuf,
 }
 
-/// How long a mount may be busy: ntfs-3g lets go of the volume a moment after umount(8) returned.
+/// How long to try again while the mount is in use: ntfs-3g closes the volume a moment after
+/// umount(8) has returned.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Time between two looks.
+/// Time between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Most holders that are named.
-const MAX_HOLDERS: usize = 8;
+/// Most programs and devices that a message names.
+const MAX_USERS: usize = 8;
 
 impl Run for UnmountArgs {
     fn run(&self) -> Result<(), Failure> {
@@ -39,18 +40,18 @@ impl Run for UnmountArgs {
 
 fn run(args: &UnmountArgs) -> Result<(), Failure> {
     let directory = absolute(&args.directory)?;
-    let mounted = MountedAt::find(&directory)?;
-    if !mounted.is_ours() {
+    let mounted = mounted_at(&directory)?;
+    if !is_fve(&mounted) {
         return Err(refused(
             format!(
-                "{} holds a mount of another kind ({})",
+                "{} is a mount of another kind ({})",
                 directory.shown(),
-                mounted.kind
+                escaped(&mounted.kind.to_string_lossy())
             ),
-            "end it with umount",
+            format!("umount {}", directory.shown()),
         ));
     }
-    let server = mounted.writer();
+    let server = writer(&mounted);
     let start = Instant::now();
     loop {
         let synced = if mounted.writable {
@@ -60,42 +61,46 @@ fn run(args: &UnmountArgs) -> Result<(), Failure> {
         };
         match unmount(&directory) {
             Ok(()) => {
-                mounted.wait_for_end_of(server);
+                wait_for_end_of(server, &mounted);
                 return Ok(synced?);
             }
-            Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {
-                let what = format!("cannot unmount {}", directory.shown());
-                return Err(Error::io(what, error).into());
-            }
+            Err(error) if !is_busy(&error) => return Err(error.into()),
             Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
-            Err(_) => return Err(busy(&directory, &mounted)),
+            Err(_) => return Err(busy(&directory)),
         }
     }
 }
 
-/// Has the server bring everything to the disk while it can still be asked whether it did. One that
-/// is gone, or that serves somebody else, cannot.
+/// Whether a program uses the mount.
+fn is_busy(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::ResourceBusy)
+}
+
+/// Makes the server write everything to the disk while it can still report whether that worked. If
+/// the file cannot be opened, the server has ended or serves another user only; unmounting must
+/// work all the same.
 fn sync(directory: &Path) -> Result<(), Error> {
     let Ok(file) = File::open(directory.join(FILE_NAME)) else {
         return Ok(());
     };
     file.sync_all().map_err(|error| {
         Error::io(
-            "the mount is ended, but not everything that was written reached the disk",
+            "unmounted, but not everything that was written reached the disk",
             error,
         )
     })
 }
 
-fn refused(what: String, help: &str) -> Failure {
+fn refused(what: String, help: impl Into<String>) -> Failure {
     Failure::Other {
         status: Status::Io,
         what,
-        help: Some(help.to_owned()),
+        help: Some(help.into()),
     }
 }
 
-/// The path without links, but without asking the mount itself: its server may be gone.
+/// The path with links resolved up to the parent directory. The mount point itself is not looked at:
+/// if its server has crashed, every access fails.
 fn absolute(directory: &Path) -> Result<PathBuf, Failure> {
     let fail = |error| Error::io(format!("cannot find {}", directory.shown()), error);
     let absolute = std::path::absolute(directory).map_err(fail)?;
@@ -105,106 +110,56 @@ fn absolute(directory: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// A row of the mount table.
-struct MountedAt {
-    kind: String,
-    device: String,
-    source: String,
-    writable: bool,
-}
-
-impl MountedAt {
-    fn find(directory: &Path) -> Result<Self, Failure> {
-        let table = std::fs::read_to_string("/proc/self/mountinfo")
-            .map_err(|error| Error::io("cannot read the mount table", error))?;
-        // The last row of a path is the one that is seen.
-        table
-            .lines()
-            .rev()
-            .find_map(|row| Self::at(row, directory))
-            .ok_or_else(|| {
-                refused(
-                    format!("nothing is mounted on {}", directory.shown()),
-                    "'findmnt -t fuse.fve,fuse' lists what is",
-                )
-            })
-    }
-
-    /// proc(5): device number in column 3, mount point in column 5, options in column 6, and behind
-    /// a lone dash type and source of the file system.
-    fn at(row: &str, directory: &Path) -> Option<Self> {
-        let columns: Vec<_> = row.split(' ').collect();
-        let point = unescaped(columns.get(4)?);
-        let dash = columns.iter().position(|column| *column == "-")?;
-        (Path::new(&point) == directory).then(|| Self {
-            kind: columns.get(dash + 1).unwrap_or(&"").to_string(),
-            device: columns.get(2).unwrap_or(&"").to_string(),
-            source: unescaped(columns.get(dash + 2).unwrap_or(&"")),
-            writable: columns
-                .get(5)
-                .is_some_and(|options| options.split(',').any(|option| option == "rw")),
+fn mounted_at(directory: &Path) -> Result<MountEntry, Failure> {
+    MountEntry::at(directory)
+        .map_err(|error| Error::io("cannot read the mount table", error))?
+        .ok_or_else(|| {
+            refused(
+                format!("nothing is mounted on {}", directory.shown()),
+                "'findmnt -t fuse.fve,fuse' lists the mounts",
+            )
         })
-    }
+}
 
-    /// The process that serves a mount that may be written to, known by its hold on the source.
-    fn writer(&self) -> Option<u32> {
-        self.writable.then(|| writer_of(&self.source)).flatten()
-    }
+/// Whether this may be a mount of fve. The kernel records the subtype only if `fusermount3` mounted:
+/// for root, the type is just `fuse`.
+fn is_fve(mounted: &MountEntry) -> bool {
+    mounted.kind == "fuse" || mounted.kind.to_str() == Some(&format!("fuse.{SUBTYPE}"))
+}
 
-    /// The kernel lets go of the mount before the server has; whoever pulls the disk out next needs
-    /// it to have ended.
-    fn wait_for_end_of(&self, server: Option<u32>) {
-        while server.is_some() && self.writer() == server {
-            std::thread::sleep(PAUSE);
-        }
-    }
+/// The process that serves a mount that can be written to, found by its lock on the source.
+fn writer(mounted: &MountEntry) -> Option<u32> {
+    mounted
+        .writable
+        .then(|| writer_of(&mounted.source))
+        .flatten()
+}
 
-    /// Mounted directly, the subtype does not reach the table.
-    fn is_ours(&self) -> bool {
-        self.kind == "fuse" || self.kind == format!("fuse.{SUBTYPE}")
+/// Waits until the server of a mount that can be written to has ended. The kernel releases the mount
+/// point earlier, but the disk must not be unplugged while the server still writes.
+fn wait_for_end_of(server: Option<u32>, mounted: &MountEntry) {
+    while server.is_some() && writer(mounted) == server {
+        std::thread::sleep(PAUSE);
     }
 }
 
-/// A path of the mount table with its octal escapes undone.
-fn unescaped(path: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = path.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        let code = behind
-            .get(..3)
-            .filter(|_| *first == b'\\')
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code {
-            Some(code) => {
-                bytes.push(code);
-                rest = &behind[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn busy(directory: &Path, mounted: &MountedAt) -> Failure {
-    let holders = holders(directory, &mounted.device);
-    let what = if holders.is_empty() {
+fn busy(directory: &Path) -> Failure {
+    let users = users(directory);
+    let what = if users.is_empty() {
         format!("{} is in use", directory.shown())
     } else {
-        format!("{} is in use by {}", directory.shown(), holders.join(", "))
+        format!("{} is in use by {}", directory.shown(), users.join(", "))
     };
     refused(
         what,
-        "end what uses it (a file system mounted from the volume is unmounted first), then try again",
+        "unmount what was mounted from the volume, end the programs that use it, then try again",
     )
 }
 
-/// Processes that hold something below the directory, and loop devices over it.
-fn holders(directory: &Path, device: &str) -> Vec<String> {
-    let mut holders = Vec::new();
+/// Processes with an open file or a working directory below `directory`, and loop devices on a file
+/// in it.
+fn users(directory: &Path) -> Vec<String> {
+    let mut users = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let process = entry.path();
         let Some(id) = entry
@@ -214,9 +169,9 @@ fn holders(directory: &Path, device: &str) -> Vec<String> {
         else {
             continue;
         };
-        if holds(&process, directory) {
+        if uses(&process, directory) {
             let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
-            holders.push(format!("{} ({id})", escaped(name.trim())));
+            users.push(format!("{} ({id})", escaped(name.trim())));
         }
     }
     for entry in std::fs::read_dir("/sys/block")
@@ -226,15 +181,14 @@ fn holders(directory: &Path, device: &str) -> Vec<String> {
     {
         let backing = std::fs::read_to_string(entry.path().join("loop/backing_file"));
         if backing.is_ok_and(|path| Path::new(path.trim_end()).starts_with(directory)) {
-            holders.push(format!("/dev/{}", entry.file_name().to_string_lossy()));
+            users.push(format!("/dev/{}", entry.file_name().to_string_lossy()));
         }
     }
-    tracing::debug!("device {device} is held by {holders:?}");
-    holders.truncate(MAX_HOLDERS);
-    holders
+    users.truncate(MAX_USERS);
+    users
 }
 
-fn holds(process: &Path, directory: &Path) -> bool {
+fn uses(process: &Path, directory: &Path) -> bool {
     let links = std::fs::read_dir(process.join("fd"))
         .into_iter()
         .flatten()
@@ -244,20 +198,4 @@ fn holds(process: &Path, directory: &Path) -> bool {
     links
         .filter_map(|link| std::fs::read_link(link).ok())
         .any(|target| target.starts_with(directory))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_a_mount_point_with_a_space_in_its_name() {
-        let row = r"36 35 0:45 / /mnt/my\040disk ro,nosuid - fuse.fve /dev/sda3 ro";
-        let mounted = MountedAt::at(row, Path::new("/mnt/my disk")).unwrap();
-        assert!(mounted.is_ours());
-        assert_eq!(mounted.device, "0:45");
-        assert_eq!(mounted.source, "/dev/sda3");
-        assert!(!mounted.writable);
-        assert!(MountedAt::at(row, Path::new("/mnt/my")).is_none());
-    }
 }

@@ -1,4 +1,4 @@
-//! FUSE's questions put to the [`Tree`], and its answers put into FUSE's words: nothing else.
+//! Translates FUSE requests into calls of the [`Tree`], and its results into FUSE replies.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -13,39 +13,46 @@ use fuser::{
 };
 use rustix::fs::FallocateFlags;
 
+use super::stop::Requests;
 use super::tree::{Node, Tree};
 
-/// How long the kernel may remember what it was told: nothing here ever changes but by its own
-/// writes, after which it asks again.
+/// How long the kernel may cache names and attributes. They change only by writes through the
+/// kernel, after which it asks for them again.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const VOLUME: INodeNo = INodeNo(2);
 
-/// Unit of the numbers that `statfs` gives, in bytes.
+/// What requests are answered after the mount was stopped.
+const STOPPED: Errno = Errno::ENODEV;
+
+/// Bytes in a block, the unit of `statfs` and of `st_blocks`.
 const BLOCK: u32 = 512;
 
 thread_local! {
-    /// The reply of the thread at hand, grown once and reused.
+    /// Buffer for the bytes of a read reply, one for each thread.
     static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+#[derive(Debug)]
 pub(super) struct Adapter {
     tree: Arc<Tree>,
+    requests: Arc<Requests>,
     uid: u32,
     gid: u32,
 }
 
 impl Adapter {
-    pub(super) fn new(tree: Arc<Tree>) -> Self {
+    pub(super) fn new(tree: Arc<Tree>, requests: Arc<Requests>) -> Self {
         Self {
             tree,
+            requests,
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
         }
     }
 
-    /// Whether a change of attributes asks for nothing that is not so: the file's size is the
-    /// volume's, and who may do what is decided when it is mounted.
+    /// Whether a request to set attributes changes nothing, so that it can succeed: the size is that
+    /// of the volume, and mode and owner are fixed when it is mounted.
     fn may_be_set(
         &self,
         node: Node,
@@ -83,8 +90,8 @@ impl Adapter {
     }
 }
 
-/// Passes on whether something was done.
-fn done(reply: ReplyEmpty, result: io::Result<()>) {
+/// Replies with success or the error.
+fn reply_with(reply: ReplyEmpty, result: io::Result<()>) {
     match result {
         Ok(()) => reply.ok(),
         Err(error) => reply.error(error.into()),
@@ -131,8 +138,8 @@ impl Filesystem for Adapter {
 
     fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match node(ino) {
-            // The plaintext changes only through the kernel's own pages: they stay valid from one
-            // open to the next.
+            // The plaintext changes only through the kernel's page cache, so cached pages stay valid
+            // when the file is opened again.
             Some(Node::Volume) if self.tree.may_be_cached() => {
                 reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
             }
@@ -153,6 +160,10 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        // Held until the reply is sent.
+        let Some(_request) = self.requests.begin() else {
+            return reply.error(STOPPED);
+        };
         if node(ino) != Some(Node::Volume) {
             return reply.error(Errno::EISDIR);
         }
@@ -180,18 +191,22 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        // Held until the reply is sent.
+        let Some(_request) = self.requests.begin() else {
+            return reply.error(STOPPED);
+        };
         if node(ino) != Some(Node::Volume) {
             return reply.error(Errno::EISDIR);
         }
         match self.tree.write(offset, data) {
-            // No request is that long.
+            // A request is at most 16 MiB long.
             Ok(len) => reply.written(u32::try_from(len).unwrap_or(u32::MAX)),
             Err(error) => reply.error(error.into()),
         }
     }
 
-    /// A closed file is on the disk, though close(2) promises less: an unmount by any means then
-    /// comes too late to lose anything.
+    /// close(2) does not promise to write to the disk, but this does. A file that was closed without
+    /// an error loses nothing, however the mount ends.
     fn flush(
         &self,
         _req: &Request,
@@ -200,7 +215,11 @@ impl Filesystem for Adapter {
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        done(reply, self.tree.flush());
+        // Held until the reply is sent.
+        let Some(_request) = self.requests.begin() else {
+            return reply.error(STOPPED);
+        };
+        reply_with(reply, self.tree.flush());
     }
 
     fn fsync(
@@ -211,7 +230,11 @@ impl Filesystem for Adapter {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        done(reply, self.tree.flush());
+        // Held until the reply is sent.
+        let Some(_request) = self.requests.begin() else {
+            return reply.error(STOPPED);
+        };
+        reply_with(reply, self.tree.flush());
     }
 
     fn fsyncdir(
@@ -222,11 +245,15 @@ impl Filesystem for Adapter {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        done(reply, self.tree.flush());
+        // Held until the reply is sent.
+        let Some(_request) = self.requests.begin() else {
+            return reply.error(STOPPED);
+        };
+        reply_with(reply, self.tree.flush());
     }
 
-    /// A hole and a range of zeros both read as zeros afterwards, which is what fallocate(2)
-    /// promises and the loop device relies on; room in advance cannot be promised.
+    /// Punching a hole and zeroing a range both make it read as zeros, as fallocate(2) promises and
+    /// the loop device relies on. Other modes allocate space, which a volume cannot do.
     fn fallocate(
         &self,
         _req: &Request,
@@ -237,6 +264,10 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        // Held until the reply is sent.
+        let Some(_request) = self.requests.begin() else {
+            return reply.error(STOPPED);
+        };
         if node(ino) != Some(Node::Volume) {
             return reply.error(Errno::EISDIR);
         }
@@ -245,7 +276,7 @@ impl Filesystem for Adapter {
         if !mode.intersects(zeros) || !(zeros | FallocateFlags::KEEP_SIZE).contains(mode) {
             return reply.error(Errno::EOPNOTSUPP);
         }
-        done(reply, self.tree.zero(offset, length));
+        reply_with(reply, self.tree.zero(offset, length));
     }
 
     fn setattr(
@@ -266,6 +297,10 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        // Held until the reply is sent.
+        let Some(_request) = self.requests.begin() else {
+            return reply.error(STOPPED);
+        };
         let Some(node) = node(ino) else {
             return reply.error(Errno::ENOENT);
         };

@@ -1,47 +1,64 @@
-//! The FUSE mount: the decrypted volume as the file `volume` in a directory.
+//! The FUSE mount: a directory with one file, `volume`, that holds the decrypted volume.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::sync::Arc;
+//!
+//! use fve::serve::fuse::{Busy, Mount, MountOptions};
+//!
+//! # fn main() -> fve::Result<()> {
+//! # let unlocked: fve::Unlocked = todo!();
+//! let options = MountOptions::new("disk.img");
+//! let mount = Mount::new(Arc::new(unlocked), Path::new("/mnt"), &options)?.spawn()?;
+//! // Other programs now read /mnt/volume.
+//! mount.stop(Busy::Detach)?;
+//! mount.join()
+//! # }
+//! ```
 
 mod adapter;
+mod stop;
 mod tree;
 mod unmount;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 
 use self::adapter::Adapter;
-pub use self::tree::{Attributes, FILE_NAME, Node, Tree};
+pub use self::stop::{BackgroundMount, Busy, Stopper};
+use self::stop::{Requests, Shared, lost_writes};
+pub use self::tree::FILE_NAME;
+use self::tree::Tree;
 pub use self::unmount::unmount;
 use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
+use crate::source::MountEntry;
 use crate::volume::{Unlocked, Writable};
 
-/// Name under which mounts appear in the mount table, behind `fuse.`.
+/// The type of our mounts in the mount table is `fuse.` and this name.
 pub const SUBTYPE: &str = "fve";
 
 /// Most threads that serve requests by default: more threads than cores make small reads slower.
 const MAX_THREADS: usize = 4;
 
-/// How to mount.
+/// How to mount a volume.
 #[derive(Debug, Clone)]
 pub struct MountOptions {
-    /// What the mount table shows as the source.
-    pub source_name: String,
-    /// Whether other users may read.
-    pub allow_other: bool,
-    /// The time that the file shows.
-    pub modified: SystemTime,
-    /// How many threads serve requests; the number of cores, at most four, if none.
-    pub threads: Option<usize>,
-    /// Whether reads go past the kernel's page cache: two to six times as fast for whoever reads
-    /// the file once from front to back, slower for everything else.
-    pub direct_io: bool,
+    source_name: String,
+    allow_other: bool,
+    modified: SystemTime,
+    threads: Option<usize>,
+    direct_io: bool,
 }
 
 impl MountOptions {
-    /// For the owner alone, cached, dated now.
+    /// A mount that only its owner can read, through the kernel's page cache. The mount table shows
+    /// `source_name` as its source; the file was last modified now.
     pub fn new(source_name: impl Into<String>) -> Self {
         Self {
             source_name: source_name.into(),
@@ -51,29 +68,63 @@ impl MountOptions {
             direct_io: false,
         }
     }
+
+    /// Sets whether other users may read the file.
+    #[must_use]
+    pub fn allow_other(mut self, allow: bool) -> Self {
+        self.allow_other = allow;
+        self
+    }
+
+    /// Sets the modification time of the file.
+    #[must_use]
+    pub fn modified(mut self, time: SystemTime) -> Self {
+        self.modified = time;
+        self
+    }
+
+    /// Sets how many threads serve requests, at least one. Without this, one for each core, at most
+    /// four.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Sets whether reads bypass the kernel's page cache. That is two to six times as fast for a
+    /// program that reads the file once from start to end, and slower for everything else.
+    #[must_use]
+    pub fn direct_io(mut self, direct: bool) -> Self {
+        self.direct_io = direct;
+        self
+    }
 }
 
-/// A mount that is ready to serve.
+/// A mounted volume, whose requests wait until they are served.
+///
+/// If it is dropped without being served, the directory is unmounted.
+#[derive(Debug)]
 pub struct Mount {
     session: Session<Adapter>,
-    tree: Arc<Tree>,
+    shared: Arc<Shared>,
     directory: PathBuf,
 }
 
 impl Mount {
-    /// Mounts the volume on `directory`, read-only. Requests wait until [`Mount::serve`] is called.
+    /// Mounts the volume on `directory`, read-only. Requests wait until [`Mount::serve`] or
+    /// [`Mount::spawn`] is called.
     ///
     /// # Errors
-    /// [`Error::Environment`] when the system cannot mount or the directory will not do;
-    /// [`Error::Io`] otherwise.
+    /// [`Error::Environment`] when the system cannot mount or the directory is not a suitable mount
+    /// point; [`Error::Io`] otherwise.
     pub fn new(volume: Arc<Unlocked>, directory: &Path, options: &MountOptions) -> Result<Self> {
         let tree = Tree::new(volume, options.allow_other, options.modified);
         Self::start(tree, MountOption::RO, directory, options)
     }
 
-    /// Mounts a volume that its owner may write to. Every write has reached the source when it
-    /// returns, and the disk when the file is synced or closed: there is no cache of unwritten
-    /// data in the kernel, so an error goes to the writer whom it concerns.
+    /// Mounts the volume so that its owner can write to it. A write has reached the source when it
+    /// returns, and the disk when the file is synced or closed. The kernel does not cache unwritten
+    /// data, so the program whose write fails gets the error.
     ///
     /// # Errors
     /// As [`Mount::new`].
@@ -113,41 +164,67 @@ impl Mount {
             tree.bypass_cache();
         }
         let tree = Arc::new(tree);
-        let session = Session::new(Adapter::new(tree.clone()), &directory, &config)
+        let requests = Arc::new(Requests::default());
+        let adapter = Adapter::new(tree.clone(), requests.clone());
+        let session = Session::new(adapter, &directory, &config)
             .map_err(|error| cannot_mount(&directory, error))?;
+        let entry = MountEntry::at(&directory).ok().flatten();
         Ok(Self {
             session,
-            tree,
+            shared: Arc::new(Shared {
+                tree,
+                requests,
+                device: entry.map(|entry| entry.device),
+                is_serving: AtomicBool::new(false),
+            }),
             directory,
         })
     }
 
-    /// Checks a mount point before anything costly is done: an empty directory that nothing is
-    /// mounted on.
+    /// Checks a mount point before anything costly is done: it must be an empty directory that
+    /// nothing is mounted on.
     ///
     /// # Errors
-    /// [`Error::Environment`] with what stands in the way.
+    /// [`Error::Environment`] says what is wrong with it.
     pub fn check_mount_point(directory: &Path) -> Result<()> {
         check_mount_point(directory).map(|_| ())
     }
 
-    /// Where it is mounted: what [`unmount`] takes to end it from another thread.
+    /// The directory that the volume is mounted on, as an absolute path.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Serves requests until the directory is unmounted, by whatever means. What was written lies
-    /// on the disk when it returns.
+    /// A handle that stops the mount from another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper::new(&self.shared, &self.directory)
+    }
+
+    /// Serves requests until the directory is unmounted, by a [`Stopper`] or by another program.
+    /// Everything that was written is on stable storage when this returns.
     ///
     /// # Errors
     /// [`Error::Io`] when the connection to the kernel fails, or when not everything that was
     /// written reached the disk.
     pub fn serve(self) -> Result<()> {
+        self.shared.is_serving.store(true, Ordering::SeqCst);
         let served = self.session.run();
-        self.tree.flush().map_err(|error| {
-            Error::io("not everything that was written reached the disk", error)
-        })?;
+        self.shared.is_serving.store(false, Ordering::SeqCst);
+        self.shared.tree.flush().map_err(lost_writes)?;
         served.map_err(|error| Error::io("serving the mount", error))
+    }
+
+    /// Serves requests as [`Mount::serve`] does, on a thread in the background.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the thread cannot be started. The directory is unmounted then.
+    pub fn spawn(self) -> Result<BackgroundMount> {
+        let stopper = self.stopper();
+        let server = std::thread::Builder::new()
+            .name("fve-mount".to_owned())
+            .spawn(move || self.serve())
+            .map_err(|error| Error::io("cannot start a thread to serve the mount", error))?;
+        Ok(BackgroundMount::new(stopper, server))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the mount shows, without a word of FUSE: a directory with one file in it.
+//! The file system that a mount shows, independent of FUSE: a directory with one file in it.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,41 +9,41 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::volume::{Unlocked, Writable};
 
-/// Name of the file.
+/// Name of the file that holds the decrypted volume.
 pub const FILE_NAME: &str = "volume";
 
-/// What can be looked at.
+/// A file or directory of the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Node {
-    /// The directory.
+pub(super) enum Node {
+    /// The mount point.
     Root,
-    /// The decrypted volume.
+    /// The file with the decrypted volume.
     Volume,
 }
 
-/// What `stat` says of a node.
+/// What stat(2) reports about a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attributes {
-    /// Bytes.
-    pub size: u64,
-    /// Permissions.
-    pub mode: u16,
-    /// Time of last change.
-    pub modified: SystemTime,
-    /// Whether it is the directory.
-    pub directory: bool,
+pub(super) struct Attributes {
+    /// Size in bytes; 0 for the directory.
+    pub(super) size: u64,
+    /// Permission bits.
+    pub(super) mode: u16,
+    /// Time of the last modification.
+    pub(super) modified: SystemTime,
+    /// Whether this is the directory.
+    pub(super) directory: bool,
 }
 
-/// What the file holds. That it may be written is the type, not a flag.
+/// The volume behind the file. Its type decides whether the file can be written to.
 #[derive(Debug)]
 enum Content {
     ReadOnly(Arc<Unlocked>),
     ReadWrite(Arc<Writable>),
 }
 
-/// The file system: a directory that holds the file `volume`.
+/// The file system.
 #[derive(Debug)]
-pub struct Tree {
+pub(super) struct Tree {
     content: Content,
     for_all: bool,
     modified: Mutex<SystemTime>,
@@ -51,8 +51,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The tree over `volume`; readable by everybody or only by its owner.
-    pub fn new(volume: Arc<Unlocked>, for_all: bool, modified: SystemTime) -> Self {
+    /// A read-only file; with `for_all`, every user can read it, otherwise only the owner.
+    pub(super) fn new(volume: Arc<Unlocked>, for_all: bool, modified: SystemTime) -> Self {
         Self {
             cached: volume.is_whole(),
             content: Content::ReadOnly(volume),
@@ -61,8 +61,8 @@ impl Tree {
         }
     }
 
-    /// The same over a volume that may be written, by its owner alone.
-    pub fn read_write(volume: Arc<Writable>, for_all: bool, modified: SystemTime) -> Self {
+    /// The same with a file that its owner can write to.
+    pub(super) fn read_write(volume: Arc<Writable>, for_all: bool, modified: SystemTime) -> Self {
         Self {
             cached: true,
             content: Content::ReadWrite(volume),
@@ -71,18 +71,18 @@ impl Tree {
         }
     }
 
-    /// Keeps the kernel from caching the file's pages.
-    pub fn bypass_cache(&mut self) {
+    /// Makes the kernel pass every read and write on, without its page cache.
+    pub(super) fn bypass_cache(&mut self) {
         self.cached = false;
     }
 
     /// The node with this name in the directory.
-    pub fn lookup(&self, name: &str) -> Option<Node> {
+    pub(super) fn lookup(&self, name: &str) -> Option<Node> {
         (name == FILE_NAME).then_some(Node::Volume)
     }
 
     /// The directory's entries.
-    pub fn entries(&self) -> [(Node, &'static str); 3] {
+    pub(super) fn entries(&self) -> [(Node, &'static str); 3] {
         [
             (Node::Root, "."),
             (Node::Root, ".."),
@@ -90,8 +90,8 @@ impl Tree {
         ]
     }
 
-    /// What `stat` says.
-    pub fn attributes(&self, node: Node) -> Attributes {
+    /// What stat(2) reports about `node`.
+    pub(super) fn attributes(&self, node: Node) -> Attributes {
         let directory = node == Node::Root;
         let write = match self.content {
             Content::ReadWrite(_) if !directory => 0o200,
@@ -111,19 +111,19 @@ impl Tree {
         }
     }
 
-    /// Whether the kernel may keep the file's pages: not where some bytes cannot be read, for a
-    /// page holds all of its bytes or none, and what is missing must not be filled with zeros.
-    pub fn may_be_cached(&self) -> bool {
+    /// Whether the kernel may cache the file's pages. It may not if some bytes cannot be read: a page
+    /// is cached as a whole, and missing bytes in it must not become zeros.
+    pub(super) fn may_be_cached(&self) -> bool {
         self.cached
     }
 
-    /// Fills the start of `buf` with the file's bytes from `offset` on and says how many there
-    /// are: all, or as many as come before the end of the file, or, where the file is not cached,
-    /// before the first that cannot be read.
+    /// Reads the file from `offset` on into the start of `buf` and returns the number of bytes. They
+    /// are fewer than `buf` holds at the end of the file and, if the file is not cached, before the
+    /// first byte that cannot be read.
     ///
     /// # Errors
-    /// When there are some, but not one can be read.
-    pub fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    /// If not even the first byte can be read.
+    pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let left = self.size().saturating_sub(offset);
         let mut len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let read = match &self.content {
@@ -144,13 +144,14 @@ impl Tree {
         Ok(len)
     }
 
-    /// Writes as many of `bytes` from `offset` on as come before the end of the file, as a block
-    /// device does, and says how many.
+    /// Writes `bytes` from `offset` on, up to the end of the file, and returns the number of bytes
+    /// written. As on a block device, the size does not change.
     ///
     /// # Errors
-    /// `ENOSPC` where not one does, `EROFS` for a write into what belongs to BitLocker (nothing is
-    /// written then) or on a mount that only reads, else what the disk said.
-    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+    /// `ENOSPC` if `offset` is at or beyond the end. `EROFS` on a read-only mount, and for a range
+    /// with BitLocker's own structures in it, of which nothing is written then. Otherwise the error
+    /// of the disk.
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         let volume = self.writable()?;
         let left = self.size().saturating_sub(offset);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
@@ -167,8 +168,8 @@ impl Tree {
     /// Makes a range of the file read as zeros.
     ///
     /// # Errors
-    /// As [`Tree::write`]; `ENOSPC` where it goes beyond the end.
-    pub fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+    /// As [`Tree::write`]; `ENOSPC` also for a range that only ends beyond the end of the file.
+    pub(super) fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
         let volume = self.writable()?;
         volume
             .zero(offset, len)
@@ -177,12 +178,11 @@ impl Tree {
         Ok(())
     }
 
-    /// Returns when everything that was written lies on stable storage; at once where nothing can
-    /// have been.
+    /// Returns when everything that was written is on stable storage.
     ///
     /// # Errors
-    /// What the disk said, or `EIO` when it failed before.
-    pub fn flush(&self) -> io::Result<()> {
+    /// The error of the disk, or `EIO` if an earlier flush failed.
+    pub(super) fn flush(&self) -> io::Result<()> {
         match &self.content {
             Content::ReadOnly(_) => Ok(()),
             Content::ReadWrite(volume) => volume
@@ -191,9 +191,14 @@ impl Tree {
         }
     }
 
-    /// Sets the time of the last change, which nobody keeps beyond the mount.
-    pub fn set_modified(&self, time: SystemTime) {
+    /// Sets the time of the last modification, which is forgotten at unmount.
+    pub(super) fn set_modified(&self, time: SystemTime) {
         *self.modified.lock().unwrap_or_else(PoisonError::into_inner) = time;
+    }
+
+    /// Whether the volume can be written to.
+    pub(super) fn is_writable(&self) -> bool {
+        matches!(self.content, Content::ReadWrite(_))
     }
 
     fn size(&self) -> u64 {
@@ -211,7 +216,8 @@ impl Tree {
     }
 }
 
-/// What the system is told, always with a number that it knows; the log hears the sentence.
+/// Turns an error into one with an `errno`, which is all that FUSE can pass on. The sentence goes to
+/// the log.
 fn system_error(doing: &str, len: u64, offset: u64, error: Error) -> io::Error {
     tracing::warn!(
         "{doing} of {len} bytes at {offset}: {}",

@@ -1,32 +1,82 @@
-//! Ending a mount: as root by the system call, else through FUSE's own helper.
+//! Unmounting: with the system call as root, otherwise with FUSE's helper `fusermount3`.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-/// Unmounts the directory; fails while something uses it, and can be tried again then.
+use crate::error::{Error, Result};
+use crate::shown::ShowPath;
+
+/// Unmounts `directory` if no program uses it.
 ///
 /// # Errors
-/// The system's reason; [`io::ErrorKind::ResourceBusy`] while it is in use.
-pub fn unmount(directory: &Path) -> io::Result<()> {
-    match rustix::mount::unmount(directory, UnmountFlags::NOFOLLOW) {
+/// [`Error::Io`]. Its source is of the kind [`io::ErrorKind::ResourceBusy`] while a program uses the
+/// mount; the mount is then unchanged, and you can try again later.
+pub fn unmount(directory: &Path) -> Result<()> {
+    // The path may have been replaced by a link since it was mounted on.
+    let unmounted = match rustix::mount::unmount(directory, UnmountFlags::NOFOLLOW) {
+        Err(Errno::PERM) => fusermount(directory, "-u"),
+        other => other.map_err(io::Error::from),
+    };
+    unmounted.map_err(|error| failed(directory, error))
+}
+
+/// Unmounts `directory` even if programs use it: the mount point is free at once, and the kernel
+/// sends the server of the mount no further requests. `device` is the minor device number of the
+/// mounted file system, which is also the number of its connection to the server.
+pub(super) fn detach(directory: &Path, device: Option<u32>) -> Result<()> {
+    // For a FUSE mount, "force" closes the connection, even where the unmount itself is lazy.
+    let flags = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;
+    match rustix::mount::unmount(directory, flags | UnmountFlags::FORCE) {
         Ok(()) => return Ok(()),
         Err(Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(failed(directory, error.into())),
     }
-    let helped = Command::new("fusermount3")
-        .arg("-u")
+    // Without root's privileges, these are two steps. The root user of a user namespace may detach,
+    // but not force.
+    let detached = match rustix::mount::unmount(directory, flags) {
+        Err(Errno::PERM) => fusermount(directory, "-uz"),
+        other => other.map_err(io::Error::from),
+    };
+    detached.map_err(|error| failed(directory, error))?;
+    if let Some(device) = device
+        && let Err(error) = close_connection(device)
+    {
+        // The server then ends when the last file of the mount is closed.
+        tracing::warn!("cannot close the connection of the mount: {error}");
+    }
+    Ok(())
+}
+
+/// Closes the connection between the kernel and the server. The file belongs to the user who
+/// mounted; the system has it if the file system `fusectl` is mounted, as systemd does.
+fn close_connection(device: u32) -> io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .open(format!("/sys/fs/fuse/connections/{device}/abort"))?
+        .write_all(b"1")
+}
+
+fn fusermount(directory: &Path, option: &str) -> io::Result<()> {
+    let output = Command::new("fusermount3")
+        .arg(option)
         .arg(directory)
         .output()?;
-    if helped.status.success() {
+    if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&helped.stderr);
+    // The helper reports the reason as text only.
+    let said = String::from_utf8_lossy(&output.stderr);
     if said.contains("busy") {
         return Err(Errno::BUSY.into());
     }
     Err(io::Error::other(said.trim().to_owned()))
+}
+
+fn failed(directory: &Path, error: io::Error) -> Error {
+    Error::io(format!("cannot unmount {}", directory.shown()), error)
 }

@@ -13,7 +13,6 @@
 //! its file system or volume manager keeps them apart. Everything else shares bytes where the
 //! stretches overlap.
 
-mod mount_table;
 mod uses;
 
 use std::collections::VecDeque;
@@ -23,7 +22,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
-pub(super) use mount_table::MountRow;
+use super::mount_table::MountEntry;
+
 pub(super) use uses::Use;
 
 /// Bytes in the sectors that the kernel counts in, whatever the device's own are.
@@ -162,18 +162,16 @@ impl System {
             return Some(device);
         }
         let rows = self.mounts();
-        let row = rows
-            .iter()
-            .find(|row| (row.major, row.minor) == (major, minor))?;
+        let row = rows.iter().find(|row| row.device == (major, minor))?;
         self.mounted_from(row)
     }
 
     /// What a file system was mounted from. Some have a device number of their own (btrfs,
     /// everything in user space), and only the mount table tells.
-    fn mounted_from(&self, row: &MountRow) -> Option<Node> {
+    fn mounted_from(&self, row: &MountEntry) -> Option<Node> {
         let device = Node::Device {
-            major: row.major,
-            minor: row.minor,
+            major: row.device.0,
+            minor: row.device.1,
         };
         if self.directory_of(device).exists() {
             return Some(device);
@@ -222,8 +220,8 @@ impl System {
         Path::new("/dev").join(name.replace('!', "/"))
     }
 
-    fn mounts(&self) -> Vec<MountRow> {
-        MountRow::all(&self.proc.join("self/mountinfo"))
+    fn mounts(&self) -> Vec<MountEntry> {
+        MountEntry::all(&self.proc.join("self/mountinfo"))
     }
 }
 

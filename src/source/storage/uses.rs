@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::mount_table::first_word;
 use super::{Node, NodeRange, System, device_in, devices_in, node_of, share_bytes};
 use crate::shown::ShowPath;
+use crate::source::mount_table::first_word;
 
 /// One use of a file or device, or of a device that shares bytes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,187 @@
+//! Ending a mount from another thread.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::thread::JoinHandle;
+
+use super::tree::{FILE_NAME, Tree};
+use super::unmount::{detach, unmount};
+use crate::error::{Error, Result};
+use crate::source::MountEntry;
+
+/// What to do if a program uses a mount that is to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Busy {
+    /// Refuse to stop: the mount stays as it is.
+    Refuse,
+    /// Stop all the same. Requests in progress are completed; every later access to a file that is
+    /// still open fails.
+    Detach,
+}
+
+/// Lets the mount's server answer requests until the mount is stopped.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    stopped: RwLock<bool>,
+}
+
+impl Requests {
+    /// Permission to answer a request: the mount is not stopped until the guard is dropped. `None`
+    /// if it is stopped already.
+    pub(super) fn begin(&self) -> Option<RwLockReadGuard<'_, bool>> {
+        let stopped = self.stopped.read().unwrap_or_else(PoisonError::into_inner);
+        (!*stopped).then_some(stopped)
+    }
+
+    /// Returns when all requests in progress are answered; lets no other begin.
+    fn stop(&self) {
+        *self.stopped.write().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+/// What a mount shares with those that may stop it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) tree: Arc<Tree>,
+    pub(super) requests: Arc<Requests>,
+    /// Device number of the mounted file system; `None` if the mount table does not show it.
+    pub(super) device: Option<(u32, u32)>,
+    /// Whether requests are being answered.
+    pub(super) is_serving: AtomicBool,
+}
+
+/// Stops a [`Mount`](super::Mount) from any thread, also while [`Mount::serve`](super::Mount::serve)
+/// runs in another.
+///
+/// A stopper does not keep the mount alive. Dropping it does nothing.
+#[derive(Debug, Clone)]
+pub struct Stopper {
+    shared: Weak<Shared>,
+    directory: PathBuf,
+}
+
+impl Stopper {
+    pub(super) fn new(shared: &Arc<Shared>, directory: &Path) -> Self {
+        Self {
+            shared: Arc::downgrade(shared),
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// Unmounts, which makes the server end. Does nothing if it has ended already.
+    ///
+    /// With [`Busy::Detach`], this first waits until the requests in progress are answered, and
+    /// writes everything that was written before to stable storage. What a program still writes to
+    /// a shared memory mapping of the file after that is lost. If the user is not root and the
+    /// system has no `/sys/fs/fuse/connections`, the server ends only after the last file is closed.
+    ///
+    /// # Errors
+    /// With [`Busy::Refuse`], those of [`unmount`]: the source of [`Error::Io`] is of the kind
+    /// [`io::ErrorKind::ResourceBusy`] while a program uses the mount.
+    ///
+    /// [`Error::Io`] also if not everything that was written reached the disk. The mount is stopped
+    /// all the same then.
+    pub fn stop(&self, busy: Busy) -> Result<()> {
+        let Some(shared) = self.shared.upgrade() else {
+            return Ok(());
+        };
+        // Something else may be mounted there by now.
+        if let Some(device) = shared.device
+            && let Ok(entry) = MountEntry::at(&self.directory)
+            && entry.is_none_or(|entry| entry.device != device)
+        {
+            return Ok(());
+        }
+        if busy == Busy::Refuse {
+            return unmount(&self.directory);
+        }
+        // The kernel holds no unwritten data but that of memory mappings.
+        let synced = if shared.is_serving.load(Ordering::SeqCst) && shared.tree.is_writable() {
+            File::open(self.directory.join(FILE_NAME)).and_then(|file| file.sync_all())
+        } else {
+            Ok(())
+        };
+        shared.requests.stop();
+        let flushed = shared.tree.flush();
+        detach(&self.directory, shared.device.map(|(_, minor)| minor))?;
+        synced.and(flushed).map_err(lost_writes)
+    }
+}
+
+/// Some of what was written to the mount may be missing on the disk.
+pub(super) fn lost_writes(error: io::Error) -> Error {
+    Error::io("not everything that was written reached the disk", error)
+}
+
+/// A mount that a thread in the background serves: see [`Mount::spawn`](super::Mount::spawn).
+///
+/// Dropping it stops the mount as [`Busy::Detach`] does and waits for the thread. Errors then go to
+/// the log only, so call [`BackgroundMount::join`] if the volume is written to.
+#[derive(Debug)]
+pub struct BackgroundMount {
+    stopper: Stopper,
+    server: Option<JoinHandle<Result<()>>>,
+}
+
+impl BackgroundMount {
+    pub(super) fn new(stopper: Stopper, server: JoinHandle<Result<()>>) -> Self {
+        Self {
+            stopper,
+            server: Some(server),
+        }
+    }
+
+    /// The directory that the volume is mounted on.
+    pub fn directory(&self) -> &Path {
+        &self.stopper.directory
+    }
+
+    /// A handle that stops the mount from another thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// As [`Stopper::stop`]. [`BackgroundMount::join`] then waits for the thread.
+    ///
+    /// # Errors
+    /// As [`Stopper::stop`].
+    pub fn stop(&self, busy: Busy) -> Result<()> {
+        self.stopper.stop(busy)
+    }
+
+    /// Waits until the directory is unmounted, by this program or another, and the thread has ended.
+    ///
+    /// # Errors
+    /// As [`Mount::serve`](super::Mount::serve).
+    pub fn join(mut self) -> Result<()> {
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        match self.server.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(served)) => served,
+            // The thread panicked: so does the caller who waits for it.
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for BackgroundMount {
+    fn drop(&mut self) {
+        let Some(server) = self.server.take() else {
+            return;
+        };
+        if let Err(error) = self.stopper.stop(Busy::Detach) {
+            tracing::warn!("stopping the mount on {:?}: {error}", self.directory());
+        }
+        match server.join() {
+            Ok(Err(error)) => tracing::warn!("the mount on {:?}: {error}", self.directory()),
+            Ok(Ok(())) | Err(_) => {}
+        }
+    }
+}

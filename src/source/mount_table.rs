@@ -1,0 +1,123 @@
+//! The mount table of this process: `/proc/self/mountinfo`, proc_pid_mountinfo(5).
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// One mount: a row of the mount table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MountEntry {
+    /// Major and minor device number of the file system.
+    pub device: (u32, u32),
+    /// The mount point.
+    pub directory: PathBuf,
+    /// Type of the file system, such as `ext4` or `fuse.fve`.
+    pub kind: OsString,
+    /// What was mounted. The file system chooses this text, which need not be a path.
+    pub source: OsString,
+    /// Whether the file system can be written to. A mount of it can still be read-only.
+    pub writable: bool,
+}
+
+impl MountEntry {
+    /// The mount that is visible at `directory`, an absolute path without links. `None` if nothing
+    /// is mounted there. This sends no request to the file system, whose server may not answer.
+    ///
+    /// # Errors
+    /// The system's reason if the mount table cannot be read.
+    pub fn at(directory: &Path) -> io::Result<Option<Self>> {
+        let table = std::fs::read("/proc/self/mountinfo")?;
+        // Later mounts on the same directory hide earlier ones.
+        Ok(Self::all_in(&table)
+            .into_iter()
+            .rfind(|entry| entry.directory == directory))
+    }
+
+    /// All rows of the table in this file; none if it cannot be read.
+    pub(super) fn all(table: &Path) -> Vec<Self> {
+        Self::all_in(&std::fs::read(table).unwrap_or_default())
+    }
+
+    fn all_in(table: &[u8]) -> Vec<Self> {
+        table
+            .split(|byte| *byte == b'\n')
+            .filter_map(Self::parse)
+            .collect()
+    }
+
+    /// Device number in column 3, mount point in column 5. Any number of optional columns ends at a
+    /// lone dash; after it come the type, the source and the options of the file system.
+    fn parse(row: &[u8]) -> Option<Self> {
+        let mut columns = row.split(|byte| *byte == b' ');
+        let number = std::str::from_utf8(columns.nth(2)?).ok()?;
+        let (major, minor) = number.split_once(':')?;
+        let directory = columns.nth(1)?;
+        let mut rest = columns.skip_while(|column| *column != b"-").skip(1);
+        let kind = unescape(rest.next()?);
+        let source = unescape(rest.next()?);
+        let mut options = rest.next()?.split(|byte| *byte == b',');
+        Some(Self {
+            device: (major.parse().ok()?, minor.parse().ok()?),
+            directory: unescape(directory).into(),
+            kind,
+            source,
+            writable: options.any(|option| option == b"rw"),
+        })
+    }
+
+    /// The source, if it is the absolute path of a device or file.
+    pub(super) fn source_path(&self) -> Option<&Path> {
+        let path = Path::new(&self.source);
+        path.is_absolute().then_some(path)
+    }
+}
+
+/// Decodes the octal escapes (`\040` for a space) in which the kernel's tables write special bytes.
+pub(super) fn unescape(text: &[u8]) -> OsString {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let code = after
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let (byte, left) = match code {
+            Some(code) => (code, after.get(3..).unwrap_or_default()),
+            None => (*first, after),
+        };
+        bytes.push(byte);
+        rest = left;
+    }
+    OsString::from_vec(bytes)
+}
+
+/// The first word of a line of such a table, decoded.
+pub(super) fn first_word(line: &[u8]) -> OsString {
+    let end = line.iter().position(u8::is_ascii_whitespace);
+    let word = line.get(..end.unwrap_or(line.len())).unwrap_or_default();
+    OsStr::from_bytes(&unescape(word).into_vec()).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_columns_of_a_row() {
+        let row = br"36 35 8:3 / /mnt/my\040disk ro,nosuid shared:1 - ext4 /dev/sda3 rw,errors=x";
+        let entry = MountEntry::parse(row).unwrap();
+        assert_eq!(entry.device, (8, 3));
+        assert_eq!(entry.directory, Path::new("/mnt/my disk"));
+        assert_eq!(entry.kind, "ext4");
+        assert_eq!(entry.source_path(), Some(Path::new("/dev/sda3")));
+        assert!(entry.writable);
+        let row = b"36 35 0:45 / /proc rw - proc proc ro";
+        let entry = MountEntry::parse(row).unwrap();
+        assert_eq!(entry.source_path(), None);
+        assert!(!entry.writable);
+        assert!(MountEntry::parse(b"").is_none());
+    }
+}
