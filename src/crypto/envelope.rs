@@ -1,5 +1,5 @@
-//! Sealed keys: AES-256-CCM with a 12-byte nonce and a 16-byte tag, no associated data
-//! (docs/format.md §4.6; NIST SP 800-38C).
+//! Sealed keys: AES-256-CCM (NIST SP 800-38C) with a nonce of 12 bytes, a tag of 16 bytes and no
+//! associated data (docs/format.md §4.6).
 
 use aes::Aes256;
 use ccm::Ccm;
@@ -9,13 +9,15 @@ use ccm::consts::{U12, U16};
 
 use crate::secret::{KIB, SecretBytes, leave_nothing};
 
+/// A nonce of 12 bytes leaves 3 for the length of the message.
 type Aes256Ccm = Ccm<Aes256, U16, U12>;
 
-/// Words of the stack that are wiped after the work: more than it uses.
+/// How much of the stack is wiped after each operation, in words of 8 bytes: more than it uses, as a
+/// test below measures.
 const STACK: usize = 32 * KIB;
 
-/// Opens what was sealed with `key`; `None` when the tag does not match. The tag is compared in
-/// constant time, and nothing of the content is seen before it matched.
+/// Decrypts `ciphertext` with `key`. `None` if the tag does not match: the key is wrong or the data was
+/// changed. The tag is compared in constant time, and no plaintext is returned unless it matches.
 pub fn open(
     key: &[u8; 32],
     nonce: &[u8; 12],
@@ -32,10 +34,12 @@ pub fn open(
     })
 }
 
-/// Seals `content` with `key`: the ciphertext and its tag. A nonce must never be used twice with
-/// the same key.
+/// Encrypts `content` with `key`, and returns the ciphertext and the tag. `None` if the content has
+/// 2^24 bytes or more, for which CCM with this nonce has no length field.
 ///
-/// `None` when the content is too long for the format's 24-bit length.
+/// Never use a nonce twice with the same key: that reveals the XOR of the two contents and makes
+/// forged tags possible. BitLocker's counter is in
+/// [`Dataset::next_nonce`](crate::format::block::Dataset).
 pub fn seal(key: &[u8; 32], nonce: &[u8; 12], content: &[u8]) -> Option<(Vec<u8>, [u8; 16])> {
     leave_nothing::<STACK, _>(|| {
         let cipher = Aes256Ccm::new(key.into());
@@ -52,7 +56,7 @@ mod tests {
     use super::*;
     use hex_literal::hex;
 
-    // The recovery password's path of the worked example (docs/format.md §9.4,
+    // The VMK, sealed with the stretched key of a recovery password, of the worked example (docs/format.md §9.4,
     // docs/format-recovery-password.md §1.12).
     const KEY: [u8; 32] = hex!("1a39f926dab83e947fa85125b91e556e9ecc2bc5968924e03de234878d1fd4bd");
     const NONCE: [u8; 12] = hex!("c049ba6f3632d50106000000");

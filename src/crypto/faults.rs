@@ -1,5 +1,8 @@
-//! Kernels that gave a wrong answer to a known question. A CPU's instructions are chosen by what it
-//! says that it has; an emulator, or a CPU with a flaw, may compute something else.
+//! A list of faults: code for special CPU instructions that failed its self-test.
+//!
+//! Code is chosen by the features that the CPU reports. An emulator, or a defective CPU, may report a
+//! feature and compute wrong results; QEMU 7.2 with `-cpu max` does so for AVX2 or VAES. Without a
+//! self-test, such a machine would read wrong plaintext and write wrong ciphertext.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,13 +12,14 @@ fn all() -> MutexGuard<'static, Vec<String>> {
     FAULTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What this process found wrong with the CPU's instructions so far, a sentence each. What gave a
-/// wrong answer is not used: something slower takes its place.
+/// The faults that this process has found in the CPU's instructions so far, one sentence each. Code
+/// that failed its self-test is not used; slower code takes its place.
 pub fn faults() -> Vec<String> {
     all().clone()
 }
 
-/// `kernel` gave a wrong answer for `work`; `instead` is what does it now, if anything does.
+/// Records that `kernel` computes `work` wrongly. `instead` is the code that is used in its place, or
+/// `None` if none is left.
 pub(super) fn record(kernel: &str, work: &str, instead: Option<&str>) {
     let instead = match instead {
         Some(instead) => format!("{instead} is used instead"),

@@ -1,9 +1,9 @@
-//! The hash algorithms of TPM 2.0 banks, objects and event logs.
+//! The hash algorithms of TPM 2.0: of PCR banks, objects and event logs.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
-/// A hash algorithm that a TPM may have.
+/// A hash algorithm of TPM 2.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HashAlgorithm {
@@ -15,12 +15,12 @@ pub enum HashAlgorithm {
     Sha384,
     /// SHA-512, 64 bytes.
     Sha512,
-    /// SM3, 32 bytes: known by name, not computed here.
+    /// SM3, 32 bytes. It can be named, but not computed here.
     Sm3,
 }
 
 impl HashAlgorithm {
-    /// All of them, in the order in which a bank is looked for (docs/format-tpm.md §2).
+    /// All of them, in the order in which PCR banks are tried (docs/format-tpm.md §2).
     pub const ALL: [Self; 5] = [
         Self::Sha256,
         Self::Sha1,
@@ -29,17 +29,17 @@ impl HashAlgorithm {
         Self::Sm3,
     ];
 
-    /// The algorithm of that identifier in the TCG registry.
+    /// The algorithm with this identifier in the TCG algorithm registry.
     pub fn of_id(id: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|hash| hash.id() == id)
     }
 
-    /// The algorithm of that word: `sha256`.
+    /// The algorithm with this stable word, such as `sha256`.
     pub fn by_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|hash| hash.word() == word)
     }
 
-    /// Its identifier in the TCG registry.
+    /// Its identifier in the TCG algorithm registry.
     pub fn id(self) -> u16 {
         match self {
             Self::Sha1 => 0x0004,
@@ -50,7 +50,7 @@ impl HashAlgorithm {
         }
     }
 
-    /// What people call it.
+    /// Its usual name, such as `SHA-256`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sha1 => "SHA-1",
@@ -61,7 +61,7 @@ impl HashAlgorithm {
         }
     }
 
-    /// A stable word for programs and options.
+    /// A stable word for programs, such as `sha256`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Sha1 => "sha1",
@@ -72,7 +72,7 @@ impl HashAlgorithm {
         }
     }
 
-    /// How many bytes it makes.
+    /// Length of its digests in bytes.
     pub fn digest_len(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -82,7 +82,7 @@ impl HashAlgorithm {
         }
     }
 
-    /// The hash of the parts, one behind the other; `None` for SM3.
+    /// The hash of the concatenated parts; `None` for SM3.
     pub fn digest(self, parts: &[&[u8]]) -> Option<Vec<u8>> {
         Some(match self {
             Self::Sha1 => hashed::<Sha1>(parts),

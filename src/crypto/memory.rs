@@ -1,6 +1,7 @@
-//! Vectors from memory and back (x86-64): the only pointers in `crypto`.
+//! Loads and stores of vectors (x86-64): the only code in `crypto` that uses pointers.
 //!
-//! Arrays have exactly the size of the vector, and the instructions take any alignment.
+//! The standard library has no safe functions for these two operations. Here each takes an array of
+//! exactly the vector's size, which makes it safe, and uses the instruction for any alignment.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
@@ -11,14 +12,14 @@ macro_rules! moves {
         #[inline]
         #[target_feature(enable = $feature)]
         pub(super) fn $load(from: &[u8; $len]) -> $vector {
-            // SAFETY: as many bytes as the vector has are readable there.
+            // SAFETY: the array has as many bytes as the vector.
             unsafe { $loads(from.as_ptr().cast()) }
         }
 
         #[inline]
         #[target_feature(enable = $feature)]
         pub(super) fn $store(to: &mut [u8; $len], vector: $vector) {
-            // SAFETY: as many bytes as the vector has are writable there.
+            // SAFETY: the array has as many bytes as the vector, and is borrowed mutably.
             unsafe { $stores(to.as_mut_ptr().cast(), vector) }
         }
     )*};

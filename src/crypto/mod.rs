@@ -1,6 +1,19 @@
-//! Algorithms: stretching what a person types, opening sealed keys, transforming sectors.
+//! Cryptography: key stretching, sealed keys, RSA keys, random numbers and sector ciphers.
 //!
-//! Nothing here knows an on-disk structure beyond the bytes that it is handed, or does I/O.
+//! The functions take keys and bytes. They do no I/O and know no structure on disk except the codes
+//! of the encryption methods.
+//!
+//! # Precautions
+//!
+//! * Every secret has a type of [`secret`](crate::secret): it is kept in locked memory and wiped when
+//!   dropped.
+//! * What an operation leaves on the stack and in vector registers (round keys, intermediate hashes)
+//!   is wiped when it ends, by [`leave_nothing`](crate::secret::leave_nothing). How deep it goes is
+//!   measured by a unit test in each module.
+//! * Tags and passwords are compared in constant time, so that timing says nothing about how many
+//!   bytes agree.
+//! * Code for special CPU instructions is used only after it has computed a known answer in this
+//!   process; see [`faults`](faults()).
 
 pub mod envelope;
 mod faults;

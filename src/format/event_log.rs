@@ -22,9 +22,10 @@ pub const MAX_LEN: u64 = 16 * 1024 * 1024;
 /// Most algorithms that a log may name, to bound the work. A TPM has at most five banks.
 const MAX_ALGORITHMS: u32 = 16;
 
-/// Signature of the first record's data (profile, section "Event Log Header").
+/// Signature of the first record's data (`TCG_EfiSpecIDEvent` of the profile).
 const SPEC_ID: &[u8] = b"Spec ID Event03\0";
-/// Signature of the record that says from which locality the TPM was started.
+/// Signature of the record that says from which locality the TPM was started
+/// (`TCG_EfiStartupLocalityEvent`).
 const STARTUP_LOCALITY: &[u8] = b"StartupLocality\0";
 const SHA1_LEN: usize = 20;
 

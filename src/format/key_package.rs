@@ -17,7 +17,7 @@ use super::wire::Fields;
 /// (docs/format-recovery.md §2.2).
 pub const MAX_LEN: usize = 102_400;
 
-/// Longest unknown header that is skipped, in bytes. A guess: Windows' other key blobs have less.
+/// Longest unknown header that is skipped, in bytes. A guess, since no sample is known.
 const MAX_HEAD: usize = 64;
 
 /// The content of a key package.

@@ -1,8 +1,9 @@
-//! Files of keys and certificates: PFX (PKCS#12, RFC 7292), certificates (RFC 5280), private keys
-//! in PKCS#8 (RFC 5958; encrypted as of RFC 8018) and PKCS#1 (RFC 8017), the last four in DER or,
-//! any number of them, in PEM (RFC 7468).
+//! Files with keys and certificates: PFX (PKCS#12, RFC 7292); certificates (RFC 5280) and private
+//! keys in PKCS#8 (RFC 5958, encrypted by RFC 8018) and PKCS#1 (RFC 8017), either one of them in DER
+//! or any number in PEM (RFC 7468).
 //!
-//! The crate that opens PFX files keeps copies of the key that it does not wipe.
+//! The crate that reads PFX files, `p12-keystore`, makes copies of the private key that it does not
+//! wipe.
 
 use p12_keystore::Pkcs12Archive;
 use pkcs8::der::{Decode, Encode};
@@ -16,55 +17,57 @@ use zeroize::Zeroizing;
 use super::{Certificate, PrivateKey, PublicKey, pem};
 use crate::secret::SecretText;
 
-/// Tags of the values at the start of the four kinds of DER (X.690).
+/// DER tag of a SEQUENCE (X.690).
 const SEQUENCE: u8 = 0x30;
+/// DER tag of an INTEGER.
 const INTEGER: u8 = 0x02;
-/// The identifier of scrypt (RFC 7914, section 7), as DER.
+/// The object identifier of scrypt (RFC 7914, section 7) in DER.
 const SCRYPT: [u8; 11] = [
     0x06, 0x09, 0x2B, 0x06, 0x01, 0x04, 0x01, 0xDA, 0x47, 0x04, 0x0B,
 ];
-/// Most rounds of PBKDF2: some seconds. Programs write up to a million.
+/// Most rounds of PBKDF2 that a file may ask for: they take some seconds. Programs write up to a
+/// million.
 const MAX_ITERATIONS: u32 = 10_000_000;
-/// Most memory that scrypt may take, in bytes; OpenSSL takes 16 MiB.
+/// Most memory that a file may ask for with scrypt, in bytes. OpenSSL's default needs 16 MiB.
 const MAX_SCRYPT_MEMORY: u64 = 64 << 20;
-/// Most lanes of scrypt; OpenSSL writes 1.
+/// Highest parallelization parameter of scrypt. OpenSSL writes 1.
 const MAX_SCRYPT_PARALLEL: u16 = 16;
 
-/// What a file holds.
+/// The private keys and certificates of a file.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct KeyFile {
-    /// Private keys.
+    /// The private keys.
     pub keys: Vec<PrivateKey>,
-    /// Certificates, those of issuers among them.
+    /// The certificates with an RSA key, including those of issuers.
     pub certificates: Vec<Certificate>,
-    /// Whether there were certificates whose key is not RSA: those of issuers may be.
+    /// Whether the file has certificates with other keys than RSA, which is fine for issuers.
     has_others: bool,
 }
 
-/// Why a file is of no use.
+/// Why a file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
-    /// It is encrypted, and no password was given.
+    /// The file is encrypted, and no password was given.
     #[error("it takes a password")]
     TakesPassword,
-    /// The password does not open it.
+    /// The password is wrong.
     #[error("the password does not open it")]
     WrongPassword,
-    /// It is of a kind that is not supported.
+    /// The file has a form or a key that is not supported, which the text names.
     #[error("it holds {0}, which is not supported")]
     Unsupported(String),
-    /// It holds none of what is looked for.
+    /// The file contains neither certificates nor private keys.
     #[error("it holds neither a certificate nor a private key in PFX, PEM or DER")]
     Nothing,
 }
 
 impl KeyFile {
-    /// Reads a file's content. An empty password is tried where none is given.
+    /// Reads the content of a file. Without a password, the empty one is tried.
     ///
     /// # Errors
-    /// It holds nothing, or nothing that can be read with that password.
+    /// See [`KeyFileError`].
     pub fn read(content: &[u8], password: Option<&SecretText>) -> Result<Self, KeyFileError> {
         let mut file = Self::default();
         let mut blocks = pem::blocks(content).peekable();
@@ -83,13 +86,13 @@ impl KeyFile {
         }
     }
 
-    /// The certificate of a private key in this file; the first certificate where there is no key.
+    /// The first of [`own_certificates`](Self::own_certificates).
     pub fn own_certificate(&self) -> Option<&Certificate> {
         self.own_certificates().next()
     }
 
-    /// The certificates of the private keys in this file, and not those of their issuers; all
-    /// where there is no key.
+    /// The certificates that belong to private keys in this file, without those of issuers. If the
+    /// file has no private key, all certificates.
     pub fn own_certificates(&self) -> impl Iterator<Item = &Certificate> {
         let publics: Vec<_> = self.keys.iter().map(PrivateKey::public).collect();
         self.certificates
@@ -124,11 +127,13 @@ impl KeyFile {
             "PRIVATE KEY" | "RSA PRIVATE KEY" => self.add_key(&der),
             "ENCRYPTED PRIVATE KEY" => self.add_encrypted_key(&der, password),
             "EC PRIVATE KEY" | "DSA PRIVATE KEY" => Err(not_rsa()),
-            // Requests, parameters, public keys: beside what is wanted.
+            // Certificate requests, parameters and public keys are not needed.
             _ => Ok(()),
         }
     }
 
+    /// The four forms differ in the first value of their outer SEQUENCE: PFX has version 3, an
+    /// unencrypted key version 0 or 1, an encrypted key and a certificate another SEQUENCE.
     fn read_der(&mut self, der: &[u8], password: Option<&SecretText>) -> Result<(), KeyFileError> {
         match first_inside(der) {
             Some([INTEGER, 1, 3]) => self.add_pfx(der, password),
@@ -149,7 +154,7 @@ impl KeyFile {
         Ok(())
     }
 
-    /// PKCS#8 or PKCS#1.
+    /// Adds a private key in PKCS#8 or PKCS#1.
     fn add_key(&mut self, der: &[u8]) -> Result<(), KeyFileError> {
         let key = rsa::PrivateKey::from_pkcs8_der(der)
             .ok()
@@ -178,14 +183,15 @@ impl KeyFile {
                     "a private key encrypted in another way ({fault})"
                 )))
             }
-            // Garbage that happens to be padded well is no key either.
+            // With a wrong password, the padding is correct by chance once in 256 times, and the
+            // result is no key.
             Err(_) => Err(refused(password)),
         }
     }
 
     fn add_pfx(&mut self, der: &[u8], password: Option<&SecretText>) -> Result<(), KeyFileError> {
         use p12_keystore::error::Error;
-        // The crate bounds PBKDF2 and the older ways, and not this one.
+        // The crate limits the rounds of PBKDF2 and of the older schemes, but not scrypt.
         if der.windows(SCRYPT.len()).any(|bytes| bytes == SCRYPT) {
             return Err(KeyFileError::Unsupported(
                 "a PFX that is encrypted by scrypt".to_owned(),
@@ -209,10 +215,10 @@ impl KeyFile {
     }
 }
 
-/// Whether making the key from the password takes more time or memory than a file may ask for.
+/// Whether deriving the key from the password needs more time or memory than the limits above.
 fn costs_too_much(scheme: &EncryptionScheme) -> bool {
     let EncryptionScheme::Pbes2(parameters) = scheme else {
-        // PKCS#5 counts in two bytes there.
+        // PBES1: the crate reads the number of rounds as 16 bits.
         return false;
     };
     match &parameters.kdf {
@@ -248,7 +254,7 @@ fn is_wrong_password(fault: &pkcs8::pkcs5::Error) -> bool {
     matches!(fault, pkcs8::pkcs5::Error::DecryptFailed)
 }
 
-/// A certificate of an RSA key; `None` where its key is of another kind.
+/// The certificate, or `None` if its key is not RSA.
 fn certificate(der: &[u8]) -> Result<Option<Certificate>, KeyFileError> {
     let damaged = |fault: pkcs8::der::Error| {
         KeyFileError::Unsupported(format!("a damaged certificate ({fault})"))
@@ -264,10 +270,10 @@ fn certificate(der: &[u8]) -> Result<Option<Certificate>, KeyFileError> {
     }))
 }
 
-/// The first three bytes inside the sequence that `der` is.
+/// The first three bytes of the content, if `der` is a SEQUENCE.
 fn first_inside(der: &[u8]) -> Option<&[u8]> {
     let (&[tag, len], rest) = der.split_first_chunk()?;
-    // More than 127 bytes: their count follows, in as many bytes as this one says.
+    // Of a content longer than 127 bytes, the length follows in as many bytes as the low bits say.
     let more = if len & 0x80 == 0 {
         0
     } else {

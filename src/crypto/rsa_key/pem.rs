@@ -1,10 +1,11 @@
-//! PEM (RFC 7468): the blocks of a text, whatever stands around them.
+//! PEM (RFC 7468): finds the blocks in a text. Other text between them is ignored.
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// Every block from its first line to its last, not decoded yet. One without an end is no block.
+/// Every block from its BEGIN line to its END line, not yet decoded. A block without an end is
+/// ignored.
 pub(crate) fn blocks(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -17,7 +18,7 @@ pub(crate) fn blocks(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Where a word is first.
+/// The position of the first occurrence of a word.
 pub(super) fn find(text: &[u8], word: &[u8]) -> Option<usize> {
     text.windows(word.len()).position(|window| window == word)
 }

@@ -1,25 +1,26 @@
-//! AES-CBC, one chain a sector; its IV is the sector's byte address, encrypted
-//! (docs/format.md §5.1).
+//! AES-CBC (NIST SP 800-38A), one chain per sector. The IV is the sector's byte address, encrypted with
+//! the same key (docs/format.md §5.1).
 //!
-//! Decrypting, all blocks are independent: many sectors go through AES in one call, and are then
-//! XORed with the ciphertext before them. Encrypting, a sector is a chain: many sectors go side by
-//! side, block by block.
+//! In decryption, all blocks are independent: the blocks of many sectors go through AES in one call,
+//! and are then XORed with the ciphertext block before them. In encryption, each block of a sector
+//! needs the one before it, so many sectors are encrypted at the same time, block by block.
 
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes256};
 
 use super::batch::{BLOCK, Block, address_block, blocks_of};
-use super::tidy::{SECTORS_STACK, tidy};
+use super::wiping::{SECTORS_STACK, wiping};
 use super::{Engines, SectorCipher};
 use crate::secret::Locked;
 
-/// Sectors whose IVs are encrypted in one call.
+/// How many sectors' IVs are encrypted in one call. The `aes` crate works on up to 64 blocks at once
+/// on a CPU with VAES.
 const IVS: usize = 64;
-/// Bytes decrypted in one call, with a copy of their ciphertext beside them: both stay in the
-/// first-level cache.
+/// Bytes decrypted in one call. They and the copy of their ciphertext fit into the first-level cache
+/// (32 KiB).
 const PIECE: usize = 8192;
-/// Bytes that the sectors encrypted side by side span. Sectors of 4096 bytes fall into one set of
-/// the cache, which holds eight.
+/// Bytes spanned by the sectors that are encrypted at the same time. The nth blocks of sectors of 4096
+/// bytes all map to the same set of the first-level cache, which has eight ways: so eight sectors.
 const ENCRYPTED_TOGETHER: usize = 32768;
 
 pub(super) struct Cbc<C> {
@@ -32,7 +33,7 @@ pub(super) fn aes128(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
-    build::<Aes128>(engines, key, sector_size).map(tidy::<SECTORS_STACK>)
+    build::<Aes128>(engines, key, sector_size).map(wiping::<SECTORS_STACK>)
 }
 
 pub(super) fn aes256(
@@ -40,7 +41,7 @@ pub(super) fn aes256(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
-    build::<Aes256>(engines, key, sector_size).map(tidy::<SECTORS_STACK>)
+    build::<Aes256>(engines, key, sector_size).map(wiping::<SECTORS_STACK>)
 }
 
 pub(super) fn build<C>(
@@ -90,7 +91,7 @@ where
 }
 
 impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Cbc<C> {
-    /// Hands out the run in batches of sectors with their IVs.
+    /// Calls `each` with batches of up to [`IVS`] sectors and their IVs.
     fn batches(&self, address: u64, run: &mut [u8], mut each: impl FnMut(&mut [Block], &mut [u8])) {
         let whole = run.len() - run.len() % self.sector_size;
         let mut address = address;
@@ -106,7 +107,8 @@ impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Cbc<C> {
         }
     }
 
-    /// XORs every decrypted block with the ciphertext of the one before it, or with the IV.
+    /// XORs every decrypted block with the ciphertext block before it; the first of a sector with the
+    /// IV.
     fn unchain(&self, blocks: &mut [Block], ciphertext: &[Block], ivs: &[Block]) {
         let per_sector = self.sector_size / BLOCK;
         let sectors = blocks.chunks_exact_mut(per_sector);
@@ -121,7 +123,8 @@ impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Cbc<C> {
         }
     }
 
-    /// Encrypts sectors side by side: the nth block of each in one call. `chains` holds their IVs.
+    /// Encrypts several sectors at the same time: the nth block of each in one call. `chains` holds their
+    /// IVs, and then the last ciphertext block of each.
     fn chain(&self, blocks: &mut [Block], chains: &mut [Block]) {
         let per_sector = self.sector_size / BLOCK;
         for nth in 0..per_sector {

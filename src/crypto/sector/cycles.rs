@@ -1,7 +1,6 @@
-//! How often the Elephant diffusers go over a sector (docs/format.md §5.2), for all that compute
-//! them.
+//! The numbers of cycles of the Elephant diffusers (docs/format.md §5.2), for all implementations.
 
-/// Cycles of diffuser A.
+/// How often diffuser A goes over a sector.
 pub(super) const CYCLES_A: usize = 5;
-/// Cycles of diffuser B.
+/// How often diffuser B goes over a sector.
 pub(super) const CYCLES_B: usize = 3;

@@ -1,39 +1,43 @@
-//! AES-CBC with the Elephant diffuser of Windows Vista and 7 (docs/format.md §5.2;
-//! Ferguson 2006).
+//! AES-CBC with the Elephant diffuser, of Windows Vista and 7 (docs/format.md §5.2; N. Ferguson,
+//! "AES-CBC + Elephant diffuser", 2006).
 //!
-//! Plaintext, XOR a key stream of the sector's own, diffuser A, diffuser B, then CBC; and the
-//! same way back. Each diffuser has a direction in which every word depends on the one just
-//! changed, so words of one sector cannot go side by side: eight sectors do.
+//! Encryption XORs the plaintext with a key stream that depends on the sector, then applies diffuser A,
+//! diffuser B and AES-CBC; decryption does the inverse in the opposite order. In a diffuser, each word
+//! of a sector depends on words just changed, so a sector cannot be split. Eight sectors are processed
+//! at the same time instead, one word of each in a vector.
 
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes256};
 
+use super::available::Diffuse;
 use super::batch::{address_block, blocks_of};
-use super::choice::Diffuse;
 use super::cycles::{CYCLES_A, CYCLES_B};
-use super::tidy::{DIFFUSER_STACK, tidy};
+use super::wiping::{DIFFUSER_STACK, wiping};
 use super::{Engines, SectorCipher, cbc};
 use crate::secret::Locked;
 
-/// Where the second key begins in the key material; each half has room for 256 bits.
+/// Offset of the sector key in the FVEK: each half has 256 bits, of which AES-128 uses the first 128
+/// (docs/format.md §4.7).
 const SECTOR_KEY_OFFSET: usize = 32;
 
-/// Sectors that go through the diffusers side by side.
+/// Sectors that are processed at the same time: eight words fill an AVX2 register.
 const LANES: usize = 8;
 
-/// Rotations of diffuser A.
+/// Rotations of diffuser A, in bits, for word number modulo 4.
 const ROTATIONS_A: [u32; 4] = [9, 0, 13, 0];
-/// Rotations of diffuser B.
+/// Rotations of diffuser B, in bits, for word number modulo 4.
 const ROTATIONS_B: [u32; 4] = [0, 10, 0, 25];
 
 /// The same word of eight sectors.
 type Lanes = [u32; LANES];
 
-/// `WORDS` is the number of 32-bit words in a sector: a constant, so that indices are masks.
+/// `WORDS` is the number of 32-bit words in a sector. It is a constant, and a power of two, so that
+/// indices wrap around by a mask and without bounds checks.
 struct Elephant<C, const WORDS: usize> {
     cbc: Box<dyn SectorCipher>,
     sector_key: Locked<C>,
-    /// What does as much of a run as it can, before the lanes here do the rest.
+    /// Vector kernels, each of which processes as many sectors as fill its vectors. The code here
+    /// processes the rest.
     wide: Vec<Diffuse>,
 }
 
@@ -94,7 +98,7 @@ where
         }),
         _ => return None,
     };
-    Some(tidy::<DIFFUSER_STACK>(cipher))
+    Some(wiping::<DIFFUSER_STACK>(cipher))
 }
 
 impl<C, const WORDS: usize> SectorCipher for Elephant<C, WORDS>
@@ -103,7 +107,7 @@ where
 {
     fn decrypt(&self, address: u64, run: &mut [u8]) {
         self.cbc.decrypt(address, run);
-        let (address, run) = self.widely(address, run, Diffuse::decrypt);
+        let (address, run) = self.with_kernels(address, run, Diffuse::decrypt);
         self.groups(address, run, |words, group, streams| {
             load(words, group, None);
             diffuse_b(words);
@@ -113,7 +117,7 @@ where
     }
 
     fn encrypt(&self, address: u64, run: &mut [u8]) {
-        let (rest_address, rest) = self.widely(address, run, Diffuse::encrypt);
+        let (rest_address, rest) = self.with_kernels(address, run, Diffuse::encrypt);
         self.groups(rest_address, rest, |words, group, streams| {
             load(words, group, Some(streams));
             undiffuse_a(words);
@@ -124,15 +128,17 @@ where
     }
 }
 
-/// The 32 bytes that are XORed over each of eight sectors again and again, as words.
+/// The key streams of eight sectors, as words. A sector's key stream has 32 bytes and is repeated over
+/// the whole sector.
 type Streams = [Lanes; 8];
 
 impl<C, const WORDS: usize> Elephant<C, WORDS>
 where
     C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
 {
-    /// Lets the wide diffusers do what they can; the result is what they left, and its address.
-    fn widely<'a>(
+    /// Processes as many sectors as possible with the vector kernels. Returns the rest of the run and its
+    /// address.
+    fn with_kernels<'a>(
         &self,
         address: u64,
         run: &'a mut [u8],
@@ -155,7 +161,7 @@ where
         (address.wrapping_add(done as u64), &mut run[done..])
     }
 
-    /// Hands out the run in groups of up to eight sectors with their key streams.
+    /// Calls `each` with groups of up to eight sectors and their key streams.
     fn groups(
         &self,
         address: u64,
@@ -177,7 +183,8 @@ where
     }
 }
 
-/// The key streams of eight sectors from `address` on.
+/// The key streams of eight sectors, the first at `address`: two cipher blocks for each, the encrypted
+/// address with 0 and with 0x80 in the last byte (docs/format.md §5.2).
 fn key_streams<C>(cipher: &C, address: u64, sector: usize) -> Streams
 where
     C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
@@ -199,8 +206,8 @@ fn word_at(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
-/// Sectors into lanes, XORed with their key streams where given. Lanes without a sector keep what
-/// they have.
+/// Loads sectors into lanes, one word of each per array, XORed with their key streams if given. Lanes
+/// without a sector keep their values, which nothing reads.
 fn load<const WORDS: usize>(words: &mut [Lanes; WORDS], group: &[u8], streams: Option<&Streams>) {
     for (lane, sector) in group.chunks_exact(WORDS * 4).enumerate() {
         for (nth, (word, bytes)) in words.iter_mut().zip(sector.chunks_exact(4)).enumerate() {
@@ -209,7 +216,7 @@ fn load<const WORDS: usize>(words: &mut [Lanes; WORDS], group: &[u8], streams: O
     }
 }
 
-/// Lanes back into sectors, XORed with their key streams where given.
+/// Stores lanes back into sectors, XORed with their key streams if given.
 fn store<const WORDS: usize>(words: &[Lanes; WORDS], group: &mut [u8], streams: Option<&Streams>) {
     for (lane, sector) in group.chunks_exact_mut(WORDS * 4).enumerate() {
         for (nth, (word, bytes)) in words.iter().zip(sector.chunks_exact_mut(4)).enumerate() {
@@ -221,7 +228,7 @@ fn store<const WORDS: usize>(words: &[Lanes; WORDS], group: &mut [u8], streams: 
 
 // Indices wrap around the sector, whose number of words is a power of two.
 
-/// `d[i] += d[i - 2] ^ (d[i - 5] <<< R)`, or with minus.
+/// Decryption: `d[i] += d[near] ^ (d[far] <<< rotation)`; encryption subtracts instead.
 fn mix(word: &mut Lanes, near: &Lanes, far: &Lanes, rotation: u32, add: bool) {
     for lane in 0..LANES {
         let mixed = near[lane] ^ far[lane].rotate_left(rotation);

@@ -1,30 +1,31 @@
-//! The kinds of code that can do the work of the sector ciphers.
+//! The implementations of AES and of the Elephant diffuser that a sector cipher can use.
 
 use std::fmt;
 
-/// How the blocks of a run go through AES.
+/// An implementation of AES for runs of sectors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Engine {
-    /// The `aes` crate in batches: everywhere, with whatever instructions that crate finds.
+    /// Batches of blocks through the `aes` crate, on every CPU. The crate uses AES instructions if there
+    /// are any, and otherwise constant-time software.
     Batch,
-    /// AES-NI, eight blocks in flight; with AVX2.
+    /// AES-NI with AVX2, one block per vector.
     AesNi,
-    /// VAES in vectors of two blocks.
+    /// VAES with vectors of two blocks.
     Vaes256,
-    /// VAES in vectors of four blocks.
+    /// VAES with AVX-512, vectors of four blocks.
     Vaes512,
 }
 
-/// How the Elephant diffuser goes over sectors side by side.
+/// An implementation of the Elephant diffuser.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Diffuser {
-    /// Arrays of eight words that the compiler makes vectors of.
+    /// Eight sectors at a time in plain code, on every CPU.
     Batch,
-    /// Eight sectors in AVX2 registers.
+    /// Eight sectors at a time in AVX2 registers.
     Avx2,
-    /// Sixteen sectors in AVX-512 registers.
+    /// Sixteen sectors at a time in AVX-512 registers.
     Avx512,
 }
 
@@ -32,7 +33,7 @@ impl Engine {
     /// All engines, slowest first.
     pub const ALL: [Self; 4] = [Self::Batch, Self::AesNi, Self::Vaes256, Self::Vaes512];
 
-    /// A name for reports.
+    /// A name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Batch => "batches of the aes crate",
@@ -47,7 +48,7 @@ impl Diffuser {
     /// All diffusers, slowest first.
     pub const ALL: [Self; 3] = [Self::Batch, Self::Avx2, Self::Avx512];
 
-    /// A name for reports.
+    /// A name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Batch => "eight lanes",
@@ -57,24 +58,24 @@ impl Diffuser {
     }
 }
 
-/// The engines that a cipher is built from.
+/// The implementations that a cipher uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Engines {
-    /// For AES.
+    /// The implementation of AES.
     pub aes: Engine,
-    /// For the Elephant diffuser.
+    /// The implementation of the Elephant diffuser, for methods that have it.
     pub diffuser: Diffuser,
 }
 
 impl Engines {
-    /// Those that run everywhere.
+    /// Those that run on every CPU.
     pub const SAFE: Self = Self {
         aes: Engine::Batch,
         diffuser: Diffuser::Batch,
     };
 }
 
-/// For reports: `VAES-512, diffuser AVX-512`.
+/// For messages: `VAES-512, diffuser AVX-512`.
 impl fmt::Display for Engines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, diffuser {}", self.aes.name(), self.diffuser.name())

@@ -1,57 +1,64 @@
-//! Sector ciphers: runs of whole sectors, transformed in place (docs/format.md §5).
+//! Sector ciphers: encrypt and decrypt runs of whole sectors in place (docs/format.md §5).
 //!
-//! A sector is a data unit of its own, keyed by where it lies. All ciphers are handed the byte
-//! address of a run's first sector; what they derive from it is their own affair. To add one:
-//! a file beside this, and its row in [`METHODS`].
+//! Each sector is encrypted on its own. The cipher gets the byte address of the first sector of a
+//! run, and derives each sector's IV or tweak from its address. To add a cipher, add a file here and
+//! its row in [`METHODS`].
+//!
+//! AES itself comes from the `aes` crate or from instructions of the CPU. The modes are written here
+//! for speed, measured on a CPU with VAES: `xts-mode` and `cbc` handle one sector, or even one block,
+//! at a time, so most of the CPU's AES units are idle. `xts-mode` decrypts at 0.4 GB/s where batches
+//! of sectors reach several GB/s (docs/performance.md); `elephant-diffuser` takes 4 to 5 times as long
+//! as the code here. Tests compare all ciphers with those crates.
 
+mod available;
 mod batch;
 mod cbc;
-mod choice;
 mod cycles;
 mod elephant;
 mod engine;
-mod proof;
-mod tidy;
+mod self_test;
 #[cfg(target_arch = "x86_64")]
 mod wide;
+mod wiping;
 mod xts;
 
 pub use engine::{Diffuser, Engine, Engines};
 
 use crate::secret::{KIB, SecretBytes, leave_nothing};
 
-/// Encrypts and decrypts runs of whole sectors in place.
+/// A cipher with its key: encrypts and decrypts runs of whole sectors in place.
 ///
-/// `address` is where the run's first sector lies on the encrypted volume, in bytes, a multiple
-/// of the sector size; the length of `run` is a multiple of the sector size too. Bytes behind the
-/// last whole sector are left as they are.
+/// `address` is the offset of the run's first sector on the encrypted volume, in bytes. It and the
+/// length of `run` are multiples of the sector size. Bytes after the last whole sector are not
+/// changed.
 pub trait SectorCipher: Send + Sync {
-    /// Ciphertext to plaintext.
+    /// Replaces ciphertext by plaintext.
     fn decrypt(&self, address: u64, run: &mut [u8]);
-    /// Plaintext to ciphertext.
+    /// Replaces plaintext by ciphertext.
     fn encrypt(&self, address: u64, run: &mut [u8]);
 }
 
-/// An encryption method of sectors.
+/// An encryption method: the cipher and key length of a volume's sectors.
 pub struct Method {
     /// Value on disk (docs/format.md §4.7).
     pub code: u16,
-    /// The name that `manage-bde` prints.
+    /// The name that `manage-bde` prints: `XTS-AES 128`.
     pub name: &'static str,
-    /// A stable word for programs.
+    /// A stable word for programs: `aes-xts-128`.
     pub word: &'static str,
-    /// The number of Windows' management interface (docs/format-recovery.md §5.1).
+    /// The number in Windows' management interface (docs/format-recovery.md §5.1).
     pub wmi: u8,
-    /// Bytes of key material on disk.
+    /// Length of the FVEK in bytes, as stored.
     pub key_len: usize,
     build: Build,
-    answers: proof::Answers,
+    /// The results that the self-test expects.
+    answers: self_test::Answers,
 }
 
-/// Builds a cipher from the key material on disk and the size of a sector in bytes.
+/// Builds a cipher from the FVEK as stored and the size of a sector in bytes.
 type Build = fn(Engines, &[u8], usize) -> Option<Box<dyn SectorCipher>>;
 
-/// All methods that Windows has ever written.
+/// All encryption methods of BitLocker, from Windows Vista on (docs/format.md §4.7).
 pub const METHODS: &[Method] = &[
     Method {
         code: 0x8000,
@@ -109,7 +116,7 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
-/// Methods are compared by their value on disk.
+/// Two methods are equal if their values on disk are.
 impl PartialEq for Method {
     fn eq(&self, other: &Self) -> bool {
         self.code == other.code
@@ -169,17 +176,17 @@ impl std::fmt::Display for Method {
 }
 
 impl Method {
-    /// AES-CBC with 128 bits and Elephant diffuser: Windows Vista and 7.
+    /// AES-CBC with a key of 128 bits and the Elephant diffuser: the default of Windows Vista and 7.
     pub const AES_CBC_128_ELEPHANT: &'static Self = &METHODS[0];
-    /// AES-CBC with 256 bits and Elephant diffuser: Windows Vista and 7.
+    /// AES-CBC with a key of 256 bits and the Elephant diffuser, of Windows Vista and 7.
     pub const AES_CBC_256_ELEPHANT: &'static Self = &METHODS[1];
-    /// AES-CBC with 128 bits.
+    /// AES-CBC with a key of 128 bits.
     pub const AES_CBC_128: &'static Self = &METHODS[2];
-    /// AES-CBC with 256 bits.
+    /// AES-CBC with a key of 256 bits.
     pub const AES_CBC_256: &'static Self = &METHODS[3];
-    /// XTS-AES with 128 bits: what Windows 10 and later choose.
+    /// XTS-AES with two keys of 128 bits: the default of Windows 10 and later.
     pub const AES_XTS_128: &'static Self = &METHODS[4];
-    /// XTS-AES with 256 bits.
+    /// XTS-AES with two keys of 256 bits.
     pub const AES_XTS_256: &'static Self = &METHODS[5];
 
     /// The method with this value on disk.
@@ -187,26 +194,27 @@ impl Method {
         METHODS.iter().find(|method| method.code == code)
     }
 
-    /// The method with this word.
+    /// The method with this stable word.
     pub fn by_word(word: &str) -> Option<&'static Self> {
         METHODS.iter().find(|method| method.word == word)
     }
 
-    /// Whether sectors go through the Elephant diffuser, too.
+    /// Whether it uses the Elephant diffuser.
     fn has_diffuser(&self) -> bool {
         matches!(self.code, 0x8000 | 0x8001)
     }
 
-    /// Its cipher under `key` for sectors of `sector_size` bytes, by the fastest engines of this CPU
-    /// that give the right answer to a known question; those that do not are told of in
-    /// [`crypto::faults`](super::faults()). `None` where the key does not have [`Method::key_len`] bytes, the
-    /// sector size is no multiple of a cipher block, or no engine gives the right answer.
+    /// Its cipher with `key`, for sectors of `sector_size` bytes.
+    ///
+    /// It uses the fastest engines of this CPU that pass a self-test; those that fail are listed in
+    /// [`crypto::faults`](super::faults()). `None` if the key does not have [`Method::key_len`] bytes, if
+    /// the sector size is not a multiple of 16, or if no engine passes.
     pub fn cipher(&self, key: &SecretBytes, sector_size: u32) -> Option<Box<dyn SectorCipher>> {
-        self.cipher_with(proof::fastest(self, sector_size)?, key, sector_size)
+        self.cipher_with(self_test::fastest(self, sector_size)?, key, sector_size)
     }
 
-    /// The same by chosen engines, whatever they answer, for tests and benchmarks: `None` also where
-    /// the CPU lacks what one of them needs.
+    /// The same with chosen engines and without a self-test, for tests and benchmarks. `None` also if the
+    /// CPU lacks instructions that one of them needs.
     pub fn cipher_with(
         &self,
         engines: Engines,
@@ -220,6 +228,7 @@ impl Method {
         if !engines.are_available() {
             return None;
         }
+        // Key schedules are computed on the stack.
         leave_nothing::<{ 16 * KIB }, _>(|| (self.build)(engines, key.expose(), sector_size))
     }
 }
@@ -251,10 +260,8 @@ mod tests {
     }
     use hex_literal::hex;
 
-    /// One sector of real volumes: method, key, address, sector size, the first 16 bytes of its
-    /// ciphertext and 32 of its plaintext, SHA-256 of the plaintext (docs/format.md §9.7).
-    /// The whole ciphertext is not printed there, so the plaintext is rebuilt from the volumes in
-    /// `tests/volume/conformance.rs`; here each cipher is checked on what one block can show.
+    /// The first block of a sector of a real volume: method, key, address, sector size, ciphertext,
+    /// plaintext (docs/format.md §9.7). `tests/volume/conformance.rs` decrypts the whole volumes.
     type Sample = (u16, &'static [u8], u64, usize, [u8; 16], [u8; 16]);
 
     const FIRST_BLOCKS: &[Sample] = &[
@@ -335,10 +342,9 @@ mod tests {
         }
     }
 
-    /// The Elephant diffuser on real sectors: a sector of zero bytes on disk has a defined
-    /// plaintext, whose key stream docs/format.md §9.7 gives.
+    /// The sector key of the Elephant diffuser, as docs/format.md §9.7 gives it.
     #[test]
-    fn elephant_starts_from_the_printed_sector_keys() {
+    fn computes_the_published_sector_key() {
         let key = hex!(
             "9d2733e172dc85e13e3de5aaa0e0501b8444fe4bcabcca6b137dcc3f9f9300e2fd22a3f27966c51c94c8e3adce517b6ea013228b03583e8db1254d91786aeafe"
         );
@@ -349,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_only_keys_of_the_right_length() {
+    fn refuses_keys_of_a_wrong_length() {
         for method in METHODS {
             for len in [0, method.key_len - 1, method.key_len + 1] {
                 assert!(

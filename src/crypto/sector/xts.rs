@@ -1,25 +1,27 @@
-//! XTS-AES (IEEE 1619, NIST SP 800-38E): one data unit a sector, numbered by the sector's address
-//! in sectors of the volume's own size (docs/format.md §5.3).
+//! XTS-AES (IEEE 1619, NIST SP 800-38E). Each sector is a data unit; its number is its address divided
+//! by the volume's sector size (docs/format.md §5.3).
 //!
-//! A sector alone is too short for the AES units of a CPU, and the tweak of a block depends on that
-//! of the one before. So sectors go in batches: the numbers of many are encrypted in one call, the
-//! chains of four tweaks are doubled side by side, and all their blocks go through AES in one call.
+//! One sector is too short to keep the AES units of a CPU busy, and the tweak of each block is computed
+//! from that of the block before. So sectors are processed in batches: the numbers of up to 64 sectors
+//! are encrypted in one call, the tweaks of four sectors are doubled at the same time, and the blocks of
+//! these four go through AES in one call.
 
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes256};
 
 use super::batch::{BLOCK, Block, MAX_SECTOR, blocks_of, xor};
-use super::tidy::{KERNEL_STACK, SECTORS_STACK, tidy};
+use super::wiping::{KERNEL_STACK, SECTORS_STACK, wiping};
 use super::{Engines, SectorCipher};
 use crate::secret::Locked;
 
-/// Sectors whose tweaks are encrypted in one call.
+/// How many sectors' first tweaks are encrypted in one call. The `aes` crate works on up to 64 blocks at
+/// once on a CPU with VAES.
 const NUMBERS: usize = 64;
-/// Sectors whose tweak chains run side by side, and whose blocks go through AES in one call: one
-/// chain is bound by its latency; more than four sectors of 4096 bytes and their tweaks do not fit
-/// into the first-level cache.
+/// How many sectors' tweaks are doubled at the same time, and whose blocks go through AES in one call.
+/// A single chain of doublings is limited by its latency; more than four sectors of 4096 bytes, with as
+/// many bytes of tweaks, do not fit into the first-level cache (32 KiB).
 const LANES: usize = 4;
-/// Most blocks in a sector.
+/// Cipher blocks in the largest sector.
 const MAX_BLOCKS: usize = MAX_SECTOR / BLOCK;
 
 struct Xts<C> {
@@ -33,8 +35,8 @@ pub(super) fn aes128(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
-    let by_crate = || build::<Aes128>(key, sector_size).map(tidy::<SECTORS_STACK>);
-    let by_kernel = engines.xts(key, sector_size).map(tidy::<KERNEL_STACK>);
+    let by_crate = || build::<Aes128>(key, sector_size).map(wiping::<SECTORS_STACK>);
+    let by_kernel = engines.xts(key, sector_size).map(wiping::<KERNEL_STACK>);
     by_kernel.or_else(by_crate)
 }
 
@@ -43,12 +45,12 @@ pub(super) fn aes256(
     key: &[u8],
     sector_size: usize,
 ) -> Option<Box<dyn SectorCipher>> {
-    let by_crate = || build::<Aes256>(key, sector_size).map(tidy::<SECTORS_STACK>);
-    let by_kernel = engines.xts(key, sector_size).map(tidy::<KERNEL_STACK>);
+    let by_crate = || build::<Aes256>(key, sector_size).map(wiping::<SECTORS_STACK>);
+    let by_kernel = engines.xts(key, sector_size).map(wiping::<KERNEL_STACK>);
     by_kernel.or_else(by_crate)
 }
 
-/// First half of the key for the data, second half for the tweaks (docs/format.md §4.7).
+/// The first half of the key encrypts the data, the second half the tweaks (docs/format.md §4.7).
 fn build<C>(key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>>
 where
     Xts<C>: SectorCipher + 'static,
@@ -76,6 +78,8 @@ where
 }
 
 impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Xts<C> {
+    /// XORs every block of the run with its tweak before and after `aes`. Encryption and decryption
+    /// differ only in `aes`.
     fn transform(&self, address: u64, run: &mut [u8], aes: impl Fn(&mut [Block])) {
         let mut number = address / self.sector_size as u64;
         let mut tweaks = [0u128; LANES * MAX_BLOCKS];
@@ -101,12 +105,13 @@ impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Xts<C> {
     }
 }
 
-/// The tweaks of up to [`LANES`] sectors from their first ones, doubled block by block.
+/// Computes the tweaks of up to [`LANES`] sectors from the first tweak of each.
 fn fill(tweaks: &mut [u128], first: &[Block], per_sector: usize) {
     let mut chains = [0u128; LANES];
     for (chain, first) in chains.iter_mut().zip(first) {
         *chain = u128::from_le_bytes((*first).into());
     }
+    // All chains at once, so that the CPU works on one while it waits for another.
     if first.len() == LANES {
         let (a, rest) = tweaks.split_at_mut(per_sector);
         let (b, rest) = rest.split_at_mut(per_sector);
@@ -125,7 +130,8 @@ fn fill(tweaks: &mut [u128], first: &[Block], per_sector: usize) {
     }
 }
 
-/// Multiplication by x in GF(2^128) (IEEE 1619, section 5.2).
+/// Multiplication by x in GF(2^128), modulo x^128 + x^7 + x^2 + x + 1 (IEEE 1619, section 5.2). Without
+/// a branch: a branch on the top bit would depend on the key.
 fn double(tweak: u128) -> u128 {
     (tweak << 1) ^ ((tweak >> 127) * 0x87)
 }

@@ -1,16 +1,26 @@
-//! The ways in which candidates go side by side.
+//! The ways to stretch several candidates at the same time.
 
-/// How candidates go side by side. All ways give the same keys.
+/// A way to stretch several candidates at the same time. All ways give the same keys.
+///
+/// ```
+/// use fve::crypto::stretch::{InitialHash, Lanes};
+///
+/// let lanes = Lanes::best();
+/// let candidates: Vec<_> = ["anaconda", "python"].map(InitialHash::of_password).into();
+/// let keys = lanes.stretch_rounds(&candidates, &[0; 16], 2);
+/// assert_eq!(keys.len(), 2);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Lanes {
-    /// One after the other.
+    /// One after another.
     One,
-    /// Eight in AVX2 registers.
+    /// Eight, in the lanes of AVX2 registers.
     Avx2,
-    /// Four whose SHA instructions fill each other's waits.
+    /// Four, by SHA instructions. One candidate leaves them idle most of the time, because each
+    /// instruction waits for the one before.
     Sha,
-    /// Sixteen in AVX-512 registers.
+    /// Sixteen, in the lanes of AVX-512 registers.
     Avx512,
 }
 
@@ -18,7 +28,8 @@ impl Lanes {
     /// All ways, slowest first.
     pub const ALL: [Self; 4] = [Self::One, Self::Avx2, Self::Sha, Self::Avx512];
 
-    /// How many candidates take as long as one: hand over that many at a time.
+    /// How many candidates are stretched at the same time. Pass a multiple of that to
+    /// [`stretch`](Self::stretch), or lanes stay empty.
     pub fn width(self) -> usize {
         match self {
             Self::One => 1,
@@ -28,7 +39,7 @@ impl Lanes {
         }
     }
 
-    /// A name for reports.
+    /// A name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::One => "one at a time",

@@ -1,13 +1,19 @@
-//! From what a person types to a 256-bit key: 2^20 rounds of SHA-256 (docs/format.md §4).
+//! Key stretching: from a password, PIN or recovery password to a key of 256 bits, by 2^20 rounds of
+//! SHA-256 (docs/format.md §4; FIPS 180-4).
 //!
-//! One key takes as long as 2^21 SHA-256 blocks in a row. Whoever tries many candidates for one
-//! salt takes [`Lanes`], which stretch several in the time of one.
+//! The rounds depend on each other, so a key takes as long as 2^21 SHA-256 blocks in sequence, whatever
+//! the CPU. To try many candidates for the same salt, use [`Lanes`], which stretches several in the
+//! time of one.
+//!
+//! The `sha2` crate hashes one message at a time. The code here adds what it does not offer: several
+//! candidates in the lanes of vector registers, and the message schedule of the second block computed
+//! ahead, because it depends on no secret.
 
-mod alone;
 mod lanes;
-mod proof;
+mod parallel;
 mod schedule;
-mod together;
+mod self_test;
+mod single;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
@@ -17,26 +23,29 @@ use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use self::proof::Alone;
 use self::schedule::INITIAL;
+use self::self_test::Single;
 
 use crate::secret::{KIB, Locked, RecoveryKey, StretchedKey, leave_nothing};
 
-/// How often SHA-256 is applied.
+/// Number of rounds of SHA-256 (docs/format.md §4.3).
 pub const ROUNDS: u64 = 0x10_0000;
 
-/// Bytes of one round's message: last hash, initial hash, salt, count.
+/// Length of a round's message in bytes: last hash (32), initial hash (32), salt (16), count (8).
 const MESSAGE_LEN: usize = 88;
+/// Offset of the count in the message.
 const COUNT_OFFSET: usize = 80;
 
-/// Words of the stack that are wiped after the work: more than it uses.
+/// How much of the stack is wiped after each operation, in words of 8 bytes: more than it uses, as a
+/// test below measures.
 const STACK: usize = 16 * KIB;
 
-/// The hash that stands for a secret while it is stretched.
+/// The hash of a secret that the key stretching starts from. As secret as the password: with it, a
+/// volume can be unlocked.
 pub struct InitialHash(Locked<[u8; 32]>);
 
 impl InitialHash {
-    /// Of a password or PIN: SHA-256 twice over its UTF-16LE bytes (docs/format.md §4.1).
+    /// That of a password or PIN: SHA-256, applied twice to its UTF-16LE bytes (docs/format.md §4.1).
     pub fn of_password(password: &str) -> Self {
         leave_nothing::<STACK, _>(|| {
             let mut first = Sha256::new();
@@ -48,17 +57,17 @@ impl InitialHash {
         })
     }
 
-    /// Of a PIN, of which a protector keeps SHA-256 once.
+    /// That of a PIN whose SHA-256 is known, as a TPM protector stores it (sealed).
     pub(crate) fn of_hashed(first: &[u8; 32]) -> Self {
         leave_nothing::<STACK, _>(|| Self(Locked::new(Sha256::digest(first).into())))
     }
 
-    /// Of a recovery password: SHA-256 once over its 128 bits (docs/format.md §4.2).
+    /// That of a recovery password: SHA-256, applied once to its 128-bit key (docs/format.md §4.2).
     pub fn of_recovery_key(key: &RecoveryKey) -> Self {
         leave_nothing::<STACK, _>(|| Self(Locked::new(Sha256::digest(key.expose()).into())))
     }
 
-    /// The same as words.
+    /// The hash as big-endian words, as SHA-256 uses them.
     fn words(&self) -> Zeroizing<[u32; 8]> {
         let mut words = Zeroizing::new([0; 8]);
         for (word, bytes) in words.iter_mut().zip(self.0.as_chunks().0) {
@@ -67,29 +76,31 @@ impl InitialHash {
         words
     }
 
-    /// Stretches it with a protector's salt. Takes about a tenth of a second on a CPU with SHA
-    /// instructions.
+    /// Stretches it with a protector's salt. This takes about 0.1 s on a CPU with SHA instructions, and
+    /// several times as long without.
     pub fn stretch(&self, salt: &[u8; 16]) -> StretchedKey {
         self.stretch_rounds(salt, ROUNDS)
     }
 
     fn stretch_rounds(&self, salt: &[u8; 16], rounds: u64) -> StretchedKey {
-        leave_nothing::<STACK, _>(|| match proof::alone() {
-            Alone::Crate => self.stretch_by_crate(salt, rounds),
-            Alone::Portable => alone::portable(self, salt, rounds),
+        leave_nothing::<STACK, _>(|| match self_test::single() {
+            Single::Crate => self.stretch_by_crate(salt, rounds),
+            Single::Portable => single::portable(self, salt, rounds),
             #[cfg(target_arch = "x86_64")]
-            Alone::Scalar => alone::scalar(self, salt, rounds)
+            Single::Scalar => single::scalar(self, salt, rounds)
                 .unwrap_or_else(|| self.stretch_by_crate(salt, rounds)),
         })
     }
 
-    /// The message of each round fills two blocks, of which only the last hash and the count
-    /// change: both blocks are laid out once, with their padding.
+    /// Key stretching by the compression function of the `sha2` crate. A round's message fills two
+    /// blocks, in which only the last hash and the count change, so both are laid out once, with their
+    /// padding.
     fn stretch_by_crate(&self, salt: &[u8; 16], rounds: u64) -> StretchedKey {
         let mut blocks = Zeroizing::new([[0u8; 64]; 2]);
         let message = blocks.as_flattened_mut();
         message[32..64].copy_from_slice(&*self.0);
         message[64..COUNT_OFFSET].copy_from_slice(salt);
+        // The padding of SHA-256: a bit of 1, zeros, and the message's length in bits.
         message[MESSAGE_LEN] = 0x80;
         message[120..].copy_from_slice(&(8 * MESSAGE_LEN as u64).to_be_bytes());
         let mut state = INITIAL;
@@ -113,14 +124,14 @@ impl std::fmt::Debug for InitialHash {
     }
 }
 
-/// A hash state as the key that it stands for.
+/// The key in a final hash state.
 fn key_of(state: &[u32]) -> StretchedKey {
     let mut key = Zeroizing::new([0; 32]);
     store(state, &mut *key);
     StretchedKey::from_bytes(&key)
 }
 
-/// Writes a hash state as the 32 bytes that stand for it.
+/// Writes a hash state as 32 big-endian bytes.
 fn store(state: &[u32], out: &mut [u8]) {
     for (word, bytes) in state.iter().zip(out.chunks_exact_mut(4)) {
         bytes.copy_from_slice(&word.to_be_bytes());
@@ -135,7 +146,7 @@ mod tests {
     const SALT: [u8; 16] = hex!("8d7637cc5d885d5ff4f748dbc8440d2e");
 
     #[test]
-    fn passes_through_the_worked_examples_intermediate_values() {
+    fn reaches_the_intermediate_values_of_the_worked_example() {
         let hash = InitialHash::of_password("anaconda");
         assert_eq!(
             *hash.0,

@@ -1,15 +1,17 @@
-//! SHA-256 as far as our own kernels spell it out (FIPS 180-4), and what of it can be worked out
-//! ahead: the second block of a round holds the salt and the count, so its message schedule depends
-//! on no secret and on no round before.
+//! The constants and the message schedule of SHA-256 (FIPS 180-4), for the code here that does not use
+//! the `sha2` crate.
+//!
+//! The second block of a round's message holds only the salt, the count and the padding. So its
+//! message schedule depends neither on a secret nor on the rounds before, and can be computed ahead.
 
 use super::MESSAGE_LEN;
 
-/// State before the first block (FIPS 180-4, section 5.3.3).
+/// The initial state (FIPS 180-4, section 5.3.3).
 pub(super) const INITIAL: [u32; 8] = [
     0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
 ];
 
-/// Constants of SHA-256 (FIPS 180-4, section 4.2.2).
+/// The constants of the 64 steps (FIPS 180-4, section 4.2.2).
 pub(super) const K: [u32; 64] = [
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
@@ -21,20 +23,21 @@ pub(super) const K: [u32; 64] = [
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 ];
 
-/// What a word of the schedule takes of the one 15 places before (FIPS 180-4, section 4.1.2).
+/// The function sigma 0, of the schedule's word 15 places before (FIPS 180-4, section 4.1.2).
 #[inline(always)]
 pub(super) fn far(word: u32) -> u32 {
     word.rotate_right(7) ^ word.rotate_right(18) ^ (word >> 3)
 }
 
-/// What it takes of the one 2 places before.
+/// The function sigma 1, of the schedule's word 2 places before.
 #[inline(always)]
 pub(super) fn near(word: u32) -> u32 {
     word.rotate_right(17) ^ word.rotate_right(19) ^ (word >> 10)
 }
 
-/// The schedules of the second blocks of `N` rounds from `count` on, word by word, with the
-/// constants added. In a form that the compiler makes vectors of, where the caller has them.
+/// The message schedules of the second blocks of `N` rounds, the first with `count`, with the constants
+/// added. For each word, the array has that word of all rounds, so that the compiler uses vector
+/// instructions if the caller enables them.
 #[inline(always)]
 pub(super) fn second_blocks<const N: usize>(salt: &[u8; 16], count: u64) -> [[u32; N]; 64] {
     let mut schedule = [[0u32; N]; 64];
@@ -45,6 +48,7 @@ pub(super) fn second_blocks<const N: usize>(salt: &[u8; 16], count: u64) -> [[u3
         schedule[4][nth] = (count as u32).swap_bytes();
         schedule[5][nth] = ((count >> 32) as u32).swap_bytes();
     }
+    // Words 0 to 3 are the salt, 4 and 5 the count, 6 begins the padding, 15 is the length in bits.
     schedule[6] = [0x8000_0000; N];
     schedule[15] = [8 * MESSAGE_LEN as u32; N];
     for word in 16..64 {

@@ -1,7 +1,8 @@
-//! Kernels that stretch several candidates at once (x86-64; docs/format-recovery-password.md §1.9).
+//! Kernels that stretch several candidates at the same time (x86-64;
+//! docs/format-recovery-password.md §1.9).
 //!
-//! The second block of a round holds the salt and the count, so its message schedule is the same
-//! for all candidates: it is worked out once, in scalar registers that are idle otherwise.
+//! The second block of a round holds only the salt and the count, so its message schedule is the same
+//! for all candidates. It is computed once, in scalar registers, which are idle otherwise.
 #![allow(unsafe_code)]
 
 use std::arch::is_x86_feature_detected as detected;
@@ -14,13 +15,13 @@ use super::{InitialHash, Lanes, key_of};
 use crate::crypto::memory;
 use crate::secret::StretchedKey;
 
-/// The words of as many candidates as a kernel takes, one candidate's after the other's.
+/// The hashes of as many candidates as a kernel has lanes: eight words of each, one after another.
 type Words = [u32];
 
-/// Turns initial hashes into keys after some rounds, in place.
+/// Replaces initial hashes by their keys: hashes, salt, number of rounds.
 type Stretch = unsafe fn(&mut Words, &[u8; 16], u64);
 
-/// Whether the CPU has what a way takes.
+/// Whether the CPU has the instructions that a way needs.
 pub(super) fn available(lanes: Lanes) -> bool {
     match lanes {
         Lanes::One => true,
@@ -30,7 +31,7 @@ pub(super) fn available(lanes: Lanes) -> bool {
     }
 }
 
-/// A kernel whose instructions the CPU has.
+/// A kernel. A value exists only if the CPU has its instructions.
 pub(super) struct Kernel {
     stretch: Stretch,
     width: usize,
@@ -51,7 +52,8 @@ impl Kernel {
         })
     }
 
-    /// Stretches up to as many candidates as there are lanes; lanes without one run empty.
+    /// Stretches at most as many candidates as there are lanes. Unused lanes compute keys that are thrown
+    /// away.
     pub(super) fn stretch(
         &self,
         hashes: &[InitialHash],
@@ -113,7 +115,7 @@ macro_rules! lanes {
                 store(words, last);
             }
 
-            /// Word by word of all candidates.
+            /// Transposes the hashes: the nth vector has the nth word of each candidate.
             #[target_feature(enable = $features)]
             fn load(words: &Words) -> [Vector; 8] {
                 let mut vectors = [$set(0); 8];
@@ -150,7 +152,8 @@ macro_rules! lanes {
                     for nth in 0..16 {
                         let word = $add(message[nth], $set(constants[nth] as i32));
                         state = round(state, word);
-                        // The word that comes sixteen rounds later; the last ones come to nothing.
+                        // The word of the schedule that is used 16 steps later. Those of the last 16
+                        // steps are never used.
                         let near = message[(nth + 14) % 16];
                         let far = message[(nth + 1) % 16];
                         let near = xor3(
@@ -237,14 +240,14 @@ lanes! { avx512, "avx512f", __m512i, 16, load_512, store_512, _mm512_set1_epi32,
     }
 }}
 
-/// The SHA instructions: two rounds each, and every one waits for the one before.
+/// The SHA instructions do two steps each, and each waits for the one before.
 mod sha {
     use super::*;
 
-    /// Candidates whose rounds fill each other's waits.
+    /// Candidates at the same time, to use the time in which one waits.
     const LANES: usize = 4;
 
-    /// A state in the order that the instructions want: words f, e, b, a and h, g, d, c.
+    /// A hash state in the order of the instructions: words f, e, b, a and h, g, d, c, lowest first.
     type State = [__m128i; 2];
 
     #[target_feature(enable = "sha,sse4.1,ssse3")]
@@ -288,7 +291,7 @@ mod sha {
         words[first + 3] = _mm_extract_epi32::<3>(vector) as u32;
     }
 
-    /// From words a, b, c, d and e, f, g, h to the order of the instructions.
+    /// Converts from words a, b, c, d and e, f, g, h to the order of the instructions.
     #[inline]
     #[target_feature(enable = "sse4.1")]
     fn in_order([first, second]: State) -> State {
@@ -300,7 +303,7 @@ mod sha {
         ]
     }
 
-    /// The way back.
+    /// Converts back.
     #[inline]
     #[target_feature(enable = "sse4.1")]
     fn in_words([abef, cdgh]: State) -> State {
@@ -319,7 +322,7 @@ mod sha {
                 let constants = load(constants, 4 * quad);
                 for (state, message) in states.iter_mut().zip(&mut messages) {
                     *state = four_rounds(*state, _mm_add_epi32(message[quad], constants));
-                    // The words that come sixteen rounds later.
+                    // The words of the schedule that are used 16 steps later.
                     let [now, next, third, last] =
                         std::array::from_fn(|nth| message[(quad + nth) % 4]);
                     let middle = _mm_alignr_epi8::<4>(last, third);

@@ -1,9 +1,9 @@
-//! The Elephant diffusers over many sectors side by side: the nth word of each sector in one
-//! vector.
+//! The Elephant diffusers over 8 or 16 sectors at the same time: a vector holds the nth word of each
+//! sector.
 //!
-//! A diffuser changes a word by those two and five places from it, on one side. Four words are
-//! changed at a time, since rotations repeat after four. Their neighbours stay in registers, so
-//! that nothing waits for what has just been stored.
+//! A diffuser changes each word by the words two and five places before it (A) or after it (B). Four
+//! words, a "quad", are changed at a time, because the rotations repeat after four words. The words
+//! next to them stay in registers, so that no load has to wait for a store.
 
 use std::arch::is_x86_feature_detected as detected;
 use std::arch::x86_64::*;
@@ -12,36 +12,37 @@ use crate::crypto::memory;
 use crate::crypto::sector::Diffuser;
 use crate::crypto::sector::cycles::{CYCLES_A, CYCLES_B};
 
-/// Largest sectors, in cipher blocks, of which sixteen stay in the first-level cache: 2048 bytes.
+/// Largest sector, in quads (16 bytes), of which sixteen fit into the first-level cache: 2048 bytes.
 const CACHED_QUADS: usize = 128;
 
-/// Fills in the key streams of the sectors that come next.
+/// A function that writes the key streams of the next sectors.
 pub(in super::super) type Streams<'a> = &'a mut dyn FnMut(&mut [[[u8; 16]; 2]]);
 
+/// Processes as many sectors of a run as fill its vectors; returns how many bytes that was.
 type Kernel = unsafe fn(&mut [u8], Streams<'_>) -> usize;
 
-/// Both diffusers and the key stream, over as many sectors as fill the lanes again and again.
-/// Sectors that are left at the end of a run are not touched.
+/// The key stream and both diffusers, over groups of as many sectors as there are lanes. The sectors
+/// after the last full group are not changed.
 pub(in super::super) struct Diffuse {
     decrypt: Kernel,
     encrypt: Kernel,
 }
 
 impl Diffuse {
-    /// Undoes what was done before CBC; the result is how many bytes were done.
+    /// The steps of decryption after CBC. Returns how many bytes were processed.
     pub(in super::super) fn decrypt(&self, run: &mut [u8], streams: Streams<'_>) -> usize {
         // SAFETY: `diffusers` gives these functions out only where the CPU has their instructions.
         unsafe { (self.decrypt)(run, streams) }
     }
 
-    /// What is done before CBC; the result is how many bytes were done.
+    /// The steps of encryption before CBC. Returns how many bytes were processed.
     pub(in super::super) fn encrypt(&self, run: &mut [u8], streams: Streams<'_>) -> usize {
         // SAFETY: as above.
         unsafe { (self.encrypt)(run, streams) }
     }
 }
 
-/// Whether the CPU has what a diffuser needs.
+/// Whether the CPU has the instructions that a diffuser needs.
 pub(in super::super) fn available(diffuser: Diffuser) -> bool {
     match diffuser {
         Diffuser::Batch => true,
@@ -50,8 +51,8 @@ pub(in super::super) fn available(diffuser: Diffuser) -> bool {
     }
 }
 
-/// The kernels for sectors of `QUADS` cipher blocks, the widest first: each goes on where the one
-/// before could not fill its lanes.
+/// The kernels for sectors of `QUADS` cipher blocks, the widest first. Each continues where the one
+/// before it had too few sectors left.
 pub(in super::super) fn diffusers<const QUADS: usize>(diffuser: Diffuser) -> Vec<Diffuse> {
     let avx512 = Diffuse {
         decrypt: avx512::decrypt::<QUADS>,
@@ -81,16 +82,17 @@ macro_rules! diffuser {
         mod $name {
             use super::*;
 
-            /// Sectors side by side.
+            /// Sectors processed at the same time.
             const LANES: usize = $lanes;
             /// Cipher blocks in a vector.
             const BLOCKS: usize = LANES / 4;
 
             type Vector = $vector;
-            /// Four words of all sectors.
+            /// Four consecutive words of all sectors.
             type Quad = [Vector; 4];
             /// All words of all sectors.
             type Words<const QUADS: usize> = [Quad; QUADS];
+            /// The sectors that are processed at the same time, as bytes.
             type Group<const QUADS: usize> = [[[u8; 16]; QUADS]; LANES];
 
             $(
@@ -138,7 +140,7 @@ macro_rules! diffuser {
                 sectors.as_chunks_mut::<LANES>().0
             }
 
-            /// The key streams of the next sectors, which repeat after two quads.
+            /// The key streams of the next sectors. They repeat after two quads (32 bytes).
             #[inline]
             #[target_feature(enable = $features)]
             fn masks(streams: &mut dyn FnMut(&mut [[[u8; 16]; 2]])) -> [Quad; 2] {
@@ -162,7 +164,8 @@ macro_rules! diffuser {
                 transpose(rows)
             }
 
-            /// Four words of each sector, from four vectors of four sectors' blocks; and back.
+            /// Transposes between four vectors of sectors' blocks and four vectors of words. It is its own
+            /// inverse.
             #[inline]
             #[target_feature(enable = $features)]
             fn transpose([a, b, c, d]: Quad) -> Quad {
@@ -213,21 +216,21 @@ macro_rules! diffuser {
                 }
             }
 
-            /// The word, plus what two others make.
+            /// One step of decryption: a word plus the XOR of two others.
             #[inline]
             #[target_feature(enable = $features)]
             fn plus(word: Vector, near: Vector, far: Vector) -> Vector {
                 $add(word, $xor(near, far))
             }
 
-            /// The word, less what two others make.
+            /// One step of encryption: a word minus the XOR of two others.
             #[inline]
             #[target_feature(enable = $features)]
             fn minus(word: Vector, near: Vector, far: Vector) -> Vector {
                 $sub(word, $xor(near, far))
             }
 
-            /// Upwards, from words that have just been changed.
+            /// Diffuser A in decryption: upwards, using words that were just changed.
             #[inline]
             #[target_feature(enable = $features)]
             fn decrypt_a<const QUADS: usize>(words: &mut Words<QUADS>) {
@@ -247,7 +250,7 @@ macro_rules! diffuser {
                 }
             }
 
-            /// Downwards, from words that are still to be changed.
+            /// Diffuser A in encryption: downwards, using words that are not changed yet.
             #[inline]
             #[target_feature(enable = $features)]
             fn encrypt_a<const QUADS: usize>(words: &mut Words<QUADS>) {
@@ -267,42 +270,42 @@ macro_rules! diffuser {
                 }
             }
 
-            /// Upwards, from words that are still to be changed.
+            /// Diffuser B in decryption: upwards, using words that are not changed yet.
             #[inline]
             #[target_feature(enable = $features)]
             fn decrypt_b<const QUADS: usize>(words: &mut Words<QUADS>) {
-                let (mut quad, mut behind) = (words[0], words[1]);
+                let (mut quad, mut after) = (words[0], words[1]);
                 for _ in 0..CYCLES_B {
                     for nth in 0..QUADS {
                         let next = words[(nth + 2) & (QUADS - 1)];
-                        let ([a, b, c, d], [w, x, y, z]) = (quad, behind);
+                        let ([a, b, c, d], [w, x, y, z]) = (quad, after);
                         words[nth] = [
                             plus(a, c, x),
                             plus(b, d, rotate::<10>(y)),
                             plus(c, w, z),
                             plus(d, x, rotate::<25>(next[0])),
                         ];
-                        (quad, behind) = (behind, next);
+                        (quad, after) = (after, next);
                     }
                 }
             }
 
-            /// Downwards, from words that have just been changed.
+            /// Diffuser B in encryption: downwards, using words that were just changed.
             #[inline]
             #[target_feature(enable = $features)]
             fn encrypt_b<const QUADS: usize>(words: &mut Words<QUADS>) {
-                let mut behind = words[0];
+                let mut after = words[0];
                 let mut fifth = words[1][0];
                 for _ in 0..CYCLES_B {
                     for quad in words.iter_mut().rev() {
-                        let ([a, b, c, d], [w, x, y, z]) = (*quad, behind);
+                        let ([a, b, c, d], [w, x, y, z]) = (*quad, after);
                         let d = minus(d, x, rotate::<25>(fifth));
                         let c = minus(c, w, z);
                         let b = minus(b, d, rotate::<10>(y));
                         let a = minus(a, c, x);
                         *quad = [a, b, c, d];
                         fifth = w;
-                        behind = *quad;
+                        after = *quad;
                     }
                 }
             }

@@ -1,15 +1,18 @@
-//! Runs of sectors through AES, several vectors in flight: the same text for every width.
+//! XTS and CBC over runs of sectors, with several vectors in AES at the same time. One source for every
+//! vector width.
 
 use super::keys::{RoundKeys, Schedule};
 use super::vector;
 use crate::crypto::sector::batch::address_block;
 
-/// Chains in flight: as many as hide the latency of an AES round.
+/// Vectors in AES at the same time where each is a chain. A round of AES takes several cycles, and
+/// another can start in each cycle: eight vectors hide that latency.
 const FLIGHT: usize = 8;
-/// Sectors whose tweaks or IVs are encrypted in one go.
+/// How many sectors' tweaks or IVs are encrypted before their sectors are.
 const BATCH: usize = 64;
-/// Bytes of each sector that are encrypted side by side in one go: sectors that are larger come
-/// through a buffer, where lines of different sectors do not contend for the same set of the cache.
+/// CBC encryption works on several sectors at the same time, in parts of so many bytes. Larger sectors
+/// are copied part by part into a buffer: in place, their lines would compete for the same set of the
+/// first-level cache.
 const CHAINED: usize = 512;
 
 macro_rules! kernels {
@@ -18,16 +21,19 @@ macro_rules! kernels {
             use super::vector::$name::*;
             use super::*;
 
-            /// Sectors encrypted side by side, and in a smaller group.
+            /// Sectors that CBC encrypts at the same time.
             const CHAINS: usize = FLIGHT * BLOCKS;
+            /// Vectors of a smaller group, for the rest of a run.
             const FEW: usize = 2;
             const FEW_CHAINS: usize = FEW * BLOCKS;
 
-            /// Independent vectors in flight.
+            /// Vectors in AES at the same time where they are independent.
             const GROUP: usize = $group;
 
-            type Piece = [[u8; 16]; CHAINED / 16];
+            /// A part of a sector, as cipher blocks.
+            type Part = [[u8; 16]; CHAINED / 16];
 
+            /// The round keys, each in every block of a vector.
             #[inline]
             #[target_feature(enable = $features)]
             fn spread<const R: usize>(schedule: &Schedule<R>) -> [Vector; R] {
@@ -38,7 +44,8 @@ macro_rules! kernels {
                 keys
             }
 
-            /// `N` vectors through AES, the first round key already added.
+            /// All rounds of AES on `N` vectors, to which the first round key was already added. The outer
+            /// loop is over the rounds, so that `N` instructions do not depend on each other.
             #[inline]
             #[target_feature(enable = $features)]
             fn rounds<const R: usize, const N: usize, const DECRYPT: bool>(
@@ -61,8 +68,8 @@ macro_rules! kernels {
                 }
             }
 
-            /// Encrypts the first `count` of a batch's tweaks or IVs, and those that share a
-            /// vector with them.
+            /// Encrypts the first `count` tweaks or IVs of a batch, and the unused ones that fill up the
+            /// last vector.
             #[inline]
             #[target_feature(enable = $features)]
             fn encrypt_firsts<const R: usize>(
@@ -84,7 +91,9 @@ macro_rules! kernels {
                 }
             }
 
-            /// Each block of `tweaks` times x to the power in `by`; `rest` is 64 less that.
+            /// Multiplies each block of `tweaks` by x^`by` in GF(2^128), for `by` from 0 to 63; `rest` is
+            /// 64 - `by`. The bits shifted out of a half are carried into the high half (`raise`) and
+            /// reduced (`fold`).
             #[inline]
             #[target_feature(enable = $features)]
             fn times(tweaks: Vector, by: Vector, rest: Vector) -> Vector {
@@ -92,8 +101,8 @@ macro_rules! kernels {
                 xor3(left(tweaks, by), raise(carried), fold(carried))
             }
 
-            /// XTS over a group: the tweaks of all blocks in flight come from one, by a
-            /// multiplication each, so no chain of doublings delays them.
+            /// XTS over a group of vectors. Each tweak is computed from the first by one multiplication, so
+            /// that there is no chain of doublings to wait for.
             #[inline]
             #[target_feature(enable = $features)]
             fn xts_group<const R: usize, const DECRYPT: bool>(
@@ -157,7 +166,7 @@ macro_rules! kernels {
                 }
             }
 
-            /// The encrypted addresses of a batch's sectors: their IVs.
+            /// The IVs of a batch's sectors: their encrypted addresses.
             #[inline]
             #[target_feature(enable = $features)]
             fn ivs<const R: usize>(
@@ -176,7 +185,8 @@ macro_rules! kernels {
                 ivs
             }
 
-            /// CBC, back: all blocks are independent. The ciphertext that the next one follows.
+            /// CBC decryption of a group of vectors; all blocks are independent. `last` is the ciphertext
+            /// before the group; returns the ciphertext before the next.
             #[inline]
             #[target_feature(enable = $features)]
             fn cbc_group<const R: usize>(
@@ -200,7 +210,7 @@ macro_rules! kernels {
                 last
             }
 
-            /// CBC over a run, back.
+            /// CBC decryption of a run.
             #[target_feature(enable = $features)]
             pub(in super::super) fn cbc_decrypt<const R: usize>(
                 key: &RoundKeys<R>,
@@ -225,7 +235,8 @@ macro_rules! kernels {
                 }
             }
 
-            /// CBC, forth: a sector is a chain, so each block of a vector is another sector's.
+            /// CBC encryption of a run. A sector is a chain, so each block of a vector belongs to another
+            /// sector.
             #[target_feature(enable = $features)]
             pub(in super::super) fn cbc_encrypt<const R: usize>(
                 key: &RoundKeys<R>,
@@ -254,7 +265,7 @@ macro_rules! kernels {
                 }
             }
 
-            /// Up to `S` sectors, which are the blocks of `N` vectors.
+            /// CBC encryption of up to `S` sectors, one for each block of `N` vectors.
             #[inline]
             #[target_feature(enable = $features)]
             fn chain<const R: usize, const N: usize, const S: usize>(
@@ -272,43 +283,43 @@ macro_rules! kernels {
                 }
                 if sector_size == CHAINED {
                     let blocks = group.as_chunks_mut::<16>().0;
-                    let pieces = blocks.as_chunks_mut::<{ CHAINED / 16 }>().0;
-                    if let ([pieces], _) = pieces.as_chunks_mut::<S>() {
-                        return chain_pieces::<R, N, S>(keys, &mut chains, pieces);
+                    let parts = blocks.as_chunks_mut::<{ CHAINED / 16 }>().0;
+                    if let ([parts], _) = parts.as_chunks_mut::<S>() {
+                        return chain_parts::<R, N, S>(keys, &mut chains, parts);
                     }
                 }
-                let mut pieces = [[[0; 16]; CHAINED / 16]; S];
+                let mut parts = [[[0; 16]; CHAINED / 16]; S];
                 for start in (0..sector_size).step_by(CHAINED) {
                     let range = start..start + CHAINED;
-                    for (piece, sector) in pieces.iter_mut().zip(group.chunks_exact(sector_size)) {
-                        piece
-                            .as_flattened_mut()
+                    for (part, sector) in parts.iter_mut().zip(group.chunks_exact(sector_size)) {
+                        part.as_flattened_mut()
                             .copy_from_slice(&sector[range.clone()]);
                     }
-                    chain_pieces::<R, N, S>(keys, &mut chains, &mut pieces);
-                    for (piece, sector) in pieces.iter().zip(group.chunks_exact_mut(sector_size)) {
-                        sector[range.clone()].copy_from_slice(piece.as_flattened());
+                    chain_parts::<R, N, S>(keys, &mut chains, &mut parts);
+                    for (part, sector) in parts.iter().zip(group.chunks_exact_mut(sector_size)) {
+                        sector[range.clone()].copy_from_slice(part.as_flattened());
                     }
                 }
             }
 
+            /// CBC encryption of a part of `S` sectors: the nth block of each in one call.
             #[inline]
             #[target_feature(enable = $features)]
-            fn chain_pieces<const R: usize, const N: usize, const S: usize>(
+            fn chain_parts<const R: usize, const N: usize, const S: usize>(
                 keys: &[Vector; R],
                 chains: &mut [Vector; N],
-                pieces: &mut [Piece; S],
+                parts: &mut [Part; S],
             ) {
                 let mut now = *chains;
-                let pieces = pieces.as_chunks_mut::<BLOCKS>().0;
+                let parts = parts.as_chunks_mut::<BLOCKS>().0;
                 for nth in 0..CHAINED / 16 {
-                    for (chain, pieces) in now.iter_mut().zip(pieces.iter()) {
-                        let blocks = gather(pieces.each_ref().map(|piece| &piece[nth]));
+                    for (chain, parts) in now.iter_mut().zip(parts.iter()) {
+                        let blocks = gather(parts.each_ref().map(|part| &part[nth]));
                         *chain = xor3(*chain, blocks, keys[0]);
                     }
                     rounds::<R, N, false>(keys, &mut now);
-                    for (chain, pieces) in now.iter().zip(pieces.iter_mut()) {
-                        scatter(pieces.each_mut().map(|piece| &mut piece[nth]), *chain);
+                    for (chain, parts) in now.iter().zip(parts.iter_mut()) {
+                        scatter(parts.each_mut().map(|part| &mut part[nth]), *chain);
                     }
                 }
                 *chains = now;
@@ -317,8 +328,8 @@ macro_rules! kernels {
     };
 }
 
-// Of 2, 4, 6 and 8 blocks in flight in 16 registers, 4 were fastest. With 32 registers, 8 leave
-// room for as many tweaks and the round keys.
+// Vectors in AES at the same time. With 16 registers, of 2, 4, 6 and 8 vectors, 4 were fastest. With 32
+// registers, 8 vectors leave registers for 8 tweaks and the round keys.
 kernels!(v128, "aes,avx2,pclmulqdq", 4);
 kernels!(v256, "avx2,vaes", 8);
 kernels!(v512, "avx512bw,vaes,vpclmulqdq", 8);

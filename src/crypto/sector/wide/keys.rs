@@ -1,4 +1,5 @@
-//! The AES key schedule (FIPS 197, section 5.2), in the form that the vector units take.
+//! The AES key schedule (FIPS 197, section 5.2), in the form that the AES instructions use. The `aes`
+//! crate does not give out its round keys.
 
 use std::arch::x86_64::*;
 
@@ -7,14 +8,14 @@ use zeroize::Zeroizing;
 use crate::crypto::memory;
 use crate::secret::Locked;
 
-/// Round keys of a cipher block each: `R` is one more than the number of rounds.
+/// The round keys of one direction, of a cipher block each. `R` is one more than the number of rounds.
 pub(super) type Schedule<const R: usize> = [[u8; 16]; R];
 
-/// Both directions of one key. AES-128 has 11 round keys, AES-256 has 15.
+/// The round keys of a key, for encryption and for decryption: 11 for AES-128, 15 for AES-256.
 pub(super) struct RoundKeys<const R: usize>(Locked<[Schedule<R>; 2]>);
 
 impl<const R: usize> RoundKeys<R> {
-    /// The schedule of `key`, if it has as many bytes as `R` rounds go with.
+    /// The round keys of `key`; `None` if its length does not fit `R`: 16 bytes for 11, 32 for 15.
     #[target_feature(enable = "aes,sse4.1")]
     pub(super) fn new(key: &[u8]) -> Option<Self> {
         if R < 8 || key.len() != 4 * (R - 7) {
@@ -23,7 +24,8 @@ impl<const R: usize> RoundKeys<R> {
         let mut schedules = Locked::new([[[0; 16]; R]; 2]);
         let [encrypting, decrypting] = &mut *schedules;
         expand(key, encrypting.as_flattened_mut());
-        // The equivalent inverse cipher: the keys backwards, all but the outermost mixed.
+        // Decryption uses the equivalent inverse cipher (FIPS 197, section 5.3.5): the round keys in
+        // reverse order, all but the first and the last through InvMixColumns.
         for (nth, (to, from)) in (0..).zip(decrypting.iter_mut().zip(encrypting.iter().rev())) {
             let key = memory::load_128(from);
             let outermost = nth == 0 || nth == R - 1;
@@ -48,7 +50,7 @@ impl<const R: usize> RoundKeys<R> {
     }
 }
 
-/// Fills `schedule` word by word from the key that stands at its beginning.
+/// Expands `key` into `schedule`, word by word; the key is its first words.
 #[target_feature(enable = "aes,sse4.1")]
 fn expand(key: &[u8], schedule: &mut [u8]) {
     let (head, _) = schedule.split_at_mut(key.len());
@@ -73,7 +75,8 @@ fn expand(key: &[u8], schedule: &mut [u8]) {
     }
 }
 
-/// The S-box over four bytes, by the instruction: no table that a cache would betray.
+/// The S-box of four bytes, by an AES instruction. A lookup table would leak key bytes through the time
+/// of cache accesses.
 #[target_feature(enable = "aes,sse4.1")]
 fn substitute(word: [u8; 4]) -> [u8; 4] {
     let word = _mm_set1_epi32(i32::from_le_bytes(word));

@@ -1,8 +1,9 @@
-//! Sector ciphers in the widest vectors of the CPU at hand, chosen at run time (x86-64 only).
+//! Sector ciphers with vector instructions (x86-64), chosen at run time by what the CPU has.
 //!
-//! The kernels are functions of whole runs, compiled for instructions that not every CPU has.
-//! Calling one is sound only where they were found, and a [`Kernels`] exists nowhere else. That,
-//! and moving vectors to and from memory (`crypto::memory`), is all the `unsafe` there is.
+//! A kernel processes a whole run and is compiled for instructions that not every CPU has. Calling it
+//! on a CPU without them is undefined behavior, so a [`Kernels`] value is made only after the
+//! instructions were detected. These calls, and loads and stores of vectors (`crypto::memory`), are the
+//! only `unsafe` code here.
 #![allow(unsafe_code)]
 
 mod diffuse;
@@ -17,10 +18,10 @@ use super::{Engine, SectorCipher};
 
 pub(super) use self::diffuse::{Diffuse, available as diffuser_available, diffusers};
 
-/// Sectors of other sizes than multiples of this are left to the batch engine; no volume has them.
+/// Sector sizes that are not a multiple of this are left to [`Engine::Batch`]; no volume has them.
 const SECTOR_UNIT: usize = 512;
 
-/// Whether the CPU has what an engine needs.
+/// Whether the CPU has the instructions that an engine needs.
 pub(super) fn available(engine: Engine) -> bool {
     match engine {
         Engine::Batch => true,
@@ -35,10 +36,12 @@ pub(super) fn available(engine: Engine) -> bool {
     }
 }
 
-/// A run of whole sectors of a size from an address on, under `K`.
+/// Encrypts or decrypts a run in place: keys, sector size in bytes, address of the first sector in
+/// bytes, run.
 type Kernel<K> = unsafe fn(&K, usize, u64, &mut [u8]);
 
-/// The kernels of an engine that [`available`] has found.
+/// The kernels of an engine. A value exists only if [`available`] says that the CPU can run them. `R` is
+/// the number of round keys: 11 for AES-128, 15 for AES-256 (FIPS 197).
 struct Kernels<const R: usize> {
     xts_decrypt: Kernel<[RoundKeys<R>; 2]>,
     xts_encrypt: Kernel<[RoundKeys<R>; 2]>,
@@ -72,7 +75,7 @@ impl<const R: usize> Kernels<R> {
         Some(kernels)
     }
 
-    /// Round keys, which take AES instructions too.
+    /// The round keys of `key`, computed with AES instructions.
     fn round_keys(&self, key: &[u8]) -> Option<RoundKeys<R>> {
         // SAFETY: every engine that has kernels has the AES instructions, and SSE 4.1 with AVX2.
         unsafe { RoundKeys::new(key) }
@@ -85,7 +88,7 @@ struct Xts<const R: usize> {
     sector_size: usize,
 }
 
-/// XTS under the two halves of `key`, if the engine can.
+/// XTS with the two halves of `key`; `None` if the engine has no kernel for it.
 pub(super) fn xts(engine: Engine, key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
     fn build<const R: usize>(
         engine: Engine,
@@ -127,7 +130,7 @@ struct Cbc<const R: usize> {
     sector_size: usize,
 }
 
-/// CBC under `key`, if the engine can.
+/// CBC with `key`; `None` if the engine has no kernel for it.
 pub(super) fn cbc(engine: Engine, key: &[u8], sector_size: usize) -> Option<Box<dyn SectorCipher>> {
     fn build<const R: usize>(
         engine: Engine,
@@ -162,7 +165,7 @@ impl<const R: usize> SectorCipher for Cbc<R> {
     }
 }
 
-/// Kernels that compute something else, for the tests of what becomes of them.
+/// Kernels that compute wrong results, to test that they are not used.
 #[cfg(test)]
 pub(super) mod broken {
     use super::*;
@@ -178,7 +181,7 @@ pub(super) mod broken {
         static SET: RefCell<Option<(Broken, Vec<Engine>)>> = const { RefCell::new(None) };
     }
 
-    /// Does `work` on a CPU of which these engines are broken.
+    /// Does `work` as if the CPU computed wrongly with these engines.
     pub(in super::super) fn with(broken: Broken, engines: &[Engine], work: impl FnOnce()) {
         SET.set(Some((broken, engines.to_vec())));
         work();

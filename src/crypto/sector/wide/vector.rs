@@ -1,11 +1,11 @@
-//! What the kernels need of a vector, in three widths under the same names.
+//! The vector operations that the kernels need, with the same names for three widths.
 //!
-//! A vector holds [`BLOCKS`](v512::BLOCKS) cipher blocks; operations on blocks never cross from
-//! one into another, but for `before`.
+//! A vector holds [`BLOCKS`](v512::BLOCKS) cipher blocks. Every operation but `before` treats each
+//! block on its own.
 
 use std::arch::x86_64::*;
-// Where there are 16 registers, vectors set aside go to memory: the compiler, short of registers,
-// would put one block after the other through AES.
+// With 16 registers, vectors that are set aside are forced into memory with `black_box`. Otherwise the
+// compiler runs short of registers and puts one block after another through AES.
 use std::convert::identity;
 use std::hint::black_box;
 
@@ -43,7 +43,7 @@ macro_rules! vector {
                 memory::$store(to, vector);
             }
 
-            /// Vectors that are not needed for a while.
+            /// Keeps vectors that are not needed for a while, in memory where registers are few.
             #[inline]
             #[target_feature(enable = $features)]
             pub(in super::super) fn set_aside<const N: usize>(vectors: [Vector; N]) -> [Vector; N] {
@@ -61,11 +61,11 @@ macro_rules! vector {
 }
 
 vector! { v128, "aes,avx2,pclmulqdq", __m128i, 1, _mm_setzero_si128, load_128, store_128, black_box {
-    /// One block in every place.
+    /// A vector with this block in every place.
     fn all(block: &[u8; 16]) -> Vector { memory::load_128(block) }
-    /// A block from each of several places.
+    /// A vector of blocks from different addresses.
     fn gather(blocks: [&[u8; 16]; BLOCKS]) -> Vector { memory::load_128(blocks[0]) }
-    /// A block to each of several places.
+    /// Stores the blocks of a vector to different addresses.
     fn scatter(blocks: [&mut [u8; 16]; BLOCKS], vector: Vector) {
         let [first] = blocks;
         memory::store_128(first, vector);
@@ -76,20 +76,21 @@ vector! { v128, "aes,avx2,pclmulqdq", __m128i, 1, _mm_setzero_si128, load_128, s
     fn encrypt_last(block: Vector, key: Vector) -> Vector { _mm_aesenclast_si128(block, key) }
     fn decrypt(block: Vector, key: Vector) -> Vector { _mm_aesdec_si128(block, key) }
     fn decrypt_last(block: Vector, key: Vector) -> Vector { _mm_aesdeclast_si128(block, key) }
-    /// Numbers `first`, `first + 1`, ... in both halves of the blocks; or counted downwards.
+    /// `first`, `first + step`, ... for the blocks of a vector, in both 64-bit halves of each block.
     fn counts(first: i64, step: i64) -> Vector { let _ = step; _mm_set1_epi64x(first) }
     fn left(a: Vector, by: Vector) -> Vector { _mm_sllv_epi64(a, by) }
     fn right(a: Vector, by: Vector) -> Vector { _mm_srlv_epi64(a, by) }
-    /// The low half of each block in the place of the high one.
+    /// The low half of each block moved to the high half.
     fn raise(a: Vector) -> Vector { _mm_bslli_si128::<8>(a) }
-    /// The high half of each block, as a polynomial, times x^7 + x^2 + x + 1.
+    /// The high half of each block, as a polynomial, times x^7 + x^2 + x + 1: the reduction of XTS.
     fn fold(a: Vector) -> Vector { _mm_clmulepi64_si128::<0x01>(a, _mm_set_epi64x(0, 0x87)) }
-    /// The vector that lies a block earlier in memory than `now`, which follows `last`.
+    /// The vector that begins one block before `now` in memory, where `last` is the vector before it:
+    /// the ciphertext blocks that CBC XORs.
     fn before(last: Vector, now: Vector) -> Vector { let _ = now; last }
 }}
 
-// `fold` without carry-less multiplication: its count of bits is small, and the emulator that
-// tests this width knows VAES but not VPCLMULQDQ.
+// `fold` uses shifts instead of a carry-less multiplication: the polynomial has only four bits, and the
+// emulator that tests this width has VAES but not VPCLMULQDQ.
 vector! { v256, "avx2,vaes", __m256i, 2, _mm256_setzero_si256, load_256, store_256, black_box {
     fn all(block: &[u8; 16]) -> Vector { _mm256_broadcastsi128_si256(memory::load_128(block)) }
     fn gather(blocks: [&[u8; 16]; BLOCKS]) -> Vector {

@@ -1,4 +1,4 @@
-//! Which code does the work of the sector ciphers, from what the CPU has.
+//! Which engines this CPU can run.
 
 use super::SectorCipher;
 use super::engine::{Diffuser, Engine, Engines};
@@ -8,7 +8,7 @@ use super::wide;
 pub(super) use super::wide::Diffuse;
 
 impl Engine {
-    /// Whether this CPU has what it takes.
+    /// Whether this CPU has the instructions that it needs.
     pub fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return wide::available(self);
@@ -18,7 +18,7 @@ impl Engine {
 }
 
 impl Diffuser {
-    /// Whether this CPU has what it takes.
+    /// Whether this CPU has the instructions that it needs.
     pub fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return wide::diffuser_available(self);
@@ -28,7 +28,7 @@ impl Diffuser {
 }
 
 impl Engines {
-    /// The fastest that this CPU can run.
+    /// The fastest engines that this CPU can run, not self-tested.
     pub fn best() -> Self {
         let mut best = Self::SAFE;
         for engine in Engine::ALL {
@@ -44,7 +44,7 @@ impl Engines {
         best
     }
 
-    /// Whether this CPU can run both.
+    /// Whether this CPU has the instructions that both need.
     pub fn are_available(self) -> bool {
         self.aes.is_available() && self.diffuser.is_available()
     }
@@ -60,7 +60,7 @@ impl Engines {
         wide::cbc(self.aes, key, sector_size)
     }
 
-    /// What diffuses sectors of `QUADS` cipher blocks, widest first.
+    /// The diffuser kernels for sectors of `QUADS` cipher blocks, widest vectors first.
     pub(super) fn diffusers<const QUADS: usize>(self) -> Vec<Diffuse> {
         wide::diffusers::<QUADS>(self.diffuser)
     }
@@ -81,7 +81,7 @@ impl Engines {
     }
 }
 
-/// There is none.
+/// Other CPUs have no diffuser kernel, so this type has no values.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) enum Diffuse {}
 

@@ -1,19 +1,19 @@
-//! Many candidates for one salt, side by side on one core.
+//! Stretches many candidates for one salt, several at the same time on one core.
 
 use super::lanes::Lanes;
 #[cfg(target_arch = "x86_64")]
 use super::wide;
-use super::{InitialHash, ROUNDS, STACK, proof};
+use super::{InitialHash, ROUNDS, STACK, self_test};
 use crate::secret::{StretchedKey, leave_nothing};
 
 impl Lanes {
-    /// The fastest that this CPU can go, of those that give the right answer to a known question;
-    /// those that do not are told of in [`crypto::faults`](crate::crypto::faults()).
+    /// The fastest way on this CPU that passes a self-test. Ways that fail are listed in
+    /// [`crypto::faults`](crate::crypto::faults()).
     pub fn best() -> Self {
-        proof::lanes()
+        self_test::lanes()
     }
 
-    /// Whether this CPU has what it takes.
+    /// Whether this CPU has the instructions that it needs.
     pub fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return wide::available(self);
@@ -21,12 +21,13 @@ impl Lanes {
         return self == Self::One;
     }
 
-    /// The keys of `hashes` with a protector's salt, in the same order.
+    /// Stretches `hashes` with a protector's salt. The keys are in the same order. Panics never; on a CPU
+    /// without the instructions, candidates are stretched one after another.
     pub fn stretch(self, hashes: &[InitialHash], salt: &[u8; 16]) -> Vec<StretchedKey> {
         self.stretch_rounds(hashes, salt, ROUNDS)
     }
 
-    /// The same after any number of rounds; keys take [`ROUNDS`].
+    /// The same with another number of rounds than [`ROUNDS`], for tests and benchmarks.
     pub fn stretch_rounds(
         self,
         hashes: &[InitialHash],

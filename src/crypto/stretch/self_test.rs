@@ -1,33 +1,33 @@
-//! Ways to stretch answer a known question before their first use, once in a process.
+//! The self-test that each way of key stretching must pass before its first use, once per process.
 //!
-//! The question: [`ROUNDS`] rounds of as many hashes as a way takes side by side, each another piece
-//! of one sequence. The answer is the CRC-32 of the keys, as computed with Python's hashlib.
+//! As many hashes as a way stretches at the same time go through [`ROUNDS`] rounds. The CRC-32 of the
+//! keys must be that computed with Python's `hashlib`.
 
 use std::sync::OnceLock;
 
-use super::{InitialHash, Lanes, alone};
+use super::{InitialHash, Lanes, single};
 use crate::crypto::faults;
 use crate::secret::{Locked, StretchedKey};
 
-/// More than what any way works out ahead, and not a multiple of it.
+/// More rounds than any way computes ahead (eight), and not a multiple of that.
 const ROUNDS: u64 = 11;
 
-/// What it is called in reports.
+/// The name of the work, for messages.
 const WORK: &str = "the stretching of passwords (SHA-256)";
 
-/// How one candidate is stretched.
+/// A way to stretch one candidate.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Alone {
-    /// By the crate, with whatever instructions it finds.
+pub(super) enum Single {
+    /// The `sha2` crate, with SHA instructions if the CPU has them.
     Crate,
-    /// By our own rounds, with vector instructions for the schedules.
+    /// The code of `single`, with vector instructions for the schedules.
     #[cfg(target_arch = "x86_64")]
     Scalar,
-    /// By our own rounds on any CPU.
+    /// The code of `single` without special instructions.
     Portable,
 }
 
-impl Alone {
+impl Single {
     fn name(self) -> &'static str {
         match self {
             Self::Crate => "the sha2 crate",
@@ -41,31 +41,32 @@ impl Alone {
         match self {
             Self::Crate => Some(hash.stretch_by_crate(salt, ROUNDS)),
             #[cfg(target_arch = "x86_64")]
-            Self::Scalar => alone::scalar(hash, salt, ROUNDS),
-            Self::Portable => Some(alone::portable(hash, salt, ROUNDS)),
+            Self::Scalar => single::scalar(hash, salt, ROUNDS),
+            Self::Portable => Some(single::portable(hash, salt, ROUNDS)),
         }
     }
 }
 
-/// The fastest way for one candidate that answers rightly.
-pub(super) fn alone() -> Alone {
-    static CHOSEN: OnceLock<Alone> = OnceLock::new();
+/// The fastest way to stretch one candidate that passes the test. If none does, portable code is used:
+/// it needs no special instructions, so there is nothing better.
+pub(super) fn single() -> Single {
+    static CHOSEN: OnceLock<Single> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
-        let mut ways = vec![Alone::Crate, Alone::Portable];
+        let mut ways = vec![Single::Crate, Single::Portable];
         #[cfg(target_arch = "x86_64")]
-        if alone::scalar_is_fastest() {
-            ways.insert(0, Alone::Scalar);
+        if single::scalar_is_fastest() {
+            ways.insert(0, Single::Scalar);
         }
-        let right = |way: &Alone| {
+        let right = |way: &Single| {
             let [hash] = hashes::<1>();
             way.keys(&hash, &salt())
                 .is_some_and(|key| is_answer(&[key]))
         };
-        first_right(&ways, right, |way| way.name()).unwrap_or(Alone::Portable)
+        first_correct(&ways, right, |way| way.name()).unwrap_or(Single::Portable)
     })
 }
 
-/// The fastest way for many candidates that answers rightly.
+/// The fastest way to stretch many candidates that passes the test.
 pub(super) fn lanes() -> Lanes {
     static CHOSEN: OnceLock<Lanes> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
@@ -79,12 +80,12 @@ pub(super) fn lanes() -> Lanes {
             let keys = lanes.stretch_rounds(&hashes[..lanes.width()], &salt(), ROUNDS);
             is_answer(&keys)
         };
-        first_right(&ways, right, |lanes| lanes.name()).unwrap_or(Lanes::One)
+        first_correct(&ways, right, |lanes| lanes.name()).unwrap_or(Lanes::One)
     })
 }
 
-/// The first of the ways that is right; the others before it are told of.
-fn first_right<T: Copy>(
+/// The first of `ways` for which `right` holds. Those before it are recorded as faults.
+fn first_correct<T: Copy>(
     ways: &[T],
     right: impl Fn(&T) -> bool,
     name: impl Fn(T) -> &'static str,
@@ -97,10 +98,12 @@ fn first_right<T: Copy>(
     chosen
 }
 
+/// A salt with sixteen different bytes.
 fn salt() -> [u8; 16] {
     std::array::from_fn(|nth| (nth * 29 + 11) as u8)
 }
 
+/// `N` different hashes of bytes that look random (see the sector ciphers' self-test).
 fn hashes<const N: usize>() -> [InitialHash; N] {
     std::array::from_fn(|hash| {
         let byte = |nth| {
@@ -111,7 +114,7 @@ fn hashes<const N: usize>() -> [InitialHash; N] {
     })
 }
 
-/// Whether these are the first keys.
+/// Whether these are the keys of the first hashes.
 fn is_answer(keys: &[StretchedKey]) -> bool {
     let mut crc = crc32fast::Hasher::new();
     for key in keys {
@@ -132,13 +135,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_answers_as_other_code_does() {
+    fn every_way_gives_the_keys_of_other_programs() {
         let [hash] = hashes::<1>();
-        for way in [Alone::Crate, Alone::Portable] {
+        for way in [Single::Crate, Single::Portable] {
             assert!(is_answer(&[way.keys(&hash, &salt()).unwrap()]), "{way:?}");
         }
         #[cfg(target_arch = "x86_64")]
-        if let Some(key) = Alone::Scalar.keys(&hash, &salt()) {
+        if let Some(key) = Single::Scalar.keys(&hash, &salt()) {
             assert!(is_answer(&[key]));
         }
         for lanes in Lanes::ALL.into_iter().filter(|lanes| lanes.is_available()) {
@@ -150,15 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn a_way_that_answers_wrongly_is_not_used() {
+    fn a_way_that_fails_the_test_is_not_used() {
         let ways = ["broken", "also broken", "sound", "slow"];
-        let chosen = first_right(&ways, |way| !way.contains("broken"), |way| way);
+        let chosen = first_correct(&ways, |way| !way.contains("broken"), |way| way);
         assert_eq!(chosen, Some("sound"));
-        let told = faults::faults();
-        let told = told
+        let faults = faults::faults();
+        let recorded = faults
             .iter()
             .filter(|fault| fault.ends_with("sound is used instead"));
-        assert_eq!(told.count(), 2);
-        assert_eq!(first_right(&ways[..2], |_| false, |way| way), None);
+        assert_eq!(recorded.count(), 2);
+        assert_eq!(first_correct(&ways[..2], |_| false, |way| way), None);
     }
 }

@@ -1,6 +1,6 @@
-//! One candidate by our own rounds in scalar registers, while the schedules of eight second blocks
-//! at a time come out of vector registers: the fastest way on an x86-64 without SHA instructions,
-//! and one that runs everywhere.
+//! Stretches one candidate without SHA instructions: the steps of SHA-256 in scalar registers, and the
+//! message schedules of eight second blocks at a time in vector registers. On an x86-64 CPU without SHA
+//! instructions this is faster than the `sha2` crate. It also runs on every other CPU.
 #![allow(unsafe_code)]
 
 use zeroize::Zeroize;
@@ -9,10 +9,10 @@ use super::schedule::{INITIAL, K, far, near, second_blocks};
 use super::{InitialHash, key_of};
 use crate::secret::StretchedKey;
 
-/// Rounds whose second blocks are scheduled together.
+/// Rounds whose second blocks' schedules are computed together: eight words fill an AVX2 register.
 const AHEAD: usize = 8;
 
-/// Whether [`scalar`] is the fastest way on this CPU.
+/// Whether [`scalar`] is the fastest way on this CPU: with SHA instructions, the crate is faster.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn scalar_is_fastest() -> bool {
     scalar_is_available() && !std::arch::is_x86_feature_detected!("sha")
@@ -24,14 +24,14 @@ pub(super) fn scalar_is_available() -> bool {
     detected!("avx2") && detected!("bmi1") && detected!("bmi2")
 }
 
-/// The key by vector instructions; none where the CPU lacks them.
+/// The key, with schedules by vector instructions. `None` if the CPU lacks them.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn scalar(hash: &InitialHash, salt: &[u8; 16], rounds: u64) -> Option<StretchedKey> {
     #[target_feature(enable = "avx2,bmi1,bmi2")]
     fn with_vectors(hash: &InitialHash, salt: &[u8; 16], rounds: u64) -> StretchedKey {
         stretch(hash, salt, rounds)
     }
-    // SAFETY: the CPU was asked for the features.
+    // SAFETY: the CPU has the features that `with_vectors` enables.
     scalar_is_available().then(|| unsafe { with_vectors(hash, salt, rounds) })
 }
 
@@ -70,14 +70,14 @@ fn stretch(hash: &InitialHash, salt: &[u8; 16], rounds: u64) -> StretchedKey {
     key
 }
 
-/// A block through the compression function, its words with their constants from `word`.
+/// The compression function. `word(n)` returns word n of the schedule with its constant added.
 #[inline(always)]
 fn block(start: [u32; 8], mut word: impl FnMut(usize) -> u32) -> [u32; 8] {
     let mut state = start;
-    // Spelled out: as a loop, words and registers would be looked up by number.
+    // Unrolled, so that all indices are constants and state and words stay in registers.
     macro_rules! rounds {
         ($first:literal: $($nth:literal)*) => {$(
-            round(&mut state, $nth % 8, word($first + $nth));
+            step(&mut state, $nth % 8, word($first + $nth));
         )*};
     }
     rounds!(0: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
@@ -90,10 +90,11 @@ fn block(start: [u32; 8], mut word: impl FnMut(usize) -> u32) -> [u32; 8] {
     state
 }
 
-/// A round with the registers renamed instead of moved: `nth` of them were before.
+/// A step of SHA-256 (FIPS 180-4, section 6.2.2). The standard moves all eight variables in each step;
+/// here their places rotate instead, by `nth`, the number of steps before modulo 8.
 #[inline(always)]
-fn round(state: &mut [u32; 8], nth: usize, word: u32) {
-    // Not by `map`: a debug build would call it.
+fn step(state: &mut [u32; 8], nth: usize, word: u32) {
+    // Written out, not with `map`, which debug builds do not inline.
     let at = |register: usize| (register + 8 - nth) % 8;
     let [a, b, c, d] = [state[at(0)], state[at(1)], state[at(2)], state[at(3)]];
     let [e, f, g, h] = [state[at(4)], state[at(5)], state[at(6)], state[at(7)]];

@@ -1,11 +1,12 @@
-//! Engines answer a known question before their first use, in both directions.
+//! The self-test that an engine must pass before it is used, so that wrong instructions never reach a
+//! volume (see [`faults`]).
 //!
-//! The question: the bytes of [`pattern`], deciphered under the key of [`key`] as sectors from
-//! [`ADDRESS`] on. The answer is the CRC-32 of what comes out, for each method and sector size, as
-//! computed with other programs' code: OpenSSL's AES-XTS and AES-CBC, dissect.fve's diffusers.
-//! Enciphered again it must be the pattern. There are enough sectors to fill every kernel's lanes
-//! and to leave some over; it takes some ten to two hundred microseconds, once for each method and
-//! sector size in use.
+//! The bytes of [`pattern`] are decrypted with the key of [`key`], as sectors from [`ADDRESS`] on. The
+//! CRC-32 of the result must be that in [`METHODS`](super::METHODS), which was computed with other
+//! programs: AES-XTS and AES-CBC with OpenSSL, the diffusers with dissect.fve. Encrypting the result
+//! must give the pattern again. There are enough sectors to fill the vectors of every kernel and to
+//! leave a rest. A test takes 10 to 200 microseconds, once per process for each method and sector size
+//! in use.
 
 #[cfg(not(test))]
 use std::sync::{Mutex, PoisonError};
@@ -14,36 +15,37 @@ use super::{Diffuser, Engine, Engines, Method};
 use crate::crypto::faults;
 use crate::secret::SecretBytes;
 
-/// Sector sizes that volumes have, in bytes.
+/// The sector sizes of volumes, in bytes.
 const SECTOR_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
 
-/// The CRC-32 of the answer for each of [`SECTOR_SIZES`].
+/// The expected CRC-32 for each of [`SECTOR_SIZES`].
 pub(super) type Answers = [u32; SECTOR_SIZES.len()];
 
-/// Where the first sector lies: its number takes more than 32 bits.
+/// Address of the first sector. Its sector number needs more than 32 bits, to test the high half.
 const ADDRESS: u64 = 0x1234_5678_9000;
 
-/// Sectors that are handed over in a call of their own, fewer than any kernel has lanes.
+/// Sectors that are processed in a second call: fewer than any kernel has lanes, to test the code for
+/// the rest of a run.
 const LEFT_OVER: usize = 3;
 
-/// What was found out: engines, method, sector size, and whether the answer was right.
+/// A result: engines, method, sector size, and whether the test was passed.
 #[cfg(not(test))]
-type Found = (Engines, u16, u32, bool);
+type TestResult = (Engines, u16, u32, bool);
 
 #[cfg(not(test))]
-static FOUND: Mutex<Vec<Found>> = Mutex::new(Vec::new());
+static RESULTS: Mutex<Vec<TestResult>> = Mutex::new(Vec::new());
 
-/// The fastest engines of this CPU that answer rightly; none where not even the slowest do.
+/// The fastest engines of this CPU that pass the test; `None` if not even the slowest do.
 pub(super) fn fastest(method: &Method, sector_size: u32) -> Option<Engines> {
     let Some(nth) = SECTOR_SIZES.iter().position(|size| *size == sector_size) else {
-        // No volume has it.
+        // No volume has this size, and the test has no expected result for it.
         return Some(Engines::SAFE);
     };
     let answer = method.answers[nth];
     let mut wrong = Vec::new();
     let mut all = candidates(method);
     let found = all.find(|engines| {
-        let right = is_right(*engines, method, sector_size, answer);
+        let right = is_correct(*engines, method, sector_size, answer);
         if !right {
             wrong.push(*engines);
         }
@@ -56,6 +58,7 @@ pub(super) fn fastest(method: &Method, sector_size: u32) -> Option<Engines> {
     found
 }
 
+/// The name of the engines that a method uses, for messages.
 fn name(engines: Engines, method: &Method) -> String {
     match method.has_diffuser() {
         true => engines.to_string(),
@@ -63,7 +66,8 @@ fn name(engines: Engines, method: &Method) -> String {
     }
 }
 
-/// What this CPU can run, fastest first. A diffuser makes a difference to methods that have one.
+/// The engines that this CPU can run, fastest first. The diffuser varies only for methods that have
+/// one.
 fn candidates(method: &Method) -> impl Iterator<Item = Engines> {
     let diffuses = method.has_diffuser();
     let aes = Engine::ALL.into_iter().rev();
@@ -75,53 +79,57 @@ fn candidates(method: &Method) -> impl Iterator<Item = Engines> {
     all.filter(|engines| engines.are_available())
 }
 
-/// Asks once in a process.
+/// Whether the engines pass the test, which is run once per process.
 #[cfg(not(test))]
-fn is_right(engines: Engines, method: &Method, sector_size: u32, answer: u32) -> bool {
-    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+fn is_correct(engines: Engines, method: &Method, sector_size: u32, answer: u32) -> bool {
+    let mut found = RESULTS.lock().unwrap_or_else(PoisonError::into_inner);
     let known = found.iter().find(|(other, code, size, _)| {
         (*other, *code, *size) == (engines, method.code, sector_size)
     });
     if let Some((.., right)) = known {
         return *right;
     }
-    let right = answers(engines, method, sector_size, answer);
+    let right = passes(engines, method, sector_size, answer);
     found.push((engines, method.code, sector_size, right));
     right
 }
 
-/// Tests break kernels and mend them: what was found out does not last.
+/// In unit tests, results are not kept, because tests break kernels for a while.
 #[cfg(test)]
-fn is_right(engines: Engines, method: &Method, sector_size: u32, answer: u32) -> bool {
-    answers(engines, method, sector_size, answer)
+fn is_correct(engines: Engines, method: &Method, sector_size: u32, answer: u32) -> bool {
+    passes(engines, method, sector_size, answer)
 }
 
-fn answers(engines: Engines, method: &Method, sector_size: u32, answer: u32) -> bool {
+/// Runs the test.
+fn passes(engines: Engines, method: &Method, sector_size: u32, answer: u32) -> bool {
     let Some(cipher) = method.cipher_with(engines, &key(method.key_len), sector_size) else {
         return false;
     };
     let sector = sector_size as usize;
+    // 48 KiB, but at least 11 sectors: full vectors of every kernel, and some sectors left over.
     let count = (49152 / sector).max(11);
     let pattern = pattern((count + LEFT_OVER) * sector);
     let mut run = pattern.clone();
     let (first, rest) = run.split_at_mut(count * sector);
-    let behind = ADDRESS + first.len() as u64;
+    let after_first = ADDRESS + first.len() as u64;
     cipher.decrypt(ADDRESS, first);
-    cipher.decrypt(behind, rest);
+    cipher.decrypt(after_first, rest);
     if crc32fast::hash(&run) != answer {
         return false;
     }
     let (first, rest) = run.split_at_mut(count * sector);
     cipher.encrypt(ADDRESS, first);
-    cipher.encrypt(behind, rest);
+    cipher.encrypt(after_first, rest);
     run == pattern
 }
 
+/// A key without any symmetry, of `len` bytes.
 fn key(len: usize) -> SecretBytes {
     SecretBytes::new((0..len).map(|nth| (nth * 29 + 11) as u8).collect())
 }
 
-/// The upper bits of a multiplicative sequence.
+/// Bytes that look random: the highest byte of multiples of 0x9E3779B1 (2^32 divided by the golden
+/// ratio).
 fn pattern(len: usize) -> Vec<u8> {
     let bytes = (0..len as u32).map(|nth| (nth.wrapping_mul(0x9E37_79B1) >> 24) as u8);
     bytes.collect()
@@ -133,12 +141,12 @@ mod tests {
     use crate::crypto::sector::METHODS;
 
     #[test]
-    fn every_engine_answers_as_other_code_does() {
+    fn every_engine_gives_the_results_of_other_programs() {
         for method in METHODS {
             for (sector_size, answer) in SECTOR_SIZES.into_iter().zip(method.answers) {
                 for engines in candidates(method) {
                     assert!(
-                        answers(engines, method, sector_size, answer),
+                        passes(engines, method, sector_size, answer),
                         "{method:?} {sector_size} {engines}"
                     );
                 }
@@ -147,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_little_time() {
+    fn the_test_takes_little_time() {
         for method in METHODS {
             for sector_size in SECTOR_SIZES {
                 let begun = std::time::Instant::now();
@@ -159,7 +167,7 @@ mod tests {
         }
     }
 
-    /// Whatever is broken, in whichever direction: plaintext and ciphertext are right.
+    /// Plaintext and ciphertext are correct, whichever kernels are broken, in whichever direction.
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn a_broken_kernel_is_not_used() {
@@ -202,11 +210,11 @@ mod tests {
                 }
             }
             if let Some(engine) = fast.last() {
-                let told = faults::faults();
-                let told = told
+                let faults = faults::faults();
+                let recorded = faults
                     .iter()
                     .any(|fault| fault.contains(engine.name()) && fault.contains(method.name));
-                assert!(told);
+                assert!(recorded);
             }
         }
     }

@@ -1,28 +1,30 @@
-//! Ciphers that leave no round key behind: not on the stack of the thread that called them, not in
-//! vector registers.
+//! Wipes round keys from the stack and from vector registers after each call of a cipher.
 //!
-//! A kernel needs more vectors than a CPU has registers, so the compiler sets round keys aside on
-//! the stack. What a call used of it is wiped when the call ends: some nanoseconds for what takes
-//! microseconds.
+//! A kernel uses more vectors than a CPU has registers, so the compiler stores round keys on the stack
+//! of the calling thread. They would stay there until something overwrites them, and could end in a
+//! core dump or in swap. Wiping the part of the stack that a call used takes nanoseconds; the call
+//! takes microseconds.
 
 use super::SectorCipher;
 use crate::secret::{KIB, leave_nothing};
 
-/// Words of the stack that XTS by a kernel of ours uses, and room for the frame of a signal.
+/// How much of the stack is wiped after XTS by a kernel of this crate, in words of 8 bytes: what it
+/// uses, and a signal frame, into which Linux saves registers when a signal arrives. A test below
+/// measures all three.
 pub(super) const KERNEL_STACK: usize = 16 * KIB;
-/// The same where some sectors or their tweaks lie on the stack.
+/// The same for ciphers that keep some sectors or their tweaks on the stack.
 pub(super) const SECTORS_STACK: usize = 40 * KIB;
-/// The same where sectors go through the diffusers, up to sixteen at once.
+/// The same for ciphers with a diffuser, which keep up to sixteen sectors on the stack.
 pub(super) const DIFFUSER_STACK: usize = 96 * KIB;
 
-struct Tidy<const WORDS: usize>(Box<dyn SectorCipher>);
+struct Wiping<const WORDS: usize>(Box<dyn SectorCipher>);
 
-/// The same cipher, which wipes so many words of the stack after each call.
-pub(super) fn tidy<const WORDS: usize>(cipher: Box<dyn SectorCipher>) -> Box<dyn SectorCipher> {
-    Box::new(Tidy::<WORDS>(cipher))
+/// The same cipher, which wipes `WORDS` words of the stack after each call.
+pub(super) fn wiping<const WORDS: usize>(cipher: Box<dyn SectorCipher>) -> Box<dyn SectorCipher> {
+    Box::new(Wiping::<WORDS>(cipher))
 }
 
-impl<const WORDS: usize> SectorCipher for Tidy<WORDS> {
+impl<const WORDS: usize> SectorCipher for Wiping<WORDS> {
     fn decrypt(&self, address: u64, run: &mut [u8]) {
         leave_nothing::<WORDS, _>(|| self.0.decrypt(address, run));
     }
@@ -37,7 +39,7 @@ mod tests {
     use crate::crypto::sector::{Diffuser, Engine, Engines, METHODS};
     use crate::secret::{SecretBytes, depth};
 
-    /// What the kernel writes on the stack when a signal arrives, with AVX-512.
+    /// Size of the signal frame that Linux writes to the stack on a CPU with AVX-512, in bytes.
     const SIGNAL_FRAME: usize = 3584;
 
     #[test]
