@@ -39,6 +39,14 @@ use crate::cli::signals;
 const DEFAULT_CIPHER: &str = "aes-xts-128";
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Encrypt the image of a file system, and print a new recovery password:
+    fve create volume.img --from fs.img --recovery-password
+  Encrypt it onto a partition, with a startup key on a USB stick:
+    fve create /dev/sdb1 --from fs.img --startup-key-to /media/usb
+  Create an empty volume, and ask for its password:
+    fve create volume.img --size 1G --new-password")]
 pub(crate) struct CreateArgs {
     /// File or block device to create the volume in
     #[arg(value_name = "OUT", value_hint = ValueHint::FilePath)]

@@ -43,6 +43,12 @@ enum ExportCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Save the keys for all recovery passwords and external keys:
+    fve export key-package /dev/sda3 keys.pkg
+  Use them later, when the metadata is damaged:
+    fve decrypt disk.img volume.img --key-package keys.pkg")]
 struct KeyPackageArgs {
     #[command(flatten)]
     source: SourceArgs,

@@ -9,6 +9,12 @@ use fve::shown::ShowPath;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Install completions for bash:
+    fve completions bash > /etc/bash_completion.d/fve
+  Print completions for zsh:
+    fve completions zsh")]
 pub(crate) struct CompletionsArgs {
     /// Shell to print completions for
     #[arg(value_name = "SHELL")]
@@ -16,6 +22,12 @@ pub(crate) struct CompletionsArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Read the manual page:
+    fve man | man -l -
+  Write the pages of all commands to a directory:
+    fve man --to /usr/local/share/man/man1")]
 pub(crate) struct ManArgs {
     /// Write one page for each command to this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]

@@ -9,6 +9,12 @@ use crate::cli::run::{FailureDocument, Run};
 use clap::Args;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Describe a partition:
+    fve info /dev/sda3
+  Describe partition 3 of a disk image, as JSON:
+    fve info disk.img --partition 3 --json")]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,

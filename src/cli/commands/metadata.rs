@@ -36,6 +36,10 @@ enum MetadataCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Save the metadata before a risky change:
+    fve metadata backup /dev/sda3 metadata.bak")]
 struct BackupArgs {
     #[command(flatten)]
     source: SourceArgs,
@@ -47,6 +51,12 @@ struct BackupArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Show what would be restored:
+    fve metadata restore /dev/sda3 metadata.bak --dry-run
+  Restore, and prove the backup with a recovery password:
+    fve metadata restore /dev/sda3 metadata.bak --recovery-password-file key.txt")]
 struct RestoreArgs {
     #[command(flatten)]
     source: SourceArgs,

@@ -39,8 +39,20 @@ pub(crate) struct TpmArgs {
 #[derive(Debug, Subcommand)]
 enum TpmCommand {
     /// Show the state of the TPM, and which key protectors it would unlock; needs no PIN
+    #[command(after_help = "\
+Examples:
+  Show the TPM of this computer and the key protectors of a volume:
+    fve tpm status /dev/sda3
+  Use a software TPM instead:
+    fve tpm status disk.img --tpm=swtpm:host=127.0.0.1,port=2321")]
     Status(ExplainArgs),
     /// Explain for each TPM protector why it can or cannot be unlocked here; needs no PIN
+    #[command(after_help = "\
+Examples:
+  Explain why the TPM does not release the key:
+    fve tpm explain /dev/sda3
+  Explain it for a boot whose event log was saved, as JSON:
+    fve tpm explain disk.img --event-log eventlog.bin --json")]
     Explain(ExplainArgs),
 }
 

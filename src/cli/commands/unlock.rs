@@ -12,6 +12,14 @@ use clap::Args;
 use fve::volume::OpenedBy;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Ask for a credential, and say which key protector it unlocks:
+    fve unlock /dev/sda3
+  Check a saved recovery password:
+    fve unlock /dev/sda3 --recovery-password-file key.txt
+  Find the startup key of the volume on a USB stick:
+    fve unlock /dev/sda3 --startup-key /media/usb")]
 pub(crate) struct UnlockArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,

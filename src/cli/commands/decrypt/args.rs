@@ -7,6 +7,14 @@ use crate::cli::options::source::SourceArgs;
 use clap::{Args, ValueHint};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Decrypt to a file, and continue after an interruption:
+    fve decrypt /dev/sda3 volume.img --resume
+  Decrypt a damaged disk image, and list what cannot be read:
+    fve decrypt disk.img volume.img --error-map volume.map
+  Decrypt into another program:
+    fve decrypt /dev/sda3 - --password-file pw | gzip > volume.img.gz")]
 pub(crate) struct DecryptArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,

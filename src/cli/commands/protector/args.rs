@@ -51,6 +51,10 @@ pub(super) enum ProtectorCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  List the key protectors:
+    fve protector list /dev/sda3")]
 pub(super) struct ListArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
@@ -80,6 +84,14 @@ pub(super) struct ChangeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Add a recovery password, and print it:
+    fve protector add /dev/sda3 --recovery-password
+  Add a TPM protector:
+    fve protector add /dev/sda3 --tpm --recovery-password-file key.txt
+  Add a startup key on a USB stick:
+    fve protector add /dev/sda3 --startup-key-to /media/usb")]
 pub(super) struct AddArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
@@ -104,6 +116,12 @@ pub(super) struct DropArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Remove one key protector:
+    fve protector remove /dev/sda3 64311DEA
+  Show what removing the password would change:
+    fve protector remove /dev/sda3 --type password --dry-run")]
 pub(super) struct RemoveArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
@@ -126,6 +144,12 @@ pub(super) struct RemoveArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Change the password on the terminal:
+    fve protector change-password /dev/sda3
+  Replace a forgotten password:
+    fve protector change-password /dev/sda3 --recovery-password-file key.txt")]
 pub(super) struct ChangePasswordArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
@@ -136,6 +160,10 @@ pub(super) struct ChangePasswordArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Change the PIN on the terminal:
+    fve protector change-pin /dev/sda3 --tpm")]
 pub(super) struct ChangePinArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
@@ -150,6 +178,12 @@ pub(super) struct ChangePinArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Accept the current state of the computer:
+    fve protector reseal /dev/sda3 --recovery-password-file key.txt
+  Bind the key to other PCRs:
+    fve protector reseal /dev/sda3 --pcrs 7,11 --password-file pw")]
 pub(super) struct ResealArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
@@ -163,6 +197,12 @@ pub(super) struct ResealArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Replace all recovery passwords by a new one:
+    fve protector rotate-recovery /dev/sda3 --escrow-to new-key.txt
+  Replace only one of them:
+    fve protector rotate-recovery v.img --escrow-to new.txt --replace 64311DEA")]
 pub(super) struct RotateArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
@@ -181,6 +221,12 @@ pub(super) struct RotateArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Suspend protection until it is resumed:
+    fve protector suspend /dev/sda3
+  Suspend protection for one start of Windows:
+    fve protector suspend /dev/sda3 --reboots 1")]
 pub(super) struct SuspendArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
@@ -191,6 +237,10 @@ pub(super) struct SuspendArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Resume protection:
+    fve protector resume /dev/sda3")]
 pub(super) struct ResumeArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
@@ -200,6 +250,10 @@ pub(super) struct ResumeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Print the recovery passwords of a volume whose password is known:
+    fve protector show-recovery /dev/sda3 --password-file pw")]
 pub(super) struct ShowRecoveryArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
@@ -209,6 +263,10 @@ pub(super) struct ShowRecoveryArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Save another copy of the startup key to a USB stick:
+    fve protector save-startup-key /dev/sda3 --to /media/usb")]
 pub(super) struct SaveStartupKeyArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,

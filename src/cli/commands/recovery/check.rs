@@ -29,6 +29,14 @@ use fve::volume::UnlockOptions;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Type a recovery password, and check each block at once:
+    fve recovery check
+  Show corrections of a saved password:
+    fve recovery check --file key.txt --show
+  Also try it on the volume:
+    fve recovery check --file key.txt --volume /dev/sda3")]
 pub(crate) struct CheckArgs {
     /// Recovery password, or '-' for standard input. On the command line it stays in the shell's
     /// history and is visible in the process list: prefer '-' or --file. If neither is given, it is

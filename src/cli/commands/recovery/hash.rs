@@ -28,6 +28,12 @@ use fve::format::protector::{KeyProtector, ProtectorKind};
 const SEALED_VMK_LEN: usize = 44;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Save the hashes for hashcat or John the Ripper:
+    fve recovery hash /dev/sda3 > hashes.txt
+  Show which program supports which hash:
+    fve recovery hash /dev/sda3 --json")]
 pub(crate) struct HashArgs {
     #[command(flatten)]
     source: SourceArgs,

@@ -34,6 +34,14 @@ use fve::volume::Volume;
 
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("query").required(true).multiple(true).args(["id", "computer", "volume"])))]
+#[command(after_help = "\
+Examples:
+  Find the password whose ID the recovery screen shows:
+    fve recovery lookup /media/usb --id 64311DEA
+  Find and print the password of a volume:
+    fve recovery lookup /media/usb --volume /dev/sda3 --show
+  Find all passwords of a computer in Active Directory:
+    fve recovery lookup ldaps://dc.example.com --computer PC01")]
 pub(crate) struct LookupArgs {
     /// Files or directories with saved recovery passwords (key files, LDIF, CSV, JSON), or
     /// ldaps://SERVER

@@ -22,6 +22,12 @@ pub(super) enum RepairCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Search a whole disk:
+    fve repair scan /dev/sda
+  Search the usual places, and try a recovery password on what is found:
+    fve repair scan disk.img --quick --recovery-password-file key.txt")]
 pub(super) struct ScanArgs {
     /// Image file or block device
     #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
@@ -40,6 +46,12 @@ pub(super) struct ScanArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Rebuild only the first sector:
+    fve repair rebuild-header disk.img --to header.bin
+  Write a copy of the volume that has its first sector:
+    fve repair rebuild-header disk.img --whole --to volume.img")]
 pub(super) struct RebuildArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,

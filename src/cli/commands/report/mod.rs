@@ -28,6 +28,12 @@ use crate::cli::output::{json as documents, term};
 use crate::cli::run::{FailureDocument, Run};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Show the history of a volume, without a credential:
+    fve report /dev/sda3
+  Also read the event logs of Windows on the volume:
+    fve report /dev/sda3 --recovery-password-file key.txt")]
 pub(crate) struct ReportArgs {
     #[command(flatten)]
     source: SourceArgs,

@@ -8,6 +8,14 @@ use clap::{Args, ValueHint};
 use crate::cli::options::source::SourceArgs;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Estimate how long a search takes:
+    fve recovery search /dev/sda3 --pattern-file pattern --dry-run
+  Ask for the pattern, and save the password once found:
+    fve recovery search /dev/sda3 --save-to found.txt
+  Search for a long time, with interruptions:
+    fve recovery search v.img --pattern-file pattern --checkpoint state --show")]
 pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
