@@ -1,4 +1,4 @@
-//! `fve create`: a new volume, empty or from the image of a file system.
+//! `fve create`: creates a volume, empty or from the image of a file system.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ use crate::cli::output::{json as documents, term};
 use crate::cli::run::{FailureDocument, Run};
 use crate::cli::signals;
 
-/// What Windows uses for fixed disks since version 1511.
+/// The default of Windows for fixed disks since version 1511.
 const DEFAULT_CIPHER: &str = "aes-xts-128";
 
 #[derive(Debug, Args)]
@@ -139,7 +139,7 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
     }
     let network = enrol_network(args, &mut volume, &mut secrets)?;
     volume.check(&plaintext)?;
-    tell_of_content(args, &plaintext);
+    note_content(args, &plaintext);
 
     let mut handed_over = PendingSecrets::default();
     for secret in &secrets {
@@ -153,7 +153,8 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
     let proved = network.map(|(_, proof)| proof.succeeded());
     let answer = answer(args, &created, &plaintext, &handed_over, proved);
     if let Err(failure) = term::print_all(&answer) {
-        // A recovery password that nobody got must not be the only one of a volume.
+        // The recovery password may be the only key. If it could not be printed, nobody has it, so
+        // the volume must not remain.
         target.invalidate();
         return Err(failure);
     }
@@ -163,7 +164,7 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
 }
 
 impl CreateArgs {
-    /// The TPM, as the commands take it that have it for a credential.
+    /// The value of `--tpm` in the form of a credential option, which the TPM code reads.
     fn tpm_named(&self) -> CredentialArgs {
         let Some(tcti) = &self.tpm else {
             return CredentialArgs::default();
@@ -173,8 +174,8 @@ impl CreateArgs {
     }
 }
 
-/// Adds the protector whose key the network keeps, and its proof. Alone on a volume, it must have
-/// been proved.
+/// Adds the Network Unlock protector. If it is the only key protector, the server must be reachable
+/// now to prove it: otherwise a mistake in its configuration would lock the volume for good.
 fn enrol_network(
     args: &CreateArgs,
     volume: &mut NewVolume,
@@ -193,7 +194,8 @@ fn enrol_network(
     Ok(Some((id, proof)))
 }
 
-/// Opens the new volume once through its TPM protector, and once through the network's.
+/// Unlocks the new volume once through its TPM protector and once through its Network Unlock
+/// protector, as far as it has them.
 fn prove(
     path: &Path,
     tpm: Option<(Guid, Proof)>,
@@ -243,7 +245,8 @@ fn is_device(path: &Path) -> bool {
         .is_ok_and(|metadata| metadata.file_type().is_block_device())
 }
 
-/// What the volume is made from; an image is held still for as long as it is read.
+/// Opens what is to be encrypted: the image, which is locked against changes until the volume is
+/// written, or an empty plaintext.
 fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<StableHold>), Failure> {
     let Some(path) = &args.from else {
         let size = args.size.or(target.device_size()).unwrap_or(0);
@@ -304,7 +307,7 @@ fn content(args: &CreateArgs, target: &Target) -> Result<(Plaintext, Option<Stab
     Ok((plaintext, Some(held)))
 }
 
-/// Checks that the content has the size that was asked for, and that of the device.
+/// Checks that the size of the plaintext is that of `--size` and of the device.
 fn check_size(
     args: &CreateArgs,
     target: &Target,
@@ -328,8 +331,8 @@ fn check_size(
     if let Some(asked) = args.size.filter(|asked| *asked != size) {
         return Err(differs(asked, "--size says"));
     }
-    if let Some(there) = target.device_size().filter(|there| *there != size) {
-        return Err(differs(there, "the device has"));
+    if let Some(device) = target.device_size().filter(|device| *device != size) {
+        return Err(differs(device, "the device has"));
     }
     if let Some(device) = target.sector_size().filter(|device| *device > sector_size) {
         return Err(Failure::usage(format!(
@@ -339,9 +342,9 @@ fn check_size(
     Ok(())
 }
 
-/// As Windows writes it: the computer, the volume, and the date.
+/// The description in the form that Windows uses: computer, volume, date.
 fn description(args: &CreateArgs, plaintext: &Plaintext) -> Result<String, Failure> {
-    /// More than Windows ever writes; the metadata has room for much more.
+    /// In characters. Longer than any description that Windows writes.
     const MAX_LEN: usize = 512;
     if let Some(text) = &args.description {
         if text.chars().any(char::is_control) || text.chars().count() > MAX_LEN {
@@ -363,7 +366,7 @@ fn description(args: &CreateArgs, plaintext: &Plaintext) -> Result<String, Failu
     Ok(text.chars().take(MAX_LEN).collect())
 }
 
-fn tell_of_content(args: &CreateArgs, plaintext: &Plaintext) {
+fn note_content(args: &CreateArgs, plaintext: &Plaintext) {
     if let Some(name) = plaintext.file_system() {
         let label = plaintext.label().map(|label| format!(" '{label}'"));
         term::note(term::escaped(&format!(
@@ -380,7 +383,7 @@ fn tell_of_content(args: &CreateArgs, plaintext: &Plaintext) {
     }
 }
 
-/// Refuses what must not be written to, before anything is asked for or written.
+/// Opens OUT, unless it must not be written to. Nothing is written yet, and no key is asked for.
 fn open_target(args: &CreateArgs) -> Result<Target, Failure> {
     let path = &args.output;
     let refuse = |status, what: String, help: &str| Failure::Other {
@@ -405,7 +408,7 @@ fn open_target(args: &CreateArgs) -> Result<Target, Failure> {
     Ok(target)
 }
 
-/// Writes the volume, and removes a file that holds none.
+/// Encrypts the plaintext into the target, and undoes an incomplete volume.
 fn write(
     args: &CreateArgs,
     volume: &NewVolume,
@@ -450,7 +453,7 @@ fn write(
     })
 }
 
-/// What is told at the end: the recovery password only where it was saved nowhere.
+/// The answer at the end. A recovery password is in it only if it was saved to no file.
 fn answer(
     args: &CreateArgs,
     created: &Created,

@@ -1,24 +1,23 @@
-//! `fve export`: what belongs to a volume, saved apart from it.
+//! `fve export`: saves keys of a volume to a file.
 //!
-//! `key-package --json` answers `volume` (identifier), `file`, `size` (bytes) and `protectors`
-//! (each with `id`, `type`, `name`): those whose secrets open the package.
+//! Keys of `key-package --json`: `volume` (identifier), `file`, `size` (bytes) and `protectors`
+//! (each with `id`, `type`, `name`): the key protectors whose secrets unlock the package.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
-use serde_json::json;
-
-use crate::cli::failure::Failure;
-use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::source;
-use crate::cli::options::source::SourceArgs;
-use crate::cli::output::json::document;
-use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
 use fve::enroll::save_key;
 use fve::manage::export_key_package;
 use fve::output::check_new;
 use fve::shown::ShowPath;
+use serde_json::json;
+
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source::{self, SourceArgs};
+use crate::cli::output::json::{document, failure};
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
@@ -27,7 +26,7 @@ pub(crate) struct ExportArgs {
 }
 
 impl ExportArgs {
-    /// Whether the answer is to be one JSON document.
+    /// Whether `--json` was given.
     pub(crate) fn json(&self) -> bool {
         let ExportCommand::KeyPackage(args) = &self.command;
         args.json
@@ -77,7 +76,7 @@ impl Run for ExportArgs {
     }
 
     fn failure_document(&self) -> Option<FailureDocument> {
-        self.json().then_some(crate::cli::output::json::failure)
+        self.json().then_some(failure)
     }
 }
 

@@ -1,12 +1,14 @@
-//! `fve completions` and `fve man`: made from the same definitions as the command line.
+//! `fve completions` and `fve man`, generated from the same definitions as the command line.
 
-use crate::cli::failure::Failure;
-use crate::cli::output::term;
+use std::path::PathBuf;
+
 use clap::{Args, Command, ValueHint};
 use clap_complete::Shell;
 use fve::error::Error;
 use fve::shown::ShowPath;
-use std::path::PathBuf;
+
+use crate::cli::failure::Failure;
+use crate::cli::output::term;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

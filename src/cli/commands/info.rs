@@ -1,12 +1,12 @@
-//! `fve info`: everything that can be known without a key.
+//! `fve info`: shows everything that can be known without a key.
+
+use clap::Args;
 
 use crate::cli::describe;
 use crate::cli::failure::Failure;
-use crate::cli::options::source;
-use crate::cli::options::source::SourceArgs;
+use crate::cli::options::source::{self, SourceArgs};
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
-use clap::Args;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -42,7 +42,7 @@ fn run(args: &InfoArgs) -> Result<(), Failure> {
     } else {
         term::print(&report.text())?;
     }
-    // All that could be shown was shown; the status tells that it was not enough.
+    // The report was printed as far as possible; only the status says that the metadata is damaged.
     match opened.volume.metadata() {
         Ok(_) => Ok(()),
         Err(error) if args.json => {

@@ -1,5 +1,4 @@
-//! `fve metadata`: backups of a volume's metadata taken and restored; and the backup that every
-//! change has at hand while it is made.
+//! `fve metadata`: saves and restores backups of a volume's metadata.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,19 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueHint};
-
-use crate::cli::failure::Failure;
-use crate::cli::options::backup::save;
-use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::source;
-use crate::cli::options::source::SourceArgs;
-use crate::cli::output::term;
-use crate::cli::run::Run;
 use fve::error::Error;
 use fve::manage::{Backup, Restoration};
 use fve::output::check_new;
 use fve::shown::ShowPath;
 use fve::source::WriteAt;
+
+use crate::cli::failure::Failure;
+use crate::cli::options::backup::save;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source::{self, SourceArgs};
+use crate::cli::output::term;
+use crate::cli::run::Run;
 
 #[derive(Debug, Args)]
 pub(crate) struct MetadataArgs {
@@ -108,10 +106,10 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     } else {
         backup.restore(&target, &credentials)?
     };
-    tell(&backup, &restoration, args.dry_run)
+    print_result(&backup, &restoration, args.dry_run)
 }
 
-/// The volume; or, where its boot record is lost, the place where it was.
+/// Opens the volume for writing. If its boot record is lost, opens the place where the volume was.
 fn target(args: &SourceArgs, backup: &Backup) -> Result<Arc<dyn WriteAt>, Failure> {
     match source::open_for_writing(args).tell() {
         Ok(opened) => Ok(opened.target),
@@ -131,7 +129,7 @@ fn read(path: &Path) -> Result<Backup, Error> {
     Backup::parse(&bytes)
 }
 
-fn tell(backup: &Backup, restoration: &Restoration, dry_run: bool) -> Result<(), Failure> {
+fn print_result(backup: &Backup, restoration: &Restoration, dry_run: bool) -> Result<(), Failure> {
     let word = if dry_run { "would be " } else { "" };
     let mut text = String::new();
     for copy in &restoration.copies {

@@ -1,4 +1,4 @@
-//! One file for each command, or one folder.
+//! The commands, one file or folder each.
 
 pub(super) mod create;
 pub(super) mod decrypt;

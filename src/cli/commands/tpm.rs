@@ -1,4 +1,4 @@
-//! `fve tpm`: what the TPM says, and why it releases a volume's key or does not.
+//! `fve tpm`: shows the state of the TPM, and explains why it releases a volume's key or refuses.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,6 @@ use std::sync::Arc;
 
 use base16ct::lower::encode_string as hex;
 use clap::{Args, Subcommand, ValueHint};
-use serde_json::{Value, json};
-
-use crate::cli::exit::Status;
-use crate::cli::failure::Failure;
-use crate::cli::options::credentials::{Given, tpm};
-use crate::cli::options::file;
-use crate::cli::options::source;
-use crate::cli::options::source::SourceArgs;
-use crate::cli::output::json as documents;
-use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
 use fve::error::Error;
 use fve::format::event_log::{EventLog, MAX_LEN};
 use fve::format::protector::KeyProtector;
@@ -24,10 +13,21 @@ use fve::shown::ShowPath;
 use fve::tpm::forecast::{Forecast, meaning};
 use fve::tpm::{Explanation, KeyRelease, Lockout, TpmError, Unsealer, tries_left};
 use fve::unlock::{Prompt, Silent};
+use serde_json::{Value, json};
 
-/// Where the kernel shows the firmware's log.
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::{Given, tpm};
+use crate::cli::options::file;
+use crate::cli::options::source::{self, SourceArgs};
+use crate::cli::output::json as documents;
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
+
+/// The measurement log of the firmware, as the kernel provides it (TCG PC Client Platform Firmware
+/// Profile).
 const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
-/// Environment variable that names the TPM, as for the credential.
+/// Environment variable with the TCTI; the `--tpm` credential reads the same one.
 const ENVIRONMENT: &str = "TPM2TOOLS_TCTI";
 
 #[derive(Debug, Args)]
@@ -79,7 +79,7 @@ struct ExplainArgs {
 }
 
 impl TpmArgs {
-    /// Whether the answer is to be one JSON document.
+    /// Whether `--json` was given.
     pub(crate) fn json(&self) -> bool {
         let (TpmCommand::Status(args) | TpmCommand::Explain(args)) = &self.command;
         args.json
@@ -92,13 +92,13 @@ impl Run for TpmArgs {
     }
 
     fn failure_document(&self) -> Option<FailureDocument> {
-        self.json().then_some(crate::cli::output::json::failure)
+        self.json().then_some(documents::failure)
     }
 }
 
 fn run(args: &TpmArgs) -> Result<(), Failure> {
     let (TpmCommand::Status(explain) | TpmCommand::Explain(explain)) = &args.command;
-    let found = Found::of(explain)?;
+    let found = TpmReport::of(explain)?;
     if explain.json {
         return term::print(&found.json());
     }
@@ -106,8 +106,8 @@ fn run(args: &TpmArgs) -> Result<(), Failure> {
     term::print(&found.text(long))
 }
 
-/// A protector with all that is to be said of it.
-struct Judged {
+/// A key protector, and why the TPM releases its key or refuses.
+struct ExplainedProtector {
     id: String,
     name: &'static str,
     kind: &'static str,
@@ -116,15 +116,15 @@ struct Judged {
     explanation: Explanation,
 }
 
-struct Found {
+struct TpmReport {
     place: String,
     lockout: Result<Option<Lockout>, TpmError>,
     srk_name: Result<Option<Vec<u8>>, TpmError>,
     event_log: Result<bool, String>,
-    protectors: Vec<Judged>,
+    protectors: Vec<ExplainedProtector>,
 }
 
-impl Found {
+impl TpmReport {
     fn of(args: &ExplainArgs) -> Result<Self, Failure> {
         let opened = source::open(&args.source).tell()?;
         let tpm = tpm_of(args)?;
@@ -133,10 +133,10 @@ impl Found {
             Err(error) if args.event_log.is_some() => return Err(error),
             Err(error) => (None, Err(error.message().unwrap_or_default())),
         };
-        let judge = |protector: &KeyProtector| {
+        let explain_protector = |protector: &KeyProtector| {
             let explanation = Explanation::of(protector, tpm.as_ref(), log.as_ref())?;
             let blob = protector.tpm()?;
-            Some(Judged {
+            Some(ExplainedProtector {
                 id: format!("{:X}", protector.id),
                 name: protector.kind().name(),
                 kind: protector.kind().word(),
@@ -146,7 +146,11 @@ impl Found {
             })
         };
         let volume = &opened.volume;
-        let protectors: Vec<_> = volume.protectors().into_iter().filter_map(judge).collect();
+        let protectors: Vec<_> = volume
+            .protectors()
+            .into_iter()
+            .filter_map(explain_protector)
+            .collect();
         if protectors.is_empty() {
             volume.metadata()?;
             return Err(Failure::Other {
@@ -192,17 +196,17 @@ impl Found {
                 format_args!("  Event log: {}", term::escaped(why)),
             );
         }
-        for judged in &self.protectors {
+        for explained in &self.protectors {
             line(
                 &mut text,
-                format_args!("\n{} {{{}}}", judged.name, judged.id),
+                format_args!("\n{} {{{}}}", explained.name, explained.id),
             );
             line(
                 &mut text,
-                format_args!("  {}", sentence(&judged.explanation.release)),
+                format_args!("  {}", sentence(&explained.explanation.release)),
             );
             if long {
-                judged.write(&mut text);
+                explained.write(&mut text);
             }
         }
         text
@@ -226,12 +230,12 @@ impl Found {
             },
             "event_log": self.event_log.is_ok(),
             "event_log_fault": self.event_log.as_ref().err(),
-            "protectors": self.protectors.iter().map(Judged::json).collect::<Vec<_>>(),
+            "protectors": self.protectors.iter().map(ExplainedProtector::json).collect::<Vec<_>>(),
         }))
     }
 }
 
-impl Judged {
+impl ExplainedProtector {
     fn write(&self, text: &mut String) {
         let found = &self.explanation;
         let bank = found.policy.map_or("unknown", |policy| policy.bank.name());
@@ -258,7 +262,7 @@ impl Judged {
         }
     }
 
-    /// What follows from it all.
+    /// Conclusions in sentences.
     fn notes(&self) -> Vec<String> {
         let found = &self.explanation;
         let mut notes = Vec::new();

@@ -1,15 +1,14 @@
-//! `fve unlock`: which credential opens which protector.
+//! `fve unlock`: says which credential unlocks which key protector.
+
+use clap::Args;
+use fve::volume::OpenedBy;
 
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::source;
-use crate::cli::options::source::Opened;
-use crate::cli::options::source::SourceArgs;
+use crate::cli::options::source::{self, Opened, SourceArgs};
 use crate::cli::output::json;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
-use clap::Args;
-use fve::volume::OpenedBy;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -45,17 +44,18 @@ impl Run for UnlockArgs {
 fn run(args: &UnlockArgs) -> Result<(), Failure> {
     let opened = source::open(&args.source).tell()?;
     if opened.piece {
-        return try_on_piece(args, &opened);
+        return unlock_without_start(args, &opened);
     }
     let unlocked = args.credentials.unlock(&opened.volume)?;
     if args.json {
         return term::print(&json::unlocked(&unlocked));
     }
-    term::print(&told(unlocked.opened_by()))
+    term::print(&unlocked_text(unlocked.opened_by()))
 }
 
-/// Nothing of the volume can be shown of a piece, but what opens it can be told.
-fn try_on_piece(args: &UnlockArgs, opened: &Opened) -> Result<(), Failure> {
+/// Tries the credentials on a source that holds metadata but not the start of the volume. They can
+/// be checked there, although nothing can be decrypted.
+fn unlock_without_start(args: &UnlockArgs, opened: &Opened) -> Result<(), Failure> {
     let key = args.credentials.unlock_master_key(&opened.volume)?;
     term::note(
         "warning: the source holds only a part of the volume, without its first sector: the credential is correct, but nothing can be decrypted",
@@ -63,10 +63,10 @@ fn try_on_piece(args: &UnlockArgs, opened: &Opened) -> Result<(), Failure> {
     if args.json {
         return term::print(&json::unlocked_piece(&key));
     }
-    term::print(&told(key.opened_by()))
+    term::print(&unlocked_text(key.opened_by()))
 }
 
-fn told(by: &OpenedBy) -> String {
+fn unlocked_text(by: &OpenedBy) -> String {
     match (&by.credential, &by.protector) {
         (Some(credential), Some((id, kind))) => {
             format!(

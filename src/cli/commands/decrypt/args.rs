@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::{Args, ValueHint};
+
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source::SourceArgs;
-use clap::{Args, ValueHint};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

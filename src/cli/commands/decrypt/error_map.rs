@@ -1,7 +1,5 @@
-//! The file that lists what could not be read.
+//! The map file of `--error-map`: it lists what could not be read.
 
-use crate::cli::exit::Status;
-use crate::cli::failure::Failure;
 use fve::error::Error;
 use fve::output::{NewFile, PartialFile};
 use fve::shown::ShowPath;
@@ -9,16 +7,20 @@ use fve::shown::ShowPath;
 use super::args::DecryptArgs;
 use super::output::is_same;
 use super::record::Record;
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
 
-/// Made before the work, filled at its end, and gone again if that is never reached.
+/// Created before the work, so that an impossible name is found at once; filled when the work is
+/// complete, and removed otherwise.
 pub(super) enum ErrorMap {
     New(NewFile),
-    /// Takes the place of one that is there.
+    /// Replaces an existing file.
     Replacing(PartialFile),
 }
 
 impl ErrorMap {
-    /// Refuses, before a credential is asked for, a map that would be written over something.
+    /// Refuses, before a credential is asked for, a map file that would overwrite an input, an
+    /// output or another file.
     pub(super) fn check(args: &DecryptArgs) -> Result<(), Failure> {
         let Some(path) = &args.error_map else {
             return Ok(());
@@ -69,7 +71,7 @@ impl ErrorMap {
         }
     }
 
-    /// Makes the file, if one was asked for.
+    /// Creates the map file, if `--error-map` was given.
     pub(super) fn create(args: &DecryptArgs) -> Result<Option<Self>, Error> {
         let Some(path) = &args.error_map else {
             return Ok(None);

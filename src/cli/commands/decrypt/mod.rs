@@ -1,4 +1,4 @@
-//! `fve decrypt`: the whole decrypted volume to a file or to standard output.
+//! `fve decrypt`: writes the whole decrypted volume to a file, to a device or to standard output.
 
 mod args;
 mod error_map;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use self::args::DecryptArgs;
 use self::error_map::ErrorMap;
 use self::output::{Kind, Output, check_storage, read_from};
-use self::record::About;
+use self::record::OutputIdentity;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::source;
@@ -37,7 +37,7 @@ fn run(args: &DecryptArgs) -> Result<(), Failure> {
     let sources = read_from(args, &opened);
     check_storage(args, kind, &sources)?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
-    let about = About::new(&opened, &args.source.source, &unlocked);
+    let about = OutputIdentity::new(&opened, &args.source.source, &unlocked);
     let interrupted = signals::notice();
     let output = Output::create(args, kind, about, &sources, &unlocked)?;
     let map = ErrorMap::create(args)?;
@@ -46,7 +46,7 @@ fn run(args: &DecryptArgs) -> Result<(), Failure> {
     let bar = term::progress(unlocked.available());
     bar.set_position(earlier.len);
     bar.reset_eta();
-    let exported = output.receive(&Export {
+    let exported = output.write(&Export {
         zeros: output.zeros(),
         hash: args.sha256,
         skip_unreadable: map.is_some(),
@@ -66,15 +66,16 @@ fn run(args: &DecryptArgs) -> Result<(), Failure> {
             if let Some(map) = map {
                 map.fill(&ddrescue_map(&exported, unlocked.size()))?;
             }
-            tell_hash(args, &exported)?;
-            complain_of_missing(&exported, unlocked.size())
+            print_hash(args, &exported)?;
+            report_missing(&exported, unlocked.size())
         }
         Err(failed) => Err(output.give_up(failed, done.into_inner())),
     }
 }
 
-/// As sha256sum prints it; on standard error where standard output has the volume.
-fn tell_hash(args: &DecryptArgs, exported: &Exported) -> Result<(), Failure> {
+/// Prints the SHA-256 in the format of sha256sum; on standard error if standard output gets the
+/// volume.
+fn print_hash(args: &DecryptArgs, exported: &Exported) -> Result<(), Failure> {
     let Some(hash) = exported.sha256 else {
         return Ok(());
     };
@@ -87,12 +88,12 @@ fn tell_hash(args: &DecryptArgs, exported: &Exported) -> Result<(), Failure> {
     term::print(&format!("{line}\n"))
 }
 
-fn complain_of_missing(exported: &Exported, size: u64) -> Result<(), Failure> {
+fn report_missing(exported: &Exported, size: u64) -> Result<(), Failure> {
     let missing = exported.missing_bytes();
     if missing == 0 {
         return Ok(());
     }
-    /// More are for the map.
+    /// The message would become unreadable; the map file lists all.
     const MOST: usize = 16;
     let mut places: Vec<_> = exported
         .missing

@@ -1,7 +1,7 @@
-//! Where the plaintext goes, and what becomes of it when the work ends early.
+//! The output: what may be written to, and what happens to it if the work ends early.
 //!
-//! A file gets its name when it is complete. A device and a pipe have theirs from the beginning:
-//! there it is said that what they hold is not complete.
+//! A file has a temporary name until it is complete. A device and a pipe cannot have that, so a
+//! message says that their content is incomplete.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
@@ -10,10 +10,16 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fve::error::Error;
+use fve::output::{self, PARTIAL, PartialFile};
+use fve::serve::export::{Export, Exported, Failed, Written, Zeros};
+use fve::shown::ShowPath;
+use fve::source::{Extent, check_overwrite, open_to_overwrite};
+use fve::volume::Unlocked;
 use sha2::{Digest, Sha256};
 
 use super::args::DecryptArgs;
-use super::record::{About, Record};
+use super::record::{OutputIdentity, Record};
 use crate::cli::advice;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
@@ -21,26 +27,19 @@ use crate::cli::options::confirm::confirm_device;
 use crate::cli::options::source::Opened;
 use crate::cli::output::stdout;
 use crate::cli::output::term;
-use fve::error::Error;
-use fve::output::{self, PARTIAL, PartialFile};
-use fve::serve::export::{Export, Exported, Failed, Written, Zeros};
-use fve::shown::ShowPath;
-use fve::source::{Extent, check_overwrite, open_to_overwrite};
-use fve::volume::Unlocked;
 
-/// What kind of thing is written.
+/// What OUT is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Stdout,
-    /// A pipe or the like: it has no places to write at.
+    /// A pipe, a terminal or another file that cannot be written at an offset.
     Stream,
     Device,
     File,
 }
 
 impl Kind {
-    /// Looks at what is there, and refuses what must not be written to, before a credential is
-    /// asked for.
+    /// Looks at OUT, and refuses what must not be written to before a credential is asked for.
     pub(super) fn of(args: &DecryptArgs) -> Result<Self, Failure> {
         let kind = Self::look(args)?;
         if args.resume && kind != Self::File {
@@ -60,10 +59,10 @@ impl Kind {
         if path == Path::new("-") {
             return Ok(Self::Stdout);
         }
-        let Ok(there) = path.metadata() else {
+        let Ok(existing) = path.metadata() else {
             return Ok(Self::File);
         };
-        if there.is_dir() {
+        if existing.is_dir() {
             return Err(refuse(
                 Status::Io,
                 format!("{} is a directory", path.shown()),
@@ -71,16 +70,16 @@ impl Kind {
             ));
         }
         let source = args.source.source.metadata();
-        if source.is_ok_and(|source| is_same(&source, &there)) {
+        if source.is_ok_and(|source| is_same(&source, &existing)) {
             return Err(is_the_volume(path));
         }
-        if there.file_type().is_block_device() {
+        if existing.file_type().is_block_device() {
             return Ok(Self::Device);
         }
         if !args.force {
             return Err(exists(path));
         }
-        Ok(match there.is_file() {
+        Ok(match existing.is_file() {
             true => Self::File,
             false => Self::Stream,
         })
@@ -130,11 +129,12 @@ fn check_stdout() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A device is written to only if the person names it twice.
+/// Refuses a device that is in use or not confirmed with its path.
 fn check_device(args: &DecryptArgs) -> Result<(), Failure> {
     let path = &args.output;
     let source = Extent::whole(&args.source.source);
-    // Asking about a device that is then refused would be of no use.
+    // Check before asking for confirmation: a question about a device that is then refused helps
+    // nobody.
     let sources: &[Extent] = match args.source.source.is_file() {
         true => &[source],
         false => &[],
@@ -146,7 +146,7 @@ fn check_device(args: &DecryptArgs) -> Result<(), Failure> {
     confirm_device(path, size, args.device_confirm.as_deref())
 }
 
-/// What stands in the way of a file, and of the one that it is until it is complete.
+/// Refuses a file that exists, under its own name or as OUT.partial.
 fn check_file(args: &DecryptArgs) -> Result<(), Failure> {
     let path = &args.output;
     if path.metadata().is_err() {
@@ -157,10 +157,10 @@ fn check_file(args: &DecryptArgs) -> Result<(), Failure> {
     }
     let partial = output::with_suffix(path, PARTIAL);
     let source = args.source.source.metadata();
-    let Ok(there) = partial.metadata() else {
+    let Ok(existing) = partial.metadata() else {
         return Ok(());
     };
-    if source.is_ok_and(|source| is_same(&source, &there)) {
+    if source.is_ok_and(|source| is_same(&source, &existing)) {
         return Err(is_the_volume(&partial));
     }
     if !args.resume && !args.force {
@@ -176,14 +176,14 @@ fn check_file(args: &DecryptArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether two paths lead to one file, or to one device under two names.
+/// Whether both are the same file, or the same device under two names.
 pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
     let devices = one.file_type().is_block_device() && other.file_type().is_block_device();
     (one.dev(), one.ino()) == (other.dev(), other.ino()) || (devices && one.rdev() == other.rdev())
 }
 
-/// What of which file or device is read: the volume's part of a disk, and all of whatever else
-/// this process has open, such as the other pieces of a disk image.
+/// Everything that is read: the part of SOURCE that is the volume, and every other file that this
+/// process has open, such as the other files of a split disk image.
 pub(super) fn read_from(args: &DecryptArgs, opened: &Opened) -> Vec<Extent> {
     let source = &args.source.source;
     let source_meta = source.metadata().ok();
@@ -194,7 +194,7 @@ pub(super) fn read_from(args: &DecryptArgs, opened: &Opened) -> Vec<Extent> {
     }];
     let descriptors = std::fs::read_dir("/proc/self/fd");
     for entry in descriptors.into_iter().flatten().flatten() {
-        // The standard streams are no source.
+        // Standard input, output and error are not part of the source.
         if matches!(entry.file_name().to_str(), Some("0" | "1" | "2")) {
             continue;
         }
@@ -212,19 +212,19 @@ pub(super) fn read_from(args: &DecryptArgs, opened: &Opened) -> Vec<Extent> {
     read
 }
 
-/// Refuses an output that is used, or that lies where the source lies, also in the place of which
-/// a file is put only when it is complete.
+/// Refuses an output that is in use or shares storage with a source; the same for OUT.partial,
+/// which takes the name of OUT when it is complete.
 pub(super) fn check_storage(
     args: &DecryptArgs,
     kind: Kind,
     sources: &[Extent],
 ) -> Result<(), Failure> {
     if kind == Kind::Stdout {
-        // Where the shell sent it: a file or a device as any other.
+        // The shell may have redirected it to a file or device, which needs the same check.
         let path = std::fs::read_link("/proc/self/fd/1").unwrap_or_default();
-        let there = path.metadata();
+        let existing = path.metadata();
         let has_places = |meta: Metadata| meta.is_file() || meta.file_type().is_block_device();
-        if there.is_ok_and(has_places) {
+        if existing.is_ok_and(has_places) {
             check_overwrite(&path, sources, 0)?;
         }
     }
@@ -239,11 +239,11 @@ pub(super) fn check_storage(
     Ok(())
 }
 
-/// What is written to.
+/// The open output.
 pub(super) struct Output<'a> {
     args: &'a DecryptArgs,
     to: To,
-    /// Bytes that are to be written.
+    /// Bytes that will be written in total.
     len: u64,
 }
 
@@ -258,7 +258,7 @@ impl<'a> Output<'a> {
     pub(super) fn create(
         args: &'a DecryptArgs,
         kind: Kind,
-        about: About,
+        about: OutputIdentity,
         sources: &[Extent],
         unlocked: &Unlocked,
     ) -> Result<Self, Failure> {
@@ -274,7 +274,7 @@ impl<'a> Output<'a> {
         Ok(Self { args, to, len })
     }
 
-    /// How it takes zeros.
+    /// How zeros are written. Only a new file can have holes: a device and a pipe must get them.
     pub(super) fn zeros(&self) -> Zeros {
         match self.to {
             To::File(_) => Zeros::Holes,
@@ -282,7 +282,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// What an earlier run wrote.
+    /// What an earlier run with `--resume` has written.
     pub(super) fn earlier(&self) -> Written {
         match &self.to {
             To::File(unfinished) => unfinished.earlier.clone(),
@@ -290,7 +290,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Is told how far the work is.
+    /// Records what has been written, for a later `--resume`.
     pub(super) fn save(&self, written: &Written) -> io::Result<()> {
         match &self.to {
             To::File(unfinished) => unfinished.record.save(written),
@@ -298,8 +298,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Has everything written.
-    pub(super) fn receive(&self, export: &Export<'_>) -> Result<Exported, Failed> {
+    /// Writes the whole volume.
+    pub(super) fn write(&self, export: &Export<'_>) -> Result<Exported, Failed> {
         match &self.to {
             To::Stdout => export.to_stream(&mut io::stdout().lock()),
             To::Stream(file) => export.to_stream(&mut &*file),
@@ -321,7 +321,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Everything was written: it is on the medium, and has its name, when this returns.
+    /// Ends a complete output. When this returns, a file is on stable storage and has its final
+    /// name.
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self.to {
             To::File(unfinished) => Ok(unfinished.finish()?),
@@ -329,7 +330,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Not everything was written: removes a file, or leaves it for `--resume`, and says so.
+    /// Ends an incomplete output: removes the file, or with `--resume` keeps it. Returns the error
+    /// to report.
     pub(super) fn give_up(self, failed: Failed, done: u64) -> Failure {
         let percent = done.saturating_mul(100) / self.len.max(1);
         let name = self.name();
@@ -401,19 +403,23 @@ impl<'a> Output<'a> {
     }
 }
 
-/// A file that is not complete yet, and the record of how far it is.
+/// OUT.partial, and the record of what has been written to it.
 struct Unfinished {
-    /// Nothing once it is finished or left.
+    /// `None` once it is renamed or kept.
     file: Option<PartialFile>,
     record: Record,
     earlier: Written,
-    /// Whether it stays when the work ends early.
+    /// Whether it is kept if the work ends early.
     stays: bool,
 }
 
 impl Unfinished {
-    /// Goes on with what an earlier run left, if that is asked for; else makes a new file.
-    fn open(args: &DecryptArgs, about: About, unlocked: &Unlocked) -> Result<Self, Failure> {
+    /// Continues with OUT.partial if `--resume` was given and it exists; otherwise creates it.
+    fn open(
+        args: &DecryptArgs,
+        about: OutputIdentity,
+        unlocked: &Unlocked,
+    ) -> Result<Self, Failure> {
         let path = &args.output;
         let record = Record::of(path, about);
         let left = match args.resume {
@@ -473,7 +479,7 @@ impl Unfinished {
         }
     }
 
-    /// Where it is until it is complete.
+    /// Path of OUT.partial, for messages.
     fn partial(&self) -> String {
         let partial = self.file.as_ref().map(PartialFile::partial);
         partial.unwrap_or(Path::new("")).shown().to_string()
@@ -489,10 +495,11 @@ impl Drop for Unfinished {
     }
 }
 
-/// Bytes that are compared with what an earlier run wrote, at its beginning and at its end.
+/// Number of bytes at the start and at the end of an earlier output that are compared with the
+/// volume.
 const COMPARED: u64 = 1 << 20;
 
-/// What an earlier run wrote, if it was of this volume; else why not.
+/// What an earlier run has written; an explanation if it was not of this volume.
 fn check_earlier(
     file: &PartialFile,
     record: &Record,
@@ -501,7 +508,8 @@ fn check_earlier(
     let earlier = record.load()?;
     let file = file.file();
     let len = file.metadata().map_err(|error| error.to_string())?.len();
-    // The length is set before the first byte is written, and after the first record.
+    // The file gets its full length before its first byte, but after the first record is saved. So
+    // only an output without any byte may have another length.
     if earlier.len > 0 && len != unlocked.available() {
         return Err(format!(
             "it has {len} bytes, but the volume has {}",
@@ -530,7 +538,8 @@ fn check_earlier(
     Ok(earlier)
 }
 
-/// SHA-256 of what is in the file.
+/// SHA-256 of the first `len` bytes of the file. Needed after `--resume`, where the export saw only
+/// a part of them.
 fn hash(mut file: &File, len: u64, cancelled: &AtomicBool) -> Result<[u8; 32], Failed> {
     let mut hash = Sha256::new();
     let mut piece = vec![0; 1 << 20];

@@ -1,9 +1,9 @@
-//! How far an unfinished output is, in a file beside it, from which `--resume` goes on.
+//! The record beside OUT.partial of what has been written, from which `--resume` continues.
 //!
 //! Keys of the JSON document: `what` (`fve decrypt`), `version` (1), `about` (`volume`, `method`,
-//! `size`, `available`, `source_size`, `source_modified`), `written` and `missing`: all bytes before
-//! `written` are on the disk, but for those stretches (each with its first byte and the one after
-//! its last), which could not be read.
+//! `size`, `available`, `source_size`, `source_modified`), `written` and `missing`. All bytes
+//! before `written` are on the disk, except the ranges in `missing` (each with its first byte and
+//! the byte after its last), which could not be read.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,33 +11,35 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use crate::cli::options::source::Opened;
-use crate::cli::output::json;
 use fve::output::{self, PARTIAL};
 use fve::serve::export::Written;
 use fve::shown::ShowPath;
 use fve::volume::Unlocked;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::options::source::Opened;
+use crate::cli::output::json;
 
 const WHAT: &str = "fve decrypt";
 const VERSION: u32 = 1;
-/// A record has some hundred bytes, and up to 44 for each stretch that cannot be read.
+/// In bytes. A record needs a few hundred bytes, and up to 44 for each range that cannot be read.
 const MAX_LEN: u64 = 64 << 20;
 
-/// What is decrypted. The output of something else cannot be gone on with.
+/// Identifies the volume and its source. A record with other values belongs to something else, and
+/// is not continued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct About {
+pub(super) struct OutputIdentity {
     volume: Option<String>,
     method: Option<String>,
     size: u64,
     available: u64,
     source_size: u64,
-    /// When a file was last written to, in seconds and nanoseconds; a device does not tell.
+    /// Modification time of a source file in seconds and nanoseconds; `None` for a device, which
+    /// has no meaningful one.
     source_modified: Option<(i64, i64)>,
 }
 
-impl About {
+impl OutputIdentity {
     pub(super) fn new(opened: &Opened, source: &Path, unlocked: &Unlocked) -> Self {
         let block = opened.volume.metadata_as_found();
         let file = source.metadata().ok().filter(|meta| meta.is_file());
@@ -56,27 +58,27 @@ impl About {
 struct Document {
     what: String,
     version: u32,
-    about: About,
+    about: OutputIdentity,
     written: u64,
     missing: Vec<(u64, u64)>,
 }
 
-/// The record of one output.
+/// The record file of one output.
 pub(super) struct Record {
     path: PathBuf,
-    about: About,
+    about: OutputIdentity,
 }
 
 impl Record {
-    /// The record that belongs to an output at `path`.
-    pub(super) fn of(path: &Path, about: About) -> Self {
+    /// The record file for an output at `path`. Nothing is read yet.
+    pub(super) fn of(path: &Path, about: OutputIdentity) -> Self {
         Self {
             path: Self::path_of(path),
             about,
         }
     }
 
-    /// Where the record of an output at `path` is.
+    /// Path of the record file for an output at `path`.
     pub(super) fn path_of(path: &Path) -> PathBuf {
         output::with_suffix(path, &format!("{PARTIAL}.progress"))
     }
@@ -85,7 +87,7 @@ impl Record {
         &self.path
     }
 
-    /// Replaces it. It is on stable storage when this returns.
+    /// Replaces the file. When this returns, it is on stable storage.
     pub(super) fn save(&self, written: &Written) -> io::Result<()> {
         let document = Document {
             what: WHAT.to_owned(),
@@ -97,7 +99,7 @@ impl Record {
         output::replace(&self.path, json::document(&document).as_bytes())
     }
 
-    /// What is written according to it; else why it does not say.
+    /// Reads what has been written; an explanation if the file cannot be used.
     pub(super) fn load(&self) -> Result<Written, String> {
         let path = self.path.shown();
         let mut text = Vec::new();
@@ -128,7 +130,7 @@ impl Record {
         })
     }
 
-    /// It is of no use any more.
+    /// Removes the file.
     pub(super) fn remove(&self) {
         let _ = std::fs::remove_file(&self.path);
     }

@@ -1,4 +1,4 @@
-//! `fve protector add`.
+//! `fve protector add`: adds key protectors.
 
 use fve::enroll::Enrollment;
 use fve::manage::Change;
@@ -12,7 +12,8 @@ use crate::cli::options::new_protectors::{NewProtectorArgs, hand_over};
 
 pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     let mut enrollments = args.new.make()?;
-    // Here the TPM is what is added, and not what opens the volume; the network, if it is.
+    // In this command `--tpm` asks for a new key protector, so it must not be tried as a
+    // credential; the same holds for `--network-unlock` with a certificate.
     let credentials = args.change.credentials.without(TPM);
     let credentials = args.network.rest_of(&credentials);
     let (tpm, proof) = args.tpm.enrollment(&args.change.credentials)?.unzip();
@@ -48,8 +49,8 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
         change = change.verify_with(*id, witness);
     }
     if !args.change.dry_run {
-        // Tried before anything is handed over: a password that is printed and then not added
-        // would be believed in.
+        // Try the change before secrets are saved or printed: a user would rely on a password that
+        // was printed but never added.
         session.managed.preview(&change)?;
         session.back_up()?;
         if let Err(failure) = hand_over(&secrets) {

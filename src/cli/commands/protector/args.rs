@@ -64,7 +64,7 @@ pub(super) struct ListArgs {
     pub(super) json: bool,
 }
 
-/// What every command that changes the volume takes.
+/// Options of every command that changes the volume.
 #[derive(Debug, Args)]
 pub(super) struct ChangeArgs {
     #[command(flatten)]
@@ -106,7 +106,7 @@ pub(super) struct AddArgs {
     pub(super) network: NewNetworkArgs,
 }
 
-/// Whether protectors go that cannot be given a new master key.
+/// What to do with key protectors that cannot be given a new volume master key.
 #[derive(Debug, Args)]
 pub(super) struct DropArgs {
     /// Also remove key protectors that could get the new volume master key only through their TPM,

@@ -18,20 +18,20 @@ use crate::cli::output::term;
 
 pub(super) fn change_pin(args: &ChangePinArgs) -> Result<(), Failure> {
     let mut session = Session::open(&args.change)?;
-    let id = session.one_of(WITH_PIN, args.of.as_deref())?;
+    let id = session.one_of_kinds(WITH_PIN, args.of.as_deref())?;
     let tpm = sealer(&args.change.credentials)?;
     let pin = new_pin(args.new_pin_file.as_deref())?;
-    session.bind_anew(id, Some(pin), true, |object| {
+    session.reseal(id, Some(pin), true, |object| {
         Ok(TpmBinding::like(tpm, object)?)
     })
 }
 
 pub(super) fn reseal(args: &ResealArgs) -> Result<(), Failure> {
     let mut session = Session::open(&args.change)?;
-    let id = session.one_of(WITH_TPM, args.only.as_deref())?;
+    let id = session.one_of_kinds(WITH_TPM, args.only.as_deref())?;
     let tpm = sealer(&args.change.credentials)?;
     let present = args.bind.is_present();
-    session.bind_anew(id, None, present, |object| {
+    session.reseal(id, None, present, |object| {
         args.bind.binding(tpm, &object.pcrs())
     })
 }
@@ -43,7 +43,7 @@ pub(super) fn remove(args: &RemoveArgs) -> Result<(), Failure> {
         ids.push(session.managed.find(name)?.id);
     }
     if let Some(kind) = args.kind {
-        ids.extend(session.of_kinds(&[kind])?);
+        ids.extend(session.ids_of_kinds(&[kind])?);
     }
     let change = Change::new()
         .drop_bound(args.drop.drop_bound)
@@ -53,12 +53,14 @@ pub(super) fn remove(args: &RemoveArgs) -> Result<(), Failure> {
 
 pub(super) fn change_password(args: &ChangePasswordArgs) -> Result<(), Failure> {
     let mut session = Session::open(&args.change)?;
-    let id = session.of_kinds(&[ProtectorKind::Password]).map_err(|_| {
-        Error::unchangeable(
-            "the volume has no password to change",
-            "'fve protector add --new-password-file FILE' adds one",
-        )
-    })?;
+    let id = session
+        .ids_of_kinds(&[ProtectorKind::Password])
+        .map_err(|_| {
+            Error::unchangeable(
+                "the volume has no password to change",
+                "'fve protector add --new-password-file FILE' adds one",
+            )
+        })?;
     let text = new_password(args.new_password_file.as_deref())?;
     let mut change = Change::new();
     for id in id {
@@ -108,12 +110,14 @@ pub(super) fn suspend(args: &SuspendArgs) -> Result<(), Failure> {
 
 pub(super) fn resume(args: &ResumeArgs) -> Result<(), Failure> {
     let mut session = Session::open(&args.change)?;
-    let clear = session.of_kinds(&[ProtectorKind::ClearKey]).map_err(|_| {
-        Error::unchangeable(
-            "protection is not suspended, so it cannot be resumed",
-            "'fve info' shows the protection status",
-        )
-    })?;
+    let clear = session
+        .ids_of_kinds(&[ProtectorKind::ClearKey])
+        .map_err(|_| {
+            Error::unchangeable(
+                "protection is not suspended, so it cannot be resumed",
+                "'fve info' shows the protection status",
+            )
+        })?;
     let change = Change::new().drop_bound(args.drop.drop_bound);
     session.carry_out(clear.into_iter().fold(change, Change::remove))
 }

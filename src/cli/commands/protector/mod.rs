@@ -1,4 +1,4 @@
-//! `fve protector`: the key protectors of a volume shown, added, removed, replaced.
+//! `fve protector`: lists, adds, changes and removes key protectors of a volume.
 
 mod add;
 mod args;

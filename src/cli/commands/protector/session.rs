@@ -1,4 +1,4 @@
-//! A volume opened for one change of its key protectors.
+//! A volume opened for one change of its key protectors, with the backup that protects the change.
 
 use std::fmt::Write;
 
@@ -19,14 +19,14 @@ use crate::cli::options::new_protectors::tpm::{Proof, tell_of_proof};
 use crate::cli::options::source;
 use crate::cli::output::term;
 
-/// Shown where a volume lacks what is asked for.
+/// Help for errors about a key protector that the volume does not have.
 pub(super) const HAS_NONE: &str = "'fve protector list' shows the key protectors of the volume";
 
-/// A volume opened for one change.
+/// A volume opened for writing and unlocked, for one change.
 pub(super) struct Session<'a> {
     args: &'a ChangeArgs,
     pub(super) managed: Managed,
-    /// Taken before the change, or before anything that belongs to it is handed over.
+    /// Taken before the change, and before new secrets are saved or printed.
     backup: Option<BeforeChange>,
 }
 
@@ -54,8 +54,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The one protector of some kinds, or the one that is named.
-    pub(super) fn one_of(
+    /// The key protector that `name` selects, or the only one of these kinds.
+    pub(super) fn one_of_kinds(
         &self,
         kinds: &[ProtectorKind],
         name: Option<&str>,
@@ -63,7 +63,7 @@ impl<'a> Session<'a> {
         if let Some(name) = name {
             return Ok(self.managed.find(name)?.id);
         }
-        match self.of_kinds(kinds)?.as_slice() {
+        match self.ids_of_kinds(kinds)?.as_slice() {
             [id] => Ok(*id),
             several => {
                 let ids: Vec<_> = several.iter().map(|id| format!("{id:X}")).collect();
@@ -78,8 +78,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Seals a TPM protector anew, and opens the volume through it once where that can be done.
-    pub(super) fn bind_anew(
+    /// Seals a TPM protector again. With `prove`, the volume is then unlocked through it once,
+    /// before the old key protector is gone.
+    pub(super) fn reseal(
         &mut self,
         id: Guid,
         pin: Option<Pin>,
@@ -113,8 +114,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The protectors of some kinds; an error where there are none.
-    pub(super) fn of_kinds(&self, kinds: &[ProtectorKind]) -> Result<Vec<Guid>, Error> {
+    /// The IDs of all key protectors of these kinds; an error if the volume has none.
+    pub(super) fn ids_of_kinds(&self, kinds: &[ProtectorKind]) -> Result<Vec<Guid>, Error> {
         let protectors = self.managed.protectors();
         let of_kind = |protector: &&&KeyProtector| kinds.contains(&protector.kind());
         let ids: Vec<_> = protectors
@@ -138,7 +139,8 @@ impl<'a> Session<'a> {
         self.with_backup(|managed| managed.commit(&change))
     }
 
-    /// Makes a change with a backup at hand until it is made; says what was done.
+    /// Makes a backup, carries out the change, and reports it. If the change fails, the backup is
+    /// kept.
     pub(super) fn with_backup(
         &mut self,
         change: impl FnOnce(&mut Managed) -> Result<Report, Error>,
@@ -158,7 +160,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes the backup, unless that is done.
+    /// Makes the backup, unless it exists already.
     pub(super) fn back_up(&mut self) -> Result<(), Failure> {
         if self.backup.is_none() {
             let file = self.args.backup.as_deref();
@@ -167,7 +169,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The change was not made, or not all of it.
+    /// Handles a change that failed, perhaps after a part of it was written.
     pub(super) fn give_up(&mut self) {
         if let Some(backup) = self.backup.take() {
             backup.failed(&self.managed);
@@ -175,11 +177,11 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What was done, or would be.
+/// Prints what was changed or, with `dry_run`, would be changed.
 pub(super) fn tell(report: &Report, dry_run: bool) -> Result<(), Failure> {
     let mut text = String::new();
     if dry_run {
-        // The identifiers of what is not made yet mean nothing.
+        // A dry run invents identifiers that the real run will not use.
         for (_, kind) in &report.added {
             let _ = writeln!(text, "would add: {}", kind.name());
         }

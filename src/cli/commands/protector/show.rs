@@ -1,4 +1,4 @@
-//! The commands that only read a volume: its key protectors listed, its keys printed and saved.
+//! The commands that only read a volume: they list its key protectors, and print or save its keys.
 
 use fve::guid::Guid;
 use fve::manage::{Kept, KeptSecret, kept_secrets};
@@ -31,12 +31,12 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
-    let kept = kept(&args.source, &args.credentials)?.1;
+    let (_, secrets) = stored_secrets(&args.source, &args.credentials)?;
     let mut found = false;
-    for kept in &kept {
-        if let KeptSecret::RecoveryPassword(password) = &kept.secret {
+    for secret in &secrets {
+        if let KeptSecret::RecoveryPassword(password) = &secret.secret {
             let digits = password.expose_digits();
-            let line = format!("{:X}  {}\n", kept.protector, digits.expose());
+            let line = format!("{:X}  {}\n", secret.protector, digits.expose());
             term::print(SecretText::new(line).expose())?;
             found = true;
         }
@@ -44,28 +44,28 @@ pub(super) fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
     if found {
         return Ok(());
     }
-    Err(keeps_none("recovery password"))
+    Err(stores_none("recovery password"))
 }
 
 pub(super) fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure> {
     check_new_in(&args.to)?;
-    let (id, kept) = kept(&args.source, &args.credentials)?;
-    let wanted = |kept: &&Kept| {
+    let (id, secrets) = stored_secrets(&args.source, &args.credentials)?;
+    let wanted = |secret: &&Kept| {
         args.only
             .as_deref()
-            .is_none_or(|name| kept.protector.is_named_by(name))
+            .is_none_or(|name| secret.protector.is_named_by(name))
     };
-    // All of them, or none.
+    // Create every file before filling any: an existing file must not leave half of the keys saved.
     let mut files = Vec::new();
-    for kept in kept.iter().filter(wanted) {
+    for secret in secrets.iter().filter(wanted) {
         let volume = args.windows11.then_some(id);
-        if let Some(content) = kept.startup_key_file(volume)? {
-            let path = args.to.join(format!("{:X}.BEK", kept.protector));
+        if let Some(content) = secret.startup_key_file(volume)? {
+            let path = args.to.join(format!("{:X}.BEK", secret.protector));
             files.push((NewFile::create(&path)?, content));
         }
     }
     if files.is_empty() {
-        return Err(keeps_none(match args.only {
+        return Err(stores_none(match args.only {
             Some(_) => "startup key with that ID",
             None => "startup key",
         }));
@@ -78,7 +78,7 @@ pub(super) fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure>
     Ok(())
 }
 
-fn keeps_none(what: &str) -> Failure {
+fn stores_none(what: &str) -> Failure {
     Failure::Other {
         status: Status::Failed,
         what: format!("the volume stores no {what}"),
@@ -86,8 +86,12 @@ fn keeps_none(what: &str) -> Failure {
     }
 }
 
-/// What an unlocked volume keeps, and its identifier. The source is only read.
-fn kept(args: &SourceArgs, credentials: &CredentialArgs) -> Result<(Guid, Vec<Kept>), Failure> {
+/// The identifier of the volume, and the secrets that it stores encrypted with its volume master
+/// key. The source is only read.
+fn stored_secrets(
+    args: &SourceArgs,
+    credentials: &CredentialArgs,
+) -> Result<(Guid, Vec<Kept>), Failure> {
     let volume = source::open(args).tell()?.volume;
     let key = credentials.unlock_master_key(&volume)?;
     let id = volume

@@ -1,21 +1,9 @@
-//! `fve recovery check`: a verdict on each block of a recovery password, and corrections.
+//! `fve recovery check`: checks each block of a recovery password, and suggests corrections.
 
 use std::fmt::Write;
 use std::path::Path;
+use std::path::PathBuf;
 
-use serde_json::{Value, json};
-
-use crate::cli::commands::recovery::input::{read_all, read_file};
-use crate::cli::commands::recovery::keypad;
-use crate::cli::exit::Status;
-use crate::cli::failure::Failure;
-use crate::cli::options::parse::parse_bytes;
-use crate::cli::options::source;
-use crate::cli::options::source::LostArgs;
-use crate::cli::options::source::SourceArgs;
-use crate::cli::output::json::document;
-use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
 use clap::{Args, ValueHint};
 use fve::error::Error;
 use fve::guid::Guid;
@@ -26,7 +14,17 @@ use fve::recovery_password::{
 use fve::unlock::Credential;
 use fve::unlock::RecoveryPasswords;
 use fve::volume::UnlockOptions;
-use std::path::PathBuf;
+use serde_json::{Value, json};
+
+use crate::cli::commands::recovery::input::{read_all, read_file};
+use crate::cli::commands::recovery::keypad;
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::parse::parse_bytes;
+use crate::cli::options::source::{self, LostArgs, SourceArgs};
+use crate::cli::output::json::{document, failure};
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -76,8 +74,7 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
 }
 
-/// Most suggestions that are shown: with a volume at hand all are tried, without one nobody reads
-/// more.
+/// How many suggestions are printed at most: a reader cannot try more than a few by hand.
 const MAX_SUGGESTIONS: usize = 20;
 
 impl Run for CheckArgs {
@@ -86,7 +83,7 @@ impl Run for CheckArgs {
     }
 
     fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(crate::cli::output::json::failure)
+        self.json.then_some(failure)
     }
 }
 
@@ -97,17 +94,17 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
         ));
     }
     let check = read(args)?;
-    let trial = match (&args.volume, check.result) {
-        (Some(volume), Outcome::WellFormed) => Some(Trial::of(args, volume, &check)?),
+    let test = match (&args.volume, check.result) {
+        (Some(volume), Outcome::WellFormed) => Some(VolumeTest::of(args, volume, &check)?),
         _ => None,
     };
     if args.json {
-        term::print(&as_json(args, &check, trial.as_ref()))?;
+        term::print(&as_json(args, &check, test.as_ref()))?;
     } else {
-        term::print(&as_text(args, &check, trial.as_ref()))?;
+        term::print(&as_text(args, &check, test.as_ref()))?;
     }
-    match (check.result, trial) {
-        (Outcome::WellFormed, Some(Trial { opened: false, .. })) => {
+    match (check.result, test) {
+        (Outcome::WellFormed, Some(VolumeTest { opened: false, .. })) => {
             Err(Failure::Silent(Status::Refused))
         }
         (Outcome::WellFormed, _) => Ok(()),
@@ -115,7 +112,7 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     }
 }
 
-/// The password from wherever it was said to be.
+/// Reads the password from the file, standard input, the command line or the terminal.
 fn read(args: &CheckArgs) -> Result<Check, Failure> {
     let options = Options::default().with_ocr(args.ocr);
     let from_bytes = |bytes: &[u8]| {
@@ -143,13 +140,13 @@ fn read(args: &CheckArgs) -> Result<Check, Failure> {
     }
 }
 
-/// What a volume said to the password.
-struct Trial {
+/// The result of trying the password on a volume.
+struct VolumeTest {
     protector: Option<Guid>,
     opened: bool,
 }
 
-impl Trial {
+impl VolumeTest {
     fn of(args: &CheckArgs, path: &Path, check: &Check) -> Result<Self, Failure> {
         let opened = source::open(&SourceArgs {
             source: path.to_owned(),
@@ -176,7 +173,7 @@ impl Trial {
     }
 }
 
-fn as_text(args: &CheckArgs, check: &Check, trial: Option<&Trial>) -> String {
+fn as_text(args: &CheckArgs, check: &Check, test: Option<&VolumeTest>) -> String {
     let mut text = String::new();
     for note in &check.source_notes {
         let _ = writeln!(text, "note: {note}");
@@ -194,8 +191,8 @@ fn as_text(args: &CheckArgs, check: &Check, trial: Option<&Trial>) -> String {
         }
         write_password(&mut text, args, password);
     }
-    match trial {
-        Some(Trial {
+    match test {
+        Some(VolumeTest {
             opened: true,
             protector,
         }) => {
@@ -204,7 +201,7 @@ fn as_text(args: &CheckArgs, check: &Check, trial: Option<&Trial>) -> String {
                 .unwrap_or_default();
             let _ = writeln!(text, "it unlocks the volume{id}");
         }
-        Some(Trial { opened: false, .. }) => {
+        Some(VolumeTest { opened: false, .. }) => {
             let _ = writeln!(
                 text,
                 "it does not unlock the volume: it may belong to another volume, its blocks may be in the wrong order, or two digits two places apart may be swapped; compare its ID with those that 'fve info' shows"
@@ -297,7 +294,7 @@ fn changes(suggestion: &Suggestion) -> String {
     changes.join(", ")
 }
 
-/// How many corrections of which kind, in words; nothing where there are none.
+/// Counts of possible corrections by kind, in words; `None` if there are none.
 fn corrections(counts: &CandidateCounts) -> Option<String> {
     let kinds = [
         (counts.substitution, "single-digit correction"),
@@ -319,7 +316,7 @@ fn corrections(counts: &CandidateCounts) -> Option<String> {
     (!kinds.is_empty()).then(|| kinds.join(", "))
 }
 
-fn as_json(args: &CheckArgs, check: &Check, trial: Option<&Trial>) -> String {
+fn as_json(args: &CheckArgs, check: &Check, test: Option<&VolumeTest>) -> String {
     let primary = check.primary();
     let mut answer = json!({
         "result": check.result.as_word(),
@@ -351,10 +348,10 @@ fn as_json(args: &CheckArgs, check: &Check, trial: Option<&Trial>) -> String {
             })
         })
         .collect();
-    if let Some(trial) = trial {
+    if let Some(test) = test {
         answer["volume"] = json!({
-            "protector": trial.protector.map(|id| format!("{id:X}")),
-            "opened": trial.opened,
+            "protector": test.protector.map(|id| format!("{id:X}")),
+            "opened": test.opened,
         });
     }
     document(&answer)

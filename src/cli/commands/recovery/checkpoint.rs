@@ -1,41 +1,44 @@
-//! Where a search for a recovery password stands, in a file from which it goes on later.
+//! The checkpoint of a search for a recovery password, from which a later run continues.
 //!
-//! The file holds nothing of the password: what is known of it only as a shape, and two bytes of a
-//! salted hash that tell a pattern in which another digit was typed (65535 times of 65536). They
-//! take 16 of its 128 bits from whoever finds the file.
+//! The file contains no digit of the password. It has the shape of the pattern (which digits are
+//! known), and 16 bits of a salted hash of the pattern, so that a pattern with a different digit is
+//! detected in 65535 of 65536 cases. For someone who finds the file, these 16 bits reduce the 128
+//! bits of the password to 112.
 //!
 //! Keys of the JSON document: `what` (`fve recovery search`), `version` (1), `volume`,
 //! `protectors`, `way`, `shape`, `candidates`, `salt`, `check`, `next`.
 
 use std::path::{Path, PathBuf};
 
+use fve::error::Error;
+use fve::secret::SecretText;
+use fve::shown::ShowPath;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
-use fve::error::Error;
-use fve::secret::SecretText;
-use fve::shown::ShowPath;
 
 const WHAT: &str = "fve recovery search";
-/// Counts changes of the order in which candidates are tried.
+/// Must be increased whenever the order in which candidates are tried changes: `next` is a number
+/// in that order.
 const VERSION: u32 = 1;
-/// More than any checkpoint has: some hundred bytes, and 36 for each protector.
+/// In bytes. More than any checkpoint needs: a few hundred bytes, and 36 for each key protector.
 const MAX_LEN: u64 = 1 << 16;
 
-/// What a search is about; a file of another one is refused.
+/// Identifies a search. A checkpoint with other values belongs to another search, and is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct About {
-    /// The volume's identifier.
+pub(crate) struct SearchIdentity {
+    /// Identifier of the volume.
     pub(crate) volume: String,
-    /// The protectors that are tried.
+    /// Identifiers of the key protectors that are tried.
     pub(crate) protectors: Vec<String>,
     /// How candidates are made: `pattern`, `near`, `any-order`.
     pub(crate) way: String,
-    /// What is known of each digit and what is not.
+    /// Which digits are known and which are not, as
+    /// [`PasswordCheck::shape`](fve::recovery_password::PasswordCheck::shape) writes it.
     pub(crate) shape: String,
-    /// How many candidates there are, in decimal.
+    /// Number of candidates, in decimal.
     pub(crate) candidates: String,
 }
 
@@ -44,21 +47,26 @@ struct Document {
     what: String,
     version: u32,
     #[serde(flatten)]
-    about: About,
+    about: SearchIdentity,
     salt: [u8; 16],
     check: [u8; 2],
     next: u64,
 }
 
-/// A checkpoint file.
+/// An open checkpoint.
 pub(crate) struct Checkpoint {
     path: PathBuf,
     document: Document,
 }
 
 impl Checkpoint {
-    /// The checkpoint in a file; of a search that begins, where there is no such file yet.
-    pub(crate) fn open(path: &Path, about: About, pattern: &SecretText) -> Result<Self, Failure> {
+    /// Opens the checkpoint at `path`, or creates one for a search that starts at the first
+    /// candidate.
+    pub(crate) fn open(
+        path: &Path,
+        about: SearchIdentity,
+        pattern: &SecretText,
+    ) -> Result<Self, Failure> {
         let fail = |error| Error::io(format!("cannot read {}", path.shown()), error);
         match path.metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -76,7 +84,8 @@ impl Checkpoint {
                     path: path.to_owned(),
                     document,
                 };
-                // Found out now that it cannot be written, not in the middle of the night.
+                // Write it now: a path that cannot be written must be found before hours of
+                // searching.
                 checkpoint.write()?;
                 return Ok(checkpoint);
             }
@@ -103,23 +112,23 @@ impl Checkpoint {
         })
     }
 
-    /// The first candidate that is still to be tried.
+    /// Number of the next candidate to try.
     pub(crate) fn next(&self) -> u64 {
         self.document.next
     }
 
-    /// Saves that all candidates before `next` were tried.
+    /// Records that all candidates before `next` have been tried.
     pub(crate) fn save(&mut self, next: u64) -> Result<(), Failure> {
         self.document.next = next;
         self.write()
     }
 
-    /// The search is over.
+    /// Removes the file, because the search is complete.
     pub(crate) fn remove(self) {
         let _ = std::fs::remove_file(self.path);
     }
 
-    /// Puts a new file in the place of the old one, so that there is always a whole one.
+    /// Replaces the file atomically, so that there is always a complete one.
     fn write(&self) -> Result<(), Failure> {
         let fail = |error| {
             let what = format!("cannot save the checkpoint to {}", self.path.shown());
@@ -138,7 +147,8 @@ fn not_this(path: &Path, why: &str) -> Failure {
     }
 }
 
-/// Tells patterns apart, and nothing more of them than 16 bits.
+/// The first 16 bits of a salted hash of the pattern: enough to detect another pattern, too few to
+/// find the digits.
 fn check(salt: &[u8; 16], pattern: &SecretText) -> [u8; 2] {
     let mut hash = Sha256::new();
     hash.update(salt);

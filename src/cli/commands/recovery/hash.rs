@@ -1,30 +1,29 @@
-//! `fve recovery hash`: what other programs need to search for a password of the volume.
+//! `fve recovery hash`: prints what other programs need to search for a password of the volume.
 //!
-//! One line for each password and recovery-password protector, in the form of bitlocker2john:
-//! `$bitlocker$`, then separated by `$` the kind, the length of the salt and the salt, the number of
-//! rounds, the length of the nonce and the nonce, and the length of the sealed volume master key and
-//! the key, its tag first. Kind 1 is a password and 3 a recovery password, both checked by the tag.
-//! hashcat (mode 22100) takes kind 1 only, John the Ripper's jumbo version both.
+//! One line for each password and each recovery password, in the format of bitlocker2john:
+//! `$bitlocker$`, then, separated by `$`, the kind, the length of the salt and the salt, the number
+//! of rounds, the length of the nonce and the nonce, and the length of the sealed volume master key
+//! and the key with its tag first. Kind 1 is a password and 3 a recovery password, both checked by
+//! the tag. hashcat (mode 22100) supports only kind 1, the jumbo version of John the Ripper both.
 //!
 //! Keys of `--json`: `volume`, and `hashes`, each with `protector`, `type`, `hash`, `hashcat`
-//! (whether hashcat takes it).
+//! (whether hashcat supports it).
 
 use base16ct::lower::encode_string as hex;
 use clap::Args;
-use serde_json::json;
-
-use crate::cli::failure::Failure;
-use crate::cli::options::source;
-use crate::cli::options::source::SourceArgs;
-use crate::cli::output::json::document;
-use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
 use fve::crypto::stretch::ROUNDS;
 use fve::error::Error;
 use fve::format::datum::STRETCH_FLAG_PBKDF2;
 use fve::format::protector::{KeyProtector, ProtectorKind};
+use serde_json::json;
 
-/// What a sealed volume master key has, without its tag: other lengths the programs refuse.
+use crate::cli::failure::Failure;
+use crate::cli::options::source::{self, SourceArgs};
+use crate::cli::output::json::{document, failure};
+use crate::cli::output::term;
+use crate::cli::run::{FailureDocument, Run};
+
+/// Length of a sealed volume master key without its tag, in bytes: the programs refuse others.
 const SEALED_VMK_LEN: usize = 44;
 
 #[derive(Debug, Args)]
@@ -49,7 +48,7 @@ impl Run for HashArgs {
     }
 
     fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(crate::cli::output::json::failure)
+        self.json.then_some(failure)
     }
 }
 
@@ -98,7 +97,7 @@ fn run(args: &HashArgs) -> Result<(), Failure> {
     term::print(&lines.concat())
 }
 
-/// The line for a protector; none where no program could use it.
+/// The line for a key protector; `None` if no program supports it.
 fn hash(protector: &KeyProtector) -> Option<String> {
     let kind = match protector.kind() {
         ProtectorKind::Password => 1,

@@ -1,15 +1,15 @@
-//! Text with recovery passwords, from a file or from standard input.
+//! Reads text with recovery passwords from a file or from standard input.
 
 use std::io::Read;
 use std::path::Path;
 
+use fve::error::Error;
+use fve::recovery_password::MAX_BYTES;
+use fve::shown::ShowPath;
 use zeroize::Zeroizing;
 
 use crate::cli::failure::Failure;
 use crate::cli::options::readable::warn_if_others_can_read;
-use fve::error::Error;
-use fve::recovery_password::MAX_BYTES;
-use fve::shown::ShowPath;
 
 pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     warn_if_others_can_read(path);
@@ -20,7 +20,8 @@ pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 pub(super) fn read_all(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let limit = MAX_BYTES as u64 + 1;
-    // All the room at once: growing would leave copies behind.
+    // Allocate the whole buffer first: a growing vector would leave copies of the password in
+    // memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
     from.take(limit)
         .read_to_end(&mut bytes)

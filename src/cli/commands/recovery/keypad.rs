@@ -1,16 +1,16 @@
-//! Typing a recovery password: each block is checked as it is finished, as the boot console does.
+//! Asks for a recovery password on the terminal, and checks each block as soon as it is complete,
+//! as the boot console of Windows does.
 //!
-//! Nothing is echoed but a star for each digit. Blocks follow each other by themselves, so that 48
-//! digits can be typed or pasted in one go; Backspace goes back over the border of a block.
+//! Each digit is shown as a star. The dashes between blocks are inserted automatically, so 48
+//! digits can be typed or pasted without pause; Backspace also crosses the border of a block.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
-use zeroize::Zeroizing;
-
 use fve::recovery_password::check_block;
 use fve::secret::SecretText;
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
+use zeroize::Zeroizing;
 
 const BLOCK: usize = 6;
 const DIGITS: usize = 8 * BLOCK;
@@ -19,9 +19,9 @@ const BACKSPACE: [u8; 2] = [0x08, 0x7F];
 const END_OF_INPUT: u8 = 0x04;
 const KILL_LINE: u8 = 0x15;
 
-/// Asks on the terminal; ends with Enter, or with the last digit when all blocks are valid.
+/// Asks until Enter is pressed, or until all 48 digits are typed and valid.
 pub(super) fn ask(question: &str) -> io::Result<SecretText> {
-    let mut terminal = QuietTerminal::open()?;
+    let mut terminal = RawTerminal::open()?;
     write!(terminal.file, "{question}")?;
     let mut digits = Zeroizing::new(Vec::with_capacity(DIGITS));
     let mut key = [0];
@@ -33,21 +33,21 @@ pub(super) fn ask(question: &str) -> io::Result<SecretText> {
             b'\r' | b'\n' | END_OF_INPUT => break,
             KILL_LINE => {
                 while !digits.is_empty() {
-                    take_back(&mut terminal.file, &mut digits)?;
+                    erase_digit(&mut terminal.file, &mut digits)?;
                 }
             }
-            code if BACKSPACE.contains(&code) => take_back(&mut terminal.file, &mut digits)?,
+            code if BACKSPACE.contains(&code) => erase_digit(&mut terminal.file, &mut digits)?,
             digit if digit.is_ascii_digit() && digits.len() < DIGITS => {
                 digits.push(digit);
                 write!(terminal.file, "*")?;
                 if digits.len() % BLOCK == 0 {
                     finish_block(&mut terminal.file, &digits)?;
                 }
-                if digits.len() == DIGITS && bad_block(&digits).is_none() {
+                if digits.len() == DIGITS && first_invalid_block(&digits).is_none() {
                     break;
                 }
             }
-            // Separators are put in between by themselves; anything else is no digit.
+            // Dashes are inserted automatically, and other keys mean nothing here.
             _ => {}
         }
     }
@@ -57,7 +57,7 @@ pub(super) fn ask(question: &str) -> io::Result<SecretText> {
     ))
 }
 
-/// Says at once when a block is wrong: the person can go back and mend it.
+/// Reports a wrong block as soon as it is complete, so that it can be corrected at once.
 fn finish_block(terminal: &mut File, digits: &[u8]) -> io::Result<()> {
     let number = digits.len() / BLOCK;
     let verdict = check_block(&text(&digits[digits.len() - BLOCK..]));
@@ -74,21 +74,21 @@ fn finish_block(terminal: &mut File, digits: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn take_back(terminal: &mut File, digits: &mut Vec<u8>) -> io::Result<()> {
+fn erase_digit(terminal: &mut File, digits: &mut Vec<u8>) -> io::Result<()> {
     if digits.pop().is_none() {
         return Ok(());
     }
-    // The star, and the dash behind a block that is no longer finished.
-    let rubbed_out = if (digits.len() + 1).is_multiple_of(BLOCK) && digits.len() + 1 < DIGITS {
+    // Erase the star and, if this reopens a complete block, the dash after it.
+    let erasure = if (digits.len() + 1).is_multiple_of(BLOCK) && digits.len() + 1 < DIGITS {
         "\x08 \x08\x08 \x08"
     } else {
         "\x08 \x08"
     };
-    write!(terminal, "{rubbed_out}")
+    write!(terminal, "{erasure}")
 }
 
-/// The number of the first finished block that is not valid.
-fn bad_block(digits: &[u8]) -> Option<usize> {
+/// Number of the first complete block that is not valid, from 1.
+fn first_invalid_block(digits: &[u8]) -> Option<usize> {
     (1..)
         .zip(digits.chunks_exact(BLOCK))
         .find_map(|(number, block)| (!check_block(&text(block)).is_valid()).then_some(number))
@@ -106,18 +106,18 @@ fn stars(count: usize) -> String {
     stars
 }
 
-/// The terminal without echo and without waiting for whole lines; as it was again when dropped.
-struct QuietTerminal {
+/// The terminal without echo and line buffering. Dropping this restores its settings.
+struct RawTerminal {
     file: File,
     before: Termios,
 }
 
-impl QuietTerminal {
+impl RawTerminal {
     fn open() -> io::Result<Self> {
         let file = File::options().read(true).write(true).open("/dev/tty")?;
         let before = rustix::termios::tcgetattr(&file)?;
         let mut quiet = before.clone();
-        // Signals stay: Ctrl-C ends the program, and the shell restores its terminal.
+        // Leave signals on: Ctrl-C ends the program, and the shell then restores the terminal.
         quiet
             .local_modes
             .remove(LocalModes::ECHO | LocalModes::ICANON);
@@ -128,7 +128,7 @@ impl QuietTerminal {
     }
 }
 
-impl Drop for QuietTerminal {
+impl Drop for RawTerminal {
     fn drop(&mut self) {
         let _ = rustix::termios::tcsetattr(&self.file, OptionalActions::Now, &self.before);
     }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_first_bad_block_is_named() {
-        assert_eq!(bad_block(b"000000000011"), None);
-        assert_eq!(bad_block(b"000000000012000001"), Some(2));
+        assert_eq!(first_invalid_block(b"000000000011"), None);
+        assert_eq!(first_invalid_block(b"000000000012000001"), Some(2));
     }
 }

@@ -1,12 +1,17 @@
-//! `fve recovery lookup`: a recovery password found again where it was saved.
+//! `fve recovery lookup`: finds a saved recovery password in files or in a directory server.
 //!
-//! JSON: `query` (id, computer, volume; the one that was asked by), `places`, `found` (id, computer,
-//! volume, saved, from, on_volume, and password with --show) and `notes` (what could not be read).
-//! Nothing found is status 1, with an empty `found`.
+//! Keys of `--json`: `query` (id, computer, volume; null except those that were given), `places`,
+//! `found` (id, computer, volume, saved, from, on_volume, and with `--show` password) and `notes`
+//! (what could not be read). If nothing is found, `found` is empty and the exit status is 1.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use fve::escrow::{Escrowed, Found, Place, Query};
+use fve::format::protector::ProtectorKind;
+use fve::guid::Guid;
+use fve::shown::ShowPath;
+use fve::volume::Volume;
 use serde_json::{Value, json};
 
 use crate::cli::advice;
@@ -19,18 +24,10 @@ use crate::cli::options::credentials::recovery_lookup::{
 };
 use crate::cli::options::parse::parse_bytes;
 use crate::cli::options::readable::warn_if_others_can_read;
-use crate::cli::options::source;
-use crate::cli::options::source::{LostArgs, SourceArgs};
-use crate::cli::output::json::document;
-use crate::cli::output::term;
-use crate::cli::output::term::escaped;
-use crate::cli::output::term::tell;
+use crate::cli::options::source::{self, LostArgs, SourceArgs};
+use crate::cli::output::json::{document, failure};
+use crate::cli::output::term::{self, escaped, tell};
 use crate::cli::run::{FailureDocument, Run};
-use fve::escrow::{Escrowed, Found, Place, Query};
-use fve::format::protector::ProtectorKind;
-use fve::guid::Guid;
-use fve::shown::ShowPath;
-use fve::volume::Volume;
 
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("query").required(true).multiple(true).args(["id", "computer", "volume"])))]
@@ -100,7 +97,7 @@ impl Run for LookupArgs {
     }
 
     fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(crate::cli::output::json::failure)
+        self.json.then_some(failure)
     }
 }
 
@@ -131,10 +128,10 @@ fn run(args: &LookupArgs) -> Result<(), Failure> {
     let mut failure = None;
     for place in args.open()? {
         if let Some(user) = place.user() {
-            // Help desks need the trail.
+            // Administrators need a record of who looked up which password.
             term::note(format_args!(
                 "looking up {} in {} as {}",
-                asked(args),
+                query_words(args),
                 place.name(),
                 escaped(user)
             ));
@@ -151,7 +148,7 @@ fn run(args: &LookupArgs) -> Result<(), Failure> {
                 found.unnamed.extend(here.unnamed);
                 found.notes.extend(here.notes);
             }
-            // One place that cannot be asked does not hide what others know.
+            // If one place cannot be searched, still search the others.
             Err(error) => failure = failure.or(Some(Failure::from(error))),
         }
     }
@@ -168,8 +165,8 @@ fn run(args: &LookupArgs) -> Result<(), Failure> {
     answer.end(failure)
 }
 
-/// What is looked up, in words.
-fn asked(args: &LookupArgs) -> String {
+/// What is searched for, in words.
+fn query_words(args: &LookupArgs) -> String {
     match (&args.id, &args.computer, &args.volume) {
         (Some(id), _, _) => format!("the password {}", escaped(id)),
         (None, Some(name), _) => format!("the passwords of {}", escaped(name)),
@@ -210,7 +207,7 @@ impl LookupArgs {
     }
 }
 
-/// What a volume knows of its recovery passwords.
+/// The recovery passwords that a volume has.
 struct OnVolume {
     ids: Vec<Guid>,
     computer: Option<String>,
@@ -335,7 +332,7 @@ impl Answer<'_> {
         value
     }
 
-    /// What there is to say besides the answer, and how it ends.
+    /// Prints notes and errors, and decides the exit status.
     fn end(&self, failure: Option<Failure>) -> Result<(), Failure> {
         for note in &self.found.notes {
             term::note(format_args!("warning: {}", escaped(note)));
@@ -356,7 +353,7 @@ impl Answer<'_> {
         if !self.found.entries.is_empty() {
             return Ok(());
         }
-        tell(&self.nothing());
+        tell(&self.not_found());
         Err(Failure::Silent(Status::Failed))
     }
 
@@ -375,7 +372,7 @@ impl Answer<'_> {
         places.join(", ")
     }
 
-    fn nothing(&self) -> Failure {
+    fn not_found(&self) -> Failure {
         let unnamed = self.found.unnamed.len();
         let computer = self
             .volume

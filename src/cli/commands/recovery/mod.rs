@@ -1,4 +1,4 @@
-//! `fve recovery`: recovery passwords checked, searched for, hashed for other tools, looked up.
+//! `fve recovery`: checks, searches for, hashes and looks up recovery passwords.
 
 pub(crate) mod check;
 mod checkpoint;
@@ -24,7 +24,7 @@ pub(crate) struct RecoveryArgs {
 }
 
 commands! {
-    /// What can be done with recovery passwords.
+    /// The subcommands of `fve recovery`.
     RecoveryCommand {
         /// Check a recovery password block by block, and suggest corrections
         Check(CheckArgs),

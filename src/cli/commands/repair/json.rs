@@ -6,10 +6,10 @@ use fve::repair::{FoundVolume, Scan};
 use serde_json::{Value, json};
 
 use super::args::RebuildArgs;
-use super::scan::{Looked, is_current, number_of};
+use super::scan::{ScannedVolume, copy_number, is_current};
 use crate::cli::output::json::document;
 
-pub(super) fn scan_json(scan: &Scan, found: &[Looked<'_>]) -> String {
+pub(super) fn scan_json(scan: &Scan, found: &[ScannedVolume<'_>]) -> String {
     let unreadable: Vec<_> = scan
         .unreadable
         .iter()
@@ -24,14 +24,14 @@ pub(super) fn scan_json(scan: &Scan, found: &[Looked<'_>]) -> String {
     }))
 }
 
-fn volume_json(looked: &Looked<'_>) -> Value {
-    let volume = looked.found;
+fn volume_json(scanned: &ScannedVolume<'_>) -> Value {
+    let volume = scanned.found;
     let copies: Vec<_> = volume
         .blocks
         .iter()
         .map(|found| {
             json!({
-                "copy": number_of(found, volume),
+                "copy": copy_number(found, volume),
                 "offset": found.offset,
                 "sound": found.is_sound(),
                 "next_nonce": found.block.dataset.next_nonce,
@@ -40,7 +40,7 @@ fn volume_json(looked: &Looked<'_>) -> Value {
             })
         })
         .collect();
-    let block = looked.block();
+    let block = scanned.block();
     let mut answer = json!({
         "volume": format!("{:X}", volume.id),
         "start": volume.start,
@@ -50,18 +50,18 @@ fn volume_json(looked: &Looked<'_>) -> Value {
         "boot_record": volume.evidence.boot_record,
         "size": volume.size,
         "sector_size": block.and_then(MetadataBlock::sector_size),
-        "state": looked.state(),
-        "encryption_method": looked.method(),
+        "state": scanned.state(),
+        "encryption_method": scanned.method(),
         "description": block.and_then(MetadataBlock::description),
         "created": block.map(|block| block.dataset.created.to_string()),
         "copies": copies,
-        "piece": looked.piece,
-        "arguments": looked.arguments,
-        "fault": looked.volume.as_ref().err().map(in_full),
+        "piece": scanned.piece,
+        "arguments": scanned.arguments,
+        "fault": scanned.volume.as_ref().err().map(in_full),
     });
-    if let Some(opens) = &looked.opens {
-        answer["opens"] = json!(opens.is_ok());
-        answer["refusal"] = json!(opens.as_ref().err().map(in_full));
+    if let Some(unlocked) = &scanned.unlocked {
+        answer["opens"] = json!(unlocked.is_ok());
+        answer["refusal"] = json!(unlocked.as_ref().err().map(in_full));
     }
     answer
 }

@@ -1,13 +1,14 @@
-//! `fve repair`: volumes whose boot record or place is lost, found again. SOURCE is only read.
+//! `fve repair`: finds volumes whose boot record or position is lost. SOURCE is only read.
 //!
 //! Keys of `repair scan --json`: `searched`, `unreadable` (each with `start`, `end`),
 //! `boot_records`, and `volumes`, the likeliest first, each with `volume`, `start`,
 //! `start_is_proved`, `other_starts`, `partition`, `boot_record`, `size`, `sector_size`, `state`,
 //! `encryption_method`, `description`, `created`, `copies` (each with `copy`, `offset`, `sound`,
-//! `next_nonce`, `last_written`, `current`), `piece` (whether only what needs no sector can be told),
-//! `arguments` (what opens it; empty where SOURCE alone does), `fault` (why it cannot be opened), and
-//! with credentials `opens` (true, or false with `refusal`). `start` is below zero where SOURCE lacks
-//! the volume's first bytes, and a guess where `start_is_proved` is false.
+//! `next_nonce`, `last_written`, `current`), `piece` (whether SOURCE lacks the start of the volume,
+//! so that nothing can be decrypted), `arguments` (options that open the volume; empty if SOURCE
+//! alone is enough), `fault` (why it cannot be opened), and with credentials `opens` (true, or
+//! false with `refusal`). `start` is negative if SOURCE lacks the first bytes of the volume, and a
+//! guess if `start_is_proved` is false.
 //!
 //! Keys of `repair rebuild-header --json`: `volume`, `start`, `file`, `size`, `whole`, `proved`.
 

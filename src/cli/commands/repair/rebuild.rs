@@ -1,4 +1,5 @@
-//! `fve repair rebuild-header`.
+//! `fve repair rebuild-header`: writes the first sector of a volume, or a copy of the volume that
+//! has it, to a new file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -15,7 +16,7 @@ use fve::volume::{UnlockOptions, Volume};
 
 use super::args::RebuildArgs;
 use super::json::rebuilt_json;
-use super::search::{nothing_found, search, settle, tell_interrupted};
+use super::search::{not_found, print_interruption, search, settle_start};
 use super::text::rebuilt_text;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
@@ -24,29 +25,30 @@ use crate::cli::options::source;
 use crate::cli::output::term;
 use crate::cli::signals;
 
-/// Bytes that are copied at a time.
-const PIECE: usize = 1 << 20;
+/// Size of the copy buffer in bytes.
+const BUFFER_LEN: usize = 1 << 20;
 
 pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
-    // Made before a search that may take hours.
+    // Create the file first: the search may take hours, and must not end with a file that cannot be
+    // created.
     let output = PartialFile::create(&args.to, false)?;
     let partial = output.partial().to_owned();
     let json = args.json;
     signals::end_when_told(move || {
         let _ = std::fs::remove_file(&partial);
-        tell_interrupted(json);
+        print_interruption(json);
     });
     let disk = source::disk(&args.source.source).tell()?;
     let credentials = args.credentials.read_given()?;
     let mut found = match source::lost(&args.source, &disk).tell()? {
         Some(mut found) => {
-            // Only the place that was given, or that most speaks for.
+            // Only the position that the options name, or else the most likely one.
             found.other_starts.clear();
             found
         }
         None => only_volume(&disk, &args.credentials, &credentials)?,
     };
-    settle(&disk, &mut found, &args.credentials, &credentials)?;
+    settle_start(&disk, &mut found, &args.credentials, &credentials)?;
     if !found.evidence.is_proof() {
         return Err(place_not_proved());
     }
@@ -57,7 +59,7 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
         .write(0, &header)
         .map_err(|error| Error::io("cannot lay out the copy", error))?;
     let whole = Arc::new(whole);
-    // Nothing is written that would not open.
+    // Check before writing that the result opens as a volume.
     let volume = Volume::from_source(whole.clone())?;
     let proved = prove(args, &volume, &credentials)?;
     let size = match (args.whole, found.size) {
@@ -69,7 +71,7 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
     check_overwrite(&args.to, &[source], size)?;
     fill_copy(output.file(), &args.to, whole.as_ref(), size)?;
     if args.whole {
-        // What is on the disk, not what was meant to be.
+        // Read the copy back: this checks what was written, not what was meant to be written.
         Volume::from_source(Arc::new(FileSource::open(output.partial())?))?.metadata()?;
     }
     output.finish()?;
@@ -79,7 +81,8 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
     })
 }
 
-/// With a credential, whether it opens the volume and proves its metadata.
+/// Whether a credential unlocks the volume and proves its metadata. Without credentials, nothing is
+/// proved.
 fn prove(
     args: &RebuildArgs,
     volume: &Volume,
@@ -89,8 +92,8 @@ fn prove(
         term::note("the metadata cannot be verified without a credential");
         return Ok(false);
     }
-    let pieced = args.credentials.with_key_package(volume)?;
-    let volume = pieced.as_ref().unwrap_or(volume);
+    let with_package = args.credentials.with_key_package(volume)?;
+    let volume = with_package.as_ref().unwrap_or(volume);
     let unlocked = volume.unlock(credentials, &UnlockOptions::default())?;
     Ok(unlocked.is_proved())
 }
@@ -106,7 +109,7 @@ fn place_not_proved() -> Failure {
     }
 }
 
-/// The one volume that is found by searching.
+/// Searches the disk for the only volume on it; an error if there are several.
 fn only_volume(
     disk: &Arc<dyn ReadAt>,
     args: &CredentialArgs,
@@ -115,9 +118,9 @@ fn only_volume(
     let mut scan = search(disk, Scope::Everything);
     let mut volumes = std::mem::take(&mut scan.volumes);
     match (volumes.pop(), volumes.len()) {
-        (None, _) => Err(nothing_found(&scan, false)),
+        (None, _) => Err(not_found(&scan, false)),
         (Some(mut only), 0) => {
-            settle(disk, &mut only, args, credentials)?;
+            settle_start(disk, &mut only, args, credentials)?;
             Ok(only)
         }
         (Some(_), others) => Err(Failure::Other {
@@ -131,7 +134,7 @@ fn only_volume(
     }
 }
 
-/// Writes the first `size` bytes to a file, with holes for zeros.
+/// Copies the first `size` bytes to a file, which gets holes where they are zeros.
 fn fill_copy(file: &File, path: &Path, from: &dyn ReadAt, size: u64) -> Result<(), Failure> {
     let fail = |error| Error::io(format!("cannot write {}", path.shown()), error);
     let bar = term::progress(size);
@@ -144,15 +147,17 @@ fn fill_copy(file: &File, path: &Path, from: &dyn ReadAt, size: u64) -> Result<(
 fn copy(file: &File, from: &dyn ReadAt, size: u64, progress: &dyn Fn(u64)) -> Result<(), Error> {
     let cannot_write = |error| Error::io("cannot write the copy", error);
     file.set_len(size).map_err(cannot_write)?;
-    let mut piece = vec![0; PIECE];
+    let mut buffer = vec![0; BUFFER_LEN];
     let mut at = 0;
     while at < size {
-        let len = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
-        let piece = &mut piece[..len];
-        from.read_exact_at(at, piece)
+        let len = usize::try_from(size - at)
+            .unwrap_or(BUFFER_LEN)
+            .min(BUFFER_LEN);
+        let chunk = &mut buffer[..len];
+        from.read_exact_at(at, chunk)
             .map_err(|error| Error::io(format!("cannot read the volume at {at:#x}"), error))?;
-        if piece.iter().any(|byte| *byte != 0) {
-            file.write_all_at(piece, at).map_err(cannot_write)?;
+        if chunk.iter().any(|byte| *byte != 0) {
+            file.write_all_at(chunk, at).map_err(cannot_write)?;
         }
         at += len as u64;
         progress(len as u64);

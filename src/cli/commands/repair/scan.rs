@@ -1,4 +1,4 @@
-//! `fve repair scan`.
+//! `fve repair scan`: searches a disk for volumes, and says how to open each.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use fve::volume::Volume;
 
 use super::args::ScanArgs;
 use super::json::scan_json;
-use super::search::{Accepted, nothing_found, search, settle, tell_interrupted, try_all};
+use super::search::{MetadataState, not_found, print_interruption, search, settle_start, try_all};
 use super::text::scan_text;
 use crate::cli::failure::Failure;
 use crate::cli::options::source;
 use crate::cli::output::term;
 use crate::cli::signals;
 
-/// Volumes that credentials are tried on: each takes the time of stretching a password, and a
-/// hostile source may speak of thousands.
+/// How many volumes credentials are tried on at most. Each try takes the time of stretching a
+/// password, and a hostile image may contain metadata of thousands of volumes.
 const MOST_TRIED: usize = 16;
 
 pub(super) fn run(args: &ScanArgs) -> Result<(), Failure> {
     let json = args.json;
-    signals::end_when_told(move || tell_interrupted(json));
+    signals::end_when_told(move || print_interruption(json));
     let disk = source::disk(&args.source).tell()?;
     let scope = match args.quick {
         true => Scope::LikelyPlacesFirst,
@@ -35,7 +35,7 @@ pub(super) fn run(args: &ScanArgs) -> Result<(), Failure> {
     let credentials = args.credentials.read_given()?;
     if !credentials.is_empty() {
         for volume in scan.volumes.iter_mut().take(MOST_TRIED) {
-            settle(&disk, volume, &args.credentials, &credentials)?;
+            settle_start(&disk, volume, &args.credentials, &credentials)?;
         }
         if scan.volumes.len() > MOST_TRIED {
             term::note(format_args!(
@@ -52,7 +52,7 @@ pub(super) fn run(args: &ScanArgs) -> Result<(), Failure> {
             } else {
                 &[]
             };
-            Looked::at(&disk, volume, args, tried)
+            ScannedVolume::at(&disk, volume, args, tried)
         })
         .collect::<Result<_, _>>()?;
     if args.json {
@@ -61,30 +61,30 @@ pub(super) fn run(args: &ScanArgs) -> Result<(), Failure> {
         term::print(&scan_text(args, &scan, &found))?;
     }
     if scan.volumes.is_empty() {
-        return Err(nothing_found(&scan, args.json));
+        return Err(not_found(&scan, args.json));
     }
     Ok(())
 }
 
-/// A volume that was found, and what came of opening it.
-pub(super) struct Looked<'a> {
+/// A volume that was found, opened, and unlocked if there are credentials.
+pub(super) struct ScannedVolume<'a> {
     pub(super) found: &'a FoundVolume,
     pub(super) volume: Result<Volume, Error>,
-    /// Whether the credentials open it; nothing without credentials.
-    pub(super) opens: Option<Result<Accepted, Error>>,
-    /// Whether only what needs no sector can be told of it.
+    /// Whether the credentials unlock the volume; `None` without credentials.
+    pub(super) unlocked: Option<Result<MetadataState, Error>>,
+    /// Whether the source lacks the start of the volume, so that nothing can be decrypted.
     pub(super) piece: bool,
     pub(super) arguments: String,
 }
 
-impl<'a> Looked<'a> {
+impl<'a> ScannedVolume<'a> {
     fn at(
         disk: &Arc<dyn ReadAt>,
         found: &'a FoundVolume,
         args: &ScanArgs,
         credentials: &[Box<dyn Credential>],
     ) -> Result<Self, Failure> {
-        let whole = healthy(disk, found);
+        let whole = open_intact(disk, found);
         let arguments = match &whole {
             Some((_, arguments)) => arguments.clone(),
             None => {
@@ -103,13 +103,13 @@ impl<'a> Looked<'a> {
             None => found.open(disk),
         };
         let piece = found.is_piece(disk);
-        let opens = match &volume {
+        let unlocked = match &volume {
             Ok(volume) if piece && !credentials.is_empty() => Some(
                 volume
                     .unlock_master_key(credentials, &args.credentials.options()?)
                     .map(|key| match key.is_proved() {
-                        true => Accepted::Sound,
-                        false => Accepted::Damaged,
+                        true => MetadataState::Sound,
+                        false => MetadataState::Damaged,
                     }),
             ),
             Ok(volume) if !credentials.is_empty() => {
@@ -117,7 +117,7 @@ impl<'a> Looked<'a> {
             }
             _ => None,
         };
-        let accepted = matches!(opens, Some(Ok(Accepted::Damaged)));
+        let accepted = matches!(unlocked, Some(Ok(MetadataState::Damaged)));
         let arguments = match accepted {
             true => format!("{arguments} --accept-damaged-metadata"),
             false => arguments,
@@ -125,7 +125,7 @@ impl<'a> Looked<'a> {
         Ok(Self {
             found,
             volume,
-            opens,
+            unlocked,
             piece,
             arguments: arguments.trim_start().to_owned(),
         })
@@ -146,9 +146,9 @@ impl<'a> Looked<'a> {
     }
 }
 
-/// A volume that opens as any does, and what takes its place in the command line: nothing where
-/// SOURCE alone is enough.
-fn healthy(disk: &Arc<dyn ReadAt>, found: &FoundVolume) -> Option<(Volume, String)> {
+/// Opens a volume whose boot record and metadata are intact, with the options that are needed
+/// besides SOURCE.
+fn open_intact(disk: &Arc<dyn ReadAt>, found: &FoundVolume) -> Option<(Volume, String)> {
     if !found.evidence.boot_record {
         return None;
     }
@@ -170,15 +170,15 @@ fn healthy(disk: &Arc<dyn ReadAt>, found: &FoundVolume) -> Option<(Volume, Strin
     Some((volume, arguments))
 }
 
-/// Which copy a block is, from 1; nothing where the volume's place is a guess.
-pub(super) fn number_of(found: &FoundBlock, volume: &FoundVolume) -> Option<u8> {
+/// Which metadata copy a block is, from 1; `None` if the start of the volume is a guess.
+pub(super) fn copy_number(found: &FoundBlock, volume: &FoundVolume) -> Option<u8> {
     let proved = volume.evidence.is_proof().then_some(volume.start)?;
     let inside = u64::try_from(i128::from(found.offset) - i128::from(proved)).ok()?;
     let mut copies = (1..).zip(found.block.copies);
     copies.find_map(|(number, copy)| (copy == inside).then_some(number))
 }
 
-/// Whether two blocks say the same.
+/// Whether the block is identical to the best block that was found.
 pub(super) fn is_current(found: &FoundBlock, volume: &FoundVolume) -> bool {
     let best = volume.best();
     best.is_some_and(|best| best.block.bytes() == found.block.bytes())

@@ -1,4 +1,4 @@
-//! Volumes searched for on a disk, and credentials tried on them.
+//! Searches a disk for volumes, and tries credentials on them.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::output::{json, term};
 
-/// Where one JSON document is to be all that standard output gets, it gets one now.
-pub(super) fn tell_interrupted(json: bool) {
+/// With `--json`, standard output must get exactly one document, also after a signal.
+pub(super) fn print_interruption(json: bool) {
     if json {
         let _ = term::print(&json::failure(&Error::Interrupted.into()));
     }
@@ -33,7 +33,7 @@ pub(super) fn search(disk: &Arc<dyn ReadAt>, scope: Scope) -> Scan {
     scan
 }
 
-pub(super) fn nothing_found(scan: &Scan, told: bool) -> Failure {
+pub(super) fn not_found(scan: &Scan, json: bool) -> Failure {
     let (status, what) = match scan.boot_records.first() {
         Some(record) => (
             Status::Damaged,
@@ -44,7 +44,7 @@ pub(super) fn nothing_found(scan: &Scan, told: bool) -> Failure {
             "found no metadata of a BitLocker volume on the source".to_owned(),
         ),
     };
-    if told {
+    if json {
         term::note(format_args!("error: {what}"));
         return Failure::Silent(status);
     }
@@ -55,8 +55,9 @@ pub(super) fn nothing_found(scan: &Scan, told: bool) -> Failure {
     }
 }
 
-/// Finds by its plaintext where a volume begins, if nothing else proves it.
-pub(super) fn settle(
+/// Settles where a volume starts if nothing on the disk proves it: at the right start, a credential
+/// decrypts plausible plaintext.
+pub(super) fn settle_start(
     disk: &Arc<dyn ReadAt>,
     found: &mut FoundVolume,
     args: &CredentialArgs,
@@ -81,29 +82,29 @@ pub(super) fn settle(
     Ok(())
 }
 
-/// Whether the credentials open the volume and show its first sector, and whether it took leave to
-/// open damaged metadata.
+/// Tries to unlock the volume and decrypt its first sector: first strictly, then, if the options
+/// allow it, with damaged metadata.
 pub(super) fn try_all(
     volume: &Volume,
     args: &CredentialArgs,
     credentials: &[Box<dyn Credential>],
-) -> Result<Result<Accepted, Error>, Failure> {
-    let pieced = args.with_key_package(volume)?;
-    let volume = pieced.as_ref().unwrap_or(volume);
+) -> Result<Result<MetadataState, Error>, Failure> {
+    let with_package = args.with_key_package(volume)?;
+    let volume = with_package.as_ref().unwrap_or(volume);
     let allowed = args.options()?;
     let mut strict = allowed.clone();
     strict.accept_damaged_metadata = false;
     let result = volume.unlock(credentials, &strict);
     if result.is_err() && allowed.accept_damaged_metadata {
         let result = volume.unlock(credentials, &allowed);
-        return Ok(result.map(|_| Accepted::Damaged));
+        return Ok(result.map(|_| MetadataState::Damaged));
     }
-    Ok(result.map(|_| Accepted::Sound))
+    Ok(result.map(|_| MetadataState::Sound))
 }
 
-/// What metadata opened a volume.
+/// State of the metadata with which a volume was unlocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accepted {
+pub(super) enum MetadataState {
     Sound,
     Damaged,
 }

@@ -1,4 +1,4 @@
-//! What `repair scan` and `repair rebuild-header` print as text.
+//! The text that `repair scan` and `repair rebuild-header` print.
 
 use std::fmt::Write as _;
 
@@ -6,23 +6,23 @@ use fve::repair::{FoundBlock, FoundVolume, Scan};
 use fve::shown::ShowPath;
 
 use super::args::{RebuildArgs, ScanArgs};
-use super::scan::{Looked, is_current, number_of};
+use super::scan::{ScannedVolume, copy_number, is_current};
 use crate::cli::output::term;
 
-pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> String {
+pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[ScannedVolume<'_>]) -> String {
     let mut text = String::new();
-    for (number, looked) in (1..).zip(found) {
-        let volume = looked.found;
+    for (number, scanned) in (1..).zip(found) {
+        let volume = scanned.found;
         let _ = writeln!(text, "{number}. volume {:X}", volume.id);
-        write_place(&mut text, looked);
+        write_place(&mut text, scanned);
         let facts = [
-            looked.method().map(str::to_owned),
-            looked.state().map(str::to_owned),
+            scanned.method().map(str::to_owned),
+            scanned.state().map(str::to_owned),
             volume.size.map(term::human_size),
         ];
         let facts: Vec<_> = facts.into_iter().flatten().collect();
         let _ = writeln!(text, "   {}", facts.join(", "));
-        if let Some(block) = looked.block() {
+        if let Some(block) = scanned.block() {
             let description = term::escaped(block.description().unwrap_or("no description"));
             let _ = writeln!(
                 text,
@@ -33,11 +33,11 @@ pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> S
         for found in &volume.blocks {
             write_copy(&mut text, found, volume);
         }
-        match (&looked.volume, &looked.opens) {
+        match (&scanned.volume, &scanned.unlocked) {
             (Err(error), _) => {
                 let _ = writeln!(text, "   cannot be opened: {}", error.with_causes());
             }
-            (Ok(_), Some(Ok(_))) if looked.piece => {
+            (Ok(_), Some(Ok(_))) if scanned.piece => {
                 text.push_str("   the credentials are correct, but nothing can be decrypted\n");
             }
             (Ok(_), Some(Ok(_))) => text.push_str("   the credentials unlock it\n"),
@@ -50,11 +50,11 @@ pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> S
             }
             (Ok(_), None) => {}
         }
-        if looked.volume.is_ok() {
+        if scanned.volume.is_ok() {
             let path = args.source.shown();
-            let command = match looked.piece {
-                true => format!("fve info {path} {}", looked.arguments),
-                false => format!("fve mount {path} DIR {}", looked.arguments),
+            let command = match scanned.piece {
+                true => format!("fve info {path} {}", scanned.arguments),
+                false => format!("fve mount {path} DIR {}", scanned.arguments),
             };
             let _ = writeln!(text, "   {}", command.trim_end());
         }
@@ -62,7 +62,7 @@ pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> S
     for record in &scan.boot_records {
         let used = found
             .iter()
-            .any(|looked| u64::try_from(looked.found.start).is_ok_and(|start| start == *record));
+            .any(|scanned| u64::try_from(scanned.found.start).is_ok_and(|start| start == *record));
         if !used {
             let _ = writeln!(
                 text,
@@ -73,9 +73,9 @@ pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[Looked<'_>]) -> S
     text
 }
 
-fn write_place(text: &mut String, looked: &Looked<'_>) {
-    let volume = looked.found;
-    if looked.piece {
+fn write_place(text: &mut String, scanned: &ScannedVolume<'_>) {
+    let volume = scanned.found;
+    if scanned.piece {
         text.push_str(
             "   only a part of the volume, with metadata but without the first sector; the start of the volume is unknown\n",
         );
@@ -111,7 +111,7 @@ fn write_place(text: &mut String, looked: &Looked<'_>) {
 }
 
 fn write_copy(text: &mut String, found: &FoundBlock, volume: &FoundVolume) {
-    let number = number_of(found, volume);
+    let number = copy_number(found, volume);
     let number = number.map(|number| format!(" copy {number}"));
     let soundness = match (found.is_sound(), is_current(found, volume)) {
         (false, _) => "damaged",

@@ -5,11 +5,11 @@ use fve::format::copies::MetadataCopy;
 use serde_json::{Value, json};
 
 use super::words::{advice, finding_words, moment_words};
-use super::{Told, age_days};
+use super::{ReportView, age_days};
 use crate::cli::describe::{Report, protectors_json};
 use crate::cli::output::json as documents;
 
-impl Told<'_> {
+impl ReportView<'_> {
     pub(super) fn json(&self) -> String {
         let analysis = &self.analysis;
         let block = self.opened.volume.metadata_as_found();

@@ -1,14 +1,14 @@
-//! `fve report`: what a volume tells of its history, and why Windows may have asked for its recovery
+//! `fve report`: shows the history of a volume, and why Windows may have asked for its recovery
 //! password (docs/format-recovery.md §6).
 //!
-//! JSON: `source` and `volume` (as `info` has them), `mode`, `starts_with`, `system`,
+//! Keys of `--json`: `source` and `volume` (as in `info`), `mode`, `starts_with`, `system`,
 //! `pcr_profiles` (protector, pcrs, profile, bank), `windows` (major, minor, build, product,
 //! release), `computer`, `recovery_password_asked_for`, `suspension` (since, reboots_left),
-//! `protectors` (as `info` has them, with age_days), `consistency` (copies with last_written and
+//! `protectors` (as in `info`, with age_days), `consistency` (copies with last_written and
 //! next_nonce, agree, sha256), `sealings` (next, present, gone), `timeline` (time, event, message,
 //! protector, type, from), `findings` (finding, certainty, message, advice, protector, pcr, event,
-//! count, last), `unlocked`, and `event_logs` (logs, events, last_start, last_end), null where none
-//! were read.
+//! count, last), `unlocked`, and `event_logs` (logs, events, last_start, last_end), which is null
+//! if no logs were read.
 
 mod json;
 mod text;
@@ -58,20 +58,20 @@ impl Run for ReportArgs {
 
 fn run(args: &ReportArgs) -> Result<(), Failure> {
     let opened = source::open(&args.source).tell()?;
-    // What can be told without a key is told even if the credentials do not fit.
+    // Most of the report needs no key, so it is printed even if the credentials are wrong.
     let (unlocked, failure) = match args.credentials.unlock_unasked(&opened.volume) {
         Ok(unlocked) => (unlocked, None),
         Err(failure) => (None, Some(failure)),
     };
     let logs = unlocked.as_ref().and_then(read_logs);
-    let told = Told {
+    let view = ReportView {
         analysis: Analysis::of(&opened.volume, logs.as_ref()),
         proved: unlocked.as_ref().is_some_and(Unlocked::is_proved),
         opened: &opened,
         unlocked: unlocked.is_some(),
         logs: logs.as_ref(),
     };
-    term::print(&if args.json { told.json() } else { told.text() })?;
+    term::print(&if args.json { view.json() } else { view.text() })?;
     let damaged = opened.volume.metadata().err().map(Failure::from);
     match failure.or(damaged) {
         None => Ok(()),
@@ -92,17 +92,17 @@ fn read_logs(_: &Unlocked) -> Option<EventLogs> {
     None
 }
 
-/// All that is told, before it is put into words.
-struct Told<'a> {
+/// Everything that the report shows, as data.
+struct ReportView<'a> {
     analysis: Analysis,
-    /// Whether the metadata is what was sealed with the volume master key.
+    /// Whether the SHA-256 sealed with the volume master key matches the metadata.
     proved: bool,
     opened: &'a Opened,
     unlocked: bool,
     logs: Option<&'a EventLogs>,
 }
 
-/// Whole days from then to now; nothing for times that are none, or to come.
+/// Whole days since `then`; `None` if that is no valid time or lies in the future.
 fn age_days(then: FileTime) -> Option<u64> {
     const DAY: u64 = 24 * 60 * 60 * 10_000_000;
     then.system_time()?;

@@ -6,14 +6,14 @@ use super::words::{
     advice, certainty_words, finding_words, mode_words, moment_words, profile_words, saved_words,
     windows_words,
 };
-use super::{Told, age_days};
+use super::{ReportView, age_days};
 use crate::cli::describe::{Report, field, line, protection_words};
 use crate::cli::output::term::{escaped, human_size};
 
-/// Most logged events that the timeline shows to people.
+/// How many events of the logs the timeline shows at most; `--json` has all of them.
 const MAX_LOGGED: usize = 40;
 
-impl Told<'_> {
+impl ReportView<'_> {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         Report::of(self.opened).write_heading(&mut text);

@@ -1,4 +1,4 @@
-//! The words of the report: findings, advice and events in sentences.
+//! The sentences of the report: states, events, findings and advice.
 
 use fve::analysis::{
     Analysis, Certainty, EventKind, Finding, FindingKind, Happening, Mode, Moment, ProfileKind,
@@ -16,8 +16,8 @@ pub(super) fn saved_words(protector: &KeyProtector) -> String {
     }
 }
 
-/// Where the library tells of something that this program was not written for.
-const NO_WORDS: &str = "something that this version of fve cannot describe";
+/// Used for values that a newer library may add.
+const UNDESCRIBED: &str = "something that this version of fve cannot describe";
 
 pub(super) fn mode_words(analysis: &Analysis) -> String {
     let names: Vec<_> = analysis
@@ -38,7 +38,7 @@ pub(super) fn mode_words(analysis: &Analysis) -> String {
         ),
         Mode::RecoveryOnly => "a recovery password only".to_owned(),
         Mode::Starts(_) => names.join(", "),
-        _ => NO_WORDS.to_owned(),
+        _ => UNDESCRIBED.to_owned(),
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) fn moment_words(moment: &Moment) -> String {
         Happening::Logged(kind) => format!("(log) {}", event_words(kind)),
         Happening::WindowsStarted => "(log) Windows last started".to_owned(),
         Happening::WindowsEnded => "(log) Windows last shut down cleanly".to_owned(),
-        _ => NO_WORDS.to_owned(),
+        _ => UNDESCRIBED.to_owned(),
     };
     match moment.protector {
         Some((id, kind)) => format!("{} {}: {what}", kind.name(), id.short()),
@@ -126,7 +126,7 @@ fn event_words(kind: EventKind) -> &'static str {
         EventKind::SavingFailed => {
             "the backup of recovery information to a directory server failed (514, 783 or 846)"
         }
-        _ => NO_WORDS,
+        _ => UNDESCRIBED,
     }
 }
 
@@ -191,7 +191,7 @@ pub(super) fn finding_words(finding: &Finding, analysis: &Analysis) -> String {
             if *count == 1 { "" } else { "s" },
             event_words(*kind)
         ),
-        _ => NO_WORDS.to_owned(),
+        _ => UNDESCRIBED.to_owned(),
     };
     format!("{what}{of}.")
 }
@@ -211,7 +211,8 @@ fn suspension_words(analysis: &Analysis) -> String {
     )
 }
 
-/// What would have changed a PCR, in the guide's terms (docs/format-recovery.md §6.5).
+/// Likely causes of a changed PCR, in the terms of Microsoft's guide (docs/format-recovery.md
+/// §6.5).
 fn pcr_words(pcr: u8) -> &'static str {
     match pcr {
         0 => "the firmware was updated",
@@ -230,9 +231,9 @@ fn pcr_words(pcr: u8) -> &'static str {
     }
 }
 
-/// What the guides say to do about it.
+/// What Microsoft's guides advise about a finding.
 pub(super) fn advice(finding: &Finding) -> Option<&'static str> {
-    /// What makes the TPM accept the computer as it is.
+    /// Makes the TPM accept the current state of the computer.
     const RESEAL: &str = "once Windows runs and you know that the change was intended, suspend protection and resume it: this seals the key to the current state of the computer.";
     Some(match &finding.kind {
         FindingKind::PcrChanged(0..=3) => {

@@ -1,4 +1,4 @@
-//! The answer of a search, as text and as a JSON document.
+//! The result of a search, as text and as a JSON document.
 
 use std::fmt::Write;
 
@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::SearchArgs;
-use super::plan::{Task, plural};
-use super::running::Ended;
-use super::save::SavePlace;
+use super::plan::{Plan, plural};
+use super::running::SearchOutcome;
+use super::save::SaveFiles;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::json::document;
@@ -23,16 +23,16 @@ use crate::cli::output::term::{self, tell};
 pub(super) fn found(
     args: &SearchArgs,
     volume: &Volume,
-    task: &Task<'_>,
-    ended: &Ended,
+    plan: &Plan<'_>,
+    outcome: &SearchOutcome,
     hit: &Hit,
-    place: SavePlace,
+    place: SaveFiles,
 ) -> Result<(), Failure> {
-    // Whatever the volume says to it: it is not to be lost.
+    // Save the password first: an error while unlocking must not lose it.
     let (place, saved) = place.save(args, hit);
     let opens = opens(volume, hit);
     if args.json {
-        let mut answer = answer_json(task, ended, "found");
+        let mut answer = answer_json(plan, outcome, "found");
         answer["protector"] = json!(format!("{:X}", hit.protector));
         answer["saved_to"] = json!(
             place
@@ -48,8 +48,8 @@ pub(super) fn found(
         let _ = writeln!(
             text,
             "found after {} candidate{}: it is the recovery password {{{:X}}}",
-            ended.tried,
-            plural(ended.tried.into()),
+            outcome.tried,
+            plural(outcome.tried.into()),
             hit.protector
         );
         if args.show {
@@ -61,7 +61,7 @@ pub(super) fn found(
         term::print_all(&text)?;
     }
     match saved.and(opens) {
-        // The one document was printed.
+        // The JSON document has been printed; the error goes to standard error.
         Err(failure) if args.json => {
             tell(&failure);
             Err(Failure::Silent(failure.status()))
@@ -70,7 +70,7 @@ pub(super) fn found(
     }
 }
 
-/// Opens the volume with the password, metadata proved and all.
+/// Unlocks the volume with the password, which also proves the metadata.
 fn opens(volume: &Volume, hit: &Hit) -> Result<(), Failure> {
     let options = UnlockOptions::new().protector(hit.protector);
     volume.unlock(&[credential(&hit.password)], &options)?;
@@ -85,11 +85,11 @@ pub(super) fn not_found(
     args: &SearchArgs,
     volume: &Volume,
     pattern: &PasswordCheck,
-    task: &Task<'_>,
-    ended: &Ended,
+    plan: &Plan<'_>,
+    outcome: &SearchOutcome,
 ) -> Result<(), Failure> {
     if args.json {
-        term::print(&document(&answer_json(task, ended, "not-found")))?;
+        term::print(&document(&answer_json(plan, outcome, "not-found")))?;
     }
     let of_another = pattern
         .identifier
@@ -103,48 +103,48 @@ pub(super) fn not_found(
     };
     term::note(format_args!(
         "error: none of the {} candidates unlocks the volume",
-        task.count
+        plan.count
     ));
     term::note(format_args!("help: {help}"));
     Err(Failure::Silent(Status::Refused))
 }
 
-pub(super) fn plan_json(task: &Task<'_>) -> String {
+pub(super) fn plan_json(plan: &Plan<'_>) -> String {
     document(&json!({
         "result": "planned",
-        "candidates": number(task.count),
-        "expected_seconds": task.seconds(0),
-        "rate": task.rate,
-        "threads": task.search.threads(),
-        "lanes": task.search.lanes().name(),
-        "shape": task.shape,
-        "protectors": identifiers(task),
+        "candidates": number(plan.count),
+        "expected_seconds": plan.seconds(0),
+        "rate": plan.rate,
+        "threads": plan.search.threads(),
+        "lanes": plan.search.lanes().name(),
+        "shape": plan.shape,
+        "protectors": identifiers(plan),
     }))
 }
 
-fn answer_json(task: &Task<'_>, ended: &Ended, result: &str) -> Value {
-    let seconds = ended.took.as_secs_f64();
+fn answer_json(plan: &Plan<'_>, outcome: &SearchOutcome, result: &str) -> Value {
+    let seconds = outcome.took.as_secs_f64();
     json!({
         "result": result,
-        "candidates": number(task.count),
-        "tried": ended.tried,
+        "candidates": number(plan.count),
+        "tried": outcome.tried,
         "seconds": seconds,
-        "rate": ended.tried as f64 / seconds.max(f64::MIN_POSITIVE),
-        "expected_seconds": task.seconds(0),
-        "threads": task.search.threads(),
-        "lanes": task.search.lanes().name(),
-        "shape": task.shape,
-        "protectors": identifiers(task),
+        "rate": outcome.tried as f64 / seconds.max(f64::MIN_POSITIVE),
+        "expected_seconds": plan.seconds(0),
+        "threads": plan.search.threads(),
+        "lanes": plan.search.lanes().name(),
+        "shape": plan.shape,
+        "protectors": identifiers(plan),
     })
 }
 
-/// A number that JSON can hold exactly, else the nearest.
+/// JSON numbers are exact up to 64 bits here; larger counts are rounded.
 fn number(count: u128) -> Value {
     u64::try_from(count).map_or_else(|_| json!(count as f64), |count| json!(count))
 }
 
-fn identifiers(task: &Task<'_>) -> Vec<String> {
-    task.search
+fn identifiers(plan: &Plan<'_>) -> Vec<String> {
+    plan.search
         .protectors()
         .map(|id| format!("{id:X}"))
         .collect()

@@ -1,10 +1,10 @@
-//! `fve recovery search`: unreadable digits of a recovery password found by trying them on the
-//! volume.
+//! `fve recovery search`: finds unreadable digits of a recovery password by trying candidates on
+//! the volume.
 //!
-//! Keys of `--json`: `result` (`found`, `not-found`, `planned` with `--dry-run`), `candidates`,
-//! `tried`, `seconds`, `rate` (candidates a second), `expected_seconds`, `threads`, `lanes`,
-//! `shape`, `protectors` (those tried), `protector` (the one that opened), `saved_to`, and with
-//! `--show` `password`.
+//! Keys of `--json`: `result` (`found`, `not-found`, or `planned` with `--dry-run`), `candidates`,
+//! `tried`, `seconds`, `rate` (candidates per second), `expected_seconds`, `threads`, `lanes`,
+//! `shape`, `protectors` (those tried), `protector` (the one that was unlocked), `saved_to`, and
+//! with `--show` `password`.
 
 mod answer;
 mod args;
@@ -27,9 +27,9 @@ use fve::volume::Volume;
 use zeroize::Zeroizing;
 
 use self::answer::{found, not_found, plan_json};
-use self::plan::{FEW, MEASURE, MEASURE_BRIEFLY, Task, check_worth, tell_plan};
-use self::running::{checkpoint_subject, search_on};
-use self::save::SavePlace;
+use self::plan::{FEW, MEASURE, MEASURE_BRIEFLY, Plan, check_worth, print_plan};
+use self::running::{checkpoint_subject, run_search};
+use self::save::SaveFiles;
 use super::checkpoint::Checkpoint;
 use super::input::{read_all, read_file};
 use crate::cli::exit::Status;
@@ -51,7 +51,7 @@ impl Run for SearchArgs {
 }
 
 fn run(args: &SearchArgs) -> Result<(), Failure> {
-    SavePlace::check(args)?;
+    SaveFiles::check(args)?;
     let check = read(args)?;
     let pattern = only_password(&check)?;
     let candidates = candidates(args, pattern)?;
@@ -72,40 +72,40 @@ fn run(args: &SearchArgs) -> Result<(), Failure> {
     } else {
         MEASURE
     });
-    let task = Task {
+    let plan = Plan {
         search,
         count,
         shape: pattern.shape(),
         rate,
     };
-    tell_plan(&task);
+    print_plan(&plan);
     if args.dry_run {
         return match args.json {
-            true => term::print(&plan_json(&task)),
+            true => term::print(&plan_json(&plan)),
             false => Ok(()),
         };
     }
-    check_worth(args, &task)?;
+    check_worth(args, &plan)?;
     let interrupted = signals::notice();
-    let place = SavePlace::create(args, &task)?;
+    let place = SaveFiles::create(args, &plan)?;
     let checkpoint = match &args.checkpoint {
         Some(path) => Some(Checkpoint::open(
             path,
-            checkpoint_subject(args, &opened, &task),
+            checkpoint_subject(args, &opened, &plan),
             &pattern.expose_normalised(),
         )?),
         None => None,
     };
-    let ended = search_on(&task, checkpoint, args.checkpoint.as_deref(), &interrupted)?;
-    let told = match &ended.hit {
-        Some(hit) => found(args, &opened.volume, &task, &ended, hit, place),
-        None => not_found(args, &opened.volume, pattern, &task, &ended),
+    let outcome = run_search(&plan, checkpoint, args.checkpoint.as_deref(), &interrupted)?;
+    let result = match &outcome.hit {
+        Some(hit) => found(args, &opened.volume, &plan, &outcome, hit, place),
+        None => not_found(args, &opened.volume, pattern, &plan, &outcome),
     };
-    let is_over = ended.hit.is_none() || told.is_ok();
-    if let Some(checkpoint) = ended.checkpoint.filter(|_| is_over) {
+    let is_over = outcome.hit.is_none() || result.is_ok();
+    if let Some(checkpoint) = outcome.checkpoint.filter(|_| is_over) {
         checkpoint.remove();
     }
-    told
+    result
 }
 
 fn read(args: &SearchArgs) -> Result<Check, Failure> {
@@ -182,8 +182,9 @@ fn candidates(args: &SearchArgs, pattern: &PasswordCheck) -> Result<Candidates, 
     })
 }
 
-/// The protectors to try: the one that is named, or the one that the password says it belongs to,
-/// or all. Copies of the metadata that say different things may have different ones.
+/// The key protectors to try: the one that `--protector` names, else the one whose ID is given with
+/// the password, else all. Metadata copies that disagree may have different key protectors, so all
+/// copies are read.
 fn protectors<'a>(
     volume: &'a Volume,
     named: Option<&str>,
@@ -191,7 +192,7 @@ fn protectors<'a>(
 ) -> Result<Vec<&'a KeyProtector>, Failure> {
     let is_named =
         |protector: &KeyProtector| named.is_none_or(|name| protector.id.is_named_by(name));
-    // None that is sound is an error.
+    // Fails if no copy is intact.
     volume.metadata()?;
     let mut protectors: Vec<&KeyProtector> = Vec::new();
     let blocks = volume.copies().sound();

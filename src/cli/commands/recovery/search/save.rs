@@ -1,23 +1,24 @@
-//! Where the password that is found is saved: in files that are made before the search begins, so
-//! that hours are not spent on a password that has no place.
+//! The files for the password that a search finds. They are created before the search begins, so
+//! that hours of searching do not end with a password that cannot be saved.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::SearchArgs;
-use super::plan::Task;
-use crate::cli::failure::Failure;
-use crate::cli::output::term;
 use fve::enroll::{RecoveryFile, save_key};
 use fve::guid::Guid;
 use fve::output::{NewFile, check_new, check_new_in};
 use fve::unlock::search::Hit;
 
-/// Empty files, which are removed again unless they are filled.
-pub(super) struct SavePlace(Vec<(Option<Guid>, NewFile)>);
+use super::SearchArgs;
+use super::plan::Plan;
+use crate::cli::failure::Failure;
+use crate::cli::output::term;
 
-impl SavePlace {
-    /// Refuses, before anything is asked or measured, what cannot be written.
+/// Empty files, removed again unless they are filled.
+pub(super) struct SaveFiles(Vec<(Option<Guid>, NewFile)>);
+
+impl SaveFiles {
+    /// Refuses paths that cannot be written, before anything is asked for or measured.
     pub(super) fn check(args: &SearchArgs) -> Result<(), Failure> {
         match &args.save_to {
             Some(path) if path.is_dir() => Ok(check_new_in(path)?),
@@ -26,8 +27,9 @@ impl SavePlace {
         }
     }
 
-    /// Makes the file; in a directory, one for each protector that the password may belong to.
-    pub(super) fn create(args: &SearchArgs, task: &Task<'_>) -> Result<Self, Failure> {
+    /// Creates the file; in a directory, one for each key protector that the password may belong
+    /// to.
+    pub(super) fn create(args: &SearchArgs, plan: &Plan<'_>) -> Result<Self, Failure> {
         let create = |path: &Path| {
             if is_left_over(args, path) {
                 let _ = std::fs::remove_file(path);
@@ -38,7 +40,7 @@ impl SavePlace {
         match &args.save_to {
             None => {}
             Some(directory) if directory.is_dir() => {
-                for id in task.search.protectors() {
+                for id in plan.search.protectors() {
                     let path = RecoveryFile::path_in(directory, id);
                     files.push((Some(id), create(&path)?));
                 }
@@ -48,8 +50,8 @@ impl SavePlace {
         Ok(Self(files))
     }
 
-    /// Saves the password in the form of Windows' own file: where it is then, and what went wrong.
-    /// A password that cannot go where it was to go is saved elsewhere.
+    /// Saves the password in the format of Windows, or elsewhere if that fails. Returns the path of
+    /// the file, and the error of the first attempt.
     pub(super) fn save(
         self,
         args: &SearchArgs,
@@ -68,8 +70,8 @@ impl SavePlace {
     }
 }
 
-/// Whether a search that was killed left this empty file, and its checkpoint, from which it goes
-/// on now.
+/// Whether this empty file was left by a search that was killed and is now continued from its
+/// checkpoint.
 fn is_left_over(args: &SearchArgs, path: &Path) -> bool {
     let goes_on = args.checkpoint.as_ref().is_some_and(|path| path.is_file());
     let own = rustix::process::geteuid().as_raw();
@@ -79,7 +81,8 @@ fn is_left_over(args: &SearchArgs, path: &Path) -> bool {
             .is_ok_and(|meta| meta.is_file() && meta.len() == 0 && meta.uid() == own)
 }
 
-/// Saves the password in the user's state directory, or where the person at the terminal says.
+/// Saves the password in the user's state directory or, if that fails too, in a file that the user
+/// names.
 fn save_elsewhere(args: &SearchArgs, hit: &Hit) -> Option<PathBuf> {
     let content = RecoveryFile::new(hit.protector, &hit.password).content;
     let saved = crate::cli::options::backup::state_directory().and_then(|directory| {
@@ -95,7 +98,7 @@ fn save_elsewhere(args: &SearchArgs, hit: &Hit) -> Option<PathBuf> {
         let answer = term::ask(question).ok()?;
         let path = PathBuf::from(answer.trim());
         if answer.is_empty() {
-            // The end of the input.
+            // End of input.
             break;
         }
         match save_key(&path, &content) {
