@@ -1,7 +1,6 @@
-# Installs on Debian or Ubuntu the packages that the caller names, where they are missing. To be
-# sourced.
+# Installs missing packages on Debian or Ubuntu. Source this script with the packages as arguments.
 
-# Says whether what the package $1 brings is there. Libraries and pkg-config may come from elsewhere.
+# Whether the package $1 is installed. Libraries and pkg-config may come from another package.
 is_installed() {
     case $1 in
     libtss2-dev) pkg-config --exists tss2-esys 2>/dev/null ;;

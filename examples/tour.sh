@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job, on a volume of testdata/: unlocked, mounted, read. Installs what it needs on Debian
-# or Ubuntu, and leaves nothing mounted behind.
+# Unlocks and mounts a volume from testdata/, reads a file in it, and unmounts it. On Debian or Ubuntu, it
+# first installs missing packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,7 +32,7 @@ if [ "$(id -u)" = 0 ]; then
     show cat "$directory/files/hello.txt"
     show umount "$directory/files"
 else
-    # Without root the file system is read without mounting it.
+    # Mounting needs root; without it, read the file system directly.
     show ntfsls -f "$directory/volume/volume"
     show ntfscat -f "$directory/volume/volume" hello.txt
 fi
