@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The Network Unlock server under load, in network namespaces of its own: requests a second, latency, how
-# many were lost, beside the private RSA operations that OpenSSL does on this machine in the same run.
+# Measures the Network Unlock server under load, in new network namespaces: requests per second, latency
+# and lost requests, compared with the private RSA operations of OpenSSL on the same computer.
 #
-#   benches/network_load.sh [COUNT [WINDOW]]        FVE=... LOAD=... name the programs
+#   benches/network_load.sh [COUNT [WINDOW]]
+#
+# FVE and LOAD in the environment are the paths of fve and of the load generator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 count=${1:-20000} window=${2:-64}
@@ -24,7 +26,7 @@ ip -n server addr add 10.77.0.1/24 dev eth0
 ip -n client addr add 10.77.0.50/24 dev eth0
 for host in server client; do ip -n $host link set eth0 up; done
 
-openssl_ops() { # private operations a second, on all cores
+openssl_ops() { # private operations per second, on all cores
     openssl speed -seconds 3 -multi "$(nproc)" rsa2048 2>/dev/null | awk '/^rsa 2048/ { print $(NF-1) }'
 }
 
@@ -39,8 +41,8 @@ result=$(ip netns exec client "$LOAD" tests/network/test.cer 10.77.0.1:67 10.77.
 slow=$(ip netns exec client "$LOAD" tests/network/test.cer 10.77.0.1:67 10.77.0.50 2000 1)
 after=$(openssl_ops)
 
-echo "$(nproc) cores; OpenSSL rsa2048 private operations a second: $before before, $after after"
+echo "$(nproc) cores; OpenSSL rsa2048 private operations per second: $before before, $after after"
 echo "window $window: $result"
 echo "one at a time: $slow"
 awk -v a="$before" -v b="$after" -v r="${result#*per_second }" \
-    'BEGIN { split(r, w, " "); printf "of OpenSSL'"'"'s: %.2f\n", w[1] / ((a + b) / 2) }'
+    'BEGIN { split(r, w, " "); printf "ratio to OpenSSL: %.2f\n", w[1] / ((a + b) / 2) }'

@@ -1,5 +1,5 @@
-//! Comments and documents cite sections of the pages in `docs/`: every page and section that is
-//! cited is there, and nothing is cited that a reader of the repository cannot find.
+//! Comments and documents cite sections of the pages in `docs/`. Every cited page and section must
+//! exist, and everything that is cited must be in the repository or published.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 const DIRECTORIES: [&str; 6] = ["src", "tests", "examples", "benches", "fuzz", "docs"];
 
-/// Made by programs, or not text.
+/// Directories with generated files or files that are not text.
 const SKIPPED: [&str; 3] = ["corpus", "seeds", "target"];
 
 const TEXTS: [&str; 5] = ["rs", "md", "py", "sh", "toml"];
 
-/// Whoever publishes texts that have sections of their own.
+/// Published texts with numbered sections.
 const PUBLISHERS: [&str; 6] = [
     "RFC ",
     "FIPS ",
@@ -24,7 +24,7 @@ const PUBLISHERS: [&str; 6] = [
     "MS-NKPU",
 ];
 
-/// How texts that are not in the repository were once cited.
+/// Words that cite texts which are not in the repository.
 const FOREIGN: [&str; 9] = [
     "spec/",
     "format page",
@@ -37,11 +37,11 @@ const FOREIGN: [&str; 9] = [
     "command line's page",
 ];
 
-/// Sections that a page has, by the page's path.
+/// The section numbers of each page, by path.
 type Pages = BTreeMap<String, BTreeSet<String>>;
 
 #[test]
-fn cited_sections_are_there() {
+fn cited_sections_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let pages = pages(root);
     let mut faults = Vec::new();
@@ -62,7 +62,7 @@ fn cited_sections_are_there() {
 }
 
 #[test]
-fn what_is_wrong_is_noticed() {
+fn detects_wrong_citations() {
     let sections = ["1", "1.2", "10"].map(str::to_owned);
     let pages = Pages::from([("docs/a.md".to_owned(), BTreeSet::from(sections))]);
     let faults = |name: &str, text: &str| {
@@ -108,28 +108,28 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Every `docs/NAME.md`, with the sections behind it; on a page its own sections without that.
-    /// How many sections are cited.
+    /// Checks every `docs/NAME.md` with the sections after it, and on a page also sections without a
+    /// page. Returns the number of cited sections.
     fn citations(&mut self, text: &str) -> usize {
         let mut cited = 0;
         let mut page = None;
         let mut rest = text;
         while let Some(at) = next(rest, &["docs/", "§"]) {
             let (before, here) = rest.split_at(at);
-            // A list of sections goes on as long as nothing but these stands between them.
+            // A list of sections continues as long as only these words separate them.
             if !["", " ", ", ", " and ", " to "].contains(&before) {
                 page = None;
             }
             if let Some(section) = here.strip_prefix('§') {
                 let len = number_len(section);
-                let (number, behind) = section.split_at(len);
+                let (number, after) = section.split_at(len);
                 let page = page.as_deref().unwrap_or(self.name);
-                let there = self.pages.get(page);
-                if !there.is_some_and(|sections| sections.contains(number)) {
+                let known = self.pages.get(page);
+                if !known.is_some_and(|sections| sections.contains(number)) {
                     self.fault(format!("{page} has no §{number}"));
                 }
                 cited += 1;
-                rest = behind;
+                rest = after;
             } else {
                 let len = here.find(".md").map_or(0, |end| end + ".md".len());
                 let name = &here[..len];
@@ -138,7 +138,7 @@ impl Check<'_> {
                 if let Some(page) = &page
                     && !self.pages.contains_key(page)
                 {
-                    self.fault(format!("there is no {page}"));
+                    self.fault(format!("{page} does not exist"));
                 }
                 rest = &here[page.as_ref().map_or("docs/".len(), String::len)..];
             }
@@ -146,23 +146,23 @@ impl Check<'_> {
         cited
     }
 
-    /// What cites something that is not in the repository.
+    /// Reports citations of texts that are not in the repository.
     fn foreign(&mut self, text: &str) {
         for word in FOREIGN.iter().filter(|word| text.contains(**word)) {
             self.fault(format!("cites \"{word}\""));
         }
         let lower = text.to_ascii_lowercase();
         for (at, word) in lower.match_indices("section") {
-            let behind = lower[at + word.len()..].trim_start_matches('s');
-            let number = behind.strip_prefix(' ').unwrap_or_default();
+            let after = lower[at + word.len()..].trim_start_matches('s');
+            let number = after.strip_prefix(' ').unwrap_or_default();
             if !number.starts_with(|c: char| c.is_ascii_digit()) {
                 continue;
             }
             let before: String = text[..at].chars().rev().take(60).collect();
             let before: String = before.chars().rev().collect();
             if !PUBLISHERS.iter().any(|name| before.contains(name)) {
-                let behind: String = text[at..].chars().take(20).collect();
-                self.fault(format!("a section of what? {before}{behind}"));
+                let rest: String = text[at..].chars().take(20).collect();
+                self.fault(format!("cites a section without a page: {before}{rest}"));
             }
         }
     }
@@ -172,7 +172,7 @@ impl Check<'_> {
     }
 }
 
-/// Where the first of these words stands.
+/// Offset of the first of these words.
 fn next(text: &str, words: &[&str]) -> Option<usize> {
     words.iter().filter_map(|word| text.find(word)).min()
 }
@@ -185,7 +185,7 @@ fn number_len(text: &str) -> usize {
         .len()
 }
 
-/// The text without line ends and without what begins the lines of a comment.
+/// The text on one line, without comment markers.
 fn running_text(text: &str) -> String {
     let lines = text.lines().map(|line| {
         let line = line.trim_start();

@@ -1,9 +1,9 @@
-//! What of its secrets a process still holds once a volume is unlocked: the schedules of the sector
-//! keys, once each, in locked pages that no core dump takes, and nothing else. Neither the volume
-//! master key nor anything from which it can be computed, whatever the credential was.
+//! Secrets in the memory of a process after a volume is unlocked. It must hold only the key schedules
+//! of the sector keys, once each, in locked pages that are excluded from core dumps. It must hold
+//! neither the volume master key nor anything from which it can be computed, with any credential.
 //!
-//! The memory of a server that shows a mount is searched as root may read it. What is looked for is
-//! computed here, from the credential alone, by other code than the library's.
+//! The tests run as root and search the memory of a mount's server. They compute the secrets from
+//! the credential, without the library's code.
 
 mod common;
 
@@ -29,8 +29,9 @@ use sha2::{Digest, Sha256};
 
 const WAIT: Duration = Duration::from_secs(30);
 
+/// How the volume is unlocked.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Way {
+enum UnlockWith {
     StartupKey,
     Password,
     TypedPassword,
@@ -39,7 +40,7 @@ enum Way {
 }
 
 #[trials]
-fn every_method_and_every_way() -> Vec<Trial> {
+fn every_method_and_every_credential() -> Vec<Trial> {
     let methods = [
         "xts-128",
         "xts-256",
@@ -49,27 +50,27 @@ fn every_method_and_every_way() -> Vec<Trial> {
         "elephant-256",
     ];
     let methods = methods.map(|method| {
-        let name = format!("a mount of {method} holds no key but its schedules");
+        let name = format!("a mount of {method} holds only key schedules");
         trial(name, trials::root(), move || {
-            holds_no_key_but_its_schedules(method, Way::StartupKey)
+            holds_only_key_schedules(method, UnlockWith::StartupKey)
         })
     });
     let ways = [
-        (Way::Password, "a password"),
-        (Way::TypedPassword, "a password from standard input"),
-        (Way::RecoveryPassword, "a recovery password"),
-        (Way::Vmk, "a volume master key"),
+        (UnlockWith::Password, "a password"),
+        (UnlockWith::TypedPassword, "a password from standard input"),
+        (UnlockWith::RecoveryPassword, "a recovery password"),
+        (UnlockWith::Vmk, "a volume master key"),
     ];
     let ways = ways.map(|(way, title)| {
-        let name = format!("a mount opened by {title} holds no key but its schedules");
+        let name = format!("a mount unlocked with {title} holds only key schedules");
         trial(name, trials::root(), move || {
-            holds_no_key_but_its_schedules("xts-128", way)
+            holds_only_key_schedules("xts-128", way)
         })
     });
     methods.into_iter().chain(ways).collect()
 }
 
-fn holds_no_key_but_its_schedules(volume: &str, way: Way) {
+fn holds_only_key_schedules(volume: &str, way: UnlockWith) {
     let sample = testdata::volume(volume);
     let secrets = Secrets::of(&sample);
     let files = tempfile::tempdir().expect("directory");
@@ -77,7 +78,7 @@ fn holds_no_key_but_its_schedules(volume: &str, way: Way) {
     let mut command = fve();
     command.args(["mount", "--foreground"]);
     command.arg(&sample.file).arg(directory.path());
-    let input = give(&mut command, way, &sample, &secrets, files.path());
+    let input = add_credential(&mut command, way, &sample, &secrets, files.path());
     let server = Server(command.stdin(Stdio::piped()).spawn().expect("fve mount"));
     let mut server = server;
     let mut stdin = server.0.stdin.take().expect("pipe");
@@ -86,7 +87,7 @@ fn holds_no_key_but_its_schedules(volume: &str, way: Way) {
     let shown = directory.path().join("volume");
     let begun = Instant::now();
     while !shown.exists() {
-        assert!(begun.elapsed() < WAIT, "the mount does not answer");
+        assert!(begun.elapsed() < WAIT, "the mount does not appear");
         std::thread::sleep(Duration::from_millis(20));
     }
     read_by_many(&shown);
@@ -96,12 +97,9 @@ fn holds_no_key_but_its_schedules(volume: &str, way: Way) {
     memory.assert_only_schedules(&secrets);
 }
 
-/// Standard output is full while the memory is looked at.
-#[trial(
-    "a decryption on its way holds no key but its schedules",
-    needs(trials::root)
-)]
-fn a_decryption_holds_no_key_but_its_schedules() {
+/// The process blocks on a full standard output while its memory is searched.
+#[trial("a running decryption holds only key schedules", needs(trials::root))]
+fn a_running_decryption_holds_only_key_schedules() {
     let sample = testdata::volume("xts-256");
     let secrets = Secrets::of(&sample);
     let mut command = fve();
@@ -117,10 +115,10 @@ fn a_decryption_holds_no_key_but_its_schedules() {
     Memory::of(&child.0).assert_only_schedules(&secrets);
 }
 
-/// Adds the credential to the command; the result is what standard input takes.
-fn give(
+/// Adds the credential to the command, and returns the input for its standard input.
+fn add_credential(
     command: &mut Command,
-    way: Way,
+    way: UnlockWith,
     sample: &Entry,
     secrets: &Secrets,
     files: &Path,
@@ -128,22 +126,22 @@ fn give(
     let file = files.join("secret");
     let save = |bytes: &[u8]| std::fs::write(&file, bytes).expect("secret");
     match way {
-        Way::StartupKey => {
+        UnlockWith::StartupKey => {
             command.arg("--startup-key").arg(sample.bek());
         }
-        Way::Password => {
+        UnlockWith::Password => {
             save(sample.credential(Kind::Password).value.as_bytes());
             command.arg("--password-file").arg(&file);
         }
-        Way::TypedPassword => {
+        UnlockWith::TypedPassword => {
             command.args(["--password-file", "-"]);
             return sample.credential(Kind::Password).value.clone().into_bytes();
         }
-        Way::RecoveryPassword => {
+        UnlockWith::RecoveryPassword => {
             save(sample.credential(Kind::RecoveryPassword).value.as_bytes());
             command.arg("--recovery-password-file").arg(&file);
         }
-        Way::Vmk => {
+        UnlockWith::Vmk => {
             save(&secrets.vmk);
             command.arg("--vmk-file").arg(&file);
         }
@@ -151,29 +149,29 @@ fn give(
     Vec::new()
 }
 
-/// Large and small reads at odd places, by several threads at once.
+/// Reads of different sizes at unaligned offsets, in several threads.
 fn read_by_many(shown: &Path) {
     std::thread::scope(|scope| {
         for reader in 0..8u64 {
             scope.spawn(move || {
                 let file = File::open(shown).expect("volume");
                 let len = file.metadata().expect("stat").len();
-                let mut piece = vec![0; 1 << 17];
+                let mut buffer = vec![0; 1 << 17];
                 for at in (0..len).step_by(4096 * 7 + 512 * reader as usize) {
                     let size = [1 << 17, 4096, 100][(at % 3) as usize];
-                    file.read_at(&mut piece[..size], at).expect("read");
+                    file.read_at(&mut buffer[..size], at).expect("read");
                 }
             });
         }
     });
 }
 
-/// Ends with the test.
+/// A process that is stopped when this value is dropped.
 struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Asked, so that a mount is ended with it.
+        // SIGTERM, so that the process also unmounts.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(5) {
@@ -192,7 +190,7 @@ struct Secrets {
     vmk: Vec<u8>,
     /// AES keys that encrypt and decrypt sectors.
     sector_keys: Vec<Vec<u8>>,
-    /// Everything that must be nowhere: a name and bytes.
+    /// Name and bytes of everything that must not be in memory.
     forbidden: Vec<(String, Vec<u8>)>,
 }
 
@@ -285,14 +283,15 @@ impl Secrets {
     }
 }
 
-/// Both halves of every 16 bytes: what a register holds.
+/// Forbids both halves of every 16 bytes, since a vector register holds 16 bytes and a general
+/// register holds 8.
 fn forbid(forbidden: &mut Vec<(String, Vec<u8>)>, name: &str, bytes: &[u8]) {
-    for (nth, piece) in bytes.chunks(8).enumerate() {
-        forbidden.push((format!("{name}, bytes {} on", 8 * nth), piece.to_vec()));
+    for (nth, half) in bytes.chunks(8).enumerate() {
+        forbidden.push((format!("{name}, bytes {} on", 8 * nth), half.to_vec()));
     }
 }
 
-/// A key of AES-256, and all of its schedule in both directions.
+/// Forbids an AES-256 key and its whole key schedule, for encryption and decryption.
 fn forbid_key(forbidden: &mut Vec<(String, Vec<u8>)>, name: &str, key: &[u8]) {
     for (nth, round_key) in expanded(key).iter().enumerate() {
         forbid(forbidden, &format!("{name}, round key {nth}"), round_key);
@@ -319,7 +318,7 @@ fn stretched(initial: &[u8], protector: &KeyProtector) -> Vec<u8> {
     last.to_vec()
 }
 
-/// The key in a sealed datum of one: what follows its header of 12 bytes.
+/// Decrypts the key in a sealed KEY datum: the bytes after its header of 12 bytes.
 fn unsealed(key: &[u8], sealed: &SealedDatum) -> Vec<u8> {
     unsealed_datum(key, sealed)[12..].to_vec()
 }
@@ -381,7 +380,7 @@ fn product(a: u8, b: u8) -> u8 {
     sum
 }
 
-/// InvMixColumns (FIPS 197, section 5.3.3): round keys as they are taken for decryption.
+/// InvMixColumns (FIPS 197, section 5.3.3), which is applied to round keys for decryption.
 fn inverse_mixed(round_key: &[u8; 16]) -> [u8; 16] {
     std::array::from_fn(|at| {
         let column = &round_key[at / 4 * 4..][..4];
@@ -392,8 +391,8 @@ fn inverse_mixed(round_key: &[u8; 16]) -> [u8; 16] {
     })
 }
 
-/// A round key as both directions take it, in this order: the schedule that decrypts is the other
-/// one backwards, all but the outermost mixed (FIPS 197, section 5.3.5).
+/// The schedule for decryption: the encryption schedule in reverse order, with InvMixColumns applied to
+/// all but the first and last round key (FIPS 197, section 5.3.5).
 fn decrypting(schedule: &[[u8; 16]]) -> Vec<[u8; 16]> {
     let last = schedule.len() - 1;
     let backwards = schedule.iter().rev().enumerate();
@@ -406,7 +405,7 @@ fn decrypting(schedule: &[[u8; 16]]) -> Vec<[u8; 16]> {
 }
 
 /// FIPS 197, appendix A.3, and the decryption schedule of appendix B in the aes crate's words.
-#[trial("the schedules looked for are those of AES")]
+#[trial("the expected key schedules are those of FIPS 197")]
 fn schedules_are_those_of_aes() {
     let key = hex!("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4");
     let schedule = expanded(&key);
@@ -423,16 +422,17 @@ fn schedules_are_those_of_aes() {
     );
 }
 
-/// All memory of a process that it can read and write.
+/// The readable memory of a process.
 struct Memory {
-    pieces: Vec<Piece>,
+    mappings: Vec<Mapping>,
 }
 
-struct Piece {
+/// A line of /proc/PID/smaps.
+struct Mapping {
     start: usize,
     name: String,
-    /// Locked, and left out of core dumps.
-    is_kept: bool,
+    /// Locked, and excluded from core dumps.
+    is_locked: bool,
     bytes: Vec<u8>,
 }
 
@@ -441,12 +441,12 @@ impl Memory {
         let id = process.id();
         let memory = File::open(format!("/proc/{id}/mem")).expect("memory");
         let maps = std::fs::read_to_string(format!("/proc/{id}/smaps")).expect("maps");
-        let mut pieces: Vec<Piece> = Vec::new();
+        let mut mappings: Vec<Mapping> = Vec::new();
         for line in maps.lines() {
             if let Some(flags) = line.strip_prefix("VmFlags:") {
                 let has = |flag| flags.split_whitespace().any(|other| other == flag);
-                if let Some(piece) = pieces.last_mut() {
-                    piece.is_kept = has("lo") && has("dd");
+                if let Some(mapping) = mappings.last_mut() {
+                    mapping.is_locked = has("lo") && has("dd");
                 }
                 continue;
             }
@@ -463,20 +463,20 @@ impl Memory {
             let mut bytes = Vec::new();
             if permissions.starts_with('r') && !line.contains("[vvar") {
                 bytes.resize(end - start, 0);
-                // A page that is not there at all reads as an error.
+                // Pages that are not mapped cannot be read, and stay zero.
                 for (nth, page) in bytes.chunks_mut(4096).enumerate() {
                     let _ = memory.read_exact_at(page, (start + 4096 * nth) as u64);
                 }
             }
-            pieces.push(Piece {
+            mappings.push(Mapping {
                 start,
                 name: words.nth(3).unwrap_or("anonymous").to_owned(),
-                is_kept: false,
+                is_locked: false,
                 bytes,
             });
         }
-        assert!(pieces.iter().any(|piece| piece.name == "[stack]"));
-        Self { pieces }
+        assert!(mappings.iter().any(|mapping| mapping.name == "[stack]"));
+        Self { mappings }
     }
 
     fn assert_only_schedules(&self, secrets: &Secrets) {
@@ -484,7 +484,7 @@ impl Memory {
         for (name, bytes) in &secrets.forbidden {
             needles.push((name.clone(), bytes.clone(), None));
         }
-        // Round keys, with how often each is part of a schedule.
+        // Each round key, with its number of occurrences in the two schedules.
         for (nth, key) in secrets.sector_keys.iter().enumerate() {
             let encrypting = expanded(key);
             let decrypting = decrypting(&encrypting);
@@ -506,7 +506,7 @@ impl Memory {
             match wanted {
                 None => wrong.extend(hits.iter().map(|hit| format!("{name} at {hit}"))),
                 Some(count) => {
-                    let outside = hits.iter().filter(|hit| !hit.contains("kept"));
+                    let outside = hits.iter().filter(|hit| !hit.contains("locked"));
                     wrong.extend(outside.map(|hit| format!("{name} at {hit}")));
                     let exact = Engines::best().aes != Engine::Batch;
                     if hits.is_empty() || exact && hits.len() != *count {
@@ -518,21 +518,21 @@ impl Memory {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
-    /// Where each of the needles lies, at any address.
+    /// All addresses of each of the needles.
     fn search(&self, needles: &[(String, Vec<u8>, Option<usize>)]) -> Vec<Vec<String>> {
         let mut hits = vec![Vec::new(); needles.len()];
         let mut starts = vec![Vec::new(); 1 << 16];
         for (nth, (_, bytes, _)) in needles.iter().enumerate() {
             starts[usize::from(u16::from_le_bytes([bytes[0], bytes[1]]))].push(nth);
         }
-        for piece in &self.pieces {
-            for at in 0..piece.bytes.len().saturating_sub(1) {
-                let first = u16::from_le_bytes([piece.bytes[at], piece.bytes[at + 1]]);
+        for mapping in &self.mappings {
+            for at in 0..mapping.bytes.len().saturating_sub(1) {
+                let first = u16::from_le_bytes([mapping.bytes[at], mapping.bytes[at + 1]]);
                 for nth in &starts[usize::from(first)] {
-                    if piece.bytes[at..].starts_with(&needles[*nth].1) {
-                        let kept = if piece.is_kept { ", kept" } else { "" };
-                        let place = piece.start + at;
-                        hits[*nth].push(format!("{place:#x} ({}{kept})", piece.name));
+                    if mapping.bytes[at..].starts_with(&needles[*nth].1) {
+                        let locked = if mapping.is_locked { ", locked" } else { "" };
+                        let place = mapping.start + at;
+                        hits[*nth].push(format!("{place:#x} ({}{locked})", mapping.name));
                     }
                 }
             }
@@ -541,7 +541,7 @@ impl Memory {
     }
 }
 
-/// KiB of locked memory of this process.
+/// Locked memory of this process in KiB.
 fn locked() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
@@ -549,8 +549,8 @@ fn locked() -> u64 {
     words.expect("a number").parse().expect("a number")
 }
 
-#[trial("many recovery passwords give their locked memory back")]
-fn many_recovery_passwords_give_their_locked_memory_back() {
+#[trial("recovery passwords return their locked memory")]
+fn recovery_passwords_return_their_locked_memory() {
     let key = fve::secret::RecoveryKey::from_bytes(&[7; 16]);
     let digits = "555632-349998-029634-163350-674817-126192-386815-170764";
     let before = locked();
@@ -559,7 +559,7 @@ fn many_recovery_passwords_give_their_locked_memory_back() {
         assert_ne!(password.to_key().expose(), key.expose());
     }
     assert!(locked() <= before + 64, "{} KiB of {before}", locked());
-    // Many at once take what they need, and no more; most of it is given back with them.
+    // 10,000 passwords at once use little memory, and return most of it.
     let many: Vec<_> = (0..10_000)
         .map(|_| RecoveryPassword::parse(digits).expect("digits"))
         .collect();

@@ -1,5 +1,5 @@
-//! Volumes changed at random: never a panic, never much memory at once, and never plaintext that
-//! differs from that of the volume as it was.
+//! Randomly changed volumes: no panic, no large allocation, and no plaintext that differs from that of
+//! the original volume.
 #![allow(unsafe_code)]
 
 mod common;
@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::mutants::{self, Sample, campaign};
 
-/// Counts the largest piece of memory that was asked for at once.
-struct Counting;
+/// An allocator that records the largest allocation.
+struct Recording;
 
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
-/// The volumes here have up to one and a half megabytes; the largest structure that a volume may
-/// have is the bitmap of a region, for which four are allowed.
+/// Bound for a single allocation. The volumes have up to 1.5 MB, and the largest structure that a
+/// volume may have is the bitmap of a region, with 4 MiB (docs/limits.md).
 const MOST: usize = 16 << 20;
 
-// SAFETY: everything is passed on to the system's allocator; only the size is looked at.
-unsafe impl GlobalAlloc for Counting {
+// SAFETY: all calls are passed on to the system's allocator; only the size is recorded.
+unsafe impl GlobalAlloc for Recording {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
         unsafe { System.alloc(layout) }
@@ -31,43 +31,42 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Recording = Recording;
 
 static SAMPLES: LazyLock<Vec<Sample>> = LazyLock::new(mutants::samples);
 
-/// As many as a run of all tests has time for; `tests/common/mutants/run.rs` makes more.
+/// Bounded by the time of a test run; `tests/common/mutants/run.rs` tests more.
 const MUTANTS: u64 = 12_000;
 const SEED: u64 = 11;
 
 #[test]
-fn changed_volumes_show_what_they_held_or_nothing() {
+fn changed_volumes_show_the_original_plaintext_or_an_error() {
     let samples = &*SAMPLES;
     LARGEST.store(0, Ordering::Relaxed);
     let tally = campaign(samples, SEED, 0..MUTANTS, &|_| {});
-    let stories: Vec<_> = tally
+    let examples: Vec<_> = tally
         .wrong
         .iter()
         .take(20)
-        .map(|(number, story)| format!("{number}: {story}"))
+        .map(|(number, changes)| format!("{number}: {changes}"))
         .collect();
     assert!(
         tally.wrong.is_empty(),
         "{} mutants of {MUTANTS}, such as\n{}",
         tally.wrong.len(),
-        stories.join("\n")
+        examples.join("\n")
     );
     let largest = LARGEST.load(Ordering::Relaxed);
-    assert!(largest <= MOST, "{largest} bytes at once");
-    // The changes reach what they are meant for: some volumes still open, some do not, and what is
-    // sealed again opens changed.
-    for count in [tally.same, tally.refused, tally.not_judged] {
+    assert!(largest <= MOST, "an allocation of {largest} bytes");
+    // Make sure that the changes have an effect, and not all the same one.
+    for count in [tally.same, tally.refused, tally.not_checked] {
         assert!(count > MUTANTS / 50, "{tally:?}");
     }
 }
 
 #[test]
-fn a_volume_that_shows_something_else_is_noticed() {
+fn detects_a_volume_that_shows_wrong_plaintext() {
     for name in ["xts-128", "encrypt-on-write"] {
-        assert!(mutants::other_plaintext_is_noticed(name), "{name}");
+        assert!(mutants::detects_wrong_plaintext(name), "{name}");
     }
 }

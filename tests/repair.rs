@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 use std::sync::Arc;
 
-use common::damage::Copy;
+use common::damage::VolumeCopy;
 use common::mount::Mounted;
+use common::output::{assert_status, json, text};
 use common::peers::Peer;
-use common::said::{assert_status, json, text};
 use common::testdata::{self, Entry, Kind};
 use common::trials::{self, Missing, Trial, trial, trials};
 use common::{corpus, fve, harness, peers};
@@ -80,8 +80,8 @@ fn decrypted(volume: &Entry, source: &Path, arguments: &[String]) -> String {
 }
 
 /// A volume whose first sector is lost.
-fn headless(volume: &Entry) -> Copy {
-    let mut copy = Copy::of(volume);
+fn headless(volume: &Entry) -> VolumeCopy {
+    let mut copy = VolumeCopy::of(volume);
     copy.bytes[..512].fill(0);
     copy
 }
@@ -123,7 +123,7 @@ fn opens_without_first_sector() -> Result<(), Failed> {
 #[trial("one copy is enough, and tells where the volume begins")]
 fn one_copy_is_enough() -> Result<(), Failed> {
     let volume = sample();
-    let offsets = Copy::of(&volume).offsets();
+    let offsets = VolumeCopy::of(&volume).offsets();
     for left in offsets {
         let mut copy = headless(&volume);
         for gone in offsets.into_iter().filter(|offset| *offset != left) {
@@ -179,7 +179,7 @@ fn found_in_a_disk() -> Result<(), Failed> {
 fn ranks_generations() -> Result<(), Failed> {
     let (older, newer) = (testdata::volume("xts-256"), sample());
     // What an earlier encryption left behind the volume of today.
-    let mut disk = Copy::of(&newer).bytes;
+    let mut disk = VolumeCopy::of(&newer).bytes;
     disk.extend(headless(&older).bytes);
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("disk.img");
@@ -234,7 +234,7 @@ fn ranks_generations() -> Result<(), Failed> {
 fn refuses_a_wrong_place() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let path = headless(&sample()).save(directory.path());
-    let [first, ..] = Copy::of(&sample()).offsets();
+    let [first, ..] = VolumeCopy::of(&sample()).offsets();
     for (metadata, start, status) in [
         (first.to_string(), Some("512"), 3),
         ((first + 512).to_string(), None, 3),
@@ -270,7 +270,7 @@ fn refuses_a_wrong_place() -> Result<(), Failed> {
     assert_status(&output, 2);
     // One copy in the middle of nothing fits three places alike.
     let mut lonely = vec![0; 0x40_0000];
-    let copy = Copy::of(&sample()).bytes;
+    let copy = VolumeCopy::of(&sample()).bytes;
     lonely[0x20_0000..][..0x1_0000].copy_from_slice(&copy[first..][..0x1_0000]);
     std::fs::write(&path, lonely)?;
     let output = fve()
@@ -336,7 +336,7 @@ fn tells_what_is_missing() -> Result<(), Failed> {
     std::fs::write(&path, vec![0; 0x10_0000])?;
     let output = fve().args(["repair", "scan"]).arg(&path).output()?;
     assert_status(&output, 3);
-    let mut copy = Copy::of(&sample());
+    let mut copy = VolumeCopy::of(&sample());
     for offset in copy.offsets() {
         copy.bytes[offset..][..512].fill(0);
     }
@@ -415,7 +415,7 @@ fn maps_a_cut_off_image() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("cut.img");
     let there = 0x6_8000;
-    std::fs::write(&path, &Copy::of(&volume).bytes[..there])?;
+    std::fs::write(&path, &VolumeCopy::of(&volume).bytes[..there])?;
     let (out, map) = (directory.path().join("out"), directory.path().join("map"));
     let output = decrypt_with_map(&volume, &path, &out, &map);
     assert_status(&output, 5);
@@ -604,10 +604,10 @@ fn judged_by_peers() -> Vec<Trial> {
     trials
 }
 
-impl Copy {
+impl VolumeCopy {
     /// Where the metadata copies of the undamaged volume lie.
     fn offsets_of(&self, volume: &Entry) -> [usize; 3] {
-        Copy::of(volume).offsets()
+        VolumeCopy::of(volume).offsets()
     }
 }
 
@@ -690,7 +690,7 @@ mod failing {
 
     /// Sectors in the data, and part of a metadata copy.
     fn bad(volume: &Entry) -> Vec<Range<u64>> {
-        let copy = Copy::of(volume).offsets()[1] as u64;
+        let copy = VolumeCopy::of(volume).offsets()[1] as u64;
         vec![0x4200..0x4600, copy..copy + 512, 0xC800..0xCA00]
     }
 
@@ -698,7 +698,7 @@ mod failing {
     fn skips_and_maps() -> Result<(), Failed> {
         let volume = sample();
         let bad = bad(&volume);
-        let disk = Disk::new(Copy::of(&volume).bytes, &bad);
+        let disk = Disk::new(VolumeCopy::of(&volume).bytes, &bad);
         let directory = tempfile::tempdir()?;
         let (out, map) = (directory.path().join("out"), directory.path().join("map"));
         let output = decrypt_with_map(&volume, &disk.path(), &out, &map);
@@ -742,7 +742,7 @@ mod failing {
     #[trial("without a map an unreadable sector ends it", needs(missing))]
     fn ends_without_a_map() -> Result<(), Failed> {
         let volume = sample();
-        let disk = Disk::new(Copy::of(&volume).bytes, &bad(&volume));
+        let disk = Disk::new(VolumeCopy::of(&volume).bytes, &bad(&volume));
         let directory = tempfile::tempdir()?;
         let out = directory.path().join("out");
         let mut command = fve();
@@ -756,7 +756,7 @@ mod failing {
     #[trial("a search goes on behind what cannot be read", needs(missing))]
     fn scans_on() -> Result<(), Failed> {
         let volume = sample();
-        let disk = Disk::new(Copy::of(&volume).bytes, &[0..512, 0x4200..0x4600]);
+        let disk = Disk::new(VolumeCopy::of(&volume).bytes, &[0..512, 0x4200..0x4600]);
         let answer = scanned(&disk.path());
         assert_eq!(answer["volumes"][0]["copies"].as_array().unwrap().len(), 3);
         assert_eq!(answer["unreadable"][0]["start"], 0);
@@ -776,7 +776,7 @@ mod failing {
     fn mounts() -> Result<(), Failed> {
         let volume = sample();
         let first_two = [0..512, 512..1024];
-        let disk = Disk::new(Copy::of(&volume).bytes, &first_two);
+        let disk = Disk::new(VolumeCopy::of(&volume).bytes, &first_two);
         let opens = arguments(&scanned(&disk.path()));
         let bek = volume.bek();
         let mut words: Vec<&str> = opens.iter().map(String::as_str).collect();

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 
 use common::corpus::{self, Volume};
-use common::damage::Copy;
+use common::damage::VolumeCopy;
 use common::evtx::{self, Event};
 use common::mount::Mounted;
 use common::testdata::{self, Kind};
@@ -359,7 +359,7 @@ fn real_tpms() -> Result<(), Failed> {
             if !entry["tpm_unsealed_hex"].is_string() {
                 continue;
             }
-            let mut copy = Copy::of(&testdata::volume("xts-128"));
+            let mut copy = VolumeCopy::of(&testdata::volume("xts-128"));
             only_protector(&mut copy, &from_hex(entry["entry_hex"].as_str().unwrap()));
             let (status, told) = report(&copy.save(directory.path()), &[]);
             assert_eq!(status, 0);
@@ -392,7 +392,7 @@ fn real_tpms() -> Result<(), Failed> {
 }
 
 /// Puts one protector in the place of all, in every copy of the metadata.
-fn only_protector(copy: &mut Copy, entry: &[u8]) {
+fn only_protector(copy: &mut VolumeCopy, entry: &[u8]) {
     for offset in copy.offsets() {
         let size = usize::from(copy.u16(offset + 8)) * 16;
         let validation = copy.bytes[offset + size..][..0x200].to_vec();
@@ -462,7 +462,7 @@ fn refused() -> Result<(), Failed> {
 
 #[trial("volumes without metadata are told of")]
 fn no_metadata() -> Result<(), Failed> {
-    let mut copy = Copy::of(&testdata::volume("xts-128"));
+    let mut copy = VolumeCopy::of(&testdata::volume("xts-128"));
     for offset in copy.offsets() {
         copy.bytes[offset..offset + 0x100].fill(0);
     }
@@ -476,7 +476,7 @@ fn no_metadata() -> Result<(), Failed> {
 
 #[trial("a damaged copy is named")]
 fn damaged_copy() -> Result<(), Failed> {
-    let mut copy = Copy::of(&testdata::volume("xts-128"));
+    let mut copy = VolumeCopy::of(&testdata::volume("xts-128"));
     let second = copy.offsets()[1];
     copy.bytes[second + 0x60] ^= 1;
     let directory = tempfile::tempdir()?;
@@ -520,7 +520,7 @@ fn suspended() -> Result<(), Failed> {
 
 #[trial("text holds what the JSON holds, and no control characters")]
 fn text() -> Result<(), Failed> {
-    let mut copy = Copy::of(&testdata::volume("xts-128"));
+    let mut copy = VolumeCopy::of(&testdata::volume("xts-128"));
     let directory = tempfile::tempdir()?;
     // An escape sequence in the volume's description.
     let place = copy

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The tests of all features, and before them what it takes to build them on Debian or Ubuntu.
-# Arguments go to cargo.
+# Runs the tests with all features, and first installs the packages for building them on Debian or
+# Ubuntu. Arguments are passed to cargo test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# A sourced script sees the arguments of its caller, unless it gets some of its own.
+# Arguments are required: a sourced script without any would see those of this script.
 . examples/setup.sh pkg-config libtss2-dev
 exec cargo test --features full "$@"

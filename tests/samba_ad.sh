@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# `fve recovery lookup` against a domain controller of Samba: the real schema, the real access rights,
-# TLS as a domain controller speaks it and, where fve was built with the feature kerberos, a ticket.
+# Tests `fve recovery lookup` with a domain controller of Samba: real schema, access rights and TLS, and a
+# Kerberos ticket if fve was built with the feature kerberos.
 #
-# Takes root, the packages samba, samba-ad-provision, samba-dsdb-modules, samba-vfs-modules, winbind,
+# Needs root, the packages samba, samba-ad-provision, samba-dsdb-modules, samba-vfs-modules, winbind,
 # ldb-tools, openssl and (for the ticket) krb5-user, the free ports 389 and 636, and a file system with
-# extended attributes. Not a part of the test suite: a domain takes half a minute to make.
+# extended attributes. Not part of the test suite, because creating a domain takes half a minute.
 #
 #   tests/samba_ad.sh [path of fve]
 set -euo pipefail
@@ -18,7 +18,7 @@ id=5BC8FBBC-BDE5-C099-4164-D8399F767C45
 octets=vPvIW+W9mcBBZNg5n3Z8RQ==
 digits=471207-278498-422125-177177-561902-537405-468006-693451
 
-# The certificate, before Samba makes one of its own.
+# Create the certificate before Samba does.
 mkdir -p "$place/dc/private/tls"
 (
     cd "$place/dc/private/tls"
@@ -50,7 +50,7 @@ msFVE-RecoveryGuid:: $octets
 msFVE-VolumeGuid:: $octets
 LDIF
 ldbadd -H "$place/dc/private/sam.ldb" "$place/objects.ldif" >/dev/null
-samba-tool user create stranger "$secret" -H "$place/dc/private/sam.ldb" >/dev/null
+samba-tool user create other "$secret" -H "$place/dc/private/sam.ldb" >/dev/null
 
 samba -s "$place/dc/etc/smb.conf" -i -M single >"$place/samba.log" 2>&1 &
 server=$!
@@ -61,7 +61,7 @@ done
 
 printf %s "$secret" >"$place/password"
 failed=0
-check() { # name, expected status, text that must be in the answer, arguments
+check() { # name, expected status, text expected in the output, arguments
     local name=$1 status=$2 text=$3 answer got=0
     shift 3
     answer=$("$fve" recovery lookup "$@" 2>&1 </dev/null) || got=$?
@@ -73,13 +73,13 @@ check() { # name, expected status, text that must be in the answer, arguments
     fi
 }
 admin=(--lookup-user Administrator@FVE.TEST --lookup-password-file "$place/password" --lookup-ca-file "$place/tls/ca.pem")
-stranger=(--lookup-user stranger@FVE.TEST "${admin[@]:2}")
+other=(--lookup-user other@FVE.TEST "${admin[@]:2}")
 for url in ldaps://127.0.0.1 ldap://127.0.0.1; do
     check "$url, whole identifier" 0 "$digits" "$url" --id $id --show "${admin[@]}"
     check "$url, eight digits" 0 "$id" "$url" --id 5bc8fbbc "${admin[@]}"
     check "$url, computer" 0 "$id" "$url" --computer pc01 "${admin[@]}"
-    check "$url, nothing there" 1 'cannot be found' "$url" --id 00000000 "${admin[@]}"
-    check "$url, without the right" 1 'cannot be found' "$url" --id $id "${stranger[@]}"
+    check "$url, unknown identifier" 1 'cannot be found' "$url" --id 00000000 "${admin[@]}"
+    check "$url, without access" 1 'cannot be found' "$url" --id $id "${other[@]}"
 done
 if command -v kinit >/dev/null && ! "$fve" recovery lookup ldap://dc.fve.test --id $id --lookup-kerberos 2>&1 | grep -q 'without Kerberos'; then
     export KRB5_CONFIG="$place/krb5.conf" KRB5CCNAME="FILE:$place/ticket"
@@ -97,11 +97,11 @@ if command -v kinit >/dev/null && ! "$fve" recovery lookup ldap://dc.fve.test --
 CONF
     (cat "$place/password" && echo) | kinit Administrator@FVE.TEST >/dev/null
     if ! getent hosts dc.fve.test >/dev/null; then
-        echo 'note: Kerberos takes dc.fve.test as a name of 127.0.0.1 (in /etc/hosts)'
+        echo 'note: Kerberos needs dc.fve.test as a name of 127.0.0.1 in /etc/hosts'
     else
         check 'Kerberos, signed and sealed' 0 "$digits" ldap://dc.fve.test --id $id --show --lookup-kerberos
     fi
 else
-    echo 'not tried: Kerberos (kinit, or the feature, is missing)'
+    echo 'skipped: Kerberos (kinit or the feature is missing)'
 fi
 exit $failed

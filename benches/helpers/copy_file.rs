@@ -1,5 +1,5 @@
-//! A copy of a file by the same means as `fve decrypt` writes a volume, without decryption. For
-//! measuring (`benches/end_to_end.py`).
+//! Copies a file with the code with which `fve decrypt` writes a volume, without decryption. For
+//! comparison in `benches/end_to_end.py`.
 //!
 //! `cargo run --release --example copy_file -- IMAGE OUT`
 

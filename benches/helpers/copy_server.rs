@@ -1,5 +1,5 @@
-//! What a mount can reach that reads its source but does not decrypt, served with the product's
-//! own settings. For measuring (`benches/end_to_end.py`).
+//! A mount with fve's settings that reads its source but does not decrypt. For comparison in
+//! `benches/end_to_end.py`.
 //!
 //! `cargo run --release --example copy_server -- IMAGE DIR [--direct-io]`
 

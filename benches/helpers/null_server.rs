@@ -1,5 +1,5 @@
-//! The upper bound of every mount: a file that answers each read with zeros, served with the
-//! product's own settings. For measuring (`benches/end_to_end.py`).
+//! A mount with fve's settings that answers each read with zeros, as an upper bound for any mount. For
+//! comparison in `benches/end_to_end.py`.
 //!
 //! `cargo run --release --example null_server -- BYTES DIR [--direct-io]`
 
@@ -11,7 +11,7 @@ use fve::serve::fuse::{Mount, MountOptions};
 use fve::source::ReadAt;
 use fve::volume::Unlocked;
 
-/// Says that it filled the buffer. What is in it are zeros, or what it held before.
+/// A source of this size that reads nothing: the buffer keeps its content.
 struct Nothing(u64);
 
 impl ReadAt for Nothing {

@@ -1,4 +1,4 @@
-//! The files that every volume holds.
+//! The files on every volume.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -6,13 +6,13 @@ use sha2::{Digest, Sha256};
 /// A file on a volume.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Member {
-    /// Where, with `/` between directories.
+    /// Path with `/` between directories.
     pub(crate) path: String,
     /// Size in bytes.
     pub(crate) size: usize,
     /// SHA-256 of its content, in hex digits.
     pub sha256: String,
-    /// Its content.
+    /// Content of the file.
     #[serde(skip)]
     pub(crate) content: Vec<u8>,
 }
@@ -28,8 +28,8 @@ impl Member {
     }
 }
 
-/// A short text, an empty file, one that spans many clusters, and a long name beyond ASCII in a
-/// directory.
+/// A short text, an empty file, a file of many clusters, and a file in a directory whose long name is
+/// not ASCII.
 pub(crate) fn files(volume: &str) -> Vec<Member> {
     let hello = format!("Hello from the volume '{volume}'.\nIf you can read this, it opened.\n");
     vec![
@@ -43,7 +43,7 @@ pub(crate) fn files(volume: &str) -> Vec<Member> {
     ]
 }
 
-/// Bytes without pattern that can be made again: SHA-256 of the seed and a count.
+/// Reproducible bytes without a pattern: SHA-256 of the seed and a counter.
 fn noise(seed: &str, len: usize) -> Vec<u8> {
     let blocks = (0u32..).flat_map(|count| Sha256::digest(format!("{seed} {count}")));
     blocks.take(len).collect()

@@ -1,4 +1,4 @@
-//! A FAT file system in memory, with the clusters that the metadata takes marked bad.
+//! A FAT file system in memory, in which the clusters for the metadata are marked bad.
 
 use std::io::{Cursor, Read, Write};
 use std::ops::Range;
@@ -11,14 +11,14 @@ use crate::contents::{self, Member};
 use crate::recipes::Recipe;
 use crate::{Plaintext, Result};
 
-/// First copy with the moved sectors and the spare area behind it, then the others; between the
-/// second and the third there is room for a conversion map.
+/// Offsets of the metadata copies. The moved sectors and the spare area follow the first; a conversion
+/// map fits between the second and the third.
 const COPIES: [u64; 3] = [0x1_0000, 0x3_8000, 0x6_0000];
 
-/// The name that Windows leaves when it formats; libbde takes no FAT volume by another.
+/// The OEM name that Windows writes; libbde rejects FAT volumes with another one.
 const OEM: &[u8; 8] = b"MSDOS5.0";
 
-/// FAT12: a bad cluster.
+/// FAT12 entry of a bad cluster.
 const FAT12_BAD: u16 = 0xFF7;
 
 pub(crate) fn make(recipe: &Recipe) -> Result<Plaintext> {
@@ -99,7 +99,7 @@ fn fill(disk: &mut Cursor<Vec<u8>>, files: &[Member]) -> Result<()> {
     Ok(volume.unmount()?)
 }
 
-/// Reads all files back: marking clusters by hand must not have broken anything.
+/// Reads all files back, to check that marking clusters did not damage the file system.
 fn check(disk: &mut Cursor<Vec<u8>>, files: &[Member]) -> Result<()> {
     disk.set_position(0);
     let volume = FileSystem::new(&mut *disk, FsOptions::new().update_accessed_date(false))?;
@@ -108,7 +108,7 @@ fn check(disk: &mut Cursor<Vec<u8>>, files: &[Member]) -> Result<()> {
         let mut file = volume.root_dir().open_file(&member.path)?;
         file.read_to_end(&mut content)?;
         if content != member.content {
-            return Err(format!("{} reads back otherwise", member.path).into());
+            return Err(format!("{} has other content when it is read", member.path).into());
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The index, `volumes.json`, and the words that the tests know.
+//! The index `volumes.json`, and the words that the tests use in it.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ pub(crate) struct Entry {
     pub(crate) files: Vec<Member>,
 }
 
-/// What opens a volume; each does by itself.
+/// A credential; each one alone unlocks the volume.
 #[derive(Debug, Serialize)]
 pub(crate) struct Credential {
     pub(crate) kind: String,
@@ -39,7 +39,7 @@ pub(crate) struct Credential {
     pub(crate) protector: String,
 }
 
-/// Removes the files that an earlier run made: startup keys have new names every time.
+/// Removes the files of an earlier run, because startup keys have new names each time.
 pub(crate) fn remove_old(directory: &Path) -> Result<()> {
     let Ok(text) = std::fs::read_to_string(directory.join("volumes.json")) else {
         return Ok(());

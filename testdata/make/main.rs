@@ -1,9 +1,9 @@
-//! Makes the frozen volumes in `testdata/`: `cargo run --example make_testdata`.
+//! Creates the frozen volumes in `testdata/`: `cargo run --example make_testdata`.
 //!
-//! Every volume holds a real file system with files of known content. The index, `volumes.json`,
-//! is computed from the plaintext image before it is encrypted, never by reading a volume back.
-//! Keys and salts are drawn anew, so a second run makes other bytes. Needs `mkntfs`, `ntfs-3g` and
-//! `ntfscluster` (and the right to mount with FUSE) for the one NTFS volume.
+//! Every volume holds a real file system with files of known content. The index, `volumes.json`, is
+//! computed from the plaintext image before it is encrypted, never by reading a volume. Keys and salts
+//! are random, so each run gives different files. The NTFS volume needs `mkntfs`, `ntfs-3g`,
+//! `ntfscluster` and the right to mount with FUSE.
 
 mod contents;
 mod fat;
@@ -28,7 +28,7 @@ use recipes::{FileSystem, Recipe, Secret};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-/// A file system and where there is room in it for the metadata.
+/// A file system, and the positions in it that are reserved for the metadata.
 struct Plaintext {
     image: Vec<u8>,
     placement: Placement,
@@ -86,7 +86,7 @@ fn make(recipe: &Recipe, directory: &Path) -> Result<Entry> {
     let file = format!("{}.img", recipe.name);
     let path = directory.join(&file);
     let created = volume.write(&plaintext.image, &File::create(&path)?)?;
-    describe_itself(&path)?;
+    check_opens(&path)?;
     Ok(Entry {
         name: recipe.name.to_owned(),
         file,
@@ -104,8 +104,8 @@ fn make(recipe: &Recipe, directory: &Path) -> Result<Entry> {
     })
 }
 
-/// The protector, and what opens it as the index tells it. Keys are derived from the volume's name:
-/// they are public, and a reader of the index can follow where they come from.
+/// A new key protector, and its credential in the index. The keys are derived from the name of the
+/// volume: they are public, and can be recomputed.
 fn protector(
     recipe: &Recipe,
     number: usize,
@@ -142,16 +142,15 @@ fn protector(
     Ok((protector, credential))
 }
 
-/// The file that Windows would save it in.
+/// The recovery key file that Windows would save for this recovery password.
 fn key_file(credential: &Credential) -> Result<RecoveryFile> {
     let digits = credential.value.as_deref().unwrap_or_default();
     let password = RecoveryPassword::parse(digits)?;
     Ok(RecoveryFile::new(credential.protector.parse()?, &password))
 }
 
-/// A first look with our own reader: what it cannot even open is not worth freezing. The proof is
-/// left to the tests.
-fn describe_itself(path: &Path) -> Result<()> {
+/// A quick check that fve can open the volume. The tests verify it thoroughly.
+fn check_opens(path: &Path) -> Result<()> {
     let source = fve::source::FileSource::open(path)?;
     let volume = Volume::from_source(std::sync::Arc::new(source))?;
     volume.metadata()?;

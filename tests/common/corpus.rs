@@ -1,5 +1,6 @@
-//! Volumes made by Windows, with credentials and the SHA-256 of their plaintext: found in
-//! `$FVE_CORPUS` or beside the package, unpacked once into the build directory.
+//! The corpus: volumes made by Windows, with their credentials and the SHA-256 of their plaintext. It
+//! is read from `$FVE_CORPUS` or a directory next to the package, and unpacked once into the build
+//! directory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -74,13 +75,13 @@ pub struct Member {
 }
 
 impl Volume {
-    /// Whether the conversion map was wiped by whoever published the volume: what it holds
-    /// cannot be known.
+    /// Whether the conversion map was wiped before the volume was published, so that nothing says
+    /// which sectors are encrypted.
     pub fn must_be_refused(&self) -> bool {
         ["cs-aes-xts-128-eow", "cs-partially-encrypted-aes-cbc-128"].contains(&self.name.as_str())
     }
 
-    /// Its volume master key, where the index has it.
+    /// Its volume master key, if the index contains it.
     pub fn vmk(&self) -> Option<Vmk> {
         let hex = self.vmk_hex.as_deref()?;
         let digits = |at| hex.get(2 * at..2 * at + 2);
@@ -90,7 +91,7 @@ impl Volume {
         Vmk::from_slice(&bytes?)
     }
 
-    /// The volume as the trials of other programs take it.
+    /// The volume in the form that [`super::peers`] expects.
     pub fn entry(&self) -> Entry {
         let credential = |key: &KnownCredential| {
             let (kind, value) = match key.kind.as_str() {
@@ -130,13 +131,13 @@ impl Volume {
         }
     }
 
-    /// Whether the image was cut off before the end of its volume.
+    /// Whether the image was truncated before it was published.
     pub fn cut_off(&self) -> bool {
         self.padded.is_some() || self.name == "ds-vista"
     }
 }
 
-/// Where the corpus is, if it is there.
+/// The directory of the corpus, if it is present.
 pub fn directory() -> Option<PathBuf> {
     let directory = match std::env::var_os("FVE_CORPUS") {
         Some(directory) => PathBuf::from(directory),
@@ -145,12 +146,12 @@ pub fn directory() -> Option<PathBuf> {
     directory.join("corpus.json").exists().then_some(directory)
 }
 
-/// A file of the corpus by its name in the index, unpacked.
+/// The path of an unpacked file, by its name in the index.
 pub fn unpacked(name: &str) -> PathBuf {
     cache_dir().join("corpus").join(name)
 }
 
-/// All volumes, unpacked; `None` where there is no corpus.
+/// All volumes, unpacked; `None` without the corpus.
 pub fn volumes() -> Option<Vec<Volume>> {
     let directory = directory()?;
     let index = std::fs::read_to_string(directory.join("corpus.json")).expect("corpus.json");

@@ -1,22 +1,22 @@
-//! Copies of the frozen volumes, to be damaged.
+//! In-memory copies of the frozen volumes that tests damage.
 
 use std::path::{Path, PathBuf};
 
 use super::testdata::Entry;
 
-/// A volume in memory, to be damaged.
-pub struct Copy {
+/// A volume in memory that a test can change.
+pub struct VolumeCopy {
     pub bytes: Vec<u8>,
 }
 
-impl Copy {
+impl VolumeCopy {
     pub fn of(volume: &Entry) -> Self {
         Self {
             bytes: std::fs::read(&volume.file).expect("volume"),
         }
     }
 
-    /// Where the metadata copies lie.
+    /// Offsets of the metadata copies, from the boot record (docs/format.md §1.3).
     pub fn offsets(&self) -> [usize; 3] {
         [0xB0, 0xB8, 0xC0].map(|at| self.u64(at) as usize)
     }
@@ -29,20 +29,21 @@ impl Copy {
         u64::from_le_bytes(self.bytes[at..at + 8].try_into().expect("eight bytes"))
     }
 
-    /// Writes `bytes` at `at` of the metadata copy at `offset`, and repairs its CRC-32.
+    /// Writes `bytes` at `at` in the metadata copy at `offset`, and updates the CRC-32 of the copy.
     pub fn edit(&mut self, offset: usize, at: usize, bytes: &[u8]) {
         self.bytes[offset + at..][..bytes.len()].copy_from_slice(bytes);
         self.repair(offset);
     }
 
-    /// The same in all copies.
+    /// Does the same in all three copies.
     pub fn edit_all(&mut self, at: usize, bytes: &[u8]) {
         for offset in self.offsets() {
             self.edit(offset, at, bytes);
         }
     }
 
-    /// Makes the CRC-32 of a metadata copy right again, where the size it gives stays within its region.
+    /// Updates the CRC-32 of the metadata copy at `offset`, unless the size in its header exceeds
+    /// the 64 KiB of a region.
     pub fn repair(&mut self, offset: usize) {
         const REGION: usize = 0x1_0000;
         let size = usize::from(self.u16(offset + 8)) * 16;
@@ -57,7 +58,7 @@ impl Copy {
         }
     }
 
-    /// Where in a metadata copy each top-level datum begins.
+    /// Offsets of the top-level datums in a metadata copy.
     pub fn datums(&self) -> Vec<usize> {
         let block = self.offsets()[0];
         let end = 0x40 + usize::from(self.u16(block + 0x4C));
@@ -70,7 +71,7 @@ impl Copy {
         found
     }
 
-    /// In a file of its own.
+    /// Writes the volume to `volume.img` in this directory.
     pub fn save(&self, directory: &Path) -> PathBuf {
         let path = directory.join("volume.img");
         std::fs::write(&path, &self.bytes).expect("write");

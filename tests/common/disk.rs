@@ -1,25 +1,25 @@
-//! A disk in memory that keeps account of every write and flush, can fail at any of them, and can
-//! say what a power cut at any moment may leave.
+//! A disk in memory that records every write and flush and can fail at any of them, and the states
+//! in which a power failure can leave it.
 
 use std::io;
 use std::sync::Mutex;
 
 use fve::source::{ReadAt, WriteAt};
 
-/// What was done to the disk.
+/// An operation on the disk. A write has an offset and its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Write(u64, Vec<u8>),
     Flush,
 }
 
-/// What fails, counted over writes and flushes.
+/// Which operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// Number of the event, from 0.
+    /// Number of the operation, writes and flushes counted together, from 0.
     pub at: usize,
-    /// How many bytes of a write still arrive.
-    pub arrive: usize,
+    /// How many bytes of a failing write still reach the disk.
+    pub written: usize,
 }
 
 pub struct Disk {
@@ -32,7 +32,7 @@ struct State {
     fault: Option<Fault>,
 }
 
-/// A sector: what a disk writes whole or not at all.
+/// Bytes that a disk writes completely or not at all.
 const SECTOR: usize = 512;
 
 impl Disk {
@@ -72,13 +72,13 @@ impl ReadAt for Disk {
 impl WriteAt for Disk {
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
-        let arrive = match state.fault {
-            Some(fault) if fault.at == state.events.len() => fault.arrive,
+        let written = match state.fault {
+            Some(fault) if fault.at == state.events.len() => fault.written,
             _ => bytes.len(),
         };
-        state.bytes[offset as usize..][..arrive].copy_from_slice(&bytes[..arrive]);
+        state.bytes[offset as usize..][..written].copy_from_slice(&bytes[..written]);
         state.events.push(Event::Write(offset, bytes.to_vec()));
-        if arrive < bytes.len() {
+        if written < bytes.len() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
@@ -91,25 +91,27 @@ impl WriteAt for Disk {
             .is_some_and(|fault| fault.at == state.events.len());
         state.events.push(Event::Flush);
         if fails {
-            return Err(io::Error::other("the flush was lost"));
+            return Err(io::Error::other("the flush failed"));
         }
         Ok(())
     }
 }
 
-/// Sectors to tear a write at: each of the first, where what matters is, then some.
-fn few(from: usize, to: usize) -> impl Iterator<Item = usize> {
+/// Sector numbers at which a write is interrupted: all of the first eight, which hold the headers,
+/// and then every 13th, to bound the time that the tests take.
+fn interruption_points(from: usize, to: usize) -> impl Iterator<Item = usize> {
     const EACH: usize = 8;
     (from..to.min(EACH)).chain((EACH..to).step_by(13))
 }
 
-/// What may be on a disk that held `before`, was told `events` and lost power: after every event,
-/// with what was not flushed yet there, not there, or there in parts. A name for each.
+/// All states in which a power failure can leave a disk with the content `before` during `events`,
+/// each with a description: after every event, with the unflushed writes present, missing, or
+/// present in part.
 pub fn after_power_cuts(before: &[u8], events: &[Event]) -> Vec<(String, Vec<u8>)> {
-    let mut states = vec![("before anything".to_owned(), before.to_vec())];
+    let mut states = vec![("before the first event".to_owned(), before.to_vec())];
     let mut durable = before.to_vec();
     let mut unflushed: Vec<(u64, &[u8])> = Vec::new();
-    let mut dice = 0x2545_F491_4F6C_DD1Du64;
+    let mut random = 0x2545_F491_4F6C_DD1Du64;
     for (number, event) in events.iter().enumerate() {
         match event {
             Event::Flush => {
@@ -121,30 +123,30 @@ pub fn after_power_cuts(before: &[u8], events: &[Event]) -> Vec<(String, Vec<u8>
             Event::Write(offset, bytes) => {
                 unflushed.push((*offset, bytes));
                 let count = bytes.len() / SECTOR;
-                let prefixes = few(0, count + 1).map(|n| {
-                    let arrived: Box<dyn Fn(usize) -> bool> = Box::new(move |i| i < n);
-                    (format!("the first {n} sectors"), arrived)
+                let prefixes = interruption_points(0, count + 1).map(|n| {
+                    let present: Box<dyn Fn(usize) -> bool> = Box::new(move |i| i < n);
+                    (format!("the first {n} sectors"), present)
                 });
-                let suffixes = few(1, count).map(|n| {
-                    let arrived: Box<dyn Fn(usize) -> bool> = Box::new(move |i| i >= n);
-                    (format!("all but the first {n} sectors"), arrived)
+                let suffixes = interruption_points(1, count).map(|n| {
+                    let present: Box<dyn Fn(usize) -> bool> = Box::new(move |i| i >= n);
+                    (format!("all but the first {n} sectors"), present)
                 });
-                let random = (0..12).map(|n| {
-                    dice ^= dice << 13;
-                    dice ^= dice >> 7;
-                    dice ^= dice << 17;
-                    let (low, high) = (dice, dice.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-                    let arrived: Box<dyn Fn(usize) -> bool> =
+                let scattered = (0..12).map(|n| {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    let (low, high) = (random, random.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+                    let present: Box<dyn Fn(usize) -> bool> =
                         Box::new(move |i| [low, high][i / 64 % 2] >> (i % 64) & 1 == 1);
-                    (format!("random sectors, {n}"), arrived)
+                    (format!("random sectors, {n}"), present)
                 });
-                for (name, arrived) in prefixes.chain(suffixes).chain(random) {
+                for (name, present) in prefixes.chain(suffixes).chain(scattered) {
                     let mut state = durable.clone();
                     for (offset, bytes) in &unflushed {
                         for (i, sector) in bytes
                             .chunks(SECTOR)
                             .enumerate()
-                            .filter(|(i, _)| arrived(*i))
+                            .filter(|(i, _)| present(*i))
                         {
                             let at = *offset as usize + i * SECTOR;
                             state[at..at + sector.len()].copy_from_slice(sector);

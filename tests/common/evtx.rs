@@ -1,24 +1,24 @@
-//! A writer of small event logs in Windows' form: one chunk, one template, as the published
-//! descriptions of the format have it. Two readers of other people judge what it makes.
+//! A writer for small event logs (.evtx): one chunk and one template, according to the published
+//! descriptions of the format. Two readers of other projects verify its output.
 
 use std::collections::HashMap;
 
-/// Bytes of the file's header, and of a chunk and its header.
+/// Sizes of the file header, of a chunk, and of its header, in bytes.
 const FILE_HEADER: usize = 0x1000;
 const CHUNK: usize = 0x1_0000;
 const CHUNK_HEADER: usize = 0x200;
 
-/// One event.
+/// An event with one named value.
 pub struct Event<'a> {
     pub provider: &'a str,
     pub id: u16,
-    /// A FILETIME.
+    /// Time of the event, as a FILETIME.
     pub time: u64,
-    /// The value named `Volume`.
+    /// Content of the value named `Volume`.
     pub volume: &'a str,
 }
 
-/// A log of these events.
+/// A log file with these events.
 pub fn log(events: &[Event]) -> Vec<u8> {
     let mut chunk = Chunk {
         bytes: vec![0; CHUNK_HEADER],
@@ -65,7 +65,7 @@ fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
     bytes[at..at + field.len()].copy_from_slice(field);
 }
 
-/// Tokens of the binary form of XML.
+/// Tokens of binary XML.
 mod token {
     pub const END: u8 = 0x00;
     pub const OPEN: u8 = 0x01;
@@ -77,7 +77,7 @@ mod token {
     pub const TEMPLATE: u8 = 0x0C;
     pub const VALUE: u8 = 0x0D;
     pub const FRAGMENT: u8 = 0x0F;
-    /// Of an element with attributes.
+    /// Flag of an element with attributes.
     pub const MORE: u8 = 0x40;
 }
 
@@ -90,18 +90,18 @@ mod kind {
     pub const FILETIME: u8 = 0x11;
 }
 
-/// What stands in an attribute or between tags.
+/// The content of an attribute or element.
 enum Content {
     Text(&'static str),
-    /// A value by its place in the list, and its type.
+    /// A value by its index in the list, and its type.
     Value(u16, u8),
 }
 
 struct Chunk {
     bytes: Vec<u8>,
-    /// Where each name first stands.
+    /// Offset of the first occurrence of each name.
     names: HashMap<&'static str, u32>,
-    /// Where the template stands.
+    /// Offset of the template.
     template: Option<u32>,
 }
 

@@ -1,7 +1,7 @@
 //! The harness of the test programs: tests register themselves with `#[trial]`, and run in parallel
-//! through `libtest_mimic`, which takes the arguments of `cargo test`. A test whose tools or volumes
-//! are not here is reported as ignored, with the reason, never as passed: the harness of `#[test]`
-//! cannot do that, because it decides when the program is compiled.
+//! through `libtest_mimic`, which accepts the arguments of `cargo test`. A test whose tools or
+//! volumes are missing is reported as ignored, with the reason, never as passed. The standard
+//! `#[test]` cannot do that, because it fixes at compile time which tests are ignored.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,15 +16,16 @@ pub use fve_test_attributes::{afterwards, trial, trials};
 /// Why a test cannot run here.
 #[derive(Clone, Debug)]
 pub enum Missing {
-    /// Something that `.ci/run` installs: with `FVE_REQUIRE_TOOLS=1` its lack is a failure.
+    /// A program or right that `.ci/run` provides: with `FVE_REQUIRE_TOOLS=1`, the test fails
+    /// without it.
     Tool(String),
-    /// The corpus, a feature, another program's known limit: the test is ignored.
+    /// The corpus, a feature, or a known limit of another program: the test is ignored without it.
     Optional(String),
 }
 
-/// What a test returns.
+/// A return type of a test function.
 pub trait Outcome {
-    /// The result that `libtest_mimic` expects.
+    /// Converts it to the result that `libtest_mimic` expects.
     fn into_result(self) -> Result<(), Failed>;
 }
 
@@ -40,11 +41,11 @@ impl Outcome for Result<(), Failed> {
     }
 }
 
-/// A test that was made while the program runs.
+/// A test that was created at run time.
 pub struct Trial {
     name: String,
     ignored: bool,
-    /// Why it is ignored.
+    /// The reason why it is ignored.
     why: Option<String>,
     run: Box<dyn FnOnce() -> Result<(), Failed> + Send>,
 }
@@ -67,7 +68,7 @@ impl Trial {
     }
 }
 
-/// A trial of a test, unless something is missing.
+/// Creates a test, which is ignored or fails if a requirement is missing.
 pub fn trial<T: Outcome>(
     name: impl Into<String>,
     missing: Option<Missing>,
@@ -87,23 +88,23 @@ pub fn trial<T: Outcome>(
     }
 }
 
-/// Whether a missing program is a failure.
+/// Whether tests fail if a program is missing (`FVE_REQUIRE_TOOLS=1`).
 fn required() -> bool {
     std::env::var_os("FVE_REQUIRE_TOOLS").is_some_and(|value| value == "1")
 }
 
 type Need = fn() -> Option<Missing>;
 
-/// A function with one of the attributes.
+/// A function that one of the attributes has registered.
 pub struct Registered {
-    /// Path of the module that the function is in.
+    /// Path of the function's module.
     pub module: &'static str,
-    /// Line of the function: tests of a module run in the order of the file.
+    /// Line of the function: the tests of a module are listed in the order of the file.
     pub line: u32,
     pub what: What,
 }
 
-/// What a registered function is for.
+/// What the attribute was, and the function.
 pub enum What {
     /// `#[trial]`
     One {
@@ -120,12 +121,12 @@ pub enum What {
 inventory::collect!(Registered);
 
 impl Registered {
-    /// The module without the program's own name.
+    /// The path of the module without the name of the program.
     fn module(&self) -> &'static str {
         self.module.split_once("::").map_or("", |(_, inner)| inner)
     }
 
-    /// Name of a test of this module.
+    /// The full name of a test in this module.
     fn title(&self, name: &str) -> String {
         match self.module() {
             "" => name.to_owned(),
@@ -133,15 +134,15 @@ impl Registered {
         }
     }
 
-    /// Whether a test of this module can be asked for by this filter. The volumes that some modules
-    /// make for their tests take long.
+    /// Whether this filter of the command line may select a test of this module. If not, its
+    /// `#[trials]` are not called, because some of them create volumes, which takes long.
     fn may_match(&self, filter: Option<&str>) -> bool {
         let module = filter.and_then(|filter| Some(filter.rsplit_once("::")?.0));
         module.is_none_or(|module| self.module().ends_with(module))
     }
 }
 
-/// Runs the tests of this program that the arguments ask for.
+/// Runs the tests of this program that the command line selects.
 pub fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut registered: Vec<_> = inventory::iter::<Registered>.into_iter().collect();
@@ -151,11 +152,11 @@ pub fn main() -> ExitCode {
     for one in &registered {
         match one.what {
             What::One { name, needs, run } => {
-                let mut look = |need: &Need| {
+                let mut check = |need: &Need| {
                     let known = missing.entry(*need as usize).or_insert_with(need);
                     known.clone()
                 };
-                let missing = needs.iter().find_map(&mut look);
+                let missing = needs.iter().find_map(&mut check);
                 trials.push(trial(one.title(name), missing, run));
             }
             What::Many(make) if one.may_match(arguments.filter.as_deref()) => {
@@ -188,7 +189,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(u8::from(failed) * 101)
 }
 
-/// A directory that several tests share; it is removed when all tests ran.
+/// A temporary directory that several tests share. It is removed after the last test.
 pub fn directory() -> PathBuf {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().to_owned();

@@ -1,14 +1,14 @@
-//! A log that is kept.
+//! A writer that keeps what is written to it.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-/// Everything written to it and to its clones.
+/// A buffer shared by all clones.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// What was written so far.
+    /// Everything that was written so far.
     pub fn bytes(&self) -> Vec<u8> {
         self.0.lock().expect("log").clone()
     }

@@ -4,17 +4,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A loop device over a file, ended when the test does.
+/// A loop device over a file. It is detached when this value is dropped.
 pub struct LoopDevice(PathBuf);
 
 impl LoopDevice {
-    /// One that can be written to.
+    /// Attaches a device that can be written to.
     pub fn writable(file: &Path) -> io::Result<Self> {
         let device = Self::attach(&[], file)?;
         if !device.is_protected()? {
             return Ok(device);
         }
-        // Somebody protected the device before, and the protection outlived that use.
+        // `blockdev --setro` by an earlier user of the device stays in effect after a detach.
         device.detach()?;
         let device = Self::attach(&[], file)?;
         match device.is_protected()? {
@@ -23,11 +23,12 @@ impl LoopDevice {
         }
     }
 
+    /// Attaches a read-only device.
     pub fn read_only(file: &Path) -> io::Result<Self> {
         Self::attach(&["--read-only"], file)
     }
 
-    /// Write-protects it for as long as it is there.
+    /// Write-protects the device until it is detached.
     pub fn protect(&self) -> io::Result<()> {
         run(Command::new("blockdev").arg("--setro").arg(&self.0)).map(drop)
     }
@@ -38,16 +39,16 @@ impl LoopDevice {
 
     fn attach(options: &[&str], file: &Path) -> io::Result<Self> {
         let mut losetup = Command::new("losetup");
-        let told = run(losetup.args(options).args(["--find", "--show"]).arg(file))?;
-        Ok(Self(told.trim().into()))
+        let stdout = run(losetup.args(options).args(["--find", "--show"]).arg(file))?;
+        Ok(Self(stdout.trim().into()))
     }
 
     fn is_protected(&self) -> io::Result<bool> {
-        let told = run(Command::new("blockdev").arg("--getro").arg(&self.0))?;
-        Ok(told.trim() != "0")
+        let stdout = run(Command::new("blockdev").arg("--getro").arg(&self.0))?;
+        Ok(stdout.trim() != "0")
     }
 
-    /// Ends it now, and says whether that worked.
+    /// Detaches the device now, and returns whether that worked.
     pub fn detach(self) -> io::Result<()> {
         let result = detach(&self.0);
         std::mem::forget(self);
@@ -62,12 +63,12 @@ impl Drop for LoopDevice {
 }
 
 fn detach(device: &Path) -> io::Result<()> {
-    // Else the protection would outlive this use of the device.
+    // Otherwise the write protection stays in effect for the next user of the device.
     run(Command::new("blockdev").arg("--setrw").arg(device))?;
     let backing = backing_of(device);
     run(Command::new("losetup").arg("--detach").arg(device))?;
-    // Whoever has it open at this moment, such as udev or a test that looks at all devices, puts the
-    // end off.
+    // The kernel detaches the device only when no process has it open any more, such as udev or a
+    // test that looks at all devices.
     for _ in 0..100 {
         if backing.is_none() || backing_of(device) != backing {
             break;
@@ -87,6 +88,6 @@ fn run(command: &mut Command) -> io::Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let told = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{command:?}: {}", told.trim())))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{command:?}: {}", stderr.trim())))
 }

@@ -1,4 +1,4 @@
-//! What several test programs share.
+//! Helpers that several test programs share.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -12,8 +12,8 @@ pub mod loop_device;
 pub mod mount;
 pub mod mutants;
 pub mod ntfs;
+pub mod output;
 pub mod peers;
-pub mod said;
 pub mod slapd;
 pub mod swtpm;
 pub mod table;
@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// A directory of the build that outlives one run of the tests.
+/// A directory in the build directory, which is kept between runs of the tests.
 pub fn cache_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
@@ -37,24 +37,24 @@ pub fn fve() -> std::process::Command {
     std::process::Command::new(env!("CARGO_BIN_EXE_fve"))
 }
 
-/// Where the tests were started with HUP ignored, as by nohup(1), what they start would ignore it
-/// too. A signal that is caught here is as ever in programs that are started from here.
+/// Makes child processes react to HUP even if the tests were started with HUP ignored (nohup(1)):
+/// ignored signals are inherited, but signals with a handler are reset in a child process.
 #[cfg(feature = "cli")]
-pub fn let_children_hear_hup() {
+pub fn let_children_receive_hup() {
     let caught = std::sync::Arc::default();
     signal_hook::flag::register(signal_hook::consts::SIGHUP, caught).expect("HUP");
 }
 
-/// Writes everything that `from` gives to `path`, with holes where it is zero.
+/// Copies `from` to the file `path`, with holes for blocks of zeros. Returns the number of bytes.
 pub fn copy_sparse(mut from: impl Read, path: &Path) -> io::Result<u64> {
     let unfinished = path.with_extension("part");
     let mut to = File::create(&unfinished)?;
-    let mut piece = vec![0; 1 << 16];
+    let mut buffer = vec![0; 1 << 16];
     let mut len = 0;
     loop {
         let mut filled = 0;
-        while filled < piece.len() {
-            match from.read(&mut piece[filled..])? {
+        while filled < buffer.len() {
+            match from.read(&mut buffer[filled..])? {
                 0 => break,
                 n => filled += n,
             }
@@ -62,9 +62,9 @@ pub fn copy_sparse(mut from: impl Read, path: &Path) -> io::Result<u64> {
         if filled == 0 {
             break;
         }
-        if piece[..filled].iter().any(|byte| *byte != 0) {
+        if buffer[..filled].iter().any(|byte| *byte != 0) {
             to.seek(SeekFrom::Start(len))?;
-            to.write_all(&piece[..filled])?;
+            to.write_all(&buffer[..filled])?;
         }
         len += filled as u64;
     }
@@ -74,14 +74,14 @@ pub fn copy_sparse(mut from: impl Read, path: &Path) -> io::Result<u64> {
     Ok(len)
 }
 
-/// SHA-256 in hex digits.
+/// The SHA-256 of everything in `from`, in lower-case hex digits.
 pub fn sha256(mut from: impl Read) -> io::Result<String> {
     let mut hash = Sha256::new();
-    let mut piece = vec![0; 1 << 20];
+    let mut buffer = vec![0; 1 << 20];
     loop {
-        match from.read(&mut piece)? {
+        match from.read(&mut buffer)? {
             0 => break,
-            n => hash.update(&piece[..n]),
+            n => hash.update(&buffer[..n]),
         }
     }
     Ok(hash

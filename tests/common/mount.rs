@@ -1,57 +1,41 @@
-//! Mounts that end when the test does.
+//! Mounts that are unmounted when their value is dropped.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::fve;
+use super::output::run;
 
-/// A directory with something mounted on it.
+/// A temporary directory with a file system mounted on it.
 pub struct Mounted {
     directory: tempfile::TempDir,
 }
 
 impl Mounted {
-    /// `fve mount` with these arguments behind source and directory.
+    /// Runs `fve mount SOURCE DIR` with these further arguments.
     pub fn volume(source: &Path, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("directory");
-        let output = fve()
-            .arg("mount")
-            .arg(source)
-            .arg(directory.path())
-            .args(arguments)
-            .output()
-            .expect("fve mount");
-        assert!(
-            output.status.success(),
-            "fve mount: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let mut mount = fve();
+        mount.arg("mount").arg(source).arg(directory.path());
+        run(mount.args(arguments));
         Self { directory }
     }
 
-    /// The NTFS file system in a file, mounted by ntfs-3g.
+    /// Mounts the NTFS file system in a file read-only with ntfs-3g.
     pub fn ntfs(image: &Path) -> Self {
         Self::ntfs_with(image, "ro")
     }
 
-    /// The same, to be written to.
+    /// Mounts the NTFS file system in a file for writing with ntfs-3g.
     pub fn ntfs_for_writing(image: &Path) -> Self {
         Self::ntfs_with(image, "rw")
     }
 
     fn ntfs_with(image: &Path, options: &str) -> Self {
         let directory = tempfile::tempdir().expect("directory");
-        let output = Command::new("ntfs-3g")
-            .args(["-o", options])
-            .arg(image)
-            .arg(directory.path())
-            .output()
-            .expect("ntfs-3g");
-        assert!(
-            output.status.success(),
-            "ntfs-3g: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let mut mount = Command::new("ntfs-3g");
+        mount.args(["-o", options]).arg(image);
+        run(mount.arg(directory.path()));
         Self { directory }
     }
 
@@ -59,18 +43,12 @@ impl Mounted {
         self.directory.path()
     }
 
-    /// Ends it as a person would; everything is on the disk then.
+    /// Unmounts with `fve unmount`, which returns when everything is on disk.
     pub fn unmount(self) {
-        let output = fve().arg("unmount").arg(self.path()).output();
-        let output = output.expect("fve unmount");
-        assert!(
-            output.status.success(),
-            "fve unmount: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        run(fve().arg("unmount").arg(self.path()));
     }
 
-    /// The file that shows the volume.
+    /// The file with the plaintext in a mount of `fve`.
     pub fn volume_file(&self) -> PathBuf {
         self.path().join("volume")
     }

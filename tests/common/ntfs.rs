@@ -1,4 +1,5 @@
-//! NTFS volumes as Windows lays them out: the metadata lies in files that no driver touches.
+//! NTFS volumes with the layout of Windows: the metadata is in hidden files, so that no file system
+//! driver writes there.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,12 +11,14 @@ use fve::secret::{ExternalKey, SecretText};
 use fve::volume::UnlockOptions;
 
 use super::mount::Mounted;
+pub use super::output::run;
 use super::testdata::{self, Entry, Kind, KnownCredential};
 use super::writing::plaintext_of;
 
 const PASSWORD: &str = "correct horse";
 const CLUSTER: u64 = 4096;
-/// Three copies, the moved sectors, the spare area.
+/// Names and sizes of the files for the three metadata copies, the moved boot sectors and the spare
+/// area.
 const PLACEHOLDERS: [(&str, u64); 5] = [
     ("FVE2.1", 0x1_0000),
     ("FVE2.moved", 0x2000),
@@ -28,12 +31,12 @@ const PLACEHOLDERS: [(&str, u64); 5] = [
 pub struct NtfsVolume {
     pub path: PathBuf,
     pub startup_key: PathBuf,
-    /// As the peers want to be told of it.
+    /// The volume in the form that [`super::peers`] expects.
     pub entry: Entry,
 }
 
 impl NtfsVolume {
-    /// What we read of it.
+    /// The plaintext, as fve reads it.
     pub fn plaintext(&self) -> Vec<u8> {
         let key = self.entry.credential(Kind::StartupKey).protector();
         let unlocked = testdata::open(&self.path).unlock(&[key], &UnlockOptions::default());
@@ -41,13 +44,13 @@ impl NtfsVolume {
     }
 }
 
-/// Makes one of `size` bytes in `directory` with the tools of ntfs-3g.
+/// Creates a volume of `size` bytes in `directory` with the tools of ntfs-3g.
 pub fn make(directory: &Path, method: &str, sector_size: u32, size: u64) -> NtfsVolume {
     make_with(directory, method, sector_size, size, |_| (), |_| ())
 }
 
-/// The same with files of one's own, written to the mounted file system, and with whatever the
-/// volume is to have besides.
+/// Like [`make`]; `files` writes files to the mounted file system, and `finish` changes the volume
+/// before it is written.
 pub fn make_with(
     directory: &Path,
     method: &str,
@@ -71,7 +74,7 @@ pub fn make_with(
         files(mounted.path());
     }
     let [first, moved, spare, second, third] =
-        PLACEHOLDERS.map(|(name, len)| place(&image, name, len));
+        PLACEHOLDERS.map(|(name, len)| offset_of(&image, name, len));
     let placement = Placement {
         copies: [first, second, third],
         moved,
@@ -79,7 +82,7 @@ pub fn make_with(
     };
     let method = Method::by_word(method).unwrap();
     let mut volume = NewVolume::new(method, sector_size, placement).unwrap();
-    // Without a description bdeinfo gives up.
+    // bdeinfo fails without a description.
     volume
         .describe("COMPUTER C: 1/2/2026")
         .protect(NewProtector::password(&SecretText::new(PASSWORD.into())).unwrap())
@@ -122,15 +125,12 @@ pub fn make_with(
     }
 }
 
-/// Where the one run of clusters of a file begins, in bytes: ntfscluster's last line is number in
-/// the file, number on the volume, and count.
-fn place(image: &Path, name: &str, len: u64) -> u64 {
-    let output = Command::new("ntfscluster")
-        .args(["-F", &format!("/{name}")])
-        .arg(image)
-        .output()
-        .expect("ntfscluster");
-    let text = String::from_utf8(output.stdout).unwrap();
+/// The offset in bytes of a file that must have a single run of clusters. ntfscluster prints runs as
+/// cluster in the file, cluster on the volume, and count.
+fn offset_of(image: &Path, name: &str, len: u64) -> u64 {
+    let mut ntfscluster = Command::new("ntfscluster");
+    ntfscluster.args(["-F", &format!("/{name}")]).arg(image);
+    let text = String::from_utf8(run(&mut ntfscluster)).unwrap();
     let runs: Vec<Vec<u64>> = text
         .lines()
         .map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()))
@@ -138,18 +138,8 @@ fn place(image: &Path, name: &str, len: u64) -> u64 {
         .filter(|numbers: &Vec<u64>| numbers.len() == 3)
         .collect();
     let [run] = runs.as_slice() else {
-        panic!("{name} lies in several pieces: {text}");
+        panic!("{name} has several runs of clusters: {text}");
     };
     assert_eq!(run[2] * CLUSTER, len, "{text}");
     run[1] * CLUSTER
-}
-
-pub fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

@@ -1,4 +1,4 @@
-//! Independent programs that read BitLocker volumes: what each can do, and how it is asked.
+//! Other programs that read BitLocker volumes ("peers"): how each is run, and its known limits.
 
 use std::fs;
 use std::fs::File;
@@ -12,29 +12,31 @@ use libtest_mimic::Failed;
 use super::testdata::{self, Entry, Kind, KnownCredential};
 use super::trials::{self, Missing, Trial};
 
+/// A program, or one of its commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// `dislocker-file` writes the whole plaintext; of large volumes `dislocker-fuse` shows it.
+    /// `dislocker-file`, which writes the whole plaintext, or for large volumes `dislocker-fuse`.
     Dislocker,
     /// `bdemount` shows the plaintext as a file.
     Libbde,
-    /// `bdeinfo` tells the volume's identifier after unlocking it.
+    /// `bdeinfo` prints the volume's identifier after it has unlocked the volume.
     LibbdeInfo,
-    /// `cryptsetup bitlkOpen --test-passphrase` checks credential, sector key and metadata hash;
-    /// its plaintext would take device-mapper.
+    /// `cryptsetup bitlkOpen --test-passphrase` checks credential, FVEK and metadata hash. Reading
+    /// the plaintext would need device-mapper.
     Cryptsetup,
-    /// `cryptsetup bitlkDump` tells the metadata.
+    /// `cryptsetup bitlkDump` prints the metadata.
     CryptsetupDump,
-    /// The Python library.
+    /// The Python library dissect.fve.
     Dissect,
 }
 
-/// What a program cannot do, and since when we know. Told by running it, of the versions in
-/// Debian 12 (dislocker 0.7.2, libbde 20190102, cryptsetup 2.6.1) and dissect.fve 4.6. Marked
-/// "(Windows too)" where it fails alike on a volume that Windows made; `peers.rs` asks for that.
+/// A known limit of a program: to which volumes and credentials it applies, and a description. All
+/// were found by running the versions in Debian 12 (dislocker 0.7.2, libbde 20190102, cryptsetup
+/// 2.6.1) and dissect.fve 4.6. "(Windows too)" means that the program fails in the same way on a
+/// volume made by Windows, which `tests/volume/peers.rs` checks.
 ///
-/// A limit is no excuse from being asked: [`Peer::check_within_limits`] fails where a program does
-/// what it is said not to do.
+/// The program is run in spite of a limit: [`Peer::check_within_limits`] fails if the program
+/// succeeds.
 type Limit = (Peer, fn(&Entry, &KnownCredential) -> bool, &'static str);
 
 const LIMITS: &[Limit] = &[
@@ -73,7 +75,7 @@ const LIMITS: &[Limit] = &[
     (
         Peer::Dislocker,
         |volume, _| volume.name == "unknown-datums",
-        "dislocker 0.7.2 crashes on datum types that it does not know",
+        "dislocker 0.7.2 crashes on unknown datum types",
     ),
     (
         Peer::Dislocker,
@@ -89,7 +91,7 @@ const LIMITS: &[Limit] = &[
     (
         Peer::Cryptsetup,
         |volume, _| volume.encrypt_on_write || volume.state != (4, 4),
-        "cryptsetup 2.6.1 opens only volumes that are encrypted as a whole (Windows too)",
+        "cryptsetup 2.6.1 opens only fully encrypted volumes (Windows too)",
     ),
     (
         Peer::Cryptsetup,
@@ -116,23 +118,23 @@ const LIMITS: &[Limit] = &[
 const ONLY_FIRST: &str = "libbde 20190102 tries only the first recovery password (Windows too)";
 const NTFS: &str = "ntfs";
 const NOT_NTFS: &str =
-    "libbde 20190102 takes only NTFS inside: it asks it for the volume's size (Windows too)";
+    "libbde 20190102 accepts only NTFS inside, from which it reads the size (Windows too)";
 const XTS_256: &str = "libbde 20190102 refuses the key of XTS-AES 256";
 
 const CLEAR_KEY_OF_WINDOWS_10: &str =
-    "libbde 20190102 takes no clear key with the flags 3 that Windows 10 gives it (Windows too)";
+    "libbde 20190102 rejects a clear key with the flags 3 of Windows 10 (Windows too)";
 
 fn clear_key_of_windows_10(volume: &Entry, _: &KnownCredential) -> bool {
     volume.name == "cs-aes-xts-128-clearkey-only"
 }
 
-const COPY_MISSING: &str = "libbde 20190102 takes no volume without all three copies (Windows too)";
+const COPY_MISSING: &str = "libbde 20190102 rejects volumes without all three copies (Windows too)";
 
 fn copy_missing(volume: &Entry, _: &KnownCredential) -> bool {
     volume.name == "ds-win7_partial"
 }
 
-/// All that programs are known not to do, each once.
+/// The descriptions of all limits, without repetitions.
 pub fn limits() -> Vec<&'static str> {
     let mut limits: Vec<_> = LIMITS.iter().map(|(_, _, limit)| *limit).collect();
     limits.sort_unstable();
@@ -164,7 +166,7 @@ fn len(path: &str) -> u64 {
 }
 
 impl Peer {
-    /// All of them.
+    /// All programs.
     pub const ALL: [Self; 6] = [
         Self::Dislocker,
         Self::Libbde,
@@ -174,7 +176,7 @@ impl Peer {
         Self::Dissect,
     ];
 
-    /// What it is called in the names of trials.
+    /// Its name in the titles of tests.
     pub fn name(self) -> &'static str {
         match self {
             Self::Dislocker => "dislocker",
@@ -186,7 +188,7 @@ impl Peer {
         }
     }
 
-    /// Why it cannot be run here, if it cannot.
+    /// Why it cannot be run here, or `None`.
     pub fn missing(self) -> Option<Missing> {
         let (mut probe, name) = match self {
             Self::Dislocker => (Command::new("dislocker-file"), "dislocker-file"),
@@ -197,8 +199,8 @@ impl Peer {
             Self::Dissect => {
                 let mut python = Command::new(python());
                 python.args(["-c", "import dissect.fve"]);
-                let there = python.output().is_ok_and(|output| output.status.success());
-                return (!there)
+                let present = python.output().is_ok_and(|output| output.status.success());
+                return (!present)
                     .then(|| Missing::Tool("dissect.fve cannot be imported".to_owned()));
             }
         };
@@ -208,7 +210,7 @@ impl Peer {
             .map(|error| Missing::Tool(format!("{name} cannot be run: {error}")))
     }
 
-    /// Why it cannot open this volume with this credential, if that is known.
+    /// The known limit that applies to this volume and credential.
     pub fn limit(self, volume: &Entry, credential: &KnownCredential) -> Option<&'static str> {
         LIMITS
             .iter()
@@ -216,8 +218,8 @@ impl Peer {
             .map(|(_, _, reason)| *reason)
     }
 
-    /// [`Self::check`], which must fail where the program has a known limit: one that has been
-    /// mended since, or never was one, is to be taken out of the list.
+    /// [`Self::check`], which must fail if a known limit applies. A limit that a newer version no
+    /// longer has must be removed from the list.
     pub fn check_within_limits(
         self,
         volume: &Entry,
@@ -228,48 +230,48 @@ impl Peer {
             (None, outcome) => outcome,
             (Some(_), Err(_)) => Ok(()),
             (Some(limit), Ok(())) => Err(format!(
-                "{} opens it, although it is listed with a limit: {limit}",
+                "{} succeeds in spite of the listed limit: {limit}",
                 self.name()
             )
             .into()),
         }
     }
 
-    /// Opens the volume with the credential and compares what comes out, where anything does.
+    /// Unlocks the volume with the credential, and compares what the program shows.
     pub fn check(self, volume: &Entry, credential: &KnownCredential) -> Result<(), Failed> {
         let directory = tempfile::tempdir()?;
         let place = directory.path();
-        let pieces = pieces(volume);
+        let ranges = ranges(volume);
         match self {
             Self::Dislocker => compare(
                 volume,
                 credential,
-                &pieces,
-                &dislocker(volume, credential, &pieces, place)?,
+                &ranges,
+                &dislocker(volume, credential, &ranges, place)?,
             ),
             Self::Libbde => compare(
                 volume,
                 credential,
-                &pieces,
-                &libbde(volume, credential, &pieces, place)?,
+                &ranges,
+                &libbde(volume, credential, &ranges, place)?,
             ),
             Self::Dissect => compare(
                 volume,
                 credential,
-                &pieces,
-                &dissect(volume, credential, &pieces, place)?,
+                &ranges,
+                &dissect(volume, credential, &ranges, place)?,
             ),
             Self::LibbdeInfo => {
                 let mut info = Command::new("bdeinfo");
                 let output = run(bde_options(&mut info, credential).arg(&volume.file), "")?;
-                told(&output, &[&volume.volume_id])
+                assert_prints(&output, &[&volume.volume_id])
             }
             Self::Cryptsetup => cryptsetup(volume, credential),
             Self::CryptsetupDump => {
                 let mut dump = Command::new("cryptsetup");
                 let output = run(dump.arg("bitlkDump").arg(&volume.file), "")?;
                 let sector_size = format!("{} [bytes]", volume.sector_size);
-                told(&output, &[&volume.volume_id, &sector_size])
+                assert_prints(&output, &[&volume.volume_id, &sector_size])
             }
         }
     }
@@ -279,58 +281,59 @@ fn python() -> std::ffi::OsString {
     std::env::var_os("FVE_PYTHON").unwrap_or_else(|| "python3".into())
 }
 
-/// Volumes of which programs need not show everything: it takes them minutes.
+/// Volumes larger than this are compared only in part, because the programs need minutes for all.
 const LARGE: u64 = 64 << 20;
 
-/// What a program shows of a volume: its size, and some or all of its plaintext.
+/// The plaintext that a program shows: the size, and the bytes of the compared ranges.
 struct Shown {
     size: u64,
     bytes: Vec<u8>,
 }
 
 impl Shown {
-    fn of_file(path: &Path, pieces: &[Range<u64>]) -> Result<Self, Failed> {
+    fn of_file(path: &Path, ranges: &[Range<u64>]) -> Result<Self, Failed> {
         let file = File::open(path)?;
         let mut shown = Self {
             size: file.metadata()?.len(),
             bytes: Vec::new(),
         };
-        for piece in pieces {
+        for range in ranges {
             let start = shown.bytes.len();
             shown
                 .bytes
-                .resize(start + usize::try_from(piece.end - piece.start)?, 0);
-            file.read_exact_at(&mut shown.bytes[start..], piece.start)?;
+                .resize(start + usize::try_from(range.end - range.start)?, 0);
+            file.read_exact_at(&mut shown.bytes[start..], range.start)?;
         }
         Ok(shown)
     }
 }
 
-/// What is looked at: everything, or of a large volume its ends and what lies around the metadata.
-fn pieces(volume: &Entry) -> Vec<Range<u64>> {
+/// The ranges to compare: everything, or for a large volume its ends and the surroundings of the
+/// metadata.
+fn ranges(volume: &Entry) -> Vec<Range<u64>> {
     const LEN: u64 = 0x1_0000;
     if volume.size <= LARGE {
         return std::iter::once(0..volume.size).collect();
     }
     let opened = testdata::open(&volume.file);
-    let mut places = vec![0, volume.size - LEN];
+    let mut starts = vec![0, volume.size - LEN];
     if let Ok(metadata) = opened.metadata() {
         let moved = metadata.header_source;
-        for place in metadata.copies.into_iter().chain([moved]) {
-            places.extend([place.saturating_sub(LEN), place, place + LEN]);
+        for start in metadata.copies.into_iter().chain([moved]) {
+            starts.extend([start.saturating_sub(LEN), start, start + LEN]);
         }
     }
-    let aligned = places.into_iter().map(|place| place & !0xFFF);
+    let aligned = starts.into_iter().map(|start| start & !0xFFF);
     aligned
-        .filter(|place| place + LEN <= volume.size)
-        .map(|place| place..place + LEN)
+        .filter(|start| start + LEN <= volume.size)
+        .map(|start| start..start + LEN)
         .collect()
 }
 
 fn dislocker(
     volume: &Entry,
     key: &KnownCredential,
-    pieces: &[Range<u64>],
+    ranges: &[Range<u64>],
     place: &Path,
 ) -> Result<Shown, Failed> {
     let large = volume.size > LARGE;
@@ -350,17 +353,17 @@ fn dislocker(
         let mounted = Mounted(place.join("mounted"));
         fs::create_dir(&mounted.0)?;
         run(dislocker.arg("--").arg(&mounted.0), "")?;
-        return Shown::of_file(&mounted.0.join("dislocker-file"), pieces);
+        return Shown::of_file(&mounted.0.join("dislocker-file"), ranges);
     }
     let plaintext = place.join("plaintext");
     run(dislocker.arg("--").arg(&plaintext), "")?;
-    Shown::of_file(&plaintext, pieces)
+    Shown::of_file(&plaintext, ranges)
 }
 
 fn libbde(
     volume: &Entry,
     key: &KnownCredential,
-    pieces: &[Range<u64>],
+    ranges: &[Range<u64>],
     place: &Path,
 ) -> Result<Shown, Failed> {
     let mounted = Mounted(place.join("mounted"));
@@ -370,7 +373,7 @@ fn libbde(
         .arg(&volume.file)
         .arg(&mounted.0);
     run(&mut bdemount, "")?;
-    Shown::of_file(&mounted.0.join("bde1"), pieces)
+    Shown::of_file(&mounted.0.join("bde1"), ranges)
 }
 
 fn bde_options<'a>(command: &'a mut Command, key: &KnownCredential) -> &'a mut Command {
@@ -395,12 +398,12 @@ fn cryptsetup(volume: &Entry, key: &KnownCredential) -> Result<(), Failed> {
     run(cryptsetup.arg(&volume.file), typed).map(drop)
 }
 
-/// Reads an encrypt-on-write volume sector by sector: dissect rounds to whole chunks from wherever
-/// a read starts, so longer reads come out wrong on real volumes too.
+/// Reads encrypt-on-write volumes sector by sector: dissect counts chunks from the start of a read
+/// instead of the start of the region, so longer reads are wrong, also on real volumes.
 const DISSECT: &str = r#"
 import sys
 from dissect.fve.bde import BDE
-image, kind, value, plaintext, size, step, *pieces = sys.argv[1:]
+image, kind, value, plaintext, size, step, *ranges = sys.argv[1:]
 bde = BDE(open(image, "rb"))
 if kind == "Password":
     bde.unlock_with_passphrase(value)
@@ -413,8 +416,8 @@ elif kind == "ClearKey":
 stream = bde.open()
 size, step = int(size), int(step)
 with open(plaintext, "wb") as out:
-    for piece in pieces:
-        start, end = map(int, piece.split("-"))
+    for range in ranges:
+        start, end = map(int, range.split("-"))
         for offset in range(start, end, step):
             stream.seek(offset)
             out.write(stream.read(min(step, end - offset)))
@@ -425,7 +428,7 @@ with open(plaintext, "wb") as out:
 fn dissect(
     volume: &Entry,
     key: &KnownCredential,
-    pieces: &[Range<u64>],
+    ranges: &[Range<u64>],
     place: &Path,
 ) -> Result<Shown, Failed> {
     let plaintext = place.join("plaintext");
@@ -443,28 +446,28 @@ fn dissect(
     command.args([&kind, &key.value]).arg(&plaintext);
     command.args([volume.size.to_string(), step.to_string()]);
     command.args(
-        pieces
+        ranges
             .iter()
-            .map(|piece| format!("{}-{}", piece.start, piece.end)),
+            .map(|range| format!("{}-{}", range.start, range.end)),
     );
     run(&mut command, "")?;
     let mut bytes = fs::read(plaintext)?;
-    // What stands behind the pieces was read from behind the end of the volume.
-    let asked = usize::try_from(
-        pieces
+    // The script also reads beyond the end of the volume, to show that nothing is there.
+    let expected = usize::try_from(
+        ranges
             .iter()
-            .map(|piece| piece.end - piece.start)
+            .map(|range| range.end - range.start)
             .sum::<u64>(),
     )?;
-    let more = bytes.len().saturating_sub(asked);
-    bytes.truncate(asked);
+    let more = bytes.len().saturating_sub(expected);
+    bytes.truncate(expected);
     Ok(Shown {
         size: volume.size + more as u64,
         bytes,
     })
 }
 
-/// Runs a program with something typed into it.
+/// Runs a program with this text on standard input.
 pub fn run(command: &mut Command, typed: &str) -> Result<Output, Failed> {
     use std::io::Write;
     command
@@ -480,23 +483,25 @@ pub fn run(command: &mut Command, typed: &str) -> Result<Output, Failed> {
     if output.status.success() {
         return Ok(output);
     }
-    let told = [output.stdout, output.stderr].concat();
-    Err(format!("{}: {}", output.status, String::from_utf8_lossy(&told)).into())
+    let text = [output.stdout, output.stderr].concat();
+    Err(format!("{}: {}", output.status, String::from_utf8_lossy(&text)).into())
 }
 
-fn told(output: &Output, words: &[&str]) -> Result<(), Failed> {
+/// Fails if the output lacks one of these words.
+fn assert_prints(output: &Output, words: &[&str]) -> Result<(), Failed> {
     let text = String::from_utf8_lossy(&output.stdout);
     match words.iter().find(|word| !text.contains(*word)) {
-        Some(word) => Err(format!("it does not tell {word}: {text}").into()),
+        Some(word) => Err(format!("it does not print {word}: {text}").into()),
         None => Ok(()),
     }
 }
 
-/// Compares what a program shows with what went in, or, of a large volume, with what we read.
+/// Compares what a program shows with the SHA-256 of the plaintext, and with what fve reads, so that
+/// a failure names the first difference. For a large volume, it compares only with fve.
 fn compare(
     volume: &Entry,
     credential: &KnownCredential,
-    pieces: &[Range<u64>],
+    ranges: &[Range<u64>],
     theirs: &Shown,
 ) -> Result<(), Failed> {
     let whole = volume.size <= LARGE;
@@ -504,7 +509,7 @@ fn compare(
     if whole && theirs.size == volume.size && right(&theirs.bytes)? {
         return Ok(());
     }
-    // A key that costs no stretching, if there is one: what it opens is the same.
+    // Prefer a credential without key stretching: the plaintext is the same.
     let cheap = [Kind::StartupKey, Kind::ClearKey];
     let mut keys = volume.credentials.iter();
     let key = keys.find(|key| cheap.contains(&key.kind));
@@ -514,24 +519,24 @@ fn compare(
         return Err(format!("{} bytes, not {}", theirs.size, volume.size).into());
     }
     let mut at = 0;
-    for piece in pieces {
-        let mut ours = vec![0; usize::try_from(piece.end - piece.start)?];
-        unlocked.read_exact_at(piece.start, &mut ours)?;
+    for range in ranges {
+        let mut ours = vec![0; usize::try_from(range.end - range.start)?];
+        unlocked.read_exact_at(range.start, &mut ours)?;
         let shown = theirs.bytes.get(at..at + ours.len());
-        let shown = shown.ok_or_else(|| format!("it ends in {piece:#x?}"))?;
+        let shown = shown.ok_or_else(|| format!("it ends in {range:#x?}"))?;
         if let Some(first) = ours.iter().zip(shown).position(|(a, b)| a != b) {
-            let first = piece.start + first as u64;
+            let first = range.start + first as u64;
             return Err(format!("the first difference is at {first:#x}").into());
         }
         at += ours.len();
     }
     match whole {
-        true => Err("both read alike, but not what went in".into()),
+        true => Err("fve and the program agree on a wrong plaintext".into()),
         false => Ok(()),
     }
 }
 
-/// A mount point, unmounted whatever happens.
+/// A mount point that is unmounted when this value is dropped.
 struct Mounted(PathBuf);
 
 impl Drop for Mounted {
@@ -546,7 +551,7 @@ impl Drop for Mounted {
     }
 }
 
-/// [`Peer::check_within_limits`] as a trial: ignored where the program is missing.
+/// [`Peer::check_within_limits`] as a test, which is ignored if the program is missing.
 pub fn trial(
     peer: Peer,
     volume: &Entry,
@@ -560,7 +565,7 @@ pub fn trial(
         word(volume, credential)
     );
     if let Some(limit) = peer.limit(volume, credential) {
-        println!("has to fail: {name}: {limit}");
+        println!("expected to fail: {name}: {limit}");
     }
     let (volume, credential) = (volume.clone(), credential.clone());
     trials::trial(name, missing, move || {
@@ -568,7 +573,7 @@ pub fn trial(
     })
 }
 
-/// The credential in a trial's name: its kind, and its number where there are several.
+/// The credential in the title of a test: its kind, with a number if there are several.
 pub fn word(volume: &Entry, credential: &KnownCredential) -> String {
     let word = match credential.kind {
         Kind::Password => "password",

@@ -1,5 +1,5 @@
-//! OpenLDAP's server with the five definitions of Active Directory that BitLocker uses, a
-//! certificate of its own, and an end with the test.
+//! OpenLDAP's server with the parts of Active Directory's schema that BitLocker uses and a new
+//! certificate. It is stopped when its value is dropped.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where all entries are.
+use super::output::run;
+
+/// The DN below which all entries are.
 pub const SUFFIX: &str = "dc=example,dc=org";
-/// Who may read passwords, and with which password.
+/// The user who may read recovery passwords.
 pub const HELP_DESK: &str = "cn=helpdesk,dc=example,dc=org";
-/// Who may read everything else.
-pub const STRANGER: &str = "cn=stranger,dc=example,dc=org";
+/// A user who may read everything except recovery passwords.
+pub const OTHER_USER: &str = "cn=other,dc=example,dc=org";
+/// The password of both users.
 pub const SECRET: &str = "Login-Secret-4711";
 
-/// The class, its attributes and their limits as Active Directory defines them
-/// (docs/format-recovery.md §2.2), and as much of a computer as it takes.
+/// The class of recovery information, its attributes and their limits as in Active Directory
+/// (docs/format-recovery.md §2.2), and a minimal class for computers.
 const SCHEMA: &str = "\
 attributetype ( 1.2.840.113556.1.4.1964 NAME 'msFVE-RecoveryPassword' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15{256} SINGLE-VALUE )
 attributetype ( 1.2.840.113556.1.4.1965 NAME 'msFVE-RecoveryGuid' EQUALITY octetStringMatch ORDERING octetStringOrderingMatch SUBSTR octetStringSubstringsMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.40{128} SINGLE-VALUE )
@@ -36,8 +39,8 @@ pub struct Slapd {
 }
 
 impl Slapd {
-    /// One that holds these entries (LDIF, without those of domain and users). Without `tls` it
-    /// speaks in the open only.
+    /// Starts a server with these entries (LDIF, without the domain and the users). Without `tls`,
+    /// it has no encryption.
     pub fn with(entries: &str, tls: bool) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let place = directory.path();
@@ -54,7 +57,7 @@ impl Slapd {
         let head = format!(
             "dn: {SUFFIX}\nobjectClass: organization\nobjectClass: dcObject\no: x\ndc: example\n\n"
         );
-        let data_text = [head, user(HELP_DESK), user(STRANGER), entries.to_owned()].concat();
+        let data_text = [head, user(HELP_DESK), user(OTHER_USER), entries.to_owned()].concat();
         fs::write(&data, data_text).expect("data");
         run(Command::new(program("slapadd"))
             .args(["-q", "-f"])
@@ -87,19 +90,19 @@ impl Slapd {
         while TcpStream::connect(("127.0.0.1", plain)).is_err() {
             assert!(
                 started.elapsed() < Duration::from_secs(30),
-                "slapd is silent"
+                "slapd does not answer"
             );
             std::thread::sleep(Duration::from_millis(50));
         }
         server
     }
 
-    /// The certificate that signed the server's.
+    /// The certificate authority of the server's certificate.
     pub fn ca(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
 
-    /// A certificate that signed nothing.
+    /// Another certificate authority, which has signed nothing.
     pub fn other_ca(&self) -> PathBuf {
         self.directory.path().join("other.pem")
     }
@@ -111,21 +114,13 @@ impl Slapd {
         path
     }
 
-    /// What ldapsearch finds as the help desk, as LDIF.
+    /// The LDIF output of ldapsearch, run as the help desk user.
     pub fn ldapsearch(&self, filter: &str) -> String {
-        let output = Command::new("ldapsearch")
-            .args(["-x", "-LLL", "-H", &self.ldaps, "-D", HELP_DESK, "-y"])
-            .arg(self.password())
-            .args(["-b", SUFFIX, filter])
-            .env("LDAPTLS_CACERT", self.ca())
-            .output()
-            .expect("ldapsearch");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).expect("UTF-8")
+        let mut search = Command::new("ldapsearch");
+        search.args(["-x", "-LLL", "-H", &self.ldaps, "-D", HELP_DESK, "-y"]);
+        search.arg(self.password()).args(["-b", SUFFIX, filter]);
+        let output = run(search.env("LDAPTLS_CACERT", self.ca()));
+        String::from_utf8(output).expect("UTF-8")
     }
 }
 
@@ -136,7 +131,8 @@ impl Drop for Slapd {
     }
 }
 
-/// Where a program is: Debian keeps the server's where only root looks.
+/// The path of a program. Debian installs the server in /usr/sbin, which is not on every user's
+/// `$PATH`.
 pub fn program(name: &str) -> PathBuf {
     let path = Path::new("/usr/sbin").join(name);
     if path.exists() {
@@ -148,7 +144,7 @@ pub fn program(name: &str) -> PathBuf {
 
 fn configuration(place: &Path, tls: bool) -> String {
     let place = place.display();
-    // A password in the open is refused: what logs in here did so over TLS.
+    // The server refuses unencrypted passwords, so every login in the tests uses TLS.
     let tls = if tls {
         format!(
             "TLSCACertificateFile {place}/ca.pem\nTLSCertificateFile {place}/server.pem\nTLSCertificateKeyFile {place}/server.key\nsecurity simple_bind=128\n"
@@ -166,7 +162,7 @@ fn configuration(place: &Path, tls: bool) -> String {
     )
 }
 
-/// A certificate authority for the day, the server's certificate, and a stranger.
+/// Creates a certificate authority, the server's certificate, and another certificate authority.
 fn certificates(place: &Path) {
     let openssl = |arguments: &[&str]| {
         run(Command::new("openssl").args(arguments).current_dir(place));
@@ -229,13 +225,4 @@ fn certificates(place: &Path) {
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("port");
     listener.local_addr().expect("port").port()
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().expect("program");
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

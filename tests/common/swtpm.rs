@@ -1,5 +1,5 @@
-//! Software TPMs that end when the test does, and a wire between them and us that can be watched
-//! and cut.
+//! Software TPMs, which are stopped when their value is dropped, and a proxy that records and
+//! disturbs the traffic to them.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use super::trials::{self, Missing};
 
-/// Where the storage root key is kept.
+/// Persistent handle of the storage root key.
 pub const SRK: &str = "0x81000001";
 
-/// Why no software TPM can be had here, if so.
+/// Why no software TPM can be used here, or `None`.
 pub fn missing() -> Option<Missing> {
     trials::feature("tpm", cfg!(feature = "tpm"))
         .or_else(|| trials::programs(&["swtpm", "tpm2_createprimary", "tpm2_unseal"]))
 }
 
-/// A software TPM with a state of its own.
+/// A software TPM with its state in a temporary directory.
 pub struct Swtpm {
     directory: tempfile::TempDir,
     child: Option<Child>,
@@ -27,8 +27,8 @@ pub struct Swtpm {
 }
 
 impl Swtpm {
-    /// One with a storage root key as Windows makes it. All have the same seeds: they are copies of
-    /// one that was prepared once.
+    /// Starts a TPM with a storage root key as Windows makes it. All have the same seeds, because they
+    /// are copies of one that is prepared once.
     pub fn new() -> Self {
         static PREPARED: OnceLock<tempfile::TempDir> = OnceLock::new();
         let prepared = PREPARED.get_or_init(|| {
@@ -44,14 +44,14 @@ impl Swtpm {
         Self::start_in(directory, &["startup-clear"])
     }
 
-    /// Another one, fresh from the factory: other seeds, no storage root key.
+    /// Starts a new TPM, with other seeds and without a storage root key.
     pub fn blank() -> Self {
         let directory = tempfile::tempdir().expect("directory");
         Self::start_in(directory, &["startup-clear"])
     }
 
-    /// One that nobody started.
-    pub fn not_started() -> Self {
+    /// Starts the program without TPM2_Startup.
+    pub fn without_startup() -> Self {
         Self::start_in(tempfile::tempdir().expect("directory"), &[])
     }
 
@@ -66,7 +66,7 @@ impl Swtpm {
     }
 
     fn start(&mut self, flags: &[&str]) {
-        // Ports are free when they are looked for, and may be taken when they are used.
+        // A port that was free when it was looked for may be in use by now: try again.
         for _ in 0..10 {
             let port = free_port_pair();
             let address = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
@@ -91,7 +91,7 @@ impl Swtpm {
         panic!("swtpm does not start");
     }
 
-    /// Stops it as a computer that is shut down does.
+    /// Stops the TPM as a computer does at shutdown.
     pub fn stop(&mut self) {
         let Some(mut child) = self.child.take() else {
             return;
@@ -112,18 +112,18 @@ impl Swtpm {
         let _ = child.wait();
     }
 
-    /// Switches the computer off and on: the PCRs are zero again.
+    /// Restarts the TPM, which resets the PCRs.
     pub fn restart(&mut self) {
         self.stop();
         self.start(&["startup-clear"]);
     }
 
-    /// How libtss2 reaches it.
+    /// Its TCTI string for libtss2.
     pub fn tcti(&self) -> String {
         tcti(self.port)
     }
 
-    /// Runs one of tpm2-tools.
+    /// Runs a program of tpm2-tools, and returns its standard output.
     pub fn tool(&self, program: &str, arguments: &[&str]) -> String {
         let output = Command::new(program)
             .args(arguments)
@@ -143,7 +143,7 @@ impl Swtpm {
         self.directory.path()
     }
 
-    /// Makes the storage root key from the template of Windows, by other means than ours.
+    /// Creates the storage root key from the template of Windows, with tpm2-tools instead of fve.
     pub fn make_srk(&self) {
         let unique = [&[0, 1][..], &[0; 256]].concat();
         std::fs::write(self.path().join("unique"), unique).expect("unique");
@@ -161,7 +161,7 @@ impl Swtpm {
         self.tool("tpm2_pcrextend", &[&digest]);
     }
 
-    /// How many wrong passwords it counts.
+    /// The lockout counter: wrong passwords that the TPM has counted.
     pub fn failures(&self) -> u32 {
         let text = self.tool("tpm2_getcap", &["properties-variable"]);
         let line = text.lines().find(|line| line.contains("LOCKOUT_COUNTER"));
@@ -169,8 +169,8 @@ impl Swtpm {
         u32::from_str_radix(number.trim(), 16).expect("number")
     }
 
-    /// What somebody forgot in it.
-    pub fn left_behind(&self) -> String {
+    /// Transient objects and sessions that were not flushed.
+    pub fn unflushed(&self) -> String {
         [
             "handles-transient",
             "handles-loaded-session",
@@ -228,27 +228,29 @@ fn is_lock(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == ".lock")
 }
 
-/// What happens on the wire when a command comes.
+/// How the proxy disturbs the traffic.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Mischief {
+pub enum Interference {
     None,
-    /// Somebody extends this PCR just before the key is released, so many times.
+    /// Extends this PCR just before TPM2_Unseal, for this many of these commands.
     ExtendBeforeUnseal(u8, usize),
-    /// The TPM goes away when this command comes.
+    /// Ends the connection when this command is sent.
     CutAt(u32),
 }
 
+/// Command code of TPM2_Unseal.
 pub const UNSEAL: u32 = 0x15E;
+/// Command code of TPM2_Load.
 pub const LOAD: u32 = 0x157;
 
-/// A wire to a software TPM, on ports of its own.
-pub struct Wire {
+/// A proxy for a software TPM, on two other ports.
+pub struct Proxy {
     pub port: u16,
     seen: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Wire {
-    pub fn to(tpm: &Swtpm, mischief: Mischief) -> Self {
+impl Proxy {
+    pub fn to(tpm: &Swtpm, interference: Interference) -> Self {
         let (data, control, port) = loop {
             let port = free_port_pair();
             let listen = |port| TcpListener::bind(("127.0.0.1", port));
@@ -257,8 +259,8 @@ impl Wire {
             }
         };
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let left = Arc::new(Mutex::new(match mischief {
-            Mischief::ExtendBeforeUnseal(_, times) => times,
+        let left = Arc::new(Mutex::new(match interference {
+            Interference::ExtendBeforeUnseal(_, times) => times,
             _ => 0,
         }));
         for (listener, to, is_data) in [(data, tpm.port, true), (control, tpm.port + 1, false)] {
@@ -268,9 +270,13 @@ impl Wire {
                     let Ok(far) = TcpStream::connect(("127.0.0.1", to)) else {
                         return;
                     };
-                    let mischief = if is_data { mischief } else { Mischief::None };
+                    let interference = if is_data {
+                        interference
+                    } else {
+                        Interference::None
+                    };
                     let (seen, left) = (seen.clone(), left.clone());
-                    std::thread::spawn(move || carry(near, far, mischief, &left, &seen));
+                    std::thread::spawn(move || carry(near, far, interference, &left, &seen));
                 }
             });
         }
@@ -281,9 +287,9 @@ impl Wire {
         tcti(self.port)
     }
 
-    /// Whether these bytes went over it, either way.
+    /// Whether these bytes were sent in either direction.
     pub fn carried(&self, bytes: &[u8]) -> bool {
-        let seen = self.seen.lock().expect("wire");
+        let seen = self.seen.lock().expect("traffic");
         seen.windows(bytes.len()).any(|window| window == bytes)
     }
 }
@@ -291,7 +297,7 @@ impl Wire {
 fn carry(
     mut near: TcpStream,
     mut far: TcpStream,
-    mischief: Mischief,
+    interference: Interference,
     left: &Mutex<usize>,
     seen: &Mutex<Vec<u8>>,
 ) {
@@ -299,48 +305,50 @@ fn carry(
         far.try_clone().expect("socket"),
         near.try_clone().expect("socket"),
     );
-    // Answers to what we slip in go to nobody.
+    // The responses to inserted commands are dropped.
     let swallow = Arc::new(Mutex::new(0usize));
     std::thread::scope(|scope| {
         let swallowed = swallow.clone();
         scope.spawn(move || {
-            let mut piece = [0; 4096];
-            while let Ok(len @ 1..) = back_from.read(&mut piece) {
-                let mut swallow = swallowed.lock().expect("wire");
+            let mut buffer = [0; 4096];
+            while let Ok(len @ 1..) = back_from.read(&mut buffer) {
+                let mut swallow = swallowed.lock().expect("traffic");
                 if *swallow > 0 {
                     *swallow -= 1;
                     continue;
                 }
                 drop(swallow);
-                seen.lock().expect("wire").extend_from_slice(&piece[..len]);
-                if back_to.write_all(&piece[..len]).is_err() {
+                seen.lock()
+                    .expect("traffic")
+                    .extend_from_slice(&buffer[..len]);
+                if back_to.write_all(&buffer[..len]).is_err() {
                     break;
                 }
             }
             let _ = back_to.shutdown(Shutdown::Both);
         });
-        let mut piece = [0; 4096];
-        while let Ok(len @ 1..) = near.read(&mut piece) {
-            let command = &piece[..len];
+        let mut buffer = [0; 4096];
+        while let Ok(len @ 1..) = near.read(&mut buffer) {
+            let command = &buffer[..len];
             let code = command
                 .get(6..10)
                 .map(|code| u32::from_be_bytes(code.try_into().expect("four")));
-            match mischief {
-                Mischief::CutAt(cut) if code == Some(cut) => break,
-                Mischief::ExtendBeforeUnseal(pcr, _) if code == Some(UNSEAL) => {
-                    let mut left = left.lock().expect("wire");
+            match interference {
+                Interference::CutAt(cut) if code == Some(cut) => break,
+                Interference::ExtendBeforeUnseal(pcr, _) if code == Some(UNSEAL) => {
+                    let mut left = left.lock().expect("traffic");
                     if *left > 0 {
                         *left -= 1;
-                        *swallow.lock().expect("wire") += 1;
+                        *swallow.lock().expect("traffic") += 1;
                         far.write_all(&pcr_extend(pcr)).expect("TPM");
-                        while *swallow.lock().expect("wire") > 0 {
+                        while *swallow.lock().expect("traffic") > 0 {
                             std::thread::sleep(Duration::from_millis(1));
                         }
                     }
                 }
                 _ => {}
             }
-            seen.lock().expect("wire").extend_from_slice(command);
+            seen.lock().expect("traffic").extend_from_slice(command);
             if far.write_all(command).is_err() {
                 break;
             }
@@ -361,7 +369,7 @@ fn pcr_extend(pcr: u8) -> Vec<u8> {
     command
 }
 
-/// A file with a secret in it.
+/// Writes a secret to a file.
 pub fn secret_file(directory: &Path, name: &str, content: &[u8]) -> PathBuf {
     let path = directory.join(name);
     std::fs::write(&path, content).expect("secret");

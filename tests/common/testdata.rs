@@ -19,8 +19,8 @@ struct Index {
     volumes: Vec<Entry>,
 }
 
-/// The file system of a BitLocker To Go volume, as far as other programs ask for one: its first
-/// sector says how large it is.
+/// The `file_system` of BitLocker To Go volumes, which other programs accept whatever it is: they
+/// read the size of the volume from its first sector.
 pub const TO_GO: &str = "any, in BitLocker To Go";
 
 /// One volume of the index.
@@ -72,7 +72,7 @@ pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
 }
 
-/// All volumes, with paths that can be opened.
+/// All volumes, with absolute paths.
 pub fn volumes() -> Vec<Entry> {
     let index = std::fs::read_to_string(directory().join("volumes.json")).expect("volumes.json");
     let mut index: Index = serde_json::from_str(&index).expect("volumes.json");
@@ -88,22 +88,22 @@ pub fn volumes() -> Vec<Entry> {
     index.volumes
 }
 
-/// The volume of that name.
+/// The volume with this name.
 pub fn volume(name: &str) -> Entry {
     let mut volumes = volumes().into_iter();
     volumes
         .find(|volume| volume.name == name)
-        .expect("a volume of that name")
+        .expect("a volume with this name")
 }
 
 impl Entry {
-    /// Its first credential of that kind.
+    /// Its first credential of this kind.
     pub fn credential(&self, kind: Kind) -> &KnownCredential {
         let found = self.credentials.iter().find(|other| other.kind == kind);
-        found.expect("a credential of that kind")
+        found.expect("a credential of this kind")
     }
 
-    /// Its startup key: the credential that costs no time.
+    /// The path of its startup key, the credential that needs no key stretching.
     pub fn bek(&self) -> PathBuf {
         PathBuf::from(&self.credential(Kind::StartupKey).value)
     }
@@ -112,7 +112,7 @@ impl Entry {
         open(&self.file)
     }
 
-    /// Unlocks with one of its credentials; with none where it has none.
+    /// Unlocks the volume with this credential, or without any if it has none.
     pub fn unlock(&self, credential: Option<&KnownCredential>) -> fve::error::Result<Unlocked> {
         let credentials: Vec<_> = credential
             .into_iter()
@@ -122,12 +122,36 @@ impl Entry {
     }
 }
 
+/// A copy of a frozen volume in a temporary directory, to be written to.
+pub struct CopiedVolume {
+    /// The original.
+    pub entry: Entry,
+    /// The image of the copy.
+    pub path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl CopiedVolume {
+    pub fn of(name: &str) -> Self {
+        let entry = volume(name);
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("volume.img");
+        std::fs::copy(&entry.file, &path).expect("copy");
+        Self {
+            entry,
+            path,
+            _directory: directory,
+        }
+    }
+}
+
+/// Opens the volume in this file.
 pub fn open(path: &Path) -> Volume {
     Volume::from_source(Arc::new(FileSource::open(path).expect("source"))).expect("volume")
 }
 
 impl KnownCredential {
-    /// What our own library takes.
+    /// The credential in the form of the library.
     pub fn protector(&self) -> Box<dyn Credential> {
         match self.kind {
             Kind::Password => Box::new(Password::new(&SecretText::new(self.value.clone()))),
@@ -141,7 +165,7 @@ impl KnownCredential {
     }
 }
 
-/// A volume master key that fits nothing.
+/// A volume master key that belongs to no volume.
 pub fn wrong_vmk() -> Vmk {
     Vmk::from_bytes(&[0x5A; 32])
 }

@@ -1,36 +1,36 @@
-//! What tests need that may not be here. Tests whose needs are not met are reported as ignored, with
-//! the reason, never as passed.
+//! Requirements of tests, such as programs and rights. A test whose requirements are not met is
+//! reported as ignored, with the reason, never as passed.
 
 use std::path::Path;
 
 pub use super::harness::{Missing, Trial, trial, trials};
 
-/// The first of these programs that is not on the path.
+/// Fails with the first of these programs that is not on `$PATH`.
 pub fn programs(names: &[&str]) -> Option<Missing> {
     let program = names.iter().find(|name| !installed(name))?;
     Some(Missing::Tool(format!("{program} is not installed")))
 }
 
-/// Whether a program is on the path.
+/// Whether a program is on `$PATH`.
 pub fn installed(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|directory| directory.join(program).exists())
     })
 }
 
-/// What only root can do.
+/// The test must run as root.
 pub fn root() -> Option<Missing> {
     let root = rustix::process::geteuid().is_root();
-    (!root).then(|| Missing::Tool("it takes root".to_owned()))
+    (!root).then(|| Missing::Tool("root is required".to_owned()))
 }
 
-/// The volumes of real Windows. Where they are here they are unpacked.
+/// The corpus of volumes made by Windows, which is unpacked if it is present.
 pub fn corpus() -> Option<Missing> {
-    let here = super::corpus::volumes().is_some();
-    (!here).then(|| Missing::Optional("the corpus is not here".to_owned()))
+    let present = super::corpus::volumes().is_some();
+    (!present).then(|| Missing::Optional("the corpus is not present".to_owned()))
 }
 
-/// What mounting takes.
+/// Mounting with FUSE.
 pub fn fuse() -> Option<Missing> {
     if !Path::new("/dev/fuse").exists() {
         return Some(Missing::Tool("there is no /dev/fuse".to_owned()));
@@ -38,12 +38,12 @@ pub fn fuse() -> Option<Missing> {
     root().and_then(|_| programs(&["fusermount3"]))
 }
 
-/// A feature of the build.
+/// A feature of this build: `built` says whether it is enabled.
 pub fn feature(name: &str, built: bool) -> Option<Missing> {
     (!built).then(|| Missing::Optional(format!("built without the feature {name}")))
 }
 
-/// Devices in memory or in files, with a file system on them.
+/// Loop devices.
 pub fn loop_devices() -> Option<Missing> {
     if !Path::new("/dev/loop-control").exists() {
         return Some(Missing::Tool("no loop devices".to_owned()));

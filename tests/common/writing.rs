@@ -1,4 +1,4 @@
-//! Volumes to write to, and disks that fail as asked.
+//! Small new volumes, writable volumes, and disks that fail on demand.
 
 use std::io;
 use std::path::Path;
@@ -14,7 +14,7 @@ use fve::unlock::Credential;
 use fve::unlock::Suspended;
 use fve::volume::{UnlockOptions, Volume, Writable};
 
-/// Random numbers that come again with the same seed (xorshift64*).
+/// Pseudorandom numbers, determined by the seed (xorshift64*).
 pub struct Random(u64);
 
 impl Random {
@@ -29,7 +29,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// Less than `bound`.
+    /// A number less than `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
@@ -42,11 +42,13 @@ impl Random {
     }
 }
 
-/// A disk in memory that can be told to fail.
+/// A disk in memory whose writes or flushes can be made to fail.
 #[derive(Debug, Default)]
 pub struct Disk {
     pub bytes: Mutex<Vec<u8>>,
+    /// Writes fail with ENOSPC.
     pub full: AtomicBool,
+    /// Flushes fail with EIO.
     pub fails_to_flush: AtomicBool,
 }
 
@@ -76,8 +78,8 @@ impl WriteAt for Disk {
         }
         let mut disk = self.bytes.lock().expect("disk");
         let start = offset as usize;
-        let place = disk.get_mut(start..start + bytes.len());
-        place
+        let range = disk.get_mut(start..start + bytes.len());
+        range
             .ok_or(io::ErrorKind::UnexpectedEof)?
             .copy_from_slice(bytes);
         Ok(())
@@ -95,21 +97,22 @@ impl WriteAt for Disk {
     }
 }
 
+/// Size of the volumes of this module, in bytes.
 pub const SIZE: usize = 0x8_0000;
 
-/// Where the metadata of [`made`] lies.
+/// Where the volumes of this module have their metadata.
 pub fn placement() -> Placement {
     Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000])
 }
 
-/// Stretches of the plaintext of [`made`] that must not be written to.
+/// The ranges of the plaintext that must not be written to, for [`placement`].
 pub fn reserved() -> Vec<std::ops::Range<u64>> {
-    let stretches = placement().stretches().into_iter();
-    stretches.map(|(_, range)| range).collect()
+    let areas = placement().stretches().into_iter();
+    areas.map(|(_, range)| range).collect()
 }
 
-/// A volume of [`SIZE`] bytes with a clear key, which opens it at no cost, and its plaintext.
-pub fn made(method: &'static Method, sector_size: u32) -> (Vec<u8>, Vec<u8>) {
+/// The bytes of a volume with a clear key, which needs no key stretching, and its plaintext.
+pub fn volume_with_clear_key(method: &'static Method, sector_size: u32) -> (Vec<u8>, Vec<u8>) {
     let mut plaintext: Vec<u8> = (0..SIZE).map(|i| (i / 512 + i % 251 + 1) as u8).collect();
     for range in reserved() {
         plaintext[range.start as usize..range.end as usize].fill(0);
@@ -125,11 +128,26 @@ pub fn made(method: &'static Method, sector_size: u32) -> (Vec<u8>, Vec<u8>) {
     (bytes, plaintext)
 }
 
-/// Opens a volume with a clear key for writing.
+/// A new volume of [`SIZE`] bytes with XTS-AES 128 and 512-byte sectors, without key protectors.
+pub fn small_volume() -> NewVolume {
+    NewVolume::new(Method::AES_XTS_128, 512, placement()).expect("volume")
+}
+
+/// Writes a volume of [`small_volume`] to a new file. The plaintext is zero but for the start of an
+/// NTFS boot sector.
+pub fn write_small(volume: &NewVolume, path: &Path) {
+    let mut plaintext = vec![0; SIZE];
+    plaintext[..11].copy_from_slice(b"\xEB\x52\x90NTFS    ");
+    let file = std::fs::File::create(path).expect("image");
+    volume.write(&plaintext, &file).expect("volume");
+}
+
+/// Unlocks a volume with its clear key for writing.
 pub fn writable(target: Arc<dyn WriteAt>) -> Result<Writable> {
     writable_with(target, Box::new(Suspended))
 }
 
+/// Unlocks a volume with this credential for writing.
 pub fn writable_with(target: Arc<dyn WriteAt>, key: Box<dyn Credential>) -> Result<Writable> {
     let volume = Volume::from_exclusive(target)?;
     volume.check_writable()?;
@@ -137,12 +155,12 @@ pub fn writable_with(target: Arc<dyn WriteAt>, key: Box<dyn Credential>) -> Resu
     Ok(unlocked.into_writable()?)
 }
 
-/// The same in a file, held exclusively.
+/// Unlocks a volume in a file, which is locked exclusively, for writing.
 pub fn writable_file(path: &Path, key: Box<dyn Credential>) -> Result<Writable> {
     writable_with(Arc::new(ExclusiveFile::open(path)?), key)
 }
 
-/// All of the plaintext.
+/// The whole plaintext.
 pub fn plaintext_of(volume: &dyn ReadAt) -> Vec<u8> {
     let mut bytes = vec![0; volume.size() as usize];
     volume.read_exact_at(0, &mut bytes).expect("read");

@@ -15,7 +15,7 @@ use fve::unlock::RecoveryPasswords;
 use fve::unlock::auto_unlock::{AutoUnlock, SystemVolume};
 use fve::volume::UnlockOptions;
 
-use crate::common::said::json;
+use crate::common::output::json;
 use crate::common::trials::{self, Missing, trial};
 use crate::common::{self, corpus, fve, ntfs, testdata};
 use crate::{assert_refused, volume};

@@ -11,7 +11,7 @@ use fve::unlock::Credential;
 use fve::unlock::certificate::CertificateKey;
 use fve::volume::{UnlockOptions, Volume};
 
-use crate::common::said::json;
+use crate::common::output::json;
 use crate::common::trials::{self, Missing, trial};
 use crate::common::{corpus, damage, fve, testdata};
 use crate::{assert_refused, run, volume};
@@ -347,7 +347,7 @@ fn another_certificate() {
 #[trial("the other order of bytes is tried", needs(openssl_installed))]
 fn the_other_order() {
     let image = pair().volume("order.img", Padding::Pkcs1);
-    let mut copy = damage::Copy {
+    let mut copy = damage::VolumeCopy {
         bytes: std::fs::read(&image).expect("volume"),
     };
     let found = {

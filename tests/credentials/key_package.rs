@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use fve::enroll::NewProtector;
 use fve::secret::SecretText;
 
-use crate::common::said::json;
+use crate::common::output::json;
 use crate::common::trials::{self, trial};
 use crate::common::{self, corpus, damage, fve};
 use crate::{assert_refused, run, volume};
@@ -65,13 +65,13 @@ impl Saved {
     }
 
     /// The volume, to be damaged.
-    fn copy(&self) -> damage::Copy {
-        damage::Copy {
+    fn copy(&self) -> damage::VolumeCopy {
+        damage::VolumeCopy {
             bytes: std::fs::read(self.path("volume.img")).expect("volume"),
         }
     }
 
-    fn damaged(&self, copy: &damage::Copy) -> PathBuf {
+    fn damaged(&self, copy: &damage::VolumeCopy) -> PathBuf {
         let path = self.path("damaged.img");
         std::fs::write(&path, &copy.bytes).expect("volume");
         path

@@ -8,7 +8,7 @@ use fve::enroll::NewProtector;
 
 use crate::certificate::pair;
 use crate::common::fve;
-use crate::common::said::json;
+use crate::common::output::json;
 use crate::common::trials::{self, Missing, trial};
 use crate::{assert_refused, run, volume};
 

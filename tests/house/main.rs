@@ -1,4 +1,5 @@
-//! The plan of the source tree: which module may know which, and what the library may not say.
+//! The structure of the source tree: which module may use which, and what must not occur in strings,
+//! comments and documents.
 
 mod modules;
 mod strings;
@@ -6,12 +7,12 @@ mod strings;
 use std::fs;
 use std::path::Path;
 
-use self::modules::{Modules, circles, sources};
+use self::modules::{Modules, cycles, sources};
 use self::strings::strings;
 
-/// What each module of the library may use. A module stands below all that may use it.
+/// The modules that each module of the library may use. A module comes after all that it may use.
 const ALLOWED: &[(&str, &[&str])] = &[
-    // The ground: no module of the library may be without these.
+    // Used by nearly all others.
     ("guid", &[]),
     ("shown", &[]),
     ("threads", &[]),
@@ -20,11 +21,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &["format", "guid", "shown"]),
     ("input", &["error", "secret", "shown"]),
     ("output", &["error", "shown"]),
-    // Bytes, algorithms, digits.
+    // Bytes, algorithms, recovery passwords.
     ("source", &["error", "guid", "output", "shown"]),
     ("crypto", &["error", "guid", "secret", "threads"]),
     ("recovery_password", &["error", "guid", "secret"]),
-    // Helpers that reach outside.
+    // Access to the TPM, the network and directories.
     (
         "tpm",
         &["crypto", "error", "format", "input", "secret", "shown"],
@@ -34,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "escrow",
         &["error", "guid", "recovery_password", "secret", "shown"],
     ),
-    // The way from a credential to the plaintext.
+    // From a credential to the plaintext.
     (
         "unlock",
         &[
@@ -74,7 +75,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "unlock",
         ],
     ),
-    // What is done with volumes.
+    // Operations on volumes.
     ("serve", &["error", "shown", "source", "threads", "volume"]),
     ("repair", &["error", "format", "guid", "source", "volume"]),
     (
@@ -109,11 +110,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn every_module_knows_only_those_below_it() {
+fn every_module_uses_only_allowed_modules() {
     let modules = Modules::read();
     for name in modules.names().filter_map(|name| name.first()) {
         let known = name == "cli" || ALLOWED.iter().any(|(module, _)| module == name);
-        assert!(known, "the module {name} has no place in the plan");
+        assert!(known, "the module {name} is missing in ALLOWED");
     }
     let imports = modules.imports();
     let mut wrong = Vec::new();
@@ -129,32 +130,32 @@ fn every_module_knows_only_those_below_it() {
             wrong.push(format!("{}: {from} uses {to}", import.place));
         }
     }
-    assert!(across > 200, "the search finds only {across} imports");
+    assert!(across > 200, "only {across} imports were found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn a_module_stands_above_all_that_it_may_use() {
+fn every_module_comes_after_those_that_it_may_use() {
     for (at, (name, allowed)) in ALLOWED.iter().enumerate() {
         for used in *allowed {
             let below = ALLOWED[..at].iter().any(|(other, _)| other == used);
             assert!(
                 below,
-                "{name} may use {used}, which does not stand below it"
+                "{name} may use {used}, which does not come before it"
             );
         }
     }
 }
 
 #[test]
-fn no_modules_import_each_other_in_a_circle() {
-    let circles = circles(&Modules::read().imports());
-    assert!(circles.is_empty(), "{}", circles.join("\n"));
+fn modules_have_no_import_cycles() {
+    let cycles = cycles(&Modules::read().imports());
+    assert!(cycles.is_empty(), "{}", cycles.join("\n"));
 }
 
-/// The compiler keeps it to the public interface only as long as it is not in the library.
+/// The compiler limits the command line to the public interface only if it is not in the library.
 #[test]
-fn the_command_line_is_no_part_of_the_library() {
+fn the_command_line_is_not_in_the_library() {
     let read = |name: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(name);
         fs::read_to_string(path).expect("source")
@@ -163,9 +164,9 @@ fn the_command_line_is_no_part_of_the_library() {
     assert!(read("main.rs").contains("mod cli;"));
 }
 
-/// A name may hold what a terminal acts on: messages show it by `shown()`.
+/// A file name may contain terminal escape sequences: messages print paths with `shown()`.
 #[test]
-fn no_message_shows_a_path_as_it_is() {
+fn messages_escape_paths() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut wrong = Vec::new();
     for path in sources(&root) {
@@ -178,10 +179,10 @@ fn no_message_shows_a_path_as_it_is() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// Most test programs have a harness of their own (`tests/common/harness.rs`): what is marked with
-/// `#[test]` there is never run.
+/// Most test programs use the harness in `tests/common/harness.rs`, which does not run functions with
+/// `#[test]`.
 #[test]
-fn no_test_is_left_out() {
+fn every_test_is_run() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("Cargo.toml");
     let tests = root.join("tests");
@@ -200,18 +201,18 @@ fn no_test_is_left_out() {
     assert!(wrong.is_empty(), "#[trial] instead of #[test]: {wrong:?}");
 }
 
-/// Other programs, whose options the library's advice may name.
+/// Other programs, whose options messages of the library may name.
 const OTHER_PROGRAMS: &[&str] = &["blockdev", "p11tool", "pkcs11-tool"];
 
-/// A program that uses the library may have another command line, or none: errors carry a
-/// `Remedy`, and `src/cli/advice.rs` names the option or the command.
+/// Other programs that use the library have other options and commands. Errors carry a `Remedy`, and
+/// `src/cli/advice.rs` names the option or the command.
 #[test]
-fn no_string_of_the_library_names_an_option_or_a_command() {
+fn strings_of_the_library_name_no_option_or_command() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let commands = commands();
     assert!(
         commands.len() > 10,
-        "the commands are not found: {commands:?}"
+        "only these commands were found: {commands:?}"
     );
     let mut wrong = Vec::new();
     let mut seen = 0;
@@ -229,11 +230,11 @@ fn no_string_of_the_library_names_an_option_or_a_command() {
             }
         }
     }
-    assert!(seen > 1000, "the search finds nothing any more");
+    assert!(seen > 1000, "only {seen} strings were found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The words that follow `fve` on a command line: `network-unlock`.
+/// The names of the commands, such as `network-unlock`.
 fn commands() -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/command.rs");
     let text = fs::read_to_string(path).expect("source");
@@ -254,7 +255,7 @@ fn commands() -> Vec<String> {
     variants.map(kebab).collect()
 }
 
-/// The option or command of ours that a string names.
+/// An option or command of fve that a string names.
 fn named(string: &str, commands: &[String]) -> Option<String> {
     let is_option = |word: &str| {
         let name = word.strip_prefix("--");

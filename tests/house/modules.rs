@@ -1,16 +1,16 @@
-//! The modules of `src` and what each imports, read from the text.
+//! The modules of `src` and their imports, found by reading the source text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A module's path below `src`: `["volume", "unlock"]`. The root is the library's or the binary's.
+/// The path of a module: `["volume", "unlock"]`. The root of the library or the binary is empty.
 pub(crate) type Name = Vec<String>;
 
-/// One import, as it stands in a file.
+/// An import of one module by another.
 pub(crate) struct Import {
     pub(crate) from: Name,
-    /// The module that the imported item lives in, re-exports followed.
+    /// The module that defines the imported item, after re-exports are resolved.
     pub(crate) to: Name,
     pub(crate) place: String,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Import {
 pub(crate) struct Modules(BTreeMap<Name, (PathBuf, String)>);
 
 impl Modules {
-    /// Reads every file below `src`. Unit tests do not count.
+    /// Reads every file below `src`, without unit tests.
     pub(crate) fn read() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut modules = BTreeMap::new();
@@ -46,7 +46,7 @@ impl Modules {
         self.0.keys()
     }
 
-    /// Every import of one module by another.
+    /// All imports between modules.
     pub(crate) fn imports(&self) -> Vec<Import> {
         let exported = self.exported();
         let mut imports = Vec::new();
@@ -65,13 +65,13 @@ impl Modules {
         imports
     }
 
-    /// Paths in a file that begin with `crate::`, `super::` or `self::`, and those of its `use`
-    /// items that begin with one of its own modules; each from the root.
+    /// The absolute paths of everything in a file that begins with `crate::`, `super::`, `self::` or one
+    /// of its own submodules, with line numbers.
     fn paths(&self, module: &Name, text: &str) -> Vec<(usize, Name)> {
         let mut found = Vec::new();
         for (at, _) in text.match_indices("::") {
             let head = word_before(text, at);
-            // Not in the middle of a path.
+            // This is the middle of a path.
             if text[..at - head.len()].ends_with("::") {
                 continue;
             }
@@ -93,7 +93,7 @@ impl Modules {
         found
     }
 
-    /// Items that a module passes on from another, by their path from the root.
+    /// Re-exports: from the path of the re-exported item to its original path.
     fn exported(&self) -> BTreeMap<Name, Name> {
         let mut exported = BTreeMap::new();
         for (module, (_, text)) in &self.0 {
@@ -111,7 +111,7 @@ impl Modules {
         exported
     }
 
-    /// The module of a path: what is passed on is followed to where it is from.
+    /// The module that defines the item at a path, after re-exports are resolved.
     fn owner(&self, path: &Name, exported: &BTreeMap<Name, Name>) -> Name {
         let mut path = path.clone();
         for _ in 0..8 {
@@ -134,8 +134,8 @@ impl Modules {
     }
 }
 
-/// Groups of modules beside each other, under one parent, that import each other in a circle.
-pub(crate) fn circles(imports: &[Import]) -> Vec<String> {
+/// Import cycles among the modules with the same parent.
+pub(crate) fn cycles(imports: &[Import]) -> Vec<String> {
     let mut graphs: BTreeMap<Name, BTreeMap<String, BTreeMap<String, String>>> = BTreeMap::new();
     for import in imports {
         let pairs = import.from.iter().zip(&import.to);
@@ -151,45 +151,45 @@ pub(crate) fn circles(imports: &[Import]) -> Vec<String> {
     let mut found = Vec::new();
     for (parent, graph) in &graphs {
         for module in graph.keys() {
-            if let Some(way) = way_back(graph, module) {
+            if let Some(path) = path_back(graph, module) {
                 let parent = parent.join("::");
-                found.push(format!("in '{parent}': {}", way.join(" -> ")));
+                found.push(format!("in '{parent}': {}", path.join(" -> ")));
             }
         }
     }
     found
 }
 
-/// The way from a module over others back to it, with the places of the imports.
-fn way_back(
+/// A path of imports from a module back to itself, with the positions of the imports.
+fn path_back(
     graph: &BTreeMap<String, BTreeMap<String, String>>,
     start: &str,
 ) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
     let mut open = vec![(start.to_owned(), vec![start.to_owned()])];
-    while let Some((at, way)) = open.pop() {
+    while let Some((at, path)) = open.pop() {
         for (next, place) in graph.get(&at).into_iter().flatten() {
-            let mut way = way.clone();
-            way.push(format!("{next} ({place})"));
+            let mut path = path.clone();
+            path.push(format!("{next} ({place})"));
             if next == start {
-                return Some(way);
+                return Some(path);
             }
             if seen.insert(next.clone()) {
-                open.push((next.clone(), way));
+                open.push((next.clone(), path));
             }
         }
     }
     None
 }
 
-/// The identifier that ends at `end`.
+/// The identifier that ends at the offset `end`.
 fn word_before(text: &str, end: usize) -> &str {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let start = text[..end].trim_end_matches(word).len();
     &text[start..end]
 }
 
-/// Every path of `a::{b, c::d}`, below `base`.
+/// All paths in a `use` tree such as `a::{b, c::d}`, relative to `base`.
 fn tree(text: &str, base: &Name) -> Vec<Name> {
     let text = text.trim_start();
     if let Some(inside) = text.strip_prefix('{') {
@@ -213,7 +213,7 @@ fn tree(text: &str, base: &Name) -> Vec<Name> {
     }
 }
 
-/// What stands between commas, up to the brace that closes.
+/// The parts between commas, up to the closing brace.
 fn items(text: &str) -> Vec<&str> {
     let mut depth = 0;
     let mut start = 0;
@@ -237,7 +237,7 @@ fn items(text: &str) -> Vec<&str> {
     found
 }
 
-/// The text without comments and without unit tests, its lines kept.
+/// The text without comments and unit tests, with the same line numbers.
 fn code_of(text: &str) -> String {
     let text = text
         .split("#[cfg(test)]\nmod tests")
@@ -250,7 +250,7 @@ fn code_of(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Every file of Rust below a directory, but for tests in files of their own.
+/// All Rust files below a directory, except `tests.rs` with unit tests.
 pub(crate) fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).expect("src") {
@@ -265,7 +265,7 @@ pub(crate) fn sources(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn paths_are_read_in_every_form() {
+fn reads_every_form_of_path() {
     let base = Vec::new();
     let read = |text: &str| {
         let paths = tree(text, &base);
@@ -279,14 +279,14 @@ fn paths_are_read_in_every_form() {
 }
 
 #[test]
-fn a_circle_is_found() {
+fn finds_a_cycle() {
     let import = |from: &str, to: &str| Import {
         from: from.split('/').map(str::to_owned).collect(),
         to: to.split('/').map(str::to_owned).collect(),
         place: format!("{from}.rs:1"),
     };
     let straight = [import("a/x", "b/y"), import("b/y", "c"), import("a/x", "c")];
-    assert_eq!(circles(&straight).len(), 0);
+    assert_eq!(cycles(&straight).len(), 0);
     let round = [import("a/x", "b/y"), import("b/z", "c"), import("c", "a/x")];
-    assert_eq!(circles(&round).len(), 3);
+    assert_eq!(cycles(&round).len(), 3);
 }

@@ -1,6 +1,6 @@
 //! The string literals of Rust code.
 
-/// Every string literal, with its line; what stands in comments does not count.
+/// All string literals outside comments, with their line numbers.
 pub(crate) fn strings(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut rest = code;
@@ -28,7 +28,7 @@ pub(crate) fn strings(code: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// Where the quote stands that ends a string.
+/// Offset of the closing quote of a string.
 fn end_of_string(content: &str) -> usize {
     let mut escaped = false;
     let end = content.find(|c| {
@@ -39,7 +39,7 @@ fn end_of_string(content: &str) -> usize {
     end.unwrap_or(content.len())
 }
 
-/// The hashes of a raw string, and what follows its first quote.
+/// The hashes of a raw string, and the text after its opening quote.
 fn raw_string(tail: &str) -> Option<(&str, &str)> {
     let tail = tail.strip_prefix('r')?;
     let (hashes, content) = tail.split_once('"')?;
@@ -49,12 +49,13 @@ fn raw_string(tail: &str) -> Option<(&str, &str)> {
         .then_some((hashes, content))
 }
 
-/// What to skip behind a quote: a character and its second quote, or nothing for a lifetime.
+/// Number of bytes to skip after a single quote: a character and its closing quote, or nothing for a
+/// lifetime.
 fn end_of_character(quoted: &str) -> usize {
     let mut chars = quoted.char_indices();
     let escaped = chars.next().is_some_and(|(_, c)| c == '\\');
     if escaped {
-        // The character behind the backslash may be a quote.
+        // The escaped character may be a quote.
         chars.next();
         return chars
             .find(|(_, c)| *c == '\'')

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::common;
 use crate::common::fve;
 use crate::common::loop_device::LoopDevice;
-use crate::common::said::{assert_status, text};
+use crate::common::output::{assert_status, text};
 use crate::common::trials::{self, Missing, fuse, trial};
 use fve::create::{NewProtector, NewVolume, Placement};
 use fve::crypto::sector::Method;

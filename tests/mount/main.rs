@@ -15,6 +15,6 @@ mod decrypt;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    common::let_children_hear_hup();
+    common::let_children_receive_hup();
     common::harness::main()
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use crate::common::fve;
-use crate::common::slapd::{self, HELP_DESK, SECRET, STRANGER, SUFFIX, Slapd};
+use crate::common::slapd::{self, HELP_DESK, OTHER_USER, SECRET, SUFFIX, Slapd};
 use crate::common::testdata::{self, Entry, Kind};
 use crate::common::trials::{self, Missing, installed, trial};
 use libtest_mimic::Failed;
@@ -541,7 +541,7 @@ fn refusals() -> Result<(), Failed> {
     let volume = volume();
     let query = ["--volume", text(&volume.file)];
     // Who may read no passwords learns of none, and is told why.
-    let (status, found) = ask(&server, &server.ldaps, STRANGER, &query);
+    let (status, found) = ask(&server, &server.ldaps, OTHER_USER, &query);
     assert_eq!((status, ids(&found)), (1, vec![]));
     assert!(
         found["notes"].to_string().contains("have no password that"),

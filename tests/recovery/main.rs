@@ -16,6 +16,6 @@ mod search;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    common::let_children_hear_hup();
+    common::let_children_receive_hup();
     common::harness::main()
 }

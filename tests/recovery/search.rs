@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::common::said::{assert_status, json, text};
+use crate::common::output::{assert_status, json, text};
 use crate::common::testdata::{self, Kind};
 use crate::common::trials::{self, Missing, trial};
 use crate::common::{corpus, fve};

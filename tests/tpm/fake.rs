@@ -15,7 +15,7 @@ use fve::unlock::tpm::TpmUnlock;
 use fve::unlock::{Credential, Prompt};
 use fve::volume::{UnlockOptions, Unlocked};
 
-use super::volume::{self, Made};
+use super::volume::{self, TestVolume};
 use crate::common::testdata;
 use crate::common::trials::trial;
 
@@ -120,7 +120,7 @@ fn pin(text: &str) -> SecretText {
     SecretText::new(text.to_owned())
 }
 
-fn made(tpm: &Fake, with_pin: bool, with_key: bool) -> Made {
+fn made(tpm: &Fake, with_pin: bool, with_key: bool) -> TestVolume {
     let pin = with_pin.then(|| Pin::new(&pin("135790")));
     let key = with_key.then(|| ExternalKey::from_bytes(&[0x3C; 32]));
     volume::with(vec![
@@ -128,7 +128,7 @@ fn made(tpm: &Fake, with_pin: bool, with_key: bool) -> Made {
     ])
 }
 
-fn unlock(made: &Made, credential: TpmUnlock) -> Result<Unlocked, Error> {
+fn unlock(made: &TestVolume, credential: TpmUnlock) -> Result<Unlocked, Error> {
     let credential: Box<dyn Credential> = Box::new(credential);
     testdata::open(&made.image).unlock(&[credential], &UnlockOptions::default())
 }

@@ -15,9 +15,9 @@ use fve::tpm::{
 };
 use serde_json::Value;
 
-use super::volume::{self, Made};
-use crate::common::said::json;
-use crate::common::swtpm::{self, LOAD, Mischief, SRK, Swtpm, UNSEAL, Wire, secret_file};
+use super::volume::{self, TestVolume};
+use crate::common::output::json;
+use crate::common::swtpm::{self, Interference, LOAD, Proxy, SRK, Swtpm, UNSEAL, secret_file};
 use crate::common::trials::trial;
 use crate::common::{fve, testdata};
 
@@ -31,7 +31,7 @@ fn bound(tpm: &Swtpm) -> TpmBinding {
     TpmBinding::to_current(tss(&tpm.tcti()), HashAlgorithm::Sha256, &[7, 11]).unwrap()
 }
 
-fn made(tpm: &Swtpm, with_pin: bool, with_key: bool) -> Made {
+fn made(tpm: &Swtpm, with_pin: bool, with_key: bool) -> TestVolume {
     let pin = with_pin.then(|| Pin::new(&SecretText::new(PIN.to_owned())));
     let key = with_key.then(|| ExternalKey::from_bytes(&[0xC3; 32]));
     let made = volume::with(vec![NewProtector::tpm(bound(tpm), pin, key).unwrap()]);
@@ -62,7 +62,7 @@ impl Said {
     }
 }
 
-fn unlock(made: &Made, tcti: &str, arguments: &[&str]) -> Said {
+fn unlock(made: &TestVolume, tcti: &str, arguments: &[&str]) -> Said {
     let output = fve()
         .args(["unlock", "--json"])
         .arg(&made.image)
@@ -104,7 +104,7 @@ fn all_kinds() {
 }
 
 /// The object on a volume, as tpm2-tools take it.
-fn object_of(made: &Made) -> SealedObject {
+fn object_of(made: &TestVolume) -> SealedObject {
     let volume = testdata::open(&made.image);
     let protectors = volume.protectors();
     let blob = protectors[0].tpm().expect("blob");
@@ -213,7 +213,7 @@ fn pins() {
         unlock(&made, &tpm.tcti(), &["--pin-file", "pin"]).reason(),
         "lockout"
     );
-    assert_eq!(tpm.left_behind(), "");
+    assert_eq!(tpm.unflushed(), "");
 }
 
 #[trial(
@@ -253,7 +253,7 @@ fn extended() {
     assert_eq!(said.reason(), "pcr-mismatch");
     assert!(said.message().contains("7, 11"), "{}", said.message());
     assert_eq!(tpm.failures(), 0);
-    assert_eq!(tpm.left_behind(), "");
+    assert_eq!(tpm.unflushed(), "");
 }
 
 #[trial(
@@ -264,17 +264,17 @@ fn changed_in_between() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
     // A PCR that does not matter: the second time is the last that is needed.
-    let wire = Wire::to(&tpm, Mischief::ExtendBeforeUnseal(8, 1));
+    let wire = Proxy::to(&tpm, Interference::ExtendBeforeUnseal(8, 1));
     unlock(&made, &wire.tcti(), &["--pin-file", "pin"]).opened();
-    let wire = Wire::to(&tpm, Mischief::ExtendBeforeUnseal(8, 9));
+    let wire = Proxy::to(&tpm, Interference::ExtendBeforeUnseal(8, 9));
     let said = unlock(&made, &wire.tcti(), &["--pin-file", "pin"]);
     assert_eq!(said.reason(), "pcr-mismatch");
     // One that matters, with a wrong PIN: no attempt is spent.
-    let wire = Wire::to(&tpm, Mischief::ExtendBeforeUnseal(7, 1));
+    let wire = Proxy::to(&tpm, Interference::ExtendBeforeUnseal(7, 1));
     let said = unlock(&made, &wire.tcti(), &["--pin-file", "wrong"]);
     assert_eq!(said.reason(), "pcr-mismatch");
     assert_eq!(tpm.failures(), 0);
-    assert_eq!(tpm.left_behind(), "");
+    assert_eq!(tpm.unflushed(), "");
 }
 
 #[trial("another TPM is told", needs(swtpm::missing))]
@@ -286,7 +286,7 @@ fn other_tpm() {
     let said = unlock(&made, &other.tcti(), &["--pin-file", "pin"]);
     assert_eq!(said.reason(), "other-tpm");
     assert_eq!(other.failures(), 0);
-    assert_eq!(other.left_behind(), "");
+    assert_eq!(other.unflushed(), "");
     // So is an object that is damaged where the policy does not reach.
     let mut damaged = object_of(&made);
     damaged.private[40] ^= 1;
@@ -295,7 +295,7 @@ fn other_tpm() {
     *damaged.public.last_mut().unwrap() ^= 1;
     assert_eq!(tss(&tpm.tcti()).check(&damaged), Err(TpmError::OtherTpm));
     assert_eq!(tpm.failures(), 0);
-    assert_eq!(tpm.left_behind(), "");
+    assert_eq!(tpm.unflushed(), "");
 }
 
 #[trial(
@@ -327,7 +327,7 @@ fn srk_gone() {
     unlock(&made, &tpm.tcti(), &again).opened();
     // It changed nothing in the TPM.
     assert_eq!(tpm.tool("tpm2_getcap", &["handles-persistent"]), "");
-    assert_eq!(tpm.left_behind(), "");
+    assert_eq!(tpm.unflushed(), "");
 }
 
 #[trial("the storage root key is pinned by its name", needs(swtpm::missing))]
@@ -342,7 +342,7 @@ fn srk_pinned() {
     let other = name.replace('0', "1");
     let said = unlock(&made, &tpm.tcti(), &["--tpm-srk-name", &other]);
     assert_eq!(said.reason(), "other-srk");
-    assert_eq!(tpm.left_behind(), "");
+    assert_eq!(tpm.unflushed(), "");
 }
 
 #[trial("no TPM, not started, busy", needs(swtpm::missing))]
@@ -371,7 +371,7 @@ fn absent() {
     let said = unlock(&made, "device:/nowhere", &["--pin-file", "pin"]);
     assert_eq!(said.reason(), "no-tpm");
     assert!(said.message().contains("/nowhere"), "{}", said.message());
-    let off = Swtpm::not_started();
+    let off = Swtpm::without_startup();
     let said = unlock(&made, &off.tcti(), &["--pin-file", "pin"]);
     assert_eq!(said.reason(), "no-tpm");
     assert!(said.message().contains("not started"), "{}", said.message());
@@ -384,7 +384,7 @@ fn dies() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
     for command in [LOAD, UNSEAL] {
-        let wire = Wire::to(&tpm, Mischief::CutAt(command));
+        let wire = Proxy::to(&tpm, Interference::CutAt(command));
         let said = unlock(&made, &wire.tcti(), &["--pin-file", "pin"]);
         assert_eq!(said.reason(), "no-tpm", "{}", said.message());
         assert!(said.message().contains("broke"), "{}", said.message());
@@ -398,7 +398,7 @@ fn dies() {
 fn wire() {
     let tpm = Swtpm::new();
     let made = made(&tpm, false, false);
-    let wire = Wire::to(&tpm, Mischief::None);
+    let wire = Proxy::to(&tpm, Interference::None);
     let head = [0x2C, 0, 0, 0, 1, 0, 0, 0, 3, 0x20, 0, 0];
     unlock(&made, &wire.tcti(), &[]).opened();
     assert!(
@@ -491,9 +491,9 @@ fn nothing_left() {
     let made = made(&tpm, true, true);
     let tcti = tpm.tcti();
     unlock(&made, &tcti, &["--pin-file", "pin", "--startup-key", "."]).opened();
-    assert_eq!(tpm.left_behind(), "");
+    assert_eq!(tpm.unflushed(), "");
     unlock(&made, &tcti, &["--pin-file", "wrong", "--startup-key", "."]);
-    assert_eq!(tpm.left_behind(), "");
+    assert_eq!(tpm.unflushed(), "");
 }
 
 #[trial("a PIN from systemd", needs(swtpm::missing))]
@@ -520,7 +520,7 @@ fn systemd_pin() {
 }
 
 /// Runs `fve` in the directory of a volume.
-fn run(made: &Made, arguments: &[&str]) -> Output {
+fn run(made: &TestVolume, arguments: &[&str]) -> Output {
     fve()
         .args(arguments)
         .current_dir(made.directory.path())
@@ -533,7 +533,7 @@ fn done(output: &Output) {
 }
 
 /// A volume with a startup key, for protectors to be added to.
-fn plain() -> Made {
+fn plain() -> TestVolume {
     let made = volume::with(vec![NewProtector::new_startup_key().unwrap()]);
     secret_file(made.directory.path(), "pin", PIN.as_bytes());
     secret_file(made.directory.path(), "wrong", b"000000");
@@ -664,7 +664,7 @@ fn protector_add() {
     )
     .unwrap();
     done(&add(&["--pcr-values", "values"]));
-    assert_eq!(tpm.left_behind(), "");
+    assert_eq!(tpm.unflushed(), "");
     // A dry run leaves the volume as it is.
     let before = std::fs::read(&made.image).unwrap();
     done(&add(&["--pcrs", "4", "--dry-run"]));

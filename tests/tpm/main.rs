@@ -1,5 +1,6 @@
-//! TPM protectors: real ones of Windows, of which what the TPM released was published; a fake TPM
-//! for what no real one does on demand; and software TPMs, from sealing to every refusal.
+//! TPM key protectors. Those of Windows are tested with published responses of the TPM; a fake TPM
+//! covers what a real one does not do on demand; and software TPMs cover everything from sealing to
+//! every refusal.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,25 +26,23 @@ fn main() -> ExitCode {
 #[common::harness::trial("everything on software TPMs", needs(common::swtpm::missing))]
 fn live() {}
 
-/// Volumes with protectors of a TPM.
+/// Volumes with TPM key protectors.
 mod volume {
     use std::path::PathBuf;
 
-    use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
-    use fve::crypto::sector::Method;
+    use fve::create::{NewProtector, StartupKeyForm};
 
-    const SIZE: usize = 0x8_0000;
+    use crate::common::writing::{small_volume, write_small};
 
-    /// A volume in a directory of its own, with the `.BEK` files of its protectors.
-    pub struct Made {
+    /// A volume in a temporary directory, with the `.BEK` files of its key protectors.
+    pub struct TestVolume {
         pub directory: tempfile::TempDir,
         pub image: PathBuf,
     }
 
-    pub fn with(protectors: Vec<NewProtector>) -> Made {
+    pub fn with(protectors: Vec<NewProtector>) -> TestVolume {
         let directory = tempfile::tempdir().expect("directory");
-        let placement = Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000]);
-        let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement).expect("volume");
+        let mut volume = small_volume();
         for protector in protectors {
             volume.protect(protector);
         }
@@ -51,11 +50,8 @@ mod volume {
             let path = directory.path().join(file.name);
             std::fs::write(path, file.content.expose()).expect("key");
         }
-        let mut plaintext = vec![0; SIZE];
-        plaintext[..11].copy_from_slice(b"\xEB\x52\x90NTFS    ");
         let image = directory.path().join("volume.img");
-        let out = std::fs::File::create(&image).expect("image");
-        volume.write(&plaintext, &out).expect("volume");
-        Made { directory, image }
+        write_small(&volume, &image);
+        TestVolume { directory, image }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::common::damage::Copy;
+use crate::common::damage::VolumeCopy;
 use crate::common::fve;
 use crate::common::testdata::{self, Entry, Kind};
 use crate::common::trials::trial;
@@ -99,7 +99,7 @@ fn a_pipe_does_not_make_it_wait() {
 fn an_image_cut_off_anywhere_gives_what_is_there() {
     let directory = directory();
     let sample = volume();
-    let whole = Copy::of(&sample);
+    let whole = VolumeCopy::of(&sample);
     let [first, second, third] = whole.offsets();
     let size = whole.bytes.len();
     let plaintext = decrypted(&sample.file);
@@ -168,7 +168,7 @@ fn advice_is_given_only_where_it_can_help() {
         "fve: help: it is not encrypted: mount it directly"
     );
 
-    let mut copy = Copy::of(&volume());
+    let mut copy = VolumeCopy::of(&volume());
     for offset in copy.offsets() {
         copy.bytes[offset..offset + 0x1_0000].fill(0);
     }
@@ -274,7 +274,7 @@ fn the_size_is_that_of_the_volume_and_not_of_the_source() {
 #[trial]
 fn damaged_copies_are_made_good_by_the_others() {
     let directory = directory();
-    let mut copy = Copy::of(&volume());
+    let mut copy = VolumeCopy::of(&volume());
     let offsets = copy.offsets();
     for (damaged, offset) in (1..).zip(&offsets[..2]) {
         copy.bytes[offset + 0x100] ^= 1;
@@ -295,7 +295,7 @@ fn damaged_copies_are_made_good_by_the_others() {
 #[trial]
 fn metadata_that_was_tampered_with_is_refused_unless_accepted() {
     let directory = directory();
-    let mut copy = Copy::of(&volume());
+    let mut copy = VolumeCopy::of(&volume());
     // The identifier of the volume: no key depends on it, but the sealed SHA-256 does.
     copy.edit_all(0x50, &[0xAA]);
     let path = copy.save(directory.path());
@@ -309,7 +309,7 @@ fn metadata_that_was_tampered_with_is_refused_unless_accepted() {
 fn wild_fields_never_make_it_panic_or_lie() {
     let directory = directory();
     let sample = volume();
-    let whole = Copy::of(&sample);
+    let whole = VolumeCopy::of(&sample);
     let mut fields: Vec<usize> = vec![0x08, 0x0A, 0x0C, 0x0E, 0x10, 0x18, 0x1C, 0x20, 0x38];
     fields.extend([0x40, 0x44, 0x48, 0x4C, 0x64]);
     for datum in whole.datums() {
@@ -325,7 +325,7 @@ fn wild_fields_never_make_it_panic_or_lie() {
     }
     for field in fields {
         for value in [[0, 0], [1, 0], [7, 0], [0xFF, 0x7F], [0xFF, 0xFF]] {
-            let mut copy = Copy {
+            let mut copy = VolumeCopy {
                 bytes: whole.bytes.clone(),
             };
             copy.edit_all(field, &value);
@@ -569,7 +569,7 @@ fn a_full_disk_is_said_and_leaves_no_half_a_volume() {
 #[trial]
 fn what_the_disk_says_cannot_drive_the_terminal() {
     let directory = directory();
-    let mut copy = Copy::of(&volume());
+    let mut copy = VolumeCopy::of(&volume());
     // Role 7, type 2: the description.
     let block = copy.offsets()[0];
     let description = copy

@@ -556,7 +556,7 @@ fn a_program_can_keep_a_cursor_that_owns_its_volume() {
     struct Reader {
         cursor: Cursor<Arc<Unlocked>>,
     }
-    let (image, plaintext) = writing::made(Method::AES_XTS_128, 512);
+    let (image, plaintext) = writing::volume_with_clear_key(Method::AES_XTS_128, 512);
     let volume = Volume::from_source(image).unwrap();
     let unlocked = volume.unlock(NO_CREDENTIAL, &UnlockOptions::new()).unwrap();
     let mut reader = Reader {

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::common;
-use crate::common::damage::Copy;
+use crate::common::damage::VolumeCopy;
 use crate::common::fve;
-use crate::common::said::{assert_status, json, text};
+use crate::common::output::{assert_status, json, text};
 use crate::common::testdata::{self, Entry, Kind, KnownCredential};
 use crate::common::trials::trial;
 use tempfile::TempDir;
@@ -195,13 +195,13 @@ fn with_map(bytes: &mut Vec<u8>, at: u64, end: u64, chunk: u32, encrypted: impl 
 #[trial]
 fn a_map_on_a_volume_that_has_none_is_refused() {
     let volume = testdata::volume("xts-128");
-    let mut bytes = Copy::of(&volume).bytes;
+    let mut bytes = VolumeCopy::of(&volume).bytes;
     let end = bytes.len() as u64;
     with_map(&mut bytes, 0x5_0000, end, 4096, |chunk| chunk != 0x4C);
     put(&mut bytes, 0x4_C000, &b"ATTACKER CONTENT".repeat(256));
     assert_refused(&volume, &bytes, 6, &["conversion map", "boot record"]);
     // Nor one that says that all is encrypted: what it takes would be shown as zeros.
-    let mut bytes = Copy::of(&volume).bytes;
+    let mut bytes = VolumeCopy::of(&volume).bytes;
     with_map(&mut bytes, 0x5_0000, end, 4096, |_| true);
     assert_refused(&volume, &bytes, 6, &["conversion map", "boot record"]);
 }
@@ -210,7 +210,7 @@ fn a_map_on_a_volume_that_has_none_is_refused() {
 fn a_volume_that_has_a_map_is_not_read_without_it() {
     for name in ["encrypt-on-write", "encrypt-on-write-plain-boot"] {
         let volume = testdata::volume(name);
-        let mut bytes = Copy::of(&volume).bytes;
+        let mut bytes = VolumeCopy::of(&volume).bytes;
         put(&mut bytes, 0xA0, &NORMAL);
         assert_refused(&volume, &bytes, 6, &["conversion map", "boot record"]);
         // By its metadata alone it opens as it should, read-only.
@@ -235,7 +235,7 @@ fn a_volume_that_has_a_map_is_not_read_without_it() {
 #[trial]
 fn plain_chunks_take_a_conversion_that_is_under_way() {
     let volume = testdata::volume("encrypt-on-write");
-    let mut copy = Copy::of(&volume);
+    let mut copy = VolumeCopy::of(&volume);
     let block = copy.offsets()[0];
     let datums = copy.datums();
     let mut virtualization = datums
@@ -271,7 +271,7 @@ fn plain_chunks_of_a_conversion_are_remarked_on() {
 #[trial]
 fn a_map_that_calls_all_encrypted_does_not_make_a_volume_writable() {
     let volume = testdata::volume("encrypt-on-write");
-    let mut bytes = Copy::of(&volume).bytes;
+    let mut bytes = VolumeCopy::of(&volume).bytes;
     for record in [0x4_A200, 0x4_A400, 0x4_C200, 0x4_C400, 0x4_E200, 0x4_E400] {
         assert!(bytes[record..].starts_with(b"FVE-EOWBR\0"));
         bytes[record + 0x24..][..4].fill(0xFF);
@@ -297,7 +297,7 @@ fn a_map_that_calls_all_encrypted_does_not_make_a_volume_writable() {
 fn regions_are_made_of_whole_sectors() {
     let volume = testdata::volume("encrypt-on-write");
     for (at, value) in [(0x14, 0x207Fu64), (0x1C, 0x1_DF81), (0x24, 0x4_B07F)] {
-        let mut bytes = Copy::of(&volume).bytes;
+        let mut bytes = VolumeCopy::of(&volume).bytes;
         let start = 0x4_A000;
         assert!(bytes[start..].starts_with(b"FVE-EOWBM\0"));
         put(&mut bytes, start + at, &value.to_le_bytes());
@@ -309,7 +309,7 @@ fn regions_are_made_of_whole_sectors() {
 #[trial]
 fn a_map_keeps_to_its_volume_and_overlaps_with_nothing() {
     let volume = testdata::volume("encrypt-on-write");
-    let metadata = Copy::of(&volume).offsets()[0] as u64;
+    let metadata = VolumeCopy::of(&volume).offsets()[0] as u64;
     for (bitmap, at, value, words) in [
         // A region into the next one, and one beyond the end.
         (0x4_A000, 0x1C, 0x1_F000u64, "overlaps"),
@@ -319,13 +319,13 @@ fn a_map_keeps_to_its_volume_and_overlaps_with_nothing() {
         (0x4_A000, 0x24, metadata, "metadata"),
         (0x4_A000, 0x24, 0x100_0000, "beyond the end"),
     ] {
-        let mut bytes = Copy::of(&volume).bytes;
+        let mut bytes = VolumeCopy::of(&volume).bytes;
         put(&mut bytes, bitmap + at, &value.to_le_bytes());
         seal(&mut bytes[bitmap..bitmap + 0x200], 0x38);
         assert_refused(&volume, &bytes, 6, &["conversion map", words]);
     }
     for (at, value, words) in [(0x14, 512u32, "chunks of"), (0x18, 0x1000_0000, "logs of")] {
-        let mut bytes = Copy::of(&volume).bytes;
+        let mut bytes = VolumeCopy::of(&volume).bytes;
         for head in [0x4_8000, 0x4_9000] {
             put(&mut bytes, head + at, &value.to_le_bytes());
             seal(&mut bytes[head..head + 0x50], 0x24);
@@ -361,7 +361,7 @@ fn thousands_of_regions_of_one_bitmap_cost_no_more_than_one() {
     let volume = testdata::volume("xts-128");
     let chunks: u64 = 0x1F_F000 * 8;
     let chunk = 4096;
-    let mut bytes = Copy::of(&volume).bytes;
+    let mut bytes = VolumeCopy::of(&volume).bytes;
     let at = bytes.len() as u64;
     let copies = [at, at + 0x1_0000];
     let map = at + 0x2_0000;
@@ -388,7 +388,7 @@ fn thousands_of_regions_of_one_bitmap_cost_no_more_than_one() {
 #[trial]
 fn a_map_of_millions_of_runs_is_refused() {
     let volume = testdata::volume("xts-128");
-    let mut bytes = Copy::of(&volume).bytes;
+    let mut bytes = VolumeCopy::of(&volume).bytes;
     let at = bytes.len() as u64;
     let end = 0x1F_F000 * 8 * 4096;
     with_map(&mut bytes, at, end, 4096, |chunk| chunk % 2 == 0);
@@ -409,7 +409,7 @@ fn a_map_of_millions_of_runs_is_refused() {
 #[trial]
 fn a_boot_record_of_vista_shows_no_plain_sectors_of_a_later_volume() {
     let volume = testdata::volume("xts-128");
-    let mut copy = Copy::of(&volume);
+    let mut copy = VolumeCopy::of(&volume);
     let first = copy.offsets()[0] as u64;
     let sectors = copy.bytes.len() as u64 / 512 - 1;
     let bytes = &mut copy.bytes;
@@ -433,7 +433,7 @@ fn a_sector_size_that_is_not_the_sealed_one_is_refused() {
         ("cbc-128-4k", 512),
     ] {
         let volume = testdata::volume(name);
-        let mut bytes = Copy::of(&volume).bytes;
+        let mut bytes = VolumeCopy::of(&volume).bytes;
         put(&mut bytes, 0x0B, &size.to_le_bytes());
         assert_refused(&volume, &bytes, 6, &["sectors have"]);
     }
@@ -454,7 +454,7 @@ fn decrypted(path: &Path, volume: &Entry, more: &[&str]) -> (Output, Vec<u8>) {
 #[trial]
 fn an_image_without_its_beginning_shows_what_is_there() {
     let volume = testdata::volume("xts-128");
-    let bytes = Copy::of(&volume).bytes;
+    let bytes = VolumeCopy::of(&volume).bytes;
     let (_, whole) = decrypted(&volume.file, &volume, &[]);
     for missing in [0x1000, 0x3000] {
         let directory = directory();
@@ -496,7 +496,7 @@ fn an_image_without_its_beginning_shows_what_is_there() {
 #[trial]
 fn a_place_that_the_plaintext_does_not_bear_out_gives_no_view() {
     let volume = testdata::volume("xts-128");
-    let mut copy = Copy::of(&volume);
+    let mut copy = VolumeCopy::of(&volume);
     let offsets = copy.offsets();
     copy.bytes[..512].fill(0);
     for gone in &offsets[..2] {
@@ -529,11 +529,11 @@ fn a_place_that_the_plaintext_does_not_bear_out_gives_no_view() {
 fn evenly_spaced_copies_do_not_prove_a_place() {
     const BEFORE: usize = 1 << 20;
     let volume = testdata::volume("xts-128");
-    let intact = Copy::of(&volume);
+    let intact = VolumeCopy::of(&volume);
     let offsets = intact.offsets();
     let gap = offsets[1] - offsets[0];
     assert_eq!(offsets[2] - offsets[1], gap, "the volume is of no use here");
-    let mut damaged = Copy::of(&volume);
+    let mut damaged = VolumeCopy::of(&volume);
     damaged.bytes[..512].fill(0);
     damaged.bytes[offsets[0]..][..0x1_0000].fill(0);
     let directory = directory();
@@ -585,7 +585,7 @@ fn damaged_metadata_does_not_move_the_copies() {
     let volume = testdata::volume("clear-key-only");
     let directory = directory();
     for place in 0x20..0x38 {
-        let mut copy = Copy::of(&volume);
+        let mut copy = VolumeCopy::of(&volume);
         for offset in copy.offsets() {
             copy.bytes[offset + place] ^= 0x40;
         }
@@ -597,7 +597,7 @@ fn damaged_metadata_does_not_move_the_copies() {
         assert!(output.stdout.is_empty(), "byte {place:#x}");
     }
     // One copy's place is changed in each: the others still name it.
-    let mut copy = Copy::of(&volume);
+    let mut copy = VolumeCopy::of(&volume);
     let offsets = copy.offsets();
     for (offset, (place, value)) in offsets.into_iter().zip([(35, 69), (0x20, 1), (66, 95)]) {
         copy.bytes[offset + place] = value;
@@ -613,7 +613,7 @@ fn damaged_metadata_does_not_move_the_copies() {
 #[trial]
 fn a_piece_with_metadata_tells_what_needs_no_sector() {
     let volume = testdata::volume("xts-128");
-    let copy = Copy::of(&volume);
+    let copy = VolumeCopy::of(&volume);
     let directory = directory();
     for offset in copy.offsets() {
         let path = save(&directory, &copy.bytes[offset..][..0x1_0000]);
@@ -662,11 +662,11 @@ fn a_search_hands_on_what_it_takes_to_open() {
     let volume = testdata::volume("xts-128");
     let directory = directory();
     // A whole volume opens without a place.
-    let path = save(&directory, &Copy::of(&volume).bytes);
+    let path = save(&directory, &VolumeCopy::of(&volume).bytes);
     let output = run(fve().args(["repair", "scan", "--json"]).arg(&path));
     assert_eq!(json(&output)["volumes"][0]["arguments"], "");
     // Damaged metadata takes leave.
-    let mut copy = Copy::of(&volume);
+    let mut copy = VolumeCopy::of(&volume);
     copy.edit_all(0x28 + 0x40, &[0x55; 8]);
     copy.bytes[..512].fill(0);
     let path = save(&directory, &copy.bytes);
@@ -694,7 +694,7 @@ fn a_key_package_opens_a_volume_that_lost_its_first_sector_too() {
     let saved = package.display().to_string();
     let output = with_key(&["export", "key-package"], &volume.file, &volume, &[&saved]);
     assert_status(&output, 0);
-    let mut copy = Copy::of(&volume);
+    let mut copy = VolumeCopy::of(&volume);
     // The sealed keys are damaged, and with them the checksum.
     let block = copy.offsets()[0];
     let sealed: Vec<usize> = copy
@@ -703,7 +703,7 @@ fn a_key_package_opens_a_volume_that_lost_its_first_sector_too() {
         .filter(|at| copy.u16(block + at + 2) == 3)
         .collect();
     let damage = sealed.first().expect("sector key") + 0x20;
-    for offset in Copy::of(&volume).offsets() {
+    for offset in VolumeCopy::of(&volume).offsets() {
         copy.bytes[offset + damage..][..16].fill(0x5A);
     }
     copy.bytes[..512].fill(0);

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::common::trials::{self, trial};
-use crate::common::writing::{Random, SIZE, made, placement, plaintext_of, reserved, writable};
+use crate::common::writing::{
+    Random, SIZE, placement, plaintext_of, reserved, volume_with_clear_key, writable,
+};
 use crate::common::{fve, testdata};
 use fve::crypto::sector::METHODS;
 use fve::source::{ReadAt, WriteAt};
@@ -168,7 +170,7 @@ fn survives_power_cuts() {
     let mut cuts = 0;
     let mut lost = 0;
     for (method, sector) in METHODS.iter().flat_map(|m| [(m, 512), (m, 4096)]) {
-        let (mut bytes, plaintext) = made(method, sector as u32);
+        let (mut bytes, plaintext) = volume_with_clear_key(method, sector as u32);
         let metadata = bytes.clone();
         let mut model = Model::new(sector, plaintext);
         for run in 0..times(CUTS) {

@@ -182,26 +182,7 @@ fn a_small_device() {
     refused(result, &["read-only"]);
 }
 
-/// A copy of a frozen volume.
-struct Copied {
-    entry: Entry,
-    path: PathBuf,
-    _directory: tempfile::TempDir,
-}
-
-impl Copied {
-    fn of(name: &str) -> Self {
-        let entry = testdata::volume(name);
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("volume.img");
-        fs::copy(&entry.file, &path).unwrap();
-        Self {
-            entry,
-            path,
-            _directory: directory,
-        }
-    }
-
+impl CopiedVolume {
     fn write(&self, offset: u64, bytes: &[u8]) {
         let start = Instant::now();
         let volume = loop {
@@ -265,7 +246,7 @@ impl Drop for OtherProgram {
 
 #[trial("other writers are named", needs(fuse))]
 fn other_writers() {
-    let copied = Copied::of("xts-128");
+    let copied = CopiedVolume::of("xts-128");
     let before = fs::read(&copied.path).unwrap();
     let backup = copied.path.with_extension("backup");
     run(fve()
@@ -289,7 +270,7 @@ fn other_writers() {
     }
     assert!(fs::read(&copied.path).unwrap() == before);
     // A mount is named by its directory, to those who read, too.
-    let own = Copied::of("xts-256");
+    let own = CopiedVolume::of("xts-256");
     let bek = own.entry.bek();
     let options = ["--read-write", "--startup-key", bek.to_str().unwrap()];
     let shown = Mounted::volume(&own.path, &options);
@@ -310,7 +291,7 @@ fn other_writers() {
 
 #[trial("a device that is shown is held", needs(fuse, loop_devices))]
 fn a_device_that_is_shown() {
-    let copied = Copied::of("xts-128");
+    let copied = CopiedVolume::of("xts-128");
     let key = copied.entry.bek();
     let device = LoopDevice::writable(&copied.path).unwrap();
     let options = ["--startup-key", key.to_str().unwrap()];
@@ -357,7 +338,7 @@ fn a_device_that_is_shown() {
 
 #[trial("unaware file systems", needs(fuse))]
 fn unaware_file_systems() {
-    let copied = Copied::of("xts-128");
+    let copied = CopiedVolume::of("xts-128");
     let key = copied.entry.bek();
     let allowed = ["--read-write", "--allow-unaware-file-system"];
     let read_write = &allowed[..1];

@@ -18,7 +18,8 @@ use crate::common::peers::Peer;
 use crate::common::testdata::{self, Entry};
 use crate::common::trials::{Missing, corpus, fuse, installed, loop_devices, programs, trial};
 use crate::common::writing::{
-    Disk, Random, SIZE, made, plaintext_of, reserved, writable, writable_file, writable_with,
+    Disk, Random, SIZE, plaintext_of, reserved, volume_with_clear_key, writable, writable_file,
+    writable_with,
 };
 use crate::common::{corpus, fve, sha256};
 use fve::crypto::sector::{METHODS, Method};
@@ -67,7 +68,7 @@ fn as_usize(range: &Range<u64>) -> Range<usize> {
 fn equals_a_plain_array() {
     for method in METHODS {
         for sector_size in [512, 4096] {
-            let (bytes, mut model) = made(method, sector_size);
+            let (bytes, mut model) = volume_with_clear_key(method, sector_size);
             let disk = Disk::new(bytes.clone());
             let volume = writable(disk.clone()).unwrap();
             let mut random = Random::new(u64::from(method.code) * 7 + u64::from(sector_size));
@@ -116,7 +117,7 @@ fn equals_a_plain_array() {
 #[trial("writes of one sector all survive")]
 fn sharers_of_a_sector_survive() {
     for (method, sector_size) in [(4, 512), (0, 4096)] {
-        let (bytes, _) = made(&METHODS[method], sector_size);
+        let (bytes, _) = volume_with_clear_key(&METHODS[method], sector_size);
         let volume = writable(Disk::new(bytes)).unwrap();
         let at = 0x5_8000;
         std::thread::scope(|scope| {
@@ -168,7 +169,7 @@ impl WriteAt for Halting {
 
 #[trial("a read never meets half a write")]
 fn reads_meet_no_half_write() {
-    let (bytes, _) = made(Method::AES_CBC_128_ELEPHANT, 512);
+    let (bytes, _) = volume_with_clear_key(Method::AES_CBC_128_ELEPHANT, 512);
     let volume = writable(Arc::new(Halting(Disk::new(bytes)))).unwrap();
     volume.write_all_at(0x5_8000, &[1; 512]).unwrap();
     std::thread::scope(|scope| {
@@ -189,7 +190,7 @@ fn reads_meet_no_half_write() {
 
 #[trial("reserved areas stay")]
 fn reserved_areas_stay() {
-    let (bytes, plaintext) = made(Method::AES_XTS_256, 512);
+    let (bytes, plaintext) = volume_with_clear_key(Method::AES_XTS_256, 512);
     let disk = Disk::new(bytes.clone());
     let volume = writable(disk.clone()).unwrap();
     for range in reserved() {
@@ -218,7 +219,7 @@ fn reserved_areas_stay() {
 
 #[trial("a discard stays inside")]
 fn a_discard_stays_inside() {
-    let (bytes, plaintext) = made(Method::AES_XTS_128, 512);
+    let (bytes, plaintext) = volume_with_clear_key(Method::AES_XTS_128, 512);
     let disk = Disk::new(bytes.clone());
     let volume = writable(disk.clone()).unwrap();
     // Half a sector, then two whole ones, then another half; and across a metadata copy.
@@ -237,7 +238,7 @@ fn a_discard_stays_inside() {
 
 #[trial("a failed flush is remembered")]
 fn a_failed_flush_is_remembered() {
-    let (bytes, _) = made(Method::AES_XTS_128, 512);
+    let (bytes, _) = volume_with_clear_key(Method::AES_XTS_128, 512);
     let disk = Disk::new(bytes);
     let volume = writable(disk.clone()).unwrap();
     disk.fails_to_flush.store(true, Ordering::SeqCst);
@@ -292,7 +293,7 @@ fn refuses_frozen_volumes() {
 
 #[trial("refuses damaged copies")]
 fn refuses_damaged_copies() {
-    let (bytes, _) = made(Method::AES_XTS_128, 512);
+    let (bytes, _) = volume_with_clear_key(Method::AES_XTS_128, 512);
     let altered = |at: usize| {
         let mut bytes = bytes.clone();
         bytes[at] ^= 1;
@@ -313,7 +314,7 @@ fn refuses_damaged_copies() {
     assert!(matches!(altered(sealed), Unwritable::DamagedCopies(faults) if faults[0].copy == 2));
 
     // A copy that passes its CRC but says something else.
-    let mut other = common::damage::Copy {
+    let mut other = common::damage::VolumeCopy {
         bytes: bytes.clone(),
     };
     other.edit(0x6_0000, 0x60, &[99]);
@@ -328,7 +329,7 @@ fn refuses_damaged_copies() {
 
 #[trial]
 fn a_cursor_writes_and_reads_through_the_traits_of_the_standard_library() {
-    let (bytes, mut plaintext) = made(Method::AES_XTS_128, 512);
+    let (bytes, mut plaintext) = volume_with_clear_key(Method::AES_XTS_128, 512);
     let disk = Disk::new(bytes);
     let mut cursor = Cursor::new(writable(disk.clone()).unwrap());
     let text = b"written through std::io";
@@ -354,7 +355,7 @@ fn a_cursor_writes_and_reads_through_the_traits_of_the_standard_library() {
 
 #[trial]
 fn a_path_is_opened_for_writing_from_the_start() {
-    let (bytes, _) = made(Method::AES_XTS_128, 512);
+    let (bytes, _) = volume_with_clear_key(Method::AES_XTS_128, 512);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     let volume = Volume::open_exclusive(file.path()).unwrap();
@@ -377,7 +378,7 @@ fn a_path_is_opened_for_writing_from_the_start() {
 
 #[trial]
 fn hands_back_a_volume_that_was_opened_for_reading() {
-    let (bytes, _) = made(Method::AES_XTS_128, 512);
+    let (bytes, _) = volume_with_clear_key(Method::AES_XTS_128, 512);
     let volume = Volume::from_source(Disk::new(bytes.clone())).unwrap();
     let unlocked = volume.unlock(&[Box::new(Suspended)], &UnlockOptions::default());
     let refusal = unlocked.unwrap().into_writable().unwrap_err();
@@ -536,26 +537,7 @@ fn dislocker(volume: &Path, credential: &str) -> Vec<u8> {
     fs::read(out).unwrap()
 }
 
-/// A copy of a frozen volume, and a read-write mount of it.
-struct Copied {
-    entry: Entry,
-    path: PathBuf,
-    _directory: tempfile::TempDir,
-}
-
-impl Copied {
-    fn of(name: &str) -> Self {
-        let entry = testdata::volume(name);
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("volume.img");
-        fs::copy(&entry.file, &path).unwrap();
-        Self {
-            entry,
-            path,
-            _directory: directory,
-        }
-    }
-
+impl CopiedVolume {
     fn mount(&self) -> Mounted {
         let bek = self.entry.bek();
         let bek = bek.to_str().unwrap();
@@ -628,7 +610,7 @@ fn open_volume(mounted: &Mounted) -> File {
 #[trial("odd offsets through the mount", needs(fuse, dislocker_file))]
 fn odd_offsets_through_the_mount() {
     for name in ["elephant-256", "cbc-128-4k"] {
-        let copied = Copied::of(name);
+        let copied = CopiedVolume::of(name);
         let metadata = fs::read(&copied.path).unwrap();
         let mut model = copied.plaintext();
         let reserved = copied.reserved();
@@ -667,7 +649,7 @@ fn odd_offsets_through_the_mount() {
 #[trial("is one file that keeps its size", needs(fuse))]
 fn keeps_its_size() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let copied = Copied::of("xts-128");
+    let copied = CopiedVolume::of("xts-128");
     let mounted = copied.mount();
     let path = mounted.volume_file();
     let before = path.metadata().unwrap();
@@ -695,7 +677,7 @@ fn keeps_its_size() {
 
 #[trial("holes and zeros read as zeros", needs(fuse))]
 fn holes_read_as_zeros() {
-    let copied = Copied::of("xts-128");
+    let copied = CopiedVolume::of("xts-128");
     let mut model = copied.plaintext();
     let mounted = copied.mount();
     let file = open_volume(&mounted);
@@ -730,7 +712,7 @@ fn failure(command: &mut Command) -> (Option<i32>, String) {
 
 #[trial("the source is held", needs(fuse))]
 fn the_source_is_held() {
-    let copied = Copied::of("xts-128");
+    let copied = CopiedVolume::of("xts-128");
     let other = tempfile::tempdir().unwrap();
     let mount = |extra: &[&str]| {
         let mut command = fve();
@@ -775,7 +757,7 @@ fn refusals_have_a_status() {
         ("encrypt-on-write", "encrypt-on-write"),
         ("decrypted", "decrypted"),
     ] {
-        let copied = Copied::of(name);
+        let copied = CopiedVolume::of(name);
         let before = fs::read(&copied.path).unwrap();
         // Said before a credential is asked for.
         let (status, said) = mount(&copied.path, &[]);
@@ -783,7 +765,7 @@ fn refusals_have_a_status() {
         assert!(said.contains(word) && said.contains("help:"), "{said}");
         assert!(fs::read(&copied.path).unwrap() == before);
     }
-    let copied = Copied::of("xts-128");
+    let copied = CopiedVolume::of("xts-128");
     let (status, said) = mount(&copied.path, &["--accept-damaged-metadata"]);
     assert_eq!(status, Some(2), "{said}");
     let (status, said) = mount(&copied.path, &["--startup-key", "/dev/null"]);
@@ -799,7 +781,7 @@ fn refusals_have_a_status() {
 /// A mount held by this process, of a disk that fails when told.
 #[trial("errors of the disk reach the writer", needs(fuse))]
 fn disk_errors_reach_the_writer() {
-    let (bytes, _) = made(Method::AES_XTS_128, 512);
+    let (bytes, _) = volume_with_clear_key(Method::AES_XTS_128, 512);
     let disk = Disk::new(bytes);
     let volume = Arc::new(writable(disk.clone()).unwrap());
     let directory = tempfile::tempdir().unwrap();
@@ -895,7 +877,7 @@ fn ntfs_tree() {
     needs(fuse, fat_tools, dislocker_file)
 )]
 fn fat_tree() {
-    let copied = Copied::of("cbc-256");
+    let copied = CopiedVolume::of("cbc-256");
     let mounted = copied.mount();
     let path = mounted.volume_file();
     let bad = tempfile::NamedTempFile::new().unwrap();
@@ -943,7 +925,7 @@ fn fat_tree() {
 
 #[trial("a loop device writes and trims", needs(fuse, loop_devices))]
 fn loop_device() {
-    let copied = Copied::of("xts-256");
+    let copied = CopiedVolume::of("xts-256");
     let mut model = copied.plaintext();
     let mounted = copied.mount();
     {
@@ -990,7 +972,7 @@ fn loop_device() {
     needs(fuse, loop_devices)
 )]
 fn block_device() {
-    let copied = Copied::of("xts-256");
+    let copied = CopiedVolume::of("xts-256");
     let mut model = copied.plaintext();
     let device = LoopDevice::writable(&copied.path).unwrap();
     let bek = copied.entry.bek();

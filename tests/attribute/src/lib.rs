@@ -1,22 +1,21 @@
 //! Attributes that register a function with the test program that it is compiled into.
 //!
-//! The standard `#[test]` cannot say at run time that a test is ignored, so the test programs have a
-//! harness of their own (`tests/common/harness.rs`). With these attributes a test is written once,
-//! where its function is; there is no list to keep.
+//! The standard `#[test]` cannot decide at run time that a test is ignored, so the test programs use
+//! the harness in `tests/common/harness.rs`. With these attributes, a test needs no entry in a list.
 
 use std::iter::Peekable;
 
 use proc_macro::token_stream::IntoIter;
 use proc_macro::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 
-/// One test.
+/// Registers a test.
 ///
-/// * `#[trial]`: its name is the function's.
-/// * `#[trial("a sentence")]`: its name is the sentence.
-/// * `#[trial(needs(fuse, root))]`, `#[trial("a sentence", needs(fuse))]`: it is ignored where one
-///   of these functions (`fn() -> Option<Missing>`) returns what is missing.
+/// * `#[trial]`: the name of the test is that of the function.
+/// * `#[trial("a sentence")]`: the name of the test is the sentence.
+/// * `#[trial(needs(fuse, root))]`, `#[trial("a sentence", needs(fuse))]`: the test is ignored if one
+///   of these functions (`fn() -> Option<Missing>`) returns something.
 ///
-/// The function takes nothing, and returns nothing or a `Result<(), Failed>`.
+/// The function has no arguments and returns nothing or a `Result<(), Failed>`.
 #[proc_macro_attribute]
 pub fn trial(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let function = match name_of(&item) {
@@ -38,8 +37,8 @@ pub fn trial(arguments: TokenStream, item: TokenStream) -> TokenStream {
     registered(item, &what)
 }
 
-/// Tests whose number is known only when the program runs: one for each volume of the corpus, say.
-/// The function takes nothing and returns a `Vec<Trial>`.
+/// Registers tests whose number is known only at run time, such as one for each volume of the
+/// corpus. The function has no arguments and returns a `Vec<Trial>`.
 #[proc_macro_attribute]
 pub fn trials(_: TokenStream, item: TokenStream) -> TokenStream {
     match name_of(&item) {
@@ -48,7 +47,7 @@ pub fn trials(_: TokenStream, item: TokenStream) -> TokenStream {
     }
 }
 
-/// What is checked after all tests ran. The function takes nothing and returns a
+/// Registers a check that runs after all tests. The function has no arguments and returns a
 /// `Result<(), String>`.
 #[proc_macro_attribute]
 pub fn afterwards(_: TokenStream, item: TokenStream) -> TokenStream {
@@ -58,7 +57,7 @@ pub fn afterwards(_: TokenStream, item: TokenStream) -> TokenStream {
     }
 }
 
-/// The function, and behind it what registers it.
+/// The function, followed by the code that registers it.
 fn registered(item: TokenStream, what: &str) -> TokenStream {
     let registration = format!(
         "::inventory::submit! {{
@@ -73,13 +72,13 @@ fn registered(item: TokenStream, what: &str) -> TokenStream {
         Ok(registration) => registration,
         Err(problem) => return refuse(&problem.to_string(), Span::call_site()),
     };
-    // Where something does not fit, the compiler points at the function.
+    // Compiler errors in the generated code then point at the function.
     let place = item.clone().into_iter().last();
     let place = place.map_or_else(Span::call_site, |last| last.span());
     item.into_iter().chain(at(registration, place)).collect()
 }
 
-/// The same tokens, with names that are looked up and lines that are counted at this place.
+/// The same tokens, with names resolved and line numbers taken at this span.
 fn at(tokens: TokenStream, place: Span) -> TokenStream {
     let moved = tokens.into_iter().map(|mut token| {
         if let TokenTree::Group(group) = &token {
@@ -105,7 +104,7 @@ fn name_of(item: &TokenStream) -> Result<Ident, String> {
     }
 }
 
-/// The name as a literal, and what the test needs, as source text.
+/// The name as a literal, and the arguments of `needs(…)` as source text.
 fn parse(arguments: TokenStream) -> Result<(Option<String>, String), (String, Span)> {
     let mut tokens = arguments.into_iter().peekable();
     let name = match tokens.peek() {
@@ -139,7 +138,7 @@ fn skip_comma(tokens: &mut Peekable<IntoIter>) {
     }
 }
 
-/// An error of the compiler at this place.
+/// A compiler error at this span.
 fn refuse(problem: &str, place: Span) -> TokenStream {
     let error: Result<TokenStream, _> = format!("::core::compile_error! {{ {problem:?} }}").parse();
     error.map_or_else(|_| TokenStream::new(), |error| at(error, place))

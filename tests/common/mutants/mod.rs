@@ -1,19 +1,19 @@
-//! Volumes changed at random, and what they may show: the plaintext of the volume as it was, or an
+//! Randomly changed volumes ("mutants"). They must give the plaintext of the original volume, or an
 //! error.
 //!
-//! A mutant is made from one of the frozen volumes. Its metadata, its boot record or its conversion
-//! map is changed, or its end is cut off. Checksums are made right again, for they keep nobody out.
-//! Some mutants are sealed again with the volume master key: those speak for whoever holds the key
-//! and may show anything, but not stop the program or take much memory.
+//! A mutant is made from one of the frozen volumes by changing its metadata, boot record or
+//! conversion map, or by truncating it. Checksums are usually updated, because an attacker can do the
+//! same. Some mutants are authenticated again with the volume master key. They may show anything,
+//! because the owner of the key can do that, but must not cause a panic or use much memory.
 //!
-//! A mutant depends on the seed and on its number alone, so that one of many can be made again.
+//! A mutant is determined by the seed and its number, so that a single one can be created again.
 //! Shared by `tests/mutation.rs` and `tests/common/mutants/run.rs`.
 
-mod change;
-mod judge;
+mod check;
+mod mutate;
 
-pub use change::mutant;
-pub use judge::judge;
+pub use check::check;
+pub use mutate::mutant;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,10 +31,10 @@ use sha2::{Digest, Sha256};
 
 use super::testdata::{self, Entry, Kind};
 
-/// No mutant of half a megabyte takes longer, however busy the machine is.
+/// Longest time for a mutant of half a megabyte, with a margin for slow computers.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// A volume to be changed, and all that is needed to judge what comes out.
+/// An original volume, with everything that is needed to check its mutants.
 pub struct Sample {
     name: String,
     bytes: Vec<u8>,
@@ -43,15 +43,15 @@ pub struct Sample {
     vmk: Option<[u8; 32]>,
     bek: Option<PathBuf>,
     clear_key: bool,
-    /// Where the metadata copies lie.
+    /// Offsets of the metadata copies.
     copies: [usize; 3],
-    /// Where the moved sectors lie, and how many bytes of them there are.
+    /// Offset and size of the moved boot sectors, in bytes.
     moved: (usize, usize),
-    /// The KEY datum that the metadata's SHA-256 is sealed in, opened.
+    /// The decrypted KEY datum with the SHA-256 of the metadata.
     hash_datum: Option<Vec<u8>>,
-    /// What deciphers its sectors; none for a volume without keys.
+    /// The sector cipher; `None` for a volume without keys.
     cipher: Option<Box<dyn SectorCipher>>,
-    /// Whether a conversion map belongs to it.
+    /// Whether it has a conversion map.
     map: bool,
 }
 
@@ -118,14 +118,14 @@ impl Sample {
         }
     }
 
-    /// Where the byte at `offset` of the plaintext lies on the volume.
-    fn place(&self, offset: usize) -> usize {
+    /// The physical offset of the byte at `offset` of the plaintext.
+    fn position_of(&self, offset: usize) -> usize {
         let (start, len) = self.moved;
         if offset < len { start + offset } else { offset }
     }
 }
 
-/// All frozen volumes. Takes as long as stretching some passwords.
+/// All frozen volumes. This takes some seconds, for key stretching.
 pub fn samples() -> Vec<Sample> {
     let volumes = testdata::volumes();
     std::thread::scope(|scope| {
@@ -141,43 +141,43 @@ pub fn samples() -> Vec<Sample> {
 /// A changed volume.
 pub struct Mutant {
     bytes: Vec<u8>,
-    /// What was done to it, for whoever looks at it.
-    pub story: Vec<String>,
-    /// Its metadata was sealed again.
-    sealed: bool,
-    /// Its conversion map was changed, or where the boot record says that it lies.
+    /// Descriptions of the changes.
+    pub changes: Vec<String>,
+    /// Its metadata was authenticated again with the VMK.
+    authenticated: bool,
+    /// Its conversion map was changed, or the offsets of the map in the boot record.
     map: bool,
-    /// Damage is to be accepted: then nothing is proved.
+    /// Damaged metadata is accepted, so that no key confirms it.
     accept: bool,
     /// The startup key is used instead of the volume master key.
     by_protector: bool,
 }
 
-/// What came of a mutant.
+/// The result of a mutant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It does not open, or cannot be read.
+    /// It cannot be unlocked or read.
     Refused,
-    /// It shows the plaintext of the volume as it was, as far as it reaches.
+    /// It shows the plaintext of the original, as far as it reaches.
     Same,
-    /// It opens, and speaks for whoever holds the key, or damage was accepted.
-    NotJudged,
-    /// Some sectors are shown otherwise than they were, each in a way that only the conversion map
-    /// decides: as it is stored, deciphered, or hidden. Nothing proves that map.
+    /// It can be read, and may show anything: its metadata was authenticated again, or damage was
+    /// accepted.
+    NotChecked,
+    /// Some sectors differ from the original, but only as a changed conversion map can cause it: each
+    /// is shown as stored, decrypted, or as zeros. No key protects that map.
     ByMap,
-    /// It shows what was never on the volume.
+    /// It shows something that was never on the volume.
     Wrong(String),
 }
 
-/// How many mutants came out how.
+/// The number of mutants with each result.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub refused: u64,
     pub same: u64,
-    pub not_judged: u64,
+    pub not_checked: u64,
     pub by_map: u64,
-    /// Number and story of each mutant that showed what was never there, stopped the program, or
-    /// took too long.
+    /// Number and changes of each mutant that gave a wrong result, panicked, or took too long.
     pub wrong: Vec<(u64, String)>,
 }
 
@@ -185,38 +185,38 @@ impl Tally {
     fn add(&mut self, other: Self) {
         self.refused += other.refused;
         self.same += other.same;
-        self.not_judged += other.not_judged;
+        self.not_checked += other.not_checked;
         self.by_map += other.by_map;
         self.wrong.extend(other.wrong);
     }
 
     fn count(&mut self, samples: &[Sample], seed: u64, number: u64) {
         let (sample, mutant) = mutant(samples, seed, number);
-        let story = format!("{}: {}", sample.name, mutant.story.join("; "));
+        let changes = format!("{}: {}", sample.name, mutant.changes.join("; "));
         let start = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| judge(sample, mutant)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| check(sample, mutant)));
         let took = start.elapsed();
         match outcome {
-            _ if took > LONGEST => self.wrong.push((number, format!("{took:?}: {story}"))),
+            _ if took > LONGEST => self.wrong.push((number, format!("{took:?}: {changes}"))),
             Ok(Outcome::Refused) => self.refused += 1,
             Ok(Outcome::Same) => self.same += 1,
-            Ok(Outcome::NotJudged) => self.not_judged += 1,
+            Ok(Outcome::NotChecked) => self.not_checked += 1,
             Ok(Outcome::ByMap) => self.by_map += 1,
-            Ok(Outcome::Wrong(why)) => self.wrong.push((number, format!("{why}: {story}"))),
-            Err(_) => self.wrong.push((number, format!("a panic: {story}"))),
+            Ok(Outcome::Wrong(why)) => self.wrong.push((number, format!("{why}: {changes}"))),
+            Err(_) => self.wrong.push((number, format!("a panic: {changes}"))),
         }
     }
 }
 
-/// Makes and judges the mutants of these numbers, on all processors. `progress` is told how many are
-/// done, now and then.
+/// Creates and checks the mutants with these numbers, on all CPU cores. Calls `progress` from time to
+/// time with the number of mutants that are done.
 pub fn campaign(
     samples: &[Sample],
     seed: u64,
     numbers: Range<u64>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Tally {
-    /// So many are taken at once.
+    /// Mutants that a thread takes at a time.
     const STEP: u64 = 256;
     let next = AtomicU64::new(numbers.start);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -237,27 +237,26 @@ pub fn campaign(
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         for thread in threads {
-            tally.add(thread.join().expect("a thread of the campaign"));
+            tally.add(thread.join().expect("a thread"));
         }
     });
     tally.wrong.sort();
     tally
 }
 
-/// Whether the judge notices that the volume of that name shows other bytes than it held: one byte,
-/// or two halves of sectors that changed places.
-pub fn other_plaintext_is_noticed(name: &str) -> bool {
+/// Whether [`check`] detects that the volume with this name shows one wrong byte.
+pub fn detects_wrong_plaintext(name: &str) -> bool {
     let mut sample = Sample::of(&testdata::volume(name));
     let same = |sample: &Sample| {
-        let untouched = Mutant {
+        let unchanged = Mutant {
             bytes: sample.bytes.clone(),
-            story: Vec::new(),
-            sealed: false,
+            changes: Vec::new(),
+            authenticated: false,
             map: true,
             accept: false,
             by_protector: false,
         };
-        judge(sample, untouched) == Outcome::Same
+        check(sample, unchanged) == Outcome::Same
     };
     if !same(&sample) {
         return false;

@@ -1,5 +1,5 @@
-//! Changes the volumes in `testdata/` at random, as many times as asked, and tells every changed
-//! volume that shows what it never held. `cargo run --release --example mutate -- 1000000 [SEED [FIRST]]`.
+//! Tests any number of randomly changed volumes of `testdata/`, and prints each that gives wrong
+//! plaintext: `cargo run --release --example mutate -- 1000000 [SEED [FIRST]]`.
 
 #[path = "mod.rs"]
 #[allow(dead_code, clippy::expect_used, unreachable_pub)]
@@ -23,14 +23,14 @@ fn main() -> Result<ExitCode, std::num::ParseIntError> {
             eprintln!("{done} of {count}");
         }
     });
-    for (number, story) in &tally.wrong {
-        println!("mutant {number} of seed {seed}: {story}");
+    for (number, changes) in &tally.wrong {
+        println!("mutant {number} of seed {seed}: {changes}");
     }
     println!(
-        "{count} mutants: {} refused, {} unchanged, {} sealed again or accepted as damaged, {} read as a changed map says, {} wrong",
+        "{count} mutants: {} refused, {} unchanged, {} authenticated again or accepted as damaged, {} read as a changed map says, {} wrong",
         tally.refused,
         tally.same,
-        tally.not_judged,
+        tally.not_checked,
         tally.by_map,
         tally.wrong.len()
     );

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::server::Authority;
 use crate::common::fve;
-use crate::common::said::{assert_status, json};
+use crate::common::output::{assert_status, json};
 use crate::common::trials::{self, Missing, trial};
 
 /// What is lacking, if anything is.

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fve::create::{NewProtector, NewVolume, Placement, StartupKeyForm};
-use fve::crypto::sector::Method;
+use fve::create::{NewProtector, StartupKeyForm};
 use fve::enroll::Enrollment;
 use fve::error::Error;
 use fve::guid::Guid;
@@ -22,27 +21,26 @@ use super::server::Authority;
 use crate::common::log::Log;
 use crate::common::peers::{self, Peer};
 use crate::common::trials::{self, Missing, trial};
+use crate::common::writing::{small_volume, write_small};
 
-const SIZE: usize = 0x8_0000;
 const PASSWORD: &str = "correct horse";
 
 fn openssl() -> Option<Missing> {
     trials::programs(&["openssl"])
 }
 
-struct Made {
+struct TestVolume {
     directory: tempfile::TempDir,
     authority: Authority,
     image: PathBuf,
     volume: Guid,
 }
 
-impl Made {
+impl TestVolume {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let authority = Authority::make(directory.path(), "server");
-        let placement = Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000]);
-        let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement).expect("volume");
+        let mut volume = small_volume();
         let id = volume.id();
         let sidecar = SidecarFile::at(directory.path(), id);
         let (enrollment, trial) =
@@ -56,11 +54,8 @@ impl Made {
         for file in volume.startup_keys(StartupKeyForm::Short).expect("keys") {
             std::fs::write(directory.path().join("key.BEK"), file.content.expose()).expect("BEK");
         }
-        let mut plaintext = vec![0; SIZE];
-        plaintext[..11].copy_from_slice(b"\xEB\x52\x90NTFS    ");
         let image = directory.path().join("volume.img");
-        let out = std::fs::File::create(&image).expect("image");
-        volume.write(&plaintext, &out).expect("write");
+        write_small(&volume, &image);
         Self {
             directory,
             authority,
@@ -124,7 +119,7 @@ fn silence() -> impl Transport + 'static {
 
 #[trial("unlocks with the key from the network", needs(openssl))]
 fn opens() {
-    let made = Made::new();
+    let made = TestVolume::new();
     let unlocked = made
         .unlock(&[made.credential(made.authority.in_process())])
         .expect("unlock");
@@ -139,7 +134,7 @@ fn opens() {
 
 #[trial("sends every request once, and refills the stock", needs(openssl))]
 fn fills_up() {
-    let made = Made::new();
+    let made = TestVolume::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..2 * STOCK {
         let recorder = seen.clone();
@@ -176,7 +171,7 @@ impl<T: Transport> fve::network::client::Responder for Forward<'_, T> {
 
 #[trial("tries the next credential if no server answers", needs(openssl))]
 fn fails_over() {
-    let made = Made::new();
+    let made = TestVolume::new();
     let unlocked = made
         .unlock(&[made.credential(silence()), password()])
         .expect("unlock");
@@ -194,7 +189,7 @@ fn fails_over() {
     needs(openssl)
 )]
 fn outlives_silence() {
-    let made = Made::new();
+    let made = TestVolume::new();
     for left in (0..STOCK).rev() {
         assert_eq!(made.reasons(made.credential(silence())), ["no-answer"]);
         assert_eq!(made.stock().unused(), left);
@@ -206,7 +201,7 @@ fn outlives_silence() {
 
 #[trial("unlocks with a stock that cannot be written", needs(openssl))]
 fn opens_read_only() {
-    let made = Made::new();
+    let made = TestVolume::new();
     // The file cannot be replaced: the name of the new file is that of a directory.
     let mut name = made.sidecar().path().file_name().unwrap().to_owned();
     name.push(".new");
@@ -218,7 +213,7 @@ fn opens_read_only() {
 
 #[trial("reports every reason", needs(openssl))]
 fn reports_reasons() {
-    let made = Made::new();
+    let made = TestVolume::new();
     let forged = with_network(|_, _| {
         let (reply, from) = (SealedReply::from_bytes([7; 60]), String::new());
         vec![(Duration::ZERO, Received::Reply { reply, from })]
@@ -254,7 +249,7 @@ fn reports_reasons() {
 
 #[trial("shows no secret", needs(openssl))]
 fn shows_no_secret() {
-    let made = Made::new();
+    let made = TestVolume::new();
     let bek = std::fs::read(made.path().join("key.BEK")).expect("BEK");
     let content = std::fs::read_to_string(made.sidecar().path()).expect("sidecar");
     let log = Log::default();
@@ -288,7 +283,7 @@ fn shows_no_secret() {
 
 #[trial("dislocker unlocks the volume with the same key", needs(openssl, || Peer::Dislocker.missing()))]
 fn dislocker_opens() {
-    let made = Made::new();
+    let made = TestVolume::new();
     let plaintext = made.path().join("plaintext");
     let mut dislocker = std::process::Command::new("dislocker-file");
     dislocker.arg("-V").arg(&made.image);
@@ -301,7 +296,7 @@ fn dislocker_opens() {
 
 #[trial("cryptsetup unlocks the volume with the same key", needs(openssl, || Peer::Cryptsetup.missing()))]
 fn cryptsetup_opens() {
-    let made = Made::new();
+    let made = TestVolume::new();
     let mut cryptsetup = std::process::Command::new("cryptsetup");
     cryptsetup.args(["bitlkOpen", "--test-passphrase", "--key-file"]);
     cryptsetup.arg(made.path().join("key.BEK")).arg(&made.image);

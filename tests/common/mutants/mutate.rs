@@ -1,17 +1,17 @@
-//! Makes mutants.
+//! Creates mutants: changes metadata, boot record and conversion map at random.
 
 use fve::crypto::envelope;
 use sha2::{Digest, Sha256};
 
 use super::{Mutant, Sample};
 
-/// Bytes that a metadata copy takes.
+/// Size of the region of a metadata copy, in bytes.
 const REGION: usize = 0x1_0000;
 const HEADER: usize = 0x40;
 const DATUMS: usize = 0x70;
 /// Bytes of the header of a datum: size, role, type, flags.
 const DATUM_HEADER: usize = 8;
-/// Identifiers of a boot record: converted as a whole, and by encrypt-on-write.
+/// Identifying GUIDs of a boot record: normal, and encrypt-on-write (docs/format.md §1.2).
 const IDENTIFIERS: [[u8; 16]; 2] = [
     [
         0x3b, 0xd6, 0x67, 0x49, 0x29, 0x2e, 0xd8, 0x4a, 0x83, 0x99, 0xf6, 0xa3, 0x39, 0xe3, 0xd0,
@@ -22,7 +22,8 @@ const IDENTIFIERS: [[u8; 16]; 2] = [
         0xd8,
     ],
 ];
-/// Random numbers that a seed repeats (SplitMix64).
+
+/// Pseudorandom numbers, determined by a seed (SplitMix64).
 struct Rng(u64);
 
 impl Rng {
@@ -39,7 +40,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// From zero to `end`, without it.
+    /// A number in `0..end`.
     fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
@@ -53,14 +54,14 @@ impl Rng {
     }
 }
 
-/// Makes the mutant of that number.
+/// Creates the mutant with this number.
 pub fn mutant(samples: &[Sample], seed: u64, number: u64) -> (&Sample, Mutant) {
     let mut rng = Rng::new(seed, number);
     let sample = &samples[rng.below(samples.len())];
     let mut mutant = Mutant {
         bytes: sample.bytes.clone(),
-        story: Vec::new(),
-        sealed: false,
+        changes: Vec::new(),
+        authenticated: false,
         map: false,
         accept: rng.chance(10),
         by_protector: rng.chance(50),
@@ -71,7 +72,7 @@ pub fn mutant(samples: &[Sample], seed: u64, number: u64) -> (&Sample, Mutant) {
             60..75 => change_boot_record(sample, &mut mutant, &mut rng),
             75..95 if sample.map => change_map(&mut mutant, &mut rng),
             75..95 => change_metadata(samples, sample, &mut mutant, &mut rng),
-            _ => cut_off(sample, &mut mutant, &mut rng),
+            _ => truncate(sample, &mut mutant, &mut rng),
         }
     }
     (sample, mutant)
@@ -91,8 +92,8 @@ fn put(bytes: &mut [u8], at: usize, width: usize, value: u64) {
     }
 }
 
-/// Puts a value at the edge of something into a field.
-fn edge(bytes: &mut [u8], at: usize, width: usize, rng: &mut Rng) -> String {
+/// Writes a boundary value into a field: a fixed one, or one derived from the old value.
+fn boundary_value(bytes: &mut [u8], at: usize, width: usize, rng: &mut Rng) -> String {
     const FIXED: [u64; 22] = [
         0,
         1,
@@ -131,7 +132,7 @@ fn edge(bytes: &mut [u8], at: usize, width: usize, rng: &mut Rng) -> String {
     format!("{value:#x} for {old:#x} in {width} bytes at {at:#x}")
 }
 
-/// Changes one copy of the metadata, some or all of them.
+/// Changes one, two or all copies of the metadata.
 fn change_metadata(samples: &[Sample], sample: &Sample, mutant: &mut Mutant, rng: &mut Rng) {
     let copies: &[usize] = match rng.below(10) {
         0 | 1 => &sample.copies[..1],
@@ -144,16 +145,16 @@ fn change_metadata(samples: &[Sample], sample: &Sample, mutant: &mut Mutant, rng
     let mut block = Block::of(region);
     for _ in 0..1 + rng.below(3) {
         let done = block.change(samples, rng);
-        mutant.story.push(format!("metadata: {done}"));
+        mutant.changes.push(format!("metadata: {done}"));
     }
     let mut region = block.lay_out(!rng.chance(10));
     if rng.chance(25)
         && let Some(vmk) = &sample.vmk
         && let Some(hash) = &sample.hash_datum
-        && seal(&mut region, vmk, hash).is_some()
+        && authenticate(&mut region, vmk, hash).is_some()
     {
-        mutant.sealed = true;
-        mutant.story.push("sealed again".to_owned());
+        mutant.authenticated = true;
+        mutant.changes.push("authenticated again".to_owned());
     }
     if !rng.chance(5) {
         repair_block(&mut region);
@@ -163,17 +164,17 @@ fn change_metadata(samples: &[Sample], sample: &Sample, mutant: &mut Mutant, rng
             place.copy_from_slice(&region);
         }
     }
-    mutant.story.push(format!("{} copies", copies.len()));
+    mutant.changes.push(format!("{} copies", copies.len()));
 }
 
-/// A metadata block in parts.
+/// The parts of a metadata block.
 struct Block {
-    /// Header and dataset header.
+    /// Information header and dataset header.
     head: Vec<u8>,
     datums: Vec<Vec<u8>>,
-    /// What lies behind the datums up to the validation.
+    /// The bytes between the datums and the validation part.
     padding: Vec<u8>,
-    /// The validation, and what lies behind it.
+    /// The validation part and the rest of the region.
     rest: Vec<u8>,
 }
 
@@ -197,7 +198,7 @@ impl Block {
         }
     }
 
-    /// Changes it in one way, and says which.
+    /// Applies one change, and returns its description.
     fn change(&mut self, samples: &[Sample], rng: &mut Rng) -> String {
         const FIELDS: [(usize, usize); 20] = [
             (0x08, 2),
@@ -223,7 +224,7 @@ impl Block {
         ];
         if self.datums.is_empty() || rng.chance(20) {
             let (at, width) = rng.one_of(&FIELDS);
-            return edge(&mut self.head, at, width, rng);
+            return boundary_value(&mut self.head, at, width, rng);
         }
         let chosen = rng.below(self.datums.len());
         let other = rng.below(self.datums.len());
@@ -235,19 +236,22 @@ impl Block {
                 format!("a bit of datum {chosen} at {at:#x}")
             }
             1 | 2 => {
-                // The fixed parts are at the front.
+                // The fields of a datum are in its first bytes.
                 let at = rng.below(datum.len().min(0x60)) & !1;
                 let width = rng.one_of(&[2, 2, 4, 8]);
-                format!("datum {chosen}: {}", edge(datum, at, width, rng))
+                format!("datum {chosen}: {}", boundary_value(datum, at, width, rng))
             }
             3 => {
-                // A datum inside another.
+                // Changes a nested datum.
                 let Some(inner) = inner(datum, rng) else {
                     return "nothing nested".to_owned();
                 };
                 let at = inner + (rng.below(0x30) & !1);
                 let width = rng.one_of(&[2, 2, 4, 8]);
-                format!("nested in datum {chosen}: {}", edge(datum, at, width, rng))
+                format!(
+                    "nested in datum {chosen}: {}",
+                    boundary_value(datum, at, width, rng)
+                )
             }
             4 => {
                 self.datums.remove(chosen);
@@ -310,7 +314,7 @@ impl Block {
         }
     }
 
-    /// The whole region, with sizes that fit if they are to.
+    /// The whole region; `sizes` says whether the size fields are updated.
     fn lay_out(mut self, sizes: bool) -> Vec<u8> {
         let mut datums = self.datums.concat();
         datums.truncate(REGION - 0x200);
@@ -327,7 +331,7 @@ impl Block {
     }
 }
 
-/// Where a datum inside this one begins: behind the fixed part of its type.
+/// Offset of a random nested datum; they follow the fixed part of the type (docs/format.md §3.2).
 fn inner(datum: &[u8], rng: &mut Rng) -> Option<usize> {
     let fixed = match number(datum, 4, 2) {
         0x03 => 20,
@@ -345,7 +349,7 @@ fn inner(datum: &[u8], rng: &mut Rng) -> Option<usize> {
     (!starts.is_empty()).then(|| rng.one_of(&starts))
 }
 
-/// Puts a datum into another, of a type that holds datums.
+/// Nests a datum in a new one, of a type that contains datums.
 fn wrap(datum: &mut Vec<u8>, rng: &mut Rng) {
     let (kind, fixed) = rng.one_of(&[(0x03u16, 20), (0x04, 4), (0x08, 28), (0x09, 24)]);
     let len = DATUM_HEADER + fixed + datum.len();
@@ -357,7 +361,7 @@ fn wrap(datum: &mut Vec<u8>, rng: &mut Rng) {
     *datum = whole;
 }
 
-/// How many bytes of a region the checks cover, where that is possible.
+/// Number of bytes of a region that CRC-32 and SHA-256 cover, if the size field is valid.
 fn covered(region: &[u8]) -> Option<usize> {
     let size = number(region, 8, 2) as usize * 16;
     (size + 0x60 <= region.len()).then_some(size)
@@ -370,8 +374,8 @@ fn repair_block(region: &mut [u8]) {
     }
 }
 
-/// Seals the SHA-256 of a region again, with the nonce that stands there.
-fn seal(region: &mut [u8], vmk: &[u8; 32], hash_datum: &[u8]) -> Option<()> {
+/// Encrypts the SHA-256 of a changed region, with the nonce that is stored there.
+fn authenticate(region: &mut [u8], vmk: &[u8; 32], hash_datum: &[u8]) -> Option<()> {
     let size = covered(region)?;
     let mut content = hash_datum.to_vec();
     let hash = Sha256::digest(&region[..size]);
@@ -431,15 +435,15 @@ fn change_boot_record(sample: &Sample, mutant: &mut Mutant, rng: &mut Rng) {
         }
         _ => {
             let (at, width) = rng.one_of(&FIELDS);
-            edge(boot, at, width, rng)
+            boundary_value(boot, at, width, rng)
         }
     };
-    // Where the map lies is the boot record's word alone.
+    // The offsets of the map are stored only in the boot record.
     mutant.map |= boot[0xC8..0xD8] != sample.bytes[0xC8..0xD8];
-    mutant.story.push(format!("boot record: {done}"));
+    mutant.changes.push(format!("boot record: {done}"));
 }
 
-/// Changes the head of the conversion map, a bitmap or a record.
+/// Changes the header of the conversion map, a bitmap or a record (docs/format.md §5.6).
 fn change_map(mutant: &mut Mutant, rng: &mut Rng) {
     const HEAD: [(usize, usize); 12] = [
         (0x08, 2),
@@ -488,7 +492,7 @@ fn change_map(mutant: &mut Mutant, rng: &mut Rng) {
             let Some(head) = bytes.get_mut(first..first.saturating_add(0x1000)) else {
                 return;
             };
-            let done = edge(head, at, width, rng);
+            let done = boundary_value(head, at, width, rng);
             let len = number(head, 0x0A, 2) as usize;
             repair(head, 0x24, len);
             let head = head.to_vec();
@@ -497,14 +501,14 @@ fn change_map(mutant: &mut Mutant, rng: &mut Rng) {
             {
                 other.copy_from_slice(&head);
             }
-            format!("head of the map: {done}")
+            format!("header of the map: {done}")
         }
         2 => {
             let (at, width) = rng.one_of(&BITMAP);
             let Some(bitmap) = bytes.get_mut(bitmap..bitmap.saturating_add(0x600)) else {
                 return;
             };
-            let done = edge(bitmap, at, width, rng);
+            let done = boundary_value(bitmap, at, width, rng);
             let len = number(bitmap, 0x2C, 4) as usize;
             repair(bitmap, 0x38, len);
             format!("bitmap: {done}")
@@ -515,16 +519,16 @@ fn change_map(mutant: &mut Mutant, rng: &mut Rng) {
             let Some(record) = bytes.get_mut(record..record.saturating_add(0x200)) else {
                 return;
             };
-            let done = edge(record, at, width, rng);
+            let done = boundary_value(record, at, width, rng);
             let len = number(record, 0x0C, 4) as usize;
             repair(record, 0x20, len);
             format!("record: {done}")
         }
     };
-    mutant.story.push(done);
+    mutant.changes.push(done);
 }
 
-/// Makes a CRC-32 right that is computed over `len` bytes with its own field zeroed.
+/// Updates a CRC-32 at `at` that covers `len` bytes, with its own field as zeros.
 fn repair(bytes: &mut [u8], at: usize, len: usize) {
     put(bytes, at, 4, 0);
     if let Some(covered) = bytes.get(..len) {
@@ -533,7 +537,7 @@ fn repair(bytes: &mut [u8], at: usize, len: usize) {
     }
 }
 
-fn cut_off(sample: &Sample, mutant: &mut Mutant, rng: &mut Rng) {
+fn truncate(sample: &Sample, mutant: &mut Mutant, rng: &mut Rng) {
     let len = if rng.chance(50) {
         rng.below(sample.bytes.len())
     } else {
@@ -543,5 +547,5 @@ fn cut_off(sample: &Sample, mutant: &mut Mutant, rng: &mut Rng) {
         return;
     }
     mutant.bytes.truncate(len);
-    mutant.story.push(format!("cut off at {len:#x}"));
+    mutant.changes.push(format!("truncated to {len:#x}"));
 }

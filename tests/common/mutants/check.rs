@@ -1,4 +1,4 @@
-//! Judges what mutants show.
+//! Checks what a mutant shows.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use fve::volume::{UnlockOptions, Volume};
 
 use super::{Mutant, Outcome, Sample};
 
-/// Opens a mutant and looks at what it shows.
-pub fn judge(sample: &Sample, mutant: Mutant) -> Outcome {
-    let cut = mutant.bytes.len() < sample.bytes.len();
+/// Opens a mutant and compares what it shows with the original volume.
+pub fn check(sample: &Sample, mutant: Mutant) -> Outcome {
+    let truncated = mutant.bytes.len() < sample.bytes.len();
     let stored = Arc::new(mutant.bytes);
-    // What the map says counts only on a volume that has one: the metadata is sealed and says so.
+    // A changed map matters only on a volume that has one: the authenticated metadata says so.
     let identifiers = [0xA0..0xB0, 0x1A8..0x1B8];
     let map = mutant.map
         && sample.map
@@ -30,7 +30,7 @@ pub fn judge(sample: &Sample, mutant: Mutant) -> Outcome {
     let Ok(volume) = Volume::from_source(stored.clone()) else {
         return Outcome::Refused;
     };
-    // What is shown without a key must not stop the program either.
+    // Functions that need no key must not panic either.
     let _ = (volume.status(), volume.conversion_fault());
     let _ = (volume.protectors().len(), format!("{volume:?}"));
     let mut options = UnlockOptions::default();
@@ -42,81 +42,81 @@ pub fn judge(sample: &Sample, mutant: Mutant) -> Outcome {
     let Ok(len) = usize::try_from(unlocked.available()) else {
         return Outcome::Refused;
     };
-    // A volume has no more than its bytes: whatever claims more has to be refused by reading.
+    // No volume can be larger than its image.
     if len > sample.bytes.len() {
         return Outcome::Wrong(format!("{len} bytes of {}", sample.bytes.len()));
     }
     let mut shown = vec![0; len];
     if unlocked.read_exact_at(0, &mut shown).is_err() {
-        // Some of it may be there all the same.
-        if mutant.accept || mutant.sealed {
+        // Single sectors may still be readable.
+        if mutant.accept || mutant.authenticated {
             return Outcome::Refused;
         }
-        return rule.judge_readable(&unlocked, len);
+        return rule.check_readable(&unlocked, len);
     }
-    if mutant.accept || mutant.sealed {
-        return Outcome::NotJudged;
+    if mutant.accept || mutant.authenticated {
+        return Outcome::NotChecked;
     }
-    if shown.len() != sample.plaintext.len() && !cut {
+    if shown.len() != sample.plaintext.len() && !truncated {
         return Outcome::Wrong(format!(
             "{} bytes instead of {}",
             shown.len(),
             sample.plaintext.len()
         ));
     }
-    rule.judge(0, &shown)
+    rule.check(0, &shown)
 }
 
-/// What a mutant may show.
+/// What a mutant is allowed to show.
 struct Rule<'a> {
     sample: &'a Sample,
-    /// Its own bytes.
+    /// The bytes of the mutant.
     stored: &'a [u8],
-    /// Whether its map may say that a sector is encrypted, plain or hidden which is not so.
+    /// Whether its map may be wrong about which sectors are encrypted, plaintext or hidden.
     map: bool,
 }
 
 impl Rule<'_> {
-    /// Judges what is shown from `offset` on, a multiple of the sector size.
-    fn judge(&self, offset: usize, shown: &[u8]) -> Outcome {
-        let truth = self.sample.plaintext.get(offset..offset + shown.len());
-        if truth.is_some_and(|truth| truth == shown) {
+    /// Checks the bytes shown from `offset` on, a multiple of the sector size.
+    fn check(&self, offset: usize, shown: &[u8]) -> Outcome {
+        let expected = self.sample.plaintext.get(offset..offset + shown.len());
+        if expected.is_some_and(|expected| expected == shown) {
             return Outcome::Same;
         }
         for (number, sector) in shown.chunks(self.sample.sector).enumerate() {
             let at = offset + number * self.sample.sector;
-            let truth = self.sample.plaintext.get(at..at + sector.len());
-            if truth != Some(sector) && !(self.map && self.is_by_map(at, sector)) {
-                return Outcome::Wrong(format!("the sector at {at:#x} was never so"));
+            let expected = self.sample.plaintext.get(at..at + sector.len());
+            if expected != Some(sector) && !(self.map && self.is_by_map(at, sector)) {
+                return Outcome::Wrong(format!("the sector at {at:#x} never had this content"));
             }
         }
         Outcome::ByMap
     }
 
-    /// Whether a sector is shown as it is stored, deciphered, or hidden.
+    /// Whether a sector is shown as stored, decrypted, or as zeros.
     fn is_by_map(&self, at: usize, shown: &[u8]) -> bool {
-        let place = self.sample.place(at);
-        let Some(stored) = self.stored.get(place..place + shown.len()) else {
+        let position = self.sample.position_of(at);
+        let Some(stored) = self.stored.get(position..position + shown.len()) else {
             return false;
         };
-        let deciphered = || {
+        let decrypted = || {
             let mut sector = stored.to_vec();
             if let Some(cipher) = &self.sample.cipher {
-                cipher.decrypt(place as u64, &mut sector);
+                cipher.decrypt(position as u64, &mut sector);
             }
             sector
         };
-        shown == stored || shown.iter().all(|byte| *byte == 0) || shown == deciphered()
+        shown == stored || shown.iter().all(|byte| *byte == 0) || shown == decrypted()
     }
 
     /// Reads sector by sector what can be read, and judges that.
-    fn judge_readable(&self, unlocked: &fve::Unlocked, len: usize) -> Outcome {
+    fn check_readable(&self, unlocked: &fve::Unlocked, len: usize) -> Outcome {
         let mut sector = vec![0; self.sample.sector];
         let mut outcome = Outcome::Refused;
         for at in (0..len).step_by(self.sample.sector) {
             let sector = &mut sector[..self.sample.sector.min(len - at)];
             if unlocked.read_exact_at(at as u64, sector).is_ok() {
-                match self.judge(at, sector) {
+                match self.check(at, sector) {
                     Outcome::Same => {}
                     Outcome::ByMap => outcome = Outcome::ByMap,
                     other => return other,
