@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::copy(format!("{testdata}/ntfs-xts-128.img"), &image)?;
     let escrow = place.join("recovery.txt");
 
-    // Nobody else writes to it while this lives.
+    // Locks the file, so that no other program writes to it.
     let disk = Arc::new(ExclusiveFile::open(&image)?);
     let key = StartupKey::read(testdata)?;
     let mut volume = Managed::open(disk, &[key], &UnlockOptions::default())?;

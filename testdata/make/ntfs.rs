@@ -53,7 +53,7 @@ pub(crate) fn make(recipe: &Recipe) -> Result<Plaintext> {
     for ((name, len), place) in PLACEHOLDERS.into_iter().zip(&mut places) {
         let range = extent(&image, name)?;
         if range.end - range.start != len {
-            return Err(format!("{name} lies in several pieces").into());
+            return Err(format!("{name} has several runs of clusters").into());
         }
         *place = range.start;
     }

@@ -1,19 +1,19 @@
-//! Which volumes there are.
+//! The definitions of the frozen volumes.
 
 use fve::create::testing::{ExtraDatum, OnWrite, Stage};
 use fve::crypto::sector::{METHODS, Method};
 use fve::enroll::StartupKeyForm;
 use fve::format::block::State;
 
-/// Bytes of a FAT volume: small, and yet with room for 296 KiB of metadata and the files.
+/// Size of a FAT volume in bytes: enough for 296 KiB of metadata and the files.
 const FAT_SIZE: usize = 448 << 10;
-/// The smallest NTFS volume in which mkntfs leaves room for both.
+/// The smallest NTFS volume in which mkntfs leaves enough free space for both.
 const NTFS_SIZE: usize = 1536 << 10;
 
-/// The password of all volumes but one.
+/// The password of most volumes.
 const PASSWORD: Secret = Secret::Password("correct horse battery staple");
 
-/// One volume.
+/// The definition of a volume.
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
@@ -38,7 +38,7 @@ pub(crate) enum Secret {
     Password(&'static str),
     RecoveryPassword,
     StartupKey,
-    /// With these flags of its datum.
+    /// With these flags in the header of its datum.
     ClearKey {
         flags: u16,
     },
@@ -71,7 +71,7 @@ impl Recipe {
 
     fn sectors_of_4096(mut self) -> Self {
         self.sector_size = 4096;
-        // One of each form in the collection is enough.
+        // So that the volumes have startup keys of both forms.
         self.startup_key_form = StartupKeyForm::NamesVolume;
         self
     }
@@ -92,7 +92,7 @@ impl Recipe {
         found.unwrap_or_else(|| unreachable!("the recipes name methods of the table"))
     }
 
-    /// The method on record: none where nothing is encrypted.
+    /// The method in the index: `none` if nothing is encrypted.
     pub(crate) fn method_word(&self) -> &'static str {
         match self.stage {
             Stage::Decrypted(_) => "none",
@@ -113,15 +113,15 @@ impl Recipe {
     }
 }
 
-/// A map in a free place of the FAT volumes, with small chunks so that there are many.
+/// A conversion map in free clusters of the FAT volumes, with small chunks so that there are many.
 const MAP: OnWrite = OnWrite {
     at: 0x4_8000,
     chunk_size: 0x4000,
     pattern: 0b1101_0010_1110_0101_1001_0111_1011_0101,
 };
 
-/// The chunk of the moved sectors: they are a region of their own, behind the eight chunks from
-/// 0x2000 to 0x20000.
+/// The bit of the moved sectors, which are a separate region after the eight chunks from 0x2000 to
+/// 0x20000.
 const MOVED_SECTORS: u32 = 1 << 8;
 
 pub(crate) fn all() -> Vec<Recipe> {
@@ -132,11 +132,7 @@ pub(crate) fn all() -> Vec<Recipe> {
     );
     ntfs.file_system = FileSystem::Ntfs;
     ntfs.size = NTFS_SIZE;
-    let mut unknown = Recipe::new(
-        "unknown-datums",
-        "carries two datums of types that nobody knows",
-        0x8004,
-    );
+    let mut unknown = Recipe::new("unknown-datums", "has two datums of unknown types", 0x8004);
     unknown.secrets = vec![PASSWORD];
     unknown.extra_datums = [0x0040, 0x7FFF]
         .map(|number| ExtraDatum {
@@ -164,7 +160,7 @@ fn ciphers() -> Vec<Recipe> {
         Recipe::new("cbc-128-4k", "4096-byte sectors, AES-CBC 128", 0x8002).sectors_of_4096(),
         Recipe::new(
             "elephant-128-4k",
-            "4096-byte sectors, AES-CBC 128 with diffuser; Windows was never seen to make one",
+            "4096-byte sectors, AES-CBC 128 with diffuser; no such volume made by Windows is known",
             0x8000,
         )
         .sectors_of_4096(),
@@ -175,7 +171,7 @@ fn protectors() -> Vec<Recipe> {
     vec![
         Recipe::new(
             "suspended",
-            "protection suspended: a clear key beside the password",
+            "suspended protection: a clear key and a password",
             0x8004,
         )
         .secrets(&[PASSWORD, Secret::ClearKey { flags: 1 }]),
@@ -187,19 +183,19 @@ fn protectors() -> Vec<Recipe> {
         .secrets(&[Secret::ClearKey { flags: 3 }]),
         Recipe::new(
             "two-recovery-passwords",
-            "two recovery passwords, either of which opens it",
+            "two recovery passwords, each of which unlocks it",
             0x8004,
         )
         .secrets(&[Secret::RecoveryPassword, Secret::RecoveryPassword]),
         Recipe::new(
             "password-beyond-ascii",
-            "a password with letters beyond ASCII",
+            "a password with letters outside ASCII",
             0x8004,
         )
         .secrets(&[Secret::Password("Größe 例 naïve")]),
         Recipe::new(
             "password-surrogate-pair",
-            "a password with a character that takes two units of UTF-16",
+            "a password with a character that needs two UTF-16 code units",
             0x8004,
         )
         .secrets(&[Secret::Password("pass 😀 word")]),
@@ -211,28 +207,28 @@ fn stages() -> Vec<Recipe> {
     vec![
         Recipe::new(
             "decryption-paused",
-            "decryption stands still at 0x50000 of 0x70000 bytes",
+            "decryption paused at 0x50000 of 0x70000 bytes",
             0x8003,
         )
         .stage(paused(State::DECRYPTED, 0x5_0000))
         .secrets(&[PASSWORD]),
         Recipe::new(
             "encryption-paused",
-            "encryption stands still at 0x5b000 of 0x70000 bytes",
+            "encryption paused at 0x5b000 of 0x70000 bytes",
             0x8004,
         )
         .stage(paused(State::ENCRYPTED, 0x5_B000))
         .secrets(&[PASSWORD]),
         Recipe::new(
             "encrypt-on-write",
-            "encrypt-on-write stands still: three regions, chunks of both kinds",
+            "encrypt-on-write paused: three regions, encrypted and unencrypted chunks",
             0x8002,
         )
         .stage(Stage::EncryptOnWrite(MAP))
         .secrets(&[PASSWORD]),
         Recipe::new(
             "encrypt-on-write-plain-boot",
-            "the same, with the moved boot sectors in a chunk that is still plain",
+            "the same, with the moved boot sectors in a chunk that is not encrypted yet",
             0x8004,
         )
         .stage(Stage::EncryptOnWrite(OnWrite {
@@ -242,7 +238,7 @@ fn stages() -> Vec<Recipe> {
         .secrets(&[PASSWORD]),
         Recipe::new(
             "decrypted",
-            "prepared for encrypt-on-write and not encrypted: no key, no protector",
+            "prepared for encrypt-on-write but not encrypted: no keys, no key protectors",
             0x8004,
         )
         .stage(Stage::Decrypted(MAP))

@@ -425,8 +425,8 @@ fn reports_a_failing_disk_and_leaves_a_volume_that_unlocks() {
     let before = disk.bytes();
     let wanted = plaintext(before.clone(), startup_key(&volume)).unwrap();
     for at in 0..6 {
-        for arrive in [0, 512, 0x8000] {
-            let fault = Some(Fault { at, arrive });
+        for written in [0, 512, 0x8000] {
+            let fault = Some(Fault { at, written });
             let disk = Arc::new(Disk::failing(before.clone(), fault));
             let mut managed = manage(&disk, startup_key(&volume)).unwrap();
             let (protector, key) = new_startup_key();
@@ -438,9 +438,9 @@ fn reports_a_failing_disk_and_leaves_a_volume_that_unlocks() {
             assert!(message.contains("not complete"), "{message}");
             let [old, new] = [startup_key(&volume), key()]
                 .map(|key| plaintext(disk.bytes(), key).is_ok_and(|read| read == wanted));
-            assert!(old || new, "{at} {arrive}");
+            assert!(old || new, "{at} {written}");
             if message.contains("still unlocks with its old") {
-                assert!(old, "{at} {arrive}");
+                assert!(old, "{at} {written}");
             }
         }
     }
@@ -563,8 +563,8 @@ fn a_failed_rotation_names_the_passwords_that_unlock_the_volume() {
     // Adding the new password and removing the old ones write three copies each, every one of them
     // followed by a flush: twelve events.
     for at in 0..12 {
-        for arrive in [0, 0x8000] {
-            let fault = Some(Fault { at, arrive });
+        for written in [0, 0x8000] {
+            let fault = Some(Fault { at, written });
             let disk = Arc::new(Disk::failing(before.clone(), fault));
             let mut managed = manage(&disk, startup_key(&volume)).unwrap();
             let rotation = Rotation::new(&managed, &[]).unwrap();
@@ -580,18 +580,18 @@ fn a_failed_rotation_names_the_passwords_that_unlock_the_volume() {
                 0..6 => RotationStage::Add,
                 _ => RotationStage::Remove,
             };
-            assert_eq!(error.stage, stage, "{at} {arrive}");
+            assert_eq!(error.stage, stage, "{at} {written}");
             assert!(matches!(
                 error.source,
                 RotationCause::Volume(Error::Io { .. })
             ));
             let unlocks = [old(), new()].map(|key| plaintext(disk.bytes(), key).is_ok());
             match error.valid {
-                ValidPasswords::Old => assert_eq!(unlocks, [true, false], "{at} {arrive}"),
-                ValidPasswords::OldAndPerhapsNew => assert!(unlocks[0], "{at} {arrive}"),
-                ValidPasswords::Both => assert_eq!(unlocks, [true, true], "{at} {arrive}"),
-                ValidPasswords::NewAndPerhapsOld => assert!(unlocks[1], "{at} {arrive}"),
-                ValidPasswords::New => assert_eq!(unlocks, [false, true], "{at} {arrive}"),
+                ValidPasswords::Old => assert_eq!(unlocks, [true, false], "{at} {written}"),
+                ValidPasswords::OldAndPerhapsNew => assert!(unlocks[0], "{at} {written}"),
+                ValidPasswords::Both => assert_eq!(unlocks, [true, true], "{at} {written}"),
+                ValidPasswords::NewAndPerhapsOld => assert!(unlocks[1], "{at} {written}"),
+                ValidPasswords::New => assert_eq!(unlocks, [false, true], "{at} {written}"),
                 other => panic!("{other:?}"),
             }
             seen.insert(error.valid);

@@ -11,7 +11,7 @@ use crate::common::fve;
 use crate::common::loop_device::LoopDevice;
 use crate::common::mount::Mounted;
 use crate::common::ntfs::{self, run};
-use crate::common::testdata::{self, Entry, Kind};
+use crate::common::testdata::{CopiedVolume, Kind};
 use crate::common::trials::{self, Missing, fuse, programs, trial};
 use crate::common::writing::writable_file;
 use fve::error::Error;

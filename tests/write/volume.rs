@@ -15,7 +15,7 @@ use crate::common::loop_device::LoopDevice;
 use crate::common::mount::Mounted;
 use crate::common::ntfs::{self, run};
 use crate::common::peers::Peer;
-use crate::common::testdata::{self, Entry};
+use crate::common::testdata::{self, CopiedVolume, Entry};
 use crate::common::trials::{Missing, corpus, fuse, installed, loop_devices, programs, trial};
 use crate::common::writing::{
     Disk, Random, SIZE, plaintext_of, reserved, volume_with_clear_key, writable, writable_file,

@@ -109,7 +109,7 @@ impl Rule<'_> {
         shown == stored || shown.iter().all(|byte| *byte == 0) || shown == decrypted()
     }
 
-    /// Reads sector by sector what can be read, and judges that.
+    /// Checks the sectors that can be read.
     fn check_readable(&self, unlocked: &fve::Unlocked, len: usize) -> Outcome {
         let mut sector = vec![0; self.sample.sector];
         let mut outcome = Outcome::Refused;
