@@ -1,4 +1,4 @@
-//! What holds for every command: its limits, its threads, its silence about secrets, and faults that
+//! Properties of all commands: limits, threads, no secrets in messages; expected output, and faults that
 //! were found once.
 
 #![allow(

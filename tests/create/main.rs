@@ -1,4 +1,4 @@
-//! New volumes.
+//! Creating volumes.
 
 #![allow(
     clippy::unwrap_used,

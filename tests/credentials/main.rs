@@ -1,5 +1,4 @@
-//! Ways to a volume's key that do not begin with what a person remembers: certificates and cards,
-//! the system volume of the same computer, and key packages.
+//! Certificates and smart cards, automatic unlocking through the system volume, and key packages.
 
 #![allow(
     clippy::unwrap_used,

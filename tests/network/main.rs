@@ -1,4 +1,4 @@
-//! Network Unlock: the client, and the server.
+//! Network Unlock: client and server.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Key protectors that are added, changed and removed.
+//! Adding, changing and removing key protectors.
 
 #![allow(
     clippy::unwrap_used,

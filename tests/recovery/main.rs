@@ -1,4 +1,4 @@
-//! Recovery passwords: reading, checking, searching for and looking up.
+//! Recovery passwords: parsing, checking, searching and looking them up.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Volumes that are opened and read: those of Windows and our own, whole, damaged and forged.
+//! Opening and reading volumes, made by Windows and by fve: intact, damaged and forged.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! Writing to an unlocked volume: what is written, what is refused, and what a crash leaves.
+//! Writing to an unlocked volume: the data that is written, requests that are refused, and the state after
+//! a crash.
 
 #![allow(
     clippy::unwrap_used,
