@@ -578,15 +578,7 @@ fn events() -> Vec<Event<'static>> {
 /// An NTFS with that file as its system log.
 fn file_system(directory: &Path, log: &[u8]) -> PathBuf {
     let image = directory.join("windows.img");
-    File::create(&image).unwrap().set_len(24 << 20).unwrap();
-    ntfs::run(
-        Command::new("mkntfs")
-            .args(["--force", "--quick", "--quiet"])
-            .args([
-                "-p", "0", "-H", "255", "-S", "63", "-c", "4096", "-s", "512",
-            ])
-            .arg(&image),
-    );
+    ntfs::format(&image, 512, 24 << 20);
     let mounted = Mounted::ntfs_for_writing(&image);
     let logs = mounted.path().join("Windows/System32/winevt/Logs");
     fs::create_dir_all(&logs).unwrap();

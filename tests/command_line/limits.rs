@@ -577,15 +577,7 @@ fn signatures() -> Result<(), Failed> {
 fn index_records() -> Result<(), Failed> {
     let bench = Bench::new();
     let image = bench.directory.path().join("ntfs.img");
-    File::create(&image)?.set_len(24 << 20)?;
-    ntfs::run(
-        Command::new("mkntfs")
-            .args(["--force", "--quick", "--quiet"])
-            .args([
-                "-p", "0", "-H", "255", "-S", "63", "-c", "4096", "-s", "512",
-            ])
-            .arg(&image),
-    );
+    ntfs::format(&image, 512, 24 << 20);
     {
         let mounted = common::mount::Mounted::ntfs_for_writing(&image);
         let logs = mounted.path().join("Windows/System32/winevt/Logs");

@@ -44,6 +44,16 @@ impl NtfsVolume {
     }
 }
 
+/// Creates an NTFS file system of `size` bytes, with clusters of 4096 bytes, in a new file.
+pub fn format(image: &Path, sector_size: u32, size: u64) {
+    File::create(image).unwrap().set_len(size).unwrap();
+    run(Command::new("mkntfs")
+        .args(["--force", "--quick", "--quiet"])
+        .args(["-p", "0", "-H", "255", "-S", "63", "-c", "4096"])
+        .args(["-s", &sector_size.to_string()])
+        .arg(image));
+}
+
 /// Creates a volume of `size` bytes in `directory` with the tools of ntfs-3g.
 pub fn make(directory: &Path, method: &str, sector_size: u32, size: u64) -> NtfsVolume {
     make_with(directory, method, sector_size, size, |_| (), |_| ())
@@ -60,12 +70,7 @@ pub fn make_with(
     finish: impl FnOnce(&mut NewVolume),
 ) -> NtfsVolume {
     let image = directory.join("ntfs.img");
-    File::create(&image).unwrap().set_len(size).unwrap();
-    run(Command::new("mkntfs")
-        .args(["--force", "--quick", "--quiet"])
-        .args(["-p", "0", "-H", "255", "-S", "63", "-c", "4096"])
-        .args(["-s", &sector_size.to_string()])
-        .arg(&image));
+    format(&image, sector_size, size);
     {
         let mounted = Mounted::ntfs_for_writing(&image);
         for (name, len) in PLACEHOLDERS {

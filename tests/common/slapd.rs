@@ -164,43 +164,25 @@ fn configuration(place: &Path, tls: bool) -> String {
 
 /// Creates a certificate authority, the server's certificate, and another certificate authority.
 fn certificates(place: &Path) {
-    let openssl = |arguments: &[&str]| {
-        run(Command::new("openssl").args(arguments).current_dir(place));
-    };
-    for name in ["ca", "other"] {
-        let (key, certificate) = (format!("{name}.key"), format!("{name}.pem"));
-        openssl(&[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-            "-days",
-            "2",
-            "-subj",
-            "/CN=Test CA",
-        ]);
-    }
-    openssl(&[
-        "req",
+    /// Options of `openssl req` for a new key without a password.
+    const NEW_KEY: [&str; 5] = [
         "-newkey",
         "ec",
         "-pkeyopt",
         "ec_paramgen_curve:prime256v1",
         "-nodes",
-        "-keyout",
-        "server.key",
-        "-out",
-        "server.csr",
-        "-subj",
-        "/CN=server",
-    ]);
+    ];
+    let openssl = |arguments: &[&str]| {
+        run(Command::new("openssl").args(arguments).current_dir(place));
+    };
+    for name in ["ca", "other"] {
+        let (key, certificate) = (format!("{name}.key"), format!("{name}.pem"));
+        let files = ["-keyout", &key, "-out", &certificate];
+        let subject = ["-days", "2", "-subj", "/CN=Test CA"];
+        openssl(&[&["req", "-x509"][..], &NEW_KEY, &files, &subject].concat());
+    }
+    let files = ["-keyout", "server.key", "-out", "server.csr"];
+    openssl(&[&["req"][..], &NEW_KEY, &files, &["-subj", "/CN=server"]].concat());
     let extensions = "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n";
     fs::write(place.join("extensions"), extensions).expect("extensions");
     openssl(&[

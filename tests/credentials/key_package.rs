@@ -47,21 +47,12 @@ impl Saved {
     }
 
     fn export(&self, name: &str, more: &[&str]) -> serde_json::Value {
-        let output = fve()
-            .args(["export", "key-package", "--json"])
-            .arg(self.path("volume.img"))
-            .arg(self.path(name))
-            .arg("--password-file")
-            .arg(self.path("password"))
-            .args(more)
-            .output()
-            .expect("fve");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        json(&output)
+        let mut export = fve();
+        export.args(["export", "key-package", "--json"]);
+        export.arg(self.path("volume.img")).arg(self.path(name));
+        export.arg("--password-file").arg(self.path("password"));
+        let document = run(export.args(more));
+        serde_json::from_slice(&document).expect("JSON")
     }
 
     /// The volume, to be damaged.
