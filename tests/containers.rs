@@ -1,4 +1,4 @@
-//! Containers made by independent programs hold the raw image that they were made from.
+//! Disk images made by other programs contain the raw image that they were made from.
 
 mod common;
 
@@ -11,7 +11,7 @@ use fve::ReadAt;
 
 type Test = fn(&Recipe);
 
-/// How a raw image becomes a container: a program, its arguments (`IN`, `OUT`), the file to open.
+/// How to convert a raw image to a container: a program, its arguments (`IN`, `OUT`), the file to open.
 struct Recipe {
     name: &'static str,
     program: &'static str,
@@ -274,13 +274,13 @@ fn every_container() -> Vec<Trial> {
         .collect()
 }
 
-/// A container that would be read wrongly on its own.
+/// A container that fve must refuse, because it would read wrong data.
 struct Refusal {
     what: &'static str,
     /// Arguments of qemu-img; `base` is an image of the same format.
     arguments: &'static [&'static str],
     container: &'static str,
-    /// Bytes to change where qemu-img makes no such container.
+    /// Bytes to change if qemu-img cannot create such a container.
     change: &'static [(usize, u8)],
     says: &'static str,
 }
@@ -369,7 +369,7 @@ fn refused(refusal: &Refusal) {
         .collect();
     qemu(&arguments);
     let mut bytes = std::fs::read(&out).expect("container");
-    // A fixed VHD has nothing but the footer at its end.
+    // A fixed VHD has only the footer at its end.
     let base = match refusal.container {
         "VHD" => bytes.len() - 512,
         _ => 0,
@@ -402,7 +402,7 @@ fn check(recipe: &Recipe) {
     odd_places_from_several_threads(&disk, &Arc::new(raw));
 }
 
-/// Text, noise, holes, and a size that is a multiple of no block but the sector.
+/// Text, noise and holes, with a size that is a multiple of the sector but of no larger block.
 fn image() -> Vec<u8> {
     let mut image = vec![0; 9 * 1024 * 1024 + 512];
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
@@ -479,13 +479,13 @@ fn odd_places_from_several_threads(disk: &Arc<dyn ReadAt>, raw: &Arc<Vec<u8>>) {
     });
 }
 
-/// Tries per container; more by hand: `FVE_FUZZ_TRIES=20000 cargo test --test containers hostile`.
+/// Attempts for each container; for more: `FVE_FUZZ_TRIES=20000 cargo test --test containers hostile`.
 const TRIES: u64 = 100;
-/// No reader needs more than a block, at most 16 MiB; a wild length field asks for 4 GiB.
+/// A reader needs at most a block of 16 MiB; an unchecked length field would make it allocate 4 GiB.
 const MAX_MEMORY_KIB: u64 = 3 << 20;
 
-/// Fields set to wild values, with the checksums made right again: never a panic, never much
-/// memory, never an endless read.
+/// Sets fields to random values and updates the checksums: no panic, no large allocation, and no
+/// endless read.
 fn hostile(recipe: &Recipe) {
     let directory = tempfile::tempdir().expect("directory");
     let source = directory.path().join("raw.img");
@@ -530,13 +530,14 @@ fn hostile(recipe: &Recipe) {
     }
     assert!(
         opened > 0,
-        "nothing gets past the door: the test tests nothing"
+        "no changed container was opened: the test checks nothing"
     );
     let peak = peak_memory_kib();
     assert!(peak < MAX_MEMORY_KIB, "{peak} KiB");
 }
 
-/// Bytes of headers and tables: what is not zero in the first 4 KiB of each 64 KiB, and the end.
+/// Offsets of header and table bytes: those that are not zero in the first 4 KiB of each 64 KiB, and at
+/// the end.
 fn interesting(bytes: &[u8]) -> Vec<usize> {
     (0..bytes.len())
         .filter(|at| at % 65536 < 4096 || at + 1536 > bytes.len())
@@ -544,7 +545,7 @@ fn interesting(bytes: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-/// Address space, so that memory asked for and not touched counts.
+/// Peak of the address space, which includes memory that was allocated but not used.
 fn peak_memory_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
     let line = status.lines().find(|line| line.starts_with("VmPeak"));
@@ -554,7 +555,7 @@ fn peak_memory_kib() -> u64 {
         .expect("VmPeak")
 }
 
-/// Makes the checksums right, so that what they protect is reached.
+/// Updates the checksums, so that the parser accepts the changed fields.
 fn repair(container: &str, bytes: &mut [u8]) {
     match container {
         "VHD" => {

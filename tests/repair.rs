@@ -1,8 +1,8 @@
-//! `fve repair`, opening by `--metadata`, and `decrypt --error-map`: volumes whose first sector,
-//! copies or place are lost, and sources that fail in places. Nothing of the source is changed.
+//! `fve repair`, `--metadata` and `decrypt --error-map`: volumes whose boot record, metadata copies or
+//! partition table are lost, and sources with unreadable sectors. The source is never changed.
 //!
-//! What is made anew is judged by dislocker, cryptsetup and libbde, the map of errors by ddrescuelog;
-//! the sources that fail are files on a FUSE mount. What is missing is reported as ignored.
+//! Dislocker, cryptsetup and libbde verify rebuilt volumes, and ddrescuelog verifies error maps. Sources
+//! with unreadable sectors are files on a FUSE mount.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -39,7 +39,7 @@ fn scanned(source: &Path) -> Value {
     json(&output)
 }
 
-/// What opens the first volume that was found.
+/// The options that open the first volume that was found.
 fn arguments(answer: &Value) -> Vec<String> {
     let arguments = answer["volumes"][0]["arguments"]
         .as_str()
@@ -79,8 +79,8 @@ fn decrypted(volume: &Entry, source: &Path, arguments: &[String]) -> String {
     common::sha256(std::fs::File::open(out).expect("out")).expect("hash")
 }
 
-/// A volume whose first sector is lost.
-fn headless(volume: &Entry) -> VolumeCopy {
+/// A volume whose boot record is lost.
+fn without_boot_record(volume: &Entry) -> VolumeCopy {
     let mut copy = VolumeCopy::of(volume);
     copy.bytes[..512].fill(0);
     copy
@@ -90,11 +90,11 @@ fn sample() -> Entry {
     testdata::volume("xts-128")
 }
 
-#[trial("every frozen volume opens without its first sector")]
-fn opens_without_first_sector() -> Result<(), Failed> {
+#[trial("every frozen volume opens without its boot record")]
+fn opens_without_boot_record() -> Result<(), Failed> {
     for volume in testdata::volumes() {
         let directory = tempfile::tempdir()?;
-        let path = headless(&volume).save(directory.path());
+        let path = without_boot_record(&volume).save(directory.path());
         let answer = scanned(&path);
         let found = &answer["volumes"][0];
         assert_eq!(
@@ -115,17 +115,17 @@ fn opens_without_first_sector() -> Result<(), Failed> {
         assert_eq!(found["copies"].as_array().unwrap().len(), 3);
         let hash = decrypted(&volume, &path, &arguments(&answer));
         assert_eq!(hash, volume.plaintext_sha256, "{}", volume.name);
-        assert_eq!(std::fs::read(&path)?, headless(&volume).bytes);
+        assert_eq!(std::fs::read(&path)?, without_boot_record(&volume).bytes);
     }
     Ok(())
 }
 
-#[trial("one copy is enough, and tells where the volume begins")]
+#[trial("one metadata copy is enough, and shows where the volume begins")]
 fn one_copy_is_enough() -> Result<(), Failed> {
     let volume = sample();
     let offsets = VolumeCopy::of(&volume).offsets();
     for left in offsets {
-        let mut copy = headless(&volume);
+        let mut copy = without_boot_record(&volume);
         for gone in offsets.into_iter().filter(|offset| *offset != left) {
             copy.bytes[gone..][..0x1_0000].fill(0xF6);
         }
@@ -134,19 +134,19 @@ fn one_copy_is_enough() -> Result<(), Failed> {
         let answer = scanned(&path);
         assert_eq!(answer["volumes"][0]["start"], 0);
         assert_eq!(answer["volumes"][0]["copies"][0]["offset"], left);
-        // The metadata's place alone tells the rest.
+        // The offset of the metadata is enough.
         let only = ["--metadata".to_owned(), format!("{left}")];
         assert_eq!(decrypted(&volume, &path, &only), volume.plaintext_sha256);
     }
     Ok(())
 }
 
-#[trial("a volume is found anywhere in a disk")]
+#[trial("finds a volume anywhere on a disk")]
 fn found_in_a_disk() -> Result<(), Failed> {
     for name in ["xts-128", "cbc-128-4k", "encrypt-on-write"] {
         let volume = testdata::volume(name);
         let mut disk = vec![0x5A; 0x12_3000];
-        disk.extend(headless(&volume).bytes);
+        disk.extend(without_boot_record(&volume).bytes);
         disk.extend(vec![0xA5; 0x4_0000]);
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("disk.img");
@@ -159,7 +159,7 @@ fn found_in_a_disk() -> Result<(), Failed> {
             volume.plaintext_sha256,
             "{name}"
         );
-        // 'info' is one of the commands that take the same arguments.
+        // 'info' stands for all commands with these options.
         let output = fve()
             .args(["info", "--json"])
             .arg(&path)
@@ -175,12 +175,12 @@ fn found_in_a_disk() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("the latest of several generations comes first")]
+#[trial("lists the newest of several generations first")]
 fn ranks_generations() -> Result<(), Failed> {
     let (older, newer) = (testdata::volume("xts-256"), sample());
-    // What an earlier encryption left behind the volume of today.
+    // Metadata of an earlier encryption after the current volume.
     let mut disk = VolumeCopy::of(&newer).bytes;
-    disk.extend(headless(&older).bytes);
+    disk.extend(without_boot_record(&older).bytes);
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("disk.img");
     std::fs::write(&path, &disk)?;
@@ -201,8 +201,8 @@ fn ranks_generations() -> Result<(), Failed> {
         .map(str::to_owned)
         .collect();
     assert_eq!(decrypted(&older, &path, &opens), older.plaintext_sha256);
-    // Within a volume, copies that an interrupted update left: the higher counter is the later.
-    let mut copy = headless(&newer);
+    // Copies of the same volume after an interrupted update: the one with the higher counter is newer.
+    let mut copy = without_boot_record(&newer);
     let [first, second, _] = copy.offsets_of(&newer);
     let counter = u32::from_le_bytes(copy.bytes[second + 0x60..][..4].try_into()?);
     copy.edit(first, 0x60, &(counter - 1).to_le_bytes());
@@ -212,7 +212,7 @@ fn ranks_generations() -> Result<(), Failed> {
     assert_eq!(copies[0]["offset"], second);
     assert_eq!(copies[2]["offset"], first);
     assert_eq!(copies[2]["current"], false);
-    // With a credential, the seal tells: the altered copy does not open.
+    // With a credential, the encrypted SHA-256 shows that the copy was changed.
     let output = fve()
         .args(["repair", "scan", "--json"])
         .arg(&path)
@@ -230,10 +230,10 @@ fn ranks_generations() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("a place that does not fit is refused")]
-fn refuses_a_wrong_place() -> Result<(), Failed> {
+#[trial("refuses a wrong start")]
+fn refuses_a_wrong_start() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
-    let path = headless(&sample()).save(directory.path());
+    let path = without_boot_record(&sample()).save(directory.path());
     let [first, ..] = VolumeCopy::of(&sample()).offsets();
     for (metadata, start, status) in [
         (first.to_string(), Some("512"), 3),
@@ -262,13 +262,13 @@ fn refuses_a_wrong_place() -> Result<(), Failed> {
         .args(["--volume-start", "0x200"])
         .output()?;
     assert_status(&output, 3);
-    // A check of digits alone has no volume that the copy could be of.
+    // 'recovery check' without a volume has no use for --metadata.
     let output = fve()
         .args(["recovery", "check", "--metadata", "0", "--file"])
         .arg(&path)
         .output()?;
     assert_status(&output, 2);
-    // One copy in the middle of nothing fits three places alike.
+    // A single copy without a volume around it fits three starts equally well.
     let mut lonely = vec![0; 0x40_0000];
     let copy = VolumeCopy::of(&sample()).bytes;
     lonely[0x20_0000..][..0x1_0000].copy_from_slice(&copy[first..][..0x1_0000]);
@@ -292,11 +292,11 @@ fn refuses_a_wrong_place() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("what is opened by its metadata is never written to")]
+#[trial("never writes to a volume that was opened by its metadata")]
 fn never_writes() -> Result<(), Failed> {
     let volume = sample();
     let directory = tempfile::tempdir()?;
-    let path = headless(&volume).save(directory.path());
+    let path = without_boot_record(&volume).save(directory.path());
     let before = std::fs::read(&path)?;
     let opens = arguments(&scanned(&path));
     let bek = volume.bek();
@@ -329,8 +329,8 @@ fn never_writes() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("a source without volumes is told from one without metadata")]
-fn tells_what_is_missing() -> Result<(), Failed> {
+#[trial("distinguishes a source without volumes from one without metadata")]
+fn says_what_is_missing() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("zeros");
     std::fs::write(&path, vec![0; 0x10_0000])?;
@@ -347,8 +347,8 @@ fn tells_what_is_missing() -> Result<(), Failed> {
         .output()?;
     assert_status(&output, 6);
     assert_eq!(json(&output)["boot_records"][0], 0);
-    // Who does not know yet is told where to go.
-    let path = headless(&sample()).save(directory.path());
+    // The help of other commands names 'repair scan'.
+    let path = without_boot_record(&sample()).save(directory.path());
     let output = fve().arg("info").arg(&path).output()?;
     assert_status(&output, 3);
     assert!(text(&output.stderr).contains("repair scan"));
@@ -369,12 +369,12 @@ fn rebuild(volume: &Entry, path: &Path, to: &Path, more: &[&str]) -> Output {
         .expect("fve")
 }
 
-#[trial("a header is made for a copy of the source")]
+#[trial("rebuilds the header for a copy of the source")]
 fn rebuilds_a_header() -> Result<(), Failed> {
     for name in ["xts-128", "elephant-128-4k"] {
         let volume = testdata::volume(name);
         let directory = tempfile::tempdir()?;
-        let path = headless(&volume).save(directory.path());
+        let path = without_boot_record(&volume).save(directory.path());
         let before = std::fs::read(&path)?;
         let header = directory.path().join("header");
         assert_status(&rebuild(&volume, &path, &header, &[]), 0);
@@ -385,32 +385,32 @@ fn rebuilds_a_header() -> Result<(), Failed> {
         let copy = directory.path().join("copy");
         std::fs::write(&copy, &whole)?;
         assert_eq!(decrypted(&volume, &copy, &[]), volume.plaintext_sha256);
-        // The whole copy is the same.
+        // The same with --whole.
         let second = directory.path().join("whole");
         let output = rebuild(&volume, &path, &second, &["--whole", "--json"]);
         assert_status(&output, 0);
         assert_eq!(json(&output)["proved"], true);
         assert_eq!(std::fs::read(&second)?, whole);
-        // Never over something.
+        // An existing file is not overwritten.
         assert_status(&rebuild(&volume, &path, &second, &[]), 2);
         assert_eq!(std::fs::read(&path)?, before);
     }
     Ok(())
 }
 
-#[trial("nothing is made that does not open")]
-fn makes_nothing_unproved() -> Result<(), Failed> {
+#[trial("writes no header that is not confirmed by a key")]
+fn writes_nothing_unconfirmed() -> Result<(), Failed> {
     let (volume, other) = (sample(), testdata::volume("xts-256"));
     let directory = tempfile::tempdir()?;
-    let path = headless(&volume).save(directory.path());
+    let path = without_boot_record(&volume).save(directory.path());
     let to = directory.path().join("header");
     assert_status(&rebuild(&other, &path, &to, &[]), 4);
     assert!(!to.exists());
     Ok(())
 }
 
-#[trial("a map names what a cut-off image lacks")]
-fn maps_a_cut_off_image() -> Result<(), Failed> {
+#[trial("the error map lists what a truncated image lacks")]
+fn maps_a_truncated_image() -> Result<(), Failed> {
     let volume = sample();
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("cut.img");
@@ -445,16 +445,16 @@ fn decrypt_with_map(volume: &Entry, source: &Path, out: &Path, map: &Path) -> Ou
         .expect("fve")
 }
 
-/// On volumes that Windows made: the first sector zeroed, and all copies but one.
+/// Volumes made by Windows, with the boot record and all metadata copies but one overwritten.
 #[trial(
-    "volumes of Windows open without their first sector",
+    "volumes of Windows open without their boot record",
     needs(trials::corpus)
 )]
 fn windows() -> Result<(), Failed> {
     let mut opened = 0;
     for volume in corpus::volumes().unwrap() {
         let Some(vmk) = &volume.vmk_hex else { continue };
-        // The others' metadata or map is not all there, or they are too large for a quick test.
+        // The others have incomplete metadata or maps, or are too large for a quick test.
         let fits =
             volume.metadata_version == 2 && !volume.must_be_refused() && volume.size < 1 << 28;
         if !fits || volume.encrypted_extent == 0 {
@@ -472,7 +472,7 @@ fn windows() -> Result<(), Failed> {
         for gone in copies.iter().skip(1) {
             damaged.write(**gone, &[0; 512])?;
         }
-        // The second and third are all that is left of one whose first was damaged before.
+        // The first two copies of this volume are already damaged.
         if volume.name.ends_with("-crc") {
             continue;
         }
@@ -507,9 +507,9 @@ fn windows() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The distances of the copies prove a start before the source.
+/// The distances between the metadata copies show that the volume begins before the source.
 #[trial(
-    "a volume of Windows without its beginning shows what is there",
+    "a volume of Windows without its beginning shows what is present",
     needs(trials::corpus)
 )]
 fn windows_headless() -> Result<(), Failed> {
@@ -537,7 +537,7 @@ fn windows_headless() -> Result<(), Failed> {
     let cut = unlocked(found.open(&headless)?)?;
     let whole = unlocked(fve::volume::Volume::from_source(Arc::new(bytes))?)?;
     assert_eq!(cut.size(), whole.size());
-    // The moved sectors are there; what was behind them is not.
+    // The moved boot sectors are present; what follows them is not.
     let (mut got, mut expected) = (vec![0; MISSING], vec![0; MISSING]);
     cut.read_exact_at(0, &mut got[..0x2000])?;
     whole.read_exact_at(0, &mut expected[..0x2000])?;
@@ -569,14 +569,14 @@ fn hash_of(unlocked: &Unlocked) -> String {
     common::sha256(Reader(unlocked, 0)).expect("hash")
 }
 
-/// Whole copies with a header made anew, opened by other programs.
+/// Other programs open copies with a rebuilt header.
 #[trials]
-fn judged_by_peers() -> Vec<Trial> {
+fn other_programs_agree() -> Vec<Trial> {
     let directory = &harness::directory();
     let mut trials = Vec::new();
     for name in ["xts-128", "cbc-128", "encrypt-on-write"] {
         let mut volume = testdata::volume(name);
-        let path = headless(&volume).save(directory);
+        let path = without_boot_record(&volume).save(directory);
         let copy = directory.join(format!("{name}.img"));
         let secret = directory.join("secret");
         let credential = volume.credentials[0].clone();
@@ -605,13 +605,13 @@ fn judged_by_peers() -> Vec<Trial> {
 }
 
 impl VolumeCopy {
-    /// Where the metadata copies of the undamaged volume lie.
+    /// Offsets of the metadata copies of the undamaged volume.
     fn offsets_of(&self, volume: &Entry) -> [usize; 3] {
         VolumeCopy::of(volume).offsets()
     }
 }
 
-/// Sources of which some sectors cannot be read: the system says so, as for a failing disk.
+/// Sources with sectors that cannot be read, as on a failing disk.
 #[cfg(feature = "fuse")]
 mod failing {
     use std::io;
@@ -625,13 +625,13 @@ mod failing {
         trials::fuse().or_else(|| trials::programs(&["ddrescuelog"]))
     }
 
-    /// Bytes of which some are said to be unreadable.
-    struct Failing {
+    /// A source in memory, of which some ranges cannot be read.
+    struct Unreadable {
         bytes: Vec<u8>,
         bad: Vec<Range<u64>>,
     }
 
-    impl ReadAt for Failing {
+    impl ReadAt for Unreadable {
         fn size(&self) -> u64 {
             self.bytes.len() as u64
         }
@@ -649,20 +649,20 @@ mod failing {
         }
     }
 
-    /// A file that fails in places, for as long as this lives.
-    struct Disk {
+    /// A mounted file with unreadable sectors. It is unmounted when this value is dropped.
+    struct FailingDisk {
         directory: tempfile::TempDir,
         server: Option<JoinHandle<()>>,
     }
 
-    impl Disk {
+    impl FailingDisk {
         fn new(bytes: Vec<u8>, bad: &[Range<u64>]) -> Self {
             let directory = tempfile::tempdir().expect("directory");
-            let source = Failing {
+            let source = Unreadable {
                 bytes,
                 bad: bad.to_vec(),
             };
-            // Past the page cache, errors concern single sectors.
+            // Without the page cache, an error concerns a single sector instead of a page.
             let options = MountOptions::new("failing").direct_io(true);
             let volume = Arc::new(Unlocked::plain(Arc::new(source)).unwrap());
             let mount = Mount::new(volume, directory.path(), &options).expect("mount");
@@ -678,7 +678,7 @@ mod failing {
         }
     }
 
-    impl Drop for Disk {
+    impl Drop for FailingDisk {
         fn drop(&mut self) {
             let unmount = fve().arg("unmount").arg(self.directory.path()).output();
             let done = unmount.is_ok_and(|output| output.status.success());
@@ -688,24 +688,24 @@ mod failing {
         }
     }
 
-    /// Sectors in the data, and part of a metadata copy.
+    /// Some data sectors, and a part of a metadata copy.
     fn bad(volume: &Entry) -> Vec<Range<u64>> {
         let copy = VolumeCopy::of(volume).offsets()[1] as u64;
         vec![0x4200..0x4600, copy..copy + 512, 0xC800..0xCA00]
     }
 
-    #[trial("what cannot be read is skipped and mapped", needs(missing))]
+    #[trial("skips and maps unreadable sectors", needs(missing))]
     fn skips_and_maps() -> Result<(), Failed> {
         let volume = sample();
         let bad = bad(&volume);
-        let disk = Disk::new(VolumeCopy::of(&volume).bytes, &bad);
+        let disk = FailingDisk::new(VolumeCopy::of(&volume).bytes, &bad);
         let directory = tempfile::tempdir()?;
         let (out, map) = (directory.path().join("out"), directory.path().join("map"));
         let output = decrypt_with_map(&volume, &disk.path(), &out, &map);
         assert_status(&output, 5);
         let said = text(&output.stderr);
         assert!(said.contains("1536 of the volume's"), "{said}");
-        // Metadata reads as zeros whether the disk can be read there or not.
+        // Metadata areas are zeros in the plaintext, even if they cannot be read.
         let lost = [bad[0].clone(), bad[2].clone()];
         let mut expected = vec![0; usize::try_from(volume.size)?];
         volume
@@ -717,11 +717,11 @@ mod failing {
             expected[range].fill(0);
         }
         assert!(std::fs::read(&out)? == expected);
-        judge_map(&map, &lost)
+        check_map(&map, &lost)
     }
 
-    /// ddrescuelog lists the same sectors.
-    fn judge_map(map: &Path, lost: &[Range<u64>]) -> Result<(), Failed> {
+    /// Checks that ddrescuelog lists the same sectors.
+    fn check_map(map: &Path, lost: &[Range<u64>]) -> Result<(), Failed> {
         let output = Command::new("ddrescuelog")
             .args(["--list-blocks=-"])
             .arg(map)
@@ -739,10 +739,10 @@ mod failing {
         Ok(())
     }
 
-    #[trial("without a map an unreadable sector ends it", needs(missing))]
+    #[trial("without a map, ends at an unreadable sector", needs(missing))]
     fn ends_without_a_map() -> Result<(), Failed> {
         let volume = sample();
-        let disk = Disk::new(VolumeCopy::of(&volume).bytes, &bad(&volume));
+        let disk = FailingDisk::new(VolumeCopy::of(&volume).bytes, &bad(&volume));
         let directory = tempfile::tempdir()?;
         let out = directory.path().join("out");
         let mut command = fve();
@@ -753,10 +753,10 @@ mod failing {
         Ok(())
     }
 
-    #[trial("a search goes on behind what cannot be read", needs(missing))]
-    fn scans_on() -> Result<(), Failed> {
+    #[trial("scan continues after unreadable sectors", needs(missing))]
+    fn scan_continues() -> Result<(), Failed> {
         let volume = sample();
-        let disk = Disk::new(VolumeCopy::of(&volume).bytes, &[0..512, 0x4200..0x4600]);
+        let disk = FailingDisk::new(VolumeCopy::of(&volume).bytes, &[0..512, 0x4200..0x4600]);
         let answer = scanned(&disk.path());
         assert_eq!(answer["volumes"][0]["copies"].as_array().unwrap().len(), 3);
         assert_eq!(answer["unreadable"][0]["start"], 0);
@@ -772,11 +772,11 @@ mod failing {
         Ok(())
     }
 
-    #[trial("a volume with an unreadable first sector is mounted", needs(missing))]
+    #[trial("mounts a volume with an unreadable boot record", needs(missing))]
     fn mounts() -> Result<(), Failed> {
         let volume = sample();
         let first_two = [0..512, 512..1024];
-        let disk = Disk::new(VolumeCopy::of(&volume).bytes, &first_two);
+        let disk = FailingDisk::new(VolumeCopy::of(&volume).bytes, &first_two);
         let opens = arguments(&scanned(&disk.path()));
         let bek = volume.bek();
         let mut words: Vec<&str> = opens.iter().map(String::as_str).collect();

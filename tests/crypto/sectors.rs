@@ -1,5 +1,6 @@
-//! Every engine of the sector ciphers against published vectors and other people's code. An engine
-//! that the CPU cannot run is reported as ignored; an emulator can run the program `crypto` by itself.
+//! Compares every engine of the sector ciphers with published vectors and with code of other projects.
+//! An engine that the CPU does not support is reported as ignored; the test program `crypto` can also be
+//! run in an emulator.
 
 use crate::common::harness::{Trial, trials};
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
@@ -11,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sha2::{Digest, Sha256};
 
-/// Runs of sectors that each property is tried on.
+/// Number of random runs of sectors for each property.
 const CASES: u32 = 64;
 
 #[trials]
@@ -32,9 +33,9 @@ fn every_engine() -> Vec<Trial> {
         add("agrees with IEEE 1619", agrees_with_ieee_1619);
         add("agrees with NIST SP 800-38A", agrees_with_sp_800_38a);
         for method in METHODS.iter().filter(|method| !diffuses(method)) {
-            let title = format!("{}: {} equals its oracle", aes.name(), method.word);
+            let title = format!("{}: {} equals its reference", aes.name(), method.word);
             let trial = Trial::test(title, move || {
-                equals_its_oracle(engines, method);
+                equals_the_reference(engines, method);
                 Ok(())
             });
             trials.push(trial.with_ignored_flag(!aes.is_available()));
@@ -48,7 +49,7 @@ fn every_engine() -> Vec<Trial> {
         for method in METHODS.iter().filter(|method| diffuses(method)) {
             let title = format!("diffuser {}: {}", diffuser.name(), method.word);
             let trial = Trial::test(title, move || {
-                equals_its_oracle(engines, method);
+                equals_the_reference(engines, method);
                 Ok(())
             });
             trials.push(trial.with_ignored_flag(!diffuser.is_available()));
@@ -107,7 +108,7 @@ fn agrees_with_ieee_1619(engines: Engines) {
 }
 
 /// NIST SP 800-38A, F.2: CBC of four blocks. The IV of a sector cannot be chosen, so the first
-/// plaintext block carries the difference between the two IVs.
+/// plaintext block contains the difference between the two IVs.
 fn agrees_with_sp_800_38a(engines: Engines) {
     let iv = hex!("000102030405060708090a0b0c0d0e0f");
     let plaintext = hex!(
@@ -159,8 +160,8 @@ fn agrees_with_sp_800_38a(engines: Engines) {
     }
 }
 
-/// Random keys, lengths and addresses, also first and last ones; the same cases every time.
-fn equals_its_oracle(engines: Engines, method: &'static Method) {
+/// Random keys, lengths and addresses, including the first and last address; the seed is fixed.
+fn equals_the_reference(engines: Engines, method: &'static Method) {
     let strategy = (
         any::<[u8; 64]>(),
         any::<u64>(),
@@ -191,7 +192,7 @@ fn equals_its_oracle(engines: Engines, method: &'static Method) {
             let whole = sectors * sector_size;
             let plaintext = noise(seed, whole + tail);
             let mut expected = plaintext.clone();
-            oracle::encrypt(
+            reference::encrypt(
                 method.code,
                 key,
                 sector_size,
@@ -222,9 +223,9 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     noise
 }
 
-/// The same transformations by other people's code, sector by sector; the diffuser in the
-/// plainest form of the specification.
-mod oracle {
+/// The same transformations with code of other projects, sector by sector; the diffuser follows the
+/// specification without optimizations.
+mod reference {
     use aes::cipher::block_padding::NoPadding;
     use aes::cipher::{BlockCipherEncrypt, BlockModeEncrypt, InnerIvInit, KeyInit};
     use aes::{Aes128, Aes256};

@@ -1,5 +1,6 @@
-//! Every way to stretch candidates side by side against the single one. A way that the CPU cannot
-//! go is reported as ignored; an emulator can run the program `crypto` by itself.
+//! Compares every implementation that stretches several candidates at once with the one for a single
+//! candidate. Implementations that the CPU does not support are reported as ignored; the test program
+//! `crypto` can also be run in an emulator.
 
 use crate::common::harness::{Trial, trials};
 use fve::crypto::stretch::{InitialHash, Lanes, ROUNDS};
@@ -18,7 +19,7 @@ fn every_width() -> Vec<Trial> {
             trials.push(trial.with_ignored_flag(!lanes.is_available()));
         };
         add("known keys", gives_known_keys);
-        add("any number of candidates", takes_any_number_of_candidates);
+        add("any number of candidates", accepts_any_number_of_candidates);
     }
     trials
 }
@@ -34,7 +35,7 @@ fn gives_known_keys(lanes: Lanes) {
     assert_eq!(keys[lanes.width() / 2].expose(), &key);
 }
 
-fn takes_any_number_of_candidates(lanes: Lanes) {
+fn accepts_any_number_of_candidates(lanes: Lanes) {
     let salt = [0xA5; 16];
     for (count, rounds) in [(0, 3), (1, 3), (2, 300), (lanes.width() + 1, 257), (37, 1)] {
         let hashes = candidates(count);

@@ -1,5 +1,5 @@
-//! The mount as a person and the system meet it: it answers when the command returns, passes
-//! failures on, serves many at once, and ends by every means there is.
+//! The mount as users and the system see it: it is usable when the command returns, failures are
+//! reported, many programs can read at once, and every way to unmount works.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -38,7 +38,7 @@ fn mounted() -> Mounted {
     Mounted::volume(&image(), &arguments.each_ref().map(String::as_str))
 }
 
-/// The plaintext as `fve decrypt` gives it.
+/// The plaintext that `fve decrypt` writes.
 fn plaintext() -> Vec<u8> {
     let output = fve()
         .arg("decrypt")
@@ -51,14 +51,14 @@ fn plaintext() -> Vec<u8> {
     output.stdout
 }
 
-#[trial("answers when the command returns", needs(fuse))]
-fn answers_when_the_command_returns() {
+#[trial("is usable when the command returns", needs(fuse))]
+fn is_usable_when_the_command_returns() {
     let mounted = mounted();
     let hash = sha256(File::open(mounted.volume_file()).expect("volume")).expect("read");
     assert_eq!(hash, sha256(plaintext().as_slice()).expect("hash"));
 }
 
-#[trial("shows one file of the right size that nobody can write", needs(fuse))]
+#[trial("shows one read-only file of the right size", needs(fuse))]
 fn shows_one_file() {
     let mounted = mounted();
     let names: Vec<_> = std::fs::read_dir(mounted.path())
@@ -100,8 +100,8 @@ fn serves_many_readers_at_once() {
     });
 }
 
-#[trial("passes the child's failure on", needs(fuse))]
-fn passes_failures_on() {
+#[trial("reports a failure of the background process", needs(fuse))]
+fn reports_failures() {
     let directory = tempfile::tempdir().expect("directory");
     let secret = directory.path().join("wrong");
     std::fs::write(
@@ -160,7 +160,7 @@ fn ends_by(command: &[&str]) {
     wait_until(|| !mounted.volume_file().exists());
 }
 
-/// A mount in the foreground, ended by force if the test does not end it.
+/// A mount in the foreground, which is killed if the test does not end it.
 struct Foreground {
     child: Child,
     directory: tempfile::TempDir,
@@ -224,15 +224,15 @@ fn ends_on_sigint() {
 
 fn ends_on(signal: &str) {
     let mut mount = Foreground::new();
-    // Busy once: it stays, and goes on the next signal.
+    // While the mount is busy, the first signal has no effect.
     let held = File::open(mount.volume_file()).expect("open");
     mount.send(signal);
     let mut said = BufReader::new(mount.child.stderr.take().expect("stderr"));
     let mut line = String::new();
-    // Others can read the key file of the tests, which is said first.
+    // The first line is a warning, because other users can read the key file of the tests.
     while line.is_empty() || line.contains("warning: every user") {
         line.clear();
-        said.read_line(&mut line).expect("a word about it");
+        said.read_line(&mut line).expect("a message");
     }
     assert!(line.contains("cannot unmount yet"), "{line}");
     let mut byte = [0];
@@ -243,8 +243,8 @@ fn ends_on(signal: &str) {
     assert!(!mount.volume_file().exists());
 }
 
-#[trial("says who keeps it busy", needs(fuse))]
-fn says_who_keeps_it_busy() {
+#[trial("names the process that keeps it busy", needs(fuse))]
+fn names_the_process_that_keeps_it_busy() {
     let mounted = mounted();
     let held = File::open(mounted.volume_file()).expect("open");
     let output = fve()
@@ -261,8 +261,8 @@ fn says_who_keeps_it_busy() {
     drop(held);
 }
 
-#[trial("holds the source open for reading only", needs(fuse))]
-fn holds_the_source_open_for_reading_only() {
+#[trial("opens the source read-only", needs(fuse))]
+fn opens_the_source_read_only() {
     let before = std::fs::read(image()).expect("read");
     let mut mount = Foreground::new();
     std::fs::read(mount.volume_file()).expect("read");
@@ -285,7 +285,7 @@ fn holds_the_source_open_for_reading_only() {
     assert!(std::fs::read(image()).expect("read") == before);
 }
 
-#[trial("a loop device reads it", needs(fuse, root, || programs(&["losetup"])))]
+#[trial("a loop device can read it", needs(fuse, root, || programs(&["losetup"])))]
 fn a_loop_device_reads_it() {
     let mounted = mounted();
     let device = LoopDevice::read_only(&mounted.volume_file()).expect("loop device");
@@ -297,7 +297,7 @@ fn a_loop_device_reads_it() {
 fn wait_until(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < WAIT, "nothing happened");
+        assert!(start.elapsed() < WAIT, "timeout");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,8 +1,8 @@
-//! `fve decrypt`: what it writes is complete or absent, whatever ends it; and an interrupted one goes
-//! on to the same bytes.
+//! `fve decrypt`: the output is complete or absent, however the command ends, and a resumed one has the
+//! same bytes.
 //!
-//! The source is a file whose bytes this process gives out through FUSE: reads stop at a place that
-//! the test chose until it lets them go on, so that every end comes in the middle of the work.
+//! The source is a file that this process serves through FUSE. Reads block at an offset that the test
+//! chooses until it unblocks them, so that every interruption comes in the middle of the work.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -30,7 +30,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 12 * MIB + 4096;
-/// Where reads wait: in the middle, behind the metadata.
+/// The offset at which reads block: in the middle, after the metadata.
 const MIDDLE: u64 = 6 * MIB;
 
 fn for_devices() -> Option<Missing> {
@@ -39,7 +39,7 @@ fn for_devices() -> Option<Missing> {
 
 // The volume.
 
-/// A volume with a clear key, which opens it without a credential, and its plaintext: with a hole.
+/// A volume with a clear key, which needs no credential, and its plaintext, which contains zeros.
 fn made() -> &'static (Vec<u8>, Vec<u8>) {
     static MADE: std::sync::OnceLock<(Vec<u8>, Vec<u8>)> = std::sync::OnceLock::new();
     MADE.get_or_init(|| {
@@ -76,14 +76,14 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// The volume in a file.
+    /// Writes the volume to a file.
     fn volume(&self) -> PathBuf {
         let path = self.path("volume.img");
         fs::write(&path, &made().0).expect("volume");
         path
     }
 
-    /// The names of what is in the directory.
+    /// The names of the files in the directory.
     fn names(&self) -> Vec<String> {
         names(self.0.path())
     }
@@ -106,15 +106,18 @@ fn names(directory: &Path) -> Vec<String> {
 
 #[track_caller]
 fn assert_plaintext(path: &Path) {
-    assert!(fs::read(path).expect("output") == made().1, "other bytes");
+    assert!(
+        fs::read(path).expect("output") == made().1,
+        "the content differs"
+    );
 }
 
-/// Bytes that are given out up to some place, and beyond it when they are let.
+/// A source whose reads block at an offset until they are allowed to continue.
 struct Source {
     bytes: Vec<u8>,
-    /// Where reads wait.
+    /// The offset at which reads block.
     stop: AtomicU64,
-    /// They wait only while there is such a file.
+    /// Reads block only while this file exists.
     armed_by: Mutex<Option<PathBuf>>,
     waiting: AtomicUsize,
     slow: AtomicBool,
@@ -143,8 +146,8 @@ impl Source {
         self.stop_at(u64::MAX);
     }
 
-    /// Lets reads go on, but slowly. A thread that the signal was delivered to handles it only when
-    /// its read ends, so that the others could be done by then.
+    /// Lets reads continue, but slowly. The thread that received the signal handles it only after its
+    /// read, and the other threads must not finish before that.
     fn end_slowly(&self, child: Child) -> Output {
         self.slow.store(true, Ordering::SeqCst);
         self.go_on();
@@ -158,7 +161,7 @@ impl Source {
         wait_until(|| self.waiting.load(Ordering::SeqCst) > 0);
     }
 
-    /// Which bytes were read since this was asked last.
+    /// The ranges that were read since the last call.
     fn taken(&self) -> Vec<Range<u64>> {
         std::mem::take(&mut *self.read.lock().unwrap())
     }
@@ -168,7 +171,7 @@ impl Source {
 fn wait_until(done: impl Fn() -> bool) {
     let begun = Instant::now();
     while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it never came");
+        assert!(begun.elapsed() < Duration::from_secs(60), "timeout");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -181,7 +184,7 @@ impl ReadAt for Source {
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let range = offset..offset + buf.len() as u64;
         let armed_by = self.armed_by.lock().unwrap().clone();
-        // What says of an image what kind of image it is may stand at its end.
+        // The signature of a container format can be at the end of the file.
         let waits = || {
             range.end > self.stop.load(Ordering::SeqCst)
                 && range.start < 11 * MIB
@@ -206,7 +209,7 @@ impl ReadAt for Source {
     }
 }
 
-/// A source shown as a file.
+/// A source that is mounted as a file.
 struct Shown {
     source: Arc<Source>,
     directory: tempfile::TempDir,
@@ -275,11 +278,11 @@ fn assert_says(output: &Output, status: i32, words: &[&str]) {
 fn send(child: &Child, signal: Signal) {
     let id = Pid::from_raw(child.id().try_into().expect("id")).expect("id");
     kill_process(id, signal).expect("kill");
-    // The signal is noticed by a thread; then the source may give out bytes again.
+    // Give a thread time to handle the signal before reads continue.
     std::thread::sleep(Duration::from_millis(300));
 }
 
-/// Interrupts it in the middle.
+/// Starts the command and interrupts it in the middle.
 fn interrupted(shown: &Shown, command: &mut Command, signal: Signal) -> Output {
     shown.source.stop_at(MIDDLE);
     let child = command.spawn().expect("fve");
@@ -296,7 +299,7 @@ fn percent(output: &Output) -> u64 {
     words.split_once(" %").expect(&said).0.parse().expect(&said)
 }
 
-#[trial("a signal leaves nothing and is said", needs(fuse))]
+#[trial("a signal leaves no file and is reported", needs(fuse))]
 fn signals() {
     let shown = Shown::volume();
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
@@ -309,7 +312,7 @@ fn signals() {
         assert!((30..90).contains(&percent(&output)), "{}", percent(&output));
         assert_eq!(place.names(), [""; 0], "{signal:?}");
     }
-    // A file that was there stays as it was.
+    // An existing file is not changed.
     let place = Place::new();
     let out = place.path("out");
     fs::write(&out, "precious").unwrap();
@@ -327,7 +330,7 @@ fn signals() {
     assert_says(&output, 5, &["interrupted at", "only a part"]);
 }
 
-#[trial("an interrupted one goes on to the same bytes", needs(fuse))]
+#[trial("a resumed output has the same bytes", needs(fuse))]
 fn resumes() {
     let shown = Shown::volume();
     let place = Place::new();
@@ -344,10 +347,10 @@ fn resumes() {
     for name in place.names() {
         assert_eq!(mode(&place.path(&name)), 0o600, "{name}");
     }
-    // Without the word it stays as it is.
+    // Without --resume, the partial file is not changed.
     let output = run(&mut decrypt(&shown.path(), &out, &[]));
     assert_says(&output, 2, &["out.partial", "--resume"]);
-    // It goes on: what is between its beginning and its last bytes is not read again.
+    // With it, the part between the first and last bytes is not read again.
     shown.source.taken();
     let output = run(&mut decrypt(&shown.path(), &out, &resume));
     assert_says(&output, 0, &[&format!("at {done} %")]);
@@ -359,9 +362,9 @@ fn resumes() {
     let hash = common::sha256(made().1.as_slice()).unwrap();
     assert!(text(&output.stdout).starts_with(&hash));
     assert_eq!(place.names(), ["out"]);
-    // Holes stay holes.
+    // Holes are still holes.
     assert!(out.metadata().unwrap().blocks() * 512 < SIZE - MIB);
-    // Where there is nothing to go on with, it begins.
+    // Without a partial file, it starts at the beginning.
     let anew = place.path("anew");
     let output = run(&mut decrypt(&shown.path(), &anew, &resume));
     assert_says(&output, 0, &["starting from the beginning"]);
@@ -384,7 +387,7 @@ fn killed() {
     assert_eq!(place.names(), ["out"]);
 }
 
-#[trial("what is unfinished is not taken for something else", needs(fuse))]
+#[trial("refuses to resume a file that does not match", needs(fuse))]
 fn checks() {
     let shown = Shown::volume();
     let place = Place::new();
@@ -402,7 +405,7 @@ fn checks() {
         assert_says(&output, 2, words);
         assert!(!out.exists() && partial.exists());
     };
-    // Bytes of something else.
+    // A file with other content.
     let mut other = bytes.clone();
     other[1000] ^= 1;
     fs::write(&partial, &other).unwrap();
@@ -410,7 +413,7 @@ fn checks() {
     fs::write(&partial, &bytes[..4096]).unwrap();
     refused(&["it has 4096 bytes"]);
     fs::write(&partial, &bytes).unwrap();
-    // Records of something else.
+    // A record with other values.
     for (record_text, words) in [
         ("{}".to_owned(), "is not the record"),
         (text(&said).replace("\"size\":", "\"size\":1"), "record"),
@@ -424,19 +427,19 @@ fn checks() {
     }
     fs::remove_file(&record).unwrap();
     refused(&["cannot be read"]);
-    // Of another volume: one whose source was changed since.
+    // A source that was changed meanwhile.
     fs::write(&record, &said).unwrap();
     let copy = place.volume();
     let output = run(&mut decrypt(&copy, &out, &["--resume"]));
     assert_says(&output, 2, &["another volume, or the source has changed"]);
-    // Two at once.
+    // Two commands at the same time.
     let held = File::open(&partial).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
     refused(&["written by another program"]);
     let output = run(&mut decrypt(&shown.path(), &out, &["--force"]));
     assert_says(&output, 2, &["written by another program"]);
     drop(held);
-    // A link.
+    // A symbolic link.
     let elsewhere = place.path("elsewhere");
     fs::rename(&partial, &elsewhere).unwrap();
     symlink(&elsewhere, &partial).unwrap();
@@ -445,7 +448,7 @@ fn checks() {
     assert_eq!(fs::read(&elsewhere).unwrap(), bytes);
     fs::remove_file(&partial).unwrap();
     fs::rename(&elsewhere, &partial).unwrap();
-    // A file of somebody else, who could read what is written to it.
+    // A file of another user, who could read the plaintext.
     let own = rustix::process::geteuid();
     if own.is_root() {
         std::os::unix::fs::chown(&partial, Some(1), None).unwrap();
@@ -453,14 +456,14 @@ fn checks() {
         assert_says(&output, 5, &["of your own"]);
         std::os::unix::fs::chown(&partial, Some(own.as_raw()), None).unwrap();
     }
-    // And it can still be gone on with, or be begun anew.
+    // The partial file can still be resumed, or overwritten.
     let output = run(&mut decrypt(&shown.path(), &out, &["--force"]));
     assert_status(&output, 0);
     assert_plaintext(&out);
     assert!(!partial.exists() && !record.exists());
 }
 
-#[trial("an unreadable sector is named", needs(fuse))]
+#[trial("names an unreadable sector", needs(fuse))]
 fn unreadable_sector() {
     let mut source = Source::new(made().0.clone());
     let bad = MIDDLE + 0x1_2000..MIDDLE + 0x1_2200;
@@ -477,7 +480,7 @@ fn unreadable_sector() {
         text(&output.stderr)
     );
     assert_eq!(place.names(), [""; 0]);
-    // With a map it goes on.
+    // With a map, it continues.
     let map = place.path("map");
     let arguments = ["--error-map", map.to_str().unwrap()];
     let output = run(&mut decrypt(&shown.path(), &out, &arguments));
@@ -485,11 +488,11 @@ fn unreadable_sector() {
     assert_eq!(place.names(), ["map", "out"]);
     let map = fs::read_to_string(map).unwrap();
     assert!(map.contains("-\n"), "{map}");
-    // It is remembered over an interruption.
+    // The record keeps it when the command is interrupted.
     let again = place.path("again");
     let map = place.path("map-again");
     let arguments = ["--resume", "--error-map", map.to_str().unwrap()];
-    // Early enough for pieces to be left when every thread waits.
+    // Early enough that unread blocks remain when every thread is blocked.
     shown.source.stop_at(MIDDLE + MIB);
     let child = decrypt(&shown.path(), &again, &arguments).spawn().unwrap();
     shown.source.wait_until_stopped();
@@ -506,7 +509,7 @@ fn unreadable_sector() {
     );
 }
 
-#[trial("a hang-up that is ignored stays ignored", needs(fuse))]
+#[trial("an ignored HUP stays ignored", needs(fuse))]
 fn ignored_hangup() {
     let shown = Shown::volume();
     let place = Place::new();
@@ -537,7 +540,7 @@ fn create_interrupted() {
     let shown = Shown::new(Source::new(fs::read(&plain).unwrap()));
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let out = place.path("volume");
-        // The image is looked at first.
+        // The image is checked first.
         *shown.source.armed_by.lock().unwrap() = Some(out.clone());
         shown.source.stop_at(0);
         let keys = place.path("keys");
@@ -573,7 +576,7 @@ fn scan_interrupted() {
     send(&child, Signal::INT);
     shown.source.go_on();
     assert_says(&child.wait_with_output().unwrap(), 5, &["interrupted"]);
-    // A copy that is not complete goes.
+    // An incomplete copy is removed.
     let place = Place::new();
     let to = place.path("copy");
     shown.source.stop_at(MIDDLE);
@@ -591,7 +594,7 @@ fn scan_interrupted() {
     assert_eq!(place.names(), [""; 0]);
 }
 
-#[trial("a reader that ends is an error")]
+#[trial("a reader that ends early is an error")]
 fn broken_pipe() {
     let place = Place::new();
     let mut child = decrypt(&place.volume(), Path::new("-"), &[])
@@ -603,7 +606,7 @@ fn broken_pipe() {
     drop(reader);
     let output = child.wait_with_output().unwrap();
     assert_says(&output, 5, &["standard output", "Broken pipe"]);
-    // The same for a pipe with a name.
+    // The same for a named pipe.
     let pipe = place.path("pipe");
     let status = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(status.success());
@@ -628,7 +631,7 @@ fn closed_stdout() {
     ];
     command.args(inner).arg(place.volume()).arg("-");
     assert_says(&run(&mut command), 5, &["standard output", "closed"]);
-    // Nowhere is a place, if somebody named it.
+    // Writing to /dev/null is allowed if it is named explicitly.
     let mut command = decrypt(&place.path("volume.img"), Path::new("-"), &[]);
     assert_status(&run(command.stdout(Stdio::null())), 0);
 }
@@ -637,7 +640,7 @@ fn mode(path: &Path) -> u32 {
     path.metadata().expect("metadata").permissions().mode() & 0o777
 }
 
-/// `fve` with a umask that takes nothing away.
+/// Runs `fve` with umask 0.
 fn with_umask_0(arguments: &[&Path]) -> Output {
     let mut command = Command::new("sh");
     let inner = [
@@ -650,7 +653,7 @@ fn with_umask_0(arguments: &[&Path]) -> Output {
     run(&mut command)
 }
 
-#[trial("files are for their owner alone")]
+#[trial("new files can be read only by their owner")]
 fn modes() {
     let place = Place::new();
     let volume = place.volume();
@@ -660,14 +663,14 @@ fn modes() {
     assert_status(&with_umask_0(&decrypt), 0);
     assert_eq!((mode(&out), mode(&map)), (0o600, 0o600));
     assert_plaintext(&out);
-    // One that was there keeps its own.
+    // A file that is replaced keeps its mode.
     fs::set_permissions(&out, fs::Permissions::from_mode(0o644)).unwrap();
     assert_status(
         &with_umask_0(&[&decrypt[..3], &[word("--force")]].concat()),
         0,
     );
     assert_eq!(mode(&out), 0o644);
-    // What else holds keys.
+    // Other files with keys.
     let (new, digits) = (place.path("new"), place.path("digits"));
     let (package, backup) = (place.path("package"), place.path("backup"));
     let create = [word("create"), &new, word("--size"), word("1M")];
@@ -687,7 +690,7 @@ fn modes() {
     }
 }
 
-#[trial("what exists stays without a word")]
+#[trial("existing files are not overwritten without an option")]
 fn existing() {
     let place = Place::new();
     let volume = place.volume();
@@ -695,7 +698,7 @@ fn existing() {
     fs::write(&out, "precious").unwrap();
     let output = run(&mut decrypt(&volume, &out, &[]));
     assert_says(&output, 2, &["out exists", "--force"]);
-    // Every command that makes a new file says so in the same way, before it asks for a credential.
+    // All commands that create a file report it in the same way, before they ask for a credential.
     let new = out.to_str().unwrap();
     let volume = volume.to_str().unwrap();
     for arguments in [
@@ -710,7 +713,7 @@ fn existing() {
         let output = run(fve().args(arguments).stdin(Stdio::null()));
         assert_says(&output, 2, &["out exists"]);
         assert_eq!(fs::read(&out).unwrap(), b"precious");
-        // Nor is '-' the name of a file.
+        // '-' is not the name of a file either.
         let dash: Vec<_> = arguments
             .iter()
             .map(|word| if *word == new { "-" } else { word })
@@ -726,7 +729,7 @@ fn existing() {
     assert_eq!(place.names(), ["out", "volume.img"]);
 }
 
-#[trial("nothing is written through a dangling link")]
+#[trial("writes nothing through a dangling link")]
 fn dangling_links() {
     let place = Place::new();
     let volume = place.volume();
@@ -747,7 +750,7 @@ fn dangling_links() {
     assert_eq!(place.names(), ["link", "volume.img"]);
 }
 
-#[trial("the parts of the source are no output")]
+#[trial("refuses to overwrite a part of the source")]
 fn parts_of_the_source() {
     let place = Place::new();
     let bytes = &made().0;
@@ -760,7 +763,7 @@ fn parts_of_the_source() {
         let output = run(&mut decrypt(&first, part, &["--force"]));
         assert_status(&output, 5);
     }
-    // Nor is it taken for something unfinished.
+    // It is not treated as a partial file either.
     let volume = place.path("out.partial");
     fs::write(&volume, bytes).unwrap();
     for word in ["--force", "--resume"] {
@@ -777,18 +780,18 @@ fn assert_plaintext_of(source: &Path, place: &Place) {
     assert_plaintext(&out);
 }
 
-#[trial("an error map goes again with its command")]
+#[trial("removes the error map if the command fails")]
 fn error_map() {
     let place = Place::new();
     let volume = place.volume();
     let (out, map) = (place.path("out"), place.path("map"));
     let arguments = ["--error-map", map.to_str().unwrap()];
-    // A map that cannot be made: nothing else is made either.
+    // If the map cannot be created, no other file is created either.
     let nowhere = ["--error-map", "/nowhere/map"];
     let output = run(&mut decrypt(&volume, &out, &nowhere));
     assert_says(&output, 5, &["/nowhere/map"]);
     assert_eq!(place.names(), ["volume.img"]);
-    // One that is there.
+    // An existing map.
     fs::write(&map, "precious").unwrap();
     let output = run(&mut decrypt(&volume, &out, &arguments));
     assert_says(&output, 2, &["map exists", "--force"]);
@@ -801,7 +804,7 @@ fn error_map() {
     assert_status(&output, 0);
     assert!(fs::read_to_string(&map).unwrap().starts_with("# Mapfile"));
     assert_eq!(place.names(), ["map", "out", "volume.img"]);
-    // The output by another of its names.
+    // Another name of the output.
     for name in ["out", "out.partial", "out.partial.progress", "volume.img"] {
         let path = place.path(name);
         let arguments = ["--force", "--error-map", path.to_str().unwrap()];
@@ -810,7 +813,7 @@ fn error_map() {
     }
 }
 
-/// A small file system, unmounted when the test ends.
+/// A small mounted file system. It is unmounted when this value is dropped.
 struct Small(tempfile::TempDir);
 
 impl Small {
@@ -830,7 +833,7 @@ impl Drop for Small {
     }
 }
 
-#[trial("a full file system leaves nothing", needs(for_devices))]
+#[trial("a full file system leaves no file", needs(for_devices))]
 fn full() {
     let place = Place::new();
     let volume = place.volume();
@@ -845,8 +848,8 @@ fn full() {
     assert_eq!(fs::read(&out).unwrap(), b"precious");
     assert_eq!(names(small.0.path()), ["out"]);
     drop(small);
-    // A search says before it begins that there is no room for its password; so do the others, and
-    // the volume stays as it was.
+    // A search reports before it begins that the password cannot be saved. So do the other commands, and
+    // the volume is not changed.
     let before = fs::read(&volume).unwrap();
     for arguments in [&["export", "key-package"][..], &["metadata", "backup"]] {
         let mut command = fve();
@@ -879,7 +882,7 @@ fn full() {
     );
 }
 
-#[trial("a device is written when it is named twice", needs(for_devices))]
+#[trial("writes to a device if its path is confirmed", needs(for_devices))]
 fn devices() {
     let place = Place::new();
     let volume = place.volume();
@@ -902,8 +905,8 @@ fn devices() {
     let output = run(&mut decrypt(&volume, device.path(), &confirmed));
     assert_status(&output, 0);
     let written = fs::read(&disk).unwrap();
-    assert!(written[..SIZE as usize] == made().1, "other bytes");
-    // An interrupted one says what it holds.
+    assert!(written[..SIZE as usize] == made().1, "the content differs");
+    // If the command is interrupted, it says that the device is incomplete.
     if trials::fuse().is_none() {
         let shown = Shown::volume();
         let mut command = decrypt(&shown.path(), device.path(), &confirmed);
@@ -911,7 +914,7 @@ fn devices() {
         assert_says(&output, 5, &["interrupted at", &name, "incomplete"]);
     }
     drop(device);
-    // One that is too small stays as it was.
+    // A device that is too small is not changed.
     fs::write(&disk, vec![0x5A; 4 * MIB as usize]).unwrap();
     let device = LoopDevice::writable(&disk).expect("loop device");
     let name = device.path().to_str().unwrap().to_owned();
@@ -920,7 +923,7 @@ fn devices() {
     assert_says(&output, 5, &[&name, "bytes"]);
     drop(device);
     assert!(fs::read(&disk).unwrap().iter().all(|byte| *byte == 0x5A));
-    // One that is mounted, too.
+    // Neither is a mounted device.
     fs::write(&disk, vec![0; 16 * MIB as usize]).unwrap();
     let made = run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&disk));
     assert_status(&made, 0);
@@ -933,8 +936,8 @@ fn devices() {
     drop(mounted);
 }
 
-#[trial("its source in disguise is no output", needs(for_devices))]
-fn disguises() {
+#[trial("refuses its source under another name", needs(for_devices))]
+fn other_names_of_the_source() {
     let place = Place::new();
     let volume = place.volume();
     let device = LoopDevice::writable(&volume).expect("loop device");
@@ -956,7 +959,7 @@ fn disguises() {
     ] {
         let output = run(&mut decrypt(source, out, &words));
         assert_status(&output, 5);
-        // Through standard output, as a shell opens it.
+        // Standard output that a shell redirected to the source.
         let opened = File::options().write(true).open(out).unwrap();
         let mut command = decrypt(source, Path::new("-"), &[]);
         assert_status(&run(command.stdout(opened)), 5);
