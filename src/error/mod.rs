@@ -37,30 +37,30 @@ pub use remedy::Remedy;
 pub use report::{Attempt, Failure, UnlockReport};
 pub use unwritable::Unwritable;
 
-/// The result of everything in this library that can fail.
+/// The result of an operation of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong with a volume.
+/// An error of this library.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The source can be read and holds something else, named in `found`.
+    /// The source was read, and holds no BitLocker volume.
     #[error("not a BitLocker volume: {found}")]
     #[non_exhaustive]
     NotBitLocker {
-        /// What was found instead.
+        /// What it holds instead.
         found: String,
     },
 
-    /// The source is a disk on which the volume must be chosen.
+    /// The source holds several volumes, and the caller must choose one.
     #[error("{what}:{}", candidate::in_lines(.candidates, .notes))]
     #[non_exhaustive]
     Ambiguous {
-        /// What stands in the way of choosing.
+        /// Why no volume was chosen, in one sentence.
         what: String,
-        /// The places between which nothing decides.
+        /// The volumes to choose from.
         candidates: Vec<Candidate>,
-        /// What is wrong with the partition table, a sentence each.
+        /// Defects of the partition table, one sentence each.
         notes: Vec<String>,
         /// How to choose.
         remedy: Remedy,
@@ -70,41 +70,41 @@ pub enum Error {
     #[error("unsupported: {what}")]
     #[non_exhaustive]
     Unsupported {
-        /// What it is.
+        /// What is not supported.
         what: String,
     },
 
-    /// The metadata cannot be trusted; each copy's fault is listed.
+    /// No copy of the metadata can be trusted.
     #[error("{what}{}", in_lines(.copies))]
     #[non_exhaustive]
     Damaged {
         /// What is damaged.
         what: String,
-        /// Copy by copy, why not.
+        /// What is wrong with each metadata copy.
         copies: Vec<CopyFault>,
     },
 
-    /// Credentials were tried and none opened the volume.
-    #[error("none of the credentials opens the volume{report}")]
+    /// Credentials were tried, and none unlocked the volume.
+    #[error("none of the credentials unlocks the volume{report}")]
     #[non_exhaustive]
     Refused {
-        /// Credential by credential and protector by protector, why not.
+        /// For each credential and key protector, why it failed.
         report: UnlockReport,
     },
 
-    /// What lies on the disk contradicts what the key proves, so that plaintext made of it could be
-    /// wrong: none is shown, whatever was asked for.
+    /// Data on the disk contradicts what the key proves. Plaintext could be wrong, so none is
+    /// returned, whatever the options.
     #[error("{what}")]
     #[non_exhaustive]
     Contradicted {
-        /// What says what.
+        /// The contradiction.
         what: String,
-        /// What can be done about it.
+        /// What the user can do about it.
         remedy: Option<Remedy>,
     },
 
-    /// There was nothing to try: no credential was given that any protector takes.
-    #[error("no credential was given that fits; the volume takes: {}", kinds(.takes))]
+    /// No credential was given that any key protector accepts, so nothing was tried.
+    #[error("no matching credential was given; the volume accepts: {}", kinds(.takes))]
     #[non_exhaustive]
     NothingToTry {
         /// The kinds of key protector that the volume has, each once; empty where it has none.
@@ -121,49 +121,49 @@ pub enum Error {
         present: Vec<(ProtectorKind, Guid)>,
     },
 
-    /// A credential could be read but is not what it should be.
+    /// A credential was read, but is malformed or unsuitable.
     #[error("{credential}: {why}")]
     #[non_exhaustive]
     BadCredential {
-        /// Which credential.
+        /// Name of the credential, such as `recovery password`.
         credential: String,
-        /// What is wrong with it; never its content.
+        /// What is wrong with it, without any part of the secret.
         why: String,
-        /// What can be done about it.
+        /// What the user can do about it.
         remedy: Option<Remedy>,
     },
 
     /// An address beyond the end of the volume.
-    #[error("offset {offset} with {len} bytes lies outside the volume of {size} bytes")]
+    #[error("{len} bytes at offset {offset} are outside the volume, which has {size} bytes")]
     #[non_exhaustive]
     OutOfRange {
-        /// First byte asked for.
+        /// First requested byte, from the start of the volume.
         offset: u64,
-        /// How many bytes were asked for.
+        /// Number of requested bytes.
         len: u64,
         /// Size of the volume in bytes.
         size: u64,
     },
 
-    /// The bytes at this place exist but cannot be known, so they are not shown.
+    /// The bytes exist, but their plaintext cannot be known, so none is returned.
     #[error("bytes {offset} to {end} of the volume cannot be read: {why}")]
     #[non_exhaustive]
     Unreadable {
-        /// First byte, in the volume.
+        /// First such byte, from the start of the volume.
         offset: u64,
-        /// Byte after the last.
+        /// The byte after the last one.
         end: u64,
-        /// Why.
+        /// The reason.
         why: String,
     },
 
-    /// A new volume cannot be made as it was asked for.
-    #[error("the volume cannot be made: {what}")]
+    /// A new volume cannot be created as requested.
+    #[error("the volume cannot be created: {what}")]
     #[non_exhaustive]
     Uncreatable {
-        /// What stands in the way.
+        /// The reason.
         what: String,
-        /// What can be done about it.
+        /// What the user can do about it.
         remedy: Option<Remedy>,
     },
 
@@ -171,57 +171,58 @@ pub enum Error {
     #[error("the volume cannot be written to: {0}")]
     Unwritable(Unwritable),
 
-    /// A write into what belongs to BitLocker itself.
+    /// A write to BitLocker's own structures.
     #[error(
-        "bytes {offset} to {end} of the volume hold BitLocker's own structures and are never written to"
+        "bytes {offset} to {end} of the volume contain BitLocker's own structures, which are never written to"
     )]
     #[non_exhaustive]
     Reserved {
-        /// First such byte, in the volume.
+        /// First such byte, from the start of the volume.
         offset: u64,
-        /// Byte after the last.
+        /// The byte after the last one.
         end: u64,
     },
 
-    /// Somebody ended the work before it was done.
+    /// The operation was interrupted, usually by the user.
     #[error("interrupted")]
     Interrupted,
-    /// A volume's protectors or metadata cannot be changed as asked; nothing was written.
+
+    /// The key protectors or the metadata cannot be changed as requested. Nothing was written.
     #[error("nothing was changed: {what}")]
     #[non_exhaustive]
     Unchangeable {
-        /// What stands in the way.
+        /// The reason.
         what: String,
-        /// What can be done about it.
+        /// What the user can do about it.
         remedy: Option<Remedy>,
     },
 
-    /// The disk does not hold any more what a change was computed from: something else changed the
-    /// metadata since it was read, or an earlier change failed in the middle. Nothing was written.
+    /// The metadata on the disk is no longer what the change was computed from: another process
+    /// changed it, or an earlier change failed halfway. Nothing was written.
     #[error("nothing was changed: {what}")]
     #[non_exhaustive]
     Stale {
-        /// What is different.
+        /// What differs.
         what: String,
     },
 
-    /// An output is not written where it was to be: something is there already.
+    /// The output cannot be written to this path, usually because a file is there already.
     #[error("{what}")]
     #[non_exhaustive]
     OutputRefused {
-        /// What stands in the way.
+        /// The reason.
         what: String,
-        /// What can be done about it.
+        /// What the user can do about it.
         remedy: Option<Remedy>,
     },
 
-    /// Something that the system should offer is missing.
+    /// The operating system lacks something that the operation needs.
     #[error("{what}")]
     #[non_exhaustive]
     Environment {
         /// What is missing.
         what: String,
-        /// What can be done about it.
+        /// What the user can do about it.
         remedy: Option<Remedy>,
     },
 
@@ -236,9 +237,9 @@ pub enum Error {
     },
 }
 
-/// For traits of the standard library, such as [`io::Read`]. What the system said stays as it is; an
-/// address beyond the end of the volume is [`io::ErrorKind::UnexpectedEof`], and any other error is
-/// inside the new one.
+/// For implementations of standard traits such as [`io::Read`]. The cause of an [`Error::Io`] is
+/// returned as it was; an address beyond the end of the volume becomes
+/// [`io::ErrorKind::UnexpectedEof`]; any other error is wrapped.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         match error {
@@ -265,7 +266,7 @@ impl Error {
         }
     }
 
-    /// A credential that is not what it should be.
+    /// A malformed or unsuitable credential, without a remedy.
     pub fn bad_credential(credential: impl Into<String>, why: impl Into<String>) -> Self {
         Self::BadCredential {
             credential: credential.into(),
@@ -279,7 +280,7 @@ impl Error {
         Self::Unsupported { what: what.into() }
     }
 
-    /// Something that the system should offer, and that is missing.
+    /// Something that the operating system lacks, without a remedy.
     pub fn environment(what: impl Into<String>) -> Self {
         Self::Environment {
             what: what.into(),
@@ -287,7 +288,7 @@ impl Error {
         }
     }
 
-    /// A change that is refused, with what can be done about it.
+    /// A change that is refused, with a remedy.
     pub fn unchangeable(what: impl Into<String>, remedy: impl Into<Remedy>) -> Self {
         Self::Unchangeable {
             what: what.into(),
@@ -295,7 +296,7 @@ impl Error {
         }
     }
 
-    /// What can be done about it, where anything can.
+    /// What the user can do about it, if anything.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::NotBitLocker { .. } => Some(Remedy::NameVolume),
@@ -304,7 +305,7 @@ impl Error {
             Self::Damaged { copies, .. } if copies.iter().any(|copy| copy.followed) => {
                 Some(Remedy::AcceptDamagedMetadata)
             }
-            // Checks that are not made cannot help where there is nothing to check.
+            // Leaving out the checks does not help where the structure itself is destroyed.
             Self::Damaged { copies, .. } if !copies.is_empty() => Some(Remedy::RestoreMetadata),
             Self::Damaged { .. } => None,
             Self::Refused { report } => report.first_remedy().cloned(),
@@ -316,10 +317,9 @@ impl Error {
             | Self::Unchangeable { remedy, .. }
             | Self::OutputRefused { remedy, .. }
             | Self::Environment { remedy, .. } => remedy.clone(),
-            Self::Stale { .. } => Some(
-                "read the volume again, look at its protectors, and repeat the change if it is still wanted"
-                    .into(),
-            ),
+            Self::Stale { .. } => {
+                Some("read the volume again, and repeat the change if it is still needed".into())
+            }
             Self::Unwritable(reason) => Some(reason.remedy()),
             Self::OutOfRange { .. }
             | Self::Unreadable { .. }
@@ -329,7 +329,7 @@ impl Error {
         }
     }
 
-    /// The same error with what can be done about it; unchanged where its kind says that already.
+    /// The same error with a remedy. Has no effect on variants whose remedy is fixed.
     #[must_use]
     pub fn with_remedy(mut self, advice: impl Into<Remedy>) -> Self {
         if let Self::BadCredential { remedy, .. }
@@ -347,7 +347,7 @@ impl Error {
 
 fn kinds(takes: &[ProtectorKind]) -> String {
     if takes.is_empty() {
-        return "nothing: it has no key protector".to_owned();
+        return "nothing, since it has no key protector".to_owned();
     }
     let names: Vec<_> = takes.iter().map(|kind| kind.name()).collect();
     names.join(", ")

@@ -1,19 +1,19 @@
-//! Why a credential did not open a volume, as a type for programs and a word for scripts.
+//! Why a credential did not unlock a volume: a type for programs and a word for scripts.
 
 use std::fmt;
 
-/// Defines [`Reason`], so that each reason stands in one place with its word.
+/// Defines [`Reason`] with one line for each reason and its word.
 macro_rules! reasons {
     ($($(#[doc = $text:literal])+ $name:ident = $word:literal,)+) => {
-        /// Why a credential did not open a key protector, or the volume.
+        /// Why a credential did not unlock a key protector, or the volume.
         ///
-        /// [`Reason::word`] and `Display` give a word that never changes: docs/json.md lists all.
+        /// [`Reason::word`] and `Display` give a word that never changes. docs/json.md lists them all.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Reason {
             $($(#[doc = $text])+ $name,)+
-            /// A reason that only a credential from outside this library knows, in a word of its
-            /// own. It never equals any other reason, whatever its word.
+            /// A reason of a credential from outside this library, with a word that it chooses.
+            /// It equals none of the other variants, whatever its word.
             Other(&'static str),
         }
 
@@ -34,29 +34,29 @@ macro_rules! reasons {
 
 reasons! {
     // Any credential.
-    /// The credential is well formed and opens nothing.
+    /// The credential is well formed, but does not unlock the key protector.
     WrongKey = "wrong-key",
     /// The credential has a length that no key of the volume has.
     WrongLength = "wrong-length",
-    /// The volume has no key protector that takes the credential.
+    /// The volume has no key protector that accepts the credential.
     NoSuchProtector = "no-such-protector",
-    /// None of the recovery passwords has the key protector's identifier.
+    /// None of the recovery passwords belongs to the key protector.
     NoPasswordForProtector = "no-password-for-protector",
     /// The recovery passwords could not be looked up.
     LookupFailed = "lookup-failed",
-    /// The startup key or the stock of requests belongs to another volume.
+    /// The startup key or the Network Unlock sidecar belongs to another volume.
     OtherVolume = "other-volume",
-    /// The system volume keeps no key of the key protector.
+    /// The system volume stores no key for the key protector.
     NotAutoUnlocked = "not-auto-unlocked",
 
     // The key protector itself.
-    /// The key protector lacks something that every one of its kind has.
+    /// The key protector lacks a datum that every key protector of its kind has.
     DamagedProtector = "damaged-protector",
-    /// The key protector has a form that nobody has described.
+    /// The key protector has an undocumented form.
     UnsupportedProtector = "unsupported-protector",
-    /// The password or PIN is stretched with PBKDF2, whose inputs are not published.
+    /// The password or PIN is stretched with PBKDF2, with inputs that are not documented.
     UnsupportedStretch = "unsupported-stretch",
-    /// The volume's encryption method is not known.
+    /// The encryption method of the volume is unknown.
     UnknownMethod = "unknown-method",
 
     // The TPM.
@@ -66,19 +66,19 @@ reasons! {
     OtherTpm = "other-tpm",
     /// The TPM has no storage root key.
     NoSrk = "no-srk",
-    /// The TPM's storage root key has another name than the one required.
+    /// The storage root key of the TPM has another name than the required one.
     OtherSrk = "other-srk",
     /// The PCRs are not those that the key was sealed to.
     PcrMismatch = "pcr-mismatch",
-    /// The policy of the sealed object is not known.
+    /// The policy of the sealed object is unknown.
     UnknownPolicy = "unknown-policy",
-    /// The sealed object is not one of a TPM 2.0.
+    /// The sealed object is not that of a TPM 2.0.
     UnsupportedTpmBlob = "unsupported-tpm-blob",
-    /// The TPM refuses all PINs for a while.
+    /// The TPM is locked out and refuses all PINs for some time.
     Lockout = "lockout",
     /// The TPM failed in another way.
     TpmError = "tpm-error",
-    /// The key protector takes a startup key besides the TPM, and none was given.
+    /// The key protector needs a startup key besides the TPM, and none was given.
     NoStartupKey = "no-startup-key",
 
     // The TPM and tokens.
@@ -88,37 +88,37 @@ reasons! {
     WrongPin = "wrong-pin",
 
     // Certificates and tokens.
-    /// No private key that was given fits the key protector.
+    /// None of the given private keys belongs to the key protector.
     OtherCertificate = "other-certificate",
-    /// The private key fits, but the padding of what it decrypts is not known.
+    /// The private key fits, but the padding of the decrypted data is unknown.
     UnknownPadding = "unknown-padding",
     /// The PKCS#11 library cannot be loaded.
     NoModule = "no-module",
-    /// No token of the name is there.
+    /// No token with this name is present.
     NoToken = "no-token",
-    /// More than one token fits the name.
+    /// More than one token matches the name.
     SeveralTokens = "several-tokens",
-    /// The token does not do what it was asked to do.
+    /// An operation of the token failed.
     TokenFailed = "token-failed",
-    /// One more wrong PIN would lock the token, so that none was tried.
+    /// One more wrong PIN would lock the token, so no PIN was tried.
     LastPinTry = "last-pin-try",
-    /// The token locked itself.
+    /// The token is locked after too many wrong PINs.
     PinLocked = "pin-locked",
 
     // Network Unlock.
-    /// There is no stock of requests for the volume.
+    /// There is no Network Unlock sidecar for the volume.
     NoSidecar = "no-sidecar",
-    /// The stock of requests is empty or damaged.
+    /// The Network Unlock sidecar is empty or damaged.
     BadSidecar = "bad-sidecar",
     /// There is no network interface with an address.
     NoAddress = "no-address",
-    /// Nobody answered.
+    /// No server answered.
     NoAnswer = "no-answer",
-    /// Somebody answered without knowing the session key.
+    /// A host answered that does not have the private key of the server.
     NotAuthentic = "not-authentic",
-    /// The system refused to send or to receive.
+    /// The operating system refused to send or to receive.
     NetworkError = "network-error",
-    /// A key protector of Windows whose layout is known only in part did not open.
+    /// A key protector that Windows made, whose layout is only partly known, was not unlocked.
     UnprovenLayout = "unproven-layout",
 }
 
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn no_word_stands_for_two_reasons() {
+    fn every_reason_has_a_word_of_its_own() {
         let words: std::collections::HashSet<_> =
             Reason::ALL.iter().map(|one| one.word()).collect();
         assert_eq!(words.len(), Reason::ALL.len());

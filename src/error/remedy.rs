@@ -1,4 +1,4 @@
-//! What can be done about an error: a fact, which every program says in words of its own.
+//! What the user can do about an error: a fact that each front end puts into its own words.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,19 +7,19 @@ use std::path::PathBuf;
 use crate::guid::Guid;
 use crate::shown::ShowPath;
 
-/// What can be done about an error.
+/// What the user can do about an error.
 ///
-/// The command line turns it into a sentence that names the option to give or the command to run.
-/// [`Display`](fmt::Display) says the same for a program that has neither.
+/// The command line turns it into a sentence that names an option or a command.
+/// [`Display`](fmt::Display) is a sentence for programs that have neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
     // Which volume is meant.
-    /// The source is no volume: the volume may lie in a partition, or its first sector may be lost.
+    /// The source is not a volume. The volume may be in a partition, or its first sector may be lost.
     NameVolume,
     /// The source is a disk with several volumes.
     ChoosePartition,
-    /// The metadata fits more than one place where its volume may begin.
+    /// The metadata fits several offsets at which its volume may begin.
     NameVolumeStart,
     /// The volume is not supported, but its metadata can still be shown.
     ShowVolume,
@@ -35,37 +35,37 @@ pub enum Remedy {
     SearchVolumeStart,
     /// The volume can be read but must not be written to.
     ReadOnly {
-        /// What would make it writable, as half a sentence; `None` where nothing would.
+        /// An imperative clause that says what would make it writable; `None` where nothing would.
         unless: Option<&'static str>,
     },
 
     // Credentials.
-    /// No credential was given that any of the volume's key protectors takes.
+    /// No credential was given that any key protector of the volume accepts.
     GiveCredential,
-    /// No key protector of the volume is of the kind that the operation needs.
+    /// The volume has no key protector of the kind that the operation needs.
     ShowProtectors,
     /// A recovery password is malformed.
     CheckRecoveryPassword,
-    /// A recovery password is well formed but does not open the key protector.
+    /// A recovery password is well formed but does not unlock the key protector.
     CompareIdentifier {
         /// The key protector that it was tried on.
         protector: Guid,
     },
-    /// A file is no key package that can be read.
+    /// A file is not a readable key package.
     ExportKeyPackage,
     /// The registry hive of the system volume is damaged.
     GiveHive,
-    /// The key protector takes a startup key besides the TPM, and none was given that fits.
+    /// The key protector needs a startup key besides the TPM, and no matching one was given.
     GiveStartupKey,
-    /// The key protector or the token takes a PIN, and none was given.
+    /// The key protector or the token needs a PIN, and none was given.
     GivePin,
-    /// The PIN comes from a file, and the token would lock itself if it were wrong.
+    /// The PIN comes from a file, and one more wrong PIN would lock the token.
     TypePin,
 
     // Certificates and tokens.
-    /// A certificate's file takes a password, and none was given.
+    /// The file of a certificate is protected by a password, and none was given.
     GiveCertificatePassword,
-    /// No private key that was given fits the key protector.
+    /// None of the given private keys belongs to the key protector.
     ShowCertificates,
     /// The name of a key on a token is malformed.
     NameTokenKey,
@@ -75,63 +75,63 @@ pub enum Remedy {
     ChooseTpm,
     /// No TPM was given, and the key protector may need one.
     GiveTpm,
-    /// The TPM refuses to do what it was asked to do.
+    /// The TPM refused an operation.
     ShowTpm,
-    /// The storage root key of the TPM has another name than the one that was required.
+    /// The storage root key of the TPM has another name than the required one.
     CompareStorageRootKey,
-    /// The storage root key is gone from the TPM.
+    /// The TPM has no storage root key.
     RecreateStorageRootKey,
-    /// The TPM refuses to release a key to the present PCRs.
+    /// The TPM refuses to release the key because of the current PCR values.
     ExplainPcrs,
-    /// The PCRs are known to differ from those that a key was sealed to.
+    /// The current PCR values differ from those that the key was sealed to.
     ExplainPcrMismatch,
 
-    // Network Unlock, from the client's side.
-    /// No server gave a key.
+    // Network Unlock, client side.
+    /// No server returned the key.
     ProbeNetwork,
-    /// There is no stock of requests for this volume.
+    /// There is no sidecar for this volume.
     NameSidecar,
-    /// The stock of requests is for a key protector that the volume does not have any more.
+    /// The sidecar is for a key protector that the volume no longer has.
     AddNetworkProtector,
-    /// The stock of requests is empty or damaged, or belongs to an earlier key.
+    /// The sidecar is empty or damaged, or belongs to an earlier key.
     ReplaceNetworkProtector,
 
     // Saved recovery passwords.
-    /// The directory server does not say where its entries are.
+    /// The directory server does not publish the base of its entries.
     NameSearchBase,
-    /// The directory server does not have the place to search below, or refuses the search.
+    /// The directory server does not have the search base, or refuses the search.
     CompareSearchBase,
 
     // Changes of key protectors and metadata.
-    /// The volume does not have the key protector that was named.
+    /// The named key protector does not exist.
     ListProtectors,
-    /// The key protector that was named is not bound to a TPM.
+    /// The named key protector does not use a TPM.
     NameTpmProtector,
-    /// The key protector that was named takes no PIN.
+    /// The named key protector has no PIN.
     AddTpmPinProtector,
     /// The volume has no recovery password.
     AddRecoveryPassword,
-    /// The volume has a password, and cannot have another.
+    /// The volume already has a password, and can have only one.
     ChangePassword,
     /// Protection is suspended already.
     ResumeProtection,
-    /// A key protector cannot be given a new volume master key here.
+    /// The new volume master key cannot be sealed to this key protector on this computer.
     RemoveBoundProtector,
-    /// A file is no metadata backup.
+    /// A file is not a metadata backup.
     BackUpMetadata,
 
     // New volumes and key protectors.
-    /// An image holds no single file system that could become the content of a new volume.
+    /// An image does not hold exactly one file system, as the content of a new volume must.
     NameFileSystemImage,
-    /// The TPM does not have PCRs of the hash algorithm that was chosen.
+    /// The TPM has no PCR bank with the chosen hash algorithm.
     ChooseBank,
-    /// PCR 11 cannot be sealed to in this boot.
+    /// PCR 11 was extended in this boot, so no key can be sealed to it.
     LeaveOutPcr11,
-    /// What an object of the TPM is sealed to is not known well enough to seal another to it.
+    /// The policy of the sealed object is not known well enough to seal another object to it.
     Reseal,
 
     // Mounts.
-    /// The mount point holds a mount whose server is gone.
+    /// The server of the mount on the mount point has ended.
     Unmount {
         /// The mount point.
         directory: PathBuf,
@@ -141,21 +141,21 @@ pub enum Remedy {
         /// The mount point.
         directory: PathBuf,
     },
-    /// The system does not permit the mount.
+    /// The operating system does not permit the mount.
     PermitMount,
 
     // The Network Unlock server.
     /// No network interface is up.
     NameInterface,
-    /// The port that requests come to is in use.
+    /// The port for requests is in use.
     ShareOrTap,
-    /// The interface is not one whose frames can be read.
+    /// Frames cannot be read from this interface.
     UseUdp,
-    /// None of the passwords given opens a server's key file.
+    /// None of the given passwords opens the key file of a server.
     GiveKeyFilePassword,
 
     // Anything else.
-    /// Advice that names nothing of any program's own, such as "insert the card".
+    /// Advice that names no option and no command, such as "insert the card".
     Advice(Cow<'static, str>),
 }
 
@@ -175,107 +175,107 @@ impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NameVolume => {
-                "open the partition that holds the volume; a search of the whole source finds a volume whose first sector is lost"
+                "open the partition that holds the volume; if its first sector is lost, search the whole source"
             }
             Self::ChoosePartition => "choose one of the partitions",
             Self::NameVolumeStart => {
                 "choose one of the starts; a search of the whole source shows the evidence for each"
             }
-            Self::ShowVolume => "its metadata can still be shown",
+            Self::ShowVolume => "look at its metadata, which can still be read",
             Self::AcceptDamagedMetadata => {
-                "accept damaged metadata: the volume then opens although the checks fail, read-only, if a credential still fits"
+                "accept damaged metadata to unlock the volume read-only although the checks fail, if a credential still fits"
             }
             Self::RestoreMetadata => {
-                "restore a backup of the metadata, open the volume with a saved key package, or search the source for other metadata"
+                "restore a backup of the metadata, unlock the volume with a saved key package, or search the source for other metadata"
             }
             Self::OpenByMetadata => {
-                "the boot record is damaged or was changed; a search of the source shows how to open the volume by its metadata alone"
+                "search the source: the boot record is damaged or was changed, and the search shows how to open the volume by its metadata alone"
             }
             Self::SearchVolumeStart => {
-                "a search of the source with the same credential tries all places where the volume may begin"
+                "search the source with the same credential, which tries every offset at which the volume may begin"
             }
             Self::ReadOnly { unless: None } => "open it read-only",
             Self::ReadOnly { unless: Some(way) } => {
                 return write!(f, "{way}, or open it read-only");
             }
-            Self::GiveCredential => "give one of the credentials that the volume takes",
-            Self::ShowProtectors => "look at the volume's key protectors",
+            Self::GiveCredential => "give one of the credentials that the volume accepts",
+            Self::ShowProtectors => "list the key protectors of the volume",
             Self::CheckRecoveryPassword => {
-                "check the recovery password: a check of each block suggests corrections"
+                "check the recovery password: the check of each block suggests corrections"
             }
             Self::CompareIdentifier { protector } => {
                 return write!(
                     f,
-                    "compare the password's identifier with that of the protector, {protector:X}; a search for near passwords tries all slips that the check digits let pass"
+                    "compare the ID of the password with that of the key protector, {protector:X}; a search for similar passwords tries all typing errors that the check digits do not detect"
                 );
             }
             Self::ExportKeyPackage => {
-                "a key package that this library wrote is read for certain; the form that Windows writes was never published, so please report one that is not read"
+                "use a key package that this library wrote; the format that Windows writes is not documented, so please report one that cannot be read"
             }
             Self::GiveHive => "give another copy of Windows/System32/config/SYSTEM",
             Self::GiveStartupKey => {
                 "give the file of the startup key, or the directory that holds it"
             }
             Self::GivePin => "give the PIN",
-            Self::TypePin => "let a person type the PIN",
-            Self::GiveCertificatePassword => "give the password of the certificate's file",
+            Self::TypePin => "let the user type the PIN",
+            Self::GiveCertificatePassword => "give the password of the certificate file",
             Self::ShowCertificates => {
-                "compare thumbprint and public key of the certificates that the volume takes"
+                "compare the certificate with the thumbprints and public keys that the volume lists"
             }
             Self::NameTokenKey => {
                 "name it like pkcs11:token=NAME?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so"
             }
             Self::ChooseTpm => {
-                "is there a TPM, and may you use it (root, or the group tss)? Another can be named"
+                "check that there is a TPM and that you may use it (as root, or in the group tss), or name another TPM"
             }
             Self::GiveTpm => {
-                "give a TPM, or use another protector, such as the recovery password"
+                "give a TPM, or use another credential, such as the recovery password"
             }
-            Self::ShowTpm => "look at the state of the TPM",
+            Self::ShowTpm => "look at the status of the TPM",
             Self::CompareStorageRootKey => {
-                "somebody may stand between this computer and its TPM; compare the name of its storage root key"
+                "compare the name of the storage root key: with another name, something may be intercepting the traffic between this computer and its TPM"
             }
             Self::RecreateStorageRootKey => {
-                "the key can be made again for this one use, which changes nothing in the TPM; after the TPM was cleared nothing helps"
+                "recreate the key for this one use, which changes nothing in the TPM; this does not help after the TPM was cleared"
             }
-            Self::ExplainPcrs => "an explanation of the PCRs says why",
+            Self::ExplainPcrs => "look at the explanation of the PCRs",
             Self::ExplainPcrMismatch => {
-                "an explanation of the PCRs says more; the recovery password opens the volume all the same"
+                "look at the explanation of the PCRs, or unlock the volume with the recovery password"
             }
             Self::ProbeNetwork => {
-                "a probe of the network finds out why; another protector, such as the recovery password, opens the volume"
+                "probe the network to find out why, or use another credential, such as the recovery password"
             }
             Self::NameSidecar => {
-                "name its file; adding a Network Unlock protector makes one"
+                "name the sidecar file; adding a Network Unlock protector creates one"
             }
             Self::AddNetworkProtector => {
-                "add a Network Unlock protector, which makes a new stock"
+                "add a Network Unlock protector, which creates a new sidecar"
             }
             Self::ReplaceNetworkProtector => {
                 "remove the protector and add a new Network Unlock protector"
             }
-            Self::NameSearchBase => "name the entry to search below",
+            Self::NameSearchBase => "name the search base",
             Self::CompareSearchBase => {
-                "compare the entry to search below, and the rights of the user"
+                "check the search base and the rights of the user"
             }
-            Self::ListProtectors => "look at the key protectors that the volume has",
-            Self::NameTpmProtector => "name a key protector that is bound to a TPM",
-            Self::AddTpmPinProtector => "add a TPM protector that takes a PIN",
+            Self::ListProtectors => "list the key protectors of the volume",
+            Self::NameTpmProtector => "name a key protector that uses a TPM",
+            Self::AddTpmPinProtector => "add a TPM protector with a PIN",
             Self::AddRecoveryPassword => "add a recovery password",
-            Self::ChangePassword => "change the password that it has",
+            Self::ChangePassword => "change the existing password",
             Self::ResumeProtection => "resume protection",
             Self::RemoveBoundProtector => {
-                "remove that protector too, and let Windows add it again"
+                "remove that protector, too, and let Windows add it again"
             }
             Self::BackUpMetadata => "take a backup of the volume's metadata",
             Self::NameFileSystemImage => {
-                "name the image of one file system, or make the volume empty"
+                "name the image of one file system, or create the volume empty"
             }
-            Self::ChooseBank => "choose another bank of PCRs",
+            Self::ChooseBank => "choose another PCR bank",
             Self::LeaveOutPcr11 => {
                 "boot without a unified kernel image, or seal to PCR 7 alone"
             }
-            Self::Reseal => "seal it again, to the present state",
+            Self::Reseal => "seal it again, to the current PCR values",
             Self::Unmount { directory } => {
                 return write!(f, "unmount {}", directory.shown());
             }
@@ -283,13 +283,13 @@ impl fmt::Display for Remedy {
                 return write!(f, "unmount {}, or name another directory", directory.shown());
             }
             Self::PermitMount => {
-                "run it as root; where other users may use the mount, see whether /etc/fuse.conf has user_allow_other"
+                "run it as root; to let other users use the mount, set user_allow_other in /etc/fuse.conf"
             }
-            Self::NameInterface => "bring an interface up, or name one",
+            Self::NameInterface => "bring a network interface up, or name one",
             Self::ShareOrTap => {
-                "take the requests from packet sockets, or share the port where the segment has no relay"
+                "receive requests from packet sockets, or share the port if the network segment has no DHCP relay"
             }
-            Self::UseUdp => "take the requests from UDP sockets",
+            Self::UseUdp => "receive requests from UDP sockets",
             Self::GiveKeyFilePassword => "give the password of the key file",
             Self::Advice(advice) => advice,
         })

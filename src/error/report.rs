@@ -1,4 +1,4 @@
-//! What became of each credential.
+//! The results of trying credentials on a volume.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use super::{Reason, Remedy};
 use crate::guid::Guid;
 use crate::shown::WithCauses;
 
-/// Every credential that was offered, every protector it met, and what came of it.
+/// Every credential that was tried, on which key protector, and the result.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnlockReport {
-    /// In the order in which they were made.
+    /// The attempts, in the order in which they were made.
     pub attempts: Vec<Attempt>,
-    /// What can be done, where the attempts alone do not say it.
+    /// What the user can do, where no single attempt says it.
     pub remedy: Option<Remedy>,
 }
 
 impl UnlockReport {
-    /// The report's own remedy, or that of the first attempt that has one.
+    /// The remedy of the report, or that of the first attempt that has one.
     pub(super) fn first_remedy(&self) -> Option<&Remedy> {
         let mut attempts = self.attempts.iter();
         self.remedy
@@ -35,15 +35,15 @@ impl fmt::Display for UnlockReport {
     }
 }
 
-/// One credential tried on one protector (or on the volume as a whole).
+/// One credential tried on one key protector, or on the volume as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// What kind of credential it was.
+    /// Name of the credential, such as `recovery password`.
     pub credential: String,
-    /// The protector it was tried on, if there was one.
+    /// The key protector that it was tried on; `None` for the volume as a whole.
     pub protector: Option<Guid>,
-    /// Why it did not open; nothing when it did.
+    /// Why it failed; `None` where it unlocked the volume.
     pub failure: Option<Failure>,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for Attempt {
         }
         match &self.failure {
             Some(failure) => write!(f, ": {}", failure.with_causes()),
-            None => f.write_str(": opened"),
+            None => f.write_str(": unlocked"),
         }
     }
 }

@@ -7,49 +7,49 @@ use crate::format::copies::{CopyFault, in_lines};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unwritable {
-    /// Some of its sectors are encrypted and some are not.
+    /// Its conversion is unfinished: only a part of its sectors is encrypted.
     #[error(
-        "it is part-converted ({status}), and which sectors Windows would encrypt next is not ours to say"
+        "its conversion is unfinished ({status}), and writing would need to know what Windows converts next"
     )]
     #[non_exhaustive]
     PartConverted {
-        /// In the words of `manage-bde`.
+        /// The conversion status in the words of `manage-bde`.
         status: &'static str,
     },
-    /// Some of its chunks are encrypted and some are not.
-    #[error("encrypt-on-write is under way, and a write would have to convert what it touches")]
+    /// It encrypts on write, and only a part of its chunks is encrypted.
+    #[error(
+        "encrypt-on-write is not finished, and each write would have to convert what it touches"
+    )]
     EncryptOnWrite,
     /// It was made by Windows Vista.
-    #[error("it is a volume of Windows Vista, and writing to those was never tried")]
+    #[error("writing to volumes of Windows Vista is not supported")]
     Vista,
     /// Nothing on it is encrypted.
-    #[error("it is decrypted: what is written would stand on the disk in the open")]
+    #[error("it is decrypted, so new data would be stored unencrypted")]
     Decrypted,
-    /// Not every copy of the metadata can be read and passes its checks.
+    /// A copy of the metadata cannot be read or fails its checks.
     #[error("not all copies of its metadata are sound{}", in_lines(.0))]
     DamagedCopies(Vec<CopyFault>),
-    /// The copies of the metadata say different things.
-    #[error(
-        "the copies of its metadata say different things: an update was interrupted, or they were changed"
-    )]
+    /// The copies of the metadata contradict each other.
+    #[error("the copies of its metadata differ: an update was interrupted, or one was changed")]
     DifferingCopies,
-    /// It was opened with a sector key, which proves nothing of the metadata.
-    #[error("it was opened with a sector key, which cannot prove the metadata")]
+    /// It was unlocked with a sector key (FVEK), which proves nothing about the metadata.
+    #[error("it was unlocked with a sector key, which cannot prove the metadata")]
     SectorKey,
-    /// The source holds less than the metadata speaks of.
+    /// The source ends before the volume does.
     #[error("the image is cut off: it holds {present} of the volume's {size} bytes")]
     #[non_exhaustive]
     CutOff {
-        /// Bytes that the source holds.
+        /// Bytes of the volume that the source holds.
         present: u64,
-        /// Bytes of the volume.
+        /// Size of the volume in bytes.
         size: u64,
     },
     /// It was not opened for writing.
     #[error("it was opened for reading only")]
     OpenedForReading,
-    /// Its map is not made of whole sectors.
-    #[error("its areas do not begin and end at whole sectors")]
+    /// A region of the volume does not begin and end at sector boundaries.
+    #[error("its regions do not begin and end at sector boundaries")]
     Unaligned,
 }
 
@@ -62,9 +62,9 @@ impl Unwritable {
             Self::DamagedCopies(copies) if copies.iter().any(CopyFault::is_read_error) => {
                 Some("check the medium and its connection, then try again")
             }
-            Self::DamagedCopies(_) | Self::DifferingCopies => Some("have the copies repaired"),
+            Self::DamagedCopies(_) | Self::DifferingCopies => Some("let Windows repair the copies"),
             Self::OpenedForReading => Some("open the volume for writing from the start"),
-            Self::SectorKey => Some("give a credential that leads to the volume master key"),
+            Self::SectorKey => Some("give a credential that unlocks the volume master key"),
             Self::Vista | Self::Decrypted | Self::CutOff { .. } | Self::Unaligned => None,
         };
         Remedy::ReadOnly { unless }
