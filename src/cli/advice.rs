@@ -1,5 +1,5 @@
-//! What can be done about an error, in the words of the command line: which option to give and which
-//! command to run.
+//! What the user can do about an error, in the words of the command line: which option to give and
+//! which command to run.
 
 use fve::error::Remedy;
 use fve::shown::ShowPath;
@@ -8,122 +8,122 @@ use fve::shown::ShowPath;
 pub(crate) fn words(remedy: &Remedy) -> String {
     match remedy {
         Remedy::NameVolume => {
-            "name the partition that holds the volume, or give --offset or --partition; 'fve repair scan' finds a volume whose first sector is lost"
+            "name the partition that holds the volume, or give --offset or --partition; if the first sector of the volume is lost, use 'fve repair scan'"
         }
         Remedy::ChoosePartition => "choose one with --partition N",
         Remedy::NameVolumeStart => {
-            "name it with --volume-start; 'fve repair scan' shows what speaks for each"
+            "choose one with --volume-start; 'fve repair scan' shows the evidence for each"
         }
-        Remedy::ShowVolume => "'fve info' shows all that can be read of it",
+        Remedy::ShowVolume => "'fve info' shows what can be read of it",
         Remedy::AcceptDamagedMetadata => {
-            "--accept-damaged-metadata opens a volume whose checks fail, read-only, if a credential still fits"
+            "use --accept-damaged-metadata to unlock the volume read-only although the checks fail, if a credential still fits"
         }
         Remedy::RestoreMetadata => {
-            "'fve metadata restore' puts a backup of the metadata back, --key-package opens the volume with a key package that was saved, and 'fve repair scan' searches for other metadata"
+            "restore a backup with 'fve metadata restore', unlock the volume with a saved key package (--key-package), or search for other metadata with 'fve repair scan'"
         }
         Remedy::OpenByMetadata => {
-            "the boot record is damaged or was changed; 'fve repair scan' shows how to open the volume by its metadata alone"
+            "run 'fve repair scan': the boot record is damaged or was changed, and the scan shows how to open the volume by its metadata alone"
         }
         Remedy::SearchVolumeStart => {
-            "'fve repair scan' with the same credential tries all places where the volume may begin"
+            "run 'fve repair scan' with the same credential: it tries every offset at which the volume may begin"
         }
         Remedy::ReadOnly { unless: None } => "mount it read-only (without --read-write)",
         Remedy::ReadOnly { unless: Some(way) } => {
             return format!("{way}, or mount it read-only (without --read-write)");
         }
         Remedy::GiveCredential => {
-            "give one of the credentials that the volume takes, or run the command on a terminal to be asked"
+            "give one of the credentials that the volume accepts, or run the command on a terminal to be asked for one"
         }
-        Remedy::ShowProtectors => "'fve info' shows what opens the volume",
+        Remedy::ShowProtectors => "'fve info' lists the key protectors of the volume",
         Remedy::CheckRecoveryPassword => {
-            "'fve recovery check' explains each block and suggests corrections"
+            "run 'fve recovery check': it explains each block and suggests corrections"
         }
         Remedy::CompareIdentifier { protector } => {
             return format!(
-                "compare the password's identifier with that of the protector, {protector:X}; 'fve recovery search SOURCE --try-near' tries all slips that the check digits let pass"
+                "compare the ID of the password with that of the key protector, {protector:X}; 'fve recovery search SOURCE --try-near' tries all typing errors that the check digits do not detect"
             );
         }
         Remedy::ExportKeyPackage => {
-            "'fve export key-package' writes one that is read for certain; the form that Windows writes was never published, so please report one that is not read"
+            "use a key package from 'fve export key-package'; the format that Windows writes is not documented, so please report one that cannot be read"
         }
         Remedy::GiveHive => {
             "give another copy of Windows/System32/config/SYSTEM: --auto-unlock-hive FILE"
         }
-        Remedy::GiveStartupKey => "give --startup-key FILE, or the directory that holds it",
-        Remedy::GivePin => "give --pin-file FILE, or run the command on a terminal to be asked",
+        Remedy::GiveStartupKey => "give --startup-key with the file or its directory",
+        Remedy::GivePin => "give --pin-file FILE, or run the command on a terminal to be asked for the PIN",
         Remedy::TypePin => "run the command on a terminal without --pin-file, and type the PIN",
         Remedy::GiveCertificatePassword => {
-            "give --certificate-password-file FILE, or run the command on a terminal to be asked"
+            "give --certificate-password-file FILE, or run the command on a terminal to be asked for the password"
         }
         Remedy::ShowCertificates => {
-            "'fve info' shows thumbprint and public key of every certificate that the volume takes"
+            "'fve info' shows the thumbprint and public key of each certificate that the volume accepts"
         }
         Remedy::NameTokenKey => {
-            "such as --pkcs11 'pkcs11:token=NAME?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so'; 'p11tool --list-tokens' shows names"
+            "give a URI such as --pkcs11 'pkcs11:token=NAME?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so'; 'p11tool --list-tokens' lists the names"
         }
         Remedy::ChooseTpm => {
-            "is there a TPM, and may you use it (root, or the group tss)? --tpm=TCTI names another"
+            "check that there is a TPM and that you may use it (as root, or in the group tss), or name another with --tpm=TCTI"
         }
         Remedy::GiveTpm => {
-            "give it with --tpm, or use another protector, such as the recovery password"
+            "use the TPM with --tpm, or another credential, such as the recovery password"
         }
-        Remedy::ShowTpm => "'fve tpm status' shows what the TPM says",
+        Remedy::ShowTpm => "'fve tpm status' shows the status of the TPM",
         Remedy::CompareStorageRootKey => {
-            "somebody may stand between this computer and its TPM; 'fve tpm status' shows the name"
+            "compare it with 'fve tpm status': with another name, something may be intercepting the traffic between this computer and its TPM"
         }
         Remedy::RecreateStorageRootKey => {
-            "--tpm-recreate-srk makes the key again for this one use, and changes nothing in the TPM; after a clear nothing helps"
+            "use --tpm-recreate-srk to recreate the key for this one use, which changes nothing in the TPM; this does not help after the TPM was cleared"
         }
-        Remedy::ExplainPcrs => "'fve tpm explain SOURCE' says why",
+        Remedy::ExplainPcrs => "'fve tpm explain SOURCE' explains why",
         Remedy::ExplainPcrMismatch => {
-            "'fve tpm explain SOURCE' says more; the recovery password opens the volume all the same"
+            "'fve tpm explain SOURCE' explains why; the recovery password still unlocks the volume"
         }
         Remedy::ProbeNetwork => {
-            "'fve network-unlock probe' finds out why; another protector, such as the recovery password, opens the volume"
+            "'fve network-unlock probe' finds out why; another credential, such as the recovery password, still unlocks the volume"
         }
         Remedy::NameSidecar => {
-            "name it with --network-sidecar FILE; 'fve protector add --network-unlock' makes one"
+            "name it with --network-sidecar FILE; 'fve protector add --network-unlock' creates one"
         }
         Remedy::AddNetworkProtector => {
-            "'fve protector add --network-unlock' adds one, with a new stock"
+            "add a new protector with a new sidecar: 'fve protector add --network-unlock'"
         }
         Remedy::ReplaceNetworkProtector => {
-            "remove the protector and add it anew: 'fve protector add --network-unlock'"
+            "remove the protector and add a new one: 'fve protector add --network-unlock'"
         }
-        Remedy::NameSearchBase => "say it with --lookup-base DN",
-        Remedy::CompareSearchBase => "compare --lookup-base, and the rights of the user",
-        Remedy::ListProtectors => "'fve protector list' shows what the volume has",
-        Remedy::NameTpmProtector => "name one that is; 'fve protector list' shows them",
-        Remedy::AddTpmPinProtector => "'fve protector add --tpm --pin' adds one that does",
-        Remedy::AddRecoveryPassword => "'fve protector add --recovery-password-to FILE' adds one",
-        Remedy::ChangePassword => "'fve protector change-password' gives it a new one",
-        Remedy::ResumeProtection => "'fve protector resume' ends it",
+        Remedy::NameSearchBase => "give it with --lookup-base DN",
+        Remedy::CompareSearchBase => "check --lookup-base and the rights of the user",
+        Remedy::ListProtectors => "'fve protector list' shows the key protectors of the volume",
+        Remedy::NameTpmProtector => "name a protector that uses a TPM; 'fve protector list' shows them",
+        Remedy::AddTpmPinProtector => "add a protector with a PIN: 'fve protector add --tpm --pin'",
+        Remedy::AddRecoveryPassword => "add one: 'fve protector add --recovery-password-to FILE'",
+        Remedy::ChangePassword => "change it: 'fve protector change-password'",
+        Remedy::ResumeProtection => "resume it: 'fve protector resume'",
         Remedy::RemoveBoundProtector => {
-            "remove that protector too (--drop-bound), and let Windows add it again"
+            "remove that protector, too (--drop-bound), and let Windows add it again"
         }
-        Remedy::BackUpMetadata => "'fve metadata backup' makes one",
+        Remedy::BackUpMetadata => "make one with 'fve metadata backup'",
         Remedy::NameFileSystemImage => {
-            "name the image of one file system; without --from the volume is made empty"
+            "name the image of one file system, or leave out --from to create an empty volume"
         }
         Remedy::ChooseBank => "choose another with --bank",
-        Remedy::LeaveOutPcr11 => "boot without a unified kernel image, or leave it out: --pcrs 7",
-        Remedy::Reseal => "'fve protector reseal' binds it to the present state",
+        Remedy::LeaveOutPcr11 => "boot without a unified kernel image, or leave PCR 11 out: --pcrs 7",
+        Remedy::Reseal => "seal it to the current PCR values: 'fve protector reseal'",
         Remedy::Unmount { directory } => {
-            return format!("end it: fve unmount {}", directory.shown());
+            return format!("unmount it: fve unmount {}", directory.shown());
         }
         Remedy::UnmountOrNameAnother { directory } => {
             return format!(
-                "end it: fve unmount {}; or name another directory",
+                "unmount it (fve unmount {}), or name another directory",
                 directory.shown()
             );
         }
         Remedy::PermitMount => {
-            "run it as root, or see whether /etc/fuse.conf has user_allow_other for --allow-other"
+            "run it as root; --allow-other needs user_allow_other in /etc/fuse.conf"
         }
         Remedy::NameInterface => "bring one up, or name it with --interface",
-        Remedy::ShareOrTap => "use --mode tap, or --share-port where the segment has no relay",
-        Remedy::UseUdp => "--mode tap needs an Ethernet interface: use --mode udp",
-        Remedy::GiveKeyFilePassword => "name the file with its password by --pfx-password-file",
+        Remedy::ShareOrTap => "use --mode tap, or --share-port if the network segment has no DHCP relay",
+        Remedy::UseUdp => "use --mode udp: --mode tap needs an Ethernet interface",
+        Remedy::GiveKeyFilePassword => "give a file with its password with --pfx-password-file",
         // General advice, and remedies that are newer than this program.
         other => return other.to_string(),
     }

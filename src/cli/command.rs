@@ -1,4 +1,4 @@
-//! The words of the command line.
+//! The command line as a whole: all commands, and the general help.
 
 use clap::{CommandFactory, Parser};
 
@@ -28,7 +28,7 @@ use crate::cli::run::{Run, commands};
 #[derive(Debug, Parser)]
 #[command(name = "fve", version, about, long_about = None, after_long_help = format!("{AFTER_HELP}{}", lacking::help()))]
 pub(crate) struct Cli {
-    /// Log to standard error; more with every repetition. A log line never holds a secret.
+    /// Log to standard error; repeat for more detail. A log line never contains a secret
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 
@@ -39,19 +39,19 @@ pub(crate) struct Cli {
 const AFTER_HELP: &str = "\
 Exit status:
   0  done
-  1  failed in a way that no other status names
-  2  the command line is wrong
-  3  not a BitLocker volume, or one of a kind that is not supported
-  4  the credentials were read but none opens the volume
+  1  failed for a reason without a status of its own
+  2  wrong command line
+  3  not a BitLocker volume, or an unsupported one
+  4  no credential unlocks the volume
   5  reading or writing failed
-  6  the metadata is damaged beyond what its other copies make good
-  7  'recovery check': the password is malformed
+  6  the metadata is damaged in all copies
+  7  'recovery check': the recovery password is malformed
 
 Options of other tools:
   dislocker -p, bdemount -r, recovery password    --recovery-password-file FILE
   dislocker -u, bdemount -p, password             --password-file FILE
   dislocker -f, bdemount -s, startup key          --startup-key FILE
-  dislocker -c, clear key                         (used at once when no credential is given)
+  dislocker -c, clear key                         (used automatically when no credential is given)
   dislocker -K, volume master key                 --vmk-file FILE
   dislocker -k, bdemount -k, sector key           --fvek-file FILE
   dislocker -O, bdemount -o, offset               --offset BYTES";
@@ -59,38 +59,38 @@ Options of other tools:
 commands! {
     /// All commands.
     Command {
-        /// Show everything that can be known of a volume without a key
+        /// Show everything that can be known about a volume without a key
         Info(InfoArgs),
-        /// Try credentials on a volume and say which protector they open; mounts nothing
+        /// Check whether credentials unlock a volume, and which key protector; mounts nothing
         Unlock(UnlockArgs),
-        /// Show the decrypted volume as the file DIR/volume until it is unmounted, read-only unless asked
+        /// Mount the decrypted volume as the file DIR/volume, read-only by default
         #[cfg(feature = "fuse")]
         Mount(MountArgs),
-        /// End a mount, everything that was written on the disk
+        /// Unmount, after writing everything to disk
         #[cfg(feature = "fuse")]
         Unmount(UnmountArgs),
         /// Write the whole decrypted volume to a file or to standard output
         Decrypt(DecryptArgs),
-        /// Make a new volume in a file or on a block device
+        /// Create a new volume in a file or on a block device
         Create(CreateArgs),
         /// Check recovery passwords, search for unreadable digits, and find saved ones
         Recovery(RecoveryArgs),
-        /// Say what a volume tells of its history, and why Windows may have asked for its recovery password
+        /// Show a volume's history, and why Windows may have asked for the recovery password
         Report(ReportArgs),
-        /// Ask the TPM about a volume's protectors
+        /// Show the status of the TPM, and whether it would unlock a volume
         Tpm(TpmArgs),
-        /// Network Unlock: a probe for servers, a server, its certificates, its policy
+        /// Network Unlock: find servers, run a server, manage its certificates and policy
         #[cfg(feature = "network")]
         NetworkUnlock(NetworkUnlockArgs),
         /// Show and change the key protectors of a volume
         Protector(ProtectorArgs),
-        /// Back up the metadata of a volume, and restore it
+        /// Back up or restore the metadata of a volume
         Metadata(MetadataArgs),
-        /// Find volumes whose first sector or place is lost, and make what they lack anew elsewhere
+        /// Find volumes with a lost boot sector or partition table, and rebuild the boot record in a new file
         Repair(RepairArgs),
-        /// Save what belongs to a volume apart from it
+        /// Save keys of a volume to a file
         Export(ExportArgs),
-        /// Print completions for a shell
+        /// Print shell completions
         Completions(CompletionsArgs),
         /// Print the manual page, or write all pages to a directory
         Man(ManArgs),
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn the_command_line_has_no_conflicts() {
         Cli::command().debug_assert();
     }
 }

@@ -1,26 +1,26 @@
-//! `fve info`: what a locked volume tells, for people in the words of `manage-bde` and for
-//! programs as JSON.
+//! The description of a locked volume for `fve info` and other commands: as text in the words of
+//! `manage-bde`, and as JSON.
 
 use std::fmt::Write;
 
 use base16ct::lower::encode_string as hex;
-use serde_json::{Value, json};
-
-use crate::cli::options::credentials::options_for;
-use crate::cli::options::source::Opened;
-use crate::cli::output::json;
-use crate::cli::output::term::{escaped, human_size};
 use fve::crypto::hash::HashAlgorithm;
 use fve::crypto::sector::Method;
-use fve::format::block::MetadataBlock;
+use fve::format::block::{MetadataBlock, State};
 use fve::format::boot::{Flavor, Layout};
 use fve::format::datum::{Body, Datum, PublicKey};
 use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::format::tpm_blob::TpmBlob;
 use fve::tpm::Policy;
 use fve::volume::{Protection, Volume};
+use serde_json::{Value, json};
 
-/// Everything that can be known without a key.
+use crate::cli::options::credentials::options_for;
+use crate::cli::options::source::Opened;
+use crate::cli::output::json;
+use crate::cli::output::term::{escaped, human_size};
+
+/// Everything that can be known about a volume without a key.
 pub(crate) struct Report<'a> {
     opened: &'a Opened,
     volume: &'a Volume,
@@ -36,7 +36,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// For people.
+    /// The description as text.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         self.write_status(&mut text);
@@ -50,7 +50,7 @@ impl<'a> Report<'a> {
         text
     }
 
-    /// Which volume it is.
+    /// Writes the lines that identify the volume.
     pub(crate) fn write_heading(&self, text: &mut String) {
         let (id, description) = match self.block {
             Some(block) => (
@@ -120,16 +120,16 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Each copy of the metadata, and what is wrong with it.
+    /// Writes a line for each metadata copy, with its defect if it has one.
     pub(crate) fn write_copies(&self, text: &mut String) {
         for copy in &self.volume.copies().0 {
-            let verdict = copy
+            let state = copy
                 .fault()
                 .map_or("good".to_owned(), |fault| escaped(&fault.fault));
             field(
                 text,
                 &format!("Copy {}:", copy.number),
-                &format!("at byte {}: {verdict}", copy.offset),
+                &format!("at byte {}: {state}", copy.offset),
             );
         }
     }
@@ -151,13 +151,9 @@ impl<'a> Report<'a> {
         if let Layout::EncryptOnWrite { .. } = self.volume.boot_record().layout {
             field(text, "Conversion:", "encrypt-on-write");
         }
-        field(
-            text,
-            "State:",
-            &format!("{}, wanted {}", block.state.0, block.next_state.0),
-        );
+        field(text, "State:", &state_words(block));
         self.write_copies(text);
-        for datum in strange(&block.datums) {
+        for datum in not_understood(&block.datums) {
             field(
                 text,
                 "Unknown Entry:",
@@ -169,7 +165,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// What a person should know before relying on the volume.
+    /// Defects and risks that the user should know before using the volume.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let present = self.volume.source_size();
@@ -179,23 +175,26 @@ impl<'a> Report<'a> {
             ));
         }
         if self.volume.copies().disagree() {
-            problems.push("the metadata copies say different things: an update was interrupted, or they were changed".to_owned());
+            problems.push(
+                "the metadata copies differ: an update was interrupted, or one was changed"
+                    .to_owned(),
+            );
         }
         let agreed = self.block.map(|block| self.volume.check_boot_record(block));
         if let Some(Err(error)) = agreed {
             problems.push(format!(
-                "{}; the volume cannot be opened",
+                "{}; the volume cannot be unlocked",
                 error.with_causes()
             ));
         }
         if let Some(fault) = self.volume.conversion_fault() {
-            problems.push(format!("{fault}; the volume cannot be opened"));
+            problems.push(format!("{fault}; the volume cannot be unlocked"));
         }
         if let Some(block) = self.block {
             problems.extend(self.protection_problem(block));
             if Method::by_code(block.dataset.method).is_none() && self.volume.needs_key() {
                 problems.push(format!(
-                    "the encryption method {:#06x} is not known: the volume cannot be opened",
+                    "the encryption method {:#06x} is unknown: the volume cannot be unlocked",
                     block.dataset.method
                 ));
             }
@@ -211,9 +210,9 @@ impl<'a> Report<'a> {
             return None;
         }
         Some(if listed(Some(block)).next().is_none() {
-            "the volume is encrypted but not protected: its only key lies on the disk in the open, and anyone can read it".to_owned()
+            "the volume is encrypted but not protected: its only key is stored unencrypted on the disk, and anyone can read it".to_owned()
         } else {
-            "protection is suspended: a key lies on the disk in the open, and anyone can read the volume".to_owned()
+            "protection is suspended: a key is stored unencrypted on the disk, and anyone can read the volume".to_owned()
         })
     }
 
@@ -226,7 +225,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// For programs. `spec`: keys are documented in the README and only ever added to.
+    /// The description as JSON (docs/json.md). Keys are never renamed or removed.
     pub(crate) fn json(&self) -> String {
         let status = self.volume.status();
         let (protection_on, reboots_left) = match status.protection {
@@ -261,7 +260,7 @@ impl<'a> Report<'a> {
         }))
     }
 
-    /// Where the volume was found.
+    /// The place of the volume on the source, as JSON.
     pub(crate) fn source_json(&self) -> Value {
         json!({
             "path": self.opened.path.to_string_lossy(),
@@ -271,7 +270,7 @@ impl<'a> Report<'a> {
         })
     }
 
-    /// What the metadata say of the volume.
+    /// The properties of the volume from its metadata, as JSON.
     pub(crate) fn volume_json(&self, block: &MetadataBlock) -> Value {
         let boot = self.volume.boot_record();
         json!({
@@ -340,7 +339,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// `-protectors -get` lists every protector but the clear key.
+/// The key protectors that `manage-bde -protectors -get` lists: all but the clear key.
 fn listed(block: Option<&MetadataBlock>) -> impl Iterator<Item = &KeyProtector> {
     block
         .into_iter()
@@ -348,14 +347,14 @@ fn listed(block: Option<&MetadataBlock>) -> impl Iterator<Item = &KeyProtector> 
         .filter(|protector| protector.kind() != ProtectorKind::ClearKey)
 }
 
-/// The protectors of a volume as `-protectors -get` lists them.
+/// The key protectors of a volume, formatted like `manage-bde -protectors -get`.
 pub(crate) fn protectors_text(block: &MetadataBlock) -> String {
     let mut text = String::new();
     write_protectors(&mut text, block);
     text.trim_start().to_owned()
 }
 
-/// The same for programs.
+/// The same as JSON.
 pub(crate) fn protectors_json(block: &MetadataBlock) -> Vec<Value> {
     block.protectors().map(protector_json).collect()
 }
@@ -382,7 +381,7 @@ fn protector_title(protector: &KeyProtector) -> String {
     }
 }
 
-/// Detail lines of a protector, each with its heading.
+/// The details of a key protector: headings, each with its lines.
 fn details(protector: &KeyProtector) -> Vec<(&'static str, Vec<String>)> {
     let mut details = Vec::new();
     if takes_key_file(protector.kind()) {
@@ -405,7 +404,7 @@ fn details(protector: &KeyProtector) -> Vec<(&'static str, Vec<String>)> {
         details.push(("Certificate Thumbprint:", vec![hex(&thumbprint)]));
     }
     if protector.kind() == ProtectorKind::Network {
-        let note = "recognised by its structure; its layout is not verified";
+        let note = "recognized by its structure; its layout is not verified";
         details.push(("Note:", vec![note.to_owned()]));
     }
     if let Some(key) = protector.public_key() {
@@ -421,7 +420,7 @@ fn details(protector: &KeyProtector) -> Vec<(&'static str, Vec<String>)> {
             vec![format!("{} (kind {})", backup.last, backup.kind)],
         ));
     } else if protector.kind() == ProtectorKind::RecoveryPassword {
-        details.push(("Saved:", vec!["no sign that it was ever saved".to_owned()]));
+        details.push(("Saved:", vec!["no backup recorded".to_owned()]));
     }
     if let Some(hint) = protector.hint() {
         details.push(("Hint:", vec![hint.to_owned()]));
@@ -436,17 +435,17 @@ fn details(protector: &KeyProtector) -> Vec<(&'static str, Vec<String>)> {
     details
 }
 
-/// A certificate's public key: enough to find the certificate that it belongs to.
+/// A public key in lines: enough to find its certificate.
 fn public_key_lines(key: &PublicKey) -> Vec<String> {
     let exponent = hex(&key.exponent);
     let mut lines = vec![format!("RSA, {} bits, exponent 0x{exponent}", key.bits)];
     if let Some(fingerprint) = fingerprint(key) {
-        lines.push(format!("SHA-256 of it {fingerprint}"));
+        lines.push(format!("SHA-256 {fingerprint}"));
     }
     lines
 }
 
-/// SHA-256 of the key as certificates hold it (RFC 5280, SubjectPublicKeyInfo).
+/// SHA-256 of the key as certificates encode it (SubjectPublicKeyInfo, RFC 5280 §4.1).
 fn fingerprint(key: &PublicKey) -> Option<String> {
     // The algorithm rsaEncryption (1.2.840.113549.1.1.1) with the parameter NULL.
     const ALGORITHM: &[u8] = b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x01\x05\x00";
@@ -468,7 +467,7 @@ fn fingerprint(key: &PublicKey) -> Option<String> {
         .map(|hash| hex(&hash))
 }
 
-/// A value with its tag and its length in front of it (ITU-T X.690 8.1.3).
+/// A DER value: tag, length and content (ITU-T X.690 §8.1.3).
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let mut whole = vec![tag];
@@ -477,7 +476,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         _ => {
             let len = content.len().to_be_bytes();
             let zeros = len.iter().take_while(|byte| **byte == 0).count();
-            // At most eight bytes, so that their number fits.
+            // The length has at most eight bytes, so their number fits into seven bits.
             whole.push(0x80 | (len.len() - zeros) as u8);
             whole.extend(len.iter().skip(zeros));
         }
@@ -486,7 +485,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     whole
 }
 
-/// The thumbprint of its certificate: as it is named, or of a whole certificate that lies in it.
+/// The SHA-1 thumbprint of its certificate: the stored one, or that of a certificate stored whole.
 fn thumbprint(protector: &KeyProtector) -> Option<Vec<u8>> {
     if let Some(certificate) = protector.certificate() {
         return Some(certificate.thumbprint.clone());
@@ -499,8 +498,8 @@ fn thumbprint(protector: &KeyProtector) -> Option<Vec<u8>> {
     })
 }
 
-/// A certificate somewhere in these bytes: a sequence with a length of two bytes, which holds one
-/// more (X.690).
+/// A certificate anywhere in these bytes: a DER SEQUENCE with a two-byte length, whose first element is
+/// such a SEQUENCE, too (X.690 §8.9).
 fn certificate_in(bytes: &[u8]) -> Option<&[u8]> {
     bytes.windows(6).enumerate().find_map(|(at, window)| {
         let [0x30, 0x82, high, low, 0x30, 0x82] = *window else {
@@ -511,11 +510,15 @@ fn certificate_in(bytes: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// What can be known of a sealed object without its TPM.
+/// What can be known about a sealed object without its TPM.
 fn sealed_object(blob: &TpmBlob) -> Vec<String> {
     let object = match &blob.sealed {
         Ok(object) => object,
-        Err(fault) => return vec![format!("TPM 1.2 or unknown form, not supported: {fault}")],
+        Err(fault) => {
+            return vec![format!(
+                "TPM 1.2 or an unknown form, not supported: {fault}"
+            )];
+        }
     };
     let mut lines = vec![match Policy::solve(object) {
         Some(policy) => format!("policy consistent, {} bank", policy.bank.name()),
@@ -523,7 +526,7 @@ fn sealed_object(blob: &TpmBlob) -> Vec<String> {
     }];
     lines.push(format!("PCR digest {}", hex(&object.pcr_digest)));
     if blob.bitmaps_differ() {
-        lines.push("names other PCRs than the protector; its own count".to_owned());
+        lines.push("its list of PCRs differs from that of the protector, and applies".to_owned());
     }
     lines
 }
@@ -575,7 +578,7 @@ fn protector_json(protector: &KeyProtector) -> Value {
     })
 }
 
-/// How the protector's sealed object is satisfied, if it can be worked out.
+/// The policy of the sealed object, if it can be derived from what is stored beside it.
 fn policy(protector: &KeyProtector) -> Option<Policy> {
     Policy::solve(protector.tpm()?.sealed.as_ref().ok()?)
 }
@@ -598,17 +601,34 @@ fn datum_json(datum: &Datum) -> Value {
     })
 }
 
-/// Entries that are not understood, however deep.
-fn strange(datums: &[Datum]) -> Vec<&Datum> {
+/// Unknown and malformed entries, nested ones included.
+fn not_understood(datums: &[Datum]) -> Vec<&Datum> {
     datums
         .iter()
         .flat_map(|datum| {
             let this = matches!(datum.body, Body::Unknown(_) | Body::Malformed { .. });
             this.then_some(datum)
                 .into_iter()
-                .chain(strange(datum.nested()))
+                .chain(not_understood(datum.nested()))
         })
         .collect()
+}
+
+/// The state of the conversion, and the state that it is to reach where that is another
+/// (docs/format.md §2.2).
+fn state_words(block: &MetadataBlock) -> String {
+    let word = |state: State| match state {
+        State::DECRYPTED => "decrypted (1)".to_owned(),
+        State::SWITCHING => "converting (2)".to_owned(),
+        State::PAUSED => "conversion paused (3)".to_owned(),
+        State::ENCRYPTED => "encrypted (4)".to_owned(),
+        State::SWITCHING_DETACHED => "conversion paused, other form (5)".to_owned(),
+        State(other) => format!("unknown ({other})"),
+    };
+    match block.state == block.next_state {
+        true => word(block.state),
+        false => format!("{}, target {}", word(block.state), word(block.next_state)),
+    }
 }
 
 fn windows(block: &MetadataBlock) -> Option<(u32, u32, u32)> {
@@ -647,7 +667,7 @@ pub(crate) fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{content}");
 }
 
-/// A label padded to column 26, as `manage-bde` does, and its value.
+/// Writes a label, padded to column 26 as by `manage-bde`, and its value.
 pub(crate) fn field(text: &mut String, label: &str, value: &str) {
     line(text, format_args!("    {label:<21} {value}"));
 }

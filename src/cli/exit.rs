@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use fve::error::{CopyFault, Error, Reason, UnlockReport, Unwritable};
 
-/// What the process ends with.
+/// The exit status of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Status {
@@ -42,13 +42,14 @@ impl From<&Error> for Status {
             | Error::Environment { .. }
             | Error::Interrupted
             | Error::Io { .. } => Self::Io,
-            // Uncreatable, Unchangeable, Stale, and kinds that are newer than this program.
+            // Uncreatable, Unchangeable, Stale, and variants that the library adds later.
             _ => Self::Failed,
         }
     }
 }
 
-/// Whether the network was to be asked, and the system did not let it be: that is status 5.
+/// Whether every attempt failed because the operating system refused network access, which is an I/O
+/// error.
 fn only_the_system_refused(report: &UnlockReport) -> bool {
     let mut attempts = report.attempts.iter();
     !report.attempts.is_empty()

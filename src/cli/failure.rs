@@ -1,26 +1,27 @@
-//! Why a command ends without having done what it was asked to do.
+//! Why a command failed.
+
+use fve::error::Error;
 
 use crate::cli::advice;
 use crate::cli::exit::Status;
 use crate::cli::unrepeated;
-use fve::error::Error;
 
-/// Why a command ends without having done what it was asked to do.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// An error of the library.
     Volume(Error),
-    /// One that only the command line knows; with its exit status.
+    /// An error of the command line itself, with its exit status.
     Other {
         status: Status,
         what: String,
         help: Option<String>,
     },
-    /// Everything was said already.
+    /// The message was printed already.
     Silent(Status),
 }
 
-/// What is advised where the command line is wrong.
+/// The general help for an error in the command line.
 const SEE_HELP: &str = "see 'fve --help'";
 
 impl From<Error> for Failure {
@@ -38,7 +39,7 @@ impl Failure {
         }
     }
 
-    /// The same with the command's own help in place of that of all commands.
+    /// The same, with the help of this command instead of the general help.
     pub(crate) fn of_command(mut self, command: &str) -> Self {
         if let Self::Other {
             help: Some(help), ..
@@ -75,7 +76,7 @@ impl Failure {
         .map(|help| unrepeated::without_secrets(&help).into_owned())
     }
 
-    /// Whether the message would have repeated a word that may be a secret.
+    /// Whether the message left out a word that may be a secret.
     pub(crate) fn keeps_a_word_back(&self) -> bool {
         match self {
             Self::Volume(error) => unrepeated::has_secrets(&error.with_causes().to_string()),

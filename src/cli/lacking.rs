@@ -1,29 +1,29 @@
-//! Commands and options that this build lacks because a feature is off: whoever types one is told
-//! which feature brings it, and not that no such thing exists.
+//! Commands and options that this build lacks because a feature is off. A user who types one is told
+//! which feature adds it, instead of that it does not exist.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 
-/// What a feature brings to the command line.
-struct Brought {
+/// The commands and options that a feature adds.
+struct Additions {
     feature: &'static str,
     is_on: bool,
-    /// Words behind `fve`; of a command inside another the last is compared.
+    /// Commands without `fve`. Of a nested command, the last word is compared.
     commands: &'static [&'static str],
-    /// Options, with their dashes.
+    /// Options with their dashes.
     options: &'static [&'static str],
 }
 
-const BROUGHT: &[Brought] = &[
-    Brought {
+const ADDITIONS: &[Additions] = &[
+    Additions {
         feature: "fuse",
         is_on: cfg!(feature = "fuse"),
         commands: &["mount", "unmount"],
         options: &[],
     },
-    Brought {
+    Additions {
         feature: "network",
         is_on: cfg!(feature = "network"),
         commands: &["network-unlock"],
@@ -37,7 +37,7 @@ const BROUGHT: &[Brought] = &[
             "--network-session-key-file",
         ],
     },
-    Brought {
+    Additions {
         feature: "network-server",
         is_on: cfg!(feature = "network-server"),
         commands: &[
@@ -47,7 +47,7 @@ const BROUGHT: &[Brought] = &[
         ],
         options: &[],
     },
-    Brought {
+    Additions {
         feature: "certificates",
         is_on: cfg!(feature = "certificates"),
         commands: &[],
@@ -57,28 +57,28 @@ const BROUGHT: &[Brought] = &[
             "--new-certificate",
         ],
     },
-    Brought {
+    Additions {
         feature: "pkcs11",
-        // With certificates the option is there, and says itself what it lacks.
+        // Builds with `certificates` have the option, and its own message names the missing feature.
         is_on: cfg!(feature = "certificates"),
         commands: &[],
         options: &["--pkcs11"],
     },
 ];
 
-/// The failure to tell where the command line names something that a feature would have brought.
+/// The failure for a command line that names something which a missing feature would have added.
 pub(crate) fn named_in(error: &clap::Error) -> Option<Failure> {
     let word = |kind| match error.get(kind)? {
         ContextValue::String(word) => Some(word.as_str()),
         _ => None,
     };
-    let off = BROUGHT.iter().filter(|brought| !brought.is_on);
+    let off = ADDITIONS.iter().filter(|added| !added.is_on);
     let (feature, what) = match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = word(ContextKind::InvalidSubcommand)?;
-            let mut commands = off.flat_map(|brought| {
-                let commands = brought.commands.iter();
-                commands.map(|command| (brought.feature, *command))
+            let mut commands = off.flat_map(|added| {
+                let commands = added.commands.iter();
+                commands.map(|command| (added.feature, *command))
             });
             let is_it = |command: &str| command.split(' ').next_back() == Some(word);
             let (feature, command) = commands.find(|(_, command)| is_it(command))?;
@@ -86,9 +86,9 @@ pub(crate) fn named_in(error: &clap::Error) -> Option<Failure> {
         }
         ErrorKind::UnknownArgument => {
             let word = word(ContextKind::InvalidArg)?;
-            let mut options = off.flat_map(|brought| {
-                let options = brought.options.iter();
-                options.map(|option| (brought.feature, *option))
+            let mut options = off.flat_map(|added| {
+                let options = added.options.iter();
+                options.map(|option| (added.feature, *option))
             });
             let (feature, option) = options.find(|(_, option)| *option == word)?;
             (feature, format!("the option '{option}'"))
@@ -104,17 +104,17 @@ pub(crate) fn named_in(error: &clap::Error) -> Option<Failure> {
     })
 }
 
-/// The part of the help that names the commands which this build lacks; empty where it has all.
+/// The part of the help that lists the commands which this build lacks; empty if it has all.
 pub(crate) fn help() -> String {
     let mut text = String::new();
-    for brought in BROUGHT.iter().filter(|brought| !brought.is_on) {
-        for command in brought.commands {
+    for added in ADDITIONS.iter().filter(|added| !added.is_on) {
+        for command in added.commands {
             if text.is_empty() {
                 text.push_str("\n\nNot in this build:\n");
             }
             text.push_str(&format!(
                 "  {command:<31} built with '--features {}'\n",
-                brought.feature
+                added.feature
             ));
         }
     }
@@ -139,8 +139,8 @@ mod tests {
                 .any(|inner| has_option(inner, option))
     }
 
-    /// What is typed is there, or is named with the feature that brings it.
-    fn is_known(words: &[&str]) -> bool {
+    /// Whether the words name something that a missing feature would have added.
+    fn is_lacking(words: &[&str]) -> bool {
         let line = ["fve"].iter().chain(words).copied();
         let error = Cli::command().try_get_matches_from(line).err();
         let failure = error.as_ref().and_then(named_in);
@@ -148,22 +148,22 @@ mod tests {
     }
 
     #[test]
-    fn what_a_feature_brings_is_there_or_named() {
+    fn everything_a_feature_adds_exists_or_is_named() {
         let all = Cli::command();
-        for brought in BROUGHT {
-            for command in brought.commands {
+        for added in ADDITIONS {
+            for command in added.commands {
                 let words: Vec<_> = command.split(' ').collect();
                 let mut found = Some(&all);
                 for word in &words {
                     found = found.and_then(|command| command.find_subcommand(word));
                 }
-                assert_eq!(found.is_some(), brought.is_on, "{command}");
-                assert_eq!(is_known(&words), !brought.is_on, "{command}");
+                assert_eq!(found.is_some(), added.is_on, "{command}");
+                assert_eq!(is_lacking(&words), !added.is_on, "{command}");
             }
-            for option in brought.options {
-                assert_eq!(has_option(&all, option), brought.is_on, "{option}");
-                let named = is_known(&["protector", "add", "volume.img", option]);
-                assert_eq!(named, !brought.is_on, "{option}");
+            for option in added.options {
+                assert_eq!(has_option(&all, option), added.is_on, "{option}");
+                let named = is_lacking(&["protector", "add", "volume.img", option]);
+                assert_eq!(named, !added.is_on, "{option}");
             }
         }
     }

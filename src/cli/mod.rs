@@ -1,5 +1,5 @@
-//! The command line (docs/command-line.md): the only part that talks to a person. Errors become one
-//! sentence on standard error, and an exit status.
+//! The command line (docs/command-line.md), the only part that interacts with the user. An error
+//! becomes a message on standard error and an exit status.
 
 mod advice;
 mod command;
@@ -43,7 +43,7 @@ pub(crate) fn run() -> ExitCode {
             if let Some(failure) = lacking::named_in(&error) {
                 return end(&failure);
             }
-            // Help and version are asked for, and are no error.
+            // clap returns the output of --help and --version as an error, too.
             let status = if error.use_stderr() {
                 Status::Usage
             } else {
@@ -67,8 +67,8 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Reads the arguments, and keeps in mind which of them no message may repeat. Besides the command
-/// the words that name it, each with a blank behind it.
+/// Parses the arguments, and records which of them no message may repeat. Returns the command and
+/// the words that name it, each followed by a space.
 fn parse(arguments: Vec<OsString>) -> Result<(Cli, String), clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(arguments)?;

@@ -1,8 +1,9 @@
-//! `mount -t fve` and `mount -t fuse.fve`: the words of mount(8) turned into those of `fve mount`.
+//! `mount -t fve` and `mount -t fuse.fve`: translates the arguments of mount(8) to those of `fve
+//! mount`.
 //!
 //! mount(8) runs `mount.fve SOURCE DIR [-sfnv] -o OPTIONS`, and for the type `fuse.fve` runs
-//! `fve SOURCE DIR -o OPTIONS`. Options that are ours are taken; all others are for the generic
-//! layers and are ignored.
+//! `fve SOURCE DIR -o OPTIONS`. Options of `fve mount` are passed on; all others are meant for
+//! mount(8) itself or for systemd, and are ignored.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -10,10 +11,10 @@ use std::path::Path;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::KINDS;
 
-/// Name under which mount(8) looks for a helper.
+/// The name under which mount(8) starts this program.
 const HELPER: &str = "mount.fve";
 
-/// Options of `fve mount` that have a value, besides those of the credentials.
+/// Options of `fve mount` with a value, other than those of the credentials.
 const WITH_VALUE: &[&str] = &[
     "offset",
     "partition",
@@ -22,9 +23,9 @@ const WITH_VALUE: &[&str] = &[
     "protector",
     "key-package",
 ];
-/// Options of `fve mount` without one: in the words of mount(8), and ours. `rw` is none of them:
-/// mount(8) passes it whenever nobody said `ro`, and a volume is only written to when somebody
-/// asked.
+/// Options without a value: as mount(8) writes them, and as `fve mount` does. `rw` is not among them:
+/// mount(8) passes it unless the user gave `ro`, but a volume is only written to on an explicit
+/// request.
 const WITHOUT_VALUE: &[(&str, &str)] = &[
     ("allow_other", "--allow-other"),
     ("direct_io", "--direct-io"),
@@ -33,7 +34,7 @@ const WITHOUT_VALUE: &[(&str, &str)] = &[
     ("accept-damaged-metadata", "--accept-damaged-metadata"),
 ];
 
-/// The arguments of this process, translated, without the program's name.
+/// The translated arguments of this process, without the name of the program.
 pub(crate) fn arguments() -> Result<Vec<OsString>, Failure> {
     let mut arguments = translate(std::env::args_os().collect())?;
     if !arguments.is_empty() {
@@ -42,7 +43,7 @@ pub(crate) fn arguments() -> Result<Vec<OsString>, Failure> {
     Ok(arguments)
 }
 
-/// Arguments as `fve` takes them, whatever name it was started under.
+/// Translates the arguments if mount(8) started the program, under either name.
 pub(crate) fn translate(arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let name = arguments.first().map(Path::new).and_then(Path::file_name);
     let helper = name == Some(OsStr::new(HELPER));
@@ -58,7 +59,7 @@ pub(crate) fn translate(arguments: Vec<OsString>) -> Result<Vec<OsString>, Failu
     while let Some(argument) = rest.next() {
         match argument.to_str() {
             Some("-o") => options.extend(rest.next()),
-            // Namespace and type: each has a value.
+            // Mount namespace and file system type, each with a value.
             Some("-N" | "-t") => drop(rest.next()),
             Some(flag) if flag.starts_with('-') => {}
             _ => words.push(argument.clone()),
@@ -66,7 +67,7 @@ pub(crate) fn translate(arguments: Vec<OsString>) -> Result<Vec<OsString>, Failu
     }
     let [source, directory] = words.as_slice() else {
         return Err(Failure::usage(format!(
-            "{HELPER} takes SOURCE DIR [-o OPTIONS]"
+            "usage: {HELPER} SOURCE DIR [-o OPTIONS]"
         )));
     };
     let mut translated: Vec<OsString> = vec![
@@ -86,12 +87,12 @@ pub(crate) fn translate(arguments: Vec<OsString>) -> Result<Vec<OsString>, Failu
         ));
     }
     for option in options {
-        translated.extend(option_of_ours(option));
+        translated.extend(own_option(option));
     }
     Ok(translated)
 }
 
-/// `SOURCE DIR -o OPTIONS`: no command of ours begins so.
+/// Whether the arguments are `SOURCE DIR -o OPTIONS`, which is no command of `fve`.
 fn looks_like_mount(rest: &[OsString]) -> bool {
     let [source, directory, third, ..] = rest else {
         return false;
@@ -100,9 +101,9 @@ fn looks_like_mount(rest: &[OsString]) -> bool {
     is_word(source) && is_word(directory) && third == "-o" && Path::new(source).exists()
 }
 
-fn option_of_ours(option: &str) -> Vec<OsString> {
-    if let Some((_, ours)) = WITHOUT_VALUE.iter().find(|(theirs, _)| *theirs == option) {
-        return vec![ours.into()];
+fn own_option(option: &str) -> Vec<OsString> {
+    if let Some((_, own)) = WITHOUT_VALUE.iter().find(|(name, _)| *name == option) {
+        return vec![own.into()];
     }
     let additions = || KINDS.iter().flat_map(|kind| kind.additions);
     let Some((name, value)) = option.split_once('=') else {
@@ -119,10 +120,10 @@ fn option_of_ours(option: &str) -> Vec<OsString> {
     if joined.any(|kind| kind.option == name) {
         return vec![format!("--{name}={value}").into()];
     }
-    let ours = WITH_VALUE.contains(&name)
+    let is_own = WITH_VALUE.contains(&name)
         || KINDS.iter().any(|kind| kind.option == name)
         || additions().any(|other| other.option == name && other.value.is_some());
-    if ours {
+    if is_own {
         vec![format!("--{name}").into(), value.into()]
     } else {
         Vec::new()
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_mount_gives_a_helper() {
+    fn translates_the_arguments_of_a_mount_helper() {
         assert_eq!(
             translated(&[
                 "/sbin/mount.fve",
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_the_fuse_helper_gives() {
+    fn translates_the_arguments_of_the_fuse_helper() {
         assert_eq!(
             translated(&["fve", "/dev/null", "/mnt", "-o", "rw,dev,suid,partition=3"]),
             ["fve", "mount", "/dev/null", "/mnt", "--partition", "3"]
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_only_when_asked_by_our_own_word() {
+    fn writes_only_with_the_option_read_write() {
         assert_eq!(
             translated(&["mount.fve", "/dev/sda3", "/mnt", "-o", "rw,read-write"]),
             ["fve", "mount", "/dev/sda3", "/mnt", "--read-write"]
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_the_commands_alone() {
+    fn passes_other_commands_on_unchanged() {
         for words in [
             &["fve"][..],
             &["fve", "info", "disk.img"],

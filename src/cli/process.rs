@@ -1,10 +1,10 @@
-//! What the process sets about itself before it does anything: no core dumps, and no messages of
-//! libtss2 on standard error.
+//! Settings of the process, made before the command runs: no core dumps, and no messages of libtss2 on
+//! standard error.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-/// Turns core dumps off and keeps other processes of the user from reading this one's memory.
-/// Best effort: nothing here is worth refusing to work for.
+/// Turns core dumps off, and keeps other processes of the same user from reading the memory of this
+/// one. A failure is only logged.
 pub(crate) fn keep_secrets_in_memory() {
     let none = Rlimit {
         current: Some(0),
@@ -17,18 +17,18 @@ pub(crate) fn keep_secrets_in_memory() {
     }
 }
 
-/// What libtss2 takes its verbosity from.
+/// The environment variable that sets the log level of libtss2.
 #[cfg(feature = "tpm")]
 const VARIABLE: &str = "TSS2_LOG";
 
-/// Turns libtss2's own messages off, unless somebody turned them on: what it says is said again by
-/// us, in words that help. Call it while the process has one thread.
+/// Turns the messages of libtss2 off, unless the user turned them on: errors of the TPM are reported
+/// in other words. Must be called while the process has only one thread.
 #[allow(unsafe_code)]
 #[cfg(feature = "tpm")]
 pub(crate) fn quiet_libtss2() {
     if std::env::var_os(VARIABLE).is_some() {
         return;
     }
-    // SAFETY: the process has a single thread, so that nobody reads the environment meanwhile.
+    // SAFETY: the process has a single thread, so no other thread reads the environment.
     unsafe { std::env::set_var(VARIABLE, "all+none") };
 }

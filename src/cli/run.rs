@@ -1,20 +1,20 @@
-//! What every command is: options that can be carried out.
+//! What all commands have in common: their options can be run.
 
 use crate::cli::failure::Failure;
 
-/// A command with the options that it was given.
+/// The options of a command.
 pub(crate) trait Run {
-    /// Carries it out.
+    /// Runs the command.
     fn run(&self) -> Result<(), Failure>;
 
-    /// What a failure is as a JSON document, where standard output gets one document and nothing
-    /// else.
+    /// Formats a failure as a JSON document, if the command prints exactly one document on standard
+    /// output.
     fn failure_document(&self) -> Option<FailureDocument> {
         None
     }
 }
 
-/// Makes the JSON document of a failure.
+/// Formats a failure as a JSON document.
 pub(crate) type FailureDocument = fn(&Failure) -> String;
 
 impl<T: Run> Run for Box<T> {
@@ -27,7 +27,7 @@ impl<T: Run> Run for Box<T> {
     }
 }
 
-/// Commands side by side: an enumeration of their options for clap, and the one that was chosen.
+/// Defines an enum of commands for clap, and the method that returns the chosen one.
 macro_rules! commands {
     ($(#[$outer:meta])* $name:ident { $($(#[$meta:meta])* $variant:ident($args:ty),)* }) => {
         $(#[$outer])*
@@ -37,7 +37,7 @@ macro_rules! commands {
         }
 
         impl $name {
-            // The help text of a variant is a doc comment, which its arm has no use for.
+            // The doc comment of a variant is its help text; on the match arm it is unused.
             #[allow(unused_doc_comments)]
             pub(crate) fn chosen(&self) -> &dyn $crate::cli::run::Run {
                 match self {

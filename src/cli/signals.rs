@@ -1,5 +1,5 @@
-//! INT, TERM and HUP, noticed in one place: a command that writes something ends in order, with
-//! nothing half done under a name that promises more, and says that it was interrupted.
+//! The signals INT, TERM and HUP. A command that writes a file cleans up after a signal: no incomplete
+//! file keeps the name of a complete one, and the command reports that it was interrupted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,12 @@ use signal_hook::low_level::emulate_default_handler;
 use crate::cli::exit::Status;
 use crate::cli::output::term;
 
-/// Programs such as timeout(1) send a signal twice at once. Whoever sends it again after this time
-/// wants the end now, whatever is left behind.
+/// A second signal ends the process at once only after this time: programs such as timeout(1) send
+/// a signal twice in a row.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// From now on a signal does not end the process; the value becomes true, and the command ends as
-/// soon as it can. A second signal, some time after the first, ends the process.
+/// Returns a flag that the first signal sets; the command must then stop as soon as it can. A second
+/// signal, at least [`PATIENCE`] after the first, ends the process.
 pub(crate) fn notice() -> Arc<AtomicBool> {
     let noticed = Arc::new(AtomicBool::new(false));
     let flag = noticed.clone();
@@ -35,20 +35,20 @@ pub(crate) fn notice() -> Arc<AtomicBool> {
     noticed
 }
 
-/// From now on a signal ends the process with a sentence and the status of what was interrupted.
-/// For commands that have nothing to put in order, or all of it in `tidy`.
-pub(crate) fn end_when_told(tidy: impl Fn() + Send + 'static) {
+/// From now on, a signal calls `clean_up` and ends the process with a message and exit status 5.
+pub(crate) fn exit_on_signal(clean_up: impl Fn() + Send + 'static) {
     watch(move |_| {
-        tidy();
+        clean_up();
         term::note("error: interrupted");
         std::process::exit(Status::Io as i32);
     });
 }
 
-/// Calls `told` for each signal. Where that is not possible, a signal ends the process as ever.
-fn watch(mut told: impl FnMut(i32) + Send + 'static) {
+/// Calls `received` for each signal, on a thread of its own. If that thread cannot be started, a
+/// signal ends the process as by default.
+fn watch(mut received: impl FnMut(i32) + Send + 'static) {
     let signals: &[i32] = match is_ignored(SIGHUP) {
-        // The command was started to outlive its terminal, as nohup(1) does it.
+        // The command was started to outlive its terminal, as by nohup(1).
         true => &[SIGINT, SIGTERM],
         false => &[SIGINT, SIGTERM, SIGHUP],
     };
@@ -59,7 +59,7 @@ fn watch(mut told: impl FnMut(i32) + Send + 'static) {
     let thread = std::thread::Builder::new().name("signals".to_owned());
     let started = thread.spawn(move || {
         for signal in signals.forever() {
-            told(signal);
+            received(signal);
         }
     });
     if started.is_err() {
@@ -67,7 +67,7 @@ fn watch(mut told: impl FnMut(i32) + Send + 'static) {
     }
 }
 
-/// Whether the process was started with a signal ignored (proc(5): `SigIgn` is a mask in hex).
+/// Whether the process was started with this signal ignored (`SigIgn` in proc(5) is a mask in hex).
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status

@@ -1,8 +1,8 @@
 //! Words of the command line that no message repeats, because they may be secrets.
 //!
-//! People type a password or the 48 digits where an option or a file name belongs, and messages end
-//! up in logs and in reports that others read. So a word that was not expected is never shown, and
-//! neither is a word that stands where a file is expected but names none.
+//! Users type a password or the 48 digits where an option or a file name is expected, and messages
+//! end up in logs and bug reports. So messages never show an unexpected word, nor a word that is
+//! given as a file name but names no file.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -11,18 +11,19 @@ use std::sync::OnceLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command};
+use fve::guid::Guid;
 use zeroize::Zeroizing;
 
-use fve::guid::Guid;
+use crate::cli::options::credentials::is_credential;
 
-/// What stands in place of a word that was not expected.
+/// Shown in place of an unexpected word.
 const PLACEHOLDER: &str = "(not repeated: it may be a secret)";
 
-/// Where secrets come from instead.
-pub(crate) const ADVICE: &str = "a secret comes from a file or from standard input, as in '--recovery-password-file -' or '--password-file FILE'";
+/// How to give a secret instead.
+pub(crate) const ADVICE: &str = "give a secret in a file or on standard input, as in '--recovery-password-file -' or '--password-file FILE'";
 
-/// Arguments that name something which is there already: the others name what is to be made, and
-/// their names are known to everybody once it is.
+/// Arguments that name an existing file. All others name a file that the command creates, and its
+/// name is no secret afterwards.
 const INPUTS: &[&str] = &[
     "source",
     "places",
@@ -36,10 +37,10 @@ const INPUTS: &[&str] = &[
     "certificates",
 ];
 
-/// Credentials that name a place in the form of an address: `dhcp4:eth0`, `pkcs11:token=…`.
+/// Credential options whose value is an address, such as `dhcp4:eth0` or `pkcs11:token=…`.
 const ADDRESSES: &[&str] = &["tpm", "network-unlock", "pkcs11", "recovery-lookup"];
 
-/// A word of the command line, and what a message calls it instead.
+/// A word of the command line, and the name that a message shows instead.
 struct Hidden {
     word: Zeroizing<String>,
     name: String,
@@ -47,16 +48,16 @@ struct Hidden {
 
 static HIDDEN: OnceLock<Vec<Hidden>> = OnceLock::new();
 
-/// Keeps in mind which words of this command line no message may repeat.
+/// Records which words of this command line no message may repeat.
 pub(crate) fn remember(command: &Command, matches: &ArgMatches) {
     let mut hidden = Vec::new();
     collect(command, matches, &mut hidden);
-    // Longer words first: a word may be part of another.
+    // Longer words first, since a word may contain another.
     hidden.sort_by_key(|hidden| std::cmp::Reverse(hidden.word.len()));
     let _ = HIDDEN.set(hidden);
 }
 
-/// The text with the names of arguments in place of those words.
+/// The text with each recorded word replaced by the name of its argument.
 pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
     let hidden = HIDDEN.get().map_or(&[][..], Vec::as_slice);
     hidden.iter().fold(Cow::Borrowed(text), |text, hidden| {
@@ -67,15 +68,18 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Whether a message would have repeated one.
+/// Whether the text contains a recorded word.
 pub(crate) fn has_secrets(text: &str) -> bool {
     matches!(without_secrets(text), Cow::Owned(_))
 }
 
 fn collect(command: &Command, matches: &ArgMatches, hidden: &mut Vec<Hidden>) {
-    // A backup is made under this name.
-    let makes = |argument: &Arg| command.get_name() == "backup" && argument.get_id() == "file";
-    for argument in command.get_arguments().filter(|argument| !makes(argument)) {
+    // `metadata backup FILE` creates the file.
+    let creates = |argument: &Arg| command.get_name() == "backup" && argument.get_id() == "file";
+    for argument in command
+        .get_arguments()
+        .filter(|argument| !creates(argument))
+    {
         let values = matches.try_get_raw(argument.get_id().as_str());
         for value in values.ok().flatten().into_iter().flatten() {
             if may_be_secret(argument, value) {
@@ -93,7 +97,7 @@ fn collect(command: &Command, matches: &ArgMatches, hidden: &mut Vec<Hidden>) {
     }
 }
 
-/// What a message calls the value of an argument: `SOURCE`, or `the FILE of --password-file`.
+/// The name of an argument's value in a message: `SOURCE`, or `the FILE of --password-file`.
 fn name(argument: &Arg) -> String {
     let value = value_name(argument);
     match argument.get_long() {
@@ -102,7 +106,7 @@ fn name(argument: &Arg) -> String {
     }
 }
 
-/// What stands for its value in the help.
+/// The placeholder of its value in the help.
 fn value_name(argument: &Arg) -> &str {
     let mut names = argument.get_value_names().into_iter().flatten();
     names.next().map_or("value", |name| name.as_str())
@@ -120,7 +124,7 @@ fn may_be_secret(argument: &Arg, value: &OsStr) -> bool {
         return !looks_like_identifier(text) || looks_like_key(text);
     }
     let is_input = INPUTS.contains(&id)
-        || argument.get_help_heading() == Some("Credentials")
+        || is_credential(id)
         || argument
             .get_long()
             .is_some_and(|option| option.ends_with("-file"));
@@ -128,13 +132,13 @@ fn may_be_secret(argument: &Arg, value: &OsStr) -> bool {
     looks_like_key(text) || (is_input && !is_address && !looks_like_path(value))
 }
 
-/// Whether it is of the form of a protector's identifier, whole or its beginning.
+/// Whether it has the form of a key protector's ID, or of the beginning of one.
 fn looks_like_identifier(text: &str) -> bool {
     text.chars()
         .all(|c| c.is_ascii_hexdigit() || matches!(c, '-' | '{' | '}'))
 }
 
-/// Digits of a recovery password, three blocks of them or more, or a key in hexadecimal digits.
+/// Whether it looks like at least three blocks of a recovery password, or a key in hexadecimal digits.
 fn looks_like_key(text: &str) -> bool {
     const THREE_BLOCKS: usize = 18;
     const KEY_DIGITS: usize = 32;
@@ -149,27 +153,27 @@ fn looks_like_key(text: &str) -> bool {
     (only_digits && digits >= THREE_BLOCKS) || (only_hex && hex >= KEY_DIGITS && !is_identifier)
 }
 
-/// Whether a name that names nothing was meant as one all the same: it leads into a directory that
-/// is there, besides the root, or ends as names of images and key files do.
+/// Whether a word that names no file was still meant as a file name: its directory exists (other
+/// than the root directory), or it has the extension of an image or key file.
 fn looks_like_path(value: &OsStr) -> bool {
     const ENDINGS: &[&str] = &[
         "001", "bek", "bin", "cer", "crt", "csv", "dd", "der", "e01", "hive", "img", "ini", "json",
         "key", "ldif", "map", "p12", "pem", "pfx", "qcow2", "raw", "txt", "vhd", "vhdx", "vmdk",
     ];
     let path = Path::new(value);
-    let leads_somewhere = path
+    let is_in_directory = path
         .parent()
         .is_some_and(|parent| parent.file_name().is_some() && parent.is_dir());
     let ending = path.extension().and_then(OsStr::to_str);
-    leads_somewhere
+    is_in_directory
         || path.starts_with(".")
         || path.starts_with("..")
         || ending.is_some_and(|ending| ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
 }
 
-/// `text` with `name` for every place where `word` stands as a word of its own.
+/// `text` with every `word` replaced by `name`, except inside a longer word; `None` if there is none.
 fn replaced(text: &str, word: &str, name: &str) -> Option<String> {
-    let stands_alone = |start: usize| {
+    let is_whole_word = |start: usize| {
         let before = text.get(..start).and_then(|text| text.chars().next_back());
         let after = text
             .get(start + word.len()..)
@@ -180,7 +184,7 @@ fn replaced(text: &str, word: &str, name: &str) -> Option<String> {
     let mut places = text
         .match_indices(word)
         .map(|(start, _)| start)
-        .filter(|start| stands_alone(*start))
+        .filter(|start| is_whole_word(*start))
         .peekable();
     places.peek()?;
     let mut out = String::new();
@@ -194,7 +198,7 @@ fn replaced(text: &str, word: &str, name: &str) -> Option<String> {
     Some(out)
 }
 
-/// The error of a command line that could not be understood, without the words that it repeats.
+/// A parse error without the words of the command line that its message would repeat.
 pub(crate) fn without_values(mut error: clap::Error) -> clap::Error {
     let placeholder = || ContextValue::String(PLACEHOLDER.to_owned());
     match error.kind() {
@@ -205,7 +209,7 @@ pub(crate) fn without_values(mut error: clap::Error) -> clap::Error {
                 error.insert(ContextKind::InvalidArg, placeholder());
                 error.remove(ContextKind::SuggestedArg);
             }
-            // What clap would suggest else is to pass the word as a value.
+            // Otherwise clap would suggest to pass the word as a value.
             if error.get(ContextKind::SuggestedArg).is_none() {
                 error.insert(
                     ContextKind::Suggested,
@@ -224,7 +228,8 @@ pub(crate) fn without_values(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// An option as one writes it: letters and dashes alone, which a secret rarely is.
+/// Whether it is written like an option: only lower-case letters and dashes, which is rare in a
+/// secret.
 fn is_option_word(word: &str) -> bool {
     let letters = |text: &str| {
         text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -243,7 +248,7 @@ mod tests {
     const DIGITS: &str = "235818-357951-253979-013365-241120-245575-342914-591910";
 
     #[test]
-    fn a_word_is_replaced_where_it_stands_alone() {
+    fn replaces_whole_words_only() {
         assert_eq!(
             replaced("cannot open pw: no pw, spw", "pw", "FILE").unwrap(),
             "cannot open FILE: no FILE, spw"
@@ -252,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_of_a_key_are_told_from_other_words() {
+    fn recognizes_the_digits_of_a_key() {
         for secret in [
             DIGITS,
             "235818-357951-253979",
@@ -275,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_files_are_told_from_passwords() {
+    fn distinguishes_file_names_from_passwords() {
         for path in ["disk.img", "Recovery.TXT", "/etc/none-such", "/dev/none"] {
             assert!(looks_like_path(OsStr::new(path)), "{path}");
         }
@@ -285,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_told_from_secrets() {
+    fn distinguishes_options_from_secrets() {
         for option in ["--ro", "--readonly", "-r", "-V"] {
             assert!(is_option_word(option), "{option}");
         }

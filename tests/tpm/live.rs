@@ -645,7 +645,7 @@ fn protector_add() {
         let output = add(arguments);
         done(&output);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("was opened once through the TPM"), "{said}");
+        assert!(said.contains("was unlocked once with the TPM"), "{said}");
         let list = json(&run(&made, &["protector", "list", "volume.img", "--json"]));
         let last = list["protectors"].as_array().unwrap().last().unwrap();
         let id = last["id"].as_str().unwrap();

@@ -1,9 +1,7 @@
-//! Backups of a volume's metadata: on request, and while it is changed.
+//! Backups of the metadata of a volume: on request, and during a change.
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::failure::Failure;
-use crate::cli::output::term;
 use fve::enroll::save_key;
 use fve::error::Error;
 use fve::manage::Backup;
@@ -12,10 +10,13 @@ use fve::secret::SecretBytes;
 use fve::shown::ShowPath;
 use fve::volume::Volume;
 
+use crate::cli::failure::Failure;
+use crate::cli::output::term;
+
 /// Saves a backup in a new file.
 ///
 /// # Errors
-/// There is such a file, or it cannot be written.
+/// The file exists, or cannot be written.
 pub(crate) fn save(path: &Path, backup: &Backup) -> Result<(), Error> {
     save_key(path, &SecretBytes::new(backup.to_bytes())).map_err(|error| match error {
         Error::Io { source, .. } => Error::io(
@@ -26,18 +27,18 @@ pub(crate) fn save(path: &Path, backup: &Backup) -> Result<(), Error> {
     })
 }
 
-/// A backup that exists while a change is made.
+/// A backup for the time of a change.
 pub(crate) struct BeforeChange {
     backup: Backup,
-    /// The file, unless none could be written.
+    /// Its file; `None` if it could not be written.
     path: Option<PathBuf>,
-    /// Whether somebody asked for it.
+    /// Whether the user named the file.
     keep: bool,
 }
 
-/// Takes a backup before the first change: in the file that was named, which stays; else in the
-/// user's state directory, from where it goes when the change is made. It would open with
-/// credentials that the change may just have removed.
+/// Saves a backup before the first change: in the file that the user named, which is kept, or in the
+/// state directory of the user, where it is deleted after the change. It could be unlocked with
+/// credentials that the change removes.
 pub(crate) fn before_change(volume: &Volume, file: Option<&Path>) -> Result<BeforeChange, Failure> {
     let backup = Backup::of(volume)?;
     if let Some(path) = file {
@@ -56,7 +57,7 @@ pub(crate) fn before_change(volume: &Volume, file: Option<&Path>) -> Result<Befo
     });
     if saved.is_none() {
         term::note(
-            "there is no place for a backup of the metadata while it is changed; --backup FILE names one",
+            "cannot save a backup of the metadata during the change; give a file with --backup FILE",
         );
     }
     Ok(BeforeChange {
@@ -66,7 +67,7 @@ pub(crate) fn before_change(volume: &Volume, file: Option<&Path>) -> Result<Befo
     })
 }
 
-/// Where the command keeps what it needs for a while, or could not put where it was to go.
+/// The directory for temporary files of a command, and for output that could not be saved elsewhere.
 pub(crate) fn state_directory() -> Option<PathBuf> {
     let of = |name| std::env::var_os(name).map(PathBuf::from);
     let absolute = |path: &PathBuf| path.is_absolute();
@@ -81,19 +82,19 @@ pub(crate) fn state_directory() -> Option<PathBuf> {
 }
 
 impl BeforeChange {
-    /// The change is made and was read back.
+    /// After the change was made and read back: deletes the backup, unless the user asked for it.
     pub(crate) fn done(self) {
         if let Some(path) = self.path.filter(|_| !self.keep) {
-            // What is left behind is only an encrypted copy of the old metadata.
+            // If this fails, a copy of the old metadata stays, whose keys are encrypted.
             let _ = std::fs::remove_file(path);
         }
     }
 
-    /// The change failed. Where nothing was written, the backup is of no use.
+    /// After the change failed: keeps the backup if the metadata was modified.
     pub(crate) fn failed(self, managed: &Managed) {
         match &self.path {
             Some(path) if !managed.is_as_in(&self.backup) => term::note(format_args!(
-                "the metadata as it was is saved in {}; 'fve metadata restore' brings it back",
+                "the previous metadata is saved in {}; 'fve metadata restore' restores it",
                 path.shown()
             )),
             _ => self.done(),

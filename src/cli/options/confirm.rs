@@ -1,14 +1,15 @@
-//! Whether everything on a block device may be destroyed.
+//! Confirmation before everything on a block device is overwritten.
 
 use std::path::Path;
+
+use fve::shown::ShowPath;
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
-use fve::shown::ShowPath;
 
-/// Goes on only if the person means it: `again`, the value of `--device-confirm`, is the device's
-/// path once more, or it is typed on the terminal.
+/// Succeeds if the user confirms: with `again`, the value of `--device-confirm`, which must be the
+/// path of the device, or by typing the path on the terminal.
 pub(crate) fn confirm_device(
     device: &Path,
     size: u64,
@@ -19,7 +20,7 @@ pub(crate) fn confirm_device(
             return Ok(());
         }
         return Err(Failure::usage(format!(
-            "--device-confirm names {}, and {} would be written over",
+            "--device-confirm names {}, but {} would be overwritten",
             again.shown(),
             device.shown()
         )));
@@ -34,18 +35,18 @@ pub(crate) fn confirm_device(
             status: Status::Usage,
             what,
             help: Some(format!(
-                "if that is meant, give --device-confirm {}",
+                "to confirm, give --device-confirm {}",
                 device.shown()
             )),
         });
     }
-    let answer = term::ask(&format!("{what}. To go on, type its path again: "))?;
+    let answer = term::ask(&format!("{what}. To continue, type its path again: "))?;
     if Path::new(answer.trim()) == device {
         return Ok(());
     }
     Err(Failure::Other {
         status: Status::Usage,
-        what: "that is not its path; nothing was written".to_owned(),
+        what: "the path differs; nothing was written".to_owned(),
         help: None,
     })
 }

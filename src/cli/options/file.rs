@@ -1,15 +1,16 @@
-//! Files that are read whole, no more of them than any of their kind has.
+//! Reads whole files up to a maximum size.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::cli::failure::Failure;
-use crate::cli::output::term::human_size;
 use fve::error::Error;
 use fve::shown::ShowPath;
 
-/// The content of a file of at most `max` bytes; `what` says what it holds.
+use crate::cli::failure::Failure;
+use crate::cli::output::term::human_size;
+
+/// The content of a file of at most `max` bytes; `what` names the content in messages.
 pub(crate) fn read(path: &Path, what: &str, max: u64) -> Result<Vec<u8>, Failure> {
     let fail = |error| Error::io(format!("cannot read {what} {}", path.shown()), error);
     let mut bytes = Vec::new();
@@ -32,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_too_large_is_refused_and_not_cut() {
+    fn refuses_a_file_that_is_too_large() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [7; 10]).unwrap();
         assert_eq!(read(file.path(), "the hive", 10).unwrap(), [7; 10]);

@@ -1,4 +1,4 @@
-//! Options that several commands share, and what they are read into.
+//! Options that several commands share.
 
 pub(crate) mod backup;
 pub(crate) mod confirm;

@@ -1,6 +1,6 @@
 //! Numbers on the command line.
 
-/// A number of bytes, decimal or with `0x` hexadecimal.
+/// Parses a number of bytes, decimal or hexadecimal with `0x`.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => u64::from_str_radix(digits, 16),
@@ -9,7 +9,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     number.map_err(|_| "not a number of bytes".to_owned())
 }
 
-/// The same, with a minus sign for a place before the first byte.
+/// The same with an optional minus sign, for an offset before the first byte.
 pub(crate) fn parse_start(text: &str) -> Result<i64, String> {
     let (sign, bytes) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -19,7 +19,7 @@ pub(crate) fn parse_start(text: &str) -> Result<i64, String> {
     Ok(sign * bytes)
 }
 
-/// A number of bytes, with a power of 1024 behind it or none.
+/// Parses a number of bytes with an optional unit, a power of 1024.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let bad = || "not a size such as 104857600, 100M or 2G".to_owned();
     let text = text.strip_suffix("iB").unwrap_or(text);
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_units_or_none() {
+    fn sizes_may_have_a_unit() {
         for (text, size) in [
             ("1048576", 1 << 20),
             ("0x100000", 1 << 20),

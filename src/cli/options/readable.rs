@@ -1,23 +1,24 @@
-//! Secret files that others on this computer can read.
+//! Warnings about secret files that every user of the computer can read.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::cli::output::term;
 use fve::secret::others_can_read;
 use fve::shown::ShowPath;
 
-/// Files that were spoken of already: a command may come across one more than once.
-static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+use crate::cli::output::term;
 
-/// Warns of a file with a secret that its permissions let every user of this computer read.
+/// Files that a warning was printed for: a command may read a file more than once.
+static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Prints a warning if the permissions of a secret file let every user of this computer read it.
 pub(crate) fn warn_if_others_can_read(path: &Path) {
     let is_new = |path: &Path| {
-        let mut told = TOLD
+        let mut warned = WARNED
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        told.insert(path.to_owned())
+        warned.insert(path.to_owned())
     };
     if others_can_read(path) && is_new(path) {
         term::note(format_args!(

@@ -7,10 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::cli::exit::Status;
-use crate::cli::failure::Failure;
-use crate::cli::options::parse::{parse_bytes, parse_start};
-use crate::cli::output::term;
 use clap::{Args, ValueHint};
 use fve::error::Error;
 use fve::repair::{FoundVolume, Scope, scan, written};
@@ -20,6 +16,11 @@ use fve::source::{
     locate, partition, refuse_mapped,
 };
 use fve::volume::Volume;
+
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::parse::{parse_bytes, parse_start};
+use crate::cli::output::term;
 
 /// The options that say where the volume is.
 #[derive(Debug, Clone, Args)]

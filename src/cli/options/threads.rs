@@ -1,24 +1,23 @@
-//! How many threads a person may ask for.
+//! Limits on the number of threads that a user can request.
 
 use std::num::NonZeroUsize;
 use std::thread;
 
 use crate::cli::output::term;
 
-/// Threads for each core that may be asked for: more only wait for each other, and each takes
-/// memory.
+/// Most threads for each core. More would only wait for each other, and each needs memory.
 const FOR_EACH_CORE: usize = 4;
-/// Most threads whatever the machine has.
+/// Most threads on any computer.
 const MOST: usize = 1024;
 
-/// As many threads as were asked for, but no more than the machine has a use for; says so where it
-/// makes a difference.
+/// The requested number of threads, limited to what the computer can use. Tells the user if the limit
+/// applies.
 pub(crate) fn bounded_threads(wanted: NonZeroUsize) -> usize {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let most = cores.saturating_mul(FOR_EACH_CORE).min(MOST);
     if wanted.get() > most {
         term::note(format_args!(
-            "{most} threads are used instead of {wanted}: {FOR_EACH_CORE} for each core, and no more than {MOST}"
+            "using {most} threads instead of {wanted}: at most {FOR_EACH_CORE} for each core, and {MOST} in all"
         ));
     }
     wanted.get().min(most)
@@ -29,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_is_asked_for_within_bounds() {
+    fn limits_the_number_of_threads() {
         let one = NonZeroUsize::MIN;
         assert_eq!(bounded_threads(one), 1);
         let most = bounded_threads(NonZeroUsize::MAX);

@@ -1,20 +1,20 @@
-//! JSON documents that more than one command prints. Keys are only ever added.
+//! JSON documents that several commands print (docs/json.md). Keys are never renamed or removed.
 
+use fve::error::{Attempt, Error};
+use fve::volume::{MasterKey, OpenedBy, Unlocked};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
-use fve::error::{Attempt, Error};
-use fve::volume::{MasterKey, OpenedBy, Unlocked};
 
-/// One document with a line end behind it.
+/// Formats a document, with a newline at the end.
 pub(crate) fn document(value: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(value);
-    // Maps with text keys and plain values: this cannot fail.
+    // Serializing maps with text keys and plain values cannot fail.
     text.unwrap_or_default() + "\n"
 }
 
-/// What `fve unlock --json` answers.
+/// The output of `fve unlock --json`.
 pub(crate) fn unlocked(volume: &Unlocked) -> String {
     let mut answer = opened_by(volume.opened_by());
     answer["encryption_method"] = json!(volume.method().map(|method| method.name));
@@ -25,7 +25,7 @@ pub(crate) fn unlocked(volume: &Unlocked) -> String {
     document(&answer)
 }
 
-/// The same for a piece of a volume, of which nothing can be shown.
+/// The same for a piece of a volume, whose plaintext cannot be read.
 pub(crate) fn unlocked_piece(key: &MasterKey) -> String {
     let mut answer = opened_by(key.opened_by());
     answer["piece"] = json!(true);
@@ -49,7 +49,7 @@ fn opened_by(by: &OpenedBy) -> Value {
     })
 }
 
-/// What `fve unlock --json` answers when it fails.
+/// The output of `fve unlock --json` after a failure.
 pub(crate) fn not_unlocked(failure: &Failure) -> String {
     let mut answer = json!({ "unlocked": false });
     if let (Some(answer), Some(error)) = (answer.as_object_mut(), error(failure).as_object()) {
@@ -58,7 +58,7 @@ pub(crate) fn not_unlocked(failure: &Failure) -> String {
     document(&answer)
 }
 
-/// What any other command with `--json` answers when it fails.
+/// The output of any other command with `--json` after a failure.
 pub(crate) fn failure(failure: &Failure) -> String {
     document(&error(failure))
 }

@@ -1,4 +1,4 @@
-//! What the program says: to a person on a terminal, to a program as JSON.
+//! Output: text for the user, JSON for programs.
 
 pub(crate) mod json;
 pub(crate) mod stdout;

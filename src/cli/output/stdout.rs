@@ -1,6 +1,6 @@
-//! Whether standard output was closed when the process was started. The runtime opens `/dev/null`
-//! in its place before `main`, so that what is written there is lost without an error; this looks
-//! before the runtime does.
+//! Detects that standard output was closed when the process was started. The Rust runtime opens
+//! `/dev/null` in its place before `main`, so that output would be lost without an error. The check
+//! runs before the runtime starts.
 
 #![allow(unsafe_code)]
 
@@ -15,14 +15,14 @@ static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 // one system call and stores to an atomic: it needs nothing of the runtime, and cannot panic.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static LOOK: extern "C" fn() = look;
+static CHECK: extern "C" fn() = check;
 
-extern "C" fn look() {
+extern "C" fn check() {
     let closed = fcntl_getfd(rustix::stdio::stdout()) == Err(Errno::BADF);
     WAS_CLOSED.store(closed, Ordering::Relaxed);
 }
 
-/// Whether it was closed.
+/// Whether standard output was closed when the process was started.
 pub(crate) fn was_closed() -> bool {
     WAS_CLOSED.load(Ordering::Relaxed)
 }

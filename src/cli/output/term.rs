@@ -1,42 +1,43 @@
-//! The terminal: escaping what comes from a disk, notes on standard error, prompts, progress.
+//! The terminal: escaped text, notes on standard error, prompts and progress bars.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::cli::failure::Failure;
-use crate::cli::unrepeated;
 use fve::error::Error;
 use fve::secret::SecretText;
 use fve::shown::write_escaped;
 use fve::unlock::Prompt;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Text from a disk as it may go to a terminal: control characters and those that turn the
-/// direction of text become escapes.
+use crate::cli::failure::Failure;
+use crate::cli::unrepeated;
+
+/// Text from a disk, made safe for a terminal: control characters and direction marks are escaped.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
-    // A string takes all that is written to it.
+    // Writing to a string cannot fail.
     let _ = write_escaped(text, &mut out);
     out
 }
 
-/// A note for the person, on standard error, without words of the command line that may be secrets.
+/// Prints a note for the user on standard error, without words of the command line that may be
+/// secrets.
 pub(crate) fn note(text: impl Display) {
     let text = text.to_string();
-    // Nobody to tell is no reason to stop.
+    // A closed standard error does not stop the command.
     let _ = writeln!(io::stderr(), "fve: {}", unrepeated::without_secrets(&text));
 }
 
-/// What this process found wrong with the CPU, where no volume was unlocked that would tell.
+/// Warns of faults of the CPU that the self-tests of the ciphers found, for commands that unlock no
+/// volume. Others get them among the warnings of the volume.
 pub(crate) fn tell_faults() {
     for fault in fve::crypto::faults() {
         note(format_args!("warning: {fault}"));
     }
 }
 
-/// Writes to standard output. A reader that went away is no error: there is nobody left to tell.
+/// Writes to standard output. A closed pipe is no error: the reader has what it wanted.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -47,14 +48,14 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes to standard output what must not get lost: a reader that went away is an error.
+/// Writes to standard output what must not be lost. A closed pipe is an error.
 pub(crate) fn print_all(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Error::io("cannot write to standard output", error).into())
 }
 
-/// Asks for a line that is no secret.
+/// Asks for a line that is not a secret.
 pub(crate) fn ask(question: &str) -> Result<String, Failure> {
     let _ = write!(io::stderr(), "{question}");
     let mut line = String::new();
@@ -64,19 +65,19 @@ pub(crate) fn ask(question: &str) -> Result<String, Failure> {
     Ok(line)
 }
 
-/// Whether somebody can be asked.
+/// Whether the user can be asked: standard input is a terminal.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal()
 }
 
-/// Asks for a secret without showing what is typed.
+/// Asks for a secret, without echo.
 pub(crate) fn ask_secret(question: &str) -> Result<SecretText, Failure> {
     rpassword::prompt_password(question)
         .map(SecretText::new)
         .map_err(|error| Error::io("cannot ask on the terminal", error).into())
 }
 
-/// The terminal as a credential asks it.
+/// The terminal, as a prompt for credentials.
 pub(crate) fn prompt() -> Arc<dyn Prompt> {
     Arc::new(Terminal)
 }
@@ -95,7 +96,7 @@ impl Prompt for Terminal {
     }
 }
 
-/// A bar on standard error for `total` bytes; nothing where that is no terminal.
+/// A progress bar on standard error for `total` bytes; invisible if standard error is not a terminal.
 pub(crate) fn progress(total: u64) -> ProgressBar {
     bar(
         total,
@@ -103,7 +104,7 @@ pub(crate) fn progress(total: u64) -> ProgressBar {
     )
 }
 
-/// The same for `total` things that are counted.
+/// The same for `total` items.
 pub(crate) fn progress_counting(total: u64) -> ProgressBar {
     bar(
         total,
@@ -111,8 +112,8 @@ pub(crate) fn progress_counting(total: u64) -> ProgressBar {
     )
 }
 
-/// A line on standard error that counts files and names the one at hand; nothing where that is no
-/// terminal.
+/// A line on standard error that counts files and names the current one; invisible if standard error
+/// is not a terminal.
 pub(crate) fn progress_of_files() -> ProgressBar {
     bar(None, "{human_pos} files {wide_msg}")
 }
@@ -125,7 +126,7 @@ fn bar(total: impl Into<Option<u64>>, template: &str) -> ProgressBar {
     }
 }
 
-/// A time as people say it, with one digit behind the point: `5.5 minutes`.
+/// A duration with a fitting unit and one decimal: `5.5 minutes`.
 pub(crate) fn human_time(seconds: f64) -> String {
     const UNITS: [(f64, &str); 5] = [
         (365.25 * 86_400.0, "years"),
@@ -139,7 +140,7 @@ pub(crate) fn human_time(seconds: f64) -> String {
     format!("{:.1} {name}", seconds / unit)
 }
 
-/// A size as people say it, with one digit behind the point: `100.0 MiB`.
+/// A size with a fitting unit and one decimal: `100.0 MiB`.
 pub(crate) fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
@@ -154,7 +155,7 @@ pub(crate) fn human_size(bytes: u64) -> String {
     format!("{size:.1} {}", UNITS[unit])
 }
 
-/// Says on standard error what went wrong, and what to do.
+/// Prints an error and its help on standard error.
 pub(crate) fn tell(failure: &Failure) {
     if let Some(message) = failure.message() {
         note(format_args!("error: {message}"));
@@ -164,7 +165,7 @@ pub(crate) fn tell(failure: &Failure) {
     }
     if failure.keeps_a_word_back() {
         note(format_args!(
-            "help: what was typed there names no file, and is not repeated because it may be a secret; {}",
+            "help: no file has the name that was given there; it is not repeated because it may be a secret; {}",
             unrepeated::ADVICE
         ));
     }
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_disk_says_cannot_move_the_cursor_or_turn_the_text() {
+    fn escapes_control_characters_and_direction_marks() {
         assert_eq!(
             escaped("DESKTOP H: 7/4/2019 Größe 例"),
             "DESKTOP H: 7/4/2019 Größe 例"
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_read_well() {
+    fn formats_sizes() {
         assert_eq!(human_size(0), "0 bytes");
         assert_eq!(human_size(1023), "1023 bytes");
         assert_eq!(human_size(104_857_600), "100.0 MiB");
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn times_read_well() {
+    fn formats_durations() {
         assert_eq!(human_time(0.04), "0.0 seconds");
         assert_eq!(human_time(33.0), "33.0 seconds");
         assert_eq!(human_time(330.0), "5.5 minutes");

@@ -316,7 +316,7 @@ fn added() {
     let output = add.output().expect("add");
     assert_status(&output, 0);
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("was opened once with the key"), "{told}");
+    assert!(told.contains("was unlocked once with the key"), "{told}");
     // A second one would have no place for its requests.
     let again = add.output().expect("add");
     assert_eq!(again.status.code(), Some(5));

@@ -111,7 +111,7 @@ fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
     let new_key = NewFile::create(&key_file)?;
     let new_certificate = NewFile::create_public(&file)?;
     let incomplete = [key_file.clone(), file.clone()];
-    signals::end_when_told(move || {
+    signals::exit_on_signal(move || {
         for path in &incomplete {
             let _ = std::fs::remove_file(path);
         }

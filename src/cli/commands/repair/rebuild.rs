@@ -34,7 +34,7 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
     let output = PartialFile::create(&args.to, false)?;
     let partial = output.partial().to_owned();
     let json = args.json;
-    signals::end_when_told(move || {
+    signals::exit_on_signal(move || {
         let _ = std::fs::remove_file(&partial);
         print_interruption(json);
     });

@@ -25,7 +25,7 @@ const MOST_TRIED: usize = 16;
 
 pub(super) fn run(args: &ScanArgs) -> Result<(), Failure> {
     let json = args.json;
-    signals::end_when_told(move || print_interruption(json));
+    signals::exit_on_signal(move || print_interruption(json));
     let disk = source::disk(&args.source).tell()?;
     let scope = match args.quick {
         true => Scope::LikelyPlacesFirst,

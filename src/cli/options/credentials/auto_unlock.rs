@@ -1,44 +1,49 @@
-//! `--auto-unlock-from`, and where its hive is.
+//! `--auto-unlock-from` and the options that belong to it.
 
-use super::kind::{Addition, CredentialKind, Given, Read};
 use fve::error::{Error, Result};
 use fve::format::protector::ProtectorKind;
 use fve::unlock::Credential;
 use fve::unlock::auto_unlock::AutoUnlock;
 
+use super::kind::{Addition, CredentialKind, Given, Group, Read};
+
 /// The option that names the system volume.
 pub(crate) const OPTION: &str = "auto-unlock-from";
 
-/// Options that say where the system volume and its hive are.
+/// The options that say where the system volume and its registry hive are.
 pub(crate) const HIVE: &str = "auto-unlock-hive";
 pub(crate) const PARTITION: &str = "auto-unlock-partition";
 pub(crate) const OFFSET: &str = "auto-unlock-offset";
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: OPTION,
+    group: Group::AutoUnlock,
     value: "OSVOLUME",
     value_is_optional: false,
     additions: &[
         Addition {
             option: HIVE,
+            group: Group::AutoUnlock,
             value: Some("FILE"),
-            help: "With --auto-unlock-from: the registry hive SYSTEM, where it is not to be read from OSVOLUME",
+            help: "With --auto-unlock-from: read the registry hive SYSTEM from this file instead of OSVOLUME",
             systemd: None,
         },
         Addition {
             option: PARTITION,
+            group: Group::AutoUnlock,
             value: Some("N"),
             help: "With --auto-unlock-from: the system volume is this partition of OSVOLUME",
             systemd: None,
         },
         Addition {
             option: OFFSET,
+            group: Group::AutoUnlock,
             value: Some("BYTES"),
             help: "With --auto-unlock-from: the system volume begins this many bytes into OSVOLUME",
             systemd: None,
         },
     ],
-    help: "The system volume (C:) of the same computer, which keeps the keys of its data volumes. All other credentials are then those of OSVOLUME; --protector still names one of SOURCE",
+    help: "The system volume (C:) of the same computer, which stores the keys of its data volumes. All other credentials then unlock OSVOLUME; --protector still names a key protector of SOURCE",
     systemd: None,
     environment: None,
     read: Read::Given(read),
@@ -48,7 +53,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
 
 fn read(given: &Given<'_>) -> Result<Box<dyn Credential>> {
     let system = given.system.ok_or_else(|| {
-        Error::bad_credential("auto-unlock key", "nobody opened the system volume")
+        Error::bad_credential("auto-unlock key", "the system volume was not unlocked")
     })?;
     Ok(Box::new(AutoUnlock::new(system)?))
 }

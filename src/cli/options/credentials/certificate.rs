@@ -1,18 +1,20 @@
 //! `--certificate`.
 
-use super::kind::{Addition, CredentialKind, Given, Read};
 use fve::error::{Error, Result};
 use fve::format::protector::ProtectorKind;
 use fve::input::read_line;
 use fve::unlock::Silent;
 use fve::unlock::certificate::CertificateKey;
 
+use super::kind::{Addition, CredentialKind, Given, Group, Read};
+
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "certificate",
+    group: Group::Certificate,
     value: "FILE",
     value_is_optional: false,
     additions: &[PASSWORD_FILE],
-    help: "A certificate's private key: PFX, PEM or DER. Not proven against volumes of Windows",
+    help: "The private key of a certificate, as PFX, PEM or DER. Not yet tested with volumes made by Windows",
     systemd: Some("fve.certificate"),
     environment: None,
     read: Read::Given(|given| Ok(Box::new(read(given)?))),
@@ -22,8 +24,9 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
 
 const PASSWORD_FILE: Addition = Addition {
     option: "certificate-password-file",
+    group: Group::Certificate,
     value: Some("FILE"),
-    help: "With --certificate: file with the password of that file ('-' = standard input)",
+    help: "With --certificate: file with the password of the certificate file ('-' = standard input)",
     systemd: Some("fve.certificate-password"),
 };
 
@@ -31,7 +34,7 @@ fn read(given: &Given<'_>) -> Result<CertificateKey> {
     let path = given.value.ok_or_else(|| {
         Error::bad_credential(
             "certificate",
-            "there is a password for a certificate's file, but no such file",
+            "a password for a certificate file was given, but no certificate file",
         )
         .with_remedy("give --certificate FILE")
     })?;

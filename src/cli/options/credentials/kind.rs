@@ -1,4 +1,4 @@
-//! What a kind of credential is on the command line.
+//! How a kind of credential is described for the command line.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,65 +13,99 @@ use fve::unlock::{Credential, Prompt};
 pub(crate) struct CredentialKind {
     /// Option of the command line, without dashes.
     pub(crate) option: &'static str,
-    /// What stands for its value in the help.
+    /// The section of the help that lists it.
+    pub(crate) group: Group,
+    /// Placeholder of its value in the help.
     pub(crate) value: &'static str,
-    /// Whether the option may stand without its value.
+    /// Whether the option may be given without a value.
     pub(crate) value_is_optional: bool,
-    /// Options that add to this one and mean nothing alone.
+    /// Options that belong to this one and have no effect without it.
     pub(crate) additions: &'static [Addition],
-    /// One line of help.
+    /// One sentence of help.
     pub(crate) help: &'static str,
-    /// Name in a systemd credentials directory.
+    /// Name of its file in a systemd credentials directory.
     pub(crate) systemd: Option<&'static str>,
-    /// Environment variable that stands for a value left out.
+    /// Environment variable that gives the value if the option has none.
     pub(crate) environment: Option<&'static str>,
-    /// Builds the credential from the option's value.
+    /// Builds the credential from the value of the option.
     pub(crate) read: Read,
-    /// Builds it from what a person types, where a person can type it.
+    /// Builds it from what the user types, if it can be typed.
     pub(crate) typed: Option<Build<SecretText>>,
-    /// The kinds of protector that it opens.
+    /// The kinds of key protector that it unlocks.
     pub(crate) opens: &'static [ProtectorKind],
 }
 
-/// Builds a credential from what stands for it.
+/// Builds a credential from the value of its option, or from typed text.
 pub(crate) type Build<T> = fn(&T) -> Result<Box<dyn Credential>>;
 
-/// How a credential comes from its option.
+/// How a credential is built from its option.
 #[derive(Clone, Copy)]
 pub(crate) enum Read {
     /// The value is a path.
     Path(Build<Path>),
-    /// It takes all that was given: its own value, which may be no path, and other options.
+    /// It needs more than a path: a value of another form, or other options.
     Given(fn(&Given<'_>) -> Result<Box<dyn Credential>>),
 }
 
-/// An option that adds to a kind of credential.
+/// A section of the help. A command has some forty options for credentials, and few users need more
+/// than the first section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Group {
+    /// What most users have.
+    Common,
+    Tpm,
+    Certificate,
+    Network,
+    Directory,
+    AutoUnlock,
+    /// Keys that were recovered by other means.
+    Examiner,
+}
+
+impl Group {
+    /// The heading of the section.
+    pub(crate) fn heading(self) -> &'static str {
+        match self {
+            Self::Common => "Credentials",
+            Self::Tpm => "TPM",
+            Self::Certificate => "Certificates and smart cards",
+            Self::Network => "Network Unlock",
+            Self::Directory => "Look-up of saved recovery passwords",
+            Self::AutoUnlock => "Data volumes that Windows unlocks automatically",
+            Self::Examiner => "Keys for examiners",
+        }
+    }
+}
+
+/// An option that belongs to a kind of credential.
 pub(crate) struct Addition {
     /// Option of the command line, without dashes.
     pub(crate) option: &'static str,
-    /// What stands for its value in the help; nothing for an option that takes none.
+    /// The section of the help that lists it.
+    pub(crate) group: Group,
+    /// Placeholder of its value in the help; `None` for an option without a value.
     pub(crate) value: Option<&'static str>,
-    /// One line of help.
+    /// One sentence of help.
     pub(crate) help: &'static str,
-    /// Name in a systemd credentials directory.
+    /// Name of its file in a systemd credentials directory.
     pub(crate) systemd: Option<&'static str>,
 }
 
-/// What was given for a credential.
+/// The options that were given for a credential.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Given<'a> {
-    /// Value of its own option; nothing where it stood without one.
+    /// Value of its own option; `None` if it was given without one.
     pub(crate) value: Option<&'a Path>,
-    /// Every other option that was given, without dashes, with its value.
+    /// Every other given option, without dashes, with its value.
     pub(crate) others: &'a [(&'static str, PathBuf)],
-    /// Who can be asked for what is missing.
+    /// Asks the user for what is missing, such as a PIN.
     pub(crate) prompt: Option<&'a Arc<dyn Prompt>>,
-    /// What was read of the volume that the option names, where it names one.
+    /// The keys of the system volume, if the option names one.
     pub(crate) system: Option<&'a SystemVolume>,
 }
 
 impl<'a> Given<'a> {
-    /// The value of another option; empty for one that takes none.
+    /// The value of another option; empty for an option without a value.
     pub(crate) fn other(&self, option: &str) -> Option<&'a Path> {
         let mut others = self.others.iter();
         let (_, value) = others.find(|(name, _)| *name == option)?;
@@ -80,10 +114,10 @@ impl<'a> Given<'a> {
 }
 
 impl CredentialKind {
-    /// Builds the credential from what was given.
+    /// Builds the credential from the given options.
     ///
     /// # Errors
-    /// What was given cannot be read, or is not what it should be.
+    /// A value cannot be read, or is malformed.
     pub(crate) fn build(&self, given: &Given<'_>) -> Result<Box<dyn Credential>> {
         match self.read {
             Read::Path(read) => read(given.value.unwrap_or(Path::new(""))),

@@ -1,7 +1,7 @@
-//! Credentials from the command line, from systemd, or from the person.
+//! Credentials from the command line, from systemd, or typed by the user.
 //!
-//! To offer another kind of credential: a file beside this one with its `KIND`, and its line in
-//! [`KINDS`]. Every command that unlocks takes its options from that table.
+//! A new kind of credential is a file in this directory with its `KIND`, and a line in [`KINDS`].
+//! Every command that unlocks a volume has the options of that table.
 
 mod auto_unlock;
 #[cfg(feature = "certificates")]
@@ -20,24 +20,11 @@ mod recovery_password;
 mod startup_key;
 pub(crate) mod tpm;
 
-use self::kind::Read;
-pub(crate) use self::kind::{Addition, CredentialKind, Given};
-
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
-
-use crate::cli::advice;
-use crate::cli::exit::Status;
-use crate::cli::failure::Failure;
-use crate::cli::options::file;
-use crate::cli::options::parse::parse_bytes;
-use crate::cli::options::readable::warn_if_others_can_read;
-use crate::cli::options::source;
-use crate::cli::options::source::{LostArgs, SourceArgs};
-use crate::cli::output::term;
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
 use fve::format::selector::ProtectorSelector;
@@ -48,6 +35,18 @@ use fve::unlock::auto_unlock::SystemVolume;
 use fve::unlock::key_package;
 use fve::volume::system::MAX_HIVE_LEN;
 use fve::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
+
+use self::kind::Read;
+pub(crate) use self::kind::{Addition, CredentialKind, Given, Group};
+use crate::cli::advice;
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::file;
+use crate::cli::options::parse::parse_bytes;
+use crate::cli::options::readable::warn_if_others_can_read;
+use crate::cli::options::source;
+use crate::cli::options::source::{LostArgs, SourceArgs};
+use crate::cli::output::term;
 
 /// Every kind of credential, in the order in which they are tried.
 pub(crate) const KINDS: &[CredentialKind] = &[
@@ -68,18 +67,21 @@ pub(crate) const KINDS: &[CredentialKind] = &[
     raw_key::FVEK,
 ];
 
-/// How often a person may mistype.
+const PROTECTOR: &str = "protector";
+const KEY_PACKAGE: &str = "key-package";
+
+/// How many times the user may type a credential.
 const TRIES: usize = 3;
 
-/// Words of the stack that are wiped once credentials were read and tried.
+/// Words of the stack that are wiped after credentials were read and tried.
 const STACK: usize = 256 * KIB;
 
 /// The credential options that a command was given.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CredentialArgs {
-    /// Kind, by its place in the table, and value; nothing where the option stood without one.
+    /// Index in [`KINDS`] and value of each given credential; `None` for an option without a value.
     given: Vec<(usize, Option<PathBuf>)>,
-    /// Options that add to a kind, without dashes, and their values.
+    /// The other given options, without dashes, and their values.
     additions: Vec<(&'static str, PathBuf)>,
     protector: Option<String>,
     accept_damaged_metadata: bool,
@@ -89,7 +91,7 @@ pub(crate) struct CredentialArgs {
 impl Args for CredentialArgs {
     fn augment_args(command: Command) -> Command {
         let credentials = KINDS.iter().flat_map(|kind| {
-            let option = option(kind.option, Some(kind.value), kind.help);
+            let option = option(kind.option, kind.group, Some(kind.value), kind.help);
             let option = match kind.read {
                 Read::Path(_) => option.value_hint(ValueHint::FilePath),
                 Read::Given(_) => option,
@@ -102,32 +104,30 @@ impl Args for CredentialArgs {
             } else {
                 option
             };
-            let additions = kind.additions.iter();
-            std::iter::once(option)
-                .chain(additions.map(|other| self::option(other.option, other.value, other.help)))
+            let additions = kind.additions.iter().map(option_of);
+            std::iter::once((kind.group, option)).chain(additions)
         });
+        let protector = Arg::new(PROTECTOR)
+            .long(PROTECTOR)
+            .value_name("ID")
+            .help("Use only this key protector (its GUID, or the first 8 hex digits of it)");
+        let key_package = Arg::new(KEY_PACKAGE)
+            .long(KEY_PACKAGE)
+            .value_name("FILE")
+            .value_hint(ValueHint::FilePath)
+            .value_parser(ValueParser::path_buf())
+            .help("Use the keys in this key package ('fve export key-package') instead of damaged ones on the volume; a credential for them is still needed. Packages from Windows are not yet tested");
+        let mut options: Vec<_> = credentials.collect();
+        options.push((Group::Common, in_group(protector, Group::Common)));
+        options.push((Group::Examiner, in_group(key_package, Group::Examiner)));
+        // Sections of the help appear in the order of their first options.
+        options.sort_by_key(|(group, _)| *group);
         command
-            .args(credentials)
-            .arg(
-                Arg::new("protector")
-                    .long("protector")
-                    .value_name("ID")
-                    .help("Use only this protector (its GUID, or the first 8 hex digits of it)")
-                    .help_heading("Credentials"),
-            )
-            .arg(
-                Arg::new("key-package")
-                    .long("key-package")
-                    .value_name("FILE")
-                    .value_hint(ValueHint::FilePath)
-                    .value_parser(ValueParser::path_buf())
-                    .help("Keys of the volume that were saved by 'fve export key-package', in place of its own that are damaged; with what opens them. Packages of Windows are tried, but not proven to be read")
-                    .help_heading("Credentials"),
-            )
+            .args(options.into_iter().map(|(_, option)| option))
             .arg(
                 Arg::new("accept-damaged-metadata")
                     .long("accept-damaged-metadata")
-                    .help("Open although the checks fail in every metadata copy, if a credential fits")
+                    .help("Unlock the volume although the checks fail in every metadata copy, if a credential fits")
                     .action(ArgAction::SetTrue),
             )
     }
@@ -154,9 +154,9 @@ impl FromArgMatches for CredentialArgs {
         Ok(Self {
             given,
             additions,
-            protector: matches.get_one("protector").cloned(),
+            protector: matches.get_one(PROTECTOR).cloned(),
             accept_damaged_metadata: matches.get_flag("accept-damaged-metadata"),
-            key_package: matches.get_one("key-package").cloned(),
+            key_package: matches.get_one(KEY_PACKAGE).cloned(),
         })
     }
 
@@ -167,8 +167,8 @@ impl FromArgMatches for CredentialArgs {
 }
 
 impl CredentialArgs {
-    /// Unlocks the volume with what was given; else with what systemd gives; else with a clear
-    /// key; else with what a person types.
+    /// Unlocks the volume with the given credentials; without any, with those from systemd, then with
+    /// the clear key, then with what the user types.
     pub(crate) fn unlock(&self, volume: &Volume) -> Result<Unlocked, Failure> {
         let pieced = self.with_key_package(volume)?;
         let volume = pieced.as_ref().unwrap_or(volume);
@@ -178,7 +178,7 @@ impl CredentialArgs {
         Ok(unlocked)
     }
 
-    /// The same, down to the volume master key.
+    /// The same for the volume master key alone.
     pub(crate) fn unlock_master_key(&self, volume: &Volume) -> Result<MasterKey, Failure> {
         let pieced = self.with_key_package(volume)?;
         let volume = pieced.as_ref().unwrap_or(volume);
@@ -188,7 +188,7 @@ impl CredentialArgs {
         Ok(key)
     }
 
-    /// The volume with the keys of a package, where one was given.
+    /// The volume with the keys of the key package; `None` if no package was given.
     pub(crate) fn with_key_package(&self, volume: &Volume) -> Result<Option<Volume>, Failure> {
         let Some(path) = &self.key_package else {
             return Ok(None);
@@ -197,8 +197,8 @@ impl CredentialArgs {
         Ok(Some(volume.with_key_package(package)?))
     }
 
-    /// Unlocks the volume as [`Self::unlock`] does, but asks nobody: nothing where nothing was given
-    /// and no key lies in the open.
+    /// Unlocks the volume as [`Self::unlock`] does, but without asking the user. `None` where no
+    /// credential was given and the volume has no clear key.
     pub(crate) fn unlock_unasked(&self, volume: &Volume) -> Result<Option<Unlocked>, Failure> {
         let open = |credentials: &[_], options: &_| volume.unlock(credentials, options);
         let options = self.options()?;
@@ -228,7 +228,7 @@ impl CredentialArgs {
         match self.open_unasked(volume, &options, open) {
             Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {}
-            Err(Failure::Volume(error @ Error::Refused { .. })) if self.may_be_silent() => {
+            Err(Failure::Volume(error @ Error::Refused { .. })) if self.has_only_network() => {
                 return self.fail_over(volume, &options, open, error);
             }
             Err(error) => return Err(error),
@@ -251,7 +251,7 @@ impl CredentialArgs {
             Some(open(&given, options).map_err(failed)?)
         } else if has_clear_key(volume, options) {
             term::note(
-                "protection is suspended: the key lies on the disk in the open, and anyone can read this volume",
+                "protection is suspended: the key is stored unencrypted on the disk, and anyone can read this volume",
             );
             Some(open(&[Box::new(Suspended)], options)?)
         } else {
@@ -259,14 +259,15 @@ impl CredentialArgs {
         })
     }
 
-    /// Whether nothing was given but what a silent network may keep back.
-    fn may_be_silent(&self) -> bool {
+    /// Whether Network Unlock is the only given credential, so that other credentials may be tried if
+    /// no server answers.
+    fn has_only_network(&self) -> bool {
         let kinds = self.given.iter().map(|(number, _)| KINDS.get(*number));
         !self.given.is_empty() && kinds.flatten().all(|kind| kind.option == "network-unlock")
     }
 
-    /// Goes on with what systemd gives, else with what a person types, as Windows does when its
-    /// network is silent; without either, it stays with the first error.
+    /// Unlocks the volume with the credentials from systemd, else with what the user types, as Windows
+    /// does when no server answers. Returns `error` if there is neither.
     fn fail_over<T>(
         &self,
         volume: &Volume,
@@ -286,7 +287,7 @@ impl CredentialArgs {
         ask(volume, options, open)
     }
 
-    /// The credentials of the options, in the order of the table; or those in systemd's directory.
+    /// The given credentials in the order of the table; without any, those from systemd.
     pub(crate) fn read_given(&self) -> Result<Vec<Box<dyn Credential>>, Failure> {
         let stdin = self
             .given
@@ -308,11 +309,11 @@ impl CredentialArgs {
         let system = self.system_volume()?;
         let mut credentials = Vec::new();
         for (number, value) in &self.given {
-            // With a system volume, all other credentials are its own.
-            let means_source =
+            // With a system volume, all other credentials belong to that one.
+            let is_for_source =
                 |kind: &&CredentialKind| system.is_none() || kind.option == auto_unlock::OPTION;
-            if let Some(kind) = KINDS.get(*number).filter(means_source) {
-                // A volume is no secret.
+            if let Some(kind) = KINDS.get(*number).filter(is_for_source) {
+                // The value of --auto-unlock-from is a volume, which contains no secret in the clear.
                 if let Some(path) = value
                     && kind.option != auto_unlock::OPTION
                 {
@@ -333,8 +334,8 @@ impl CredentialArgs {
         Ok(credentials)
     }
 
-    /// Opens the system volume with all the other credentials, where one was named, and reads what
-    /// it keeps for its data volumes.
+    /// Unlocks the system volume with all other credentials, and reads the keys of its data volumes.
+    /// `None` if no system volume was given.
     fn system_volume(&self) -> Result<Option<SystemVolume>, Failure> {
         let Some(path) =
             self.given_for(auto_unlock::OPTION, |given| given.value.map(Path::to_owned))
@@ -366,7 +367,7 @@ impl CredentialArgs {
         Ok(Some(SystemVolume { key, hive }))
     }
 
-    /// The value of an addition, as `read` understands it.
+    /// The value of an option, parsed by `read`.
     fn addition<T>(
         &self,
         option: &str,
@@ -378,11 +379,11 @@ impl CredentialArgs {
         };
         match value.to_str().and_then(read) {
             Some(value) => Ok(Some(value)),
-            None => Err(Failure::usage(format!("--{option} takes a number"))),
+            None => Err(Failure::usage(format!("--{option} needs a number"))),
         }
     }
 
-    /// One option with its value, and nothing else.
+    /// As if only this option were given.
     pub(crate) fn only(option: &str, value: Option<PathBuf>) -> Self {
         let number = KINDS.iter().position(|kind| kind.option == option);
         Self {
@@ -391,14 +392,14 @@ impl CredentialArgs {
         }
     }
 
-    /// The same with an option that adds to it, where it was given.
+    /// The same with another option, if `value` is not `None`.
     #[cfg(feature = "network")]
     pub(crate) fn and(mut self, addition: &'static str, value: Option<PathBuf>) -> Self {
         self.additions.extend(value.map(|value| (addition, value)));
         self
     }
 
-    /// The same without one option: where a command takes it for something else.
+    /// The same without one option, for commands that use it for another purpose.
     pub(crate) fn without(&self, option: &str) -> Self {
         let mut rest = self.clone();
         rest.given
@@ -406,7 +407,7 @@ impl CredentialArgs {
         rest
     }
 
-    /// What `make` makes of all that was given for an option; `None` where it was not.
+    /// Calls `make` with everything that was given for an option; `None` if the option was not given.
     pub(crate) fn given_for<T>(
         &self,
         option: &str,
@@ -426,8 +427,8 @@ impl CredentialArgs {
         }))
     }
 
-    /// What was given besides a credential's own value: additions, also those from systemd, and the
-    /// values of all credentials.
+    /// All given options with their values, and those from systemd: what a credential may use besides
+    /// its own value.
     fn others(&self) -> Vec<(&'static str, PathBuf)> {
         let mut others = self.additions.clone();
         for (_, path) in &others {
@@ -441,14 +442,14 @@ impl CredentialArgs {
         others.extend(self.given.iter().filter_map(|(number, value)| {
             let kind = KINDS.get(*number)?;
             let value = or_environment(kind, value.clone());
-            // Without a value it was given all the same.
+            // An empty value stands for an option without a value.
             Some((kind.option, value.unwrap_or_default()))
         }));
         others
     }
 }
 
-/// The options that give what a kind of key protector takes.
+/// The options for credentials that unlock a kind of key protector.
 pub(crate) fn options_for(kind: ProtectorKind) -> Vec<String> {
     KINDS
         .iter()
@@ -457,7 +458,7 @@ pub(crate) fn options_for(kind: ProtectorKind) -> Vec<String> {
         .collect()
 }
 
-/// A failure to unlock, with the options that would do where none was given.
+/// A failure to unlock. If no credential was given, it names the options to use.
 fn failed(error: Error) -> Failure {
     let Error::NothingToTry { takes, .. } = &error else {
         return error.into();
@@ -475,24 +476,53 @@ fn failed(error: Error) -> Failure {
         }
     }
     if words.is_empty() {
-        words.push("nothing: it has no key protector".to_owned());
+        words.push("nothing, since it has no key protector".to_owned());
     }
     Failure::Other {
         status: Status::Refused,
         what: format!(
-            "no credential was given that fits; the volume takes: {}",
+            "no matching credential was given; the volume accepts: {}",
             words.join(", ")
         ),
         help: error.remedy().as_ref().map(advice::words),
     }
 }
 
-/// One option of a credential; its values are taken as they are.
-fn option(name: &'static str, value: Option<&'static str>, help: &'static str) -> Arg {
-    let option = Arg::new(name)
-        .long(name)
-        .help(help)
-        .help_heading("Credentials");
+/// Whether an option, by its name without dashes, gives a credential or belongs to one.
+pub(crate) fn is_credential(name: &str) -> bool {
+    let mut additions = KINDS.iter().flat_map(|kind| kind.additions);
+    name == PROTECTOR
+        || name == KEY_PACKAGE
+        || KINDS.iter().any(|kind| kind.option == name)
+        || additions.any(|addition| addition.option == name)
+}
+
+/// Puts an option into its section of the help. Only the first section is in the short help.
+fn in_group(option: Arg, group: Group) -> Arg {
+    option
+        .help_heading(group.heading())
+        .hide_short_help(group != Group::Common)
+}
+
+fn option_of(addition: &Addition) -> (Group, Arg) {
+    let Addition {
+        option: name,
+        group,
+        value,
+        help,
+        ..
+    } = *addition;
+    (group, option(name, group, value, help))
+}
+
+/// One option of a credential. Its values are not parsed here.
+fn option(
+    name: &'static str,
+    group: Group,
+    value: Option<&'static str>,
+    help: &'static str,
+) -> Arg {
+    let option = in_group(Arg::new(name).long(name).help(help), group);
     match value {
         None => option.action(ArgAction::SetTrue),
         Some(value) => option
@@ -511,13 +541,13 @@ fn value_of(addition: &Addition, matches: &ArgMatches) -> Option<PathBuf> {
     }
 }
 
-/// The value of an option, or what the environment says in its place.
+/// The value of an option, or that of its environment variable.
 fn or_environment(kind: &CredentialKind, value: Option<PathBuf>) -> Option<PathBuf> {
     let name = kind.environment;
     value.or_else(|| name.and_then(std::env::var_os).map(PathBuf::from))
 }
 
-/// How a volume is opened with some credentials.
+/// A function that unlocks the volume with some credentials.
 type Open<'a, T> = &'a dyn Fn(&[Box<dyn Credential>], &UnlockOptions) -> Result<T, Error>;
 
 fn warn(warnings: &[String]) {
@@ -526,15 +556,15 @@ fn warn(warnings: &[String]) {
     }
 }
 
-/// What the service manager put into `$CREDENTIALS_DIRECTORY`. What only adds to a credential says
-/// that it is meant, too: a PIN, the TPM.
+/// The credentials in `$CREDENTIALS_DIRECTORY`, from the service manager. A file that belongs to a
+/// credential implies that credential: a PIN implies the TPM.
 fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn Credential>>, Failure> {
     let mut credentials = Vec::new();
     for kind in KINDS {
         let path = systemd_file(kind.systemd);
         let mut additions = kind.additions.iter();
-        let meant = additions.any(|addition| systemd_file(addition.systemd).is_some());
-        if path.is_some() || meant {
+        let is_implied = additions.any(|addition| systemd_file(addition.systemd).is_some());
+        if path.is_some() || is_implied {
             let value = or_environment(kind, path);
             credentials.push(kind.build(&Given {
                 value: value.as_deref(),
@@ -547,7 +577,7 @@ fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn Creden
     Ok(credentials)
 }
 
-/// The file of that name in `$CREDENTIALS_DIRECTORY`, if there is one.
+/// The path of a file in `$CREDENTIALS_DIRECTORY`, if it exists.
 fn systemd_file(name: Option<&str>) -> Option<PathBuf> {
     let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
     let path = Path::new(&directory).join(name?);
@@ -561,7 +591,7 @@ fn has_clear_key(volume: &Volume, options: &UnlockOptions) -> bool {
         .any(|protector| protector.kind() == ProtectorKind::ClearKey && options.allows(protector))
 }
 
-/// Asks until what was typed opens the volume, or three times.
+/// Asks the user until the volume is unlocked, at most [`TRIES`] times.
 fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result<T, Failure> {
     let typed = typed_kinds(volume, options);
     if typed.is_empty() {
@@ -587,7 +617,7 @@ fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result
     }
 }
 
-/// What a person can type that the volume takes.
+/// The kinds of credential that the volume accepts and that can be typed.
 fn typed_kinds(volume: &Volume, options: &UnlockOptions) -> Vec<&'static CredentialKind> {
     let protectors = volume.protectors();
     let taken = |kind: &&CredentialKind| {
@@ -618,8 +648,8 @@ fn question(typed: &[&CredentialKind], volume: &Volume) -> String {
     )
 }
 
-/// What was typed, as every kind of credential that it can be. Where it can be none, the reason of
-/// the kind that asks most of it.
+/// The typed text as every kind of credential that it can be. If it can be none, the error of the
+/// kind with the strictest form.
 fn credentials_typed(
     typed: &[&CredentialKind],
     answer: &SecretText,
@@ -638,8 +668,8 @@ fn credentials_typed(
     }
 }
 
-/// Whether somebody meant to type a recovery password: then a password that does not fit is not
-/// what to complain about.
+/// Whether the user meant to type a recovery password. Then its defect is reported, instead of a wrong
+/// password.
 fn is_mostly_digits(answer: &SecretText) -> bool {
     /// Half of the digits of a recovery password.
     const ENOUGH: usize = 24;

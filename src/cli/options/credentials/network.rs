@@ -1,22 +1,25 @@
 //! `--network-unlock` and the options that go with it.
 
-use super::kind::{Addition, CredentialKind, Given, Read};
-use super::tpm;
+use std::path::Path;
+use std::time::Duration;
+
 use fve::error::{Error, Result};
 use fve::format::protector::ProtectorKind;
 use fve::network::client::{self, Transport};
 use fve::unlock::network::{KnownKeys, NetworkUnlock};
-use std::path::Path;
-use std::time::Duration;
+
+use super::kind::{Addition, CredentialKind, Given, Group, Read};
+use super::tpm;
 
 const NAME: &str = "Network Unlock";
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "network-unlock",
+    group: Group::Network,
     value: "TRANSPORT",
     value_is_optional: true,
     additions: &[SIDECAR, TIMEOUT, KEY, REQUEST, SESSION_KEY],
-    help: "Network Unlock: over dhcp (DHCPv6, then DHCPv4; the default), dhcp4 or dhcp6, each with :INTERFACE behind it or without",
+    help: "Ask a Network Unlock server over dhcp (DHCPv6, then DHCPv4; the default), dhcp4 or dhcp6; append :INTERFACE to choose a network interface",
     systemd: None,
     environment: None,
     read: Read::Given(|given| Ok(Box::new(read(given)?))),
@@ -27,37 +30,42 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
 /// The path of the stock of requests.
 pub(crate) const SIDECAR: Addition = Addition {
     option: "network-sidecar",
+    group: Group::Network,
     value: Some("FILE"),
-    help: "With --network-unlock: the volume's stock of requests, or the directory that holds it (/etc/fve/network)",
+    help: "With --network-unlock: the sidecar file of the volume, or its directory [default: /etc/fve/network]",
     systemd: None,
 };
 
 /// The limit for the whole attempt.
 pub(crate) const TIMEOUT: Addition = Addition {
     option: "network-timeout",
+    group: Group::Network,
     value: Some("SECONDS"),
-    help: "With --network-unlock: wait no longer than this in all (DHCPv6 takes up to 5 seconds, DHCPv4 takes 4)",
+    help: "With --network-unlock: time limit for all attempts together (DHCPv6 takes up to 5 seconds, DHCPv4 up to 4)",
     systemd: None,
 };
 
 const KEY: Addition = Addition {
     option: "network-key-file",
+    group: Group::Examiner,
     value: Some("FILE"),
-    help: "With --network-unlock, for a protector of Windows: the key that the network would give (32 bytes, binary or hex)",
+    help: "With --network-unlock, for a protector that Windows added: the key that the server would return (32 bytes, binary or hex)",
     systemd: None,
 };
 
 const REQUEST: Addition = Addition {
     option: "network-request-file",
+    group: Group::Examiner,
     value: Some("FILE"),
-    help: "With --network-unlock, for a protector of Windows: its key protector (256 bytes), with --network-session-key-file",
+    help: "With --network-unlock, for a protector that Windows added: the encrypted request (256 bytes); needs --network-session-key-file",
     systemd: None,
 };
 
 const SESSION_KEY: Addition = Addition {
     option: "network-session-key-file",
+    group: Group::Examiner,
     value: Some("FILE"),
-    help: "With --network-unlock, for a protector of Windows: the session key (32 bytes) that goes with the key protector",
+    help: "With --network-unlock, for a protector that Windows added: the session key (32 bytes) of the request",
     systemd: None,
 };
 
@@ -103,7 +111,7 @@ pub(crate) fn seconds(text: &Path) -> Result<Duration> {
     let seconds = text.to_str().and_then(|text| text.parse::<u64>().ok());
     let seconds = seconds.filter(|seconds| (1..=MAX).contains(seconds));
     seconds.map(Duration::from_secs).ok_or_else(|| {
-        let why = format!("--{} takes seconds, 1 to {MAX}", TIMEOUT.option);
+        let why = format!("--{} must be between 1 and {MAX} seconds", TIMEOUT.option);
         Error::bad_credential(NAME, why)
     })
 }

@@ -1,15 +1,15 @@
-//! Where the program was built without libtss2.
+//! The TPM of a build without libtss2: every operation fails.
 
 use fve::crypto::hash::HashAlgorithm;
 use fve::format::tpm_blob::SealedObject;
 use fve::secret::{SecretBytes, TpmPassword};
 use fve::tpm::{Lockout, Pcrs, Policy, TpmError, Unsealer};
 
-/// Why nothing can be done.
+/// The message of every failure.
 pub(crate) const WHY: &str =
-    "this fve was built without support for TPMs (the feature tpm, which needs libtss2-dev)";
+    "this fve was built without TPM support (feature tpm, which needs libtss2-dev)";
 
-/// No TPM, whatever is in the computer.
+/// A TPM that always fails, even if the computer has one.
 #[derive(Debug)]
 pub(crate) struct Absent;
 

@@ -1,8 +1,8 @@
 //! `--pkcs11`.
 
-use super::kind::{CredentialKind, Given, Read};
 #[cfg(feature = "pkcs11")]
-use super::tpm::PIN_FILE;
+use std::path::Path;
+
 use fve::error::Result;
 use fve::format::protector::ProtectorKind;
 #[cfg(feature = "pkcs11")]
@@ -12,15 +12,18 @@ use fve::unlock::Credential;
 use fve::unlock::certificate::TokenKey;
 #[cfg(feature = "pkcs11")]
 use fve::unlock::certificate::TokenUri;
+
+use super::kind::{CredentialKind, Given, Group, Read};
 #[cfg(feature = "pkcs11")]
-use std::path::Path;
+use super::tpm::PIN_FILE;
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "pkcs11",
+    group: Group::Certificate,
     value: "URI",
     value_is_optional: false,
     additions: &[],
-    help: "A private key on a smart card or another PKCS#11 token, as pkcs11:token=NAME?module-path=FILE. With --pin-file, or the PIN is asked for. Not proven against volumes of Windows",
+    help: "A private key on a smart card or another PKCS#11 token, as pkcs11:token=NAME?module-path=FILE. Without --pin-file, fve asks for the PIN. Not yet tested with volumes made by Windows",
     systemd: None,
     environment: None,
     read: Read::Given(read),
@@ -47,9 +50,8 @@ fn read(given: &Given<'_>) -> Result<Box<dyn Credential>> {
 #[cfg(not(feature = "pkcs11"))]
 fn read(_given: &Given<'_>) -> Result<Box<dyn Credential>> {
     Err(
-        fve::error::Error::environment("this fve was built without support for PKCS#11 tokens")
-            .with_remedy(
-                "build it with the feature pkcs11, or give the key as a file: --certificate FILE",
-            ),
+        fve::error::Error::environment("this fve was built without PKCS#11 support").with_remedy(
+            "build it with the feature pkcs11, or give the key as a file: --certificate FILE",
+        ),
     )
 }

@@ -1,6 +1,7 @@
-//! `--recovery-lookup`, and where `fve recovery lookup` looks.
+//! `--recovery-lookup`, and the places that `fve recovery lookup` searches.
 
-use super::kind::{Addition, CredentialKind, Given, Read};
+use std::path::Path;
+
 #[cfg(not(all(feature = "directory", feature = "kerberos")))]
 use fve::error::Error;
 use fve::error::Result;
@@ -13,14 +14,16 @@ use fve::input::read_line;
 #[cfg(feature = "directory")]
 use fve::secret::SecretText;
 use fve::unlock::RecoveryLookup;
-use std::path::Path;
+
+use super::kind::{Addition, CredentialKind, Given, Group, Read};
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "recovery-lookup",
+    group: Group::Directory,
     value: "WHERE",
     value_is_optional: false,
     additions: ADDITIONS,
-    help: "Look the recovery password up: in a file or directory of saved ones, or in a directory server (ldaps://SERVER)",
+    help: "Look up the recovery password in a file or directory with saved ones, or on a directory server (ldaps://SERVER)",
     systemd: None,
     environment: None,
     read: Read::Given(|given| Ok(Box::new(RecoveryLookup::new(place_of(given)?)))),
@@ -28,52 +31,57 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     opens: &[ProtectorKind::RecoveryPassword],
 };
 
-/// Who binds to the directory.
+/// The user who logs in to the directory server.
 pub(crate) const USER: Addition = Addition {
     option: "lookup-user",
+    group: Group::Directory,
     value: Some("USER"),
-    help: "With a directory: the user that looks up (USER@DOMAIN, DOMAIN\\USER or a DN)",
+    help: "With a directory server: the user to log in as (USER@DOMAIN, DOMAIN\\USER or a DN)",
     systemd: None,
 };
 
-/// That user's password.
+/// The password of that user.
 pub(crate) const PASSWORD: Addition = Addition {
     option: "lookup-password-file",
+    group: Group::Directory,
     value: Some("FILE"),
-    help: "File with that user's password; without it, it is asked for",
+    help: "File with the password of that user; without it, fve asks for the password",
     systemd: None,
 };
 
-/// Who signs the directory's certificate.
+/// The certificate authorities that sign the certificate of the directory server.
 pub(crate) const CA: Addition = Addition {
     option: "lookup-ca-file",
+    group: Group::Directory,
     value: Some("FILE"),
-    help: "Trust these certificates (PEM) for the directory, in place of the system's",
+    help: "With a directory server: trust these certificates (PEM) instead of those of the system",
     systemd: None,
 };
 
-/// Where in the directory.
+/// The search base.
 pub(crate) const BASE: Addition = Addition {
     option: "lookup-base",
+    group: Group::Directory,
     value: Some("DN"),
-    help: "Search below this name of the directory, not in the whole domain",
+    help: "With a directory server: search below this entry instead of the whole domain",
     systemd: None,
 };
 
-/// With a Kerberos ticket.
+/// Log in with a Kerberos ticket.
 pub(crate) const KERBEROS: Addition = Addition {
     option: "lookup-kerberos",
+    group: Group::Directory,
     value: None,
-    help: "Log in to the directory (ldap://SERVER) with the Kerberos ticket of 'kinit', signed and sealed",
+    help: "With a directory server (ldap://SERVER): log in with the Kerberos ticket from 'kinit'; the connection is signed and encrypted",
     systemd: None,
 };
 
 const ADDITIONS: &[Addition] = &[USER, PASSWORD, CA, BASE, KERBEROS];
 
-/// Where saved passwords are looked for: `ldaps://SERVER`, `ldap://SERVER`, or a path.
+/// Where to look up saved passwords: `ldaps://SERVER`, `ldap://SERVER`, or a path.
 ///
 /// # Errors
-/// What the place takes is missing: a user, a password, the feature of this program.
+/// The user or the password for a directory server is missing, or this build lacks LDAP.
 pub(crate) fn place_of(given: &Given<'_>) -> Result<Place> {
     let place = given.value.unwrap_or(Path::new(""));
     match place.to_str() {
@@ -86,7 +94,7 @@ pub(crate) fn place_of(given: &Given<'_>) -> Result<Place> {
 
 #[cfg(not(feature = "directory"))]
 fn server(url: &str, _: &Given<'_>) -> Result<Place> {
-    let what = format!("{url} cannot be asked: this program was built without LDAP");
+    let what = format!("cannot use {url}: this fve was built without LDAP");
     Err(Error::environment(what)
         .with_remedy("build it with the feature 'directory', or give exported files"))
 }
@@ -103,8 +111,8 @@ fn server(url: &str, given: &Given<'_>) -> Result<Place> {
         let user = text(USER.option).filter(|user| !user.is_empty());
         let user = user.ok_or_else(|| {
             refused(
-                "a directory tells nothing to strangers",
-                "give --lookup-user, and --lookup-password-file or the password when asked; or --lookup-kerberos",
+                "the directory server requires a login",
+                "give --lookup-user and --lookup-password-file, or --lookup-kerberos",
             )
         })?;
         let password = password(given, &user)?;
@@ -125,11 +133,11 @@ fn password(given: &Given<'_>, user: &str) -> Result<SecretText> {
     if let Some(path) = given.other(PASSWORD.option) {
         return read_line(path, "password for the directory");
     }
-    let question = format!("Password of {user} for the directory: ");
+    let question = format!("Password of {user} on the directory server: ");
     let asked = given.prompt.and_then(|prompt| prompt.secret(&question));
     asked.ok_or_else(|| {
         refused(
-            "the directory takes a password",
+            "the directory server requires a password",
             "give it with --lookup-password-file FILE",
         )
     })
@@ -142,10 +150,8 @@ fn kerberos() -> Result<Login> {
 
 #[cfg(all(feature = "directory", not(feature = "kerberos")))]
 fn kerberos() -> Result<Login> {
-    Err(
-        Error::environment("this program was built without Kerberos")
-            .with_remedy("build it with the feature 'kerberos', or give --lookup-user"),
-    )
+    Err(Error::environment("this fve was built without Kerberos")
+        .with_remedy("build it with the feature 'kerberos', or give --lookup-user"))
 }
 
 #[cfg(feature = "directory")]

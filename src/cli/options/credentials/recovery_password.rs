@@ -1,15 +1,17 @@
 //! `--recovery-password-file`.
 
-use super::kind::{CredentialKind, Read};
 use fve::format::protector::ProtectorKind;
 use fve::unlock::RecoveryPasswords;
 
+use super::kind::{CredentialKind, Group, Read};
+
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "recovery-password-file",
+    group: Group::Common,
     value: "FILE",
     value_is_optional: false,
     additions: &[],
-    help: "File with the 48-digit recovery password, as Windows saves or prints it ('-' = standard input)",
+    help: "File with the 48-digit recovery password, as saved or printed by Windows ('-' = standard input)",
     systemd: Some("fve.recovery-password"),
     environment: None,
     read: Read::Path(|path| Ok(Box::new(RecoveryPasswords::from_file(path)?))),

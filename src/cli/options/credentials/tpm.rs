@@ -1,9 +1,8 @@
-//! `--tpm` and `--tpm-payload`, with the PIN beside them.
+//! `--tpm` and `--tpm-payload`, and the options that belong to them.
 
-use super::kind::{Addition, CredentialKind, Given, Read};
-#[cfg(not(feature = "tpm"))]
-use super::no_tpm;
-use super::startup_key;
+use std::path::Path;
+use std::sync::Arc;
+
 use fve::error::{Error, Result};
 use fve::input::read_line;
 use fve::tpm::{ObjectSealer, Payload, Unsealer};
@@ -11,15 +10,19 @@ use fve::tpm::{ObjectSealer, Payload, Unsealer};
 use fve::tpm::{Tss, TssOptions};
 use fve::unlock::StartupKey;
 use fve::unlock::tpm::{OPENS, TpmUnlock};
-use std::path::Path;
-use std::sync::Arc;
+
+use super::kind::{Addition, CredentialKind, Given, Group, Read};
+#[cfg(not(feature = "tpm"))]
+use super::no_tpm;
+use super::startup_key;
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "tpm",
+    group: Group::Common,
     value: "TCTI",
     value_is_optional: true,
     additions: &[PIN_FILE, RECREATE_SRK, SRK_NAME, PLAINTEXT_BUS],
-    help: "The TPM 2.0: this computer's, or the one that TCTI reaches, such as swtpm:host=127.0.0.1,port=2321. With --pin-file and --startup-key where the protector takes them",
+    help: "The TPM 2.0 of this computer, or the one at TCTI, such as swtpm:host=127.0.0.1,port=2321. Add --pin-file or --startup-key if the key protector needs them",
     systemd: None,
     environment: Some("TPM2TOOLS_TCTI"),
     read: Read::Given(|given| Ok(Box::new(unlock(unsealer(given)?, given)?))),
@@ -29,10 +32,11 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
 
 pub(crate) const PAYLOAD: CredentialKind = CredentialKind {
     option: "tpm-payload",
+    group: Group::Examiner,
     value: "FILE",
     value_is_optional: false,
     additions: &[],
-    help: "What the volume's TPM released, captured elsewhere: 44 bytes, with a PIN 80; binary or hex. With --pin-file and --startup-key where the protector takes them",
+    help: "The data that the TPM of the volume released, captured elsewhere: 44 bytes, or 80 with a PIN; binary or hex. Add --pin-file or --startup-key if the key protector needs them",
     systemd: None,
     environment: None,
     read: Read::Given(|given| Ok(Box::new(unlock(payload(given)?, given)?))),
@@ -40,23 +44,26 @@ pub(crate) const PAYLOAD: CredentialKind = CredentialKind {
     opens: OPENS,
 };
 
-/// The option that both ways take.
+/// The PIN, for a TPM or a token.
 pub(super) const PIN_FILE: Addition = Addition {
     option: "pin-file",
+    group: Group::Common,
     value: Some("FILE"),
-    help: "With --tpm or --pkcs11: file with the PIN ('-' = standard input); one trailing newline is not part of it",
+    help: "With --tpm or --pkcs11: file with the PIN ('-' = standard input); one newline at the end is ignored",
     systemd: Some("fve.pin"),
 };
 
 const RECREATE_SRK: Addition = Addition {
     option: "tpm-recreate-srk",
+    group: Group::Tpm,
     value: None,
-    help: "With --tpm: make the storage root key anew for this one use where it is gone from the TPM; changes nothing in it",
+    help: "With --tpm: if the TPM has no storage root key, recreate it for this one use; changes nothing in the TPM",
     systemd: None,
 };
 
 const SRK_NAME: Addition = Addition {
     option: "tpm-srk-name",
+    group: Group::Tpm,
     value: Some("HEX"),
     help: "With --tpm: refuse a TPM whose storage root key has another name ('fve tpm status' shows it)",
     systemd: None,
@@ -64,21 +71,22 @@ const SRK_NAME: Addition = Addition {
 
 const PLAINTEXT_BUS: Addition = Addition {
     option: "tpm-allow-plaintext-bus",
+    group: Group::Tpm,
     value: None,
-    help: "With --tpm: let the key go over the bus in the open, for TPMs that cannot encrypt it",
+    help: "With --tpm: let the TPM send the key over the bus unencrypted, for TPMs that cannot encrypt it",
     systemd: None,
 };
 
 /// The TPM that an option names, or this computer's.
 ///
 /// # Errors
-/// [`Error::BadCredential`] for words that name none.
+/// [`Error::BadCredential`] for a malformed TCTI or storage root key name.
 #[cfg(feature = "tpm")]
 pub(crate) fn unsealer(given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
     Ok(Box::new(tss(given)?))
 }
 
-/// The same, to seal with.
+/// The same TPM, for sealing.
 ///
 /// # Errors
 /// As [`unsealer`].
@@ -92,7 +100,7 @@ fn tss(given: &Given<'_>) -> Result<Tss> {
     const NAME: &str = "TPM";
     let text = |path: &Path| {
         let text = path.to_str().map(str::to_owned);
-        text.ok_or_else(|| Error::bad_credential(NAME, "what names it is not text"))
+        text.ok_or_else(|| Error::bad_credential(NAME, "its name is not valid UTF-8"))
     };
     let tcti = given.value.map(text).transpose()?;
     let srk_name = given.other(SRK_NAME.option).map(text).transpose()?;
@@ -102,7 +110,12 @@ fn tss(given: &Given<'_>) -> Result<Tss> {
                 digits.replace([':', ' '], "").trim_start_matches("0x"),
             );
             let name = name.ok().filter(|name| !name.is_empty());
-            name.ok_or_else(|| Error::bad_credential(NAME, "the name is not in hex digits"))
+            name.ok_or_else(|| {
+                Error::bad_credential(
+                    NAME,
+                    "the name of the storage root key is not in hex digits",
+                )
+            })
         })
         .transpose()?;
     let mut options = TssOptions::new()
@@ -112,13 +125,13 @@ fn tss(given: &Given<'_>) -> Result<Tss> {
     Tss::new(tcti.as_deref(), options)
 }
 
-/// The TPM that an option names: none, in a program that was built without.
+/// In a build without TPM support, a TPM that always fails.
 #[cfg(not(feature = "tpm"))]
 pub(crate) fn unsealer(_given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
     Ok(Box::new(no_tpm::Absent))
 }
 
-/// The same, to seal with.
+/// The same TPM, for sealing.
 ///
 /// # Errors
 /// [`Error::Environment`], always.
@@ -133,7 +146,7 @@ fn payload(given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
     )?))
 }
 
-/// The credential, with the PIN and the startup key that were given beside it.
+/// The credential, with the PIN and the startup key if they were given.
 fn unlock(unsealer: Box<dyn Unsealer>, given: &Given<'_>) -> Result<TpmUnlock> {
     let mut credential = TpmUnlock::new(unsealer);
     if let Some(path) = given.other(PIN_FILE.option) {
@@ -148,11 +161,11 @@ fn unlock(unsealer: Box<dyn Unsealer>, given: &Given<'_>) -> Result<TpmUnlock> {
     Ok(credential)
 }
 
-/// The TPM that was given besides another credential, or what it released; without PIN and startup
-/// key.
+/// The TPM, or the data that it released, that was given in addition to another credential; without
+/// PIN and startup key.
 ///
 /// # Errors
-/// As for the credentials of their own.
+/// As for `--tpm` and `--tpm-payload` alone.
 #[cfg(feature = "network")]
 pub(super) fn beside(given: &Given<'_>) -> Result<Option<TpmUnlock>> {
     let named = |option| {

@@ -1,13 +1,14 @@
 //! `--clear-key`.
 
-use super::kind::{Make, NewKind};
 use fve::enroll::Enrollment;
 use fve::format::protector::ProtectorKind;
+
+use super::kind::{Make, NewKind};
 
 pub(super) const KIND: NewKind = NewKind {
     option: "clear-key",
     value: None,
-    help: "A clear key: anybody can open the volume until protection is resumed",
+    help: "Add a clear key: anyone can read the volume until protection is resumed",
     kind: ProtectorKind::ClearKey,
     make: Make::Given(|_| Enrollment::clear_key()),
 };

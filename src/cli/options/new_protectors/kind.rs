@@ -1,4 +1,4 @@
-//! What a kind of new key protector is on the command line.
+//! How a kind of new key protector is described for the command line.
 
 use std::path::Path;
 
@@ -7,26 +7,26 @@ use fve::error::Result;
 use fve::format::protector::ProtectorKind;
 use fve::secret::SecretText;
 
-/// A kind of protector that can be put on a volume.
+/// A kind of key protector that can be added to a volume.
 pub(crate) struct NewKind {
     /// Option of the command line, without dashes.
     pub(crate) option: &'static str,
-    /// What stands for its value in the help; none for an option that takes none.
+    /// Placeholder of its value in the help; `None` for an option without a value.
     pub(crate) value: Option<&'static str>,
-    /// One line of help.
+    /// One sentence of help.
     pub(crate) help: &'static str,
-    /// What it makes.
+    /// The kind of key protector that it creates.
     pub(crate) kind: ProtectorKind,
-    /// Makes it.
+    /// Creates the key protector.
     pub(crate) make: Make,
 }
 
-/// How a protector is made.
+/// How a key protector is created.
 #[derive(Clone, Copy)]
 pub(crate) enum Make {
-    /// From the option's value, a path; or from none.
+    /// From the value of the option, a path; empty for an option without a value.
     Given(fn(&Path) -> Result<Enrollment>),
-    /// From a new password: what the file holds that the option's value names, or what a person
-    /// types where the option has none.
+    /// From a new password: the content of the file that the option names, or what the user types for
+    /// an option without a value.
     Password(fn(&SecretText) -> Result<Enrollment>),
 }

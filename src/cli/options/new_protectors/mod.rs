@@ -1,8 +1,8 @@
-//! Options that make key protectors.
+//! Options that add key protectors.
 //!
-//! To offer another kind: a file beside this one with its row, and its line in [`NEW_KINDS`].
-//! `create` and `protector add` take their options from that table. A kind with options of its own,
-//! as of a TPM or the network, is a set of clap arguments in its file.
+//! A new kind is a file in this directory with its row, and a line in [`NEW_KINDS`]. `create` and
+//! `protector add` have the options of that table. A kind that needs more than one option, such as
+//! those of the TPM and of Network Unlock, is a set of clap arguments instead.
 
 #[cfg(feature = "certificates")]
 mod certificate;
@@ -15,23 +15,22 @@ mod recovery_password;
 mod startup_key;
 pub(crate) mod tpm;
 
-use self::kind::{Make, NewKind};
-
 use std::path::{Path, PathBuf};
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
-
-use crate::cli::failure::Failure;
-use crate::cli::options::readable::warn_if_others_can_read;
-use crate::cli::output::term;
 use fve::enroll::{Enrollment, HandedOver, NewSecret};
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
 use fve::secret::SecretText;
 use fve::shown::ShowPath;
 
-/// Every kind that can be made, in the order in which they come onto a volume.
+use self::kind::{Make, NewKind};
+use crate::cli::failure::Failure;
+use crate::cli::options::readable::warn_if_others_can_read;
+use crate::cli::output::term;
+
+/// Every kind that can be added, in the order in which they are written to the volume.
 const NEW_KINDS: &[NewKind] = &[
     recovery_password::SHOWN,
     recovery_password::SAVED,
@@ -43,10 +42,10 @@ const NEW_KINDS: &[NewKind] = &[
     clear_key::KIND,
 ];
 
-/// Protectors that a command is to make.
+/// The key protectors that a command adds.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NewProtectorArgs {
-    /// Kind, by its place in the table, and value.
+    /// Index in [`NEW_KINDS`] and value of each given option.
     given: Vec<(usize, PathBuf)>,
 }
 
@@ -56,7 +55,7 @@ impl Args for NewProtectorArgs {
             let option = Arg::new(kind.option)
                 .long(kind.option)
                 .help(kind.help)
-                .help_heading("New protectors");
+                .help_heading("New key protectors");
             match kind.value {
                 None => option.action(ArgAction::SetTrue),
                 Some(value) => option
@@ -103,7 +102,7 @@ impl FromArgMatches for NewProtectorArgs {
 }
 
 impl NewProtectorArgs {
-    /// Makes what was asked for.
+    /// Creates the requested key protectors.
     pub(crate) fn make(&self) -> Result<Vec<Enrollment>, Failure> {
         let kinds = self
             .given
@@ -120,12 +119,12 @@ impl NewProtectorArgs {
             .collect()
     }
 
-    /// Whether none was asked for.
+    /// Whether no key protector was requested.
     pub(crate) fn is_empty(&self) -> bool {
         self.given.is_empty()
     }
 
-    /// Whether one of that kind was asked for.
+    /// Whether a key protector of this kind was requested.
     pub(crate) fn makes(&self, kind: ProtectorKind) -> bool {
         let mut kinds = self
             .given
@@ -148,14 +147,15 @@ impl NewProtectorArgs {
     }
 }
 
-/// Stores what opens new protectors, and says where; digits are shown on standard output.
+/// Saves the secrets of new key protectors and tells the user where. A recovery password without a
+/// file is printed on standard output.
 pub(crate) fn hand_over(secrets: &[NewSecret]) -> Result<(), Failure> {
     for secret in secrets {
         let (id, kind) = secret.protector();
         match secret.hand_over()? {
             HandedOver::Saved(path) => term::note(format_args!(
-                "what opens {} {id:X} is saved in {}",
-                kind.name(),
+                "{} {id:X} saved to {}",
+                in_words(kind),
                 path.shown()
             )),
             HandedOver::Show(password) => {
@@ -169,7 +169,19 @@ pub(crate) fn hand_over(secrets: &[NewSecret]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A new secret that will not do is a matter of the command line, not of a volume that refuses it.
+/// What is saved for a kind of key protector, in the words of the credential options.
+fn in_words(kind: ProtectorKind) -> &'static str {
+    match kind {
+        ProtectorKind::RecoveryPassword => "recovery password",
+        ProtectorKind::ExternalKey
+        | ProtectorKind::TpmStartupKey
+        | ProtectorKind::TpmPinStartupKey => "startup key",
+        ProtectorKind::Network => "Network Unlock sidecar",
+        kind => kind.name(),
+    }
+}
+
+/// An unsuitable new secret is an error of the command line (status 2): no volume refused it.
 fn unfit(error: Error) -> Failure {
     match error {
         Error::BadCredential {
@@ -179,10 +191,10 @@ fn unfit(error: Error) -> Failure {
     }
 }
 
-/// Lengths of a password that Windows takes, in UTF-16 units (docs/format.md §4.1).
+/// Lengths of a password that Windows accepts, in UTF-16 units (docs/format.md §4.1).
 const WINDOWS_LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
 
-/// A new password: from the file, or asked for twice on the terminal.
+/// A new password: from the file, or typed twice on the terminal.
 pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
     let text = match file {
         Some(path) => {
@@ -193,19 +205,19 @@ pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
             let first = term::ask_secret("New password: ")?;
             let second = term::ask_secret("New password again: ")?;
             if first.expose() != second.expose() {
-                return Err(Failure::usage("new password: the two differ"));
+                return Err(Failure::usage("the passwords do not match"));
             }
             first
         }
         None => {
             return Err(Failure::usage(
-                "there is no terminal to ask for the new password; give --new-password-file FILE",
+                "cannot ask for the new password without a terminal; give --new-password-file FILE",
             ));
         }
     };
     let len = text.expose().encode_utf16().count();
     if len == 0 {
-        return Err(Failure::usage("new password: it is empty"));
+        return Err(Failure::usage("the new password is empty"));
     }
     if !WINDOWS_LENGTHS.contains(&len) {
         term::note(format_args!(

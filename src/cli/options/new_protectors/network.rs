@@ -6,13 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use clap::{Args, ValueHint};
-
-use crate::cli::exit::Status;
-use crate::cli::failure::Failure;
-use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::credentials::Given;
-use crate::cli::options::credentials::network::{SIDECAR, TIMEOUT, seconds, transports};
-use crate::cli::output::term;
 use fve::enroll::Enrollment;
 use fve::error::Error;
 use fve::format::bek::BekFile;
@@ -26,14 +19,21 @@ use fve::unlock::StartupKey;
 use fve::unlock::network::{DIRECTORY, SidecarFile, TakenRequest, announcement};
 use fve::volume::{UnlockOptions, Volume};
 
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::credentials::Given;
+use crate::cli::options::credentials::network::{SIDECAR, TIMEOUT, seconds, transports};
+use crate::cli::output::term;
+
 /// The credential option whose value also chooses the transport for a new protector.
 const NETWORK: &str = "network-unlock";
 
 /// The options for a new protector, in commands that also have the credential options.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NewNetworkArgs {
-    /// With --network-unlock: make a protector whose key the server with this certificate (DER or
-    /// PEM) gives back
+    /// With --network-unlock: add a key protector that the server with this certificate (DER or PEM)
+    /// unlocks
     #[arg(long, value_name = "FILE", help_heading = "Network Unlock",
         value_hint = ValueHint::FilePath)]
     network_certificate: Option<PathBuf>,
@@ -45,19 +45,19 @@ pub(crate) struct NewNetworkVolumeArgs {
     #[command(flatten)]
     new: NewNetworkArgs,
 
-    /// Make a protector whose key the network keeps: over dhcp (DHCPv6, then DHCPv4; the default),
-    /// dhcp4 or dhcp6, each with :INTERFACE behind it or without
+    /// Add a key protector that a Network Unlock server unlocks, over dhcp (DHCPv6, then DHCPv4; the
+    /// default), dhcp4 or dhcp6; append :INTERFACE to choose a network interface
     #[arg(long, value_name = "TRANSPORT", num_args = 0..=1, require_equals = true,
         default_missing_value = "", help_heading = "Network Unlock",
         requires = "network_certificate")]
     network_unlock: Option<String>,
 
-    /// Put the stock of requests into this new file, or into this directory (/etc/fve/network)
+    /// Save the sidecar to this new file, or in this directory [default: /etc/fve/network]
     #[arg(long, value_name = "FILE", help_heading = "Network Unlock",
         value_hint = ValueHint::AnyPath)]
     network_sidecar: Option<PathBuf>,
 
-    /// Wait no longer than this for the server's answer
+    /// Time limit for the answer of the server
     #[arg(long, value_name = "SECONDS", help_heading = "Network Unlock")]
     network_timeout: Option<PathBuf>,
 }
@@ -72,7 +72,9 @@ impl NewNetworkVolumeArgs {
     pub(crate) fn enrollment(&self, volume: Guid) -> Result<Option<NewNetwork>, Failure> {
         let Some(transport) = &self.network_unlock else {
             if self.new.network_certificate.is_some() {
-                return Err(Failure::usage("a certificate goes with --network-unlock"));
+                return Err(Failure::usage(
+                    "--network-certificate needs --network-unlock",
+                ));
             }
             return Ok(None);
         };
@@ -111,7 +113,7 @@ impl NewNetworkArgs {
         let new = credentials.given_for(NETWORK, |given| make(given, certificate, volume));
         new.transpose()?
             .map(Some)
-            .ok_or_else(|| Failure::usage("a certificate goes with --network-unlock"))
+            .ok_or_else(|| Failure::usage("--network-certificate needs --network-unlock"))
     }
 }
 
@@ -126,7 +128,7 @@ pub(crate) fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
         .map_err(fail)?;
     let certificate = Certificate::parse(&content).map_err(|error| {
         Error::bad_credential("certificate", format!("{}: {error}", path.shown()))
-            .with_remedy("give the server's certificate (.cer) in DER or PEM")
+            .with_remedy("give the certificate of the server (.cer) as DER or PEM")
     })?;
     for doubt in certificate.doubts(SystemTime::now()) {
         term::note(format_args!("warning: the certificate: {doubt}"));
@@ -143,15 +145,15 @@ fn make(given: &Given<'_>, certificate: Certificate, volume: Guid) -> Result<New
             .recursive(true)
             .mode(0o700)
             .create(DIRECTORY);
-        made.map_err(|error| Error::io(format!("cannot make {DIRECTORY}"), error))?;
+        made.map_err(|error| Error::io(format!("cannot create {DIRECTORY}"), error))?;
     }
     let file = SidecarFile::at(path.unwrap_or(Path::new(DIRECTORY)), volume);
     if file.exists() {
         return Err(Failure::Other {
             status: Status::Io,
-            what: format!("{} exists", file.path().shown()),
+            what: format!("{} already exists", file.path().shown()),
             help: Some(
-                "it may open a protector: remove both, or name another file with --network-sidecar"
+                "it may belong to a key protector: remove both, or name another file with --network-sidecar"
                     .to_owned(),
             ),
         });
@@ -215,7 +217,7 @@ impl NetworkProof {
         opened.map(drop).map_err(|error| Failure::Other {
             status: Status::Refused,
             what: format!(
-                "the protector {protector:X} was written, and the server's key does not open it: {}",
+                "the protector {protector:X} was written, but the key from the server does not unlock it: {}",
                 error.with_causes()
             ),
             help: Some("this should not happen: please report it".to_owned()),
@@ -226,7 +228,7 @@ impl NetworkProof {
     pub(crate) fn report(&self, protector: Guid) {
         match &self.0 {
             Ok((_, server)) => term::note(format_args!(
-                "the volume was opened once with the key for {protector:X} that came from {server}"
+                "the volume was unlocked once with the key for {protector:X} from {server}"
             )),
             Err(refusals) => term::note(format_args!(
                 "warning: the protector {protector:X} was not tried: {}; 'fve network-unlock probe' finds out why",
@@ -243,11 +245,11 @@ impl NetworkProof {
         Err(Failure::Other {
             status: Status::Refused,
             what: format!(
-                "no server gave the key back, and nothing else would open the volume: {}",
+                "no server returned the key, and the volume would have no other key protector: {}",
                 join(refusals)
             ),
             help: Some(
-                "add a recovery password (--recovery-password), or find out with 'fve network-unlock probe'"
+                "add a recovery password (--recovery-password), or find the cause with 'fve network-unlock probe'"
                     .to_owned(),
             ),
         })

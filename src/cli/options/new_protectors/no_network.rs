@@ -1,13 +1,13 @@
 //! Replaces `network` in a build without Network Unlock: no options, and never a protector.
 
 use clap::Args;
-
-use crate::cli::failure::Failure;
-use crate::cli::options::credentials::CredentialArgs;
 use fve::enroll::Enrollment;
 use fve::guid::Guid;
 use fve::unlock::Credential;
 use fve::volume::Volume;
+
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NewNetworkArgs {}

@@ -1,13 +1,14 @@
 //! `--new-password-file` and `--new-password`.
 
-use super::kind::{Make, NewKind};
 use fve::enroll::Enrollment;
 use fve::format::protector::ProtectorKind;
+
+use super::kind::{Make, NewKind};
 
 pub(super) const IN_FILE: NewKind = NewKind {
     option: "new-password-file",
     value: Some("FILE"),
-    help: "A password, read from a file ('-' = standard input); one trailing newline is not part of it",
+    help: "Add the password in this file ('-' = standard input); one newline at the end is ignored",
     kind: ProtectorKind::Password,
     make: Make::Password(Enrollment::password),
 };
@@ -15,7 +16,7 @@ pub(super) const IN_FILE: NewKind = NewKind {
 pub(super) const TYPED: NewKind = NewKind {
     option: "new-password",
     value: None,
-    help: "A password, asked for twice on the terminal",
+    help: "Add a password, which you type twice on the terminal",
     kind: ProtectorKind::Password,
     make: Make::Password(Enrollment::password),
 };

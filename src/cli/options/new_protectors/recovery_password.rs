@@ -1,13 +1,14 @@
 //! `--recovery-password` and `--recovery-password-to`.
 
-use super::kind::{Make, NewKind};
 use fve::enroll::Enrollment;
 use fve::format::protector::ProtectorKind;
+
+use super::kind::{Make, NewKind};
 
 pub(super) const SHOWN: NewKind = NewKind {
     option: "recovery-password",
     value: None,
-    help: "A new recovery password, printed once on standard output",
+    help: "Add a recovery password, and print it once on standard output",
     kind: ProtectorKind::RecoveryPassword,
     make: Make::Given(|_| Enrollment::recovery_password(None)),
 };
@@ -15,7 +16,7 @@ pub(super) const SHOWN: NewKind = NewKind {
 pub(super) const SAVED: NewKind = NewKind {
     option: "recovery-password-to",
     value: Some("FILE"),
-    help: "A new recovery password, saved in a new file as Windows saves it; in a directory, under the name that Windows gives it",
+    help: "Add a recovery password, and save it in a new file in the format of Windows; in a directory, under the file name that Windows uses",
     kind: ProtectorKind::RecoveryPassword,
     make: Make::Given(|path| Enrollment::recovery_password(Some(path))),
 };

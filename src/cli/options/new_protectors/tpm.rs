@@ -1,15 +1,9 @@
-//! Options that bind a protector to a TPM, and the proof that it opens.
+//! Options that add a TPM protector, and the proof that it unlocks the volume.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueHint};
-
-use crate::cli::failure::Failure;
-use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::credentials::{Given, tpm};
-use crate::cli::options::readable::warn_if_others_can_read;
-use crate::cli::output::term;
 use fve::crypto::hash::HashAlgorithm;
 use fve::enroll::{Enrollment, TpmBinding};
 use fve::error::Error;
@@ -24,46 +18,52 @@ use fve::unlock::StartupKey;
 use fve::unlock::tpm::TpmUnlock;
 use fve::volume::{UnlockOptions, Volume};
 
-/// The option that names the TPM, among the credentials.
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::credentials::{Given, tpm};
+use crate::cli::options::readable::warn_if_others_can_read;
+use crate::cli::output::term;
+
+/// The credential option that names the TPM.
 pub(crate) const TPM: &str = "tpm";
 
-/// How short and how long Windows lets a PIN be.
+/// Lengths of a PIN that Windows accepts, in UTF-16 units.
 const PIN_LENGTHS: std::ops::RangeInclusive<usize> = 4..=20;
 
-/// What the state of the computer is to be when the TPM releases the key.
+/// Options for the PCR values at which the TPM releases the key.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BindArgs {
-    /// Bind it to these PCRs, such as 7,11 (that is the default; when sealed anew, those of before)
+    /// Seal the key to these PCRs [default: 7,11; for reseal, the same PCRs as before]
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "TPM")]
     pcrs: Option<Vec<u8>>,
 
-    /// The bank of PCRs
+    /// PCR bank
     #[arg(long, value_name = "HASH", default_value = "sha256", help_heading = "TPM",
         value_parser = ["sha1", "sha256", "sha384", "sha512"])]
     bank: String,
 
-    /// Bind it to PCR values that are to come, not to the present ones: a line for each, of the
-    /// number and the value in hex digits
+    /// Seal the key to future PCR values, from a file with one line for each PCR: its number and its
+    /// value in hex digits
     #[arg(long, value_name = "FILE", conflicts_with = "pcrs", help_heading = "TPM",
         value_hint = ValueHint::FilePath)]
     pcr_values: Option<PathBuf>,
 }
 
-/// What a new TPM protector is to take besides the TPM.
+/// Options for the other factors of a new TPM protector.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NewTpmArgs {
     #[command(flatten)]
     bind: BindArgs,
 
-    /// Let the TPM protector take a PIN, which is asked for twice
+    /// Require a PIN besides the TPM; you type it twice
     #[arg(long, conflicts_with = "new_pin_file", help_heading = "TPM")]
     pin: bool,
 
-    /// Let the TPM protector take the PIN in this file
+    /// Require the PIN in this file besides the TPM
     #[arg(long, value_name = "FILE", help_heading = "TPM", value_hint = ValueHint::FilePath)]
     new_pin_file: Option<PathBuf>,
 
-    /// Let the TPM protector take a startup key, which is saved in this directory
+    /// Require a startup key besides the TPM, and save it in this directory
     #[arg(long, value_name = "DIR", help_heading = "TPM", value_hint = ValueHint::DirPath)]
     tpm_startup_key_to: Option<PathBuf>,
 }
@@ -73,7 +73,7 @@ impl BindArgs {
         HashAlgorithm::by_word(&self.bank).unwrap_or(HashAlgorithm::Sha256)
     }
 
-    /// The binding that was asked for.
+    /// The requested binding.
     pub(crate) fn binding(
         &self,
         sealer: Arc<dyn ObjectSealer>,
@@ -88,21 +88,23 @@ impl BindArgs {
         })
     }
 
-    /// Whether it can be tried now.
+    /// Whether the key is sealed to the current PCR values, so that it can be tried.
     pub(crate) fn is_present(&self) -> bool {
         self.pcr_values.is_none()
     }
 }
 
 impl NewTpmArgs {
-    /// The protector that was asked for, if one was, and its proof.
+    /// The requested key protector and its proof; `None` if none was requested.
     pub(crate) fn enrollment(
         &self,
         credentials: &CredentialArgs,
     ) -> Result<Option<(Enrollment, Option<Proof>)>, Failure> {
         let Some(sealer) = credentials.given_for(TPM, tpm::sealer).transpose()? else {
             if self.pin || self.new_pin_file.is_some() || self.tpm_startup_key_to.is_some() {
-                return Err(Failure::usage("a PIN and its like go with --tpm"));
+                return Err(Failure::usage(
+                    "--pin, --new-pin-file and --tpm-startup-key-to need --tpm",
+                ));
             }
             return Ok(None);
         };
@@ -122,7 +124,7 @@ impl NewTpmArgs {
     }
 }
 
-/// Whatever it takes to open a new protector once.
+/// The credential for trying a new TPM protector.
 pub(crate) struct Proof(TpmUnlock);
 
 impl Proof {
@@ -146,12 +148,12 @@ impl Proof {
         Ok(Self(unlock))
     }
 
-    /// What a change of the metadata is tried with.
+    /// The credential for trying a change of the metadata.
     pub(crate) fn into_witness(self) -> Box<dyn Credential> {
         Box::new(self.0)
     }
 
-    /// Opens the volume through that protector, and through no other.
+    /// Unlocks the volume with this key protector and no other.
     pub(crate) fn carry_out(self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
         let options = UnlockOptions::new().protector(protector);
         let credential: Box<dyn Credential> = Box::new(self.0);
@@ -163,7 +165,7 @@ impl Proof {
             Err(error) => Err(Failure::Other {
                 status: crate::cli::exit::Status::Refused,
                 what: format!(
-                    "the protector {protector:X} was written, and does not open: {}",
+                    "the protector {protector:X} was written, but does not unlock the volume: {}",
                     error.with_causes()
                 ),
                 help: Some(format!(
@@ -174,14 +176,14 @@ impl Proof {
     }
 }
 
-/// Says that a protector was tried.
+/// Tells the user that a key protector was tried.
 pub(crate) fn tell_of_proof(protector: Guid) {
     term::note(format_args!(
-        "the volume was opened once through the TPM protector {protector:X}"
+        "the volume was unlocked once with the TPM protector {protector:X}"
     ));
 }
 
-/// Which TPM a change is made with: the one that was named, or this computer's.
+/// The TPM for a change: the named one, or that of this computer.
 pub(crate) fn sealer(credentials: &CredentialArgs) -> Result<Arc<dyn ObjectSealer>, Failure> {
     match credentials.given_for(TPM, tpm::sealer) {
         Some(sealer) => Ok(sealer?),
@@ -189,7 +191,7 @@ pub(crate) fn sealer(credentials: &CredentialArgs) -> Result<Arc<dyn ObjectSeale
     }
 }
 
-/// A new PIN: from the file, or asked for twice on the terminal.
+/// A new PIN: from the file, or typed twice on the terminal.
 pub(crate) fn new_pin(file: Option<&Path>) -> Result<Pin, Failure> {
     let text: SecretText = match file {
         Some(path) => {
@@ -200,28 +202,28 @@ pub(crate) fn new_pin(file: Option<&Path>) -> Result<Pin, Failure> {
             let first = term::ask_secret("New PIN: ")?;
             let second = term::ask_secret("New PIN again: ")?;
             if first.expose() != second.expose() {
-                return Err(Error::bad_credential("new PIN", "the two differ").into());
+                return Err(Error::bad_credential("new PIN", "the PINs do not match").into());
             }
             first
         }
         None => {
             return Err(Failure::usage(
-                "there is no terminal to ask for the new PIN; give --new-pin-file FILE",
+                "cannot ask for the new PIN without a terminal; give --new-pin-file FILE",
             ));
         }
     };
     if !PIN_LENGTHS.contains(&text.expose().encode_utf16().count()) {
-        let why = "a PIN has 4 to 20 characters";
+        let why = "a PIN must have 4 to 20 characters";
         return Err(Error::bad_credential("new PIN", why).into());
     }
     Ok(Pin::new(&text))
 }
 
-/// Kinds that a PIN can be changed of.
+/// The kinds of key protector with a PIN, which can be changed.
 pub(crate) const WITH_PIN: &[ProtectorKind] =
     &[ProtectorKind::TpmPin, ProtectorKind::TpmPinStartupKey];
 
-/// Kinds that can be sealed anew.
+/// The kinds of key protector with a TPM, which can be resealed.
 pub(crate) const WITH_TPM: &[ProtectorKind] = &[
     ProtectorKind::Tpm,
     ProtectorKind::TpmPin,
@@ -239,7 +241,7 @@ fn read_values(path: &Path) -> Result<Pcrs, Failure> {
     })?;
     parse_values(&text).ok_or_else(|| {
         let why = format!(
-            "{} holds something other than lines of a PCR's number and its value",
+            "{} must contain one line for each PCR: its number and its value",
             path.shown()
         );
         Error::bad_credential("PCR values", why).into()
@@ -274,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_pcr_values_as_people_and_tools_write_them() {
+    fn reads_pcr_values_in_all_common_forms() {
         let values = parse_values("  sha256:\n    7 : 0xAB00\n    11: 0x0000\n").unwrap();
         assert_eq!(values[&7], [0xAB, 0]);
         assert_eq!(values[&11], [0, 0]);
