@@ -24,7 +24,7 @@ use crate::cli::failure::Failure;
 use crate::cli::lacking;
 use crate::cli::run::{Run, commands};
 
-/// BitLocker volumes on Linux: read them, mount them, check their recovery passwords.
+/// Unlock, mount, decrypt, create and repair BitLocker volumes on Linux.
 #[derive(Debug, Parser)]
 #[command(name = "fve", version, about, long_about = None, after_long_help = format!("{AFTER_HELP}{}", lacking::help()))]
 pub(crate) struct Cli {
@@ -37,9 +37,17 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
+Examples:
+  Describe the volume on a partition:
+    fve info /dev/sda3
+  Check which key protector a recovery password unlocks:
+    fve unlock /dev/sda3 --recovery-password-file key.txt
+  Decrypt a partition to an image file:
+    fve decrypt /dev/sda3 volume.img
+
 Exit status:
   0  done
-  1  failed for a reason without a status of its own
+  1  failed for any other reason
   2  wrong command line
   3  not a BitLocker volume, or an unsupported one
   4  no credential unlocks the volume
@@ -57,7 +65,7 @@ Options of other tools:
   dislocker -O, bdemount -o, offset               --offset BYTES";
 
 commands! {
-    /// All commands.
+    /// The commands, in the order of the help.
     Command {
         /// Show everything that can be known about a volume without a key
         Info(InfoArgs),
@@ -69,7 +77,7 @@ commands! {
         /// Unmount, after writing everything to disk
         #[cfg(feature = "fuse")]
         Unmount(UnmountArgs),
-        /// Write the whole decrypted volume to a file or to standard output
+        /// Write the whole decrypted volume to a file, to a device or to standard output
         Decrypt(DecryptArgs),
         /// Create a new volume in a file or on a block device
         Create(CreateArgs),
@@ -82,17 +90,17 @@ commands! {
         /// Network Unlock: find servers, run a server, manage its certificates and policy
         #[cfg(feature = "network")]
         NetworkUnlock(NetworkUnlockArgs),
-        /// Show and change the key protectors of a volume
+        /// List and change the key protectors of a volume
         Protector(ProtectorArgs),
         /// Back up or restore the metadata of a volume
         Metadata(MetadataArgs),
-        /// Find volumes with a lost boot sector or partition table, and rebuild the boot record in a new file
+        /// Find volumes with a lost boot record or partition table, and rebuild the boot record
         Repair(RepairArgs),
         /// Save keys of a volume to a file
         Export(ExportArgs),
         /// Print shell completions
         Completions(CompletionsArgs),
-        /// Print the manual page, or write all pages to a directory
+        /// Print the manual page, or write the pages of all commands to a directory
         Man(ManArgs),
 }
 }

@@ -33,9 +33,10 @@ mod tests {
 
     /// The text after the options of this command and of all commands below it.
     fn texts(command: &Command) -> Vec<String> {
-        let own = command.get_after_help().map(ToString::to_string);
+        let own = [command.get_after_help(), command.get_after_long_help()];
+        let own = own.into_iter().flatten().map(ToString::to_string);
         let below = command.get_subcommands().flat_map(texts);
-        own.into_iter().chain(below).collect()
+        own.chain(below).collect()
     }
 
     /// Examples are lines that begin with four spaces and `fve`; what the shell does with the output
