@@ -1,8 +1,8 @@
-//! `fve report`: on every volume that Windows made, on volumes with the TPM protectors of real
-//! machines, on damaged ones, and on an NTFS with event logs inside.
+//! Tests of `fve report`: on volumes made by Windows, with the TPM protectors of real computers, on
+//! damaged volumes, and on an NTFS with event logs.
 //!
-//! What is read twice is compared: the time of creation with bdeinfo's, the event logs with
-//! python-evtx's. Trials whose tools or corpus are missing are reported as ignored;
+//! Two results are compared with other programs: the creation time with bdeinfo, the event logs
+//! with python-evtx. Tests whose tools or corpus are missing are reported as ignored;
 //! `FVE_REQUIRE_TOOLS=1` makes a missing tool a failure.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -47,7 +47,8 @@ fn python(program: &str) -> std::io::Result<Output> {
     Command::new(python).args(["-c", program]).output()
 }
 
-/// `fve report SOURCE` with these arguments and nobody to ask: status and document.
+/// Runs `fve report SOURCE --json` with these arguments and no terminal. Returns the exit status
+/// and the document.
 fn report(source: &Path, arguments: &[&str]) -> (i32, Value) {
     let output = fve()
         .arg("report")
@@ -109,7 +110,8 @@ fn corpus_trials() -> Vec<Trial> {
     trials
 }
 
-/// Builds that were seen (docs/format-recovery.md §6.2), and the first day on which each was there.
+/// Builds that occur in the corpus (docs/format-recovery.md §6.2), and the month in which each was
+/// released.
 const BUILDS: [(u64, &str); 8] = [
     (16299, "2017-09"),
     (17134, "2018-04"),
@@ -123,22 +125,23 @@ const BUILDS: [(u64, &str); 8] = [
 
 fn windows(volume: &Volume) -> Result<(), Failed> {
     let before = fs::metadata(&volume.path)?.modified()?;
-    let (status, told) = report(&volume.path, &[]);
-    // What has a key in the open is opened, which a map that cannot be read prevents.
+    let (status, document) = report(&volume.path, &[]);
+    // A volume with a clear key is unlocked at once; a conversion map that cannot be read prevents
+    // that.
     let refused = volume.must_be_refused() && has(volume, "clear-key");
     assert_eq!(status, if refused { 6 } else { 0 });
     assert_eq!(fs::metadata(&volume.path)?.modified()?, before);
     let id = volume.volume_guid.to_uppercase();
-    assert_eq!(told["volume"]["id"], id.as_str());
-    assert_eq!(told["computer"], first_word(&volume.description));
+    assert_eq!(document["volume"]["id"], id.as_str());
+    assert_eq!(document["computer"], first_word(&volume.description));
 
-    let turned_on = moment(&told, "turned-on").expect("turned on");
+    let turned_on = moment(&document, "turned-on").expect("turned on");
     assert!(
         same_day(turned_on, &volume.description),
         "{turned_on} against {}",
         volume.description
     );
-    let times: Vec<_> = told["timeline"]
+    let times: Vec<_> = document["timeline"]
         .as_array()
         .unwrap()
         .iter()
@@ -150,33 +153,33 @@ fn windows(volume: &Volume) -> Result<(), Failed> {
             .all(|pair| instant(&pair[0]) <= instant(&pair[1])),
         "{times:?}"
     );
-    if let Some(build) = told["windows"]["build"].as_u64() {
+    if let Some(build) = document["windows"]["build"].as_u64() {
         let known = BUILDS.iter().find(|(known, _)| *known == build);
         let (_, since) = known.unwrap_or_else(|| panic!("build {build}"));
         assert!(turned_on >= *since, "build {build} on {turned_on}");
-        assert!(told["windows"]["release"].is_string());
+        assert!(document["windows"]["release"].is_string());
     } else {
-        // Vista and Windows 7 did not write it down.
+        // Vista and Windows 7 did not record it.
         assert!(
             volume.description.starts_with("USER-PC") || volume.description.starts_with("WIN-")
         );
     }
     assert_eq!(
-        told["protectors"].as_array().unwrap().len(),
+        document["protectors"].as_array().unwrap().len(),
         volume.protectors.len()
     );
-    mode_fits(volume, &told);
+    mode_fits(volume, &document);
     Ok(())
 }
 
-fn mode_fits(volume: &Volume, told: &Value) {
-    let mode = told["mode"].as_str().unwrap();
-    let found = findings(told);
+fn mode_fits(volume: &Volume, document: &Value) {
+    let mode = document["mode"].as_str().unwrap();
+    let found = findings(document);
     let clear = has(volume, "clear-key");
     let expected = match (clear, volume.protectors.len()) {
         (true, 1) => "unprotected",
         (true, _) => "suspended",
-        // The first that is no way out, in the order on the disk.
+        // The first key protector on disk that is not a recovery password.
         (false, _) => {
             let others = volume.protectors.iter();
             let mut others = others.filter(|protector| protector.kind != "recovery-password");
@@ -190,13 +193,13 @@ fn mode_fits(volume: &Volume, told: &Value) {
     assert_eq!(mode, expected);
     assert_eq!(found.contains(&"suspended"), expected == "suspended");
     assert_eq!(found.contains(&"unprotected"), expected == "unprotected");
-    assert_eq!(told["suspension"].is_null(), !clear);
+    assert_eq!(document["suspension"].is_null(), !clear);
     let password = has(volume, "password") && !clear;
     assert_eq!(found.contains(&"password-required"), password);
     if has(volume, "startup-key") && !clear {
         let protector = volume.protectors.iter().find(|p| p.kind == "startup-key");
         let file = format!("{}.BEK", protector.unwrap().guid.to_uppercase());
-        let key = finding(told, "startup-key-required");
+        let key = finding(document, "startup-key-required");
         assert!(key["message"].as_str().unwrap().contains(&file), "{key}");
     }
 }
@@ -212,7 +215,8 @@ fn first_word(text: &str) -> &str {
     text.split_whitespace().next().unwrap()
 }
 
-/// Seconds since some day, of `2019-07-04T07:02:27.077Z`: its digits up to the point, as a number.
+/// The parts of `2019-07-04T07:02:27.077Z` before and after the point. Their order as text is the
+/// order of the times.
 fn instant(time: &str) -> (String, String) {
     let (whole, part) = time
         .trim_end_matches('Z')
@@ -221,8 +225,8 @@ fn instant(time: &str) -> (String, String) {
     (whole.trim_end_matches('Z').to_owned(), part.to_owned())
 }
 
-/// Whether the date that ends a description, day or month first, is that of a time, give or take a
-/// time zone.
+/// Whether the date at the end of a description (day or month first) is the date of `time`, give or
+/// take a day for the time zone.
 fn same_day(time: &str, description: &str) -> bool {
     let date = description.split_whitespace().last().unwrap();
     let parts: Vec<i64> = date.split('/').map(|part| part.parse().unwrap()).collect();
@@ -239,11 +243,11 @@ fn same_day(time: &str, description: &str) -> bool {
     near(first, second) || near(second, first)
 }
 
-/// bdeinfo gives the same time of creation, to the microsecond.
+/// bdeinfo shows the same creation time, to the microsecond.
 fn bdeinfo_agrees(volume: &Volume) -> Result<(), Failed> {
-    let (_, told) = report(&volume.path, &[]);
-    let turned_on = moment(&told, "turned-on").expect("turned on");
-    // It tells nothing without a credential.
+    let (_, document) = report(&volume.path, &[]);
+    let turned_on = moment(&document, "turned-on").expect("turned on");
+    // bdeinfo needs a credential.
     let mut command = Command::new("bdeinfo");
     for credential in &volume.credentials {
         match credential.kind.as_str() {
@@ -255,7 +259,7 @@ fn bdeinfo_agrees(volume: &Volume) -> Result<(), Failed> {
     let output = command.arg(&volume.path).stdin(Stdio::null()).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let Some(line) = text.lines().find(|line| line.contains("Creation time")) else {
-        // libbde 20190102 gives up on some volumes; a peer that tells nothing proves nothing.
+        // libbde 20190102 fails on some volumes; then there is nothing to compare.
         println!("note: bdeinfo tells nothing of {}", volume.name);
         return Ok(());
     };
@@ -272,14 +276,14 @@ fn bdeinfo_agrees(volume: &Volume) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What docs/format-recovery.md §6.2 to §6.4 say of single volumes.
+/// Facts about single volumes from docs/format-recovery.md §6.2 to §6.4.
 fn published_facts() -> Result<(), Failed> {
     let volumes = corpus::volumes().expect("corpus");
-    let told = |name: &str| {
+    let document = |name: &str| {
         let volume = volumes.iter().find(|volume| volume.name == name);
         report(&volume.expect("volume").path, &[]).1
     };
-    let first = told("cs-aes-xts-128-first-recovery");
+    let first = document("cs-aes-xts-128-first-recovery");
     let resealed = moment(&first, "resealed").expect("resealed");
     assert!(resealed.contains("T13:17:01"), "{resealed}");
     let timeline = first["timeline"].as_array().unwrap();
@@ -288,7 +292,7 @@ fn published_facts() -> Result<(), Failed> {
             && moment["time"].as_str().unwrap().contains("T13:10:02")
     }));
 
-    let crc = told("cs-aes-xts-128-crc");
+    let crc = document("cs-aes-xts-128-crc");
     let copies = crc["consistency"]["copies"].as_array().unwrap();
     let bad = copies.iter().filter(|copy| copy["good"] == false).count();
     assert_eq!(bad, 2);
@@ -296,8 +300,8 @@ fn published_facts() -> Result<(), Failed> {
 
     let mut saved = 0;
     for volume in &volumes {
-        let told = report(&volume.path, &[]).1;
-        for protector in told["protectors"].as_array().unwrap() {
+        let document = report(&volume.path, &[]).1;
+        for protector in document["protectors"].as_array().unwrap() {
             let backup = &protector["backup"];
             if backup.is_null() {
                 continue;
@@ -305,10 +309,10 @@ fn published_facts() -> Result<(), Failed> {
             saved += 1;
             assert_eq!(backup["first"], backup["last"]);
             assert_eq!((&backup["kind"], &backup["class"]), (&8.into(), &2.into()));
-            assert_eq!(told["recovery_password_asked_for"], protector["id"]);
+            assert_eq!(document["recovery_password_asked_for"], protector["id"]);
         }
-        let never = findings(&told).contains(&"never-saved");
-        let recovery = told["protectors"].as_array().unwrap().iter();
+        let never = findings(&document).contains(&"never-saved");
+        let recovery = document["protectors"].as_array().unwrap().iter();
         let recovery: Vec<_> = recovery
             .filter(|protector| protector["type"] == "recovery-password")
             .collect();
@@ -319,11 +323,11 @@ fn published_facts() -> Result<(), Failed> {
     }
     assert!(saved >= 8, "only {saved} were saved");
 
-    let win7 = told("ds-win7_partial");
+    let win7 = document("ds-win7_partial");
     assert_eq!(win7["system"], true);
     assert!(findings(&win7).contains(&"converting"));
 
-    // With a credential the hash under the key is compared, too.
+    // With a credential, the SHA-256 sealed with the key is compared, too.
     let volume = volumes
         .iter()
         .find(|volume| volume.name == "cs-aes-xts-128")
@@ -336,17 +340,17 @@ fn published_facts() -> Result<(), Failed> {
         .find(|key| key.kind == "password")
         .unwrap();
     fs::write(&password, &credential.value)?;
-    let (status, told) = report(
+    let (status, document) = report(
         &volume.path,
         &["--password-file", password.to_str().unwrap()],
     );
     assert_eq!(status, 0);
-    assert_eq!(told["consistency"]["sha256"], "proved");
-    assert_eq!(told["unlocked"], true);
+    assert_eq!(document["consistency"]["sha256"], "proved");
+    assert_eq!(document["unlocked"], true);
     Ok(())
 }
 
-/// The TPM protectors of a real machine, put into a volume of ours.
+/// TPM protectors of a real computer, put into a volume of the test data.
 fn real_tpms() -> Result<(), Failed> {
     let path = corpus::directory()
         .expect("corpus")
@@ -361,21 +365,21 @@ fn real_tpms() -> Result<(), Failed> {
             }
             let mut copy = VolumeCopy::of(&testdata::volume("xts-128"));
             only_protector(&mut copy, &from_hex(entry["entry_hex"].as_str().unwrap()));
-            let (status, told) = report(&copy.save(directory.path()), &[]);
+            let (status, document) = report(&copy.save(directory.path()), &[]);
             assert_eq!(status, 0);
-            let mode = told["mode"].as_str().unwrap().to_owned();
-            assert_eq!(told["system"], true);
-            let profile = &told["pcr_profiles"][0];
+            let mode = document["mode"].as_str().unwrap().to_owned();
+            assert_eq!(document["system"], true);
+            let profile = &document["pcr_profiles"][0];
             assert_eq!(profile["bank"], "sha256");
             let pcrs: Vec<_> = profile["pcrs"].as_array().unwrap().iter().collect();
-            let causes = told["findings"].as_array().unwrap().iter();
+            let causes = document["findings"].as_array().unwrap().iter();
             let causes = causes.filter(|finding| finding["finding"] == "pcr-changed");
-            // Each PCR but BitLocker's own.
+            // Each PCR except PCR 11, which BitLocker itself extends.
             assert_eq!(causes.count(), pcrs.len() - 1, "{profile}");
-            assert!(findings(&told).contains(&"tpm-unavailable"));
-            assert!(!findings(&told).contains(&"tpm-object-unsound"));
-            let pin = findings(&told).contains(&"pin-required");
-            let key = findings(&told).contains(&"startup-key-required");
+            assert!(findings(&document).contains(&"tpm-unavailable"));
+            assert!(!findings(&document).contains(&"tpm-object-unsound"));
+            let pin = findings(&document).contains(&"pin-required");
+            let key = findings(&document).contains(&"startup-key-required");
             assert_eq!(pin, mode.contains("pin"), "{mode}");
             assert_eq!(key, mode.contains("startup-key"), "{mode}");
             kinds.push((mode, profile["profile"].as_str().unwrap().to_owned()));
@@ -391,7 +395,7 @@ fn real_tpms() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Puts one protector in the place of all, in every copy of the metadata.
+/// Replaces all key protectors by one, in every copy of the metadata.
 fn only_protector(copy: &mut VolumeCopy, entry: &[u8]) {
     for offset in copy.offsets() {
         let size = usize::from(copy.u16(offset + 8)) * 16;
@@ -428,73 +432,74 @@ fn from_hex(digits: &str) -> Vec<u8> {
         .collect()
 }
 
-// Volumes of our own.
+// Volumes of the test data.
 
-#[trial("a report takes no key and asks nobody")]
+#[trial("a report needs no key and asks for none")]
 fn no_key() -> Result<(), Failed> {
     for volume in testdata::volumes() {
-        let (status, told) = report(&volume.file, &[]);
+        let (status, document) = report(&volume.file, &[]);
         assert_eq!(status, 0, "{}", volume.name);
-        assert!(!told["findings"].is_null());
-        // What has a key in the open, or needs none, is opened at once.
+        assert!(!document["findings"].is_null());
+        // A volume with a clear key is unlocked at once; a conversion map that cannot be read
+        // prevents that.
         let open = volume.credentials.is_empty()
             || volume
                 .credentials
                 .iter()
                 .any(|key| key.kind == Kind::ClearKey);
-        assert_eq!(told["unlocked"], open, "{}", volume.name);
+        assert_eq!(document["unlocked"], open, "{}", volume.name);
     }
     Ok(())
 }
 
-#[trial("what fits nothing leaves the report as it is")]
+#[trial("prints the same report after a wrong password")]
 fn refused() -> Result<(), Failed> {
     let volume = testdata::volume("xts-128");
     let directory = tempfile::tempdir()?;
     let wrong = directory.path().join("wrong");
     fs::write(&wrong, "wrong")?;
-    let (status, told) = report(&volume.file, &["--password-file", wrong.to_str().unwrap()]);
+    let (status, document) = report(&volume.file, &["--password-file", wrong.to_str().unwrap()]);
     assert_eq!(status, 4);
-    assert_eq!(told["unlocked"], false);
-    assert_eq!(told["mode"], "password");
+    assert_eq!(document["unlocked"], false);
+    assert_eq!(document["mode"], "password");
     Ok(())
 }
 
-#[trial("volumes without metadata are told of")]
+#[trial("reports volumes without metadata")]
 fn no_metadata() -> Result<(), Failed> {
     let mut copy = VolumeCopy::of(&testdata::volume("xts-128"));
     for offset in copy.offsets() {
         copy.bytes[offset..offset + 0x100].fill(0);
     }
     let directory = tempfile::tempdir()?;
-    let (status, told) = report(&copy.save(directory.path()), &[]);
+    let (status, document) = report(&copy.save(directory.path()), &[]);
     assert_eq!(status, 6);
-    assert_eq!(told["mode"], "unknown");
-    finding(&told, "metadata-unreadable");
+    assert_eq!(document["mode"], "unknown");
+    finding(&document, "metadata-unreadable");
     Ok(())
 }
 
-#[trial("a damaged copy is named")]
+#[trial("names a damaged metadata copy")]
 fn damaged_copy() -> Result<(), Failed> {
     let mut copy = VolumeCopy::of(&testdata::volume("xts-128"));
     let second = copy.offsets()[1];
     copy.bytes[second + 0x60] ^= 1;
     let directory = tempfile::tempdir()?;
-    let (status, told) = report(&copy.save(directory.path()), &[]);
+    let (status, document) = report(&copy.save(directory.path()), &[]);
     assert_eq!(status, 0);
-    let message = finding(&told, "copies-damaged")["message"]
+    let message = finding(&document, "copies-damaged")["message"]
         .as_str()
         .unwrap();
     assert!(message.ends_with(": 2."), "{message}");
-    assert_eq!(told["consistency"]["agree"], true);
-    // Sound, and not the same.
+    assert_eq!(document["consistency"]["agree"], true);
+    // Intact, but different.
     copy.repair(second);
-    let (_, told) = report(&copy.save(directory.path()), &[]);
-    finding(&told, "copies-differ");
+    let (_, document) = report(&copy.save(directory.path()), &[]);
+    finding(&document, "copies-differ");
     Ok(())
 }
 
-#[trial("suspension is told with the reboots left")]
+#[trial("reports suspension with the reboots left")]
 fn suspended() -> Result<(), Failed> {
     let volume = testdata::volume("xts-128");
     let directory = tempfile::tempdir()?;
@@ -508,21 +513,21 @@ fn suspended() -> Result<(), Failed> {
         .env("XDG_STATE_HOME", directory.path())
         .output()?;
     assert!(output.status.success());
-    let (status, told) = report(&path, &[]);
+    let (status, document) = report(&path, &[]);
     assert_eq!(status, 0);
-    assert_eq!(told["mode"], "suspended");
-    assert_eq!(told["suspension"]["reboots_left"], 2);
-    assert!(moment(&told, "suspended").is_some());
-    // Nothing is asked for now, so nothing of that explains a recovery.
-    assert!(!findings(&told).contains(&"password-required"));
+    assert_eq!(document["mode"], "suspended");
+    assert_eq!(document["suspension"]["reboots_left"], 2);
+    assert!(moment(&document, "suspended").is_some());
+    // Windows asks for nothing now, so these findings explain no recovery.
+    assert!(!findings(&document).contains(&"password-required"));
     Ok(())
 }
 
-#[trial("text holds what the JSON holds, and no control characters")]
+#[trial("text has the content of the JSON, and no control characters")]
 fn text() -> Result<(), Failed> {
     let mut copy = VolumeCopy::of(&testdata::volume("xts-128"));
     let directory = tempfile::tempdir()?;
-    // An escape sequence in the volume's description.
+    // Put an escape sequence into the description of the volume.
     let place = copy
         .datums()
         .into_iter()
@@ -538,14 +543,14 @@ fn text() -> Result<(), Failed> {
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout)?;
     assert!(!text.contains('\u{1B}'), "{text}");
-    let (_, told) = report(&path, &[]);
-    for finding in told["findings"].as_array().unwrap() {
+    let (_, document) = report(&path, &[]);
+    for finding in document["findings"].as_array().unwrap() {
         assert!(
             text.contains(finding["message"].as_str().unwrap()),
             "{text}"
         );
     }
-    for moment in told["timeline"].as_array().unwrap() {
+    for moment in document["timeline"].as_array().unwrap() {
         assert!(text.contains(moment["message"].as_str().unwrap()), "{text}");
     }
     assert!(text.contains("Key Protectors") && text.contains("Event Logs"));
@@ -575,14 +580,15 @@ fn events() -> Vec<Event<'static>> {
     ]
 }
 
-/// An NTFS with that file as its system log.
+/// An NTFS image with that file as its system log.
 fn file_system(directory: &Path, log: &[u8]) -> PathBuf {
     let image = directory.join("windows.img");
     ntfs::format(&image, 512, 24 << 20);
     let mounted = Mounted::ntfs_for_writing(&image);
     let logs = mounted.path().join("Windows/System32/winevt/Logs");
     fs::create_dir_all(&logs).unwrap();
-    // Neighbours, so that the directory needs its index; and another case than the one asked for.
+    // Other files, so that the directory needs an index; and a name in another case than the one
+    // that is searched for.
     for number in 0..60 {
         fs::write(logs.join(format!("Neighbour {number}.evtx")), b"").unwrap();
     }
@@ -591,7 +597,7 @@ fn file_system(directory: &Path, log: &[u8]) -> PathBuf {
     image
 }
 
-#[trial("event logs inside a volume are read", needs(ntfs_tools))]
+#[trial("reads event logs inside a volume", needs(ntfs_tools))]
 fn logs_inside() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let image = file_system(directory.path(), &evtx::log(&events()));
@@ -612,14 +618,14 @@ fn logs_inside() -> Result<(), Failed> {
         String::from_utf8_lossy(&output.stderr)
     );
     let before = common::sha256(File::open(&volume)?)?;
-    // Without a key no log is read.
+    // Without a key, no log is read.
     let (_, locked) = report(&volume, &[]);
     assert!(locked["event_logs"].is_null());
 
-    let (status, told) = report(&volume, &["--password-file", password.to_str().unwrap()]);
+    let (status, document) = report(&volume, &["--password-file", password.to_str().unwrap()]);
     assert_eq!(status, 0);
     assert_eq!(common::sha256(File::open(&volume)?)?, before);
-    let logs = &told["event_logs"];
+    let logs = &document["event_logs"];
     assert_eq!(logs["logs"][0]["records"], 10);
     assert_eq!(logs["logs"][0]["unreadable"], 0);
     assert!(logs["logs"][0]["fault"].is_null(), "{logs}");
@@ -641,7 +647,7 @@ fn logs_inside() -> Result<(), Failed> {
     assert_eq!(logs["last_start"], "2026-01-02T03:04:13Z");
     assert_eq!(logs["last_end"], "2026-01-02T03:04:12Z");
 
-    let logged: Vec<_> = told["findings"]
+    let logged: Vec<_> = document["findings"]
         .as_array()
         .unwrap()
         .iter()
@@ -659,11 +665,14 @@ fn logs_inside() -> Result<(), Failed> {
             ("recovery-password-wrong", 1)
         ]
     );
-    assert_eq!(moment(&told, "pcr-mismatch"), Some("2026-01-02T03:04:06Z"));
+    assert_eq!(
+        moment(&document, "pcr-mismatch"),
+        Some("2026-01-02T03:04:06Z")
+    );
     Ok(())
 }
 
-/// What we write and read back proves nothing: somebody else reads it, too.
+/// Reading back what we wrote proves little, so python-evtx reads it, too.
 #[trial(
     "python-evtx reads the same log",
     needs(event_logs, without_python_evtx)
@@ -699,7 +708,7 @@ fn logs_by_python() -> Result<(), Failed> {
 }
 
 #[cfg(feature = "event-logs")]
-#[trial("hostile logs and file systems do no harm", needs(ntfs_tools))]
+#[trial("survives hostile logs and file systems", needs(ntfs_tools))]
 fn hostile_logs() -> Result<(), Failed> {
     use std::sync::Arc;
 
@@ -712,7 +721,7 @@ fn hostile_logs() -> Result<(), Failed> {
     let image = fs::read(file_system(directory.path(), &log))?;
     let read = |bytes: Vec<u8>| EventLogs::read(&Unlocked::plain(Arc::new(bytes)).unwrap());
     assert_eq!(read(image.clone()).events.len(), 6);
-    // Where the log lies, and where the records of files and directories do.
+    // Offsets of the log, and of the file records and index records.
     let places: Vec<usize> = (0..image.len() - 8)
         .step_by(512)
         .filter(|at| {
@@ -731,7 +740,7 @@ fn hostile_logs() -> Result<(), Failed> {
             let at = place + dice.below(1024) as usize;
             bytes[at] = dice.next() as u8;
         }
-        // Any answer will do; it comes.
+        // Any answer is fine, as long as there is one.
         let _ = read(bytes);
     }
     let log_at = image
@@ -748,7 +757,7 @@ fn hostile_logs() -> Result<(), Failed> {
 }
 
 #[cfg(not(feature = "event-logs"))]
-#[trial("hostile logs and file systems do no harm", needs(ntfs_tools))]
+#[trial("survives hostile logs and file systems", needs(ntfs_tools))]
 fn hostile_logs() -> Result<(), Failed> {
     Ok(())
 }

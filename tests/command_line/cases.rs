@@ -1,5 +1,5 @@
-//! Inputs that once went wrong: scripts that say `PASS` or `FAIL`, and hostile images that must be
-//! refused (`tests/cases/`).
+//! Inputs that once caused a fault (`tests/cases/`): scripts that print `PASS` or `FAIL`, and
+//! hostile images that must be refused.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ use crate::common::testdata::{self, Kind};
 use crate::common::trials::{self, Missing, Trial, trial, trials};
 use crate::common::{corpus, fve};
 
-/// Scripts, and the programs that each of them runs.
+/// Scripts, and the programs that each of them needs.
 const SCRIPTS: &[(&str, &[&str])] = &[
     ("01-headless", &["mountpoint"]),
     ("02-decrypt-onto-mounted", &["mkfs.ext4", "losetup"]),
@@ -17,8 +17,8 @@ const SCRIPTS: &[(&str, &[&str])] = &[
     ("19-key-file-others-read", &[]),
 ];
 
-/// Hostile images that `make_images.py` makes, the volume that each is made of, and what a command
-/// says that refuses it.
+/// Hostile images that `make_images.py` creates, the volume that each is derived from, and words of
+/// the message that refuses it.
 const IMAGES: &[(&str, &str, &[&str])] = &[
     ("inject.img", "xts-128", &["conversion", "encrypt-on-write"]),
     (
@@ -54,7 +54,7 @@ fn cases() -> PathBuf {
 
 fn script(name: &str) {
     let folder = tempfile::tempdir().expect("folder");
-    // Key files that others can read would be remarked on, where that is not what a script asks.
+    // A readable key file causes a warning, which only one of the scripts expects.
     let output = Command::new("bash")
         .args(["-c", "umask 077; . \"$0\""])
         .arg(cases().join(format!("{name}.sh")))
@@ -81,7 +81,7 @@ fn images() -> Vec<Trial> {
         .collect()
 }
 
-/// An image that lies gives no plaintext, and looking at it takes little memory.
+/// A hostile image is not decrypted, and reading it needs little memory.
 fn refused(image: &str, made_of: &str, words: &[&str]) {
     let folder = tempfile::tempdir().expect("folder");
     let made = Command::new("python3")
@@ -116,7 +116,7 @@ fn refused(image: &str, made_of: &str, words: &[&str]) {
     assert!(output.stdout.is_empty(), "{image} gave plaintext: {said}");
     assert!(words.iter().any(|word| said.contains(word)), "{said}");
 
-    // The volume that it was made of still opens with that password.
+    // The unchanged volume still opens with that password.
     let sound = fve()
         .arg("unlock")
         .arg(&sample.file)

@@ -1,14 +1,13 @@
-//! What the command shows on a console, as files in `tests/console/`: the help of every command, and
-//! what is said to the commonest failures. `FVE_WRITE_CONSOLE=1` writes what the files are to hold;
-//! `git diff` then shows what changed.
+//! The output of the command, compared with files in `tests/console/`: the help of every command,
+//! and the most common failures. With `FVE_WRITE_CONSOLE=1` the files are written; `git diff` then
+//! shows what changed.
 //!
-//! A file in `tests/console/` begins with a command as a person types it; the rest is what comes of
-//! it. For a new case it is enough to write the first line. The files in `tests/console/help/` are
-//! made for the commands that `--help` lists.
+//! A file in `tests/console/` begins with a command line as a user types it, followed by its
+//! output. A new case needs only the first line. The files in `tests/console/help/` are for the
+//! commands that `--help` lists.
 //!
-//! `trycmd` runs files like these, and does not fit: all of its files are one test, so that none can
-//! be ignored by itself, and a command for which there is no file goes unnoticed. `snapbox`, on which
-//! it stands, compares and writes here.
+//! `trycmd` runs such files, too, but all of them as one test: then no case can be ignored alone,
+//! and a command without a file goes unnoticed. So this uses `snapbox`, on which `trycmd` is built.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -38,9 +37,9 @@ fn help() -> Vec<Trial> {
     trials
 }
 
-/// A file for a command that is no more would be taken for its help.
-#[trial("every help is of a command", needs(all_features))]
-fn every_help_is_of_a_command() {
+/// Finds files that were left for commands that no longer exist.
+#[trial("every help file belongs to a command", needs(all_features))]
+fn every_help_file_belongs_to_a_command() {
     let known: BTreeSet<_> = commands(&[]).iter().map(|one| help_file(one)).collect();
     let found = files(&folder().join("help"));
     let lost: Vec<_> = found.iter().filter(|path| !known.contains(*path)).collect();
@@ -52,7 +51,7 @@ fn help_file(command: &[String]) -> PathBuf {
     folder().join("help").join(name)
 }
 
-/// This command and all commands below it, as their help lists them.
+/// This command and all its subcommands, as their help lists them.
 fn commands(parents: &[String]) -> Vec<Vec<String>> {
     let mut arguments = parents.to_vec();
     if arguments.is_empty() {
@@ -106,7 +105,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What the file of this command is to hold.
+/// Runs the command line, and compares its output with the file.
 fn check(path: &Path, line: &str, place: &Path) {
     let output = run(line, place);
     let mut shown = format!("$ {line}\n");
@@ -122,7 +121,7 @@ fn check(path: &Path, line: &str, place: &Path) {
             shown += &format!("\n{name}:\n{text}");
         }
     }
-    // A blank at the end of a line would go wherever an editor removes them.
+    // Editors remove trailing blanks.
     let lines: Vec<_> = shown.lines().map(str::trim_end).collect();
     let action = match std::env::var_os("FVE_WRITE_CONSOLE") {
         Some(_) => Action::Overwrite,

@@ -1,6 +1,6 @@
-//! What a hostile file may cost. Each program runs by itself, under a limit of its own, and is
-//! measured by the time of the CPU and by the most memory that it held. The bounds are those of
-//! docs/limits.md, those of time with room for slow machines and unoptimised builds.
+//! How much time and memory a hostile file may cost. Each run is a process with its own limit,
+//! measured by its CPU time and its largest memory use. The bounds are those of docs/limits.md;
+//! those of time have a margin for slow machines and unoptimized builds.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,11 +16,11 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
-/// Size of the files that `info` is given.
+/// Size in bytes of the files that `info` reads.
 const LEN: usize = 5 << 20;
-/// What `info` may take of the CPU, in seconds: five times what it is meant to.
+/// CPU time that `info` may use, in seconds: five times the documented bound.
 const INFO_SECONDS: f64 = 5.0;
-/// What it may hold in memory.
+/// Memory that it may use, in bytes.
 const INFO_MEMORY: u64 = 64 * MIB;
 
 fn python() -> Option<Missing> {
@@ -31,19 +31,19 @@ fn ntfs_tools() -> Option<Missing> {
     programs(&["python3", "mkntfs", "ntfs-3g"])
 }
 
-/// What came of a run.
+/// The result of a run.
 struct Run {
     status: i32,
-    said: String,
-    told: String,
-    /// Most bytes in memory at once.
+    stderr: String,
+    stdout: String,
+    /// Largest memory use, in bytes.
     memory: u64,
-    /// Seconds of the CPU.
+    /// CPU time, in seconds.
     seconds: f64,
 }
 
-/// Runs `fve` with these arguments, with `address_space` bytes of memory to ask for (0: as many as
-/// there are), and measures it.
+/// Runs and measures `fve` with these arguments and at most `address_space` bytes of address space
+/// (0: no limit).
 fn run(address_space: u64, arguments: &[&str]) -> Run {
     const PROGRAM: &str = "
 import json, os, resource, sys
@@ -71,8 +71,8 @@ with open(sys.argv[2], 'w') as out:
     let (status, memory, seconds): (i32, u64, f64) = serde_json::from_str(&text).unwrap();
     Run {
         status,
-        said: String::from_utf8_lossy(&output.stderr).into_owned(),
-        told: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         memory,
         seconds,
     }
@@ -81,14 +81,14 @@ with open(sys.argv[2], 'w') as out:
 impl Run {
     #[track_caller]
     fn within(self, memory: u64, seconds: f64) -> Self {
-        assert!(self.status >= 0, "ended by signal: {}", self.said);
-        assert!(!self.said.contains("panicked"), "{}", self.said);
+        assert!(self.status >= 0, "ended by signal: {}", self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         assert!(
             self.memory <= memory && self.seconds <= seconds,
             "{} MiB, {} s: {}",
             self.memory / MIB,
             self.seconds,
-            self.said
+            self.stderr
         );
         println!("{} MiB, {:.2} s", self.memory / MIB, self.seconds);
         self
@@ -96,8 +96,8 @@ impl Run {
 
     #[track_caller]
     fn ends(self, status: i32, words: &str) -> Self {
-        assert_eq!(self.status, status, "{}", self.said);
-        assert!(self.said.contains(words), "{}", self.said);
+        assert_eq!(self.status, status, "{}", self.stderr);
+        assert!(self.stderr.contains(words), "{}", self.stderr);
         self
     }
 }
@@ -119,14 +119,14 @@ impl Bench {
         path
     }
 
-    /// `info` of a file, as text and as JSON.
+    /// Runs `info` on a file with this content, once for text and once for JSON.
     #[track_caller]
     fn info(&self, name: &str, content: impl AsRef<[u8]>) -> Run {
         let path = self.file(name, content);
         let path = path.to_str().unwrap();
         run(0, &["info", path]).within(INFO_MEMORY, INFO_SECONDS);
         let run = run(0, &["info", "--json", path]).within(INFO_MEMORY, INFO_SECONDS);
-        assert!(serde_json::from_str::<Value>(&run.told).is_ok());
+        assert!(serde_json::from_str::<Value>(&run.stdout).is_ok());
         run
     }
 }
@@ -148,7 +148,7 @@ fn no_volume() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A metadata block with as many entries as its size allows and a list may hold.
+/// A metadata block with as many entries as its size and the limit of a list allow.
 fn block() -> Vec<u8> {
     const DATUM: [u8; 8] = [8, 0, 0, 0, 1, 0, 0, 0];
     let mut protector = vec![0; 0x24];
@@ -170,7 +170,7 @@ fn block() -> Vec<u8> {
     block
 }
 
-/// A boot record that says three times where the metadata lies.
+/// A boot record with the same offset for all three metadata copies.
 fn boot_record(metadata: u64) -> Vec<u8> {
     let mut sector = fs::read(testdata::volume("xts-128").file).unwrap();
     sector.truncate(512);
@@ -192,14 +192,14 @@ fn entries() -> Result<(), Failed> {
     bench
         .info("entries", &bytes)
         .ends(6, "no copy of it passes");
-    // One entry more than a list may have.
+    // One entry more than the limit.
     let datum = [8, 0, 0, 0, 1, 0, 0, 0].repeat(1025);
     put(&mut bytes, 0x1_0000 + 0x70, datum);
     bench.info("more", &bytes).ends(6, "");
     Ok(())
 }
 
-/// A GPT of 256 partitions that begin where `start` says.
+/// A GPT with 256 partitions, which begin at the sectors that `start` returns.
 fn gpt(bytes: &mut [u8], start: impl Fn(u64) -> u64) {
     let mut table = vec![0; 256 * 128];
     for number in 0..256u64 {
@@ -252,7 +252,7 @@ fn chain() -> Result<(), Failed> {
     let mut bytes = vec![0; LEN];
     let link = [entry(7, 1, 1000), entry(5, 1, 5000)].concat();
     put(&mut bytes, 0x1BE, entry(5, 8, 10_000));
-    // The first link leads to the second, and that to itself.
+    // The first link leads to the second, and the second to itself.
     for sector in [0, 8, 9] {
         put(&mut bytes, sector * 512 + 0x1FE, [0x55, 0xAA]);
     }
@@ -262,12 +262,12 @@ fn chain() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Headers that speak of the largest tables that a field can hold.
+/// Headers that claim the largest tables that a field can express.
 #[trial("info: containers with the largest tables", needs(python))]
 fn tables() -> Result<(), Failed> {
     let bench = Bench::new();
-    // Cut off, or without a volume.
-    let refused = |run: Run| assert!([3, 5].contains(&run.status), "{}", run.said);
+    // Truncated, or without a volume.
+    let refused = |run: Run| assert!([3, 5].contains(&run.status), "{}", run.stderr);
     let mut qcow2 = vec![0; LEN];
     put(&mut qcow2, 0, b"QFI\xFB\0\0\0\x02");
     put(&mut qcow2, 20, 9u32.to_be_bytes());
@@ -310,7 +310,7 @@ fn tables() -> Result<(), Failed> {
     Ok(())
 }
 
-/// An E01 image of chunks of 16 MiB.
+/// An E01 image with chunks of 16 MiB.
 struct E01 {
     bytes: Vec<u8>,
     places: Vec<u32>,
@@ -340,7 +340,7 @@ impl E01 {
         self.bytes.extend(data);
     }
 
-    /// A disk whose first chunk begins with `start`, with `chunks` more of zeros.
+    /// A disk whose first chunk begins with `start`, followed by `chunks` chunks of zeros.
     fn of(start: &[u8], chunks: u32) -> Vec<u8> {
         let mut image = Self {
             bytes: b"EVF\x09\x0D\x0A\xFF\0\x01\x01\0\0\0".to_vec(),
@@ -430,7 +430,7 @@ fn exports() -> Result<(), Failed> {
     lookup("objects.json", format!("[{}{{}}]", many("{},"))).ends(1, "no saved recovery password");
     lookup("texts.json", format!("{{\"a\": [{}\"\"]}}", many("\"x\",")))
         .ends(1, "no saved recovery password");
-    // The answer stands at the end all the same.
+    // The entry is found although it is the last one.
     let entry = format!(
         "dn: CN=2024-01-01T10:00:00\\+00:00{{{id}}},CN=PC01,DC=x\nmsFVE-RecoveryPassword: {password}\n"
     );
@@ -442,7 +442,7 @@ fn exports() -> Result<(), Failed> {
     .ends(0, "");
     let object = format!("{{\"id\": \"{id}\", \"key\": \"{password}\"}}");
     lookup("last.json", format!("[{}{object}]", many("{},"))).ends(0, "");
-    // One more than is read.
+    // One MiB more than the limit.
     let path = bench.file("large.ldif", "dn: x\n\n");
     File::options().write(true).open(&path)?.set_len(65 << 20)?;
     run(
@@ -486,7 +486,7 @@ fn password_file() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("a recovery password in 1 MiB of digits", needs(python))]
+#[trial("finds a recovery password in 1 MiB of digits", needs(python))]
 fn digits() -> Result<(), Failed> {
     let bench = Bench::new();
     let mut dice = common::writing::Random::new(11);
@@ -506,13 +506,13 @@ fn digits() -> Result<(), Failed> {
         )
         .within(64 * MIB, 60.0)
         .ends(4, "recovery password");
-        // The answer itself tells of each block.
+        // The JSON document lists each block, and so needs more memory.
         run(0, &["recovery", "check", "--file", path, "--json"]).within(512 * MIB, 60.0);
     }
     Ok(())
 }
 
-/// A key that is encrypted with scrypt, whose cost is then made 1 GiB.
+/// A private key encrypted with scrypt, whose memory parameter is then changed to 1 GiB.
 #[trial("a private key cannot choose how much memory is used", needs(python))]
 fn private_key() -> Result<(), Failed> {
     let bench = Bench::new();
@@ -537,7 +537,7 @@ fn private_key() -> Result<(), Failed> {
         "--certificate-password-file",
         password.to_str().unwrap(),
     ];
-    // It is read as it is, and the volume has no certificate.
+    // Unchanged it can be read, but the volume has no certificate protector.
     run(0, &arguments)
         .within(64 * MIB, 20.0)
         .ends(4, "certificate");
@@ -559,7 +559,8 @@ fn signatures() -> Result<(), Failed> {
     };
     scan("blocks", &block);
     scan("signatures", &block[..512]);
-    // Each of thousands of volumes would take the time of stretching a password.
+    // Trying a password on each of thousands of volumes would take the time of key stretching each
+    // time.
     let volume = fs::read(&common::testdata::volume("xts-128").file)?;
     let many = bench.file("many", volume[0x1_0000..][..2048].repeat(2000));
     let password = bench.file("password", "wrong");
@@ -617,15 +618,15 @@ fn index_records() -> Result<(), Failed> {
         ],
     )
     .ends(0, "");
-    let told = run(
+    let stdout = run(
         512 * MIB,
         &["report", &volume, "--password-file", &password, "--json"],
     )
     .within(128 * MIB, 30.0)
     .ends(0, "")
-    .told;
-    let told: Value = serde_json::from_str(&told)?;
-    let fault = told["event_logs"]["logs"][0]["fault"].as_str().unwrap();
+    .stdout;
+    let stdout: Value = serde_json::from_str(&stdout)?;
+    let fault = stdout["event_logs"]["logs"][0]["fault"].as_str().unwrap();
     assert!(fault.contains("cannot be followed"), "{fault}");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Properties of all commands: limits, threads, no secrets in messages; expected output, and faults that
-//! were found once.
+//! Properties of every command: limits, threads, secrecy, its output, and faults that were found
+//! once.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! No secret comes out: not in a log at its loudest, not in what a type prints of itself, not in
-//! what the command says.
+//! No secret is printed: not in the most detailed log, not by the Debug form of a type, not in a
+//! message.
 
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn volume() -> Entry {
     testdata::volume("xts-128")
 }
 
-/// What must not be seen, in the forms that it could be seen in.
+/// The secrets of the volume, in every form in which they could be printed.
 fn secrets(sample: &Entry) -> Vec<Vec<u8>> {
     let password = sample.credential(Kind::Password).value.clone();
     let digits = sample.credential(Kind::RecoveryPassword).value.clone();
@@ -32,7 +32,7 @@ fn secrets(sample: &Entry) -> Vec<Vec<u8>> {
         list.join(", ").into_bytes(),
         key.to_vec(),
     ];
-    // Any block of the digits gives a part of them away.
+    // A single block of a recovery password would already reveal a part of it.
     secrets.extend(digits.split('-').map(|block| block.as_bytes().to_vec()));
     secrets
 }
@@ -70,13 +70,13 @@ fn neither_the_log_nor_any_type_shows_a_secret() {
 }
 
 #[trial]
-fn the_command_says_no_secret_at_its_loudest() {
+fn the_command_prints_no_secret_with_full_logging() {
     let sample = volume();
     let directory = tempfile::tempdir().expect("directory");
     let secret = directory.path().join("secret");
     let said = |output: Output| [output.stdout, output.stderr].concat();
     let run = |command: &mut Command| said(command.output().expect("fve"));
-    // The other volume's secrets, so that they fail, and this one's.
+    // Secrets of another volume, which fail, and those of this one.
     for other in [&sample, &testdata::volume("xts-256")] {
         for (kind, option) in [
             (Kind::Password, "--password-file"),
@@ -112,8 +112,8 @@ fn the_command_says_no_secret_at_its_loudest() {
     }
 }
 
-/// A secret that stands where an option, a file or something else belongs is not repeated, neither
-/// on a terminal nor in a JSON document.
+/// A secret that was typed in place of an option, a file name or another argument is not repeated,
+/// neither on a terminal nor in a JSON document.
 #[trial]
 fn a_secret_in_the_wrong_place_is_not_repeated() {
     let sample = volume();
@@ -210,7 +210,7 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     }
 }
 
-/// A name that was mistyped is repeated: nobody takes it for a password.
+/// A mistyped file name is repeated, because it does not look like a secret.
 #[trial]
 fn a_mistyped_path_is_repeated() {
     for path in ["disk.img", "/dev/none-such", "/etc/none-such"] {
@@ -228,9 +228,9 @@ fn a_mistyped_path_is_repeated() {
     );
 }
 
-/// Every user of the computer can read the file: said once, without a log.
+/// A key file that all users can read causes one warning, also without logging.
 #[trial]
-fn a_key_file_that_others_can_read_is_remarked_on() {
+fn warns_of_a_key_file_that_others_can_read() {
     use std::os::unix::fs::PermissionsExt;
     let sample = volume();
     let directory = tempfile::tempdir().expect("directory");
@@ -253,9 +253,9 @@ fn a_key_file_that_others_can_read_is_remarked_on() {
     }
 }
 
-/// A password that Windows does not accept is remarked on, wherever it comes from.
+/// A password that Windows would not accept causes a warning, whether it is typed or in a file.
 #[trial]
-fn a_password_that_windows_does_not_accept_is_remarked_on() {
+fn warns_of_a_password_that_windows_does_not_accept() {
     let directory = tempfile::tempdir().expect("directory");
     let path = |name: &str| directory.path().join(name);
     let run = |command: &mut Command| {

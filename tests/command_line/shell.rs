@@ -1,4 +1,4 @@
-//! Commands as a person types them, in a directory with volumes of every kind.
+//! Runs commands as a user types them, in a directory with all kinds of files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,10 +9,10 @@ use crate::common::harness::directory;
 use crate::common::testdata::{self, Kind};
 use crate::common::trials::Missing;
 
-/// Help is wrapped to this many columns.
+/// Width at which the help is wrapped, in columns.
 const COLUMNS: &str = "100";
 
-/// Options and commands differ where a feature is left out.
+/// Without a feature, options and commands are missing from the help.
 pub fn all_features() -> Option<Missing> {
     let built = cfg!(all(
         feature = "containers",
@@ -27,12 +27,12 @@ pub fn all_features() -> Option<Missing> {
     (!built).then(|| Missing::Optional("a feature of the command is left out".to_owned()))
 }
 
-/// A directory with what the commands of the cases name.
+/// Creates a directory with all files that the cases name.
 pub fn place() -> PathBuf {
     let place = directory();
     let write = |name: &str, content: &[u8]| {
         fs::write(place.join(name), content).expect(name);
-        // Where others may read a secret, the command says so.
+        // The command warns of secrets that others can read.
         let owner = fs::Permissions::from_mode(0o600);
         fs::set_permissions(place.join(name), owner).expect(name);
     };
@@ -65,7 +65,7 @@ pub fn place() -> PathBuf {
     place
 }
 
-/// A disk with an MBR and these partitions.
+/// A disk with an MBR and partitions with this content.
 fn disk(partitions: &[&[u8]]) -> Vec<u8> {
     const SECTOR: usize = 512;
     let mut disk = vec![0; 1 << 20];
@@ -82,7 +82,7 @@ fn disk(partitions: &[&[u8]]) -> Vec<u8> {
     disk
 }
 
-/// Runs the command as a shell does, with nobody to ask.
+/// Runs a command line in a shell, without a terminal.
 pub fn run(line: &str, place: &Path) -> Output {
     let program = Path::new(env!("CARGO_BIN_EXE_fve"));
     let path = std::env::var("PATH").unwrap_or_default();

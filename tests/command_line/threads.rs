@@ -1,5 +1,4 @@
-//! Where no thread can be started the work is done all the same, and nobody gets more threads than
-//! the machine has a use for.
+//! Commands work even if no thread can be started, and start no more threads than are useful.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,14 +8,15 @@ use crate::common::testdata::{self, Kind};
 use crate::common::trials::{self, Missing, trial};
 use crate::common::{fve, sha256};
 
-/// A user that has no process but ours, so that a limit on processes counts ours alone.
-const NOBODY_ELSE: &str = "61234";
+/// A user without other processes, so that a limit on the number of processes counts only those of
+/// the test.
+const UNUSED_USER: &str = "61234";
 
-fn user_of_its_own() -> Option<Missing> {
+fn root_and_tools() -> Option<Missing> {
     trials::root().or(trials::programs(&["setpriv", "prlimit"]))
 }
 
-/// A folder with the command and a volume, in which a user without any rights may work.
+/// A directory with the program and a volume, which an unprivileged user can use.
 struct Place {
     directory: tempfile::TempDir,
     sample: testdata::Entry,
@@ -32,8 +32,8 @@ impl Place {
         };
         let place = Self { directory, sample };
         open(place.directory.path());
-        // By another process: what other tests start at the same time would inherit a file that is
-        // open for writing here, and a program cannot be started while it is.
+        // Copy with another process: tests that run at the same time would inherit a file that is
+        // open for writing here, and the kernel refuses to execute such a file.
         let mut copy = Command::new("cp");
         copy.arg(env!("CARGO_BIN_EXE_fve")).arg(place.file("fve"));
         assert!(copy.status().expect("cp").success());
@@ -50,10 +50,10 @@ impl Place {
         self.directory.path().join(name)
     }
 
-    /// `fve` as somebody who may have one thread only.
-    fn alone(&self, arguments: &[&str]) -> Output {
-        let user = format!("--reuid={NOBODY_ELSE}");
-        let group = format!("--regid={NOBODY_ELSE}");
+    /// Runs `fve` as a user who may have only one thread.
+    fn run_with_one_thread(&self, arguments: &[&str]) -> Output {
+        let user = format!("--reuid={UNUSED_USER}");
+        let group = format!("--regid={UNUSED_USER}");
         let mut command = Command::new("setpriv");
         command.args([&user, &group, "--clear-groups", "prlimit", "--nproc=1"]);
         command.arg(self.file("fve")).args(arguments);
@@ -69,9 +69,12 @@ fn assert_done(output: &Output) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-#[trial("the limit on processes leaves no thread", needs(user_of_its_own))]
-fn the_limit_leaves_no_thread() {
-    let user = format!("--reuid={NOBODY_ELSE}");
+#[trial(
+    "no thread can be started at the limit of processes",
+    needs(root_and_tools)
+)]
+fn no_thread_can_be_started_at_the_limit() {
+    let user = format!("--reuid={UNUSED_USER}");
     let mut command = Command::new("setpriv");
     command.args([
         &user,
@@ -86,18 +89,18 @@ fn the_limit_leaves_no_thread() {
     assert!(!output.status.success(), "a second process started");
 }
 
-#[trial("a volume is decrypted without threads", needs(user_of_its_own))]
-fn a_volume_is_decrypted_without_threads() {
+#[trial("decrypts a volume without threads", needs(root_and_tools))]
+fn decrypts_a_volume_without_threads() {
     let place = Place::new();
     let arguments = ["decrypt", "volume", "plain", "--password-file", "password"];
-    assert_done(&place.alone(&arguments));
+    assert_done(&place.run_with_one_thread(&arguments));
     let plain = std::fs::File::open(place.file("plain")).expect("plain");
     let hash = sha256(plain).expect("read");
     assert_eq!(hash, place.sample.plaintext_sha256);
 }
 
-#[trial("a volume is made without threads", needs(user_of_its_own))]
-fn a_volume_is_made_without_threads() {
+#[trial("creates a volume without threads", needs(root_and_tools))]
+fn creates_a_volume_without_threads() {
     let place = Place::new();
     let image = testdata::directory().join("ntfs-xts-128.img");
     let password = testdata::directory().join("ntfs-xts-128.recovery.txt");
@@ -110,7 +113,7 @@ fn a_volume_is_made_without_threads() {
     assert_done(&decrypted.expect("fve"));
     let all = std::fs::Permissions::from_mode(0o666);
     std::fs::set_permissions(place.file("plain"), all).expect("permissions");
-    let made = place.alone(&[
+    let made = place.run_with_one_thread(&[
         "create",
         "made",
         "--from",
@@ -119,7 +122,7 @@ fn a_volume_is_made_without_threads() {
         "password",
     ]);
     assert_done(&made);
-    // What lies under the metadata is marked in the file system: the same, with and without threads.
+    // The same clusters are marked as bad with and without threads.
     let mut create = fve();
     create.arg("create").arg(place.file("other"));
     create.arg("--from").arg(place.file("plain"));
@@ -140,14 +143,14 @@ fn a_volume_is_made_without_threads() {
 
 #[trial(
     "a recovery password is searched for without threads",
-    needs(user_of_its_own)
+    needs(root_and_tools)
 )]
-fn a_recovery_password_is_searched_for_without_threads() {
+fn searches_for_a_recovery_password_without_threads() {
     let place = Place::new();
     let digits = &place.sample.credential(Kind::RecoveryPassword).value;
     let pattern = format!("{}??", &digits[..digits.len() - 2]);
     std::fs::write(place.file("pattern"), pattern).expect("pattern");
-    let found = place.alone(&[
+    let found = place.run_with_one_thread(&[
         "recovery",
         "search",
         "volume",
@@ -159,8 +162,8 @@ fn a_recovery_password_is_searched_for_without_threads() {
     assert!(String::from_utf8_lossy(&found.stdout).contains(digits.as_str()));
 }
 
-#[trial("a search takes no more threads than the machine has a use for")]
-fn a_search_takes_no_more_threads_than_are_of_use() {
+#[trial("a search starts no more threads than are useful")]
+fn a_search_starts_no_more_threads_than_are_useful() {
     let sample = testdata::volume("xts-128");
     let digits = &sample.credential(Kind::RecoveryPassword).value;
     let directory = tempfile::tempdir().expect("directory");

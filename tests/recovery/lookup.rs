@@ -1,7 +1,8 @@
-//! `fve recovery lookup` and `--recovery-lookup`: saved passwords found in files of every form, and in a
-//! real directory server over TLS; what ldapsearch finds there is the second judge.
+//! Tests of `fve recovery lookup` and `--recovery-lookup`: saved recovery passwords in files of
+//! every format, and in a real directory server over TLS, where the results are compared with those
+//! of ldapsearch.
 //!
-//! Trials whose tools are missing are reported as ignored; `FVE_REQUIRE_TOOLS=1` makes that a
+//! Tests whose tools are missing are reported as ignored; `FVE_REQUIRE_TOOLS=1` makes that a
 //! failure.
 
 use std::fs;
@@ -15,7 +16,7 @@ use crate::common::trials::{self, Missing, installed, trial};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-/// Somebody else's password, and its ID.
+/// The recovery password of another volume, and its ID.
 const OTHER: &str = "471207-278498-422125-177177-561902-537405-468006-693451";
 const OTHER_ID: &str = "5BC8FBBC-BDE5-C099-4164-D8399F767C45";
 
@@ -34,7 +35,7 @@ fn volume() -> Entry {
     testdata::volume("two-recovery-passwords")
 }
 
-/// Identifiers and passwords, in the order of the index.
+/// IDs and recovery passwords, in the order of the index.
 fn saved(volume: &Entry) -> Vec<(String, String)> {
     let keys = volume.credentials.iter();
     let keys: Vec<_> = keys
@@ -54,7 +55,8 @@ fn lookup(arguments: &[&str]) -> Output {
         .expect("fve")
 }
 
-/// Status and document; what is printed holds digits of passwords only with `--show`.
+/// Runs `fve recovery lookup --json`. Returns the exit status and the document, which may have
+/// digits of passwords only with `--show`.
 fn json(arguments: &[&str]) -> (i32, Value) {
     let output = lookup(&[arguments, &["--json"]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -68,7 +70,7 @@ fn json(arguments: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), document)
 }
 
-/// Any block gives a part of a password away.
+/// A single block would already reveal a part of a password.
 fn no_digits(text: &str) {
     let known = saved(&volume());
     let all = known.iter().map(|(_, password)| password.as_str());
@@ -92,7 +94,7 @@ fn text(path: &Path) -> &str {
 
 // Files.
 
-#[trial("a key file of Windows is found by eight digits")]
+#[trial("finds a key file of Windows by eight digits of its ID")]
 fn key_file() -> Result<(), Failed> {
     let file = testdata::directory().join("ntfs-xts-128.recovery.txt");
     let ntfs = testdata::volume("ntfs-xts-128");
@@ -110,7 +112,7 @@ fn key_file() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("LDIF, CSV and JSON are read by their shape")]
+#[trial("recognizes LDIF, CSV and JSON by their content")]
 fn exports() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let [(first, password), (second, other)] = &saved(&volume())[..] else {
@@ -143,7 +145,7 @@ fn exports() -> Result<(), Failed> {
         (0, vec![first.as_str(), second.as_str()])
     );
     assert_eq!(found["found"][0]["saved"], "2024-05-06");
-    // csvde: the name of the entry, and octets in hex.
+    // The format of csvde: names of entries, and octets in hex.
     let octets = hex(&disk(first));
     let csvde = file(
         "csvde.csv",
@@ -172,13 +174,13 @@ fn exports() -> Result<(), Failed> {
     fs::write(&table, utf16)?;
     let (status, found) = json(&[text(&table), "--id", &second[..8]]);
     assert_eq!((status, ids(&found)), (0, vec![second.as_str()]));
-    // All of them at once.
+    // All files at once.
     let (_, found) = json(&[text(directory.path()), "--id", OTHER_ID]);
     assert_eq!(ids(&found), [OTHER_ID, OTHER_ID]);
     Ok(())
 }
 
-/// An entry below a computer as LDIF, with a folded line and base64.
+/// An LDIF entry below a computer, with a folded line and base64.
 fn entry(computer: &str, id: &str, password: &str) -> String {
     format!(
         "dn: cn=2023-10-10T10:00:00-08:00{{{id}}},cn={computer},{SUFFIX}\nobjectClass: msFVE-RecoveryInformation\nmsFVE-RecoveryPassword: {}\n {}\nmsFVE-RecoveryGuid:: {}\nmsFVE-VolumeGuid:: {}\n\n",
@@ -193,7 +195,7 @@ fn computer(name: &str) -> String {
     format!("dn: cn={name},{SUFFIX}\nobjectClass: computer\nsAMAccountName: {name}$\n\n")
 }
 
-/// The bytes of an identifier as the disk and the directory have them.
+/// The bytes of an ID in the order on disk and in the directory.
 fn disk(id: &str) -> [u8; 16] {
     id.parse::<fve::Guid>().unwrap().to_disk()
 }
@@ -222,7 +224,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// A well-formed password of its own for every number.
+/// A different well-formed recovery password for every number.
 fn password(number: usize) -> String {
     let blocks: Vec<_> = (0..8)
         .map(|block| format!("{:06}", 11 * ((number * 31 + block * 7919) % 65536)))
@@ -234,7 +236,7 @@ fn id(number: usize) -> String {
     format!("{:08X}-1234-4321-8888-{number:012X}", 0x1000_0000 + number)
 }
 
-#[trial("a password is used out of thousands of files without being shown")]
+#[trial("unlocks with one of thousands of files without printing it")]
 fn thousands() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     for number in 0..2000 {
@@ -250,7 +252,7 @@ fn thousands() -> Result<(), Failed> {
     }
     fs::write(directory.path().join("noise.bin"), vec![0xA5; 3 << 20])?;
     let volume = volume();
-    // The second protector's; only the file name tells whose it is.
+    // The password of the second key protector; only the file name says which one it is.
     let (id, password) = &saved(&volume)[1];
     let name = format!("7/BitLocker-Wiederherstellungsschlüssel {id}.TXT");
     fs::write(
@@ -278,7 +280,7 @@ fn unlock(source: &Path, place: &[&str]) -> Output {
         .expect("fve")
 }
 
-#[trial("a volume finds its own, and tells which are still on it")]
+#[trial("finds the passwords of a volume, and says which are still on it")]
 fn of_volume() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let volume = volume();
@@ -311,7 +313,7 @@ fn of_volume() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("nothing found is status 1")]
+#[trial("ends with status 1 if nothing is found")]
 fn nothing() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     fs::write(directory.path().join("a"), "nothing here")?;
@@ -322,7 +324,7 @@ fn nothing() -> Result<(), Failed> {
     assert_eq!(output.status.code(), Some(4));
     let said = String::from_utf8(output.stderr)?;
     assert!(said.contains("has no password for it"), "{said}");
-    // A password without an identifier is tried all the same.
+    // A password without an ID is tried as well.
     fs::write(directory.path().join("b"), &saved(&volume)[0].1)?;
     let (status, _) = json(&[text(directory.path()), "--volume", text(&volume.file)]);
     assert_eq!(status, 1);
@@ -331,7 +333,7 @@ fn nothing() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("the command line is checked")]
+#[trial("checks the command line")]
 fn usage() -> Result<(), Failed> {
     for arguments in [
         &["/tmp"][..],
@@ -349,7 +351,7 @@ fn usage() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("one unreadable file hides no other")]
+#[trial("an unreadable file does not hide others")]
 fn unreadable() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let large = fs::File::create(directory.path().join("a-large"))?;
@@ -372,12 +374,12 @@ fn server() -> Slapd {
     for (id, password) in saved(&volume()) {
         entries += &entry("PC01", &id, &password);
     }
-    // Of the same first eight digits.
+    // With the same first eight digits.
     entries += &entry("PC02", "5BC8FBBC-0000-0000-0000-000000000001", &password(1));
     Slapd::with(&entries, true)
 }
 
-/// The options that log in.
+/// Options to log in.
 fn login(server: &Slapd, user: &str) -> Vec<String> {
     let file = |path: PathBuf| path.into_os_string().into_string().unwrap();
     [
@@ -408,7 +410,7 @@ fn by_all() -> Result<(), Failed> {
     all_queries(&server, &server.ldaps)
 }
 
-#[trial("StartTLS does as LDAPS does", needs(directory_server))]
+#[trial("StartTLS works like LDAPS", needs(directory_server))]
 fn start_tls() -> Result<(), Failed> {
     let server = server();
     all_queries(&server, &server.ldap)
@@ -428,7 +430,7 @@ fn all_queries(server: &Slapd, url: &str) -> Result<(), Failed> {
     assert_eq!(entry["volume"], "07070707-0707-0707-0707-070707070707");
     let (_, found) = ask(&["--id", &own[0][..8]]);
     assert_eq!(ids(&found), own[..1]);
-    // Eight digits that name two.
+    // Eight digits with which two IDs begin.
     let (_, found) = ask(&["--id", "5bc8fbbc"]);
     assert_eq!(ids(&found).len(), 2);
     let (_, found) = ask(&["--id", "5bc8fbbc-0000"]);
@@ -474,7 +476,7 @@ fn unlocks() -> Result<(), Failed> {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("recovery lookup"), "{said}");
     no_digits(&said);
-    // A server that cannot be reached is told as the reason.
+    // The error says that the server cannot be reached.
     place[0] = "ldaps://127.0.0.1:1";
     let output = unlock(&volume.file, &place);
     let said = String::from_utf8(output.stderr)?;
@@ -495,7 +497,7 @@ fn second_judge() -> Result<(), Failed> {
         .iter()
         .map(|byte| format!("\\{byte:02x}"))
         .collect();
-    // Our filter for an identifier, given to somebody else.
+    // The filter that fve uses for an ID, given to ldapsearch.
     fs::write(
         &path,
         server.ldapsearch(&format!("(msFVE-RecoveryGuid={octets})")),
@@ -514,7 +516,7 @@ fn second_judge() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("pages go on beyond the server's limit", needs(directory_server))]
+#[trial("reads all pages beyond the server's limit", needs(directory_server))]
 fn pages() -> Result<(), Failed> {
     const MANY: usize = 1300;
     let mut entries = computer("PC-MANY");
@@ -540,14 +542,14 @@ fn refusals() -> Result<(), Failed> {
     let server = server();
     let volume = volume();
     let query = ["--volume", text(&volume.file)];
-    // Who may read no passwords learns of none, and is told why.
+    // A user who may not read passwords gets none, and a note says why.
     let (status, found) = ask(&server, &server.ldaps, OTHER_USER, &query);
     assert_eq!((status, ids(&found)), (1, vec![]));
     assert!(
         found["notes"].to_string().contains("have no password that"),
         "{found}"
     );
-    // Nobody, the wrong one, and with another password.
+    // No user, an unknown user, and a wrong password.
     let (password, wrong) = (server.password(), server.password().with_file_name("wrong"));
     fs::write(&wrong, "wrong")?;
     let (ca, other_ca) = (server.ca(), server.other_ca());
@@ -555,7 +557,7 @@ fn refusals() -> Result<(), Failed> {
         (None, &password, &ca, 4),
         (Some("cn=nobody,dc=example,dc=org"), &password, &ca, 4),
         (Some(HELP_DESK), &wrong, &ca, 4),
-        // A certificate that somebody else signed, also with StartTLS.
+        // A certificate of another authority, also with StartTLS.
         (Some(HELP_DESK), &password, &other_ca, 5),
     ] {
         for url in [&server.ldaps, &server.ldap] {
@@ -573,7 +575,7 @@ fn refusals() -> Result<(), Failed> {
             no_digits(&said);
         }
     }
-    // Without the option the system's certificates count, which did not sign this.
+    // Without the option, the certificates of the system apply, and none of them signed this one.
     let output = lookup(&[
         &server.ldaps,
         "--id",
@@ -587,8 +589,8 @@ fn refusals() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A server that cannot do TLS gets no password, though it would take one.
-#[trial("no password goes out in the open", needs(directory_server))]
+/// A server without TLS gets no password, although it would accept one.
+#[trial("sends no password unencrypted", needs(directory_server))]
 fn in_the_open() -> Result<(), Failed> {
     let server = Slapd::with(&computer("PC01"), false);
     let password = server.password();
@@ -610,7 +612,7 @@ fn in_the_open() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("no log holds a password", needs(directory_server))]
+#[trial("no log has a password", needs(directory_server))]
 fn logs() -> Result<(), Failed> {
     let server = server();
     let login = login(&server, HELP_DESK);

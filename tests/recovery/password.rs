@@ -1,6 +1,5 @@
-//! The recovery password as its users meet it: known vectors, files of every origin, slips, and
-//! silence about digits. Vectors and rules are those of
-//! docs/format-recovery-password.md §1.
+//! Tests of recovery passwords: known vectors, files of every origin, typing errors, and that no
+//! digits are printed. Vectors and rules are those of docs/format-recovery-password.md §1.
 
 use crate::common::trials::trial;
 use aes::Aes256;
@@ -21,9 +20,9 @@ use sha2::{Digest, Sha256};
 /// The example of the libbde document (docs/format-recovery-password.md §1.12).
 const A: &str = "471207-278498-422125-177177-561902-537405-468006-693451";
 const A_KEY: [u8; 16] = hex!("55a7e662e795eb3e8ac7d7be32a641f6");
-/// Seven zeros and the greatest block (docs/format-recovery-password.md §1.12).
+/// Seven blocks of zeros and the greatest block (docs/format-recovery-password.md §1.12).
 const B: &str = "000000-000000-000000-000000-000000-000000-000000-720885";
-/// Opens cryptsetup's image bitlk-aes-xts-128 (docs/format-recovery-password.md §1.12).
+/// Unlocks cryptsetup's image bitlk-aes-xts-128 (docs/format-recovery-password.md §1.12).
 const C: &str = "235818-357951-253979-013365-241120-245575-342914-591910";
 
 const ID: &str = "5BC8FBBC-BDE5-C099-4164-D8399F767C45";
@@ -45,7 +44,7 @@ fn first(check: &Check) -> &PasswordCheck {
     check.primary().expect("a password in the text")
 }
 
-/// The digits and identifiers of all passwords in a file.
+/// The digits and IDs of all passwords in a file.
 fn passwords(bytes: &[u8]) -> Vec<(String, Option<String>)> {
     let scan = scan_bytes(bytes, &Options::default()).unwrap();
     let found = scan.found.iter();
@@ -154,11 +153,11 @@ mod vectors {
     }
 
     #[trial]
-    fn blocks_of_the_table_are_judged_as_it_says() {
+    fn each_block_of_the_table_gets_its_verdict() {
         for valid in ["000000", "000011", "720885", "000022", "000033"] {
             assert_eq!(check_block(valid), BlockVerdict::Valid, "{valid}");
         }
-        // 999999 is a multiple of 11: both are of the right kind and out of range.
+        // 999999 is a multiple of 11: both values have the right form, but are out of range.
         for beyond in ["720896", "999999"] {
             assert_eq!(check_block(beyond), BlockVerdict::OutOfRange, "{beyond}");
         }
@@ -183,7 +182,7 @@ mod tolerance {
     }
 
     #[trial]
-    fn any_separator_or_none_will_do() {
+    fn accepts_any_separator_or_none() {
         let separators = [
             "-",
             " ",
@@ -225,7 +224,7 @@ mod tolerance {
     }
 
     #[trial]
-    fn what_other_tools_refuse_is_read() {
+    fn reads_what_other_tools_refuse() {
         for text in [
             format!("  {A}"),
             format!("{A}\r\n"),
@@ -236,15 +235,15 @@ mod tolerance {
             format!("Is it {A}?"),
             format!("<RecoveryPassword>{A}</RecoveryPassword>"),
             format!("{{\"key\":\"\\n{A}\\n\"}}"),
-            // Two groups a line, as people write, and four.
+            // Two blocks on a line, as people write them, and four.
             "471207-278498\n422125-177177\n561902-537405\n468006-693451\n".to_owned(),
             "471207 278498 422125 177177\n561902 537405 468006 693451".to_owned(),
-            // Dictated in threes, and in twelves.
+            // Grouped by three digits, and by twelve.
             "471 207 278 498 422 125 177 177 561 902 537 405 468 006 693 451".to_owned(),
             "471207278498 422125177177 561902537405 468006693451".to_owned(),
-            // A separator that slipped.
+            // A separator in the wrong place.
             "4712072-78498-422125-177177-561902-537405-468006-693451".to_owned(),
-            // A mail quoted and folded; an LDIF line folded after 76 characters.
+            // A quoted and folded mail; an LDIF line folded after 76 characters.
             "> 471207-278498-422125-177177-\n> 561902-537405-468006-693451".to_owned(),
             "msFVE-RecoveryPassword: 471207-278498-422125-177177-561902-537405-468006-693\n 451\n"
                 .to_owned(),
@@ -255,7 +254,7 @@ mod tolerance {
     }
 
     #[trial]
-    fn digits_of_any_script_will_do_and_superscripts_will_not() {
+    fn accepts_digits_of_any_script_but_not_superscripts() {
         let in_script = |zero: char| -> String {
             let shifted = |c: char| match c.to_digit(10) {
                 Some(digit) => char::from_u32(u32::from(zero) + digit).unwrap(),
@@ -291,7 +290,7 @@ mod tolerance {
     }
 
     #[trial]
-    fn notes_tell_what_was_done() {
+    fn notes_say_what_was_changed() {
         let notes = |text: &str| first(&check(text)).notes.clone();
         assert_eq!(notes(A), []);
         assert_eq!(notes(&with(" ")), [Note::Separators]);
@@ -300,8 +299,9 @@ mod tolerance {
     }
 
     #[trial]
-    fn unreadable_digits_make_it_incomplete_with_the_number_of_fillings() {
-        // One is certain, two leave at most ten (docs/format-recovery-password.md §1.8).
+    fn unreadable_digits_make_a_password_incomplete_and_possibilities_are_counted() {
+        // One unreadable digit is certain, two leave at most ten possibilities
+        // (docs/format-recovery-password.md §1.8).
         for (text, fillings) in [
             (A.replacen("471207", "47120?", 1), 1..=1),
             (A.replacen("471207", "47_207", 1), 1..=1),
@@ -330,7 +330,7 @@ mod tolerance {
     }
 
     #[trial]
-    fn underscores_part_blocks_or_stand_for_digits() {
+    fn underscores_separate_blocks_or_mark_unreadable_digits() {
         assert_eq!(digits(&parse(&with("_"))), A);
         let text = with("_").replacen("278498", "27849", 1);
         assert_eq!(
@@ -342,7 +342,7 @@ mod tolerance {
     }
 
     #[trial]
-    fn prose_is_no_password() {
+    fn prose_is_not_a_password() {
         for text in [
             "",
             "hello",
@@ -412,7 +412,7 @@ mod verdicts {
     }
 
     #[trial]
-    fn an_empty_block_is_seen_between_two_hyphens() {
+    fn finds_an_empty_block_between_two_hyphens() {
         let check = check(&A.replacen("278498-", "-", 1));
         assert_eq!(first(&check).blocks[1].verdict, BlockVerdict::Empty);
         assert_eq!(first(&check).blocks[1].candidates.wildcard, 65536);
@@ -441,7 +441,8 @@ mod verdicts {
 
     #[trial]
     fn a_block_beyond_the_range_is_never_wrapped_round() {
-        // cryptsetup takes 956714 for 235818 and opens (docs/format-recovery-password.md §1.11).
+        // cryptsetup accepts 956714 for 235818, and unlocks the volume
+        // (docs/format-recovery-password.md §1.11).
         let error = RecoveryPassword::parse(&C.replace("235818", "956714")).unwrap_err();
         assert_eq!(error.faults, [(1, BlockVerdict::OutOfRange)]);
     }
@@ -521,7 +522,7 @@ mod suggestions {
 
     #[trial]
     fn confused_digits_come_before_others() {
-        // 7 for 1.
+        // 7 instead of 1.
         let found = suggested(&A.replace("693451", "693457"), &Options::default());
         let at = found.iter().position(|(digits, _)| digits == A).unwrap();
         assert!(at < 2, "{at} of {}", found.len());
@@ -538,7 +539,7 @@ mod suggestions {
     }
 
     #[trial]
-    fn lost_and_doubled_digits_are_mended() {
+    fn corrects_missing_and_doubled_digits() {
         for (text, correction) in [
             (A.replace("278498", "27898"), Correction::Insertion),
             (A.replace("278498", "2784498"), Correction::Deletion),
@@ -577,7 +578,7 @@ mod suggestions {
     }
 
     #[trial]
-    fn two_bad_blocks_multiply() {
+    fn corrections_of_two_bad_blocks_multiply() {
         let check = check(&A.replace("278498", "278499").replace("693451", "693452"));
         let counts: Vec<_> = first(&check)
             .blocks
@@ -592,7 +593,7 @@ mod suggestions {
     }
 
     #[trial]
-    fn a_scanners_letters_are_read_only_as_a_suggestion() {
+    fn letters_of_a_scanner_are_read_only_in_suggestions() {
         let text = A.replace("278498", "27B49B").replace("471207", "47I2O7");
         let options = Options::default().with_ocr(true);
         assert_eq!(check_text(&text, &options).result, Outcome::Malformed);
@@ -608,7 +609,7 @@ mod suggestions {
     }
 
     #[trial]
-    fn only_the_best_are_made_when_there_are_too_many() {
+    fn only_the_best_suggestions_are_returned() {
         let check = check(&A.replace("278498", "??????").replace("471207", "??????"));
         assert_eq!(first(&check).password_candidates, 1 << 32);
         assert_eq!(first(&check).expose_suggestions(20).len(), 20);
@@ -616,14 +617,14 @@ mod suggestions {
     }
 
     #[trial]
-    fn a_well_formed_password_needs_none() {
+    fn a_well_formed_password_has_no_suggestions() {
         let check = check(A);
         assert_eq!(first(&check).password_candidates, 0);
         assert!(first(&check).expose_suggestions(10).is_empty());
     }
 
     #[trial]
-    fn the_check_digit_is_told_where_there_is_one() {
+    fn gives_the_expected_check_digit_if_there_is_one() {
         let check = check(&A.replace("278498", "278499"));
         assert_eq!(first(&check).expose_expected_check_digit(2), Some(8));
         assert_eq!(first(&check).expose_expected_check_digit(0), None);
@@ -675,7 +676,7 @@ mod files {
     }
 
     #[trial]
-    fn key_files_of_any_language_and_encoding_are_read() {
+    fn reads_key_files_of_any_language_and_encoding() {
         for text in [english(), german(), russian()] {
             use SourceNote::{ByteOrderMark, NoByteOrderMark};
             let marked = [b"\xEF\xBB\xBF", text.as_bytes()].concat();
@@ -720,7 +721,7 @@ mod files {
     }
 
     #[trial]
-    fn a_file_in_latin_1_is_read_with_its_en_dashes() {
+    fn reads_a_latin_1_file_with_en_dashes() {
         let text = german().replace(A, &A.replace('-', "–"));
         let ansi: Vec<u8> = text
             .chars()
@@ -738,7 +739,7 @@ mod files {
     }
 
     #[trial]
-    fn the_key_file_of_windows_7_is_read() {
+    fn reads_the_key_file_of_windows_7() {
         let text = format!(
             "BitLocker Drive Encryption Recovery Key \r\nThe recovery key is used to recover the \
              data on a BitLocker protected drive.\r\n\r\nTo verify that this is the correct recovery \
@@ -754,7 +755,7 @@ mod files {
     }
 
     #[trial]
-    fn manage_bde_output_binds_each_password_to_its_protector() {
+    fn manage_bde_output_assigns_each_password_to_its_protector() {
         let text = format!(
             "BitLocker Drive Encryption: Configuration Tool version 10.0.19041\r\n\
              Copyright (C) 2013 Microsoft Corporation. All rights reserved.\r\n\r\n\
@@ -771,7 +772,7 @@ mod files {
     }
 
     #[trial]
-    fn powershell_lists_are_read_even_where_the_console_folds_them() {
+    fn reads_powershell_lists_even_if_the_console_folds_them() {
         let text = format!(
             "KeyProtectorId      : {{{ID}}}\nAutoUnlockProtector : \nKeyProtectorType    : \
              RecoveryPassword\nKeyFileName         : \nRecoveryPassword    : \
@@ -784,7 +785,7 @@ mod files {
     }
 
     #[trial]
-    fn tables_bind_by_line_whatever_the_order_of_columns() {
+    fn tables_assign_ids_by_line_in_any_order_of_columns() {
         let expected = [one(A, Some(ID)), one(C, Some(OTHER_ID))].concat();
         for text in [
             format!("Id,Computer,Key\n{ID},PC-1,{A}\n{OTHER_ID},PC-2,{C}\n"),
@@ -800,13 +801,13 @@ mod files {
         let keys_only = format!("{A}\n{C}\n");
         let expected = [one(A, None), one(C, None)].concat();
         assert_eq!(passwords(keys_only.as_bytes()), expected);
-        // Numbers in the columns before and after are no blocks.
+        // Numbers in neighboring columns are not blocks.
         let numbers = format!("1,123456,{A},654321\n2,123457,{C},654322\n");
         assert_eq!(passwords(numbers.as_bytes()), expected);
     }
 
     #[trial]
-    fn graph_json_binds_by_the_protector_not_by_the_device() {
+    fn graph_json_assigns_the_id_of_the_protector_not_of_the_device() {
         let device = "2ff709c2-2c4b-4b6b-9a3f-1f2f3f4f5f6f";
         let text = format!(
             "{{\"@odata.context\":\"https://graph.microsoft.com/v1.0/$metadata\",\"id\":\"{}\",\
@@ -823,7 +824,7 @@ mod files {
     }
 
     #[trial]
-    fn ldif_is_read_with_its_folded_lines() {
+    fn reads_ldif_with_folded_lines() {
         let text = format!(
             "dn: CN=2023-10-10T10:00:00-08:00{{{OTHER_ID}}},CN=PC-1,OU=Clients,DC=example,DC=test\n\
              objectClass: msFVE-RecoveryInformation\nmsFVE-RecoveryPassword: \
@@ -863,7 +864,7 @@ mod files {
     }
 
     #[trial]
-    fn hostile_files_take_no_longer_than_others() {
+    fn hostile_files_take_no_more_time_than_others() {
         let many: String = (0..MAX_BYTES as u64 / 56)
             .map(|nth| {
                 let key = (u128::from(nth) << 80 | 0x1234_5678).to_le_bytes();
@@ -880,7 +881,7 @@ mod files {
             "12345678-1234-",
             &many,
         ];
-        // The CPU's time, for a busy machine is not a hostile file.
+        // CPU time, because the machine may be busy with other work.
         let now = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         let started = now();
         for text in files {
@@ -898,14 +899,14 @@ mod files {
 mod silence {
     use super::*;
 
-    /// Whether a printed form holds the digits of a block.
+    /// Whether printed text has the digits of a block.
     fn leaks(printed: &str) -> bool {
         A.split('-')
             .any(|block| printed.contains(block) || printed.contains(&block[..5]))
     }
 
     #[trial]
-    fn nothing_that_is_printed_holds_a_digit_of_the_password() {
+    fn nothing_printed_has_a_digit_of_the_password() {
         let bad = A.replace("278498", "278499").replace("561902", "56l902");
         for text in [
             A.to_owned(),
@@ -933,7 +934,7 @@ mod silence {
     }
 
     #[trial]
-    fn the_normalised_form_is_shown_on_request() {
+    fn shows_the_normalized_form_on_request() {
         let text = A
             .replace('-', " ")
             .replace("278498", "2784[17]8")
@@ -949,7 +950,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[trial]
-    fn any_bytes_are_checked_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+    fn checks_any_bytes_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let check = check_bytes(&bytes, &Options::default().with_ocr(true)).unwrap();
         for password in &check.passwords {
             let _ = password.expose_suggestions(5);
@@ -958,7 +959,7 @@ proptest! {
     }
 
     #[trial]
-    fn any_mess_of_digits_is_checked_without_a_panic(
+    fn checks_any_text_of_digits_without_a_panic(
         text in "([0-9]{1,8}|[0-9]{44,52}|[?*_xOIl|\\[\\]]{1,3}|[-–,;: \r\n\t>=\"]{1,2}|\\[17\\]|5BC8FBBC-BDE5-C099-4164-D8399F767C45){0,40}"
     ) {
         for ocr in [false, true] {
@@ -973,7 +974,7 @@ proptest! {
     }
 
     #[trial]
-    fn a_password_with_any_separators_is_read(
+    fn reads_a_password_with_any_separators(
         key in any::<[u8; 16]>(),
         separators in prop::collection::vec("[-–—− \u{A0}\t./:,]|\r\n|-\n| - ", 7),
     ) {
@@ -990,7 +991,7 @@ proptest! {
     }
 
     #[trial]
-    fn any_single_slip_is_found_and_mended(
+    fn finds_and_corrects_any_single_error(
         key in any::<[u8; 16]>(), at in 0..48_usize, digit in 0..10_u8,
     ) {
         let password = RecoveryPassword::from_key(&RecoveryKey::from_bytes(&key));

@@ -1,8 +1,9 @@
-//! `fve recovery search` and `fve recovery hash`, on frozen volumes and on one that Windows made.
+//! Tests of `fve recovery search` and `fve recovery hash`, on the volumes of the test data and on
+//! one made by Windows.
 //!
-//! The hashes are judged by a few lines of Python that know nothing of us, and with `FVE_HASHCAT=1` by
-//! hashcat, which takes an OpenCL device (Debian: `hashcat pocl-opencl-icd ocl-icd-libopencl1`) and
-//! some minutes. What is missing is reported as ignored.
+//! The hashes are checked by a short Python program that shares no code with fve, and with
+//! `FVE_HASHCAT=1` by hashcat, which needs an OpenCL device (Debian: `hashcat pocl-opencl-icd
+//! ocl-icd-libopencl1`) and some minutes. Tests whose tools are missing are reported as ignored.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -76,7 +77,7 @@ fn assert_silent(digits: &str, said: &[u8]) {
     }
 }
 
-#[trial("finds unreadable digits and tells nobody")]
+#[trial("finds unreadable digits without printing them")]
 fn finds_silently() -> Result<(), Failed> {
     let (place, digits) = (Place::new(), digits());
     let pattern = with(
@@ -89,7 +90,7 @@ fn finds_silently() -> Result<(), Failed> {
         assert_silent(&digits, &output.stdout);
         assert_silent(&digits, &output.stderr);
     }
-    // As an argument it is warned of, and not repeated.
+    // As an argument, it causes a warning, and is not repeated.
     let mut command = fve();
     command.args(["recovery", "search"]).arg(volume().file);
     let output = command.args(["--pattern", &pattern]).output()?;
@@ -99,7 +100,7 @@ fn finds_silently() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("shows and saves what it found when asked")]
+#[trial("shows and saves the password on request")]
 fn shows_and_saves() -> Result<(), Failed> {
     let (place, digits) = (Place::new(), digits());
     let saved = place.path("saved.txt");
@@ -124,7 +125,7 @@ fn shows_and_saves() -> Result<(), Failed> {
         .arg(&saved)
         .output()?;
     assert_status(&output, 0);
-    // A file that is there is said to be before anything is tried.
+    // An existing file is reported before any candidate is tried.
     let output = place.search(
         &volume().file,
         &pattern,
@@ -134,7 +135,7 @@ fn shows_and_saves() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("finds what --try-near is for")]
+#[trial("--try-near finds errors that the check digits do not detect")]
 fn finds_near_misses() -> Result<(), Failed> {
     let (place, digits) = (Place::new(), digits());
     let mut blocks: Vec<&str> = digits.split('-').collect();
@@ -145,8 +146,8 @@ fn finds_near_misses() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("mends a mistyped digit")]
-fn mends_a_digit() -> Result<(), Failed> {
+#[trial("corrects a mistyped digit")]
+fn corrects_a_digit() -> Result<(), Failed> {
     let (place, digits) = (Place::new(), digits());
     let mistyped = match digits.as_bytes()[7] {
         b'1' => with(&digits, &[(7, "7")]),
@@ -158,8 +159,8 @@ fn mends_a_digit() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("says when nothing opens")]
-fn says_when_nothing_opens() -> Result<(), Failed> {
+#[trial("reports that no candidate unlocks the volume")]
+fn reports_that_nothing_unlocks() -> Result<(), Failed> {
     let place = Place::new();
     let other = "471207-278498-422125-177177-561902-537405-468006-6934??";
     let output = place.search(&volume().file, other, &["--json"]);
@@ -172,7 +173,7 @@ fn says_when_nothing_opens() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("tries only the protector that is meant")]
+#[trial("tries only the selected key protector")]
 fn tries_one_protector() -> Result<(), Failed> {
     let place = Place::new();
     let volume = testdata::volume("two-recovery-passwords");
@@ -200,13 +201,13 @@ fn tries_one_protector() -> Result<(), Failed> {
     Ok(())
 }
 
-/// 909 or so candidates: more than half a minute on one core.
+/// A pattern with about 909 candidates: more than half a minute on one core.
 fn long_pattern() -> String {
     with(&digits(), &[(28, "?"), (29, "?"), (30, "?"), (31, "?")])
 }
 
-#[trial("goes on where it was interrupted")]
-fn goes_on() -> Result<(), Failed> {
+#[trial("continues where it was interrupted")]
+fn continues_after_interruption() -> Result<(), Failed> {
     let place = Place::new();
     let checkpoint = place.path("checkpoint");
     let arguments = [
@@ -228,21 +229,22 @@ fn goes_on() -> Result<(), Failed> {
     rustix::process::kill_process(id, rustix::process::Signal::INT)?;
     let status = search.wait()?;
     assert_eq!(status.code(), Some(5));
-    // Close to the end of the search, as if it had gone on for long.
+    // Near the end of the search, as if it had run for long.
     let mut document: Value = serde_json::from_slice(&std::fs::read(&checkpoint)?)?;
     let all = document["candidates"].as_str().unwrap().parse::<u64>()?;
     let right = number_of_the_right_one();
     assert!(right < all);
     document["next"] = Value::from(right.saturating_sub(3));
     std::fs::write(&checkpoint, document.to_string())?;
-    // Another pattern of the same shape does not go on from here.
+    // A different pattern with the same shape is refused.
     let block = digits()[..6].parse::<u32>()?;
     let other = if block > 11 { block - 11 } else { block + 11 };
     let other = format!("{other:06}{}", &long_pattern()[6..]);
     let output = place.search(&volume().file, &other, &arguments);
     assert_status(&output, 2);
     assert!(text(&output.stderr).contains("another search"));
-    // A place that cannot be written is found before the search, which goes on later all the same.
+    // A path that cannot be written is reported before the search starts, and the checkpoint can
+    // still be used.
     let nowhere = ["--save-to", "/proc/password", arguments[2], arguments[3]];
     let output = place.search(&volume().file, &long_pattern(), &nowhere);
     assert_status(&output, 5);
@@ -255,7 +257,7 @@ fn goes_on() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("saves elsewhere what cannot be saved where it was to go", needs(trials::root, || trials::programs(&["mount", "umount"])))]
+#[trial("saves the password elsewhere if its file cannot be written", needs(trials::root, || trials::programs(&["mount", "umount"])))]
 fn saves_elsewhere() -> Result<(), Failed> {
     let place = Place::new();
     let full = place.path("full");
@@ -295,9 +297,9 @@ fn saves_elsewhere() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The file for the password is there from the beginning, and goes with a search that finds none.
-#[trial("makes the password's file first")]
-fn makes_the_file_first() -> Result<(), Failed> {
+/// The file for the password exists from the start, and is removed if the search finds nothing.
+#[trial("creates the file for the password first")]
+fn creates_the_file_first() -> Result<(), Failed> {
     let place = Place::new();
     let (saved, checkpoint) = (place.path("saved"), place.path("checkpoint"));
     let arguments = [
@@ -326,7 +328,7 @@ fn makes_the_file_first() -> Result<(), Failed> {
         assert_eq!(status.code(), (!killed).then_some(5));
         assert_eq!(saved.exists(), killed);
     }
-    // The same command goes on, although its empty file is still there.
+    // The same command continues, although its empty file still exists.
     let mut document: Value = serde_json::from_slice(&std::fs::read(&checkpoint)?)?;
     document["next"] = Value::from(number_of_the_right_one());
     std::fs::write(&checkpoint, document.to_string())?;
@@ -336,7 +338,7 @@ fn makes_the_file_first() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Which of the candidates of [`long_pattern`] is the right one.
+/// The number of the right candidate of [`long_pattern`].
 fn number_of_the_right_one() -> u64 {
     use fve::recovery_password::{Options, check_text};
     let check = check_text(&long_pattern(), &Options::default());
@@ -349,8 +351,8 @@ fn number_of_the_right_one() -> u64 {
     (0..count).find(is_right).unwrap()
 }
 
-#[trial("keeps no digit in a checkpoint")]
-fn keeps_no_digit() -> Result<(), Failed> {
+#[trial("saves no digit in a checkpoint")]
+fn saves_no_digit() -> Result<(), Failed> {
     let place = Place::new();
     let checkpoint = place.path("checkpoint");
     let mut search = place
@@ -374,7 +376,7 @@ fn keeps_no_digit() -> Result<(), Failed> {
         document["shape"],
         "######-######-######-######-????##-######-######-######"
     );
-    // Nothing that is no checkpoint is written over.
+    // A file that is not a checkpoint is not overwritten.
     let note = place.path("note");
     std::fs::write(&note, "mine")?;
     let output = place.search(
@@ -387,8 +389,8 @@ fn keeps_no_digit() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("refuses what is not worth it")]
-fn refuses_the_hopeless() -> Result<(), Failed> {
+#[trial("refuses a search that takes too long or has no result")]
+fn refuses_useless_searches() -> Result<(), Failed> {
     let (place, digits) = (Place::new(), digits());
     let hidden = |count: usize| {
         let mut blocks: Vec<&str> = digits.split('-').collect();
@@ -408,7 +410,7 @@ fn refuses_the_hopeless() -> Result<(), Failed> {
         &["--any-order", "--dry-run", "--json"],
     );
     assert_eq!(json(&output)["candidates"], 40_320);
-    // A whole block takes long enough to be sorry for a lost result.
+    // Searching a whole block takes so long that the result must be saved or shown.
     let output = place.search(&volume().file, &hidden(1), &[]);
     assert_status(&output, 2);
     for nothing in [
@@ -428,8 +430,8 @@ fn refuses_the_hopeless() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("offers itself after a failed unlock")]
-fn is_offered() -> Result<(), Failed> {
+#[trial("is suggested after a failed unlock")]
+fn is_suggested() -> Result<(), Failed> {
     let place = Place::new();
     let wrong = place.file("471207-278498-422125-177177-561902-537405-468006-693451");
     let mut command = fve();
@@ -443,9 +445,9 @@ fn is_offered() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("a volume of Windows: seven digits", needs(trials::corpus))]
+#[trial("finds seven digits on a volume of Windows", needs(trials::corpus))]
 fn windows() -> Result<(), Failed> {
-    // The end-to-end proof of docs/format-recovery-password.md §1.9.
+    // The complete example of docs/format-recovery-password.md §1.9.
     let volumes = corpus::volumes().unwrap();
     let volume = volumes
         .iter()
@@ -477,7 +479,7 @@ fn prints_hashes() -> Result<(), Failed> {
     let hashes = hashes();
     let kinds: Vec<_> = hashes.iter().map(|hash| &hash[..13]).collect();
     assert!(kinds.contains(&"$bitlocker$1$") && kinds.contains(&"$bitlocker$3$"));
-    // The lengths that hashcat's parser checks, token by token.
+    // The lengths that the parser of hashcat checks, field by field.
     for hash in &hashes {
         let tokens: Vec<_> = hash.split('$').collect();
         let lengths: Vec<_> = tokens.iter().map(|token| token.len()).collect();
@@ -497,7 +499,7 @@ fn prints_hashes() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A Python that knows AES-CCM.
+/// A Python that has AES-CCM.
 fn python() -> Result<PathBuf, String> {
     let python = std::env::var_os("FVE_PYTHON").ok_or("$FVE_PYTHON is not set")?;
     let python = PathBuf::from(python);
@@ -510,7 +512,8 @@ fn python() -> Result<PathBuf, String> {
     }
 }
 
-/// Opens a hash with a secret: written from the format's description, with nothing of ours.
+/// Decrypts a hash with a password, written from the description of the format and sharing no code
+/// with fve.
 const OPEN: &str = r#"
 import hashlib, struct, sys
 from Crypto.Cipher import AES
@@ -529,7 +532,7 @@ cipher = AES.new(last, AES.MODE_CCM, nonce=bytes.fromhex(nonce), mac_len=16)
 print(cipher.decrypt_and_verify(sealed[16:], sealed[:16])[:12].hex())
 "#;
 
-#[trial("the hash opens in Python", needs(|| python().err().map(Missing::Tool)))]
+#[trial("Python decrypts the hash", needs(|| python().err().map(Missing::Tool)))]
 fn hash_in_python() -> Result<(), Failed> {
     let python = python()?;
     for hash in hashes() {
@@ -541,13 +544,13 @@ fn hash_in_python() -> Result<(), Failed> {
         let mut command = Command::new(&python);
         let output = command.args(["-c", OPEN, &hash, secret]).output()?;
         assert!(output.status.success(), "{}", text(&output.stderr));
-        // A key datum of 44 bytes that holds a volume master key.
+        // A key datum of 44 bytes with a volume master key.
         assert_eq!(text(&output.stdout).trim(), "2c0000000100000003200000");
     }
     Ok(())
 }
 
-/// What keeps hashcat from being asked: it never has to be here.
+/// Why hashcat is not run: it is always optional.
 fn hashcat() -> Option<Missing> {
     let why = if std::env::var_os("FVE_HASHCAT").is_none_or(|value| value != "1") {
         "hashcat is only asked with FVE_HASHCAT=1"
@@ -561,7 +564,7 @@ fn hashcat() -> Option<Missing> {
     Some(Missing::Optional(why.to_owned()))
 }
 
-#[trial("the hash opens in hashcat", needs(hashcat))]
+#[trial("hashcat finds the password of the hash", needs(hashcat))]
 fn hash_in_hashcat() -> Result<(), Failed> {
     let place = Place::new();
     let (hash, words) = (place.path("hash"), place.path("words"));
