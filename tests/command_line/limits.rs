@@ -450,7 +450,7 @@ fn exports() -> Result<(), Failed> {
         &["recovery", "lookup", path.to_str().unwrap(), "--id", id],
     )
     .within(64 * MIB, 10.0)
-    .ends(5, "more than the 64 MiB that are read");
+    .ends(5, "is larger than 64 MiB");
     Ok(())
 }
 

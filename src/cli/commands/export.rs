@@ -35,9 +35,10 @@ impl ExportArgs {
 
 #[derive(Debug, Subcommand)]
 enum ExportCommand {
-    /// Save the encrypted keys of a volume to a file. If the volume's own metadata is damaged
-    /// later, --key-package unlocks it with that file. The file format is fve's own: repair-bde of
-    /// Windows is not known to read it
+    /// Save the encrypted keys of a volume to a file
+    ///
+    /// If the metadata of the volume is damaged later, --key-package unlocks the volume with this
+    /// file. The file format is fve's own: repair-bde of Windows is not known to read it.
     KeyPackage(KeyPackageArgs),
 }
 
@@ -53,7 +54,7 @@ struct KeyPackageArgs {
     source: SourceArgs,
 
     /// New file to write. The credentials of its key protectors unlock the volume with this file
-    /// for ever, even after they are changed: keep it safe
+    /// even after they are changed: keep it safe
     #[arg(value_name = "OUT", value_hint = ValueHint::FilePath)]
     output: PathBuf,
 

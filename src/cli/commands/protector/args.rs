@@ -183,7 +183,7 @@ Examples:
   Accept the current state of the computer:
     fve protector reseal /dev/sda3 --recovery-password-file key.txt
   Bind the key to other PCRs:
-    fve protector reseal /dev/sda3 --pcrs 7,11 --password-file pw")]
+    fve protector reseal /dev/sda3 --pcrs 0,2,4,11 --password-file pw")]
 pub(super) struct ResealArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
