@@ -1,0 +1,209 @@
+//! Mounts that are stopped while a program uses them.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fve::crypto::sector::Method;
+use fve::error::Error;
+use fve::serve::fuse::{BackgroundMount, Busy, Mount, MountOptions, unmount};
+use fve::source::{MountEntry, ReadAt};
+use fve::volume::Unlocked;
+
+use crate::common::trials::{fuse, trial};
+use crate::common::writing::{Disk, plaintext_of, volume_with_clear_key, writable};
+
+/// Longer than any test needs, shorter than a person's patience.
+const LIMIT: Duration = Duration::from_secs(20);
+
+const LEN: usize = 0x10_0000;
+
+/// A source of `LEN` bytes 7, slow when asked to be.
+#[derive(Default)]
+struct Source {
+    slow: AtomicBool,
+    reads: AtomicBool,
+}
+
+impl ReadAt for Source {
+    fn size(&self) -> u64 {
+        LEN as u64
+    }
+
+    fn read_exact_at(&self, _offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        if self.slow.load(Ordering::SeqCst) {
+            self.reads.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(700));
+        }
+        buf.fill(7);
+        Ok(())
+    }
+}
+
+fn options() -> MountOptions {
+    // Every read reaches the source.
+    MountOptions::new("stopped").direct_io(true)
+}
+
+fn read_only(source: Arc<Source>, directory: &Path) -> Mount {
+    let volume = Unlocked::plain(source).expect("plain");
+    Mount::new(Arc::new(volume), directory, &options()).expect("mount")
+}
+
+fn is_mounted(directory: &Path) -> bool {
+    let directory = directory.canonicalize().expect("directory");
+    MountEntry::at(&directory).expect("mount table").is_some()
+}
+
+fn is_busy(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::ResourceBusy)
+}
+
+/// Waits for the server on another thread, so that one that does not end fails the test.
+fn join(mount: BackgroundMount) -> fve::Result<()> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(mount.join()));
+    receiver.recv_timeout(LIMIT).expect("the server ends")
+}
+
+#[trial(needs(fuse))]
+fn a_busy_mount_is_stopped_only_with_detach() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mount = read_only(Arc::default(), directory.path());
+    let mount = mount.spawn().expect("server");
+    let file = File::open(directory.path().join("volume")).expect("volume");
+    let mut bytes = [0; 5000];
+    file.read_exact_at(&mut bytes, 100).expect("read");
+
+    let refused = mount.stop(Busy::Refuse).expect_err("the mount is in use");
+    assert!(is_busy(&refused), "{refused:?}");
+    assert!(is_busy(&unmount(directory.path()).expect_err("in use")));
+    file.read_exact_at(&mut bytes, 9000).expect("still served");
+    assert_eq!(bytes, [7; 5000]);
+
+    mount.stop(Busy::Detach).expect("detached");
+    assert!(!is_mounted(directory.path()));
+    let stopper = mount.stopper();
+    join(mount).expect("served");
+    assert!(file.read_exact_at(&mut bytes, 0).is_err());
+    // Stopping again does nothing, also where another mount took the place.
+    let other = read_only(Arc::default(), directory.path());
+    stopper.stop(Busy::Detach).expect("nothing to stop");
+    assert!(is_mounted(directory.path()));
+    drop(other);
+    assert!(!is_mounted(directory.path()));
+}
+
+#[trial(needs(fuse))]
+fn an_unused_mount_is_stopped_without_detach() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mount = read_only(Arc::default(), directory.path());
+    let mount = mount.spawn().expect("server");
+    assert_eq!(
+        mount.directory(),
+        directory.path().canonicalize().expect("path")
+    );
+    mount.stop(Busy::Refuse).expect("unmounted");
+    join(mount).expect("served");
+    assert!(!is_mounted(directory.path()));
+}
+
+#[trial(needs(fuse))]
+fn a_request_in_progress_is_completed() {
+    let directory = tempfile::tempdir().expect("directory");
+    let source = Arc::<Source>::default();
+    let mount = read_only(source.clone(), directory.path());
+    let mount = mount.spawn().expect("server");
+    let file = File::open(directory.path().join("volume")).expect("volume");
+    source.slow.store(true, Ordering::SeqCst);
+    let reader = std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+    });
+    let start = Instant::now();
+    while !source.reads.load(Ordering::SeqCst) {
+        assert!(start.elapsed() < LIMIT);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    mount.stop(Busy::Detach).expect("detached");
+    let read = reader.join().expect("reader");
+    assert_eq!(read.expect("the read in progress"), [7; 4096]);
+    join(mount).expect("served");
+}
+
+#[trial(needs(fuse))]
+fn what_was_written_is_on_the_disk_after_detach() {
+    let (bytes, mut expected) = volume_with_clear_key(Method::AES_XTS_128, 512);
+    let disk = Disk::new(bytes);
+    let volume = Arc::new(writable(disk.clone()).expect("volume"));
+    let directory = tempfile::tempdir().expect("directory");
+    let mount = Mount::read_write(volume, directory.path(), &options()).expect("mount");
+    let mount = mount.spawn().expect("server");
+    let path = directory.path().join("volume");
+    let file = File::options().write(true).open(path).expect("volume");
+    file.write_all_at(&[9; 3000], 0x2_0100).expect("write");
+    expected[0x2_0100..0x2_0100 + 3000].fill(9);
+
+    assert!(is_busy(&mount.stop(Busy::Refuse).expect_err("in use")));
+    mount.stop(Busy::Detach).expect("detached");
+    join(mount).expect("served");
+    assert!(!is_mounted(directory.path()));
+    assert!(file.write_all_at(&[1; 10], 0).is_err());
+    // The volume was released, and holds what was written.
+    let bytes = disk.bytes.lock().expect("disk").clone();
+    let again = writable(Disk::new(bytes)).expect("volume");
+    assert!(plaintext_of(&again) == expected);
+}
+
+#[trial(needs(fuse))]
+fn a_disk_that_fails_to_flush_is_reported_and_the_mount_still_stops() {
+    let (bytes, _) = volume_with_clear_key(Method::AES_XTS_128, 512);
+    let disk = Disk::new(bytes);
+    let volume = Arc::new(writable(disk.clone()).expect("volume"));
+    let directory = tempfile::tempdir().expect("directory");
+    let mount = Mount::read_write(volume, directory.path(), &options()).expect("mount");
+    let mount = mount.spawn().expect("server");
+    let path = directory.path().join("volume");
+    let file = File::options().write(true).open(path).expect("volume");
+    file.write_all_at(&[9; 100], 0x2_0100).expect("write");
+    disk.fails_to_flush.store(true, Ordering::SeqCst);
+
+    let lost = mount.stop(Busy::Detach).expect_err("the flush fails");
+    assert!(lost.to_string().contains("not everything"), "{lost}");
+    assert!(!is_mounted(directory.path()));
+    join(mount).expect_err("the flush failed");
+}
+
+#[trial(needs(fuse))]
+fn a_mount_in_the_foreground_is_stopped_from_another_thread() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mount = read_only(Arc::default(), directory.path());
+    let stopper = mount.stopper();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(mount.serve()));
+    let file = File::open(directory.path().join("volume")).expect("volume");
+    let refused = stopper.clone().stop(Busy::Refuse).expect_err("in use");
+    assert!(is_busy(&refused));
+    stopper.stop(Busy::Detach).expect("detached");
+    receiver
+        .recv_timeout(LIMIT)
+        .expect("the server ends")
+        .expect("served");
+    drop(file);
+}
+
+#[trial(needs(fuse))]
+fn dropping_the_handle_stops_the_mount() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mount = read_only(Arc::default(), directory.path());
+    let mount = mount.spawn().expect("server");
+    let file = File::open(directory.path().join("volume")).expect("volume");
+    drop(mount);
+    assert!(!is_mounted(directory.path()));
+    let mut byte = [0];
+    assert!(file.read_exact_at(&mut byte, 0).is_err());
+}
