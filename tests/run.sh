@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 
 # Arguments are required: a sourced script without any would see those of this script.
 . examples/setup.sh pkg-config libtss2-dev
-exec cargo test --features full "$@"
+exec cargo test --features full,testing "$@"

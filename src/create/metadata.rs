@@ -4,12 +4,10 @@ use zeroize::Zeroizing;
 
 use super::NewVolume;
 use super::placement::MOVED_LEN;
-use super::testing::Stage;
 use crate::crypto::random;
 use crate::enroll::seal::Sealer;
 use crate::enroll::unfit;
 use crate::error::Result;
-use crate::format::block::State;
 use crate::format::datum::{Virtualization, VirtualizationExtension, key_types, roles};
 use crate::format::encode::block::{BlockContent, BlockHeader, DatasetHeader};
 use crate::format::encode::{self, DatumBytes};
@@ -17,11 +15,13 @@ use crate::secret::{SecretBytes, Vmk};
 
 /// Flags of the virtualization datum's extension: the value of every sample, and the bits that
 /// differ (docs/format.md §3.9; meanings inferred).
-mod flags {
-    pub(super) const ALWAYS: u64 = 0x00A;
-    pub(super) const LARGE_SECTORS: u64 = 0x001;
-    pub(super) const ENCRYPT_ON_WRITE: u64 = 0x040;
-    pub(super) const CONVERTING: u64 = 0x100;
+pub(super) mod flags {
+    pub(in crate::create) const ALWAYS: u64 = 0x00A;
+    pub(in crate::create) const LARGE_SECTORS: u64 = 0x001;
+    #[cfg(feature = "testing")]
+    pub(in crate::create) const ENCRYPT_ON_WRITE: u64 = 0x040;
+    #[cfg(feature = "testing")]
+    pub(in crate::create) const CONVERTING: u64 = 0x100;
 }
 
 /// The keys of a volume.
@@ -50,7 +50,8 @@ impl Keys {
 impl NewVolume {
     /// The region of which three copies go onto a volume of `size` bytes.
     pub(super) fn region(&self, keys: &Keys, size: u64) -> Result<Vec<u8>> {
-        if let Stage::Decrypted(_) = self.stage {
+        #[cfg(feature = "testing")]
+        if self.stage.has_no_keys() {
             return self.region_without_keys();
         }
         let mut sealer = Sealer::new(&keys.vmk, self.created);
@@ -67,7 +68,8 @@ impl NewVolume {
             let (role, key_type) = (roles::AUTO_UNLOCK_KEY, key_types::EXTERNAL_KEY);
             datums.push(sealer.with_vmk(role, key_type, key.expose())?);
         }
-        datums.extend(self.extra_datums()?);
+        #[cfg(feature = "testing")]
+        datums.extend(self.encoded_extra_datums()?);
         datums.push(self.virtualization()?);
         // The hash covers the counter that follows its own seal, which comes last.
         let next_nonce = sealer.next_counter().saturating_add(1);
@@ -78,8 +80,9 @@ impl NewVolume {
         content.region(&validation).map_err(unfit)
     }
 
-    /// A volume that is prepared and not encrypted has no keys: its hash lies in the open
+    /// A volume that is prepared but not encrypted has no keys: its hash is stored unencrypted
     /// (docs/format.md §2.4).
+    #[cfg(feature = "testing")]
     fn region_without_keys(&self) -> Result<Vec<u8>> {
         let head = self.head(0, 1, 0);
         let content = BlockContent::new(&head, &[self.virtualization()?]).map_err(unfit)?;
@@ -90,13 +93,7 @@ impl NewVolume {
     }
 
     fn head(&self, size: u64, next_nonce: u32, method: u16) -> BlockHeader {
-        let (state, next_state, encrypted_extent) = match self.stage {
-            Stage::Encrypted | Stage::EncryptOnWrite(_) => {
-                (State::ENCRYPTED, State::ENCRYPTED, size)
-            }
-            Stage::Paused { next, watermark } => (State::PAUSED, next, watermark),
-            Stage::Decrypted(_) => (State::DECRYPTED, State::DECRYPTED, 0),
-        };
+        let (state, next_state, encrypted_extent) = self.stage.states(size);
         BlockHeader {
             state,
             next_state,
@@ -113,27 +110,12 @@ impl NewVolume {
         }
     }
 
-    fn extra_datums(&self) -> Result<Vec<DatumBytes>> {
-        self.extra_datums
-            .iter()
-            .map(|extra| {
-                let body = [extra.body.as_slice()];
-                let flags = encode::STORED;
-                encode::datum(extra.role, extra.datum_type, flags, &body, &[]).map_err(unfit)
-            })
-            .collect()
-    }
-
     fn virtualization(&self) -> Result<DatumBytes> {
         let mut flags = flags::ALWAYS;
         if self.sector_size == 4096 {
             flags |= flags::LARGE_SECTORS;
         }
-        match self.stage {
-            Stage::EncryptOnWrite(_) => flags |= flags::ENCRYPT_ON_WRITE | flags::CONVERTING,
-            Stage::Decrypted(_) => flags |= flags::ENCRYPT_ON_WRITE,
-            Stage::Encrypted | Stage::Paused { .. } => {}
-        }
+        flags |= self.stage.flags();
         let info = Virtualization {
             offset: self.placement.moved,
             size: MOVED_LEN,

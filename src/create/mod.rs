@@ -34,9 +34,10 @@ mod open_file;
 mod placement;
 mod plaintext;
 mod room;
+mod stage;
 #[cfg(target_os = "linux")]
 mod target;
-#[doc(hidden)]
+#[cfg(feature = "testing")]
 pub mod testing;
 mod write;
 
@@ -50,6 +51,7 @@ pub use write::WriteJob;
 
 use std::time::SystemTime;
 
+use self::stage::Stage;
 use crate::crypto::random;
 use crate::crypto::sector::Method;
 use crate::enroll::{uncreatable, unfit};
@@ -73,7 +75,8 @@ pub struct NewVolume {
     description: Option<String>,
     written_by: WrittenBy,
     protectors: Vec<NewProtector>,
-    stage: testing::Stage,
+    stage: Stage,
+    #[cfg(feature = "testing")]
     extra_datums: Vec<testing::ExtraDatum>,
     auto_unlock_key: Option<AutoUnlockKey>,
 }
@@ -126,7 +129,8 @@ impl NewVolume {
             description: None,
             written_by: WrittenBy::default(),
             protectors: Vec::new(),
-            stage: testing::Stage::Encrypted,
+            stage: Stage::Encrypted,
+            #[cfg(feature = "testing")]
             extra_datums: Vec::new(),
             auto_unlock_key: None,
         })
@@ -154,6 +158,13 @@ impl NewVolume {
     /// Sets the system that the metadata names as its maker.
     pub fn written_by(&mut self, system: WrittenBy) -> &mut Self {
         self.written_by = system;
+        self
+    }
+
+    /// Makes the volume a system volume that has the auto-unlock key: the key that Windows seals the
+    /// external keys of the data volumes beside it with.
+    pub fn auto_unlock_key(&mut self, key: AutoUnlockKey) -> &mut Self {
+        self.auto_unlock_key = Some(key);
         self
     }
 
@@ -191,7 +202,7 @@ impl NewVolume {
             let kinds = self.protectors.iter().map(NewProtector::kind);
             kinds.filter(|other| *other == kind).count()
         };
-        let keyless = matches!(self.stage, testing::Stage::Decrypted(_));
+        let keyless = self.stage.has_no_keys();
         if self.protectors.is_empty() != keyless {
             return Err(uncreatable("it has no protector, so nobody could open it"));
         }

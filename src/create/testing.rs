@@ -1,110 +1,79 @@
-//! Volumes that nobody should make but for tests: half converted, or with parts that are not
-//! understood. Not part of the library's interface.
-#![allow(missing_docs)]
+//! Volumes for tests: partly converted, or with datums of unknown types. Only with the feature
+//! `testing`, which is for this package's own tests and may change at any time.
 
 use std::ops::Range;
 
+pub use super::stage::Stage;
 use super::{NewProtector, NewVolume};
 use crate::enroll::unfit;
 use crate::error::Result;
-use crate::format::block::State;
 use crate::format::encode::conversion::{
     self, BITMAP_LEN, BitmapFields, InformationFields, Record,
 };
-use crate::secret::AutoUnlockKey;
+use crate::format::encode::{self, DatumBytes};
 use crate::source::ReadAt;
 
 use super::placement::MOVED_LEN;
 
-/// How far a volume is converted.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Stage {
-    /// All of it is encrypted.
-    Encrypted,
-    /// Conversion stands still; the bytes below the watermark are encrypted.
-    Paused { next: State, watermark: u64 },
-    /// Encrypt-on-write stands still at some chunks.
-    EncryptOnWrite(OnWrite),
-    /// Prepared for encrypt-on-write, without keys; nothing is encrypted.
-    Decrypted(OnWrite),
-}
-
-/// An encrypt-on-write volume's map.
+/// The conversion map of an encrypt-on-write volume (docs/format.md §2.8).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OnWrite {
-    /// Where the map begins; it takes [`OnWrite::LEN`] bytes.
+    /// Offset of the map on the volume. It is [`OnWrite::LEN`] bytes long.
     pub at: u64,
-    /// Bytes in a chunk.
+    /// Bytes in a chunk, the unit of conversion.
     pub chunk_size: u32,
-    /// One bit for every chunk, from the lowest of the first region to the last of the last, used
-    /// over and over again; set: encrypted.
+    /// Which chunks are encrypted: bit `n % 32` for chunk `n`, counted through all regions.
     pub pattern: u32,
 }
 
-/// A datum that the volume carries although nobody knows what it means.
+/// A datum whose type may be one that no program knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtraDatum {
+    /// Its role (docs/format.md §3.2).
     pub role: u16,
+    /// Its type.
     pub datum_type: u16,
+    /// Its bytes after the header.
     pub body: Vec<u8>,
 }
 
 impl NewVolume {
-    #[doc(hidden)]
+    /// Sets how far the volume is converted.
     pub fn stage(&mut self, stage: Stage) -> &mut Self {
         self.stage = stage;
         self
     }
 
-    #[doc(hidden)]
+    /// Adds a datum to the metadata.
     pub fn extra_datum(&mut self, datum: ExtraDatum) -> &mut Self {
         self.extra_datums.push(datum);
         self
     }
-}
 
-impl NewVolume {
-    /// Makes it a system volume that keeps the keys of others.
-    #[doc(hidden)]
-    pub fn auto_unlock_key(&mut self, key: AutoUnlockKey) -> &mut Self {
-        self.auto_unlock_key = Some(key);
-        self
+    pub(super) fn encoded_extra_datums(&self) -> Result<Vec<DatumBytes>> {
+        self.extra_datums
+            .iter()
+            .map(|extra| {
+                let body = [extra.body.as_slice()];
+                let flags = encode::STORED;
+                encode::datum(extra.role, extra.datum_type, flags, &body, &[]).map_err(unfit)
+            })
+            .collect()
     }
 }
 
 impl NewProtector {
-    #[doc(hidden)]
+    /// Sets the flags of the key protector.
     pub fn with_flags(mut self, flags: u16) -> Self {
         self.flags = flags;
         self
     }
 }
 
-impl Stage {
-    /// The map, if there is one.
-    pub(super) fn map(&self) -> Option<&OnWrite> {
-        match self {
-            Self::EncryptOnWrite(map) | Self::Decrypted(map) => Some(map),
-            Self::Encrypted | Self::Paused { .. } => None,
-        }
-    }
-
-    /// Stretches of a volume of `size` bytes, where they lie, that are encrypted.
-    pub(super) fn encrypted(&self, moved: &Range<u64>, size: u64) -> Vec<Range<u64>> {
-        let below = |watermark: u64| std::iter::once(0..watermark.min(size)).collect();
-        match self {
-            Self::Encrypted => below(size),
-            Self::Paused { watermark, .. } => below(*watermark),
-            Self::Decrypted(_) => Vec::new(),
-            Self::EncryptOnWrite(map) => map.encrypted(moved, size),
-        }
-    }
-}
-
 impl OnWrite {
-    /// Bytes that the map takes on the volume.
+    /// Length of the map in bytes.
     pub const LEN: u64 = 0x8000;
-    /// Each of its structures has a cluster of its own.
+    /// Each structure starts a new cluster.
     const CLUSTER: u64 = 0x1000;
     const LOG_SIZE: u32 = 0x1000;
 
@@ -112,7 +81,8 @@ impl OnWrite {
         [self.at, self.at + Self::CLUSTER]
     }
 
-    /// As Windows cuts them: around the moved sectors; the first 8 KiB belong to none.
+    /// The regions as Windows chooses them: before, in and after the moved sectors, without the first
+    /// 8 KiB.
     fn regions(moved: &Range<u64>, size: u64) -> [Range<u64>; 3] {
         [MOVED_LEN..moved.start, moved.clone(), moved.end..size]
     }
@@ -142,14 +112,14 @@ impl OnWrite {
             .collect()
     }
 
-    fn encrypted(&self, moved: &Range<u64>, size: u64) -> Vec<Range<u64>> {
+    pub(super) fn encrypted(&self, moved: &Range<u64>, size: u64) -> Vec<Range<u64>> {
         let chunks = self.all_chunks(moved, size).into_iter().flatten();
         chunks
             .filter_map(|(range, encrypted)| encrypted.then_some(range))
             .collect()
     }
 
-    /// The map's structures and where each goes.
+    /// The structures of the map, each with its offset.
     pub(super) fn structures(
         &self,
         plaintext: &dyn ReadAt,

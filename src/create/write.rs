@@ -10,7 +10,6 @@ use std::sync::{Mutex, PoisonError};
 
 use super::metadata::Keys;
 use super::placement::{self, MOVED_LEN};
-use super::testing::{OnWrite, Stage};
 use super::{Created, NewProtector, NewVolume};
 use crate::crypto::sector::SectorCipher;
 use crate::enroll::{uncreatable, unfit};
@@ -183,8 +182,8 @@ impl NewVolume {
     /// All that must be free in the plaintext.
     fn stretches(&self) -> Vec<(&'static str, Range<u64>)> {
         let mut stretches = self.placement.stretches().to_vec();
-        if let Some(map) = self.stage.map() {
-            stretches.push(("the conversion map", map.at..map.at + OnWrite::LEN));
+        if let Some(range) = self.stage.map_range() {
+            stretches.push(("the conversion map", range));
         }
         stretches
     }
@@ -203,12 +202,10 @@ impl NewVolume {
     }
 
     fn write_map(&self, plaintext: &dyn ReadAt, out: &Output<'_>) -> Result<()> {
-        let Some(map) = self.stage.map() else {
-            return Ok(());
-        };
-        let all_plain = matches!(self.stage, Stage::Decrypted(_));
         let moved = self.placement.moved();
-        let structures = map.structures(plaintext, self.sector_size, &moved, all_plain)?;
+        let structures = self
+            .stage
+            .map_structures(plaintext, self.sector_size, &moved)?;
         let mut written = structures.iter();
         written.try_for_each(|(at, bytes)| out.write(*at, bytes))
     }
@@ -221,7 +218,7 @@ impl NewVolume {
             sectors_per_cluster: u8::try_from(CLUSTER / self.sector_size).unwrap_or(1),
             hidden_sectors: self.hidden_sectors,
             copies: self.placement.copies,
-            information: self.stage.map().map(OnWrite::information),
+            information: self.stage.information(),
         })
         .map_err(unfit)
     }

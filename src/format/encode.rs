@@ -20,6 +20,7 @@ pub(crate) mod block;
 pub(crate) mod boot;
 #[cfg(feature = "certificates")]
 pub(crate) mod certificate;
+#[cfg(feature = "testing")]
 pub(crate) mod conversion;
 pub(crate) mod tpm;
 
@@ -255,6 +256,7 @@ impl StructureWriter {
 
     /// Writes the CRC-32 of the first `len` bytes at `offset`. The four bytes of the CRC-32 itself
     /// count as zeros (docs/format.md §5.6).
+    #[cfg(feature = "testing")]
     pub(crate) fn put_crc(&mut self, offset: usize, len: usize) -> Result<(), FormatError> {
         self.put(offset, &[0; 4])?;
         let crc = crc32fast::hash(self.bytes.get(..len).unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Creates the frozen volumes in `testdata/`: `cargo run --example make_testdata`.
+//! Creates the frozen volumes in `testdata/`: `cargo run --features testing --example make_testdata`.
 //!
 //! Every volume holds a real file system with files of known content. The index, `volumes.json`, is
 //! computed from the plaintext image before it is encrypted, never by reading a volume. Keys and salts

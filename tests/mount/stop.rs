@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fve::crypto::sector::Method;
 use fve::error::Error;
 use fve::serve::fuse::{BackgroundMount, Busy, Mount, MountOptions, unmount};
-use fve::source::{MountEntry, ReadAt};
+use fve::source::{self, MountEntry};
 use fve::volume::Unlocked;
 
 use crate::common::trials::{fuse, trial};
@@ -29,7 +29,7 @@ struct Source {
     reads: AtomicBool,
 }
 
-impl ReadAt for Source {
+impl source::ReadAt for Source {
     fn size(&self) -> u64 {
         LEN as u64
     }
@@ -145,8 +145,8 @@ fn what_was_written_is_on_the_disk_after_detach() {
     let mount = mount.spawn().expect("server");
     let path = directory.path().join("volume");
     let file = File::options().write(true).open(path).expect("volume");
-    file.write_all_at(&[9; 3000], 0x2_0100).expect("write");
-    expected[0x2_0100..0x2_0100 + 3000].fill(9);
+    file.write_all_at(&[9; 3000], 0x5_0100).expect("write");
+    expected[0x5_0100..0x5_0100 + 3000].fill(9);
 
     assert!(is_busy(&mount.stop(Busy::Refuse).expect_err("in use")));
     mount.stop(Busy::Detach).expect("detached");
@@ -169,7 +169,7 @@ fn a_disk_that_fails_to_flush_is_reported_and_the_mount_still_stops() {
     let mount = mount.spawn().expect("server");
     let path = directory.path().join("volume");
     let file = File::options().write(true).open(path).expect("volume");
-    file.write_all_at(&[9; 100], 0x2_0100).expect("write");
+    file.write_all_at(&[9; 100], 0x5_0100).expect("write");
     disk.fails_to_flush.store(true, Ordering::SeqCst);
 
     let lost = mount.stop(Busy::Detach).expect_err("the flush fails");

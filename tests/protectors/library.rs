@@ -7,10 +7,8 @@ use crate::common;
 use crate::common::disk::{Disk, Event, Fault, after_power_cuts};
 use crate::common::testdata::{self, Entry, Kind};
 use crate::common::trials::trial;
-use fve::create::testing::ExtraDatum;
-use fve::create::{NewProtector, NewVolume, Placement};
-use fve::crypto::sector::Method;
-use fve::error::{Error, Remedy, Result};
+use fve::create::NewProtector;
+use fve::error::{Error, Result};
 use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
 use fve::guid::Guid;
@@ -469,59 +467,70 @@ fn makes_differing_copies_equal_first() {
     assert!(plaintext(disk.bytes(), key()).is_ok());
 }
 
-/// A volume with a startup key, and a protector for which only a TPM could seal a new VMK.
-fn volume_with_a_tpm() -> (Vec<u8>, impl Fn() -> Key) {
-    let mut volume = NewVolume::new(
-        Method::AES_XTS_128,
-        512,
-        Placement::after_first_copy([0x1_0000, 0x3_8000, 0x5_0000]),
-    )
-    .unwrap();
-    let (protector, key) = new_startup_key();
-    volume.protect(protector);
-    let body = [&[7; 16][..], &[1; 8], &[0, 0], &0x0100u16.to_le_bytes()].concat();
-    volume.extra_datum(ExtraDatum {
-        role: 2,
-        datum_type: 8,
-        body,
-    });
-    let file = tempfile::tempfile().unwrap();
-    volume.write(&vec![0; 0x7_0000], &file).unwrap();
-    let mut image = vec![0; 0x7_0000];
-    std::os::unix::fs::FileExt::read_exact_at(&file, &mut image, 0).unwrap();
-    (image, key)
-}
+/// Needs a volume with a datum that this library does not write otherwise.
+#[cfg(feature = "testing")]
+mod bound_to_a_tpm {
+    use fve::create::testing::ExtraDatum;
+    use fve::create::{NewVolume, Placement};
+    use fve::crypto::sector::Method;
+    use fve::error::Remedy;
 
-#[trial]
-fn names_or_drops_a_protector_that_cannot_be_given_a_new_master_key() {
-    let (image, key) = volume_with_a_tpm();
-    let disk = Arc::new(Disk::new(image));
-    let mut managed = manage(&disk, key()).unwrap();
-    let (protector, new_key) = new_startup_key();
-    // A change without a new VMK does not concern the TPM protector.
-    managed.commit(&Change::new().enroll(protector)).unwrap();
-    assert_eq!(managed.protectors().len(), 3);
-    let password = NewProtector::password(&SecretText::new("a".to_owned())).unwrap();
-    let error = managed
-        .preview(&Change::new().enroll(password))
-        .unwrap_err();
-    assert!(error.to_string().contains("TPM"), "{error}");
+    use super::*;
 
-    let old = managed.protectors()[0].id;
-    let events = disk.events().len();
-    let error = managed.commit(&Change::new().remove(old)).unwrap_err();
-    let message = error.to_string();
-    assert!(message.contains("TPM 07070707"), "{message}");
-    assert_eq!(error.remedy(), Some(Remedy::RemoveBoundProtector));
-    assert_eq!(disk.events().len(), events);
-
-    let report = managed
-        .commit(&Change::new().remove(old).drop_bound(true))
+    /// A volume with a startup key, and a protector for which only a TPM could seal a new VMK.
+    fn volume_with_a_tpm() -> (Vec<u8>, impl Fn() -> Key) {
+        let mut volume = NewVolume::new(
+            Method::AES_XTS_128,
+            512,
+            Placement::after_first_copy([0x1_0000, 0x3_8000, 0x5_0000]),
+        )
         .unwrap();
-    assert_eq!(report.removed.len(), 2);
-    assert_eq!(managed.protectors().len(), 1);
-    assert!(plaintext(disk.bytes(), new_key()).is_ok());
-    assert!(!opens_any_copy(&disk.bytes(), key));
+        let (protector, key) = new_startup_key();
+        volume.protect(protector);
+        let body = [&[7; 16][..], &[1; 8], &[0, 0], &0x0100u16.to_le_bytes()].concat();
+        volume.extra_datum(ExtraDatum {
+            role: 2,
+            datum_type: 8,
+            body,
+        });
+        let file = tempfile::tempfile().unwrap();
+        volume.write(&vec![0; 0x7_0000], &file).unwrap();
+        let mut image = vec![0; 0x7_0000];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut image, 0).unwrap();
+        (image, key)
+    }
+
+    #[trial]
+    fn names_or_drops_a_protector_that_cannot_be_given_a_new_master_key() {
+        let (image, key) = volume_with_a_tpm();
+        let disk = Arc::new(Disk::new(image));
+        let mut managed = manage(&disk, key()).unwrap();
+        let (protector, new_key) = new_startup_key();
+        // A change without a new VMK does not concern the TPM protector.
+        managed.commit(&Change::new().enroll(protector)).unwrap();
+        assert_eq!(managed.protectors().len(), 3);
+        let password = NewProtector::password(&SecretText::new("a".to_owned())).unwrap();
+        let error = managed
+            .preview(&Change::new().enroll(password))
+            .unwrap_err();
+        assert!(error.to_string().contains("TPM"), "{error}");
+
+        let old = managed.protectors()[0].id;
+        let events = disk.events().len();
+        let error = managed.commit(&Change::new().remove(old)).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("TPM 07070707"), "{message}");
+        assert_eq!(error.remedy(), Some(Remedy::RemoveBoundProtector));
+        assert_eq!(disk.events().len(), events);
+
+        let report = managed
+            .commit(&Change::new().remove(old).drop_bound(true))
+            .unwrap();
+        assert_eq!(report.removed.len(), 2);
+        assert_eq!(managed.protectors().len(), 1);
+        assert!(plaintext(disk.bytes(), new_key()).is_ok());
+        assert!(!opens_any_copy(&disk.bytes(), key));
+    }
 }
 
 /// The error of a service that stores recovery passwords.
