@@ -157,15 +157,13 @@ impl Certificate {
 #[non_exhaustive]
 pub enum Doubt {
     /// There is no extended key usage.
-    #[error("it names no purpose (extended key usage 1.3.6.1.4.1.311.67.1.1 is missing)")]
+    #[error("it has no extended key usage (1.3.6.1.4.1.311.67.1.1 is missing)")]
     NoPurpose,
     /// There is an extended key usage, without [`NETWORK_UNLOCK_USAGE`].
-    #[error(
-        "it was made for another purpose (extended key usage 1.3.6.1.4.1.311.67.1.1 is missing)"
-    )]
+    #[error("it was made for another purpose (1.3.6.1.4.1.311.67.1.1 is missing)")]
     OtherPurpose,
     /// There is a key usage, without key encipherment.
-    #[error("its key usage does not have key encipherment")]
+    #[error("its key usage does not include key encipherment")]
     NoKeyEncipherment,
     /// Its validity begins later.
     #[error("it is not valid yet")]
@@ -193,23 +191,21 @@ impl Doubt {
 #[non_exhaustive]
 pub enum BadCertificate {
     /// There is no certificate in it.
-    #[error("there is no certificate in it (neither DER nor PEM)")]
+    #[error("it holds no certificate in DER or PEM")]
     None,
     /// The PEM encoding is damaged.
-    #[error("its PEM armour is broken")]
+    #[error("its PEM encoding is damaged")]
     Pem,
     /// It is not an X.509 certificate in DER.
-    #[error("it is not an X.509 certificate, or a damaged one")]
+    #[error("it is not an X.509 certificate, or is damaged")]
     Encoding,
     /// The key is not an RSA key.
     #[error("its key is not an RSA key")]
     NotRsa,
     /// The RSA key is invalid, or shorter than 1024 bits.
-    #[error("its RSA key is damaged, or too short to be one")]
+    #[error("its RSA key is damaged or shorter than 1024 bits")]
     Key,
     /// The RSA key does not have 2048 bits, for which the packets are made. With its bits.
-    #[error(
-        "its RSA key has {0} bits, and the messages of Network Unlock have room for exactly 2048"
-    )]
+    #[error("its RSA key has {0} bits; Network Unlock needs 2048")]
     Size(u32),
 }

@@ -116,7 +116,7 @@ pub struct OpenedReply {
 #[non_exhaustive]
 pub enum ReplyError {
     /// The tag does not match: the reply is for another request, damaged or forged.
-    #[error("the reply's tag does not match: it is not the answer to this request, or was garbled")]
+    #[error("the reply is not authentic: it answers another request, or is damaged or forged")]
     NotAuthentic,
     /// The server encrypted something other than a key datum.
     #[error("the reply is authentic, but holds no key")]

@@ -192,7 +192,7 @@ fn decode(content: &[u8]) -> Result<String, InvalidPolicy> {
         what: what.to_owned(),
     };
     if content.len() > MAX_FILE {
-        return Err(whole("the file is longer than a mebibyte"));
+        return Err(whole("the file is longer than 1 MiB"));
     }
     let (encoding, mark) = Encoding::for_bom(content).unwrap_or((UTF_8, 0));
     let content = content.get(mark..).unwrap_or_default();
@@ -207,7 +207,9 @@ fn decode(content: &[u8]) -> Result<String, InvalidPolicy> {
         debug_assert!(encoding == UTF_16LE || encoding == UTF_16BE);
         encoding
             .decode_without_bom_handling_and_without_replacement(content)
-            .ok_or_else(|| whole("the file begins like UTF-16 and is not"))?
+            .ok_or_else(|| {
+                whole("the file begins with a UTF-16 byte order mark, but is not valid UTF-16")
+            })?
             .into_owned()
     };
     match text.find('\0') {
@@ -336,13 +338,13 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         if line.text.starts_with('#') {
-            return Err(line.fault("'#' starts no comment here; ';' does"));
+            return Err(line.fault("'#' does not start a comment; use ';'"));
         }
         if line.text.starts_with('[') {
             return self.header(line);
         }
         match self.section {
-            None => Err(line.fault("a line in front of the first section")),
+            None => Err(line.fault("a line before the first section")),
             Some(Section::Subnets) => self.subnet(line),
             Some(Section::Certificate(at)) => self.entry(at, line),
         }
@@ -351,15 +353,15 @@ impl<'a> Parser<'a> {
     fn header(&mut self, line: Span<'a>) -> Result<(), InvalidPolicy> {
         let (_, inner) = line.split_once('[').unwrap_or((line, line));
         let Some((name, rest)) = inner.split_once(']') else {
-            return Err(line.fault("the section's name has no ']' behind it"));
+            return Err(line.fault("']' is missing after the section's name"));
         };
         let rest = rest.trimmed();
         if !rest.text.is_empty() {
-            return Err(rest.fault("only a comment may stand behind a section's name"));
+            return Err(rest.fault("only a comment may follow a section's name"));
         }
         if name.text.eq_ignore_ascii_case("SUBNETS") {
             if std::mem::replace(&mut self.seen_subnets, true) {
-                return Err(name.fault("the section [SUBNETS] is there twice"));
+                return Err(name.fault("the section [SUBNETS] appears twice"));
             }
             self.section = Some(Section::Subnets);
             return Ok(());
@@ -370,7 +372,7 @@ impl<'a> Parser<'a> {
             .iter()
             .any(|draft| draft.thumbprint == thumbprint)
         {
-            return Err(name.fault(format!("the section [{thumbprint}] is there twice")));
+            return Err(name.fault(format!("the section [{thumbprint}] appears twice")));
         }
         self.section = Some(Section::Certificate(self.drafts.len()));
         self.drafts.push(Draft {
@@ -389,10 +391,10 @@ impl<'a> Parser<'a> {
         let (name, range) = (name.trimmed(), range.trimmed());
         check_name(name)?;
         if reserved(name.text) {
-            return Err(name.fault(format!("{} cannot be the name of a subnet", name.text)));
+            return Err(name.fault(format!("{} cannot be a subnet's name", name.text)));
         }
         if self.find(name.text).is_some() {
-            return Err(name.fault(format!("the subnet {} is there twice", name.text)));
+            return Err(name.fault(format!("the subnet {} is defined twice", name.text)));
         }
         let subnet = self.range(range)?;
         self.policy.subnets.push(NamedSubnet {
@@ -423,7 +425,9 @@ impl<'a> Parser<'a> {
             None => {
                 self.remark(
                     range,
-                    format!("an address alone: only {parsed} itself is meant, as with /{longest}"),
+                    format!(
+                        "no prefix length: only the address {parsed} is meant, as with /{longest}"
+                    ),
                 );
                 longest
             }
@@ -439,7 +443,7 @@ impl<'a> Parser<'a> {
         if masked != parsed {
             self.remark(
                 range,
-                format!("{parsed}/{prefix} has bits behind its prefix; {subnet} is what it means"),
+                format!("{parsed}/{prefix} has bits set after its prefix; it is read as {subnet}"),
             );
         }
         Ok(subnet)
@@ -448,13 +452,13 @@ impl<'a> Parser<'a> {
     fn entry(&mut self, at: usize, line: Span<'a>) -> Result<(), InvalidPolicy> {
         if line.text.contains('=') {
             return Err(line.fault(
-                "a certificate's section lists names of subnets, without '='; the subnets themselves belong under [SUBNETS]",
+                "a certificate's section lists names of subnets, without '='; define subnets under [SUBNETS]",
             ));
         }
         check_name(line)?;
         if line.text.eq_ignore_ascii_case("ENABLED") {
             return Err(line.fault(
-                "ENABLED has no known meaning; a certificate is served unless DISABLED stands here",
+                "ENABLED is not supported; a certificate is served unless its section has DISABLED",
             ));
         }
         let Some(draft) = self.drafts.get_mut(at) else {
@@ -472,7 +476,7 @@ impl<'a> Parser<'a> {
         if empty {
             self.policy.remarks.push(Remark {
                 line: 1,
-                what: "the file is empty: every certificate is served to everybody".to_owned(),
+                what: "the file is empty: every certificate is served to every address".to_owned(),
             });
         }
         for draft in std::mem::take(&mut self.drafts) {
@@ -492,7 +496,7 @@ impl<'a> Parser<'a> {
                 self.remark(
                     draft.header,
                     format!(
-                        "the section of {} lists nothing: it is served to everybody",
+                        "the section of {} lists no subnet: the certificate is served to every address",
                         draft.thumbprint
                     ),
                 );
@@ -527,7 +531,7 @@ fn prefix_length(prefix: Span<'_>, longest: u8) -> Result<u8, InvalidPolicy> {
     let length = prefix.text.parse().ok().filter(|_| plain);
     length
         .filter(|length| *length <= longest)
-        .ok_or_else(|| prefix.fault(format!("a prefix length here is 0 to {longest}")))
+        .ok_or_else(|| prefix.fault(format!("the prefix length must be 0 to {longest}")))
 }
 
 /// Names that no subnet can have: words with a meaning in a certificate's section, and thumbprints.
@@ -550,7 +554,7 @@ fn check_name(name: Span<'_>) -> Result<(), InvalidPolicy> {
         return Err(name.fault_at(
             at,
             format!(
-                "{} in a subnet's name; letters, digits, '-', '_' and '.' may be",
+                "{} in a subnet's name; use letters, digits, '-', '_' and '.'",
                 describe(&shown)
             ),
         ));
@@ -574,7 +578,7 @@ fn thumbprint(name: Span<'_>) -> Result<Thumbprint, InvalidPolicy> {
             Err(name.fault_at(
                 at,
                 format!(
-                    "{} in a thumbprint: it is 40 hexadecimal digits with nothing between, before or behind them",
+                    "{} in a thumbprint: it must be 40 hexadecimal digits without anything else",
                     describe(&shown)
                 ),
             ))
@@ -582,18 +586,17 @@ fn thumbprint(name: Span<'_>) -> Result<Thumbprint, InvalidPolicy> {
         None if digits > 0 => Err(name.fault(format!(
             "a thumbprint has 40 hexadecimal digits, not {digits}"
         ))),
-        _ => Err(name
-            .fault("an unknown section; there is [SUBNETS], and sections named by a thumbprint")),
+        _ => Err(name.fault("an unknown section; use [SUBNETS] or a certificate's thumbprint")),
     }
 }
 
 /// How a message names a character from the file.
 fn describe(character: &str) -> String {
     match character {
-        " " => "a blank".to_owned(),
+        " " => "a space".to_owned(),
         "\t" => "a tab".to_owned(),
         "\u{200E}" => {
-            "the invisible character U+200E, which copying from the certificate dialog of Windows puts there,"
+            "the invisible character U+200E, which is copied with the text from the certificate dialog of Windows,"
                 .to_owned()
         }
         other => match other.chars().next() {

@@ -94,7 +94,7 @@ fn describe(datagram: &[u8], fault: Fault) -> String {
         "DHCPINFORM",
     ];
     if fault != Fault::NotOurs {
-        return format!("BITLOCKER packet that is no reply ({fault})");
+        return format!("BITLOCKER packet that is not a reply ({fault})");
     }
     let mut options = datagram.get(OPTIONS..).unwrap_or_default();
     while let [code, rest @ ..] = options {
@@ -116,7 +116,7 @@ fn describe(datagram: &[u8], fault: Fault) -> String {
     }
     match datagram.first() {
         Some(2) => "BOOTP reply of a DHCP server".to_owned(),
-        _ => "packet that is no reply".to_owned(),
+        _ => "packet that is not a reply".to_owned(),
     }
 }
 

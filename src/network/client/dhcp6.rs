@@ -100,8 +100,8 @@ fn describe(datagram: &[u8], fault: Fault) -> String {
     match (fault, datagram.first()) {
         (Fault::NotOurs, Some(2)) => "DHCPv6 Advertise".to_owned(),
         (Fault::NotOurs, Some(7)) => "DHCPv6 Reply of a DHCP server".to_owned(),
-        (Fault::NotOurs, _) => "packet that is no reply".to_owned(),
-        _ => format!("BITLOCKER packet that is no reply ({fault})"),
+        (Fault::NotOurs, _) => "packet that is not a reply".to_owned(),
+        _ => format!("BITLOCKER packet that is not a reply ({fault})"),
     }
 }
 

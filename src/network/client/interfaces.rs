@@ -95,13 +95,13 @@ fn choose_among(
         let chosen = if wired.is_empty() { wireless } else { wired };
         return match (chosen.is_empty(), all.as_slice()) {
             (false, _) => Ok(chosen),
-            (true, []) => Err("there is no Ethernet interface to ask on".to_owned()),
+            (true, []) => Err("there is no Ethernet interface to send on".to_owned()),
             (true, [one]) if !one.running => Err(down(&one.name)),
             (true, [one]) => Err(lacks(&one.name)),
             (true, several) => {
                 let names: Vec<_> = several.iter().map(|one| one.name.as_str()).collect();
                 Err(format!(
-                    "no network interface that is up has an {}: there are {}",
+                    "no network interface that is up has an {}; found {}",
                     required.words(),
                     names.join(", ")
                 ))
@@ -169,6 +169,6 @@ mod tests {
         let text = choose_among(Vec::new(), Some("fve9"), RequiredAddress::Ipv4).unwrap_err();
         assert_eq!(text, "there is no Ethernet interface fve9");
         let text = choose_among(Vec::new(), None, RequiredAddress::Ipv6LinkLocal).unwrap_err();
-        assert_eq!(text, "there is no Ethernet interface to ask on");
+        assert_eq!(text, "there is no Ethernet interface to send on");
     }
 }

@@ -96,7 +96,7 @@ pub enum NoAnswer {
         what: String,
     },
     /// There was no reply.
-    #[error("nobody answered over {transport} within {:.1} s", .waited.as_secs_f32())]
+    #[error("no server answered over {transport} within {:.1} s", .waited.as_secs_f32())]
     Silence {
         /// The name of the transport.
         transport: String,
@@ -104,7 +104,7 @@ pub enum NoAnswer {
         waited: Duration,
     },
     /// There were replies, and none was made with the session key.
-    #[error("{replies} answers came over {transport}, and none is authentic")]
+    #[error("none of the {replies} replies over {transport} is authentic")]
     NotAuthentic {
         /// The name of the transport.
         transport: String,
@@ -272,7 +272,7 @@ impl Client<'_> {
             let opened = open_reply(key, reply).ok()?;
             // The tag proves the reply; the type is only reported, in case Windows uses others.
             if opened.key_type != NETWORK_KEY_TYPE {
-                tracing::info!("the reply's key is of the type {:#06x}", opened.key_type);
+                tracing::info!("the key in the reply has the type {:#06x}", opened.key_type);
             }
             Some(Delivered {
                 key: opened.network,
@@ -284,7 +284,7 @@ impl Client<'_> {
     }
 
     fn refuse(&mut self, from: String) {
-        tracing::debug!("a reply from {from} does not open with the session key");
+        tracing::debug!("a reply from {from} is not authentic");
         self.report.refused += 1;
         self.skip("reply that is not authentic".to_owned(), from);
     }
@@ -324,7 +324,7 @@ fn transport_name(protocol: &str, interface: Option<&str>) -> String {
 fn random<const N: usize>() -> Result<[u8; N], TransportError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| TransportError::Io {
-        what: "the system gives no random numbers".to_owned(),
+        what: "the operating system provides no random numbers".to_owned(),
         remedy: None,
         source: std::io::Error::other(error),
     })?;

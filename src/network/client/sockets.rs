@@ -58,13 +58,10 @@ impl Socket {
         match udp(interface, from, ports) {
             Ok(socket) => Ok(socket),
             Err(Errno::EADDRINUSE) => {
-                tracing::info!(
-                    "UDP port {} is in use: asking through a packet socket",
-                    ports.client
-                );
+                tracing::info!("UDP port {} is in use: using a packet socket", ports.client);
                 packet(interface, from, ports).map_err(|errno| TransportError::Io {
                     what: format!(
-                        "UDP port {} is in use, by a DHCP client perhaps, and a packet socket cannot be opened on {}",
+                        "UDP port {} is in use (by a DHCP client?), and a packet socket cannot be opened on {}",
                         ports.client, interface.name
                     ),
                     remedy: Some("run it as root, or with the capability CAP_NET_RAW".into()),

@@ -93,7 +93,7 @@ impl FromStr for Thumbprint {
 
 /// Text that is not a thumbprint: 40 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a thumbprint is 40 hexadecimal digits with nothing between them")]
+#[error("a thumbprint has 40 hexadecimal digits without separators")]
 pub struct NotAThumbprint;
 
 /// The client's two keys, encrypted with the server's public key: the key protector of MS-NKPU.

@@ -106,7 +106,7 @@ impl Counters {
         metric(
             "datagrams_total",
             "counter",
-            "Datagrams received, other DHCP included.",
+            "Datagrams received, including those of other DHCP clients.",
             &plain(&self.datagrams),
         );
         let reasons: Vec<_> = Verdict::REASONS
@@ -122,7 +122,7 @@ impl Counters {
         metric(
             "requests_total",
             "counter",
-            "Network Unlock requests by what came of them; valid, retransmission and repeated were answered.",
+            "Network Unlock requests by reason; valid, retransmission and repeated were answered.",
             &reasons,
         );
         metric(
@@ -135,7 +135,7 @@ impl Counters {
         metric(
             "private_operation_seconds_total",
             "counter",
-            "Time spent in them.",
+            "Time spent using private keys.",
             &[(String::new(), format!("{seconds:.6}"))],
         );
         metric(
@@ -147,13 +147,13 @@ impl Counters {
         metric(
             "reloads_total",
             "counter",
-            "Times that the files were read again and used.",
+            "Successful reloads of certificates and policy.",
             &plain(&self.reloads),
         );
         metric(
             "failed_reloads_total",
             "counter",
-            "Times that a file could not be used.",
+            "Reloads with a file that could not be used.",
             &plain(&self.failed_reloads),
         );
         let certificates = self
@@ -175,7 +175,7 @@ impl Counters {
         metric(
             "last_answer_timestamp_seconds",
             "gauge",
-            "When a certificate was last used: one that is not used any more can be retired.",
+            "Time of the last reply by certificate.",
             &by_certificate(&|used| {
                 let since = used.last.duration_since(SystemTime::UNIX_EPOCH);
                 since.map_or(0, |since| since.as_secs()).to_string()

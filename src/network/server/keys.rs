@@ -200,7 +200,7 @@ impl Unmatched {
             certificates.retain(Certificate::is_for_network_unlock);
             if certificates.is_empty() {
                 return Err(bad(format!(
-                    "it holds several keys, and none of their certificates is made for Network Unlock: {}",
+                    "it holds several keys, and none of their certificates was made for Network Unlock: {}",
                     list.join(", ")
                 )));
             }
@@ -253,10 +253,10 @@ impl Unmatched {
                 return Err(Error::BadCredential {
                     credential: format!("certificate in {}", file.shown()),
                     why: format!(
-                        "no private key fits the certificate {}",
+                        "no private key matches the certificate {}",
                         certificate.thumbprint()
                     ),
-                    remedy: Some("name the file with its key, too".into()),
+                    remedy: Some("name the file with its private key, too".into()),
                 });
             };
             let served = ServedCertificate {
@@ -275,7 +275,7 @@ impl Unmatched {
         match unmatched {
             Some((file, _)) => Err(Error::bad_credential(
                 format!("key file {}", file.shown()),
-                "no certificate fits its private key",
+                "no certificate matches its private key",
             )),
             None => Ok(ServedCertificates(matched)),
         }
@@ -321,12 +321,12 @@ fn open(path: &Path, content: &[u8], passwords: &[SecretText]) -> Result<KeyFile
     }
     read.map_err(|fault| match fault {
         KeyFileError::TakesPassword | KeyFileError::WrongPassword => bad(
-            "none of the passwords opens it".to_owned(),
+            "none of the passwords decrypts it".to_owned(),
             Remedy::GiveKeyFilePassword,
         ),
         other => bad(
             other.to_string(),
-            "'openssl pkcs12 -in FILE -out FILE.pem -nodes' makes PEM of other PKCS#12 files"
+            "for PKCS#12 files of another kind, run 'openssl pkcs12 -in FILE -out FILE.pem -nodes'"
                 .into(),
         ),
     })

@@ -57,11 +57,11 @@ impl NewCertificate {
         let pair = KeyPair::from_pkcs8_der_and_sign_algo(&key.expose().into(), &PKCS_RSA_SHA512)
             .map_err(|_| failed("a certificate with the new key"))?;
         let signed = parameters(subject, days)
-            .ok_or_else(|| failed("a certificate that is valid so long"))?
+            .ok_or_else(|| failed("a certificate with so long a validity"))?
             .self_signed(&pair)
             .map_err(|_| failed("a certificate"))?;
         let certificate =
-            Certificate::from_der(signed.der()).map_err(|_| failed("a sound certificate"))?;
+            Certificate::from_der(signed.der()).map_err(|_| failed("a valid certificate"))?;
         Ok(Self { certificate, key })
     }
 

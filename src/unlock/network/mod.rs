@@ -128,7 +128,7 @@ impl NetworkUnlock {
             return Err(Failure::new(
                 Reason::OtherVolume,
                 format!(
-                    "the stock of requests in {} is for the volume {:X}",
+                    "the stock of requests in {} belongs to the volume {:X}",
                     file.path().shown(),
                     sidecar.volume()
                 ),
@@ -139,7 +139,7 @@ impl NetworkUnlock {
             return Err(Failure::new(
                 Reason::NoSuchProtector,
                 format!(
-                    "the volume has no protector {:X}, for which the stock of requests was made",
+                    "the stock of requests was made for the protector {:X}, which the volume does not have",
                     sidecar.protector()
                 ),
             )
@@ -205,9 +205,9 @@ impl NetworkUnlock {
             Err(error @ Error::Io { .. }) => {
                 let error = error.with_causes();
                 self.prompt.tell(&format!(
-                    "warning: a request is used without being marked: {error}"
+                    "warning: a request cannot be marked as sent: {error}"
                 ));
-                tracing::warn!("a request is used without being marked: {error}");
+                tracing::warn!("a request cannot be marked as sent: {error}");
                 file.load().map_err(|error| bad_sidecar(&error))?.take()
             }
             Err(error) => return Err(bad_sidecar(&error)),
@@ -218,8 +218,8 @@ impl NetworkUnlock {
         })?;
         if taken.sent_before {
             self.prompt
-                .tell("warning: no fresh request is left in stock, an old one is sent again");
-            tracing::warn!("no fresh request is left in stock, an old one is sent again");
+                .tell("warning: no unused request is left: an old one is sent again");
+            tracing::warn!("no unused request is left: an old one is sent again");
         }
         Ok((taken.request, vec![taken.session_key]))
     }
@@ -230,9 +230,9 @@ impl NetworkUnlock {
         if let Err(error) = file.change(|sidecar| sidecar.refill(key)) {
             let error = error.with_causes();
             self.prompt.tell(&format!(
-                "warning: no new requests could be put in stock: {error}"
+                "warning: the stock of requests could not be refilled: {error}"
             ));
-            tracing::warn!("no new requests could be put in stock: {error}");
+            tracing::warn!("the stock of requests could not be refilled: {error}");
         }
     }
 
@@ -246,7 +246,7 @@ impl NetworkUnlock {
         match open_vmk(protector, key.expose()) {
             Answer::Failed(failure) if failure.reason == Reason::WrongKey => Err(Failure::new(
                 Reason::WrongKey,
-                "the network gave a key, and it does not open this protector: the stock of requests was made for an earlier one",
+                "the key from the network does not unlock this protector: the stock of requests was made for an earlier one",
             )
             .with_remedy(Remedy::ReplaceNetworkProtector)),
             Answer::Opened(vmk) => {
@@ -296,7 +296,7 @@ pub fn announcement(transports: &[Box<dyn Transport>], limit: Option<Duration>) 
     let all: Duration = transports.iter().map(|one| one.schedule().total()).sum();
     let all = limit.map_or(all, |limit| limit.min(all));
     format!(
-        "asking the network for the key, over {}: at most {} seconds",
+        "asking for the key over {}: at most {} seconds",
         names.join(", then "),
         all.as_secs_f32().ceil()
     )
@@ -317,7 +317,7 @@ fn refused(refusals: &[NoAnswer]) -> Failure {
     let failure = Failure::new(
         reason.unwrap_or(Reason::NoAnswer),
         if texts.is_empty() {
-            "nobody was asked: there was no time".to_owned()
+            "no request was sent: the time was used up".to_owned()
         } else {
             texts.join("; ")
         },

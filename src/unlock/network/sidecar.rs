@@ -176,7 +176,7 @@ impl Sidecar {
         while self.requests.len() < STOCK {
             let made = seal_request(&self.certificate, key);
             let (key_protector, session_key) = made.map_err(|_| Error::Environment {
-                what: "the system gives no random numbers".to_owned(),
+                what: "the operating system provides no random numbers".to_owned(),
                 remedy: None,
             })?;
             self.requests.push(StockedRequest {
@@ -203,20 +203,20 @@ impl Sidecar {
     fn read(content: &[u8]) -> Result<Self, String> {
         // Without the message of the JSON parser, which could quote a session key.
         let document: Document<'_> = serde_json::from_slice(content)
-            .map_err(|error| format!("line {} is not as it must be", error.line()))?;
+            .map_err(|error| format!("line {} is malformed", error.line()))?;
         if document.fve_network_unlock != VERSION || document.mode != MODE {
             return Err(format!(
-                "it is of the form {} {}, which this version does not know",
+                "unknown format {} with mode {}",
                 document.fve_network_unlock, document.mode
             ));
         }
         let id = |text: &str| {
             let id: Result<Guid, _> = text.parse();
-            id.map_err(|_| "an identifier in it is none".to_owned())
+            id.map_err(|_| "an identifier is malformed".to_owned())
         };
-        let hex = |text: &str| from_hex(text.as_bytes()).ok_or("hex digits in it are none");
+        let hex = |text: &str| from_hex(text.as_bytes()).ok_or("hexadecimal digits are malformed");
         if document.certificate.len() > 2 * MAX_CERTIFICATE {
-            return Err("its certificate is too long to be one".to_owned());
+            return Err("its certificate is too long".to_owned());
         }
         if document.requests.len() > MAX_REQUESTS {
             return Err("it holds too many requests".to_owned());
@@ -232,7 +232,7 @@ impl Sidecar {
                 .map(SealedRequest::from_bytes);
             let session_key = SessionKey::from_slice(hex(entry.session_key)?.expose());
             let (Ok(key_protector), Some(session_key)) = (key_protector, session_key) else {
-                return Err("a request in it has another length".to_owned());
+                return Err("a request has a wrong length".to_owned());
             };
             requests.push(StockedRequest {
                 key_protector,
@@ -240,7 +240,7 @@ impl Sidecar {
                 sent: match entry.state {
                     "unused" => false,
                     "sent" => true,
-                    _ => return Err("a request in it is in no known state".to_owned()),
+                    _ => return Err("a request has an unknown state".to_owned()),
                 },
             });
         }

@@ -20,7 +20,7 @@ use crate::secret::{IntermediateKey, NetworkKey, SessionKey, Vmk};
 use crate::unlock::raw_key::read_key;
 use crate::unlock::{Answer, open_key};
 
-const UNPROVEN: &str = "how Windows lays out such a protector is not proven";
+const UNPROVEN: &str = "the layout of such a protector of Windows is not known for certain";
 
 /// Keys of a key protector that were obtained by other means.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl KnownKeys {
             _ => {
                 return Err(Error::bad_credential(
                     super::NAME,
-                    "a key protector and its session key go together",
+                    "a key protector and its session key must be given together",
                 ));
             }
         };
@@ -92,7 +92,7 @@ pub(super) fn open(unlock: &NetworkUnlock, protector: &KeyProtector) -> Answer {
     for (name, key) in combinations(released.as_ref(), network.as_ref()) {
         if let Some(vmk) = try_key(protector, &key) {
             tracing::warn!(
-                "a protector of Windows' Network Unlock opened with {name}: please report it"
+                "a Network Unlock protector of Windows was unlocked with {name}: please report it"
             );
             return Answer::Opened(vmk);
         }
@@ -118,7 +118,7 @@ fn network_key(
     let Some(thumbprint) = thumbprint(protector) else {
         return Err(Failure::new(
             Reason::UnprovenLayout,
-            "the protector names no certificate that could be asked for",
+            "the protector names no certificate",
         ));
     };
     let (block, keys) = match &unlock.known.request {
@@ -131,7 +131,7 @@ fn network_key(
     let Some(key_protector) = block.filter(|_| !keys.is_empty()) else {
         return Err(Failure::new(
             Reason::UnprovenLayout,
-            "the protector holds no request that can be recognised, with its session key",
+            "no request with its session key was found in the protector",
         ));
     };
     let request = Request {
@@ -201,14 +201,11 @@ fn combinations(
         for (byte, other) in joined.iter_mut().zip(network.expose()) {
             *byte ^= other;
         }
-        all.push(("both parts, joined by XOR", joined));
+        all.push(("both keys, combined by XOR", joined));
     }
     let alone = [
-        ("the network's part alone", network.map(NetworkKey::expose)),
-        (
-            "the TPM's part alone",
-            released.map(IntermediateKey::expose),
-        ),
+        ("the network's key alone", network.map(NetworkKey::expose)),
+        ("the TPM's key alone", released.map(IntermediateKey::expose)),
     ];
     for (name, key) in alone {
         all.extend(key.map(|key| (name, Zeroizing::new(*key))));
@@ -222,11 +219,11 @@ fn combinations(
         };
         let (tpm, network) = (tpm.expose(), network.expose());
         all.push((
-            "SHA-256 of the TPM's and the network's part",
+            "SHA-256 of the TPM's and the network's key",
             hash(tpm, network),
         ));
         all.push((
-            "SHA-256 of the network's and the TPM's part",
+            "SHA-256 of the network's and the TPM's key",
             hash(network, tpm),
         ));
     }
@@ -265,7 +262,7 @@ mod tests {
             .filter(|(_, key)| open_key(&sealed, key, &[key_types::VMK]).is_some())
             .map(|(name, _)| *name)
             .collect();
-        assert_eq!(opened, ["both parts, joined by XOR"]);
+        assert_eq!(opened, ["both keys, combined by XOR"]);
         assert_eq!(combinations(None, Some(&network)).len(), 1);
         assert!(combinations(None, None).is_empty());
     }

@@ -421,7 +421,7 @@ fn reload_under_load() {
     let reloads = server
         .lines()
         .iter()
-        .filter(|line| line["message"] == "certificates and policy were read again")
+        .filter(|line| line["message"] == "certificates and policy were reloaded")
         .count();
     assert!(reloads >= 2, "{reloads} reloads");
     assert!(
@@ -448,7 +448,7 @@ fn bad_reload() {
     assert_eq!(exchange(&socket, &requests(1), 1), 1);
     server.wait_for(|line| {
         let text = line["message"].as_str().unwrap_or_default();
-        text.contains("stay as they were") && text.contains("neither a certificate")
+        text.contains("stay in use") && text.contains("neither a certificate")
     });
 }
 
@@ -629,7 +629,7 @@ fn obstacles() {
         (
             &["--mode", "tap", "--interface", "lo"],
             5,
-            "no Ethernet interface",
+            "not an Ethernet interface",
         ),
         (&["--user", "nobody-of-that-name"], 5, "there is no user"),
         (&["--rate-source", "many"], 2, "not a rate"),

@@ -830,9 +830,12 @@ fn bad_key_files() {
     for (paths, word) in [
         (vec![path("small.crt"), small], "1024 bits"),
         (vec![path("curve.crt"), curve], "key is not RSA"),
-        (vec![der.clone()], "no private key fits"),
-        (vec![pkcs1.clone()], "no certificate fits"),
-        (vec![der.clone(), path("other.pem")], "no private key fits"),
+        (vec![der.clone()], "no private key matches"),
+        (vec![pkcs1.clone()], "no certificate matches"),
+        (
+            vec![der.clone(), path("other.pem")],
+            "no private key matches",
+        ),
         (vec![sealed.clone()], "none of the passwords"),
         (vec![path("text")], "neither a certificate"),
         (vec![path("empty")], "empty"),

@@ -34,12 +34,12 @@ pub(crate) struct CertificateArgs {
     #[command(flatten)]
     passwords: PasswordArgs,
 
-    /// Make a new key and certificate in this directory: NAME.cer for the group policy, NAME.pem
-    /// (or NAME.pfx) for the server
+    /// Make a key and a certificate in this directory: NAME.cer for the group policy, NAME.pem (or
+    /// NAME.pfx) for the server
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "files")]
     to: Option<PathBuf>,
 
-    /// Name of the new files
+    /// Name of the new files, without extension
     #[arg(
         long,
         value_name = "NAME",
@@ -48,7 +48,7 @@ pub(crate) struct CertificateArgs {
     )]
     name: String,
 
-    /// Whom the new certificate names
+    /// Common name in the subject of the new certificate
     #[arg(
         long,
         value_name = "TEXT",
@@ -57,16 +57,17 @@ pub(crate) struct CertificateArgs {
     )]
     subject: String,
 
-    /// How long it is valid
+    /// How long the new certificate is valid
     #[arg(long, value_name = "DAYS", default_value_t = 3650, requires = "to",
           value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
 
-    /// Save the key as PKCS#12 with a password: asked for, or that of --pfx-password-file
+    /// Save the key as PKCS#12, with the password of --pfx-password-file or one that is asked for
     #[arg(long, requires = "to")]
     pfx: bool,
 
-    /// PKCS#12 as Windows before 10 (1709) and Server 2019 can read it: weaker
+    /// Use the weaker encryption that Windows before Windows 10 version 1709 and Windows Server
+    /// 2019 can read
     #[arg(long, requires = "pfx")]
     legacy_pfx: bool,
 
@@ -95,7 +96,7 @@ fn run(args: &CertificateArgs) -> Result<(), Failure> {
 fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
     if args.name.is_empty() || args.name.contains('/') {
         return Err(Failure::usage(
-            "--name is the name of a file, without its end",
+            "--name must be a file name without extension",
         ));
     }
     let password = match (args.pfx, args.passwords.pfx_passwords.as_slice()) {

@@ -28,15 +28,15 @@ pub(crate) struct CheckPolicyArgs {
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
 
-    /// Say whether a client with this address would be served; may be given several times
+    /// Say whether a client with this address is served; may be given several times
     #[arg(long, value_name = "ADDRESS")]
     address: Vec<IpAddr>,
 
-    /// Only for the certificate with this thumbprint, whether the file names it or not
+    /// Report on the certificate with this thumbprint only, even if the file does not name it
     #[arg(long, value_name = "HEX")]
     thumbprint: Vec<Thumbprint>,
 
-    /// Refuse IPv6 link-local addresses that no list has, unlike Windows servers
+    /// Refuse IPv6 link-local addresses that are not listed, unlike Windows servers
     #[arg(long)]
     refuse_link_local: bool,
 
@@ -67,7 +67,7 @@ fn run(args: &CheckPolicyArgs) -> Result<(), Failure> {
             return Err(Failure::Other {
                 status: Status::Failed,
                 what: format!("the policy file {} is invalid: {fault}", args.file.shown()),
-                help: Some("a server with this policy answers nobody".to_owned()),
+                help: Some("a server with this policy answers no request".to_owned()),
             });
         }
     };

@@ -16,8 +16,8 @@ use fve::shown::ShowPath;
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct PasswordArgs {
-    /// The password of a PKCS#12 file, or of an encrypted key, is in this file; may be given several
-    /// times, for several
+    /// Read the password of a PKCS#12 file or an encrypted key from this file; may be given several
+    /// times
     #[arg(long = "pfx-password-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) pfx_passwords: Vec<PathBuf>,
 }

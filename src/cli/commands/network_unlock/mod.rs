@@ -30,15 +30,15 @@ pub(crate) struct NetworkUnlockArgs {
 commands! {
     /// The commands for Network Unlock.
     NetworkUnlockCommand {
-        /// Ask any server, Microsoft's too, with nothing but its certificate, and say what comes back
+        /// Test a server, including those of Microsoft. Only its certificate is needed
         Probe(probe::ProbeArgs),
         /// Answer Network Unlock requests, in place of Windows Deployment Services
         #[cfg(feature = "network-server")]
         Serve(Box<serve::ServeArgs>),
-        /// Make a key and a certificate for Network Unlock, or show what certificates say
+        /// Make a key and a certificate for Network Unlock, or show certificates
         #[cfg(feature = "network-server")]
         Certificate(certificate::CertificateArgs),
-        /// Check a policy file (bde-network-unlock.ini), and say who would be served
+        /// Check a policy file (bde-network-unlock.ini), and say which addresses are served
         #[cfg(feature = "network-server")]
         CheckPolicy(check_policy::CheckPolicyArgs),
     }

@@ -23,7 +23,7 @@ pub(super) fn drop_all(user: Option<&str>) -> Result<(), Failure> {
     if let Some(user) = &user {
         become_user(user).map_err(|error| {
             Failure::from(Error::io(
-                format!("cannot become the user {}", user.name),
+                format!("cannot change to the user {}", user.name),
                 error.into(),
             ))
         })?;

@@ -30,7 +30,7 @@ use fve::unlock::network::announcement;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// How: dhcp (DHCPv6 and DHCPv4), dhcp4 or dhcp6, each with :INTERFACE behind it or without
+    /// Transport: dhcp (DHCPv6 and DHCPv4), dhcp4 or dhcp6; add :INTERFACE to use only one
     #[arg(value_name = "TRANSPORT", default_value = "dhcp")]
     transport: String,
 
@@ -38,7 +38,7 @@ pub(crate) struct ProbeArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     certificate: PathBuf,
 
-    /// Wait no longer than this in all
+    /// Wait at most so long in all
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<PathBuf>,
 
@@ -79,7 +79,7 @@ fn run(args: &ProbeArgs) -> Result<(), Failure> {
         random::fill(&mut bytes[..])?;
         let key = NetworkKey::from_bytes(&bytes);
         let (key_protector, session_key) = seal_request(&certificate, &key)
-            .map_err(|_| Error::environment("the system gives no random numbers"))?;
+            .map_err(|_| Error::environment("the operating system provides no random numbers"))?;
         let request = Request {
             thumbprint: certificate.thumbprint(),
             key_protector,
@@ -121,24 +121,24 @@ fn result(certificate: &Certificate, probes: &[Probe], json: bool) -> Result<(),
     }
     let help = match refusal {
         Some(NoAnswer::Silence { .. }) => format!(
-            "a server is silent when it does not have the certificate {}, when its policy refuses this address, and when no relay leads to it; its log says which",
+            "check that a server has the certificate {}, that its policy permits this address, and that a relay forwards to it; its log shows the reason",
             certificate.thumbprint()
         ),
         Some(NoAnswer::NotAuthentic { .. }) => {
-            "somebody else answers in the server's place, or the server does not hold the key of this certificate".to_owned()
+            "another host answers in place of the server, or the server does not have the key of this certificate".to_owned()
         }
         Some(NoAnswer::NoAddress { .. }) => {
-            "bring the interface up and give it an address first, or name another: dhcp4:INTERFACE".to_owned()
+            "bring the interface up and give it an address, or name another: dhcp4:INTERFACE".to_owned()
         }
         Some(NoAnswer::Socket { remedy, .. }) => {
             remedy.as_ref().map(advice::words).unwrap_or_default()
         },
         Some(refusal) => refusal.to_string(),
-        None => "the server gives back another key than it was sent: it is not what it should be".to_owned(),
+        None => "the server returned another key than it was sent: it does not work correctly".to_owned(),
     };
     Err(Failure::Other {
         status,
-        what: "no server gave the key back".to_owned(),
+        what: "no server returned the key".to_owned(),
         help: Some(help).filter(|help| !help.is_empty()),
     })
 }
@@ -154,14 +154,14 @@ fn text(certificate: &Certificate, probes: &[Probe]) -> String {
         let _ = match &report.outcome {
             Ok(delivered) if *key_matches => writeln!(
                 text,
-                "{}: {} answered after {:.1} ms, and the key is right",
+                "{}: {} answered after {:.1} ms with the right key",
                 report.transport,
                 delivered.from,
                 delivered.after.as_secs_f64() * 1000.0
             ),
             Ok(delivered) => writeln!(
                 text,
-                "{}: {} answered, with another key than it was sent",
+                "{}: {} answered with another key than it was sent",
                 report.transport, delivered.from
             ),
             Err(refusal) => writeln!(text, "{}: {refusal}", report.transport),
@@ -201,7 +201,7 @@ fn transport_json(probe: &Probe) -> Value {
         Ok(_) if *key_matches => (None, None),
         Ok(_) => (
             Some("other-key"),
-            Some("the server gives back another key than it was sent".to_owned()),
+            Some("the server returned another key than it was sent".to_owned()),
         ),
         Err(refusal) => (Some(refusal.word()), Some(refusal.to_string())),
     };

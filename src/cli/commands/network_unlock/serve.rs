@@ -29,8 +29,8 @@ use fve::shown::ShowPath;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Certificate with its key: PKCS#12, PEM or DER; or a directory of such files. Several may be
-    /// given, for certificates that replace each other. SIGHUP has them read again
+    /// Certificate with its key in PKCS#12, PEM or DER, or a directory of such files; may be given
+    /// several times. SIGHUP reloads them
     #[arg(long = "certificate", value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
     certificates: Vec<PathBuf>,
 
@@ -41,12 +41,12 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     strict_certificates: bool,
 
-    /// Serve private keys that every user of this computer can read, too
+    /// Accept private keys that every user of this computer can read
     #[arg(long)]
     accept_readable_keys: bool,
 
-    /// Which certificate is served to which addresses: bde-network-unlock.ini. While it is invalid
-    /// nobody is answered
+    /// Policy file (bde-network-unlock.ini): which certificate is served to which addresses. While it
+    /// is invalid, no request is answered
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     policy: Option<PathBuf>,
 
@@ -56,11 +56,11 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     behavior: BehaviorArgs,
 
-    /// Become this user once the sockets are open. Capabilities are given up in any case
+    /// Change to this user after opening the sockets. Capabilities are given up in any case
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// Form of the log on standard error
+    /// Format of the log on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: Format,
 }
@@ -68,27 +68,27 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 #[group(skip)]
 struct ListenArgs {
-    /// Listen on this interface; several may be given. Default: all that are up
+    /// Listen on this interface; may be given several times. Default: all that are up
     #[arg(long = "interface", value_name = "NAME")]
     interfaces: Vec<String>,
 
-    /// Only DHCPv4, or only DHCPv6
+    /// Answer only DHCPv4 or only DHCPv6
     #[arg(long = "transport", value_name = "TRANSPORT")]
     protocol: Option<ProtocolWord>,
 
-    /// Through UDP ports of its own, or from the wire beside a DHCP server that holds them
+    /// Use UDP sockets, or packet sockets (tap) if a DHCP server on this host holds the ports
     #[arg(long, value_name = "MODE", default_value = "udp")]
     mode: ModeWord,
 
-    /// Share the ports with another server on this host; only on a segment without relays
+    /// Share the ports with another server on this host. Works only on a segment without relays
     #[arg(long)]
     share_port: bool,
 
-    /// Threads for each socket. Default: one for each core
+    /// Number of threads for each socket. Default: one for each core
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
-    /// Show counters for Prometheus on this loopback address, such as 127.0.0.1:9547
+    /// Serve counters for Prometheus on this loopback address, such as 127.0.0.1:9547
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
 }
@@ -96,15 +96,15 @@ struct ListenArgs {
 #[derive(Debug, Args)]
 #[group(skip)]
 struct BehaviorArgs {
-    /// Requests a second from one client, and how many at once; 0 for no limit
+    /// Requests per second from one client, and how many at once; 0 for no limit
     #[arg(long, value_name = "RATE/BURST", default_value = "2/8", value_parser = rate)]
     rate_source: Rate,
 
-    /// Requests a second for one certificate, and how many at once
+    /// Requests per second for one certificate, and how many at once
     #[arg(long, value_name = "RATE/BURST", default_value = "50/500", value_parser = rate)]
     rate_certificate: Rate,
 
-    /// Requests a second in all, and how many at once
+    /// Requests per second in all, and how many at once
     #[arg(long, value_name = "RATE/BURST", default_value = "200/1000", value_parser = rate)]
     rate_total: Rate,
 
@@ -112,23 +112,24 @@ struct BehaviorArgs {
     #[arg(long, value_name = "WHAT", default_value = "log", value_parser = replay)]
     replay: Replay,
 
-    /// Which of the addresses that a request names must be in the policy's lists
+    /// Which addresses in a DHCPv4 request the policy must list
     #[arg(long, value_name = "WHICH", default_value = "all")]
     policy_address: PolicyAddressWord,
 
-    /// Refuse IPv6 link-local addresses that no list has, unlike Windows servers
+    /// Refuse IPv6 link-local addresses that are not listed, unlike Windows servers
     #[arg(long)]
     refuse_link_local: bool,
 
-    /// A certificate whose list has subnets of one family only is open to the other
+    /// Serve a certificate whose list has only IPv4 subnets to every IPv6 address, and the other way
+    /// round
     #[arg(long)]
     per_family_lists: bool,
 
-    /// Answer requests of the type DHCPINFORM, too
+    /// Also answer requests with the message type DHCPINFORM
     #[arg(long)]
     accept_inform: bool,
 
-    /// Send an empty option 125, for clients that insist on it
+    /// Send an empty option 125, for clients that require it
     #[arg(long)]
     reply_option_125: bool,
 }
@@ -293,7 +294,7 @@ fn inherited_sockets() -> Result<Vec<UdpSocket>, Failure> {
     for at in 0..inherited.len() {
         let socket = inherited
             .take_udp_socket(at)
-            .map_err(|error| Error::io("a socket that was handed down is no UDP socket", error))?;
+            .map_err(|error| Error::io("an inherited socket is not a UDP socket", error))?;
         sockets.extend(socket);
     }
     Ok(sockets)
@@ -344,17 +345,14 @@ fn reload(args: &ServeArgs, files: &KeyFiles, core: &Core, log: &Log) {
             log_certificates(&certificates, log);
             core.replace(Configuration::new(certificates, policy));
             core.counters().reloaded(policy_is_valid);
-            log.message(Level::Info, "certificates and policy were read again");
+            log.message(Level::Info, "certificates and policy were reloaded");
         }
         Err(error) => {
             core.replace_policy(policy);
             core.counters().reloaded(false);
             log.message(
                 Level::Error,
-                &format!(
-                    "the certificates stay as they were: {}",
-                    error.with_causes()
-                ),
+                &format!("the old certificates stay in use: {}", error.with_causes()),
             );
         }
     }
@@ -364,7 +362,7 @@ fn reload(args: &ServeArgs, files: &KeyFiles, core: &Core, log: &Log) {
 /// Tells systemd that the server is ready, and whether it answers requests.
 fn ready(core: &Core) {
     let status = match &core.configuration().policy {
-        PolicyState::Invalid(why) => format!("answering nobody: {why}"),
+        PolicyState::Invalid(why) => format!("answering no request: {why}"),
         _ => "answering".to_owned(),
     };
     // Fails unless systemd started the process, which does not matter.
@@ -391,7 +389,7 @@ fn policy(args: &ServeArgs, log: &Log) -> PolicyState {
     };
     log.message(
         Level::Error,
-        &format!("{why}; nobody is answered until it is mended and read again (SIGHUP)"),
+        &format!("{why}; no request is answered until it is corrected and reloaded (SIGHUP)"),
     );
     PolicyState::Invalid(why)
 }

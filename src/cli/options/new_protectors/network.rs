@@ -231,7 +231,7 @@ impl NetworkProof {
                 "the volume was unlocked once with the key for {protector:X} from {server}"
             )),
             Err(refusals) => term::note(format_args!(
-                "warning: the protector {protector:X} was not tried: {}; 'fve network-unlock probe' finds out why",
+                "warning: the protector {protector:X} was not tested: {}; run 'fve network-unlock probe' to find out why",
                 join(refusals)
             )),
         }
