@@ -1,5 +1,5 @@
-//! Real exchanges: client and server each in a network namespace, on one Ethernet segment, without
-//! anything of the host in reach. Needs root.
+//! Exchanges between a client and a server in network namespaces on one Ethernet segment, isolated
+//! from the host's network. Needs root.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::common::fve;
 use crate::common::output::{assert_status, json};
 use crate::common::trials::{self, Missing, trial};
 
-/// What is lacking, if anything is.
+/// What these tests lack, if anything.
 fn missing() -> Option<Missing> {
     let missing = trials::programs(&["openssl", "ip", "nsenter", "dnsmasq", "python3"])
         .or_else(trials::root)
@@ -22,19 +22,20 @@ fn missing() -> Option<Missing> {
     if missing.is_some() {
         return missing;
     }
-    // The tests of the server may have made this process root of a user namespace alone.
+    // The server's tests may have put this process into a user namespace, where it only seems to be
+    // root.
     let ids = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     if !ids.split_whitespace().eq(["0", "0", "4294967295"]) {
-        return Some(Missing::Tool("it takes root".to_owned()));
+        return Some(Missing::Tool("root".to_owned()));
     }
     let name = name("probe");
     let made = Command::new("ip").args(["netns", "add", &name]).output();
     let made = made.is_ok_and(|output| output.status.success());
     let _ = Command::new("ip").args(["netns", "del", &name]).output();
-    (!made).then(|| Missing::Tool("no network namespace can be made here".to_owned()))
+    (!made).then(|| Missing::Tool("permission to make network namespaces".to_owned()))
 }
 
-/// A name that nobody else has: interfaces have at most 15 letters.
+/// A unique name. Names of interfaces have at most 15 characters.
 fn name(what: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Relaxed);
@@ -44,11 +45,11 @@ fn name(what: &str) -> String {
 #[track_caller]
 fn ip(arguments: &[&str]) {
     let output = Command::new("ip").args(arguments).output().expect("ip");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {arguments:?}: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments:?}: {stderr}");
 }
 
-/// A segment with a bridge in the server's namespace, and the client on it.
+/// A segment with a server and a client. Its bridge is in the server's namespace.
 struct Segment {
     server: Namespace,
     client: Namespace,
@@ -73,7 +74,8 @@ impl Namespace {
         ip(&[&["-n", &self.0], arguments].concat());
     }
 
-    /// A command in this network, and in no other namespace: its mounts can be seen.
+    /// A command in this network namespace. It shares the other namespaces, so that the tests see its
+    /// mounts.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.0));
@@ -108,7 +110,7 @@ impl Segment {
         let authority = Authority::make(directory.path(), "server");
         let server = Namespace::new("s");
         server.ip(&["link", "add", "br0", "type", "bridge"]);
-        // Addresses can be used at once, without the check for duplicates.
+        // Without duplicate address detection, addresses can be used at once.
         let sysctl = "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done";
         let done = server.command("sh").args(["-c", sysctl]).status();
         assert!(done.expect("sh").success());
@@ -126,7 +128,7 @@ impl Segment {
         segment
     }
 
-    /// Puts `eth0` of a namespace on the segment.
+    /// Connects `eth0` of a namespace to the segment.
     fn attach(&self, namespace: &Namespace, address: &str) {
         let port = name("p");
         let sysctl = "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done";
@@ -153,7 +155,7 @@ impl Segment {
         self.wait_for_link_local(namespace);
     }
 
-    /// A link-local address comes by itself, a moment after the interface.
+    /// The kernel assigns a link-local address shortly after the interface is up.
     fn wait_for_link_local(&self, namespace: &Namespace) {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
@@ -168,7 +170,7 @@ impl Segment {
         }
     }
 
-    /// Our server on it.
+    /// Starts the server.
     fn serve(&mut self) {
         let mut command = self.server.fve();
         command
@@ -184,31 +186,31 @@ impl Segment {
         self.start(&mut command, "listening on");
     }
 
-    /// Starts a program, and waits until it says so.
+    /// Starts a program, and waits until it prints `ready`.
     fn start(&mut self, command: &mut Command, ready: &str) {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start");
-        let mut told = BufReader::new(child.stderr.take().expect("standard error"));
+        let mut output = BufReader::new(child.stderr.take().expect("standard error"));
         self.running.push(Running(child));
         let mut all = String::new();
         loop {
             let mut line = String::new();
-            let len = told.read_line(&mut line).expect("text");
+            let len = output.read_line(&mut line).expect("text");
             assert!(len > 0, "it ended: {all}");
             all += &line;
             if line.contains(ready) {
                 break;
             }
         }
-        // Whoever writes to a closed pipe ends.
-        std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
+        // Keeps reading: writing to a closed pipe would end the program.
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// `fve create` with a key that the network keeps, and a recovery password.
+    /// `fve create` with a Network Unlock protector and a recovery password.
     fn create(&self, transport: &str) -> Output {
         self.client
             .fve()
@@ -249,17 +251,23 @@ impl Segment {
     }
 }
 
-#[trial("a new volume opens, mounts and decrypts over DHCPv4", needs(missing))]
+#[trial(
+    "unlocks, mounts and decrypts a new volume over DHCPv4",
+    needs(missing)
+)]
 fn over_dhcp4() {
     end_to_end("dhcp4");
 }
 
-#[trial("a new volume opens, mounts and decrypts over DHCPv6", needs(missing))]
+#[trial(
+    "unlocks, mounts and decrypts a new volume over DHCPv6",
+    needs(missing)
+)]
 fn over_dhcp6() {
     end_to_end("dhcp6");
 }
 
-/// From nothing to a mounted volume, with nothing but the network.
+/// Makes a volume, and unlocks it with every command, with no other credential.
 fn end_to_end(transport: &str) {
     let mut segment = Segment::new();
     segment.serve();
@@ -285,7 +293,7 @@ fn end_to_end(transport: &str) {
     mounting.arg("mount").arg(segment.path("volume.img"));
     mounting.arg(place.path());
     segment.network(&mut mounting, transport);
-    // A pipe would stay open as long as the mount.
+    // Without pipes for its output: the mount would keep them open.
     let status = mounting.stdin(Stdio::null()).status().expect("mount");
     assert!(status.success());
     let mounted = std::fs::read(place.path().join("volume"));
@@ -297,7 +305,7 @@ fn end_to_end(transport: &str) {
     );
 }
 
-#[trial("a protector is added to a volume, and tried on it", needs(missing))]
+#[trial("adds a protector to a volume, and tests it", needs(missing))]
 fn added() {
     let mut segment = Segment::new();
     let image = segment.path("volume.img");
@@ -315,13 +323,13 @@ fn added() {
     add.arg("--recovery-password-file").arg(&recovery);
     let output = add.output().expect("add");
     assert_status(&output, 0);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("was unlocked once with the key"), "{told}");
-    // A second one would have no place for its requests.
+    let output = String::from_utf8_lossy(&output.stderr);
+    assert!(output.contains("was unlocked once with the key"), "{output}");
+    // The file for the requests of a second one exists already.
     let again = add.output().expect("add");
     assert_eq!(again.status.code(), Some(5));
     assert_status(&segment.unlock("dhcp", &[]), 0);
-    // The network opens it for a change, too: without a certificate it is a credential.
+    // Without a certificate, the option is a credential, which also unlocks the volume for a change.
     let mut change = segment.client.fve();
     change.args(["protector", "add"]).arg(&image);
     segment.network(&mut change, "dhcp");
@@ -330,18 +338,15 @@ fn added() {
     assert_status(&change.output().expect("add"), 0);
 }
 
-#[trial(
-    "a silent network fails over, and says how long it took",
-    needs(missing)
-)]
+#[trial("tries other credentials if no server answers", needs(missing))]
 fn silent() {
     let segment = Segment::new();
     let created = segment.create("dhcp4");
     assert_status(&created, 0);
     assert_eq!(json(&created)["network_unlock_proved"], false);
-    let told = String::from_utf8_lossy(&created.stderr);
-    assert!(told.contains("at most 4 seconds"), "{told}");
-    assert!(told.contains("was not tested"), "{told}");
+    let output = String::from_utf8_lossy(&created.stderr);
+    assert!(output.contains("at most 4 seconds"), "{output}");
+    assert!(output.contains("was not tested"), "{output}");
 
     let started = Instant::now();
     let refused = segment.unlock("dhcp4", &[]);
@@ -370,7 +375,7 @@ fn silent() {
     assert_status(&opened, 0);
     assert_eq!(json(&opened)["credential"], "recovery password");
 
-    // What a service manager has is what comes next.
+    // The credentials of systemd come next.
     let credentials = tempfile::tempdir().expect("directory");
     std::fs::copy(&recovery, credentials.path().join("fve.recovery-password")).expect("copy");
     let mut command = segment.client.fve();
@@ -381,10 +386,10 @@ fn silent() {
     let opened = opened.expect("unlock");
     assert_status(&opened, 0);
     assert_eq!(json(&opened)["credential"], "recovery password");
-    let told = String::from_utf8_lossy(&opened.stderr);
-    assert!(told.contains("no server answered"), "{told}");
+    let output = String::from_utf8_lossy(&opened.stderr);
+    assert!(output.contains("no server answered"), "{output}");
 
-    // A volume that only a silent network opens is not made.
+    // A volume with no other protector is not made if no server answers.
     let alone = segment.path("alone.img");
     let mut create = segment.client.fve();
     create.arg("create").arg(&alone).args(["--size", "8M"]);
@@ -399,7 +404,7 @@ fn silent() {
     assert!(!alone.exists() && !segment.path("alone.nkp").exists());
 }
 
-#[trial("probes find servers, and say why there is none", needs(missing))]
+#[trial("probe finds servers, and says why there is none", needs(missing))]
 fn probes() {
     let mut segment = Segment::new();
     segment.serve();
@@ -417,8 +422,8 @@ fn probes() {
     }
     assert_eq!(transports[1]["from"], "10.77.0.1");
 
-    let stranger = Authority::make(segment.directory.path(), "stranger");
-    let (status, found) = segment.probe("dhcp4", &stranger.certificate);
+    let other = Authority::make(segment.directory.path(), "other");
+    let (status, found) = segment.probe("dhcp4", &other.certificate);
     assert_eq!(status, Some(4));
     assert_eq!(found["transports"][0]["reason"], "no-answer");
     assert_eq!(found["transports"][0]["sent"], 2);
@@ -431,13 +436,16 @@ fn probes() {
     command.args(["network-unlock", "probe", "dhcp4:eth0", "--certificate"]);
     let output = command.arg(&certificate).output().expect("probe");
     assert_eq!(output.status.code(), Some(4));
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(told.contains("eth0 is down or has no carrier"), "{told}");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("help: bring the interface up"), "{told}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        stdout.contains("eth0 is down or has no carrier"),
+        "{stdout}"
+    );
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("help: bring the interface up"), "{stderr}");
 }
 
-/// Another program has the ports: the wire itself is listened to.
+/// Another program holds the ports, so packet sockets are used.
 #[trial("asks beside a DHCP client that holds the port", needs(missing))]
 fn beside_a_client() {
     let mut segment = Segment::new();
@@ -459,7 +467,7 @@ time.sleep(600)";
     }
 }
 
-/// dnsmasq answers the very request with a BOOTP reply of its own.
+/// dnsmasq answers the request with a BOOTP reply.
 #[trial("is not misled by a DHCP server on the segment", needs(missing))]
 fn beside_a_server() {
     let mut segment = Segment::new();
@@ -484,7 +492,7 @@ fn beside_a_server() {
     assert_eq!(status, Some(0), "{found}");
     assert_eq!(found["transports"][0]["from"], "10.77.0.1");
 
-    // With the server gone, what remains is told.
+    // Without the server, the other replies are reported.
     segment.running.pop();
     let (status, found) = segment.probe("dhcp4", &certificate);
     assert_eq!(status, Some(4));
@@ -493,8 +501,8 @@ fn beside_a_server() {
     assert_eq!(skipped["from"], "10.77.0.2");
 }
 
-/// Answers every request with replies of the right form, before the server can: of another
-/// transaction, cut off, with a tag that does not match, twice.
+/// Answers every request before the server can, with forged replies: two of the right form, one for
+/// another transaction, one that is cut off, one that is too short, and random bytes.
 const FORGER: &str = "
 import os, socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -527,7 +535,7 @@ fn beside_a_forger() {
     assert_eq!(status, Some(4), "{found}");
     let alone = &found["transports"][0];
     assert_eq!(alone["reason"], "not-authentic");
-    // Two of the right form, for each of two sendings.
+    // Two of the right form for each of the two transmissions.
     assert_eq!(alone["refused"], 4, "{found}");
     let skipped = alone["skipped"].as_array().expect("a list");
     let what: Vec<_> = skipped

@@ -1,5 +1,5 @@
-//! The server on networks of its own: a client that shares nothing with it, relays, DHCP servers
-//! beside it, reloads under load, and what it may do once its sockets are open.
+//! The running server in network namespaces: with an independent client, with relays, beside DHCP
+//! servers, with reloads under load, and its privileges after the sockets are open.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -36,7 +36,7 @@ impl Place {
         segment.join(&server, "eth0", 0, 1);
         segment.join(&client, "eth0", 0, 50);
         let directory = tempfile::tempdir().expect("directory");
-        // Whoever the server becomes may read it.
+        // So that the user that the server changes to can read it.
         run(&["chmod", "755", directory.path().to_str().unwrap()]).unwrap();
         Self {
             segment,
@@ -65,24 +65,24 @@ impl Place {
 /// The server with the certificate of the tests.
 fn serve(host: &Host, words: &[&str]) -> Server {
     let [certificate, key] = files();
-    Server::start(host, &[&given(&certificate, &key), words].concat())
+    Server::start(host, &[&key_options(&certificate, &key), words].concat())
 }
 
-/// What is said where it cannot start.
+/// The messages of a server that cannot start.
 #[track_caller]
 fn refused(host: &Host, words: &[&str], status: i32) -> String {
     let [certificate, key] = files();
     let mut command = host.command("timeout");
     command.args(["10", env!("CARGO_BIN_EXE_fve"), "network-unlock", "serve"]);
-    command.args(given(&certificate, &key)).args(words);
+    command.args(key_options(&certificate, &key)).args(words);
     let output = command.output().expect("fve");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(status), "{words:?}: {said}");
-    said
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{words:?}: {stderr}");
+    stderr
 }
 
-/// The key of the tests lies in the repository, where everybody can read it.
-fn given<'a>(certificate: &'a Path, key: &'a Path) -> [&'a str; 5] {
+/// Options for the key of the tests, which every user can read in a checkout.
+fn key_options<'a>(certificate: &'a Path, key: &'a Path) -> [&'a str; 5] {
     let [certificate, key] = [text(certificate), text(key)];
     [
         "--accept-readable-keys",
@@ -97,7 +97,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path")
 }
 
-#[trial("a key that everybody can read is refused", needs(isolated))]
+#[trial("refuses a key that every user can read", needs(isolated))]
 fn readable_key() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
@@ -121,39 +121,43 @@ fn readable_key() {
             "serve",
         ]);
         let output = command.args(words).output().expect("fve");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (said.contains("listening on"), output.status.code(), said)
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (
+            stderr.contains("listening on"),
+            output.status.code(),
+            stderr,
+        )
     };
-    let (listens, status, said) = start(0o644);
-    assert!(!listens, "{said}");
-    assert_eq!(status, Some(4), "{said}");
-    assert!(said.contains("can read its private key"), "{said}");
-    assert!(said.contains("chmod 600"), "{said}");
+    let (listens, status, stderr) = start(0o644);
+    assert!(!listens, "{stderr}");
+    assert_eq!(status, Some(4), "{stderr}");
+    assert!(stderr.contains("can read its private key"), "{stderr}");
+    assert!(stderr.contains("chmod 600"), "{stderr}");
     for mode in [0o600, 0o640] {
-        let (listens, _, said) = start(mode);
-        assert!(listens, "{mode:o}: {said}");
+        let (listens, _, stderr) = start(mode);
+        assert!(listens, "{mode:o}: {stderr}");
     }
 }
 
-#[trial("a client that is not ours is served over both protocols", needs(isolated, || missing(&["python"])))]
-fn foreign_client() {
+#[trial("answers an independent client over both protocols", needs(isolated, || missing(&["python"])))]
+fn independent_client() {
     let place = Place::new();
     let server = place.serve(&[]);
     for form in ["bootp", "discover"] {
-        let said = place.ask(&["dhcp4", "eth0", "10.77.0.50", form]);
-        assert_eq!(said, "key 10.77.0.1 67\n", "{form}");
+        let output = place.ask(&["dhcp4", "eth0", "10.77.0.50", form]);
+        assert_eq!(output, "key 10.77.0.1 67\n", "{form}");
     }
-    // It says that it has no address: the reply goes to where it came from.
+    // Without an address in the header, the reply goes to the source address.
     assert!(place.ask(&["dhcp4", "eth0", "0.0.0.0"]).starts_with("key"));
-    let said = place.ask(&["dhcp6", "eth0", "-"]);
-    assert_eq!(said, "key fe80::1 547\n");
+    let output = place.ask(&["dhcp6", "eth0", "-"]);
+    assert_eq!(output, "key fe80::1 547\n");
     let line = server.wait_for(|line| line["transport"] == "dhcp6");
     assert_eq!(line["decision"], "answered");
     assert_eq!(line["source"], "fe80::32");
     assert_eq!(line["thumbprint"], THUMBPRINT);
 }
 
-#[trial("through a relay of ISC, both protocols", needs(isolated, || missing(&["python", "dhcrelay"])))]
+#[trial("answers through ISC's relay over both protocols", needs(isolated, || missing(&["python", "dhcrelay"])))]
 fn relayed() {
     let place = Place::new();
     let (relay, far) = (Host::new("relay"), Host::new("far"));
@@ -170,30 +174,30 @@ fn relayed() {
     let [certificate, _] = files();
     let server = serve(&place.server, &["--policy", text(&file)]);
     let pid = place.directory.path().join("pid");
-    let relaying = |words: &[&str]| {
+    let start_relay = |words: &[&str]| {
         let mut command = relay.command("dhcrelay");
         command.args(["-d", "-pf"]).arg(&pid).args(words);
         let daemon = Daemon::start(command);
         std::thread::sleep(Duration::from_millis(700));
         daemon
     };
-    let _v4 = relaying(&["-4", "-a", "-id", "eth1", "-iu", "eth0", "10.77.0.1"]);
-    let said = far.ask(&[text(&certificate), "dhcp4", "eth0", "10.77.8.50"]);
+    let _v4 = start_relay(&["-4", "-a", "-id", "eth1", "-iu", "eth0", "10.77.0.1"]);
+    let output = far.ask(&[text(&certificate), "dhcp4", "eth0", "10.77.8.50"]);
     assert!(
-        said.ends_with("67\n") && said.contains("key"),
-        "{said}: {:?}",
+        output.ends_with("67\n") && output.contains("key"),
+        "{output}: {:?}",
         server.lines()
     );
     let line = server.wait_for(|line| line["decision"] == "answered");
     assert_eq!(line["relay"], "10.77.8.1");
-    let _v6 = relaying(&["-6", "-l", "eth1", "-u", "eth0"]);
-    let said = far.ask(&[text(&certificate), "dhcp6", "eth0", "-"]);
-    assert!(said.contains("key"), "{said}: {:?}", server.lines());
+    let _v6 = start_relay(&["-6", "-l", "eth1", "-u", "eth0"]);
+    let output = far.ask(&[text(&certificate), "dhcp6", "eth0", "-"]);
+    assert!(output.contains("key"), "{output}: {:?}", server.lines());
     let line = server.wait_for(|line| line["transport"] == "dhcp6");
     assert_eq!(line["peer"], "fe80::32");
 }
 
-#[trial("beside dnsmasq on the same host and segment", needs(isolated, || missing(&["python", "dnsmasq"])))]
+#[trial("answers beside dnsmasq on the same host and on the same segment", needs(isolated, || missing(&["python", "dnsmasq"])))]
 fn beside_dnsmasq() {
     let place = Place::new();
     let start = |host: &Host, name: &str| {
@@ -217,13 +221,13 @@ fn beside_dnsmasq() {
         daemon
     };
     let mut dnsmasq = start(&place.server, "same");
-    // It holds the port: without a packet socket the server cannot start.
-    let said = refused(&place.server, &["--transport", "dhcp4"], 5);
-    assert!(said.contains("UDP port 67 is in use"), "{said}");
+    // dnsmasq holds the port, so the server needs packet sockets.
+    let output = refused(&place.server, &["--transport", "dhcp4"], 5);
+    assert!(output.contains("UDP port 67 is in use"), "{output}");
     let server = place.serve(&["--mode", "tap"]);
     for form in ["bootp", "discover"] {
-        let said = place.ask(&["dhcp4", "eth0", "10.77.0.50", form]);
-        assert!(said.ends_with("key 10.77.0.1 67\n"), "{said}");
+        let output = place.ask(&["dhcp4", "eth0", "10.77.0.50", form]);
+        assert!(output.ends_with("key 10.77.0.1 67\n"), "{output}");
     }
     assert!(
         place
@@ -232,7 +236,7 @@ fn beside_dnsmasq() {
     );
     assert!(dnsmasq.is_running());
     drop((server, dnsmasq));
-    // On the same segment, on a host of its own.
+    // dnsmasq on another host of the segment.
     let other = Host::new("dhcp");
     let mut segment = place.segment;
     segment.join(&other, "eth0", 0, 3);
@@ -240,16 +244,16 @@ fn beside_dnsmasq() {
     let [certificate, _] = files();
     let server = serve(&place.server, &[]);
     for form in ["bootp", "discover"] {
-        let said = place
+        let output = place
             .client
             .ask(&[text(&certificate), "dhcp4", "eth0", "10.77.0.50", form]);
-        assert!(said.contains("key 10.77.0.1 67"), "{said}");
+        assert!(output.contains("key 10.77.0.1 67"), "{output}");
     }
     assert!(dnsmasq.is_running());
     drop(server);
 }
 
-#[trial("beside Kea on the same host", needs(isolated, || missing(&["python", "kea-dhcp4"])))]
+#[trial("answers beside Kea on the same host", needs(isolated, || missing(&["python", "kea-dhcp4"])))]
 fn beside_kea() {
     let place = Place::new();
     let configuration = r#"{ "Dhcp4": {
@@ -269,15 +273,18 @@ fn beside_kea() {
     assert!(kea.is_running(), "Kea did not start");
     let _server = place.serve(&["--mode", "tap", "--transport", "dhcp4"]);
     for form in ["bootp", "discover"] {
-        let said = place.ask(&["dhcp4", "eth0", "10.77.0.50", form]);
-        assert!(said.ends_with("key 10.77.0.1 67\n"), "{said}");
-        // Kea makes an offer to what looks like a DISCOVER; which comes first is open.
-        assert!(form == "discover" || !said.contains("foreign"), "{said}");
+        let output = place.ask(&["dhcp4", "eth0", "10.77.0.50", form]);
+        assert!(output.ends_with("key 10.77.0.1 67\n"), "{output}");
+        // Kea answers a DISCOVER with an offer, which may arrive before or after the reply.
+        assert!(
+            form == "discover" || !output.contains("foreign"),
+            "{output}"
+        );
     }
     assert!(kea.is_running());
 }
 
-#[trial("the policy decides, and an invalid one silences", needs(isolated, || missing(&["python"])))]
+#[trial("follows the policy, and answers nothing while it is invalid", needs(isolated, || missing(&["python"])))]
 fn policy() {
     let place = Place::new();
     let list =
@@ -302,7 +309,7 @@ fn policy() {
     place.file("policy.ini", list("10.77.0.0/24", ""));
     server.reload();
     assert!(ask().starts_with("key"));
-    // Another certificate than the server has.
+    // A certificate that the server does not have.
     let made = fve()
         .args(["network-unlock", "certificate", "--to"])
         .arg(place.directory.path())
@@ -310,16 +317,16 @@ fn policy() {
         .expect("fve");
     assert!(made.status.success());
     let other = place.directory.path().join("network-unlock.cer");
-    let said = place
+    let output = place
         .client
         .ask(&[text(&other), "dhcp4", "eth0", "10.77.0.50"]);
-    assert_eq!(said, "silence\n");
+    assert_eq!(output, "silence\n");
     let line = server.wait_for_reason("unknown-thumbprint");
     let thumbprint = Thumbprint::of(&std::fs::read(&other).unwrap()).to_string();
     assert_eq!(line["thumbprint"], thumbprint);
 }
 
-/// Requests made beforehand, each with the key that its reply opens with.
+/// New requests, each with the session key that decrypts its reply.
 fn requests(count: u32) -> Vec<(Request4, SessionKey)> {
     let certificate = Certificate::parse(&std::fs::read(&files()[0]).unwrap()).unwrap();
     (0..count)
@@ -342,10 +349,10 @@ fn requests(count: u32) -> Vec<(Request4, SessionKey)> {
         .collect()
 }
 
-/// Sends the requests, `window` under way at once, and counts the replies that open.
+/// Sends the requests, with at most `window` unanswered at a time, and counts the authentic replies.
 fn exchange(socket: &UdpSocket, requests: &[(Request4, SessionKey)], window: u32) -> u32 {
     let server: SocketAddr = "10.77.0.1:67".parse().unwrap();
-    let right = AtomicU32::new(0);
+    let answered = AtomicU32::new(0);
     let sent_all = AtomicBool::new(false);
     socket
         .set_read_timeout(Some(Duration::from_millis(200)))
@@ -356,7 +363,7 @@ fn exchange(socket: &UdpSocket, requests: &[(Request4, SessionKey)], window: u32
             let mut last = Instant::now();
             let mut done = vec![false; requests.len()];
             while !sent_all.load(Relaxed) || last.elapsed() < Duration::from_secs(2) {
-                if right.load(Relaxed) as usize == requests.len() {
+                if answered.load(Relaxed) as usize == requests.len() {
                     break;
                 }
                 let Ok(len) = socket.recv(&mut buffer) else {
@@ -372,19 +379,19 @@ fn exchange(socket: &UdpSocket, requests: &[(Request4, SessionKey)], window: u32
                     !std::mem::replace(&mut done[number], true),
                     "answered twice"
                 );
-                right.fetch_add(1, Relaxed);
+                answered.fetch_add(1, Relaxed);
             }
         });
         for (number, (request, _)) in (0..).zip(requests) {
             let start = Instant::now();
-            while number - right.load(Relaxed) > window && start.elapsed() < WAIT {
+            while number - answered.load(Relaxed) > window && start.elapsed() < WAIT {
                 std::thread::sleep(Duration::from_micros(200));
             }
             socket.send_to(&request.encode(), server).expect("send");
         }
         sent_all.store(true, Relaxed);
     });
-    right.into_inner()
+    answered.into_inner()
 }
 
 const UNLIMITED: [&str; 6] = [
@@ -396,7 +403,7 @@ const UNLIMITED: [&str; 6] = [
     "0/1",
 ];
 
-#[trial("a reload under load loses nothing", needs(isolated))]
+#[trial("loses no request during reloads under load", needs(isolated))]
 fn reload_under_load() {
     let place = Place::new();
     let list = format!("[SUBNETS]\nHERE=10.77.0.0/24\n[{THUMBPRINT}]\nHERE\n");
@@ -406,18 +413,18 @@ fn reload_under_load() {
     let requests = requests(1500);
     let socket = place.client.socket("0.0.0.0:68");
     let done = AtomicBool::new(false);
-    let right = std::thread::scope(|scope| {
+    let answered = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Relaxed) {
                 server.signal("HUP");
                 std::thread::sleep(Duration::from_millis(60));
             }
         });
-        let right = exchange(&socket, &requests, 16);
+        let answered = exchange(&socket, &requests, 16);
         done.store(true, Relaxed);
-        right
+        answered
     });
-    assert_eq!(right, 1500);
+    assert_eq!(answered, 1500);
     let reloads = server
         .lines()
         .iter()
@@ -433,7 +440,7 @@ fn reload_under_load() {
 }
 
 #[trial(
-    "a certificate that cannot be read leaves the old one",
+    "keeps the old certificate if the new one cannot be read",
     needs(isolated)
 )]
 fn bad_reload() {
@@ -441,7 +448,7 @@ fn bad_reload() {
     let [certificate, key] = files();
     let both = place.file("key.pem", std::fs::read(&key).unwrap());
     let cer = place.file("certificate.cer", std::fs::read(&certificate).unwrap());
-    let server = Server::start(&place.server, &given(&cer, &both));
+    let server = Server::start(&place.server, &key_options(&cer, &both));
     place.file("key.pem", "garbage");
     server.reload();
     let socket = place.client.socket("0.0.0.0:68");
@@ -452,22 +459,22 @@ fn bad_reload() {
     });
 }
 
-#[trial("one client is held back, others are not", needs(isolated))]
+#[trial("limits the rate of one client", needs(isolated))]
 fn rate() {
     let place = Place::new();
     let server = place.serve(&[]);
     let socket = place.client.socket("0.0.0.0:68");
     let answered = exchange(&socket, &requests(40), 40);
     assert!((8..=14).contains(&answered), "{answered}");
-    let told = server
+    let logged = server
         .verdicts()
         .iter()
         .filter(|(_, reason)| reason == "rate")
         .count();
-    assert!((1..=6).contains(&told), "{told} lines");
+    assert!((1..=6).contains(&logged), "{logged} lines");
 }
 
-#[trial("noise makes no line in the log", needs(isolated))]
+#[trial("does not log datagrams of other protocols", needs(isolated))]
 fn noise() {
     let place = Place::new();
     let server = place.serve(&[]);
@@ -482,7 +489,7 @@ fn noise() {
         socket.send_to(&other[..len], to).expect("send");
     }
     socket.send_to(&[0x5A; 9000], to).expect("send");
-    // What the flood left in the socket's buffer is read by then.
+    // By then, the server has emptied the socket's buffer.
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(exchange(&socket, &requests(1), 1), 1);
     let verdict = ("answered".to_owned(), "valid".to_owned());
@@ -498,19 +505,19 @@ fn status(server: &Server, name: &str) -> String {
         .join(" ")
 }
 
-#[trial("privileges are gone once the sockets are open", needs(isolated))]
+#[trial("gives up its privileges after opening the sockets", needs(isolated))]
 fn privileges() {
     let place = Place::new();
     let [certificate, key] = files();
-    let root = status_of_self_is_root();
+    let root = can_change_user();
     for user in [None, Some("nobody")] {
         if user.is_some() && !root {
             continue;
         }
-        // What nobody can read, too, so that it can be read again.
+        // Files that the user can read, because they are read again later.
         let readable = place.file("key.pem", std::fs::read(&key).unwrap());
         let cer = place.file("certificate.cer", std::fs::read(&certificate).unwrap());
-        let mut words = given(&cer, &readable).to_vec();
+        let mut words = key_options(&cer, &readable).to_vec();
         if let Some(user) = user {
             words.extend(["--user", user]);
         }
@@ -523,7 +530,7 @@ fn privileges() {
             assert_eq!(status(&server, "Uid:"), "65534 65534 65534 65534");
             assert_eq!(status(&server, "Groups:"), "65534");
         }
-        // Every thread, since capabilities belong to threads.
+        // Every thread has its own capabilities.
         for thread in std::fs::read_dir(format!("/proc/{}/task", server.id())).unwrap() {
             let text = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
             assert!(text.contains("CapEff:\t0000000000000000"));
@@ -534,22 +541,22 @@ fn privileges() {
     }
 }
 
-/// Whether this is root with a whole range of users, not alone in a user namespace.
-fn status_of_self_is_root() -> bool {
+/// Whether this process is root and can change to other users: not in a user namespace with one user.
+fn can_change_user() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().nth(2) != Some("1"))
 }
 
-#[trial("sockets can be handed down", needs(isolated, || missing(&["systemd-socket-activate", "setpriv"])))]
-fn handed_down() {
+#[trial("uses the sockets that systemd passes", needs(isolated, || missing(&["systemd-socket-activate", "setpriv"])))]
+fn inherited_sockets() {
     let place = Place::new();
     let [certificate, key] = files();
     let certificate = place.file("certificate.cer", std::fs::read(certificate).unwrap());
     let key = place.file("key.pem", std::fs::read(key).unwrap());
     let mut command = place.server.command("systemd-socket-activate");
     command.args(["--datagram", "-l", "0.0.0.0:67", "-l", "[::]:547"]);
-    // Without a single capability, and as nobody where that is possible.
-    let nobody: &[&str] = match status_of_self_is_root() {
+    // Without any capability, and as the user nobody if possible.
+    let nobody: &[&str] = match can_change_user() {
         true => &["--reuid=65534", "--regid=65534", "--clear-groups"],
         false => &[],
     };
@@ -566,8 +573,8 @@ fn handed_down() {
         "--interface",
         "eth0",
     ]);
-    command.args(given(&certificate, &key));
-    // The first packet starts it, and waits in the socket.
+    command.args(key_options(&certificate, &key));
+    // The first packet starts the server, and waits in the socket meanwhile.
     let socket = place.client.socket("0.0.0.0:68");
     let requests = requests(2);
     let early = socket.try_clone().unwrap();
@@ -576,7 +583,7 @@ fn handed_down() {
         std::thread::sleep(Duration::from_millis(700));
         early.send_to(&first, "10.77.0.1:67").expect("send");
     });
-    let server = Server::of(command);
+    let server = Server::start_command(command);
     waker.join().unwrap();
     server.wait_for(|line| line["decision"] == "answered");
     let mut buffer = [0; 600];
@@ -586,7 +593,7 @@ fn handed_down() {
     open_reply(&requests[0].1, &reply.sealed).expect("authentic");
 }
 
-#[trial("counters are shown on the loopback only", needs(isolated))]
+#[trial("serves counters on the loopback interface only", needs(isolated))]
 fn counters() {
     let place = Place::new();
     let server = place.serve(&["--metrics", "127.0.0.1:9547"]);
@@ -621,8 +628,8 @@ fn counters() {
     refused(&place.server, &["--metrics", "10.77.0.1:9547"], 5);
 }
 
-#[trial("what stands in the way of starting is named", needs(isolated))]
-fn obstacles() {
+#[trial("says why it cannot start", needs(isolated))]
+fn failed_starts() {
     let place = Place::new();
     for (words, status, reason) in [
         (&["--interface", "eth7"][..], 5, "eth7"),
@@ -635,7 +642,7 @@ fn obstacles() {
         (&["--rate-source", "many"], 2, "not a rate"),
         (&["--replay", "refuse"], 2, "refuse:SECONDS"),
     ] {
-        let said = refused(&place.server, words, status);
-        assert!(said.contains(reason), "{words:?}: {said}");
+        let output = refused(&place.server, words, status);
+        assert!(output.contains(reason), "{words:?}: {output}");
     }
 }

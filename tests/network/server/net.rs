@@ -1,4 +1,4 @@
-//! Network segments in namespaces of their own, and the server in one of them.
+//! Network segments made of namespaces, and the running server in one of them.
 
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
@@ -15,19 +15,19 @@ use serde_json::Value;
 
 use crate::common::trials::{self, Missing, installed};
 
-/// Set in the process that has network and mounts of its own.
+/// The environment variable that is set in the isolated process.
 const INSIDE: &str = "FVE_TEST_NAMESPACE";
 const WAIT: Duration = Duration::from_secs(15);
 
-/// Why this program is not in namespaces of its own, once it was tried.
+/// Whether this process is isolated, or why not; set by [`isolate`].
 static ISOLATED: OnceLock<Result<(), String>> = OnceLock::new();
 
-/// Starts this program again in namespaces of its own, unless it is in them already.
+/// Starts this program again in new network and mount namespaces, unless it is in them already.
 pub fn isolate() {
     ISOLATED.get_or_init(try_to_isolate);
 }
 
-/// What tests need that run servers on addresses of their own.
+/// What tests lack that need an isolated network.
 pub fn isolated() -> Option<Missing> {
     let isolated = ISOLATED.get()?.as_ref();
     isolated.err().map(|why| Missing::Tool(why.clone()))
@@ -42,7 +42,7 @@ fn try_to_isolate() -> Result<(), String> {
             return Err(format!("{tool} is not installed"));
         }
     }
-    // As root, so that the server can become another user; others get a user namespace.
+    // Root needs no user namespace, in which the server could not change to another user.
     let flags = match rustix::process::geteuid().is_root() {
         true => "-nm",
         false => "-rnm",
@@ -52,7 +52,7 @@ fn try_to_isolate() -> Result<(), String> {
         .output()
         .is_ok_and(|output| output.status.success())
     {
-        return Err("network namespaces are not allowed here".to_owned());
+        return Err("permission to make network namespaces is missing".to_owned());
     }
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let error = Command::new("unshare")
@@ -64,7 +64,7 @@ fn try_to_isolate() -> Result<(), String> {
     Err(error.to_string())
 }
 
-/// What of these is not here. `python` is one with PyCryptodome.
+/// The first of these programs that is missing. `python` stands for a Python with PyCryptodome.
 pub fn missing(tools: &[&str]) -> Option<Missing> {
     tools.iter().find_map(|tool| match *tool {
         "python" if python().is_some() => None,
@@ -76,11 +76,11 @@ pub fn missing(tools: &[&str]) -> Option<Missing> {
 /// A Python that has PyCryptodome.
 pub fn python() -> Option<PathBuf> {
     let python = PathBuf::from(std::env::var_os("FVE_PYTHON")?);
-    let able = Command::new(&python)
+    let has_pycryptodome = Command::new(&python)
         .args(["-c", "import Crypto.Cipher.AES"])
         .output()
         .is_ok_and(|output| output.status.success());
-    able.then_some(python)
+    has_pycryptodome.then_some(python)
 }
 
 pub fn run(words: &[&str]) -> Result<(), String> {
@@ -102,8 +102,7 @@ fn ip(line: &str) {
     run(&words).expect("ip");
 }
 
-/// A bridge with hosts around it. Each host is a namespace; its interface has the name that was
-/// asked for.
+/// A segment: a bridge in its own namespace, to which hosts are connected.
 pub struct Segment {
     number: usize,
     ports: usize,
@@ -119,7 +118,7 @@ impl Segment {
         Self { number, ports: 0 }
     }
 
-    /// Connects an interface of `host` that has the addresses `10.77.N.LAST/24`, `fe80::LAST` and
+    /// Connects `host` through a new interface with the addresses `10.77.N.LAST/24`, `fe80::LAST` and
     /// `2001:db8:N::LAST/64`.
     pub fn join(&mut self, host: &Host, interface: &str, network: u8, last: u8) {
         let (bridge, port) = (self.number, self.ports);
@@ -147,7 +146,7 @@ impl Segment {
     }
 }
 
-/// A namespace.
+/// A host: a network namespace, with its name.
 pub struct Host(pub String);
 
 impl Host {
@@ -170,7 +169,7 @@ impl Host {
         ip(&format!("-n {} route add {to} via {via}", self.0));
     }
 
-    /// A UDP socket of this host, bound to its interface eth0.
+    /// A UDP socket of this host on its interface eth0.
     pub fn socket(&self, address: &str) -> UdpSocket {
         let (path, address) = (format!("/run/netns/{}", self.0), address.to_owned());
         let open = move || {
@@ -187,11 +186,11 @@ impl Host {
             let _ = socket.set_recv_buffer_size(4 << 20);
             UdpSocket::from(socket)
         };
-        // A thread's namespace goes with the thread; the socket stays.
+        // In a thread of its own, which alone enters the namespace. The socket stays in it.
         std::thread::spawn(open).join().expect("socket")
     }
 
-    /// Asks as the client in Python does. What it printed.
+    /// Asks with the client in Python, and returns its output.
     pub fn ask(&self, words: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/network/client.py");
         let output = self
@@ -200,13 +199,13 @@ impl Host {
             .args(words)
             .output()
             .expect("client");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             [Some(0), Some(4)].contains(&output.status.code()),
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        said
+        stdout
     }
 }
 
@@ -236,7 +235,7 @@ impl Drop for Daemon {
     }
 }
 
-/// The server, with what it logs.
+/// A running server, and the lines of its log.
 pub struct Server {
     child: Child,
     lines: Arc<Mutex<Vec<Value>>>,
@@ -244,16 +243,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until its sockets are open.
+    /// Starts the server with these options, and waits until its sockets are open.
     pub fn start(host: &Host, words: &[&str]) -> Self {
         let mut command = host.command(env!("CARGO_BIN_EXE_fve"));
         command
             .args(["network-unlock", "serve", "--log", "json"])
             .args(words);
-        Self::of(command)
+        Self::start_command(command)
     }
 
-    pub fn of(mut command: Command) -> Self {
+    /// Starts this command, and waits until the server's sockets are open.
+    pub fn start_command(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -289,8 +289,8 @@ impl Server {
         self.lines.lock().expect("log").clone()
     }
 
-    /// Decision and reason of every request that it was sent: an answer goes out before its line,
-    /// so the server is stopped first.
+    /// The decision and the reason of every request. Stops the server first, because it sends a reply
+    /// before it logs the request.
     pub fn verdicts(mut self) -> Vec<(String, String)> {
         self.stop();
         let reader = self.reader.take().expect("reader");
@@ -303,12 +303,12 @@ impl Server {
             .collect()
     }
 
-    /// Waits for a line that fits.
+    /// Waits for a line that meets the condition.
     #[track_caller]
-    pub fn wait_for(&self, fits: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait_for(&self, condition: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
-            if let Some(line) = self.lines().into_iter().find(&fits) {
+            if let Some(line) = self.lines().into_iter().find(&condition) {
                 return line;
             }
             assert!(start.elapsed() < WAIT, "{:#?}", self.lines());
@@ -324,16 +324,16 @@ impl Server {
         run(&["kill", &format!("-{name}"), &self.id().to_string()]).expect("kill");
     }
 
-    /// Ends it as systemd would, and looks at its status.
+    /// Stops it as systemd does, and checks its exit status.
     fn stop(&mut self) {
         let start = Instant::now();
-        let mut asked = false;
+        let mut signaled = false;
         loop {
             if let Some(status) = self.child.try_wait().expect("server") {
                 assert!(status.success(), "{status}: {:#?}", self.lines());
                 return;
             }
-            if !std::mem::replace(&mut asked, true) {
+            if !std::mem::replace(&mut signaled, true) {
                 self.signal("TERM");
             }
             assert!(start.elapsed() < WAIT, "still running: {:#?}", self.lines());
@@ -341,15 +341,14 @@ impl Server {
         }
     }
 
-    /// Has the files read again, and waits until they were.
+    /// Makes it reload its files, and waits until it has done so.
     pub fn reload(&self) {
         let before = self.lines().len();
         self.signal("HUP");
         let start = Instant::now();
         let done = |line: &Value| {
             let text = line["message"].as_str().unwrap_or_default();
-            text.contains("read again") && !text.contains("SIGHUP")
-                || text.contains("stay as they were")
+            text.contains("reloaded") && !text.contains("SIGHUP") || text.contains("stay in use")
         };
         while !self.lines()[before..].iter().any(done) {
             assert!(start.elapsed() < WAIT, "{:#?}", self.lines());
