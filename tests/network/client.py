@@ -1,7 +1,8 @@
-"""A Network Unlock client of its own: nothing of fve, cryptography by PyCryptodome.
+"""A Network Unlock client that shares no code with fve. Its cryptography is PyCryptodome.
 
 usage: client.py CERTIFICATE.der dhcp4|dhcp6 INTERFACE ADDRESS [bootp|discover]
-Prints the type of what came back, or "silence"; a line for every reply that is somebody else's.
+Prints a line for each reply: "key", "not authentic", or "foreign" for one that is not of this
+protocol; and "silence" if there was no key.
 """
 import fcntl
 import hashlib
@@ -23,7 +24,7 @@ protector = PKCS1_v1_5.new(RSA.import_key(der)).encrypt(network + session)
 
 
 def opens(sealed):
-    """Whether 60 bytes, tag first, hold the key that was sent."""
+    """Whether these 60 bytes, tag first, decrypt to the key that was sent."""
     cipher = AES.new(session, AES.MODE_CCM, nonce=bytes(12), mac_len=16)
     try:
         content = cipher.decrypt_and_verify(sealed[16:], sealed[:16])
