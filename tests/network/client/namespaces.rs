@@ -324,7 +324,10 @@ fn added() {
     let output = add.output().expect("add");
     assert_status(&output, 0);
     let output = String::from_utf8_lossy(&output.stderr);
-    assert!(output.contains("was unlocked once with the key"), "{output}");
+    assert!(
+        output.contains("was unlocked once with the key"),
+        "{output}"
+    );
     // The file for the requests of a second one exists already.
     let again = add.output().expect("add");
     assert_eq!(again.status.code(), Some(5));
