@@ -1,7 +1,7 @@
-//! A credential of one's own: recovery passwords looked up by the identifier of their key protector
-//! in a list, as a help desk keeps them. `cargo run --example own_credential`.
+//! A custom credential: recovery passwords from a list, found by the identifier of their key
+//! protector, as a help desk has it. `cargo run --example own_credential`.
 //!
-//! A list that a server keeps is better fetched first: the identifiers are known without a key.
+//! If the list is on a server, fetch it before unlocking: the identifiers can be read without a key.
 
 use std::collections::HashMap;
 
@@ -13,20 +13,23 @@ use fve::{
     UnlockOptions, Volume,
 };
 
-/// Passwords by the identifier of the protector that they open.
+/// Recovery passwords by the identifier of the key protector that they unlock.
 struct HelpDesk(HashMap<Guid, RecoveryPassword>);
 
 impl Credential for HelpDesk {
     fn name(&self) -> &str {
-        "the help desk's list"
+        "help desk list"
     }
 
     fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer {
         match self.0.get(&protector.id) {
             Some(password) => RecoveryPasswords::new(password).try_on(protector, context),
-            None if protector.kind() == ProtectorKind::RecoveryPassword => Answer::Failed(
-                Failure::new(Reason::Other("not-listed"), "the list does not have it"),
-            ),
+            None if protector.kind() == ProtectorKind::RecoveryPassword => {
+                Answer::Failed(Failure::new(
+                    Reason::Other("not-listed"),
+                    "the list has no password for this key protector",
+                ))
+            }
             None => Answer::NotMine,
         }
     }
@@ -48,6 +51,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let list = HelpDesk(HashMap::from([(id, password)]));
     let plaintext = volume.unlock(&[list], &UnlockOptions::new())?;
-    println!("opened by {:?}", plaintext.opened_by().credential);
+    println!("unlocked with {:?}", plaintext.opened_by().credential);
     Ok(())
 }

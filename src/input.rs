@@ -1,4 +1,4 @@
-//! Reading credentials from files: whole, bounded, and without leaving copies behind.
+//! Reads credentials from files: whole, up to a maximum size, without leaving copies in memory.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,14 +9,14 @@ use crate::error::{Error, Result};
 use crate::secret::{SecretBytes, SecretText};
 use crate::shown::ShowPath;
 
-/// Largest credential file read; a recovery-password text may be a whole export.
+/// Most bytes of a credential file. A text with recovery passwords may be the export of a whole
+/// directory.
 const MAX_LEN: u64 = 1024 * 1024;
 
 /// The whole content of a file; `-` is standard input.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::BadCredential`] when it is larger than any
-/// credential.
+/// [`Error::Io`] if it cannot be read, [`Error::BadCredential`] if it is larger than 1 MiB.
 pub fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
     let fail = |source| {
         Error::io(
@@ -24,7 +24,7 @@ pub fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
             source,
         )
     };
-    // Room for all that is allowed: growing would leave copies behind.
+    // Reserves the whole size at once: a vector that grows leaves copies of its content in memory.
     let mut bytes = Zeroizing::new(Vec::new());
     let limit = MAX_LEN + 1;
     if path == Path::new("-") {
@@ -51,10 +51,10 @@ pub fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
     Ok(SecretBytes::new(std::mem::take(&mut *bytes)))
 }
 
-/// The text in a file, without one trailing line end.
+/// The text in a file, without one newline at its end.
 ///
 /// # Errors
-/// As [`read`], and when the bytes are not text in UTF-8 (or UTF-16 with a byte-order mark).
+/// As [`read`]; [`Error::BadCredential`] also if it is neither UTF-8 nor UTF-16 with a byte-order mark.
 pub fn read_line(path: &Path, credential: &str) -> Result<SecretText> {
     let bytes = read(path, credential)?;
     let text = decode(bytes.expose()).ok_or_else(|| Error::BadCredential {
@@ -71,7 +71,7 @@ fn decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
     let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units: Zeroizing<Vec<u16>> =
             Zeroizing::new(bytes.chunks_exact(2).map(|b| unit([b[0], b[1]])).collect());
-        // Room for all, as above: up to three bytes for each unit.
+        // Reserved at once, as above: at most three bytes for each UTF-16 unit.
         let mut text = Zeroizing::new(String::with_capacity(3 * units.len()));
         for char in char::decode_utf16(units.iter().copied()) {
             text.push(char.ok()?);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn strips_one_line_end_and_no_more() {
+    fn strips_one_newline() {
         assert_eq!(line(b"secret\n").unwrap(), "secret");
         assert_eq!(line(b"secret\r\n").unwrap(), "secret");
         assert_eq!(line(b" secret \n\n").unwrap(), " secret \n");
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_editors_save() {
+    fn reads_the_encodings_of_common_editors() {
         assert_eq!(line("anaconda£\n".as_bytes()).unwrap(), "anaconda£");
         assert_eq!(line(b"\xEF\xBB\xBFanaconda").unwrap(), "anaconda");
         assert_eq!(line(b"\xFF\xFEa\0\xA3\0\n\0").unwrap(), "a£");

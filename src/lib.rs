@@ -1,4 +1,4 @@
-//! BitLocker volumes (Full Volume Encryption, FVE) on Linux: opened, explained, read, mounted.
+//! Reads, explains, mounts, creates and changes BitLocker volumes (Full Volume Encryption, FVE).
 //!
 //! ```no_run
 //! use fve::{RecoveryPasswords, UnlockOptions, Volume};
@@ -14,29 +14,31 @@
 //!
 //! # Which type do I want?
 //!
-//! * To know what a volume is and what opens it, without a key: [`Volume`], from a path
+//! * To learn about a volume and its key protectors without a key: [`Volume`], from a path
 //!   ([`Volume::open`]) or from anything that implements [`ReadAt`] ([`Volume::from_source`]).
-//! * Every volume of a disk, each with its partition: [`Disk`].
-//! * Its plaintext, at any offset and from any number of threads: [`Unlocked`], from
-//!   [`Volume::unlock`]. For `std::io` (`Read`, `Seek`, `Write`):
-//!   [`source::Cursor`].
-//! * Its plaintext, written too: [`Writable`], from [`Volume::open_exclusive`], which holds the
-//!   source exclusively, and [`Unlocked::into_writable`].
+//! * To list the volumes of a disk with their partitions: [`Disk`].
+//! * To read plaintext, at any offset and from any number of threads: [`Unlocked`], from
+//!   [`Volume::unlock`]. For the traits of `std::io` (`Read`, `Seek`, `Write`): [`source::Cursor`].
+//! * To write plaintext: [`Writable`], from [`Volume::open_exclusive`], which locks the source, and
+//!   [`Unlocked::into_writable`].
 //! * Credentials: [`RecoveryPasswords`], [`Password`], [`StartupKey`], [`TpmUnlock`],
 //!   [`unlock::RawVmk`] (also for the key of a [`MasterKey`]), [`unlock::RawFvek`]; with the feature
 //!   `certificates` also `unlock::certificate::CertificateKey`, with `network` also
-//!   `unlock::network::NetworkUnlock`. A credential of your own: [`Credential`]. A volume whose
-//!   protection is suspended opens without any ([`unlock::NO_CREDENTIAL`]).
-//! * The 48 digits themselves, checked, explained and corrected, without any volume:
+//!   `unlock::network::NetworkUnlock`. For a custom credential, implement [`Credential`]. A volume
+//!   whose protection is suspended needs none ([`unlock::NO_CREDENTIAL`]).
+//! * To choose key protectors, the number of threads, or damaged metadata: [`UnlockOptions`] and
+//!   [`ProtectorSelector`].
+//! * To check, explain and correct the 48 digits of a recovery password, without a volume:
 //!   [`RecoveryPassword`] and [`recovery_password::check_text`].
-//! * Saved recovery passwords, looked up in files and in Active Directory: [`escrow`].
-//! * Why a volume went into recovery: [`analysis::Analysis`]; what its TPM says: [`tpm`].
-//! * Its key protectors added, removed and replaced: [`manage`], with those that [`enroll`] makes.
-//! * A new volume: [`create::NewVolume`].
-//! * A volume whose first sector is lost, or that lies somewhere in a disk: [`repair`].
-//! * A mount held by your program: `serve::fuse::Mount`. The whole plaintext in a file:
-//!   [`serve::export`].
-//! * Network Unlock, both ends: `network`.
+//! * To look up saved recovery passwords in files and in Active Directory: [`escrow`].
+//! * To find out why Windows asked for the recovery password: [`analysis::Analysis`], and [`tpm`]
+//!   for the TPM.
+//! * To add, remove and replace key protectors: [`manage`], with those that [`enroll`] creates.
+//! * To create a volume: [`create::NewVolume`].
+//! * To find a volume whose boot record or partition table is lost: [`repair`].
+//! * To mount a volume from your program: `serve::fuse::Mount`. To write the whole plaintext to a
+//!   file: [`serve::export`].
+//! * Network Unlock, client and server: `network`.
 //!
 //! # Errors
 //!
@@ -102,8 +104,8 @@
 //! # Promises
 //!
 //! Opening a volume never writes to it. No input makes the library panic. Plaintext comes only from
-//! a key that the volume's own metadata proved (a raw sector key is checked by what it decrypts),
-//! and where it cannot be known whether bytes are encrypted, reading them is an error.
+//! a key that the metadata of the volume proved (a raw sector key is checked by decrypting the first
+//! sector). Where it is not known whether bytes are encrypted, reading them is an error.
 //!
 //! # Speed
 //!
@@ -112,7 +114,7 @@
 
 // The documentation says which feature an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Not for the tests, which may give up as they like; `format` and `source::partition` deny more.
+// The tests may use all three. `format` and `source::partition` deny more.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod analysis;
@@ -153,7 +155,7 @@ pub use unlock::tpm::TpmUnlock;
 pub use unlock::{Credential, Password, Prompt, RecoveryPasswords, StartupKey, UnlockOptions};
 pub use volume::{Disk, MasterKey, Unlocked, Volume, Writable};
 
-/// The examples of the README, compiled and run.
+/// Compiles and runs the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

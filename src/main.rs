@@ -1,6 +1,6 @@
 //! The `fve` command.
 
-// As in the library: not for the tests, which may give up as they like.
+// As in the library. The tests may use all three.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cli;

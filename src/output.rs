@@ -1,11 +1,13 @@
 //! Files that are written whole or not at all.
 //!
-//! * [`NewFile`] has its name from the beginning: whatever stands in the way is found before the
-//!   work, and the file is removed again if nothing comes of it.
-//! * [`PartialFile`] gets its name when it is complete; until then it has `.partial` behind it.
-//! * [`replace`] puts a small file in the place of another, so that there is always a whole one.
+//! * [`NewFile`] is created under its final name before the work, so that an obstacle is found early.
+//!   It is removed again if the work fails.
+//! * [`PartialFile`] is renamed to its final name when it is complete; until then, its name ends in
+//!   `.partial`.
+//! * [`replace`] replaces a small file atomically.
 //!
-//! All of them are made exclusively, never through a link, and for their owner alone.
+//! All of them are created exclusively, never through a symbolic link, and only their owner can read
+//! them.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -19,27 +21,27 @@ use rustix::io::Errno;
 use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
 
-/// For its owner alone: it holds plaintext or keys.
+/// Mode of files with plaintext or keys: only the owner can read them.
 const PRIVATE: u32 = 0o600;
-/// For everybody whom the umask lets: it holds nothing secret.
+/// Mode of files without secrets, limited by the umask.
 #[cfg(feature = "network-server")]
 const PUBLIC: u32 = 0o666;
 
-/// More than any secret that is saved takes.
-const ROOM: u64 = 4096;
+/// Bytes reserved for a new file: more than any saved secret needs.
+const RESERVED: u64 = 4096;
 
-/// Opens a file that is not there yet, for reading and writing, for its owner alone.
+/// Creates a file for reading and writing, which only its owner can read.
 ///
 /// # Errors
-/// [`Error::OutputRefused`] when there is something of that name, even a link that leads nowhere;
-/// [`Error::Io`] when it cannot be created.
+/// [`Error::OutputRefused`] if the name exists, even as a dangling link; [`Error::Io`] if the file
+/// cannot be created.
 pub fn create_new(path: &Path) -> Result<File> {
     create_with(path, PRIVATE)
 }
 
 fn create_with(path: &Path, mode: u32) -> Result<File> {
     check_name(path)?;
-    // O_EXCL does not follow a link at the end of the path.
+    // O_EXCL does not follow a symbolic link in the last component.
     let made = OpenOptions::new()
         .read(true)
         .write(true)
@@ -52,7 +54,7 @@ fn create_with(path: &Path, mode: u32) -> Result<File> {
     })
 }
 
-/// Says before the work what would keep a new file from being made at `path`. It makes none.
+/// Checks whether a file could be created at `path`, without creating it.
 ///
 /// # Errors
 /// As [`create_new`].
@@ -64,7 +66,7 @@ pub fn check_new(path: &Path) -> Result<()> {
     check_directory(directory_of(path)).map_err(|error| cannot_create(path, error))
 }
 
-/// The same for a file whose name is not known yet, in `directory`.
+/// The same for a file in `directory` whose name is not known yet.
 pub fn check_new_in(directory: &Path) -> Result<()> {
     check_directory(directory).map_err(|error| cannot_create(&directory.join("…"), error))
 }
@@ -82,29 +84,29 @@ fn check_directory(directory: &Path) -> io::Result<()> {
     )?)
 }
 
-/// Refuses names that nobody means for a file.
+/// Refuses names that are most likely a mistake.
 fn check_name(path: &Path) -> Result<()> {
     if path == Path::new("-") {
         return Err(refused(
-            "'-' is not the name of a file, and this is not written to standard output",
+            "'-' is not a file name, and this output cannot be written to standard output",
             "name a new file",
         ));
     }
-    // A device that is not there, or not any more: a file of its name would fill the memory.
+    // The device does not exist. A regular file in /dev would be in memory and fill it.
     let directory = directory_of(path).canonicalize().unwrap_or_default();
     if directory.starts_with("/dev") && !directory.starts_with("/dev/shm") && !path.exists() {
         return Err(refused(
             format!("there is no device {}", path.shown()),
-            "look at its name, and whether it is connected: lsblk lists the devices",
+            "check its name and connection; 'lsblk' lists the devices",
         ));
     }
     Ok(())
 }
 
-/// Something has the name already.
+/// The error for a name that exists.
 pub fn exists(path: &Path) -> Error {
     refused(
-        format!("{} exists", path.shown()),
+        format!("{} already exists", path.shown()),
         "name a file that does not exist yet",
     )
 }
@@ -120,7 +122,7 @@ fn cannot_create(path: &Path, error: io::Error) -> Error {
     Error::io(format!("cannot create {}", path.shown()), error)
 }
 
-/// A new file that is removed again unless it is filled.
+/// A new file that is removed again unless its content is written.
 #[derive(Debug)]
 pub struct NewFile {
     file: File,
@@ -129,7 +131,7 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Creates it, with room for some thousand bytes where the file system can set them aside.
+    /// Creates the file and reserves space for some thousand bytes, if the file system supports it.
     ///
     /// # Errors
     /// As [`create_new`].
@@ -137,7 +139,7 @@ impl NewFile {
         Self::with_mode(path, PRIVATE)
     }
 
-    /// The same for what is no secret: others may read it as far as the umask says.
+    /// The same for a file without secrets, which other users may read as far as the umask allows.
     ///
     /// # Errors
     /// As [`create_new`].
@@ -148,8 +150,8 @@ impl NewFile {
 
     fn with_mode(path: &Path, mode: u32) -> Result<Self> {
         let file = create_with(path, mode)?;
-        // Where that is not possible, writing tells.
-        let _ = rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, ROOM);
+        // If this fails for lack of space, the write fails, too, and reports it.
+        let _ = rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, RESERVED);
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -157,15 +159,15 @@ impl NewFile {
         })
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes its content. The file stays, and is on stable storage when this returns.
+    /// Writes the content. When this returns, the file is complete and on stable storage.
     ///
     /// # Errors
-    /// [`Error::Io`]; the file is removed then.
+    /// [`Error::Io`]; the file is then removed.
     pub fn fill(mut self, content: &[u8]) -> Result<()> {
         let written = self
             .file
@@ -191,35 +193,35 @@ fn cannot_write(path: &Path, error: io::Error) -> Error {
     Error::io(format!("cannot write {}", path.shown()), error)
 }
 
-/// A file that has its name only once it is complete.
+/// A file that gets its final name only when it is complete.
 #[derive(Debug)]
 pub struct PartialFile {
     file: File,
-    /// Where it is until then.
+    /// The path until it is complete.
     partial: PathBuf,
-    /// Where it will be.
+    /// The final path.
     path: PathBuf,
     replaces: bool,
     removed: bool,
 }
 
-/// The name of `path` with something behind it.
+/// `path` with a suffix appended to its name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
 }
 
-/// What a file that is not complete has behind its name.
+/// The suffix of incomplete files.
 pub const PARTIAL: &str = ".partial";
 
 impl PartialFile {
-    /// Creates it. With `replace` it takes the place of the file that has the name, and its mode;
-    /// also of what an earlier run left unfinished.
+    /// Creates the file. With `replace`, it will replace an existing file and keep its mode; an
+    /// incomplete file of an earlier run is removed.
     ///
     /// # Errors
-    /// [`Error::OutputRefused`] when there is such a file, finished or not, and it is not to be
-    /// replaced; or when another program writes it. [`Error::Io`] when it cannot be created.
+    /// [`Error::OutputRefused`] without `replace` if the file exists, complete or not; and if another
+    /// process writes it. [`Error::Io`] if it cannot be created.
     pub fn create(path: &Path, replace: bool) -> Result<Self> {
         check_name(path)?;
         let (path, mode) = place(path, replace)?;
@@ -239,7 +241,7 @@ impl PartialFile {
         let fail = |error| cannot_create(&unfinished.partial, error);
         lock(&unfinished.file, &unfinished.partial)?;
         if let Some((mode, owner, group)) = mode {
-            // Whoever is not allowed to give it away owns it.
+            // Fails if this process may not change the owner; the file then belongs to its user.
             let _ = std::os::unix::fs::fchown(&unfinished.file, Some(owner), Some(group));
             let permissions = std::fs::Permissions::from_mode(mode);
             unfinished.file.set_permissions(permissions).map_err(fail)?;
@@ -247,10 +249,10 @@ impl PartialFile {
         Ok(unfinished)
     }
 
-    /// What an earlier run left unfinished, opened to go on; nothing where there is none.
+    /// Opens the incomplete file of an earlier run to continue it; `None` if there is none.
     ///
     /// # Errors
-    /// As [`PartialFile::create`]; [`Error::OutputRefused`] also when it is no regular file.
+    /// As [`PartialFile::create`]; [`Error::OutputRefused`] also if it is not a regular file.
     pub fn reopen(path: &Path, replace: bool) -> Result<Option<Self>> {
         check_name(path)?;
         let (path, _) = place(path, replace)?;
@@ -274,16 +276,16 @@ impl PartialFile {
         &self.file
     }
 
-    /// Where it is until it is complete.
+    /// The path until it is complete.
     pub fn partial(&self) -> &Path {
         &self.partial
     }
 
-    /// It is complete: on stable storage, and under its name, when this returns.
+    /// Finishes the file: when this returns, it is on stable storage under its final name.
     ///
     /// # Errors
-    /// [`Error::Io`]. It is removed when it may not be complete on the medium, and keeps the name
-    /// that it has when something else took its own.
+    /// [`Error::Io`]. If the flush fails, the file is removed. If the final name is taken, the file
+    /// keeps its partial name.
     pub fn finish(mut self) -> Result<()> {
         let fail = |error| cannot_write(&self.path, error);
         self.file.sync_all().map_err(fail)?;
@@ -291,7 +293,7 @@ impl PartialFile {
             true => std::fs::rename(&self.partial, &self.path),
             false => rename_new(&self.partial, &self.path),
         };
-        // It is complete, whatever its name is.
+        // From here on the content is complete, so the file stays even if the rename failed.
         self.removed = true;
         renamed.map_err(|error| {
             let (partial, path) = (self.partial.shown(), self.path.shown());
@@ -301,7 +303,7 @@ impl PartialFile {
         sync_directory_of(&self.path).map_err(fail)
     }
 
-    /// Writes all of its content, and finishes it.
+    /// Writes the whole content and finishes the file.
     ///
     /// # Errors
     /// As [`PartialFile::finish`].
@@ -311,7 +313,7 @@ impl PartialFile {
         self.finish()
     }
 
-    /// Leaves it as it is, for a later run to go on with.
+    /// Keeps the incomplete file, for a later run to continue.
     pub fn leave(mut self) {
         self.removed = true;
     }
@@ -326,33 +328,33 @@ impl Drop for PartialFile {
 }
 
 /// Mode, owner and group of a file that is replaced.
-type Belongs = (u32, u32, u32);
+type Ownership = (u32, u32, u32);
 
-/// Where the file will be, with what the one that is there now has.
-fn place(path: &Path, replace: bool) -> Result<(PathBuf, Option<Belongs>)> {
+/// The final path, and the ownership of the file that is replaced, if there is one.
+fn place(path: &Path, replace: bool) -> Result<(PathBuf, Option<Ownership>)> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path.to_owned(), None)),
         Err(error) => Err(cannot_create(path, error)),
         Ok(_) if !replace => Err(exists(path)),
         Ok(_) => {
-            // A link stays, and the file that it leads to is replaced.
+            // A symbolic link stays, and its target is replaced.
             let fail = |error| cannot_create(path, error);
             let real = path.canonicalize().map_err(fail)?;
-            let there = real.metadata().map_err(fail)?;
-            if !there.is_file() {
+            let old = real.metadata().map_err(fail)?;
+            if !old.is_file() {
                 return Err(refused(
                     format!("{} is not a regular file", path.shown()),
                     "name a file",
                 ));
             }
-            let belongs = (there.mode() & 0o777, there.uid(), there.gid());
-            Ok((real, Some(belongs)))
+            let ownership = (old.mode() & 0o777, old.uid(), old.gid());
+            Ok((real, Some(ownership)))
         }
     }
 }
 
-/// Opens a file of the user's own that is there and is no link: whoever else made it could read what
-/// is written to it.
+/// Opens an existing regular file that belongs to the user and has no other name. A file that another
+/// user made could be read by that user.
 fn open_regular(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = OpenOptions::new()
@@ -360,9 +362,9 @@ fn open_regular(path: &Path) -> io::Result<File> {
         .write(true)
         .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
         .open(path)?;
-    let there = file.metadata()?;
+    let metadata = file.metadata()?;
     let own = rustix::process::geteuid().as_raw();
-    if !there.is_file() || there.nlink() != 1 || there.uid() != own {
+    if !metadata.is_file() || metadata.nlink() != 1 || metadata.uid() != own {
         return Err(io::Error::other(
             "it is not a regular file of your own with a single name",
         ));
@@ -370,22 +372,22 @@ fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Keeps two programs from writing the same file.
+/// Locks the file, so that two processes never write to it.
 fn lock(file: &File, path: &Path) -> Result<()> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Err(refused(
             format!("{} is being written by another program", path.shown()),
             "wait for it, or name another file",
         )),
-        // Not every file system has locks.
+        // Some file systems do not support locks.
         _ => Ok(()),
     }
 }
 
-/// Renames a file unless something has the new name.
+/// Renames a file unless the new name exists.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // File systems that cannot do both in one step.
+        // The file system does not support NOREPLACE, so the check and the rename are two steps.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             if to.symlink_metadata().is_ok() {
                 return Err(io::ErrorKind::AlreadyExists.into());
@@ -396,14 +398,13 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Puts a small new file in the place of the one at `path`, if there is one. It is on stable storage
-/// when this returns.
+/// Creates or replaces a small file atomically. When this returns, the file is on stable storage.
 ///
 /// # Errors
-/// The system's reason; what was there before is there still.
+/// The error of the operating system; the old file is then unchanged.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = with_suffix(path, ".new");
-    // Left by a run that was killed. A link is removed itself, not what it leads to.
+    // Removes what a killed run left. A symbolic link itself is removed, not its target.
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -431,10 +432,10 @@ fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes a file's name as durable as its content.
+/// Flushes the directory of a file, so that its name is on stable storage, too.
 pub fn sync_directory_of(path: &Path) -> io::Result<()> {
     match File::open(directory_of(path))?.sync_all() {
-        // File systems without directories to flush, such as some network ones.
+        // Some network file systems cannot flush a directory.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         other => other,
     }
@@ -451,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_is_for_its_owner_and_goes_unless_it_is_filled() {
+    fn a_new_file_is_private_and_removed_unless_its_content_is_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         let file = NewFile::create(&path).unwrap();
@@ -467,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_through_a_link() {
+    fn creates_nothing_through_a_symbolic_link() {
         let directory = tempfile::tempdir().unwrap();
         let elsewhere = directory.path().join("elsewhere");
         let link = directory.path().join("link");
@@ -477,7 +478,7 @@ mod tests {
         assert!(PartialFile::create(&link, false).is_err());
         assert!(PartialFile::create(&link, true).is_err());
         assert!(!elsewhere.exists());
-        // Nor what is only there for a while.
+        // Nor temporary files.
         let path = directory.path().join("record");
         symlink(&elsewhere, with_suffix(&path, ".new")).unwrap();
         replace(&path, b"record").unwrap();
@@ -490,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_file_has_its_name_only_when_it_is_complete() {
+    fn a_partial_file_gets_its_final_name_when_it_is_complete() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("out");
         let partial = directory.path().join("out.partial");
@@ -513,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_the_name_meanwhile_is_not_written_over() {
+    fn keeps_a_file_that_was_created_under_the_final_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("out");
         let file = PartialFile::create(&path, false).unwrap();
@@ -526,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_replaced_keeps_its_mode_and_its_links() {
+    fn a_replaced_file_keeps_its_mode_and_its_links() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("out");
         let link = directory.path().join("link");
@@ -543,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dash_is_no_file() {
+    fn refuses_a_dash_as_a_file_name() {
         assert!(NewFile::create(Path::new("-")).is_err());
         assert!(check_new(Path::new("-")).is_err());
         assert!(!Path::new("-").exists());

@@ -1,19 +1,19 @@
-//! Work that is shared out among threads, as many of them as can be started.
+//! Runs work on several threads, or on as many as can be started.
 //!
-//! A system refuses a thread where a limit on processes or on memory is reached. Work that several
-//! threads take from one place gets done by fewer of them as well, if need be by the caller's alone.
+//! The system refuses to start a thread at a limit on processes or memory. Threads take the work from
+//! a shared queue, so fewer of them do it as well, at worst the caller's thread alone.
 
 use std::panic::resume_unwind;
 use std::thread::{self, Builder, Scope, ScopedJoinHandle};
 
-/// Calls `work` on the caller's thread and on `others` more at the same time, or on as many as can
-/// be started; returns when all of them did.
+/// Calls `work` at the same time on the caller's thread and on `others` more, or on as many as can be
+/// started. Returns when all calls have returned.
 ///
 /// # Panics
-/// When `work` does.
+/// If `work` panics.
 pub(crate) fn share(others: usize, work: impl Fn() + Sync) {
     thread::scope(|scope| {
-        // The first that cannot be started is the last that is asked for.
+        // Stops at the first thread that cannot be started.
         let started: Vec<_> = (0..others).map_while(|_| start(scope, &work)).collect();
         work();
         for thread in started {
@@ -42,7 +42,7 @@ pub(crate) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     thread_local! {
-        /// As if the system had no thread left for the one that runs this.
+        /// Simulates, for the current thread, that the system can start no more threads.
         pub(crate) static NONE_MORE: Cell<bool> = const { Cell::new(false) };
     }
 

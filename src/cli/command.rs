@@ -29,7 +29,7 @@ use crate::cli::run::{Run, commands};
 #[command(name = "fve", version, about, long_about = None, after_long_help = format!("{AFTER_HELP}{}", lacking::help()))]
 pub(crate) struct Cli {
     /// Log to standard error; repeat for more detail. A log line never contains a secret
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
     pub(crate) verbose: u8,
 
     #[command(subcommand)]

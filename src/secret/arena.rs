@@ -1,15 +1,14 @@
-//! Memory for secrets: pages of their own, locked once and shared by many secrets.
+//! An allocator for secrets: separate pages, locked once and shared by many secrets.
 //!
-//! Locks of the kernel do not count: whoever unlocks a page that two secrets share unlocks both.
-//! So pages of the ordinary heap could only be locked for the life of the process, and a program
-//! that makes many secrets would use up what it may lock. Here a page is mapped and locked when it
-//! is needed, cut into 64 slots, and given back once all of its slots are free, but for a few.
+//! The kernel does not count locks: unlocking a page that two secrets share unlocks it for both. So
+//! pages of the ordinary heap could never be unlocked, and a program with many secrets would use up
+//! its limit on locked memory. Here a page is mapped and locked when it is needed, and divided into 64
+//! slots. It is unmapped when all its slots are free, except for a few spare pages.
 //!
-//! Pages are kept out of core dumps, too. Locking is best effort: where the limit on locked memory
-//! is reached, a page is used as it is.
+//! Pages are also excluded from core dumps. At the limit on locked memory, a page is used unlocked.
 //!
-//! Of the crates for this, `memsec` and `secrets` (on libsodium) take several pages for each secret,
-//! and `region` locks pages without counting who uses them.
+//! Of the existing crates, `memsec` and `secrets` (on libsodium) use several pages for each secret,
+//! and `region` locks pages without counting their users.
 #![allow(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,23 +20,23 @@ use zeroize::Zeroize;
 
 use super::pages::{map, page_size, unmap};
 
-/// Slots in a page: the bits of a word that tells which are in use.
+/// Slots in a page: one for each bit of the word that marks those in use.
 const SLOTS: usize = u64::BITS as usize;
-/// Least bytes of a slot; what lies at the start of one is aligned to that.
+/// Least bytes of a slot, and the alignment of each.
 const LEAST_SLOT: usize = 64;
-/// Pages without any secret that are kept for the next.
+/// Empty pages that stay mapped for later secrets.
 const SPARE_PAGES: usize = 4;
 /// Pages that are searched for several free slots in a row before a new one is mapped.
 const SEARCHED: usize = 16;
 
 struct Arena {
-    /// Bytes of a page: 64 slots.
+    /// Bytes of a page.
     page: usize,
-    /// By address: which slots are in use.
+    /// For the address of each page, a bit mask of the slots in use.
     pages: BTreeMap<usize, u64>,
     /// Addresses of pages with a free slot.
     with_room: BTreeSet<usize>,
-    /// How many pages have no slot in use.
+    /// Number of pages without a slot in use.
     spare: usize,
 }
 
@@ -55,7 +54,7 @@ fn arena() -> MutexGuard<'static, Arena> {
 }
 
 impl Arena {
-    /// Room for `len` bytes, all zero.
+    /// Allocates `len` bytes, all zero.
     fn allocate(&mut self, len: usize) -> NonNull<u8> {
         let slot = self.page / SLOTS;
         let wanted = len.div_ceil(slot).max(1);
@@ -85,11 +84,11 @@ impl Arena {
             self.with_room.remove(&address);
         }
         let start = std::ptr::with_exposed_provenance_mut(address + first * slot);
-        // A page never lies at address 0.
+        // No page is mapped at address 0.
         NonNull::new(start).unwrap_or(NonNull::dangling())
     }
 
-    /// Takes back what [`Arena::allocate`] gave for `len` bytes, which were set to zero.
+    /// Frees `len` bytes from [`Arena::allocate`]. They must be zero.
     fn release(&mut self, start: NonNull<u8>, len: usize) {
         let slot = self.page / SLOTS;
         let wanted = len.div_ceil(slot).max(1);
@@ -132,13 +131,13 @@ pub(crate) struct LockedBytes {
     len: usize,
 }
 
-// SAFETY: the bytes belong to this value alone.
+// SAFETY: this value is the only owner of the bytes.
 unsafe impl Send for LockedBytes {}
-// SAFETY: as above; a shared reference only reads.
+// SAFETY: as above, and a shared reference only reads.
 unsafe impl Sync for LockedBytes {}
 
 impl LockedBytes {
-    /// That many zeros.
+    /// `len` zero bytes.
     pub(crate) fn zeroed(len: usize) -> Self {
         let start = arena().allocate(len);
         Self { start, len }
@@ -156,14 +155,14 @@ impl Deref for LockedBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `len` initialised bytes lie there, and belong to this value.
+        // SAFETY: the `len` bytes are initialized, and owned by this value.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for LockedBytes {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and nobody else refers to them.
+        // SAFETY: as above, and `&mut self` is the only reference to them.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
@@ -175,24 +174,24 @@ impl Drop for LockedBytes {
     }
 }
 
-/// A value in locked pages; dropped and wiped with this.
+/// A value in locked pages, dropped and wiped with this owner.
 ///
-/// What is handed to [`Locked::new`] passes through the stack: whoever makes one of a secret works
+/// The argument of [`Locked::new`] passes through the stack, so a caller with a secret value works
 /// inside [`leave_nothing`](super::leave_nothing).
 pub(crate) struct Locked<T> {
     at: NonNull<T>,
 }
 
-// SAFETY: the value belongs to this one alone.
+// SAFETY: this is the only owner of the value.
 unsafe impl<T: Send> Send for Locked<T> {}
-// SAFETY: as above; a shared reference gives out a shared reference.
+// SAFETY: as above, and a shared reference gives only shared references to the value.
 unsafe impl<T: Sync> Sync for Locked<T> {}
 
 impl<T> Locked<T> {
     pub(crate) fn new(value: T) -> Self {
         const { assert!(align_of::<T>() <= LEAST_SLOT) };
         let at = arena().allocate(size_of::<T>()).cast::<T>();
-        // SAFETY: the place has room for the value, is aligned to a slot, and nobody else uses it.
+        // SAFETY: the allocation is large enough, aligned to a slot, and not used otherwise.
         unsafe { at.write(value) };
         Self { at }
     }
@@ -202,14 +201,14 @@ impl<T> Deref for Locked<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the value lies there from `new` to `drop`.
+        // SAFETY: the value is initialized from `new` to `drop`.
         unsafe { self.at.as_ref() }
     }
 }
 
 impl<T> DerefMut for Locked<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above, and nobody else refers to it.
+        // SAFETY: as above, and `&mut self` is the only reference to it.
         unsafe { self.at.as_mut() }
     }
 }
@@ -217,7 +216,7 @@ impl<T> DerefMut for Locked<T> {
 impl<T> Drop for Locked<T> {
     fn drop(&mut self) {
         let len = size_of::<T>();
-        // SAFETY: the value is dropped once, and its place is then bytes that nobody refers to.
+        // SAFETY: the value is dropped once; after that, nothing refers to its bytes.
         let bytes = unsafe {
             self.at.drop_in_place();
             std::slice::from_raw_parts_mut(
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_of_every_size_keep_apart() {
+    fn secrets_of_every_size_do_not_overlap() {
         let mut kept = Vec::new();
         for round in 0..3 {
             for len in (0..300).chain([4095, 4096, 4097, 70_000]) {
@@ -255,7 +254,7 @@ mod tests {
                 bytes.fill(fill);
                 kept.push((bytes, fill));
             }
-            // Every other one goes, and its room is used again.
+            // Drops every other secret, so that its slots are used again.
             let mut nth = 0;
             kept.retain(|_| {
                 nth += 1;
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_dropped_with_its_place() {
+    fn drops_the_value_once() {
         let counted = std::sync::Arc::new(());
         let locked = Locked::new(counted.clone());
         assert_eq!(std::sync::Arc::strong_count(&*locked), 2);

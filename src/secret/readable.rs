@@ -1,13 +1,13 @@
-//! Who can read a file that holds a secret.
+//! Checks who can read a file with a secret.
 
 use std::path::Path;
 
-/// Permission of those who neither own a file nor are of its group to read it.
+/// The permission bit that lets users read a file who neither own it nor are in its group.
 #[cfg(unix)]
 const READ_BY_OTHERS: u32 = 0o004;
 
-/// Whether the permissions of a file let every user of this computer read it. Pipes, terminals and
-/// file descriptors of other kinds have no readers besides the one that they are given to.
+/// Whether the permissions of a file let every user of this computer read it. `false` for pipes and
+/// terminals, which have no other readers.
 ///
 /// Always `false` on Windows, whose access control lists are not read.
 pub fn others_can_read(path: &Path) -> bool {

@@ -1,10 +1,9 @@
-//! Nothing of a key stays on the stack, or in vector registers, after work on it.
+//! Wipes the stack and the vector registers after a computation with a key.
 //!
-//! A type that wipes itself wipes its own bytes. It does not reach the copies that the compiler
-//! makes: values moved from one place to another, and round keys that are set aside on the stack
-//! where registers run short. Those lie in the frames of calls that have returned, below the frame
-//! of whoever goes on. So the work is called from here, and when it has returned, what lies below
-//! is overwritten.
+//! A type that wipes itself wipes only its own bytes, not the copies that the compiler makes: moved
+//! values, and round keys that are spilled to the stack. Those copies are in the stack frames of
+//! calls that have returned, below the current frame. So the computation is called from here, and
+//! after it has returned, the stack below is overwritten.
 #![allow(unsafe_code)]
 
 use std::hint::black_box;
@@ -12,8 +11,8 @@ use std::hint::black_box;
 /// Words in a KiB.
 pub const KIB: usize = 1024 / size_of::<u64>();
 
-/// Does `work`; when it ends, by a panic too, the `WORDS` words of the stack that its calls may
-/// have used are wiped, and the vector registers.
+/// Calls `work`. When it returns or panics, wipes the `WORDS` words of the stack below, which its calls
+/// may have used, and the vector registers.
 #[inline(never)]
 pub fn leave_nothing<const WORDS: usize, T>(work: impl FnOnce() -> T) -> T {
     let _wipe = OnDrop::<WORDS>;
@@ -34,21 +33,20 @@ impl<const WORDS: usize> Drop for OnDrop<WORDS> {
     }
 }
 
-/// A frame of its own, which begins where that of [`wipe`] begins.
+/// Gives `work` a stack frame that begins where that of [`wipe`] begins.
 #[inline(never)]
 fn apart<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Its own frame takes the place of those that were there before. The compiler has to fill it, since
-/// it cannot know what becomes of it; and does so with its fastest way, many times faster than by
-/// volatile writes.
+/// Its frame covers the frames of the earlier calls. `black_box` makes the compiler fill it with zeros,
+/// in its fastest way: many times faster than volatile writes.
 #[inline(never)]
 fn wipe<const WORDS: usize>() {
     black_box(&mut [0u64; WORDS]);
 }
 
-/// A signal would write them to the stack.
+/// Wipes the vector registers, which a signal handler would save on the stack.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn wipe_registers() {
@@ -56,7 +54,7 @@ fn wipe_registers() {
     use std::arch::is_x86_feature_detected as detected;
 
     if detected!("avx512f") {
-        // SAFETY: the CPU has the instructions; registers that a call may change are changed.
+        // SAFETY: the CPU has these instructions, and the clobbers cover the registers they change.
         unsafe {
             asm!(
                 "vzeroall",
@@ -120,14 +118,14 @@ fn wipe_registers() {
 #[inline(always)]
 fn wipe_registers() {}
 
-/// How much of the stack a call uses when nothing is wiped after it, for tests: paints what lies
-/// below, calls, and looks how deep the paint was scratched. In bytes, up to 256 KiB.
+/// Measures how much of the stack a call uses, for tests: fills the stack below with a pattern, makes
+/// the call without wiping, and finds the deepest changed word. Returns bytes, at most 256 KiB.
 #[cfg(test)]
 pub(crate) mod depth {
     use super::*;
 
     const WORDS: usize = 256 * KIB;
-    /// A frame may be some words larger than another.
+    /// Some more, because the frames of the functions differ by some words.
     const PAINTED: usize = WORDS + KIB;
     const PAINT: u64 = 0x5EC2_E7D0_57AC_CA11;
 
@@ -156,8 +154,8 @@ pub(crate) mod depth {
         let deepest = top - WORDS * size_of::<u64>();
         let whole = (0..WORDS).take_while(|word| {
             let place = std::ptr::with_exposed_provenance::<u64>(deepest + word * 8);
-            // SAFETY: `paint` wrote to this place of the stack, which stays mapped. A frame of our
-            // own would not do: its pages are touched when it is made.
+            // SAFETY: `paint` wrote to this address of the stack, which stays mapped. A local array
+            // would not work: creating it touches its pages.
             unsafe { place.read_volatile() == PAINT }
         });
         (WORDS - whole.count()) * size_of::<u64>()
@@ -175,19 +173,19 @@ mod tests {
     }
 
     #[test]
-    fn tells_how_deep_a_call_goes() {
+    fn measures_the_stack_of_a_call() {
         let depth = depth::of(scribble);
         assert!((2048..8192).contains(&depth), "{depth}");
         assert!(depth::of(|| ()) < 2048);
     }
 
     #[test]
-    fn wipes_what_a_call_left() {
+    fn wipes_the_stack_after_a_call() {
         #[inline(never)]
         fn left() -> usize {
             let words = [const { MaybeUninit::<u64>::uninit() }; 4 * KIB];
             let words = black_box(&words);
-            // SAFETY: the calls before wrote to this place of the stack.
+            // SAFETY: the earlier calls wrote to this part of the stack.
             let seen = words
                 .iter()
                 .filter(|word| unsafe { word.as_ptr().read_volatile() } == 0xABCD);
@@ -196,6 +194,6 @@ mod tests {
         leave_nothing::<{ 8 * KIB }, _>(scribble);
         assert_eq!(left(), 0);
         apart(scribble);
-        assert!(left() > 0, "the test sees nothing that is left");
+        assert!(left() > 0, "the test does not see what a call leaves");
     }
 }

@@ -1,14 +1,14 @@
-//! Auto-unlock: the system volume of a computer keeps the keys of its fixed data volumes
+//! Auto-unlock: the system volume of a computer stores the keys of its fixed data volumes
 //! (docs/format-recovery.md §4.3 and §4.4).
 //!
 //! ```text
 //! system volume ─ its VMK ─ auto-unlock key (metadata) ─┐
 //!               ─ its files ─ registry hive ─ sealed external keys ─ the data volume's protector
 //! ```
-//! The form of what lies in the registry agrees with blobs of real computers, byte for byte; no
-//! public pair of volumes exists, so that the whole way opens a volume of Windows is not proven.
-//! Keys of removable volumes lie elsewhere, sealed with a user's password to Windows; they are not
-//! read.
+//! The registry values have the same format as published values of real computers. No pair of
+//! volumes was published, so it is not proven that the whole chain unlocks a volume of Windows. The
+//! keys of removable volumes are stored elsewhere, sealed under the Windows password of a user, and
+//! are not read.
 
 use super::{Answer, Context, Credential, open_key, open_vmk};
 use crate::error::{Error, Failure, Reason, Remedy, Result};
@@ -21,41 +21,41 @@ use crate::secret::{AutoUnlockKey, ExternalKey};
 
 const NAME: &str = "auto-unlock key";
 
-/// Where the hive lies on the system volume.
+/// The path of the registry hive on the system volume.
 pub const HIVE_PATH: [&str; 4] = ["Windows", "System32", "config", "SYSTEM"];
 
 /// The value of each key below `FVEAutoUnlock`.
 const VALUE: &str = "Data";
 
-/// What a system volume tells, once it is unlocked.
+/// What is read from an unlocked system volume.
 #[derive(Debug)]
 pub struct SystemVolume {
-    /// The key that opens those of the data volumes.
+    /// The auto-unlock key, under which the keys of the data volumes are sealed.
     pub key: AutoUnlockKey,
-    /// The registry hive `SYSTEM`.
+    /// Content of the registry hive `SYSTEM`.
     pub hive: Vec<u8>,
 }
 
-/// The keys that a system volume keeps.
+/// The keys of data volumes that a system volume stores.
 #[derive(Debug)]
 pub struct AutoUnlock {
-    keys: Vec<KeptKey>,
-    /// Whether the hive holds all that Windows knew.
+    keys: Vec<StoredKey>,
+    /// Whether the hive is complete: newer changes may still be in its log files.
     is_settled: bool,
 }
 
 #[derive(Debug)]
-struct KeptKey {
+struct StoredKey {
     protector: Guid,
-    /// Nothing where the auto-unlock key does not open it.
+    /// `None` if the auto-unlock key does not unseal it.
     key: Option<ExternalKey>,
 }
 
 impl AutoUnlock {
-    /// Opens the keys in a system volume's hive.
+    /// Unseals the keys in the hive of a system volume.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] when the hive is none, or damaged.
+    /// [`Error::BadCredential`] where the hive is not a registry hive, or is damaged.
     pub fn new(system: &SystemVolume) -> Result<Self> {
         let damaged = |fault: FormatError| Error::BadCredential {
             credential: NAME.to_owned(),
@@ -70,7 +70,7 @@ impl AutoUnlock {
             let key = sealed.and_then(|sealed| {
                 open_key(sealed, system.key.expose(), &[key_types::EXTERNAL_KEY])
             });
-            Some(KeptKey {
+            Some(StoredKey {
                 protector: info.id,
                 key: key.and_then(|key| ExternalKey::from_slice(key.data.expose())),
             })
@@ -81,27 +81,27 @@ impl AutoUnlock {
         })
     }
 
-    fn fits_none(&self, protector: &KeyProtector) -> Failure {
+    fn has_no_key(&self, protector: &KeyProtector) -> Failure {
         let ids: Vec<_> = self
             .keys
             .iter()
-            .map(|kept| format!("{:X}", kept.protector))
+            .map(|stored| format!("{:X}", stored.protector))
             .collect();
-        let kept = match ids.as_slice() {
-            [] => "it keeps none at all".to_owned(),
-            ids => format!("it keeps those of {}", ids.join(", ")),
+        let others = match ids.as_slice() {
+            [] => "it stores no key at all".to_owned(),
+            ids => format!("it stores those of {}", ids.join(", ")),
         };
         let failure = Failure::new(
             Reason::NotAutoUnlocked,
             format!(
-                "the system volume keeps no key of the protector {:X}: {kept}",
+                "the system volume stores no key of the protector {:X}: {others}",
                 protector.id
             ),
         );
         if self.is_settled {
             return failure;
         }
-        failure.with_remedy("its registry hive was not written out completely (Windows was not shut down, or hibernates), and the logs beside it are not read: start and shut down Windows once more, if that can be done")
+        failure.with_remedy("start Windows and shut it down again, if possible: its registry hive is incomplete (Windows was not shut down, or hibernates), and fve does not read the log files of the hive")
     }
 }
 
@@ -117,25 +117,25 @@ impl Credential for AutoUnlock {
         let mut named = self
             .keys
             .iter()
-            .filter(|kept| kept.protector == protector.id)
+            .filter(|stored| stored.protector == protector.id)
             .peekable();
         if named.peek().is_none() {
-            return Answer::Failed(self.fits_none(protector));
+            return Answer::Failed(self.has_no_key(protector));
         }
-        for kept in named {
-            let Some(key) = &kept.key else { continue };
+        for stored in named {
+            let Some(key) = &stored.key else { continue };
             if let Answer::Opened(vmk) = open_vmk(protector, key.expose()) {
                 return Answer::Opened(vmk);
             }
         }
         Answer::Failed(Failure::new(
             Reason::WrongKey,
-            "the system volume keeps a key of this protector, but it is of an earlier time, or was sealed by another Windows",
+            "the system volume stores a key of this protector, but it is outdated, or was sealed by another Windows installation",
         ))
     }
 }
 
-/// The external key that a value holds: a datum as in a `.BEK` file, its key sealed.
+/// The external key in a registry value: a datum as in a `.BEK` file, but with a sealed key.
 fn external_key_info(value: &[u8]) -> Option<ExternalKeyInfo> {
     let datums = Datum::parse_list(value, 0).ok()?;
     datums.into_iter().find_map(|datum| match datum.body {
@@ -144,8 +144,8 @@ fn external_key_info(value: &[u8]) -> Option<ExternalKeyInfo> {
     })
 }
 
-/// Every value below `Control\FVEAutoUnlock` of the control set that counts, or of all where none
-/// is said to.
+/// Every value below `Control\FVEAutoUnlock` of the current control set, or of all control sets if the
+/// hive does not name the current one.
 fn values<'a>(hive: &Hive<'a>) -> Result<Vec<&'a [u8]>, FormatError> {
     let root = hive.root()?;
     let mut values = Vec::new();
@@ -188,8 +188,8 @@ mod tests {
     use super::*;
     use hex_literal::hex;
 
-    /// Values of a computer whose owner published them, asking for help (DSC Community, xBitlocker,
-    /// issue 57): nobody has the key to them.
+    /// Values of a real computer, from a public bug report (DSC Community, xBitlocker, issue 57). Their
+    /// key is not known.
     const PUBLISHED: [[u8; 0x70]; 2] = [
         hex!(
             "7000000009000000 1EA6ADC19C9BEB45BE33C6CF8563FA11 E0C6B38E2031D701"
@@ -204,7 +204,7 @@ mod tests {
     ];
 
     #[test]
-    fn reads_what_a_real_registry_holds() {
+    fn reads_values_of_a_real_registry() {
         for value in PUBLISHED {
             let info = external_key_info(&value).unwrap();
             assert!(
@@ -216,7 +216,7 @@ mod tests {
                 panic!("{info:?}")
             };
             let sealed = datum.sealed().unwrap();
-            // Sealed at once: 0.8 and 11 milliseconds later.
+            // The keys were sealed 0.8 and 11 milliseconds after they were created.
             let after = sealed.time().0 - info.time.0;
             assert!(after < 200_000, "{after}");
             assert_eq!(sealed.ciphertext.len(), 44);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_no_key() {
+    fn ignores_values_without_a_key() {
         assert!(external_key_info(&[]).is_none());
         assert!(external_key_info(&[0x70; 0x70]).is_none());
         assert!(external_key_info(&PUBLISHED[0][..0x30]).is_none());

@@ -1,5 +1,5 @@
-//! Key packages in files, as they are or as text: Active Directory's tools print them in base64 or
-//! in hex digits.
+//! Reads key packages from files: binary, or as base64 or hex digits, as Active Directory tools print
+//! them.
 
 use std::path::Path;
 
@@ -13,22 +13,22 @@ use crate::shown::ShowPath;
 
 const NAME: &str = "key package";
 
-/// Reads a package from a file.
+/// Reads a key package from a file.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it is no package.
+/// [`Error::Io`] if the file cannot be read, [`Error::BadCredential`] if it is not a key package.
 pub fn read(path: &Path) -> Result<KeyPackage> {
     let bytes = crate::input::read(path, NAME)?;
     let text = from_text(bytes.expose());
     let content = text.as_ref().unwrap_or(&bytes);
     KeyPackage::parse(content.expose()).map_err(|fault| Error::BadCredential {
         credential: NAME.to_owned(),
-        why: format!("{} is none: {fault}", path.shown()),
+        why: format!("{} is not a key package: {fault}", path.shown()),
         remedy: Some(Remedy::ExportKeyPackage),
     })
 }
 
-/// The bytes that a text stands for.
+/// The bytes that a text encodes; `None` if it is neither hex digits nor base64.
 fn from_text(bytes: &[u8]) -> Option<SecretBytes> {
     let hex = raw_key::from_hex(bytes);
     hex.or_else(|| {

@@ -63,18 +63,18 @@ impl Credential for Password {
     }
 }
 
-/// Stretches a secret with the protector's salt and opens the protector with the result.
+/// Stretches a secret with the salt of the key protector, and unseals its VMK with the result.
 pub(super) fn open_stretched(protector: &KeyProtector, secret: &InitialHash) -> Answer {
     let Some(stretch) = protector.stretch() else {
         return Answer::Failed(Failure::new(
             Reason::DamagedProtector,
-            "the protector does not say how to stretch the secret",
+            "the protector contains no salt for stretching the secret",
         ));
     };
     if stretch.flags & crate::format::datum::STRETCH_FLAG_PBKDF2 != 0 {
         return Answer::Failed(Failure::new(
             Reason::UnsupportedStretch,
-            "the protector stretches with PBKDF2 (FIPS mode), whose exact inputs are not published",
+            "the protector stretches its secret with PBKDF2 (FIPS mode), whose inputs are not documented",
         ));
     }
     open_vmk(protector, secret.stretch(&stretch.salt).expose())

@@ -1,17 +1,17 @@
-//! How a credential asks a person.
+//! How a credential asks the user.
 
 use crate::secret::SecretText;
 
-/// Somebody who can be told and asked. A daemon has [`Silent`].
+/// Asks the user for secrets, such as a PIN. A program without a user has [`Silent`].
 pub trait Prompt: Send + Sync {
-    /// Says something that the person should know before answering.
+    /// Shows a text that the user should read before answering.
     fn tell(&self, text: &str);
 
-    /// Asks for a secret, without showing what is typed; `None` where nobody can be asked.
+    /// Asks for a secret, without echo; `None` if the user cannot be asked.
     fn secret(&self, question: &str) -> Option<SecretText>;
 }
 
-/// Nobody.
+/// A prompt that shows nothing and has no answers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -118,7 +118,7 @@ impl Credential for RawFvek {
         let Some(method) = Method::by_code(code) else {
             return Some(Err(Failure::new(
                 Reason::UnknownMethod,
-                format!("the volume's encryption method {code:#06x} is not known"),
+                format!("the encryption method {code:#06x} of the volume is unknown"),
             )));
         };
         let key = match self.0.expose() {
@@ -138,7 +138,7 @@ impl Credential for RawFvek {
             Err(Failure::new(
                 Reason::WrongLength,
                 format!(
-                    "{} takes a key of {} bytes, this one has {}",
+                    "{} needs a key of {} bytes, but this one has {}",
                     method.name,
                     method.key_len,
                     key.len()
@@ -148,7 +148,7 @@ impl Credential for RawFvek {
     }
 }
 
-/// The 64 bytes on disk of a 128-bit key with diffuser, from its two used halves.
+/// The 64 bytes that the disk holds of a 128-bit key with diffuser, from the two halves that are used.
 fn spread_halves(key: &[u8]) -> SecretBytes {
     let mut spread = vec![0; 64];
     spread[..16].copy_from_slice(&key[..16]);
@@ -159,16 +159,21 @@ fn spread_halves(key: &[u8]) -> SecretBytes {
 /// Reads a key that has one of `lengths` bytes, in binary or in hex digits.
 pub(super) fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<SecretBytes> {
     let bytes = crate::input::read(path, name)?;
-    // Digits first: sixteen bytes or more that all happen to be hex digits are not a key.
+    let bytes_in_file = bytes.len();
+    // Hex first: a binary key of 16 bytes or more does not consist of hex digits by chance.
     from_hex(bytes.expose())
         .or(Some(bytes))
         .filter(|key| lengths.contains(&key.len()))
         .ok_or_else(|| Error::BadCredential {
             credential: name.to_owned(),
-            why: format!("{} holds no key of a possible length", path.shown()),
+            why: format!(
+                "{} has {} bytes, which is not the length of a key",
+                path.shown(),
+                bytes_in_file
+            ),
             remedy: Some(
                 format!(
-                    "the file must hold {} bytes, or the same in hex digits",
+                    "the file must contain {} bytes, or the same in hex digits",
                     lengths
                         .iter()
                         .map(usize::to_string)
@@ -180,7 +185,7 @@ pub(super) fn read_key(path: &Path, name: &str, lengths: &[usize]) -> Result<Sec
         })
 }
 
-/// Bytes from hex digits, with white space and colons between them ignored.
+/// Decodes hex digits; white space and colons are ignored.
 pub(super) fn from_hex(text: &[u8]) -> Option<SecretBytes> {
     let digits = text
         .iter()

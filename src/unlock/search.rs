@@ -1,10 +1,10 @@
-//! Many recovery passwords tried on a volume's protectors, on all cores and in all lanes of each
+//! Tries many recovery passwords on the key protectors of a volume, on all CPUs and in all SIMD lanes
 //! (docs/format-recovery-password.md §1.9).
 //!
-//! Threads take batches of candidates in the order of their numbers. A [`Watch`] tells another
-//! thread how far they are, and from where a later search would have to go on so that no
-//! candidate is left out. What opens a protector is found by the tag of its sealed key: the
-//! caller opens the volume with it.
+//! Threads take batches of candidates in the order of their numbers. A [`Watch`] lets another thread
+//! read their progress, and the number from which a later search must continue to leave no candidate
+//! out. A hit is proved by the authentication tag of the sealed VMK; the caller then unlocks the
+//! volume with it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use crate::guid::Guid;
 use crate::recovery_password::{Candidates, RecoveryPassword};
 use crate::secret::RecoveryKey;
 
-/// What is tried on what.
+/// A search: the candidates and the key protectors to try them on.
 pub struct Search<'a> {
     candidates: &'a Candidates,
     targets: Vec<Target<'a>>,
@@ -28,60 +28,61 @@ pub struct Search<'a> {
     threads: usize,
 }
 
-/// A protector that a recovery password opens. Each has a salt of its own, and so costs the whole
-/// work once more.
+/// A recovery password protector. Each has its own salt, so every candidate must be stretched again
+/// for each of them.
 struct Target<'a> {
     protector: &'a KeyProtector,
     salt: [u8; 16],
 }
 
-/// A password that opens a protector.
+/// A recovery password that unlocks a key protector.
 #[derive(Debug)]
 pub struct Hit {
-    /// The password.
+    /// The recovery password.
     pub password: RecoveryPassword,
-    /// The protector that it opens.
+    /// The key protector that it unlocks.
     pub protector: Guid,
-    /// Which candidate it was, from 0.
+    /// Number of the candidate, from 0.
     pub number: u64,
 }
 
 /// Progress of a search, for other threads to read while it runs.
 #[derive(Debug)]
 pub struct Watch {
-    /// Where the search began.
+    /// Number of the first candidate of the search.
     from: u64,
-    /// Where each thread is, or [`NOT_STARTED`]: everything before the least of them was tried.
+    /// First candidate of the current batch of each thread, or [`NOT_STARTED`]. All candidates before
+    /// the least of them were tried.
     at: Vec<AtomicU64>,
     tried: AtomicU64,
     stop: AtomicBool,
 }
 
-/// What stands for the place of a thread that took no candidate yet: perhaps it never starts.
+/// Marks a thread that has taken no candidate yet, and may never start.
 const NOT_STARTED: u64 = u64::MAX;
 
-/// Most threads of a search: each takes memory.
+/// Most threads of a search, since each needs memory.
 const MAX_THREADS: usize = 1024;
 
 impl Watch {
-    /// How many candidates were tried.
+    /// Number of candidates that were tried.
     pub fn tried(&self) -> u64 {
         self.tried.load(Ordering::Relaxed)
     }
 
-    /// The first candidate that a search which goes on later has to try.
+    /// Number of the candidate from which a later search must continue.
     pub fn resume_at(&self) -> u64 {
         let at = self.at.iter().map(|at| at.load(Ordering::SeqCst));
         let started = at.filter(|at| *at != NOT_STARTED);
         started.min().unwrap_or(self.from)
     }
 
-    /// Ends the search as soon as the batches at hand are done.
+    /// Ends the search after the current batches.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody ended it, or a password was found.
+    /// Whether [`Watch::stop`] was called, or a password was found.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -96,17 +97,17 @@ impl fmt::Debug for Search<'_> {
 }
 
 impl<'a> Search<'a> {
-    /// A search on these protectors, of which those count that take a recovery password.
+    /// A search on those of these key protectors that have a recovery password.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] when there is none.
+    /// [`Error::BadCredential`] if none of them has.
     pub fn new(candidates: &'a Candidates, protectors: &[&'a KeyProtector]) -> Result<Self> {
         let targets: Vec<_> = protectors
             .iter()
             .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
             .filter_map(|protector| {
                 let stretch = protector.stretch()?;
-                // What goes into PBKDF2 is not published (FIPS mode).
+                // FIPS mode stretches with PBKDF2, with undocumented inputs.
                 let known = stretch.flags & STRETCH_FLAG_PBKDF2 == 0;
                 known.then_some(Target {
                     protector,
@@ -117,7 +118,7 @@ impl<'a> Search<'a> {
         if targets.is_empty() {
             return Err(Error::BadCredential {
                 credential: "recovery password".to_owned(),
-                why: "the volume has no protector that could be searched for one".to_owned(),
+                why: "the volume has no recovery password to search for".to_owned(),
                 remedy: Some(Remedy::ShowProtectors),
             });
         }
@@ -129,31 +130,31 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// The same on so many threads, at most 1024; on fewer where not so many can be started.
+    /// The same on this many threads, at most 1024; on fewer if the system does not start as many.
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads.clamp(1, MAX_THREADS);
         self
     }
 
-    /// How candidates go side by side on each core.
+    /// The SIMD lanes in which each thread stretches candidates.
     pub fn lanes(&self) -> Lanes {
         self.lanes
     }
 
-    /// How many threads it takes.
+    /// Number of threads.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// The protectors that are tried.
+    /// Identifiers of the key protectors that are tried.
     pub fn protectors(&self) -> impl Iterator<Item = Guid> {
         self.targets.iter().map(|target| target.protector.id)
     }
 
-    /// How many candidates a second all threads try, measured for about that long. A small search
-    /// fills no batches and is slower.
+    /// Measures for about this long how many candidates all threads together try in a second. A small
+    /// search does not fill its batches and is slower.
     pub fn measure(&self, time: Duration) -> f64 {
-        /// A part of the rounds that takes some milliseconds.
+        /// 1/32 of the rounds takes some milliseconds.
         const PART: u64 = 32;
         let hash = |nth: usize| {
             let key = RecoveryKey::from_bytes(&[nth as u8; 16]);
@@ -176,7 +177,7 @@ impl<'a> Search<'a> {
         rate / PART as f64 / self.targets.len() as f64
     }
 
-    /// What tells of a search from candidate `from` on.
+    /// The progress of a search that begins with candidate `from`.
     pub fn watch(&self, from: u64) -> Watch {
         Watch {
             from,
@@ -188,11 +189,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Tries all candidates from `from` on; ends with the first that opens a protector, when all
-    /// are tried, or when the watch stops it.
+    /// Tries all candidates from `from` on. Ends with the first that unlocks a key protector, after the
+    /// last one, or when the watch stops it.
     pub fn run(&self, from: u64, watch: &Watch) -> Option<Hit> {
         let count = u64::try_from(self.candidates.count()).unwrap_or(u64::MAX);
-        // A small search is shared out, even if lanes stay empty.
+        // In a small search, every thread gets candidates, even if it does not fill its lanes.
         let share = count.saturating_sub(from).div_ceil(self.threads as u64);
         let batch = share.clamp(1, self.lanes.width() as u64);
         let next = AtomicU64::new(from);
@@ -201,7 +202,7 @@ impl<'a> Search<'a> {
         crate::threads::share(watch.at.len().saturating_sub(1), || {
             let place = places.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(at) = place else { return };
-            // Before it takes candidates: nobody must believe meanwhile that they were tried.
+            // Stored before the batch is taken, or `resume_at` could skip the batch for a moment.
             at.store(next.load(Ordering::SeqCst), Ordering::SeqCst);
             while !watch.is_stopped() {
                 let start = next.fetch_add(batch, Ordering::SeqCst).min(count);
@@ -221,11 +222,11 @@ impl<'a> Search<'a> {
         found.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same on another thread. Meanwhile this thread calls `tick` 20 times a second: to show
-    /// progress, to save [`Watch::resume_at`], or to end the search with [`Watch::stop`]. If no
-    /// thread can be started, the search runs on this one, and `tick` is never called.
+    /// The same on another thread, while this thread calls `tick` 20 times a second: to show progress,
+    /// to save [`Watch::resume_at`], or to end the search with [`Watch::stop`]. If no thread can be
+    /// started, the search runs on this thread, and `tick` is never called.
     pub fn run_watched(&self, from: u64, watch: &Watch, tick: &mut dyn FnMut()) -> Option<Hit> {
-        /// Between two calls.
+        /// Time between two calls of `tick`.
         const INTERVAL: Duration = Duration::from_millis(50);
         std::thread::scope(|scope| {
             let work = || self.run(from, watch);

@@ -180,7 +180,7 @@ fn a_search_starts_no_more_threads_than_are_useful() {
     assert!(String::from_utf8_lossy(&output.stdout).contains(digits.as_str()));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains("threads are used instead of 100000"),
+        said.contains("threads instead of 100000"),
         "{said}"
     );
 }

@@ -1,5 +1,5 @@
-//! Data volumes opened through the system volume. hivex writes the registry, mkntfs and ntfs-3g the
-//! file system; no public pair of volumes of Windows exists.
+//! Data volumes that are unlocked through the system volume. hivex writes the registry, mkntfs and
+//! ntfs-3g the file system. No pair of volumes from Windows has been published.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -34,10 +34,10 @@ const PASSWORD: &str = "correct horse";
 const AUTO_UNLOCK_KEY: [u8; 32] = [0xA7; 32];
 const EXTERNAL_KEY: [u8; 32] = [0x42; 32];
 
-/// A system volume and a data volume, and the hive that joins them.
+/// A system volume, a data volume, and the hive with the key of the data volume.
 struct Computer {
     directory: tempfile::TempDir,
-    /// The protector of the data volume, as text and on disk.
+    /// Identifier of the data volume's key protector, as text and as stored on disk.
     protector: (String, [u8; 16]),
 }
 
@@ -65,7 +65,7 @@ impl Computer {
         self.directory.path().join(name)
     }
 
-    /// The value that Windows keeps for the data volume.
+    /// The registry value that Windows stores for the data volume.
     fn value(&self, auto_unlock_key: &[u8; 32]) -> Vec<u8> {
         let key = [
             &[0x2C, 0, 0, 0, 1, 0, 0, 0, 2, 0x20, 0, 0][..],
@@ -85,7 +85,7 @@ impl Computer {
         .concat()
     }
 
-    /// A hive with that value in the control set of that number.
+    /// A hive with this value, whose current control set has this number.
     fn hive(&self, name: &str, current: u32, value: Option<&[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, blank_hive()).expect("hive");
@@ -95,7 +95,7 @@ impl Computer {
             script += &format!(
                 "add ControlSet{number:03}\ncd ControlSet{number:03}\nadd Control\ncd Control\n"
             );
-            // Enough neighbours for a list of keys with more than one entry.
+            // More subkeys, so that the list of keys has several entries.
             for other in ["Arbiters", "Class", "Lsa", "Windows"] {
                 script += &format!("add {other}\n");
             }
@@ -169,7 +169,7 @@ fn write(volume: &NewVolume, path: &Path) {
         .expect("volume");
 }
 
-/// A hive with nothing but its root: hivex changes hives, but makes none.
+/// A hive that contains only its root key, since hivex cannot create a hive.
 fn blank_hive() -> Vec<u8> {
     let mut hive = vec![0; 0x2000];
     let mut put = |at: usize, bytes: &[u8]| hive[at..at + bytes.len()].copy_from_slice(bytes);
@@ -186,7 +186,7 @@ fn blank_hive() -> Vec<u8> {
         put(at, &number(value));
     }
     put(0x1000, b"hbin\0\0\0\0\0\x10\0\0");
-    // The root, a security descriptor, and the rest, which is free.
+    // The root key, a security descriptor, and a free cell for the rest.
     let (root, security, free) = (0x1020, 0x1078, 0x10A8);
     put(root, &number(-0x58));
     put(root + 4, b"nk\x2C\0");
@@ -210,22 +210,22 @@ fn blank_hive() -> Vec<u8> {
 }
 
 #[trial(
-    "a hive of hivex and the system volume's metadata open a data volume",
+    "a separate hive and the metadata of the system volume unlock a data volume",
     needs(hivex)
 )]
-fn through_a_hive() {
+fn unlocks_a_data_volume_with_a_separate_hive() {
     let computer = Computer::new();
     let value = computer.value(&AUTO_UNLOCK_KEY);
     for current in [1, 2] {
         let hive = computer.hive(&format!("hive-{current}"), current, Some(&value));
         let option = ["--auto-unlock-hive".as_ref(), hive.as_os_str()];
         computer.assert_opened(&computer.unlock(&computer.path("system.img"), &option));
-        // --protector names one of the data volume, not of the system volume.
+        // --protector names a key protector of the data volume, not of the system volume.
         let only = ["--protector".as_ref(), computer.protector.0[..8].as_ref()];
         let options = [&option[..], &only].concat();
         computer.assert_opened(&computer.unlock(&computer.path("system.img"), &options));
     }
-    // The system volume inside a disk.
+    // The system volume as a partition of a disk.
     let disk = [
         vec![0; 0x10_0000],
         std::fs::read(computer.path("system.img")).expect("volume"),
@@ -242,8 +242,8 @@ fn through_a_hive() {
     computer.assert_opened(&computer.unlock(&computer.path("disk.img"), &options));
 }
 
-#[trial("what does not fit is told apart", needs(hivex))]
-fn what_does_not_fit() {
+#[trial("hives, volumes and values that do not fit are refused", needs(hivex))]
+fn refuses_hives_volumes_and_values_that_do_not_fit() {
     let computer = Computer::new();
     let system = computer.path("system.img");
     let refused = |hive: &Path, reason| {
@@ -259,7 +259,7 @@ fn what_does_not_fit() {
         &computer.hive("foreign", 1, Some(&foreign)),
         "not-auto-unlocked",
     );
-    // A volume that keeps no keys, and a file that is no hive.
+    // A system volume without keys, and a file that is not a hive.
     let hive = computer.path("none");
     let option = ["--auto-unlock-hive".as_ref(), hive.as_os_str()];
     let mut plain = small();
@@ -275,17 +275,20 @@ fn what_does_not_fit() {
     let password = computer.path("password");
     let option = ["--auto-unlock-hive".as_ref(), password.as_os_str()];
     assert_eq!(computer.unlock(&system, &option).status.code(), Some(4));
-    // The credentials are those of the system volume.
+    // The other credentials are for the system volume only.
     std::fs::write(&password, "wrong horse").expect("password");
     let option = ["--auto-unlock-hive".as_ref(), hive.as_os_str()];
     assert_refused(&computer.unlock(&system, &option), 4, "wrong-key");
-    // Words that are no numbers.
+    // Values that are not numbers.
     let option = ["--auto-unlock-partition".as_ref(), "one".as_ref()];
     assert_eq!(computer.unlock(&system, &option).status.code(), Some(2));
 }
 
-#[trial("a damaged hive is refused, and ends", needs(hivex))]
-fn damaged_hive() {
+#[trial(
+    "a damaged hive is refused without a panic or an endless loop",
+    needs(hivex)
+)]
+fn refuses_a_damaged_hive() {
     let computer = Computer::new();
     let value = computer.value(&AUTO_UNLOCK_KEY);
     let whole = std::fs::read(computer.hive("hive", 1, Some(&value))).expect("hive");
@@ -309,7 +312,7 @@ fn damaged_hive() {
     assert!(read(Vec::new()).is_err());
 }
 
-/// A system volume with the hive in its file system.
+/// A system volume whose file system contains the hive.
 fn system_volume(computer: &Computer, hive: &Path) -> ntfs::NtfsVolume {
     let directory = computer.path("system");
     std::fs::create_dir(&directory).expect("directory");
@@ -321,7 +324,7 @@ fn system_volume(computer: &Computer, hive: &Path) -> ntfs::NtfsVolume {
         |root| {
             let config = root.join("Windows/System32/config");
             std::fs::create_dir_all(&config).expect("directories");
-            // Neighbours, so that the directory is an index of more than one record.
+            // More files, so that the index of the directory has several records.
             for number in 0..40 {
                 let name =
                     format!("a neighbour with a long name that fills the index, number {number}");
@@ -336,16 +339,16 @@ fn system_volume(computer: &Computer, hive: &Path) -> ntfs::NtfsVolume {
 }
 
 #[trial(
-    "the hive is read from the system volume's NTFS",
+    "the hive is read from the NTFS file system of the system volume",
     needs(missing_for_mounts)
 )]
-fn through_ntfs() {
+fn unlocks_a_data_volume_with_the_hive_on_the_system_volume() {
     let computer = Computer::new();
     let value = computer.value(&AUTO_UNLOCK_KEY);
     let hive = computer.hive("hive", 1, Some(&value));
     let system = system_volume(&computer, &hive);
     computer.assert_opened(&computer.unlock(&system.path, &[]));
-    // The plaintext that comes out is that of the data volume.
+    // The decrypted plaintext is that of the data volume.
     let out = computer.path("plaintext");
     common::ntfs::run(
         fve()
@@ -359,7 +362,7 @@ fn through_ntfs() {
     );
     let plaintext = std::fs::read(out).expect("plaintext");
     assert_eq!(&plaintext[3..11], b"NTFS    ");
-    // A system volume without Windows on it.
+    // A system volume without Windows.
     let output = computer.unlock(&computer.path("system.img"), &[]);
     assert_eq!(
         output.status.code(),
@@ -369,14 +372,17 @@ fn through_ntfs() {
     );
 }
 
-#[trial("damaged NTFS is refused, and ends", needs(missing_for_mounts))]
-fn damaged_ntfs() {
+#[trial(
+    "a damaged NTFS is refused without a panic or an endless loop",
+    needs(missing_for_mounts)
+)]
+fn refuses_a_damaged_file_system() {
     let computer = Computer::new();
     let value = computer.value(&AUTO_UNLOCK_KEY);
     let hive = computer.hive("hive", 1, Some(&value));
     let system = system_volume(&computer, &hive);
     let whole = system.plaintext();
-    // What is damaged is laid over the whole, which is too large to copy each time.
+    // Each changed byte is laid over the image, which is too large to copy every time.
     let disk = std::sync::Arc::new(whole);
     let read = |at: usize, flip: u8| {
         let overlay = Flipped {
@@ -389,7 +395,7 @@ fn damaged_ntfs() {
     };
     let written = std::fs::read(&hive).expect("hive");
     assert_eq!(read(0, 0).expect("hive"), written);
-    // The boot sector, and the file table from its start.
+    // The boot sector, and the beginning of the master file table.
     let table = u64::from_le_bytes(disk[0x30..0x38].try_into().expect("eight")) as usize * 4096;
     for at in (0..0x54).chain((table..table + 0x1_8000).step_by(97)) {
         let _ = read(at, 0x41);
@@ -419,10 +425,10 @@ impl fve::ReadAt for Flipped {
 }
 
 #[trial(
-    "system volumes of Vista and Windows 7 give their auto-unlock keys",
+    "the auto-unlock keys of system volumes of Vista and Windows 7 are read",
     needs(trials::corpus)
 )]
-fn keys_of_windows() {
+fn reads_the_auto_unlock_keys_of_windows_volumes() {
     let volumes = corpus::volumes().expect("corpus");
     let mut found = 0;
     for sample in volumes

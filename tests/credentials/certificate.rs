@@ -1,4 +1,4 @@
-//! Certificates. OpenSSL makes keys, files and messages, and reads what we encrypt.
+//! Certificates. OpenSSL creates keys, key files and messages, and decrypts what fve encrypts.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -20,7 +20,7 @@ fn openssl_installed() -> Option<Missing> {
     trials::programs(&["openssl"])
 }
 
-/// An RSA key and its certificate, in the forms that people have.
+/// An RSA key and its certificate, in all common file formats.
 pub struct Pair {
     directory: tempfile::TempDir,
 }
@@ -61,14 +61,14 @@ impl Pair {
         [Box::new(CertificateKey::new(file).expect("key"))]
     }
 
-    /// A volume that its key opens.
+    /// Creates a volume that the key unlocks.
     fn volume(&self, name: &str, padding: Padding) -> PathBuf {
         let protector = NewProtector::certificate(self.certificate(), padding).expect("protector");
         volume::write(&self.path(name), vec![protector])
     }
 }
 
-/// The same for all tests: making keys takes long.
+/// One pair for all tests, because creating keys takes long.
 pub fn pair() -> &'static Pair {
     static PAIR: OnceLock<Pair> = OnceLock::new();
     PAIR.get_or_init(Pair::new)
@@ -80,7 +80,7 @@ fn openssl(words: &str) -> Command {
     command
 }
 
-/// How OpenSSL names a padding.
+/// The options of OpenSSL for a padding.
 fn options(padding: Padding) -> &'static [&'static str] {
     match padding {
         Padding::Pkcs1 => &["rsa_padding_mode:pkcs1"],
@@ -123,10 +123,10 @@ fn only_protector(volume: &Volume) -> &fve::format::protector::KeyProtector {
 }
 
 #[trial(
-    "OpenSSL decrypts what a protector holds, under every padding",
+    "OpenSSL decrypts the key in a protector, with every padding",
     needs(openssl_installed)
 )]
-fn openssl_reads_ours() {
+fn openssl_decrypts_keys_that_fve_encrypts() {
     for (number, padding) in Padding::ALL.into_iter().enumerate() {
         let image = pair().volume(&format!("padding-{number}.img"), padding);
         let volume = testdata::open(&image);
@@ -141,10 +141,10 @@ fn openssl_reads_ours() {
 }
 
 #[trial(
-    "what OpenSSL encrypts is decrypted, under every padding",
+    "a key that OpenSSL encrypts is decrypted, with every padding",
     needs(openssl_installed)
 )]
-fn reads_what_openssl_encrypts() {
+fn decrypts_keys_that_openssl_encrypts() {
     let content = std::fs::read(pair().path("key.pem")).expect("key");
     let file = KeyFile::read(&content, None).expect("key");
     for padding in Padding::ALL {
@@ -168,8 +168,8 @@ fn reads_what_openssl_encrypts() {
     }
 }
 
-#[trial("keys are read from every kind of file", needs(openssl_installed))]
-fn every_kind_of_file() {
+#[trial("keys are read from every file format", needs(openssl_installed))]
+fn reads_key_files_in_every_format() {
     let pair = pair();
     let image = pair.volume("files.img", Padding::Pkcs1);
     let (key, cert) = (pair.path("key.pem"), pair.path("cert.pem"));
@@ -205,7 +205,7 @@ fn every_kind_of_file() {
     ];
     let encrypted = [
         pfx(&format!("-passout {secret}"), "aes.pfx"),
-        // What Windows exports unless told otherwise.
+        // The default format of an export from Windows.
         pfx(
             &format!("-passout {secret} -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -macalg sha1"),
             "3des.pfx",
@@ -256,10 +256,10 @@ fn assert_opened(output: &Output, file: &Path) {
 }
 
 #[trial(
-    "passwords of files are asked for, and wrong ones refused",
+    "the password of a key file is required, and a wrong one refused",
     needs(openssl_installed)
 )]
-fn passwords_of_files() {
+fn reads_the_password_of_a_key_file() {
     let pair = pair();
     let image = pair.volume("passwords.img", Padding::Pkcs1);
     let pfx = pair.path("refused.pfx");
@@ -289,7 +289,7 @@ fn passwords_of_files() {
         said.contains("does not open it") && !said.contains("wrong horse"),
         "{said}"
     );
-    // From the service manager.
+    // Password and certificate from systemd.
     let credentials = tempfile::tempdir().expect("directory");
     std::fs::copy(&pfx, credentials.path().join("fve.certificate")).expect("copy");
     std::fs::write(
@@ -304,7 +304,7 @@ fn passwords_of_files() {
         .output()
         .expect("fve");
     assert_opened(&output, &pfx);
-    // A certificate alone opens nothing.
+    // A certificate without its private key is refused.
     let alone = unlock(&image, &pair.path("cert.pem"), None);
     assert_eq!(alone.status.code(), Some(4));
     assert!(
@@ -314,11 +314,8 @@ fn passwords_of_files() {
     );
 }
 
-#[trial(
-    "another certificate's key is told from the right one",
-    needs(openssl_installed)
-)]
-fn another_certificate() {
+#[trial("the key of another certificate is refused", needs(openssl_installed))]
+fn refuses_the_key_of_another_certificate() {
     let image = pair().volume("mine.img", Padding::OaepSha1);
     let other = Pair::new();
     let output = unlock(&image, &other.path("key.pem"), None);
@@ -334,7 +331,7 @@ fn another_certificate() {
             .as_str()
             .is_some_and(|text| text.contains(&thumbprint))
     );
-    // A volume that takes no certificate.
+    // A volume without a certificate protector.
     let output = unlock(
         &testdata::volume("xts-128").file,
         &other.path("key.pem"),
@@ -343,9 +340,9 @@ fn another_certificate() {
     assert_refused(&output, 4, "no-such-protector");
 }
 
-/// CryptoAPI stores what it encrypts least significant byte first.
-#[trial("the other order of bytes is tried", needs(openssl_installed))]
-fn the_other_order() {
+/// CryptoAPI stores encrypted data least significant byte first.
+#[trial("the byte order of CryptoAPI is tried", needs(openssl_installed))]
+fn decrypts_keys_in_the_byte_order_of_cryptoapi() {
     let image = pair().volume("order.img", Padding::Pkcs1);
     let mut copy = damage::VolumeCopy {
         bytes: std::fs::read(&image).expect("volume"),
@@ -366,7 +363,7 @@ fn the_other_order() {
     encrypted.reverse();
     copy.edit_all(at, &encrypted);
     let image = copy.save(tempfile::tempdir().expect("directory").keep().as_path());
-    // The sealed hash is that of the other order, so only damaged metadata is opened.
+    // The sealed hash covers the original byte order, so the volume counts as damaged.
     let options = || {
         let mut options = UnlockOptions::default();
         options.accept_damaged_metadata = true;
@@ -378,7 +375,7 @@ fn the_other_order() {
 }
 
 #[trial(
-    "info shows what OpenSSL says of the certificate",
+    "info shows the same certificate data as OpenSSL",
     needs(openssl_installed)
 )]
 fn info_agrees_with_openssl() {
@@ -428,10 +425,10 @@ fn info_agrees_with_openssl() {
 }
 
 #[trial(
-    "a volume made and changed by the command keeps its certificate",
+    "a volume created and changed by the command keeps its certificate",
     needs(openssl_installed)
 )]
-fn made_and_changed() {
+fn creates_and_changes_volumes_with_a_certificate() {
     let pair = pair();
     let directory = tempfile::tempdir().expect("directory");
     let image = directory.path().join("made.img");
@@ -449,7 +446,8 @@ fn made_and_changed() {
         .arg("--new-certificate")
         .arg(pair.path("cert.pem")));
     assert_opened(&unlock(&image, &pair.path("key.pem"), None), &image);
-    // A new master key: the certificate gets it through the backup of its intermediate key.
+    // The new master key is sealed with the stored copy of the intermediate key, without the
+    // private key.
     run(fve()
         .args(["protector", "remove", "--type", "password"])
         .arg(&image)
@@ -463,7 +461,7 @@ fn made_and_changed() {
         .map(|one| one.kind())
         .collect();
     assert_eq!(kinds, [ProtectorKind::Certificate]);
-    // Neither a key's file nor an encrypted one names a certificate for a new volume.
+    // A key file without a certificate and an encrypted file are refused for a new volume.
     let output = fve()
         .args(["create", "--size", "16M"])
         .arg(directory.path().join("other.img"))
@@ -479,8 +477,11 @@ fn made_and_changed() {
     );
 }
 
-#[trial("damaged files are refused without a panic", needs(openssl_installed))]
-fn damaged_files() {
+#[trial(
+    "damaged key files are refused without a panic",
+    needs(openssl_installed)
+)]
+fn damaged_key_files_cause_no_panic() {
     let pair = pair();
     let pfx = pair.path("damaged.pfx");
     run(openssl("pkcs12 -export -iter 1 -maciter -passout pass:")
@@ -512,10 +513,10 @@ fn damaged_files() {
 }
 
 #[trial(
-    "a smart card's protector is shown, and takes no other key",
+    "a smart card protector of Windows is shown, and refuses another key",
     needs(trials::corpus)
 )]
-fn the_windows_sample() {
+fn shows_the_certificate_protector_of_a_windows_sample() {
     corpus::volumes().expect("corpus");
     let image = corpus::unpacked("bitlk-images/bitlk-aes-xts-128-smart-card.img");
     let output = fve()

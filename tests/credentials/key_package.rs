@@ -1,4 +1,4 @@
-//! Key packages: of our volumes and of Windows', which then lose their metadata.
+//! Key packages of volumes made by fve and by Windows, whose metadata is then damaged.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -16,10 +16,10 @@ use crate::{assert_refused, run, volume};
 
 const PASSWORD: &str = "correct horse";
 
-/// A volume with a recovery password and a password, and a package of it.
+/// A volume with a recovery password and a password, and its key package.
 struct Saved {
     directory: tempfile::TempDir,
-    /// What it held before it was damaged.
+    /// The plaintext of the undamaged volume.
     plaintext: OnceLock<Vec<u8>>,
 }
 
@@ -55,7 +55,7 @@ impl Saved {
         serde_json::from_slice(&document).expect("JSON")
     }
 
-    /// The volume, to be damaged.
+    /// A copy of the volume, for damaging.
     fn copy(&self) -> damage::VolumeCopy {
         damage::VolumeCopy {
             bytes: std::fs::read(self.path("volume.img")).expect("volume"),
@@ -82,7 +82,7 @@ impl Saved {
         command.stdin(Stdio::null()).output().expect("fve")
     }
 
-    /// Asserts that a damaged volume opens with the package, and shows what it showed.
+    /// Asserts that a damaged volume is unlocked with the package, and has the same plaintext.
     #[track_caller]
     fn assert_opens(&self, image: &Path, package: &Path) {
         let whole = || self.decrypt(&self.path("volume.img"), None).stdout;
@@ -113,10 +113,10 @@ impl Saved {
     }
 }
 
-#[trial("a volume opens whose keys are damaged")]
-fn damaged_keys() {
+#[trial("a package unlocks a volume whose keys are damaged")]
+fn unlocks_a_volume_whose_keys_are_damaged() {
     let saved = Saved::new();
-    // The content of every entry is gone; what the entries are, and the header, is still there.
+    // Erases the content of every entry, but keeps the headers.
     for repaired in [false, true] {
         let mut copy = saved.copy();
         let datums = copy.datums();
@@ -144,8 +144,8 @@ fn without_metadata(saved: &Saved) -> PathBuf {
     saved.damaged(&copy)
 }
 
-#[trial("a volume opens that lost all its metadata")]
-fn no_metadata() {
+#[trial("a package unlocks a volume without metadata")]
+fn unlocks_a_volume_without_metadata() {
     let saved = Saved::new();
     let image = without_metadata(&saved);
     assert_eq!(saved.decrypt(&image, None).status.code(), Some(6));
@@ -157,7 +157,7 @@ fn no_metadata() {
             .is_some_and(|text| text.contains("taken for encrypted")),
         "{answer}"
     );
-    // One for the password.
+    // A package for the password alone.
     let list = json(
         &fve()
             .args(["protector", "list", "--json"])
@@ -186,8 +186,8 @@ fn no_metadata() {
     assert_eq!(json(&output)["protector"]["type"], "password");
 }
 
-#[trial("every form of package is read")]
-fn every_form() {
+#[trial("packages are read in binary, hex and base64")]
+fn reads_packages_in_binary_hex_and_base64() {
     let saved = Saved::new();
     let image = without_metadata(&saved);
     let package = std::fs::read(saved.path("package")).expect("package");
@@ -213,7 +213,7 @@ fn every_form() {
     }
 }
 
-/// With line ends, as LDIF has them.
+/// Base64 in several lines, as in LDIF.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
@@ -237,8 +237,8 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-#[trial("other volumes' and damaged packages are refused")]
-fn refused() {
+#[trial("damaged packages and those of other volumes are refused")]
+fn refuses_damaged_packages_and_wrong_secrets() {
     let (saved, other) = (Saved::new(), Saved::new());
     let image = saved.path("volume.img");
     let said = |package: &Path| {
@@ -251,7 +251,7 @@ fn refused() {
     };
     assert!(said(&other.path("package")).contains("is of the volume"));
     let package = std::fs::read(saved.path("package")).expect("package");
-    // A script that wrote it as text: what is no character becomes a question mark.
+    // A script wrote the package as text and replaced invalid characters with question marks.
     let garbled: Vec<u8> = package
         .iter()
         .map(|byte| if byte.is_ascii() { *byte } else { b'?' })
@@ -272,26 +272,26 @@ fn refused() {
     std::fs::write(saved.path("text"), "no package at all").expect("package");
     assert!(said(&saved.path("text")).contains("no form that is known"));
     assert!(!lengthened.is_empty());
-    // Keys that are garbled open nothing.
+    // A package with damaged keys unlocks nothing.
     assert_eq!(
         saved.unlock(&image, &saved.path("garbled")).status.code(),
         Some(4)
     );
-    // The right package with a wrong secret.
+    // The right package with a wrong password.
     std::fs::copy(other.path("digits"), saved.path("digits")).expect("digits");
     assert_refused(
         &saved.unlock(&image, &saved.path("package")),
         4,
         "wrong-key",
     );
-    // Every byte may be wrong.
+    // A change of any byte causes no panic.
     for at in 0..package.len() {
         let mut flipped = package.clone();
         flipped[at] ^= 0xFF;
         let _ = fve::format::key_package::KeyPackage::parse(&flipped);
         let _ = fve::format::key_package::KeyPackage::parse(&package[..at]);
     }
-    // It never replaces a file.
+    // An export never overwrites a file.
     let again = fve()
         .args(["export", "key-package"])
         .arg(&image)
@@ -303,8 +303,8 @@ fn refused() {
     assert_eq!(again.status.code(), Some(2));
 }
 
-#[trial("nothing is written through a package")]
-fn read_only() {
+#[trial("a volume unlocked with a package cannot be written to")]
+fn a_volume_unlocked_with_a_package_is_read_only() {
     let saved = Saved::new();
     let image = saved.path("volume.img");
     let before = std::fs::read(&image).expect("volume");
@@ -322,10 +322,10 @@ fn read_only() {
 }
 
 #[trial(
-    "volumes of Windows open without any metadata, all bytes as before",
+    "packages unlock volumes of Windows without metadata, with the same plaintext",
     needs(trials::corpus)
 )]
-fn volumes_of_windows() {
+fn unlocks_volumes_of_windows_with_exported_packages() {
     let volumes = corpus::volumes().expect("corpus");
     let names = [
         "bitlk-aes-xts-128.img",

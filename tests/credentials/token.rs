@@ -1,4 +1,4 @@
-//! Keys on a token of SoftHSM.
+//! Private keys on a SoftHSM token.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -31,7 +31,7 @@ fn missing() -> Option<Missing> {
     })
 }
 
-/// Tokens in a directory of their own.
+/// Tokens in a temporary directory.
 struct Tokens {
     directory: tempfile::TempDir,
 }
@@ -64,7 +64,7 @@ impl Tokens {
         command
     }
 
-    /// A token, with the pair's key if asked for.
+    /// Adds a token, optionally with the key of the pair.
     fn add(&self, label: &str, with_key: bool) {
         run(self
             .util("--init-token --free --pin 1234 --so-pin 12345678 --label")
@@ -99,12 +99,12 @@ impl Tokens {
     }
 }
 
-#[trial("a key on a token opens the volume", needs(missing))]
-fn opens() {
+#[trial("a key on a token unlocks the volume", needs(missing))]
+fn unlocks_with_a_key_on_a_token() {
     let tokens = Tokens::new();
     tokens.add("card", true);
     tokens.add("other card", false);
-    // SoftHSM decrypts no OAEP with SHA-256.
+    // SoftHSM does not support OAEP with SHA-256.
     for padding in [Padding::Pkcs1, Padding::OaepSha1] {
         let image = tokens.volume(padding);
         for name in ["token=card", "token=card;id=%01;object=key;type=private"] {
@@ -125,8 +125,8 @@ fn opens() {
     assert_refused(&output, 4, "unknown-padding");
 }
 
-#[trial("a wrong PIN is given once, and nothing is opened", needs(missing))]
-fn wrong_pin() {
+#[trial("a wrong PIN is tried only once", needs(missing))]
+fn tries_a_wrong_pin_only_once() {
     let tokens = Tokens::new();
     tokens.add("card", true);
     let protector =
@@ -154,11 +154,8 @@ fn wrong_pin() {
     assert_refused(&output, 4, "no-pin");
 }
 
-#[trial(
-    "a token, a key or a library that is not there is named",
-    needs(missing)
-)]
-fn nothing_there() {
+#[trial("a missing token, key or library is named", needs(missing))]
+fn names_what_is_missing() {
     let tokens = Tokens::new();
     tokens.add("card", true);
     tokens.add("other card", false);

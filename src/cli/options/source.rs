@@ -22,6 +22,9 @@ use crate::cli::failure::Failure;
 use crate::cli::options::parse::{parse_bytes, parse_start};
 use crate::cli::output::term;
 
+/// The section of the help with these options.
+const HEADING: &str = "Source";
+
 /// The options that say where the volume is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SourceArgs {
@@ -30,11 +33,11 @@ pub(crate) struct SourceArgs {
     pub(crate) source: PathBuf,
 
     /// The volume begins this many bytes into SOURCE (0x for hexadecimal)
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "partition")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "partition", help_heading = HEADING)]
     pub(crate) offset: Option<u64>,
 
     /// The volume is this partition of SOURCE
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = HEADING)]
     pub(crate) partition: Option<u32>,
 
     #[command(flatten)]
@@ -44,14 +47,16 @@ pub(crate) struct SourceArgs {
 /// The options for a volume whose boot record is lost.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct LostArgs {
-    /// Open the volume, read-only, by the metadata copy this many bytes into SOURCE: its first
-    /// sector is lost ('fve repair scan' finds the copies)
-    #[arg(long, value_name = "OFFSET", value_parser = parse_bytes, conflicts_with_all = ["offset", "partition"])]
+    /// For a volume whose first sector is lost: use the metadata copy this many bytes into SOURCE
+    /// ('fve repair scan' finds the copies); the volume is read-only
+    #[arg(long, value_name = "OFFSET", value_parser = parse_bytes, conflicts_with_all = ["offset", "partition"],
+        help_heading = HEADING, hide_short_help = true)]
     pub(crate) metadata: Option<u64>,
 
-    /// The volume begins this many bytes into SOURCE, or with a minus sign before it, where SOURCE
-    /// lacks its first bytes. Without --metadata, its metadata is searched for
-    #[arg(long, value_name = "N", value_parser = parse_start, allow_hyphen_values = true, conflicts_with_all = ["offset", "partition"])]
+    /// For a volume whose first sector is lost: the volume begins this many bytes into SOURCE, or
+    /// before SOURCE if negative. Without --metadata, fve searches for the metadata
+    #[arg(long, value_name = "N", value_parser = parse_start, allow_hyphen_values = true, conflicts_with_all = ["offset", "partition"],
+        help_heading = HEADING, hide_short_help = true)]
     pub(crate) volume_start: Option<i64>,
 }
 

@@ -50,6 +50,11 @@ pub(crate) enum Read {
 /// A section of the help. A command has some forty options for credentials, and few users need more
 /// than the first section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+// A build without these features has no option in some of the sections.
+#[cfg_attr(
+    not(all(feature = "certificates", feature = "network")),
+    allow(dead_code)
+)]
 pub(crate) enum Group {
     /// What most users have.
     Common,

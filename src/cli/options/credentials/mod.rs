@@ -597,7 +597,7 @@ fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result
     if typed.is_empty() {
         return open(&[], options).map_err(failed);
     }
-    let question = question(&typed, volume);
+    let question = question(&typed, volume, options);
     let mut tries = 1;
     loop {
         let answer = term::ask_secret(&question)?;
@@ -629,11 +629,25 @@ fn typed_kinds(volume: &Volume, options: &UnlockOptions) -> Vec<&'static Credent
     KINDS.iter().filter(taken).collect()
 }
 
-fn question(typed: &[&CredentialKind], volume: &Volume) -> String {
-    let words: Vec<_> = typed
-        .iter()
-        .map(|kind| kind.option.trim_end_matches("-file").replace('-', " "))
+/// The prompt for a credential, such as `Recovery password (key ID 64311DEA) or password of volume
+/// 8F595209: `. A printout of the recovery password shows the key ID, not that of the volume.
+fn question(typed: &[&CredentialKind], volume: &Volume, options: &UnlockOptions) -> String {
+    let key_ids: Vec<_> = volume
+        .protectors()
+        .into_iter()
+        .filter(|protector| {
+            protector.kind() == ProtectorKind::RecoveryPassword && options.allows(protector)
+        })
+        .map(|protector| protector.id.short())
         .collect();
+    let word = |kind: &&CredentialKind| {
+        let word = kind.option.trim_end_matches("-file").replace('-', " ");
+        match kind.opens.contains(&ProtectorKind::RecoveryPassword) {
+            true => format!("{word} (key ID {})", key_ids.join(" or ")),
+            false => word,
+        }
+    };
+    let words: Vec<_> = typed.iter().map(word).collect();
     let words = words.join(" or ");
     let id = volume
         .metadata_as_found()
