@@ -108,8 +108,8 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Checks every `docs/NAME.md` with the sections after it, and on a page also sections without a
-    /// page. Returns the number of cited sections.
+    /// Checks every `docs/NAME.md` with the sections after it, and on a page also sections without
+    /// a page. Returns the number of cited sections.
     fn citations(&mut self, text: &str) -> usize {
         let mut cited = 0;
         let mut page = None;

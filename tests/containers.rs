@@ -11,7 +11,8 @@ use fve::ReadAt;
 
 type Test = fn(&Recipe);
 
-/// How to convert a raw image to a container: a program, its arguments (`IN`, `OUT`), the file to open.
+/// How to convert a raw image to a container: a program, its arguments (`IN`, `OUT`), the file to
+/// open.
 struct Recipe {
     name: &'static str,
     program: &'static str,
@@ -479,9 +480,11 @@ fn odd_places_from_several_threads(disk: &Arc<dyn ReadAt>, raw: &Arc<Vec<u8>>) {
     });
 }
 
-/// Attempts for each container; for more: `FVE_FUZZ_TRIES=20000 cargo test --test containers hostile`.
+/// Attempts for each container; for more: `FVE_FUZZ_TRIES=20000 cargo test --test containers
+/// hostile`.
 const TRIES: u64 = 100;
-/// A reader needs at most a block of 16 MiB; an unchecked length field would make it allocate 4 GiB.
+/// A reader needs at most a block of 16 MiB; an unchecked length field would make it allocate 4
+/// GiB.
 const MAX_MEMORY_KIB: u64 = 3 << 20;
 
 /// Sets fields to random values and updates the checksums: no panic, no large allocation, and no
@@ -536,8 +539,8 @@ fn hostile(recipe: &Recipe) {
     assert!(peak < MAX_MEMORY_KIB, "{peak} KiB");
 }
 
-/// Offsets of header and table bytes: those that are not zero in the first 4 KiB of each 64 KiB, and at
-/// the end.
+/// Offsets of header and table bytes: those that are not zero in the first 4 KiB of each 64 KiB,
+/// and at the end.
 fn interesting(bytes: &[u8]) -> Vec<usize> {
     (0..bytes.len())
         .filter(|at| at % 65536 < 4096 || at + 1536 > bytes.len())

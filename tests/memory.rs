@@ -1,6 +1,7 @@
-//! Secrets in the memory of a process after a volume is unlocked. It must hold only the key schedules
-//! of the sector keys, once each, in locked pages that are excluded from core dumps. It must hold
-//! neither the volume master key nor anything from which it can be computed, with any credential.
+//! Secrets in the memory of a process after a volume is unlocked. It must hold only the key
+//! schedules of the sector keys, once each, in locked pages that are excluded from core dumps. It
+//! must hold neither the volume master key nor anything from which it can be computed, with any
+//! credential.
 //!
 //! The tests run as root and search the memory of a mount's server. They compute the secrets from
 //! the credential, without the library's code.
@@ -391,8 +392,8 @@ fn inverse_mixed(round_key: &[u8; 16]) -> [u8; 16] {
     })
 }
 
-/// The schedule for decryption: the encryption schedule in reverse order, with InvMixColumns applied to
-/// all but the first and last round key (FIPS 197, section 5.3.5).
+/// The schedule for decryption: the encryption schedule in reverse order, with InvMixColumns
+/// applied to all but the first and last round key (FIPS 197, section 5.3.5).
 fn decrypting(schedule: &[[u8; 16]]) -> Vec<[u8; 16]> {
     let last = schedule.len() - 1;
     let backwards = schedule.iter().rev().enumerate();

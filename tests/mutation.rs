@@ -1,5 +1,5 @@
-//! Randomly changed volumes: no panic, no large allocation, and no plaintext that differs from that of
-//! the original volume.
+//! Randomly changed volumes: no panic, no large allocation, and no plaintext that differs from that
+//! of the original volume.
 #![allow(unsafe_code)]
 
 mod common;

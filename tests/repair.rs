@@ -1,8 +1,8 @@
-//! `fve repair`, `--metadata` and `decrypt --error-map`: volumes whose boot record, metadata copies or
-//! partition table are lost, and sources with unreadable sectors. The source is never changed.
+//! `fve repair`, `--metadata` and `decrypt --error-map`: volumes whose boot record, metadata copies
+//! or partition table are lost, and sources with unreadable sectors. The source is never changed.
 //!
-//! Dislocker, cryptsetup and libbde verify rebuilt volumes, and ddrescuelog verifies error maps. Sources
-//! with unreadable sectors are files on a FUSE mount.
+//! Dislocker, cryptsetup and libbde verify rebuilt volumes, and ddrescuelog verifies error maps.
+//! Sources with unreadable sectors are files on a FUSE mount.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -201,7 +201,8 @@ fn ranks_generations() -> Result<(), Failed> {
         .map(str::to_owned)
         .collect();
     assert_eq!(decrypted(&older, &path, &opens), older.plaintext_sha256);
-    // Copies of the same volume after an interrupted update: the one with the higher counter is newer.
+    // Copies of the same volume after an interrupted update: the one with the higher counter is
+    // newer.
     let mut copy = without_boot_record(&newer);
     let [first, second, _] = copy.offsets_of(&newer);
     let counter = u32::from_le_bytes(copy.bytes[second + 0x60..][..4].try_into()?);

@@ -1,5 +1,5 @@
-//! Puts a Network Unlock server under load: `network_load CERTIFICATE SERVER:67 CLIENT COUNT WINDOW`.
-//! Used by `benches/network_load.sh`, which makes the network for it.
+//! Puts a Network Unlock server under load: `network_load CERTIFICATE SERVER:67 CLIENT COUNT
+//! WINDOW`. Used by `benches/network_load.sh`, which makes the network for it.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! A mount with fve's settings that answers each read with zeros, as an upper bound for any mount. For
-//! comparison in `benches/end_to_end.py`.
+//! A mount with fve's settings that answers each read with zeros, as an upper bound for any mount.
+//! For comparison in `benches/end_to_end.py`.
 //!
 //! `cargo run --release --example null_server -- BYTES DIR [--direct-io]`
 

@@ -28,8 +28,8 @@ impl Member {
     }
 }
 
-/// A short text, an empty file, a file of many clusters, and a file in a directory whose long name is
-/// not ASCII.
+/// A short text, an empty file, a file of many clusters, and a file in a directory whose long name
+/// is not ASCII.
 pub(crate) fn files(volume: &str) -> Vec<Member> {
     let hello = format!("Hello from the volume '{volume}'.\nIf you can read this, it opened.\n");
     vec![

@@ -11,8 +11,8 @@ use crate::contents::{self, Member};
 use crate::recipes::Recipe;
 use crate::{Plaintext, Result};
 
-/// Offsets of the metadata copies. The moved sectors and the spare area follow the first; a conversion
-/// map fits between the second and the third.
+/// Offsets of the metadata copies. The moved sectors and the spare area follow the first; a
+/// conversion map fits between the second and the third.
 const COPIES: [u64; 3] = [0x1_0000, 0x3_8000, 0x6_0000];
 
 /// The OEM name that Windows writes; libbde rejects FAT volumes with another one.

@@ -1,8 +1,8 @@
 //! Creates the frozen volumes in `testdata/`: `cargo run --features testing --example make_testdata`.
 //!
 //! Every volume holds a real file system with files of known content. The index, `volumes.json`, is
-//! computed from the plaintext image before it is encrypted, never by reading a volume. Keys and salts
-//! are random, so each run gives different files. The NTFS volume needs `mkntfs`, `ntfs-3g`,
+//! computed from the plaintext image before it is encrypted, never by reading a volume. Keys and
+//! salts are random, so each run gives different files. The NTFS volume needs `mkntfs`, `ntfs-3g`,
 //! `ntfscluster` and the right to mount with FUSE.
 
 mod contents;

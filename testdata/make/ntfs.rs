@@ -1,5 +1,5 @@
-//! An NTFS file system, made with the tools of ntfs-3g. The metadata is in placeholder files with the
-//! names that Windows uses (docs/format.md §2.7), so that no NTFS driver uses their clusters.
+//! An NTFS file system, made with the tools of ntfs-3g. The metadata is in placeholder files with
+//! the names that Windows uses (docs/format.md §2.7), so that no NTFS driver uses their clusters.
 
 use std::fs::{self, File};
 use std::ops::Range;

@@ -1,6 +1,6 @@
-//! The corpus: volumes made by Windows, with their credentials and the SHA-256 of their plaintext. It
-//! is read from `$FVE_CORPUS` or a directory next to the package, and unpacked once into the build
-//! directory.
+//! The corpus: volumes made by Windows, with their credentials and the SHA-256 of their plaintext.
+//! It is read from `$FVE_CORPUS` or a directory next to the package, and unpacked once into the
+//! build directory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

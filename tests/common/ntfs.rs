@@ -130,8 +130,8 @@ pub fn make_with(
     }
 }
 
-/// The offset in bytes of a file that must have a single run of clusters. ntfscluster prints runs as
-/// cluster in the file, cluster on the volume, and count.
+/// The offset in bytes of a file that must have a single run of clusters. ntfscluster prints runs
+/// as cluster in the file, cluster on the volume, and count.
 fn offset_of(image: &Path, name: &str, len: u64) -> u64 {
     let mut ntfscluster = Command::new("ntfscluster");
     ntfscluster.args(["-F", &format!("/{name}")]).arg(image);

@@ -496,8 +496,8 @@ fn assert_prints(output: &Output, words: &[&str]) -> Result<(), Failed> {
     }
 }
 
-/// Compares what a program shows with the SHA-256 of the plaintext, and with what fve reads, so that
-/// a failure names the first difference. For a large volume, it compares only with fve.
+/// Compares what a program shows with the SHA-256 of the plaintext, and with what fve reads, so
+/// that a failure names the first difference. For a large volume, it compares only with fve.
 fn compare(
     volume: &Entry,
     credential: &KnownCredential,

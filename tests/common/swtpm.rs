@@ -27,8 +27,8 @@ pub struct Swtpm {
 }
 
 impl Swtpm {
-    /// Starts a TPM with a storage root key as Windows makes it. All have the same seeds, because they
-    /// are copies of one that is prepared once.
+    /// Starts a TPM with a storage root key as Windows makes it. All have the same seeds, because
+    /// they are copies of one that is prepared once.
     pub fn new() -> Self {
         static PREPARED: OnceLock<tempfile::TempDir> = OnceLock::new();
         let prepared = PREPARED.get_or_init(|| {

@@ -1,5 +1,5 @@
-//! The sector ciphers and key stretching, on every engine. This test program needs no feature of the
-//! library, so that it can also be built for an emulator, or with AES in software.
+//! The sector ciphers and key stretching, on every engine. This test program needs no feature of
+//! the library, so that it can also be built for an emulator, or with AES in software.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

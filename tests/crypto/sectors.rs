@@ -1,6 +1,6 @@
-//! Compares every engine of the sector ciphers with published vectors and with code of other projects.
-//! An engine that the CPU does not support is reported as ignored; the test program `crypto` can also be
-//! run in an emulator.
+//! Compares every engine of the sector ciphers with published vectors and with code of other
+//! projects. An engine that the CPU does not support is reported as ignored; the test program
+//! `crypto` can also be run in an emulator.
 
 use crate::common::harness::{Trial, trials};
 use aes::cipher::{BlockCipherEncrypt, KeyInit};

@@ -1,6 +1,6 @@
-//! Compares every implementation that stretches several candidates at once with the one for a single
-//! candidate. Implementations that the CPU does not support are reported as ignored; the test program
-//! `crypto` can also be run in an emulator.
+//! Compares every implementation that stretches several candidates at once with the one for a
+//! single candidate. Implementations that the CPU does not support are reported as ignored; the
+//! test program `crypto` can also be run in an emulator.
 
 use crate::common::harness::{Trial, trials};
 use fve::crypto::stretch::{InitialHash, Lanes, ROUNDS};

@@ -1,5 +1,5 @@
-//! The structure of the source tree: which module may use which, and what must not occur in strings,
-//! comments and documents.
+//! The structure of the source tree: which module may use which, and what must not occur in
+//! strings, comments and documents.
 
 mod modules;
 mod strings;
@@ -179,8 +179,8 @@ fn messages_escape_paths() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// Most test programs use the harness in `tests/common/harness.rs`, which does not run functions with
-/// `#[test]`.
+/// Most test programs use the harness in `tests/common/harness.rs`, which does not run functions
+/// with `#[test]`.
 #[test]
 fn every_test_is_run() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -204,8 +204,8 @@ fn every_test_is_run() {
 /// Other programs, whose options messages of the library may name.
 const OTHER_PROGRAMS: &[&str] = &["blockdev", "p11tool", "pkcs11-tool"];
 
-/// Other programs that use the library have other options and commands. Errors carry a `Remedy`, and
-/// `src/cli/advice.rs` names the option or the command.
+/// Other programs that use the library have other options and commands. Errors carry a `Remedy`,
+/// and `src/cli/advice.rs` names the option or the command.
 #[test]
 fn strings_of_the_library_name_no_option_or_command() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -65,8 +65,8 @@ impl Modules {
         imports
     }
 
-    /// The absolute paths of everything in a file that begins with `crate::`, `super::`, `self::` or one
-    /// of its own submodules, with line numbers.
+    /// The absolute paths of everything in a file that begins with `crate::`, `super::`, `self::`
+    /// or one of its own submodules, with line numbers.
     fn paths(&self, module: &Name, text: &str) -> Vec<(usize, Name)> {
         let mut found = Vec::new();
         for (at, _) in text.match_indices("::") {

@@ -49,8 +49,8 @@ fn raw_string(tail: &str) -> Option<(&str, &str)> {
         .then_some((hashes, content))
 }
 
-/// Number of bytes to skip after a single quote: a character and its closing quote, or nothing for a
-/// lifetime.
+/// Number of bytes to skip after a single quote: a character and its closing quote, or nothing for
+/// a lifetime.
 fn end_of_character(quoted: &str) -> usize {
     let mut chars = quoted.char_indices();
     let escaped = chars.next().is_some_and(|(_, c)| c == '\\');

@@ -1,8 +1,8 @@
-//! `fve decrypt`: the output is complete or absent, however the command ends, and a resumed one has the
-//! same bytes.
+//! `fve decrypt`: the output is complete or absent, however the command ends, and a resumed one has
+//! the same bytes.
 //!
-//! The source is a file that this process serves through FUSE. Reads block at an offset that the test
-//! chooses until it unblocks them, so that every interruption comes in the middle of the work.
+//! The source is a file that this process serves through FUSE. Reads block at an offset that the
+//! test chooses until it unblocks them, so that every interruption comes in the middle of the work.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -146,8 +146,8 @@ impl Source {
         self.stop_at(u64::MAX);
     }
 
-    /// Lets reads continue, but slowly. The thread that received the signal handles it only after its
-    /// read, and the other threads must not finish before that.
+    /// Lets reads continue, but slowly. The thread that received the signal handles it only after
+    /// its read, and the other threads must not finish before that.
     fn end_slowly(&self, child: Child) -> Output {
         self.slow.store(true, Ordering::SeqCst);
         self.go_on();
@@ -848,8 +848,8 @@ fn full() {
     assert_eq!(fs::read(&out).unwrap(), b"precious");
     assert_eq!(names(small.0.path()), ["out"]);
     drop(small);
-    // A search reports before it begins that the password cannot be saved. So do the other commands, and
-    // the volume is not changed.
+    // A search reports before it begins that the password cannot be saved. So do the other
+    // commands, and the volume is not changed.
     let before = fs::read(&volume).unwrap();
     for arguments in [&["export", "key-package"][..], &["metadata", "backup"]] {
         let mut command = fve();

@@ -1,5 +1,5 @@
-//! What goes wrong, and what the command says to it: a sentence and the exit status that
-//! docs/command-line.md §4 has for it, never a panic, and nothing lost.
+//! Bad input to the commands: an error message, the exit status of docs/command-line.md §4, no
+//! panic, and no lost data.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn directory() -> TempDir {
     tempfile::tempdir().expect("directory")
 }
 
-/// A file with this content.
+/// Writes a file with this content.
 fn file(directory: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
     let path = directory.path().join(name);
     fs::write(&path, content).expect("write");
@@ -42,7 +42,7 @@ fn unlock(path: &Path, arguments: &[&str]) -> Output {
     run(fve().arg("unlock").arg(path).args(arguments))
 }
 
-/// Unlocks with the startup key, which costs no time.
+/// Unlocks with the startup key, which needs no key stretching.
 fn unlock_with_key(path: &Path, more: &[&str]) -> Output {
     let bek = volume().bek();
     run(fve()
@@ -53,7 +53,7 @@ fn unlock_with_key(path: &Path, more: &[&str]) -> Output {
         .args(more))
 }
 
-/// The status, and a sentence that has these words in it.
+/// Asserts the exit status and a message with these words.
 #[track_caller]
 fn assert_ends(output: &Output, status: i32, words: &[&str]) {
     let said = stderr(output);
@@ -65,7 +65,7 @@ fn assert_ends(output: &Output, status: i32, words: &[&str]) {
 }
 
 #[trial]
-fn something_else_than_a_volume_is_named() {
+fn names_what_is_not_a_volume() {
     let directory = directory();
     let mut ntfs = vec![0; 4096];
     ntfs[3..11].copy_from_slice(b"NTFS    ");
@@ -87,7 +87,7 @@ fn something_else_than_a_volume_is_named() {
 }
 
 #[trial]
-fn a_pipe_does_not_make_it_wait() {
+fn does_not_wait_for_a_pipe() {
     let directory = directory();
     let pipe = directory.path().join("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status();
@@ -96,7 +96,7 @@ fn a_pipe_does_not_make_it_wait() {
 }
 
 #[trial]
-fn an_image_cut_off_anywhere_gives_what_is_there() {
+fn an_image_truncated_anywhere_gives_what_is_present() {
     let directory = directory();
     let sample = volume();
     let whole = VolumeCopy::of(&sample);
@@ -133,7 +133,7 @@ fn an_image_cut_off_anywhere_gives_what_is_there() {
         assert!(said.contains("missing"), "{len}: {said}");
         let there = fs::read(&out).expect("output");
         assert_eq!(there.len(), len - len % 512, "{len}");
-        // The moved boot sectors may lie beyond the end: then the start is missing, too.
+        // If the moved boot sectors are beyond the end, the start is missing as well.
         let start = if len < first + 0x12000 { 0x2000 } else { 0 };
         assert!(there[start..] == plaintext[start..there.len()], "{len}");
     }
@@ -151,7 +151,7 @@ fn decrypted(path: &Path) -> Vec<u8> {
 }
 
 #[trial]
-fn advice_is_given_only_where_it_can_help() {
+fn help_appears_only_if_it_applies() {
     let directory = directory();
     let help = |output: &Output| {
         let said = stderr(output);
@@ -213,7 +213,7 @@ fn advice_is_given_only_where_it_can_help() {
 
 #[cfg(feature = "containers")]
 #[trial]
-fn of_a_container_that_is_not_read_nothing_more_is_promised() {
+fn promises_nothing_for_unsupported_containers() {
     let directory = directory();
     let mut qcow2 = vec![0; 4096];
     qcow2[..8].copy_from_slice(b"QFI\xFB\0\0\0\x03");
@@ -224,11 +224,11 @@ fn of_a_container_that_is_not_read_nothing_more_is_promised() {
 }
 
 #[trial]
-fn the_size_is_that_of_the_volume_and_not_of_the_source() {
+fn shows_the_size_of_the_volume_not_of_the_source() {
     let directory = directory();
     let sample = volume();
     let whole = fs::read(&sample.file).unwrap();
-    let told = |path: &Path, arguments: &[&str]| {
+    let info = |path: &Path, arguments: &[&str]| {
         let command = |json: &[&str]| {
             let output = run(fve().arg("info").arg(path).args(arguments).args(json));
             assert_ends(&output, 0, &[]);
@@ -239,12 +239,12 @@ fn the_size_is_that_of_the_volume_and_not_of_the_source() {
     };
     let size = sample.size;
 
-    // More than the volume in the source.
+    // The source is larger than the volume.
     let mut disk = vec![0; 8192];
     disk.extend(&whole);
     disk.resize(disk.len() + (1 << 20), 0);
     let path = file(&directory, "disk", &disk);
-    let (text, json) = told(&path, &["--offset", "8192"]);
+    let (text, json) = info(&path, &["--offset", "8192"]);
     assert!(text.contains(&format!("({size} bytes)")), "{text}");
     assert!(!text.contains("Available:"), "{text}");
     assert_eq!(json["volume"]["size"], size);
@@ -252,10 +252,10 @@ fn the_size_is_that_of_the_volume_and_not_of_the_source() {
     assert_eq!(json["source"]["size"], size + (1 << 20));
     assert_eq!(json["problems"], serde_json::json!([]));
 
-    // Less.
+    // The source is smaller than the volume.
     let cut = size - 4096;
     let path = file(&directory, "cut", &whole[..cut as usize]);
-    let (text, json) = told(&path, &[]);
+    let (text, json) = info(&path, &[]);
     assert!(text.contains(&format!("({size} bytes)")), "{text}");
     assert!(text.contains(&format!("({cut} bytes)")), "{text}");
     assert_eq!(json["volume"]["size"], size);
@@ -263,16 +263,16 @@ fn the_size_is_that_of_the_volume_and_not_of_the_source() {
     let problem = json["problems"][0].as_str().unwrap();
     assert!(problem.contains("cut off"), "{problem}");
 
-    // Only the file system tells while the volume is converted.
+    // During a conversion, only the file system contains the size.
     let half = testdata::volume("encryption-paused").file;
-    let (text, json) = told(&half, &[]);
+    let (text, json) = info(&half, &[]);
     assert!(text.contains("unknown until unlocked"), "{text}");
     assert!(json["volume"]["size"].is_null());
     assert!(json["source"]["size"].is_u64());
 }
 
 #[trial]
-fn damaged_copies_are_made_good_by_the_others() {
+fn uses_the_good_copies_of_the_metadata() {
     let directory = directory();
     let mut copy = VolumeCopy::of(&volume());
     let offsets = copy.offsets();
@@ -293,10 +293,10 @@ fn damaged_copies_are_made_good_by_the_others() {
 }
 
 #[trial]
-fn metadata_that_was_tampered_with_is_refused_unless_accepted() {
+fn refuses_tampered_metadata_unless_accepted() {
     let directory = directory();
     let mut copy = VolumeCopy::of(&volume());
-    // The identifier of the volume: no key depends on it, but the sealed SHA-256 does.
+    // The identifier of the volume: no key depends on it, but the encrypted SHA-256 covers it.
     copy.edit_all(0x50, &[0xAA]);
     let path = copy.save(directory.path());
     assert_ends(&info(&path), 0, &[]);
@@ -306,14 +306,14 @@ fn metadata_that_was_tampered_with_is_refused_unless_accepted() {
 }
 
 #[trial]
-fn wild_fields_never_make_it_panic_or_lie() {
+fn random_fields_cause_no_panic_and_no_wrong_plaintext() {
     let directory = directory();
     let sample = volume();
     let whole = VolumeCopy::of(&sample);
     let mut fields: Vec<usize> = vec![0x08, 0x0A, 0x0C, 0x0E, 0x10, 0x18, 0x1C, 0x20, 0x38];
     fields.extend([0x40, 0x44, 0x48, 0x4C, 0x64]);
     for datum in whole.datums() {
-        // Size, role, type, flags; and what a container begins with.
+        // Size, role, type and flags of a datum, and its first fields.
         fields.extend([
             datum,
             datum + 2,
@@ -347,11 +347,11 @@ fn wild_fields_never_make_it_panic_or_lie() {
 }
 
 #[trial]
-fn a_wrong_credential_of_each_kind_says_so() {
+fn names_a_wrong_credential_of_each_kind() {
     let directory = directory();
     let path = volume().file;
-    let stranger = testdata::volume("xts-256").bek();
-    let stranger = stranger.display().to_string();
+    let other_key = testdata::volume("xts-256").bek();
+    let other_key = other_key.display().to_string();
     for (option, content, status, words) in [
         ("password-file", "wrong", 4, "wrong password"),
         (
@@ -385,7 +385,7 @@ fn a_wrong_credential_of_each_kind_says_so() {
         assert_ends(&output, status, &[words]);
     }
     assert_ends(
-        &unlock(&path, &["--startup-key", &stranger]),
+        &unlock(&path, &["--startup-key", &other_key]),
         4,
         &["look for a file named"],
     );
@@ -404,7 +404,7 @@ fn a_wrong_credential_of_each_kind_says_so() {
 }
 
 #[trial]
-fn a_directory_is_searched_for_the_startup_key_that_fits() {
+fn finds_the_right_startup_key_in_a_directory() {
     let everything = testdata::directory();
     let output = unlock(
         &volume().file,
@@ -414,7 +414,7 @@ fn a_directory_is_searched_for_the_startup_key_that_fits() {
 }
 
 #[trial]
-fn a_protector_can_be_chosen_by_the_start_of_its_identifier() {
+fn selects_a_protector_by_the_start_of_its_identifier() {
     let sample = volume();
     let id_of = |kind| sample.credential(kind).protector.clone();
     let key = id_of(Kind::StartupKey);
@@ -441,7 +441,7 @@ fn a_protector_can_be_chosen_by_the_start_of_its_identifier() {
 }
 
 #[trial]
-fn without_a_terminal_and_a_credential_the_options_are_named() {
+fn names_the_options_without_a_terminal_and_a_credential() {
     let output = unlock(&volume().file, &[]);
     assert_ends(
         &output,
@@ -455,7 +455,7 @@ fn without_a_terminal_and_a_credential_the_options_are_named() {
 }
 
 #[trial]
-fn a_wrong_command_line_ends_with_its_own_status() {
+fn a_wrong_command_line_has_a_status_of_its_own() {
     let path = volume().file;
     for arguments in [
         &["unlock"][..],
@@ -506,7 +506,7 @@ fn decrypt(out: &Path, more: &[&str]) -> Output {
 }
 
 #[trial]
-fn an_output_that_exists_stays_as_it_is_without_force() {
+fn does_not_overwrite_an_output_without_force() {
     let directory = directory();
     let out = file(&directory, "out", "precious");
     assert_ends(&decrypt(&out, &[]), 2, &["exists", "--force"]);
@@ -526,7 +526,7 @@ fn an_output_that_exists_stays_as_it_is_without_force() {
 }
 
 #[trial]
-fn a_volume_is_not_decrypted_onto_itself() {
+fn refuses_to_decrypt_a_volume_onto_itself() {
     let directory = directory();
     let sample = volume();
     let path = directory.path().join("volume.img");
@@ -544,7 +544,7 @@ fn a_volume_is_not_decrypted_onto_itself() {
 }
 
 #[trial]
-fn a_full_disk_is_said_and_leaves_no_half_a_volume() {
+fn reports_a_full_disk_and_leaves_no_partial_file() {
     let output = decrypt(Path::new("/dev/full"), &["--force"]);
     assert_ends(&output, 5, &["No space left", "/dev/full"]);
     let directory = directory();
@@ -567,10 +567,10 @@ fn a_full_disk_is_said_and_leaves_no_half_a_volume() {
 }
 
 #[trial]
-fn what_the_disk_says_cannot_drive_the_terminal() {
+fn text_from_the_disk_cannot_control_the_terminal() {
     let directory = directory();
     let mut copy = VolumeCopy::of(&volume());
-    // Role 7, type 2: the description.
+    // Role 7, type 2: the description (docs/format.md §3.3).
     let block = copy.offsets()[0];
     let description = copy
         .datums()
@@ -591,9 +591,9 @@ fn what_the_disk_says_cannot_drive_the_terminal() {
     );
 }
 
-/// A file of its name would fill the memory that /dev lies in.
+/// A file with this name would fill the memory of the file system /dev.
 #[trial]
-fn a_device_that_is_not_there_is_not_made_as_a_file() {
+fn does_not_create_a_file_for_a_missing_device() {
     let device = "/dev/fve-no-such-device";
     let volume = volume();
     let password = ["--password-file", "-"];
@@ -627,7 +627,7 @@ fn a_device_that_is_not_there_is_not_made_as_a_file() {
 }
 
 #[trial]
-fn an_unmount_of_nothing_is_an_error() {
+fn unmounting_nothing_is_an_error() {
     let directory = directory();
     let output = run(fve().arg("unmount").arg(directory.path()));
     assert_ends(&output, 5, &["nothing is mounted", "help:"]);
@@ -639,7 +639,7 @@ fn an_unmount_of_nothing_is_an_error() {
 }
 
 #[trial]
-fn a_mount_point_that_will_not_do_is_named_before_anything_is_asked() {
+fn checks_the_mount_point_before_it_asks_anything() {
     let directory = directory();
     let regular = file(&directory, "file", "");
     let mount = |at: &Path| run(fve().arg("mount").arg(volume().file).arg(at));

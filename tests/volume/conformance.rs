@@ -1,6 +1,6 @@
-//! Every volume of the corpus, made by Windows (or derived from one that was), through the
-//! library, `fve info`, `fve unlock`, `fve decrypt` and the mount: the SHA-256 of the whole
-//! plaintext is the one in the index, whatever the size and alignment of the reads.
+//! Every volume of the corpus, made by Windows or derived from such a volume, with the library,
+//! `fve info`, `fve unlock`, `fve decrypt` and the mount: the SHA-256 of the whole plaintext is
+//! that of the index, with any size and alignment of the reads.
 //!
 //! The table in docs/conformance.md is made from the results: `FVE_WRITE_TABLE=1` writes it, every
 //! other complete run compares it.
@@ -32,16 +32,16 @@ use fve::volume::{UnlockOptions, Unlocked, Volume};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-/// Read sizes that no sector, chunk or page divides, and some that they do.
+/// Read sizes that are multiples of sector, chunk and page, and some that are not.
 const STEPS: [usize; 2] = [1 << 20, 1_000_003];
-/// The sizes for which other programs gave different answers on one volume (corpus, point 2).
+/// The read sizes with which other programs gave different results on one volume.
 const ENCRYPT_ON_WRITE_STEPS: [usize; 6] = [4096, 65_536, 1 << 20, 4 << 20, 4097, 1_000_003];
 
 const COLUMNS: [&str; 5] = ["info", "unlock", "library", "decrypt", "mount"];
 
 type Results = BTreeMap<(String, String), bool>;
 
-/// What became of the checks that ran.
+/// Whether each check that ran has passed.
 static RESULTS: Mutex<Results> = Mutex::new(BTreeMap::new());
 
 #[trials]
@@ -52,9 +52,9 @@ fn every_volume() -> Vec<Trial> {
     }
 }
 
-/// The table says what came of all checks: after a run of some it stays as it is.
+/// The table contains the results of all checks, so it is compared only after a complete run.
 #[afterwards]
-fn the_table_says_the_same() -> Result<(), String> {
+fn the_table_is_up_to_date() -> Result<(), String> {
     let Some(samples) = corpus::volumes() else {
         return Ok(());
     };
@@ -68,10 +68,10 @@ fn the_table_says_the_same() -> Result<(), String> {
 
 type Check = (&'static str, fn(&Sample));
 
-/// What can be checked of a volume.
+/// The checks for a volume.
 fn checks_of(sample: &Sample) -> impl Iterator<Item = Check> {
     let checks: [Check; 6] = [
-        ("info", info_tells_what_the_index_tells),
+        ("info", info_agrees_with_the_index),
         ("unlock", every_credential_unlocks),
         ("library", the_library_reads_the_plaintext),
         ("decrypt", decrypt_writes_the_plaintext),
@@ -98,7 +98,7 @@ fn trials_of(sample: &Sample) -> Vec<Trial> {
         .collect()
 }
 
-/// What a check needs that is not here.
+/// A missing requirement of a check.
 fn missing(check: &str) -> Option<Missing> {
     match check {
         "mount" => trials::fuse(),
@@ -109,7 +109,7 @@ fn missing(check: &str) -> Option<Missing> {
 
 // The checks.
 
-fn info_tells_what_the_index_tells(sample: &Sample) {
+fn info_agrees_with_the_index(sample: &Sample) {
     let output = run(fve().arg("info").arg(&sample.path).arg("--json"));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let info: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -191,7 +191,7 @@ fn the_library_reads_the_plaintext(sample: &Sample) {
                 reads_around_borders_agree(&unlocked);
                 first = Some(unlocked);
             }
-            // The same keys: what one place shows, all do.
+            // The same keys: one position is enough.
             Some(first) => assert_eq!(start_of(&unlocked), start_of(first)),
         }
     }
@@ -224,8 +224,8 @@ fn decrypt_writes_the_plaintext(sample: &Sample) {
     let expected = if cut_off { 5 } else { 0 };
     assert_eq!(output.status.code(), Some(expected), "{}", stderr(&output));
     assert_eq!(stderr(&output).contains("missing"), cut_off);
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(told.starts_with(&sample.expected_sha256), "{told}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.starts_with(&sample.expected_sha256), "{stdout}");
     let file = File::open(&target).expect("output");
     assert_eq!(file.metadata().expect("size").len(), sample.plaintext_size);
     assert_eq!(sha256(file).expect("read"), sample.expected_sha256);
@@ -282,14 +282,14 @@ fn the_file_system_inside_can_be_read(sample: &Sample) {
     }
 }
 
-// What the checks are made of.
+// Helpers of the checks.
 
 fn open(sample: &Sample) -> Volume {
     let source = FileSource::open(&sample.path).expect("open");
     Volume::from_source(Arc::new(source)).expect("volume")
 }
 
-/// Reads of odd sizes on and around every border of the map agree with what one large read gives.
+/// Reads of odd sizes around every border of the layout map agree with one large read.
 fn reads_around_borders_agree(volume: &Unlocked) {
     const AROUND: u64 = 9000;
     let last = volume.available();
@@ -331,7 +331,8 @@ fn raw_keys_open_it_too(sample: &Sample, volume: &Volume, first: Option<&Unlocke
     }
 }
 
-/// A cut-off image made as long as its volume again reads as other programs read it then.
+/// A truncated image that is extended to the size of its volume has the same plaintext as with
+/// other programs.
 fn padded_to_its_size_it_reads_to_the_end(sample: &Sample) {
     let Some(padded) = &sample.padded else { return };
     let directory = tempfile::tempdir().expect("directory");
@@ -361,7 +362,7 @@ fn start_of(volume: &Unlocked) -> Vec<u8> {
     start
 }
 
-/// The plaintext that is there, in reads of one size.
+/// The plaintext that is present, read in blocks of one size.
 struct Steps<'a> {
     volume: &'a Unlocked,
     step: usize,
@@ -390,7 +391,7 @@ impl Read for Steps<'_> {
     }
 }
 
-/// A credential as options of the command line, with the files that they name.
+/// A credential as command-line options, with the files for them.
 struct Given {
     arguments: Vec<String>,
     _directory: tempfile::TempDir,
@@ -478,7 +479,7 @@ fn lower(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_ascii_lowercase()
 }
 
-/// The index's word for a kind of protector as ours.
+/// Converts the index's word for a kind of key protector to that of fve.
 fn name_of(kind: &str) -> String {
     match kind {
         other if other.starts_with("0x1000") => "certificate".to_owned(),

@@ -1,4 +1,4 @@
-//! Whole disks, partitioned by an independent program: the partitions are where it says they are.
+//! Whole disks, partitioned by sfdisk: fve finds the same partitions.
 
 use std::io::Write;
 use std::path::Path;
@@ -57,7 +57,7 @@ fn agrees(script: &str) {
         .iter()
         .map(|partition| (partition.number, partition.start, partition.size))
         .collect();
-    // Where an extended partition lies is of no use to anybody.
+    // fve does not list extended partitions.
     let theirs: Vec<_> = dump(disk.path())
         .into_iter()
         .filter(|(_, _, _, kind)| kind != "5")
@@ -66,7 +66,7 @@ fn agrees(script: &str) {
     assert_eq!(ours, theirs);
 }
 
-/// What `sfdisk --dump` says: number, first byte, bytes, type.
+/// The partitions that `sfdisk --dump` lists: number, first byte, size in bytes, type.
 fn dump(disk: &Path) -> Vec<(u32, u64, u64, String)> {
     let output = Command::new("sfdisk")
         .arg("--dump")

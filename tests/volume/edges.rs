@@ -1,8 +1,8 @@
-//! The library over sources that fail, and several views of one disk: an error of the source stays
-//! one, nothing is chosen or written by what could not be read, and no change is made from an
-//! outdated view.
+//! Sources that fail, and several views of the same disk: an error of the source is reported as
+//! such, data that could not be read influences no choice and no write, and an outdated view
+//! changes nothing.
 
-// One stretch that cannot be read is a list of one.
+// A list with a single unreadable range is intended.
 #![allow(clippy::single_range_in_vec_init)]
 
 use std::collections::BTreeSet;
@@ -32,29 +32,29 @@ use fve::unlock::{Answer, Context, Credential, NO_CREDENTIAL};
 use fve::volume::{Disk, UnlockOptions, Unlocked, Volume, Writable};
 use proptest::prelude::*;
 
-/// What is done to a medium.
+/// An operation on a medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+enum Operation {
     Read,
     Write,
     Flush,
 }
 
-/// A deed that fails.
+/// An operation that fails.
 #[derive(Debug, Clone, Copy)]
 struct Fault {
-    deed: Deed,
-    /// How many deeds of the kind still succeed.
+    operation: Operation,
+    /// How many operations of this kind still succeed.
     after: usize,
-    /// Of a write: that its first half arrives. Of a flush: that what was not flushed is lost.
+    /// For a write: its first half is written. For a flush: the unflushed data is lost.
     leaves_a_mark: bool,
     forever: bool,
 }
 
 impl Fault {
-    fn once(deed: Deed, after: usize) -> Option<Self> {
+    fn once(operation: Operation, after: usize) -> Option<Self> {
         Some(Self {
-            deed,
+            operation,
             after,
             leaves_a_mark: false,
             forever: false,
@@ -62,7 +62,7 @@ impl Fault {
     }
 }
 
-/// A medium in memory that fails as it is told.
+/// A medium in memory that fails on demand.
 #[derive(Default)]
 struct Medium(Mutex<State>);
 
@@ -88,7 +88,7 @@ impl Medium {
         self.0.lock().unwrap().bytes.clone()
     }
 
-    /// How many writes were tried.
+    /// Number of attempted writes.
     fn writes(&self) -> usize {
         self.0.lock().unwrap().writes
     }
@@ -103,9 +103,12 @@ impl Medium {
 }
 
 impl State {
-    /// The fault, if this deed is the one that fails.
-    fn strikes(&mut self, deed: Deed) -> Option<Fault> {
-        let fault = self.fault.as_mut().filter(|fault| fault.deed == deed)?;
+    /// The fault, if this operation fails.
+    fn strikes(&mut self, operation: Operation) -> Option<Fault> {
+        let fault = self
+            .fault
+            .as_mut()
+            .filter(|fault| fault.operation == operation)?;
         if fault.after > 0 {
             fault.after -= 1;
             return None;
@@ -131,7 +134,7 @@ impl ReadAt for Medium {
         let mut state = self.0.lock().unwrap();
         let end = offset + buf.len() as u64;
         let touched = |range: &Range<u64>| range.start < end && offset < range.end;
-        if state.strikes(Deed::Read).is_some() || state.unreadable.iter().any(touched) {
+        if state.strikes(Operation::Read).is_some() || state.unreadable.iter().any(touched) {
             return Err(timeout());
         }
         state.bytes.read_exact_at(offset, buf)
@@ -142,7 +145,7 @@ impl WriteAt for Medium {
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         state.writes += 1;
-        let fault = state.strikes(Deed::Write);
+        let fault = state.strikes(Operation::Write);
         let len = match fault {
             Some(fault) if fault.leaves_a_mark => bytes.len() / 2,
             Some(_) => 0,
@@ -154,7 +157,7 @@ impl WriteAt for Medium {
 
     fn flush(&self) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
-        match state.strikes(Deed::Flush) {
+        match state.strikes(Operation::Flush) {
             None => {
                 state.durable = state.bytes.clone();
                 Ok(())
@@ -175,8 +178,8 @@ fn options() -> UnlockOptions {
     UnlockOptions::default()
 }
 
-/// Whether the credential opens the metadata that counts. After a change that failed, another copy
-/// may differ, and what opens that shows the data as well.
+/// Whether the credential unlocks the current metadata. After a failed change, another copy may
+/// differ, and its credentials unlock the volume as well.
 fn opens(image: Vec<u8>, key: Key) -> bool {
     let volume = Volume::from_source(Arc::new(image)).unwrap();
     let counts = volume.metadata().unwrap().position;
@@ -184,7 +187,7 @@ fn opens(image: Vec<u8>, key: Key) -> bool {
     opened.is_ok_and(|key| key.position() == counts)
 }
 
-/// The same of each of the three copies, put in the place of all.
+/// The same for each of the three copies, as if all were equal to it.
 fn opens_any_copy(image: &[u8], key: impl Fn() -> Key) -> bool {
     let volume = Volume::from_source(Arc::new(image.to_vec())).unwrap();
     let places: Vec<_> = volume.copies().0.iter().map(|copy| copy.offset).collect();
@@ -199,7 +202,7 @@ fn opens_any_copy(image: &[u8], key: impl Fn() -> Key) -> bool {
     })
 }
 
-/// A startup key and the protector that it opens.
+/// A startup key and its key protector.
 fn startup_key() -> (NewProtector, Vec<u8>) {
     let protector = NewProtector::new_startup_key().unwrap();
     let file = protector.startup_key_file(None).unwrap().unwrap();
@@ -234,7 +237,7 @@ fn manage(medium: &Arc<Medium>, key: Key) -> Result<Managed> {
     Managed::open(medium.clone(), &[key], &options())
 }
 
-/// Where the metadata copies of a volume lie.
+/// Offsets of the metadata copies of a volume.
 fn regions(image: &[u8]) -> Vec<Range<u64>> {
     let volume = Volume::from_source(Arc::new(image.to_vec())).unwrap();
     let copies = volume.metadata().unwrap().copies;
@@ -242,7 +245,7 @@ fn regions(image: &[u8]) -> Vec<Range<u64>> {
 }
 
 #[trial]
-fn the_types_of_the_library_may_be_shared_and_sent() {
+fn the_types_of_the_library_are_send_and_sync() {
     fn check<T: Send + Sync>() {}
     check::<Volume>();
     check::<Unlocked>();
@@ -258,7 +261,7 @@ fn the_types_of_the_library_may_be_shared_and_sent() {
 }
 
 #[trial]
-fn a_view_from_before_a_rotation_changes_nothing() {
+fn an_outdated_view_cannot_change_the_volume() {
     let sample = testdata::volume("ntfs-xts-128");
     let medium = Medium::new(std::fs::read(&sample.file).unwrap());
     let startup_key = || -> Key { Box::new(StartupKey::read(sample.bek()).unwrap()) };
@@ -302,7 +305,7 @@ fn a_view_from_before_a_rotation_changes_nothing() {
     assert!(!escrowed.load(Ordering::Relaxed));
     assert!(medium.bytes() == rotated, "something was written");
 
-    // Read again, it works on, and the old password stays away.
+    // A new view can make changes, and the old password stays removed.
     second.reload(&[startup_key()], &options()).unwrap();
     second.commit(&Change::new()).unwrap();
     assert!(opens(medium.bytes(), new()));
@@ -312,10 +315,10 @@ fn a_view_from_before_a_rotation_changes_nothing() {
 }
 
 #[trial]
-fn a_metadata_copy_that_somebody_else_wrote_is_not_written_over() {
+fn does_not_overwrite_a_metadata_copy_written_by_another_program() {
     let (image, key, _) = small_volume();
     for at in regions(&image).iter().map(|range| range.start).chain([0]) {
-        // In the part of the region, or of the sector, that no checksum covers.
+        // In a part of the region, or of the sector, that no checksum covers.
         let at = if at == 0 { 0x1B0 } else { at as usize + 0xFF00 };
         let medium = Medium::new(image.clone());
         let mut managed = manage(&medium, credential(&key)).unwrap();
@@ -341,7 +344,7 @@ fn a_volume_that_was_read_before_a_change_cannot_be_managed() {
 }
 
 #[trial]
-fn a_change_that_failed_in_the_middle_is_not_undone_by_the_next() {
+fn the_next_change_does_not_undo_one_that_failed_halfway() {
     let (image, old, id) = small_volume();
     let (keeper, kept) = startup_key();
     let medium = Medium::new(image);
@@ -349,28 +352,28 @@ fn a_change_that_failed_in_the_middle_is_not_undone_by_the_next() {
     managed.commit(&Change::new().enroll(keeper)).unwrap();
     let before = medium.bytes();
     let mut gone = 0;
-    for deed in [Deed::Read, Deed::Write, Deed::Flush] {
+    for operation in [Operation::Read, Operation::Write, Operation::Flush] {
         for after in 0.. {
             let medium = Medium::new(before.clone());
             let mut managed = manage(&medium, credential(&kept)).unwrap();
             let backup = Backup::of(managed.volume()).unwrap();
             assert!(managed.is_as_in(&backup));
-            medium.fail(Fault::once(deed, after));
+            medium.fail(Fault::once(operation, after));
             let result = managed.commit(&Change::new().remove(id));
             let struck = medium.0.lock().unwrap().fault.is_none();
             medium.fail(None);
             if !struck {
-                assert!(result.is_ok() && after > 2, "{deed:?} {after}");
+                assert!(result.is_ok() && after > 2, "{operation:?} {after}");
                 break;
             }
             let Err(error) = result else {
-                // It was complete already.
+                // The change was already complete.
                 assert!(!opens_any_copy(&medium.bytes(), || credential(&old)));
                 continue;
             };
             assert!(
                 matches!(error, Error::Io { .. }),
-                "{deed:?} {after}: {error}"
+                "{operation:?} {after}: {error}"
             );
             let left = medium.bytes();
             let removed = !opens(left.clone(), credential(&old));
@@ -383,11 +386,11 @@ fn a_change_that_failed_in_the_middle_is_not_undone_by_the_next() {
                 }
                 assert!(
                     matches!(again, Err(Error::Stale { .. })),
-                    "{deed:?} {after}"
+                    "{operation:?} {after}"
                 );
                 assert!(medium.bytes() == left, "something was written");
             }
-            // Read again, all three copies become what counted.
+            // A new view makes all three copies equal to the current one.
             managed.reload(&[credential(&kept)], &options()).unwrap();
             managed.commit(&Change::new()).unwrap();
             let healed = medium.bytes();
@@ -398,7 +401,7 @@ fn a_change_that_failed_in_the_middle_is_not_undone_by_the_next() {
 }
 
 #[trial]
-fn nothing_is_written_when_the_disk_cannot_be_compared() {
+fn writes_nothing_if_the_disk_cannot_be_compared() {
     let (image, key, _) = small_volume();
     for region in regions(&image).into_iter().chain([0..512]) {
         let medium = Medium::new(image.clone());
@@ -409,14 +412,14 @@ fn nothing_is_written_when_the_disk_cannot_be_compared() {
             matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut);
         assert!(kept, "{error}");
         assert_eq!(medium.writes(), 0);
-        // Nothing is in doubt: it goes on when the medium does.
+        // The state is known, so the change continues when the medium works again.
         medium.unreadable(&[]);
         managed.commit(&Change::new()).unwrap();
     }
 }
 
 #[trial]
-fn views_of_the_data_stay_right_when_the_volume_gets_a_new_master_key() {
+fn views_of_the_data_stay_valid_when_the_vmk_is_replaced() {
     let (image, key, id) = small_volume();
     let medium = Medium::new(image);
     let view = Volume::from_source(medium.clone()).unwrap();
@@ -431,7 +434,7 @@ fn views_of_the_data_stay_right_when_the_volume_gets_a_new_master_key() {
         .unwrap();
     writable.write_all_at(0, b"\xEB\x52\x90NTFS    ").unwrap();
     writable.flush().unwrap();
-    // No change of the data makes the view of the metadata outdated.
+    // Changing data does not make the view of the metadata outdated.
     managed.commit(&Change::new()).unwrap();
     let after = Volume::from_source(Arc::new(medium.bytes())).unwrap();
     assert!(after.copies().faults().is_empty());
@@ -442,7 +445,7 @@ fn views_of_the_data_stay_right_when_the_volume_gets_a_new_master_key() {
 }
 
 #[trial]
-fn a_restored_backup_ends_older_views_and_read_errors_stop_it() {
+fn a_restored_backup_invalidates_older_views() {
     let (image, key, _) = small_volume();
     let medium = Medium::new(image);
     let mut managed = manage(&medium, credential(&key)).unwrap();
@@ -486,7 +489,7 @@ fn disk_with_two_volumes() -> (Vec<u8>, [u64; 2]) {
 }
 
 #[trial]
-fn a_path_leads_to_the_one_volume_on_its_disk_and_never_to_one_of_several() {
+fn a_path_opens_the_only_volume_on_its_disk_but_not_one_of_several() {
     let (mut disk, starts) = disk_with_two_volumes();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &disk).unwrap();
@@ -497,7 +500,7 @@ fn a_path_leads_to_the_one_volume_on_its_disk_and_never_to_one_of_several() {
     }
     let first = disk[starts[0] as usize..][..writing::SIZE].to_vec();
     let first = Volume::from_source(Arc::new(first)).unwrap();
-    // Without its boot record the second is no candidate.
+    // Without its boot record, the second is not a candidate.
     disk[starts[1] as usize..][..512].fill(0);
     std::fs::write(file.path(), &disk).unwrap();
     let found = Volume::open(file.path()).unwrap();
@@ -534,7 +537,7 @@ fn a_disk_lists_and_opens_every_volume_on_it() {
     assert!(matches!(first, Err(Error::Io { .. })));
     disk.open_volume(&candidates[1]).unwrap();
 
-    // A volume that fills its disk is the only one.
+    // A volume that fills its disk is the only candidate.
     medium.unreadable(&[]);
     let mut second = vec![0; writing::SIZE];
     medium.read_exact_at(starts[1], &mut second).unwrap();
@@ -599,7 +602,7 @@ fn a_volume_that_cannot_be_read_is_not_replaced_by_another() {
     assert!(
         matches!(first, Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::TimedOut)
     );
-    // Metadata that cannot be read leaves the volume a candidate.
+    // A volume with unreadable metadata is still a candidate.
     medium.unreadable(&[starts[0] + 512..starts[1]]);
     let result = locate(medium.clone(), Place::Auto, &Volume::probe);
     assert!(matches!(result, Err(Error::Ambiguous { candidates, .. }) if candidates.len() == 2));
@@ -609,7 +612,7 @@ fn a_volume_that_cannot_be_read_is_not_replaced_by_another() {
 }
 
 #[trial]
-fn metadata_that_cannot_be_read_is_not_called_damaged() {
+fn unreadable_metadata_is_not_reported_as_damaged() {
     let (image, key, _) = small_volume();
     let all = regions(&image);
     let check = |error: Error| {
@@ -627,7 +630,7 @@ fn metadata_that_cannot_be_read_is_not_called_damaged() {
     check(volume.metadata().unwrap_err());
     check(volume.unlock(&[credential(&key)], &options()).unwrap_err());
     check(volume.check_writable().unwrap_err());
-    // Damage in the others does not make the one that cannot be read damaged.
+    // Damaged copies do not mean that an unreadable copy is damaged.
     let mut damaged = image.clone();
     for region in [&all[0], &all[2]] {
         damaged[region.start as usize + 0x70] ^= 1;
@@ -640,11 +643,11 @@ fn metadata_that_cannot_be_read_is_not_called_damaged() {
     assert!(fault.is_read_error());
     let source = fault.unread.as_ref().unwrap();
     assert_eq!(source.kind(), io::ErrorKind::TimedOut);
-    // Where all can be read, and none is sound, it is damaged.
+    // If all copies can be read and none is sound, the metadata is damaged.
     damaged[all[1].start as usize + 0x70] ^= 1;
     let volume = Volume::from_source(Arc::new(damaged)).unwrap();
     assert!(matches!(volume.metadata(), Err(Error::Damaged { .. })));
-    // Where the source ends before them, it is cut off.
+    // If the source ends before them, it is truncated.
     let cut = image[..all[0].start as usize].to_vec();
     let volume = Volume::from_source(Arc::new(cut)).unwrap();
     assert!(matches!(
@@ -670,7 +673,7 @@ fn one_copy_that_cannot_be_read_is_a_warning() {
             }
             other => panic!("{other:?}"),
         }
-        // A change writes it anew, and goes on where it can be read again meanwhile.
+        // A change rewrites it, and succeeds if it can be read again by then.
         let mut managed = manage(&medium, credential(&key)).unwrap();
         medium.unreadable(&[]);
         let report = managed.commit(&Change::new()).unwrap();
@@ -681,7 +684,7 @@ fn one_copy_that_cannot_be_read_is_a_warning() {
 }
 
 #[trial]
-fn a_first_sector_that_cannot_be_read_does_not_speak_against_a_sector_key() {
+fn an_unreadable_first_sector_does_not_reject_a_sector_key() {
     let (image, key, _) = small_volume();
     let volume = Volume::from_source(Arc::new(image.clone())).unwrap();
     let block = volume.metadata().unwrap();
@@ -718,7 +721,7 @@ fn a_suspended_volume_opens_without_any_credential() {
     volume
         .unlock_master_key(fve::unlock::NO_CREDENTIAL, &options())
         .unwrap();
-    // Not where another protector was asked for, and not where there is no clear key.
+    // But not if another key protector was selected, or if there is no clear key.
     let mut other = options();
     let password = sample
         .credentials
@@ -733,7 +736,7 @@ fn a_suspended_volume_opens_without_any_credential() {
 }
 
 #[trial]
-fn a_new_volume_is_there_when_it_was_written_and_only_then() {
+fn a_new_volume_exists_only_after_it_was_written_completely() {
     let (protector, key) = startup_key();
     let mut volume = NewVolume::new(Method::AES_XTS_128, 512, writing::placement()).unwrap();
     volume.protect(protector);
@@ -744,16 +747,16 @@ fn a_new_volume_is_there_when_it_was_written_and_only_then() {
             .is_ok_and(|volume| volume.unlock(&[credential(&key)], &options()).is_ok())
     };
     let mut exceptions = 0;
-    for (deed, forever) in [
-        (Deed::Write, false),
-        (Deed::Flush, false),
-        (Deed::Write, true),
-        (Deed::Flush, true),
+    for (operation, forever) in [
+        (Operation::Write, false),
+        (Operation::Flush, false),
+        (Operation::Write, true),
+        (Operation::Flush, true),
     ] {
         for after in 0.. {
             let medium = Medium::new(vec![0; writing::SIZE]);
             let fault = Fault {
-                deed,
+                operation,
                 after,
                 leaves_a_mark: false,
                 forever,
@@ -767,15 +770,15 @@ fn a_new_volume_is_there_when_it_was_written_and_only_then() {
             };
             assert!(matches!(error, Error::Io { .. }));
             let said = error.to_string().contains("may be complete all the same");
-            assert!(!there || said, "{deed:?} {after}: {error}");
+            assert!(!there || said, "{operation:?} {after}: {error}");
             exceptions += usize::from(said);
         }
     }
-    // The last write and the last flush of a medium that fails for good.
+    // The last write and the last flush, on a medium that then fails permanently.
     assert_eq!(exceptions, 2);
 }
 
-/// A source with sectors of a size.
+/// A source with this sector size.
 struct Sectors(Vec<u8>, u32);
 
 impl ReadAt for Sectors {
@@ -808,7 +811,7 @@ fn sectors_of_an_impossible_size_are_an_error() {
     }
 }
 
-/// A source whose reads are interrupted so often before each succeeds.
+/// A source whose reads are interrupted this many times before each succeeds.
 struct Interrupted {
     bytes: Vec<u8>,
     times: usize,
@@ -829,7 +832,7 @@ impl ReadAt for Interrupted {
 }
 
 #[trial]
-fn a_source_that_is_interrupted_again_and_again_ends_in_an_error() {
+fn endless_interruptions_of_a_source_are_an_error() {
     let (image, key, _) = small_volume();
     let source = |times| {
         Arc::new(Interrupted {
@@ -838,14 +841,14 @@ fn a_source_that_is_interrupted_again_and_again_ends_in_an_error() {
             count: AtomicUsize::new(0),
         })
     };
-    // Now and then is no matter.
+    // Some interruptions are harmless.
     let volume = Volume::from_source(source(3)).unwrap();
     assert!(volume.copies().faults().is_empty());
     let unlocked = volume.unlock(&[credential(&key)], &options()).unwrap();
     let mut read = Vec::new();
     unlocked.cursor().read_to_end(&mut read).unwrap();
     assert_eq!(read.len(), writing::SIZE);
-    // For ever is an error, of a kind that nobody tries again for ever.
+    // Endless interruptions are an error of another kind, so that callers do not retry forever.
     let unlocked = Unlocked::plain(source(usize::MAX - 1)).unwrap();
     let error = unlocked.cursor().read_to_end(&mut Vec::new()).unwrap_err();
     assert_ne!(error.kind(), io::ErrorKind::Interrupted);
@@ -859,14 +862,14 @@ fn a_source_that_is_interrupted_again_and_again_ends_in_an_error() {
 }
 
 #[trial]
-fn a_piece_of_a_sector_and_a_device_of_characters_are_called_what_they_are() {
+fn names_a_partial_sector_and_a_character_device() {
     let (image, ..) = small_volume();
     let piece: Arc<dyn ReadAt> = Arc::new(image[..300].to_vec());
     let error = locate(piece, Place::Auto, &Volume::probe).err().unwrap();
-    let told = error.to_string();
+    let message = error.to_string();
     assert!(
-        told.contains("beginning of a BitLocker volume, cut off after 300 bytes"),
-        "{told}"
+        message.contains("beginning of a BitLocker volume, cut off after 300 bytes"),
+        "{message}"
     );
     let error = fve::source::open("/dev/null").err().unwrap().to_string();
     assert!(error.contains("/dev/null is a character device"), "{error}");
@@ -874,7 +877,7 @@ fn a_piece_of_a_sector_and_a_device_of_characters_are_called_what_they_are() {
 }
 
 #[trial]
-fn a_startup_key_file_that_cannot_be_read_is_told_of() {
+fn reports_a_startup_key_file_that_cannot_be_read() {
     let (image, key, _) = small_volume();
     let directory = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink("nowhere", directory.path().join("LOST.BEK")).unwrap();
@@ -882,7 +885,8 @@ fn a_startup_key_file_that_cannot_be_read_is_told_of() {
     let error = StartupKey::read(directory.path()).unwrap_err();
     assert!(matches!(&error, Error::Io { .. }), "{error}");
     assert!(error.to_string().contains("LOST.BEK"), "{error}");
-    // The right key beside it opens; of the wrong one alone it is said what is missing.
+    // With the right key as well, the volume is unlocked; with only the wrong one, the error names
+    // the file.
     let (_, wrong) = startup_key();
     std::fs::write(directory.path().join("wrong.bek"), wrong).unwrap();
     let volume = Volume::from_source(Arc::new(image)).unwrap();
@@ -894,16 +898,16 @@ fn a_startup_key_file_that_cannot_be_read_is_told_of() {
     volume.unlock(&[Box::new(keys)], &options()).unwrap();
 }
 
-/// What a program does with one of its two views.
+/// An action of a program with one of its two views.
 #[derive(Debug, Clone)]
 enum Step {
     /// Adds a startup key.
     Add,
-    /// Removes the key of that number among those that the view has.
+    /// Removes the key with this number from those of the view.
     Remove(usize),
     /// Adds a key and removes one.
     Replace(usize),
-    /// Commits a change of nothing.
+    /// Commits an empty change.
     Nothing,
     /// Reads the volume again.
     Reload,
@@ -917,12 +921,20 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step, Option<Fault>)>> {
         2 => Just(Step::Nothing),
         3 => Just(Step::Reload),
     ];
-    let deed = prop_oneof![Just(Deed::Read), Just(Deed::Write), Just(Deed::Flush)];
-    let fault = (deed, 0usize..160, any::<bool>(), any::<bool>()).prop_map(
-        |(deed, after, leaves_a_mark, forever)| Fault {
-            deed,
-            // There are three writes and flushes, or up to six with repairs, and more reads.
-            after: if deed == Deed::Read { after } else { after % 6 },
+    let operation = prop_oneof![
+        Just(Operation::Read),
+        Just(Operation::Write),
+        Just(Operation::Flush)
+    ];
+    let fault = (operation, 0usize..160, any::<bool>(), any::<bool>()).prop_map(
+        |(operation, after, leaves_a_mark, forever)| Fault {
+            operation,
+            // A change has three writes and flushes, or up to six with repairs, and more reads.
+            after: if operation == Operation::Read {
+                after
+            } else {
+                after % 6
+            },
             leaves_a_mark,
             forever,
         },
@@ -938,12 +950,12 @@ proptest! {
     })]
 
     #[trial]
-    fn no_order_of_changes_and_faults_brings_a_removed_credential_back(steps in steps()) {
+    fn no_sequence_of_changes_and_faults_restores_a_removed_credential(steps in steps()) {
         run(steps);
     }
 }
 
-/// Every key that there ever was, by its protector.
+/// All keys that were ever added, by key protector.
 type Keys = Vec<(Guid, Vec<u8>)>;
 
 fn key_of(keys: &Keys, id: Guid) -> Key {
@@ -951,7 +963,7 @@ fn key_of(keys: &Keys, id: Guid) -> Key {
     credential(key)
 }
 
-/// The protectors whose keys open the volume.
+/// The key protectors whose keys unlock the volume.
 fn open_ones(image: &[u8], keys: &Keys) -> BTreeSet<String> {
     let opening = keys
         .iter()
@@ -964,7 +976,8 @@ fn run(steps: Vec<(usize, Step, Option<Fault>)>) {
     let medium = Medium::new(image);
     let mut keys: Keys = vec![(id, key.clone())];
     let mut views = [0, 1].map(|_| manage(&medium, credential(&key)).unwrap());
-    // What may open the volume: what was acknowledged last, and what failed since.
+    // The key protectors that may unlock the volume: those after the last successful change, and
+    // those of later failed changes.
     let mut states = vec![BTreeSet::from([id.to_string()])];
     let mut removed: Vec<Guid> = Vec::new();
     for (view, step, fault) in steps {
@@ -973,7 +986,7 @@ fn run(steps: Vec<(usize, Step, Option<Fault>)>) {
         let writes = medium.writes();
         let ids: Vec<_> = view.protectors().iter().map(|one| one.id).collect();
         if matches!(step, Step::Reload) {
-            // With any key that opens it now.
+            // Unlock with any key that works now.
             let now = open_ones(&before, &keys);
             let one = keys.iter().find(|(id, _)| now.contains(&id.to_string()));
             let key = credential(&one.expect("a key that opens the volume").1);
@@ -1028,7 +1041,7 @@ fn run(steps: Vec<(usize, Step, Option<Fault>)>) {
     }
 }
 
-/// A service that keeps keys, and does not answer.
+/// A service that holds keys and does not answer.
 struct Silent;
 
 impl Credential for Silent {
@@ -1043,7 +1056,7 @@ impl Credential for Silent {
 }
 
 #[trial]
-fn a_service_that_does_not_answer_is_no_wrong_key() {
+fn a_service_that_does_not_answer_is_not_a_wrong_key() {
     let sample = testdata::volume("ntfs-xts-128");
     let right = sample.credential(Kind::Password).protector();
     let volume = sample.open();
@@ -1053,7 +1066,7 @@ fn a_service_that_does_not_answer_is_no_wrong_key() {
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("another credential was tried"),
     }
-    // Before it another one opens the volume, and nobody is asked.
+    // If an earlier credential unlocks the volume, the service is not asked.
     let credentials: [&dyn Credential; 2] = [&right, &Silent];
     volume.unlock(&credentials, &options()).unwrap();
 }

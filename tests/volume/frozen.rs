@@ -1,5 +1,5 @@
-//! Every frozen volume opens with every credential that the index names, and with no other, and
-//! reads as its plaintext did before it was encrypted.
+//! Every frozen volume can be unlocked with all credentials in the index and with no others, and
+//! has the plaintext from before it was encrypted.
 
 use crate::common;
 use crate::common::testdata::{self, Entry, Kind};
@@ -29,7 +29,7 @@ fn every_credential_opens_its_volume() {
             let unlocked = volume.unlock(Some(credential)).expect(&what);
             assert_eq!(unlocked.size(), volume.size, "{what}");
             assert_eq!(sha256(&unlocked), volume.plaintext_sha256, "{what}");
-            // While a conversion by encrypt-on-write is under way, its map is nobody's word.
+            // No key confirms the map of an encrypt-on-write conversion under way.
             let converting = volume.encrypt_on_write && volume.state == (4, 4);
             let warnings = unlocked.warnings();
             assert_eq!(
@@ -44,7 +44,7 @@ fn every_credential_opens_its_volume() {
 }
 
 #[trial]
-fn the_files_inside_have_the_content_they_were_given() {
+fn the_files_inside_have_the_expected_content() {
     use std::io::{Cursor, Read};
     let volumes = testdata::volumes().into_iter();
     for volume in volumes.filter(|volume| volume.file_system == "fat") {
@@ -62,14 +62,14 @@ fn the_files_inside_have_the_content_they_were_given() {
 }
 
 #[trial]
-fn a_decrypted_volume_opens_without_any() {
+fn a_decrypted_volume_needs_no_credential() {
     let volume = testdata::volume("decrypted");
     let unlocked = volume.unlock(None).unwrap();
     assert_eq!(sha256(&unlocked), volume.plaintext_sha256);
 }
 
 #[trial]
-fn wrong_credentials_are_refused() {
+fn refuses_wrong_credentials() {
     for volume in keyed() {
         let password = SecretText::new("not the password".to_owned());
         let other = testdata::volumes().into_iter().find_map(|other| {
@@ -91,7 +91,7 @@ fn wrong_credentials_are_refused() {
 }
 
 #[trial]
-fn the_metadata_says_what_the_index_says() {
+fn the_metadata_agrees_with_the_index() {
     for volume in testdata::volumes() {
         let name = &volume.name;
         let opened = volume.open();
@@ -123,7 +123,7 @@ fn the_metadata_says_what_the_index_says() {
 }
 
 #[trial]
-fn the_stages_of_conversion_are_told() {
+fn reports_the_state_of_conversion() {
     let stages = [
         ("xts-128", Conversion::FullyEncrypted),
         ("decryption-paused", Conversion::DecryptionPaused),
@@ -137,9 +137,9 @@ fn the_stages_of_conversion_are_told() {
     }
 }
 
-/// The next nonce is above every counter in use, and no nonce is used twice.
+/// The next nonce is greater than every counter in use, and no nonce is used twice.
 #[trial]
-fn nonces_rise_and_never_repeat() {
+fn nonces_increase_and_never_repeat() {
     use fve::format::block::ValidationHash;
     use fve::format::datum::Datum;
     fn collect(datums: &[Datum], nonces: &mut Vec<[u8; 12]>) {

@@ -1,5 +1,5 @@
-//! Files inside an NTFS volume: read as ntfscat reads them, or refused by name where their clusters
-//! are not their content.
+//! Files inside an NTFS volume: fve reads the same content as ntfscat, or refuses files whose
+//! clusters do not hold their content.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn ntfs_tools() -> Option<Missing> {
     programs(&["mkntfs", "ntfs-3g", "ntfscat"])
 }
 
-/// An NTFS image, filled by `fill` while ntfs-3g has it mounted with `options`.
+/// An NTFS image; `fill` writes files while ntfs-3g has it mounted with `options`.
 struct Image {
     directory: tempfile::TempDir,
 }
@@ -56,7 +56,7 @@ impl Image {
         fs::read(self.path()).unwrap()
     }
 
-    /// What ntfscat says that the file holds.
+    /// The content of a file according to ntfscat.
     fn ntfscat(&self, name: &str) -> Vec<u8> {
         let output = Command::new("ntfscat")
             .arg("--force")
@@ -68,7 +68,7 @@ impl Image {
         output.stdout
     }
 
-    /// What we say, or why we do not.
+    /// The content of a file according to fve, or the error.
     fn read(&self, name: &str) -> Result<Vec<u8>, String> {
         read(self.bytes(), name)
     }
@@ -80,13 +80,13 @@ fn read(image: Vec<u8>, name: &str) -> Result<Vec<u8>, String> {
     read_file(&volume, &path, 64 << 20).map_err(|error| error.to_string())
 }
 
-/// Bytes that tell their place.
+/// Bytes that depend on their position.
 fn content(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at / 7 + at % 251) as u8).collect()
 }
 
-/// Where the header of the attribute of that type lies whose size is `len` bytes, of a file that
-/// is in use.
+/// Offset of the header of an attribute with this type and a size of `len` bytes, in the record of
+/// a file that is in use.
 fn non_resident(image: &[u8], kind: u32, len: u64) -> usize {
     let u16_at = |at: usize| u16::from_le_bytes(image[at..at + 2].try_into().unwrap());
     let u32_at = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
@@ -116,7 +116,7 @@ fn non_resident(image: &[u8], kind: u32, len: u64) -> usize {
 
 const DATA: u32 = 0x80;
 
-#[trial("sound files read as ntfscat reads them", needs(ntfs_tools))]
+#[trial("reads the same content as ntfscat", needs(ntfs_tools))]
 fn sound() -> Result<(), Failed> {
     let image = Image::new("rw", |root| {
         fs::create_dir_all(root.join("a/b")).unwrap();
@@ -129,7 +129,7 @@ fn sound() -> Result<(), Failed> {
         let sparse = File::create(root.join("sparse")).unwrap();
         sparse.set_len(3 << 20).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&sparse, &content(5000), 1 << 20).unwrap();
-        // Written in turns, so that they lie in many pieces.
+        // Written alternately, so that they are fragmented.
         use std::io::Write;
         let mut pieces = [0, 1].map(|n| File::create(root.join(format!("pieces {n}"))).unwrap());
         for _ in 0..60 {
@@ -156,7 +156,7 @@ fn sound() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("what was never written is zeros", needs(ntfs_tools))]
+#[trial("ranges that were never written are zeros", needs(ntfs_tools))]
 fn never_written() -> Result<(), Failed> {
     const LEN: u64 = 70_001;
     let image = Image::new("rw", |root| {
@@ -176,7 +176,7 @@ fn never_written() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("files that NTFS compressed are refused", needs(ntfs_tools))]
+#[trial("refuses compressed files", needs(ntfs_tools))]
 fn compressed() -> Result<(), Failed> {
     /// FILE_ATTRIBUTE_COMPRESSED, high byte first.
     const COMPRESSED: [u8; 4] = [0, 0, 0x08, 0];
@@ -194,7 +194,7 @@ fn compressed() -> Result<(), Failed> {
         fs::write(directory.join("file"), &text).unwrap();
         fs::write(root.join("plain"), &text).unwrap();
     });
-    // It is compressed indeed: the text stands there once.
+    // Check that it is really compressed: the text is there only once.
     let bytes = image.bytes();
     let whole = bytes.windows(4096).step_by(4096);
     let copies = whole.filter(|cluster| text.starts_with(cluster)).count();
@@ -206,7 +206,7 @@ fn compressed() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("files that Windows encrypted are refused", needs(ntfs_tools))]
+#[trial("refuses files encrypted by Windows", needs(ntfs_tools))]
 fn encrypted() -> Result<(), Failed> {
     const LEN: u64 = 20_002;
     let image = Image::new("rw", |root| {
@@ -221,7 +221,7 @@ fn encrypted() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("reparse points are refused by their kind", needs(ntfs_tools))]
+#[trial("refuses reparse points, and names their kind", needs(ntfs_tools))]
 fn reparse_points() -> Result<(), Failed> {
     let point = |tag: u32, data: &[u8]| {
         let mut bytes = tag.to_le_bytes().to_vec();
@@ -257,11 +257,8 @@ fn reparse_points() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The records of an index are made as large as can be said, and one is made to lead to itself.
-#[trial(
-    "an index that asks for 4 GiB, or has no end, is refused",
-    needs(ntfs_tools)
-)]
+/// The records of an index get the largest possible size, and one points to itself.
+#[trial("refuses an index of 4 GiB, or without an end", needs(ntfs_tools))]
 fn indexes() -> Result<(), Failed> {
     let image = Image::new("rw", |root| {
         let directory = root.join("directory");
@@ -290,7 +287,7 @@ fn indexes() -> Result<(), Failed> {
     let refused = read(large, "directory/file 100").unwrap_err();
     assert!(refused.contains("cannot be followed"), "{refused}");
 
-    // Every record's last entry leads to the record that the directory's own last entry leads to.
+    // The last entry of each record points to the same record as the last entry of the directory.
     let mut endless = bytes.clone();
     let mut changed = 0;
     for record in (0..bytes.len() - 4096).step_by(4096) {
@@ -304,7 +301,7 @@ fn indexes() -> Result<(), Failed> {
             let len = u16::from_le_bytes(bytes[entry + 8..entry + 10].try_into().unwrap());
             let last = bytes[entry + 12] & 2 != 0;
             if last && bytes[entry + 12] & 1 == 0 && end + 8 < record + 4096 && end % 512 < 480 {
-                // Eight bytes more, for the number of the record below: the first.
+                // Eight more bytes for the number of the child record, which is the first.
                 endless[entry + 8] = len as u8 + 8;
                 endless[entry + 12] |= 1;
                 endless[entry + 16..entry + 24].fill(0);
@@ -319,7 +316,7 @@ fn indexes() -> Result<(), Failed> {
         }
     }
     assert!(changed > 0);
-    // Behind all names: the search goes down for ever.
+    // A name after all others, so that the search descends forever.
     let refused = read(endless, "directory/zzz").unwrap_err();
     assert!(refused.contains("cannot be followed"), "{refused}");
     Ok(())

@@ -1,15 +1,15 @@
-//! Independent programs read our volumes: dislocker, libbde, cryptsetup and dissect.fve, each with
-//! every credential, compared byte for byte with what we read and with what went in.
+//! Other programs read the volumes made by fve: dislocker, libbde, cryptsetup and dissect.fve, each
+//! with every credential. The plaintext is compared byte for byte with the original and with what
+//! fve reads.
 //!
-//! One trial for every program, volume and credential. Where a program is missing the trial is
-//! reported as ignored and the reason printed; `FVE_REQUIRE_TOOLS=1` makes a missing program a
-//! failure. Where it has a known limit, it has to fail: a limit that is no more is a failure.
-//! `FVE_PYTHON` names the Python that has dissect.fve.
+//! There is a test for every program, volume and credential. A missing program is reported as
+//! ignored; `FVE_REQUIRE_TOOLS=1` makes it a failure. If a known limit applies, the program must
+//! fail. `FVE_PYTHON` is a Python interpreter with dissect.fve.
 //!
-//! Besides the frozen volumes there are fresh ones, made here by [`fve::create`] for every method
-//! and sector size, with changing protectors, with data in every byte, and with a boot sector of
-//! NTFS: libbde opens nothing else. And volumes that Windows made, which show that the limits are
-//! the programs' own.
+//! The volumes are the frozen ones, and new ones made by [`fve::create`] for every method and
+//! sector size, with different key protectors, data in every byte, and an NTFS boot sector, because
+//! libbde accepts no other file system. Volumes made by Windows show that the limits are those of
+//! the other programs.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -28,8 +28,8 @@ use fve::unlock::RawVmk;
 
 const PASSWORD: &str = "a password of fresh volumes";
 
-/// A fresh volume for every method and sector size, in `directory`: each with a startup key, and
-/// with other protectors before it.
+/// Creates a volume for every method and sector size in `directory`, each with a startup key after
+/// other key protectors.
 fn fresh(directory: &Path) -> Vec<Entry> {
     const EXTRA: [&[Kind]; 3] = [
         &[Kind::Password],
@@ -55,7 +55,7 @@ fn make(directory: &Path, name: &str, method: u16, sector_size: u32, extra: &[Ki
     let placement = Placement::after_first_copy([0x1_0000, 0x3_8000, 0x5_0000]);
     let plaintext = noise(&placement, sector_size);
     let mut volume = NewVolume::new(method, sector_size, placement).expect("new volume");
-    // bdeinfo stops at a volume without a description.
+    // bdeinfo fails for a volume without a description.
     volume.describe("FVE-TEST fresh 2026-01-01");
     let mut credentials = Vec::new();
     for kind in extra {
@@ -113,9 +113,10 @@ fn make(directory: &Path, name: &str, method: u16, sector_size: u32, extra: &[Ki
     }
 }
 
-/// Data in every byte that the metadata leaves, behind a boot sector that tells its own size.
+/// Plaintext with data in every byte outside the metadata areas, and a boot sector with the right
+/// size.
 fn noise(placement: &Placement, sector_size: u32) -> Vec<u8> {
-    /// Of 16 large sectors a piece: dislocker's output is rounded up to that.
+    /// A multiple of 16 large sectors, because dislocker rounds its output up to that.
     const SIZE: usize = 0x7_0000;
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
     let mut bytes: Vec<u8> = (0..SIZE)
@@ -139,8 +140,7 @@ fn noise(placement: &Placement, sector_size: u32) -> Vec<u8> {
     bytes
 }
 
-/// Volumes that Windows made and that other programs do not open with all that they are shown
-/// with, `None` where there is no corpus.
+/// Volumes made by Windows to which the known limits apply, or `None` without the corpus.
 fn made_by_windows(directory: &Path) -> Option<Vec<Entry>> {
     let volumes = corpus::volumes()?;
     let named = |name: &str| {
@@ -167,8 +167,8 @@ fn made_by_windows(directory: &Path) -> Option<Vec<Entry>> {
     Some(entries)
 }
 
-/// A copy of a volume that Windows made, with the start of an exFAT file system in it: one sector
-/// is another, the metadata is Windows' own.
+/// A copy of a volume made by Windows, in which one sector is replaced by the start of an exFAT
+/// file system.
 fn without_ntfs(volume: &corpus::Volume, directory: &Path) -> Entry {
     let mut entry = volume.entry();
     entry.name += "-exfat";
@@ -209,7 +209,7 @@ fn every_program_volume_and_credential() -> Vec<Trial> {
         for volume in &volumes {
             let all = volume.credentials.iter();
             let keyless = volume.credentials.is_empty().then_some(&nothing);
-            // What is told without unlocking is told once.
+            // The dump needs no credential, so it is tested once.
             let count = if peer == Peer::CryptsetupDump {
                 1
             } else {

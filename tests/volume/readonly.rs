@@ -1,5 +1,5 @@
-//! Nothing writes to the source: its bytes and times are the same after every command. (The mount's
-//! part of it is in `mount.rs`.)
+//! No command writes to the source: its bytes and times are the same afterwards. (`tests/mount`
+//! tests the mount.)
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,7 @@ fn volume() -> Entry {
     testdata::volume("xts-128")
 }
 
-/// Content, modification, change and, where the system lets it be, access time.
+/// Content, modification time, change time and, if the system preserves it, access time.
 fn state(path: &Path) -> (Vec<u8>, [i64; 6]) {
     let meta = path.metadata().expect("stat");
     let times = [
@@ -33,7 +33,7 @@ fn no_command_changes_the_source() {
     let sample = volume();
     let path = directory.path().join("volume.img");
     fs::copy(&sample.file, &path).expect("copy");
-    // The access time of a file that was just read stays for a day on most systems.
+    // Most systems update the access time of a file at most once a day.
     let _ = fs::read(&path);
     let before = state(&path);
     let bek = sample.bek();

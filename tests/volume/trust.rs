@@ -1,6 +1,6 @@
-//! No wrong plaintext: volumes on which what is not sealed under the volume master key was changed
-//! by somebody who has no key. They are refused by name, or cost what they may cost, or show only
-//! what is right. `docs/unauthenticated.md` names the tests of this file.
+//! No wrong plaintext: volumes whose unauthenticated fields were changed by an attacker without a
+//! key. They are refused with a reason, or the cost is bounded, or only correct data is shown.
+//! `docs/unauthenticated.md` names the tests of this file.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -37,7 +37,8 @@ fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().expect("fve")
 }
 
-/// `fve COMMAND SOURCE …` with the volume's startup key, which costs no time, or its password.
+/// `fve COMMAND SOURCE …` with the volume's startup key, which needs no key stretching, or its
+/// password.
 fn with_key(command: &[&str], path: &Path, volume: &Entry, more: &[&str]) -> Output {
     let mut command_line = fve();
     command_line.args(command).arg(path).args(more);
@@ -54,13 +55,14 @@ fn with_key(command: &[&str], path: &Path, volume: &Entry, more: &[&str]) -> Out
         .expect("fve");
     let password = &volume.credential(Kind::Password).value;
     let mut stdin = child.stdin.take().expect("stdin");
-    // Who refuses before it reads closes the pipe.
+    // A command that fails before it reads standard input closes the pipe.
     let _ = stdin.write_all(password.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("fve")
 }
 
-/// Every way to the plaintext ends with that status and says these words, and nothing is written.
+/// Every command that shows plaintext ends with this status and a message with these words, and
+/// writes nothing.
 #[track_caller]
 fn assert_refused(volume: &Entry, bytes: &[u8], status: i32, words: &[&str]) {
     let directory = directory();
@@ -78,7 +80,7 @@ fn assert_refused(volume: &Entry, bytes: &[u8], status: i32, words: &[&str]) {
     if cfg!(feature = "fuse") {
         commands.push(with_key(&["mount"], &path, volume, &[&place]));
         let output = with_key(&["mount"], &path, volume, &[&place, "--read-write"]);
-        // One with a map that is being followed is never written to, whatever the map says.
+        // A volume with a map in use is never written to, whatever the map says.
         match output.status.code() {
             Some(3) => assert!(text(&output.stderr).contains("cannot be written to")),
             _ => commands.push(output),
@@ -92,12 +94,12 @@ fn assert_refused(volume: &Entry, bytes: &[u8], status: i32, words: &[&str]) {
         }
     }
     assert!(!out.exists());
-    // What needs no key is told all the same.
+    // Commands that need no key still work.
     assert_status(&run(fve().arg("info").arg(&path)), 0);
     assert_eq!(std::fs::read(&path).expect("read"), bytes);
 }
 
-/// Writes a CRC-32 that is computed with its own field zeroed.
+/// Writes a CRC-32 that is computed with its own field as zeros.
 fn seal(bytes: &mut [u8], at: usize) {
     bytes[at..at + 4].fill(0);
     let crc = crc32fast::hash(bytes).to_le_bytes();
@@ -108,7 +110,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
-/// The head of a conversion map.
+/// The header of a conversion map (docs/format.md §5.6).
 fn information(copies: [u64; 2], bitmaps: &[u64], chunk: u32) -> Vec<u8> {
     let len = 0x38 + 8 * bitmaps.len();
     let mut bytes = vec![0; len];
@@ -136,7 +138,7 @@ fn information(copies: [u64; 2], bitmaps: &[u64], chunk: u32) -> Vec<u8> {
     bytes
 }
 
-/// The bitmap of a region, with one record that counts and one that does not.
+/// The bitmap of a region, with a current and an outdated record.
 fn bitmap(region: Range<u64>, chunk: u32, encrypted: impl Fn(u64) -> bool) -> Vec<u8> {
     let chunks = (region.end - region.start).div_ceil(chunk.into());
     let words = usize::try_from(chunks.div_ceil(32)).expect("words");
@@ -176,7 +178,7 @@ fn bitmap(region: Range<u64>, chunk: u32, encrypted: impl Fn(u64) -> bool) -> Ve
     bytes
 }
 
-/// A fully encrypted volume that gets a map for the bytes up to `end`, at `at`.
+/// Adds a map at `at`, for the bytes up to `end`, to a fully encrypted volume.
 fn with_map(bytes: &mut Vec<u8>, at: u64, end: u64, chunk: u32, encrypted: impl Fn(u64) -> bool) {
     let copies = [at, at + 0x1000];
     put(bytes, 0xA0, &ENCRYPT_ON_WRITE);
@@ -193,27 +195,27 @@ fn with_map(bytes: &mut Vec<u8>, at: u64, end: u64, chunk: u32, encrypted: impl 
 }
 
 #[trial]
-fn a_map_on_a_volume_that_has_none_is_refused() {
+fn refuses_a_map_on_a_volume_without_one() {
     let volume = testdata::volume("xts-128");
     let mut bytes = VolumeCopy::of(&volume).bytes;
     let end = bytes.len() as u64;
     with_map(&mut bytes, 0x5_0000, end, 4096, |chunk| chunk != 0x4C);
     put(&mut bytes, 0x4_C000, &b"ATTACKER CONTENT".repeat(256));
     assert_refused(&volume, &bytes, 6, &["conversion map", "boot record"]);
-    // Nor one that says that all is encrypted: what it takes would be shown as zeros.
+    // Also a map that marks everything as encrypted: its own areas would be shown as zeros.
     let mut bytes = VolumeCopy::of(&volume).bytes;
     with_map(&mut bytes, 0x5_0000, end, 4096, |_| true);
     assert_refused(&volume, &bytes, 6, &["conversion map", "boot record"]);
 }
 
 #[trial]
-fn a_volume_that_has_a_map_is_not_read_without_it() {
+fn does_not_read_a_volume_without_its_map() {
     for name in ["encrypt-on-write", "encrypt-on-write-plain-boot"] {
         let volume = testdata::volume(name);
         let mut bytes = VolumeCopy::of(&volume).bytes;
         put(&mut bytes, 0xA0, &NORMAL);
         assert_refused(&volume, &bytes, 6, &["conversion map", "boot record"]);
-        // By its metadata alone it opens as it should, read-only.
+        // Opened by its metadata alone, the volume is read correctly, and is read-only.
         let directory = directory();
         let path = save(&directory, &bytes);
         let scan = run(fve().args(["repair", "scan", "--json"]).arg(&path));
@@ -233,7 +235,7 @@ fn a_volume_that_has_a_map_is_not_read_without_it() {
 }
 
 #[trial]
-fn plain_chunks_take_a_conversion_that_is_under_way() {
+fn unencrypted_chunks_need_a_conversion_under_way() {
     let volume = testdata::volume("encrypt-on-write");
     let mut copy = VolumeCopy::of(&volume);
     let block = copy.offsets()[0];
@@ -252,7 +254,7 @@ fn plain_chunks_take_a_conversion_that_is_under_way() {
 }
 
 #[trial]
-fn plain_chunks_of_a_conversion_are_remarked_on() {
+fn warns_of_unencrypted_chunks_during_a_conversion() {
     let volume = testdata::volume("encrypt-on-write");
     let output = with_key(&["unlock", "--json"], &volume.file, &volume, &[]);
     assert_status(&output, 0);
@@ -269,7 +271,7 @@ fn plain_chunks_of_a_conversion_are_remarked_on() {
 }
 
 #[trial]
-fn a_map_that_calls_all_encrypted_does_not_make_a_volume_writable() {
+fn a_map_with_only_encrypted_chunks_does_not_make_a_volume_writable() {
     let volume = testdata::volume("encrypt-on-write");
     let mut bytes = VolumeCopy::of(&volume).bytes;
     for record in [0x4_A200, 0x4_A400, 0x4_C200, 0x4_C400, 0x4_E200, 0x4_E400] {
@@ -294,7 +296,7 @@ fn a_map_that_calls_all_encrypted_does_not_make_a_volume_writable() {
 }
 
 #[trial]
-fn regions_are_made_of_whole_sectors() {
+fn regions_consist_of_whole_sectors() {
     let volume = testdata::volume("encrypt-on-write");
     for (at, value) in [(0x14, 0x207Fu64), (0x1C, 0x1_DF81), (0x24, 0x4_B07F)] {
         let mut bytes = VolumeCopy::of(&volume).bytes;
@@ -307,14 +309,14 @@ fn regions_are_made_of_whole_sectors() {
 }
 
 #[trial]
-fn a_map_keeps_to_its_volume_and_overlaps_with_nothing() {
+fn a_map_is_inside_its_volume_and_overlaps_nothing() {
     let volume = testdata::volume("encrypt-on-write");
     let metadata = VolumeCopy::of(&volume).offsets()[0] as u64;
     for (bitmap, at, value, words) in [
-        // A region into the next one, and one beyond the end.
+        // A region that overlaps the next one, and one beyond the end.
         (0x4_A000, 0x1C, 0x1_F000u64, "overlaps"),
         (0x4_E000, 0x1C, 0x4_E200, "beyond the end"),
-        // A log on the next bitmap, on a metadata copy, beyond the end.
+        // A log that overlaps the next bitmap or a metadata copy, or is beyond the end.
         (0x4_A000, 0x24, 0x4_C000, "overlaps"),
         (0x4_A000, 0x24, metadata, "metadata"),
         (0x4_A000, 0x24, 0x100_0000, "beyond the end"),
@@ -357,7 +359,7 @@ fn assert_bounded(path: &Path, volume: &Entry) {
 }
 
 #[trial]
-fn thousands_of_regions_of_one_bitmap_cost_no_more_than_one() {
+fn thousands_of_regions_with_the_same_bitmap_cost_no_more_than_one() {
     let volume = testdata::volume("xts-128");
     let chunks: u64 = 0x1F_F000 * 8;
     let chunk = 4096;
@@ -386,7 +388,7 @@ fn thousands_of_regions_of_one_bitmap_cost_no_more_than_one() {
 }
 
 #[trial]
-fn a_map_of_millions_of_runs_is_refused() {
+fn refuses_a_map_with_millions_of_runs() {
     let volume = testdata::volume("xts-128");
     let mut bytes = VolumeCopy::of(&volume).bytes;
     let at = bytes.len() as u64;
@@ -407,7 +409,7 @@ fn a_map_of_millions_of_runs_is_refused() {
 }
 
 #[trial]
-fn a_boot_record_of_vista_shows_no_plain_sectors_of_a_later_volume() {
+fn a_vista_boot_record_shows_no_unencrypted_sectors_of_a_later_volume() {
     let volume = testdata::volume("xts-128");
     let mut copy = VolumeCopy::of(&volume);
     let first = copy.offsets()[0] as u64;
@@ -423,7 +425,7 @@ fn a_boot_record_of_vista_shows_no_plain_sectors_of_a_later_volume() {
 }
 
 #[trial]
-fn a_sector_size_that_is_not_the_sealed_one_is_refused() {
+fn refuses_a_sector_size_that_contradicts_the_metadata() {
     for (name, size) in [
         ("xts-128", 1024u16),
         ("xts-128", 4096),
@@ -439,7 +441,7 @@ fn a_sector_size_that_is_not_the_sealed_one_is_refused() {
     }
 }
 
-/// What `fve decrypt --error-map` writes, and how it ended.
+/// The output of `fve decrypt --error-map`, and its exit status.
 fn decrypted(path: &Path, volume: &Entry, more: &[&str]) -> (Output, Vec<u8>) {
     let directory = directory();
     let out = directory.path().join("out");
@@ -452,7 +454,7 @@ fn decrypted(path: &Path, volume: &Entry, more: &[&str]) -> (Output, Vec<u8>) {
 }
 
 #[trial]
-fn an_image_without_its_beginning_shows_what_is_there() {
+fn an_image_without_its_beginning_shows_what_is_present() {
     let volume = testdata::volume("xts-128");
     let bytes = VolumeCopy::of(&volume).bytes;
     let (_, whole) = decrypted(&volume.file, &volume, &[]);
@@ -468,7 +470,7 @@ fn an_image_without_its_beginning_shows_what_is_there() {
         let opens: Vec<&str> = opens.split(' ').collect();
         let (output, plain) = decrypted(&path, &volume, &opens);
         assert_eq!(plain.len(), whole.len());
-        // The first sectors were moved behind the metadata, so they are there.
+        // The boot sectors were moved after the metadata, so they are present.
         let gone = if missing > 0x2000 {
             0x2000..missing
         } else {
@@ -478,7 +480,7 @@ fn an_image_without_its_beginning_shows_what_is_there() {
         assert!(plain[gone.clone()].iter().all(|byte| *byte == 0));
         assert_eq!(plain[..gone.start], whole[..gone.start]);
         assert_eq!(plain[gone.end..], whole[gone.end..]);
-        // The start alone is enough, and without a map what is missing is an error.
+        // The start alone is enough; without an error map, what is missing is an error.
         let start = format!("-{missing:#x}");
         let output = with_key(&["unlock"], &path, &volume, &["--volume-start", &start]);
         assert_status(&output, 0);
@@ -494,7 +496,7 @@ fn an_image_without_its_beginning_shows_what_is_there() {
 }
 
 #[trial]
-fn a_place_that_the_plaintext_does_not_bear_out_gives_no_view() {
+fn refuses_a_start_that_the_plaintext_does_not_confirm() {
     let volume = testdata::volume("xts-128");
     let mut copy = VolumeCopy::of(&volume);
     let offsets = copy.offsets();
@@ -514,7 +516,7 @@ fn a_place_that_the_plaintext_does_not_bear_out_gives_no_view() {
         assert_status(&output, 6);
         assert!(plain.is_empty());
     }
-    // With a credential the search finds the right one.
+    // With a credential, scan finds the right start.
     let output = with_key(&["repair", "scan", "--json"], &path, &volume, &[]);
     assert_status(&output, 0);
     let found = &json(&output)["volumes"][0];
@@ -523,10 +525,9 @@ fn a_place_that_the_plaintext_does_not_bear_out_gives_no_view() {
     assert_eq!(found["opens"], true);
 }
 
-/// Where the three copies are evenly spaced, two of them lie as the two others would for another
-/// beginning.
+/// If the three copies are evenly spaced, two of them fit another start as well.
 #[trial]
-fn evenly_spaced_copies_do_not_prove_a_place() {
+fn evenly_spaced_copies_do_not_confirm_a_start() {
     const BEFORE: usize = 1 << 20;
     let volume = testdata::volume("xts-128");
     let intact = VolumeCopy::of(&volume);
@@ -578,10 +579,10 @@ fn evenly_spaced_copies_do_not_prove_a_place() {
     }
 }
 
-/// Metadata that is accepted although its checks fail may name other places of the copies; what lies
-/// at the true ones is no plaintext.
+/// Damaged metadata that is accepted may contain wrong offsets of the copies; the areas at the true
+/// offsets must not be shown as plaintext.
 #[trial]
-fn damaged_metadata_does_not_move_the_copies() {
+fn damaged_metadata_cannot_move_the_copies() {
     let volume = testdata::volume("clear-key-only");
     let directory = directory();
     for place in 0x20..0x38 {
@@ -596,7 +597,7 @@ fn damaged_metadata_does_not_move_the_copies() {
         assert_ne!(output.status.code(), Some(0), "byte {place:#x}");
         assert!(output.stdout.is_empty(), "byte {place:#x}");
     }
-    // One copy's place is changed in each: the others still name it.
+    // Each copy has one wrong offset, which the others contain correctly.
     let mut copy = VolumeCopy::of(&volume);
     let offsets = copy.offsets();
     for (offset, (place, value)) in offsets.into_iter().zip([(35, 69), (0x20, 1), (66, 95)]) {
@@ -611,7 +612,7 @@ fn damaged_metadata_does_not_move_the_copies() {
 }
 
 #[trial]
-fn a_piece_with_metadata_tells_what_needs_no_sector() {
+fn metadata_alone_gives_what_needs_no_sector() {
     let volume = testdata::volume("xts-128");
     let copy = VolumeCopy::of(&volume);
     let directory = directory();
@@ -658,14 +659,14 @@ fn a_piece_with_metadata_tells_what_needs_no_sector() {
 }
 
 #[trial]
-fn a_search_hands_on_what_it_takes_to_open() {
+fn scan_prints_the_options_to_open_a_volume() {
     let volume = testdata::volume("xts-128");
     let directory = directory();
-    // A whole volume opens without a place.
+    // A complete volume opens without a start.
     let path = save(&directory, &VolumeCopy::of(&volume).bytes);
     let output = run(fve().args(["repair", "scan", "--json"]).arg(&path));
     assert_eq!(json(&output)["volumes"][0]["arguments"], "");
-    // Damaged metadata takes leave.
+    // Damaged metadata needs --accept-damaged-metadata.
     let mut copy = VolumeCopy::of(&volume);
     copy.edit_all(0x28 + 0x40, &[0x55; 8]);
     copy.bytes[..512].fill(0);
@@ -687,7 +688,7 @@ fn a_search_hands_on_what_it_takes_to_open() {
 }
 
 #[trial]
-fn a_key_package_opens_a_volume_that_lost_its_first_sector_too() {
+fn a_key_package_opens_a_volume_without_its_boot_record() {
     let volume = testdata::volume("xts-128");
     let directory = directory();
     let package = directory.path().join("package");
@@ -695,7 +696,7 @@ fn a_key_package_opens_a_volume_that_lost_its_first_sector_too() {
     let output = with_key(&["export", "key-package"], &volume.file, &volume, &[&saved]);
     assert_status(&output, 0);
     let mut copy = VolumeCopy::of(&volume);
-    // The sealed keys are damaged, and with them the checksum.
+    // The encrypted keys are damaged, and the checksum is wrong.
     let block = copy.offsets()[0];
     let sealed: Vec<usize> = copy
         .datums()

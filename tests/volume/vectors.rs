@@ -1,5 +1,5 @@
-//! Known answers that others published: key stretching, and the protectors of a real machine with a
-//! TPM. They lie in the corpus.
+//! Published known answers, from the corpus: key stretching, and the key protectors of a real
+//! computer with a TPM.
 
 use crate::common::corpus;
 use crate::common::trials::{self, Trial, trials};
@@ -22,9 +22,9 @@ fn published_vectors() -> Vec<Trial> {
             let keys = read("kdf_vectors.json");
             let machines = read("tpm_vectors.json");
             let keys = list(&keys).to_vec().into_iter().map(|vector| {
-                let title = format!("stretches and opens: {}", text(&vector["origin"]));
+                let title = format!("stretches and decrypts: {}", text(&vector["origin"]));
                 Trial::test(title, move || {
-                    stretches_and_opens(&vector);
+                    stretches_and_decrypts(&vector);
                     Ok(())
                 })
             });
@@ -48,7 +48,7 @@ fn published_vectors() -> Vec<Trial> {
     }
 }
 
-fn stretches_and_opens(vector: &Value) {
+fn stretches_and_decrypts(vector: &Value) {
     let secret = text(&vector["secret"]);
     let initial = match text(&vector["kind"]) {
         "password" => InitialHash::of_password(secret),
@@ -59,7 +59,7 @@ fn stretches_and_opens(vector: &Value) {
     };
     let key = initial.stretch(&array(&vector["salt"]));
     assert_eq!(key.expose()[..], hex(&vector["stretched_key"]));
-    // One published vector leaves the tag out: what is sealed cannot be opened then.
+    // One published vector has no tag, so it cannot be decrypted.
     if text(&vector["tag"]) == "verified" {
         let opened = envelope::open(
             key.expose(),

@@ -1,5 +1,5 @@
-//! Writing to an unlocked volume: the data that is written, requests that are refused, and the state after
-//! a crash.
+//! Writing to an unlocked volume: the data that is written, requests that are refused, and the
+//! state after a crash.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,8 @@
 //! Attributes that register a function with the test program that it is compiled into.
 //!
-//! The standard `#[test]` cannot decide at run time that a test is ignored, so the test programs use
-//! the harness in `tests/common/harness.rs`. With these attributes, a test needs no entry in a list.
+//! The standard `#[test]` cannot decide at run time that a test is ignored, so the test programs
+//! use the harness in `tests/common/harness.rs`. With these attributes, a test needs no entry in a
+//! list.
 
 use std::iter::Peekable;
 

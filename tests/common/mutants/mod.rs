@@ -2,9 +2,10 @@
 //! error.
 //!
 //! A mutant is made from one of the frozen volumes by changing its metadata, boot record or
-//! conversion map, or by truncating it. Checksums are usually updated, because an attacker can do the
-//! same. Some mutants are authenticated again with the volume master key. They may show anything,
-//! because the owner of the key can do that, but must not cause a panic or use much memory.
+//! conversion map, or by truncating it. Checksums are usually updated, because an attacker can do
+//! the same. Some mutants are authenticated again with the volume master key. They may show
+//! anything, because the owner of the key can do that, but must not cause a panic or use much
+//! memory.
 //!
 //! A mutant is determined by the seed and its number, so that a single one can be created again.
 //! Shared by `tests/mutation.rs` and `tests/common/mutants/run.rs`.
@@ -163,8 +164,8 @@ pub enum Outcome {
     /// It can be read, and may show anything: its metadata was authenticated again, or damage was
     /// accepted.
     NotChecked,
-    /// Some sectors differ from the original, but only as a changed conversion map can cause it: each
-    /// is shown as stored, decrypted, or as zeros. No key protects that map.
+    /// Some sectors differ from the original, but only as a changed conversion map can cause it:
+    /// each is shown as stored, decrypted, or as zeros. No key protects that map.
     ByMap,
     /// It shows something that was never on the volume.
     Wrong(String),
@@ -208,8 +209,8 @@ impl Tally {
     }
 }
 
-/// Creates and checks the mutants with these numbers, on all CPU cores. Calls `progress` from time to
-/// time with the number of mutants that are done.
+/// Creates and checks the mutants with these numbers, on all CPU cores. Calls `progress` from time
+/// to time with the number of mutants that are done.
 pub fn campaign(
     samples: &[Sample],
     seed: u64,
