@@ -1,5 +1,6 @@
-//! What a crash leaves: after a power cut at any moment, and after the server of a mount was
-//! killed, the volume opens, everything that was acknowledged is there, and nothing else changed.
+//! The state after a crash: after a power failure at any moment, and after the server of a mount
+//! was killed, the volume can be unlocked, all acknowledged writes are present, and nothing else
+//! changed.
 //!
 //! `FVE_CRASH_RUNS` multiplies the number of runs.
 
@@ -20,9 +21,9 @@ use crate::common::{fve, testdata};
 use fve::crypto::sector::METHODS;
 use fve::source::{ReadAt, WriteAt};
 
-/// Power cuts on each of the twelve kinds of volume.
+/// Power failures for each of the twelve kinds of volume.
 const CUTS: u64 = 20;
-/// Servers that are killed.
+/// Number of servers that are killed.
 const KILLS: u64 = 25;
 
 fn times(runs: u64) -> u64 {
@@ -30,13 +31,13 @@ fn times(runs: u64) -> u64 {
     runs * factor.map_or(1, |factor| factor.parse().expect("a number"))
 }
 
-/// What may be found after a crash, sector by sector: what was acknowledged, or anything that was
-/// written to the sector since.
+/// The allowed contents after a crash, sector by sector: the acknowledged content, or any content
+/// that was written to the sector later.
 struct Model {
     sector: usize,
-    /// With everything that was written.
+    /// The plaintext with all writes.
     current: Vec<u8>,
-    /// Of sectors that were written since the last acknowledgement, all contents they had since.
+    /// For sectors that were written since the last acknowledgement, all their contents since then.
     versions: BTreeMap<usize, Vec<Vec<u8>>>,
 }
 
@@ -49,7 +50,7 @@ impl Model {
         }
     }
 
-    /// To be told before the write is begun.
+    /// Records a write. Must be called before the write begins.
     fn write(&mut self, start: usize, bytes: &[u8]) {
         let sectors = start / self.sector..=(start + bytes.len() - 1) / self.sector;
         for sector in sectors.clone() {
@@ -71,7 +72,8 @@ impl Model {
         &self.current[sector * self.sector..][..self.sector]
     }
 
-    /// Compares with what was found, and says how many sectors lost what was not acknowledged.
+    /// Compares with the content after a crash, and returns the number of sectors that lost
+    /// unacknowledged writes.
     fn check(&self, found: &[u8], run: &str) -> usize {
         assert_eq!(found.len(), self.current.len());
         let mut lost = 0;
@@ -89,8 +91,8 @@ impl Model {
     }
 }
 
-/// A disk that keeps what was not flushed aside. It writes a sector whole or not at all, as disks
-/// do, and those of several writes in any order.
+/// A disk with a volatile write cache. It writes each sector completely or not at all, as disks do,
+/// and the sectors of several writes in any order.
 struct Volatile {
     sector: usize,
     state: Mutex<State>,
@@ -114,8 +116,8 @@ impl Volatile {
         }
     }
 
-    /// What is there when the power comes back: of every sector the last flushed content or one
-    /// of those that came after.
+    /// A possible content after a power failure: for every sector, the last flushed content or a
+    /// later one.
     fn after_power_cut(&self, random: &mut Random) -> Vec<u8> {
         let state = self.state.lock().unwrap();
         let mut bytes = state.durable.clone();
@@ -164,8 +166,8 @@ impl WriteAt for Volatile {
     }
 }
 
-/// One power cut after the other, on what the last one left.
-#[trial("what was flushed survives power cuts")]
+/// Each power failure follows on the state after the previous one.
+#[trial("flushed data survives power failures")]
 fn survives_power_cuts() {
     let mut cuts = 0;
     let mut lost = 0;
@@ -207,14 +209,14 @@ fn survives_power_cuts() {
             cuts += 1;
         }
     }
-    println!("{cuts} power cuts, {lost} sectors with unacknowledged writes lost");
+    println!("{cuts} power failures, {lost} sectors with unacknowledged writes lost");
     assert!(
         cuts >= 200 && lost > 100,
-        "the disk forgets too little to prove anything"
+        "the disk lost too few writes for a useful test"
     );
 }
 
-/// A mount whose server gets killed.
+/// A mount whose server is killed.
 struct Server {
     child: Child,
     directory: tempfile::TempDir,
@@ -262,11 +264,11 @@ impl Drop for Server {
     }
 }
 
-/// Where nothing of BitLocker lies.
+/// A range without BitLocker structures.
 const FREE: std::ops::Range<u64> = 0x4_8000..0x6_0000;
 
-/// Writes until the server is gone; every write that returned counts as acknowledged, for it has
-/// reached the source then.
+/// Writes until the server is gone. Every write that returned counts as acknowledged, because it
+/// has reached the source.
 fn write_until_it_ends(file: &File, model: &mut Model, random: &mut Random) -> u64 {
     let mut done = 0;
     loop {
@@ -285,7 +287,7 @@ fn write_until_it_ends(file: &File, model: &mut Model, random: &mut Random) -> u
     }
 }
 
-#[trial("what was written survives a killed server", needs(trials::fuse))]
+#[trial("acknowledged writes survive a killed server", needs(trials::fuse))]
 fn survives_a_killed_server() {
     let sample = testdata::volume("cbc-128");
     let directory = tempfile::tempdir().unwrap();
@@ -327,6 +329,6 @@ fn survives_a_killed_server() {
     println!("{writes} writes before {} kills", times(KILLS));
     assert!(
         writes > times(KILLS),
-        "the servers died too early to prove anything"
+        "the servers ended too early for a useful test"
     );
 }

@@ -1,5 +1,5 @@
-//! What is in use, or lies on the storage of the source, is not written over; what somebody else
-//! writes to is not written to; what is shown is held.
+//! The checks before writing: a device in use and the storage of the source are not overwritten, a
+//! volume that another program writes to is not written to, and a mounted source is locked.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -33,7 +33,7 @@ fn image(directory: &Path, name: &str, size: u64) -> PathBuf {
     path
 }
 
-/// A mount of a device that ends with the test.
+/// A mounted device. It is unmounted when this value is dropped.
 struct DiskMount(tempfile::TempDir);
 
 impl DiskMount {
@@ -61,7 +61,7 @@ fn refused(result: fve::Result<()>, words: &[&str]) {
     }
 }
 
-#[trial("a mounted device is named", needs(loop_devices))]
+#[trial("refuses a mounted device, and names the mount", needs(loop_devices))]
 fn a_mounted_device() {
     let directory = tempfile::tempdir().unwrap();
     let disk = image(directory.path(), "disk.img", 16 * MIB);
@@ -74,23 +74,23 @@ fn a_mounted_device() {
         check_overwrite(device.path(), &[], MIB),
         &[name, "mounted on", place],
     );
-    // So is the file that the device shows.
+    // The file under the loop device is in use as well.
     let opened = open_to_overwrite(&disk, &[], MIB).map(drop);
     refused(opened, &["is in use", name]);
-    // A file on it has nothing to do with that.
+    // A file on the mounted file system is not affected.
     let file = mounted.0.path().join("file");
     fs::write(&file, "old").unwrap();
     open_to_overwrite(&file, &[], MIB).unwrap();
     assert_eq!(fs::read(&file).unwrap(), b"old");
     drop(mounted);
     let opened = open_to_overwrite(device.path(), &[], MIB).unwrap();
-    // It is held.
+    // The device is opened exclusively.
     let second = open_to_overwrite(device.path(), &[], MIB).map(drop);
     refused(second, &["in use"]);
     drop(opened);
 }
 
-#[trial("the source by any name", needs(loop_devices))]
+#[trial("refuses the source under every name", needs(loop_devices))]
 fn the_source_by_any_name() {
     let directory = tempfile::tempdir().unwrap();
     let disk = image(directory.path(), "disk.img", 4 * MIB);
@@ -109,7 +109,7 @@ fn the_source_by_any_name() {
         check_overwrite(device.path(), &source, MIB),
         &["same storage", device.path().to_str().unwrap()],
     );
-    // The other way round, and a device over the device.
+    // The other way around, and a loop device over the loop device.
     let shown = [Extent::whole(device.path())];
     refused(check_overwrite(&disk, &shown, MIB), &["same storage"]);
     let upper = LoopDevice::writable(device.path()).unwrap();
@@ -117,7 +117,7 @@ fn the_source_by_any_name() {
         check_overwrite(upper.path(), &source, MIB),
         &["same storage"],
     );
-    // The file is a disk, and the volume another part of it than the device shows.
+    // The file is a disk, and the loop device covers another part of it than the volume.
     drop(upper);
     drop(device);
     let told = Command::new("losetup")
@@ -145,7 +145,7 @@ fn the_source_by_any_name() {
     behind.unwrap();
 }
 
-#[trial("a file on the source", needs(loop_devices))]
+#[trial("refuses a file on the source", needs(loop_devices))]
 fn a_file_on_the_source() {
     let directory = tempfile::tempdir().unwrap();
     let disk = image(directory.path(), "disk.img", 16 * MIB);
@@ -157,7 +157,7 @@ fn a_file_on_the_source() {
         let result = check_overwrite(&new, &[Extent::whole(source)], MIB);
         refused(result, &["same storage"]);
     }
-    // A part of an image that has several, which this program reads.
+    // A file of a split image that is the source.
     let part = image(directory.path(), "part", MIB);
     check_overwrite(&part, &[], MIB).unwrap();
     let reading = File::open(&part).unwrap();
@@ -169,7 +169,7 @@ fn a_file_on_the_source() {
     check_overwrite(&new, &[Extent::whole(&other)], MIB).unwrap();
 }
 
-#[trial("a small device is left alone", needs(loop_devices))]
+#[trial("refuses a device that is too small", needs(loop_devices))]
 fn a_small_device() {
     let directory = tempfile::tempdir().unwrap();
     let disk = image(directory.path(), "disk.img", MIB);
@@ -188,7 +188,8 @@ impl CopiedVolume {
         let volume = loop {
             let key = self.entry.credential(Kind::StartupKey).protector();
             match writable_file(&self.path, key) {
-                // A program that another test just started has what was open here until it runs.
+                // Between fork and exec, a process that another test starts holds all descriptors
+                // of this one.
                 Err(Error::Environment { .. }) if start.elapsed() < Duration::from_secs(10) => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
@@ -206,7 +207,7 @@ fn said(command: &mut Command) -> (Option<i32>, String) {
     (output.status.code(), said)
 }
 
-/// Mounts and unmounts at once.
+/// Mounts and immediately unmounts.
 fn mounted(source: &Path, key: &Path, extra: &[&str]) -> (Option<i32>, String) {
     let directory = tempfile::tempdir().unwrap();
     let mut command = fve();
@@ -216,12 +217,12 @@ fn mounted(source: &Path, key: &Path, extra: &[&str]) -> (Option<i32>, String) {
     if status == Some(0) {
         run(fve().arg("unmount").arg(directory.path()));
     }
-    // Others can read the key files of the tests, which is no matter here.
+    // Ignore the warning that other users can read the key files of the tests.
     let of_the_source = text.lines().filter(|line| !line.contains("every user"));
     (status, of_the_source.collect::<Vec<_>>().join("\n"))
 }
 
-/// A program that has a file open for writing, ended when the test is.
+/// A process that has a file open for writing. It is stopped when this value is dropped.
 struct OtherProgram(Child);
 
 impl OtherProgram {
@@ -244,7 +245,7 @@ impl Drop for OtherProgram {
     }
 }
 
-#[trial("other writers are named", needs(fuse))]
+#[trial("names programs that write to the source", needs(fuse))]
 fn other_writers() {
     let copied = CopiedVolume::of("xts-128");
     let before = fs::read(&copied.path).unwrap();
@@ -269,7 +270,7 @@ fn other_writers() {
         assert!(text.contains(&name), "{text}");
     }
     assert!(fs::read(&copied.path).unwrap() == before);
-    // A mount is named by its directory, to those who read, too.
+    // A mount is named by its directory, also for read-only commands.
     let own = CopiedVolume::of("xts-256");
     let bek = own.entry.bek();
     let options = ["--read-write", "--startup-key", bek.to_str().unwrap()];
@@ -280,7 +281,7 @@ fn other_writers() {
         assert!(text.contains(shown.path().to_str().unwrap()), "{text}");
     }
     shown.unmount();
-    // Whoever reads is warned, and reads.
+    // Read-only commands warn, and work.
     let (status, text) = mounted(&copied.path, &key, &[]);
     assert_eq!(status, Some(0), "{text}");
     assert!(text.contains("warning") && text.contains(&name), "{text}");
@@ -289,7 +290,7 @@ fn other_writers() {
     assert_eq!(status, Some(0), "{text}");
 }
 
-#[trial("a device that is shown is held", needs(fuse, loop_devices))]
+#[trial("a mounted device is opened exclusively", needs(fuse, loop_devices))]
 fn a_device_that_is_shown() {
     let copied = CopiedVolume::of("xts-128");
     let key = copied.entry.bek();
@@ -313,7 +314,7 @@ fn a_device_that_is_shown() {
             "{text}"
         );
     }
-    // What only looks or copies is not kept from it.
+    // Commands that only read metadata or copy are still possible.
     run(fve().arg("info").arg(device.path()));
     let out = copied.path.with_extension("out");
     run(fve()
@@ -322,13 +323,13 @@ fn a_device_that_is_shown() {
         .arg(&out)
         .args(options));
     shown.unmount();
-    // The server ends a moment after the mount.
+    // The server ends shortly after the mount.
     let start = Instant::now();
     while exclusively().is_err() {
         assert!(start.elapsed() < Duration::from_secs(60));
         std::thread::sleep(Duration::from_millis(20));
     }
-    // Nobody can change what is write-protected, so it need not be held.
+    // A write-protected device cannot change, so it need not be opened exclusively.
     device.protect().unwrap();
     let first = Mounted::volume(device.path(), &options);
     let second = Mounted::volume(device.path(), &options);
@@ -336,13 +337,16 @@ fn a_device_that_is_shown() {
     second.unmount();
 }
 
-#[trial("unaware file systems", needs(fuse))]
+#[trial(
+    "refuses file systems that do not know the areas of BitLocker",
+    needs(fuse)
+)]
 fn unaware_file_systems() {
     let copied = CopiedVolume::of("xts-128");
     let key = copied.entry.bek();
     let allowed = ["--read-write", "--allow-unaware-file-system"];
     let read_write = &allowed[..1];
-    // Where some file systems have their mark; the rest of them matters to nobody here.
+    // Offsets and signatures of some file systems; the rest is not needed here.
     copied.write(0, &[0; 0x1000]);
     let (status, text) = mounted(&copied.path, &key, read_write);
     assert_eq!(status, Some(0), "{text}");
@@ -373,9 +377,12 @@ fn unaware_file_systems() {
     }
 }
 
-/// NTFS as Windows lays it out says nothing; made in an empty volume it has free clusters where
-/// BitLocker has its own structures.
-#[trial("free clusters in the places", needs(fuse, ntfs_tools))]
+/// NTFS with the layout of Windows needs no warning; NTFS created in an empty volume has free
+/// clusters in the areas of BitLocker.
+#[trial(
+    "warns of free clusters in the areas of BitLocker",
+    needs(fuse, ntfs_tools)
+)]
 fn free_clusters() {
     let directory = tempfile::tempdir().unwrap();
     let volume = ntfs::make(directory.path(), "aes-xts-128", 512, 16 * MIB);
@@ -384,7 +391,7 @@ fn free_clusters() {
     assert!(!text.contains("warning"), "{text}");
     let key = volume.startup_key.to_str().unwrap();
     let shown = Mounted::volume(&volume.path, &["--read-write", "--startup-key", key]);
-    // A file of BitLocker's own is lost, and with it its hold on the clusters.
+    // Without the placeholder file, its clusters are free.
     {
         let files = Mounted::ntfs_for_writing(&shown.volume_file());
         fs::remove_file(files.path().join("FVE2.2")).unwrap();
@@ -398,7 +405,7 @@ fn free_clusters() {
     );
 }
 
-#[trial("hibernated", needs(fuse, ntfs_tools))]
+#[trial("warns of a hibernated Windows", needs(fuse, ntfs_tools))]
 fn hibernated() {
     for (mark, is_hibernated) in [(b"hibr", true), (b"HIBR", true), (b"wake", false)] {
         let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Writing: the library against a plain array, refusals by name, and the mount as file systems,
-//! the loop device and other programs meet it. What was written is read by independent programs.
+//! Writing: the library compared with a byte array, refusals, and the mount used by file systems,
+//! loop devices and other programs. Other programs read what was written.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -45,7 +45,7 @@ fn fat_tools() -> Option<Missing> {
     programs(&["mkfs.fat"])
 }
 
-/// A range that touches nothing reserved, of odd ends more often than not.
+/// A range outside the reserved areas, usually not aligned to sectors.
 fn free_range(random: &mut Random, size: u64, reserved: &[Range<u64>]) -> Range<u64> {
     loop {
         let start = random.below(size);
@@ -64,8 +64,8 @@ fn as_usize(range: &Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
 }
 
-#[trial("equals a plain array")]
-fn equals_a_plain_array() {
+#[trial("equals a byte array")]
+fn equals_a_byte_array() {
     for method in METHODS {
         for sector_size in [512, 4096] {
             let (bytes, mut model) = volume_with_clear_key(method, sector_size);
@@ -74,7 +74,7 @@ fn equals_a_plain_array() {
             let mut random = Random::new(u64::from(method.code) * 7 + u64::from(sector_size));
             for step in 0..150 {
                 let range = match step {
-                    // The moved sectors, and the end.
+                    // The moved boot sectors, and the end.
                     0 => 0x1F00..0x2100,
                     1 => 510..514,
                     2 => SIZE as u64 - 3..SIZE as u64,
@@ -95,7 +95,7 @@ fn equals_a_plain_array() {
                 "{} {sector_size}",
                 method.word
             );
-            // The same to somebody who opens it anew; and the metadata is as it was.
+            // Opened again, it has the same content, and the metadata is unchanged.
             let after = disk.bytes.lock().unwrap().clone();
             let again = writable(Disk::new(after.clone())).unwrap();
             assert!(
@@ -112,10 +112,10 @@ fn equals_a_plain_array() {
     }
 }
 
-/// Four threads write their own quarter of every 16 bytes, again and again: whoever reads, changes
-/// and writes a sector while another does loses the other's bytes.
-#[trial("writes of one sector all survive")]
-fn sharers_of_a_sector_survive() {
+/// Four threads repeatedly write their own quarter of every 16 bytes: without a lock, a
+/// read-modify-write of a sector would lose the bytes of another thread.
+#[trial("concurrent writes to a sector are all kept")]
+fn concurrent_writes_are_kept() {
     for (method, sector_size) in [(4, 512), (0, 4096)] {
         let (bytes, _) = volume_with_clear_key(&METHODS[method], sector_size);
         let volume = writable(Disk::new(bytes)).unwrap();
@@ -143,7 +143,7 @@ fn sharers_of_a_sector_survive() {
     }
 }
 
-/// A disk that lets others at it in the middle of every write, as a real one does.
+/// A disk on which other threads can read in the middle of a write, as on a real one.
 struct Halting(Arc<Disk>);
 
 impl ReadAt for Halting {
@@ -167,8 +167,8 @@ impl WriteAt for Halting {
     }
 }
 
-#[trial("a read never meets half a write")]
-fn reads_meet_no_half_write() {
+#[trial("a read never returns half a write")]
+fn reads_return_no_half_write() {
     let (bytes, _) = volume_with_clear_key(Method::AES_CBC_128_ELEPHANT, 512);
     let volume = writable(Arc::new(Halting(Disk::new(bytes)))).unwrap();
     volume.write_all_at(0x5_8000, &[1; 512]).unwrap();
@@ -188,8 +188,8 @@ fn reads_meet_no_half_write() {
     });
 }
 
-#[trial("reserved areas stay")]
-fn reserved_areas_stay() {
+#[trial("reserved areas are not changed")]
+fn reserved_areas_are_not_changed() {
     let (bytes, plaintext) = volume_with_clear_key(Method::AES_XTS_256, 512);
     let disk = Disk::new(bytes.clone());
     let volume = writable(disk.clone()).unwrap();
@@ -207,7 +207,7 @@ fn reserved_areas_stay() {
         assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
     }
     assert!(*disk.bytes.lock().unwrap() == bytes, "nothing was written");
-    // What is read there may be written back: the whole volume, for one.
+    // The bytes that are read there may be written back, for example with the whole volume.
     volume.write_all_at(0, &plaintext).unwrap();
     volume.zero(0x1_0000, 0x1_0000).unwrap();
     assert!(*disk.bytes.lock().unwrap() == bytes);
@@ -217,8 +217,8 @@ fn reserved_areas_stay() {
     volume.write_all_at(SIZE as u64, &[]).unwrap();
 }
 
-#[trial("a discard stays inside")]
-fn a_discard_stays_inside() {
+#[trial("a discard changes only its range")]
+fn a_discard_changes_only_its_range() {
     let (bytes, plaintext) = volume_with_clear_key(Method::AES_XTS_128, 512);
     let disk = Disk::new(bytes.clone());
     let volume = writable(disk.clone()).unwrap();
@@ -269,7 +269,7 @@ fn frozen(entry: &Entry) -> Arc<Disk> {
     Disk::new(fs::read(&entry.file).unwrap())
 }
 
-#[trial("refuses frozen volumes by name")]
+#[trial("refuses frozen volumes, with the reason")]
 fn refuses_frozen_volumes() {
     let refused = |name| {
         let entry = testdata::volume(name);
@@ -301,19 +301,20 @@ fn refuses_damaged_copies() {
         let volume = Volume::from_exclusive(target).unwrap();
         let unlocked = volume.unlock(&[Box::new(Suspended)], &UnlockOptions::default());
         let refusal = unlocked.unwrap().into_writable().unwrap_err();
-        // It can be read all the same.
+        // Reading still works.
         let mut sector = [0; 512];
         refusal.unlocked().read_exact_at(0, &mut sector).unwrap();
         assert_eq!(sector[3..7], *b"NTFS");
         refused(Err(refusal.into()))
     };
-    // A byte of the datums of copy 3, and of the sealed SHA-256 of copy 2, which no CRC covers.
+    // A byte in a datum of copy 3, and in the encrypted SHA-256 of copy 2, which the CRC does not
+    // cover.
     assert!(matches!(altered(0x6_0090), Unwritable::DamagedCopies(_)));
     let info_size = usize::from(u16::from_le_bytes([bytes[0x3_8008], bytes[0x3_8009]])) * 16;
     let sealed = 0x3_8000 + info_size + 8 + 0x30;
     assert!(matches!(altered(sealed), Unwritable::DamagedCopies(faults) if faults[0].copy == 2));
 
-    // A copy that passes its CRC but says something else.
+    // A copy with another content and a valid CRC.
     let mut other = common::damage::VolumeCopy {
         bytes: bytes.clone(),
     };
@@ -342,14 +343,14 @@ fn a_cursor_writes_and_reads_through_the_traits_of_the_standard_library() {
     let mut read = Vec::new();
     cursor.read_to_end(&mut read).unwrap();
     assert!(read == plaintext);
-    // Nothing is written beyond the end, and nothing into BitLocker's own structures.
+    // Writes beyond the end and into BitLocker's structures fail.
     assert_eq!(cursor.write(&[1]).unwrap(), 0);
     let reserved = cursor.get_ref().reserved()[0].start;
     cursor.seek(SeekFrom::Start(reserved)).unwrap();
     let error = cursor.write(&[1]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
     drop(cursor);
-    // It is on the disk.
+    // The data is on the disk.
     assert!(plaintext_of(&writable(disk).unwrap()) == plaintext);
 }
 
@@ -390,7 +391,7 @@ fn hands_back_a_volume_that_was_opened_for_reading() {
     let mut sector = [0; 512];
     unlocked.read_exact_at(0, &mut sector).unwrap();
     assert_eq!(sector[3..7], *b"NTFS");
-    // A window is a source of its own.
+    // A window is another source.
     let disk = Disk::new([vec![7; 1024], bytes].concat());
     let window: Arc<dyn WriteAt> = Arc::new(Window::new(disk.clone(), 1024, SIZE as u64));
     let volume = writable(window).unwrap();
@@ -408,7 +409,7 @@ fn vmk(volume: &corpus::Volume) -> Box<RawVmk> {
     Box::new(RawVmk::new(Vmk::from_slice(&bytes).unwrap()))
 }
 
-/// Read-only underneath: a refusal must not depend on the source's refusing.
+/// A source whose writes would panic: refusals must not depend on errors of the source.
 struct Frozen(FileSource);
 
 impl ReadAt for Frozen {
@@ -429,7 +430,7 @@ impl WriteAt for Frozen {
     }
 }
 
-#[trial("refuses volumes of Windows by name", needs(corpus))]
+#[trial("refuses volumes of Windows, with the reason", needs(corpus))]
 fn refuses_corpus_volumes() {
     let volumes = corpus::volumes().unwrap();
     let named = |name: &str| volumes.iter().find(|volume| volume.name == name).unwrap();
@@ -459,8 +460,8 @@ fn refuses_corpus_volumes() {
     open("cs-aes-xts-128", vmk(volume)).unwrap();
 }
 
-/// Copies of volumes that Windows made, with the moved sectors, the ends and many odd places
-/// written: dislocker reads what we read, and nothing else of the disk has changed.
+/// Writes to copies of volumes made by Windows: to the moved boot sectors, the ends and many
+/// unaligned ranges. dislocker reads the same as fve, and nothing else on the disk changes.
 #[trial("volumes of Windows, read by dislocker", needs(corpus, dislocker_file))]
 fn windows_volumes() {
     let volumes = corpus::volumes().unwrap();
@@ -566,7 +567,7 @@ impl CopiedVolume {
         let unlocked = self.entry.unlock(self.entry.credentials.first()).unwrap();
         let extents = unlocked.layout().extents().iter();
         let zero = extents.filter(|extent| extent.content == fve::volume::layout::Content::Zero);
-        // The spare area lies behind the moved sectors.
+        // The spare area follows the moved boot sectors.
         zero.flat_map(|extent| {
             [
                 extent.range.clone(),
@@ -577,7 +578,7 @@ impl CopiedVolume {
     }
 }
 
-/// Every program that can open the volume reads what we do, and that is `plaintext`.
+/// Every program that can unlock the volume reads `plaintext`, as fve does.
 fn peers_agree(entry: &Entry, path: &Path, plaintext: &[u8]) {
     let entry = Entry {
         file: path.to_owned(),
@@ -589,7 +590,7 @@ fn peers_agree(entry: &Entry, path: &Path, plaintext: &[u8]) {
     for peer in Peer::ALL {
         let fits =
             |credential: &&testdata::KnownCredential| peer.limit(&entry, credential).is_none();
-        // A startup key before a password: it takes no stretching.
+        // Prefer a startup key, which needs no key stretching.
         let mut credentials: Vec<_> = entry.credentials.iter().filter(fits).collect();
         credentials.sort_by_key(|credential| credential.kind != testdata::Kind::StartupKey);
         if let (Some(credential), None) = (credentials.first(), peer.missing()) {
@@ -607,7 +608,10 @@ fn open_volume(mounted: &Mounted) -> File {
     options.open(mounted.volume_file()).unwrap()
 }
 
-#[trial("odd offsets through the mount", needs(fuse, dislocker_file))]
+#[trial(
+    "writes at unaligned offsets through the mount",
+    needs(fuse, dislocker_file)
+)]
 fn odd_offsets_through_the_mount() {
     for name in ["elephant-256", "cbc-128-4k"] {
         let copied = CopiedVolume::of(name);
@@ -630,7 +634,7 @@ fn odd_offsets_through_the_mount() {
         assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
         file.sync_all().unwrap();
         drop(file);
-        // dd in another process, at an odd place with an odd size.
+        // dd in another process, with an unaligned offset and size.
         model[0x4_A235..0x4_A235 + 777].fill(0);
         run(Command::new("dd")
             .args(["if=/dev/zero", "bs=777", "count=1", "conv=notrunc,fsync"])
@@ -646,7 +650,7 @@ fn odd_offsets_through_the_mount() {
     }
 }
 
-#[trial("is one file that keeps its size", needs(fuse))]
+#[trial("shows one file whose size cannot be changed", needs(fuse))]
 fn keeps_its_size() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let copied = CopiedVolume::of("xts-128");
@@ -662,7 +666,7 @@ fn keeps_its_size() {
     let past = file.write_at(&[0], before.len()).unwrap_err();
     assert_eq!(past.raw_os_error(), Some(28), "{past}");
     assert_eq!(path.metadata().unwrap().len(), before.len());
-    // Times may be set; permissions stay; a write moves the time on.
+    // Times can be set and permissions cannot; a write updates the modification time.
     let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     file.set_modified(old).unwrap();
     assert_eq!(path.metadata().unwrap().modified().unwrap(), old);
@@ -703,14 +707,14 @@ fn holes_read_as_zeros() {
     assert!(copied.plaintext() == model);
 }
 
-/// What the command says when it fails, with its status.
+/// The exit status and the messages of a command that fails.
 fn failure(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), said)
 }
 
-#[trial("the source is held", needs(fuse))]
+#[trial("the source is locked", needs(fuse))]
 fn the_source_is_held() {
     let copied = CopiedVolume::of("xts-128");
     let other = tempfile::tempdir().unwrap();
@@ -731,10 +735,10 @@ fn the_source_is_held() {
     assert!(said.contains("may be writing"), "{said}");
     open_volume(&mounted).write_all_at(b"x", 1).unwrap();
     mounted.unmount();
-    // Everything was let go of when the command returned.
+    // All locks are released when the command returns.
     writable_file(&copied.path, key_of(&copied.entry)).unwrap();
 
-    // Nobody writes to what somebody reads, and two may read.
+    // Two mounts may read the same file, and then no mount may write to it.
     let bek = copied.entry.bek();
     let options = ["--startup-key", bek.to_str().unwrap()];
     let reading = Mounted::volume(&copied.path, &options);
@@ -744,7 +748,7 @@ fn the_source_is_held() {
     drop((reading, second));
 }
 
-#[trial("refusals end with their status", needs(fuse))]
+#[trial("refusals have the right exit status", needs(fuse))]
 fn refusals_have_a_status() {
     let mount = |path: &Path, arguments: &[&str]| {
         let directory = tempfile::tempdir().unwrap();
@@ -759,7 +763,7 @@ fn refusals_have_a_status() {
     ] {
         let copied = CopiedVolume::of(name);
         let before = fs::read(&copied.path).unwrap();
-        // Said before a credential is asked for.
+        // Reported before a credential is asked for.
         let (status, said) = mount(&copied.path, &[]);
         assert_eq!(status, Some(3), "{said}");
         assert!(said.contains(word) && said.contains("help:"), "{said}");
@@ -778,7 +782,7 @@ fn refusals_have_a_status() {
     assert!(said.contains("copy 3"), "{said}");
 }
 
-/// A mount held by this process, of a disk that fails when told.
+/// A mount served by this process, of a disk that fails on demand.
 #[trial("errors of the disk reach the writer", needs(fuse))]
 fn disk_errors_reach_the_writer() {
     let (bytes, _) = volume_with_clear_key(Method::AES_XTS_128, 512);
@@ -822,7 +826,7 @@ fn fill(root: &Path, seed: u64) -> Vec<(PathBuf, String)> {
             files.push((path, sha256(content.as_slice()).unwrap()));
         }
     }
-    // Room that is freed and taken again.
+    // Space that is freed and used again.
     for (path, _) in files.drain(..10) {
         fs::remove_file(root.join(path)).unwrap();
     }
@@ -849,7 +853,7 @@ fn ntfs_tree() {
         }
         mounted.unmount();
 
-        // What independent programs make of it is an image that ntfs-3g reads.
+        // The image that other programs decrypt can be read with ntfs-3g.
         let plaintext = directory.path().join("plaintext.img");
         let ours = volume.plaintext();
         peers_agree(&volume.entry, &volume.path, &ours);
@@ -860,7 +864,7 @@ fn ntfs_tree() {
             assert_eq!(sha256(content).unwrap(), *hash, "{}", path.display());
         }
         drop(seen);
-        // The metadata is as it was, wherever ntfs-3g put things.
+        // The metadata is unchanged, wherever ntfs-3g wrote.
         let after = fs::read(&volume.path).unwrap();
         let opened = testdata::open(&volume.path);
         for copy in opened.metadata().unwrap().copies {
@@ -871,7 +875,7 @@ fn ntfs_tree() {
     }
 }
 
-/// A file system made through the mount, around the metadata, and filled to the last cluster.
+/// A file system that is created through the mount, around the metadata, and filled completely.
 #[trial(
     "FAT made and filled, read by dislocker",
     needs(fuse, fat_tools, dislocker_file)
@@ -935,7 +939,7 @@ fn loop_device() {
         let mut random = Random::new(8);
         for _ in 0..40 {
             let range = free_range(&mut random, model.len() as u64, &copied.reserved());
-            // The device writes whole pages: those must not touch what is reserved.
+            // The device writes whole pages, which must not touch reserved areas.
             let page = range.start - range.start % 4096..range.end.next_multiple_of(4096);
             let touches = |other: &Range<u64>| other.start < page.end && page.start < other.end;
             if copied.reserved().iter().any(touches) {
@@ -948,7 +952,7 @@ fn loop_device() {
         }
         file.sync_all().unwrap();
         drop(file);
-        // A discard and a request for zeros come alike from the loop device.
+        // The loop device sends the same request for a discard and for zeroing.
         for (option, start, len) in [("-f", 0x4_9000, 0x2000), ("-z", 0x4_D000, 0x1000)] {
             run(Command::new("blkdiscard")
                 .arg(option)
@@ -968,7 +972,7 @@ fn loop_device() {
 }
 
 #[trial(
-    "a block device is claimed, and left alone when write-protected",
+    "a block device is opened exclusively, and not if it is write-protected",
     needs(fuse, loop_devices)
 )]
 fn block_device() {
@@ -987,7 +991,7 @@ fn block_device() {
             String::from_utf8(output.stderr).unwrap(),
         )
     };
-    // The device is claimed, and so is the file below it.
+    // The device is opened exclusively, and the file below it is locked.
     for path in [device.path(), &copied.path] {
         let (code, told) = status(path);
         assert!(code == Some(5) && told.contains("is in use"), "{told}");
