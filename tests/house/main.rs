@@ -1,6 +1,7 @@
 //! The structure of the source tree: which module may use which, and what must not occur in
 //! strings, comments and documents.
 
+mod english;
 mod modules;
 mod strings;
 

@@ -365,10 +365,10 @@ fn resumes() {
     // Holes are still holes.
     assert!(out.metadata().unwrap().blocks() * 512 < SIZE - MIB);
     // Without a partial file, it starts at the beginning.
-    let anew = place.path("anew");
-    let output = run(&mut decrypt(&shown.path(), &anew, &resume));
+    let second = place.path("second");
+    let output = run(&mut decrypt(&shown.path(), &second, &resume));
     assert_says(&output, 0, &["starting from the beginning"]);
-    assert_plaintext(&anew);
+    assert_plaintext(&second);
 }
 
 #[trial("a process that is killed leaves no output", needs(fuse))]

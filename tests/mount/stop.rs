@@ -17,7 +17,7 @@ use fve::volume::Unlocked;
 use crate::common::trials::{fuse, trial};
 use crate::common::writing::{Disk, plaintext_of, volume_with_clear_key, writable};
 
-/// Longer than any test needs, shorter than a person's patience.
+/// Longer than any test needs.
 const LIMIT: Duration = Duration::from_secs(20);
 
 const LEN: usize = 0x10_0000;

@@ -82,7 +82,10 @@ impl Model {
                 None => assert!(found == self.content(sector), "{run}: sector {sector}"),
                 Some(versions) => {
                     let known = versions.iter().any(|version| version == found);
-                    assert!(known, "{run}: sector {sector} holds what nobody wrote");
+                    assert!(
+                        known,
+                        "{run}: sector {sector} holds bytes that were never written"
+                    );
                     lost += usize::from(found != self.content(sector));
                 }
             }
