@@ -179,8 +179,5 @@ fn a_search_starts_no_more_threads_than_are_useful() {
     assert_done(&output);
     assert!(String::from_utf8_lossy(&output.stdout).contains(digits.as_str()));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        said.contains("threads instead of 100000"),
-        "{said}"
-    );
+    assert!(said.contains("threads instead of 100000"), "{said}");
 }
