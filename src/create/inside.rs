@@ -1,5 +1,5 @@
-//! What lies in a volume that is to be written to, and whether it keeps off the places of BitLocker's
-//! own structures.
+//! The file system inside a volume that is to be written to, and whether it avoids the areas of
+//! BitLocker's structures.
 
 use std::ops::Range;
 
@@ -7,33 +7,33 @@ use super::filesystem;
 use crate::error::{Error, Result};
 use crate::source::ReadAt;
 
-/// ReFS is made by Windows alone, which keeps it off the places.
+/// Only Windows creates ReFS, and keeps it from using these areas.
 const REFS: &[u8; 4] = b"ReFS";
-/// Where a boot sector has the name of its file system.
+/// Offset of the name of the file system in a boot sector.
 const NAME_OFFSET: u64 = 3;
 
-/// What a volume's plaintext holds.
+/// The content of a volume's plaintext.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Inside {
-    /// A file system of Windows that keeps off the places.
+    /// A file system of Windows that does not use the areas.
     Aware,
-    /// A file system of Windows of which that cannot be told.
+    /// A file system of Windows for which this is not known.
     Unchecked {
-        /// Why, such as that it was not unmounted cleanly.
+        /// The reason, such as that it was not unmounted cleanly.
         why: String,
     },
-    /// A file system of Windows with free clusters in the places: it will put files there.
+    /// A file system of Windows with free clusters in the areas, where it will store files.
     Unreserved {
         /// Its kind.
         name: &'static str,
     },
-    /// Zeros, or nothing that is known.
+    /// Zeros, or unknown data.
     Unknown {
-        /// Which of them, in words.
+        /// Which of the two, in words.
         found: String,
     },
-    /// A file system, or something else that is known, which does not know of such places.
+    /// A file system or another known format that does not know these areas.
     Other {
         /// What it is, in words.
         found: String,
@@ -41,7 +41,7 @@ pub enum Inside {
 }
 
 impl Inside {
-    /// Looks at the plaintext of a volume with these places, in bytes.
+    /// Examines the plaintext of a volume with these areas, as byte ranges.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read.

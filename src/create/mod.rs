@@ -1,14 +1,13 @@
-//! New volumes: from a plaintext image and some protectors to an encrypted volume.
+//! Creating volumes, from a plaintext image and key protectors.
 //!
-//! [`NewVolume`] collects what the volume shall be; [`NewVolume::write`] encrypts a plaintext image
-//! into a file or device. What comes out is the profile of docs/format.md §7.1: the form
-//! of Windows 8 and later, which every other program that reads BitLocker volumes was seen to
-//! accept. Windows itself was never asked: treat volumes made here as experimental there.
+//! [`NewVolume`] holds the properties of the volume; [`NewVolume::write`] encrypts a plaintext
+//! image into a file or device. The result has the form of docs/format.md §7.1, that of Windows 8
+//! and later, which all tested programs that read BitLocker volumes accept. It was not tested with
+//! Windows itself: treat new volumes as experimental there.
 //!
-//! The metadata needs room inside the volume ([`Placement`]): stretches that the file system on it
-//! never uses, because they would read as zeros. This first form has one simple safe rule: those
-//! stretches must hold nothing but zeros in the plaintext, or the volume is not made. Whoever makes
-//! the file system has to keep them from being used later (NTFS: placeholder files,
+//! The metadata needs space inside the volume ([`Placement`]), in areas that the file system never
+//! uses, because they are read as zeros. These areas must be zero in the plaintext, or the volume
+//! is not created. The file system must not use them later either (NTFS: placeholder files,
 //! docs/format.md §2.7; FAT: clusters marked bad).
 //!
 //! ```no_run
@@ -63,7 +62,7 @@ use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::secret::{AutoUnlockKey, ExternalKey};
 
-/// A volume to be made.
+/// The properties of a volume to be created.
 #[derive(Debug)]
 pub struct NewVolume {
     id: Guid,
@@ -83,9 +82,8 @@ pub struct NewVolume {
 
 /// The system that the metadata names as its maker (docs/format.md §3.9).
 ///
-/// Windows writes its own version there. We are not Windows, so the default is all zeros: no
-/// version of Windows made this. No other program looks at it; what Windows makes of a zero is not
-/// known.
+/// Windows writes its version there. The default is zeros, because no version of Windows created
+/// the volume. Other programs ignore the field; how Windows treats zeros is not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WrittenBy {
@@ -95,7 +93,7 @@ pub struct WrittenBy {
     pub product_type: u8,
 }
 
-/// What was made.
+/// The properties of a volume that was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Created {
@@ -103,13 +101,13 @@ pub struct Created {
     pub id: Guid,
     /// Size of the volume in bytes.
     pub size: u64,
-    /// Its protectors, in the order on disk.
+    /// Its key protectors, in the order on disk.
     pub protectors: Vec<(Guid, ProtectorKind)>,
 }
 
 impl NewVolume {
-    /// A volume of that method, with sectors of `sector_size` bytes and its metadata at that place;
-    /// a new identifier, made now, without description and protectors.
+    /// A volume with this encryption method, sectors of `sector_size` bytes and its metadata at
+    /// these positions. It has a new random identifier, and no description or key protectors.
     ///
     /// # Errors
     /// [`Error::Uncreatable`](crate::Error::Uncreatable) for a sector size that Windows does not
@@ -141,15 +139,15 @@ impl NewVolume {
         self.id
     }
 
-    /// Sets the description that Windows shows beside the identifiers when it asks for a recovery
-    /// password; its own form is computer, volume and date with a blank between each.
+    /// Sets the description that Windows shows when it asks for a recovery password. Windows uses
+    /// computer, volume and date, separated by blanks.
     pub fn describe(&mut self, description: impl Into<String>) -> &mut Self {
         self.description = Some(description.into());
         self
     }
 
-    /// Sets how many sectors of the disk lie before the volume's partition; only a start of Windows
-    /// from the volume needs it.
+    /// Sets the number of sectors before the volume's partition, which is needed only to start
+    /// Windows from the volume.
     pub fn hidden_sectors(&mut self, sectors: u32) -> &mut Self {
         self.hidden_sectors = sectors;
         self
@@ -161,21 +159,21 @@ impl NewVolume {
         self
     }
 
-    /// Makes the volume a system volume that has the auto-unlock key: the key that Windows seals the
-    /// external keys of the data volumes beside it with.
+    /// Adds an auto-unlock key, with which Windows on a system volume encrypts the external keys of
+    /// data volumes.
     pub fn auto_unlock_key(&mut self, key: AutoUnlockKey) -> &mut Self {
         self.auto_unlock_key = Some(key);
         self
     }
 
-    /// Adds a protector behind those that there are.
+    /// Adds a key protector after the existing ones.
     pub fn protect(&mut self, protector: NewProtector) -> &mut Self {
         self.protectors.push(protector);
         self
     }
 
-    /// The files of all startup keys. Store them before [`NewVolume::write`]: a key that exists
-    /// nowhere when the volume does locks it for ever.
+    /// The files of all startup keys. Store them before [`NewVolume::write`]: without its key, the
+    /// volume can never be unlocked.
     ///
     /// # Errors
     /// None that a caller can cause.
@@ -196,7 +194,7 @@ impl NewVolume {
             .collect()
     }
 
-    /// What a later reader of the metadata would refuse or could never open.
+    /// Refuses metadata that readers would reject, or that could never be unlocked.
     fn check_protectors(&self) -> Result<()> {
         let count = |kind| {
             let kinds = self.protectors.iter().map(NewProtector::kind);

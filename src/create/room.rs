@@ -1,4 +1,4 @@
-//! Where in free space the metadata goes.
+//! Choosing positions for the metadata in the free space of a file system.
 
 use std::ops::Range;
 
@@ -6,26 +6,26 @@ use super::Placement;
 use super::placement::{MOVED_LEN, SPARE_LEN};
 use crate::format::block::REGION_LEN;
 
-/// Free runs that are remembered: their number on a file system is only bounded by its size.
+/// Limit for the number of free runs that are stored: a file system can have any number of them.
 const MAX_RUNS: usize = 1 << 20;
-/// Where the first copy lies on the volumes that Windows made (docs/format.md §2.5).
+/// Offset of the first copy on volumes made by Windows (docs/format.md §2.5).
 const FIRST_COPY: u64 = 0x210_0000;
-/// Starts are a multiple of this where the clusters allow it: a page, and a large sector.
+/// Positions are multiples of this if the clusters allow it: a page, and a large sector.
 const PAGE: u64 = 0x1000;
 
 /// The clusters of a file system: its unit of allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Clusters {
-    /// Where the first lies, in bytes from the start of the volume.
+    /// Offset of the first cluster on the volume, in bytes.
     pub(super) start: u64,
-    /// Bytes in each.
+    /// Size of a cluster in bytes.
     pub(super) size: u64,
-    /// How many there are.
+    /// Number of clusters.
     pub(super) count: u64,
 }
 
 impl Clusters {
-    /// The bytes of the clusters of these numbers, counted from 0.
+    /// The byte range of the clusters with these numbers, counted from 0.
     pub(super) fn bytes(&self, numbers: &Range<u64>) -> Range<u64> {
         let at = |number: u64| {
             let offset = number.saturating_mul(self.size);
@@ -34,7 +34,7 @@ impl Clusters {
         at(numbers.start)..at(numbers.end)
     }
 
-    /// The numbers of the clusters that hold any of these bytes.
+    /// The numbers of the clusters that overlap this byte range.
     pub(super) fn holding(&self, bytes: &Range<u64>) -> Range<u64> {
         let from = |offset: u64| offset.saturating_sub(self.start);
         from(bytes.start) / self.size..from(bytes.end).div_ceil(self.size)
@@ -50,12 +50,12 @@ impl Clusters {
 /// Free space, in runs of whole clusters.
 pub(super) struct Room {
     clusters: Clusters,
-    /// In bytes from the start of the volume, ascending.
+    /// Byte ranges on the volume, in ascending order.
     runs: Vec<Range<u64>>,
 }
 
 impl Room {
-    /// No room yet.
+    /// No free space yet.
     pub(super) fn new(clusters: Clusters) -> Self {
         Self {
             clusters,
@@ -63,37 +63,37 @@ impl Room {
         }
     }
 
-    /// Free clusters behind those that were added before.
+    /// Adds free clusters, which must come after those added before.
     pub(super) fn add(&mut self, numbers: &Range<u64>) {
         let bytes = self.clusters.bytes(numbers);
         let start = self.clusters.round_up(bytes.start.max(MOVED_LEN));
-        // Shorter than the shortest stretch, a run is of no use.
+        // Runs that are shorter than the shortest area are useless.
         if start.saturating_add(MOVED_LEN) <= bytes.end && self.runs.len() < MAX_RUNS {
             self.runs.push(start..bytes.end);
         }
     }
 
-    /// How much room there is at least, in bytes.
+    /// A lower bound of the free space, in bytes.
     pub(super) fn free(&self) -> u64 {
         self.runs.iter().map(|run| run.end - run.start).sum()
     }
 
-    /// Places for the metadata on a file system of `size` bytes: the first copy where Windows has
-    /// it, the others apart from it, each as near as there is room.
+    /// Chooses positions for the metadata on a file system of `size` bytes: the first copy where
+    /// Windows puts it, the others away from it, each as near to its ideal position as possible.
     pub(super) fn on_file_system(self, size: u64) -> Option<Placement> {
         let first = FIRST_COPY.min(size / 4);
         self.place([first, size / 2, size / 4 * 3])
     }
 
-    /// Places for the metadata on an empty volume of `size` bytes. File systems begin to fill a
-    /// volume at its start, and keep something of their own in the middle and at the end.
+    /// Chooses positions for the metadata on an empty volume of `size` bytes. File systems fill a
+    /// volume from its start, and have structures in the middle and at the end.
     pub(super) fn on_empty_volume(self, size: u64) -> Option<Placement> {
         let sixteenth = size / 16;
         self.place([12 * sixteenth, 13 * sixteenth, 14 * sixteenth])
     }
 
-    /// As Windows 8 and later lay it out, if there is a run for all that follows the first copy;
-    /// else each stretch by itself.
+    /// The layout of Windows 8 and later, if a run is large enough for the first copy and all that
+    /// follows it; otherwise each area is placed separately.
     fn place(mut self, targets: [u64; 3]) -> Option<Placement> {
         let round = |len: u64| len.div_ceil(self.clusters.size) * self.clusters.size;
         let (copy, moved, spare) = (round(REGION_LEN), round(MOVED_LEN), round(SPARE_LEN));
@@ -112,7 +112,8 @@ impl Room {
         })
     }
 
-    /// Takes `len` bytes out of a run: the first that fits behind `target`, else the last before.
+    /// Removes `len` bytes from a run: the first that fits after `target`, or else the last one
+    /// before it.
     fn take(&mut self, len: u64, target: u64) -> Option<u64> {
         let behind = self.runs.iter().enumerate().find_map(|(number, run)| {
             let start = self.aligned(run.start.max(target));
@@ -130,7 +131,7 @@ impl Room {
         Some(start)
     }
 
-    /// The last place in a run that has room for `len` bytes.
+    /// The last position in a run with space for `len` bytes.
     fn last_place(&self, run: &Range<u64>, len: u64) -> Option<u64> {
         let back = PAGE.max(self.clusters.size);
         let latest = run.end.checked_sub(len)?;
@@ -141,7 +142,7 @@ impl Room {
             .find(fits)
     }
 
-    /// The next start of a cluster, at the start of a page too where there is one near.
+    /// The next start of a cluster, if possible also the start of a page.
     fn aligned(&self, offset: u64) -> u64 {
         let start = self.clusters.round_up(offset);
         let near = (0..PAGE / 512).map(|n| start.saturating_add(n * self.clusters.size));
@@ -201,7 +202,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is free: what is chosen lies in it, apart, at the start of clusters.
+        /// The chosen areas are free, do not overlap, and begin at clusters.
         #[test]
         fn every_place_is_free_and_apart(
             start in (0u64..64).prop_map(|n| n * 512),

@@ -123,8 +123,8 @@ impl Target {
         Ok(self.file.insert(file))
     }
 
-    /// Overwrites the boot record with zeros, so that nothing takes an incomplete volume, or one
-    /// whose keys nobody has, for a volume. Errors are ignored: this is called where another error
+    /// Overwrites the boot record with zeros, so that an incomplete volume, or one whose keys
+    /// were not saved, is not found. Errors are ignored: this is called where another error
     /// is already being reported.
     pub fn invalidate(&self) {
         if let Some(file) = &self.file {

@@ -1,7 +1,7 @@
 //! Writing a new volume: data, then metadata, then the boot record (docs/format.md §7.5).
 //!
-//! Until the very last write the output is no BitLocker volume: an interrupted run leaves nothing
-//! that could be taken for a finished one.
+//! Before the last write, the output is not a BitLocker volume, so an interrupted run leaves
+//! nothing that looks like a complete one.
 
 use std::io;
 use std::ops::Range;
@@ -20,14 +20,14 @@ use crate::source::{ReadAt, WriteAt};
 /// Bytes encrypted at a time: a multiple of every sector size.
 const PIECE: usize = 1 << 20;
 
-/// Encrypts what of a stretch of the volume is to be encrypted.
+/// Encrypts those sectors of a range that are encrypted on this volume.
 struct Converter {
     cipher: Box<dyn SectorCipher>,
     encrypted: Vec<Range<u64>>,
 }
 
 impl Converter {
-    /// Turns the plaintext of the sectors at `address` into what stands there on disk.
+    /// Converts the plaintext of the sectors at `address` to the bytes on disk.
     fn convert(&self, address: u64, bytes: &mut [u8]) {
         let end = address + bytes.len() as u64;
         for range in &self.encrypted {
@@ -67,7 +67,8 @@ impl<'a> WriteJob<'a> {
     }
 
     /// Calls `progress` after each piece with the number of bytes in it, from any of the threads.
-    /// The numbers add up to the length of the volume minus its first 8192 bytes, which are written last.
+    /// The numbers add up to the length of the volume minus its first 8192 bytes, which are written
+    /// last.
     #[must_use]
     pub fn on_progress(mut self, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
         self.progress = Some(progress);
@@ -140,8 +141,8 @@ impl NewVolume {
             encrypted: self.stage.encrypted(&moved, size),
         };
         let out = Output(out);
-        // Nothing reads the first sectors from there any more, and no plaintext may stay behind.
-        // What was there before opens no more from here on.
+        // The first sectors are read from their new position, so this plaintext must be removed.
+        // From here on, an earlier volume in the target cannot be opened any more.
         out.write(0, &[0; MOVED_LEN as usize])?;
         out.flush()?;
         Copy::new(plaintext, &converter, &out, job).run()?;
@@ -163,7 +164,7 @@ impl NewVolume {
         })
     }
 
-    /// Checks all that can be known before anything is written.
+    /// All checks that are possible before anything is written.
     ///
     /// # Errors
     /// [`Error::Uncreatable`], and [`Error::Io`] when the plaintext cannot be read.
@@ -179,7 +180,7 @@ impl NewVolume {
         placement::check(&self.stretches(), plaintext, self.sector_size)
     }
 
-    /// All that must be free in the plaintext.
+    /// The areas that must be zero in the plaintext.
     fn stretches(&self) -> Vec<(&'static str, Range<u64>)> {
         let mut stretches = self.placement.stretches().to_vec();
         if let Some(range) = self.stage.map_range() {
@@ -188,7 +189,7 @@ impl NewVolume {
         stretches
     }
 
-    /// Writes the first sectors to their new place, encrypted with its address.
+    /// Writes the first sectors to their new position, encrypted with its address.
     fn move_boot_sectors(
         &self,
         plaintext: &dyn ReadAt,
@@ -211,7 +212,7 @@ impl NewVolume {
     }
 
     fn boot_record(&self) -> Result<Vec<u8>> {
-        /// Bytes of a cluster of NTFS, in which the boot record counts.
+        /// Size of an NTFS cluster, the unit of some fields of the boot record.
         const CLUSTER: u32 = 4096;
         boot_record(&BootFields {
             bytes_per_sector: u16::try_from(self.sector_size).unwrap_or(0),
@@ -224,7 +225,8 @@ impl NewVolume {
     }
 }
 
-/// Encrypts everything where it lies, but for the first sectors. Threads take pieces from a counter.
+/// Encrypts everything except the first sectors at the same offsets. Threads take blocks from a
+/// shared counter.
 struct Copy<'a> {
     plaintext: &'a dyn ReadAt,
     converter: &'a Converter,
@@ -318,7 +320,7 @@ impl Output<'_> {
             .map_err(|error| Error::io("cannot flush the volume", error))
     }
 
-    /// Writes the boot record, which makes the output a volume; takes it back where that fails.
+    /// Writes the boot record, which makes the output a volume, and removes it again if that fails.
     fn publish(&self, boot_record: &[u8]) -> Result<()> {
         let written = self.write(0, boot_record).and_then(|()| self.flush());
         written.map_err(|error| {
@@ -335,12 +337,12 @@ impl Output<'_> {
         })
     }
 
-    /// Checks that the medium gives back what was written.
+    /// Reads back and compares what was written.
     fn compare(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let fail = |error| Error::io(format!("cannot read back the volume at {offset:#x}"), error);
         let mut read = vec![0; bytes.len()];
         match self.0.read_exact_at(offset, &mut read) {
-            // Opened for writing alone.
+            // The file is open only for writing.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),
             other => other.map_err(fail)?,
         }

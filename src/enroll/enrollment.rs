@@ -191,7 +191,7 @@ impl NewSecret {
     }
 
     /// Stores the secret, if it goes into a file. Call this before the volume is written: otherwise an
-    /// interruption could leave a volume whose key nobody has.
+    /// interruption could leave a volume whose key was not saved.
     ///
     /// # Errors
     /// [`Error::OutputRefused`] when a file of that name exists; [`Error::Io`] when it cannot be written.

@@ -489,7 +489,7 @@ fn unlocks() -> Result<(), Failed> {
     "what ldapsearch writes is read, and says the same",
     needs(directory_server)
 )]
-fn second_judge() -> Result<(), Failed> {
+fn agrees_with_ldapsearch() -> Result<(), Failed> {
     let server = server();
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("ldapsearch.ldif");
@@ -555,7 +555,7 @@ fn refusals() -> Result<(), Failed> {
     let (ca, other_ca) = (server.ca(), server.other_ca());
     for (user, password, ca, status) in [
         (None, &password, &ca, 4),
-        (Some("cn=nobody,dc=example,dc=org"), &password, &ca, 4),
+        (Some("cn=missing,dc=example,dc=org"), &password, &ca, 4),
         (Some(HELP_DESK), &wrong, &ca, 4),
         // A certificate of another authority, also with StartTLS.
         (Some(HELP_DESK), &password, &other_ca, 5),

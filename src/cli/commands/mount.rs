@@ -122,7 +122,7 @@ fn read_only(args: &MountArgs) -> Result<(Mount, Holds), Failure> {
     Ok((mount, (shared, device)))
 }
 
-/// What keeps the volume from being written to is said before anybody is asked for a credential.
+/// Checks whether the volume can be written to before it asks for a credential.
 fn read_write(args: &MountArgs) -> Result<Mount, Failure> {
     let opened = source::open_for_writing(&args.source).tell()?;
     opened.volume.check_writable()?;
@@ -221,7 +221,7 @@ fn watch(signals: &mut Signals, stopper: &Stopper) {
     }
 }
 
-/// Tells whoever waits that the mount answers.
+/// Notifies the parent process or systemd that the mount is ready.
 fn announce(args: &MountArgs) -> Result<(), Failure> {
     if args.background_child {
         return leave_terminal()

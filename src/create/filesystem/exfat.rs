@@ -4,14 +4,15 @@
 //! |---|---|
 //! | 0x40, 0x48 | sectors before the partition, sectors of the volume (64 bits each) |
 //! | 0x50, 0x54 | first sector and sectors of the table |
-//! | 0x58, 0x5C | first sector of the clusters, and how many there are |
+//! | 0x58, 0x5C | first sector of the clusters, and their number |
 //! | 0x60 | cluster that the root directory begins with |
 //! | 0x6A | flags: bit 1 dirty, bit 2 the medium has failed |
 //! | 0x6C, 0x6D | bytes in a sector and sectors in a cluster, as powers of two |
 //! | 0x6E, 0x70 | number of tables; percent of the clusters in use, or 0xFF |
 //!
-//! A bad cluster has its bit set and a number of its own in the table. Source: Microsoft's exFAT
-//! specification of 2019. The boot sector's checksum leaves out what is changed here.
+//! A bad cluster has its bit set and a special value in the table. Source: Microsoft's exFAT
+//! specification of 2019. The checksum of the boot sector does not cover the fields that are
+//! changed here.
 
 use std::ops::Range;
 
@@ -25,13 +26,12 @@ use crate::source::ReadAt;
 const NAME: &str = "exFAT";
 /// Number of the first cluster.
 const FIRST: u32 = 2;
-/// What the table has for a bad cluster; larger is the end of a chain.
+/// Table entry of a bad cluster; a larger value ends a chain.
 const BAD: u32 = 0xFFFF_FFF7;
-/// The field that tells how full the volume is, and its value where nobody counts.
+/// Offset of the percentage of used clusters, and its value for "not available".
 const PERCENT: u64 = 0x70;
 const NOT_COUNTED: u8 = 0xFF;
-/// Bytes of the root directory that are looked through: its first entries are those that are
-/// looked for.
+/// Number of bytes of the root directory to search: the required entries are the first.
 const MAX_ROOT: u64 = 1 << 20;
 
 struct ExFat {
@@ -40,7 +40,7 @@ struct ExFat {
     bitmap: Bitmap,
 }
 
-/// What the root directory tells.
+/// The required entries of the root directory.
 #[derive(Default)]
 struct Root {
     /// First cluster and length in bytes.
@@ -129,7 +129,7 @@ impl ExFat {
         })
     }
 
-    /// Where the first `len` bytes of the chain that begins with this cluster lie.
+    /// The ranges of the first `len` bytes of the chain that begins with this cluster.
     fn chain(&self, image: &dyn ReadAt, first: u32, len: u64) -> Result<Vec<Range<u64>>> {
         let mut pieces: Vec<Range<u64>> = Vec::new();
         let mut next = first;
@@ -153,7 +153,7 @@ impl ExFat {
         Ok(pieces)
     }
 
-    /// Where the entry of a cluster lies, counted from 0.
+    /// Offset of the table entry of a cluster, counted from 0.
     fn entry(&self, number: u64) -> u64 {
         self.table + (number + u64::from(FIRST)) * 4
     }
@@ -193,7 +193,8 @@ impl ExFat {
     }
 }
 
-/// The label in its entry: a count of characters, and up to eleven in UTF-16.
+/// The label in its directory entry: the number of characters, and up to eleven characters in
+/// UTF-16.
 fn label(entry: &[u8]) -> Option<String> {
     let count = usize::from(*entry.get(1)?).min(11);
     let units = entry.get(2..2 + 2 * count)?.chunks_exact(2);

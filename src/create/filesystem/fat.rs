@@ -1,4 +1,5 @@
-//! FAT16 and FAT32: a table with an entry for every cluster; 0 is free, a number of its own is bad.
+//! FAT16 and FAT32: a table with an entry for every cluster; 0 means free, a special value means
+//! bad.
 //!
 //! | offset in the boot sector | field |
 //! |---|---|
@@ -8,7 +9,7 @@
 //! | 0x16, 0x24 | sectors of a table, 16 and 32 bits |
 //! | 0x1C | sectors before the partition |
 //! | 0x25, 0x41 | FAT16, FAT32: bit 0 set while mounted (Linux) |
-//! | 0x28, 0x30 | FAT32: which table counts; the sector of the counts of free clusters |
+//! | 0x28, 0x30 | FAT32: which table is current; the sector with the count of free clusters |
 //!
 //! Source: Microsoft's FAT specification of 2000.
 
@@ -20,13 +21,14 @@ use crate::error::Result;
 use crate::format::wire::Fields;
 use crate::source::ReadAt;
 
-/// Bytes of a table that are read at a time.
+/// Number of bytes of a table to read at a time.
 const PIECE: u64 = 1 << 16;
-/// Fewer clusters than this, and the entries of a table have twelve bits; from the second on, 32.
+/// With fewer clusters than the first, the entries of a table have 12 bits; with at least the
+/// second, 32.
 const FAT12_BELOW: u64 = 4085;
 const FAT16_BELOW: u64 = 65525;
 
-/// How wide the entries of a table are.
+/// The width of the entries of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Width {
     Fat16,
@@ -48,7 +50,7 @@ impl Width {
         }
     }
 
-    /// The number in an entry; the upper four bits of one in FAT32 mean nothing.
+    /// The number in an entry; FAT32 does not use the upper four bits.
     fn value(self, entry: &[u8]) -> u32 {
         match (self, entry) {
             (Self::Fat16, [a, b]) => u16::from_le_bytes([*a, *b]).into(),
@@ -57,7 +59,7 @@ impl Width {
         }
     }
 
-    /// The entry of a bad cluster where `entry` stood.
+    /// The entry for a bad cluster that replaces `entry`.
     fn bad(self, entry: &[u8]) -> Vec<u8> {
         match self {
             Self::Fat16 => vec![0xF7, 0xFF],
@@ -68,8 +70,7 @@ impl Width {
         }
     }
 
-    /// The bits of entry 1 that are set while the file system is clean, and while the disk had no
-    /// errors.
+    /// The bits of entry 1 that are set if the file system is clean and the disk had no errors.
     fn marks(self) -> (u32, u32) {
         match self {
             Self::Fat16 => (1 << 15, 1 << 14),
@@ -81,9 +82,9 @@ impl Width {
 struct Fat {
     facts: Facts,
     width: Width,
-    /// Where the tables that count lie: all of them, or one.
+    /// Offsets of the current tables: all, or only one.
     tables: Vec<u64>,
-    /// Where FAT32 counts its free clusters.
+    /// Offset of the sector with the count of free clusters (FAT32).
     summary: Option<u64>,
 }
 
@@ -101,8 +102,8 @@ pub(super) fn open(image: &dyn ReadAt) -> Result<Option<Box<dyn FileSystem>>> {
     Ok(Some(Box::new(fat)))
 }
 
-/// Whether the fields hold what FAT can have there. A boot sector with a partition table has zeros
-/// or code in them.
+/// Whether the fields have values that are possible in FAT. A boot sector with a partition table
+/// has zeros or code there.
 fn looks_like_fat(boot: &[u8]) -> bool {
     let field = |at: usize| match boot.get(at..at + 2) {
         Some(&[low, high]) => u16::from_le_bytes([low, high]),
@@ -148,7 +149,7 @@ impl Fat {
             let what = format!("{entries} entries for {count} clusters");
             return Err(broken(width.name(), what));
         }
-        // Bit 7: only one table is kept up to date, and the bits before say which.
+        // Bit 7: only one table is kept up to date; the lower bits say which.
         let flags = if is_fat32 { u16_at(0x28)? } else { 0 };
         let active = (flags & 0x80 != 0).then_some(flags & 0x0F);
         if active.is_some_and(|active| active >= tables) {
@@ -200,15 +201,15 @@ impl Fat {
         Ok(())
     }
 
-    /// Where a cluster's entry lies in a table.
+    /// Offset of the entry of a cluster in a table.
     fn entry(&self, table: u64, cluster: u64) -> u64 {
-        /// Entries before that of the first cluster.
+        /// Number of entries before that of the first cluster.
         const FIRST: u64 = 2;
         table + (cluster + FIRST) * self.width.bytes()
     }
 
     fn lower_count(&self, image: &mut Image<'_>, taken: u64) -> Result<()> {
-        /// Where the counts stand in their sector, and what stands before them.
+        /// Offsets in the sector of the signature and of the count of free clusters.
         const SIGNATURE: Range<usize> = 484..488;
         const FREE: usize = 488;
         let Some(at) = self.summary else {
@@ -217,7 +218,7 @@ impl Fat {
         let sector = read(image, at, 512)?;
         let fields = Fields::new("free cluster count", &sector, at);
         let free = fields.u32(FREE).map_err(broken_field(self.facts.name))?;
-        // All ones: not known.
+        // All ones: unknown.
         if sector.get(SIGNATURE) != Some(b"rrAa") || free == u32::MAX {
             return Ok(());
         }

@@ -1,13 +1,13 @@
-//! The file systems that a volume is made from: what they are, which clusters are free, and how
-//! those that the metadata takes are marked so that the file system never uses them.
+//! File systems from which a volume can be created: their properties, their free clusters, and
+//! marking the clusters of the metadata so that the file system never uses them.
 //!
-//! Each kind is a [`FileSystem`] in a file beside this, with its row in [`PROBES`]. What they change
-//! goes into an [`Overlay`]: the image itself is never written to.
+//! Each kind is a [`FileSystem`] in its own file, with a row in [`PROBES`]. Changes go into an
+//! [`Overlay`]: the image itself is never written to.
 //!
 //! Windows is said to mark such clusters bad on FAT and exFAT, and gives them to hidden files on
-//! NTFS (docs/format.md §2.7). Here all three are marked bad: making files in NTFS takes a whole
-//! file system driver, and its list of bad clusters keeps every driver off them just as well. A
-//! check that tries bad clusters again (`chkdsk /b`) would free them; so the README warns of it.
+//! NTFS (docs/format.md §2.7). fve marks them bad on all three: creating files in NTFS would need
+//! a complete driver, and no driver uses clusters in the list of bad clusters either. A check that
+//! tests bad clusters again (`chkdsk /b`) would free them; docs/creating.md warns about it.
 
 mod bitmap;
 mod exfat;
@@ -21,45 +21,45 @@ use crate::error::{Error, Remedy, Result};
 use crate::format::FormatError;
 use crate::source::{Overlay, ReadAt};
 
-/// What is known of a file system.
+/// Properties of a file system.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
-    /// Its kind, as people call it.
+    /// Its kind, such as `NTFS`.
     pub(super) name: &'static str,
-    /// Bytes in a sector.
+    /// Bytes per sector.
     pub(super) sector_size: u32,
-    /// Sectors of the disk before its partition, as it tells.
+    /// Number of sectors before the partition, as its boot sector says.
     pub(super) hidden_sectors: u32,
-    /// The name that somebody gave it.
+    /// Its volume label.
     pub(super) label: Option<String>,
-    /// Bytes that it takes from the start of the image on.
+    /// Size in bytes, from the start of the image.
     pub(super) size: u64,
     /// Its clusters.
     pub(super) clusters: Clusters,
 }
 
-/// A file system of one kind, found whole and clean.
+/// A file system that was found to be complete and clean.
 pub(super) trait FileSystem {
     fn facts(&self) -> &Facts;
 
-    /// Tells of all runs of free clusters by their numbers from 0, in ascending order.
+    /// Calls the function with all runs of free clusters, numbered from 0, in ascending order.
     fn free(&self, image: &dyn ReadAt, tell: &mut dyn FnMut(Range<u64>)) -> Result<()>;
 
     /// Marks clusters so that the file system never uses them.
     fn reserve(&self, image: &mut Image<'_>, clusters: &[Range<u64>]) -> Result<()>;
 }
 
-/// An image and what is changed in it.
+/// An image with changes.
 pub(super) type Image<'a> = Overlay<&'a dyn ReadAt>;
 
-/// Looks whether an image holds a file system of one kind; an error where it does and it cannot be
+/// Opens a file system of one kind: `None` if the image holds another one, an error if it cannot be
 /// used.
 type Probe = fn(&dyn ReadAt) -> Result<Option<Box<dyn FileSystem>>>;
 
-/// FAT comes last: its boot sector has the fewest marks.
+/// FAT comes last, because its boot sector has the weakest signature.
 const PROBES: &[Probe] = &[ntfs::open, exfat::open, fat::open];
 
-/// The file system in an image, if it is of a kind that is known.
+/// The file system in an image, if its kind is supported.
 ///
 /// # Errors
 /// [`Error::Uncreatable`] when it is damaged, was not unmounted cleanly, or is larger than the
@@ -93,7 +93,7 @@ pub(super) fn room(system: &dyn FileSystem, image: &dyn ReadAt) -> Result<Room> 
 }
 
 fn read(image: &dyn ReadAt, offset: u64, len: u64) -> Result<Vec<u8>> {
-    /// The largest structure that is read at once; far more than any needs.
+    /// Limit for a structure that is read at once, much larger than needed.
     const MAX_LEN: u64 = 1 << 21;
     let len = usize::try_from(len.min(MAX_LEN)).unwrap_or(0);
     let mut bytes = vec![0; len];
@@ -116,7 +116,7 @@ fn unusable(what: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
     }
 }
 
-/// The file system is not what it should be.
+/// An error for a damaged file system.
 fn broken(name: &str, what: impl std::fmt::Display) -> Error {
     unusable(
         format!("the {name} file system is damaged: {what}"),
@@ -124,7 +124,7 @@ fn broken(name: &str, what: impl std::fmt::Display) -> Error {
     )
 }
 
-/// As [`broken`], of what a parser of fields found.
+/// Like [`broken`], for an error of the parser.
 fn broken_field(name: &'static str) -> impl Fn(FormatError) -> Error {
     move |fault| broken(name, fault)
 }
@@ -136,7 +136,7 @@ fn dirty(name: &str, why: &str) -> Error {
     )
 }
 
-/// Joins clusters, told one by one in ascending order, to runs.
+/// Joins single clusters, in ascending order, to runs.
 #[derive(Default)]
 struct Runs(Option<Range<u64>>);
 

@@ -326,7 +326,7 @@ fn serve_listener(
 fn serve_metrics(listener: &TcpListener, core: &Core, stop: &AtomicBool) {
     while !stop.load(Relaxed) {
         match listener.accept() {
-            // A connection that breaks concerns nobody but its client.
+            // A broken connection affects only its client.
             Ok((stream, _)) => drop(respond(stream, core)),
             // Nothing to accept: the listener does not block.
             Err(_) => thread::sleep(WAKE_INTERVAL),

@@ -1,5 +1,5 @@
 //! Image files on macOS and Windows. Block devices are refused: finding their size and their sector
-//! size, and reading them at any alignment, takes calls of each system that nobody has tested yet.
+//! size, and reading them at any alignment, needs system calls that have not been tested yet.
 
 use std::fs::File;
 use std::io;

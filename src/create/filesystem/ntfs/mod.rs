@@ -187,7 +187,7 @@ impl Ntfs {
         /// Dirty, and what Windows still has to do: a log to resize, an upgrade, a journal to
         /// delete, identifiers to repair, a check under way.
         const UNFINISHED: u16 = 0x4037;
-        /// Where the flags stand in the attribute.
+        /// Offset of the flags in the attribute.
         const FLAGS: usize = 0x0A;
         let record = self.table.record(image, VOLUME)?;
         let information = record.attribute(types::VOLUME_INFORMATION, "");
@@ -275,8 +275,8 @@ struct Restart {
 
 fn restart(page: &[u8]) -> Option<Restart> {
     /// No program has the log open.
-    const NOBODY: u16 = 0xFFFF;
-    /// It was closed in good order.
+    const NOT_OPEN: u16 = 0xFFFF;
+    /// It was closed properly.
     const CLEAN: u16 = 0x0002;
     let page = Fields::new("log", page, 0);
     if page.slice(0, 4).ok()? != b"RSTR" {
@@ -285,7 +285,8 @@ fn restart(page: &[u8]) -> Option<Restart> {
     let area = usize::from(page.u16(0x18).ok()?);
     Some(Restart {
         sequence: page.u64(area).ok()?,
-        is_clean: page.u16(area + 0x0C).ok()? == NOBODY || page.u16(area + 0x0E).ok()? & CLEAN != 0,
+        is_clean: page.u16(area + 0x0C).ok()? == NOT_OPEN
+            || page.u16(area + 0x0E).ok()? & CLEAN != 0,
     })
 }
 
@@ -343,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_is_clean_when_nobody_has_it_open_or_it_says_so() {
+    fn a_log_is_clean_if_it_is_not_open_or_its_flag_says_so() {
         let page = |in_use: u16, flags: u16| {
             let mut page = vec![0; 4096];
             page[..4].copy_from_slice(b"RSTR");

@@ -13,10 +13,10 @@
 //! | offset in an attribute | field |
 //! |---|---|
 //! | 0x00, 0x04 | type (all ones: the end), length |
-//! | 0x08 | 1: its content lies in clusters elsewhere |
-//! | 0x09, 0x0A | length of its name in characters, and where it stands |
-//! | 0x10, 0x14 | content here: length, and where it stands |
-//! | 0x18, 0x20, 0x30 | content elsewhere: last cluster, where the runs stand, bytes |
+//! | 0x08 | 1: its content is in clusters outside the record |
+//! | 0x09, 0x0A | length of its name in characters, and offset of the name |
+//! | 0x10, 0x14 | content in the record: length and offset |
+//! | 0x18, 0x20, 0x30 | content in clusters: last cluster, offset of the runs, size in bytes |
 
 use std::ops::Range;
 
@@ -41,7 +41,7 @@ pub(super) struct Record {
     position: u64,
 }
 
-/// Where an attribute stands in its record, and what it is.
+/// The position of an attribute in its record, and its properties.
 #[derive(Debug, Clone)]
 pub(super) struct Attribute {
     place: Range<usize>,
@@ -146,13 +146,13 @@ impl Record {
         }
     }
 
-    /// Whether some of its attributes stand in other records.
+    /// Whether some of its attributes are in other records.
     pub(super) fn goes_on_elsewhere(&self) -> Result<bool, FormatError> {
         let mut attributes = self.attributes()?.into_iter();
         Ok(attributes.any(|attribute| attribute.kind == types::ATTRIBUTE_LIST))
     }
 
-    /// The content of an attribute that stands in the record.
+    /// The content of an attribute whose content is in the record.
     pub(super) fn content(&self, attribute: &Attribute) -> Result<&[u8], FormatError> {
         let fields = self.part(attribute)?;
         if attribute.elsewhere {
@@ -183,10 +183,10 @@ impl Record {
         self.fields().part("attribute", start, end)
     }
 
-    /// Gives an attribute another list of runs; what stands behind it moves.
+    /// Replaces the list of runs of an attribute, and moves what follows it.
     ///
     /// # Errors
-    /// The record has no room for it.
+    /// The record has not enough space for it.
     pub(super) fn replace_runs(
         &mut self,
         attribute: &Attribute,
