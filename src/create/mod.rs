@@ -202,10 +202,12 @@ impl NewVolume {
         };
         let keyless = self.stage.has_no_keys();
         if self.protectors.is_empty() != keyless {
-            return Err(uncreatable("it has no protector, so nobody could open it"));
+            return Err(uncreatable(
+                "it has no key protector and could never be unlocked",
+            ));
         }
         if count(ProtectorKind::Password) > 1 {
-            return Err(uncreatable("Windows knows only one password a volume"));
+            return Err(uncreatable("Windows supports only one password per volume"));
         }
         if count(ProtectorKind::ClearKey) > 1 {
             return Err(uncreatable("protection can be suspended only once"));

@@ -138,7 +138,7 @@ impl Fat {
             ..FAT12_BELOW => {
                 return Err(unusable(
                     "a FAT12 file system is not supported",
-                    "make it anew with more clusters, as FAT16 or FAT32",
+                    "create it again with more clusters, as FAT16 or FAT32",
                 ));
             }
             FAT12_BELOW..FAT16_BELOW => Width::Fat16,

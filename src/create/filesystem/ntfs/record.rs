@@ -170,7 +170,7 @@ impl Record {
     ) -> Result<(Fields<'_>, u64, u64), FormatError> {
         let fields = self.part(attribute)?;
         if !attribute.elsewhere {
-            return Err(fields.fault("its content stands in the record"));
+            return Err(fields.fault("its content is in the record"));
         }
         let at = usize::from(fields.u16(0x20)?);
         let end = attribute.place.len();
