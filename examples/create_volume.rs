@@ -1,5 +1,5 @@
-//! Makes a volume from a file system's image, with a recovery password and a password of one's own,
-//! and opens it again. `cargo run --example create_volume [IMAGE]`; without an image, empty.
+//! Creates a volume from the image of a file system, with a password and a new recovery password, and
+//! unlocks it. `cargo run --example create_volume [IMAGE]`; without an image, the volume is empty.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     volume.protect(NewProtector::password(&text)?);
     let (digits, recovery) = NewProtector::new_recovery_password()?;
 
-    // The key first: a volume whose only key is lost is lost too.
+    // Save the recovery password before the volume exists: nobody could unlock a volume without it.
     let directory = tempfile::tempdir()?;
     let file = RecoveryFile::new(recovery.id(), &digits);
     save_key(&directory.path().join(&file.name), &file.content)?;
@@ -36,6 +36,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let opened = Volume::from_source(Arc::new(FileSource::open(&path)?))?;
     let unlocked = opened.unlock(&[Password::new(&text)], &UnlockOptions::default())?;
-    println!("opened again: {} bytes of plaintext", unlocked.size());
+    println!("unlocked: {} bytes of plaintext", unlocked.size());
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Replaces the recovery password of a volume: the new one is stored before it counts, and proved
-//! before the old one goes. Works on a copy of a volume from `testdata/`.
-//! `cargo run --example rotate_recovery`.
+//! Replaces the recovery password of a volume. The new one is stored in a file before it is added to the
+//! volume, and tried before the old one is removed. `cargo run --example rotate_recovery` uses a copy of a
+//! volume from `testdata/`.
 
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let rotation = Rotation::new(&volume, &[])?;
     println!("new password ID {}", rotation.id().short());
+    // The closure may return an error of any type; `RotationError` has it as its source, and says which
+    // passwords unlock the volume when something fails.
     let report = rotation.carry_out(&mut volume, |id, password| {
         save_key(&escrow, &RecoveryFile::new(id, password).content)
     })?;

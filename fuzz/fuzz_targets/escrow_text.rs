@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 
-use fve::escrow::{Place, Query};
+use fve::escrow::{PasswordStore, Query};
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     let file = memfd_create("escrow", MemfdFlags::CLOEXEC).expect("a file in memory");
     let mut file = File::from(file);
     file.write_all(bytes).expect("room in memory");
-    let place = Place::Files(format!("/proc/self/fd/{}", file.as_raw_fd()).into());
+    let place = PasswordStore::Files(format!("/proc/self/fd/{}", file.as_raw_fd()).into());
     for query in [Query::Password("6DC6C38E".to_owned()), Query::Computer("PC".to_owned())] {
         let _ = place.search(&query);
     }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::record::{self, Field};
 use super::text::Text;
-use super::{Escrowed, Found, Progress, Query, csv, json, ldif};
+use super::{Escrowed, LookupResult, Progress, Query, csv, json, ldif};
 use crate::error::{Error, Result};
 use crate::guid::Guid;
 use crate::recovery_password::{Options, decode, scan};
@@ -28,7 +28,7 @@ const LOOK: usize = 4096;
 pub(super) fn search(
     path: &Path,
     query: &Query,
-    found: &mut Found,
+    found: &mut LookupResult,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
     let fail = |error| Error::io(format!("cannot read {}", path.shown()), error);
@@ -70,7 +70,7 @@ pub(super) fn search(
 /// A search through a directory.
 struct Walk<'a> {
     query: &'a Query,
-    found: &'a mut Found,
+    found: &'a mut LookupResult,
     progress: &'a mut dyn FnMut(Progress<'_>),
     /// How many more files and directories may be looked at.
     left: usize,
@@ -128,7 +128,7 @@ impl Walk<'_> {
 
 /// Searches a file. With `skip_binary`, for files that the user did not name, a file that does not
 /// begin as text is skipped. Returns whether the file was read.
-fn read(path: &Path, query: &Query, found: &mut Found, skip_binary: bool) -> Result<bool> {
+fn read(path: &Path, query: &Query, found: &mut LookupResult, skip_binary: bool) -> Result<bool> {
     let place = path.shown().to_string();
     let fail = |error| Error::io(format!("cannot read {place}"), error);
     let file = File::open(path).map_err(fail)?;
@@ -190,7 +190,7 @@ struct Reading<'a> {
     path: &'a Path,
     place: &'a str,
     query: &'a Query,
-    found: &'a mut Found,
+    found: &'a mut LookupResult,
     /// How many passwords were found, whether they match the query or not.
     seen: usize,
 }

@@ -2,8 +2,8 @@
 //! password ID, by computer, or for a volume (docs/format-recovery.md §2).
 //!
 //! ```text
-//! Place ─ files: LDIF, CSV, JSON, any text ─┐
-//!       └ a directory server, over LDAP ────┴─ record: names and values ─► Escrowed
+//! PasswordStore ─ files: LDIF, CSV, JSON, any text ─┐
+//!               └ a directory server, over LDAP ────┴─ record: names and values ─► Escrowed
 //! ```
 //! Passwords that do not match the [`Query`] are dropped, and wiped, as soon as they are read. Text from
 //! a directory server also passes through the memory of the LDAP library, where it is not wiped.
@@ -106,7 +106,7 @@ fn short_name(name: &str) -> &str {
 /// The result of a search.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct Found {
+pub struct LookupResult {
     /// The passwords that match, in the order in which they were found.
     pub entries: Vec<Escrowed>,
     /// Passwords without an identifier, any of which may match; only for [`Query::Protectors`].
@@ -115,7 +115,7 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-impl Found {
+impl LookupResult {
     /// Most passwords that are kept, so that a large export cannot exhaust memory.
     const MAX: usize = 10_000;
 
@@ -146,7 +146,7 @@ pub struct Progress<'a> {
 /// A place where passwords were saved.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Place {
+pub enum PasswordStore {
     /// A file, or a directory of files.
     Files(PathBuf),
     /// A directory server.
@@ -154,7 +154,7 @@ pub enum Place {
     Directory(Directory),
 }
 
-impl Place {
+impl PasswordStore {
     /// Its path or URL, for messages.
     pub fn name(&self) -> String {
         match self {
@@ -178,7 +178,7 @@ impl Place {
     /// # Errors
     /// [`Error::Io`] when the place cannot be read or reached; [`Error::BadCredential`] and
     /// [`Error::Environment`] when a server refuses the user or the search.
-    pub fn search(&self, query: &Query) -> Result<Found> {
+    pub fn search(&self, query: &Query) -> Result<LookupResult> {
         self.search_watched(query, &mut |_| {})
     }
 
@@ -190,8 +190,8 @@ impl Place {
         &self,
         query: &Query,
         progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Found> {
-        let mut found = Found::default();
+    ) -> Result<LookupResult> {
+        let mut found = LookupResult::default();
         match self {
             Self::Files(path) => files::search(path, query, &mut found, progress)?,
             #[cfg(feature = "directory")]

@@ -15,7 +15,7 @@ use crate::volume::{MasterKey, UnlockOptions, Volume};
 const ORDER: [u8; 3] = [3, 2, 1];
 
 /// Where a metadata copy is.
-pub(super) struct Place {
+pub(super) struct CopyPlace {
     /// 1, 2 or 3.
     pub(super) number: u8,
     /// In bytes from the start of the volume.
@@ -115,7 +115,7 @@ impl Managed {
     ///
     /// # Errors
     /// [`Error::Io`] when writing fails.
-    fn repair(&self, differing: &[Place], good: &[u8]) -> Result<()> {
+    fn repair(&self, differing: &[CopyPlace], good: &[u8]) -> Result<()> {
         for place in differing {
             write(self, place, good).map_err(|error| {
                 Error::io(
@@ -132,7 +132,7 @@ impl Managed {
 
     /// The copies that are not equal, byte for byte, to the first sound one. One that could not be read
     /// counts as different: a disk may replace a bad sector when it is written.
-    pub(super) fn differing(&self) -> Result<Vec<Place>> {
+    pub(super) fn differing(&self) -> Result<Vec<CopyPlace>> {
         let good = self.snapshot.good();
         let mut places = self.places()?;
         places.retain(|place| self.snapshot.region_at(place.offset) != good);
@@ -140,13 +140,13 @@ impl Managed {
     }
 
     /// Where the copies are, in the order of writing.
-    fn places(&self) -> Result<Vec<Place>> {
+    fn places(&self) -> Result<Vec<CopyPlace>> {
         let copies = self.block()?.copies;
         let numbered: Vec<_> = (1..).zip(copies).collect();
         Ok(ORDER
             .iter()
             .filter_map(|number| numbered.iter().find(|(other, _)| other == number))
-            .map(|(number, offset)| Place {
+            .map(|(number, offset)| CopyPlace {
                 number: *number,
                 offset: *offset,
             })
@@ -161,7 +161,7 @@ impl Managed {
 }
 
 /// Writes a copy, flushes it, and checks that it reads back as written.
-fn write(volume: &Managed, place: &Place, region: &[u8]) -> io::Result<()> {
+fn write(volume: &Managed, place: &CopyPlace, region: &[u8]) -> io::Result<()> {
     volume.target.write_all_at(place.offset, region)?;
     volume.target.flush()?;
     if volume.read_region(place.offset)? == region {
@@ -173,7 +173,7 @@ fn write(volume: &Managed, place: &Place, region: &[u8]) -> io::Result<()> {
 }
 
 /// The error for a write that failed in the middle of a change, with what unlocks the volume now.
-fn interrupted(place: &Place, error: io::Error) -> Error {
+fn interrupted(place: &CopyPlace, error: io::Error) -> Error {
     let state = match place.number {
         1 => "the volume unlocks with its new protectors or with its old ones",
         _ => "the volume still unlocks with its old protectors",

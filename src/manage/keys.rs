@@ -28,38 +28,38 @@ const OPENING_KEYS: [u16; 5] = [
     key_types::STRETCHED_RECOVERY,
 ];
 
-/// The secret of a protector, from its backup in the metadata.
+/// The backup of a protector's secret that the metadata holds, decrypted with the VMK.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Kept {
-    /// The protector that the secret belongs to.
+pub struct SecretBackup {
+    /// Identifier of the protector.
     pub protector: Guid,
-    /// Its kind.
+    /// The kind of the protector.
     pub kind: ProtectorKind,
     /// When the protector was last changed.
     pub changed: FileTime,
     /// The secret.
-    pub secret: KeptSecret,
+    pub secret: ProtectorSecret,
 }
 
 /// A secret that the metadata holds a backup of.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum KeptSecret {
+pub enum ProtectorSecret {
     /// A recovery password.
     RecoveryPassword(RecoveryPassword),
     /// The key of a `.BEK` file.
     ExternalKey(ExternalKey),
 }
 
-impl Kept {
+impl SecretBackup {
     /// The content of the `.BEK` file of an external key: 156 bytes, or 180 with the identifier of the
     /// volume, as Windows 11 writes it. `None` for other secrets.
     ///
     /// # Errors
     /// None in practice: the content always fits the format.
     pub fn startup_key_file(&self, volume: Option<Guid>) -> Result<Option<SecretBytes>> {
-        let KeptSecret::ExternalKey(key) = &self.secret else {
+        let ProtectorSecret::ExternalKey(key) = &self.secret else {
             return Ok(None);
         };
         encode::bek::bek(&BekFile {
@@ -77,7 +77,7 @@ impl Kept {
 ///
 /// # Errors
 /// [`Error::Damaged`](crate::error::Error::Damaged) when no metadata can be read.
-pub fn kept_secrets(volume: &Volume, key: &MasterKey) -> Result<Vec<Kept>> {
+pub fn secret_backups(volume: &Volume, key: &MasterKey) -> Result<Vec<SecretBackup>> {
     let readable = volume.copies().readable();
     let block = match readable
         .into_iter()
@@ -91,9 +91,9 @@ pub fn kept_secrets(volume: &Volume, key: &MasterKey) -> Result<Vec<Kept>> {
         .protectors()
         .filter_map(|protector| {
             let secret = recovery_key(protector, vmk)
-                .map(|key| KeptSecret::RecoveryPassword(RecoveryPassword::from_key(&key)))
-                .or_else(|| external_key(protector, vmk).map(KeptSecret::ExternalKey))?;
-            Some(Kept {
+                .map(|key| ProtectorSecret::RecoveryPassword(RecoveryPassword::from_key(&key)))
+                .or_else(|| external_key(protector, vmk).map(ProtectorSecret::ExternalKey))?;
+            Some(SecretBackup {
                 protector: protector.id,
                 kind: protector.kind(),
                 changed: protector.changed,

@@ -50,7 +50,7 @@ use std::sync::Arc;
 
 pub use backup::{Backup, Restoration};
 pub use key_package::{ExportedKeyPackage, export_key_package};
-pub use keys::{Kept, KeptSecret, kept_secrets};
+pub use keys::{ProtectorSecret, SecretBackup, secret_backups};
 pub use rotate::{Rotation, RotationCause, RotationError, RotationStage, ValidPasswords};
 pub use tpm::{ResealedProtector, reseal_tpm_protector};
 

@@ -71,7 +71,7 @@ impl Unsealer for Payload {
         "the captured payload".to_owned()
     }
 
-    fn takes_pin(&self) -> bool {
+    fn needs_pin(&self) -> bool {
         self.0.len() == SEALED_DATUM
     }
 
@@ -128,7 +128,7 @@ mod tests {
         assert!(Payload::new(&[1; 45]).is_none());
         let with_length = [&[0, 44][..], &[1; 44]].concat();
         assert_eq!(Payload::new(&with_length).unwrap().0.len(), 44);
-        assert!(Payload::new(&[0; 80]).unwrap().takes_pin());
+        assert!(Payload::new(&[0; 80]).unwrap().needs_pin());
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "2c 00".to_owned() + &" 00".repeat(42) + "\n").unwrap();
         assert_eq!(Payload::read(file.path()).unwrap().0.len(), 44);

@@ -21,7 +21,7 @@ pub trait Unsealer: Send + Sync {
     fn place(&self) -> String;
 
     /// Whether unsealing an object with a PIN needs the PIN.
-    fn takes_pin(&self) -> bool {
+    fn needs_pin(&self) -> bool {
         true
     }
 

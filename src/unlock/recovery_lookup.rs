@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::recovery_password::RecoveryPasswords;
 use super::{Answer, Context, Credential};
 use crate::error::{Error, Failure, Reason, Result};
-use crate::escrow::{Place, Query};
+use crate::escrow::{PasswordStore, Query};
 use crate::format::protector::{KeyProtector, ProtectorKind};
 
 const NAME: &str = "recovery lookup";
@@ -15,7 +15,7 @@ const NAME: &str = "recovery lookup";
 /// Recovery passwords from a place where they were saved. They are looked up once, when the first
 /// recovery password protector is tried.
 pub struct RecoveryLookup {
-    place: Place,
+    place: PasswordStore,
     found: Mutex<Option<Result<RecoveryPasswords, Arc<Error>>>>,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Debug for RecoveryLookup {
 
 impl RecoveryLookup {
     /// Looks there once the volume turns out to have recovery passwords.
-    pub fn new(place: Place) -> Self {
+    pub fn new(place: PasswordStore) -> Self {
         Self {
             place,
             found: Mutex::new(None),

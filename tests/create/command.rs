@@ -1,4 +1,5 @@
-//! `fve create`: the tools of each file system check and fill what comes out, and what it refuses.
+//! `fve create`: each file system keeps its files, according to its own tools; keys are saved safely; and
+//! unsuitable images, files and devices are refused.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -21,7 +22,7 @@ use serde_json::Value;
 pub(super) const PASSWORD: &str = "correct horse battery";
 pub(super) const MIB: u64 = 1 << 20;
 
-/// The programs that a test needs. Those that mount and attach need root, too.
+/// What a test lacks of these programs. Programs that mount or attach devices need root, too.
 fn tools(tools: &[&str]) -> Option<Missing> {
     let for_root = ["losetup", "mount", "umount"];
     let root = tools.iter().find(|tool| for_root.contains(tool));
@@ -38,7 +39,7 @@ pub(super) fn whole(source: &dyn ReadAt) -> Vec<u8> {
     bytes
 }
 
-/// The answer of `fve create --json`.
+/// The JSON document of `fve create --json`.
 pub(super) fn made(output: &Output) -> Result<Value, Failed> {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
@@ -62,13 +63,13 @@ pub(super) fn make_ntfs(image: &Path, size: u64, sector_size: u32) -> Result<(),
     run("mkntfs", &arguments, image)
 }
 
-// Files in file systems.
+// File systems that keep their files.
 
-/// A kind of file system, and how it is made, mounted and checked here.
+/// A kind of file system, and the programs that make, mount and check it.
 #[derive(Clone, Copy)]
 struct Kit {
     make: fn(&Path) -> Result<(), Failed>,
-    /// Mounts an image on a directory.
+    /// The program that mounts an image on a directory; empty if files are accessed with the crate `fatfs`.
     mount: &'static [&'static str],
     check: &'static [&'static [&'static str]],
 }
@@ -115,29 +116,41 @@ const FAT16: Kit = Kit {
 };
 
 #[trial(
-    "ntfs keeps its files and never uses the metadata's clusters",
+    "ntfs keeps its files and never uses the clusters of the metadata",
     needs(ntfs_tools)
 )]
 fn keeps_files_of_ntfs() -> Result<(), Failed> {
     keeps_its_files(NTFS)
 }
 
-#[trial("so does ntfs with clusters of 64 KiB", needs(ntfs_tools))]
+#[trial(
+    "ntfs with clusters of 64 KiB keeps its files and never uses the clusters of the metadata",
+    needs(ntfs_tools)
+)]
 fn keeps_files_of_ntfs_with_large_clusters() -> Result<(), Failed> {
     keeps_its_files(NTFS_LARGE_CLUSTERS)
 }
 
-#[trial("so does exfat", needs(exfat_tools))]
+#[trial(
+    "exfat keeps its files and never uses the clusters of the metadata",
+    needs(exfat_tools)
+)]
 fn keeps_files_of_exfat() -> Result<(), Failed> {
     keeps_its_files(EXFAT)
 }
 
-#[trial("so does fat32", needs(fat_tools))]
+#[trial(
+    "fat32 keeps its files and never uses the clusters of the metadata",
+    needs(fat_tools)
+)]
 fn keeps_files_of_fat32() -> Result<(), Failed> {
     keeps_its_files(FAT32)
 }
 
-#[trial("so does fat16", needs(fat_tools))]
+#[trial(
+    "fat16 keeps its files and never uses the clusters of the metadata",
+    needs(fat_tools)
+)]
 fn keeps_files_of_fat16() -> Result<(), Failed> {
     keeps_its_files(FAT16)
 }
@@ -161,8 +174,9 @@ fn fat_tools() -> Option<Missing> {
     tools(&["mkfs.fat", "fsck.fat", "dislocker-file", "mcopy"])
 }
 
-/// From an image with files to a volume, through dislocker to plaintext again: the files are there,
-/// the checkers find nothing, and filling the last cluster leaves the metadata's places alone.
+/// Makes a volume from an image with files, and decrypts it with dislocker. The plaintext must have the
+/// files, pass the file system check, and, when it is filled to the last cluster, not use the clusters
+/// that hold the metadata.
 fn keeps_its_files(kit: Kit) -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let place = |name: &str| directory.path().join(name);
@@ -202,7 +216,7 @@ fn keeps_its_files(kit: Kit) -> Result<(), Failed> {
     for check in kit.check {
         run(check[0], &check[1..], &plaintext)?;
     }
-    let all_there = |tree: &mut dyn Tree| {
+    let has_all_files = |tree: &mut dyn Tree| {
         files
             .iter()
             .try_for_each(|(name, content)| match tree.read(name)? {
@@ -211,7 +225,7 @@ fn keeps_its_files(kit: Kit) -> Result<(), Failed> {
             })
     };
     with_files(kit, &plaintext, &mut |tree| {
-        all_there(tree)?;
+        has_all_files(tree)?;
         tree.fill("filler")
     })?;
     let filled = fs::read(&plaintext)?;
@@ -220,21 +234,21 @@ fn keeps_its_files(kit: Kit) -> Result<(), Failed> {
     if used < size / 2 {
         return Err(format!("only {used} of {size} bytes could be filled").into());
     }
-    for range in stretches(&made) {
+    for range in metadata_ranges(&made) {
         let range = range.start as usize..range.end as usize;
         if filled[range.clone()].iter().any(|byte| *byte != 0) {
             return Err(format!("{range:#x?} was written to").into());
         }
     }
-    with_files(kit, &plaintext, &mut |tree| all_there(tree))?;
+    with_files(kit, &plaintext, &mut |tree| has_all_files(tree))?;
     for check in kit.check {
         run(check[0], &check[1..], &plaintext)?;
     }
     Ok(())
 }
 
-/// The places of the metadata, as the answer tells them; the spare area is known by its neighbour.
-fn stretches(made: &Value) -> Vec<Range<u64>> {
+/// The ranges of the metadata copies and of the moved boot sectors, from the JSON document.
+fn metadata_ranges(made: &Value) -> Vec<Range<u64>> {
     let copies = made["metadata_copies"].as_array().expect("copies");
     let copies = copies.iter().filter_map(Value::as_u64);
     let moved = made["moved_to"].as_u64().expect("place");
@@ -243,6 +257,7 @@ fn stretches(made: &Value) -> Vec<Range<u64>> {
     all
 }
 
+/// Reproducible pseudo-random bytes (xorshift64).
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
     let bytes = std::iter::repeat_with(|| {
@@ -258,7 +273,7 @@ fn noise(len: usize) -> Vec<u8> {
 trait Tree {
     fn write(&mut self, name: &str, content: &[u8]) -> io::Result<()>;
     fn read(&mut self, name: &str) -> io::Result<Vec<u8>>;
-    /// Writes one file until nothing fits any more, to the last cluster.
+    /// Writes one file until the file system is full, to the last cluster.
     fn fill(&mut self, name: &str) -> io::Result<()>;
 }
 
@@ -281,7 +296,7 @@ fn with_files(
 }
 
 fn fill(mut write: impl FnMut(&[u8]) -> io::Result<usize>) {
-    // Large pieces first, then what is left.
+    // Large pieces first, then the rest in single sectors.
     for len in [1 << 16, 512] {
         let piece = vec![0xA5; len];
         while write(&piece).is_ok_and(|written| written > 0) {}
@@ -314,7 +329,7 @@ impl Tree for Fat<'_, '_> {
     }
 }
 
-/// An image mounted to be written to, and the loop device between where the program wants one.
+/// An image mounted for writing, through a loop device if the program needs one.
 struct Mounted {
     directory: Option<tempfile::TempDir>,
     device: Option<LoopDevice>,
@@ -344,7 +359,7 @@ impl Mounted {
     fn unmount(mut self) -> Result<(), Failed> {
         let directory = self.directory.take().expect("mounted");
         run("umount", &[], directory.path())?;
-        // The program ends when it has written all: only then is the image complete.
+        // The program exits after writing everything; only then is the image complete.
         std::thread::sleep(std::time::Duration::from_millis(500));
         match self.device.take() {
             Some(device) => Ok(device.detach()?),
@@ -377,8 +392,8 @@ impl Tree for Mounted {
     }
 }
 
-/// Bytes of the structures changed at random: every image is taken or refused.
-#[trial("changed bytes in a file system never end in a panic", needs(|| tools(&["mkntfs", "mkfs.fat", "mkfs.exfat"])))]
+/// Changes random bytes of the structures: each image must be accepted or refused, without a panic.
+#[trial("does not panic on a file system with changed bytes", needs(|| tools(&["mkntfs", "mkfs.fat", "mkfs.exfat"])))]
 fn survives_changed_bytes() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     for kit in [NTFS, EXFAT, FAT32, FAT16] {
@@ -386,11 +401,11 @@ fn survives_changed_bytes() -> Result<(), Failed> {
         let _ = fs::remove_file(&image);
         (kit.make)(&image)?;
         let whole: Arc<Vec<u8>> = Arc::new(fs::read(&image)?);
-        // Where anything is, is where it hurts.
+        // Only nonzero bytes are changed: that is where the structures are.
         let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
         for (round, pair) in noise(4 * 600).chunks_exact(4).enumerate() {
             let pick = usize::from(pair[0]) << 8 | usize::from(pair[1]);
-            // Every second change hits the first sector, which everything depends on.
+            // Every second change is in the first sector, on which everything depends.
             let at = if round % 2 == 0 {
                 pick % 512
             } else {
@@ -430,7 +445,7 @@ impl ReadAt for Changed {
     }
 }
 
-// What must be refused.
+// Keys, and what must be refused.
 
 struct Bench {
     directory: tempfile::TempDir,
@@ -447,7 +462,7 @@ impl Bench {
         self.directory.path().join(name)
     }
 
-    /// `fve create` with these arguments, in the directory.
+    /// Runs `fve create` with these arguments in the directory.
     fn create(&self, arguments: &[&str]) -> Output {
         let mut create = fve();
         create
@@ -457,7 +472,7 @@ impl Bench {
         create.stdin(Stdio::null()).output().expect("fve create")
     }
 
-    /// The same with a password, which must be refused with this status and these words.
+    /// Runs it with a password too; it must be refused with this status and these words in the message.
     fn refused(&self, arguments: &[&str], status: i32, words: &[&str]) -> Result<(), Failed> {
         let with_password = [arguments, &["--new-password-file", "password"]].concat();
         self.refused_bare(&with_password, status, words)
@@ -466,13 +481,13 @@ impl Bench {
     fn refused_bare(&self, arguments: &[&str], status: i32, words: &[&str]) -> Result<(), Failed> {
         let before = self.names();
         let output = self.create(arguments);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        let missing = words.iter().find(|word| !told.contains(*word));
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        let missing = words.iter().find(|word| !message.contains(*word));
         if output.status.code() != Some(status) || missing.is_some() {
-            return Err(format!("{arguments:?}: {}, {missing:?}: {told}", output.status).into());
+            return Err(format!("{arguments:?}: {}, {missing:?}: {message}", output.status).into());
         }
-        if told.contains("panicked") || !output.stdout.is_empty() {
-            return Err(format!("{arguments:?}: {told}").into());
+        if message.contains("panicked") || !output.stdout.is_empty() {
+            return Err(format!("{arguments:?}: {message}").into());
         }
         if self.names() != before {
             return Err(format!("{arguments:?} left something behind").into());
@@ -488,12 +503,12 @@ impl Bench {
     }
 }
 
-#[trial("a recovery password is printed once and opens")]
+#[trial("prints a new recovery password once, and it unlocks the volume")]
 fn prints_a_recovery_password() -> Result<(), Failed> {
     let bench = Bench::new();
     let output = bench.create(&["volume", "--size", "1M", "--recovery-password"]);
-    let told = String::from_utf8(output.stdout)?;
-    fs::write(bench.path("key"), &told)?;
+    let printed = String::from_utf8(output.stdout)?;
+    fs::write(bench.path("key"), &printed)?;
     let mut unlock = fve();
     unlock.arg("unlock").arg(bench.path("volume"));
     unlock
@@ -510,7 +525,7 @@ fn prints_a_recovery_password() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("keys are saved for their owner alone")]
+#[trial("saves keys in files that only the owner can read")]
 fn saves_keys() -> Result<(), Failed> {
     let bench = Bench::new();
     fs::create_dir(bench.path("keys"))?;
@@ -523,10 +538,10 @@ fn saves_keys() -> Result<(), Failed> {
         "keys",
     ];
     let output = bench.create(&[&["volume"][..], &arguments].concat());
-    let told = String::from_utf8(output.stdout)?;
+    let printed = String::from_utf8(output.stdout)?;
     let keys: Vec<_> = fs::read_dir(bench.path("keys"))?.collect::<Result<_, _>>()?;
     if keys.len() != 2 {
-        return Err(format!("{keys:?}: {told}").into());
+        return Err(format!("{keys:?}: {printed}").into());
     }
     for key in keys {
         if key.metadata()?.permissions().mode() & 0o777 != 0o600 {
@@ -545,18 +560,18 @@ fn saves_keys() -> Result<(), Failed> {
             .arg(key.path());
         peers::run(&mut unlock, "")?;
     }
-    let digits = told
+    let digits = printed
         .split(|c: char| !c.is_ascii_digit())
         .filter(|word| word.len() == 6);
     if digits.count() >= 8 {
         return Err("a password that was saved is printed too".into());
     }
-    // A key that cannot be saved, or a volume that cannot be made, leaves neither.
-    fs::write(bench.path("there"), "")?;
+    // If a key cannot be saved or the volume cannot be created, neither file is left.
+    fs::write(bench.path("taken"), "")?;
     bench.refused_bare(
-        &["other", "--size", "1M", "--recovery-password-to", "there"],
+        &["other", "--size", "1M", "--recovery-password-to", "taken"],
         2,
-        &["there", "exists"],
+        &["taken", "exists"],
     )?;
     bench.refused_bare(
         &[
@@ -571,8 +586,8 @@ fn saves_keys() -> Result<(), Failed> {
     )
 }
 
-#[trial("what the command line gets wrong is told")]
-fn tells_usage() -> Result<(), Failed> {
+#[trial("refuses wrong command lines with a message")]
+fn refuses_usage() -> Result<(), Failed> {
     let bench = Bench::new();
     fs::write(bench.path("nothing"), "")?;
     bench.refused_bare(
@@ -610,7 +625,7 @@ fn tells_usage() -> Result<(), Failed> {
     bench.refused_bare(&unasked, 2, &["--new-password-file"])
 }
 
-#[trial("an image that is no clean file system is refused", needs(|| tools(&["mkfs.fat", "mkfs.exfat", "mkntfs"])))]
+#[trial("refuses an image without a clean file system", needs(|| tools(&["mkfs.fat", "mkfs.exfat", "mkntfs"])))]
 fn refuses_images() -> Result<(), Failed> {
     let bench = Bench::new();
     let image = bench.path("image");
@@ -638,7 +653,7 @@ fn refuses_images() -> Result<(), Failed> {
     (NTFS.make)(&image)?;
     let flags = volume_flags(&fs::read(&image)?)?;
     refuse_changed(NTFS, &[(flags, 1)], &["NTFS", unclean])?;
-    // A cut-off image.
+    // An image that was cut off.
     (FAT32.make)(&image)?;
     File::options()
         .write(true)
@@ -657,7 +672,7 @@ fn refuses_images() -> Result<(), Failed> {
     bench.refused(&sectors, 2, &["sectors of 512 bytes"])
 }
 
-/// Where the flags of an NTFS volume stand: record 3, attribute 0x70.
+/// Offset of the flags of an NTFS volume: in record 3, attribute 0x70.
 fn volume_flags(image: &[u8]) -> Result<usize, Failed> {
     let u32_at = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().expect("4")) as usize;
     let record = u32_at(0x30) * 4096 + 3 * 1024;
@@ -671,7 +686,7 @@ fn volume_flags(image: &[u8]) -> Result<usize, Failed> {
     Ok(at + usize::from(image[at + 0x14]) + 0x0A)
 }
 
-#[trial("a full file system is refused", needs(|| tools(&["mkfs.fat"])))]
+#[trial("refuses a full file system", needs(|| tools(&["mkfs.fat"])))]
 fn refuses_a_full_file_system() -> Result<(), Failed> {
     let bench = Bench::new();
     (FAT16.make)(&bench.path("image"))?;
@@ -683,7 +698,7 @@ fn refuses_a_full_file_system() -> Result<(), Failed> {
     )
 }
 
-#[trial("a file that exists or is in use is left alone")]
+#[trial("does not touch a file that exists or is in use")]
 fn leaves_files_alone() -> Result<(), Failed> {
     let bench = Bench::new();
     let path = bench.path("volume");
@@ -700,7 +715,7 @@ fn leaves_files_alone() -> Result<(), Failed> {
     bench.refused(&["directory/", "--size", "1M"], 5, &["directory"])?;
     fs::create_dir(bench.path("directory"))?;
     bench.refused(&["directory", "--size", "1M"], 5, &["neither a file"])?;
-    // With the word, and nobody else at it, it becomes a volume.
+    // With --force, and while no other program uses it, it is overwritten.
     let output = bench.create(&[&forced[..], &["--new-password-file", "password"]].concat());
     if !output.status.success() || path.metadata()?.len() != MIB {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
@@ -708,7 +723,7 @@ fn leaves_files_alone() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("a full disk leaves nothing behind", needs(|| tools(&["mount", "umount"])))]
+#[trial("leaves no file when the disk is full", needs(|| tools(&["mount", "umount"])))]
 fn full_disk() -> Result<(), Failed> {
     let bench = Bench::new();
     let small = bench.path("small");
@@ -738,7 +753,7 @@ fn full_disk() -> Result<(), Failed> {
     Ok(())
 }
 
-#[trial("a device must be named twice, and must not be in use", needs(|| tools(&["losetup", "mkfs.fat"])))]
+#[trial("writes to a device only with --device-confirm and if it is not in use", needs(|| tools(&["losetup", "mkfs.fat"])))]
 fn devices() -> Result<(), Failed> {
     let bench = Bench::new();
     let backing = bench.path("backing");
@@ -758,7 +773,7 @@ fn on_device(bench: &Bench, device: &str) -> Result<(), Failed> {
     )?;
     let confirmed = [device, "--device-confirm", device];
     bench.refused(&[&confirmed[..], &["--size", "1M"]].concat(), 2, &["equal"])?;
-    // The file under the device is in use.
+    // The file behind the loop device is in use.
     bench.refused(&["backing", "--size", "48M", "--force"], 5, &["in use"])?;
     let made = bench.create(&[&confirmed[..], &["--new-password-file", "password"]].concat());
     if !made.status.success() {

@@ -1,4 +1,4 @@
-//! New volumes: what is refused, and that what is made reads back.
+//! New volumes with the library: they can be read back, and unsuitable plaintext is refused.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ fn placement() -> Placement {
     Placement::after_first_copy([0x1_0000, 0x3_8000, 0x6_0000])
 }
 
-/// Something other than zeros wherever the metadata does not go.
+/// Plaintext without zeros, except where the metadata goes.
 fn plaintext() -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..SIZE)
         .map(|i| (i / 512 + i % 251 + 1) as u8 | 1)
@@ -40,7 +40,7 @@ fn suspended() -> NewProtector {
 }
 
 #[trial]
-fn every_method_reads_back_at_both_sector_sizes() {
+fn reads_back_every_method_at_both_sector_sizes() {
     let plaintext = plaintext();
     let directory = tempfile::tempdir().unwrap();
     for method in METHODS {
@@ -62,7 +62,7 @@ fn every_method_reads_back_at_both_sector_sizes() {
             unlocked.read_exact_at(0, &mut read).unwrap();
             assert!(read == plaintext, "{} {sector_size}", method.word);
             let raw = std::fs::read(&path).unwrap();
-            // No plaintext stays where the first sectors were.
+            // No plaintext is left at the original place of the boot sectors.
             assert!(raw[512..0x2000].iter().all(|byte| *byte == 0));
             assert_eq!(raw.len(), SIZE);
         }
@@ -70,7 +70,7 @@ fn every_method_reads_back_at_both_sector_sizes() {
 }
 
 #[trial]
-fn both_forms_of_startup_key_open() {
+fn both_forms_of_startup_key_unlock_the_volume() {
     let directory = tempfile::tempdir().unwrap();
     let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement()).unwrap();
     let key = ExternalKey::from_bytes(&[9; 32]);
@@ -94,7 +94,7 @@ fn both_forms_of_startup_key_open() {
 }
 
 #[trial]
-fn the_makers_version_is_zero_unless_told() {
+fn the_windows_version_is_zero_unless_set() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("volume.img");
     let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement()).unwrap();
@@ -118,7 +118,7 @@ fn the_makers_version_is_zero_unless_told() {
     assert_eq!(version(volume.written_by(windows)), (10, 0, 26200));
 }
 
-/// A medium that fails at one of the writes, when half of it is done.
+/// A medium on which one of the writes fails in the middle.
 struct Failing {
     bytes: Mutex<Vec<u8>>,
     left: AtomicUsize,
@@ -137,7 +137,7 @@ impl ReadAt for Failing {
 impl WriteAt for Failing {
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let left = self.left.load(Ordering::Relaxed);
-        // In whole sectors, as disks do.
+        // Half of the write arrives, in whole sectors, as on a real disk.
         let half = bytes.len() / 2 / 512 * 512;
         let len = if left == 0 { half } else { bytes.len() };
         let at = offset as usize;
@@ -155,7 +155,7 @@ impl WriteAt for Failing {
 }
 
 #[trial]
-fn what_fails_at_any_write_but_the_last_opens_with_nothing() {
+fn a_failure_at_any_write_but_the_last_leaves_no_volume() {
     let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement()).unwrap();
     volume.protect(suspended());
     let plaintext = plaintext();
@@ -164,7 +164,7 @@ fn what_fails_at_any_write_but_the_last_opens_with_nothing() {
         left: AtomicUsize::new(left),
     };
     let job = WriteJob::new();
-    // What was there before is a volume that opens, and is made over.
+    // The medium holds a volume that unlocks, and is overwritten.
     let old = medium(&vec![0; SIZE], usize::MAX);
     volume.write_to(&plaintext, &old, &job).unwrap();
     let old = old.bytes.into_inner().unwrap();
@@ -178,7 +178,7 @@ fn what_fails_at_any_write_but_the_last_opens_with_nothing() {
         });
         assert_eq!(opens, made.is_ok(), "after {writes} writes");
         if opens {
-            // First sectors, data, moved sectors, three copies, boot record.
+            // The first sectors, the data, the moved sectors, three copies, the boot record.
             assert_eq!(writes, 7);
             break;
         }
@@ -186,7 +186,7 @@ fn what_fails_at_any_write_but_the_last_opens_with_nothing() {
 }
 
 #[trial]
-fn work_that_is_cancelled_ends_soon() {
+fn stops_soon_after_it_is_cancelled() {
     let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement()).unwrap();
     volume.protect(suspended());
     let out = Failing {
@@ -201,7 +201,7 @@ fn work_that_is_cancelled_ends_soon() {
 }
 
 #[trial]
-fn refuses_before_it_writes() {
+fn refuses_unsuitable_plaintext_before_writing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("volume.img");
     let fault = |volume: &NewVolume, plaintext: &Vec<u8>| {
@@ -219,10 +219,10 @@ fn refuses_before_it_writes() {
     volume.protect(suspended());
     let mut used = good.clone();
     used[0x6_0123] = 1;
-    let told = fault(&volume, &used);
+    let message = fault(&volume, &used);
     assert!(
-        told.contains("metadata copy 3") && told.contains("0x60123"),
-        "{told}"
+        message.contains("metadata copy 3") && message.contains("0x60123"),
+        "{message}"
     );
 
     let odd = good[..SIZE - 1].to_vec();

@@ -1,5 +1,5 @@
-//! Independent programs open every volume that `fve create` makes, with every protector: each cipher
-//! and sector size.
+//! Other programs unlock every volume that `fve create` makes, with each of its credentials, for every
+//! cipher and sector size.
 
 use std::fs;
 use std::path::Path;
@@ -21,14 +21,18 @@ fn every_cipher_sector_size_and_protector() -> Vec<Trial> {
     let directory = &harness::directory();
     let mkntfs = trials::programs(&["mkntfs"]);
     if mkntfs.is_some() {
-        return vec![trials::trial("all that programs open", mkntfs, || ())];
+        return vec![trials::trial(
+            "other programs unlock new volumes",
+            mkntfs,
+            || (),
+        )];
     }
     let volumes = volumes(directory);
     let mut trials = Vec::new();
     for peer in Peer::ALL {
         let missing = peer.missing();
         for volume in &volumes {
-            // What is told without unlocking is told once.
+            // What the program prints does not depend on the credential: one trial is enough.
             let count = if peer == Peer::CryptsetupDump { 1 } else { 9 };
             let credentials = volume.credentials.iter().take(count);
             trials.extend(credentials.map(|key| peers::trial(peer, volume, key, missing.clone())));
@@ -66,7 +70,7 @@ fn volumes(directory: &Path) -> Vec<Entry> {
     entries
 }
 
-/// Makes a volume, and tells the tests what is known of it without opening it.
+/// Makes a volume, and describes it for the tests without unlocking it.
 fn entry(
     directory: &Path,
     name: &str,
@@ -110,7 +114,7 @@ fn entry(
         }
     });
     let size = made["size"].as_u64().expect("size");
-    // What goes in, before anything is encrypted.
+    // The hash of the plaintext, before it is encrypted.
     let plaintext = match image {
         Some(image) => whole(&Plaintext::of_file_system(source(image)).expect("plaintext")),
         None => vec![0; size as usize],

@@ -14,7 +14,7 @@ use crate::common::trials::{self, Missing, Trial, trial, trials};
 use fve::enroll::NewProtector;
 use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
-use fve::manage::{Change, KeptSecret, Managed, kept_secrets};
+use fve::manage::{Change, Managed, ProtectorSecret, secret_backups};
 use fve::recovery_password::RecoveryPassword;
 use fve::unlock::Credential;
 use fve::unlock::RawVmk;
@@ -41,15 +41,15 @@ fn gives_back(volume: &corpus::Volume) -> Result<(), Failed> {
     let opened = testdata::open(&volume.path);
     let vmk = RawVmk::new(volume.vmk().ok_or("the index has no VMK")?);
     let key = opened.unlock_master_key(&[Box::new(vmk)], &UnlockOptions::default())?;
-    let kept = kept_secrets(&opened, &key)?;
+    let kept = secret_backups(&opened, &key)?;
     for known in &volume.credentials {
         let found = kept
             .iter()
             .any(|kept| match (&kept.secret, known.kind.as_str()) {
-                (KeptSecret::RecoveryPassword(password), "recovery-password") => {
+                (ProtectorSecret::RecoveryPassword(password), "recovery-password") => {
                     password.expose_digits().expose() == known.value
                 }
-                (KeptSecret::ExternalKey(key), "startup-key-file") => {
+                (ProtectorSecret::ExternalKey(key), "startup-key-file") => {
                     let file = fs::read(corpus::unpacked(&known.value)).unwrap();
                     BekFile::parse(&file).unwrap().key.expose() == key.expose()
                 }

@@ -13,8 +13,8 @@ use fve::format::bek::BekFile;
 use fve::format::protector::ProtectorKind;
 use fve::guid::Guid;
 use fve::manage::{
-    Backup, Change, KeptSecret, Managed, Rotation, RotationCause, RotationStage, ValidPasswords,
-    kept_secrets,
+    Backup, Change, Managed, ProtectorSecret, Rotation, RotationCause, RotationStage,
+    ValidPasswords, secret_backups,
 };
 use fve::recovery_password::RecoveryPassword;
 use fve::secret::{SecretText, Vmk};
@@ -189,9 +189,9 @@ fn neither_a_removed_credential_nor_the_old_master_key_unlocks_any_copy() {
             );
         }
     }
-    let kept = kept_secrets(managed.volume(), managed.master_key()).unwrap();
+    let kept = secret_backups(managed.volume(), managed.master_key()).unwrap();
     let digits = kept.iter().find_map(|kept| match &kept.secret {
-        KeptSecret::RecoveryPassword(password) => Some(password.expose_digits()),
+        ProtectorSecret::RecoveryPassword(password) => Some(password.expose_digits()),
         _ => None,
     });
     let known = volume.credential(Kind::RecoveryPassword);

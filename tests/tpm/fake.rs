@@ -1,4 +1,4 @@
-//! A TPM that is none: what it was asked, and in which order.
+//! A fake TPM that records which calls it gets, and in which order.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -142,7 +142,7 @@ fn reason(result: Result<Unlocked, Error>) -> &'static str {
     }
 }
 
-#[trial("all four kinds open with what they were made with")]
+#[trial("unlocks all four kinds of TPM protector")]
 fn all_kinds() {
     for (with_pin, with_key) in [(false, false), (true, false), (false, true), (true, true)] {
         let tpm = Fake::default();
@@ -160,7 +160,7 @@ fn all_kinds() {
         let mut start = [0; 11];
         unlocked.read_exact_at(0, &mut start).expect("read");
         assert_eq!(&start, b"\xEB\x52\x90NTFS    ");
-        // What is missing is said before the TPM is asked for the key.
+        // A missing PIN or startup key is reported before the TPM is asked to unseal.
         tpm.asked();
         if with_pin || with_key {
             let refused = reason(unlock(&made, TpmUnlock::new(Box::new(tpm.clone()))));
@@ -170,11 +170,11 @@ fn all_kinds() {
     }
 }
 
-#[trial("a wrong PIN is given once, whatever the copies say")]
-fn once() {
+#[trial("sends a wrong PIN once, even if the metadata copies differ")]
+fn sends_a_wrong_pin_once() {
     let tpm = Fake::default();
     let made = made(&tpm, true, false);
-    // The copies say different things, so that each of them is tried.
+    // The copies differ, so each of them is tried.
     let mut image = std::fs::read(&made.image).expect("image");
     let at = image
         .windows(8)
@@ -190,9 +190,9 @@ fn once() {
     assert_eq!(tpm.state().failures, 1);
 }
 
-struct Person(Mutex<Vec<String>>, &'static str);
+struct Terminal(Mutex<Vec<String>>, &'static str);
 
-impl Prompt for Person {
+impl Prompt for Terminal {
     fn tell(&self, text: &str) {
         self.0.lock().unwrap().push(text.to_owned());
     }
@@ -203,8 +203,8 @@ impl Prompt for Person {
     }
 }
 
-#[trial("no PIN is asked for where the TPM would refuse")]
-fn not_asked() {
+#[trial("does not ask for a PIN when the TPM would refuse")]
+fn asks_no_pin_in_vain() {
     type Case = (fn(&Fake), &'static str);
     let refuse: [Case; 3] = [
         (|tpm| tpm.state().locked = true, "lockout"),
@@ -220,7 +220,7 @@ fn not_asked() {
         let tpm = Fake::default();
         let made = made(&tpm, true, false);
         prepare(&tpm);
-        let person = Arc::new(Person(Mutex::new(Vec::new()), "135790"));
+        let person = Arc::new(Terminal(Mutex::new(Vec::new()), "135790"));
         let credential = TpmUnlock::new(Box::new(tpm.clone())).prompt(person.clone());
         assert_eq!(reason(unlock(&made, credential)), expected);
         assert!(person.0.lock().unwrap().is_empty(), "{expected}");
@@ -228,12 +228,12 @@ fn not_asked() {
     }
 }
 
-#[trial("the person is told of the lockout before the PIN")]
-fn told() {
+#[trial("shows the count of wrong PINs before asking for the PIN")]
+fn shows_lockout() {
     let tpm = Fake::default();
     let made = made(&tpm, true, false);
     tpm.state().failures = 30;
-    let person = Arc::new(Person(Mutex::new(Vec::new()), "135790"));
+    let person = Arc::new(Terminal(Mutex::new(Vec::new()), "135790"));
     let credential = TpmUnlock::new(Box::new(tpm.clone())).prompt(person.clone());
     unlock(&made, credential).expect("unlocked");
     let heard = person.0.lock().unwrap();
@@ -241,15 +241,15 @@ fn told() {
     assert!(heard[1].contains("PIN"), "{heard:?}");
 }
 
-#[trial("damage is found before the TPM is asked")]
-fn damage() {
+#[trial("finds damage before the TPM is used")]
+fn finds_damage() {
     let tpm = Fake::default();
     let made = made(&tpm, true, false);
     let good = std::fs::read(&made.image).expect("image");
     let selection = [3, 0x80, 8, 0];
     tpm.asked();
     for back in [1, 3, 20, 30] {
-        // The selection and the PCR digest in front of it: the policy covers both.
+        // The PCR selection and the PCR digest before it, which the policy both covers.
         let mut image = good.clone();
         let starts: Vec<_> = (0..image.len() - 8)
             .filter(|at| image[*at..].starts_with(b"-FVE-FS-"))
@@ -275,8 +275,8 @@ fn damage() {
     }
 }
 
-#[trial("a forecast may differ from the present")]
-fn forecast() {
+#[trial("seals to PCR values that differ from the present ones")]
+fn seals_to_given_values() {
     let tpm = Fake::default();
     let values = Pcrs::from([(4, vec![0x44; 32]), (11, vec![9; 32])]);
     let sealer = Arc::new(tpm.clone());
@@ -286,12 +286,12 @@ fn forecast() {
     assert_eq!(reason(unlock(&made, credential())), "pcr-mismatch");
     tpm.state().pcrs.insert(4, vec![0x44; 32]);
     unlock(&made, credential()).expect("unlocked");
-    // PCR 11 counts as zero, whatever was said of it.
+    // PCR 11 is taken as zero, whatever value was given.
     tpm.state().pcrs.insert(11, vec![9; 32]);
     assert_eq!(reason(unlock(&made, credential())), "pcr-mismatch");
 }
 
-/// Makes the CRC-32 of a metadata copy right again.
+/// Corrects the CRC-32 of a metadata copy.
 fn repair(image: &mut [u8], at: usize) {
     let size = usize::from(u16::from_le_bytes([image[at + 8], image[at + 9]])) * 16;
     let crc = crc32fast::hash(&image[at..at + size]);

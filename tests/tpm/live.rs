@@ -1,4 +1,4 @@
-//! Software TPMs, with tpm2-tools as the judge of what we sealed.
+//! Software TPMs; tpm2-tools check independently what was sealed.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn made(tpm: &Swtpm, with_pin: bool, with_key: bool) -> TestVolume {
     made
 }
 
-/// What `fve unlock --json` says.
+/// The JSON document of `fve unlock --json`.
 struct Said {
     status: i32,
     json: Value,
@@ -73,7 +73,7 @@ fn unlock(made: &TestVolume, tcti: &str, arguments: &[&str]) -> Said {
         .expect("fve");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!stderr.contains("panicked"), "{stderr}");
-    // libtss2 keeps quiet.
+    // libtss2 prints nothing of its own.
     assert!(!stderr.contains("tcti"), "{stderr}");
     Said {
         status: output.status.code().expect("status"),
@@ -82,8 +82,8 @@ fn unlock(made: &TestVolume, tcti: &str, arguments: &[&str]) -> Said {
     }
 }
 
-#[trial("all four kinds open", needs(swtpm::missing))]
-fn all_kinds() {
+#[trial("unlocks all four kinds of TPM protector", needs(swtpm::missing))]
+fn unlocks_all_kinds() {
     let mut tpm = Swtpm::new();
     tpm.extend(7);
     for (with_pin, with_key) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -103,7 +103,7 @@ fn all_kinds() {
     tpm.stop();
 }
 
-/// The object on a volume, as tpm2-tools take it.
+/// The sealed object on a volume.
 fn object_of(made: &TestVolume) -> SealedObject {
     let volume = testdata::open(&made.image);
     let protectors = volume.protectors();
@@ -118,15 +118,15 @@ fn save_object(object: &SealedObject, directory: &Path) {
     }
 }
 
-#[trial("tpm2-tools unseals what was sealed", needs(swtpm::missing))]
-fn tools_unseal() {
+#[trial("tpm2-tools unseal what fve sealed", needs(swtpm::missing))]
+fn tpm2_tools_unseal() {
     let tpm = Swtpm::new();
     tpm.extend(7);
     for with_pin in [false, true] {
         let made = made(&tpm, with_pin, false);
         let object = object_of(&made);
         save_object(&object, tpm.path());
-        // As long as on a Windows machine with a software TPM.
+        // The same length as on a Windows machine with a software TPM.
         assert_eq!(object.public.len(), 0x4E);
         assert_eq!(object.private.len(), if with_pin { 0xCE } else { 0xAA });
         let parts = ["-u", "public", "-r", "private", "-c", "object"];
@@ -162,7 +162,7 @@ fn tools_unseal() {
         };
         assert_eq!(released.len(), if with_pin { 80 } else { 44 });
         assert!(released.starts_with(head));
-        // What they released opens the volume in place of the TPM.
+        // What they unsealed unlocks the volume as a captured payload.
         std::fs::write(made.directory.path().join("released"), &released).unwrap();
         let output = fve()
             .args(["unlock", "volume.img", "--tpm-payload", "released"])
@@ -174,8 +174,11 @@ fn tools_unseal() {
     }
 }
 
-#[trial("PINs: missing, wrong, right, locked out", needs(swtpm::missing))]
-fn pins() {
+#[trial(
+    "reports a missing PIN, a wrong PIN and the lockout",
+    needs(swtpm::missing)
+)]
+fn reports_pins() {
     let mut tpm = Swtpm::new();
     tpm.tool(
         "tpm2_dictionarylockout",
@@ -207,7 +210,7 @@ fn pins() {
             .contains("forgives")
     );
     assert_eq!(tpm.failures(), failures);
-    // It survives a restart.
+    // The lockout survives a restart of the TPM.
     tpm.restart();
     assert_eq!(
         unlock(&made, &tpm.tcti(), &["--pin-file", "pin"]).reason(),
@@ -216,10 +219,7 @@ fn pins() {
     assert_eq!(tpm.unflushed(), "");
 }
 
-#[trial(
-    "without a PIN it opens though the TPM is locked",
-    needs(swtpm::missing)
-)]
+#[trial("unlocks without a PIN while the TPM is locked", needs(swtpm::missing))]
 fn no_pin_while_locked() {
     let tpm = Swtpm::new();
     tpm.tool(
@@ -238,10 +238,10 @@ fn no_pin_while_locked() {
 }
 
 #[trial(
-    "an extended PCR refuses, and says which if it can",
+    "refuses after a PCR was extended, and names PCR 11 if it is the only one",
     needs(swtpm::missing)
 )]
-fn extended() {
+fn refuses_extended_pcrs() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
     tpm.extend(11);
@@ -256,20 +256,17 @@ fn extended() {
     assert_eq!(tpm.unflushed(), "");
 }
 
-#[trial(
-    "PCRs that change in between are tried once more",
-    needs(swtpm::missing)
-)]
-fn changed_in_between() {
+#[trial("tries once more when a PCR changes in between", needs(swtpm::missing))]
+fn retries_when_a_pcr_changes_in_between() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
-    // A PCR that does not matter: the second time is the last that is needed.
+    // A PCR that is not in the policy: the second try succeeds.
     let wire = Proxy::to(&tpm, Interference::ExtendBeforeUnseal(8, 1));
     unlock(&made, &wire.tcti(), &["--pin-file", "pin"]).opened();
     let wire = Proxy::to(&tpm, Interference::ExtendBeforeUnseal(8, 9));
     let said = unlock(&made, &wire.tcti(), &["--pin-file", "pin"]);
     assert_eq!(said.reason(), "pcr-mismatch");
-    // One that matters, with a wrong PIN: no attempt is spent.
+    // A PCR in the policy, with a wrong PIN: no attempt is counted.
     let wire = Proxy::to(&tpm, Interference::ExtendBeforeUnseal(7, 1));
     let said = unlock(&made, &wire.tcti(), &["--pin-file", "wrong"]);
     assert_eq!(said.reason(), "pcr-mismatch");
@@ -277,8 +274,8 @@ fn changed_in_between() {
     assert_eq!(tpm.unflushed(), "");
 }
 
-#[trial("another TPM is told", needs(swtpm::missing))]
-fn other_tpm() {
+#[trial("reports an object of another TPM", needs(swtpm::missing))]
+fn reports_another_tpm() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
     let other = Swtpm::blank();
@@ -287,7 +284,7 @@ fn other_tpm() {
     assert_eq!(said.reason(), "other-tpm");
     assert_eq!(other.failures(), 0);
     assert_eq!(other.unflushed(), "");
-    // So is an object that is damaged where the policy does not reach.
+    // The same for an object that is damaged where the policy does not cover it.
     let mut damaged = object_of(&made);
     damaged.private[40] ^= 1;
     assert_eq!(tss(&tpm.tcti()).check(&damaged), Err(TpmError::OtherTpm));
@@ -299,10 +296,10 @@ fn other_tpm() {
 }
 
 #[trial(
-    "an object of a real Windows machine is another TPM's",
+    "reports an object of a real Windows machine as one of another TPM",
     needs(swtpm::missing)
 )]
-fn windows_object() {
+fn reports_a_windows_object() {
     // docs/format-tpm.md §9, V2.
     let object = SealedObject::parse(&hex_literal::hex!(
         "008a00206414982942ad5e6a5eb5126b6e1a8f6e08f689d54295a2b35628a1768517d67c001023a392b845df9a492caced61a741f92520ce1f7821095c270fa7"
@@ -316,8 +313,11 @@ fn windows_object() {
     assert_eq!(tss(&tpm.tcti()).check(&object), Err(TpmError::OtherTpm));
 }
 
-#[trial("the storage root key is gone, and made again", needs(swtpm::missing))]
-fn srk_gone() {
+#[trial(
+    "creates the storage root key again if it is gone",
+    needs(swtpm::missing)
+)]
+fn recreates_the_srk() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
     tpm.tool("tpm2_evictcontrol", &["-C", "o", "-c", SRK]);
@@ -325,13 +325,16 @@ fn srk_gone() {
     assert_eq!(said.reason(), "no-srk");
     let again = ["--pin-file", "pin", "--tpm-recreate-srk"];
     unlock(&made, &tpm.tcti(), &again).opened();
-    // It changed nothing in the TPM.
+    // The TPM still has no persistent key.
     assert_eq!(tpm.tool("tpm2_getcap", &["handles-persistent"]), "");
     assert_eq!(tpm.unflushed(), "");
 }
 
-#[trial("the storage root key is pinned by its name", needs(swtpm::missing))]
-fn srk_pinned() {
+#[trial(
+    "requires the given name of the storage root key",
+    needs(swtpm::missing)
+)]
+fn requires_the_srk_name() {
     let tpm = Swtpm::new();
     let made = made(&tpm, false, false);
     let name = tss(&tpm.tcti()).srk_name().unwrap().unwrap();
@@ -345,12 +348,15 @@ fn srk_pinned() {
     assert_eq!(tpm.unflushed(), "");
 }
 
-#[trial("no TPM, not started, busy", needs(swtpm::missing))]
-fn absent() {
+#[trial(
+    "reports a missing TPM, one that was not started, and a busy one",
+    needs(swtpm::missing)
+)]
+fn reports_no_tpm() {
     let mut tpm = Swtpm::new();
     let made = made(&tpm, true, false);
     let tcti = tpm.tcti();
-    // Busy: somebody else is connected, and a software TPM serves one.
+    // Busy: another program is connected, and a software TPM accepts one connection.
     let other = TcpStream::connect(("127.0.0.1", tpm.port)).unwrap();
     let said = unlock(&made, &tcti, &["--pin-file", "pin"]);
     assert_eq!(said.reason(), "no-tpm");
@@ -379,8 +385,8 @@ fn absent() {
     assert_eq!(said.status, 4);
 }
 
-#[trial("the TPM goes away in the middle", needs(swtpm::missing))]
-fn dies() {
+#[trial("reports a TPM that goes away in the middle", needs(swtpm::missing))]
+fn reports_a_tpm_that_goes_away() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
     for command in [LOAD, UNSEAL] {
@@ -392,10 +398,10 @@ fn dies() {
 }
 
 #[trial(
-    "the key is not on the wire, unless that is allowed",
+    "sends no key unencrypted, unless that is allowed",
     needs(swtpm::missing)
 )]
-fn wire() {
+fn encrypts_the_bus() {
     let tpm = Swtpm::new();
     let made = made(&tpm, false, false);
     let wire = Proxy::to(&tpm, Interference::None);
@@ -406,7 +412,7 @@ fn wire() {
         "the wire is watched"
     );
     assert!(!wire.carried(&head));
-    // Sealing does not show it either.
+    // The same for sealing.
     let sealer = tss(&wire.tcti());
     let binding = TpmBinding::to_current(sealer, HashAlgorithm::Sha256, &[7, 11]).unwrap();
     volume::with(vec![NewProtector::tpm(binding, None, None).unwrap()]);
@@ -416,7 +422,7 @@ fn wire() {
 }
 
 #[trial(
-    "switched off and on: refused, then replayed and opened",
+    "refuses after a restart, and unlocks after the PCRs were replayed",
     needs(swtpm::missing)
 )]
 fn replay() {
@@ -431,8 +437,8 @@ fn replay() {
     unlock(&made, &tpm.tcti(), &[]).opened();
 }
 
-#[trial("a password that ends in zeros", needs(swtpm::missing))]
-fn zero_password() {
+#[trial("accepts a TPM password that ends in zeros", needs(swtpm::missing))]
+fn accepts_a_zero_password() {
     let tpm = Swtpm::new();
     let tss = tss(&tpm.tcti());
     let mut bytes = [7; 20];
@@ -467,7 +473,10 @@ fn zero_password() {
     assert_eq!(released.expose(), data.expose());
 }
 
-#[trial("the SHA-1 bank", needs(swtpm::missing))]
+#[trial(
+    "seals to the SHA-1 bank, and reports a bank that the TPM lacks",
+    needs(swtpm::missing)
+)]
 fn sha1_bank() {
     let tpm = Swtpm::new();
     let banks = tpm.tool("tpm2_getcap", &["pcrs"]);
@@ -485,8 +494,8 @@ fn sha1_bank() {
     unlock(&made, &tpm.tcti(), &[]).opened();
 }
 
-#[trial("nothing is left behind in the TPM", needs(swtpm::missing))]
-fn nothing_left() {
+#[trial("leaves no object or session in the TPM", needs(swtpm::missing))]
+fn leaves_nothing_in_the_tpm() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, true);
     let tcti = tpm.tcti();
@@ -496,7 +505,7 @@ fn nothing_left() {
     assert_eq!(tpm.unflushed(), "");
 }
 
-#[trial("a PIN from systemd", needs(swtpm::missing))]
+#[trial("reads the PIN from a systemd credential", needs(swtpm::missing))]
 fn systemd_pin() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
@@ -512,7 +521,7 @@ fn systemd_pin() {
             .output()
             .unwrap()
     };
-    // With the option, and by its name alone.
+    // With the option --pin-file, and by the name of the credential.
     for arguments in [&["--tpm"][..], &[]] {
         let output = run(arguments);
         assert!(output.status.success(), "{output:?}");
@@ -532,7 +541,7 @@ fn done(output: &Output) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// A volume with a startup key, for protectors to be added to.
+/// A volume with a startup key, to which protectors can be added.
 fn plain() -> TestVolume {
     let made = volume::with(vec![NewProtector::new_startup_key().unwrap()]);
     secret_file(made.directory.path(), "pin", PIN.as_bytes());
@@ -540,7 +549,10 @@ fn plain() -> TestVolume {
     made
 }
 
-#[trial("status and explain say why", needs(swtpm::missing))]
+#[trial(
+    "tpm status and tpm explain say why a key is not released",
+    needs(swtpm::missing)
+)]
 fn status_and_explain() {
     let mut tpm = Swtpm::new();
     tpm.extend(7);
@@ -571,7 +583,7 @@ fn status_and_explain() {
     assert_eq!(protector["reason"], "pcr-mismatch");
     assert_eq!(protector["only_pcr_11_differs"], true);
     assert_ne!(protector["expected_digest"], protector["actual_digest"]);
-    // The value is what tpm2-tools read.
+    // The PCR value is the one that tpm2-tools read.
     let judged = tpm.tool("tpm2_pcrread", &["sha256:11"]).to_lowercase();
     let value = protector["pcrs"][1]["value"].as_str().unwrap();
     assert!(judged.contains(value), "{judged}");
@@ -603,7 +615,7 @@ fn status_and_explain() {
     assert!(text.contains("policy consistent, SHA-256 bank"), "{text}");
 }
 
-#[trial("protectors are added, and proved", needs(swtpm::missing))]
+#[trial("adds TPM protectors, and tries them", needs(swtpm::missing))]
 fn protector_add() {
     let tpm = Swtpm::new();
     tpm.extend(4);
@@ -653,7 +665,7 @@ fn protector_add() {
         unlock(&made, &tpm.tcti(), &only).opened();
     }
     assert_eq!(tpm.failures(), 0);
-    // PCR 11 has to be zero, and what is not there yet cannot be proved.
+    // PCR 11 must be zero, and a protector for future PCR values cannot be tried.
     tpm.extend(11);
     let output = add(&[]);
     assert!(!output.status.success());
@@ -665,14 +677,14 @@ fn protector_add() {
     .unwrap();
     done(&add(&["--pcr-values", "values"]));
     assert_eq!(tpm.unflushed(), "");
-    // A dry run leaves the volume as it is.
+    // A dry run does not change the volume.
     let before = std::fs::read(&made.image).unwrap();
     done(&add(&["--pcrs", "4", "--dry-run"]));
     assert!(std::fs::read(&made.image).unwrap() == before);
     assert_eq!(add(&["--pcrs", "99"]).status.code(), Some(1));
 }
 
-#[trial("a PIN is changed, whatever the PCRs are", needs(swtpm::missing))]
+#[trial("changes a PIN whatever the PCRs are", needs(swtpm::missing))]
 fn change_pin() {
     let tpm = Swtpm::new();
     let made = made(&tpm, true, true);
@@ -699,7 +711,7 @@ fn change_pin() {
 }
 
 #[trial(
-    "a protector is sealed anew after the PCRs changed",
+    "seals a protector again after the PCRs changed",
     needs(swtpm::missing)
 )]
 fn reseal() {
@@ -722,7 +734,7 @@ fn reseal() {
         unlock(&made, &tpm.tcti(), &with_pin).reason(),
         "pcr-mismatch"
     );
-    // Nobody is asked for the PIN: the metadata keeps what is needed.
+    // No PIN is needed: the metadata has a backup of its hash.
     let output = run(
         &made,
         &[&["protector", "reseal", "volume.img", &named][..], &key].concat(),
@@ -735,7 +747,7 @@ fn reseal() {
     );
 }
 
-#[trial("a volume is created with a TPM protector", needs(swtpm::missing))]
+#[trial("creates a volume with a TPM protector", needs(swtpm::missing))]
 fn create() {
     let tpm = Swtpm::new();
     let named = format!("--tpm={}", tpm.tcti());
@@ -766,9 +778,12 @@ fn create() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("TPM And PIN And Startup Key"));
 }
 
-/// The words of the documentation's unit, run as systemd runs them: the credentials in a directory, no
-/// terminal, told when it is ready.
-#[trial("the recipe for systemd mounts at boot", needs(swtpm::missing))]
+/// Runs the command of the unit in docs/tpm.md as systemd does: credentials in a directory, no terminal, and
+/// a notification when it is ready.
+#[trial(
+    "the systemd unit in docs/tpm.md mounts a volume",
+    needs(swtpm::missing)
+)]
 fn systemd_unit() {
     let page = include_str!("../../docs/tpm.md");
     let words = page
@@ -779,7 +794,7 @@ fn systemd_unit() {
     let made = made(&tpm, true, false);
     let credentials = tempfile::tempdir().unwrap();
     std::fs::write(credentials.path().join("fve.pin"), PIN).unwrap();
-    // Everything but the mount itself, which takes privileges: the same credentials.
+    // First only the unlock with the same credentials, because a mount needs privileges.
     let options: Vec<_> = words
         .split_whitespace()
         .filter(|word| word.starts_with("--tpm"))
@@ -795,7 +810,7 @@ fn systemd_unit() {
         .output()
         .unwrap();
     done(&output);
-    // The mount too, where one can be made here.
+    // The mount, too, if it is possible here.
     if crate::common::trials::fuse().is_some() {
         return;
     }

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 }
 
 #[cfg(not(feature = "tpm"))]
-#[common::harness::trial("everything on software TPMs", needs(common::swtpm::missing))]
+#[common::harness::trial("protectors on software TPMs", needs(common::swtpm::missing))]
 fn live() {}
 
 /// Volumes with TPM key protectors.

@@ -1,4 +1,4 @@
-//! Protectors of real machines, with what their TPMs released (corpus: `tpm_vectors.json`;
+//! TPM protectors of real machines, with the data that their TPMs released (corpus: `tpm_vectors.json`;
 //! docs/format-tpm.md §9).
 
 use fve::error::Reason;
@@ -62,7 +62,10 @@ fn machines() -> Vec<Machine> {
     machines
 }
 
-#[trial("every chain gives the published master key", needs(trials::corpus))]
+#[trial(
+    "computes the published master key for every protector",
+    needs(trials::corpus)
+)]
 fn chains() {
     let mut kinds = Vec::new();
     for machine in machines() {
@@ -83,7 +86,10 @@ fn chains() {
     }
 }
 
-#[trial("every policy follows from the disk", needs(trials::corpus))]
+#[trial(
+    "finds the policy of every protector from the metadata",
+    needs(trials::corpus)
+)]
 fn policies() {
     for machine in machines() {
         let protector = machine.block.protectors().next().expect("one");
@@ -91,7 +97,7 @@ fn policies() {
         let object = object.expect("object");
         let policy = Policy::solve(object).expect("policy");
         assert_eq!(policy.bank.word(), "sha256");
-        // Any bit of what the policy covers: no TPM is asked, and no attempt spent.
+        // With any bit changed that the policy covers, the TPM is not used and no attempt is counted.
         for bit in 0..object.pcr_digest.len() * 8 {
             let mut damaged = object.clone();
             damaged.pcr_digest[bit / 8] ^= 1 << (bit % 8);
@@ -100,7 +106,7 @@ fn policies() {
     }
 }
 
-#[trial("a payload of another protector is refused", needs(trials::corpus))]
+#[trial("refuses the payload of another protector", needs(trials::corpus))]
 fn other_payload() {
     let machines = machines();
     let unlock = |kind| {
@@ -118,7 +124,7 @@ fn other_payload() {
     assert!(matches!(answer, Answer::Failed(failure) if failure.reason == Reason::WrongKey));
 }
 
-#[trial("a wrong PIN or startup key is refused", needs(trials::corpus))]
+#[trial("refuses a wrong PIN or startup key", needs(trials::corpus))]
 fn wrong_parts() {
     for machine in machines() {
         let pin = SecretText::new("12345678".to_owned());
@@ -141,7 +147,7 @@ fn wrong_parts() {
     }
 }
 
-/// The sealed sector key as a datum.
+/// The datum with the sealed FVEK.
 fn fvek(parts: &Value) -> Vec<u8> {
     let body = ["nonce", "mac", "payload"]
         .map(|part| from_hex(&parts[part]))
@@ -154,7 +160,7 @@ fn fvek(parts: &Value) -> Vec<u8> {
     [datum, body].concat()
 }
 
-/// A metadata block with these datums and nothing else.
+/// A metadata block with only these datums.
 fn block(datums: &[Vec<u8>]) -> MetadataBlock {
     let datums = datums.concat();
     let end = 0x30 + u32::try_from(datums.len()).expect("size");

@@ -17,7 +17,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::record::{self, Field};
-use super::{Found, Query};
+use super::{LookupResult, Query};
 use crate::error::{Error, Remedy, Result};
 use crate::guid::Guid;
 use crate::secret::SecretText;
@@ -142,7 +142,7 @@ impl Directory {
     /// [`Error::Io`] when the server cannot be reached or its certificate is not trusted,
     /// [`Error::BadCredential`] when it refuses the login, [`Error::Environment`] when it refuses the
     /// search.
-    pub(super) fn search(&self, query: &Query, found: &mut Found) -> Result<()> {
+    pub(super) fn search(&self, query: &Query, found: &mut LookupResult) -> Result<()> {
         let mut session = self.open()?;
         let outcome = session.look_up(query, found);
         // The result is complete by now, even if the connection does not close cleanly.
@@ -231,7 +231,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn look_up(&mut self, query: &Query, found: &mut Found) -> Result<()> {
+    fn look_up(&mut self, query: &Query, found: &mut LookupResult) -> Result<()> {
         let base = self.base.clone();
         match query {
             Query::Password(digits) => {
@@ -254,7 +254,13 @@ impl Session<'_> {
 
     /// Searches by the attribute with the identifier, which is indexed. If that finds nothing, searches
     /// by the name of the entry, which contains the identifier, too.
-    fn by_ids(&mut self, base: &str, ids: &[Guid], query: &Query, found: &mut Found) -> Result<()> {
+    fn by_ids(
+        &mut self,
+        base: &str,
+        ids: &[Guid],
+        query: &Query,
+        found: &mut LookupResult,
+    ) -> Result<()> {
         for ids in ids.chunks(AT_ONCE) {
             self.read(base, Scope::Subtree, &filter::by_ids(ids), query, found)?;
         }
@@ -272,7 +278,7 @@ impl Session<'_> {
         base: &str,
         digits: &str,
         query: &Query,
-        found: &mut Found,
+        found: &mut LookupResult,
     ) -> Result<()> {
         if let Some(prefix) = filter::by_prefix(digits) {
             self.read(base, Scope::Subtree, &prefix, query, found)?;
@@ -304,7 +310,7 @@ impl Session<'_> {
         scope: Scope,
         filter: &str,
         query: &Query,
-        found: &mut Found,
+        found: &mut LookupResult,
     ) -> Result<()> {
         let url = self.directory.url.clone();
         let mut unreadable = 0;

@@ -84,6 +84,7 @@ impl TpmUnlock {
         self
     }
 
+    /// Unlocks a protector. The order matters: everything that can fail without the PIN comes first.
     fn open(&self, protector: &KeyProtector, context: &Context<'_>) -> Result<Answer, Failure> {
         let parts = Parts::of(protector)?;
         let policy = Policy::solve(parts.object).ok_or_else(refusal::no_policy)?;
@@ -96,13 +97,14 @@ impl TpmUnlock {
         }
         let lockout = self.check(parts.object, &policy)?;
         let stretched = match parts.pin {
-            Some(pin) if self.unsealer.takes_pin() => {
+            Some(pin) if self.unsealer.needs_pin() => {
                 Some((self.ask_pin(lockout)?.stretch(pin.salt), pin.label))
             }
             _ => None,
         };
         let payload = self.unseal(parts.object, &policy, stretched.as_ref())?;
         let stretched = stretched.map(|(key, _)| key);
+        // Without a sealed VMK in the protector, the TPM released the VMK itself.
         let bare = protector.sealed_vmk().is_none();
         let released = chain::Released::read(&payload, bare, stretched.as_ref())?;
         Ok(released.open(protector, context.block, startup_keys.as_deref()))

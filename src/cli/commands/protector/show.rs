@@ -1,7 +1,7 @@
 //! The commands that only read a volume: they list its key protectors, and print or save its keys.
 
 use fve::guid::Guid;
-use fve::manage::{Kept, KeptSecret, kept_secrets};
+use fve::manage::{ProtectorSecret, SecretBackup, secret_backups};
 use fve::output::{NewFile, check_new_in};
 use fve::secret::SecretText;
 use fve::shown::ShowPath;
@@ -34,7 +34,7 @@ pub(super) fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
     let (_, secrets) = stored_secrets(&args.source, &args.credentials)?;
     let mut found = false;
     for secret in &secrets {
-        if let KeptSecret::RecoveryPassword(password) = &secret.secret {
+        if let ProtectorSecret::RecoveryPassword(password) = &secret.secret {
             let digits = password.expose_digits();
             let line = format!("{:X}  {}\n", secret.protector, digits.expose());
             term::print(SecretText::new(line).expose())?;
@@ -50,7 +50,7 @@ pub(super) fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
 pub(super) fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure> {
     check_new_in(&args.to)?;
     let (id, secrets) = stored_secrets(&args.source, &args.credentials)?;
-    let wanted = |secret: &&Kept| {
+    let wanted = |secret: &&SecretBackup| {
         args.only
             .as_deref()
             .is_none_or(|name| secret.protector.is_named_by(name))
@@ -91,12 +91,12 @@ fn stores_none(what: &str) -> Failure {
 fn stored_secrets(
     args: &SourceArgs,
     credentials: &CredentialArgs,
-) -> Result<(Guid, Vec<Kept>), Failure> {
+) -> Result<(Guid, Vec<SecretBackup>), Failure> {
     let volume = source::open(args).tell()?.volume;
     let key = credentials.unlock_master_key(&volume)?;
     let id = volume
         .metadata_as_found()
         .map(|block| block.dataset.id)
         .unwrap_or(Guid::from_disk([0; 16]));
-    Ok((id, kept_secrets(&volume, &key)?))
+    Ok((id, secret_backups(&volume, &key)?))
 }

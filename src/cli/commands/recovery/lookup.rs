@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use fve::escrow::{Escrowed, Found, Place, Query};
+use fve::escrow::{Escrowed, LookupResult, PasswordStore, Query};
 use fve::format::protector::ProtectorKind;
 use fve::guid::Guid;
 use fve::shown::ShowPath;
@@ -124,7 +124,7 @@ fn run(args: &LookupArgs) -> Result<(), Failure> {
         (None, None, Some(volume)) => Query::Protectors(volume.ids.clone()),
         (None, None, None) => return Err(Failure::usage("give --id, --computer or --volume")),
     };
-    let mut found = Found::default();
+    let mut found = LookupResult::default();
     let mut failure = None;
     for place in args.open()? {
         if let Some(user) = place.user() {
@@ -176,7 +176,7 @@ fn query_words(args: &LookupArgs) -> String {
 }
 
 impl LookupArgs {
-    fn open(&self) -> Result<Vec<Place>, Failure> {
+    fn open(&self) -> Result<Vec<PasswordStore>, Failure> {
         let mut others = Vec::new();
         let mut add = |option, value: &Option<PathBuf>| {
             others.extend(value.clone().map(|value| (option, value)));
@@ -241,7 +241,7 @@ impl OnVolume {
 struct Answer<'a> {
     args: &'a LookupArgs,
     volume: Option<OnVolume>,
-    found: Found,
+    found: LookupResult,
 }
 
 impl Answer<'_> {

@@ -5,7 +5,7 @@ use std::path::Path;
 #[cfg(not(all(feature = "directory", feature = "kerberos")))]
 use fve::error::Error;
 use fve::error::Result;
-use fve::escrow::Place;
+use fve::escrow::PasswordStore;
 #[cfg(feature = "directory")]
 use fve::escrow::{Directory, Login};
 use fve::format::protector::ProtectorKind;
@@ -82,25 +82,25 @@ const ADDITIONS: &[Addition] = &[USER, PASSWORD, CA, BASE, KERBEROS];
 ///
 /// # Errors
 /// The user or the password for a directory server is missing, or this build lacks LDAP.
-pub(crate) fn place_of(given: &Given<'_>) -> Result<Place> {
+pub(crate) fn place_of(given: &Given<'_>) -> Result<PasswordStore> {
     let place = given.value.unwrap_or(Path::new(""));
     match place.to_str() {
         Some(url) if url.starts_with("ldap://") || url.starts_with("ldaps://") => {
             server(url, given)
         }
-        _ => Ok(Place::Files(place.to_owned())),
+        _ => Ok(PasswordStore::Files(place.to_owned())),
     }
 }
 
 #[cfg(not(feature = "directory"))]
-fn server(url: &str, _: &Given<'_>) -> Result<Place> {
+fn server(url: &str, _: &Given<'_>) -> Result<PasswordStore> {
     let what = format!("cannot use {url}: this fve was built without LDAP");
     Err(Error::environment(what)
         .with_remedy("build it with the feature 'directory', or give exported files"))
 }
 
 #[cfg(feature = "directory")]
-fn server(url: &str, given: &Given<'_>) -> Result<Place> {
+fn server(url: &str, given: &Given<'_>) -> Result<PasswordStore> {
     let text = |option: &str| {
         let value = given.other(option)?;
         value.to_str().map(str::to_owned)
@@ -125,7 +125,7 @@ fn server(url: &str, given: &Given<'_>) -> Result<Place> {
     if let Some(base) = text(BASE.option) {
         directory = directory.base(base);
     }
-    Ok(Place::Directory(directory))
+    Ok(PasswordStore::Directory(directory))
 }
 
 #[cfg(feature = "directory")]
