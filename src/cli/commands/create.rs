@@ -129,18 +129,24 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
         volume.hidden_sectors(sectors);
     }
     let mut secrets = Vec::new();
-    let (of_tpm, proof) = args.new_tpm.enrollment(&args.tpm_named())?.unzip();
-    let proof = of_tpm.as_ref().map(Enrollment::id).zip(proof.flatten());
-    for enrollment in args.protectors.make()?.into_iter().chain(of_tpm) {
+    let (tpm_enrollment, proof) = args.new_tpm.enrollment(&args.tpm_named())?.unzip();
+    let proof = tpm_enrollment
+        .as_ref()
+        .map(Enrollment::id)
+        .zip(proof.flatten());
+    for enrollment in args.protectors.make()?.into_iter().chain(tpm_enrollment) {
         enrollment.check_place()?;
         let (protector, secret) = enrollment.into_parts();
         volume.protect(protector);
         secrets.push(secret);
     }
     let network = enrol_network(args, &mut volume, &mut secrets)?;
+    // Last check before anything is saved: a key file must not be left behind by a volume that cannot
+    // be created.
     volume.check(&plaintext)?;
     note_content(args, &plaintext);
 
+    // Keys are saved before the volume is written: a volume whose key is nowhere is lost.
     let mut handed_over = PendingSecrets::default();
     for secret in &secrets {
         handed_over.hand_over(secret)?;

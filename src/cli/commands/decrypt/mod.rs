@@ -28,6 +28,7 @@ impl Run for DecryptArgs {
 }
 
 fn run(args: &DecryptArgs) -> Result<(), Failure> {
+    // Whatever can refuse the output comes before the credential, which the user may have to type.
     let kind = Kind::of(args)?;
     ErrorMap::check(args)?;
     let source::OpenedToShow {
@@ -38,6 +39,7 @@ fn run(args: &DecryptArgs) -> Result<(), Failure> {
     check_storage(args, kind, &sources)?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
     let about = OutputIdentity::new(&opened, &args.source.source, &unlocked);
+    // Watch for signals before the output exists: from here on it must be removed or kept properly.
     let interrupted = signals::notice();
     let output = Output::create(args, kind, about, &sources, &unlocked)?;
     let map = ErrorMap::create(args)?;
@@ -45,6 +47,7 @@ fn run(args: &DecryptArgs) -> Result<(), Failure> {
     let done = AtomicU64::new(earlier.len);
     let bar = term::progress(unlocked.available());
     bar.set_position(earlier.len);
+    // Otherwise the bytes of the earlier run would count for the speed of this one.
     bar.reset_eta();
     let exported = output.write(&Export {
         zeros: output.zeros(),

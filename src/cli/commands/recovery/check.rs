@@ -8,8 +8,8 @@ use clap::{Args, ValueHint};
 use fve::error::Error;
 use fve::guid::Guid;
 use fve::recovery_password::{
-    BlockVerdict, CandidateCounts, Check, Options, Outcome, PasswordCheck, Suggestion, check_bytes,
-    check_text,
+    BlockVerdict, CandidateCounts, Check, Options, Outcome, PasswordCheck, PasswordVerdict,
+    Suggestion, check_bytes, check_text,
 };
 use fve::unlock::Credential;
 use fve::unlock::RecoveryPasswords;
@@ -222,7 +222,7 @@ fn write_password(text: &mut String, args: &CheckArgs, password: &PasswordCheck)
     if let Some(id) = password.identifier {
         let _ = writeln!(text, "identifier {id:X}");
     }
-    let _ = writeln!(text, "{}", password.verdict.as_word());
+    let _ = writeln!(text, "{}", verdict(password.verdict));
     if args.show {
         let _ = writeln!(text, "  {}", password.expose_normalised().expose());
     }
@@ -256,6 +256,19 @@ fn write_password(text: &mut String, args: &CheckArgs, password: &PasswordCheck)
         let _ = writeln!(text, "  note: {placeholder}");
     }
     write_suggestions(text, args, password);
+}
+
+/// The verdict on the whole password, in words.
+fn verdict(verdict: PasswordVerdict) -> String {
+    match verdict {
+        PasswordVerdict::WrongBlockCount { blocks: 1 } => {
+            "malformed: 1 block found, 8 are needed".to_owned()
+        }
+        PasswordVerdict::WrongBlockCount { blocks } => {
+            format!("malformed: {blocks} blocks found, 8 are needed")
+        }
+        other => other.as_word().to_owned(),
+    }
 }
 
 fn write_suggestions(text: &mut String, args: &CheckArgs, password: &PasswordCheck) {

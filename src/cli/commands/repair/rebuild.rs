@@ -57,7 +57,7 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
     let mut whole = Overlay::new(bytes);
     whole
         .write(0, &header)
-        .map_err(|error| Error::io("cannot lay out the copy", error))?;
+        .map_err(|error| Error::io("cannot prepare the copy", error))?;
     let whole = Arc::new(whole);
     // Check before writing that the result opens as a volume.
     let volume = Volume::from_source(whole.clone())?;

@@ -92,6 +92,7 @@ pub(super) fn try_all(
     let with_package = args.with_key_package(volume)?;
     let volume = with_package.as_ref().unwrap_or(volume);
     let allowed = args.options()?;
+    // Try strictly first, to know whether damaged metadata had to be accepted.
     let mut strict = allowed.clone();
     strict.accept_damaged_metadata = false;
     let result = volume.unlock(credentials, &strict);

@@ -71,6 +71,7 @@ fn run(args: &ReportArgs) -> Result<(), Failure> {
         unlocked: unlocked.is_some(),
         logs: logs.as_ref(),
     };
+    // The report comes first; a failure only sets the exit status and adds a message.
     term::print(&if args.json { view.json() } else { view.text() })?;
     let damaged = opened.volume.metadata().err().map(Failure::from);
     match failure.or(damaged) {

@@ -51,6 +51,7 @@ impl Run for SearchArgs {
 }
 
 fn run(args: &SearchArgs) -> Result<(), Failure> {
+    // Find problems with the file before the user types 48 digits.
     SaveFiles::check(args)?;
     let check = read(args)?;
     let pattern = only_password(&check)?;
@@ -86,6 +87,7 @@ fn run(args: &SearchArgs) -> Result<(), Failure> {
         };
     }
     check_worth(args, &plan)?;
+    // From here on, a signal stops the search, and its checkpoint is saved.
     let interrupted = signals::notice();
     let place = SaveFiles::create(args, &plan)?;
     let checkpoint = match &args.checkpoint {
@@ -101,6 +103,7 @@ fn run(args: &SearchArgs) -> Result<(), Failure> {
         Some(hit) => found(args, &opened.volume, &plan, &outcome, hit, place),
         None => not_found(args, &opened.volume, pattern, &plan, &outcome),
     };
+    // If the password could not be saved or printed, the checkpoint must find it again.
     let is_over = outcome.hit.is_none() || result.is_ok();
     if let Some(checkpoint) = outcome.checkpoint.filter(|_| is_over) {
         checkpoint.remove();
