@@ -416,8 +416,8 @@ elif kind == "ClearKey":
 stream = bde.open()
 size, step = int(size), int(step)
 with open(plaintext, "wb") as out:
-    for range in ranges:
-        start, end = map(int, range.split("-"))
+    for text in ranges:
+        start, end = map(int, text.split("-"))
         for offset in range(start, end, step):
             stream.seek(offset)
             out.write(stream.read(min(step, end - offset)))

@@ -133,7 +133,11 @@ fn a_refused_change_names_the_reason_and_does_not_touch_the_file() {
     };
     let suspend = ["protector", "suspend", "--password-file", &wrong];
     check(bench.run(&suspend), 4, "wrong password");
-    check(bench.run(&["protector", "suspend"]), 4, "the volume takes");
+    check(
+        bench.run(&["protector", "suspend"]),
+        4,
+        "the volume accepts",
+    );
     check(
         bench.with_key(&["protector", "remove", "00000000"]),
         1,
