@@ -323,7 +323,10 @@ fn nothing() -> Result<(), Failed> {
     let output = unlock(&volume.file, &[text(directory.path())]);
     assert_eq!(output.status.code(), Some(4));
     let said = String::from_utf8(output.stderr)?;
-    assert!(said.contains("has no password for it"), "{said}");
+    assert!(
+        said.contains("contains no recovery password for this key protector"),
+        "{said}"
+    );
     // A password without an ID is tried as well.
     fs::write(directory.path().join("b"), &saved(&volume)[0].1)?;
     let (status, _) = json(&[text(directory.path()), "--volume", text(&volume.file)]);
@@ -481,7 +484,7 @@ fn unlocks() -> Result<(), Failed> {
     let output = unlock(&volume.file, &place);
     let said = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("cannot ask ldaps://127.0.0.1:1"), "{said}");
+    assert!(said.contains("cannot query ldaps://127.0.0.1:1"), "{said}");
     Ok(())
 }
 

@@ -285,7 +285,7 @@ fn saves_elsewhere() -> Result<(), Failed> {
     assert!(text(&output.stderr).contains("No space left"), "{output:?}");
     assert!(!left);
     let said = text(&output.stdout);
-    let place = PathBuf::from(said.split_once("saved in ").expect(&said).1.trim());
+    let place = PathBuf::from(said.split_once("saved to ").expect(&said).1.trim());
     assert!(place.starts_with(&state), "{}", place.display());
     let output = fve()
         .arg("unlock")
