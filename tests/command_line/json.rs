@@ -6,8 +6,8 @@
 //! commands below. `[]` means the elements of a list; a key with a question mark is sometimes left
 //! out.
 //!
-//! The tables lack the documents of commands that need a TPM or a network: `tpm` and
-//! `network-unlock probe`.
+//! The tables lack the documents of commands that need a TPM (`tpm`), and those of
+//! `network-unlock probe` that need a server: the tests of Network Unlock compare them with docs/json.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -112,6 +112,11 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
             "fve network-unlock certificate --json TESTS/network/test.cer",
             "fve network-unlock certificate --json --to directory",
         ],
+    ),
+    (
+        // Without a network; the tests of Network Unlock check the documents with answers.
+        "network-unlock-probe",
+        &["fve network-unlock probe --json dhcp4:none0 --certificate TESTS/network/test.cer"],
     ),
     (
         "network-unlock-check-policy",

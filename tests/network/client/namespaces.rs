@@ -13,6 +13,7 @@ use super::server::Authority;
 use crate::common::fve;
 use crate::common::output::{assert_status, json};
 use crate::common::trials::{self, Missing, trial};
+use crate::documented::assert_documented;
 
 /// What these tests lack, if anything.
 fn missing() -> Option<Missing> {
@@ -247,7 +248,9 @@ impl Segment {
         command.args(["network-unlock", "probe", transport, "--json"]);
         let output = command.arg("--certificate").arg(certificate).output();
         let output = output.expect("probe");
-        (output.status.code(), json(&output))
+        let document = json(&output);
+        assert_documented("`fve network-unlock probe`", &document);
+        (output.status.code(), document)
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 use crate::common::trials::{self, Missing, installed};
+use crate::documented::assert_documented;
 
 /// The environment variable that is set in the isolated process.
 const INSIDE: &str = "FVE_TEST_NAMESPACE";
@@ -324,13 +325,18 @@ impl Server {
         run(&["kill", &format!("-{name}"), &self.id().to_string()]).expect("kill");
     }
 
-    /// Stops it as systemd does, and checks its exit status.
+    /// Stops it as systemd does. Checks its exit status, and that docs/json.md describes its log.
     fn stop(&mut self) {
         let start = Instant::now();
         let mut signaled = false;
         loop {
             if let Some(status) = self.child.try_wait().expect("server") {
                 assert!(status.success(), "{status}: {:#?}", self.lines());
+                let lines = self.lines();
+                // Other programs, such as systemd-socket-activate, write lines that are not JSON.
+                for line in lines.iter().filter(|line| line.is_object()) {
+                    assert_documented("Log of `fve network-unlock serve`", line);
+                }
                 return;
             }
             if !std::mem::replace(&mut signaled, true) {
