@@ -3,7 +3,7 @@ use fve::network::message::dhcp4::{Reply4, Request4};
 use fve::network::message::dhcp6::{Reply6, Request6};
 use libfuzzer_sys::fuzz_target;
 
-// Whatever is accepted says the same when it is written and read again.
+// An accepted message, encoded and parsed again, gives the same message.
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(request) = Request4::parse(bytes) {
         assert_eq!(Request4::parse(&request.encode()).as_ref(), Ok(&request));
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(again.map(|reply| reply.sealed), Ok(reply.sealed));
     }
     if let Ok(request) = Request6::parse(bytes) {
-        // Without what a parser skips, a request may still be wrapped into more than one frame.
+        // The encoded request may be refused: it may be longer than the limit.
         if let Ok(again) = Request6::parse(&request.encode()) {
             assert_eq!(again, request);
         }

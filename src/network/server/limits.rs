@@ -150,8 +150,8 @@ pub(super) enum Earlier {
 }
 
 impl AnsweredRequests {
-    /// For how long after its answer a request counts as retransmitted. Clients give up after 4
-    /// seconds (docs/format-network-unlock.md §4); relays and slow links may add to that.
+    /// For how long after its answer a request counts as retransmitted
+    /// (docs/format-network-unlock.md §5.6). Clients give up after 4 seconds (§4).
     const RETRANSMISSION: Duration = Duration::from_secs(16);
     /// How many requests are remembered in order to recognize a replay.
     const CAPACITY: usize = 65_536;

@@ -137,7 +137,7 @@ impl PolicyReport<'_> {
         if self.args.thumbprint.is_empty() {
             line(
                 &mut text,
-                format_args!("any other certificate: served to everybody"),
+                format_args!("any other certificate: served to every address"),
             );
         }
         for remark in self.policy.remarks() {
@@ -215,8 +215,8 @@ impl PolicyReport<'_> {
 
 fn words(rule: &Rule) -> String {
     match rule {
-        Rule::Unrestricted => "everybody".to_owned(),
-        Rule::Disabled => "nobody (DISABLED)".to_owned(),
+        Rule::Unrestricted => "every address".to_owned(),
+        Rule::Disabled => "no address (DISABLED)".to_owned(),
         Rule::Subnets(subnets) => {
             let list: Vec<_> = subnets
                 .iter()
