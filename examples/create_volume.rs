@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     volume.protect(NewProtector::password(&text)?);
     let (digits, recovery) = NewProtector::new_recovery_password()?;
 
-    // Save the recovery password before the volume exists: nobody could unlock a volume without it.
+    // Save the recovery password before the volume exists: no one could unlock a volume without it.
     let directory = tempfile::tempdir()?;
     let file = RecoveryFile::new(recovery.id(), &digits);
     save_key(&directory.path().join(&file.name), &file.content)?;

@@ -124,7 +124,7 @@ impl Change {
     }
 
     /// Adds a protector after the existing ones. Store its secret first: otherwise an interruption
-    /// could leave a protector whose key nobody has.
+    /// could leave a protector whose key no one has.
     #[must_use]
     pub fn enroll(mut self, protector: NewProtector) -> Self {
         self.add.push(protector);

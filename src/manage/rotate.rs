@@ -99,8 +99,8 @@ impl Rotation {
         let change = self.removal();
         // Previews both steps as one change, with another new protector: the change would consume the
         // real one, which `carry_out` still needs.
-        let stand_in = NewProtector::new_recovery_password()?.1;
-        let mut report = volume.preview(&change.enroll(stand_in))?;
+        let substitute = NewProtector::new_recovery_password()?.1;
+        let mut report = volume.preview(&change.enroll(substitute))?;
         report.added = vec![(self.id, ProtectorKind::RecoveryPassword)];
         Ok(report)
     }

@@ -301,7 +301,7 @@ fn a_changed_password_keeps_its_identifier() {
 }
 
 #[trial]
-fn refuses_changes_after_which_nobody_or_anyone_could_unlock() {
+fn refuses_changes_that_would_lock_the_volume_or_unlock_it_for_anyone() {
     let refused = |managed: &Managed, change: Change| match managed.preview(&change) {
         Err(error @ Error::Unchangeable { .. }) => error.to_string(),
         other => panic!("{other:?}"),

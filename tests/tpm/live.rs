@@ -339,8 +339,8 @@ fn requires_the_srk_name() {
     let made = made(&tpm, false, false);
     let name = tss(&tpm.tcti()).srk_name().unwrap().unwrap();
     let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-    let judged = tpm.tool("tpm2_readpublic", &["-c", SRK]);
-    assert!(judged.contains(&name), "{judged}");
+    let printed = tpm.tool("tpm2_readpublic", &["-c", SRK]);
+    assert!(printed.contains(&name), "{printed}");
     unlock(&made, &tpm.tcti(), &["--tpm-srk-name", &name]).opened();
     let other = name.replace('0', "1");
     let said = unlock(&made, &tpm.tcti(), &["--tpm-srk-name", &other]);
@@ -584,9 +584,9 @@ fn status_and_explain() {
     assert_eq!(protector["only_pcr_11_differs"], true);
     assert_ne!(protector["expected_digest"], protector["actual_digest"]);
     // The PCR value is the one that tpm2-tools read.
-    let judged = tpm.tool("tpm2_pcrread", &["sha256:11"]).to_lowercase();
+    let printed = tpm.tool("tpm2_pcrread", &["sha256:11"]).to_lowercase();
     let value = protector["pcrs"][1]["value"].as_str().unwrap();
-    assert!(judged.contains(value), "{judged}");
+    assert!(printed.contains(value), "{printed}");
     tpm.extend(7);
     let text = String::from_utf8(explain(&[&named]).stdout).unwrap();
     for words in [
