@@ -56,7 +56,7 @@ impl GuidPrefix {
     const MIN: usize = 8;
     /// Hex digits of a whole identifier.
     const MAX: usize = 32;
-    /// Hyphens of the usual form stand after these numbers of digits.
+    /// The usual form has a hyphen after each of these numbers of digits.
     const HYPHENS: [usize; 4] = [8, 12, 16, 20];
 
     /// Bits of an identifier that come after the prefix.

@@ -25,7 +25,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use self::command::Cli;
 use self::exit::Status;
 use self::failure::Failure;
-use self::output::term::{self, tell};
+use self::output::term::{self, print_failure};
 
 /// Runs the command that the process was started with.
 pub(crate) fn run() -> ExitCode {
@@ -90,7 +90,7 @@ fn command_words(mut matches: &ArgMatches) -> String {
 }
 
 fn end(failure: &Failure) -> ExitCode {
-    tell(failure);
+    print_failure(failure);
     failure.status().into()
 }
 

@@ -104,11 +104,11 @@ pub enum Error {
     },
 
     /// No credential was given that any key protector accepts, so nothing was tried.
-    #[error("no matching credential was given; the volume accepts: {}", kinds(.takes))]
+    #[error("no matching credential was given; the volume accepts: {}", kinds(.accepts))]
     #[non_exhaustive]
     NothingToTry {
         /// The kinds of key protector that the volume has, each once; empty where it has none.
-        takes: Vec<ProtectorKind>,
+        accepts: Vec<ProtectorKind>,
     },
 
     /// No key protector of the volume is the one that was selected.
@@ -345,11 +345,11 @@ impl Error {
     }
 }
 
-fn kinds(takes: &[ProtectorKind]) -> String {
-    if takes.is_empty() {
+fn kinds(accepts: &[ProtectorKind]) -> String {
+    if accepts.is_empty() {
         return "nothing, since it has no key protector".to_owned();
     }
-    let names: Vec<_> = takes.iter().map(|kind| kind.name()).collect();
+    let names: Vec<_> = accepts.iter().map(|kind| kind.name()).collect();
     names.join(", ")
 }
 

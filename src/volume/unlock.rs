@@ -559,13 +559,13 @@ fn in_any_form<C: Credential>(credentials: &[C]) -> Vec<&dyn Credential> {
     credentials.map(|one| one as &dyn Credential).collect()
 }
 
-/// What the volume's key protectors take, each kind once.
+/// The error for missing credentials, with each kind of key protector once.
 fn nothing_to_try(block: &MetadataBlock) -> Error {
-    let mut takes = Vec::new();
+    let mut accepts = Vec::new();
     for kind in block.protectors().map(KeyProtector::kind) {
-        if !takes.contains(&kind) {
-            takes.push(kind);
+        if !accepts.contains(&kind) {
+            accepts.push(kind);
         }
     }
-    Error::NothingToTry { takes }
+    Error::NothingToTry { accepts }
 }

@@ -212,7 +212,7 @@ fn prove(
     }
     let volume = Volume::from_source(Arc::new(FileSource::open(path)?))?;
     if let Some((id, proof)) = tpm {
-        proof.carry_out(&volume, id)?;
+        proof.verify(&volume, id)?;
     }
     if let Some((id, proof)) = network {
         proof.verify(&volume, *id)?;

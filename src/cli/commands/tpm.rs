@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
-use crate::cli::options::credentials::{Given, tpm};
+use crate::cli::options::credentials::{OptionValues, tpm};
 use crate::cli::options::file;
 use crate::cli::options::source::{self, SourceArgs};
 use crate::cli::output::json as documents;
@@ -379,7 +379,7 @@ fn tpm_of(args: &ExplainArgs) -> Result<Box<dyn Unsealer>, Failure> {
         .into_iter()
         .collect();
     let prompt: Arc<dyn Prompt> = Arc::new(Silent);
-    Ok(tpm::unsealer(&Given {
+    Ok(tpm::unsealer(&OptionValues {
         value: named.as_deref().map(Path::new),
         others: &others,
         prompt: Some(&prompt),

@@ -156,7 +156,7 @@ pub(crate) fn human_size(bytes: u64) -> String {
 }
 
 /// Prints an error and its help on standard error.
-pub(crate) fn tell(failure: &Failure) {
+pub(crate) fn print_failure(failure: &Failure) {
     if let Some(message) = failure.message() {
         note(format_args!("error: {message}"));
     }

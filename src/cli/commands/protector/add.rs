@@ -7,7 +7,7 @@ use super::args::AddArgs;
 use super::session::Session;
 use crate::cli::failure::Failure;
 use crate::cli::options::new_protectors::network::NewNetwork;
-use crate::cli::options::new_protectors::tpm::{TPM, tell_of_proof};
+use crate::cli::options::new_protectors::tpm::{TPM, report_proof};
 use crate::cli::options::new_protectors::{NewProtectorArgs, hand_over};
 
 pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
@@ -41,7 +41,7 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     let mut change = protectors.into_iter().fold(Change::new(), Change::enroll);
     let proved = proof.as_ref().map(|(id, _)| *id);
     if let Some((id, proof)) = proof {
-        change = change.verify_with(id, proof.into_witness());
+        change = change.verify_with(id, proof.into_credential());
     }
     if let Some((id, proof)) = &network
         && let Some(witness) = proof.credential()
@@ -60,7 +60,7 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     }
     session.carry_out(change)?;
     if !args.change.dry_run {
-        proved.into_iter().for_each(tell_of_proof);
+        proved.into_iter().for_each(report_proof);
         if let Some((id, proof)) = &network {
             proof.report(*id);
         }

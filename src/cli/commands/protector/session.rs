@@ -15,7 +15,7 @@ use super::args::ChangeArgs;
 use crate::cli::failure::Failure;
 use crate::cli::options::backup::{BeforeChange, before_change};
 use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::new_protectors::tpm::{Proof, tell_of_proof};
+use crate::cli::options::new_protectors::tpm::{Proof, report_proof};
 use crate::cli::options::source;
 use crate::cli::output::term;
 
@@ -105,11 +105,11 @@ impl<'a> Session<'a> {
         let mut change = Change::new().replace(id, resealed.protector);
         if prove {
             let proof = Proof::new(&self.args.credentials, resealed.pin, resealed.startup_key)?;
-            change = change.verify_with(id, proof.into_witness());
+            change = change.verify_with(id, proof.into_credential());
         }
         self.carry_out(change)?;
         if prove && !self.args.dry_run {
-            tell_of_proof(id);
+            report_proof(id);
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::cli::advice;
 use crate::cli::describe::line;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
-use crate::cli::options::credentials::Given;
+use crate::cli::options::credentials::OptionValues;
 use crate::cli::options::credentials::recovery_lookup::{
     BASE, CA, KERBEROS, PASSWORD, USER, place_of,
 };
@@ -26,7 +26,7 @@ use crate::cli::options::parse::parse_bytes;
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::options::source::{self, LostArgs, SourceArgs};
 use crate::cli::output::json::{document, failure};
-use crate::cli::output::term::{self, escaped, tell};
+use crate::cli::output::term::{self, escaped, print_failure};
 use crate::cli::run::{FailureDocument, Run};
 
 #[derive(Debug, Args)]
@@ -196,7 +196,7 @@ impl LookupArgs {
             warn_if_others_can_read(place);
         }
         let places = self.places.iter().map(|place| {
-            place_of(&Given {
+            place_of(&OptionValues {
                 value: Some(place),
                 others: &others,
                 prompt: Some(&prompt),
@@ -347,13 +347,13 @@ impl Answer<'_> {
             ));
         }
         if let Some(failure) = failure {
-            tell(&failure);
+            print_failure(&failure);
             return Err(Failure::Silent(failure.status()));
         }
         if !self.found.entries.is_empty() {
             return Ok(());
         }
-        tell(&self.not_found());
+        print_failure(&self.not_found());
         Err(Failure::Silent(Status::Failed))
     }
 

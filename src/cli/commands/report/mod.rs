@@ -77,7 +77,7 @@ fn run(args: &ReportArgs) -> Result<(), Failure> {
     match failure.or(damaged) {
         None => Ok(()),
         Some(failure) => {
-            term::tell(&failure);
+            term::print_failure(&failure);
             Err(Failure::Silent(failure.status()))
         }
     }

@@ -5,7 +5,7 @@ use fve::format::protector::ProtectorKind;
 use fve::unlock::Credential;
 use fve::unlock::auto_unlock::AutoUnlock;
 
-use super::kind::{Addition, CredentialKind, Given, Group, Read};
+use super::kind::{Addition, CredentialKind, Group, OptionValues, Read};
 
 /// The option that names the system volume.
 pub(crate) const OPTION: &str = "auto-unlock-from";
@@ -46,12 +46,12 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     help: "The system volume (C:) of the same computer, which stores the keys of its data volumes. All other credentials then unlock OSVOLUME; --protector still names a key protector of SOURCE",
     systemd: None,
     environment: None,
-    read: Read::Given(read),
+    read: Read::Options(read),
     typed: None,
     opens: &[ProtectorKind::ExternalKey],
 };
 
-fn read(given: &Given<'_>) -> Result<Box<dyn Credential>> {
+fn read(given: &OptionValues<'_>) -> Result<Box<dyn Credential>> {
     let system = given.system.ok_or_else(|| {
         Error::bad_credential("auto-unlock key", "the system volume was not unlocked")
     })?;

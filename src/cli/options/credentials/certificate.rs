@@ -6,7 +6,7 @@ use fve::input::read_line;
 use fve::unlock::Silent;
 use fve::unlock::certificate::CertificateKey;
 
-use super::kind::{Addition, CredentialKind, Given, Group, Read};
+use super::kind::{Addition, CredentialKind, Group, OptionValues, Read};
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "certificate",
@@ -17,7 +17,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     help: "The private key of a certificate, as PFX, PEM or DER. Not yet tested with volumes made by Windows",
     systemd: Some("fve.certificate"),
     environment: None,
-    read: Read::Given(|given| Ok(Box::new(read(given)?))),
+    read: Read::Options(|given| Ok(Box::new(read(given)?))),
     typed: None,
     opens: &[ProtectorKind::Certificate],
 };
@@ -30,7 +30,7 @@ const PASSWORD_FILE: Addition = Addition {
     systemd: Some("fve.certificate-password"),
 };
 
-fn read(given: &Given<'_>) -> Result<CertificateKey> {
+fn read(given: &OptionValues<'_>) -> Result<CertificateKey> {
     let path = given.value.ok_or_else(|| {
         Error::bad_credential(
             "certificate",

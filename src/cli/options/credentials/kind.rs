@@ -44,7 +44,7 @@ pub(crate) enum Read {
     /// The value is a path.
     Path(Build<Path>),
     /// It needs more than a path: a value of another form, or other options.
-    Given(fn(&Given<'_>) -> Result<Box<dyn Credential>>),
+    Options(fn(&OptionValues<'_>) -> Result<Box<dyn Credential>>),
 }
 
 /// A section of the help. A command has some forty options for credentials, and few users need more
@@ -98,7 +98,7 @@ pub(crate) struct Addition {
 
 /// The options that were given for a credential.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Given<'a> {
+pub(crate) struct OptionValues<'a> {
     /// Value of its own option; `None` if it was given without one.
     pub(crate) value: Option<&'a Path>,
     /// Every other given option, without dashes, with its value.
@@ -109,7 +109,7 @@ pub(crate) struct Given<'a> {
     pub(crate) system: Option<&'a SystemVolume>,
 }
 
-impl<'a> Given<'a> {
+impl<'a> OptionValues<'a> {
     /// The value of another option; empty for an option without a value.
     pub(crate) fn other(&self, option: &str) -> Option<&'a Path> {
         let mut others = self.others.iter();
@@ -123,10 +123,10 @@ impl CredentialKind {
     ///
     /// # Errors
     /// A value cannot be read, or is malformed.
-    pub(crate) fn build(&self, given: &Given<'_>) -> Result<Box<dyn Credential>> {
+    pub(crate) fn build(&self, given: &OptionValues<'_>) -> Result<Box<dyn Credential>> {
         match self.read {
             Read::Path(read) => read(given.value.unwrap_or(Path::new(""))),
-            Read::Given(read) => read(given),
+            Read::Options(read) => read(given),
         }
     }
 }

@@ -37,7 +37,7 @@ use fve::volume::system::MAX_HIVE_LEN;
 use fve::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
 
 use self::kind::Read;
-pub(crate) use self::kind::{Addition, CredentialKind, Given, Group};
+pub(crate) use self::kind::{Addition, CredentialKind, Group, OptionValues};
 use crate::cli::advice;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
@@ -94,7 +94,7 @@ impl Args for CredentialArgs {
             let option = option(kind.option, kind.group, Some(kind.value), kind.help);
             let option = match kind.read {
                 Read::Path(_) => option.value_hint(ValueHint::FilePath),
-                Read::Given(_) => option,
+                Read::Options(_) => option,
             };
             let option = if kind.value_is_optional {
                 option
@@ -320,7 +320,7 @@ impl CredentialArgs {
                     warn_if_others_can_read(path);
                 }
                 let value = or_environment(kind, value.clone());
-                credentials.push(kind.build(&Given {
+                credentials.push(kind.build(&OptionValues {
                     value: value.as_deref(),
                     others: &others,
                     prompt: Some(&term::prompt()),
@@ -411,7 +411,7 @@ impl CredentialArgs {
     pub(crate) fn given_for<T>(
         &self,
         option: &str,
-        make: impl FnOnce(&Given<'_>) -> T,
+        make: impl FnOnce(&OptionValues<'_>) -> T,
     ) -> Option<T> {
         let mut given = self.given.iter();
         let (kind, value) = given.find_map(|(number, value)| {
@@ -419,7 +419,7 @@ impl CredentialArgs {
             (kind.option == option).then_some((kind, value))
         })?;
         let value = or_environment(kind, value.clone());
-        Some(make(&Given {
+        Some(make(&OptionValues {
             value: value.as_deref(),
             others: &self.others(),
             prompt: Some(&term::prompt()),
@@ -460,11 +460,11 @@ pub(crate) fn options_for(kind: ProtectorKind) -> Vec<String> {
 
 /// A failure to unlock. If no credential was given, it names the options to use.
 fn failed(error: Error) -> Failure {
-    let Error::NothingToTry { takes, .. } = &error else {
+    let Error::NothingToTry { accepts, .. } = &error else {
         return error.into();
     };
     let mut words = Vec::new();
-    for kind in takes {
+    for kind in accepts {
         let mut options = options_for(*kind);
         if options.is_empty() {
             options.push(kind.name().to_owned());
@@ -566,7 +566,7 @@ fn from_systemd(others: &[(&'static str, PathBuf)]) -> Result<Vec<Box<dyn Creden
         let is_implied = additions.any(|addition| systemd_file(addition.systemd).is_some());
         if path.is_some() || is_implied {
             let value = or_environment(kind, path);
-            credentials.push(kind.build(&Given {
+            credentials.push(kind.build(&OptionValues {
                 value: value.as_deref(),
                 others,
                 prompt: None,

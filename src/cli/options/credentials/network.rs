@@ -8,7 +8,7 @@ use fve::format::protector::ProtectorKind;
 use fve::network::client::{self, Transport};
 use fve::unlock::network::{KnownKeys, NetworkUnlock};
 
-use super::kind::{Addition, CredentialKind, Given, Group, Read};
+use super::kind::{Addition, CredentialKind, Group, OptionValues, Read};
 use super::tpm;
 
 const NAME: &str = "Network Unlock";
@@ -22,7 +22,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     help: "Ask a Network Unlock server over dhcp (DHCPv6, then DHCPv4; the default), dhcp4 or dhcp6; append :INTERFACE to choose a network interface",
     systemd: None,
     environment: None,
-    read: Read::Given(|given| Ok(Box::new(read(given)?))),
+    read: Read::Options(|given| Ok(Box::new(read(given)?))),
     typed: None,
     opens: &[ProtectorKind::Network],
 };
@@ -69,7 +69,7 @@ const SESSION_KEY: Addition = Addition {
     systemd: None,
 };
 
-fn read(given: &Given<'_>) -> Result<NetworkUnlock> {
+fn read(given: &OptionValues<'_>) -> Result<NetworkUnlock> {
     let mut credential = NetworkUnlock::new(transports(given)?);
     if let Some(path) = given.other(SIDECAR.option) {
         credential = credential.sidecar(path);
@@ -95,7 +95,7 @@ fn read(given: &Given<'_>) -> Result<NetworkUnlock> {
 ///
 /// # Errors
 /// [`Error::BadCredential`] if it names none.
-pub(crate) fn transports(given: &Given<'_>) -> Result<Vec<Box<dyn Transport>>> {
+pub(crate) fn transports(given: &OptionValues<'_>) -> Result<Vec<Box<dyn Transport>>> {
     let named = given.value.map(|value| value.to_string_lossy());
     client::parse_transports(named.as_deref())
         .map_err(|error| Error::bad_credential(NAME, error.to_string()))

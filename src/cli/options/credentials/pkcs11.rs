@@ -13,7 +13,7 @@ use fve::unlock::certificate::TokenKey;
 #[cfg(feature = "pkcs11")]
 use fve::unlock::certificate::TokenUri;
 
-use super::kind::{CredentialKind, Given, Group, Read};
+use super::kind::{CredentialKind, Group, OptionValues, Read};
 #[cfg(feature = "pkcs11")]
 use super::tpm::PIN_FILE;
 
@@ -26,13 +26,13 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     help: "A private key on a smart card or another PKCS#11 token, as pkcs11:token=NAME?module-path=FILE. Without --pin-file, fve asks for the PIN. Not yet tested with volumes made by Windows",
     systemd: None,
     environment: None,
-    read: Read::Given(read),
+    read: Read::Options(read),
     typed: None,
     opens: &[ProtectorKind::Certificate],
 };
 
 #[cfg(feature = "pkcs11")]
-fn read(given: &Given<'_>) -> Result<Box<dyn Credential>> {
+fn read(given: &OptionValues<'_>) -> Result<Box<dyn Credential>> {
     let text = given.value.and_then(Path::to_str).unwrap_or_default();
     let uri = TokenUri::parse(text)?;
     let pin_file = given.other(PIN_FILE.option).or(uri.pin_source.as_deref());
@@ -48,7 +48,7 @@ fn read(given: &Given<'_>) -> Result<Box<dyn Credential>> {
 }
 
 #[cfg(not(feature = "pkcs11"))]
-fn read(_given: &Given<'_>) -> Result<Box<dyn Credential>> {
+fn read(_given: &OptionValues<'_>) -> Result<Box<dyn Credential>> {
     Err(
         fve::error::Error::environment("this fve was built without PKCS#11 support").with_remedy(
             "build it with the feature pkcs11, or give the key as a file: --certificate FILE",

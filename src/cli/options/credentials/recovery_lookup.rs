@@ -15,7 +15,7 @@ use fve::input::read_line;
 use fve::secret::SecretText;
 use fve::unlock::RecoveryLookup;
 
-use super::kind::{Addition, CredentialKind, Given, Group, Read};
+use super::kind::{Addition, CredentialKind, Group, OptionValues, Read};
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "recovery-lookup",
@@ -26,7 +26,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     help: "Look up the recovery password in a file or directory with saved ones, or on a directory server (ldaps://SERVER)",
     systemd: None,
     environment: None,
-    read: Read::Given(|given| Ok(Box::new(RecoveryLookup::new(place_of(given)?)))),
+    read: Read::Options(|given| Ok(Box::new(RecoveryLookup::new(place_of(given)?)))),
     typed: None,
     opens: &[ProtectorKind::RecoveryPassword],
 };
@@ -82,7 +82,7 @@ const ADDITIONS: &[Addition] = &[USER, PASSWORD, CA, BASE, KERBEROS];
 ///
 /// # Errors
 /// The user or the password for a directory server is missing, or this build lacks LDAP.
-pub(crate) fn place_of(given: &Given<'_>) -> Result<PasswordStore> {
+pub(crate) fn place_of(given: &OptionValues<'_>) -> Result<PasswordStore> {
     let place = given.value.unwrap_or(Path::new(""));
     match place.to_str() {
         Some(url) if url.starts_with("ldap://") || url.starts_with("ldaps://") => {
@@ -93,14 +93,14 @@ pub(crate) fn place_of(given: &Given<'_>) -> Result<PasswordStore> {
 }
 
 #[cfg(not(feature = "directory"))]
-fn server(url: &str, _: &Given<'_>) -> Result<PasswordStore> {
+fn server(url: &str, _: &OptionValues<'_>) -> Result<PasswordStore> {
     let what = format!("cannot use {url}: this fve was built without LDAP");
     Err(Error::environment(what)
         .with_remedy("build it with the feature 'directory', or give exported files"))
 }
 
 #[cfg(feature = "directory")]
-fn server(url: &str, given: &Given<'_>) -> Result<PasswordStore> {
+fn server(url: &str, given: &OptionValues<'_>) -> Result<PasswordStore> {
     let text = |option: &str| {
         let value = given.other(option)?;
         value.to_str().map(str::to_owned)
@@ -129,7 +129,7 @@ fn server(url: &str, given: &Given<'_>) -> Result<PasswordStore> {
 }
 
 #[cfg(feature = "directory")]
-fn password(given: &Given<'_>, user: &str) -> Result<SecretText> {
+fn password(given: &OptionValues<'_>, user: &str) -> Result<SecretText> {
     if let Some(path) = given.other(PASSWORD.option) {
         return read_line(path, "password for the directory");
     }

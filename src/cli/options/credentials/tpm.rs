@@ -11,7 +11,7 @@ use fve::tpm::{Tss, TssOptions};
 use fve::unlock::StartupKey;
 use fve::unlock::tpm::{OPENS, TpmUnlock};
 
-use super::kind::{Addition, CredentialKind, Given, Group, Read};
+use super::kind::{Addition, CredentialKind, Group, OptionValues, Read};
 #[cfg(not(feature = "tpm"))]
 use super::no_tpm;
 use super::startup_key;
@@ -25,7 +25,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     help: "The TPM 2.0 of this computer, or the one at TCTI, such as swtpm:host=127.0.0.1,port=2321. Add --pin-file or --startup-key if the key protector needs them",
     systemd: None,
     environment: Some("TPM2TOOLS_TCTI"),
-    read: Read::Given(|given| Ok(Box::new(unlock(unsealer(given)?, given)?))),
+    read: Read::Options(|given| Ok(Box::new(unlock(unsealer(given)?, given)?))),
     typed: None,
     opens: OPENS,
 };
@@ -39,7 +39,7 @@ pub(crate) const PAYLOAD: CredentialKind = CredentialKind {
     help: "The data that the TPM of the volume released, captured elsewhere: 44 bytes, or 80 with a PIN; binary or hex. Add --pin-file or --startup-key if the key protector needs them",
     systemd: None,
     environment: None,
-    read: Read::Given(|given| Ok(Box::new(unlock(payload(given)?, given)?))),
+    read: Read::Options(|given| Ok(Box::new(unlock(payload(given)?, given)?))),
     typed: None,
     opens: OPENS,
 };
@@ -82,7 +82,7 @@ const PLAINTEXT_BUS: Addition = Addition {
 /// # Errors
 /// [`Error::BadCredential`] for a malformed TCTI or storage root key name.
 #[cfg(feature = "tpm")]
-pub(crate) fn unsealer(given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
+pub(crate) fn unsealer(given: &OptionValues<'_>) -> Result<Box<dyn Unsealer>> {
     Ok(Box::new(tss(given)?))
 }
 
@@ -91,12 +91,12 @@ pub(crate) fn unsealer(given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
 /// # Errors
 /// As [`unsealer`].
 #[cfg(feature = "tpm")]
-pub(crate) fn sealer(given: &Given<'_>) -> Result<Arc<dyn ObjectSealer>> {
+pub(crate) fn sealer(given: &OptionValues<'_>) -> Result<Arc<dyn ObjectSealer>> {
     Ok(Arc::new(tss(given)?))
 }
 
 #[cfg(feature = "tpm")]
-fn tss(given: &Given<'_>) -> Result<Tss> {
+fn tss(given: &OptionValues<'_>) -> Result<Tss> {
     const NAME: &str = "TPM";
     let text = |path: &Path| {
         let text = path.to_str().map(str::to_owned);
@@ -127,7 +127,7 @@ fn tss(given: &Given<'_>) -> Result<Tss> {
 
 /// In a build without TPM support, a TPM that always fails.
 #[cfg(not(feature = "tpm"))]
-pub(crate) fn unsealer(_given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
+pub(crate) fn unsealer(_given: &OptionValues<'_>) -> Result<Box<dyn Unsealer>> {
     Ok(Box::new(no_tpm::Absent))
 }
 
@@ -136,18 +136,18 @@ pub(crate) fn unsealer(_given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
 /// # Errors
 /// [`Error::Environment`], always.
 #[cfg(not(feature = "tpm"))]
-pub(crate) fn sealer(_given: &Given<'_>) -> Result<Arc<dyn ObjectSealer>> {
+pub(crate) fn sealer(_given: &OptionValues<'_>) -> Result<Arc<dyn ObjectSealer>> {
     Err(Error::environment(no_tpm::WHY))
 }
 
-fn payload(given: &Given<'_>) -> Result<Box<dyn Unsealer>> {
+fn payload(given: &OptionValues<'_>) -> Result<Box<dyn Unsealer>> {
     Ok(Box::new(Payload::read(
         given.value.unwrap_or(Path::new("")),
     )?))
 }
 
 /// The credential, with the PIN and the startup key if they were given.
-fn unlock(unsealer: Box<dyn Unsealer>, given: &Given<'_>) -> Result<TpmUnlock> {
+fn unlock(unsealer: Box<dyn Unsealer>, given: &OptionValues<'_>) -> Result<TpmUnlock> {
     let mut credential = TpmUnlock::new(unsealer);
     if let Some(path) = given.other(PIN_FILE.option) {
         credential = credential.pin(&read_line(path, "PIN")?);
@@ -167,10 +167,10 @@ fn unlock(unsealer: Box<dyn Unsealer>, given: &Given<'_>) -> Result<TpmUnlock> {
 /// # Errors
 /// As for `--tpm` and `--tpm-payload` alone.
 #[cfg(feature = "network")]
-pub(super) fn beside(given: &Given<'_>) -> Result<Option<TpmUnlock>> {
+pub(super) fn beside(given: &OptionValues<'_>) -> Result<Option<TpmUnlock>> {
     let named = |option| {
         let value = given.other(option)?;
-        Some(Given {
+        Some(OptionValues {
             value: Some(value).filter(|value| !value.as_os_str().is_empty()),
             ..*given
         })

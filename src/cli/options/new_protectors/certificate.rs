@@ -10,5 +10,5 @@ pub(super) const KIND: NewKind = NewKind {
     value: Some("FILE"),
     help: "Add a certificate (PEM, DER, or PFX without a password), whose private key will unlock the volume. Not yet tested with Windows",
     kind: ProtectorKind::Certificate,
-    make: Make::Given(Enrollment::certificate),
+    make: Make::Value(Enrollment::certificate),
 };

@@ -10,5 +10,5 @@ pub(super) const KIND: NewKind = NewKind {
     value: None,
     help: "Add a clear key: anyone can read the volume until protection is resumed",
     kind: ProtectorKind::ClearKey,
-    make: Make::Given(|_| Enrollment::clear_key()),
+    make: Make::Value(|_| Enrollment::clear_key()),
 };

@@ -25,7 +25,7 @@ pub(crate) struct NewKind {
 #[derive(Clone, Copy)]
 pub(crate) enum Make {
     /// From the value of the option, a path; empty for an option without a value.
-    Given(fn(&Path) -> Result<Enrollment>),
+    Value(fn(&Path) -> Result<Enrollment>),
     /// From a new password: the content of the file that the option names, or what the user types for
     /// an option without a value.
     Password(fn(&SecretText) -> Result<Enrollment>),

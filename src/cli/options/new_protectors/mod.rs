@@ -110,7 +110,7 @@ impl NewProtectorArgs {
             .filter_map(|(number, path)| Some((NEW_KINDS.get(*number)?, path)));
         kinds
             .map(|(kind, path)| match kind.make {
-                Make::Given(make) => make(path).map_err(unfit),
+                Make::Value(make) => make(path).map_err(unfit),
                 Make::Password(make) => {
                     let file = kind.value.map(|_| path.as_path());
                     make(&new_password(file)?).map_err(unfit)

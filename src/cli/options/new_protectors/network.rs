@@ -22,7 +22,7 @@ use fve::volume::{UnlockOptions, Volume};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::credentials::Given;
+use crate::cli::options::credentials::OptionValues;
 use crate::cli::options::credentials::network::{SIDECAR, TIMEOUT, seconds, transports};
 use crate::cli::output::term;
 
@@ -136,7 +136,11 @@ pub(crate) fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
     Ok(certificate)
 }
 
-fn make(given: &Given<'_>, certificate: Certificate, volume: Guid) -> Result<NewNetwork, Failure> {
+fn make(
+    given: &OptionValues<'_>,
+    certificate: Certificate,
+    volume: Guid,
+) -> Result<NewNetwork, Failure> {
     let transports = transports(given)?;
     let limit = given.other(TIMEOUT.option).map(seconds).transpose()?;
     let path = given.other(SIDECAR.option);

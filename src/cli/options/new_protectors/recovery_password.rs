@@ -10,7 +10,7 @@ pub(super) const SHOWN: NewKind = NewKind {
     value: None,
     help: "Add a recovery password, and print it once on standard output",
     kind: ProtectorKind::RecoveryPassword,
-    make: Make::Given(|_| Enrollment::recovery_password(None)),
+    make: Make::Value(|_| Enrollment::recovery_password(None)),
 };
 
 pub(super) const SAVED: NewKind = NewKind {
@@ -18,5 +18,5 @@ pub(super) const SAVED: NewKind = NewKind {
     value: Some("FILE"),
     help: "Add a recovery password, and save it in a new file in the format of Windows; in a directory, under the file name that Windows uses",
     kind: ProtectorKind::RecoveryPassword,
-    make: Make::Given(|path| Enrollment::recovery_password(Some(path))),
+    make: Make::Value(|path| Enrollment::recovery_password(Some(path))),
 };

@@ -10,5 +10,5 @@ pub(super) const KIND: NewKind = NewKind {
     value: Some("DIR"),
     help: "Add a startup key, and save it as a .BEK file in this directory",
     kind: ProtectorKind::ExternalKey,
-    make: Make::Given(Enrollment::startup_key),
+    make: Make::Value(Enrollment::startup_key),
 };

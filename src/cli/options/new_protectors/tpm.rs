@@ -20,7 +20,7 @@ use fve::volume::{UnlockOptions, Volume};
 
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::credentials::{Given, tpm};
+use crate::cli::options::credentials::{OptionValues, tpm};
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::output::term;
 
@@ -136,7 +136,7 @@ impl Proof {
         let unsealer = credentials.given_for(TPM, tpm::unsealer).transpose()?;
         let unsealer = match unsealer {
             Some(unsealer) => unsealer,
-            None => tpm::unsealer(&Given::default())?,
+            None => tpm::unsealer(&OptionValues::default())?,
         };
         let mut unlock = TpmUnlock::new(unsealer);
         if let Some(pin) = pin {
@@ -149,17 +149,17 @@ impl Proof {
     }
 
     /// The credential for trying a change of the metadata.
-    pub(crate) fn into_witness(self) -> Box<dyn Credential> {
+    pub(crate) fn into_credential(self) -> Box<dyn Credential> {
         Box::new(self.0)
     }
 
     /// Unlocks the volume with this key protector and no other.
-    pub(crate) fn carry_out(self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
+    pub(crate) fn verify(self, volume: &Volume, protector: Guid) -> Result<(), Failure> {
         let options = UnlockOptions::new().protector(protector);
         let credential: Box<dyn Credential> = Box::new(self.0);
         match volume.unlock_master_key(&[credential], &options) {
             Ok(_) => {
-                tell_of_proof(protector);
+                report_proof(protector);
                 Ok(())
             }
             Err(error) => Err(Failure::Other {
@@ -177,7 +177,7 @@ impl Proof {
 }
 
 /// Tells the user that a key protector was tried.
-pub(crate) fn tell_of_proof(protector: Guid) {
+pub(crate) fn report_proof(protector: Guid) {
     term::note(format_args!(
         "the volume was unlocked once with the TPM protector {protector:X}"
     ));
@@ -187,7 +187,7 @@ pub(crate) fn tell_of_proof(protector: Guid) {
 pub(crate) fn sealer(credentials: &CredentialArgs) -> Result<Arc<dyn ObjectSealer>, Failure> {
     match credentials.given_for(TPM, tpm::sealer) {
         Some(sealer) => Ok(sealer?),
-        None => Ok(tpm::sealer(&Given::default())?),
+        None => Ok(tpm::sealer(&OptionValues::default())?),
     }
 }
 
