@@ -25,6 +25,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use self::command::Cli;
 use self::exit::Status;
 use self::failure::Failure;
+use self::options::credentials::is_credential;
 use self::output::term::{self, print_failure};
 
 /// Runs the command that the process was started with.
@@ -72,7 +73,7 @@ pub(crate) fn run() -> ExitCode {
 fn parse(arguments: Vec<OsString>) -> Result<(Cli, String), clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(arguments)?;
-    unrepeated::remember(&command, &matches);
+    unrepeated::remember(&command, &matches, is_credential);
     match Cli::from_arg_matches(&matches) {
         Ok(cli) => Ok((cli, command_words(&matches))),
         Err(error) => Err(error.format(&mut command)),

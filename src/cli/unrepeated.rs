@@ -14,8 +14,6 @@ use clap::{Arg, ArgMatches, Command};
 use fve::guid::Guid;
 use zeroize::Zeroizing;
 
-use crate::cli::options::credentials::is_credential;
-
 /// Shown in place of an unexpected word.
 const PLACEHOLDER: &str = "(not repeated: it may be a secret)";
 
@@ -48,10 +46,13 @@ struct Hidden {
 
 static HIDDEN: OnceLock<Vec<Hidden>> = OnceLock::new();
 
+/// Whether an option, by its name without dashes, gives a credential.
+type IsCredential = fn(&str) -> bool;
+
 /// Records which words of this command line no message may repeat.
-pub(crate) fn remember(command: &Command, matches: &ArgMatches) {
+pub(crate) fn remember(command: &Command, matches: &ArgMatches, is_credential: IsCredential) {
     let mut hidden = Vec::new();
-    collect(command, matches, &mut hidden);
+    collect(command, matches, is_credential, &mut hidden);
     // Longer words first, since a word may contain another.
     hidden.sort_by_key(|hidden| std::cmp::Reverse(hidden.word.len()));
     let _ = HIDDEN.set(hidden);
@@ -73,7 +74,12 @@ pub(crate) fn has_secrets(text: &str) -> bool {
     matches!(without_secrets(text), Cow::Owned(_))
 }
 
-fn collect(command: &Command, matches: &ArgMatches, hidden: &mut Vec<Hidden>) {
+fn collect(
+    command: &Command,
+    matches: &ArgMatches,
+    is_credential: IsCredential,
+    hidden: &mut Vec<Hidden>,
+) {
     // `metadata backup FILE` creates the file.
     let creates = |argument: &Arg| command.get_name() == "backup" && argument.get_id() == "file";
     for argument in command
@@ -82,7 +88,7 @@ fn collect(command: &Command, matches: &ArgMatches, hidden: &mut Vec<Hidden>) {
     {
         let values = matches.try_get_raw(argument.get_id().as_str());
         for value in values.ok().flatten().into_iter().flatten() {
-            if may_be_secret(argument, value) {
+            if may_be_secret(argument, value, is_credential) {
                 hidden.push(Hidden {
                     word: Zeroizing::new(value.to_string_lossy().into_owned()),
                     name: name(argument),
@@ -93,7 +99,7 @@ fn collect(command: &Command, matches: &ArgMatches, hidden: &mut Vec<Hidden>) {
     if let Some((name, matches)) = matches.subcommand()
         && let Some(command) = command.find_subcommand(name)
     {
-        collect(command, matches, hidden);
+        collect(command, matches, is_credential, hidden);
     }
 }
 
@@ -112,7 +118,7 @@ fn value_name(argument: &Arg) -> &str {
     names.next().map_or("value", |name| name.as_str())
 }
 
-fn may_be_secret(argument: &Arg, value: &OsStr) -> bool {
+fn may_be_secret(argument: &Arg, value: &OsStr, is_credential: IsCredential) -> bool {
     let Some(text) = value.to_str() else {
         return false;
     };

@@ -18,7 +18,7 @@ use super::save::SaveFiles;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::json::document;
-use crate::cli::output::term::{self, tell};
+use crate::cli::output::term::{self, print_failure};
 
 pub(super) fn found(
     args: &SearchArgs,
@@ -63,7 +63,7 @@ pub(super) fn found(
     match saved.and(opens) {
         // The JSON document has been printed; the error goes to standard error.
         Err(failure) if args.json => {
-            tell(&failure);
+            print_failure(&failure);
             Err(Failure::Silent(failure.status()))
         }
         other => other,
