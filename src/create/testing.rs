@@ -15,7 +15,7 @@ use crate::source::ReadAt;
 
 use super::placement::MOVED_LEN;
 
-/// The conversion map of an encrypt-on-write volume (docs/format.md §2.8).
+/// The conversion map of an encrypt-on-write volume (docs/format.md §5.6).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OnWrite {
     /// Offset of the map on the volume. It is [`OnWrite::LEN`] bytes long.
@@ -31,7 +31,7 @@ pub struct OnWrite {
 pub struct ExtraDatum {
     /// Its role (docs/format.md §3.2).
     pub role: u16,
-    /// Its type.
+    /// The type of the datum (docs/format.md §3.2).
     pub datum_type: u16,
     /// Its bytes after the header.
     pub body: Vec<u8>,

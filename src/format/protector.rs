@@ -190,7 +190,7 @@ impl std::fmt::Display for UnknownProtectorKind {
 impl std::error::Error for UnknownProtectorKind {}
 
 impl KeyProtector {
-    /// Its kind.
+    /// The kind that the code on disk and the nested datums mean.
     pub fn kind(&self) -> ProtectorKind {
         if self.is_network() {
             return ProtectorKind::Network;

@@ -108,7 +108,7 @@ impl SecretBytes {
         Self(LockedBytes::of(&Zeroizing::new(bytes)))
     }
 
-    /// The bytes.
+    /// The secret bytes. They are wiped when this value is dropped.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -145,7 +145,7 @@ impl SecretText {
         Self(LockedBytes::of(Zeroizing::new(text).as_bytes()))
     }
 
-    /// The text.
+    /// The secret text. It is wiped when this value is dropped.
     pub fn expose(&self) -> &str {
         // The bytes come from a `str` and never change, so they are valid UTF-8.
         std::str::from_utf8(&self.0).unwrap_or_default()

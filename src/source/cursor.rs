@@ -49,7 +49,7 @@ impl<T: ReadAt> Cursor<T> {
 }
 
 impl<T> Cursor<T> {
-    /// The source.
+    /// The source that the cursor reads.
     pub fn get_ref(&self) -> &T {
         &self.source
     }

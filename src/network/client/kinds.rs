@@ -46,7 +46,7 @@ pub const TRANSPORTS: &[TransportKind] = &[
 #[error("unknown transport '{found}'; use {}", words())]
 #[non_exhaustive]
 pub struct UnknownTransport {
-    /// The text.
+    /// The text that names no transport.
     pub found: String,
 }
 

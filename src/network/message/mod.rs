@@ -57,7 +57,7 @@ impl Thumbprint {
         Self(bytes)
     }
 
-    /// The bytes.
+    /// The bytes in the order of the message.
     pub fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
@@ -171,7 +171,7 @@ impl SealedReply {
         Self(bytes)
     }
 
-    /// The bytes.
+    /// The bytes in the order of the message.
     pub fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }

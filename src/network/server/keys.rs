@@ -56,7 +56,7 @@ impl KeyFiles {
 /// A certificate that the server answers for.
 #[non_exhaustive]
 pub struct ServedCertificate {
-    /// The certificate.
+    /// The certificate that clients name in their requests.
     pub certificate: Certificate,
     /// Its private key.
     pub key: Box<dyn Decryptor>,

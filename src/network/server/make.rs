@@ -65,7 +65,7 @@ impl NewCertificate {
         Ok(Self { certificate, key })
     }
 
-    /// The certificate.
+    /// The new certificate, without its private key.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }

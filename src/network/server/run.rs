@@ -95,7 +95,7 @@ impl Default for ListenOptions {
 }
 
 impl ListenOptions {
-    /// The defaults.
+    /// The default settings.
     pub fn new() -> Self {
         Self::default()
     }

@@ -48,7 +48,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The defaults.
+    /// The default settings.
     pub fn new() -> Self {
         Self::default()
     }

@@ -71,7 +71,7 @@ struct StockedRequest {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct TakenRequest {
-    /// The request.
+    /// The request, ready to be sent.
     pub request: Request,
     /// The key that decrypts its reply.
     pub session_key: SessionKey,
@@ -298,7 +298,7 @@ impl SidecarFile {
         Self(path.to_owned())
     }
 
-    /// Its path.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.0
     }
