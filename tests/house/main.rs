@@ -8,7 +8,7 @@ mod strings;
 use std::fs;
 use std::path::Path;
 
-use self::modules::{Modules, cycles, sources};
+use self::modules::{Modules, cycles, sources, without_tests};
 use self::strings::strings;
 
 /// The modules that each module of the library may use. A module comes after all that it may use.
@@ -172,7 +172,7 @@ fn messages_escape_paths() {
     let mut wrong = Vec::new();
     for path in sources(&root) {
         let text = fs::read_to_string(&path).expect("source");
-        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+        let code = without_tests(&text);
         if code.contains(".display()") {
             wrong.push(path);
         }
@@ -223,7 +223,7 @@ fn strings_of_the_library_name_no_option_or_command() {
             continue;
         }
         let text = fs::read_to_string(&path).expect("source");
-        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or("");
+        let code = without_tests(&text);
         for (line, string) in strings(code) {
             seen += 1;
             if let Some(name) = named(&string, &commands) {

@@ -237,16 +237,19 @@ fn items(text: &str) -> Vec<&str> {
     found
 }
 
+/// The text before the module with unit tests, whose attribute may name features.
+pub(crate) fn without_tests(text: &str) -> &str {
+    text.split("\nmod tests").next().unwrap_or_default()
+}
+
 /// The text without comments and unit tests, with the same line numbers.
 fn code_of(text: &str) -> String {
-    let text = text
-        .split("#[cfg(test)]\nmod tests")
-        .next()
-        .unwrap_or_default();
-    let lines = text.lines().map(|line| match line.trim_start() {
-        comment if comment.starts_with("//") => "",
-        _ => line,
-    });
+    let lines = without_tests(text)
+        .lines()
+        .map(|line| match line.trim_start() {
+            comment if comment.starts_with("//") => "",
+            _ => line,
+        });
     lines.collect::<Vec<_>>().join("\n")
 }
 
