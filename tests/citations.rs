@@ -15,10 +15,11 @@ const SKIPPED: [&str; 3] = ["corpus", "seeds", "target"];
 const TEXTS: [&str; 5] = ["rs", "md", "py", "sh", "toml"];
 
 /// Published texts with numbered sections.
-const PUBLISHERS: [&str; 6] = [
+const PUBLISHERS: [&str; 7] = [
     "RFC ",
     "FIPS ",
     "IEEE ",
+    "ITU-T X.690",
     "UEFI specification",
     "TPM 2.0 library",
     "MS-NKPU",

@@ -445,7 +445,7 @@ fn public_key_lines(key: &PublicKey) -> Vec<String> {
     lines
 }
 
-/// SHA-256 of the key as certificates encode it (SubjectPublicKeyInfo, RFC 5280 §4.1).
+/// SHA-256 of the key as certificates encode it (SubjectPublicKeyInfo, RFC 5280, section 4.1).
 fn fingerprint(key: &PublicKey) -> Option<String> {
     // The algorithm rsaEncryption (1.2.840.113549.1.1.1) with the parameter NULL.
     const ALGORITHM: &[u8] = b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x01\x05\x00";
@@ -467,7 +467,7 @@ fn fingerprint(key: &PublicKey) -> Option<String> {
         .map(|hash| hex(&hash))
 }
 
-/// A DER value: tag, length and content (ITU-T X.690 §8.1.3).
+/// A DER value: tag, length and content (ITU-T X.690, section 8.1.3).
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let mut whole = vec![tag];
@@ -499,7 +499,7 @@ fn thumbprint(protector: &KeyProtector) -> Option<Vec<u8>> {
 }
 
 /// A certificate anywhere in these bytes: a DER SEQUENCE with a two-byte length, whose first element is
-/// such a SEQUENCE, too (X.690 §8.9).
+/// such a SEQUENCE, too (ITU-T X.690, section 8.9).
 fn certificate_in(bytes: &[u8]) -> Option<&[u8]> {
     bytes.windows(6).enumerate().find_map(|(at, window)| {
         let [0x30, 0x82, high, low, 0x30, 0x82] = *window else {
