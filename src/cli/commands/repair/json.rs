@@ -6,7 +6,7 @@ use fve::repair::{FoundVolume, Scan};
 use serde_json::{Value, json};
 
 use super::args::RebuildArgs;
-use super::scan::{ScannedVolume, copy_number, is_current};
+use super::scanned::{ScannedVolume, copy_number, is_current};
 use crate::cli::output::json::document;
 
 pub(super) fn scan_json(scan: &Scan, found: &[ScannedVolume<'_>]) -> String {

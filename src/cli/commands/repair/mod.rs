@@ -16,6 +16,7 @@ mod args;
 mod json;
 mod rebuild;
 mod scan;
+mod scanned;
 mod search;
 mod text;
 

@@ -6,7 +6,7 @@ use fve::repair::{FoundBlock, FoundVolume, Scan};
 use fve::shown::ShowPath;
 
 use super::args::{RebuildArgs, ScanArgs};
-use super::scan::{ScannedVolume, copy_number, is_current};
+use super::scanned::{ScannedVolume, copy_number, is_current};
 use crate::cli::output::term;
 
 pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[ScannedVolume<'_>]) -> String {
