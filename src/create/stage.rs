@@ -3,11 +3,21 @@
 
 use std::ops::Range;
 
-#[cfg(feature = "testing")]
-use super::testing::OnWrite;
 use crate::error::Result;
 use crate::format::block::State;
 use crate::source::ReadAt;
+
+/// The conversion map of an encrypt-on-write volume (docs/format.md §5.6).
+#[cfg(feature = "testing")]
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OnWrite {
+    /// Offset of the map on the volume. It is [`OnWrite::LEN`] bytes long.
+    pub at: u64,
+    /// Bytes in a chunk, the unit of conversion.
+    pub chunk_size: u32,
+    /// Which chunks are encrypted: bit `n % 32` for chunk `n`, counted through all regions.
+    pub pattern: u32,
+}
 
 /// How far a volume is converted.
 #[derive(Debug, Clone, Copy, PartialEq)]

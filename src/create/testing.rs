@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-pub use super::stage::Stage;
+pub use super::stage::{OnWrite, Stage};
 use super::{NewProtector, NewVolume};
 use crate::enroll::unfit;
 use crate::error::Result;
@@ -14,17 +14,6 @@ use crate::format::encode::{self, DatumBytes};
 use crate::source::ReadAt;
 
 use super::placement::MOVED_LEN;
-
-/// The conversion map of an encrypt-on-write volume (docs/format.md §5.6).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct OnWrite {
-    /// Offset of the map on the volume. It is [`OnWrite::LEN`] bytes long.
-    pub at: u64,
-    /// Bytes in a chunk, the unit of conversion.
-    pub chunk_size: u32,
-    /// Which chunks are encrypted: bit `n % 32` for chunk `n`, counted through all regions.
-    pub pattern: u32,
-}
 
 /// A datum whose type may be one that no program knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
