@@ -84,7 +84,7 @@ const ZEROS_LEN: usize = 1 << 20;
 /// # Errors
 /// It cannot be read.
 pub(crate) fn known(source: &dyn ReadAt) -> io::Result<Option<&'static str>> {
-    let start = Start::of(source);
+    let start = Beginning::of(source);
     for signature in SIGNATURES {
         if start.has(source, signature)? {
             return Ok(Some(signature.name));
@@ -108,9 +108,9 @@ pub(super) fn is_file_system(source: &dyn ReadAt) -> io::Result<bool> {
 }
 
 /// The beginning of a source, read at once: each read of a container may unpack a block.
-struct Start(Vec<u8>);
+struct Beginning(Vec<u8>);
 
-impl Start {
+impl Beginning {
     /// Bytes behind which no signature ends.
     const LEN: u64 = 0x1_0048;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::pieces::{at_most, read_in_blocks};
+use super::blocks::{at_most, read_in_blocks};
 use crate::source::ReadAt;
 
 /// Sources one behind the other.

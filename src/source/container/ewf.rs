@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::pieces::{at_most, bytes_at, has_at, le16, le32, le64, read_in_blocks};
+use super::blocks::{at_most, bytes_at, has_at, le16, le32, le64, read_in_blocks};
 use super::{damaged, unsupported};
 use crate::shown::ShowPath;
 use crate::source::{FileSource, ReadAt};

@@ -17,9 +17,9 @@
     clippy::arithmetic_side_effects
 )]
 
+mod blocks;
 mod concat;
 mod ewf;
-mod pieces;
 mod qcow2;
 mod split;
 mod vhd;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::pieces::{Stored, at_most, be32, be64, bytes_at, fill, has_at, read_in_blocks};
+use super::blocks::{Stored, at_most, be32, be64, bytes_at, fill, has_at, read_in_blocks};
 use super::{damaged, unsupported};
 use crate::source::ReadAt;
 

@@ -18,7 +18,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::pieces::{Stored, be32, be64, bytes_at, fill, has_at, read_in_blocks};
+use super::blocks::{Stored, be32, be64, bytes_at, fill, has_at, read_in_blocks};
 use super::{damaged, unsupported};
 use crate::source::{ReadAt, Window};
 

@@ -11,7 +11,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::pieces::{Stored, bytes_at, fill, has_at, le16, le32, le64, read_in_blocks};
+use super::blocks::{Stored, bytes_at, fill, has_at, le16, le32, le64, read_in_blocks};
 use super::{damaged, unsupported};
 use crate::guid::Guid;
 use crate::source::ReadAt;

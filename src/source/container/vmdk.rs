@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::blocks::{Stored, at_most, bytes_at, fill, has_at, le16, le32, le64, read_in_blocks};
 use super::concat::Concat;
-use super::pieces::{Stored, at_most, bytes_at, fill, has_at, le16, le32, le64, read_in_blocks};
 use super::{damaged, unsupported};
 use crate::source::{FileSource, ReadAt, Window};
 

@@ -14,7 +14,7 @@ use crate::source::{ReadAt, Window, signature};
 
 const TABLE: usize = 0x1BE;
 const ENTRY_LEN: usize = 16;
-const MARK: usize = 0x1FE;
+const BOOT_SIGNATURE: usize = 0x1FE;
 const SECTOR_LEN: usize = 512;
 
 /// Types of extended partitions: CHS, LBA, Linux.
@@ -79,11 +79,14 @@ pub(super) fn first_sector(disk: &dyn ReadAt) -> io::Result<FirstSector> {
 
 /// The entries in use; `None` where the sector is no table.
 fn entries(sector: &[u8]) -> Option<Vec<Entry>> {
-    let (table, mark) = (sector.get(TABLE..MARK)?, sector.get(MARK..SECTOR_LEN)?);
+    let (table, signature) = (
+        sector.get(TABLE..BOOT_SIGNATURE)?,
+        sector.get(BOOT_SIGNATURE..SECTOR_LEN)?,
+    );
     let flags_sound = table
         .chunks_exact(ENTRY_LEN)
         .all(|entry| matches!(entry.first(), Some(0x00 | 0x80)));
-    if mark != [0x55, 0xAA] || !flags_sound {
+    if signature != [0x55, 0xAA] || !flags_sound {
         return None;
     }
     let entries = (1..).zip(table.chunks_exact(ENTRY_LEN));
