@@ -14,8 +14,8 @@ use super::{ReadAt, WriteAt, gate};
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
 
-/// An image file or a block device, opened for writing and held exclusively: nobody else writes to
-/// it while this lives.
+/// An image file or a block device, opened for writing and locked: no other program that respects
+/// the lock writes to it while this exists.
 #[derive(Debug)]
 pub struct ExclusiveFile {
     file: File,
@@ -27,9 +27,9 @@ pub struct ExclusiveFile {
 impl ExclusiveFile {
     /// Opens `path` for reading and writing.
     ///
-    /// A device is opened with `O_EXCL`: the kernel refuses one that is mounted or claimed. Both are
-    /// locked as flock(2) does, and refused when something lies over them or another program has
-    /// them open for writing, as far as that can be seen.
+    /// A device is opened with `O_EXCL`, with which the kernel refuses one that is mounted or
+    /// claimed. Files and devices are locked with flock(2). They are refused if a mount or another
+    /// device uses them, or another program has them open for writing, as far as that can be seen.
     ///
     /// # Errors
     /// [`Error::Environment`] when it is in use; [`Error::Io`] when it cannot be opened for
@@ -52,17 +52,16 @@ impl ExclusiveFile {
         })
     }
 
-    /// The path it was opened by.
+    /// The path that it was opened with.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes a new file of `size` bytes for its owner alone, with room for all of them on the
-    /// medium.
+    /// Creates a file of `size` bytes that only its owner can read, with all of its space allocated.
     ///
     /// # Errors
-    /// [`Error::OutputRefused`] when there is such a file; [`Error::Io`] when there is no room.
-    /// Nothing is left behind then.
+    /// [`Error::OutputRefused`] when the file exists; [`Error::Io`] when there is not enough space.
+    /// No file is left behind.
     pub fn create(path: impl AsRef<Path>, size: u64) -> Result<Self> {
         let path = path.as_ref();
         crate::output::create_new(path)?;
@@ -73,20 +72,21 @@ impl ExclusiveFile {
         made
     }
 
-    /// Gives a file another size, with room for all of it on the medium. A device has its size.
+    /// Changes the size of a file, with all of its space allocated. The size of a device cannot be
+    /// changed.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is no room; the file has its old size then.
+    /// [`Error::Io`] when there is not enough space; the file then keeps its old size.
     pub fn resize(&mut self, size: u64) -> Result<()> {
         if size == self.size {
             return Ok(());
         }
-        let room = match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size) {
-            // There is no asking on such file systems: writing will tell.
+        let allocated = match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size) {
+            // The file system cannot allocate in advance; a later write reports a full disk.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => Ok(()),
             other => other.map_err(io::Error::from),
         };
-        match room.and_then(|()| self.file.set_len(size)) {
+        match allocated.and_then(|()| self.file.set_len(size)) {
             Ok(()) => {
                 self.size = size;
                 Ok(())
@@ -132,7 +132,7 @@ impl WriteAt for ExclusiveFile {
         if end.is_none_or(|end| end > self.size) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        // On a device this is a discard, in a file a hole.
+        // On a device this discards, in a file it makes a hole.
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match rustix::fs::fallocate(&self.file, mode, offset, len) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => {
@@ -167,7 +167,7 @@ mod tests {
     use crate::source::Window;
 
     #[test]
-    fn is_held_by_one_alone_and_never_grows() {
+    fn is_locked_exclusively_and_never_grows() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1000).unwrap();
         let first = ExclusiveFile::open(file.path()).unwrap();

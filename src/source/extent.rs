@@ -1,22 +1,23 @@
-//! Which bytes of a file or device are meant.
+//! A range of bytes of a file or device.
 
 use std::ops::Range;
 use std::path::PathBuf;
 
 use super::storage::{NodeRange, node_of};
 
-/// Bytes of a file or device that are read while something else is written.
+/// Bytes of a file or device that are read while an output is written, so that the output must not
+/// overwrite them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extent {
-    /// The file or device.
+    /// Path of the file or device.
     pub path: PathBuf,
-    /// Which of its bytes.
+    /// The bytes, from the start of the file or device.
     pub range: Range<u64>,
 }
 
 impl Extent {
-    /// All of it.
+    /// All bytes of a file or device.
     pub fn whole(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -31,8 +32,8 @@ impl Extent {
         })
     }
 
-    /// A volume of `len` bytes that begins `offset` bytes into the file or device; all of that where
-    /// the volume begins before it.
+    /// A volume of `len` bytes that begins at byte `offset` of the file or device. If `offset` is
+    /// negative (the file lacks the beginning of the volume), the whole file or device.
     pub fn of_volume(path: impl Into<PathBuf>, offset: i64, len: u64) -> Self {
         match u64::try_from(offset) {
             Ok(offset) => Self::part(path, offset, len),
@@ -40,7 +41,7 @@ impl Extent {
         }
     }
 
-    /// `len` bytes from `offset` on: of a disk, the volume that is meant.
+    /// `len` bytes from `offset` on, such as one volume of a disk.
     pub fn part(path: impl Into<PathBuf>, offset: u64, len: u64) -> Self {
         Self {
             path: path.into(),

@@ -38,7 +38,7 @@ impl FileSource {
         })
     }
 
-    /// The path it was opened by.
+    /// The path that it was opened with.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -58,13 +58,13 @@ impl ReadAt for FileSource {
     }
 }
 
-/// The size of a regular file or block device, found anew at each call. Prefer [`FileSource`],
+/// The size of a regular file or block device, determined at each call. Prefer [`FileSource`],
 /// which keeps the size and knows the sectors of a device.
 ///
 /// There is no `WriteAt` for [`File`]: a volume is written to only while its source is held
 /// exclusively, as `ExclusiveFile` does.
 impl ReadAt for File {
-    /// 0 where the system does not say. On a block device, this moves the position of the file to
+    /// 0 if the system does not say. On a block device, this moves the position of the file to
     /// its end.
     fn size(&self) -> u64 {
         match self.metadata() {

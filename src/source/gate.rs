@@ -1,5 +1,4 @@
-//! The one gate in front of whatever is written over: a file or device is looked at here before
-//! its first byte is changed.
+//! The checks that every file and device passes before the program overwrites it.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -17,28 +16,29 @@ use super::writers::read_by_this_process;
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
 
-/// How long another program may still hold the target: the server of a mount in user space ends a
-/// moment after the mount does.
+/// How long to wait for another program that still holds the target: the server of a FUSE mount
+/// ends a moment after the mount does.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time between two looks.
+/// Time between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Checks that `len` bytes can be written over what is at `target`, without opening it for writing.
-/// A target that does not exist yet passes, unless it would lie in one of the `sources`.
+/// Checks that `target` may be overwritten with `len` bytes, without opening it for writing. A target
+/// that does not exist yet is accepted, unless it would be stored on one of the `sources`.
 ///
-/// Refused are:
-/// * what is mounted, swap space, shown by a loop device, or a part of a device-mapper, md or other
-///   device; a disk of which a partition is, and a partition of such a disk;
-/// * what shares bytes with a source: followed through loop devices, partitions, device-mapper and
-///   md devices, and file systems, in both directions;
-/// * what shares bytes with a file that this program has open for reading, such as the further parts
-///   of an image that has several;
+/// It refuses
+/// * a target that is mounted, swap space, used by a loop device, or a part of a device-mapper, md
+///   or other device; a disk with such a partition, and a partition of such a disk;
+/// * a target that shares bytes with a source, directly or through loop devices, partitions,
+///   device-mapper and md devices, and file systems;
+/// * a target that shares bytes with a file that this program has open for reading, such as the
+///   other parts of a split image;
 /// * a device that is write-protected or has fewer than `len` bytes.
 ///
 /// # Errors
-/// [`Error::Environment`] with who uses it and what to do; [`Error::Io`] when it cannot be looked
-/// at; [`Error::NotBitLocker`] when it is neither a file nor a block device.
+/// [`Error::Environment`] that names what uses the target and how to end that; [`Error::Io`] when
+/// the target cannot be examined; [`Error::NotBitLocker`] when it is neither a file nor a block
+/// device.
 pub fn check_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<()> {
     let system = System::default();
     let fail = |error| Error::io(format!("cannot look at {}", target.shown()), error);
@@ -60,8 +60,8 @@ pub fn check_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<()
     Ok(())
 }
 
-/// Opens `target`, which exists, to be written over: with the checks of [`check_overwrite`], then
-/// exclusively. Nothing of it is changed yet, and a file keeps its length.
+/// Opens an existing `target` for overwriting: makes the checks of [`check_overwrite`], then opens it
+/// exclusively. Its content and length stay as they are.
 ///
 /// # Errors
 /// Those of [`check_overwrite`]; [`Error::Environment`] when another program holds it.
@@ -70,8 +70,8 @@ pub fn open_to_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<
     open_exclusive(target)
 }
 
-/// Opens a file or device, of which [`refuse_used`] knows no use, for reading and writing, and
-/// keeps others out.
+/// Opens a file or device for reading and writing, with an exclusive lock. The caller has checked
+/// with [`refuse_used`] that nothing uses it.
 pub(super) fn open_exclusive(target: &Path) -> Result<File> {
     retry_while_busy(|| try_open_exclusive(target))
 }
@@ -91,7 +91,7 @@ fn try_open_exclusive(target: &Path) -> Result<File> {
     }
 }
 
-/// Refuses what somebody uses, as far as that can be seen.
+/// Refuses a file or device that is in use, as far as that can be seen.
 pub(super) fn refuse_uses_of(path: &Path) -> Result<()> {
     let system = System::default();
     let Some(node) = node_of(path) else {
@@ -100,8 +100,8 @@ pub(super) fn refuse_uses_of(path: &Path) -> Result<()> {
     refuse_used(&system, path, &system.with_backing(NodeRange::whole(node)))
 }
 
-/// Refuses what is mounted, mapped, shown or made a part of something, and what another program
-/// writes to.
+/// Refuses a target that is mounted, mapped, used by a loop device or part of another device, and
+/// one that another program has open for writing.
 pub(super) fn refuse_used(system: &System, target: &Path, below: &[NodeRange]) -> Result<()> {
     if let Some(found) = system.uses_of(below).first() {
         return Err(used(target, found));
@@ -112,7 +112,7 @@ pub(super) fn refuse_used(system: &System, target: &Path, below: &[NodeRange]) -
     })
 }
 
-/// Tries again for a moment while something is in use.
+/// Repeats an attempt for up to [`BUSY_TIMEOUT`] while it fails because something is in use.
 pub(super) fn retry_while_busy<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     loop {
@@ -160,13 +160,13 @@ fn on_source(what: String) -> Error {
     }
 }
 
-/// A file that is to be made: it lies on the file system of its directory.
+/// Checks a file that does not exist yet: it will be stored on the file system of its directory.
 fn check_new_file(system: &System, target: &Path, sources: &[Extent]) -> Result<()> {
     let parent = match target.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    // Opening it will tell of a directory that is not there.
+    // Creating the file will report a directory that does not exist.
     let Some(directory @ Node::File { .. }) = node_of(parent) else {
         return Ok(());
     };

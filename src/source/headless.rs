@@ -1,12 +1,12 @@
-//! A source that lacks the beginning of what it is a copy of.
+//! A source that lacks the beginning of its volume.
 
 use std::io;
 use std::sync::Arc;
 
 use super::ReadAt;
 
-/// The bytes of another source, behind `missing` bytes that are not there. Reading those is an
-/// error: they are not zeros.
+/// The bytes of another source, preceded by `missing` bytes that do not exist. Reading those is an
+/// error, because their content is not known.
 #[derive(Clone)]
 pub struct Headless {
     inner: Arc<dyn ReadAt>,
@@ -14,7 +14,7 @@ pub struct Headless {
 }
 
 impl Headless {
-    /// `inner` begins `missing` bytes behind the beginning.
+    /// The first byte of `inner` becomes byte `missing` of this source.
     pub fn new(inner: Arc<dyn ReadAt>, missing: u64) -> Self {
         Self { inner, missing }
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_an_error_and_the_rest_is_read() {
+    fn the_missing_bytes_are_an_error_and_the_others_can_be_read() {
         let disk: Arc<dyn ReadAt> = Arc::new((0..100).collect::<Vec<u8>>());
         let source = Headless::new(disk, 50);
         assert_eq!(source.size(), 150);

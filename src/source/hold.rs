@@ -1,5 +1,5 @@
-//! Who else is at work on a source, as far as locks in the manner of flock(2) tell. Taking one
-//! changes nothing of the file, not even its times.
+//! Locks on a source while it is read, and other users of it. The locks are those of flock(2);
+//! taking one changes nothing in the file, not even its times.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileTypeExt;
@@ -18,20 +18,20 @@ use super::writers::Writer;
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
 
-/// A source that is read for a while: nobody opens it as an [`super::ExclusiveFile`] while this
-/// lives, any number of others may read it too.
+/// A shared lock on a source that is being read: while it exists, the source cannot be opened as an
+/// [`super::ExclusiveFile`], but other programs may read it too.
 #[derive(Debug)]
 pub struct SharedHold {
     _file: File,
 }
 
 impl SharedHold {
-    /// Holds the file or device at `path`; nothing where it cannot be locked, which whoever opens
-    /// it for reading will hear of if it matters.
+    /// Locks the file or device at `path`. `None` if it cannot be locked; opening it then reports
+    /// the reason, if there is one.
     ///
     /// # Errors
-    /// [`Error::Environment`] when somebody holds it for writing: what is read could change
-    /// meanwhile.
+    /// [`Error::Environment`] when another program has locked it for writing, so that its content
+    /// could change while it is read.
     pub fn take(path: impl AsRef<Path>) -> Result<Option<Self>> {
         let path = path.as_ref();
         // Opening a pipe would wait for its other end.
@@ -46,19 +46,19 @@ impl SharedHold {
     }
 }
 
-/// A block device that is read for a while: nobody mounts or maps it while this lives. Where the
-/// volume is a partition of a disk, the partition alone is held.
+/// A claim on a block device that is being read: while it exists, the device can be neither mounted
+/// nor mapped. If the volume is a partition of a disk, only the partition is claimed.
 #[derive(Debug)]
 pub struct DeviceHold {
     _file: File,
 }
 
 impl DeviceHold {
-    /// Holds the device with these bytes; nothing where they are a file's or a part of a device that
-    /// is none of its own, and where the device is write-protected or cannot be opened.
+    /// Claims the device or partition that begins where `extent` does. `None` if `extent` is in a
+    /// file or begins inside a device, and if the device is write-protected or cannot be opened.
     ///
     /// # Errors
-    /// [`Error::Environment`] when somebody holds it already.
+    /// [`Error::Environment`] when another program has claimed it.
     pub fn take(extent: &Extent) -> Result<Option<Self>> {
         let system = System::default();
         let Some(range) = extent.node_range() else {
@@ -75,7 +75,7 @@ impl DeviceHold {
             return Ok(None);
         }
         match retry_while_busy(|| open_unused(&device, OpenOptions::new().read(true), true)) {
-            // A partition may have no path here, or not for this user.
+            // A partition may have no device node, or none that this user may open.
             Ok(opened) => Ok(opened.ok().map(|file| Self { _file: file })),
             Err(busy) => match system.uses_of(&system.with_backing(range)).first() {
                 Some(found) => Err(used(&device, found)),
@@ -85,8 +85,9 @@ impl DeviceHold {
     }
 }
 
-/// Refuses to show bytes of a block device that a device-mapper, md or other device is made of:
-/// that one writes past the page cache that the bytes would be read from.
+/// Refuses to show bytes of a block device that is a part of a device-mapper, md or other device.
+/// That device writes to the disk without passing through the page cache from which the bytes would
+/// be read, so what is shown could be out of date.
 ///
 /// # Errors
 /// [`Error::Environment`] with the device to read instead.
@@ -115,7 +116,8 @@ pub fn refuse_mapped(extent: &Extent) -> Result<()> {
     }
 }
 
-/// Who may change these bytes while they are read, as a sentence; nothing where nobody is seen.
+/// A sentence that names what may change these bytes while they are read: a process, a mount or
+/// another device. `None` if nothing of the kind can be seen.
 pub fn changed_by(extent: &Extent) -> Option<String> {
     let path = extent.path.shown();
     if let Some(process) = writer_of(&extent.path) {
@@ -132,16 +134,16 @@ pub fn changed_by(extent: &Extent) -> Option<String> {
     Some(format!("{writer} has {path} open for writing"))
 }
 
-/// A file or block device that is only read while this lives, and that nobody writes to as far as
-/// the system can tell.
+/// A file or block device that is read, and that nothing writes to meanwhile as far as the system
+/// can tell.
 #[derive(Debug)]
 pub struct StableHold {
     _file: File,
 }
 
 impl StableHold {
-    /// Makes sure that nobody writes to `path`: a device is not mounted, a file not locked, and no
-    /// loop device lies over it.
+    /// Opens `path` for reading after checking that nothing writes to it: it is neither mounted nor
+    /// locked, and no loop device uses it.
     ///
     /// # Errors
     /// [`Error::Environment`] when it is in use, [`Error::Io`] when it cannot be opened.
@@ -158,7 +160,7 @@ impl StableHold {
     }
 }
 
-/// Takes a lock that others who read may have, too; says no where files cannot be locked.
+/// Takes a shared lock. `false` if the file system does not support locks.
 fn lock_shared(path: &Path, file: &File) -> Result<bool> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) {
         Err(Errno::WOULDBLOCK) => Err(locked(path)),
@@ -166,8 +168,8 @@ fn lock_shared(path: &Path, file: &File) -> Result<bool> {
     }
 }
 
-/// The process that holds the file or device at `path` for itself alone, if there is one that can
-/// be seen.
+/// Identifier of the process that has locked the file or device at `path` for writing, if it can be
+/// seen.
 pub fn writer_of(path: impl AsRef<Path>) -> Option<u32> {
     holder_of(path.as_ref(), |access| access == "WRITE")
 }

@@ -1,5 +1,4 @@
-//! Files and devices that another program uses: how to open only those that none uses, and the errors
-//! that say which program it is.
+//! Opening files and devices that no other program uses, and the errors that name the program.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,7 +13,7 @@ use super::writers::Writer;
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
 
-/// Whether a device is write-protected: it can be opened for writing all the same, and fails then.
+/// Whether a device is write-protected. Opening it for writing would succeed, and each write fail.
 pub(super) fn is_read_only(device: &Path) -> bool {
     let flag = device.metadata().and_then(|metadata| {
         let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
@@ -23,7 +22,7 @@ pub(super) fn is_read_only(device: &Path) -> bool {
     flag.is_ok_and(|flag| flag.trim() == "1")
 }
 
-/// Opens a file; a device only where nobody else has claimed it.
+/// Opens a file, or a device that no other program has claimed.
 pub(super) fn open_unused(
     path: &Path,
     options: &mut OpenOptions,
@@ -40,6 +39,7 @@ pub(super) fn open_unused(
     }
 }
 
+/// The error for a file or device that is in use, and `why`.
 pub(super) fn in_use(path: &Path, why: &str) -> Error {
     Error::Environment {
         what: format!("{} is in use: {why}", path.shown()),
@@ -47,7 +47,7 @@ pub(super) fn in_use(path: &Path, why: &str) -> Error {
     }
 }
 
-/// The same for a use that the system shows.
+/// The error for a use that the system shows, with the command that ends it.
 pub(super) fn used(target: &Path, found: &Use) -> Error {
     Error::Environment {
         what: format!("{} is in use: {}", target.shown(), found.description()),
@@ -55,7 +55,7 @@ pub(super) fn used(target: &Path, found: &Use) -> Error {
     }
 }
 
-/// The same for a program that has it open for writing.
+/// The error for a program that has the target open for writing.
 pub(super) fn written_by(target: &Path, writer: &Writer) -> Error {
     Error::Environment {
         what: format!(

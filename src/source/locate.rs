@@ -1,4 +1,4 @@
-//! From SOURCE to the one volume that is meant: the source itself, a stretch of it, or a partition.
+//! Finding the volume on a source: the source itself, a range of it, or a partition.
 
 use std::io;
 use std::sync::Arc;
@@ -46,14 +46,14 @@ impl std::fmt::Debug for Located {
     }
 }
 
-/// Finds the volume. `probe` says of bytes whether a volume begins there, and which: this
-/// module does not know the format.
+/// Finds the volume on a source. `probe` says whether a volume begins with the given bytes, and
+/// which: this module does not know the format.
 ///
-/// Of several partitions one is chosen only where all of them could be looked at: behind what
-/// cannot be read, the volume that is meant may lie.
+/// A partition is chosen automatically only if all partitions could be read: one that cannot be read
+/// may hold the volume that the user means.
 ///
 /// # Errors
-/// [`Error::NotBitLocker`] with what was found instead, [`Error::Ambiguous`] with the choice,
+/// [`Error::NotBitLocker`] with what was found instead, [`Error::Ambiguous`] with the candidates,
 /// [`Error::Io`] when the source cannot be read.
 pub fn locate(source: Arc<dyn ReadAt>, place: Place, probe: Probe<'_>) -> Result<Located> {
     match place {
@@ -66,8 +66,8 @@ pub fn locate(source: Arc<dyn ReadAt>, place: Place, probe: Probe<'_>) -> Result
 /// Partitions that a message describes: more than any disk seen has, fewer than a table can list.
 const MAX_DESCRIBED: usize = 16;
 
-/// Says which volume begins with the first byte of a source, if one does; an error where that
-/// cannot be read.
+/// Says which volume begins at the first byte of a source, if any; an error if the source cannot be
+/// read there.
 pub type Probe<'a> = &'a dyn Fn(&dyn ReadAt) -> io::Result<Option<CandidateState>>;
 
 fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<Located> {
@@ -235,7 +235,7 @@ impl<'t> Probed<'t> {
     }
 }
 
-/// What stands in the way of choosing among the partitions.
+/// Why no partition can be chosen automatically.
 fn choice(volumes: usize, unread: usize, complete: bool) -> String {
     let plural = |count| if count == 1 { "" } else { "s" };
     let mut text = format!(
@@ -294,7 +294,7 @@ fn listed(table: &PartitionTable) -> String {
     format!("the {} disk has {}", table.scheme, numbers.join(", "))
 }
 
-/// What is in the partitions of a disk without a BitLocker volume.
+/// What the partitions of a disk without a BitLocker volume hold, for a message.
 fn contents(source: &Arc<dyn ReadAt>, table: &PartitionTable) -> Result<String> {
     let mut parts = Vec::new();
     for partition in table.partitions.iter().take(MAX_DESCRIBED) {
@@ -327,7 +327,7 @@ mod tests {
     use super::*;
     use crate::guid::Guid;
 
-    /// A volume here is a sector that begins with `V` and its name.
+    /// In these tests, a volume is a sector that begins with `V` and one byte that is its name.
     fn probe(source: &dyn ReadAt) -> io::Result<Option<CandidateState>> {
         let mut name = [0; 2];
         match source.read_exact_at(0, &mut name) {
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_instead_is_said() {
+    fn says_what_was_found_instead() {
         let error = message(locate(disk(&[]), Place::Auto, &probe));
         assert!(
             error.contains("partition 1 (NTFS or exFAT) holds nothing but zeros"),
@@ -457,21 +457,21 @@ mod tests {
         );
         assert!(error.contains("partition 1: 4.0 KiB"), "{error}");
         assert!(error.contains("volume 79797979-"), "{error}");
-        // What can be read is chosen where the person chooses it.
+        // A partition that can be read can still be chosen by its number.
         let located = locate(failing(&[8]), Place::Partition(2), &probe).unwrap();
         assert_eq!(located.partition, Some(2));
         for place in [Place::Partition(1), Place::Offset(8 * 512)] {
             let result = locate(failing(&[8]), place, &probe);
             assert!(matches!(result, Err(Error::Io { .. })), "{place:?}");
         }
-        // No volume in sight: it may be the one that cannot be read.
+        // No partition holds a volume: one that cannot be read may.
         let result = locate(failing(&[8, 16]), Place::Auto, &probe);
         assert!(
             matches!(&result, Err(Error::Io { source, .. }) if source.raw_os_error() == Some(5))
         );
         let error = message(result);
         assert!(error.contains("partition 1"), "{error}");
-        // Nor is anything chosen behind a first sector that cannot be read.
+        // Nothing is chosen if the first sector of the disk cannot be read.
         let result = locate(failing(&[0]), Place::Auto, &probe);
         assert!(matches!(result, Err(Error::Io { .. })));
     }
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_is_taken_at_its_word() {
+    fn a_volume_at_an_offset_reaches_to_the_end_of_the_source() {
         let located = locate(disk(&[(16, b'b')]), Place::Offset(16 * 512), &probe).unwrap();
         assert_eq!(located.start, 16 * 512);
         assert_eq!(located.source.size(), 48 * 512);

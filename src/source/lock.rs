@@ -1,4 +1,4 @@
-//! Locks in the manner of flock(2), and who holds them.
+//! Which process holds a lock of flock(2).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,8 +11,8 @@ use super::storage::System;
 use super::writers::Writer;
 use crate::error::Error;
 
-/// Says who holds a lock, where that can be seen: a mount by its directory, another program by its
-/// name.
+/// The error for a locked file: it names what holds the lock, if that can be seen, a mount by its
+/// directory and another program by its name.
 pub(super) fn locked(path: &Path) -> Error {
     let system = System::default();
     let uses = Extent::whole(path)
@@ -27,7 +27,7 @@ pub(super) fn locked(path: &Path) -> Error {
     }
 }
 
-/// The process that holds a lock of such an access.
+/// The process that holds a lock on the file at `path` whose access (`READ` or `WRITE`) is `wanted`.
 pub(super) fn holder_of(path: &Path, wanted: impl Fn(&str) -> bool) -> Option<u32> {
     let meta = path.metadata().ok()?;
     let (major, minor, inode) = (major(meta.dev()), minor(meta.dev()), meta.ino());
@@ -39,8 +39,9 @@ pub(super) fn holder_of(path: &Path, wanted: impl Fn(&str) -> bool) -> Option<u3
     })
 }
 
-/// proc(5): number, kind, `ADVISORY`, access, process, place, range. Those who wait have an arrow
-/// behind the number.
+/// Access and process of a row of /proc/locks (proc(5)) that is a lock on `place`. The columns are
+/// number, kind, `ADVISORY`, access, process, device and inode, range. A process that waits for a
+/// lock has an arrow after the number, and does not match.
 fn holder<'a>(row: &'a str, place: &str) -> Option<(&'a str, u32)> {
     let columns: Vec<_> = row.split_whitespace().collect();
     match columns.as_slice() {
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_who_wait_hold_nothing() {
+    fn a_process_that_waits_for_a_lock_is_not_its_holder() {
         let held = "3: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF";
         assert_eq!(holder(held, "fe:00:1234"), Some(("WRITE", 4711)));
         assert_eq!(holder(held, "fe:00:123"), None);

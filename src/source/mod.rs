@@ -65,7 +65,7 @@ pub use writers::Writer;
 
 pub(crate) use signature::known;
 
-/// What a source holds, in words.
+/// What a source holds, in words for a message.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io) when it cannot be read.

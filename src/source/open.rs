@@ -1,4 +1,4 @@
-//! From a path to the disk that it holds.
+//! Opening the disk at a path.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,15 +6,16 @@ use std::sync::Arc;
 use super::{FileSource, ReadAt};
 use crate::error::Result;
 
-/// Opens an image file, a block device or a disk-image container for reading: the disk's bytes,
-/// and the container's name where they come out of one.
+/// Opens an image file, a block device or a disk-image container for reading. Returns the bytes of
+/// the disk, and the name of the container format if it is a container.
 ///
-/// A container that is not read (or the library built without the feature `containers`) comes out
-/// as the file that it is; [`locate`](super::locate()) then names it.
+/// A container of an unknown format, or any container if the library was built without the feature
+/// `containers`, is opened as a plain file; [`locate`](super::locate()) then names its format in the
+/// error.
 ///
 /// # Errors
 /// Those of [`FileSource::open`]; [`Error::Unsupported`](crate::Error::Unsupported) for a container
-/// of a kind that is not read, such as one with a parent; [`Error::Io`](crate::Error::Io) for a
+/// with features that are not supported, such as a parent; [`Error::Io`](crate::Error::Io) for a
 /// damaged one.
 pub fn open(path: impl AsRef<Path>) -> Result<(Arc<dyn ReadAt>, Option<&'static str>)> {
     let path = path.as_ref();

@@ -1,14 +1,15 @@
-//! A source with changes that are kept in memory: what lies below stays as it is.
+//! A source with changes that are kept in memory; the source itself is not changed.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use super::ReadAt;
 
-/// Bytes kept together where something was changed.
+/// Bytes that are copied into memory around a change: a page.
 const PAGE: u64 = 4096;
 
-/// A source as it would be after some writes. They take memory, a page each, and never reach it.
+/// A source as it would be after some writes. The changed pages of 4096 bytes are kept in memory,
+/// and nothing is written to the source.
 #[derive(Clone)]
 pub struct Overlay<S> {
     inner: S,
@@ -19,7 +20,7 @@ pub struct Overlay<S> {
 type Pages = BTreeMap<u64, Vec<u8>>;
 
 impl<S: ReadAt> Overlay<S> {
-    /// The source as it is.
+    /// The source without any change.
     pub fn new(inner: S) -> Self {
         Self {
             inner,
@@ -27,7 +28,7 @@ impl<S: ReadAt> Overlay<S> {
         }
     }
 
-    /// The same changes over the same source that somebody else holds.
+    /// The same changes over another handle of the same source.
     pub(crate) fn over<T: ReadAt>(self, same: T) -> Overlay<T> {
         Overlay {
             inner: same,
@@ -35,11 +36,11 @@ impl<S: ReadAt> Overlay<S> {
         }
     }
 
-    /// Changes what reads from `offset` on.
+    /// Replaces the bytes from `offset` on.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] when the source ends before the bytes do; else why the page
-    /// around them cannot be read.
+    /// [`io::ErrorKind::UnexpectedEof`] when the bytes do not fit into the source; otherwise the
+    /// reason why the page around them cannot be read.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = end(offset, bytes.len(), self.inner.size())?;
         let mut at = offset;
@@ -59,7 +60,7 @@ impl<S: ReadAt> Overlay<S> {
         Ok(())
     }
 
-    /// The page of that number, to be changed.
+    /// The page of that number; the first time, it is read from the source.
     fn page(&mut self, number: u64) -> io::Result<&mut Vec<u8>> {
         use std::collections::btree_map::Entry;
         match self.pages.entry(number) {
@@ -75,7 +76,7 @@ impl<S: ReadAt> Overlay<S> {
     }
 }
 
-/// Where `len` bytes from `offset` on end, if a source of `size` bytes has them.
+/// End of the `len` bytes from `offset` on, if they are inside a source of `size` bytes.
 fn end(offset: u64, len: usize, size: u64) -> io::Result<u64> {
     let end = offset.checked_add(len as u64);
     end.filter(|end| *end <= size)

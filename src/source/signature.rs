@@ -1,10 +1,10 @@
-//! What else a disk may begin with: told by name, so that a refusal says what was found.
+//! Names of what a disk may begin with instead of a BitLocker volume, for error messages.
 
 use std::io;
 
 use super::ReadAt;
 
-/// Bytes at an offset that give something away.
+/// Bytes at an offset that identify a format.
 struct Signature {
     offset: u64,
     bytes: &'static [u8],
@@ -19,7 +19,7 @@ const fn at(offset: u64, bytes: &'static [u8], name: &'static str) -> Signature 
     }
 }
 
-/// The first that fits names the source; containers come with what turns them into raw images.
+/// The first that matches names the source. Some names include what to do with such a file.
 const SIGNATURES: &[Signature] = &[
     at(3, b"NTFS    ", "an NTFS file system"),
     at(3, b"EXFAT   ", "an exFAT file system"),
@@ -72,14 +72,15 @@ const CONTAINER_VDI: &str =
     "a VDI disk image (make it raw: qemu-img convert -O raw IN OUT; or attach it with qemu-nbd)";
 const CONTAINER_E01: &str = "an Expert Witness (E01) image (mount it with ewfmount first)";
 
-/// Where a fixed VHD has its only mark: its footer is the last sector (MS-VHD, "Hard Disk Footer").
+/// Length of the footer of a VHD, the last sector of the file and the only structure of a fixed VHD
+/// (Microsoft, "Virtual Hard Disk Image Format Specification", "Hard Disk Footer Format").
 const FOOTER_LEN: u64 = 512;
-/// Shorter sources hold no volume.
+/// The smallest sector. A shorter source cannot hold a volume.
 const SECTOR_LEN: u64 = 512;
-/// Looked through before a source is said to be zeros.
+/// Bytes that are examined before a message says that a source is all zeros.
 const ZEROS_LEN: usize = 1 << 20;
 
-/// The name of what the source begins with, if it is known.
+/// The name of what the source begins with, if it is a known format.
 ///
 /// # Errors
 /// It cannot be read.
@@ -107,14 +108,16 @@ pub(super) fn is_file_system(source: &dyn ReadAt) -> io::Result<bool> {
     Ok(known(source)?.is_some_and(|name| name.ends_with("file system")))
 }
 
-/// The beginning of a source, read at once: each read of a container may unpack a block.
+/// The beginning of a source. It is read once for all signatures, because each read of a container
+/// may have to decompress a block.
 struct Beginning(Vec<u8>);
 
 impl Beginning {
-    /// Bytes behind which no signature ends.
+    /// End of the last signature.
     const LEN: u64 = 0x1_0048;
 
-    /// Nothing where it cannot be read as a whole: some of it may be readable.
+    /// Empty if it cannot be read as a whole. The signatures are then read one by one, as some of
+    /// them may be readable.
     fn of(source: &dyn ReadAt) -> Self {
         let len = usize::try_from(source.size().min(Self::LEN)).unwrap_or(0);
         let mut bytes = vec![0; len];
@@ -144,7 +147,7 @@ fn has(source: &dyn ReadAt, offset: u64, bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// What the source holds, in words.
+/// What the source holds, in words for a message.
 ///
 /// # Errors
 /// It cannot be read.

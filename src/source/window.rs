@@ -1,4 +1,4 @@
-//! A stretch of a source as a source of its own: a partition, or a volume at an offset.
+//! A range of a source as a source: a partition, or a volume at an offset.
 
 use std::io;
 
@@ -13,8 +13,8 @@ pub struct Window<S> {
 }
 
 impl<S: ReadAt> Window<S> {
-    /// The bytes `[start, start + len)` of `inner`, or what there is of them: a partition of a
-    /// cut-off disk image ends where the image ends.
+    /// The bytes `[start, start + len)` of `inner`. If `inner` ends before that, so does the window:
+    /// a partition of a disk image that was cut off ends where the image ends.
     pub fn new(inner: S, start: u64, len: u64) -> Self {
         let len = len.min(inner.size().saturating_sub(start));
         Self { inner, start, len }
@@ -25,7 +25,7 @@ impl<S: ReadAt> Window<S> {
         Self::new(inner, start, u64::MAX)
     }
 
-    /// Where the window begins in the source behind it, in bytes.
+    /// First byte of the window, from the start of the inner source.
     pub fn start(&self) -> u64 {
         self.start
     }
@@ -34,7 +34,7 @@ impl<S: ReadAt> Window<S> {
         &self.inner
     }
 
-    /// Where bytes of the window lie in the source behind it.
+    /// The offset in the inner source of `len` bytes at `offset` of the window.
     pub(super) fn translated(&self, offset: u64, len: u64) -> io::Result<u64> {
         match offset.checked_add(len) {
             Some(end) if end <= self.len => Ok(self.start + offset),

@@ -4,25 +4,26 @@ use std::io;
 
 use super::{ReadAt, Window};
 
-/// Bytes that can be written at any offset, too.
+/// A source that can also be written to, at any offset and by any number of threads.
 pub trait WriteAt: ReadAt {
-    /// Writes all of `bytes` from `offset` on. Never makes the source longer.
+    /// Writes all of `bytes` from `offset` on. It never makes the source longer:
+    /// [`io::ErrorKind::UnexpectedEof`] if they do not fit.
     ///
     /// # Errors
-    /// The system's reason; some of the bytes may have been written then.
+    /// The reason of the system. Some of the bytes may have been written.
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Returns when all that was written before lies on stable storage.
+    /// Returns when everything written before is on stable storage.
     ///
     /// # Errors
-    /// The system's reason: what was written since the last flush may be lost then.
+    /// The reason of the system. What was written since the last flush may be lost.
     fn flush(&self) -> io::Result<()>;
 
-    /// Tells the medium that the content of `len` bytes from `offset` on is of no use any more.
-    /// What they hold afterwards is unspecified.
+    /// Tells the medium that the content of `len` bytes from `offset` on is no longer needed. Their
+    /// content is unspecified afterwards.
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] where the medium does not know of it (the default).
+    /// [`io::ErrorKind::Unsupported`] when the medium does not support it (the default).
     fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }

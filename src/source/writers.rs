@@ -1,5 +1,5 @@
-//! Other programs that have a file or device open for writing, as far as the system lets them be
-//! seen: an ordinary user sees his own.
+//! Other programs that have a file or device open for writing, as far as the system shows them: an
+//! ordinary user sees only programs of the same user.
 
 use std::fs::read_dir;
 use std::path::Path;
@@ -11,14 +11,14 @@ use crate::shown::ShowPath;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Writer {
-    /// Its process.
+    /// Its process identifier.
     pub process: u32,
-    /// Its name; any bytes that a program likes.
+    /// Its name from /proc/PID/comm, which a program can set to anything.
     pub name: String,
 }
 
 impl Writer {
-    /// The process of that number.
+    /// The process with this identifier.
     pub(super) fn of_process(process: u32) -> Self {
         let name = std::fs::read_to_string(format!("/proc/{process}/comm"));
         Self {
@@ -38,10 +38,11 @@ impl std::fmt::Display for Writer {
 }
 
 impl System {
-    /// A program other than this one that has open for writing what shares bytes with `target`,
-    /// which is a range with all that it lies on.
+    /// Another program that has a file or device open for writing that shares bytes with `target`:
+    /// a range with its backing ([`System::with_backing`]).
     pub(super) fn writer_of(&self, target: &[NodeRange]) -> Option<Writer> {
-        // Files beside it on the same device are others' own.
+        // A file on the same device as the target does not share bytes with it: only exact ranges
+        // count.
         let own: Vec<_> = target.iter().filter(|part| part.exact).cloned().collect();
         let changes_own = |node: Node| match node {
             Node::File { .. } => own.iter().any(|part| part.node == node),
@@ -57,7 +58,7 @@ impl System {
 
 /// Whether a process has such a file or device open for writing.
 fn writes(process: &Path, wanted: &dyn Fn(Node) -> bool) -> bool {
-    // Those of other users cannot be listed.
+    // The open files of other users' processes cannot be listed.
     let files = read_dir(process.join("fd")).into_iter().flatten().flatten();
     files.into_iter().any(|file| {
         super::storage::node_of(&file.path()).is_some_and(wanted)
@@ -65,10 +66,9 @@ fn writes(process: &Path, wanted: &dyn Fn(Node) -> bool) -> bool {
     })
 }
 
-/// The files that this process has open for reading alone: sources, with all parts of an image that
-/// has several.
+/// The files that this process has open read-only: the sources, with all parts of a split image.
 pub(super) fn read_by_this_process() -> Vec<Node> {
-    /// Standard input, output and errors are not what the source is read from.
+    /// First file descriptor after standard input, output and error, which are never a source.
     const STANDARD: u32 = 3;
     let process = Path::new("/proc/self");
     let files = read_dir(process.join("fd")).into_iter().flatten().flatten();
@@ -83,8 +83,9 @@ pub(super) fn read_by_this_process() -> Vec<Node> {
         .collect()
 }
 
-/// proc_pid_fdinfo(5): the flags of open(2) in octal digits; the lowest two bits are how it may be
-/// accessed.
+/// Whether a file descriptor may be written to. `about` is its file in /proc/PID/fdinfo: `flags:` has
+/// the flags of open(2) in octal (proc_pid_fdinfo(5)), of which the lowest two bits are the access
+/// mode.
 fn is_for_writing(about: &Path) -> bool {
     const ACCESS: u32 = 0o3;
     const READ_ONLY: u32 = 0;
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_file_open_for_writing_is_named_and_who_reads_it_is_not() {
+    fn names_a_program_that_has_a_file_open_for_writing_and_not_one_that_reads_it() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let system = System::default();
         let find =

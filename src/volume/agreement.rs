@@ -1,7 +1,7 @@
-//! What is not sealed against what is: the boot record, the conversion map and the place of the
-//! volume are written by whoever writes to the disk, and only the metadata is proved by the volume
-//! master key. Where they do not agree, nothing is shown (`docs/unauthenticated.md` has the whole
-//! list).
+//! Comparing the parts of a volume that nothing proves with the metadata, which the VMK proves.
+//! Anybody who can write to the disk can change the boot record, the conversion map and the place of
+//! the volume. If they contradict the metadata, no plaintext is shown (`docs/unauthenticated.md` has
+//! the whole list).
 
 use super::layout::{Content, Layout};
 use super::unlocked::Unlocked;
@@ -10,19 +10,18 @@ use crate::error::{Error, Remedy, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};
 use crate::format::boot::{self, Flavor};
 
-/// Bytes in a sector of the volumes that Windows Vista encrypted: nothing that is sealed tells the
-/// size of theirs.
+/// Bytes in a sector of a volume of Windows Vista. Its sealed metadata does not have the sector size,
+/// and only this one was seen.
 const VISTA_SECTOR_LEN: u32 = 512;
 
-/// What speaks for the place where the volume begins.
+/// The evidence for the offset at which the volume begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StartProof {
-    /// The boot record lies there.
+    /// The boot record is there.
     ByBootRecord,
-    /// The metadata copies that are there lie so for no other beginning.
+    /// At least two metadata copies are where they can be only if the volume begins there.
     ByCopies,
-    /// The metadata copies that are there may lie so for several beginnings: the plaintext has to
-    /// bear it out.
+    /// The metadata copies that were found fit several beginnings. The plaintext has to prove it.
     Unproved,
 }
 
@@ -45,11 +44,11 @@ fn bad_map(what: impl Into<String>) -> Error {
 }
 
 impl Volume {
-    /// Whether what the boot record says agrees with the metadata, as far as both say it.
+    /// Checks that the boot record agrees with the metadata in all that both of them have.
     ///
     /// # Errors
-    /// [`Error::Contradicted`] where not; [`Error::Unsupported`] for a volume of Windows Vista whose
-    /// sectors are not of 512 bytes.
+    /// [`Error::Contradicted`] if it does not; [`Error::Unsupported`] for a volume of Windows Vista
+    /// whose sectors do not have 512 bytes.
     pub fn check_boot_record(&self, block: &MetadataBlock) -> Result<()> {
         let vista = self.boot.flavor == Flavor::Vista;
         if vista != (block.version == 1) {
@@ -84,12 +83,12 @@ impl Volume {
         }
     }
 
-    /// Whether the conversion map can be that of the volume: it marks chunks only where the
-    /// metadata says that a conversion is under way, and nothing of it lies outside a volume of
-    /// `size` bytes or on what belongs to others.
+    /// Checks that the conversion map can belong to the volume: it has chunks of both kinds only if
+    /// the metadata says that a conversion is in progress, it is inside a volume of `size` bytes, and
+    /// it does not overlap the metadata copies or the moved boot sectors.
     ///
     /// # Errors
-    /// [`Error::Contradicted`] where not.
+    /// [`Error::Contradicted`] if it cannot.
     pub(super) fn check_map(
         &self,
         block: &MetadataBlock,
@@ -131,8 +130,8 @@ impl Volume {
         Ok(())
     }
 
-    /// What a person should know where something that no key proves says which areas are
-    /// encrypted. `proved` tells whether the metadata is.
+    /// A warning if areas are taken for unencrypted because of something that no key proves. `proved`
+    /// says whether the VMK proves the metadata.
     pub(super) fn plain_warning(
         &self,
         block: &MetadataBlock,
@@ -157,11 +156,11 @@ impl Volume {
         })
     }
 
-    /// Whether metadata that no key proves names the copies that the boot record names. Elsewhere the
-    /// volume would show what they hide.
+    /// Checks that metadata which no key proves has the same offsets of the copies as the boot
+    /// record. Otherwise the volume would show the content of metadata copies as data.
     ///
     /// # Errors
-    /// [`Error::Contradicted`] where not.
+    /// [`Error::Contradicted`] if it does not.
     pub(super) fn check_unproved_places(&self, block: &MetadataBlock) -> Result<()> {
         match block.copies.starts_with(&self.boot.metadata_offsets) {
             true => Ok(()),
@@ -171,11 +170,11 @@ impl Volume {
         }
     }
 
-    /// Whether the plaintext bears out what nothing else proves: the place of the volume, and the
-    /// size of its sectors. `proved` tells whether the metadata is.
+    /// Checks with the first sector of the plaintext what nothing else proves: where the volume
+    /// begins, and the size of its sectors. `proved` says whether the VMK proves the metadata.
     ///
     /// # Errors
-    /// [`Error::Contradicted`] where it does not.
+    /// [`Error::Contradicted`] if the first sector does not agree.
     pub(super) fn check_plaintext(
         &self,
         block: &MetadataBlock,

@@ -7,48 +7,49 @@ use crate::error::{Error, Result};
 use crate::format::conversion::{EowBitmap, EowInformation, INFORMATION_LEN};
 use crate::source::{ReadAt, read_uninterrupted};
 
-/// Most bytes of bitmaps that are read of one map. The head has room for 8184 regions, and the
-/// bitmap of a region takes 0x600 bytes on all volumes seen: 12 MiB. The map is read before any key
-/// is known, so its cost must not depend on what the disk says.
+/// Limit on the bytes of bitmaps that are read of a map. The header has space for 8184 regions, and
+/// the bitmap of a region has 0x600 bytes on all volumes seen: 12 MiB. The map is read before a key
+/// proves anything, so a hostile disk must not be able to raise the cost.
 const MAX_MAP_LEN: u64 = 0x100_0000;
 
-/// Most chunks of one map: 128 TiB in chunks of 8 MiB.
+/// Limit on the chunks of a map: 128 TiB in chunks of 8 MiB.
 const MAX_CHUNKS: u64 = 0x100_0000;
 
-/// Most runs of chunks of one kind: 2 TiB in chunks of 8 MiB of which every other is encrypted. A
-/// run takes 24 bytes here and 40 in each of at most three maps of the decrypted volume, so that
-/// all of them take 40 MiB at the most.
+/// Limit on the runs of equal chunks: those of 2 TiB in chunks of 8 MiB of which every other is
+/// encrypted. A run needs 24 bytes here and 40 in each of at most three maps of the decrypted volume,
+/// so that all of them need at most 40 MiB.
 const MAX_RUNS: usize = 0x4_0000;
 
-/// Chunks of one kind, one behind the other.
+/// Consecutive chunks that are all encrypted or all not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Run {
-    /// Where they lie on the volume, in bytes.
+    /// Their bytes on the volume.
     pub range: Range<u64>,
     /// Whether they are encrypted.
     pub encrypted: bool,
 }
 
-/// Which chunks of the volume are encrypted, and which stretches the map itself takes.
+/// Which chunks of an encrypt-on-write volume are encrypted, and which ranges the map itself fills.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConversionMap {
     /// Bytes in a chunk.
     pub chunk_size: u32,
-    /// DisjointRanges of the volume that the regions cover, in order.
+    /// Ranges of the volume that the regions of the map cover, in order.
     pub regions: Vec<Range<u64>>,
-    /// Runs of chunks in order; what lies between two of them is in no region.
+    /// Runs of chunks in order; bytes between two of them are in no region.
     pub runs: Vec<Run>,
-    /// DisjointRanges of the volume that the map takes for itself, which read as zeros.
+    /// Ranges of the volume with the map itself, which read as zeros.
     pub reserved: Vec<Range<u64>>,
 }
 
 impl ConversionMap {
-    /// Reads the map through whichever copy of its head is sound.
+    /// Reads the map by the first copy of its header that is sound. `information` has the offsets of
+    /// both copies.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when which areas are encrypted cannot be known; [`Error::Io`] when the
+    /// [`Error::Damaged`] when the map does not say which areas are encrypted; [`Error::Io`] when the
     /// source ends before the map.
     pub(super) fn read(
         source: &dyn ReadAt,
@@ -101,7 +102,7 @@ impl ConversionMap {
                 unreadable(what, *offset >= source.size())
             };
             let size = bitmap_size(source, *offset).map_err(cannot_read)?;
-            // Before anything of it is read: thousands of entries may name one place.
+            // This comes before the bitmap is read: thousands of entries may have the same offset.
             taken
                 .add("a bitmap", *offset, whole_sectors(size))
                 .map_err(impossible)?;
@@ -134,7 +135,7 @@ impl ConversionMap {
         })
     }
 
-    /// How many bytes lie in encrypted chunks, and how many in all.
+    /// Bytes in encrypted chunks, and bytes in all chunks.
     pub fn progress(&self) -> (u64, u64) {
         self.runs.iter().fold((0, 0), |(done, all), run| {
             let len = run.range.end - run.range.start;
@@ -143,10 +144,10 @@ impl ConversionMap {
     }
 }
 
-/// DisjointRanges of whole sectors that do not overlap.
+/// Ranges of whole sectors that do not overlap.
 struct DisjointRanges {
     sector: u64,
-    /// Each one's end, by its start.
+    /// The end of each range, by its start.
     ends: BTreeMap<u64, u64>,
 }
 
@@ -158,7 +159,7 @@ impl DisjointRanges {
         }
     }
 
-    /// Adds `len` bytes from `start` on, or says why they cannot be `what` they are taken for.
+    /// Adds `len` bytes from `start` on. `what` names them in the error.
     fn add(&mut self, what: &str, start: u64, len: u64) -> Result<(), String> {
         let end = start
             .checked_add(len)
@@ -185,7 +186,7 @@ impl DisjointRanges {
     }
 }
 
-/// The runs of all regions, which are in order.
+/// The runs of all regions; `bitmaps` is in the order of the regions.
 fn runs(bitmaps: &[EowBitmap], chunk_size: u32) -> Result<Vec<Run>, String> {
     let chunks = bitmaps.iter().map(|bitmap| bitmap.chunks(chunk_size));
     let chunks = chunks.fold(0, u64::saturating_add);
@@ -217,7 +218,8 @@ fn runs(bitmaps: &[EowBitmap], chunk_size: u32) -> Result<Vec<Run>, String> {
     Ok(runs)
 }
 
-/// A map that lies beyond the end of a cut-off image is missing; any other is damaged.
+/// The error for a map that cannot be used: it is missing if it is beyond the end of an image that
+/// was cut off, otherwise damaged.
 fn unreadable(what: String, beyond_end: bool) -> Error {
     if beyond_end {
         return Error::io(what, std::io::ErrorKind::UnexpectedEof.into());
@@ -228,7 +230,7 @@ fn unreadable(what: String, beyond_end: bool) -> Error {
     }
 }
 
-/// The head at `offset`, one of the two places that the boot record names.
+/// The header of the map at `offset`. The boot record has the offsets of its two copies, `places`.
 fn read_information(
     source: &dyn ReadAt,
     offset: u64,
@@ -261,10 +263,10 @@ fn read_bitmap(
     EowBitmap::parse(&bytes, offset, chunk_size).map_err(|fault| fault.to_string())
 }
 
-/// `len` bytes from `offset` on, or as many as the source has.
+/// `len` bytes from `offset` on, or fewer if the source ends before.
 pub(super) fn read_up_to(source: &dyn ReadAt, offset: u64, len: usize) -> std::io::Result<Vec<u8>> {
-    let there = source.size().saturating_sub(offset);
-    let len = usize::try_from(there).unwrap_or(usize::MAX).min(len);
+    let left = source.size().saturating_sub(offset);
+    let len = usize::try_from(left).unwrap_or(usize::MAX).min(len);
     if len == 0 {
         return Err(std::io::Error::new(
             std::io::ErrorKind::UnexpectedEof,
@@ -276,8 +278,8 @@ pub(super) fn read_up_to(source: &dyn ReadAt, offset: u64, len: usize) -> std::i
     Ok(bytes)
 }
 
-/// The same, or as many as can be read before the first sector that cannot: metadata takes little
-/// of its region.
+/// The same, but if a sector cannot be read, only the bytes before it: metadata fills only the
+/// beginning of its region.
 pub(crate) fn read_available(
     source: &dyn ReadAt,
     offset: u64,

@@ -6,14 +6,14 @@ use crate::error::{Error, Result};
 #[cfg(feature = "ntfs")]
 pub use inside::{FileFault, ReadSeek, with_file};
 
-/// The whole content of a file, by the names that lead to it from the root directory, in whatever
-/// case. What lies behind the file's initialised size is zeros, as NTFS defines it.
+/// The whole content of a file. `path` has the names from the root directory on, in any case. Bytes
+/// beyond the initialized size of the file are zeros, as NTFS defines.
 ///
 /// # Errors
 /// [`Error::Io`] when there is no such file, when it has more than `max` bytes, when it is
-/// compressed, encrypted by Windows or a reparse point (none of them is read), or when the volume
-/// holds no NTFS that can be followed; [`Error::Environment`] in a program that was built without
-/// the feature `ntfs`.
+/// compressed, encrypted by Windows or a reparse point (which are not supported), or when the volume
+/// has no NTFS that can be read; [`Error::Environment`] if the library was built without the feature
+/// `ntfs`.
 #[cfg(feature = "ntfs")]
 pub fn read_file(volume: &Unlocked, path: &[&str], max: u64) -> Result<Vec<u8>> {
     use std::io::Read;
@@ -35,7 +35,7 @@ pub fn read_file(volume: &Unlocked, path: &[&str], max: u64) -> Result<Vec<u8>> 
     })
 }
 
-/// The same in a program that was built without it.
+/// An error: this library was built without the feature `ntfs`.
 ///
 /// # Errors
 /// [`Error::Environment`], always.

@@ -2,17 +2,18 @@
 
 use super::Unlocked;
 
-/// Whether the volume holds the memory of a Windows that will go on from it: what is changed in the
-/// file system before that is undone or torn. Fast startup leaves the same behind at every shutdown.
+/// Whether the volume has the memory image of a hibernated Windows. When that resumes, it undoes or
+/// corrupts changes that were made to the file system meanwhile. Fast startup leaves such an image
+/// at every shutdown.
 ///
-/// No where the volume holds no NTFS that can be followed, or in a program that was built without
-/// the feature `ntfs`.
+/// `false` if the volume has no NTFS that can be read, or if the library was built without the
+/// feature `ntfs`.
 pub fn is_hibernated(volume: &Unlocked) -> bool {
     begins_with_an_image(volume).unwrap_or(false)
 }
 
-/// `hiberfil.sys` begins with `hibr` while it holds an image, and with `wake` or zeros when that
-/// was used (Windows writes either case).
+/// Whether `hiberfil.sys` begins with `hibr`: then it holds an image. After the image was used it
+/// begins with `wake` or zeros. Windows writes these words in upper or lower case.
 #[cfg(feature = "ntfs")]
 fn begins_with_an_image(volume: &Unlocked) -> Option<bool> {
     use super::files::{FileFault, with_file};

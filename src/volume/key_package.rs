@@ -1,4 +1,4 @@
-//! A volume whose own keys are damaged, with those of a key package in their place
+//! A volume with the keys of a key package in place of its own, which are damaged
 //! (docs/format-recovery.md §3.1 and §3.4).
 
 use super::{Volume, evidence};
@@ -10,17 +10,17 @@ use crate::format::datum::{Body, Datum, Virtualization};
 use crate::format::key_package::KeyPackage;
 use crate::guid::Guid;
 
-/// How a volume with a package's keys came by what is not in the package.
+/// Where the state of a volume with the keys of a key package comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyPackageOrigin {
-    /// Its state is that of a metadata copy, or of the package.
+    /// From a metadata copy, or from the package.
     Known,
-    /// No copy can be read: it is taken for encrypted from end to end.
+    /// From neither: the whole volume is assumed to be encrypted.
     Assumed,
 }
 
 impl KeyPackageOrigin {
-    /// What a person should know about it.
+    /// The warning for the user.
     pub(super) fn warning(self) -> String {
         let state = match self {
             Self::Known => "what the metadata says of the volume is not proved",
@@ -31,17 +31,17 @@ impl KeyPackageOrigin {
         format!("the keys come from a key package: {state}")
     }
 
-    /// A guess has to be borne out by the first sector.
+    /// Checks an assumed state with the first sector.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where it is not; [`Error::Io`] where it cannot be read.
+    /// [`Error::Damaged`] if it does not look like one; [`Error::Io`] if it cannot be read.
     pub(super) fn check(self, unlocked: &super::Unlocked) -> Result<()> {
         if self == Self::Known {
             return Ok(());
         }
         let mut sector = vec![0; unlocked.sector_size() as usize];
         let read = unlocked.read_exact_at(0, &mut sector);
-        // What cannot be read says nothing of the guess.
+        // A sector that cannot be read does not show that the assumption is wrong.
         if let Err(error @ Error::Io { .. }) = read {
             return Err(error);
         }
@@ -57,17 +57,17 @@ impl KeyPackageOrigin {
 }
 
 impl Volume {
-    /// The same volume with the keys of a package in place of its own. What the package does not
-    /// hold comes from whatever copy of the metadata can be read, or else from the boot record.
-    /// Nothing of it is proved but the keys, so it is only read.
+    /// The same volume with the keys of a key package in place of its own. What the package does not
+    /// have comes from a metadata copy that can be read, or else from the boot record. Nothing but
+    /// the keys is proved, so the volume cannot be made writable.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] for another volume's package; [`Error::Damaged`] when neither says
-    /// where the first sectors are; [`Error::Unsupported`] for a volume of Vista of which no copy
-    /// can be read.
+    /// [`Error::BadCredential`] for the package of another volume; [`Error::Damaged`] when neither
+    /// the package nor a metadata copy says where the first sectors are; [`Error::Unsupported`] for a
+    /// volume of Windows Vista of which no copy can be read.
     pub fn with_key_package(&self, mut package: KeyPackage) -> Result<Self> {
         let (header, key_package) = self.header_for(&package)?;
-        // Of a damaged copy the identifier may be damaged, too.
+        // The identifier is compared only with a sound copy: in a damaged one it may be damaged too.
         let sound = self.metadata().ok().map(|block| block.dataset.id);
         check_identifier(sound, package.dataset.as_ref())?;
         let found = self.metadata_as_found();
@@ -79,8 +79,8 @@ impl Volume {
             let mut own = block.datums.iter();
             own.find(|datum| matches!(datum.body, Body::Virtualization(_)))
         });
-        let told = |datum: &Datum| matches!(datum.body, Body::Virtualization(_));
-        if !datums.iter().any(told)
+        let has_place = |datum: &Datum| matches!(datum.body, Body::Virtualization(_));
+        if !datums.iter().any(has_place)
             && let Some(place) = place
         {
             datums.extend(copied(place));
@@ -103,8 +103,8 @@ impl Volume {
         Ok(volume)
     }
 
-    /// Size, state and places: from a copy that does not contradict the package, else from the
-    /// package and the boot record.
+    /// Size, state and offsets of the volume: from a metadata copy that does not contradict the
+    /// package, or else from the package and the boot record.
     fn header_for(&self, package: &KeyPackage) -> Result<(HeaderFields, KeyPackageOrigin)> {
         let place = package.virtualization();
         let sector = u64::from(self.sector_size);
@@ -154,7 +154,7 @@ impl Volume {
     }
 }
 
-/// Where the first sectors were moved to, as the volume's own metadata says it.
+/// A copy of the datum that says where the first sectors were moved to.
 fn copied(datum: &Datum) -> Option<Datum> {
     let Body::Virtualization(place) = &datum.body else {
         return None;

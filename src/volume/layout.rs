@@ -1,36 +1,36 @@
-//! The map of the decrypted volume: for every byte, where it comes from.
+//! The layout map of the decrypted volume: for every byte, where it comes from.
 //!
-//! A sorted list of extents that covers the volume without gap or overlap. This is the one place
-//! where moved boot sectors, hidden metadata, part-converted volumes and encrypt-on-write meet;
-//! nothing else knows of them.
+//! It is a sorted list of extents that cover the volume without gaps or overlaps. Moved boot sectors,
+//! hidden metadata, partly converted volumes and encrypt-on-write are all expressed in it, so that
+//! the code which reads and writes does not deal with them.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What a stretch of the decrypted volume is made of.
+/// Where a range of the decrypted volume comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Content {
-    /// Bytes of the encrypted volume from `from` on, to be decrypted with that address.
+    /// Encrypted bytes of the source from `from` on, which is also the address for the cipher.
     Encrypted {
-        /// Byte address on the encrypted volume.
+        /// First byte, from the start of the encrypted volume.
         from: u64,
     },
-    /// Bytes of the encrypted volume from `from` on, as they are.
+    /// Bytes of the source from `from` on that are not encrypted.
     Plain {
-        /// Byte address on the encrypted volume.
+        /// First byte, from the start of the encrypted volume.
         from: u64,
     },
-    /// Zeros: metadata that Windows hides.
+    /// Zeros, in place of metadata, which Windows hides too.
     Zero,
-    /// These bytes (a boot sector put back into its old form).
+    /// These bytes: the restored boot sector of a volume of Windows Vista.
     Literal(Arc<[u8]>),
-    /// Bytes that cannot be known.
+    /// Bytes whose plaintext cannot be known, and the reason.
     Unknown(&'static str),
 }
 
 impl Content {
-    /// What the stretch is made of `by` bytes further on.
+    /// The content that begins `by` bytes later.
     fn advanced(&self, by: u64) -> Self {
         match self {
             Self::Encrypted { from } => Self::Encrypted { from: from + by },
@@ -43,24 +43,24 @@ impl Content {
         }
     }
 
-    /// Whether `next` goes on where a stretch of `len` bytes of this ends.
+    /// Whether `next` continues `len` bytes of this content, so that both can be one extent.
     fn continues(&self, len: u64, next: &Self) -> bool {
         !matches!(self, Self::Literal(_)) && self.advanced(len) == *next
     }
 }
 
-/// A stretch of the decrypted volume.
+/// A range of the decrypted volume whose bytes come from one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extent {
-    /// Bytes of the decrypted volume.
+    /// The bytes, from the start of the decrypted volume.
     pub range: Range<u64>,
-    /// What they are made of.
+    /// Where they come from.
     pub content: Content,
 }
 
 impl Extent {
-    /// The part of it inside `range`, if there is any.
+    /// The part of the extent inside `range`, if they overlap.
     fn clipped(&self, range: &Range<u64>) -> Option<Self> {
         let start = self.range.start.max(range.start);
         let end = self.range.end.min(range.end);
@@ -71,7 +71,7 @@ impl Extent {
     }
 }
 
-/// The map.
+/// The layout map of a decrypted volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
     extents: Vec<Extent>,
@@ -88,7 +88,7 @@ impl Layout {
         &self.extents
     }
 
-    /// Adds a stretch up to `end` behind what there is; nothing where `end` is not beyond it.
+    /// Appends an extent from the present end to `end`; does nothing if `end` is not beyond it.
     pub(crate) fn push(&mut self, end: u64, content: Content) {
         let start = self.size();
         if end <= start {
@@ -106,7 +106,7 @@ impl Layout {
         });
     }
 
-    /// The same for content that lies where it is shown, `Encrypted` or `Plain`.
+    /// The same for content whose offset in the source is that in the volume, `Encrypted` or `Plain`.
     pub(crate) fn push_in_place(&mut self, end: u64, encrypted: bool) {
         let from = self.size();
         let content = if encrypted {
@@ -117,14 +117,14 @@ impl Layout {
         self.push(end, content);
     }
 
-    /// Replaces `range`, as far as it lies on the volume, with `content`.
+    /// Replaces the content of `range`, as far as it is inside the volume.
     pub(crate) fn paint(&mut self, range: Range<u64>, content: Content) {
         let range = range.start..range.end.min(self.size());
         if range.is_empty() {
             return;
         }
         let first = self.index_at(range.start);
-        let behind =
+        let after =
             first + self.extents[first..].partition_point(|extent| extent.range.start < range.end);
         let size = self.size();
         let mut replacement = Vec::with_capacity(3);
@@ -133,11 +133,12 @@ impl Layout {
             range: range.clone(),
             content,
         });
-        replacement.extend(self.extents[behind - 1].clipped(&(range.end..size)));
-        self.extents.splice(first..behind, replacement);
+        replacement.extend(self.extents[after - 1].clipped(&(range.end..size)));
+        self.extents.splice(first..after, replacement);
     }
 
-    /// The extents that make up `range`, clipped to it. Bytes beyond the end are left out.
+    /// The extents that make up `range`, clipped to it. Bytes beyond the end of the volume are left
+    /// out.
     pub fn resolve(&self, range: Range<u64>) -> impl Iterator<Item = Extent> {
         let first = self.index_at(range.start);
         self.extents[first.min(self.extents.len())..]
@@ -173,7 +174,7 @@ mod tests {
         }
     }
 
-    /// What one byte is made of, told by plain means.
+    /// Where one byte comes from, in the model: a number for the kind of content, and the offset.
     type Byte = Option<(u8, u64)>;
 
     fn byte_of(content: &Content, at: u64) -> Byte {

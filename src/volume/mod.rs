@@ -1,9 +1,9 @@
-//! A BitLocker volume: locked, with everything that can be known without a key; and unlocked, with
-//! its plaintext at any offset.
+//! BitLocker volumes: [`Volume`] is locked and has everything that is known without a key;
+//! [`Unlocked`] has the plaintext at any offset; [`Writable`] also takes writes.
 //!
 //! [`Volume::from_source`] reads the boot record, the metadata copies and the conversion map.
 //! [`Volume::unlock`] takes credentials and gives an [`Unlocked`];
-//! [`Unlocked::into_writable`] opens that for writing, where it is safe.
+//! [`Unlocked::into_writable`] makes that writable, if writing is safe.
 
 mod agreement;
 mod conversion;
@@ -43,7 +43,7 @@ use crate::format::copies::{Copies, MetadataCopy};
 use crate::format::protector::KeyProtector;
 use crate::source::{ReadAt, WriteAt};
 
-/// A locked volume.
+/// A locked volume: its boot record, metadata and key protectors.
 pub struct Volume {
     source: Arc<dyn ReadAt>,
     /// The same source, if the volume was opened for writing.
@@ -53,16 +53,18 @@ pub struct Volume {
     copies: Copies,
     conversion: Option<Result<ConversionMap, UnreadableMap>>,
     start_proof: agreement::StartProof,
-    /// Bytes of the volume's beginning that the source does not have.
+    /// Length in bytes of the beginning of the volume that the source lacks.
     missing: u64,
-    /// Set where the keys are a key package's.
+    /// Set if the keys come from a key package.
     key_package: Option<key_package::KeyPackageOrigin>,
 }
 
-/// Why the conversion map cannot be used: kept until somebody wants the plaintext.
+/// Why the conversion map cannot be used. Opening the volume keeps it; it becomes an error when the
+/// plaintext is needed.
 #[derive(Debug)]
 struct UnreadableMap {
     what: String,
+    /// Whether the source ends before the map.
     cut_off: bool,
 }
 
@@ -82,21 +84,21 @@ impl Volume {
         self.source.size()
     }
 
-    /// The bytes that it lies in.
+    /// The source that the volume was opened from.
     pub(crate) fn source(&self) -> &dyn ReadAt {
         self.source.as_ref()
     }
 
-    /// The metadata copies, each with what is wrong with it.
+    /// The three metadata copies, each parsed or with the reason why it cannot be used.
     pub fn copies(&self) -> &Copies {
         &self.copies
     }
 
-    /// The metadata that counts: the first copy whose checks hold.
+    /// The metadata: the first copy that passes its checks.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when there is none; [`Error::Io`] when the image ends before the first, or
-    /// when no copy is sound and reading one of them failed.
+    /// [`Error::Damaged`] when no copy does; [`Error::Io`] when the image ends before the first copy,
+    /// or when no copy is sound and reading one of them failed.
     pub fn metadata(&self) -> Result<&MetadataBlock> {
         self.copies
             .sound()
@@ -105,29 +107,30 @@ impl Volume {
             .ok_or_else(|| self.no_sound_copy())
     }
 
-    /// The same, or where no checks hold the first block that can be followed at all.
+    /// The metadata as [`Volume::metadata`] gives it, or if no copy passes its checks, the first that
+    /// can be parsed.
     pub fn metadata_as_found(&self) -> Option<&MetadataBlock> {
         self.copies.readable().first().copied()
     }
 
-    /// The key protectors of the metadata that counts.
+    /// The key protectors in [`Volume::metadata_as_found`], which may be damaged.
     pub fn protectors(&self) -> Vec<&KeyProtector> {
         self.metadata_as_found()
             .map(|block| block.protectors().collect())
             .unwrap_or_default()
     }
 
-    /// Whether the plaintext takes a key: not on a volume that was decrypted again.
+    /// Whether reading the plaintext needs a key. `false` for a volume that was decrypted.
     pub fn needs_key(&self) -> bool {
         !self.metadata_as_found().is_some_and(is_decrypted)
     }
 
-    /// The map of an encrypt-on-write volume, if it is one and the map could be read.
+    /// The conversion map, if this is an encrypt-on-write volume whose map could be read.
     pub fn conversion_map(&self) -> Option<&ConversionMap> {
         self.conversion.as_ref()?.as_ref().ok()
     }
 
-    /// Why the map of an encrypt-on-write volume could not be read.
+    /// Why the conversion map of an encrypt-on-write volume could not be read.
     pub fn conversion_fault(&self) -> Option<&str> {
         let fault = self.conversion.as_ref()?.as_ref().err()?;
         Some(&fault.what)
@@ -160,7 +163,7 @@ impl Volume {
     }
 }
 
-/// Whether nothing is encrypted and no key exists.
+/// Whether the volume is decrypted: nothing on it is encrypted, and it has no FVEK.
 fn is_decrypted(block: &MetadataBlock) -> bool {
     block.state == State::DECRYPTED && block.sealed_fvek().is_none()
 }

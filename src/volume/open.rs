@@ -1,4 +1,4 @@
-//! Opening: the only place where the source's bytes meet the format's parsers.
+//! Opening a volume: the bytes of the source are parsed here.
 
 use std::io;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::format::copies::{Copies, CopyProblem, MetadataCopy};
 use crate::source::{ReadAt, WriteAt, read_uninterrupted};
 
 impl Volume {
-    /// Opens the volume that begins at the source's first byte. Reads only. [`Volume::open`] takes
-    /// a path, and finds the volume on a disk with partitions.
+    /// Opens the volume that begins at the first byte of a source, for reading. [`Volume::open`]
+    /// takes a path, and finds the volume on a disk with partitions.
     ///
-    /// Damaged metadata does not keep it from opening: [`Volume::metadata`] says what is wrong.
+    /// A volume with damaged metadata can be opened: [`Volume::metadata`] says what is wrong.
     ///
     /// # Errors
-    /// [`Error::NotBitLocker`], [`Error::Unsupported`] for kinds that are not known, and
+    /// [`Error::NotBitLocker`]; [`Error::Unsupported`] for a boot record of an unknown kind;
     /// [`Error::Io`] when the first sector cannot be read.
     pub fn from_source(source: impl ReadAt + 'static) -> Result<Self> {
         Self::from_shared(Arc::new(source))
@@ -72,15 +72,16 @@ impl Volume {
         ))
     }
 
-    /// Opens a volume whose first sector is lost, by the metadata block that lies `offset` bytes
-    /// into it. No other copy counts, so it is only read; and where none lies in its place, the
-    /// plaintext has to begin with a boot sector. `conversion_map` is where the copies of
-    /// the map's head lie, for a volume that was converted by encrypt-on-write.
+    /// Opens a volume whose first sector is lost, by the metadata block at byte `offset` of the
+    /// volume. Only this copy is used, and the volume cannot be made writable. If no other copy is
+    /// where this one says, the plaintext must begin with a boot sector. `conversion_map` has the
+    /// offsets of the two copies of the map's header, for an encrypt-on-write volume.
     ///
     /// # Errors
-    /// [`Error::NotBitLocker`] when no block lies there; [`Error::Damaged`] when the block says
-    /// that it belongs elsewhere: then the volume begins elsewhere; [`Error::Unsupported`] for an
-    /// encrypt-on-write volume without its map; [`Error::Io`] when the block cannot be read.
+    /// [`Error::NotBitLocker`] when there is no block at `offset`; [`Error::Damaged`] when the block
+    /// says that its copies are at other offsets, so that the volume begins elsewhere;
+    /// [`Error::Unsupported`] for an encrypt-on-write volume without its map; [`Error::Io`] when the
+    /// block cannot be read.
     pub fn open_by_metadata(
         source: Arc<dyn ReadAt>,
         offset: u64,
@@ -127,7 +128,7 @@ impl Volume {
         ))
     }
 
-    /// The same volume, of whose beginning the source lacks `missing` bytes.
+    /// Sets the length in bytes of the beginning of the volume that the source lacks.
     pub(crate) fn without_first(mut self, missing: u64) -> Self {
         self.missing = missing;
         self
@@ -164,11 +165,11 @@ impl Volume {
         }
     }
 
-    /// Whether a volume begins here: its identifier, or what keeps it from being told. `None`
-    /// where the first sector is something else, or the source is shorter than a sector.
+    /// Which volume begins at the first byte of a source. `None` if the first sector is not a
+    /// BitLocker boot record, or the source is shorter than a sector.
     ///
     /// # Errors
-    /// The first sector cannot be read: whether a volume begins here is not known then.
+    /// The reason why the first sector cannot be read.
     pub fn probe(source: &dyn ReadAt) -> io::Result<Option<CandidateState>> {
         let mut sector = [0; BOOT_RECORD_LEN];
         match read_uninterrupted(source, 0, &mut sector) {
@@ -188,7 +189,8 @@ impl Volume {
     }
 }
 
-/// Where sound copies of the volume lie that are where they should be, the block's own place first.
+/// Offsets of the copies of `block` that are sound and where it says, the offset of `block` itself
+/// first.
 fn sound_copies(source: &dyn ReadAt, block: &MetadataBlock) -> Vec<u64> {
     let len = match block.version {
         1 => VISTA_REGION_LEN,
@@ -209,8 +211,8 @@ fn sound_copies(source: &dyn ReadAt, block: &MetadataBlock) -> Vec<u64> {
     std::iter::once(block.position).chain(others).collect()
 }
 
-/// What the lost boot record said, as far as anybody reads it: all of it stands in the metadata,
-/// too, but for the cluster size and a Vista volume's own size.
+/// The contents of the lost boot record that reading needs. The metadata has all of them except the
+/// cluster size, and the size of a volume of Windows Vista.
 fn boot_record_of(block: &MetadataBlock, conversion_map: Option<[u64; 2]>) -> Result<BootRecord> {
     let layout = match conversion_map {
         Some(information) => Layout::EncryptOnWrite { information },
@@ -228,7 +230,7 @@ fn boot_record_of(block: &MetadataBlock, conversion_map: Option<[u64; 2]>) -> Re
             _ => Flavor::Windows7,
         },
         layout,
-        // Zero leaves it to the medium, as in a boot record.
+        // 0 stands for the sector size of the medium, as in a boot record.
         bytes_per_sector: u16::try_from(sector_size).unwrap_or(0),
         sectors_per_cluster: sectors_per_cluster(sector_size),
         metadata_offsets: block.copies.to_vec(),
@@ -236,13 +238,15 @@ fn boot_record_of(block: &MetadataBlock, conversion_map: Option<[u64; 2]>) -> Re
     })
 }
 
-/// Clusters have 4096 bytes on all volumes seen but To Go's (docs/format.md §1.3 and §1.4).
+/// Sectors of a cluster. Clusters have 4096 bytes on all volumes seen, except BitLocker To Go
+/// (docs/format.md §1.3 and §1.4).
 pub(crate) fn sectors_per_cluster(sector_size: u32) -> u8 {
     let sectors = 4096_u32.checked_div(sector_size).unwrap_or(8);
     u8::try_from(sectors).unwrap_or(1)
 }
 
-/// Reads all copies. On Vista only the first is named by the boot record, and names the others.
+/// Reads all copies of the metadata. The boot record of Windows Vista has the offset of only the first,
+/// which has those of the others.
 fn read_copies(source: &dyn ReadAt, boot: &BootRecord) -> Copies {
     let mut copies: Vec<MetadataCopy> = (1..)
         .zip(&boot.metadata_offsets)

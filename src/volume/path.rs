@@ -7,17 +7,17 @@ use crate::error::Result;
 use crate::source::{self, Place, locate};
 
 impl Volume {
-    /// Opens the volume at a path: an image file or a block device, the volume itself or a whole
-    /// disk with one BitLocker volume on it; with the feature `containers` also a disk-image
-    /// container. Reads only.
+    /// Opens the volume at a path for reading: an image file or block device that is a volume, or a
+    /// whole disk with one BitLocker volume; with the feature `containers` also a disk-image
+    /// container.
     ///
     /// Of a disk with several volumes, [`Disk`](crate::Disk) opens each.
     ///
     /// # Errors
     /// [`Error::Ambiguous`](crate::Error::Ambiguous) for a disk with several volumes,
     /// [`Error::NotBitLocker`](crate::Error::NotBitLocker) for one without any,
-    /// [`Error::Unsupported`](crate::Error::Unsupported) for a container or a volume of a kind that
-    /// is not read, and [`Error::Io`](crate::Error::Io) when the path cannot be read.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for a container or a volume of an unknown
+    /// kind, and [`Error::Io`](crate::Error::Io) when the path cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (disk, _) = source::open(path)?;
         let located = locate(disk, Place::Auto, &Self::probe)?;

@@ -1,5 +1,5 @@
-//! From metadata to the map of the decrypted volume: which bytes are encrypted, which are moved,
-//! which are hidden, and how many there are (docs/format.md §2.7 and §5.4).
+//! Making the layout map from the metadata: which bytes are encrypted, which are moved, which are
+//! hidden, and how many there are (docs/format.md §2.7 and §5.4).
 
 use std::ops::Range;
 
@@ -11,23 +11,22 @@ use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State, VISTA_REGION_LEN};
 use crate::format::boot::{self, Flavor};
 
-/// First bytes of a Vista volume that are not encrypted: 16 sectors of 512 bytes
+/// Length of the beginning of a Vista volume that is not encrypted: 16 sectors of 512 bytes
 /// (docs/format.md §5.4).
 const VISTA_PLAIN_LEN: u64 = 0x2000;
 
-/// The map, and what a person should know about it.
+/// The layout map, and what the user should know about it.
 pub(super) struct Plan {
     pub(super) layout: Layout,
     pub(super) warnings: Vec<String>,
 }
 
 impl Volume {
-    /// Makes the map. The first sector is read with the keys at hand, but only where the metadata
-    /// leaves something open.
+    /// Makes the layout map. The first sector is decrypted only if the metadata leaves something open.
     ///
     /// # Errors
-    /// [`Error::Unsupported`], [`Error::Damaged`] and [`Error::Contradicted`] where which bytes are
-    /// encrypted is not known.
+    /// [`Error::Unsupported`], [`Error::Damaged`] and [`Error::Contradicted`] when it is not known
+    /// which bytes are encrypted.
     pub(super) fn plan(&self, block: &MetadataBlock, sectors: &Sectors) -> Result<Plan> {
         self.check_boot_record(block)?;
         if let Some(map) = self.conversion_map() {
@@ -43,9 +42,9 @@ impl Volume {
         let present = self.source.size();
         let size = match self.size_on_record(block) {
             Some(size) if size <= present => size,
-            // Cut off, or the size on record is out of date: the file system itself decides.
+            // The image was cut off, or the recorded size is out of date. The file system knows which.
             Some(size) => match self.size_of_file_system(block, size, sectors)? {
-                Some(told) if told <= present => {
+                Some(inside) if inside <= present => {
                     warnings.push(format!(
                         "the metadata speaks of {size} bytes, but the file system inside fits the {present} that there are"
                     ));
@@ -55,7 +54,7 @@ impl Volume {
             },
             None => self
                 .size_of_file_system(block, present, sectors)?
-                .map_or(present, |told| told.max(present)),
+                .map_or(present, |inside| inside.max(present)),
         };
         if size > present {
             warnings.push(format!(
@@ -67,17 +66,18 @@ impl Volume {
         Ok(Plan { layout, warnings })
     }
 
-    /// Size of the volume in bytes, where metadata or boot record tell it.
+    /// Size of the volume in bytes according to the metadata or boot record, if they say.
     pub(super) fn size_on_record(&self, block: &MetadataBlock) -> Option<u64> {
         if self.boot.flavor == Flavor::Vista {
             return self.boot.volume_size;
         }
-        let told = block.state == State::ENCRYPTED && block.encrypted_extent != 0;
-        told.then_some(block.encrypted_extent)
+        // In all other states, the field is the watermark of a conversion.
+        let is_size = block.state == State::ENCRYPTED && block.encrypted_extent != 0;
+        is_size.then_some(block.encrypted_extent)
     }
 
-    /// What the file system inside says of its own size, if its first sector can be read on a
-    /// volume of `size` bytes.
+    /// Size of the file system according to its boot sector, if that can be decrypted. `size` is the
+    /// size of the volume to assume.
     fn size_of_file_system(
         &self,
         block: &MetadataBlock,
@@ -92,7 +92,7 @@ impl Volume {
 
     fn layout(&self, block: &MetadataBlock, size: u64) -> Result<Layout> {
         let mut layout = self.encryption(block, size)?;
-        // Before anything is hidden: they are shown as they lie on the disk.
+        // Before their place is hidden: the moved sectors are shown at the start of the volume.
         let moved: Vec<_> = match self.moved(block, size)? {
             Some(moved) => layout.resolve(moved).collect(),
             None => Vec::new(),
@@ -105,7 +105,8 @@ impl Volume {
             self.restore_vista_boot_sectors(block, &mut layout);
         }
         for extent in moved {
-            // Encrypted or not as they are where they lie (docs/format.md §2.7).
+            // They are encrypted or not according to the place that they were moved to
+            // (docs/format.md §2.7).
             let shown =
                 extent.range.start - block.header_source..extent.range.end - block.header_source;
             layout.paint(shown, extent.content);
@@ -113,7 +114,7 @@ impl Volume {
         Ok(layout)
     }
 
-    /// Which bytes of the volume, where they lie, are encrypted.
+    /// Which bytes of the source are encrypted.
     fn encryption(&self, block: &MetadataBlock, size: u64) -> Result<Layout> {
         let mut layout = Layout::default();
         if let Some(conversion) = &self.conversion {
@@ -164,8 +165,8 @@ impl Volume {
         Ok(layout)
     }
 
-    /// What Windows hides of the volume: metadata copies, conversion map, and the place of the
-    /// moved sectors.
+    /// The ranges of the volume that Windows hides: metadata copies, conversion map, and the place of
+    /// the moved sectors.
     fn hidden(&self, block: &MetadataBlock, size: u64) -> Result<Vec<Range<u64>>> {
         let region = match self.boot.flavor {
             Flavor::Vista => VISTA_REGION_LEN,
@@ -185,7 +186,7 @@ impl Volume {
         Ok(hidden)
     }
 
-    /// Where the volume's first sectors were moved to.
+    /// The range that the first sectors of the volume were moved to.
     fn moved(&self, block: &MetadataBlock, size: u64) -> Result<Option<Range<u64>>> {
         if self.boot.flavor == Flavor::Vista {
             return Ok(None);
@@ -222,8 +223,9 @@ impl Volume {
         Ok(Some(start..end))
     }
 
-    /// On Vista a copy takes whole clusters. Only the boot record says how large those are, and it is
-    /// not sealed: what it adds to a copy is not shown, but not taken for zeros either.
+    /// On Vista, a metadata copy fills whole clusters. Only the boot record has their size, and
+    /// nothing proves it. So the bytes between the end of a copy and the end of its cluster are
+    /// neither shown nor read as zeros: reading them is an error.
     fn hide_vista_clusters(&self, block: &MetadataBlock, layout: &mut Layout) {
         const REST: Content = Content::Unknown(
             "the boot record says that they belong to a metadata copy, and nothing proves that",
@@ -236,15 +238,15 @@ impl Volume {
         }
     }
 
-    /// Vista leaves the boot sector in its place and changes two fields of it; the copy in the
-    /// last sector is treated alike where it stands there in the open (docs/format.md §1.5 and
-    /// §2.7).
+    /// Vista leaves the boot sector in its place and changes two of its fields, which are restored
+    /// here. The same is done with the copy in the last sector, if that is not encrypted
+    /// (docs/format.md §1.5 and §2.7).
     fn restore_vista_boot_sectors(&self, block: &MetadataBlock, layout: &mut Layout) {
         let sector = u64::from(self.sector_size);
         for start in [0, layout.size().saturating_sub(sector)] {
             let mut bytes = vec![0; self.sector_size as usize];
             let read = self.source.read_exact_at(start, &mut bytes);
-            // A later read may succeed, and would show what Windows put there.
+            // A later read may succeed, and would show the changed fields.
             if let Err(error) = &read
                 && error.kind() != std::io::ErrorKind::UnexpectedEof
             {
@@ -260,9 +262,9 @@ impl Volume {
         }
     }
 
-    /// The rule that bytes below the watermark are encrypted is proved for decryption. For
-    /// everything else that is under way the first sector has to bear it out, or the volume stays
-    /// shut: a wrong guess would show ciphertext as data.
+    /// The rule that bytes below the watermark are encrypted was verified for volumes that were being
+    /// decrypted. For every other conversion, the first sector has to look right, or the volume is
+    /// refused: if the rule were wrong there, ciphertext would be shown as data.
     fn check_conversion(
         &self,
         block: &MetadataBlock,
@@ -293,7 +295,8 @@ impl Volume {
     }
 }
 
-/// Lays out the stretches of an encrypt-on-write volume; what lies in no region cannot be known.
+/// Adds the runs of an encrypt-on-write volume to the layout map. Whether bytes in no region are
+/// encrypted is not known.
 fn follow_map(map: &ConversionMap, size: u64, layout: &mut Layout) {
     const NO_REGION: Content = Content::Unknown("the conversion map does not cover them");
     for run in &map.runs {

@@ -1,22 +1,22 @@
-//! Who is at work on which stretch of the volume: keeps writes that overlap apart.
+//! Locks on ranges of the volume, so that reads and writes that overlap do not disturb each other.
 //!
-//! A write of part of a sector reads the rest of it first, so nobody else may write to that sector
-//! meanwhile; and a read that met half a sector's new ciphertext would decrypt to garbage. Those
-//! who overlap wait for each other in the order in which they came, all others pass.
+//! A write of part of a sector reads the rest of it first, so no other write to that sector may come
+//! between. A read of a sector that is half written would decrypt to garbage. Overlapping requests
+//! are served in the order in which they came; others do not wait.
 
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What somebody wants to do with a stretch.
+/// Whether a range is locked for reading or for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// May overlap with others who read.
+    /// May overlap with other reads.
     Read,
-    /// Overlaps with nobody.
+    /// Must not overlap with any other lock.
     Write,
 }
 
-/// The locks in use, and those who wait.
+/// The locked ranges, and those that wait to be locked.
 #[derive(Debug, Default)]
 pub(super) struct RangeLocks {
     queue: Mutex<Queue>,
@@ -26,7 +26,7 @@ pub(super) struct RangeLocks {
 #[derive(Debug, Default)]
 struct Queue {
     next: u64,
-    /// In the order in which they came.
+    /// Ranges that are locked, and those that wait, in the order in which they came.
     claims: Vec<Claim>,
 }
 
@@ -38,7 +38,7 @@ struct Claim {
 }
 
 impl Queue {
-    /// Whether somebody came before the claim of that number who must be done first.
+    /// Whether an earlier claim excludes the claim of that number.
     fn must_wait(&self, number: u64) -> bool {
         let Some(at) = self.claims.iter().position(|claim| claim.number == number) else {
             return false;
@@ -57,7 +57,7 @@ impl Claim {
     }
 }
 
-/// A stretch that is in use for as long as this lives.
+/// A locked range; dropping it unlocks the range.
 #[derive(Debug)]
 pub(super) struct RangeGuard<'a> {
     locks: &'a RangeLocks,
@@ -65,7 +65,7 @@ pub(super) struct RangeGuard<'a> {
 }
 
 impl RangeLocks {
-    /// Waits until the stretch is free for that use.
+    /// Locks a range, waiting until no other lock excludes it.
     pub(super) fn lock(&self, range: Range<u64>, access: Access) -> RangeGuard<'_> {
         let mut queue = self.queue();
         let number = queue.next;
@@ -87,7 +87,8 @@ impl RangeLocks {
         }
     }
 
-    /// The queue is whole whenever its lock is free, whoever panicked.
+    /// The queue is consistent whenever its lock is free, so a panic of another thread does not
+    /// matter.
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +112,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn writers_of_one_stretch_come_one_after_the_other() {
+    fn writes_that_overlap_come_one_after_the_other() {
         let locks = RangeLocks::default();
         let inside = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -120,7 +121,7 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..200 {
                         let _held = locks.lock(start..start + 4, Access::Write);
-                        // The first and the last do not overlap; the one between meets both.
+                        // The first and the last range do not overlap; the middle one overlaps both.
                         let weight = if start == 3 { 2 } else { 1 };
                         let before = inside.fetch_add(weight, Ordering::SeqCst);
                         assert!(before + weight <= 2);
@@ -133,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn readers_share_and_neighbours_pass() {
+    fn reads_share_a_range_and_neighboring_ranges_do_not_wait() {
         let locks = RangeLocks::default();
         let _first = locks.lock(0..10, Access::Read);
         let _second = locks.lock(5..15, Access::Read);
-        let _behind = locks.lock(15..20, Access::Write);
+        let _after = locks.lock(15..20, Access::Write);
         let queue = locks.queue();
         assert_eq!(queue.claims.len(), 3);
     }

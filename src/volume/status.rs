@@ -1,4 +1,4 @@
-//! What can be said of a volume without a key, in the words of `manage-bde -status`
+//! The status of a volume, which is known without a key, in the words of `manage-bde -status`
 //! (docs/format-recovery.md §5.1).
 
 use std::fmt;
@@ -8,17 +8,17 @@ use crate::crypto::sector::Method;
 use crate::format::block::{MetadataBlock, State};
 use crate::format::protector::ProtectorKind;
 
-/// The volume at a glance.
+/// The status of a volume, as `manage-bde -status` shows it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
     /// How far it is converted.
     pub conversion: Conversion,
-    /// Share of the volume that is encrypted, in percent; `None` where it is not known.
+    /// Share of the volume that is encrypted, in percent; `None` if it is not known.
     pub percentage: Option<f64>,
-    /// Whether a key is needed.
+    /// Whether reading the volume needs a key.
     pub protection: Protection,
-    /// `2.0` from Windows 7 on, `1.0` for Vista.
+    /// Version of BitLocker: `2.0` for Windows 7 and later, `1.0` for Windows Vista.
     pub version: &'static str,
 }
 
@@ -34,13 +34,13 @@ pub enum Conversion {
     EncryptionInProgress,
     /// It is being decrypted.
     DecryptionInProgress,
-    /// Encryption stands still.
+    /// Encryption is paused.
     EncryptionPaused,
-    /// Decryption stands still.
+    /// Decryption is paused.
     DecryptionPaused,
-    /// Encrypt-on-write is under way; the disk does not tell in which direction.
+    /// A conversion by encrypt-on-write is in progress. The metadata does not say in which direction.
     Converting,
-    /// A state that is not known, or a map that cannot be read.
+    /// The state is unknown, or the conversion map cannot be read.
     Unknown,
 }
 
@@ -59,7 +59,8 @@ impl Conversion {
         }
     }
 
-    /// The number of Windows' management interface, where it has one.
+    /// The `ConversionStatus` of the class `Win32_EncryptableVolume` in the management interface of
+    /// Windows; `None` if it has no such status.
     pub fn wmi(self) -> Option<u8> {
         match self {
             Self::FullyDecrypted => Some(0),
@@ -80,15 +81,15 @@ impl fmt::Display for Conversion {
     }
 }
 
-/// Whether a key is needed.
+/// Whether reading a volume needs a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protection {
-    /// A key is needed.
+    /// It needs a key.
     On,
-    /// No key is needed: nothing is encrypted, or the key lies in the open.
+    /// It needs no key: nothing is encrypted, or a clear key is on the disk (suspended protection).
     Off {
-        /// Starts of Windows until it is on again, where they are counted.
+        /// How many more times Windows starts before it resumes protection, if that is limited.
         reboots_left: Option<u8>,
     },
     /// The metadata cannot be read.
@@ -96,7 +97,7 @@ pub enum Protection {
 }
 
 impl Volume {
-    /// What can be said without a key.
+    /// The status of the volume.
     pub fn status(&self) -> Status {
         let Some(block) = self.metadata_as_found() else {
             return Status {
@@ -114,13 +115,13 @@ impl Volume {
         }
     }
 
-    /// The size in bytes that metadata or boot record give the volume. `None` where they leave it to
-    /// the file system inside: while the volume is converted, and where there is no metadata.
+    /// Size of the volume in bytes according to its metadata or boot record. `None` if they do not
+    /// say: while the volume is being converted, and if there is no metadata.
     pub fn declared_size(&self) -> Option<u64> {
         self.size_on_record(self.metadata_as_found()?)
     }
 
-    /// The encryption method on record; `None` for none or an unknown one.
+    /// The encryption method in the metadata; `None` for none or an unknown one.
     pub fn method(&self) -> Option<&'static Method> {
         Method::by_code(self.metadata_as_found()?.dataset.method)
     }
@@ -166,7 +167,7 @@ impl Volume {
     }
 }
 
-/// In percent; the loss of precision is beyond what anybody prints.
+/// A share in percent.
 fn share(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole as f64
 }

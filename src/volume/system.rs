@@ -1,4 +1,5 @@
-//! What a system volume keeps for the data volumes beside it (docs/format-recovery.md §4.4).
+//! What a system volume stores for the automatic unlocking of data volumes
+//! (docs/format-recovery.md §4.4).
 
 use super::files::read_file;
 use super::{MasterKey, UnlockOptions, Unlocked, Volume};
@@ -9,15 +10,15 @@ use crate::unlock::RawVmk;
 use crate::unlock::auto_unlock::HIVE_PATH;
 use crate::unlock::open_key;
 
-/// Largest hive read. Those of old installations have some tens of MiB.
+/// Limit on the size of a registry hive in bytes. Those of old installations have some tens of MiB.
 pub const MAX_HIVE_LEN: u64 = 256 << 20;
 
 impl Volume {
-    /// The key to the keys of the data volumes, if the volume keeps any.
+    /// The auto-unlock key: the key that encrypts the keys of the data volumes in the registry.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] when it keeps none: it is no system volume, or opens no other
-    /// volume by itself.
+    /// [`Error::BadCredential`] when the volume has none: it is not a system volume, or no data
+    /// volume is set to unlock automatically.
     pub fn auto_unlock_key(&self, key: &MasterKey) -> Result<AutoUnlockKey> {
         let blocks = self.copies().readable();
         let block = blocks
@@ -39,7 +40,7 @@ impl Volume {
             })
     }
 
-    /// The registry hive `SYSTEM` of the Windows on the volume.
+    /// The content of the registry hive `SYSTEM` of the Windows on the volume.
     ///
     /// # Errors
     /// Those of [`Volume::unlock`] and [`read_file`].

@@ -1,4 +1,5 @@
-//! Unlocking: credentials in, plaintext out, with the metadata proved on the way.
+//! Unlocking: credentials give the VMK, the VMK proves the metadata and opens the FVEK, and the FVEK
+//! decrypts.
 
 use subtle::ConstantTimeEq;
 
@@ -13,17 +14,17 @@ use crate::secret::{KIB, SecretBytes, Vmk, leave_nothing};
 use crate::unlock::Suspended;
 use crate::unlock::{Credential, Opening, UnlockOptions, VolumeKey, open_key, try_all};
 
-/// Words of the stack that are wiped after unlocking: what handles keys on the way wipes its own,
-/// and this what is moved from one to the other.
+/// Bytes of the stack that are wiped after unlocking. Each type that holds a key wipes it; this wipes
+/// the copies that moving such a value leaves on the stack.
 const STACK: usize = 64 * KIB;
 
-/// A key and the cipher that it makes.
+/// The cipher made from an FVEK, and its method.
 struct SectorKey {
     cipher: Box<dyn SectorCipher>,
     method: &'static Method,
 }
 
-/// A block that a credential opened.
+/// A metadata block whose VMK a credential opened.
 struct OpenedBlock<'a> {
     block: &'a MetadataBlock,
     opening: Opening,
@@ -47,57 +48,56 @@ pub struct MasterKey {
 }
 
 impl MasterKey {
-    /// The key.
+    /// The VMK.
     pub fn expose(&self) -> &Vmk {
         &self.vmk
     }
 
-    /// Where the metadata block lies that it opened, in bytes from the start of the volume.
+    /// Offset of the metadata block that it was obtained from, in bytes from the start of the volume.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Whether the block is what was sealed with the key.
+    /// Whether the key proves that metadata block: the SHA-256 sealed with the key is that of the
+    /// block.
     pub fn is_proved(&self) -> bool {
         self.proved
     }
 
-    /// Which credential and protector opened it.
+    /// The credential and key protector that it was obtained with.
     pub fn opened_by(&self) -> &OpenedBy {
         &self.opened_by
     }
 
-    /// What a person should know about the metadata.
+    /// What the user should know about the metadata, a sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 }
 
 impl Volume {
-    /// Opens the volume with whichever credential fits first. The credentials are tried in order,
-    /// each on every protector of its kind; metadata copies that say different things are tried in
-    /// the order of their numbers.
+    /// Unlocks the volume with the first credential that fits. The credentials are tried in order,
+    /// each on every key protector of its kind. Metadata copies that differ are tried in the order of
+    /// their numbers.
     ///
     /// The credentials may be of one type (`&[password]`), or of several, as references or boxes
     /// (`&[&password as &dyn Credential, &startup_key]`).
     ///
-    /// Without any credential ([`NO_CREDENTIAL`](crate::unlock::NO_CREDENTIAL)), a volume opens that
-    /// is not encrypted at all, and one whose protection is suspended: by the clear key that lies on it ([`Suspended`] is the credential for it among
-    /// others).
+    /// Without a credential ([`NO_CREDENTIAL`](crate::unlock::NO_CREDENTIAL)), it unlocks a volume
+    /// that is not encrypted, and one whose protection is suspended, with the clear key on the disk.
+    /// To try the clear key together with other credentials, add [`Suspended`].
     ///
     /// # Errors
-    /// [`Error::Refused`] with an account of every attempt; [`Error::NothingToTry`] where
-    /// credentials are needed and none was given; [`Error::Damaged`] when the metadata cannot be
-    /// trusted; [`Error::Contradicted`] when what is not sealed does not agree with what is;
-    /// [`Error::Unsupported`] for states and methods that are not known.
+    /// [`Error::Refused`] with a report of every attempt; [`Error::NothingToTry`] when no credential
+    /// was given and one is needed; [`Error::Damaged`] when the metadata cannot be trusted;
+    /// [`Error::Contradicted`] when the boot record or conversion map contradicts the metadata;
+    /// [`Error::Unsupported`] for an unknown state or encryption method.
     pub fn unlock<C: Credential>(
         &self,
         credentials: &[C],
         options: &UnlockOptions,
     ) -> Result<Unlocked> {
-        let mut unlocked = self.unlock_with(&in_any_form(credentials), options)?;
-        unlocked.target = self.target.clone();
-        Ok(unlocked)
+        self.unlock_with(&in_any_form(credentials), options)
     }
 
     fn unlock_with(
@@ -130,12 +130,12 @@ impl Volume {
         })
     }
 
-    /// Opens the volume as [`Volume::unlock`] does, down to its volume master key: what it takes to
-    /// change its protectors, and to show what they keep.
+    /// Obtains the VMK as [`Volume::unlock`] does. It is needed to change the key protectors and to
+    /// show the secrets in them.
     ///
     /// # Errors
-    /// Those of [`Volume::unlock`]; [`Error::BadCredential`] for a sector key, from which no way
-    /// leads to the volume master key; [`Error::Unsupported`] for a volume without keys.
+    /// Those of [`Volume::unlock`]; [`Error::BadCredential`] for an FVEK, from which the VMK cannot
+    /// be obtained; [`Error::Unsupported`] for a volume without keys.
     pub fn unlock_master_key<C: Credential>(
         &self,
         credentials: &[C],
@@ -187,7 +187,7 @@ impl Volume {
     /// # Errors
     /// [`Error::BadCredential`] when no metadata block of this volume is the one that the key was
     /// obtained from; [`Error::Damaged`] when that block was changed since; the others of
-    /// [`Volume::unlock`], but for [`Error::Refused`] and [`Error::NothingToTry`].
+    /// [`Volume::unlock`], except [`Error::Refused`] and [`Error::NothingToTry`].
     pub fn unlock_with_master_key(&self, key: &MasterKey) -> Result<Unlocked> {
         let options = UnlockOptions::new().accept_damaged_metadata(key.accept_damaged_metadata);
         let blocks = self.candidates(&options);
@@ -224,7 +224,7 @@ impl Volume {
         })
     }
 
-    /// The blocks to try, best first.
+    /// The metadata blocks to try, the best first.
     fn candidates(&self, options: &UnlockOptions) -> Vec<&MetadataBlock> {
         if options.accept_damaged_metadata || self.key_package.is_some() {
             self.copies.readable()
@@ -233,7 +233,8 @@ impl Volume {
         }
     }
 
-    /// Tries the credentials on the blocks, in order, until a block opens that its key proves.
+    /// Tries the credentials on the metadata blocks, in order, until one gives a VMK that proves its
+    /// block.
     fn find_key(
         &self,
         credentials: &[&dyn Credential],
@@ -293,7 +294,7 @@ impl Volume {
             unread: None,
             followed: true,
         };
-        // A sector key cannot prove anything; what it decrypts is looked at instead.
+        // An FVEK cannot prove the metadata; `check_raw_key` examines what it decrypts instead.
         let VolumeKey::Vmk(vmk) = key else {
             return Ok(());
         };
@@ -347,7 +348,7 @@ impl Volume {
         let unlocked = Unlocked {
             sectors,
             writable: self.writable_layout(block, &opening.key, &plan.layout),
-            target: None,
+            target: self.target.clone(),
             layout: plan.layout,
             method: Some(sector_key.method),
             opened_by: OpenedBy {
@@ -383,8 +384,8 @@ impl Volume {
         }
     }
 
-    /// A volume without keys: nothing on it is encrypted, but its first sectors are moved and its
-    /// metadata is hidden all the same.
+    /// Opens a decrypted volume, which has no keys. Nothing on it is encrypted, but its first sectors
+    /// are still moved and its metadata still hidden.
     fn open_decrypted(&self, block: &MetadataBlock, options: &UnlockOptions) -> Result<Unlocked> {
         let sound = match &block.validation.hash {
             ValidationHash::Plain(hash) => hash.ct_eq(&block.hash()).into(),
@@ -415,7 +416,7 @@ impl Volume {
         let plan = self.plan(block, &sectors)?;
         warnings.extend(plan.warnings);
         let unlocked = Unlocked {
-            target: None,
+            target: self.target.clone(),
             sectors,
             writable: Err(Unwritable::Decrypted),
             layout: plan.layout,
@@ -429,7 +430,8 @@ impl Volume {
         Ok(unlocked)
     }
 
-    /// Opens the sector key with the VMK. Its own key type is the method that counts.
+    /// Opens the FVEK with the VMK. The encryption method is the type of the key, which is sealed
+    /// together with it.
     fn sector_key(&self, block: &MetadataBlock, vmk: &Vmk) -> Result<SectorKey> {
         let damaged = |what: &str| Error::Damaged {
             what: what.to_owned(),
@@ -448,7 +450,7 @@ impl Volume {
                 "the sector key does not open with the volume master key",
             ));
         };
-        // What a key package does not say comes from metadata that may be damaged.
+        // With a key package, the method in the metadata may be damaged, so it is not compared.
         if block.dataset.method != key.key_type && self.key_package.is_none() {
             return Err(damaged(&format!(
                 "the metadata names the encryption method {:#06x}, its sector key {:#06x}",
@@ -477,7 +479,7 @@ impl Volume {
         Ok(SectorKey { cipher, method })
     }
 
-    /// What a person should know about the metadata copies.
+    /// What the user should know about the metadata copies.
     fn copy_warnings(&self) -> Vec<String> {
         if let Some(key_package) = self.key_package {
             return vec![key_package.warning()];
@@ -498,14 +500,15 @@ impl Volume {
     }
 }
 
-/// Nothing on the volume proves a sector key from elsewhere, so what it decrypts has to.
+/// Checks an FVEK that the user gave: nothing on the volume proves it, so the first sector that it
+/// decrypts must look like one.
 fn check_raw_key(unlocked: &Unlocked, options: &UnlockOptions) -> Result<()> {
     let mut sector = vec![0; unlocked.sector_size() as usize];
     let read = unlocked.read_exact_at(0, &mut sector);
     if options.accept_damaged_metadata {
         return Ok(());
     }
-    // What cannot be read says nothing of the key.
+    // A sector that cannot be read does not show that the key is wrong.
     if let Err(error @ Error::Io { .. }) = read {
         return Err(error);
     }
@@ -531,7 +534,7 @@ fn unknown_method(code: u16) -> Error {
     }
 }
 
-/// Whether protection is suspended, so that a key to the volume lies on it in the open.
+/// Whether protection is suspended: the volume has a clear key, which may be tried.
 /// Refuses a selection that no key protector of the volume matches.
 fn check_selection(block: &MetadataBlock, options: &UnlockOptions) -> Result<()> {
     match options.protector {

@@ -1,4 +1,4 @@
-//! The decrypted volume: plaintext at any offset, for any number of threads.
+//! The plaintext of a volume, at any offset and for any number of threads.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,20 +11,20 @@ use crate::guid::Guid;
 use crate::source::{Cursor, ReadAt, WriteAt, read_uninterrupted};
 use crate::unlock::UnlockOptions;
 
-/// Largest sector of any volume, in bytes: what the scratch buffer for partial sectors holds.
+/// Largest sector of any volume, in bytes: the size of the buffer for partial sectors.
 const MAX_SECTOR: usize = 4096;
 
-/// Least bytes that are worth a thread of their own: starting one costs as much as decrypting some
-/// ten thousand.
+/// Smallest part of a read that gets its own thread, in bytes. Starting a thread takes about as long
+/// as decrypting ten thousand bytes.
 const PART: usize = 1 << 20;
 
-/// A volume that was opened: its plaintext, readable at any offset through a shared reference.
+/// The plaintext of an unlocked volume.
 ///
-/// It is a [`ReadAt`] itself, so it can be the source of whatever comes next; [`Unlocked::cursor`]
-/// gives `Read + Seek` for those who want that.
+/// It is read at any offset through a shared reference. It is a [`ReadAt`], so that it can be the
+/// source of something else; [`Unlocked::cursor`] gives `Read + Seek`.
 ///
-/// It stays right when the volume's protectors are changed while it is open, and when the volume
-/// gets a new master key: neither the sector key nor where the data lies depends on them.
+/// It stays valid when key protectors are changed while it is open, and when the volume gets a new
+/// VMK: neither the FVEK nor the place of the data depends on them.
 pub struct Unlocked {
     pub(super) sectors: Sectors,
     pub(super) layout: Layout,
@@ -40,39 +40,41 @@ pub struct Unlocked {
     pub(super) target: Option<Arc<dyn WriteAt>>,
 }
 
-/// The source and the cipher: reads what a map says.
+/// The source and the cipher, which together read the bytes of a layout map.
 pub(super) struct Sectors {
     pub(super) source: Arc<dyn ReadAt>,
+    /// `None` if nothing is encrypted.
     pub(super) cipher: Option<Box<dyn SectorCipher>>,
+    /// Bytes in a sector.
     pub(super) size: u32,
 }
 
-/// What opened a volume.
+/// The credential and key protector that unlocked a volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenedBy {
-    /// Name of the credential; none where the volume needs no key.
+    /// Name of the credential; `None` if the volume needs no key.
     pub credential: Option<String>,
-    /// The protector and its kind; none for raw keys.
+    /// Identifier and kind of the key protector; `None` for raw keys.
     pub protector: Option<(Guid, ProtectorKind)>,
     /// Every attempt that was made.
     pub report: UnlockReport,
 }
 
 impl Unlocked {
-    /// Size of the decrypted volume in bytes, exactly as Windows shows it.
+    /// Size of the decrypted volume in bytes, as Windows shows it.
     pub fn size(&self) -> u64 {
         self.layout.size()
     }
 
-    /// How many bytes from the start the source can hold, in whole sectors: less than
-    /// [`Unlocked::size`] when the image was cut off.
+    /// Bytes of the volume, from its start, that are inside the source, in whole sectors: fewer than
+    /// [`Unlocked::size`] if the image was cut off.
     pub fn available(&self) -> u64 {
         self.size().min(self.sectors.present())
     }
 
-    /// How many of the `len` bytes from `offset` on can be read before the first that the source
-    /// does not hold or that cannot be known.
+    /// How many of the `len` bytes from `offset` on come before the first that is beyond the end of
+    /// the source or whose plaintext cannot be known.
     pub fn readable(&self, offset: u64, len: u64) -> u64 {
         self.sectors.readable(&self.layout, offset, len)
     }
@@ -83,7 +85,7 @@ impl Unlocked {
         Cursor::new(self)
     }
 
-    /// Whether every byte of the volume can be read, as far as its map tells.
+    /// Whether every byte of the volume is inside the source and its plaintext can be known.
     pub fn is_whole(&self) -> bool {
         self.readable(0, self.size()) == self.size()
     }
@@ -93,37 +95,36 @@ impl Unlocked {
         self.sectors.size
     }
 
-    /// The encryption method; none where nothing is encrypted.
+    /// The encryption method; `None` if nothing is encrypted.
     pub fn method(&self) -> Option<&'static Method> {
         self.method
     }
 
-    /// The map of what comes from where.
+    /// The map of which bytes of the plaintext come from where.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Which credential and protector opened it.
+    /// The credential and key protector that unlocked the volume.
     pub fn opened_by(&self) -> &OpenedBy {
         &self.opened_by
     }
 
-    /// Whether the metadata is what was sealed with the volume master key: `false` also where no
-    /// such key was at hand to tell.
+    /// Whether the VMK proves the metadata. `false` also if the volume was unlocked without a VMK.
     pub fn is_proved(&self) -> bool {
         self.proved
     }
 
-    /// What a person should know before trusting it.
+    /// What the user should know before trusting the plaintext, a sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// A volume that is not encrypted: its plaintext is what the source holds. For front ends over
-    /// plain images, and for measuring what they cost without decryption.
+    /// A volume that is not encrypted: its plaintext is the content of the source. It serves to mount
+    /// or export plain images, and to measure the cost of that without decryption.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when the source has sectors of an impossible size.
+    /// [`Error::Unsupported`] when the sector size of the source is impossible.
     pub fn plain(source: Arc<dyn ReadAt>) -> Result<Self> {
         let size = source.sector_size().unwrap_or(512);
         if !size.is_power_of_two() || !(512..=MAX_SECTOR as u32).contains(&size) {
@@ -153,12 +154,11 @@ impl Unlocked {
     /// Fills `buf` with the plaintext from `offset` on.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] beyond the end of the volume; [`Error::Io`] where the source cannot be
-    /// read, with [`io::ErrorKind::UnexpectedEof`] where it was cut off; [`Error::Unreadable`]
-    /// where the plaintext cannot be known. All or nothing: what `buf` holds then is unspecified.
+    /// [`Error::OutOfRange`] beyond the end of the volume; [`Error::Io`] when the source cannot be
+    /// read, with [`io::ErrorKind::UnexpectedEof`] if it was cut off; [`Error::Unreadable`] when the
+    /// plaintext cannot be known. The content of `buf` is then unspecified.
     ///
-    /// Reads of 2 MiB and more are split over the cores; smaller ones run on the caller's thread
-    /// alone.
+    /// Reads of 2 MiB and more use several threads; smaller ones use only the caller's.
     pub fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let parts = (buf.len() / PART).min(self.threads);
         let end = offset.checked_add(buf.len() as u64);
@@ -175,7 +175,7 @@ impl Unlocked {
                 let Some((number, part)) = next else { return };
                 let start = offset.saturating_add(number * len as u64);
                 if let Err(error) = self.sectors.read(&self.layout, start, part) {
-                    // The first error in the order of the bytes is the one told.
+                    // The error at the lowest offset is returned, whichever thread is faster.
                     let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                     if failed.as_ref().is_none_or(|(other, _)| number < *other) {
                         *failed = Some((number, error));
@@ -189,7 +189,7 @@ impl Unlocked {
 }
 
 impl Sectors {
-    /// Fills `buf` with what `layout` has from `offset` on.
+    /// Fills `buf` with the plaintext of `layout` from `offset` on.
     pub(super) fn read(&self, layout: &Layout, offset: u64, buf: &mut [u8]) -> Result<()> {
         let len = buf.len() as u64;
         let size = layout.size();
@@ -203,14 +203,14 @@ impl Sectors {
         let mut rest = buf;
         for extent in layout.resolve(offset..end) {
             let len = usize::try_from(extent.range.end - extent.range.start).unwrap_or(usize::MAX);
-            let (piece, behind) = rest.split_at_mut(len.min(rest.len()));
-            self.read_extent(&extent, piece)?;
-            rest = behind;
+            let (part, after) = rest.split_at_mut(len.min(rest.len()));
+            self.read_extent(&extent, part)?;
+            rest = after;
         }
         Ok(())
     }
 
-    /// Bytes that the source has, in whole sectors.
+    /// Size of the source in whole sectors, in bytes.
     fn present(&self) -> u64 {
         let size = self.source.size();
         size - size % u64::from(self.size)
@@ -224,15 +224,15 @@ impl Sectors {
         let mut reached = offset;
         for extent in layout.resolve(offset..end.max(offset)) {
             let len = extent.range.end - extent.range.start;
-            let there = match extent.content {
+            let readable = match extent.content {
                 Content::Zero | Content::Literal(_) => len,
                 Content::Encrypted { from } | Content::Plain { from } => {
                     len.min(self.present().saturating_sub(from))
                 }
                 Content::Unknown(_) => 0,
             };
-            reached += there;
-            if there < len {
+            reached += readable;
+            if readable < len {
                 break;
             }
         }
@@ -256,8 +256,8 @@ impl Sectors {
         Ok(())
     }
 
-    /// Whole sectors go straight into the caller's buffer; the ends that are not whole pass
-    /// through a sector on the stack.
+    /// Reads and decrypts. Whole sectors are decrypted in the caller's buffer; a partial one at either
+    /// end is decrypted on the stack, and a part of it copied.
     pub(super) fn read_encrypted(&self, from: u64, buf: &mut [u8]) -> Result<()> {
         let Some(cipher) = self.cipher.as_deref() else {
             return Err(Error::Unreadable {
@@ -272,10 +272,10 @@ impl Sectors {
         let mut rest = buf;
         if skip != 0 {
             let len = (sector - skip).min(rest.len() as u64) as usize;
-            let (head, behind) = rest.split_at_mut(len);
+            let (head, after) = rest.split_at_mut(len);
             self.read_part_of_sector(cipher, from - skip, skip as usize, head)?;
             from += len as u64;
-            rest = behind;
+            rest = after;
         }
         let whole = rest.len() - rest.len() % self.size as usize;
         let (middle, tail) = rest.split_at_mut(whole);

@@ -1,17 +1,18 @@
-//! A volume open for writing: plaintext in, ciphertext to the disk.
+//! A volume that can be written to: it encrypts plaintext and writes the ciphertext to the source.
 //!
-//! Writing is a type of its own, made from an [`Unlocked`] and the source as a [`WriteAt`]; nothing
-//! that only reads can come to write by a flag. [`Unlocked::into_writable`] demands what
-//! docs/format.md §7.6 does, and refuses by name ([`Unwritable`]).
+//! Writing has its own type, so that code that only reads cannot write by mistake.
+//! [`Unlocked::into_writable`] checks the conditions of docs/format.md §7.6, and refuses with the
+//! reason ([`Unwritable`]).
 //!
-//! A write goes where the map says: the moved boot sectors to their place, encrypted with that
-//! place's address; all else to where it is shown. Sectors that are written in part are read first.
-//! What belongs to BitLocker (metadata copies, conversion map, the place of the moved sectors, and
-//! the area that Windows 8 and later keep behind it) is never written to: a write that would change
-//! a byte of it is refused as a whole, one that writes what is read there anyway passes.
+//! A write goes where the layout map says: the first sectors to the place that they were moved to,
+//! encrypted with the address of that place; all others to their own offset. A sector that is written
+//! in part is read first. BitLocker's structures (metadata copies, conversion map, the place of the
+//! moved sectors, and the area after it that Windows 8 and later reserve) are never written to. A
+//! write that would change a byte of them is refused as a whole; one that writes what they already
+//! read as succeeds.
 //!
-//! There is no integrity protection in the format: whoever can write to the disk can put old sectors
-//! back, and a sector that the medium tears is lost, as on every disk.
+//! The format has no integrity protection: anybody who can write to the disk can replace sectors with
+//! older ones. A sector whose write is interrupted is lost, as on any disk.
 
 use std::io;
 use std::ops::Range;
@@ -29,31 +30,31 @@ use crate::format::boot::Flavor;
 use crate::source::{Cursor, ReadAt, WriteAt};
 use crate::unlock::VolumeKey;
 
-/// Most bytes that are encrypted in one go: a multiple of every sector size, and the largest write
-/// that FUSE hands over.
+/// The most bytes that are encrypted and written at a time: a multiple of every sector size, and the
+/// largest write that FUSE passes on.
 const MAX_WRITE: usize = 1 << 20;
 
-/// Bytes of a reserved area that are compared at a time.
+/// The most bytes of a reserved area that are compared at a time.
 const COMPARE_LEN: usize = 1 << 16;
 
 /// A volume whose plaintext can be read and written at any offset, by any number of threads.
 ///
-/// Whoever makes one has to hold the source exclusively ([`crate::source::ExclusiveFile`] does).
-/// Writes that overlap are done one after the other, and a read never sees part of a sector's
-/// write. [`Writable::flush`] returns when everything written before lies on stable storage; if it
-/// fails once, it fails for ever, because what was lost then cannot be told.
+/// Nothing else may write to the source meanwhile ([`crate::source::ExclusiveFile`] locks it).
+/// Overlapping writes are done one after the other, and a read never sees a sector that is half
+/// written. [`Writable::flush`] returns when everything written before is on stable storage; once it
+/// has failed it fails always, because it is unknown what was lost.
 ///
-/// It stays right when the volume's protectors are changed while it is open, and when the volume
-/// gets a new master key: the sector key and the place of the data stay, and the metadata copies are
-/// never written through it. What it must not outlive is a conversion by Windows, or another volume
-/// in the same place: the exclusive hold of the source keeps those away.
+/// It stays valid when key protectors are changed while it is open, and when the volume gets a new
+/// VMK: the FVEK and the place of the data stay, and the metadata copies are not written through it.
+/// It does not stay valid if Windows converts the volume, or another volume is created in its place;
+/// the exclusive lock on the source prevents that.
 pub struct Writable {
     unlocked: Unlocked,
     target: Arc<dyn WriteAt>,
-    /// The map of what may be written: `Encrypted`. All else is reserved.
+    /// The layout map, in which bytes that may be written are `Encrypted`, and all others reserved.
     layout: Layout,
     range_locks: RangeLocks,
-    /// Buffers for ciphertext, each as large as the largest write that it served.
+    /// Buffers for ciphertext that are used again. Each is as large as the largest write that used it.
     scratch: Mutex<Vec<Vec<u8>>>,
     /// Whether something was written since the last flush.
     dirty: AtomicBool,
@@ -63,12 +64,12 @@ pub struct Writable {
 }
 
 impl Volume {
-    /// Whether the volume may be written to, as far as can be told without a key: its kind, its
-    /// state, and that all copies of its metadata are sound, alike, and whole.
+    /// Whether the volume may be written to, as far as that is known without a key: its version and
+    /// state, and that all copies of its metadata are sound and equal.
     ///
     /// # Errors
-    /// [`Error::Unwritable`] with the reason; [`Error::Damaged`] where there is no metadata to go
-    /// by; [`Error::Contradicted`] where the boot record does not agree with it.
+    /// [`Error::Unwritable`] with the reason; [`Error::Damaged`] when no metadata passes its checks;
+    /// [`Error::Contradicted`] when the boot record contradicts the metadata.
     pub fn check_writable(&self) -> Result<()> {
         let block = self.metadata()?;
         self.check_boot_record(block)?;
@@ -90,7 +91,7 @@ impl Volume {
         }
         if self.conversion.is_some() {
             let progress = self.conversion_map().map(super::ConversionMap::progress);
-            // While it is under way, nothing that is sealed tells which chunks are encrypted.
+            // During the conversion, nothing that is sealed says which chunks are encrypted.
             if block.is_converting() || progress.is_none_or(|(done, all)| done != all) {
                 return Some(Unwritable::EncryptOnWrite);
             }
@@ -108,8 +109,8 @@ impl Volume {
             .then_some(Unwritable::DifferingCopies)
     }
 
-    /// What of a volume that was just unlocked may be written; found out when the key is at hand,
-    /// for every copy has to be proved by it.
+    /// Which bytes of the volume may be written. This is determined while unlocking, because the VMK
+    /// has to prove every metadata copy.
     pub(super) fn writable_layout(
         &self,
         block: &MetadataBlock,
@@ -147,9 +148,9 @@ impl Volume {
     }
 }
 
-/// What Windows 8 and later keep for themselves in the open view of the volume, in whole sectors:
-/// the conversion log and the area behind the moved sectors. What they hold is not understood, so
-/// they are not touched (docs/format.md §10, row 9).
+/// Areas that Windows 8 and later reserve although the decrypted volume shows them, in whole sectors:
+/// the conversion log and the area after the moved sectors. Their content is not understood, so they
+/// are not written to (docs/format.md §10, row 9).
 fn opaque_areas(block: &MetadataBlock, sector: u64) -> Vec<Range<u64>> {
     let extension = block
         .virtualization()
@@ -168,7 +169,7 @@ fn opaque_areas(block: &MetadataBlock, sector: u64) -> Vec<Range<u64>> {
         .collect()
 }
 
-/// Why an extent of the map keeps the volume from being written to.
+/// Why the volume cannot be written to because of an extent of its layout map.
 fn unfit(extent: &Extent, sector: u64) -> Option<Unwritable> {
     let ends = [extent.range.start, extent.range.end];
     let aligned = |offset: &u64| offset.is_multiple_of(sector);
@@ -260,13 +261,13 @@ impl From<IntoWritableError> for Error {
 }
 
 impl Writable {
-    /// The volume: its size, its map, what opened it.
+    /// The volume as it is read: its size, its layout map, what unlocked it.
     pub fn unlocked(&self) -> &Unlocked {
         &self.unlocked
     }
 
-    /// The places that hold BitLocker's own structures, in bytes of the volume. They read as zeros
-    /// and are never written to.
+    /// The ranges of BitLocker's structures, in bytes of the volume. They are never written to. Most
+    /// of them read as zeros.
     pub fn reserved(&self) -> Vec<Range<u64>> {
         let extents = self.layout.extents().iter();
         extents
@@ -286,8 +287,8 @@ impl Writable {
         self.unlocked.size()
     }
 
-    /// Fills `buf` with the plaintext from `offset` on, as [`Unlocked::read_exact_at`] does. It waits for
-    /// those who write there.
+    /// Fills `buf` with the plaintext from `offset` on, as [`Unlocked::read_exact_at`] does, after
+    /// writes to these sectors that came before.
     ///
     /// # Errors
     /// As [`Unlocked::read_exact_at`].
@@ -300,9 +301,9 @@ impl Writable {
     /// Writes `bytes` from `offset` on.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] beyond the end, [`Error::Reserved`] where it would change what belongs
-    /// to BitLocker: nothing was written then. [`Error::Io`] when reading or writing fails: some of
-    /// the sectors may have been written.
+    /// [`Error::OutOfRange`] beyond the end of the volume, and [`Error::Reserved`] when it would
+    /// change BitLocker's structures: nothing was written. [`Error::Io`] when reading or writing
+    /// fails: some of the sectors may have been written.
     pub fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let range = self.checked(offset, bytes.len() as u64)?;
         let _held = self.lock_range(&range, Access::Write);
@@ -310,8 +311,8 @@ impl Writable {
         self.write(range, bytes)
     }
 
-    /// Makes `len` bytes from `offset` on read as zeros: zeros are encrypted and written, for a
-    /// hole in the source would not decrypt to any.
+    /// Makes `len` bytes from `offset` on read as zeros. Zeros are encrypted and written, because a
+    /// hole in the source would not decrypt to zeros.
     ///
     /// # Errors
     /// As [`Writable::write_all_at`].
@@ -332,11 +333,11 @@ impl Writable {
         Ok(())
     }
 
-    /// Tells the medium that the whole sectors inside the range are of no use any more. They read
-    /// as anything afterwards, as garbage most likely. Reserved areas are left alone.
+    /// Tells the medium that the content of the whole sectors inside the range is no longer needed.
+    /// They then read as garbage, most likely. Reserved areas are not discarded.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`]; [`Error::Io`] where the medium does not take it or fails.
+    /// [`Error::OutOfRange`]; [`Error::Io`] when the medium does not support it or fails.
     pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let range = self.checked(offset, len)?;
         let sector = u64::from(self.unlocked.sector_size());
@@ -358,13 +359,13 @@ impl Writable {
         Ok(())
     }
 
-    /// Returns when all that was written before lies on stable storage.
+    /// Returns when everything written before is on stable storage.
     ///
     /// # Errors
-    /// [`Error::Io`] when the source cannot be flushed, and from then on always: the system forgets
-    /// what it could not write, so a later success would mean nothing.
+    /// [`Error::Io`] when the source cannot be flushed, and from then on always. The system drops
+    /// data that it could not write, so a later flush that succeeds would prove nothing.
     pub fn flush(&self) -> Result<()> {
-        // Whoever comes second waits for the first: what it asks for may be under way.
+        // A second flush waits for the first, which may be writing what the second is about.
         let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kind) = self.lost.get() {
             return Err(Error::io(
@@ -388,7 +389,7 @@ impl Writable {
         Ok(offset..end)
     }
 
-    /// Holds the sectors that the range touches.
+    /// Locks all sectors that the range overlaps.
     fn lock_range(&self, range: &Range<u64>, access: Access) -> RangeGuard<'_> {
         let sector = u64::from(self.unlocked.sector_size());
         let start = range.start - range.start % sector;
@@ -396,7 +397,7 @@ impl Writable {
             .lock(start..range.end.next_multiple_of(sector), access)
     }
 
-    /// Refuses a write of `bytes` (zeros if none) that would change a reserved byte.
+    /// Refuses a write of `bytes` (zeros if `None`) that would change a reserved byte.
     fn check_reserved(&self, range: &Range<u64>, bytes: Option<&[u8]>) -> Result<()> {
         for extent in self.layout.resolve(range.clone()) {
             if matches!(extent.content, Content::Encrypted { .. }) {
@@ -438,7 +439,7 @@ impl Writable {
                         let bytes = part(bytes, skip, len.unwrap_or(usize::MAX));
                         self.write_encrypted(cipher, from, bytes, &mut scratch)
                     }
-                    // Holds these bytes already.
+                    // A reserved area: `check_reserved` found that it reads as these bytes already.
                     _ => Ok(()),
                 });
         self.dirty.store(true, Ordering::SeqCst);
@@ -450,7 +451,8 @@ impl Writable {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Widens the write to whole sectors, encrypts a copy of it, and writes that in one go.
+    /// Extends the write to whole sectors, reading the rest of the first and last one, encrypts it in
+    /// `scratch`, and writes that.
     fn write_encrypted(
         &self,
         cipher: &dyn SectorCipher,
@@ -493,7 +495,7 @@ impl Writable {
     }
 }
 
-/// `len` bytes of `bytes` from `skip` on, or as many as there are.
+/// `len` bytes of `bytes` from `skip` on, or fewer if there are fewer.
 fn part(bytes: &[u8], skip: u64, len: usize) -> &[u8] {
     let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
     let rest = &bytes[skip..];

@@ -1,4 +1,4 @@
-//! What the readers share: reading piece by piece, and numbers in headers.
+//! Helpers of the container readers: reading block by block, and the numbers in headers.
 
 use std::io;
 
@@ -7,13 +7,14 @@ use byteorder::{BigEndian, ByteOrder, LittleEndian};
 use super::damaged;
 use crate::source::ReadAt;
 
-/// Fills `buf` with the bytes of a disk of `size` bytes from `offset` on. `piece` is given a place
-/// and a buffer, fills a beginning of the buffer, and says how much.
+/// Fills `buf` with the bytes of a disk of `size` bytes from `offset` on. `read_block` gets an offset
+/// and a buffer, fills the beginning of the buffer up to the end of a block, and returns how many
+/// bytes it filled.
 pub(super) fn read_in_blocks(
     size: u64,
     offset: u64,
     buf: &mut [u8],
-    piece: impl Fn(u64, &mut [u8]) -> io::Result<usize>,
+    read_block: impl Fn(u64, &mut [u8]) -> io::Result<usize>,
 ) -> io::Result<()> {
     let end = offset.checked_add(buf.len() as u64);
     if end.is_none_or(|end| end > size) {
@@ -21,10 +22,11 @@ pub(super) fn read_in_blocks(
     }
     let (mut offset, mut rest) = (offset, buf);
     while !rest.is_empty() {
-        let done = piece(offset, rest)?;
+        let done = read_block(offset, rest)?;
         offset = offset.saturating_add(done as u64);
         rest = match rest.get_mut(done..) {
             Some(rest) if done > 0 => rest,
+            // Without progress the loop would not end.
             _ => return Err(damaged("a block without content")),
         };
     }
@@ -37,15 +39,15 @@ pub(super) fn at_most(buf: &mut [u8], limit: u64) -> &mut [u8] {
     buf.get_mut(..len).unwrap_or_default()
 }
 
-/// Where a piece's bytes are.
+/// Where the bytes of a block are stored.
 pub(super) enum Stored {
-    /// Nowhere: they are zeros.
+    /// Not stored: they are zeros.
     Zeros,
-    /// In the file, from this byte on.
+    /// In the file, from this offset on.
     At(u64),
 }
 
-/// Fills at most `limit` bytes of `buf` from where they are.
+/// Fills at most `limit` bytes of `buf` from where they are stored.
 pub(super) fn fill(
     file: &dyn ReadAt,
     stored: Stored,
@@ -67,7 +69,7 @@ pub(super) fn bytes_at<const LEN: usize>(file: &dyn ReadAt, offset: u64) -> io::
     Ok(bytes)
 }
 
-/// Whether the file has `mark` at `offset`; a file that is too short has not.
+/// Whether the file has `mark` at `offset`. `false` if it is too short.
 pub(super) fn has_at(file: &dyn ReadAt, offset: u64, mark: &[u8]) -> io::Result<bool> {
     let mut found = vec![0; mark.len()];
     match file.read_exact_at(offset, &mut found) {
@@ -77,7 +79,8 @@ pub(super) fn has_at(file: &dyn ReadAt, offset: u64, mark: &[u8]) -> io::Result<
     }
 }
 
-/// `len` bytes from `at` on. Beyond the end numbers read as zero; headers are read whole.
+/// `len` bytes from `at` on. The readers below return 0 for a number beyond the end, which does not
+/// occur: they are used on headers of fixed length.
 fn from(bytes: &[u8], at: usize, len: usize) -> Option<&[u8]> {
     bytes.get(at..)?.get(..len)
 }

@@ -1,4 +1,4 @@
-//! Several sources one behind the other.
+//! Several sources joined end to end.
 
 use std::io;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::blocks::{at_most, read_in_blocks};
 use crate::source::ReadAt;
 
-/// Sources one behind the other.
+/// Sources joined end to end.
 pub(super) struct Concat {
-    /// With the place of each one's first byte, in order.
+    /// The sources in order, each with the offset of its first byte.
     parts: Vec<(u64, Arc<dyn ReadAt>)>,
     size: u64,
 }
 
 impl Concat {
-    /// `None` if they are larger together than any disk.
+    /// `None` if their total size does not fit into 64 bits.
     pub(super) fn new(sources: Vec<Arc<dyn ReadAt>>) -> Option<Self> {
         let mut parts = Vec::with_capacity(sources.len());
         let mut size = 0u64;

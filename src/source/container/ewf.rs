@@ -1,19 +1,23 @@
-//! Expert Witness images, E01 (EnCase 1 to 6 and what ewfacquire writes; J. Metz, "Expert Witness
+//! Expert Witness images, E01 (as written by EnCase 1 to 6 and ewfacquire; J. Metz, "Expert Witness
 //! Compression Format").
 //!
+//! The crate `ewf` 0.4 was tried. It does not check the Adler-32 of an uncompressed chunk, and
+//! allocates the size that a table gives for one, up to 2 GiB.
+//!
 //! All numbers are little-endian. A file begins with 13 bytes (signature, number of the segment at
-//! 9), then come sections, each behind a descriptor of 76 bytes: type at 0, offset of the next
-//! section at 16, length with the descriptor at 24, Adler-32 at 72.
+//! 9), followed by sections. Each begins with a descriptor of 76 bytes: type at 0, offset of the next
+//! section at 16, length including the descriptor at 24, Adler-32 at 72.
 //!
 //! | section | content |
 //! |---|---|
 //! | `volume`, `disk` | number of chunks at 4, sectors of a chunk at 8, bytes of a sector at 12, sectors at 16 |
-//! | `sectors` | chunks: deflated, or plain with an Adler-32 behind |
-//! | `table` | number of entries at 0, base at 8, Adler-32 at 20; from 24 on entries of 4 bytes: offset from the base, top bit set where deflated; Adler-32 |
-//! | `table2` | the same again |
-//! | `next`, `done` | the segment's end, the image's end |
+//! | `sectors` | chunks: deflated, or uncompressed and followed by an Adler-32 |
+//! | `table` | number of entries at 0, base at 8, Adler-32 at 20; from 24 on entries of 4 bytes: offset from the base, highest bit set if deflated; Adler-32 |
+//! | `table2` | a copy of `table` |
+//! | `next`, `done` | end of the segment, end of the image |
 //!
-//! Every chunk is checked when it is read. Ex01 and L01 are other formats and not read.
+//! The checksum of each chunk is verified when it is read. Ex01 and L01 are other formats, and not
+//! supported.
 
 use std::io;
 use std::ops::Range;
@@ -33,18 +37,20 @@ const DESCRIPTOR_LEN: u64 = 76;
 const TABLE_HEADER_LEN: u64 = 24;
 const ENTRY_LEN: u64 = 4;
 const DEFLATED: u32 = 1 << 31;
-/// Behind a plain chunk.
+/// Length of the Adler-32 after an uncompressed chunk.
 const CHECKSUM_LEN: u64 = 4;
 
-/// As many files as a process may usually have open.
+/// Limit on the files: about as many as a process may usually have open.
 const MAX_SEGMENTS: usize = 1000;
-/// EnCase writes a table per 16,375 chunks of 32 KiB: this is enough for 128 TiB.
+/// Limit on the tables. EnCase writes one for each 16,375 chunks of 32 KiB, so that this is enough
+/// for 128 TiB.
 const MAX_TABLES: usize = 1 << 18;
-/// Sections of one segment: a table needs four, and a segment's tables are as bounded as the image's.
+/// Limit on the sections of a segment: each table comes with up to three others.
 const MAX_SECTIONS: usize = 4 * MAX_TABLES;
 /// EnCase offers chunks of 64 to 32,768 sectors.
 const MAX_CHUNK_LEN: u64 = 32_768 * 512;
-/// A deflated chunk is larger than its content at worst by a little (RFC 1951: 5 bytes per block).
+/// How much longer a deflated chunk may be than its content: RFC 1951 adds 5 bytes to each block that
+/// does not compress.
 const MAX_OVERHEAD: u64 = 64 << 10;
 
 pub(super) fn fits(file: &dyn ReadAt) -> io::Result<bool> {
@@ -82,7 +88,7 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
     }
 }
 
-/// The name of the segment behind this one: `E01` … `E99`, `EAA` … `EZZ`, `FAA` … `ZZZ`.
+/// The name of the next segment: `E01` … `E99`, `EAA` … `EZZ`, `FAA` … `ZZZ`.
 fn next(path: &Path) -> Option<PathBuf> {
     let extension = path.extension()?.to_str()?;
     let [first, second, third] = *extension.as_bytes() else {
@@ -107,17 +113,20 @@ fn next(path: &Path) -> Option<PathBuf> {
     Some(path.with_extension(std::str::from_utf8(&following).ok()?))
 }
 
-/// A run of chunks whose places one table lists.
+/// A table with the offsets of a run of chunks.
 #[derive(Debug, Clone, Copy)]
 struct Table {
+    /// Index of the segment with the table and its chunks.
     segment: usize,
     /// Number of its first chunk.
     first: u64,
+    /// Number of chunks.
     count: u64,
-    /// Where its entries are.
+    /// Offset of its entries in the segment.
     entries: u64,
+    /// Offset in the segment from which the entries count.
     base: u64,
-    /// Where the last chunk ends at the latest.
+    /// Offset in the segment that limits the last chunk.
     end: u64,
 }
 
@@ -131,11 +140,11 @@ struct Image {
 }
 
 impl Image {
-    /// Takes in the last segment's sections; true if the image ends with it.
+    /// Reads the sections of the last segment. `true` if the image ends with it.
     fn read_sections(&mut self, file: &dyn ReadAt) -> io::Result<bool> {
         let mut at = FILE_HEADER_LEN;
         let mut sectors_end = None;
-        // A table that is damaged has its copy behind it.
+        // A damaged table is followed by its copy.
         let mut table_damaged = false;
         for _ in 0..MAX_SECTIONS {
             let descriptor: [u8; DESCRIPTOR_LEN as usize] = bytes_at(file, at)?;
@@ -190,8 +199,7 @@ impl Image {
         Ok(())
     }
 
-    /// Takes in the table that fills a section; false if it is damaged. `end` is where its chunks
-    /// end.
+    /// Reads the table in a section. `false` if it is damaged. `end` is the end of its chunks.
     fn read_table(&mut self, file: &dyn ReadAt, section: Range<u64>, end: u64) -> io::Result<bool> {
         let data = section.start;
         let header: [u8; TABLE_HEADER_LEN as usize] = bytes_at(file, data)?;
@@ -209,7 +217,8 @@ impl Image {
         let after = table
             .entries
             .saturating_add(table.count.saturating_mul(ENTRY_LEN));
-        // Within its own section, so that no byte is summed twice however many tables there are.
+        // A table must be inside its section. So the checksums of all tables together cover each
+        // byte of the file once, however many tables there are.
         if after.saturating_add(CHECKSUM_LEN) > section.end {
             return Ok(false);
         }
@@ -240,7 +249,7 @@ impl Image {
         Ok(Arc::new(self))
     }
 
-    /// The content of a chunk, checked.
+    /// The content of a chunk, whose checksum was verified.
     fn chunk(&self, number: u64) -> io::Result<Vec<u8>> {
         let after = self.tables.partition_point(|table| table.first <= number);
         let table = self.tables.get(after.saturating_sub(1));
@@ -251,7 +260,7 @@ impl Image {
         let entry_at = table
             .entries
             .saturating_add(index.saturating_mul(ENTRY_LEN));
-        // Behind the last entry stands the checksum: read with it, and not used.
+        // Of the last entry, the second number is the checksum of the table, which is not used.
         let entries: [u8; 8] = bytes_at(file, entry_at)?;
         let (entry, following) = (le32(&entries, 0), le32(&entries, 4));
         let place = |entry: u32| table.base.saturating_add((entry & !DEFLATED).into());
@@ -291,7 +300,7 @@ fn plain(mut bytes: Vec<u8>, len: usize) -> Option<Vec<u8>> {
     (adler32(&bytes) == checksum).then_some(bytes)
 }
 
-/// The content of a zlib stream, whose own checksum must be right.
+/// The content of a zlib stream; `None` if its checksum is wrong.
 fn inflate(bytes: &[u8], limit: u64) -> Option<Vec<u8>> {
     let mut content = vec![0; usize::try_from(limit).ok()?];
     let mut inflate = Decompress::new(true);
@@ -307,7 +316,7 @@ fn adler32(bytes: &[u8]) -> u32 {
     sums.value()
 }
 
-/// The same of a stretch of a file, in pieces: a table may be large.
+/// The Adler-32 of a range of a file, which is read in parts because a table may be large.
 fn adler32_of(file: &dyn ReadAt, start: u64, end: u64) -> io::Result<u32> {
     let mut sums = Adler::default();
     let mut buf = [0; 64 << 10];
@@ -331,7 +340,7 @@ impl Default for Adler {
 
 impl Adler {
     const MODULUS: u32 = 65521;
-    /// So many bytes do not overflow the sums (zlib's NMAX).
+    /// The most bytes that cannot overflow the sums before they are reduced (NMAX in zlib).
     const RUN: usize = 5552;
 
     fn add(&mut self, bytes: &[u8]) {

@@ -1,13 +1,15 @@
-//! Disk-image containers, read-only: the virtual disk inside as a source of its own.
+//! Disk-image containers, read-only: the virtual disk inside one as a source.
 //!
-//! Every reader keeps nothing but the header's numbers and looks its tables up in the file where it
-//! needs them: no lock, no cache, and no memory that a hostile header could ask for. Names that an
-//! image mentions are never followed, but for a VMDK's extents beside it.
+//! Each reader keeps the numbers of the header in memory and reads its tables from the file when it
+//! needs them. So there is no lock and no cache, and a hostile header cannot make it allocate much
+//! memory. File names in an image are not followed, except those of a VMDK's extents in the same
+//! directory.
 //!
-//! Readers of our own. What was tried instead: `vhdx` 0.1 panics on files that are none; `ewf` 0.4
-//! shows a plain chunk with a changed byte as if it were sound, and asks for 2 GiB where a table
-//! says so; `imago` 0.2 (qcow2) stood what was tried, at the price of some 30 crates for what is one
-//! file here.
+//! The formats are parsed here because the crates that were tried were unfit: `vhdx` 0.1 panics on
+//! files that are not VHDX; `ewf` 0.4 does not check the checksum of an uncompressed chunk, so that
+//! it returns changed bytes as sound, and allocates up to 2 GiB for a chunk if a table says so.
+//! `imago` 0.2 (qcow2, VMDK) withstood the tests, but keeps caches behind locks and adds some 30
+//! crates to a build that has only this feature.
 
 #![deny(
     clippy::unwrap_used,
@@ -36,13 +38,14 @@ use crate::shown::ShowPath;
 
 type Disk = Arc<dyn ReadAt>;
 
-/// A kind of container.
+/// A container format.
 struct Format {
+    /// As messages name it.
     name: &'static str,
-    /// Whether this file is one.
+    /// Whether the file is in this format.
     fits: fn(&Path, &dyn ReadAt) -> io::Result<bool>,
-    /// The disk in it. [`io::ErrorKind::Unsupported`] says that it is one of a kind that is not
-    /// read, any other error that it cannot be read.
+    /// Opens the disk in the file. [`io::ErrorKind::Unsupported`]: the file uses a feature that is
+    /// not supported; any other error: it is damaged or cannot be read.
     open: fn(&Path, Disk) -> io::Result<Disk>,
 }
 
@@ -79,16 +82,16 @@ const PROBES: &[Format] = &[
     },
 ];
 
-/// The virtual disk in `file`, which was opened by `path`, and the container's name; `None` if the
-/// file is no container.
+/// The virtual disk in `file`, which was opened at `path`, and the name of the container format;
+/// `None` if the file is not a container.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a container of a kind that is not read, [`Error::Io`] for one that is
-/// damaged, cut off or cannot be read.
+/// [`Error::Unsupported`] for a container with features that are not supported, [`Error::Io`] for one
+/// that is damaged, cut off or cannot be read.
 pub(super) fn open(path: &Path, file: &Disk) -> Result<Option<(Disk, &'static str)>> {
     for format in PROBES {
         let fail = |error| failure(format.name, path, error);
-        // What cannot be read shows no container: a failing disk is a disk.
+        // If the beginning cannot be read, the source is taken for a disk with a bad sector.
         if (format.fits)(path, file).unwrap_or(false) {
             let disk = (format.open)(path, file.clone()).map_err(fail)?;
             return Ok(Some((disk, format.name)));
@@ -106,12 +109,12 @@ fn failure(name: &str, path: &Path, error: io::Error) -> Error {
     Error::io(format!("cannot open the {name} {}", path.shown()), error)
 }
 
-/// A container that says something impossible.
+/// The error for a container with impossible values.
 fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
-/// A container of a kind that is not read.
+/// The error for a container with features that are not supported.
 fn unsupported(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, what.into())
 }

@@ -1,17 +1,20 @@
 //! qcow2, versions 2 and 3 (QEMU, docs/interop/qcow2).
 //!
-//! All numbers are big-endian. The disk is cut into clusters; a table of tables (L1, L2) says where
-//! each one is.
+//! The crate `imago` 0.2 was tried and withstood the tests; it adds some 30 crates, and keeps caches
+//! behind locks.
+//!
+//! All numbers are big-endian. The disk is divided into clusters. The L1 table has the offsets of L2
+//! tables, and those have the offsets of the clusters.
 //!
 //! | header | field |
 //! |---|---|
 //! | 0, 4 | `QFI` 0xFB, version |
 //! | 8, 16 | offset and length of the backing file's name |
-//! | 20, 24 | bits of a cluster's size, size of the disk |
-//! | 32 | 0, or the encryption |
+//! | 20, 24 | base-2 logarithm of the cluster size, size of the disk |
+//! | 32 | encryption method; 0 for none |
 //! | 36, 40 | entries of the L1 table, its offset |
 //! | 72 | version 3: features without which the image cannot be read |
-//! | 104 | compression, where feature bit 3 is set: 0 is deflate |
+//! | 104 | compression method, if feature bit 3 is set; 0 for deflate |
 
 use std::io;
 use std::sync::Arc;
@@ -24,19 +27,21 @@ use crate::source::ReadAt;
 
 const MAGIC: &[u8] = b"QFI\xFB";
 const HEADER_LEN: usize = 112;
-/// Bits of a cluster's size: the format starts at 9, QEMU stops at 21 (2 MiB).
+/// Base-2 logarithm of the cluster size: at least 9 in the format, at most 21 (2 MiB) in QEMU.
 const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
-/// Bits 9 to 55 of an entry: where its table or cluster begins.
+/// Bits 9 to 55 of an entry: the offset of its table or cluster.
 const OFFSET: u64 = 0x00FF_FFFF_FFFF_FE00;
 const COMPRESSED: u64 = 1 << 62;
 const ZEROS: u64 = 1;
 const ENTRY_LEN: u64 = 8;
-/// Compressed clusters are counted in these.
+/// Unit of the length of a compressed cluster, in bytes.
 const SECTOR: u64 = 512;
 
-/// Feature bits: dirty (only the reference counts may be wrong) and the compression's own.
+/// Feature bits that do not keep the image from being read: dirty (only the reference counts may be
+/// wrong), and the one that says that there is a compression method.
 const HARMLESS: u64 = 1 | COMPRESSION;
 const COMPRESSION: u64 = 1 << 3;
+/// Feature bits that are refused, and the words of the message.
 const FEATURES: [(u64, &str); 3] = [
     (
         1 << 1,
@@ -84,7 +89,7 @@ pub(super) fn open(file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn ReadAt>> {
     Ok(Arc::new(disk))
 }
 
-/// Refuses what would be read wrongly.
+/// Refuses an image whose features would make the disk read wrongly.
 fn refuse(header: &[u8], version: u32) -> io::Result<()> {
     if !matches!(version, 2 | 3) {
         return Err(unsupported(format!("a qcow image of version {version}")));
@@ -127,7 +132,7 @@ struct Qcow2 {
     size: u64,
     cluster_bits: u32,
     l1_table: u64,
-    /// The entry's bit for "zeros", where the version has it.
+    /// The bit of an entry that says "zeros"; 0 in version 2, which has none.
     zeros: u64,
 }
 
@@ -136,7 +141,7 @@ impl Qcow2 {
         1 << self.cluster_bits
     }
 
-    /// The L2 entry of the cluster at `offset`; zero where there is none.
+    /// The L2 entry of the cluster with the byte at `offset`; 0 if there is no L2 table.
     fn entry(&self, offset: u64) -> io::Result<u64> {
         let cluster = offset >> self.cluster_bits;
         let per_table = self.cluster_len() / ENTRY_LEN;
@@ -153,8 +158,8 @@ impl Qcow2 {
         Ok(be64(&bytes_at::<8>(&self.file, offset)?, 0))
     }
 
-    /// The content of a compressed cluster, whose entry holds a byte offset and, above it, how many
-    /// sectors it goes on behind the one that it begins in.
+    /// The content of a compressed cluster. The low bits of its entry are the offset in bytes, the
+    /// bits above them the number of sectors that it has after the first.
     fn decompressed(&self, entry: u64) -> io::Result<Vec<u8>> {
         let offset_bits = 62u32.saturating_sub(self.cluster_bits.saturating_sub(8));
         let mask = (1u64 << offset_bits).saturating_sub(1);
@@ -163,7 +168,7 @@ impl Qcow2 {
         let len = sectors
             .saturating_mul(SECTOR)
             .saturating_sub(offset % SECTOR);
-        // The last sector may not be written out to its end.
+        // The file may end inside the last sector.
         let len = len.min(self.file.size().saturating_sub(offset));
         let mut packed = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?];
         self.file.read_exact_at(offset, &mut packed)?;

@@ -1,4 +1,5 @@
-//! A raw image in several files: `disk.001`, `disk.002`, … or `disk.aa`, `disk.ab`, ….
+//! A raw image that is split into several files: `disk.001`, `disk.002`, … or `disk.aa`, `disk.ab`,
+//! ….
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,14 +10,15 @@ use super::{damaged, unsupported};
 use crate::shown::ShowPath;
 use crate::source::{FileSource, ReadAt};
 
-/// As many files as a process may usually have open.
+/// Limit on the files: about as many as a process may usually have open.
 const MAX_PARTS: usize = 1000;
 
 pub(super) fn fits(path: &Path) -> io::Result<bool> {
     Ok(is_first(path) && next(path).is_some_and(|next| next.is_file()))
 }
 
-/// `000`, `001` and the like, or only letters `a`.
+/// Whether the extension is that of a first part: zeros with at most a 1 at the end, or only the
+/// letter `a`.
 fn is_first(path: &Path) -> bool {
     let Some(extension) = path.extension().and_then(|extension| extension.to_str()) else {
         return false;
@@ -28,7 +30,7 @@ fn is_first(path: &Path) -> bool {
             || (zeros.is_empty() && extension.parse::<u32>().is_ok_and(|number| number <= 1)))
 }
 
-/// The name of the part behind this one.
+/// The name of the next part.
 fn next(path: &Path) -> Option<PathBuf> {
     let mut extension = path.extension()?.to_str()?.as_bytes().to_vec();
     for byte in extension.iter_mut().rev() {
@@ -55,7 +57,7 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
         let Ok(meta) = path.symlink_metadata() else {
             break;
         };
-        // Whoever makes an image must not be able to name any other file.
+        // The maker of an image must not be able to make us read any other file.
         if meta.is_symlink() {
             return Err(unsupported(format!(
                 "{} is a link, and parts of an image that are links are not followed; put the files beside each other",
@@ -65,7 +67,8 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
         if !meta.is_file() {
             break;
         }
-        // All parts but the last are of one size: else one is cut off, or they are no parts.
+        // All parts except the last have the same size; otherwise one was cut off, or they do not
+        // belong together.
         if last_len != part_len || parts.len() >= MAX_PARTS {
             return Err(unsupported(format!(
                 "the parts before {} are not all of one size, or are more than {MAX_PARTS}",

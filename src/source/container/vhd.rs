@@ -1,7 +1,9 @@
 //! VHD, fixed and dynamic (Microsoft, "Virtual Hard Disk Image Format Specification" 1.0, 2006).
 //!
-//! All numbers are big-endian. The footer is the file's last sector; a dynamic disk has a copy of it
-//! in front.
+//! The crate `vhd` 0.1 has had no release in years, so it was not tried further.
+//!
+//! All numbers are big-endian. The footer is the last sector of the file; a dynamic disk has a copy
+//! of it in the first.
 //!
 //! | footer | field | dynamic header | field |
 //! |---|---|---|---|
@@ -11,9 +13,9 @@
 //! | 60 | 2 fixed, 3 dynamic, 4 differencing | 32 | bytes of a block |
 //! | 64 | checksum | 36 | checksum |
 //!
-//! A table entry is the sector at which a block begins with its sector bitmap, or all ones. The
-//! bitmap is not looked at: the sectors that it leaves out were zeroed when the block was made (qemu
-//! ignores it, too).
+//! A table entry is the sector in which a block begins, or all ones if there is no block. A block
+//! begins with a bitmap of its sectors, which is not used: the sectors without a bit were filled with
+//! zeros when the block was created. QEMU does not use it either.
 
 use std::io;
 use std::sync::Arc;
@@ -29,7 +31,7 @@ const DYNAMIC: u32 = 3;
 const DIFFERENCING: u32 = 4;
 const SECTOR: u64 = 512;
 const ENTRY_LEN: u64 = 4;
-/// An entry for a block that is not there.
+/// The entry of a block that does not exist.
 const ABSENT: u32 = u32::MAX;
 
 pub(super) fn fits(file: &dyn ReadAt) -> io::Result<bool> {
@@ -56,7 +58,7 @@ pub(super) fn open(file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn ReadAt>> {
     }
 }
 
-/// The footer at the end, or its copy in front where that one is damaged.
+/// The footer at the end of the file, or if that is damaged, its copy at the beginning.
 fn footer(file: &dyn ReadAt) -> io::Result<[u8; FOOTER_LEN as usize]> {
     for offset in [end_footer(file), 0] {
         let footer = bytes_at(file, offset)?;
@@ -110,7 +112,7 @@ impl Dynamic {
         })
     }
 
-    /// Where the block at `offset` in the disk begins.
+    /// The offset in the file of the block with the byte at `offset` of the disk.
     fn block(&self, offset: u64) -> io::Result<Option<u64>> {
         let index = offset.checked_div(self.block_len).unwrap_or(0);
         let entry = self.table.saturating_add(index.saturating_mul(ENTRY_LEN));

@@ -1,4 +1,6 @@
-//! VHDX (MS-VHDX). All numbers are little-endian.
+//! VHDX ([MS-VHDX], version 8). All numbers are little-endian.
+//!
+//! The crate `vhdx` 0.1 was tried; it panics on files that are not VHDX.
 //!
 //! | at | structure |
 //! |---|---|
@@ -32,7 +34,7 @@ const METADATA: &str = "8b7ca206-4790-4b9a-b8fe-575f050f886e";
 const FILE_PARAMETERS: &str = "caa16737-fa36-4d43-b3b6-33f0aa44e76b";
 const DISK_SIZE: &str = "2fa54224-cd1b-4876-b211-5dbed83bf4b8";
 const SECTOR_SIZE: &str = "8141bf1d-a96f-4709-ba47-f233a8faab5f";
-/// File parameters, flag: the disk holds only the changes to another.
+/// Flag of the file parameters: the disk holds only the changes to a parent disk.
 const HAS_PARENT: u32 = 2;
 
 /// States of a block (MS-VHDX 2.5.1.1).
@@ -105,7 +107,8 @@ pub(super) fn open(file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn ReadAt>> {
     Ok(Arc::new(disk))
 }
 
-/// Refuses a file whose log still holds changes: without them what is read may be wrong.
+/// Refuses a file whose log has changes that are not in the tables and blocks yet. Without them, the
+/// disk may read wrongly.
 fn check_header(file: &dyn ReadAt) -> io::Result<()> {
     let mut newest: Option<[u8; HEADER_LEN]> = None;
     for offset in HEADERS {
@@ -142,7 +145,7 @@ fn regions(file: &dyn ReadAt) -> io::Result<Vec<u8>> {
     Err(damaged("both of its region tables are damaged"))
 }
 
-/// The entry that begins with this identifier.
+/// The entry of a table that begins with this identifier.
 fn entry<'a>(entries: &'a [u8], count: u32, id: &str) -> Option<&'a [u8]> {
     entries
         .chunks_exact(ENTRY_LEN)
@@ -153,7 +156,7 @@ fn entry<'a>(entries: &'a [u8], count: u32, id: &str) -> Option<&'a [u8]> {
         })
 }
 
-/// Whether the CRC-32C at 4, taken with that field zeroed, is right.
+/// Whether the CRC-32C at 4 is right; it is computed with that field as zeros.
 fn is_sound(structure: &[u8]) -> bool {
     let (head, tail) = (structure.get(..4), structure.get(8..));
     let bytes = head
@@ -164,7 +167,7 @@ fn is_sound(structure: &[u8]) -> bool {
     le32(structure, 4) == crc32c(bytes)
 }
 
-/// CRC-32C (Castagnoli; RFC 3720, section 12.1): only a few structures are checked, so bit by bit.
+/// CRC-32C (Castagnoli; RFC 3720, section 12.1), bit by bit: only a few structures are checked.
 fn crc32c<'a>(bytes: impl Iterator<Item = &'a u8>) -> u32 {
     const REVERSED_POLYNOMIAL: u32 = 0x82F6_3B78;
     !bytes.fold(u32::MAX, |crc, byte| {
@@ -185,7 +188,7 @@ struct Vhdx {
 }
 
 impl Vhdx {
-    /// The table's entry for the block at `offset` in the disk.
+    /// Index in the block allocation table of the block with the byte at `offset` of the disk.
     fn index(&self, offset: u64) -> u64 {
         let block = offset.checked_div(self.block_len).unwrap_or(0);
         block.saturating_add(block.checked_div(self.chunk).unwrap_or(0))

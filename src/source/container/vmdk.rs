@@ -1,16 +1,19 @@
-//! VMDK: one sparse file, a stream-optimised one, or a descriptor with extents beside it (VMware,
-//! "Virtual Disk Format 5.0").
+//! VMDK: a sparse file, a stream-optimized one, or a descriptor with extents in the same directory
+//! (VMware, "Virtual Disk Format 5.0").
 //!
-//! All numbers are little-endian, all places and sizes are in sectors of 512 bytes.
+//! The crate `imago` 0.2 was tried and withstood the tests; it adds some 30 crates, and keeps caches
+//! behind locks.
+//!
+//! All numbers are little-endian; all offsets and sizes are in sectors of 512 bytes.
 //!
 //! | sparse header | field |
 //! |---|---|
 //! | 0, 4 | `KDMV`, version |
 //! | 8 | flags: 2 grain entries of 1 are zeros, 16 grains are deflated |
 //! | 12, 20 | size of the disk, of a grain |
-//! | 28, 36 | place and size of the descriptor |
-//! | 44 | entries of a grain table |
-//! | 56 | place of the grain directory; all ones: the header's copy, 1024 bytes before the end, says it |
+//! | 28, 36 | offset and size of the descriptor |
+//! | 44 | number of entries of a grain table |
+//! | 56 | offset of the grain directory; all ones: see the copy of the header 1024 bytes before the end of the file |
 
 use std::io;
 use std::path::{Component, Path};
@@ -31,15 +34,15 @@ const ZERO_GRAINS: u32 = 1 << 2;
 const DEFLATED: u32 = 1 << 16;
 const DIRECTORY_AT_END: u64 = u64::MAX;
 const FOOTER: u64 = 1024;
-/// A deflated grain stands behind its sector (8 bytes) and its length (4 bytes).
+/// A deflated grain comes after its sector number (8 bytes) and its length (4 bytes).
 const GRAIN_HEADER_LEN: u64 = 12;
-/// Grains are 64 KiB; none larger seen than this.
+/// Limit on the size of a grain. Usual are 64 KiB.
 const MAX_GRAIN_LEN: u64 = 2 << 20;
-/// Descriptors are a few lines, 10 KiB with the room that is kept for them.
+/// Limit on the length of a descriptor. It has a few lines; 10 KiB are usually reserved for it.
 const MAX_TEXT_LEN: u64 = 64 << 10;
-/// As many files as a process may usually have open.
+/// Limit on the extents: about as many files as a process may usually have open.
 const MAX_EXTENTS: usize = 1000;
-/// The descriptor's word for "no parent".
+/// The value of `parentCID` in a descriptor without a parent.
 const NO_PARENT: &str = "ffffffff";
 
 pub(super) fn fits(file: &dyn ReadAt) -> io::Result<bool> {
@@ -133,7 +136,8 @@ impl<'a> Extent<'a> {
         Ok(Arc::new(window))
     }
 
-    /// The file beside the descriptor. An image must not be able to name any other.
+    /// Opens the file in the directory of the descriptor. The maker of an image must not be able to
+    /// make us read any other file, so a path or a link is refused.
     fn file(&self, descriptor: &Path) -> io::Result<FileSource> {
         let mut parts = Path::new(self.name).components();
         let plain = matches!(
@@ -171,7 +175,7 @@ struct Sparse {
     file: Arc<dyn ReadAt>,
     size: u64,
     grain_len: u64,
-    /// Bytes of the disk that one grain table covers.
+    /// Bytes of the disk that a grain table covers.
     table_covers: u64,
     directory: u64,
     zero_grains: bool,
@@ -218,7 +222,7 @@ impl Sparse {
         })
     }
 
-    /// Where the grain at `offset` in the disk is.
+    /// The offset in the file of the grain with the byte at `offset` of the disk.
     fn grain(&self, offset: u64) -> io::Result<Option<u64>> {
         let table = offset.checked_div(self.table_covers).unwrap_or(0);
         let table = self.entry(self.directory, table)?;
@@ -311,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_cannot_name_files_elsewhere() {
+    fn an_image_cannot_name_files_in_other_directories() {
         for name in [
             "/etc/passwd",
             "../x",

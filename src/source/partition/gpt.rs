@@ -1,10 +1,11 @@
-//! GUID partition tables (UEFI specification 2.10, section 5.3).
+//! GUID partition tables (UEFI specification 2.10, section 5.3). All numbers are little-endian.
+//! [`super`] says why no crate is used.
 //!
 //! | header offset | field |
 //! |---|---|
 //! | 0 | `EFI PART` |
 //! | 12, 16 | size of the header, its CRC-32 with this field zeroed |
-//! | 24 | sector that it lies in |
+//! | 24 | sector of this header |
 //! | 72, 80, 84, 88 | first sector of the entries, their number, size and CRC-32 |
 
 use std::io;
@@ -15,19 +16,20 @@ use super::{Kind, Partition, PartitionTable, Scheme, bytes_at};
 use crate::guid::Guid;
 use crate::source::ReadAt;
 
-/// Entries are 128 bytes and usually 128 of them; Linux stops at 256 partitions of a disk.
+/// Longest table: usually there are 128 entries of 128 bytes, and Linux reads at most 256 partitions
+/// of a disk.
 const MAX_TABLE_LEN: u64 = 256 * 128;
 const HEADER_LEN: usize = 92;
-/// The header may be larger than its fields, but not than a sector.
+/// The header may be longer than its fields, but not than the smallest sector.
 const MAX_HEADER_LEN: usize = 512;
 const ENTRY_LEN: usize = 128;
 
-/// The table in front.
+/// The primary table, in the second sector of the disk.
 pub(super) fn read_primary(disk: &dyn ReadAt, sector: u64) -> io::Result<Option<PartitionTable>> {
     Ok(read_at(disk, sector, 1)?.map(|partitions| table(partitions, Vec::new())))
 }
 
-/// Its copy at the end of the disk.
+/// The backup table, in the last sector of the disk.
 pub(super) fn read_backup(disk: &dyn ReadAt, sector: u64) -> io::Result<Option<PartitionTable>> {
     let sectors = disk.size().checked_div(sector).unwrap_or(0);
     let backup = read_at(disk, sector, sectors.saturating_sub(1))?;
@@ -47,7 +49,8 @@ fn table(partitions: Vec<Partition>, notes: Vec<String>) -> PartitionTable {
     }
 }
 
-/// The partitions of the header in sector `at`; `None` where there is none or it is damaged.
+/// The partitions of the table whose header is in sector `at`; `None` if there is no header or a
+/// checksum is wrong.
 fn read_at(disk: &dyn ReadAt, sector: u64, at: u64) -> io::Result<Option<Vec<Partition>>> {
     let offset = at.saturating_mul(sector);
     let Some(header) = bytes_at(disk, offset, MAX_HEADER_LEN)? else {
@@ -71,7 +74,7 @@ fn read_at(disk: &dyn ReadAt, sector: u64, at: u64) -> io::Result<Option<Vec<Par
     ))
 }
 
-/// Where the entries are, as a sound header says.
+/// The place of the entries, from a header whose checksum is right.
 struct Entries {
     first_sector: u64,
     entry_len: usize,
@@ -112,7 +115,8 @@ impl Entries {
     }
 }
 
-/// An entry: type at 0 (zero where unused), first and last sector at 32 and 40, name at 56.
+/// Parses an entry: type at 0 (all zeros if unused), first and last sector at 32 and 40, name in
+/// UTF-16 at 56.
 fn partition(number: u32, entry: &[u8], sector: u64) -> Option<Partition> {
     let kind: [u8; 16] = entry.get(..16)?.try_into().ok()?;
     let first = LittleEndian::read_u64(entry.get(32..40)?);

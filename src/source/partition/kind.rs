@@ -1,11 +1,11 @@
-//! What a partition is for, as its table says. The names are those of the makers' documentation;
-//! nothing is decided by them.
+//! Partition types. The names come from the documentation of the systems that define the types, and
+//! are used in messages only.
 
 use std::fmt;
 
 use crate::guid::Guid;
 
-/// What a table says that a partition is for.
+/// The type of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -49,7 +49,7 @@ const GPT: &[(&str, &str)] = &[
     ("7c3457ef-0000-11aa-aa11-00306543ecac", "Apple APFS"),
 ];
 
-/// As fdisk lists them.
+/// As listed by fdisk(8).
 const MBR: &[(u8, &str)] = &[
     (0x01, "FAT12"),
     (0x04, "FAT16"),
@@ -72,7 +72,7 @@ const MBR: &[(u8, &str)] = &[
 ];
 
 impl Kind {
-    /// What people call it, if it is a common one.
+    /// The usual name, if the type is a common one.
     pub fn name(&self) -> Option<&'static str> {
         match self {
             Self::Gpt(id) => {

@@ -1,9 +1,10 @@
-//! Master boot records, with the chain of logical partitions.
+//! Master boot records, with the chain of logical partitions. [`super`] says why no crate is used.
 //!
 //! Four entries of 16 bytes at 0x1BE: type at 4, first sector at 8, number of sectors at 12; `55 AA`
-//! at 0x1FE. Inside an extended partition each link of the chain is such a sector again: its first
-//! entry is a logical partition (counted from the link), its second the next link (counted from the
-//! start of the extended partition). Cylinders, heads and the boot flag decide nothing.
+//! at 0x1FE. Inside an extended partition, each link of the chain is a sector of the same form. Its
+//! first entry is a logical partition, whose start counts from the link; its second is the next
+//! link, whose start counts from the start of the extended partition. The cylinder and head fields
+//! and the boot flag are not used.
 
 use std::io;
 
@@ -14,16 +15,20 @@ use crate::source::{ReadAt, Window, signature};
 
 const TABLE: usize = 0x1BE;
 const ENTRY_LEN: usize = 16;
+/// Offset of `55 AA`.
 const BOOT_SIGNATURE: usize = 0x1FE;
 const SECTOR_LEN: usize = 512;
 
-/// Types of extended partitions: CHS, LBA, Linux.
+/// Types of extended partitions: with CHS addresses, with LBA addresses, and of Linux.
 const EXTENDED: [u8; 3] = [0x05, 0x0F, 0x85];
-/// Stands for a GPT (UEFI specification 2.10, section 5.2.3).
+/// Type of the partition that a disk with a GPT has in its MBR (UEFI specification 2.10, section
+/// 5.2.3).
 const PROTECTIVE: u8 = 0xEE;
 
-/// Links followed on a disk: Linux stops at 256 partitions.
+/// Limit on the links that are followed on a disk: Linux reads at most 256 partitions, 4 of them
+/// primary.
 const MAX_LINKS: usize = 252;
+/// Number of the first logical partition.
 const FIRST_LOGICAL: u32 = 5;
 
 /// What the first sector of a disk is.
@@ -32,11 +37,11 @@ pub(super) enum FirstSector {
     FileSystem,
     /// A partition table, with the entries in use.
     Table(Vec<Entry>),
-    /// Neither, or not there.
+    /// Something else, or the disk is shorter than a sector.
     Other,
 }
 
-/// An entry in use.
+/// An entry in use. `first` and `sectors` are in sectors.
 pub(super) struct Entry {
     slot: u32,
     kind: u8,
@@ -77,7 +82,7 @@ pub(super) fn first_sector(disk: &dyn ReadAt) -> io::Result<FirstSector> {
     })
 }
 
-/// The entries in use; `None` where the sector is no table.
+/// The entries in use; `None` if the sector is not a partition table.
 fn entries(sector: &[u8]) -> Option<Vec<Entry>> {
     let (table, signature) = (
         sector.get(TABLE..BOOT_SIGNATURE)?,
@@ -105,8 +110,8 @@ fn entries(sector: &[u8]) -> Option<Vec<Entry>> {
     )
 }
 
-/// A file system that fills the disk begins with a sector that ends in `55 AA`, too: it has a jump
-/// in front and a plausible sector size behind its name.
+/// Whether the sector is the boot sector of a file system that fills the disk. It also ends in
+/// `55 AA`, but begins with a jump instruction, and has a plausible sector size after its name.
 fn is_boot_sector(bytes: &[u8]) -> bool {
     let jump = matches!(bytes, [0xEB, _, 0x90, ..] | [0xE9, ..]);
     let name = bytes.get(3..11).unwrap_or_default();
@@ -117,8 +122,8 @@ fn is_boot_sector(bytes: &[u8]) -> bool {
         || (jump && sector_size.is_power_of_two() && (512..=4096).contains(&sector_size))
 }
 
-/// The size in which the entries count. The table does not say: for an image it is the first of
-/// `sizes` with which a partition begins with something known, else the first.
+/// The sector size of the entries, which the table does not say. For an image it is the first of
+/// `sizes` with which some partition begins with a known format, or else the first.
 pub(super) fn sector_size(disk: &dyn ReadAt, entries: &[Entry], sizes: &[u64]) -> io::Result<u64> {
     if let [size] = sizes {
         return Ok(*size);
@@ -129,7 +134,7 @@ pub(super) fn sector_size(disk: &dyn ReadAt, entries: &[Entry], sizes: &[u64]) -
                 .is_some_and(|link| self::entries(&link).is_some());
         Ok::<_, io::Error>(chained || signature::known(&Window::from(disk, start))?.is_some())
     };
-    // One partition that cannot be read is no matter while another one tells.
+    // A partition that cannot be read does not matter if another one settles it.
     let mut unread = None;
     for size in sizes {
         for entry in entries {
@@ -200,9 +205,9 @@ pub(super) fn read(
 enum End {
     /// With its last link.
     Reached,
-    /// With something that is no link, or with one that was there before.
+    /// With a sector that is not a link, or with a link that was followed before.
     Damaged,
-    /// Where the source does: what follows is not there.
+    /// At the end of the source, which was cut off.
     CutOff,
 }
 
@@ -218,7 +223,8 @@ impl Chain<'_> {
     fn follow(&mut self, base: u64, partitions: &mut Vec<Partition>) -> io::Result<End> {
         let mut link = base;
         loop {
-            // The links may stand in any order, so a loop is known only by having been there.
+            // The links may be in any order on the disk, so that a loop is recognized only by a link
+            // that was followed before.
             if self.seen.contains(&link) || self.seen.len() >= MAX_LINKS {
                 return Ok(End::Damaged);
             }

@@ -1,18 +1,19 @@
-//! Partition tables, read-only: which stretches of a disk are volumes of their own.
+//! Partition tables, read-only.
 //!
-//! Readers of our own, because the crates that were looked at do not stand hostile tables: `gpt`
-//! 4.1 ends the process on an entry size other than 128 and allocates whatever the entry count
-//! asks for; `mbrman` 0.6 panics on a partition that starts at sector 0, overflows on a logical
-//! partition's start, and gives up the primary partitions when a logical one is damaged.
+//! They are parsed here because the crates that were tried do not withstand hostile tables. `gpt`
+//! 4.1 panics (`assert_eq!`) on an entry size other than 128, and allocates as much as the entry
+//! count says. `mbrman` 0.6 panics on a partition that starts at sector 0, adds the start of a
+//! logical partition in 32 bits, and does not return the primary partitions if a logical one is
+//! damaged.
 //!
-//! Which table counts, where several are found (as Linux decides, but for the lost first sector):
+//! Which table is used if there are several (as Linux decides, except for a lost first sector):
 //!
 //! | first sector | table |
 //! |---|---|
-//! | a file system's boot sector | none: what may lie behind it is left over |
+//! | boot sector of a file system | none; a GPT in the following sectors is left from an earlier use |
 //! | MBR with partitions, none of them protective | the MBR |
-//! | protective MBR | the GPT, else its backup, else what else the MBR lists |
-//! | anything else | the GPT, if there is one; its backup, if the disk begins with nothing known |
+//! | protective MBR | the GPT, or its backup, or the other partitions of the MBR |
+//! | anything else | the GPT, if there is one; its backup, if the disk begins with no known format |
 
 #![deny(
     clippy::unwrap_used,
@@ -34,22 +35,22 @@ pub use kind::Kind;
 use super::{ReadAt, signature};
 use mbr::FirstSector;
 
-/// A partition table.
+/// The partition table of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionTable {
-    /// Which scheme it follows.
+    /// GPT or MBR.
     pub scheme: Scheme,
     /// The partitions in the order of their numbers.
     pub partitions: Vec<Partition>,
-    /// What a person should know about the table.
+    /// What the user should know about the table, such as damage; a sentence each.
     pub notes: Vec<String>,
-    /// Whether all partitions of the disk are listed, as far as the table tells: not where a part
-    /// of it is damaged or cannot be read.
+    /// Whether `partitions` has every partition of the disk. `false` if a part of the table is
+    /// damaged or cannot be read.
     pub is_complete: bool,
 }
 
-/// A scheme of partition tables.
+/// The format of a partition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scheme {
@@ -68,30 +69,30 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// A stretch of the disk.
+/// A partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Partition {
-    /// Its number, as Linux counts: on an MBR disk logical partitions begin at 5.
+    /// Its number, as Linux counts: the logical partitions of an MBR disk begin at 5.
     pub number: u32,
-    /// First byte.
+    /// First byte, from the start of the disk.
     pub start: u64,
-    /// Bytes; the disk may end before them.
+    /// Size in bytes; the disk may end before.
     pub size: u64,
-    /// What the table says that it is for.
+    /// Its type.
     pub kind: Kind,
-    /// Its name in the table; empty where the scheme has none.
+    /// Its name in a GPT; empty for an MBR.
     pub name: String,
 }
 
-/// The disk's partition table, if it has one.
+/// The partition table of a disk, if it has one.
 ///
 /// # Errors
-/// The disk cannot be read.
+/// The reason why the disk cannot be read.
 pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
     let sizes = match disk.sector_size() {
         Some(size) if is_sector_size(size) => vec![u64::from(size)],
-        // An image does not tell: a GPT stands in the sector behind the first.
+        // An image does not say. A GPT is in the second sector, wherever that begins.
         _ => vec![512, 4096],
     };
     let first = mbr::first_sector(disk)?;
@@ -101,7 +102,8 @@ pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
         FirstSector::Other => (false, Vec::new()),
     };
     if protective || entries.is_empty() {
-        // What cannot be read is no table that is not there: only the other one can stand for it.
+        // A table that cannot be read may exist. Unless the other one can be read, the reading error
+        // is reported.
         let mut unread = None;
         for sector in &sizes {
             match gpt::read_primary(disk, *sector) {
@@ -110,7 +112,7 @@ pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
                 Err(error) => unread = unread.or(Some(error)),
             }
         }
-        // Without a protective MBR the backup may be left over from the disk's last use.
+        // Without a protective MBR, the backup may be left from an earlier use of the disk.
         if protective || signature::known(disk)?.is_none() {
             for sector in &sizes {
                 match gpt::read_backup(disk, *sector) {
@@ -131,7 +133,7 @@ pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
     mbr::read(disk, sector, &entries).map(Some)
 }
 
-/// Whether a medium can have sectors of so many bytes.
+/// Whether a medium can have sectors of this size in bytes.
 fn is_sector_size(size: u32) -> bool {
     size.is_power_of_two() && (512..=4096).contains(&size)
 }
@@ -326,7 +328,7 @@ mod tests {
         assert_eq!(read(&disk).unwrap(), None);
     }
 
-    /// A disk of which the sectors named cannot be read.
+    /// A disk, and the sectors of it that cannot be read.
     struct Failing(Vec<u8>, Vec<u64>);
 
     impl ReadAt for Failing {
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_backup_stands_for_a_gpt_that_cannot_be_read_and_nothing_stands_for_both() {
+    fn uses_the_backup_of_a_gpt_that_cannot_be_read_and_fails_if_neither_can() {
         let whole = numbers(&gpt_disk(512));
         for sectors in [vec![1], vec![2]] {
             let table = read(&Failing(gpt_disk(512), sectors)).unwrap().unwrap();
@@ -411,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn an_mbr_in_sectors_of_4096_bytes_is_told_by_its_partitions() {
+    fn recognizes_an_mbr_in_sectors_of_4096_bytes_by_its_partitions() {
         let mut disk = vec![0; 4096 * 64];
         disk[0x1BE + 4] = 0x07;
         disk[0x1BE + 8] = 8;

@@ -1,17 +1,16 @@
-//! What a file or block device lies on, as the kernel tells in sysfs and in the mount table: the
-//! disk of a partition, the file behind a loop device, the parts of a device-mapper or md device,
-//! the device that a file system with a file is on.
+//! The storage that backs a file or block device, as the kernel reports it in sysfs and in the mount
+//! table: the disk of a partition, the file of a loop device, the parts of a device-mapper or md
+//! device, the device of the file system that holds a file.
 //!
-//! | relation | where it is read | the place below |
+//! | relation | where it is read | range in the backing device |
 //! |---|---|---|
 //! | partition on disk | `/sys/dev/block/N/{partition,start,size}` | exact |
 //! | loop device on file or device | `/sys/dev/block/N/loop/{backing_file,offset}` | exact |
-//! | device-mapper, md, bcache device on its parts | `/sys/dev/block/N/slaves` | somewhere in the part |
-//! | file on the device of its file system | its device number, `/proc/self/mountinfo` | somewhere in the device |
+//! | device-mapper, md, bcache device on its parts | `/sys/dev/block/N/slaves` | anywhere in the part |
+//! | file on the device of its file system | its device number, `/proc/self/mountinfo` | anywhere in the device |
 //!
-//! Two things of which it is only known that they lie somewhere in one device do not share bytes:
-//! its file system or volume manager keeps them apart. Everything else shares bytes where the
-//! stretches overlap.
+//! Two ranges that are only known to be anywhere in one device do not share bytes, because the file
+//! system or volume manager keeps them apart. All others share bytes if they overlap.
 
 mod uses;
 
@@ -26,25 +25,26 @@ use super::mount_table::MountEntry;
 
 pub(super) use uses::Use;
 
-/// Bytes in the sectors that the kernel counts in, whatever the device's own are.
+/// The unit of sizes and offsets in sysfs, in bytes, whatever the sectors of the device are.
 const KERNEL_SECTOR: u64 = 512;
 
-/// Most steps downwards that are followed. Nobody stacks that many devices.
+/// Limit on the ranges that are followed down from one: no real stack of devices has so many.
 const MAX_NODES: usize = 1000;
 
-/// A block device, by its number, or a file.
+/// A block device, by its number, or a file, by the number of its file system's device and its inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Node {
     Device { major: u32, minor: u32 },
     File { major: u32, minor: u32, inode: u64 },
 }
 
-/// Bytes of a file or device.
+/// A range of bytes of a file or device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NodeRange {
     pub(super) node: Node,
     pub(super) range: Range<u64>,
-    /// Whether all these bytes are meant, or some that a file system or a volume manager chose.
+    /// Whether every byte of the range counts. `false`: only some of them do, chosen by a file system
+    /// or volume manager.
     pub(super) exact: bool,
 }
 
@@ -66,13 +66,14 @@ impl NodeRange {
     }
 }
 
-/// Whether writing to what lies on the first stretches changes what lies on the others.
+/// Whether writing to the first ranges changes the others. Both have their backing with them
+/// ([`System::with_backing`]).
 pub(super) fn share_bytes(some: &[NodeRange], others: &[NodeRange]) -> bool {
     some.iter()
         .any(|one| others.iter().any(|other| one.shares_bytes_with(other)))
 }
 
-/// Where the kernel tells of storage. Tests make trees of their own.
+/// The file systems in which the kernel reports storage. Tests use directories with their own files.
 #[derive(Debug, Clone)]
 pub(super) struct System {
     sys: PathBuf,
@@ -89,7 +90,7 @@ impl Default for System {
 }
 
 impl System {
-    /// The part itself and everything it lies on.
+    /// The range itself and every range that backs it, down to the disks.
     pub(super) fn with_backing(&self, part: NodeRange) -> Vec<NodeRange> {
         let mut found: Vec<NodeRange> = Vec::new();
         let mut waiting = VecDeque::from([part]);
@@ -121,7 +122,7 @@ impl System {
         }
     }
 
-    /// The place of a partition on its disk.
+    /// The range of a partition on its disk.
     fn disk_range(&self, directory: &Path, part: &NodeRange) -> Option<NodeRange> {
         directory_is_partition(directory).then_some(())?;
         let start = number_in(&directory.join("start"))?.checked_mul(KERNEL_SECTOR)?;
@@ -133,7 +134,7 @@ impl System {
         })
     }
 
-    /// The place of a loop device in its file, or in the device that is its file.
+    /// The range of a loop device in its backing file or device.
     fn backing_range(&self, directory: &Path, part: &NodeRange) -> Option<NodeRange> {
         let path = self.backing_file(directory)?;
         let start = number_in(&directory.join("loop/offset")).unwrap_or(0);
@@ -150,7 +151,7 @@ impl System {
         Some(std::ffi::OsStr::from_bytes(path).into())
     }
 
-    /// What a device-mapper, md or bcache device is made of.
+    /// The parts of a device-mapper, md or bcache device.
     fn parts_of(&self, directory: &Path) -> impl Iterator<Item = Node> {
         devices_in(&directory.join("slaves"))
     }
@@ -166,8 +167,8 @@ impl System {
         self.mounted_from(row)
     }
 
-    /// What a file system was mounted from. Some have a device number of their own (btrfs,
-    /// everything in user space), and only the mount table tells.
+    /// What a file system was mounted from. Some file systems have a device number that is no block
+    /// device's (btrfs, FUSE); for those only the mount table has the source.
     fn mounted_from(&self, row: &MountEntry) -> Option<Node> {
         let device = Node::Device {
             major: row.device.0,
@@ -179,7 +180,7 @@ impl System {
         node_of(row.source_path()?)
     }
 
-    /// The place of a device in sysfs.
+    /// The directory of a device in sysfs.
     fn directory_of(&self, node: Node) -> PathBuf {
         let number = match node {
             Node::Device { major, minor } | Node::File { major, minor, .. } => {
@@ -189,8 +190,7 @@ impl System {
         self.sys.join("dev/block").join(number)
     }
 
-    /// The device that begins with these bytes, if there is one: the device itself, or a partition
-    /// of it.
+    /// The device whose first byte is that of the range: the device itself, or a partition of it.
     pub(super) fn device_of(&self, part: &NodeRange) -> Option<Node> {
         let directory = match part.node {
             Node::Device { .. } => self.directory_of(part.node),
@@ -208,7 +208,7 @@ impl System {
         })
     }
 
-    /// The path of a device, for people.
+    /// The usual path of a device, for messages and for opening it.
     pub(super) fn path_of(&self, node: Node) -> PathBuf {
         let directory = self.directory_of(node);
         if let Ok(name) = std::fs::read_to_string(directory.join("dm/name")) {
@@ -216,7 +216,7 @@ impl System {
         }
         let canonical = directory.canonicalize().unwrap_or(directory);
         let name = canonical.file_name().unwrap_or_default().to_string_lossy();
-        // The kernel puts an exclamation mark where a device's name has a slash.
+        // sysfs has an exclamation mark for each slash in the name of a device.
         Path::new("/dev").join(name.replace('!', "/"))
     }
 
@@ -236,14 +236,16 @@ fn anywhere_in(node: Node) -> NodeRange {
     }
 }
 
-/// The range that begins at `start` of what is below, and of which there are `size` bytes.
+/// `range` of a device of `size` bytes that begins at byte `start` of its backing, as a range of the
+/// backing.
 fn shifted(range: &Range<u64>, start: u64, size: u64) -> Range<u64> {
     let at = |offset: u64| start.saturating_add(offset.min(size));
     at(range.start)..at(range.end)
 }
 
-/// The file or block device that a path leads to; nothing where it leads to neither. A server of a
-/// file system that does not answer any more is not waited for, where the kernel knows the file.
+/// The file or block device that a path leads to; `None` if it leads to neither. `STATX_DONT_SYNC`
+/// uses what the kernel has cached, so that a network file system whose server is gone does not block
+/// the caller.
 pub(super) fn node_of(path: &Path) -> Option<Node> {
     let facts = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).ok()?;
     match FileType::from_raw_mode(facts.stx_mode.into()) {
@@ -260,7 +262,7 @@ pub(super) fn node_of(path: &Path) -> Option<Node> {
     }
 }
 
-/// The devices that a directory of sysfs has links to.
+/// The devices that a sysfs directory links to.
 fn devices_in(directory: &Path) -> impl Iterator<Item = Node> + use<> {
     std::fs::read_dir(directory)
         .into_iter()
@@ -269,7 +271,7 @@ fn devices_in(directory: &Path) -> impl Iterator<Item = Node> + use<> {
         .filter_map(|entry| device_in(&entry.path()))
 }
 
-/// The number of the device that a directory of sysfs is of.
+/// The number of the device that a sysfs directory describes.
 fn device_in(directory: &Path) -> Option<Node> {
     let text = std::fs::read_to_string(directory.join("dev")).ok()?;
     let (major, minor) = text.trim_end().split_once(':')?;

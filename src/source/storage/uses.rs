@@ -1,4 +1,4 @@
-//! What the system does with a file or device: mounts, swap space, devices that lie on it.
+//! How the system uses a file or device: mounts, swap space, devices that it backs.
 
 use std::path::{Path, PathBuf};
 
@@ -17,16 +17,16 @@ pub(in crate::source) enum Use {
     },
     /// `what` is swap space.
     Swap { what: PathBuf },
-    /// A loop device shows it.
+    /// A loop device is backed by it.
     Loop { device: PathBuf },
-    /// A device-mapper device, `/dev/mapper/NAME`, is made of it.
+    /// It is a part of a device-mapper device, `/dev/mapper/NAME`.
     Mapped { device: PathBuf },
-    /// Another device is made of it, such as one of md or bcache.
+    /// It is a part of another device, such as one of md or bcache.
     Device { device: PathBuf },
 }
 
 impl Use {
-    /// What is so, as a part of a sentence.
+    /// The use as a clause for a message.
     pub(in crate::source) fn description(&self) -> String {
         match self {
             Self::Mounted {
@@ -39,7 +39,8 @@ impl Use {
         }
     }
 
-    /// Whether what is used may be changed. Of a loop device it is known by what is done with it.
+    /// Whether this use may change the content. A loop device itself does not: what uses the loop
+    /// device is a use of its own.
     pub(in crate::source) fn may_write(&self) -> bool {
         match self {
             Self::Mounted { writable, .. } => *writable,
@@ -48,7 +49,8 @@ impl Use {
         }
     }
 
-    /// The device that shows what is newer than the page cache of what is used.
+    /// The device to read instead: it writes past the page cache of its parts, so that reading them
+    /// can give old content.
     pub(in crate::source) fn newer_view(&self) -> Option<&Path> {
         match self {
             Self::Mapped { device } | Self::Device { device } => Some(device),
@@ -56,7 +58,7 @@ impl Use {
         }
     }
 
-    /// How to end it.
+    /// How to end the use, for a help line.
     pub(in crate::source) fn how_to_end(&self) -> String {
         match self {
             Self::Mounted { directory, .. } => {
@@ -74,10 +76,11 @@ impl Use {
 }
 
 impl System {
-    /// Everything that uses these bytes, or bytes that lie on them. `target` is a part with all
-    /// that it lies on.
+    /// Everything that uses the first range of `target` or a device that shares bytes with it.
+    /// `target` is a range with its backing ([`System::with_backing`]).
     pub(in crate::source) fn uses_of(&self, target: &[NodeRange]) -> Vec<Use> {
-        // What it only lies on somewhere is used by others rightly: a file's file system is mounted.
+        // Backing that is not exact is in use by design: the file system that holds a file is
+        // mounted.
         let own: Vec<_> = target.iter().filter(|part| part.exact).cloned().collect();
         let uses_own = |node: Node| share_bytes(&own, &self.with_backing(NodeRange::whole(node)));
         let mut uses = Vec::new();
@@ -104,7 +107,8 @@ impl System {
             .collect()
     }
 
-    /// proc_swaps(5): a head line, then a path in the first column of each.
+    /// proc_swaps(5): a title line, then one line for each swap space, with its path in the first
+    /// column.
     fn swap_space(&self, uses_own: &dyn Fn(Node) -> bool) -> Vec<Use> {
         let table = std::fs::read(self.proc.join("swaps")).unwrap_or_default();
         table
@@ -116,7 +120,7 @@ impl System {
             .collect()
     }
 
-    /// Devices that are made of the target, or of devices that share bytes with it.
+    /// Devices that are backed by the target, or by devices that share bytes with it.
     fn devices_over(&self, target: &[NodeRange], own: &[NodeRange]) -> Vec<Use> {
         let mut over: Vec<_> = self.holders(own);
         for entry in std::fs::read_dir(self.sys.join("block"))
@@ -139,8 +143,8 @@ impl System {
         over.into_iter().map(|node| self.use_as(node)).collect()
     }
 
-    /// Devices that the kernel says hold one of these devices as a whole. Most of them name their
-    /// parts, too; this is for those that do not.
+    /// Devices that sysfs lists as holders of one of these devices as a whole. Most of them also list
+    /// their parts (`slaves`); this finds those that do not.
     fn holders(&self, own: &[NodeRange]) -> Vec<Node> {
         own.iter()
             .filter(|part| part.range.start == 0 && matches!(part.node, Node::Device { .. }))

@@ -10,8 +10,8 @@ use rustix::fs::{OFlags, ioctl_blksszget};
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
 
-/// Whether the path leads to a block device; refused where it leads to neither that nor a file.
-/// Looked at before it is opened: opening a pipe would wait for its other end.
+/// Whether the path leads to a block device; an error if it leads neither to one nor to a regular
+/// file. This is checked before opening, because opening a pipe waits for a writer.
 pub(in crate::source) fn file_or_device(path: &Path) -> io::Result<Result<bool>> {
     let kind = std::fs::metadata(path)?.file_type();
     let found = if kind.is_file() || kind.is_block_device() {
@@ -31,7 +31,7 @@ pub(in crate::source) fn file_or_device(path: &Path) -> io::Result<Result<bool>>
     }))
 }
 
-/// Size in bytes, and size of a sector where there is a medium that has some.
+/// Size in bytes, and the sector size of a device.
 pub(in crate::source) fn dimensions(
     file: &mut File,
     is_device: bool,
@@ -41,7 +41,8 @@ pub(in crate::source) fn dimensions(
     Ok((size, sector_size))
 }
 
-/// Opens for reading without touching the access time, where the owner asks; else as usual.
+/// Opens for reading without changing the access time, which only the owner of a file may ask for;
+/// for everybody else as usual.
 pub(in crate::source) fn open_untouched(path: &Path) -> io::Result<File> {
     let noatime = i32::try_from(OFlags::NOATIME.bits()).unwrap_or(0);
     OpenOptions::new()

@@ -1,9 +1,9 @@
-//! A reader that stops after so many bytes, whatever the structures on the disk ask for.
+//! A reader with a limit on the bytes that are read, whatever the structures on the disk say.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// A reader with a limit on all bytes that are read from it. An index or a list that leads back to
-/// itself is read again and again: the limit ends that.
+/// A reader with a limit on the sum of all reads. The limit ends the reading of an index or list that
+/// leads back to itself.
 pub(super) struct Bounded<R> {
     inner: R,
     left: u64,
@@ -14,7 +14,7 @@ impl<R> Bounded<R> {
         Self { inner, left: limit }
     }
 
-    /// Allows so many bytes more.
+    /// Raises the limit by `by` bytes.
     pub(super) fn extend(&mut self, by: u64) {
         self.left = self.left.saturating_add(by);
     }

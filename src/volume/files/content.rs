@@ -1,23 +1,22 @@
-//! A file's content as Windows shows it.
+//! The content of a file as Windows shows it.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// What a file holds: zeros from `initialised` on, where the clusters still hold what lay there
-/// before.
+/// The content of a file: zeros from byte `initialized` on, where the clusters still have older data.
 pub(super) struct Content<R> {
     inner: R,
     position: u64,
-    initialised: u64,
+    initialized: u64,
     len: u64,
 }
 
 impl<R: Seek> Content<R> {
-    /// The content of `len` bytes of which the first `initialised` were ever written.
-    pub(super) fn new(inner: R, initialised: u64, len: u64) -> Self {
+    /// The content of `len` bytes, of which only the first `initialized` were ever written.
+    pub(super) fn new(inner: R, initialized: u64, len: u64) -> Self {
         Self {
             inner,
             position: 0,
-            initialised: initialised.min(len),
+            initialized: initialized.min(len),
             len,
         }
     }
@@ -25,8 +24,8 @@ impl<R: Seek> Content<R> {
 
 impl<R: Read + Seek> Read for Content<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let (end, zeros) = if self.position < self.initialised {
-            (self.initialised, false)
+        let (end, zeros) = if self.position < self.initialized {
+            (self.initialized, false)
         } else {
             (self.len, true)
         };
@@ -52,7 +51,7 @@ impl<R: Seek> Seek for Content<R> {
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
         };
         let target = target.ok_or(io::ErrorKind::InvalidInput)?;
-        if target < self.initialised {
+        if target < self.initialized {
             self.inner.seek(SeekFrom::Start(target))?;
         }
         self.position = target;

@@ -1,9 +1,9 @@
-//! Finding a file and its content, by the crate `ntfs`.
+//! Finding a file and reading its content, with the crate `ntfs`.
 //!
-//! The crate takes sizes from the disk as they are, does not end where an index leads back to
-//! itself, and hands out a file's clusters whatever they mean. So the sizes that it allocates by
-//! are checked before it meets them, all that it reads is counted, and a content that does not lie
-//! in the clusters as it is gets refused by name.
+//! The crate allocates as much memory as sizes on the disk say, follows an index that leads back to
+//! itself without end, and returns the clusters of compressed and encrypted files as their content.
+//! So the sizes are checked before the crate uses them, the bytes that it reads are limited, and
+//! files whose clusters are not their content are refused.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,30 +19,32 @@ use super::content::Content;
 use crate::source::Cursor;
 use crate::volume::Unlocked;
 
-/// Bytes read at once: a file record and its neighbours.
+/// Size of the read buffer in bytes: a file record and its neighbors.
 const AHEAD: usize = 0x4000;
-/// Largest file record, in bytes. Windows makes records of 1024 and 4096.
+/// Limit on the size of a file record in bytes. Windows makes records of 1024 and 4096.
 const MAX_FILE_RECORD: u32 = 0x1_0000;
-/// Largest record of an index, in bytes. Windows makes records of 4096, or of a cluster.
+/// Limit on the size of an index record in bytes. Windows makes records of 4096 or of a cluster.
 const MAX_INDEX_RECORD: u32 = 0x1_0000;
-/// Most bytes that are read to find a file: four thousand times [`AHEAD`], where the deepest path
-/// of a sound system volume takes some dozens.
+/// Limit on the bytes that are read to find a file: four thousand buffers ([`AHEAD`]). The deepest
+/// path of a sound system volume needs some dozens.
 const MAX_SEARCH: u64 = 64 << 20;
-/// So many times a file's length may be read for its content: clusters far from each other are
-/// read with their neighbours.
+/// Limit on the bytes that are read for the content of a file, as a multiple of its length. It is more
+/// than 1 because scattered clusters are read together with their neighbors.
 const CONTENT_FACTOR: u64 = 8;
-/// Largest size of a file, in bytes, that is read: the two bytes above are not needed.
+/// Limit on the size of a file in bytes. So the highest two bytes of the field are zeros, which
+/// [`initialized_size`] relies on.
 const MAX_SIZE: u64 = 1 << 48;
-/// Where the initialised size stands in the header of a non-resident attribute.
-const INITIALISED_SIZE: u64 = 0x38;
-/// Every sector of a record ends in two bytes that are kept elsewhere.
+/// Offset of the initialized size in the header of a non-resident attribute.
+const INITIALIZED_SIZE: u64 = 0x38;
+/// Bytes in a sector of a record. NTFS replaces the last two bytes of each by an update sequence
+/// number, and stores the original bytes in the head of the record.
 const SECTOR: u64 = 512;
-/// The tag of a file that Windows keeps compressed in another stream ("Compact OS").
+/// Reparse tag of a file whose content Windows stores compressed in another stream ("Compact OS").
 const WOF: u32 = 0x8000_0017;
 
 type Reader<'v> = BufReader<Bounded<Cursor<&'v Unlocked>>>;
 
-/// A file's content.
+/// The content of a file.
 pub trait ReadSeek: Read + Seek {}
 
 impl<T: Read + Seek> ReadSeek for T {}
@@ -54,31 +56,31 @@ pub enum FileFault {
     /// There is no file of that name.
     #[error("there is none")]
     Absent,
-    /// The file system is none, or damaged.
+    /// The volume has no NTFS, or a damaged one.
     #[error("the volume holds no NTFS that can be followed: {0}")]
     FileSystem(#[from] NtfsError),
-    /// It has more bytes than anybody expects.
+    /// It has more bytes than the caller allows.
     #[error("it has {0} bytes, more than any such file")]
     TooLarge(u64),
-    /// The volume cannot be read there.
+    /// Reading the volume failed.
     #[error(transparent)]
     Unreadable(io::Error),
-    /// A content that is not what its name says.
+    /// Its content is not of the kind that its name says.
     #[error("{0}")]
     NotOne(String),
-    /// A content that NTFS keeps compressed (LZNT1).
+    /// NTFS stores it compressed (LZNT1).
     #[error("it is compressed by NTFS, and compressed files are not read")]
     Compressed,
-    /// A content that Windows keeps compressed in another stream.
+    /// Windows stores it compressed in another stream.
     #[error("it is compressed by Windows (Compact OS), and such files are not read")]
     CompactOs,
-    /// A content that Windows keeps encrypted (EFS).
+    /// Windows stores it encrypted (EFS).
     #[error("it is encrypted by Windows (EFS), and such files are not read")]
     Encrypted,
-    /// The name leads elsewhere, in a way that the tag tells.
+    /// It is a reparse point, such as a link, of another kind. The number is its tag.
     #[error("it is a reparse point (tag {0:#010x}), which is not followed")]
     ReparsePoint(u32),
-    /// A structure that no program should follow.
+    /// A structure leads back to itself, or has a size that is too large to be true.
     #[error("it is damaged in a way that cannot be followed")]
     Unfollowable,
 }
@@ -93,11 +95,11 @@ impl From<FileFault> for io::Error {
     }
 }
 
-/// Hands a file's content and its length in bytes to `work`.
+/// Calls `work` with the content of a file and its length in bytes.
 ///
 /// # Errors
-/// What keeps the file from being found, and what `work` returns. What lies on a disk must not
-/// end the program, whatever it does to the crates that read it: a panic is an error, too.
+/// Why the file cannot be found or read, and the errors of `work`. A panic of the crate `ntfs` on
+/// hostile structures becomes an error, so that no disk can end the program.
 pub fn with_file<T>(
     volume: &Unlocked,
     path: &[&str],
@@ -137,7 +139,7 @@ fn follow<T>(
     if flags.contains(NtfsAttributeFlags::ENCRYPTED) {
         return Err(FileFault::Encrypted);
     }
-    let initialised = initialised_size(&attribute, reader)?;
+    let initialized = initialized_size(&attribute, reader)?;
     let value = attribute.value(reader)?;
     let len = value.len();
     if len > MAX_SIZE {
@@ -145,12 +147,11 @@ fn follow<T>(
     }
     let allowed = len.saturating_mul(CONTENT_FACTOR);
     reader.get_mut().extend(allowed);
-    let mut content = Content::new(value.attach(reader), initialised.unwrap_or(len), len);
+    let mut content = Content::new(value.attach(reader), initialized.unwrap_or(len), len);
     work(&mut content, len)
 }
 
-/// Refuses what is another thing than its name says, and indexes whose records nobody should make
-/// room for.
+/// Refuses reparse points, and indexes whose records are too large.
 fn check(file: &NtfsFile<'_>, reader: &mut Reader<'_>) -> Result<(), FileFault> {
     let mut attributes = file.attributes();
     while let Some(item) = attributes.next(reader) {
@@ -177,8 +178,9 @@ fn check(file: &NtfsFile<'_>, reader: &mut Reader<'_>) -> Result<(), FileFault> 
     Ok(())
 }
 
-/// How many bytes of an attribute were ever written; nothing where it lies in the file record, whole.
-fn initialised_size(
+/// The initialized size of an attribute: how many of its bytes were ever written. `None` for a
+/// resident attribute, all of whose bytes are in the file record.
+fn initialized_size(
     attribute: &NtfsAttribute<'_, '_>,
     reader: &mut Reader<'_>,
 ) -> Result<Option<u64>, FileFault> {
@@ -187,15 +189,15 @@ fn initialised_size(
     }
     let position = attribute.position().value();
     let position = position.ok_or(FileFault::Unfollowable)?.get();
-    let at = position.saturating_add(INITIALISED_SIZE);
+    let at = position.saturating_add(INITIALIZED_SIZE);
     let mut size = [0; 8];
     reader
         .seek(SeekFrom::Start(at))
         .and_then(|_| reader.read_exact(&mut size))
         .map_err(FileFault::Unreadable)?;
     let size = u64::from_le_bytes(size);
-    // The last two bytes of a sector of a record are not those of the field. Records begin on
-    // sectors and attributes on multiples of eight bytes, so that they are its highest ones.
+    // The last two bytes of a sector are not the original ones. Records begin at sectors and
+    // attributes at multiples of eight bytes, so that these can only be the highest two of the field.
     match at % SECTOR {
         504 => Ok(Some(size % MAX_SIZE)),
         at if at % 8 == 0 => Ok(Some(size)),
