@@ -1,16 +1,16 @@
-//! The boot record that a volume lacks, made anew from its metadata (docs/format-recovery.md §3.4).
+//! Rebuilding a lost boot record from the metadata (docs/format-recovery.md §3.4).
 
 use super::FoundVolume;
 use crate::error::{Error, Result};
 use crate::format::encode::boot::{BootFields, boot_record};
 use crate::volume::sectors_per_cluster;
 
-/// The first sector of the volume, as Windows 7 and later write it; BitLocker To Go's cover in front
-/// of the volume is not made again, and no reader needs it.
+/// The first sector of the volume, as Windows 7 and later write it. The FAT file system that
+/// BitLocker To Go puts before a volume is not rebuilt; no reader needs it.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a volume of Windows Vista, whose boot record holds more than the
-/// metadata tells; [`Error::Damaged`] where the metadata cannot be laid out.
+/// [`Error::Unsupported`] for a volume of Windows Vista, whose boot record has more than the metadata;
+/// [`Error::Damaged`] when the offsets in the metadata are impossible.
 pub fn header(volume: &FoundVolume) -> Result<Vec<u8>> {
     let unsupported = |what: &str| Error::Unsupported {
         what: what.to_owned(),

@@ -1,14 +1,14 @@
-//! Volumes whose boot record is lost, or whose place is (docs/format-recovery.md §3.3): metadata
-//! found by searching the whole source, and what it tells of the volume around it.
+//! Finding volumes whose boot record or partition is lost, by searching the source for metadata
+//! (docs/format-recovery.md §3.3).
 //!
-//! [`scan`] reads the source and gives a [`Scan`]: every volume that some block of metadata speaks
-//! of, the likeliest first. [`starts_of`] does the same for a single block.
+//! [`scan`] searches the source and returns a [`Scan`]: every volume of which a metadata block was
+//! found, the likeliest first. [`starts_of`] does the same for a single block.
 //! [`Volume::open_by_metadata`](crate::volume::Volume::open_by_metadata) opens one of them, and
-//! [`header`] makes the boot record that it lacks. Nothing here writes to the source.
+//! [`header`] makes its lost boot record. Nothing here writes to the source.
 //!
-//! A block does not say where it lies, only where in the volume the three copies do: so there are
-//! three places where the volume may begin, and other copies, boot records, partitions and the size
-//! of the source tell which ([`Evidence`]).
+//! A block does not have its own offset, only the offsets of all three copies in the volume. So the
+//! volume may begin at three places. Other copies, boot records, partitions and the size of the
+//! source show which is right ([`Evidence`]).
 
 mod block;
 mod header;
@@ -29,33 +29,33 @@ use self::scan::{Hits, likely_places};
 use self::volumes::volumes;
 use crate::source::ReadAt;
 
-/// How much of the source is searched.
+/// How much of a source [`scan`] searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scope {
-    /// All of it: old metadata of earlier volumes is found, too.
+    /// All of it, so that metadata of earlier volumes is found too.
     Everything,
-    /// First where Windows was seen to put its metadata, on the source itself and in each of its
-    /// partitions; all of it only if nothing sound is there.
+    /// First the places where Windows usually puts metadata, on the source itself and in each of its
+    /// partitions. All of it only if no sound block is there.
     LikelyPlacesFirst,
 }
 
-/// What was found.
+/// What [`scan`] found.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Scan {
     /// The volumes, the likeliest first.
     pub volumes: Vec<FoundVolume>,
-    /// How many bytes were searched.
+    /// Bytes that were searched.
     pub searched: u64,
-    /// Where boot records of volumes lie, with or without metadata.
+    /// Offsets of the boot records of volumes, whether their metadata was found or not.
     pub boot_records: Vec<u64>,
-    /// Stretches that could not be read.
+    /// Ranges of the source that could not be read.
     pub unreadable: Vec<Range<u64>>,
 }
 
-/// Searches a source for volumes. `progress` is told of bytes done. What cannot be read is
-/// skipped and listed.
+/// Searches a source for volumes. `progress` is called with the number of bytes searched since the
+/// last call. Ranges that cannot be read are skipped and listed.
 pub fn scan(source: &Arc<dyn ReadAt>, scope: Scope, progress: &dyn Fn(u64)) -> Scan {
     let mut hits = Hits::default();
     if scope == Scope::LikelyPlacesFirst {

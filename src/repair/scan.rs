@@ -12,50 +12,52 @@ use crate::format::conversion::{EowInformation, INFORMATION_LEN};
 use crate::format::datum::Datum;
 use crate::source::{ReadAt, partition};
 
-/// Structures begin at whole sectors, the smallest of which have so many bytes.
+/// The smallest sector in bytes: every structure begins at a sector.
 const STEP: usize = 512;
-/// Bytes that are read at a time.
+/// The most bytes that are read at a time.
 const PIECE: usize = 4 << 20;
-/// Below this, what cannot be read is skipped whole: no medium has larger sectors.
+/// The fewest bytes that are tried alone after a read failed: no medium has larger sectors.
 const SMALLEST_READ: usize = 4096;
 
-/// Where first copies were seen, in bytes from the start of their volume, on 35 volumes of Windows
-/// Vista to 11 (docs/format-recovery.md §3.3); with what lies around, for those a little elsewhere.
+/// Offsets of the first metadata copy in the volume, as seen on 35 volumes of Windows Vista to 11
+/// (docs/format-recovery.md §3.3), with some bytes around them for other volumes.
 const LIKELY: [Range<u64>; 3] = [
     0x0157_0000..0x0158_0000,
     0x0200_0000..0x0280_0000,
     0x02E0_0000..0x02F0_0000,
 ];
 
-/// More blocks than three for each of a thousand generations: beyond are no volumes but a trap.
+/// Limit on the metadata blocks: three for each of more than a thousand generations of metadata. Only
+/// a hostile disk has more.
 const MOST_BLOCKS: usize = 4096;
-/// Most memory that the blocks may take, in bytes. A block of Windows takes some KiB.
+/// Limit on the memory for the metadata blocks, in bytes. A block of Windows needs some KiB.
 const MOST_MEMORY: usize = 64 << 20;
-/// What an entry of a block takes besides its bytes, at least.
+/// Estimate of the memory for an entry of a block in addition to its bytes.
 const ENTRY_MEMORY: usize = 512;
-/// Most places where a block or a map is looked for because its signature stands there. Each costs
-/// the reading of 64 KiB.
+/// Limit on the places with the signature of a block or map that are examined. For each, 64 KiB are
+/// read.
 const MOST_TRIES: usize = 0x1_0000;
-/// Most boot records, maps and unreadable stretches that are kept.
+/// Limit on each of the lists of boot records, maps and unreadable ranges.
 const MOST_PLACES: usize = 0x1_0000;
 
-/// Signatures and where they lie, in bytes from the start of the source.
+/// What a search found. All offsets are in bytes from the start of the source.
 #[derive(Default)]
 pub(super) struct Hits {
     pub(super) blocks: Vec<FoundBlock>,
-    /// Heads of conversion maps: their place, and where they say that both copies lie.
+    /// Headers of conversion maps: the offset of each, and the offsets in the volume that it has for
+    /// its two copies.
     pub(super) maps: Vec<(u64, [u64; 2])>,
     pub(super) boot_records: Vec<u64>,
     pub(super) searched: u64,
     pub(super) unreadable: Vec<Range<u64>>,
-    /// Places at which something was looked for.
+    /// Places that were examined because of a signature.
     tries: usize,
-    /// Bytes that the blocks take.
+    /// Estimate of the memory that the blocks use, in bytes.
     memory: usize,
 }
 
-/// Where the copies of the head of a conversion map lie, in bytes from `start`, where the volume
-/// begins; found by searching the source from there on.
+/// The offsets of the two copies of a conversion map's header, in bytes from `start`, where the volume
+/// begins. The source is searched from there on.
 pub(super) fn conversion_map(source: &Arc<dyn ReadAt>, start: i64) -> Option<[u64; 2]> {
     let mut at = on_source(start, 0).unwrap_or(0);
     while at < source.size() {
@@ -70,14 +72,15 @@ pub(super) fn conversion_map(source: &Arc<dyn ReadAt>, start: i64) -> Option<[u6
     None
 }
 
-/// Whether a volume begins with this sector. Most sectors are told by their end or their name.
+/// Whether a volume begins with this sector. Its name or its last two bytes rule out most sectors
+/// before they are parsed.
 fn is_boot_record(sector: &[u8]) -> bool {
     let looks_like_one =
         sector.get(3..11) == Some(SIGNATURE) || sector.get(510..512) == Some(&[0x55, 0xAA]);
     looks_like_one && matches!(BootRecord::parse(sector), Ok(Some(_)))
 }
 
-/// What a block takes in memory, about.
+/// About how much memory a block uses, in bytes.
 fn memory_of(block: &MetadataBlock) -> usize {
     fn entries(datums: &[Datum]) -> usize {
         let nested = datums.iter().map(|datum| entries(datum.nested()));
@@ -86,7 +89,7 @@ fn memory_of(block: &MetadataBlock) -> usize {
     2 * block.bytes().len() + ENTRY_MEMORY * entries(&block.datums)
 }
 
-/// Behind the start of the source and of each partition.
+/// The usual places of metadata after the start of the source and of each partition.
 pub(super) fn likely_places(source: &Arc<dyn ReadAt>) -> Vec<Range<u64>> {
     let table = partition::read(source).ok().flatten();
     let partitions = table.map(|table| table.partitions).unwrap_or_default();
@@ -103,7 +106,7 @@ pub(super) fn likely_places(source: &Arc<dyn ReadAt>) -> Vec<Range<u64>> {
 }
 
 impl Hits {
-    /// Where the map's copies lie on a volume that begins at `start`.
+    /// The offsets in the volume of the copies of its conversion map, if the volume begins at `start`.
     pub(super) fn map_of(&self, start: i64) -> Option<[u64; 2]> {
         let mut maps = self.maps.iter();
         let of_volume = |(at, copies): &&(u64, [u64; 2])| {
@@ -132,7 +135,8 @@ impl Hits {
         }
     }
 
-    /// Reads a piece, halved again and again where it cannot be read as a whole.
+    /// Reads a part of the source and searches it. If it cannot be read, each half is tried alone,
+    /// down to [`SMALLEST_READ`].
     fn search_piece(&mut self, source: &Arc<dyn ReadAt>, at: u64, piece: &mut [u8]) {
         match source.read_exact_at(at, piece) {
             Ok(()) => self.look_at(source, at, piece),
@@ -146,7 +150,7 @@ impl Hits {
                 let end = at + piece.len() as u64;
                 let full = self.unreadable.len() >= MOST_PLACES;
                 match self.unreadable.last_mut() {
-                    // More stretches than any medium has are told of as one.
+                    // When the list is full, its last range grows instead.
                     Some(last) if last.end == at || full => last.end = end,
                     _ => self.unreadable.push(at..end),
                 }
@@ -182,7 +186,7 @@ impl Hits {
         }
     }
 
-    /// Counts a try; false where there were more than any source gives reason for.
+    /// Counts a place that is examined. `false` when the limit is reached.
     fn may_try(&mut self) -> bool {
         self.tries += 1;
         self.tries <= MOST_TRIES
@@ -206,7 +210,7 @@ impl Hits {
         }
     }
 
-    /// Looks behind the volumes' first bytes for the conversion maps that they must have.
+    /// Searches encrypt-on-write volumes for their conversion maps, from the first byte of each on.
     pub(super) fn look_for_maps(&mut self, source: &Arc<dyn ReadAt>) {
         let converted = self
             .blocks
@@ -230,7 +234,7 @@ impl Hits {
         }
     }
 
-    /// Looks where the blocks that were found say that others lie.
+    /// Adds the blocks at the offsets that the blocks found so far have for their copies.
     pub(super) fn follow_copies(&mut self, source: &Arc<dyn ReadAt>) {
         let places: Vec<u64> = self
             .blocks

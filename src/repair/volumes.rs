@@ -1,5 +1,5 @@
-//! From metadata blocks to the volumes that they speak of, ranked (docs/format-recovery.md §3.3,
-//! steps 3 to 5).
+//! Grouping metadata blocks into volumes and ranking those (docs/format-recovery.md §3.3, steps 3 to
+//! 5).
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -13,36 +13,37 @@ use crate::guid::Guid;
 use crate::source::{Headless, ReadAt, Window};
 use crate::volume::Volume;
 
-/// A volume that some metadata speaks of.
+/// A volume that was found by its metadata.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FoundVolume {
     /// The identifier in its metadata.
     pub id: Guid,
-    /// Where it begins, in bytes from the start of the source; below zero where the source lacks
-    /// its first bytes. A guess where nothing proves it: see [`Evidence::is_proof`].
+    /// First byte of the volume, from the start of the source. Negative if the source lacks the first
+    /// bytes. It is a guess unless [`Evidence::is_proof`].
     pub start: i64,
-    /// What speaks for that place.
+    /// The evidence for that place.
     pub evidence: Evidence,
-    /// Size in bytes, where something tells it.
+    /// Size in bytes, if known.
     pub size: Option<u64>,
-    /// The copies of its metadata that were found, the one that counts first: sound ones before
-    /// damaged ones, the latest before those that an interrupted update left.
+    /// The metadata copies that were found, the best first: sound ones before damaged ones, later
+    /// ones before those that an interrupted update left.
     pub blocks: Vec<FoundBlock>,
-    /// Where the copies of its conversion map's head lie, on an encrypt-on-write volume.
+    /// Offsets in the volume of the two copies of its conversion map's header, for an
+    /// encrypt-on-write volume.
     pub conversion_map: Option<[u64; 2]>,
-    /// Other places where it may begin, where nothing proves this one.
+    /// Other places where it may begin, if `start` is a guess.
     pub other_starts: Vec<i64>,
 }
 
 impl FoundVolume {
-    /// The volume of the metadata block at `offset`, which begins at `start`, or where most speaks
-    /// for it. Of a piece that can hold the beginning of no volume any place is taken: what needs no
-    /// sector can be told of it all the same.
+    /// The volume of the metadata block at `offset`. It begins at `start`, or if that is `None`, at
+    /// the place with the strongest evidence. If all places are before the beginning of the source,
+    /// any of them is used: the metadata can be shown without knowing it.
     ///
     /// # Errors
-    /// [`Error::NotBitLocker`] when there is no block, or one that fits no volume which begins
-    /// there; [`Error::Ambiguous`] when nothing tells its possible places apart.
+    /// [`Error::NotBitLocker`] when there is no block, or it belongs to no volume that begins at
+    /// `start`; [`Error::Ambiguous`] when the evidence for several places is equal.
     pub fn at(source: &Arc<dyn ReadAt>, offset: u64, start: Option<i64>) -> Result<Self> {
         let block = block_at(source, offset)?;
         let starts = starts_of(source, &block, offset);
@@ -108,12 +109,12 @@ impl FoundVolume {
         }
     }
 
-    /// The block that counts.
+    /// The best metadata block.
     pub fn best(&self) -> Option<&FoundBlock> {
         self.blocks.first()
     }
 
-    /// Opens it by the block that counts. What is opened so can only be read.
+    /// Opens the volume by its best metadata block. It cannot be made writable.
     ///
     /// # Errors
     /// Those of [`Volume::open_by_metadata`].
@@ -123,7 +124,7 @@ impl FoundVolume {
         Ok(volume.without_first(self.missing()))
     }
 
-    /// How many bytes of its beginning the source lacks.
+    /// Length in bytes of the beginning of the volume that the source lacks.
     pub fn missing(&self) -> u64 {
         if self.start < 0 {
             self.start.unsigned_abs()
@@ -132,8 +133,8 @@ impl FoundVolume {
         }
     }
 
-    /// Whether nothing of the source can tell where it begins: no other copy lies in its place, and
-    /// in none of the places can the source hold the sectors that the volume begins with.
+    /// Whether the source cannot show where the volume begins: no other metadata copy proves a place,
+    /// and for none of the places are the first sectors of the volume inside the source.
     pub fn is_piece(&self, source: &dyn ReadAt) -> bool {
         let Some(best) = self.best().filter(|_| !self.evidence.is_proof()) else {
             return false;
@@ -146,7 +147,7 @@ impl FoundVolume {
         starts.all(|start| on_source(start, begins).is_none_or(|place| place >= source.size()))
     }
 
-    /// Takes it to begin at `start`, as its plaintext proved.
+    /// Sets the place where the volume begins, which its plaintext proved.
     pub fn begins_at(&mut self, start: i64) {
         if start != self.start {
             self.size = None;
@@ -157,10 +158,10 @@ impl FoundVolume {
         self.evidence.plaintext = true;
     }
 
-    /// The volume's bytes, and where in them the block lies that counts.
+    /// The bytes of the volume, and the offset of its best metadata block in them.
     ///
     /// # Errors
-    /// [`Error::NotBitLocker`] when no block counts.
+    /// [`Error::NotBitLocker`] when there is no block.
     pub fn window(&self, source: &Arc<dyn ReadAt>) -> Result<(Arc<dyn ReadAt>, u64)> {
         let inside = self
             .best()
@@ -171,7 +172,8 @@ impl FoundVolume {
             .ok_or_else(|| Error::NotBitLocker {
                 found: "no metadata of a volume".to_owned(),
             })?;
-        // A partition says how much is the volume's; the metadata's own word may be out of date.
+        // A partition limits the volume. The size in the metadata is not used, as it may be out of
+        // date.
         let window: Arc<dyn ReadAt> = match (on_source(self.start, 0), self.evidence.partition) {
             (None, _) => Arc::new(Headless::new(source.clone(), self.missing())),
             (Some(start), Some(_)) => {
@@ -202,7 +204,7 @@ fn listed(starts: &[Start]) -> Vec<String> {
     places.map(written).collect()
 }
 
-/// Puts blocks of one volume together, and the likeliest volume first.
+/// Groups the blocks by volume, and sorts the volumes, the likeliest first.
 pub(super) fn volumes(source: &Arc<dyn ReadAt>, mut hits: Hits) -> Vec<FoundVolume> {
     let mut volumes: Vec<FoundVolume> = Vec::new();
     for found in std::mem::take(&mut hits.blocks) {
