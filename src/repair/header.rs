@@ -29,7 +29,7 @@ pub fn header(volume: &FoundVolume) -> Result<Vec<u8>> {
     let sector_size = best.block.sector_size().unwrap_or(512);
     let fits = sector_size.is_power_of_two() && (512..=4096).contains(&sector_size);
     if !fits {
-        return Err(unsupported("a volume whose sectors have no possible size"));
+        return Err(unsupported("a volume with an impossible sector size"));
     }
     let start = u64::try_from(volume.start)
         .map_err(|_| unsupported("a volume whose first sectors are not on the source"))?;

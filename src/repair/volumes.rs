@@ -51,7 +51,7 @@ impl FoundVolume {
             (_, []) => {
                 return Err(Error::NotBitLocker {
                     found: format!(
-                        "the metadata at {offset:#x} says that its copies lie where none can"
+                        "the metadata at {offset:#x} has impossible offsets for its copies"
                     ),
                 });
             }
@@ -71,7 +71,7 @@ impl FoundVolume {
             {
                 return Err(Error::Ambiguous {
                     what: format!(
-                        "nothing tells where the volume of the metadata at {offset:#x} begins"
+                        "the volume of the metadata at {offset:#x} may begin at several places"
                     ),
                     candidates: starts
                         .iter()

@@ -41,7 +41,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// device.
 pub fn check_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<()> {
     let system = System::default();
-    let fail = |error| Error::io(format!("cannot look at {}", target.shown()), error);
+    let fail = |error| Error::io(format!("cannot examine {}", target.shown()), error);
     let is_device = match file_or_device(target) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return check_new_file(&system, target, sources);
@@ -137,7 +137,7 @@ fn refuse_sources(
         };
         if share_bytes(below, &system.with_backing(range)) {
             return Err(on_source(format!(
-                "{} and {} lie on the same storage: writing to the one changes the other",
+                "{} and {} are on the same storage: writing to one changes the other",
                 target.shown(),
                 source.path.shown()
             )));
@@ -146,7 +146,7 @@ fn refuse_sources(
     let read = read_by_this_process().into_iter().map(NodeRange::whole);
     if share_bytes(below, &read.collect::<Vec<_>>()) {
         let target = target.shown();
-        return Err(on_source(format!("{target} is a part of what is read")));
+        return Err(on_source(format!("{target} is part of the source")));
     }
     Ok(())
 }
@@ -184,7 +184,7 @@ fn check_device(target: &Path, len: u64) -> Result<()> {
     if size < len {
         return Err(Error::Environment {
             what: format!(
-                "{} has {size} bytes, and {len} are to be written",
+                "{} has {size} bytes, but {len} bytes must be written",
                 target.shown()
             ),
             remedy: Some("name a larger device, or a file; nothing was written".into()),
@@ -196,6 +196,6 @@ fn check_device(target: &Path, len: u64) -> Result<()> {
 pub(super) fn write_protected(device: &Path) -> Error {
     Error::Environment {
         what: format!("{} is read-only", device.shown()),
-        remedy: Some("its write-protection must be lifted first (blockdev --setrw)".into()),
+        remedy: Some("remove its write protection first: blockdev --setrw".into()),
     }
 }

@@ -100,7 +100,7 @@ pub fn refuse_mapped(extent: &Extent) -> Result<()> {
     match uses.iter().find_map(Use::newer_view) {
         Some(instead) => Err(Error::Environment {
             what: format!(
-                "{} cannot be shown: it is open as {}, and what is written there may not be seen here",
+                "{} cannot be read safely: it is open as {}, and its content may be out of date",
                 extent.path.shown(),
                 instead.shown()
             ),

@@ -43,7 +43,7 @@ pub(super) fn open_unused(
 pub(super) fn in_use(path: &Path, why: &str) -> Error {
     Error::Environment {
         what: format!("{} is in use: {why}", path.shown()),
-        remedy: Some("unmount it and end what uses it, then try again".into()),
+        remedy: Some("unmount it and close the programs that use it, then try again".into()),
     }
 }
 

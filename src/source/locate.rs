@@ -79,7 +79,7 @@ fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<L
     if offset >= source.size() {
         return Err(Error::NotBitLocker {
             found: format!(
-                "offset {offset} lies beyond the end of the source, which has {} bytes",
+                "offset {offset} is beyond the end of the source, which has {} bytes",
                 source.size()
             ),
         });
@@ -102,7 +102,7 @@ fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<L
 
 fn in_partition(source: Arc<dyn ReadAt>, number: u32, probe: Probe<'_>) -> Result<Located> {
     let table = read_table(source.as_ref())?.ok_or_else(|| Error::NotBitLocker {
-        found: "there is no partition table, so there is no partition to choose".to_owned(),
+        found: "the source has no partition table".to_owned(),
     })?;
     let partition = table
         .partitions
@@ -299,7 +299,7 @@ fn contents(source: &Arc<dyn ReadAt>, table: &PartitionTable) -> Result<String> 
     let mut parts = Vec::new();
     for partition in table.partitions.iter().take(MAX_DESCRIBED) {
         let content = if partition.start >= source.size() {
-            "nothing: it lies beyond the end of the source".to_owned()
+            "nothing: it is beyond the end of the source".to_owned()
         } else {
             describe(&window(source, partition))?
         };
@@ -315,7 +315,11 @@ fn contents(source: &Arc<dyn ReadAt>, table: &PartitionTable) -> Result<String> 
     if parts.is_empty() {
         parts.push("no partitions".to_owned());
     }
-    let mut text = format!("a {} disk without one: {}", table.scheme, parts.join(", "));
+    let mut text = format!(
+        "a {} disk without a BitLocker volume: {}",
+        table.scheme,
+        parts.join(", ")
+    );
     for note in &table.notes {
         text += &format!("; {note}");
     }

@@ -171,7 +171,7 @@ pub(super) fn describe(source: &dyn ReadAt) -> io::Result<String> {
     let mut start = vec![0; len.min(ZEROS_LEN)];
     source.read_exact_at(0, &mut start)?;
     Ok(if start.iter().any(|byte| *byte != 0) {
-        "nothing that is known".to_owned()
+        "no known file system, partition table or image format".to_owned()
     } else if start.len() == len {
         "nothing but zeros".to_owned()
     } else {

@@ -110,7 +110,7 @@ impl Volume {
         let end = ends.map(|range| range.end).max().unwrap_or(0);
         if size.is_some_and(|size| end > size) {
             return Err(bad_map(format!(
-                "the conversion map reaches up to byte {end}, beyond the end of the volume"
+                "the conversion map extends to byte {end}, beyond the end of the volume"
             )));
         }
         let moved = u64::from(block.moved_sectors).saturating_mul(self.sector_size.into());
@@ -122,7 +122,7 @@ impl Volume {
             };
             if let Some(range) = map.reserved.iter().find(overlaps) {
                 return Err(bad_map(format!(
-                    "the conversion map says that it lies at {:#x}, where the metadata or the moved boot sectors are",
+                    "the conversion map says that it is at {:#x}, where the metadata or the moved boot sectors are",
                     range.start
                 )));
             }
@@ -146,7 +146,7 @@ impl Volume {
         let followed = self.conversion.is_some() && block.state != State::DECRYPTED;
         if followed && block.is_converting() {
             return Some(format!(
-                "a conversion is under way, and no key proves the map that says which areas are encrypted: anybody who could write to the disk may have changed it, and {plain} bytes are shown as they lie there"
+                "a conversion is under way, and no key proves the map that says which areas are encrypted: anybody who could write to the disk may have changed it, and {plain} bytes are shown as they are on the disk"
             ));
         }
         (!proved && plain > 0).then(|| {

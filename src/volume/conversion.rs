@@ -240,7 +240,7 @@ fn read_information(
     let found = EowInformation::parse(&bytes, offset).map_err(|fault| fault.to_string())?;
     if found.copies != places {
         return Err(format!(
-            "it says that its copies lie at {:#x} and {:#x}, the boot record says {:#x} and {:#x}",
+            "it has the offsets {:#x} and {:#x} for its copies, the boot record has {:#x} and {:#x}",
             found.copies[0], found.copies[1], places[0], places[1]
         ));
     }

@@ -178,7 +178,7 @@ fn check_identifier(volume: Option<Guid>, package: Option<&Dataset>) -> Result<(
     }
     Err(Error::BadCredential {
         credential: "key package".to_owned(),
-        why: format!("it is of the volume {package:X}, and this one is {volume:X}"),
-        remedy: Some("a package opens only the volume that it was taken of".into()),
+        why: format!("it belongs to volume {package:X}, and this is volume {volume:X}"),
+        remedy: Some("a key package unlocks only the volume that it was exported from".into()),
     })
 }

@@ -57,7 +57,7 @@ impl Volume {
         let boot = BootRecord::parse(&sector)
             .map_err(unsupported)?
             .ok_or_else(|| Error::NotBitLocker {
-                found: "the first sector is no BitLocker boot record".to_owned(),
+                found: "the first sector is not a BitLocker boot record".to_owned(),
             })?;
         let sector_size = boot
             .sector_size(source.sector_size())
@@ -99,7 +99,7 @@ impl Volume {
             .find_map(|(number, copy)| (copy == offset).then_some(number))
             .ok_or_else(|| Error::Damaged {
                 what: format!(
-                    "the metadata says that its copies lie {:#x}, {:#x} and {:#x} bytes into the volume, not {offset:#x}: the volume begins elsewhere",
+                    "the metadata has the offsets {:#x}, {:#x} and {:#x} for its copies, not {offset:#x}: the volume begins elsewhere",
                     block.copies[0], block.copies[1], block.copies[2]
                 ),
                 copies: Vec::new(),

@@ -46,7 +46,7 @@ impl Volume {
             Some(size) => match self.size_of_file_system(block, size, sectors)? {
                 Some(inside) if inside <= present => {
                     warnings.push(format!(
-                        "the metadata speaks of {size} bytes, but the file system inside fits the {present} that there are"
+                        "the metadata gives the volume {size} bytes, but its file system fits into the {present} bytes of the source"
                     ));
                     present
                 }
@@ -142,7 +142,7 @@ impl Volume {
                 let in_flight = u64::from(block.conversion_size);
                 if block.state == State::SWITCHING && in_flight == 0 {
                     return Err(Error::Unsupported {
-                        what: "the volume was interrupted while a chunk was converted, and which one is not on record".to_owned(),
+                        what: "a conversion was interrupted inside a chunk, and the metadata does not record which".to_owned(),
                     });
                 }
                 layout.push_in_place(watermark.min(size), true);
@@ -287,7 +287,7 @@ impl Volume {
             }
             _ => Err(Error::Unsupported {
                 what: format!(
-                    "the volume is part-converted (state {}, wanted {}, watermark {:#x}) in a way that its first sector does not bear out, so which areas are encrypted is not known",
+                    "the volume is part-converted (state {}, wanted {}, watermark {:#x}) and its first sector does not confirm which areas are encrypted",
                     block.state.0, block.next_state.0, block.encrypted_extent
                 ),
             }),

@@ -25,19 +25,19 @@ impl Volume {
             .into_iter()
             .find(|block| block.position == key.position());
         let sealed = block.and_then(|block| block.sealed_auto_unlock_key());
-        let none = |why: &str| {
-            Error::BadCredential {
+        let none = |why: &str| Error::BadCredential {
             credential: "auto-unlock key".to_owned(),
             why: why.to_owned(),
-            remedy: Some("name the volume that Windows starts from, on a computer that opens its data volumes by itself".into()),
-        }
+            remedy: Some(
+                "name the system volume of a computer that unlocks its data volumes automatically"
+                    .into(),
+            ),
         };
-        let sealed = sealed.ok_or_else(|| none("the volume keeps no key to other volumes"))?;
+        let sealed =
+            sealed.ok_or_else(|| none("the volume has no auto-unlock key for other volumes"))?;
         open_key(sealed, key.expose().expose(), &[key_types::EXTERNAL_KEY])
             .and_then(|key| AutoUnlockKey::from_slice(key.data.expose()))
-            .ok_or_else(|| {
-                none("the key to other volumes does not open with the volume master key")
-            })
+            .ok_or_else(|| none("the auto-unlock key does not open with the volume master key"))
     }
 
     /// The content of the registry hive `SYSTEM` of the Windows on the volume.

@@ -113,7 +113,7 @@ impl Volume {
             let mut unlocked = self.open_decrypted(best, options)?;
             if !credentials.is_empty() {
                 unlocked.warnings.push(
-                    "the volume says that it is decrypted: no key took part, and none proves what it shows".to_owned(),
+                    "the volume is marked as decrypted: no key was used, and none proves its content".to_owned(),
                 );
             }
             return Ok(unlocked);
@@ -162,7 +162,8 @@ impl Volume {
         let VolumeKey::Vmk(vmk) = found.opening.key else {
             return Err(Error::BadCredential {
                 credential: found.opening.credential,
-                why: "a sector key shows the data, but opens no protector".to_owned(),
+                why: "a sector key decrypts the data, but gives access to no key protector"
+                    .to_owned(),
                 remedy: Some("give one of the volume's own credentials".into()),
             });
         };
@@ -272,13 +273,14 @@ impl Volume {
         }
         if !unproved.is_empty() {
             return Err(Error::Damaged {
-                what: "a credential opens the volume, but the metadata is not what was sealed with its key: it is damaged or was tampered with".to_owned(),
+                what: "a credential unlocks the volume, but the metadata is not what was sealed with its key: it is damaged or was tampered with".to_owned(),
                 copies: unproved,
             });
         }
         if has_clear_key(best, &UnlockOptions::new()) {
-            report.remedy =
-                Some("protection is suspended: the volume opens without any credential".into());
+            report.remedy = Some(
+                "protection is suspended: the volume can be unlocked without a credential".into(),
+            );
         }
         Err(Error::Refused { report })
     }
@@ -333,7 +335,7 @@ impl Volume {
             warnings.push(format!("the metadata is not proved: {fault}"));
         } else if raw {
             warnings.push(
-                "the metadata could not be proved: that takes the volume master key".to_owned(),
+                "the metadata is not proved: only the volume master key can prove it".to_owned(),
             );
         }
         for fault in crate::crypto::faults() {

@@ -402,7 +402,7 @@ fn chunks() -> Result<(), Failed> {
     assert!(image.len() < LEN, "{}", image.len());
     bench
         .info("disk.E01", &image)
-        .ends(3, "a GPT disk without one");
+        .ends(3, "a GPT disk without a BitLocker volume");
     Ok(())
 }
 

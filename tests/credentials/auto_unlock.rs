@@ -270,7 +270,7 @@ fn refuses_hives_volumes_and_values_that_do_not_fit() {
     assert!(
         json(&output)["error"]["message"]
             .as_str()
-            .is_some_and(|text| text.contains("keeps no key to other volumes"))
+            .is_some_and(|text| text.contains("has no auto-unlock key for other volumes"))
     );
     let password = computer.path("password");
     let option = ["--auto-unlock-hive".as_ref(), password.as_os_str()];

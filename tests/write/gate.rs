@@ -161,7 +161,7 @@ fn a_file_on_the_source() {
     let part = image(directory.path(), "part", MIB);
     check_overwrite(&part, &[], MIB).unwrap();
     let reading = File::open(&part).unwrap();
-    refused(check_overwrite(&part, &[], MIB), &["part of what is read"]);
+    refused(check_overwrite(&part, &[], MIB), &["part of the source"]);
     drop(reading);
     // Another file on the same file system.
     let other = mounted.0.path().join("other");

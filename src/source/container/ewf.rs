@@ -77,10 +77,11 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
         if number >= MAX_SEGMENTS {
             return Err(unsupported(format!("more than {MAX_SEGMENTS} segments")));
         }
-        path = next(&path).ok_or_else(|| damaged("its file name does not say the next one"))?;
+        path = next(&path)
+            .ok_or_else(|| damaged("its file name does not give that of the next segment"))?;
         segment = Arc::new(FileSource::open(&path).map_err(|error| {
             damaged(format!(
-                "it goes on in {}: {}",
+                "it continues in {}: {}",
                 path.shown(),
                 error.with_causes()
             ))
@@ -178,7 +179,9 @@ impl Image {
                 _ => {}
             }
             if following <= at {
-                return Err(damaged(format!("the section at {at} leads nowhere")));
+                return Err(damaged(format!(
+                    "the section at {at} has an impossible offset of the next one"
+                )));
             }
             if table_damaged && !matches!(kind, b"table") {
                 return Err(damaged("both copies of a chunk table are damaged"));
@@ -279,7 +282,7 @@ impl Image {
             (Some(stored), false) if stored >= len.saturating_add(CHECKSUM_LEN) => {
                 len.saturating_add(CHECKSUM_LEN)
             }
-            _ => return Err(damaged(format!("chunk {number} has no room"))),
+            _ => return Err(damaged(format!("chunk {number} has no data"))),
         };
         let mut bytes = vec![0; usize::try_from(stored).map_err(|_| io::ErrorKind::InvalidData)?];
         file.read_exact_at(start, &mut bytes)?;

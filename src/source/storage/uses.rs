@@ -33,7 +33,7 @@ impl Use {
                 what, directory, ..
             } => format!("{} is mounted on {}", what.shown(), directory.shown()),
             Self::Swap { what } => format!("{} is swap space", what.shown()),
-            Self::Loop { device } => format!("{} lies over it", device.shown()),
+            Self::Loop { device } => format!("{} is backed by it", device.shown()),
             Self::Mapped { device } => format!("it is open as {}", device.shown()),
             Self::Device { device } => format!("it is a part of {}", device.shown()),
         }
@@ -64,8 +64,8 @@ impl Use {
             Self::Mounted { directory, .. } => {
                 format!("unmount it first: umount {}", directory.shown())
             }
-            Self::Swap { what } => format!("end that first: swapoff {}", what.shown()),
-            Self::Loop { device } => format!("end that first: losetup -d {}", device.shown()),
+            Self::Swap { what } => format!("disable it first: swapoff {}", what.shown()),
+            Self::Loop { device } => format!("detach it first: losetup -d {}", device.shown()),
             Self::Mapped { device } => format!(
                 "close {0} first (cryptsetup close {0}, or what it was opened with)",
                 device.shown()

@@ -24,10 +24,7 @@ pub(in crate::source) fn file_or_device(path: &Path) -> io::Result<Result<bool>>
         "a pipe or socket"
     };
     Ok(Err(Error::NotBitLocker {
-        found: format!(
-            "{} is {found}, and a volume lies in a file or on a block device",
-            path.shown()
-        ),
+        found: format!("{} is {found}, not a file or block device", path.shown()),
     }))
 }
 

@@ -29,7 +29,7 @@ impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 && !buf.is_empty() {
             return Err(io::Error::other(
-                "more had to be read than any sound file system takes",
+                "more data had to be read than any sound file system needs",
             ));
         }
         let len = usize::try_from(self.left).map_or(buf.len(), |left| left.min(buf.len()));

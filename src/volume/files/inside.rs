@@ -54,13 +54,13 @@ impl<T: Read + Seek> ReadSeek for T {}
 #[non_exhaustive]
 pub enum FileFault {
     /// There is no file of that name.
-    #[error("there is none")]
+    #[error("no such file")]
     Absent,
     /// The volume has no NTFS, or a damaged one.
-    #[error("the volume holds no NTFS that can be followed: {0}")]
+    #[error("the volume has no readable NTFS file system: {0}")]
     FileSystem(#[from] NtfsError),
     /// It has more bytes than the caller allows.
-    #[error("it has {0} bytes, more than any such file")]
+    #[error("it has {0} bytes, which is too large for such a file")]
     TooLarge(u64),
     /// Reading the volume failed.
     #[error(transparent)]
@@ -81,7 +81,7 @@ pub enum FileFault {
     #[error("it is a reparse point (tag {0:#010x}), which is not followed")]
     ReparsePoint(u32),
     /// A structure leads back to itself, or has a size that is too large to be true.
-    #[error("it is damaged in a way that cannot be followed")]
+    #[error("its structures on the disk are damaged")]
     Unfollowable,
 }
 
