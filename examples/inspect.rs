@@ -1,28 +1,24 @@
-//! Lists a volume's key protectors, without a key: `cargo run --example inspect [IMAGE]`.
+//! Lists the key protectors of every volume on a disk, without a key:
+//! `cargo run --example inspect [IMAGE]`.
 
-use std::sync::Arc;
+use fve::Disk;
 
-use fve::Volume;
-use fve::source::FileSource;
-
-fn main() -> Result<(), fve::Error> {
+fn main() -> fve::Result<()> {
     let path = std::env::args().nth(1).unwrap_or_else(|| {
         concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/ntfs-xts-128.img").into()
     });
-    let volume = Volume::from_source(Arc::new(FileSource::open(path)?))?;
-    let metadata = volume.metadata()?;
-    println!(
-        "volume {:X}, {}",
-        metadata.dataset.id,
-        volume.status().conversion.name()
-    );
-    for protector in metadata.protectors() {
-        println!(
-            "{}: {:X}, changed {}",
-            protector.kind().name(),
-            protector.id,
-            protector.changed
-        );
+    let disk = Disk::open(path)?;
+    for candidate in disk.volumes()? {
+        let volume = disk.open_volume(&candidate)?;
+        println!("{candidate}: {}", volume.status().conversion);
+        for protector in volume.metadata()?.protectors() {
+            println!(
+                "  {}: {:X}, changed {}",
+                protector.kind().name(),
+                protector.id,
+                protector.changed
+            );
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Unlocks a volume and reads it: at offsets, and through `Read + Seek`.
+//! Unlocks a volume and reads its plaintext: at an offset, and through `Read` and `Seek`.
 //! `cargo run --example read_at [IMAGE RECOVERY_PASSWORD_FILE]`.
 
 use std::io::{Read, Seek, SeekFrom};
