@@ -15,7 +15,7 @@ use crate::source::{ReadAt, partition};
 /// The smallest sector in bytes: every structure begins at a sector.
 const STEP: usize = 512;
 /// The most bytes that are read at a time.
-const PIECE: usize = 4 << 20;
+const READ_LEN: usize = 4 << 20;
 /// The fewest bytes that are tried alone after a read failed: no medium has larger sectors.
 const SMALLEST_READ: usize = 4096;
 
@@ -61,7 +61,7 @@ pub(super) struct Hits {
 pub(super) fn conversion_map(source: &Arc<dyn ReadAt>, start: i64) -> Option<[u64; 2]> {
     let mut at = on_source(start, 0).unwrap_or(0);
     while at < source.size() {
-        let end = at.saturating_add(PIECE as u64).min(source.size());
+        let end = at.saturating_add(READ_LEN as u64).min(source.size());
         let mut hits = Hits::default();
         hits.search(source, at..end, &|_| {});
         if let Some(map) = hits.map_of(start) {
@@ -124,11 +124,11 @@ impl Hits {
         progress: &dyn Fn(u64),
     ) {
         let end = range.end.min(source.size());
-        let mut buf = vec![0; PIECE];
+        let mut buf = vec![0; READ_LEN];
         let mut at = range.start;
         while at < end {
-            let len = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-            self.search_piece(source, at, &mut buf[..len]);
+            let len = usize::try_from(end - at).unwrap_or(READ_LEN).min(READ_LEN);
+            self.search_part(source, at, &mut buf[..len]);
             at += len as u64;
             self.searched += len as u64;
             progress(len as u64);
@@ -137,17 +137,17 @@ impl Hits {
 
     /// Reads a part of the source and searches it. If it cannot be read, each half is tried alone,
     /// down to [`SMALLEST_READ`].
-    fn search_piece(&mut self, source: &Arc<dyn ReadAt>, at: u64, piece: &mut [u8]) {
-        match source.read_exact_at(at, piece) {
-            Ok(()) => self.look_at(source, at, piece),
-            Err(_) if piece.len() > SMALLEST_READ => {
-                let half = (piece.len() / 2).next_multiple_of(STEP);
-                let (first, second) = piece.split_at_mut(half);
-                self.search_piece(source, at, first);
-                self.search_piece(source, at + half as u64, second);
+    fn search_part(&mut self, source: &Arc<dyn ReadAt>, at: u64, part: &mut [u8]) {
+        match source.read_exact_at(at, part) {
+            Ok(()) => self.search_sectors(source, at, part),
+            Err(_) if part.len() > SMALLEST_READ => {
+                let half = (part.len() / 2).next_multiple_of(STEP);
+                let (first, second) = part.split_at_mut(half);
+                self.search_part(source, at, first);
+                self.search_part(source, at + half as u64, second);
             }
             Err(_) => {
-                let end = at + piece.len() as u64;
+                let end = at + part.len() as u64;
                 let full = self.unreadable.len() >= MOST_PLACES;
                 match self.unreadable.last_mut() {
                     // When the list is full, its last range grows instead.
@@ -158,8 +158,8 @@ impl Hits {
         }
     }
 
-    fn look_at(&mut self, source: &Arc<dyn ReadAt>, at: u64, piece: &[u8]) {
-        for (offset, sector) in (at..).step_by(STEP).zip(piece.chunks(STEP)) {
+    fn search_sectors(&mut self, source: &Arc<dyn ReadAt>, at: u64, part: &[u8]) {
+        for (offset, sector) in (at..).step_by(STEP).zip(part.chunks(STEP)) {
             if sector.starts_with(SIGNATURE) {
                 self.take_block(source, offset);
             } else if is_boot_record(sector) {

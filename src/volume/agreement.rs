@@ -215,7 +215,7 @@ impl Volume {
                 "the boot record or the metadata is damaged or was changed",
             )),
             None if proved => Err(contradicted(
-                "nothing proves the size of the sectors: the metadata does not tell it, and the volume does not begin with a boot sector",
+                "nothing proves the size of the sectors: the metadata does not have it, and the volume does not begin with a boot sector",
                 "the boot record or the metadata is damaged or was changed",
             )),
             _ => Ok(()),

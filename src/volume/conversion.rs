@@ -68,7 +68,7 @@ impl ConversionMap {
             }
         }
         let what = format!(
-            "the map that tells which areas of this encrypt-on-write volume are encrypted cannot be read ({})",
+            "the map of which areas of this encrypt-on-write volume are encrypted cannot be read ({})",
             faults.join("; ")
         );
         Err(unreadable(what, beyond_end))

@@ -225,13 +225,13 @@ mod tests {
             }
             let (start, end) = (ask.0.min(ask.1), ask.0.max(ask.1));
             let mut at = start;
-            for piece in layout.resolve(start..end) {
-                prop_assert_eq!(piece.range.start, at);
-                for byte in piece.range.clone() {
-                    let got = byte_of(&piece.content, byte - piece.range.start);
+            for extent in layout.resolve(start..end) {
+                prop_assert_eq!(extent.range.start, at);
+                for byte in extent.range.clone() {
+                    let got = byte_of(&extent.content, byte - extent.range.start);
                     prop_assert_eq!(got, model[byte as usize]);
                 }
-                at = piece.range.end;
+                at = extent.range.end;
             }
             prop_assert_eq!(at, end.min(size).max(start));
         }

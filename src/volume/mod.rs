@@ -147,11 +147,11 @@ impl Volume {
         }
         if let Some(error) = self.copies.read_error() {
             let faults = self.copies.faults();
-            let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
             return Error::io(
                 format!(
                     "no sound copy of the metadata can be read ({})",
-                    told.join("; ")
+                    faults.join("; ")
                 ),
                 error,
             );

@@ -217,7 +217,7 @@ impl Volume {
         let overlaps = |other: &u64| *other < end && start < other.saturating_add(REGION_LEN);
         if block.copies.iter().any(overlaps) || block.copies.iter().any(|copy| *copy < len) {
             return Err(impossible(
-                "a metadata copy lies where the moved boot sectors are".to_owned(),
+                "a metadata copy overlaps the moved boot sectors".to_owned(),
             ));
         }
         Ok(Some(start..end))

@@ -214,7 +214,7 @@ impl ReadAt for Vhdx {
             let entry = le64(&bytes_at::<8>(&self.file, at)?, 0);
             let stored = match entry & 7 {
                 FULLY_PRESENT => Stored::At((entry >> 20 << 20).saturating_add(inside)),
-                PARTIALLY_PRESENT => return Err(damaged("a block that lies in a parent")),
+                PARTIALLY_PRESENT => return Err(damaged("a block whose data is in a parent disk")),
                 // Not present, undefined, zero, unmapped: zeros, as Windows and QEMU show them.
                 _ => Stored::Zeros,
             };

@@ -189,7 +189,7 @@ pub(super) fn read(
                 is_complete = false;
                 "the chain of logical partitions is damaged; some may be missing"
             }
-            End::CutOff => "logical partitions lie beyond the end of the source",
+            End::CutOff => "logical partitions are beyond the end of the source",
         };
         notes.push(note.to_owned());
     }

@@ -2,7 +2,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// A made-up tree in the form of sysfs and proc.
+/// Directories with files as in sysfs and proc.
 struct Tree {
     root: tempfile::TempDir,
 }
@@ -29,7 +29,7 @@ impl Tree {
         std::fs::write(path, text).unwrap();
     }
 
-    /// A device at a place below `sys/block`, of that many sectors.
+    /// A device of `sectors` sectors, at `place` below `sys/block`.
     fn device(&self, place: &str, minor: u32, sectors: u64) -> Node {
         let base = format!("sys/block/{place}");
         self.write(&format!("{base}/dev"), &format!("8:{minor}\n"));
@@ -46,7 +46,7 @@ impl Tree {
         node
     }
 
-    /// The device at `upper` is made of that at `lower`.
+    /// Makes the device at `lower` a part of the device at `upper`.
     fn made_of(&self, upper: &str, lower: &str) {
         let block = self.root.path().join("sys/block");
         let name = |place: &str| place.rsplit('/').next().unwrap().to_owned();
@@ -80,7 +80,7 @@ impl Tree {
         self.write("proc/self/mountinfo", &(rows + &row));
     }
 
-    /// sda with sda1 and sda2, one behind the other.
+    /// sda with sda1 and sda2, which are adjacent.
     fn disk(&self) -> [Node; 3] {
         [
             self.device("sda", 0, 100_000),
@@ -118,7 +118,7 @@ fn mounted(what: &str, directory: &str) -> Use {
 }
 
 #[test]
-fn a_disk_shares_bytes_with_its_partitions_and_those_with_none_of_each_other() {
+fn a_disk_shares_bytes_with_its_partitions_which_share_none_with_each_other() {
     let tree = Tree::new();
     let [disk, first, second] = tree.disk();
     assert!(tree.share(disk, first));
@@ -128,7 +128,7 @@ fn a_disk_shares_bytes_with_its_partitions_and_those_with_none_of_each_other() {
 }
 
 #[test]
-fn the_part_of_a_disk_that_is_the_volume_shares_bytes_with_that_partition_alone() {
+fn a_range_of_a_disk_shares_bytes_only_with_the_partition_there() {
     let tree = Tree::new();
     let [disk, first, second] = tree.disk();
     let system = tree.system();
@@ -165,7 +165,7 @@ fn mappings_of_one_part_share_bytes_with_it_and_not_with_each_other() {
 }
 
 #[test]
-fn a_mapping_is_a_use_of_its_part_and_of_the_disk_and_of_nothing_beside() {
+fn a_mapping_uses_its_part_and_the_disk_and_nothing_else() {
     let tree = Tree::new();
     let [disk, first, second] = tree.disk();
     let top = tree.mapping("dm-0", 16, "windows", "sda/sda2");
@@ -195,7 +195,7 @@ fn parts_of_md_and_bcache_are_in_use() {
 }
 
 #[test]
-fn a_holder_that_does_not_name_its_parts_is_seen_all_the_same() {
+fn finds_a_holder_that_does_not_list_its_parts() {
     let tree = Tree::new();
     let [_, first, _] = tree.disk();
     tree.mapping("dm-0", 16, "windows", "sda/sda1");
@@ -205,7 +205,7 @@ fn a_holder_that_does_not_name_its_parts_is_seen_all_the_same() {
 }
 
 #[test]
-fn mounts_and_swap_space_are_uses_of_what_lies_below_them() {
+fn mounts_and_swap_space_use_the_devices_that_back_them() {
     let tree = Tree::new();
     let [disk, first, second] = tree.disk();
     tree.mount("8:1", r"/mnt/a\040b", "/dev/sda1");
@@ -233,7 +233,7 @@ fn swap_files_are_in_use() {
 }
 
 #[test]
-fn loop_devices_share_bytes_with_their_file_where_they_show_it() {
+fn loop_devices_share_bytes_with_the_range_of_their_file() {
     let tree = Tree::new();
     let file = tree.root.path().join("disk.img");
     std::fs::write(&file, "").unwrap();
@@ -266,12 +266,12 @@ fn files_on_a_device_share_bytes_with_it_and_not_with_each_other() {
     assert!(tree.share(file(1), disk));
     assert!(!tree.share(file(1), file(2)));
     assert!(!tree.share(file(1), second));
-    // That its file system is mounted is no use of the file.
+    // The mount of its file system is not a use of the file.
     assert_eq!(tree.uses(file(1)), []);
 }
 
 #[test]
-fn a_file_in_user_space_lies_on_what_that_was_mounted_from() {
+fn a_file_on_a_fuse_mount_is_backed_by_the_source_of_the_mount() {
     let tree = Tree::new();
     let image = tree.root.path().join("image");
     std::fs::write(&image, "").unwrap();
@@ -291,7 +291,7 @@ fn a_file_in_user_space_lies_on_what_that_was_mounted_from() {
 }
 
 #[test]
-fn the_device_that_begins_with_some_bytes_is_the_disk_or_one_partition() {
+fn finds_the_disk_or_partition_that_begins_at_an_offset() {
     let tree = Tree::new();
     let [disk, first, second] = tree.disk();
     let device = |node, sectors: Range<u64>| {
@@ -308,7 +308,7 @@ fn the_device_that_begins_with_some_bytes_is_the_disk_or_one_partition() {
 }
 
 #[test]
-fn circles_end() {
+fn a_circle_of_devices_ends() {
     let tree = Tree::new();
     let one = tree.mapping("dm-0", 16, "one", "dm-1");
     let other = tree.mapping("dm-1", 17, "other", "dm-0");
