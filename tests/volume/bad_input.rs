@@ -207,7 +207,7 @@ fn help_appears_only_if_it_applies() {
         .arg("create")
         .arg(directory.path().join("new"))
         .arg("--clear-key"));
-    assert_ends(&output, 2, &["how large"]);
+    assert_ends(&output, 2, &["the size of the volume is missing"]);
     assert_eq!(help(&output), "fve: help: see 'fve create --help'");
 }
 
@@ -372,7 +372,7 @@ fn names_a_wrong_credential_of_each_kind() {
             4,
             "no recovery password",
         ),
-        ("startup-key", "no key", 4, "no .BEK file"),
+        ("startup-key", "no key", 4, "is not a .BEK file"),
         ("vmk-file", &"00".repeat(32), 4, "does not open"),
         ("vmk-file", "0011", 4, "possible length"),
         ("fvek-file", &"11".repeat(32), 4, "boot sector"),
@@ -431,7 +431,7 @@ fn selects_a_protector_by_the_start_of_its_identifier() {
     );
     let other = id_of(Kind::Password);
     let refused = unlock_with_key(&sample.file, &["--protector", &other]);
-    assert_ends(&refused, 4, &["not of a kind that takes it"]);
+    assert_ends(&refused, 4, &["does not accept it"]);
     let unknown = unlock_with_key(&sample.file, &["--protector", "00000000"]);
     assert_ends(
         &unknown,
@@ -562,7 +562,7 @@ fn reports_a_full_disk_and_leaves_no_partial_file() {
     let left = out.exists();
     let unmounted = Command::new("umount").arg(directory.path()).status();
     assert!(unmounted.expect("umount").success());
-    assert_ends(&output, 5, &["No space left", "takes up to"]);
+    assert_ends(&output, 5, &["No space left", "needs up to"]);
     assert!(!left);
 }
 

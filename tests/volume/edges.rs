@@ -709,7 +709,7 @@ fn a_suspended_volume_opens_without_any_credential() {
             .remedy()
             .unwrap()
             .to_string()
-            .contains("without any credential")
+            .contains("without a credential")
     );
     let unlocked = volume
         .unlock(fve::unlock::NO_CREDENTIAL, &options())
@@ -873,7 +873,7 @@ fn names_a_partial_sector_and_a_character_device() {
     );
     let error = fve::source::open("/dev/null").err().unwrap().to_string();
     assert!(error.contains("/dev/null is a character device"), "{error}");
-    assert!(error.contains("in a file or on a block device"), "{error}");
+    assert!(error.contains("not a file or block device"), "{error}");
 }
 
 #[trial]

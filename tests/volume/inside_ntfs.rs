@@ -77,7 +77,7 @@ impl Image {
 fn read(image: Vec<u8>, name: &str) -> Result<Vec<u8>, String> {
     let volume = Unlocked::plain(Arc::new(image)).expect("plain");
     let path: Vec<&str> = name.split('/').collect();
-    read_file(&volume, &path, 64 << 20).map_err(|error| error.to_string())
+    read_file(&volume, &path, 64 << 20).map_err(|error| error.with_causes().to_string())
 }
 
 /// Bytes that depend on their position.

@@ -757,7 +757,7 @@ fn refusals_have_a_status() {
         failure(command.arg("--read-write").args(arguments))
     };
     for (name, word) in [
-        ("decryption-paused", "part-converted"),
+        ("decryption-paused", "conversion is unfinished"),
         ("encrypt-on-write", "encrypt-on-write"),
         ("decrypted", "decrypted"),
     ] {
