@@ -1,5 +1,5 @@
 //! Comparing the parts of a volume that nothing proves with the metadata, which the VMK proves.
-//! Anybody who can write to the disk can change the boot record, the conversion map and the place of
+//! An attacker who can write to the disk can change the boot record, the conversion map and the place of
 //! the volume. If they contradict the metadata, no plaintext is shown (`docs/unauthenticated.md` has
 //! the whole list).
 
@@ -146,12 +146,12 @@ impl Volume {
         let followed = self.conversion.is_some() && block.state != State::DECRYPTED;
         if followed && block.is_converting() {
             return Some(format!(
-                "a conversion is under way, and no key proves the map that says which areas are encrypted: anybody who could write to the disk may have changed it, and {plain} bytes are shown as they are on the disk"
+                "a conversion is under way, and no key proves the map that says which areas are encrypted: an attacker who could write to the disk may have changed it, and {plain} bytes are shown as they are on the disk"
             ));
         }
         (!proved && plain > 0).then(|| {
             format!(
-                "no key proves the metadata that says that {plain} bytes of the volume are not encrypted: anybody who could write to the disk may have put content there"
+                "no key proves the metadata that says that {plain} bytes of the volume are not encrypted: an attacker who could write to the disk may have put content there"
             )
         })
     }

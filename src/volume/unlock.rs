@@ -48,7 +48,7 @@ pub struct MasterKey {
 }
 
 impl MasterKey {
-    /// The VMK.
+    /// The VMK itself, a secret.
     pub fn expose(&self) -> &Vmk {
         &self.vmk
     }

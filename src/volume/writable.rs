@@ -11,8 +11,8 @@
 //! write that would change a byte of them is refused as a whole; one that writes what they already
 //! read as succeeds.
 //!
-//! The format has no integrity protection: anybody who can write to the disk can replace sectors with
-//! older ones. A sector whose write is interrupted is lost, as on any disk.
+//! The format has no integrity protection: an attacker who can write to the disk can replace sectors
+//! with older ones. A sector whose write is interrupted is lost, as on any disk.
 
 use std::io;
 use std::ops::Range;
@@ -221,12 +221,12 @@ pub struct IntoWritableError {
 }
 
 impl IntoWritableError {
-    /// The volume.
+    /// The volume, which can be read.
     pub fn unlocked(&self) -> &Unlocked {
         &self.refused.0
     }
 
-    /// The reason.
+    /// Why the volume cannot be made writable.
     pub fn error(&self) -> &Error {
         &self.refused.1
     }

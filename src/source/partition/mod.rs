@@ -69,7 +69,7 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// A partition.
+/// A partition as its table describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Partition {
@@ -79,7 +79,7 @@ pub struct Partition {
     pub start: u64,
     /// Size in bytes; the disk may end before.
     pub size: u64,
-    /// Its type.
+    /// Its type: a GUID or a byte.
     pub kind: Kind,
     /// Its name in a GPT; empty for an MBR.
     pub name: String,
