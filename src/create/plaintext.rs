@@ -30,6 +30,15 @@ pub struct Plaintext {
     label: Option<String>,
 }
 
+impl std::fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plaintext")
+            .field("placement", &self.placement)
+            .field("sector_size", &self.sector_size)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Plaintext {
     /// The smallest volume that can be made: the sectors that are moved, the place they are moved
     /// to, three copies of the metadata and what Windows keeps for itself.

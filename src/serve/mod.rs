@@ -1,6 +1,6 @@
-//! Ways out: an unlocked volume shown to the world as a file in a mount, or written to one.
+//! Access for other programs: an unlocked volume as a file in a FUSE mount, or exported to a file.
 //!
-//! Nothing here parses metadata or sees a key.
+//! Nothing here parses metadata or handles keys.
 
 pub mod export;
 #[cfg(feature = "fuse")]

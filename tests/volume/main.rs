@@ -18,6 +18,8 @@ mod frozen;
 mod inside_ntfs;
 mod peers;
 mod readonly;
+#[cfg(feature = "fuse")]
+mod threads;
 mod trust;
 mod vectors;
 

@@ -1,20 +1,20 @@
-//! What of a volume was saved, in the form of GNU ddrescue's map files (its manual, section
-//! "Mapfile structure"): positions are those of the output.
+//! Map files of GNU ddrescue, which show what of a volume was saved (ddrescue's manual, section
+//! "Mapfile structure"). Positions are offsets in the output.
 
 use std::fmt::Write;
 use std::ops::Range;
 
 use super::Exported;
 
-/// Saved.
+/// ddrescue's status for a saved range.
 const FINISHED: char = '+';
-/// Cannot be read.
+/// Its status for a range that cannot be read.
 const BAD: char = '-';
-/// Not in the source at all: whoever has more of the image can try.
+/// Its status for a range not yet tried: it is not in the source, but may be in a longer image.
 const NOT_TRIED: char = '?';
 
-/// The map of an output of a volume of `size` bytes: what could be had is marked as finished, what
-/// could not be read as bad, and what lies beyond the end of a cut-off image as not tried.
+/// The map file for the export of a volume of `size` bytes. Saved ranges are marked as finished,
+/// unreadable ones as bad, and the range beyond the end of a truncated image as not tried.
 pub fn ddrescue_map(exported: &Exported, size: u64) -> String {
     let mut text = "# Mapfile. Written by fve: what of the volume was saved\n\
         # current_pos  current_status  current_pass\n\

@@ -1,8 +1,8 @@
 //! Writing the whole decrypted volume to a file or a stream.
 //!
-//! Threads take pieces from a counter; each reads, decrypts and writes at its own offset. Pieces of
-//! zeros become holes. What a cut-off image does not hold is left out and counted, never invented;
-//! what a failing medium does not give can be skipped in the same way.
+//! Threads take pieces from a shared counter; each reads, decrypts and writes its piece at the same
+//! offset. Zeros become holes. The bytes that a truncated image lacks are reported as missing; bytes
+//! that a failing disk cannot read can be skipped in the same way.
 
 mod map;
 mod target;
@@ -27,11 +27,11 @@ use self::written::Account;
 use crate::error::Error;
 use crate::volume::Unlocked;
 
-/// Bytes that a thread takes at a time. Measured: 128 KiB to 1 MiB are equally fast, 4 MiB is
+/// Bytes that a thread transfers at a time. Measured: 128 KiB to 1 MiB are equally fast, 4 MiB is
 /// slower.
 const PIECE: u64 = 1 << 20;
 
-/// How often [`Export::record`] is told: each time what was written is flushed first.
+/// How often the progress is recorded ([`Export::record`]). The output is flushed each time before.
 const RECORD_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the output is not complete.
@@ -44,10 +44,10 @@ pub enum Failed {
     /// The output could not be written.
     #[error("cannot write the output: {0}")]
     Write(io::Error),
-    /// [`Export::record`] failed.
-    #[error("cannot record how far the output is: {0}")]
+    /// The function that [`Export::record`] sets failed.
+    #[error("cannot record the progress: {0}")]
     Record(io::Error),
-    /// [`Export::cancelled`] became true.
+    /// The flag that [`Export::cancelled_by`] sets became true.
     #[error("interrupted")]
     Interrupted,
 }
@@ -57,7 +57,7 @@ impl From<Failed> for Error {
         match failed {
             Failed::Read(error) => error,
             Failed::Write(error) => Self::io("cannot write the output", error),
-            Failed::Record(error) => Self::io("cannot record how far the output is", error),
+            Failed::Record(error) => Self::io("cannot record the progress", error),
             Failed::Interrupted => Self::Interrupted,
         }
     }
@@ -67,13 +67,15 @@ type Result<T, E = Failed> = std::result::Result<T, E>;
 
 /// What was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Exported {
     /// Length of the output in bytes.
     pub len: u64,
-    /// Stretches of the volume that could not be had: beyond the end of a cut-off image, not to be
-    /// known, or unreadable where those are skipped. Within the output they are zeros.
+    /// Byte ranges of the volume that are missing: beyond the end of a truncated image, in sectors of
+    /// which it is not known whether they are encrypted, or unreadable and skipped. Those within the
+    /// output are zeros there.
     pub missing: Vec<Range<u64>>,
-    /// SHA-256 of the output, where it was asked for and all of it was written in one run.
+    /// SHA-256 of the output, if [`Export::hash`] asked for it and one run wrote all of it.
     pub sha256: Option<[u8; 32]>,
 }
 
@@ -87,44 +89,36 @@ impl Exported {
     }
 }
 
-/// How the output takes zeros.
+/// What to do with zeros in the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Zeros {
-    /// They are left out: the output is a new file, which reads as zeros where nothing was written.
+    /// Leave them out: the output is a new file, which reads as zeros where nothing was written.
     Holes,
-    /// They are written: the output is a device, or holds something already.
+    /// Write them: the output is a device, or a file with content.
     Written,
 }
 
-/// Is told what of an output is on stable storage.
+/// A function that receives which part of an output is on stable storage.
 pub type Recorder<'a> = dyn Fn(&Written) -> io::Result<()> + Sync + 'a;
 
-/// How to write the volume.
+/// Writes a volume's plaintext to a file or stream. Made with [`Export::new`]; the other methods that
+/// return it set options.
 pub struct Export<'a> {
-    /// What is written.
-    pub volume: &'a Unlocked,
-    /// How a file takes zeros.
-    pub zeros: Zeros,
-    /// How many threads read, decrypt and write a file.
-    pub threads: usize,
-    /// Whether the SHA-256 of all that is written is computed on the way.
-    pub hash: bool,
-    /// Whether to go on where the source cannot be read, sector by sector.
-    pub skip_unreadable: bool,
-    /// Is told of bytes done.
-    pub progress: &'a (dyn Fn(u64) + Sync),
-    /// The work ends early when this becomes true.
-    pub cancelled: &'a AtomicBool,
-    /// What an earlier run wrote to the same file, which is left as it is.
-    pub earlier: Written,
-    /// Is told now and then, and when the work ends early, what of a file is on stable storage.
-    pub record: Option<&'a Recorder<'a>>,
+    volume: &'a Unlocked,
+    zeros: Zeros,
+    threads: usize,
+    hash: bool,
+    skip_unreadable: bool,
+    progress: &'a (dyn Fn(u64) + Sync),
+    cancelled: Option<&'a AtomicBool>,
+    earlier: Written,
+    record: Option<&'a Recorder<'a>>,
 }
 
 impl<'a> Export<'a> {
-    /// To a new file, from its beginning, with a thread for each core.
+    /// An export to a new file, from its first byte, with a thread for each core.
     pub fn new(volume: &'a Unlocked) -> Self {
-        static NEVER: AtomicBool = AtomicBool::new(false);
         Self {
             volume,
             zeros: Zeros::Holes,
@@ -132,10 +126,72 @@ impl<'a> Export<'a> {
             hash: false,
             skip_unreadable: false,
             progress: &|_| {},
-            cancelled: &NEVER,
+            cancelled: None,
             earlier: Written::default(),
             record: None,
         }
+    }
+
+    /// Sets what to do with zeros when writing to a file.
+    #[must_use]
+    pub fn zeros(mut self, zeros: Zeros) -> Self {
+        self.zeros = zeros;
+        self
+    }
+
+    /// Sets how many threads read, decrypt and write a file. A stream is written by one.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets whether to compute the SHA-256 of the output ([`Exported::sha256`]).
+    #[must_use]
+    pub fn hash(mut self, hash: bool) -> Self {
+        self.hash = hash;
+        self
+    }
+
+    /// Sets whether to skip sectors that the source cannot read.
+    #[must_use]
+    pub fn skip_unreadable(mut self, skip: bool) -> Self {
+        self.skip_unreadable = skip;
+        self
+    }
+
+    /// Calls `progress` with the number of bytes of each piece that is done, from any thread.
+    #[must_use]
+    pub fn progress(mut self, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Stops with [`Failed::Interrupted`] soon after `cancelled` becomes true.
+    #[must_use]
+    pub fn cancelled_by(mut self, cancelled: &'a AtomicBool) -> Self {
+        self.cancelled = Some(cancelled);
+        self
+    }
+
+    /// Continues an earlier run that wrote this part of the same file.
+    #[must_use]
+    pub fn resume(mut self, earlier: Written) -> Self {
+        self.earlier = earlier;
+        self
+    }
+
+    /// Calls `record` every ten seconds, and when an export ends early, with the part of the file
+    /// that is on stable storage.
+    #[must_use]
+    pub fn record(mut self, record: &'a Recorder<'a>) -> Self {
+        self.record = Some(record);
+        self
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled
+            .is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
     }
 
     /// Writes the volume to a file of its size.
@@ -162,7 +218,7 @@ impl<'a> Export<'a> {
             let (at_work, ended) = channel::<()>();
             let job = &job;
             if self.record.is_some() {
-                // Where this thread cannot start, the work is recorded at its end alone.
+                // Without this thread, the progress is recorded only at the end.
                 let _ = std::thread::Builder::new()
                     .spawn_scoped(scope, move || job.record_until(&ended, output));
             }
@@ -172,7 +228,7 @@ impl<'a> Export<'a> {
         job.result(output)
     }
 
-    /// Writes the volume to a stream, in order; what is missing in the middle becomes zeros there.
+    /// Writes the volume to a stream, in order. Missing bytes before the end become zeros.
     ///
     /// # Errors
     /// As [`Export::to_file`].
@@ -182,7 +238,7 @@ impl<'a> Export<'a> {
         let mut hash = Sha256::new();
         let mut buf = vec![0; PIECE as usize];
         for start in (0..len).step_by(PIECE as usize) {
-            if self.cancelled.load(Ordering::Relaxed) {
+            if self.is_cancelled() {
                 return Err(Failed::Interrupted);
             }
             let piece = piece_at(&mut buf, start, len);
@@ -198,8 +254,8 @@ impl<'a> Export<'a> {
         Ok(self.finished(len, missing, hash))
     }
 
-    /// Fills `piece`, sector by sector where it cannot be had whole: what is missing becomes zeros
-    /// and is named. An error names the first sector that cannot be read.
+    /// Fills `piece`, sector by sector if it cannot be read as a whole. Missing sectors become zeros
+    /// and are returned. An error is about the first sector that cannot be read.
     fn read_piece(&self, start: u64, piece: &mut [u8]) -> Result<Vec<Range<u64>>> {
         let skips =
             |error: &Error| is_missing(error) || (self.skip_unreadable && is_unreadable(error));
@@ -223,7 +279,7 @@ impl<'a> Export<'a> {
         Ok(missing)
     }
 
-    /// Adds what lies beyond the end of a cut-off image, and joins neighbours.
+    /// Adds the range beyond the end of a truncated image, and joins adjacent ranges.
     fn finished(&self, len: u64, mut missing: Vec<Range<u64>>, hash: Option<Sha256>) -> Exported {
         if len < self.volume.size() {
             missing.push(len..self.volume.size());
@@ -244,6 +300,19 @@ impl<'a> Export<'a> {
     }
 }
 
+impl std::fmt::Debug for Export<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Export")
+            .field("zeros", &self.zeros)
+            .field("threads", &self.threads)
+            .field("hash", &self.hash)
+            .field("skip_unreadable", &self.skip_unreadable)
+            .field("earlier", &self.earlier)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An export to a file, shared by its threads.
 struct Job<'a> {
     export: &'a Export<'a>,
     output: Target<'a>,
@@ -252,7 +321,7 @@ struct Job<'a> {
     stop: AtomicBool,
     account: Mutex<Account>,
     failed: Mutex<Option<Failed>>,
-    /// How many bytes went into the hash, which takes them in order.
+    /// The hash, and the number of bytes in it. They are added in order.
     hashed: Mutex<(u64, Sha256)>,
     hashes: bool,
     turn: Condvar,
@@ -262,7 +331,7 @@ impl Job<'_> {
     fn work(&self) {
         let mut buffer = AlignedBuffer::new(PIECE as usize);
         let buf = buffer.bytes();
-        while !self.stop.load(Ordering::Relaxed) && !self.export.cancelled.load(Ordering::Relaxed) {
+        while !self.stop.load(Ordering::Relaxed) && !self.export.is_cancelled() {
             let start = self.next.fetch_add(PIECE, Ordering::Relaxed);
             if start >= self.len {
                 return;
@@ -275,14 +344,14 @@ impl Job<'_> {
         }
     }
 
-    /// Ends the work of all threads. The first error is the one that is told.
+    /// Makes all threads stop. The first error is the one that is reported.
     fn fail(&self, error: Failed) {
         lock(&self.failed).get_or_insert(error);
         self.stop.store(true, Ordering::Relaxed);
         self.turn.notify_all();
     }
 
-    /// Records now and then how far the work is, until all threads have ended.
+    /// Records the progress at intervals, until all threads have ended.
     fn record_until(&self, ended: &Receiver<()>, output: &File) {
         while ended.recv_timeout(RECORD_EVERY) == Err(RecvTimeoutError::Timeout) {
             if let Err(error) = self.record(output) {
@@ -296,7 +365,7 @@ impl Job<'_> {
             return Ok(());
         };
         let written = lock(&self.account).written();
-        // Only what is on the medium counts.
+        // The record must not claim bytes that a power failure would lose.
         output.sync_data().map_err(Failed::Write)?;
         record(&written).map_err(Failed::Record)
     }
@@ -312,14 +381,14 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Waits until all bytes before `start` are in the hash: no piece is kept waiting in memory.
+    /// Waits until all bytes before `start` are in the hash, then adds `piece`.
     fn hash_in_order(&self, start: u64, piece: &[u8]) {
         let mut hashed = lock(&self.hashed);
         while hashed.0 != start {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            // Looked at again now and then: a failure may be told between the look and the wait.
+            // With a timeout, because `stop` may be set between the check above and the wait.
             let waited = self.turn.wait_timeout(hashed, Duration::from_millis(100));
             hashed = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -346,7 +415,7 @@ impl Job<'_> {
     }
 }
 
-/// A thread that panicked while it held the lock has left a list that is still a list.
+/// Locks even if a thread panicked while it held the lock: what is inside is consistent all the same.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -356,7 +425,7 @@ fn piece_at(buf: &mut [u8], start: u64, len: u64) -> &mut [u8] {
     &mut buf[..piece]
 }
 
-/// Whether the bytes do not exist or cannot be known, as against a medium that fails.
+/// Whether the bytes do not exist or cannot be decrypted, rather than that the medium fails.
 fn is_missing(error: &Error) -> bool {
     match error {
         Error::Unreadable { .. } => true,
@@ -365,8 +434,8 @@ fn is_missing(error: &Error) -> bool {
     }
 }
 
-/// Whether the source is there but these bytes of it cannot be read. One that is gone has no
-/// sectors to skip.
+/// Whether the source is present but cannot read these bytes. If the source itself is gone, skipping
+/// sectors is pointless.
 fn is_unreadable(error: &Error) -> bool {
     let gone = [Errno::NODEV, Errno::NXIO, Errno::NOTCONN, Errno::STALE];
     match error {

@@ -1,4 +1,4 @@
-//! The file or device that the plaintext goes to, written past the page cache where it can be.
+//! The output file or device, written without the page cache if the system allows it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,49 +11,47 @@ use rustix::io::Errno;
 
 use super::Zeros;
 
-/// What direct writes have to be aligned to, in bytes: in the file, in length, and in memory.
-/// Enough for every medium with sectors of up to 4096 bytes.
+/// Alignment in bytes that direct writes need for offset, length and memory address. Enough for every
+/// medium with sectors of up to 4096 bytes.
 const ALIGNMENT: usize = 4096;
 
-/// Bytes that are looked at together for zeros: a hole is not worth it below a file system's
-/// extent of some blocks.
+/// Least bytes of zeros that become a hole. Smaller holes would only fragment the file.
 const HOLE: usize = 64 << 10;
 
-/// Where to write, at any offset and from any number of threads.
+/// The output, written at any offset by any number of threads.
 pub(super) struct Target<'a> {
     file: &'a File,
-    /// The same file opened once more, for writes past the page cache: filling that costs more than
-    /// decrypting.
+    /// The same file opened with `O_DIRECT`: filling the page cache takes longer than decrypting.
     direct: Option<File>,
     zeros: Zeros,
-    /// Where zeros are left out: what has to be done for them.
+    /// How to make a hole, if zeros become holes.
     holes: Holes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holes {
-    /// Nothing: there are no blocks yet.
-    AreThere,
-    /// Blocks were set aside, and may be given back. They read as zeros.
-    InEmptyBlocks,
-    /// An earlier run may have left something there.
-    ToBeMade,
+    /// Write nothing: no blocks are allocated.
+    Unallocated,
+    /// Free the blocks that were allocated in advance. If that fails, they read as zeros anyway.
+    Preallocated,
+    /// Free the blocks, or write zeros: an earlier run may have written other bytes there.
+    Unknown,
 }
 
 impl<'a> Target<'a> {
-    /// Gives a new file its length and, where there is room for it, its blocks: direct writes gain
-    /// little without. One that an earlier run began with has both.
+    /// Sets the length of a new file and allocates its blocks if the file system has enough space:
+    /// without, direct writes are hardly faster. A resumed file has both already.
     pub(super) fn new(
         file: &'a File,
         len: u64,
         zeros: Zeros,
         is_resumed: bool,
     ) -> io::Result<Self> {
-        let mut holes = Holes::ToBeMade;
+        let mut holes = Holes::Unknown;
         if zeros == Zeros::Holes && !is_resumed {
             holes = match len > 0 && preallocate(file, len)? {
-                true => Holes::InEmptyBlocks,
-                false => Holes::AreThere,
+                true => Holes::Preallocated,
+                false => Holes::Unallocated,
             };
             file.set_len(len)?;
         }
@@ -71,12 +69,12 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Writes `piece` to `start`, with holes for blocks of zeros where they may be left out.
+    /// Writes `piece` at offset `start`, with holes for zeros if those are wanted.
     pub(super) fn write(&self, start: u64, piece: &[u8]) -> io::Result<()> {
         if self.zeros == Zeros::Written {
             return self.write_all(start, piece);
         }
-        // Neighbouring blocks of a kind go out in one call.
+        // Adjacent blocks of the same kind are written with one call.
         let mut from = 0;
         let mut blocks = piece.chunks(HOLE).map(is_zero).peekable();
         let mut at = 0;
@@ -96,13 +94,13 @@ impl<'a> Target<'a> {
         if !zero {
             return self.write_all(at, &piece[run]);
         }
-        if self.holes == Holes::AreThere {
+        if self.holes == Holes::Unallocated {
             return Ok(());
         }
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let punched = rustix::fs::fallocate(self.file, mode, at, run.len() as u64);
         match (punched, self.holes) {
-            (Err(_), Holes::ToBeMade) => self.write_all(at, &piece[run]),
+            (Err(_), Holes::Unknown) => self.write_all(at, &piece[run]),
             _ => Ok(()),
         }
     }
@@ -115,7 +113,7 @@ impl<'a> Target<'a> {
         };
         let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % ALIGNMENT);
         match direct.write_all_at(whole, offset) {
-            // Some file systems say only now that they cannot.
+            // Some file systems accept O_DIRECT at open and refuse the write.
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                 self.file.write_all_at(whole, offset)?;
             }
@@ -125,13 +123,13 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Sets blocks aside for all of the file: whether that was possible. It is not to fail for want of
-/// room: the plaintext may be mostly zeros.
+/// Allocates blocks for the whole file and returns whether that was possible. Too little space is no
+/// error: the plaintext may be mostly zeros.
 fn preallocate(file: &File, len: u64) -> io::Result<bool> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
         Ok(()) => Ok(true),
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOSPC | Errno::FBIG | Errno::DQUOT) => {
-            // What was set aside before it failed is given back.
+            // Free what was allocated before it failed.
             file.set_len(0)?;
             Ok(false)
         }
@@ -143,7 +141,7 @@ fn is_zero(block: &[u8]) -> bool {
     block.iter().all(|byte| *byte == 0)
 }
 
-/// Memory that direct writes may start from.
+/// Memory with the alignment that direct writes need.
 pub(super) struct AlignedBuffer {
     memory: Vec<u8>,
     start: usize,
@@ -167,9 +165,9 @@ mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
 
-    /// Blocks of zeros and others, an odd end, memory of any alignment.
+    /// Blocks of zeros and others, an end inside a sector, aligned and unaligned memory.
     #[test]
-    fn what_is_written_is_there_and_zeros_are_holes() {
+    fn reads_back_what_was_written_with_holes_for_zeros() {
         let mut buffer = AlignedBuffer::new(1 << 20);
         let piece = buffer.bytes();
         for (number, block) in piece.chunks_mut(HOLE).enumerate() {

@@ -1,22 +1,21 @@
-//! How much of an output is written, while threads write it in no certain order.
+//! Which part of an output is complete while threads write its pieces in any order.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What of an output is complete.
+/// The part of an output that is complete.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
-    /// All bytes before this one.
+    /// Its length in bytes, from the start of the output.
     pub len: u64,
-    /// Stretches among them that could not be had: see [`super::Exported::missing`].
+    /// Byte ranges in it that are missing in the volume: see [`super::Exported::missing`].
     pub missing: Vec<Range<u64>>,
 }
 
-/// Keeps account of pieces as they are written.
+/// Collects the pieces that are written.
 pub(super) struct Account {
     written: Written,
-    /// Pieces behind one that is not written yet, by where they begin: their end, and what is
-    /// missing in them.
+    /// Pieces after one that is not written yet: start, end, and the ranges missing in them.
     ahead: BTreeMap<u64, (u64, Vec<Range<u64>>)>,
 }
 
@@ -28,7 +27,7 @@ impl Account {
         }
     }
 
-    /// A piece is written.
+    /// Notes that a piece is written.
     pub(super) fn add(&mut self, piece: Range<u64>, missing: Vec<Range<u64>>) {
         self.ahead.insert(piece.start, (piece.end, missing));
         while let Some((end, missing)) = self.ahead.remove(&self.written.len) {
@@ -37,7 +36,7 @@ impl Account {
         }
     }
 
-    /// What is complete now.
+    /// The part that is complete now.
     pub(super) fn written(&self) -> Written {
         self.written.clone()
     }
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_only_what_has_everything_before_it() {
+    fn counts_a_piece_only_when_all_before_it_are_written() {
         let (early, late) = (2..4, 25..26);
         let mut account = Account::new(&Written {
             len: 10,

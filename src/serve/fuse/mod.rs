@@ -234,7 +234,7 @@ fn default_threads() -> usize {
         .min(MAX_THREADS)
 }
 
-/// The directory's absolute path, if it is an empty directory that nothing is mounted on.
+/// Returns the absolute path of an empty directory that nothing is mounted on.
 fn check_mount_point(directory: &Path) -> Result<PathBuf> {
     let shown = directory.shown();
     let unfit = |what: String, remedy: Remedy| Error::Environment {
@@ -249,9 +249,9 @@ fn check_mount_point(directory: &Path) -> Result<PathBuf> {
                 format!("create it: mkdir -p {shown}").into(),
             ),
             _ => match error.raw_os_error() {
-                // A mount whose server died answers every question so.
+                // Every access to a mount whose server has crashed fails with this error.
                 Some(code) if code == rustix::io::Errno::NOTCONN.raw_os_error() => unfit(
-                    format!("{shown} holds a mount whose server is gone"),
+                    format!("{shown} is a mount point whose server has ended"),
                     Remedy::Unmount {
                         directory: directory.to_owned(),
                     },
@@ -267,7 +267,7 @@ fn check_mount_point(directory: &Path) -> Result<PathBuf> {
     }
     if is_mount_point(&path) {
         return Err(unfit(
-            format!("something is mounted on {shown} already"),
+            format!("something is already mounted on {shown}"),
             Remedy::UnmountOrNameAnother {
                 directory: directory.to_owned(),
             },
@@ -278,13 +278,13 @@ fn check_mount_point(directory: &Path) -> Result<PathBuf> {
     if entries.next().is_some() {
         return Err(unfit(
             format!("the mount point {shown} is not empty"),
-            "name an empty directory: what is in it would be hidden".into(),
+            "name an empty directory: a mount would hide the files in it".into(),
         ));
     }
     Ok(path)
 }
 
-/// Whether a directory lies on another file system than the one that holds it.
+/// Whether a directory is on another file system than its parent.
 fn is_mount_point(path: &Path) -> bool {
     let device = |path: &Path| {
         use std::os::unix::fs::MetadataExt;
@@ -304,9 +304,10 @@ fn cannot_mount(directory: &Path, error: io::Error) -> Error {
         reason.trim_end()
     );
     let remedy = if !Path::new("/dev/fuse").exists() {
-        "there is no /dev/fuse: load the module with 'modprobe fuse'".into()
+        "/dev/fuse does not exist: load the module with 'modprobe fuse'".into()
     } else if error.kind() == io::ErrorKind::NotFound {
-        "mounting without being root takes fusermount3: install the package fuse3".into()
+        "mount as root, or install the package fuse3: other users need its program fusermount3"
+            .into()
     } else if error.kind() == io::ErrorKind::PermissionDenied {
         Remedy::PermitMount
     } else {

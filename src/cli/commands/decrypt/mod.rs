@@ -49,19 +49,20 @@ fn run(args: &DecryptArgs) -> Result<(), Failure> {
     bar.set_position(earlier.len);
     // Otherwise the bytes of the earlier run would count for the speed of this one.
     bar.reset_eta();
-    let exported = output.write(&Export {
-        zeros: output.zeros(),
-        hash: args.sha256,
-        skip_unreadable: map.is_some(),
-        progress: &|bytes| {
-            bar.inc(bytes);
-            done.fetch_add(bytes, Ordering::Relaxed);
-        },
-        cancelled: &interrupted,
-        earlier,
-        record: Some(&|written: &Written| output.save(written)),
-        ..Export::new(&unlocked)
-    });
+    let progress = |bytes| {
+        bar.inc(bytes);
+        done.fetch_add(bytes, Ordering::Relaxed);
+    };
+    let record = |written: &Written| output.save(written);
+    let export = Export::new(&unlocked)
+        .zeros(output.zeros())
+        .hash(args.sha256)
+        .skip_unreadable(map.is_some())
+        .progress(&progress)
+        .cancelled_by(&interrupted)
+        .resume(earlier)
+        .record(&record);
+    let exported = output.write(&export, args.sha256, &interrupted);
     bar.finish_and_clear();
     match exported {
         Ok(exported) => {

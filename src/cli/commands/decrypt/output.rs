@@ -298,8 +298,14 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Writes the whole volume.
-    pub(super) fn write(&self, export: &Export<'_>) -> Result<Exported, Failed> {
+    /// Writes the whole volume. With `hash_output`, the SHA-256 of a resumed file is computed from
+    /// the file.
+    pub(super) fn write(
+        &self,
+        export: &Export<'_>,
+        hash_output: bool,
+        cancelled: &AtomicBool,
+    ) -> Result<Exported, Failed> {
         match &self.to {
             To::Stdout => export.to_stream(&mut io::stdout().lock()),
             To::Stream(file) => export.to_stream(&mut &*file),
@@ -313,8 +319,8 @@ impl<'a> Output<'a> {
                     return Err(Failed::Interrupted);
                 };
                 let mut exported = export.to_file(file)?;
-                if export.hash && exported.sha256.is_none() {
-                    exported.sha256 = Some(hash(file, exported.len, export.cancelled)?);
+                if hash_output && exported.sha256.is_none() {
+                    exported.sha256 = Some(hash(file, exported.len, cancelled)?);
                 }
                 Ok(exported)
             }
