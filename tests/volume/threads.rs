@@ -5,7 +5,7 @@ use fve::error::Error;
 use fve::manage::Managed;
 use fve::serve::fuse::{BackgroundMount, Mount, Stopper};
 use fve::source::Cursor;
-use fve::unlock::raw_key::{RawFvek, RawVmk};
+use fve::unlock::{RawFvek, RawVmk};
 use fve::{
     Guid, KeyProtector, MasterKey, Password, RecoveryPassword, RecoveryPasswords, SecretText,
     StartupKey, TpmUnlock, UnlockOptions, Unlocked, Volume, Writable,
