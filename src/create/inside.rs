@@ -25,7 +25,7 @@ pub enum Inside {
     },
     /// A file system of Windows with free clusters in the areas, where it will store files.
     Unreserved {
-        /// Its kind.
+        /// Kind of the file system, such as `NTFS`.
         name: &'static str,
     },
     /// Zeros, or unknown data.
@@ -35,7 +35,7 @@ pub enum Inside {
     },
     /// A file system or another known format that does not know these areas.
     Other {
-        /// What it is, in words.
+        /// What it is, for a message.
         found: String,
     },
 }
@@ -81,7 +81,7 @@ impl Inside {
                 .map_err(fail)?;
         }
         if &name == REFS {
-            let why = "a ReFS file system is not looked through".to_owned();
+            let why = "a ReFS file system cannot be checked".to_owned();
             return Ok(Self::Unchecked { why });
         }
         let known = crate::source::known(plaintext).map_err(fail)?;

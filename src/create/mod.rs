@@ -26,13 +26,13 @@
 //! ```
 
 mod filesystem;
+mod free_space;
 mod inside;
 mod metadata;
 #[cfg(unix)]
 mod open_file;
 mod placement;
 mod plaintext;
-mod room;
 mod stage;
 #[cfg(target_os = "linux")]
 mod target;
@@ -80,7 +80,7 @@ pub struct NewVolume {
     auto_unlock_key: Option<AutoUnlockKey>,
 }
 
-/// The system that the metadata names as its maker (docs/format.md §3.9).
+/// The version of Windows that the metadata names as its creator (docs/format.md §3.9).
 ///
 /// Windows writes its version there. The default is zeros, because no version of Windows created
 /// the volume. Other programs ignore the field; how Windows treats zeros is not known.
@@ -89,7 +89,7 @@ pub struct NewVolume {
 pub struct WrittenBy {
     /// Major and minor version and build number of Windows.
     pub version: (u32, u32, u32),
-    /// 1 workstation, 2 domain controller, 3 server; 0 none of them.
+    /// 1 for a workstation, 2 for a domain controller, 3 for a server, 0 for none of these.
     pub product_type: u8,
 }
 
@@ -110,8 +110,8 @@ impl NewVolume {
     /// these positions. It has a new random identifier, and no description or key protectors.
     ///
     /// # Errors
-    /// [`Error::Uncreatable`](crate::Error::Uncreatable) for a sector size that Windows does not
-    /// write (other than 512 and 4096), [`Error::Environment`](crate::Error::Environment) when the
+    /// [`Error::Uncreatable`](crate::Error::Uncreatable) for a sector size other than 512 and
+    /// 4096, [`Error::Environment`](crate::Error::Environment) when the
     /// system gives no random numbers.
     pub fn new(method: &'static Method, sector_size: u32, placement: Placement) -> Result<Self> {
         if !plaintext::SECTOR_SIZES.contains(&sector_size) {
@@ -153,7 +153,7 @@ impl NewVolume {
         self
     }
 
-    /// Sets the system that the metadata names as its maker.
+    /// Sets the version of Windows that the metadata names as its creator.
     pub fn written_by(&mut self, system: WrittenBy) -> &mut Self {
         self.written_by = system;
         self
@@ -176,7 +176,7 @@ impl NewVolume {
     /// volume can never be unlocked.
     ///
     /// # Errors
-    /// None that a caller can cause.
+    /// None that depend on the caller.
     pub fn startup_keys(&self, form: StartupKeyForm) -> Result<Vec<StartupKeyFile>> {
         let keys = self.protectors.iter();
         keys.filter_map(|protector| Some((protector.id(), protector.external_key()?)))

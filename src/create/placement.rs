@@ -9,25 +9,25 @@ use crate::source::ReadAt;
 
 /// Bytes at the start of the volume that are moved, since Windows 7 (docs/format.md §2.7).
 pub(super) const MOVED_LEN: u64 = 0x2000;
-/// Bytes behind the moved sectors that Windows 8 and later keep for themselves
-/// (docs/format.md §2.7); what for is not known.
+/// Length of the spare area, which Windows 8 and later reserve after the moved sectors
+/// (docs/format.md §2.7). Its purpose is unknown.
 pub(super) const SPARE_LEN: u64 = 0x1_0000;
 
-/// Where on the volume the metadata goes, in bytes from its start, each at the start of a cluster
-/// of the file system. All of it must be zero in the plaintext and stay unused by the file system.
+/// Where on the volume the metadata goes: byte offsets on the volume, each at the start of a cluster of
+/// the file system. All these places must be zero in the plaintext and stay unused by the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
     /// The three copies of the metadata, 64 KiB each.
     pub copies: [u64; 3],
-    /// The first 8 KiB of the volume are moved here.
+    /// Where the first 8 KiB of the volume are moved to.
     pub moved: u64,
-    /// 64 KiB that Windows 8 and later keep for themselves.
+    /// The spare area: 64 KiB that Windows 8 and later reserve.
     pub spare: u64,
 }
 
 impl Placement {
-    /// As Windows 8 and later lay it out: the moved sectors directly behind the first copy, and the
-    /// spare area behind them. The first copy's place needs 136 KiB then, the others 64 KiB.
+    /// The placement of Windows 8 and later: the moved sectors directly after the first copy, followed
+    /// by the spare area. So the first place needs 136 KiB, the others 64 KiB.
     pub fn after_first_copy(copies: [u64; 3]) -> Self {
         let moved = copies[0].saturating_add(REGION_LEN);
         Self {
@@ -37,7 +37,7 @@ impl Placement {
         }
     }
 
-    /// The stretches that it takes, each with its name.
+    /// The byte ranges that must be free, each with a name for messages.
     pub fn stretches(&self) -> [(&'static str, Range<u64>); 5] {
         let stretch = |start: u64, len| start..start.saturating_add(len);
         let [first, second, third] = self.copies;
@@ -59,8 +59,8 @@ impl Placement {
     }
 }
 
-/// Checks that the stretches lie inside the plaintext, behind the sectors that are moved and apart
-/// from each other, and that there is nothing in them.
+/// Checks that the ranges are inside the plaintext, after the first sectors, do not overlap, and hold
+/// only zeros.
 pub(super) fn check(
     stretches: &[(&'static str, Range<u64>)],
     plaintext: &dyn ReadAt,
@@ -75,11 +75,12 @@ pub(super) fn check(
             )
         };
         if !range.start.is_multiple_of(sector_size.into()) {
-            let what = format!("{} begins in the middle of a sector", place());
+            let what = format!("{} does not begin at a sector", place());
             return Err(misplaced(what));
         }
         if range.start < MOVED_LEN || range.end > size {
-            let end = format!("lies outside the {size:#x} bytes behind the first {MOVED_LEN:#x}");
+            let end =
+                format!("is not between {MOVED_LEN:#x} and the end of the volume at {size:#x}");
             return Err(misplaced(format!("{} {end}", place())));
         }
         let overlaps = |other: &Range<u64>| range.start < other.end && other.start < range.end;
@@ -102,7 +103,7 @@ pub(super) fn check(
 /// Offset of the first byte of `range` that is not zero.
 fn first_nonzero(plaintext: &dyn ReadAt, range: &Range<u64>) -> Result<Option<u64>> {
     let len = usize::try_from(range.end - range.start)
-        .map_err(|_| uncreatable("a stretch of metadata larger than memory"))?;
+        .map_err(|_| uncreatable("a place of the metadata is larger than memory"))?;
     let mut bytes = vec![0; len];
     plaintext
         .read_exact_at(range.start, &mut bytes)

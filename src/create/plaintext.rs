@@ -1,13 +1,12 @@
-//! What a new volume is made from: nothing, or the image of a file system, with room found in it
-//! for the metadata.
+//! The content of a new volume: zeros, or the image of a file system with space for the metadata.
 
 use std::io;
 use std::sync::Arc;
 
 use super::NewVolume;
 use super::filesystem;
+use super::free_space::{Clusters, FreeSpace};
 use super::placement::{MOVED_LEN, Placement, SPARE_LEN};
-use super::room::{Clusters, Room};
 use crate::crypto::sector::Method;
 use crate::enroll::uncreatable;
 use crate::error::{Error, Remedy, Result};
@@ -15,12 +14,12 @@ use crate::format::block::REGION_LEN;
 use crate::source::{Overlay, ReadAt};
 use crate::volume::{Unlocked, Volume, is_hibernated};
 
-/// Sectors that Windows writes.
+/// Sector sizes in bytes that Windows supports.
 pub(super) const SECTOR_SIZES: [u32; 2] = [512, 4096];
-/// The clusters of an empty volume: a page, and a large sector.
+/// Cluster size of an empty volume in bytes: a page of memory, and a large sector.
 const PAGE: u64 = 0x1000;
 
-/// The content of a volume to be made, and where its metadata goes.
+/// The content of a new volume, and where its metadata goes.
 pub struct Plaintext {
     content: Overlay<Arc<dyn ReadAt>>,
     placement: Placement,
@@ -40,14 +39,15 @@ impl std::fmt::Debug for Plaintext {
 }
 
 impl Plaintext {
-    /// The smallest volume that can be made: the sectors that are moved, the place they are moved
-    /// to, three copies of the metadata and what Windows keeps for itself.
+    /// Bytes in the smallest possible volume: the first sectors, the place they are moved to, three
+    /// copies of the metadata and the spare area.
     pub const MIN_SIZE: u64 = 2 * MOVED_LEN + 3 * REGION_LEN + SPARE_LEN;
 
     /// An empty volume of `size` bytes: zeros everywhere.
     ///
-    /// Whatever is made in it later does not know of the metadata: its places read as zeros and
-    /// cannot be written. [`Plaintext::of_file_system`] makes a volume in which that cannot happen.
+    /// A file system that is created in it later does not know where the metadata is. Those places
+    /// read as zeros and cannot be written, so files there are lost. A volume from
+    /// [`Plaintext::of_file_system`] does not have this problem.
     ///
     /// # Errors
     /// [`Error::Uncreatable`] for less than [`Plaintext::MIN_SIZE`].
@@ -57,9 +57,9 @@ impl Plaintext {
             size: PAGE,
             count: size / PAGE,
         };
-        let mut room = Room::new(clusters);
-        room.add(&(0..clusters.count));
-        let placement = room.on_empty_volume(size).ok_or_else(|| too_small(size))?;
+        let mut free = FreeSpace::new(clusters);
+        free.add(&(0..clusters.count));
+        let placement = free.on_empty_volume(size).ok_or_else(|| too_small(size))?;
         Ok(Self {
             content: Overlay::new(Arc::new(Zeros(size))),
             placement,
@@ -72,13 +72,13 @@ impl Plaintext {
 
     /// The image of an NTFS, FAT16, FAT32 or exFAT file system.
     ///
-    /// Room for the metadata is found in its free clusters, which it never uses afterwards: they
-    /// are marked in what the volume will hold. The image itself is only read. Everything in it is
-    /// kept but the old content of those free clusters.
+    /// The metadata goes into free clusters, which are marked as bad in the new volume so that the
+    /// file system never uses them. The image itself is only read. Everything in it is kept except
+    /// the old content of those free clusters.
     ///
     /// # Errors
     /// [`Error::Uncreatable`] when the image holds no such file system, or one that is damaged, was
-    /// not unmounted cleanly, or has no room; [`Error::Io`].
+    /// not unmounted cleanly, or has too little free space; [`Error::Io`].
     pub fn of_file_system(image: Arc<dyn ReadAt>) -> Result<Self> {
         let system = match filesystem::open(&image)? {
             Some(system) => system,
@@ -87,20 +87,20 @@ impl Plaintext {
         let facts = system.facts();
         if !SECTOR_SIZES.contains(&facts.sector_size) {
             return Err(uncreatable(format!(
-                "the {} file system has sectors of {} bytes, and Windows knows only 512 and 4096",
+                "the {} file system has sectors of {} bytes, and Windows supports only 512 and 4096",
                 facts.name, facts.sector_size
             )));
         }
         if is_hibernated(&Unlocked::plain(image.clone())?) {
             return Err(Error::Uncreatable {
-                what: "the Windows in the image is hibernated (hiberfil.sys): it would go on as if nothing in the file system had changed".to_owned(),
+                what: "the Windows in the image is hibernated (hiberfil.sys): it would resume with an outdated view of the file system".to_owned(),
                 remedy: Some(
-                    "start that Windows, shut it down with 'shutdown /s /t 0' (fast startup hibernates, too), and take the image again".into()),
+                    "start this Windows, shut it down with 'shutdown /s /t 0' (fast startup hibernates too), and create the image again".into()),
             });
         }
-        let room = filesystem::room(system.as_ref(), &image)?;
-        let free = room.free();
-        let placement = room
+        let free_space = filesystem::free_space(system.as_ref(), &image)?;
+        let free = free_space.free();
+        let placement = free_space
             .on_file_system(facts.size)
             .ok_or_else(|| no_room(facts.name, free, facts.clusters.size))?;
         let mut content = Overlay::new(&image as &dyn ReadAt);
@@ -130,12 +130,12 @@ impl Plaintext {
         self.placement
     }
 
-    /// Bytes in a sector of the file system, or as they were asked for.
+    /// Bytes in a sector: those of the file system, or as given for an empty volume.
     pub fn sector_size(&self) -> u32 {
         self.sector_size
     }
 
-    /// The kind of file system, if there is one.
+    /// Kind of the file system, such as `NTFS`; `None` for an empty volume.
     pub fn file_system(&self) -> Option<&'static str> {
         self.file_system
     }
@@ -159,8 +159,7 @@ impl ReadAt for Plaintext {
 }
 
 impl NewVolume {
-    /// A volume of that method for this content: with its sectors, and the metadata where there is
-    /// room for it.
+    /// A volume for this content, with its sector size and its places for the metadata.
     ///
     /// # Errors
     /// Those of [`NewVolume::new`].
@@ -171,7 +170,7 @@ impl NewVolume {
     }
 }
 
-/// As many zeros as are asked for.
+/// A source of that many zeros.
 struct Zeros(u64);
 
 impl ReadAt for Zeros {
@@ -192,21 +191,20 @@ impl ReadAt for Zeros {
 fn too_small(size: u64) -> Error {
     Error::Uncreatable {
         what: format!(
-            "{size} bytes are too few for its metadata, which takes {}",
+            "{size} bytes are too few: the metadata alone needs {}",
             Plaintext::MIN_SIZE
         ),
-        remedy: Some("file systems need much more: Windows makes volumes from 64 MiB on".into()),
+        remedy: Some("use a larger size: Windows creates volumes from 64 MiB".into()),
     }
 }
 
 fn no_room(name: &str, free: u64, cluster: u64) -> Error {
     Error::Uncreatable {
         what: format!(
-            "the metadata takes three times 64 KiB, 64 KiB and 8 KiB in free clusters that lie \
-             together (of {cluster} bytes each), and the {name} file system has no such room in \
-             its {free} free bytes"
+            "the metadata needs four runs of 64 KiB and one of 8 KiB in adjacent free clusters of \
+             {cluster} bytes, and the {name} file system does not have them in its {free} free bytes"
         ),
-        remedy: Some("delete something in it, defragment it, or make it larger".into()),
+        remedy: Some("delete files, defragment it, or make it larger".into()),
     }
 }
 
@@ -217,9 +215,7 @@ fn no_file_system(image: &dyn ReadAt) -> Result<Error> {
         None => crate::source::describe(image)?,
     };
     Ok(Error::Uncreatable {
-        what: format!(
-            "the image holds no NTFS, FAT or exFAT file system that can be kept whole, but {found}"
-        ),
+        what: format!("no NTFS, FAT or exFAT file system was found in the image: it holds {found}"),
         remedy: Some(Remedy::NameFileSystemImage),
     })
 }

@@ -172,7 +172,7 @@ impl NewVolume {
         let size = plaintext.size();
         if !size.is_multiple_of(self.sector_size.into()) {
             return Err(uncreatable(format!(
-                "the plaintext of {size} bytes is not made of whole sectors of {} bytes",
+                "the plaintext of {size} bytes does not consist of whole sectors of {} bytes",
                 self.sector_size
             )));
         }
@@ -329,7 +329,7 @@ impl Output<'_> {
                 .and_then(|()| self.flush());
             match (error, taken_back) {
                 (Error::Io { what, source }, Err(_)) => Error::io(
-                    format!("{what}; the volume may be complete all the same, so keep what opens it until it is removed or overwritten"),
+                    format!("{what}; the volume may be complete nevertheless, so keep its credentials until it is removed or overwritten"),
                     source,
                 ),
                 (error, _) => error,
@@ -347,7 +347,7 @@ impl Output<'_> {
             other => other.map_err(fail)?,
         }
         if read != bytes {
-            return Err(fail(io::Error::other("it is not what was written")));
+            return Err(fail(io::Error::other("it differs from what was written")));
         }
         Ok(())
     }

@@ -694,7 +694,7 @@ fn refuses_a_full_file_system() -> Result<(), Failed> {
     bench.refused(
         &["volume", "--from", "image"],
         1,
-        &["no such room", "0 free bytes"],
+        &["adjacent free clusters", "0 free bytes"],
     )
 }
 

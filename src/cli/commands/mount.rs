@@ -1,8 +1,8 @@
-//! `fve mount`: shows the decrypted volume as a file until it is unmounted, read-only unless asked.
+//! `fve mount`: shows the decrypted volume as a file until it is unmounted, by default read-only.
 //!
-//! Without `--foreground` the command starts itself once more: the child asks, unlocks, mounts
-//! and, once the mount answers, says so on a pipe and leaves the terminal; the parent waits for
-//! that and passes the child's failure on.
+//! Without `--foreground`, the command starts itself again as a child process. The child asks for
+//! credentials, unlocks, mounts, reports on a pipe that the mount is ready, and detaches from the
+//! terminal. The parent waits for that, or ends with the child's exit status if it fails.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -42,12 +42,12 @@ pub(crate) struct MountArgs {
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
 
-    /// Let the file be written to; nobody else may use SOURCE meanwhile
+    /// Make the file writable; no other program may use SOURCE meanwhile
     #[arg(long, conflicts_with = "accept-damaged-metadata")]
     pub(crate) read_write: bool,
 
-    /// With --read-write: also where the volume holds a file system other than NTFS, FAT and exFAT,
-    /// which does not keep off the places of BitLocker's own structures. What it puts there is lost
+    /// With --read-write: allow file systems other than NTFS, FAT and exFAT, which may write where
+    /// BitLocker's own structures are. What they write there is lost
     #[arg(long, requires = "read_write")]
     pub(crate) allow_unaware_file_system: bool,
 
@@ -55,7 +55,7 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) allow_other: bool,
 
-    /// Bypass the page cache: faster for one pass over the whole volume, slower for all else
+    /// Bypass the page cache: faster for one pass over the whole volume, slower for everything else
     #[arg(long)]
     pub(crate) direct_io: bool,
 
@@ -68,10 +68,10 @@ pub(crate) struct MountArgs {
     pub(crate) background_child: bool,
 }
 
-/// What keeps others from changing the source of a mount that only reads.
+/// Locks that keep other programs from changing the source of a read-only mount.
 type Holds = (Option<SharedHold>, Option<DeviceHold>);
 
-/// What the child says when the mount answers.
+/// What the child writes when the mount is ready.
 const READY: &[u8] = b"ready\n";
 
 impl Run for MountArgs {
@@ -102,7 +102,7 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     let watcher = std::thread::Builder::new()
         .spawn(move || watch(&mut signals, &stopper))
         .map_err(|error| Error::io("cannot start a thread that waits for signals", error))?;
-    // The kernel's first request was answered when the mount was made: it answers from here on.
+    // Requests that arrive before `serve` wait in the kernel, so the mount is ready now.
     announce(args)?;
     let served = mount.serve();
     watching.close();
@@ -110,8 +110,8 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     Ok(served?)
 }
 
-/// The source is held against those who would write to it, mount it or map it: the kernel keeps
-/// the pages of a mount that only reads, and would show what they held before.
+/// Mounts read-only. Other programs must not write to the source, mount it or map it meanwhile: the
+/// kernel caches the pages of the mount, and would show old content.
 fn read_only(args: &MountArgs) -> Result<(Mount, Holds), Failure> {
     let shared = SharedHold::take(&args.source.source)?;
     let source::OpenedToShow { opened, hold } = source::open_to_show(&args.source).tell()?;
@@ -140,37 +140,37 @@ fn read_write(args: &MountArgs) -> Result<Mount, Failure> {
     )?)
 }
 
-/// What is in the volume must keep off the places that BitLocker has in it: they read as zeros and
-/// cannot be written, and what a file system puts there is lost.
+/// Checks that the file system in the volume does not use the places of BitLocker's own structures:
+/// they read as zeros and cannot be written, so files there would be lost.
 fn check_inside(volume: &Writable, allowed: bool) -> Result<(), Failure> {
     let places = volume.reserved();
     let listed = listed(&places);
     match Inside::of(volume, &places)? {
         Inside::Unchecked { why } => warn(&format!(
-            "{why}; whether it keeps off the places of BitLocker's own structures was not checked: \
+            "{why}; it was not checked whether files can be where BitLocker's own structures are: \
              bytes {listed}"
         )),
         Inside::Unreserved { name } => warn(&format!(
-            "the {name} file system in the volume may put files where BitLocker has its own \
-             structures, and those files would be lost: bytes {listed}"
+            "the {name} file system in the volume may put files where BitLocker's own structures are, \
+             and those files would be lost: bytes {listed}"
         )),
         Inside::Unknown { found } => warn(&format!(
-            "the volume holds {found}; what is made in it must leave out the places of BitLocker's \
-             own structures, which read as zeros and cannot be written: bytes {listed}"
+            "the volume holds {found}; do not use the places of BitLocker's own structures, which \
+             read as zeros and cannot be written: bytes {listed}"
         )),
         Inside::Other { found } if allowed => warn(&format!(
-            "the volume holds {found}; what it puts where BitLocker has its own structures is \
-             lost: bytes {listed}"
+            "the volume holds {found}; what it writes where BitLocker's own structures are is lost: \
+             bytes {listed}"
         )),
         Inside::Other { found } => {
             return Err(Failure::Other {
                 status: Status::Usage,
                 what: format!(
-                    "the volume holds {found}, which does not keep off the places of BitLocker's \
-                     own structures; what it puts there is lost: bytes {listed}"
+                    "the volume holds {found}, which may write where BitLocker's own structures are; \
+                     what it writes there is lost: bytes {listed}"
                 ),
                 help: Some(
-                    "mount it read-only, or give --allow-unaware-file-system if it leaves them out"
+                    "mount it read-only, or give --allow-unaware-file-system if it does not use these places"
                         .to_owned(),
                 ),
             });
@@ -179,8 +179,8 @@ fn check_inside(volume: &Writable, allowed: bool) -> Result<(), Failure> {
     }
     if is_hibernated(volume.unlocked()) {
         warn(
-            "the Windows in the volume is hibernated (fast startup does that, too): what is changed \
-             now it may undo; shut it down with 'shutdown /s /t 0' first",
+            "the Windows in the volume is hibernated (fast startup does that too) and may undo changes \
+             that are made now; shut it down with 'shutdown /s /t 0' first",
         );
     }
     Ok(())
@@ -227,7 +227,7 @@ fn announce(args: &MountArgs) -> Result<(), Failure> {
         return leave_terminal()
             .map_err(|error| Error::io("cannot go to the background", error).into());
     }
-    // Nothing listens unless the service manager started us.
+    // Without a service manager, this does nothing.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     Ok(())
 }
@@ -236,7 +236,7 @@ fn leave_terminal() -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(READY)?;
     out.flush()?;
-    // A session of its own: closing the terminal does not end the mount.
+    // In a new session, closing the terminal does not end the mount.
     let _ = rustix::process::setsid();
     let nowhere = std::fs::OpenOptions::new()
         .read(true)
@@ -245,7 +245,7 @@ fn leave_terminal() -> io::Result<()> {
     rustix::stdio::dup2_stdin(&nowhere)?;
     rustix::stdio::dup2_stdout(&nowhere)?;
     rustix::stdio::dup2_stderr(&nowhere)?;
-    // The directory that the command was started in must stay unmountable.
+    // The file system of the current directory must remain unmountable.
     std::env::set_current_dir("/")
 }
 
@@ -259,7 +259,7 @@ fn start_in_background() -> Result<(), Failure> {
         .map_err(fail)?;
     let mut said = Vec::new();
     if let Some(mut pipe) = child.stdout.take() {
-        // Ends when the child closes the pipe: by going to the background or by ending.
+        // The child closes the pipe when it goes to the background or ends.
         pipe.read_to_end(&mut said).map_err(fail)?;
     }
     if said == READY {
@@ -269,7 +269,7 @@ fn start_in_background() -> Result<(), Failure> {
     Err(Failure::Silent(passed_on(ended)))
 }
 
-/// The child's exit status as our own; it has said everything already.
+/// The exit status of the child, which has already reported the error.
 fn passed_on(ended: ExitStatus) -> Status {
     if let Some(signal) = ended.signal() {
         term::note(format_args!(

@@ -1,5 +1,5 @@
-//! A map with a bit for every cluster, set where it is used, in pieces anywhere on the volume: the
-//! form of NTFS and of exFAT.
+//! The bitmap of NTFS and exFAT: a bit for every cluster, set if the cluster is used. Its parts can be
+//! anywhere on the volume.
 
 use std::ops::Range;
 
@@ -10,17 +10,17 @@ use crate::source::ReadAt;
 /// Bytes read at a time.
 const PIECE: u64 = 1 << 16;
 
-/// The map's bytes and where they lie.
+/// The bytes of the bitmap, and where they are.
 #[derive(Debug)]
 pub(super) struct Bitmap {
-    /// The pieces in order, in bytes from the start of the volume.
+    /// Its parts in order, as byte ranges on the volume.
     pub(super) pieces: Vec<Range<u64>>,
-    /// How many clusters there are.
+    /// Number of clusters.
     pub(super) clusters: u64,
 }
 
 impl Bitmap {
-    /// Whether the pieces have a bit for every cluster.
+    /// Whether the parts have a bit for every cluster.
     pub(super) fn is_whole(&self) -> bool {
         let len: u64 = self
             .pieces
@@ -30,7 +30,7 @@ impl Bitmap {
         len >= self.clusters.div_ceil(8)
     }
 
-    /// Tells of all runs of clusters whose bit is clear.
+    /// Calls `tell` with each run of clusters whose bits are clear.
     pub(super) fn clear(&self, image: &dyn ReadAt, tell: &mut dyn FnMut(Range<u64>)) -> Result<()> {
         let mut runs = Runs::default();
         let mut number = 0;
@@ -68,7 +68,7 @@ impl Bitmap {
         Ok(())
     }
 
-    /// How many bits are clear.
+    /// Number of clear bits.
     pub(super) fn count_clear(&self, image: &dyn ReadAt) -> Result<u64> {
         let mut count = 0;
         self.clear(image, &mut |run| count += run.end - run.start)?;

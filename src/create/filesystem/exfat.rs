@@ -1,4 +1,4 @@
-//! exFAT: a bitmap of used clusters, which the root directory names, and a table that chains them.
+//! exFAT: a bitmap of used clusters, which the root directory refers to, and a table that chains clusters.
 //!
 //! | offset in the boot sector | field |
 //! |---|---|
@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use super::bitmap::Bitmap;
 use super::{Facts, FileSystem, Image, broken, broken_field, change, dirty, read, unusable};
-use crate::create::room::Clusters;
+use crate::create::free_space::Clusters;
 use crate::error::Result;
 use crate::format::wire::Fields;
 use crate::source::ReadAt;
@@ -60,7 +60,10 @@ pub(super) fn open(image: &dyn ReadAt) -> Result<Option<Box<dyn FileSystem>>> {
     let fields = Fields::new("boot sector", &boot, 0);
     let root = system.root(image, fields.u32(0x60).map_err(broken_field(NAME))?)?;
     let Some((first, len)) = root.bitmap else {
-        return Err(broken(NAME, "its root directory names no bitmap"));
+        return Err(broken(
+            NAME,
+            "its root directory has no entry for the bitmap",
+        ));
     };
     let len = len.min(system.bitmap.clusters.div_ceil(8));
     system.bitmap.pieces = system.chain(image, first, len)?;
@@ -77,7 +80,7 @@ impl ExFat {
         let shift = |at, allowed: std::ops::RangeInclusive<u8>| {
             let shift = boot.u8(at).map_err(&fault)?;
             let fits = allowed.contains(&shift).then_some(shift);
-            fits.ok_or_else(|| broken(NAME, format!("a size of two to the {shift}")))
+            fits.ok_or_else(|| broken(NAME, format!("a sector or cluster size of 2^{shift} bytes")))
         };
         let sector_shift = shift(0x6C, 9..=12)?;
         let cluster_shift = sector_shift + shift(0x6D, 0..=25 - sector_shift)?;
@@ -106,10 +109,13 @@ impl ExFat {
         };
         let size = volume.saturating_mul(1 << sector_shift);
         if clusters.bytes(&(0..count)).end > size {
-            return Err(broken(NAME, "its clusters go beyond its end"));
+            return Err(broken(NAME, "its clusters extend beyond its end"));
         }
         if flags & 0b110 != 0 {
-            return Err(dirty(NAME, "its dirty bit or that of a disk error is set"));
+            return Err(dirty(
+                NAME,
+                "the flag for mounted or the flag for disk errors is set",
+            ));
         }
         let hidden = boot.u64(0x40).map_err(&fault)?;
         Ok(Self {

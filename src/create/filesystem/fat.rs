@@ -5,7 +5,7 @@
 //! |---|---|
 //! | 0x0B, 0x0D | bytes in a sector, sectors in a cluster |
 //! | 0x0E, 0x10, 0x11 | reserved sectors, number of tables, entries of the root directory (FAT32: 0) |
-//! | 0x13, 0x20 | sectors in all, 16 and 32 bits |
+//! | 0x13, 0x20 | number of sectors, 16 and 32 bits |
 //! | 0x16, 0x24 | sectors of a table, 16 and 32 bits |
 //! | 0x1C | sectors before the partition |
 //! | 0x25, 0x41 | FAT16, FAT32: bit 0 set while mounted (Linux) |
@@ -16,7 +16,7 @@
 use std::ops::Range;
 
 use super::{Facts, FileSystem, Image, Runs, broken, broken_field, change, dirty, read, unusable};
-use crate::create::room::Clusters;
+use crate::create::free_space::Clusters;
 use crate::error::Result;
 use crate::format::wire::Fields;
 use crate::source::ReadAt;
@@ -142,7 +142,7 @@ impl Fat {
                 ));
             }
             FAT12_BELOW..FAT16_BELOW => Width::Fat16,
-            _ => return Err(broken("FAT", "it has more clusters than FAT16 can have")),
+            _ => return Err(broken("FAT", "it has too many clusters for FAT16")),
         };
         let entries = table_sectors * sector / width.bytes();
         if count == 0 || entries < count + 2 {
@@ -153,10 +153,7 @@ impl Fat {
         let flags = if is_fat32 { u16_at(0x28)? } else { 0 };
         let active = (flags & 0x80 != 0).then_some(flags & 0x0F);
         if active.is_some_and(|active| active >= tables) {
-            return Err(broken(
-                width.name(),
-                "the table in use is none that there is",
-            ));
+            return Err(broken(width.name(), "the table in use does not exist"));
         }
         let chosen = active.map_or(0..tables, |active| active..active + 1);
         let summary = if is_fat32 { u16_at(0x30)? } else { 0 };
@@ -189,7 +186,7 @@ impl Fat {
         let (clean, sound) = self.width.marks();
         let value = self.width.value(&entry);
         if value & sound == 0 {
-            return Err(dirty(name, "it notes a disk error"));
+            return Err(dirty(name, "it recorded a disk error"));
         }
         let mounted = match self.width {
             Width::Fat16 => boot.get(0x25),

@@ -16,7 +16,7 @@ mod ntfs;
 
 use std::ops::Range;
 
-use super::room::{Clusters, Room};
+use super::free_space::{Clusters, FreeSpace};
 use crate::error::{Error, Remedy, Result};
 use crate::format::FormatError;
 use crate::source::{Overlay, ReadAt};
@@ -34,7 +34,7 @@ pub(super) struct Facts {
     pub(super) label: Option<String>,
     /// Size in bytes, from the start of the image.
     pub(super) size: u64,
-    /// Its clusters.
+    /// The clusters.
     pub(super) clusters: Clusters,
 }
 
@@ -45,7 +45,7 @@ pub(super) trait FileSystem {
     /// Calls the function with all runs of free clusters, numbered from 0, in ascending order.
     fn free(&self, image: &dyn ReadAt, tell: &mut dyn FnMut(Range<u64>)) -> Result<()>;
 
-    /// Marks clusters so that the file system never uses them.
+    /// Marks clusters as bad, so that the file system never uses them.
     fn reserve(&self, image: &mut Image<'_>, clusters: &[Range<u64>]) -> Result<()>;
 }
 
@@ -76,7 +76,7 @@ pub(super) fn open(image: &dyn ReadAt) -> Result<Option<Box<dyn FileSystem>>> {
                         facts.size,
                         image.size()
                     ),
-                    "the image is cut off: take a whole one",
+                    "the image is truncated: use a complete one",
                 ));
             }
             return Ok(Some(found));
@@ -86,10 +86,10 @@ pub(super) fn open(image: &dyn ReadAt) -> Result<Option<Box<dyn FileSystem>>> {
 }
 
 /// The free space of a file system.
-pub(super) fn room(system: &dyn FileSystem, image: &dyn ReadAt) -> Result<Room> {
-    let mut room = Room::new(system.facts().clusters);
-    system.free(image, &mut |clusters| room.add(&clusters))?;
-    Ok(room)
+pub(super) fn free_space(system: &dyn FileSystem, image: &dyn ReadAt) -> Result<FreeSpace> {
+    let mut free = FreeSpace::new(system.facts().clusters);
+    system.free(image, &mut |clusters| free.add(&clusters))?;
+    Ok(free)
 }
 
 fn read(image: &dyn ReadAt, offset: u64, len: u64) -> Result<Vec<u8>> {

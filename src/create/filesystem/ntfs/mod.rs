@@ -1,12 +1,12 @@
 //! NTFS: a bitmap of used clusters (`$Bitmap`), and a list of bad ones (`$BadClus`), whose stream
-//! `$Bad` is as long as the volume and has clusters only where they are bad.
+//! `$Bad` is as long as the volume and is a hole except for the bad clusters.
 //!
 //! | offset in the boot sector | field |
 //! |---|---|
-//! | 0x0B, 0x0D | bytes in a sector; sectors in a cluster, from 0x81 on as a power of two |
+//! | 0x0B, 0x0D | bytes in a sector; sectors in a cluster; from 0x81 on, the exponent of a power of two |
 //! | 0x1C, 0x28 | sectors before the partition; sectors of the volume, without the last |
-//! | 0x30, 0x38 | clusters that the file table and the copy of its start begin with |
-//! | 0x40 | clusters in a file record, or where negative a power of two of bytes |
+//! | 0x30, 0x38 | first cluster of the file table, and of the copy of its start |
+//! | 0x40 | clusters in a file record; if negative, the exponent of its size in bytes |
 //!
 //! Sources: the documentation of the Linux-NTFS project; what mkntfs writes.
 
@@ -19,18 +19,18 @@ use self::record::{Attribute, Record, types};
 use self::runs::Run;
 use super::bitmap::Bitmap;
 use super::{Facts, FileSystem, Image, broken, broken_field, change, dirty, read, unusable};
-use crate::create::room::Clusters;
+use crate::create::free_space::Clusters;
 use crate::error::{Error, Result};
 use crate::format::wire::Fields;
 use crate::source::ReadAt;
 
 const NAME: &str = "NTFS";
-/// Numbers of records.
+/// Numbers of file records.
 const LOG_FILE: u64 = 2;
 const VOLUME: u64 = 3;
 const BITMAP: u64 = 6;
 const BAD_CLUSTERS: u64 = 8;
-/// The stream of bad clusters.
+/// Name of the stream with the bad clusters.
 const BAD: &str = "$Bad";
 
 struct Ntfs {
@@ -39,12 +39,12 @@ struct Ntfs {
     bitmap: Bitmap,
 }
 
-/// The start of the file table, where the records of the file system's own files stand.
+/// The start of the file table, with the records of the file system's own files.
 struct Table {
-    /// Bytes in a record.
+    /// Bytes in a file record.
     record_len: u64,
     start: u64,
-    /// Where the copy of the first records stands, and how many it has.
+    /// Offset of the copy of the first records, and their number.
     copy: u64,
     copied: u64,
 }
@@ -59,7 +59,7 @@ impl Table {
         let record = Record::parse(read(image, at, self.record_len)?, at).map_err(fault)?;
         if record.goes_on_elsewhere().map_err(fault)? {
             return Err(unusable(
-                format!("record {number} of the NTFS file system goes on in others"),
+                format!("record {number} of the NTFS file system continues in other records"),
                 "defragment the file system first",
             ));
         }
@@ -91,7 +91,7 @@ pub(super) fn open(image: &dyn ReadAt) -> Result<Option<Box<dyn FileSystem>>> {
     }
     let mut system = Ntfs::parse(&Fields::new("boot sector", &boot, 0))?;
     if system.facts.size > image.size() {
-        // Told by the caller: the records may lie beyond the end.
+        // The caller reports a truncated image; its records may be beyond the end.
         return Ok(Some(Box::new(system)));
     }
     system.facts.label = system.check_volume(image)?;
@@ -133,7 +133,7 @@ impl Ntfs {
             let number = boot.u64(at).map_err(fault)?;
             let fits = number > 0 && number < count;
             let start = fits.then(|| number.checked_mul(cluster)).flatten();
-            start.ok_or_else(|| broken(NAME, "its file table lies outside"))
+            start.ok_or_else(|| broken(NAME, "its file table is outside the volume"))
         };
         Ok(Self {
             facts: Facts {
@@ -152,7 +152,7 @@ impl Ntfs {
                 record_len,
                 start: place(0x30)?,
                 copy: place(0x38)?,
-                // Four records, or what a cluster holds.
+                // Four records, or as many as fit into a cluster.
                 copied: (cluster / record_len).max(4),
             },
             bitmap: Bitmap {
@@ -162,7 +162,7 @@ impl Ntfs {
         })
     }
 
-    /// Where the content of an attribute lies.
+    /// The byte ranges of an attribute's content.
     fn pieces(&self, record: &Record, attribute: &Attribute) -> Result<Vec<Range<u64>>> {
         let (list, _, len) = record.runs(attribute).map_err(fault)?;
         let mut left = len;
@@ -172,7 +172,7 @@ impl Ntfs {
             let (Some(at), Some(end)) =
                 (run.at, end.filter(|end| *end <= self.facts.clusters.count))
             else {
-                return Err(broken(NAME, "its bitmap lies outside"));
+                return Err(broken(NAME, "its bitmap is outside the volume"));
             };
             let mut bytes = self.facts.clusters.bytes(&(at..end));
             bytes.end = bytes.end.min(bytes.start.saturating_add(left));
@@ -182,10 +182,10 @@ impl Ntfs {
         Ok(pieces)
     }
 
-    /// Checks that nothing is left to be done, and returns the label.
+    /// Checks that Windows has no pending work on the file system, and returns its label.
     fn check_volume(&self, image: &dyn ReadAt) -> Result<Option<String>> {
-        /// Dirty, and what Windows still has to do: a log to resize, an upgrade, a journal to
-        /// delete, identifiers to repair, a check under way.
+        /// Flags for dirty and for pending work of Windows: resize the log, upgrade, delete the change
+        /// journal, repair identifiers, continue a check.
         const UNFINISHED: u16 = 0x4037;
         /// Offset of the flags in the attribute.
         const FLAGS: usize = 0x0A;
@@ -209,8 +209,8 @@ impl Ntfs {
         Ok((!label.is_empty()).then_some(label))
     }
 
-    /// Checks that the log holds nothing that Windows would still do: it would undo what is changed
-    /// here. It begins with two pages that tell; a log that was emptied has ones everywhere.
+    /// Checks that the log has no unfinished operations: Windows would replay them and undo the changes
+    /// made here. The first two pages of the log show this; an emptied log is all ones.
     fn check_log(&self, image: &dyn ReadAt) -> Result<()> {
         let record = self.table.record(image, LOG_FILE)?;
         let data = record.attribute(types::DATA, "").map_err(fault)?;
@@ -230,11 +230,11 @@ impl Ntfs {
         match newest {
             Some(newest) if newest.is_clean => Ok(()),
             None if emptied => Ok(()),
-            _ => Err(dirty(NAME, "its log holds what was not finished")),
+            _ => Err(dirty(NAME, "its log has unfinished operations")),
         }
     }
 
-    /// Adds clusters to the list of bad ones.
+    /// Adds clusters to the list of bad clusters.
     fn mark_bad(&self, image: &mut Image<'_>, clusters: &[Range<u64>]) -> Result<()> {
         let mut record = self.table.record(image, BAD_CLUSTERS)?;
         let bad = record.attribute(types::DATA, BAD).map_err(fault)?;
@@ -256,7 +256,9 @@ impl Ntfs {
         let list = list.ok_or_else(|| broken(NAME, "its list of bad clusters is too short"))?;
         record.replace_runs(&bad, &list).map_err(|fault| {
             unusable(
-                format!("the NTFS file system has no room in its list of bad clusters: {fault}"),
+                format!(
+                    "the list of bad clusters of the NTFS file system cannot be extended: {fault}"
+                ),
                 "copy its files to a new file system",
             )
         })?;
@@ -267,7 +269,7 @@ impl Ntfs {
 /// Bytes of the log's first two pages.
 const LOG_LEN: u64 = 2 * 4096;
 
-/// What a restart page tells of the log.
+/// State of the log according to a restart page.
 struct Restart {
     sequence: u64,
     is_clean: bool,
@@ -290,7 +292,7 @@ fn restart(page: &[u8]) -> Option<Restart> {
     })
 }
 
-/// The stream `$Bad` of `count` clusters with these: holes between them.
+/// The stream `$Bad` for `count` clusters, of which these are bad, with holes between them.
 fn bad_runs(mut bad: Vec<Range<u64>>, count: u64) -> Option<Vec<Run>> {
     bad.sort_by_key(|range| range.start);
     let mut runs: Vec<Run> = Vec::new();

@@ -1,11 +1,11 @@
-//! A record of NTFS' master file table: a header and attributes, one behind the other. In each
-//! 512 bytes the last two stand elsewhere while the record is on disk (its fixups), so that a torn
-//! write is noticed.
+//! A record of the NTFS master file table: a header followed by attributes. On disk, the last two bytes
+//! of each 512 are replaced by a number and kept in the header (the fixups), so that an incomplete
+//! write is detected.
 //!
 //! | offset | field |
 //! |---|---|
 //! | 0x00 | `FILE` |
-//! | 0x04, 0x06 | where the fixups stand, and how many: their number, then the bytes kept |
+//! | 0x04, 0x06 | offset and count of the fixups: the number, then the replaced bytes |
 //! | 0x14 | first attribute |
 //! | 0x16 | flags: bit 0 in use |
 //! | 0x18, 0x1C | bytes used, bytes in all |
@@ -23,10 +23,10 @@ use std::ops::Range;
 use crate::format::FormatError;
 use crate::format::wire::Fields;
 
-/// Bytes that end in a fixup, whatever the sectors are.
+/// Bytes in a block that ends with a fixup, independent of the sector size.
 const BLOCK: usize = 512;
 
-/// Types of attributes.
+/// Attribute types.
 pub(super) mod types {
     pub(in super::super) const ATTRIBUTE_LIST: u32 = 0x20;
     pub(in super::super) const VOLUME_NAME: u32 = 0x60;
@@ -35,7 +35,7 @@ pub(super) mod types {
     pub(super) const END: u32 = 0xFFFF_FFFF;
 }
 
-/// A record, as it is without its fixups.
+/// A record with its fixups undone.
 pub(super) struct Record {
     bytes: Vec<u8>,
     position: u64,
@@ -51,18 +51,18 @@ pub(super) struct Attribute {
 }
 
 impl Record {
-    /// The record in `bytes`, which stand at `position`.
+    /// Parses the record in `bytes`, from offset `position` on the volume.
     ///
     /// # Errors
-    /// It is no record in use, or was torn when it was written.
+    /// If it is not a record in use, or was written incompletely.
     pub(super) fn parse(mut bytes: Vec<u8>, position: u64) -> Result<Self, FormatError> {
         let fields = Fields::new("file record", &bytes, position);
         if fields.slice(0, 4)? != b"FILE" || fields.u16(0x16)? & 1 == 0 {
-            return Err(fields.fault("no file record in use"));
+            return Err(fields.fault("not a file record in use"));
         }
         let fixups = fixups(&fields)?;
         let stamp: [u8; 2] = fields.array(fixups.start)?;
-        let torn = fields.fault("it was written in part only");
+        let torn = fields.fault("it was written incompletely");
         for (block, kept) in bytes.clone()[fixups].chunks_exact(2).skip(1).enumerate() {
             let end = (block + 1) * BLOCK;
             match bytes.get_mut(end - 2..end) {
@@ -73,12 +73,12 @@ impl Record {
         Ok(Self { bytes, position })
     }
 
-    /// The record as it goes to disk, with new fixups.
+    /// The bytes to write to disk, with new fixups.
     pub(super) fn into_disk_bytes(mut self) -> Result<Vec<u8>, FormatError> {
         let fields = self.fields();
         let fixups = fixups(&fields)?;
         let stamp = match fields.u16(fixups.start)? {
-            // Zero, and the mark of blocks that could not be read, are none.
+            // Zero and the mark of unreadable blocks are not used as numbers.
             old @ (0..=0xFFFD) => old + 1,
             _ => 1,
         };
@@ -101,7 +101,7 @@ impl Record {
     /// The first attribute of that type and name.
     ///
     /// # Errors
-    /// There is none, or the attributes do not follow each other.
+    /// If there is none, or the attributes are malformed.
     pub(super) fn attribute(&self, kind: u32, name: &str) -> Result<Attribute, FormatError> {
         let found = self
             .attributes()?
@@ -123,7 +123,7 @@ impl Record {
                 return Ok(found);
             }
             let len = usize::try_from(record.u32(start + 4)?).unwrap_or(usize::MAX);
-            // The shortest attribute has its header and no content.
+            // The shortest attribute is a header without content.
             if len < 0x18 || len % 8 != 0 {
                 return Err(record.fault("an attribute of an impossible length"));
             }
@@ -156,14 +156,13 @@ impl Record {
     pub(super) fn content(&self, attribute: &Attribute) -> Result<&[u8], FormatError> {
         let fields = self.part(attribute)?;
         if attribute.elsewhere {
-            return Err(fields.fault("its content lies elsewhere"));
+            return Err(fields.fault("its content is not in the record"));
         }
         let len = usize::try_from(fields.u32(0x10)?).unwrap_or(usize::MAX);
         fields.slice(usize::from(fields.u16(0x14)?), len)
     }
 
-    /// The runs of an attribute whose content lies elsewhere, its last cluster, and its length in
-    /// bytes.
+    /// The runs of a nonresident attribute, its last cluster, and its length in bytes.
     pub(super) fn runs(
         &self,
         attribute: &Attribute,
@@ -192,7 +191,7 @@ impl Record {
         attribute: &Attribute,
         list: &[u8],
     ) -> Result<(), FormatError> {
-        /// Attributes begin at multiples of this.
+        /// Alignment of attributes in bytes.
         const ALIGNMENT: usize = 8;
         let record = self.fields();
         let Range { start, end } = attribute.place.clone();
@@ -203,7 +202,7 @@ impl Record {
         let new_used = (used + new_end).checked_sub(end);
         let new_used = new_used.filter(|new| *new <= allocated.min(self.bytes.len()));
         let (Some(new_used), Some(behind)) = (new_used, self.bytes.get(end..used)) else {
-            return Err(record.fault("there is no room in it"));
+            return Err(record.fault("it has too little space"));
         };
         let behind = behind.to_vec();
         self.bytes[list_at..].fill(0);
@@ -219,7 +218,7 @@ impl Record {
     }
 }
 
-/// Where the fixups stand: one for each block, and before them what stands on disk in their place.
+/// The offset of the fixups: the number that is on disk in each block, then the replaced bytes.
 fn fixups(record: &Fields<'_>) -> Result<Range<usize>, FormatError> {
     let start = usize::from(record.u16(4)?);
     let count = usize::from(record.u16(6)?);

@@ -1,26 +1,26 @@
-//! The list of runs that tells where an attribute's clusters lie: for each run a byte with two
-//! lengths, a number of clusters, and how far the run lies from the one before; without the last,
-//! the run is nowhere (a hole).
+//! The list of runs (data runs) that gives the clusters of an attribute. Each run is a byte with the
+//! lengths of the two numbers that follow: the number of clusters, and the distance from the start of
+//! the run before. A run without a distance is a hole.
 
 use crate::format::FormatError;
 use crate::format::wire::Fields;
 
-/// Runs of one attribute. More than fit into the largest record.
+/// Most runs of one attribute: more than fit into the largest record.
 const MAX_RUNS: usize = 4096;
 
-/// Clusters of an attribute that lie together.
+/// Adjacent clusters of an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Run {
-    /// How many.
+    /// Number of clusters.
     pub(super) len: u64,
-    /// The first on the volume; nothing for a hole.
+    /// Number of the first cluster on the volume; `None` for a hole.
     pub(super) at: Option<u64>,
 }
 
-/// The runs in a list, up to its end mark.
+/// Parses a list of runs up to its end mark.
 ///
 /// # Errors
-/// A list that is cut off, too long, or leads outside what 63 bits can number.
+/// If the list is truncated or too long, or a cluster number has more than 63 bits.
 pub(super) fn decode(list: &Fields<'_>) -> Result<Vec<Run>, FormatError> {
     let mut runs = Vec::new();
     let mut position = 0;
@@ -42,7 +42,7 @@ pub(super) fn decode(list: &Fields<'_>) -> Result<Vec<Run>, FormatError> {
             None
         } else {
             let next = place.checked_add(distance);
-            place = next.ok_or_else(|| list.fault("a run that lies nowhere"))?;
+            place = next.ok_or_else(|| list.fault("a run whose place overflows"))?;
             Some(u64::try_from(place).map_err(|_| list.fault("a run before the volume"))?)
         };
         runs.push(Run { len, at });
@@ -53,7 +53,7 @@ pub(super) fn decode(list: &Fields<'_>) -> Result<Vec<Run>, FormatError> {
     }
 }
 
-/// The list of these runs, with its end mark; nothing where a number does not fit.
+/// Encodes these runs with the end mark; `None` if a number is too large.
 pub(super) fn encode(runs: &[Run]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut place = 0i64;
@@ -76,7 +76,7 @@ pub(super) fn encode(runs: &[Run]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A little-endian number with a sign, of up to eight bytes.
+/// A signed little-endian number of up to eight bytes.
 fn number(bytes: &[u8]) -> Option<i64> {
     let negative = bytes.last().is_some_and(|last| last & 0x80 != 0);
     let mut whole = [if negative { 0xFF } else { 0 }; 8];
@@ -84,7 +84,7 @@ fn number(bytes: &[u8]) -> Option<i64> {
     Some(i64::from_le_bytes(whole))
 }
 
-/// The fewest bytes that tell a number and its sign.
+/// The shortest signed encoding of a number.
 fn significant(value: i64) -> Vec<u8> {
     let bytes = value.to_le_bytes();
     let len = (1..8)

@@ -13,7 +13,7 @@ const FIRST_COPY: u64 = 0x210_0000;
 /// Positions are multiples of this if the clusters allow it: a page, and a large sector.
 const PAGE: u64 = 0x1000;
 
-/// The clusters of a file system: its unit of allocation.
+/// The clusters of a file system, its units of allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Clusters {
     /// Offset of the first cluster on the volume, in bytes.
@@ -48,7 +48,7 @@ impl Clusters {
 }
 
 /// Free space, in runs of whole clusters.
-pub(super) struct Room {
+pub(super) struct FreeSpace {
     clusters: Clusters,
     /// Byte ranges on the volume, in ascending order.
     runs: Vec<Range<u64>>,
@@ -115,11 +115,11 @@ impl Room {
     /// Removes `len` bytes from a run: the first that fits after `target`, or else the last one
     /// before it.
     fn take(&mut self, len: u64, target: u64) -> Option<u64> {
-        let behind = self.runs.iter().enumerate().find_map(|(number, run)| {
+        let after = self.runs.iter().enumerate().find_map(|(number, run)| {
             let start = self.aligned(run.start.max(target));
             (start.checked_add(len)? <= run.end).then_some((number, start))
         });
-        let (number, start) = behind.or_else(|| {
+        let (number, start) = after.or_else(|| {
             let runs = self.runs.iter().enumerate().rev();
             runs.filter(|(_, run)| run.start < target)
                 .find_map(|(number, run)| self.last_place(run, len).map(|start| (number, start)))
@@ -156,20 +156,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn room(clusters: Clusters, runs: &[Range<u64>]) -> Room {
-        let mut room = Room::new(clusters);
-        runs.iter().for_each(|run| room.add(run));
-        room
+    fn free_space(clusters: Clusters, runs: &[Range<u64>]) -> FreeSpace {
+        let mut free = FreeSpace::new(clusters);
+        runs.iter().for_each(|run| free.add(run));
+        free
     }
 
     #[test]
-    fn is_where_windows_has_it_if_there_is_room() {
+    fn places_the_first_copy_where_windows_does() {
         let clusters = Clusters {
             start: 0,
             size: 4096,
             count: 25600,
         };
-        let placement = room(clusters, &[2..3, 4..25600]).on_file_system(0x640_0000);
+        let placement = free_space(clusters, &[2..3, 4..25600]).on_file_system(0x640_0000);
         let [first, second, third] = placement.unwrap().copies;
         assert_eq!(first, 0x190_0000);
         assert_eq!((second, third), (0x320_0000, 0x4B0_0000));
@@ -177,25 +177,27 @@ mod tests {
             count: 0x4_0000,
             ..clusters
         };
-        let placement = room(large, &[2..3, 4..0x4_0000]).on_file_system(0x4000_0000);
+        let placement = free_space(large, &[2..3, 4..0x4_0000]).on_file_system(0x4000_0000);
         let expected = Placement::after_first_copy([FIRST_COPY, 0x2000_0000, 0x3000_0000]);
         assert_eq!(placement, Some(expected));
     }
 
     #[test]
-    fn takes_the_pieces_apart_where_no_run_holds_all() {
+    fn places_each_structure_separately_if_no_run_has_space_for_all() {
         let clusters = Clusters {
             start: 0,
             size: 4096,
             count: 1000,
         };
         let pieces = [10..26, 30..46, 50..66, 70..86, 90..92];
-        let placement = room(clusters, &pieces).on_file_system(4_096_000).unwrap();
+        let placement = free_space(clusters, &pieces)
+            .on_file_system(4_096_000)
+            .unwrap();
         let mut starts: Vec<_> = placement.stretches().map(|(_, range)| range.start).into();
         starts.sort_unstable();
         assert_eq!(starts, [10, 30, 50, 70, 90].map(|n: u64| n * 4096));
         assert!(
-            room(clusters, &pieces[..4])
+            free_space(clusters, &pieces[..4])
                 .on_file_system(4_096_000)
                 .is_none()
         );
@@ -204,7 +206,7 @@ mod tests {
     proptest! {
         /// The chosen areas are free, do not overlap, and begin at clusters.
         #[test]
-        fn every_place_is_free_and_apart(
+        fn places_are_free_disjoint_and_start_clusters(
             start in (0u64..64).prop_map(|n| n * 512),
             size in prop::sample::select(vec![512u64, 1024, 4096, 32768, 65536, 1 << 20]),
             gaps in prop::collection::vec((1u64..200, 1u64..400), 1..12),
@@ -216,7 +218,7 @@ mod tests {
                 run
             }).collect();
             let clusters = Clusters { start, size, count: at };
-            let Some(placement) = room(clusters, &runs).on_file_system(start + at * size) else {
+            let Some(placement) = free_space(clusters, &runs).on_file_system(start + at * size) else {
                 return Ok(());
             };
             let stretches = placement.stretches();
