@@ -54,7 +54,7 @@ pub(super) struct FreeSpace {
     runs: Vec<Range<u64>>,
 }
 
-impl Room {
+impl FreeSpace {
     /// No free space yet.
     pub(super) fn new(clusters: Clusters) -> Self {
         Self {
