@@ -48,7 +48,7 @@ pub struct Escrowed {
     pub saved: Option<String>,
     /// Where it was found, for messages: a path and a line, or the URL of a server and an entry.
     pub origin: String,
-    /// The password.
+    /// The recovery password that was saved.
     pub password: RecoveryPassword,
 }
 

@@ -38,7 +38,7 @@ pub struct SecretBackup {
     pub kind: ProtectorKind,
     /// When the protector was last changed.
     pub changed: FileTime,
-    /// The secret.
+    /// The secret that the credential is computed from.
     pub secret: ProtectorSecret,
 }
 

@@ -257,7 +257,7 @@ impl Managed {
         &self.volume
     }
 
-    /// The VMK.
+    /// The VMK with which the volume was unlocked.
     pub fn master_key(&self) -> &MasterKey {
         &self.key
     }

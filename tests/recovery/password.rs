@@ -68,7 +68,7 @@ fn one(password: &str, id: Option<&str>) -> Vec<(String, Option<String>)> {
 mod vectors {
     use super::*;
 
-    /// 2^20 rounds (docs/format-recovery-password.md §1.1), written anew for these tests.
+    /// 2^20 rounds (docs/format-recovery-password.md §1.1), written again for these tests.
     fn stretch(key: &[u8; 16], salt: &[u8; 16]) -> [u8; 32] {
         let mut input = [0; 88];
         input[32..64].copy_from_slice(&Sha256::digest(key));

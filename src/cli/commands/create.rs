@@ -159,7 +159,7 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
     let proved = network.map(|(_, proof)| proof.succeeded());
     let answer = answer(args, &created, &plaintext, &handed_over, proved);
     if let Err(failure) = term::print_all(&answer) {
-        // The recovery password may be the only key. If it could not be printed, nobody has it, so
+        // The recovery password may be the only key. If it could not be printed, no one has it, so
         // the volume must not remain.
         target.invalidate();
         return Err(failure);

@@ -103,7 +103,7 @@ struct ReportView<'a> {
     logs: Option<&'a EventLogs>,
 }
 
-/// Whole days since `then`; `None` if that is no valid time or lies in the future.
+/// Whole days since `then`; `None` if that is not a valid time or is in the future.
 fn age_days(then: FileTime) -> Option<u64> {
     const DAY: u64 = 24 * 60 * 60 * 10_000_000;
     then.system_time()?;
