@@ -1,27 +1,28 @@
-//! What Windows logged about BitLocker on the volume itself (docs/format-recovery.md §6.6).
+//! BitLocker's events in Windows' event logs, which are files on the volume itself
+//! (docs/format-recovery.md §6.6).
 //!
-//! `System.evtx` holds what the boot manager and the driver met at start; the log of BitLocker's
-//! management holds what people and policies did. With the feature `event-logs`, `read` finds
-//! both on an unlocked NTFS volume. What an event means is told by [`EventKind`]; events whose
-//! meaning is not known are kept with their number.
+//! `System.evtx` has what the boot manager and the driver reported at startup; the log of BitLocker's
+//! management has the actions of administrators and policies. With the feature `event-logs`,
+//! `EventLogs::read` reads both from an unlocked NTFS volume. [`EventKind`] is the meaning of an event;
+//! events without a known meaning are kept with their number.
 
 use crate::format::time::FileTime;
 
-/// What was found in the event logs of a volume.
+/// The BitLocker events in the event logs of a volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventLogs {
-    /// Each log, and how it went.
+    /// The logs that were looked for, and how reading each went.
     pub logs: Vec<Log>,
-    /// What BitLocker's parts of Windows logged, oldest first.
+    /// The events of BitLocker's components, oldest first.
     pub events: Vec<LogEvent>,
-    /// When Windows last started.
+    /// The last start of Windows in the logs.
     pub last_start: Option<FileTime>,
-    /// When Windows last ended in good order.
+    /// The last regular shutdown of Windows in the logs.
     pub last_end: Option<FileTime>,
 }
 
-/// One log.
+/// A log, and how reading it went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Log {
@@ -29,27 +30,27 @@ pub struct Log {
     pub path: String,
     /// How many records were read.
     pub records: u64,
-    /// How many could not be read.
+    /// How many records could not be read.
     pub unreadable: u64,
-    /// Why it was not read, or not to its end.
+    /// Why the log was not read, or not to its end; `None` if it was.
     pub fault: Option<String>,
 }
 
-/// One event.
+/// An event of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogEvent {
     /// When it was written.
     pub time: FileTime,
-    /// Its number.
+    /// The event ID, which has a meaning only together with the provider.
     pub id: u16,
-    /// Who logged it.
+    /// Name of the provider, the component that logged it.
     pub provider: String,
     /// Number of its record in the log.
     pub record: u64,
-    /// What it means, where that is known.
+    /// Its meaning, if known.
     pub kind: Option<EventKind>,
-    /// Its values, each with its name, as they stand in the log.
+    /// Names and values of its data, as text and in part shortened.
     pub values: Vec<(String, String)>,
 }
 
@@ -61,12 +62,12 @@ impl EventLogs {
     }
 }
 
-/// What an event means.
+/// The meaning of an event.
 ///
-/// Those of the driver (24585 to 24620) are in Microsoft's pages on BitLocker's startup and
-/// encryption events for Windows Server 2008 and 2008 R2; newer systems were not compared. Those
-/// of the management log are 513, 514 and 768 in published pages; the others are from common
-/// knowledge and were checked against nothing.
+/// The driver's events (24585 to 24620) are described in Microsoft's pages on BitLocker's startup and
+/// encryption events for Windows Server 2008 and 2008 R2; newer versions were not compared. Of the
+/// management log, 513, 514 and 768 are in published pages. The other numbers are general knowledge and
+/// were not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -74,11 +75,11 @@ pub enum EventKind {
     NoKeyFile,
     /// 24597: a key file was corrupt.
     KeyFileCorrupt,
-    /// 24598: a key file held no key of the volume.
+    /// 24598: a key file had no key for the volume.
     KeyFileWithoutKey,
-    /// 24599: the TPM was not on.
+    /// 24599: the TPM was not enabled.
     TpmNotEnabled,
-    /// 24600: the TPM's storage root key is another one.
+    /// 24600: the TPM has another storage root key than before.
     SrkInvalid,
     /// 24601: the PCRs did not match.
     PcrMismatch,
@@ -86,17 +87,17 @@ pub enum EventKind {
     StartCheckFailed,
     /// 24603: the hash of a boot application did not match.
     BootApplication,
-    /// 24605: the PIN opened nothing.
+    /// 24605: the PIN was wrong.
     PinWrong,
-    /// 24606: the recovery password opened nothing.
+    /// 24606: the recovery password was wrong.
     RecoveryPasswordWrong,
     /// 24610 to 24619: the metadata could not be read, written or rebuilt.
     MetadataTrouble,
     /// 24620: the volume's metadata could not be read.
     VolumeUnreadable,
-    /// 24591: a data volume did not unlock by itself.
+    /// 24591: a data volume could not be unlocked automatically.
     AutoUnlockFailed,
-    /// 24585 to 24590: unlocking a data volume by itself was turned on or off.
+    /// 24585 to 24590: automatic unlocking of a data volume was turned on or off.
     AutoUnlockChanged,
     /// 768: encryption was started.
     EncryptionStarted,
@@ -104,18 +105,18 @@ pub enum EventKind {
     Suspended,
     /// 774: protection was resumed.
     Resumed,
-    /// 775: a protector was made.
+    /// 775: a key protector was made.
     ProtectorMade,
-    /// 776: a protector was removed.
+    /// 776: a key protector was removed.
     ProtectorRemoved,
-    /// 513, 782 and 845: recovery information was saved in a directory.
+    /// 513, 782 and 845: recovery information was saved in Active Directory or Azure AD.
     SavedToDirectory,
-    /// 514, 783 and 846: it could not be saved there.
+    /// 514, 783 and 846: recovery information could not be saved there.
     SavingFailed,
 }
 
 impl EventKind {
-    /// Those that explain a recovery.
+    /// The kinds that can be the cause of a recovery.
     pub const CAUSES: [Self; 12] = [
         Self::NoKeyFile,
         Self::KeyFileCorrupt,
@@ -131,7 +132,7 @@ impl EventKind {
         Self::VolumeUnreadable,
     ];
 
-    /// What event `id` of a provider means.
+    /// The meaning of the event with this ID of a provider; `None` if it is not known.
     pub fn of(provider: &str, id: u16) -> Option<Self> {
         if provider.eq_ignore_ascii_case(DRIVER) {
             Some(match id {
@@ -195,9 +196,9 @@ impl EventKind {
     }
 }
 
-/// Who logs what is met at start.
+/// The provider of events at startup.
 const DRIVER: &str = "Microsoft-Windows-BitLocker-Driver";
-/// Who logs what people and policies do.
+/// The provider of events of BitLocker's management.
 const MANAGEMENT: &str = "Microsoft-Windows-BitLocker-API";
 
 #[cfg(feature = "event-logs")]
@@ -208,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_counts_only_from_who_logs_it() {
+    fn an_event_id_has_a_meaning_only_with_its_provider() {
         let driver = "microsoft-windows-bitlocker-driver";
         assert_eq!(EventKind::of(driver, 24601), Some(EventKind::PcrMismatch));
         assert_eq!(EventKind::of(driver, 773), None);

@@ -1,5 +1,5 @@
-//! What follows from what a volume tells, with a grade of certainty (docs/format-recovery.md §6.1,
-//! §6.5 and §6.6).
+//! Conclusions from the facts of a volume, each with a degree of certainty (docs/format-recovery.md
+//! §6.1, §6.5 and §6.6).
 
 use super::event_logs::{EventKind, EventLogs};
 use super::{Analysis, Mode};
@@ -10,15 +10,15 @@ use crate::guid::Guid;
 use crate::tpm::{LOCK, Policy};
 use crate::volume::{Conversion, Volume};
 
-/// How far a finding can be relied on.
+/// How certain a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Certainty {
-    /// The volume says so.
+    /// The volume's data states it.
     Certain,
-    /// It follows from what the volume says, unless something unusual was done.
+    /// It follows from the volume's data, unless something unusual was done.
     Likely,
-    /// It would have this effect, and leaves no trace on the volume.
+    /// It would explain the recovery, but leaves no trace on the volume.
     Possible,
 }
 
@@ -33,62 +33,62 @@ impl Certainty {
     }
 }
 
-/// One thing that follows.
+/// A conclusion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What.
+    /// The conclusion.
     pub kind: FindingKind,
-    /// How sure it is.
+    /// How certain it is.
     pub certainty: Certainty,
-    /// Which protector it is about.
+    /// Identifier of the key protector that it concerns, if any.
     pub protector: Option<Guid>,
 }
 
-/// What can follow.
+/// A kind of conclusion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// Nothing is encrypted: there is nothing to recover.
+    /// The volume is not encrypted, so there is nothing to recover.
     NotEncrypted,
-    /// Encrypted with a key that lies in the open, and nothing else.
+    /// The volume is encrypted, but its only key protector is a clear key.
     Unprotected,
     /// Protection is suspended; see [`Analysis::suspension`].
     Suspended,
-    /// Only a recovery password opens the volume, so that Windows asks for it at every start:
-    /// what `manage-bde -forcerecovery` leaves, or the removal of the TPM protectors.
+    /// Only a recovery password unlocks the volume, so Windows asks for it at every start. This is the
+    /// effect of `manage-bde -forcerecovery`, or of removing the TPM protectors.
     RecoveryOnly,
-    /// Nothing in the metadata can be read.
+    /// No copy of the metadata can be read.
     MetadataUnreadable,
-    /// Some copies of the metadata are damaged: these, by their numbers.
+    /// Some copies of the metadata are damaged; their numbers, from 1.
     CopiesDamaged(Vec<u8>),
-    /// Sound copies say different things: an update was interrupted.
+    /// Copies of the metadata that pass their checks have different content: an update was interrupted.
     CopiesDiffer,
-    /// The volume is between two states of encryption.
+    /// The volume is being encrypted or decrypted.
     Converting(Conversion),
-    /// A PIN is asked for at start.
+    /// Windows asks for a PIN at startup.
     PinRequired,
-    /// A startup key is asked for at start: the file's name.
+    /// Windows asks for a startup key at startup; the name of its file.
     StartupKeyRequired(String),
-    /// A password is asked for.
+    /// Windows asks for a password.
     PasswordRequired,
-    /// A server has to answer at start.
+    /// A Network Unlock server must answer at startup.
     NetworkRequired,
-    /// A change of what goes into this PCR keeps the TPM from releasing the key.
+    /// A change of the measurements in this PCR would keep the TPM from releasing the key.
     PcrChanged(u8),
-    /// The TPM is gone, hidden, cleared, locked, or another one.
+    /// The TPM may be missing, disabled, cleared, locked or replaced.
     TpmUnavailable,
-    /// What is sealed to the TPM is not consistent: no TPM will open it.
+    /// The object sealed to the TPM is inconsistent; no TPM can release its key.
     TpmObjectUnsound,
-    /// A recovery password of which the metadata do not say that it was ever saved.
+    /// The metadata does not record that this recovery password was ever saved.
     NeverSaved,
-    /// Windows logged it: how often, and when last.
+    /// Events of this kind are in the event logs.
     Logged {
-        /// What.
+        /// Kind of the events.
         kind: EventKind,
-        /// How often.
+        /// Number of the events.
         count: usize,
-        /// When last.
+        /// Time of the last one.
         last: FileTime,
     },
 }
@@ -201,7 +201,7 @@ impl Findings<'_> {
     fn protector(&mut self, protector: &KeyProtector, logs: Option<&EventLogs>) {
         let kind = protector.kind();
         let id = Some(protector.id);
-        // While a key lies in the open nothing else is asked for.
+        // While there is a clear key, Windows asks for nothing else.
         let asked = self.analysis.suspension.is_none() && self.analysis.mode != Mode::Decrypted;
         let system = self.analysis.system != Some(false);
         if asked {
@@ -242,7 +242,7 @@ impl Findings<'_> {
         let mut others = self.analysis.starts_with.iter();
         let alone = protector.kind() != ProtectorKind::ExternalKey
             || others.all(|kind| *kind == ProtectorKind::ExternalKey);
-        // Beside a TPM protector an external key is a recovery key.
+        // Together with a TPM protector, an external key is a recovery key, not a startup key.
         let beside_tpm = !alone && self.analysis.starts_with.iter().any(|kind| kind.uses_tpm());
         if !beside_tpm {
             let certainty = if alone {
@@ -275,14 +275,15 @@ impl Findings<'_> {
         } else {
             Certainty::Possible
         };
-        // PCR 11 is BitLocker's own lock: Windows' start leaves it at zero.
+        // PCR 11 is BitLocker's access control: it is zero whenever the boot manager asks the TPM, so it
+        // cannot be the cause.
         for pcr in blob.pcrs().into_iter().filter(|pcr| *pcr != LOCK) {
             self.push(of_pcrs, FindingKind::PcrChanged(pcr), id);
         }
         self.push(Certainty::Possible, FindingKind::TpmUnavailable, id);
     }
 
-    /// What keeps Windows from starting by itself, of each kind the last.
+    /// Adds the logged events that keep Windows from unlocking the volume, one finding for each kind.
     fn logged(&mut self, logs: &EventLogs) {
         for kind in EventKind::CAUSES {
             let times: Vec<_> = logs.events_of(kind).map(|event| event.time).collect();

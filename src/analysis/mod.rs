@@ -1,10 +1,10 @@
-//! Why a volume went into recovery: what its metadata tell without a key, and, of an unlocked
-//! volume of Windows, what its event logs tell (docs/format-recovery.md §6).
+//! Why a volume went into recovery: from its metadata, which needs no key, and from the event logs of an
+//! unlocked Windows volume (docs/format-recovery.md §6).
 //!
-//! [`Analysis::of`] gives typed facts: how the volume is opened at start, what its TPM protectors
-//! are bound to, a timeline, suspension, and [`Finding`]s, each with a grade of certainty. The
-//! words, and the advice, are the caller's. Nothing is written, and nothing is said on intent: the
-//! volume cannot tell a repair from an attack.
+//! [`Analysis::of`] returns facts: how the volume is unlocked at startup, what its TPM protectors are
+//! bound to, a timeline, whether protection is suspended, and [`Finding`]s, each with a [`Certainty`].
+//! Wording and advice are left to the caller. Nothing is written to the volume. No conclusion about
+//! intent is drawn, because the data of a repair and of an attack look the same.
 
 mod event_logs;
 mod findings;
@@ -26,35 +26,36 @@ use crate::guid::Guid;
 use crate::tpm::Policy;
 use crate::volume::{Conversion, Volume};
 
-/// What a volume tells of its own history.
+/// The facts that a volume records about its own history.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Analysis {
-    /// How it is opened when its computer starts.
+    /// How it is unlocked when its computer starts.
     pub mode: Mode,
-    /// What opens it besides recovery passwords and clear keys, each kind once.
+    /// The kinds of its key protectors, without recovery passwords and clear keys; each kind once, those
+    /// with a TPM first.
     pub starts_with: Vec<ProtectorKind>,
-    /// Whether it is the volume that Windows starts from; nothing where it does not tell.
+    /// Whether Windows starts from this volume; `None` if that is not known.
     pub system: Option<bool>,
-    /// What its TPM protectors are bound to.
+    /// What each of its TPM protectors is bound to.
     pub profiles: Vec<Profile>,
-    /// The Windows that turned BitLocker on.
+    /// The version of Windows that turned BitLocker on, if it is recorded.
     pub windows: Option<Windows>,
-    /// The computer that did: the first word of the description.
+    /// The name of the computer that turned BitLocker on: the first word of the description.
     pub computer: Option<String>,
-    /// The recovery password that Windows' recovery screen would ask for.
+    /// Identifier of the recovery password that Windows' recovery screen would ask for.
     pub asked_for: Option<Guid>,
-    /// Whether and since when protection is suspended.
+    /// The suspension of protection, if it is suspended.
     pub suspension: Option<Suspension>,
-    /// What was sealed under the keys, by the counters of the nonces.
+    /// How many datums were sealed and how many of them are left.
     pub sealings: Sealings,
-    /// What happened when, oldest first.
+    /// Events with their times, oldest first.
     pub timeline: Vec<Moment>,
-    /// What follows, the most certain first.
+    /// Conclusions, the most certain first.
     pub findings: Vec<Finding>,
 }
 
-/// How a volume is opened when its computer starts.
+/// How a volume is unlocked when its computer starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
@@ -62,13 +63,13 @@ pub enum Mode {
     Unknown,
     /// Nothing is encrypted.
     Decrypted,
-    /// It is encrypted, and its only key lies in the open.
+    /// It is encrypted, but its only key protector is an unencrypted (clear) key.
     Unprotected,
-    /// Protection is suspended: besides its protectors a key lies in the open.
+    /// Protection is suspended: it has a clear key besides other key protectors.
     Suspended,
-    /// Only a recovery password opens it.
+    /// It has no key protectors but recovery passwords.
     RecoveryOnly,
-    /// A protector of this kind is meant to open it.
+    /// A key protector of this kind unlocks it.
     Starts(ProtectorKind),
 }
 
@@ -90,27 +91,27 @@ impl Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Profile {
-    /// The protector.
+    /// Identifier of the key protector.
     pub protector: Guid,
-    /// The PCRs, in rising order.
+    /// The PCRs, in ascending order.
     pub pcrs: Vec<u8>,
-    /// Which of Windows' profiles that is.
+    /// Which of Windows' default profiles these PCRs are.
     pub kind: ProfileKind,
-    /// The bank of the PCRs; nothing where the sealed object does not tell.
+    /// The bank of the PCRs; `None` if it cannot be derived from the sealed object.
     pub bank: Option<HashAlgorithm>,
 }
 
-/// Windows' own profiles (docs/format-tpm.md §7.1).
+/// Windows' default profiles of PCRs (docs/format-tpm.md §7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProfileKind {
-    /// PCRs 7 and 11: who signed what is started.
+    /// PCRs 7 and 11: UEFI with Secure Boot, which measures the signers of boot programs.
     SecureBoot,
-    /// PCRs 0, 2, 4 and 11: what is started.
+    /// PCRs 0, 2, 4 and 11: UEFI without Secure Boot, which measures the boot programs.
     Uefi,
-    /// PCRs 0, 2, 4, 8 to 11, on older systems also 5: what is started by a BIOS.
+    /// PCRs 0, 2, 4, 8 to 11, on older systems also 5: BIOS.
     Bios,
-    /// Another one, set by a policy.
+    /// Any others, as a group policy can set them.
     Other,
 }
 
@@ -139,25 +140,26 @@ impl ProfileKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Suspension {
-    /// When the clear key was put there.
+    /// When the clear key was added.
     pub since: FileTime,
-    /// Starts of Windows until protection is on again, where they are counted.
+    /// After how many starts of Windows protection resumes; `None` if it does not by itself.
     pub reboots_left: Option<u8>,
 }
 
-/// How often something was sealed: every AES-CCM operation takes the next counter, so that gaps are
-/// datums that were replaced or removed since. A hint, for set-up leaves some, too.
+/// How many datums were sealed. Every AES-CCM operation uses the next counter, so missing counters are
+/// datums that were replaced or removed. This is only a hint, because turning BitLocker on leaves some
+/// too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sealings {
-    /// The counter that the next one takes.
+    /// The counter for the next sealed datum.
     pub next: u32,
-    /// How many are still on the volume.
+    /// How many sealed datums the metadata has.
     pub present: usize,
 }
 
 impl Sealings {
-    /// How many are gone, if the counters are in order.
+    /// How many sealed datums are missing; `None` if the counters are inconsistent.
     pub fn gone(self) -> Option<u32> {
         let made = self.next.checked_sub(1)?;
         made.checked_sub(u32::try_from(self.present).ok()?)
@@ -165,7 +167,7 @@ impl Sealings {
 }
 
 impl Analysis {
-    /// What the volume tells, with what its event logs tell where they were read.
+    /// Analyzes a volume, with the event logs if they were read ([`EventLogs::read`]).
     pub fn of(volume: &Volume, logs: Option<&EventLogs>) -> Self {
         let block = volume.metadata_as_found();
         let mut analysis = Self {
@@ -208,16 +210,17 @@ fn is_clear(protector: &KeyProtector) -> bool {
     protector.kind() == ProtectorKind::ClearKey
 }
 
-/// The kinds that are no way out of trouble, those with a TPM first.
+/// The kinds that normally unlock a volume (neither recovery passwords nor clear keys), those with a TPM
+/// first.
 fn starts_with(block: Option<&MetadataBlock>) -> Vec<ProtectorKind> {
     let mut kinds: Vec<ProtectorKind> = Vec::new();
     for protector in block.into_iter().flat_map(MetadataBlock::protectors) {
         let kind = protector.kind();
-        let way_out = matches!(
+        let is_fallback = matches!(
             kind,
             ProtectorKind::ClearKey | ProtectorKind::RecoveryPassword
         );
-        if !way_out && !kinds.contains(&kind) {
+        if !is_fallback && !kinds.contains(&kind) {
             kinds.push(kind);
         }
     }
@@ -225,7 +228,7 @@ fn starts_with(block: Option<&MetadataBlock>) -> Vec<ProtectorKind> {
     kinds
 }
 
-/// Only the volume that Windows starts from has TPM protectors, and the key that opens others.
+/// Only the volume that Windows starts from has TPM protectors or an auto-unlock key.
 fn system(volume: &Volume, block: Option<&MetadataBlock>) -> Option<bool> {
     let block = block?;
     let signs = block.protectors().any(|p| p.kind().uses_tpm())
@@ -261,8 +264,9 @@ fn computer(block: &MetadataBlock) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// The newest password that was saved, else the newest (docs/format-recovery.md §6.3). Windows
-/// prefers some places to others; which number means which place is not known.
+/// The recovery password that was saved last; if none was saved, the newest (docs/format-recovery.md
+/// §6.3). Windows also prefers some places of backup to others, but it is not known which code means
+/// which place.
 fn asked_for(block: &MetadataBlock) -> Option<Guid> {
     let passwords = block
         .protectors()
@@ -296,6 +300,7 @@ fn sealings(block: &MetadataBlock) -> Sealings {
     }
 }
 
+/// Collects the counters of all sealed datums, also nested ones.
 fn collect(datums: &[Datum], counters: &mut Vec<u32>) {
     for datum in datums {
         counters.extend(datum.sealed().map(SealedDatum::counter));
@@ -308,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_own_profiles_are_known() {
+    fn recognizes_the_default_profiles() {
         for (pcrs, kind) in [
             (&[7, 11][..], ProfileKind::SecureBoot),
             (&[0, 2, 4, 11], ProfileKind::Uefi),
@@ -322,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_out_of_order_are_no_number() {
+    fn inconsistent_counters_give_no_number() {
         let sealings = |next, present| Sealings { next, present };
         assert_eq!(sealings(10, 6).gone(), Some(3));
         assert_eq!(sealings(0, 0).gone(), None);

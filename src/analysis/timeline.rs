@@ -1,4 +1,5 @@
-//! What happened to a volume, and when (docs/format-recovery.md §6.2 to §6.4 and §6.6).
+//! Events in the history of a volume, with their times (docs/format-recovery.md §6.2 to §6.4 and
+//! §6.6).
 
 use super::event_logs::{EventKind, EventLogs};
 use crate::format::block::MetadataBlock;
@@ -6,47 +7,47 @@ use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 
-/// A key that was sealed this much later than its protector was changed was sealed anew, in ticks
-/// of 100 ns: on volumes as Windows sets them up it is seconds.
+/// A key that was sealed more than this time after its protector was changed is assumed to have been
+/// sealed again: one minute, in ticks of 100 ns. When Windows turns BitLocker on, it is seconds.
 const SEALED_LATER: u64 = 60 * 10_000_000;
-/// What was sealed within this time was sealed together.
+/// Keys sealed within this time count as one event: one second, in ticks of 100 ns.
 const TOGETHER: u64 = 10_000_000;
 
-/// Something that happened.
+/// An event with its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Moment {
-    /// When.
+    /// When it happened.
     pub time: FileTime,
-    /// What.
+    /// What happened.
     pub what: Happening,
-    /// To which protector.
+    /// Identifier and kind of the key protector that it concerns, if any.
     pub protector: Option<(Guid, ProtectorKind)>,
 }
 
-/// What can happen to a volume.
+/// A kind of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Happening {
     /// BitLocker was turned on.
     TurnedOn,
-    /// A protector was made, or last changed.
+    /// A key protector was made or last changed.
     ProtectorChanged,
-    /// A clear key was put there: protection was suspended, or is not on yet.
+    /// A clear key was added: protection was suspended, or was not turned on yet.
     Suspended,
     /// A recovery password was saved for the first time.
     FirstSaved,
     /// A recovery password was last saved.
     LastSaved,
-    /// Keys were sealed anew, after their protectors were made.
+    /// Keys were sealed again after their key protectors were made.
     Resealed,
-    /// The metadata were last written: the last change of state or of protectors.
+    /// The metadata was last written, for a change of the state or of the key protectors.
     Written,
-    /// Windows logged it.
+    /// An event of this kind in the event logs.
     Logged(EventKind),
-    /// Windows logged that it started, the last time that the log tells of.
+    /// The last start of Windows in the event logs.
     WindowsStarted,
-    /// Windows logged that it ended in good order, the last time that the log tells of.
+    /// The last regular shutdown of Windows in the event logs.
     WindowsEnded,
 }
 
@@ -67,8 +68,8 @@ impl Happening {
         }
     }
 
-    /// Whether it comes from the event logs, which say what Windows thought, and not from the
-    /// metadata.
+    /// Whether it comes from the event logs and not from the metadata. Logs say what Windows reported,
+    /// which need not be the cause.
     pub fn is_logged(self) -> bool {
         matches!(
             self,
@@ -120,7 +121,7 @@ fn of_metadata(block: &MetadataBlock, moments: &mut Vec<Moment>) {
     }
 }
 
-/// When keys were sealed long after the protector or the volume that they belong to was made.
+/// The times at which keys were sealed long after their key protector or volume was made.
 fn resealed(block: &MetadataBlock) -> Vec<FileTime> {
     let of_protectors = block
         .protectors()

@@ -1,22 +1,23 @@
-//! Which Windows turned BitLocker on (docs/format-recovery.md §6.2).
+//! The version of Windows that turned BitLocker on (docs/format-recovery.md §6.2).
 
 use crate::format::block::MetadataBlock;
 
-/// A version of Windows as it wrote itself down.
+/// A version of Windows, as recorded in the metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Windows {
-    /// Major version.
+    /// Major version: 6 or 10.
     pub major: u32,
     /// Minor version.
     pub minor: u32,
-    /// Build.
+    /// Build number, which identifies the release.
     pub build: u32,
-    /// 1 workstation, 2 domain controller, 3 server.
+    /// 1 for a workstation, 2 for a domain controller, 3 for a server.
     pub product_type: u8,
 }
 
-/// Builds and what they were sold as (general knowledge of Windows; servers share some of them).
+/// The names of releases by build number (general knowledge of Windows). Servers share some build
+/// numbers under other names.
 const RELEASES: &[(u32, &str)] = &[
     (7600, "Windows 7"),
     (7601, "Windows 7 Service Pack 1"),
@@ -44,8 +45,8 @@ const RELEASES: &[(u32, &str)] = &[
 ];
 
 impl Windows {
-    /// What stands in the metadata; nothing where no Windows wrote it down (Windows 7 and earlier,
-    /// volumes that were made elsewhere).
+    /// The version in the metadata; `None` if there is none: Windows 7 and earlier do not record it, nor
+    /// do other programs.
     pub(super) fn of(block: &MetadataBlock) -> Option<Self> {
         let extension = block.virtualization()?.extension.as_ref()?;
         let (major, minor, build) = extension.windows;
@@ -57,14 +58,14 @@ impl Windows {
         })
     }
 
-    /// What it was sold as, where the build is known and it is no server.
+    /// The name of the release; `None` for unknown builds and for servers.
     pub fn release(&self) -> Option<&'static str> {
         let known = RELEASES.iter().find(|(build, _)| *build == self.build);
         let (_, name) = known.filter(|_| self.product_type == 1)?;
         Some(name)
     }
 
-    /// A stable word for programs; nothing for a product type that is not known.
+    /// A stable word for programs for the product type; `None` for an unknown one.
     pub fn product(&self) -> Option<&'static str> {
         match self.product_type {
             1 => Some("workstation"),

@@ -1,5 +1,5 @@
 //! One block of a recovery password: six digits that are a multiple of 11 below 720896
-//! (docs/format-recovery-password.md §1.1 and §1.2), or what a person made of them.
+//! (docs/format-recovery-password.md §1.1 and §1.2), or whatever was typed in their place.
 
 use std::fmt;
 
@@ -9,28 +9,29 @@ use zeroize::{DefaultIsZeroes, Zeroizing};
 pub(super) const BLOCK_DIGITS: usize = 6;
 /// Blocks in a password.
 pub(super) const BLOCKS: usize = 8;
-/// How many digits a run may lack, or have too many, for corrections to be looked for.
+/// How many digits may be missing from a run, or be too many, for corrections to be searched. With
+/// more, there are too many candidates to be useful.
 pub(super) const MOST_EDITS: usize = 2;
-/// Every block is this times a 16-bit number.
+/// Every block is 11 times a 16-bit number.
 const FACTOR: u32 = 11;
-/// How many rests a division by it can leave.
-const RESTS: usize = 11;
-/// The digits of the greatest block, 65535 × 11.
+/// The number of possible remainders of a division by 11.
+const REMAINDERS: usize = 11;
+/// The digits of the largest block, 65535 × 11 = 720885.
 const GREATEST: [u8; BLOCK_DIGITS] = [7, 2, 0, 8, 8, 5];
-/// All ten digits, as a set.
+/// The set of all ten digits: bit n for digit n.
 pub(super) const ANY_DIGIT: u16 = 0x3FF;
 
-/// The eight 16-bit numbers of a password: its blocks divided by 11.
+/// The eight 16-bit numbers of a password: its blocks, divided by 11.
 pub(super) type Quotients = [u16; BLOCKS];
 
-/// What stands at one place of a block.
+/// The content of one place of a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Slot {
     /// A digit.
     Digit(u8),
-    /// An unreadable digit: one of those whose bits are set.
+    /// An unreadable digit, with the set of digits that it may be (bit n for digit n).
     OneOf(u16),
-    /// Something else, and the digit that a scanner may have taken it for.
+    /// Another character, with the digit that it looks like to a scanner.
     Foreign(CharacterClass, Option<u8>),
 }
 
@@ -43,7 +44,7 @@ impl Default for Slot {
 impl DefaultIsZeroes for Slot {}
 
 impl Slot {
-    /// The digit, if that is what it is.
+    /// The digit, if it is a known one.
     pub(super) fn digit(self) -> Option<u8> {
         match self {
             Self::Digit(digit) => Some(digit),
@@ -51,7 +52,7 @@ impl Slot {
         }
     }
 
-    /// The digits that may stand here; any, where something else does.
+    /// The set of digits that may belong here; all digits for another character.
     fn readings(self) -> u16 {
         match self {
             Self::Digit(digit) => 1_u16.checked_shl(u32::from(digit)).unwrap_or(0),
@@ -61,8 +62,8 @@ impl Slot {
     }
 }
 
-/// What kind of character stands where a digit belongs; the character itself may be part of the
-/// secret.
+/// The kind of a character that is not a digit. The character itself is not shown, as it may be part
+/// of the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CharacterClass {
@@ -85,24 +86,25 @@ impl CharacterClass {
     }
 }
 
-/// A character that is no digit, in a block.
+/// A character of a block that is not a digit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ForeignCharacter {
-    /// Its place in the block, from 1.
+    /// Its place in the block, counted from 1.
     pub position: usize,
-    /// What kind it is.
+    /// Its kind.
     pub class: CharacterClass,
 }
 
-/// What one block is worth (docs/format-recovery-password.md §1.7). Prints as the end of a sentence
-/// that begins with the block's number: `has 5 digits instead of 6`.
+/// Whether a block is valid, or what is wrong with it (docs/format-recovery-password.md §1.7).
+/// `Display` writes the end of a sentence that begins with the block's number: `has 5 digits instead
+/// of 6`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockVerdict {
-    /// Six digits, a multiple of 11 below 720896.
+    /// Six digits that are a multiple of 11 below 720896.
     Valid,
-    /// Nothing between two separators.
+    /// No characters between two separators.
     Empty,
     /// Fewer than six digits.
     TooShort {
@@ -114,18 +116,18 @@ pub enum BlockVerdict {
         /// How many there are.
         digits: usize,
     },
-    /// Characters that are no digits.
+    /// Some characters are not digits.
     NotDigits {
-        /// Where they stand and what kind they are.
+        /// Their places and kinds.
         foreign: Vec<ForeignCharacter>,
     },
-    /// Six digits that 11 does not divide: at least one is wrong.
+    /// Six digits that are not divisible by 11: at least one is wrong.
     NotMultipleOf11,
     /// A multiple of 11 that is 720896 or more.
     OutOfRange,
     /// Some digits are marked as unreadable.
     Incomplete {
-        /// In how many ways the block can be completed; with none, a digit that was read is wrong.
+        /// In how many ways the block can be completed. With 0, a digit that was read is wrong.
         fillings: u32,
     },
 }
@@ -186,27 +188,27 @@ impl fmt::Display for BlockVerdict {
     }
 }
 
-/// What was found where a block of a recovery password belongs: mostly six digits, but any number
-/// of them, unreadable ones, or other characters. Wiped when dropped; `Debug` shows none of it.
+/// A block as it was written: normally six digits, but possibly any number of digits, unreadable
+/// digits and other characters. Wiped when dropped; `Debug` shows only the number of places.
 pub struct Block(Zeroizing<Vec<Slot>>);
 
 impl Block {
-    /// A block of these places; the caller wipes its own copy.
+    /// A block with these places. The caller wipes its own copy.
     pub(super) fn new(slots: &[Slot]) -> Self {
         Self(Zeroizing::new(slots.to_vec()))
     }
 
-    /// A copy, as a secret of its own.
+    /// A copy, wiped on its own. Not `Clone`, so that copies of secrets are visible in the code.
     pub(super) fn duplicate(&self) -> Self {
         Self::new(&self.0)
     }
 
-    /// What stands at each place.
+    /// The places, in order.
     pub(super) fn slots(&self) -> &[Slot] {
         &self.0
     }
 
-    /// The digits, if nothing else stands there.
+    /// The digits; `None` if some place is not a known digit.
     pub(super) fn digits(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut digits = Zeroizing::new(Vec::with_capacity(self.0.len()));
         for slot in self.0.iter() {
@@ -220,12 +222,12 @@ impl Block {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no places.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What the block is worth as it stands.
+    /// Whether the block is valid as written, or what is wrong with it.
     pub fn verdict(&self) -> BlockVerdict {
         let foreign = self.foreign();
         if !foreign.is_empty() {
@@ -251,30 +253,30 @@ impl Block {
         }
     }
 
-    /// The block with the leading zeros that a spreadsheet dropped, if that makes it valid
-    /// (docs/format-recovery-password.md §1.6, step 6).
+    /// The block with leading zeros added, as spreadsheets drop them; `None` if that does not make it
+    /// valid (docs/format-recovery-password.md §1.6, step 6).
     pub(super) fn padded(&self) -> Option<Self> {
         let missing = BLOCK_DIGITS.checked_sub(self.len())?;
         if self.is_empty() || missing == 0 {
             return None;
         }
         let mut slots = Zeroizing::new(vec![Slot::Digit(0); missing]);
-        // Room first: growing would leave a copy behind.
+        // Reserved first: growing would leave a copy in freed memory.
         slots.reserve_exact(self.len());
         slots.extend_from_slice(&self.0);
         let padded = Self::new(&slots);
         padded.quotient().is_some().then_some(padded)
     }
 
-    /// The 16-bit number behind a valid block.
+    /// The 16-bit number of a valid block.
     pub(super) fn quotient(&self) -> Option<u16> {
         quotient_of(&self.digits()?)
     }
 
-    /// The sixth digit that the first five ask for (docs/format-recovery-password.md §1.2): nothing
-    /// where they are not all known, or where the rule gives 10, for which there is no digit.
+    /// The check digit: the sixth digit that fits the first five (docs/format-recovery-password.md
+    /// §1.2). `None` if they are not all known, or if no digit fits: then one of the five is wrong.
     ///
-    /// With the block's other digits this is part of the password.
+    /// It is part of the password, so keep it secret.
     pub fn expose_expected_check_digit(&self) -> Option<u8> {
         if self.len() > BLOCK_DIGITS {
             return None;
@@ -283,32 +285,32 @@ impl Block {
         for (nth, digit) in first.iter_mut().enumerate() {
             *digit = self.0.get(nth)?.digit()?;
         }
-        // 10 n + d is a multiple of 11 exactly when d leaves the same rest as n: the alternating
-        // sum of docs/format-recovery-password.md §1.2, in one division.
-        let rest = number(&*first) % FACTOR;
-        u8::try_from(rest).ok().filter(|digit| *digit < 10)
+        // 10 n + d is a multiple of 11 exactly if d has the same remainder as n, because 10 is -1
+        // modulo 11. This equals the alternating sum of docs/format-recovery-password.md §1.2.
+        let remainder = number(&*first) % FACTOR;
+        u8::try_from(remainder).ok().filter(|digit| *digit < 10)
     }
 
-    /// In how many ways six places can be completed, other characters standing for any digit.
+    /// In how many ways six places can be completed to a valid block. Other characters may be any digit.
     pub(super) fn count_fillings(&self) -> u32 {
         if self.len() != BLOCK_DIGITS {
             return 0;
         }
-        // How many beginnings are already below the greatest block's, by their rest; and the rest
-        // of the one that is still equal to it.
-        let mut below = [0_u32; RESTS];
+        // Digit by digit: how many beginnings are already less than that of the largest block, for
+        // each remainder modulo 11; and the remainder of the one beginning that is still equal to it.
+        let mut below = [0_u32; REMAINDERS];
         let mut equal = Some(0_usize);
         for (slot, limit) in self.0.iter().zip(GREATEST) {
-            let mut next = [0_u32; RESTS];
+            let mut next = [0_u32; REMAINDERS];
             let mut next_equal = None;
             for digit in (0..10_u8).filter(|digit| contains(slot.readings(), *digit)) {
-                for (rest, count) in below.iter().enumerate() {
-                    add(&mut next, append(rest, digit), *count);
+                for (remainder, count) in below.iter().enumerate() {
+                    add(&mut next, append(remainder, digit), *count);
                 }
-                if let Some(rest) = equal {
+                if let Some(remainder) = equal {
                     match digit.cmp(&limit) {
-                        std::cmp::Ordering::Less => add(&mut next, append(rest, digit), 1),
-                        std::cmp::Ordering::Equal => next_equal = Some(append(rest, digit)),
+                        std::cmp::Ordering::Less => add(&mut next, append(remainder, digit), 1),
+                        std::cmp::Ordering::Equal => next_equal = Some(append(remainder, digit)),
                         std::cmp::Ordering::Greater => {}
                     }
                 }
@@ -319,7 +321,7 @@ impl Block {
         whole.saturating_add(u32::from(equal == Some(0)))
     }
 
-    /// The numbers behind all completions, in ascending order.
+    /// The 16-bit numbers of all completions, in ascending order.
     pub(super) fn fillings(&self) -> impl Iterator<Item = u16> + '_ {
         let fits = move |quotient: &u16| {
             let digits = block_digits(*quotient);
@@ -329,7 +331,7 @@ impl Block {
         (0..=u16::MAX).filter(fits)
     }
 
-    /// The places that hold no digit.
+    /// The places with other characters.
     fn foreign(&self) -> Vec<ForeignCharacter> {
         let places = (1..).zip(self.0.iter());
         places
@@ -350,30 +352,34 @@ impl fmt::Debug for Block {
     }
 }
 
-/// Whether the set holds the digit.
+/// Whether the set contains the digit.
 pub(super) fn contains(set: u16, digit: u8) -> bool {
     set.checked_shr(u32::from(digit)).unwrap_or(0) & 1 == 1
 }
 
-/// The rest of a number modulo 11 after one more digit.
-fn append(rest: usize, digit: u8) -> usize {
-    rest.saturating_mul(10).saturating_add(usize::from(digit)) % RESTS
+/// The remainder modulo 11 of a number with one more digit, from the remainder before.
+fn append(remainder: usize, digit: u8) -> usize {
+    remainder
+        .saturating_mul(10)
+        .saturating_add(usize::from(digit))
+        % REMAINDERS
 }
 
+/// Adds to a count, saturating.
 fn add(counts: &mut [u32], at: usize, count: u32) {
     if let Some(sum) = counts.get_mut(at) {
         *sum = sum.saturating_add(count);
     }
 }
 
-/// The number that the digits write.
+/// The number that the digits form.
 pub(super) fn number(digits: &[u8]) -> u32 {
     digits.iter().fold(0_u32, |sum, digit| {
         sum.saturating_mul(10).saturating_add(u32::from(*digit))
     })
 }
 
-/// The 16-bit number behind six digits that are a valid block.
+/// The 16-bit number of six digits; `None` if they are not a valid block.
 pub(super) fn quotient_of(digits: &[u8]) -> Option<u16> {
     let value = number(digits);
     (digits.len() == BLOCK_DIGITS && value.is_multiple_of(FACTOR))
@@ -381,7 +387,7 @@ pub(super) fn quotient_of(digits: &[u8]) -> Option<u16> {
         .flatten()
 }
 
-/// The six digits of the block that stands for a 16-bit number.
+/// The six digits of the block for a 16-bit number.
 pub(super) fn block_digits(quotient: u16) -> [u8; BLOCK_DIGITS] {
     let mut value = u32::from(quotient).saturating_mul(FACTOR);
     let mut digits = [0; BLOCK_DIGITS];

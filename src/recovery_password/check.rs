@@ -1,9 +1,9 @@
-//! The whole answer about a text that should hold a recovery password
-//! (docs/format-recovery-password.md §1.7): plain data for a command or a form to print.
+//! Checks a text that should contain a recovery password, and returns everything there is to say about
+//! it (docs/format-recovery-password.md §1.7).
 //!
-//! Everything public here may be shown to anyone; what is secret comes out through
+//! The public fields contain no digit, so they may be shown and logged. Digits are returned only by
 //! [`PasswordCheck::expose_normalised`], [`PasswordCheck::expose_suggestions`] and
-//! [`PasswordCheck::expose_expected_check_digit`], for which a command asks for `--show`.
+//! [`PasswordCheck::expose_expected_check_digit`].
 //!
 //! ```
 //! use fve::recovery_password::{Options, Outcome, check_text};
@@ -36,17 +36,17 @@ use super::suggest::{self, CandidateCounts, Suggestion};
 use crate::guid::Guid;
 use crate::secret::SecretText;
 
-/// The answer in a word.
+/// The result of a check, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Eight valid blocks. Never say *correct*: blocks in the wrong order are well-formed, too.
+    /// Eight valid blocks. Do not call it *correct*: blocks in the wrong order are well-formed too.
     WellFormed,
-    /// A block is wrong, or there are not eight.
+    /// A block is invalid, or there are not eight.
     Malformed,
-    /// Possible, but some digits are marked as unreadable.
+    /// All known digits are possible, but some are marked as unreadable.
     Incomplete,
-    /// Nothing like a recovery password is in the text.
+    /// The text contains nothing that looks like a recovery password.
     NotFound,
 }
 
@@ -68,17 +68,17 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a text is worth as a recovery password.
+/// The result of checking a text.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Check {
-    /// The answer on the first password in the text.
+    /// The result for the first password in the text.
     pub result: Outcome,
-    /// How the bytes were read; nothing when the text was given as text.
+    /// The encoding of the bytes; `None` if the text was passed as text.
     pub encoding: Option<Encoding>,
-    /// What was noticed about the bytes.
+    /// Remarks on the encoding.
     pub source_notes: Vec<SourceNote>,
-    /// Every password in the text, in its order.
+    /// Every password in the text, in the order of the text.
     pub passwords: Vec<PasswordCheck>,
 }
 
@@ -105,20 +105,20 @@ impl Check {
     }
 }
 
-/// Checks the recovery passwords in a file that somebody saved.
+/// Checks the recovery passwords in a saved file, in any common encoding.
 ///
 /// # Errors
-/// Refuses more than [`MAX_BYTES`](super::decode::MAX_BYTES).
+/// There are more bytes than [`MAX_BYTES`](super::MAX_BYTES).
 pub fn check_bytes(bytes: &[u8], options: &Options) -> Result<Check, TooLarge> {
     Ok(Check::of(scan_bytes(bytes, options)?, options))
 }
 
-/// Checks the recovery passwords in a text, or the one that somebody typed.
+/// Checks the recovery passwords in a text, for example one that a user typed.
 pub fn check_text(text: &str, options: &Options) -> Check {
     Check::of(scan(text, options), options)
 }
 
-/// The verdict on a single block as it is being typed: any digits, blanks around them ignored.
+/// Checks a single block, for example while it is being typed. Spaces around the digits are ignored.
 pub fn check_block(text: &str) -> BlockVerdict {
     let scan = scan(text, &Options::default());
     match scan.found.first().map(|found| found.blocks.as_slice()) {
@@ -130,49 +130,49 @@ pub fn check_block(text: &str) -> BlockVerdict {
     }
 }
 
-/// What one password in a text is worth.
+/// The result of checking one password of a text.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PasswordCheck {
-    /// The identifier of its protector, if one stands beside it.
+    /// The identifier of its key protector, if the text has one near it.
     pub identifier: Option<Guid>,
-    /// The line of the text that it begins on, from 1.
+    /// The line of the text on which it begins, counted from 1.
     pub line: usize,
-    /// The verdict on the whole.
+    /// The verdict on the whole password.
     pub verdict: PasswordVerdict,
-    /// The verdict on each block.
+    /// The result for each block.
     pub blocks: Vec<BlockCheck>,
-    /// What had to be done to read it.
+    /// What was corrected or ignored in order to read it.
     pub notes: Vec<Note>,
-    /// Which blocks are equal, by their numbers: two equal blocks are hardly chance (one password
-    /// in 2300 has some).
+    /// Groups of equal blocks, by their numbers from 1. Equal blocks suggest a copying error: only one
+    /// random password in 2300 has any.
     pub repeats: Vec<Vec<usize>>,
-    /// Whether it is a well-known stand-in for a password.
+    /// Which well-known placeholder it is, if it is one.
     pub placeholder: Option<Placeholder>,
-    /// How many well-formed passwords are one slip away in each bad block.
+    /// How many well-formed passwords differ from it by one typing error in each invalid block.
     pub password_candidates: u64,
-    /// Pairs of bad blocks that swapping two digits across their boundary mends, by the number of
-    /// the first.
+    /// Pairs of adjacent invalid blocks that become valid if the last digit of the first and the first
+    /// digit of the second are swapped; by the number of the first, from 1.
     pub boundary_swaps: Vec<usize>,
     found: FoundPassword,
     ocr: bool,
 }
 
-/// What one block is worth.
+/// The result of checking one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockCheck {
-    /// Its number, from 1.
+    /// Its number, counted from 1.
     pub index: usize,
-    /// The verdict on it.
+    /// Whether it is valid, or what is wrong with it.
     pub verdict: BlockVerdict,
-    /// How many places it has: digits, unreadable ones and other characters.
+    /// How many places it has: digits, unreadable digits and other characters.
     pub digits: usize,
-    /// How many valid blocks are one slip away.
+    /// How many valid blocks differ from it by one typing error.
     pub candidates: CandidateCounts,
 }
 
-/// A stand-in for a password, as documentation and empty forms have it.
+/// A placeholder for a password, as in documentation and empty forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Placeholder {
@@ -180,7 +180,7 @@ pub enum Placeholder {
     AllZero,
     /// The example of Microsoft's page on repair-bde, whose blocks count from 111111 to 888888.
     MicrosoftExample,
-    /// Not one digit is known; nothing can be searched for (2^128 possibilities).
+    /// No digit is known, so there is nothing to search for (2^128 possibilities).
     NothingKnown,
 }
 
@@ -245,7 +245,7 @@ impl PasswordCheck {
         }
     }
 
-    /// The answer in a word.
+    /// The result in one word.
     pub fn outcome(&self) -> Outcome {
         match self.verdict {
             PasswordVerdict::WellFormed => Outcome::WellFormed,
@@ -257,18 +257,18 @@ impl PasswordCheck {
     /// The password, if it is well-formed.
     ///
     /// # Errors
-    /// Tells which blocks are wrong and why.
+    /// Some block is invalid, or there are not eight; [`Malformed`] says which and why.
     pub fn to_password(&self) -> Result<RecoveryPassword, Malformed> {
         self.found.to_password()
     }
 
-    /// What was read, as Windows writes it: blocks with hyphens, `?` for an unreadable digit,
-    /// `[17]` for a choice, `#` for another character.
+    /// What was read, in the form that Windows uses: blocks with hyphens, and `?` for an unreadable
+    /// digit, `[17]` for one of two digits, `#` for another character.
     pub fn expose_normalised(&self) -> SecretText {
-        /// The longest a place can become, `[0123456789]`.
+        /// The longest text of one place, `[0123456789]`.
         const PLACE: usize = 12;
         let blocks = self.found.restored_blocks();
-        // All the room at once: growing would leave a copy behind.
+        // Allocated once: growing would leave a copy in freed memory.
         let room = |block: &Block| block.len().saturating_mul(PLACE).saturating_add(1);
         let mut text = String::with_capacity(blocks.iter().map(room).sum());
         for (nth, block) in blocks.iter().enumerate() {
@@ -283,48 +283,49 @@ impl PasswordCheck {
         SecretText::new(text)
     }
 
-    /// The likeliest corrections, best first, at most `limit` and never more than
-    /// [`MOST_SUGGESTIONS`](super::suggest::MOST_SUGGESTIONS): as secret as the password.
+    /// The most probable corrections, best first: at most `limit`, and at most
+    /// [`MOST_SUGGESTIONS`](super::MOST_SUGGESTIONS). They are as secret as the password.
     ///
-    /// There are [`password_candidates`](Self::password_candidates) of them.
+    /// [`password_candidates`](Self::password_candidates) is their number without these limits.
     pub fn expose_suggestions(&self, limit: usize) -> Vec<Suggestion> {
         suggest::suggestions(&self.found, self.ocr, limit)
     }
 
-    /// All passwords that this may have been: unreadable digits filled in, bad blocks mended. A
-    /// well-formed one is the only candidate, unless a leading zero was put back.
+    /// All well-formed passwords that this may have been, with unreadable digits filled in and invalid
+    /// blocks corrected. A well-formed password is its own only candidate, unless a leading zero was
+    /// added to it.
     ///
     /// # Errors
-    /// There is nothing to fill in or to mend that would give a well-formed password.
+    /// No correction gives a well-formed password.
     pub fn candidates(&self) -> Result<Candidates, NoCandidates> {
         Candidates::of(&self.found, self.ocr)
     }
 
-    /// The password and those near it: one slip away that the check digits let pass, such as two
-    /// digits or two blocks exchanged.
+    /// The password, and those that differ from it by one error that the check digits do not detect,
+    /// such as two swapped blocks.
     ///
     /// # Errors
-    /// It is not well-formed.
+    /// The password is not well-formed.
     pub fn near_candidates(&self) -> Result<Candidates, NoCandidates> {
         Ok(Candidates::near(&self.to_password()?))
     }
 
-    /// The password's blocks in every order.
+    /// The password with its blocks in every order.
     ///
     /// # Errors
-    /// It is not well-formed.
+    /// The password is not well-formed.
     pub fn reordered_candidates(&self) -> Result<Candidates, NoCandidates> {
         Ok(Candidates::any_order(&self.to_password()?))
     }
 
-    /// What is known of each block and what is not, without a digit: `#` for a digit, `?` for an
-    /// unreadable one, `[2]` for a choice of two, `!` for another character.
+    /// Which digits are known, without showing them: `#` for a digit, `?` for an unreadable one, `[2]` for
+    /// one of two digits, `!` for another character.
     pub fn shape(&self) -> String {
         pattern::shape(&self.found.restored_blocks())
     }
 
-    /// The sixth digit that the first five of block `index` (from 1) ask for; nothing where they
-    /// are not all known, or where no digit fits them: then one of the five is wrong.
+    /// The check digit of block `index` (from 1): the sixth digit that fits the first five. `None` if they
+    /// are not all known, or if no digit fits: then one of the five is wrong.
     pub fn expose_expected_check_digit(&self, index: usize) -> Option<u8> {
         let blocks = self.found.restored_blocks();
         blocks
@@ -344,6 +345,7 @@ impl BlockCheck {
     }
 }
 
+/// Appends the text of one place.
 fn write_slot(text: &mut String, slot: Slot) {
     let digit = |digit: u8| char::from(b'0' | digit);
     match slot {
@@ -359,7 +361,8 @@ fn write_slot(text: &mut String, slot: Slot) {
     }
 }
 
-/// The numbers of valid blocks that are equal.
+/// Groups of equal valid blocks, by their numbers. Compared in constant time, because the blocks are
+/// secret.
 fn repeats(blocks: &[Block]) -> Vec<Vec<usize>> {
     let numbered = (1..).zip(blocks);
     let known = numbered.filter_map(|(number, block)| Some((number, block.quotient()?)));

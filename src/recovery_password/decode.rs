@@ -1,7 +1,8 @@
-//! Bytes of a file that somebody saved, to text: byte-order mark, else the NUL bytes of UTF-16,
-//! else UTF-8, else Latin-1 (docs/format-recovery-password.md §1.6, step 1).
+//! Decodes the bytes of a saved file: by a byte-order mark; else as UTF-16 if NUL bytes show it; else as
+//! UTF-8 if valid; else as Latin-1 (docs/format-recovery-password.md §1.6, step 1).
 //!
-//! Latin-1 is read as windows-1252, its superset: what Windows calls ANSI has the en dash there.
+//! Latin-1 is decoded as windows-1252, Windows' ANSI code page for Western Europe, which also has the
+//! en dash that word processors put between blocks.
 
 use std::fmt;
 
@@ -9,21 +10,21 @@ use encoding_rs::{UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 use crate::secret::SecretText;
 
-/// The largest file that is looked at, in bytes; Windows' own key file has 1348
+/// The largest file that is decoded, in bytes. The file that Windows saves has 1348
 /// (docs/format-recovery-password.md §1.5 and §1.6).
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// How the text was written down.
+/// The encoding of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Encoding {
     /// UTF-8, or plain ASCII.
     Utf8,
-    /// UTF-16, low byte first: what Windows writes.
+    /// UTF-16, low byte first, as Windows writes it.
     Utf16Le,
     /// UTF-16, high byte first.
     Utf16Be,
-    /// One byte a character, read as windows-1252.
+    /// One byte per character, decoded as windows-1252.
     Latin1,
 }
 
@@ -45,15 +46,15 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// What was noticed about the bytes.
+/// A remark on the encoding of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SourceNote {
     /// A byte-order mark named the encoding.
     ByteOrderMark,
-    /// UTF-16 without a byte-order mark, known by its NUL bytes.
+    /// The text is UTF-16 without a byte-order mark, recognized by its NUL bytes.
     NoByteOrderMark,
-    /// Some bytes are not what the encoding allows; they were left out.
+    /// Some bytes are not valid in the encoding; each was replaced by U+FFFD.
     InvalidBytes,
 }
 
@@ -78,31 +79,31 @@ impl fmt::Display for SourceNote {
     }
 }
 
-/// Text, and how it was read.
+/// A decoded text.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Decoded {
-    /// The text without byte-order mark; wiped when dropped.
+    /// The text, without its byte-order mark. Wiped when dropped.
     pub text: SecretText,
-    /// How it was written.
+    /// Its encoding.
     pub encoding: Encoding,
-    /// What was noticed.
+    /// Remarks on the encoding.
     pub notes: Vec<SourceNote>,
 }
 
-/// The file is too large to be a saved recovery password.
+/// The error that a file is too large to be a saved recovery password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{len} bytes are too many for a file that holds a recovery password; at most {max} are read", max = MAX_BYTES)]
 #[non_exhaustive]
 pub struct TooLarge {
-    /// How many bytes there are.
+    /// Size of the file in bytes.
     pub len: usize,
 }
 
-/// The text in `bytes`, whatever its encoding.
+/// Decodes the text in `bytes`.
 ///
 /// # Errors
-/// More than [`MAX_BYTES`] are refused.
+/// There are more bytes than [`MAX_BYTES`].
 pub fn decode(bytes: &[u8]) -> Result<Decoded, TooLarge> {
     if bytes.len() > MAX_BYTES {
         return Err(TooLarge { len: bytes.len() });
@@ -110,14 +111,14 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, TooLarge> {
     Ok(decode_whole(bytes))
 }
 
-/// The same for whoever has set a bound of his own.
+/// The same without a limit, for callers that have their own.
 pub(crate) fn decode_whole(bytes: &[u8]) -> Decoded {
     let (encoding, mark, note) = encoding_of(bytes, false);
     decode_as(encoding, bytes.get(mark..).unwrap_or_default(), note)
 }
 
-/// How bytes are written, and how many of them are a byte-order mark. Where they are only the
-/// beginning of a text (`cut`), a character at their end may be incomplete.
+/// The encoding of `bytes`, and the length of their byte-order mark. If they are only the beginning of a
+/// text (`cut`), the last character may be incomplete.
 pub(crate) fn encoding_of(
     bytes: &[u8],
     cut: bool,
@@ -141,7 +142,7 @@ fn decode_as(
     note: Option<SourceNote>,
 ) -> Decoded {
     let mut decoder = encoding.new_decoder_without_bom_handling();
-    // All the room at once: growing would leave a copy behind.
+    // Allocated once: growing would leave a copy in freed memory.
     let room = decoder
         .max_utf8_buffer_length(bytes.len())
         .unwrap_or(bytes.len());
@@ -163,10 +164,10 @@ fn decode_as(
     }
 }
 
-/// UTF-16 without a mark: digits, blanks and line ends have a NUL in their high byte and hardly
-/// anything has one in the low byte, whatever the language around them.
+/// Recognizes UTF-16 without a byte-order mark: digits, spaces and line ends have NUL as their high byte,
+/// and in no language is NUL common as the low byte.
 fn utf16_by_nul_bytes(bytes: &[u8]) -> Option<&'static encoding_rs::Encoding> {
-    /// At least one character in this many is a digit, a blank or a line end.
+    /// At least one of so many characters is assumed to be a digit, a space or a line end.
     const SPARSEST: usize = 16;
     let nul_at = |parity: usize| {
         let half = bytes.iter().skip(parity).step_by(2);

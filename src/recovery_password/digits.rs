@@ -1,4 +1,4 @@
-//! The recovery password itself, and the verdict on what should have been one.
+//! The type of a well-formed recovery password, and why a text is not one.
 
 use std::fmt;
 
@@ -12,11 +12,12 @@ use crate::secret::{RecoveryKey, SecretText};
 /// Characters of a password as Windows writes it: 48 digits and seven hyphens.
 const WRITTEN_LEN: usize = 55;
 
-/// A well-formed recovery password: eight 16-bit numbers, each written as six digits that are 11
-/// times it (docs/format-recovery-password.md §1.1).
+/// A well-formed recovery password: eight blocks, each 11 times a 16-bit number
+/// (docs/format-recovery-password.md §1.1).
 ///
-/// Well-formed is not right: only a volume can tell that. Holds the 16 bytes, which are wiped
-/// when it is dropped; `Debug` shows nothing of them and there is no `Display`.
+/// Well-formed does not mean correct; only unlocking a volume shows that. It holds the 128-bit key in
+/// locked memory, which is wiped when it is dropped. `Debug` shows nothing of it, and there is no
+/// `Display`.
 ///
 /// ```
 /// use fve::recovery_password::RecoveryPassword;
@@ -31,7 +32,7 @@ const WRITTEN_LEN: usize = 55;
 pub struct RecoveryPassword(RecoveryKey);
 
 impl RecoveryPassword {
-    /// The password of these blocks, taken exactly.
+    /// The password with these blocks as written.
     pub(super) fn from_blocks(blocks: &[Block]) -> Result<Self, Malformed> {
         let refused = || Malformed::of(PasswordVerdict::of(blocks), blocks);
         let mut quotients = Zeroizing::new([0_u16; BLOCKS]);
@@ -44,7 +45,7 @@ impl RecoveryPassword {
         Ok(Self::from_quotients(&quotients))
     }
 
-    /// The password whose blocks are 11 times these numbers.
+    /// The password whose blocks are 11 times these 16-bit numbers.
     pub(super) fn from_quotients(quotients: &[u16; BLOCKS]) -> Self {
         let mut bytes = Zeroizing::new([0; RecoveryKey::LEN]);
         for (pair, quotient) in bytes.chunks_exact_mut(2).zip(quotients) {
@@ -53,11 +54,12 @@ impl RecoveryPassword {
         Self(RecoveryKey::from_bytes(&bytes))
     }
 
-    /// The password that `text` is, if it is exactly what Windows writes: eight blocks of six ASCII
-    /// digits with a hyphen between, 55 characters, every block a multiple of 11 below 720896.
+    /// Reads a password in exactly the form that Windows writes: eight blocks of six ASCII digits with
+    /// hyphens between them, 55 characters. `None` for any other text, and if a block is not a multiple
+    /// of 11 below 720896.
     ///
-    /// This looks for nothing and explains nothing, and so is many times faster than
-    /// [`RecoveryPassword::parse`]: for lists of passwords.
+    /// It is much faster than [`RecoveryPassword::parse`], which searches the text and explains errors.
+    /// Use it for long lists.
     ///
     /// ```
     /// use fve::RecoveryPassword;
@@ -83,19 +85,19 @@ impl RecoveryPassword {
         Some(Self::from_quotients(&quotients))
     }
 
-    /// The password that stands for a key.
+    /// The password of a key.
     pub fn from_key(key: &RecoveryKey) -> Self {
         Self(RecoveryKey::from_bytes(key.expose()))
     }
 
-    /// The 128-bit key behind the digits: the eight numbers, little-endian, in order.
+    /// The 128-bit key: the blocks divided by 11, as eight little-endian 16-bit numbers.
     pub fn to_key(&self) -> RecoveryKey {
         RecoveryKey::from_bytes(self.0.expose())
     }
 
     /// The 48 digits as Windows writes them: eight blocks with hyphens, 55 characters.
     pub fn expose_digits(&self) -> SecretText {
-        // All the room at once: growing would leave a copy behind.
+        // Allocated once: growing would leave a copy in freed memory.
         let mut text = String::with_capacity(WRITTEN_LEN);
         for (nth, quotient) in self.quotients().iter().enumerate() {
             if nth > 0 {
@@ -107,7 +109,7 @@ impl RecoveryPassword {
         SecretText::new(text)
     }
 
-    /// The eight numbers.
+    /// The eight 16-bit numbers.
     pub(super) fn quotients(&self) -> Zeroizing<[u16; BLOCKS]> {
         let mut quotients = Zeroizing::new([0; BLOCKS]);
         for (quotient, pair) in quotients.iter_mut().zip(self.0.expose().as_chunks().0) {
@@ -145,26 +147,27 @@ impl ConstantTimeEq for RecoveryPassword {
     }
 }
 
-/// What a recovery password is worth as a whole (docs/format-recovery-password.md §1.7).
+/// Whether a recovery password is well-formed, or what is wrong with it as a whole
+/// (docs/format-recovery-password.md §1.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PasswordVerdict {
-    /// Eight valid blocks. Whether it is right, only a volume can tell.
+    /// Eight valid blocks. Only unlocking a volume shows whether it is correct.
     WellFormed,
-    /// At least one block cannot be as it stands.
+    /// At least one block is invalid.
     Malformed,
-    /// All that can be read is possible, but some digits are marked as unreadable.
+    /// All known digits are possible, but some are marked as unreadable.
     Incomplete,
-    /// Not eight blocks.
+    /// There are not eight blocks.
     WrongBlockCount {
-        /// How many there are.
+        /// How many blocks there are.
         blocks: usize,
     },
-    /// No password at all.
+    /// The text contains no password.
     NotFound,
-    /// More than one password where one is wanted.
+    /// The text contains more than one password, and one is needed.
     Several {
-        /// How many.
+        /// How many passwords it contains.
         passwords: usize,
     },
 }
@@ -205,15 +208,15 @@ impl PasswordVerdict {
     }
 }
 
-/// What stands in the way of taking a text for a recovery password. The message names blocks by
-/// number and reason and holds no digit of them.
+/// Why a text is not one well-formed recovery password. The message gives numbers and reasons of
+/// invalid blocks, but none of their digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.explain())]
 #[non_exhaustive]
 pub struct Malformed {
-    /// What is wrong on the whole.
+    /// What is wrong with the text as a whole.
     pub verdict: PasswordVerdict,
-    /// The blocks that are wrong, numbered from 1.
+    /// The invalid blocks, numbered from 1, and what is wrong with each.
     pub faults: Vec<(usize, BlockVerdict)>,
 }
 
@@ -274,7 +277,7 @@ mod tests {
     #[test]
     fn the_exact_form_is_read_as_the_scanner_reads_it() {
         let exact = RecoveryPassword::parse_exact(DIGITS).unwrap();
-        // A space in front keeps `parse` from taking the short way.
+        // With a leading space, `parse` uses the scanner.
         let scanned = RecoveryPassword::parse(&format!(" {DIGITS}")).unwrap();
         assert!(bool::from(exact.ct_eq(&scanned)));
         assert_eq!(exact.expose_digits().expose(), DIGITS);

@@ -1,5 +1,5 @@
-//! A password as a text holds it ([`FoundPassword`]): its blocks, and what had to be done to read them
-//! (docs/format-recovery-password.md §1.6).
+//! A password as it was found in a text ([`FoundPassword`]): its blocks, and what was corrected or
+//! ignored to read them (docs/format-recovery-password.md §1.6).
 
 use std::fmt;
 
@@ -14,38 +14,39 @@ use crate::guid::Guid;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// The text comes from a scanner: letters that look like digits (`O`, `I`, `l`, `|`, `S`,
-    /// `B`, `Z`) lead to suggestions, and never to more than suggestions.
+    /// The text comes from a scanner (OCR): suggestions read letters that look like digits (`O`, `I`,
+    /// `l`, `|`, `S`, `B`, `Z`) as those digits. Such a letter never becomes a digit without the user's
+    /// decision.
     pub ocr: bool,
 }
 
 impl Options {
-    /// The same with the readings of a scanner, or without.
+    /// Sets [`ocr`](Self::ocr).
     pub fn with_ocr(mut self, ocr: bool) -> Self {
         self.ocr = ocr;
         self
     }
 }
 
-/// A password in a text, or what looks like one.
+/// A password that was found in a text, or something that looks like one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FoundPassword {
-    /// The identifier of its protector, if one stands beside it.
+    /// The identifier of its key protector, if the text has one near it.
     pub identifier: Option<Guid>,
-    /// The blocks as they were written, dropped leading zeros not put back.
+    /// The blocks as written, without adding leading zeros.
     pub blocks: Vec<Block>,
-    /// What had to be done to read it.
+    /// What was corrected or ignored to read it.
     pub notes: Vec<Note>,
-    /// The line it begins on, from 1.
+    /// The line on which it begins, counted from 1.
     pub line: usize,
-    /// The digits as they stand, where they are one run of the wrong length: no digit's block is
-    /// known then.
+    /// All digits, if they are one run of the wrong length: then it is not known which digit belongs to
+    /// which block, and `blocks` is a guess.
     pub(super) run: Option<Block>,
 }
 
 impl FoundPassword {
-    /// The blocks with the leading zeros that a spreadsheet dropped, where they make a block valid.
+    /// The blocks, with leading zeros added where that makes a block valid. Spreadsheets drop them.
     pub fn restored_blocks(&self) -> Vec<Block> {
         let pad = self.blocks.len() == BLOCKS && self.run.is_none();
         let restored = |block: &Block| pad.then(|| block.padded()).flatten();
@@ -55,42 +56,43 @@ impl FoundPassword {
             .collect()
     }
 
-    /// The verdict on it, dropped leading zeros put back.
+    /// Whether it is well-formed, with leading zeros added.
     pub fn verdict(&self) -> PasswordVerdict {
         PasswordVerdict::of(&self.restored_blocks())
     }
 
-    /// The password, dropped leading zeros put back.
+    /// The password, with leading zeros added.
     ///
     /// # Errors
-    /// Tells which blocks are wrong and why.
+    /// It is not well-formed; [`Malformed`] says which blocks are invalid and why.
     pub fn to_password(&self) -> Result<RecoveryPassword, Malformed> {
         RecoveryPassword::from_blocks(&self.restored_blocks())
     }
 }
 
-/// What had to be done to read a password.
+/// What was corrected or ignored to read a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Note {
-    /// Something else than single hyphens stood between the blocks.
+    /// The blocks had separators other than single hyphens.
     Separators,
-    /// The digits ran together.
+    /// The digits had no separators.
     RunTogether,
-    /// The digits were in other groups than eight of six.
+    /// The digits were in groups other than eight of six.
     Regrouped,
-    /// It was spread over several lines.
+    /// The password was spread over several lines.
     SeveralLines,
-    /// The end of a line went through a block.
+    /// A line break inside a block was removed.
     BrokenBlock,
-    /// Digits of another script.
+    /// Digits of another script than ASCII were read.
     OtherScript,
-    /// A leading zero was missing, and putting it back made the block valid.
+    /// A leading zero was missing; adding it made the block valid.
     LeadingZero {
-        /// The block, from 1.
+        /// Number of the block, from 1.
         block: usize,
     },
-    /// One run of digits, too short or too long: which block lacks or has one cannot be seen.
+    /// The digits are one run of the wrong length, so it is not known in which block digits are missing
+    /// or too many.
     RunLength {
         /// How many digits; a password has 48.
         digits: usize,
@@ -133,18 +135,19 @@ impl fmt::Display for Note {
     }
 }
 
-/// How words become blocks.
+/// How words are turned into blocks.
 #[derive(Clone, Copy)]
 pub(super) enum Groups {
-    /// A word is a block.
+    /// Each word is a block.
     AsWritten,
-    /// The digits of all words, six a block.
+    /// The digits of all words together, six per block.
     Regrouped,
-    /// A word is a block, and two dashes before this one hold an empty one.
+    /// Each word is a block, and before the word of this index there is an empty block, between two
+    /// dashes.
     EmptyBefore(usize),
 }
 
-/// Makes blocks of words; nothing where no digit is known at all.
+/// Turns words into blocks. `None` if there are no words.
 pub(super) fn build(words: &[Word], groups: Groups) -> Option<FoundPassword> {
     let mut slots = Zeroizing::new(Vec::with_capacity(words.iter().map(Word::len).sum()));
     words
@@ -169,7 +172,7 @@ pub(super) fn build(words: &[Word], groups: Groups) -> Option<FoundPassword> {
     let off_by = slots.len().abs_diff(PASSWORD_DIGITS);
     let run = (regrouped && (1..=MOST_EDITS).contains(&off_by)).then(|| Block::new(&slots));
     if run.is_some() && blocks.len() == BLOCKS.saturating_add(1) {
-        // 49 or 50 digits: the last block is too long, there is no ninth.
+        // 49 or 50 digits: show the last block as too long, rather than a ninth one.
         let (first, last) = slots.split_at_checked(PASSWORD_DIGITS.saturating_sub(BLOCK_DIGITS))?;
         blocks = cut(first);
         blocks.push(Block::new(last));
@@ -185,7 +188,7 @@ pub(super) fn build(words: &[Word], groups: Groups) -> Option<FoundPassword> {
     Some(found)
 }
 
-/// What had to be done to make blocks of these words.
+/// What was corrected or ignored to turn these words into blocks.
 fn notes(words: &[Word], regrouped: bool, found: &FoundPassword) -> Vec<Note> {
     let gaps = || words.iter().skip(1).map(|word| &word.gap);
     let mut notes = Vec::new();

@@ -1,49 +1,49 @@
-//! What one character of a text may be to a recovery password
+//! Classifies the characters of a text: digits, separators and others
 //! (docs/format-recovery-password.md §1.6, steps 2, 3 and 7).
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use super::block::CharacterClass;
 
-/// What a character may be.
+/// The class of a character.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Glyph {
     /// A decimal digit of any script.
     Digit(u8),
-    /// Stands for an unreadable digit, if it stands in a block.
+    /// `?` or `*`: an unreadable digit, if it is inside a block.
     Wildcard,
-    /// `_`: an unreadable digit or a separator, depending on where.
+    /// `_`: an unreadable digit or a separator, depending on its place.
     Underscore,
-    /// Stands for an unreadable digit in a block, and is a letter elsewhere.
+    /// `x`: an unreadable digit inside a block, elsewhere a letter.
     LetterX,
-    /// Part of a word: no digit, but perhaps what a scanner made of one.
+    /// Another character of a word, with the digit that it looks like to a scanner.
     Foreign(CharacterClass, Option<u8>),
-    /// Stands between blocks.
+    /// A separator between blocks.
     Separator(Separator),
-    /// Never seen and never meant: byte-order and direction marks, joiners.
+    /// An invisible character, which is ignored: byte-order and direction marks, joiners.
     Invisible,
-    /// Opens a choice of digits, `[17]`, or ends what came before.
+    /// `[`: begins a choice of digits, such as `[17]`, or ends a password like `Break`.
     Bracket,
-    /// Ends what came before.
+    /// A character that cannot be between the blocks of a password.
     Break,
 }
 
-/// What stands between two blocks.
+/// A separator between two blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Separator {
-    /// Blanks of any width.
+    /// Spaces of any width.
     Space,
     /// A tabulator.
     Tab,
     /// The end of a line.
     Newline,
-    /// Full stop, comma, colon, slash …
+    /// Full stop, comma, colon, slash and others, in their ASCII form.
     Punctuation(char),
     /// A hyphen or dash of any length.
     Dash,
 }
 
-/// What `c` may be.
+/// The class of `c`.
 pub(super) fn glyph(c: char) -> Glyph {
     match c {
         '0'..='9' => Glyph::Digit((c as u8) & 0x0F),
@@ -77,6 +77,7 @@ pub(super) fn glyph(c: char) -> Glyph {
     }
 }
 
+/// The class of a character that is not listed above, by its Unicode category.
 fn by_category(c: char) -> Glyph {
     match c.general_category() {
         GeneralCategory::DecimalNumber => match digit_value(c) {
@@ -104,10 +105,10 @@ fn by_category(c: char) -> Glyph {
 
 /// The value of a decimal digit of any script.
 ///
-/// Unicode gives every script its ten digits in order and in one piece, so the value is the
-/// distance from the first, modulo ten where several sets touch (U+1D7CE).
+/// Unicode encodes the ten digits of every script in order and without gaps, so the value is the
+/// distance from the first one. Where several sets are adjacent (from U+1D7CE), it is that modulo 10.
 fn digit_value(c: char) -> Option<u8> {
-    /// Five sets touch at U+1D7CE; none has been longer.
+    /// More than the longest range of adjacent sets, five sets from U+1D7CE on.
     const LONGEST: u32 = 60;
     let before = (1..LONGEST).take_while(|back| {
         let code = u32::from(c).checked_sub(*back).and_then(char::from_u32);
@@ -116,7 +117,7 @@ fn digit_value(c: char) -> Option<u8> {
     u8::try_from(before.count() % 10).ok()
 }
 
-/// The digit that a scanner may have taken for this character.
+/// The digit that a scanner may have read as this character.
 fn scanner_reading(c: char) -> Option<u8> {
     match c {
         'O' => Some(0),

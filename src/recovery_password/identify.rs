@@ -1,23 +1,23 @@
-//! Identifiers in a text, and which password each belongs to
-//! (docs/format-recovery-password.md §1.5 and §1.6; docs/format-recovery.md §2.1).
+//! Finds identifiers in a text, and assigns them to passwords (docs/format-recovery-password.md §1.5
+//! and §1.6; docs/format-recovery.md §2.1).
 
 use super::glyph::{Glyph, Separator, glyph};
 use crate::guid::Guid;
 
-/// The lengths of an identifier's groups.
+/// The lengths of a GUID's groups in characters.
 const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
-/// Names of other things that have identifiers, as they stand before them in exports: Graph's
-/// `deviceId`, the directory's `msFVE-VolumeGuid`.
+/// Words in the names of other identifiers, as exports write them: `deviceId` of Microsoft Graph,
+/// `msFVE-VolumeGuid` of Active Directory.
 const OTHER_OWNERS: [&str; 5] = ["device", "volume", "computer", "tenant", "machine"];
 
-/// An identifier and where it stands.
+/// An identifier in a text.
 #[derive(Clone)]
 pub(super) struct Identifier {
     /// The identifier.
     pub(super) id: Guid,
-    /// The line it stands on, from 0.
+    /// Its line, counted from 0.
     pub(super) line: usize,
-    /// Whether the name before it says that it belongs to something else.
+    /// Whether the name before it says that it is not a key protector's.
     pub(super) of_another: bool,
 }
 
@@ -61,20 +61,20 @@ pub(super) fn identifier_at(
     Some((identifier, at.checked_sub(start)?))
 }
 
-/// Whether the name that ends a text says device, volume or the like.
+/// Whether the name at the end of `before` is one of [`OTHER_OWNERS`].
 fn is_of_another(before: &[char]) -> bool {
     let (mut name, before) = last_name(before);
-    // `Volume ID`: the word before says more.
+    // In `Volume ID`, the word before decides.
     if let ("id" | "guid", [before @ .., ' ' | '-' | '_']) = (name.as_str(), before) {
         name = last_name(before).0;
     }
     OTHER_OWNERS.iter().any(|owner| name.contains(owner))
 }
 
-/// The last name in a line, in lower case, and what stands before it. A name ends at a digit,
-/// so that in JSON the name before last is not taken along.
+/// The last name in a line, in lower case, and the text before it. A name contains no digits, so that in
+/// JSON it does not extend into the value before it.
 fn last_name(text: &[char]) -> (String, &[char]) {
-    /// Longer than any name of a column.
+    /// Longer than any column name.
     const LONGEST: usize = 40;
     let mut rest = text;
     while let [before @ .., c] = rest
@@ -94,27 +94,28 @@ fn last_name(text: &[char]) -> (String, &[char]) {
     (name.into_iter().rev().collect(), rest)
 }
 
-/// Something that may be bound to something else, in the order of the text.
-pub(super) enum Landmark {
+/// An identifier or a password, in the order of the text.
+pub(super) enum Occurrence {
     /// An identifier.
     Identifier(Identifier),
-    /// A password, which begins on this line.
+    /// A password.
     Password {
-        /// From 0.
+        /// The line on which it begins, counted from 0.
         line: usize,
     },
 }
 
-/// The identifier of each password, in the order of the text: the nearest before it, unless that
-/// one already belongs to another password; in a table also the one after it in the same line.
-pub(super) fn assign(landmarks: &[Landmark]) -> Vec<Option<Guid>> {
+/// The identifier of each password, in the order of the text: the nearest one before it, unless that
+/// was already assigned to another password; or the one after it, if it is in the same line, as in
+/// tables.
+pub(super) fn assign(occurrences: &[Occurrence]) -> Vec<Option<Guid>> {
     let mut assigned = Vec::new();
     let mut used = None;
-    for (at, landmark) in landmarks.iter().enumerate() {
-        let Landmark::Password { line } = landmark else {
+    for (at, occurrence) in occurrences.iter().enumerate() {
+        let Occurrence::Password { line } = occurrence else {
             continue;
         };
-        let way = || landmarks.iter().enumerate();
+        let way = || occurrences.iter().enumerate();
         let before = nearest(way().take(at).rev(), used);
         let after = nearest(way().skip(at).skip(1), used);
         let same_line = |found: &(usize, &Identifier)| found.1.line == *line;
@@ -125,32 +126,34 @@ pub(super) fn assign(landmarks: &[Landmark]) -> Vec<Option<Guid>> {
         used = chosen.map(|(at, _)| at).or(used);
         assigned.push(chosen.map(|(_, identifier)| identifier.id));
     }
-    only_pair(landmarks, &mut assigned);
+    only_pair(occurrences, &mut assigned);
     assigned
 }
 
-/// The first identifier on the way to the next password, and its place, unless it is `used`.
+/// The first identifier in `way` before the next password, with its index, unless it is `used`.
 fn nearest<'a>(
-    mut way: impl Iterator<Item = (usize, &'a Landmark)>,
+    mut way: impl Iterator<Item = (usize, &'a Occurrence)>,
     used: Option<usize>,
 ) -> Option<(usize, &'a Identifier)> {
-    let found = way.find_map(|(at, landmark)| match landmark {
-        Landmark::Identifier(id) if id.of_another => None,
-        Landmark::Identifier(id) => Some(Some((at, id))),
-        Landmark::Password { .. } => Some(None),
+    let found = way.find_map(|(at, occurrence)| match occurrence {
+        Occurrence::Identifier(id) if id.of_another => None,
+        Occurrence::Identifier(id) => Some(Some((at, id))),
+        Occurrence::Password { .. } => Some(None),
     });
     found.flatten().filter(|(at, _)| used != Some(*at))
 }
 
-/// One password and one identifier in the whole text belong together wherever they stand.
-fn only_pair(landmarks: &[Landmark], assigned: &mut [Option<Guid>]) {
+/// If the text has one password and one identifier, they belong together, wherever they are.
+fn only_pair(occurrences: &[Occurrence], assigned: &mut [Option<Guid>]) {
     let [alone @ None] = assigned else {
         return;
     };
-    let mut ids = landmarks.iter().filter_map(|landmark| match landmark {
-        Landmark::Identifier(id) if !id.of_another => Some(id.id),
-        _ => None,
-    });
+    let mut ids = occurrences
+        .iter()
+        .filter_map(|occurrence| match occurrence {
+            Occurrence::Identifier(id) if !id.of_another => Some(id.id),
+            _ => None,
+        });
     if let (Some(id), None) = (ids.next(), ids.next()) {
         *alone = Some(id);
     }

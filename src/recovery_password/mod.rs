@@ -1,26 +1,30 @@
-//! The recovery password: 48 digits in eight blocks, read from whatever text holds it, checked
-//! block by block, explained, and corrected (docs/format-recovery-password.md §1.1 to §1.8). No I/O
-//! and no volume.
+//! Recovery passwords: 48 digits in eight blocks. This module finds them in text, checks each block,
+//! explains errors and suggests corrections (docs/format-recovery-password.md §1.1 to §1.8). It does
+//! no I/O and needs no volume.
 //!
-//! A text goes through five steps:
+//! A text is processed in five steps:
 //!
-//! 1. [`decode`]: bytes to text;
+//! 1. [`decode()`]: bytes to text;
 //! 2. `glyph`, `words`: characters to digits, separators and identifiers;
-//! 3. [`scan()`], `shapes`, `identify`: which of the words are a password ([`FoundPassword`]), and whose;
-//! 4. [`Block`], [`RecoveryPassword`]: what each block is worth, and the key behind eight of them;
-//! 5. [`suggest`]: what a bad block may have been; `pattern`, `near`: all passwords that are worth
-//!    a try ([`Candidates`]).
+//! 3. [`scan()`], `shapes`, `identify`: which words are a password ([`FoundPassword`]), and which
+//!    key protector's;
+//! 4. [`Block`], [`RecoveryPassword`]: whether each block is valid, and the key of eight valid blocks;
+//! 5. [`Suggestion`]: what an invalid block may have been; `pattern`, `near`: all passwords that are
+//!    worth trying ([`Candidates`]).
 //!
-//! Which to use: [`RecoveryPassword::parse`] for a text that should be one password and nothing
-//! doubtful; [`scan_bytes`] for a file that somebody saved; [`check_bytes`] or [`check_text`] to
-//! explain what is wrong.
+//! Which function to use:
 //!
-//! A password whose blocks are all valid is *well-formed*, never *right*: blocks in the wrong
-//! order and twins (`11` for `22`) pass every check (docs/format-recovery-password.md §1.3). Only a
-//! volume can tell.
+//! * [`RecoveryPassword::parse_exact`] for a list of passwords in the usual form;
+//! * [`RecoveryPassword::parse`] for a text that should be one password, with any separators;
+//! * [`scan_bytes`] for a saved file, which may hold several passwords;
+//! * [`check_bytes`] or [`check_text`] to explain what is wrong with a text.
 //!
-//! No `Debug`, no `Display` and no error of this module holds a digit of a password; digits come
-//! out through functions named `expose_…` only.
+//! A password with eight valid blocks is *well-formed*, which does not mean *correct*: swapped blocks
+//! and changed pairs of equal digits (`11` for `22`) pass every check
+//! (docs/format-recovery-password.md §1.3). Only unlocking a volume shows that it is correct.
+//!
+//! No `Debug` or `Display` text and no error of this module contains a digit of a password. Digits are
+//! returned only by functions named `expose_…`.
 
 #![deny(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Slips that the check digits let pass (docs/format-recovery-password.md §1.3 and §1.10): a
-//! well-formed password that opens nothing is mostly one of these away from the right one.
+//! Errors that the check digits do not detect (docs/format-recovery-password.md §1.3 and §1.10). If a
+//! well-formed password unlocks nothing, the correct one usually differs from it by one of these.
 
 use std::collections::HashSet;
 
@@ -10,26 +10,26 @@ use super::suggest::CONFUSED;
 
 type Digits = [u8; BLOCK_DIGITS];
 
-/// Tells every block that a slip may have turned into this one.
-type Slip = fn(&Digits, &mut dyn FnMut(&Digits));
+/// Calls the function with every block that one kind of error may have turned into the given one.
+type Variation = fn(&Digits, &mut dyn FnMut(&Digits));
 
-/// Those of one block, the likeliest first.
-const SLIPS: [Slip; 6] = [swapped, twins, backwards, thirteens, confused, any_two];
+/// The kinds of errors within a block, the most probable first.
+const VARIATIONS: [Variation; 6] = [swapped, twins, backwards, thirteens, confused, any_two];
 
-/// The password itself and its neighbours, the likeliest first, each once.
-pub(super) fn neighbours(password: &Quotients) -> Zeroizing<Vec<Quotients>> {
+/// The password, and all that differ from it by one error, the most probable first, each once.
+pub(super) fn neighbors(password: &Quotients) -> Zeroizing<Vec<Quotients>> {
     let mut list = List::default();
     list.add(*password);
-    for (nth, slip) in SLIPS.iter().enumerate() {
-        // Whole blocks exchanged are as likely as slips of the eye.
+    for (nth, variation) in VARIATIONS.iter().enumerate() {
+        // Swapped blocks are about as probable as reading errors, so they come after two of them.
         if nth == 2 {
             exchanged(password, &mut list);
         }
         for (at, quotient) in password.iter().enumerate() {
             let digits = Zeroizing::new(block_digits(*quotient));
-            slip(&digits, &mut |mended| {
-                if let Some(mended) = quotient_of(mended) {
-                    list.add(with(password, at, mended));
+            variation(&digits, &mut |corrected| {
+                if let Some(corrected) = quotient_of(corrected) {
+                    list.add(with(password, at, corrected));
                 }
             });
         }
@@ -37,7 +37,7 @@ pub(super) fn neighbours(password: &Quotients) -> Zeroizing<Vec<Quotients>> {
     list.finish()
 }
 
-/// The blocks in every order, that of the password first.
+/// The password with its blocks in every order, the given order first.
 pub(super) fn orders(password: &Quotients) -> Zeroizing<Vec<Quotients>> {
     let mut list = List::default();
     list.add(*password);
@@ -51,7 +51,7 @@ pub(super) fn orders(password: &Quotients) -> Zeroizing<Vec<Quotients>> {
     }
 }
 
-/// The next order in the dictionary; none behind the last.
+/// Rearranges into the next permutation in lexicographic order; false after the last.
 fn next_order(order: &mut [u16]) -> bool {
     let rises = |pair: &[u16]| matches!(pair, [a, b] if a < b);
     let Some(at) = order.windows(2).rposition(rises) else {
@@ -62,13 +62,13 @@ fn next_order(order: &mut [u16]) -> bool {
         return false;
     };
     order.swap(at, other);
-    if let Some(behind) = order.get_mut(at.saturating_add(1)..) {
-        behind.reverse();
+    if let Some(tail) = order.get_mut(at.saturating_add(1)..) {
+        tail.reverse();
     }
     true
 }
 
-/// Each once, in the order in which they came.
+/// A list in which each password is once, in the order of insertion.
 #[derive(Default)]
 struct List {
     seen: HashSet<Quotients>,
@@ -76,12 +76,12 @@ struct List {
 }
 
 impl List {
-    /// As many as eight blocks have orders: nothing here makes more.
+    /// Capacity: 8!, the number of orders of eight blocks, the longest list made here.
     const ROOM: usize = 40_320;
 
     fn add(&mut self, password: Quotients) {
         if self.list.capacity() == 0 {
-            // Room for all: growing would leave copies behind.
+            // Allocated once: growing would leave copies in freed memory.
             self.list.reserve_exact(Self::ROOM);
             self.seen.reserve(Self::ROOM);
         }
@@ -98,6 +98,7 @@ impl List {
     }
 }
 
+/// The password with another number in one block.
 fn with(password: &Quotients, at: usize, quotient: u16) -> Quotients {
     let mut changed = *password;
     if let Some(place) = changed.get_mut(at) {
@@ -106,7 +107,7 @@ fn with(password: &Quotients, at: usize, quotient: u16) -> Quotients {
     changed
 }
 
-/// Two blocks in each other's place.
+/// Two blocks swapped.
 fn exchanged(password: &Quotients, list: &mut List) {
     for second in 0..BLOCKS {
         for first in 0..second {
@@ -117,75 +118,76 @@ fn exchanged(password: &Quotients, list: &mut List) {
     }
 }
 
-/// Two digits in each other's place, two or four apart: other distances are noticed.
-fn swapped(digits: &Digits, tell: &mut dyn FnMut(&Digits)) {
+/// Two digits swapped that are two or four places apart; the check digits detect other distances.
+fn swapped(digits: &Digits, emit: &mut dyn FnMut(&Digits)) {
     for (first, second) in pairs() {
         if matches!(second.saturating_sub(first), 2 | 4) {
             let mut changed = Zeroizing::new(*digits);
             changed.swap(first, second);
-            tell(&changed);
+            emit(&changed);
         }
     }
 }
 
-/// Two equal neighbours that were two others.
-fn twins(digits: &Digits, tell: &mut dyn FnMut(&Digits)) {
+/// Two equal adjacent digits that replaced two other equal ones.
+fn twins(digits: &Digits, emit: &mut dyn FnMut(&Digits)) {
     for (first, second) in pairs() {
         let (one, other) = (digits.get(first), digits.get(second));
         if second == first.saturating_add(1) && one == other {
             for new in 0..10 {
-                tell(&replaced(digits, [(first, new), (second, new)]));
+                emit(&replaced(digits, [(first, new), (second, new)]));
             }
         }
     }
 }
 
-/// The block from its end.
-fn backwards(digits: &Digits, tell: &mut dyn FnMut(&Digits)) {
+/// The block read backwards.
+fn backwards(digits: &Digits, emit: &mut dyn FnMut(&Digits)) {
     let mut changed = Zeroizing::new(*digits);
     changed.reverse();
-    tell(&changed);
+    emit(&changed);
 }
 
-/// `13` for `30` and the like: they sound alike.
-fn thirteens(digits: &Digits, tell: &mut dyn FnMut(&Digits)) {
+/// `13` for `30` and similar pairs, which sound alike in English.
+fn thirteens(digits: &Digits, emit: &mut dyn FnMut(&Digits)) {
     for (first, second) in pairs() {
         if second != first.saturating_add(1) {
             continue;
         }
         match (digits.get(first), digits.get(second)) {
-            (Some(1), Some(ones)) => tell(&replaced(digits, [(first, *ones), (second, 0)])),
-            (Some(tens), Some(0)) => tell(&replaced(digits, [(first, 1), (second, *tens)])),
+            (Some(1), Some(ones)) => emit(&replaced(digits, [(first, *ones), (second, 0)])),
+            (Some(tens), Some(0)) => emit(&replaced(digits, [(first, 1), (second, *tens)])),
             _ => {}
         }
     }
 }
 
-/// Two digits, each taken for one that looks like it.
-fn confused(digits: &Digits, tell: &mut dyn FnMut(&Digits)) {
+/// Two digits, each misread as one that looks like it.
+fn confused(digits: &Digits, emit: &mut dyn FnMut(&Digits)) {
     let alike = |old: u8, new: u8| CONFUSED.contains(&(old.min(new), old.max(new)));
-    two_others(digits, &alike, tell);
+    two_others(digits, &alike, emit);
 }
 
-/// Any two digits of a block.
-fn any_two(digits: &Digits, tell: &mut dyn FnMut(&Digits)) {
-    two_others(digits, &|old, new| old != new, tell);
+/// Any two digits replaced.
+fn any_two(digits: &Digits, emit: &mut dyn FnMut(&Digits)) {
+    two_others(digits, &|old, new| old != new, emit);
 }
 
-/// Two digits replaced by what `may` stand for them.
-fn two_others(digits: &Digits, may: &dyn Fn(u8, u8) -> bool, tell: &mut dyn FnMut(&Digits)) {
+/// Two digits replaced, where `may(old, new)` allows it.
+fn two_others(digits: &Digits, may: &dyn Fn(u8, u8) -> bool, emit: &mut dyn FnMut(&Digits)) {
     for (first, second) in pairs() {
         let (Some(one), Some(other)) = (digits.get(first), digits.get(second)) else {
             continue;
         };
         for new in (0..10).filter(|new| may(*one, *new)) {
             for also in (0..10).filter(|also| may(*other, *also)) {
-                tell(&replaced(digits, [(first, new), (second, also)]));
+                emit(&replaced(digits, [(first, new), (second, also)]));
             }
         }
     }
 }
 
+/// The block with two places changed.
 fn replaced(digits: &Digits, changes: [(usize, u8); 2]) -> Zeroizing<Digits> {
     let mut changed = Zeroizing::new(*digits);
     for (at, new) in changes {
@@ -205,35 +207,35 @@ fn pairs() -> impl Iterator<Item = (usize, usize)> {
 mod tests {
     use super::*;
 
-    /// Evenly spread over all blocks.
+    /// A sample of all blocks, evenly spread.
     fn samples() -> impl Iterator<Item = u16> {
         (0..u16::MAX).step_by(61)
     }
 
-    /// How many valid blocks a slip makes of one, on average, times eight blocks.
-    fn mean(slip: Slip) -> f64 {
-        let neighbours = |quotient| {
+    /// How many valid blocks one kind of error makes of a block on average, times eight blocks.
+    fn mean(variation: Variation) -> f64 {
+        let neighbors = |quotient| {
             let mut seen = HashSet::new();
-            slip(&block_digits(quotient), &mut |mended| {
-                seen.extend(quotient_of(mended).filter(|other| *other != quotient));
+            variation(&block_digits(quotient), &mut |corrected| {
+                seen.extend(quotient_of(corrected).filter(|other| *other != quotient));
             });
             seen.len()
         };
-        let neighbours: usize = samples().map(neighbours).sum();
-        8.0 * neighbours as f64 / samples().count() as f64
+        let neighbors: usize = samples().map(neighbors).sum();
+        8.0 * neighbors as f64 / samples().count() as f64
     }
 
     #[test]
-    fn there_are_as_many_neighbours_as_counted_over_all_blocks() {
+    fn the_number_of_neighbors_is_that_of_the_format_page() {
         // docs/format-recovery-password.md §1.10.
-        for (slip, expected) in [
-            (swapped as Slip, 38.5),
+        for (variation, expected) in [
+            (swapped as Variation, 38.5),
             (twins, 33.1),
             (backwards, 5.8),
             (thirteens, 0.9),
             (any_two, 865.0),
         ] {
-            let mean = mean(slip);
+            let mean = mean(variation);
             assert!((mean / expected - 1.0).abs() < 0.06, "{mean} {expected}");
         }
         let confused = mean(confused);
@@ -241,12 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_mutual_and_begin_with_the_password() {
+    fn neighbors_are_mutual_and_begin_with_the_password() {
         let password = [21438, 32541, 23089, 1215, 21920, 22325, 31174, 53810];
-        let near = neighbours(&password);
+        let near = neighbors(&password);
         assert_eq!(near.first(), Some(&password));
         for other in near.iter().step_by(23) {
-            assert!(neighbours(other).contains(&password));
+            assert!(neighbors(other).contains(&password));
         }
         let mut exchanged = password;
         exchanged.swap(1, 6);

@@ -1,9 +1,9 @@
-//! All passwords that what is left of one may have been (docs/format-recovery-password.md §1.8 to
-//! §1.10): unreadable digits filled in, bad blocks mended, slips undone that the check digits let
-//! pass.
+//! All passwords that an incomplete or invalid one may have been (docs/format-recovery-password.md §1.8
+//! to §1.10): with unreadable digits filled in, invalid blocks corrected, and errors undone that the
+//! check digits do not detect.
 //!
-//! They are numbered, so that a search can be split between cores, stopped, and gone on with. As
-//! secret as the password: one of them may be it.
+//! They are numbered, so that a search can be divided among cores, stopped and resumed. They are as
+//! secret as the password, since one of them may be it.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::found::FoundPassword;
 use super::near;
 use super::suggest;
 
-/// Passwords to be tried on a volume, numbered from 0; the likeliest first where some are likelier.
+/// Passwords to try on a volume, numbered from 0. If some are more probable, they come first.
 ///
 /// ```
 /// use fve::recovery_password::{Options, check_text};
@@ -30,31 +30,32 @@ use super::suggest;
 pub struct Candidates(Space);
 
 enum Space {
-    /// What each block may be, in all combinations.
+    /// All combinations of the possible numbers of each block. They are not stored, because there may be
+    /// more than memory can hold.
     Combinations(Vec<Zeroizing<Vec<u16>>>),
-    /// One by one.
+    /// A list of whole passwords.
     Listed(Zeroizing<Vec<Quotients>>),
 }
 
-/// Why nothing can be tried. The message holds no digit.
+/// Why there are no candidates. The message contains no digit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoCandidates {
-    /// What was read has not eight blocks, or is not what was asked for.
+    /// There are not eight blocks, or the operation needs a well-formed password and this is not one.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// Not one digit is known.
+    /// No digit is known.
     #[error("no digit is known: of 2^128 possibilities no search finds the right one")]
     NothingKnown,
-    /// No valid block is like this one.
+    /// No valid block is similar to this one.
     #[error("block {block} {verdict}, and nothing that is one slip away from it is a valid block")]
     NothingFits {
-        /// Which block, from 1.
+        /// Number of the block, from 1.
         block: usize,
         /// What is wrong with it.
         verdict: BlockVerdict,
     },
-    /// A run of digits without blocks that no slip explains.
+    /// A run of digits of the wrong length, which no missing or doubled digits explain.
     #[error("no password is one or two lost or doubled digits away from these {digits} digits")]
     NoRun {
         /// How many digits there are.
@@ -63,7 +64,7 @@ pub enum NoCandidates {
 }
 
 impl Candidates {
-    /// The passwords that explain what was found.
+    /// The passwords that `found` may have been.
     pub(super) fn of(found: &FoundPassword, ocr: bool) -> Result<Self, NoCandidates> {
         if let Some(run) = &found.run {
             let listed = suggest::ranked(found, ocr);
@@ -93,7 +94,8 @@ impl Candidates {
             .iter()
             .map(Block::len)
             .ne(found.blocks.iter().map(Block::len));
-        // Among slips some are likelier than others, which only whole passwords can be sorted by.
+        // Some corrections are more probable than others. To sort by that, the passwords have to be
+        // listed, if they are few enough.
         if !padded
             && blocks.iter().any(is_guess)
             && combined.count() <= suggest::MOST_SUGGESTIONS as u128
@@ -103,17 +105,17 @@ impl Candidates {
         Ok(combined)
     }
 
-    /// The password itself, and all that a slip which the check digits let pass turns into it.
+    /// The password, and all that differ from it by one error that the check digits do not detect.
     pub(super) fn near(password: &RecoveryPassword) -> Self {
-        Self(Space::Listed(near::neighbours(&password.quotients())))
+        Self(Space::Listed(near::neighbors(&password.quotients())))
     }
 
-    /// The password's blocks in every order.
+    /// The password with its blocks in every order.
     pub(super) fn any_order(password: &RecoveryPassword) -> Self {
         Self(Space::Listed(near::orders(&password.quotients())))
     }
 
-    /// How many there are; at most [`u128::MAX`].
+    /// How many candidates there are; [`u128::MAX`] if there are more than that.
     pub fn count(&self) -> u128 {
         match &self.0 {
             Space::Listed(list) => list.len() as u128,
@@ -124,7 +126,8 @@ impl Candidates {
         }
     }
 
-    /// The candidate of that number; the first block's choices change fastest.
+    /// The candidate with this number, from 0; `None` after the last. In consecutive candidates, the first
+    /// block changes fastest.
     pub fn nth(&self, number: u64) -> Option<RecoveryPassword> {
         let quotients = match &self.0 {
             Space::Listed(list) => *list.get(usize::try_from(number).ok()?)?,
@@ -154,8 +157,8 @@ impl fmt::Debug for Candidates {
     }
 }
 
-/// What one block may be, the likeliest first. A leading zero that was put back may have been
-/// another digit elsewhere.
+/// The possible numbers of one block, the most probable first. If a leading zero was added, the missing
+/// digit may also have been another one in another place.
 fn choices(
     number: usize,
     written: &Block,
@@ -185,8 +188,8 @@ fn is_unknown(slot: &Slot) -> bool {
     matches!(slot, Slot::OneOf(_))
 }
 
-/// What is known of blocks and what is not, without a digit: `#` for one that is known, `?` for
-/// one that is not, `[2]` for a choice of two, `!` for another character.
+/// Which digits are known, without showing them: `#` for a known digit, `?` for an unreadable one, `[2]`
+/// for one of two digits, `!` for another character.
 pub(super) fn shape(blocks: &[Block]) -> String {
     let mut text = String::with_capacity(BLOCKS.saturating_mul(BLOCK_DIGITS.saturating_add(1)));
     for (nth, block) in blocks.iter().enumerate() {
@@ -232,8 +235,8 @@ mod tests {
     const C: &str = "235818-357951-253979-013365-241120-245575-342914-591910";
 
     #[test]
-    fn every_filling_comes_once_and_the_right_one_is_among_them() {
-        // The end-to-end proofs of docs/format-recovery-password.md §1.9.
+    fn every_filling_is_listed_once_with_the_correct_one_among_them() {
+        // The complete examples of docs/format-recovery-password.md §1.9.
         for (pattern, count) in [
             (
                 "2358??-35795?-2539?9-013365-?41120-2455?5-342914-59191?",
@@ -261,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn mistyped_blocks_are_mended() {
+    fn mistyped_blocks_are_corrected() {
         for typed in [
             "235818-357951-253979-013365-241120-245575-342914-591911",
             "235818-357951-253979-013365-241120-245575-342914-519910",
@@ -273,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wholly_unknown_block_has_all_its_numbers() {
+    fn an_unknown_block_has_all_65536_numbers() {
         let some = candidates("235818-??????-253979-013365-241120-245575-342914-59????").unwrap();
         assert_eq!(some.count() % 65536, 0);
         assert!(some.nth(u64::MAX).is_none());

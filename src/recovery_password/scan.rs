@@ -1,10 +1,14 @@
-//! Finds recovery passwords in any text by their shape, never by words, which are in the
-//! language of the Windows that wrote them (docs/format-recovery-password.md §1.5 and §1.6).
+//! Finds recovery passwords in any text by the form of their digits, not by the words around them,
+//! which are in the language of Windows (docs/format-recovery-password.md §1.5 and §1.6).
 //!
-//! The text comes in regions: words of digits with nothing but separators between. In each the
-//! shapes are looked for from the strongest to the weakest (`shapes`); what one has taken, the
-//! next does not see. Groups that are too few for a password count only in a text that holds
-//! nothing better.
+//! The text is divided into regions: digit groups with only separators between them. Each region is
+//! searched for several forms of a password, from the most to the least certain (`shapes`). A form does
+//! not see what an earlier one has used. Fewer groups than a password has are reported only if the
+//! text has nothing better.
+//!
+//! The parser is written by hand: digit groups, gaps and identifiers depend on their neighbors in ways
+//! that regular expressions do not describe well, and a regular expression engine keeps copies of the
+//! text that it does not wipe.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -17,27 +21,27 @@ use super::decode::{Encoding, SourceNote, TooLarge, decode};
 use super::digits::{Malformed, PasswordVerdict, RecoveryPassword};
 use super::found::{FoundPassword, Options, build};
 use super::glyph::Separator;
-use super::identify::{Landmark, assign};
+use super::identify::{Occurrence, assign};
 use super::shapes::{SHAPES, Shape, anything, hits, too_few_groups};
 use super::words::{Item, Word, items};
 
-/// What a text holds.
+/// The passwords of a text.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Scan {
-    /// How the bytes were read; nothing when the text was given as text.
+    /// The encoding of the bytes; `None` if the text was passed as text.
     pub encoding: Option<Encoding>,
-    /// What was noticed about the bytes.
+    /// Remarks on the encoding.
     pub source_notes: Vec<SourceNote>,
-    /// The passwords and what may be some, in the order of the text; one that stands there twice
-    /// is listed once.
+    /// The passwords, valid or not, in the order of the text. A password that is repeated is listed
+    /// once.
     pub found: Vec<FoundPassword>,
 }
 
-/// Finds the recovery passwords in a file that somebody saved.
+/// Finds the recovery passwords in a saved file, in any common encoding.
 ///
 /// # Errors
-/// Refuses more than [`MAX_BYTES`](super::decode::MAX_BYTES).
+/// There are more bytes than [`MAX_BYTES`](super::MAX_BYTES).
 pub fn scan_bytes(bytes: &[u8], options: &Options) -> Result<Scan, TooLarge> {
     let decoded = decode(bytes)?;
     let mut scan = scan(decoded.text.expose(), options);
@@ -49,15 +53,15 @@ pub fn scan_bytes(bytes: &[u8], options: &Options) -> Result<Scan, TooLarge> {
 /// Finds the recovery passwords in a text.
 pub fn scan(text: &str, options: &Options) -> Scan {
     let items = items(text, options.ocr);
-    // Nothing but groups: whoever typed that meant a password, even if it is far from one.
+    // If there are only digit groups, they were meant as a password, however far they are from one.
     let nothing_else = items.iter().all(|item| matches!(item, Item::Word(_)));
-    let pieces = pieces(items);
-    let mut found = search(&pieces, &SHAPES);
+    let segments = segments(items);
+    let mut found = search(&segments, &SHAPES);
     if found.is_empty() {
-        found = search(&pieces, &[too_few_groups]);
+        found = search(&segments, &[too_few_groups]);
     }
-    if found.is_empty() && nothing_else && pieces.len() == 1 {
-        found = search(&pieces, &[anything]);
+    if found.is_empty() && nothing_else && segments.len() == 1 {
+        found = search(&segments, &[anything]);
     }
     Scan {
         encoding: None,
@@ -67,14 +71,14 @@ pub fn scan(text: &str, options: &Options) -> Scan {
 }
 
 impl RecoveryPassword {
-    /// The one password in `text`: exact about digits, tolerant about everything around them
-    /// (separators of any kind or none, digits of any script, text before and after).
+    /// The one password in `text`. Every digit must be there; separators of any kind or none, digits of
+    /// any script, and text before and after are accepted.
     ///
-    /// Dropped leading zeros are not put back; [`FoundPassword::to_password`](super::FoundPassword::to_password)
+    /// Leading zeros are not added; [`FoundPassword::to_password`](super::FoundPassword::to_password)
     /// does that.
     ///
     /// # Errors
-    /// Tells which blocks are wrong and why, or that there is no password or more than one.
+    /// Blocks are invalid, or there is no password, or more than one; [`Malformed`] says which.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         if let Some(password) = Self::parse_exact(text) {
             return Ok(password);
@@ -93,50 +97,52 @@ impl RecoveryPassword {
     }
 }
 
-/// A stretch of text that may hold passwords, or an identifier.
-enum Piece {
+/// A part of a text: a region of digit groups, or an identifier.
+enum Segment {
     Region(Vec<Word>),
     Identifier(super::identify::Identifier),
 }
 
-/// Gathers words with only separators between, and mends those that a line end went through.
-fn pieces(items: Vec<Item>) -> Vec<Piece> {
-    let mut pieces = Vec::new();
+/// Collects groups with only separators between them into regions, and joins groups that a line break
+/// divides.
+fn segments(items: Vec<Item>) -> Vec<Segment> {
+    let mut segments = Vec::new();
     let mut region: Vec<Word> = Vec::new();
     let mut items = items.into_iter().peekable();
     while let Some(item) = items.next() {
         match item {
             Item::Word(word) => {
-                // Letters are a mangled block only where a dash binds them to others.
+                // A word without digits is a misread block only if a dash connects it to others.
                 let after = items.peek().is_some_and(|item| match item {
                     Item::Word(next) => next.gap.kind == Some(Separator::Dash),
                     _ => false,
                 });
-                if word.alien && !after && word.gap.kind != Some(Separator::Dash) {
-                    close(&mut region, &mut pieces);
+                if word.no_digits && !after && word.gap.kind != Some(Separator::Dash) {
+                    close(&mut region, &mut segments);
                 } else {
                     join_or_push(&mut region, word);
                 }
             }
             Item::Identifier(identifier) => {
-                close(&mut region, &mut pieces);
-                pieces.push(Piece::Identifier(identifier));
+                close(&mut region, &mut segments);
+                segments.push(Segment::Identifier(identifier));
             }
-            Item::Break => close(&mut region, &mut pieces),
+            Item::Break => close(&mut region, &mut segments),
         }
     }
-    close(&mut region, &mut pieces);
-    pieces
+    close(&mut region, &mut segments);
+    segments
 }
 
-fn close(region: &mut Vec<Word>, pieces: &mut Vec<Piece>) {
+/// Ends the current region.
+fn close(region: &mut Vec<Word>, segments: &mut Vec<Segment>) {
     if !region.is_empty() {
-        pieces.push(Piece::Region(std::mem::take(region)));
+        segments.push(Segment::Region(std::mem::take(region)));
     }
 }
 
-/// Adds a word, or its digits to the last one where a folded line (LDIF, a mail program) cut a
-/// block in two.
+/// Adds a group, or joins it to the last one if a folded line (of LDIF or a mail program) divided a
+/// block.
 fn join_or_push(region: &mut Vec<Word>, word: Word) {
     if let Some(last) = region.last_mut()
         && word.gap.kind == Some(Separator::Newline)
@@ -155,37 +161,38 @@ fn join_or_push(region: &mut Vec<Word>, word: Word) {
     }
 }
 
-/// The passwords of these shapes in all regions, each with its identifier.
-fn search(pieces: &[Piece], shapes: &[Shape]) -> Vec<FoundPassword> {
-    let mut landmarks = Vec::new();
+/// The passwords of these forms in all regions, each with its identifier.
+fn search(segments: &[Segment], shapes: &[Shape]) -> Vec<FoundPassword> {
+    let mut occurrences = Vec::new();
     let mut found = Vec::new();
-    for piece in pieces {
-        match piece {
-            Piece::Identifier(identifier) => {
-                landmarks.push(Landmark::Identifier(identifier.clone()));
+    for segment in segments {
+        match segment {
+            Segment::Identifier(identifier) => {
+                occurrences.push(Occurrence::Identifier(identifier.clone()));
             }
-            Piece::Region(words) => {
+            Segment::Region(words) => {
                 for hit in hits(words, shapes) {
                     let Some(one) = build(words.get(hit.words).unwrap_or_default(), hit.groups)
                     else {
                         continue;
                     };
-                    landmarks.push(Landmark::Password { line: one.line });
+                    occurrences.push(Occurrence::Password { line: one.line });
                     found.push(one);
                 }
             }
         }
     }
-    for (one, identifier) in found.iter_mut().zip(assign(&landmarks)) {
+    for (one, identifier) in found.iter_mut().zip(assign(&occurrences)) {
         one.identifier = identifier;
         one.line = one.line.saturating_add(1);
     }
     found
 }
 
-/// A password that stands in the text twice is one password.
+/// Removes repeated passwords, and keeps the identifier of any of them.
 fn without_repeats(all: Vec<FoundPassword>) -> Vec<FoundPassword> {
-    // By a keyed hash: an export holds thousands of passwords, too many to compare each with all.
+    // By a hash with a random key, since an export may have thousands of passwords, too many to compare
+    // each with all others. The comparison itself is in constant time.
     let hash = RandomState::new();
     let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
     let mut kept: Vec<(FoundPassword, Option<RecoveryPassword>)> = Vec::new();

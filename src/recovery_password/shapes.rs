@@ -1,5 +1,5 @@
-//! The shapes in which a password stands in a text, from eight plain groups to a run of digits
-//! that is too short (docs/format-recovery-password.md §1.6, step 4).
+//! The forms in which a password can be written, from eight groups of six to a run of digits that is too
+//! short (docs/format-recovery-password.md §1.6, step 4).
 
 use std::ops::Range;
 
@@ -9,19 +9,20 @@ use super::found::{Groups, build};
 use super::glyph::Separator;
 use super::words::{LONGEST_BLOCK, PASSWORD_DIGITS, Word};
 
-/// Words that are a password or look like one, and how they become blocks.
+/// Words that are, or look like, a password, and how they are turned into blocks.
 pub(super) struct Hit {
     pub(super) words: Range<usize>,
     pub(super) groups: Groups,
 }
 
+/// Finds passwords of one form in a region.
 pub(super) type Shape = fn(&[Word]) -> Vec<Hit>;
 
-/// From the strongest to the weakest (docs/format-recovery-password.md §1.6, step 4).
+/// The forms, the most certain first (docs/format-recovery-password.md §1.6, step 4).
 pub(super) const SHAPES: [Shape; 8] = [
     eight_groups,
-    self_proving,
-    whole_run_self_proving,
+    valid_window,
+    valid_run,
     |words| eight_uneven_groups(words, false),
     |words| eight_uneven_groups(words, true),
     nothing_but_eight_groups,
@@ -29,7 +30,7 @@ pub(super) const SHAPES: [Shape; 8] = [
     seven_and_an_empty_one,
 ];
 
-/// What the shapes find in one region, each in what those before it left over.
+/// What the forms find in one region. Each form searches only what the ones before it have not used.
 pub(super) fn hits(words: &[Word], shapes: &[Shape]) -> Vec<Hit> {
     let mut all = Vec::new();
     let mut open = Vec::from_iter(Some(0..words.len()));
@@ -56,23 +57,24 @@ pub(super) fn hits(words: &[Word], shapes: &[Shape]) -> Vec<Hit> {
     all
 }
 
-/// Whether the word is six digits or what stands for digits.
+/// Whether the word has six places, all digits or marks for unreadable digits.
 fn is_whole(word: &Word) -> bool {
     word.len() == BLOCK_DIGITS && word.is_pure()
 }
 
-/// Whether some digit is known.
+/// Whether at least one digit is known.
 fn has_digits(words: &[Word]) -> bool {
     let mut slots = words.iter().flat_map(|word| word.slots.iter());
     slots.any(|slot| matches!(slot, Slot::Digit(_)))
 }
 
+/// How many of the words are six digits.
 fn whole_words(words: &[Word]) -> usize {
     words.iter().filter(|word| is_whole(word)).count()
 }
 
-/// The longest stretches with one kind of separator; neighbours share a word. With `lines`, the
-/// end of a line counts as any kind.
+/// The longest ranges of words with one kind of separator between them; adjacent ranges share a word.
+/// With `lines`, a line break counts as any kind.
 fn runs(words: &[Word], lines: bool) -> Vec<Range<usize>> {
     let mut runs = Vec::new();
     let mut start = 0;
@@ -93,8 +95,8 @@ fn runs(words: &[Word], lines: bool) -> Vec<Range<usize>> {
     runs
 }
 
-/// Eight groups of six with one kind of separator (or sixteen: two passwords in a list), and 48
-/// places run together.
+/// Eight groups of six with one kind of separator, or a multiple of eight (several passwords in a list);
+/// and 48 digits without separators.
 fn eight_groups(words: &[Word]) -> Vec<Hit> {
     let mut hits = Vec::new();
     for run in runs(words, false) {
@@ -119,9 +121,10 @@ fn eight_groups(words: &[Word]) -> Vec<Hit> {
     hits
 }
 
-/// Words of 48 digits together that are eight valid blocks: with any separators, since chance
-/// does that once in 3 × 10^9 (docs/format-recovery-password.md §1.1).
-fn self_proving(words: &[Word]) -> Vec<Hit> {
+/// Words with 48 digits together, in equal groups, that are eight valid blocks. Any separators are
+/// accepted, because random digits are valid only once in 3 × 10^9 (docs/format-recovery-password.md
+/// §1.1).
+fn valid_window(words: &[Word]) -> Vec<Hit> {
     let mut hits = Vec::new();
     let mut start = 0;
     while start < words.len() {
@@ -139,7 +142,7 @@ fn self_proving(words: &[Word]) -> Vec<Hit> {
             || window
                 .iter()
                 .all(|word| Some(word.len()) == window.first().map(Word::len));
-        if even && sum == PASSWORD_DIGITS && is_apart(words, start..end) && proves_itself(window) {
+        if even && sum == PASSWORD_DIGITS && is_apart(words, start..end) && is_well_formed(window) {
             let groups = if window.iter().all(is_whole) {
                 Groups::AsWritten
             } else {
@@ -155,8 +158,8 @@ fn self_proving(words: &[Word]) -> Vec<Hit> {
     hits
 }
 
-/// Whether the row of equal groups ends where the window does: nine groups are not a password
-/// and a group.
+/// Whether the row of equal groups begins and ends with the window: nine equal groups are not a password
+/// and another group.
 fn is_apart(words: &[Word], window: Range<usize>) -> bool {
     let gap = |at: usize| words.get(at).and_then(|word| word.gap.kind);
     let len = |at: usize| words.get(at).map(Word::len);
@@ -174,13 +177,13 @@ fn is_apart(words: &[Word], window: Range<usize>) -> bool {
 }
 
 /// Whether the digits of all words are eight valid blocks.
-fn proves_itself(words: &[Word]) -> bool {
+fn is_well_formed(words: &[Word]) -> bool {
     let found = build(words, Groups::Regrouped);
     found.is_some_and(|found| PasswordVerdict::of(&found.blocks) == PasswordVerdict::WellFormed)
 }
 
-/// 48 digits in uneven groups, a separator having slipped: eight valid blocks nonetheless.
-fn whole_run_self_proving(words: &[Word]) -> Vec<Hit> {
+/// 48 digits in unequal groups, because a separator is misplaced, that are eight valid blocks.
+fn valid_run(words: &[Word]) -> Vec<Hit> {
     let mut candidates = runs(words, false);
     candidates.insert(0, 0..words.len());
     candidates
@@ -188,7 +191,7 @@ fn whole_run_self_proving(words: &[Word]) -> Vec<Hit> {
         .filter(|run| {
             let slice = words.get(run.clone()).unwrap_or_default();
             let digits: usize = slice.iter().map(Word::len).sum();
-            digits == PASSWORD_DIGITS && proves_itself(slice)
+            digits == PASSWORD_DIGITS && is_well_formed(slice)
         })
         .map(|words| Hit {
             words,
@@ -198,18 +201,19 @@ fn whole_run_self_proving(words: &[Word]) -> Vec<Hit> {
         .collect()
 }
 
-/// How many of eight groups are whole, if at least half are and none is too long to be one.
+/// How many of eight groups have six digits; `None` if fewer than half do, or if a group is too long to
+/// be a block.
 fn likeness(words: &[Word]) -> Option<usize> {
     let whole = whole_words(words);
     let fits = words.len() == BLOCKS && words.iter().all(|word| word.len() <= LONGEST_BLOCK);
     (fits && whole >= BLOCKS / 2 && has_digits(words)).then_some(whole)
 }
 
-/// Eight groups with one kind of separator, of which some lack digits, have too many, or hold
-/// other characters. Of a longer row, the eight that look most like a password, if nothing around
-/// them looks like a block.
+/// Eight groups with one kind of separator, some of which have too few or too many digits or other
+/// characters. In a longer row: the eight that look most like a password, if no other group looks like a
+/// block.
 fn eight_uneven_groups(words: &[Word], lines: bool) -> Vec<Hit> {
-    /// Fewer whole groups do not show where a password begins.
+    /// With fewer groups of six digits, it is not clear where a password begins.
     const FEWEST_IN_ROW: usize = 6;
     let mut hits = Vec::new();
     for run in runs(words, lines) {
@@ -235,7 +239,7 @@ fn eight_uneven_groups(words: &[Word], lines: bool) -> Vec<Hit> {
     hits
 }
 
-/// Exactly eight groups, whatever stands between them.
+/// Exactly eight groups with any separators.
 fn nothing_but_eight_groups(words: &[Word]) -> Vec<Hit> {
     let hit = likeness(words).map(|_| Hit {
         words: 0..words.len(),
@@ -244,7 +248,7 @@ fn nothing_but_eight_groups(words: &[Word]) -> Vec<Hit> {
     Vec::from_iter(hit)
 }
 
-/// 46 to 50 digits run together.
+/// 46 to 50 digits without separators.
 fn run_of_wrong_length(words: &[Word]) -> Vec<Hit> {
     let long = words
         .iter()
@@ -257,7 +261,7 @@ fn run_of_wrong_length(words: &[Word]) -> Vec<Hit> {
     .collect()
 }
 
-/// Seven groups with hyphens, two of which have nothing between them.
+/// Seven groups with hyphens, and an empty block between two hyphens.
 fn seven_and_an_empty_one(words: &[Word]) -> Vec<Hit> {
     let mut hits = Vec::new();
     for run in runs(words, false) {
@@ -275,11 +279,11 @@ fn seven_and_an_empty_one(words: &[Word]) -> Vec<Hit> {
     hits
 }
 
-/// Groups of six that are not eight: a part of a password, or one with too many blocks.
+/// Another number of groups of six than eight: a part of a password, or one with too many blocks.
 pub(super) fn too_few_groups(words: &[Word]) -> Vec<Hit> {
-    /// Two groups of six may be anything.
+    /// Two groups of six digits may be anything.
     const FEWEST: usize = 3;
-    /// More are a table of numbers.
+    /// More groups are a table of numbers.
     const MOST: usize = 16;
     let likely = |run: &Range<usize>| {
         let slice = words.get(run.clone()).unwrap_or_default();
@@ -297,12 +301,12 @@ pub(super) fn too_few_groups(words: &[Word]) -> Vec<Hit> {
     .collect()
 }
 
-/// Whatever groups there are, if a person may have typed them for a password.
+/// Any groups that may have been typed as a password.
 pub(super) fn anything(words: &[Word]) -> Vec<Hit> {
-    /// Four passwords' digits: more is a file of numbers.
+    /// The digits of four passwords; more is a file of numbers.
     const MOST: usize = 4 * PASSWORD_DIGITS;
     let places = words.iter().map(Word::len).fold(0, usize::saturating_add);
-    if places > MOST || words.iter().all(|word| word.alien) {
+    if places > MOST || words.iter().all(|word| word.no_digits) {
         return Vec::new();
     }
     let groups = if words.iter().any(|word| word.len() > LONGEST_BLOCK) {

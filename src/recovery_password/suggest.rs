@@ -1,8 +1,12 @@
-//! What a bad block may have been: swaps of neighbours, replaced, lost and doubled digits,
-//! unreadable ones, the likeliest first (docs/format-recovery-password.md §1.8).
+//! Corrections of an invalid block: swapped adjacent digits, replaced, missing and doubled digits, and
+//! unreadable ones; the most probable first (docs/format-recovery-password.md §1.8).
 //!
-//! The checksum leaves few possibilities, so all are counted, and as many as wanted are made.
-//! Suggestions are as secret as the password: one of them may be it.
+//! The check digit leaves few possibilities, so all can be counted, and as many as needed are listed.
+//! Suggestions are as secret as the password, since one of them may be it.
+//!
+//! Probability is a small integer cost, added up over the blocks of a password. The order of the costs
+//! follows common typing errors: 0 for what the text says itself, 1 for a swap or a doubled digit, 2 to
+//! 4 for a replaced digit.
 
 use zeroize::{DefaultIsZeroes, Zeroizing};
 
@@ -10,10 +14,10 @@ use super::block::{ANY_DIGIT, BLOCK_DIGITS, BLOCKS, Block, MOST_EDITS, Slot, quo
 use super::digits::RecoveryPassword;
 use super::found::FoundPassword;
 
-/// The most suggestions that are made: as many as one wholly unknown block has.
+/// The most suggestions that are listed: as many as a block without any known digit has.
 pub const MOST_SUGGESTIONS: usize = 1 << 16;
 
-/// Digits that are taken for each other, in print, in writing and on seven-segment displays.
+/// Digits that are mistaken for each other in print, in handwriting and on seven-segment displays.
 pub(super) const CONFUSED: [(u8, u8); 11] = [
     (1, 7),
     (3, 8),
@@ -28,8 +32,8 @@ pub(super) const CONFUSED: [(u8, u8); 11] = [
     (2, 7),
 ];
 
-/// Keys that touch on a number pad.
-const NEIGHBOURS: [(u8, u8); 14] = [
+/// Digits whose keys are adjacent on a number pad.
+const ADJACENT_KEYS: [(u8, u8); 14] = [
     (7, 8),
     (8, 9),
     (4, 5),
@@ -46,23 +50,23 @@ const NEIGHBOURS: [(u8, u8); 14] = [
     (0, 2),
 ];
 
-/// A slip that explains a bad block.
+/// A typing or reading error that explains an invalid block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Correction {
-    /// Two neighbouring digits were swapped.
+    /// Two adjacent digits were swapped.
     Transposition,
     /// The last digit of a block was swapped with the first of the next.
     BoundaryTransposition,
     /// One digit was replaced by another.
     Substitution,
-    /// A digit was lost, so one is put in.
+    /// A digit was missing and is inserted.
     Insertion,
-    /// There is a digit too many, so one is taken out.
+    /// There was a digit too many, which is removed.
     Deletion,
-    /// An unreadable digit or another character is filled in.
+    /// An unreadable digit or another character is replaced by a digit.
     Wildcard,
-    /// A letter is read as the digit that a scanner takes for it.
+    /// A letter is read as the digit that looks like it.
     ScannerReading,
 }
 
@@ -81,24 +85,24 @@ impl Correction {
     }
 }
 
-/// How many valid blocks are one slip away, by the kind of slip.
+/// How many valid blocks differ by one error from an invalid one, for each kind of error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CandidateCounts {
-    /// One digit replaced.
+    /// With one digit replaced.
     pub substitution: u32,
-    /// Two neighbours in the block swapped.
+    /// With two adjacent digits of the block swapped.
     pub transposition: u32,
-    /// One digit put in.
+    /// With one digit inserted.
     pub insertion: u32,
-    /// One digit taken out.
+    /// With one digit removed.
     pub deletion: u32,
-    /// Unreadable digits and other characters filled in; 65536 for an empty block.
+    /// With unreadable digits and other characters filled in; 65536 for an empty block.
     pub wildcard: u32,
 }
 
 impl CandidateCounts {
-    /// The candidates of one block; none for a valid one.
+    /// The counts of one block; all 0 for a valid one.
     pub fn of(block: &Block) -> Self {
         let mut counts = Self::default();
         if block.verdict().is_valid() {
@@ -120,7 +124,7 @@ impl CandidateCounts {
         counts
     }
 
-    /// All of them; no block is reached by two kinds of slip.
+    /// Their sum. No block is counted twice.
     pub fn total(&self) -> u32 {
         [
             self.substitution,
@@ -134,17 +138,17 @@ impl CandidateCounts {
     }
 }
 
-/// A well-formed password that slips may have turned into what was read.
+/// A well-formed password that may be the correct one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Suggestion {
-    /// The password.
+    /// The suggested password.
     pub password: RecoveryPassword,
-    /// Which blocks differ, from 1, and by which slip.
+    /// The blocks that differ from what was read, numbered from 1, and the kind of error.
     pub changes: Vec<(usize, Correction)>,
 }
 
-/// A valid block, how it comes about, and how unlikely that is.
+/// A valid block, the error that it corrects, and a cost: the higher, the less probable.
 #[derive(Clone, Copy)]
 struct Candidate {
     quotient: u16,
@@ -166,7 +170,7 @@ impl DefaultIsZeroes for Candidate {}
 
 type Candidates = Zeroizing<Vec<Candidate>>;
 
-/// A whole password on the way.
+/// A password that is being put together block by block.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Draft {
     cost: u16,
@@ -179,18 +183,19 @@ impl DefaultIsZeroes for Draft {}
 type Drafts = Zeroizing<Vec<Draft>>;
 
 impl Draft {
-    /// The same with a block more.
+    /// The same with block `at` set.
     fn with(mut self, at: usize, step: Step) -> Self {
-        if let (Some(place), Some(slip)) = (self.quotients.get_mut(at), self.changes.get_mut(at)) {
+        if let (Some(place), Some(change)) = (self.quotients.get_mut(at), self.changes.get_mut(at))
+        {
             *place = step.quotient;
-            *slip = step.change;
+            *change = step.change;
         }
         self.cost = self.cost.saturating_add(u16::from(step.cost));
         self
     }
 }
 
-/// A block on the way to a whole password.
+/// A possible number of one block.
 #[derive(Clone, Copy, Default)]
 struct Step {
     quotient: u16,
@@ -201,7 +206,7 @@ struct Step {
 impl DefaultIsZeroes for Step {}
 
 impl Step {
-    /// A block that stays as it is.
+    /// A block that is not changed.
     fn keep(quotient: u16) -> Self {
         Self {
             quotient,
@@ -210,8 +215,8 @@ impl Step {
     }
 }
 
-/// How many well-formed passwords explain what was read; none when it is well-formed itself or
-/// has not eight blocks.
+/// How many well-formed passwords explain what was read. 0 if it is well-formed itself, or if there are
+/// not eight blocks.
 pub(super) fn count(found: &FoundPassword) -> u64 {
     if let Some(run) = &found.run {
         return distinct(run_drafts(run)).len() as u64;
@@ -225,7 +230,7 @@ pub(super) fn count(found: &FoundPassword) -> u64 {
     counts.reduce(u64::saturating_mul).unwrap_or(0)
 }
 
-/// The likeliest of the passwords that [`count`] counts, at most `limit`.
+/// The most probable of the passwords that [`count`] counts, at most `limit`.
 pub(super) fn suggestions(found: &FoundPassword, ocr: bool, limit: usize) -> Vec<Suggestion> {
     let drafts = drafts(found, ocr, limit);
     let suggest = |draft: &Draft| Suggestion {
@@ -238,7 +243,7 @@ pub(super) fn suggestions(found: &FoundPassword, ocr: bool, limit: usize) -> Vec
     drafts.iter().take(limit).map(suggest).collect()
 }
 
-/// The same, and nothing but the passwords.
+/// The same, as numbers only, up to [`MOST_SUGGESTIONS`].
 pub(super) fn ranked(found: &FoundPassword, ocr: bool) -> Zeroizing<Vec<[u16; BLOCKS]>> {
     let drafts = drafts(found, ocr, MOST_SUGGESTIONS);
     let mut ranked = Zeroizing::new(Vec::with_capacity(drafts.len()));
@@ -246,7 +251,7 @@ pub(super) fn ranked(found: &FoundPassword, ocr: bool) -> Zeroizing<Vec<[u16; BL
     ranked
 }
 
-/// What one bad block may be, the likeliest first.
+/// The possible numbers of one invalid block, the most probable first.
 pub(super) fn quotients(block: &Block, ocr: bool) -> Zeroizing<Vec<u16>> {
     let candidates = candidates(block, ocr, MOST_SUGGESTIONS);
     let mut quotients = Zeroizing::new(Vec::with_capacity(candidates.len()));
@@ -262,8 +267,8 @@ fn drafts(found: &FoundPassword, ocr: bool, limit: usize) -> Drafts {
     })
 }
 
-/// The pairs of neighbouring blocks, by the number of the first from 1, that a swap across the
-/// boundary mends.
+/// The pairs of adjacent blocks that a swap across their boundary makes valid, by the number of the
+/// first, from 1.
 pub(super) fn boundary_swaps(blocks: &[Block]) -> Vec<usize> {
     let pairs = (1..).zip(blocks.windows(2));
     pairs
@@ -271,8 +276,8 @@ pub(super) fn boundary_swaps(blocks: &[Block]) -> Vec<usize> {
         .collect()
 }
 
-/// Both blocks with the last digit of the first and the first digit of the second exchanged, if
-/// both are bad before and valid after.
+/// Both blocks after swapping the last digit of the first and the first digit of the second, if both are
+/// invalid before and valid after.
 fn swapped_across(pair: &[Block]) -> Option<(u16, u16)> {
     let [first, second] = pair else {
         return None;
@@ -285,7 +290,7 @@ fn swapped_across(pair: &[Block]) -> Option<(u16, u16)> {
     Some((quotient_of(&one)?, quotient_of(&two)?))
 }
 
-/// The best passwords that corrections of the bad blocks give.
+/// The best passwords that corrections of the invalid blocks give.
 fn block_drafts(blocks: &[Block], ocr: bool, limit: usize) -> Drafts {
     if blocks.len() != BLOCKS || blocks.iter().all(|block| block.quotient().is_some()) {
         return Drafts::default();
@@ -298,10 +303,11 @@ fn block_drafts(blocks: &[Block], ocr: bool, limit: usize) -> Drafts {
         })
         .collect();
     let mut drafts = combine(&lists, None, limit);
-    // A swap across a boundary is among the combinations as two replacements: it comes first.
+    // The combinations contain a swap across a boundary as two replacements; list it first, with its
+    // own lower cost.
     for (at, pair) in blocks.windows(2).enumerate() {
-        if let Some(mended) = swapped_across(pair) {
-            let better = combine(&lists, Some((at, mended)), limit);
+        if let Some(corrected) = swapped_across(pair) {
+            let better = combine(&lists, Some((at, corrected)), limit);
             let mut both = Zeroizing::new(Vec::with_capacity(
                 drafts.len().saturating_add(better.len()),
             ));
@@ -313,14 +319,15 @@ fn block_drafts(blocks: &[Block], ocr: bool, limit: usize) -> Drafts {
     drafts
 }
 
-/// What may stand in a block's place.
+/// The possible numbers of a block.
 enum Choices {
     Kept(u16),
     Among(Candidates),
 }
 
-/// The `limit` cheapest combinations, with one pair of blocks given. Since costs add up, what is
-/// not among the cheapest beginnings does not come to be among the cheapest passwords.
+/// The `limit` combinations with the lowest cost, optionally with one pair of blocks fixed. Because costs
+/// are added, a beginning that is not among the `limit` cheapest cannot become one of the cheapest
+/// passwords, so it can be dropped.
 fn combine(lists: &[Choices], given: Option<(usize, (u16, u16))>, limit: usize) -> Drafts {
     let across = |at: usize| {
         let (first, (one, two)) = given?;
@@ -339,7 +346,8 @@ fn combine(lists: &[Choices], given: Option<(usize, (u16, u16))>, limit: usize) 
     let mut drafts = Zeroizing::new(vec![Draft::default()]);
     for (at, choices) in lists.iter().enumerate() {
         let steps = steps(choices, across(at));
-        // Both are sorted: the i-th draft with the j-th step has i × j pairs that cost no more.
+        // Both lists are sorted, so i × j pairs cost no more than the i-th draft with the j-th step:
+        // pairs beyond i × j = limit cannot be among the cheapest.
         let most = |nth: usize| limit.checked_div(nth).unwrap_or(0).min(steps.len());
         let room = (1..).zip(drafts.iter()).map(|(nth, _)| most(nth)).sum();
         let mut next = Zeroizing::new(Vec::with_capacity(room));
@@ -354,7 +362,7 @@ fn combine(lists: &[Choices], given: Option<(usize, (u16, u16))>, limit: usize) 
     drafts
 }
 
-/// What may stand in a block's place, the cheapest first; only what is given, if something is.
+/// The possible numbers of a block, the cheapest first; only the fixed one, if there is one.
 fn steps(choices: &Choices, given: Option<Step>) -> Zeroizing<Vec<Step>> {
     let mut steps = Zeroizing::new(Vec::new());
     match (given, choices) {
@@ -374,14 +382,14 @@ fn steps(choices: &Choices, given: Option<Step>) -> Zeroizing<Vec<Step>> {
 
 /// Each password once, by its cheapest explanation, the cheapest first.
 fn distinct(mut drafts: Drafts) -> Drafts {
-    // Unstable sorts need no room of their own, which nobody would wipe.
+    // Unstable sorts, because stable ones allocate memory that is not wiped.
     drafts.sort_unstable_by_key(|draft| (draft.quotients, draft.cost));
     drafts.dedup_by_key(|draft| draft.quotients);
     drafts.sort_unstable();
     drafts
 }
 
-/// The candidates of one bad block, the likeliest first.
+/// The candidates of one invalid block, the most probable first.
 fn candidates(block: &Block, ocr: bool, limit: usize) -> Candidates {
     let mut all = edits(block);
     if let Some(unknown) = as_unknown(block) {
@@ -405,7 +413,7 @@ fn candidates(block: &Block, ocr: bool, limit: usize) -> Candidates {
     all
 }
 
-/// The block as a scanner may have meant it.
+/// The number of the block if letters are read as the digits that look like them.
 fn scanned(block: &Block) -> Option<u16> {
     let mut digits = Zeroizing::new(Vec::with_capacity(block.len()));
     for slot in block.slots() {
@@ -418,8 +426,8 @@ fn scanned(block: &Block) -> Option<u16> {
     quotient_of(&digits)
 }
 
-/// A block whose unreadable digits or other characters are to be filled in, an empty one being
-/// all unreadable.
+/// The block whose unreadable digits and other characters are to be filled in; for an empty block, six
+/// unreadable digits. `None` if there is nothing to fill in.
 fn as_unknown(block: &Block) -> Option<Block> {
     if block.is_empty() {
         return Some(Block::new(&[Slot::OneOf(ANY_DIGIT); BLOCK_DIGITS]));
@@ -428,9 +436,10 @@ fn as_unknown(block: &Block) -> Option<Block> {
     open.then(|| block.duplicate())
 }
 
-/// The valid blocks that are one swap, replacement, insertion or deletion away.
+/// The valid blocks that one swap, replacement, insertion or deletion gives, each with its lowest
+/// cost.
 fn edits(block: &Block) -> Candidates {
-    /// More than any block has: six places with ten digits each.
+    /// More than any block has: six places with ten digits each are 60.
     const ROOM: usize = 64;
     let mut list = Zeroizing::new(Vec::with_capacity(ROOM));
     let mut add = |quotient: Option<u16>, correction, cost| {
@@ -463,6 +472,7 @@ fn edits(block: &Block) -> Candidates {
     list
 }
 
+/// Adds the valid blocks that swapping two adjacent digits gives.
 fn transpositions(digits: &[u8], add: &mut impl FnMut(Option<u16>, Correction, u8)) {
     for first in 0..digits.len().saturating_sub(1) {
         let mut swapped = Zeroizing::new(digits.to_vec());
@@ -471,6 +481,7 @@ fn transpositions(digits: &[u8], add: &mut impl FnMut(Option<u16>, Correction, u
     }
 }
 
+/// Adds the valid blocks that replacing one digit gives.
 fn substitutions(digits: &[u8], add: &mut impl FnMut(Option<u16>, Correction, u8)) {
     for (at, old) in digits.iter().enumerate() {
         for new in (0..10).filter(|new| new != old) {
@@ -481,7 +492,7 @@ fn substitutions(digits: &[u8], add: &mut impl FnMut(Option<u16>, Correction, u8
             let pair = (new.min(*old), new.max(*old));
             let cost = match pair {
                 _ if CONFUSED.contains(&pair) => 2,
-                _ if NEIGHBOURS.contains(&pair) => 3,
+                _ if ADJACENT_KEYS.contains(&pair) => 3,
                 _ => 4,
             };
             add(quotient_of(&replaced), Correction::Substitution, cost);
@@ -489,6 +500,7 @@ fn substitutions(digits: &[u8], add: &mut impl FnMut(Option<u16>, Correction, u8
     }
 }
 
+/// Adds the valid blocks that inserting one digit gives.
 fn insertions(digits: &[u8], add: &mut impl FnMut(Option<u16>, Correction, u8)) {
     for at in 0..=digits.len() {
         for new in 0..10 {
@@ -496,7 +508,7 @@ fn insertions(digits: &[u8], add: &mut impl FnMut(Option<u16>, Correction, u8)) 
                 continue;
             };
             let whole = Zeroizing::new([before, &[new], after].concat());
-            // One of two equal digits is lost more easily than another.
+            // One of two equal digits is missed more easily than another.
             let twin = before.last() == Some(&new) || after.first() == Some(&new);
             let cost = if twin { 1 } else { 2 };
             add(quotient_of(&whole), Correction::Insertion, cost);
@@ -504,6 +516,7 @@ fn insertions(digits: &[u8], add: &mut impl FnMut(Option<u16>, Correction, u8)) 
     }
 }
 
+/// Adds the valid blocks that removing one place gives.
 fn deletions(slots: &[Slot], add: &mut impl FnMut(Option<u16>, Correction, u8)) {
     for at in 0..slots.len() {
         let Some((before, [gone, after @ ..])) = slots.split_at_checked(at) else {
@@ -516,9 +529,8 @@ fn deletions(slots: &[Slot], add: &mut impl FnMut(Option<u16>, Correction, u8)) 
     }
 }
 
-/// All passwords that come of a run of 46 to 50 digits when what is missing is put in, or what is
-/// too much is taken out, anywhere. The blocks without a slip must be valid as they stand, which
-/// leaves few.
+/// All passwords that a run of 46 to 50 digits gives if digits are inserted or removed anywhere until
+/// there are 48. The blocks without a change must be valid as written, so there are few.
 fn run_drafts(run: &Block) -> Drafts {
     let Some(digits) = run.digits() else {
         return Drafts::default();
@@ -539,13 +551,14 @@ fn run_drafts(run: &Block) -> Drafts {
     state.drafts
 }
 
+/// The state of that search.
 struct RunSearch {
     correction: Correction,
     drafts: Drafts,
 }
 
 impl RunSearch {
-    /// Tries for block `at` every share of the edits that are left.
+    /// Tries every division of the remaining edits between block `at` and the blocks after it.
     fn descend(&mut self, rest: &[u8], at: usize, edits: usize, draft: Draft) {
         if at == BLOCKS {
             if rest.is_empty() && edits == 0 {
@@ -563,7 +576,7 @@ impl RunSearch {
             };
             let left = edits.saturating_sub(share);
             let next = at.saturating_add(1);
-            for (quotient, cost) in self.mended(own, share).iter() {
+            for (quotient, cost) in self.corrected(own, share).iter() {
                 let step = Step {
                     quotient: *quotient,
                     change: (share > 0).then_some(self.correction),
@@ -574,8 +587,8 @@ impl RunSearch {
         }
     }
 
-    /// The valid blocks that `share` edits make of these digits.
-    fn mended(&self, digits: &[u8], share: usize) -> Zeroizing<Vec<(u16, u8)>> {
+    /// The valid blocks that `share` edits of these digits give, with their costs.
+    fn corrected(&self, digits: &[u8], share: usize) -> Zeroizing<Vec<(u16, u8)>> {
         if share == 0 {
             return Zeroizing::new(quotient_of(digits).map(|q| (q, 0)).into_iter().collect());
         }
@@ -611,7 +624,7 @@ impl RunSearch {
     }
 }
 
-/// Adds a draft, wiping the old place when the vector has to move.
+/// Adds a draft. If the vector has to grow, its old memory is wiped.
 fn push(drafts: &mut Drafts, draft: Draft) {
     if drafts.len() == drafts.capacity() {
         let mut larger = Zeroizing::new(Vec::with_capacity(drafts.len().saturating_mul(2).max(32)));

@@ -1,5 +1,5 @@
-//! Text to words: runs of digits and what may stand for digits, the gaps between them, and the
-//! identifiers, which are cut out first because they hold groups of digits too
+//! Divides a text into words: runs of digits and of characters that may be digits, with the gaps between
+//! them. Identifiers are recognized first, because they contain groups of digits too
 //! (docs/format-recovery-password.md §1.6, steps 2, 4 and 7).
 
 use zeroize::Zeroizing;
@@ -8,27 +8,27 @@ use super::block::{BLOCK_DIGITS, BLOCKS, CharacterClass, Slot};
 use super::glyph::{Glyph, Separator, glyph};
 use super::identify::{Identifier, identifier_at};
 
-/// Digits of a whole password.
+/// Digits of a password.
 pub(super) const PASSWORD_DIGITS: usize = BLOCK_DIGITS * BLOCKS;
-/// The longest word that may be one block, digits missing or too many included.
+/// The longest word that may be one block: six digits and up to two too many.
 pub(super) const LONGEST_BLOCK: usize = 8;
-/// The fewest digits in a word with other characters for it to be a block all the same.
+/// The fewest digits that a word with other characters needs to count as a block.
 const FEWEST_DIGITS: usize = 3;
-/// The most possibilities in `[17]`; more digits between brackets are a block in brackets.
+/// The most digits in a choice such as `[17]`; more digits in brackets are a block in brackets.
 const MOST_CHOICES: usize = 5;
 
-/// What stands between a word and the one before it.
+/// The separators between a word and the one before it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Gap {
-    /// The strongest separator in it.
+    /// The separator that names the gap: the one with the highest [`strength`].
     pub(super) kind: Option<Separator>,
-    /// How many dashes.
+    /// Number of dashes.
     pub(super) dashes: usize,
-    /// How many characters.
+    /// Number of characters.
     pub(super) characters: usize,
-    /// How many ends of lines, CR LF being one.
+    /// Number of line breaks; CR LF is one.
     pub(super) newlines: usize,
-    /// Whether there is anything but ASCII hyphens.
+    /// Whether there are characters other than ASCII hyphens.
     pub(super) unusual: bool,
 }
 
@@ -51,13 +51,13 @@ impl Gap {
         }
     }
 
-    /// Whether it is one ASCII hyphen, as Windows writes it.
+    /// Whether the gap is one ASCII hyphen, as Windows writes it.
     pub(super) fn is_plain(&self) -> bool {
         self.characters == 1 && !self.unusual
     }
 }
 
-/// Which separator names a gap that holds several.
+/// Which of several separators names a gap: the one with the highest value.
 fn strength(separator: Separator) -> u8 {
     match separator {
         Separator::Space => 0,
@@ -68,47 +68,48 @@ fn strength(separator: Separator) -> u8 {
     }
 }
 
-/// A run of characters that may be a block, several, or a whole password.
+/// A run of characters that may be a block, several blocks, or a whole password.
 pub(super) struct Word {
-    /// What stands at each place.
+    /// Its places.
     pub(super) slots: Zeroizing<Vec<Slot>>,
-    /// What stands before it.
+    /// The gap before it.
     pub(super) gap: Gap,
-    /// Whether there is no digit in it, nor anything that stands for one.
-    pub(super) alien: bool,
+    /// Whether it has neither digits nor marks for unreadable digits.
+    pub(super) no_digits: bool,
     /// Whether some digits are not ASCII.
     pub(super) other_script: bool,
-    /// Whether the end of a line went through it.
+    /// Whether it was joined from two words because a line break divided it.
     pub(super) joined: bool,
-    /// The line it stands on, from 0.
+    /// Its line, counted from 0.
     pub(super) line: usize,
 }
 
 impl Word {
-    /// How many places.
+    /// Number of places.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether it holds only digits and what stands for digits.
+    /// Whether it has only digits and marks for unreadable digits.
     pub(super) fn is_pure(&self) -> bool {
         !self.slots.iter().any(|s| matches!(s, Slot::Foreign(..)))
     }
 }
 
-/// A text in pieces.
+/// A part of a text.
 pub(super) enum Item {
-    /// Perhaps a block.
+    /// A word that may be a block.
     Word(Word),
     /// An identifier.
     Identifier(Identifier),
-    /// Anything else.
+    /// Other text, which ends a password.
     Break,
 }
 
-/// The pieces of `text`.
+/// Divides `text` into parts. With `ocr`, letters that look like digits count as such when it is decided
+/// whether a word is a block.
 pub(super) fn items(text: &str, ocr: bool) -> Vec<Item> {
-    // All the room at once: growing would leave a copy behind.
+    // Allocated once: growing would leave a copy in freed memory.
     let mut chars = Zeroizing::new(Vec::with_capacity(text.len()));
     chars.extend(text.chars());
     let mut reader = Reader {
@@ -145,7 +146,7 @@ impl Reader<'_> {
         self.chars.get(self.at.checked_sub(1)?).copied()
     }
 
-    /// Takes one separator, identifier, word or other character; false at the end.
+    /// Reads one separator, identifier, word or other character. False at the end of the text.
     fn step(&mut self) -> bool {
         let Some(c) = self.peek(0) else {
             return false;
@@ -158,7 +159,7 @@ impl Reader<'_> {
         }
         match glyph(c) {
             Glyph::Separator(separator) => self.separator(separator, c),
-            // A quoted line of a mail, or a soft line end of quoted-printable.
+            // `>` at the start of a quoted line of a mail, or a soft line break of quoted-printable.
             Glyph::Break
                 if (c == '>' && self.gap.newlines > 0)
                     || (c == '=' && matches!(self.peek(1), Some('\r' | '\n'))) =>
@@ -194,8 +195,8 @@ impl Reader<'_> {
         self.gap = Gap::default();
     }
 
-    /// The digits of a choice such as `[17]` that begins here and touches another place of a
-    /// block, and its length in characters.
+    /// The set of digits of a choice such as `[17]` that begins here, and its length in characters. `None`
+    /// if it is not next to another place of a block.
     fn choice(&self) -> Option<(u16, usize)> {
         let mut set = 0_u16;
         let mut digits = 0_usize;
@@ -225,16 +226,16 @@ impl Reader<'_> {
         None
     }
 
-    /// Takes the longest word that begins here.
+    /// Reads the longest word that begins here.
     fn word(&mut self) {
         let mut raw = Zeroizing::new(Vec::new());
         let mut other_script = false;
         while let Some(c) = self.peek(0) {
-            // `|5BC8FBBC-…`: a symbol does not hide an identifier.
+            // In `|5BC8FBBC-…`, the identifier begins after the symbol.
             if !raw.is_empty() && identifier_at(self.chars, self.at, self.line).is_some() {
                 break;
             }
-            let piece = match glyph(c) {
+            let part = match glyph(c) {
                 Glyph::Digit(digit) => {
                     other_script |= !c.is_ascii();
                     Raw::Slot(Slot::Digit(digit))
@@ -257,19 +258,19 @@ impl Reader<'_> {
                 }
                 Glyph::Separator(_) | Glyph::Break => break,
             };
-            push(&mut raw, piece);
+            push(&mut raw, part);
             self.advance(1);
         }
         self.underscores(&raw, other_script);
     }
 
-    /// Takes underscores for separators where they part eight groups or follow a whole block,
-    /// and for unreadable digits elsewhere.
+    /// Decides what underscores mean: separators if they divide eight groups or follow a whole block,
+    /// otherwise unreadable digits.
     fn underscores(&mut self, raw: &[Raw], other_script: bool) {
         if !raw.contains(&Raw::Underscore) {
             return self.finish(raw, other_script);
         }
-        let groups = || raw.split(|piece| *piece == Raw::Underscore);
+        let groups = || raw.split(|part| *part == Raw::Underscore);
         if groups().count() == BLOCKS && groups().all(|group| !group.is_empty()) {
             for (nth, group) in groups().enumerate() {
                 if nth > 0 {
@@ -299,7 +300,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Makes a word of the pieces, if they can be one.
+    /// Adds the places as a word, if they can be a block or a password.
     fn finish(&mut self, raw: &[Raw], other_script: bool) {
         let raw = trimmed(raw);
         if raw.iter().all(|p| *p == Raw::Underscore) && raw.len() != BLOCK_DIGITS {
@@ -309,17 +310,17 @@ impl Reader<'_> {
             .iter()
             .any(|p| matches!(p, Raw::Slot(Slot::Foreign(..))));
         let mut slots = Zeroizing::new(Vec::with_capacity(raw.len()));
-        slots.extend(raw.iter().map(|piece| piece.slot(foreign)));
+        slots.extend(raw.iter().map(|part| part.slot(foreign)));
         let read = |slot: &&Slot| match slot {
             Slot::Digit(_) | Slot::OneOf(_) => true,
             Slot::Foreign(_, reading) => self.ocr && reading.is_some(),
         };
-        let alien = !slots.iter().any(|slot| !matches!(slot, Slot::Foreign(..)));
+        let no_digits = !slots.iter().any(|slot| !matches!(slot, Slot::Foreign(..)));
         let block = slots.len() <= LONGEST_BLOCK;
         let enough = slots.iter().filter(read).count() >= FEWEST_DIGITS;
         let known = raw.iter().any(|p| matches!(p, Raw::Slot(_)));
         let keep = if foreign {
-            block && (alien || enough)
+            block && (no_digits || enough)
         } else {
             known || slots.len() == BLOCK_DIGITS
         };
@@ -330,14 +331,14 @@ impl Reader<'_> {
         self.items.push(Item::Word(Word {
             slots,
             gap,
-            alien,
+            no_digits,
             other_script,
             joined: false,
             line: self.line,
         }));
     }
 
-    /// Gives the parts between symbols another chance: `693451|471207` is no word.
+    /// Tries the parts between symbols as words of their own, as in `693451|471207`.
     fn split_at_symbols(&mut self, raw: &[Raw], other_script: bool) {
         let symbol = |p: &Raw| matches!(p, Raw::Slot(Slot::Foreign(CharacterClass::Symbol, _)));
         if !raw.iter().any(symbol) {
@@ -352,7 +353,7 @@ impl Reader<'_> {
     }
 }
 
-/// A piece of a word before it is known what the word is.
+/// A place of a word, before it is decided what ambiguous characters mean.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Raw {
     Slot(Slot),
@@ -370,7 +371,7 @@ impl Default for Raw {
 impl zeroize::DefaultIsZeroes for Raw {}
 
 impl Raw {
-    /// The place that the piece is in a word with foreign characters or without.
+    /// The place's meaning. In a word with other characters (`foreign`), an `x` is a letter.
     fn slot(self, foreign: bool) -> Slot {
         match self {
             Self::Slot(slot) => slot,
@@ -386,18 +387,18 @@ impl Raw {
     }
 }
 
-/// Adds a piece, wiping the old place when the vector has to move.
-fn push(raw: &mut Zeroizing<Vec<Raw>>, piece: Raw) {
+/// Adds a place. If the vector has to grow, its old memory is wiped.
+fn push(raw: &mut Zeroizing<Vec<Raw>>, part: Raw) {
     if raw.len() == raw.capacity() {
         let mut larger = Zeroizing::new(Vec::with_capacity(raw.len().saturating_mul(2).max(64)));
         larger.extend_from_slice(raw);
         *raw = larger;
     }
-    raw.push(piece);
+    raw.push(part);
 }
 
-/// Without what touches a whole block or a whole password but is none of it: the asterisks of
-/// `**471207`, the question mark after the last block, the `n` of `\n471207`.
+/// Removes characters at both ends if the rest is a whole block or a whole password: the asterisks of
+/// `**471207`, a question mark after the last block, the `n` of `\n471207`.
 fn trimmed(raw: &[Raw]) -> &[Raw] {
     let whole = [BLOCK_DIGITS, PASSWORD_DIGITS];
     if whole.contains(&raw.len()) {

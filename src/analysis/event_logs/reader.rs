@@ -1,4 +1,6 @@
-//! Event logs read from an unlocked volume, by the crate `evtx`.
+//! Reads event logs from an unlocked volume, with the crate `evtx`.
+//!
+//! All limits below bound the memory that a forged log can claim.
 
 use evtx::{EvtxParser, ParserSettings, SerializedEvtxRecord};
 use serde_json::Value;
@@ -8,28 +10,27 @@ use crate::format::time::FileTime;
 use crate::volume::Unlocked;
 use crate::volume::files::{FileFault, with_file};
 
-/// Where Windows keeps its logs, from Vista on.
+/// The directory of the logs, from Windows Vista on.
 const DIRECTORY: [&str; 4] = ["Windows", "System32", "winevt", "Logs"];
-/// The logs that are read.
+/// The files that are read.
 const LOGS: [&str; 2] = [
     "System.evtx",
     "Microsoft-Windows-BitLocker%4BitLocker Management.evtx",
 ];
-/// Largest log that is read, in bytes; Windows lets the system's grow to 20 MiB unless told
-/// otherwise.
+/// Largest log that is read, in bytes. Windows' default limit for the system log is 20 MiB.
 const MAX_LOG: u64 = 1 << 30;
 /// Most events of BitLocker that are kept.
 const MAX_EVENTS: usize = 10_000;
 /// Longest value of an event that is kept, in characters.
 const MAX_VALUE: usize = 1024;
-/// Most bytes of an event that are kept: its values with their names. BitLocker's events have some
-/// hundred.
+/// Most bytes of an event that are kept, names and values. BitLocker's events have a few hundred.
 const MAX_EVENT: usize = 8192;
 /// Longest name of a provider, in bytes.
 const MAX_PROVIDER: usize = 256;
-/// What the providers of BitLocker's events are called.
+/// How the names of BitLocker's providers begin, in lower case.
 const PROVIDERS: &str = "microsoft-windows-bitlocker";
-/// Who logs that Windows starts (12) and ends (13) (general knowledge of Windows).
+/// The provider of the events that Windows starts (12) and shuts down (13) (general knowledge of
+/// Windows).
 const KERNEL: &str = "Microsoft-Windows-Kernel-General";
 
 impl EventLogs {
@@ -81,6 +82,7 @@ fn read_log(
     })
 }
 
+/// Adds a record's event, if it is one of those above.
 fn keep(record: &SerializedEvtxRecord<Value>, found: &mut EventLogs) {
     let event = &record.data["Event"];
     let system = &event["System"];
@@ -99,7 +101,7 @@ fn keep(record: &SerializedEvtxRecord<Value>, found: &mut EventLogs) {
             let ours = provider.to_ascii_lowercase().starts_with(PROVIDERS);
             if ours {
                 if found.events.len() == MAX_EVENTS {
-                    // A log is read from its oldest record on: the newest matter.
+                    // Logs are read from the oldest record on, and the newest events matter most.
                     found.events.drain(..MAX_EVENTS / 2);
                 }
                 found.events.push(LogEvent {
@@ -117,7 +119,7 @@ fn keep(record: &SerializedEvtxRecord<Value>, found: &mut EventLogs) {
     *last = (*last).max(Some(time));
 }
 
-/// A number that may stand beside attributes.
+/// A number. `evtx` puts the text of an element with attributes into `#text`.
 fn number(value: &Value) -> Option<u16> {
     let plain = value.get("#text").unwrap_or(value);
     match plain {
@@ -126,7 +128,7 @@ fn number(value: &Value) -> Option<u16> {
     }
 }
 
-/// The values of an event, named as far as they are.
+/// Names and values of an event's data.
 fn values(event: &Value) -> Vec<(String, String)> {
     let mut values = Vec::new();
     let mut room = MAX_EVENT;
@@ -136,11 +138,11 @@ fn values(event: &Value) -> Vec<(String, String)> {
     values
 }
 
-/// Keeps the values below `value` that fit into `room` bytes.
+/// Adds the values nested in `value`, as far as they fit into `room` bytes.
 fn flatten(name: &str, value: &Value, values: &mut Vec<(String, String)>, room: &mut usize) {
     let mut push = |text: &str| {
         let text: String = text.chars().take(MAX_VALUE).collect();
-        // An event of many empty values costs, too.
+        // Empty values need memory too.
         let size = name.len() + text.len() + size_of::<(String, String)>();
         if let Some(left) = room.checked_sub(size) {
             *room = left;

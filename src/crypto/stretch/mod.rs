@@ -28,7 +28,7 @@ use self::self_test::Single;
 
 use crate::secret::{KIB, Locked, RecoveryKey, StretchedKey, leave_nothing};
 
-/// Number of rounds of SHA-256 (docs/format.md §4.3).
+/// Number of rounds of SHA-256 (docs/format.md §4.4).
 pub const ROUNDS: u64 = 0x10_0000;
 
 /// Length of a round's message in bytes: last hash (32), initial hash (32), salt (16), count (8).

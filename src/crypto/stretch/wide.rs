@@ -151,7 +151,7 @@ macro_rules! lanes {
                 for constants in K.as_chunks::<16>().0 {
                     for nth in 0..16 {
                         let word = $add(message[nth], $set(constants[nth] as i32));
-                        state = round(state, word);
+                        state = step(state, word);
                         // The word of the schedule that is used 16 steps later. Those of the last 16
                         // steps are never used.
                         let near = message[(nth + 14) % 16];
@@ -179,7 +179,7 @@ macro_rules! lanes {
                 let mut state = start;
                 for words in schedule.as_chunks::<16>().0 {
                     for word in words {
-                        state = round(state, $set(*word as i32));
+                        state = step(state, $set(*word as i32));
                     }
                 }
                 sum(start, state)
@@ -187,7 +187,7 @@ macro_rules! lanes {
 
             #[inline]
             #[target_feature(enable = $features)]
-            fn round([a, b, c, d, e, f, g, h]: [Vector; 8], word: Vector) -> [Vector; 8] {
+            fn step([a, b, c, d, e, f, g, h]: [Vector; 8], word: Vector) -> [Vector; 8] {
                 let sum = xor3(rotate::<6, 26>(e), rotate::<11, 21>(e), rotate::<25, 7>(e));
                 let first = $add($add(h, word), $add(sum, choose(e, f, g)));
                 let sum = xor3(rotate::<2, 30>(a), rotate::<13, 19>(a), rotate::<22, 10>(a));

@@ -1,5 +1,5 @@
 //! The counts of docs/format-recovery-password.md §1.1 to §1.3, over all blocks.
-#![allow(clippy::arithmetic_side_effects)] // An overflow would fail the test, as it should.
+#![allow(clippy::arithmetic_side_effects)] // An overflow fails the test, which is intended.
 
 use super::*;
 
@@ -18,8 +18,9 @@ fn digits_of(mut number: u32) -> Digits {
     digits
 }
 
-/// How many distinct errors a kind of slip makes of all blocks, and the percentage detected.
-fn slips(kind: impl Fn(Digits, &mut Vec<Digits>)) -> (usize, f64) {
+/// How many different wrong blocks one kind of error makes of all blocks, and how many per cent of them are
+/// detected.
+fn errors_of(kind: impl Fn(Digits, &mut Vec<Digits>)) -> (usize, f64) {
     let (mut errors, mut detected) = (0, 0);
     let mut made = Vec::new();
     for block in all_blocks() {
@@ -35,7 +36,7 @@ fn slips(kind: impl Fn(Digits, &mut Vec<Digits>)) -> (usize, f64) {
     (errors, percent(detected, errors))
 }
 
-/// With one decimal, as the tables have it.
+/// Rounded to one decimal, as in the tables.
 fn percent(part: usize, whole: usize) -> f64 {
     (1000.0 * part as f64 / whole as f64).round() / 10.0
 }
@@ -51,13 +52,13 @@ fn swaps(distance: usize) -> impl Fn(Digits, &mut Vec<Digits>) {
 }
 
 #[test]
-fn of_a_million_strings_65536_are_blocks_and_the_two_rules_agree() {
+fn of_a_million_strings_65536_are_blocks_by_either_rule() {
     let mut valid = 0;
     let mut first_digits = [0; 10];
     for number in 0..1_000_000 {
         let d = digits_of(number);
         let [d1, d2, d3, d4, d5, d6] = d.map(i32::from);
-        // docs/format-recovery-password.md §1.2: the rule for the sixth digit.
+        // The rule for the sixth digit (docs/format-recovery-password.md §1.2).
         let by_check_digit = (d1 - d2 + d3 - d4 + d5).rem_euclid(11) == d6;
         assert_eq!(by_check_digit, number % 11 == 0);
         if quotient_of(&d).is_some() {
@@ -74,7 +75,7 @@ fn of_a_million_strings_65536_are_blocks_and_the_two_rules_agree() {
 }
 
 #[test]
-fn a_tenth_of_the_beginnings_have_no_check_digit() {
+fn one_in_eleven_beginnings_has_no_check_digit() {
     let (mut none, mut none_in_range) = (0, 0);
     for number in 0..100_000 {
         let slots: Vec<_> = digits_of(number)[1..]
@@ -94,7 +95,7 @@ fn a_tenth_of_the_beginnings_have_no_check_digit() {
 }
 
 #[test]
-fn microsofts_printed_formula_would_refuse_nine_blocks_of_ten() {
+fn the_formula_that_microsoft_published_refuses_nine_of_ten_blocks() {
     let taken = all_blocks().filter(|block| {
         let [x1, x2, x3, x4, x5, x6] = block.map(i32::from);
         (-x1 + x2 - x3 + x4 - x5).rem_euclid(11) == x6
@@ -113,7 +114,7 @@ fn every_block_is_read_back_and_is_the_only_filling_of_itself() {
 
 #[test]
 fn every_replaced_digit_is_detected() {
-    let found = slips(|block, made| {
+    let found = errors_of(|block, made| {
         for at in 0..BLOCK_DIGITS {
             for digit in 0..10 {
                 let mut replaced = block;
@@ -127,10 +128,10 @@ fn every_replaced_digit_is_detected() {
 
 #[test]
 fn swaps_are_detected_by_their_distance() {
-    assert_eq!(slips(swaps(1)), (295_080, 100.0));
-    assert_eq!(slips(swaps(2)), (235_939, 8.3));
-    assert_eq!(slips(swaps(4)), (117_966, 16.6));
-    let odd = slips(|block, made| {
+    assert_eq!(errors_of(swaps(1)), (295_080, 100.0));
+    assert_eq!(errors_of(swaps(2)), (235_939, 8.3));
+    assert_eq!(errors_of(swaps(4)), (117_966, 16.6));
+    let odd = errors_of(|block, made| {
         swaps(3)(block, made);
         swaps(5)(block, made);
     });
@@ -138,8 +139,8 @@ fn swaps_are_detected_by_their_distance() {
 }
 
 #[test]
-fn twins_are_hardly_detected_and_aba_always() {
-    let twins = slips(|block, made| {
+fn changed_pairs_of_equal_digits_are_rarely_detected() {
+    let twins = errors_of(|block, made| {
         for at in (0..BLOCK_DIGITS - 1).filter(|at| block[*at] == block[at + 1]) {
             for digit in 0..10 {
                 let mut other = block;
@@ -149,7 +150,7 @@ fn twins_are_hardly_detected_and_aba_always() {
         }
     });
     assert_eq!(twins, (293_400, 7.0));
-    let aba = slips(|block, made| {
+    let aba = errors_of(|block, made| {
         for at in (0..BLOCK_DIGITS - 2).filter(|at| block[*at] == block[at + 2]) {
             for digit in 0..10 {
                 let mut other = block;
@@ -162,9 +163,9 @@ fn twins_are_hardly_detected_and_aba_always() {
 }
 
 #[test]
-fn thirteen_for_thirty_is_mostly_detected_and_backwards_hardly() {
+fn thirteen_for_thirty_is_usually_detected_and_reversal_rarely() {
     // The table's count is that of 1x and x0 with x from 2 to 9.
-    let thirty = slips(|block, made| {
+    let thirty = errors_of(|block, made| {
         for at in 0..BLOCK_DIGITS - 1 {
             let pair = match [block[at], block[at + 1]] {
                 [1, x] if x > 1 => [x, 0],
@@ -177,7 +178,7 @@ fn thirteen_for_thirty_is_mostly_detected_and_backwards_hardly() {
         }
     });
     assert_eq!(thirty, (55_155, 87.3));
-    let backwards = slips(|mut block, made| {
+    let backwards = errors_of(|mut block, made| {
         block.reverse();
         made.push(block);
     });
@@ -197,12 +198,12 @@ pub(in super::super) fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
 }
 
 #[test]
-fn sampled_slips_are_detected_as_often_as_the_table_says() {
+fn sampled_errors_are_detected_as_often_as_the_table_says() {
     let mut random = numbers(1);
     let (mut boundary, mut two, mut two_all, mut lost, mut lost_all) = (0, 0, 0, 0, 0);
     for _ in 0..200_000 {
         let block = block_digits(random(65536) as u16);
-        // Neighbours swapped across a boundary.
+        // Adjacent digits swapped across a boundary.
         let mut next = block_digits(random(65536) as u16);
         let mut swapped = block;
         std::mem::swap(&mut swapped[5], &mut next[0]);
@@ -217,7 +218,7 @@ fn sampled_slips_are_detected_as_often_as_the_table_says() {
             two_all += 1;
             two += usize::from(quotient_of(&other).is_none());
         }
-        // One lost, another doubled.
+        // One digit missing and another doubled.
         let mut digits = block.to_vec();
         digits.remove(random(6));
         let doubled = random(5);
@@ -235,7 +236,7 @@ fn sampled_slips_are_detected_as_often_as_the_table_says() {
 }
 
 #[test]
-fn fillings_are_counted_as_they_are_listed() {
+fn as_many_fillings_are_counted_as_listed() {
     let mut random = numbers(2);
     for _ in 0..300 {
         let slots: Vec<_> = (0..BLOCK_DIGITS)

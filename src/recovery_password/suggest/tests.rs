@@ -1,5 +1,5 @@
-//! The table of docs/format-recovery-password.md §1.8, on samples.
-#![allow(clippy::arithmetic_side_effects)] // An overflow would fail the test, as it should.
+//! Compares samples with the table of docs/format-recovery-password.md §1.8.
+#![allow(clippy::arithmetic_side_effects)] // An overflow fails the test, which is intended.
 
 use super::super::block::block_digits;
 use super::super::block::tests::numbers;
@@ -92,7 +92,7 @@ fn a_wrong_digit_or_swap_leaves_few_candidates() {
 }
 
 #[test]
-fn random_digits_leave_fewer() {
+fn random_digits_leave_fewer_candidates() {
     let mut random = numbers(5);
     let (mut replaced, mut swapped) = (Tally::default(), Tally::default());
     for _ in 0..SAMPLES {
@@ -108,7 +108,7 @@ fn random_digits_leave_fewer() {
 }
 
 #[test]
-fn a_lost_or_extra_digit_leaves_few() {
+fn a_missing_or_extra_digit_leaves_few_candidates() {
     let mut random = numbers(6);
     let (mut lost, mut extra) = (Tally::default(), Tally::default());
     for _ in 0..SAMPLES {
@@ -128,7 +128,7 @@ fn a_lost_or_extra_digit_leaves_few() {
 }
 
 #[test]
-fn a_run_with_a_lost_or_extra_digit_leaves_few() {
+fn a_run_with_a_missing_or_extra_digit_leaves_few_candidates() {
     let mut random = numbers(7);
     let (mut lost, mut extra) = (Tally::default(), Tally::default());
     for _ in 0..3000 {
@@ -145,14 +145,14 @@ fn a_run_with_a_lost_or_extra_digit_leaves_few() {
         extra.add(drafts.len() as u32);
         assert!(drafts.iter().any(|draft| draft.quotients == quotients));
     }
-    // The table's greatest, 22, comes from a sample of its own; so does this.
+    // The highest count depends on the sample; the table's is 22.
     lost.expect(5.2, 0.15, 30);
     extra.expect(1.4, 0.06, 6);
     assert!((extra.unique() - 68.0).abs() < 4.0, "{}", extra.unique());
 }
 
 #[test]
-fn a_run_is_mended_in_every_way_that_trying_all_finds() {
+fn a_run_is_corrected_in_every_way_that_exhaustive_search_finds() {
     let mut random = numbers(10);
     let all_valid = |digits: &[u8]| -> Option<Vec<u16>> {
         digits.chunks(BLOCK_DIGITS).map(quotient_of).collect()
@@ -171,17 +171,17 @@ fn a_run_is_mended_in_every_way_that_trying_all_finds() {
                 expected.extend(all_valid(&whole));
             }
         }
-        assert_eq!(mended(&short), sorted(expected));
+        assert_eq!(corrected(&short), sorted(expected));
         let removed = (0..49).filter_map(|at| {
             let mut whole = long.clone();
             whole.remove(at);
             all_valid(&whole)
         });
-        assert_eq!(mended(&long), sorted(removed.collect()));
+        assert_eq!(corrected(&long), sorted(removed.collect()));
     }
 }
 
-fn mended(run: &[u8]) -> Vec<Vec<u16>> {
+fn corrected(run: &[u8]) -> Vec<Vec<u16>> {
     let drafts = distinct(run_drafts(&block(run)));
     sorted(
         drafts
@@ -198,7 +198,7 @@ fn sorted(mut all: Vec<Vec<u16>>) -> Vec<Vec<u16>> {
 }
 
 #[test]
-fn two_lost_or_extra_digits_are_found_anywhere_in_a_run() {
+fn two_missing_or_extra_digits_are_found_anywhere_in_a_run() {
     let mut random = numbers(8);
     for _ in 0..300 {
         let quotients = [(); BLOCKS].map(|()| random(65536) as u16);
