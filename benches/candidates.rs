@@ -1,6 +1,7 @@
-//! Candidates a second of `fve recovery search`, on all cores, beside a loop over the `sha2` crate
-//! on the same cores: `cargo bench --bench candidates`. The two take turns; the median of the
-//! ratios is what counts, the rates are those of this machine at this moment.
+//! Measures how many candidates per second `fve recovery search` tries on all cores, compared with a loop
+//! over the `sha2` crate on the same cores: `cargo bench --bench candidates`. The two are measured
+//! alternately. Only the median of the ratios can be compared between runs; the rates depend on the
+//! computer and its load.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,11 @@ use fve::unlock::search::Search;
 use fve::volume::Volume;
 use sha2::{Digest, Sha256};
 
-/// How often each is measured, and for how long.
+/// How often each is measured.
 const TURNS: usize = 7;
+/// How long each measurement takes.
 const TURN: Duration = Duration::from_secs(2);
-/// A part of the rounds that takes some milliseconds.
+/// The loop measures 1/32 of a key's rounds at a time, which takes some milliseconds.
 const PART: u64 = 32;
 
 fn main() {
@@ -45,7 +47,8 @@ fn main() {
     whole_search(&search);
 }
 
-/// Rounds as a call each of the crate over 88 bytes, a candidate after the other on each thread.
+/// Candidates per second of the loop: for each round, a call of the crate over 88 bytes; on each thread,
+/// one candidate after another.
 fn plain_loop(threads: usize) -> f64 {
     let start = Instant::now();
     let work = || {
@@ -72,7 +75,7 @@ fn plain_loop(threads: usize) -> f64 {
     rate / PART as f64
 }
 
-/// What comes out of the search itself, candidates made and seals tried.
+/// Measures a whole search: candidates are made, stretched and tried on a sealed VMK.
 fn whole_search(search: &Search<'_>) {
     let watch = search.watch(0);
     let start = Instant::now();
@@ -83,5 +86,5 @@ fn whole_search(search: &Search<'_>) {
         let _ = searching.join();
     });
     let rate = watch.tried() as f64 / start.elapsed().as_secs_f64();
-    println!("a search as a whole: {rate:.1} candidates/s");
+    println!("a whole search: {rate:.1} candidates/s");
 }

@@ -1,7 +1,8 @@
-//! Sector ciphers and key stretching by every engine of this CPU, beside a copy of memory and what
-//! others do: `cargo bench --bench sectors`, with `--features bench-openssl` for OpenSSL too (which
-//! needs its headers). Bytes or candidates per second; only ratios within one run mean anything.
-//! What the diffuser alone takes is the time of a method with it less that of plain CBC.
+//! Measures the sector ciphers and key stretching with every engine of this CPU, compared with copying
+//! memory and with other implementations: `cargo bench --bench sectors`; with `--features
+//! bench-openssl` also OpenSSL, which needs its headers. Results are bytes or candidates per second;
+//! only ratios within one run can be compared. The time of the diffuser alone is that of a method with
+//! it minus that of CBC without it.
 
 use std::fmt;
 
@@ -16,17 +17,18 @@ use fve::secret::{RecoveryKey, SecretBytes};
 use sha2::{Digest, Sha256};
 use xts_mode::{Xts128, get_tweak_default};
 
-/// What a mount serves at a time, and what `decrypt` does: 2048 sectors of 512 bytes.
+/// Length of a run in bytes: as much as a mount reads at a time.
 const RUN: usize = 1 << 20;
+/// The sector sizes of most volumes, in bytes.
 const SECTOR_SIZES: [usize; 2] = [512, 4096];
-/// Rounds of stretching that are measured: a key takes 64 times as many.
+/// Rounds of key stretching that are measured; a key needs 64 times as many.
 const ROUNDS: u64 = fve::crypto::stretch::ROUNDS / 64;
 
 fn main() {
     divan::Divan::from_args().sample_count(25).main();
 }
 
-/// A method by the engines that make a difference to it.
+/// A method with its engines.
 #[derive(Clone, Copy)]
 struct Case {
     word: &'static str,
@@ -104,7 +106,7 @@ fn encrypt<const SECTOR: usize>(bencher: Bencher<'_, '_>, case: Case) {
     over_a_run(bencher, |run| cipher.encrypt(1 << 30, run));
 }
 
-/// Runs as short as small random reads make them.
+/// Short runs, as small random reads cause them.
 #[divan::bench(args = with_aes(&["aes-xts-128"]), consts = [1, 8, 64])]
 fn decrypt_short<const SECTORS: usize>(bencher: Bencher<'_, '_>, case: Case) {
     let cipher = case.cipher(512);
@@ -114,7 +116,7 @@ fn decrypt_short<const SECTORS: usize>(bencher: Bencher<'_, '_>, case: Case) {
         .bench_local(|| cipher.decrypt(1 << 30, divan::black_box(&mut run)));
 }
 
-/// Sector by sector, as the crates that serve the tests as oracles do it.
+/// The crates that the tests compare with, which work sector by sector.
 mod others {
     use super::*;
 
@@ -168,8 +170,8 @@ mod others {
         iv
     }
 
-    /// The diffusers alone as the specification's formulas put them, with a modulo for each index:
-    /// the form of existing programs.
+    /// The diffusers alone, written as in the specification, with a modulo for each index. Other programs
+    /// have this form.
     #[divan::bench(sample_count = 5, consts = SECTOR_SIZES)]
     fn diffuser_modulo<const SECTOR: usize>(bencher: Bencher<'_, '_>) {
         let mut words = vec![0; SECTOR / 4];
@@ -203,7 +205,7 @@ mod others {
     }
 }
 
-/// One context, one initialisation vector a sector: what a caller of OpenSSL does.
+/// OpenSSL, with one context and a new initialization vector for each sector, as programs use it.
 #[cfg(feature = "bench-openssl")]
 mod openssl_per_sector {
     use super::*;
@@ -211,7 +213,7 @@ mod openssl_per_sector {
     use openssl::cipher_ctx::CipherCtx;
 
     fn per_sector(bencher: Bencher<'_, '_>, cipher: &CipherRef, sector: usize, encrypt: bool) {
-        // XTS refuses two equal halves.
+        // OpenSSL refuses an XTS key with two equal halves.
         let key: Vec<u8> = (0..cipher.key_length()).map(|i| i as u8).collect();
         let mut context = CipherCtx::new().expect("context");
         match encrypt {
@@ -220,7 +222,7 @@ mod openssl_per_sector {
         }
         .expect("key");
         context.set_padding(false);
-        // It wants room for a block more than it writes.
+        // OpenSSL requires an output buffer with one block more than it writes.
         let mut out = vec![0; sector + 16];
         over_a_run(bencher, |run| {
             for (number, sector) in (0u64..).zip(run.chunks_exact(sector)) {
@@ -270,7 +272,7 @@ mod openssl_per_sector {
     }
 }
 
-/// Candidates per second on one core, times 64.
+/// Candidates per second on one core, multiplied by 64 because of [`ROUNDS`].
 mod stretch {
     use super::*;
 
@@ -295,7 +297,7 @@ mod stretch {
             .bench_local(|| lanes.stretch_rounds(divan::black_box(&hashes), &[7; 16], ROUNDS));
     }
 
-    /// The rounds as a call each of the `sha2` crate over 88 bytes.
+    /// For each round, a call of the `sha2` crate over 88 bytes.
     #[divan::bench(sample_count = 9)]
     fn sha2_digest(bencher: Bencher<'_, '_>) {
         bencher.counter(ItemsCount::new(1usize)).bench_local(|| {

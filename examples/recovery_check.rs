@@ -1,4 +1,5 @@
-//! Explains a mistyped recovery password, without a volume: `cargo run --example recovery_check`.
+//! Explains what is wrong with a mistyped recovery password, without a volume:
+//! `cargo run --example recovery_check`.
 
 use fve::recovery_password::{Options, check_text};
 

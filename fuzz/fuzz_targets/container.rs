@@ -9,7 +9,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 mod pieces;
 
-// Containers are opened by path, so the disk is a file in memory.
+// Containers are opened by path, so the input is written to a file in memory.
 fuzz_target!(|bytes: &[u8]| {
     let file = memfd_create("container", MemfdFlags::CLOEXEC).expect("a file in memory");
     let mut file = File::from(file);

@@ -2,7 +2,7 @@
 use fve::format::conversion::{EowBitmap, EowInformation};
 use libfuzzer_sys::fuzz_target;
 
-/// Puts the checksum at `at` right: it is computed with its own field zeroed.
+/// Corrects the checksum at `at`, which is computed with its own field as zeros.
 fn repair(bytes: &mut [u8], at: usize) {
     if let Some(field) = bytes.get_mut(at..at + 4) {
         field.fill(0);

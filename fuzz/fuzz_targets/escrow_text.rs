@@ -7,7 +7,8 @@ use fve::escrow::{PasswordStore, Query};
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-// LDIF, CSV, JSON and saved passwords: read from a path, so the text is a file in memory.
+// LDIF, CSV, JSON and saved passwords. They are read from a path, so the input is written to a file in
+// memory.
 fuzz_target!(|bytes: &[u8]| {
     let file = memfd_create("escrow", MemfdFlags::CLOEXEC).expect("a file in memory");
     let mut file = File::from(file);

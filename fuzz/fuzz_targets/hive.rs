@@ -3,7 +3,7 @@ use fve::secret::AutoUnlockKey;
 use fve::unlock::auto_unlock::{AutoUnlock, SystemVolume};
 use libfuzzer_sys::fuzz_target;
 
-// The whole way from a hive to the keys in it.
+// From a registry hive to the auto-unlock keys in it.
 fuzz_target!(|bytes: &[u8]| {
     let _ = AutoUnlock::new(&SystemVolume {
         key: AutoUnlockKey::from_bytes(&[0; 32]),

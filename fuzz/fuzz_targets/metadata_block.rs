@@ -2,7 +2,7 @@
 use fve::format::block::MetadataBlock;
 use libfuzzer_sys::fuzz_target;
 
-// Without the right checksum nothing gets past the first look, so it is made right here.
+// With a wrong checksum, the block would be refused early, so the checksum is corrected first.
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = bytes.to_vec();
     if let [_, _, _, _, _, _, _, _, low, high, ..] = bytes.as_slice() {

@@ -7,8 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 mod pieces;
 
-// The crate that reads NTFS panics on some inputs, and the library makes an error of that. So a panic
-// alone ends nothing here; one that comes out of the library still does.
+// The crate that reads NTFS panics on some inputs, and the library catches that and returns an error. So
+// a panic alone is not a failure here, but one that leaves the library is.
 fuzz_target!(
     init: std::panic::set_hook(Box::new(|_| {})),
     |bytes: &[u8]| {

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 mod pieces;
 
-/// Puts the checksums of the three metadata copies right: without them nothing gets further.
+/// Corrects the checksums of the three metadata copies; otherwise they would be refused early.
 fn repair(disk: &mut [u8]) {
     for at in [0xB0, 0xB8, 0xC0] {
         let Some(offset) = disk.get(at..at + 4) else {

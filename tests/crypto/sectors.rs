@@ -70,8 +70,8 @@ fn cipher(engines: Engines, code: u16, key: &[u8], sector_size: usize) -> Box<dy
 }
 
 /// IEEE 1619-2018, annex D: vectors 4 to 6 (XTS-AES-128, 512 bytes, data units 0 to 2) and 10
-/// (XTS-AES-256, 512 bytes, data unit 0xFF), by the first and last block of the ciphertext. The
-/// ciphertext of vectors 4 and 5 is the plaintext of the next.
+/// (XTS-AES-256, 512 bytes, data unit 0xFF). The first and the last block of the ciphertext are compared.
+/// The ciphertext of vectors 4 and 5 is the plaintext of the next vector.
 fn agrees_with_ieee_1619(engines: Engines) {
     let plaintext: Vec<u8> = (0..512).map(|i| i as u8).collect();
     let mut unit = plaintext.clone();

@@ -8,7 +8,7 @@ use fve::secret::RecoveryKey;
 use hex_literal::hex;
 
 #[trials]
-fn every_width() -> Vec<Trial> {
+fn every_way() -> Vec<Trial> {
     let mut trials = Vec::new();
     for lanes in Lanes::ALL {
         let mut add = |title: &str, test: fn(Lanes)| {

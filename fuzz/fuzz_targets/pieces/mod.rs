@@ -1,11 +1,11 @@
-//! Large inputs in few bytes: pieces of a disk that is zero elsewhere.
+//! Large disks from short inputs: pieces of a disk that is zero elsewhere.
 //!
-//! Each piece is its offset (u32), its length (u16) and its bytes. `fuzz/seeds` writes them.
+//! Each piece is an offset (u32), a length (u16) and that many bytes. `fuzz/seeds` writes this form.
 
-/// Largest disk.
+/// Largest disk, in bytes.
 const MAX: usize = 16 << 20;
 
-/// The disk that the pieces make, as long as the last of them reaches.
+/// The disk with these pieces, which ends with the last of them.
 pub fn disk(mut bytes: &[u8]) -> Vec<u8> {
     let mut disk = Vec::new();
     while let Some((&[a, b, c, d, low, high], rest)) = bytes.split_first_chunk() {
