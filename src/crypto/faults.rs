@@ -23,7 +23,7 @@ pub fn faults() -> Vec<String> {
 pub(super) fn record(kernel: &str, work: &str, instead: Option<&str>) {
     let instead = match instead {
         Some(instead) => format!("{instead} is used instead"),
-        None => "there is nothing else that could be used".to_owned(),
+        None => "no other implementation is left".to_owned(),
     };
     let fault =
         format!("this CPU, or its emulator, computes {work} wrongly with {kernel}: {instead}");

@@ -57,7 +57,7 @@ impl BekFile {
                 Body::ExternalKey(info) if datum.role == roles::EXTERNAL_INFO => Some(info),
                 _ => None,
             })
-            .ok_or_else(|| file.fault("no external key inside"))?;
+            .ok_or_else(|| file.fault("it contains no external key"))?;
         let key = info
             .nested
             .iter()

@@ -197,7 +197,7 @@ impl MetadataBlock {
         let minimum = HEADER_LEN.saturating_add(DATASET_HEADER_LEN);
         let region_len = usize::try_from(REGION_LEN).unwrap_or(usize::MAX);
         if info_size < minimum || info_size.saturating_add(VALIDATION_HEADER_LEN) > region_len {
-            return Err(region.fault(format!("a size of {info_size} bytes")));
+            return Err(region.fault(format!("its size of {info_size} bytes is impossible")));
         }
         let info = region.part("metadata block", 0, info_size)?;
         let dataset_fields = info.part("dataset", HEADER_LEN, info_size)?;

@@ -106,7 +106,7 @@ impl BootRecord {
             Self::vista(fields).map(Some)
         } else {
             Err(fields.fault(format!(
-                "the identifying GUID {guid} belongs to no known kind of BitLocker volume"
+                "the identifying GUID {guid} is not that of a known kind of BitLocker volume"
             )))
         }
     }
@@ -152,7 +152,7 @@ impl BootRecord {
     fn to_go(fields: Fields<'_>) -> Result<Self, FormatError> {
         if fields.guid(TO_GO_GUID_OFFSET)? == ENCRYPT_ON_WRITE {
             return Err(fields.fault(
-                "a BitLocker To Go volume converted by encrypt-on-write: where it keeps its conversion map is not known",
+                "a BitLocker To Go volume converted by encrypt-on-write: the place of its conversion map is not known",
             ));
         }
         Ok(Self {
@@ -173,7 +173,7 @@ impl BootRecord {
         let first = cluster
             .and_then(|cluster| fields.u64(0x038).ok()?.checked_mul(cluster))
             .filter(|offset| *offset != 0)
-            .ok_or_else(|| fields.fault("no place for the first metadata copy"))?;
+            .ok_or_else(|| fields.fault("the place of the first metadata copy is missing"))?;
         // The field does not count the last sector, which holds the copy of the boot record.
         let volume_size = fields
             .u64(0x028)?

@@ -69,11 +69,11 @@ impl EowInformation {
         let list = whole.slice(header.max(HEADER_LEN), regions.saturating_mul(8))?;
         let chunk_size = whole.u32(0x14)?;
         if !chunk_size.is_power_of_two() || chunk_size < MIN_CHUNK_LEN {
-            return Err(fields.fault(format!("chunks of {chunk_size} bytes")));
+            return Err(fields.fault(format!("chunks of {chunk_size} bytes are impossible")));
         }
         let log_size = whole.u32(0x18)?;
         if log_size > MAX_LOG_LEN {
-            return Err(fields.fault(format!("conversion logs of {log_size} bytes")));
+            return Err(fields.fault(format!("conversion logs of {log_size} bytes are too large")));
         }
         let list = Fields::new("encrypt-on-write information", list, position);
         let bitmaps = (0..regions)
@@ -118,7 +118,7 @@ impl EowBitmap {
         }
         let size = fields.u32(0x0C)? as usize;
         if !(BITMAP_HEADER_LEN..=MAX_BITMAP_LEN).contains(&size) {
-            return Err(fields.fault(format!("a size of {size} bytes")));
+            return Err(fields.fault(format!("its size of {size} bytes is impossible")));
         }
         Ok(size)
     }
@@ -137,7 +137,11 @@ impl EowBitmap {
         let end = start
             .checked_add(len)
             .filter(|end| *end > start)
-            .ok_or_else(|| fields.fault(format!("a region of {len} bytes at {start:#x}")))?;
+            .ok_or_else(|| {
+                fields.fault(format!(
+                    "a region of {len} bytes at {start:#x} is impossible"
+                ))
+            })?;
         let chunks = len.div_ceil(u64::from(chunk_size.max(1)));
         // The records are written alternately, so after a power cut one of them is still valid.
         let (sequence, bits) = records
@@ -149,7 +153,7 @@ impl EowBitmap {
                 record(part, chunks).ok()
             })
             .max_by_key(|(sequence, _)| *sequence)
-            .ok_or_else(|| fields.fault("neither of its two records is sound"))?;
+            .ok_or_else(|| fields.fault("neither of its two records is valid"))?;
         Ok(Self {
             region: start..end,
             log_offset: fields.u64(0x24)?,

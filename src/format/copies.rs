@@ -96,7 +96,7 @@ impl MetadataCopy {
                 "its CRC-32 does not match its content".to_owned()
             }
             Ok(block) if !block.copies.contains(&self.offset) => format!(
-                "it says that the copies lie at {:#x}, {:#x} and {:#x}, but it lies elsewhere",
+                "it lists the copies at {:#x}, {:#x} and {:#x}, but was found elsewhere",
                 block.copies[0], block.copies[1], block.copies[2]
             ),
             Ok(_) => return None,

@@ -410,7 +410,7 @@ impl Datum {
         let mut list = parse_list(fields, 0)?;
         match (list.pop(), list.is_empty()) {
             (Some(datum), true) => Ok(datum),
-            _ => Err(fields.fault("not a single datum")),
+            _ => Err(fields.fault("it is not exactly one datum")),
         }
     }
 
@@ -483,7 +483,7 @@ impl Datum {
 /// Parses the list that fills `fields`, at nesting level `depth`.
 fn parse_list(fields: Fields<'_>, depth: usize) -> Result<Vec<Datum>, FormatError> {
     if depth > MAX_DEPTH {
-        return Err(fields.fault("datums nested too deeply"));
+        return Err(fields.fault("datums are nested too deeply"));
     }
     let mut list = Vec::new();
     let mut offset = 0usize;
@@ -612,7 +612,7 @@ fn public_key(datum: Fields<'_>) -> Result<PublicKey, FormatError> {
     let blob = datum.part("public key", HEADER_LEN, datum.bytes().len())?;
     // BCRYPT_RSAPUBLIC_MAGIC; then four sizes and 8 bytes for the primes, which a public key lacks.
     if blob.slice(0, 4)? != b"RSA1" {
-        return Err(blob.fault("not an RSA public key"));
+        return Err(blob.fault("it is not an RSA public key"));
     }
     let exponent_len = blob.u32(8)? as usize;
     let modulus_len = blob.u32(12)? as usize;
@@ -631,7 +631,7 @@ fn certificate(datum: Fields<'_>) -> Result<CertificateInfo, FormatError> {
     let info = datum.part("certificate", HEADER_LEN, datum.bytes().len())?;
     // The bytes are `gsin`; read as a little-endian number, `nisg`.
     if info.u32(0)? != 0x6E69_7367 {
-        return Err(info.fault("no certificate record"));
+        return Err(info.fault("it is not a certificate record"));
     }
     let kind = info.u32(8)?;
     let len = info.u32(12)? as usize;

@@ -130,7 +130,7 @@ fn lengths(first: &Event) -> Result<Option<Vec<(u16, usize)>>, FormatError> {
     let fields = Fields::new("event log header", &first.data, 0);
     let count = fields.u32(24)?;
     if count > MAX_ALGORITHMS {
-        return Err(fields.fault(format!("{count} algorithms")));
+        return Err(fields.fault(format!("{count} algorithms, more than a TPM has")));
     }
     let mut lengths = Vec::new();
     for number in 0..count as usize {
@@ -167,7 +167,9 @@ fn event(
     let mut reader = FieldReader { fields, offset };
     let (pcr, kind, count) = (reader.u32()?, reader.u32()?, reader.u32()?);
     if count > MAX_ALGORITHMS {
-        return Err(fields.fault(format!("an event with {count} digests")));
+        return Err(fields.fault(format!(
+            "an event has {count} digests, more than a TPM has banks"
+        )));
     }
     let mut digests = Vec::new();
     for _ in 0..count {
@@ -175,7 +177,11 @@ fn event(
         let mut known = lengths.iter();
         let (_, len) = known
             .find(|(other, _)| *other == algorithm)
-            .ok_or_else(|| fields.fault(format!("a digest of the algorithm {algorithm:#06x}")))?;
+            .ok_or_else(|| {
+                fields.fault(format!(
+                    "a digest has the unlisted algorithm {algorithm:#06x}"
+                ))
+            })?;
         digests.push((algorithm, reader.take(*len)?.to_vec()));
     }
     Ok(Event {

@@ -121,13 +121,13 @@ impl<'a> Hive<'a> {
         let step: usize = match cell.slice(0, 2)? {
             b"lf" | b"lh" => 8,
             b"li" | b"ri" => 4,
-            _ => return Err(cell.fault("a list of an unknown kind")),
+            _ => return Err(cell.fault("it is a list of an unknown kind")),
         };
         let nested = cell.slice(0, 2)? == b"ri";
         for number in 0..usize::from(cell.u16(2)?) {
             let place = cell.u32(number.saturating_mul(step).saturating_add(4))?;
             if places.len() >= MAX_KEYS || depth > MAX_DEPTH {
-                return Err(cell.fault("more keys than any list has"));
+                return Err(cell.fault("it lists more keys than any list has"));
             }
             if nested {
                 self.add_places(place, depth.saturating_add(1), places)?;

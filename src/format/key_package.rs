@@ -41,7 +41,10 @@ impl KeyPackage {
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let file = Fields::new("key package", bytes, 0);
         if bytes.len() > MAX_LEN {
-            return Err(file.fault(format!("{} bytes are more than a package has", bytes.len())));
+            return Err(file.fault(format!(
+                "its {} bytes are more than a key package can have",
+                bytes.len()
+            )));
         }
         for head in 0..=MAX_HEAD.min(bytes.len()) {
             let rest = file.part("key package", head, bytes.len())?;
@@ -124,9 +127,9 @@ fn what_is_wrong(file: Fields<'_>) -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let what = if begins_as_dataset || block {
-        "no protector with a sealed master key and a sealed sector key inside"
+        "it contains no key protector with a sealed VMK and a sealed FVEK"
     } else {
-        "no form that is known"
+        "its format is not known"
     };
     format!(
         "{what}; it has {} bytes and begins with {}",

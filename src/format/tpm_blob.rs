@@ -147,14 +147,19 @@ impl SealedObject {
         let selection = reader.take(len)?;
         reader.end()?;
         if private.is_empty() {
-            return Err(fields.fault("an empty private part"));
+            return Err(fields.fault("its private part is empty"));
         }
         if !(1..=MAX_SELECTION).contains(&len) || selection.iter().all(|byte| *byte == 0) {
-            return Err(fields.fault(format!("a PCR selection of {len} bytes that selects none")));
+            return Err(fields.fault(format!(
+                "a PCR selection of {len} bytes is impossible or selects no PCR"
+            )));
         }
         let area = PublicArea::parse(Fields::new("TPM public area", public, fields.position()))?;
         if Some(pcr_digest.len()) != algorithms::digest_len(area.name_algorithm) {
-            return Err(fields.fault(format!("a PCR digest of {} bytes", pcr_digest.len())));
+            return Err(fields.fault(format!(
+                "a PCR digest of {} bytes does not fit the name algorithm",
+                pcr_digest.len()
+            )));
         }
         Ok(Self {
             private: private.to_vec(),
@@ -182,22 +187,29 @@ impl PublicArea {
         let mut reader = FieldReader { fields, offset: 0 };
         let kind = reader.u16()?;
         if kind != KEYED_HASH {
-            return Err(fields.fault(format!("an object of type {kind:#06x}, not a sealed one")));
+            return Err(fields.fault(format!(
+                "an object of type {kind:#06x}, not a sealed object"
+            )));
         }
         let name_algorithm = reader.u16()?;
-        let len = algorithms::digest_len(name_algorithm)
-            .ok_or_else(|| fields.fault(format!("the name algorithm {name_algorithm:#06x}")))?;
+        let len = algorithms::digest_len(name_algorithm).ok_or_else(|| {
+            fields.fault(format!(
+                "the name algorithm {name_algorithm:#06x} is not known"
+            ))
+        })?;
         let attributes = reader.u32()?;
         let policy = reader.sized()?.to_vec();
         let scheme = reader.u16()?;
         let unique = reader.sized()?.to_vec();
         reader.end()?;
         if scheme != NO_SCHEME {
-            return Err(fields.fault(format!("the scheme {scheme:#06x}")));
+            return Err(fields.fault(format!(
+                "the scheme {scheme:#06x} is not that of a sealed object"
+            )));
         }
         if policy.len() != len || unique.len() != len {
             return Err(fields.fault(format!(
-                "a policy of {} and an identity of {} bytes where the hash has {len}",
+                "a policy of {} and an identity of {} bytes, but the hash has {len}",
                 policy.len(),
                 unique.len()
             )));
@@ -263,7 +275,9 @@ impl<'a> FieldReader<'a> {
         if left == 0 {
             return Ok(());
         }
-        Err(self.fields.fault(format!("{left} bytes too many")))
+        Err(self
+            .fields
+            .fault(format!("it is followed by {left} unexpected bytes")))
     }
 }
 
@@ -311,7 +325,7 @@ mod tests {
         let public = 2 + 0x8A + 2;
         assert!(changed(public + 1, 1).contains("type 0x0001"));
         assert!(changed(public + 3, 0x27).contains("algorithm 0x0027"));
-        assert!(changed(public + 3, 4).contains("where the hash has 20"));
+        assert!(changed(public + 3, 4).contains("but the hash has 20"));
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl<'a> Fields<'a> {
     /// The error that the structure is too short.
     fn short(&self, need: usize) -> FormatError {
         self.fault(format!(
-            "ends after {} bytes where {need} are needed",
+            "it ends after {} bytes, but {need} are needed",
             self.bytes.len()
         ))
     }

@@ -163,7 +163,7 @@ impl fmt::Display for BlockVerdict {
                 write!(f, "has {digits} digits instead of 6")
             }
             Self::NotDigits { foreign } => {
-                f.write_str("has characters that are no digits:")?;
+                f.write_str("has characters that are not digits:")?;
                 foreign.iter().enumerate().try_for_each(|(nth, one)| {
                     let comma = if nth == 0 { "" } else { "," };
                     let (class, position) = (one.class.as_word(), one.position);
@@ -171,9 +171,9 @@ impl fmt::Display for BlockVerdict {
                 })
             }
             Self::NotMultipleOf11 => f.write_str("is not divisible by 11"),
-            Self::OutOfRange => f.write_str("is 720896 or more, which no block is"),
+            Self::OutOfRange => f.write_str("is 720896 or more, too large for a block"),
             Self::Incomplete { fillings: 0 } => {
-                f.write_str("has unreadable digits that nothing fits: another digit is wrong")
+                f.write_str("has unreadable digits, but no value fits: another digit is wrong")
             }
             Self::Incomplete { fillings: 1 } => {
                 f.write_str("has unreadable digits that can be filled in 1 way")

@@ -221,7 +221,7 @@ impl fmt::Display for Placeholder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AllZero => "all digits are zero: a placeholder, not a password",
-            Self::MicrosoftExample => "this is the example of Microsoft's documentation",
+            Self::MicrosoftExample => "this is the example from Microsoft's documentation",
             Self::NothingKnown => "no digit is known",
         })
     }

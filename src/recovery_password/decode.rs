@@ -93,7 +93,7 @@ pub struct Decoded {
 
 /// The error that a file is too large to be a saved recovery password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{len} bytes are too many for a file that holds a recovery password; at most {max} are read", max = MAX_BYTES)]
+#[error("the file has {len} bytes, too many for a saved recovery password; at most {max} are read", max = MAX_BYTES)]
 #[non_exhaustive]
 pub struct TooLarge {
     /// Size of the file in bytes.

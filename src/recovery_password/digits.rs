@@ -231,16 +231,13 @@ impl Malformed {
 
     fn explain(&self) -> String {
         match self.verdict {
-            PasswordVerdict::NotFound => return "no digits of one were found".to_owned(),
+            PasswordVerdict::NotFound => return "the text contains no digits of one".to_owned(),
             PasswordVerdict::Several { passwords } => {
-                return format!("{passwords} of them were found where one is wanted");
-            }
-            PasswordVerdict::WrongBlockCount { blocks: 1 } => {
-                return format!("1 block of digits was found, not {BLOCKS} of {BLOCK_DIGITS}");
+                return format!("the text contains {passwords} of them, but one is needed");
             }
             PasswordVerdict::WrongBlockCount { blocks } => {
                 return format!(
-                    "{blocks} blocks of digits were found, not {BLOCKS} of {BLOCK_DIGITS}"
+                    "expected {BLOCKS} groups of {BLOCK_DIGITS} digits, found {blocks}"
                 );
             }
             _ => {}

@@ -118,18 +118,18 @@ impl Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Separators => f.write_str("other separators than hyphens were accepted"),
-            Self::RunTogether => f.write_str("the digits were run together"),
+            Self::Separators => f.write_str("separators other than hyphens were accepted"),
+            Self::RunTogether => f.write_str("the digits had no separators"),
             Self::Regrouped => f.write_str("the digits were not in eight groups of six"),
             Self::SeveralLines => f.write_str("the password was spread over several lines"),
-            Self::BrokenBlock => f.write_str("the end of a line in a block was removed"),
+            Self::BrokenBlock => f.write_str("a line break inside a block was removed"),
             Self::OtherScript => f.write_str("digits of another script were read"),
             Self::LeadingZero { block } => {
                 write!(f, "block {block} lacked its leading zero, which was added")
             }
             Self::RunLength { digits } => write!(
                 f,
-                "{digits} digits run together, not {PASSWORD_DIGITS}: the blocks are a guess"
+                "{digits} digits without separators, not {PASSWORD_DIGITS}: the division into blocks is a guess"
             ),
         }
     }

@@ -45,10 +45,10 @@ pub enum NoCandidates {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// No digit is known.
-    #[error("no digit is known: of 2^128 possibilities no search finds the right one")]
+    #[error("no digit is known, which leaves 2^128 possibilities: too many to search")]
     NothingKnown,
     /// No valid block is similar to this one.
-    #[error("block {block} {verdict}, and nothing that is one slip away from it is a valid block")]
+    #[error("block {block} {verdict}, and no single typing error explains it")]
     NothingFits {
         /// Number of the block, from 1.
         block: usize,
@@ -56,7 +56,7 @@ pub enum NoCandidates {
         verdict: BlockVerdict,
     },
     /// A run of digits of the wrong length, which no missing or doubled digits explain.
-    #[error("no password is one or two lost or doubled digits away from these {digits} digits")]
+    #[error("the {digits} digits are not a password with one or two digits missing or doubled")]
     NoRun {
         /// How many digits there are.
         digits: usize,

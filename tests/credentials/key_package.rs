@@ -270,7 +270,7 @@ fn refuses_damaged_packages_and_wrong_secrets() {
     std::fs::write(saved.path("cut"), &package[..package.len() - 9]).expect("package");
     assert!(said(&saved.path("cut")).contains("damaged by the script"));
     std::fs::write(saved.path("text"), "no package at all").expect("package");
-    assert!(said(&saved.path("text")).contains("no form that is known"));
+    assert!(said(&saved.path("text")).contains("its format is not known"));
     assert!(!lengthened.is_empty());
     // A package with damaged keys unlocks nothing.
     assert_eq!(

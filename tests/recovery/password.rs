@@ -375,19 +375,19 @@ mod verdicts {
             (
                 "720896",
                 "out-of-range",
-                "block 1 is 720896 or more, which no block is",
+                "block 1 is 720896 or more, too large for a block",
             ),
             ("4712", "too-short", "block 1 has 4 digits instead of 6"),
             ("4712077", "too-long", "block 1 has 7 digits instead of 6"),
             (
                 "4712O7",
                 "not-digits",
-                "block 1 has characters that are no digits: a letter at position 5",
+                "block 1 has characters that are not digits: a letter at position 5",
             ),
             (
                 "abcdef",
                 "not-digits",
-                "block 1 has characters that are no digits: a letter at position 1, a letter at \
+                "block 1 has characters that are not digits: a letter at position 1, a letter at \
                  position 2, a letter at position 3, a letter at position 4, a letter at position \
                  5, a letter at position 6",
             ),

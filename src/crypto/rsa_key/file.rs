@@ -50,16 +50,16 @@ pub struct KeyFile {
 #[non_exhaustive]
 pub enum KeyFileError {
     /// The file is encrypted, and no password was given.
-    #[error("it takes a password")]
+    #[error("it is encrypted and needs a password")]
     TakesPassword,
     /// The password is wrong.
-    #[error("the password does not open it")]
+    #[error("the password is wrong")]
     WrongPassword,
     /// The file has a form or a key that is not supported, which the text names.
-    #[error("it holds {0}, which is not supported")]
+    #[error("it contains {0}, which is not supported")]
     Unsupported(String),
     /// The file contains neither certificates nor private keys.
-    #[error("it holds neither a certificate nor a private key in PFX, PEM or DER")]
+    #[error("it contains neither a certificate nor a private key in PFX, PEM or DER")]
     Nothing,
 }
 
@@ -234,7 +234,7 @@ fn costs_too_much(scheme: &EncryptionScheme) -> bool {
 
 fn too_costly() -> KeyFileError {
     KeyFileError::Unsupported(format!(
-        "a private key whose password takes more than {MAX_ITERATIONS} rounds of PBKDF2, or scrypt with more than {} MiB or {MAX_SCRYPT_PARALLEL} lanes",
+        "a private key whose encryption needs more than {MAX_ITERATIONS} rounds of PBKDF2, or scrypt with more than {} MiB of memory or a parallelization above {MAX_SCRYPT_PARALLEL}",
         MAX_SCRYPT_MEMORY >> 20
     ))
 }

@@ -13,7 +13,7 @@ use crate::secret::{Locked, StretchedKey};
 const ROUNDS: u64 = 11;
 
 /// The name of the work, for messages.
-const WORK: &str = "the stretching of passwords (SHA-256)";
+const WORK: &str = "key stretching (SHA-256)";
 
 /// A way to stretch one candidate.
 #[derive(Clone, Copy, PartialEq, Debug)]
