@@ -7,13 +7,13 @@ use fve::source;
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-mod pieces;
+mod sparse;
 
 // Containers are opened by path, so the input is written to a file in memory.
 fuzz_target!(|bytes: &[u8]| {
     let file = memfd_create("container", MemfdFlags::CLOEXEC).expect("a file in memory");
     let mut file = File::from(file);
-    file.write_all(&pieces::disk(bytes)).expect("room in memory");
+    file.write_all(&sparse::disk(bytes)).expect("memory for the file");
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     if let Ok((disk, Some(_))) = source::open(path) {
         let mut buf = [0; 700];

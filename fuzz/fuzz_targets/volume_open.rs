@@ -5,7 +5,7 @@ use fve::unlock::Suspended;
 use fve::volume::{UnlockOptions, Volume};
 use libfuzzer_sys::fuzz_target;
 
-mod pieces;
+mod sparse;
 
 /// Corrects the checksums of the three metadata copies; otherwise they would be refused early.
 fn repair(disk: &mut [u8]) {
@@ -29,7 +29,7 @@ fn repair(disk: &mut [u8]) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut disk = pieces::disk(bytes);
+    let mut disk = sparse::disk(bytes);
     repair(&mut disk);
     let Ok(volume) = Volume::from_source(Arc::new(disk)) else {
         return;

@@ -1,7 +1,7 @@
 //! The conversion map of an encrypt-on-write volume (docs/format.md §5.6).
 //!
 //! ```text
-//! information (two copies)   chunk size, and where each region's bitmap lies
+//! information (two copies)   chunk size, offset of each region's bitmap
 //!   bitmap (one per region)  the byte range of the volume that it covers
 //!     record (two)           one bit per chunk: 1 encrypted, 0 not; written alternately
 //! ```

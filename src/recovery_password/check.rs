@@ -2,7 +2,7 @@
 //! it (docs/format-recovery-password.md §1.7).
 //!
 //! The public fields contain no digit, so they may be shown and logged. Digits are returned only by
-//! [`PasswordCheck::expose_normalised`], [`PasswordCheck::expose_suggestions`] and
+//! [`PasswordCheck::expose_normalized`], [`PasswordCheck::expose_suggestions`] and
 //! [`PasswordCheck::expose_expected_check_digit`].
 //!
 //! ```
@@ -264,13 +264,13 @@ impl PasswordCheck {
 
     /// What was read, in the form that Windows uses: blocks with hyphens, and `?` for an unreadable
     /// digit, `[17]` for one of two digits, `#` for another character.
-    pub fn expose_normalised(&self) -> SecretText {
+    pub fn expose_normalized(&self) -> SecretText {
         /// The longest text of one place, `[0123456789]`.
         const PLACE: usize = 12;
         let blocks = self.found.restored_blocks();
         // Allocated once: growing would leave a copy in freed memory.
-        let room = |block: &Block| block.len().saturating_mul(PLACE).saturating_add(1);
-        let mut text = String::with_capacity(blocks.iter().map(room).sum());
+        let capacity = |block: &Block| block.len().saturating_mul(PLACE).saturating_add(1);
+        let mut text = String::with_capacity(blocks.iter().map(capacity).sum());
         for (nth, block) in blocks.iter().enumerate() {
             if nth > 0 {
                 text.push('-');

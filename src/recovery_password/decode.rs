@@ -143,10 +143,10 @@ fn decode_as(
 ) -> Decoded {
     let mut decoder = encoding.new_decoder_without_bom_handling();
     // Allocated once: growing would leave a copy in freed memory.
-    let room = decoder
+    let capacity = decoder
         .max_utf8_buffer_length(bytes.len())
         .unwrap_or(bytes.len());
-    let mut text = String::with_capacity(room);
+    let mut text = String::with_capacity(capacity);
     let (_, _, invalid) = decoder.decode_to_string(bytes, &mut text, true);
     let mut notes = Vec::from_iter(note);
     if invalid {

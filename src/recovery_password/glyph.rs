@@ -139,7 +139,7 @@ mod tests {
             .filter(|c| c.general_category() == GeneralCategory::DecimalNumber)
             .collect();
         assert_eq!(digits.len() % 10, 0);
-        // Every set of ten is in one piece and counts from zero.
+        // Every set of ten digits is contiguous and begins with zero.
         for set in digits.chunks(10) {
             for (value, c) in (0..).zip(set) {
                 assert_eq!(u32::from(*c) - u32::from(set[0]), u32::from(value));

@@ -77,13 +77,13 @@ struct List {
 
 impl List {
     /// Capacity: 8!, the number of orders of eight blocks, the longest list made here.
-    const ROOM: usize = 40_320;
+    const CAPACITY: usize = 40_320;
 
     fn add(&mut self, password: Quotients) {
         if self.list.capacity() == 0 {
             // Allocated once: growing would leave copies in freed memory.
-            self.list.reserve_exact(Self::ROOM);
-            self.seen.reserve(Self::ROOM);
+            self.list.reserve_exact(Self::CAPACITY);
+            self.seen.reserve(Self::CAPACITY);
         }
         if self.seen.insert(password) {
             self.list.push(password);

@@ -285,8 +285,8 @@ mod tests {
     #[test]
     fn what_cannot_be_searched_is_refused() {
         let nothing = ["??????"; 8].join("-");
-        let told = check_text(&nothing, &Options::default());
-        if let Some(password) = told.primary() {
+        let check = check_text(&nothing, &Options::default());
+        if let Some(password) = check.primary() {
             let refused = password.candidates();
             assert!(matches!(refused, Err(NoCandidates::NothingKnown)));
         }

@@ -328,9 +328,9 @@ enum Choices {
 /// The `limit` combinations with the lowest cost, optionally with one pair of blocks fixed. Because costs
 /// are added, a beginning that is not among the `limit` cheapest cannot become one of the cheapest
 /// passwords, so it can be dropped.
-fn combine(lists: &[Choices], given: Option<(usize, (u16, u16))>, limit: usize) -> Drafts {
+fn combine(lists: &[Choices], fixed: Option<(usize, (u16, u16))>, limit: usize) -> Drafts {
     let across = |at: usize| {
-        let (first, (one, two)) = given?;
+        let (first, (one, two)) = fixed?;
         let (quotient, cost) = match at.checked_sub(first)? {
             0 => (one, 1),
             1 => (two, 0),
@@ -349,8 +349,8 @@ fn combine(lists: &[Choices], given: Option<(usize, (u16, u16))>, limit: usize) 
         // Both lists are sorted, so i × j pairs cost no more than the i-th draft with the j-th step:
         // pairs beyond i × j = limit cannot be among the cheapest.
         let most = |nth: usize| limit.checked_div(nth).unwrap_or(0).min(steps.len());
-        let room = (1..).zip(drafts.iter()).map(|(nth, _)| most(nth)).sum();
-        let mut next = Zeroizing::new(Vec::with_capacity(room));
+        let capacity = (1..).zip(drafts.iter()).map(|(nth, _)| most(nth)).sum();
+        let mut next = Zeroizing::new(Vec::with_capacity(capacity));
         for (nth, draft) in (1..).zip(drafts.iter()) {
             let cheapest = steps.iter().take(most(nth));
             next.extend(cheapest.map(|step| draft.with(at, *step)));
@@ -363,10 +363,10 @@ fn combine(lists: &[Choices], given: Option<(usize, (u16, u16))>, limit: usize) 
 }
 
 /// The possible numbers of a block, the cheapest first; only the fixed one, if there is one.
-fn steps(choices: &Choices, given: Option<Step>) -> Zeroizing<Vec<Step>> {
+fn steps(choices: &Choices, fixed: Option<Step>) -> Zeroizing<Vec<Step>> {
     let mut steps = Zeroizing::new(Vec::new());
-    match (given, choices) {
-        (Some(given), _) => steps.push(given),
+    match (fixed, choices) {
+        (Some(fixed), _) => steps.push(fixed),
         (None, Choices::Kept(quotient)) => steps.push(Step::keep(*quotient)),
         (None, Choices::Among(list)) => {
             steps.reserve_exact(list.len());
@@ -401,8 +401,8 @@ fn candidates(block: &Block, ocr: bool, limit: usize) -> Candidates {
             cost: 0,
         }));
         let fillings = unknown.fillings().filter(|q| Some(*q) != scanned);
-        let room = limit.saturating_sub(filled.len());
-        filled.extend(fillings.take(room).map(|quotient| Candidate {
+        let capacity = limit.saturating_sub(filled.len());
+        filled.extend(fillings.take(capacity).map(|quotient| Candidate {
             quotient,
             correction: Correction::Wildcard,
             cost: 1,
@@ -440,8 +440,8 @@ fn as_unknown(block: &Block) -> Option<Block> {
 /// cost.
 fn edits(block: &Block) -> Candidates {
     /// More than any block has: six places with ten digits each are 60.
-    const ROOM: usize = 64;
-    let mut list = Zeroizing::new(Vec::with_capacity(ROOM));
+    const CAPACITY: usize = 64;
+    let mut list = Zeroizing::new(Vec::with_capacity(CAPACITY));
     let mut add = |quotient: Option<u16>, correction, cost| {
         let Some(quotient) = quotient else { return };
         match list

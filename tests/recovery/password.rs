@@ -922,7 +922,7 @@ mod silence {
                 "{:?}",
                 first(&check).expose_suggestions(100)
             )));
-            assert!(!leaks(&format!("{:?}", first(&check).expose_normalised())));
+            assert!(!leaks(&format!("{:?}", first(&check).expose_normalized())));
             match RecoveryPassword::parse(&text) {
                 Ok(password) => assert!(!leaks(&format!("{password:?} {:?}", password.to_key()))),
                 Err(error) => {
@@ -940,7 +940,7 @@ mod silence {
             .replace("278498", "2784[17]8")
             .replace("177177", "17?1l7");
         assert_eq!(
-            first(&check(&text)).expose_normalised().expose(),
+            first(&check(&text)).expose_normalized().expose(),
             A.replace("278498", "2784[17]8").replace("177177", "17?1#7")
         );
     }
@@ -954,7 +954,7 @@ proptest! {
         let check = check_bytes(&bytes, &Options::default().with_ocr(true)).unwrap();
         for password in &check.passwords {
             let _ = password.expose_suggestions(5);
-            let _ = password.expose_normalised();
+            let _ = password.expose_normalized();
         }
     }
 
@@ -967,7 +967,7 @@ proptest! {
             for password in &check.passwords {
                 let suggestions = password.expose_suggestions(5);
                 prop_assert!(suggestions.len() as u64 <= password.password_candidates);
-                let _ = password.expose_normalised();
+                let _ = password.expose_normalized();
             }
         }
         let _ = RecoveryPassword::parse(&text);

@@ -131,21 +131,21 @@ fn number(value: &Value) -> Option<u16> {
 /// Names and values of an event's data.
 fn values(event: &Value) -> Vec<(String, String)> {
     let mut values = Vec::new();
-    let mut room = MAX_EVENT;
+    let mut budget = MAX_EVENT;
     for part in ["EventData", "UserData"] {
-        flatten(part, &event[part], &mut values, &mut room);
+        flatten(part, &event[part], &mut values, &mut budget);
     }
     values
 }
 
-/// Adds the values nested in `value`, as far as they fit into `room` bytes.
-fn flatten(name: &str, value: &Value, values: &mut Vec<(String, String)>, room: &mut usize) {
+/// Adds the values nested in `value`, as far as they fit into `budget` bytes.
+fn flatten(name: &str, value: &Value, values: &mut Vec<(String, String)>, budget: &mut usize) {
     let mut push = |text: &str| {
         let text: String = text.chars().take(MAX_VALUE).collect();
         // Empty values need memory too.
         let size = name.len() + text.len() + size_of::<(String, String)>();
-        if let Some(left) = room.checked_sub(size) {
-            *room = left;
+        if let Some(left) = budget.checked_sub(size) {
+            *budget = left;
             values.push((name.to_owned(), text));
         }
     };
@@ -155,12 +155,12 @@ fn flatten(name: &str, value: &Value, values: &mut Vec<(String, String)>, room: 
         Value::Bool(_) | Value::Number(_) => push(&value.to_string()),
         Value::Array(items) => {
             for item in items {
-                flatten(name, item, values, room);
+                flatten(name, item, values, budget);
             }
         }
         Value::Object(members) => {
             for (name, value) in members.iter().filter(|(name, _)| *name != "#attributes") {
-                flatten(name, value, values, room);
+                flatten(name, value, values, budget);
             }
         }
     }

@@ -12,8 +12,8 @@ pub(crate) fn blocks(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         let block = rest.get(find(rest, BEGIN)?..)?;
         let end = find(block, END)? + END.len();
         let end = end + find(block.get(end..)?, DASHES)? + DASHES.len();
-        let (block, behind) = block.split_at_checked(end)?;
-        rest = behind;
+        let (block, after) = block.split_at_checked(end)?;
+        rest = after;
         Some(block)
     })
 }

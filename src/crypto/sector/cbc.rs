@@ -18,7 +18,7 @@ use crate::secret::Locked;
 const IVS: usize = 64;
 /// Bytes decrypted in one call. They and the copy of their ciphertext fit into the first-level cache
 /// (32 KiB).
-const PIECE: usize = 8192;
+const DECRYPTED_TOGETHER: usize = 8192;
 /// Bytes spanned by the sectors that are encrypted at the same time. The nth blocks of sectors of 4096
 /// bytes all map to the same set of the first-level cache, which has eight ways: so eight sectors.
 const ENCRYPTED_TOGETHER: usize = 32768;
@@ -66,11 +66,11 @@ where
     C: BlockCipherEncrypt + BlockCipherDecrypt + BlockSizeUser<BlockSize = U16> + Send + Sync,
 {
     fn decrypt(&self, address: u64, run: &mut [u8]) {
-        let mut ciphertext = [Block::default(); PIECE / BLOCK];
+        let mut ciphertext = [Block::default(); DECRYPTED_TOGETHER / BLOCK];
         self.batches(address, run, |ivs, sectors| {
-            let pieces = sectors.chunks_mut(PIECE);
-            for (piece, ivs) in pieces.zip(ivs.chunks(PIECE / self.sector_size)) {
-                let blocks = blocks_of(piece);
+            let parts = sectors.chunks_mut(DECRYPTED_TOGETHER);
+            for (part, ivs) in parts.zip(ivs.chunks(DECRYPTED_TOGETHER / self.sector_size)) {
+                let blocks = blocks_of(part);
                 let before = &mut ciphertext[..blocks.len()];
                 before.copy_from_slice(blocks);
                 self.cipher.decrypt_blocks(blocks);

@@ -91,9 +91,9 @@ impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>> Xts<C> {
             }
             self.tweak.encrypt_blocks(&mut first[..count]);
             number += count as u64;
-            let pieces = batch.chunks_mut(LANES * self.sector_size);
-            for (piece, first) in pieces.zip(first[..count].chunks(LANES)) {
-                let blocks = blocks_of(piece);
+            let parts = batch.chunks_mut(LANES * self.sector_size);
+            for (part, first) in parts.zip(first[..count].chunks(LANES)) {
+                let blocks = blocks_of(part);
                 let blocks = &mut blocks[..first.len() * self.sector_size / BLOCK];
                 let tweaks = &mut tweaks[..blocks.len()];
                 fill(tweaks, first, self.sector_size / BLOCK);

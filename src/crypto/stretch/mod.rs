@@ -117,7 +117,7 @@ impl InitialHash {
     }
 }
 
-/// Shows nothing of the hash: it stands for the password.
+/// Shows nothing of the hash, which is as secret as the password.
 impl std::fmt::Debug for InitialHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("InitialHash")

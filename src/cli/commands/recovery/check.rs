@@ -224,7 +224,7 @@ fn write_password(text: &mut String, args: &CheckArgs, password: &PasswordCheck)
     }
     let _ = writeln!(text, "{}", verdict(password.verdict));
     if args.show {
-        let _ = writeln!(text, "  {}", password.expose_normalised().expose());
+        let _ = writeln!(text, "  {}", password.expose_normalized().expose());
     }
     for block in &password.blocks {
         let _ = writeln!(text, "  block {} {}", block.index, block.verdict);
@@ -345,7 +345,7 @@ fn as_json(args: &CheckArgs, check: &Check, test: Option<&VolumeTest>) -> String
         answer["repeated_blocks"] = json!(first.repeats);
         answer["placeholder"] = json!(first.placeholder.map(|placeholder| placeholder.as_word()));
         if args.show {
-            answer["password"] = json!(first.expose_normalised().expose());
+            answer["password"] = json!(first.expose_normalized().expose());
             answer["suggestions"] = suggestions_json(first);
         }
     }

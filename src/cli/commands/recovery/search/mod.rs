@@ -94,7 +94,7 @@ fn run(args: &SearchArgs) -> Result<(), Failure> {
         Some(path) => Some(Checkpoint::open(
             path,
             checkpoint_subject(args, &opened, &plan),
-            &pattern.expose_normalised(),
+            &pattern.expose_normalized(),
         )?),
         None => None,
     };
