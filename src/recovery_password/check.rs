@@ -176,7 +176,7 @@ pub struct BlockCheck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Placeholder {
-    /// Nothing but zeros.
+    /// All digits are zero.
     AllZero,
     /// The example of Microsoft's page on repair-bde, whose blocks count from 111111 to 888888.
     MicrosoftExample,

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn superscripts_and_other_numerals_are_no_digits() {
+    fn superscripts_and_other_numerals_are_not_digits() {
         for c in ['²', '₂', '②', '½', 'Ⅳ', '㊂'] {
             assert!(
                 glyph(c) == Glyph::Foreign(CharacterClass::Numeral, None),
