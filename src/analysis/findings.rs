@@ -33,11 +33,11 @@ impl Certainty {
     }
 }
 
-/// A conclusion.
+/// A possible reason for the recovery prompt, or a fact about the volume that bears on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The conclusion.
+    /// The reason or fact, with its details.
     pub kind: FindingKind,
     /// How certain it is.
     pub certainty: Certainty,

@@ -19,7 +19,7 @@ const TOGETHER: u64 = 10_000_000;
 pub struct Moment {
     /// When it happened.
     pub time: FileTime,
-    /// What happened.
+    /// The kind of event.
     pub what: Happening,
     /// Identifier and kind of the key protector that it concerns, if any.
     pub protector: Option<(Guid, ProtectorKind)>,

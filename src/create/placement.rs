@@ -141,7 +141,7 @@ mod tests {
         assert!(
             fault(odd, &plaintext)
                 .unwrap()
-                .contains("middle of a sector")
+                .contains("does not begin at a sector")
         );
         let low = Placement::after_first_copy([0x1000, 0x6_0000, 0x8_0000]);
         assert!(fault(low, &plaintext).unwrap().contains("metadata copy 1"));

@@ -114,7 +114,7 @@ pub mod key_types {
 /// (docs/format.md §3.4).
 pub const STRETCH_FLAG_PBKDF2: u16 = 0x0040;
 
-/// One datum.
+/// An entry of the metadata: a role and a parsed value (docs/format.md §3.1).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Datum {

@@ -92,7 +92,7 @@ impl CharacterClass {
 pub struct ForeignCharacter {
     /// Its place in the block, counted from 1.
     pub position: usize,
-    /// Its kind.
+    /// Whether it is a letter, a numeral that is no decimal digit, or something else.
     pub class: CharacterClass,
 }
 

@@ -85,7 +85,7 @@ impl fmt::Display for SourceNote {
 pub struct Decoded {
     /// The text, without its byte-order mark. Wiped when dropped.
     pub text: SecretText,
-    /// Its encoding.
+    /// The encoding that the bytes were found to have.
     pub encoding: Encoding,
     /// Remarks on the encoding.
     pub notes: Vec<SourceNote>,

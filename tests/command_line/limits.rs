@@ -627,6 +627,9 @@ fn index_records() -> Result<(), Failed> {
     .stdout;
     let stdout: Value = serde_json::from_str(&stdout)?;
     let fault = stdout["event_logs"]["logs"][0]["fault"].as_str().unwrap();
-    assert!(fault.contains("cannot be followed"), "{fault}");
+    assert!(
+        fault.contains("structures on the disk are damaged"),
+        "{fault}"
+    );
     Ok(())
 }

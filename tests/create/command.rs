@@ -659,7 +659,7 @@ fn refuses_images() -> Result<(), Failed> {
         .write(true)
         .open(&image)?
         .set_len(40 * MIB)?;
-    bench.refused(&from, 1, &["FAT32", "cut off"])?;
+    bench.refused(&from, 1, &["FAT32", "truncated"])?;
     let other_size = ["volume", "--from", "image", "--size", "64M"];
     (FAT32.make)(&image)?;
     bench.refused(&other_size, 2, &["equal"])?;
@@ -704,7 +704,7 @@ fn leaves_files_alone() -> Result<(), Failed> {
     let path = bench.path("volume");
     fs::write(&path, b"precious")?;
     let create = ["volume", "--size", "1M"];
-    bench.refused(&create, 2, &["volume exists", "--force"])?;
+    bench.refused(&create, 2, &["volume already exists", "--force"])?;
     let forced = ["volume", "--size", "1M", "--force"];
     let held = fve::source::ExclusiveFile::open(&path)?;
     bench.refused(&forced, 5, &["in use"])?;

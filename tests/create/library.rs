@@ -214,7 +214,7 @@ fn refuses_unsuitable_plaintext_before_writing() {
     };
     let good = plaintext();
     let mut volume = NewVolume::new(Method::AES_XTS_128, 512, placement()).unwrap();
-    assert!(fault(&volume, &good).contains("no protector"));
+    assert!(fault(&volume, &good).contains("no key protector"));
 
     volume.protect(suspended());
     let mut used = good.clone();

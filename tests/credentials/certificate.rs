@@ -286,7 +286,7 @@ fn reads_the_password_of_a_key_file() {
     let said = [&wrong.stdout[..], &wrong.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(
-        said.contains("does not open it") && !said.contains("wrong horse"),
+        said.contains("the password is wrong") && !said.contains("wrong horse"),
         "{said}"
     );
     // Password and certificate from systemd.

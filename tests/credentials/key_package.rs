@@ -249,7 +249,7 @@ fn refuses_damaged_packages_and_wrong_secrets() {
             .expect("message")
             .to_owned()
     };
-    assert!(said(&other.path("package")).contains("is of the volume"));
+    assert!(said(&other.path("package")).contains("it belongs to volume"));
     let package = std::fs::read(saved.path("package")).expect("package");
     // A script wrote the package as text and replaced invalid characters with question marks.
     let garbled: Vec<u8> = package

@@ -103,7 +103,6 @@ const TEXTS: &[&str] = &[
 ];
 
 #[test]
-#[ignore = "some texts are still being rewritten"]
 fn texts_are_in_plain_english() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut wrong = Vec::new();
@@ -209,7 +208,6 @@ fn texts(root: &Path) -> Vec<PathBuf> {
 /// Documentation such as "The key." only repeats the name: it has to say the unit, range or origin,
 /// or which of several it is.
 #[test]
-#[ignore = "some texts are still being rewritten"]
 fn doc_comments_say_more_than_the_name() {
     const ARTICLES: [&str; 12] = [
         "a", "all", "an", "at", "for", "how", "its", "one", "the", "what", "when", "which",

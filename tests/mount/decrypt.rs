@@ -415,7 +415,7 @@ fn checks() {
     fs::write(&partial, &bytes).unwrap();
     // A record with other values.
     for (record_text, words) in [
-        ("{}".to_owned(), "is not the record"),
+        ("{}".to_owned(), "is not the progress file"),
         (text(&said).replace("\"size\":", "\"size\":1"), "record"),
         (
             text(&said).replace("aes-xts-128", "aes-xts-256"),
@@ -697,7 +697,7 @@ fn existing() {
     let out = place.path("out");
     fs::write(&out, "precious").unwrap();
     let output = run(&mut decrypt(&volume, &out, &[]));
-    assert_says(&output, 2, &["out exists", "--force"]);
+    assert_says(&output, 2, &["out already exists", "--force"]);
     // All commands that create a file report it in the same way, before they ask for a credential.
     let new = out.to_str().unwrap();
     let volume = volume.to_str().unwrap();
@@ -711,7 +711,7 @@ fn existing() {
         &["create", new, "--size", "1M", "--recovery-password"],
     ] {
         let output = run(fve().args(arguments).stdin(Stdio::null()));
-        assert_says(&output, 2, &["out exists"]);
+        assert_says(&output, 2, &["out already exists"]);
         assert_eq!(fs::read(&out).unwrap(), b"precious");
         // '-' is not the name of a file either.
         let dash: Vec<_> = arguments
@@ -738,15 +738,15 @@ fn dangling_links() {
     let out = place.path("out");
     for force in [&[][..], &["--force"]] {
         let output = run(&mut decrypt(&volume, &link, force));
-        assert_says(&output, 2, &["link exists"]);
+        assert_says(&output, 2, &["link already exists"]);
         let map = ["--error-map", link.to_str().unwrap()];
         let output = run(&mut decrypt(&volume, &out, &[force, &map].concat()));
-        assert_says(&output, 2, &["link exists"]);
+        assert_says(&output, 2, &["link already exists"]);
     }
     let mut create = fve();
     create.arg("create").arg(&link);
     let output = run(create.args(["--size", "1M", "--recovery-password"]));
-    assert_says(&output, 2, &["link exists"]);
+    assert_says(&output, 2, &["link already exists"]);
     assert_eq!(place.names(), ["link", "volume.img"]);
 }
 
@@ -794,7 +794,7 @@ fn error_map() {
     // An existing map.
     fs::write(&map, "precious").unwrap();
     let output = run(&mut decrypt(&volume, &out, &arguments));
-    assert_says(&output, 2, &["map exists", "--force"]);
+    assert_says(&output, 2, &["map already exists", "--force"]);
     assert_eq!(fs::read(&map).unwrap(), b"precious");
     let output = run(&mut decrypt(
         &volume,

@@ -403,7 +403,7 @@ fn open_target(args: &CreateArgs) -> Result<Target, Failure> {
             return Err(refuse(Status::Io, what, "name a file or a block device"));
         }
         if existing.is_file() && !args.force {
-            let what = format!("{} exists", path.shown());
+            let what = format!("{} already exists", path.shown());
             return Err(refuse(Status::Usage, what, "--force overwrites it"));
         }
     }

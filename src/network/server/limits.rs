@@ -151,7 +151,8 @@ pub(super) enum Earlier {
 
 impl AnsweredRequests {
     /// For how long after its answer a request counts as retransmitted
-    /// (docs/format-network-unlock.md §5.6). Clients give up after 4 seconds (§4).
+    /// (docs/format-network-unlock.md §5.6). Clients give up after 4 seconds
+    /// (docs/format-network-unlock.md §4).
     const RETRANSMISSION: Duration = Duration::from_secs(16);
     /// How many requests are remembered in order to recognize a replay.
     const CAPACITY: usize = 65_536;

@@ -97,7 +97,7 @@ fn refuse(status: Status, what: impl Into<String>, help: impl Into<String>) -> F
 fn exists(path: &Path) -> Failure {
     refuse(
         Status::Usage,
-        format!("{} exists", path.shown()),
+        format!("{} already exists", path.shown()),
         "--force overwrites it",
     )
 }
@@ -133,8 +133,8 @@ fn check_stdout() -> Result<(), Failure> {
 fn check_device(args: &DecryptArgs) -> Result<(), Failure> {
     let path = &args.output;
     let source = Extent::whole(&args.source.source);
-    // Check before asking for confirmation: a question about a device that is then refused helps
-    // nobody.
+    // Check before asking for confirmation: there is no point in a question about a device that is
+    // then refused.
     let sources: &[Extent] = match args.source.source.is_file() {
         true => &[source],
         false => &[],
@@ -167,7 +167,7 @@ fn check_file(args: &DecryptArgs) -> Result<(), Failure> {
         return Err(refuse(
             Status::Usage,
             format!(
-                "{} exists: an earlier 'fve decrypt' was interrupted, or is still running",
+                "{} already exists: an earlier 'fve decrypt' was interrupted, or is still running",
                 partial.shown()
             ),
             "continue with --resume, start again with --force, or remove the file",
