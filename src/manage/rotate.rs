@@ -230,6 +230,7 @@ pub struct RotationError<E> {
 
 /// What went wrong in a rotation.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum RotationCause<E> {
     /// The error of the caller's `escrow`.
     Escrow(E),

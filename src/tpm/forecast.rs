@@ -13,6 +13,7 @@ const SECURE_BOOT: u8 = 7;
 /// firmware records in PCR 7 when it uses the certificate. The digests were computed from the published
 /// certificates; those of 2011 also occur in recorded logs.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Signer {
     /// Common name of the certificate.
     pub name: &'static str,

@@ -37,6 +37,7 @@ struct Target<'a> {
 
 /// A recovery password that unlocks a key protector.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Hit {
     /// The recovery password.
     pub password: RecoveryPassword,

@@ -2,6 +2,7 @@
 //! strings, comments and documents.
 
 mod english;
+mod growth;
 mod modules;
 mod strings;
 

@@ -39,6 +39,7 @@ pub trait SectorCipher: Send + Sync {
 }
 
 /// An encryption method: the cipher and key length of a volume's sectors.
+#[non_exhaustive]
 pub struct Method {
     /// Value on disk (docs/format.md §4.7).
     pub code: u16,

@@ -43,6 +43,7 @@ pub trait Exchange {
 
 /// A packet that was received.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Received {
     /// It has the form of a reply to this request. Whether it is authentic is not checked yet.
     Reply {

@@ -138,6 +138,7 @@ impl Header {
 
 /// The DHCP message type (option 53) of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Form {
     /// None, as in the requests of Windows.
     Bootp,

@@ -50,6 +50,7 @@ const MAX_CERTIFICATES: usize = 256;
 
 /// The policy that was read last.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum PolicyState {
     /// The server has no policy file: every address is served.
     Unrestricted,
@@ -98,6 +99,7 @@ impl Origin {
 
 /// The protocol that a datagram is parsed as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Protocol {
     /// DHCPv4.
     Dhcp4,

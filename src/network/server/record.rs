@@ -81,6 +81,7 @@ pub enum Verdict {
 
 /// How severe a log entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Level {
     /// Not logged.
     Quiet,

@@ -30,6 +30,7 @@ const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Which kind of socket requests are received on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SocketMode {
     /// UDP sockets, which need the server ports of DHCP for themselves.
     Udp,
