@@ -20,7 +20,7 @@ const MAX_LEN: u64 = 1024 * 1024;
 pub fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
     let fail = |source| {
         Error::io(
-            format!("cannot read {credential} from {}", path.shown()),
+            format!("cannot read the {credential} from {}", path.shown()),
             source,
         )
     };

@@ -61,7 +61,7 @@ pub enum Error {
         /// The volumes to choose from.
         candidates: Vec<Candidate>,
         /// Defects of the partition table, one sentence each.
-        notes: Vec<String>,
+        notes: Box<[String]>,
         /// How to choose.
         remedy: Remedy,
     },

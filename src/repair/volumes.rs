@@ -77,7 +77,7 @@ impl FoundVolume {
                         .iter()
                         .map(|start| Candidate::start(start.offset, block.dataset.id))
                         .collect(),
-                    notes: Vec::new(),
+                    notes: Box::default(),
                     remedy: Remedy::NameVolumeStart,
                 });
             }

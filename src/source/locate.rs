@@ -188,7 +188,7 @@ fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
                 table.is_complete,
             ),
             candidates: probed.candidates(),
-            notes: table.notes,
+            notes: table.notes.into(),
             remedy: Remedy::ChoosePartition,
         }),
     }

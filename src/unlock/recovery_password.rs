@@ -56,7 +56,7 @@ impl RecoveryPasswords {
     ///
     /// let typed = "000011-000022-000033-000044-000055-000066-000077-000088";
     /// let password = RecoveryPasswords::from_text(typed)?;
-    /// # fve::Result::Ok(())
+    /// # Ok::<(), fve::Error>(())
     /// ```
     ///
     /// # Errors

@@ -91,7 +91,7 @@ const LIMITS: &[Limit] = &[
     (
         Peer::Cryptsetup,
         |volume, _| volume.encrypt_on_write || volume.state != (4, 4),
-        "cryptsetup 2.6.1 opens only fully encrypted volumes (Windows too)",
+        "cryptsetup 2.6.1 unlocks only fully encrypted volumes (Windows too)",
     ),
     (
         Peer::Cryptsetup,
@@ -101,7 +101,7 @@ const LIMITS: &[Limit] = &[
                 .iter()
                 .any(|key| key.kind == Kind::ClearKey)
         },
-        "cryptsetup 2.6.1 opens no volume with a clear key (Windows too)",
+        "cryptsetup 2.6.1 unlocks no volume with a clear key (Windows too)",
     ),
     (
         Peer::Cryptsetup,

@@ -207,7 +207,7 @@ fn reports_pins() {
         said.json["error"]["help"]
             .as_str()
             .unwrap()
-            .contains("forgives")
+            .contains("is forgiven")
     );
     assert_eq!(tpm.failures(), failures);
     // The lockout survives a restart of the TPM.
@@ -593,7 +593,7 @@ fn status_and_explain() {
         "Bound to PCRs 7, 11",
         "Secure Boot",
         "BitLocker's lock",
-        "cannot be told",
+        "cannot tell which of them differ",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }

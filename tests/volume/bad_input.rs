@@ -373,11 +373,11 @@ fn names_a_wrong_credential_of_each_kind() {
             "no recovery password",
         ),
         ("startup-key", "no key", 4, "is not a .BEK file"),
-        ("vmk-file", &"00".repeat(32), 4, "does not open"),
-        ("vmk-file", "0011", 4, "possible length"),
+        ("vmk-file", &"00".repeat(32), 4, "does not unseal"),
+        ("vmk-file", "0011", 4, "not the length of a key"),
         ("fvek-file", &"11".repeat(32), 4, "boot sector"),
-        ("fvek-file", &"11".repeat(16), 4, "takes a key of 32 bytes"),
-        ("fvek-file", "11", 4, "possible length"),
+        ("fvek-file", &"11".repeat(16), 4, "needs a key of 32 bytes"),
+        ("fvek-file", "11", 4, "not the length of a key"),
     ] {
         let secret = file(&directory, "secret", content);
         let option = format!("--{option}");

@@ -769,7 +769,7 @@ fn a_new_volume_exists_only_after_it_was_written_completely() {
                 break;
             };
             assert!(matches!(error, Error::Io { .. }));
-            let said = error.to_string().contains("may be complete all the same");
+            let said = error.to_string().contains("may be complete nevertheless");
             assert!(!there || said, "{operation:?} {after}: {error}");
             exceptions += usize::from(said);
         }

@@ -179,9 +179,8 @@ impl Drop for BackgroundMount {
         if let Err(error) = self.stopper.stop(Busy::Detach) {
             tracing::warn!("stopping the mount on {:?}: {error}", self.directory());
         }
-        match server.join() {
-            Ok(Err(error)) => tracing::warn!("the mount on {:?}: {error}", self.directory()),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = server.join() {
+            tracing::warn!("the mount on {:?}: {error}", self.directory());
         }
     }
 }

@@ -618,9 +618,7 @@ fn new_certificate() {
         );
         assert!(String::from_utf8(shown).unwrap().contains("PRIVATE KEY"));
         assert!(read_certificates(&[&pfx], &["wrong", "anaconda"]).is_ok());
-        let error = read_certificates(&[&pfx], &["wrong"])
-            .err()
-            .expect("refused");
+        let error = read_certificates(&[&pfx], &["wrong"]).expect_err("refused");
         assert!(
             error.to_string().contains("none of the passwords"),
             "{error}"
@@ -844,8 +842,7 @@ fn bad_key_files() {
     ] {
         let paths: Vec<_> = paths.iter().map(PathBuf::as_path).collect();
         let error = read_certificates(&paths, &[])
-            .err()
-            .expect("refused")
+            .expect_err("refused")
             .to_string();
         assert!(error.contains(word), "{paths:?}: {error}");
     }
