@@ -103,10 +103,13 @@ fn collect(
     }
 }
 
-/// The name of an argument's value in a message: `SOURCE`, or `the FILE of --password-file`.
+/// The name of an argument's value in a message: `SOURCE`, or `the FILE of --password-file`. An ID
+/// comes after the word "ID" there.
 fn name(argument: &Arg) -> String {
     let value = value_name(argument);
     match argument.get_long() {
+        Some(option) if value == "ID" => format!("given with --{option}"),
+        None if value == "ID" => "given on the command line".to_owned(),
         Some(option) => format!("the {value} of --{option}"),
         None => value.to_owned(),
     }

@@ -14,6 +14,9 @@ impl NewVolume {
     /// Encrypts `plaintext` into `out`, from its first byte on: a new file, which is given the
     /// plaintext's size, or a device of that size. Everything is on stable storage when it returns.
     ///
+    /// Whether another program uses `out` is not checked: open anything but a new file with
+    /// [`Target`](super::Target), and pass it to [`NewVolume::write_to`].
+    ///
     /// # Errors
     /// As [`NewVolume::write_to`].
     pub fn write(&self, plaintext: &dyn ReadAt, out: &File) -> Result<Created> {

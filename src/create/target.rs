@@ -1,14 +1,16 @@
 //! The file or block device that a new volume is made in.
 //!
-//! A volume that was not completed must not look like one. So the target is undone unless
-//! [`Target::keep`] is called: a file that was created for the volume is removed when the target is
-//! dropped, and [`Target::invalidate`] overwrites the boot record of whatever else was written.
+//! A volume that was not completed must not look like one. A file that was created for the volume is
+//! removed when the target is dropped, unless [`Target::keep`] was called. For a file that existed, and
+//! for a device, the caller calls [`Target::invalidate`]: dropping the target changes nothing there.
 
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output;
+use crate::shown::ShowPath;
 use crate::source::{ExclusiveFile, ReadAt, WriteAt};
 
 /// The unit in which the kernel counts the start of a partition, whatever the sector size of the
@@ -51,9 +53,12 @@ impl Target {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (kind, file) = match path.metadata() {
-            Err(_) => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 output::check_new(path)?;
                 (TargetKind::NewFile, None)
+            }
+            Err(error) => {
+                return Err(Error::io(format!("cannot open {}", path.shown()), error));
             }
             Ok(metadata) => {
                 let file = ExclusiveFile::open(path)?;
@@ -112,7 +117,7 @@ impl Target {
     pub fn prepare(&mut self, size: u64) -> Result<&ExclusiveFile> {
         let file = match (self.file.take(), self.kind) {
             (None, _) => ExclusiveFile::create(&self.path, size)?,
-            (Some(mut file), TargetKind::File) => {
+            (Some(mut file), TargetKind::File | TargetKind::NewFile) => {
                 let resized = file.resize(size);
                 let file = self.file.insert(file);
                 resized?;
@@ -124,14 +129,20 @@ impl Target {
     }
 
     /// Overwrites the boot record with zeros, so that an incomplete volume, or one whose keys
-    /// were not saved, is not found. Errors are ignored: this is called where another error
-    /// is already being reported.
-    pub fn invalidate(&self) {
-        if let Some(file) = &self.file {
-            let _ = file
-                .write_all_at(0, &[0; BOOT_RECORD_LEN])
-                .and_then(|()| file.flush());
-        }
+    /// were not saved, is not found.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written: there may be a volume now, so its keys must be kept.
+    pub fn invalidate(&self) -> Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        file.write_all_at(0, &[0; BOOT_RECORD_LEN])
+            .and_then(|()| file.flush())
+            .map_err(|error| {
+                let what = format!("cannot erase the boot record in {}", self.path.shown());
+                Error::io(what, error)
+            })
     }
 
     /// The volume is complete: a new file is not removed when this is dropped.
@@ -180,7 +191,7 @@ mod tests {
         assert_eq!(target.kind(), TargetKind::File);
         assert_eq!(target.device_size(), None);
         target.prepare(2048).unwrap();
-        target.invalidate();
+        target.invalidate().unwrap();
         drop(target);
         let content = std::fs::read(&path).unwrap();
         assert_eq!(content.len(), 2048);

@@ -13,6 +13,9 @@ use crate::secret::SecretText;
 /// would be locked for good. If the volume is not written after all, a stored key would unlock
 /// nothing and only mislead. So dropping this removes the key files, unless [`PendingSecrets::keep`]
 /// was called.
+///
+/// A write that fails may still have reached the disk. After a failed write, call `keep` unless it is
+/// certain that no volume is there.
 #[derive(Debug, Default)]
 pub struct PendingSecrets {
     saved: Vec<(Guid, PathBuf)>,
@@ -48,8 +51,8 @@ impl PendingSecrets {
         found.map(|(_, digits)| digits)
     }
 
-    /// The key protectors are on the volume: the files stay.
-    pub fn keep(mut self) {
+    /// The key protectors are, or may be, on the volume: the files stay.
+    pub fn keep(&mut self) {
         self.kept = true;
     }
 }

@@ -48,6 +48,10 @@ pub enum Unwritable {
     /// It was not opened for writing.
     #[error("it was opened for reading only")]
     OpenedForReading,
+    /// The same opened volume is being written to already: two writers would overwrite each other's
+    /// changes to a sector.
+    #[error("it is already open for writing in this program")]
+    AlreadyWritable,
     /// A region of the volume does not begin and end at sector boundaries.
     #[error("its regions do not begin and end at sector boundaries")]
     Unaligned,
@@ -64,6 +68,7 @@ impl Unwritable {
             }
             Self::DamagedCopies(_) | Self::DifferingCopies => Some("let Windows repair the copies"),
             Self::OpenedForReading => Some("open the volume for writing from the start"),
+            Self::AlreadyWritable => Some("close the other writer"),
             Self::SectorKey => Some("give a credential that unlocks the volume master key"),
             Self::Vista | Self::Decrypted | Self::CutOff { .. } | Self::Unaligned => None,
         };

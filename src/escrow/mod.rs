@@ -77,7 +77,8 @@ impl Query {
         if !fine || !(8..=32).contains(&digits) {
             return Err(Error::BadCredential {
                 credential: "password ID".to_owned(),
-                why: "it is not a password ID".to_owned(),
+                why: "it is not the GUID of a recovery password, nor the beginning of one"
+                    .to_owned(),
                 remedy: Some("give its first eight hex digits, or all 32".into()),
             });
         }

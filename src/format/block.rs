@@ -153,7 +153,12 @@ impl Dataset {
         let start = fields.u32(0x08)? as usize;
         let end = fields.u32(0x0C)? as usize;
         if version != 1 {
-            return Err(fields.fault(format!("dataset version {version}, expected 1")));
+            // A large number is no version: the file may be that of a password, given as a .BEK file
+            // by mistake.
+            return Err(fields.fault(match version {
+                0..=0xFF => format!("dataset version {version}, expected 1"),
+                _ => "no dataset version, expected 1".to_owned(),
+            }));
         }
         let sound = DATASET_HEADER_LEN <= start && start <= end && end <= size;
         if !sound || size > fields.bytes().len() {

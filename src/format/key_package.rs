@@ -121,19 +121,11 @@ fn what_is_wrong(file: Fields<'_>) -> String {
             bytes.len()
         );
     }
-    let begin: Vec<_> = bytes
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     let what = if begins_as_dataset || block {
         "it contains no key protector with a sealed VMK and a sealed FVEK"
     } else {
         "its format is not known"
     };
-    format!(
-        "{what}; it has {} bytes and begins with {}",
-        bytes.len(),
-        begin.join(" ")
-    )
+    // None of its bytes are shown: it may be the file of a password, given here by mistake.
+    format!("{what}; it has {} bytes", bytes.len())
 }

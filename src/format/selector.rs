@@ -70,8 +70,8 @@ impl FromStr for ProtectorSelector {
     }
 }
 
-/// As the user would type it, and as Windows shows it: upper-case hex digits, or the stable word of
-/// the kind.
+/// Upper-case hex digits, as Windows shows them, or the stable word of the kind. [`FromStr`] reads the
+/// digits only.
 impl fmt::Display for ProtectorSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

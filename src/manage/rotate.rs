@@ -110,7 +110,7 @@ impl Rotation {
     /// then holds; the old passwords are removed.
     ///
     /// `escrow` returns an error type of the caller's choice, which comes back unchanged in
-    /// [`RotationError::source`].
+    /// [`RotationError::cause`]. [`RotationError`] is a [`std::error::Error`] if that type is one.
     ///
     /// # Errors
     /// [`RotationError`], which says at which step it failed and which passwords unlock the volume
@@ -121,11 +121,11 @@ impl Rotation {
         escrow: impl FnOnce(Guid, &RecoveryPassword) -> Result<(), E>,
     ) -> Result<Report, RotationError<E>> {
         let id = self.id;
-        let failed = |stage, valid, source| RotationError {
+        let failed = |stage, valid, cause| RotationError {
             stage,
             valid,
             id,
-            source,
+            cause,
         };
         let of_volume = |stage, valid, error| failed(stage, valid, RotationCause::Volume(error));
         self.preview(volume)
@@ -200,7 +200,8 @@ pub enum RotationStage {
 pub enum ValidPasswords {
     /// Only the old ones. The new one, if `escrow` stored it, is void.
     Old,
-    /// The old ones; the new one may, too. A write failed, and how far it got is not known.
+    /// The old ones; the new one may, too. A write failed, and how far it got is not known, or what was
+    /// written could not be checked.
     OldAndPerhapsNew,
     /// The old ones and the new one.
     Both,
@@ -225,7 +226,7 @@ pub struct RotationError<E> {
     /// Identifier of the new password's protector.
     pub id: Guid,
     /// What went wrong.
-    pub source: RotationCause<E>,
+    pub cause: RotationCause<E>,
 }
 
 /// What went wrong in a rotation.
@@ -246,17 +247,17 @@ impl<E> std::fmt::Display for RotationError<E> {
 
 impl<E: std::error::Error + 'static> std::error::Error for RotationError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(match &self.source {
+        Some(match &self.cause {
             RotationCause::Escrow(error) => error,
             RotationCause::Volume(error) => error,
         })
     }
 }
 
-impl<E: Into<Error>> From<RotationError<E>> for Error {
-    /// The cause alone.
-    fn from(error: RotationError<E>) -> Self {
-        match error.source {
+impl<E: Into<Error>> RotationError<E> {
+    /// The cause alone, without the passwords that are valid now.
+    pub fn into_cause(self) -> Error {
+        match self.cause {
             RotationCause::Escrow(error) => error.into(),
             RotationCause::Volume(error) => error,
         }

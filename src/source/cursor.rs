@@ -61,8 +61,9 @@ impl<T> Cursor<T> {
 }
 
 impl<T: ReadAt> Read for Cursor<T> {
-    /// Reads up to the next byte that cannot be read, and fails only when the byte at the position
-    /// is that one. At the end of the source it reads 0 bytes.
+    /// Reads up to the next byte that is known to be unreadable ([`ReadAt::readable`]), and fails if
+    /// the byte at the position is that one. Any other error of the source fails the whole read. At
+    /// the end of the source it reads 0 bytes.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let wanted = self.left(buf.len());
         if wanted == 0 {
@@ -71,7 +72,7 @@ impl<T: ReadAt> Read for Cursor<T> {
         let readable = match self.source.readable(self.position, wanted) {
             // Read all the same: the error says why this cannot be read.
             0 => wanted,
-            readable => readable,
+            readable => readable.min(wanted),
         };
         let len = usize::try_from(readable).unwrap_or(buf.len());
         self.source.read_exact_at(self.position, &mut buf[..len])?;

@@ -73,7 +73,9 @@ pub type Probe<'a> = &'a dyn Fn(&dyn ReadAt) -> io::Result<Option<CandidateState
 fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<Located> {
     if !offset.is_multiple_of(512) {
         return Err(Error::NotBitLocker {
-            found: format!("no volume begins at {offset}, which is not a multiple of 512 bytes"),
+            found: format!(
+                "no volume begins at {offset}: the offset must be a multiple of 512 bytes"
+            ),
         });
     }
     if offset >= source.size() {

@@ -35,6 +35,18 @@ impl MountEntry {
             .rfind(|entry| entry.directory == directory))
     }
 
+    /// A mount of the file system with this device number, wherever it is mounted. `None` if it is
+    /// not mounted.
+    ///
+    /// # Errors
+    /// As [`MountEntry::at`].
+    pub fn of_device(device: (u32, u32)) -> io::Result<Option<Self>> {
+        let table = std::fs::read("/proc/self/mountinfo")?;
+        Ok(Self::all_in(&table)
+            .into_iter()
+            .rfind(|entry| entry.device == device))
+    }
+
     /// All rows of the table in this file; none if it cannot be read.
     pub(super) fn all(table: &Path) -> Vec<Self> {
         Self::all_in(&std::fs::read(table).unwrap_or_default())

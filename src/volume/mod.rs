@@ -19,6 +19,7 @@ mod plan;
 mod range_lock;
 mod status;
 pub mod system;
+mod target;
 mod unlock;
 mod unlocked;
 mod writable;
@@ -36,18 +37,19 @@ pub use unlock::MasterKey;
 pub use unlocked::{OpenedBy, Unlocked};
 pub use writable::{IntoWritableError, Writable};
 
+use self::target::Target;
 use crate::error::{Error, Result};
 use crate::format::block::{MetadataBlock, REGION_LEN, State};
 use crate::format::boot::BootRecord;
 use crate::format::copies::{Copies, MetadataCopy};
 use crate::format::protector::KeyProtector;
-use crate::source::{ReadAt, WriteAt};
+use crate::source::ReadAt;
 
 /// A locked volume: its boot record, metadata and key protectors.
 pub struct Volume {
     source: Arc<dyn ReadAt>,
     /// The same source, if the volume was opened for writing.
-    target: Option<Arc<dyn WriteAt>>,
+    target: Option<Target>,
     boot: BootRecord,
     sector_size: u32,
     copies: Copies,

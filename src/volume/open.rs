@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::agreement::StartProof;
 use super::conversion::{ConversionMap, read_available, read_up_to};
+use super::target::Target;
 use super::{UnreadableMap, Volume};
 use crate::error::{CandidateState, Error, Result};
 use crate::format::FormatError;
@@ -38,7 +39,7 @@ impl Volume {
     pub fn from_exclusive(source: impl WriteAt + 'static) -> Result<Self> {
         let target: Arc<dyn WriteAt> = Arc::new(source);
         let mut volume = Self::from_shared(target.clone())?;
-        volume.target = Some(target);
+        volume.target = Some(Target::new(target));
         Ok(volume)
     }
 

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::layout::{Content, Extent, Layout};
+use super::target::Target;
 use crate::crypto::sector::{Method, SectorCipher};
 use crate::error::{Error, Result, UnlockReport, Unwritable};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
-use crate::source::{Cursor, ReadAt, WriteAt, read_uninterrupted};
+use crate::source::{Cursor, ReadAt, read_uninterrupted};
 use crate::unlock::UnlockOptions;
 
 /// Largest sector of any volume, in bytes: the size of the buffer for partial sectors.
@@ -37,7 +38,7 @@ pub struct Unlocked {
     /// The map of what may be written, or why nothing may.
     pub(super) writable: Result<Layout, Unwritable>,
     /// The source, if the volume was opened for writing.
-    pub(super) target: Option<Arc<dyn WriteAt>>,
+    pub(super) target: Option<Target>,
 }
 
 /// The source and the cipher, which together read the bytes of a layout map.

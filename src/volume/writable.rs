@@ -17,10 +17,11 @@
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::layout::{Content, Extent, Layout};
 use super::range_lock::{Access, RangeGuard, RangeLocks};
+use super::target::ClaimedTarget;
 use super::unlocked::Unlocked;
 use super::{Volume, is_decrypted};
 use crate::crypto::sector::SectorCipher;
@@ -50,7 +51,7 @@ const COMPARE_LEN: usize = 1 << 16;
 /// the exclusive lock on the source prevents that.
 pub struct Writable {
     unlocked: Unlocked,
-    target: Arc<dyn WriteAt>,
+    target: ClaimedTarget,
     /// The layout map, in which bytes that may be written are `Encrypted`, and all others reserved.
     layout: Layout,
     range_locks: RangeLocks,
@@ -185,15 +186,24 @@ fn unfit(extent: &Extent, sector: u64) -> Option<Unwritable> {
 }
 
 impl Unlocked {
-    /// The same volume, open for writing. It has to be opened with [`Volume::open_exclusive`] or
-    /// [`Volume::from_exclusive`].
+    /// The same volume, open for writing. It must have been opened with [`Volume::open_exclusive`] or
+    /// [`Volume::from_exclusive`]. Of all that was unlocked from one opened volume, only one can be
+    /// writable at a time.
     ///
     /// # Errors
     /// [`Error::Unwritable`] with the reason, and the volume itself: it can still be read without
     /// unlocking it again ([`IntoWritableError::into_unlocked`]).
-    pub fn into_writable(mut self) -> Result<Writable, IntoWritableError> {
-        let refused = match (self.writable.clone(), self.target.take()) {
-            (Ok(layout), Some(target)) => {
+    pub fn into_writable(self) -> Result<Writable, IntoWritableError> {
+        let claimed = match (&self.writable, &self.target) {
+            (Ok(_), None) => Err(Unwritable::OpenedForReading),
+            (Ok(layout), Some(target)) => match target.claim() {
+                Some(target) => Ok((layout.clone(), target)),
+                None => Err(Unwritable::AlreadyWritable),
+            },
+            (Err(reason), _) => Err(reason.clone()),
+        };
+        let refused = match claimed {
+            Ok((layout, target)) => {
                 return Ok(Writable {
                     unlocked: self,
                     target,
@@ -205,8 +215,7 @@ impl Unlocked {
                     lost: OnceLock::new(),
                 });
             }
-            (Ok(_), None) => Unwritable::OpenedForReading,
-            (Err(reason), _) => reason,
+            Err(reason) => reason,
         };
         Err(IntoWritableError {
             refused: Box::new((self, Error::Unwritable(refused))),

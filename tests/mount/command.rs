@@ -234,7 +234,7 @@ fn ends_on(signal: &str) {
         line.clear();
         said.read_line(&mut line).expect("a message");
     }
-    assert!(line.contains("cannot unmount yet"), "{line}");
+    assert!(line.contains("still mounted"), "{line}");
     let mut byte = [0];
     (&held).read_exact(&mut byte).expect("still served");
     drop(held);

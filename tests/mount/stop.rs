@@ -207,3 +207,35 @@ fn dropping_the_handle_stops_the_mount() {
     let mut byte = [0];
     assert!(file.read_exact_at(&mut byte, 0).is_err());
 }
+
+#[trial(needs(fuse))]
+fn a_mount_whose_directory_was_moved_is_stopped() {
+    let parent = tempfile::tempdir().expect("directory");
+    let (old, new) = (parent.path().join("old"), parent.path().join("new"));
+    std::fs::create_dir_all(old.join("mount")).expect("mount point");
+    let mount = read_only(Arc::default(), &old.join("mount"));
+    let mount = mount.spawn().expect("server");
+    std::fs::rename(&old, &new).expect("move");
+    assert!(is_mounted(&new.join("mount")));
+    mount.stop(Busy::Refuse).expect("stop");
+    assert!(!is_mounted(&new.join("mount")));
+    join(mount).expect("end");
+}
+
+#[trial(needs(fuse))]
+fn a_mount_that_is_hidden_by_another_is_not_taken_for_stopped() {
+    let directory = tempfile::tempdir().expect("directory");
+    let hidden = read_only(Arc::default(), directory.path());
+    let hidden = hidden.spawn().expect("server");
+    let status = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "none"])
+        .arg(directory.path())
+        .status();
+    assert!(status.expect("mount").success());
+    let error = hidden.stop(Busy::Detach).expect_err("hidden");
+    assert!(is_busy(&error), "{error}");
+    unmount(directory.path()).expect("unmount");
+    assert!(is_mounted(directory.path()));
+    hidden.stop(Busy::Detach).expect("stop");
+    join(hidden).expect("end");
+}

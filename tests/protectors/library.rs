@@ -550,7 +550,7 @@ fn a_rotation_whose_escrow_fails_changes_nothing_and_returns_the_callers_error()
     assert_eq!((error.id, error.stage), (id, RotationStage::Escrow));
     assert_eq!(error.valid, ValidPasswords::Old);
     assert!(matches!(
-        error.source,
+        error.cause,
         RotationCause::Escrow(VaultError(503))
     ));
     assert_eq!(
@@ -591,7 +591,7 @@ fn a_failed_rotation_names_the_passwords_that_unlock_the_volume() {
             };
             assert_eq!(error.stage, stage, "{at} {written}");
             assert!(matches!(
-                error.source,
+                error.cause,
                 RotationCause::Volume(Error::Io { .. })
             ));
             let unlocks = [old(), new()].map(|key| plaintext(disk.bytes(), key).is_ok());

@@ -301,7 +301,7 @@ fn an_outdated_view_cannot_change_the_volume() {
     });
     let error = result.unwrap_err();
     assert_eq!(error.stage, RotationStage::Prepare);
-    assert!(matches!(Error::from(error), Error::Stale { .. }));
+    assert!(matches!(error.into_cause(), Error::Stale { .. }));
     assert!(!escrowed.load(Ordering::Relaxed));
     assert!(medium.bytes() == rotated, "something was written");
 

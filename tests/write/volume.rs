@@ -399,6 +399,28 @@ fn hands_back_a_volume_that_was_opened_for_reading() {
     assert!(disk.bytes.lock().unwrap()[..1024] == [7; 1024]);
 }
 
+#[trial]
+fn a_volume_has_one_writer_at_a_time() {
+    let (bytes, _) = volume_with_clear_key(Method::AES_XTS_128, 512);
+    let volume = Volume::from_exclusive(Disk::new(bytes)).unwrap();
+    let unlocked = || {
+        let unlocked = volume.unlock(fve::unlock::NO_CREDENTIAL, &UnlockOptions::new());
+        unlocked.unwrap()
+    };
+    let first = unlocked().into_writable().unwrap();
+    let mut second = unlocked();
+    for _ in 0..2 {
+        let refusal = second.into_writable().unwrap_err();
+        assert!(matches!(
+            refusal.error(),
+            Error::Unwritable(Unwritable::AlreadyWritable)
+        ));
+        second = refusal.into_unlocked();
+    }
+    drop(first);
+    second.into_writable().unwrap();
+}
+
 fn hex(text: &str) -> Vec<u8> {
     let digit = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
     (0..text.len()).step_by(2).map(digit).collect()

@@ -140,7 +140,7 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
         volume.protect(protector);
         secrets.push(secret);
     }
-    let network = enrol_network(args, &mut volume, &mut secrets)?;
+    let network = enroll_network(args, &mut volume, &mut secrets)?;
     // Last check before anything is saved: a key file must not be left behind by a volume that cannot
     // be created.
     volume.check(&plaintext)?;
@@ -151,18 +151,19 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
     for secret in &secrets {
         handed_over.hand_over(secret)?;
     }
-    let created = write(args, &volume, &plaintext, &mut target)?;
+    let created = match write(args, &volume, &plaintext, &mut target) {
+        Ok(created) => created,
+        Err(failure) => return Err(undo(&target, &mut handed_over, failure)),
+    };
     if let Err(failure) = prove(&args.output, proof, network.as_ref()) {
-        target.invalidate();
-        return Err(failure);
+        return Err(undo(&target, &mut handed_over, failure));
     }
     let proved = network.map(|(_, proof)| proof.succeeded());
     let answer = answer(args, &created, &plaintext, &handed_over, proved);
     if let Err(failure) = term::print_all(&answer) {
         // The recovery password may be the only key. If it could not be printed, no one has it, so
         // the volume must not remain.
-        target.invalidate();
-        return Err(failure);
+        return Err(undo(&target, &mut handed_over, failure));
     }
     handed_over.keep();
     target.keep();
@@ -182,7 +183,7 @@ impl CreateArgs {
 
 /// Adds the Network Unlock protector. If it is the only key protector, the server must be reachable
 /// now to prove it: otherwise a mistake in its configuration would lock the volume for good.
-fn enrol_network(
+fn enroll_network(
     args: &CreateArgs,
     volume: &mut NewVolume,
     secrets: &mut Vec<NewSecret>,
@@ -414,7 +415,24 @@ fn open_target(args: &CreateArgs) -> Result<Target, Failure> {
     Ok(target)
 }
 
-/// Encrypts the plaintext into the target, and undoes an incomplete volume.
+/// Undoes a volume that was not completed. If that fails, a complete volume may be there, so the files
+/// with its keys stay.
+fn undo(target: &Target, handed_over: &mut PendingSecrets, failure: Failure) -> Failure {
+    // A new file is removed when the target is dropped.
+    let undone = target.invalidate();
+    if let Err(error) = undone
+        && target.kind() != TargetKind::NewFile
+    {
+        handed_over.keep();
+        term::note(term::escaped(&format!(
+            "warning: {}: there may be a volume, so the files with its keys were kept",
+            error.with_causes()
+        )));
+    }
+    failure
+}
+
+/// Encrypts the plaintext into the target.
 fn write(
     args: &CreateArgs,
     volume: &NewVolume,
@@ -438,11 +456,10 @@ fn write(
     bar.finish_and_clear();
     term::tell_faults();
     written.map_err(|error| {
-        target.invalidate();
         let left = match kind {
             TargetKind::NewFile => "the file was removed",
             TargetKind::File => "the old content of the file is lost",
-            _ => "the device holds no volume now",
+            _ => "the old content of the device is lost",
         };
         match error {
             Error::Io { what, source, .. } => Error::io(format!("{what} ({left})"), source).into(),

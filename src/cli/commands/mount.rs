@@ -31,6 +31,14 @@ use fve::source::{DeviceHold, SharedHold};
 use fve::volume::{Writable, is_hibernated};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Mount a volume read-only, and its files with the kernel's driver:
+    fve mount /dev/sda3 /mnt/bitlocker
+    mount -o ro /mnt/bitlocker/volume /mnt/files
+  Unmount both:
+    umount /mnt/files
+    fve unmount /mnt/bitlocker")]
 pub(crate) struct MountArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -213,8 +221,10 @@ fn watch(signals: &mut Signals, stopper: &Stopper) {
             Err(error) => {
                 let cause = io::Error::from(error);
                 match cause.kind() {
-                    io::ErrorKind::ResourceBusy => term::note("cannot unmount yet: it is in use"),
-                    _ => term::note(format_args!("cannot unmount yet: {cause}")),
+                    io::ErrorKind::ResourceBusy => term::note(
+                        "still mounted, because a program uses the mount; close it, then stop fve again",
+                    ),
+                    _ => term::note(format_args!("still mounted: {cause}")),
                 }
             }
         }

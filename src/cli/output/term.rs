@@ -165,7 +165,7 @@ pub(crate) fn print_failure(failure: &Failure) {
     }
     if failure.keeps_a_word_back() {
         note(format_args!(
-            "help: no file has the name that was given there; it is not repeated because it may be a secret; {}",
+            "help: the word that was given there is not repeated, because it names no file and may be a secret; {}",
             unrepeated::ADVICE
         ));
     }

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use super::tree::{FILE_NAME, Tree};
 use super::unmount::{detach, unmount};
 use crate::error::{Error, Result};
+use crate::shown::ShowPath;
 use crate::source::MountEntry;
 
 /// What to do if a program uses a mount that is to be stopped.
@@ -79,36 +80,86 @@ impl Stopper {
     /// a shared memory mapping of the file after that is lost. If the user is not root and the
     /// system has no `/sys/fs/fuse/connections`, the server ends only after the last file is closed.
     ///
+    /// A mount whose directory was moved is found at its new place.
+    ///
     /// # Errors
     /// With [`Busy::Refuse`], those of [`unmount`]: the source of [`Error::Io`] is of the kind
-    /// [`io::ErrorKind::ResourceBusy`] while a program uses the mount.
+    /// [`io::ErrorKind::ResourceBusy`] while a program uses the mount. It is also of this kind if
+    /// another file system is mounted over the directory.
     ///
-    /// [`Error::Io`] also if not everything that was written reached the disk. The mount is stopped
-    /// all the same then.
+    /// With [`Busy::Detach`], [`Error::Io`] if not everything that was written reached the disk, or
+    /// if the system refuses to unmount. Requests are not answered any more then.
     pub fn stop(&self, busy: Busy) -> Result<()> {
         let Some(shared) = self.shared.upgrade() else {
             return Ok(());
         };
-        // Something else may be mounted there by now.
-        if let Some(device) = shared.device
-            && let Ok(entry) = MountEntry::at(&self.directory)
-            && entry.is_none_or(|entry| entry.device != device)
-        {
+        let Some(directory) = self.mounted_on(&shared)? else {
             return Ok(());
+        };
+        let stopped = match busy {
+            Busy::Refuse => unmount(&directory),
+            Busy::Detach => Self::detach(&shared, &directory),
+        };
+        match stopped {
+            // Another program unmounted it in the meantime.
+            Err(Error::Io { source, .. })
+                if source.kind() == io::ErrorKind::InvalidInput && !self.is_mounted() =>
+            {
+                Ok(())
+            }
+            stopped => stopped,
         }
-        if busy == Busy::Refuse {
-            return unmount(&self.directory);
+    }
+
+    /// Where the file system is mounted now. `None` if it is not mounted.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if another file system hides it.
+    fn mounted_on(&self, shared: &Shared) -> Result<Option<PathBuf>> {
+        let unknown = || Ok(Some(self.directory.clone()));
+        let Some(device) = shared.device else {
+            return unknown();
+        };
+        let Ok(mount) = MountEntry::of_device(device) else {
+            return unknown();
+        };
+        let Some(mount) = mount else {
+            return Ok(None);
+        };
+        match MountEntry::at(&mount.directory) {
+            Ok(Some(visible)) if visible.device != device => Err(Error::io(
+                format!("cannot unmount {}", mount.directory.shown()),
+                io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "another file system is mounted over it",
+                ),
+            )),
+            _ => Ok(Some(mount.directory)),
         }
+    }
+
+    /// Whether the mount table still has the mount, or cannot tell.
+    fn is_mounted(&self) -> bool {
+        let Some(shared) = self.shared.upgrade() else {
+            return false;
+        };
+        shared
+            .device
+            .is_none_or(|device| !matches!(MountEntry::of_device(device), Ok(None)))
+    }
+
+    fn detach(shared: &Shared, directory: &Path) -> Result<()> {
         // The kernel holds no unwritten data but that of memory mappings.
         let synced = if shared.is_serving.load(Ordering::SeqCst) && shared.tree.is_writable() {
-            File::open(self.directory.join(FILE_NAME)).and_then(|file| file.sync_all())
+            File::open(directory.join(FILE_NAME)).and_then(|file| file.sync_all())
         } else {
             Ok(())
         };
         shared.requests.stop();
         let flushed = shared.tree.flush();
-        detach(&self.directory, shared.device.map(|(_, minor)| minor))?;
-        synced.and(flushed).map_err(lost_writes)
+        let detached = detach(directory, shared.device.map(|(_, minor)| minor));
+        synced.and(flushed).map_err(lost_writes)?;
+        detached
     }
 }
 
@@ -119,8 +170,9 @@ pub(super) fn lost_writes(error: io::Error) -> Error {
 
 /// A mount that a thread in the background serves: see [`Mount::spawn`](super::Mount::spawn).
 ///
-/// Dropping it stops the mount as [`Busy::Detach`] does and waits for the thread. Errors then go to
-/// the log only, so call [`BackgroundMount::join`] if the volume is written to.
+/// Dropping it stops the mount as [`Busy::Detach`] does and waits for the thread, unless the mount
+/// cannot be ended: the thread then goes on. Errors go to the log only, so call
+/// [`BackgroundMount::join`] if the volume is written to.
 #[derive(Debug)]
 pub struct BackgroundMount {
     stopper: Stopper,
@@ -177,10 +229,16 @@ impl Drop for BackgroundMount {
             return;
         };
         if let Err(error) = self.stopper.stop(Busy::Detach) {
-            tracing::warn!("stopping the mount on {:?}: {error}", self.directory());
+            let directory = self.directory().shown();
+            tracing::warn!("stopping the mount on {directory}: {}", error.with_causes());
+            if self.stopper.is_mounted() {
+                // The server does not end while it is mounted, so waiting would never end either.
+                return;
+            }
         }
         if let Ok(Err(error)) = server.join() {
-            tracing::warn!("the mount on {:?}: {error}", self.directory());
+            let directory = self.directory().shown();
+            tracing::warn!("the mount on {directory}: {}", error.with_causes());
         }
     }
 }

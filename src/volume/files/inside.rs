@@ -58,7 +58,7 @@ pub enum FileFault {
     Absent,
     /// The volume has no NTFS, or a damaged one.
     #[error("the volume has no readable NTFS file system: {0}")]
-    FileSystem(#[from] NtfsError),
+    FileSystem(NtfsError),
     /// It has more bytes than the caller allows.
     #[error("it has {0} bytes, which is too large for such a file")]
     TooLarge(u64),
@@ -83,6 +83,13 @@ pub enum FileFault {
     /// A structure leads back to itself, or has a size that is too large to be true.
     #[error("its structures on the disk are damaged")]
     Unfollowable,
+}
+
+// By hand: the attribute `from` would make it the source too, and the message names it already.
+impl From<NtfsError> for FileFault {
+    fn from(error: NtfsError) -> Self {
+        Self::FileSystem(error)
+    }
 }
 
 impl From<FileFault> for io::Error {

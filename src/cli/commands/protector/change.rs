@@ -3,7 +3,7 @@
 use fve::enroll::{NewProtector, RecoveryFile, TpmBinding, save_key};
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
-use fve::manage::{Change, Rotation};
+use fve::manage::{Change, Rotation, RotationError};
 use fve::output::check_new;
 use fve::shown::ShowPath;
 
@@ -88,7 +88,7 @@ pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {
             .carry_out(managed, |id, password| {
                 save_key(&args.escrow_to, &RecoveryFile::new(id, password).content)
             })
-            .map_err(Error::from)
+            .map_err(RotationError::into_cause)
     })?;
     term::note(format_args!(
         "the new recovery password was saved to {} and tested on the volume before the old ones were removed",

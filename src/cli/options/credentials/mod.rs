@@ -217,7 +217,7 @@ impl CredentialArgs {
         };
         let selector: ProtectorSelector = name.parse().map_err(|error| Failure::Other {
             status: Status::Refused,
-            what: format!("--protector {name}: {error}"),
+            what: format!("--protector: {error}"),
             help: Some("'fve info' shows the ID of each key protector".to_owned()),
         })?;
         Ok(options.protector(selector))
