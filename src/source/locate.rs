@@ -419,7 +419,7 @@ mod tests {
         let error = message(locate(disk(&[]), Place::Offset(1 << 40), &probe));
         assert!(error.contains("beyond the end"), "{error}");
         let error = message(locate(disk(&[]), Place::Offset(1000), &probe));
-        assert!(error.contains("not a multiple of 512"), "{error}");
+        assert!(error.contains("must be a multiple of 512"), "{error}");
         let error = message(locate(Arc::new(b"QFI\xFB".to_vec()), Place::Auto, &probe));
         assert!(error.contains("qemu-img convert"), "{error}");
         let error = message(locate(Arc::new(Vec::new()), Place::Auto, &probe));

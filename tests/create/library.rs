@@ -227,7 +227,7 @@ fn refuses_unsuitable_plaintext_before_writing() {
 
     let odd = good[..SIZE - 1].to_vec();
     assert!(fault(&volume, &odd).contains("whole sectors"));
-    assert!(fault(&volume, &good[..0x6_0000].to_vec()).contains("outside"));
+    assert!(fault(&volume, &good[..0x6_0000].to_vec()).contains("end of the volume at 0x60000"));
 
     let password = || NewProtector::password(&SecretText::new("a".to_owned())).unwrap();
     volume.protect(password()).protect(password());

@@ -89,8 +89,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "create",
         &[
-            "crypto", "enroll", "error", "format", "guid", "output", "secret", "source", "threads",
-            "volume",
+            "crypto", "enroll", "error", "format", "guid", "output", "secret", "shown", "source",
+            "threads", "volume",
         ],
     ),
     (

@@ -416,7 +416,10 @@ fn checks() {
     // A record with other values.
     for (record_text, words) in [
         ("{}".to_owned(), "is not the progress file"),
-        (text(&said).replace("\"size\":", "\"size\":1"), "record"),
+        (
+            text(&said).replace("\"size\":", "\"size\":1"),
+            "progress file",
+        ),
         (
             text(&said).replace("aes-xts-128", "aes-xts-256"),
             "another volume",

@@ -64,7 +64,7 @@ impl ErrorMap {
                 }
                 match args.force {
                     true => Ok(()),
-                    false => refuse(Status::Usage, "exists", "--force overwrites it"),
+                    false => refuse(Status::Usage, "already exists", "--force overwrites it"),
                 }
             }
             Err(_) => Ok(fve::output::check_new(path)?),
