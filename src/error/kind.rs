@@ -38,7 +38,8 @@ pub enum ErrorKind {
     /// A credential is malformed, such as a recovery password with a mistyped block.
     BadCredential,
     /// A device or service that holds the key could not be reached, such as the TPM or a Network
-    /// Unlock server, and no other credential was tried.
+    /// Unlock server, and no other credential was tried. A credential that ends the attempt with
+    /// [`Answer::Abort`](crate::unlock::Answer::Abort) gives the kind of its own error instead.
     Unreachable,
     /// Credentials were tried and did not unlock the volume, for reasons that the
     /// [report](UnlockReport) lists. The key may still be right, as after a change of the PCRs.

@@ -77,7 +77,7 @@ pub enum CharacterClass {
 
 impl CharacterClass {
     /// A stable word for programs.
-    pub fn as_word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Letter => "letter",
             Self::Numeral => "numeral",
@@ -134,7 +134,7 @@ pub enum BlockVerdict {
 
 impl BlockVerdict {
     /// A stable word for programs: `valid`, `too-short` …
-    pub fn as_word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Valid => "valid",
             Self::Empty => "empty",
@@ -166,7 +166,7 @@ impl fmt::Display for BlockVerdict {
                 f.write_str("has characters that are not digits:")?;
                 foreign.iter().enumerate().try_for_each(|(nth, one)| {
                     let comma = if nth == 0 { "" } else { "," };
-                    let (class, position) = (one.class.as_word(), one.position);
+                    let (class, position) = (one.class.word(), one.position);
                     write!(f, "{comma} a {class} at position {position}")
                 })
             }

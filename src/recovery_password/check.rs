@@ -52,7 +52,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// A stable word for programs.
-    pub fn as_word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::WellFormed => "well-formed",
             Self::Malformed => "malformed",
@@ -64,7 +64,7 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_word())
+        f.write_str(self.word())
     }
 }
 
@@ -186,7 +186,7 @@ pub enum Placeholder {
 
 impl Placeholder {
     /// A stable word for programs.
-    pub fn as_word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::AllZero => "all-zero",
             Self::MicrosoftExample => "microsoft-example",

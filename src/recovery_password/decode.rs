@@ -30,7 +30,7 @@ pub enum Encoding {
 
 impl Encoding {
     /// Its usual name.
-    pub fn as_word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Utf8 => "UTF-8",
             Self::Utf16Le => "UTF-16LE",
@@ -42,7 +42,7 @@ impl Encoding {
 
 impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_word())
+        f.write_str(self.word())
     }
 }
 
@@ -60,7 +60,7 @@ pub enum SourceNote {
 
 impl SourceNote {
     /// A stable word for programs.
-    pub fn as_word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::ByteOrderMark => "byte-order-mark",
             Self::NoByteOrderMark => "utf-16-without-byte-order-mark",

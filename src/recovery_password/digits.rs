@@ -196,7 +196,7 @@ impl PasswordVerdict {
     }
 
     /// A stable word for programs.
-    pub fn as_word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::WellFormed => "well-formed",
             Self::Malformed => "malformed",

@@ -101,7 +101,7 @@ pub enum Note {
 
 impl Note {
     /// A stable word for programs.
-    pub fn as_word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Separators => "normalised-separators",
             Self::RunTogether => "run-together",

@@ -72,7 +72,7 @@ pub enum Correction {
 
 impl Correction {
     /// A stable word for programs.
-    pub fn as_word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Transposition => "transposition",
             Self::BoundaryTransposition => "boundary-transposition",

@@ -98,7 +98,8 @@ pub enum Answer {
     /// The key protector is of the right kind, but the credential does not unlock it.
     Failed(Failure),
     /// The device or service that holds the key cannot be reached. Unlocking stops with this error,
-    /// and no other credential is tried: a timeout says nothing about whether a key is right.
+    /// and no other credential is tried: a timeout says nothing about whether a key is right. A user
+    /// who cancels is [`Error::Interrupted`] here.
     Abort(Error),
 }
 

@@ -536,7 +536,6 @@ fn unknown_method(code: u16) -> Error {
     }
 }
 
-/// Whether protection is suspended: the volume has a clear key, which may be tried.
 /// Refuses a selection that no key protector of the volume matches.
 fn check_selection(block: &MetadataBlock, options: &UnlockOptions) -> Result<()> {
     match options.protector {
@@ -553,6 +552,7 @@ fn check_selection(block: &MetadataBlock, options: &UnlockOptions) -> Result<()>
     }
 }
 
+/// Whether protection is suspended: the volume has a clear key, which may be tried.
 fn has_clear_key(block: &MetadataBlock, options: &UnlockOptions) -> bool {
     block
         .protectors()

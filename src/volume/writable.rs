@@ -223,7 +223,8 @@ impl Unlocked {
     }
 }
 
-/// Why a volume cannot be made writable, together with the volume, which can still be read.
+/// Why a volume cannot be made writable, together with the volume, which can still be read. The
+/// conversion into [`Error`], which `?` makes, drops the volume.
 #[derive(Debug)]
 pub struct IntoWritableError {
     refused: Box<(Unlocked, Error)>,

@@ -400,7 +400,7 @@ mod verdicts {
             let text = A.replacen("471207", block, 1);
             let check = check(&text);
             assert_eq!(first(&check).blocks.len(), 8, "{text}");
-            assert_eq!(first(&check).blocks[0].verdict.as_word(), word);
+            assert_eq!(first(&check).blocks[0].verdict.word(), word);
             assert!(
                 first(&check).blocks[1..]
                     .iter()

@@ -12,7 +12,7 @@
 //!
 //! | reason | what happened |
 //! |---|---|
-//! | `no-sidecar` | no request was sent: there is no stock of requests for this volume |
+//! | `no-sidecar` | no request was sent: there is no sidecar file for this volume |
 //! | `bad-sidecar` | no request was sent: the stock cannot be read, or is empty |
 //! | `other-volume` | no request was sent: the stock belongs to another volume |
 //! | `no-such-protector` | no request was sent: the volume does not have the protector that the stock is for |
@@ -108,7 +108,7 @@ impl NetworkUnlock {
         self
     }
 
-    /// The stock of requests for this volume, after checking that it belongs to the volume and to one
+    /// The sidecar file of this volume, after checking that it belongs to the volume and to one
     /// of its key protectors.
     fn stock(&self, context: &Context<'_>) -> Result<(SidecarFile, Sidecar), Failure> {
         let volume = context.block.dataset.id;
@@ -117,7 +117,7 @@ impl NetworkUnlock {
             return Err(Failure::new(
                 Reason::NoSidecar,
                 format!(
-                    "there is no stock of requests for this volume: {} does not exist",
+                    "there is no sidecar file for this volume: {} does not exist",
                     file.path().shown()
                 ),
             )
@@ -128,7 +128,7 @@ impl NetworkUnlock {
             return Err(Failure::new(
                 Reason::OtherVolume,
                 format!(
-                    "the stock of requests in {} belongs to the volume {:X}",
+                    "the sidecar file {} belongs to the volume {:X}",
                     file.path().shown(),
                     sidecar.volume()
                 ),
@@ -139,7 +139,7 @@ impl NetworkUnlock {
             return Err(Failure::new(
                 Reason::NoSuchProtector,
                 format!(
-                    "the stock of requests was made for the protector {:X}, which the volume does not have",
+                    "the sidecar file was made for the protector {:X}, which the volume does not have",
                     sidecar.protector()
                 ),
             )
@@ -213,7 +213,7 @@ impl NetworkUnlock {
             Err(error) => return Err(bad_sidecar(&error)),
         };
         let taken = taken.ok_or_else(|| {
-            Failure::new(Reason::BadSidecar, "the stock of requests is empty")
+            Failure::new(Reason::BadSidecar, "the sidecar file contains no request")
                 .with_remedy(Remedy::ReplaceNetworkProtector)
         })?;
         if taken.sent_before {
@@ -230,9 +230,9 @@ impl NetworkUnlock {
         if let Err(error) = file.change(|sidecar| sidecar.refill(key)) {
             let error = error.with_causes();
             self.prompt.tell(&format!(
-                "warning: the stock of requests could not be refilled: {error}"
+                "warning: the sidecar file could not be refilled with new requests: {error}"
             ));
-            tracing::warn!("the stock of requests could not be refilled: {error}");
+            tracing::warn!("the sidecar file could not be refilled with new requests: {error}");
         }
     }
 
@@ -246,7 +246,7 @@ impl NetworkUnlock {
         match open_vmk(protector, key.expose()) {
             Answer::Failed(failure) if failure.reason == Reason::WrongKey => Err(Failure::new(
                 Reason::WrongKey,
-                "the key from the network does not unlock this protector: the stock of requests was made for an earlier one",
+                "the key from the network does not unlock this protector: the sidecar file was made for an earlier one",
             )
             .with_remedy(Remedy::ReplaceNetworkProtector)),
             Answer::Opened(vmk) => {

@@ -1,5 +1,5 @@
-//! The file that the client needs besides a volume: a stock of requests, each with the session key
-//! that decrypts its reply (docs/format-network-unlock.md §9).
+//! The sidecar file, which the client needs besides the volume: requests, each with the session key that
+//! decrypts its reply (docs/format-network-unlock.md §9).
 //!
 //! A request contains the network key, which is unknown while the volume is locked. So requests are
 //! made in advance, and each is sent once. Anyone who can read the file, and can reach the server or
@@ -50,7 +50,7 @@ const MAX_REQUESTS: usize = 256;
 
 const NAME: &str = "Network Unlock";
 
-/// A volume's stock of requests.
+/// The content of a sidecar file: the requests of a volume that were not sent yet, and those that were.
 #[derive(Debug)]
 pub struct Sidecar {
     volume: Guid,
@@ -59,7 +59,7 @@ pub struct Sidecar {
     requests: Vec<StockedRequest>,
 }
 
-/// A request in the stock.
+/// A request of the file, with its session key.
 #[derive(Debug)]
 struct StockedRequest {
     key_protector: SealedRequest,
@@ -67,7 +67,7 @@ struct StockedRequest {
     sent: bool,
 }
 
-/// A request that was taken from the stock to be sent.
+/// A request that was taken from the file to be sent.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct TakenRequest {
@@ -98,7 +98,7 @@ struct Entry<'a> {
 }
 
 impl Sidecar {
-    /// A full stock of requests for the network key.
+    /// The content of a new sidecar file, with [`STOCK`] requests.
     ///
     /// # Errors
     /// [`Error::Environment`] if the operating system provides no random numbers.

@@ -267,7 +267,7 @@ fn verdict(verdict: PasswordVerdict) -> String {
         PasswordVerdict::WrongBlockCount { blocks } => {
             format!("malformed: {blocks} blocks found, 8 are needed")
         }
-        other => other.as_word().to_owned(),
+        other => other.word().to_owned(),
     }
 }
 
@@ -302,7 +302,7 @@ fn changes(suggestion: &Suggestion) -> String {
     let changes: Vec<_> = suggestion
         .changes
         .iter()
-        .map(|(block, correction)| format!("block {block}: {}", correction.as_word()))
+        .map(|(block, correction)| format!("block {block}: {}", correction.word()))
         .collect();
     changes.join(", ")
 }
@@ -332,9 +332,9 @@ fn corrections(counts: &CandidateCounts) -> Option<String> {
 fn as_json(args: &CheckArgs, check: &Check, test: Option<&VolumeTest>) -> String {
     let primary = check.primary();
     let mut answer = json!({
-        "result": check.result.as_word(),
+        "result": check.result.word(),
         "source": {
-            "encoding": check.encoding.map(|encoding| encoding.as_word()),
+            "encoding": check.encoding.map(|encoding| encoding.word()),
             "notes": notes(check, primary),
         },
         "identifier": primary.and_then(|first| first.identifier).map(|id| format!("{id:X}")),
@@ -343,7 +343,7 @@ fn as_json(args: &CheckArgs, check: &Check, test: Option<&VolumeTest>) -> String
     });
     if let Some(first) = primary {
         answer["repeated_blocks"] = json!(first.repeats);
-        answer["placeholder"] = json!(first.placeholder.map(|placeholder| placeholder.as_word()));
+        answer["placeholder"] = json!(first.placeholder.map(|placeholder| placeholder.word()));
         if args.show {
             answer["password"] = json!(first.expose_normalized().expose());
             answer["suggestions"] = suggestions_json(first);
@@ -354,7 +354,7 @@ fn as_json(args: &CheckArgs, check: &Check, test: Option<&VolumeTest>) -> String
         .iter()
         .map(|password| {
             json!({
-                "result": password.outcome().as_word(),
+                "result": password.outcome().word(),
                 "line": password.line,
                 "identifier": password.identifier.map(|id| format!("{id:X}")),
                 "blocks": blocks_json(args, password),
@@ -371,10 +371,10 @@ fn as_json(args: &CheckArgs, check: &Check, test: Option<&VolumeTest>) -> String
 }
 
 fn notes(check: &Check, primary: Option<&PasswordCheck>) -> Vec<&'static str> {
-    let of_source = check.source_notes.iter().map(|note| note.as_word());
+    let of_source = check.source_notes.iter().map(|note| note.word());
     let of_password = primary.into_iter().flat_map(|first| &first.notes);
     of_source
-        .chain(of_password.map(|note| note.as_word()))
+        .chain(of_password.map(|note| note.word()))
         .collect()
 }
 
@@ -385,7 +385,7 @@ fn blocks_json(args: &CheckArgs, password: &PasswordCheck) -> Vec<Value> {
         .map(|block| {
             let mut value = json!({
                 "index": block.index,
-                "verdict": block.verdict.as_word(),
+                "verdict": block.verdict.word(),
                 "message": block.verdict.to_string(),
                 "digits": block.digits,
                 "candidates": {
@@ -417,7 +417,7 @@ fn suggestions_json(password: &PasswordCheck) -> Value {
                 .changes
                 .iter()
                 .map(|(block, correction)| {
-                    json!({ "block": block, "correction": correction.as_word() })
+                    json!({ "block": block, "correction": correction.word() })
                 })
                 .collect();
             json!({

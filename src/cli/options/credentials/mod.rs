@@ -107,10 +107,9 @@ impl Args for CredentialArgs {
             let additions = kind.additions.iter().map(option_of);
             std::iter::once((kind.group, option)).chain(additions)
         });
-        let protector = Arg::new(PROTECTOR)
-            .long(PROTECTOR)
-            .value_name("ID")
-            .help("Use only this key protector (its GUID, or the first 8 hex digits of it)");
+        let protector = Arg::new(PROTECTOR).long(PROTECTOR).value_name("ID").help(
+            "Unlock only with this key protector (its GUID, or the first 8 hex digits of it)",
+        );
         let key_package = Arg::new(KEY_PACKAGE)
             .long(KEY_PACKAGE)
             .value_name("FILE")

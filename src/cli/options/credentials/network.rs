@@ -27,7 +27,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     opens: &[ProtectorKind::Network],
 };
 
-/// The path of the stock of requests.
+/// The path of the sidecar file.
 pub(crate) const SIDECAR: Addition = Addition {
     option: "network-sidecar",
     group: Group::Network,
