@@ -47,7 +47,7 @@ impl fmt::Display for Case {
 
 impl Case {
     fn cipher(self, sector_size: usize) -> Box<dyn SectorCipher> {
-        let method = Method::by_word(self.word).expect("method");
+        let method: &'static Method = self.word.parse().expect("method");
         let key: Vec<u8> = (0..method.key_len).map(|i| i as u8).collect();
         method
             .cipher_with(self.engines, &SecretBytes::new(key), sector_size as u32)

@@ -193,7 +193,7 @@ mod tests {
         let placement = free_space(clusters, &pieces)
             .on_file_system(4_096_000)
             .unwrap();
-        let mut starts: Vec<_> = placement.stretches().map(|(_, range)| range.start).into();
+        let mut starts: Vec<_> = placement.ranges().map(|(_, range)| range.start).into();
         starts.sort_unstable();
         assert_eq!(starts, [10, 30, 50, 70, 90].map(|n: u64| n * 4096));
         assert!(
@@ -221,13 +221,13 @@ mod tests {
             let Some(placement) = free_space(clusters, &runs).on_file_system(start + at * size) else {
                 return Ok(());
             };
-            let stretches = placement.stretches();
-            for (number, (_, range)) in stretches.iter().enumerate() {
+            let ranges = placement.ranges();
+            for (number, (_, range)) in ranges.iter().enumerate() {
                 prop_assert!(range.start >= MOVED_LEN);
                 prop_assert_eq!((range.start - start) % size, 0);
                 let held = clusters.holding(range);
                 prop_assert!(runs.iter().any(|run| run.start <= held.start && held.end <= run.end));
-                for (_, other) in &stretches[..number] {
+                for (_, other) in &ranges[..number] {
                     prop_assert!(range.end <= other.start || other.end <= range.start);
                 }
             }

@@ -38,13 +38,13 @@ impl Placement {
     }
 
     /// The byte ranges that must be free, each with a name for messages.
-    pub fn stretches(&self) -> [(&'static str, Range<u64>); 5] {
-        let stretch = |start: u64, len| start..start.saturating_add(len);
+    pub fn ranges(&self) -> [(&'static str, Range<u64>); 5] {
+        let range_of = |start: u64, len| start..start.saturating_add(len);
         let [first, second, third] = self.copies;
         [
-            ("metadata copy 1", stretch(first, REGION_LEN)),
-            ("metadata copy 2", stretch(second, REGION_LEN)),
-            ("metadata copy 3", stretch(third, REGION_LEN)),
+            ("metadata copy 1", range_of(first, REGION_LEN)),
+            ("metadata copy 2", range_of(second, REGION_LEN)),
+            ("metadata copy 3", range_of(third, REGION_LEN)),
             ("the moved boot sectors", self.moved()),
             ("the spare area", self.spare()),
         ]
@@ -62,12 +62,12 @@ impl Placement {
 /// Checks that the ranges are inside the plaintext, after the first sectors, do not overlap, and hold
 /// only zeros.
 pub(super) fn check(
-    stretches: &[(&'static str, Range<u64>)],
+    ranges: &[(&'static str, Range<u64>)],
     plaintext: &dyn ReadAt,
     sector_size: u32,
 ) -> Result<()> {
     let size = plaintext.size();
-    for (number, (name, range)) in stretches.iter().enumerate() {
+    for (number, (name, range)) in ranges.iter().enumerate() {
         let place = || {
             format!(
                 "the place of {name}, {:#x} to {:#x},",
@@ -84,10 +84,7 @@ pub(super) fn check(
             return Err(misplaced(format!("{} {end}", place())));
         }
         let overlaps = |other: &Range<u64>| range.start < other.end && other.start < range.end;
-        if let Some((other, _)) = stretches[..number]
-            .iter()
-            .find(|(_, other)| overlaps(other))
-        {
+        if let Some((other, _)) = ranges[..number].iter().find(|(_, other)| overlaps(other)) {
             return Err(misplaced(format!("{} overlaps that of {other}", place())));
         }
         if let Some(offset) = first_nonzero(plaintext, range)? {
@@ -126,7 +123,7 @@ mod tests {
     use super::*;
 
     fn fault(placement: Placement, plaintext: &[u8]) -> Option<String> {
-        check(&placement.stretches(), &plaintext.to_vec(), 4096)
+        check(&placement.ranges(), &plaintext.to_vec(), 4096)
             .err()
             .map(|error| error.to_string())
     }

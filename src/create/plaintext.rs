@@ -104,12 +104,12 @@ impl Plaintext {
             .on_file_system(facts.size)
             .ok_or_else(|| no_room(facts.name, free, facts.clusters.size))?;
         let mut content = Overlay::new(&image as &dyn ReadAt);
-        let stretches = placement.stretches();
-        let clusters = stretches
+        let ranges = placement.ranges();
+        let clusters = ranges
             .iter()
             .map(|(_, range)| facts.clusters.holding(range));
         system.reserve(&mut content, &clusters.collect::<Vec<_>>())?;
-        for (_, range) in &stretches {
+        for (_, range) in &ranges {
             let len = usize::try_from(range.end - range.start).unwrap_or(0);
             content
                 .write(range.start, &vec![0; len])

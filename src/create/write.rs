@@ -177,16 +177,16 @@ impl NewVolume {
             )));
         }
         self.check_protectors()?;
-        placement::check(&self.stretches(), plaintext, self.sector_size)
+        placement::check(&self.ranges(), plaintext, self.sector_size)
     }
 
     /// The areas that must be zero in the plaintext.
-    fn stretches(&self) -> Vec<(&'static str, Range<u64>)> {
-        let mut stretches = self.placement.stretches().to_vec();
+    fn ranges(&self) -> Vec<(&'static str, Range<u64>)> {
+        let mut ranges = self.placement.ranges().to_vec();
         if let Some(range) = self.stage.map_range() {
-            stretches.push(("the conversion map", range));
+            ranges.push(("the conversion map", range));
         }
-        stretches
+        ranges
     }
 
     /// Writes the first sectors to their new position, encrypted with its address.

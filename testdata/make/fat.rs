@@ -24,7 +24,7 @@ const FAT12_BAD: u16 = 0xFF7;
 pub(crate) fn make(recipe: &Recipe) -> Result<Plaintext> {
     let placement = Placement::after_first_copy(COPIES);
     let mut taken: Vec<Range<u64>> = placement
-        .stretches()
+        .ranges()
         .into_iter()
         .map(|(_, range)| range)
         .collect();

@@ -85,7 +85,7 @@ pub fn make_with(
         moved,
         spare,
     };
-    let method = Method::by_word(method).unwrap();
+    let method: &'static Method = method.parse().unwrap();
     let mut volume = NewVolume::new(method, sector_size, placement).unwrap();
     // bdeinfo fails without a description.
     volume

@@ -107,7 +107,7 @@ pub fn placement() -> Placement {
 
 /// The ranges of the plaintext that must not be written to, for [`placement`].
 pub fn reserved() -> Vec<std::ops::Range<u64>> {
-    let areas = placement().stretches().into_iter();
+    let areas = placement().ranges().into_iter();
     areas.map(|(_, range)| range).collect()
 }
 

@@ -28,7 +28,7 @@ fn plaintext() -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..SIZE)
         .map(|i| (i / 512 + i % 251 + 1) as u8 | 1)
         .collect();
-    for (_, range) in placement().stretches() {
+    for (_, range) in placement().ranges() {
         bytes[range.start as usize..range.end as usize].fill(0);
     }
     bytes[..11].copy_from_slice(b"\xEB\x52\x90NTFS    ");

@@ -49,7 +49,7 @@ fn made() -> &'static (Vec<u8>, Vec<u8>) {
         plaintext[..11].copy_from_slice(b"\xEB\x52\x90NTFS    ");
         plaintext[2 * MIB as usize..3 * MIB as usize].fill(0);
         plaintext[8 * MIB as usize..9 * MIB as usize].fill(0);
-        for (_, range) in placement.stretches() {
+        for (_, range) in placement.ranges() {
             plaintext[range.start as usize..range.end as usize].fill(0);
         }
         let method = Method::AES_XTS_128;

@@ -127,7 +127,7 @@ fn noise(placement: &Placement, sector_size: u32) -> Vec<u8> {
             state.to_le_bytes()[5]
         })
         .collect();
-    for (_, range) in placement.stretches() {
+    for (_, range) in placement.ranges() {
         bytes[range.start as usize..range.end as usize].fill(0);
     }
     bytes[..0x40].fill(0);

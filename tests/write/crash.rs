@@ -200,7 +200,7 @@ fn survives_power_cuts() {
             drop(volume);
             bytes = disk.after_power_cut(&mut random);
             assert!(bytes[..0x2000] == metadata[..0x2000], "{name}");
-            for (what, range) in placement().stretches() {
+            for (what, range) in placement().ranges() {
                 let range = range.start as usize..range.end as usize;
                 let same = bytes[range.clone()] == metadata[range];
                 assert!(same || what == "the moved boot sectors", "{name}: {what}");

@@ -103,7 +103,7 @@ fn equals_a_byte_array() {
                 "{} {sector_size}",
                 method.word
             );
-            for (name, range) in common::writing::placement().stretches() {
+            for (name, range) in common::writing::placement().ranges() {
                 let same = bytes[as_usize(&range)] == after[as_usize(&range)];
                 assert!(same || name == "the moved boot sectors", "{name}");
             }

@@ -104,9 +104,8 @@ pub(crate) struct CreateArgs {
 }
 
 fn cipher_parser() -> impl TypedValueParser<Value = &'static Method> {
-    PossibleValuesParser::new(METHODS.iter().map(|method| method.word)).try_map(|word| {
-        Method::by_word(&word).ok_or_else(|| format!("{word} is not a known encryption method"))
-    })
+    PossibleValuesParser::new(METHODS.iter().map(|method| method.word))
+        .try_map(|word| word.parse::<&'static Method>())
 }
 
 impl Run for CreateArgs {

@@ -195,11 +195,6 @@ impl Method {
         METHODS.iter().find(|method| method.code == code)
     }
 
-    /// The method with this stable word.
-    pub fn by_word(word: &str) -> Option<&'static Self> {
-        METHODS.iter().find(|method| method.word == word)
-    }
-
     /// Whether it uses the Elephant diffuser.
     fn has_diffuser(&self) -> bool {
         matches!(self.code, 0x8000 | 0x8001)
