@@ -19,8 +19,8 @@
 //! * To list the volumes of a disk with their partitions: [`Disk`].
 //! * To read plaintext, at any offset and from any number of threads: [`Unlocked`], from
 //!   [`Volume::unlock`]. For the traits of `std::io` (`Read`, `Seek`, `Write`): [`source::Cursor`].
-//! * To write plaintext: [`Writable`], from [`Volume::open_exclusive`], which locks the source, and
-//!   [`Unlocked::into_writable`].
+//! * To write plaintext: [`Writable`], from [`Volume::open_exclusive`], which locks the source, or
+//!   [`Volume::from_exclusive`] with a source of your own, and [`Unlocked::into_writable`].
 //! * Credentials: [`RecoveryPasswords`], [`Password`], [`StartupKey`], [`TpmUnlock`],
 //!   [`unlock::RawVmk`] (also for the key of a [`MasterKey`]), [`unlock::RawFvek`]; with the feature
 //!   `certificates` also `unlock::certificate::CertificateKey`, with `network` also

@@ -26,7 +26,8 @@ impl Volume {
 
     /// The same for a volume that will be written to: the file or device is opened for writing and
     /// held exclusively. Opening the volume only reads; [`Unlocked::into_writable`] makes it
-    /// writable.
+    /// writable. For one of several volumes of a disk, use [`Volume::from_exclusive`] with a
+    /// [`Window`](crate::source::Window) on the file or device.
     ///
     /// # Errors
     /// Those of [`Volume::open`]; [`Error::Unsupported`](crate::Error::Unsupported) also for a
