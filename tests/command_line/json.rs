@@ -7,7 +7,8 @@
 //! out.
 //!
 //! The tables lack the documents of commands that need a TPM (`tpm`), and those of
-//! `network-unlock probe` that need a server: the tests of Network Unlock compare them with docs/json.md.
+//! `network-unlock probe` that need a server: the tests of TPMs and of Network Unlock compare them with
+//! docs/json.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -5,6 +5,8 @@
 pub mod corpus;
 pub mod damage;
 pub mod disk;
+#[cfg(feature = "cli")]
+pub mod documented;
 pub mod evtx;
 pub mod harness;
 pub mod log;

@@ -11,8 +11,6 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "network-server")]
-mod documented;
-#[cfg(feature = "network-server")]
 mod server;
 
 use std::process::ExitCode;

@@ -16,6 +16,7 @@ use fve::tpm::{
 use serde_json::Value;
 
 use super::volume::{self, TestVolume};
+use crate::common::documented::assert_documented;
 use crate::common::output::json;
 use crate::common::swtpm::{self, Interference, LOAD, Proxy, SRK, Swtpm, UNSEAL, secret_file};
 use crate::common::trials::trial;
@@ -562,6 +563,8 @@ fn status_and_explain() {
         &made,
         &["tpm", "status", "volume.img", &named, "--json"],
     ));
+    let page = "`fve tpm status`, `fve tpm explain`";
+    assert_documented(page, &status);
     assert_eq!(status["tpm"]["locked"], false);
     assert_eq!(status["protectors"][0]["opens"], true);
     assert_eq!(status["protectors"][0]["policy_consistent"], true);
@@ -579,6 +582,7 @@ fn status_and_explain() {
         output
     };
     let found = json(&explain(&[&named, "--json"]));
+    assert_documented(page, &found);
     let protector = &found["protectors"][0];
     assert_eq!(protector["reason"], "pcr-mismatch");
     assert_eq!(protector["only_pcr_11_differs"], true);
@@ -600,12 +604,15 @@ fn status_and_explain() {
     let other = Swtpm::blank();
     other.make_srk();
     let found = json(&explain(&[&format!("--tpm={}", other.tcti()), "--json"]));
+    assert_documented(page, &found);
     assert_eq!(found["protectors"][0]["reason"], "other-tpm");
     let blank = Swtpm::blank();
     let found = json(&explain(&[&format!("--tpm={}", blank.tcti()), "--json"]));
+    assert_documented(page, &found);
     assert_eq!(found["protectors"][0]["reason"], "no-srk");
     tpm.stop();
     let found = json(&explain(&[&named, "--json"]));
+    assert_documented(page, &found);
     assert_eq!(found["protectors"][0]["reason"], "no-tpm");
     assert_eq!(found["protectors"][0]["policy_consistent"], true);
     let info = json(&run(&made, &["info", "volume.img", "--json"]));

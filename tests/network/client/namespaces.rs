@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::server::Authority;
+use crate::common::documented::assert_documented;
 use crate::common::fve;
 use crate::common::output::{assert_status, json};
 use crate::common::trials::{self, Missing, trial};
-use crate::documented::assert_documented;
 
 /// What these tests lack, if anything.
 fn missing() -> Option<Missing> {

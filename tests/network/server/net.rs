@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
+use crate::common::documented::assert_documented;
 use crate::common::trials::{self, Missing, installed};
-use crate::documented::assert_documented;
 
 /// The environment variable that is set in the isolated process.
 const INSIDE: &str = "FVE_TEST_NAMESPACE";

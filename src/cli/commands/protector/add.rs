@@ -44,9 +44,9 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
         change = change.verify_with(id, proof.into_credential());
     }
     if let Some((id, proof)) = &network
-        && let Some(witness) = proof.credential()
+        && let Some(credential) = proof.credential()
     {
-        change = change.verify_with(*id, witness);
+        change = change.verify_with(*id, credential);
     }
     if !args.change.dry_run {
         // Try the change before secrets are saved or printed: a user would rely on a password that

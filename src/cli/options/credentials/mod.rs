@@ -169,8 +169,8 @@ impl CredentialArgs {
     /// Unlocks the volume with the given credentials; without any, with those from systemd, then with
     /// the clear key, then with what the user types.
     pub(crate) fn unlock(&self, volume: &Volume) -> Result<Unlocked, Failure> {
-        let pieced = self.with_key_package(volume)?;
-        let volume = pieced.as_ref().unwrap_or(volume);
+        let with_package = self.with_key_package(volume)?;
+        let volume = with_package.as_ref().unwrap_or(volume);
         let open = |credentials: &[_], options: &_| volume.unlock(credentials, options);
         let unlocked = leave_nothing::<STACK, _>(|| self.open_with(volume, &open))?;
         warn(unlocked.warnings());
@@ -179,8 +179,8 @@ impl CredentialArgs {
 
     /// The same for the volume master key alone.
     pub(crate) fn unlock_master_key(&self, volume: &Volume) -> Result<MasterKey, Failure> {
-        let pieced = self.with_key_package(volume)?;
-        let volume = pieced.as_ref().unwrap_or(volume);
+        let with_package = self.with_key_package(volume)?;
+        let volume = with_package.as_ref().unwrap_or(volume);
         let open = |credentials: &[_], options: &_| volume.unlock_master_key(credentials, options);
         let key = leave_nothing::<STACK, _>(|| self.open_with(volume, &open))?;
         warn(key.warnings());

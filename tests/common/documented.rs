@@ -1,4 +1,5 @@
-//! Compares the JSON documents of commands that need a network with their tables in docs/json.md.
+//! Compares the JSON documents of commands that need a network or a TPM with their tables in
+//! docs/json.md.
 
 use std::path::Path;
 
