@@ -18,6 +18,7 @@ use serde_json::Value;
 use snapbox::Data;
 use snapbox::assert::{Action, Assert};
 
+use crate::common::documented::type_of;
 use crate::common::testdata;
 use crate::common::trials::{Trial, trial, trials};
 use crate::shell::{all_features, place, run};
@@ -194,15 +195,8 @@ struct Shape {
 
 impl Shape {
     fn add(&mut self, path: &str, value: &Value) {
-        let kind = match value {
-            Value::Null => "null",
-            Value::Bool(_) => "boolean",
-            Value::Number(_) => "number",
-            Value::String(_) => "string",
-            Value::Array(_) => "list",
-            Value::Object(_) => "object",
-        };
-        self.types.entry(path.to_owned()).or_default().insert(kind);
+        let types = self.types.entry(path.to_owned()).or_default();
+        types.insert(type_of(value));
         match value {
             Value::Array(elements) => {
                 for element in elements {

@@ -22,6 +22,18 @@ pub fn assert_documented(section: &str, document: &Value) {
     }
 }
 
+/// The type of a value, as docs/json.md names it.
+pub fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "list",
+        Value::Object(_) => "object",
+    }
+}
+
 /// Path and type of each key, as the tables write them.
 fn collect(path: String, value: &Value, keys: &mut Vec<(String, &'static str)>) {
     match value {
@@ -31,15 +43,7 @@ fn collect(path: String, value: &Value, keys: &mut Vec<(String, &'static str)>) 
                     true => key.clone(),
                     false => format!("{path}.{key}"),
                 };
-                let kind = match member {
-                    Value::Null => "null",
-                    Value::Bool(_) => "boolean",
-                    Value::Number(_) => "number",
-                    Value::String(_) => "string",
-                    Value::Array(_) => "list",
-                    Value::Object(_) => "object",
-                };
-                keys.push((path.clone(), kind));
+                keys.push((path.clone(), type_of(member)));
                 collect(path, member, keys);
             }
         }

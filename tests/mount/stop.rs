@@ -54,6 +54,19 @@ fn read_only(source: Arc<Source>, directory: &Path) -> Mount {
     Mount::new(Arc::new(volume), directory, &options()).expect("mount")
 }
 
+/// A volume that is mounted read-write: its disk, the mount, the file in it, opened for writing, and
+/// the plaintext.
+fn read_write(directory: &Path) -> (Arc<Disk>, BackgroundMount, File, Vec<u8>) {
+    let (bytes, plaintext) = volume_with_clear_key(Method::AES_XTS_128, 512);
+    let disk = Disk::new(bytes);
+    let volume = Arc::new(writable(disk.clone()).expect("volume"));
+    let mount = Mount::read_write(volume, directory, &options()).expect("mount");
+    let mount = mount.spawn().expect("server");
+    let path = directory.join("volume");
+    let file = File::options().write(true).open(path).expect("volume");
+    (disk, mount, file, plaintext)
+}
+
 fn is_mounted(directory: &Path) -> bool {
     let directory = directory.canonicalize().expect("directory");
     MountEntry::at(&directory).expect("mount table").is_some()
@@ -137,14 +150,8 @@ fn a_request_in_progress_is_completed() {
 
 #[trial(needs(fuse))]
 fn what_was_written_is_on_the_disk_after_detach() {
-    let (bytes, mut expected) = volume_with_clear_key(Method::AES_XTS_128, 512);
-    let disk = Disk::new(bytes);
-    let volume = Arc::new(writable(disk.clone()).expect("volume"));
     let directory = tempfile::tempdir().expect("directory");
-    let mount = Mount::read_write(volume, directory.path(), &options()).expect("mount");
-    let mount = mount.spawn().expect("server");
-    let path = directory.path().join("volume");
-    let file = File::options().write(true).open(path).expect("volume");
+    let (disk, mount, file, mut expected) = read_write(directory.path());
     file.write_all_at(&[9; 3000], 0x5_0100).expect("write");
     expected[0x5_0100..0x5_0100 + 3000].fill(9);
 
@@ -161,14 +168,8 @@ fn what_was_written_is_on_the_disk_after_detach() {
 
 #[trial(needs(fuse))]
 fn a_disk_that_fails_to_flush_is_reported_and_the_mount_still_stops() {
-    let (bytes, _) = volume_with_clear_key(Method::AES_XTS_128, 512);
-    let disk = Disk::new(bytes);
-    let volume = Arc::new(writable(disk.clone()).expect("volume"));
     let directory = tempfile::tempdir().expect("directory");
-    let mount = Mount::read_write(volume, directory.path(), &options()).expect("mount");
-    let mount = mount.spawn().expect("server");
-    let path = directory.path().join("volume");
-    let file = File::options().write(true).open(path).expect("volume");
+    let (disk, mount, file, _) = read_write(directory.path());
     file.write_all_at(&[9; 100], 0x5_0100).expect("write");
     disk.fails_to_flush.store(true, Ordering::SeqCst);
 

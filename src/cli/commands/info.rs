@@ -35,7 +35,7 @@ impl Run for InfoArgs {
 }
 
 fn run(args: &InfoArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source).tell()?;
+    let opened = source::open(&args.source).print_notes()?;
     let report = describe::Report::of(&opened);
     if args.json {
         term::print(&report.json())?;

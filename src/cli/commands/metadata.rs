@@ -86,7 +86,7 @@ fn run(args: &MetadataArgs) -> Result<(), Failure> {
 
 fn backup(args: &BackupArgs) -> Result<(), Failure> {
     check_new(&args.file)?;
-    let volume = source::open(&args.source).tell()?.volume;
+    let volume = source::open(&args.source).print_notes()?.volume;
     let backup = Backup::of(&volume)?;
     save(&args.file, &backup)?;
     term::note(format_args!(
@@ -111,7 +111,7 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
 
 /// Opens the volume for writing. If its boot record is lost, opens the place where the volume was.
 fn target(args: &SourceArgs, backup: &Backup) -> Result<Arc<dyn WriteAt>, Failure> {
-    match source::open_for_writing(args).tell() {
+    match source::open_for_writing(args).print_notes() {
         Ok(opened) => Ok(opened.target),
         Err(Failure::Volume(Error::NotBitLocker { .. })) => {
             source::open_lost_for_writing(args, backup.volume_size())

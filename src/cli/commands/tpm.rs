@@ -126,7 +126,7 @@ struct TpmReport {
 
 impl TpmReport {
     fn of(args: &ExplainArgs) -> Result<Self, Failure> {
-        let opened = source::open(&args.source).tell()?;
+        let opened = source::open(&args.source).print_notes()?;
         let tpm = tpm_of(args)?;
         let (log, event_log) = match read_log(args.event_log.as_deref()) {
             Ok(log) => (Some(log), Ok(true)),

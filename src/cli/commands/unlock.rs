@@ -42,7 +42,7 @@ impl Run for UnlockArgs {
 }
 
 fn run(args: &UnlockArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source).tell()?;
+    let opened = source::open(&args.source).print_notes()?;
     if opened.piece {
         return unlock_without_start(args, &opened);
     }

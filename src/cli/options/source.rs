@@ -61,7 +61,7 @@ pub(crate) struct LostArgs {
 }
 
 /// A value, or why there is none, and notes for the user about how it was found.
-#[must_use = "`tell` prints the notes and returns the value"]
+#[must_use = "`print_notes` prints the notes and returns the value"]
 pub(crate) struct Noted<T> {
     result: Result<T, Failure>,
     notes: Notes,
@@ -82,7 +82,7 @@ impl<T> Noted<T> {
     }
 
     /// Prints the notes, and returns the value.
-    pub(crate) fn tell(self) -> Result<T, Failure> {
+    pub(crate) fn print_notes(self) -> Result<T, Failure> {
         for note in &self.notes {
             term::note(note);
         }

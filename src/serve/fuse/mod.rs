@@ -6,8 +6,7 @@
 //!
 //! use fve::serve::fuse::{Busy, Mount, MountOptions};
 //!
-//! # fn main() -> fve::Result<()> {
-//! # let unlocked: fve::Unlocked = todo!();
+//! # fn example(unlocked: fve::Unlocked) -> fve::Result<()> {
 //! let options = MountOptions::new("disk.img");
 //! let mount = Mount::new(Arc::new(unlocked), Path::new("/mnt"), &options)?.spawn()?;
 //! // Other programs now read /mnt/volume.

@@ -39,7 +39,7 @@ impl<'a> Session<'a> {
         args: &'a ChangeArgs,
         credentials: &CredentialArgs,
     ) -> Result<Self, Failure> {
-        let opened = source::open_for_writing(&args.source).tell()?;
+        let opened = source::open_for_writing(&args.source).print_notes()?;
         let key = credentials.unlock_master_key(&opened.volume)?;
         let managed = Managed::new(opened.target, opened.volume, key)?;
         if let Some(file) = &args.backup

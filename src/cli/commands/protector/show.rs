@@ -18,7 +18,7 @@ use crate::cli::output::json::document;
 use crate::cli::output::term;
 
 pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source).tell()?;
+    let opened = source::open(&args.source).print_notes()?;
     let block = opened.volume.metadata()?;
     if args.json {
         return term::print(&document(&json!({
@@ -92,7 +92,7 @@ fn stored_secrets(
     args: &SourceArgs,
     credentials: &CredentialArgs,
 ) -> Result<(Guid, Vec<SecretBackup>), Failure> {
-    let volume = source::open(args).tell()?.volume;
+    let volume = source::open(args).print_notes()?.volume;
     let key = credentials.unlock_master_key(&volume)?;
     let id = volume
         .metadata_as_found()

@@ -154,7 +154,7 @@ impl VolumeTest {
             partition: args.partition,
             lost: args.lost.clone(),
         })
-        .tell()?;
+        .print_notes()?;
         let credential: Box<dyn Credential> = Box::new(RecoveryPasswords::found(check)?);
         match opened
             .volume

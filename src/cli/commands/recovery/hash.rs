@@ -53,7 +53,7 @@ impl Run for HashArgs {
 }
 
 fn run(args: &HashArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source).tell()?;
+    let opened = source::open(&args.source).print_notes()?;
     let block = opened.volume.metadata()?;
     let hashes: Vec<_> = block
         .protectors()

@@ -110,7 +110,7 @@ fn run(args: &LookupArgs) -> Result<(), Failure> {
                 partition: args.partition,
                 lost: LostArgs::default(),
             };
-            Some(OnVolume::of(&source::open(&place).tell()?.volume)?)
+            Some(OnVolume::of(&source::open(&place).print_notes()?.volume)?)
         }
         None => None,
     };

@@ -38,9 +38,9 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&partial);
         print_interruption(json);
     });
-    let disk = source::disk(&args.source.source).tell()?;
+    let disk = source::disk(&args.source.source).print_notes()?;
     let credentials = args.credentials.read_given()?;
-    let mut found = match source::lost(&args.source, &disk).tell()? {
+    let mut found = match source::lost(&args.source, &disk).print_notes()? {
         Some(mut found) => {
             // Only the position that the options name, or else the most likely one.
             found.other_starts.clear();

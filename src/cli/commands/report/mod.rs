@@ -57,7 +57,7 @@ impl Run for ReportArgs {
 }
 
 fn run(args: &ReportArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source).tell()?;
+    let opened = source::open(&args.source).print_notes()?;
     // Most of the report needs no key, so it is printed even if the credentials are wrong.
     let (unlocked, failure) = match args.credentials.unlock_unasked(&opened.volume) {
         Ok(unlocked) => (unlocked, None),

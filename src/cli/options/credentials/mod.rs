@@ -352,7 +352,7 @@ impl CredentialArgs {
             partition,
             lost: LostArgs::default(),
         };
-        let volume = source::open(&system).tell()?.volume;
+        let volume = source::open(&system).print_notes()?.volume;
         let key = own.unlock_master_key(&volume)?;
         let others = self.others();
         let hive = others

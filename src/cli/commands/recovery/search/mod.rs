@@ -56,7 +56,7 @@ fn run(args: &SearchArgs) -> Result<(), Failure> {
     let check = read(args)?;
     let pattern = only_password(&check)?;
     let candidates = candidates(args, pattern)?;
-    let opened = source::open(&args.source).tell()?;
+    let opened = source::open(&args.source).print_notes()?;
     let protectors = protectors(
         &opened.volume,
         args.protector.as_deref(),
