@@ -106,7 +106,7 @@ impl RecoveryPasswords {
 fn malformed(result: Outcome, problem: Option<Malformed>) -> Error {
     let why = match problem {
         Some(problem) => problem.to_string(),
-        None if result == Outcome::NotFound => "it contains no recovery password".to_owned(),
+        None if result == Outcome::NotFound => "the text contains no recovery password".to_owned(),
         None => result.to_string(),
     };
     Error::BadCredential {
