@@ -403,6 +403,44 @@ fn names_a_wrong_credential_of_each_kind() {
     );
 }
 
+/// A password file given as another kind of key file: the message shows no part of the password, in
+/// no notation.
+#[trial]
+fn shows_no_bytes_of_a_file_that_is_no_key() {
+    const PASSWORD: &str = "correct horse battery staple, and some more words";
+    let directory = directory();
+    let secret = file(&directory, "secret", PASSWORD);
+    let secret = secret.display().to_string();
+    let parts: Vec<String> = PASSWORD
+        .as_bytes()
+        .windows(4)
+        .flat_map(|word| {
+            let number = u32::from_le_bytes(word.try_into().unwrap());
+            let hex: Vec<_> = word.iter().map(|byte| format!("{byte:02x}")).collect();
+            [
+                number.to_string(),
+                format!("{number:#x}"),
+                hex.join(" "),
+                hex.concat(),
+            ]
+        })
+        .collect();
+    for options in [
+        &["--startup-key", &secret][..],
+        &["--key-package", &secret, "--password-file", &secret],
+        &["--vmk-file", &secret],
+        &["--fvek-file", &secret],
+        &["--tpm-payload", &secret],
+    ] {
+        let output = unlock(&volume().file, options);
+        assert_eq!(output.status.code(), Some(4), "{options:?}");
+        let said = String::from_utf8_lossy(&output.stderr).replace(&secret, "");
+        for part in &parts {
+            assert!(!said.contains(part.as_str()), "{options:?}: {part}: {said}");
+        }
+    }
+}
+
 #[trial]
 fn finds_the_right_startup_key_in_a_directory() {
     let everything = testdata::directory();
