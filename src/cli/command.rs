@@ -22,11 +22,12 @@ use crate::cli::commands::unlock::UnlockArgs;
 use crate::cli::commands::unmount::UnmountArgs;
 use crate::cli::failure::Failure;
 use crate::cli::lacking;
+use crate::cli::other_tools;
 use crate::cli::run::{Run, commands};
 
 /// Unlock, mount, decrypt, create and repair BitLocker volumes on Linux.
 #[derive(Debug, Parser)]
-#[command(name = "fve", version, about, long_about = None, after_long_help = format!("{AFTER_HELP}{}", lacking::help()))]
+#[command(name = "fve", version, about, long_about = None, after_long_help = format!("{AFTER_HELP}{}{}", other_tools::help(), lacking::help()))]
 pub(crate) struct Cli {
     /// Log to standard error; repeat for more detail. A log line never contains a secret
     #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
@@ -53,16 +54,7 @@ Exit status:
   4  no credential unlocks the volume
   5  reading or writing failed
   6  the metadata is damaged in all copies
-  7  'recovery check': the recovery password is malformed
-
-Options of other tools:
-  dislocker -p, bdemount -r, recovery password    --recovery-password-file FILE
-  dislocker -u, bdemount -p, password             --password-file FILE
-  dislocker -f, bdemount -s, startup key          --startup-key FILE
-  dislocker -c, clear key                         (used automatically when no credential is given)
-  dislocker -K, volume master key                 --vmk-file FILE
-  dislocker -k, bdemount -k, sector key           --fvek-file FILE
-  dislocker -O, bdemount -o, offset               --offset BYTES";
+  7  'recovery check': the recovery password is malformed";
 
 commands! {
     /// The commands, in the order of the help.

@@ -11,6 +11,7 @@ mod lacking;
 #[cfg(feature = "fuse")]
 mod mount_helper;
 mod options;
+mod other_tools;
 mod output;
 mod process;
 mod run;
@@ -18,6 +19,7 @@ mod signals;
 mod unrepeated;
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
@@ -38,10 +40,15 @@ pub(crate) fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(failure) => return end(&failure),
     };
+    if let Some(failure) = other_tools::volume_option(&arguments) {
+        return end(&failure);
+    }
     let (cli, words) = match parse(arguments) {
         Ok(parsed) => parsed,
         Err(error) => {
-            if let Some(failure) = lacking::named_in(&error) {
+            if let Some(failure) =
+                lacking::named_in(&error).or_else(|| other_tools::named_in(&error))
+            {
                 return end(&failure);
             }
             // clap returns the output of --help and --version as an error, too.
@@ -50,8 +57,14 @@ pub(crate) fn run() -> ExitCode {
             } else {
                 Status::Done
             };
-            let _ = unrepeated::without_values(error).print();
-            return status.into();
+            let printed = unrepeated::without_values(error).print();
+            return match (status, printed) {
+                // As for other listings: a reader that has enough is no failure.
+                (Status::Done, Err(error)) if error.kind() != ErrorKind::BrokenPipe => {
+                    Status::Io.into()
+                }
+                _ => status.into(),
+            };
         }
     };
     start_logging(cli.verbose);
