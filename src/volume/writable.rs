@@ -360,10 +360,10 @@ impl Writable {
             let end = from + (extent.range.end - extent.range.start);
             let end = end - end % sector;
             if start < end {
+                let discarded = self.target.discard(start, end - start);
+                // Afterwards: a flush meanwhile must not clear the mark of what it may have missed.
                 self.dirty.store(true, Ordering::SeqCst);
-                self.target
-                    .discard(start, end - start)
-                    .map_err(|error| Error::io(format!("discarding at {start:#x}"), error))?;
+                discarded.map_err(|error| Error::io(format!("discarding at {start:#x}"), error))?;
             }
         }
         Ok(())
