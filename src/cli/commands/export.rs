@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::parse::parse_protector_id;
 use crate::cli::options::source::{self, SourceArgs};
 use crate::cli::output::json::{document, failure};
 use crate::cli::output::term;
@@ -63,7 +64,7 @@ struct KeyPackageArgs {
 
     /// Include only these key protectors (GUIDs, or their first 8 hex digits); the default is all
     /// recovery passwords and external keys
-    #[arg(long = "of", value_name = "ID")]
+    #[arg(long = "of", value_name = "ID", value_parser = parse_protector_id)]
     of: Vec<String>,
 
     /// Print the result as one JSON document

@@ -1,4 +1,6 @@
-//! Numbers on the command line.
+//! Values on the command line: numbers, and IDs of key protectors.
+
+use fve::format::selector::ProtectorSelector;
 
 /// Parses a number of bytes, decimal or hexadecimal with `0x`.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
@@ -40,6 +42,14 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| bad())?;
     number.checked_mul(1 << shift).ok_or_else(bad)
+}
+
+/// Accepts what can be the ID of a key protector: a GUID, or its first eight or more hex digits.
+pub(crate) fn parse_protector_id(text: &str) -> Result<String, String> {
+    match text.parse::<ProtectorSelector>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::new_protectors::NewProtectorArgs;
 use crate::cli::options::new_protectors::network::NewNetworkArgs;
 use crate::cli::options::new_protectors::tpm::{BindArgs, NewTpmArgs};
+use crate::cli::options::parse::parse_protector_id;
 use crate::cli::options::source::SourceArgs;
 
 #[derive(Debug, Args)]
@@ -127,7 +128,7 @@ pub(super) struct RemoveArgs {
     pub(super) change: ChangeArgs,
 
     /// Key protectors to remove: GUIDs, or their first 8 hex digits
-    #[arg(value_name = "ID", required_unless_present = "kind")]
+    #[arg(value_name = "ID", value_parser = parse_protector_id, required_unless_present = "kind")]
     pub(super) ids: Vec<String>,
 
     /// Remove all key protectors of this type, named as in 'fve protector list --json' or as in
@@ -173,7 +174,7 @@ pub(super) struct ChangePinArgs {
     pub(super) new_pin_file: Option<PathBuf>,
 
     /// Change the PIN of this key protector if there are several (GUID, or its first 8 hex digits)
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_protector_id)]
     pub(super) of: Option<String>,
 }
 
@@ -192,7 +193,7 @@ pub(super) struct ResealArgs {
     pub(super) bind: BindArgs,
 
     /// Seal this key protector if there are several (GUID, or its first 8 hex digits)
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_protector_id)]
     pub(super) only: Option<String>,
 }
 
@@ -213,7 +214,7 @@ pub(super) struct RotateArgs {
 
     /// Replace only this recovery password (GUID, or its first 8 hex digits); the default is all of
     /// them
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_protector_id)]
     pub(super) replace: Option<String>,
 
     #[command(flatten)]
@@ -279,7 +280,7 @@ pub(super) struct SaveStartupKeyArgs {
     pub(super) to: PathBuf,
 
     /// Save only this key (GUID, or its first 8 hex digits)
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_protector_id)]
     pub(super) only: Option<String>,
 
     /// Use the format of Windows 11, which also names the volume

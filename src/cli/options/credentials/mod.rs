@@ -43,6 +43,7 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::file;
 use crate::cli::options::parse::parse_bytes;
+use crate::cli::options::parse::parse_protector_id;
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::options::source;
 use crate::cli::options::source::{LostArgs, SourceArgs};
@@ -107,9 +108,13 @@ impl Args for CredentialArgs {
             let additions = kind.additions.iter().map(option_of);
             std::iter::once((kind.group, option)).chain(additions)
         });
-        let protector = Arg::new(PROTECTOR).long(PROTECTOR).value_name("ID").help(
-            "Unlock only with this key protector (its GUID, or the first 8 hex digits of it)",
-        );
+        let protector = Arg::new(PROTECTOR)
+            .long(PROTECTOR)
+            .value_name("ID")
+            .value_parser(parse_protector_id)
+            .help(
+                "Unlock only with this key protector (its GUID, or the first 8 hex digits of it)",
+            );
         let key_package = Arg::new(KEY_PACKAGE)
             .long(KEY_PACKAGE)
             .value_name("FILE")
@@ -215,7 +220,7 @@ impl CredentialArgs {
             return Ok(options);
         };
         let selector: ProtectorSelector = name.parse().map_err(|error| Failure::Other {
-            status: Status::Refused,
+            status: Status::Usage,
             what: format!("--protector: {error}"),
             help: Some("'fve info' shows the ID of each key protector".to_owned()),
         })?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use crate::cli::options::parse::parse_protector_id;
 use crate::cli::options::source::SourceArgs;
 
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ pub(crate) struct SearchArgs {
     pub(super) any_order: bool,
 
     /// Try only this key protector (GUID, or its first 8 hex digits, as on the printout)
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_protector_id)]
     pub(super) protector: Option<String>,
 
     /// Save the progress of the search to this file; if the file exists, continue from there
