@@ -1,5 +1,6 @@
 //! `fve completions` and `fve man`, generated from the same definitions as the command line.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, Command, ValueHint};
@@ -53,5 +54,11 @@ pub(crate) fn man(args: &ManArgs, command: Command) -> Result<(), Failure> {
     clap_mangen::Man::new(command)
         .render(&mut page)
         .map_err(|error| Error::io("cannot generate the manual page", error))?;
-    term::print(&String::from_utf8_lossy(&page))
+    term::print(&String::from_utf8_lossy(&page))?;
+    if std::io::stdout().is_terminal() {
+        term::note(
+            "this is the source of the manual page; 'fve man | man -l -' shows it formatted",
+        );
+    }
+    Ok(())
 }

@@ -19,9 +19,7 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     let (tpm, proof) = args.tpm.enrollment(&args.change.credentials)?.unzip();
     let proof = tpm.as_ref().map(Enrollment::id).zip(proof.flatten());
     enrollments.extend(tpm);
-    if !args.change.dry_run {
-        enrollments.iter().try_for_each(Enrollment::check_place)?;
-    }
+    enrollments.iter().try_for_each(Enrollment::check_place)?;
     if enrollments.is_empty() && !args.network.is_given() {
         return Err(Failure::usage(format!(
             "no key protector given; use one or more of {}",

@@ -3,7 +3,8 @@
 use fve::enroll::{NewProtector, RecoveryFile, TpmBinding, save_key};
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
-use fve::manage::{Change, Rotation, RotationError};
+use fve::guid::Guid;
+use fve::manage::{Change, Managed, Rotation, RotationError};
 use fve::output::check_new;
 use fve::shown::ShowPath;
 
@@ -45,10 +46,33 @@ pub(super) fn remove(args: &RemoveArgs) -> Result<(), Failure> {
     if let Some(kind) = args.kind {
         ids.extend(session.ids_of_kinds(&[kind])?);
     }
+    let loses_recovery = is_last_recovery_password(&session.managed, &ids);
     let change = Change::new()
         .drop_bound(args.drop.drop_bound)
         .allow_only_clear_key(args.leave_unprotected);
-    session.carry_out(ids.into_iter().fold(change, Change::remove))
+    session.carry_out(ids.into_iter().fold(change, Change::remove))?;
+    if loses_recovery {
+        let word = if args.change.dry_run {
+            "would have"
+        } else {
+            "has"
+        };
+        term::note(format_args!(
+            "the volume {word} no recovery password: if its other credentials are lost, so is its content; \
+             'fve protector add --recovery-password' adds one"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the volume has a recovery password, but none besides those that are removed.
+fn is_last_recovery_password(managed: &Managed, removed: &[Guid]) -> bool {
+    let protectors = managed.protectors();
+    let mut passwords = protectors
+        .iter()
+        .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
+        .peekable();
+    passwords.peek().is_some() && passwords.all(|protector| removed.contains(&protector.id))
 }
 
 pub(super) fn change_password(args: &ChangePasswordArgs) -> Result<(), Failure> {
@@ -70,14 +94,15 @@ pub(super) fn change_password(args: &ChangePasswordArgs) -> Result<(), Failure> 
 }
 
 pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {
-    if !args.change.dry_run {
-        check_new(&args.escrow_to)?;
-    }
+    check_new(&args.escrow_to)?;
     let mut session = Session::open(&args.change)?;
     let old = match &args.replace {
         Some(name) => vec![session.managed.find(name)?.id],
         None => Vec::new(),
     };
+    if args.replace.is_none() {
+        check_selection(args, &session.managed)?;
+    }
     let rotation = Rotation::new(&session.managed, &old)?.drop_bound(args.drop.drop_bound);
     if args.change.dry_run {
         let report = rotation.preview(&session.managed)?;
@@ -94,6 +119,26 @@ pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {
         "the new recovery password was saved to {} and tested on the volume before the old ones were removed",
         args.escrow_to.shown()
     ));
+    Ok(())
+}
+
+/// Refuses `--protector` with a recovery password if others would be replaced as well: it selects what
+/// unlocks the volume, but was most likely meant as `--replace`.
+fn check_selection(args: &RotateArgs, managed: &Managed) -> Result<(), Failure> {
+    let Some(selector) = args.change.credentials.options()?.protector else {
+        return Ok(());
+    };
+    let protectors = managed.protectors();
+    let passwords: Vec<_> = protectors
+        .iter()
+        .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
+        .collect();
+    if passwords.len() > 1 && passwords.iter().any(|password| selector.selects(password)) {
+        return Err(Failure::usage(
+            "--protector selects what unlocks the volume, and all recovery passwords would be replaced; \
+             --replace ID replaces only one",
+        ));
+    }
     Ok(())
 }
 

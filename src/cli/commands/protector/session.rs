@@ -42,9 +42,7 @@ impl<'a> Session<'a> {
         let opened = source::open_for_writing(&args.source).print_notes()?;
         let key = credentials.unlock_master_key(&opened.volume)?;
         let managed = Managed::new(opened.target, opened.volume, key)?;
-        if let Some(file) = &args.backup
-            && !args.dry_run
-        {
+        if let Some(file) = &args.backup {
             check_new(file)?;
         }
         Ok(Self {
