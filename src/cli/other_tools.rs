@@ -45,7 +45,7 @@ const OPTIONS: &[Options] = &[
     },
     Options {
         theirs: &[("dislocker", &["-c", "--clearkey"], "clear key")],
-        ours: "(used automatically when no credential is given)",
+        ours: "(used automatically if no credential is given)",
     },
     Options {
         theirs: &[("dislocker", &["-K", "--vmk"], "volume master key")],
@@ -72,15 +72,15 @@ const OPTIONS: &[Options] = &[
     },
     Options {
         theirs: &[
-            ("dislocker", &["-r", "--readonly"], "read-only"),
+            ("dislocker", &["-r", "--readonly"], "read-only access"),
             (
                 "cryptsetup",
                 &["-r", "--readonly", "--read-only"],
-                "read-only",
+                "read-only access",
             ),
-            ("mount", &["--ro"], "read-only"),
+            ("mount", &["--ro"], "read-only access"),
         ],
-        ours: "(the default of every command that only reads)",
+        ours: "(the default of every command)",
     },
     Options {
         theirs: &[("mount", &["-o"], "mount options")],
@@ -113,7 +113,9 @@ pub(crate) fn help() -> String {
             .theirs
             .iter()
             .filter_map(|(tool, options, meaning)| {
-                let option = options.first().filter(|option| option.len() == 2)?;
+                let option = options
+                    .first()
+                    .filter(|option| option.len() == 2 && *tool != "mount")?;
                 Some((format!("{tool} {option}"), *meaning))
             })
             .collect();
@@ -166,11 +168,16 @@ fn unknown_option(word: &str) -> Option<Failure> {
             .collect();
         if let Some((_, _, meaning)) = tools.first() {
             let tools: Vec<_> = tools.iter().map(|(tool, ..)| *tool).collect();
-            meanings.push(format!(
-                "for the {meaning} of {}, use {}",
-                tools.join(" and "),
-                row.ours
-            ));
+            let tools = tools.join(" and ");
+            // A remark in parentheses, where no option is needed.
+            let remark = row
+                .ours
+                .strip_prefix('(')
+                .and_then(|text| text.strip_suffix(')'));
+            meanings.push(match remark {
+                Some(remark) => format!("the {meaning} of {tools} is {remark}"),
+                None => format!("for the {meaning} of {tools}, use {}", row.ours),
+            });
         }
     }
     (!meanings.is_empty()).then(|| {
@@ -221,7 +228,8 @@ mod tests {
             for (tool, options, _) in row.theirs {
                 for option in *options {
                     let help = named(&["unlock", "v.img", option]).unwrap_or_default();
-                    assert!(help.contains(row.ours), "{tool} {option}: {help}");
+                    let ours = row.ours.trim_matches(['(', ')']);
+                    assert!(help.contains(ours), "{tool} {option}: {help}");
                     assert!(help.contains(tool), "{tool} {option}: {help}");
                 }
             }

@@ -13,6 +13,7 @@ const SCRIPTS: &[(&str, &[&str])] = &[
     ("01-headless", &["mountpoint"]),
     ("02-decrypt-onto-mounted", &["mkfs.ext4", "losetup"]),
     ("04-positional-secret", &[]),
+    ("13-unreadable-first-sector", &["gcc"]),
     ("16-other-writer", &["dislocker-fuse"]),
     ("19-key-file-others-read", &[]),
 ];

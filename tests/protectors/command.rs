@@ -122,6 +122,82 @@ fn a_dry_run_prints_the_change_and_writes_nothing() {
 }
 
 #[trial]
+fn a_dry_run_fails_where_the_change_could_not_save_its_files() {
+    let bench = Bench::of("xts-128");
+    let nowhere = bench.path("no-such-directory/file");
+    for arguments in [
+        &["add", "--recovery-password-to", &nowhere][..],
+        &["add", "--recovery-password", "--backup", &nowhere],
+        &["rotate-recovery", "--escrow-to", &nowhere],
+    ] {
+        let said = bench.with_key(&[&["protector"], arguments, &["--dry-run"]].concat());
+        assert_eq!(said.status, 5, "{arguments:?}: {}{}", said.out, said.err);
+        assert!(said.err.contains("no-such-directory"), "{}", said.err);
+    }
+}
+
+#[trial]
+fn the_end_of_the_last_recovery_password_is_noted() {
+    let bench = Bench::of("xts-128");
+    let note = "no recovery password";
+    for (kind, expected) in [("recoverypassword", true), ("password", false)] {
+        let said = bench.with_key(&["protector", "remove", "--type", kind, "--dry-run"]);
+        assert_eq!(said.status, 0, "{kind}: {}", said.err);
+        assert_eq!(said.err.contains(note), expected, "{kind}: {}", said.err);
+    }
+}
+
+#[trial]
+fn an_id_that_cannot_be_one_is_an_error_of_the_command_line() {
+    let bench = Bench::of("xts-128");
+    for arguments in [
+        &["remove", "anaconda"][..],
+        &[
+            "rotate-recovery",
+            "--escrow-to",
+            "k",
+            "--replace",
+            "anaconda",
+        ],
+        &["show-recovery", "--protector", "anaconda"],
+        &["change-pin", "--of", "anaconda"],
+    ] {
+        let said = bench.with_key(&[&["protector"], arguments].concat());
+        assert_eq!(said.status, 2, "{arguments:?}: {}{}", said.out, said.err);
+        assert!(!said.err.contains("anaconda"), "{}", said.err);
+    }
+    assert!(bench.is_untouched());
+}
+
+#[trial]
+fn a_protector_to_unlock_with_is_not_taken_for_the_one_to_replace() {
+    let bench = Bench::of("xts-128");
+    let added = bench.with_key(&["protector", "add", "--recovery-password"]);
+    assert_eq!(added.status, 0, "{}", added.err);
+    let list = bench.run(&["protector", "list"]).out;
+    let id = list
+        .lines()
+        .skip_while(|line| !line.contains("Numerical Password"))
+        .find_map(|line| line.split(['{', '}']).nth(1))
+        .expect("an ID");
+    let escrow = bench.path("escrow.txt");
+    let old = bench.path("old.txt");
+    fs::write(&old, &bench.volume.credential(Kind::RecoveryPassword).value).unwrap();
+    let said = bench.run(&[
+        "protector",
+        "rotate-recovery",
+        "--escrow-to",
+        &escrow,
+        "--protector",
+        id,
+        "--recovery-password-file",
+        &old,
+    ]);
+    assert_eq!(said.status, 2, "{}{}", said.out, said.err);
+    assert!(said.err.contains("--replace"), "{}", said.err);
+}
+
+#[trial]
 fn a_refused_change_names_the_reason_and_does_not_touch_the_file() {
     let bench = Bench::of("xts-128");
     let wrong = bench.path("wrong");
