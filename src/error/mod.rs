@@ -50,6 +50,8 @@ pub enum Error {
     NotBitLocker {
         /// What it holds instead.
         found: String,
+        /// What the user can do about it.
+        remedy: Option<Remedy>,
     },
 
     /// The source holds several volumes, and the caller must choose one.
@@ -72,6 +74,8 @@ pub enum Error {
     Unsupported {
         /// What is not supported.
         what: String,
+        /// What the user can do about it.
+        remedy: Option<Remedy>,
     },
 
     /// No copy of the metadata can be trusted.
@@ -275,9 +279,22 @@ impl Error {
         }
     }
 
-    /// A volume of a kind, state or layout that is not supported.
+    /// A source that holds no volume, and what it holds. The remedy, which can be replaced, is to name
+    /// the volume.
+    pub fn not_bitlocker(found: impl Into<String>) -> Self {
+        Self::NotBitLocker {
+            found: found.into(),
+            remedy: Some(Remedy::NameVolume),
+        }
+    }
+
+    /// A volume of a kind, state or layout that is not supported. The remedy, which can be replaced,
+    /// is to look at its metadata.
     pub fn unsupported(what: impl Into<String>) -> Self {
-        Self::Unsupported { what: what.into() }
+        Self::Unsupported {
+            what: what.into(),
+            remedy: Some(Remedy::ShowVolume),
+        }
     }
 
     /// Something that the operating system lacks, without a remedy.
@@ -299,9 +316,7 @@ impl Error {
     /// What the user can do about it, if anything.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
-            Self::NotBitLocker { .. } => Some(Remedy::NameVolume),
             Self::Ambiguous { remedy, .. } => Some(remedy.clone()),
-            Self::Unsupported { .. } => Some(Remedy::ShowVolume),
             Self::Damaged { copies, .. } if copies.iter().any(|copy| copy.followed) => {
                 Some(Remedy::AcceptDamagedMetadata)
             }
@@ -311,7 +326,9 @@ impl Error {
             Self::Refused { report } => report.first_remedy().cloned(),
             Self::NothingToTry { .. } => Some(Remedy::GiveCredential),
             Self::NoSuchProtector { present, .. } => Some(one_of(present)),
-            Self::BadCredential { remedy, .. }
+            Self::NotBitLocker { remedy, .. }
+            | Self::Unsupported { remedy, .. }
+            | Self::BadCredential { remedy, .. }
             | Self::Contradicted { remedy, .. }
             | Self::Uncreatable { remedy, .. }
             | Self::Unchangeable { remedy, .. }
@@ -332,7 +349,9 @@ impl Error {
     /// The same error with a remedy. Has no effect on variants whose remedy is fixed.
     #[must_use]
     pub fn with_remedy(mut self, advice: impl Into<Remedy>) -> Self {
-        if let Self::BadCredential { remedy, .. }
+        if let Self::NotBitLocker { remedy, .. }
+        | Self::Unsupported { remedy, .. }
+        | Self::BadCredential { remedy, .. }
         | Self::Contradicted { remedy, .. }
         | Self::Uncreatable { remedy, .. }
         | Self::Unchangeable { remedy, .. }

@@ -76,9 +76,9 @@ impl Backup {
     pub fn of(volume: &Volume) -> Result<Self> {
         let block = volume.metadata()?;
         if block.version != 2 {
-            return Err(Error::Unsupported {
-                what: "backups of the metadata of a Windows Vista volume".to_owned(),
-            });
+            return Err(Error::unsupported(
+                "backups of the metadata of a Windows Vista volume",
+            ));
         }
         let read = |offset: u64, len: usize| {
             let mut bytes = vec![0; len];

@@ -340,9 +340,7 @@ fn protector_id(datum: &Datum) -> Option<Guid> {
 /// lost.
 fn raw_datums(block: &MetadataBlock) -> Result<Vec<(&Datum, DatumBytes)>> {
     use crate::format::block::{DATASET_HEADER_LEN, HEADER_LEN};
-    let strange = || Error::Unsupported {
-        what: "the metadata has bytes outside of its datums".to_owned(),
-    };
+    let strange = || Error::unsupported("the metadata has bytes outside of its datums");
     let (start, end) = block.dataset.datums;
     let mut at = HEADER_LEN + DATASET_HEADER_LEN;
     let mut datums = Vec::new();

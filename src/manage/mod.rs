@@ -344,11 +344,7 @@ fn named(id: Guid, kind: ProtectorKind) -> String {
 
 /// Refuses volumes whose metadata has states or records that this crate does not know how to keep.
 fn check_supported(volume: &Volume, block: &MetadataBlock) -> Result<()> {
-    let unsupported = |what: &str| {
-        Err(Error::Unsupported {
-            what: what.to_owned(),
-        })
-    };
+    let unsupported = |what: &str| Err(Error::unsupported(what.to_owned()));
     if volume.boot_record().flavor == Flavor::Vista || block.version != 2 {
         return unsupported("changing the metadata of a Windows Vista volume");
     }

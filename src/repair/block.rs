@@ -41,7 +41,5 @@ pub fn block_at(source: &Arc<dyn ReadAt>, offset: u64) -> Result<MetadataBlock> 
     let len = usize::try_from(REGION_LEN).unwrap_or(0);
     let bytes = read_available(source, offset, len)
         .map_err(|error| Error::io(format!("cannot read the metadata at {offset:#x}"), error))?;
-    MetadataBlock::parse(&bytes, offset).map_err(|fault| Error::NotBitLocker {
-        found: fault.to_string(),
-    })
+    MetadataBlock::parse(&bytes, offset).map_err(|fault| Error::not_bitlocker(fault.to_string()))
 }

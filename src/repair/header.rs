@@ -12,9 +12,7 @@ use crate::volume::sectors_per_cluster;
 /// [`Error::Unsupported`] for a volume of Windows Vista, whose boot record has more than the metadata;
 /// [`Error::Damaged`] when the offsets in the metadata are impossible.
 pub fn header(volume: &FoundVolume) -> Result<Vec<u8>> {
-    let unsupported = |what: &str| Error::Unsupported {
-        what: what.to_owned(),
-    };
+    let unsupported = |what: &str| Error::unsupported(what.to_owned());
     let best = volume
         .best()
         .filter(|best| best.block.version != 1)

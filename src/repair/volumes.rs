@@ -49,22 +49,18 @@ impl FoundVolume {
         let starts = starts_of(source, &block, offset);
         let chosen = match (start, starts.as_slice()) {
             (_, []) => {
-                return Err(Error::NotBitLocker {
-                    found: format!(
+                return Err(Error::not_bitlocker(format!(
                         "the metadata at {offset:#x} has impossible offsets for its copies"
-                    ),
-                });
+                    )));
             }
             (Some(wanted), _) => starts
                 .iter()
                 .find(|start| start.offset == wanted)
-                .ok_or_else(|| Error::NotBitLocker {
-                    found: format!(
+                .ok_or_else(|| Error::not_bitlocker(format!(
                         "the metadata at {offset:#x} belongs to no volume that begins at {}, but to one at {}",
                         written(wanted),
                         listed(&starts).join(" or ")
-                    ),
-                })?,
+                    )))?,
             (None, [first, second, ..])
                 if first.evidence.weight() == second.evidence.weight()
                     && starts.iter().any(|start| start.offset >= 0) =>
@@ -169,9 +165,7 @@ impl FoundVolume {
                 let inside = i128::from(best.offset) - i128::from(self.start);
                 u64::try_from(inside).ok()
             })
-            .ok_or_else(|| Error::NotBitLocker {
-                found: "no metadata of a volume".to_owned(),
-            })?;
+            .ok_or_else(|| Error::not_bitlocker("no metadata of a volume"))?;
         // A partition limits the volume. The size in the metadata is not used, as it may be out of
         // date.
         let window: Arc<dyn ReadAt> = match (on_source(self.start, 0), self.evidence.partition) {

@@ -72,27 +72,24 @@ pub type Probe<'a> = &'a dyn Fn(&dyn ReadAt) -> io::Result<Option<CandidateState
 
 fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<Located> {
     if !offset.is_multiple_of(512) {
-        return Err(Error::NotBitLocker {
-            found: format!(
-                "no volume begins at {offset}: the offset must be a multiple of 512 bytes"
-            ),
-        });
+        return Err(Error::not_bitlocker(format!(
+            "no volume begins at {offset}: the offset must be a multiple of 512 bytes"
+        )));
     }
     if offset >= source.size() {
-        return Err(Error::NotBitLocker {
-            found: format!(
-                "offset {offset} is beyond the end of the source, which has {} bytes",
-                source.size()
-            ),
-        });
+        return Err(Error::not_bitlocker(format!(
+            "offset {offset} is beyond the end of the source, which has {} bytes",
+            source.size()
+        )));
     }
     let window = Window::from(source, offset);
     let probed = probe(&window);
     let probed = probed.map_err(|error| Error::io(format!("cannot read at {offset}"), error))?;
     if probed.is_none() {
-        return Err(Error::NotBitLocker {
-            found: format!("at offset {offset} there is {}", describe(&window)?),
-        });
+        return Err(Error::not_bitlocker(format!(
+            "at offset {offset} there is {}",
+            describe(&window)?
+        )));
     }
     Ok(Located {
         source: window,
@@ -103,23 +100,26 @@ fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<L
 }
 
 fn in_partition(source: Arc<dyn ReadAt>, number: u32, probe: Probe<'_>) -> Result<Located> {
-    let table = read_table(source.as_ref())?.ok_or_else(|| Error::NotBitLocker {
-        found: "the source has no partition table".to_owned(),
-    })?;
+    let table = read_table(source.as_ref())?
+        .ok_or_else(|| Error::not_bitlocker("the source has no partition table"))?;
     let partition = table
         .partitions
         .iter()
         .find(|partition| partition.number == number)
-        .ok_or_else(|| Error::NotBitLocker {
-            found: format!("there is no partition {number}; {}", listed(&table)),
+        .ok_or_else(|| {
+            Error::not_bitlocker(format!(
+                "there is no partition {number}; {}",
+                listed(&table)
+            ))
         })?;
     let window = window(&source, partition);
     let probed = probe(&window);
     let probed = probed.map_err(|error| unreadable_partition(number, error))?;
     if probed.is_none() {
-        return Err(Error::NotBitLocker {
-            found: format!("partition {number} holds {}", describe(&window)?),
-        });
+        return Err(Error::not_bitlocker(format!(
+            "partition {number} holds {}",
+            describe(&window)?
+        )));
     }
     let notes = table.notes.join("; ");
     Ok(found(
@@ -158,18 +158,14 @@ fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
         });
     }
     let Some(table) = read_table(source.as_ref())? else {
-        return Err(Error::NotBitLocker {
-            found: describe(&source)?,
-        });
+        return Err(Error::not_bitlocker(describe(&source)?));
     };
     let probed = Probed::of(&source, &table, probe);
     let all_read = probed.unreadable.is_empty() && table.is_complete;
     match (probed.volumes.as_slice(), all_read) {
         ([], _) => match probed.unreadable.into_iter().next() {
             Some((partition, error)) => Err(unreadable_partition(partition.number, error)),
-            None => Err(Error::NotBitLocker {
-                found: contents(&source, &table)?,
-            }),
+            None => Err(Error::not_bitlocker(contents(&source, &table)?)),
         },
         ([(partition, state)], true) => {
             let mut notes = table.notes.clone();

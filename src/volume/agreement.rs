@@ -67,12 +67,10 @@ impl Volume {
             }));
         }
         if vista && self.sector_size != VISTA_SECTOR_LEN {
-            return Err(Error::Unsupported {
-                what: format!(
-                    "a volume of Windows Vista with sectors of {} bytes",
-                    self.sector_size
-                ),
-            });
+            return Err(Error::unsupported(format!(
+                "a volume of Windows Vista with sectors of {} bytes",
+                self.sector_size
+            )));
         }
         match block.sector_size() {
             Some(size) if size != self.sector_size => Err(bad_boot_record(format!(

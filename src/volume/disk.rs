@@ -82,8 +82,8 @@ impl Disk {
     /// # Errors
     /// Those of [`Volume::from_source`]: [`Error::Io`] for a candidate that cannot be read.
     pub fn open_volume(&self, candidate: &Candidate) -> Result<Volume> {
-        let start = u64::try_from(candidate.offset).map_err(|_| Error::NotBitLocker {
-            found: "the volume begins before the source, which lacks its first bytes".to_owned(),
+        let start = u64::try_from(candidate.offset).map_err(|_| {
+            Error::not_bitlocker("the volume begins before the source, which lacks its first bytes")
         })?;
         let len = candidate.len.unwrap_or(u64::MAX);
         Volume::from_source(Window::new(self.source.clone(), start, len))

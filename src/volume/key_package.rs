@@ -129,9 +129,9 @@ impl Volume {
             return Ok((header, KeyPackageOrigin::Known));
         }
         if self.boot.flavor == Flavor::Vista {
-            return Err(Error::Unsupported {
-                what: "a volume of Windows Vista of which no metadata copy can be read".to_owned(),
-            });
+            return Err(Error::unsupported(
+                "a volume of Windows Vista of which no metadata copy can be read",
+            ));
         }
         let copies = <[u64; 3]>::try_from(self.boot.metadata_offsets.as_slice()).ok();
         let (Some(place), Some(copies)) = (place, copies) else {

@@ -46,19 +46,18 @@ impl Volume {
     fn from_shared(source: Arc<dyn ReadAt>) -> Result<Self> {
         let mut sector = [0; BOOT_RECORD_LEN];
         if source.size() < BOOT_RECORD_LEN as u64 {
-            return Err(Error::NotBitLocker {
-                found: format!("only {} bytes, less than a sector", source.size()),
-            });
+            return Err(Error::not_bitlocker(format!(
+                "only {} bytes, less than a sector",
+                source.size()
+            )));
         }
         read_uninterrupted(source.as_ref(), 0, &mut sector)
             .map_err(|error| Error::io("cannot read the first sector", error))?;
-        let unsupported = |fault: FormatError| Error::Unsupported {
-            what: fault.to_string(),
-        };
+        let unsupported = |fault: FormatError| Error::unsupported(fault.to_string());
         let boot = BootRecord::parse(&sector)
             .map_err(unsupported)?
-            .ok_or_else(|| Error::NotBitLocker {
-                found: "the first sector is not a BitLocker boot record".to_owned(),
+            .ok_or_else(|| {
+                Error::not_bitlocker("the first sector is not a BitLocker boot record")
             })?;
         let sector_size = boot
             .sector_size(source.sector_size())
@@ -92,9 +91,8 @@ impl Volume {
         let bytes = read_available(source.as_ref(), offset, len).map_err(|error| {
             Error::io(format!("cannot read the metadata at {offset:#x}"), error)
         })?;
-        let block = MetadataBlock::parse(&bytes, offset).map_err(|fault| Error::NotBitLocker {
-            found: fault.to_string(),
-        })?;
+        let block = MetadataBlock::parse(&bytes, offset)
+            .map_err(|fault| Error::not_bitlocker(fault.to_string()))?;
         let number = (1..)
             .zip(block.copies)
             .find_map(|(number, copy)| (copy == offset).then_some(number))
@@ -106,11 +104,9 @@ impl Volume {
                 copies: Vec::new(),
             })?;
         let boot = boot_record_of(&block, conversion_map)?;
-        let sector_size =
-            boot.sector_size(source.sector_size())
-                .map_err(|fault| Error::Unsupported {
-                    what: fault.to_string(),
-                })?;
+        let sector_size = boot
+            .sector_size(source.sector_size())
+            .map_err(|fault| Error::unsupported(fault.to_string()))?;
         let start_proof = match block.proves_start(&sound_copies(source.as_ref(), &block)) {
             true => StartProof::ByCopies,
             false => StartProof::Unproved,
@@ -218,9 +214,9 @@ fn boot_record_of(block: &MetadataBlock, conversion_map: Option<[u64; 2]>) -> Re
     let layout = match conversion_map {
         Some(information) => Layout::EncryptOnWrite { information },
         None if block.is_encrypt_on_write() => {
-            return Err(Error::Unsupported {
-                what: "an encrypt-on-write volume whose conversion map is not found, so which of its areas are encrypted is not known".to_owned(),
-            });
+            return Err(Error::unsupported(
+                "an encrypt-on-write volume whose conversion map is not found, so which of its areas are encrypted is not known",
+            ));
         }
         None => Layout::Whole,
     };

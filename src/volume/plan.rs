@@ -141,9 +141,9 @@ impl Volume {
             State::PAUSED | State::SWITCHING | State::SWITCHING_DETACHED => {
                 let in_flight = u64::from(block.conversion_size);
                 if block.state == State::SWITCHING && in_flight == 0 {
-                    return Err(Error::Unsupported {
-                        what: "a conversion was interrupted inside a chunk, and the metadata does not record which".to_owned(),
-                    });
+                    return Err(Error::unsupported(
+                        "a conversion was interrupted inside a chunk, and the metadata does not record which",
+                    ));
                 }
                 layout.push_in_place(watermark.min(size), true);
                 if block.state != State::PAUSED {
@@ -157,9 +157,9 @@ impl Volume {
                 layout.push_in_place(size, false);
             }
             State(state) => {
-                return Err(Error::Unsupported {
-                    what: format!("the volume is in the unknown state {state}"),
-                });
+                return Err(Error::unsupported(format!(
+                    "the volume is in the unknown state {state}"
+                )));
             }
         }
         Ok(layout)
@@ -285,12 +285,10 @@ impl Volume {
                 tracing::debug!("the first sector cannot be read: {}", error.with_causes());
                 Ok(())
             }
-            _ => Err(Error::Unsupported {
-                what: format!(
-                    "the volume is part-converted (state {}, wanted {}, watermark {:#x}) and its first sector does not confirm which areas are encrypted",
-                    block.state.0, block.next_state.0, block.encrypted_extent
-                ),
-            }),
+            _ => Err(Error::unsupported(format!(
+                "the volume is part-converted (state {}, wanted {}, watermark {:#x}) and its first sector does not confirm which areas are encrypted",
+                block.state.0, block.next_state.0, block.encrypted_extent
+            ))),
         }
     }
 }

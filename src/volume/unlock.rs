@@ -154,9 +154,9 @@ impl Volume {
             .first()
             .is_some_and(|best| is_decrypted(best))
         {
-            return Err(Error::Unsupported {
-                what: "the volume is decrypted: it has no keys and no protectors".to_owned(),
-            });
+            return Err(Error::unsupported(
+                "the volume is decrypted: it has no keys and no protectors",
+            ));
         }
         let found = leave_nothing::<STACK, _>(|| self.find_key(credentials, options))?;
         let VolumeKey::Vmk(vmk) = found.opening.key else {
@@ -470,14 +470,12 @@ impl Volume {
                 copies: Vec::new(),
             });
         }
-        let cipher = method
-            .cipher(key, self.sector_size)
-            .ok_or_else(|| Error::Unsupported {
-                what: format!(
-                    "this CPU, or its emulator, computes {} wrongly",
-                    method.name
-                ),
-            })?;
+        let cipher = method.cipher(key, self.sector_size).ok_or_else(|| {
+            Error::unsupported(format!(
+                "this CPU, or its emulator, computes {} wrongly",
+                method.name
+            ))
+        })?;
         Ok(SectorKey { cipher, method })
     }
 
@@ -531,9 +529,7 @@ fn check_raw_key(unlocked: &Unlocked, options: &UnlockOptions) -> Result<()> {
 }
 
 fn unknown_method(code: u16) -> Error {
-    Error::Unsupported {
-        what: format!("the encryption method {code:#06x} is not known"),
-    }
+    Error::unsupported(format!("the encryption method {code:#06x} is not known"))
 }
 
 /// Refuses a selection that no key protector of the volume matches.

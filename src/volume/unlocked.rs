@@ -129,9 +129,9 @@ impl Unlocked {
     pub fn plain(source: Arc<dyn ReadAt>) -> Result<Self> {
         let size = source.sector_size().unwrap_or(512);
         if !size.is_power_of_two() || !(512..=MAX_SECTOR as u32).contains(&size) {
-            return Err(Error::Unsupported {
-                what: format!("a source with sectors of {size} bytes"),
-            });
+            return Err(Error::unsupported(format!(
+                "a source with sectors of {size} bytes"
+            )));
         }
         let mut layout = Layout::default();
         layout.push_in_place(source.size(), false);

@@ -102,9 +102,7 @@ pub(super) fn open(path: &Path, file: &Disk) -> Result<Option<(Disk, &'static st
 
 fn failure(name: &str, path: &Path, error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::Unsupported {
-        return Error::Unsupported {
-            what: format!("{}: {error}", path.shown()),
-        };
+        return Error::unsupported(format!("{}: {error}", path.shown()));
     }
     Error::io(format!("cannot open the {name} {}", path.shown()), error)
 }

@@ -23,9 +23,10 @@ pub(in crate::source) fn file_or_device(path: &Path) -> io::Result<Result<bool>>
     } else {
         "a pipe or socket"
     };
-    Ok(Err(Error::NotBitLocker {
-        found: format!("{} is {found}, not a file or block device", path.shown()),
-    }))
+    Ok(Err(Error::not_bitlocker(format!(
+        "{} is {found}, not a file or block device",
+        path.shown()
+    ))))
 }
 
 /// Size in bytes, and the sector size of a device.

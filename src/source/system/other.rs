@@ -19,12 +19,10 @@ pub(in crate::source) fn file_or_device(path: &Path) -> io::Result<Result<bool>>
     } else {
         "not a regular file"
     };
-    Ok(Err(Error::NotBitLocker {
-        found: format!(
-            "{} is {found}, and on this system a volume is read from an image file",
-            path.shown()
-        ),
-    }))
+    Ok(Err(Error::not_bitlocker(format!(
+        "{} is {found}, and on this system a volume is read from an image file",
+        path.shown()
+    ))))
 }
 
 /// Size in bytes; a file has no sectors.
