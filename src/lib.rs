@@ -131,6 +131,8 @@ pub mod manage;
 pub mod network;
 #[cfg(target_os = "linux")]
 pub mod output;
+#[cfg(target_os = "linux")]
+pub mod privileges;
 pub mod recovery_password;
 pub mod repair;
 pub mod secret;

@@ -16,6 +16,7 @@ use self::strings::strings;
 const ALLOWED: &[(&str, &[&str])] = &[
     // Used by nearly all others.
     ("guid", &[]),
+    ("privileges", &[]),
     ("shown", &[]),
     ("threads", &[]),
     ("secret", &[]),
