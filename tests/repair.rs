@@ -623,7 +623,7 @@ mod failing {
     use super::*;
 
     fn missing() -> Option<Missing> {
-        trials::fuse().or_else(|| trials::programs(&["ddrescuelog"]))
+        trials::fuse().or_else(|| trials::programs(&["ddrescue", "ddrescuelog"]))
     }
 
     /// A source in memory, of which some ranges cannot be read.
@@ -719,6 +719,56 @@ mod failing {
         }
         assert!(std::fs::read(&out)? == expected);
         check_map(&map, &lost)
+    }
+
+    /// An image of such a disk, made by ddrescue, reads as the disk does if its map is given: the
+    /// places that were not rescued are errors, not plaintext made of what the image holds there.
+    #[trial("reads an image as its map by ddrescue says", needs(missing))]
+    fn rescued_image() -> Result<(), Failed> {
+        let volume = sample();
+        let bad = bad(&volume);
+        let disk = FailingDisk::new(VolumeCopy::of(&volume).bytes, &bad);
+        let directory = tempfile::tempdir()?;
+        let place = |name: &str| directory.path().join(name);
+        let rescued = Command::new("ddrescue")
+            .args(["--sector-size=512", "--quiet"])
+            .args([disk.path(), place("image"), place("rescued")])
+            .output()?;
+        assert!(rescued.status.success(), "{}", text(&rescued.stderr));
+        let mut image = std::fs::read(place("image"))?;
+        for range in &bad {
+            image[usize::try_from(range.start)?..usize::try_from(range.end)?].fill(0xA5);
+        }
+        std::fs::write(place("image"), &image)?;
+
+        let decrypt = |out: &str, options: &[&std::ffi::OsStr]| {
+            let mut command = fve();
+            command.arg("decrypt").arg(place("image")).arg(place(out));
+            command.arg("--startup-key").arg(volume.bek());
+            command.args(options).output().expect("fve")
+        };
+        let (rescue_map, error_map) = (place("rescued"), place("errors"));
+        let with_map = ["--rescue-map".as_ref(), rescue_map.as_os_str()];
+        let refused = decrypt("refused", &with_map);
+        assert_status(&refused, 5);
+        let said = text(&refused.stderr);
+        assert!(said.contains("was not rescued"), "{said}");
+        assert!(said.contains("warning: 2048 of the"), "{said}");
+        assert!(!place("refused").exists());
+
+        let error_map_option = ["--error-map".as_ref(), error_map.as_os_str()];
+        let output = decrypt("out", &[with_map, error_map_option].concat());
+        assert_status(&output, 5);
+        let mut expected = vec![0; usize::try_from(volume.size)?];
+        volume
+            .unlock(Some(volume.credential(Kind::StartupKey)))?
+            .read_exact_at(0, &mut expected)?;
+        let lost = [bad[0].clone(), bad[2].clone()];
+        for range in &lost {
+            expected[usize::try_from(range.start)?..usize::try_from(range.end)?].fill(0);
+        }
+        assert!(std::fs::read(place("out"))? == expected);
+        check_map(&error_map, &lost)
     }
 
     /// Checks that ddrescuelog lists the same sectors.

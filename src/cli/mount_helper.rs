@@ -22,6 +22,7 @@ const WITH_VALUE: &[&str] = &[
     "volume-start",
     "protector",
     "key-package",
+    "rescue-map",
 ];
 /// Options without a value: as mount(8) writes them, and as `fve mount` does. `rw` is not among them:
 /// mount(8) passes it unless the user gave `ro`, but a volume is only written to on an explicit

@@ -13,6 +13,7 @@ mod locate;
 mod open;
 mod overlay;
 pub mod partition;
+mod rescue_map;
 mod signature;
 mod system;
 mod window;
@@ -47,6 +48,7 @@ pub(crate) use locate::candidates;
 pub use locate::{Located, Place, Probe, locate};
 pub use open::open;
 pub use overlay::Overlay;
+pub use rescue_map::{RescueMap, RescueMapError, Rescued};
 pub use window::Window;
 pub use write::WriteAt;
 

@@ -7,5 +7,6 @@ pub(crate) mod file;
 pub(crate) mod new_protectors;
 pub(crate) mod parse;
 pub(crate) mod readable;
+pub(crate) mod rescue_map;
 pub(crate) mod source;
 pub(crate) mod threads;

@@ -12,14 +12,15 @@ use fve::error::Error;
 use fve::repair::{FoundVolume, Scope, scan, written};
 use fve::shown::ShowPath;
 use fve::source::{
-    DeviceHold, ExclusiveFile, Extent, Place, ReadAt, Window, WriteAt, changed_by, is_file_system,
-    locate, partition, refuse_mapped,
+    DeviceHold, ExclusiveFile, Extent, Place, ReadAt, Rescued, Window, WriteAt, changed_by,
+    is_file_system, locate, partition, refuse_mapped,
 };
 use fve::volume::Volume;
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::parse::{parse_bytes, parse_start};
+use crate::cli::options::rescue_map;
 use crate::cli::output::term;
 
 /// The section of the help with these options.
@@ -39,6 +40,11 @@ pub(crate) struct SourceArgs {
     /// The volume is this partition of SOURCE
     #[arg(long, value_name = "N", help_heading = HEADING)]
     pub(crate) partition: Option<u32>,
+
+    /// Map file of GNU ddrescue for SOURCE: what it did not rescue is unreadable, whatever SOURCE
+    /// holds there
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = HEADING, hide_short_help = true)]
+    pub(crate) rescue_map: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) lost: LostArgs,
@@ -157,7 +163,7 @@ fn note_changes(extent: &Extent, notes: &mut Notes) {
 
 fn open_volume(args: &SourceArgs, notes: &mut Notes) -> Result<Opened, Failure> {
     let path = &args.source;
-    let disk = open_disk(path, notes)?;
+    let disk = open_disk(path, args.rescue_map.as_deref(), notes)?;
     let opened = |volume, offset, partition, piece| Opened {
         volume,
         offset,
@@ -286,15 +292,19 @@ fn metadata_of(disk: &Arc<dyn ReadAt>, start: i64) -> Result<u64, Failure> {
 }
 
 /// Opens SOURCE as a whole, read-only.
-pub(crate) fn disk(path: &Path) -> Noted<Arc<dyn ReadAt>> {
+pub(crate) fn disk(path: &Path, rescue_map: Option<&Path>) -> Noted<Arc<dyn ReadAt>> {
     Noted::of(|notes| {
-        let disk = open_disk(path, notes)?;
+        let disk = open_disk(path, rescue_map, notes)?;
         note_changes(&Extent::whole(path), notes);
         Ok(disk)
     })
 }
 
-fn open_disk(path: &Path, notes: &mut Notes) -> Result<Arc<dyn ReadAt>, Failure> {
+fn open_disk(
+    path: &Path,
+    rescue_map: Option<&Path>,
+    notes: &mut Notes,
+) -> Result<Arc<dyn ReadAt>, Failure> {
     let (disk, container) = fve::source::open(path).map_err(not_opened)?;
     if let Some(name) = container {
         notes.push(format!(
@@ -302,7 +312,12 @@ fn open_disk(path: &Path, notes: &mut Notes) -> Result<Arc<dyn ReadAt>, Failure>
             path.shown()
         ));
     }
-    Ok(disk)
+    let Some(map) = rescue_map else {
+        return Ok(disk);
+    };
+    let map = rescue_map::read(map)?;
+    notes.extend(rescue_map::note(&map, disk.size()));
+    Ok(Arc::new(Rescued::new(disk, map)))
 }
 
 /// Leaves out the general help for unsupported volumes, 'fve info': it cannot read a disk image of an
@@ -335,6 +350,11 @@ pub(crate) fn open_for_writing(args: &SourceArgs) -> Noted<OpenedForWriting> {
 
 fn open_exclusively(args: &SourceArgs, notes: &mut Notes) -> Result<OpenedForWriting, Failure> {
     refuse_lost(args)?;
+    if args.rescue_map.is_some() {
+        return Err(Failure::usage(
+            "with --rescue-map, SOURCE can only be read: changes could go where its content is lost",
+        ));
+    }
     let path = &args.source;
     let (_, container) = fve::source::open(path).map_err(not_opened)?;
     if let Some(name) = container {

@@ -152,6 +152,7 @@ impl VolumeTest {
             source: path.to_owned(),
             offset: args.offset,
             partition: args.partition,
+            rescue_map: None,
             lost: args.lost.clone(),
         })
         .print_notes()?;

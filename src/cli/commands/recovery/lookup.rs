@@ -108,6 +108,7 @@ fn run(args: &LookupArgs) -> Result<(), Failure> {
                 source: path.clone(),
                 offset: args.offset,
                 partition: args.partition,
+                rescue_map: None,
                 lost: LostArgs::default(),
             };
             Some(OnVolume::of(&source::open(&place).print_notes()?.volume)?)

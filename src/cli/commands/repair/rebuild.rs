@@ -38,7 +38,8 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&partial);
         print_interruption(json);
     });
-    let disk = source::disk(&args.source.source).print_notes()?;
+    let disk =
+        source::disk(&args.source.source, args.source.rescue_map.as_deref()).print_notes()?;
     let credentials = args.credentials.read_given()?;
     let mut found = match source::lost(&args.source, &disk).print_notes()? {
         Some(mut found) => {

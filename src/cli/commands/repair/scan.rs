@@ -19,7 +19,7 @@ const MOST_TRIED: usize = 16;
 pub(super) fn run(args: &ScanArgs) -> Result<(), Failure> {
     let json = args.json;
     signals::exit_on_signal(move || print_interruption(json));
-    let disk = source::disk(&args.source).print_notes()?;
+    let disk = source::disk(&args.source, None).print_notes()?;
     let scope = match args.quick {
         true => Scope::LikelyPlacesFirst,
         false => Scope::Everything,

@@ -355,6 +355,7 @@ impl CredentialArgs {
             source: path.unwrap_or_default(),
             offset,
             partition,
+            rescue_map: None,
             lost: LostArgs::default(),
         };
         let volume = source::open(&system).print_notes()?.volume;
