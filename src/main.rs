@@ -6,5 +6,6 @@
 mod cli;
 
 fn main() -> std::process::ExitCode {
+    fve::child_main::run_if_requested();
     cli::run()
 }

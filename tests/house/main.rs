@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &["format", "guid", "shown"]),
     ("input", &["error", "secret", "shown"]),
     ("output", &["error", "shown"]),
+    ("child", &["privileges"]),
     // Bytes, algorithms, recovery passwords.
     ("source", &["error", "guid", "output", "shown"]),
     ("crypto", &["error", "guid", "secret", "threads"]),
@@ -110,6 +111,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "volume",
         ],
     ),
+    // The entry of child processes, which knows all that they do.
+    ("child_main", &["child", "escrow", "unlock"]),
 ];
 
 #[test]
