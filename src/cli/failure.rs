@@ -67,17 +67,31 @@ impl Failure {
         .map(|message| unrepeated::without_secrets(&message).into_owned())
     }
 
+    /// What to do next, as one text.
     pub(crate) fn help(&self) -> Option<String> {
-        match self {
+        let lines = self.help_lines();
+        (!lines.is_empty()).then(|| lines.join("; "))
+    }
+
+    /// The same, one sentence for each line.
+    pub(crate) fn help_lines(&self) -> Vec<String> {
+        let help = match self {
             Self::Volume(error) => error.remedy().as_ref().map(advice::words),
             Self::Other { help, .. } => help.clone(),
             Self::Silent(_) => None,
-        }
-        .map(|help| unrepeated::without_secrets(&help).into_owned())
+        };
+        let help = help.map(|help| unrepeated::without_secrets(&help).into_owned());
+        let kept_back = self.keeps_a_word_back().then(|| {
+            format!(
+                "the word that was given there is not repeated, because it names no file and may be a secret; {}",
+                unrepeated::ADVICE
+            )
+        });
+        help.into_iter().chain(kept_back).collect()
     }
 
     /// Whether the message left out a word that may be a secret.
-    pub(crate) fn keeps_a_word_back(&self) -> bool {
+    fn keeps_a_word_back(&self) -> bool {
         match self {
             Self::Volume(error) => unrepeated::has_secrets(&error.with_causes().to_string()),
             Self::Other { what, .. } => unrepeated::has_secrets(what),

@@ -210,6 +210,18 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     }
 }
 
+/// The help of the JSON document is that of the terminal.
+#[trial]
+fn the_document_says_too_why_a_word_is_missing() {
+    let output = fve().args(["info", "anaconda", "--json"]).output();
+    let output = output.expect("fve");
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let help = document["error"]["help"].as_str().unwrap_or_default();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(help.contains("not repeated"), "{document}");
+    assert!(said.contains("not repeated"), "{said}");
+}
+
 /// A mistyped file name is repeated, because it does not look like a secret.
 #[trial]
 fn a_mistyped_path_is_repeated() {

@@ -160,14 +160,8 @@ pub(crate) fn print_failure(failure: &Failure) {
     if let Some(message) = failure.message() {
         note(format_args!("error: {message}"));
     }
-    if let Some(help) = failure.help() {
+    for help in failure.help_lines() {
         note(format_args!("help: {help}"));
-    }
-    if failure.keeps_a_word_back() {
-        note(format_args!(
-            "help: the word that was given there is not repeated, because it names no file and may be a secret; {}",
-            unrepeated::ADVICE
-        ));
     }
 }
 
