@@ -21,6 +21,12 @@ const KEY_DATUM: usize = 44;
 const SEALED_DATUM: usize = 80;
 /// Length of a key alone.
 const KEY: usize = 32;
+/// The header of a KEY datum with a key of 32 bytes, and of such a datum sealed. Some programs save the
+/// released datum without it.
+const HEADERS: [[u8; 8]; 2] = [
+    [KEY_DATUM as u8, 0, 0, 0, 1, 0, 0, 0],
+    [SEALED_DATUM as u8, 0, 0, 0, 5, 0, 0, 0],
+];
 
 /// The data that a TPM released.
 #[derive(Debug)]
@@ -28,7 +34,8 @@ pub struct Payload(SecretBytes);
 
 impl Payload {
     /// A payload from its bytes: a datum of 44 or 80 bytes, with or without the two bytes of its length
-    /// before it (TPM2B), or the 32 bytes of a key. `None` for anything else.
+    /// before it (TPM2B), the same without its header of 8 bytes, or the 32 bytes of a key. `None` for
+    /// anything else.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let bytes = match bytes {
             [0, len, rest @ ..]
@@ -39,6 +46,11 @@ impl Payload {
             }
             whole => whole,
         };
+        for header in HEADERS {
+            if bytes.len() + header.len() == usize::from(header[0]) {
+                return Some(Self(SecretBytes::new([&header, bytes].concat())));
+            }
+        }
         [KEY, KEY_DATUM, SEALED_DATUM]
             .contains(&bytes.len())
             .then(|| Self(SecretBytes::new(bytes.to_vec())))
@@ -56,7 +68,7 @@ impl Payload {
             credential: NAME.to_owned(),
             why: format!("{} does not contain what a TPM released", path.shown()),
             remedy: Some(
-                "give the 44 bytes that the TPM released, 80 with a PIN, or the 32 bytes of the key, in binary or hex".into(),
+                "give the 44 bytes that the TPM released, 80 with a PIN, the same without their header of 8 bytes, or the 32 bytes of the key, in binary or hex".into(),
             ),
         })
     }
@@ -126,6 +138,10 @@ mod tests {
     fn reads_the_forms_in_which_captures_come() {
         assert!(Payload::new(&[1; 44]).is_some());
         assert!(Payload::new(&[1; 45]).is_none());
+        for (len, datum, pin) in [(36, 44, false), (72, 80, true)] {
+            let payload = Payload::new(&vec![1; len]).unwrap();
+            assert_eq!((payload.0.len(), payload.needs_pin()), (datum, pin));
+        }
         let with_length = [&[0, 44][..], &[1; 44]].concat();
         assert_eq!(Payload::new(&with_length).unwrap().0.len(), 44);
         assert!(Payload::new(&[0; 80]).unwrap().needs_pin());

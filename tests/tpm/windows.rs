@@ -24,8 +24,11 @@ struct Machine {
 
 impl Machine {
     fn unlock(&self) -> TpmUnlock {
-        let payload = from_hex(&self.entry["tpm_unsealed_hex"]);
-        let mut unlock = TpmUnlock::new(Box::new(Payload::new(&payload).expect("payload")));
+        self.unlock_with(&from_hex(&self.entry["tpm_unsealed_hex"]))
+    }
+
+    fn unlock_with(&self, payload: &[u8]) -> TpmUnlock {
+        let mut unlock = TpmUnlock::new(Box::new(Payload::new(payload).expect("payload")));
         if let Some(pin) = self.entry["pin"].as_str() {
             unlock = unlock.pin(&SecretText::new(pin.to_owned()));
         }
@@ -103,6 +106,18 @@ fn policies() {
             damaged.pcr_digest[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Policy::solve(&damaged), None);
         }
+    }
+}
+
+#[trial(
+    "a payload without the header of its datum works, too",
+    needs(trials::corpus)
+)]
+fn without_header() {
+    for machine in machines() {
+        let payload = from_hex(&machine.entry["tpm_unsealed_hex"]);
+        let answer = machine.try_with(&machine.unlock_with(&payload[8..]));
+        assert!(matches!(answer, Answer::Opened(vmk) if vmk.expose().as_slice() == machine.vmk));
     }
 }
 
