@@ -122,10 +122,11 @@ impl Credential for RawFvek {
             )));
         };
         let key = match self.0.expose() {
-            [low, high, key @ ..]
-                if self.0.len() == Self::DISLOCKER_LEN
-                    && u16::from_le_bytes([*low, *high]) == code =>
-            {
+            [low, high, key @ ..] if self.0.len() == Self::DISLOCKER_LEN => {
+                let of_file = u16::from_le_bytes([*low, *high]);
+                if of_file != code {
+                    return Some(Err(of_another_method(of_file, method)));
+                }
                 key.get(..method.key_len).unwrap_or(key)
             }
             key => key,
@@ -146,6 +147,21 @@ impl Credential for RawFvek {
             ))
         })
     }
+}
+
+/// The failure for a key file that is for the encryption method with the code `of_file`.
+fn of_another_method(of_file: u16, of_volume: &Method) -> Failure {
+    let name = Method::by_code(of_file).map_or_else(
+        || format!("the unknown method {of_file:#06x}"),
+        |method| method.name.to_owned(),
+    );
+    Failure::new(
+        Reason::WrongLength,
+        format!(
+            "the file has a key for {name}, but the volume has {}",
+            of_volume.name
+        ),
+    )
 }
 
 /// The 64 bytes that the disk holds of a 128-bit key with diffuser, from the two halves that are used.
