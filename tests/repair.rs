@@ -141,6 +141,125 @@ fn one_copy_is_enough() -> Result<(), Failed> {
     Ok(())
 }
 
+/// People send the 64 KiB of a metadata copy instead of the disk, sometimes with other bytes before it.
+#[trial(
+    "a piece with only metadata is recognized, and everything that needs no sector works on it"
+)]
+fn pieces_are_recognized() -> Result<(), Failed> {
+    let volume = sample();
+    let copy = VolumeCopy::of(&volume);
+    let bek = volume.bek();
+    let bek = bek.to_str().expect("path");
+    for (offset, before) in copy.offsets().into_iter().zip([0, 744, 512]) {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("piece.bin");
+        let mut bytes = vec![0x5A; before];
+        bytes.extend_from_slice(&copy.bytes[offset..][..0x1_0000]);
+        std::fs::write(&path, &bytes)?;
+        let run = |arguments: &[&str]| {
+            let mut command = fve();
+            command.current_dir(directory.path()).args(arguments);
+            command.output().expect("fve")
+        };
+        let answer = scanned(&path);
+        assert_eq!(answer["volumes"][0]["copies"][0]["offset"], before);
+        assert_eq!(answer["volumes"][0]["piece"], true);
+        assert_eq!(arguments(&answer), ["--metadata", &format!("{before:#x}")]);
+
+        let output = run(&["info", "--json", "piece.bin"]);
+        assert_status(&output, 0);
+        let info = json(&output);
+        assert_eq!(info["volume"]["id"], volume.volume_id.as_str());
+        assert_eq!(info["volume"]["size"], volume.size);
+        assert_eq!(info["volume"]["available"], bytes.len());
+        assert_eq!(info["source"]["size"], bytes.len());
+        let problems = info["problems"].to_string();
+        assert!(
+            problems.contains("only a piece of the volume"),
+            "{problems}"
+        );
+
+        for works in [
+            &["report", "piece.bin"][..],
+            &["protector", "list", "piece.bin"],
+            &[
+                "export",
+                "key-package",
+                "piece.bin",
+                "package",
+                "--startup-key",
+                bek,
+            ],
+        ] {
+            assert_status(&run(works), 0);
+        }
+        let output = run(&["unlock", "--json", "piece.bin", "--startup-key", bek]);
+        assert_status(&output, 0);
+        assert_eq!(json(&output)["piece"], true);
+        // The package that was exported from the piece unlocks the damaged volume.
+        let mut damaged = VolumeCopy::of(&volume);
+        for offset in damaged.offsets() {
+            damaged.bytes[offset + 200..][..400].fill(0xF6);
+        }
+        let damaged = damaged.save(directory.path());
+        let damaged = damaged.to_str().expect("path");
+        assert_status(&run(&["unlock", damaged, "--startup-key", bek]), 6);
+        let package = ["--key-package", "package", "--startup-key", bek];
+        assert_status(&run(&[&["unlock", damaged][..], &package].concat()), 0);
+
+        for refused in [
+            &["decrypt", "piece.bin", "out", "--startup-key", bek][..],
+            &["mount", "piece.bin", ".", "--startup-key", bek],
+            &["metadata", "backup", "piece.bin", "backup"],
+        ] {
+            let output = run(refused);
+            assert_status(&output, 5);
+            let message = text(&output.stderr);
+            assert!(message.contains("beginning"), "{message}");
+        }
+    }
+    Ok(())
+}
+
+#[trial("the sizes of scan, info and unlock agree, also in a larger partition")]
+fn sizes_agree() -> Result<(), Failed> {
+    let volume = sample();
+    let mut bytes = VolumeCopy::of(&volume).bytes;
+    bytes.resize(bytes.len() + 0x3_0000, 0);
+    let directory = tempfile::tempdir()?;
+    let larger = directory.path().join("larger.img");
+    let mut disk = vec![0; 4096];
+    disk[0x1BE + 4] = 7;
+    disk[0x1BE + 8..][..4].copy_from_slice(&8u32.to_le_bytes());
+    let sectors = u32::try_from(bytes.len() / 512)?;
+    disk[0x1BE + 12..][..4].copy_from_slice(&sectors.to_le_bytes());
+    disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+    disk.extend_from_slice(&bytes);
+    std::fs::write(&larger, disk)?;
+    let cut = directory.path().join("cut.img");
+    std::fs::write(&cut, &bytes[..bytes.len() - 0x4_0000])?;
+    for path in [larger, cut] {
+        let mut sizes = Vec::new();
+        for command in [&["info"][..], &["unlock"], &["repair", "scan"]] {
+            let mut fve = fve();
+            fve.args(command).arg(&path).arg("--json");
+            if command == ["unlock"] {
+                fve.arg("--startup-key").arg(volume.bek());
+            }
+            let output = fve.output()?;
+            assert_status(&output, 0);
+            let answer = json(&output);
+            sizes.push(match command {
+                ["info"] => answer["volume"]["size"].clone(),
+                ["unlock"] => answer["size"].clone(),
+                _ => answer["volumes"][0]["size"].clone(),
+            });
+        }
+        assert!(sizes.iter().all(|size| *size == volume.size), "{sizes:?}");
+    }
+    Ok(())
+}
+
 #[trial("finds a volume anywhere on a disk")]
 fn found_in_a_disk() -> Result<(), Failed> {
     for name in ["xts-128", "cbc-128-4k", "encrypt-on-write"] {

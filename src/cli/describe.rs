@@ -67,7 +67,7 @@ impl<'a> Report<'a> {
         self.write_heading(text);
         let status = self.volume.status();
         let bytes = |bytes: u64| format!("{} ({bytes} bytes)", human_size(bytes));
-        let present = self.volume.source_size();
+        let present = self.present();
         match self.volume.declared_size() {
             Some(size) => {
                 field(text, "Size:", &bytes(size));
@@ -88,7 +88,7 @@ impl<'a> Report<'a> {
         field(text, "Conversion Status:", status.conversion.name());
         let percentage = match status.percentage {
             Some(share) => format!("{share:.1}%"),
-            None => "Unknown%".to_owned(),
+            None => "Unknown".to_owned(),
         };
         field(text, "Percentage Encrypted:", &percentage);
         field(text, "Encryption Method:", &self.method_name());
@@ -168,12 +168,7 @@ impl<'a> Report<'a> {
     /// Defects and risks that the user should know before using the volume.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let present = self.volume.source_size();
-        if let Some(size) = self.volume.declared_size().filter(|size| *size > present) {
-            problems.push(format!(
-                "the image is cut off: it holds {present} of the volume's {size} bytes"
-            ));
-        }
+        problems.extend(self.incomplete());
         if self.volume.copies().disagree() {
             problems.push(
                 "the metadata copies differ: an update was interrupted, or one was changed"
@@ -200,6 +195,38 @@ impl<'a> Report<'a> {
             }
         }
         problems
+    }
+
+    /// Length in bytes of the part of the source from the start of the volume on.
+    fn present(&self) -> u64 {
+        let volume = self.volume;
+        volume.source_size().saturating_sub(volume.missing())
+    }
+
+    /// Which part of the volume the source lacks, if any.
+    fn incomplete(&self) -> Option<String> {
+        let present = self.present();
+        let missing = self.volume.missing();
+        if self.opened.piece {
+            return Some(format!(
+                "the source is only a piece of the volume, {present} bytes, and it is not known where the volume begins: nothing can be decrypted from it"
+            ));
+        }
+        let lacks = format!("the image lacks the first {missing} bytes of the volume");
+        let cut = self
+            .volume
+            .declared_size()
+            .filter(|size| *size > self.volume.source_size());
+        match (missing, cut) {
+            (0, None) => None,
+            (_, None) => Some(lacks),
+            (0, Some(size)) => Some(format!(
+                "the image is cut off: it holds {present} of the volume's {size} bytes"
+            )),
+            (_, Some(size)) => Some(format!(
+                "{lacks} and is cut off: it holds {present} of the volume's {size} bytes"
+            )),
+        }
     }
 
     fn protection_problem(&self, block: &MetadataBlock) -> Option<String> {
@@ -266,7 +293,7 @@ impl<'a> Report<'a> {
             "path": self.opened.path.to_string_lossy(),
             "offset": self.opened.offset,
             "partition": self.opened.partition,
-            "size": self.volume.source_size(),
+            "size": self.present(),
         })
     }
 
@@ -290,7 +317,7 @@ impl<'a> Report<'a> {
             "bitlocker_version": self.volume.status().version,
             "sector_size": self.volume.sector_size(),
             "size": self.volume.declared_size(),
-            "available": self.volume.declared_size().map(|size| size.min(self.volume.source_size())),
+            "available": self.volume.available(),
             "created": block.dataset.created.to_string(),
             "last_written": block.last_written().map(|time| time.to_string()),
             "windows": windows(block).map(|(major, minor, build)| {

@@ -70,8 +70,23 @@ pub fn scan(source: &Arc<dyn ReadAt>, scope: Scope, progress: &dyn Fn(u64)) -> S
         }
         hits = Hits::default();
     }
-    hits.search(source, 0..source.size(), progress);
+    hits.search_all(source, progress);
     finish(source, hits)
+}
+
+/// The volume of which a source holds only a piece: metadata, but not the beginning of the volume, and
+/// nothing else that tells where it begins. `None` for any other source, for one with metadata of
+/// several volumes, and for one longer than 4 MiB.
+pub fn piece(source: &Arc<dyn ReadAt>) -> Option<FoundVolume> {
+    if source.size() > scan::LONGEST_PIECE {
+        return None;
+    }
+    let mut hits = Hits::for_piece();
+    hits.search_all(source, &|_| {});
+    let mut volumes = volumes(source, hits).into_iter();
+    let first = volumes.next()?;
+    let alone = volumes.all(|other| other.id == first.id);
+    (alone && first.begins_before_source()).then_some(first)
 }
 
 fn finish(source: &Arc<dyn ReadAt>, hits: Hits) -> Scan {

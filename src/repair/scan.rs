@@ -40,6 +40,21 @@ const MOST_TRIES: usize = 0x1_0000;
 /// Limit on each of the lists of boot records, maps and unreadable ranges.
 const MOST_PLACES: usize = 0x1_0000;
 
+/// How much a search examines at most.
+struct Limits {
+    blocks: usize,
+    tries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            blocks: MOST_BLOCKS,
+            tries: MOST_TRIES,
+        }
+    }
+}
+
 /// What a search found. All offsets are in bytes from the start of the source.
 #[derive(Default)]
 pub(super) struct Hits {
@@ -50,6 +65,7 @@ pub(super) struct Hits {
     pub(super) boot_records: Vec<u64>,
     pub(super) searched: u64,
     pub(super) unreadable: Vec<Range<u64>>,
+    limits: Limits,
     /// Places that were examined because of a signature.
     tries: usize,
     /// Estimate of the memory that the blocks use, in bytes.
@@ -89,6 +105,10 @@ fn memory_of(block: &MetadataBlock) -> usize {
     2 * block.bytes().len() + ENTRY_MEMORY * entries(&block.datums)
 }
 
+/// The longest source whose metadata is also searched for at offsets that are no multiple of a sector, in
+/// bytes. Files with a piece of a volume, which people cut out and send, are shorter.
+pub(super) const LONGEST_PIECE: u64 = 4 << 20;
+
 /// The usual places of metadata after the start of the source and of each partition.
 pub(super) fn likely_places(source: &Arc<dyn ReadAt>) -> Vec<Range<u64>> {
     let table = partition::read(source).ok().flatten();
@@ -106,6 +126,18 @@ pub(super) fn likely_places(source: &Arc<dyn ReadAt>) -> Vec<Range<u64>> {
 }
 
 impl Hits {
+    /// For a search that every command makes: it examines a few places only.
+    pub(super) fn for_piece() -> Self {
+        let limits = Limits {
+            blocks: 8,
+            tries: 64,
+        };
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
     /// The offsets in the volume of the copies of its conversion map, if the volume begins at `start`.
     pub(super) fn map_of(&self, start: i64) -> Option<[u64; 2]> {
         let mut maps = self.maps.iter();
@@ -172,8 +204,34 @@ impl Hits {
         }
     }
 
+    /// Searches the whole source; a short one without metadata at multiples of a sector, at every byte.
+    pub(super) fn search_all(&mut self, source: &Arc<dyn ReadAt>, progress: &dyn Fn(u64)) {
+        self.search(source, 0..source.size(), progress);
+        if self.blocks.is_empty() {
+            self.search_every_byte(source);
+        }
+    }
+
+    /// Searches a short source for metadata at every byte: a piece that was cut out of a volume need not
+    /// begin at a sector.
+    fn search_every_byte(&mut self, source: &Arc<dyn ReadAt>) {
+        let size = source.size();
+        if size > LONGEST_PIECE {
+            return;
+        }
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        if source.read_exact_at(0, &mut bytes).is_err() {
+            return;
+        }
+        for (at, place) in (0..).zip(bytes.windows(SIGNATURE.len())) {
+            if place == SIGNATURE {
+                self.take_block(source, at);
+            }
+        }
+    }
+
     fn take_block(&mut self, source: &Arc<dyn ReadAt>, offset: u64) {
-        if self.blocks.len() >= MOST_BLOCKS
+        if self.blocks.len() >= self.limits.blocks
             || self.memory >= MOST_MEMORY
             || self.blocks.iter().any(|block| block.offset == offset)
             || !self.may_try()
@@ -189,7 +247,7 @@ impl Hits {
     /// Counts a place that is examined. `false` when the limit is reached.
     fn may_try(&mut self) -> bool {
         self.tries += 1;
-        self.tries <= MOST_TRIES
+        self.tries <= self.limits.tries
     }
 
     fn take_map(&mut self, source: &Arc<dyn ReadAt>, offset: u64) {

@@ -143,6 +143,11 @@ impl FoundVolume {
         starts.all(|start| on_source(start, begins).is_none_or(|place| place >= source.size()))
     }
 
+    /// Whether the volume begins before the source at every place where it may begin.
+    pub fn begins_before_source(&self) -> bool {
+        self.start < 0 && self.other_starts.iter().all(|start| *start < 0)
+    }
+
     /// Sets the place where the volume begins, which its plaintext proved.
     pub fn begins_at(&mut self, start: i64) {
         if start != self.start {

@@ -81,9 +81,22 @@ impl Volume {
         self.sector_size
     }
 
-    /// Size of the source in bytes, which may be less or more than that of the volume.
+    /// Where the source ends, in bytes from the start of the volume: less or more than the size of the
+    /// volume. The source lacks [`Volume::missing`] of these bytes.
     pub fn source_size(&self) -> u64 {
         self.source.size()
+    }
+
+    /// Length in bytes of the beginning of the volume that the source lacks.
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    /// How many bytes of the volume the source holds. `None` if the size of the volume is not known
+    /// ([`Volume::declared_size`]).
+    pub fn available(&self) -> Option<u64> {
+        let end = self.declared_size()?.min(self.source.size());
+        Some(end.saturating_sub(self.missing))
     }
 
     /// The source that the volume was opened from.

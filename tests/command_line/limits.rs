@@ -563,6 +563,7 @@ fn signatures() -> Result<(), Failed> {
     // time.
     let volume = fs::read(&common::testdata::volume("xts-128").file)?;
     let many = bench.file("many", volume[0x1_0000..][..2048].repeat(2000));
+    run(0, &["info", many.to_str().unwrap()]).within(64 * MIB, 10.0);
     let password = bench.file("password", "wrong");
     let words = ["repair", "scan", many.to_str().unwrap(), "--password-file"];
     let words = [&words[..], &[password.to_str().unwrap()]].concat();

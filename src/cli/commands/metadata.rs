@@ -12,6 +12,7 @@ use fve::output::check_new;
 use fve::shown::ShowPath;
 use fve::source::WriteAt;
 
+use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::backup::save;
 use crate::cli::options::credentials::CredentialArgs;
@@ -87,6 +88,13 @@ fn run(args: &MetadataArgs) -> Result<(), Failure> {
 fn backup(args: &BackupArgs) -> Result<(), Failure> {
     check_new(&args.file)?;
     let volume = source::open(&args.source).print_notes()?.volume;
+    if volume.missing() > 0 {
+        return Err(Failure::Other {
+            status: Status::Io,
+            what: "the source lacks the beginning of the volume, and a backup of the metadata contains the boot record there".to_owned(),
+            help: Some("save the keys of the volume with 'fve export key-package'".to_owned()),
+        });
+    }
     let backup = Backup::of(&volume)?;
     save(&args.file, &backup)?;
     term::note(format_args!(

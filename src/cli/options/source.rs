@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use clap::{Args, ValueHint};
 use fve::error::Error;
-use fve::repair::{FoundVolume, Scope, scan, written};
+use fve::repair::{self, FoundVolume, Scope, scan, written};
 use fve::shown::ShowPath;
 use fve::source::{
     DeviceHold, ExclusiveFile, Extent, Place, ReadAt, Rescued, Window, WriteAt, changed_by,
@@ -104,7 +104,8 @@ pub(crate) struct Opened {
     /// bytes of the volume are missing from the source.
     pub(crate) offset: i64,
     pub(crate) partition: Option<u32>,
-    /// Whether the source holds metadata, but it is not known where the volume begins.
+    /// Whether the source is only a piece of the volume: it holds metadata, but not the start of the
+    /// volume, and nothing tells where that is.
     pub(crate) piece: bool,
     /// When the source was last written to; the mounted file shows it.
     #[cfg_attr(not(feature = "fuse"), allow(dead_code))]
@@ -129,10 +130,14 @@ pub(crate) struct OpenedToShow {
 }
 
 /// Opens a volume whose plaintext will be read. Refuses one that is open as another block device,
-/// since data written there may be missing from what is read here.
+/// since data written there may be missing from what is read here, and a source that is only a piece
+/// of the volume.
 pub(crate) fn open_to_show(args: &SourceArgs) -> Noted<OpenedToShow> {
     Noted::of(|notes| {
         let opened = open_volume(args, notes)?;
+        if opened.piece {
+            return Err(only_a_piece(&opened.path));
+        }
         let extent = opened.extent();
         refuse_mapped(&extent)?;
         note_changes(&extent, notes);
@@ -141,6 +146,21 @@ pub(crate) fn open_to_show(args: &SourceArgs) -> Noted<OpenedToShow> {
             opened,
         })
     })
+}
+
+/// Why nothing can be decrypted from a piece of a volume.
+fn only_a_piece(path: &Path) -> Failure {
+    Failure::Other {
+        status: Status::Io,
+        what: format!(
+            "{} is only a piece of a volume, with its metadata but without its beginning: nothing can be decrypted from it",
+            path.shown()
+        ),
+        help: Some(
+            "name the whole volume or an image of it; 'fve info', 'fve unlock' and 'fve recovery hash' can use the piece"
+                .to_owned(),
+        ),
+    }
 }
 
 /// Opens a volume of which only the metadata will be read.
@@ -177,17 +197,27 @@ fn open_volume(args: &SourceArgs, notes: &mut Notes) -> Result<Opened, Failure> 
         let piece = found.is_piece(&disk);
         return Ok(opened(volume, found.start, found.evidence.partition, piece));
     }
-    let located = locate(
-        disk.clone(),
-        place(args.offset, args.partition),
-        &Volume::probe,
-    )
-    .map_err(|error| not_found(error, args, &disk))?;
+    let place = place(args.offset, args.partition);
+    let located = match locate(disk.clone(), place, &Volume::probe) {
+        Ok(located) => located,
+        Err(error) => {
+            let found = piece(&error, place, &disk).ok_or_else(|| not_found(error, args, &disk))?;
+            let piece = !found.evidence.is_proof();
+            notes.push(start_in_words(&found, piece));
+            return Ok(opened(found.open(&disk)?, found.start, None, piece));
+        }
+    };
     notes.extend(located.note.as_deref().map(term::escaped));
     let offset = i64::try_from(located.start).unwrap_or(i64::MAX);
     let partition = located.partition;
     let volume = Volume::from_source(Arc::new(located.source))?;
     Ok(opened(volume, offset, partition, false))
+}
+
+/// The volume of which a source without a boot record holds a piece.
+fn piece(error: &Error, place: Place, disk: &Arc<dyn ReadAt>) -> Option<FoundVolume> {
+    let may_be_piece = matches!((error, place), (Error::NotBitLocker { .. }, Place::Auto));
+    may_be_piece.then(|| repair::piece(disk)).flatten()
 }
 
 /// A failure to find the volume, with help that fits what the source holds.
@@ -253,15 +283,15 @@ fn find_lost(
     };
     let found = FoundVolume::at(disk, offset, start)?;
     if start.is_none() {
-        notes.push(start_in_words(&found, disk.as_ref()));
+        notes.push(start_in_words(&found, found.is_piece(disk)));
     }
     Ok(Some(found))
 }
 
 /// Where the volume begins, as far as it is known.
-fn start_in_words(found: &FoundVolume, disk: &dyn ReadAt) -> String {
+fn start_in_words(found: &FoundVolume, is_piece: bool) -> String {
     match found.start {
-        _ if found.is_piece(disk) => {
+        _ if is_piece => {
             "the source is a piece of a volume, and it is not known where the volume begins"
                 .to_owned()
         }

@@ -48,7 +48,7 @@ fn volume_json(scanned: &ScannedVolume<'_>) -> Value {
         "other_starts": volume.other_starts,
         "partition": volume.evidence.partition,
         "boot_record": volume.evidence.boot_record,
-        "size": volume.size,
+        "size": scanned.size(),
         "sector_size": block.and_then(MetadataBlock::sector_size),
         "state": scanned.state(),
         "encryption_method": scanned.method(),

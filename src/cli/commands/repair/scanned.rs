@@ -88,6 +88,13 @@ impl<'a> ScannedVolume<'a> {
         Some(method.name)
     }
 
+    /// Size of the volume in bytes: as its metadata says, or else that of its partition.
+    pub(super) fn size(&self) -> Option<u64> {
+        let volume = self.volume.as_ref().ok();
+        let declared = volume.and_then(Volume::declared_size);
+        declared.or(self.found.size)
+    }
+
     pub(super) fn state(&self) -> Option<&'static str> {
         let volume = self.volume.as_ref().ok()?;
         Some(volume.status().conversion.name())

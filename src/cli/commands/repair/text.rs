@@ -18,7 +18,7 @@ pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[ScannedVolume<'_>
         let facts = [
             scanned.method().map(str::to_owned),
             scanned.state().map(str::to_owned),
-            volume.size.map(term::human_size),
+            scanned.size().map(term::human_size),
         ];
         let facts: Vec<_> = facts.into_iter().flatten().collect();
         let _ = writeln!(text, "   {}", facts.join(", "));

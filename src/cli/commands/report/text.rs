@@ -37,7 +37,12 @@ impl ReportView<'_> {
             &protection_words(status.protection),
         );
         field(text, "Conversion Status:", status.conversion.name());
-        field(text, "Size:", &human_size(volume.source_size()));
+        let size = volume.declared_size().map(human_size);
+        field(
+            text,
+            "Size:",
+            size.as_deref().unwrap_or("unknown until unlocked"),
+        );
         for profile in &analysis.profiles {
             let pcrs: Vec<_> = profile.pcrs.iter().map(u8::to_string).collect();
             let bank = profile.bank.map_or("unknown", |bank| bank.name());
