@@ -57,7 +57,7 @@ pub enum FileFault {
     #[error("no such file")]
     Absent,
     /// The volume has no NTFS, or a damaged one.
-    #[error("the volume has no readable NTFS file system: {0}")]
+    #[error("{}", ntfs_words(.0))]
     FileSystem(NtfsError),
     /// It has more bytes than the caller allows.
     #[error("it has {0} bytes, which is too large for such a file")]
@@ -88,7 +88,23 @@ pub enum FileFault {
 // By hand: the attribute `from` would make it the source too, and the message names it already.
 impl From<NtfsError> for FileFault {
     fn from(error: NtfsError) -> Self {
-        Self::FileSystem(error)
+        match error {
+            NtfsError::Io(error) => Self::Unreadable(error),
+            other => Self::FileSystem(other),
+        }
+    }
+}
+
+/// The crate's own words have lists of bytes and names of its types.
+fn ntfs_words(error: &NtfsError) -> &'static str {
+    match error {
+        NtfsError::InvalidTwoByteSignature { .. }
+        | NtfsError::InvalidMftLcn
+        | NtfsError::InvalidRecordSizeInfo { .. }
+        | NtfsError::InvalidSectorsPerCluster { .. } => {
+            "the volume has no readable NTFS file system"
+        }
+        _ => "the structures of its NTFS file system are damaged there",
     }
 }
 
@@ -223,5 +239,26 @@ fn find<'n>(
     match NtfsFileNameIndex::find(&mut finder, ntfs, reader, name) {
         Some(entry) => entry?.to_file(ntfs, reader).map(Some),
         None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_the_file_system_are_in_plain_words() {
+        let fault = FileFault::from(NtfsError::Io(io::ErrorKind::UnexpectedEof.into()));
+        assert_eq!(fault.to_string(), "unexpected end of file");
+        let fault = FileFault::from(NtfsError::InvalidUpcaseTableSize {
+            expected: 2,
+            actual: 1,
+        });
+        assert_eq!(
+            fault.to_string(),
+            "the structures of its NTFS file system are damaged there"
+        );
+        let fault = FileFault::from(NtfsError::InvalidMftLcn);
+        assert!(fault.to_string().contains("no readable NTFS"));
     }
 }
