@@ -168,11 +168,14 @@ pub(super) fn finding_words(finding: &Finding, analysis: &Analysis) -> String {
         FindingKind::PinRequired => {
             "Windows asks for the PIN at every start; without it, only a recovery password works".to_owned()
         }
-        FindingKind::StartupKeyRequired(file) if finding.certainty == Certainty::Certain => {
+        FindingKind::StartupKeyRequired(file) if analysis.system == Some(true) => {
             format!("The startup key {file} is required at every start")
         }
+        FindingKind::StartupKeyRequired(file) if finding.certainty == Certainty::Certain => {
+            format!("The external key {file} is required at every start; on a data volume, it is most often the key with which Windows unlocks the volume automatically")
+        }
         FindingKind::StartupKeyRequired(file) => {
-            format!("The startup key {file} is required unless another credential is given")
+            format!("On a data volume, the external key {file} is most often the key with which Windows unlocks the volume automatically; on the volume of Windows itself, it is the startup key, required unless another credential is given")
         }
         FindingKind::PasswordRequired => "The password unlocks the volume; without it, only a recovery password works".to_owned(),
         FindingKind::NetworkRequired => {
@@ -250,7 +253,7 @@ pub(super) fn advice(finding: &Finding) -> Option<&'static str> {
             "if the PIN is forgotten, use the recovery password and set a new PIN; if the TPM is locked after wrong PINs, wait until it accepts one again."
         }
         FindingKind::StartupKeyRequired(_) => {
-            "look for the file on USB media and in backups; if it is lost, use the recovery password, then create a new startup key and keep a copy of it."
+            "for a data volume, --auto-unlock-from reads the key from the volume of Windows; otherwise look for the file on USB media and in backups; if it is lost, use the recovery password, then create a new startup key and keep a copy of it."
         }
         FindingKind::PasswordRequired => {
             "if it is forgotten, use the recovery password and set a new one."
