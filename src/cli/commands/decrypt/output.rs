@@ -104,7 +104,7 @@ fn exists(path: &Path) -> Failure {
 
 fn is_the_volume(path: &Path) -> Failure {
     refuse(
-        Status::Io,
+        Status::Usage,
         format!(
             "{} is the encrypted volume itself, or a part of it",
             path.shown()
