@@ -52,7 +52,9 @@ pub(super) fn scan_text(args: &ScanArgs, scan: &Scan, found: &[ScannedVolume<'_>
         }
         if scanned.volume.is_ok() {
             let path = args.source.shown();
-            let command = match scanned.piece {
+            let no_plaintext =
+                scanned.piece || (!volume.evidence.is_proof() && volume.begins_before_source());
+            let command = match no_plaintext {
                 true => format!("fve info {path} {}", scanned.arguments),
                 false => format!("fve mount {path} DIR {}", scanned.arguments),
             };
