@@ -11,6 +11,15 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             "name the partition that holds the volume, or give --offset or --partition; if the first sector of the volume is lost, use 'fve repair scan'"
         }
         Remedy::ChoosePartition => "choose one with --partition N",
+        Remedy::ChooseFittingPartition {
+            partition,
+            protector,
+            ..
+        } => {
+            return format!(
+                "the volume in partition {partition} has the key protector {protector:X}: give --partition {partition}"
+            );
+        }
         Remedy::NameVolumeStart => {
             "choose one with --volume-start; 'fve repair scan' shows the evidence for each"
         }
@@ -26,6 +35,9 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         }
         Remedy::SearchVolumeStart => {
             "run 'fve repair scan' with the same credential: it tries every offset at which the volume may begin"
+        }
+        Remedy::RepairCopies => {
+            "save a backup with 'fve metadata backup' and restore it with 'fve metadata restore', which writes the first sound copy over the others; or mount it read-only (without --read-write)"
         }
         Remedy::ReadOnly { unless: None } => "mount it read-only (without --read-write)",
         Remedy::ReadOnly { unless: Some(way) } => {

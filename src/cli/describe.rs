@@ -254,13 +254,18 @@ impl<'a> Report<'a> {
 
     /// The description as JSON (docs/json.md). Keys are never renamed or removed.
     pub(crate) fn json(&self) -> String {
+        json::document(&self.value())
+    }
+
+    /// The same as a value.
+    pub(crate) fn value(&self) -> Value {
         let status = self.volume.status();
         let (protection_on, reboots_left) = match status.protection {
             Protection::On => (Some(true), None),
             Protection::Off { reboots_left } => (Some(false), reboots_left),
             _ => (None, None),
         };
-        json::document(&json!({
+        json!({
             "source": self.source_json(),
             "volume": self.block.map(|block| self.volume_json(block)),
             "status": {
@@ -284,7 +289,7 @@ impl<'a> Report<'a> {
                 block.datums.iter().map(datum_json).collect()
             }),
             "problems": self.problems(),
-        }))
+        })
     }
 
     /// The place of the volume on the source, as JSON.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 
 /// A place on a disk where a BitLocker volume begins, or may begin.
@@ -28,8 +29,14 @@ pub struct Candidate {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum CandidateState {
-    /// Its metadata can be read, and this is its identifier.
-    Identified(Guid),
+    /// Its metadata can be read.
+    #[non_exhaustive]
+    Identified {
+        /// The identifier of the volume.
+        volume: Guid,
+        /// Its key protectors.
+        protectors: Vec<(ProtectorKind, Guid)>,
+    },
     /// It has a BitLocker boot record, but no copy of its metadata can be read.
     UnreadableMetadata,
     /// It has a BitLocker boot record of a kind that is not known.
@@ -65,15 +72,23 @@ impl Candidate {
             partition: None,
             offset,
             len: None,
-            state: CandidateState::Identified(identifier),
+            state: CandidateState::identified(identifier, Vec::new()),
         }
     }
 
     /// The identifier of the volume, if its metadata can be read.
     pub fn identifier(&self) -> Option<Guid> {
         match self.state {
-            CandidateState::Identified(id) => Some(id),
+            CandidateState::Identified { volume, .. } => Some(volume),
             _ => None,
+        }
+    }
+
+    /// The kinds and identifiers of its key protectors, if its metadata can be read.
+    pub fn protectors(&self) -> &[(ProtectorKind, Guid)] {
+        match &self.state {
+            CandidateState::Identified { protectors, .. } => protectors,
+            _ => &[],
         }
     }
 
@@ -86,8 +101,9 @@ impl Candidate {
     }
 }
 
-/// One line, such as `partition 2: 40.0 GiB (42949672960 bytes at 1048576), volume 6BD1…`, or only
-/// the place where its size is not known.
+/// One line, such as `partition 2: 40.0 GiB (42949672960 bytes at 1048576), volume 6BD1…: Password
+/// 1F2E3D4C`, with the beginning of the identifier of each key protector; or only the place where the
+/// size is not known.
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(len) = self.len else {
@@ -103,14 +119,33 @@ impl fmt::Display for Candidate {
             in_units(len),
             self.offset,
             self.state
-        )
+        )?;
+        let protectors = self.protectors();
+        for (number, (kind, id)) in protectors.iter().take(MAX_NAMED).enumerate() {
+            let before = if number == 0 { ": " } else { ", " };
+            write!(f, "{before}{} {}", kind.name(), id.short())?;
+        }
+        match protectors.len().saturating_sub(MAX_NAMED) {
+            0 => Ok(()),
+            more => write!(f, ", and {more} more"),
+        }
+    }
+}
+
+/// Key protectors that a line about a volume names: more than any volume seen has.
+const MAX_NAMED: usize = 8;
+
+impl CandidateState {
+    /// A volume whose metadata can be read, with its key protectors.
+    pub fn identified(volume: Guid, protectors: Vec<(ProtectorKind, Guid)>) -> Self {
+        Self::Identified { volume, protectors }
     }
 }
 
 impl fmt::Display for CandidateState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Identified(id) => write!(f, "volume {id:X}"),
+            Self::Identified { volume, .. } => write!(f, "volume {volume:X}"),
             Self::UnreadableMetadata => f.write_str("volume with unreadable metadata"),
             Self::UnknownKind => f.write_str("of an unknown kind"),
             Self::Unreadable(error) => write!(f, "which cannot be read: {error}"),
@@ -147,13 +182,15 @@ mod tests {
     #[test]
     fn names_the_place_and_the_volume() {
         let id = Guid::from_disk([7; 16]);
-        let found = CandidateState::Identified(id);
+        let found = CandidateState::identified(id, vec![(ProtectorKind::Password, id)]);
         let candidate = Candidate::in_partition(2, 1 << 20, 3 << 29, found.clone());
-        let expected = format!("partition 2: 1.5 GiB (1610612736 bytes at 1048576), volume {id:X}");
+        let expected = format!(
+            "partition 2: 1.5 GiB (1610612736 bytes at 1048576), volume {id:X}: Password 07070707"
+        );
         assert_eq!(candidate.to_string(), expected);
         assert_eq!(candidate.identifier(), Some(id));
         let candidate = Candidate::whole_source(1000, found);
-        let expected = format!("1000 bytes (1000 bytes at 0), volume {id:X}");
+        let expected = format!("1000 bytes (1000 bytes at 0), volume {id:X}: Password 07070707");
         assert_eq!(candidate.to_string(), expected);
         assert_eq!(Candidate::start(-512, id).to_string(), "-0x200");
         let failed = Arc::new(io::Error::other("no answer"));

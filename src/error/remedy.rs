@@ -19,6 +19,15 @@ pub enum Remedy {
     NameVolume,
     /// The source is a disk with several volumes.
     ChoosePartition,
+    /// The source is a disk with several volumes, and only this one has the key protector that the
+    /// user's credential belongs to.
+    #[non_exhaustive]
+    ChooseFittingPartition {
+        /// The number of its partition.
+        partition: u32,
+        /// The key protector.
+        protector: Guid,
+    },
     /// The metadata fits several offsets at which its volume may begin.
     NameVolumeStart,
     /// The volume is not supported, but its metadata can still be shown.
@@ -33,6 +42,9 @@ pub enum Remedy {
     OpenByMetadata,
     /// The key fits, but the volume does not begin where it was opened.
     SearchVolumeStart,
+    /// The volume can be read but must not be written to: not all copies of its metadata are sound and
+    /// equal.
+    RepairCopies,
     /// The volume can be read but must not be written to.
     ReadOnly {
         /// An imperative clause that says what would make it writable; `None` where nothing would.
@@ -159,6 +171,16 @@ pub enum Remedy {
     Advice(Cow<'static, str>),
 }
 
+impl Remedy {
+    /// Of several volumes, to choose the one in this partition, which alone has the key protector.
+    pub fn choose_partition(partition: u32, protector: Guid) -> Self {
+        Self::ChooseFittingPartition {
+            partition,
+            protector,
+        }
+    }
+}
+
 impl From<&'static str> for Remedy {
     fn from(advice: &'static str) -> Self {
         Self::Advice(advice.into())
@@ -178,6 +200,15 @@ impl fmt::Display for Remedy {
                 "open the partition that holds the volume; if its first sector is lost, search the whole source"
             }
             Self::ChoosePartition => "choose one of the partitions",
+            Self::ChooseFittingPartition {
+                partition,
+                protector,
+            } => {
+                return write!(
+                    f,
+                    "choose partition {partition}, whose volume has the key protector {protector:X}"
+                );
+            }
             Self::NameVolumeStart => {
                 "choose one of the starts; a search of the whole source shows the evidence for each"
             }
@@ -193,6 +224,9 @@ impl fmt::Display for Remedy {
             }
             Self::SearchVolumeStart => {
                 "search the source with the same credential, which tries every offset at which the volume may begin"
+            }
+            Self::RepairCopies => {
+                "save a backup of the metadata and restore it, which writes the first sound copy over the others; or open it read-only"
             }
             Self::ReadOnly { unless: None } => "open it read-only",
             Self::ReadOnly { unless: Some(way) } => {

@@ -66,7 +66,7 @@ impl Unwritable {
             Self::DamagedCopies(copies) if copies.iter().any(CopyFault::is_read_error) => {
                 Some("check the medium and its connection, then try again")
             }
-            Self::DamagedCopies(_) | Self::DifferingCopies => Some("let Windows repair the copies"),
+            Self::DamagedCopies(_) | Self::DifferingCopies => return Remedy::RepairCopies,
             Self::OpenedForReading => Some("open the volume for writing from the start"),
             Self::AlreadyWritable => Some("close the other writer"),
             Self::SectorKey => Some("give a credential that unlocks the volume master key"),

@@ -32,10 +32,15 @@ pub enum ProtectorSelector {
 impl ProtectorSelector {
     /// Whether it selects this key protector.
     pub fn selects(&self, protector: &KeyProtector) -> bool {
+        self.fits(protector.kind(), protector.id)
+    }
+
+    /// Whether it selects a key protector of this kind with this identifier.
+    pub fn fits(&self, of_kind: ProtectorKind, with_id: Guid) -> bool {
         match self {
-            Self::Id(id) => protector.id == *id,
-            Self::Prefix(prefix) => protector.id.starts_with(*prefix),
-            Self::Kind(kind) => protector.kind() == *kind,
+            Self::Id(id) => with_id == *id,
+            Self::Prefix(prefix) => with_id.starts_with(*prefix),
+            Self::Kind(kind) => of_kind == *kind,
         }
     }
 }

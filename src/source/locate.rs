@@ -336,7 +336,7 @@ mod tests {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             read => read?,
         }
-        Ok((name[0] == b'V').then(|| CandidateState::Identified(id(name[1]))))
+        Ok((name[0] == b'V').then(|| CandidateState::identified(id(name[1]), Vec::new())))
     }
 
     fn id(name: u8) -> Guid {

@@ -26,6 +26,12 @@ pub trait Credential: Send + Sync {
         false
     }
 
+    /// The identifiers of the key protectors that it belongs to, where it has them, as a saved recovery
+    /// password and a startup key do. They are not proved. None is the default.
+    fn belongs_to(&self) -> Vec<Guid> {
+        Vec::new()
+    }
+
     /// Unlocks the volume without any key protector, as a raw key does. `None` (the default) for
     /// every other credential. Called once, before any key protector is tried.
     fn without_protector(&self, _context: &Context<'_>) -> Option<Result<VolumeKey, Failure>> {
@@ -49,6 +55,10 @@ macro_rules! forwarded {
 
             fn only_costs_time(&self) -> bool {
                 (**self).only_costs_time()
+            }
+
+            fn belongs_to(&self) -> Vec<Guid> {
+                (**self).belongs_to()
             }
 
             fn without_protector(

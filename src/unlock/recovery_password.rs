@@ -134,6 +134,10 @@ impl Credential for RecoveryPasswords {
         true
     }
 
+    fn belongs_to(&self) -> Vec<Guid> {
+        self.passwords.iter().filter_map(|(id, _)| *id).collect()
+    }
+
     fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer {
         if protector.kind() != ProtectorKind::RecoveryPassword {
             return Answer::NotMine;

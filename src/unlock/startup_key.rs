@@ -7,6 +7,7 @@ use super::{Answer, Context, Credential, open_vmk};
 use crate::error::{Error, Failure, Reason, Result};
 use crate::format::bek::{BekFile, MAX_LEN};
 use crate::format::protector::{KeyProtector, ProtectorKind};
+use crate::guid::Guid;
 use crate::secret::ExternalKey;
 use crate::shown::ShowPath;
 
@@ -125,6 +126,10 @@ impl StartupKey {
 impl Credential for StartupKey {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn belongs_to(&self) -> Vec<Guid> {
+        self.keys.iter().map(|key| key.id).collect()
     }
 
     fn try_on(&self, protector: &KeyProtector, context: &Context<'_>) -> Answer {

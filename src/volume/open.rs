@@ -180,7 +180,11 @@ impl Volume {
         };
         let copies = read_copies(source, &boot);
         Ok(Some(match copies.readable().first() {
-            Some(block) => CandidateState::Identified(block.dataset.id),
+            Some(block) => {
+                let protectors = block.protectors();
+                let protectors = protectors.map(|protector| (protector.kind(), protector.id));
+                CandidateState::identified(block.dataset.id, protectors.collect())
+            }
             None => CandidateState::UnreadableMetadata,
         }))
     }

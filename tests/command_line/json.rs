@@ -32,6 +32,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
             "fve info --json EVERY",
             "fve info --json disk.img --partition 1",
             "fve info --json cut-off.img",
+            "fve info --json two-volumes.img",
         ],
     ),
     (
@@ -42,6 +43,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
             "fve unlock --json volume.img --startup-key key.BEK",
             "fve unlock --json volume.img --recovery-password-file mistyped-digits",
             "fve unlock --json zeros.img --startup-key key.BEK",
+            "fve unlock --json two-volumes.img --startup-key key.BEK",
         ],
     ),
     (

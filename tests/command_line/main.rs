@@ -12,6 +12,7 @@ mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 mod console;
+mod disks;
 mod json;
 #[cfg(feature = "event-logs")]
 mod limits;

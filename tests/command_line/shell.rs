@@ -61,6 +61,9 @@ pub fn place() -> PathBuf {
     write("ntfs.img", &ntfs);
     write("disk.img", &disk(&[&volume, &ntfs]));
     write("two-volumes.img", &disk(&[&volume, &volume]));
+    let other = fs::read(&other.file).expect("volume");
+    let third = fs::read(testdata::volume("two-recovery-passwords").file).expect("volume");
+    write("different-volumes.img", &disk(&[&volume, &other, &third]));
     fs::create_dir(place.join("directory")).expect("directory");
     place
 }

@@ -85,7 +85,10 @@ impl Run for ExportArgs {
 fn run(args: &ExportArgs) -> Result<(), Failure> {
     let ExportCommand::KeyPackage(args) = &args.command;
     check_new(&args.output)?;
-    let volume = source::open(&args.source).print_notes()?.volume;
+    let volume = source::open(&args.source)
+        .print_notes()
+        .map_err(|failure| args.credentials.name_fitting(failure))?
+        .volume;
     let key = args.credentials.unlock_master_key(&volume)?;
     let exported = export_key_package(&volume, &key, &args.of)?;
     save_key(&args.output, &exported.content)?;

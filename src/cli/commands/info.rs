@@ -1,11 +1,12 @@
 //! `fve info`: shows everything that can be known without a key.
 
 use clap::Args;
+use fve::error::Error;
 
 use crate::cli::describe;
 use crate::cli::failure::Failure;
 use crate::cli::options::source::{self, SourceArgs};
-use crate::cli::output::term;
+use crate::cli::output::{json, term};
 use crate::cli::run::{FailureDocument, Run};
 
 #[derive(Debug, Args)]
@@ -35,7 +36,10 @@ impl Run for InfoArgs {
 }
 
 fn run(args: &InfoArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source).print_notes()?;
+    let opened = match source::open(&args.source).print_notes() {
+        Ok(opened) => opened,
+        Err(failure) => return Err(describe_all(args, failure)),
+    };
     let report = describe::Report::of(&opened);
     if args.json {
         term::print(&report.json())?;
@@ -54,4 +58,45 @@ fn run(args: &InfoArgs) -> Result<(), Failure> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Describes every volume of a disk with several. The failure to choose one remains.
+fn describe_all(args: &InfoArgs, failure: Failure) -> Failure {
+    let Failure::Volume(Error::Ambiguous { candidates, .. }) = &failure else {
+        return failure;
+    };
+    let partitions = candidates
+        .iter()
+        .filter_map(|candidate| candidate.partition);
+    let opened: Vec<_> = partitions
+        .filter_map(|number| {
+            let mut source = args.source.clone();
+            source.partition = Some(number);
+            // A volume that cannot be opened is named in the message of the failure.
+            Some((number, source::open(&source).ignore_notes().ok()?))
+        })
+        .collect();
+    if opened.is_empty() {
+        return failure;
+    }
+    if !args.json {
+        let texts = opened.iter().map(|(number, opened)| {
+            let text = describe::Report::of(opened).text();
+            format!("Partition {number}\n\n{text}\n")
+        });
+        return match term::print(&texts.collect::<String>()) {
+            Ok(()) => failure,
+            Err(failed) => failed,
+        };
+    }
+    let volumes = opened
+        .iter()
+        .map(|(_, opened)| describe::Report::of(opened).value());
+    let mut document = json::error(&failure);
+    document["volumes"] = volumes.collect();
+    if let Err(failed) = term::print(&json::document(&document)) {
+        return failed;
+    }
+    term::print_failure(&failure);
+    Failure::Silent(failure.status())
 }

@@ -122,7 +122,9 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
 /// kernel caches the pages of the mount, and would show old content.
 fn read_only(args: &MountArgs) -> Result<(Mount, Holds), Failure> {
     let shared = SharedHold::take(&args.source.source)?;
-    let source::OpenedToShow { opened, hold } = source::open_to_show(&args.source).print_notes()?;
+    let source::OpenedToShow { opened, hold } = source::open_to_show(&args.source)
+        .print_notes()
+        .map_err(|failure| args.credentials.name_fitting(failure))?;
     let device = hold?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
     let options = options(args, &opened.path, opened.modified);
@@ -132,7 +134,9 @@ fn read_only(args: &MountArgs) -> Result<(Mount, Holds), Failure> {
 
 /// Checks whether the volume can be written to before it asks for a credential.
 fn read_write(args: &MountArgs) -> Result<Mount, Failure> {
-    let opened = source::open_for_writing(&args.source).print_notes()?;
+    let opened = source::open_for_writing(&args.source)
+        .print_notes()
+        .map_err(|failure| args.credentials.name_fitting(failure))?;
     opened.volume.check_writable()?;
     let writable = args
         .credentials

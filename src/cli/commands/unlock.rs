@@ -42,7 +42,9 @@ impl Run for UnlockArgs {
 }
 
 fn run(args: &UnlockArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source).print_notes()?;
+    let opened = source::open(&args.source)
+        .print_notes()
+        .map_err(|failure| args.credentials.name_fitting(failure))?;
     if opened.piece {
         return unlock_without_start(args, &opened);
     }

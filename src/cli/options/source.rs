@@ -94,6 +94,11 @@ impl<T> Noted<T> {
         }
         self.result
     }
+
+    /// The value, without printing the notes.
+    pub(crate) fn ignore_notes(self) -> Result<T, Failure> {
+        self.result
+    }
 }
 
 /// A volume and where it was found.

@@ -1,6 +1,6 @@
 //! JSON documents that several commands print (docs/json.md). Keys are never renamed or removed.
 
-use fve::error::{Attempt, Error};
+use fve::error::{Attempt, Candidate, Error};
 use fve::volume::{MasterKey, OpenedBy, Unlocked};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -63,18 +63,47 @@ pub(crate) fn failure(failure: &Failure) -> String {
     document(&error(failure))
 }
 
-fn error(failure: &Failure) -> Value {
+/// The keys of [`failure`].
+pub(crate) fn error(failure: &Failure) -> Value {
     let report = match failure {
         Failure::Volume(Error::Refused { report, .. }) => attempts(&report.attempts),
         _ => Vec::new(),
     };
-    json!({
+    let mut answer = json!({
         "error": {
             "status": failure.status() as u8,
             "message": failure.message(),
             "help": failure.help(),
         },
         "attempts": report,
+    });
+    if let Failure::Volume(Error::Ambiguous { candidates, .. }) = failure {
+        let candidates: Vec<_> = candidates.iter().map(candidate).collect();
+        answer["candidates"] = json!(candidates);
+    }
+    answer
+}
+
+/// One of several volumes among which the user must choose.
+fn candidate(candidate: &Candidate) -> Value {
+    let protectors = candidate.protectors().iter().map(|(kind, id)| {
+        json!({
+            "id": format!("{id:X}"),
+            "type": kind.word(),
+            "name": kind.name(),
+        })
+    });
+    let fault = match candidate.identifier() {
+        Some(_) => None,
+        None => Some(candidate.state.to_string()),
+    };
+    json!({
+        "partition": candidate.partition,
+        "offset": candidate.offset,
+        "size": candidate.len,
+        "volume": candidate.identifier().map(|id| format!("{id:X}")),
+        "protectors": protectors.collect::<Vec<_>>(),
+        "fault": fault,
     })
 }
 

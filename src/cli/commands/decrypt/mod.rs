@@ -34,7 +34,9 @@ fn run(args: &DecryptArgs) -> Result<(), Failure> {
     let source::OpenedToShow {
         opened,
         hold: _hold,
-    } = source::open_to_show(&args.source).print_notes()?;
+    } = source::open_to_show(&args.source)
+        .print_notes()
+        .map_err(|failure| args.credentials.name_fitting(failure))?;
     let sources = read_from(args, &opened);
     check_storage(args, kind, &sources)?;
     let unlocked = args.credentials.unlock(&opened.volume)?;

@@ -39,7 +39,9 @@ impl<'a> Session<'a> {
         args: &'a ChangeArgs,
         credentials: &CredentialArgs,
     ) -> Result<Self, Failure> {
-        let opened = source::open_for_writing(&args.source).print_notes()?;
+        let opened = source::open_for_writing(&args.source)
+            .print_notes()
+            .map_err(|failure| credentials.name_fitting(failure))?;
         let key = credentials.unlock_master_key(&opened.volume)?;
         let managed = Managed::new(opened.target, opened.volume, key)?;
         if let Some(file) = &args.backup {

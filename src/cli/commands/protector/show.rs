@@ -92,7 +92,10 @@ fn stored_secrets(
     args: &SourceArgs,
     credentials: &CredentialArgs,
 ) -> Result<(Guid, Vec<SecretBackup>), Failure> {
-    let volume = source::open(args).print_notes()?.volume;
+    let volume = source::open(args)
+        .print_notes()
+        .map_err(|failure| credentials.name_fitting(failure))?
+        .volume;
     let key = credentials.unlock_master_key(&volume)?;
     let id = volume
         .metadata_as_found()

@@ -57,7 +57,9 @@ impl Run for ReportArgs {
 }
 
 fn run(args: &ReportArgs) -> Result<(), Failure> {
-    let opened = source::open(&args.source).print_notes()?;
+    let opened = source::open(&args.source)
+        .print_notes()
+        .map_err(|failure| args.credentials.name_fitting(failure))?;
     // Most of the report needs no key, so it is printed even if the credentials are wrong.
     let (unlocked, failure) = match args.credentials.unlock_unasked(&opened.volume) {
         Ok(unlocked) => (unlocked, None),

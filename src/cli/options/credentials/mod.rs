@@ -6,6 +6,7 @@
 mod auto_unlock;
 #[cfg(feature = "certificates")]
 mod certificate;
+mod fitting;
 mod kind;
 #[cfg(feature = "network")]
 pub(crate) mod network;
