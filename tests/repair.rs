@@ -221,6 +221,24 @@ fn pieces_are_recognized() -> Result<(), Failed> {
     Ok(())
 }
 
+#[trial("a metadata copy at the end of a truncated image is cut off, not damaged")]
+fn copies_are_cut_off() -> Result<(), Failed> {
+    let copy = VolumeCopy::of(&sample());
+    let [.., last] = copy.offsets();
+    let block = usize::from(copy.u16(last + 8)) * 16;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("cut.img");
+    for present in [0, 8, 600, block + 2, block + 7] {
+        std::fs::write(&path, &copy.bytes[..last + present])?;
+        let output = fve().args(["info", "--json"]).arg(&path).output()?;
+        assert_status(&output, 0);
+        let fault = json(&output)["metadata"]["copies"][2]["fault"].to_string();
+        let end = format!("the image ends at {:#x}", last + present);
+        assert!(fault.contains(&end), "{present}: {fault}");
+    }
+    Ok(())
+}
+
 #[trial("the sizes of scan, info and unlock agree, also in a larger partition")]
 fn sizes_agree() -> Result<(), Failed> {
     let volume = sample();

@@ -20,6 +20,8 @@ pub struct MetadataCopy {
     pub offset: u64,
     /// The parsed block, or why there is none.
     pub block: Result<MetadataBlock, CopyProblem>,
+    /// Where the source ends, if that is inside the region of the copy.
+    pub cut_off_at: Option<u64>,
 }
 
 /// Why a copy gives no block.
@@ -100,6 +102,12 @@ impl MetadataCopy {
                 block.copies[0], block.copies[1], block.copies[2]
             ),
             Ok(_) => return None,
+        };
+        let fault = match (self.cut_off_at, &self.block) {
+            (Some(end), Ok(_) | Err(CopyProblem::Malformed(_))) => {
+                format!("it is cut off: the image ends at {end:#x}")
+            }
+            _ => fault,
         };
         let unread = match &self.block {
             Err(CopyProblem::Unreadable(error)) => Some(error.clone()),

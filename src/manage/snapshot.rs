@@ -130,6 +130,7 @@ impl Snapshot {
                 number,
                 offset: range.offset,
                 block: MetadataBlock::parse(bytes, range.offset).map_err(Into::into),
+                cut_off_at: None,
             })
         });
         Copies(read.collect())

@@ -90,6 +90,7 @@ impl Volume {
             number: 1,
             offset: position,
             block: Ok(block),
+            cut_off_at: None,
         }]);
         let mut volume = Self::assemble(
             self.source.clone(),

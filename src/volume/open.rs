@@ -115,6 +115,7 @@ impl Volume {
             number,
             offset,
             block: Ok(block),
+            cut_off_at: None,
         }]);
         Ok(Self::assemble(
             source,
@@ -272,9 +273,11 @@ fn read_copy(source: &dyn ReadAt, boot: &BootRecord, number: u8, offset: u64) ->
     let block = read_up_to(source, offset, usize::try_from(len).unwrap_or(0))
         .map_err(CopyProblem::from)
         .and_then(|bytes| Ok(MetadataBlock::parse(&bytes, offset)?));
+    let end = source.size();
     MetadataCopy {
         number,
         offset,
         block,
+        cut_off_at: (end < offset.saturating_add(len)).then_some(end),
     }
 }
