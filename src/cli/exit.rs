@@ -65,7 +65,9 @@ impl From<&Unwritable> for Status {
             Unwritable::DamagedCopies(copies) if copies.iter().any(CopyFault::is_read_error) => {
                 Self::Io
             }
-            Unwritable::DamagedCopies(_) | Unwritable::DifferingCopies => Self::Damaged,
+            Unwritable::DamagedCopies(_) | Unwritable::DifferingCopies | Unwritable::KeyPackage => {
+                Self::Damaged
+            }
             Unwritable::SectorKey => Self::Refused,
             Unwritable::CutOff { .. } => Self::Io,
             _ => Self::NotBitLocker,

@@ -33,6 +33,9 @@ pub enum Unwritable {
     /// The copies of the metadata contradict each other.
     #[error("the copies of its metadata differ: an update was interrupted, or one was changed")]
     DifferingCopies,
+    /// Its keys come from a key package, which proves nothing about the metadata on the volume.
+    #[error("its keys come from a key package, which cannot prove the metadata")]
+    KeyPackage,
     /// It was unlocked with a sector key (FVEK), which proves nothing about the metadata.
     #[error("it was unlocked with a sector key, which cannot prove the metadata")]
     SectorKey,
@@ -69,6 +72,7 @@ impl Unwritable {
             Self::DamagedCopies(_) | Self::DifferingCopies => return Remedy::RepairCopies,
             Self::OpenedForReading => Some("open the volume for writing from the start"),
             Self::AlreadyWritable => Some("close the other writer"),
+            Self::KeyPackage => Some("unlock the volume without the key package"),
             Self::SectorKey => Some("give a credential that unlocks the volume master key"),
             Self::Vista | Self::Decrypted | Self::CutOff { .. } | Self::Unaligned => None,
         };

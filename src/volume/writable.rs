@@ -101,6 +101,9 @@ impl Volume {
         if present < size {
             return Some(Unwritable::CutOff { present, size });
         }
+        if self.key_package.is_some() {
+            return Some(Unwritable::KeyPackage);
+        }
         let faults = self.copies.faults();
         if !faults.is_empty() || self.copies.0.len() != block.copies.len() {
             return Some(Unwritable::DamagedCopies(faults));

@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod advice;
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;

@@ -101,7 +101,7 @@ impl<'a> ScannedVolume<'a> {
     }
 }
 
-/// Opens a volume whose boot record and metadata are intact, with the options that are needed
+/// Opens a volume whose boot record and metadata are intact and agree, with the options that are needed
 /// besides SOURCE.
 fn open_intact(disk: &Arc<dyn ReadAt>, found: &FoundVolume) -> Option<(Volume, String)> {
     if !found.evidence.boot_record {
@@ -110,7 +110,7 @@ fn open_intact(disk: &Arc<dyn ReadAt>, found: &FoundVolume) -> Option<(Volume, S
     let (window, _) = found.window(disk).ok()?;
     let volume = Volume::from_source(window).ok()?;
     let sound = volume.metadata().ok()?;
-    if sound.dataset.id != found.id {
+    if sound.dataset.id != found.id || volume.check_boot_record(sound).is_err() {
         return None;
     }
     let located = locate(disk.clone(), Place::Auto, &Volume::probe).ok();
