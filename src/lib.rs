@@ -59,7 +59,7 @@
 //!
 //! | feature | what it adds | builds with |
 //! |---|---|---|
-//! | `containers` (default) | VHD, VHDX, qcow2, E01, VMDK, split raw images | Rust |
+//! | `containers` (default) | VHD, VHDX, qcow2, E01, S01, VMDK, split raw images | Rust |
 //! | `fuse` (default) | the FUSE mount | Rust |
 //! | `cli` (default) | the `fve` command | Rust |
 //! | `certificates` | certificates and their private keys, from files | Rust |

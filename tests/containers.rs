@@ -240,6 +240,68 @@ const RECIPES: &[Recipe] = &[
         ],
     ),
     Recipe {
+        file: "container.s01",
+        ..ewf(
+            "S01, as SMART wrote it",
+            &[
+                "-q",
+                "-u",
+                "-t",
+                "container",
+                "-f",
+                "smart",
+                "-S",
+                "1GiB",
+                "IN",
+            ],
+        )
+    },
+    Recipe {
+        file: "container.s01",
+        ..ewf(
+            "S01 in several segments",
+            &[
+                "-q",
+                "-u",
+                "-t",
+                "container",
+                "-f",
+                "smart",
+                "-c",
+                "fast",
+                "-S",
+                "1MiB",
+                "IN",
+            ],
+        )
+    },
+    Recipe {
+        file: "container.e01",
+        ..ewf(
+            "E01 of the first version",
+            &[
+                "-q",
+                "-u",
+                "-t",
+                "container",
+                "-f",
+                "ewf",
+                "-c",
+                "fast",
+                "-S",
+                "1MiB",
+                "IN",
+            ],
+        )
+    },
+    Recipe {
+        name: "split raw image with letters",
+        program: "split",
+        arguments: &["-b", "1000000", "IN"],
+        file: "xaa",
+        container: "split raw image",
+    },
+    Recipe {
         name: "split raw image",
         program: "split",
         arguments: &[

@@ -24,6 +24,9 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             "choose one with --volume-start; 'fve repair scan' shows the evidence for each"
         }
         Remedy::ShowVolume => "'fve info' shows what can be read of it",
+        Remedy::NameFirstPart { file } => {
+            return format!("name the first part of the image: {}", file.shown());
+        }
         Remedy::AcceptDamagedMetadata => {
             "use --accept-damaged-metadata to unlock the volume read-only although the checks fail, if a credential still fits"
         }

@@ -32,6 +32,11 @@ pub enum Remedy {
     NameVolumeStart,
     /// The volume is not supported, but its metadata can still be shown.
     ShowVolume,
+    /// The source is a later part of an image that consists of several files.
+    NameFirstPart {
+        /// The first of them.
+        file: PathBuf,
+    },
 
     // Damage.
     /// The checks of every metadata copy fail, but their structure can be followed.
@@ -213,6 +218,9 @@ impl fmt::Display for Remedy {
                 "choose one of the starts; a search of the whole source shows the evidence for each"
             }
             Self::ShowVolume => "look at its metadata, which can still be read",
+            Self::NameFirstPart { file } => {
+                return write!(f, "open the first part of the image: {}", file.shown());
+            }
             Self::AcceptDamagedMetadata => {
                 "accept damaged metadata to unlock the volume read-only although the checks fail, if a credential still fits"
             }

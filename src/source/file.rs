@@ -38,6 +38,18 @@ impl FileSource {
         })
     }
 
+    /// A regular file that was opened already, with the path that messages name.
+    #[cfg(feature = "containers")]
+    pub(super) fn of_file(mut file: File, path: PathBuf) -> io::Result<Self> {
+        let (size, sector_size) = dimensions(&mut file, false)?;
+        Ok(Self {
+            file,
+            path,
+            size,
+            sector_size,
+        })
+    }
+
     /// The path that it was opened with.
     pub fn path(&self) -> &Path {
         &self.path

@@ -67,6 +67,24 @@ pub use writers::Writer;
 
 pub(crate) use signature::known;
 
+/// The file that may be the next part of a split image of which the file at `path` is a part, by its
+/// name. Always `None` without the feature `containers`.
+pub fn next_part(path: &std::path::Path) -> Option<std::path::PathBuf> {
+    #[cfg(feature = "containers")]
+    return container::next_part(path);
+    #[cfg(not(feature = "containers"))]
+    path.parent().and(None)
+}
+
+/// The first part of a split image of which the file at `path` is a later part, by its name. Always
+/// `None` without the feature `containers`.
+pub fn first_part(path: &std::path::Path) -> Option<std::path::PathBuf> {
+    #[cfg(feature = "containers")]
+    return container::first_part(path);
+    #[cfg(not(feature = "containers"))]
+    path.parent().and(None)
+}
+
 /// What a source holds, in words for a message.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ const SCRIPTS: &[(&str, &[&str])] = &[
     ("02-decrypt-onto-mounted", &["mkfs.ext4", "losetup"]),
     ("04-positional-secret", &[]),
     ("13-unreadable-first-sector", &["gcc"]),
+    ("05-ewf-smart", &["ewfacquire"]),
     ("16-other-writer", &["dislocker-fuse"]),
     ("19-key-file-others-read", &[]),
 ];

@@ -340,7 +340,7 @@ fn open_disk(
     rescue_map: Option<&Path>,
     notes: &mut Notes,
 ) -> Result<Arc<dyn ReadAt>, Failure> {
-    let (disk, container) = fve::source::open(path).map_err(not_opened)?;
+    let (disk, container) = fve::source::open(path)?;
     if let Some(name) = container {
         notes.push(format!(
             "{} holds a disk image of the kind {name}",
@@ -353,19 +353,6 @@ fn open_disk(
     let map = rescue_map::read(map)?;
     notes.extend(rescue_map::note(&map, disk.size()));
     Ok(Arc::new(Rescued::new(disk, map)))
-}
-
-/// Leaves out the general help for unsupported volumes, 'fve info': it cannot read a disk image of an
-/// unsupported format either.
-fn not_opened(error: Error) -> Failure {
-    match error {
-        Error::Unsupported { .. } => Failure::Other {
-            status: Status::NotBitLocker,
-            what: error.with_causes().to_string(),
-            help: None,
-        },
-        other => other.into(),
-    }
 }
 
 /// A volume that will be written to, on a source that no other process has open.
@@ -391,7 +378,7 @@ fn open_exclusively(args: &SourceArgs, notes: &mut Notes) -> Result<OpenedForWri
         ));
     }
     let path = &args.source;
-    let (_, container) = fve::source::open(path).map_err(not_opened)?;
+    let (_, container) = fve::source::open(path)?;
     if let Some(name) = container {
         let what = format!(
             "{} holds a disk image of the kind {name}, which can only be read",

@@ -1,5 +1,6 @@
-//! Expert Witness images, E01 (as written by EnCase 1 to 6 and ewfacquire; J. Metz, "Expert Witness
-//! Compression Format").
+//! Expert Witness images, E01 and S01 (as written by EnCase 1 to 6, SMART and ewfacquire; J. Metz,
+//! "Expert Witness Compression Format"; ASR Data, "Expert Witness Compression Format Specification",
+//! 2002).
 //!
 //! The crate `ewf` 0.4 was tried. It does not check the Adler-32 of an uncompressed chunk, and
 //! allocates the size that a table gives for one, up to 2 GiB.
@@ -16,6 +17,9 @@
 //! | `table2` | a copy of `table` |
 //! | `next`, `done` | end of the segment, end of the image |
 //!
+//! EnCase 1 and SMART write neither `sectors` nor `table2`, and no checksum after the entries of a
+//! table: the chunks, all deflated, follow the entries in the `table` section.
+//!
 //! The checksum of each chunk is verified when it is read. Ex01 and L01 are other formats, and not
 //! supported.
 
@@ -26,10 +30,12 @@ use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::beside::Beside;
 use super::blocks::{at_most, bytes_at, has_at, le16, le32, le64, read_in_blocks};
-use super::{damaged, unsupported};
+use super::{damaged, unsupported, unsupported_with};
+use crate::error::Remedy;
 use crate::shown::ShowPath;
-use crate::source::{FileSource, ReadAt};
+use crate::source::ReadAt;
 
 const SIGNATURE: &[u8] = b"EVF\x09\x0D\x0A\xFF\x00";
 const FILE_HEADER_LEN: u64 = 13;
@@ -49,6 +55,8 @@ const MAX_TABLES: usize = 1 << 18;
 const MAX_SECTIONS: usize = 4 * MAX_TABLES;
 /// EnCase offers chunks of 64 to 32,768 sectors.
 const MAX_CHUNK_LEN: u64 = 32_768 * 512;
+/// Bytes of a table that are read at once: a multiple of the length of an entry.
+const READ_LEN: usize = 64 << 10;
 /// How much longer a deflated chunk may be than its content: RFC 1951 adds 5 bytes to each block that
 /// does not compress.
 const MAX_OVERHEAD: u64 = 64 << 10;
@@ -59,16 +67,25 @@ pub(super) fn fits(file: &dyn ReadAt) -> io::Result<bool> {
 
 pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn ReadAt>> {
     let mut image = Image::default();
-    let mut path = path.to_owned();
+    let beside = Beside::of(path)?;
+    let mut name = beside.name().to_owned();
     let mut segment = file;
     loop {
         let number = image.segments.len().saturating_add(1);
-        let own = le16(&bytes_at::<13>(&segment, 0)?, 9);
-        if !fits(&segment)? || usize::from(own) != number {
-            return Err(unsupported(format!(
-                "{} is segment {own}, not {number} (an image is opened by its first segment)",
-                path.shown()
-            )));
+        let own = segment_number(&segment)?;
+        if own.map(usize::from) != Some(number) {
+            let shown = beside.path(&name);
+            return Err(match (own, number) {
+                (Some(own), 1) => later_segment(&beside, own),
+                (Some(own), _) => damaged(format!(
+                    "{} is segment {own}, but its name is that of segment {number}",
+                    shown.shown()
+                )),
+                (None, _) => damaged(format!(
+                    "{} is no segment of an Expert Witness image, but has the name of segment {number}",
+                    shown.shown()
+                )),
+            });
         }
         image.segments.push(segment.clone());
         if image.read_sections(&segment)? {
@@ -77,16 +94,50 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
         if number >= MAX_SEGMENTS {
             return Err(unsupported(format!("more than {MAX_SEGMENTS} segments")));
         }
-        path = next(&path)
+        name = next(Path::new(&name))
+            .map(PathBuf::into_os_string)
             .ok_or_else(|| damaged("its file name does not give that of the next segment"))?;
-        segment = Arc::new(FileSource::open(&path).map_err(|error| {
-            damaged(format!(
-                "it continues in {}: {}",
-                path.shown(),
-                error.with_causes()
-            ))
-        })?);
+        segment = Arc::new(beside.required(&name)?);
     }
+}
+
+/// The number of a segment; `None` if the file is none.
+fn segment_number(file: &dyn ReadAt) -> io::Result<Option<u16>> {
+    Ok(match fits(file)? {
+        true => Some(le16(&bytes_at::<13>(file, 0)?, 9)),
+        false => None,
+    })
+}
+
+/// The error for a segment that is not the first, with the name of the first, if it is found.
+fn later_segment(beside: &Beside, number: u16) -> io::Error {
+    let first = first_segment(beside);
+    let what = format!(
+        "segment {number} of an Expert Witness image, which is opened by its first segment"
+    );
+    match first {
+        Some(first) => unsupported_with(what, Remedy::NameFirstPart { file: first }),
+        None => unsupported_with(
+            what,
+            "put all segments into one directory and name the first, whose extension is .E01 or .S01",
+        ),
+    }
+}
+
+/// The first segment in the directory of the image. The first letter of its extension may come before
+/// that of a later segment: EAA to EZZ are followed by FAA.
+fn first_segment(beside: &Beside) -> Option<PathBuf> {
+    let name = Path::new(beside.name());
+    let letter = name.extension()?.to_str()?.chars().next()?;
+    let known = match letter.is_ascii_uppercase() {
+        true => ['E', 'S'],
+        false => ['e', 's'],
+    };
+    [letter].into_iter().chain(known).find_map(|letter| {
+        let first = name.with_extension(format!("{letter}01")).into_os_string();
+        let file = beside.open(&first).ok()??;
+        (segment_number(&file).ok()? == Some(1)).then(|| beside.path(&first))
+    })
 }
 
 /// The name of the next segment: `E01` … `E99`, `EAA` … `EZZ`, `FAA` … `ZZZ`.
@@ -129,6 +180,44 @@ struct Table {
     base: u64,
     /// Offset in the segment that limits the last chunk.
     end: u64,
+    /// Whether all chunks are deflated, whatever their entries say.
+    deflated: bool,
+}
+
+impl Table {
+    /// The offset in the segment that an entry gives.
+    fn place(&self, entry: u32) -> u64 {
+        self.base.saturating_add((entry & !DEFLATED).into())
+    }
+
+    /// Whether the first chunk follows the entries, which end at `after`: there is no checksum.
+    fn is_followed_by_chunks(&self, file: &dyn ReadAt, after: u64) -> io::Result<bool> {
+        let first = le32(&bytes_at::<4>(file, self.entries)?, 0);
+        Ok(self.count > 0 && self.place(first) == after)
+    }
+
+    /// Whether the chunks are inside a range, each after the one before.
+    fn ascends(&self, file: &dyn ReadAt, chunks: Range<u64>) -> io::Result<bool> {
+        let mut buf = [0; READ_LEN];
+        let (mut at, mut least) = (self.entries, chunks.start);
+        while at < chunks.start {
+            let piece = at_most(&mut buf, chunks.start.saturating_sub(at));
+            file.read_exact_at(at, piece)?;
+            for entry in piece.chunks_exact(ENTRY_LEN as usize) {
+                let place = self.place(le32(entry, 0));
+                if place < least || place >= chunks.end {
+                    return Ok(false);
+                }
+                least = place.saturating_add(1);
+            }
+            at = at.saturating_add(piece.len() as u64);
+        }
+        Ok(true)
+    }
+}
+
+fn table_lost() -> io::Error {
+    damaged("a chunk table is damaged, and no sound copy of it follows")
 }
 
 #[derive(Default)]
@@ -164,15 +253,15 @@ impl Image {
                 b"sectors" => sectors_end = Some(end),
                 b"table" => {
                     let section = data..end.min(following);
-                    table_damaged = !self.read_table(file, section, sectors_end.unwrap_or(end))?;
+                    table_damaged = !self.read_table(file, section, sectors_end)?;
                 }
                 b"table2" if table_damaged => {
                     let section = data..end.min(following);
-                    table_damaged = !self.read_table(file, section, sectors_end.unwrap_or(end))?;
+                    table_damaged = !self.read_table(file, section, sectors_end)?;
                 }
                 b"done" | b"next" => {
                     return match table_damaged {
-                        true => Err(damaged("both copies of a chunk table are damaged")),
+                        true => Err(table_lost()),
                         false => Ok(kind == b"done"),
                     };
                 }
@@ -184,7 +273,7 @@ impl Image {
                 )));
             }
             if table_damaged && !matches!(kind, b"table") {
-                return Err(damaged("both copies of a chunk table are damaged"));
+                return Err(table_lost());
             }
             at = following;
         }
@@ -202,8 +291,14 @@ impl Image {
         Ok(())
     }
 
-    /// Reads the table in a section. `false` if it is damaged. `end` is the end of its chunks.
-    fn read_table(&mut self, file: &dyn ReadAt, section: Range<u64>, end: u64) -> io::Result<bool> {
+    /// Reads the table in a section. `false` if it is damaged. `sectors_end` is the end of the
+    /// `sectors` section with its chunks, if there is one.
+    fn read_table(
+        &mut self,
+        file: &dyn ReadAt,
+        section: Range<u64>,
+        sectors_end: Option<u64>,
+    ) -> io::Result<bool> {
         let data = section.start;
         let header: [u8; TABLE_HEADER_LEN as usize] = bytes_at(file, data)?;
         if adler32(header.get(..20).unwrap_or_default()) != le32(&header, 20) {
@@ -215,20 +310,32 @@ impl Image {
             count: le32(&header, 0).into(),
             entries: data.saturating_add(TABLE_HEADER_LEN),
             base: le64(&header, 8),
-            end,
+            end: sectors_end.unwrap_or(section.end),
+            deflated: false,
         };
         let after = table
             .entries
             .saturating_add(table.count.saturating_mul(ENTRY_LEN));
-        // A table must be inside its section. So the checksums of all tables together cover each
-        // byte of the file once, however many tables there are.
+        // A table must be inside its section. So the checks of all tables together read each byte of
+        // the file once, however many tables there are.
         if after.saturating_add(CHECKSUM_LEN) > section.end {
             return Ok(false);
         }
-        let stored = le32(&bytes_at::<4>(file, after)?, 0);
-        if stored != adler32_of(file, table.entries, after)? {
-            return Ok(false);
-        }
+        let table = if sectors_end.is_none() && table.is_followed_by_chunks(file, after)? {
+            if !table.ascends(file, after..section.end)? {
+                return Ok(false);
+            }
+            Table {
+                deflated: true,
+                ..table
+            }
+        } else {
+            let stored = le32(&bytes_at::<4>(file, after)?, 0);
+            if stored != adler32_of(file, table.entries, after)? {
+                return Ok(false);
+            }
+            table
+        };
         if self.tables.len() >= MAX_TABLES {
             return Err(unsupported(format!("more than {MAX_TABLES} chunk tables")));
         }
@@ -266,15 +373,14 @@ impl Image {
         // Of the last entry, the second number is the checksum of the table, which is not used.
         let entries: [u8; 8] = bytes_at(file, entry_at)?;
         let (entry, following) = (le32(&entries, 0), le32(&entries, 4));
-        let place = |entry: u32| table.base.saturating_add((entry & !DEFLATED).into());
-        let start = place(entry);
+        let start = table.place(entry);
         let end = match index.saturating_add(1) < table.count {
-            true => place(following),
+            true => table.place(following),
             false => table.end,
         };
         let start_of_chunk = number.saturating_mul(self.chunk_len);
         let len = self.chunk_len.min(self.size.saturating_sub(start_of_chunk));
-        let deflated = entry & DEFLATED != 0;
+        let deflated = table.deflated || entry & DEFLATED != 0;
         let stored = end.checked_sub(start).filter(|stored| *stored > 0);
         let limit = self.chunk_len.saturating_add(MAX_OVERHEAD);
         let stored = match (stored, deflated) {
@@ -322,7 +428,7 @@ fn adler32(bytes: &[u8]) -> u32 {
 /// The Adler-32 of a range of a file, which is read in parts because a table may be large.
 fn adler32_of(file: &dyn ReadAt, start: u64, end: u64) -> io::Result<u32> {
     let mut sums = Adler::default();
-    let mut buf = [0; 64 << 10];
+    let mut buf = [0; READ_LEN];
     let mut at = start;
     while at < end {
         let piece = at_most(&mut buf, end.saturating_sub(at));

@@ -2,8 +2,8 @@
 //!
 //! Each reader keeps the numbers of the header in memory and reads its tables from the file when it
 //! needs them. So there is no lock and no cache, and a hostile header cannot make it allocate much
-//! memory. File names in an image are not followed, except those of a VMDK's extents in the same
-//! directory.
+//! memory. The other files of an image (segments, parts, extents) are read only if they are regular
+//! files in its directory: see [`beside`].
 //!
 //! The formats are parsed here because the crates that were tried were unfit: `vhdx` 0.1 panics on
 //! files that are not VHDX; `ewf` 0.4 does not check the checksum of an uncompressed chunk, so that
@@ -19,6 +19,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod beside;
 mod blocks;
 mod concat;
 mod ewf;
@@ -33,8 +34,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ReadAt;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
+pub(super) use split::{first_part, next_part};
 
 type Disk = Arc<dyn ReadAt>;
 
@@ -42,6 +44,8 @@ type Disk = Arc<dyn ReadAt>;
 struct Format {
     /// As messages name it.
     name: &'static str,
+    /// How to use an image with features that are not supported.
+    way_out: &'static str,
     /// Whether the file is in this format.
     fits: fn(&Path, &dyn ReadAt) -> io::Result<bool>,
     /// Opens the disk in the file. [`io::ErrorKind::Unsupported`]: the file uses a feature that is
@@ -49,34 +53,47 @@ struct Format {
     open: fn(&Path, Disk) -> io::Result<Disk>,
 }
 
+/// qemu-img reads more of these formats.
+const CONVERT: &str = "make a raw image of it: qemu-img convert -O raw IN OUT";
+
+/// How to use a differencing VHD or VHDX.
+const MERGE: &str =
+    "merge it into its parent in Windows: Merge-VHD -Path CHILD -DestinationPath PARENT";
+
 const PROBES: &[Format] = &[
     Format {
         name: "VHD",
+        way_out: CONVERT,
         fits: |_, file| vhd::fits(file),
         open: |_, file| vhd::open(file),
     },
     Format {
         name: "VHDX",
+        way_out: CONVERT,
         fits: |_, file| vhdx::fits(file),
         open: |_, file| vhdx::open(file),
     },
     Format {
         name: "qcow2",
+        way_out: CONVERT,
         fits: |_, file| qcow2::fits(file),
         open: |_, file| qcow2::open(file),
     },
     Format {
         name: "E01",
+        way_out: "make a raw image of it: ewfexport -f raw IMAGE",
         fits: |_, file| ewf::fits(file),
         open: ewf::open,
     },
     Format {
         name: "VMDK",
+        way_out: CONVERT,
         fits: |_, file| vmdk::fits(file),
         open: vmdk::open,
     },
     Format {
         name: "split raw image",
+        way_out: "join its parts, in their order: cat PART... > IMAGE",
         fits: |path, _| split::fits(path),
         open: split::open,
     },
@@ -90,7 +107,7 @@ const PROBES: &[Format] = &[
 /// that is damaged, cut off or cannot be read.
 pub(super) fn open(path: &Path, file: &Disk) -> Result<Option<(Disk, &'static str)>> {
     for format in PROBES {
-        let fail = |error| failure(format.name, path, error);
+        let fail = |error| failure(format, path, error);
         // If the beginning cannot be read, the source is taken for a disk with a bad sector.
         if (format.fits)(path, file).unwrap_or(false) {
             let disk = (format.open)(path, file.clone()).map_err(fail)?;
@@ -100,10 +117,14 @@ pub(super) fn open(path: &Path, file: &Disk) -> Result<Option<(Disk, &'static st
     Ok(None)
 }
 
-fn failure(name: &str, path: &Path, error: io::Error) -> Error {
+fn failure(format: &Format, path: &Path, error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::Unsupported {
-        return Error::unsupported(format!("{}: {error}", path.shown()));
+        let refusal = error.get_ref().and_then(|inner| inner.downcast_ref());
+        let remedy = refusal.map(|refusal: &Refusal| refusal.remedy.clone());
+        return Error::unsupported(format!("{}: {error}", path.shown()))
+            .with_remedy(remedy.unwrap_or_else(|| format.way_out.into()));
     }
+    let name = format.name;
     Error::io(format!("cannot open the {name} {}", path.shown()), error)
 }
 
@@ -115,4 +136,21 @@ fn damaged(what: impl Into<String>) -> io::Error {
 /// The error for a container with features that are not supported.
 fn unsupported(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, what.into())
+}
+
+/// The same, with a remedy of its own instead of that of the format.
+fn unsupported_with(what: impl Into<String>, remedy: impl Into<Remedy>) -> io::Error {
+    let refusal = Refusal {
+        what: what.into(),
+        remedy: remedy.into(),
+    };
+    io::Error::new(io::ErrorKind::Unsupported, refusal)
+}
+
+/// Why a container is refused, and what the user can do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+struct Refusal {
+    what: String,
+    remedy: Remedy,
 }

@@ -96,7 +96,7 @@ fn refuse(header: &[u8], version: u32) -> io::Result<()> {
     }
     if be64(header, 8) != 0 {
         return Err(unsupported(
-            "a qcow2 image with a backing file, which is not followed; make it whole with 'qemu-img convert'",
+            "a qcow2 image with a backing file, which is not followed",
         ));
     }
     if be32(header, 32) != 0 {
@@ -112,9 +112,7 @@ fn refuse(header: &[u8], version: u32) -> io::Result<()> {
         }
     }
     if features & COMPRESSION != 0 && header.get(104).is_some_and(|method| *method != 0) {
-        return Err(unsupported(
-            "a qcow2 image with zstd clusters; make it plain with 'qemu-img convert'",
-        ));
+        return Err(unsupported("a qcow2 image with zstd clusters"));
     }
     let known = FEATURES
         .iter()

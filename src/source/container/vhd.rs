@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::blocks::{Stored, be32, be64, bytes_at, fill, has_at, read_in_blocks};
-use super::{damaged, unsupported};
+use super::{MERGE, damaged, unsupported, unsupported_with};
 use crate::source::{ReadAt, Window};
 
 const FOOTER_LEN: u64 = 512;
@@ -51,8 +51,9 @@ pub(super) fn open(file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn ReadAt>> {
             Ok(Arc::new(Window::new(file, 0, size)))
         }
         DYNAMIC => Ok(Arc::new(Dynamic::new(file, be64(&footer, 16), size)?)),
-        DIFFERENCING => Err(unsupported(
-            "a differencing VHD, which holds only the changes to another disk; merge it into its parent first",
+        DIFFERENCING => Err(unsupported_with(
+            "a differencing VHD, which holds only the changes to another disk",
+            MERGE,
         )),
         kind => Err(unsupported(format!("a VHD of type {kind}"))),
     }

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::blocks::{Stored, bytes_at, fill, has_at, le16, le32, le64, read_in_blocks};
-use super::{damaged, unsupported};
+use super::{MERGE, damaged, unsupported, unsupported_with};
 use crate::guid::Guid;
 use crate::source::ReadAt;
 
@@ -70,8 +70,9 @@ pub(super) fn open(file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn ReadAt>> {
     };
     let parameters = item(FILE_PARAMETERS)?;
     if le32(&parameters, 4) & HAS_PARENT != 0 {
-        return Err(unsupported(
-            "a differencing VHDX, which holds only the changes to another disk; merge it into its parent first",
+        return Err(unsupported_with(
+            "a differencing VHDX, which holds only the changes to another disk",
+            MERGE,
         ));
     }
     let size = le64(&item(DISK_SIZE)?, 0);
@@ -127,9 +128,9 @@ fn check_header(file: &dyn ReadAt) -> io::Result<()> {
         .get(48..64)
         .is_some_and(|log| log.iter().any(|byte| *byte != 0))
     {
-        return Err(unsupported(
-            "a VHDX whose log holds changes that were not written out (it was not closed cleanly); \
-             'qemu-img check -r all' on a copy, or attaching it in Windows, does that",
+        return Err(unsupported_with(
+            "a VHDX whose log holds changes that were not written out (it was not closed cleanly)",
+            "have the log written out in a copy of the file: attach it in Windows once, or use qemu-img check -r all COPY",
         ));
     }
     Ok(())

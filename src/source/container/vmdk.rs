@@ -15,16 +15,18 @@
 //! | 44 | number of entries of a grain table |
 //! | 56 | offset of the grain directory; all ones: see the copy of the header 1024 bytes before the end of the file |
 
+use std::ffi::OsStr;
 use std::io;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::beside::Beside;
 use super::blocks::{Stored, at_most, bytes_at, fill, has_at, le16, le32, le64, read_in_blocks};
 use super::concat::Concat;
 use super::{damaged, unsupported};
-use crate::source::{FileSource, ReadAt, Window};
+use crate::source::{ReadAt, Window};
 
 const MAGIC: &[u8] = b"KDMV";
 const TEXT: &[u8] = b"# Disk DescriptorFile";
@@ -55,13 +57,14 @@ pub(super) fn open(path: &Path, file: Arc<dyn ReadAt>) -> io::Result<Arc<dyn Rea
     }
     let text = text_at(&file, 0, file.size())?;
     refuse_parent(&text)?;
+    let beside = Beside::of(path)?;
     let lines = text.lines().filter_map(Extent::of);
     let mut extents: Vec<Arc<dyn ReadAt>> = Vec::new();
     for extent in lines {
         if extents.len() >= MAX_EXTENTS {
             return Err(unsupported(format!("more than {MAX_EXTENTS} extents")));
         }
-        extents.push(extent.open(path)?);
+        extents.push(extent.open(&beside)?);
     }
     if extents.is_empty() {
         return Err(damaged("its descriptor lists no extent"));
@@ -83,7 +86,7 @@ fn refuse_parent(text: &str) -> io::Result<()> {
         .find(|(key, _)| key.trim().eq_ignore_ascii_case("parentCID"));
     match parent {
         Some((_, id)) if !id.trim().eq_ignore_ascii_case(NO_PARENT) => Err(unsupported(
-            "a VMDK snapshot, which holds only the changes to another disk; make it whole with 'qemu-img convert'",
+            "a VMDK snapshot, which holds only the changes to another disk",
         )),
         _ => Ok(()),
     }
@@ -114,11 +117,11 @@ impl<'a> Extent<'a> {
         })
     }
 
-    fn open(&self, descriptor: &Path) -> io::Result<Arc<dyn ReadAt>> {
+    fn open(&self, beside: &Beside) -> io::Result<Arc<dyn ReadAt>> {
         if self.kind == "ZERO" {
             return Ok(Arc::new(Zeros(self.len)));
         }
-        let file = self.file(descriptor)?;
+        let file = beside.required(OsStr::new(self.name))?;
         let (disk, start): (Arc<dyn ReadAt>, _) = match self.kind {
             "FLAT" | "VMFS" => (Arc::new(file), self.start),
             "SPARSE" => (Arc::new(Sparse::new(Arc::new(file))?), 0),
@@ -134,25 +137,6 @@ impl<'a> Extent<'a> {
             )));
         }
         Ok(Arc::new(window))
-    }
-
-    /// Opens the file in the directory of the descriptor. The maker of an image must not be able to
-    /// make us read any other file, so a path or a link is refused.
-    fn file(&self, descriptor: &Path) -> io::Result<FileSource> {
-        let mut parts = Path::new(self.name).components();
-        let plain = matches!(
-            (parts.next(), parts.next()),
-            (Some(Component::Normal(_)), None)
-        );
-        let path = descriptor.with_file_name(self.name);
-        let regular = plain && path.symlink_metadata().is_ok_and(|meta| meta.is_file());
-        if !regular {
-            return Err(unsupported(format!(
-                "the VMDK's extent '{}' is not a plain file beside it",
-                self.name.escape_debug()
-            )));
-        }
-        FileSource::open(&path).map_err(|error| damaged(error.with_causes().to_string()))
     }
 }
 
@@ -298,7 +282,9 @@ mod tests {
         std::fs::write(directory.path().join("beside.bin"), vec![7; 4096]).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", directory.path().join("link.bin")).unwrap();
         let file = format!("# Disk DescriptorFile\n{text}\n").into_bytes();
-        open(&directory.path().join("disk.vmdk"), Arc::new(file))
+        let path = directory.path().join("disk.vmdk");
+        std::fs::write(&path, &file).unwrap();
+        open(&path, Arc::new(file))
     }
 
     #[test]
@@ -316,18 +302,18 @@ mod tests {
 
     #[test]
     fn an_image_cannot_name_files_in_other_directories() {
-        for name in [
-            "/etc/passwd",
-            "../x",
-            "link.bin",
-            "",
-            ".",
-            "..",
-            "gone.bin",
-            "a/b",
+        for (name, says) in [
+            ("/etc/passwd", "outside its directory"),
+            ("../x", "outside its directory"),
+            ("link.bin", "link.bin is a link"),
+            ("", "outside its directory"),
+            (".", "outside its directory"),
+            ("..", "outside its directory"),
+            ("gone.bin", "gone.bin is missing"),
+            ("a/b", "outside its directory"),
         ] {
             let error = open_text(&format!("RW 1 FLAT \"{name}\" 0")).err().unwrap();
-            assert!(error.to_string().contains("plain file"), "{name}: {error}");
+            assert!(error.to_string().contains(says), "{name}: {error}");
         }
     }
 
