@@ -83,6 +83,22 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             "use the TPM with --tpm, or another credential, such as the recovery password"
         }
         Remedy::ShowTpm => "'fve tpm status' shows the status of the TPM",
+        Remedy::SealUnderNewStorageRootKey => {
+            "use another credential, such as the recovery password; if the TPM was replaced or cleared, also run 'fve protector reseal' with it. --tpm-srk-name HEX requires that name instead of the stored one"
+        }
+        Remedy::CreateStorageRootKey => {
+            "create it with --tpm-create-srk, or recreate it for each use with --tpm-recreate-srk"
+        }
+        Remedy::NamePinProtector { others } => {
+            let options: Vec<_> = others
+                .iter()
+                .map(|id| format!("--protector {id:X}"))
+                .collect();
+            return format!(
+                "check the PIN: every wrong one counts towards the TPM's lockout; if it is that of another key protector, name it: {}",
+                options.join(" or ")
+            );
+        }
         Remedy::CompareStorageRootKey => {
             "compare it with 'fve tpm status': with another name, something may be intercepting the traffic between this computer and its TPM"
         }

@@ -431,6 +431,9 @@ fn details(protector: &KeyProtector) -> Vec<(&'static str, Vec<String>)> {
         }
         details.push(("PCR Validation Profile:", lines));
         details.push(("Sealed Object:", sealed_object(blob)));
+        if let Some(name) = protector.srk_name() {
+            details.push(("Storage Root Key:", vec![hex(&name)]));
+        }
     }
     if let Some(thumbprint) = thumbprint(protector) {
         details.push(("Certificate Thumbprint:", vec![hex(&thumbprint)]));
@@ -589,6 +592,7 @@ fn protector_json(protector: &KeyProtector) -> Value {
         }),
         "pcr_bank": policy(protector).map(|policy| policy.bank.word()),
         "tpm_policy_consistent": protector.tpm().map(|_| policy(protector).is_some()),
+        "tpm_srk_name": protector.srk_name().map(|name| hex(&name)),
         "certificate_thumbprint": thumbprint(protector).map(|found| hex(&found)),
         "public_key": protector.public_key().map(|key| json!({
             "algorithm": "RSA",

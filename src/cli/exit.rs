@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fve::error::{CopyFault, Error, Reason, UnlockReport, Unwritable};
+use fve::error::{CopyFault, Error, Reason, Remedy, UnlockReport, Unwritable};
 
 /// The exit status of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,12 @@ impl From<&Error> for Status {
     fn from(error: &Error) -> Self {
         match error {
             Error::NotBitLocker { .. } | Error::Unsupported { .. } => Self::NotBitLocker,
-            Error::Ambiguous { .. } | Error::OutputRefused { .. } => Self::Usage,
+            Error::Ambiguous { .. }
+            | Error::OutputRefused { .. }
+            | Error::BadCredential {
+                remedy: Some(Remedy::NameTpm),
+                ..
+            } => Self::Usage,
             Error::Damaged { .. } | Error::Contradicted { .. } => Self::Damaged,
             Error::Refused { report, .. } if only_the_system_refused(report) => Self::Io,
             Error::Refused { .. }

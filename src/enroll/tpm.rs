@@ -17,6 +17,7 @@ use crate::crypto::random;
 use crate::error::{Error, Remedy, Result};
 use crate::format::datum::{key_types, roles};
 use crate::format::encode::{self, DatumBytes, tpm as layout};
+use crate::format::protector::description_with_srk_name;
 use crate::format::tpm_blob::SealedObject;
 use crate::secret::{ExternalKey, IntermediateKey, SecretBytes, StretchedKey};
 use crate::tpm::{LABEL, LOCK, ObjectSealer, Pcrs, Pin, Policy, TpmError, selection, tpm_password};
@@ -135,8 +136,13 @@ impl TpmBinding {
         })
     }
 
-    /// Seals `content` in the TPM, and returns the datum with the sealed object.
-    fn seal(&self, content: &DatumBytes, stretched: Option<&StretchedKey>) -> Result<DatumBytes> {
+    /// Seals `content` in the TPM, and returns the datum with the sealed object, and the name of the
+    /// storage root key.
+    fn seal(
+        &self,
+        content: &DatumBytes,
+        stretched: Option<&StretchedKey>,
+    ) -> Result<(DatumBytes, Option<Vec<u8>>)> {
         let selection = selection(&self.pcrs);
         let policy = self
             .policy
@@ -148,7 +154,8 @@ impl TpmBinding {
             .tpm
             .seal(&content, &policy, password.as_ref())
             .map_err(unsealable)?;
-        layout::blob(&object.private, &object.public, &self.digest, selection).map_err(unfit)
+        let datum = layout::blob(&object.private, &object.public, &self.digest, selection);
+        Ok((datum.map_err(unfit)?, object.srk_name))
     }
 }
 
@@ -176,9 +183,13 @@ fn selected(pcrs: &[u8]) -> usize {
 }
 
 fn unsealable(error: TpmError) -> Error {
+    let remedy = match error {
+        TpmError::NoSrk => Remedy::CreateStorageRootKey,
+        _ => Remedy::ShowTpm,
+    };
     Error::Environment {
         what: format!("the TPM cannot seal the key: {error}"),
-        remedy: Some(Remedy::ShowTpm),
+        remedy: Some(remedy),
     }
 }
 
@@ -237,23 +248,25 @@ impl Form {
         encode::key(encode::SEALED, key_types::CLEAR_KEY, self.own.expose()).map_err(unfit)
     }
 
-    /// The datum with the sealed object, and those that Windows stores next to it.
-    fn object(&self, sealer: &mut Sealer<'_>) -> Result<Vec<DatumBytes>> {
+    /// The datum with the sealed object, and those that Windows stores next to it; and the name of the
+    /// storage root key.
+    fn object(&self, sealer: &mut Sealer<'_>) -> Result<(Vec<DatumBytes>, Option<Vec<u8>>)> {
         if let Some(pin) = &self.pin {
             let hash = layout::pin_hash(pin.pin.hash().expose()).map_err(unfit)?;
             let backup = sealer.datum_with_vmk(roles::PROPERTY, &hash)?;
             let sealed = sealer.seal_content(pin.key.expose(), self.own_datum()?.expose())?;
             let content = layout::released(&sealed).map_err(unfit)?;
+            let (object, srk_name) = self.binding.seal(&content, Some(&pin.key))?;
             let mut parts = vec![
                 layout::pin_stretch(&pin.salt, backup).map_err(unfit)?,
                 layout::zero(layout::SIMPLE_BEFORE).map_err(unfit)?,
                 layout::hash_label(&LABEL).map_err(unfit)?,
-                self.binding.seal(&content, Some(&pin.key))?,
+                object,
             ];
             for kind in layout::SIMPLE_AFTER {
                 parts.push(layout::zero(kind).map_err(unfit)?);
             }
-            return Ok(parts);
+            return Ok((parts, srk_name));
         }
         let content = match self.startup_key {
             Some(_) => self.own_datum()?,
@@ -261,7 +274,8 @@ impl Form {
                 encode::key(encode::SEALED, key_types::VMK, sealer.vmk().expose()).map_err(unfit)?
             }
         };
-        Ok(vec![self.binding.seal(&content, None)?])
+        let (object, srk_name) = self.binding.seal(&content, None)?;
+        Ok((vec![object], srk_name))
     }
 }
 
@@ -277,11 +291,16 @@ impl super::Form for Form {
     }
 
     fn parts(&self, sealer: &mut Sealer<'_>) -> Result<Vec<DatumBytes>> {
+        let (object, srk_name) = self.object(sealer)?;
+        let description = match (self.name(), srk_name) {
+            (name, Some(srk_name)) => Some(description_with_srk_name(name, &srk_name)),
+            (name, None) => name.map(str::to_owned),
+        };
         let mut parts = Vec::new();
-        if let Some(name) = self.name() {
-            parts.push(encode::text(roles::PROPERTY, name).map_err(unfit)?);
+        if let Some(description) = description {
+            parts.push(encode::text(roles::PROPERTY, &description).map_err(unfit)?);
         }
-        parts.extend(self.object(sealer)?);
+        parts.extend(object);
         match &self.startup_key {
             Some(key) => {
                 let kind = key_types::EXTERNAL_KEY;

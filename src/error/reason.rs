@@ -68,6 +68,8 @@ reasons! {
     NoSrk = "no-srk",
     /// The storage root key of the TPM has another name than the required one.
     OtherSrk = "other-srk",
+    /// The storage root key of the TPM has another name than the one that the key protector stores.
+    SrkChanged = "srk-changed",
     /// The PCRs are not those that the key was sealed to.
     PcrMismatch = "pcr-mismatch",
     /// The policy of the sealed object is unknown.
@@ -86,6 +88,8 @@ reasons! {
     NoPin = "no-pin",
     /// The PIN is wrong, and the TPM or the token counted it.
     WrongPin = "wrong-pin",
+    /// The PIN was wrong for another key protector, so it was not tried on this one.
+    PinNotTried = "pin-not-tried",
 
     // Certificates and tokens.
     /// None of the given private keys belongs to the key protector.

@@ -94,8 +94,19 @@ pub enum Remedy {
     GiveTpm,
     /// The TPM refused an operation.
     ShowTpm,
+    /// The address of a TPM is malformed.
+    NameTpm,
     /// The storage root key of the TPM has another name than the required one.
     CompareStorageRootKey,
+    /// The storage root key of the TPM has another name than the one that the key protector stores.
+    SealUnderNewStorageRootKey,
+    /// The TPM has no storage root key, and a key is to be sealed under it.
+    CreateStorageRootKey,
+    /// The PIN was wrong for one key protector, and may be that of another one.
+    NamePinProtector {
+        /// The other key protectors with a TPM and a PIN.
+        others: Vec<Guid>,
+    },
     /// The TPM has no storage root key.
     RecreateStorageRootKey,
     /// The TPM refuses to release the key because of the current PCR values.
@@ -274,6 +285,22 @@ impl fmt::Display for Remedy {
                 "give a TPM, or use another credential, such as the recovery password"
             }
             Self::ShowTpm => "look at the status of the TPM",
+            Self::NameTpm => {
+                "give an address such as device:/dev/tpmrm0, swtpm:host=127.0.0.1,port=2321, mssim or tabrmd"
+            }
+            Self::SealUnderNewStorageRootKey => {
+                "use another credential, such as the recovery password; if the TPM was replaced or cleared, seal the key again"
+            }
+            Self::CreateStorageRootKey => {
+                "create the storage root key in the TPM, or recreate it for each use"
+            }
+            Self::NamePinProtector { others } => {
+                return write!(
+                    f,
+                    "check the PIN, or, if it is that of another key protector, select it: {}",
+                    in_words(others)
+                );
+            }
             Self::CompareStorageRootKey => {
                 "compare the name of the storage root key: with another name, something may be intercepting the traffic between this computer and its TPM"
             }
@@ -336,4 +363,9 @@ impl fmt::Display for Remedy {
             Self::Advice(advice) => advice,
         })
     }
+}
+
+fn in_words(ids: &[Guid]) -> String {
+    let ids: Vec<_> = ids.iter().map(|id| format!("{id:X}")).collect();
+    ids.join(" or ")
 }

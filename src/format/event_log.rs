@@ -39,6 +39,34 @@ pub mod kinds {
     pub const VARIABLE: u32 = 0x8000_0001;
     /// EV_EFI_VARIABLE_AUTHORITY: the certificate that allowed a program to start.
     pub const AUTHORITY: u32 = 0x8000_00E0;
+
+    /// The name of a type in the TCG profile; `None` for types that are rare.
+    pub fn name(kind: u32) -> Option<&'static str> {
+        Some(match kind {
+            0x01 => "EV_POST_CODE",
+            NO_ACTION => "EV_NO_ACTION",
+            SEPARATOR => "EV_SEPARATOR",
+            0x05 => "EV_ACTION",
+            0x06 => "EV_EVENT_TAG",
+            0x07 => "EV_S_CRTM_CONTENTS",
+            0x08 => "EV_S_CRTM_VERSION",
+            0x0A => "EV_PLATFORM_CONFIG_FLAGS",
+            0x0C => "EV_COMPACT_HASH",
+            0x0D => "EV_IPL",
+            VARIABLE => "EV_EFI_VARIABLE_DRIVER_CONFIG",
+            0x8000_0002 => "EV_EFI_VARIABLE_BOOT",
+            0x8000_0003 => "EV_EFI_BOOT_SERVICES_APPLICATION",
+            0x8000_0004 => "EV_EFI_BOOT_SERVICES_DRIVER",
+            0x8000_0006 => "EV_EFI_GPT_EVENT",
+            0x8000_0007 => "EV_EFI_ACTION",
+            0x8000_0008 => "EV_EFI_PLATFORM_FIRMWARE_BLOB",
+            0x8000_0009 => "EV_EFI_HANDOFF_TABLES",
+            0x8000_000A => "EV_EFI_PLATFORM_FIRMWARE_BLOB2",
+            0x8000_000C => "EV_EFI_VARIABLE_BOOT2",
+            AUTHORITY => "EV_EFI_VARIABLE_AUTHORITY",
+            _ => return None,
+        })
+    }
 }
 
 /// A parsed event log.
@@ -114,12 +142,63 @@ impl Event {
         Some((name, value))
     }
 
+    /// The readable part of its data, at most `most` characters: the name of a variable, a text such
+    /// as GRUB's commands, or a file name in the path of a program. Empty if there is nothing.
+    pub fn text(&self, most: usize) -> String {
+        /// Shorter runs of printable bytes are chance.
+        const SHORTEST: usize = 6;
+        if let Some((name, _)) = self.variable() {
+            return printable(name.chars(), most);
+        }
+        let is_text = |bytes: &[u8]| {
+            let text = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+            let shown = text.iter().filter(|byte| is_printable(char::from(**byte)));
+            text.len() >= SHORTEST && shown.count() * 8 >= text.len() * 7
+        };
+        if is_text(&self.data) {
+            return printable(String::from_utf8_lossy(&self.data).chars(), most);
+        }
+        // The path of a program is in UTF-16, somewhere in a device path.
+        let wide = self.data.windows(2).enumerate().filter_map(|(at, pair)| {
+            let [low, 0] = *pair else { return None };
+            is_printable(char::from(low)).then_some((at, char::from(low)))
+        });
+        let (mut longest, mut run, mut last) = (String::new(), String::new(), 0);
+        for (at, letter) in wide {
+            if at != last + 2 {
+                run.clear();
+            }
+            last = at;
+            if run.len() < most {
+                run.push(letter);
+            }
+            if run.len() > longest.len() {
+                longest.clone_from(&run);
+            }
+        }
+        if longest.len() < SHORTEST {
+            longest.clear();
+        }
+        longest
+    }
+
     /// The locality from which the TPM was started, if the event says so. It is the last byte of the
     /// initial value of PCR 0; without such an event that is all zeros.
     pub fn startup_locality(&self) -> Option<u8> {
         let rest = self.data.strip_prefix(STARTUP_LOCALITY)?;
         (self.kind == kinds::NO_ACTION).then(|| rest.first().copied())?
     }
+}
+
+fn is_printable(letter: char) -> bool {
+    letter == ' ' || letter.is_ascii_graphic()
+}
+
+fn printable(letters: impl Iterator<Item = char>, most: usize) -> String {
+    letters
+        .filter(|letter| !letter.is_control() && *letter != char::REPLACEMENT_CHARACTER)
+        .take(most)
+        .collect()
 }
 
 /// The length of the digests of each algorithm; `None` if all records have the SHA-1 form.

@@ -220,6 +220,20 @@ impl KeyProtector {
 
     /// The name that Windows gave it, such as `ExternalKey` or `DiskPassword`. Most have none.
     pub fn name(&self) -> Option<&str> {
+        let text = self.description()?;
+        let name = split_srk_name(text).map_or(text, |(name, _)| name);
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// Of a protector with a TPM: the TPM name of the storage root key that sealed its object, which
+    /// programs such as this one store in the description (docs/format-tpm.md §1.2). Windows stores
+    /// none. Nothing authenticates it.
+    pub fn srk_name(&self) -> Option<Vec<u8>> {
+        self.tpm()?;
+        split_srk_name(self.description()?).map(|(_, name)| name)
+    }
+
+    fn description(&self) -> Option<&str> {
         self.parts.iter().find_map(Datum::text)
     }
 
@@ -339,10 +353,57 @@ impl KeyProtector {
     }
 }
 
+/// Before and after the name of a storage root key in a description.
+const SRK_NAME: (&str, &str) = ("(storage root key ", ")");
+
+/// The longest name of an object in a TPM: the code of an algorithm, and a digest of 64 bytes.
+const MAX_SRK_NAME: usize = 66;
+
+/// The description of a protector whose object was sealed by the storage root key with this name.
+pub(crate) fn description_with_srk_name(name: Option<&str>, srk_name: &[u8]) -> String {
+    let (before, after) = SRK_NAME;
+    let digits = base16ct::lower::encode_string(srk_name);
+    match name {
+        Some(name) => format!("{name} {before}{digits}{after}"),
+        None => format!("{before}{digits}{after}"),
+    }
+}
+
+/// The name of the protector and that of the storage root key, if the description has the latter.
+fn split_srk_name(description: &str) -> Option<(&str, Vec<u8>)> {
+    let (before, after) = SRK_NAME;
+    let (name, digits) = description.strip_suffix(after)?.rsplit_once(before)?;
+    let srk_name = base16ct::mixed::decode_vec(digits).ok()?;
+    (1..=MAX_SRK_NAME)
+        .contains(&srk_name.len())
+        .then(|| (name.trim_end(), srk_name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::format::time::FileTime;
+
+    #[test]
+    fn finds_the_name_of_the_storage_root_key_in_a_description() {
+        let srk_name = [0, 0xB, 0xAA, 0x12];
+        let text = description_with_srk_name(Some("TPMAndPin"), &srk_name);
+        assert_eq!(text, "TPMAndPin (storage root key 000baa12)");
+        let found = split_srk_name(&text);
+        assert_eq!(found, Some(("TPMAndPin", srk_name.to_vec())));
+        let text = description_with_srk_name(None, &srk_name);
+        assert_eq!(split_srk_name(&text), Some(("", srk_name.to_vec())));
+        let long = "00".repeat(MAX_SRK_NAME + 1);
+        for other in [
+            "TPM Protection",
+            "(storage root key )",
+            "(storage root key 0)",
+            "(storage root key xy)",
+        ] {
+            assert_eq!(split_srk_name(other), None, "{other}");
+        }
+        assert_eq!(split_srk_name(&format!("(storage root key {long})")), None);
+    }
     use crate::guid::Guid;
 
     fn protector(code: u16, flags: u16) -> KeyProtector {

@@ -1,7 +1,7 @@
 //! Explains whether a TPM would release the key of a key protector on this computer, and why not, as far
 //! as that is known without a PIN.
 
-use super::forecast::{self, Forecast, Signer};
+use super::forecast::{self, Forecast, LoggedEvent, Signer};
 use super::policy::{Pcrs, Policy};
 use super::unsealer::{TpmError, Unsealer};
 use crate::format::event_log::EventLog;
@@ -28,8 +28,12 @@ pub struct Explanation {
     pub signers: Vec<&'static Signer>,
     /// Whether Secure Boot is on, from the event log.
     pub secure_boot: Option<bool>,
-    /// Whether the Windows boot manager would get the key.
+    /// Whether the Windows boot manager would get the key, if Windows sealed it. `None` where that is
+    /// not known, where the TPM would release the key now, and for a protector that another program
+    /// than Windows made.
     pub windows: Option<Forecast>,
+    /// The events of this boot in the PCRs of the policy, from the event log.
+    pub events: Vec<LoggedEvent>,
 }
 
 /// Whether a TPM would release the key of a protector.
@@ -83,6 +87,7 @@ impl Explanation {
             signers: Vec::new(),
             secure_boot: log.and_then(EventLog::secure_boot),
             windows: None,
+            events: Vec::new(),
         };
         let Ok(object) = &blob.sealed else {
             return Some(explanation);
@@ -92,9 +97,13 @@ impl Explanation {
         explanation.release = match explanation.policy {
             None => KeyRelease::UnknownPolicy,
             Some(policy) => explanation
-                .ask(object, policy, tpm, log)
+                .ask(object, policy, tpm, log, protector.srk_name().as_deref())
                 .unwrap_or_else(KeyRelease::Refused),
         };
+        // Windows stores no name of the storage root key.
+        if explanation.release == KeyRelease::Expected || protector.srk_name().is_some() {
+            explanation.windows = None;
+        }
         Some(explanation)
     }
 
@@ -104,12 +113,16 @@ impl Explanation {
         policy: Policy,
         tpm: &dyn Unsealer,
         log: Option<&EventLog>,
+        srk_name: Option<&[u8]>,
     ) -> Result<KeyRelease, TpmError> {
         if let Some(log) = log {
             self.windows = forecast::windows(log, object, &policy);
             self.signers = forecast::signers(log, policy.bank);
         }
         let pcrs = object.pcrs();
+        if let Some(log) = log {
+            self.events = forecast::events(log, &pcrs);
+        }
         let values = tpm.pcrs(policy.bank, &pcrs)?.unwrap_or_default();
         self.actual = policy.pcr_digest(&values);
         self.logged = log
@@ -125,7 +138,7 @@ impl Explanation {
         let only_lock = policy.only_lock_is_closed(object, &values);
         self.values = Some(values);
         // Only after all fields are set: the checks below may fail, and the PCRs are still worth showing.
-        tpm.check(object)?;
+        tpm.check(object, srk_name)?;
         if object.counts_failures() && tpm.lockout()?.is_some_and(|lockout| lockout.locked) {
             return Err(TpmError::Locked);
         }

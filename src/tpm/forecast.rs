@@ -158,6 +158,40 @@ pub fn windows(log: &EventLog, object: &SealedObject, policy: &Policy) -> Option
     )
 }
 
+/// An event of a boot, for a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoggedEvent {
+    /// The PCR that it extended.
+    pub pcr: u8,
+    /// The name of its type in the TCG profile; `None` for others.
+    pub kind: Option<&'static str>,
+    /// The printable text in its data, shortened; empty if there is none.
+    pub text: String,
+}
+
+/// Most events and characters of each that [`events`] returns: a log may be hostile.
+const MAX_EVENTS: usize = 256;
+const MAX_TEXT: usize = 256;
+
+/// The events in these PCRs, at most 256, in the order in which they were measured.
+pub fn events(log: &EventLog, pcrs: &[u8]) -> Vec<LoggedEvent> {
+    let shown = |event: &Event| {
+        let pcr = u8::try_from(event.pcr).ok()?;
+        let measured = pcrs.contains(&pcr) && event.kind != kinds::NO_ACTION;
+        measured.then(|| LoggedEvent {
+            pcr,
+            kind: kinds::name(event.kind),
+            text: event.text(MAX_TEXT),
+        })
+    };
+    log.events
+        .iter()
+        .filter_map(shown)
+        .take(MAX_EVENTS)
+        .collect()
+}
+
 /// What a PCR measures, in a few words.
 pub fn meaning(pcr: u8) -> &'static str {
     match pcr {
@@ -170,7 +204,9 @@ pub fn meaning(pcr: u8) -> &'static str {
         6 => "manufacturer-specific",
         7 => "Secure Boot: its state and keys, and the certificates of what was started",
         8 => "BIOS: boot sector; GRUB: its commands",
-        9 => "BIOS: boot block; GRUB: the files it read, such as the kernel",
+        9 => {
+            "GRUB: the files it read; the kernel's EFI stub: initrd and command line; BIOS: boot block"
+        }
         10 => "BIOS: boot manager; Linux: IMA",
         11 => "BitLocker's lock: zero when a key is released; systemd extends it, too",
         12 => "systemd-stub: kernel command line",
@@ -226,6 +262,19 @@ mod tests {
         let values = replay(&log, HashAlgorithm::Sha1).unwrap();
         assert_eq!(values[&7], hex!("4cc29f6b8fd24f72fa79da2ebe3838f8ca6c6eb0"));
         assert_eq!(replay(&log, HashAlgorithm::Sha256), None);
+    }
+
+    #[test]
+    fn lists_the_events_of_some_pcrs() {
+        let (mut log, _) = recorded();
+        log.events[3].data = b"grub_cmd: linux /vmlinuz\x1B[31m root=/dev/sda1\0".to_vec();
+        log.events[3].kind = 0x0D;
+        log.events[4].pcr = 4;
+        let found = events(&log, &[7, 11]);
+        assert_eq!(found.len(), 6);
+        assert_eq!(found[0].kind, Some("EV_EFI_VARIABLE_DRIVER_CONFIG"));
+        assert_eq!(found[3].text, "grub_cmd: linux /vmlinuz[31m root=/dev/sda1");
+        assert_eq!(found[0].text, "");
     }
 
     #[test]

@@ -21,5 +21,5 @@ pub use pin::{LABEL, Pin, tpm_password};
 pub use policy::{LOCK, Pcrs, Policy, selection};
 pub use refusal::tries_left;
 #[cfg(feature = "tpm")]
-pub use tss::{Tss, TssOptions};
-pub use unsealer::{Lockout, ObjectSealer, Sealed, TpmError, Unsealer};
+pub use tss::{CreatedSrk, Tss, TssOptions};
+pub use unsealer::{Lockout, ObjectSealer, Sealed, TpmDescription, TpmError, Unsealer};

@@ -95,7 +95,7 @@ impl Unsealer for Payload {
         Ok(None)
     }
 
-    fn check(&self, _object: &SealedObject) -> Result<(), TpmError> {
+    fn check(&self, _object: &SealedObject, _srk_name: Option<&[u8]>) -> Result<(), TpmError> {
         Ok(())
     }
 
@@ -104,6 +104,7 @@ impl Unsealer for Payload {
         _object: &SealedObject,
         _policy: &Policy,
         _password: Option<&TpmPassword>,
+        _srk_name: Option<&[u8]>,
     ) -> Result<SecretBytes, TpmError> {
         Ok(SecretBytes::new(self.0.expose().to_vec()))
     }

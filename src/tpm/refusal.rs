@@ -15,11 +15,15 @@ pub(crate) fn of(error: &TpmError, place: &str) -> Failure {
         TpmError::NoTpm { .. } => Remedy::ChooseTpm,
         TpmError::NoSrk => Remedy::RecreateStorageRootKey,
         TpmError::OtherSrk { .. } => Remedy::CompareStorageRootKey,
+        TpmError::SrkChanged { .. } => Remedy::SealUnderNewStorageRootKey,
         TpmError::NoBank(_) | TpmError::PcrMismatch => Remedy::ExplainPcrs,
         TpmError::WrongPin => {
             "check the PIN: every wrong one counts towards the TPM's lockout".into()
         }
-        TpmError::OtherTpm | TpmError::Locked | TpmError::Other { .. } => OTHERWISE.into(),
+        TpmError::OtherTpm
+        | TpmError::Locked
+        | TpmError::NoAnswer { .. }
+        | TpmError::Other { .. } => OTHERWISE.into(),
     };
     let message = match error {
         TpmError::NoTpm { .. } => error.to_string(),
@@ -30,7 +34,8 @@ pub(crate) fn of(error: &TpmError, place: &str) -> Failure {
 
 /// The failure for PCR values other than those that the object was sealed to.
 pub(crate) fn pcrs(object: &SealedObject, policy: &Policy, values: &Pcrs) -> Failure {
-    let list = list(&object.pcrs());
+    let pcrs = object.pcrs();
+    let list = list(&pcrs);
     let (what, remedy) = if policy.only_lock_is_closed(object, values) {
         (
             format!(
@@ -41,7 +46,11 @@ pub(crate) fn pcrs(object: &SealedObject, policy: &Policy, values: &Pcrs) -> Fai
     } else {
         (
             format!(
-                "the TPM's PCRs {list} differ from those that the key was sealed to: this boot used another boot loader, firmware or settings"
+                "{} from the value that the key was sealed to: this boot used another boot loader, firmware or settings",
+                match pcrs.len() {
+                    1 => format!("the TPM's PCR {list} differs"),
+                    _ => format!("at least one of the TPM's PCRs {list} differs"),
+                }
             ),
             Remedy::ExplainPcrMismatch,
         )
@@ -57,6 +66,14 @@ pub(crate) fn wrong_pin(lockout: Option<&Lockout>) -> Failure {
     }
     Failure::new(Reason::WrongPin, message)
         .with_remedy("check the PIN: every wrong one counts towards the TPM's lockout")
+}
+
+/// The failure for a key protector that was not tried after a wrong PIN for another one.
+pub(crate) fn pin_not_tried() -> Failure {
+    Failure::new(
+        Reason::PinNotTried,
+        "not tried: the PIN was wrong for another key protector, and the TPM would count it again",
+    )
 }
 
 /// The failure for a TPM that is locked.

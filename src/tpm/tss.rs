@@ -1,6 +1,9 @@
 //! Access to a TPM 2.0 through libtss2 (docs/format-tpm.md §4). No type of `tss-esapi` leaves this file.
 //!
-//! Every method opens a connection of its own, and flushes what it created in the TPM before it returns.
+//! Every method opens a connection of its own, on a thread of its own, and flushes what it created in the
+//! TPM before it returns. All methods of a value share one allowance of time: a TPM that does not answer
+//! fails the operation, and does not stop the program.
+//!
 //! Parameters on the bus are encrypted by a session salted with the storage root key: with an unsalted
 //! session, keys can be read from the bus.
 //!
@@ -10,8 +13,9 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use base16ct::lower::encode_string as hex;
 use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
@@ -20,7 +24,7 @@ use tss_esapi::constants::{CapabilityType, SessionType};
 use tss_esapi::handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, SessionHandle, TpmHandle};
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
 use tss_esapi::interface_types::key_bits::RsaKeyBits;
-use tss_esapi::interface_types::resource_handles::Hierarchy;
+use tss_esapi::interface_types::resource_handles::{Hierarchy, Provision};
 use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::{
     Auth, CapabilityData, Digest, KeyedHashScheme, PcrSelectSize, PcrSelectionList, PcrSlot,
@@ -33,9 +37,9 @@ use tss_esapi::traits::{Marshall, UnMarshall};
 use tss_esapi::{Context, Error as TssError};
 
 use super::policy::{Pcrs, Policy};
-use super::unsealer::{Lockout, ObjectSealer, Sealed, TpmError, Unsealer};
+use super::unsealer::{Lockout, ObjectSealer, Sealed, TpmDescription, TpmError, Unsealer};
 use crate::crypto::hash::HashAlgorithm;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::format::tpm_blob::SealedObject;
 use crate::secret::{SecretBytes, TpmPassword};
 
@@ -49,11 +53,27 @@ const SRK_LEN: usize = 256;
 const RESOURCE_MANAGER: &str = "/dev/tpmrm0";
 const BARE_DEVICE: &str = "/dev/tpm0";
 
-/// How long connecting may take. A software TPM accepts one connection at a time and lets others wait.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long all exchanges of a [`Tss`] with its TPM may take together.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How much longer for each key that the TPM makes: for an RSA key, some need a minute.
+const KEY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long to wait for TPM2_FlushContext once there is a result.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// TPM properties (TPM 2.0 library, part 2, section 6.13), and the bit `inLockout` of the first.
+/// Steps of an exchange with the TPM, as messages name them.
+const CONNECTING: &str = "connecting (TPM2_GetCapability)";
+const FLUSHING: &str = "cleaning up (TPM2_FlushContext)";
+
+/// The handles of transient objects begin here (TPM 2.0 library, part 2, section 7.2), and a TPM does not
+/// hold more than this many.
+const FIRST_TRANSIENT: u32 = 0x8000_0000;
+const MAX_TRANSIENT: u32 = 64;
+
+/// TPM properties (TPM 2.0 library, part 2, section 6.13), and the bit `inLockout` of `PERMANENT`.
 mod properties {
+    pub(super) const MANUFACTURER: u32 = 0x105;
+    pub(super) const VENDOR_STRINGS: [u32; 4] = [0x106, 0x107, 0x108, 0x109];
+    pub(super) const FIRMWARE: [u32; 2] = [0x10B, 0x10C];
     pub(super) const PERMANENT: u32 = 0x200;
     pub(super) const IN_LOCKOUT: u32 = 0x200;
     pub(super) const LOCKOUT_COUNTER: u32 = 0x20E;
@@ -76,17 +96,31 @@ mod codes {
 }
 
 /// How [`Tss`] uses a TPM.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TssOptions {
     /// Create the storage root key again for each use, as a transient object: for a TPM that does not
     /// hold it any more.
     pub recreate_srk: bool,
-    /// The TPM name that the storage root key must have, as [`Unsealer::srk_name`] returns it; any if
-    /// `None`.
+    /// The TPM name that the storage root key must have, as [`Unsealer::srk_name`] returns it. If `None`,
+    /// the name that the key protector stores, or any if it stores none.
     pub srk_name: Option<Vec<u8>>,
     /// Send keys over the bus unencrypted: for a TPM that cannot encrypt its sessions.
     pub plaintext_bus: bool,
+    /// How long to wait for the TPM in all; 30 seconds by default. Where the TPM makes a key, two minutes
+    /// are added.
+    pub patience: Duration,
+}
+
+impl Default for TssOptions {
+    fn default() -> Self {
+        Self {
+            recreate_srk: false,
+            srk_name: None,
+            plaintext_bus: false,
+            patience: PATIENCE,
+        }
+    }
 }
 
 impl TssOptions {
@@ -115,14 +149,26 @@ impl TssOptions {
         self.plaintext_bus = plaintext;
         self
     }
+
+    /// Sets [`TssOptions::patience`].
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
 }
 
 /// A TPM 2.0, reached through libtss2.
+///
+/// A value has 30 seconds for everything that it asks of the TPM, and more where the TPM makes a key. A TPM
+/// that does not answer in that time fails the call, and every later call at once: make a new value to
+/// ask it again.
 #[derive(Debug)]
 pub struct Tss {
     tcti: String,
     conf: TctiNameConf,
     options: TssOptions,
+    patience: Mutex<Patience>,
 }
 
 impl Tss {
@@ -139,174 +185,440 @@ impl Tss {
         let conf = TctiNameConf::from_str(&tcti).map_err(|_| Error::BadCredential {
             credential: "TPM".to_owned(),
             why: format!("{tcti} is not the address of a TPM"),
-            remedy: Some(
-                "give an address such as device:/dev/tpmrm0, swtpm:host=127.0.0.1,port=2321, mssim or tabrmd"
-                    .into(),
-            ),
+            remedy: Some(Remedy::NameTpm),
         })?;
+        let patience = Mutex::new(Patience {
+            left: options.patience,
+            gave_up: None,
+        });
         Ok(Self {
             tcti,
             conf,
             options,
+            patience,
         })
     }
 
-    fn connect(&self) -> Result<Context, TpmError> {
+    /// Whether the TPM has a persistent storage root key. If it has none, creates it in the TPM as
+    /// Windows does and makes it persistent.
+    ///
+    /// # Errors
+    /// The [`TpmError`] that says why the TPM does not make it.
+    pub fn create_srk(&self) -> Result<CreatedSrk, TpmError> {
+        let options = self.options.clone();
+        self.ask(move |link| {
+            match persistent_srk(link) {
+                Ok(srk) => return Ok(CreatedSrk::Present(link.name_of(srk)?)),
+                Err(TpmError::NoSrk) => {}
+                Err(error) => return Err(error),
+            }
+            let srk = transient_srk(link)?;
+            let name = link.name_of(srk)?;
+            check_name(&name, &options, None)?;
+            let handle = PersistentTpmHandle::new(SRK).map_err(|error| link.failed(&error))?;
+            link.step(
+                "making the storage root key persistent (TPM2_EvictControl)",
+                |context| {
+                    context.execute_with_session(Some(AuthSession::Password), |context| {
+                        context.evict_control(Provision::Owner, srk.into(), handle.into())
+                    })
+                },
+            )?;
+            Ok(CreatedSrk::Created(name))
+        })
+    }
+
+    /// Connects, and calls `work`, on a thread of its own: a TPM that does not answer must not stop this
+    /// one. Flushes what `work` created in the TPM before it returns, unless that takes long.
+    fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Link) -> Result<T, TpmError> + Send + 'static,
+    ) -> Result<T, TpmError> {
+        let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = &patience.gave_up {
+            return Err(error.clone());
+        }
+        let clock = Arc::new(Clock::new(patience.left));
+        let (sender, answers) = mpsc::channel();
+        let (tcti, conf, watch) = (self.tcti.clone(), self.conf.clone(), clock.clone());
+        let started = std::thread::Builder::new().spawn(move || {
+            let mut link = match Link::connect(&tcti, conf, watch) {
+                Ok(link) => link,
+                Err(error) => {
+                    let _ = sender.send(Err(error));
+                    return;
+                }
+            };
+            let done = work(&mut link);
+            link.clock.begin(FLUSHING);
+            // The receiver is gone if the time is up.
+            let _ = sender.send(done);
+            link.flush();
+            drop(link);
+            drop(sender);
+        });
+        started.map_err(|error| TpmError::NoTpm {
+            why: format!("no thread could be started: {error}"),
+        })?;
+        let answer = loop {
+            match answers.recv_timeout(clock.left()) {
+                Ok(answer) => break answer,
+                Err(RecvTimeoutError::Timeout) if clock.left() > Duration::ZERO => {}
+                Err(RecvTimeoutError::Timeout) => break Err(clock.gave_up(&self.tcti)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    break Err(TpmError::Other {
+                        what: format!("nothing that can be used while {}", clock.doing()),
+                    });
+                }
+            }
+        };
+        patience.left = clock.left();
+        match &answer {
+            Err(error) if clock.left() == Duration::ZERO => patience.gave_up = Some(error.clone()),
+            _ => {
+                if let Err(RecvTimeoutError::Timeout) = answers.recv_timeout(FLUSH_TIMEOUT) {
+                    tracing::warn!("the TPM does not answer TPM2_FlushContext");
+                    patience.gave_up = Some(clock.gave_up(&self.tcti));
+                }
+            }
+        }
+        answer
+    }
+}
+
+/// The storage root key that a TPM has after [`Tss::create_srk`], by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CreatedSrk {
+    /// It had one.
+    Present(Vec<u8>),
+    /// It was created.
+    Created(Vec<u8>),
+}
+
+/// How long a [`Tss`] still waits for its TPM.
+#[derive(Debug)]
+struct Patience {
+    left: Duration,
+    /// The error of the call in which the time ran out.
+    gave_up: Option<TpmError>,
+}
+
+/// The deadline of a call, and what it is doing.
+struct Clock(Mutex<Times>);
+
+struct Times {
+    deadline: Instant,
+    /// How long the call may take in all.
+    allowed: Duration,
+    doing: &'static str,
+}
+
+impl Clock {
+    fn new(allowed: Duration) -> Self {
+        Self(Mutex::new(Times {
+            deadline: Instant::now() + allowed,
+            allowed,
+            doing: CONNECTING,
+        }))
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, doing: &'static str) {
+        self.times().doing = doing;
+    }
+
+    /// Allows more time, for a command in which the TPM makes a key.
+    fn extend(&self, by: Duration) {
+        let mut times = self.times();
+        times.deadline += by;
+        times.allowed += by;
+    }
+
+    fn doing(&self) -> &'static str {
+        self.times().doing
+    }
+
+    fn left(&self) -> Duration {
+        self.times()
+            .deadline
+            .saturating_duration_since(Instant::now())
+    }
+
+    fn gave_up(&self, tcti: &str) -> TpmError {
+        let times = self.times();
+        if times.doing == CONNECTING {
+            return TpmError::NoTpm {
+                why: format!(
+                    "{tcti} did not answer for {} seconds: another program uses it",
+                    times.allowed.as_secs()
+                ),
+            };
+        }
+        TpmError::NoAnswer { doing: times.doing }
+    }
+}
+
+/// A connection to a TPM, with what was created there.
+struct Link {
+    context: Context,
+    clock: Arc<Clock>,
+    /// Objects and sessions to flush, in the order in which they were created.
+    created: Vec<ObjectHandle>,
+    /// The transient objects that the TPM held before.
+    found: Vec<TpmHandle>,
+    /// Whether libtss2 refused an answer of the TPM: an object may have been created all the same.
+    lost: bool,
+}
+
+impl Link {
+    fn connect(tcti: &str, conf: TctiNameConf, clock: Arc<Clock>) -> Result<Self, TpmError> {
         let unreachable = |why: String| TpmError::NoTpm { why };
-        if let Some(path) = self.tcti.strip_prefix("device:") {
+        if let Some(path) = tcti.strip_prefix("device:") {
             // Open the device once, for its error: libtss2 would report only that something failed.
             let opened = OpenOptions::new().read(true).write(true).open(path);
             opened.map_err(|error| unreachable(format!("{path}: {error}")))?;
         }
-        let (sender, receiver) = mpsc::channel();
-        let conf = self.conf.clone();
-        let started = std::thread::Builder::new().spawn(move || {
-            // The receiver is gone if the time is up.
-            let _ = sender.send(connect_and_ask(conf));
-        });
-        started.map_err(|error| unreachable(format!("no thread could be started: {error}")))?;
-        let context = receiver.recv_timeout(CONNECT_TIMEOUT).map_err(|_| {
-            unreachable(format!(
-                "{} did not answer for {} seconds: another program uses it",
-                self.tcti,
-                CONNECT_TIMEOUT.as_secs()
-            ))
-        })?;
-        context.map_err(|error| match code(&error) {
+        let refused = |error: TssError| match code(&error) {
             Some(codes::NO_MODULE) => unreachable(format!(
-                "libtss2 has no module for {}: its package is not installed",
-                self.tcti
+                "libtss2 has no module for {tcti}: its package is not installed"
             )),
-            Some(codes::NOT_STARTED) => failed(&error, "connecting"),
-            _ => unreachable(format!("nothing answers at {}", self.tcti)),
+            // The TPM's own answer, not an error of the connection.
+            Some(code) if is_of_tpm(code) => failed(&error, CONNECTING),
+            _ => unreachable(format!("nothing answers at {tcti}")),
+        };
+        let context = Context::new(conf).map_err(refused)?;
+        let mut link = Self {
+            context,
+            clock,
+            created: Vec::new(),
+            found: Vec::new(),
+            lost: false,
+        };
+        // A TPM that is busy with another client accepts the connection, but does not answer.
+        link.found = link.transient_objects().map_err(refused)?;
+        Ok(link)
+    }
+
+    /// Calls `command`, of which `doing` says what it does and how the TPM calls it.
+    fn step<T>(
+        &mut self,
+        doing: &'static str,
+        command: impl FnOnce(&mut Context) -> Result<T, TssError>,
+    ) -> Result<T, Fault> {
+        self.clock.begin(doing);
+        command(&mut self.context).map_err(|error| {
+            self.lost |= !code(&error).is_some_and(is_of_tpm);
+            Fault { error, doing }
         })
     }
 
-    /// Calls `work` with the storage root key.
-    fn with_srk<T, E: From<TpmError>>(
-        &self,
-        context: &mut Context,
-        work: impl FnOnce(&mut Context, KeyHandle) -> Result<T, E>,
-    ) -> Result<T, E> {
-        if self.options.recreate_srk {
-            let made = context.execute_with_session(Some(AuthSession::Password), |context| {
-                let template = srk_template()?;
-                context.create_primary(Hierarchy::Owner, template, None, None, None, None)
-            });
-            let srk = made
-                .map_err(|error| failed(&error, "creating the storage root key"))?
-                .key_handle;
-            let named = self.check_srk_name(context, srk);
-            let done = named.map_err(E::from).and_then(|()| work(context, srk));
-            return flushed(context, srk.into(), done);
-        }
-        let handle = PersistentTpmHandle::new(SRK).map(TpmHandle::Persistent);
-        let srk = handle
-            .and_then(|handle| context.tr_from_tpm_public(handle))
-            .map_err(|error| match code(&error) {
-                Some(codes::NO_SUCH_HANDLE) => TpmError::NoSrk,
-                _ => failed(&error, "looking for the storage root key"),
-            })?;
-        let srk = KeyHandle::from(srk);
-        self.check_srk_name(context, srk)?;
-        work(context, srk)
+    /// The error of something that asks nothing of the TPM.
+    fn failed(&self, error: &TssError) -> TpmError {
+        failed(error, self.clock.doing())
     }
 
-    fn check_srk_name(&self, context: &mut Context, srk: KeyHandle) -> Result<(), TpmError> {
-        let Some(wanted) = &self.options.srk_name else {
-            return Ok(());
+    fn transient_objects(&mut self) -> Result<Vec<TpmHandle>, TssError> {
+        let (data, _) =
+            self.context
+                .get_capability(CapabilityType::Handles, FIRST_TRANSIENT, MAX_TRANSIENT)?;
+        Ok(match data {
+            CapabilityData::Handles(handles) => handles.into_inner(),
+            _ => Vec::new(),
+        })
+    }
+
+    /// Flushes what was created, the last first. A failed flush hides neither result nor error: what stays
+    /// in the TPM goes when the connection ends, or at the next start.
+    fn flush(&mut self) {
+        for handle in std::mem::take(&mut self.created).into_iter().rev() {
+            if self.context.flush_context(handle).is_err() {
+                tracing::warn!("the TPM did not flush an object or session");
+            }
+        }
+        if std::mem::take(&mut self.lost) {
+            self.flush_lost();
+        }
+    }
+
+    /// Flushes objects of which the handle is not known, because libtss2 refused the answer that held it.
+    /// Without a resource manager, they would fill the TPM.
+    fn flush_lost(&mut self) {
+        for handle in self.transient_objects().unwrap_or_default() {
+            if self.found.contains(&handle) {
+                continue;
+            }
+            let flushed = self
+                .context
+                .tr_from_tpm_public(handle)
+                .and_then(|object| self.context.flush_context(object));
+            if flushed.is_err() {
+                tracing::warn!("the TPM did not flush an object");
+            }
+        }
+    }
+
+    fn name_of(&mut self, key: KeyHandle) -> Result<Vec<u8>, TpmError> {
+        let name = self
+            .context
+            .tr_get_name(key.into())
+            .map_err(|error| self.failed(&error))?;
+        Ok(name.value().to_vec())
+    }
+
+    /// The storage root key, if it has the required name: that of the options, else `stored`.
+    fn srk(
+        &mut self,
+        options: &TssOptions,
+        stored: Option<&[u8]>,
+    ) -> Result<(KeyHandle, Vec<u8>), TpmError> {
+        let srk = match options.recreate_srk {
+            true => transient_srk(self)?,
+            false => persistent_srk(self)?,
         };
-        let name = name_of(context, srk)?;
-        if name == *wanted {
-            return Ok(());
-        }
-        Err(TpmError::OtherSrk { found: hex(&name) })
+        let name = self.name_of(srk)?;
+        check_name(&name, options, stored)?;
+        Ok((srk, name))
     }
 
-    /// Calls `work` with the loaded object.
-    fn with_object<T, E: From<TpmError>>(
-        &self,
-        context: &mut Context,
-        srk: KeyHandle,
-        object: &SealedObject,
-        work: impl FnOnce(&mut Context, KeyHandle) -> Result<T, E>,
-    ) -> Result<T, E> {
+    /// Loads an object.
+    fn load(&mut self, srk: KeyHandle, object: &SealedObject) -> Result<KeyHandle, TpmError> {
         let parts = Private::try_from(object.private.as_slice())
             .and_then(|private| Ok((private, Public::unmarshall(&object.public)?)));
         // What cannot be decoded here would fail in the TPM, too.
         let (private, public) = parts.map_err(|_| TpmError::OtherTpm)?;
-        let loaded = context
-            .execute_with_session(Some(AuthSession::Password), |context| {
-                context.load(srk, private, public)
+        let loaded = self
+            .step("loading the sealed object (TPM2_Load)", |context| {
+                context.execute_with_session(Some(AuthSession::Password), |context| {
+                    context.load(srk, private, public)
+                })
             })
-            .map_err(|error| match code(&error) {
+            .map_err(|fault| match fault.code() {
                 Some(codes::INTEGRITY) => TpmError::OtherTpm,
-                _ => failed(&error, "loading the sealed object"),
+                _ => fault.into(),
             })?;
-        let done = work(context, loaded);
-        flushed(context, loaded.into(), done)
+        self.created.push(loaded.into());
+        Ok(loaded)
     }
 
-    /// Calls `work` with a session whose parameters are encrypted under the storage root key, unless
+    /// A session whose parameters are encrypted under the storage root key, unless
     /// [`TssOptions::plaintext_bus`] is set.
-    fn with_session<T, E: From<TpmError>>(
-        &self,
-        context: &mut Context,
+    fn session(
+        &mut self,
         srk: KeyHandle,
+        options: &TssOptions,
         kind: SessionType,
         hash: HashingAlgorithm,
-        work: impl FnOnce(&mut Context, AuthSession) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let salt = (!self.options.plaintext_bus).then_some(srk);
+    ) -> Result<AuthSession, TpmError> {
+        let secret = !options.plaintext_bus;
+        let salt = secret.then_some(srk);
         let aes = SymmetricDefinition::AES_128_CFB;
-        let session = context
-            .start_auth_session(salt, None, None, kind, aes, hash)
-            .map_err(|error| failed(&error, "starting a session"))?
+        let session = self
+            .step("starting a session (TPM2_StartAuthSession)", |context| {
+                context.start_auth_session(salt, None, None, kind, aes, hash)
+            })?
             .ok_or_else(|| TpmError::Other {
                 what: "no session".to_owned(),
             })?;
-        let secret = !self.options.plaintext_bus;
+        self.created.push(SessionHandle::from(session).into());
         let (wanted, mask) = SessionAttributesBuilder::new()
             .with_encrypt(secret)
             .with_decrypt(secret && kind == SessionType::Hmac)
             .with_continue_session(true)
             .build();
-        let done = context
+        self.context
             .tr_sess_set_attributes(session, wanted, mask)
-            .map_err(|error| E::from(failed(&error, "setting up a session")))
-            .and_then(|()| work(context, session));
-        flushed(context, SessionHandle::from(session).into(), done)
+            .map_err(|error| self.failed(&error))?;
+        Ok(session)
+    }
+
+    fn property(&mut self, id: u32) -> Result<u32, TpmError> {
+        let (data, _) = self.step("reading its properties (TPM2_GetCapability)", |context| {
+            context.get_capability(CapabilityType::TpmProperties, id, 1)
+        })?;
+        let CapabilityData::TpmProperties(list) = data else {
+            return Ok(0);
+        };
+        let found = list.iter().find(|found| u32::from(found.property()) == id);
+        Ok(found.map_or(0, |found| found.value()))
+    }
+
+    /// Four characters in a property, as far as they are printable.
+    fn letters(&mut self, id: u32) -> Result<String, TpmError> {
+        let letters = self.property(id)?.to_be_bytes().map(char::from);
+        let printable = letters
+            .into_iter()
+            .filter(|letter| letter.is_ascii_graphic() || *letter == ' ');
+        Ok(printable.collect())
     }
 
     fn unseal_once(
-        &self,
-        context: &mut Context,
+        &mut self,
+        options: &TssOptions,
+        wanted: &Wanted<'_>,
+    ) -> Result<SecretBytes, Refused> {
+        let (srk, _) = self.srk(options, wanted.srk_name)?;
+        let loaded = self.load(srk, wanted.object)?;
+        if let Some(password) = wanted.password {
+            let password = Auth::try_from(password.expose().as_slice());
+            password
+                .and_then(|password| self.context.tr_set_auth(loaded.into(), password))
+                .map_err(|error| self.failed(&error))?;
+        }
+        let hash = hashing(wanted.policy.hash);
+        let session = self.session(srk, options, SessionType::Policy, hash)?;
+        self.satisfy(session, wanted.object, wanted.policy)?;
+        let released = self
+            .step("releasing the key (TPM2_Unseal)", |context| {
+                context.execute_with_session(Some(session), |context| context.unseal(loaded.into()))
+            })
+            .map_err(|fault| match fault.code() {
+                Some(codes::PCR_CHANGED) => Refused::PcrChanged,
+                Some(codes::AUTH_FAIL) => Refused::For(TpmError::WrongPin),
+                Some(codes::LOCKOUT) => Refused::For(TpmError::Locked),
+                _ => Refused::For(fault.into()),
+            })?;
+        Ok(SecretBytes::new(released.value().to_vec()))
+    }
+
+    /// Satisfies the two steps of the policy. The PCR digest is given, so that the TPM compares its PCRs
+    /// now, before the password is used.
+    fn satisfy(
+        &mut self,
+        session: AuthSession,
         object: &SealedObject,
         policy: &Policy,
-        password: Option<&TpmPassword>,
-    ) -> Result<SecretBytes, Refused> {
-        let hash = hashing(policy.hash);
-        self.with_srk(context, |context, srk| {
-            self.with_object(context, srk, object, |context, loaded| {
-                if let Some(password) = password {
-                    let password = Auth::try_from(password.expose().as_slice());
-                    password
-                        .and_then(|password| context.tr_set_auth(loaded.into(), password))
-                        .map_err(|error| failed(&error, "setting the password"))?;
-                }
-                let kind = SessionType::Policy;
-                self.with_session(context, srk, kind, hash, |context, session| {
-                    satisfy(context, session, object, policy)?;
-                    let released = context
-                        .execute_with_session(Some(session), |context| {
-                            context.unseal(loaded.into())
-                        })
-                        .map_err(|error| refused(&error))?;
-                    Ok(SecretBytes::new(released.value().to_vec()))
-                })
-            })
+    ) -> Result<(), Refused> {
+        let session = PolicySession::try_from(session).map_err(|error| self.failed(&error))?;
+        self.step(
+            "satisfying the policy's first step (TPM2_PolicyAuthValue)",
+            |context| context.policy_auth_value(session),
+        )?;
+        let parts = Digest::try_from(object.pcr_digest.as_slice()).and_then(|digest| {
+            let pcrs = pcr_list(policy.bank, &object.pcrs(), object.selection.len())?;
+            Ok((digest, pcrs))
+        });
+        let (digest, pcrs) = parts.map_err(|error| self.failed(&error))?;
+        self.step("comparing the PCRs (TPM2_PolicyPCR)", |context| {
+            context.policy_pcr(session, digest, pcrs)
+        })
+        .map_err(|fault| match fault.code() {
+            Some(codes::VALUE) => Refused::For(TpmError::PcrMismatch),
+            Some(codes::PCR_CHANGED) => Refused::PcrChanged,
+            _ => Refused::For(fault.into()),
         })
     }
+}
+
+/// The object to release, and what that needs.
+struct Wanted<'a> {
+    object: &'a SealedObject,
+    policy: &'a Policy,
+    password: Option<&'a TpmPassword>,
+    srk_name: Option<&'a [u8]>,
 }
 
 impl Unsealer for Tss {
@@ -315,44 +627,80 @@ impl Unsealer for Tss {
     }
 
     fn srk_name(&self) -> Result<Option<Vec<u8>>, TpmError> {
-        let mut context = self.connect()?;
-        self.with_srk(&mut context, name_of).map(Some)
+        let options = self.options.clone();
+        self.ask(move |link| link.srk(&options, None).map(|(_, name)| Some(name)))
+    }
+
+    fn description(&self) -> Result<Option<TpmDescription>, TpmError> {
+        self.ask(|link| {
+            let mut description = TpmDescription {
+                manufacturer: link.letters(properties::MANUFACTURER)?.trim().to_owned(),
+                ..TpmDescription::default()
+            };
+            for id in properties::VENDOR_STRINGS {
+                description.vendor.push_str(&link.letters(id)?);
+            }
+            description.vendor = description.vendor.trim().to_owned();
+            let [high, low] = properties::FIRMWARE;
+            description.firmware = [link.property(high)?, link.property(low)?];
+            let (data, _) = link.step("reading its PCR banks (TPM2_GetCapability)", |context| {
+                context.get_capability(CapabilityType::AssignedPcr, 0, 1)
+            })?;
+            if let CapabilityData::AssignedPcr(banks) = data {
+                let used = banks
+                    .get_selections()
+                    .iter()
+                    .filter(|bank| !bank.is_empty());
+                let known = HashAlgorithm::ALL;
+                description.banks = used
+                    .filter_map(|bank| {
+                        known
+                            .into_iter()
+                            .find(|hash| hashing(*hash) == bank.hashing_algorithm())
+                    })
+                    .collect();
+            }
+            Ok(Some(description))
+        })
     }
 
     fn lockout(&self) -> Result<Option<Lockout>, TpmError> {
-        let mut context = self.connect()?;
-        let mut property = |id| property(&mut context, id);
-        let locked = property(properties::PERMANENT)? & properties::IN_LOCKOUT != 0;
-        let failures = property(properties::LOCKOUT_COUNTER)?;
-        let max_failures = property(properties::MAX_AUTH_FAIL)?;
-        let lockout = Lockout::new(failures, max_failures)
-            .locked(locked)
-            .interval(property(properties::LOCKOUT_INTERVAL)?)
-            .recovery(property(properties::LOCKOUT_RECOVERY)?);
-        Ok(Some(lockout))
+        self.ask(|link| {
+            let locked = link.property(properties::PERMANENT)? & properties::IN_LOCKOUT != 0;
+            let failures = link.property(properties::LOCKOUT_COUNTER)?;
+            let max_failures = link.property(properties::MAX_AUTH_FAIL)?;
+            let lockout = Lockout::new(failures, max_failures)
+                .locked(locked)
+                .interval(link.property(properties::LOCKOUT_INTERVAL)?)
+                .recovery(link.property(properties::LOCKOUT_RECOVERY)?);
+            Ok(Some(lockout))
+        })
     }
 
     fn pcrs(&self, bank: HashAlgorithm, wanted: &[u8]) -> Result<Option<Pcrs>, TpmError> {
-        let mut context = self.connect()?;
-        let mut values = Pcrs::new();
-        for pcr in wanted {
-            let selection =
-                pcr_list(bank, &[*pcr], 3).map_err(|error| failed(&error, "selecting a PCR"))?;
-            let (_, _, digests) = context
-                .pcr_read(selection)
-                .map_err(|error| failed(&error, "reading a PCR"))?;
-            // The TPM returns no digest for a PCR or bank that it does not have.
-            if let Some(digest) = digests.value().first() {
-                values.insert(*pcr, digest.value().to_vec());
+        let wanted = wanted.to_vec();
+        self.ask(move |link| {
+            let mut values = Pcrs::new();
+            for pcr in wanted {
+                let selection = pcr_list(bank, &[pcr], 3).map_err(|error| link.failed(&error))?;
+                let (_, _, digests) = link.step("reading a PCR (TPM2_PCR_Read)", |context| {
+                    context.pcr_read(selection)
+                })?;
+                // The TPM returns no digest for a PCR or bank that it does not have.
+                if let Some(digest) = digests.value().first() {
+                    values.insert(pcr, digest.value().to_vec());
+                }
             }
-        }
-        Ok(Some(values))
+            Ok(Some(values))
+        })
     }
 
-    fn check(&self, object: &SealedObject) -> Result<(), TpmError> {
-        let mut context = self.connect()?;
-        self.with_srk(&mut context, |context, srk| {
-            self.with_object(context, srk, object, |_, _| Ok::<_, TpmError>(()))
+    fn check(&self, object: &SealedObject, srk_name: Option<&[u8]>) -> Result<(), TpmError> {
+        let (options, object) = (self.options.clone(), object.clone());
+        let srk_name = srk_name.map(<[u8]>::to_vec);
+        self.ask(move |link| {
+            let (srk, _) = link.srk(&options, srk_name.as_deref())?;
+            link.load(srk, &object).map(|_| ())
         })
     }
 
@@ -361,16 +709,35 @@ impl Unsealer for Tss {
         object: &SealedObject,
         policy: &Policy,
         password: Option<&TpmPassword>,
+        srk_name: Option<&[u8]>,
     ) -> Result<SecretBytes, TpmError> {
-        let mut context = self.connect()?;
-        match self.unseal_once(&mut context, object, policy, password) {
-            // A PCR was extended after the policy was satisfied. The TPM notices that before it checks
-            // the password, so no attempt was counted, and a second try is safe. There is no third.
-            Err(Refused::PcrChanged) => self
-                .unseal_once(&mut context, object, policy, password)
-                .map_err(TpmError::from),
-            answer => answer.map_err(TpmError::from),
-        }
+        let (options, object, policy) = (self.options.clone(), object.clone(), *policy);
+        let password = password.map(|password| TpmPassword::from_bytes(password.expose()));
+        let srk_name = srk_name.map(<[u8]>::to_vec);
+        self.ask(move |link| {
+            let wanted = Wanted {
+                object: &object,
+                policy: &policy,
+                password: password.as_ref(),
+                srk_name: srk_name.as_deref(),
+            };
+            let counted = match wanted.password {
+                Some(_) => Some(link.property(properties::LOCKOUT_COUNTER)?),
+                None => None,
+            };
+            match link.unseal_once(&options, &wanted) {
+                Err(Refused::PcrChanged) => {}
+                answer => return answer.map_err(TpmError::from),
+            }
+            // A PCR was extended after the policy was satisfied. A TPM notices that before it checks the
+            // password, so no attempt was counted, and a second try is safe. If one was counted, the
+            // answer was not true, and the password is not sent again. There is no third try.
+            if counted.is_some() && counted != Some(link.property(properties::LOCKOUT_COUNTER)?) {
+                return Err(TpmError::WrongPin);
+            }
+            link.flush();
+            link.unseal_once(&options, &wanted).map_err(TpmError::from)
+        })
     }
 }
 
@@ -381,13 +748,18 @@ impl ObjectSealer for Tss {
         policy: &[u8],
         password: Option<&TpmPassword>,
     ) -> Result<Sealed, TpmError> {
-        let mut context = self.connect()?;
-        let hash = HashingAlgorithm::Sha256;
-        self.with_srk(&mut context, |context, srk| {
-            self.with_session(context, srk, SessionType::Hmac, hash, |context, session| {
-                let sessions = (Some(AuthSession::Password), Some(session), None);
-                let made = context.execute_with_sessions(sessions, |context| {
-                    let template = sealed_template(policy, password.is_some())?;
+        let options = self.options.clone();
+        let data = SecretBytes::new(data.expose().to_vec());
+        let policy = policy.to_vec();
+        let password = password.map(|password| TpmPassword::from_bytes(password.expose()));
+        self.ask(move |link| {
+            let (srk, name) = link.srk(&options, None)?;
+            let hash = HashingAlgorithm::Sha256;
+            let session = link.session(srk, &options, SessionType::Hmac, hash)?;
+            let sessions = (Some(AuthSession::Password), Some(session), None);
+            let sealed = link.step("sealing (TPM2_Create)", |context| {
+                context.execute_with_sessions(sessions, |context| {
+                    let template = sealed_template(&policy, password.is_some())?;
                     let data = SensitiveData::try_from(data.expose())?;
                     let password = password
                         .map(|password| Auth::try_from(password.expose().as_slice()))
@@ -395,24 +767,81 @@ impl ObjectSealer for Tss {
                     let made = context.create(srk, template, password, Some(data), None, None)?;
                     let private = made.out_private.value().to_vec();
                     Ok(Sealed::new(private, made.out_public.marshall()?))
-                });
-                made.map_err(|error: TssError| failed(&error, "sealing"))
-            })
+                })
+            })?;
+            Ok(sealed.srk_name(name))
         })
     }
 }
 
-/// Connects and sends a simple command: a TPM that is busy with another client accepts the connection,
-/// but does not answer.
-fn connect_and_ask(conf: TctiNameConf) -> Result<Context, TssError> {
-    let mut context = Context::new(conf)?;
-    context.get_capability(CapabilityType::TpmProperties, properties::PERMANENT, 1)?;
-    Ok(context)
+/// The storage root key that the TPM holds.
+fn persistent_srk(link: &mut Link) -> Result<KeyHandle, TpmError> {
+    let handle = PersistentTpmHandle::new(SRK)
+        .map(TpmHandle::Persistent)
+        .map_err(|error| link.failed(&error))?;
+    link.step(
+        "looking for the storage root key (TPM2_ReadPublic)",
+        |context| context.tr_from_tpm_public(handle),
+    )
+    .map(KeyHandle::from)
+    .map_err(|fault| match fault.code() {
+        Some(codes::NO_SUCH_HANDLE) => TpmError::NoSrk,
+        _ => fault.into(),
+    })
+}
+
+/// The storage root key, created again from its template as a transient object.
+fn transient_srk(link: &mut Link) -> Result<KeyHandle, TpmError> {
+    link.clock.extend(KEY_TIMEOUT);
+    let made = link.step(
+        "creating the storage root key (TPM2_CreatePrimary)",
+        |context| {
+            let template = srk_template()?;
+            context.execute_with_session(Some(AuthSession::Password), |context| {
+                context.create_primary(Hierarchy::Owner, template, None, None, None, None)
+            })
+        },
+    )?;
+    link.created.push(made.key_handle.into());
+    Ok(made.key_handle)
+}
+
+/// Compares the name of the storage root key with the required one.
+fn check_name(name: &[u8], options: &TssOptions, stored: Option<&[u8]>) -> Result<(), TpmError> {
+    let given = options.srk_name.as_deref();
+    match given.or(stored) {
+        Some(wanted) if wanted != name => Err(match given {
+            Some(_) => TpmError::OtherSrk { found: hex(name) },
+            None => TpmError::SrkChanged {
+                found: hex(name),
+                stored: hex(wanted),
+            },
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A failed command, and what it was for.
+struct Fault {
+    error: TssError,
+    doing: &'static str,
+}
+
+impl Fault {
+    fn code(&self) -> Option<u32> {
+        code(&self.error)
+    }
+}
+
+impl From<Fault> for TpmError {
+    fn from(fault: Fault) -> Self {
+        failed(&fault.error, fault.doing)
+    }
 }
 
 /// Why an object was not released.
 enum Refused {
-    /// A PCR was extended after the policy was satisfied.
+    /// A PCR was extended after the policy was satisfied, or while it was.
     PcrChanged,
     /// Any other reason.
     For(TpmError),
@@ -424,6 +853,12 @@ impl From<TpmError> for Refused {
     }
 }
 
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self::For(fault.into())
+    }
+}
+
 impl From<Refused> for TpmError {
     fn from(refused: Refused) -> Self {
         match refused {
@@ -431,67 +866,6 @@ impl From<Refused> for TpmError {
             Refused::For(error) => error,
         }
     }
-}
-
-fn refused(error: &TssError) -> Refused {
-    match code(error) {
-        Some(codes::PCR_CHANGED) => Refused::PcrChanged,
-        Some(codes::AUTH_FAIL) => Refused::For(TpmError::WrongPin),
-        Some(codes::LOCKOUT) => Refused::For(TpmError::Locked),
-        _ => Refused::For(failed(error, "releasing the key")),
-    }
-}
-
-/// Satisfies the two steps of the policy. The PCR digest is given, so that the TPM compares its PCRs now,
-/// before the password is used.
-fn satisfy(
-    context: &mut Context,
-    session: AuthSession,
-    object: &SealedObject,
-    policy: &Policy,
-) -> Result<(), TpmError> {
-    let session = PolicySession::try_from(session)
-        .map_err(|error| failed(&error, "starting a policy session"))?;
-    context
-        .policy_auth_value(session)
-        .map_err(|error| failed(&error, "satisfying the policy's first step"))?;
-    let parts = Digest::try_from(object.pcr_digest.as_slice()).and_then(|digest| {
-        let pcrs = pcr_list(policy.bank, &object.pcrs(), object.selection.len())?;
-        Ok((digest, pcrs))
-    });
-    parts
-        .and_then(|(digest, pcrs)| context.policy_pcr(session, digest, pcrs))
-        .map_err(|error| match code(&error) {
-            Some(codes::VALUE) => TpmError::PcrMismatch,
-            _ => failed(&error, "comparing the PCRs"),
-        })
-}
-
-/// Flushes an object or session, and returns `done` unchanged: a failed flush hides neither result nor
-/// error. What stays in the TPM goes when the connection ends, or at the next start.
-fn flushed<T, E>(context: &mut Context, handle: ObjectHandle, done: Result<T, E>) -> Result<T, E> {
-    if context.flush_context(handle).is_err() {
-        tracing::warn!("the TPM did not flush an object or session");
-    }
-    done
-}
-
-fn property(context: &mut Context, id: u32) -> Result<u32, TpmError> {
-    let (data, _) = context
-        .get_capability(CapabilityType::TpmProperties, id, 1)
-        .map_err(|error| failed(&error, "reading its properties"))?;
-    let CapabilityData::TpmProperties(list) = data else {
-        return Ok(0);
-    };
-    let found = list.iter().find(|found| u32::from(found.property()) == id);
-    Ok(found.map_or(0, |found| found.value()))
-}
-
-fn name_of(context: &mut Context, key: KeyHandle) -> Result<Vec<u8>, TpmError> {
-    let name = context
-        .tr_get_name(key.into())
-        .map_err(|error| failed(&error, "reading the name of the storage root key"))?;
-    Ok(name.value().to_vec())
 }
 
 fn pcr_list(bank: HashAlgorithm, pcrs: &[u8], len: usize) -> Result<PcrSelectionList, TssError> {
@@ -578,12 +952,68 @@ fn failed(error: &TssError, doing: &str) -> TpmError {
                 .to_owned(),
         },
         Some(code) => TpmError::Other {
-            what: format!("{code:#x} while {doing}"),
+            what: match meaning(code) {
+                Some(meaning) => format!("{meaning} ({code:#x}) while {doing}"),
+                None => format!("{code:#x} while {doing}"),
+            },
         },
         None => TpmError::Other {
             what: format!("{error} while {doing}"),
         },
     }
+}
+
+/// Whether a response code is the TPM's own, and not one of libtss2: the layer in its third byte is the
+/// TPM, or the resource manager, which repeats the codes of the TPM.
+fn is_of_tpm(code: u32) -> bool {
+    matches!(code >> 16, 0 | 0xB | 0xC)
+}
+
+/// What a response code means, for those that users meet (TPM 2.0 library, part 2, section 6.6).
+fn meaning(code: u32) -> Option<&'static str> {
+    /// Of a code of format 1, the bits that say of which handle, session or parameter it is.
+    const PLACE: u32 = 0xF40;
+    const FORMAT_ONE: u32 = 0x80;
+    if !is_of_tpm(code) {
+        return match code >> 16 {
+            0x7 | 0x8 => Some("an answer that libtss2 does not accept"),
+            0xA => Some("an error of the connection"),
+            _ => None,
+        };
+    }
+    let code = code & 0xFFFF;
+    let code = match code & FORMAT_ONE {
+        0 => code,
+        _ => code & !PLACE,
+    };
+    Some(match code {
+        0x101 => "that it is in failure mode and works again only after a restart",
+        0x120 => "that this command is disabled",
+        0x125 => "that this command needs authorization",
+        0x128 => "that a PCR changed during the exchange",
+        0x12D => "that its firmware is being upgraded",
+        0x12F => "that the authorization cannot be used",
+        0x130 => "that it needs a restart",
+        0x143 => "that it does not have this command",
+        0x902 | 0x904 | 0x906 => {
+            "that it has no memory for another object, because programs left some there"
+        }
+        0x903 | 0x905 => {
+            "that it has no memory for another session, because programs left some there"
+        }
+        0x908 | 0x90A | 0x922 => "that it is busy and the command must be repeated",
+        0x909 => "that the command was cancelled",
+        0x920 => "that it is protecting its memory from wear and must be asked later",
+        0x921 => "that it is locked after too many wrong PINs or passwords",
+        0x923 => "that its memory cannot be reached now",
+        0x085 => "that the hierarchy of its owner is disabled",
+        0x08E => "that an authorization failed, and counted it",
+        0x0A2 => "that an authorization failed: its owner hierarchy has a password",
+        0x084 => "that a value is not acceptable",
+        0x095 => "that a size is wrong",
+        0x09D => "that a policy is not satisfied",
+        _ => return None,
+    })
 }
 
 /// The number of a response code. `tss-esapi` gives it only in the text of its `Display`.

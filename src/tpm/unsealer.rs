@@ -47,13 +47,23 @@ pub trait Unsealer: Send + Sync {
     /// [`TpmError::NoTpm`] or [`TpmError::Other`].
     fn pcrs(&self, bank: HashAlgorithm, wanted: &[u8]) -> Result<Option<Pcrs>, TpmError>;
 
-    /// Checks that this TPM sealed the object, without a password: no attempt is counted.
+    /// What kind of TPM it is; `None` if there is none, as with a capture.
     ///
     /// # Errors
-    /// [`TpmError::OtherTpm`] and [`TpmError::NoSrk`] when it did not.
-    fn check(&self, object: &SealedObject) -> Result<(), TpmError>;
+    /// [`TpmError::NoTpm`], [`TpmError::NoAnswer`] or [`TpmError::Other`].
+    fn description(&self) -> Result<Option<TpmDescription>, TpmError> {
+        Ok(None)
+    }
 
-    /// Returns the sealed data. Sends the password at most once: if the object is under the protection
+    /// Checks that this TPM sealed the object, without a password: no attempt is counted. If the name of
+    /// the storage root key that sealed it is known, `srk_name`, that of the TPM must be the same.
+    ///
+    /// # Errors
+    /// [`TpmError::OtherTpm`], [`TpmError::SrkChanged`] and [`TpmError::NoSrk`] when it did not.
+    fn check(&self, object: &SealedObject, srk_name: Option<&[u8]>) -> Result<(), TpmError>;
+
+    /// Returns the sealed data. Compares the name of the storage root key as [`Unsealer::check`] does,
+    /// before any secret is sent. Sends the password at most once: if the object is under the protection
     /// against guessing, the TPM counts a wrong one.
     ///
     /// # Errors
@@ -63,6 +73,7 @@ pub trait Unsealer: Send + Sync {
         object: &SealedObject,
         policy: &Policy,
         password: Option<&TpmPassword>,
+        srk_name: Option<&[u8]>,
     ) -> Result<SecretBytes, TpmError>;
 }
 
@@ -90,13 +101,40 @@ pub struct Sealed {
     pub private: Vec<u8>,
     /// Content of the TPM2B_PUBLIC, without its length.
     pub public: Vec<u8>,
+    /// The TPM name of the storage root key that sealed it, if it is known.
+    pub srk_name: Option<Vec<u8>>,
 }
 
 impl Sealed {
     /// An object from the contents of its TPM2B_PRIVATE and TPM2B_PUBLIC.
     pub fn new(private: Vec<u8>, public: Vec<u8>) -> Self {
-        Self { private, public }
+        Self {
+            private,
+            public,
+            srk_name: None,
+        }
     }
+
+    /// Sets [`Sealed::srk_name`].
+    #[must_use]
+    pub fn srk_name(mut self, name: impl Into<Vec<u8>>) -> Self {
+        self.srk_name = Some(name.into());
+        self
+    }
+}
+
+/// What a TPM says about itself. Nothing of it is authenticated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TpmDescription {
+    /// The manufacturer's identifier, such as `INTC`; printable.
+    pub manufacturer: String,
+    /// What the manufacturer calls it; printable.
+    pub vendor: String,
+    /// The version of its firmware, in the manufacturer's numbering.
+    pub firmware: [u32; 2],
+    /// Its PCR banks, as far as their algorithm is known.
+    pub banks: Vec<HashAlgorithm>,
 }
 
 /// The state of a TPM's protection against guessing (dictionary attack lockout).
@@ -173,6 +211,16 @@ pub enum TpmError {
         /// Its name in hex digits.
         found: String,
     },
+    /// The storage root key has another name than the one that the key protector stores.
+    #[error(
+        "the TPM's storage root key has the name {found}, but the key was sealed under one with the name {stored}: it is another TPM, the TPM was cleared, or something intercepts the traffic between this computer and its TPM"
+    )]
+    SrkChanged {
+        /// Its name in hex digits.
+        found: String,
+        /// The stored name in hex digits.
+        stored: String,
+    },
     /// The object was not sealed by this TPM.
     #[error(
         "it was sealed by another TPM, or the TPM was cleared, or the sealed object is damaged"
@@ -182,7 +230,7 @@ pub enum TpmError {
     #[error("the TPM has no {} bank of PCRs", .0.name())]
     NoBank(HashAlgorithm),
     /// The object was sealed to other PCR values.
-    #[error("the TPM's PCRs differ from those that the key was sealed to")]
+    #[error("at least one of the TPM's PCRs differs from the value that the key was sealed to")]
     PcrMismatch,
     /// The password, derived from the PIN, is wrong.
     #[error("the PIN is wrong")]
@@ -190,6 +238,12 @@ pub enum TpmError {
     /// The TPM is locked and accepts no password for now.
     #[error("the TPM is locked: too many wrong PINs")]
     Locked,
+    /// The TPM answered at first, but then not in time.
+    #[error("the TPM stopped answering while {doing}")]
+    NoAnswer {
+        /// What was being done, with the name of the TPM's command.
+        doing: &'static str,
+    },
     /// Any other answer of the TPM or of libtss2.
     #[error("the TPM returned {what}")]
     Other {
@@ -205,11 +259,12 @@ impl TpmError {
             Self::NoTpm { .. } => Reason::NoTpm,
             Self::NoSrk => Reason::NoSrk,
             Self::OtherSrk { .. } => Reason::OtherSrk,
+            Self::SrkChanged { .. } => Reason::SrkChanged,
             Self::OtherTpm => Reason::OtherTpm,
             Self::NoBank(_) | Self::PcrMismatch => Reason::PcrMismatch,
             Self::WrongPin => Reason::WrongPin,
             Self::Locked => Reason::Lockout,
-            Self::Other { .. } => Reason::TpmError,
+            Self::NoAnswer { .. } | Self::Other { .. } => Reason::TpmError,
         }
     }
 }

@@ -71,7 +71,7 @@ impl Unsealer for Fake {
         Ok(Some(wanted.iter().map(value).collect()))
     }
 
-    fn check(&self, object: &SealedObject) -> Result<(), TpmError> {
+    fn check(&self, object: &SealedObject, _srk_name: Option<&[u8]>) -> Result<(), TpmError> {
         let mut state = self.state();
         state.asked.push("check");
         match state.objects.contains_key(&object.private) {
@@ -85,6 +85,7 @@ impl Unsealer for Fake {
         object: &SealedObject,
         _policy: &Policy,
         password: Option<&TpmPassword>,
+        _srk_name: Option<&[u8]>,
     ) -> Result<SecretBytes, TpmError> {
         let mut state = self.state();
         state.asked.push("unseal");

@@ -128,7 +128,7 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
         volume.hidden_sectors(sectors);
     }
     let mut secrets = Vec::new();
-    let (tpm_enrollment, proof) = args.new_tpm.enrollment(&args.tpm_named())?.unzip();
+    let (tpm_enrollment, proof) = args.new_tpm.enrollment(&args.tpm_named(), false)?.unzip();
     let proof = tpm_enrollment
         .as_ref()
         .map(Enrollment::id)

@@ -4,8 +4,10 @@
 //! protector ─ find the policy ─ check lockout, object and PCRs ─ PIN ─ unseal ─ open the VMK
 //!             (tpm::Policy)     (tpm::Unsealer)           (tpm::Pin)            (chain)
 //! ```
-//! Everything that needs no PIN is checked before the PIN is asked for, and a PIN is sent to a TPM at most
-//! once, because the TPM counts wrong ones towards its lockout.
+//! Everything that needs no PIN is checked before the PIN is asked for, because the TPM counts wrong PINs
+//! towards its lockout. For the same reason a wrong PIN costs one attempt: after it, no PIN is sent for any
+//! other key protector. The caller selects another with
+//! [`UnlockOptions::protector`](crate::unlock::UnlockOptions::protector).
 
 mod chain;
 
@@ -39,8 +41,8 @@ pub struct TpmUnlock {
     pin: Option<Pin>,
     prompt: Arc<dyn Prompt>,
     startup_key: Option<StartupKey>,
-    /// The private parts of objects for which a PIN was wrong, with the failure. Metadata copies that
-    /// differ can hold the same object; it must not be tried twice.
+    /// The private parts of objects for which a PIN was wrong, with the failure: metadata copies that
+    /// differ can hold the same object.
     wrong_pins: Mutex<Vec<(Vec<u8>, Failure)>>,
 }
 
@@ -92,17 +94,25 @@ impl TpmUnlock {
             true => Some(self.startup_keys(protector, context)?),
             false => None,
         };
-        if let Some(failure) = self.refused_before(parts.object) {
+        if let Some(failure) = self.refused_before(&parts) {
             return Err(failure);
         }
-        let lockout = self.check(parts.object, &policy)?;
+        let srk_name = protector.srk_name();
+        let lockout = self.check(parts.object, &policy, srk_name.as_deref())?;
         let stretched = match parts.pin {
             Some(pin) if self.unsealer.needs_pin() => {
                 Some((self.ask_pin(lockout)?.stretch(pin.salt), pin.label))
             }
             _ => None,
         };
-        let payload = self.unseal(parts.object, &policy, stretched.as_ref())?;
+        let payload = self
+            .unseal(
+                parts.object,
+                &policy,
+                stretched.as_ref(),
+                srk_name.as_deref(),
+            )
+            .map_err(|failure| self.wrong_pin(failure, protector, parts.object, context))?;
         let stretched = stretched.map(|(key, _)| key);
         // Without a sealed VMK in the protector, the TPM released the VMK itself.
         let bare = protector.sealed_vmk().is_none();
@@ -115,12 +125,18 @@ impl TpmUnlock {
     pub(super) fn release(&self, protector: &KeyProtector) -> Result<IntermediateKey, Failure> {
         let object = object_of(protector)?;
         let policy = Policy::solve(object).ok_or_else(refusal::no_policy)?;
-        self.check(object, &policy)?;
-        chain::key_of_any_type(&self.unseal(object, &policy, None)?)
+        let srk_name = protector.srk_name();
+        self.check(object, &policy, srk_name.as_deref())?;
+        chain::key_of_any_type(&self.unseal(object, &policy, None, srk_name.as_deref())?)
     }
 
     /// Makes all checks that need no PIN. Returns the lockout state, if wrong PINs are counted.
-    fn check(&self, object: &SealedObject, policy: &Policy) -> Result<Option<Lockout>, Failure> {
+    fn check(
+        &self,
+        object: &SealedObject,
+        policy: &Policy,
+        srk_name: Option<&[u8]>,
+    ) -> Result<Option<Lockout>, Failure> {
         let refuse = |error| refusal::of(&error, &self.unsealer.place());
         let lockout = if object.counts_failures() {
             self.unsealer.lockout().map_err(refuse)?
@@ -131,7 +147,7 @@ impl TpmUnlock {
             return Err(refusal::locked(&lockout));
         }
         // Before the PCRs: for an object of another TPM, they would be misleading.
-        self.unsealer.check(object).map_err(refuse)?;
+        self.unsealer.check(object, srk_name).map_err(refuse)?;
         let pcrs = object.pcrs();
         if let Some(values) = self.unsealer.pcrs(policy.bank, &pcrs).map_err(refuse)? {
             if values.len() < pcrs.len() {
@@ -149,41 +165,67 @@ impl TpmUnlock {
         object: &SealedObject,
         policy: &Policy,
         stretched: Option<&(StretchedKey, &[u8])>,
+        srk_name: Option<&[u8]>,
     ) -> Result<crate::secret::SecretBytes, Failure> {
         let password = stretched.map(|(key, label)| tpm_password(key, label));
-        let released = self.unsealer.unseal(object, policy, password.as_ref());
-        released.map_err(|error| {
-            let failure = match error {
-                TpmError::WrongPin => {
-                    refusal::wrong_pin(self.unsealer.lockout().ok().flatten().as_ref())
-                }
-                TpmError::Locked => match self.unsealer.lockout() {
-                    Ok(Some(lockout)) => refusal::locked(&lockout),
-                    _ => refusal::of(&error, &self.unsealer.place()),
-                },
-                _ => refusal::of(&error, &self.unsealer.place()),
-            };
-            if error == TpmError::WrongPin {
-                let refused = (object.private.clone(), failure.clone());
-                self.wrong_pins
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(refused);
+        let released = self
+            .unsealer
+            .unseal(object, policy, password.as_ref(), srk_name);
+        released.map_err(|error| match error {
+            TpmError::WrongPin => {
+                refusal::wrong_pin(self.unsealer.lockout().ok().flatten().as_ref())
             }
-            failure
+            TpmError::Locked => match self.unsealer.lockout() {
+                Ok(Some(lockout)) => refusal::locked(&lockout),
+                _ => refusal::of(&error, &self.unsealer.place()),
+            },
+            _ => refusal::of(&error, &self.unsealer.place()),
         })
     }
 
-    /// The failure of an earlier try, if the PIN was wrong for this object.
-    fn refused_before(&self, object: &SealedObject) -> Option<Failure> {
+    /// Remembers a wrong PIN. If the PIN may be that of another key protector, the failure says so.
+    fn wrong_pin(
+        &self,
+        mut failure: Failure,
+        protector: &KeyProtector,
+        object: &SealedObject,
+        context: &Context<'_>,
+    ) -> Failure {
+        if failure.reason != Reason::WrongPin {
+            return failure;
+        }
+        let others: Vec<_> = context
+            .block
+            .protectors()
+            .filter(|other| needs_pin(other.kind()) && other.id != protector.id)
+            .map(|other| other.id)
+            .collect();
+        if !others.is_empty() {
+            failure.remedy = Some(Remedy::NamePinProtector { others });
+        }
+        self.wrong_pins
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((object.private.clone(), failure.clone()));
+        failure
+    }
+
+    /// The failure without a try, if a PIN was wrong for this object or for another one.
+    fn refused_before(&self, parts: &Parts<'_>) -> Option<Failure> {
+        if parts.pin.is_none() {
+            return None;
+        }
         let refused = self
             .wrong_pins
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let found = refused
+        let same = refused
             .iter()
-            .find(|(private, _)| *private == object.private);
-        found.map(|(_, failure)| failure.clone())
+            .find(|(private, _)| *private == parts.object.private);
+        if let Some((_, failure)) = same {
+            return Some(failure.clone());
+        }
+        (!refused.is_empty()).then(refusal::pin_not_tried)
     }
 
     fn startup_keys(
@@ -276,10 +318,7 @@ impl<'a> Parts<'a> {
         let damaged = |what: &str| Failure::new(Reason::DamagedProtector, what);
         let object = object_of(protector)?;
         let kind = protector.kind();
-        let needs_pin = matches!(
-            kind,
-            ProtectorKind::TpmPin | ProtectorKind::TpmPinStartupKey
-        );
+        let needs_pin = needs_pin(kind);
         let needs_startup_key = matches!(
             kind,
             ProtectorKind::TpmStartupKey | ProtectorKind::TpmPinStartupKey
@@ -297,6 +336,13 @@ impl<'a> Parts<'a> {
             needs_startup_key,
         })
     }
+}
+
+fn needs_pin(kind: ProtectorKind) -> bool {
+    matches!(
+        kind,
+        ProtectorKind::TpmPin | ProtectorKind::TpmPinStartupKey
+    )
 }
 
 fn object_of(protector: &KeyProtector) -> Result<&SealedObject, Failure> {

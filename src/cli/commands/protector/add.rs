@@ -7,7 +7,7 @@ use super::args::AddArgs;
 use super::session::Session;
 use crate::cli::failure::Failure;
 use crate::cli::options::new_protectors::network::NewNetwork;
-use crate::cli::options::new_protectors::tpm::{TPM, report_proof};
+use crate::cli::options::new_protectors::tpm::{TPM, report_proof, report_srk_name};
 use crate::cli::options::new_protectors::{NewProtectorArgs, hand_over};
 
 pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
@@ -16,8 +16,12 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     // credential; the same holds for `--network-unlock` with a certificate.
     let credentials = args.change.credentials.without(TPM);
     let credentials = args.network.rest_of(&credentials);
-    let (tpm, proof) = args.tpm.enrollment(&args.change.credentials)?.unzip();
-    let proof = tpm.as_ref().map(Enrollment::id).zip(proof.flatten());
+    let (tpm, proof) = args
+        .tpm
+        .enrollment(&args.change.credentials, args.change.dry_run)?
+        .unzip();
+    let tpm_id = tpm.as_ref().map(Enrollment::id);
+    let proof = tpm_id.zip(proof.flatten());
     enrollments.extend(tpm);
     enrollments.iter().try_for_each(Enrollment::check_place)?;
     if enrollments.is_empty() && !args.network.is_given() {
@@ -59,6 +63,9 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     session.carry_out(change)?;
     if !args.change.dry_run {
         proved.into_iter().for_each(report_proof);
+        if let Some(id) = tpm_id {
+            report_srk_name(&session.managed.protectors(), id);
+        }
         if let Some((id, proof)) = &network {
             proof.report(*id);
         }

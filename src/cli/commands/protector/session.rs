@@ -15,7 +15,7 @@ use super::args::ChangeArgs;
 use crate::cli::failure::Failure;
 use crate::cli::options::backup::{BeforeChange, before_change};
 use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::new_protectors::tpm::{Proof, report_proof};
+use crate::cli::options::new_protectors::tpm::{Proof, report_proof, report_srk_name};
 use crate::cli::options::source;
 use crate::cli::output::term;
 
@@ -108,8 +108,11 @@ impl<'a> Session<'a> {
             change = change.verify_with(id, proof.into_credential());
         }
         self.carry_out(change)?;
-        if prove && !self.args.dry_run {
-            report_proof(id);
+        if !self.args.dry_run {
+            if prove {
+                report_proof(id);
+            }
+            report_srk_name(&self.managed.protectors(), id);
         }
         Ok(())
     }

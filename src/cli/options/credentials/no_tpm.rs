@@ -32,7 +32,7 @@ impl Unsealer for Absent {
         no_tpm()
     }
 
-    fn check(&self, _object: &SealedObject) -> Result<(), TpmError> {
+    fn check(&self, _object: &SealedObject, _srk_name: Option<&[u8]>) -> Result<(), TpmError> {
         no_tpm()
     }
 
@@ -41,6 +41,7 @@ impl Unsealer for Absent {
         _object: &SealedObject,
         _policy: &Policy,
         _password: Option<&TpmPassword>,
+        _srk_name: Option<&[u8]>,
     ) -> Result<SecretBytes, TpmError> {
         no_tpm()
     }

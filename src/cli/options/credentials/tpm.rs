@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use fve::error::{Error, Result};
 use fve::input::read_line;
-use fve::tpm::{ObjectSealer, Payload, Unsealer};
 #[cfg(feature = "tpm")]
-use fve::tpm::{Tss, TssOptions};
+use fve::tpm::{CreatedSrk, TpmError, Tss, TssOptions};
+use fve::tpm::{ObjectSealer, Payload, Unsealer};
 use fve::unlock::StartupKey;
 use fve::unlock::tpm::{OPENS, TpmUnlock};
 
@@ -15,6 +15,8 @@ use super::kind::{Addition, CredentialKind, Group, OptionValues, Read};
 #[cfg(not(feature = "tpm"))]
 use super::no_tpm;
 use super::startup_key;
+#[cfg(feature = "tpm")]
+use crate::cli::output::term;
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "tpm",
@@ -65,7 +67,7 @@ const SRK_NAME: Addition = Addition {
     option: "tpm-srk-name",
     group: Group::Tpm,
     value: Some("HEX"),
-    help: "With --tpm: refuse a TPM whose storage root key has another name ('fve tpm status' shows it)",
+    help: "With --tpm: refuse a TPM whose storage root key has another name ('fve tpm status' shows it); without this option, the name that the key protector stores counts",
     systemd: None,
 };
 
@@ -95,8 +97,71 @@ pub(crate) fn sealer(given: &OptionValues<'_>) -> Result<Arc<dyn ObjectSealer>> 
     Ok(Arc::new(tss(given)?))
 }
 
+/// The same TPM, for a new key protector. With `create_srk`, the storage root key is created first if
+/// the TPM has none; in a dry run, for this use only.
+///
+/// # Errors
+/// As [`unsealer`]; [`Error::Environment`] if the TPM does not create the key.
+#[cfg(feature = "tpm")]
+pub(crate) fn sealer_with(
+    given: &OptionValues<'_>,
+    create_srk: bool,
+    dry_run: bool,
+) -> Result<Arc<dyn ObjectSealer>> {
+    if !create_srk {
+        return sealer(given);
+    }
+    if dry_run {
+        return Ok(Arc::new(tss_with_srk(given)?));
+    }
+    let tpm = tss(given)?;
+    match tpm.create_srk() {
+        Ok(CreatedSrk::Created(name)) => term::note(format_args!(
+            "the storage root key {} was created in the TPM",
+            base16ct::lower::encode_string(&name)
+        )),
+        Ok(_) => {}
+        Err(error) => {
+            return Err(Error::environment(format!(
+                "the TPM cannot create a storage root key: {error}"
+            )));
+        }
+    }
+    Ok(Arc::new(tpm))
+}
+
+/// The TPM that an option names. With `recreate_srk`, its storage root key is created for each use if the
+/// TPM has none.
+///
+/// # Errors
+/// As [`unsealer`].
+#[cfg(feature = "tpm")]
+pub(crate) fn unsealer_with(
+    given: &OptionValues<'_>,
+    recreate_srk: bool,
+) -> Result<Box<dyn Unsealer>> {
+    match recreate_srk {
+        true => Ok(Box::new(tss_with_srk(given)?)),
+        false => unsealer(given),
+    }
+}
+
+#[cfg(feature = "tpm")]
+fn tss_with_srk(given: &OptionValues<'_>) -> Result<Tss> {
+    let (tcti, mut options) = tss_options(given)?;
+    let tpm = Tss::new(tcti.as_deref(), options.clone())?;
+    options.recreate_srk |= tpm.srk_name() == Err(TpmError::NoSrk);
+    Tss::new(tcti.as_deref(), options)
+}
+
 #[cfg(feature = "tpm")]
 fn tss(given: &OptionValues<'_>) -> Result<Tss> {
+    let (tcti, options) = tss_options(given)?;
+    Tss::new(tcti.as_deref(), options)
+}
+
+#[cfg(feature = "tpm")]
+fn tss_options(given: &OptionValues<'_>) -> Result<(Option<String>, TssOptions)> {
     const NAME: &str = "TPM";
     let text = |path: &Path| {
         let text = path.to_str().map(str::to_owned);
@@ -122,7 +187,7 @@ fn tss(given: &OptionValues<'_>) -> Result<Tss> {
         .recreate_srk(given.other(RECREATE_SRK.option).is_some())
         .plaintext_bus(given.other(PLAINTEXT_BUS.option).is_some());
     options.srk_name = srk_name;
-    Tss::new(tcti.as_deref(), options)
+    Ok((tcti, options))
 }
 
 /// In a build without TPM support, a TPM that always fails.
@@ -138,6 +203,31 @@ pub(crate) fn unsealer(_given: &OptionValues<'_>) -> Result<Box<dyn Unsealer>> {
 #[cfg(not(feature = "tpm"))]
 pub(crate) fn sealer(_given: &OptionValues<'_>) -> Result<Arc<dyn ObjectSealer>> {
     Err(Error::environment(no_tpm::WHY))
+}
+
+/// The same TPM.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "tpm"))]
+pub(crate) fn unsealer_with(
+    given: &OptionValues<'_>,
+    _recreate_srk: bool,
+) -> Result<Box<dyn Unsealer>> {
+    unsealer(given)
+}
+
+/// The same TPM, for a new key protector.
+///
+/// # Errors
+/// [`Error::Environment`], always.
+#[cfg(not(feature = "tpm"))]
+pub(crate) fn sealer_with(
+    given: &OptionValues<'_>,
+    _create_srk: bool,
+    _dry_run: bool,
+) -> Result<Arc<dyn ObjectSealer>> {
+    sealer(given)
 }
 
 fn payload(given: &OptionValues<'_>) -> Result<Box<dyn Unsealer>> {

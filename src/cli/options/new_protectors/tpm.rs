@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base16ct::lower::encode_string as hex;
 use clap::{Args, ValueHint};
 use fve::crypto::hash::HashAlgorithm;
 use fve::enroll::{Enrollment, TpmBinding};
 use fve::error::Error;
 use fve::format::bek::BekFile;
-use fve::format::protector::ProtectorKind;
+use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::guid::Guid;
 use fve::secret::{ExternalKey, SecretText};
 use fve::shown::ShowPath;
-use fve::tpm::{ObjectSealer, Pcrs, Pin};
+use fve::tpm::{ObjectSealer, Pcrs, Pin, Unsealer};
 use fve::unlock::Credential;
 use fve::unlock::StartupKey;
 use fve::unlock::tpm::TpmUnlock;
@@ -66,6 +67,10 @@ pub(crate) struct NewTpmArgs {
     /// Require a startup key besides the TPM, and save it in this directory
     #[arg(long, value_name = "DIR", help_heading = "TPM", value_hint = ValueHint::DirPath)]
     tpm_startup_key_to: Option<PathBuf>,
+
+    /// If the TPM has no storage root key, as one that Windows never used, create it there for good
+    #[arg(long, help_heading = "TPM")]
+    tpm_create_srk: bool,
 }
 
 impl BindArgs {
@@ -95,15 +100,24 @@ impl BindArgs {
 }
 
 impl NewTpmArgs {
-    /// The requested key protector and its proof; `None` if none was requested.
+    /// The requested key protector and its proof; `None` if none was requested. With `dry_run`,
+    /// nothing is created in the TPM.
     pub(crate) fn enrollment(
         &self,
         credentials: &CredentialArgs,
+        dry_run: bool,
     ) -> Result<Option<(Enrollment, Option<Proof>)>, Failure> {
-        let Some(sealer) = credentials.given_for(TPM, tpm::sealer).transpose()? else {
-            if self.pin || self.new_pin_file.is_some() || self.tpm_startup_key_to.is_some() {
+        let sealer = credentials.given_for(TPM, |given| {
+            tpm::sealer_with(given, self.tpm_create_srk, dry_run)
+        });
+        let Some(sealer) = sealer.transpose()? else {
+            if self.pin
+                || self.new_pin_file.is_some()
+                || self.tpm_startup_key_to.is_some()
+                || self.tpm_create_srk
+            {
                 return Err(Failure::usage(
-                    "--pin, --new-pin-file and --tpm-startup-key-to need --tpm",
+                    "--pin, --new-pin-file, --tpm-startup-key-to and --tpm-create-srk need --tpm",
                 ));
             }
             return Ok(None);
@@ -117,7 +131,12 @@ impl NewTpmArgs {
         let directory = self.tpm_startup_key_to.as_deref();
         let (enrollment, key) = Enrollment::tpm(binding, pin, directory)?;
         let proof = match self.bind.is_present() {
-            true => Some(Proof::new(credentials, again, key)?),
+            true => {
+                let unsealer = credentials.given_for(TPM, |given| {
+                    tpm::unsealer_with(given, self.tpm_create_srk && dry_run)
+                });
+                Some(Proof::with(unsealer.transpose()?, again, key)?)
+            }
             false => None,
         };
         Ok(Some((enrollment, proof)))
@@ -134,6 +153,15 @@ impl Proof {
         startup_key: Option<ExternalKey>,
     ) -> Result<Self, Failure> {
         let unsealer = credentials.given_for(TPM, tpm::unsealer).transpose()?;
+        Self::with(unsealer, pin, startup_key)
+    }
+
+    /// With this TPM, or that of this computer.
+    fn with(
+        unsealer: Option<Box<dyn Unsealer>>,
+        pin: Option<Pin>,
+        startup_key: Option<ExternalKey>,
+    ) -> Result<Self, Failure> {
         let unsealer = match unsealer {
             Some(unsealer) => unsealer,
             None => tpm::unsealer(&OptionValues::default())?,
@@ -160,6 +188,7 @@ impl Proof {
         match volume.unlock_master_key(&[credential], &options) {
             Ok(_) => {
                 report_proof(protector);
+                report_srk_name(&volume.protectors(), protector);
                 Ok(())
             }
             Err(error) => Err(Failure::Other {
@@ -180,6 +209,21 @@ impl Proof {
 pub(crate) fn report_proof(protector: Guid) {
     term::note(format_args!(
         "the volume was unlocked once with the TPM protector {protector:X}"
+    ));
+}
+
+/// Tells the user the name of the storage root key that a new or resealed key protector stores.
+pub(crate) fn report_srk_name(protectors: &[&KeyProtector], id: Guid) {
+    let mut protectors = protectors.iter();
+    let Some(name) = protectors
+        .find(|protector| protector.id == id)
+        .and_then(|protector| protector.srk_name())
+    else {
+        return;
+    };
+    term::note(format_args!(
+        "the key protector stores the name of the TPM's storage root key, {}, and fve refuses a TPM with another one",
+        hex(&name)
     ));
 }
 
