@@ -1,6 +1,7 @@
 //! `fve tpm`: shows the state of the TPM, and explains why it releases a volume's key or refuses.
 
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use fve::format::event_log::{EventLog, MAX_LEN};
 use fve::format::protector::KeyProtector;
 use fve::shown::ShowPath;
 use fve::tpm::forecast::{Forecast, meaning};
-use fve::tpm::{Explanation, KeyRelease, Lockout, TpmError, Unsealer, tries_left};
+use fve::tpm::{Explanation, KeyRelease, Lockout, TpmDescription, TpmError, Unsealer, tries_left};
 use fve::unlock::{Prompt, Silent};
+use fve::volume::Volume;
 use serde_json::{Value, json};
 
 use crate::cli::exit::Status;
@@ -38,14 +40,16 @@ pub(crate) struct TpmArgs {
 
 #[derive(Debug, Subcommand)]
 enum TpmCommand {
-    /// Show the state of the TPM, and which key protectors it would unlock; needs no PIN
+    /// Show the state of the TPM and, with SOURCE, which key protectors it would unlock; needs no PIN
     #[command(after_help = "\
 Examples:
-  Show the TPM of this computer and the key protectors of a volume:
+  Show the TPM of this computer:
+    fve tpm status
+  Show also which key protectors of a volume it would unlock:
     fve tpm status /dev/sda3
   Use a software TPM instead:
     fve tpm status disk.img --tpm=swtpm:host=127.0.0.1,port=2321")]
-    Status(ExplainArgs),
+    Status(StatusArgs),
     /// Explain for each TPM protector why it can or cannot be unlocked here; needs no PIN
     #[command(after_help = "\
 Examples:
@@ -57,10 +61,27 @@ Examples:
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("source", |source| source.required(false)))]
+struct StatusArgs {
+    #[command(flatten)]
+    source: Option<SourceArgs>,
+
+    #[command(flatten)]
+    tpm: AskArgs,
+}
+
+#[derive(Debug, Args)]
 struct ExplainArgs {
     #[command(flatten)]
     source: SourceArgs,
 
+    #[command(flatten)]
+    tpm: AskArgs,
+}
+
+/// Which TPM is asked, and how the answer is printed.
+#[derive(Debug, Args)]
+struct AskArgs {
     /// Use the TPM at this TCTI, such as swtpm:host=127.0.0.1,port=2321, instead of this computer's
     #[arg(long, value_name = "TCTI", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     tpm: Option<String>,
@@ -81,8 +102,15 @@ struct ExplainArgs {
 impl TpmArgs {
     /// Whether `--json` was given.
     pub(crate) fn json(&self) -> bool {
-        let (TpmCommand::Status(args) | TpmCommand::Explain(args)) = &self.command;
-        args.json
+        self.parts().1.json
+    }
+
+    /// The source if there is one, and the TPM.
+    fn parts(&self) -> (Option<&SourceArgs>, &AskArgs) {
+        match &self.command {
+            TpmCommand::Status(args) => (args.source.as_ref(), &args.tpm),
+            TpmCommand::Explain(args) => (Some(&args.source), &args.tpm),
+        }
     }
 }
 
@@ -97,13 +125,19 @@ impl Run for TpmArgs {
 }
 
 fn run(args: &TpmArgs) -> Result<(), Failure> {
-    let (TpmCommand::Status(explain) | TpmCommand::Explain(explain)) = &args.command;
-    let found = TpmReport::of(explain)?;
-    if explain.json {
-        return term::print(&found.json());
+    let (source, ask) = args.parts();
+    let found = TpmReport::of(source, ask)?;
+    if ask.json {
+        term::print(&found.json())?;
+    } else {
+        let long = matches!(args.command, TpmCommand::Explain(_));
+        term::print(&found.text(long))?;
     }
-    let long = matches!(args.command, TpmCommand::Explain(_));
-    term::print(&found.text(long))
+    // With a source, the answer is about its key protectors.
+    match (&found.lockout, source) {
+        (Err(_), None) => Err(Failure::Silent(Status::Io)),
+        _ => Ok(()),
+    }
 }
 
 /// A key protector, and why the TPM releases its key or refuses.
@@ -120,18 +154,22 @@ struct TpmReport {
     place: String,
     lockout: Result<Option<Lockout>, TpmError>,
     srk_name: Result<Option<Vec<u8>>, TpmError>,
+    description: Option<TpmDescription>,
     event_log: Result<bool, String>,
     protectors: Vec<ExplainedProtector>,
 }
 
 impl TpmReport {
-    fn of(args: &ExplainArgs) -> Result<Self, Failure> {
-        let opened = source::open(&args.source).print_notes()?;
+    fn of(source: Option<&SourceArgs>, args: &AskArgs) -> Result<Self, Failure> {
+        let opened = match source {
+            Some(source) => Some(source::open(source).print_notes()?),
+            None => None,
+        };
         let tpm = tpm_of(args)?;
         let (log, event_log) = match read_log(args.event_log.as_deref()) {
             Ok(log) => (Some(log), Ok(true)),
             Err(error) if args.event_log.is_some() => return Err(error),
-            Err(error) => (None, Err(error.message().unwrap_or_default())),
+            Err(error) => (None, Err(no_log(&error))),
         };
         let explain_protector = |protector: &KeyProtector| {
             let explanation = Explanation::of(protector, tpm.as_ref(), log.as_ref())?;
@@ -145,13 +183,15 @@ impl TpmReport {
                 explanation,
             })
         };
-        let volume = &opened.volume;
+        let volume = opened.as_ref().map(|opened| &opened.volume);
         let protectors: Vec<_> = volume
-            .protectors()
             .into_iter()
+            .flat_map(Volume::protectors)
             .filter_map(explain_protector)
             .collect();
-        if protectors.is_empty() {
+        if let Some(volume) = volume
+            && protectors.is_empty()
+        {
             volume.metadata()?;
             return Err(Failure::Other {
                 status: Status::Failed,
@@ -163,6 +203,7 @@ impl TpmReport {
             place: tpm.place(),
             lockout: tpm.lockout(),
             srk_name: tpm.srk_name(),
+            description: tpm.description().ok().flatten(),
             event_log,
             protectors,
         })
@@ -170,6 +211,18 @@ impl TpmReport {
 
     fn text(&self, long: bool) -> String {
         let mut text = format!("TPM: {}\n", self.place);
+        if let Some(found) = &self.description {
+            let [high, low] = found.firmware;
+            line(
+                &mut text,
+                format_args!(
+                    "  Manufacturer: {} {}; firmware {high:#x} {low:#x}",
+                    found.manufacturer, found.vendor
+                ),
+            );
+            let banks: Vec<_> = found.banks.iter().map(|bank| bank.name()).collect();
+            line(&mut text, format_args!("  PCR banks: {}", banks.join(", ")));
+        }
         match &self.lockout {
             Ok(Some(lockout)) => {
                 let state = if lockout.locked {
@@ -188,6 +241,12 @@ impl TpmReport {
         match &self.srk_name {
             Ok(Some(name)) => line(&mut text, format_args!("  Storage root key: {}", hex(name))),
             Ok(None) => {}
+            Err(TpmError::NoSrk) => line(
+                &mut text,
+                format_args!(
+                    "  Storage root key: none: Windows never used this TPM, or it was cleared; 'fve protector add --tpm --tpm-create-srk' creates one"
+                ),
+            ),
             Err(error) => line(&mut text, format_args!("  Storage root key: {error}")),
         }
         if long && let Err(why) = &self.event_log {
@@ -226,6 +285,13 @@ impl TpmReport {
                 "max_failures": lockout.map(|lockout| lockout.max_failures),
                 "lockout_interval": lockout.map(|lockout| lockout.interval),
                 "lockout_recovery": lockout.map(|lockout| lockout.recovery),
+                "manufacturer": self.description.as_ref().map(|found| &found.manufacturer),
+                "vendor": self.description.as_ref().map(|found| &found.vendor),
+                "firmware": self.description.as_ref().map(|found| found.firmware),
+                "banks": self.description.as_ref().map(|found| {
+                    found.banks.iter().map(|bank| bank.word()).collect::<Vec<_>>()
+                }),
+                "srk_reason": self.srk_name.as_ref().err().map(reason),
                 "srk_name": self.srk_name.as_ref().ok().and_then(|name| name.as_ref().map(|name| hex(name))),
             },
             "event_log": self.event_log.is_ok(),
@@ -260,6 +326,30 @@ impl ExplainedProtector {
         for note in self.notes() {
             line(text, format_args!("  {note}"));
         }
+        if self.refused_by_pcrs() && !found.events.is_empty() {
+            line(
+                text,
+                format_args!("  Events of this boot in these PCRs, from the event log:"),
+            );
+            for event in &found.events {
+                line(
+                    text,
+                    format_args!(
+                        "    {:>2}  {}  {}",
+                        event.pcr,
+                        event.kind.unwrap_or("-"),
+                        term::escaped(&event.text)
+                    ),
+                );
+            }
+        }
+    }
+
+    fn refused_by_pcrs(&self) -> bool {
+        matches!(
+            self.explanation.release,
+            KeyRelease::PcrMismatch | KeyRelease::OnlyPcr11Differs
+        )
     }
 
     /// Conclusions in sentences.
@@ -334,6 +424,11 @@ impl ExplainedProtector {
                 Some(_) => Some(false),
                 None => None,
             },
+            "events": found.events.iter().map(|event| json!({
+                "pcr": event.pcr,
+                "type": event.kind,
+                "text": event.text,
+            })).collect::<Vec<_>>(),
             "notes": self.notes(),
         })
     }
@@ -345,7 +440,7 @@ fn sentence(release: &KeyRelease) -> String {
             "The TPM would release the key; if the key protector has a PIN, only with the right PIN.".to_owned()
         }
         KeyRelease::OnlyPcr11Differs => "Only PCR 11 differs: it was extended during this boot, for example by a unified kernel image or by systemd's measured boot phases. All other PCRs match.".to_owned(),
-        KeyRelease::PcrMismatch => "The TPM refuses: the PCR values of this boot are not those that the key was sealed to.".to_owned(),
+        KeyRelease::PcrMismatch => "The TPM refuses: at least one of these PCRs has another value in this boot than the one that the key was sealed to.".to_owned(),
         KeyRelease::UnknownPolicy => "The policy of the sealed object does not match the PCRs and digest stored with it: it is damaged, or of a newer form. The TPM was not used.".to_owned(),
         KeyRelease::Unreadable => "Sealed to a TPM 1.2, or in an unknown form: not supported.".to_owned(),
         KeyRelease::Refused(error) => {
@@ -361,16 +456,16 @@ fn sentence(release: &KeyRelease) -> String {
 fn forecast(windows: Forecast) -> String {
     match windows {
         Forecast::Opens(signer) => format!(
-            "Windows would get the key: the Secure Boot keys of this computer and the boot manager of Windows ({}) are those that it was sealed to. Another system was started, so the TPM refuses; nothing is wrong.",
+            "Windows would get the key if it sealed it: the Secure Boot keys of this computer and the boot manager of Windows ({}) are those that the key was sealed to. Another system was started, so the TPM refuses; nothing is wrong.",
             signer.name
         ),
-        Forecast::Refused => "Windows would not get the key either: the Secure Boot keys or settings have changed since it was sealed. Expect Windows to ask for the recovery password as well.".to_owned(),
-        Forecast::SecureBootOff => "Secure Boot is off in this boot, but was on when the key was sealed.".to_owned(),
+        Forecast::Refused => "If Windows sealed the key, it would not get it either: the Secure Boot keys or settings have changed since then. Expect Windows to ask for the recovery password as well.".to_owned(),
+        Forecast::SecureBootOff => "Secure Boot is off in this boot. If Windows sealed the key, it was on then.".to_owned(),
         _ => "Whether Windows would get the key is unknown.".to_owned(),
     }
 }
 
-fn tpm_of(args: &ExplainArgs) -> Result<Box<dyn Unsealer>, Failure> {
+fn tpm_of(args: &AskArgs) -> Result<Box<dyn Unsealer>, Failure> {
     let named = args.tpm.clone().filter(|tcti| !tcti.is_empty());
     let named = named.or_else(|| std::env::var(ENVIRONMENT).ok());
     let others: Vec<_> = args
@@ -385,6 +480,23 @@ fn tpm_of(args: &ExplainArgs) -> Result<Box<dyn Unsealer>, Failure> {
         prompt: Some(&prompt),
         system: None,
     })?)
+}
+
+/// Why there is no event log of this boot.
+fn no_log(error: &Failure) -> String {
+    let kind = match error {
+        Failure::Volume(Error::Io { source, .. }) => Some(source.kind()),
+        _ => None,
+    };
+    match kind {
+        Some(ErrorKind::NotFound) => format!(
+            "none, because {EVENT_LOG} does not exist: there is no TPM, securityfs is not mounted, or the kernel did not get the log, as when GRUB starts it with 'linux' without Secure Boot"
+        ),
+        Some(ErrorKind::PermissionDenied) => {
+            format!("not read, because only root may read {EVENT_LOG}")
+        }
+        _ => error.message().unwrap_or_default(),
+    }
 }
 
 fn read_log(path: Option<&Path>) -> Result<EventLog, Failure> {
