@@ -2,10 +2,17 @@
 
 #[cfg(all(target_os = "linux", any(feature = "directory", feature = "pkcs11")))]
 use crate::child::{Service, prepare, serve};
+#[cfg(feature = "directory")]
+use crate::escrow;
 
 /// What child processes of this build can do.
 #[cfg(all(target_os = "linux", any(feature = "directory", feature = "pkcs11")))]
-const SERVICES: &[&Service] = &[];
+const SERVICES: &[&Service] = &[
+    #[cfg(feature = "directory")]
+    &escrow::DIRECTORY_SERVICE,
+    #[cfg(feature = "kerberos")]
+    &escrow::KERBEROS_SERVICE,
+];
 
 /// Must be the first call in `main` of a program that searches a directory server or uses a PKCS#11
 /// token with [`Isolation::ChildProcess`](crate::child::Isolation::ChildProcess), the default: the

@@ -118,7 +118,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod analysis;
-#[cfg(all(target_os = "linux", any(feature = "directory", feature = "pkcs11")))]
+#[cfg(any(feature = "directory", feature = "pkcs11"))]
 pub mod child;
 pub mod child_main;
 pub mod create;

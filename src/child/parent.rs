@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::pipe::{PipeFlags, pipe_with};
 use zeroize::Zeroizing;
 
-use super::wire::{receive_message, send_message, time_left};
-use super::{ARGUMENT, ChildFailure, Environment, Service, is_prepared};
+use super::frames::{receive_message, send_message, time_left};
+use super::service::{ARGUMENT, is_prepared};
+use super::{ChildFailure, Environment, Service};
 
 /// The program that runs, even after its file was replaced or deleted.
 const PROGRAM: &str = "/proc/self/exe";

@@ -13,8 +13,8 @@ use rustix::process::{
 };
 use zeroize::Zeroizing;
 
+use super::frames::{receive_message, send_message};
 use super::parent::requested;
-use super::wire::{receive_message, send_message};
 use super::{Limits, Service};
 use crate::privileges::{give_up_capabilities, limit_new_programs};
 

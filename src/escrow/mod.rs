@@ -24,6 +24,10 @@ mod ldif;
 mod record;
 mod text;
 
+#[cfg(all(target_os = "linux", feature = "kerberos"))]
+pub(crate) use directory::KERBEROS_SERVICE;
+#[cfg(all(target_os = "linux", feature = "directory"))]
+pub(crate) use directory::SERVICE as DIRECTORY_SERVICE;
 #[cfg(feature = "directory")]
 pub use directory::{Directory, Login};
 

@@ -163,7 +163,7 @@ fn configuration(place: &Path, tls: bool) -> String {
 }
 
 /// Creates a certificate authority, the server's certificate, and another certificate authority.
-fn certificates(place: &Path) {
+pub fn certificates(place: &Path) {
     /// Options of `openssl req` for a new key without a password.
     const NEW_KEY: [&str; 5] = [
         "-newkey",

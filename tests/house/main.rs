@@ -37,7 +37,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("network", &["crypto", "error", "guid", "secret", "shown"]),
     (
         "escrow",
-        &["error", "guid", "recovery_password", "secret", "shown"],
+        &[
+            "child",
+            "error",
+            "guid",
+            "recovery_password",
+            "secret",
+            "shown",
+        ],
     ),
     // From a credential to the plaintext.
     (

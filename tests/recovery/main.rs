@@ -9,6 +9,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod liars;
 mod lookup;
 mod password;
 mod search;

@@ -4,47 +4,83 @@
 //! `ldaps://SERVER` uses TLS from the start, `ldap://SERVER` switches to it with StartTLS, so that a
 //! password is never sent unencrypted. With a Kerberos ticket (feature `kerberos`), the Kerberos session
 //! signs and encrypts `ldap://SERVER` instead.
+//!
+//! ```text
+//! Directory ─ request ─► client (in a child process: the LDAP library believes what a server sends)
+//!           ◄─ answer ──
+//! ```
 
+mod client;
 mod filter;
+mod message;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use ldap3::adapters::{Adapter, EntriesOnly, PagedResults};
-use ldap3::{LdapConn, LdapConnSettings, LdapError, Scope, SearchEntry};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-
-use super::record::{self, Field};
+use self::message::{Answer, Fault, Request};
 use super::{LookupResult, Query};
+#[cfg(target_os = "linux")]
+use crate::child::{Child, ChildFailure, Environment, Isolation, Limits, Service};
 use crate::error::{Error, Remedy, Result};
-use crate::guid::Guid;
 use crate::secret::SecretText;
-use crate::shown::ShowPath;
+use crate::shown::{ShowPath, write_escaped};
 
-/// How long connecting and logging in may take.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long the server may take for each entry of an answer.
-const ANSWER: Duration = Duration::from_secs(60);
-/// Entries per page; Active Directory allows at most 1000 (docs/format-recovery.md §2.3).
-const PAGE: i32 = 500;
-/// Most identifiers in one search filter.
-const AT_ONCE: usize = 32;
-/// Most computers of one name whose passwords are read.
-const MAX_COMPUTERS: usize = 32;
-/// The attributes that are read of an entry.
-const ATTRIBUTES: [&str; 5] = [
-    "msFVE-RecoveryPassword",
-    "msFVE-RecoveryGuid",
-    "msFVE-VolumeGuid",
-    "whenCreated",
-    "cn",
-];
-/// LDAP result code inappropriateMatching (RFC 4511): the server cannot compare this attribute so.
-const INAPPROPRIATE_MATCHING: u32 = 18;
-/// LDAP result code noSuchObject (RFC 4511).
-const NO_SUCH_OBJECT: u32 = 32;
+/// How long a whole search may take, unless [`Directory::timeout`] says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Most bytes of a file with certificates.
+const MAX_CERTIFICATES: u64 = 0x40_0000;
+/// Longest text of a server in a message, in characters.
+const MAX_TEXT: usize = 300;
+
+/// The child process that asks the server.
+#[cfg(target_os = "linux")]
+pub(crate) const SERVICE: Service = Service {
+    name: "directory",
+    environment: ENVIRONMENT,
+    max_request: 0x80_0000,
+    max_answer: message::MAX_ANSWER,
+    limits: Limits {
+        memory: 512 << 20,
+        processor_seconds: 120,
+        files: 64,
+        writes_files: false,
+        becomes_unprivileged: true,
+    },
+    serve: |conversation| {
+        while let Some(request) = conversation.next() {
+            match client::answer(&request) {
+                Some(answer) => conversation.answer(answer.as_bytes()),
+                None => return,
+            }
+        }
+    },
+};
+
+/// The same for a Kerberos login, which reads the ticket of the user.
+#[cfg(all(target_os = "linux", feature = "kerberos"))]
+pub(crate) const KERBEROS_SERVICE: Service = Service {
+    name: "directory-kerberos",
+    limits: Limits {
+        writes_files: true,
+        becomes_unprivileged: false,
+        ..SERVICE.limits
+    },
+    ..SERVICE
+};
+
+/// What name resolution, TLS, Kerberos and the loader of shared libraries read.
+#[cfg(target_os = "linux")]
+const ENVIRONMENT: Environment = Environment::Only(&[
+    "HOSTALIASES",
+    "KRB5CCNAME",
+    "KRB5_CLIENT_KTNAME",
+    "KRB5_CONFIG",
+    "LD_LIBRARY_PATH",
+    "LOCALDOMAIN",
+    "RES_OPTIONS",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+]);
 
 /// A directory server, and the login for it.
 #[derive(Debug)]
@@ -53,6 +89,9 @@ pub struct Directory {
     login: Login,
     ca: Option<PathBuf>,
     base: Option<String>,
+    timeout: Duration,
+    #[cfg(target_os = "linux")]
+    isolation: Isolation,
 }
 
 /// How to log in to a directory server.
@@ -85,14 +124,24 @@ impl Login {
         let user = user.into();
         Ok(Self::Simple { user, password })
     }
+
+    fn user(&self) -> &str {
+        match self {
+            Self::Simple { user, .. } => user,
+            #[cfg(feature = "kerberos")]
+            Self::Kerberos => "the Kerberos ticket's owner",
+        }
+    }
 }
 
 impl Directory {
     /// The server with this URL, `ldaps://SERVER` or `ldap://SERVER`, and the login for it.
     ///
     /// # Errors
-    /// [`Error::BadCredential`] for a Kerberos login over `ldaps://`, which servers refuse.
+    /// [`Error::BadCredential`] for a URL that names no server, and for a Kerberos login over
+    /// `ldaps://`, which servers refuse.
     pub fn new(url: &str, login: Login) -> Result<Self> {
+        Self::check_url(url)?;
         #[cfg(feature = "kerberos")]
         if matches!(login, Login::Kerberos) && !url.starts_with("ldap://") {
             return Err(refused(
@@ -105,7 +154,26 @@ impl Directory {
             login,
             ca: None,
             base: None,
+            timeout: TIMEOUT,
+            #[cfg(target_os = "linux")]
+            isolation: Isolation::default(),
         })
+    }
+
+    /// Checks that a URL names a server.
+    ///
+    /// # Errors
+    /// [`Error::BadCredential`] where it does not.
+    pub fn check_url(url: &str) -> Result<()> {
+        let known = ["ldap://", "ldaps://"];
+        let rest = known.iter().find_map(|scheme| url.strip_prefix(scheme));
+        if rest.is_none_or(|rest| host(rest).is_none()) {
+            return Err(refused(
+                "the URL names no directory server",
+                "use ldaps://SERVER or ldap://SERVER",
+            ));
+        }
+        Ok(())
     }
 
     /// Trusts the certificates in this PEM file instead of the system's.
@@ -122,6 +190,25 @@ impl Directory {
         self
     }
 
+    /// How long a whole search may take, from connecting to the last entry. The default is a minute.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Where the LDAP client runs. The default is a child process.
+    ///
+    /// In the same process, a hostile server, or an attacker between this computer and a server with an
+    /// `ldap://` URL, can abort the process or take all its memory, and the timeout holds only while
+    /// the client waits.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
+
     /// The URL of the server.
     pub fn url(&self) -> &str {
         &self.url
@@ -129,307 +216,167 @@ impl Directory {
 
     /// The user that logs in, for messages.
     pub fn user(&self) -> &str {
-        match &self.login {
-            Login::Simple { user, .. } => user,
-            #[cfg(feature = "kerberos")]
-            Login::Kerberos => "the Kerberos ticket's owner",
-        }
+        self.login.user()
     }
 
     /// Searches for passwords.
     ///
     /// # Errors
-    /// [`Error::Io`] when the server cannot be reached or its certificate is not trusted,
-    /// [`Error::BadCredential`] when it refuses the login, [`Error::Environment`] when it refuses the
-    /// search.
+    /// [`Error::Io`] when the server cannot be reached, its certificate is not trusted, or its answer
+    /// cannot be used; [`Error::BadCredential`] when it refuses the login; [`Error::Environment`] when
+    /// it refuses the search.
     pub(super) fn search(&self, query: &Query, found: &mut LookupResult) -> Result<()> {
-        let mut session = self.open()?;
-        let outcome = session.look_up(query, found);
-        // The result is complete by now, even if the connection does not close cleanly.
-        let _ = session.ldap.unbind();
-        outcome
-    }
-
-    fn open(&self) -> Result<Session<'_>> {
-        let mut settings = LdapConnSettings::new().set_conn_timeout(CONNECT);
-        let sealed = !matches!(self.login, Login::Simple { .. });
-        if self.url.starts_with("ldap://") && !sealed {
-            settings = settings.set_starttls(true);
-        }
-        if let Some(path) = &self.ca {
-            settings = settings.set_config(Arc::new(trusting(path)?));
-        }
-        let ldap = LdapConn::with_settings(settings, &self.url);
-        let mut ldap = ldap.map_err(|error| self.unreachable(&error))?;
-        ldap.with_timeout(CONNECT);
-        self.log_in(&mut ldap)?;
-        let base = match &self.base {
-            Some(base) => base.clone(),
-            None => self.naming_context(&mut ldap)?,
+        let certificates = match &self.ca {
+            Some(path) => Some(read_certificates(path)?),
+            None => None,
         };
-        Ok(Session {
-            directory: self,
-            ldap,
-            base,
-        })
-    }
-
-    fn log_in(&self, ldap: &mut LdapConn) -> Result<()> {
-        let result = match &self.login {
-            Login::Simple { user, password } => ldap.simple_bind(user, password.expose()),
-            #[cfg(feature = "kerberos")]
-            Login::Kerberos => ldap.sasl_gssapi_bind(host(&self.url)),
-        };
-        match result {
-            Ok(result) if result.rc == 0 => Ok(()),
-            Ok(result) => Err(refused(
-                format!(
-                    "{} refuses the login of {} (LDAP result {})",
-                    self.url,
-                    self.user(),
-                    result.rc
-                ),
-                "check user and password; for Active Directory, give the user as USER@DOMAIN",
-            )),
-            Err(error) => Err(self.unreachable(&error)),
-        }
-    }
-
-    /// The distinguished name below which all entries of the domain are.
-    fn naming_context(&self, ldap: &mut LdapConn) -> Result<String> {
-        let wanted = ["defaultNamingContext", "namingContexts"];
-        ldap.with_timeout(ANSWER);
-        let root = ldap
-            .search("", Scope::Base, "(objectClass=*)", wanted.to_vec())
-            .and_then(ldap3::SearchResult::success);
-        let (entries, _) = root.map_err(|error| self.unreachable(&error))?;
-        let root = entries.into_iter().next().map(SearchEntry::construct);
-        let context = root.and_then(|root| {
-            wanted
-                .iter()
-                .find_map(|name| root.attrs.get(*name)?.first().cloned())
-        });
-        context.ok_or_else(|| Error::Environment {
-            what: format!("{} does not name the entry to search below", self.url),
-            remedy: Some(Remedy::NameSearchBase),
-        })
-    }
-
-    fn unreachable(&self, error: &LdapError) -> Error {
-        Error::io(
-            format!("cannot query {}", self.url),
-            std::io::Error::other(printable(&error.to_string())),
-        )
-    }
-}
-
-/// An open connection.
-struct Session<'a> {
-    directory: &'a Directory,
-    ldap: LdapConn,
-    base: String,
-}
-
-impl Session<'_> {
-    fn look_up(&mut self, query: &Query, found: &mut LookupResult) -> Result<()> {
-        let base = self.base.clone();
-        match query {
-            Query::Password(digits) => {
-                let ids: Vec<Guid> = digits.parse().into_iter().collect();
-                if ids.is_empty() {
-                    self.by_prefix(&base, digits, query, found)
-                } else {
-                    self.by_ids(&base, &ids, query, found)
+        let request = Request::encode(
+            &self.url,
+            &self.login,
+            certificates.as_deref(),
+            self.base.as_deref(),
+            query,
+            self.timeout,
+        );
+        let answer = self.ask(request.as_bytes())?;
+        match answer {
+            Ok(answer) => {
+                for password in answer.passwords {
+                    found.add(query, password);
                 }
-            }
-            Query::Protectors(ids) => self.by_ids(&base, ids, query, found),
-            Query::Computer(name) => {
-                for computer in self.computers(&base, name)? {
-                    self.read(&computer, Scope::OneLevel, filter::ANY, query, found)?;
-                }
+                found
+                    .notes
+                    .extend(self.notes(answer.unreadable, answer.cut));
                 Ok(())
             }
+            Err(fault) => Err(self.error(fault)),
         }
     }
 
-    /// Searches by the attribute with the identifier, which is indexed. If that finds nothing, searches
-    /// by the name of the entry, which contains the identifier, too.
-    fn by_ids(
-        &mut self,
-        base: &str,
-        ids: &[Guid],
-        query: &Query,
-        found: &mut LookupResult,
-    ) -> Result<()> {
-        for ids in ids.chunks(AT_ONCE) {
-            self.read(base, Scope::Subtree, &filter::by_ids(ids), query, found)?;
-        }
-        if found.entries.is_empty() {
-            for id in ids {
-                let name = filter::by_name(&id.short());
-                self.read(base, Scope::Subtree, &name, query, found)?;
+    #[cfg(target_os = "linux")]
+    fn ask(&self, request: &[u8]) -> Result<Result<Answer, Fault>> {
+        let failed = |failure: ChildFailure| match failure {
+            ChildFailure::NotPrepared => Error::environment(failure.to_string()),
+            failure => self.unreachable(failure.into()),
+        };
+        let malformed = || failed(ChildFailure::Malformed);
+        match self.isolation {
+            Isolation::SameProcess => {
+                let answer = client::answer(request).ok_or_else(malformed)?;
+                Answer::decode(answer.as_bytes()).ok_or_else(malformed)
+            }
+            Isolation::ChildProcess => {
+                let mut child = Child::start(self.service(), self.timeout).map_err(failed)?;
+                let answer = child.ask(request).map_err(failed)?;
+                Answer::decode(&answer).ok_or_else(malformed)
             }
         }
-        Ok(())
     }
 
-    fn by_prefix(
-        &mut self,
-        base: &str,
-        digits: &str,
-        query: &Query,
-        found: &mut LookupResult,
-    ) -> Result<()> {
-        if let Some(prefix) = filter::by_prefix(digits) {
-            self.read(base, Scope::Subtree, &prefix, query, found)?;
-        }
-        if found.entries.is_empty() {
-            let name = filter::by_name(digits);
-            self.read(base, Scope::Subtree, &name, query, found)?;
-        }
-        Ok(())
+    /// Other systems have no child process for it.
+    #[cfg(not(target_os = "linux"))]
+    fn ask(&self, request: &[u8]) -> Result<Result<Answer, Fault>> {
+        let answer = client::answer(request);
+        let answer = answer.and_then(|answer| Answer::decode(answer.as_bytes()));
+        answer.ok_or_else(|| self.unreachable(std::io::ErrorKind::InvalidData.into()))
     }
 
-    /// The distinguished names of the computers with that name.
-    fn computers(&mut self, base: &str, name: &str) -> Result<Vec<String>> {
-        let filter = filter::computer(super::short_name(name));
-        let mut names = Vec::new();
-        self.entries(base, Scope::Subtree, &filter, &["cn"], &mut |entry| {
-            if names.len() < MAX_COMPUTERS {
-                names.push(entry.dn);
-            }
-        })?;
-        Ok(names)
+    #[cfg(target_os = "linux")]
+    fn service(&self) -> &'static Service {
+        match self.login {
+            Login::Simple { .. } => &SERVICE,
+            #[cfg(feature = "kerberos")]
+            Login::Kerberos => &KERBEROS_SERVICE,
+        }
     }
 
-    /// Reads the passwords that the filter selects. What does not match the query is dropped: a filter
-    /// can be less exact than the query.
-    fn read(
-        &mut self,
-        base: &str,
-        scope: Scope,
-        filter: &str,
-        query: &Query,
-        found: &mut LookupResult,
-    ) -> Result<()> {
-        let url = self.directory.url.clone();
-        let mut unreadable = 0;
-        self.entries(base, scope, filter, &ATTRIBUTES, &mut |entry| {
-            let name = entry.dn.clone();
-            let fields = fields(entry);
-            let origin = format!("{url}: {name}");
-            let passwords = record::escrowed(&fields, Some(&name), || origin.clone());
-            if passwords.is_empty() {
-                unreadable += 1;
-            }
-            for password in passwords {
-                found.add(query, password);
-            }
-        })?;
+    fn notes(&self, unreadable: u64, cut: bool) -> Vec<String> {
+        let (url, user) = (&self.url, self.user());
+        let mut notes = Vec::new();
         if unreadable > 0 {
-            found.notes.push(format!(
-                "{url}: {unreadable} entries have no password that {} may read",
-                self.directory.user()
+            notes.push(format!(
+                "{url}: {unreadable} entries have no password that {user} may read"
             ));
         }
-        Ok(())
+        if cut {
+            notes.push(format!(
+                "{url}: more passwords match than are read of one server"
+            ));
+        }
+        notes
     }
 
-    /// Calls `each` for every entry that a filter selects, fetched page by page. A filter that the
-    /// server cannot compare selects nothing.
-    fn entries(
-        &mut self,
-        base: &str,
-        scope: Scope,
-        filter: &str,
-        attributes: &[&str],
-        each: &mut dyn FnMut(SearchEntry),
-    ) -> Result<()> {
-        let adapters: Vec<Box<dyn Adapter<_, _>>> = vec![
-            Box::new(EntriesOnly::new()),
-            Box::new(PagedResults::new(PAGE)),
-        ];
-        let directory = self.directory;
-        let fail = |error: LdapError| match error {
-            LdapError::LdapResult { result } => directory.refuses(result.rc, base),
-            error => directory.unreachable(&error),
-        };
-        self.ldap.with_timeout(ANSWER);
-        let mut stream = self
-            .ldap
-            .streaming_search_with(adapters, base, scope, filter, attributes.to_vec())
-            .map_err(fail)?;
-        while let Some(entry) = stream.next().map_err(fail)? {
-            each(SearchEntry::construct(entry));
-        }
-        let result = stream.result();
-        match result.rc {
-            0 | INAPPROPRIATE_MATCHING => Ok(()),
-            rc => Err(directory.refuses(rc, base)),
-        }
+    fn unreachable(&self, cause: std::io::Error) -> Error {
+        Error::io(format!("cannot query {}", self.url), cause)
     }
-}
 
-impl Directory {
-    fn refuses(&self, rc: u32, base: &str) -> Error {
-        let why = if rc == NO_SUCH_OBJECT {
-            format!("it has no entry {base}")
-        } else {
-            format!("it refuses the search (LDAP result {rc})")
-        };
-        Error::Environment {
+    fn error(&self, fault: Fault) -> Error {
+        let environment = |why: String, remedy| Error::Environment {
             what: format!("{}: {why}", self.url),
-            remedy: Some(Remedy::CompareSearchBase),
+            remedy: Some(remedy),
+        };
+        match fault {
+            Fault::Unreachable(why) => self.unreachable(std::io::Error::other(printable(&why))),
+            Fault::Certificates(why) => {
+                let path = self.ca.as_deref().unwrap_or(Path::new(""));
+                bad_certificates(path, &printable(&why))
+            }
+            Fault::Login(rc) => refused(
+                format!(
+                    "{} refuses the login of {} (LDAP result {rc})",
+                    self.url,
+                    self.user(),
+                ),
+                "check user and password; for Active Directory, give the user as USER@DOMAIN",
+            ),
+            Fault::NoBase => Error::Environment {
+                what: format!("{} does not name the entry to search below", self.url),
+                remedy: Some(Remedy::NameSearchBase),
+            },
+            Fault::NoEntry(base) => environment(
+                format!("it has no entry {}", printable(&base)),
+                Remedy::CompareSearchBase,
+            ),
+            Fault::Search(rc) => environment(
+                format!("it refuses the search (LDAP result {rc})"),
+                Remedy::CompareSearchBase,
+            ),
         }
     }
 }
 
-/// All attributes of an entry, text and binary.
-fn fields(entry: SearchEntry) -> Vec<Field> {
-    let texts = entry.attrs.into_iter().flat_map(|(name, values)| {
-        let values = values.into_iter().map(String::into_bytes);
-        values.map(move |value| Field::new(name.clone(), value))
-    });
-    let bytes = entry.bin_attrs.into_iter().flat_map(|(name, values)| {
-        let values = values.into_iter();
-        values.map(move |value| Field::new(name.clone(), value))
-    });
-    texts.chain(bytes).collect()
-}
-
-/// A TLS configuration that trusts only the certificates in a PEM file.
-fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
-    let bad = |why: String| {
-        Error::bad_credential(
-            "certificates of the directory",
-            format!("{}: {why}", path.shown()),
-        )
+/// The server that a URL names after its scheme; `None` where it names none.
+fn host(rest: &str) -> Option<&str> {
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = match authority.strip_prefix('[') {
+        Some(address) => address.split_once(']')?.0,
+        None => authority.split(':').next()?,
     };
-    let pem = std::fs::read(path)
-        .map_err(|error| Error::io(format!("cannot read {}", path.shown()), error))?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| bad(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(bad("it contains no certificate".to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| bad(error.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    let fine = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control());
+    fine.then_some(host)
 }
 
-/// The host name in a URL.
-#[cfg(feature = "kerberos")]
-fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let end = rest.find([':', '/']).unwrap_or(rest.len());
-    rest.get(..end).unwrap_or(rest)
+/// Reads a PEM file. The child process may be unable to: it is another user.
+fn read_certificates(path: &Path) -> Result<Vec<u8>> {
+    use std::io::Read;
+
+    let failed = |error| Error::io(format!("cannot read {}", path.shown()), error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut pem = Vec::new();
+    file.take(MAX_CERTIFICATES + 1)
+        .read_to_end(&mut pem)
+        .map_err(failed)?;
+    match pem.len() as u64 > MAX_CERTIFICATES {
+        true => Err(bad_certificates(path, "it is too large")),
+        false => Ok(pem),
+    }
+}
+
+fn bad_certificates(path: &Path, why: &str) -> Error {
+    Error::bad_credential(
+        "certificates of the directory",
+        format!("{}: {why}", path.shown()),
+    )
 }
 
 fn refused(why: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
@@ -442,7 +389,69 @@ fn refused(why: impl Into<String>, remedy: impl Into<Remedy>) -> Error {
 
 /// Text from a server, made safe and short enough for a message.
 fn printable(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let fine = text.chars().filter(|c| !c.is_control());
-    fine.take(LONGEST).collect()
+    let beginning: String = text.chars().take(MAX_TEXT).collect();
+    let mut shown = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_escaped(&beginning, &mut shown);
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_server() {
+        for good in [
+            "ldap://a",
+            "ldaps://dc.example.com:636/",
+            "ldap://[::1]:389",
+            "ldaps://10.0.0.1",
+        ] {
+            assert!(Directory::check_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "ldap://",
+            "ldaps:///",
+            "ldap://:389",
+            "ldap://[]",
+            "ldap://[::1",
+            "ldap:// ",
+            "http://a",
+            "ldap://?x",
+        ] {
+            assert!(Directory::check_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn text_of_a_server_cannot_act_on_a_terminal() {
+        assert_eq!(printable("a\x1b[2J\n"), "a\\u{1b}[2J\\u{a}");
+        assert_eq!(printable(&"x".repeat(10_000)).len(), MAX_TEXT);
+    }
+
+    /// A test program does not call `run_if_requested`.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_program_that_is_not_prepared_starts_no_child_process() {
+        let login = Login::simple("user", SecretText::new("secret".to_owned())).unwrap();
+        let directory = Directory::new("ldaps://127.0.0.1:1", login).unwrap();
+        let query = Query::password("01234567").unwrap();
+        let error = directory.search(&query, &mut LookupResult::default());
+        let error = error.unwrap_err();
+        assert!(matches!(error, Error::Environment { .. }), "{error}");
+        assert!(error.to_string().contains("run_if_requested"), "{error}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_same_process_can_be_chosen() {
+        let login = Login::simple("user", SecretText::new("secret".to_owned())).unwrap();
+        let directory = Directory::new("ldaps://127.0.0.1:1", login)
+            .unwrap()
+            .isolation(Isolation::SameProcess);
+        let query = Query::password("01234567").unwrap();
+        let error = directory.search(&query, &mut LookupResult::default());
+        assert!(matches!(error, Err(Error::Io { .. })), "{error:?}");
+    }
 }

@@ -4,8 +4,10 @@
 //! `found` (id, computer, volume, saved, from, on_volume, and with `--show` password) and `notes`
 //! (what could not be read). If nothing is found, `found` is empty and the exit status is 1.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueHint};
 use fve::escrow::{Escrowed, LookupResult, PasswordStore, Query};
 use fve::format::protector::ProtectorKind;
@@ -20,7 +22,7 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::OptionValues;
 use crate::cli::options::credentials::recovery_lookup::{
-    BASE, CA, KERBEROS, PASSWORD, USER, place_of,
+    BASE, CA, KERBEROS, PASSWORD, TIMEOUT, USER, checked_place, checked_timeout, place_of,
 };
 use crate::cli::options::parse::parse_bytes;
 use crate::cli::options::readable::warn_if_others_can_read;
@@ -42,7 +44,7 @@ Examples:
 pub(crate) struct LookupArgs {
     /// Files or directories with saved recovery passwords (key files, LDIF, CSV, JSON), or
     /// ldaps://SERVER
-    #[arg(value_name = "WHERE", required = true, value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "WHERE", required = true, value_hint = ValueHint::AnyPath, value_parser = parser(checked_place))]
     places: Vec<PathBuf>,
 
     /// Find the recovery password with this ID: the 8 hex digits that the recovery screen shows, or
@@ -81,6 +83,9 @@ pub(crate) struct LookupArgs {
 
     #[arg(long = KERBEROS.option, help = KERBEROS.help)]
     kerberos: bool,
+
+    #[arg(long = TIMEOUT.option, value_name = "SECONDS", help = TIMEOUT.help, value_parser = parser(checked_timeout))]
+    timeout: Option<PathBuf>,
 
     /// Print the passwords
     #[arg(long)]
@@ -166,6 +171,13 @@ fn run(args: &LookupArgs) -> Result<(), Failure> {
     answer.end(failure)
 }
 
+/// Parses the value of an option with a check of it.
+fn parser(
+    check: fn(OsString) -> Result<OsString, String>,
+) -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(move |value| check(value).map(PathBuf::from))
+}
+
 /// What is searched for, in words.
 fn query_words(args: &LookupArgs) -> String {
     match (&args.id, &args.computer, &args.volume) {
@@ -189,6 +201,7 @@ impl LookupArgs {
         add(PASSWORD.option, &self.password_file);
         add(CA.option, &self.ca_file);
         add(BASE.option, &self.base);
+        add(TIMEOUT.option, &self.timeout);
         if self.kerberos {
             others.push((KERBEROS.option, PathBuf::new()));
         }

@@ -24,7 +24,7 @@ pub(crate) mod tpm;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::builder::ValueParser;
+use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
@@ -521,7 +521,7 @@ fn option_of(addition: &Addition) -> (Group, Arg) {
     (group, option(name, group, value, help))
 }
 
-/// One option of a credential. Its values are not parsed here.
+/// One option of a credential.
 fn option(
     name: &'static str,
     group: Group,
@@ -534,7 +534,21 @@ fn option(
         Some(value) => option
             .value_name(value)
             .action(ArgAction::Append)
-            .value_parser(ValueParser::os_string()),
+            .value_parser(parser_of(name)),
+    }
+}
+
+/// How the value of an option is checked, before anything is read.
+fn parser_of(option: &str) -> ValueParser {
+    let checked = |check: fn(OsString) -> Result<OsString, String>| {
+        ValueParser::new(OsStringValueParser::new().try_map(check))
+    };
+    match option {
+        name if name == recovery_lookup::KIND.option => checked(recovery_lookup::checked_place),
+        name if name == recovery_lookup::TIMEOUT.option => {
+            checked(recovery_lookup::checked_timeout)
+        }
+        _ => ValueParser::os_string(),
     }
 }
 

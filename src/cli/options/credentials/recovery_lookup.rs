@@ -1,6 +1,8 @@
 //! `--recovery-lookup`, and the places that `fve recovery lookup` searches.
 
+use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 #[cfg(not(all(feature = "directory", feature = "kerberos")))]
 use fve::error::Error;
@@ -76,7 +78,56 @@ pub(crate) const KERBEROS: Addition = Addition {
     systemd: None,
 };
 
-const ADDITIONS: &[Addition] = &[USER, PASSWORD, CA, BASE, KERBEROS];
+/// How long the search in a directory may take.
+pub(crate) const TIMEOUT: Addition = Addition {
+    option: "lookup-timeout",
+    group: Group::Directory,
+    value: Some("SECONDS"),
+    help: "With a directory server: end the search after this time (default: 60)",
+    systemd: None,
+};
+
+const ADDITIONS: &[Addition] = &[USER, PASSWORD, CA, BASE, KERBEROS, TIMEOUT];
+
+/// Checks where to look up passwords: a URL must name a server.
+pub(crate) fn checked_place(place: OsString) -> Result<OsString, String> {
+    match place.to_str().filter(|place| is_url(place)) {
+        Some(url) if !names_server(url) => {
+            Err("the URL names no directory server: give ldaps://SERVER".to_owned())
+        }
+        _ => Ok(place),
+    }
+}
+
+/// Checks how long a search may take: some seconds, at most a day.
+pub(crate) fn checked_timeout(seconds: OsString) -> Result<OsString, String> {
+    match timeout_of(Path::new(&seconds)) {
+        Some(_) => Ok(seconds),
+        None => Err("not a number of seconds from 1 to 86400".to_owned()),
+    }
+}
+
+fn timeout_of(seconds: &Path) -> Option<Duration> {
+    let seconds = seconds.to_str()?.parse().ok()?;
+    (1..=86400)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
+}
+
+fn is_url(place: &str) -> bool {
+    place.starts_with("ldap://") || place.starts_with("ldaps://")
+}
+
+#[cfg(feature = "directory")]
+fn names_server(url: &str) -> bool {
+    Directory::check_url(url).is_ok()
+}
+
+/// A build without LDAP says so instead.
+#[cfg(not(feature = "directory"))]
+fn names_server(_: &str) -> bool {
+    true
+}
 
 /// Where to look up saved passwords: `ldaps://SERVER`, `ldap://SERVER`, or a path.
 ///
@@ -85,9 +136,7 @@ const ADDITIONS: &[Addition] = &[USER, PASSWORD, CA, BASE, KERBEROS];
 pub(crate) fn place_of(given: &OptionValues<'_>) -> Result<PasswordStore> {
     let place = given.value.unwrap_or(Path::new(""));
     match place.to_str() {
-        Some(url) if url.starts_with("ldap://") || url.starts_with("ldaps://") => {
-            server(url, given)
-        }
+        Some(url) if is_url(url) => server(url, given),
         _ => Ok(PasswordStore::Files(place.to_owned())),
     }
 }
@@ -124,6 +173,9 @@ fn server(url: &str, given: &OptionValues<'_>) -> Result<PasswordStore> {
     }
     if let Some(base) = text(BASE.option) {
         directory = directory.base(base);
+    }
+    if let Some(timeout) = given.other(TIMEOUT.option).and_then(timeout_of) {
+        directory = directory.timeout(timeout);
     }
     Ok(PasswordStore::Directory(directory))
 }
