@@ -16,6 +16,8 @@
 //! ```
 
 mod adapter;
+mod connect;
+mod mount_point;
 mod stop;
 mod tree;
 mod unmount;
@@ -26,9 +28,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use fuser::{Config, MountOption, Session, SessionACL};
-
 use self::adapter::Adapter;
+use self::connect::{Connection, DEVICE, Parameters, connect};
 pub use self::stop::{BackgroundMount, Busy, Stopper};
 use self::stop::{Requests, Shared, lost_writes};
 pub use self::tree::FILE_NAME;
@@ -104,7 +105,7 @@ impl MountOptions {
 /// If it is dropped without being served, the directory is unmounted.
 #[derive(Debug)]
 pub struct Mount {
-    session: Session<Adapter>,
+    connection: Connection,
     shared: Arc<Shared>,
     directory: PathBuf,
 }
@@ -118,7 +119,7 @@ impl Mount {
     /// point; [`Error::Io`] otherwise.
     pub fn new(volume: Arc<Unlocked>, directory: &Path, options: &MountOptions) -> Result<Self> {
         let tree = Tree::new(volume, options.allow_other, options.modified);
-        Self::start(tree, MountOption::RO, directory, options)
+        Self::start(tree, directory, options)
     }
 
     /// Mounts the volume so that its owner can write to it. A write has reached the source when it
@@ -133,43 +134,28 @@ impl Mount {
         options: &MountOptions,
     ) -> Result<Self> {
         let tree = Tree::read_write(volume, options.allow_other, options.modified);
-        Self::start(tree, MountOption::RW, directory, options)
+        Self::start(tree, directory, options)
     }
 
-    fn start(
-        mut tree: Tree,
-        access: MountOption,
-        directory: &Path,
-        options: &MountOptions,
-    ) -> Result<Self> {
-        let directory = check_mount_point(directory)?;
-        let threads = options.threads.unwrap_or_else(default_threads).max(1);
-        let mut config = Config::default();
-        config.mount_options = vec![
-            access,
-            MountOption::FSName(options.source_name.clone()),
-            MountOption::Subtype(SUBTYPE.to_owned()),
-            MountOption::DefaultPermissions,
-            MountOption::NoDev,
-            MountOption::NoSuid,
-            MountOption::NoExec,
-        ];
-        if options.allow_other {
-            config.acl = SessionACL::All;
-        }
-        config.n_threads = Some(threads);
-        config.clone_fd = threads > 1;
+    fn start(mut tree: Tree, directory: &Path, options: &MountOptions) -> Result<Self> {
+        let directory = mount_point::check(directory)?;
         if options.direct_io {
             tree.bypass_cache();
         }
         let tree = Arc::new(tree);
         let requests = Arc::new(Requests::default());
-        let adapter = Adapter::new(tree.clone(), requests.clone());
-        let session = Session::new(adapter, &directory, &config)
+        let parameters = Parameters {
+            source: &options.source_name,
+            writable: tree.is_writable(),
+            allow_other: options.allow_other,
+            threads: options.threads.unwrap_or_else(default_threads).max(1),
+        };
+        let adapter = || Adapter::new(tree.clone(), requests.clone());
+        let connection = connect(adapter, &directory, &parameters)
             .map_err(|error| cannot_mount(&directory, error))?;
         let entry = MountEntry::at(&directory).ok().flatten();
         Ok(Self {
-            session,
+            connection,
             shared: Arc::new(Shared {
                 tree,
                 requests,
@@ -186,7 +172,7 @@ impl Mount {
     /// # Errors
     /// [`Error::Environment`] says what is wrong with it.
     pub fn check_mount_point(directory: &Path) -> Result<()> {
-        check_mount_point(directory).map(|_| ())
+        mount_point::check(directory).map(|_| ())
     }
 
     /// The directory that the volume is mounted on, as an absolute path.
@@ -207,7 +193,11 @@ impl Mount {
     /// written reached the disk.
     pub fn serve(self) -> Result<()> {
         self.shared.is_serving.store(true, Ordering::SeqCst);
-        let served = self.session.run();
+        let Connection { session, mut guard } = self.connection;
+        let served = session.run();
+        if let Some(guard) = &mut guard {
+            guard.has_served();
+        }
         self.shared.is_serving.store(false, Ordering::SeqCst);
         self.shared.tree.flush().map_err(lost_writes)?;
         served.map_err(|error| Error::io("serving the mount", error))
@@ -233,68 +223,6 @@ fn default_threads() -> usize {
         .min(MAX_THREADS)
 }
 
-/// Returns the absolute path of an empty directory that nothing is mounted on.
-fn check_mount_point(directory: &Path) -> Result<PathBuf> {
-    let shown = directory.shown();
-    let unfit = |what: String, remedy: Remedy| Error::Environment {
-        what,
-        remedy: Some(remedy),
-    };
-    let path = directory
-        .canonicalize()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => unfit(
-                format!("the mount point {shown} does not exist"),
-                format!("create it: mkdir -p {shown}").into(),
-            ),
-            _ => match error.raw_os_error() {
-                // Every access to a mount whose server has crashed fails with this error.
-                Some(code) if code == rustix::io::Errno::NOTCONN.raw_os_error() => unfit(
-                    format!("{shown} is a mount point whose server has ended"),
-                    Remedy::Unmount {
-                        directory: directory.to_owned(),
-                    },
-                ),
-                _ => Error::io(format!("cannot use {shown} as a mount point"), error),
-            },
-        })?;
-    if !path.is_dir() {
-        return Err(unfit(
-            format!("the mount point {shown} is not a directory"),
-            "name an empty directory".into(),
-        ));
-    }
-    if is_mount_point(&path) {
-        return Err(unfit(
-            format!("something is already mounted on {shown}"),
-            Remedy::UnmountOrNameAnother {
-                directory: directory.to_owned(),
-            },
-        ));
-    }
-    let mut entries = std::fs::read_dir(&path)
-        .map_err(|error| Error::io(format!("cannot read the mount point {shown}"), error))?;
-    if entries.next().is_some() {
-        return Err(unfit(
-            format!("the mount point {shown} is not empty"),
-            "name an empty directory: a mount would hide the files in it".into(),
-        ));
-    }
-    Ok(path)
-}
-
-/// Whether a directory is on another file system than its parent.
-fn is_mount_point(path: &Path) -> bool {
-    let device = |path: &Path| {
-        use std::os::unix::fs::MetadataExt;
-        path.metadata().map(|meta| meta.dev()).ok()
-    };
-    match path.parent() {
-        Some(parent) => device(path) != device(parent),
-        None => true,
-    }
-}
-
 fn cannot_mount(directory: &Path, error: io::Error) -> Error {
     let reason = error.to_string();
     let what = format!(
@@ -302,7 +230,7 @@ fn cannot_mount(directory: &Path, error: io::Error) -> Error {
         directory.shown(),
         reason.trim_end()
     );
-    let remedy = if !Path::new("/dev/fuse").exists() {
+    let remedy = if !Path::new(DEVICE).exists() {
         "/dev/fuse does not exist: load the module with 'modprobe fuse'".into()
     } else if error.kind() == io::ErrorKind::NotFound {
         "mount as root, or install the package fuse3: other users need its program fusermount3"

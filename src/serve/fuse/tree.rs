@@ -124,7 +124,9 @@ impl Tree {
     /// # Errors
     /// If not even the first byte can be read.
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let left = self.size().saturating_sub(offset);
+        // At and beyond the end there is nothing to read, which is no error.
+        let offset = offset.min(self.size());
+        let left = self.size() - offset;
         let mut len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let read = match &self.content {
             Content::ReadOnly(volume) => {
@@ -136,9 +138,7 @@ impl Tree {
                 }
                 volume.read_exact_at(offset, &mut buf[..len])
             }
-            Content::ReadWrite(volume) => {
-                volume.read_exact_at(offset.min(self.size()), &mut buf[..len])
-            }
+            Content::ReadWrite(volume) => volume.read_exact_at(offset, &mut buf[..len]),
         };
         read.map_err(|error| system_error("read", len as u64, offset, error))?;
         Ok(len)

@@ -1,0 +1,191 @@
+//! Mounting: with the system call as root, otherwise with FUSE's helper `fusermount3`.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use fuser::{Config, MountOption, Session, SessionACL};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+use rustix::process::{getgid, getuid};
+
+use super::SUBTYPE;
+use super::adapter::Adapter;
+use super::unmount::detach;
+use crate::source::MountEntry;
+
+/// The kernel's interface for servers.
+pub(super) const DEVICE: &str = "/dev/fuse";
+
+/// Mode of a directory, as `stat` reports it: the root of the file system.
+const DIRECTORY: u32 = 0o40_000;
+
+/// What the kernel needs to know about a mount.
+#[derive(Debug)]
+pub(super) struct Parameters<'a> {
+    /// What the mount table shows as the source.
+    pub(super) source: &'a str,
+    /// Whether the file can be written to.
+    pub(super) writable: bool,
+    /// Whether users other than the one who mounts may use the mount. The file modes then decide.
+    pub(super) allow_other: bool,
+    /// How many threads answer requests.
+    pub(super) threads: usize,
+}
+
+/// A connection to the kernel, with a file system mounted.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) session: Session<Adapter>,
+    /// Unmounts when it is dropped, where the session does not.
+    pub(super) guard: Option<Guard>,
+}
+
+/// Mounts on `directory`. `adapter` makes the file system, and may be called twice.
+///
+/// If fuser itself calls mount(2), the type is just `fuse`, as that of other FUSE servers. It also
+/// opens the directory, which makes an automounter wait for this very mount.
+pub(super) fn connect(
+    adapter: impl Fn() -> Adapter,
+    directory: &Path,
+    parameters: &Parameters<'_>,
+) -> io::Result<Connection> {
+    let mut config = Config::default();
+    if parameters.allow_other {
+        config.acl = SessionACL::All;
+    }
+    config.n_threads = Some(parameters.threads);
+    config.clone_fd = parameters.threads > 1;
+    match mount(directory, parameters) {
+        Ok(device) => {
+            let guard = Some(Guard::of(directory));
+            let session = Session::from_fd(adapter(), device, config.acl, config)?;
+            Ok(Connection { session, guard })
+        }
+        Err(Errno::PERM) => {
+            config.mount_options = options_of_helper(parameters);
+            let session = Session::new(adapter(), directory, &config)?;
+            let guard = None;
+            Ok(Connection { session, guard })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Unmounts when it is dropped, unless that was done already.
+#[derive(Debug)]
+pub(super) struct Guard {
+    directory: PathBuf,
+    /// Device number of the file system; `None` if the mount table does not show it.
+    device: Option<(u32, u32)>,
+    served: bool,
+}
+
+impl Guard {
+    fn of(directory: &Path) -> Self {
+        let entry = MountEntry::at(directory).ok().flatten();
+        Self {
+            directory: directory.to_owned(),
+            device: entry.map(|entry| entry.device),
+            served: false,
+        }
+    }
+
+    /// Records that the server has ended, as it does when the file system is unmounted.
+    pub(super) fn has_served(&mut self) {
+        self.served = true;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let directory = match self.device.map(MountEntry::of_device) {
+            Some(Ok(Some(mount))) => mount.directory,
+            Some(Ok(None)) => return,
+            // Another file system may be mounted there now.
+            _ if self.served => return,
+            _ => self.directory.clone(),
+        };
+        if let Err(error) = detach(&directory, self.device.map(|(_, minor)| minor)) {
+            tracing::warn!("{}", error.with_causes());
+        }
+    }
+}
+
+/// Mounts with mount(2), and returns the connection to the kernel.
+fn mount(directory: &Path, parameters: &Parameters<'_>) -> Result<OwnedFd, Errno> {
+    let device = open_device()?;
+    let mut data = format!(
+        "fd={},rootmode={DIRECTORY:o},user_id={},group_id={},default_permissions",
+        device.as_raw_fd(),
+        getuid().as_raw(),
+        getgid().as_raw()
+    );
+    if parameters.allow_other {
+        data.push_str(",allow_other");
+    }
+    let data = CString::new(data).map_err(|_| Errno::INVAL)?;
+    let mut flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+    if !parameters.writable {
+        flags |= MountFlags::RDONLY;
+    }
+    rustix::mount::mount(
+        parameters.source,
+        directory,
+        format!("fuse.{SUBTYPE}"),
+        flags,
+        data.as_c_str(),
+    )?;
+    Ok(device.into())
+}
+
+fn open_device() -> Result<File, Errno> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(DEVICE)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// The options for `fusermount3`. It separates options at commas, and takes a character after a
+/// backslash as it is.
+fn options_of_helper(parameters: &Parameters<'_>) -> Vec<MountOption> {
+    let access = match parameters.writable {
+        true => MountOption::RW,
+        false => MountOption::RO,
+    };
+    vec![
+        access,
+        MountOption::FSName(escaped(parameters.source)),
+        MountOption::Subtype(SUBTYPE.to_owned()),
+        MountOption::DefaultPermissions,
+        MountOption::NoDev,
+        MountOption::NoSuid,
+        MountOption::NoExec,
+    ]
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        if matches!(c, ',' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_adds_no_option_for_the_helper() {
+        assert_eq!(escaped("/a/disk,dev.img"), r"/a/disk\,dev.img");
+        assert_eq!(escaped(r"/a\,b"), r"/a\\\,b");
+        assert_eq!(escaped("/plain name.img"), "/plain name.img");
+    }
+}
