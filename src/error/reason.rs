@@ -116,6 +116,8 @@ reasons! {
     BadSidecar = "bad-sidecar",
     /// There is no network interface with an address.
     NoAddress = "no-address",
+    /// The time was used up before a request was sent.
+    NotAsked = "not-asked",
     /// No server answered.
     NoAnswer = "no-answer",
     /// A host answered that does not have the private key of the server.

@@ -24,6 +24,7 @@
 pub mod certificate;
 pub mod client;
 pub mod crypto;
+mod filter;
 mod frame;
 pub mod message;
 pub mod policy;

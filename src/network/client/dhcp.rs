@@ -47,20 +47,25 @@ impl<R: DhcpRequest> InterfaceExchange<R> {
 }
 
 /// The request on all its interfaces.
-pub(super) struct DhcpExchange<R>(Vec<InterfaceExchange<R>>);
+pub(super) struct DhcpExchange<R> {
+    all: Vec<InterfaceExchange<R>>,
+    /// Which one to receive from first, so that many packets on one interface do not keep replies on
+    /// another waiting.
+    first: usize,
+}
 
 impl<R> DhcpExchange<R> {
     /// Uses the interfaces that could be opened. An error only if there are none.
     pub(super) fn new(
         interfaces: impl Iterator<Item = Result<InterfaceExchange<R>, TransportError>>,
     ) -> Result<Self, TransportError> {
-        any_successes(interfaces).map(Self)
+        any_successes(interfaces).map(|all| Self { all, first: 0 })
     }
 }
 
 impl<R: DhcpRequest> Exchange for DhcpExchange<R> {
     fn send(&mut self) -> Result<(), TransportError> {
-        let sent = self.0.iter().map(|one| {
+        let sent = self.all.iter().map(|one| {
             one.socket
                 .send(&one.packet)
                 .map_err(|source| TransportError::Io {
@@ -73,12 +78,13 @@ impl<R: DhcpRequest> Exchange for DhcpExchange<R> {
     }
 
     fn receive(&mut self, until: Instant) -> Result<Option<Received>, TransportError> {
-        let sockets: Vec<_> = self.0.iter().map(|one| &one.socket).collect();
-        let Some((number, datagram, from)) = next_datagram(&sockets, until)? else {
+        let sockets: Vec<_> = self.all.iter().map(|one| &one.socket).collect();
+        let Some((number, datagram, from)) = next_datagram(&sockets, self.first, until)? else {
             return Ok(None);
         };
+        self.first = number + 1;
         let from = from.to_string();
-        Ok(self.0.get(number).map(|one| {
+        Ok(self.all.get(number).map(|one| {
             let what = match one.request.parse_reply(&datagram) {
                 Ok((reply, true)) => return Received::Reply { reply, from },
                 Ok((_, false)) => "reply to another request".to_owned(),

@@ -9,8 +9,10 @@
 //! itself.
 //!
 //! A server never refuses: if it does not answer, it is silent. So only the timeout ends an
-//! unanswered request. A reply that is not authentic does not end it either, because any host on the
-//! segment can send one before the server does (docs/format-network-unlock.md §4).
+//! unanswered request. A reply that is not authentic does not end it either, and neither does any
+//! number of them, because every host on the segment can send them before the server answers
+//! (docs/format-network-unlock.md §4). Each costs one short decryption for each session key, and
+//! nothing of it is kept, so the time is the only limit that is needed.
 
 mod dhcp;
 mod dhcp4;
@@ -33,10 +35,6 @@ use super::crypto::{NETWORK_KEY_TYPE, open_reply};
 use super::{Request, SealedReply};
 use crate::error::{Reason, Remedy};
 use crate::secret::{NetworkKey, SessionKey};
-
-/// How many replies are decrypted in one exchange: a limit of this library for the work that a
-/// hostile host can cause.
-const MAX_REPLIES: usize = 64;
 
 /// How many kinds of skipped packets are reported, so that other hosts cannot fill the memory.
 const MAX_SKIPPED: usize = 16;
@@ -95,6 +93,12 @@ pub enum NoAnswer {
         /// Which interface lacks what.
         what: String,
     },
+    /// The time was used up before a request was sent.
+    #[error("no request was sent over {transport}: the time was used up")]
+    NotAsked {
+        /// The name of the transport.
+        transport: String,
+    },
     /// There was no reply.
     #[error("no server answered over {transport} within {:.1} s", .waited.as_secs_f32())]
     Silence {
@@ -128,6 +132,7 @@ impl NoAnswer {
     pub fn reason(&self) -> Reason {
         match self {
             Self::NoAddress { .. } => Reason::NoAddress,
+            Self::NotAsked { .. } => Reason::NotAsked,
             Self::Silence { .. } => Reason::NoAnswer,
             Self::NotAuthentic { .. } => Reason::NotAuthentic,
             Self::Socket { .. } => Reason::NetworkError,
@@ -146,6 +151,7 @@ impl NoAnswer {
             Self::Silence { .. } => 1,
             Self::Socket { .. } => 2,
             Self::NoAddress { .. } => 3,
+            Self::NotAsked { .. } => 4,
         })
     }
 }
@@ -168,8 +174,10 @@ impl From<TransportError> for NoAnswer {
 }
 
 /// Sends the request, as often as the transport's schedule says, until one of the session keys
-/// decrypts a reply. Gives up at the end of the schedule (about four seconds for DHCP), or at
-/// `deadline` if that is earlier.
+/// decrypts a reply. Gives up at the end of the schedule (about four seconds for DHCP). If `deadline`
+/// is earlier, the times of the schedule are shortened in proportion.
+///
+/// To ask over several transports by one deadline, pass [`share_of_time`] to each.
 pub fn ask(
     transport: &dyn Transport,
     request: &Request,
@@ -201,6 +209,9 @@ pub fn ask(
             transport: transport.name(),
             replies: report.refused,
         }),
+        Ok(None) if report.sent == 0 => Err(NoAnswer::NotAsked {
+            transport: transport.name(),
+        }),
         Ok(None) => Err(NoAnswer::Silence {
             transport: transport.name(),
             waited: report.took,
@@ -208,6 +219,29 @@ pub fn ask(
         Err(error) => Err(error.into()),
     };
     report
+}
+
+/// When to stop asking over the first of these transports, so that the others have their shares of
+/// the time until `deadline`. The shares are in proportion to what the transports' schedules take.
+/// `None` without a deadline.
+pub fn share_of_time(
+    transports: &[Box<dyn Transport>],
+    deadline: Option<Instant>,
+) -> Option<Instant> {
+    let deadline = deadline?;
+    let now = Instant::now();
+    let times: Vec<_> = transports
+        .iter()
+        .map(|one| one.schedule().total())
+        .collect();
+    let all: Duration = times.iter().sum();
+    let first = times.first().copied().unwrap_or_default();
+    if all.is_zero() {
+        return Some(deadline);
+    }
+    let left = deadline.saturating_duration_since(now);
+    let share = left.mul_f64(first.as_secs_f64() / all.as_secs_f64());
+    Some(now.checked_add(share).unwrap_or(deadline).min(deadline))
 }
 
 /// One call of [`ask`].
@@ -223,8 +257,12 @@ impl Client<'_> {
         transport: &dyn Transport,
         request: &Request,
     ) -> Result<Option<Delivered>, TransportError> {
-        let schedule = transport.schedule();
         let mut exchange = transport.begin(request)?;
+        let schedule = transport.schedule();
+        let schedule = match self.deadline {
+            Some(deadline) => schedule.within(deadline.saturating_duration_since(Instant::now())),
+            None => schedule,
+        };
         std::thread::sleep(self.until_deadline(schedule.delay));
         for wait in schedule.waits {
             let wait = self.until_deadline(wait);
@@ -238,9 +276,6 @@ impl Client<'_> {
                 delivered.after = sent.elapsed();
                 return Ok(Some(delivered));
             }
-            if self.report.refused >= MAX_REPLIES {
-                break;
-            }
         }
         Ok(None)
     }
@@ -251,7 +286,7 @@ impl Client<'_> {
         exchange: &mut dyn Exchange,
         until: Instant,
     ) -> Result<Option<Delivered>, TransportError> {
-        while Instant::now() < until && self.report.refused < MAX_REPLIES {
+        while Instant::now() < until {
             let Some(received) = exchange.receive(until)? else {
                 continue;
             };
@@ -284,8 +319,7 @@ impl Client<'_> {
     }
 
     fn refuse(&mut self, from: String) {
-        tracing::debug!("a reply from {from} is not authentic");
-        self.report.refused += 1;
+        self.report.refused = self.report.refused.saturating_add(1);
         self.skip("reply that is not authentic".to_owned(), from);
     }
 
@@ -297,6 +331,8 @@ impl Client<'_> {
         if let Some(known) = known {
             known.count = known.count.saturating_add(1);
         } else if skipped.len() < MAX_SKIPPED {
+            // Only the first of a kind: other hosts decide how many there are.
+            tracing::debug!("skipped from {from}: {what}");
             skipped.push(Skipped {
                 from,
                 what,

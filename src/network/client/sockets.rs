@@ -14,8 +14,11 @@ use nix::sys::socket::{
     send, setsockopt, socket, sockopt,
 };
 
+use socket2::SockRef;
+
 use super::TransportError;
 use super::interfaces::Interface;
+use crate::network::filter::{enlarge_receive_buffer, filter4, filter6};
 use crate::network::frame::{Addresses, BROADCAST, Datagram, EthernetAddress};
 
 /// The longest frame or datagram that is received whole. A longer one is truncated, which the
@@ -142,10 +145,12 @@ fn ignore_transient<T>(error: io::Error) -> io::Result<Option<T>> {
     }
 }
 
-/// The next datagram on any of the sockets, with the index of the socket and the source address.
-/// `None` if there is none by `until`, or if a packet arrived that is not for the client port.
+/// The next datagram on any of the sockets, with the index of the socket and the source address. The
+/// sockets are read in turn, from the one with the index `first` on. `None` if there is none by
+/// `until`, or if a packet arrived that is not for the client port.
 pub(super) fn next_datagram(
     sockets: &[&Socket],
+    first: usize,
     until: Instant,
 ) -> Result<Option<(usize, Vec<u8>, IpAddr)>, TransportError> {
     let failed = |source| TransportError::Io {
@@ -153,6 +158,15 @@ pub(super) fn next_datagram(
         remedy: None,
         source,
     };
+    // Without poll(2) first: it would double the work for each of many packets.
+    for number in (0..sockets.len()).map(|at| (first % sockets.len() + at) % sockets.len()) {
+        let Some(socket) = sockets.get(number) else {
+            continue;
+        };
+        if let Some((datagram, from)) = socket.receive().map_err(failed)? {
+            return Ok(Some((number, datagram, from)));
+        }
+    }
     let left = until.saturating_duration_since(Instant::now());
     // Rounded up: poll(2) counts milliseconds, and a timeout of 0 would make the caller's loop spin
     // for the rest of the last one.
@@ -163,19 +177,9 @@ pub(super) fn next_datagram(
         .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
         .collect();
     match nix::poll::poll(&mut waiting, left) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(errno) => return Err(failed(errno.into())),
+        Ok(_) | Err(Errno::EINTR) => Ok(None),
+        Err(errno) => Err(failed(errno.into())),
     }
-    let ready: Vec<_> = waiting
-        .iter()
-        .map(|one| one.any().unwrap_or(false))
-        .collect();
-    for (number, (socket, ready)) in sockets.iter().zip(ready).enumerate() {
-        if ready && let Some((datagram, from)) = socket.receive().map_err(failed)? {
-            return Ok(Some((number, datagram, from)));
-        }
-    }
-    Ok(None)
 }
 
 fn udp(interface: &Interface, from: IpAddr, ports: &Ports) -> Result<Socket, Errno> {
@@ -185,6 +189,7 @@ fn udp(interface: &Interface, from: IpAddr, ports: &Ports) -> Result<Socket, Err
         IpAddr::V6(_) => AddressFamily::Inet6,
     };
     let fd = socket(family, SockType::Datagram, flags, SockProtocol::Udp)?;
+    enlarge_receive_buffer(&fd);
     setsockopt(
         &fd,
         sockopt::BindToDevice,
@@ -235,11 +240,16 @@ fn bind_when_usable(fd: &OwnedFd, address: &SockaddrIn6) -> Result<(), Errno> {
 
 fn packet(interface: &Interface, from: IpAddr, ports: &Ports) -> Result<Socket, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let protocol = match from {
-        IpAddr::V4(_) => SockProtocol::EthIp,
-        IpAddr::V6(_) => SockProtocol::EthIpv6,
+    let (protocol, filter) = match from {
+        IpAddr::V4(_) => (SockProtocol::EthIp, filter4(ports.client)),
+        IpAddr::V6(_) => (SockProtocol::EthIpv6, filter6(ports.client)),
     };
     let fd = socket(AddressFamily::Packet, SockType::Raw, flags, protocol)?;
+    // Packets that arrive before the filter is attached are recognized when they are parsed.
+    SockRef::from(&fd)
+        .attach_filter(&filter)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
+    enlarge_receive_buffer(&fd);
     // The protocol in the interface's address is 0, which keeps that of the socket (packet(7)).
     bind(fd.as_raw_fd(), &interface.link)?;
     Ok(Socket::Packet {

@@ -85,6 +85,21 @@ impl Schedule {
     pub fn total(&self) -> Duration {
         self.delay + self.waits.iter().sum::<Duration>()
     }
+
+    /// The same schedule, shortened in proportion if it takes longer than `time`. So a request is
+    /// still sent as often, and the random delay does not use up a short time.
+    pub(super) fn within(self, time: Duration) -> Self {
+        let total = self.total();
+        if total <= time {
+            return self;
+        }
+        let factor = time.as_secs_f64() / total.as_secs_f64();
+        let shorter = |one: &Duration| one.mul_f64(factor);
+        Self {
+            delay: shorter(&self.delay),
+            waits: self.waits.iter().map(shorter).collect(),
+        }
+    }
 }
 
 /// Why a request cannot be sent, or nothing can be received.

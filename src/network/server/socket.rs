@@ -5,18 +5,16 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSo
 use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol as IpProtocol, SockAddr, Socket, Type};
 
 use super::{Origin, Protocol};
 use crate::error::{Error, Remedy, Result};
+use crate::network::filter::enlarge_receive_buffer;
 use crate::network::frame::EthernetAddress;
 use crate::network::message::{dhcp4, dhcp6};
 
 /// How long a thread waits for a datagram before it checks whether the server is to stop.
 pub(super) const WAKE_INTERVAL: Duration = Duration::from_millis(250);
-/// The kernel's receive buffer: a few thousand requests can wait in it while all cores are busy.
-const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// A datagram that was received: its length, and what a reply needs.
 #[derive(Debug, Clone, Copy)]
@@ -188,14 +186,6 @@ impl UdpListener {
     /// The socket, to be kept open and not read.
     pub(super) fn into_socket(self) -> UdpSocket {
         self.socket
-    }
-}
-
-/// Sets the receive buffer to [`RECEIVE_BUFFER`], or to the system's limit (`net.core.rmem_max`)
-/// where the process may not exceed it.
-pub(super) fn enlarge_receive_buffer(socket: &Socket) {
-    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     }
 }
 

@@ -10,17 +10,17 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use etherparse::{ether_type, ip_number};
+use etherparse::ether_type;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{LinkAddr, MsgFlags, bind, recvfrom, send};
-use socket2::{Domain, Protocol as IpProtocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 
 use super::socket::{
-    Listener, Received, UdpListener, WAKE_INTERVAL, enlarge_receive_buffer, interface_index,
-    is_transient, port,
+    Listener, Received, UdpListener, WAKE_INTERVAL, interface_index, is_transient, port,
 };
 use super::{Origin, Protocol};
 use crate::error::{Error, Remedy, Result};
+use crate::network::filter::{enlarge_receive_buffer, filter4, filter6};
 use crate::network::frame::{Addresses, BROADCAST, Datagram, EthernetAddress};
 use crate::network::message::dhcp6;
 
@@ -33,9 +33,6 @@ const PACKET_OUTGOING: u8 = 4;
 /// The longest frame that is read. [`MAX_DATAGRAM`](crate::network::message::MAX_DATAGRAM) and the
 /// longest headers fit; a longer frame is cut off and then refused.
 const MAX_FRAME: usize = 2048;
-/// The bits of the IPv4 fragment field that a whole packet has clear: the offset and "more
-/// fragments" (RFC 791, section 3.1).
-const FRAGMENT: u16 = 0x3FFF;
 
 /// A packet socket on one interface.
 pub(super) struct Tap {
@@ -229,50 +226,4 @@ impl Listener for Tap {
         send(self.socket.as_raw_fd(), &frame, MsgFlags::empty())?;
         Ok(())
     }
-}
-
-/// The instructions of classic BPF that the filters use: the codes of linux/filter.h, combined.
-mod bpf {
-    pub(super) const LOAD_HALF: u16 = 0x28;
-    pub(super) const LOAD_BYTE: u16 = 0x30;
-    pub(super) const LOAD_HALF_INDEXED: u16 = 0x48;
-    /// Loads the length of the IPv4 header, which is in the low half of its first byte.
-    pub(super) const LOAD_HEADER_LEN: u16 = 0xB1;
-    pub(super) const JUMP_EQUAL: u16 = 0x15;
-    pub(super) const JUMP_ANY_BIT: u16 = 0x45;
-    pub(super) const RETURN: u16 = 0x06;
-    /// Returned by a filter to accept a frame: up to so many bytes of it.
-    pub(super) const ALL: u32 = u32::MAX;
-}
-
-/// Accepts IPv4 with UDP to this port, and no fragments. The numbers are offsets in the frame; a jump
-/// counts the instructions that it skips.
-fn filter4(port: u16) -> Vec<SockFilter> {
-    vec![
-        SockFilter::new(bpf::LOAD_HALF, 0, 0, 12),
-        SockFilter::new(bpf::JUMP_EQUAL, 0, 8, ether_type::IPV4.0.into()),
-        SockFilter::new(bpf::LOAD_BYTE, 0, 0, 23),
-        SockFilter::new(bpf::JUMP_EQUAL, 0, 6, ip_number::UDP.0.into()),
-        SockFilter::new(bpf::LOAD_HALF, 0, 0, 20),
-        SockFilter::new(bpf::JUMP_ANY_BIT, 4, 0, FRAGMENT.into()),
-        SockFilter::new(bpf::LOAD_HEADER_LEN, 0, 0, 14),
-        SockFilter::new(bpf::LOAD_HALF_INDEXED, 0, 0, 16),
-        SockFilter::new(bpf::JUMP_EQUAL, 0, 1, port.into()),
-        SockFilter::new(bpf::RETURN, 0, 0, bpf::ALL),
-        SockFilter::new(bpf::RETURN, 0, 0, 0),
-    ]
-}
-
-/// Accepts IPv6 with UDP to this port, directly after the IPv6 header.
-fn filter6(port: u16) -> Vec<SockFilter> {
-    vec![
-        SockFilter::new(bpf::LOAD_HALF, 0, 0, 12),
-        SockFilter::new(bpf::JUMP_EQUAL, 0, 5, ether_type::IPV6.0.into()),
-        SockFilter::new(bpf::LOAD_BYTE, 0, 0, 20),
-        SockFilter::new(bpf::JUMP_EQUAL, 0, 3, ip_number::UDP.0.into()),
-        SockFilter::new(bpf::LOAD_HALF, 0, 0, 56),
-        SockFilter::new(bpf::JUMP_EQUAL, 0, 1, port.into()),
-        SockFilter::new(bpf::RETURN, 0, 0, bpf::ALL),
-        SockFilter::new(bpf::RETURN, 0, 0, 0),
-    ]
 }

@@ -17,6 +17,7 @@
 //! | `other-volume` | no request was sent: the stock belongs to another volume |
 //! | `no-such-protector` | no request was sent: the volume does not have the protector that the stock is for |
 //! | `no-address` | no request was sent: no interface is up and has an address |
+//! | `not-asked` | no request was sent: the time was used up before |
 //! | `no-answer` | requests were sent, and no server answered in time |
 //! | `not-authentic` | there were replies, and none was authentic |
 //! | `network-error` | the operating system refused to send or receive (exit status 5) |
@@ -169,13 +170,18 @@ impl NetworkUnlock {
         let deadline = self.limit.map(|limit| Instant::now() + limit);
         self.announce();
         let mut refusals = Vec::new();
-        for transport in &self.transports {
+        for (at, transport) in self.transports.iter().enumerate() {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                break;
+                refusals.push(NoAnswer::NotAsked {
+                    transport: transport.name(),
+                });
+                continue;
             }
             let (request, keys) = next()?;
             let keys: Vec<_> = keys.iter().collect();
-            let report = client::ask(transport.as_ref(), &request, &keys, deadline);
+            let rest = self.transports.get(at..).unwrap_or_default();
+            let until = client::share_of_time(rest, deadline);
+            let report = client::ask(transport.as_ref(), &request, &keys, until);
             for skipped in &report.skipped {
                 tracing::info!("skipped from {}: {}", skipped.from, skipped.what);
             }
@@ -315,9 +321,9 @@ fn refused(refusals: &[NoAnswer]) -> Failure {
     let reason = NoAnswer::most_telling(refusals).map(NoAnswer::reason);
     let texts: Vec<_> = refusals.iter().map(NoAnswer::to_string).collect();
     let failure = Failure::new(
-        reason.unwrap_or(Reason::NoAnswer),
+        reason.unwrap_or(Reason::NotAsked),
         if texts.is_empty() {
-            "no request was sent: the time was used up".to_owned()
+            "no request was sent: there is no transport to send it over".to_owned()
         } else {
             texts.join("; ")
         },

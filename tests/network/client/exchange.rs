@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::common::trials::trial;
-use fve::network::client::{AskReport, InProcess, NoAnswer, Received, Schedule, ask};
+use fve::network::client::{
+    AskReport, InProcess, NoAnswer, Received, Schedule, Transport, ask, share_of_time,
+};
 use fve::network::crypto::{RequestKeys, seal_reply};
 use fve::network::{Request, SealedReply, SealedRequest, Thumbprint};
 use fve::secret::{NetworkKey, SessionKey};
@@ -178,24 +180,70 @@ fn goes_on_after_foreign() {
     assert_eq!(answer.skipped[0].count, 10_000);
 }
 
-#[trial("limits the work that a hostile host can cause")]
-fn bounds_the_work() {
-    let flood = |bad: usize| {
-        move |_: usize| {
-            let mut come: Vec<_> = (0..bad)
+#[trial("goes on after any number of forged replies")]
+fn goes_on_after_forged() {
+    for forged in [63, 64, 10_000] {
+        let network = move |_: usize| {
+            let mut come: Vec<_> = (0..forged)
                 .map(|_| reply(SealedReply::from_bytes([0; 60])))
                 .collect();
             come.push(reply(good()));
             come
-        }
-    };
-    assert_delivered(&ask_network(flood(63), None));
-    let answer = ask_network(flood(10_000), None);
-    assert_eq!(answer.refused, 64);
-    assert!(matches!(
-        answer.outcome,
-        Err(NoAnswer::NotAuthentic { replies: 64, .. })
-    ));
+        };
+        let transport = InProcess::new(move |_: &Request, nth: usize| network(nth));
+        let answer = ask(&transport, &request(), &[&session_key()], None);
+        assert_delivered(&answer);
+        assert_eq!((answer.sent, answer.refused), (1, forged));
+        assert_eq!(answer.skipped.len(), 1);
+    }
+}
+
+/// Forged replies after the first transmission, and the real one after the second: the first was
+/// lost, or the server refused it.
+#[trial("sends again although there were forged replies")]
+fn asks_again_after_forged() {
+    let answer = ask_network(
+        |nth| match nth {
+            0 => (0..1000)
+                .map(|_| reply(SealedReply::from_bytes([0; 60])))
+                .collect(),
+            _ => vec![reply(good())],
+        },
+        None,
+    );
+    assert_delivered(&answer);
+    assert_eq!((answer.sent, answer.refused), (2, 1000));
+}
+
+#[trial("gives every transport its share of a short time")]
+fn shares_the_time() {
+    let silent =
+        || -> Box<dyn Transport> { Box::new(InProcess::new(|_: &Request, _: usize| Vec::new())) };
+    let transports = [silent(), silent()];
+    let deadline = Instant::now() + Duration::from_millis(400);
+    for at in 0..2 {
+        let until = share_of_time(&transports[at..], Some(deadline));
+        let answer = ask(
+            transports[at].as_ref(),
+            &request(),
+            &[&session_key()],
+            until,
+        );
+        assert!(matches!(answer.outcome, Err(NoAnswer::Silence { .. })));
+        assert_eq!(answer.sent, 2, "transport {at}");
+    }
+    assert!(Instant::now() >= deadline);
+    // After the deadline, nothing is sent, and nobody is said to be silent.
+    let answer = ask(
+        transports[0].as_ref(),
+        &request(),
+        &[&session_key()],
+        Some(deadline),
+    );
+    let refusal = answer.outcome.expect_err("no key");
+    assert!(matches!(refusal, NoAnswer::NotAsked { .. }));
+    assert_eq!((answer.sent, refusal.word()), (0, "not-asked"));
+    assert!(share_of_time(&transports, None).is_none());
 }
 
 #[trial("ignores a reply after the end")]

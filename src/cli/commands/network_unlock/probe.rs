@@ -23,7 +23,7 @@ use fve::crypto::random;
 use fve::error::Error;
 use fve::network::Request;
 use fve::network::certificate::Certificate;
-use fve::network::client::{AskReport, NoAnswer, ask, parse_transports};
+use fve::network::client::{AskReport, NoAnswer, ask, parse_transports, share_of_time};
 use fve::network::crypto::seal_request;
 use fve::secret::NetworkKey;
 use fve::unlock::network::announcement;
@@ -74,7 +74,7 @@ fn run(args: &ProbeArgs) -> Result<(), Failure> {
     }
     let deadline = limit.map(|limit| Instant::now() + limit);
     let mut probes = Vec::new();
-    for transport in &transports {
+    for (at, transport) in transports.iter().enumerate() {
         let mut bytes = zeroize::Zeroizing::new([0; NetworkKey::LEN]);
         random::fill(&mut bytes[..])?;
         let key = NetworkKey::from_bytes(&bytes);
@@ -85,7 +85,9 @@ fn run(args: &ProbeArgs) -> Result<(), Failure> {
             key_protector,
         };
         // Every transport is tried, even after an answer: the test is to show which of them work.
-        let report = ask(transport.as_ref(), &request, &[&session_key], deadline);
+        let rest = transports.get(at..).unwrap_or_default();
+        let until = share_of_time(rest, deadline);
+        let report = ask(transport.as_ref(), &request, &[&session_key], until);
         let key_matches = report
             .outcome
             .as_ref()

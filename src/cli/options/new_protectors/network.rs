@@ -171,8 +171,10 @@ fn make(
         session_key,
         ..
     } = &trial;
-    for transport in &transports {
-        match client::ask(transport.as_ref(), request, &[session_key], deadline).outcome {
+    for (at, transport) in transports.iter().enumerate() {
+        let rest = transports.get(at..).unwrap_or_default();
+        let until = client::share_of_time(rest, deadline);
+        match client::ask(transport.as_ref(), request, &[session_key], until).outcome {
             Ok(delivered) => {
                 let server = format!("{} over {}", delivered.from, transport.name());
                 return Ok(NewNetwork {
