@@ -43,7 +43,7 @@ pub const TRANSPORTS: &[TransportKind] = &[
 
 /// Text that names no transport.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown transport '{found}'; use {}", words())]
+#[error("no such transport: use {}", words())]
 #[non_exhaustive]
 pub struct UnknownTransport {
     /// The text that names no transport.

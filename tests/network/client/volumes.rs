@@ -305,3 +305,77 @@ fn cryptsetup_opens() {
     cryptsetup.arg(made.path().join("key.BEK")).arg(&made.image);
     peers::run(&mut cryptsetup, "").expect("it opens");
 }
+
+#[trial("refuses malformed values of its options before anything is opened")]
+fn malformed_values() {
+    let directory = tempfile::tempdir().expect("directory");
+    let missing = directory.path().join("missing.img");
+    let volume = missing.to_str().expect("a path");
+    let certificate = "tests/network/test.cer";
+    for words in [
+        &["unlock", volume, "--network-unlock=foo"][..],
+        &[
+            "unlock",
+            volume,
+            "--network-unlock",
+            "--network-timeout",
+            "0",
+        ],
+        &[
+            "unlock",
+            volume,
+            "--network-unlock",
+            "--network-timeout",
+            "soon",
+        ],
+        &["mount", volume, volume, "--network-unlock=dhcp4:"],
+        &[
+            "create",
+            volume,
+            "--size",
+            "8M",
+            "--network-unlock=foo",
+            "--network-certificate",
+            certificate,
+        ],
+        &[
+            "create",
+            volume,
+            "--size",
+            "8M",
+            "--network-unlock",
+            "--network-certificate",
+            certificate,
+            "--network-timeout",
+            "0",
+        ],
+        &[
+            "network-unlock",
+            "probe",
+            "foo",
+            "--certificate",
+            certificate,
+        ],
+        &[
+            "network-unlock",
+            "probe",
+            "--timeout",
+            "0",
+            "--certificate",
+            certificate,
+        ],
+        &[
+            "network-unlock",
+            "probe",
+            "--timeout",
+            "4000",
+            "--certificate",
+            certificate,
+        ],
+    ] {
+        let output = crate::common::fve().args(words).output().expect("fve");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {stderr}");
+        assert!(!stderr.contains("foo"), "{stderr}");
+    }
+}

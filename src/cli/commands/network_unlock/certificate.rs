@@ -108,6 +108,7 @@ fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
     let extension = if args.pfx { "pfx" } else { "pem" };
     let key_file = directory.join(format!("{}.{extension}", args.name));
     let file = directory.join(format!("{}.cer", args.name));
+    create_directory(directory)?;
     // Both files are created before the key is made: either both are written or none.
     let new_key = NewFile::create(&key_file)?;
     let new_certificate = NewFile::create_public(&file)?;
@@ -126,6 +127,18 @@ fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
     new_key.fill(key.expose())?;
     new_certificate.fill(made.certificate().der())?;
     report_made(args, &made, &key_file, &file)
+}
+
+/// Makes the directory and those above it, if they do not exist. The private key is protected by its
+/// own mode, and the certificate is for everyone.
+fn create_directory(directory: &Path) -> Result<(), Failure> {
+    if directory.as_os_str().is_empty() || directory.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(directory).map_err(|error| {
+        let what = format!("cannot create the directory {}", directory.shown());
+        Failure::from(Error::io(what, error))
+    })
 }
 
 fn report_made(

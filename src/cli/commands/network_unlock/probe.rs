@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use crate::cli::advice;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
-use crate::cli::options::credentials::network::seconds;
+use crate::cli::options::credentials::network::{seconds, seconds_word};
 use crate::cli::options::new_protectors::network::read_certificate;
 use crate::cli::output::json::document;
 use crate::cli::output::term;
@@ -39,7 +39,7 @@ pub(crate) struct ProbeArgs {
     certificate: PathBuf,
 
     /// Wait at most so long in all
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_word::<PathBuf>)]
     timeout: Option<PathBuf>,
 
     /// Answer with one JSON document

@@ -127,14 +127,17 @@ impl Args for CredentialArgs {
         options.push((Group::Examiner, in_group(key_package, Group::Examiner)));
         // Sections of the help appear in the order of their first options.
         options.sort_by_key(|(group, _)| *group);
-        command
+        let command = command
             .args(options.into_iter().map(|(_, option)| option))
             .arg(
                 Arg::new("accept-damaged-metadata")
                     .long("accept-damaged-metadata")
                     .help("Unlock the volume although the checks fail in every metadata copy, if a credential fits")
                     .action(ArgAction::SetTrue),
-            )
+            );
+        #[cfg(feature = "network")]
+        let command = network::check_values(command);
+        command
     }
 
     fn augment_args_for_update(command: Command) -> Command {

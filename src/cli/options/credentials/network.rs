@@ -1,8 +1,10 @@
 //! `--network-unlock` and the options that go with it.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use clap::Command;
 use fve::error::{Error, Result};
 use fve::format::protector::ProtectorKind;
 use fve::network::client::{self, Transport};
@@ -91,27 +93,69 @@ fn read(given: &OptionValues<'_>) -> Result<NetworkUnlock> {
     Ok(credential.known(known))
 }
 
+/// Lets the parser of the command line refuse malformed values, before anything is opened.
+pub(super) fn check_values(command: Command) -> Command {
+    command
+        .mut_arg(KIND.option, |option| {
+            option.value_parser(transport_word::<OsString>)
+        })
+        .mut_arg(TIMEOUT.option, |option| {
+            option.value_parser(seconds_word::<OsString>)
+        })
+}
+
+/// A value of `--network-unlock`; empty for the option without a value.
+///
+/// # Errors
+/// If it names no transport.
+pub(crate) fn transport_word<T: for<'a> From<&'a str>>(
+    text: &str,
+) -> std::result::Result<T, String> {
+    client::parse_transports(Some(text))
+        .map(|_| text.into())
+        .map_err(|error| error.to_string())
+}
+
+/// A value of [`TIMEOUT`].
+///
+/// # Errors
+/// If it is not a number of seconds that may be given.
+pub(crate) fn seconds_word<T: for<'a> From<&'a str>>(text: &str) -> std::result::Result<T, String> {
+    parse_seconds(text)
+        .map(|_| text.into())
+        .ok_or_else(|| format!("it must be between 1 and {MAX_SECONDS} seconds"))
+}
+
 /// The transports that the option names.
 ///
 /// # Errors
-/// [`Error::BadCredential`] if it names none.
+/// [`Error::BadCredential`] if it names none, for example in fstab.
 pub(crate) fn transports(given: &OptionValues<'_>) -> Result<Vec<Box<dyn Transport>>> {
     let named = given.value.map(|value| value.to_string_lossy());
     client::parse_transports(named.as_deref())
         .map_err(|error| Error::bad_credential(NAME, error.to_string()))
 }
 
+/// The longest limit: an hour. A longer one is more likely a mistake.
+const MAX_SECONDS: u64 = 3600;
+
 /// The value of [`TIMEOUT`]: whole seconds.
 ///
 /// # Errors
 /// [`Error::BadCredential`] for any other text.
 pub(crate) fn seconds(text: &Path) -> Result<Duration> {
-    /// An hour; a longer limit is more likely a mistake.
-    const MAX: u64 = 3600;
-    let seconds = text.to_str().and_then(|text| text.parse::<u64>().ok());
-    let seconds = seconds.filter(|seconds| (1..=MAX).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or_else(|| {
-        let why = format!("--{} must be between 1 and {MAX} seconds", TIMEOUT.option);
+    text.to_str().and_then(parse_seconds).ok_or_else(|| {
+        let why = format!(
+            "--{} must be between 1 and {MAX_SECONDS} seconds",
+            TIMEOUT.option
+        );
         Error::bad_credential(NAME, why)
     })
+}
+
+fn parse_seconds(text: &str) -> Option<Duration> {
+    let seconds = text.parse::<u64>().ok();
+    seconds
+        .filter(|seconds| (1..=MAX_SECONDS).contains(seconds))
+        .map(Duration::from_secs)
 }

@@ -23,7 +23,9 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::credentials::OptionValues;
-use crate::cli::options::credentials::network::{SIDECAR, TIMEOUT, seconds, transports};
+use crate::cli::options::credentials::network::{
+    SIDECAR, TIMEOUT, seconds, seconds_word, transport_word, transports,
+};
 use crate::cli::output::term;
 
 /// The credential option whose value also chooses the transport for a new protector.
@@ -49,7 +51,7 @@ pub(crate) struct NewNetworkVolumeArgs {
     /// default), dhcp4 or dhcp6; append :INTERFACE to choose a network interface
     #[arg(long, value_name = "TRANSPORT", num_args = 0..=1, require_equals = true,
         default_missing_value = "", help_heading = "Network Unlock",
-        requires = "network_certificate")]
+        requires = "network_certificate", value_parser = transport_word::<String>)]
     network_unlock: Option<String>,
 
     /// Save the sidecar to this new file, or in this directory [default: /etc/fve/network]
@@ -58,7 +60,8 @@ pub(crate) struct NewNetworkVolumeArgs {
     network_sidecar: Option<PathBuf>,
 
     /// Time limit for the answer of the server
-    #[arg(long, value_name = "SECONDS", help_heading = "Network Unlock")]
+    #[arg(long, value_name = "SECONDS", help_heading = "Network Unlock",
+        value_parser = seconds_word::<PathBuf>)]
     network_timeout: Option<PathBuf>,
 }
 
