@@ -283,6 +283,7 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
         server.join().unwrap_or_else(|panic| resume_unwind(panic))
     });
     result.map_err(no_thread)?;
+    log.end();
     log.message(Level::Info, "ended");
     Ok(())
 }
@@ -322,6 +323,7 @@ fn control(
             reload(args, files, core, log);
             logged = Instant::now();
         }
+        log.end_period();
         if logged.elapsed() > DAY {
             log_certificates(&core.configuration().certificates, log);
             logged = Instant::now();
