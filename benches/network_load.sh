@@ -33,7 +33,7 @@ openssl_ops() { # private operations per second, on all cores
 before=$(openssl_ops)
 ip netns exec server "$FVE" network-unlock serve --transport dhcp4 --accept-readable-keys \
     --certificate tests/network/test.cer --certificate tests/network/test.key \
-    --rate-source 0/1 --rate-certificate 0/1 --rate-total 0/1 2>/run/log &
+    --rate-source 0/1 --rate-network 0/1 --rate-certificate 0/1 --rate-total 0/1 2>/run/log &
 server=$!
 trap 'kill $server' EXIT
 until grep -q listening /run/log; do sleep 0.1; done

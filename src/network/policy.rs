@@ -4,8 +4,11 @@
 //! [SUBNETS]
 //! HQ=10.185.250.0/24        ; a name for a subnet
 //! LAB=2001:4898:a:2::/64
+//! CORE=2001:4898:a:1::1/128
 //! [b44bf9cee0e91c92b027a18dea2d3573bd7f8506]   ; a certificate's thumbprint
 //! HQ                        ; served to this subnet only
+//! [RELAYS]                  ; not known to Windows
+//! CORE                      ; DHCPv6 relays in this subnet are believed
 //! ```
 //!
 //! A certificate without a section, or with an empty one, is served to every address. A certificate
@@ -29,12 +32,15 @@ pub const MAX_FILE: usize = 1 << 20;
 const MAX_LINE: usize = 1024;
 /// The longest name of a subnet, in bytes.
 const MAX_NAME: usize = 64;
+/// The section that names the relays to believe.
+const RELAYS: &str = "RELAYS";
 
 /// A valid policy file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     subnets: Vec<NamedSubnet>,
     rules: Vec<(Thumbprint, Rule)>,
+    relays: Vec<NamedSubnet>,
     remarks: Vec<Remark>,
 }
 
@@ -59,6 +65,28 @@ pub enum Rule {
     Subnets(Vec<NamedSubnet>),
 }
 
+impl Rule {
+    /// Whether the certificate is served to this address.
+    pub fn lists(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Unrestricted => true,
+            Self::Disabled => false,
+            Self::Subnets(subnets) => subnets.iter().any(|named| named.subnet.contains(address)),
+        }
+    }
+
+    /// Whether this is the first or the last address of a listed IPv4 subnet: its broadcast address,
+    /// not that of a host (RFC 1122, section 3.2.1.3; RFC 3021 for prefixes of 31 bits).
+    pub fn lists_as_broadcast(&self, address: Ipv4Addr) -> bool {
+        match self {
+            Self::Unrestricted | Self::Disabled => false,
+            Self::Subnets(subnets) => subnets
+                .iter()
+                .any(|named| named.subnet.is_broadcast(address)),
+        }
+    }
+}
+
 /// An address range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subnet {
@@ -78,6 +106,15 @@ impl Subnet {
             }
             _ => false,
         }
+    }
+
+    fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        let (IpAddr::V4(net), 0..=30) = (self.address, self.prefix) else {
+            return false;
+        };
+        let last = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+        let number = address.to_bits().wrapping_sub(net.to_bits());
+        number == 0 || number == last
     }
 
     /// Whether it is a range of IPv4 addresses.
@@ -152,6 +189,12 @@ impl Policy {
         &self.rules
     }
 
+    /// The subnets in the section `[RELAYS]`: DHCPv6 relays with these addresses are believed about
+    /// the networks of their clients, besides those that a certificate's own subnets contain.
+    pub fn relays(&self) -> &[NamedSubnet] {
+        &self.relays
+    }
+
     /// The subnets in the section `[SUBNETS]`.
     pub fn subnets(&self) -> &[NamedSubnet] {
         &self.subnets
@@ -180,7 +223,12 @@ impl fmt::Display for Policy {
                     .try_for_each(|named| writeln!(f, "{}", named.name))?,
             }
         }
-        Ok(())
+        if !self.relays.is_empty() {
+            writeln!(f, "[{RELAYS}]")?;
+        }
+        self.relays
+            .iter()
+            .try_for_each(|named| writeln!(f, "{}", named.name))
     }
 }
 
@@ -313,6 +361,7 @@ enum Section {
     Subnets,
     /// With the index of its draft.
     Certificate(usize),
+    Relays,
 }
 
 /// A certificate's section while the file is parsed. The names are looked up at the end, because
@@ -330,6 +379,8 @@ struct Parser<'a> {
     section: Option<Section>,
     seen_subnets: bool,
     drafts: Vec<Draft<'a>>,
+    /// The header of the section `[RELAYS]`, and the names in it.
+    relays: Option<(Span<'a>, Vec<Span<'a>>)>,
 }
 
 impl<'a> Parser<'a> {
@@ -347,6 +398,7 @@ impl<'a> Parser<'a> {
             None => Err(line.fault("a line before the first section")),
             Some(Section::Subnets) => self.subnet(line),
             Some(Section::Certificate(at)) => self.entry(at, line),
+            Some(Section::Relays) => self.relay(line),
         }
     }
 
@@ -364,6 +416,13 @@ impl<'a> Parser<'a> {
                 return Err(name.fault("the section [SUBNETS] appears twice"));
             }
             self.section = Some(Section::Subnets);
+            return Ok(());
+        }
+        if name.text.eq_ignore_ascii_case(RELAYS) {
+            if self.relays.replace((name, Vec::new())).is_some() {
+                return Err(name.fault("the section [RELAYS] appears twice"));
+            }
+            self.section = Some(Section::Relays);
             return Ok(());
         }
         let thumbprint = thumbprint(name)?;
@@ -472,6 +531,29 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
+    fn relay(&mut self, line: Span<'a>) -> Result<(), InvalidPolicy> {
+        if line.text.contains('=') {
+            return Err(line.fault(
+                "the section [RELAYS] lists names of subnets, without '='; define subnets under [SUBNETS]",
+            ));
+        }
+        check_name(line)?;
+        if let Some((_, names)) = &mut self.relays {
+            names.push(line);
+        }
+        Ok(())
+    }
+
+    /// The subnet that a line names.
+    fn resolve(&self, name: &Span<'_>) -> Result<NamedSubnet, InvalidPolicy> {
+        self.find(name.text).cloned().ok_or_else(|| {
+            name.fault(format!(
+                "no subnet under [SUBNETS] has the name {}",
+                name.text
+            ))
+        })
+    }
+
     fn finish(mut self, empty: bool) -> Result<Policy, InvalidPolicy> {
         if empty {
             self.policy.remarks.push(Remark {
@@ -480,16 +562,10 @@ impl<'a> Parser<'a> {
             });
         }
         for draft in std::mem::take(&mut self.drafts) {
-            let mut subnets = Vec::new();
-            for name in &draft.names {
-                let Some(named) = self.find(name.text) else {
-                    return Err(name.fault(format!(
-                        "no subnet under [SUBNETS] has the name {}",
-                        name.text
-                    )));
-                };
-                subnets.push(named.clone());
-            }
+            let names = draft.names.iter();
+            let subnets: Vec<_> = names
+                .map(|name| self.resolve(name))
+                .collect::<Result<_, _>>()?;
             let rule = if draft.disabled {
                 Rule::Disabled
             } else if subnets.is_empty() {
@@ -505,6 +581,19 @@ impl<'a> Parser<'a> {
                 Rule::Subnets(subnets)
             };
             self.policy.rules.push((draft.thumbprint, rule));
+        }
+        if let Some((header, names)) = self.relays.take() {
+            if names.is_empty() {
+                self.remark(header, "the section [RELAYS] lists no subnet".to_owned());
+            }
+            for name in names {
+                let relay = self.resolve(&name)?;
+                if relay.subnet.is_v4() {
+                    let what = "an IPv4 subnet under [RELAYS] has no effect: it concerns DHCPv6";
+                    self.remark(name, what.to_owned());
+                }
+                self.policy.relays.push(relay);
+            }
         }
         self.policy.remarks.sort_by_key(|remark| remark.line);
         Ok(self.policy)
@@ -586,7 +675,10 @@ fn thumbprint(name: Span<'_>) -> Result<Thumbprint, InvalidPolicy> {
         None if digits > 0 => Err(name.fault(format!(
             "a thumbprint has 40 hexadecimal digits, not {digits}"
         ))),
-        _ => Err(name.fault("an unknown section; use [SUBNETS] or a certificate's thumbprint")),
+        _ => {
+            Err(name
+                .fault("an unknown section; use [SUBNETS], [RELAYS] or a certificate's thumbprint"))
+        }
     }
 }
 

@@ -1,14 +1,18 @@
 //! Which addresses of a request the policy must list, and where its reply goes
 //! (docs/format-network-unlock.md §5.4 and §5.5).
 //!
-//! A requester can forge every one of these addresses. The policy prevents mistakes; it does not
-//! stop an attacker on the network.
+//! A requester can forge every one of these addresses. But the reply goes to one of them: for
+//! DHCPv4 to the relay that the request names, for DHCPv6 to the source of the packet. So what a
+//! DHCPv6 relay says about its client counts only if the packet comes from a relay that is believed;
+//! otherwise every client could be its own relay. The policy prevents mistakes, and answers to other
+//! networks; it does not stop an attacker in a network that it lists.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use super::record::Verdict;
 use super::{BROADCAST, PolicyAddress, Settings};
 use crate::network::message::dhcp4;
+use crate::network::message::dhcp6::{MAX_RELAYS, Relay};
 use crate::network::policy::{NamedSubnet, Rule};
 
 /// A relay discards a DHCPv4 packet with a higher hop count (RFC 1542, section 4.1.1).
@@ -20,6 +24,17 @@ pub(super) fn may_be_relay(address: Ipv4Addr) -> bool {
         || address.is_multicast()
         || address.is_loopback()
         || address.octets()[0] == 0)
+}
+
+/// Whether these layers can be those of relays, the outermost first: each relay adds one to the hop
+/// count of what it received, and none forwards what passed [`MAX_RELAYS`] (RFC 8415, section 19.1).
+/// Only the order is required, because relays exist that begin with one.
+pub(super) fn may_be_relayed(relays: &[Relay]) -> bool {
+    let in_order = relays
+        .windows(2)
+        .all(|pair| matches!(pair, [outer, inner] if outer.hops > inner.hops));
+    let first = relays.first();
+    in_order && first.is_none_or(|outermost| usize::from(outermost.hops) <= MAX_RELAYS)
 }
 
 /// The addresses in a request.
@@ -43,7 +58,8 @@ pub(super) struct Address4 {
 pub(super) struct Address6 {
     /// The source address in the IP header.
     pub(super) source: Ipv6Addr,
-    /// The link-address and the peer-address that the relay next to the client wrote.
+    /// The client's link-address, and its peer-address, as the relays wrote them. The first is `::`
+    /// if no relay wrote one.
     pub(super) relay: Option<(Ipv6Addr, Ipv6Addr)>,
 }
 
@@ -91,29 +107,72 @@ impl Address4 {
 }
 
 impl Address6 {
+    /// The addresses of a request that passed these relays, the outermost first. The link is that of
+    /// the relay next to the client that names one: a switch that only adds its own identifier
+    /// writes `::` (RFC 8415, section 13.1; RFC 6221).
+    pub(super) fn new(source: Ipv6Addr, relays: &[Relay]) -> Self {
+        let link = relays.iter().rev().map(|relay| relay.link);
+        let link = link.into_iter().find(|link| !link.is_unspecified());
+        let relay = relays
+            .last()
+            .map(|nearest| (link.unwrap_or(Ipv6Addr::UNSPECIFIED), nearest.peer));
+        Self { source, relay }
+    }
+
+    /// Whether a relay with the source address of the packet is believed: if it is listed, or if it
+    /// is on the server's own link, where clients are answered anyway.
+    fn check_relay(
+        &self,
+        rule: &Rule,
+        relays: &[NamedSubnet],
+        answer_link_local: bool,
+    ) -> Result<(), Verdict> {
+        let source = IpAddr::V6(self.source);
+        let is_listed = rule.lists(source)
+            || relays.iter().any(|named| named.subnet.contains(source))
+            || (answer_link_local && self.source.is_unicast_link_local());
+        match self.relay.is_none() || is_listed {
+            true => Ok(()),
+            false => Err(Verdict::Subnet {
+                address: source,
+                claim: "relay",
+            }),
+        }
+    }
+
     /// The addresses that must be in the list, each with its name in the log.
     fn claims(&self, answer_link_local: bool) -> Vec<(IpAddr, &'static str)> {
-        let (link, peer) = match self.relay {
-            None => (None, (self.source, "source")),
-            Some((link, peer)) => (
-                (!link.is_unspecified()).then_some((link.into(), "link-address")),
-                (peer, "peer-address"),
-            ),
-        };
-        let mut claims: Vec<_> = link.into_iter().collect();
-        // A link-local address does not show which network it is in. It may be left out if the
-        // relay's address is checked instead, or if the settings permit it.
-        let may_omit = !claims.is_empty() || answer_link_local;
-        if !(peer.0.is_unicast_link_local() && may_omit) {
-            claims.push((peer.0.into(), peer.1));
+        // A link-local address does not show which network it is in.
+        let on_own_link = self.source.is_unicast_link_local() && answer_link_local;
+        let of_link_local = |address: Ipv6Addr| address.is_unicast_link_local();
+        match self.relay {
+            None if on_own_link => Vec::new(),
+            None => vec![(self.source.into(), "source")],
+            // No relay says which link it is. Then it can only be the server's own.
+            Some((link, peer)) if link.is_unspecified() => {
+                match (on_own_link, of_link_local(peer)) {
+                    (true, true) => Vec::new(),
+                    (true, false) => vec![(peer.into(), "peer-address")],
+                    (false, _) => vec![(link.into(), "link-address")],
+                }
+            }
+            Some((link, peer)) if of_link_local(peer) => vec![(link.into(), "link-address")],
+            Some((link, peer)) => {
+                vec![(link.into(), "link-address"), (peer.into(), "peer-address")]
+            }
         }
-        claims
     }
 }
 
 impl Address {
-    /// Checks the addresses against a certificate's rule.
-    pub(super) fn authorize(&self, rule: &Rule, settings: &Settings) -> Result<(), Verdict> {
+    /// Checks the addresses against a certificate's rule, and DHCPv6 relays against those that are
+    /// believed besides.
+    pub(super) fn authorize(
+        &self,
+        rule: &Rule,
+        relays: &[NamedSubnet],
+        settings: &Settings,
+    ) -> Result<(), Verdict> {
         let subnets = match rule {
             Rule::Unrestricted => return Ok(()),
             Rule::Disabled => return Err(Verdict::Disabled),
@@ -125,12 +184,21 @@ impl Address {
             return Ok(());
         }
         let claims = match self {
-            Self::V4(address) => address.claims(settings.policy_address),
-            Self::V6(address) => address.claims(settings.answer_link_local),
+            Self::V4(address) => {
+                // The reply would go to every host of that subnet.
+                if !address.relay.is_unspecified() && rule.lists_as_broadcast(address.relay) {
+                    return Err(Verdict::Relay);
+                }
+                address.claims(settings.policy_address)
+            }
+            Self::V6(address) => {
+                address.check_relay(rule, relays, settings.answer_link_local)?;
+                address.claims(settings.answer_link_local)
+            }
         };
         let outside = claims
             .into_iter()
-            .find(|(address, _)| !subnets.iter().any(|named| named.subnet.contains(*address)));
+            .find(|(address, _)| !rule.lists(*address));
         match outside {
             Some((address, claim)) => Err(Verdict::Subnet { address, claim }),
             None => Ok(()),

@@ -58,19 +58,26 @@ impl Bucket {
         }
     }
 
-    fn take(&mut self, rate: Rate, now: Instant) -> RateDecision {
+    fn check(&mut self, rate: Rate, now: Instant) -> RateDecision {
         let passed = now.saturating_duration_since(self.updated).as_secs_f64();
         self.tokens = (self.tokens + passed * rate.per_second).min(rate.burst);
         self.updated = now;
         if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
-            self.refusal_reported = false;
             return RateDecision::Allowed;
         }
         match std::mem::replace(&mut self.refusal_reported, true) {
             false => RateDecision::Refused,
             true => RateDecision::RefusedAgain,
         }
+    }
+
+    fn take(&mut self, rate: Rate, now: Instant) -> RateDecision {
+        let decision = self.check(rate, now);
+        if decision == RateDecision::Allowed {
+            self.tokens -= 1.0;
+            self.refusal_reported = false;
+        }
+        decision
     }
 }
 
@@ -88,6 +95,15 @@ impl<K: Hash + Eq + Clone> TokenBuckets<K> {
             rate,
             capacity,
             buckets: HashMap::new(),
+        }
+    }
+
+    /// Whether a request would be let through. Takes no token, and keeps nothing for a key that is
+    /// not known.
+    pub(super) fn check(&mut self, key: &K, now: Instant) -> RateDecision {
+        match self.buckets.get_mut(key) {
+            Some(bucket) if self.rate.per_second > 0.0 => bucket.check(self.rate, now),
+            _ => RateDecision::Allowed,
         }
     }
 

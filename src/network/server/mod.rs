@@ -19,7 +19,7 @@ mod socket;
 mod tap;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -43,8 +43,12 @@ pub use record::{Level, Record, Verdict};
 pub use run::{Event, ListenOptions, SocketMode, Sockets};
 pub use settings::{PolicyAddress, Replay, Settings};
 
-/// How many requesters have a rate limit of their own at a time.
+/// How many requesters have a rate limit of their own at a time. If there are more, those that asked
+/// longest ago get a full one again, which only favors them. A host that makes up requesters is
+/// stopped by the limit of the network that it sends from.
 const MAX_SOURCES: usize = 4096;
+/// How many networks have one.
+const MAX_NETWORKS: usize = 4096;
 /// How many certificates have one; no server is expected to serve more.
 const MAX_CERTIFICATES: usize = 256;
 
@@ -171,6 +175,7 @@ pub struct Core {
 /// What is remembered between requests.
 struct Memory {
     sources: TokenBuckets<Source>,
+    networks: TokenBuckets<Network>,
     certificates: TokenBuckets<Thumbprint>,
     total: TokenBuckets<()>,
     answered: AnsweredRequests,
@@ -182,6 +187,37 @@ struct Memory {
 enum Source {
     Direct(IpAddr),
     Relayed(IpAddr, Vec<u8>),
+}
+
+/// Where requests come from, as far as the sender cannot simply write it: a limit for all of them
+/// together stops a sender who makes up requesters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Network {
+    /// A relay, by the source address of its packets.
+    Relay(IpAddr),
+    /// The clients of a subnet: an address without its last bits.
+    Subnet(IpAddr),
+}
+
+impl Network {
+    fn of(source: IpAddr, relayed: bool) -> Self {
+        match (relayed, source) {
+            (true, relay) => Self::Relay(relay),
+            (false, IpAddr::V4(v4)) => {
+                let [a, b, c, _] = v4.octets();
+                Self::Subnet(Ipv4Addr::new(a, b, c, 0).into())
+            }
+            (false, IpAddr::V6(v6)) => {
+                Self::Subnet(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into())
+            }
+        }
+    }
+}
+
+/// Who asks, for the rate limits.
+struct Requester {
+    source: Source,
+    network: Network,
 }
 
 impl fmt::Debug for Core {
@@ -199,6 +235,7 @@ impl Core {
     pub fn new(settings: Settings, configuration: Configuration) -> Self {
         let memory = Memory {
             sources: TokenBuckets::new(settings.per_source, MAX_SOURCES),
+            networks: TokenBuckets::new(settings.per_network, MAX_NETWORKS),
             certificates: TokenBuckets::new(settings.per_certificate, MAX_CERTIFICATES),
             total: TokenBuckets::new(settings.total, 1),
             answered: AnsweredRequests::new(),
@@ -278,6 +315,9 @@ impl Core {
         let IpAddr::V4(source) = origin.source.ip() else {
             return Decision::refused(record, Verdict::Malformed("source address"));
         };
+        if source.is_broadcast() || source.is_multicast() {
+            return Decision::refused(record, Verdict::Malformed("source address"));
+        }
         let header = &parsed.header;
         let address = Address4 {
             source,
@@ -291,13 +331,17 @@ impl Core {
         if let Err(verdict) = address.check_consistency(self.settings.policy_address) {
             return Decision::refused(record, verdict);
         }
-        let requester = match relayed {
+        let who = match relayed {
             true => Source::Relayed(header.relay.into(), header.hardware().to_vec()),
             // Clients without an address all send from 0.0.0.0.
             false if source.is_unspecified() => {
                 Source::Relayed(source.into(), header.hardware().to_vec())
             }
             false => Source::Direct(source.into()),
+        };
+        let requester = Requester {
+            source: who,
+            network: Network::of(source.into(), relayed),
         };
         let sealed = match self.seal(&parsed.request, Address::V4(address), &requester, now) {
             Ok((sealed, verdict)) => {
@@ -325,15 +369,19 @@ impl Core {
         let SocketAddr::V6(source) = origin.source else {
             return Decision::refused(record, Verdict::Malformed("source address"));
         };
-        // The outermost relay comes first; the last is the one on the client's link.
-        let nearest = parsed.relays.last();
-        let address = Address6 {
-            source: *source.ip(),
-            relay: nearest.map(|relay| (relay.link, relay.peer)),
-        };
-        let requester = match nearest {
-            Some(relay) => Source::Relayed(relay.link.into(), relay.peer.octets().to_vec()),
-            None => Source::Direct(address.source.into()),
+        if source.ip().is_multicast() || source.ip().is_unspecified() {
+            return Decision::refused(record, Verdict::Malformed("source address"));
+        }
+        if !decide::may_be_relayed(&parsed.relays) {
+            return Decision::refused(record, Verdict::Relay);
+        }
+        let address = Address6::new(*source.ip(), &parsed.relays);
+        let requester = Requester {
+            source: match address.relay {
+                Some((link, peer)) => Source::Relayed(link.into(), peer.octets().to_vec()),
+                None => Source::Direct(address.source.into()),
+            },
+            network: Network::of(address.source.into(), address.relay.is_some()),
         };
         let sealed = match self.seal(&parsed.request, Address::V6(address), &requester, now) {
             Ok((sealed, verdict)) => {
@@ -359,7 +407,7 @@ impl Core {
         &self,
         request: &Request,
         address: Address,
-        requester: &Source,
+        requester: &Requester,
         now: Instant,
     ) -> Result<(SealedReply, Verdict), Verdict> {
         let configuration = self.configuration();
@@ -370,7 +418,8 @@ impl Core {
         match &configuration.policy {
             PolicyState::Unrestricted => {}
             PolicyState::Valid(policy) => {
-                address.authorize(policy.rule(&request.thumbprint), &self.settings)?;
+                let rule = policy.rule(&request.thumbprint);
+                address.authorize(rule, policy.relays(), &self.settings)?;
             }
             PolicyState::Invalid(_) => return Err(Verdict::PolicyInvalid),
         }
@@ -392,13 +441,13 @@ impl Core {
         Ok((reply, verdict))
     }
 
-    /// Checks the rate limits, and looks up whether the request was answered before. A request that
-    /// one limit refuses takes no token from the next, so that a requester who sends too much does
-    /// not use up the share of others.
+    /// Checks the rate limits, and looks up whether the request was answered before. A refused
+    /// request takes a token from its own requester only, so that a host that sends too much does not
+    /// use up the share of others.
     fn admit(
         &self,
         request: &Request,
-        requester: &Source,
+        requester: &Requester,
         digest: &RequestDigest,
         now: Instant,
     ) -> Result<Earlier, Verdict> {
@@ -408,9 +457,14 @@ impl Core {
             RateDecision::Refused => Err(Verdict::Rate { first: true }),
             RateDecision::RefusedAgain => Err(Verdict::Rate { first: false }),
         };
-        check(memory.sources.take(requester, now))?;
-        check(memory.certificates.take(&request.thumbprint, now))?;
-        check(memory.total.take(&(), now))?;
+        // Before anything is kept for a requester, who may be made up.
+        check(memory.networks.check(&requester.network, now))?;
+        check(memory.sources.take(&requester.source, now))?;
+        check(memory.certificates.check(&request.thumbprint, now))?;
+        check(memory.total.check(&(), now))?;
+        memory.networks.take(&requester.network, now);
+        memory.certificates.take(&request.thumbprint, now);
+        memory.total.take(&(), now);
         Ok(memory.answered.look_up(digest, now))
     }
 

@@ -24,6 +24,7 @@ pub struct Settings {
     pub(super) reply_option_125: bool,
     pub(super) replay: Replay,
     pub(super) per_source: Rate,
+    pub(super) per_network: Rate,
     pub(super) per_certificate: Rate,
     pub(super) total: Rate,
     pub(super) identifier: Vec<u8>,
@@ -39,6 +40,9 @@ impl Default for Settings {
             reply_option_125: false,
             replay: Replay::Log,
             per_source: Rate::new(2.0, 8.0),
+            // Less than for a certificate, so that others are answered beside one network that asks
+            // for more than that.
+            per_network: Rate::new(30.0, 400.0),
             // After a power failure, all clients of a site boot at once: 500 requests in one burst.
             per_certificate: Rate::new(50.0, 500.0),
             total: Rate::new(200.0, 1000.0),
@@ -95,6 +99,16 @@ impl Settings {
     /// The limit for each requester. Default: 2 a second, 8 at once.
     pub fn per_source(mut self, rate: Rate) -> Self {
         self.per_source = rate;
+        self
+    }
+
+    /// The limit for each network that requests come from: for each relay, by the address that it
+    /// sends from, and for each subnet of clients without a relay (the first 24 bits of an IPv4
+    /// address, the first 64 of an IPv6 address). Hardware addresses, and the addresses that a relay
+    /// writes into a message, are what the sender says; these are where it is. Default: 30 a second,
+    /// 400 at once.
+    pub fn per_network(mut self, rate: Rate) -> Self {
+        self.per_network = rate;
         self
     }
 

@@ -48,6 +48,7 @@ fn without_limits() -> Settings {
     let none = Rate::new(0.0, 1.0);
     settings()
         .per_source(none)
+        .per_network(none)
         .per_certificate(none)
         .total(none)
 }
@@ -392,12 +393,13 @@ fn rate_limits() {
     other.header.client = [10, 77, 0, 51].into();
     let decision = core.handle(&other.encode(), &from4([10, 77, 0, 51].into()), later);
     assert!(decision.reply.is_some());
-    // Clients of one relay have their own limits, and thousands of forged ones do not fill the memory.
+    // Clients of one relay have their own limits, and thousands of forged ones do not fill the memory,
+    // nor do they keep a known client from an answer.
     for number in 0..20_000_u32 {
         let mut relayed = request4(Form::Bootp);
         relayed.header.relay = [10, 78, 0, 1].into();
         relayed.header.hardware_address[2..6].copy_from_slice(&number.to_be_bytes());
-        let now = later + Duration::from_millis(u64::from(number) * 25);
+        let now = later + Duration::from_millis(u64::from(number) * 40);
         assert!(ask_with(&core, &relayed, now).reply.is_some(), "{number}");
     }
 }
@@ -417,6 +419,51 @@ fn flood() {
         core.handle(&packet, &from4(CLIENT), now);
         if number % 400 == 399 {
             let decision = core.handle(&asked, &from4(other), now);
+            assert!(decision.reply.is_some(), "after {number} requests");
+        }
+    }
+}
+
+/// 400 requests a second for a minute, as relayed from ever new clients, and one a second from a client
+/// elsewhere and from one behind another relay. The certificate is the same.
+#[trial("answers others during a flood of made-up clients")]
+fn flood_of_clients() {
+    let core = server(settings(), PolicyState::Unrestricted);
+    let start = Instant::now();
+    let mut forged = request4(Form::Bootp);
+    let mut elsewhere = request4(Form::Bootp);
+    elsewhere.header.client = [10, 79, 0, 51].into();
+    let mut behind_other = request4(Form::Bootp);
+    behind_other.header.relay = [10, 80, 0, 1].into();
+    for number in 0..24_000_u32 {
+        let now = start + Duration::from_micros(u64::from(number) * 2_500);
+        // All that the sender writes is new each time; what it sends from is not.
+        forged.header.relay = (0x0A4E_0000 + number).into();
+        forged.header.hardware_address[2..6].copy_from_slice(&number.to_be_bytes());
+        core.handle(&forged.encode(), &from4([10, 78, 0, 1].into()), now);
+        if number % 400 == 399 {
+            let source = from4(elsewhere.header.client);
+            let decision = core.handle(&elsewhere.encode(), &source, now);
+            assert!(decision.reply.is_some(), "after {number} requests");
+            let relay = from4(behind_other.header.relay);
+            let decision = core.handle(&behind_other.encode(), &relay, now);
+            assert!(decision.reply.is_some(), "after {number} requests");
+        }
+    }
+}
+
+/// The same with IPv6 addresses, of which a host has as many as it likes.
+#[trial("answers others during a flood from many addresses of one host")]
+fn flood_of_addresses() {
+    let core = server(settings(), PolicyState::Unrestricted);
+    let start = Instant::now();
+    let packet = request6().encode();
+    for number in 0..24_000_u32 {
+        let now = start + Duration::from_micros(u64::from(number) * 2_500);
+        let forged = format!("2001:db8:9::{:x}:{:x}", number >> 16, number & 0xFFFF);
+        core.handle(&packet, &from6(&forged), now);
+        if number % 400 == 399 {
+            let decision = core.handle(&packet, &from6("2001:db8:8::50"), now);
             assert!(decision.reply.is_some(), "after {number} requests");
         }
     }
@@ -541,9 +588,51 @@ fn addresses() {
     assert!(!v6(no_link_local(), &list, "fe80::50", Vec::new()));
     assert!(!v6(without_limits(), &v4_only, inside, Vec::new()));
     assert!(v6(families(), &v4_only, inside, Vec::new()));
-    assert!(v6(no_link_local(), &list, "::1", layer(inside, "fe80::50")));
+    // A relay whose own address is listed, or that is on the server's link.
+    assert!(v6(
+        no_link_local(),
+        &list,
+        inside,
+        layer(inside, "fe80::50")
+    ));
+    assert!(v6(
+        without_limits(),
+        &list,
+        "fe80::1",
+        layer(inside, "fe80::50")
+    ));
+    assert!(!v6(
+        no_link_local(),
+        &list,
+        "fe80::1",
+        layer(inside, "fe80::50")
+    ));
+    // Without a link-address, the client is on the server's own link or nowhere.
     assert!(!v6(no_link_local(), &list, inside, layer("::", "fe80::50")));
-    assert!(v6(without_limits(), &list, inside, layer("::", "fe80::50")));
+    assert!(!v6(
+        without_limits(),
+        &list,
+        inside,
+        layer("::", "fe80::50")
+    ));
+    assert!(v6(
+        without_limits(),
+        &list,
+        "fe80::50",
+        layer("::", "fe80::50")
+    ));
+    assert!(!v6(
+        no_link_local(),
+        &list,
+        "fe80::50",
+        layer("::", "fe80::50")
+    ));
+    assert!(!v6(
+        without_limits(),
+        &list,
+        "fe80::50",
+        layer("::", "2001:db8:2::50")
+    ));
     assert!(!v6(
         without_limits(),
         &list,
@@ -573,6 +662,125 @@ fn addresses() {
             address: IpAddr::V4(CLIENT),
             claim: "ciaddr"
         })
+    );
+}
+
+/// What a requester outside of the listed subnets can write into a request to be answered.
+#[trial("believes a relay only as far as its own address is listed")]
+fn forged_relays() {
+    let text = format!(
+        "[SUBNETS]\nHQ=10.99.200.0/24\nLAB=2001:db8:5::/64\nCORE=2001:db8:6::1/128\n[{THUMBPRINT}]\nHQ\nLAB\n"
+    );
+    let with_relays = format!("{text}[RELAYS]\nCORE\n");
+    let core = server(without_limits(), policy(&text));
+    let outside = Ipv4Addr::new(10, 99, 0, 2);
+    let inside = Ipv4Addr::new(10, 99, 200, 2);
+    let none = Ipv4Addr::UNSPECIFIED;
+    // Source, ciaddr, yiaddr, giaddr, and where the reply goes.
+    for (source, client, yours, relay, to) in [
+        (outside, none, none, none, None),
+        (outside, inside, none, none, None),
+        (outside, none, inside, none, None),
+        (inside, outside, none, none, None),
+        (inside, none, none, none, Some("10.99.200.2:68")),
+        // The sender does not get this reply.
+        (outside, none, none, inside, Some("10.99.200.2:67")),
+        // The first and the last address of the subnet are those of no host.
+        (outside, none, none, [10, 99, 200, 255].into(), None),
+        (outside, none, none, [10, 99, 200, 0].into(), None),
+        (outside, none, none, [255, 255, 255, 255].into(), None),
+        (outside, none, none, outside, None),
+    ] {
+        let mut request = request4(Form::Bootp);
+        request.header.client = client;
+        request.header.yours = yours;
+        request.header.relay = relay;
+        let decision = core.handle(&request.encode(), &from4(source), Instant::now());
+        let sent = decision.reply.map(|reply| reply.to);
+        let expected = to.map(|to| to.parse().unwrap());
+        assert_eq!(sent, expected, "{source} {client} {yours} {relay}");
+    }
+
+    let layer = |hops, link: &str, peer: &str| Relay {
+        hops,
+        link: link.parse().unwrap(),
+        peer: peer.parse().unwrap(),
+        interface: None,
+    };
+    let lab = "2001:db8:5::7";
+    let far = "fd00:99::2";
+    let core_relay = "2001:db8:6::1";
+    // Source, the relays from the outermost to the client's, and whether it is answered without and
+    // with the section [RELAYS].
+    for (source, relays, answered, with_section) in [
+        (far, vec![], false, false),
+        (far, vec![layer(0, lab, "fe80::1")], false, false),
+        (far, vec![layer(0, "::", "fe80::1")], false, false),
+        (far, vec![layer(0, far, "fe80::1")], false, false),
+        (core_relay, vec![layer(0, lab, "fe80::1")], false, true),
+        (core_relay, vec![layer(0, lab, lab)], false, true),
+        (core_relay, vec![layer(0, lab, far)], false, false),
+        (core_relay, vec![layer(0, far, "fe80::1")], false, false),
+        (core_relay, vec![layer(0, "::", "fe80::1")], false, false),
+        (core_relay, vec![], false, false),
+        (lab, vec![layer(0, lab, "fe80::1")], true, true),
+        // The one next to the client is a switch, which names no link.
+        (
+            core_relay,
+            vec![layer(1, lab, "fe80::1"), layer(0, "::", "fe80::1")],
+            false,
+            true,
+        ),
+        (
+            core_relay,
+            vec![layer(1, "::", lab), layer(0, lab, "fe80::1")],
+            false,
+            true,
+        ),
+        (
+            core_relay,
+            vec![layer(1, lab, lab), layer(0, far, "fe80::1")],
+            false,
+            false,
+        ),
+        (
+            core_relay,
+            vec![layer(1, "::", "fe80::1"), layer(0, "::", "fe80::1")],
+            false,
+            false,
+        ),
+        // Hop counts that no relays can have written.
+        (
+            core_relay,
+            vec![layer(0, lab, lab), layer(0, lab, "fe80::1")],
+            false,
+            false,
+        ),
+        (core_relay, vec![layer(9, lab, "fe80::1")], false, false),
+        ("fe80::9", vec![layer(0, lab, "fe80::1")], true, true),
+        ("fe80::9", vec![layer(0, far, "fe80::1")], false, false),
+        ("fe80::9", vec![layer(0, "::", "fe80::9")], true, true),
+        ("ff02::1", vec![], false, false),
+        ("::", vec![], false, false),
+    ] {
+        for (text, expected) in [(&text, answered), (&with_relays, with_section)] {
+            let core = server(without_limits(), policy(text));
+            let mut request = request6();
+            request.relays = relays.clone();
+            let decision = core.handle(&request.encode(), &from6(source), Instant::now());
+            assert_eq!(decision.reply.is_some(), expected, "{source} {relays:?}");
+            if let Some(reply) = decision.reply {
+                assert_eq!(reply.to.ip(), source.parse::<IpAddr>().unwrap());
+            }
+        }
+    }
+    let mut request = request6();
+    request.relays = vec![layer(0, lab, "fe80::1")];
+    let decision = core.handle(&request.encode(), &from6(far), Instant::now());
+    let line = decision.record.unwrap().to_string();
+    assert!(
+        line.contains("reason=policy-subnet detail=relay:fd00:99::2"),
+        "{line}"
     );
 }
 

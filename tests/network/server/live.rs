@@ -167,8 +167,9 @@ fn relayed() {
     other.join(&relay, "eth1", 8, 1);
     other.join(&far, "eth0", 8, 50);
     place.server.route("10.77.8.0/24", "10.77.0.2");
-    let list =
-        format!("[SUBNETS]\nFAR=10.77.8.0/24\nFAR6=2001:db8:8::/64\n[{THUMBPRINT}]\nFAR\nFAR6\n");
+    let list = format!(
+        "[SUBNETS]\nFAR=10.77.8.0/24\nFAR6=2001:db8:8::/64\nCORE=2001:db8:0::2\n[{THUMBPRINT}]\nFAR\nFAR6\n[RELAYS]\nCORE\n"
+    );
     let file = place.directory.path().join("policy.ini");
     std::fs::write(&file, list).expect("policy");
     let [certificate, _] = files();
@@ -394,8 +395,10 @@ fn exchange(socket: &UdpSocket, requests: &[(Request4, SessionKey)], window: u32
     answered.into_inner()
 }
 
-const UNLIMITED: [&str; 6] = [
+const UNLIMITED: [&str; 8] = [
     "--rate-source",
+    "0/1",
+    "--rate-network",
     "0/1",
     "--rate-certificate",
     "0/1",

@@ -6,6 +6,7 @@ use fve::network::policy::{Policy, Rule};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::common::documented::assert_documented;
 use crate::common::fve;
 use crate::common::trials::trial;
 
@@ -57,6 +58,14 @@ fn valid_files() {
         ),
         ("\u{FEFF}[SUBNETS]\nA=0.0.0.0/0\n[C]\nA", "0.0.0.0/0", 0),
         ("[SUBNETS]\nA=::/0\nB=::1\n[C]\nA\nB", "::/0 ::1/128", 1),
+        // An empty section, and one that has no effect for IPv4.
+        ("[SUBNETS]\nA=::/0\n[RELAYS]\na ; x\n[C]\nA", "::/0", 0),
+        ("[Relays]\n[SUBNETS]\nA=::/0\n[C]\nA", "::/0", 1),
+        (
+            "[RELAYS]\nA\n[SUBNETS]\nA=10.0.0.0/8\n[C]\nA",
+            "10.0.0.0/8",
+            1,
+        ),
     ] {
         let text = text.replace("[C]", &format!("[{CERTIFICATE}]"));
         for text in [
@@ -128,6 +137,9 @@ fn invalid_files() {
         ("[SUBNETS]\n[SUBNETS]", 2, 2, "twice"),
         ("[SUBNETS]\nA=10.0.0.0/8\na=10.0.0.0/8", 3, 1, "twice"),
         ("[OTHER]", 1, 2, "unknown section"),
+        ("[RELAYS]\n[relays]", 2, 2, "appears twice"),
+        ("[RELAYS]\nA=::1", 2, 1, "without '='"),
+        ("[RELAYS]\nA", 2, 1, "no subnet under [SUBNETS]"),
         ("[ SUBNETS ]", 1, 2, "unknown section"),
         ("[SUBNETS", 1, 1, "']'"),
         ("[SUBNETS] x", 1, 11, "follow"),
@@ -207,6 +219,7 @@ fn written_and_read() {
                     text += "DISABLED\n";
                 }
             }
+            text += "[RELAYS]\nNET0\n";
             let Ok(policy) = Policy::parse(text.as_bytes()) else {
                 // The only reason: an IPv4 address in IPv6 form.
                 prop_assert!(text.contains("::ffff:"));
@@ -215,6 +228,7 @@ fn written_and_read() {
             let again = Policy::parse(policy.to_string().as_bytes()).unwrap();
             prop_assert_eq!(policy.subnets(), again.subnets());
             prop_assert_eq!(policy.rules(), again.rules());
+            prop_assert_eq!(policy.relays(), again.relays());
             Ok(())
         })
         .unwrap();
@@ -274,6 +288,40 @@ fn check_policy() {
     assert_eq!(certificate["serves"], "listed");
     assert_eq!(certificate["addresses"][0]["served"], false);
     assert_eq!(certificate["addresses"][1]["served"], true);
+
+    // Relays: one that is listed, one that is believed besides, and broadcast addresses.
+    let text = format!(
+        "[SUBNETS]\nHQ=10.1.0.0/16\nCORE=2001:db8::1/128\n[{CERTIFICATE}]\nHQ\n[RELAYS]\nCORE\n"
+    );
+    let mut words = vec!["--json"];
+    let asked = [
+        ("10.1.0.1", true),
+        ("10.1.255.255", false),
+        ("10.1.0.0", false),
+        ("10.2.0.1", false),
+        ("2001:db8::1", true),
+        ("2001:db8::2", false),
+        ("fe80::1", true),
+    ];
+    words.extend(asked.iter().flat_map(|(relay, _)| ["--relay", relay]));
+    let output = check(&text, &words);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_documented("`fve network-unlock check-policy`", &json);
+    assert_eq!(json["relays"], serde_json::json!(["CORE"]));
+    for ((relay, believed), found) in asked
+        .iter()
+        .zip(json["certificates"][0]["relays"].as_array().unwrap())
+    {
+        assert_eq!(found["address"], *relay);
+        assert_eq!(found["believed"], *believed, "{relay}");
+    }
+    let output = check(&text, &["--relay", "fe80::1", "--refuse-link-local"]);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("relay fe80::1: not believed"), "{stdout}");
+    assert!(
+        stdout.contains("CORE (2001:db8::1/128) are believed"),
+        "{stdout}"
+    );
 
     let output = check("[SUBNETS]\nHQ=10.1.0.0/40\n", &[]);
     assert_eq!(output.status.code(), Some(1));

@@ -2,8 +2,9 @@
 //!
 //! `--json` prints `valid`; for an invalid file `line`, `column` and `message`; for a valid one
 //! `subnets` (name, range), `certificates` (thumbprint, serves: `everybody`, `nobody` or `listed`,
-//! subnets, addresses: address, served), `default` (which addresses are served with certificates
-//! without a section) and `remarks` (line, message).
+//! subnets, addresses: address, served; relays: address, believed), `default` (which addresses are
+//! served with certificates without a section), `relays` (names of the subnets under `[RELAYS]`) and
+//! `remarks` (line, message).
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -19,7 +20,7 @@ use crate::cli::output::json as documents;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
 use fve::network::message::Thumbprint;
-use fve::network::policy::{InvalidPolicy, Policy, Rule};
+use fve::network::policy::{InvalidPolicy, NamedSubnet, Policy, Rule};
 use fve::shown::ShowPath;
 
 #[derive(Debug, Args)]
@@ -31,6 +32,11 @@ pub(crate) struct CheckPolicyArgs {
     /// Say whether a client with this address is served; may be given several times
     #[arg(long, value_name = "ADDRESS")]
     address: Vec<IpAddr>,
+
+    /// Say whether a relay with this address is believed (DHCPv4: its address in the clients'
+    /// network; DHCPv6: the address that it sends from); may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    relay: Vec<IpAddr>,
 
     /// Report on the certificate with this thumbprint only, even if the file does not name it
     #[arg(long, value_name = "HEX")]
@@ -114,10 +120,21 @@ impl PolicyReport<'_> {
     fn serves(&self, rule: &Rule, address: IpAddr) -> bool {
         let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
         match rule {
-            Rule::Unrestricted => true,
-            Rule::Disabled => false,
             Rule::Subnets(_) if link_local && !self.args.refuse_link_local => true,
-            Rule::Subnets(subnets) => subnets.iter().any(|named| named.subnet.contains(address)),
+            _ => rule.lists(address),
+        }
+    }
+
+    /// Whether requests are answered that a relay with this address forwards for a listed client: for
+    /// DHCPv4 the relay's address in the client's network, for DHCPv6 the one that it sends from.
+    fn believes(&self, rule: &Rule, relay: IpAddr) -> bool {
+        let mut believed = self.policy.relays().iter();
+        match relay {
+            IpAddr::V4(v4) => rule.lists(relay) && !rule.lists_as_broadcast(v4),
+            IpAddr::V6(_) if *rule == Rule::Disabled => false,
+            IpAddr::V6(_) => {
+                self.serves(rule, relay) || believed.any(|named| named.subnet.contains(relay))
+            }
         }
     }
 
@@ -140,6 +157,13 @@ impl PolicyReport<'_> {
                 format_args!("any other certificate: served to every address"),
             );
         }
+        if !self.policy.relays().is_empty() {
+            let relays = names(self.policy.relays());
+            line(
+                &mut text,
+                format_args!("DHCPv6 relays in {relays} are believed, too"),
+            );
+        }
         for remark in self.policy.remarks() {
             line(
                 &mut text,
@@ -156,6 +180,13 @@ impl PolicyReport<'_> {
                 false => "not served",
             };
             line(text, format_args!("  {address}: {verdict}"));
+        }
+        for relay in &self.args.relay {
+            let verdict = match self.believes(rule, *relay) {
+                true => "believed",
+                false => "not believed: its requests are not answered",
+            };
+            line(text, format_args!("  relay {relay}: {verdict}"));
         }
     }
 
@@ -182,6 +213,7 @@ impl PolicyReport<'_> {
             "subnets": subnets,
             "certificates": certificates,
             "default": "everybody",
+            "relays": self.policy.relays().iter().map(|named| &named.name).collect::<Vec<_>>(),
             "remarks": remarks,
         }))
     }
@@ -204,11 +236,23 @@ impl PolicyReport<'_> {
                 })
             })
             .collect();
+        let relays: Vec<_> = self
+            .args
+            .relay
+            .iter()
+            .map(|relay| {
+                json!({
+                    "address": relay.to_string(),
+                    "believed": self.believes(rule, *relay),
+                })
+            })
+            .collect();
         json!({
             "thumbprint": thumbprint.to_string(),
             "serves": serves,
             "subnets": names,
             "addresses": served,
+            "relays": relays,
         })
     }
 }
@@ -217,14 +261,16 @@ fn words(rule: &Rule) -> String {
     match rule {
         Rule::Unrestricted => "every address".to_owned(),
         Rule::Disabled => "no address (DISABLED)".to_owned(),
-        Rule::Subnets(subnets) => {
-            let list: Vec<_> = subnets
-                .iter()
-                .map(|named| format!("{} ({})", named.name, named.subnet))
-                .collect();
-            list.join(", ")
-        }
+        Rule::Subnets(subnets) => names(subnets),
     }
+}
+
+fn names(subnets: &[NamedSubnet]) -> String {
+    let list: Vec<_> = subnets
+        .iter()
+        .map(|named| format!("{} ({})", named.name, named.subnet))
+        .collect();
+    list.join(", ")
 }
 
 fn line(text: &mut String, content: std::fmt::Arguments<'_>) {

@@ -100,6 +100,11 @@ struct BehaviorArgs {
     #[arg(long, value_name = "RATE/BURST", default_value = "2/8", value_parser = rate)]
     rate_source: Rate,
 
+    /// Requests per second from one network (a relay, or an IPv4 /24 or IPv6 /64), and how many at
+    /// once
+    #[arg(long, value_name = "RATE/BURST", default_value = "30/400", value_parser = rate)]
+    rate_network: Rate,
+
     /// Requests per second for one certificate, and how many at once
     #[arg(long, value_name = "RATE/BURST", default_value = "50/500", value_parser = rate)]
     rate_certificate: Rate,
@@ -190,6 +195,7 @@ impl BehaviorArgs {
             .reply_option_125(self.reply_option_125)
             .replay(self.replay)
             .per_source(self.rate_source)
+            .per_network(self.rate_network)
             .per_certificate(self.rate_certificate)
             .total(self.rate_total)
             .identifier(identifier())
