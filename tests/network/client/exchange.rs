@@ -233,7 +233,7 @@ fn shares_the_time() {
         assert_eq!(answer.sent, 2, "transport {at}");
     }
     assert!(Instant::now() >= deadline);
-    // After the deadline, nothing is sent, and nobody is said to be silent.
+    // After the deadline, nothing is sent, and no server is said to be silent.
     let answer = ask(
         transports[0].as_ref(),
         &request(),

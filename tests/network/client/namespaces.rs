@@ -173,6 +173,10 @@ impl Segment {
 
     /// Starts the server.
     fn serve(&mut self) {
+        self.serve_with(&[]);
+    }
+
+    fn serve_with(&mut self, words: &[&str]) {
         let mut command = self.server.fve();
         command
             .args([
@@ -183,7 +187,8 @@ impl Segment {
                 "--accept-readable-keys",
                 "--certificate",
             ])
-            .arg(self.authority.bundle());
+            .arg(self.authority.bundle())
+            .args(words);
         self.start(&mut command, "listening on");
     }
 
@@ -205,6 +210,29 @@ impl Segment {
         }
         // Keeps reading: writing to a closed pipe would end the program.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+    }
+
+    /// Starts a program on the client's computer that holds the ports of DHCP clients.
+    fn hold_ports(&mut self) {
+        let hold = "import socket, sys, time
+a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.bind(('0.0.0.0', 68))
+b = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+b.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1); b.bind(('::', 546))
+print('held', file=sys.stderr, flush=True)
+time.sleep(600)";
+        let mut holder = self.client.command("python3");
+        holder.args(["-c", hold]);
+        self.start(&mut holder, "held");
+    }
+
+    /// Starts another host that answers every request with forged replies (tests/cases/net_forger.py).
+    fn forge(&mut self, host: &Namespace, mode: &str, count: usize) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/net_forger.py");
+        let mut forger = host.command("sh");
+        let run = "exec python3 -B \"$0\" eth0 \"$1\" \"$2\" 1>&2";
+        forger.args(["-c", run]).arg(script);
+        forger.args([mode, &count.to_string()]);
+        self.start(&mut forger, "ready");
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -456,15 +484,7 @@ fn probes() {
 fn beside_a_client() {
     let mut segment = Segment::new();
     segment.serve();
-    let hold = "import socket, sys, time
-a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.bind(('0.0.0.0', 68))
-b = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-b.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1); b.bind(('::', 546))
-print('held', file=sys.stderr, flush=True)
-time.sleep(600)";
-    let mut holder = segment.client.command("python3");
-    holder.args(["-c", hold]);
-    segment.start(&mut holder, "held");
+    segment.hold_ports();
     let certificate = segment.authority.certificate.clone();
     let (status, found) = segment.probe("dhcp", &certificate);
     assert_eq!(status, Some(0), "{found}");
@@ -472,7 +492,6 @@ time.sleep(600)";
         assert_eq!(one["answered"], true, "{one}");
     }
 }
-
 /// dnsmasq answers the request with a BOOTP reply.
 #[trial("is not misled by a DHCP server on the segment", needs(missing))]
 fn beside_a_server() {
@@ -556,4 +575,110 @@ fn beside_a_forger() {
     assert_eq!(found["transports"][0]["from"], "10.77.0.1");
     assert_status(&segment.create("dhcp4"), 0);
     assert_status(&segment.unlock("dhcp4", &[]), 0);
+}
+
+/// Unlocks a volume and probes beside an honest server and a forger, for each number of forgeries.
+fn opens_beside(segment: &mut Segment, transport: &str, mode: &str, counts: &[usize]) {
+    assert_status(&segment.create(transport), 0);
+    let certificate = segment.authority.certificate.clone();
+    for count in counts {
+        let host = Namespace::new("f");
+        segment.attach(&host, "10.77.0.3/24");
+        segment.forge(&host, mode, *count);
+        for _ in 0..2 {
+            assert_status(&segment.unlock(transport, &[]), 0);
+        }
+        let (status, found) = segment.probe(transport, &certificate);
+        assert_eq!(status, Some(0), "{count}: {found}");
+        segment.running.pop();
+    }
+}
+
+#[trial(
+    "opens beside any number of forged replies over DHCPv4",
+    needs(missing)
+)]
+fn many_forged4() {
+    let mut segment = Segment::new();
+    segment.serve();
+    opens_beside(&mut segment, "dhcp4", "garbage", &[70, 200, 2000]);
+}
+
+#[trial(
+    "opens beside any number of forged replies over DHCPv6",
+    needs(missing)
+)]
+fn many_forged6() {
+    let mut segment = Segment::new();
+    segment.serve();
+    opens_beside(&mut segment, "dhcp6", "6garbage", &[70, 200, 2000]);
+}
+
+#[trial(
+    "opens beside forged replies with packet sockets on both sides",
+    needs(missing)
+)]
+fn many_forged_frames() {
+    let mut segment = Segment::new();
+    segment.serve_with(&["--mode", "tap"]);
+    segment.hold_ports();
+    opens_beside(&mut segment, "dhcp4", "garbage", &[200, 2000]);
+    std::fs::remove_file(segment.path("volume.img")).expect("remove");
+    std::fs::remove_file(segment.path("recovery.txt")).expect("remove");
+    opens_beside(&mut segment, "dhcp6", "6garbage", &[2000]);
+}
+
+#[trial(
+    "opens beside thousands of replies to others, and malformed ones",
+    needs(missing)
+)]
+fn many_others() {
+    let mut segment = Segment::new();
+    segment.serve();
+    opens_beside(&mut segment, "dhcp4", "other", &[5000]);
+    std::fs::remove_file(segment.path("volume.img")).expect("remove");
+    std::fs::remove_file(segment.path("recovery.txt")).expect("remove");
+    opens_beside(&mut segment, "dhcp4", "malformed", &[1]);
+}
+
+/// The server answers two requests of a client at once, and one a second after that. So others are only
+/// answered when they are sent again, and by then there are twice as many forged replies.
+#[trial(
+    "opens beside forged replies although the server limits the rate",
+    needs(missing)
+)]
+fn forged_and_limited() {
+    let mut segment = Segment::new();
+    segment.serve_with(&["--rate-source", "1/2"]);
+    assert_status(&segment.create("dhcp4"), 0);
+    let host = Namespace::new("f");
+    segment.attach(&host, "10.77.0.3/24");
+    segment.forge(&host, "garbage", 63);
+    for _ in 0..5 {
+        assert_status(&segment.unlock("dhcp4", &[]), 0);
+    }
+}
+
+#[trial("divides a short time, and says what was not asked", needs(missing))]
+fn short_time() {
+    let mut segment = Segment::new();
+    let certificate = segment.authority.certificate.clone();
+    let probe = |segment: &Segment| {
+        let mut command = segment.client.fve();
+        command.args(["network-unlock", "probe", "--json", "--timeout", "3"]);
+        let output = command.arg("--certificate").arg(&certificate).output();
+        json(&output.expect("probe"))
+    };
+    let started = Instant::now();
+    let found = probe(&segment);
+    assert!(started.elapsed() < Duration::from_secs(6));
+    for one in found["transports"].as_array().expect("a list") {
+        assert_eq!(one["reason"], "no-answer", "{one}");
+        assert_eq!(one["sent"], 2, "{one}");
+    }
+    segment.serve();
+    let found = probe(&segment);
+    for one in found["transports"].as_array().expect("a list") {
+        assert_eq!(one["answered"], true, "{one}");
+    }
 }

@@ -304,6 +304,14 @@ impl Server {
             .collect()
     }
 
+    /// All lines. Stops the server first, so that nothing is missing.
+    pub fn stopped(mut self) -> Vec<Value> {
+        self.stop();
+        let reader = self.reader.take().expect("reader");
+        reader.join().expect("log");
+        self.lines()
+    }
+
     /// Waits for a line that meets the condition.
     #[track_caller]
     pub fn wait_for(&self, condition: impl Fn(&Value) -> bool) -> Value {
