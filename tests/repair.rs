@@ -196,6 +196,9 @@ fn pieces_are_recognized() -> Result<(), Failed> {
         let output = run(&["unlock", "--json", "piece.bin", "--startup-key", bek]);
         assert_status(&output, 0);
         assert_eq!(json(&output)["piece"], true);
+        let output = run(&["repair", "rebuild-header", "piece.bin", "--to", "header"]);
+        assert_status(&output, 3);
+        assert!(text(&output.stderr).contains("beginning"));
         // The package that was exported from the piece unlocks the damaged volume.
         let mut damaged = VolumeCopy::of(&volume);
         for offset in damaged.offsets() {

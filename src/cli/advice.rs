@@ -132,7 +132,7 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         Remedy::RemoveBoundProtector => {
             "remove that protector, too (--drop-bound), and let Windows add it again"
         }
-        Remedy::BackUpMetadata => "make one with 'fve metadata backup'",
+        Remedy::BackUpMetadata => "give a file that 'fve metadata backup' saved of this volume",
         Remedy::NameFileSystemImage => {
             "name the image of one file system, or leave out --from to create an empty volume"
         }

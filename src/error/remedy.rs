@@ -336,7 +336,7 @@ impl fmt::Display for Remedy {
             Self::RemoveBoundProtector => {
                 "remove that protector, too, and let Windows add it again"
             }
-            Self::BackUpMetadata => "take a backup of the volume's metadata",
+            Self::BackUpMetadata => "give a backup that was taken of this volume's metadata",
             Self::NameFileSystemImage => {
                 "name the image of one file system, or create the volume empty"
             }

@@ -161,3 +161,14 @@ fn package_for_writing() {
     let message = failure(&format!("{mount} --key-package package"), 6, &place);
     assert!(message.contains("without the key package"), "{message}");
 }
+
+#[trial("the file of a sector key for another method is named")]
+fn sector_key_of_another_method() {
+    let place = place();
+    // As dislocker writes it: the code of XTS-AES 256, and 64 bytes for the key.
+    let file = [&[0x05, 0x80][..], &[0xA5; 64]].concat();
+    fs::write(place.join("fvek"), file).expect("key");
+    let message = failure("fve unlock volume.img --fvek-file fvek", 4, &place);
+    let words = "the file has a key for XTS-AES 256, but the volume has XTS-AES 128";
+    assert!(message.contains(words), "{message}");
+}

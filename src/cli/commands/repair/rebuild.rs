@@ -49,6 +49,9 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
         }
         None => only_volume(&disk, &args.credentials, &credentials)?,
     };
+    if found.begins_before_source() {
+        return Err(begins_before_source());
+    }
     settle_start(&disk, &mut found, &args.credentials, &credentials)?;
     if !found.evidence.is_proof() {
         return Err(place_not_proved());
@@ -97,6 +100,15 @@ fn prove(
     let volume = with_package.as_ref().unwrap_or(volume);
     let unlocked = volume.unlock(credentials, &UnlockOptions::default())?;
     Ok(unlocked.is_proved())
+}
+
+fn begins_before_source() -> Failure {
+    Failure::Other {
+        status: Status::NotBitLocker,
+        what: "the source lacks the beginning of the volume, so a first sector cannot be put there"
+            .to_owned(),
+        help: Some("'fve repair scan' shows what can be used of the volume".to_owned()),
+    }
 }
 
 fn place_not_proved() -> Failure {
