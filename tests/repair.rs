@@ -169,7 +169,7 @@ fn pieces_are_recognized() -> Result<(), Failed> {
         let output = run(&["info", "--json", "piece.bin"]);
         assert_status(&output, 0);
         let info = json(&output);
-        assert_eq!(info["volume"]["id"], volume.volume_id.as_str());
+        assert_eq!(info["volume"]["id"], volume.volume_id.to_uppercase());
         assert_eq!(info["volume"]["size"], volume.size);
         assert_eq!(info["volume"]["available"], bytes.len());
         assert_eq!(info["source"]["size"], bytes.len());

@@ -36,7 +36,8 @@ fn accepting() {
     // The checks of every copy fail, but the copies can be followed.
     let place = place_with(|copy| {
         for offset in copy.offsets() {
-            copy.bytes[offset + 0x2C] ^= 1;
+            let crc = offset + usize::from(copy.u16(offset + 8)) * 16 + 4;
+            copy.bytes[crc] ^= 1;
         }
     });
     let unlock = "fve unlock damaged.img --startup-key key.BEK";

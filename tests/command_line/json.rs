@@ -32,9 +32,9 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
             "fve info --json EVERY",
             "fve info --json disk.img --partition 1",
             "fve info --json cut-off.img",
-            "fve info --json two-volumes.img",
         ],
     ),
+    ("info-several", &["fve info --json two-volumes.img"]),
     (
         "unlock",
         &[

@@ -60,6 +60,9 @@ fn run(args: &InfoArgs) -> Result<(), Failure> {
     }
 }
 
+/// The most volumes of a disk that are described: more than any disk seen has. The error lists all.
+const MOST_DESCRIBED: usize = 16;
+
 /// Describes every volume of a disk with several. The failure to choose one remains.
 fn describe_all(args: &InfoArgs, failure: Failure) -> Failure {
     let Failure::Volume(Error::Ambiguous { candidates, .. }) = &failure else {
@@ -68,32 +71,31 @@ fn describe_all(args: &InfoArgs, failure: Failure) -> Failure {
     let partitions = candidates
         .iter()
         .filter_map(|candidate| candidate.partition);
-    let opened: Vec<_> = partitions
-        .filter_map(|number| {
-            let mut source = args.source.clone();
-            source.partition = Some(number);
-            // A volume that cannot be opened is named in the message of the failure.
-            Some((number, source::open(&source).ignore_notes().ok()?))
-        })
-        .collect();
-    if opened.is_empty() {
+    // One at a time: the metadata of each may need some MiB of memory.
+    let volumes = partitions.take(MOST_DESCRIBED).filter_map(|number| {
+        let mut source = args.source.clone();
+        source.partition = Some(number);
+        // A volume that cannot be opened is named in the message of the failure.
+        let opened = source::open(&source).ignore_notes().ok()?;
+        Some((number, opened))
+    });
+    if !args.json {
+        for (number, opened) in volumes {
+            let text = describe::Report::of(&opened).text();
+            if let Err(failed) = term::print(&format!("Partition {number}\n\n{text}\n")) {
+                return failed;
+            }
+        }
         return failure;
     }
-    if !args.json {
-        let texts = opened.iter().map(|(number, opened)| {
-            let text = describe::Report::of(opened).text();
-            format!("Partition {number}\n\n{text}\n")
-        });
-        return match term::print(&texts.collect::<String>()) {
-            Ok(()) => failure,
-            Err(failed) => failed,
-        };
+    let described: Vec<_> = volumes
+        .map(|(_, opened)| describe::Report::of(&opened).value())
+        .collect();
+    if described.is_empty() {
+        return failure;
     }
-    let volumes = opened
-        .iter()
-        .map(|(_, opened)| describe::Report::of(opened).value());
     let mut document = json::error(&failure);
-    document["volumes"] = volumes.collect();
+    document["volumes"] = described.into();
     if let Err(failed) = term::print(&json::document(&document)) {
         return failed;
     }
