@@ -210,9 +210,10 @@ fn pieces_are_recognized() -> Result<(), Failed> {
         let package = ["--key-package", "package", "--startup-key", bek];
         assert_status(&run(&[&["unlock", damaged][..], &package].concat()), 0);
 
+        std::fs::create_dir(directory.path().join("empty"))?;
         for refused in [
             &["decrypt", "piece.bin", "out", "--startup-key", bek][..],
-            &["mount", "piece.bin", ".", "--startup-key", bek],
+            &["mount", "piece.bin", "empty", "--startup-key", bek],
             &["metadata", "backup", "piece.bin", "backup"],
         ] {
             let output = run(refused);

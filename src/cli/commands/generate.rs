@@ -46,6 +46,9 @@ pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Resul
 pub(crate) fn man(args: &ManArgs, command: Command) -> Result<(), Failure> {
     if let Some(directory) = &args.to {
         let fail = |error| Error::io(format!("cannot write to {}", directory.shown()), error);
+        if directory.exists() && !directory.is_dir() {
+            return Err(fail(std::io::ErrorKind::NotADirectory.into()).into());
+        }
         std::fs::create_dir_all(directory).map_err(fail)?;
         clap_mangen::generate_to(command, directory).map_err(fail)?;
         return Ok(());

@@ -61,7 +61,7 @@ fn run(args: &InfoArgs) -> Result<(), Failure> {
 }
 
 /// The most volumes of a disk that are described: more than any disk seen has. The error lists all.
-const MOST_DESCRIBED: usize = 16;
+const MOST_DESCRIBED: usize = 8;
 
 /// Describes every volume of a disk with several. The failure to choose one remains.
 fn describe_all(args: &InfoArgs, failure: Failure) -> Failure {
@@ -88,15 +88,9 @@ fn describe_all(args: &InfoArgs, failure: Failure) -> Failure {
         }
         return failure;
     }
-    let described: Vec<_> = volumes
-        .map(|(_, opened)| describe::Report::of(&opened).value())
-        .collect();
-    if described.is_empty() {
-        return failure;
-    }
-    let mut document = json::error(&failure);
-    document["volumes"] = described.into();
-    if let Err(failed) = term::print(&json::document(&document)) {
+    let described = volumes.map(|(_, opened)| describe::Report::of(&opened).json());
+    let document = json::with_documents(&json::error(&failure), "volumes", described);
+    if let Err(failed) = term::print(&document) {
         return failed;
     }
     term::print_failure(&failure);

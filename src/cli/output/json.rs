@@ -14,6 +14,27 @@ pub(crate) fn document(value: &impl Serialize) -> String {
     text.unwrap_or_default() + "\n"
 }
 
+/// Formats an object, and adds a list of formatted documents. Large documents need less memory as text
+/// than as values.
+pub(crate) fn with_documents(
+    object: &Value,
+    key: &str,
+    documents: impl Iterator<Item = String>,
+) -> String {
+    let mut text = document(object);
+    text.truncate(text.trim_end().trim_end_matches('}').trim_end().len());
+    text += &format!(",\n  \"{key}\": [");
+    for (number, document) in documents.enumerate() {
+        if number > 0 {
+            text.push(',');
+        }
+        for line in document.lines() {
+            text += &format!("\n    {line}");
+        }
+    }
+    text + "\n  ]\n}\n"
+}
+
 /// The output of `fve unlock --json`.
 pub(crate) fn unlocked(volume: &Unlocked) -> String {
     let mut answer = opened_by(volume.opened_by());
