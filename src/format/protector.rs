@@ -226,7 +226,7 @@ impl KeyProtector {
     }
 
     /// Of a protector with a TPM: the TPM name of the storage root key that sealed its object, which
-    /// programs such as this one store in the description (docs/format-tpm.md §1.2). Windows stores
+    /// programs such as this one store in the description (docs/format-tpm.md §1.1). Windows stores
     /// none. Nothing authenticates it.
     pub fn srk_name(&self) -> Option<Vec<u8>> {
         self.tpm()?;
