@@ -577,7 +577,9 @@ impl Link {
             })
             .map_err(|fault| match fault.code() {
                 Some(codes::PCR_CHANGED) => Refused::PcrChanged,
-                Some(codes::AUTH_FAIL) => Refused::For(TpmError::WrongPin),
+                Some(codes::AUTH_FAIL) if wanted.password.is_some() => {
+                    Refused::For(TpmError::WrongPin)
+                }
                 Some(codes::LOCKOUT) => Refused::For(TpmError::Locked),
                 _ => Refused::For(fault.into()),
             })?;

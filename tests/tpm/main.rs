@@ -13,6 +13,8 @@
 mod common;
 mod fake;
 #[cfg(feature = "tpm")]
+mod liar;
+#[cfg(feature = "tpm")]
 mod live;
 mod windows;
 
