@@ -35,14 +35,30 @@ pub struct WithCauses<'a>(pub &'a (dyn Error + 'static));
 
 impl Display for WithCauses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        f.write_str(&without_error_numbers(&self.0.to_string()))?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            write!(f, ": {}", without_error_numbers(&error.to_string()))?;
             cause = error.source();
         }
         Ok(())
     }
+}
+
+/// The text without the numbers that the standard library adds to the system's errors, as in
+/// `Permission denied (os error 13)`.
+pub fn without_error_numbers(text: &str) -> String {
+    const BEFORE: &str = " (os error ";
+    let mut parts = text.split(BEFORE);
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let after = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
+        match after.strip_prefix(')') {
+            Some(rest) if after.len() < part.len() => plain.push_str(rest),
+            _ => plain.extend([BEFORE, part]),
+        }
+    }
+    plain
 }
 
 /// Writes text with control characters and direction marks escaped.
@@ -70,6 +86,21 @@ fn acts_on_terminal(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_numbers_of_errors_are_left_out() {
+        let error = std::io::Error::from_raw_os_error(13);
+        assert_eq!(WithCauses(&error).to_string(), "Permission denied");
+        for (text, plain) in [
+            ("a: x (os error 5): y (os error 13)", "a: x: y"),
+            ("(os error 5)", "(os error 5)"),
+            ("a (os error )", "a (os error )"),
+            ("a (os error 5", "a (os error 5"),
+            ("a (os error x) (os error 1) b", "a (os error x) b"),
+        ] {
+            assert_eq!(without_error_numbers(text), plain);
+        }
+    }
 
     #[test]
     fn a_name_cannot_move_the_cursor_turn_the_text_or_begin_a_line() {

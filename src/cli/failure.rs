@@ -1,6 +1,7 @@
 //! Why a command failed.
 
 use fve::error::Error;
+use fve::shown::without_error_numbers;
 
 use crate::cli::advice;
 use crate::cli::exit::Status;
@@ -61,7 +62,7 @@ impl Failure {
     pub(crate) fn message(&self) -> Option<String> {
         match self {
             Self::Volume(error) => Some(error.with_causes().to_string()),
-            Self::Other { what, .. } => Some(what.clone()),
+            Self::Other { what, .. } => Some(without_error_numbers(what)),
             Self::Silent(_) => None,
         }
         .map(|message| unrepeated::without_secrets(&message).into_owned())

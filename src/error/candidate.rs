@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
+use crate::shown::WithCauses;
 
 /// A place on a disk where a BitLocker volume begins, or may begin.
 ///
@@ -148,7 +149,9 @@ impl fmt::Display for CandidateState {
             Self::Identified { volume, .. } => write!(f, "volume {volume:X}"),
             Self::UnreadableMetadata => f.write_str("volume with unreadable metadata"),
             Self::UnknownKind => f.write_str("of an unknown kind"),
-            Self::Unreadable(error) => write!(f, "which cannot be read: {error}"),
+            Self::Unreadable(error) => {
+                write!(f, "which cannot be read: {}", WithCauses(error.as_ref()))
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fve::error::Error;
 use fve::secret::SecretText;
-use fve::shown::write_escaped;
+use fve::shown::{without_error_numbers, write_escaped};
 use fve::unlock::Prompt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -24,7 +24,7 @@ pub(crate) fn escaped(text: &str) -> String {
 /// Prints a note for the user on standard error, without words of the command line that may be
 /// secrets.
 pub(crate) fn note(text: impl Display) {
-    let text = text.to_string();
+    let text = without_error_numbers(&text.to_string());
     // A closed standard error does not stop the command.
     let _ = writeln!(io::stderr(), "fve: {}", unrepeated::without_secrets(&text));
 }
