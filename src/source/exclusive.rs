@@ -22,13 +22,15 @@ pub struct ExclusiveFile {
     path: PathBuf,
     size: u64,
     sector_size: Option<u32>,
+    locked: bool,
 }
 
 impl ExclusiveFile {
     /// Opens `path` for reading and writing.
     ///
     /// A device is opened with `O_EXCL`, with which the kernel refuses one that is mounted or
-    /// claimed. Files and devices are locked with flock(2). They are refused if a mount or another
+    /// claimed. Files and devices are locked with flock(2), unless their file system has no locks
+    /// ([`ExclusiveFile::is_locked`]). They are refused if a mount or another
     /// device uses them, or another program has them open for writing, as far as that can be seen.
     ///
     /// # Errors
@@ -42,14 +44,22 @@ impl ExclusiveFile {
             return Err(gate::write_protected(path));
         }
         gate::refuse_uses_of(path)?;
-        let mut file = gate::open_exclusive(path)?;
-        let (size, sector_size) = dimensions(&mut file, is_device).map_err(fail)?;
+        let mut opened = gate::open_exclusive(path)?;
+        opened.refuse_uses(path)?;
+        let (size, sector_size) = dimensions(&mut opened.file, is_device).map_err(fail)?;
         Ok(Self {
-            file,
+            file: opened.file,
             path: path.to_owned(),
             size,
             sector_size,
+            locked: opened.locked,
         })
+    }
+
+    /// Whether it is locked. `false` on a file system without locks: programs on other computers may
+    /// then write to it at the same time.
+    pub fn is_locked(&self) -> bool {
+        self.locked
     }
 
     /// The path that it was opened with.

@@ -1,6 +1,7 @@
 //! The checks that every file and device passes before the program overwrites it.
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -67,16 +68,35 @@ pub fn check_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<()
 /// Those of [`check_overwrite`]; [`Error::Environment`] when another program holds it.
 pub fn open_to_overwrite(target: &Path, sources: &[Extent], len: u64) -> Result<File> {
     check_overwrite(target, sources, len)?;
-    open_exclusive(target)
+    let opened = open_exclusive(target)?;
+    check_overwrite(target, sources, len)?;
+    opened.refuse_uses(target)?;
+    Ok(opened.file)
+}
+
+/// A file or device that is open for writing.
+pub(super) struct Opened {
+    pub(super) file: File,
+    /// Whether it is locked: some file systems have no locks.
+    pub(super) locked: bool,
+}
+
+impl Opened {
+    /// Refuses a file or device that is in use. It may have come into use between the first check and
+    /// the lock, or `target` may have led to another file then.
+    pub(super) fn refuse_uses(&self, target: &Path) -> Result<()> {
+        let opened = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        refuse_uses(target, Path::new(&opened))
+    }
 }
 
 /// Opens a file or device for reading and writing, with an exclusive lock. The caller has checked
-/// with [`refuse_used`] that nothing uses it.
-pub(super) fn open_exclusive(target: &Path) -> Result<File> {
+/// that nothing uses it, and checks again with the result ([`Opened::refuse_uses`]).
+pub(super) fn open_exclusive(target: &Path) -> Result<Opened> {
     retry_while_busy(|| try_open_exclusive(target))
 }
 
-fn try_open_exclusive(target: &Path) -> Result<File> {
+fn try_open_exclusive(target: &Path) -> Result<Opened> {
     let fail = |error| {
         let what = format!("cannot open {} for writing", target.shown());
         Error::io(what, error)
@@ -85,16 +105,33 @@ fn try_open_exclusive(target: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     let file = open_unused(target, options.read(true).write(true), is_device)?.map_err(fail)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Opened { file, locked: true }),
         Err(Errno::WOULDBLOCK) => Err(locked(target)),
+        // The file system has no locks: NFS without its lock service, some servers of FUSE and SMB.
+        // The lock is only one of the checks: other writers on this computer are seen without it, and
+        // those on others do not take it. The caller warns.
+        Err(error) if is_no_lock(error) => Ok(Opened {
+            file,
+            locked: false,
+        }),
         Err(error) => Err(fail(error.into())),
     }
 }
 
+/// Whether a lock failed because the file system has no locks.
+fn is_no_lock(error: Errno) -> bool {
+    [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL].contains(&error)
+}
+
 /// Refuses a file or device that is in use, as far as that can be seen.
 pub(super) fn refuse_uses_of(path: &Path) -> Result<()> {
+    refuse_uses(path, path)
+}
+
+/// The same for what `place` leads to; messages name `path`.
+fn refuse_uses(path: &Path, place: &Path) -> Result<()> {
     let system = System::default();
-    let Some(node) = node_of(path) else {
+    let Some(node) = node_of(place) else {
         return Ok(());
     };
     refuse_used(&system, path, &system.with_backing(NodeRange::whole(node)))
