@@ -10,6 +10,21 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         Remedy::NameVolume => {
             "name the partition that holds the volume, or give --offset or --partition; if the first sector of the volume is lost, use 'fve repair scan'"
         }
+        Remedy::SearchDisk => {
+            "if the volume was deleted or its first sector is lost, 'fve repair scan' looks for it on the whole disk"
+        }
+        Remedy::AssembleOrSearchDisk => {
+            "if the firmware runs the disk in RAID mode (Intel RST or Optane), assemble it (mdadm --assemble --scan) or turn that mode off; otherwise 'fve repair scan' looks for volumes on the whole disk"
+        }
+        Remedy::OffsetInBytes { sector, start } => {
+            return format!(
+                "{sector} may be a sector number: a volume begins at byte {start}; give --offset {start}"
+            );
+        }
+        Remedy::MountDirectly => {
+            "it is not encrypted: mount it directly; if it was formatted over a BitLocker volume, 'fve repair scan' looks for the rest of that"
+        }
+        Remedy::NameDisk => "name an image file or a block device, such as /dev/sdb1",
         Remedy::ChoosePartition => "choose one with --partition N",
         Remedy::ChooseFittingPartition {
             partition,

@@ -87,10 +87,10 @@ impl Inside {
         let known = crate::source::known(plaintext).map_err(fail)?;
         Ok(match known {
             Some(found) => Self::Other {
-                found: found.to_owned(),
+                found: found.name().to_owned(),
             },
             None => Self::Unknown {
-                found: crate::source::describe(plaintext)?,
+                found: crate::source::describe(plaintext)?.what,
             },
         })
     }

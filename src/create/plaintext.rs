@@ -212,7 +212,7 @@ fn no_file_system(image: &dyn ReadAt) -> Result<Error> {
     let probed = Volume::probe(image).map_err(|error| Error::io("cannot read the image", error))?;
     let found = match probed {
         Some(which) => format!("a BitLocker volume ({which})"),
-        None => crate::source::describe(image)?,
+        None => crate::source::describe(image)?.what,
     };
     Ok(Error::Uncreatable {
         what: format!("no NTFS, FAT or exFAT file system was found in the image: it holds {found}"),

@@ -17,6 +17,22 @@ pub enum Remedy {
     // Which volume is meant.
     /// The source is not a volume. The volume may be in a partition, or its first sector may be lost.
     NameVolume,
+    /// The partition table of the disk was read, and no partition holds a volume. One may be deleted,
+    /// or its first sector lost.
+    SearchDisk,
+    /// The partition table of the disk cannot be read as a whole, as that of a member of an array.
+    AssembleOrSearchDisk,
+    /// No volume begins at this number of bytes, but one does at this number of sectors.
+    OffsetInBytes {
+        /// The number.
+        sector: u64,
+        /// Where the volume begins, in bytes.
+        start: u64,
+    },
+    /// The source is a file system that is not encrypted. It may have replaced a volume.
+    MountDirectly,
+    /// The source is a directory or anything else that has no bytes at offsets.
+    NameDisk,
     /// The source is a disk with several volumes.
     ChoosePartition,
     /// The source is a disk with several volumes, and only this one has the key protector that the
@@ -215,6 +231,22 @@ impl fmt::Display for Remedy {
             Self::NameVolume => {
                 "open the partition that holds the volume; if its first sector is lost, search the whole source"
             }
+            Self::SearchDisk => {
+                "search the whole disk for a volume that was deleted or whose first sector is lost"
+            }
+            Self::AssembleOrSearchDisk => {
+                "if the firmware runs the disk in RAID mode (Intel RST or Optane), assemble the array or turn that mode off; otherwise search the whole disk for volumes"
+            }
+            Self::OffsetInBytes { sector, start } => {
+                return write!(
+                    f,
+                    "{sector} may be a sector number: a volume begins at byte {start}"
+                );
+            }
+            Self::MountDirectly => {
+                "it is not encrypted: mount it directly; search the source for a volume that was formatted over"
+            }
+            Self::NameDisk => "name an image file or a block device",
             Self::ChoosePartition => "choose one of the partitions",
             Self::ChooseFittingPartition {
                 partition,

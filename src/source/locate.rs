@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::partition::{self, Partition, PartitionTable};
-use super::{ReadAt, Window, signature};
+use super::{Found, ReadAt, Window, signature};
 use crate::error::{Candidate, CandidateState, Error, Remedy, Result};
 
 /// Where to look for the volume on a source.
@@ -72,30 +72,48 @@ pub type Probe<'a> = &'a dyn Fn(&dyn ReadAt) -> io::Result<Option<CandidateState
 
 fn at_offset(source: Arc<dyn ReadAt>, offset: u64, probe: Probe<'_>) -> Result<Located> {
     if !offset.is_multiple_of(512) {
-        return Err(Error::not_bitlocker(format!(
-            "no volume begins at {offset}: the offset must be a multiple of 512 bytes"
-        )));
+        let what =
+            format!("no volume begins at {offset}: the offset must be a multiple of 512 bytes");
+        let advice = "give the offset in bytes: a number of sectors times 512";
+        return Err(Error::not_bitlocker(what).with_remedy(advice));
     }
     if offset >= source.size() {
-        return Err(Error::not_bitlocker(format!(
+        let what = format!(
             "offset {offset} is beyond the end of the source, which has {} bytes",
             source.size()
-        )));
+        );
+        return Err(Error::not_bitlocker(what).with_remedy("give an offset inside the source"));
     }
     let window = Window::from(source, offset);
     let probed = probe(&window);
     let probed = probed.map_err(|error| Error::io(format!("cannot read at {offset}"), error))?;
     if probed.is_none() {
-        return Err(Error::not_bitlocker(format!(
-            "at offset {offset} there is {}",
-            describe(&window)?
-        )));
+        let found = describe(&window)?;
+        let remedy = match in_sectors(window.inner(), offset, probe) {
+            Some(start) => Remedy::OffsetInBytes {
+                sector: offset,
+                start,
+            },
+            None => found.remedy,
+        };
+        let what = format!("at offset {offset} there is {}", found.what);
+        return Err(Error::not_bitlocker(what).with_remedy(remedy));
     }
     Ok(Located {
         source: window,
         start: offset,
         partition: None,
         note: None,
+    })
+}
+
+/// Where a volume begins if a number that was given as bytes counts sectors.
+fn in_sectors(source: &Arc<dyn ReadAt>, number: u64, probe: Probe<'_>) -> Option<u64> {
+    [512, 4096].into_iter().find_map(|sector| {
+        let start = number.checked_mul(sector)?;
+        let found = start > 0 && start < source.size();
+        let window = found.then(|| Window::from(source.clone(), start))?;
+        probe(&window).ok()?.map(|_| start)
     })
 }
 
@@ -116,10 +134,9 @@ fn in_partition(source: Arc<dyn ReadAt>, number: u32, probe: Probe<'_>) -> Resul
     let probed = probe(&window);
     let probed = probed.map_err(|error| unreadable_partition(number, error))?;
     if probed.is_none() {
-        return Err(Error::not_bitlocker(format!(
-            "partition {number} holds {}",
-            describe(&window)?
-        )));
+        let found = describe(&window)?;
+        let what = format!("partition {number} holds {}", found.what);
+        return Err(Error::not_bitlocker(what).with_remedy(found.remedy));
     }
     let notes = table.notes.join("; ");
     Ok(found(
@@ -158,14 +175,20 @@ fn search(source: Arc<dyn ReadAt>, probe: Probe<'_>) -> Result<Located> {
         });
     }
     let Some(table) = read_table(source.as_ref())? else {
-        return Err(Error::not_bitlocker(describe(&source)?));
+        return Err(describe(&source)?.into_error());
     };
     let probed = Probed::of(&source, &table, probe);
     let all_read = probed.unreadable.is_empty() && table.is_complete;
     match (probed.volumes.as_slice(), all_read) {
         ([], _) => match probed.unreadable.into_iter().next() {
             Some((partition, error)) => Err(unreadable_partition(partition.number, error)),
-            None => Err(Error::not_bitlocker(contents(&source, &table)?)),
+            None => {
+                let remedy = match table.is_complete {
+                    true => Remedy::SearchDisk,
+                    false => Remedy::AssembleOrSearchDisk,
+                };
+                Err(Error::not_bitlocker(contents(&source, &table)?).with_remedy(remedy))
+            }
         },
         ([(partition, state)], true) => {
             let mut notes = table.notes.clone();
@@ -276,7 +299,7 @@ fn read_table(source: &dyn ReadAt) -> Result<Option<PartitionTable>> {
     partition::read(source).map_err(|error| Error::io("cannot read the partition table", error))
 }
 
-fn describe(source: &dyn ReadAt) -> Result<String> {
+fn describe(source: &dyn ReadAt) -> Result<Found> {
     signature::describe(source).map_err(|error| Error::io("cannot read the source", error))
 }
 
@@ -299,7 +322,7 @@ fn contents(source: &Arc<dyn ReadAt>, table: &PartitionTable) -> Result<String> 
         let content = if partition.start >= source.size() {
             "nothing: it is beyond the end of the source".to_owned()
         } else {
-            describe(&window(source, partition))?
+            describe(&window(source, partition))?.what
         };
         parts.push(format!(
             "partition {} ({}) holds {content}",
@@ -417,7 +440,7 @@ mod tests {
         let error = message(locate(disk(&[]), Place::Offset(1000), &probe));
         assert!(error.contains("must be a multiple of 512"), "{error}");
         let error = message(locate(Arc::new(b"QFI\xFB".to_vec()), Place::Auto, &probe));
-        assert!(error.contains("qemu-img convert"), "{error}");
+        assert!(error.contains("a qcow2 disk image"), "{error}");
         let error = message(locate(Arc::new(Vec::new()), Place::Auto, &probe));
         assert!(error.contains("an empty file"), "{error}");
     }

@@ -65,10 +65,10 @@ pub use mount_table::MountEntry;
 #[cfg(target_os = "linux")]
 pub use writers::Writer;
 
-pub(crate) use signature::known;
+pub(crate) use signature::{Found, known};
 
 /// The file that may be the next part of a split image of which the file at `path` is a part, by its
-/// name. Always `None` without the feature `containers`.
+/// name. `None` if [`open`] joins the parts by itself, and without the feature `containers`.
 pub fn next_part(path: &std::path::Path) -> Option<std::path::PathBuf> {
     #[cfg(feature = "containers")]
     return container::next_part(path);
@@ -85,11 +85,11 @@ pub fn first_part(path: &std::path::Path) -> Option<std::path::PathBuf> {
     path.parent().and(None)
 }
 
-/// What a source holds, in words for a message.
+/// What a source holds, for a message.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io) when it cannot be read.
-pub(crate) fn describe(source: &dyn ReadAt) -> crate::error::Result<String> {
+pub(crate) fn describe(source: &dyn ReadAt) -> crate::error::Result<Found> {
     signature::describe(source).map_err(|error| crate::Error::io("cannot read the image", error))
 }
 

@@ -47,6 +47,21 @@ impl MountEntry {
             .rfind(|entry| entry.device == device))
     }
 
+    /// The mount that holds `path`, by the names of its directories alone: links are not followed, and
+    /// no request is sent to a file system.
+    ///
+    /// # Errors
+    /// As [`MountEntry::at`].
+    pub fn holding(path: &Path) -> io::Result<Option<Self>> {
+        let path = std::path::absolute(path)?;
+        let table = std::fs::read("/proc/self/mountinfo")?;
+        // Of several mounts on a directory, the last one counts.
+        Ok(Self::all_in(&table)
+            .into_iter()
+            .filter(|entry| path.starts_with(&entry.directory))
+            .max_by_key(|entry| entry.directory.components().count()))
+    }
+
     /// All rows of the table in this file; none if it cannot be read.
     pub(super) fn all(table: &Path) -> Vec<Self> {
         Self::all_in(&std::fs::read(table).unwrap_or_default())

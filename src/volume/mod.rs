@@ -155,9 +155,14 @@ impl Volume {
         let size = self.source.size();
         let beyond = |copy: &MetadataCopy| copy.offset.saturating_add(REGION_LEN) > size;
         if self.copies.0.iter().all(beyond) {
+            let ends = self.copies.0.iter();
+            let ends = ends.map(|copy| copy.offset.saturating_add(REGION_LEN));
             return Error::io(
-                format!("the image ends at byte {size}, before the end of the volume's metadata"),
-                std::io::ErrorKind::UnexpectedEof.into(),
+                format!(
+                    "the image has {size} bytes, and the first copy of the volume's metadata ends at byte {}",
+                    ends.min().unwrap_or_default()
+                ),
+                std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the image is cut off"),
             );
         }
         if let Some(error) = self.copies.read_error() {

@@ -3,23 +3,25 @@
 //! Nothing here prints. What the user should know about the source comes back as notes beside the
 //! result ([`Noted`]), and the command prints them.
 
+use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Args, ValueHint};
-use fve::error::Error;
+use fve::error::{Error, Remedy};
 use fve::repair::{self, FoundVolume, Scope, scan, written};
 use fve::shown::ShowPath;
 use fve::source::{
-    DeviceHold, ExclusiveFile, Extent, Place, ReadAt, Rescued, Window, WriteAt, changed_by,
-    is_file_system, locate, partition, refuse_mapped,
+    DeviceHold, ExclusiveFile, Extent, MountEntry, Place, ReadAt, Rescued, Window, WriteAt,
+    changed_by, first_part, locate, next_part, partition, refuse_mapped,
 };
 use fve::volume::Volume;
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
-use crate::cli::options::parse::{parse_bytes, parse_start};
+use crate::cli::options::parse::{parse_bytes, parse_offset, parse_start};
 use crate::cli::options::rescue_map;
 use crate::cli::output::term;
 
@@ -33,8 +35,9 @@ pub(crate) struct SourceArgs {
     #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
     pub(crate) source: PathBuf,
 
-    /// The volume begins this many bytes into SOURCE (0x for hexadecimal)
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "partition", help_heading = HEADING)]
+    /// The volume begins this many bytes into SOURCE: 1048576, 0x100000, 1M, or 2048s for sectors of
+    /// 512 bytes
+    #[arg(long, value_name = "BYTES", value_parser = parse_offset, conflicts_with = "partition", help_heading = HEADING)]
     pub(crate) offset: Option<u64>,
 
     /// The volume is this partition of SOURCE
@@ -216,7 +219,25 @@ fn open_volume(args: &SourceArgs, notes: &mut Notes) -> Result<Opened, Failure> 
     let offset = i64::try_from(located.start).unwrap_or(i64::MAX);
     let partition = located.partition;
     let volume = Volume::from_source(Arc::new(located.source))?;
+    note_next_part(path, &volume, notes);
     Ok(opened(volume, offset, partition, false))
+}
+
+/// Names a file that may hold the rest of a volume that is cut off. Other split images were joined
+/// when they were opened: only those whose names leave no doubt.
+fn note_next_part(path: &Path, volume: &Volume, notes: &mut Notes) {
+    let present = volume.source_size();
+    let size = volume.declared_size();
+    if size.is_some_and(|size| size > present)
+        && let Some(next) = next_part(path)
+    {
+        notes.push(format!(
+            "if {} is the next part of a split image, join the parts first: cat {} {} ... > IMAGE",
+            next.shown(),
+            path.shown(),
+            next.shown()
+        ));
+    }
 }
 
 /// The volume of which a source without a boot record holds a piece.
@@ -244,20 +265,61 @@ fn not_found(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure
     if let Some(number) = args.partition
         && !has_partition(disk, number)
     {
+        let no_table = partition::read(disk.as_ref()).is_ok_and(|table| table.is_none());
         return Failure::Other {
             status: Status::Usage,
             what: found.clone(),
-            help: None,
+            help: no_table
+                .then(|| "leave out --partition to look for a volume that fills SOURCE".to_owned()),
         };
     }
-    if args.partition.is_none() && args.offset.is_none() && is_file_system(disk) {
-        return Failure::Other {
-            status: Status::NotBitLocker,
-            what: error.with_causes().to_string(),
-            help: Some("it is not encrypted: mount it directly".to_owned()),
-        };
+    if args.partition.is_none()
+        && args.offset.is_none()
+        && let Some(file) = first_part(&args.source)
+    {
+        return error.with_remedy(Remedy::NameFirstPart { file }).into();
     }
     error.into()
+}
+
+/// A failure to open a file, with help if the system denies access to it.
+fn not_opened(error: Error, path: &Path) -> Failure {
+    match &error {
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Failure::Other {
+                status: Status::Io,
+                what: error.with_causes().to_string(),
+                help: denied_help(path),
+            }
+        }
+        _ => error.into(),
+    }
+}
+
+fn denied_help(path: &Path) -> Option<String> {
+    // Only the user who mounted it may enter a FUSE mount, unless it was mounted for others.
+    let mount = MountEntry::holding(path).ok().flatten();
+    let closed = mount.filter(|mount| {
+        let denied = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        mount.kind.to_string_lossy().starts_with("fuse")
+            && mount.directory.metadata().is_err_and(denied)
+    });
+    if let Some(mount) = closed {
+        return Some(format!(
+            "{} is a FUSE mount of another user, which even root cannot enter: run the command as that user, or have it mounted with -o allow_other",
+            mount.directory.shown()
+        ));
+    }
+    let is_device = path
+        .metadata()
+        .is_ok_and(|meta| meta.file_type().is_block_device());
+    Some(
+        match is_device {
+            true => "run the command as root, or as a member of the group 'disk'",
+            false => "run the command as root, or as a user who may read the file",
+        }
+        .to_owned(),
+    )
 }
 
 /// Whether the disk has a partition of that number; true where its partition table cannot be read.
@@ -340,7 +402,7 @@ fn open_disk(
     rescue_map: Option<&Path>,
     notes: &mut Notes,
 ) -> Result<Arc<dyn ReadAt>, Failure> {
-    let (disk, container) = fve::source::open(path)?;
+    let (disk, container) = fve::source::open(path).map_err(|error| not_opened(error, path))?;
     if let Some(name) = container {
         notes.push(format!(
             "{} holds a disk image of the kind {name}",
@@ -378,7 +440,7 @@ fn open_exclusively(args: &SourceArgs, notes: &mut Notes) -> Result<OpenedForWri
         ));
     }
     let path = &args.source;
-    let (_, container) = fve::source::open(path)?;
+    let (_, container) = fve::source::open(path).map_err(|error| not_opened(error, path))?;
     if let Some(name) = container {
         let what = format!(
             "{} holds a disk image of the kind {name}, which can only be read",
@@ -386,7 +448,14 @@ fn open_exclusively(args: &SourceArgs, notes: &mut Notes) -> Result<OpenedForWri
         );
         return Err(Error::unsupported(what).into());
     }
-    let disk = Arc::new(ExclusiveFile::open(path)?);
+    let disk = ExclusiveFile::open(path).map_err(|error| not_opened(error, path))?;
+    let disk = Arc::new(disk);
+    if !disk.is_locked() {
+        notes.push(format!(
+            "warning: the file system of {} has no locks: make sure that no other computer or program writes to it",
+            path.shown()
+        ));
+    }
     locate_for_writing(args, disk, notes)
 }
 

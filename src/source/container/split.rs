@@ -244,8 +244,12 @@ fn following(beside: &Beside, name: &Name) -> io::Result<Following> {
     })
 }
 
-/// The file that may be the next part of a split image of which `path` is one part.
+/// The file that may be the next part of a split image of which `path` is one part. `None` for an
+/// image that is opened as a whole.
 pub(in crate::source) fn next_part(path: &Path) -> Option<PathBuf> {
+    if fits(path).unwrap_or(false) {
+        return None;
+    }
     let beside = Beside::of(path).ok()?;
     let next = Name::any(beside.name())?.next()?.whole();
     beside.file_size(&next).map(|_| beside.path(&next))
@@ -334,7 +338,8 @@ mod tests {
             assert!(fits(&at(first)).unwrap(), "{first}");
             let file = Arc::new(FileSource::open(at(first)).unwrap());
             assert_eq!(open(&at(first), file).unwrap().size(), 2010, "{first}");
-            assert_eq!(next_part(&at(first)), Some(at(others[0])));
+            assert_eq!(next_part(&at(first)), None);
+            assert_eq!(next_part(&at(others[0])), Some(at(others[1])));
             assert_eq!(first_part(&at(others[1])), Some(at(first)));
             assert_eq!(first_part(&at(first)), None);
             // Files whose sizes are not those of parts have such names by chance.

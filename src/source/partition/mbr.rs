@@ -122,17 +122,19 @@ fn is_boot_sector(bytes: &[u8]) -> bool {
         || (jump && sector_size.is_power_of_two() && (512..=4096).contains(&sector_size))
 }
 
-/// The sector size of the entries, which the table does not say. For an image it is the first of
-/// `sizes` with which some partition begins with a known format, or else the first.
-pub(super) fn sector_size(disk: &dyn ReadAt, entries: &[Entry], sizes: &[u64]) -> io::Result<u64> {
-    if let [size] = sizes {
-        return Ok(*size);
-    }
+/// The sector size of the entries, which the table does not say. It is the first of `sizes` with
+/// which some partition begins with a known format, or else that of the medium (`own`) or the first.
+pub(super) fn sector_size(
+    disk: &dyn ReadAt,
+    entries: &[Entry],
+    sizes: &[u64],
+    own: Option<u64>,
+) -> io::Result<u64> {
     let begins_with_something = |entry: &Entry, start: u64| {
         let chained = entry.is_extended()
             && bytes_at(disk, start, SECTOR_LEN)?
                 .is_some_and(|link| self::entries(&link).is_some());
-        Ok::<_, io::Error>(chained || signature::known(&Window::from(disk, start))?.is_some())
+        Ok::<_, io::Error>(chained || signature::begins_with_known(&Window::from(disk, start))?)
     };
     // A partition that cannot be read does not matter if another one settles it.
     let mut unread = None;
@@ -148,9 +150,10 @@ pub(super) fn sector_size(disk: &dyn ReadAt, entries: &[Entry], sizes: &[u64]) -
             }
         }
     }
-    match unread {
-        Some(error) => Err(error),
-        None => Ok(sizes.first().copied().unwrap_or(512)),
+    match (own, unread) {
+        (Some(own), _) => Ok(own),
+        (None, Some(error)) => Err(error),
+        (None, None) => Ok(sizes.first().copied().unwrap_or(512)),
     }
 }
 

@@ -90,10 +90,19 @@ pub struct Partition {
 /// # Errors
 /// The reason why the disk cannot be read.
 pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
-    let sizes = match disk.sector_size() {
-        Some(size) if is_sector_size(size) => vec![u64::from(size)],
-        // An image does not say. A GPT is in the second sector, wherever that begins.
-        _ => vec![512, 4096],
+    // An image does not say the size of its sectors, and the adapter of a disk may show others than
+    // those that its table counts. A GPT is in the second sector, wherever that begins.
+    let own = disk.sector_size().filter(|size| is_sector_size(*size));
+    let own = own.map(u64::from);
+    let others = SECTOR_SIZES.into_iter().filter(|size| own != Some(*size));
+    let sizes: Vec<u64> = own.into_iter().chain(others).collect();
+    let with_note = |mut table: PartitionTable, counted: u64| {
+        if let Some(own) = own.filter(|own| *own != counted) {
+            table.notes.push(format!(
+                "the partition table counts sectors of {counted} bytes, and the device has sectors of {own}"
+            ));
+        }
+        Some(table)
     };
     let first = mbr::first_sector(disk)?;
     let (protective, entries) = match first {
@@ -107,16 +116,16 @@ pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
         let mut unread = None;
         for sector in &sizes {
             match gpt::read_primary(disk, *sector) {
-                Ok(Some(table)) => return Ok(Some(table)),
+                Ok(Some(table)) => return Ok(with_note(table, *sector)),
                 Ok(None) => {}
                 Err(error) => unread = unread.or(Some(error)),
             }
         }
         // Without a protective MBR, the backup may be left from an earlier use of the disk.
-        if protective || signature::known(disk)?.is_none() {
+        if protective || !signature::begins_with_known(disk)? {
             for sector in &sizes {
                 match gpt::read_backup(disk, *sector) {
-                    Ok(Some(table)) => return Ok(Some(table)),
+                    Ok(Some(table)) => return Ok(with_note(table, *sector)),
                     Ok(None) => {}
                     Err(error) => unread = unread.or(Some(error)),
                 }
@@ -129,9 +138,13 @@ pub fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
     if entries.is_empty() {
         return Ok(None);
     }
-    let sector = mbr::sector_size(disk, &entries, &sizes)?;
-    mbr::read(disk, sector, &entries).map(Some)
+    let sector = mbr::sector_size(disk, &entries, &sizes, own)?;
+    let table = mbr::read(disk, sector, &entries)?;
+    Ok(with_note(table, sector))
 }
+
+/// Sizes of the sectors that partition tables count.
+const SECTOR_SIZES: [u64; 2] = [512, 4096];
 
 /// Whether a medium can have sectors of this size in bytes.
 fn is_sector_size(size: u32) -> bool {
@@ -244,6 +257,54 @@ mod tests {
                 [(1, 20 * size, 10 * size), (3, 30 * size, 10 * size)]
             );
         }
+    }
+
+    /// A disk with sectors of a size that its adapter makes up.
+    struct Adapter(Vec<u8>, u32);
+
+    impl ReadAt for Adapter {
+        fn size(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn sector_size(&self) -> Option<u32> {
+            Some(self.1)
+        }
+
+        fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+            self.0.read_exact_at(offset, buf)
+        }
+    }
+
+    #[test]
+    fn a_table_may_count_other_sectors_than_the_device_has() {
+        for (counted, own) in [(512, 4096), (4096, 512), (512, 2048)] {
+            let disk = gpt_disk(counted);
+            let table = read(&Adapter(disk.clone(), own)).unwrap().unwrap();
+            assert_eq!(table.partitions, read(&disk).unwrap().unwrap().partitions);
+            assert!(
+                table.notes[0].contains(&format!("counts sectors of {counted} bytes")),
+                "{:?}",
+                table.notes
+            );
+            let mut lost = disk.clone();
+            lost[counted] ^= 1;
+            let table = read(&Adapter(lost, own)).unwrap().unwrap();
+            assert_eq!(table.partitions, read(&disk).unwrap().unwrap().partitions);
+            assert_eq!(table.notes.len(), 2, "{:?}", table.notes);
+            // An MBR does not say: the partition with a known format decides.
+            let mut disk = vec![0; 4096 * 64];
+            disk[0x1BE + 4] = 7;
+            disk[0x1BE + 8] = 8;
+            disk[0x1BE + 12] = 8;
+            disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+            disk[8 * counted + 3..][..8].copy_from_slice(b"NTFS    ");
+            let table = read(&Adapter(disk, own)).unwrap().unwrap();
+            assert_eq!(table.partitions[0].start, 8 * counted as u64);
+            assert_eq!(table.notes.len(), 1, "{:?}", table.notes);
+        }
+        let table = read(&Adapter(gpt_disk(4096), 4096)).unwrap().unwrap();
+        assert_eq!(table.notes, [""; 0]);
     }
 
     #[test]

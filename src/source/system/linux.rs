@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::Entry;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
 
 /// Whether the path leads to a block device; an error if it leads neither to one nor to a regular
@@ -22,16 +22,17 @@ pub(in crate::source) fn file_or_device(path: &Path) -> io::Result<Result<bool>>
     let found = if kind.is_file() || kind.is_block_device() {
         return Ok(Ok(kind.is_block_device()));
     } else if kind.is_dir() {
+        if let Some(error) = super::of_backup(path) {
+            return Ok(Err(error));
+        }
         "a directory"
     } else if kind.is_char_device() {
         "a character device"
     } else {
         "a pipe or socket"
     };
-    Ok(Err(Error::not_bitlocker(format!(
-        "{} is {found}, not a file or block device",
-        path.shown()
-    ))))
+    let what = format!("{} is {found}, not a file or block device", path.shown());
+    Ok(Err(Error::not_bitlocker(what).with_remedy(Remedy::NameDisk)))
 }
 
 /// Size in bytes, and the sector size of a device.

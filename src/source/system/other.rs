@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Entry;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
 
 /// `false` (not a block device) for a regular file; everything else is refused.
@@ -17,15 +17,21 @@ pub(in crate::source) fn file_or_device(path: &Path) -> io::Result<Result<bool>>
     if kind.is_file() {
         return Ok(Ok(false));
     }
+    if kind.is_dir()
+        && let Some(error) = super::of_backup(path)
+    {
+        return Ok(Err(error));
+    }
     let found = if kind.is_dir() {
         "a directory"
     } else {
         "not a regular file"
     };
-    Ok(Err(Error::not_bitlocker(format!(
+    let what = format!(
         "{} is {found}, and on this system a volume is read from an image file",
         path.shown()
-    ))))
+    );
+    Ok(Err(Error::not_bitlocker(what).with_remedy(Remedy::NameDisk)))
 }
 
 /// Size in bytes; a file has no sectors.
