@@ -193,23 +193,22 @@ enum Source {
 /// together stops a sender who makes up requesters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Network {
-    /// A relay, by the source address of its packets.
-    Relay(IpAddr),
-    /// The clients of a subnet: an address without its last bits.
+    /// An IPv4 relay, by the source address of its packets.
+    Relay(Ipv4Addr),
+    /// The hosts of a subnet: an address without its last bits. IPv6 relays count as hosts, because a
+    /// host has as many IPv6 addresses as it likes.
     Subnet(IpAddr),
 }
 
 impl Network {
     fn of(source: IpAddr, relayed: bool) -> Self {
-        match (relayed, source) {
-            (true, relay) => Self::Relay(relay),
-            (false, IpAddr::V4(v4)) => {
+        match source {
+            IpAddr::V4(relay) if relayed => Self::Relay(relay),
+            IpAddr::V4(v4) => {
                 let [a, b, c, _] = v4.octets();
                 Self::Subnet(Ipv4Addr::new(a, b, c, 0).into())
             }
-            (false, IpAddr::V6(v6)) => {
-                Self::Subnet(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into())
-            }
+            IpAddr::V6(v6) => Self::Subnet(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()),
         }
     }
 }

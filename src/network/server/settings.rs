@@ -102,9 +102,9 @@ impl Settings {
         self
     }
 
-    /// The limit for each network that requests come from: for each relay, by the address that it
-    /// sends from, and for each subnet of clients without a relay (the first 24 bits of an IPv4
-    /// address, the first 64 of an IPv6 address). Hardware addresses, and the addresses that a relay
+    /// The limit for each network that requests come from: for each IPv4 relay, by the address that it
+    /// sends from, and for each subnet of other senders (the first 24 bits of an IPv4 address, the
+    /// first 64 of an IPv6 address). Hardware addresses, and the addresses that a relay
     /// writes into a message, are what the sender says; these are where it is. Default: 30 a second,
     /// 400 at once.
     pub fn per_network(mut self, rate: Rate) -> Self {

@@ -424,10 +424,17 @@ fn flood() {
     }
 }
 
-/// 400 requests a second for a minute, as relayed from ever new clients, and one a second from a client
-/// elsewhere and from one behind another relay. The certificate is the same.
+/// 400 requests a second for a minute, as from ever new clients of ever new relays or from clients
+/// without an address, and one a second from a client elsewhere and from one behind another relay. The
+/// certificate is the same.
 #[trial("answers others during a flood of made-up clients")]
 fn flood_of_clients() {
+    for of_relays in [true, false] {
+        flood_of(of_relays);
+    }
+}
+
+fn flood_of(of_relays: bool) {
     let core = server(settings(), PolicyState::Unrestricted);
     let start = Instant::now();
     let mut forged = request4(Form::Bootp);
@@ -438,9 +445,14 @@ fn flood_of_clients() {
     for number in 0..24_000_u32 {
         let now = start + Duration::from_micros(u64::from(number) * 2_500);
         // All that the sender writes is new each time; what it sends from is not.
-        forged.header.relay = (0x0A4E_0000 + number).into();
+        let (relay, source) = match of_relays {
+            true => ((0x0A4E_0000 + number).into(), [10, 78, 0, 1].into()),
+            false => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED),
+        };
+        forged.header.relay = relay;
+        forged.header.client = Ipv4Addr::UNSPECIFIED;
         forged.header.hardware_address[2..6].copy_from_slice(&number.to_be_bytes());
-        core.handle(&forged.encode(), &from4([10, 78, 0, 1].into()), now);
+        core.handle(&forged.encode(), &from4(source), now);
         if number % 400 == 399 {
             let source = from4(elsewhere.header.client);
             let decision = core.handle(&elsewhere.encode(), &source, now);
@@ -461,7 +473,17 @@ fn flood_of_addresses() {
     for number in 0..24_000_u32 {
         let now = start + Duration::from_micros(u64::from(number) * 2_500);
         let forged = format!("2001:db8:9::{:x}:{:x}", number >> 16, number & 0xFFFF);
-        core.handle(&packet, &from6(&forged), now);
+        let mut request = request6();
+        // Every other one pretends to be a relay.
+        request.relays = (0..number % 2)
+            .map(|_| Relay {
+                hops: 0,
+                link: Ipv6Addr::from_bits(u128::from(number) << 64 | 1),
+                peer: Ipv6Addr::from_bits(u128::from(number) | 1),
+                interface: None,
+            })
+            .collect();
+        core.handle(&request.encode(), &from6(&forged), now);
         if number % 400 == 399 {
             let decision = core.handle(&packet, &from6("2001:db8:8::50"), now);
             assert!(decision.reply.is_some(), "after {number} requests");
