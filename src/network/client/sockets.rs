@@ -288,4 +288,27 @@ mod tests {
             BROADCAST
         );
     }
+
+    #[test]
+    fn packets_on_one_socket_do_not_delay_those_on_another() {
+        let open = || {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let to = socket.local_addr().unwrap();
+            Socket::Udp { socket, to }
+        };
+        let (busy, other) = (open(), open());
+        for _ in 0..50 {
+            busy.send(b"junk").unwrap();
+        }
+        other.send(b"reply").unwrap();
+        let mut first = 0;
+        for expected in [0, 1, 0] {
+            let until = Instant::now() + Duration::from_secs(5);
+            let next = next_datagram(&[&busy, &other], first, until).unwrap();
+            let (number, ..) = next.expect("a datagram");
+            assert_eq!(number, expected);
+            first = number + 1;
+        }
+    }
 }
