@@ -127,6 +127,7 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         Remedy::ProbeNetwork => {
             "'fve network-unlock probe' finds out why; another credential, such as the recovery password, still unlocks the volume"
         }
+        Remedy::RaiseNetworkTimeout => "give more time with --network-timeout SECONDS",
         Remedy::NameSidecar => {
             "name it with --network-sidecar FILE; 'fve protector add --network-unlock' creates one"
         }

@@ -133,6 +133,8 @@ pub enum Remedy {
     // Network Unlock, client side.
     /// No server returned the key.
     ProbeNetwork,
+    /// The time was used up before a server was asked.
+    RaiseNetworkTimeout,
     /// There is no sidecar for this volume.
     NameSidecar,
     /// The sidecar is for a key protector that the volume no longer has.
@@ -346,6 +348,7 @@ impl fmt::Display for Remedy {
             Self::ProbeNetwork => {
                 "probe the network to find out why, or use another credential, such as the recovery password"
             }
+            Self::RaiseNetworkTimeout => "give Network Unlock more time",
             Self::NameSidecar => {
                 "name the sidecar file; adding a Network Unlock protector creates one"
             }

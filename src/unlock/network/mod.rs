@@ -332,5 +332,9 @@ fn refused(refusals: &[NoAnswer]) -> Failure {
         NoAnswer::Socket { remedy, .. } => remedy.clone(),
         _ => None,
     });
-    failure.with_remedy(remedy.unwrap_or(Remedy::ProbeNetwork))
+    let otherwise = match reason {
+        Some(Reason::NotAsked) => Remedy::RaiseNetworkTimeout,
+        _ => Remedy::ProbeNetwork,
+    };
+    failure.with_remedy(remedy.unwrap_or(otherwise))
 }

@@ -135,6 +135,7 @@ fn result(certificate: &Certificate, probes: &[Probe], json: bool) -> Result<(),
         Some(NoAnswer::Socket { remedy, .. }) => {
             remedy.as_ref().map(advice::words).unwrap_or_default()
         },
+        Some(NoAnswer::NotAsked { .. }) => "give more time with --timeout SECONDS".to_owned(),
         Some(refusal) => refusal.to_string(),
         None => "the server returned another key than it was sent: it does not work correctly".to_owned(),
     };
