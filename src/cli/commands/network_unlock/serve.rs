@@ -100,7 +100,7 @@ struct BehaviorArgs {
     #[arg(long, value_name = "RATE/BURST", default_value = "2/8", value_parser = rate)]
     rate_source: Rate,
 
-    /// Requests per second from one network (a relay, or an IPv4 /24 or IPv6 /64), and how many at
+    /// Requests per second from one network (an IPv4 relay, an IPv4 /24, an IPv6 /64), and how many at
     /// once
     #[arg(long, value_name = "RATE/BURST", default_value = "30/400", value_parser = rate)]
     rate_network: Rate,
