@@ -14,7 +14,7 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             "if the volume was deleted or its first sector is lost, 'fve repair scan' looks for it on the whole disk"
         }
         Remedy::AssembleOrSearchDisk => {
-            "if the firmware runs the disk in RAID mode (Intel RST or Optane), assemble it (mdadm --assemble --scan) or turn that mode off; otherwise 'fve repair scan' looks for volumes on the whole disk"
+            "if the firmware runs the disk in RAID mode (Intel RST or Optane), assemble it (mdadm -A -s) or turn that mode off; otherwise 'fve repair scan' looks for volumes on the whole disk"
         }
         Remedy::OffsetInBytes { sector, start } => {
             return format!(

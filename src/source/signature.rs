@@ -114,15 +114,13 @@ const SIGNATURES: &[Signature] = &[
         0,
         b"partclone-image",
         "an image of partclone, as in a backup of Clonezilla",
-        Way::Advice(
-            "make a raw image of it: partclone.restore -C --restore_raw_file -s IMAGE -o OUT (a backup of Clonezilla: join its parts and unpack them first)",
-        ),
+        Way::Advice("make a raw image of it with partclone.restore"),
     ),
     at(
         0,
         b"\0ntfsclone-image",
         "an image of ntfsclone, which holds an NTFS file system",
-        Way::Advice("make a file system of it: ntfsclone --restore-image --overwrite OUT IMAGE"),
+        Way::Advice("make a file system of it: ntfsclone -r -O OUT IMAGE"),
     ),
     at(
         0,
@@ -273,11 +271,11 @@ const VHD: Format = Format {
 };
 
 const CONVERT: Way = Way::Advice(
-    "make a raw image of it: qemu-img convert -O raw IN OUT; or attach it with qemu-nbd --read-only",
+    "make a raw image of it: qemu-img convert -O raw IN OUT; or attach it with qemu-nbd -r",
 );
 const EWF: &str = "mount it with ewfmount, and name the file in the mount";
 const OTHER_SOURCE: &str = "name the image of a disk or volume";
-const ARRAY: &str = "assemble the array (mdadm --assemble --scan), and name the array instead";
+const ARRAY: &str = "assemble the array (mdadm -A -s), and name the array instead";
 
 /// Length of the footer of a VHD, the last sector of the file and the only structure of a fixed VHD
 /// (Microsoft, "Virtual Hard Disk Image Format Specification", "Hard Disk Footer Format").

@@ -5,7 +5,6 @@ mod linux;
 #[cfg(not(target_os = "linux"))]
 mod other;
 
-use std::fs::File;
 use std::path::Path;
 
 use crate::error::Error;
@@ -16,22 +15,9 @@ fn of_backup(directory: &Path) -> Option<Error> {
     directory.join("clonezilla-img").is_file().then(|| {
         let found = format!("{} is a backup by Clonezilla", directory.shown());
         Error::not_bitlocker(found).with_remedy(
-            "make a raw image of the partition: cat PARTITION.*-img.* | gunzip | partclone.restore -C --restore_raw_file -s - -o OUT (unzstd or unxz as the name says; parts of dd need no partclone)",
+            "make a raw image of the partition: join its files with cat, unpack them with gunzip or unzstd, and restore them into a file with partclone.restore (not needed for files of dd)",
         )
     })
-}
-
-/// What a name in a directory leads to.
-#[derive(Debug)]
-pub(super) enum Entry {
-    /// There is no such name.
-    Absent,
-    /// A symbolic link, which is not followed.
-    Link,
-    /// Neither a link nor a regular file.
-    Other,
-    /// A regular file, opened for reading.
-    File(File),
 }
 
 #[cfg(target_os = "linux")]

@@ -16,7 +16,10 @@ const SCRIPTS: &[(&str, &[&str])] = &[
     ("13-unreadable-first-sector", &["gcc"]),
     ("05-ewf-smart", &["ewfacquire"]),
     ("16-other-writer", &["dislocker-fuse"]),
+    ("17-sectors-of-another-size", &["losetup", "sfdisk"]),
     ("19-key-file-others-read", &[]),
+    ("20-no-locks", &["gcc"]),
+    ("21-odd-sources", &["split"]),
 ];
 
 /// Hostile images that `make_images.py` creates, the volume that each is derived from, and words of

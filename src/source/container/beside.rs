@@ -9,10 +9,10 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::folder::{Entry, Folder};
 use super::{damaged, unsupported};
 use crate::shown::ShowPath;
 use crate::source::FileSource;
-use crate::source::system::{Entry, Folder};
 
 /// The directory of an image.
 pub(super) struct Beside {

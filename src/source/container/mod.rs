@@ -23,6 +23,7 @@ mod beside;
 mod blocks;
 mod concat;
 mod ewf;
+mod folder;
 mod qcow2;
 mod split;
 mod vhd;

@@ -61,9 +61,9 @@ impl Name {
         (counts_parts && is_first_in_digits(&digits.number)).then_some(digits)
     }
 
-    /// Splits the name of any part. Its number is its extension, or the digits or the two letters at
-    /// its end.
-    fn any(name: &OsStr) -> Option<Self> {
+    /// The ways to split the name of any part. Its number is its extension, or the digits or the two
+    /// or three letters at its end.
+    fn all(name: &OsStr) -> Vec<Self> {
         let path = Path::new(name);
         let counts = |text: &str| {
             let digits = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -71,24 +71,24 @@ impl Name {
             (1..=8).contains(&text.len()) && (digits || letters && text.len() >= 2)
         };
         let extension = path.extension().and_then(OsStr::to_str);
-        if let Some(number) = extension.filter(|number| counts(number)) {
-            return Some(Self {
-                beginning: joined(path.file_stem()?, "."),
-                number: number.to_owned(),
-                is_extension: true,
-            });
-        }
-        let name = name.to_str()?;
+        let extension = extension.filter(|number| counts(number));
+        let extension = extension.zip(path.file_stem()).map(|(number, stem)| Self {
+            beginning: joined(stem, "."),
+            number: number.to_owned(),
+            is_extension: true,
+        });
+        let name = name.to_str().unwrap_or_default();
         let digits = name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-        let letters = name.len().saturating_sub(2);
-        [digits, letters].into_iter().find_map(|at| {
+        let letters = [2, 3].map(|count| name.len().saturating_sub(count));
+        let others = [digits].into_iter().chain(letters).filter_map(|at| {
             let (beginning, number) = name.split_at_checked(at)?;
             counts(number).then(|| Self {
                 beginning: beginning.into(),
                 number: number.to_owned(),
                 is_extension: false,
             })
-        })
+        });
+        extension.into_iter().chain(others).collect()
     }
 
     fn whole(&self) -> OsString {
@@ -251,25 +251,30 @@ pub(in crate::source) fn next_part(path: &Path) -> Option<PathBuf> {
         return None;
     }
     let beside = Beside::of(path).ok()?;
-    let next = Name::any(beside.name())?.next()?.whole();
-    beside.file_size(&next).map(|_| beside.path(&next))
+    let names = Name::all(beside.name()).into_iter();
+    names
+        .filter_map(|name| Some(name.next()?.whole()))
+        .find(|next| beside.file_size(next).is_some())
+        .map(|next| beside.path(&next))
 }
 
 /// The first part of a split image, if `path` is a later part.
 pub(in crate::source) fn first_part(path: &Path) -> Option<PathBuf> {
     let beside = Beside::of(path).ok()?;
-    let name = Name::any(beside.name())?;
-    let zero = match name.number.bytes().next()? {
-        b'0'..=b'9' => "0",
-        _ => "a",
-    };
-    let zeros = zero.repeat(name.number.len());
-    let one = zero.repeat(name.number.len().saturating_sub(1)) + "1";
-    [zeros, one]
-        .into_iter()
-        .map(|number| name.with_number(number).whole())
-        .find(|first| *first != name.whole() && beside.file_size(first).is_some())
-        .map(|first| beside.path(&first))
+    Name::all(beside.name()).into_iter().find_map(|name| {
+        let zero = match name.number.bytes().next()? {
+            b'0'..=b'9' => "0",
+            _ => "a",
+        };
+        let zeros = zero.repeat(name.number.len());
+        let one = zero.repeat(name.number.len().saturating_sub(1)) + "1";
+        [zeros, one]
+            .into_iter()
+            .map(|number| name.with_number(number).whole())
+            .filter(|first| *first != name.whole())
+            .map(|first| beside.path(&first))
+            .find(|first| fits(first).unwrap_or(false))
+    })
 }
 
 #[cfg(test)]
@@ -289,7 +294,7 @@ mod tests {
             ("xaz", "xba"),
             ("d.part9", ""),
         ] {
-            let next = Name::any(OsStr::new(part)).unwrap().next();
+            let next = Name::all(OsStr::new(part))[0].next();
             assert_eq!(next.map(|next| next.whole()).unwrap_or_default(), following);
         }
         for other in [
@@ -297,7 +302,7 @@ mod tests {
         ] {
             assert_eq!(Name::first(OsStr::new(other)), None, "{other}");
         }
-        assert_eq!(Name::any(OsStr::new("d.999")).unwrap().next(), None);
+        assert_eq!(Name::all(OsStr::new("d.999"))[0].next(), None);
     }
 
     #[test]
@@ -342,6 +347,7 @@ mod tests {
             assert_eq!(next_part(&at(others[0])), Some(at(others[1])));
             assert_eq!(first_part(&at(others[1])), Some(at(first)));
             assert_eq!(first_part(&at(first)), None);
+            assert_eq!(first_part(&at("sda2")), None);
             // Files whose sizes are not those of parts have such names by chance.
             std::fs::write(at(others[0]), [2; 1001]).unwrap();
             assert!(!fits(&at(first)).unwrap(), "{first}");

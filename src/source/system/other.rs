@@ -1,12 +1,9 @@
 //! Image files on macOS and Windows. Block devices are refused: finding their size and their sector
 //! size, and reading them at any alignment, needs system calls that have not been tested yet.
 
-use std::ffi::OsStr;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-
-use super::Entry;
+use std::path::Path;
 
 use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
@@ -45,36 +42,6 @@ pub(in crate::source) fn dimensions(
 /// Opens for reading.
 pub(in crate::source) fn open_untouched(path: &Path) -> io::Result<File> {
     File::open(path)
-}
-
-/// A directory, in which files are opened by name.
-#[derive(Debug)]
-pub(in crate::source) struct Folder(PathBuf);
-
-impl Folder {
-    /// Names a directory.
-    pub(in crate::source) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self(path.to_owned()))
-    }
-
-    /// The regular file of this name, which is one name and no path.
-    pub(in crate::source) fn entry(&self, name: &OsStr) -> io::Result<Entry> {
-        let path = self.0.join(name);
-        match path.symlink_metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Entry::Absent),
-            Err(error) => Err(error),
-            Ok(meta) if meta.is_symlink() => Ok(Entry::Link),
-            Ok(meta) if meta.is_file() => Ok(Entry::File(File::open(path)?)),
-            Ok(_) => Ok(Entry::Other),
-        }
-    }
-
-    /// Size in bytes of the regular file of this name; `None` if there is none. A link is not
-    /// followed.
-    pub(in crate::source) fn file_size(&self, name: &OsStr) -> Option<u64> {
-        let meta = self.0.join(name).symlink_metadata().ok();
-        meta.filter(Metadata::is_file).map(|meta| meta.len())
-    }
 }
 
 /// Fills `buf` with the file's bytes from `offset` on.
