@@ -199,6 +199,10 @@ fn pieces_are_recognized() -> Result<(), Failed> {
         let output = run(&["repair", "rebuild-header", "piece.bin", "--to", "header"]);
         assert_status(&output, 3);
         assert!(text(&output.stderr).contains("beginning"));
+        // With its offset as well, also where the first of its places cannot be right.
+        let offset = before.to_string();
+        let named = ["--metadata", &offset, "--startup-key", bek];
+        assert_status(&run(&[&["unlock", "piece.bin"][..], &named].concat()), 0);
         // The package that was exported from the piece unlocks the damaged volume.
         let mut damaged = VolumeCopy::of(&volume);
         for offset in damaged.offsets() {

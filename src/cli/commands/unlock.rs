@@ -1,7 +1,7 @@
 //! `fve unlock`: says which credential unlocks which key protector.
 
 use clap::Args;
-use fve::volume::OpenedBy;
+use fve::volume::{OpenedBy, Unlocked};
 
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
@@ -45,12 +45,17 @@ fn run(args: &UnlockArgs) -> Result<(), Failure> {
     let opened = source::open(&args.source)
         .print_notes()
         .map_err(|failure| args.credentials.name_fitting(failure))?;
-    if opened.piece {
+    // A sector key unlocks no master key: only the plaintext proves it.
+    let has_sector_key = args.credentials.given_for("fvek-file", |_| ()).is_some();
+    if opened.piece || (opened.guessed && !has_sector_key) {
         return unlock_without_start(args, &opened);
     }
-    let unlocked = args.credentials.unlock(&opened.volume)?;
+    print(args, &args.credentials.unlock(&opened.volume)?)
+}
+
+fn print(args: &UnlockArgs, unlocked: &Unlocked) -> Result<(), Failure> {
     if args.json {
-        return term::print(&json::unlocked(&unlocked));
+        return term::print(&json::unlocked(unlocked));
     }
     term::print(&unlocked_text(unlocked.opened_by()))
 }
@@ -59,6 +64,15 @@ fn run(args: &UnlockArgs) -> Result<(), Failure> {
 /// be checked there, although nothing can be decrypted.
 fn unlock_without_start(args: &UnlockArgs, opened: &Opened) -> Result<(), Failure> {
     let key = args.credentials.unlock_master_key(&opened.volume)?;
+    if !opened.piece
+        && let Ok(unlocked) = opened.volume.unlock_with_master_key(&key)
+    {
+        let more = unlocked.warnings().iter();
+        for warning in more.filter(|warning| !key.warnings().contains(warning)) {
+            term::note(format_args!("warning: {}", term::escaped(warning)));
+        }
+        return print(args, &unlocked);
+    }
     term::note(
         "warning: the source holds only a part of the volume, without its first sector: the credential is correct, but nothing can be decrypted",
     );

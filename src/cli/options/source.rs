@@ -115,6 +115,8 @@ pub(crate) struct Opened {
     /// Whether the source is only a piece of the volume: it holds metadata, but not the start of the
     /// volume, and nothing tells where that is.
     pub(crate) piece: bool,
+    /// Whether the start of the volume is a guess, and before the source wherever it is.
+    pub(crate) guessed: bool,
     /// When the source was last written to; the mounted file shows it.
     #[cfg_attr(not(feature = "fuse"), allow(dead_code))]
     pub(crate) modified: Option<SystemTime>,
@@ -197,13 +199,17 @@ fn open_volume(args: &SourceArgs, notes: &mut Notes) -> Result<Opened, Failure> 
         offset,
         partition,
         piece,
+        guessed: false,
         path: absolute(path),
         modified: path.metadata().and_then(|meta| meta.modified()).ok(),
     };
     if let Some(found) = find_lost(args, &disk, notes)? {
         let volume = found.open(&disk)?;
         let piece = found.is_piece(&disk);
-        return Ok(opened(volume, found.start, found.evidence.partition, piece));
+        return Ok(Opened {
+            guessed: !found.evidence.is_proof() && found.begins_before_source(),
+            ..opened(volume, found.start, found.evidence.partition, piece)
+        });
     }
     let place = place(args.offset, args.partition);
     let located = match locate(disk.clone(), place, &Volume::probe) {
