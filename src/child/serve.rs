@@ -90,6 +90,11 @@ fn begin(limits: &Limits) -> io::Result<UnixStream> {
         let _ = change_user();
     }
     give_up_capabilities()?;
+    #[cfg(feature = "directory")]
+    if !limits.writes_files {
+        // Not every kernel can do this.
+        let _ = deny_writing();
+    }
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     end_with_peer(stream.try_clone()?)?;
     Ok(UnixStream::from(stream))
@@ -103,6 +108,30 @@ fn change_user() -> nix::Result<()> {
     setgroups(&[group])?;
     setresgid(group, group, group)?;
     setresuid(user, user, user)
+}
+
+/// From now on, the process opens no file for writing, and no device but the sources of random numbers.
+#[cfg(feature = "directory")]
+fn deny_writing() -> Result<(), landlock::RulesetError> {
+    use landlock::{
+        ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, path_beneath_rules,
+    };
+
+    const DEVICES: &str = "dev";
+    let entries = std::fs::read_dir("/").into_iter().flatten().flatten();
+    let others = entries.filter(|entry| entry.file_name() != DEVICES);
+    let directories = others.map(|entry| entry.path());
+    let devices = ["/dev/null", "/dev/random", "/dev/urandom"];
+    Ruleset::default()
+        .handle_access(AccessFs::from_all(ABI::V5))?
+        .create()?
+        .add_rules(path_beneath_rules(
+            directories,
+            AccessFs::ReadFile | AccessFs::ReadDir,
+        ))?
+        .add_rules(path_beneath_rules(devices, AccessFs::ReadFile))?
+        .restrict_self()?;
+    Ok(())
 }
 
 /// Closes what the process that asks had inherited itself, such as the descriptor of a password.

@@ -35,8 +35,14 @@ const INPUTS: &[&str] = &[
     "certificates",
 ];
 
-/// Credential options whose value is an address, such as `dhcp4:eth0` or `pkcs11:token=…`.
-const ADDRESSES: &[&str] = &["tpm", "network-unlock", "pkcs11", "recovery-lookup"];
+/// Arguments whose value can be an address, such as `dhcp4:eth0`, `pkcs11:token=…` or `ldaps://SERVER`.
+const ADDRESSES: &[&str] = &[
+    "places",
+    "tpm",
+    "network-unlock",
+    "pkcs11",
+    "recovery-lookup",
+];
 
 /// A word of the command line, and the name that a message shows instead.
 struct Hidden {

@@ -30,7 +30,7 @@ const MAX_PAGES: usize = 1000;
 /// Most entries and referrals of all searches.
 const MAX_ENTRIES: usize = 100_000;
 /// Most passwords that are kept for a volume: unlocking it tries every one.
-const MAX_FOR_VOLUME: usize = 64;
+const MAX_FOR_VOLUME: usize = 32;
 /// Most passwords that are kept for a person.
 const MAX_FOR_DISPLAY: usize = 10_000;
 /// Most bytes that the passwords and what belongs to them may take in the answer.
@@ -322,6 +322,14 @@ impl Progress<'_> {
         if !query.matches(&password) && !(is_for_volume && password.id.is_none()) {
             return true;
         }
+        let is_same = |kept: &Escrowed| {
+            kept.id == password.id
+                && kept.password.expose_digits().expose()
+                    == password.password.expose_digits().expose()
+        };
+        if is_for_volume && self.answer.passwords.iter().any(is_same) {
+            return true;
+        }
         let most = if is_for_volume {
             MAX_FOR_VOLUME
         } else {
@@ -390,7 +398,24 @@ fn log_in(ldap: &mut LdapConn, request: &Request) -> Result<(), Fault> {
 }
 
 fn unreachable(error: &LdapError) -> Fault {
-    Fault::Unreachable(error.to_string())
+    Fault::Unreachable(match error {
+        // The library ends the connection where it cannot read a message.
+        LdapError::OpSend { .. }
+        | LdapError::ResultRecv { .. }
+        | LdapError::IdScrubSend { .. }
+        | LdapError::MiscSend { .. }
+        | LdapError::EndOfStream => {
+            "the connection ended early, or a message was malformed".to_owned()
+        }
+        LdapError::Timeout { .. } => "the server does not answer in time".to_owned(),
+        LdapError::LdapResult { result } => {
+            format!(
+                "it refuses encryption with StartTLS (LDAP result {})",
+                result.rc
+            )
+        }
+        error => error.to_string(),
+    })
 }
 
 fn endless(why: &str) -> Fault {

@@ -352,7 +352,9 @@ fn host(rest: &str) -> Option<&str> {
         Some(address) => address.split_once(']')?.0,
         None => authority.split(':').next()?,
     };
-    let fine = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control());
+    // A name before '@' would be a user, whose password is given elsewhere.
+    let strange = |c: char| c == '@' || c.is_whitespace() || c.is_control();
+    let fine = !host.is_empty() && !authority.contains(strange);
     fine.then_some(host)
 }
 
@@ -419,6 +421,7 @@ mod tests {
             "ldap:// ",
             "http://a",
             "ldap://?x",
+            "ldap://user:secret@a",
         ] {
             assert!(Directory::check_url(bad).is_err(), "{bad}");
         }
