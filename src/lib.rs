@@ -30,7 +30,9 @@
 //!   [`ProtectorSelector`].
 //! * To check, explain and correct the 48 digits of a recovery password, without a volume:
 //!   [`RecoveryPassword`] and [`recovery_password::check_text`].
-//! * To look up saved recovery passwords in files and in Active Directory: [`escrow`].
+//! * To look up saved recovery passwords in files and in Active Directory: [`escrow`]. A program that
+//!   asks a directory server, or uses a PKCS#11 token, calls [`child_main::run_if_requested`] first in
+//!   `main`.
 //! * To find out why Windows asked for the recovery password: [`analysis::Analysis`], and [`tpm`]
 //!   for the TPM.
 //! * To add, remove and replace key protectors: [`manage`], with those that [`enroll`] creates.

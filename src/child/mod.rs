@@ -19,6 +19,8 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod conversation;
+#[cfg(target_os = "linux")]
 mod failure;
 mod fields;
 #[cfg(target_os = "linux")]
@@ -31,12 +33,14 @@ mod serve;
 mod service;
 
 #[cfg(target_os = "linux")]
+pub(crate) use conversation::Conversation;
+#[cfg(target_os = "linux")]
 pub use failure::ChildFailure;
 pub(crate) use fields::{Reader, Writer};
 #[cfg(target_os = "linux")]
 pub(crate) use parent::Child;
 #[cfg(target_os = "linux")]
-pub(crate) use serve::{Conversation, serve};
+pub(crate) use serve::serve;
 #[cfg(target_os = "linux")]
 pub(crate) use service::{Environment, Limits, Service, prepare};
 

@@ -1,6 +1,5 @@
 //! The process that asks: starts a child process, exchanges messages with it, and ends it.
 
-use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -169,14 +168,4 @@ impl std::fmt::Debug for Child {
         let id = self.process.as_ref().map(std::process::Child::id);
         f.debug_tuple("Child").field(&id).finish()
     }
-}
-
-/// The name of the service that this process was started for.
-pub(super) fn requested() -> Option<String> {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().as_deref() != Some(OsStr::new(ARGUMENT)) {
-        return None;
-    }
-    let name = arguments.next()?.into_string().ok()?;
-    arguments.next().is_none().then_some(name)
 }

@@ -1,5 +1,6 @@
 //! The child process: gives up what it does not need, and answers requests.
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,36 +12,15 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, getpid, getppid, kill_process,
     set_dumpable_behavior, setrlimit, setsid,
 };
-use zeroize::Zeroizing;
 
-use super::frames::{receive_message, send_message};
-use super::parent::requested;
-use super::{Limits, Service};
+use super::service::ARGUMENT;
+use super::{Conversation, Limits, Service};
 use crate::privileges::{give_up_capabilities, limit_new_programs};
 
 /// The status of a process that could not limit itself, so that it read no request.
 const UNLIMITED: i32 = 70;
 /// The lowest descriptor that is not standard input, output or error.
 const FIRST: i32 = 3;
-
-/// The requests of the process that started this one.
-pub(crate) struct Conversation {
-    stream: UnixStream,
-    max_request: usize,
-}
-
-impl Conversation {
-    /// The next request; `None` when there is none left.
-    pub(crate) fn next(&mut self) -> Option<Zeroizing<Vec<u8>>> {
-        receive_message(&mut self.stream, self.max_request, || Ok(())).ok()?
-    }
-
-    /// Answers the last request.
-    pub(crate) fn answer(&mut self, answer: &[u8]) {
-        // If the other process is gone, there is no further request either.
-        let _ = send_message(&self.stream, answer);
-    }
-}
 
 /// Serves one of `services` and ends the process, if the process was started for that by
 /// [`Child::start`](super::Child::start). Returns otherwise, also when someone gives the same arguments
@@ -57,10 +37,7 @@ pub(crate) fn serve(services: &[&Service]) {
     let status = match begin(&service.limits) {
         Ok(stream) => {
             let max_request = service.max_request;
-            (service.serve)(&mut Conversation {
-                stream,
-                max_request,
-            });
+            (service.serve)(&mut Conversation::new(stream, max_request));
             0
         }
         Err(_) => UNLIMITED,
@@ -68,6 +45,16 @@ pub(crate) fn serve(services: &[&Service]) {
     // The destructors of a foreign library could hang, but the process that started this one waits
     // only for the answer.
     std::process::exit(status);
+}
+
+/// The name of the service that this process was started for.
+fn requested() -> Option<String> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().as_deref() != Some(OsStr::new(ARGUMENT)) {
+        return None;
+    }
+    let name = arguments.next()?.into_string().ok()?;
+    arguments.next().is_none().then_some(name)
 }
 
 /// Limits the process, and takes the connection from standard input.

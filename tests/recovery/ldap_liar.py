@@ -64,12 +64,12 @@ def entry(number, name, *attributes):
     return message(number, tag(0x64, string(name), tag(0x30, *attributes)))
 
 
-def recovery(number, k=0, name=None, id=None, more=()):
+def recovery(number, k=0, name=None, id=None, password=None, more=()):
     """An entry with a recovery password."""
     return entry(
         number,
         name or f"CN=2020-01-01T00:00:00-00:00{{x{k}}},CN=PC,DC=e",
-        attribute("msFVE-RecoveryPassword", PASSWORD),
+        attribute("msFVE-RecoveryPassword", password or PASSWORD),
         attribute("msFVE-RecoveryGuid", id or ID),
         *more,
     )
@@ -254,6 +254,10 @@ def search(c, i):
         )
         + end,
         "many-matching": lambda: b"".join(recovery(i, k) for k in range(20_000)) + end,
+        "many-different": lambda: b"".join(
+            recovery(i, k, password=f"{11 * (k + 1):06}-" * 7 + "000011") for k in range(100)
+        )
+        + end,
         "control": lambda: recovery(
             i,
             name="CN=a\x1b]0;x\x07\x1b[2J\nfve: unlocked,CN=PC\x1b[31m,DC=e\u202e",

@@ -60,6 +60,7 @@ const SECURED: &[&str] = &[
     "huge",
     "many-values",
     "many-matching",
+    "many-different",
     "control",
     "referral",
     "wrong-number",
@@ -115,6 +116,134 @@ fn honest() {
     let server = Liar::with("ldaps:honest");
     let output = server.look_up();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+/// What a hostile server gets hold of: another user without capabilities, and no open file.
+#[trial(
+    "the child process has few rights, and ends with the command",
+    needs(root_and_tools)
+)]
+fn few_rights() {
+    let server = Liar::with("silent");
+    // As a shell does that passes a password in a descriptor.
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"exec "$0" "$@" 7</etc/passwd"#]);
+    command.arg(env!("CARGO_BIN_EXE_fve"));
+    command.args(["recovery", "lookup", &server.url, "--id", "01234567"]);
+    command.args(server.login("60"));
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut process = command.spawn().expect("fve");
+    let (id, child) = (process.id(), child_of(process.id()));
+    let of_child = |name: &str| fs::read_to_string(format!("/proc/{child}/{name}"));
+    let wait_for = |done: &dyn Fn() -> bool| {
+        let end = Instant::now() + MOST;
+        while !done() {
+            assert!(Instant::now() < end, "too late");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let status = || of_child("status").unwrap_or_default();
+    wait_for(&|| status().contains("NoNewPrivs:\t1"));
+    let status_now = status();
+    for line in [
+        "Uid:\t65534\t65534\t65534\t65534",
+        "Gid:\t65534\t65534\t65534\t65534",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+    ] {
+        assert!(status_now.contains(line), "{status_now}");
+    }
+    let limits = of_child("limits").expect("limits");
+    let of = |name: &str| limits.lines().find(|line| line.starts_with(name));
+    assert!(
+        of("Max address space")
+            .expect("limit")
+            .contains("536870912")
+    );
+    assert!(of("Max file size").expect("limit").contains(" 0 "));
+    let arguments = of_child("cmdline").expect("arguments");
+    assert!(!arguments.contains("Secret"), "{arguments}");
+    let open = fs::read_dir(format!("/proc/{child}/fd")).expect("descriptors");
+    for entry in open {
+        let target = fs::read_link(entry.expect("descriptor").path()).unwrap_or_default();
+        assert!(!target.ends_with("passwd"), "{target:?}");
+    }
+    // A signal reaches only the command.
+    let id = rustix::process::Pid::from_raw(i32::try_from(id).expect("PID")).expect("PID");
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("signal");
+    process.wait().expect("fve");
+    wait_for(&|| status().is_empty() || status().contains("State:\tZ"));
+}
+
+fn root_and_tools() -> Option<Missing> {
+    trials::root().or_else(tools)
+}
+
+/// The only child of a process, once it has one.
+fn child_of(parent: u32) -> u32 {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let end = Instant::now() + MOST;
+    loop {
+        let children = fs::read_to_string(&path).unwrap_or_default();
+        if let Ok(child) = children.trim().parse() {
+            return child;
+        }
+        assert!(Instant::now() < end, "no child process: {children}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A URL without a server is a mistake on the command line.
+#[trial("a URL names a server", needs(tools))]
+fn urls() {
+    for url in [
+        "ldap://",
+        "ldaps://:636",
+        "ldap://user:Login-Secret-4711@host",
+    ] {
+        let look_up = ["recovery", "lookup", url, "--id", "01234567"];
+        let volume = testdata::volume(VOLUME).file;
+        let unlock = [
+            "unlock",
+            volume.to_str().expect("text"),
+            "--recovery-lookup",
+            url,
+        ];
+        for words in [&look_up[..], &unlock] {
+            let output = fve()
+                .args(words)
+                .stdin(Stdio::null())
+                .output()
+                .expect("fve");
+            let text = said(&output);
+            assert_eq!(output.status.code(), Some(2), "{words:?}: {text}");
+            assert!(!text.contains("Secret"), "{text}");
+        }
+    }
+}
+
+/// A place that cannot be searched does not hide the others.
+#[trial("the next place is still searched", needs(tools))]
+fn next_place() {
+    const ID: &str = "5BC8FBBC-BDE5-C099-4164-D8399F767C45";
+    let server = Liar::with("st-nested");
+    let saved = server.folder.path().join("saved.txt");
+    fs::write(&saved, format!("{ID} {OTHER}")).expect("saved");
+    let output = fve()
+        .args(["recovery", "lookup", &server.url])
+        .arg(saved)
+        .args(["--id", ID])
+        .args(server.login(PATIENCE))
+        .output()
+        .expect("fve");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(
+        text.contains(&format!("cannot query {}", server.url)),
+        "{text}"
+    );
+    let found = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(found.contains(ID), "{found}");
 }
 
 fn survives(mode: &str) {
@@ -197,7 +326,8 @@ impl Liar {
         }
     }
 
-    fn login(&self) -> Vec<String> {
+    /// The options of a login, and how long the search may take, in seconds.
+    fn login(&self, patience: &str) -> Vec<String> {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         [
             "--lookup-user",
@@ -207,7 +337,7 @@ impl Liar {
             "--lookup-ca-file",
             &file("ca.pem"),
             "--lookup-timeout",
-            PATIENCE,
+            patience,
         ]
         .map(str::to_owned)
         .to_vec()
@@ -218,7 +348,7 @@ impl Liar {
         fve()
             .args(["recovery", "lookup", &self.url, "--json", "--volume"])
             .arg(volume.file)
-            .args(self.login())
+            .args(self.login(PATIENCE))
             .stdin(Stdio::null())
             .output()
             .expect("fve")
@@ -230,7 +360,7 @@ impl Liar {
             .arg("unlock")
             .arg(testdata::volume(VOLUME).file)
             .args(["--recovery-lookup", &self.url])
-            .args(self.login())
+            .args(self.login(PATIENCE))
             .arg("--password-file")
             .arg(self.folder.path().join("password"))
             .stdin(Stdio::null())

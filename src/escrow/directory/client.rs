@@ -31,7 +31,7 @@ const MAX_PAGES: usize = 1000;
 const MAX_ENTRIES: usize = 100_000;
 /// Most passwords that are kept for a volume: unlocking it tries every one.
 const MAX_FOR_VOLUME: usize = 32;
-/// Most passwords that are kept for a person.
+/// Most passwords that are kept for a look-up by the user.
 const MAX_FOR_DISPLAY: usize = 10_000;
 /// Most bytes that the passwords and what belongs to them may take in the answer.
 const MAX_KEPT: usize = MAX_ANSWER / 2;
