@@ -28,9 +28,8 @@ impl MountEntry {
     /// # Errors
     /// The system's reason if the mount table cannot be read.
     pub fn at(directory: &Path) -> io::Result<Option<Self>> {
-        let table = std::fs::read("/proc/self/mountinfo")?;
         // Later mounts on the same directory hide earlier ones.
-        Ok(Self::all_in(&table)
+        Ok(Self::list()?
             .into_iter()
             .rfind(|entry| entry.directory == directory))
     }
@@ -41,8 +40,7 @@ impl MountEntry {
     /// # Errors
     /// As [`MountEntry::at`].
     pub fn of_device(device: (u32, u32)) -> io::Result<Option<Self>> {
-        let table = std::fs::read("/proc/self/mountinfo")?;
-        Ok(Self::all_in(&table)
+        Ok(Self::list()?
             .into_iter()
             .rfind(|entry| entry.device == device))
     }
@@ -60,6 +58,14 @@ impl MountEntry {
             .into_iter()
             .filter(|entry| path.starts_with(&entry.directory))
             .max_by_key(|entry| entry.directory.components().count()))
+    }
+
+    /// All mounts that this process can see, in the order in which they were made.
+    ///
+    /// # Errors
+    /// As [`MountEntry::at`].
+    pub fn list() -> io::Result<Vec<Self>> {
+        Ok(Self::all_in(&std::fs::read("/proc/self/mountinfo")?))
     }
 
     /// All rows of the table in this file; none if it cannot be read.

@@ -42,12 +42,14 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
-    pub(super) fn new(tree: Arc<Tree>, requests: Arc<Requests>) -> Self {
+    /// `owner` is the user and the group that own the file and the directory.
+    pub(super) fn new(tree: Arc<Tree>, requests: Arc<Requests>, owner: (u32, u32)) -> Self {
+        let (uid, gid) = owner;
         Self {
             tree,
             requests,
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
+            uid,
+            gid,
         }
     }
 

@@ -33,8 +33,10 @@ use self::connect::{Connection, DEVICE, Parameters, connect};
 pub use self::stop::{BackgroundMount, Busy, Stopper};
 use self::stop::{Requests, Shared, lost_writes};
 pub use self::tree::FILE_NAME;
-use self::tree::Tree;
-pub use self::unmount::unmount;
+use self::tree::{Permissions, Tree};
+pub use self::unmount::{detach_mount, is_dead, unmount};
+use rustix::process::{getegid, geteuid};
+
 use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
 use crate::source::MountEntry;
@@ -51,6 +53,9 @@ const MAX_THREADS: usize = 4;
 pub struct MountOptions {
     source_name: String,
     allow_other: bool,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    umask: Option<u16>,
     modified: SystemTime,
     threads: Option<usize>,
     direct_io: bool,
@@ -63,6 +68,9 @@ impl MountOptions {
         Self {
             source_name: source_name.into(),
             allow_other: false,
+            uid: None,
+            gid: None,
+            umask: None,
             modified: SystemTime::now(),
             threads: None,
             direct_io: false,
@@ -73,6 +81,28 @@ impl MountOptions {
     #[must_use]
     pub fn allow_other(mut self, allow: bool) -> Self {
         self.allow_other = allow;
+        self
+    }
+
+    /// Sets the user who owns the file and the directory. Without this, it is the one who mounts.
+    #[must_use]
+    pub fn uid(mut self, uid: u32) -> Self {
+        self.uid = Some(uid);
+        self
+    }
+
+    /// Sets the group that owns the file and the directory, and lets its members read the file.
+    #[must_use]
+    pub fn gid(mut self, gid: u32) -> Self {
+        self.gid = Some(gid);
+        self
+    }
+
+    /// Sets which permissions the file and the directory do not have, as of umask(2). Without this,
+    /// they have only those that the other options give.
+    #[must_use]
+    pub fn umask(mut self, mask: u16) -> Self {
+        self.umask = Some(mask);
         self
     }
 
@@ -98,6 +128,28 @@ impl MountOptions {
         self.direct_io = direct;
         self
     }
+
+    fn permissions(&self) -> Permissions {
+        match self.umask {
+            Some(mask) => Permissions::without(mask),
+            None => Permissions::of_owner(self.gid.is_some(), self.allow_other),
+        }
+    }
+
+    fn owner(&self) -> (u32, u32) {
+        (
+            self.uid.unwrap_or_else(|| geteuid().as_raw()),
+            self.gid.unwrap_or_else(|| getegid().as_raw()),
+        )
+    }
+
+    /// Whether the kernel must let users other than the one who mounts use the mount. It then checks
+    /// the permissions.
+    fn is_for_others(&self) -> bool {
+        self.allow_other
+            || self.permissions().are_for_others()
+            || self.owner().0 != geteuid().as_raw()
+    }
 }
 
 /// A mounted volume, whose requests wait until they are served.
@@ -118,7 +170,7 @@ impl Mount {
     /// [`Error::Environment`] when the system cannot mount or the directory is not a suitable mount
     /// point; [`Error::Io`] otherwise.
     pub fn new(volume: Arc<Unlocked>, directory: &Path, options: &MountOptions) -> Result<Self> {
-        let tree = Tree::new(volume, options.allow_other, options.modified);
+        let tree = Tree::new(volume, options.permissions(), options.modified);
         Self::start(tree, directory, options)
     }
 
@@ -133,7 +185,7 @@ impl Mount {
         directory: &Path,
         options: &MountOptions,
     ) -> Result<Self> {
-        let tree = Tree::read_write(volume, options.allow_other, options.modified);
+        let tree = Tree::read_write(volume, options.permissions(), options.modified);
         Self::start(tree, directory, options)
     }
 
@@ -147,10 +199,10 @@ impl Mount {
         let parameters = Parameters {
             source: &options.source_name,
             writable: tree.is_writable(),
-            allow_other: options.allow_other,
+            allow_other: options.is_for_others(),
             threads: options.threads.unwrap_or_else(default_threads).max(1),
         };
-        let adapter = || Adapter::new(tree.clone(), requests.clone());
+        let adapter = || Adapter::new(tree.clone(), requests.clone(), options.owner());
         let connection = connect(adapter, &directory, &parameters)
             .map_err(|error| cannot_mount(&directory, error))?;
         let entry = MountEntry::at(&directory).ok().flatten();

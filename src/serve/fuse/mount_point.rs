@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, stat};
 use rustix::io::Errno;
 
+use super::unmount::is_dead;
 use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
 use crate::source::MountEntry;
@@ -32,6 +33,9 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
             format!("the mount point {shown} is not a directory"),
             "name an empty directory".into(),
         ));
+    }
+    if matches!(mounted, Mounted::Dead) {
+        return Err(unusable(directory, &path, Errno::NOTCONN.into()));
     }
     if matches!(mounted, Mounted::Other) {
         return Err(unfit(
@@ -93,12 +97,15 @@ fn dead_mount(path: &Path) -> Option<PathBuf> {
 enum Mounted {
     Nothing,
     Automount,
+    /// A FUSE file system whose server has ended.
+    Dead,
     Other,
 }
 
 fn mounted_on(path: &Path) -> Mounted {
     match MountEntry::at(path) {
         Ok(Some(entry)) if entry.kind == AUTOMOUNT => Mounted::Automount,
+        Ok(Some(entry)) if is_dead(&entry) => Mounted::Dead,
         Ok(Some(_)) => Mounted::Other,
         // The table may be missing, or show the mount under another path, as after chroot(2).
         _ if is_on_other_device(path) => Mounted::Other,

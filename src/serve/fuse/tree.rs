@@ -34,6 +34,47 @@ pub(super) struct Attributes {
     pub(super) directory: bool,
 }
 
+/// Permission bits for reading and writing the file. Of these, a read-only file has those for reading
+/// only; the directory has them too, and may be searched by all who may read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Permissions(u16);
+
+impl Permissions {
+    const READ: u16 = 0o444;
+    const READ_AND_WRITE: u16 = 0o666;
+
+    /// Only the owner may use the file; with `group`, its group may read it, and with `all`, everybody.
+    pub(super) fn of_owner(group: bool, all: bool) -> Self {
+        Self(match (group, all) {
+            (_, true) => 0o644,
+            (true, false) => 0o640,
+            (false, false) => 0o600,
+        })
+    }
+
+    /// All that are not in `mask`.
+    pub(super) fn without(mask: u16) -> Self {
+        Self(Self::READ_AND_WRITE & !mask)
+    }
+
+    /// Whether users other than the owner have any.
+    pub(super) fn are_for_others(self) -> bool {
+        self.0 & 0o066 != 0
+    }
+
+    fn of_file(self, writable: bool) -> u16 {
+        match writable {
+            true => self.0,
+            false => self.0 & Self::READ,
+        }
+    }
+
+    fn of_directory(self) -> u16 {
+        let read = self.0 & Self::READ;
+        read | read >> 2
+    }
+}
+
 /// The volume behind the file. Its type decides whether the file can be written to.
 #[derive(Debug)]
 enum Content {
@@ -45,28 +86,36 @@ enum Content {
 #[derive(Debug)]
 pub(super) struct Tree {
     content: Content,
-    for_all: bool,
+    permissions: Permissions,
     modified: Mutex<SystemTime>,
     cached: bool,
 }
 
 impl Tree {
-    /// A read-only file; with `for_all`, every user can read it, otherwise only the owner.
-    pub(super) fn new(volume: Arc<Unlocked>, for_all: bool, modified: SystemTime) -> Self {
+    /// A read-only file.
+    pub(super) fn new(
+        volume: Arc<Unlocked>,
+        permissions: Permissions,
+        modified: SystemTime,
+    ) -> Self {
         Self {
             cached: volume.is_whole(),
             content: Content::ReadOnly(volume),
-            for_all,
+            permissions,
             modified: Mutex::new(modified),
         }
     }
 
-    /// The same with a file that its owner can write to.
-    pub(super) fn read_write(volume: Arc<Writable>, for_all: bool, modified: SystemTime) -> Self {
+    /// The same with a file that can be written to.
+    pub(super) fn read_write(
+        volume: Arc<Writable>,
+        permissions: Permissions,
+        modified: SystemTime,
+    ) -> Self {
         Self {
             cached: true,
             content: Content::ReadWrite(volume),
-            for_all,
+            permissions,
             modified: Mutex::new(modified),
         }
     }
@@ -93,19 +142,13 @@ impl Tree {
     /// What stat(2) reports about `node`.
     pub(super) fn attributes(&self, node: Node) -> Attributes {
         let directory = node == Node::Root;
-        let write = match self.content {
-            Content::ReadWrite(_) if !directory => 0o200,
-            _ => 0,
-        };
-        let read = match (directory, self.for_all) {
-            (true, true) => 0o555,
-            (true, false) => 0o500,
-            (false, true) => 0o444,
-            (false, false) => 0o400,
+        let mode = match directory {
+            true => self.permissions.of_directory(),
+            false => self.permissions.of_file(self.is_writable()),
         };
         Attributes {
             size: if directory { 0 } else { self.size() },
-            mode: read | write,
+            mode,
             modified: *self.modified.lock().unwrap_or_else(PoisonError::into_inner),
             directory,
         }
@@ -230,4 +273,34 @@ fn system_error(doing: &str, len: u64, offset: u64, error: Error) -> io::Error {
         _ => Errno::IO,
     };
     known.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_can_be_searched_by_all_who_may_read_the_file() {
+        let modes = |permissions: Permissions| {
+            let file = permissions.of_file(false);
+            (file, permissions.of_file(true), permissions.of_directory())
+        };
+        assert_eq!(
+            modes(Permissions::of_owner(false, false)),
+            (0o400, 0o600, 0o500)
+        );
+        assert_eq!(
+            modes(Permissions::of_owner(true, false)),
+            (0o440, 0o640, 0o550)
+        );
+        assert_eq!(
+            modes(Permissions::of_owner(false, true)),
+            (0o444, 0o644, 0o555)
+        );
+        assert_eq!(modes(Permissions::without(0o027)), (0o440, 0o640, 0o550));
+        assert_eq!(modes(Permissions::without(0o002)), (0o444, 0o664, 0o555));
+        assert_eq!(modes(Permissions::without(0o777)), (0, 0, 0));
+        assert!(!Permissions::without(0o077).are_for_others());
+        assert!(Permissions::without(0o057).are_for_others());
+    }
 }

@@ -10,6 +10,7 @@ use rustix::mount::UnmountFlags;
 
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
+use crate::source::MountEntry;
 
 /// Unmounts `directory` if no program uses it.
 ///
@@ -25,8 +26,25 @@ pub fn unmount(directory: &Path) -> Result<()> {
     unmounted.map_err(|error| failed(directory, error))
 }
 
-/// Unmounts `directory` even if programs use it: the mount point is free at once, and the kernel
-/// sends the server of the mount no further requests. `device` is the minor device number of the
+/// Whether the server of a FUSE mount has ended without unmounting it, so that every access fails.
+pub fn is_dead(mount: &MountEntry) -> bool {
+    // Attributes may be cached, but not what statfs(2) reports.
+    let asked = rustix::fs::statfs(&mount.directory);
+    mount.kind.as_encoded_bytes().starts_with(b"fuse")
+        && asked.is_err_and(|error| error == Errno::NOTCONN)
+}
+
+/// Unmounts a FUSE file system even if programs use it: the mount point is free at once, and the kernel
+/// sends the server of the mount no further requests. Programs that still use it get errors, and what
+/// they did not sync may be lost; [`Stopper::stop`](super::Stopper::stop) is more careful.
+///
+/// # Errors
+/// [`Error::Io`] if the system refuses.
+pub fn detach_mount(mount: &MountEntry) -> Result<()> {
+    detach(&mount.directory, Some(mount.device.1))
+}
+
+/// As [`detach_mount`]. `device` is the minor device number of the
 /// mounted file system, which is also the number of its connection to the server.
 pub(super) fn detach(directory: &Path, device: Option<u32>) -> Result<()> {
     // For a FUSE mount, "force" closes the connection, even where the unmount itself is lazy.
