@@ -77,7 +77,9 @@ impl Failure {
     /// The same, one sentence for each line.
     pub(crate) fn help_lines(&self) -> Vec<String> {
         let help = match self {
-            Self::Volume(error) => error.remedy().as_ref().map(advice::words),
+            Self::Volume(error) => {
+                dead_mount(error).or_else(|| error.remedy().as_ref().map(advice::words))
+            }
             Self::Other { help, .. } => help.clone(),
             Self::Silent(_) => None,
         };
@@ -99,4 +101,28 @@ impl Failure {
             Self::Silent(_) => false,
         }
     }
+}
+
+/// The help for an access to a mount whose server has ended: every access fails with the same error.
+#[cfg(feature = "fuse")]
+fn dead_mount(error: &Error) -> Option<String> {
+    use fve::shown::ShowPath;
+    let code = error.io_error()?.raw_os_error()?;
+    if code != rustix::io::Errno::NOTCONN.raw_os_error() {
+        return None;
+    }
+    let kind = format!("fuse.{}", fve::serve::fuse::SUBTYPE);
+    let mounts = fve::source::MountEntry::list().ok()?;
+    let dead = mounts
+        .into_iter()
+        .find(|mount| mount.kind.to_str() == Some(&kind) && fve::serve::fuse::is_dead(mount))?;
+    Some(format!(
+        "the server of the mount on {0} has ended: unmount it with 'fve unmount {0}'",
+        dead.directory.shown()
+    ))
+}
+
+#[cfg(not(feature = "fuse"))]
+fn dead_mount(_error: &Error) -> Option<String> {
+    None
 }

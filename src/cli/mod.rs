@@ -37,7 +37,12 @@ pub(crate) fn run() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     #[cfg(feature = "fuse")]
     let arguments = match mount_helper::translate(arguments) {
-        Ok(arguments) => arguments,
+        Ok(translated) => {
+            for warning in translated.warnings {
+                term::note(format_args!("warning: {warning}"));
+            }
+            translated.arguments
+        }
         Err(failure) => return end(&failure),
     };
     if let Some(failure) = other_tools::volume_option(&arguments) {

@@ -131,7 +131,7 @@ fn may_be_secret(argument: &Arg, value: &OsStr, is_credential: IsCredential) -> 
     let Some(text) = value.to_str() else {
         return false;
     };
-    if value.is_empty() || value == "-" || Path::new(value).exists() {
+    if value.is_empty() || value == "-" || exists(Path::new(value)) {
         return false;
     }
     let id = argument.get_id().as_str();
@@ -145,6 +145,16 @@ fn may_be_secret(argument: &Arg, value: &OsStr, is_credential: IsCredential) -> 
             .is_some_and(|option| option.ends_with("-file"));
     let is_address = ADDRESSES.contains(&id) && text.contains(':');
     looks_like_key(text) || (is_input && !is_address && !looks_like_path(value))
+}
+
+/// Whether there is something at the path. A mount point whose server has ended cannot be looked at.
+fn exists(path: &Path) -> bool {
+    // The system call stat(2): statx(2) of a mount point where an automounter waits would have it
+    // mount, and wait for that.
+    match rustix::fs::stat(path) {
+        Ok(_) => true,
+        Err(error) => error == rustix::io::Errno::NOTCONN,
+    }
 }
 
 /// Whether it has the form of a key protector's ID, or of the beginning of one.

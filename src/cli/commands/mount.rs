@@ -3,6 +3,9 @@
 //! Without `--foreground`, the command starts itself again as a child process. The child asks for
 //! credentials, unlocks, mounts, reports on a pipe that the mount is ready, and detaches from the
 //! terminal. The parent waits for that, or ends with the child's exit status if it fails.
+//!
+//! The process that serves gives up its capabilities, so another one ([`Unmounter`]) unmounts when a
+//! signal arrives.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -13,9 +16,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::cli::commands::unmount::Unmounter;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
@@ -23,12 +26,15 @@ use crate::cli::options::source;
 use crate::cli::options::source::SourceArgs;
 use crate::cli::output::term;
 use crate::cli::run::Run;
+use crate::cli::signals;
 use clap::{Args, ValueHint};
 use fve::create::Inside;
 use fve::error::Error;
-use fve::serve::fuse::{Busy, Mount, MountOptions, Stopper};
+use fve::privileges::give_up_capabilities;
+use fve::serve::fuse::{Mount, MountOptions};
+use fve::shown::ShowPath;
 use fve::source::{DeviceHold, SharedHold};
-use fve::volume::{Writable, is_hibernated};
+use fve::volume::{Unlocked, Writable, is_hibernated};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -63,6 +69,19 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) allow_other: bool,
 
+    /// Make this user the owner of DIR and the file; by default, it is the user who mounts
+    #[arg(long, value_name = "UID")]
+    pub(crate) uid: Option<u32>,
+
+    /// Make this group the group of DIR and the file, and let it read the file
+    #[arg(long, value_name = "GID")]
+    pub(crate) gid: Option<u32>,
+
+    /// Permissions that DIR and the file do not have, as an octal number: with 027, only the owner and
+    /// the group can read
+    #[arg(long, value_name = "MASK", value_parser = parse_mask)]
+    pub(crate) umask: Option<u16>,
+
     /// Bypass the page cache: faster for one pass over the whole volume, slower for everything else
     #[arg(long)]
     pub(crate) direct_io: bool,
@@ -70,6 +89,10 @@ pub(crate) struct MountArgs {
     /// Stay in the foreground until unmounted
     #[arg(long)]
     pub(crate) foreground: bool,
+
+    /// Check the arguments and the volume, and mount nothing (`mount -f`)
+    #[arg(long, hide = true)]
+    pub(crate) fake: bool,
 
     /// Serve from the process that `mount` started, and tell it on standard output
     #[arg(long, hide = true)]
@@ -89,6 +112,10 @@ impl Run for MountArgs {
 }
 
 fn run(args: &MountArgs) -> Result<(), Failure> {
+    check_order(args)?;
+    if args.fake {
+        return check_only(args);
+    }
     if args.foreground || args.background_child {
         serve(args)
     } else {
@@ -96,31 +123,90 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
     }
 }
 
+/// Checks that SOURCE and DIR are not swapped.
+fn check_order(args: &MountArgs) -> Result<(), Failure> {
+    let (source, directory) = (&args.source.source, &args.directory);
+    let is_other = |path: &Path| path.metadata().is_ok_and(|meta| !meta.is_dir());
+    if source.is_dir() && is_other(directory) {
+        return Err(Failure::Other {
+            status: Status::Usage,
+            what: format!(
+                "SOURCE and DIR are swapped: {} is a directory, and {} is not",
+                source.shown(),
+                directory.shown()
+            ),
+            help: Some(format!(
+                "fve mount {} {}",
+                directory.shown(),
+                source.shown()
+            )),
+        });
+    }
+    Ok(())
+}
+
+/// Checks what can be checked without a credential.
+fn check_only(args: &MountArgs) -> Result<(), Failure> {
+    let directory = &args.directory;
+    // Unlike the standard library, this does not trigger an automount.
+    rustix::fs::stat(directory).map_err(|error| {
+        Error::io(
+            format!("cannot use {} as a mount point", directory.shown()),
+            error.into(),
+        )
+    })?;
+    source::open(&args.source).print_notes()?;
+    Ok(())
+}
+
 fn serve(args: &MountArgs) -> Result<(), Failure> {
     Mount::check_mount_point(&args.directory)?;
-    let (mount, _holds) = if args.read_write {
-        (read_write(args)?, (None, None))
+    let (volume, options, _holds) = if args.read_write {
+        read_write(args)?
     } else {
         read_only(args)?
     };
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+    // From here on, a signal must not end the process without unmounting.
+    let mut signals = Signals::new(signals::ending())
         .map_err(|error| Error::io("cannot watch for signals", error))?;
+    let mount = match volume {
+        Content::ReadOnly(volume) => Mount::new(Arc::new(volume), &args.directory, &options)?,
+        Content::ReadWrite(volume) => {
+            Mount::read_write(Arc::new(volume), &args.directory, &options)?
+        }
+    };
+    let unmounter = Unmounter::start(mount.directory(), args.foreground)
+        .map_err(|error| Error::io("cannot start the process that unmounts", error))?;
+    // The server parses what is on the disk, which may be hostile.
+    give_up_capabilities().map_err(|error| Error::io("cannot give up capabilities", error))?;
     let watching = signals.handle();
-    let stopper = mount.stopper();
+    let stopping = unmounter.clone();
     let watcher = std::thread::Builder::new()
-        .spawn(move || watch(&mut signals, &stopper))
+        .spawn(move || watch(&mut signals, &stopping))
         .map_err(|error| Error::io("cannot start a thread that waits for signals", error))?;
     // Requests that arrive before `serve` wait in the kernel, so the mount is ready now.
     announce(args)?;
     let served = mount.serve();
+    if served.is_err() {
+        unmounter.detach();
+    }
     watching.close();
     let _ = watcher.join();
+    unmounter.end();
     Ok(served?)
 }
 
-/// Mounts read-only. Other programs must not write to the source, mount it or map it meanwhile: the
-/// kernel caches the pages of the mount, and would show old content.
-fn read_only(args: &MountArgs) -> Result<(Mount, Holds), Failure> {
+/// An unlocked volume, what to mount it with, and the locks on its source.
+type Ready = (Content, MountOptions, Holds);
+
+enum Content {
+    ReadOnly(Unlocked),
+    ReadWrite(Writable),
+}
+
+/// Unlocks a volume to mount it read-only. Other programs must not write to the source, mount it or
+/// map it meanwhile: the kernel caches the pages of the mount, and would show old content.
+fn read_only(args: &MountArgs) -> Result<Ready, Failure> {
     let shared = SharedHold::take(&args.source.source)?;
     let source::OpenedToShow { opened, hold } = source::open_to_show(&args.source)
         .print_notes()
@@ -128,12 +214,11 @@ fn read_only(args: &MountArgs) -> Result<(Mount, Holds), Failure> {
     let device = hold?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
     let options = options(args, &opened.path, opened.modified);
-    let mount = Mount::new(Arc::new(unlocked), &args.directory, &options)?;
-    Ok((mount, (shared, device)))
+    Ok((Content::ReadOnly(unlocked), options, (shared, device)))
 }
 
 /// Checks whether the volume can be written to before it asks for a credential.
-fn read_write(args: &MountArgs) -> Result<Mount, Failure> {
+fn read_write(args: &MountArgs) -> Result<Ready, Failure> {
     let opened = source::open_for_writing(&args.source)
         .print_notes()
         .map_err(|failure| args.credentials.name_fitting(failure))?;
@@ -145,11 +230,7 @@ fn read_write(args: &MountArgs) -> Result<Mount, Failure> {
         .map_err(fve::Error::from)?;
     check_inside(&writable, args.allow_unaware_file_system)?;
     let options = options(args, &opened.path, None);
-    Ok(Mount::read_write(
-        Arc::new(writable),
-        &args.directory,
-        &options,
-    )?)
+    Ok((Content::ReadWrite(writable), options, (None, None)))
 }
 
 /// Checks that the file system in the volume does not use the places of BitLocker's own structures:
@@ -211,26 +292,38 @@ fn listed(places: &[Range<u64>]) -> String {
 }
 
 fn options(args: &MountArgs, source: &Path, modified: Option<SystemTime>) -> MountOptions {
-    MountOptions::new(source.to_string_lossy())
+    let mut options = MountOptions::new(source.to_string_lossy())
         .allow_other(args.allow_other)
         .modified(modified.unwrap_or_else(SystemTime::now))
-        .direct_io(args.direct_io)
+        .direct_io(args.direct_io);
+    if let Some(uid) = args.uid {
+        options = options.uid(uid);
+    }
+    if let Some(gid) = args.gid {
+        options = options.gid(gid);
+    }
+    if let Some(mask) = args.umask {
+        options = options.umask(mask);
+    }
+    options
 }
 
-/// Unmounts when a signal arrives. If a program uses the mount, says so and waits for the next signal.
-fn watch(signals: &mut Signals, stopper: &Stopper) {
+fn parse_mask(text: &str) -> Result<u16, String> {
+    match u16::from_str_radix(text, 8) {
+        Ok(mask) if mask <= 0o777 => Ok(mask),
+        _ => Err("not an octal number from 000 to 777".to_owned()),
+    }
+}
+
+/// Has the directory unmounted when a signal arrives.
+fn watch(signals: &mut Signals, unmounter: &Unmounter) {
     for _ in signals.forever() {
-        match stopper.stop(Busy::Refuse) {
-            Ok(()) => return,
-            Err(error) => {
-                let cause = io::Error::from(error);
-                match cause.kind() {
-                    io::ErrorKind::ResourceBusy => term::note(
-                        "still mounted, because a program uses the mount; close it, then stop fve again",
-                    ),
-                    _ => term::note(format_args!("still mounted: {cause}")),
-                }
-            }
+        // Without a service manager, this does nothing.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if let Err(error) = unmounter.stop_when_free() {
+            term::note(format_args!(
+                "still mounted, because the process that unmounts has ended ({error}); use 'fve unmount'"
+            ));
         }
     }
 }

@@ -1,0 +1,164 @@
+//! Which mount the user means: by its directory, also through a link, by the file in it, or by what was
+//! mounted.
+
+use std::path::{Path, PathBuf};
+
+use fve::error::Error;
+use fve::serve::fuse::{FILE_NAME, SUBTYPE};
+use fve::shown::ShowPath;
+use fve::source::MountEntry;
+
+use super::refused;
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::output::term::{self, escaped};
+
+/// Most links that are followed, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// The mount that `word` names.
+pub(super) fn find(word: &Path) -> Result<MountEntry, Failure> {
+    let path = match at_mount_point(word)? {
+        Place::Mounted(entry) if is_fve(&entry) => return Ok(entry),
+        Place::Mounted(entry) => {
+            return Err(refused(
+                format!(
+                    "{} is a mount of another kind ({})",
+                    entry.directory.shown(),
+                    escaped(&entry.kind.to_string_lossy())
+                ),
+                format!("umount {}", entry.directory.shown()),
+            ));
+        }
+        Place::Other(path) => path,
+    };
+    let mut meant: Vec<_> = all()?
+        .into_iter()
+        .filter(|entry| entry.directory.join(FILE_NAME) == path || is_source(entry, &path))
+        .collect();
+    match (meant.pop(), meant.is_empty()) {
+        (None, _) => Err(refused(
+            format!("nothing is mounted on {}", path.shown()),
+            "'fve unmount' without DIR lists what is mounted",
+        )),
+        (Some(entry), true) => {
+            term::note(format_args!("unmounting {}", entry.directory.shown()));
+            Ok(entry)
+        }
+        (Some(entry), false) => {
+            meant.push(entry);
+            let directories: Vec<_> = meant
+                .iter()
+                .map(|entry| entry.directory.shown().to_string())
+                .collect();
+            Err(refused(
+                format!("{} is mounted on {}", path.shown(), directories.join(", ")),
+                "name the directory to unmount",
+            ))
+        }
+    }
+}
+
+/// The failure for a command line without a directory, which lists the mounts.
+pub(super) fn not_named() -> Failure {
+    let mounts = all().unwrap_or_default();
+    let listed: Vec<_> = mounts
+        .iter()
+        .map(|entry| {
+            let source = Path::new(&entry.source);
+            format!("{} ({})", entry.directory.shown(), source.shown())
+        })
+        .collect();
+    let help = match mounts.first() {
+        None => "nothing is mounted by fve".to_owned(),
+        Some(first) => format!(
+            "mounted are: {}; use 'fve unmount {}'",
+            listed.join(", "),
+            first.directory.shown()
+        ),
+    };
+    Failure::Other {
+        status: Status::Usage,
+        what: "no DIR was named".to_owned(),
+        help: Some(help),
+    }
+}
+
+/// All mounts of fve.
+fn all() -> Result<Vec<MountEntry>, Failure> {
+    let all = MountEntry::list().map_err(unreadable)?;
+    Ok(all.into_iter().filter(is_fve).collect())
+}
+
+fn unreadable(error: std::io::Error) -> Failure {
+    Error::io("cannot read the mount table", error).into()
+}
+
+fn is_fve(mounted: &MountEntry) -> bool {
+    mounted.kind.to_str() == Some(&format!("fuse.{SUBTYPE}"))
+}
+
+/// Whether `path` is what was mounted.
+fn is_source(mounted: &MountEntry, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let source = Path::new(&mounted.source);
+    if !source.is_absolute() {
+        return false;
+    }
+    let identity = |path: &Path| {
+        let meta = path.metadata().ok()?;
+        Some((meta.dev(), meta.ino(), meta.rdev()))
+    };
+    let same_device = |(_, _, one): (u64, u64, u64), (_, _, other)| one != 0 && one == other;
+    source == path
+        || match (identity(source), identity(path)) {
+            (Some(one), Some(other)) => one == other || same_device(one, other),
+            _ => false,
+        }
+}
+
+/// What is at a path.
+enum Place {
+    Mounted(MountEntry),
+    /// Nothing is mounted there. The path has no link in it.
+    Other(PathBuf),
+}
+
+/// Follows links to a mount point. The mount itself is not looked at: if its server has ended, every
+/// access fails.
+fn at_mount_point(word: &Path) -> Result<Place, Failure> {
+    let mut path = absolute(word)?;
+    for _ in 0..MAX_LINKS {
+        if let Some(entry) = MountEntry::at(&path).map_err(unreadable)? {
+            return Ok(Place::Mounted(entry));
+        }
+        let Ok(target) = std::fs::read_link(&path) else {
+            break;
+        };
+        path = absolute(&path.parent().unwrap_or(Path::new("/")).join(target))?;
+    }
+    Ok(Place::Other(path))
+}
+
+/// The absolute path, with links resolved up to the parent directory.
+fn absolute(word: &Path) -> Result<PathBuf, Failure> {
+    let fail = |error| Error::io(format!("cannot find {}", word.shown()), error);
+    // `.` and `..` have no name: they are directories, and no links.
+    let absolute = match word.file_name() {
+        None => std::env::current_dir()
+            .map_err(fail)?
+            .join(word)
+            .canonicalize()
+            .map_err(fail)?,
+        Some(_) => std::path::absolute(word).map_err(fail)?,
+    };
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => match parent.canonicalize() {
+            Ok(parent) => Ok(parent.join(name)),
+            // The server of a mount on the way has ended, as for DIR/volume.
+            Err(_) if MountEntry::at(parent).is_ok_and(|entry| entry.is_some()) => Ok(absolute),
+            Err(error) => Err(fail(error).into()),
+        },
+        _ => Ok(absolute),
+    }
+}

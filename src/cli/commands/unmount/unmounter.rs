@@ -1,0 +1,240 @@
+//! The process that unmounts for the server of a mount.
+//!
+//! The server gives up its capabilities, and with them the right to unmount. So it starts this process
+//! first, `fve unmount --on-request DIR`, which reads requests of one byte from its standard input and
+//! reads nothing of the volume. It ends when the server has closed the pipe.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fve::error::Error;
+use fve::serve::fuse::{detach_mount, unmount};
+use fve::source::MountEntry;
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+use super::is_busy;
+use super::users::Users;
+use crate::cli::failure::Failure;
+use crate::cli::output::term;
+
+/// The request to unmount as soon as no program uses the mount.
+const WHEN_FREE: u8 = b'u';
+/// The request to unmount at once.
+const NOW: u8 = b'd';
+
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Name of the process.
+const NAME: &std::ffi::CStr = c"fve-unmount";
+
+/// What it needs: to unmount, and to see which programs use the mount.
+const NEEDED: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::DAC_READ_SEARCH);
+
+/// The server's side.
+#[derive(Debug, Clone)]
+pub(crate) struct Unmounter {
+    process: Arc<Mutex<Child>>,
+    requests: Arc<Mutex<Option<ChildStdin>>>,
+}
+
+impl Unmounter {
+    /// Starts the process for the mount on `directory`, an absolute path. With `speaks`, it reports on
+    /// standard error what keeps the mount busy.
+    pub(crate) fn start(directory: &Path, speaks: bool) -> io::Result<Self> {
+        let messages = match speaks {
+            true => Stdio::inherit(),
+            false => Stdio::null(),
+        };
+        // The path of the program may have been replaced since it was started.
+        let mut child = Command::new("/proc/self/exe")
+            .arg0("fve")
+            .args(["unmount", "--on-request"])
+            .arg(directory)
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(messages)
+            .spawn()?;
+        let requests = child.stdin.take();
+        Ok(Self {
+            process: Arc::new(Mutex::new(child)),
+            requests: Arc::new(Mutex::new(requests)),
+        })
+    }
+
+    /// Has the directory unmounted as soon as no program uses it.
+    pub(crate) fn stop_when_free(&self) -> io::Result<()> {
+        self.request(WHEN_FREE)
+    }
+
+    /// Has the directory unmounted at once. A failure is of no use to a server that has ended.
+    pub(crate) fn detach(&self) {
+        let _ = self.request(NOW);
+    }
+
+    fn request(&self, request: u8) -> io::Result<()> {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        match requests.as_ref() {
+            Some(mut pipe) => pipe.write_all(&[request]),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Lets the process end, and waits for that.
+    pub(crate) fn end(&self) {
+        drop(
+            self.requests
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let _ = self
+            .process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .wait();
+    }
+}
+
+/// The process itself.
+pub(super) fn serve_requests(directory: &Path) -> Result<(), Failure> {
+    let fail = |error| Error::io("cannot start the process that unmounts", error);
+    // Signals for the whole group or unit reach this process too. The server decides.
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).map_err(fail)?;
+    }
+    // Closing the terminal does not end it.
+    let _ = rustix::process::setsid();
+    let _ = rustix::thread::set_name(NAME);
+    keep_only_needed().map_err(|error| fail(error.into()))?;
+    let (sender, receiver) = channel();
+    std::thread::Builder::new()
+        .spawn(move || {
+            // Not through the standard library's buffer, which is not needed here.
+            let bytes = io::stdin().lock().bytes();
+            bytes
+                .map_while(Result::ok)
+                .try_for_each(|request| sender.send(request))
+        })
+        .map_err(fail)?;
+    answer(&Mounted::of(directory), &receiver);
+    Ok(())
+}
+
+/// A user without capabilities needs the set-user-ID program `fusermount3`, so the process may still
+/// run one.
+fn keep_only_needed() -> rustix::io::Result<()> {
+    let kept = capabilities(None)?.permitted.intersection(NEEDED);
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: kept,
+            permitted: kept,
+            inheritable: CapabilitySet::empty(),
+        },
+    )
+}
+
+/// Answers requests until the server has ended.
+fn answer(mounted: &Mounted, requests: &Receiver<u8>) {
+    let mut wanted = false;
+    let mut told = false;
+    loop {
+        let request = match wanted {
+            true => requests.recv_timeout(PAUSE),
+            false => requests.recv().map_err(RecvTimeoutError::from),
+        };
+        match request {
+            Ok(WHEN_FREE) => (wanted, told) = (true, false),
+            Ok(NOW) => mounted.detach(),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if !wanted {
+            continue;
+        }
+        match mounted.end() {
+            Ok(()) => wanted = false,
+            Err(_) if told => {}
+            Err(error) => {
+                told = true;
+                mounted.report(&error);
+            }
+        }
+    }
+}
+
+/// The mount of the server.
+struct Mounted {
+    entry: Option<MountEntry>,
+}
+
+impl Mounted {
+    fn of(directory: &Path) -> Self {
+        Self {
+            entry: MountEntry::at(directory).ok().flatten(),
+        }
+    }
+
+    /// Where the file system is mounted now; the directory may have been moved.
+    fn now(&self) -> Option<MountEntry> {
+        MountEntry::of_device(self.entry.as_ref()?.device)
+            .ok()
+            .flatten()
+    }
+
+    /// Unmounts if no program uses it.
+    fn end(&self) -> Result<(), Error> {
+        let Some(mounted) = self.now() else {
+            return Ok(());
+        };
+        let visible = MountEntry::at(&mounted.directory).ok().flatten();
+        if visible.is_some_and(|visible| visible.device != mounted.device) {
+            let hidden = io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another file system is mounted over it",
+            );
+            return Err(Error::io("cannot unmount", hidden));
+        }
+        // The server can still report whether everything reaches the disk.
+        if mounted.writable
+            && let Ok(file) = File::open(mounted.directory.join(fve::serve::fuse::FILE_NAME))
+        {
+            let _ = file.sync_all();
+        }
+        unmount(&mounted.directory)
+    }
+
+    fn detach(&self) {
+        if let Some(mounted) = self.now() {
+            let _ = detach_mount(&mounted);
+        }
+    }
+
+    fn report(&self, error: &Error) {
+        match self.now() {
+            Some(mounted) if is_busy(error) => {
+                let users = Users::of(&mounted);
+                term::note(format_args!(
+                    "still mounted, because {}; it is unmounted as soon as nothing uses it",
+                    users.described(&mounted.directory)
+                ));
+                term::note(format_args!("help: {}", users.how_to_end()));
+            }
+            _ => term::note(format_args!("still mounted: {}", error.with_causes())),
+        }
+    }
+}

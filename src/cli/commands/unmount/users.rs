@@ -1,0 +1,159 @@
+//! What keeps a mount busy: programs, loop devices, and file systems that were mounted from the volume.
+
+use std::ffi::OsStr;
+use std::fs::read_dir;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use fve::shown::ShowPath;
+use fve::source::MountEntry;
+use rustix::fs::{major, minor};
+
+use crate::cli::output::term::escaped;
+
+/// Most programs and devices that a message names.
+const MAX_USERS: usize = 8;
+
+/// What uses a mount.
+#[derive(Debug, Default)]
+pub(super) struct Users {
+    /// Programs, with their numbers.
+    programs: Vec<String>,
+    /// Loop devices on the file.
+    devices: Vec<PathBuf>,
+    /// Directories with file systems from the volume, and mounts over the file.
+    mounts: Vec<PathBuf>,
+}
+
+impl Users {
+    /// Everything that is seen to use `mounted`. An ordinary user sees only programs of the same user.
+    pub(super) fn of(mounted: &MountEntry) -> Self {
+        let directory = &mounted.directory;
+        let mut users = Self {
+            programs: programs(mounted),
+            ..Self::default()
+        };
+        let mut numbers = Vec::new();
+        for entry in read_dir("/sys/block").into_iter().flatten().flatten() {
+            let backing = std::fs::read(entry.path().join("loop/backing_file"));
+            let backing = backing.unwrap_or_default();
+            let path = Path::new(OsStr::from_bytes(backing.trim_ascii_end()));
+            if path.starts_with(directory) {
+                users
+                    .devices
+                    .push(Path::new("/dev").join(entry.file_name()));
+                numbers.extend(devices_in(&entry.path()));
+            }
+        }
+        let made_from_it = |entry: &MountEntry| {
+            let source = Path::new(&entry.source);
+            let is_inside = entry.directory != *directory && entry.directory.starts_with(directory);
+            is_inside
+                || source.starts_with(directory)
+                || numbers.contains(&entry.device)
+                || users.devices.iter().any(|device| source == device)
+        };
+        users.mounts = MountEntry::list()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(made_from_it)
+            .map(|entry| entry.directory)
+            .collect();
+        // A mount inside another one ends first.
+        users.mounts.reverse();
+        users
+    }
+
+    /// The sentence that names the users, or that there are some.
+    pub(super) fn described(&self, directory: &Path) -> String {
+        let devices = self.devices.iter().map(|device| device.shown().to_string());
+        let mounts = self
+            .mounts
+            .iter()
+            .map(|mount| format!("the mount on {}", mount.shown()));
+        let mut named: Vec<_> = self.programs.iter().cloned().chain(devices).collect();
+        named.extend(mounts);
+        named.truncate(MAX_USERS);
+        match named.is_empty() {
+            true => format!("{} is in use", directory.shown()),
+            false => format!("{} is in use by {}", directory.shown(), named.join(", ")),
+        }
+    }
+
+    /// What ends the use.
+    pub(super) fn how_to_end(&self) -> String {
+        let unmount = self
+            .mounts
+            .iter()
+            .map(|mount| format!("umount {}", mount.shown()));
+        // umount(8) also detaches a loop device that mount(8) made.
+        let detach = self
+            .devices
+            .iter()
+            .filter(|_| self.mounts.is_empty())
+            .map(|device| format!("losetup --detach {}", device.shown()));
+        let commands: Vec<_> = unmount.chain(detach).collect();
+        match (commands.is_empty(), self.programs.is_empty()) {
+            (false, _) => format!("first end what uses it: {}", commands.join("; ")),
+            (true, false) => "end these programs, or close their files, then try again".to_owned(),
+            (true, true) => {
+                "end the programs that use it, then try again; only root sees the programs of other users".to_owned()
+            }
+        }
+    }
+}
+
+/// Device numbers of a block device and its partitions, from its directory in /sys/block.
+fn devices_in(device: &Path) -> Vec<(u32, u32)> {
+    let number = |directory: &Path| {
+        let text = std::fs::read_to_string(directory.join("dev")).ok()?;
+        let (major, minor) = text.trim().split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    let partitions = read_dir(device).into_iter().flatten().flatten();
+    let mut numbers: Vec<_> = partitions
+        .filter(|entry| entry.path().join("partition").exists())
+        .filter_map(|entry| number(&entry.path()))
+        .collect();
+    numbers.extend(number(device));
+    numbers
+}
+
+/// Other processes with a file of the mount open or mapped, or with a working directory in it.
+fn programs(mounted: &MountEntry) -> Vec<String> {
+    let mut programs = Vec::new();
+    for entry in read_dir("/proc").into_iter().flatten().flatten() {
+        let process = entry.path();
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        if id != std::process::id() && uses(&process, mounted) {
+            let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+            programs.push(format!("{} ({id})", escaped(name.trim())));
+        }
+    }
+    programs
+}
+
+fn uses(process: &Path, mounted: &MountEntry) -> bool {
+    let links = ["fd", "map_files"]
+        .into_iter()
+        .flat_map(|list| read_dir(process.join(list)).into_iter().flatten().flatten())
+        .map(|entry| entry.path())
+        .chain([process.join("cwd"), process.join("root")]);
+    links.into_iter().any(|link| leads_into(&link, mounted))
+}
+
+/// Whether a link in /proc leads to a file of the mount. One that was opened before the volume was
+/// mounted has the same path, but is on another device.
+fn leads_into(link: &Path, mounted: &MountEntry) -> bool {
+    let inside = std::fs::read_link(link).is_ok_and(|at| at.starts_with(&mounted.directory));
+    inside
+        && match link.metadata() {
+            Ok(meta) => (major(meta.dev()), minor(meta.dev())) == mounted.device,
+            // The mount of another user, or one whose server does not answer.
+            Err(_) => true,
+        }
+}
