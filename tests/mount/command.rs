@@ -224,7 +224,7 @@ fn ends_on_sigint() {
 
 fn ends_on(signal: &str) {
     let mut mount = Foreground::new();
-    // While the mount is busy, the first signal has no effect.
+    // While the mount is busy, it stays.
     let held = File::open(mount.volume_file()).expect("open");
     mount.send(signal);
     let mut said = BufReader::new(mount.child.stderr.take().expect("stderr"));
@@ -237,8 +237,11 @@ fn ends_on(signal: &str) {
     assert!(line.contains("still mounted"), "{line}");
     let mut byte = [0];
     (&held).read_exact(&mut byte).expect("still served");
+    assert!(
+        line.contains(&format!("({})", std::process::id())),
+        "{line}"
+    );
     drop(held);
-    mount.send(signal);
     assert!(mount.wait().success());
     assert!(!mount.volume_file().exists());
 }

@@ -11,6 +11,7 @@ mod command;
 #[path = "../common/mod.rs"]
 mod common;
 mod decrypt;
+mod edges;
 mod stop;
 
 use std::process::ExitCode;
