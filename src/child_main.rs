@@ -4,6 +4,8 @@
 use crate::child::{Service, prepare, serve};
 #[cfg(feature = "directory")]
 use crate::escrow;
+#[cfg(all(target_os = "linux", feature = "pkcs11"))]
+use crate::unlock;
 
 /// What child processes of this build can do.
 #[cfg(all(target_os = "linux", any(feature = "directory", feature = "pkcs11")))]
@@ -12,6 +14,8 @@ const SERVICES: &[&Service] = &[
     &escrow::DIRECTORY_SERVICE,
     #[cfg(feature = "kerberos")]
     &escrow::KERBEROS_SERVICE,
+    #[cfg(feature = "pkcs11")]
+    &unlock::certificate::TOKENS,
 ];
 
 /// Must be the first call in `main` of a program that searches a directory server or uses a PKCS#11

@@ -29,6 +29,17 @@ impl Display for Shown<'_> {
     }
 }
 
+/// Shows a text from outside, such as the label of a token, with control characters and direction
+/// marks escaped.
+#[derive(Debug, Clone, Copy)]
+pub struct Escaped<'a>(pub &'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_escaped(self.0, f)
+    }
+}
+
 /// Shows an error and all its causes in one line: `cannot read disk.img: Input/output error`.
 #[derive(Debug, Clone, Copy)]
 pub struct WithCauses<'a>(pub &'a (dyn Error + 'static));

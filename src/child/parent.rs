@@ -50,11 +50,11 @@ impl Child {
         let (complaint, its_complaint) = pipe.map_err(|errno| failed(errno.into()))?;
         let mut command = Command::new(PROGRAM);
         command.arg0("fve-child").arg(ARGUMENT).arg(service.name);
-        command.current_dir("/");
         command.stdin(Stdio::from(OwnedFd::from(its_end)));
         command.stdout(Stdio::null());
         command.stderr(Stdio::from(its_complaint));
         if let Environment::Only(names) = &service.environment {
+            command.current_dir("/");
             command.env_clear();
             let set = names
                 .iter()
@@ -77,17 +77,37 @@ impl Child {
     pub(crate) fn ask(&mut self, request: &[u8]) -> Result<Zeroizing<Vec<u8>>, ChildFailure> {
         let started = Instant::now();
         let end = started + self.allowed.saturating_sub(self.spent);
+        let answer = self.ask_until(request, end, self.allowed);
+        self.spent += started.elapsed();
+        answer
+    }
+
+    /// The same with a time of its own, which is not counted with that of the other answers.
+    #[cfg(feature = "pkcs11")]
+    pub(crate) fn ask_within(
+        &mut self,
+        request: &[u8],
+        allowed: Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, ChildFailure> {
+        self.ask_until(request, Instant::now() + allowed, allowed)
+    }
+
+    fn ask_until(
+        &mut self,
+        request: &[u8],
+        end: Instant,
+        allowed: Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, ChildFailure> {
         let answer = match self.exchange(request, end) {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(self.why_gone()),
             Err(error) => Err(match error.kind() {
-                ErrorKind::TimedOut | ErrorKind::WouldBlock => ChildFailure::TimedOut(self.allowed),
+                ErrorKind::TimedOut | ErrorKind::WouldBlock => ChildFailure::TimedOut(allowed),
                 ErrorKind::InvalidData | ErrorKind::InvalidInput => ChildFailure::Malformed,
                 // The other end of the connection is closed.
                 _ => self.why_gone(),
             }),
         };
-        self.spent += started.elapsed();
         if answer.is_err() {
             self.end();
         }

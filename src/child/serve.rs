@@ -12,6 +12,7 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, getpid, getppid, kill_process,
     set_dumpable_behavior, setrlimit, setsid,
 };
+use rustix::thread::set_no_new_privs;
 
 use super::service::ARGUMENT;
 use super::{Conversation, Limits, Service};
@@ -76,7 +77,10 @@ fn begin(limits: &Limits) -> io::Result<UnixStream> {
         // still gives up its capabilities.
         let _ = change_user();
     }
-    give_up_capabilities()?;
+    match limits.keeps_capabilities {
+        true => set_no_new_privs(true)?,
+        false => give_up_capabilities()?,
+    }
     #[cfg(feature = "directory")]
     if !limits.writes_files {
         // Not every kernel can do this.

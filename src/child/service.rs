@@ -27,7 +27,8 @@ pub(crate) struct Service {
 pub(crate) enum Environment {
     /// These, where they are set.
     Only(&'static [&'static str]),
-    /// All: which ones a PKCS#11 library reads is not known.
+    /// All, and the working directory, to which values may be relative: which ones a PKCS#11 library
+    /// reads is not known.
     #[cfg(feature = "pkcs11")]
     All,
 }
@@ -44,6 +45,8 @@ pub(crate) struct Limits {
     pub(crate) writes_files: bool,
     /// Whether a process that root started changes to a user without rights.
     pub(crate) becomes_unprivileged: bool,
+    /// Whether the process keeps its capabilities, so that root can open the files of other users.
+    pub(crate) keeps_capabilities: bool,
 }
 
 /// Whether this program can start child processes: it called `run_if_requested` and is none itself.

@@ -108,6 +108,10 @@ reasons! {
     LastPinTry = "last-pin-try",
     /// The token is locked after too many wrong PINs.
     PinLocked = "pin-locked",
+    /// The PIN of the token has expired.
+    PinExpired = "pin-expired",
+    /// The user canceled the login on the reader of the token.
+    LoginCanceled = "login-canceled",
 
     // Network Unlock.
     /// There is no Network Unlock sidecar for the volume.

@@ -50,6 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "unlock",
         &[
+            "child",
             "crypto",
             "error",
             "escrow",

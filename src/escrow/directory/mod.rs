@@ -45,6 +45,7 @@ pub(crate) const SERVICE: Service = Service {
         files: 64,
         writes_files: false,
         becomes_unprivileged: true,
+        keeps_capabilities: false,
     },
     serve: |conversation| {
         while let Some(request) = conversation.next() {
@@ -63,6 +64,7 @@ pub(crate) const KERBEROS_SERVICE: Service = Service {
     limits: Limits {
         writes_files: true,
         becomes_unprivileged: false,
+        keeps_capabilities: false,
         ..SERVICE.limits
     },
     ..SERVICE

@@ -9,7 +9,7 @@
 //! CryptoAPI returns it least significant byte first, CNG most significant byte first. Both orders are
 //! tried with every padding; a result is accepted only if it opens the sealed VMK, whose tag proves it.
 
-#[cfg(feature = "pkcs11")]
+#[cfg(all(target_os = "linux", feature = "pkcs11"))]
 mod token;
 mod uri;
 
@@ -24,7 +24,9 @@ use crate::secret::{IntermediateKey, SecretBytes, SecretText};
 use crate::shown::ShowPath;
 use base16ct::lower::encode_string as hex;
 
-#[cfg(feature = "pkcs11")]
+#[cfg(all(target_os = "linux", feature = "pkcs11"))]
+pub(crate) use token::TOKENS;
+#[cfg(all(target_os = "linux", feature = "pkcs11"))]
 pub use token::TokenKey;
 pub use uri::{TokenModule, TokenUri};
 
