@@ -138,6 +138,9 @@ fn may_be_secret(argument: &Arg, value: &OsStr, is_credential: IsCredential) -> 
     if value_name(argument) == "ID" {
         return !looks_like_identifier(text) || looks_like_key(text);
     }
+    if value_name(argument) == "SECONDS" && text.parse::<u16>().is_ok() {
+        return false;
+    }
     let is_input = INPUTS.contains(&id)
         || is_credential(id)
         || argument

@@ -7,9 +7,9 @@ use fve::crypto::rsa_key::Padding;
 use fve::enroll::NewProtector;
 
 use crate::certificate::pair;
-use crate::common::fve;
 use crate::common::output::json;
 use crate::common::trials::{self, Missing, trial};
+use crate::common::{fve, testdata};
 use crate::{assert_refused, run, volume};
 
 const LIBRARIES: [&str; 3] = [
@@ -18,13 +18,13 @@ const LIBRARIES: [&str; 3] = [
     "/usr/lib64/pkcs11/libsofthsm2.so",
 ];
 
-fn library() -> Option<&'static str> {
+pub fn library() -> Option<&'static str> {
     LIBRARIES
         .into_iter()
         .find(|path| std::path::Path::new(path).exists())
 }
 
-fn missing() -> Option<Missing> {
+pub fn missing() -> Option<Missing> {
     trials::programs(&["openssl", "softhsm2-util"]).or_else(|| {
         let lacking = library().is_none();
         lacking.then(|| Missing::Tool("SoftHSM's library is not installed".to_owned()))
@@ -32,12 +32,12 @@ fn missing() -> Option<Missing> {
 }
 
 /// Tokens in a temporary directory.
-struct Tokens {
+pub struct Tokens {
     directory: tempfile::TempDir,
 }
 
 impl Tokens {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let tokens = directory.path().join("tokens");
         std::fs::create_dir(&tokens).expect("tokens");
@@ -52,7 +52,7 @@ impl Tokens {
         Self { directory }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -65,7 +65,7 @@ impl Tokens {
     }
 
     /// Adds a token, optionally with the key of the pair.
-    fn add(&self, label: &str, with_key: bool) {
+    pub fn add(&self, label: &str, with_key: bool) {
         run(self
             .util("--init-token --free --pin 1234 --so-pin 12345678 --label")
             .arg(label));
@@ -181,6 +181,35 @@ fn names_what_is_missing() {
         "pkcs11:token=card?pin-value=1234&module-path=LIBRARY",
         "pin",
     );
-    assert_eq!(output.status.code(), Some(4));
+    assert_eq!(output.status.code(), Some(2));
     assert!(!String::from_utf8_lossy(&output.stdout).contains("1234"));
+}
+
+#[trial("a malformed URI or timeout is an error of the command line")]
+fn refuses_a_malformed_uri() {
+    for (uri, timeout) in [
+        ("card", "60"),
+        ("pkcs11:token", "60"),
+        ("pkcs11:token=card;1234", "60"),
+        ("pkcs11:1234=card", "60"),
+        ("pkcs11:token=card?pin-value=1234", "60"),
+        ("pkcs11:token=card", "0"),
+        ("pkcs11:token=card", "1h"),
+        ("pkcs11:token=card", "3601"),
+    ] {
+        let output = fve()
+            .args(["unlock", "--json"])
+            .arg(testdata::volume("xts-128").file)
+            .args(["--pkcs11", uri, "--pkcs11-timeout", timeout])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("fve");
+        assert_eq!(output.status.code(), Some(2), "{uri} {timeout}");
+        assert!(
+            json(&output)["error"]["help"].is_string(),
+            "{uri} {timeout}"
+        );
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&said).contains("1234"), "{uri}");
+    }
 }

@@ -98,7 +98,8 @@ impl TokenUri {
             // A certificate and its keys share an identifier, so whichever type is named, the private key
             // is found. Tools print URIs with any of the three.
             "type" if matches!(value.as_slice(), b"private" | b"public" | b"cert") => {}
-            _ => return Err(format!("the attribute {name} is not supported")),
+            "type" => return Err("its type is not private, public or cert".to_owned()),
+            name => return Err(unsupported(name)),
         }
         Ok(())
     }
@@ -146,12 +147,28 @@ fn attributes(part: &str, separator: char) -> Result<Vec<(&str, Vec<u8>)>, Strin
         .map(|piece| {
             let (name, value) = piece
                 .split_once('=')
-                .ok_or_else(|| format!("{piece} has no value"))?;
+                .ok_or_else(|| "one of its attributes has no value".to_owned())?;
             let value = decoded(value)
-                .ok_or_else(|| format!("the value of {name} is not percent-encoded correctly"))?;
+                .ok_or_else(|| "a value is not percent-encoded correctly".to_owned())?;
             Ok((name, value))
         })
         .collect()
+}
+
+/// What is wrong with an attribute of the path that is not used. Only a name of the standard is repeated:
+/// anything else may be a PIN in the wrong place.
+fn unsupported(name: &str) -> String {
+    const OF_THE_STANDARD: [&str; 5] = [
+        "library-manufacturer",
+        "library-description",
+        "library-version",
+        "slot-manufacturer",
+        "slot-description",
+    ];
+    match OF_THE_STANDARD.contains(&name) {
+        true => format!("the attribute {name} is not supported"),
+        false => "the name of one of its attributes is not known".to_owned(),
+    }
 }
 
 /// Decodes percent-encoded bytes.
@@ -201,6 +218,8 @@ mod tests {
         for bad in [
             "token=x",
             "pkcs11:token",
+            "pkcs11:token=a;1234",
+            "pkcs11:1234=a",
             "pkcs11:token=%4",
             "pkcs11:token=%zz",
             "pkcs11:token=%ff",
@@ -211,7 +230,7 @@ mod tests {
             "pkcs11:token=a?pin-source=|cat",
         ] {
             let error = TokenUri::parse(bad).unwrap_err();
-            assert!(!error.to_string().contains("1234"), "{bad}");
+            assert!(!error.to_string().contains("1234"), "{bad}: {error}");
         }
     }
 }

@@ -45,6 +45,13 @@ pub(crate) enum Read {
     Path(Build<Path>),
     /// It needs more than a path: a value of another form, or other options.
     Options(fn(&OptionValues<'_>) -> Result<Box<dyn Credential>>),
+    /// The same, with values of a form that is checked first: a value that does not have it is an error of
+    /// the command line, not a credential that does not fit.
+    #[cfg_attr(not(feature = "pkcs11"), allow(dead_code))]
+    Address {
+        check: fn(&OptionValues<'_>) -> Result<()>,
+        read: fn(&OptionValues<'_>) -> Result<Box<dyn Credential>>,
+    },
 }
 
 /// A section of the help. A command has some forty options for credentials, and few users need more
@@ -119,6 +126,17 @@ impl<'a> OptionValues<'a> {
 }
 
 impl CredentialKind {
+    /// Checks the form of the values, without reading anything.
+    ///
+    /// # Errors
+    /// A value is malformed.
+    pub(crate) fn check(&self, given: &OptionValues<'_>) -> Result<()> {
+        match self.read {
+            Read::Address { check, .. } => check(given),
+            Read::Path(_) | Read::Options(_) => Ok(()),
+        }
+    }
+
     /// Builds the credential from the given options.
     ///
     /// # Errors
@@ -126,7 +144,7 @@ impl CredentialKind {
     pub(crate) fn build(&self, given: &OptionValues<'_>) -> Result<Box<dyn Credential>> {
         match self.read {
             Read::Path(read) => read(given.value.unwrap_or(Path::new(""))),
-            Read::Options(read) => read(given),
+            Read::Options(read) | Read::Address { read, .. } => read(given),
         }
     }
 }

@@ -96,7 +96,7 @@ impl Args for CredentialArgs {
             let option = option(kind.option, kind.group, Some(kind.value), kind.help);
             let option = match kind.read {
                 Read::Path(_) => option.value_hint(ValueHint::FilePath),
-                Read::Options(_) => option,
+                Read::Options(_) | Read::Address { .. } => option,
             };
             let option = if kind.value_is_optional {
                 option
@@ -328,12 +328,15 @@ impl CredentialArgs {
                     warn_if_others_can_read(path);
                 }
                 let value = or_environment(kind, value.clone());
-                credentials.push(kind.build(&OptionValues {
+                let prompt = term::prompt();
+                let values = OptionValues {
                     value: value.as_deref(),
                     others: &others,
-                    prompt: Some(&term::prompt()),
+                    prompt: Some(&prompt),
                     system: system.as_ref(),
-                })?);
+                };
+                kind.check(&values).map_err(malformed)?;
+                credentials.push(kind.build(&values)?);
             }
         }
         if credentials.is_empty() {
@@ -493,6 +496,15 @@ fn failed(error: Error) -> Failure {
             "no matching credential was given; the volume accepts: {}",
             words.join(", ")
         ),
+        help: error.remedy().as_ref().map(advice::words),
+    }
+}
+
+/// The failure for an option whose value does not have the form that it must have.
+fn malformed(error: Error) -> Failure {
+    Failure::Other {
+        status: Status::Usage,
+        what: error.with_causes().to_string(),
         help: error.remedy().as_ref().map(advice::words),
     }
 }
