@@ -14,6 +14,8 @@ mod certificate;
 mod common;
 mod key_package;
 #[cfg(feature = "pkcs11")]
+mod lying_module;
+#[cfg(feature = "pkcs11")]
 mod token;
 
 use std::process::{ExitCode, Output};
