@@ -9,7 +9,7 @@ say() { # exit status, words, arguments
 }
 truncate -s 2M disk.img; cat v.img >> disk.img
 say 3 '4096 may be a sector number: a volume begins at byte 2097152; give --offset 2097152' info disk.img --offset 4096
-say 2 'give 63s' info disk.img --offset 63
+say 2 'ends in s' info disk.img --offset 63
 say 2 'multiple of 512' info disk.img --offset 4097
 for offset in 2M 2MiB 4096s 0x200000 2097152 0.001953125G; do say 0 'Password' info disk.img --offset $offset; done
 : > empty; say 3 'copy this one again' info empty

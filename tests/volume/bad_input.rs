@@ -74,7 +74,7 @@ fn names_what_is_not_a_volume() {
         (vec![0; 100], "100 bytes"),
         (vec![0; 8192], "zeros"),
         (ntfs, "NTFS"),
-        (b"some text\n".repeat(100), "known"),
+        (b"some text\n".repeat(100), "a text file"),
         (b"LUKS\xBA\xBE".repeat(100), "LUKS"),
     ] {
         let path = file(&directory, "source", content);
