@@ -23,7 +23,7 @@ const SCRIPTS: &[(&str, &[&str])] = &[
     ("17-sectors-of-another-size", &["losetup", "sfdisk"]),
     ("18-comma-in-name", &["findmnt", "su"]),
     ("19-key-file-others-read", &[]),
-    ("20-no-locks", &["gcc"]),
+    ("20-no-locks", &["python3"]),
     ("21-odd-sources", &["split"]),
 ];
 

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::folder::{Entry, Folder};
-use super::{damaged, unsupported};
+use super::{damaged, unsupported, unsupported_with};
 use crate::shown::ShowPath;
 use crate::source::FileSource;
 
@@ -85,10 +85,13 @@ impl Beside {
         };
         match self.folder.entry(name).map_err(fail)? {
             Entry::Absent => Ok(None),
-            Entry::Link => Err(unsupported(format!(
-                "{} is a link, and parts of an image that are links are not followed; put the files beside each other",
-                path.shown()
-            ))),
+            Entry::Link => Err(unsupported_with(
+                format!(
+                    "{} is a link, and links among the files of an image are not followed",
+                    path.shown()
+                ),
+                "put all files of the image into one directory, and no links to them",
+            )),
             Entry::Other => Err(unsupported(format!(
                 "{} is not a regular file, and is not read as a part of the image",
                 path.shown()

@@ -171,10 +171,14 @@ pub(super) fn fits(path: &Path) -> io::Result<bool> {
         return Ok(false);
     };
     let third = following.next().and_then(|third| size(&third));
-    Ok(match (size(&first), size(&second)) {
-        (Some(first), Some(second)) => {
-            first > 0 && (first == second || first > second && third.is_none())
-        }
+    let Some(first) = size(&first).filter(|first| *first > 0) else {
+        return Ok(false);
+    };
+    Ok(match (size(&second), third) {
+        (Some(second), _) if second == first => true,
+        (Some(second), None) => second < first,
+        // The second is missing.
+        (None, Some(third)) => third == first,
         _ => false,
     })
 }
