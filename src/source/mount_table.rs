@@ -139,6 +139,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_mount_that_holds_a_path_need_not_know_the_path() {
+        let holding = |path: &str| MountEntry::holding(Path::new(path)).unwrap().unwrap();
+        let found = holding("/proc/there/is/no/such/file");
+        assert_eq!(
+            (found.kind, found.directory),
+            ("proc".into(), "/proc".into())
+        );
+        assert_eq!(holding("/").directory, Path::new("/"));
+    }
+
+    #[test]
     fn reads_the_columns_of_a_row() {
         let row = br"36 35 8:3 / /mnt/my\040disk ro,nosuid shared:1 - ext4 /dev/sda3 rw,errors=x";
         let entry = MountEntry::parse(row).unwrap();
