@@ -160,6 +160,12 @@ pub(super) fn fits(path: &Path) -> io::Result<bool> {
     let Some(first) = Name::first(beside.name()) else {
         return Ok(false);
     };
+    if let Some(zeros) = first.number.strip_suffix('1') {
+        let zeroth = first.with_number(format!("{zeros}0"));
+        if beside.has(&zeroth.whole()) {
+            return Ok(false);
+        }
+    }
     let mut following = first.following();
     if first.is_extension {
         return Ok(following.any(|name| beside.has(&name.whole())));
