@@ -54,16 +54,42 @@ pub fn read(path: &Path, credential: &str) -> Result<SecretBytes> {
 /// The text in a file, without one newline at its end.
 ///
 /// # Errors
-/// As [`read`]; [`Error::BadCredential`] also if it is neither UTF-8 nor UTF-16 with a byte-order mark.
+/// As [`read`]; [`Error::BadCredential`] also if the file is empty, has more than one line, or is neither
+/// UTF-8 nor UTF-16 with a byte-order mark.
 pub fn read_line(path: &Path, credential: &str) -> Result<SecretText> {
-    let bytes = read(path, credential)?;
-    let text = decode(bytes.expose()).ok_or_else(|| Error::BadCredential {
+    line_of(&read(path, credential)?, path, credential)
+}
+
+/// The same for the content of a file that was read.
+pub(crate) fn line_of(content: &SecretBytes, path: &Path, credential: &str) -> Result<SecretText> {
+    let text = decode(content.expose()).ok_or_else(|| Error::BadCredential {
         credential: credential.to_owned(),
         why: format!("{} is not text in UTF-8", path.shown()),
         remedy: Some("save the file as UTF-8".into()),
     })?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
+    let fault = |what: String, advice: &str| Error::BadCredential {
+        credential: credential.to_owned(),
+        why: format!("{} {what}", path.shown()),
+        remedy: Some(advice.to_owned().into()),
+    };
+    if text.is_empty() {
+        return Err(fault("is empty".to_owned(), "put the secret into the file"));
+    }
+    if line.trim_matches(['\r', '\n']).is_empty() {
+        return Err(fault(
+            "has only empty lines".to_owned(),
+            "put the secret into the file",
+        ));
+    }
+    let lines = line.split('\n').count();
+    if lines > 1 {
+        return Err(fault(
+            format!("has {lines} lines, but a {credential} file has one"),
+            "leave only the secret in the file, in its first line",
+        ));
+    }
     Ok(SecretText::new(line.to_owned()))
 }
 
@@ -102,8 +128,23 @@ mod tests {
     fn strips_one_newline() {
         assert_eq!(line(b"secret\n").unwrap(), "secret");
         assert_eq!(line(b"secret\r\n").unwrap(), "secret");
-        assert_eq!(line(b" secret \n\n").unwrap(), " secret \n");
-        assert_eq!(line(b"").unwrap(), "");
+        assert_eq!(line(b" secret \n").unwrap(), " secret ");
+    }
+
+    #[test]
+    fn refuses_what_is_not_one_line() {
+        for (content, fault) in [
+            (&b""[..], "is empty"),
+            (b"\n", "has only empty lines"),
+            (b"\r\n\r\n", "has only empty lines"),
+            (b"secret\n\n", "has 2 lines"),
+            (b"secret\nother\nthird", "has 3 lines"),
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), content).unwrap();
+            let error = read_line(file.path(), "password").err().unwrap();
+            assert!(error.to_string().contains(fault), "{error}");
+        }
     }
 
     #[test]

@@ -65,6 +65,10 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             "give one of the credentials that the volume accepts, or run the command on a terminal to be asked for one"
         }
         Remedy::ShowProtectors => "'fve info' lists the key protectors of the volume",
+        Remedy::GiveAsRecoveryPassword => "give the file as --recovery-password-file",
+        Remedy::GiveAsStartupKey => "give the file as --startup-key",
+        Remedy::GiveAsPassword => "if it is the password of the volume, give the file as --password-file",
+        Remedy::CopyDigits => "copy the 48 digits into a text file, or type them when fve asks for them",
         Remedy::CheckRecoveryPassword => {
             "run 'fve recovery check': it explains each block and suggests corrections"
         }

@@ -77,6 +77,14 @@ pub enum Remedy {
     GiveCredential,
     /// The volume has no key protector of the kind that the operation needs.
     ShowProtectors,
+    /// A file holds something else: a recovery password.
+    GiveAsRecoveryPassword,
+    /// A file holds something else: a startup key.
+    GiveAsStartupKey,
+    /// A file holds no recovery password, but one line, which may be a password.
+    GiveAsPassword,
+    /// A document whose text is not read.
+    CopyDigits,
     /// A recovery password is malformed.
     CheckRecoveryPassword,
     /// A recovery password is well formed but does not unlock the key protector.
@@ -287,6 +295,10 @@ impl fmt::Display for Remedy {
             }
             Self::GiveCredential => "give one of the credentials that the volume accepts",
             Self::ShowProtectors => "list the key protectors of the volume",
+            Self::GiveAsRecoveryPassword => "give it as a recovery password",
+            Self::GiveAsStartupKey => "give it as a startup key",
+            Self::GiveAsPassword => "if it is the password of the volume, give it as that",
+            Self::CopyDigits => "copy the 48 digits into a text file",
             Self::CheckRecoveryPassword => {
                 "check the recovery password: the check of each block suggests corrections"
             }

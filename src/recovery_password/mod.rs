@@ -5,7 +5,7 @@
 //! A text is processed in five steps:
 //!
 //! 1. [`decode()`]: bytes to text;
-//! 2. `glyph`, `words`: characters to digits, separators and identifiers;
+//! 2. `markup`, `glyph`, `words`: characters to digits, separators and identifiers;
 //! 3. [`scan()`], `shapes`, `identify`: which words are a password ([`FoundPassword`]), and which
 //!    key protector's;
 //! 4. [`Block`], [`RecoveryPassword`]: whether each block is valid, and the key of eight valid blocks;
@@ -38,9 +38,11 @@ mod block;
 mod check;
 pub(crate) mod decode;
 mod digits;
+mod document;
 mod found;
 mod glyph;
 mod identify;
+mod markup;
 mod near;
 mod pattern;
 mod scan;
@@ -54,6 +56,7 @@ pub use check::{
 };
 pub use decode::{Decoded, Encoding, MAX_BYTES, SourceNote, TooLarge, decode};
 pub use digits::{Malformed, PasswordVerdict, RecoveryPassword};
+pub use document::document_kind;
 pub use found::{FoundPassword, Note, Options};
 pub use pattern::{Candidates, NoCandidates};
 pub use scan::{Scan, scan, scan_bytes};

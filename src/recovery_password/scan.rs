@@ -22,6 +22,7 @@ use super::digits::{Malformed, PasswordVerdict, RecoveryPassword};
 use super::found::{FoundPassword, Options, build};
 use super::glyph::Separator;
 use super::identify::{Occurrence, assign};
+use super::markup;
 use super::shapes::{SHAPES, Shape, anything, hits, too_few_groups};
 use super::words::{Item, Word, items};
 
@@ -52,7 +53,8 @@ pub fn scan_bytes(bytes: &[u8], options: &Options) -> Result<Scan, TooLarge> {
 
 /// Finds the recovery passwords in a text.
 pub fn scan(text: &str, options: &Options) -> Scan {
-    let items = items(text, options.ocr);
+    let plain = markup::without(text);
+    let items = items(plain.as_deref().map_or(text, String::as_str), options.ocr);
     // If there are only digit groups, they were meant as a password, however far they are from one.
     let nothing_else = items.iter().all(|item| matches!(item, Item::Word(_)));
     let segments = segments(items);

@@ -1,11 +1,14 @@
 //! Tries every credential on every key protector, in order, and reports each attempt.
 
+use std::time::Instant;
+
 use super::credential::{Answer, Context, Credential, Opening, VolumeKey};
 use super::options::UnlockOptions;
 use super::parallel;
 use crate::error::{Attempt, Failure, Reason, Result, UnlockReport};
 use crate::format::block::MetadataBlock;
 use crate::format::protector::KeyProtector;
+use crate::guid::Guid;
 
 /// Tries each credential on each key protector of the block, in order, until one unlocks the VMK.
 /// Every attempt is appended to `report`.
@@ -20,7 +23,14 @@ pub fn try_all(
 ) -> Result<Option<Opening>> {
     let context = Context::new(block).threads(options.parallelism());
     for credential in credentials {
-        if let Some(opening) = try_one(*credential, &context, options, report)? {
+        let began = Instant::now();
+        let opening = try_one(*credential, &context, options, report);
+        tracing::debug!(
+            "{}: took {} ms",
+            credential.name(),
+            began.elapsed().as_millis()
+        );
+        if let Some(opening) = opening? {
             return Ok(Some(opening));
         }
     }
@@ -34,7 +44,8 @@ fn try_one(
     report: &mut UnlockReport,
 ) -> Result<Option<Opening>> {
     let name = credential.name();
-    let mut record = |protector, failure| {
+    let mut record = |protector: Option<Guid>, failure: Option<Failure>| {
+        log_attempt(name, protector, failure.as_ref());
         report.attempts.push(Attempt {
             credential: name.to_owned(),
             protector,
@@ -71,7 +82,11 @@ fn try_one(
     let mut met = false;
     for (protector, answer) in allowed.iter().zip(answers) {
         match answer {
-            Answer::NotMine => {}
+            Answer::NotMine => tracing::trace!(
+                "{name}: not for key protector {:X} ({})",
+                protector.id,
+                protector.kind().name()
+            ),
             Answer::Abort(error) => return Err(error),
             Answer::Failed(failure) => {
                 met = true;
@@ -95,4 +110,15 @@ fn try_one(
         record(None, Some(Failure::new(Reason::NoSuchProtector, message)));
     }
     Ok(None)
+}
+
+fn log_attempt(credential: &str, protector: Option<Guid>, failure: Option<&Failure>) {
+    let on = match protector {
+        Some(id) => format!(" on key protector {id:X}"),
+        None => String::new(),
+    };
+    match failure {
+        Some(failure) => tracing::info!("{credential}{on}: {failure}"),
+        None => tracing::info!("{credential}{on}: unlocks the volume"),
+    }
 }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use super::{Answer, Context, Credential, open_vmk};
 use crate::crypto::stretch::InitialHash;
-use crate::error::{Failure, Reason, Result};
+use crate::error::{Error, Failure, Reason, Remedy, Result};
+use crate::format::bek::BekFile;
 use crate::format::protector::{KeyProtector, ProtectorKind};
+use crate::recovery_password::RecoveryPassword;
 use crate::secret::SecretText;
+use crate::shown::ShowPath;
 
 const NAME: &str = "password";
 
@@ -17,21 +20,55 @@ const NAME: &str = "password";
 ///
 /// Cloning is cheap: the clones share one copy of the secret.
 #[derive(Clone)]
-pub struct Password(Arc<InitialHash>);
+pub struct Password {
+    hash: Arc<InitialHash>,
+    doubt: Option<Doubt>,
+}
+
+/// Why a password that does not fit may not be what the user meant.
+#[derive(Clone, Copy)]
+enum Doubt {
+    /// It begins or ends with a blank.
+    Blank,
+    /// It is a recovery password.
+    RecoveryPassword,
+}
 
 impl Password {
     /// A password as the user types it.
     pub fn new(text: &SecretText) -> Self {
-        Self(Arc::new(InitialHash::of_password(text.expose())))
+        let text = text.expose();
+        let doubt = if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace)
+        {
+            Some(Doubt::Blank)
+        } else if RecoveryPassword::parse(text).is_ok() {
+            Some(Doubt::RecoveryPassword)
+        } else {
+            None
+        };
+        Self {
+            hash: Arc::new(InitialHash::of_password(text)),
+            doubt,
+        }
     }
 
-    /// The first line of a file; `-` is standard input.
+    /// The only line of a file; `-` is standard input.
     ///
     /// # Errors
     /// [`Error::Io`](crate::error::Error::Io) when the file cannot be read,
-    /// [`Error::BadCredential`](crate::error::Error::BadCredential) when it is not text.
+    /// [`Error::BadCredential`](crate::error::Error::BadCredential) when it is empty, or not one line of
+    /// text.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self::new(&crate::input::read_line(path.as_ref(), NAME)?))
+        let path = path.as_ref();
+        let content = crate::input::read(path, NAME)?;
+        if BekFile::parse(content.expose()).is_ok() {
+            return Err(Error::BadCredential {
+                credential: NAME.to_owned(),
+                why: format!("{} is a startup key", path.shown()),
+                remedy: Some(Remedy::GiveAsStartupKey),
+            });
+        }
+        Ok(Self::new(&crate::input::line_of(&content, path, NAME)?))
     }
 }
 
@@ -54,9 +91,19 @@ impl Credential for Password {
         if protector.kind() != ProtectorKind::Password {
             return Answer::NotMine;
         }
-        match open_stretched(protector, &self.0) {
+        match open_stretched(protector, &self.hash) {
             Answer::Failed(failure) if failure.reason == Reason::WrongKey => {
-                Answer::Failed(Failure::new(Reason::WrongKey, "wrong password"))
+                let wrong = |message: &str| Failure::new(Reason::WrongKey, message);
+                Answer::Failed(match self.doubt {
+                    None => wrong("wrong password"),
+                    Some(Doubt::Blank) => {
+                        wrong("wrong password; the given one begins or ends with a blank")
+                    }
+                    Some(Doubt::RecoveryPassword) => {
+                        wrong("wrong password; the given one is a recovery password")
+                            .with_remedy(Remedy::GiveAsRecoveryPassword)
+                    }
+                })
             }
             answer => answer,
         }

@@ -10,15 +10,22 @@ use super::password::open_stretched;
 use super::{Answer, Context, Credential};
 use crate::crypto::stretch::InitialHash;
 use crate::error::{Error, Failure, Reason, Remedy, Result};
+use crate::format::bek::BekFile;
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
-use crate::recovery_password::{Check, Malformed, Options, Outcome, RecoveryPassword, check_bytes};
+use crate::recovery_password::{
+    Check, Malformed, Options, Outcome, RecoveryPassword, check_bytes, document_kind,
+};
+use crate::shown::ShowPath;
 
 const NAME: &str = "recovery password";
 
 /// Most passwords that are tried on a key protector whose identifier none of them has. Each takes a
 /// tenth of a second.
 const MAX_GUESSES: usize = 16;
+
+/// With fewer digits, a text was hardly meant as a recovery password: those of three blocks.
+const ENOUGH_DIGITS: usize = 18;
 
 /// One or more recovery passwords. A password with the identifier of a key protector is tried on
 /// that one only; a password without an identifier is tried on all.
@@ -75,7 +82,46 @@ impl RecoveryPasswords {
     /// [`Error::Io`] when the file cannot be read, [`Error::BadCredential`] when it holds no
     /// well-formed password.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
-        Self::from_text(crate::input::read(path.as_ref(), NAME)?.expose())
+        let path = path.as_ref();
+        let content = crate::input::read(path, NAME)?;
+        let content = content.expose();
+        let instead = |what: String, remedy| Error::BadCredential {
+            credential: NAME.to_owned(),
+            why: format!("{} {what}", path.shown()),
+            remedy: Some(remedy),
+        };
+        let found = Self::from_text(content);
+        let Err(error) = found else {
+            return found;
+        };
+        if content.is_empty() {
+            return Err(instead(
+                "is empty".to_owned(),
+                "put the 48 digits into the file".to_owned().into(),
+            ));
+        }
+        if BekFile::parse(content).is_ok() {
+            return Err(instead(
+                "is a startup key".to_owned(),
+                Remedy::GiveAsStartupKey,
+            ));
+        }
+        if let Some(kind) = document_kind(content) {
+            return Err(instead(
+                format!("is {kind}, whose text fve does not read"),
+                Remedy::CopyDigits,
+            ));
+        }
+        // A file that has no digits and one line may hold the password of the volume.
+        let is_line = std::str::from_utf8(content).is_ok_and(|text| {
+            let text = text.trim();
+            !text.contains('\n')
+                && text.chars().filter(char::is_ascii_digit).count() < ENOUGH_DIGITS
+        });
+        Err(match is_line {
+            true => error.with_remedy(Remedy::GiveAsPassword),
+            false => error,
+        })
     }
 
     /// The well-formed passwords of a text that was checked before.

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Answer, Context, Credential, open_vmk};
-use crate::error::{Error, Failure, Reason, Result};
+use crate::error::{Error, Failure, Reason, Remedy, Result};
 use crate::format::bek::{BekFile, MAX_LEN};
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::guid::Guid;
+use crate::recovery_password::{Options, Outcome, check_bytes};
 use crate::secret::ExternalKey;
 use crate::shown::ShowPath;
 
@@ -169,6 +170,17 @@ impl Credential for StartupKey {
 fn read_file(path: &Path) -> Result<BekFile> {
     let bytes = crate::input::read(path, NAME)?;
     BekFile::parse(bytes.expose()).map_err(|fault| {
+        let check = check_bytes(bytes.expose(), &Options::default());
+        if check.is_ok_and(|check| check.result == Outcome::WellFormed) {
+            return Error::BadCredential {
+                credential: NAME.to_owned(),
+                why: format!(
+                    "{} holds a recovery password, not a startup key",
+                    path.shown()
+                ),
+                remedy: Some(Remedy::GiveAsRecoveryPassword),
+            };
+        }
         Error::bad_credential(
             NAME,
             format!("{} is not a .BEK file: {fault}", path.shown()),

@@ -247,7 +247,7 @@ impl Volume {
         let clear_key: [&dyn Credential; 1] = [&Suspended];
         let credentials = match credentials {
             [] if has_clear_key(best, options) => &clear_key,
-            [] => return Err(nothing_to_try(best)),
+            [] => return Err(nothing_to_try(best, options)),
             given => given,
         };
         let mut report = UnlockReport::default();
@@ -560,10 +560,13 @@ fn in_any_form<C: Credential>(credentials: &[C]) -> Vec<&dyn Credential> {
     credentials.map(|one| one as &dyn Credential).collect()
 }
 
-/// The error for missing credentials, with each kind of key protector once.
-fn nothing_to_try(block: &MetadataBlock) -> Error {
+/// The error for missing credentials, with each kind of key protector once that may be tried.
+fn nothing_to_try(block: &MetadataBlock, options: &UnlockOptions) -> Error {
     let mut accepts = Vec::new();
-    for kind in block.protectors().map(KeyProtector::kind) {
+    let allowed = block
+        .protectors()
+        .filter(|protector| options.allows(protector));
+    for kind in allowed.map(KeyProtector::kind) {
         if !accepts.contains(&kind) {
             accepts.push(kind);
         }

@@ -19,6 +19,7 @@ const SCRIPTS: &[(&str, &[&str])] = &[
     ("08-symlink-unmount", &[]),
     ("09-fstype", &["findmnt"]),
     ("11-options-of-others", &[]),
+    ("14-key-printouts", &["python3"]),
     ("16-other-writer", &["dislocker-fuse"]),
     ("17-sectors-of-another-size", &["losetup", "sfdisk"]),
     ("18-comma-in-name", &["findmnt", "su"]),
