@@ -80,7 +80,8 @@ pub fn write_escaped(text: &str, to: &mut impl Write) -> fmt::Result {
     })
 }
 
-fn acts_on_terminal(c: char) -> bool {
+/// Whether a character acts on a terminal instead of being shown, or changes the direction of text.
+pub fn acts_on_terminal(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

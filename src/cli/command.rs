@@ -33,6 +33,10 @@ pub(crate) struct Cli {
     #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
     pub(crate) verbose: u8,
 
+    /// Print only errors on standard error: no notes, warnings or progress
+    #[arg(short, long, global = true, display_order = 901)]
+    pub(crate) quiet: bool,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -27,7 +27,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use self::command::Cli;
 use self::exit::Status;
 use self::failure::Failure;
-use self::options::credentials::is_credential;
+use self::options::credentials::{self, is_credential};
 use self::output::term::{self, print_failure};
 
 /// Runs the command that the process was started with.
@@ -62,7 +62,7 @@ pub(crate) fn run() -> ExitCode {
             } else {
                 Status::Done
             };
-            let printed = unrepeated::without_values(error).print();
+            let printed = print_parse_error(&unrepeated::without_values(error));
             return match (status, printed) {
                 // As for other listings: a reader that has enough is no failure.
                 (Status::Done, Err(error)) if error.kind() != ErrorKind::BrokenPipe => {
@@ -73,6 +73,9 @@ pub(crate) fn run() -> ExitCode {
         }
     };
     start_logging(cli.verbose);
+    if cli.quiet {
+        term::be_quiet();
+    }
     process::keep_secrets_in_memory();
     let command = cli.command.chosen();
     match command.run().map_err(|failure| failure.of_command(&words)) {
@@ -92,10 +95,21 @@ fn parse(arguments: Vec<OsString>) -> Result<(Cli, String), clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(arguments)?;
     unrepeated::remember(&command, &matches, is_credential);
+    if credentials::forbids_asking(&matches) {
+        term::never_ask();
+    }
     match Cli::from_arg_matches(&matches) {
         Ok(cli) => Ok((cli, command_words(&matches))),
         Err(error) => Err(error.format(&mut command)),
     }
+}
+
+/// Prints an error of clap with the same prefix as all other errors, and help without one.
+fn print_parse_error(error: &clap::Error) -> std::io::Result<()> {
+    if error.use_stderr() {
+        term::prefix();
+    }
+    error.print()
 }
 
 fn command_words(mut matches: &ArgMatches) -> String {
@@ -122,7 +136,9 @@ fn start_logging(verbosity: u8) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(term::log)
+        // Log lines usually go to a file.
+        .with_ansi(false)
         .with_target(false)
         .init();
 }

@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::cli::exit::Status;
-use crate::cli::output::term;
+use crate::cli::output::{keyboard, term};
 
 /// A second signal ends the process at once only after this time: programs such as timeout(1) send
 /// a signal twice in a row.
@@ -24,6 +24,7 @@ pub(crate) fn notice() -> Arc<AtomicBool> {
     let mut first: Option<Instant> = None;
     watch(move |signal| match first {
         None => {
+            keyboard::restore();
             first = Some(Instant::now());
             flag.store(true, Ordering::Relaxed);
         }
@@ -38,6 +39,7 @@ pub(crate) fn notice() -> Arc<AtomicBool> {
 /// From now on, a signal calls `clean_up` and ends the process with a message and exit status 5.
 pub(crate) fn exit_on_signal(clean_up: impl Fn() + Send + 'static) {
     watch(move |_| {
+        keyboard::restore();
         clean_up();
         term::note("error: interrupted");
         std::process::exit(Status::Io as i32);
@@ -48,7 +50,7 @@ pub(crate) fn exit_on_signal(clean_up: impl Fn() + Send + 'static) {
 /// if the command was started to outlive its terminal, as by nohup(1).
 pub(crate) fn ending() -> Vec<i32> {
     let mut signals = vec![SIGINT, SIGTERM, SIGQUIT];
-    if !is_ignored(SIGHUP) {
+    if !keyboard::is_ignored(SIGHUP) {
         signals.push(SIGHUP);
     }
     signals
@@ -57,11 +59,12 @@ pub(crate) fn ending() -> Vec<i32> {
 /// Calls `received` for each signal, on a thread of its own. If that thread cannot be started, a
 /// signal ends the process as by default.
 fn watch(mut received: impl FnMut(i32) + Send + 'static) {
-    let signals: &[i32] = match is_ignored(SIGHUP) {
+    let signals: &[i32] = match keyboard::is_ignored(SIGHUP) {
         // The command was started to outlive its terminal, as by nohup(1).
         true => &[SIGINT, SIGTERM],
         false => &[SIGINT, SIGTERM, SIGHUP],
     };
+    keyboard::leave_to_others(signals);
     let Ok(mut signals) = Signals::new(signals) else {
         return;
     };
@@ -75,14 +78,4 @@ fn watch(mut received: impl FnMut(i32) + Send + 'static) {
     if started.is_err() {
         handle.close();
     }
-}
-
-/// Whether the process was started with this signal ignored (`SigIgn` in proc(5) is a mask in hex).
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

@@ -296,23 +296,47 @@ fn check_remaining(block: &MetadataBlock, change: &Change, report: &Report) -> R
             "add another protector first",
         ));
     }
-    if adds(ProtectorKind::Password) && count(ProtectorKind::Password) > 1 {
-        return Err(Error::unchangeable(
-            "the volume already has a password; Windows supports only one per volume",
-            Remedy::ChangePassword,
-        ));
-    }
-    let with_tpm = rest.iter().any(|kind| kind.uses_tpm());
-    if adds(ProtectorKind::Password) && with_tpm {
-        return Err(Error::unchangeable(
-            "the volume has a TPM protector; Windows does not support a password next to it",
-            "add a recovery password or a startup key",
-        ));
+    if adds(ProtectorKind::Password) {
+        check_password(
+            count(ProtectorKind::Password) > 1,
+            rest.iter().any(|kind| kind.uses_tpm()),
+        )?;
     }
     if adds(ProtectorKind::ClearKey) && count(ProtectorKind::ClearKey) > 1 {
         return Err(Error::unchangeable(
             "protection is already suspended",
             Remedy::ResumeProtection,
+        ));
+    }
+    Ok(())
+}
+
+/// Checks, without a key, whether a password can be added to the protectors of the volume.
+///
+/// # Errors
+/// [`Error::Unchangeable`] when the volume has a password already, or a TPM protector.
+pub fn check_new_password(volume: &Volume) -> Result<()> {
+    let has = |fits: fn(ProtectorKind) -> bool| {
+        let mut protectors = volume.protectors().into_iter();
+        protectors.any(|protector| fits(protector.kind()))
+    };
+    check_password(
+        has(|kind| kind == ProtectorKind::Password),
+        has(ProtectorKind::uses_tpm),
+    )
+}
+
+fn check_password(has_password: bool, has_tpm: bool) -> Result<()> {
+    if has_password {
+        return Err(Error::unchangeable(
+            "the volume already has a password; Windows supports only one per volume",
+            Remedy::ChangePassword,
+        ));
+    }
+    if has_tpm {
+        return Err(Error::unchangeable(
+            "the volume has a TPM protector; Windows does not support a password next to it",
+            "add a recovery password or a startup key",
         ));
     }
     Ok(())

@@ -49,6 +49,7 @@ mod tpm;
 use std::sync::Arc;
 
 pub use backup::{Backup, Restoration};
+pub use edit::check_new_password;
 pub use key_package::{ExportedKeyPackage, export_key_package};
 pub use keys::{ProtectorSecret, SecretBackup, secret_backups};
 pub use rotate::{Rotation, RotationCause, RotationError, RotationStage, ValidPasswords};
@@ -198,10 +199,8 @@ impl Managed {
     /// [`Error::Damaged`] and [`Error::Contradicted`] when boot record and metadata disagree;
     /// [`Error::Stale`] when `target` does not hold what `volume` was read from.
     pub fn new(target: Arc<dyn WriteAt>, volume: Volume, key: MasterKey) -> Result<Self> {
+        Self::check(target.as_ref(), &volume)?;
         let block = volume.metadata()?;
-        check_supported(&volume, block)?;
-        volume.check_boot_record(block)?;
-        check_places(&volume, block, target.size())?;
         if !key.is_proved() {
             return Err(Error::unchangeable(
                 "the metadata does not match the hash sealed with its key",
@@ -222,6 +221,19 @@ impl Managed {
             snapshot,
             unfinished: false,
         })
+    }
+
+    /// Checks what can be checked without a key: whether the protectors of such a volume can be
+    /// changed at all. [`Self::new`] checks it, too; before that, a user need not be asked for a
+    /// credential in vain.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn check(target: &dyn WriteAt, volume: &Volume) -> Result<()> {
+        let block = volume.metadata()?;
+        check_supported(volume, block)?;
+        volume.check_boot_record(block)?;
+        check_places(volume, block, target.size())
     }
 
     /// Reads the volume again and unlocks it with one of the credentials. Do this after

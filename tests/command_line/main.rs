@@ -19,6 +19,7 @@ mod json;
 mod limits;
 mod secrecy;
 mod shell;
+mod terminal;
 mod threads;
 
 use std::process::ExitCode;

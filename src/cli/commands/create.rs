@@ -133,7 +133,9 @@ fn run(args: &CreateArgs) -> Result<(), Failure> {
         .as_ref()
         .map(Enrollment::id)
         .zip(proof.flatten());
-    for enrollment in args.protectors.make()?.into_iter().chain(tpm_enrollment) {
+    let prepared = args.protectors.prepare()?;
+    prepared.check_places()?;
+    for enrollment in prepared.ask()?.into_iter().chain(tpm_enrollment) {
         enrollment.check_place()?;
         let (protector, secret) = enrollment.into_parts();
         volume.protect(protector);
@@ -232,11 +234,6 @@ fn check_protectors(args: &CreateArgs) -> Result<(), Failure> {
                 NewProtectorArgs::options()
             )),
         });
-    }
-    if args.protectors.makes(ProtectorKind::ClearKey) {
-        term::note(
-            "the key is stored unencrypted on the volume: anyone can read the volume until protection is resumed",
-        );
     }
     if args.from.is_none() && args.size.is_none() && !is_device(&args.output) {
         return Err(Failure::usage(
@@ -373,6 +370,11 @@ fn description(args: &CreateArgs, plaintext: &Plaintext) -> Result<String, Failu
 }
 
 fn note_content(args: &CreateArgs, plaintext: &Plaintext) {
+    if args.protectors.makes(ProtectorKind::ClearKey) {
+        term::note(
+            "the key is stored unencrypted on the volume: anyone can read the volume until protection is resumed",
+        );
+    }
     if let Some(name) = plaintext.file_system() {
         let label = plaintext.label().map(|label| format!(" '{label}'"));
         term::note(term::escaped(&format!(

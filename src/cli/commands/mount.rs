@@ -24,7 +24,7 @@ use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source;
 use crate::cli::options::source::SourceArgs;
-use crate::cli::output::term;
+use crate::cli::output::{keyboard, term};
 use crate::cli::run::Run;
 use crate::cli::signals;
 use clap::{Args, ValueHint};
@@ -166,6 +166,7 @@ fn serve(args: &MountArgs) -> Result<(), Failure> {
     } else {
         read_only(args)?
     };
+    keyboard::leave_to_others(&signals::ending());
     // From here on, a signal must not end the process without unmounting.
     let mut signals = Signals::new(signals::ending())
         .map_err(|error| Error::io("cannot watch for signals", error))?;

@@ -226,6 +226,7 @@ fn open_volume(args: &SourceArgs, notes: &mut Notes) -> Result<Opened, Failure> 
     let partition = located.partition;
     let volume = Volume::from_source(Arc::new(located.source))?;
     note_next_part(path, &volume, notes);
+    log_found(path, located.start, partition, &volume);
     Ok(opened(volume, offset, partition, false))
 }
 
@@ -250,6 +251,37 @@ fn note_next_part(path: &Path, volume: &Volume, notes: &mut Notes) {
 fn piece(error: &Error, place: Place, disk: &Arc<dyn ReadAt>) -> Option<FoundVolume> {
     let may_be_piece = matches!((error, place), (Error::NotBitLocker { .. }, Place::Auto));
     may_be_piece.then(|| repair::piece(disk)).flatten()
+}
+
+/// Logs which volume was found, and what of its metadata can be used.
+fn log_found(path: &Path, start: u64, partition: Option<u32>, volume: &Volume) {
+    match partition {
+        Some(number) => tracing::info!(
+            "{}: the volume is partition {number}, at byte {start}",
+            path.shown()
+        ),
+        None => tracing::info!("{}: the volume begins at byte {start}", path.shown()),
+    }
+    for copy in &volume.copies().0 {
+        match copy.fault() {
+            Some(fault) => tracing::debug!("{fault}"),
+            None => tracing::debug!(
+                "metadata copy {} at {:#x} is sound",
+                copy.number,
+                copy.offset
+            ),
+        }
+    }
+    if let Some(block) = volume.metadata_as_found() {
+        tracing::debug!("the metadata at {:#x} is used", block.position);
+    }
+    for protector in volume.protectors() {
+        tracing::trace!(
+            "key protector {:X}: {}",
+            protector.id,
+            protector.kind().name()
+        );
+    }
 }
 
 /// A failure to find the volume, with help that fits what the source holds.
@@ -518,8 +550,10 @@ fn locate_for_writing(
     notes.extend(located.note.as_deref().map(term::escaped));
     let size = located.source.size();
     let target: Arc<dyn WriteAt> = Arc::new(Window::new(disk, located.start, size));
+    let volume = Volume::from_exclusive(target.clone())?;
+    log_found(path, located.start, located.partition, &volume);
     Ok(OpenedForWriting {
-        volume: Volume::from_exclusive(target.clone())?,
+        volume,
         target,
         path: absolute(path),
     })

@@ -1,17 +1,36 @@
 //! JSON documents that several commands print (docs/json.md). Keys are never renamed or removed.
 
+use std::fmt::Write;
+
 use fve::error::{Attempt, Candidate, Error};
+use fve::shown::acts_on_terminal;
 use fve::volume::{MasterKey, OpenedBy, Unlocked};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
 
-/// Formats a document, with a newline at the end.
+/// Formats a document, with a newline at the end. Direction marks and the like are escaped as JSON
+/// escapes them: a terminal may show the document.
 pub(crate) fn document(value: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(value);
     // Serializing maps with text keys and plain values cannot fail.
-    text.unwrap_or_default() + "\n"
+    let text = text.unwrap_or_default();
+    let mut escaped = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        // Outside of strings, JSON has no other characters than line breaks and ASCII.
+        match acts_on_terminal(c) && c != '\n' {
+            true => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string cannot fail.
+                    let _ = write!(escaped, "\\u{unit:04x}");
+                }
+            }
+            false => escaped.push(c),
+        }
+    }
+    escaped.push('\n');
+    escaped
 }
 
 /// Formats an object, and adds a list of formatted documents. Large documents need less memory as text

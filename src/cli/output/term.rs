@@ -1,19 +1,43 @@
-//! The terminal: escaped text, notes on standard error, prompts and progress bars.
+//! The terminal: notes on standard error, prompts and progress bars.
+//!
+//! Text may come from a disk, a server or a token. So all functions that print escape control
+//! characters and direction marks, and no text can begin a line that looks like a message of fve.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fve::error::Error;
 use fve::secret::SecretText;
 use fve::shown::{without_error_numbers, write_escaped};
 use fve::unlock::Prompt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use zeroize::Zeroizing;
 
+use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::output::keyboard::{self, Form, Silence};
 use crate::cli::unrepeated;
 
-/// Text from a disk, made safe for a terminal: control characters and direction marks are escaped.
+/// Whether notes and progress bars are left out (`--quiet`).
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Whether the user is never asked (`--no-prompt`).
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From now on, only errors are printed on standard error.
+pub(crate) fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// From now on, the user is not asked for anything.
+pub(crate) fn never_ask() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
+/// A single line of text from a disk: control characters, including line breaks, and direction marks
+/// are escaped. The functions that print escape all but line breaks themselves.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
@@ -21,12 +45,71 @@ pub(crate) fn escaped(text: &str) -> String {
     out
 }
 
+/// Text of a message. A line after the first is indented, so that it cannot look like a message of
+/// its own.
+fn message_text(text: &str) -> String {
+    let mut out = String::new();
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            out.push('\n');
+        }
+        if number > 0 && !line.is_empty() && !line.starts_with(' ') {
+            out.push_str("  ");
+        }
+        out.push_str(&escaped(line));
+    }
+    out
+}
+
+/// Text of several lines for standard output.
+fn output_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for part in text.split_inclusive(['\n', '\t']) {
+        let line = part.trim_end_matches(['\n', '\t']);
+        out.push_str(&escaped(line));
+        out.push_str(part.get(line.len()..).unwrap_or_default());
+    }
+    out
+}
+
 /// Prints a note for the user on standard error, without words of the command line that may be
 /// secrets.
 pub(crate) fn note(text: impl Display) {
+    if !QUIET.load(Ordering::Relaxed) {
+        say(text);
+    }
+}
+
+/// Prints what a quiet command prints, too: an error, or what the user has to know to answer.
+pub(crate) fn say(text: impl Display) {
     let text = without_error_numbers(&text.to_string());
+    let text = message_text(&unrepeated::without_secrets(&text));
     // A closed standard error does not stop the command.
-    let _ = writeln!(io::stderr(), "fve: {}", unrepeated::without_secrets(&text));
+    let _ = writeln!(io::stderr(), "fve: {text}");
+}
+
+/// Begins a message whose text another library prints.
+pub(crate) fn prefix() {
+    let _ = write!(io::stderr(), "fve: ");
+}
+
+/// Where log lines go: standard error, with control characters escaped.
+pub(crate) fn log() -> impl Write {
+    LogLine
+}
+
+struct LogLine;
+
+impl Write for LogLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = message_text(&String::from_utf8_lossy(line));
+        io::stderr().write_all(text.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Warns of faults of the CPU that the self-tests of the ciphers found, for commands that unlock no
@@ -40,6 +123,7 @@ pub(crate) fn tell_faults() {
 /// Writes to standard output. A closed pipe is no error: the reader has what it wanted.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
+    let text = Zeroizing::new(output_text(text));
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::io("cannot write to standard output", error).into())
@@ -51,30 +135,68 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Writes to standard output what must not be lost. A closed pipe is an error.
 pub(crate) fn print_all(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
+    let text = Zeroizing::new(output_text(text));
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Error::io("cannot write to standard output", error).into())
 }
 
 /// Asks for a line that is not a secret.
 pub(crate) fn ask(question: &str) -> Result<String, Failure> {
-    let _ = write!(io::stderr(), "{question}");
+    let _ = write!(io::stderr(), "{}", message_text(question));
     let mut line = String::new();
-    io::stdin()
-        .read_line(&mut line)
-        .map_err(|error| Error::io("cannot ask on the terminal", error))?;
+    io::stdin().read_line(&mut line).map_err(cannot_ask)?;
     Ok(line)
 }
 
 /// Whether the user can be asked: standard input is a terminal.
 pub(crate) fn can_ask() -> bool {
-    io::stdin().is_terminal()
+    io::stdin().is_terminal() && !SILENT.load(Ordering::Relaxed)
 }
 
 /// Asks for a secret, without echo.
 pub(crate) fn ask_secret(question: &str) -> Result<SecretText, Failure> {
-    rpassword::prompt_password(question)
-        .map(SecretText::new)
-        .map_err(|error| Error::io("cannot ask on the terminal", error).into())
+    ask_for(question, Form::Text)
+}
+
+/// Asks for a secret of this form, without echo.
+pub(crate) fn ask_for(question: &str, form: Form) -> Result<SecretText, Failure> {
+    keyboard::ask(&message_text(question), form).map_err(cannot_ask)
+}
+
+/// Asks for a new secret twice, and again if the two differ.
+pub(crate) fn ask_twice(question: &str, again: &str, differ: &str) -> Result<SecretText, Failure> {
+    const TRIES: usize = 3;
+    let _silence = silence()?;
+    for tries in 1..=TRIES {
+        let first = ask_secret(question)?;
+        // An empty one will be refused: it need not be typed again.
+        if first.expose().is_empty() || first.expose() == ask_secret(again)?.expose() {
+            return Ok(first);
+        }
+        if tries < TRIES {
+            say(format_args!("{differ}; type both again"));
+        }
+    }
+    Err(Failure::usage(differ))
+}
+
+/// Keeps the terminal from showing what is typed between two questions.
+pub(crate) fn silence() -> Result<Silence, Failure> {
+    Silence::begin().map_err(cannot_ask)
+}
+
+fn cannot_ask(error: io::Error) -> Failure {
+    let what = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "nothing was typed: the input has ended".to_owned(),
+        _ => Error::io("cannot ask on the terminal", error)
+            .with_causes()
+            .to_string(),
+    };
+    Failure::Other {
+        status: Status::Io,
+        what,
+        help: Some("give the secret in a file, as with '--password-file FILE'".to_owned()),
+    }
 }
 
 /// The terminal, as a prompt for credentials.
@@ -87,7 +209,7 @@ struct Terminal;
 impl Prompt for Terminal {
     fn tell(&self, text: &str) {
         if can_ask() {
-            note(text);
+            say(text);
         }
     }
 
@@ -119,7 +241,11 @@ pub(crate) fn progress_of_files() -> ProgressBar {
 }
 
 fn bar(total: impl Into<Option<u64>>, template: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(total.into(), ProgressDrawTarget::stderr());
+    let target = match QUIET.load(Ordering::Relaxed) {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr(),
+    };
+    let bar = ProgressBar::with_draw_target(total.into(), target);
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
@@ -158,10 +284,10 @@ pub(crate) fn human_size(bytes: u64) -> String {
 /// Prints an error and its help on standard error.
 pub(crate) fn print_failure(failure: &Failure) {
     if let Some(message) = failure.message() {
-        note(format_args!("error: {message}"));
+        say(format_args!("error: {message}"));
     }
     for help in failure.help_lines() {
-        note(format_args!("help: {help}"));
+        say(format_args!("help: {help}"));
     }
 }
 
@@ -177,6 +303,18 @@ mod tests {
         );
         assert_eq!(escaped("a\x1b[2Jb\nc"), "a\\u{1b}[2Jb\\u{a}c");
         assert_eq!(escaped("a\u{202E}b\u{9b}"), "a\\u{202e}b\\u{9b}");
+    }
+
+    #[test]
+    fn no_text_begins_a_line_that_looks_like_a_message() {
+        assert_eq!(
+            message_text("it has no \x1b]0;x\x07\nfve: error: forged\n  listed\n"),
+            "it has no \\u{1b}]0;x\\u{7}\n  fve: error: forged\n  listed\n"
+        );
+        assert_eq!(
+            output_text("a\tb\x1b[2J\n\n\u{202E}c"),
+            "a\tb\\u{1b}[2J\n\n\\u{202e}c"
+        );
     }
 
     #[test]

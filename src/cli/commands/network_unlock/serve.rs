@@ -19,6 +19,7 @@ use super::{PasswordArgs, PolicyError, privileges, read_policy};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::threads::bounded_threads;
+use crate::cli::output::keyboard;
 use crate::cli::run::Run;
 use fve::error::Error;
 use fve::network::server::{
@@ -265,6 +266,7 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     let policy = policy(args, &log);
     let sockets = args.listen.options(inherited_sockets()?).open()?;
+    keyboard::leave_to_others(&[SIGHUP, SIGINT, SIGTERM]);
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])
         .map_err(|error| Error::io("cannot wait for signals", error))?;
     privileges::drop_all(args.user.as_deref())?;

@@ -1,7 +1,8 @@
 //! `fve protector add`: adds key protectors.
 
 use fve::enroll::Enrollment;
-use fve::manage::Change;
+use fve::format::protector::ProtectorKind;
+use fve::manage::{Change, check_new_password};
 
 use super::args::AddArgs;
 use super::session::Session;
@@ -11,7 +12,7 @@ use crate::cli::options::new_protectors::tpm::{TPM, report_proof, report_srk_nam
 use crate::cli::options::new_protectors::{NewProtectorArgs, hand_over};
 
 pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
-    let mut enrollments = args.new.make()?;
+    let prepared = args.new.prepare()?;
     // In this command `--tpm` asks for a new key protector, so it must not be tried as a
     // credential; the same holds for `--network-unlock` with a certificate.
     let credentials = args.change.credentials.without(TPM);
@@ -22,15 +23,22 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
         .unzip();
     let tpm_id = tpm.as_ref().map(Enrollment::id);
     let proof = tpm_id.zip(proof.flatten());
-    enrollments.extend(tpm);
-    enrollments.iter().try_for_each(Enrollment::check_place)?;
-    if enrollments.is_empty() && !args.network.is_given() {
+    prepared.check_places()?;
+    tpm.iter().try_for_each(Enrollment::check_place)?;
+    if args.new.is_empty() && tpm.is_none() && !args.network.is_given() {
         return Err(Failure::usage(format!(
             "no key protector given; use one or more of {}",
             NewProtectorArgs::options()
         )));
     }
-    let mut session = Session::open_with(&args.change, &credentials)?;
+    let mut session = Session::open_with(&args.change, &credentials, |volume| {
+        match args.new.makes(ProtectorKind::Password) {
+            true => check_new_password(volume),
+            false => Ok(()),
+        }
+    })?;
+    let mut enrollments = prepared.ask()?;
+    enrollments.extend(tpm);
     let volume = session.managed.volume().metadata()?.dataset.id;
     let network = args.network.enrollment(&args.change.credentials, volume)?;
     let network = network.map(|NewNetwork { enrollment, proof }| {

@@ -76,15 +76,18 @@ fn is_last_recovery_password(managed: &Managed, removed: &[Guid]) -> bool {
 }
 
 pub(super) fn change_password(args: &ChangePasswordArgs) -> Result<(), Failure> {
-    let mut session = Session::open(&args.change)?;
-    let id = session
-        .ids_of_kinds(&[ProtectorKind::Password])
-        .map_err(|_| {
-            Error::unchangeable(
+    let credentials = &args.change.credentials;
+    let mut session = Session::open_with(&args.change, credentials, |volume| {
+        let mut protectors = volume.protectors().into_iter();
+        match protectors.any(|protector| protector.kind() == ProtectorKind::Password) {
+            true => Ok(()),
+            false => Err(Error::unchangeable(
                 "the volume has no password to change",
                 "'fve protector add --new-password-file FILE' adds one",
-            )
-        })?;
+            )),
+        }
+    })?;
+    let id = session.ids_of_kinds(&[ProtectorKind::Password])?;
     let text = new_password(args.new_password_file.as_deref())?;
     let mut change = Change::new();
     for id in id {

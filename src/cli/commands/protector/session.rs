@@ -10,6 +10,7 @@ use fve::guid::Guid;
 use fve::manage::{Change, Managed, Report, reseal_tpm_protector};
 use fve::output::check_new;
 use fve::tpm::Pin;
+use fve::volume::Volume;
 
 use super::args::ChangeArgs;
 use crate::cli::failure::Failure;
@@ -32,16 +33,21 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn open(args: &'a ChangeArgs) -> Result<Self, Failure> {
-        Self::open_with(args, &args.credentials)
+        Self::open_with(args, &args.credentials, |_| Ok(()))
     }
 
+    /// Opens the volume with these credentials. What does not suit the volume, which `check` also
+    /// examines, is reported before the user is asked for anything.
     pub(super) fn open_with(
         args: &'a ChangeArgs,
         credentials: &CredentialArgs,
+        check: impl FnOnce(&Volume) -> Result<(), Error>,
     ) -> Result<Self, Failure> {
         let opened = source::open_for_writing(&args.source)
             .print_notes()
             .map_err(|failure| credentials.name_fitting(failure))?;
+        Managed::check(opened.target.as_ref(), &opened.volume)?;
+        check(&opened.volume)?;
         let key = credentials.unlock_master_key(&opened.volume)?;
         let managed = Managed::new(opened.target, opened.volume, key)?;
         if let Some(file) = &args.backup {

@@ -17,12 +17,12 @@ use fve::volume::UnlockOptions;
 use serde_json::{Value, json};
 
 use crate::cli::commands::recovery::input::{read_all, read_file};
-use crate::cli::commands::recovery::keypad;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::parse::parse_bytes;
 use crate::cli::options::source::{self, LostArgs, SourceArgs};
 use crate::cli::output::json::{document, failure};
+use crate::cli::output::keyboard::Form;
 use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
 
@@ -132,8 +132,7 @@ fn read(args: &CheckArgs) -> Result<Check, Failure> {
             Ok(check_text(text, &options))
         }
         (None, None) if term::can_ask() => {
-            let text = keypad::ask("Recovery password: ")
-                .map_err(|error| Error::io("cannot ask on the terminal", error))?;
+            let text = term::ask_for("Recovery password: ", Form::Digits)?;
             Ok(check_text(text.expose(), &options))
         }
         (None, None) => from_bytes(&read_all(std::io::stdin(), "standard input")?),

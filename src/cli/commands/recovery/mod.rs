@@ -4,7 +4,6 @@ pub(crate) mod check;
 mod checkpoint;
 pub(crate) mod hash;
 mod input;
-mod keypad;
 pub(crate) mod lookup;
 pub(crate) mod search;
 

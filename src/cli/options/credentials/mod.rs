@@ -48,6 +48,7 @@ use crate::cli::options::parse::parse_protector_id;
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::options::source;
 use crate::cli::options::source::{LostArgs, SourceArgs};
+use crate::cli::output::keyboard::Form;
 use crate::cli::output::term;
 
 /// Every kind of credential, in the order in which they are tried.
@@ -55,6 +56,7 @@ pub(crate) const KINDS: &[CredentialKind] = &[
     recovery_password::KIND,
     recovery_lookup::KIND,
     password::KIND,
+    password::FD,
     startup_key::KIND,
     tpm::KIND,
     tpm::PAYLOAD,
@@ -72,6 +74,11 @@ pub(crate) const KINDS: &[CredentialKind] = &[
 const PROTECTOR: &str = "protector";
 const KEY_PACKAGE: &str = "key-package";
 
+/// The credentials to which a PIN belongs.
+const PIN_TAKERS: &[&str] = &["tpm", "tpm-payload", "pkcs11"];
+
+const NO_PROMPT: &str = "no-prompt";
+
 /// How many times the user may type a credential.
 const TRIES: usize = 3;
 
@@ -88,6 +95,8 @@ pub(crate) struct CredentialArgs {
     protector: Option<String>,
     accept_damaged_metadata: bool,
     key_package: Option<PathBuf>,
+    /// Whether a PIN was given, but not the TPM that checks it.
+    has_lone_pin: bool,
 }
 
 impl Args for CredentialArgs {
@@ -123,7 +132,12 @@ impl Args for CredentialArgs {
             .value_parser(ValueParser::path_buf())
             .help("Use the keys in this key package ('fve export key-package') instead of damaged ones on the volume; a credential for them is still needed. Packages from Windows are not yet tested");
         let mut options: Vec<_> = credentials.collect();
+        let no_prompt = Arg::new(NO_PROMPT)
+            .long(NO_PROMPT)
+            .action(ArgAction::SetTrue)
+            .help("Never ask on the terminal");
         options.push((Group::Common, in_group(protector, Group::Common)));
+        options.push((Group::Common, in_group(no_prompt, Group::Common)));
         options.push((Group::Examiner, in_group(key_package, Group::Examiner)));
         // Sections of the help appear in the order of their first options.
         options.sort_by_key(|(group, _)| *group);
@@ -159,7 +173,13 @@ impl FromArgMatches for CredentialArgs {
                 additions.extend(value_of(addition, matches).map(|value| (addition.option, value)));
             }
         }
+        let takes_pin = given.iter().any(|(number, _)| {
+            let option = KINDS.get(*number).map(|kind| kind.option);
+            option.is_some_and(|option| PIN_TAKERS.contains(&option))
+        });
+        let pin = tpm::PIN_FILE.option;
         Ok(Self {
+            has_lone_pin: !takes_pin && additions.iter().any(|(option, _)| *option == pin),
             given,
             additions,
             protector: matches.get_one(PROTECTOR).cloned(),
@@ -313,6 +333,14 @@ impl CredentialArgs {
                 "only one credential can come from standard input",
             ));
         }
+        if self.has_lone_pin {
+            return Err(Failure::Other {
+                status: Status::Usage,
+                what: "--pin-file has no effect without the TPM or token that the PIN is for"
+                    .to_owned(),
+                help: Some("give --tpm or --pkcs11, too".to_owned()),
+            });
+        }
         let others = self.others();
         let system = self.system_volume()?;
         let mut credentials = Vec::new();
@@ -321,9 +349,16 @@ impl CredentialArgs {
             let is_for_source =
                 |kind: &&CredentialKind| system.is_none() || kind.option == auto_unlock::OPTION;
             if let Some(kind) = KINDS.get(*number).filter(is_for_source) {
+                if kind.option == password::FD_OPTION && !password::is_descriptor(value.as_deref())
+                {
+                    return Err(Failure::usage(format!(
+                        "--{} needs the number of an open file descriptor",
+                        kind.option
+                    )));
+                }
                 // The value of --auto-unlock-from is a volume, which contains no secret in the clear.
                 if let Some(path) = value
-                    && kind.option != auto_unlock::OPTION
+                    && ![auto_unlock::OPTION, password::FD_OPTION].contains(&kind.option)
                 {
                     warn_if_others_can_read(path);
                 }
@@ -509,6 +544,15 @@ fn malformed(error: Error) -> Failure {
     }
 }
 
+/// Whether the command was given `--no-prompt`.
+pub(crate) fn forbids_asking(matches: &ArgMatches) -> bool {
+    let own = matches.try_get_one::<bool>(NO_PROMPT).ok().flatten();
+    own.is_some_and(|given| *given)
+        || matches
+            .subcommand()
+            .is_some_and(|(_, inner)| forbids_asking(inner))
+}
+
 /// Whether an option, by its name without dashes, gives a credential or belongs to one.
 pub(crate) fn is_credential(name: &str) -> bool {
     let mut additions = KINDS.iter().flat_map(|kind| kind.additions);
@@ -633,9 +677,13 @@ fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result
         return open(&[], options).map_err(failed);
     }
     let question = question(&typed, volume, options);
+    let form = form(&typed);
+    // What is typed while a key is stretched must not be shown, and answers no question.
+    let silence = term::silence()?;
     let mut tries = 1;
     loop {
-        let answer = term::ask_secret(&question)?;
+        silence.discard();
+        let answer = term::ask_for(&question, form)?;
         let failure = match credentials_typed(&typed, &answer) {
             Ok(credentials) => match open(&credentials, options) {
                 Ok(opened) => return Ok(opened),
@@ -644,11 +692,58 @@ fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result
             },
             Err(error) => error,
         };
+        let pin = looks_like_pin(&answer, volume, options).then_some(PIN_NEEDS_TPM);
         if tries == TRIES {
-            return Err(failure.into());
+            return Err(match pin {
+                Some(pin) => Failure::Other {
+                    status: (&failure).into(),
+                    what: failure.with_causes().to_string(),
+                    help: Some(pin.to_owned()),
+                },
+                None => failure.into(),
+            });
         }
         tries += 1;
-        term::note(format_args!("{}\n", failure.with_causes()));
+        term::say(failure.with_causes());
+        if let Some(pin) = pin {
+            term::say(format_args!("help: {pin}"));
+        }
+        term::say("");
+    }
+}
+
+const PIN_NEEDS_TPM: &str =
+    "this looks like a PIN, which only the TPM of the computer can check: give --tpm";
+
+/// Whether the user typed the PIN of a key protector that the TPM has to unlock.
+fn looks_like_pin(answer: &SecretText, volume: &Volume, options: &UnlockOptions) -> bool {
+    /// Lengths that Windows allows.
+    const LENGTHS: std::ops::RangeInclusive<usize> = 4..=20;
+    let answer = answer.expose();
+    let takes_pin = |kind| {
+        matches!(
+            kind,
+            ProtectorKind::TpmPin | ProtectorKind::TpmPinStartupKey
+        )
+    };
+    LENGTHS.contains(&answer.len())
+        && answer.bytes().all(|byte| byte.is_ascii_digit())
+        && volume
+            .protectors()
+            .into_iter()
+            .any(|protector| takes_pin(protector.kind()) && options.allows(protector))
+}
+
+/// The form of what can be typed: where a recovery password can be, its blocks are checked while
+/// they are typed.
+fn form(typed: &[&CredentialKind]) -> Form {
+    let takes_digits =
+        |kind: &&CredentialKind| kind.opens.contains(&ProtectorKind::RecoveryPassword);
+    let digits = typed.iter().filter(|kind| takes_digits(kind)).count();
+    match (digits, typed.len()) {
+        (0, _) => Form::Text,
+        (some, all) if some == all => Form::Digits,
+        _ => Form::TextOrDigits,
     }
 }
 
@@ -664,7 +759,7 @@ fn typed_kinds(volume: &Volume, options: &UnlockOptions) -> Vec<&'static Credent
     KINDS.iter().filter(taken).collect()
 }
 
-/// The prompt for a credential, such as `Recovery password (key ID 64311DEA) or password of volume
+/// The prompt for a credential, such as `Recovery password (key ID 64311DEA), 48 digits: ` or `Recovery password (key ID 64311DEA) or password of volume
 /// 8F595209: `. A printout of the recovery password shows the key ID, not that of the volume.
 fn question(typed: &[&CredentialKind], volume: &Volume, options: &UnlockOptions) -> String {
     let key_ids: Vec<_> = volume
@@ -682,6 +777,10 @@ fn question(typed: &[&CredentialKind], volume: &Volume, options: &UnlockOptions)
             false => word,
         }
     };
+    if form(typed) == Form::Digits {
+        let key_ids = key_ids.join(" or ");
+        return format!("Recovery password (key ID {key_ids}), 48 digits: ");
+    }
     let words: Vec<_> = typed.iter().map(word).collect();
     let words = words.join(" or ");
     let id = volume

@@ -1,9 +1,12 @@
-//! `--password-file`.
+//! `--password-file` and `--password-fd`.
 
+use std::path::Path;
+
+use fve::error::Result;
 use fve::format::protector::ProtectorKind;
-use fve::unlock::Password;
+use fve::unlock::{Credential, Password};
 
-use super::kind::{CredentialKind, Group, Read};
+use super::kind::{CredentialKind, Group, OptionValues, Read};
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
     option: "password-file",
@@ -18,3 +21,33 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     typed: Some(|text| Ok(Box::new(Password::new(text)))),
     opens: &[ProtectorKind::Password],
 };
+
+/// The option whose value is the number of a file descriptor.
+pub(super) const FD_OPTION: &str = "password-fd";
+
+pub(crate) const FD: CredentialKind = CredentialKind {
+    option: FD_OPTION,
+    group: Group::Common,
+    value: "N",
+    value_is_optional: false,
+    additions: &[],
+    help: "Read the password from this open file descriptor, as from a file",
+    systemd: None,
+    environment: None,
+    read: Read::Options(from_descriptor),
+    typed: None,
+    // Messages that list the options name the one above instead.
+    opens: &[],
+};
+
+fn from_descriptor(given: &OptionValues<'_>) -> Result<Box<dyn Credential>> {
+    let number = given.value.unwrap_or(Path::new(""));
+    let path = Path::new("/dev/fd").join(number);
+    Ok(Box::new(Password::from_file(path)?))
+}
+
+/// Whether this is the number of a file descriptor.
+pub(super) fn is_descriptor(value: Option<&Path>) -> bool {
+    let text = value.and_then(Path::to_str);
+    text.is_some_and(|text| text.parse::<u16>().is_ok())
+}

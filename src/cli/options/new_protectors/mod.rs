@@ -102,21 +102,22 @@ impl FromArgMatches for NewProtectorArgs {
 }
 
 impl NewProtectorArgs {
-    /// Creates the requested key protectors.
-    pub(crate) fn make(&self) -> Result<Vec<Enrollment>, Failure> {
+    /// Creates the requested key protectors, except those whose secret the user has to type: whatever
+    /// is wrong with the others is reported before the user is asked.
+    pub(crate) fn prepare(&self) -> Result<Prepared, Failure> {
         let kinds = self
             .given
             .iter()
             .filter_map(|(number, path)| Some((NEW_KINDS.get(*number)?, path)));
-        kinds
-            .map(|(kind, path)| match kind.make {
-                Make::Value(make) => make(path).map_err(unfit),
-                Make::Password(make) => {
-                    let file = kind.value.map(|_| path.as_path());
-                    make(&new_password(file)?).map_err(unfit)
-                }
-            })
-            .collect()
+        let made = kinds.map(|(kind, path)| match (kind.make, kind.value) {
+            (Make::Value(make), _) => make(path).map(Part::Made).map_err(unfit),
+            (Make::Password(make), Some(_)) => {
+                let password = new_password(Some(path))?;
+                make(&password).map(Part::Made).map_err(unfit)
+            }
+            (Make::Password(make), None) => Ok(Part::Typed(make)),
+        });
+        made.collect::<Result<_, _>>().map(Prepared)
     }
 
     /// Whether no key protector was requested.
@@ -144,6 +145,38 @@ impl NewProtectorArgs {
             options.push("--network-unlock with --network-certificate".to_owned());
         }
         options.join(", ")
+    }
+}
+
+/// New key protectors, some of which still need what the user has to type.
+pub(crate) struct Prepared(Vec<Part>);
+
+enum Part {
+    Made(Enrollment),
+    Typed(fn(&SecretText) -> Result<Enrollment, Error>),
+}
+
+impl Prepared {
+    /// Checks that the secrets can be saved where the user wants them.
+    ///
+    /// # Errors
+    /// A file exists, or cannot be created.
+    pub(crate) fn check_places(&self) -> Result<(), Failure> {
+        for part in &self.0 {
+            if let Part::Made(enrollment) = part {
+                enrollment.check_place()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for what is missing.
+    pub(crate) fn ask(self) -> Result<Vec<Enrollment>, Failure> {
+        let asked = self.0.into_iter().map(|part| match part {
+            Part::Made(enrollment) => Ok(enrollment),
+            Part::Typed(make) => make(&new_password(None)?).map_err(unfit),
+        });
+        asked.collect()
     }
 }
 
@@ -202,12 +235,8 @@ pub(crate) fn new_password(file: Option<&Path>) -> Result<SecretText, Failure> {
             fve::input::read_line(path, "new password")?
         }
         None if term::can_ask() => {
-            let first = term::ask_secret("New password: ")?;
-            let second = term::ask_secret("New password again: ")?;
-            if first.expose() != second.expose() {
-                return Err(Failure::usage("the passwords do not match"));
-            }
-            first
+            const DIFFER: &str = "the passwords do not match";
+            term::ask_twice("New password: ", "New password again: ", DIFFER)?
         }
         None => {
             return Err(Failure::usage(

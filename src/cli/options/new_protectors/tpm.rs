@@ -243,12 +243,7 @@ pub(crate) fn new_pin(file: Option<&Path>) -> Result<Pin, Failure> {
             fve::input::read_line(path, "new PIN")?
         }
         None if term::can_ask() => {
-            let first = term::ask_secret("New PIN: ")?;
-            let second = term::ask_secret("New PIN again: ")?;
-            if first.expose() != second.expose() {
-                return Err(Error::bad_credential("new PIN", "the PINs do not match").into());
-            }
-            first
+            term::ask_twice("New PIN: ", "New PIN again: ", "the PINs do not match")?
         }
         None => {
             return Err(Failure::usage(
