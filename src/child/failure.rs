@@ -28,6 +28,9 @@ pub enum ChildFailure {
     /// The process was ended by this signal.
     #[error("the child process for it was ended by signal {0}")]
     Signal(i32),
+    /// The code in the process panicked.
+    #[error("the code in the child process for it failed on what it received")]
+    Panicked,
     /// The process ended with this status before it answered.
     #[error("the child process for it ended early with status {0}")]
     Exited(i32),

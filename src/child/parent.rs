@@ -20,6 +20,8 @@ const PROGRAM: &str = "/proc/self/exe";
 const ENDING: Duration = Duration::from_secs(1);
 /// Most bytes of standard error that are looked at.
 const MAX_COMPLAINT: u64 = 0x1000;
+/// The exit status of a Rust program that panicked.
+const PANICKED: i32 = 101;
 /// What the Rust runtime writes to standard error before it aborts.
 const MEMORY_WORDS: &[u8] = b"memory allocation of";
 const STACK_WORDS: &[u8] = b"has overflowed its stack";
@@ -140,6 +142,7 @@ impl Child {
             (Some(_), _) if says(MEMORY_WORDS) => ChildFailure::OutOfMemory,
             (Some(_), _) if says(STACK_WORDS) => ChildFailure::StackOverflow,
             (Some(signal), _) => ChildFailure::Signal(signal),
+            (None, Some(PANICKED)) => ChildFailure::Panicked,
             (None, status) => ChildFailure::Exited(status.unwrap_or_default()),
         }
     }

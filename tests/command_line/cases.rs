@@ -13,12 +13,12 @@ const SCRIPTS: &[(&str, &[&str])] = &[
     ("01-headless", &["mountpoint"]),
     ("02-decrypt-onto-mounted", &["mkfs.ext4", "losetup"]),
     ("04-positional-secret", &[]),
-    ("13-unreadable-first-sector", &["gcc"]),
     ("05-ewf-smart", &["ewfacquire"]),
     ("07-dead-mount", &[]),
     ("08-symlink-unmount", &[]),
     ("09-fstype", &["findmnt"]),
     ("11-options-of-others", &[]),
+    ("13-unreadable-first-sector", &["gcc"]),
     ("14-key-printouts", &["python3"]),
     ("16-other-writer", &["dislocker-fuse"]),
     ("17-sectors-of-another-size", &["losetup", "sfdisk"]),
@@ -54,7 +54,8 @@ fn scripts() -> Vec<Trial> {
                 .or_else(trials::fuse)
                 .or_else(|| trials::programs(programs))
                 .or_else(trials::corpus);
-            trial(*name, missing, move || script(name))
+            let by_others = programs.contains(&"su");
+            trial(*name, missing, move || script(name, by_others))
         })
         .collect()
 }
@@ -63,14 +64,25 @@ fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
 }
 
-fn script(name: &str) {
+/// Runs a script. With `by_others`, the program is copied to where every user can run it, which is
+/// not so in a checkout below a directory of root.
+fn script(name: &str, by_others: bool) {
     let folder = tempfile::tempdir().expect("folder");
+    let built = Path::new(env!("CARGO_BIN_EXE_fve"));
+    let copy = folder.path().join("fve-for-all");
+    let program = match by_others {
+        true => {
+            std::fs::copy(built, &copy).expect("copy");
+            copy.as_path()
+        }
+        false => built,
+    };
     // A readable key file causes a warning, which only one of the scripts expects.
     let output = Command::new("bash")
         .args(["-c", "umask 077; . \"$0\""])
         .arg(cases().join(format!("{name}.sh")))
         .current_dir(folder.path())
-        .env("FVE", env!("CARGO_BIN_EXE_fve"))
+        .env("FVE", program)
         .env("CORPUS", corpus::directory().expect("corpus"))
         .output()
         .expect("bash");

@@ -68,6 +68,7 @@ pub(super) fn lost(why: ChildFailure) -> Failure {
             .with_remedy("check the card and the reader, and run the command again, or use another protector");
         }
         ChildFailure::Malformed => return impossible(),
+        ChildFailure::Panicked => "its answer made the client panic".to_owned(),
         ChildFailure::Exited(status) => format!("it ended its process with status {status}"),
         ChildFailure::Signal(signal) => format!("it crashed with signal {signal}"),
         ChildFailure::OutOfMemory => "it needed more memory than it may have".to_owned(),
