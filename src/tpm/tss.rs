@@ -64,9 +64,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECTING: &str = "connecting (TPM2_GetCapability)";
 const FLUSHING: &str = "cleaning up (TPM2_FlushContext)";
 
-/// The handles of transient objects begin here (TPM 2.0 library, part 2, section 7.2), and a TPM does not
-/// hold more than this many.
+/// The handles of transient objects and of sessions begin here (TPM 2.0 library, part 2, section 7.2), and a
+/// TPM does not hold more than this many.
 const FIRST_TRANSIENT: u32 = 0x8000_0000;
+const FIRST_SESSION: u32 = 0x0200_0000;
 const MAX_TRANSIENT: u32 = 64;
 
 /// TPM properties (TPM 2.0 library, part 2, section 6.13), and the bit `inLockout` of `PERMANENT`.
@@ -241,6 +242,7 @@ impl Tss {
         let clock = Arc::new(Clock::new(patience.left));
         let (sender, answers) = mpsc::channel();
         let (tcti, conf, watch) = (self.tcti.clone(), self.conf.clone(), clock.clone());
+        let conf_again = conf.clone();
         let started = std::thread::Builder::new().spawn(move || {
             let mut link = match Link::connect(&tcti, conf, watch) {
                 Ok(link) => link,
@@ -253,8 +255,7 @@ impl Tss {
             link.clock.begin(FLUSHING);
             // The receiver is gone if the time is up.
             let _ = sender.send(done);
-            link.flush();
-            drop(link);
+            link.finish(conf_again);
             drop(sender);
         });
         started.map_err(|error| TpmError::NoTpm {
@@ -368,7 +369,7 @@ struct Link {
     clock: Arc<Clock>,
     /// Objects and sessions to flush, in the order in which they were created.
     created: Vec<ObjectHandle>,
-    /// The transient objects that the TPM held before.
+    /// The transient objects and sessions that the TPM held before.
     found: Vec<TpmHandle>,
     /// Whether libtss2 refused an answer of the TPM: an object may have been created all the same.
     lost: bool,
@@ -399,7 +400,7 @@ impl Link {
             lost: false,
         };
         // A TPM that is busy with another client accepts the connection, but does not answer.
-        link.found = link.transient_objects().map_err(refused)?;
+        link.found = transient(&mut link.context).map_err(refused)?;
         Ok(link)
     }
 
@@ -421,16 +422,6 @@ impl Link {
         failed(error, self.clock.doing())
     }
 
-    fn transient_objects(&mut self) -> Result<Vec<TpmHandle>, TssError> {
-        let (data, _) =
-            self.context
-                .get_capability(CapabilityType::Handles, FIRST_TRANSIENT, MAX_TRANSIENT)?;
-        Ok(match data {
-            CapabilityData::Handles(handles) => handles.into_inner(),
-            _ => Vec::new(),
-        })
-    }
-
     /// Flushes what was created, the last first. A failed flush hides neither result nor error: what stays
     /// in the TPM goes when the connection ends, or at the next start.
     fn flush(&mut self) {
@@ -439,25 +430,29 @@ impl Link {
                 tracing::warn!("the TPM did not flush an object or session");
             }
         }
-        if std::mem::take(&mut self.lost) {
-            self.flush_lost();
-        }
     }
 
-    /// Flushes objects of which the handle is not known, because libtss2 refused the answer that held it.
-    /// Without a resource manager, they would fill the TPM.
-    fn flush_lost(&mut self) {
-        for handle in self.transient_objects().unwrap_or_default() {
-            if self.found.contains(&handle) {
-                continue;
+    /// Flushes what was created, and ends the connection. Where libtss2 refused an answer, it accepts
+    /// nothing more on this connection, and the handle of a new object may not be known: a second connection
+    /// then flushes everything that the TPM did not hold before. Without a resource manager, it would
+    /// fill the TPM.
+    fn finish(mut self, conf: TctiNameConf) {
+        if !self.lost {
+            return self.flush();
+        }
+        let Self { context, found, .. } = self;
+        drop(context);
+        let flushed = Context::new(conf).and_then(|mut context| {
+            let left = transient(&mut context)?;
+            let new = left.into_iter().filter(|handle| !found.contains(handle));
+            for handle in new {
+                let object = context.tr_from_tpm_public(handle)?;
+                context.flush_context(object)?;
             }
-            let flushed = self
-                .context
-                .tr_from_tpm_public(handle)
-                .and_then(|object| self.context.flush_context(object));
-            if flushed.is_err() {
-                tracing::warn!("the TPM did not flush an object");
-            }
+            Ok(())
+        });
+        if flushed.is_err() {
+            tracing::warn!("the TPM did not flush an object or session");
         }
     }
 
@@ -774,6 +769,18 @@ impl ObjectSealer for Tss {
             Ok(sealed.srk_name(name))
         })
     }
+}
+
+/// The transient objects and the sessions that the TPM holds.
+fn transient(context: &mut Context) -> Result<Vec<TpmHandle>, TssError> {
+    let mut found = Vec::new();
+    for first in [FIRST_TRANSIENT, FIRST_SESSION] {
+        let (data, _) = context.get_capability(CapabilityType::Handles, first, MAX_TRANSIENT)?;
+        if let CapabilityData::Handles(handles) = data {
+            found.extend(handles.into_inner());
+        }
+    }
+    Ok(found)
 }
 
 /// The storage root key that the TPM holds.
