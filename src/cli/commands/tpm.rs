@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base16ct::lower::encode_string as hex;
-use clap::{Args, Subcommand, ValueHint};
+use clap::{ArgMatches, Args, FromArgMatches, Subcommand, ValueHint};
 use fve::error::Error;
 use fve::format::event_log::{EventLog, MAX_LEN};
 use fve::format::protector::KeyProtector;
@@ -29,6 +29,8 @@ use crate::cli::run::{FailureDocument, Run};
 /// The measurement log of the firmware, as the kernel provides it (TCG PC Client Platform Firmware
 /// Profile).
 const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
+/// How clap names SOURCE.
+const SOURCE: &str = "source";
 /// Environment variable with the TCTI; the `--tpm` credential reads the same one.
 const ENVIRONMENT: &str = "TPM2TOOLS_TCTI";
 
@@ -61,10 +63,9 @@ Examples:
 }
 
 #[derive(Debug, Args)]
-#[command(mut_arg("source", |source| source.required(false)))]
 struct StatusArgs {
     #[command(flatten)]
-    source: Option<SourceArgs>,
+    source: OptionalSource,
 
     #[command(flatten)]
     tpm: AskArgs,
@@ -77,6 +78,40 @@ struct ExplainArgs {
 
     #[command(flatten)]
     tpm: AskArgs,
+}
+
+/// The options of [`SourceArgs`] where SOURCE may be left out. A flattened `Option` would always be `None`:
+/// clap takes a group with nested options for one without members.
+#[derive(Debug)]
+struct OptionalSource(Option<SourceArgs>);
+
+impl Args for OptionalSource {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let mut command =
+            SourceArgs::augment_args(command).mut_arg(SOURCE, |source| source.required(false));
+        for option in ["offset", "partition", "metadata", "volume_start"] {
+            command = command.mut_arg(option, |option| option.requires(SOURCE));
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for OptionalSource {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(match matches.contains_id(SOURCE) {
+            true => Some(SourceArgs::from_arg_matches(matches)?),
+            false => None,
+        }))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Which TPM is asked, and how the answer is printed.
@@ -108,7 +143,7 @@ impl TpmArgs {
     /// The source if there is one, and the TPM.
     fn parts(&self) -> (Option<&SourceArgs>, &AskArgs) {
         match &self.command {
-            TpmCommand::Status(args) => (args.source.as_ref(), &args.tpm),
+            TpmCommand::Status(args) => (args.source.0.as_ref(), &args.tpm),
             TpmCommand::Explain(args) => (Some(&args.source), &args.tpm),
         }
     }
