@@ -620,7 +620,7 @@ fn refuses_usage() -> Result<(), Failed> {
         &["one line"],
     )?;
     let empty = ["volume", "--size", "1M", "--new-password-file", "nothing"];
-    bench.refused_bare(&empty, 2, &["empty"])?;
+    bench.refused_bare(&empty, 4, &["empty"])?;
     let unasked = ["volume", "--size", "1M", "--new-password"];
     bench.refused_bare(&unasked, 2, &["--new-password-file"])
 }

@@ -646,7 +646,7 @@ fn metadata_alone_gives_what_needs_no_sector() {
         );
         assert_status(&output, 0);
         let (output, plain) = decrypted(&path, &volume, &metadata);
-        assert_status(&output, 6);
+        assert_status(&output, 5);
         assert!(text(&output.stderr).contains("where the volume begins"));
         assert!(plain.is_empty());
         let output = with_key(&["repair", "scan", "--json"], &path, &volume, &[]);

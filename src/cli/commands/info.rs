@@ -60,8 +60,8 @@ fn run(args: &InfoArgs) -> Result<(), Failure> {
     }
 }
 
-/// The most volumes of a disk that are described: more than any disk seen has. The error lists all.
-const MOST_DESCRIBED: usize = 6;
+/// The most volumes of a disk that are described. The error lists all.
+const MOST_DESCRIBED: usize = 4;
 
 /// Describes every volume of a disk with several. The failure to choose one remains.
 fn describe_all(args: &InfoArgs, failure: Failure) -> Failure {
