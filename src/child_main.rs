@@ -24,10 +24,8 @@ const SERVICES: &[&Service] = &[
 /// faulty library can crash. In that process, this function does the work and does not return.
 ///
 /// ```no_run
-/// fn main() {
-///     fve::child_main::run_if_requested();
-///     // …
-/// }
+/// // The first statement in `main`:
+/// fve::child_main::run_if_requested();
 /// ```
 pub fn run_if_requested() {
     #[cfg(all(target_os = "linux", any(feature = "directory", feature = "pkcs11")))]

@@ -171,11 +171,12 @@ impl Child {
         if let Some(process) = &mut self.process {
             let _ = process.kill();
         }
-        if self.process.is_some() && self.wait(ENDING).is_none() {
-            if let Some(mut process) = self.process.take() {
-                let reaper = std::thread::Builder::new().name("reaper".to_owned());
-                let _ = reaper.spawn(move || process.wait());
-            }
+        if self.process.is_some()
+            && self.wait(ENDING).is_none()
+            && let Some(mut process) = self.process.take()
+        {
+            let reaper = std::thread::Builder::new().name("reaper".to_owned());
+            let _ = reaper.spawn(move || process.wait());
         }
     }
 }

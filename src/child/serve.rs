@@ -60,10 +60,7 @@ fn requested() -> Option<String> {
 
 /// Limits the process, and takes the connection from standard input.
 fn begin(limits: &Limits) -> io::Result<UnixStream> {
-    let stream = OwnedFd::from(rustix::io::fcntl_dupfd_cloexec(
-        rustix::stdio::stdin(),
-        FIRST,
-    )?);
+    let stream = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), FIRST)?;
     let null = OpenOptions::new().read(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     drop(null);

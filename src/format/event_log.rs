@@ -153,7 +153,8 @@ impl Event {
         let is_text = |bytes: &[u8]| {
             let text = bytes.strip_suffix(b"\0").unwrap_or(bytes);
             let shown = text.iter().filter(|byte| is_printable(char::from(**byte)));
-            text.len() >= SHORTEST && shown.count() * 8 >= text.len() * 7
+            text.len() >= SHORTEST
+                && shown.count().saturating_mul(8) >= text.len().saturating_mul(7)
         };
         if is_text(&self.data) {
             return printable(String::from_utf8_lossy(&self.data).chars(), most);
@@ -165,7 +166,7 @@ impl Event {
         });
         let (mut longest, mut run, mut last) = (String::new(), String::new(), 0);
         for (at, letter) in wide {
-            if at != last + 2 {
+            if at.checked_sub(2) != Some(last) {
                 run.clear();
             }
             last = at;

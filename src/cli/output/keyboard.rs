@@ -117,10 +117,7 @@ impl<'a> Line<'a> {
     }
 
     fn read(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
-        loop {
-            let Some(byte) = self.terminal.next()? else {
-                break;
-            };
+        while let Some(byte) = self.terminal.next()? {
             if byte == END_OF_INPUT && !self.typed.is_empty() {
                 break;
             }

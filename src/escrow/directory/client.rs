@@ -319,7 +319,8 @@ impl Progress<'_> {
     fn keep(&mut self, password: Escrowed) -> bool {
         let query = &self.request.query;
         let is_for_volume = matches!(query, Query::Protectors(_));
-        if !query.matches(&password) && !(is_for_volume && password.id.is_none()) {
+        let is_without_id = is_for_volume && password.id.is_none();
+        if !(query.matches(&password) || is_without_id) {
             return true;
         }
         let is_same = |kept: &Escrowed| {

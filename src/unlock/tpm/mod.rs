@@ -212,9 +212,7 @@ impl TpmUnlock {
 
     /// The failure without a try, if a PIN was wrong for this object or for another one.
     fn refused_before(&self, parts: &Parts<'_>) -> Option<Failure> {
-        if parts.pin.is_none() {
-            return None;
-        }
+        parts.pin.as_ref()?;
         let refused = self
             .wrong_pins
             .lock()
