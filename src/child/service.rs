@@ -26,10 +26,11 @@ pub(crate) struct Service {
 /// The environment variables that a child process inherits.
 pub(crate) enum Environment {
     /// These, where they are set.
+    #[cfg_attr(not(feature = "directory"), allow(dead_code))]
     Only(&'static [&'static str]),
     /// All, and the working directory, to which values may be relative: which ones a PKCS#11 library
     /// reads is not known.
-    #[cfg(feature = "pkcs11")]
+    #[cfg_attr(not(feature = "pkcs11"), allow(dead_code))]
     All,
 }
 

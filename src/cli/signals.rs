@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -48,8 +48,9 @@ pub(crate) fn exit_on_signal(clean_up: impl Fn() + Send + 'static) {
 
 /// The signals that end a process, for a command that must clean up after each of them. Without HUP
 /// if the command was started to outlive its terminal, as by nohup(1).
+#[cfg(feature = "fuse")]
 pub(crate) fn ending() -> Vec<i32> {
-    let mut signals = vec![SIGINT, SIGTERM, SIGQUIT];
+    let mut signals = vec![SIGINT, SIGTERM, signal_hook::consts::SIGQUIT];
     if !keyboard::is_ignored(SIGHUP) {
         signals.push(SIGHUP);
     }
