@@ -125,7 +125,9 @@ impl Swtpm {
 
     /// Runs a program of tpm2-tools, and returns its standard output.
     pub fn tool(&self, program: &str, arguments: &[&str]) -> String {
-        let output = Command::new(program)
+        // Another connection that stays open would keep it waiting.
+        let output = Command::new("timeout")
+            .args(["60", program])
             .args(arguments)
             .current_dir(self.directory.path())
             .env("TPM2TOOLS_TCTI", self.tcti())
