@@ -42,6 +42,7 @@ use crate::crypto::hash::HashAlgorithm;
 use crate::error::{Error, Remedy, Result};
 use crate::format::tpm_blob::SealedObject;
 use crate::secret::{SecretBytes, TpmPassword};
+use crate::shown::without_error_numbers;
 
 /// The persistent handle of the storage root key (docs/format-tpm.md §4.4).
 const SRK: u32 = 0x8100_0001;
@@ -381,7 +382,10 @@ impl Link {
         if let Some(path) = tcti.strip_prefix("device:") {
             // Open the device once, for its error: libtss2 would report only that something failed.
             let opened = OpenOptions::new().read(true).write(true).open(path);
-            opened.map_err(|error| unreachable(format!("{path}: {error}")))?;
+            opened.map_err(|error| {
+                let why = without_error_numbers(&error.to_string());
+                unreachable(format!("{path}: {why}"))
+            })?;
         }
         let refused = |error: TssError| match code(&error) {
             Some(codes::NO_MODULE) => unreachable(format!(

@@ -98,6 +98,8 @@ impl Swtpm {
         };
         // CMD_SHUTDOWN of swtpm's control channel.
         if let Ok(mut control) = TcpStream::connect(("127.0.0.1", self.port + 1)) {
+            // Another client may keep the channel for itself; the process is then killed.
+            let _ = control.set_read_timeout(Some(Duration::from_secs(2)));
             let _ = control.write_all(&3u32.to_be_bytes());
             let _ = control.read(&mut [0; 4]);
         }

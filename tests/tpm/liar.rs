@@ -306,7 +306,8 @@ fn unlock(made: &TestVolume, tcti: &str, pin: Option<&str>, patience: Duration) 
     }
 }
 
-/// Removes what a disturbed TPM2_FlushContext left.
+/// Removes what a disturbed TPM2_FlushContext left. Not while a connection may be open: two clients of
+/// a software TPM, one with its data and one with its control channel, wait for each other.
 fn clean(tpm: &Swtpm) {
     for kind in ["-t", "-l", "-s"] {
         tpm.tool("tpm2_flushcontext", &[kind]);
@@ -327,14 +328,13 @@ fn stalls() {
     for (command, name) in COMMANDS {
         // On a busy computer, the time may be up before the command is sent.
         let mut tries = 0..3;
-        let (liar, ended) = loop {
+        let (_tpm, _liar, ended) = loop {
+            let tpm = Swtpm::new();
             let liar = Liar::to(&tpm, *command, Fault::Stall, 1, None);
             let ended = unlock(&made, &liar.tcti(), None, SHORT);
             if liar.saw(*command) || tries.next().is_none() {
-                break (liar, ended);
+                break (tpm, liar, ended);
             }
-            drop(liar);
-            clean(&tpm);
         };
         assert!(!ended.by_tpm, "{name}");
         assert!(
@@ -343,10 +343,9 @@ fn stalls() {
             ended.report
         );
         assert!(ended.time < SHORT * 3, "{name}: {:?}", ended.time);
-        drop(liar);
-        clean(&tpm);
     }
     // The key is there: nothing waits for the rest.
+    let tpm = Swtpm::new();
     let liar = Liar::to(&tpm, FLUSH_CONTEXT, Fault::Stall, 1, None);
     let before = unlock(&made, &liar.tcti(), None, LONG);
     assert!(before.time < LONG / 2, "{:?}", before.time);
@@ -396,6 +395,7 @@ fn lies() {
         Fault::Garbage,
     ] {
         for (command, name) in COMMANDS {
+            let tpm = Swtpm::new();
             let liar = Liar::to(&tpm, *command, fault, usize::MAX, None);
             let ended = unlock(&made, &liar.tcti(), None, SHORT);
             // PolicyAuthValue and PolicyPCR answer with nothing but a header and an empty session.
@@ -410,11 +410,8 @@ fn lies() {
                 "{fault:?} at {name}: {:?}",
                 ended.time
             );
-            drop(liar);
-            clean(&tpm);
         }
     }
-    assert_eq!(tpm.failures(), 0);
 }
 
 #[trial(
@@ -431,6 +428,7 @@ fn codes_in_words() {
         (UNSEAL, 0x905, "no memory for another session"),
         (LOAD, 0x923, "memory cannot be reached"),
     ] {
+        let tpm = Swtpm::new();
         let liar = Liar::to(&tpm, command, Fault::Code(code), usize::MAX, None);
         let ended = unlock(&made, &liar.tcti(), None, LONG);
         assert!(ended.report.contains(words), "{code:#x}: {}", ended.report);
@@ -439,8 +437,6 @@ fn codes_in_words() {
             "{}",
             ended.report
         );
-        drop(liar);
-        clean(&tpm);
     }
 }
 
@@ -549,8 +545,6 @@ fn lies_at_enrollment() {
             "{fault:?}: {result:?}"
         );
         assert!(start.elapsed() < LONG / 2, "{fault:?}");
-        drop(liar);
-        clean(&tpm);
     }
 }
 

@@ -4,9 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-#[cfg(not(all(feature = "directory", feature = "kerberos")))]
-use fve::error::Error;
-use fve::error::Result;
+use fve::error::{Error, Result};
 use fve::escrow::PasswordStore;
 #[cfg(feature = "directory")]
 use fve::escrow::{Directory, Login};
@@ -15,6 +13,7 @@ use fve::format::protector::ProtectorKind;
 use fve::input::read_line;
 #[cfg(feature = "directory")]
 use fve::secret::SecretText;
+use fve::shown::ShowPath;
 use fve::unlock::RecoveryLookup;
 
 use super::kind::{Addition, CredentialKind, Group, OptionValues, Read};
@@ -28,7 +27,15 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     help: "Look up the recovery password in a file or directory with saved ones, or on a directory server (ldaps://SERVER)",
     systemd: None,
     environment: None,
-    read: Read::Options(|given| Ok(Box::new(RecoveryLookup::new(place_of(given)?)))),
+    read: Read::Options(|given| {
+        let place = place_of(given)?;
+        if let PasswordStore::Files(path) = &place {
+            // As for every other credential: a file that is missing is an error at once.
+            let cannot = |error| Error::io(format!("cannot read {}", path.shown()), error);
+            path.metadata().map_err(cannot)?;
+        }
+        Ok(Box::new(RecoveryLookup::new(place)))
+    }),
     typed: None,
     opens: &[ProtectorKind::RecoveryPassword],
 };
