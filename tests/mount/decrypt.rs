@@ -762,9 +762,9 @@ fn parts_of_the_source() {
     fs::write(&first, head).unwrap();
     fs::write(&second, tail).unwrap();
     assert_plaintext_of(&first, &place);
-    for part in [&first, &second] {
+    for (part, status) in [(&first, 2), (&second, 5)] {
         let output = run(&mut decrypt(&first, part, &["--force"]));
-        assert_status(&output, 2);
+        assert_status(&output, status);
     }
     // It is not treated as a partial file either.
     let volume = place.path("out.partial");
@@ -939,6 +939,13 @@ fn devices() {
     drop(mounted);
 }
 
+/// The device and the number of a file, after links were followed.
+fn identity(path: &Path) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    let file = fs::metadata(path).unwrap();
+    (file.dev(), file.ino())
+}
+
 #[trial("refuses its source under another name", needs(for_devices))]
 fn other_names_of_the_source() {
     let place = Place::new();
@@ -961,7 +968,10 @@ fn other_names_of_the_source() {
         (device, &hard),
     ] {
         let output = run(&mut decrypt(source, out, &words));
-        assert_status(&output, 2);
+        // An OUT that is SOURCE is a mistake in the command line. That two names share their storage
+        // is found out by the check before anything is overwritten.
+        let is_source = identity(source) == identity(out);
+        assert_status(&output, if is_source { 2 } else { 5 });
         // Standard output that a shell redirected to the source.
         let opened = File::options().write(true).open(out).unwrap();
         let mut command = decrypt(source, Path::new("-"), &[]);

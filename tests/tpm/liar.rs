@@ -410,6 +410,8 @@ fn lies() {
                 "{fault:?} at {name}: {:?}",
                 ended.time
             );
+            drop(liar);
+            assert_eq!(tpm.failures(), 0, "{fault:?} at {name}");
         }
     }
 }
