@@ -128,6 +128,7 @@ pub mod crypto;
 pub mod enroll;
 pub mod error;
 pub mod escrow;
+pub mod files;
 pub mod format;
 pub mod guid;
 pub mod input;

@@ -21,6 +21,9 @@ pub(crate) fn words(remedy: &Remedy) -> String {
                 "{sector} may be a sector number: a volume begins at byte {start}; give --offset {start}"
             );
         }
+        Remedy::NoFiles => {
+            "use --volume, which shows the decrypted volume as one file, or 'fve decrypt'"
+        }
         Remedy::MountDirectly => {
             "it is not encrypted: mount it directly; if it was formatted over a BitLocker volume, 'fve repair scan' looks for the rest of that"
         }

@@ -31,6 +31,8 @@ pub enum Remedy {
     },
     /// The source is a file system that is not encrypted. It may have replaced a volume.
     MountDirectly,
+    /// Show the decrypted volume as one file: its file system is not read.
+    NoFiles,
     /// The source is a directory or anything else that has no bytes at offsets.
     NameDisk,
     /// The source is a disk with several volumes.
@@ -252,6 +254,9 @@ impl fmt::Display for Remedy {
                     f,
                     "{sector} may be a sector number: a volume begins at byte {start}"
                 );
+            }
+            Self::NoFiles => {
+                "use the decrypted volume itself: its file system is not read here"
             }
             Self::MountDirectly => {
                 "it is not encrypted: mount it directly; search the source for a volume that was formatted over"

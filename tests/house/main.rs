@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("child", &["privileges"]),
     // Bytes, algorithms, recovery passwords.
     ("source", &["error", "guid", "output", "shown"]),
+    ("files", &["error", "format", "shown", "source"]),
     ("crypto", &["error", "guid", "secret", "threads"]),
     ("recovery_password", &["error", "guid", "secret"]),
     // Access to the TPM, the network and directories.
@@ -69,7 +70,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "volume",
         &[
-            "crypto", "error", "format", "guid", "secret", "source", "threads", "unlock",
+            "crypto", "error", "files", "format", "guid", "secret", "source", "threads", "unlock",
         ],
     ),
     (
@@ -88,19 +89,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // Operations on volumes.
-    ("serve", &["error", "shown", "source", "threads", "volume"]),
+    (
+        "serve",
+        &["error", "files", "shown", "source", "threads", "volume"],
+    ),
     ("repair", &["error", "format", "guid", "source", "volume"]),
     (
         "analysis",
         &[
-            "crypto", "error", "format", "guid", "source", "tpm", "unlock", "volume",
+            "crypto", "error", "files", "format", "guid", "source", "tpm", "unlock", "volume",
         ],
     ),
     (
         "create",
         &[
-            "crypto", "enroll", "error", "format", "guid", "output", "secret", "shown", "source",
-            "threads", "volume",
+            "crypto", "enroll", "error", "files", "format", "guid", "output", "secret", "shown",
+            "source", "threads", "volume",
         ],
     ),
     (

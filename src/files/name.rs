@@ -1,0 +1,176 @@
+//! Names of files: UTF-16, which need not be valid.
+
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+
+use crate::shown::write_escaped;
+
+/// The name of a file or of a stream, in UTF-16. NTFS allows any 16-bit units, also surrogates without
+/// their other half.
+///
+/// `Display` shows it with control characters escaped. For a Linux file name, see
+/// [`FileName::to_os_string`] and [`FileName::to_safe`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct FileName(Box<[u16]>);
+
+impl FileName {
+    /// A name of these units.
+    pub fn from_units(units: impl Into<Box<[u16]>>) -> Self {
+        Self(units.into())
+    }
+
+    /// A name of UTF-16 in little-endian order. An odd byte at the end is ignored.
+    pub fn from_le_bytes(bytes: &[u8]) -> Self {
+        let (units, _) = bytes.as_chunks();
+        Self(units.iter().map(|unit| u16::from_le_bytes(*unit)).collect())
+    }
+
+    /// Its UTF-16 units.
+    pub fn units(&self) -> &[u16] {
+        &self.0
+    }
+
+    /// The name as text, if it is valid UTF-16.
+    pub fn to_text(&self) -> Option<String> {
+        String::from_utf16(&self.0).ok()
+    }
+
+    /// The name as text, with U+FFFD for units that are not valid.
+    pub fn to_text_lossy(&self) -> String {
+        String::from_utf16_lossy(&self.0)
+    }
+
+    /// The name in WTF-8: UTF-8, in which a surrogate without its other half has three bytes, as
+    /// ntfs-3g and the Linux kernel write it. Different names stay different.
+    pub fn to_wtf8(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.0.len());
+        for unit in char::decode_utf16(self.0.iter().copied()) {
+            match unit {
+                Ok(char) => bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+                Err(lone) => {
+                    let unit = lone.unpaired_surrogate();
+                    let [high, low] = unit.to_be_bytes();
+                    bytes.extend([
+                        0xE0 | high >> 4,
+                        0x80 | (high & 0x0F) << 2 | low >> 6,
+                        0x80 | low & 0x3F,
+                    ]);
+                }
+            }
+        }
+        bytes
+    }
+
+    /// The name whose [`FileName::to_wtf8`] is `bytes`. `None` if there is none.
+    pub fn from_wtf8(bytes: &[u8]) -> Option<Self> {
+        let mut units = Vec::with_capacity(bytes.len());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let valid = match std::str::from_utf8(rest) {
+                Ok(text) => text,
+                Err(error) => std::str::from_utf8(rest.get(..error.valid_up_to())?).ok()?,
+            };
+            units.extend(valid.encode_utf16());
+            rest = rest.get(valid.len()..)?;
+            if let [first, second, third, after @ ..] = rest {
+                let is_surrogate = *first == 0xED
+                    && (0xA0..=0xBF).contains(second)
+                    && (0x80..=0xBF).contains(third);
+                if !is_surrogate {
+                    return None;
+                }
+                units.push(0xD000 | u16::from(second & 0x3F) << 6 | u16::from(third & 0x3F));
+                rest = after;
+            } else if !rest.is_empty() {
+                return None;
+            }
+        }
+        Some(Self(units.into()))
+    }
+
+    /// The name as a Linux file name, in WTF-8. It may contain `/` and NUL; see
+    /// [`FileName::to_safe`].
+    #[cfg(unix)]
+    pub fn to_os_string(&self) -> OsString {
+        use std::os::unix::ffi::OsStringExt;
+        OsString::from_vec(self.to_wtf8())
+    }
+
+    /// The name that a Linux file name stands for.
+    #[cfg(unix)]
+    pub fn from_os_str(name: &OsStr) -> Option<Self> {
+        use std::os::unix::ffi::OsStrExt;
+        Self::from_wtf8(name.as_bytes())
+    }
+
+    /// A name under which a Linux file system can hold the file: at most 255 bytes, without `/` and
+    /// NUL, and not `.` or `..`. Borrowed bytes mean that the name did not change.
+    ///
+    /// `/` becomes `%2F`, NUL `%00`, and in such names `%` becomes `%25`; a name of dots begins with
+    /// `%2E`. A name that is too long is cut, and ends in `~` and a checksum of the whole name.
+    pub fn to_safe(&self) -> SafeName {
+        let plain = self.to_wtf8();
+        let has_dots = plain == b"." || plain == b"..";
+        let must_change =
+            has_dots || plain.is_empty() || plain.contains(&b'/') || plain.contains(&0);
+        let mut bytes = Vec::with_capacity(plain.len());
+        if must_change {
+            for (at, byte) in plain.iter().enumerate() {
+                match byte {
+                    b'/' => bytes.extend_from_slice(b"%2F"),
+                    0 => bytes.extend_from_slice(b"%00"),
+                    b'%' => bytes.extend_from_slice(b"%25"),
+                    b'.' if has_dots && at == 0 => bytes.extend_from_slice(b"%2E"),
+                    other => bytes.push(*other),
+                }
+            }
+            if plain.is_empty() {
+                bytes.extend_from_slice(b"%");
+            }
+        } else {
+            bytes.extend_from_slice(&plain);
+        }
+        if bytes.len() > MAX_SAFE {
+            let mut end = MAX_SAFE - 9;
+            while end > 0 && bytes.get(end).is_some_and(|byte| byte & 0xC0 == 0x80) {
+                end -= 1;
+            }
+            bytes.truncate(end);
+            bytes.extend(format!("~{:08x}", crc32fast::hash(&plain)).into_bytes());
+        }
+        let changed = bytes != plain;
+        SafeName { bytes, changed }
+    }
+}
+
+/// Longest name of a Linux file system, in bytes.
+const MAX_SAFE: usize = 255;
+
+/// A name from [`FileName::to_safe`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SafeName {
+    /// The name in WTF-8.
+    pub bytes: Vec<u8>,
+    /// Whether it differs from the name in the file system.
+    pub changed: bool,
+}
+
+impl From<&str> for FileName {
+    fn from(text: &str) -> Self {
+        Self(text.encode_utf16().collect())
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_escaped(&self.to_text_lossy(), f)
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", Cow::from(self.to_text_lossy()))
+    }
+}
