@@ -1,0 +1,1 @@
+//! Compressed files: LZNT1, XPRESS and LZX.

@@ -1,0 +1,24 @@
+//! Files inside file systems: the library, the commands and other programs show the same ones.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub
+)]
+
+mod cat;
+#[path = "../common/mod.rs"]
+mod common;
+mod compression;
+mod cp;
+mod exfat;
+mod fat;
+mod find;
+mod ls;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    common::harness::main()
+}
