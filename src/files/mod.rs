@@ -25,6 +25,8 @@ mod content;
 mod exfat;
 mod fat;
 mod fault;
+#[cfg(test)]
+mod memory;
 mod name;
 mod ntfs;
 mod open;

@@ -174,3 +174,48 @@ impl fmt::Debug for FileName {
         write!(f, "{:?}", Cow::from(self.to_text_lossy()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_its_own_wtf8() {
+        let names: [&[u16]; 5] = [
+            &[0x61, 0x2F],
+            &[0xD800],
+            &[0xDC00, 0xD800],
+            &[0xD83D, 0xDE00],
+            &[0x61, 0xDBFF, 0xFFFF],
+        ];
+        for units in names {
+            let name = FileName::from_units(units);
+            assert_eq!(FileName::from_wtf8(&name.to_wtf8()), Some(name));
+        }
+        assert_eq!(FileName::from_units([0xD800]).to_wtf8(), b"\xED\xA0\x80");
+        for bytes in [&b"\xFF"[..], b"a\xED", b"\xED\xA0", b"\xC0\x80"] {
+            assert_eq!(FileName::from_wtf8(bytes), None);
+        }
+    }
+
+    #[test]
+    fn a_safe_name_is_one_that_linux_can_hold() {
+        let safe = |text: &str| {
+            let safe = FileName::from(text).to_safe();
+            (String::from_utf8(safe.bytes).unwrap(), safe.changed)
+        };
+        assert_eq!(safe("a%2Fb"), ("a%2Fb".into(), false));
+        assert_eq!(safe("a/b%"), ("a%2Fb%25".into(), true));
+        assert_eq!(safe(".."), ("%2E.".into(), true));
+        assert_eq!(safe("..."), ("...".into(), false));
+        assert_eq!(safe("a\0"), ("a%00".into(), true));
+        assert_eq!(safe(""), ("%".into(), true));
+        let long = "\u{20AC}".repeat(255);
+        let (short, changed) = safe(&long);
+        assert!(
+            changed && short.len() <= 255 && short.contains('~'),
+            "{short}"
+        );
+        assert_ne!(short, safe(&long[3..]).0);
+    }
+}

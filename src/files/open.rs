@@ -306,3 +306,100 @@ fn relative(directory: &FilePath, text: &FileName) -> Option<FilePath> {
     }
     Some(FilePath::from_names(names))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Memory;
+    use super::*;
+
+    /// `/Users/anna/notes`, and links.
+    fn tree() -> Files {
+        let mut memory = Memory::new();
+        let users = memory.directory(5, "Users");
+        let anna = memory.directory(users, "anna");
+        memory.file(anna, "notes", b"text");
+        memory.file(anna, "a:b", b"colon");
+        memory.add_link(5, "Documents and Settings", r"\??\C:\Users", false);
+        memory.add_link(anna, "up", r"..\..\Users", true);
+        memory.add_link(anna, "far up", r"..\..\..\x", true);
+        memory.add_link(anna, "rooted", r"\Users\anna\notes", true);
+        memory.add_link(anna, "server", r"\??\UNC\server\share", false);
+        memory.add_link(anna, "other drive", r"\??\E:\nowhere", false);
+        memory.add_link(anna, "wsl", "/etc/passwd", false);
+        memory.add_link(anna, "loop", "loop/", true);
+        memory.files()
+    }
+
+    #[test]
+    fn a_path_is_found_whatever_its_case_and_through_links() {
+        let files = tree();
+        for path in [
+            r"C:\users\ANNA\Notes",
+            "/Users/anna/notes",
+            "/Documents and Settings/anna/notes",
+            "/Users/anna/up/anna/rooted",
+        ] {
+            let found = files.find(&FilePath::parse(path)).unwrap();
+            assert_eq!(found.path.to_string(), "/Users/anna/notes", "{path}");
+            assert_eq!(files.read(&FilePath::parse(path), 4).unwrap(), b"text");
+        }
+        let link = FilePath::parse("/documents AND settings");
+        assert_eq!(files.find_itself(&link).unwrap().kind, FileKind::Link);
+        assert_eq!(files.find(&link).unwrap().path.to_string(), "/Users");
+    }
+
+    #[test]
+    fn a_stream_is_split_off_if_no_file_has_the_whole_name() {
+        let files = tree();
+        let find = |path: &str| files.find(&FilePath::parse(path)).unwrap();
+        assert_eq!(find("/Users/anna/a:b").stream, None);
+        assert_eq!(find("/Users/anna/notes:b").stream, Some("b".into()));
+        assert_eq!(find("/Users/anna/notes::$DATA").stream, None);
+        assert_eq!(find(":b").path, FilePath::root());
+    }
+
+    #[test]
+    fn a_link_out_of_the_volume_is_not_followed() {
+        let files = tree();
+        for name in ["far up", "server", "other drive", "wsl"] {
+            let path = FilePath::parse("/Users/anna").join(name.into());
+            let error = files.find(&path).unwrap_err();
+            assert!(
+                matches!(error, FileError::LeadsOutside { .. }),
+                "{name}: {error}"
+            );
+        }
+        let error = files
+            .find(&FilePath::parse("/Users/anna/loop"))
+            .unwrap_err();
+        assert!(matches!(error, FileError::TooManyLinks { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_or_not_a_directory_has_its_own_error() {
+        let files = tree();
+        let find = |path: &str| files.find(&FilePath::parse(path)).unwrap_err();
+        assert!(matches!(find("/Users/none"), FileError::NotFound));
+        assert!(matches!(
+            find("/Users/anna/notes/x"),
+            FileError::NotADirectory
+        ));
+        let large = files.read(&FilePath::parse("/Users/anna/notes"), 3);
+        assert!(matches!(large, Err(FileError::TooLarge { len: 4, max: 3 })));
+    }
+
+    #[test]
+    fn the_text_of_a_linux_link_stays_inside() {
+        let text = |target: &str, depth| {
+            let text = Files::relative_target(&FilePath::parse(target), depth);
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(text("/Users", 0), "Users");
+        assert_eq!(text("/Users/anna", 2), "../../Users/anna");
+        assert_eq!(text("/", 2), "../..");
+        assert_eq!(text("/", 0), ".");
+        let files = tree();
+        let notes = files.find(&FilePath::parse("/Users/anna/notes")).unwrap();
+        assert_eq!(files.depth(notes.id).unwrap(), Some(2));
+    }
+}

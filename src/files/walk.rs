@@ -124,3 +124,54 @@ impl Iterator for Walk<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Memory;
+    use super::*;
+
+    #[test]
+    fn a_walk_visits_each_directory_once_and_ends() {
+        let mut memory = Memory::new();
+        let first = memory.directory(5, "a");
+        memory.file(first, "file", b"");
+        let second = memory.directory(first, "b");
+        memory.file(5, "c", b"");
+        // Damage: a directory that is in itself, and the root directory as an entry.
+        memory.name(second, "again", first);
+        memory.name(second, "root", 5);
+        let files = memory.files();
+        let shown: Vec<_> = files
+            .walk(files.root(), FilePath::root())
+            .map(|found| match found {
+                Ok(found) => found.path.to_string(),
+                Err(error) => format!("error: {}", error.path),
+            })
+            .collect();
+        let expected = [
+            "/a",
+            "/a/b",
+            "error: /a/b/again",
+            "error: /a/b/root",
+            "/a/file",
+            "/c",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_directory_can_be_skipped() {
+        let mut memory = Memory::new();
+        let first = memory.directory(5, "a");
+        memory.file(first, "file", b"");
+        memory.file(5, "c", b"");
+        let files = memory.files();
+        let mut walk = files.walk(files.root(), FilePath::root());
+        let mut shown = Vec::new();
+        while let Some(found) = walk.next() {
+            shown.push(found.unwrap().path.to_string());
+            walk.skip_directory();
+        }
+        assert_eq!(shown, ["/a", "/c"]);
+    }
+}
