@@ -1,0 +1,169 @@
+//! `fve mount`: shows the decrypted volume as a file until it is unmounted, by default read-only.
+//!
+//! Without `--foreground`, the command starts itself again as a child process. The child asks for
+//! credentials, unlocks, mounts, reports on a pipe that the mount is ready, and detaches from the
+//! terminal. The parent waits for that, or ends with the child's exit status if it fails.
+//!
+//! The process that serves gives up its capabilities, so another one ([`Unmounter`]) unmounts when a
+//! signal arrives.
+
+mod server;
+mod volume;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::{Args, ValueHint};
+use fve::error::Error;
+use fve::serve::fuse::MountOptions;
+use fve::shown::ShowPath;
+
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::source::{self, SourceArgs};
+use crate::cli::run::Run;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Mount a volume read-only, and its files with the kernel's driver:
+    fve mount /dev/sda3 /mnt/bitlocker
+    mount -o ro /mnt/bitlocker/volume /mnt/files
+  Unmount both:
+    umount /mnt/files
+    fve unmount /mnt/bitlocker")]
+pub(crate) struct MountArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Empty directory to mount on
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+
+    /// Make the file writable; no other program may use SOURCE meanwhile
+    #[arg(long, conflicts_with = "accept-damaged-metadata")]
+    pub(crate) read_write: bool,
+
+    /// With --read-write: allow file systems other than NTFS, FAT and exFAT, which may write where
+    /// BitLocker's own structures are. What they write there is lost
+    #[arg(long, requires = "read_write")]
+    pub(crate) allow_unaware_file_system: bool,
+
+    /// Let other users read the file too
+    #[arg(long)]
+    pub(crate) allow_other: bool,
+
+    /// Make this user the owner of DIR and the file; by default, it is the user who mounts
+    #[arg(long, value_name = "UID")]
+    pub(crate) uid: Option<u32>,
+
+    /// Make this group the group of DIR and the file, and let it read the file
+    #[arg(long, value_name = "GID")]
+    pub(crate) gid: Option<u32>,
+
+    /// Permissions that DIR and the file do not have, as an octal number: with 027, only the owner and
+    /// the group can read
+    #[arg(long, value_name = "MASK", value_parser = parse_mask)]
+    pub(crate) umask: Option<u16>,
+
+    /// Bypass the page cache: faster for one pass over the whole volume, slower for everything else
+    #[arg(long)]
+    pub(crate) direct_io: bool,
+
+    /// Stay in the foreground until unmounted
+    #[arg(long)]
+    pub(crate) foreground: bool,
+
+    /// Check the arguments and the volume, and mount nothing (`mount -f`)
+    #[arg(long, hide = true)]
+    pub(crate) fake: bool,
+
+    /// Serve from the process that `mount` started, and tell it on standard output
+    #[arg(long, hide = true)]
+    pub(crate) background_child: bool,
+}
+
+impl Run for MountArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+}
+
+fn run(args: &MountArgs) -> Result<(), Failure> {
+    check_order(args)?;
+    if args.fake {
+        return check_only(args);
+    }
+    if args.foreground || args.background_child {
+        volume::serve(args)
+    } else {
+        server::start_in_background()
+    }
+}
+
+/// Checks that SOURCE and DIR are not swapped.
+fn check_order(args: &MountArgs) -> Result<(), Failure> {
+    let (source, directory) = (&args.source.source, &args.directory);
+    let is_other = |path: &Path| path.metadata().is_ok_and(|meta| !meta.is_dir());
+    if source.is_dir() && is_other(directory) {
+        return Err(Failure::Other {
+            status: Status::Usage,
+            what: format!(
+                "SOURCE and DIR are swapped: {} is a directory, and {} is not",
+                source.shown(),
+                directory.shown()
+            ),
+            help: Some(format!(
+                "fve mount {} {}",
+                directory.shown(),
+                source.shown()
+            )),
+        });
+    }
+    Ok(())
+}
+
+/// Checks what can be checked without a credential.
+fn check_only(args: &MountArgs) -> Result<(), Failure> {
+    let directory = &args.directory;
+    // Unlike the standard library, this does not trigger an automount.
+    rustix::fs::stat(directory).map_err(|error| {
+        Error::io(
+            format!("cannot use {} as a mount point", directory.shown()),
+            error.into(),
+        )
+    })?;
+    source::open(&args.source).print_notes()?;
+    Ok(())
+}
+
+fn parse_mask(text: &str) -> Result<u16, String> {
+    match u16::from_str_radix(text, 8) {
+        Ok(mask) if mask <= 0o777 => Ok(mask),
+        _ => Err("not an octal number from 000 to 777".to_owned()),
+    }
+}
+
+impl MountArgs {
+    /// What to mount with: `source` is what the mount table shows.
+    fn options(&self, source: &Path, modified: Option<SystemTime>) -> MountOptions {
+        let mut options = MountOptions::new(source.to_string_lossy())
+            .allow_other(self.allow_other)
+            .modified(modified.unwrap_or_else(SystemTime::now))
+            .direct_io(self.direct_io);
+        if let Some(uid) = self.uid {
+            options = options.uid(uid);
+        }
+        if let Some(gid) = self.gid {
+            options = options.gid(gid);
+        }
+        if let Some(mask) = self.umask {
+            options = options.umask(mask);
+        }
+        options
+    }
+}

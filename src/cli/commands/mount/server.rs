@@ -1,0 +1,130 @@
+//! Serving a mount: in the foreground, or in a child process that detaches from the terminal.
+
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
+
+use fve::error::Error;
+use fve::privileges::give_up_capabilities;
+use fve::serve::fuse::Mount;
+use signal_hook::iterator::Signals;
+
+use super::MountArgs;
+use crate::cli::commands::unmount::Unmounter;
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::output::{keyboard, term};
+use crate::cli::signals;
+
+/// What the child writes when the mount is ready.
+const READY: &[u8] = b"ready\n";
+
+/// Mounts with `start`, and serves until the directory is unmounted.
+pub(super) fn serve(
+    args: &MountArgs,
+    start: impl FnOnce() -> Result<Mount, Failure>,
+) -> Result<(), Failure> {
+    keyboard::leave_to_others(&signals::ending());
+    // From here on, a signal must not end the process without unmounting.
+    let mut signals = Signals::new(signals::ending())
+        .map_err(|error| Error::io("cannot watch for signals", error))?;
+    let mount = start()?;
+    let unmounter = Unmounter::start(mount.directory(), args.foreground)
+        .map_err(|error| Error::io("cannot start the process that unmounts", error))?;
+    // The server parses what is on the disk, which may be hostile.
+    give_up_capabilities().map_err(|error| Error::io("cannot give up capabilities", error))?;
+    let watching = signals.handle();
+    let stopping = unmounter.clone();
+    let watcher = std::thread::Builder::new()
+        .spawn(move || watch(&mut signals, &stopping))
+        .map_err(|error| Error::io("cannot start a thread that waits for signals", error))?;
+    // Requests that arrive before `serve` wait in the kernel, so the mount is ready now.
+    announce(args)?;
+    let served = mount.serve();
+    if served.is_err() {
+        unmounter.detach();
+    }
+    watching.close();
+    let _ = watcher.join();
+    unmounter.end();
+    Ok(served?)
+}
+
+/// Has the directory unmounted when a signal arrives.
+fn watch(signals: &mut Signals, unmounter: &Unmounter) {
+    for _ in signals.forever() {
+        // Without a service manager, this does nothing.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if let Err(error) = unmounter.stop_when_free() {
+            term::note(format_args!(
+                "still mounted, because the process that unmounts has ended ({error}); use 'fve unmount'"
+            ));
+        }
+    }
+}
+
+/// Notifies the parent process or systemd that the mount is ready.
+fn announce(args: &MountArgs) -> Result<(), Failure> {
+    if args.background_child {
+        return leave_terminal()
+            .map_err(|error| Error::io("cannot go to the background", error).into());
+    }
+    // Without a service manager, this does nothing.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    Ok(())
+}
+
+fn leave_terminal() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(READY)?;
+    out.flush()?;
+    // In a new session, closing the terminal does not end the mount.
+    let _ = rustix::process::setsid();
+    let nowhere = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nowhere)?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
+    rustix::stdio::dup2_stderr(&nowhere)?;
+    // The file system of the current directory must remain unmountable.
+    std::env::set_current_dir("/")
+}
+
+/// Starts this command again as the server, and waits until the mount is ready.
+pub(super) fn start_in_background() -> Result<(), Failure> {
+    let fail = |error| Error::io("cannot start the server of the mount", error);
+    let mut child = Command::new(std::env::current_exe().map_err(fail)?)
+        .args(crate::cli::mount_helper::arguments()?)
+        .arg("--background-child")
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(fail)?;
+    let mut said = Vec::new();
+    if let Some(mut pipe) = child.stdout.take() {
+        // The child closes the pipe when it goes to the background or ends.
+        pipe.read_to_end(&mut said).map_err(fail)?;
+    }
+    if said == READY {
+        return Ok(());
+    }
+    let ended = child.wait().map_err(fail)?;
+    Err(Failure::Silent(passed_on(ended)))
+}
+
+/// The exit status of the child, which has already reported the error.
+fn passed_on(ended: ExitStatus) -> Status {
+    if let Some(signal) = ended.signal() {
+        term::note(format_args!(
+            "error: the server of the mount was killed by signal {signal}"
+        ));
+    }
+    match ended.code() {
+        Some(2) => Status::Usage,
+        Some(3) => Status::NotBitLocker,
+        Some(4) => Status::Refused,
+        Some(5) => Status::Io,
+        Some(6) => Status::Damaged,
+        _ => Status::Failed,
+    }
+}

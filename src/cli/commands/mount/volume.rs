@@ -1,0 +1,131 @@
+//! The decrypted volume as a file.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use fve::create::Inside;
+use fve::serve::fuse::{Mount, MountOptions};
+use fve::source::{DeviceHold, SharedHold};
+use fve::volume::{Unlocked, Writable, is_hibernated};
+
+use super::{MountArgs, server};
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::options::source;
+use crate::cli::output::term;
+
+/// Locks that keep other programs from changing the source of a read-only mount.
+type Holds = (Option<SharedHold>, Option<DeviceHold>);
+
+/// Shows the volume until it is unmounted.
+pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
+    Mount::check_mount_point(&args.directory)?;
+    let (volume, options, _holds) = if args.read_write {
+        read_write(args)?
+    } else {
+        read_only(args)?
+    };
+    server::serve(args, || {
+        Ok(match volume {
+            Content::ReadOnly(volume) => Mount::new(Arc::new(volume), &args.directory, &options)?,
+            Content::ReadWrite(volume) => {
+                Mount::read_write(Arc::new(volume), &args.directory, &options)?
+            }
+        })
+    })
+}
+
+/// An unlocked volume, what to mount it with, and the locks on its source.
+type Ready = (Content, MountOptions, Holds);
+
+enum Content {
+    ReadOnly(Unlocked),
+    ReadWrite(Writable),
+}
+
+/// Unlocks a volume to mount it read-only. Other programs must not write to the source, mount it or
+/// map it meanwhile: the kernel caches the pages of the mount, and would show old content.
+fn read_only(args: &MountArgs) -> Result<Ready, Failure> {
+    let shared = SharedHold::take(&args.source.source)?;
+    let source::OpenedToShow { opened, hold } = source::open_to_show(&args.source)
+        .print_notes()
+        .map_err(|failure| args.credentials.name_fitting(failure))?;
+    let device = hold?;
+    let unlocked = args.credentials.unlock(&opened.volume)?;
+    let options = args.options(&opened.path, opened.modified);
+    Ok((Content::ReadOnly(unlocked), options, (shared, device)))
+}
+
+/// Checks whether the volume can be written to before it asks for a credential.
+fn read_write(args: &MountArgs) -> Result<Ready, Failure> {
+    let opened = source::open_for_writing(&args.source)
+        .print_notes()
+        .map_err(|failure| args.credentials.name_fitting(failure))?;
+    opened.volume.check_writable()?;
+    let writable = args
+        .credentials
+        .unlock(&opened.volume)?
+        .into_writable()
+        .map_err(fve::Error::from)?;
+    check_inside(&writable, args.allow_unaware_file_system)?;
+    let options = args.options(&opened.path, None);
+    Ok((Content::ReadWrite(writable), options, (None, None)))
+}
+
+/// Checks that the file system in the volume does not use the places of BitLocker's own structures:
+/// they read as zeros and cannot be written, so files there would be lost.
+fn check_inside(volume: &Writable, allowed: bool) -> Result<(), Failure> {
+    let places = volume.reserved();
+    let listed = listed(&places);
+    match Inside::of(volume, &places)? {
+        Inside::Unchecked { why } => warn(&format!(
+            "{why}; it was not checked whether files can be where BitLocker's own structures are: \
+             bytes {listed}"
+        )),
+        Inside::Unreserved { name } => warn(&format!(
+            "the {name} file system in the volume may put files where BitLocker's own structures are, \
+             and those files would be lost: bytes {listed}"
+        )),
+        Inside::Unknown { found } => warn(&format!(
+            "the volume holds {found}; do not use the places of BitLocker's own structures, which \
+             read as zeros and cannot be written: bytes {listed}"
+        )),
+        Inside::Other { found } if allowed => warn(&format!(
+            "the volume holds {found}; what it writes where BitLocker's own structures are is lost: \
+             bytes {listed}"
+        )),
+        Inside::Other { found } => {
+            return Err(Failure::Other {
+                status: Status::Usage,
+                what: format!(
+                    "the volume holds {found}, which may write where BitLocker's own structures are; \
+                     what it writes there is lost: bytes {listed}"
+                ),
+                help: Some(
+                    "mount it read-only, or give --allow-unaware-file-system if it does not use these places"
+                        .to_owned(),
+                ),
+            });
+        }
+        _ => {}
+    }
+    if is_hibernated(volume.unlocked()) {
+        warn(
+            "the Windows in the volume is hibernated (fast startup does that too) and may undo changes \
+             that are made now; shut it down with 'shutdown /s /t 0' first",
+        );
+    }
+    Ok(())
+}
+
+fn warn(what: &str) {
+    term::note(term::escaped(&format!("warning: {what}")));
+}
+
+fn listed(places: &[Range<u64>]) -> String {
+    let places: Vec<_> = places
+        .iter()
+        .map(|place| format!("{} to {}", place.start, place.end))
+        .collect();
+    places.join(", ")
+}
