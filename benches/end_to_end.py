@@ -136,7 +136,7 @@ def cpu_of(pid):
 
 def fve_command(*options):
     return lambda volume, directory: [
-        FVE, "mount", volume.path, directory, "--foreground",
+        FVE, "mount", "--volume", volume.path, directory, "--foreground",
         "--startup-key", volume.secrets, *options,
     ]
 

@@ -77,7 +77,7 @@ fn holds_only_key_schedules(volume: &str, way: UnlockWith) {
     let files = tempfile::tempdir().expect("directory");
     let directory = tempfile::tempdir().expect("directory");
     let mut command = fve();
-    command.args(["mount", "--foreground"]);
+    command.args(["mount", "--volume", "--foreground"]);
     command.arg(&sample.file).arg(directory.path());
     let input = add_credential(&mut command, way, &sample, &secrets, files.path());
     let server = Server(command.stdin(Stdio::piped()).spawn().expect("fve mount"));

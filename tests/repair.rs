@@ -459,7 +459,7 @@ fn never_writes() -> Result<(), Failed> {
         .arg(&bek);
     let place = tempfile::tempdir()?;
     commands[1]
-        .arg("mount")
+        .args(["mount", "--volume"])
         .arg(&path)
         .arg(place.path())
         .args(&opens);

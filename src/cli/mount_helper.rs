@@ -33,6 +33,7 @@ const WITH_VALUE: &[&str] = &[
 /// mount(8) passes it unless the user gave `ro`, but a volume is only written to on an explicit
 /// request.
 const WITHOUT_VALUE: &[(&str, &str)] = &[
+    ("volume", "--volume"),
     ("allow_other", "--allow-other"),
     ("direct_io", "--direct-io"),
     ("read-write", "--read-write"),

@@ -25,7 +25,7 @@ if libc.mount(b"waits", directory.encode(), b"autofs", 0, options.encode()) != 0
 done = 1
 try:
     mount = subprocess.run(
-        [fve, "mount", volume, directory, *credential], process_group=0, timeout=15
+        [fve, "mount", "--volume", volume, directory, *credential], process_group=0, timeout=15
     )
     shown = os.path.getsize(directory + "/volume") if mount.returncode == 0 else 0
     triggered = bool(select.select([reader], [], [], 0)[0])

@@ -117,7 +117,7 @@ fn repairing() {
     bytes[last..][..0x1_0000].copy_from_slice(&before.bytes[last..][..0x1_0000]);
     fs::write(outdated.join("damaged.img"), bytes).expect("volume");
 
-    let mount = "fve mount --read-write damaged.img directory --startup-key key.BEK";
+    let mount = "fve mount --volume --read-write damaged.img directory --startup-key key.BEK";
     for place in [damaged, outdated] {
         let message = failure(mount, 6, &place);
         for named in ["fve metadata backup", "fve metadata restore"] {
@@ -158,7 +158,7 @@ fn package_for_writing() {
         "fve export key-package volume.img package --startup-key key.BEK",
         &place,
     );
-    let mount = "fve mount --read-write volume.img directory --startup-key key.BEK";
+    let mount = "fve mount --volume --read-write volume.img directory --startup-key key.BEK";
     let message = failure(&format!("{mount} --key-package package"), 6, &place);
     assert!(message.contains("without the key package"), "{message}");
 }

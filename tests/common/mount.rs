@@ -12,11 +12,14 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Runs `fve mount SOURCE DIR` with these further arguments.
+    /// Runs `fve mount --volume SOURCE DIR` with these further arguments.
     pub fn volume(source: &Path, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let mut mount = fve();
-        mount.arg("mount").arg(source).arg(directory.path());
+        mount
+            .args(["mount", "--volume"])
+            .arg(source)
+            .arg(directory.path());
         run(mount.args(arguments));
         Self { directory }
     }

@@ -170,7 +170,7 @@ impl Foreground {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let child = fve()
-            .arg("mount")
+            .args(["mount", "--volume"])
             .arg(image())
             .arg(directory.path())
             .args(arguments())

@@ -57,7 +57,8 @@ impl Place {
 
     fn mount_on(&self, directory: &Path, options: &[&str]) {
         let mut mount = fve();
-        mount.arg("mount").arg(self.image()).arg(directory);
+        mount.args(["mount", "--volume"]);
+        mount.arg(self.image()).arg(directory);
         mount.arg("--recovery-password-file").arg(self.key());
         run(mount.args(options));
     }
@@ -74,7 +75,7 @@ impl Place {
             .arg(self.directory())
             .args(flags)
             .arg("-o")
-            .arg(format!("recovery-password-file={key},{options}"))
+            .arg(format!("recovery-password-file={key},volume,{options}"))
             .output()
             .expect("mount.fve")
     }

@@ -832,7 +832,7 @@ fn systemd_unit() {
     }
     let directory = tempfile::tempdir().unwrap();
     let mut mount = fve()
-        .arg("mount")
+        .args(["mount", "--volume"])
         .arg(&made.image)
         .arg(directory.path())
         .args(

@@ -237,7 +237,7 @@ fn the_mount_shows_the_plaintext(sample: &Sample) {
     if sample.must_be_refused() {
         let directory = tempfile::tempdir().expect("directory");
         assert_refused(&run(fve()
-            .arg("mount")
+            .args(["mount", "--volume"])
             .arg(&sample.path)
             .arg(directory.path())
             .args(&arguments)));

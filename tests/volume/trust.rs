@@ -78,8 +78,13 @@ fn assert_refused(volume: &Entry, bytes: &[u8], status: i32, words: &[&str]) {
         with_key(&["unlock"], &path, volume, &["--accept-damaged-metadata"]),
     ];
     if cfg!(feature = "fuse") {
-        commands.push(with_key(&["mount"], &path, volume, &[&place]));
-        let output = with_key(&["mount"], &path, volume, &[&place, "--read-write"]);
+        commands.push(with_key(&["mount", "--volume"], &path, volume, &[&place]));
+        let output = with_key(
+            &["mount", "--volume"],
+            &path,
+            volume,
+            &[&place, "--read-write"],
+        );
         // A volume with a map in use is never written to, whatever the map says.
         match output.status.code() {
             Some(3) => assert!(text(&output.stderr).contains("cannot be written to")),
@@ -288,7 +293,12 @@ fn a_map_with_only_encrypted_chunks_does_not_make_a_volume_writable() {
         let place = directory.path().join("mount");
         std::fs::create_dir(&place).expect("directory");
         let place = place.display().to_string();
-        let output = with_key(&["mount"], &path, &volume, &[&place, "--read-write"]);
+        let output = with_key(
+            &["mount", "--volume"],
+            &path,
+            &volume,
+            &[&place, "--read-write"],
+        );
         assert_status(&output, 3);
         assert!(text(&output.stderr).contains("cannot be written to"));
     }

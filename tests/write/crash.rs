@@ -229,7 +229,7 @@ impl Server {
     fn start(volume: &Path, key: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let child = fve()
-            .arg("mount")
+            .args(["mount", "--volume"])
             .arg(volume)
             .arg(directory.path())
             .args(["--read-write", "--foreground", "--startup-key"])

@@ -211,7 +211,8 @@ fn said(command: &mut Command) -> (Option<i32>, String) {
 fn mounted(source: &Path, key: &Path, extra: &[&str]) -> (Option<i32>, String) {
     let directory = tempfile::tempdir().unwrap();
     let mut command = fve();
-    command.arg("mount").arg(source).arg(directory.path());
+    command.args(["mount", "--volume"]);
+    command.arg(source).arg(directory.path());
     command.arg("--startup-key").arg(key).args(extra);
     let (status, text) = said(&mut command);
     if status == Some(0) {

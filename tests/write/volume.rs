@@ -742,7 +742,8 @@ fn the_source_is_held() {
     let other = tempfile::tempdir().unwrap();
     let mount = |extra: &[&str]| {
         let mut command = fve();
-        command.arg("mount").arg(&copied.path).arg(other.path());
+        command.args(["mount", "--volume"]);
+        command.arg(&copied.path).arg(other.path());
         command.arg("--startup-key").arg(copied.entry.bek());
         failure(command.args(extra))
     };
@@ -775,7 +776,8 @@ fn refusals_have_a_status() {
     let mount = |path: &Path, arguments: &[&str]| {
         let directory = tempfile::tempdir().unwrap();
         let mut command = fve();
-        command.arg("mount").arg(path).arg(directory.path());
+        command.args(["mount", "--volume"]);
+        command.arg(path).arg(directory.path());
         failure(command.arg("--read-write").args(arguments))
     };
     for (name, word) in [

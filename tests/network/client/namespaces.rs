@@ -321,7 +321,9 @@ fn end_to_end(transport: &str) {
 
     let place = tempfile::tempdir().expect("directory");
     let mut mounting = segment.client.fve();
-    mounting.arg("mount").arg(segment.path("volume.img"));
+    mounting
+        .args(["mount", "--volume"])
+        .arg(segment.path("volume.img"));
     mounting.arg(place.path());
     segment.network(&mut mounting, transport);
     // Without pipes for its output: the mount would keep them open.

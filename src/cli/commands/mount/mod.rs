@@ -44,6 +44,10 @@ pub(crate) struct MountArgs {
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
 
+    /// Show the decrypted volume as the file DIR/volume, instead of the files in it
+    #[arg(long)]
+    pub(crate) volume: bool,
+
     /// Make the file writable; no other program may use SOURCE meanwhile
     #[arg(long, conflicts_with = "accept-damaged-metadata")]
     pub(crate) read_write: bool,
