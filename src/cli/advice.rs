@@ -22,10 +22,10 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             );
         }
         Remedy::NoFiles => {
-            "use --volume, which shows the decrypted volume as one file, or 'fve decrypt'"
+            "'fve mount --volume' shows the decrypted volume as one file, and 'fve decrypt' writes it to one"
         }
         Remedy::MountDirectly => {
-            "it is not encrypted: mount it directly; if it was formatted over a BitLocker volume, 'fve repair scan' looks for the rest of that"
+            "it is not encrypted: mount it directly, or read NTFS, exFAT and FAT with 'fve ls', 'fve cat' and 'fve cp'; if it was formatted over a BitLocker volume, 'fve repair scan' looks for the rest of that"
         }
         Remedy::NameDisk => "name an image file or a block device, such as /dev/sdb1",
         Remedy::ChoosePartition => "choose one with --partition N",

@@ -5,6 +5,8 @@ use clap::{CommandFactory, Parser};
 use crate::cli::commands::create::CreateArgs;
 use crate::cli::commands::decrypt::DecryptArgs;
 use crate::cli::commands::export::ExportArgs;
+use crate::cli::commands::files::cat::CatArgs;
+use crate::cli::commands::files::ls::LsArgs;
 use crate::cli::commands::generate::{self, CompletionsArgs, ManArgs};
 use crate::cli::commands::info::InfoArgs;
 use crate::cli::commands::metadata::MetadataArgs;
@@ -73,6 +75,10 @@ commands! {
         /// Unmount, after writing everything to disk
         #[cfg(feature = "fuse")]
         Unmount(UnmountArgs),
+        /// List files of a volume, without mounting it
+        Ls(LsArgs),
+        /// Write files of a volume to standard output
+        Cat(CatArgs),
         /// Write the whole decrypted volume to a file, to a device or to standard output
         Decrypt(DecryptArgs),
         /// Create a new volume in a file or on a block device

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::fault::FileError;
 use super::name::FileName;
 use super::path::{FilePath, split_stream};
-use super::stat::{FileId, FileKind, Link, LinkKind};
+use super::stat::{Entry, FileId, FileKind, Link, LinkKind};
 use super::{FileSystem, exfat, fat, ntfs};
 use crate::error::{Error, Remedy, Result};
 use crate::source::{ReadAt, describe};
@@ -170,6 +170,16 @@ impl Files {
             path: found.path(),
             stream: found.stream,
         })
+    }
+
+    /// Whether an entry is a file of the file system itself, such as `$MFT` of NTFS, which ordinary
+    /// listings leave out.
+    pub fn is_internal(&self, entry: &Entry) -> bool {
+        /// The first file records of NTFS are its own; the root directory is one of them.
+        const RESERVED_RECORDS: u64 = 24;
+        self.properties().kind == "NTFS"
+            && entry.id.number < RESERVED_RECORDS
+            && entry.id.number != self.root().number
     }
 
     /// Where a link leads that is in the directory with the path `directory`.

@@ -3,6 +3,7 @@
 pub(super) mod create;
 pub(super) mod decrypt;
 pub(super) mod export;
+pub(super) mod files;
 pub(super) mod generate;
 pub(super) mod info;
 pub(super) mod metadata;

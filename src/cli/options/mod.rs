@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod confirm;
 pub(crate) mod credentials;
 pub(crate) mod file;
+pub(crate) mod file_system;
 pub(crate) mod new_protectors;
 pub(crate) mod parse;
 pub(crate) mod readable;

@@ -3,6 +3,8 @@
 //! Nothing here prints. What the user should know about the source comes back as notes beside the
 //! result ([`Noted`]), and the command prints them.
 
+mod plain;
+
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::time::SystemTime;
 
 use clap::{Args, ValueHint};
 use fve::error::{Error, Remedy};
+use fve::files::Files;
 use fve::repair::{self, FoundVolume, Scope, scan, written};
 use fve::shown::ShowPath;
 use fve::source::{
@@ -156,6 +159,78 @@ pub(crate) fn open_to_show(args: &SourceArgs) -> Noted<OpenedToShow> {
             opened,
         })
     })
+}
+
+/// What a source holds whose files will be read.
+pub(crate) enum Shown {
+    /// A BitLocker volume.
+    Encrypted(Box<OpenedToShow>),
+    /// A file system that is not encrypted.
+    Plain(Plain),
+}
+
+/// A file system that is not encrypted.
+pub(crate) struct Plain {
+    pub(crate) files: Files,
+    /// The bytes of the file system on the source.
+    #[allow(dead_code)]
+    pub(crate) extent: Extent,
+    /// Keeps other processes from mounting or mapping the device, or why that is not possible.
+    #[allow(dead_code)]
+    pub(crate) hold: Result<Option<DeviceHold>, Error>,
+}
+
+/// Opens a BitLocker volume as [`open_to_show`] does, or, where the source holds none, a file system
+/// that is not encrypted and whose files can be read.
+pub(crate) fn open_for_files(args: &SourceArgs) -> Noted<Shown> {
+    Noted::of(|notes| {
+        if args.lost.metadata.is_none() && args.lost.volume_start.is_none() {
+            let mut before = Notes::new();
+            if let Some(plain) = open_plain(args, &mut before)? {
+                notes.extend(before);
+                return Ok(Shown::Plain(plain));
+            }
+        }
+        let opened = open_to_show(args);
+        notes.extend(opened.notes);
+        Ok(Shown::Encrypted(Box::new(opened.result?)))
+    })
+}
+
+/// The file system that is not encrypted, if the source holds no BitLocker volume.
+fn open_plain(args: &SourceArgs, notes: &mut Notes) -> Result<Option<Plain>, Failure> {
+    let path = &args.source;
+    let disk = open_disk(path, args.rescue_map.as_deref(), notes)?;
+    let place = place(args.offset, args.partition);
+    if !matches!(
+        locate(disk.clone(), place, &Volume::probe),
+        Err(Error::NotBitLocker { .. })
+    ) {
+        return Ok(None);
+    }
+    let Some((number, window, files)) = plain::find(&disk, place)? else {
+        return Ok(None);
+    };
+    let kind = files.properties().kind;
+    notes.push(match number {
+        Some(number) => format!(
+            "not encrypted: reading the {kind} file system in partition {number} of {}",
+            path.shown()
+        ),
+        None => format!(
+            "not encrypted: reading the {kind} file system in {}",
+            path.shown()
+        ),
+    });
+    let offset = i64::try_from(window.start()).unwrap_or(i64::MAX);
+    let extent = Extent::of_volume(path, offset, window.size());
+    refuse_mapped(&extent)?;
+    note_changes(&extent, notes);
+    Ok(Some(Plain {
+        files,
+        hold: DeviceHold::take(&extent),
+        extent,
+    }))
 }
 
 /// Why nothing can be decrypted from a piece of a volume.
