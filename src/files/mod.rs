@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod compression;
 mod content;
 mod exfat;
 mod fat;
