@@ -88,6 +88,30 @@ impl Item {
         }
     }
 
+    /// The same for a file whose properties are known.
+    pub(super) fn known(
+        files: &Files,
+        path: FilePath,
+        stat: Stat,
+        fail: &mut dyn FnMut(&FilePath, FileError),
+    ) -> Self {
+        let mut target = None;
+        if stat.kind == FileKind::Link {
+            match files.link(stat.id) {
+                Ok(link) => target = Some(link.target),
+                Err(fault) => fail(&path, fault),
+            }
+        }
+        Self {
+            path,
+            id: stat.id,
+            kind: stat.kind,
+            stat: Some(stat),
+            target,
+            streams: None,
+        }
+    }
+
     /// The cells of a line of `ls -l`: type and attributes, length, time and name.
     pub(super) fn long(&self, name: &str, zone: &TimeZone) -> [String; 4] {
         let stat = self.stat.as_ref();

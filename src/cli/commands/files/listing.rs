@@ -71,6 +71,11 @@ impl Listing {
         Ok(self.out.write_all(text.as_bytes())?)
     }
 
+    /// Writes bytes as they are.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        Ok(self.out.write_all(bytes)?)
+    }
+
     /// Writes an entry of the JSON document.
     pub(super) fn entry(&mut self, entry: &Value) -> Result<(), Ended> {
         if self.entries > 0 {

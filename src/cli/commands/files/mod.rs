@@ -2,6 +2,7 @@
 
 pub(crate) mod cat;
 mod describe;
+pub(crate) mod find;
 mod listing;
 pub(crate) mod ls;
 mod place;
