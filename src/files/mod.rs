@@ -29,7 +29,7 @@ mod fault;
 #[cfg(test)]
 mod memory;
 mod name;
-mod ntfs;
+pub(crate) mod ntfs;
 mod open;
 mod path;
 mod stat;
