@@ -21,10 +21,11 @@
 //! # }
 //! ```
 
+pub(crate) mod chains;
 mod compression;
 mod content;
-mod exfat;
-mod fat;
+pub(crate) mod exfat;
+pub(crate) mod fat;
 mod fault;
 #[cfg(test)]
 mod memory;
