@@ -18,15 +18,15 @@ use super::tree::{Node, Tree};
 
 /// How long the kernel may cache names and attributes. They change only by writes through the
 /// kernel, after which it asks for them again.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const VOLUME: INodeNo = INodeNo(2);
 
 /// What requests are answered after the mount was stopped.
-const STOPPED: Errno = Errno::ENODEV;
+pub(super) const STOPPED: Errno = Errno::ENODEV;
 
 /// Bytes in a block, the unit of `statfs` and of `st_blocks`.
-const BLOCK: u32 = 512;
+pub(super) const BLOCK: u32 = 512;
 
 thread_local! {
     /// Buffer for the bytes of a read reply, one for each thread.

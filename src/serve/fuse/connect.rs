@@ -6,13 +6,12 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use fuser::{Config, MountOption, Session, SessionACL};
+use fuser::{Config, Filesystem, MountOption, Session, SessionACL};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::{getgid, getuid};
 
 use super::SUBTYPE;
-use super::adapter::Adapter;
 use super::unmount::detach;
 use crate::source::MountEntry;
 
@@ -38,17 +37,29 @@ pub(super) struct Parameters<'a> {
 /// A connection to the kernel, with a file system mounted.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) session: Session<Adapter>,
+    pub(super) session: Box<dyn Serve>,
     /// Unmounts when it is dropped, where the session does not.
     pub(super) guard: Option<Guard>,
+}
+
+/// Answers requests of the kernel.
+pub(super) trait Serve: std::fmt::Debug + Send {
+    /// Returns when the file system is unmounted, or the connection fails.
+    fn run(self: Box<Self>) -> io::Result<()>;
+}
+
+impl<F: Filesystem + std::fmt::Debug> Serve for Session<F> {
+    fn run(self: Box<Self>) -> io::Result<()> {
+        Session::run(*self)
+    }
 }
 
 /// Mounts on `directory`. `adapter` makes the file system, and may be called twice.
 ///
 /// If fuser itself calls mount(2), the type is just `fuse`, as that of other FUSE servers. It also
 /// opens the directory, which makes an automounter wait for this very mount.
-pub(super) fn connect(
-    adapter: impl Fn() -> Adapter,
+pub(super) fn connect<F: Filesystem + std::fmt::Debug>(
+    adapter: impl Fn() -> F,
     directory: &Path,
     parameters: &Parameters<'_>,
 ) -> io::Result<Connection> {
@@ -61,12 +72,12 @@ pub(super) fn connect(
     match mount(directory, parameters) {
         Ok(device) => {
             let guard = Some(Guard::of(directory));
-            let session = Session::from_fd(adapter(), device, config.acl, config)?;
+            let session = Box::new(Session::from_fd(adapter(), device, config.acl, config)?);
             Ok(Connection { session, guard })
         }
         Err(Errno::PERM) => {
             config.mount_options = options_of_helper(parameters);
-            let session = Session::new(adapter(), directory, &config)?;
+            let session = Box::new(Session::new(adapter(), directory, &config)?);
             let guard = None;
             Ok(Connection { session, guard })
         }

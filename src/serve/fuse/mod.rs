@@ -1,4 +1,5 @@
-//! The FUSE mount: a directory with one file, `volume`, that holds the decrypted volume.
+//! FUSE mounts: of the files in a volume, or of a directory with one file, `volume`, that holds the
+//! decrypted volume.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -8,8 +9,9 @@
 //!
 //! # fn example(unlocked: fve::Unlocked) -> fve::Result<()> {
 //! let options = MountOptions::new("disk.img");
-//! let mount = Mount::new(Arc::new(unlocked), Path::new("/mnt"), &options)?.spawn()?;
-//! // Other programs now read /mnt/volume.
+//! let files = fve::files::open(Arc::new(unlocked))?;
+//! let mount = Mount::files(files, Path::new("/mnt"), &options)?.spawn()?;
+//! // Other programs now read the files in /mnt.
 //! mount.stop(Busy::Detach)?;
 //! mount.join()
 //! # }
@@ -17,6 +19,7 @@
 
 mod adapter;
 mod connect;
+mod files;
 mod mount_point;
 mod stop;
 mod tree;
@@ -30,6 +33,7 @@ use std::time::SystemTime;
 
 use self::adapter::Adapter;
 use self::connect::{Connection, DEVICE, Parameters, connect};
+use self::files::{FilesAdapter, Shown};
 pub use self::stop::{BackgroundMount, Busy, Stopper};
 use self::stop::{Requests, Shared, lost_writes};
 pub use self::tree::FILE_NAME;
@@ -38,6 +42,7 @@ pub use self::unmount::{detach_mount, is_dead, unmount};
 use rustix::process::{getegid, geteuid};
 
 use crate::error::{Error, Remedy, Result};
+use crate::files::Files;
 use crate::shown::ShowPath;
 use crate::source::MountEntry;
 use crate::volume::{Unlocked, Writable};
@@ -48,7 +53,7 @@ pub const SUBTYPE: &str = "fve";
 /// Most threads that serve requests by default: more threads than cores make small reads slower.
 const MAX_THREADS: usize = 4;
 
-/// How to mount a volume.
+/// How to mount.
 #[derive(Debug, Clone)]
 pub struct MountOptions {
     source_name: String,
@@ -77,36 +82,36 @@ impl MountOptions {
         }
     }
 
-    /// Sets whether other users may read the file.
+    /// Sets whether other users may read what is shown.
     #[must_use]
     pub fn allow_other(mut self, allow: bool) -> Self {
         self.allow_other = allow;
         self
     }
 
-    /// Sets the user who owns the file and the directory. Without this, it is the one who mounts.
+    /// Sets the user who owns everything. Without this, it is the one who mounts.
     #[must_use]
     pub fn uid(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
         self
     }
 
-    /// Sets the group that owns the file and the directory, and lets its members read the file.
+    /// Sets the group that owns everything, and lets its members read it.
     #[must_use]
     pub fn gid(mut self, gid: u32) -> Self {
         self.gid = Some(gid);
         self
     }
 
-    /// Sets which permissions the file and the directory do not have, as of umask(2). Without this,
-    /// they have only those that the other options give.
+    /// Sets which permissions files and directories do not have, as of umask(2). Without this, they
+    /// have only those that the other options give.
     #[must_use]
     pub fn umask(mut self, mask: u16) -> Self {
         self.umask = Some(mask);
         self
     }
 
-    /// Sets the modification time of the file.
+    /// Sets the modification time of the file with the volume.
     #[must_use]
     pub fn modified(mut self, time: SystemTime) -> Self {
         self.modified = time;
@@ -121,7 +126,7 @@ impl MountOptions {
         self
     }
 
-    /// Sets whether reads bypass the kernel's page cache. That is two to six times as fast for a
+    /// Sets whether reads of the file with the volume bypass the kernel's page cache. That is two to six times as fast for a
     /// program that reads the file once from start to end, and slower for everything else.
     #[must_use]
     pub fn direct_io(mut self, direct: bool) -> Self {
@@ -152,7 +157,7 @@ impl MountOptions {
     }
 }
 
-/// A mounted volume, whose requests wait until they are served.
+/// A mounted file system, whose requests wait until they are served.
 ///
 /// If it is dropped without being served, the directory is unmounted.
 #[derive(Debug)]
@@ -163,7 +168,28 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Mounts the volume on `directory`, read-only. Requests wait until [`Mount::serve`] or
+    /// Mounts the files of a file system on `directory`, read-only. Requests wait until
+    /// [`Mount::serve`] or [`Mount::spawn`] is called.
+    ///
+    /// The inode number of a file is the number in its [`FileId`](crate::files::FileId), except that
+    /// the root directory has 1. Times have steps of 100 ns. Streams and the attributes of Windows
+    /// are extended attributes with the names that ntfs-3g gives them. A symbolic link leads to its
+    /// target if that is in the same volume, and otherwise nowhere. A name that Linux does not allow
+    /// is shown as [`FileName::to_safe`](crate::files::FileName::to_safe) writes it.
+    ///
+    /// Programs get `EACCES` for a file that is encrypted with EFS, `EOPNOTSUPP` for content that is
+    /// stored in another way that is not supported, and `EIO` for what is damaged.
+    ///
+    /// # Errors
+    /// As [`Mount::new`].
+    pub fn files(files: Files, directory: &Path, options: &MountOptions) -> Result<Self> {
+        let shown = Arc::new(Shown::new(files, options.permissions(), options.owner()));
+        let requests = Arc::new(Requests::default());
+        let adapter = || FilesAdapter::new(shown.clone(), requests.clone());
+        Self::connect(adapter, None, &requests, directory, options)
+    }
+
+    /// Shows the volume on `directory` as one file, read-only. Requests wait until [`Mount::serve`] or
     /// [`Mount::spawn`] is called.
     ///
     /// # Errors
@@ -190,19 +216,30 @@ impl Mount {
     }
 
     fn start(mut tree: Tree, directory: &Path, options: &MountOptions) -> Result<Self> {
-        let directory = mount_point::check(directory)?;
         if options.direct_io {
             tree.bypass_cache();
         }
         let tree = Arc::new(tree);
         let requests = Arc::new(Requests::default());
+        let adapter = || Adapter::new(tree.clone(), requests.clone(), options.owner());
+        Self::connect(adapter, Some(tree.clone()), &requests, directory, options)
+    }
+
+    /// Mounts what `adapter` serves. `tree` is the file that can be written to.
+    fn connect<F: fuser::Filesystem + std::fmt::Debug>(
+        adapter: impl Fn() -> F,
+        tree: Option<Arc<Tree>>,
+        requests: &Arc<Requests>,
+        directory: &Path,
+        options: &MountOptions,
+    ) -> Result<Self> {
+        let directory = mount_point::check(directory)?;
         let parameters = Parameters {
             source: &options.source_name,
-            writable: tree.is_writable(),
+            writable: tree.as_ref().is_some_and(|tree| tree.is_writable()),
             allow_other: options.is_for_others(),
             threads: options.threads.unwrap_or_else(default_threads).max(1),
         };
-        let adapter = || Adapter::new(tree.clone(), requests.clone(), options.owner());
         let connection = connect(adapter, &directory, &parameters)
             .map_err(|error| cannot_mount(&directory, error))?;
         let entry = MountEntry::at(&directory).ok().flatten();
@@ -210,7 +247,7 @@ impl Mount {
             connection,
             shared: Arc::new(Shared {
                 tree,
-                requests,
+                requests: requests.clone(),
                 device: entry.map(|entry| entry.device),
                 is_serving: AtomicBool::new(false),
             }),
@@ -251,7 +288,7 @@ impl Mount {
             guard.has_served();
         }
         self.shared.is_serving.store(false, Ordering::SeqCst);
-        self.shared.tree.flush().map_err(lost_writes)?;
+        self.shared.flush().map_err(lost_writes)?;
         served.map_err(|error| Error::io("serving the mount", error))
     }
 

@@ -47,12 +47,24 @@ impl Requests {
 /// What a mount shares with those that may stop it.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) tree: Arc<Tree>,
+    /// The file with the volume; `None` if the mount shows the files in it, which are never written.
+    pub(super) tree: Option<Arc<Tree>>,
     pub(super) requests: Arc<Requests>,
     /// Device number of the mounted file system; `None` if the mount table does not show it.
     pub(super) device: Option<(u32, u32)>,
     /// Whether requests are being answered.
     pub(super) is_serving: AtomicBool,
+}
+
+impl Shared {
+    fn is_writable(&self) -> bool {
+        self.tree.as_ref().is_some_and(|tree| tree.is_writable())
+    }
+
+    /// Returns when everything that was written is on stable storage.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.tree.as_ref().map_or(Ok(()), |tree| tree.flush())
+    }
 }
 
 /// Stops a [`Mount`](super::Mount) from any thread, also while [`Mount::serve`](super::Mount::serve)
@@ -150,13 +162,13 @@ impl Stopper {
 
     fn detach(shared: &Shared, directory: &Path) -> Result<()> {
         // The kernel holds no unwritten data but that of memory mappings.
-        let synced = if shared.is_serving.load(Ordering::SeqCst) && shared.tree.is_writable() {
+        let synced = if shared.is_serving.load(Ordering::SeqCst) && shared.is_writable() {
             File::open(directory.join(FILE_NAME)).and_then(|file| file.sync_all())
         } else {
             Ok(())
         };
         shared.requests.stop();
-        let flushed = shared.tree.flush();
+        let flushed = shared.flush();
         let detached = detach(directory, shared.device.map(|(_, minor)| minor));
         synced.and(flushed).map_err(lost_writes)?;
         detached

@@ -62,14 +62,14 @@ impl Permissions {
         self.0 & 0o066 != 0
     }
 
-    fn of_file(self, writable: bool) -> u16 {
+    pub(super) fn of_file(self, writable: bool) -> u16 {
         match writable {
             true => self.0,
             false => self.0 & Self::READ,
         }
     }
 
-    fn of_directory(self) -> u16 {
+    pub(super) fn of_directory(self) -> u16 {
         let read = self.0 & Self::READ;
         read | read >> 2
     }
