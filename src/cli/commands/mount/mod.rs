@@ -7,6 +7,7 @@
 //! The process that serves gives up its capabilities, so another one ([`Unmounter`]) unmounts when a
 //! signal arrives.
 
+mod files;
 mod server;
 mod volume;
 
@@ -27,12 +28,12 @@ use crate::cli::run::Run;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  Mount a volume read-only, and its files with the kernel's driver:
-    fve mount /dev/sda3 /mnt/bitlocker
-    mount -o ro /mnt/bitlocker/volume /mnt/files
-  Unmount both:
-    umount /mnt/files
-    fve unmount /mnt/bitlocker")]
+  Show the files of a volume, read-only:
+    fve mount /dev/sda3 /mnt/windows
+  End that:
+    fve unmount /mnt/windows
+  Show the decrypted volume as the file /mnt/bitlocker/volume, for other programs:
+    fve mount --volume /dev/sda3 /mnt/bitlocker")]
 pub(crate) struct MountArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -48,34 +49,34 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) volume: bool,
 
-    /// Make the file writable; no other program may use SOURCE meanwhile
+    /// With --volume: make the file writable; no other program may use SOURCE meanwhile
     #[arg(long, conflicts_with = "accept-damaged-metadata")]
     pub(crate) read_write: bool,
 
-    /// With --read-write: allow file systems other than NTFS, FAT and exFAT, which may write where
+    /// With --volume --read-write: allow file systems other than NTFS, FAT and exFAT, which may write where
     /// BitLocker's own structures are. What they write there is lost
-    #[arg(long, requires = "read_write")]
+    #[arg(long, requires = "read_write", requires = "volume")]
     pub(crate) allow_unaware_file_system: bool,
 
-    /// Let other users read the file too
+    /// Let other users read the files too
     #[arg(long)]
     pub(crate) allow_other: bool,
 
-    /// Make this user the owner of DIR and the file; by default, it is the user who mounts
+    /// Make this user the owner of the files; by default, it is the user who mounts
     #[arg(long, value_name = "UID")]
     pub(crate) uid: Option<u32>,
 
-    /// Make this group the group of DIR and the file, and let it read the file
+    /// Make this group the group of the files, and let it read them
     #[arg(long, value_name = "GID")]
     pub(crate) gid: Option<u32>,
 
-    /// Permissions that DIR and the file do not have, as an octal number: with 027, only the owner and
-    /// the group can read
+    /// Permissions that the files do not have, as an octal number: with 027, only the owner and the
+    /// group can read
     #[arg(long, value_name = "MASK", value_parser = parse_mask)]
     pub(crate) umask: Option<u16>,
 
-    /// Bypass the page cache: faster for one pass over the whole volume, slower for everything else
-    #[arg(long)]
+    /// With --volume: bypass the page cache: faster for one pass over the whole volume, slower for everything else
+    #[arg(long, requires = "volume")]
     pub(crate) direct_io: bool,
 
     /// Stay in the foreground until unmounted
@@ -102,11 +103,23 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
     if args.fake {
         return check_only(args);
     }
-    if args.foreground || args.background_child {
-        volume::serve(args)
-    } else {
-        server::start_in_background()
+    if !args.foreground && !args.background_child {
+        return server::start_in_background();
     }
+    if args.volume {
+        return volume::serve(args);
+    }
+    if args.read_write {
+        return Err(Failure::Other {
+            status: Status::Usage,
+            what: "files cannot be mounted for writing".to_owned(),
+            help: Some(
+                "give --volume --read-write, and mount DIR/volume with a file system driver"
+                    .to_owned(),
+            ),
+        });
+    }
+    files::serve(args)
 }
 
 /// Checks that SOURCE and DIR are not swapped.
@@ -141,7 +154,10 @@ fn check_only(args: &MountArgs) -> Result<(), Failure> {
             error.into(),
         )
     })?;
-    source::open(&args.source).print_notes()?;
+    match args.volume || args.read_write {
+        true => drop(source::open(&args.source).print_notes()?),
+        false => drop(source::open_for_files(&args.source).print_notes()?),
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Serving a mount: in the foreground, or in a child process that detaches from the terminal.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -19,10 +19,12 @@ use crate::cli::signals;
 /// What the child writes when the mount is ready.
 const READY: &[u8] = b"ready\n";
 
-/// Mounts with `start`, and serves until the directory is unmounted.
+/// Mounts with `start`, and serves until the directory is unmounted. On a terminal, the user is told
+/// `what` is shown.
 pub(super) fn serve(
     args: &MountArgs,
     start: impl FnOnce() -> Result<Mount, Failure>,
+    what: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
     keyboard::leave_to_others(&signals::ending());
     // From here on, a signal must not end the process without unmounting.
@@ -38,6 +40,9 @@ pub(super) fn serve(
     let watcher = std::thread::Builder::new()
         .spawn(move || watch(&mut signals, &stopping))
         .map_err(|error| Error::io("cannot start a thread that waits for signals", error))?;
+    if io::stderr().is_terminal() {
+        term::note(what());
+    }
     // Requests that arrive before `serve` wait in the kernel, so the mount is ready now.
     announce(args)?;
     let served = mount.serve();

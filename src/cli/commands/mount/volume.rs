@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use fve::create::Inside;
-use fve::serve::fuse::{Mount, MountOptions};
+use fve::serve::fuse::{FILE_NAME, Mount, MountOptions};
+use fve::shown::ShowPath;
 use fve::source::{DeviceHold, SharedHold};
 use fve::volume::{Unlocked, Writable, is_hibernated};
 
@@ -25,14 +26,23 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
     } else {
         read_only(args)?
     };
-    server::serve(args, || {
+    let start = || {
         Ok(match volume {
             Content::ReadOnly(volume) => Mount::new(Arc::new(volume), &args.directory, &options)?,
             Content::ReadWrite(volume) => {
                 Mount::read_write(Arc::new(volume), &args.directory, &options)?
             }
         })
-    })
+    };
+    let what = || {
+        let directory = args.directory.shown();
+        let file = args.directory.join(FILE_NAME);
+        format!(
+            "the decrypted volume is {}; end with 'fve unmount {directory}'",
+            file.shown()
+        )
+    };
+    server::serve(args, start, what)
 }
 
 /// An unlocked volume, what to mount it with, and the locks on its source.

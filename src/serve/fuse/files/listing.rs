@@ -10,7 +10,7 @@ const MAX_ENTRIES: usize = 1 << 15;
 /// Most UTF-16 units in the names that are kept.
 const MAX_UNITS: usize = 1 << 21;
 
-/// An open directory. The kernel asks for a few entries at a time, by the position of the first; a
+/// An open directory, without the internal files of the file system. The kernel asks for a few entries at a time, by the position of the first; a
 /// part of the directory is kept, so that it is not read anew each time.
 #[derive(Debug)]
 pub(super) struct Listing {
@@ -102,6 +102,9 @@ impl Part {
         let mut units = 0;
         let mut is_full = false;
         let listed = files.list(directory, &mut |entry| {
+            if files.is_internal(&entry) {
+                return ControlFlow::Continue(());
+            }
             if let Some(less) = skip.checked_sub(1) {
                 skip = less;
                 return ControlFlow::Continue(());
