@@ -91,7 +91,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Operations on volumes.
     (
         "serve",
-        &["error", "files", "shown", "source", "threads", "volume"],
+        &[
+            "error", "files", "format", "shown", "source", "threads", "volume",
+        ],
     ),
     ("repair", &["error", "format", "guid", "source", "volume"]),
     (

@@ -43,7 +43,7 @@ pub(super) struct Connection {
 }
 
 /// Answers requests of the kernel.
-pub(super) trait Serve: std::fmt::Debug + Send {
+pub(super) trait Serve: std::fmt::Debug + Send + Sync {
     /// Returns when the file system is unmounted, or the connection fails.
     fn run(self: Box<Self>) -> io::Result<()>;
 }
