@@ -70,7 +70,7 @@ commands! {
         Info(InfoArgs),
         /// Check whether credentials unlock a volume, and which key protector; mounts nothing
         Unlock(UnlockArgs),
-        /// Mount the decrypted volume as the file DIR/volume, read-only by default
+        /// Show the files of a volume in a directory, read-only
         #[cfg(feature = "fuse")]
         Mount(MountArgs),
         /// Unmount, after writing everything to disk

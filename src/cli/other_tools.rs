@@ -92,7 +92,7 @@ const OPTIONS: &[Options] = &[
 const COMMANDS: &[(&[&str], &str)] = &[
     (
         &["open", "bitlkOpen", "luksOpen", "decode"],
-        "'fve mount SOURCE DIR' shows the decrypted volume; 'fve unlock SOURCE' only checks credentials",
+        "'fve mount SOURCE DIR' shows the files of the volume; 'fve unlock SOURCE' only checks credentials",
     ),
     (
         &["dump", "bitlkDump", "luksDump", "status"],
@@ -139,7 +139,7 @@ pub(crate) fn volume_option(arguments: &[OsString]) -> Option<Failure> {
     (first.starts_with("-V") && has_more).then(|| {
         failure(
             "'-V' is dislocker's option; with 'fve' it prints the version, and nothing may follow it",
-            "the command for the same is 'fve mount SOURCE DIR'; 'fve --help' lists the options of both",
+            "the command for the same is 'fve mount --volume SOURCE DIR'; 'fve --help' lists the options of both",
         )
     })
 }
@@ -196,7 +196,7 @@ fn unknown_command(word: &str) -> Option<Failure> {
     is_source.then(|| {
         failure(
             "no command was given",
-            "'fve info SOURCE' describes a volume, 'fve mount SOURCE DIR' shows it decrypted; 'fve --help' lists all",
+            "'fve info SOURCE' describes a volume, 'fve mount SOURCE DIR' shows its files; 'fve --help' lists all",
         )
     })
 }
