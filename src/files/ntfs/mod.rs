@@ -19,10 +19,13 @@ mod attribute_list;
 pub(crate) mod boot;
 mod extents;
 mod fixups;
+mod index;
 pub(crate) mod record;
+mod reparse;
 pub(crate) mod runs;
 mod system;
 mod table;
+mod upcase;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,0 +1,701 @@
+//! The index of a directory, `$I30`: its names, in a B-tree that is sorted by their upper case. The root
+//! is in the file record (`$INDEX_ROOT`); the other nodes are index records in `$INDEX_ALLOCATION`,
+//! whose bitmap (`$BITMAP`) says which of them are used.
+//!
+//! | offset in the root | offset in an index record | field |
+//! |---|---|---|
+//! | | 0x00, 0x04 | `INDX`, fixups |
+//! | | 0x10 | its own number (VCN) |
+//! | 0x00, 0x04 | | type of the attribute (0x30), way of sorting (1) |
+//! | 0x08 | | bytes in an index record |
+//! | 0x10 | 0x18 | the entries |
+//!
+//! | offset | field of the entries |
+//! |---|---|
+//! | 0x00, 0x04 | offset of the first entry, and of the end of the last, from here |
+//!
+//! | offset in an entry | field |
+//! |---|---|
+//! | 0x00 | reference of the file: record number in 48 bits, sequence number |
+//! | 0x08, 0x0A | length of the entry, and of the name attribute in it |
+//! | 0x0C | flags: bit 0 names before this one are in another node, bit 1 last entry, without a name |
+//! | 0x10 | reference of the directory, in the name attribute (`$FILE_NAME`) |
+//! | 0x48, 0x4C | attributes; tag of the reparse point |
+//! | 0x50, 0x51 | length of the name in units, and its kind (2: only a short name) |
+//! | 0x52 | name |
+//! | last 8 bytes | VCN of the other node |
+//!
+//! A VCN counts clusters, or pieces of 512 bytes if a cluster is larger than an index record.
+//!
+//! Source: the documentation of the Linux-NTFS project.
+
+use std::cmp::Ordering;
+use std::collections::{HashSet, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::fixups;
+use super::upcase::UpCase;
+use crate::files::{Content, FileError, FileId, FileName};
+use crate::format::FormatError;
+use crate::format::wire::Fields;
+
+/// Records below this number belong to the file system itself.
+const SYSTEM_RECORDS: u64 = 16;
+/// Sizes of index records.
+const RECORD_LENS: std::ops::RangeInclusive<usize> = 512..=65536;
+/// Nodes between the root and a leaf. With three entries in each, they hold more names than records
+/// that a volume can have.
+const MAX_DEPTH: usize = 32;
+/// A bit of the attributes in an index: it is a directory.
+const DIRECTORY: u32 = 0x1000_0000;
+const REPARSE_POINT: u32 = 0x0400;
+/// The kind of a name that is only a short name.
+const DOS: u8 = 2;
+
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) name: FileName,
+    pub(super) id: FileId,
+    pub(super) is_directory: bool,
+    /// The tag of its reparse point; 0 if the index does not say which tag.
+    pub(super) reparse_tag: Option<u32>,
+    /// Whether it is only a short name.
+    is_short: bool,
+}
+
+impl Found {
+    /// Whether Windows hides it: it is only a short name, or a file of the file system itself.
+    fn is_hidden(&self) -> bool {
+        self.is_short || self.id.number < SYSTEM_RECORDS
+    }
+}
+
+/// The index of a directory.
+pub(super) struct Index {
+    /// The record of the directory.
+    directory: u64,
+    root: Vec<u8>,
+    records: Option<Records>,
+}
+
+/// The nodes outside the file record.
+struct Records {
+    content: Box<dyn Content>,
+    bitmap: Option<Box<dyn Content>>,
+    /// Bytes in each.
+    len: usize,
+    /// Bytes that a VCN counts.
+    vcn_len: u64,
+    /// More of them are not on the volume.
+    max: u64,
+}
+
+/// What an index is on.
+pub(super) struct Volume {
+    pub(super) cluster_size: u64,
+    pub(super) size: u64,
+}
+
+impl Index {
+    /// The index of the directory in a file record, with the content of its `$INDEX_ROOT`,
+    /// `$INDEX_ALLOCATION` and `$BITMAP`.
+    ///
+    /// # Errors
+    /// Its root is damaged, or sorted in another way.
+    pub(super) fn open(
+        volume: &Volume,
+        directory: u64,
+        root: Vec<u8>,
+        allocation: Option<Box<dyn Content>>,
+        bitmap: Option<Box<dyn Content>>,
+    ) -> Result<Self, FileError> {
+        let fields = Fields::new("index root", &root, 0);
+        let fault = |what: String| {
+            let of = format!("index root of directory {directory}: {what}");
+            FileError::damaged(of)
+        };
+        let (kind, sorting) = (fields.u32(0)?, fields.u32(4)?);
+        if (kind, sorting) != (0x30, 1) {
+            return Err(fault(format!(
+                "attribute {kind:#x}, sorted by rule {sorting:#x}"
+            )));
+        }
+        let len = fields.u32(8)? as usize;
+        let is_possible = len.is_power_of_two() && RECORD_LENS.contains(&len);
+        let records = match allocation {
+            None => None,
+            Some(_) if !is_possible => {
+                return Err(fault(format!("index records of {len} bytes")));
+            }
+            Some(content) => Some(Records {
+                content,
+                bitmap,
+                len,
+                vcn_len: match volume.cluster_size <= len as u64 {
+                    true => volume.cluster_size,
+                    false => 512,
+                },
+                max: volume.size / len.max(1) as u64,
+            }),
+        };
+        Ok(Self {
+            directory,
+            root,
+            records,
+        })
+    }
+
+    /// Calls `tell` with every name that Windows shows, in the order of the index, until it breaks.
+    ///
+    /// # Errors
+    /// What is damaged, after all that could be read was told.
+    pub(super) fn list(
+        &self,
+        tell: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), FileError> {
+        self.list_all(&mut |found| match found.is_hidden() {
+            true => ControlFlow::Continue(()),
+            false => tell(found),
+        })
+    }
+
+    /// The entry with this name: exactly this one, or else one that differs by case.
+    ///
+    /// # Errors
+    /// The index is damaged, and the name is not in what is left of it.
+    pub(super) fn look_up(
+        &self,
+        name: &FileName,
+        upcase: &UpCase,
+    ) -> Result<Option<Found>, FileError> {
+        let mut search = Search {
+            name,
+            upcase,
+            found: None,
+        };
+        match self.descend(&mut search) {
+            Ok(()) if search.found.is_some() || upcase.is_own() => return Ok(search.found),
+            _ => {}
+        }
+        // The tree is damaged, or may be sorted in another way. What was found may be right, but an
+        // entry with exactly this name comes first.
+        let listed = self.list_all(&mut |found| search.consider(found));
+        match search.found {
+            Some(found) => Ok(Some(found)),
+            None => listed.map(|()| None),
+        }
+    }
+
+    fn root_node(&self) -> Result<Node<'_>, FormatError> {
+        Node::parse(Fields::new("index root", &self.root, 0), 0x10)
+    }
+
+    /// Follows the tree to all entries that differ from a name only by case.
+    fn descend(&self, search: &mut Search<'_>) -> Result<(), FileError> {
+        let mut next = Vec::new();
+        if self
+            .search(search, self.root_node()?, &mut next)?
+            .is_break()
+        {
+            return Ok(());
+        }
+        // Each node leads to one node, unless several names differ only by case.
+        let mut todo: Vec<(u64, usize)> = next.iter().map(|vcn| (*vcn, 1)).collect();
+        let mut visited = HashSet::new();
+        while let Some((vcn, depth)) = todo.pop() {
+            if depth > MAX_DEPTH || !visited.insert(vcn) {
+                return Err(self.damaged("its nodes are nested in a loop"));
+            }
+            let record = self.records()?.read(vcn)?;
+            next.clear();
+            if self.search(search, record.node()?, &mut next)?.is_break() {
+                return Ok(());
+            }
+            let depth = depth.saturating_add(1);
+            todo.extend(next.iter().map(|vcn| (*vcn, depth)));
+        }
+        Ok(())
+    }
+
+    fn records(&self) -> Result<&Records, FileError> {
+        let records = self.records.as_ref();
+        records.ok_or_else(|| self.damaged("its index records are missing"))
+    }
+
+    fn damaged(&self, what: impl std::fmt::Display) -> FileError {
+        FileError::damaged(format!("index of directory {}: {what}", self.directory))
+    }
+
+    /// Calls `tell` with every name, in the order of the tree. Where a node is damaged, the records that
+    /// the bitmap shows as used, but the tree did not lead to, come last.
+    fn list_all(&self, tell: &mut dyn FnMut(Found) -> ControlFlow<()>) -> Result<(), FileError> {
+        let mut walk = Walk {
+            index: self,
+            reader: self.records.as_ref().map(Reader::new),
+            visited: HashSet::new(),
+            fault: None,
+        };
+        if walk.tree(tell).is_break() {
+            return Ok(());
+        }
+        if walk.fault.is_some() && walk.rest(tell).is_break() {
+            return Ok(());
+        }
+        walk.fault.map_or(Ok(()), Err)
+    }
+
+    /// The name in an entry.
+    fn found(&self, entry: &Entry<'_>) -> Result<Found, FormatError> {
+        let key = &entry.fields;
+        let directory = key.u64(0x10)? & NUMBER;
+        if directory != self.directory {
+            let what = format!(
+                "a name of directory {directory} is in directory {}",
+                self.directory
+            );
+            return Err(key.fault(what));
+        }
+        let attributes = key.u32(0x48)?;
+        let reparse_tag = match attributes & REPARSE_POINT {
+            0 => None,
+            _ => Some(key.u32(0x4C)?),
+        };
+        let reference = key.u64(0)?;
+        Ok(Found {
+            name: FileName::from_le_bytes(entry.name()?),
+            id: FileId::new(reference & NUMBER, (reference >> 48) as u16),
+            is_directory: attributes & DIRECTORY != 0,
+            reparse_tag,
+            is_short: key.u8(0x51)? == DOS,
+        })
+    }
+}
+
+/// The record number in a reference.
+const NUMBER: u64 = 0xFFFF_FFFF_FFFF;
+
+/// The entries of a node.
+#[derive(Clone)]
+struct Node<'a> {
+    fields: Fields<'a>,
+    /// The next entry.
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Node<'a> {
+    /// The node whose header of the entries is at `header`.
+    fn parse(fields: Fields<'a>, header: usize) -> Result<Self, FormatError> {
+        let first = fields.u32(header)? as usize;
+        let used = fields.u32(header.saturating_add(4))? as usize;
+        let (at, end) = (header.saturating_add(first), header.saturating_add(used));
+        if first < 0x10 || first % 8 != 0 || at > end || end > fields.bytes().len() {
+            return Err(fields.fault(format!("its entries are at {first:#x} to {used:#x}")));
+        }
+        Ok(Self { fields, at, end })
+    }
+
+    /// The next entry. The last one has no name, but may have a node.
+    fn next(&mut self) -> Result<Entry<'a>, FormatError> {
+        let head = self.fields.part("index entry", self.at, self.end)?;
+        let len = usize::from(head.u16(8)?);
+        let flags = head.u16(0x0C)?;
+        let end = self.at.saturating_add(len);
+        if len < 0x10 || len % 8 != 0 || end > self.end {
+            return Err(head.fault(format!("it has {len} bytes")));
+        }
+        let fields = self.fields.part("index entry", self.at, end)?;
+        let entry = Entry {
+            fields,
+            node: match flags & 1 {
+                0 => None,
+                _ => Some(fields.u64(len.saturating_sub(8))?),
+            },
+            is_last: flags & 2 != 0,
+        };
+        let behind = match flags & 1 {
+            0 => len,
+            _ => len.saturating_sub(8),
+        };
+        let key = usize::from(head.u16(0x0A)?);
+        if !entry.is_last && key.saturating_add(0x10) > behind {
+            return Err(fields.fault("its name is longer than the entry"));
+        }
+        self.at = end;
+        Ok(entry)
+    }
+}
+
+/// An entry of a node.
+struct Entry<'a> {
+    fields: Fields<'a>,
+    /// The VCN of the node with the names before this one.
+    node: Option<u64>,
+    is_last: bool,
+}
+
+impl<'a> Entry<'a> {
+    /// The units of its name.
+    fn name(&self) -> Result<&'a [u8], FormatError> {
+        let units = usize::from(self.fields.u8(0x50)?);
+        let len = units.saturating_mul(2);
+        let key = usize::from(self.fields.u16(0x0A)?);
+        if units == 0 || len.saturating_add(0x42) > key {
+            return Err(self.fields.fault(format!("a name of {units} characters")));
+        }
+        self.fields.slice(0x52, len)
+    }
+}
+
+fn units(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    bytes.as_chunks().0.iter().map(|u| u16::from_le_bytes(*u))
+}
+
+/// A search for a name.
+struct Search<'a> {
+    name: &'a FileName,
+    upcase: &'a UpCase,
+    found: Option<Found>,
+}
+
+impl Search<'_> {
+    /// Takes the entry if it has the name, and breaks if it is exactly the name.
+    fn consider(&mut self, found: Found) -> ControlFlow<()> {
+        if found.name == *self.name {
+            self.found = Some(found);
+            return ControlFlow::Break(());
+        }
+        let name = self.name.units().iter().copied();
+        let other = found.name.units().iter().copied();
+        if self.found.is_none() && self.upcase.compare(name, other).is_eq() {
+            self.found = Some(found);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Index {
+    /// Considers the entries of a node that may have the name, and adds the nodes to follow.
+    fn search(
+        &self,
+        search: &mut Search<'_>,
+        mut node: Node<'_>,
+        next: &mut Vec<u64>,
+    ) -> Result<ControlFlow<()>, FormatError> {
+        let mut last: Option<&[u8]> = None;
+        let mut is_behind = false;
+        loop {
+            let entry = node.next()?;
+            let order = match entry.is_last {
+                true => Ordering::Less,
+                false => {
+                    let name = entry.name()?;
+                    if last
+                        .is_some_and(|last| search.upcase.compare(units(last), units(name)).is_gt())
+                    {
+                        return Err(entry.fields.fault("it is not in order"));
+                    }
+                    last = Some(name);
+                    let wanted = search.name.units().iter().copied();
+                    search.upcase.compare(wanted, units(name))
+                }
+            };
+            // The names of its node are before it, and behind the entry before it.
+            if order.is_le() && !is_behind {
+                next.extend(entry.node);
+            }
+            if order.is_eq() && search.consider(self.found(&entry)?).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            is_behind = is_behind || order.is_lt();
+            if entry.is_last {
+                return Ok(ControlFlow::Continue(()));
+            }
+        }
+    }
+}
+
+/// A node outside the file record.
+struct Record {
+    bytes: Vec<u8>,
+    /// Its offset in the index records.
+    position: u64,
+}
+
+impl Record {
+    fn fields(&self) -> Fields<'_> {
+        Fields::new("index record", &self.bytes, self.position)
+    }
+
+    fn node(&self) -> Result<Node<'_>, FormatError> {
+        Node::parse(self.fields(), 0x18)
+    }
+}
+
+impl Records {
+    /// Where the record is that has this VCN.
+    fn position(&self, vcn: u64) -> Result<u64, FileError> {
+        let position = vcn.checked_mul(self.vcn_len);
+        let position = position.filter(|position| {
+            let end = position.checked_add(self.len as u64);
+            position % self.len as u64 == 0 && end.is_some_and(|end| end <= self.content.size())
+        });
+        position
+            .ok_or_else(|| FileError::damaged(format!("an index record {vcn:#x} does not exist")))
+    }
+
+    /// The record with this VCN.
+    fn read(&self, vcn: u64) -> Result<Record, FileError> {
+        let position = self.position(vcn)?;
+        let mut bytes = vec![0; self.len];
+        self.content.read_exact_at(position, &mut bytes)?;
+        self.checked(vcn, position, bytes)
+    }
+
+    fn checked(&self, vcn: u64, position: u64, mut bytes: Vec<u8>) -> Result<Record, FileError> {
+        fixups::undo("index record", b"INDX", &mut bytes, position)?;
+        let record = Record { bytes, position };
+        let own = record.fields().u64(0x10)?;
+        if own != vcn {
+            let what = format!("it is record {own:#x}, not {vcn:#x}");
+            return Err(record.fields().fault(what).into());
+        }
+        Ok(record)
+    }
+}
+
+/// Reads records in larger pieces and keeps some of them, since neighbors are often needed soon.
+struct Reader<'a> {
+    records: &'a Records,
+    /// With the offset of each.
+    pieces: VecDeque<(u64, Arc<[u8]>)>,
+}
+
+/// Bytes in a piece: at least a record.
+const PIECE: usize = 1 << 16;
+/// Most pieces to keep.
+const PIECES: usize = 32;
+
+impl<'a> Reader<'a> {
+    fn new(records: &'a Records) -> Self {
+        Self {
+            records,
+            pieces: VecDeque::new(),
+        }
+    }
+
+    /// The record with this VCN.
+    fn read(&mut self, vcn: u64) -> Result<Record, FileError> {
+        let position = self.records.position(vcn)?;
+        let inside = position % PIECE as u64;
+        let start = position.saturating_sub(inside);
+        let Ok(piece) = self.piece(start) else {
+            // Perhaps only another record of the piece is unreadable.
+            return self.records.read(vcn);
+        };
+        let inside = usize::try_from(inside).unwrap_or(usize::MAX);
+        let end = inside.saturating_add(self.records.len);
+        let bytes = piece.get(inside..end).ok_or_else(|| {
+            FileError::damaged(format!("an index record {vcn:#x} does not exist"))
+        })?;
+        self.records.checked(vcn, position, bytes.to_vec())
+    }
+
+    fn piece(&mut self, start: u64) -> Result<Arc<[u8]>, FileError> {
+        if let Some((_, piece)) = self.pieces.iter().find(|(at, _)| *at == start) {
+            return Ok(Arc::clone(piece));
+        }
+        let content = &self.records.content;
+        let rest = content.size().saturating_sub(start);
+        let mut bytes = vec![0; usize::try_from(rest).unwrap_or(PIECE).min(PIECE)];
+        content.read_exact_at(start, &mut bytes)?;
+        let piece: Arc<[u8]> = bytes.into();
+        if self.pieces.len() >= PIECES {
+            self.pieces.pop_front();
+        }
+        self.pieces.push_back((start, Arc::clone(&piece)));
+        Ok(piece)
+    }
+}
+
+/// A walk through all nodes.
+struct Walk<'a> {
+    index: &'a Index,
+    reader: Option<Reader<'a>>,
+    /// The positions of the records that were tried.
+    visited: HashSet<u64>,
+    /// The first fault.
+    fault: Option<FileError>,
+}
+
+/// A node that the walk is in.
+struct Level {
+    /// `None` for the root.
+    record: Option<Record>,
+    at: usize,
+    end: usize,
+    /// Whether the node before the next entry was entered.
+    is_entered: bool,
+}
+
+impl Level {
+    fn new(record: Option<Record>, at: usize, end: usize) -> Self {
+        Self {
+            record,
+            at,
+            end,
+            is_entered: false,
+        }
+    }
+}
+
+impl Walk<'_> {
+    fn note(&mut self, fault: FileError) {
+        if self.fault.is_none() {
+            self.fault = Some(match fault {
+                FileError::Damaged { what } => self.index.damaged(what),
+                other => other,
+            });
+        }
+    }
+
+    /// Reads a record that was not read before.
+    fn enter(&mut self, vcn: u64, depth: usize) -> Result<Level, FileError> {
+        let records = self.index.records()?;
+        let is_new = self.visited.insert(records.position(vcn)?);
+        if !is_new || depth > MAX_DEPTH || self.visited.len() as u64 > records.max {
+            return Err(FileError::damaged("its nodes are nested in a loop"));
+        }
+        let Some(reader) = &mut self.reader else {
+            return Err(FileError::NotFound);
+        };
+        let record = reader.read(vcn)?;
+        let Node { at, end, .. } = record.node()?;
+        Ok(Level::new(Some(record), at, end))
+    }
+
+    /// Goes through the tree in its order.
+    fn tree(&mut self, tell: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
+        let index = self.index;
+        let mut levels = Vec::new();
+        match index.root_node() {
+            Ok(Node { at, end, .. }) => levels.push(Level::new(None, at, end)),
+            Err(fault) => self.note(fault.into()),
+        }
+        loop {
+            let depth = levels.len();
+            let Some(level) = levels.last_mut() else {
+                return ControlFlow::Continue(());
+            };
+            let fields = match &level.record {
+                Some(record) => record.fields(),
+                None => Fields::new("index root", &index.root, 0),
+            };
+            let mut node = Node {
+                fields,
+                at: level.at,
+                end: level.end,
+            };
+            let entry = match node.next() {
+                Ok(entry) => entry,
+                Err(fault) => {
+                    self.note(fault.into());
+                    levels.pop();
+                    continue;
+                }
+            };
+            if let Some(vcn) = entry.node.filter(|_| !level.is_entered) {
+                level.is_entered = true;
+                match self.enter(vcn, depth) {
+                    Ok(level) => levels.push(level),
+                    Err(fault) => self.note(fault),
+                }
+                continue;
+            }
+            if entry.is_last {
+                levels.pop();
+                continue;
+            }
+            let found = index.found(&entry);
+            level.is_entered = false;
+            level.at = node.at;
+            match found {
+                Ok(found) => tell(found)?,
+                Err(fault) => self.note(fault.into()),
+            }
+        }
+    }
+
+    /// Goes through the records in use that were not visited.
+    fn rest(&mut self, tell: &mut dyn FnMut(Found) -> ControlFlow<()>) -> ControlFlow<()> {
+        let Some(records) = &self.index.records else {
+            return ControlFlow::Continue(());
+        };
+        let len = records.len as u64;
+        let mut position = 0;
+        for _ in 0..records.max {
+            // Holes have no records, whatever the length of the content is.
+            let Some(stored) = records.content.stored_from(position) else {
+                break;
+            };
+            let start = stored
+                .start
+                .checked_next_multiple_of(len)
+                .unwrap_or(u64::MAX);
+            let at = position.max(start);
+            position = at.saturating_add(len);
+            if at.saturating_add(len) > records.content.size() {
+                break;
+            }
+            let number = at.checked_div(len).unwrap_or_default();
+            if records.is_used(number) && !self.visited.contains(&at) {
+                let vcn = at.checked_div(records.vcn_len).unwrap_or_default();
+                match self.enter(vcn, 0) {
+                    Ok(level) => self.names(&level, tell)?,
+                    Err(fault) => self.note(fault),
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Calls `tell` with the names in a record only.
+    fn names(
+        &mut self,
+        level: &Level,
+        tell: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let index = self.index;
+        let Some(Ok(mut node)) = level.record.as_ref().map(Record::node) else {
+            return ControlFlow::Continue(());
+        };
+        loop {
+            match node.next() {
+                Ok(entry) if entry.is_last => return ControlFlow::Continue(()),
+                Ok(entry) => match index.found(&entry) {
+                    Ok(found) => tell(found)?,
+                    Err(fault) => self.note(fault.into()),
+                },
+                Err(fault) => {
+                    self.note(fault.into());
+                    return ControlFlow::Continue(());
+                }
+            }
+        }
+    }
+}
+
+impl Records {
+    /// Whether the bitmap says that a record is used. Without a bitmap all are.
+    fn is_used(&self, number: u64) -> bool {
+        let mut byte = [0xFF];
+        if let Some(bitmap) = &self.bitmap
+            && bitmap.read_exact_at(number >> 3, &mut byte).is_err()
+        {
+            return true;
+        }
+        byte[0] >> (number & 7) & 1 != 0
+    }
+}
