@@ -40,16 +40,18 @@ enum Holes {
 
 impl<'a> Target<'a> {
     /// Sets the length of a new file and allocates its blocks if the file system has enough space:
-    /// without, direct writes are hardly faster. A resumed file has both already.
+    /// without, direct writes are hardly faster. A resumed file has both already. For a sparse file,
+    /// nothing is allocated.
     pub(super) fn new(
         file: &'a File,
         len: u64,
         zeros: Zeros,
         is_resumed: bool,
+        is_sparse: bool,
     ) -> io::Result<Self> {
         let mut holes = Holes::Unknown;
         if zeros == Zeros::Holes && !is_resumed {
-            holes = match len > 0 && preallocate(file, len)? {
+            holes = match len > 0 && !is_sparse && preallocate(file, len)? {
                 true => Holes::Preallocated,
                 false => Holes::Unallocated,
             };
@@ -178,7 +180,7 @@ mod tests {
             for preset in [Zeros::Holes, Zeros::Written] {
                 let file = tempfile::tempfile().unwrap();
                 let len = piece.len() as u64;
-                let target = Target::new(&file, len, preset, false).unwrap();
+                let target = Target::new(&file, len, preset, false, false).unwrap();
                 let (head, tail) = piece.split_at(if shift == 0 { 0 } else { HOLE + shift });
                 target.write(0, head).unwrap();
                 target.write(head.len() as u64, tail).unwrap();
