@@ -6,6 +6,7 @@ use crate::cli::commands::create::CreateArgs;
 use crate::cli::commands::decrypt::DecryptArgs;
 use crate::cli::commands::export::ExportArgs;
 use crate::cli::commands::files::cat::CatArgs;
+use crate::cli::commands::files::cp::CpArgs;
 use crate::cli::commands::files::find::FindArgs;
 use crate::cli::commands::files::ls::LsArgs;
 use crate::cli::commands::generate::{self, CompletionsArgs, ManArgs};
@@ -80,6 +81,8 @@ commands! {
         Ls(LsArgs),
         /// Write files of a volume to standard output
         Cat(CatArgs),
+        /// Copy files and directories of a volume
+        Cp(CpArgs),
         /// Find files of a volume by name, type, size and time
         Find(FindArgs),
         /// Write the whole decrypted volume to a file, to a device or to standard output

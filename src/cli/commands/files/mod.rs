@@ -1,6 +1,7 @@
 //! `fve ls`, `cat`, `cp` and `find`: the files of a volume, without mounting it.
 
 pub(crate) mod cat;
+pub(crate) mod cp;
 mod describe;
 pub(crate) mod find;
 mod listing;

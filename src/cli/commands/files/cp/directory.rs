@@ -1,0 +1,328 @@
+//! A directory that is copied into. Everything in it is created relative to its descriptor, under a
+//! name without `/`, and never through a link.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use fve::error::Error;
+use fve::files::{FileTime, Times};
+use fve::shown::ShowPath;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT,
+};
+use rustix::io::Errno;
+
+use super::super::describe::timestamp;
+
+/// Longest name of a Linux file system, in bytes.
+const MAX_NAME: usize = 255;
+
+/// Most names that are tried for a file.
+const MAX_TRIES: u32 = 10_000;
+
+/// Bits of permission that let somebody write.
+const WRITE: u32 = 0o222;
+
+/// SOURCE, which is never replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SourceFile {
+    device: u64,
+    inode: u64,
+}
+
+impl SourceFile {
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let metadata = path.metadata().ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+/// A directory that is copied into.
+pub(super) struct Directory {
+    descriptor: OwnedFd,
+    /// For messages, and for the list of hashes.
+    path: PathBuf,
+    /// Set when the last user of the directory is done with it: creating files in it changes them.
+    times: Option<Times>,
+    /// The names that were given away. Without regard to case, if the file system has none.
+    used: Mutex<HashSet<Vec<u8>>>,
+    ignores_case: bool,
+    source: Option<SourceFile>,
+}
+
+/// Makes the names of temporary files unique in this process.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+impl Directory {
+    /// Opens DEST, or the directory that it is in.
+    pub(super) fn open(path: &Path, source: Option<SourceFile>) -> Result<Self, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let descriptor = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| {
+            Error::io(
+                format!("cannot open the directory {}", path.shown()),
+                error.into(),
+            )
+        })?;
+        Ok(Self {
+            descriptor,
+            path: path.to_owned(),
+            times: None,
+            used: Mutex::default(),
+            ignores_case: false,
+            source,
+        })
+    }
+
+    /// Finds out whether the file system tells capital and small letters apart in this directory.
+    pub(super) fn learn_case(&mut self) {
+        let other = Temporary::create(self).map(|temporary| {
+            let capital = temporary.name.to_ascii_uppercase();
+            rustix::fs::statat(&self.descriptor, capital, AtFlags::SYMLINK_NOFOLLOW)
+        });
+        self.ignores_case = matches!(other, Ok(Ok(_)));
+    }
+
+    /// The path of a file in it.
+    pub(super) fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.path.join(std::ffi::OsStr::from_bytes(name))
+    }
+
+    /// Gives a name away, once: a name that is taken gets a number.
+    pub(super) fn give_name(&self, wanted: &[u8]) -> Vec<u8> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.insert(self.key(wanted)) {
+            return wanted.to_vec();
+        }
+        for number in 2..MAX_TRIES {
+            let suffix = format!("~{number}");
+            let mut end = wanted.len().min(MAX_NAME - suffix.len());
+            while end > 0 && wanted.get(end).is_some_and(|byte| byte & 0xC0 == 0x80) {
+                end -= 1;
+            }
+            let mut name = wanted.get(..end).unwrap_or_default().to_vec();
+            name.extend_from_slice(suffix.as_bytes());
+            if used.insert(self.key(&name)) {
+                return name;
+            }
+        }
+        // Creating it will fail.
+        wanted.to_vec()
+    }
+
+    fn key(&self, name: &[u8]) -> Vec<u8> {
+        match self.ignores_case {
+            true => String::from_utf8_lossy(name).to_lowercase().into_bytes(),
+            false => name.to_vec(),
+        }
+    }
+
+    /// Creates a directory, or opens one that exists and is not a link.
+    pub(super) fn directory(&self, name: &[u8], times: Option<Times>) -> io::Result<Self> {
+        match rustix::fs::mkdirat(&self.descriptor, name, Mode::from_raw_mode(0o777)) {
+            Err(error) if error != Errno::EXIST => return Err(error.into()),
+            _ => {}
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.descriptor, name, flags, Mode::empty());
+        let descriptor = opened.map_err(|error| match error {
+            Errno::LOOP | Errno::NOTDIR => {
+                io::Error::other("there is something of that name that is not a directory")
+            }
+            other => other.into(),
+        })?;
+        Ok(Self {
+            descriptor,
+            path: self.path_of(name),
+            times,
+            used: Mutex::default(),
+            ignores_case: self.ignores_case,
+            source: self.source,
+        })
+    }
+
+    /// Refuses a name that is taken, if that cannot be replaced.
+    pub(super) fn check_free(&self, name: &[u8], force: bool) -> io::Result<()> {
+        let stat = match rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(()),
+            other => other?,
+        };
+        let refused = |why| Err(io::Error::other(why));
+        if !force {
+            return refused("it already exists there; --force replaces it");
+        }
+        let existing = SourceFile {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        };
+        if self.source == Some(existing) {
+            return refused("it would replace the source itself");
+        }
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile | FileType::Symlink => Ok(()),
+            FileType::Directory => refused("there is a directory of that name"),
+            _ => refused("there is something of that name that is not a regular file"),
+        }
+    }
+
+    /// Creates a symbolic link.
+    pub(super) fn link(&self, name: &[u8], target: &[u8], force: bool) -> io::Result<()> {
+        self.check_free(name, force)?;
+        let temporary = Temporary::link(self, target)?;
+        temporary.rename(name, force)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Some(times) = &self.times {
+            // Some file systems cannot store them.
+            let _ = set_times(&self.descriptor, times);
+        }
+    }
+}
+
+/// A file or link with a temporary name, which is removed unless it gets its final one.
+pub(super) struct Temporary<'a> {
+    directory: &'a Directory,
+    name: Vec<u8>,
+    /// `None` for a link.
+    file: Option<File>,
+    is_renamed: bool,
+}
+
+impl<'a> Temporary<'a> {
+    /// Creates an empty file.
+    pub(super) fn create(directory: &'a Directory) -> io::Result<Self> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Self::with_new_name(directory, |name| {
+            let mode = Mode::from_raw_mode(0o666);
+            let file = rustix::fs::openat(&directory.descriptor, name, flags, mode)?;
+            Ok(Some(file.into()))
+        })
+    }
+
+    fn link(directory: &'a Directory, target: &[u8]) -> io::Result<Self> {
+        Self::with_new_name(directory, |name| {
+            rustix::fs::symlinkat(target, &directory.descriptor, name)?;
+            Ok(None)
+        })
+    }
+
+    fn with_new_name(
+        directory: &'a Directory,
+        create: impl Fn(&[u8]) -> Result<Option<File>, Errno>,
+    ) -> io::Result<Self> {
+        let process = std::process::id();
+        for _ in 0..MAX_TRIES {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let name = format!(".fve-{process}-{number}.partial").into_bytes();
+            match create(&name) {
+                // An earlier process with this number left it.
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+                Ok(file) => {
+                    return Ok(Self {
+                        directory,
+                        name,
+                        file,
+                        is_renamed: false,
+                    });
+                }
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The open file.
+    pub(super) fn file(&self) -> io::Result<&File> {
+        self.file
+            .as_ref()
+            .ok_or_else(|| io::Error::other("a link has no content"))
+    }
+
+    /// Sets the times, takes the permission to write away if the file is read-only, and gives the file
+    /// its final name.
+    pub(super) fn finish(
+        self,
+        name: &[u8],
+        times: &Times,
+        is_read_only: bool,
+        force: bool,
+    ) -> io::Result<()> {
+        let file = self.file()?;
+        if is_read_only {
+            let mode = file.metadata()?.mode() & 0o777 & !WRITE;
+            // Some file systems have no permissions.
+            let _ = rustix::fs::fchmod(file, Mode::from_raw_mode(mode));
+        }
+        let _ = set_times(file, times);
+        self.rename(name, force)
+    }
+
+    fn rename(mut self, name: &[u8], force: bool) -> io::Result<()> {
+        let directory = &self.directory.descriptor;
+        if force {
+            self.directory.check_free(name, force)?;
+            rustix::fs::renameat(directory, &self.name, directory, name)?;
+        } else {
+            let flags = RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(directory, &self.name, directory, name, flags) {
+                // The file system does not support NOREPLACE, so the check and the rename are two
+                // steps.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    self.directory.check_free(name, force)?;
+                    rustix::fs::renameat(directory, &self.name, directory, name)?;
+                }
+                Err(Errno::EXIST) => self.directory.check_free(name, force)?,
+                other => other?,
+            }
+        }
+        self.is_renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.is_renamed {
+            let directory = &self.directory.descriptor;
+            let _ = rustix::fs::unlinkat(directory, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+fn set_times(file: impl AsFd, times: &Times) -> rustix::io::Result<()> {
+    let spec = |time: Option<FileTime>| match time.and_then(timestamp) {
+        Some(time) => {
+            let (mut seconds, mut nanoseconds) = (time.as_second(), time.subsec_nanosecond());
+            if nanoseconds < 0 {
+                seconds -= 1;
+                nanoseconds += 1_000_000_000;
+            }
+            Timespec {
+                tv_sec: seconds,
+                tv_nsec: nanoseconds.into(),
+            }
+        }
+        None => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+    };
+    let stamps = Timestamps {
+        last_access: spec(times.accessed.or(times.modified)),
+        last_modification: spec(times.modified),
+    };
+    rustix::fs::futimens(file, &stamps)
+}
