@@ -7,6 +7,7 @@
 //! The process that serves gives up its capabilities, so another one ([`Unmounter`]) unmounts when a
 //! signal arrives.
 
+mod driver;
 mod files;
 mod server;
 mod volume;
@@ -18,6 +19,7 @@ use clap::{Args, ValueHint};
 use fve::error::Error;
 use fve::serve::fuse::MountOptions;
 use fve::shown::ShowPath;
+use rustix::process::{getegid, geteuid};
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
@@ -32,6 +34,8 @@ Examples:
     fve mount /dev/sda3 /mnt/windows
   End that:
     fve unmount /mnt/windows
+  Read and write the files, as root:
+    fve mount --read-write --uid 1000 /dev/sda3 /mnt/windows
   Show the decrypted volume as the file /mnt/bitlocker/volume, for other programs:
     fve mount --volume /dev/sda3 /mnt/bitlocker")]
 pub(crate) struct MountArgs {
@@ -49,9 +53,15 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) volume: bool,
 
-    /// With --volume: make the file writable; no other program may use SOURCE meanwhile
+    /// Write files, with the kernel's driver or ntfs-3g, as root; with --volume: make the file writable.
+    /// No other program may use SOURCE meanwhile
     #[arg(long, conflicts_with = "accept-damaged-metadata")]
     pub(crate) read_write: bool,
+
+    /// What shows the files: fve itself, or as root another driver. By default it is fve, and with
+    /// --read-write the kernel's driver, or ntfs-3g if the kernel has none
+    #[arg(long, value_name = "DRIVER", conflicts_with = "volume")]
+    pub(crate) driver: Option<driver::Choice>,
 
     /// With --volume --read-write: allow file systems other than NTFS, FAT and exFAT, which may write where
     /// BitLocker's own structures are. What they write there is lost
@@ -100,6 +110,7 @@ impl Run for MountArgs {
 
 fn run(args: &MountArgs) -> Result<(), Failure> {
     check_order(args)?;
+    driver::check(args)?;
     if args.fake {
         return check_only(args);
     }
@@ -109,17 +120,10 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
     if args.volume {
         return volume::serve(args);
     }
-    if args.read_write {
-        return Err(Failure::Other {
-            status: Status::Usage,
-            what: "files cannot be mounted for writing".to_owned(),
-            help: Some(
-                "give --volume --read-write, and mount DIR/volume with a file system driver"
-                    .to_owned(),
-            ),
-        });
+    match driver::is_wanted(args) {
+        true => driver::serve(args),
+        false => files::serve(args),
     }
-    files::serve(args)
 }
 
 /// Checks that SOURCE and DIR are not swapped.
@@ -169,6 +173,20 @@ fn parse_mask(text: &str) -> Result<u16, String> {
 }
 
 impl MountArgs {
+    /// Who may use files that another driver shows.
+    fn access(&self) -> driver::Access {
+        let mask = match (self.gid, self.allow_other) {
+            (_, true) => 0o022,
+            (Some(_), false) => 0o027,
+            (None, false) => 0o077,
+        };
+        driver::Access {
+            uid: self.uid.unwrap_or_else(|| geteuid().as_raw()),
+            gid: self.gid.unwrap_or_else(|| getegid().as_raw()),
+            umask: self.umask.unwrap_or(mask),
+        }
+    }
+
     /// What to mount with: `source` is what the mount table shows.
     fn options(&self, source: &Path, modified: Option<SystemTime>) -> MountOptions {
         let mut options = MountOptions::new(source.to_string_lossy())

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
 
 use fve::error::Error;
 use fve::privileges::give_up_capabilities;
@@ -26,6 +27,17 @@ pub(super) fn serve(
     start: impl FnOnce() -> Result<Mount, Failure>,
     what: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
+    serve_with(args, start, what, || Ok(()))
+}
+
+/// The same; the mount is ready when `then` has returned, which runs with all capabilities while requests
+/// are answered. If it fails, it must unmount what was mounted.
+pub(super) fn serve_with(
+    args: &MountArgs,
+    start: impl FnOnce() -> Result<Mount, Failure>,
+    what: impl FnOnce() -> String,
+    then: impl FnOnce() -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
     keyboard::leave_to_others(&signals::ending());
     // From here on, a signal must not end the process without unmounting.
     let mut signals = Signals::new(signals::ending())
@@ -33,25 +45,43 @@ pub(super) fn serve(
     let mount = start()?;
     let unmounter = Unmounter::start(mount.directory(), args.foreground)
         .map_err(|error| Error::io("cannot start the process that unmounts", error))?;
+    let no_thread = |error| Error::io("cannot start a thread", error);
+    let what = io::stderr().is_terminal().then(what);
+    let in_background = args.background_child;
+    let (serving, is_serving) = channel();
+    // Each thread has its own capabilities.
+    let starter = std::thread::Builder::new()
+        .spawn(move || {
+            // The other thread has ended without serving.
+            if is_serving.recv().is_err() {
+                return Ok(());
+            }
+            then()?;
+            what.map(term::note);
+            announce(in_background)
+        })
+        .map_err(no_thread)?;
     // The server parses what is on the disk, which may be hostile.
     give_up_capabilities().map_err(|error| Error::io("cannot give up capabilities", error))?;
     let watching = signals.handle();
     let stopping = unmounter.clone();
     let watcher = std::thread::Builder::new()
         .spawn(move || watch(&mut signals, &stopping))
-        .map_err(|error| Error::io("cannot start a thread that waits for signals", error))?;
-    if io::stderr().is_terminal() {
-        term::note(what());
-    }
-    // Requests that arrive before `serve` wait in the kernel, so the mount is ready now.
-    announce(args)?;
+        .map_err(no_thread)?;
+    // Requests that arrive before `serve` wait in the kernel, so the mount can be used now.
+    let _ = serving.send(());
     let served = mount.serve();
     if served.is_err() {
         unmounter.detach();
     }
+    let started = starter.join();
     watching.close();
     let _ = watcher.join();
     unmounter.end();
+    match started {
+        Ok(started) => started?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
     Ok(served?)
 }
 
@@ -69,8 +99,8 @@ fn watch(signals: &mut Signals, unmounter: &Unmounter) {
 }
 
 /// Notifies the parent process or systemd that the mount is ready.
-fn announce(args: &MountArgs) -> Result<(), Failure> {
-    if args.background_child {
+fn announce(in_background: bool) -> Result<(), Failure> {
+    if in_background {
         return leave_terminal()
             .map_err(|error| Error::io("cannot go to the background", error).into());
     }

@@ -1,12 +1,14 @@
 //! The decrypted volume as a file.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use fve::create::Inside;
 use fve::serve::fuse::{FILE_NAME, Mount, MountOptions};
 use fve::shown::ShowPath;
-use fve::source::{DeviceHold, SharedHold};
+use fve::source::{DeviceHold, ReadAt, SharedHold};
 use fve::volume::{Unlocked, Writable, is_hibernated};
 
 use super::{MountArgs, server};
@@ -48,26 +50,51 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
 /// An unlocked volume, what to mount it with, and the locks on its source.
 type Ready = (Content, MountOptions, Holds);
 
-enum Content {
+pub(super) enum Content {
     ReadOnly(Unlocked),
     ReadWrite(Writable),
 }
 
+impl Content {
+    pub(super) fn plaintext(&self) -> &dyn ReadAt {
+        match self {
+            Self::ReadOnly(volume) => volume,
+            Self::ReadWrite(volume) => volume,
+        }
+    }
+}
+
+fn read_only(args: &MountArgs) -> Result<Ready, Failure> {
+    let (unlocked, source, modified, holds) = open_to_read(args)?;
+    let options = args.options(&source, modified);
+    Ok((Content::ReadOnly(unlocked), options, holds))
+}
+
+fn read_write(args: &MountArgs) -> Result<Ready, Failure> {
+    let (writable, source) = open_to_write(args)?;
+    check_inside(&writable, args.allow_unaware_file_system)?;
+    let options = args.options(&source, None);
+    Ok((Content::ReadWrite(writable), options, (None, None)))
+}
+
+/// An unlocked volume, the path of the source, when that was modified, and the locks on it.
+type ToRead = (Unlocked, PathBuf, Option<SystemTime>, Holds);
+
 /// Unlocks a volume to mount it read-only. Other programs must not write to the source, mount it or
 /// map it meanwhile: the kernel caches the pages of the mount, and would show old content.
-fn read_only(args: &MountArgs) -> Result<Ready, Failure> {
+pub(super) fn open_to_read(args: &MountArgs) -> Result<ToRead, Failure> {
     let shared = SharedHold::take(&args.source.source)?;
     let source::OpenedToShow { opened, hold } = source::open_to_show(&args.source)
         .print_notes()
         .map_err(|failure| args.credentials.name_fitting(failure))?;
     let device = hold?;
     let unlocked = args.credentials.unlock(&opened.volume)?;
-    let options = args.options(&opened.path, opened.modified);
-    Ok((Content::ReadOnly(unlocked), options, (shared, device)))
+    Ok((unlocked, opened.path, opened.modified, (shared, device)))
 }
 
-/// Checks whether the volume can be written to before it asks for a credential.
-fn read_write(args: &MountArgs) -> Result<Ready, Failure> {
+/// Unlocks a volume to write to it, and returns the path of the source. Checks whether it can be written
+/// to before it asks for a credential.
+pub(super) fn open_to_write(args: &MountArgs) -> Result<(Writable, PathBuf), Failure> {
     let opened = source::open_for_writing(&args.source)
         .print_notes()
         .map_err(|failure| args.credentials.name_fitting(failure))?;
@@ -77,9 +104,7 @@ fn read_write(args: &MountArgs) -> Result<Ready, Failure> {
         .unlock(&opened.volume)?
         .into_writable()
         .map_err(fve::Error::from)?;
-    check_inside(&writable, args.allow_unaware_file_system)?;
-    let options = args.options(&opened.path, None);
-    Ok((Content::ReadWrite(writable), options, (None, None)))
+    Ok((writable, opened.path))
 }
 
 /// Checks that the file system in the volume does not use the places of BitLocker's own structures:
@@ -128,11 +153,11 @@ fn check_inside(volume: &Writable, allowed: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn warn(what: &str) {
+pub(super) fn warn(what: &str) {
     term::note(term::escaped(&format!("warning: {what}")));
 }
 
-fn listed(places: &[Range<u64>]) -> String {
+pub(super) fn listed(places: &[Range<u64>]) -> String {
     let places: Vec<_> = places
         .iter()
         .map(|place| format!("{} to {}", place.start, place.end))

@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use fve::error::Error;
-use fve::serve::fuse::{FILE_NAME, SUBTYPE};
+use fve::serve::fuse::FILE_NAME;
 use fve::shown::ShowPath;
 use fve::source::MountEntry;
 
-use super::refused;
+use super::layers::{Layers, is_fve};
+use super::{private, refused};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::term::{self, escaped};
@@ -16,40 +17,44 @@ use crate::cli::output::term::{self, escaped};
 /// Most links that are followed, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// The mount that `word` names.
-pub(super) fn find(word: &Path) -> Result<MountEntry, Failure> {
+/// The mount that `word` names, with its layers.
+pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
     let path = match at_mount_point(word)? {
-        Place::Mounted(entry) if is_fve(&entry) => return Ok(entry),
         Place::Mounted(entry) => {
-            return Err(refused(
+            let other = refused(
                 format!(
                     "{} is a mount of another kind ({})",
                     entry.directory.shown(),
                     escaped(&entry.kind.to_string_lossy())
                 ),
                 format!("umount {}", entry.directory.shown()),
-            ));
+            );
+            return Layers::of(entry).ok_or(other);
         }
         Place::Other(path) => path,
     };
+    if let Some(left) = Layers::left_of(&path) {
+        return Ok(left);
+    }
     let mut meant: Vec<_> = all()?
         .into_iter()
         .filter(|entry| entry.directory.join(FILE_NAME) == path || is_source(entry, &path))
+        .map(|entry| Layers::on_own(entry.directory))
         .collect();
     match (meant.pop(), meant.is_empty()) {
         (None, _) => Err(refused(
             format!("nothing is mounted on {}", path.shown()),
             "'fve unmount' without DIR lists what is mounted",
         )),
-        (Some(entry), true) => {
-            term::note(format_args!("unmounting {}", entry.directory.shown()));
-            Ok(entry)
+        (Some(layers), true) => {
+            term::note(format_args!("unmounting {}", layers.directory.shown()));
+            Ok(layers)
         }
-        (Some(entry), false) => {
-            meant.push(entry);
+        (Some(layers), false) => {
+            meant.push(layers);
             let directories: Vec<_> = meant
                 .iter()
-                .map(|entry| entry.directory.shown().to_string())
+                .map(|layers| layers.directory.shown().to_string())
                 .collect();
             Err(refused(
                 format!("{} is mounted on {}", path.shown(), directories.join(", ")),
@@ -66,7 +71,7 @@ pub(super) fn not_named() -> Failure {
         .iter()
         .map(|entry| {
             let source = Path::new(&entry.source);
-            format!("{} ({})", entry.directory.shown(), source.shown())
+            format!("{} ({})", shown_on(entry).shown(), source.shown())
         })
         .collect();
     let help = match mounts.first() {
@@ -74,7 +79,7 @@ pub(super) fn not_named() -> Failure {
         Some(first) => format!(
             "mounted are: {}; use 'fve unmount {}'",
             listed.join(", "),
-            first.directory.shown()
+            shown_on(first).shown()
         ),
     };
     Failure::Other {
@@ -82,6 +87,11 @@ pub(super) fn not_named() -> Failure {
         what: "no DIR was named".to_owned(),
         help: Some(help),
     }
+}
+
+/// Where the user sees a mount of fve.
+fn shown_on(entry: &MountEntry) -> PathBuf {
+    private::shown_on(&entry.directory).unwrap_or_else(|| entry.directory.clone())
 }
 
 /// All mounts of fve.
@@ -92,10 +102,6 @@ fn all() -> Result<Vec<MountEntry>, Failure> {
 
 fn unreadable(error: std::io::Error) -> Failure {
     Error::io("cannot read the mount table", error).into()
-}
-
-fn is_fve(mounted: &MountEntry) -> bool {
-    mounted.kind.to_str() == Some(&format!("fuse.{SUBTYPE}"))
 }
 
 /// Whether `path` is what was mounted.

@@ -1,23 +1,25 @@
-//! `fve unmount`: unmounts a volume, or says which programs use it.
+//! `fve unmount`: unmounts a volume with all layers of the mount, or says which programs use it.
 
 mod find;
+mod layers;
+mod loop_device;
+mod private;
 mod unmounter;
 mod users;
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
+pub(crate) use self::loop_device::LoopDevice;
+pub(crate) use self::private::{PrivateDirectory, remove as remove_private};
 pub(crate) use self::unmounter::Unmounter;
-use self::users::Users;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::run::Run;
 use clap::{Args, ValueHint};
 use fve::error::Error;
-use fve::serve::fuse::{FILE_NAME, unmount};
-use fve::source::{MountEntry, writer_of};
+use fve::serve::fuse::{FILE_NAME, detach_mount};
+use fve::source::MountEntry;
 
 #[derive(Debug, Args)]
 #[command(visible_aliases = ["umount", "close"])]
@@ -32,13 +34,6 @@ pub(crate) struct UnmountArgs {
     pub(crate) on_request: bool,
 }
 
-/// How long to try again while the mount is in use: ntfs-3g closes the volume a moment after
-/// umount(8) has returned.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Time between two tries.
-const PAUSE: Duration = Duration::from_millis(20);
-
 impl Run for UnmountArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
@@ -52,28 +47,22 @@ fn run(args: &UnmountArgs) -> Result<(), Failure> {
     if args.on_request {
         return unmounter::serve_requests(directory);
     }
-    let mounted = find::find(directory)?;
-    let directory = &mounted.directory;
-    let server = writer(&mounted);
-    let start = Instant::now();
-    loop {
-        let synced = if mounted.writable {
-            sync(directory)
-        } else {
-            Ok(())
-        };
-        match unmount(directory) {
-            Ok(()) => {
-                wait_for_end_of(server, &mounted);
-                return Ok(synced?);
-            }
-            Err(error) if !is_busy(&error) => return Err(error.into()),
-            Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
-            Err(_) => {
-                let users = Users::of(&mounted);
-                return Err(refused(users.described(directory), users.how_to_end()));
-            }
-        }
+    find::find(directory)?.take_down()
+}
+
+/// Whether a mount was made from this file, the volume on a private directory.
+pub(crate) fn is_from(mounted: &MountEntry, volume: &Path) -> bool {
+    layers::private_below(mounted).is_some_and(|private| private.join(FILE_NAME) == volume)
+}
+
+/// Unmounts what is mounted on a private directory, and on the directory that it belongs to, also if
+/// programs still use it.
+pub(crate) fn end_rest(private: &Path) {
+    let layers = layers::Layers::on_own(private.to_owned());
+    if layers.try_to_take_down().is_err()
+        && let Some(volume) = layers.volume()
+    {
+        let _ = detach_mount(&volume);
     }
 }
 
@@ -82,41 +71,10 @@ fn is_busy(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::ResourceBusy)
 }
 
-/// Makes the server write everything to the disk while it can still report whether that worked. If
-/// the file cannot be opened, the server has ended or serves another user only; unmounting must
-/// work all the same.
-fn sync(directory: &Path) -> Result<(), Error> {
-    let Ok(file) = File::open(directory.join(FILE_NAME)) else {
-        return Ok(());
-    };
-    file.sync_all().map_err(|error| {
-        Error::io(
-            "unmounted, but not everything that was written reached the disk",
-            error,
-        )
-    })
-}
-
 fn refused(what: String, help: impl Into<String>) -> Failure {
     Failure::Other {
         status: Status::Io,
         what,
         help: Some(help.into()),
-    }
-}
-
-/// The process that serves a mount that can be written to, found by its lock on the source.
-fn writer(mounted: &MountEntry) -> Option<u32> {
-    mounted
-        .writable
-        .then(|| writer_of(&mounted.source))
-        .flatten()
-}
-
-/// Waits until the server of a mount that can be written to has ended. The kernel releases the mount
-/// point earlier, but the disk must not be unplugged while the server still writes.
-fn wait_for_end_of(server: Option<u32>, mounted: &MountEntry) {
-    while server.is_some() && writer(mounted) == server {
-        std::thread::sleep(PAUSE);
     }
 }

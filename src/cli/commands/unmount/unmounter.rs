@@ -15,13 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fve::error::Error;
-use fve::serve::fuse::{detach_mount, unmount};
+use fve::serve::fuse::detach_mount;
 use fve::source::MountEntry;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use super::is_busy;
+use super::layers::{Layers, hidden};
 use super::users::Users;
+use super::{is_busy, private};
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
 
@@ -121,17 +124,48 @@ pub(super) fn serve_requests(directory: &Path) -> Result<(), Failure> {
     let _ = rustix::thread::set_name(NAME);
     keep_only_needed().map_err(|error| fail(error.into()))?;
     let (sender, receiver) = channel();
+    if private::shown_on(directory).is_some() {
+        let sender = sender.clone();
+        std::thread::Builder::new()
+            .spawn(move || watch_mounts(|| sender.send(Event::MountsChanged).is_ok()))
+            .map_err(fail)?;
+    }
     std::thread::Builder::new()
         .spawn(move || {
             // Not through the standard library's buffer, which is not needed here.
             let bytes = io::stdin().lock().bytes();
-            bytes
-                .map_while(Result::ok)
-                .try_for_each(|request| sender.send(request))
+            let requests = bytes.map_while(Result::ok).map(Event::Request);
+            let _ = requests
+                .chain([Event::ServerEnded])
+                .try_for_each(|event| sender.send(event));
         })
         .map_err(fail)?;
     answer(&Mounted::of(directory), &receiver);
     Ok(())
+}
+
+/// What the process waits for.
+enum Event {
+    Request(u8),
+    /// The server has closed its end of the pipe.
+    ServerEnded,
+    /// Something was mounted or unmounted.
+    MountsChanged,
+}
+
+/// Calls `changed` each time the mount table changes, until it returns false.
+fn watch_mounts(changed: impl Fn() -> bool) {
+    let Ok(table) = File::open("/proc/self/mountinfo") else {
+        return;
+    };
+    loop {
+        let mut polled = [PollFd::new(&table, PollFlags::PRI)];
+        match poll(&mut polled, None) {
+            Ok(_) if !changed() => return,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// A user without capabilities needs the set-user-ID program `fusermount3`, so the process may still
@@ -149,19 +183,28 @@ fn keep_only_needed() -> rustix::io::Result<()> {
 }
 
 /// Answers requests until the server has ended.
-fn answer(mounted: &Mounted, requests: &Receiver<u8>) {
+fn answer(mounted: &Mounted, events: &Receiver<Event>) {
     let mut wanted = false;
     let mut told = false;
+    let mut had_files = mounted.has_files();
     loop {
-        let request = match wanted {
-            true => requests.recv_timeout(PAUSE),
-            false => requests.recv().map_err(RecvTimeoutError::from),
+        let event = match wanted {
+            true => events.recv_timeout(PAUSE),
+            false => events.recv().map_err(RecvTimeoutError::from),
         };
-        match request {
-            Ok(WHEN_FREE) => (wanted, told) = (true, false),
-            Ok(NOW) => mounted.detach(),
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        match event {
+            Ok(Event::Request(WHEN_FREE)) => (wanted, told) = (true, false),
+            Ok(Event::Request(NOW)) => mounted.detach(),
+            Ok(Event::MountsChanged) => {
+                let has_files = mounted.has_files();
+                // Nobody uses the volume of files that were unmounted by umount(8).
+                if had_files && !has_files && !wanted {
+                    (wanted, told) = (true, true);
+                }
+                had_files = has_files;
+            }
+            Ok(Event::Request(_)) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Event::ServerEnded) | Err(RecvTimeoutError::Disconnected) => return,
         }
         if !wanted {
             continue;
@@ -196,26 +239,22 @@ impl Mounted {
             .flatten()
     }
 
-    /// Unmounts if no program uses it.
+    /// Unmounts all layers if no program uses them.
     fn end(&self) -> Result<(), Error> {
         let Some(mounted) = self.now() else {
             return Ok(());
         };
         let visible = MountEntry::at(&mounted.directory).ok().flatten();
         if visible.is_some_and(|visible| visible.device != mounted.device) {
-            let hidden = io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "another file system is mounted over it",
-            );
-            return Err(Error::io("cannot unmount", hidden));
+            return Err(hidden());
         }
-        // The server can still report whether everything reaches the disk.
-        if mounted.writable
-            && let Ok(file) = File::open(mounted.directory.join(fve::serve::fuse::FILE_NAME))
-        {
-            let _ = file.sync_all();
-        }
-        unmount(&mounted.directory)
+        Layers::on_own(mounted.directory).try_to_take_down()
+    }
+
+    /// Whether another driver shows the files in the volume.
+    fn has_files(&self) -> bool {
+        self.now()
+            .is_some_and(|mounted| Layers::on_own(mounted.directory).files.is_some())
     }
 
     fn detach(&self) {
@@ -227,10 +266,12 @@ impl Mounted {
     fn report(&self, error: &Error) {
         match self.now() {
             Some(mounted) if is_busy(error) => {
-                let users = Users::of(&mounted);
+                let layers = Layers::on_own(mounted.directory.clone());
+                let top = layers.files.unwrap_or(mounted);
+                let users = Users::of(&top);
                 term::note(format_args!(
                     "still mounted, because {}; it is unmounted as soon as nothing uses it",
-                    users.described(&mounted.directory)
+                    users.described(&top.directory)
                 ));
                 term::note(format_args!("help: {}", users.how_to_end()));
             }

@@ -23,7 +23,7 @@ pub(super) struct Users {
     /// Loop devices on the file.
     devices: Vec<PathBuf>,
     /// Directories with file systems from the volume, and mounts over the file.
-    mounts: Vec<PathBuf>,
+    pub(super) mounts: Vec<PathBuf>,
 }
 
 impl Users {
@@ -63,6 +63,11 @@ impl Users {
         // A mount inside another one ends first.
         users.mounts.reverse();
         users
+    }
+
+    /// Whether nothing is seen to use it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.programs.is_empty() && self.devices.is_empty() && self.mounts.is_empty()
     }
 
     /// The sentence that names the users, or that there are some.

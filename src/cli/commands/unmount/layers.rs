@@ -1,0 +1,313 @@
+//! The layers of a mount. `fve mount` makes one of these:
+//!
+//! * a mount of its own on DIR;
+//! * a file system of another driver on DIR, which has its bytes from the file `volume` of a mount of
+//!   fve on a [private directory](super::private), often through a loop device.
+//!
+//! They are found in what the kernel reports: the mount table and the files of loop devices. Nothing else
+//! keeps a record of them, so they are also found after a process was killed.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fve::error::Error;
+use fve::serve::fuse::{FILE_NAME, SUBTYPE, is_dead, unmount};
+use fve::shown::ShowPath;
+use fve::source::{MountEntry, writer_of};
+
+use super::users::Users;
+use super::{is_busy, loop_device, private, refused};
+use crate::cli::failure::Failure;
+use crate::cli::output::term;
+
+/// How long to try again while a mount is in use: ntfs-3g closes the volume a moment after umount(8)
+/// has returned.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a driver may take to write what is left when its file system is unmounted.
+const PATIENCE_WITH_DRIVER: Duration = Duration::from_secs(30);
+/// How long the kernel may take to detach a loop device by itself.
+const PATIENCE_WITH_DEVICE: Duration = Duration::from_secs(1);
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A mount with the layers below it.
+#[derive(Debug)]
+pub(super) struct Layers {
+    /// Where the user sees it.
+    pub(super) directory: PathBuf,
+    /// The file system of another driver, if it is mounted.
+    pub(super) files: Option<MountEntry>,
+    /// Where the mount of fve is: on the private directory, or on the directory itself.
+    pub(super) own: PathBuf,
+}
+
+impl Layers {
+    /// The layers of a mount. `None` if fve did not make it.
+    pub(super) fn of(mounted: MountEntry) -> Option<Self> {
+        if is_fve(&mounted) {
+            return Some(Self::on_own(mounted.directory));
+        }
+        Some(Self {
+            own: private_below(&mounted)?,
+            directory: mounted.directory.clone(),
+            files: Some(mounted),
+        })
+    }
+
+    /// The layers with a mount of fve on this directory.
+    pub(super) fn on_own(own: PathBuf) -> Self {
+        let Some(shown) = private::shown_on(&own) else {
+            return Self {
+                directory: own.clone(),
+                files: None,
+                own,
+            };
+        };
+        let mounted = MountEntry::list().unwrap_or_default();
+        let files = mounted.into_iter().rfind(|entry| {
+            entry.directory == shown && private_below(entry).as_deref() == Some(&own)
+        });
+        Self {
+            directory: shown,
+            files,
+            own,
+        }
+    }
+
+    /// What is left of the layers for files on this directory, if no file system is mounted on it.
+    pub(super) fn left_of(directory: &Path) -> Option<Self> {
+        let left = private::candidates(directory)
+            .find(|own| matches!(MountEntry::at(own), Ok(Some(entry)) if is_fve(&entry)));
+        left.map(Self::on_own)
+    }
+
+    /// Whether there is a private directory.
+    pub(super) fn is_private(&self) -> bool {
+        self.own != self.directory
+    }
+
+    /// The mount of fve.
+    pub(super) fn volume(&self) -> Option<MountEntry> {
+        MountEntry::at(&self.own).ok().flatten().filter(is_fve)
+    }
+
+    /// Unmounts all layers, from the top. Stops at the first that is in use.
+    pub(super) fn take_down(&self) -> Result<(), Failure> {
+        // While this is open, the server of the mount does not end, and can report what it lost.
+        let opened = self.open_volume();
+        let mut flushed = Ok(());
+        if let Some(files) = &self.files {
+            self.warn_of_loss(files);
+            flushed = end_patiently(files, || sync_file_system(&files.directory))?;
+        }
+        let Some(volume) = self.volume() else {
+            self.clean_up();
+            return Ok(flushed?);
+        };
+        if self.is_private() {
+            self.wait_for_driver(&volume, PATIENCE_WITH_DRIVER);
+        }
+        let server = writer(&volume);
+        let synced = opened.map_or(Ok(()), sync);
+        let synced_last = end_patiently(&volume, || self.open_volume().map_or(Ok(()), sync))
+            .map_err(|failure| self.still_in_use(&volume, failure))?;
+        while server.is_some() && writer(&volume) == server {
+            // The kernel releases the mount point earlier, but the disk must not be unplugged while
+            // the server still writes.
+            std::thread::sleep(PAUSE);
+        }
+        self.clean_up();
+        Ok(flushed.and(synced).and(synced_last)?)
+    }
+
+    /// One try to unmount all layers, for the process that unmounts when the server is told to end.
+    pub(super) fn try_to_take_down(&self) -> Result<(), Error> {
+        if let Some(files) = &self.files {
+            let visible = MountEntry::at(&files.directory).ok().flatten();
+            if visible.is_some_and(|visible| visible.device != files.device) {
+                return Err(hidden());
+            }
+            // The errors of the disk come from the server, when it ends.
+            let _ = sync_file_system(&files.directory);
+            unmount(&files.directory)?;
+        }
+        let Some(volume) = self.volume() else {
+            return Ok(());
+        };
+        if self.is_private() {
+            self.wait_for_driver(&volume, PATIENCE);
+        }
+        let _ = self.open_volume().map_or(Ok(()), sync);
+        unmount(&self.own)?;
+        self.clean_up();
+        Ok(())
+    }
+
+    /// Waits until the driver has closed the volume, and the loop device is detached.
+    fn wait_for_driver(&self, volume: &MountEntry, patience: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < patience && !Users::of(volume).is_empty() {
+            std::thread::sleep(PAUSE);
+            if start.elapsed() > PATIENCE_WITH_DEVICE {
+                self.detach_device(volume);
+            }
+        }
+    }
+
+    /// Detaches a loop device that the kernel does not detach by itself, if no file system is mounted
+    /// from it.
+    fn detach_device(&self, volume: &MountEntry) {
+        if !Users::of(volume).mounts.is_empty() {
+            return;
+        }
+        for device in loop_device::devices_of(&self.own.join(FILE_NAME)) {
+            let below = loop_device::file_system_of(&device);
+            if below == Some(volume.device) || (below.is_none() && is_dead(volume)) {
+                let _ = loop_device::detach(&device);
+            }
+        }
+    }
+
+    /// The file with the volume, to have it written to the disk while the server can still report whether
+    /// that worked. If it cannot be opened, the server has ended or serves another user only;
+    /// unmounting must work all the same.
+    fn open_volume(&self) -> Option<File> {
+        self.volume()
+            .filter(|volume| volume.writable)
+            .and_then(|_| File::open(self.own.join(FILE_NAME)).ok())
+    }
+
+    fn clean_up(&self) {
+        if self.is_private() {
+            private::remove(&self.own);
+        }
+    }
+
+    /// Says that a process was killed that had not yet written everything.
+    fn warn_of_loss(&self, files: &MountEntry) {
+        let ended = match self.volume() {
+            _ if !files.writable => return,
+            _ if is_dead(files) => "the driver of the file system",
+            None => "the server of the volume",
+            Some(volume) if is_dead(&volume) => "the server of the volume",
+            Some(_) => return,
+        };
+        term::note(format_args!(
+            "warning: {ended} on {} had ended before it was unmounted: what it had not yet written is lost; check the file system with chkdsk in Windows",
+            self.directory.shown()
+        ));
+    }
+
+    /// The failure for a private mount that something uses after its files were unmounted.
+    fn still_in_use(&self, volume: &MountEntry, failure: Failure) -> Failure {
+        if !self.is_private() {
+            return failure;
+        }
+        let users = Users::of(volume);
+        match users.is_empty() {
+            true => failure,
+            false => refused(
+                format!(
+                    "the files on {} are unmounted, but {}",
+                    self.directory.shown(),
+                    users.described(&self.own)
+                ),
+                users.how_to_end(),
+            ),
+        }
+    }
+}
+
+/// The private directory with the volume from which another driver mounted this file system.
+pub(super) fn private_below(mounted: &MountEntry) -> Option<PathBuf> {
+    if mounted.device.0 == loop_device::MAJOR {
+        let private = private_of(&loop_device::file_of(mounted.device)?)?;
+        let below = loop_device::path_of(mounted.device)
+            .and_then(|device| loop_device::file_system_of(&device));
+        let volume = MountEntry::at(&private).ok().flatten();
+        let is_other =
+            matches!((below, volume), (Some(below), Some(volume)) if below != volume.device);
+        return (!is_other).then_some(private);
+    }
+    // Everybody can mount a FUSE file system with any text as its source, but not on any directory.
+    let private = private_of(Path::new(&mounted.source))?;
+    (private::shown_on(&private)? == mounted.directory).then_some(private)
+}
+
+/// Whether it is a mount of fve.
+pub(super) fn is_fve(mounted: &MountEntry) -> bool {
+    mounted.kind.to_str() == Some(&format!("fuse.{SUBTYPE}"))
+}
+
+/// The private directory with this file.
+fn private_of(volume: &Path) -> Option<PathBuf> {
+    let directory = volume.parent()?;
+    (volume.file_name()? == FILE_NAME && private::shown_on(directory).is_some())
+        .then(|| directory.to_owned())
+}
+
+/// What is returned by flushing a mount.
+type Flushed = Result<(), Error>;
+
+/// Unmounts after a flush, and tries again while the mount is in use. Returns what the last flush
+/// returned.
+fn end_patiently(mounted: &MountEntry, flush: impl Fn() -> Flushed) -> Result<Flushed, Failure> {
+    let directory = &mounted.directory;
+    let start = Instant::now();
+    loop {
+        let flushed = match mounted.writable {
+            true => flush(),
+            false => Ok(()),
+        };
+        match unmount(directory) {
+            Ok(()) => return Ok(flushed),
+            // The server has noticed that its files are unmounted, and was faster.
+            Err(_) if matches!(MountEntry::of_device(mounted.device), Ok(None)) => {
+                return Ok(flushed);
+            }
+            Err(error) if !is_busy(&error) => return Err(error.into()),
+            Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            Err(_) => {
+                let users = Users::of(mounted);
+                return Err(refused(users.described(directory), users.how_to_end()));
+            }
+        }
+    }
+}
+
+fn sync(file: File) -> Flushed {
+    file.sync_all().map_err(lost)
+}
+
+fn sync_file_system(directory: &Path) -> Flushed {
+    match File::open(directory) {
+        Ok(opened) => rustix::fs::syncfs(opened).map_err(|error| lost(error.into())),
+        Err(_) => Ok(()),
+    }
+}
+
+fn lost(error: io::Error) -> Error {
+    Error::io(
+        "unmounted, but not everything that was written reached the disk",
+        error,
+    )
+}
+
+/// The error for a mount point that another file system is mounted over.
+pub(super) fn hidden() -> Error {
+    let hidden = io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "another file system is mounted over it",
+    );
+    Error::io("cannot unmount", hidden)
+}
+
+/// The process that serves a mount that can be written to, found by its lock on the source.
+fn writer(mounted: &MountEntry) -> Option<u32> {
+    mounted
+        .writable
+        .then(|| writer_of(&mounted.source))
+        .flatten()
+}
