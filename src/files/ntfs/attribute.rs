@@ -43,6 +43,8 @@ pub(crate) mod types {
 
 /// Bits of the flags: the method of compression.
 pub(crate) const COMPRESSION: u16 = 0x00FF;
+/// The only method of compression that NTFS knows.
+pub(crate) const LZNT1: u16 = 1;
 /// The content is encrypted.
 pub(crate) const ENCRYPTED: u16 = 0x4000;
 /// Parts of the content may be holes.

@@ -99,6 +99,12 @@ impl Extents {
         Ok(())
     }
 
+    /// These extents, which must be in order.
+    #[cfg(test)]
+    pub(super) fn of(extents: Vec<Extent>) -> Self {
+        Self(extents)
+    }
+
     /// The extents in order.
     pub(crate) fn all(&self) -> &[Extent] {
         &self.0

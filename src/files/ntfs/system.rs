@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::attribute::{Attribute, COMPRESSION, Form, types};
+use super::attribute::{Attribute, COMPRESSION, Form, LZNT1, types};
 use super::attribute_list::Listed;
 use super::boot::Geometry;
+use super::compressed::Compressed;
 use super::extents::{Extents, Plain, Resident, collect};
 use super::record::{Record, Reference};
 use super::table::{Table, extension_attribute, read_list};
@@ -215,10 +216,16 @@ impl System {
             len: lens.len,
             initialized: lens.initialized,
         };
-        match first.attribute.flags & COMPRESSION {
-            0 => Ok(Some(Box::new(plain))),
-            method => Err(FileError::Unreadable(Unreadable::Compression {
-                what: format!("method {method} of NTFS"),
+        let method = first.attribute.flags & COMPRESSION;
+        if method == 0 {
+            return Ok(Some(Box::new(plain)));
+        }
+        let unit = stored.unit;
+        let compressed = Compressed::new(plain, self.geometry.cluster_size, unit);
+        match compressed.filter(|_| method == LZNT1) {
+            Some(content) => Ok(Some(Box::new(content))),
+            None => Err(FileError::Unreadable(Unreadable::Compression {
+                what: format!("method {method} of NTFS, with units of 2^{unit} clusters"),
             })),
         }
     }

@@ -16,7 +16,7 @@ use crate::source::{ReadAt, read_uninterrupted};
 /// Bytes of the table that are read at a time and kept.
 const CHUNK: u64 = 64 << 10;
 /// Number of chunks that are kept.
-const KEPT: usize = 128;
+const KEPT: u64 = 128;
 /// Number of the record of the table itself.
 const TABLE: u64 = 0;
 
@@ -102,7 +102,7 @@ impl Table {
             extents,
             len: lens.initialized,
             record_len: geometry.record_len,
-            slots: std::iter::repeat_with(Slot::default).take(KEPT).collect(),
+            slots: (0..KEPT).map(|_| Slot::default()).collect(),
         };
         let list = match record.attribute(types::ATTRIBUTE_LIST, "") {
             Some(list) => read_list(source, geometry, &record, list)?,
@@ -202,7 +202,7 @@ impl Table {
     /// The record that begins at byte `start` of the table, from a chunk that is kept or read now.
     fn kept(&self, start: u64) -> Option<Vec<u8>> {
         let number = start.checked_div(CHUNK)?;
-        let slot = usize::try_from(number % KEPT as u64).ok()?;
+        let slot = usize::try_from(number % KEPT).ok()?;
         let slot = self.slots.get(slot)?;
         let kept = slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let chunk = match kept.filter(|(kept, _)| *kept == number) {
