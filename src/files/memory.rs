@@ -1,4 +1,4 @@
-//! A file system in memory, for the tests of this module.
+//! A file system in memory, for the tests of this module and of those that use it.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -18,7 +18,7 @@ enum Node {
 
 /// Directories, files and links, numbered from 5 on, which is the root directory.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     properties: Properties,
     nodes: Vec<(Node, u64)>,
 }
@@ -26,22 +26,22 @@ pub(super) struct Memory {
 const ROOT: u64 = 5;
 
 impl Memory {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             properties: Properties::default(),
             nodes: vec![(Node::Directory(BTreeMap::new()), ROOT)],
         }
     }
 
-    pub(super) fn directory(&mut self, parent: u64, name: &str) -> u64 {
+    pub(crate) fn directory(&mut self, parent: u64, name: &str) -> u64 {
         self.add(parent, name, Node::Directory(BTreeMap::new()))
     }
 
-    pub(super) fn file(&mut self, parent: u64, name: &str, content: &[u8]) -> u64 {
+    pub(crate) fn file(&mut self, parent: u64, name: &str, content: &[u8]) -> u64 {
         self.add(parent, name, Node::File(content.to_vec()))
     }
 
-    pub(super) fn add_link(
+    pub(crate) fn add_link(
         &mut self,
         parent: u64,
         name: &str,
@@ -57,13 +57,13 @@ impl Memory {
     }
 
     /// Gives a node another name, in another directory.
-    pub(super) fn name(&mut self, parent: u64, name: &str, number: u64) {
+    pub(crate) fn name(&mut self, parent: u64, name: &str, number: u64) {
         if let Some((Node::Directory(entries), _)) = self.nodes.get_mut((parent - ROOT) as usize) {
             entries.insert(name.to_owned(), number);
         }
     }
 
-    pub(super) fn files(self) -> Files {
+    pub(crate) fn files(self) -> Files {
         Files::new(Arc::new(self))
     }
 

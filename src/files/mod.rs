@@ -28,7 +28,7 @@ pub(crate) mod exfat;
 pub(crate) mod fat;
 mod fault;
 #[cfg(test)]
-mod memory;
+pub(crate) mod memory;
 mod name;
 pub(crate) mod ntfs;
 mod open;

@@ -12,6 +12,7 @@ mod command;
 mod common;
 mod decrypt;
 mod edges;
+mod files;
 mod stop;
 
 use std::process::ExitCode;

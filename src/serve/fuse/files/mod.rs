@@ -6,6 +6,8 @@ mod links;
 mod listing;
 mod names;
 mod numbers;
+#[cfg(test)]
+mod tests;
 mod xattr;
 
 use std::cell::RefCell;
@@ -611,29 +613,5 @@ fn full_if(full: bool) -> ControlFlow<()> {
     match full {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_exact_and_may_be_before_1970() {
-        let epoch = UNIX_EPOCH_TICKS.unsigned_abs();
-        assert_eq!(time(FileTime(epoch)), UNIX_EPOCH);
-        assert_eq!(
-            time(FileTime(epoch + 1)),
-            UNIX_EPOCH + Duration::from_nanos(100)
-        );
-        assert_eq!(
-            time(FileTime(epoch - 1)),
-            UNIX_EPOCH - Duration::from_nanos(100)
-        );
-        assert_eq!(
-            time(FileTime(0)),
-            UNIX_EPOCH - Duration::from_secs(11_644_473_600)
-        );
-        let _ = time(FileTime(u64::MAX));
     }
 }
