@@ -40,12 +40,12 @@ use super::fault::FileError;
 
 /// Compressed data that breaks the rules of its format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("compressed data: {0}")]
+#[error("{0}")]
 pub(super) struct Corrupt(&'static str);
 
 impl From<Corrupt> for FileError {
     fn from(fault: Corrupt) -> Self {
-        Self::damaged(fault)
+        Self::damaged(format!("compressed data: {fault}"))
     }
 }
 

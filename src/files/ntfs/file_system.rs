@@ -10,6 +10,7 @@ use super::record::Reference;
 use super::reparse::{self, Reparse, tags};
 use super::system::{File, Part, System};
 use super::upcase::UpCase;
+use super::wof;
 use crate::files::{
     Attributes, Content, Entry, FileError, FileId, FileKind, FileName, FileSystem, Link,
     Properties, Stat, Stream, Times, Unreadable,
@@ -230,11 +231,20 @@ impl Ntfs {
         }
         match reparse::parse(&point)? {
             Reparse::Compressed(algorithm) => {
-                let _ = algorithm;
-                Err(FileError::Unreadable(Unreadable::Compression {
-                    what: "Windows Overlay Filter".to_owned(),
-                }))
+                let parts = self.system.attributes(file, types::DATA)?;
+                let whole = parts.iter().find(|part| part.attribute.is_named(""));
+                let len = whole.ok_or(FileError::NotFound)?.attribute.len();
+                let stream = self.data(file, &COMPRESSED_DATA.into());
+                let stream = stream.map_err(|fault| match fault {
+                    FileError::NotFound => file
+                        .record()
+                        .fault("its compressed content is missing")
+                        .into(),
+                    other => other,
+                })?;
+                wof::open(stream, len, algorithm)
             }
+            Reparse::Unreadable(reason) => Err(FileError::Unreadable(reason)),
             _ => self.data(file, &unnamed),
         }
     }

@@ -7,7 +7,7 @@
 //!     attribute list            where the attributes are if one record is too small
 //!     list of runs (runs)       clusters of the content of an attribute (extents, compressed)
 //!     index (index)             names in a directory, sorted by their upper case (upcase)
-//!     reparse point (reparse)   links, files whose content is elsewhere
+//!     reparse point (reparse)   links, files whose content is elsewhere or compressed (wof)
 //! state (volume)                label, dirty flag, log
 //! ```
 //!
@@ -38,6 +38,7 @@ mod system;
 mod table;
 mod upcase;
 pub(crate) mod volume;
+mod wof;
 
 use std::sync::Arc;
 
