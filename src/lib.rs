@@ -66,7 +66,6 @@
 //! | `cli` (default) | the `fve` command | Rust |
 //! | `certificates` | certificates and their private keys, from files | Rust |
 //! | `pkcs11` | private keys on smart cards and other tokens | Rust |
-//! | `ntfs` | files inside NTFS, without mounting it | Rust |
 //! | `event-logs` | Windows' event logs, read from an unlocked volume | Rust |
 //! | `network` | Network Unlock: messages and client | Rust |
 //! | `network-server` | the Network Unlock server | a C compiler |

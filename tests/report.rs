@@ -723,7 +723,8 @@ fn hostile_logs() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let log = evtx::log(&events());
     let image = fs::read(file_system(directory.path(), &log))?;
-    let read = |bytes: Vec<u8>| EventLogs::read(&Unlocked::plain(Arc::new(bytes)).unwrap());
+    let read =
+        |bytes: Vec<u8>| EventLogs::read(&Arc::new(Unlocked::plain(Arc::new(bytes)).unwrap()));
     assert_eq!(read(image.clone()).events.len(), 6);
     // Offsets of the log, and of the file records and index records.
     let places: Vec<usize> = (0..image.len() - 8)

@@ -10,9 +10,10 @@ use super::placement::{MOVED_LEN, Placement, SPARE_LEN};
 use crate::crypto::sector::Method;
 use crate::enroll::uncreatable;
 use crate::error::{Error, Remedy, Result};
+use crate::files::{self, Condition};
 use crate::format::block::REGION_LEN;
 use crate::source::{Overlay, ReadAt};
-use crate::volume::{Unlocked, Volume, is_hibernated};
+use crate::volume::Volume;
 
 /// Sector sizes in bytes that Windows supports.
 pub(super) const SECTOR_SIZES: [u32; 2] = [512, 4096];
@@ -91,7 +92,11 @@ impl Plaintext {
                 facts.name, facts.sector_size
             )));
         }
-        if is_hibernated(&Unlocked::plain(image.clone())?) {
+        let is_hibernated = files::open(image.clone()).is_ok_and(|files| {
+            let conditions = &files.properties().conditions;
+            conditions.contains(&Condition::Hibernated)
+        });
+        if is_hibernated {
             return Err(Error::Uncreatable {
                 what: "the Windows in the image is hibernated (hiberfil.sys): it would resume with an outdated view of the file system".to_owned(),
                 remedy: Some(

@@ -9,7 +9,6 @@ mod agreement;
 mod conversion;
 mod disk;
 mod evidence;
-pub mod files;
 mod hibernation;
 mod key_package;
 pub mod layout;

@@ -1,9 +1,11 @@
 //! What a system volume stores for the automatic unlocking of data volumes
 //! (docs/format-recovery.md §4.4).
 
-use super::files::read_file;
+use std::sync::Arc;
+
 use super::{MasterKey, UnlockOptions, Unlocked, Volume};
 use crate::error::{Error, Result};
+use crate::files::FilePath;
 use crate::format::datum::key_types;
 use crate::secret::{AutoUnlockKey, Vmk};
 use crate::unlock::RawVmk;
@@ -43,10 +45,16 @@ impl Volume {
     /// The content of the registry hive `SYSTEM` of the Windows on the volume.
     ///
     /// # Errors
-    /// Those of [`Volume::unlock`] and [`read_file`].
+    /// Those of [`Volume::unlock`] and [`Unlocked::files`]; [`Error::Io`] when there is no such file, or
+    /// it has more than [`MAX_HIVE_LEN`] bytes.
     pub fn system_hive(&self, key: &MasterKey, options: &UnlockOptions) -> Result<Vec<u8>> {
         let again = RawVmk::new(Vmk::from_bytes(key.expose().expose()));
         let unlocked: Unlocked = self.unlock(&[Box::new(again)], options)?;
-        read_file(&unlocked, &HIVE_PATH, MAX_HIVE_LEN)
+        let path = FilePath::from_names(HIVE_PATH.map(Into::into).to_vec());
+        let read = Arc::new(unlocked).files()?.read(&path, MAX_HIVE_LEN);
+        read.map_err(|fault| {
+            let what = format!("cannot read {} inside the volume", HIVE_PATH.join("/"));
+            Error::io(what, fault.into())
+        })
     }
 }

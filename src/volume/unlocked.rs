@@ -7,6 +7,7 @@ use super::layout::{Content, Extent, Layout};
 use super::target::Target;
 use crate::crypto::sector::{Method, SectorCipher};
 use crate::error::{Error, Result, UnlockReport, Unwritable};
+use crate::files::{self, Files};
 use crate::format::protector::ProtectorKind;
 use crate::guid::Guid;
 use crate::source::{Cursor, ReadAt, read_uninterrupted};
@@ -63,6 +64,15 @@ pub struct OpenedBy {
 }
 
 impl Unlocked {
+    /// The files of the file system in the volume, read without mounting it.
+    ///
+    /// # Errors
+    /// Those of [`files::open`].
+    pub fn files(self: &Arc<Self>) -> Result<Files> {
+        let source: Arc<dyn ReadAt> = Arc::clone(self) as _;
+        files::open(source)
+    }
+
     /// Size of the decrypted volume in bytes, as Windows shows it.
     pub fn size(&self) -> u64 {
         self.layout.size()

@@ -17,7 +17,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::layout::{Content, Extent, Layout};
 use super::range_lock::{Access, RangeGuard, RangeLocks};
@@ -50,7 +50,7 @@ const COMPARE_LEN: usize = 1 << 16;
 /// It does not stay valid if Windows converts the volume, or another volume is created in its place;
 /// the exclusive lock on the source prevents that.
 pub struct Writable {
-    unlocked: Unlocked,
+    pub(super) unlocked: Arc<Unlocked>,
     target: ClaimedTarget,
     /// The layout map, in which bytes that may be written are `Encrypted`, and all others reserved.
     layout: Layout,
@@ -208,7 +208,7 @@ impl Unlocked {
         let refused = match claimed {
             Ok((layout, target)) => {
                 return Ok(Writable {
-                    unlocked: self,
+                    unlocked: Arc::new(self),
                     target,
                     layout,
                     range_locks: RangeLocks::default(),
@@ -297,7 +297,7 @@ impl Writable {
 
     /// Size of the decrypted volume in bytes.
     pub fn size(&self) -> u64 {
-        self.unlocked.size()
+        self.unlocked().size()
     }
 
     /// Fills `buf` with the plaintext from `offset` on, as [`Unlocked::read_exact_at`] does, after
@@ -308,7 +308,7 @@ impl Writable {
     pub fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let range = self.checked(offset, buf.len() as u64)?;
         let _held = self.lock_range(&range, Access::Read);
-        self.unlocked.read_exact_at(offset, buf)
+        self.unlocked().read_exact_at(offset, buf)
     }
 
     /// Writes `bytes` from `offset` on.
@@ -353,7 +353,7 @@ impl Writable {
     /// [`Error::OutOfRange`]; [`Error::Io`] when the medium does not support it or fails.
     pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let range = self.checked(offset, len)?;
-        let sector = u64::from(self.unlocked.sector_size());
+        let sector = u64::from(self.unlocked().sector_size());
         let _held = self.lock_range(&range, Access::Write);
         for extent in self.layout.resolve(range) {
             let Content::Encrypted { from } = extent.content else {
@@ -404,7 +404,7 @@ impl Writable {
 
     /// Locks all sectors that the range overlaps.
     fn lock_range(&self, range: &Range<u64>, access: Access) -> RangeGuard<'_> {
-        let sector = u64::from(self.unlocked.sector_size());
+        let sector = u64::from(self.unlocked().sector_size());
         let start = range.start - range.start % sector;
         self.range_locks
             .lock(start..range.end.next_multiple_of(sector), access)
@@ -421,7 +421,7 @@ impl Writable {
             while at < extent.range.end {
                 let left = usize::try_from(extent.range.end - at).unwrap_or(COMPARE_LEN);
                 let stored = &mut stored[..left.min(COMPARE_LEN)];
-                self.unlocked.read_exact_at(at, stored)?;
+                self.unlocked().read_exact_at(at, stored)?;
                 let same = match bytes {
                     Some(bytes) => part(bytes, at - range.start, stored.len()) == stored,
                     None => stored.iter().all(|byte| *byte == 0),
@@ -439,7 +439,7 @@ impl Writable {
     }
 
     fn write(&self, range: Range<u64>, bytes: &[u8]) -> Result<()> {
-        let cipher = self.unlocked.sectors.cipher.as_deref();
+        let cipher = self.unlocked().sectors.cipher.as_deref();
         let cipher = cipher.ok_or(Error::Unwritable(Unwritable::Decrypted))?;
         let mut scratch = self.buffer().pop().unwrap_or_default();
         let written =
@@ -473,7 +473,7 @@ impl Writable {
         bytes: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Result<()> {
-        let sector = self.unlocked.sector_size() as usize;
+        let sector = self.unlocked().sector_size() as usize;
         let mut from = from;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -504,7 +504,7 @@ impl Writable {
     }
 
     fn read_sector(&self, address: u64, buf: &mut [u8]) -> Result<()> {
-        self.unlocked.sectors.read_encrypted(address, buf)
+        self.unlocked().sectors.read_encrypted(address, buf)
     }
 }
 
@@ -517,15 +517,15 @@ fn part(bytes: &[u8], skip: u64, len: usize) -> &[u8] {
 
 impl ReadAt for Writable {
     fn size(&self) -> u64 {
-        self.unlocked.size()
+        self.unlocked().size()
     }
 
     fn sector_size(&self) -> Option<u32> {
-        Some(self.unlocked.sector_size())
+        Some(self.unlocked().sector_size())
     }
 
     fn readable(&self, offset: u64, len: u64) -> u64 {
-        self.unlocked.readable(offset, len)
+        self.unlocked().readable(offset, len)
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -20,7 +20,6 @@ pub fn all_features() -> Option<Missing> {
         feature = "event-logs",
         feature = "fuse",
         feature = "network-server",
-        feature = "ntfs",
         feature = "pkcs11",
         feature = "tpm"
     ));

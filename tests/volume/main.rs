@@ -14,7 +14,6 @@ mod conformance;
 mod disks;
 mod edges;
 mod frozen;
-#[cfg(feature = "ntfs")]
 mod inside_ntfs;
 mod peers;
 mod readonly;

@@ -2,13 +2,16 @@
 //!
 //! All limits below bound the memory that a forged log can claim.
 
+use std::sync::Arc;
+
 use evtx::{EvtxParser, ParserSettings, SerializedEvtxRecord};
 use serde_json::Value;
 
 use super::{EventKind, EventLogs, Log, LogEvent};
+use crate::files::{FilePath, Files};
 use crate::format::time::FileTime;
+use crate::source::Cursor;
 use crate::volume::Unlocked;
-use crate::volume::files::{FileFault, with_file};
 
 /// The directory of the logs, from Windows Vista on.
 const DIRECTORY: [&str; 4] = ["Windows", "System32", "winevt", "Logs"];
@@ -37,7 +40,10 @@ impl EventLogs {
     /// Reads the event logs of an unlocked NTFS volume, and writes nothing (feature `event-logs`).
     ///
     /// A log that cannot be read is no error: [`Log::fault`] says why.
-    pub fn read(volume: &Unlocked) -> Self {
+    pub fn read(volume: &Arc<Unlocked>) -> Self {
+        let files = volume
+            .files()
+            .map_err(|error| error.with_causes().to_string());
         let mut found = Self::default();
         for name in LOGS {
             let mut log = Log {
@@ -46,8 +52,10 @@ impl EventLogs {
                 unreadable: 0,
                 fault: None,
             };
-            let result = read_log(volume, name, &mut log, &mut found);
-            log.fault = result.err().map(|fault| fault.to_string());
+            log.fault = match &files {
+                Ok(files) => read_log(files, name, &mut log, &mut found).err(),
+                Err(fault) => Some(fault.clone()),
+            };
             found.logs.push(log);
         }
         found.events.sort_by_key(|event| event.time);
@@ -55,31 +63,33 @@ impl EventLogs {
     }
 }
 
-fn read_log(
-    volume: &Unlocked,
-    name: &str,
-    log: &mut Log,
-    found: &mut EventLogs,
-) -> Result<(), FileFault> {
-    let path: Vec<_> = DIRECTORY.into_iter().chain([name]).collect();
-    with_file(volume, &path, |file, len| {
-        if len > MAX_LOG {
-            return Err(FileFault::TooLarge(len));
-        }
-        let parser = EvtxParser::from_read_seek(file)
-            .map_err(|_| FileFault::NotOne("it is not an event log".to_owned()))?;
-        let settings = ParserSettings::new().indent(false);
-        for record in parser.with_configuration(settings).records_json_value() {
-            match record {
-                Ok(record) => {
-                    log.records += 1;
-                    keep(&record, found);
-                }
-                Err(_) => log.unreadable += 1,
+/// Adds the events of a log, or returns why it cannot be read.
+fn read_log(files: &Files, name: &str, log: &mut Log, found: &mut EventLogs) -> Result<(), String> {
+    let names = DIRECTORY.into_iter().chain([name]).map(Into::into);
+    let path = FilePath::from_names(names.collect());
+    let content = files
+        .find(&path)
+        .and_then(|file| files.open(file.id, None))
+        .map_err(|fault| fault.to_string())?;
+    let len = content.size();
+    if len > MAX_LOG {
+        return Err(format!(
+            "it has {len} bytes, which is too large for such a file"
+        ));
+    }
+    let parser = EvtxParser::from_read_seek(Cursor::new(content))
+        .map_err(|_| "it is not an event log".to_owned())?;
+    let settings = ParserSettings::new().indent(false);
+    for record in parser.with_configuration(settings).records_json_value() {
+        match record {
+            Ok(record) => {
+                log.records += 1;
+                keep(&record, found);
             }
+            Err(_) => log.unreadable += 1,
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 /// Adds a record's event, if it is one of those above.

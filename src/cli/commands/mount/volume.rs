@@ -144,7 +144,7 @@ fn check_inside(volume: &Writable, allowed: bool) -> Result<(), Failure> {
         }
         _ => {}
     }
-    if is_hibernated(volume.unlocked()) {
+    if is_hibernated(volume) {
         warn(
             "the Windows in the volume is hibernated (fast startup does that too) and may undo changes \
              that are made now; shut it down with 'shutdown /s /t 0' first",

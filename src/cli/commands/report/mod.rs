@@ -14,6 +14,7 @@ mod json;
 mod text;
 mod words;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
@@ -62,13 +63,15 @@ fn run(args: &ReportArgs) -> Result<(), Failure> {
         .map_err(|failure| args.credentials.name_fitting(failure))?;
     // Most of the report needs no key, so it is printed even if the credentials are wrong.
     let (unlocked, failure) = match args.credentials.unlock_unasked(&opened.volume) {
-        Ok(unlocked) => (unlocked, None),
+        Ok(unlocked) => (unlocked.map(Arc::new), None),
         Err(failure) => (None, Some(failure)),
     };
     let logs = unlocked.as_ref().and_then(read_logs);
     let view = ReportView {
         analysis: Analysis::of(&opened.volume, logs.as_ref()),
-        proved: unlocked.as_ref().is_some_and(Unlocked::is_proved),
+        proved: unlocked
+            .as_ref()
+            .is_some_and(|unlocked| unlocked.is_proved()),
         opened: &opened,
         unlocked: unlocked.is_some(),
         logs: logs.as_ref(),
@@ -86,12 +89,12 @@ fn run(args: &ReportArgs) -> Result<(), Failure> {
 }
 
 #[cfg(feature = "event-logs")]
-fn read_logs(volume: &Unlocked) -> Option<EventLogs> {
+fn read_logs(volume: &Arc<Unlocked>) -> Option<EventLogs> {
     Some(fve::analysis::EventLogs::read(volume))
 }
 
 #[cfg(not(feature = "event-logs"))]
-fn read_logs(_: &Unlocked) -> Option<EventLogs> {
+fn read_logs(_: &Arc<Unlocked>) -> Option<EventLogs> {
     None
 }
 

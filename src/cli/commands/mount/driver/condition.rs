@@ -12,7 +12,7 @@ use crate::cli::failure::Failure;
 /// read-only without a word. Warns where files may be lost.
 pub(super) fn check(volume: &Writable) -> Result<(), Failure> {
     let system = System::in_volume(volume)?;
-    if is_hibernated(volume.unlocked()) {
+    if is_hibernated(volume) {
         return Err(refused(
             "the Windows in the volume is hibernated (fast startup does that at every shutdown), and would undo or damage what is written now"
                 .to_owned(),
