@@ -244,7 +244,9 @@ impl Ntfs {
                 })?;
                 wof::open(stream, len, algorithm)
             }
-            Reparse::Unreadable(reason) => Err(FileError::Unreadable(reason)),
+            Reparse::Unreadable(reason) if facts.tag == Some(tags::WOF) => {
+                Err(FileError::Unreadable(reason))
+            }
             _ => self.data(file, &unnamed),
         }
     }
