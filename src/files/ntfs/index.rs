@@ -699,3 +699,257 @@ impl Records {
         byte[0] >> (number & 7) & 1 != 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::ops::Range;
+
+    use super::*;
+    use crate::source::ReadAt;
+
+    const DIRECTORY_NUMBER: u64 = 64;
+    const LEN: usize = 4096;
+
+    /// Bytes that are all stored.
+    struct Stored(Vec<u8>);
+
+    impl ReadAt for Stored {
+        fn size(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+            let found = usize::try_from(offset).ok().and_then(|start| {
+                let end = start.checked_add(buf.len())?;
+                self.0.get(start..end)
+            });
+            buf.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        }
+    }
+
+    impl Content for Stored {
+        fn stored_from(&self, offset: u64) -> Option<Range<u64>> {
+            (offset < self.size()).then(|| 0..self.size())
+        }
+    }
+
+    fn entry(name: Option<(&str, u64, u8)>, node: Option<u64>) -> Vec<u8> {
+        let mut bytes = vec![0; 16];
+        let mut flags = u16::from(node.is_some());
+        match name {
+            None => flags |= 2,
+            Some((name, number, kind)) => {
+                let units: Vec<u16> = name.encode_utf16().collect();
+                let key = 0x42 + units.len() * 2;
+                bytes[..8].copy_from_slice(&(number | 1 << 48).to_le_bytes());
+                bytes[0x0A..0x0C].copy_from_slice(&(key as u16).to_le_bytes());
+                bytes.extend(DIRECTORY_NUMBER.to_le_bytes());
+                bytes.resize(0x52, 0);
+                bytes[0x50] = units.len() as u8;
+                bytes[0x51] = kind;
+                bytes.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
+                bytes.resize(bytes.len().next_multiple_of(8), 0);
+            }
+        }
+        if let Some(node) = node {
+            bytes.extend(node.to_le_bytes());
+        }
+        let len = bytes.len() as u16;
+        bytes[8..10].copy_from_slice(&len.to_le_bytes());
+        bytes[0x0C..0x0E].copy_from_slice(&flags.to_le_bytes());
+        bytes
+    }
+
+    type Names<'a> = &'a [(&'a str, u64, u8, Option<u64>)];
+
+    /// The header and the entries of a node.
+    fn node(names: Names<'_>, last: Option<u64>, first: u32) -> Vec<u8> {
+        let mut entries = Vec::new();
+        for (name, number, kind, node) in names {
+            entries.extend(entry(Some((name, *number, *kind)), *node));
+        }
+        entries.extend(entry(None, last));
+        let end = first + entries.len() as u32;
+        let mut bytes: Vec<u8> = [first, end, end, 1]
+            .iter()
+            .flat_map(|f| f.to_le_bytes())
+            .collect();
+        bytes.resize(first as usize, 0);
+        bytes.extend(entries);
+        bytes
+    }
+
+    fn root(names: Names<'_>, last: Option<u64>) -> Vec<u8> {
+        let head = [0x30u32, 1, LEN as u32, 1];
+        let mut bytes: Vec<u8> = head.iter().flat_map(|f| f.to_le_bytes()).collect();
+        bytes.extend(node(names, last, 0x10));
+        bytes
+    }
+
+    fn record(vcn: u64, names: Names<'_>, last: Option<u64>) -> Vec<u8> {
+        let mut bytes = b"INDX".to_vec();
+        bytes.extend([0x28, 0, 9, 0]);
+        bytes.resize(0x10, 0);
+        bytes.extend(vcn.to_le_bytes());
+        bytes.extend(node(names, last, 0x28));
+        bytes.resize(LEN, 0);
+        fixups::renew("index record", &mut bytes, 0).unwrap();
+        bytes
+    }
+
+    /// Three leaves, one of them below another node; record 3 is not used.
+    fn tree() -> (Vec<u8>, Vec<u8>) {
+        let root = root(&[("m", 100, 1, Some(0))], Some(2));
+        let records = [
+            record(
+                0,
+                &[
+                    ("b", 101, 1, None),
+                    ("B", 102, 0, None),
+                    ("F~1", 103, 2, None),
+                ],
+                None,
+            ),
+            record(1, &[("x", 104, 1, None)], None),
+            record(2, &[("p", 105, 1, None), ("y", 106, 1, Some(1))], None),
+            record(3, &[("old", 107, 1, None)], None),
+        ];
+        (root, records.concat())
+    }
+
+    fn opened(root: Vec<u8>, records: Vec<u8>) -> Result<Index, FileError> {
+        let volume = Volume {
+            cluster_size: 4096,
+            size: 1 << 20,
+        };
+        let bitmap: Box<dyn Content> = Box::new(Stored(vec![0b0111]));
+        let records: Box<dyn Content> = Box::new(Stored(records));
+        Index::open(&volume, DIRECTORY_NUMBER, root, Some(records), Some(bitmap))
+    }
+
+    fn listed(index: &Index) -> (Vec<String>, bool) {
+        let mut names = Vec::new();
+        let done = index.list(&mut |found| {
+            names.push(found.name.to_text_lossy());
+            ControlFlow::Continue(())
+        });
+        (names, done.is_ok())
+    }
+
+    fn number(index: &Index, name: &str) -> Option<u64> {
+        let found = index.look_up(&name.into(), &UpCase::of_unicode());
+        found.ok()?.map(|found| found.id.number)
+    }
+
+    #[test]
+    fn names_are_listed_in_order_and_found() {
+        let (root, records) = tree();
+        let index = opened(root, records).unwrap();
+        assert_eq!(
+            listed(&index),
+            (
+                ["b", "B", "m", "p", "x", "y"].map(str::to_owned).into(),
+                true
+            )
+        );
+        for (name, expected) in [
+            ("b", Some(101)),
+            ("B", Some(102)),
+            ("f~1", Some(103)),
+            ("M", Some(100)),
+            ("X", Some(104)),
+            ("y", Some(106)),
+            ("old", None),
+            ("z", None),
+        ] {
+            assert_eq!(number(&index, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_file_system_itself_are_found_but_not_listed() {
+        let index = opened(
+            root(&[("$MFT", 0, 3, None), ("a", 70, 1, None)], None),
+            Vec::new(),
+        );
+        let index = index.unwrap();
+        assert_eq!(listed(&index), (vec!["a".to_owned()], true));
+        assert_eq!(number(&index, "$mft"), Some(0));
+    }
+
+    #[test]
+    fn a_damaged_record_hides_only_its_own_names() {
+        let (root, mut records) = tree();
+        records[2 * LEN + 510] ^= 1;
+        let index = opened(root, records).unwrap();
+        assert_eq!(
+            listed(&index),
+            (["b", "B", "m", "x"].map(str::to_owned).into(), false)
+        );
+        assert_eq!(number(&index, "x"), Some(104));
+        assert_eq!(number(&index, "b"), Some(101));
+        assert!(index.look_up(&"y".into(), &UpCase::of_unicode()).is_err());
+    }
+
+    #[test]
+    fn a_loop_ends_and_names_of_other_directories_are_refused() {
+        let (root_bytes, mut records) = tree();
+        records[LEN..2 * LEN].copy_from_slice(&record(1, &[("x", 104, 1, Some(2))], None));
+        let index = opened(root_bytes, records.clone()).unwrap();
+        let (names, is_whole) = listed(&index);
+        assert!(names.contains(&"x".to_owned()) && !is_whole);
+        assert!(index.look_up(&"w".into(), &UpCase::of_unicode()).is_err());
+        let (root_bytes, _) = tree();
+        let volume = Volume {
+            cluster_size: 4096,
+            size: 1 << 20,
+        };
+        let records: Box<dyn Content> = Box::new(Stored(records));
+        let index = Index::open(&volume, 65, root_bytes, Some(records), None).unwrap();
+        assert_eq!(listed(&index), (Vec::new(), false));
+    }
+
+    #[test]
+    fn an_impossible_size_of_records_is_refused() {
+        for len in [0u32, 100, 3 << 10, 1 << 17, 0xFE00_0000] {
+            let (mut root, records) = tree();
+            root[8..12].copy_from_slice(&len.to_le_bytes());
+            assert!(opened(root, records).is_err());
+        }
+    }
+
+    #[test]
+    fn damage_never_panics_and_ends() {
+        let (root, records) = tree();
+        let mut state = 14u64;
+        let mut next = |bound: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as usize % bound
+        };
+        for _ in 0..2000 {
+            let (mut root, mut records) = (root.clone(), records.clone());
+            for _ in 0..=next(3) {
+                match next(2) {
+                    0 => {
+                        let at = next(root.len());
+                        root[at] = next(256) as u8;
+                    }
+                    _ => {
+                        let at = next(4) * LEN + next(0x180);
+                        records[at] = next(256) as u8;
+                    }
+                }
+            }
+            let Ok(index) = opened(root, records) else {
+                continue;
+            };
+            let (names, _) = listed(&index);
+            assert!(names.len() < 100);
+            let _ = number(&index, "x");
+        }
+    }
+}
