@@ -36,6 +36,8 @@ mod path;
 mod stat;
 mod walk;
 
+#[cfg(feature = "testing")]
+pub use compression::Compression;
 pub use content::Content;
 pub use fault::{FileError, Unreadable};
 pub use name::{FileName, SafeName};

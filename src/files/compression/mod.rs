@@ -49,6 +49,34 @@ impl From<Corrupt> for FileError {
     }
 }
 
+/// A compression, for tests that compare it with other programs.
+#[cfg(feature = "testing")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// NTFS.
+    Lznt1,
+    /// XPRESS with Huffman codes.
+    Xpress,
+    /// LZX as in WIM files.
+    Lzx,
+}
+
+#[cfg(feature = "testing")]
+impl Compression {
+    /// Decompresses into all of `out`.
+    ///
+    /// # Errors
+    /// [`FileError::Damaged`] when the data breaks the rules of the format.
+    pub fn decompress(self, data: &[u8], out: &mut [u8]) -> Result<(), FileError> {
+        Ok(match self {
+            Self::Lznt1 => lznt1::decompress(data, out),
+            Self::Xpress => xpress::decompress(data, out),
+            Self::Lzx => lzx::decompress(data, out),
+        }?)
+    }
+}
+
 /// The data ends too early.
 const TRUNCATED: Corrupt = Corrupt("it ends too early");
 /// A match is longer than the rest of the output.
