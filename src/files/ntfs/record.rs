@@ -10,6 +10,7 @@
 //! | 0x16 | flags: 1 in use, 2 directory |
 //! | 0x18, 0x1C | bytes used, bytes in all |
 //! | 0x20 | in an extension: the reference to the file's own record |
+//! | 0x2C | since Windows XP: the number of the record; the fixups begin at 0x30 then |
 //!
 //! A reference to a record has its number in 48 bits and its sequence number in 16.
 //!
@@ -26,6 +27,8 @@ const SIGNATURE: &[u8; 4] = b"FILE";
 const NAME: &str = "file record";
 /// The record is in use.
 const IN_USE: u16 = 1;
+/// Where the fixups begin, if the header contains the number of the record. Other programs leave it 0.
+const HEADER_WITH_NUMBER: usize = 0x30;
 /// It describes a directory.
 const DIRECTORY: u16 = 2;
 
@@ -62,7 +65,8 @@ impl Record {
     /// Parses the record `number` in `bytes`, from offset `position` on the volume.
     ///
     /// # Errors
-    /// If it is not a record, was written incompletely, or its attributes are malformed.
+    /// If it is not a record, was written incompletely, belongs to another place of the file table, or its
+    /// attributes are malformed.
     pub(crate) fn parse(
         number: u64,
         mut bytes: Vec<u8>,
@@ -73,6 +77,14 @@ impl Record {
         let used = usize::try_from(fields.u32(0x18)?).unwrap_or(usize::MAX);
         let used = fields.part(NAME, 0, used)?;
         let in_use = used.u16(0x16)? & IN_USE != 0;
+        // A disk that writes a record to the wrong place must not make a file show the content of another.
+        let stored = match usize::from(fields.u16(4)?) {
+            HEADER_WITH_NUMBER.. => u64::from(fields.u32(0x2C)?),
+            _ => 0,
+        };
+        if in_use && stored != 0 && stored != number & u64::from(u32::MAX) {
+            return Err(fields.fault(format!("it is record {stored}, in the place of {number}")));
+        }
         let attributes = match in_use {
             true => Attribute::parse_all(&used, usize::from(used.u16(0x14)?))?,
             // What a deleted file left is not read.
