@@ -11,6 +11,7 @@ mod cat;
 #[path = "../common/mod.rs"]
 mod common;
 mod compression;
+mod corpus;
 mod cp;
 mod exfat;
 mod fat;

@@ -168,7 +168,35 @@ const LIMITS: &[Limit] = &[
         is_wof,
         "dissect.ntfs shows zeros for files that WOF compressed",
     ),
+    (
+        Program::SevenZip,
+        is_sparse,
+        "7-Zip ends files too early at holes",
+    ),
+    (
+        Program::Dissect,
+        is_initialised_in_part,
+        "dissect.ntfs shows what is behind the initialised size as it lies on the disk",
+    ),
+    (
+        Program::Dissect,
+        is_wsl_link,
+        "dissect.ntfs takes links of the Windows Subsystem for Linux for empty files",
+    ),
 ];
+
+/// Whether the file of [`ntfs::assorted`] has stored parts and holes.
+fn is_sparse(path: &str) -> bool {
+    ["holes", "hole at the start", "hole at the end"].contains(&path)
+}
+
+fn is_initialised_in_part(path: &str) -> bool {
+    ntfs::INITIALISED.iter().any(|(name, _)| *name == path)
+}
+
+fn is_wsl_link(path: &str) -> bool {
+    path == "wsl link"
+}
 
 fn is_wof(path: &str) -> bool {
     path.starts_with("wof/")

@@ -282,7 +282,8 @@ pub fn sleuth_kit_finds(image: &Path, kind: &str, wanted: impl Fn(&str) -> bool)
                 }
             }
         };
-        found.insert(path.to_owned(), shown);
+        // Streams of a directory are listed as those of its entry `.`.
+        found.insert(path.replace("/.:", ":"), shown);
     }
     found
 }

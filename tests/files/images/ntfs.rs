@@ -256,6 +256,12 @@ fn links(tree: &mut Tree<'_>) {
     for (name, tag) in [("in the cloud", CLOUD), ("deduplicated", DEDUPLICATED)] {
         tree.reparse_file(name, tag, &[1; 40], Shown::Error(String::new()));
     }
+    // "Recall on data access": once a file was fetched, it has no such attribute.
+    set_attribute(
+        &tree.at("in the cloud"),
+        "system.ntfs_attrib_be",
+        &0x0040_0020u32.to_be_bytes(),
+    );
 }
 
 fn compressed(tree: &mut Tree<'_>) {
@@ -354,12 +360,8 @@ pub fn patched() -> Image {
             tree.file(name, &content);
         }
         tree.file("efs", &tagged("efs", 20_000));
-        fs::write(tree.at("lone X"), b"a lone surrogate").unwrap();
-        fs::write(
-            tree.at("hiberfil.sys"),
-            [b"HIBR".as_slice(), &[0; 4092]].concat(),
-        )
-        .unwrap();
+        let hibernated = [b"HIBR".as_slice(), &[0; 4092]].concat();
+        tree.file("hiberfil.sys", &hibernated);
         tree.listing
     });
     image.patch(|bytes| {
@@ -448,35 +450,35 @@ pub fn crowded(count: usize) -> Image {
     image
 }
 
-/// An $MFT in so many pieces that it has an attribute list: the free space is in single clusters
-/// when it grows.
+/// An $MFT in pieces, whose run list is in several records. The free space is in single clusters when it
+/// grows.
 pub fn fragmented_mft() -> Image {
     let geometry = Geometry {
         sector: 512,
         cluster: 1024,
-        size: 16 << 20,
+        size: 8 << 20,
     };
     let mut image = Image::ntfs(geometry);
     image.expected = image.with_ntfs_3g("rw", |root| {
         let mut tree = Tree::new(root);
-        let mut fillers = Vec::new();
-        for number in 0.. {
-            let path = tree.at(&format!("filler {number}"));
-            if fs::write(&path, [1; 1024]).is_err() {
-                let _ = fs::remove_file(&path);
-                break;
-            }
-            fillers.push(path);
-        }
-        for (number, filler) in fillers.iter().enumerate() {
-            match number % 2 {
-                0 => fs::remove_file(filler).unwrap(),
-                _ => tree.note(&format!("filler {number}"), &[1; 1024]),
+        // Two files that take turns, until nothing is free.
+        let names = ["one", "two"];
+        let mut content = [Vec::new(), Vec::new()];
+        let mut files = names.map(|name| fs::File::create(tree.at(name)).unwrap());
+        'full: loop {
+            for (file, content) in files.iter_mut().zip(&mut content) {
+                let piece = noise(content.len() as u64, 1024);
+                if file.write_all(&piece).is_err() {
+                    break 'full;
+                }
+                content.extend_from_slice(&piece);
             }
         }
+        drop(files);
+        fs::remove_file(tree.at("two")).unwrap();
+        tree.note("one", &content[0]);
         tree.directory("late");
-        let free = fillers.len() / 2;
-        for number in 0..free + free / 3 {
+        for number in 0..3000 {
             let name = format!("late/{number}");
             let content = tagged(&name, 200);
             if fs::write(tree.at(&name), &content).is_err() {
@@ -485,14 +487,9 @@ pub fn fragmented_mft() -> Image {
             }
             tree.note(&name, &content);
         }
+        assert!(tree.listing.len() > 500, "{}", tree.listing.len());
         tree.listing
     });
-    image.patch(|bytes| {
-        records::change_record(bytes, "$MFT", |record| {
-            let list = record.attributes();
-            let list = list.iter().any(|one| one.kind == records::ATTRIBUTE_LIST);
-            assert!(list, "$MFT has no attribute list");
-        });
-    });
+    image.patch(|bytes| records::split_mft(bytes, 3));
     image
 }
