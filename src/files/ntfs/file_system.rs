@@ -142,7 +142,7 @@ impl Ntfs {
         if facts.kind != FileKind::File {
             return Ok(None);
         }
-        let by_tag = facts.tag.and_then(|tag| elsewhere(tag, facts.attributes));
+        let by_tag = facts.tag.and_then(reparse::unreadable);
         if by_tag.is_some() {
             return Ok(by_tag);
         }
@@ -226,7 +226,7 @@ impl Ntfs {
             }
             return self.data(file, &unnamed);
         };
-        if let Some(reason) = facts.tag.and_then(|tag| elsewhere(tag, facts.attributes)) {
+        if let Some(reason) = facts.tag.and_then(reparse::unreadable) {
             return Err(FileError::Unreadable(reason));
         }
         match reparse::parse(&point)? {
@@ -250,17 +250,6 @@ impl Ntfs {
             _ => self.data(file, &unnamed),
         }
     }
-}
-
-/// Why the content of a file with this reparse tag is not in the file.
-fn elsewhere(tag: u32, attributes: Attributes) -> Option<Unreadable> {
-    let reason = reparse::unreadable(tag)?;
-    /// Offline, recall on open, recall on data access: the content is in the cloud, or a part of it.
-    const REMOTE: u32 = 0x0044_1000;
-    let is_partial = attributes.0 & REMOTE != 0 || attributes.contains(Attributes::SPARSE);
-    // A file of OneDrive whose content was fetched keeps its tag.
-    let is_fetched = tag & !tags::CLOUD_MASK == tags::CLOUD && !is_partial;
-    (!is_fetched).then_some(reason)
 }
 
 /// All bytes of content that is never longer than `max`.
@@ -297,10 +286,10 @@ impl FileSystem for Ntfs {
             at = at.saturating_add(part.len() as u64);
             if at >= len
                 && let Some(last) = part.last_mut()
-                && clusters % 8 != 0
+                && let Ok(bits @ 1..) = u32::try_from(clusters % 8)
             {
                 // The bits behind the last cluster do not count.
-                *last &= (1u8 << (clusters % 8)).wrapping_sub(1);
+                *last &= 1u8.checked_shl(bits).unwrap_or(0).wrapping_sub(1);
             }
             let ones = part.iter().map(|byte| u64::from(byte.count_ones()));
             used = used.saturating_add(ones.sum());
@@ -396,24 +385,5 @@ impl FileSystem for Ntfs {
             Some(name) => self.data(&file, &self.stream_name(&file, name)?),
             None => self.open_file(&file),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_of_the_cloud_is_readable_once_it_was_fetched() {
-        let cloud = 0x9000_601A;
-        assert_eq!(elsewhere(cloud, Attributes(0x420)), None);
-        let placeholder = Some(Unreadable::Cloud { tag: cloud });
-        assert_eq!(elsewhere(cloud, Attributes(0x50_1620)), placeholder);
-        assert_eq!(elsewhere(cloud, Attributes::SPARSE), placeholder);
-        assert_eq!(
-            elsewhere(tags::DEDUPLICATED, Attributes(0)),
-            Some(Unreadable::Deduplicated)
-        );
-        assert_eq!(elsewhere(tags::WOF, Attributes(0)), None);
     }
 }
