@@ -8,6 +8,7 @@
 )]
 
 mod cat;
+mod command;
 #[path = "../common/mod.rs"]
 mod common;
 mod compression;

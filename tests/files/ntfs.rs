@@ -56,7 +56,7 @@ fn equals(expected: &Listing, found: &Listing) -> Result<(), Failed> {
     }
 }
 
-static ASSORTED: LazyLock<Image> = LazyLock::new(|| {
+pub static ASSORTED: LazyLock<Image> = LazyLock::new(|| {
     ntfs::assorted(Geometry {
         sector: 512,
         cluster: 4096,

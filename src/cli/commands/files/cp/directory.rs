@@ -73,6 +73,8 @@ impl Directory {
                 error.into(),
             )
         })?;
+        // Without './' before each name.
+        let path = path.strip_prefix(".").unwrap_or(path);
         Ok(Self {
             descriptor,
             path: path.to_owned(),
