@@ -21,7 +21,7 @@ fn contents() -> Vec<Trial> {
             contents_of_a_volume,
         ),
         trial(
-            "fve cat ends with status 5 where there is nothing to write, or nobody reads",
+            "fve cat ends with status 5 where there is nothing to write, or the reader ends",
             makers(),
             failures,
         ),

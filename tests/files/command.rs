@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use crate::common::output::{assert_status, run, text};
 
-/// The command, which asks nobody and shows times in UTC.
+/// The command, which never asks, and shows times in UTC.
 pub fn fve() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fve"));
     command.env("TZ", "UTC").stdin(std::process::Stdio::null());

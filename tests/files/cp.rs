@@ -310,7 +310,7 @@ fn links() -> Result<(), Failed> {
     );
     // A part of the volume: what leads out of that part is left out.
     let image = plain();
-    image.with_ntfs_3g("permissions", |root| {
+    image.with_ntfs_3g("special_files=wsl", |root| {
         fs::create_dir_all(root.join("part/sub/deep")).unwrap();
         fs::write(root.join("part/file"), b"x").unwrap();
         fs::write(root.join("outside"), b"x").unwrap();

@@ -27,7 +27,7 @@ const MAX_NAME: usize = 255;
 /// Most names that are tried for a file.
 const MAX_TRIES: u32 = 10_000;
 
-/// Bits of permission that let somebody write.
+/// The permissions to write.
 const WRITE: u32 = 0o222;
 
 /// SOURCE, which is never replaced.
