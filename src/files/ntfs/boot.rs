@@ -39,8 +39,6 @@ pub(crate) struct Geometry {
     pub(crate) serial: u64,
     /// Bytes in a file record.
     pub(crate) record_len: usize,
-    /// Bytes in an index record, unless an index says otherwise.
-    pub(crate) index_len: usize,
     /// Where the file table begins, in bytes from the start of the volume.
     pub(crate) table: u64,
     /// Where the copy of its start begins.
@@ -85,6 +83,8 @@ impl Geometry {
             let len = usize::try_from(len).ok().filter(|_| fits).ok_or(len);
             len.map_err(|len| odd(what, len))
         };
+        // Each index has the size of its records too.
+        record_len("index records", 0x44)?;
         let sectors = boot.u64(0x28)?;
         let clusters = sectors.checked_div(per_cluster).unwrap_or(0);
         let size = sectors.checked_mul(sector).filter(|size| *size < 1 << 63);
@@ -103,7 +103,6 @@ impl Geometry {
             hidden_sectors: boot.u32(0x1C)?,
             serial: boot.u64(0x48)?,
             record_len: record_len("file records", 0x40)?,
-            index_len: record_len("index records", 0x44)?,
             table: place("file table", 0x30)?,
             copy: place("copy of the file table", 0x38)?,
         })
@@ -152,7 +151,7 @@ mod tests {
     fn sizes_are_counts_or_exponents() {
         let usual = parse(&[]).unwrap();
         assert_eq!((usual.cluster_size, usual.clusters), (4096, 8192));
-        assert_eq!((usual.record_len, usual.index_len), (1024, 4096));
+        assert_eq!(usual.record_len, 1024);
         assert_eq!((usual.table, usual.copy), (0x4000, 0x10000));
         // Clusters of 2 MiB: 2^12 sectors.
         let large = parse(&[(0x0D, &[0xF4]), (0x2B, &[1])]).unwrap();

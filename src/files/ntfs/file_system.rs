@@ -367,8 +367,8 @@ impl FileSystem for Ntfs {
         let parts = self.system.attributes(&file, types::DATA)?;
         let is_stream = |part: &Part| {
             let attribute = &part.attribute;
-            !attribute.name.units().is_empty()
-                && !(is_compressed && attribute.is_named(COMPRESSED_DATA))
+            let is_hidden = is_compressed && attribute.is_named(COMPRESSED_DATA);
+            !attribute.is_named("") && !is_hidden
         };
         let streams = parts.into_iter().filter(is_stream);
         Ok(streams
