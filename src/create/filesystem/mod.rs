@@ -18,6 +18,7 @@ use std::ops::Range;
 
 use super::free_space::{Clusters, FreeSpace};
 use crate::error::{Error, Remedy, Result};
+use crate::files::FileError;
 use crate::format::FormatError;
 use crate::source::{Overlay, ReadAt};
 
@@ -127,6 +128,15 @@ fn broken(name: &str, what: impl std::fmt::Display) -> Error {
 /// Like [`broken`], for an error of the parser.
 fn broken_field(name: &'static str) -> impl Fn(FormatError) -> Error {
     move |fault| broken(name, fault)
+}
+
+/// Like [`broken`], for an error of the readers of file systems.
+fn damaged(name: &'static str) -> impl Fn(FileError) -> Error {
+    move |fault| match fault {
+        FileError::Io(error) => Error::io("cannot read the file system", error),
+        FileError::Damaged { what } => broken(name, what),
+        other => broken(name, other),
+    }
 }
 
 fn dirty(name: &str, why: &str) -> Error {

@@ -153,7 +153,7 @@ fn find(source: &dyn ReadAt) -> Result<Option<(Boot, Vec<Condition>)>, FileError
 
 /// Whether a table begins as the boot sector says. A sector that is not that of a file system, but has
 /// possible values by chance, has no table.
-fn has_its_table(source: &dyn ReadAt, boot: &Boot) -> bool {
+pub(crate) fn has_its_table(source: &dyn ReadAt, boot: &Boot) -> bool {
     // Entry 0 is a byte for the medium below bits that are set.
     let bad = boot.width.bad();
     boot.tables.iter().any(|table| {
