@@ -88,7 +88,7 @@ pub(crate) fn find(source: &dyn ReadAt) -> Result<Option<Found>, FileError> {
         }
     }
     for shift in SECTOR_SHIFTS {
-        let copy = REGION << shift;
+        let copy = REGION.checked_shl(shift.into()).unwrap_or(0);
         if let Ok(boot) = region(source, copy)
             && u64::from(boot.sector_size).saturating_mul(REGION) == copy
         {
@@ -112,7 +112,8 @@ fn region(source: &dyn ReadAt, position: u64) -> Result<Boot, FileError> {
     bytes.resize(usize::try_from(len).unwrap_or(0), 0);
     read_uninterrupted(source, position, &mut bytes)?;
     let fields = Fields::new("boot region", &bytes, position);
-    let end = bytes.len() / 12 * 11;
+    let last = usize::try_from(boot.sector_size).unwrap_or(START);
+    let end = bytes.len().saturating_sub(last);
     let sum = (0..).zip(fields.slice(0, end)?).fold(0, |sum, (at, byte)| {
         match matches!(at, 0x6A | 0x6B | 0x70) {
             true => sum,
