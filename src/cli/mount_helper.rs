@@ -5,6 +5,9 @@
 //! `fuse.fve` runs `fve SOURCE DIR -o OPTIONS`. Options of `fve mount` are passed on. Those that are
 //! meant for the kernel, mount(8) or systemd are ignored, and all others are reported.
 
+#[cfg(feature = "fuse")]
+mod page;
+
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -12,6 +15,9 @@ use std::path::Path;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::KINDS;
+
+#[cfg(feature = "fuse")]
+pub(crate) use self::page::page;
 
 /// The name under which mount(8) starts this program.
 const HELPER: &str = "mount.fve";
@@ -446,6 +452,23 @@ mod tests {
         translate_words(&["mount.fve", "/dev/sda3", "/mnt", "-o", options])
     }
 
+    #[cfg(feature = "fuse")]
+    #[test]
+    fn the_document_and_the_page_name_every_option() {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mounting.md");
+        let document = std::fs::read_to_string(document).unwrap();
+        let page = page(&clap::Command::new("fve")).replace('\\', "");
+        let names = WITH_VALUE.iter().map(|name| format!("{name}="));
+        let alone = WITHOUT_VALUE.iter().map(|(name, _)| (*name).to_owned());
+        for name in names.chain(alone) {
+            assert!(document.contains(&format!("`{name}")), "{name}");
+            assert!(page.contains(&format!(".B {name}")), "{name}");
+        }
+        for kind in KINDS {
+            assert!(page.contains(&format!(".B {}", kind.option)));
+        }
+    }
+
     #[test]
     fn translates_the_arguments_of_a_mount_helper() {
         assert_eq!(
@@ -455,13 +478,14 @@ mod tests {
                 "/mnt/c",
                 "-sn",
                 "-o",
-                "ro,nofail,x-systemd.automount,recovery-password-file=/etc/fve/c.key,allow_other,uid=1000",
+                "ro,nofail,volume,x-systemd.automount,recovery-password-file=/etc/fve/c.key,allow_other,uid=1000",
             ]),
             [
                 "fve",
                 "mount",
                 "/dev/sda3",
                 "/mnt/c",
+                "--volume",
                 "--recovery-password-file",
                 "/etc/fve/c.key",
                 "--allow-other",

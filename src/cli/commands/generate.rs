@@ -32,7 +32,7 @@ Examples:
   Write the pages of all commands to a directory:
     fve man --to /usr/local/share/man/man1")]
 pub(crate) struct ManArgs {
-    /// Write one page for each command to this directory
+    /// Write one page for each command, and mount.fve(8), to this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) to: Option<PathBuf>,
 }
@@ -50,6 +50,12 @@ pub(crate) fn man(args: &ManArgs, command: Command) -> Result<(), Failure> {
             return Err(fail(std::io::ErrorKind::NotADirectory.into()).into());
         }
         std::fs::create_dir_all(directory).map_err(fail)?;
+        #[cfg(feature = "fuse")]
+        std::fs::write(
+            directory.join("mount.fve.8"),
+            crate::cli::mount_helper::page(&command),
+        )
+        .map_err(fail)?;
         clap_mangen::generate_to(command, directory).map_err(fail)?;
         return Ok(());
     }
