@@ -216,7 +216,7 @@ fn fill(directory: &Path) {
 #[trial("shows the same files as ntfs-3g", needs(fuse_and_ntfs))]
 fn shows_the_same_files() {
     let directory = tempfile::tempdir().expect("directory");
-    let volume = ntfs::make_with(directory.path(), "xts-128", 512, 64 << 20, fill, |_| ());
+    let volume = ntfs::make_with(directory.path(), "aes-xts-128", 512, 64 << 20, fill, |_| ());
     let theirs = Mounted::ntfs(&directory.path().join("ntfs.img"));
     let ours = Shown::of(&volume, &[]);
     let (expected, found) = (tree(theirs.path()), tree(ours.path()));
@@ -322,7 +322,7 @@ fn many_readers() {
     let content = noise(8_000_003, 5);
     let volume = ntfs::make_with(
         directory.path(),
-        "xts-256",
+        "aes-xts-256",
         4096,
         32 << 20,
         |path| fs::write(path.join("file"), &content).expect("file"),
@@ -411,7 +411,7 @@ fn other_file_systems() {
     let (volume, key) = (directory.path().join("v"), directory.path().join("k"));
     fs::write(&key, "correct horse battery").expect("key");
     run(fve()
-        .args(["create", "--size", "8M", "--password-file"])
+        .args(["create", "--size", "8M", "--new-password-file"])
         .arg(&key)
         .arg(&volume));
     let place = tempfile::tempdir().expect("directory");
@@ -437,8 +437,8 @@ struct Place {
     directory: tempfile::TempDir,
 }
 
-/// A user without other processes.
-const USER: u32 = 61_235;
+/// The user `nobody`: fusermount3 requires one with a name.
+const USER: u32 = 65_534;
 
 impl Place {
     fn new() -> Self {
