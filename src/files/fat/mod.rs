@@ -301,14 +301,22 @@ impl Fat {
                 "the directory begins with cluster {cluster}, which does not exist"
             )));
         }
-        let bytes = self.entry_at(self.clusters.bytes(cluster, 1).start)?;
-        let fields = Fields::new("directory", &bytes, 0);
-        match parse(fields, self.boot.width)? {
-            Record::Dot(dot) if dot.is_itself() && [0, cluster].contains(&dot.first) => Ok(()),
-            _ => Err(FileError::damaged(format!(
-                "what begins with cluster {cluster} is no directory"
-            ))),
+        let start = self.clusters.bytes(cluster, 1).start;
+        // Some programs write a long name before it.
+        for position in [start, start.saturating_add(ENTRY_LEN)] {
+            let bytes = self.entry_at(position)?;
+            let fields = Fields::new("directory", &bytes, 0);
+            match parse(fields, self.boot.width)? {
+                Record::Piece(_) if position == start => {}
+                Record::Dot(dot) if dot.is_itself() && [0, cluster].contains(&dot.first) => {
+                    return Ok(());
+                }
+                _ => break,
+            }
         }
+        Err(FileError::damaged(format!(
+            "what begins with cluster {cluster} is no directory"
+        )))
     }
 
     fn entry_at(&self, position: u64) -> Result<[u8; ENTRY], FileError> {
