@@ -27,8 +27,6 @@ use crate::cli::output::term;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a driver may take to write what is left when its file system is unmounted.
 const PATIENCE_WITH_DRIVER: Duration = Duration::from_secs(30);
-/// How long the kernel may take to detach a loop device by itself.
-const PATIENCE_WITH_DEVICE: Duration = Duration::from_secs(1);
 /// Time between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -99,6 +97,7 @@ impl Layers {
         let opened = self.open_volume();
         let mut flushed = Ok(());
         if let Some(files) = &self.files {
+            self.refuse_other_users(files)?;
             self.warn_of_loss(files);
             flushed = end_patiently(files, || sync_file_system(&files.directory))?;
         }
@@ -145,28 +144,34 @@ impl Layers {
         Ok(())
     }
 
-    /// Waits until the driver has closed the volume, and the loop device is detached.
+    /// Waits until the driver has closed the volume, and the kernel has detached the loop device.
     fn wait_for_driver(&self, volume: &MountEntry, patience: Duration) {
         let start = Instant::now();
-        while start.elapsed() < patience && !Users::of(volume).is_empty() {
-            std::thread::sleep(PAUSE);
-            if start.elapsed() > PATIENCE_WITH_DEVICE {
-                self.detach_device(volume);
+        while start.elapsed() < patience {
+            if !Users::of(volume).has_driver() {
+                return;
             }
+            std::thread::sleep(PAUSE);
         }
     }
 
-    /// Detaches a loop device that the kernel does not detach by itself, if no file system is mounted
-    /// from it.
-    fn detach_device(&self, volume: &MountEntry) {
-        if !Users::of(volume).mounts.is_empty() {
-            return;
-        }
-        for device in loop_device::devices_of(&self.own.join(FILE_NAME)) {
-            let below = loop_device::file_system_of(&device);
-            if below == Some(volume.device) || (below.is_none() && is_dead(volume)) {
-                let _ = loop_device::detach(&device);
+    /// Refuses to unmount the files while something else uses the volume.
+    fn refuse_other_users(&self, files: &MountEntry) -> Result<(), Failure> {
+        let Some(volume) = self.volume() else {
+            return Ok(());
+        };
+        let own = loop_device::path_of(files.device);
+        let start = Instant::now();
+        loop {
+            let users = Users::of(&volume).beside(files, own.as_deref());
+            if users.is_empty() {
+                return Ok(());
             }
+            if start.elapsed() >= PATIENCE {
+                let what = users.described(&self.directory);
+                return Err(refused(what, users.how_to_end()));
+            }
+            std::thread::sleep(PAUSE);
         }
     }
 

@@ -19,12 +19,12 @@ use std::ffi::{OsString, c_void};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{major, minor};
 use rustix::io::Errno;
-use rustix::ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl};
+use rustix::ioctl::{Getter, Ioctl, IoctlOutput, Opcode, Setter, ioctl};
 
 const CONTROL: &str = "/dev/loop-control";
 /// Major device number of loop devices.
@@ -32,7 +32,6 @@ pub(super) const MAJOR: u32 = 7;
 
 const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
 const LOOP_CONFIGURE: Opcode = 0x4C0A;
-const LOOP_CLR_FD: Opcode = 0x4C01;
 const LOOP_GET_STATUS64: Opcode = 0x4C05;
 const BLKROSET: Opcode = 0x125D;
 
@@ -168,14 +167,6 @@ fn configure_with(device: &File, file: &File, flags: u32) -> rustix::io::Result<
     unsafe { ioctl(device, Setter::<LOOP_CONFIGURE, Config>::new(config)) }
 }
 
-/// Detaches a device as soon as no program uses it.
-pub(super) fn detach(device: &Path) -> io::Result<()> {
-    let device = File::open(device)?;
-    // SAFETY: the request takes no argument.
-    unsafe { ioctl(&device, NoArg::<LOOP_CLR_FD>::new()) }?;
-    Ok(())
-}
-
 /// The device number of the file system that the file of a loop device is on. `None` if the device has no
 /// file, or the file system does not answer.
 pub(super) fn file_system_of(device: &Path) -> Option<(u32, u32)> {
@@ -198,17 +189,6 @@ pub(super) fn path_of(device: (u32, u32)) -> Option<PathBuf> {
 
 fn about((major, minor): (u32, u32)) -> PathBuf {
     Path::new("/sys/dev/block").join(format!("{major}:{minor}"))
-}
-
-/// The loop devices that have the file with this path.
-pub(super) fn devices_of(file: &Path) -> Vec<PathBuf> {
-    let devices = std::fs::read_dir("/sys/block").into_iter().flatten();
-    devices
-        .flatten()
-        .filter(|entry| entry.file_name().as_bytes().starts_with(b"loop"))
-        .filter(|entry| backing_file(&entry.path()).is_some_and(|path| path == file))
-        .map(|entry| Path::new("/dev").join(entry.file_name()))
-        .collect()
 }
 
 /// The path of the file of a loop device, from its directory in /sys.

@@ -109,7 +109,7 @@ impl PrivateDirectory {
 }
 
 /// Opens a directory in another one, which is made if it does not exist. A link is not followed, and
-/// what belongs to somebody else is refused.
+/// one of another user is refused.
 fn child(parent: impl AsFd, name: &OsStr, mode: Mode) -> Result<OwnedFd> {
     match mkdirat(&parent, name, mode) {
         Ok(()) | Err(Errno::EXIST) => {}

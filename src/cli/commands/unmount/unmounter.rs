@@ -197,7 +197,7 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
             Ok(Event::Request(NOW)) => mounted.detach(),
             Ok(Event::MountsChanged) => {
                 let has_files = mounted.has_files();
-                // Nobody uses the volume of files that were unmounted by umount(8).
+                // After umount(8) of the files, no program uses the volume.
                 if had_files && !has_files && !wanted {
                     (wanted, told) = (true, true);
                 }

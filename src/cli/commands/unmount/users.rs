@@ -18,12 +18,20 @@ const MAX_USERS: usize = 8;
 /// What uses a mount.
 #[derive(Debug, Default)]
 pub(super) struct Users {
-    /// Programs, with their numbers.
-    programs: Vec<String>,
+    programs: Vec<Program>,
     /// Loop devices on the file.
     devices: Vec<PathBuf>,
     /// Directories with file systems from the volume, and mounts over the file.
-    pub(super) mounts: Vec<PathBuf>,
+    mounts: Vec<PathBuf>,
+}
+
+/// A program that uses a mount.
+#[derive(Debug)]
+struct Program {
+    /// Its name, and the number of its process.
+    described: String,
+    /// Whether it serves a FUSE file system, as ntfs-3g does.
+    is_driver: bool,
 }
 
 impl Users {
@@ -65,6 +73,20 @@ impl Users {
         users
     }
 
+    /// Those of a volume that are left if the file system `files`, which another driver mounted from
+    /// it, is unmounted. `device` is its loop device.
+    pub(super) fn beside(mut self, files: &MountEntry, device: Option<&Path>) -> Self {
+        self.programs.retain(|program| !program.is_driver);
+        self.devices.retain(|path| Some(path.as_path()) != device);
+        self.mounts.retain(|path| *path != files.directory);
+        self
+    }
+
+    /// Whether a driver or a loop device uses it.
+    pub(super) fn has_driver(&self) -> bool {
+        !self.devices.is_empty() || self.programs.iter().any(|program| program.is_driver)
+    }
+
     /// Whether nothing is seen to use it.
     pub(super) fn is_empty(&self) -> bool {
         self.programs.is_empty() && self.devices.is_empty() && self.mounts.is_empty()
@@ -77,7 +99,8 @@ impl Users {
             .mounts
             .iter()
             .map(|mount| format!("the mount on {}", mount.shown()));
-        let mut named: Vec<_> = self.programs.iter().cloned().chain(devices).collect();
+        let programs = self.programs.iter().map(|program| program.described.clone());
+        let mut named: Vec<_> = programs.chain(devices).collect();
         named.extend(mounts);
         named.truncate(MAX_USERS);
         match named.is_empty() {
@@ -126,7 +149,7 @@ fn devices_in(device: &Path) -> Vec<(u32, u32)> {
 }
 
 /// Other processes with a file of the mount open or mapped, or with a working directory in it.
-fn programs(mounted: &MountEntry) -> Vec<String> {
+fn programs(mounted: &MountEntry) -> Vec<Program> {
     let mut programs = Vec::new();
     for entry in read_dir("/proc").into_iter().flatten().flatten() {
         let process = entry.path();
@@ -136,10 +159,21 @@ fn programs(mounted: &MountEntry) -> Vec<String> {
         };
         if id != std::process::id() && uses(&process, mounted) {
             let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
-            programs.push(format!("{} ({id})", escaped(name.trim())));
+            programs.push(Program {
+                described: format!("{} ({id})", escaped(name.trim())),
+                is_driver: serves_fuse(&process),
+            });
         }
     }
     programs
+}
+
+/// Whether a process has the connection of a FUSE file system open.
+fn serves_fuse(process: &Path) -> bool {
+    let files = read_dir(process.join("fd")).into_iter().flatten().flatten();
+    files
+        .into_iter()
+        .any(|file| std::fs::read_link(file.path()).is_ok_and(|at| at == Path::new("/dev/fuse")))
 }
 
 fn uses(process: &Path, mounted: &MountEntry) -> bool {
