@@ -34,6 +34,7 @@ const WITH_VALUE: &[&str] = &[
     "uid",
     "gid",
     "umask",
+    "driver",
 ];
 /// Options without a value: as mount(8) writes them, and as `fve mount` does. `rw` is not among them:
 /// mount(8) passes it unless the user gave `ro`, but a volume is only written to on an explicit
@@ -513,6 +514,10 @@ mod tests {
         assert_eq!(
             translated(&["mount.fve", "/dev/sda3", "/mnt", "-o", "rw,read-write"]),
             ["fve", "mount", "/dev/sda3", "/mnt", "--read-write"]
+        );
+        assert_eq!(
+            translated(&["mount.fve", "a", "b", "-o", "rw,read-write,driver=ntfs-3g"])[4..],
+            ["--read-write", "--driver", "ntfs-3g"]
         );
         assert!(of_options("ro,read-write").is_err());
     }
