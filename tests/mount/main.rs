@@ -11,8 +11,10 @@ mod command;
 #[path = "../common/mod.rs"]
 mod common;
 mod decrypt;
+mod driver;
 mod edges;
 mod files;
+mod layers;
 mod stop;
 
 use std::process::ExitCode;

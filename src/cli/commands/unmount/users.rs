@@ -99,7 +99,10 @@ impl Users {
             .mounts
             .iter()
             .map(|mount| format!("the mount on {}", mount.shown()));
-        let programs = self.programs.iter().map(|program| program.described.clone());
+        let programs = self
+            .programs
+            .iter()
+            .map(|program| program.described.clone());
         let mut named: Vec<_> = programs.chain(devices).collect();
         named.extend(mounts);
         named.truncate(MAX_USERS);

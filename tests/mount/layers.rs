@@ -1,0 +1,157 @@
+//! The layers of files that another driver shows: they end together, from the top, also after a process
+//! was killed, and stay while a program uses them.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::common::fve;
+use crate::common::output::{assert_status, run, text};
+use crate::common::trials::{fuse, trial};
+use crate::driver::{Volume, exfat_tools, ntfs_tools};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Sends a signal to each process whose name is `name`, with `word` in its command line.
+fn signal(name: &str, signal: &str, word: &Path) {
+    let word = word.to_str().expect("path");
+    let mut sent = 0;
+    for entry in fs::read_dir("/proc").expect("processes").flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let program = line.split('\0').next().unwrap_or_default();
+        if program.ends_with(name) && line.contains(word) && !line.contains("--on-request") {
+            let id = entry.file_name().into_string().expect("number");
+            run(Command::new("kill").arg(format!("-{signal}")).arg(id));
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, 1, "{name} {word}");
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < WAIT, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn wait_until_unmounted(volume: &Volume) {
+    wait_until("unmounted", || volume.private().is_none());
+    wait_until("removed", || {
+        let left = fs::read_dir("/run/fve/mounts").into_iter().flatten();
+        let word = volume.shown();
+        let word = word.parent().and_then(Path::file_name).expect("name");
+        let word = word.to_str().expect("name").to_owned();
+        !left
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().contains(&word))
+    });
+    volume.assert_nothing_left();
+}
+
+#[trial("a killed driver", needs(fuse, ntfs_tools, exfat_tools))]
+fn a_killed_driver() {
+    for (volume, program) in [
+        (Volume::ntfs(), "ntfs-3g"),
+        (Volume::exfat(), "mount.exfat-fuse"),
+    ] {
+        volume.mount(&["--read-write"]);
+        signal(program, "KILL", &volume.shown());
+        let unmounted = volume.try_to_unmount();
+        assert_status(&unmounted, 0);
+        assert!(text(&unmounted.stderr).contains("lost"));
+        volume.assert_nothing_left();
+    }
+}
+
+#[trial("a killed server", needs(fuse, ntfs_tools, exfat_tools))]
+fn a_killed_server() {
+    for volume in [Volume::ntfs(), Volume::exfat()] {
+        volume.mount(&["--read-write"]);
+        signal("fve", "KILL", &volume.shown());
+        let unmounted = volume.try_to_unmount();
+        // 5 if the driver reports that it could not write the rest.
+        assert!(matches!(unmounted.status.code(), Some(0 | 5)));
+        assert!(text(&unmounted.stderr).contains("lost"));
+        volume.assert_nothing_left();
+    }
+}
+
+#[trial("only the private mount is left", needs(fuse, ntfs_tools))]
+fn only_the_private_mount_is_left() {
+    let volume = Volume::ntfs();
+    for name in [volume.shown(), volume.path()] {
+        volume.mount(&["--read-write"]);
+        signal("fve", "KILL", &volume.shown());
+        signal("ntfs-3g", "KILL", &volume.shown());
+        run(Command::new("umount").arg(volume.shown()));
+        let private = volume.private().expect("the volume is mounted");
+        let listed = fve().arg("unmount").output().expect("fve");
+        let listed = text(&listed.stderr);
+        assert!(listed.contains(volume.shown().to_str().expect("path")));
+        assert!(
+            !listed.contains(private.to_str().expect("path")),
+            "{listed}"
+        );
+        let unmounted = fve().arg("unmount").arg(name).output().expect("fve");
+        assert_status(&unmounted, 0);
+        volume.assert_nothing_left();
+    }
+}
+
+#[trial("nothing ends while a program uses it", needs(fuse, ntfs_tools))]
+fn nothing_ends_while_it_is_used() {
+    let volume = Volume::ntfs();
+    volume.mount(&["--read-write"]);
+    let shown = volume.shown();
+    let refused = |word: &str| {
+        let refused = volume.try_to_unmount();
+        assert_status(&refused, 5);
+        let said = text(&refused.stderr);
+        assert!(said.contains(word), "{said}");
+        // All layers are still there.
+        fs::write(shown.join("works"), b"still").expect("write");
+    };
+    let own = format!("({})", std::process::id());
+    let held = File::create(shown.join("held")).expect("create");
+    refused(&own);
+    drop(held);
+    let below = File::open(volume.private().expect("private").join("volume"));
+    refused(&own);
+    drop(below);
+    let nested = shown.join("nested");
+    fs::create_dir(&nested).expect("directory");
+    run(Command::new("mount")
+        .args(["-t", "tmpfs", "none"])
+        .arg(&nested));
+    refused(&format!("umount {}", nested.display()));
+    run(Command::new("umount").arg(&nested));
+    volume.unmount();
+    assert_eq!(volume.ntfs_file("/works"), b"still");
+}
+
+#[trial("umount ends the lower layers", needs(fuse, ntfs_tools, exfat_tools))]
+fn umount_ends_the_lower_layers() {
+    for volume in [Volume::ntfs(), Volume::exfat()] {
+        volume.mount(&["--read-write"]);
+        fs::write(volume.shown().join("written"), b"before").expect("write");
+        run(Command::new("umount").arg(volume.shown()));
+        wait_until_unmounted(&volume);
+    }
+}
+
+#[trial("a signal ends all layers when they are free", needs(fuse, ntfs_tools))]
+fn a_signal_ends_all_layers() {
+    let volume = Volume::ntfs();
+    volume.mount(&["--read-write"]);
+    let held = File::create(volume.shown().join("held")).expect("create");
+    signal("fve", "TERM", &volume.shown());
+    std::thread::sleep(Duration::from_millis(300));
+    fs::write(volume.shown().join("works"), b"still").expect("write");
+    drop(held);
+    wait_until_unmounted(&volume);
+    assert_eq!(volume.ntfs_file("/works"), b"still");
+}
