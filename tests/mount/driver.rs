@@ -26,7 +26,7 @@ pub fn exfat_tools() -> Option<Missing> {
     loop_devices().or_else(|| programs(&["mkfs.exfat", "mount.exfat-fuse", "fsck.exfat"]))
 }
 
-/// A volume that anybody can unlock, and a directory to mount its files on.
+/// A volume that anyone can unlock, and a directory to mount its files on.
 pub struct Volume {
     directory: tempfile::TempDir,
 }
