@@ -5,7 +5,7 @@ encryption.
 
 The script makes an NTFS file system with a large file, a tree of small files and a directory of many
 entries, and encrypts it. Each result is the median of several rounds, in which the programs take turns.
-Mounts are made anew for every measurement, and the time to make them is not counted; that of `fve cp` and
+Mounts are made again for every measurement, and the time to make them is not counted; that of `fve cp` and
 `fve find` to unlock the volume is. Writing the copies to the disk is counted for all.
 
 Needs root and ntfs-3g.

@@ -176,7 +176,7 @@ const LIMITS: &[Limit] = &[
     (
         Program::Dissect,
         is_initialised_in_part,
-        "dissect.ntfs shows what is behind the initialised size as it lies on the disk",
+        "dissect.ntfs shows old content behind the initialised size",
     ),
     (
         Program::Dissect,
