@@ -524,7 +524,7 @@ fn change_ntfs(bytes: &mut [u8], random: &mut Random) -> String {
             // value, and the value.
             true => {
                 let value = (
-                    24 + random.below(attribute.range.len() - 24),
+                    24 + random.below(attribute.range.len().saturating_sub(24)),
                     1 << random.below(4),
                 );
                 let fields = [(0, 4), (9, 1), (10, 2), (12, 2), (14, 2), (16, 4), (20, 2)];
@@ -551,7 +551,7 @@ fn change_ntfs(bytes: &mut [u8], random: &mut Random) -> String {
         };
         (start + field.0, field.1)
     };
-    let width = width.min(size - at);
+    let width = width.min(size.saturating_sub(at));
     let change = random.change(record.bytes, at, width);
     protect(record.bytes);
     format!("record at {offset:#x}: {change}")
@@ -623,7 +623,7 @@ impl Random {
     }
 
     fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
+        (self.next() % limit.max(1) as u64) as usize
     }
 
     fn choose<'a, T>(&mut self, from: &'a [T]) -> &'a T {
@@ -632,7 +632,10 @@ impl Random {
 
     /// Changes `width` bytes to something random, or something that is near a limit.
     fn change(&mut self, bytes: &mut [u8], at: usize, width: usize) -> String {
-        let Some(target) = bytes.get_mut(at..at + width) else {
+        let Some(target) = bytes
+            .get_mut(at..at + width)
+            .filter(|found| !found.is_empty())
+        else {
             return format!("nothing at {at:#x}");
         };
         let mut old = [0; 8];
