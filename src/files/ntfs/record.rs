@@ -27,7 +27,7 @@ const SIGNATURE: &[u8; 4] = b"FILE";
 const NAME: &str = "file record";
 /// The record is in use.
 const IN_USE: u16 = 1;
-/// Where the fixups begin, if the header contains the number of the record. Other programs leave it 0.
+/// Where the fixups begin, if the header contains the number of the record.
 const HEADER_WITH_NUMBER: usize = 0x30;
 /// It describes a directory.
 const DIRECTORY: u16 = 2;
@@ -78,12 +78,14 @@ impl Record {
         let used = fields.part(NAME, 0, used)?;
         let in_use = used.u16(0x16)? & IN_USE != 0;
         // A disk that writes a record to the wrong place must not make a file show the content of another.
-        let stored = match usize::from(fields.u16(4)?) {
-            HEADER_WITH_NUMBER.. => u64::from(fields.u32(0x2C)?),
-            _ => 0,
-        };
-        if in_use && stored != 0 && stored != number & u64::from(u32::MAX) {
-            return Err(fields.fault(format!("it is record {stored}, in the place of {number}")));
+        let has_number = usize::from(fields.u16(4)?) >= HEADER_WITH_NUMBER;
+        if in_use && has_number {
+            let stored = u64::from(fields.u32(0x2C)?);
+            if stored != number & u64::from(u32::MAX) {
+                return Err(
+                    fields.fault(format!("it is record {stored}, in the place of {number}"))
+                );
+            }
         }
         let attributes = match in_use {
             true => Attribute::parse_all(&used, usize::from(used.u16(0x14)?))?,

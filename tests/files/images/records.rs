@@ -238,6 +238,7 @@ pub fn split_mft(image: &mut [u8], parts: usize) {
         record[22] = 1;
         record[32..40].copy_from_slice(&reference(0).to_le_bytes());
         record[40..42].copy_from_slice(&1u16.to_le_bytes());
+        record[44..48].copy_from_slice(&(extension(part) as u32).to_le_bytes());
         set_attributes(record, extent);
         protect(record);
     }
