@@ -183,6 +183,11 @@ const LIMITS: &[Limit] = &[
         is_wsl_link,
         "dissect.ntfs takes links of the Windows Subsystem for Linux for empty files",
     ),
+    (
+        Program::SevenZip,
+        is_late,
+        "7-Zip finds no files if $MFT has an attribute list",
+    ),
 ];
 
 /// Whether the file of [`ntfs::assorted`] has stored parts and holes.
@@ -192,6 +197,11 @@ fn is_sparse(path: &str) -> bool {
 
 fn is_initialised_in_part(path: &str) -> bool {
     ntfs::INITIALISED.iter().any(|(name, _)| *name == path)
+}
+
+/// All files of [`ntfs::fragmented_mft`].
+fn is_late(path: &str) -> bool {
+    ["late", "one"].contains(&path) || path.starts_with("late/")
 }
 
 fn is_wsl_link(path: &str) -> bool {
