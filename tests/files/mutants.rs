@@ -419,7 +419,7 @@ fn metadata(kind: Kind, bytes: &[u8]) -> Vec<Range<usize>> {
     match kind {
         Kind::Ntfs => {
             let size = records::record_size(bytes);
-            let mut found = vec![0..84];
+            let mut found: Vec<_> = std::iter::once(0..84).collect();
             let sectors = (0..bytes.len() - 4096).step_by(512);
             for at in sectors {
                 match &bytes[at..at + 4] {

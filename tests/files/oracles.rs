@@ -313,18 +313,6 @@ pub fn dissect_ntfs(image: &Path) -> Listing {
         .collect()
 }
 
-/// The entries of the root directory, for images where no more is needed.
-pub fn names_in_root(files: &Files) -> Vec<String> {
-    let mut names = Vec::new();
-    files
-        .list(files.root(), &mut |entry| {
-            names.push(entry.name.to_text_lossy());
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-    names
-}
-
 /// In what two listings differ: the path, and what each shows. Errors of both are equal, whatever
 /// they say.
 pub fn differences(one: &Listing, other: &Listing) -> Vec<(String, Option<Shown>, Option<Shown>)> {

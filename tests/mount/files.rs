@@ -437,7 +437,7 @@ struct Place {
     directory: tempfile::TempDir,
 }
 
-/// The user `nobody`: fusermount3 requires one with a name.
+/// A user without rights who is on every system: fusermount3 requires one with a name.
 const USER: u32 = 65_534;
 
 impl Place {

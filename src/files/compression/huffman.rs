@@ -149,7 +149,7 @@ mod tests {
         let mut next = 0u32;
         for symbol in sorted {
             let length = u32::from(lengths[symbol]);
-            let word = (next >> 16 - 16) as u16;
+            let word = next as u16;
             let [low, high] = word.to_le_bytes();
             let input = [low, high];
             let mut bits = Bits::new(&input);

@@ -51,6 +51,10 @@ const MAX_SPECIAL: u64 = 1 << 20;
 /// Bytes of a directory or of the bitmap that are read at a time.
 const PIECE: u64 = 1 << 16;
 
+/// The parts of a directory that can be read, what is wrong with the rest, and whether its clusters
+/// follow one another.
+type Parts = (Vec<Range<u64>>, Option<FileError>, bool);
+
 struct ExFat {
     source: Arc<dyn ReadAt>,
     boot: Boot,
@@ -288,10 +292,7 @@ impl ExFat {
 
     /// The parts of a directory that can be read, what is wrong with the rest, and whether its clusters
     /// follow one another.
-    fn parts(
-        &self,
-        directory: FileId,
-    ) -> Result<(Vec<Range<u64>>, Option<FileError>, bool), FileError> {
+    fn parts(&self, directory: FileId) -> Result<Parts, FileError> {
         let source = self.source.as_ref();
         let too_long = || FileError::damaged("the directory has more than 256 MiB");
         let most = self.clusters().needed(MAX_DIRECTORY);

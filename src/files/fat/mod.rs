@@ -278,7 +278,7 @@ impl Fat {
         if directory.number == ROOT {
             return Ok(match self.boot.root {
                 Root::Fixed { start, end } => Parts {
-                    ranges: vec![start..end],
+                    ranges: std::iter::once(start..end).collect(),
                     fault: None,
                 },
                 Root::Chain(first) => self.parts_of_chain(first),

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn entries_follow_each_other() {
-        let mut list = vec![0u8; 0x20];
+        let mut list = [0u8; 0x20];
         list[..8].copy_from_slice(&[0x80, 0, 0, 0, 0x20, 0, 1, 0x1A]);
         list[8] = 5;
         list[0x10..0x1A].copy_from_slice(&[9, 0, 0, 0, 0, 0, 3, 0, 7, 0]);

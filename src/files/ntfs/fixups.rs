@@ -82,7 +82,7 @@ fn place(record: &Fields<'_>) -> Result<Range<usize>, FormatError> {
     let len = record.bytes().len();
     let blocks = len / BLOCK;
     let end = start.saturating_add(count.saturating_mul(2));
-    if len % BLOCK != 0
+    if !len.is_multiple_of(BLOCK)
         || count != blocks.saturating_add(1)
         || start < 8
         || start % 2 != 0

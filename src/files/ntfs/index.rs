@@ -137,7 +137,7 @@ impl Index {
                     true => volume.cluster_size,
                     false => 512,
                 },
-                max: volume.size / len.max(1) as u64,
+                max: volume.size.checked_div(len as u64).unwrap_or(0),
             }),
         };
         Ok(Self {
@@ -291,7 +291,7 @@ impl<'a> Node<'a> {
         let first = fields.u32(header)? as usize;
         let used = fields.u32(header.saturating_add(4))? as usize;
         let (at, end) = (header.saturating_add(first), header.saturating_add(used));
-        if first < 0x10 || first % 8 != 0 || at > end || end > fields.bytes().len() {
+        if first < 0x10 || !first.is_multiple_of(8) || at > end || end > fields.bytes().len() {
             return Err(fields.fault(format!("its entries are at {first:#x} to {used:#x}")));
         }
         Ok(Self { fields, at, end })
@@ -440,7 +440,8 @@ impl Records {
         let position = vcn.checked_mul(self.vcn_len);
         let position = position.filter(|position| {
             let end = position.checked_add(self.len as u64);
-            position % self.len as u64 == 0 && end.is_some_and(|end| end <= self.content.size())
+            position.is_multiple_of(self.len as u64)
+                && end.is_some_and(|end| end <= self.content.size())
         });
         position
             .ok_or_else(|| FileError::damaged(format!("an index record {vcn:#x} does not exist")))
@@ -489,7 +490,7 @@ impl<'a> Reader<'a> {
     /// The record with this VCN.
     fn read(&mut self, vcn: u64) -> Result<Record, FileError> {
         let position = self.records.position(vcn)?;
-        let inside = position % PIECE as u64;
+        let inside = position.checked_rem(PIECE as u64).unwrap_or(0);
         let start = position.saturating_sub(inside);
         let Ok(piece) = self.piece(start) else {
             // Perhaps only another record of the piece is unreadable.

@@ -13,8 +13,6 @@ fn u32_at(bytes: &[u8], at: usize) -> usize {
 /// A part of an image that is a file record, whose update sequence is undone while it is changed.
 pub struct Record<'a> {
     pub bytes: &'a mut [u8],
-    /// Where it is in the image.
-    pub offset: usize,
 }
 
 /// An attribute: its type, its name and where it is in its record.
@@ -113,7 +111,6 @@ pub fn change_record(image: &mut [u8], name: &str, change: impl Fn(&mut Record<'
     for offset in records(image) {
         let mut record = Record {
             bytes: &mut image[offset..offset + size],
-            offset,
         };
         unprotect(record.bytes);
         if record.names().iter().any(|one| one == name) {
@@ -163,11 +160,7 @@ pub fn split_mft(image: &mut [u8], parts: usize) {
     // The runs, in parts of nearly the same number.
     let mut record = image[mft..mft + size].to_vec();
     unprotect(&mut record);
-    let attributes = Record {
-        bytes: &mut record,
-        offset: mft,
-    }
-    .attributes();
+    let attributes = Record { bytes: &mut record }.attributes();
     let bytes_of = |one: &Attribute| record[one.range.clone()].to_vec();
     let data = attributes.iter().find(|one| one.kind == DATA).unwrap();
     let data = bytes_of(data);

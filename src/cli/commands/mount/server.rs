@@ -57,7 +57,9 @@ pub(super) fn serve_with(
                 return Ok(());
             }
             then()?;
-            what.map(term::note);
+            if let Some(what) = what {
+                term::note(what);
+            }
             announce(in_background)
         })
         .map_err(no_thread)?;

@@ -43,10 +43,11 @@ impl Manifest {
         for (path, hash) in hashes {
             text.extend(line(path, hash));
         }
-        Ok(match self {
+        match self {
             Self::New(file) => file.fill(&text)?,
             Self::Replacing(file) => file.fill(&text)?,
-        })
+        }
+        Ok(())
     }
 }
 
