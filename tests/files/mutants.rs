@@ -496,7 +496,6 @@ fn change_ntfs(bytes: &mut [u8], random: &mut Random) -> String {
     }
     let record = records::Record {
         bytes: &mut bytes[offset..offset + size],
-        offset,
     };
     unprotect(record.bytes);
     let attributes = record.attributes();

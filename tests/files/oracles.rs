@@ -1,7 +1,6 @@
 //! What other programs find in a file system, in the form of [`Listing`], and what the library finds.
 
 use std::fs;
-use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
