@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fve::files::{self, Content, FileId, FileName, FilePath, Files};
+use fve::files::{self, FileId, FileName, FilePath, Files};
 
 /// Most entries, and most streams of a file.
 const MOST: usize = 300;
