@@ -15,14 +15,17 @@ const SKIPPED: [&str; 3] = ["corpus", "seeds", "target"];
 const TEXTS: [&str; 5] = ["rs", "md", "py", "sh", "toml"];
 
 /// Published texts with numbered sections.
-const PUBLISHERS: [&str; 7] = [
+const PUBLISHERS: [&str; 10] = [
     "RFC ",
     "FIPS ",
     "IEEE ",
     "ITU-T X.690",
     "UEFI specification",
     "TPM 2.0 library",
+    "MS-FSCC",
     "MS-NKPU",
+    "MS-XCA",
+    "exFAT specification",
 ];
 
 /// Words that cite texts which are not in the repository.

@@ -633,7 +633,7 @@ fn logs_inside() -> Result<(), Failed> {
     assert_eq!(logs["logs"][0]["records"], 10);
     assert_eq!(logs["logs"][0]["unreadable"], 0);
     assert!(logs["logs"][0]["fault"].is_null(), "{logs}");
-    assert_eq!(logs["logs"][1]["fault"], "no such file");
+    assert_eq!(logs["logs"][1]["fault"], "there is no such file");
     let events = logs["events"].as_array().unwrap();
     let ids: Vec<_> = events
         .iter()

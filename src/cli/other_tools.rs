@@ -99,7 +99,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "'fve info SOURCE' describes a volume",
     ),
     (
-        &["list", "scan", "find"],
+        &["list", "scan"],
         "'fve info DISK' finds the volumes of a disk, and 'fve repair scan DISK' those without a partition",
     ),
 ];

@@ -100,7 +100,7 @@ pub struct Times {
     pub accessed: Option<FileTime>,
 }
 
-/// The attributes of a file, as Windows defines them (\[MS-FSCC\] §2.6).
+/// The attributes of a file, as Windows defines them (\[MS-FSCC\], section 2.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Attributes(pub u32);
 

@@ -5,6 +5,26 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+/// The mount table of this process.
+const OWN_TABLE: &str = "/proc/self/mountinfo";
+
+/// How often a table is read, at most.
+const TRIES: usize = 10;
+
+/// Reads a mount table. The kernel returns it in pieces, and leaves out or repeats rows if something is
+/// mounted or unmounted between two of them; so the table is read until it is the same twice.
+fn read(table: &Path) -> io::Result<Vec<u8>> {
+    let mut last = std::fs::read(table)?;
+    for _ in 1..TRIES {
+        let next = std::fs::read(table)?;
+        if next == last {
+            break;
+        }
+        last = next;
+    }
+    Ok(last)
+}
+
 /// One mount: a row of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,7 +72,7 @@ impl MountEntry {
     /// As [`MountEntry::at`].
     pub fn holding(path: &Path) -> io::Result<Option<Self>> {
         let path = std::path::absolute(path)?;
-        let table = std::fs::read("/proc/self/mountinfo")?;
+        let table = read(Path::new(OWN_TABLE))?;
         // Of several mounts on a directory, the last one counts.
         Ok(Self::all_in(&table)
             .into_iter()
@@ -65,12 +85,12 @@ impl MountEntry {
     /// # Errors
     /// As [`MountEntry::at`].
     pub fn list() -> io::Result<Vec<Self>> {
-        Ok(Self::all_in(&std::fs::read("/proc/self/mountinfo")?))
+        Ok(Self::all_in(&read(Path::new(OWN_TABLE))?))
     }
 
     /// All rows of the table in this file; none if it cannot be read.
     pub(super) fn all(table: &Path) -> Vec<Self> {
-        Self::all_in(&std::fs::read(table).unwrap_or_default())
+        Self::all_in(&read(table).unwrap_or_default())
     }
 
     fn all_in(table: &[u8]) -> Vec<Self> {

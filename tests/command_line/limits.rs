@@ -629,7 +629,7 @@ fn index_records() -> Result<(), Failed> {
     let stdout: Value = serde_json::from_str(&stdout)?;
     let fault = stdout["event_logs"]["logs"][0]["fault"].as_str().unwrap();
     assert!(
-        fault.contains("structures on the disk are damaged"),
+        fault.contains("index records of 4261412864 bytes"),
         "{fault}"
     );
     Ok(())

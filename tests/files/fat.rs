@@ -224,9 +224,14 @@ fn other_programs_read_the_same_from_fat() -> Vec<Trial> {
                             && !path.contains("(Volume")
                     };
                     let found = oracles::sleuth_kit_finds(&image.path(), variant.3, wanted);
-                    let mut ours = oracles::library(&oracles::open(&image.path()));
-                    ours.retain(|path, _| wanted(path));
-                    equals(&found, &ours)
+                    let ours = oracles::library(&oracles::open(&image.path()));
+                    let ours = ours.into_iter().filter(|(path, _)| wanted(path));
+                    // It reads at most 19 of the entries of a long name, each of 13 characters.
+                    let cut = |path: String| path.chars().take(19 * 13).collect::<String>();
+                    equals(
+                        &found,
+                        &ours.map(|(path, shown)| (cut(path), shown)).collect(),
+                    )
                 },
             );
             let dissect = trial(

@@ -50,6 +50,7 @@ impl Volume {
         let image = volume.directory.path().join("image");
         let file = fs::File::create(&image).expect("image");
         file.set_len(size).expect("size");
+        drop(file);
         run(Command::new(format[0]).args(&format[1..]).arg(&image));
         let mut create = fve();
         create.arg("create").arg(volume.path()).arg("--from");

@@ -25,6 +25,9 @@ struct Fat {
     summary: Option<u64>,
 }
 
+/// Where the boot sector names the file system: FAT12 and FAT16, FAT32.
+const NAMES_AT: [usize; 2] = [0x36, 0x52];
+
 pub(super) fn open(image: &dyn ReadAt) -> Result<Option<Box<dyn FileSystem>>> {
     if image.size() < BOOT_LEN as u64 {
         return Ok(None);
@@ -34,7 +37,11 @@ pub(super) fn open(image: &dyn ReadAt) -> Result<Option<Box<dyn FileSystem>>> {
         return Ok(None);
     };
     if !has_its_table(image, &boot) {
-        return Ok(None);
+        let is_named = |at: usize| bytes.get(at..).is_some_and(|rest| rest.starts_with(b"FAT"));
+        return match NAMES_AT.into_iter().any(is_named) {
+            true => Err(broken("FAT", "its table does not begin as a table does")),
+            false => Ok(None),
+        };
     }
     if boot.width == Width::Fat12 {
         return Err(unusable(

@@ -1,5 +1,5 @@
 //! Canonical Huffman codes of up to 16 bits: shorter codes come first, and codes of the same length in
-//! the order of their symbols (\[MS-XCA\] §2.2.4; the LZX documentation calls them path lengths).
+//! the order of their symbols (\[MS-XCA\], section 2.2.4; the LZX documentation calls them path lengths).
 //!
 //! The first bits of a code are looked up in a table; the few codes that are longer are found by
 //! comparing them with the first code of each length.

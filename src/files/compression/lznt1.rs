@@ -1,4 +1,4 @@
-//! LZNT1, the compression of NTFS (\[MS-XCA\] §2.5).
+//! LZNT1, the compression of NTFS (\[MS-XCA\], section 2.5).
 //!
 //! A unit is a series of chunks, each for 4 KiB. A chunk has a header of 16 bits:
 //!
@@ -104,7 +104,7 @@ mod tests {
         decompress(unit, &mut out).map(|()| out)
     }
 
-    /// The example in \[MS-XCA\] §3.3.
+    /// The example in \[MS-XCA\], section 3.3.
     #[test]
     fn the_published_example_is_decompressed() {
         let data = [

@@ -1,4 +1,4 @@
-//! XPRESS with Huffman codes, as in the files of CompactOS (\[MS-XCA\] §2.2).
+//! XPRESS with Huffman codes, as in the files of CompactOS (\[MS-XCA\], section 2.2).
 //!
 //! | offset | field |
 //! |---|---|
@@ -75,7 +75,7 @@ fn long_length(bits: &mut Bits<'_>) -> Result<usize, Corrupt> {
 mod tests {
     use super::*;
 
-    /// The second example in \[MS-XCA\] §3.2: 300 letters.
+    /// The second example in \[MS-XCA\], section 3.2: 300 letters.
     #[test]
     fn the_published_example_is_decompressed() {
         let mut data = [0u8; 276];

@@ -13,7 +13,7 @@
 //! | 0x6E, 0x70 | number of tables; percent of the clusters in use, or 0xFF |
 //!
 //! The last sector repeats a checksum of the others, which leaves out the flags and the percentage. Source:
-//! Microsoft's exFAT specification of 2019, §3.
+//! Microsoft's exFAT specification of 2019, section 3.
 
 use std::ops::Range;
 

@@ -20,7 +20,7 @@
 //! of the file can be trusted. The hash of the name (C0, 4) only makes a search faster and is not used.
 //! A time zone is a number of quarters of an hour east of UTC with 7 bits, if bit 7 is set.
 //!
-//! Source: Microsoft's exFAT specification of 2019, §6 and §7.
+//! Source: Microsoft's exFAT specification of 2019, sections 6 and 7.
 
 use crate::files::chains::date_and_time;
 use crate::files::name::FileName;
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn time_zones_have_seven_bits() {
-        // Examples of the specification, §7.4.10.
+        // Examples of the exFAT specification, section 7.4.10.
         assert_eq!(quarters(0x80), 0);
         assert_eq!(quarters(0xFF), -1);
         assert_eq!(quarters(0xD0), -48);

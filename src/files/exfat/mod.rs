@@ -43,7 +43,7 @@ use upper_case::UpperCase;
 const ROOT: u64 = 2;
 /// Set in the number of a file in a directory without a chain.
 const IN_CONTIGUOUS: u64 = 1;
-/// Most bytes of a directory (Microsoft's exFAT specification of 2019, §7.4).
+/// Most bytes of a directory (Microsoft's exFAT specification of 2019, section 7.4).
 const MAX_DIRECTORY: u64 = 256 << 20;
 /// Bytes of the root directory that are searched for the bitmap, the table of upper case and the label.
 /// They are the first entries.

@@ -1,7 +1,7 @@
 //! The table of exFAT that maps characters to upper case, for comparing names.
 //!
 //! It has a 16-bit unit for each character from 0 on. FFFF followed by a number stands for that many
-//! characters that are mapped to themselves. Source: Microsoft's exFAT specification of 2019, §7.2.
+//! characters that are mapped to themselves. Source: Microsoft's exFAT specification of 2019, section 7.2.
 
 use super::boot::{Boot, add};
 use super::entry::Special;

@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(usual.record_len, 1024);
         assert_eq!((usual.table, usual.copy), (0x4000, 0x10000));
         // Clusters of 2 MiB: 2^12 sectors.
-        let large = parse(&[(0x0D, &[0xF4]), (0x2B, &[1])]).unwrap();
+        let large = parse(&[(0x0D, &[0xF4]), (0x2B, &[1]), (0x44, &[0xF4])]).unwrap();
         assert_eq!(large.cluster_size, 2 << 20);
         let sectors = parse(&[(0x0B, &[0, 16, 1]), (0x40, &[1])]).unwrap();
         assert_eq!((sectors.sector_size, sectors.record_len), (4096, 4096));

@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(part, expected[at..at + len]);
         }
         assert_eq!(content.stored_from(0), Some(0..2048));
-        assert_eq!(content.stored_from(2047), Some(0..2048));
+        assert_eq!(content.stored_from(2047), Some(1024..2048));
         assert_eq!(content.stored_from(2048), Some(3072..4096));
         let damaged = content.read_exact_at(3072, &mut [0; 8]).unwrap_err();
         assert_eq!(damaged.kind(), io::ErrorKind::InvalidData);

@@ -1,4 +1,4 @@
-//! Reparse points: what a file or directory is instead of its content (\[MS-FSCC\] §2.1.2).
+//! Reparse points: what a file or directory is instead of its content (\[MS-FSCC\], section 2.1.2).
 //!
 //! | offset | field |
 //! |---|---|
@@ -15,7 +15,7 @@ use crate::files::{FileError, FileName, Link, LinkKind, Unreadable};
 use crate::format::FormatError;
 use crate::format::wire::Fields;
 
-/// Tags of reparse points (\[MS-FSCC\] §2.1.2.1).
+/// Tags of reparse points (\[MS-FSCC\], section 2.1.2.1).
 pub(super) mod tags {
     pub(in super::super) const MOUNT_POINT: u32 = 0xA000_0003;
     pub(in super::super) const SYMBOLIC_LINK: u32 = 0xA000_000C;

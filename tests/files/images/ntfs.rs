@@ -40,7 +40,7 @@ const WOF: u32 = 0x8000_0017;
 const CLOUD: u32 = 0x9000_001A;
 const DEDUPLICATED: u32 = 0x8000_0013;
 
-/// The data of a junction or symbolic link: [MS-FSCC] §2.1.2.4 and §2.1.2.5.
+/// The data of a junction or symbolic link: [MS-FSCC], sections 2.1.2.4 and 2.1.2.5.
 fn link_data(target: &str, flags: Option<u32>) -> Vec<u8> {
     let shown = target.trim_start_matches(r"\??\");
     let units =

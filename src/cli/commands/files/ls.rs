@@ -95,7 +95,7 @@ fn list(args: &LsArgs, files: &Files, found: &[Located]) -> Result<(), Ended> {
         listing: Listing::begin(files, args.json)?,
         visited: HashSet::new(),
         has_headings: args.recursive || found.len() > 1,
-        is_first: true,
+        is_first: others.is_empty(),
     };
     if !others.is_empty() {
         let rows = others.iter().map(|found| lister.row(found)).collect();
@@ -326,7 +326,8 @@ mod tests {
     #[test]
     fn names_fill_columns_from_top_to_bottom() {
         let names = ["a", "bb", "例", "d", "e"].map(str::to_owned);
-        assert_eq!(in_columns(&names, 10), "a   d\nbb  e\n例\n".to_owned());
+        assert_eq!(in_columns(&names, 10), "a   例  e\nbb  d\n");
+        assert_eq!(in_columns(&names, 9), "a   d\nbb  e\n例\n");
         assert_eq!(in_columns(&names, 1), "a\nbb\n例\nd\ne\n");
         assert_eq!(in_columns(&names, 80), "a   bb  例  d   e\n");
         assert_eq!(in_columns(&[], 80), "");

@@ -269,9 +269,7 @@ fn end_patiently(mounted: &MountEntry, flush: impl Fn() -> Flushed) -> Result<Fl
         match unmount(directory) {
             Ok(()) => return Ok(flushed),
             // The server has noticed that its files are unmounted, and was faster.
-            Err(_) if matches!(MountEntry::of_device(mounted.device), Ok(None)) => {
-                return Ok(flushed);
-            }
+            Err(_) if is_gone(mounted) => return Ok(flushed),
             Err(error) if !is_busy(&error) => return Err(error.into()),
             Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
             Err(_) => {
@@ -280,6 +278,14 @@ fn end_patiently(mounted: &MountEntry, flush: impl Fn() -> Flushed) -> Result<Fl
             }
         }
     }
+}
+
+/// Whether a file system is not mounted any more. Its device number may have been given to another one.
+fn is_gone(mounted: &MountEntry) -> bool {
+    MountEntry::list().is_ok_and(|all| {
+        !all.iter()
+            .any(|other| other.device == mounted.device && other.source == mounted.source)
+    })
 }
 
 fn sync(file: File) -> Flushed {
