@@ -30,8 +30,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = files::open(Arc::new(unlocked))?;
 
     let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
-    for found in files.walk(files.root(), FilePath::default()) {
+    let mut walk = files.walk(files.root(), FilePath::default());
+    while let Some(found) = walk.next() {
         let found = found?;
+        if files.is_internal(&found.entry) {
+            walk.skip_directory();
+            continue;
+        }
         let name: Vec<char> = found
             .entry
             .name

@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let properties = files.properties();
     println!("{}, {} bytes", properties.kind, properties.size);
-    for found in files.walk(files.root(), FilePath::default()) {
+    let mut walk = files.walk(files.root(), FilePath::default());
+    while let Some(found) = walk.next() {
         // A directory that cannot be read does not hide the others.
         let found = match found {
             Ok(found) => found,
@@ -32,6 +33,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 continue;
             }
         };
+        if files.is_internal(&found.entry) {
+            walk.skip_directory();
+            continue;
+        }
         let stat = files.stat(found.entry.id)?;
         let modified = stat.times.modified.unwrap_or_default();
         println!("{:>12}  {modified}  {}", stat.len, found.path);

@@ -119,9 +119,16 @@ fn nothing_ends_while_it_is_used() {
     let held = File::create(shown.join("held")).expect("create");
     refused(&own);
     drop(held);
-    let below = File::open(volume.private().expect("private").join("volume"));
-    refused(&own);
-    drop(below);
+    // Another process: this one also serves mounts of other tests, as drivers do.
+    let below = File::open(volume.private().expect("private").join("volume")).expect("volume");
+    let mut other = Command::new("sleep")
+        .arg("60")
+        .stdin(below)
+        .spawn()
+        .expect("sleep");
+    refused(&format!("({})", other.id()));
+    other.kill().expect("kill");
+    other.wait().expect("wait");
     let nested = shown.join("nested");
     fs::create_dir(&nested).expect("directory");
     run(Command::new("mount")

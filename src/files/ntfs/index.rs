@@ -40,8 +40,6 @@ use crate::files::{Content, FileError, FileId, FileName};
 use crate::format::FormatError;
 use crate::format::wire::Fields;
 
-/// Records below this number belong to the file system itself.
-const SYSTEM_RECORDS: u64 = 16;
 /// Sizes of index records.
 const RECORD_LENS: std::ops::RangeInclusive<usize> = 512..=65536;
 /// Nodes between the root and a leaf. With three entries in each, they hold more names than records
@@ -66,9 +64,9 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Whether Windows hides it: it is only a short name, or a file of the file system itself.
+    /// Whether it is left out of listings: it is only a short name, or the root directory in itself.
     fn is_hidden(&self) -> bool {
-        self.is_short || self.id.number < SYSTEM_RECORDS
+        self.is_short || self.name.units() == [u16::from(b'.')]
     }
 }
 
@@ -147,7 +145,7 @@ impl Index {
         })
     }
 
-    /// Calls `tell` with every name that Windows shows, in the order of the index, until it breaks.
+    /// Calls `tell` with every name but short ones, in the order of the index, until it breaks.
     ///
     /// # Errors
     /// What is damaged, after all that could be read was told.
@@ -870,14 +868,24 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_file_system_itself_are_found_but_not_listed() {
+    fn short_names_and_the_root_in_itself_are_found_but_not_listed() {
         let index = opened(
-            root(&[("$MFT", 0, 3, None), ("a", 70, 1, None)], None),
+            root(
+                &[
+                    ("$MFT", 0, 3, None),
+                    (".", 5, 3, None),
+                    ("A~1", 70, 2, None),
+                    ("a", 70, 1, None),
+                ],
+                None,
+            ),
             Vec::new(),
         );
         let index = index.unwrap();
-        assert_eq!(listed(&index), (vec!["a".to_owned()], true));
+        let names = ["$MFT", "a"].map(str::to_owned).to_vec();
+        assert_eq!(listed(&index), (names, true));
         assert_eq!(number(&index, "$mft"), Some(0));
+        assert_eq!(number(&index, "a~1"), Some(70));
     }
 
     #[test]
