@@ -292,6 +292,9 @@ impl Sample {
         let files = files::open(Arc::new(sample.bytes.clone())).unwrap();
         for walked in files.walk(files.root(), FilePath::root()) {
             let walked = walked.unwrap();
+            if files.is_internal(&walked.entry) {
+                continue;
+            }
             let path = walked.path.to_string();
             let path = path.trim_start_matches('/');
             sample.owners.insert(tag(path), walked.entry.id.number);
@@ -323,6 +326,10 @@ impl Sample {
                 return Shown::Endless;
             }
             let Ok(walked) = walked else { continue };
+            // $MFT has the content of all files that are in their records.
+            if files.is_internal(&walked.entry) {
+                continue;
+            }
             let id = walked.entry.id;
             let _ = (files.stat(id), files.depth(id), files.link(id));
             let _ = files.look_up(files.root(), &walked.entry.name);

@@ -12,7 +12,7 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 
 /// How alike two names must be so that one is suggested for the other, from 0 to 1.
-const ALIKE: f64 = 0.75;
+const ALIKE: f64 = 0.6;
 
 /// Most names of a directory that are compared with one that does not exist.
 const MAX_COMPARED: usize = 100_000;
@@ -146,6 +146,9 @@ fn nearest(files: &Files, directory: fve::files::FileId, name: &FileName) -> Opt
     let mut left = MAX_COMPARED;
     // What can be read of the directory is enough for a suggestion.
     let _ = files.list(directory, &mut |entry| {
+        if files.is_internal(&entry) {
+            return ControlFlow::Continue(());
+        }
         let likeness = strsim::normalized_damerau_levenshtein(
             &wanted,
             &entry.name.to_text_lossy().to_lowercase(),
