@@ -1,6 +1,6 @@
 //! Files of a file system, read without mounting it: NTFS, exFAT and FAT.
 //!
-//! [`open`] recognizes the file system in any [`ReadAt`], such as an [`Unlocked`](crate::Unlocked)
+//! [`open`] recognizes the file system in any [`ReadAt`](crate::ReadAt), such as an [`Unlocked`](crate::Unlocked)
 //! volume or an image that is not encrypted. Nothing is ever written.
 //!
 //! What cannot be read correctly is an error of its own ([`FileError`]) and never wrong bytes. The
