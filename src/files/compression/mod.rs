@@ -11,7 +11,8 @@
 //! Each function fills a buffer whose length is known from elsewhere, or fails. It allocates nothing that
 //! depends on the data, and its time is bounded by the lengths of the two buffers.
 //!
-//! Crates that were tried instead, with the output of libwim, ntfs-3g and with random bytes:
+//! Crates that could be used instead. `xpress-huffman` and `lzxd` were run on output of libwim, `lznt1` on
+//! that of a compressor of the tests; the rest of what follows is from reading their source:
 //!
 //! * `lznt1` 0.1.3 copies from before the chunk, lets a chunk be longer than 4 KiB, and does not fill
 //!   a short chunk with zeros, so that all that follows is at the wrong place.

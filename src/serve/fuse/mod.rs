@@ -126,8 +126,9 @@ impl MountOptions {
         self
     }
 
-    /// Sets whether reads of the file with the volume bypass the kernel's page cache. That is two to six times as fast for a
-    /// program that reads the file once from start to end, and slower for everything else.
+    /// Sets whether reads of the file with the volume bypass the kernel's page cache. That is two to
+    /// six times as fast for a program that reads the file once from start to end, and slower for
+    /// everything else.
     #[must_use]
     pub fn direct_io(mut self, direct: bool) -> Self {
         self.direct_io = direct;

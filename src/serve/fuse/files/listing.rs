@@ -10,8 +10,9 @@ const MAX_ENTRIES: usize = 1 << 15;
 /// Most UTF-16 units in the names that are kept.
 const MAX_UNITS: usize = 1 << 21;
 
-/// An open directory, without the internal files of the file system. The kernel asks for a few entries at a time, by the position of the first; a
-/// part of the directory is kept, so that it need not be read again each time.
+/// An open directory, without the files of the file system itself. The kernel asks for a few entries at
+/// a time, by the position of the first; a part of the directory is kept, so that it need not be read
+/// again each time.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) directory: FileId,
