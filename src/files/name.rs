@@ -1,6 +1,7 @@
 //! Names of files: UTF-16, which need not be valid.
 
 use std::borrow::Cow;
+#[cfg(unix)]
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
