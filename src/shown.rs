@@ -74,6 +74,10 @@ pub fn without_error_numbers(text: &str) -> String {
 
 /// Writes text with control characters and direction marks escaped.
 pub fn write_escaped(text: &str, to: &mut impl Write) -> fmt::Result {
+    // Most names are plain, and lists of files are long.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return to.write_str(text);
+    }
     text.chars().try_for_each(|c| match acts_on_terminal(c) {
         true => write!(to, "{}", c.escape_unicode()),
         false => to.write_char(c),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 #[cfg(unix)]
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::sync::Arc;
 
 use crate::shown::write_escaped;
 
@@ -13,11 +14,11 @@ use crate::shown::write_escaped;
 /// `Display` shows it with control characters escaped. For a Linux file name, see
 /// [`FileName::to_os_string`] and [`FileName::to_safe`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct FileName(Box<[u16]>);
+pub struct FileName(Arc<[u16]>);
 
 impl FileName {
     /// A name of these units.
-    pub fn from_units(units: impl Into<Box<[u16]>>) -> Self {
+    pub fn from_units(units: impl Into<Arc<[u16]>>) -> Self {
         Self(units.into())
     }
 
@@ -39,7 +40,10 @@ impl FileName {
 
     /// The name as text, with U+FFFD for units that are not valid.
     pub fn to_text_lossy(&self) -> String {
-        String::from_utf16_lossy(&self.0)
+        // Most names are ASCII, and lists of files are long.
+        let ascii: Option<Vec<u8>> = self.0.iter().map(|unit| ascii(*unit)).collect();
+        let text = ascii.and_then(|bytes| String::from_utf8(bytes).ok());
+        text.unwrap_or_else(|| String::from_utf16_lossy(&self.0))
     }
 
     /// The name in WTF-8: UTF-8, in which a surrogate without its other half has three bytes, as
@@ -143,6 +147,11 @@ impl FileName {
         let changed = bytes != plain;
         SafeName { bytes, changed }
     }
+}
+
+/// The unit as an ASCII character.
+fn ascii(unit: u16) -> Option<u8> {
+    u8::try_from(unit).ok().filter(u8::is_ascii)
 }
 
 /// Longest name of a Linux file system, in bytes.

@@ -296,10 +296,11 @@ impl FilesAdapter {
 
 impl Filesystem for FilesAdapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Each is only for speed; a kernel that lacks one works without it.
+        // Each is only for speed; a kernel that lacks one works without it. Without
+        // `FUSE_READDIRPLUS_AUTO`, which would leave out the attributes of all but the first entries of a
+        // large directory, so that the kernel asks for each file by itself when they are wanted.
         for flag in [
             InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_CACHE_SYMLINKS,
         ] {
