@@ -91,7 +91,9 @@ impl FileName {
                 return None;
             }
         }
-        Some(Self(units.into()))
+        // Both halves of a pair have four bytes together.
+        let name = Self(units.into());
+        (name.to_wtf8() == bytes).then_some(name)
     }
 
     /// The name as a Linux file name, in WTF-8. It may contain `/` and NUL; see
@@ -206,6 +208,7 @@ mod tests {
         for bytes in [&b"\xFF"[..], b"a\xED", b"\xED\xA0", b"\xC0\x80"] {
             assert_eq!(FileName::from_wtf8(bytes), None);
         }
+        assert_eq!(FileName::from_wtf8(b"\xED\xA0\xBD\xED\xB8\x80"), None);
     }
 
     #[test]
