@@ -101,6 +101,16 @@ pub trait FileSystem: Send + Sync {
     /// [`FileError::NotALink`], or why it cannot be read.
     fn link(&self, file: FileId) -> Result<Link, FileError>;
 
+    /// The reparse point of a file or directory of NTFS, with its tag and length, as it is stored. `None`
+    /// if it has none.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn reparse_point(&self, file: FileId) -> Result<Option<Vec<u8>>, FileError> {
+        let _ = file;
+        Ok(None)
+    }
+
     /// The named streams of a file or directory; its content without a name is not one of them.
     ///
     /// # Errors

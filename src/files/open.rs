@@ -189,10 +189,17 @@ impl Files {
     pub fn target(&self, directory: &FilePath, link: &Link) -> LinkTarget {
         let outside = || LinkTarget::Outside(link.target.clone());
         let text = link.target.to_text_lossy();
-        if link.kind == LinkKind::Wsl {
+        let separators: &[u8] = match link.kind {
+            LinkKind::Wsl | LinkKind::Unix => b"/",
+            _ => b"/\\",
+        };
+        let below = || {
+            relative(directory, &link.target, separators).map_or_else(outside, LinkTarget::Inside)
+        };
+        if matches!(link.kind, LinkKind::Wsl | LinkKind::Unix) {
             return match text.starts_with('/') {
                 true => outside(),
-                false => relative(directory, &link.target).map_or_else(outside, LinkTarget::Inside),
+                false => below(),
             };
         }
         let plain = [r"\??\", r"\\?\", r"\\.\"]
@@ -205,7 +212,7 @@ impl Files {
             if text.starts_with(['\\', '/']) {
                 return LinkTarget::Inside(FilePath::from_name(&link.target));
             }
-            return relative(directory, &link.target).map_or_else(outside, LinkTarget::Inside);
+            return below();
         }
         let rest = plain.unwrap_or(&text);
         let has_drive =
@@ -303,11 +310,13 @@ impl Found {
     }
 }
 
-/// A path that begins at `directory`. `None` if it leaves the root directory.
-fn relative(directory: &FilePath, text: &FileName) -> Option<FilePath> {
+/// A path that begins at `directory`, with one of these characters between names. `None` if it leaves the
+/// root directory.
+fn relative(directory: &FilePath, text: &FileName, separators: &[u8]) -> Option<FilePath> {
     let mut names = directory.names().to_vec();
-    let separators = [u16::from(b'/'), u16::from(b'\\')];
-    for part in text.units().split(|unit| separators.contains(unit)) {
+    let is_separator =
+        |unit: &u16| u8::try_from(*unit).is_ok_and(|byte| separators.contains(&byte));
+    for part in text.units().split(is_separator) {
         match String::from_utf16_lossy(part).as_str() {
             "" | "." => {}
             ".." => drop(names.pop()?),
@@ -383,6 +392,23 @@ mod tests {
             .find(&FilePath::parse("/Users/anna/loop"))
             .unwrap_err();
         assert!(matches!(error, FileError::TooManyLinks { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_backslash_is_part_of_a_name_in_links_of_unix() {
+        let files = tree();
+        let target = |kind, text: &str| {
+            let link = Link::new(kind, text.into(), true);
+            match files.target(&FilePath::parse("/Users"), &link) {
+                LinkTarget::Inside(path) => path.names().len(),
+                LinkTarget::Outside(_) => 0,
+            }
+        };
+        assert_eq!(target(LinkKind::Symbolic, r"a\b"), 3);
+        assert_eq!(target(LinkKind::Wsl, r"a\b"), 2);
+        assert_eq!(target(LinkKind::Unix, r"../a\b/c"), 2);
+        assert_eq!(target(LinkKind::Unix, "../../a"), 0);
+        assert_eq!(target(LinkKind::Unix, "/a"), 0);
     }
 
     #[test]

@@ -188,6 +188,9 @@ pub enum LinkKind {
     Junction,
     /// A symbolic link of the Windows Subsystem for Linux.
     Wsl,
+    /// A symbolic link of another Unix system: as Interix and ntfs-3g make them, or the NFS server of
+    /// Windows.
+    Unix,
 }
 
 /// A link as it is stored.

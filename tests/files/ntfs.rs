@@ -278,6 +278,37 @@ fn each_image_is_read_as_it_was_written() -> Vec<Trial> {
         .collect()
 }
 
+#[trial("links of Unix systems are shown as ntfs-3g shows them", needs(makers))]
+fn unix_links() -> Result<(), Failed> {
+    let image = ntfs::unix_links();
+    let files = oracles::open(&image.path());
+    equals(&image.expected, &oracles::library(&files))?;
+    let theirs = oracles::ntfs_3g(&image.path(), &image.expected);
+    for (path, expected) in &image.expected {
+        let is_known = !path.starts_with("nfs") && path != "fetched";
+        if is_known && theirs.get(path) != Some(expected) {
+            return Err(format!("{path}: {:?}", theirs.get(path)).into());
+        }
+    }
+    assert_eq!(
+        files.read(&FilePath::parse("/link"), 100).unwrap(),
+        b"content"
+    );
+    assert_eq!(
+        files.read(&FilePath::parse("/a/up/file"), 100).unwrap(),
+        b"content"
+    );
+    assert_eq!(
+        files.read(&FilePath::parse("/long"), 100).unwrap(),
+        b"content"
+    );
+    let outside = files.find(&FilePath::parse("/absolute")).unwrap_err();
+    assert!(outside.to_string().contains("leads out of the volume"));
+    let missing = files.find(&FilePath::parse("/backslash")).unwrap_err();
+    assert!(missing.to_string().contains("no such file"));
+    Ok(())
+}
+
 #[trial(
     "a name with half of a surrogate pair is found and read",
     needs(makers)

@@ -179,6 +179,8 @@ fn fill(directory: &Path) {
     fs::write(place("Users/small.txt"), b"in the file record").unwrap();
     fs::write(place("Users/me/large.bin"), noise(3_000_001, 1)).unwrap();
     fs::write(place("Users/me/Документы 日本語 🦀"), b"name").unwrap();
+    symlink("small.txt", place("Users/link")).unwrap();
+    symlink("../../sparse", place("Users/me/link")).unwrap();
     fs::hard_link(place("Users/small.txt"), place("Users/me/second name")).unwrap();
     let sparse = File::create(place("sparse")).unwrap();
     sparse.set_len(5_000_000).unwrap();
@@ -261,8 +263,14 @@ fn shows_the_same_files() {
     }
 }
 
-#[trial("streams larger than Linux allows are an error", needs(fuse_and_ntfs))]
+#[trial(
+    "reparse points are attributes, and streams larger than Linux allows are an error",
+    needs(fuse_and_ntfs)
+)]
 fn large_streams() {
+    const REPARSE_DATA: &str = "system.ntfs_reparse_data";
+    // A socket of Windows: the tag, the length of the data, and data.
+    let point = [&[0x23, 0, 0, 0x80, 4, 0, 0, 0], b"data".as_slice()].concat();
     let directory = tempfile::tempdir().expect("directory");
     let image = directory.path().join("ntfs.img");
     ntfs::format(&image, 512, 16 << 20);
@@ -274,12 +282,19 @@ fn large_streams() {
             .arg(mount.path()));
         fs::write(mount.path().join("file"), b"x").expect("file");
         fs::write(mount.path().join("file:large"), noise(70_000, 1)).expect("stream");
+        fs::write(mount.path().join("point"), b"").expect("file");
+        set_attribute(&mount.path().join("point"), REPARSE_DATA, &point);
         run(Command::new("umount").arg(mount.path()));
     }
     // A file system that is not encrypted is shown, too.
     let shown = Shown::new(&image, &[]);
     let file = shown.path().join("file");
     let mut value = vec![0; 1 << 16];
+    let reparse_point = shown.path().join("point");
+    let len = rustix::fs::getxattr(&reparse_point, REPARSE_DATA, &mut value[..]).expect("value");
+    assert_eq!(value[..len], point);
+    let error = rustix::fs::getxattr(&file, REPARSE_DATA, &mut value[..]).expect_err("none");
+    assert_eq!(error, rustix::io::Errno::NODATA);
     let error = rustix::fs::getxattr(&file, "user.large", &mut value[..]).expect_err("too large");
     assert_eq!(error, rustix::io::Errno::TOOBIG);
     let error = rustix::fs::getxattr(&file, "user.none", &mut value[..]).expect_err("none");

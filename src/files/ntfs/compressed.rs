@@ -11,7 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::extents::{Plain, inside, read_pieces};
+use super::extents::{MAX_JOINED, Plain, inside, read_pieces};
 use crate::files::compression::lznt1;
 use crate::files::{Content, FileError};
 use crate::source::ReadAt;
@@ -57,7 +57,7 @@ impl Compressed {
     /// How the unit that begins at `start` is stored.
     fn form(&self, start: u64) -> io::Result<Form> {
         let end = start.saturating_add(self.unit);
-        let mut stored = 0u64;
+        let (mut stored, mut described) = (0u64, 0u64);
         let mut is_behind_hole = false;
         for extent in self.stored.extents.from(start) {
             if extent.bytes.start >= end {
@@ -65,6 +65,7 @@ impl Compressed {
             }
             let len = extent.bytes.end.min(end);
             let len = len.saturating_sub(extent.bytes.start.max(start));
+            described = described.saturating_add(len);
             match extent.at {
                 None => is_behind_hole = true,
                 Some(_) if is_behind_hole => {
@@ -73,6 +74,11 @@ impl Compressed {
                 }
                 Some(_) => stored = stored.saturating_add(len),
             }
+        }
+        if stored > 0 && described < self.unit {
+            // Its content could be compressed or not.
+            let what = "a part of the clusters of a compression unit is missing";
+            return Err(FileError::damaged(what).into());
         }
         Ok(match stored {
             0 => Form::Hole,
@@ -167,10 +173,11 @@ impl Content for Compressed {
     fn stored_from(&self, offset: u64) -> Option<Range<u64>> {
         let down = |at: u64| at.saturating_sub(at.checked_rem(self.unit).unwrap_or(0));
         let up = |at: u64| at.checked_next_multiple_of(self.unit).unwrap_or(at);
-        let extents = self.stored.extents.from(down(offset)).iter();
+        let extents = self.stored.extents.from(down(offset));
         let mut stored = extents
             .filter(|extent| extent.at.is_some())
-            .map(|extent| down(extent.bytes.start)..up(extent.bytes.end));
+            .map(|extent| down(extent.bytes.start)..up(extent.bytes.end))
+            .take(MAX_JOINED);
         let mut found = stored.next()?;
         for next in stored {
             if next.start > found.end {
@@ -231,6 +238,23 @@ mod tests {
         assert_eq!(content.stored_from(2048), Some(3072..4096));
         let damaged = content.read_exact_at(3072, &mut [0; 8]).unwrap_err();
         assert_eq!(damaged.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_unit_of_which_clusters_are_missing_is_refused() {
+        let mut content = content();
+        // Zeros at the start look like a compressed unit that is empty.
+        let mut disk = vec![0u8; 512];
+        disk[100] = 1;
+        content.stored.source = Arc::new(disk);
+        let last = Extent {
+            bytes: 0..512,
+            at: Some(0),
+        };
+        content.stored.extents = Extents::of(vec![last]);
+        (content.stored.len, content.stored.initialized) = (512, 512);
+        let fault = content.read_exact_at(0, &mut [0; 512]).unwrap_err();
+        assert_eq!(fault.kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

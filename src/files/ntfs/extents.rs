@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::boot::Geometry;
 use super::record::Record;
@@ -10,8 +11,13 @@ use super::runs;
 use super::{attribute::Attribute, attribute::Form, attribute::Stored};
 use crate::files::Content;
 use crate::files::FileError;
-use crate::format::FormatError;
 use crate::source::{ReadAt, read_uninterrupted};
+
+/// Most runs of clusters that some content may have. With file records of 1 KiB, an attribute list has
+/// space for less than 2 Mi of them.
+const MAX_RUNS: usize = 4 << 20;
+/// Most runs of all contents that are open, so that many such files cannot fill the memory.
+const MAX_OPEN_RUNS: usize = 8 << 20;
 
 /// Adjacent bytes of the content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,24 +36,105 @@ impl Extent {
     }
 }
 
+/// How many runs the contents have that are open.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OpenRuns(Arc<AtomicUsize>);
+
+/// The runs of a content that are counted in [`OpenRuns`] as long as it is open.
+#[derive(Debug, Default)]
+struct Counted {
+    all: OpenRuns,
+    own: usize,
+}
+
+impl Counted {
+    /// Counts more runs.
+    ///
+    /// # Errors
+    /// They are too many.
+    fn add(&mut self, count: usize) -> Result<(), FileError> {
+        let own = self.own.saturating_add(count);
+        let too_many = |most: usize| {
+            let what = format!("it is in pieces, of which at most {most} are supported");
+            FileError::Io(io::Error::new(io::ErrorKind::OutOfMemory, what))
+        };
+        if own > MAX_RUNS {
+            return Err(too_many(MAX_RUNS));
+        }
+        let sum = |now: usize| now.checked_add(count).filter(|sum| *sum <= MAX_OPEN_RUNS);
+        let counted = self
+            .all
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
+        counted.map_err(|_| too_many(MAX_OPEN_RUNS))?;
+        self.own = own;
+        Ok(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
+/// Where the content is from some byte on, up to the start of the next [`Start`].
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    byte: u64,
+    /// Its place on the volume, or [`HOLE`] or [`MISSING`].
+    at: u64,
+}
+
+/// It is a hole.
+const HOLE: u64 = u64::MAX;
+/// No attribute that was added describes it.
+const MISSING: u64 = u64::MAX - 1;
+
+impl From<&Extent> for Start {
+    fn from(extent: &Extent) -> Self {
+        Self {
+            byte: extent.bytes.start,
+            at: extent.at.unwrap_or(HOLE),
+        }
+    }
+}
+
 /// The extents of some content, in the order of the content. Parts of the content may be missing while
 /// they are collected.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Extents(Vec<Extent>);
+#[derive(Debug, Default)]
+pub(crate) struct Extents {
+    /// In order, from byte 0 on.
+    starts: Vec<Start>,
+    /// The end of the last one.
+    end: u64,
+    counted: Counted,
+}
 
 impl Extents {
+    /// No extents. Their runs will be counted in `all`.
+    pub(super) fn counted(all: &OpenRuns) -> Self {
+        Self {
+            counted: Counted {
+                all: all.clone(),
+                own: 0,
+            },
+            ..Self::default()
+        }
+    }
+
     /// Adds what an attribute in a record describes.
     ///
     /// # Errors
     /// Its runs are not as long as it says, or outside the volume, or describe what another attribute
-    /// describes too.
+    /// describes too. Or there are too many.
     pub(crate) fn add(
         &mut self,
         geometry: &Geometry,
         record: &Record,
         attribute: &Attribute,
         stored: &Stored,
-    ) -> Result<(), FormatError> {
+    ) -> Result<(), FileError> {
         let fault = |what: String| record.part(attribute).map_or_else(|e| e, |f| f.fault(what));
         let mut cluster = stored.first;
         let mut added: Vec<Extent> = Vec::new();
@@ -69,7 +156,8 @@ impl Extents {
                 Some(at) => {
                     let behind = at.checked_add(run.len);
                     if behind.is_none_or(|behind| behind > geometry.clusters) {
-                        return Err(fault(format!("its cluster {at:#x} is outside the volume")));
+                        let what = format!("its cluster {at:#x} is outside the volume");
+                        return Err(fault(what).into());
                     }
                     scaled(at, geometry)
                 }
@@ -87,49 +175,81 @@ impl Extents {
             cluster = end;
         }
         if cluster != stored.end {
-            return Err(fault("it has fewer clusters than it says".to_owned()));
+            return Err(fault("it has fewer clusters than it says".to_owned()).into());
         }
-        let start = scaled(stored.first, geometry).unwrap_or(u64::MAX);
-        let end = scaled(stored.end, geometry).unwrap_or(u64::MAX);
-        let at = self.0.partition_point(|extent| extent.bytes.end <= start);
-        if self.0.get(at).is_some_and(|next| next.bytes.start < end) {
-            return Err(fault("its clusters are described twice".to_owned()));
+        self.counted.add(added.len())?;
+        let is_new = self.insert(&added);
+        is_new.ok_or_else(|| fault("its clusters are described twice".to_owned()).into())
+    }
+
+    /// Adds extents that follow each other. `None` if some of their bytes are described already.
+    fn insert(&mut self, added: &[Extent]) -> Option<()> {
+        let (Some(first), Some(last)) = (added.first(), added.last()) else {
+            return Some(());
+        };
+        let (start, end) = (first.bytes.start, last.bytes.end);
+        let missing = |byte| Start { byte, at: MISSING };
+        if start >= self.end {
+            if start > self.end {
+                self.starts.push(missing(self.end));
+            }
+            self.starts.extend(added.iter().map(Start::from));
+            self.end = end;
+            return Some(());
         }
-        self.0.splice(at..at, added);
-        Ok(())
+        let index = self.index(start);
+        let gap = self.starts.get(index).filter(|gap| gap.at == MISSING)?;
+        let gap = gap.byte..self.end_of(index);
+        if end > gap.end {
+            return None;
+        }
+        let before = (gap.start < start).then(|| missing(gap.start));
+        let behind = (end < gap.end).then(|| missing(end));
+        let new = before.into_iter();
+        let new = new.chain(added.iter().map(Start::from)).chain(behind);
+        self.starts.splice(index..=index, new);
+        Some(())
     }
 
     /// These extents, which must be in order.
     #[cfg(test)]
     pub(super) fn of(extents: Vec<Extent>) -> Self {
-        Self(extents)
-    }
-
-    /// The extents in order.
-    pub(crate) fn all(&self) -> &[Extent] {
-        &self.0
+        let mut made = Self::default();
+        for extent in extents {
+            made.insert(&[extent]).unwrap();
+        }
+        made
     }
 
     /// Up to which byte the content is described without a gap.
     pub(crate) fn whole(&self) -> u64 {
-        let mut end = 0;
-        for extent in &self.0 {
-            if extent.bytes.start != end {
-                break;
-            }
-            end = extent.bytes.end;
-        }
-        end
+        let gap = self.starts.iter().find(|start| start.at == MISSING);
+        gap.map_or(self.end, |gap| gap.byte)
     }
 
-    /// The index of the extent that contains the byte, or of the first one behind it.
+    /// The index of the start that is for this byte.
     fn index(&self, offset: u64) -> usize {
-        self.0.partition_point(|extent| extent.bytes.end <= offset)
+        match offset < self.end {
+            true => self
+                .starts
+                .partition_point(|start| start.byte <= offset)
+                .saturating_sub(1),
+            false => self.starts.len(),
+        }
+    }
+
+    /// Where the part ends that has this index.
+    fn end_of(&self, index: usize) -> u64 {
+        let next = self.starts.get(index.saturating_add(1));
+        next.map_or(self.end, |next| next.byte)
     }
 
     /// The extents from the one on that contains the byte, or comes after it.
-    pub(super) fn from(&self, offset: u64) -> &[Extent] {
-        self.0.get(self.index(offset)..).unwrap_or_default()
+    pub(super) fn from(&self, offset: u64) -> Described<'_> {
+        Described {
+            extents: self,
+            index: self.index(offset),
+        }
     }
 
     /// The part of the extents in a range of the content, in order.
@@ -138,15 +258,39 @@ impl Extents {
     /// [`io::ErrorKind::InvalidData`] if a part of the range is not described.
     pub(super) fn pieces(&self, range: Range<u64>) -> Pieces<'_> {
         Pieces {
-            extents: self.from(range.start).iter(),
+            extents: self.from(range.start),
             range,
+        }
+    }
+}
+
+/// The extents from one on.
+pub(super) struct Described<'a> {
+    extents: &'a Extents,
+    index: usize,
+}
+
+impl Iterator for Described<'_> {
+    type Item = Extent;
+
+    fn next(&mut self) -> Option<Extent> {
+        loop {
+            let start = self.extents.starts.get(self.index)?;
+            let end = self.extents.end_of(self.index);
+            self.index = self.index.saturating_add(1);
+            if start.at != MISSING {
+                return Some(Extent {
+                    bytes: start.byte..end,
+                    at: (start.at != HOLE).then_some(start.at),
+                });
+            }
         }
     }
 }
 
 /// The pieces of a range of content.
 pub(super) struct Pieces<'a> {
-    extents: std::slice::Iter<'a, Extent>,
+    extents: Described<'a>,
     range: Range<u64>,
 }
 
@@ -268,13 +412,14 @@ impl Content for Plain {
     }
 }
 
+/// Most extents that are joined to a stored range, so that the next range is found soon.
+pub(super) const MAX_JOINED: usize = 1024;
+
 /// The first range of stored bytes that ends after `offset`, of those before byte `end`.
 pub(super) fn stored_from(extents: &Extents, end: u64, offset: u64) -> Option<Range<u64>> {
-    let mut stored = extents
-        .from(offset)
-        .iter()
-        .filter(|extent| extent.at.is_some());
-    let mut found = stored.next()?.bytes.clone();
+    let stored = extents.from(offset).filter(|extent| extent.at.is_some());
+    let mut stored = stored.take(MAX_JOINED);
+    let mut found = stored.next()?.bytes;
     for extent in stored {
         if extent.bytes.start != found.end {
             break;
@@ -311,9 +456,76 @@ pub(super) fn collect(
     geometry: &Geometry,
     record: &Record,
     attribute: &Attribute,
-) -> Result<(), FormatError> {
+) -> Result<(), FileError> {
     match &attribute.form {
         Form::Stored(stored) => extents.add(geometry, record, attribute, stored),
-        Form::Resident(_) => Err(record.fault("a part of an attribute is in the record")),
+        Form::Resident(_) => Err(record
+            .fault("a part of an attribute is in the record")
+            .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(bytes: Range<u64>, at: impl Into<Option<u64>>) -> Extent {
+        let at = at.into();
+        Extent { bytes, at }
+    }
+
+    #[test]
+    fn parts_are_added_in_any_order_but_once() {
+        let parts = [
+            extent(0..10, 100),
+            extent(10..20, None),
+            extent(20..30, 7),
+            extent(30..40, 50),
+        ];
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [3, 0, 2, 1], [2, 0, 3, 1]] {
+            let mut extents = Extents::default();
+            for (done, index) in order.iter().enumerate() {
+                assert!(extents.whole() < 40, "{order:?}");
+                let range = parts[*index].bytes.clone();
+                let missing = extents.pieces(range.clone()).next().unwrap();
+                assert!(missing.is_err(), "{order:?} {done}");
+                extents.insert(&parts[*index..=*index]).unwrap();
+                let across = extent(range.start.saturating_sub(1)..range.start + 1, 1);
+                assert_eq!(extents.insert(&[across]), None);
+                assert_eq!(
+                    extents.insert(&[extent(range.end - 1..range.end + 9, 1)]),
+                    None
+                );
+            }
+            assert_eq!((extents.whole(), extents.end), (40, 40));
+            assert_eq!(extents.from(0).collect::<Vec<_>>(), parts);
+            assert_eq!(extents.from(29).collect::<Vec<_>>(), parts[2..]);
+            assert_eq!(extents.from(40).next(), None);
+            let pieces: io::Result<Vec<_>> = extents.pieces(5..35).collect();
+            let expected = [(5, Some(105)), (10, None), (10, Some(7)), (5, Some(50))];
+            assert_eq!(pieces.unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn too_many_runs_are_refused_until_others_are_closed() {
+        let all = OpenRuns::default();
+        let mut first = Extents::counted(&all).counted;
+        assert!(first.add(MAX_RUNS + 1).is_err());
+        first.add(MAX_RUNS).unwrap();
+        assert!(first.add(1).is_err());
+        let mut others = Extents::counted(&all).counted;
+        others.add(MAX_RUNS).unwrap();
+        let mut last = Extents::counted(&all).counted;
+        assert!(last.add(1).is_err());
+        drop(first);
+        last.add(1).unwrap();
+    }
+
+    #[test]
+    fn a_stored_range_is_found_soon_however_many_runs_follow() {
+        let extents = Extents::of((0..5000).map(|at| extent(at..at + 1, 2 * at)).collect());
+        let found = stored_from(&extents, 5000, 100).unwrap();
+        assert_eq!(found, 100..100 + MAX_JOINED as u64);
     }
 }

@@ -2,13 +2,14 @@
 
 use std::ops::ControlFlow;
 
-use super::attribute::{ENCRYPTED, types};
+use super::attribute::{Attribute, ENCRYPTED, SPARSE, types};
 use super::boot::Geometry;
-use super::index::{Found, Index, Volume};
+use super::index::{Found, Index};
+use super::interix;
 use super::properties;
 use super::record::Reference;
 use super::reparse::{self, Reparse, tags};
-use super::system::{File, Part, System};
+use super::system::{File, System};
 use super::upcase::UpCase;
 use super::wof;
 use crate::files::{
@@ -27,6 +28,8 @@ const EFS: &str = "$EFS";
 const COMPRESSED_DATA: &str = "WofCompressedData";
 /// Longest `$INDEX_ROOT` in bytes; it is always in a file record.
 const MAX_ROOT: u64 = 1 << 16;
+/// Most clusters of a volume.
+const MAX_CLUSTERS: u64 = 1 << 32;
 /// Bytes of the bitmap that are read at a time.
 const PIECE: u64 = 1 << 20;
 
@@ -72,28 +75,36 @@ impl Ntfs {
     }
 
     /// The reparse point of a file.
-    fn reparse_point(&self, file: &File) -> Result<Option<Vec<u8>>, FileError> {
-        let content = self
-            .system
-            .content(file, types::REPARSE_POINT, &FileName::default())?;
-        let content = content.map(|content| read_all(content.as_ref(), reparse::MAX_LEN));
-        content.transpose()
+    fn reparse_data(&self, file: &File) -> Result<Option<Vec<u8>>, FileError> {
+        let unnamed = FileName::default();
+        self.system
+            .small(file, types::REPARSE_POINT, &unnamed, reparse::MAX_LEN)
     }
 
     fn facts(&self, file: &File) -> Result<Facts, FileError> {
-        let information = self.system.attribute(file, types::STANDARD_INFORMATION)?;
+        let information = self.system.value(file, types::STANDARD_INFORMATION)?;
         let (times, attributes) = match information {
-            Some(part) => properties::standard_information(part.resident()?)?,
+            Some(value) => properties::standard_information(&value)?,
             // The extensions of the file system's own files have none.
             None => Default::default(),
         };
-        let point = self.reparse_point(file)?;
+        let point = self.reparse_data(file)?;
         let tag = point.as_deref().map(reparse::tag).transpose()?;
         let is_directory = file.record().is_directory();
-        let kind = match tag {
-            Some(tag) if reparse::is_link(tag) => FileKind::Link,
-            _ if is_directory => FileKind::Directory,
-            _ => FileKind::File,
+        let is_link = match (&point, tag) {
+            (Some(point), Some(tags::NFS)) => {
+                matches!(reparse::parse(point, attributes), Ok(Reparse::Link(_)))
+            }
+            (_, Some(tag)) => reparse::is_link(tag),
+            (_, None) => {
+                let may_be = attributes.contains(Attributes::SYSTEM) && !is_directory;
+                may_be && matches!(self.interix_link(file), Ok(Some(_)))
+            }
+        };
+        let kind = match is_link {
+            true => FileKind::Link,
+            false if is_directory => FileKind::Directory,
+            false => FileKind::File,
         };
         let directory = match is_directory {
             true => Attributes::DIRECTORY.0,
@@ -107,25 +118,43 @@ impl Ntfs {
         })
     }
 
+    /// The link in the content of a file with the attribute "system", if it is one.
+    fn interix_link(&self, file: &File) -> Result<Option<Link>, FileError> {
+        let all = self.system.attributes(file, types::DATA)?;
+        let data = all.iter().find(|data| data.is_named(""));
+        let data = data.filter(|data| data.len() <= interix::MAX_LEN);
+        let Some(data) = data else {
+            return Ok(None);
+        };
+        if self.is_encrypted(file, data)? {
+            return Ok(None);
+        }
+        let unnamed = FileName::default();
+        let content = self
+            .system
+            .small(file, types::DATA, &unnamed, interix::MAX_LEN)?;
+        Ok(content.as_deref().and_then(interix::link))
+    }
+
     /// Whether the content of an attribute is encrypted.
-    fn is_encrypted(&self, file: &File, data: &Part) -> Result<bool, FileError> {
-        if data.attribute.flags & ENCRYPTED != 0 {
+    fn is_encrypted(&self, file: &File, data: &Attribute) -> Result<bool, FileError> {
+        if data.flags & ENCRYPTED != 0 {
             return Ok(true);
         }
         let keys = self
             .system
             .attributes(file, types::LOGGED_UTILITY_STREAM)?
             .into_iter()
-            .any(|part| part.attribute.is_named(EFS));
+            .any(|attribute| attribute.is_named(EFS));
         Ok(keys && !file.record().is_directory())
     }
 
     /// The content of a file's attribute as NTFS stores it.
     fn data(&self, file: &File, name: &FileName) -> Result<Box<dyn Content>, FileError> {
-        let parts = self.system.attributes(file, types::DATA)?;
-        let data = parts.iter().find(|part| part.attribute.name == *name);
+        let all = self.system.attributes(file, types::DATA)?;
+        let data = all.iter().find(|data| data.name == *name);
         let data = data.ok_or(FileError::NotFound)?;
-        if data.attribute.len() > 0 && self.is_encrypted(file, data)? {
+        if data.len() > 0 && self.is_encrypted(file, data)? {
             return Err(FileError::Unreadable(Unreadable::Efs));
         }
         let content = self.system.content(file, types::DATA, name)?;
@@ -137,16 +166,16 @@ impl Ntfs {
         &self,
         file: &File,
         facts: &Facts,
-        data: Option<&Part>,
+        data: Option<&Attribute>,
     ) -> Result<Option<Unreadable>, FileError> {
         if facts.kind != FileKind::File {
             return Ok(None);
         }
-        let by_tag = facts.tag.and_then(reparse::unreadable);
+        let by_tag = elsewhere(facts, data);
         if by_tag.is_some() {
             return Ok(by_tag);
         }
-        let Some(data) = data.filter(|data| data.attribute.len() > 0) else {
+        let Some(data) = data.filter(|data| data.len() > 0) else {
             return Ok(None);
         };
         Ok(self.is_encrypted(file, data)?.then_some(Unreadable::Efs))
@@ -158,52 +187,48 @@ impl Ntfs {
             return Err(FileError::NotADirectory);
         }
         let content = |kind| self.system.content(&file, kind, &INDEX.into());
-        let root = content(types::INDEX_ROOT)?;
+        let root = self
+            .system
+            .small(&file, types::INDEX_ROOT, &INDEX.into(), MAX_ROOT)?;
         let root = root
             .ok_or_else(|| FileError::from(file.record().fault("a directory without an index")))?;
-        let geometry = self.geometry();
-        let volume = Volume {
-            cluster_size: geometry.cluster_size,
-            size: geometry.size,
-        };
         Index::open(
-            &volume,
+            self.geometry().cluster_size,
             file.record().number(),
-            read_all(root.as_ref(), MAX_ROOT)?,
+            root,
             content(types::INDEX_ALLOCATION)?,
             content(types::BITMAP)?,
         )
     }
 
     fn entry(&self, found: Found) -> Entry {
-        let tag = match found.reparse_tag {
-            // The index does not say which one.
-            Some(0) => self.tag(found.id),
-            other => other,
+        let plain = match found.is_directory {
+            true => FileKind::Directory,
+            false => FileKind::File,
         };
-        let kind = match tag {
+        let kind = match found.reparse_tag {
+            // The index does not say which tag, or the tag does not say what it is.
+            Some(0 | tags::NFS) => self.kind(found.id).unwrap_or(plain),
             Some(tag) if reparse::is_link(tag) => FileKind::Link,
-            _ if found.is_directory => FileKind::Directory,
-            _ => FileKind::File,
+            None if found.is_system && !found.is_directory => self.kind(found.id).unwrap_or(plain),
+            _ => plain,
         };
         Entry::new(found.name, found.id, kind)
     }
 
-    /// The tag of a file's reparse point, if it can be read.
-    fn tag(&self, id: FileId) -> Option<u32> {
-        let file = self.file(id).ok()?;
-        let point = self.reparse_point(&file).ok()??;
-        reparse::tag(&point).ok()
+    /// What a file is, as its record says.
+    fn kind(&self, id: FileId) -> Result<FileKind, FileError> {
+        Ok(self.facts(&self.file(id)?)?.kind)
     }
 
     /// The name of the stream that is meant: exactly this one, or else one that differs by case.
     fn stream_name(&self, file: &File, name: &FileName) -> Result<FileName, FileError> {
-        let parts = self.system.attributes(file, types::DATA)?;
+        let all = self.system.attributes(file, types::DATA)?;
         let is_equal = |other: &FileName| {
             let units = |name: &FileName| name.units().to_vec();
             self.upcase.compare(units(other), units(name)).is_eq()
         };
-        let names = || parts.iter().map(|part| &part.attribute.name);
+        let names = || all.iter().map(|data| &data.name);
         let found = names()
             .find(|other| *other == name)
             .or_else(|| names().find(|other| is_equal(other)));
@@ -217,7 +242,7 @@ impl Ntfs {
         if facts.kind == FileKind::Directory || file.record().is_directory() {
             return Err(FileError::IsADirectory);
         }
-        let Some(point) = self.reparse_point(file)? else {
+        let Some(point) = self.reparse_data(file)? else {
             if facts.attributes.contains(Attributes::REPARSE_POINT) {
                 return Err(file
                     .record()
@@ -226,14 +251,14 @@ impl Ntfs {
             }
             return self.data(file, &unnamed);
         };
-        if let Some(reason) = facts.tag.and_then(reparse::unreadable) {
+        let all = self.system.attributes(file, types::DATA)?;
+        let whole = all.iter().find(|data| data.is_named(""));
+        if let Some(reason) = elsewhere(&facts, whole) {
             return Err(FileError::Unreadable(reason));
         }
-        match reparse::parse(&point)? {
+        match reparse::parse(&point, facts.attributes)? {
             Reparse::Compressed(algorithm) => {
-                let parts = self.system.attributes(file, types::DATA)?;
-                let whole = parts.iter().find(|part| part.attribute.is_named(""));
-                let len = whole.ok_or(FileError::NotFound)?.attribute.len();
+                let len = whole.ok_or(FileError::NotFound)?.len();
                 let stream = self.data(file, &COMPRESSED_DATA.into());
                 let stream = stream.map_err(|fault| match fault {
                     FileError::NotFound => file
@@ -252,14 +277,13 @@ impl Ntfs {
     }
 }
 
-/// All bytes of content that is never longer than `max`.
-fn read_all(content: &dyn Content, max: u64) -> Result<Vec<u8>, FileError> {
-    let len = content.size();
-    let fits = usize::try_from(len).ok().filter(|_| len <= max);
-    let too_long = || FileError::damaged(format!("an attribute of {len} bytes"));
-    let mut bytes = vec![0; fits.ok_or_else(too_long)?];
-    content.read_exact_at(0, &mut bytes)?;
-    Ok(bytes)
+/// Why the content of a file is not in its data, as far as its reparse tag and its attributes say that.
+fn elsewhere(facts: &Facts, data: Option<&Attribute>) -> Option<Unreadable> {
+    let sparse = match data {
+        Some(data) if data.flags & SPARSE != 0 => Attributes::SPARSE.0,
+        _ => 0,
+    };
+    reparse::unreadable(facts.tag?, Attributes(facts.attributes.0 | sparse))
 }
 
 impl FileSystem for Ntfs {
@@ -271,6 +295,10 @@ impl FileSystem for Ntfs {
         let file = self.file(FileId::from_number(BITMAP))?;
         let bitmap = self.data(&file, &FileName::default())?;
         let clusters = self.geometry().clusters;
+        if clusters > MAX_CLUSTERS {
+            let what = format!("it has {clusters} clusters, more than NTFS can have");
+            return Err(FileError::damaged(what));
+        }
         let len = clusters.div_ceil(8);
         if bitmap.size() < len {
             return Err(FileError::damaged("the map of its clusters is too short"));
@@ -307,18 +335,19 @@ impl FileSystem for Ntfs {
         let facts = self.facts(&file)?;
         let mut links = 0u32;
         let mut parent = None;
-        for part in self.system.attributes(&file, types::FILE_NAME)? {
-            let (directory, is_short) = properties::file_name(part.resident()?)?;
+        self.system.values(&file, types::FILE_NAME, &mut |value| {
+            let (directory, is_short) = properties::file_name(value)?;
             if !is_short {
                 links = links.saturating_add(1);
             }
             parent = parent.or(Some(FileId::new(directory.number, directory.sequence)));
-        }
+            Ok(())
+        })?;
         let data = match facts.kind {
             FileKind::File => self.system.attributes(&file, types::DATA)?,
             _ => Vec::new(),
         };
-        let named = |name: &str| data.iter().find(|part| part.attribute.is_named(name));
+        let named = |name: &str| data.iter().find(|data| data.is_named(name));
         let unnamed = named("");
         let stored = match facts.tag {
             Some(tags::WOF) => named(COMPRESSED_DATA),
@@ -327,8 +356,8 @@ impl FileSystem for Ntfs {
         Ok(Stat {
             id: FileId::new(id.number, file.record().sequence()),
             kind: facts.kind,
-            len: unnamed.map_or(0, |part| part.attribute.len()),
-            allocated: stored.map_or(0, |part| part.attribute.allocated()),
+            len: unnamed.map_or(0, Attribute::len),
+            allocated: stored.map_or(0, Attribute::allocated),
             links: links.max(1),
             times: facts.times,
             attributes: facts.attributes,
@@ -354,27 +383,37 @@ impl FileSystem for Ntfs {
 
     fn link(&self, id: FileId) -> Result<Link, FileError> {
         let file = self.file(id)?;
-        let point = self.reparse_point(&file)?.ok_or(FileError::NotALink)?;
-        match reparse::parse(&point)? {
-            Reparse::Link(link) => Ok(link),
-            _ => Err(FileError::NotALink),
+        let facts = self.facts(&file)?;
+        if facts.kind != FileKind::Link {
+            return Err(FileError::NotALink);
         }
+        let link = match self.reparse_data(&file)? {
+            Some(point) => match reparse::parse(&point, facts.attributes)? {
+                Reparse::Link(link) => Some(link),
+                _ => None,
+            },
+            None => self.interix_link(&file)?,
+        };
+        link.ok_or(FileError::NotALink)
+    }
+
+    fn reparse_point(&self, id: FileId) -> Result<Option<Vec<u8>>, FileError> {
+        self.reparse_data(&self.file(id)?)
     }
 
     fn streams(&self, id: FileId) -> Result<Vec<Stream>, FileError> {
         let file = self.file(id)?;
         let is_compressed = self.facts(&file)?.tag == Some(tags::WOF);
-        let parts = self.system.attributes(&file, types::DATA)?;
-        let is_stream = |part: &Part| {
-            let attribute = &part.attribute;
-            let is_hidden = is_compressed && attribute.is_named(COMPRESSED_DATA);
-            !attribute.is_named("") && !is_hidden
+        let all = self.system.attributes(&file, types::DATA)?;
+        let is_stream = |data: &Attribute| {
+            let is_hidden = is_compressed && data.is_named(COMPRESSED_DATA);
+            !data.is_named("") && !is_hidden
         };
-        let streams = parts.into_iter().filter(is_stream);
+        let streams = all.into_iter().filter(is_stream);
         Ok(streams
-            .map(|part| {
-                let len = part.attribute.len();
-                Stream::new(part.attribute.name, len)
+            .map(|data| {
+                let len = data.len();
+                Stream::new(data.name, len)
             })
             .collect())
     }

@@ -45,9 +45,14 @@ const RECORD_LENS: std::ops::RangeInclusive<usize> = 512..=65536;
 /// Nodes between the root and a leaf. With three entries in each, they hold more names than records
 /// that a volume can have.
 const MAX_DEPTH: usize = 32;
+/// Most index records that are looked at: 16 GiB, usually.
+const MAX_RECORDS: usize = 4 << 20;
+/// Most index records that may be damaged before the rest is no longer looked at.
+const MAX_DAMAGED: usize = 1 << 16;
 /// A bit of the attributes in an index: it is a directory.
 const DIRECTORY: u32 = 0x1000_0000;
 const REPARSE_POINT: u32 = 0x0400;
+const SYSTEM: u32 = 0x0004;
 /// The kind of a name that is only a short name.
 const DOS: u8 = 2;
 
@@ -57,6 +62,8 @@ pub(super) struct Found {
     pub(super) name: FileName,
     pub(super) id: FileId,
     pub(super) is_directory: bool,
+    /// Whether it has the attribute "system", as links of Interix have.
+    pub(super) is_system: bool,
     /// The tag of its reparse point; 0 if the index does not say which tag.
     pub(super) reparse_tag: Option<u32>,
     /// Whether it is only a short name.
@@ -86,24 +93,16 @@ struct Records {
     len: usize,
     /// Bytes that a VCN counts.
     vcn_len: u64,
-    /// More of them are not on the volume.
-    max: u64,
-}
-
-/// What an index is on.
-pub(super) struct Volume {
-    pub(super) cluster_size: u64,
-    pub(super) size: u64,
 }
 
 impl Index {
-    /// The index of the directory in a file record, with the content of its `$INDEX_ROOT`,
-    /// `$INDEX_ALLOCATION` and `$BITMAP`.
+    /// The index of the directory in a file record on a volume with clusters of this size, with the
+    /// content of its `$INDEX_ROOT`, `$INDEX_ALLOCATION` and `$BITMAP`.
     ///
     /// # Errors
     /// Its root is damaged, or sorted in another way.
     pub(super) fn open(
-        volume: &Volume,
+        cluster_size: u64,
         directory: u64,
         root: Vec<u8>,
         allocation: Option<Box<dyn Content>>,
@@ -131,11 +130,10 @@ impl Index {
                 content,
                 bitmap,
                 len,
-                vcn_len: match volume.cluster_size <= len as u64 {
-                    true => volume.cluster_size,
+                vcn_len: match cluster_size <= len as u64 {
+                    true => cluster_size,
                     false => 512,
                 },
-                max: volume.size.checked_div(len as u64).unwrap_or(0),
             }),
         };
         Ok(Self {
@@ -233,6 +231,7 @@ impl Index {
             index: self,
             reader: self.records.as_ref().map(Reader::new),
             visited: HashSet::new(),
+            damaged: 0,
             fault: None,
         };
         if walk.tree(tell).is_break() {
@@ -265,6 +264,7 @@ impl Index {
             name: FileName::from_le_bytes(entry.name()?),
             id: FileId::new(reference & NUMBER, (reference >> 48) as u16),
             is_directory: attributes & DIRECTORY != 0,
+            is_system: attributes & SYSTEM != 0,
             reparse_tag,
             is_short: key.u8(0x51)? == DOS,
         })
@@ -525,6 +525,8 @@ struct Walk<'a> {
     reader: Option<Reader<'a>>,
     /// The positions of the records that were tried.
     visited: HashSet<u64>,
+    /// How many of them could not be read.
+    damaged: usize,
     /// The first fault.
     fault: Option<FileError>,
 }
@@ -560,11 +562,22 @@ impl Walk<'_> {
         }
     }
 
-    /// Reads a record that was not read before.
-    fn enter(&mut self, vcn: u64, depth: usize) -> Result<Level, FileError> {
+    /// Reads a record that was not read before. `None` if it is damaged.
+    fn enter(&mut self, vcn: u64, depth: usize) -> Option<Level> {
+        match self.read(vcn, depth) {
+            Ok(level) => Some(level),
+            Err(fault) => {
+                self.damaged = self.damaged.saturating_add(1);
+                self.note(fault);
+                None
+            }
+        }
+    }
+
+    fn read(&mut self, vcn: u64, depth: usize) -> Result<Level, FileError> {
         let records = self.index.records()?;
         let is_new = self.visited.insert(records.position(vcn)?);
-        if !is_new || depth > MAX_DEPTH || self.visited.len() as u64 > records.max {
+        if !is_new || depth > MAX_DEPTH {
             return Err(FileError::damaged("its nodes are nested in a loop"));
         }
         let Some(reader) = &mut self.reader else {
@@ -573,6 +586,15 @@ impl Walk<'_> {
         let record = reader.read(vcn)?;
         let Node { at, end, .. } = record.node()?;
         Ok(Level::new(Some(record), at, end))
+    }
+
+    /// Whether nothing more is read, since too much is damaged.
+    fn is_over(&mut self) -> bool {
+        let is_over = self.damaged > MAX_DAMAGED || self.visited.len() > MAX_RECORDS;
+        if is_over {
+            self.note(FileError::damaged("it has too many index records"));
+        }
+        is_over
     }
 
     /// Goes through the tree in its order.
@@ -607,10 +629,10 @@ impl Walk<'_> {
             };
             if let Some(vcn) = entry.node.filter(|_| !level.is_entered) {
                 level.is_entered = true;
-                match self.enter(vcn, depth) {
-                    Ok(level) => levels.push(level),
-                    Err(fault) => self.note(fault),
+                if self.is_over() {
+                    return ControlFlow::Continue(());
                 }
+                levels.extend(self.enter(vcn, depth));
                 continue;
             }
             if entry.is_last {
@@ -633,11 +655,12 @@ impl Walk<'_> {
             return ControlFlow::Continue(());
         };
         let len = records.len as u64;
+        let mut used = Used::new(records.bitmap.as_deref());
         let mut position = 0;
-        for _ in 0..records.max {
+        for _ in 0..MAX_RECORDS {
             // Holes have no records, whatever the length of the content is.
             let Some(stored) = records.content.stored_from(position) else {
-                break;
+                return ControlFlow::Continue(());
             };
             let start = stored
                 .start
@@ -645,18 +668,19 @@ impl Walk<'_> {
                 .unwrap_or(u64::MAX);
             let at = position.max(start);
             position = at.saturating_add(len);
-            if at.saturating_add(len) > records.content.size() {
-                break;
+            if position > records.content.size() || self.is_over() {
+                return ControlFlow::Continue(());
             }
             let number = at.checked_div(len).unwrap_or_default();
-            if records.is_used(number) && !self.visited.contains(&at) {
-                let vcn = at.checked_div(records.vcn_len).unwrap_or_default();
-                match self.enter(vcn, 0) {
-                    Ok(level) => self.names(&level, tell)?,
-                    Err(fault) => self.note(fault),
-                }
+            if !used.contains(number) || self.visited.contains(&at) {
+                continue;
+            }
+            let vcn = at.checked_div(records.vcn_len).unwrap_or_default();
+            if let Some(level) = self.enter(vcn, 0) {
+                self.names(&level, tell)?;
             }
         }
+        self.note(FileError::damaged("it has too many index records"));
         ControlFlow::Continue(())
     }
 
@@ -686,16 +710,42 @@ impl Walk<'_> {
     }
 }
 
-impl Records {
-    /// Whether the bitmap says that a record is used. Without a bitmap all are.
-    fn is_used(&self, number: u64) -> bool {
-        let mut byte = [0xFF];
-        if let Some(bitmap) = &self.bitmap
-            && bitmap.read_exact_at(number >> 3, &mut byte).is_err()
-        {
-            return true;
+/// Which records are used, as the bitmap says. Without a bitmap all are, and where it cannot be read.
+struct Used<'a> {
+    bitmap: Option<&'a dyn Content>,
+    /// A piece of it, and where the piece begins.
+    piece: (u64, Vec<u8>),
+}
+
+impl<'a> Used<'a> {
+    fn new(bitmap: Option<&'a dyn Content>) -> Self {
+        Self {
+            bitmap,
+            piece: (0, Vec::new()),
         }
-        byte[0] >> (number & 7) & 1 != 0
+    }
+
+    fn contains(&mut self, number: u64) -> bool {
+        /// Bytes that are read at once.
+        const LEN: u64 = 4096;
+        let Some(bitmap) = self.bitmap else {
+            return true;
+        };
+        let at = number >> 3;
+        let start = at.saturating_sub(at % LEN);
+        if self.piece.1.is_empty() || self.piece.0 != start {
+            let len = bitmap.size().saturating_sub(start).min(LEN);
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+            if bitmap.read_exact_at(start, &mut bytes).is_err() {
+                bytes.clear();
+            }
+            // What is behind its end, or unreadable, counts as used.
+            bytes.resize(LEN as usize, 0xFF);
+            self.piece = (start, bytes);
+        }
+        let inside = usize::try_from(at % LEN).unwrap_or_default();
+        let byte = self.piece.1.get(inside).copied().unwrap_or(0xFF);
+        byte >> (number & 7) & 1 != 0
     }
 }
 
@@ -819,13 +869,9 @@ mod tests {
     }
 
     fn opened(root: Vec<u8>, records: Vec<u8>) -> Result<Index, FileError> {
-        let volume = Volume {
-            cluster_size: 4096,
-            size: 1 << 20,
-        };
         let bitmap: Box<dyn Content> = Box::new(Stored(vec![0b0111]));
         let records: Box<dyn Content> = Box::new(Stored(records));
-        Index::open(&volume, DIRECTORY_NUMBER, root, Some(records), Some(bitmap))
+        Index::open(4096, DIRECTORY_NUMBER, root, Some(records), Some(bitmap))
     }
 
     fn listed(index: &Index) -> (Vec<String>, bool) {
@@ -911,13 +957,40 @@ mod tests {
         assert!(names.contains(&"x".to_owned()) && !is_whole);
         assert!(index.look_up(&"w".into(), &UpCase::of_unicode()).is_err());
         let (root_bytes, _) = tree();
-        let volume = Volume {
-            cluster_size: 4096,
-            size: 1 << 20,
-        };
         let records: Box<dyn Content> = Box::new(Stored(records));
-        let index = Index::open(&volume, 65, root_bytes, Some(records), None).unwrap();
+        let index = Index::open(4096, 65, root_bytes, Some(records), None).unwrap();
         assert_eq!(listed(&index), (Vec::new(), false));
+    }
+
+    /// Content of this length, of which nothing can be read, or which is all zeros.
+    struct Endless(u64, bool);
+
+    impl ReadAt for Endless {
+        fn size(&self) -> u64 {
+            self.0
+        }
+
+        fn read_exact_at(&self, _: u64, buf: &mut [u8]) -> io::Result<()> {
+            buf.fill(0);
+            match self.1 {
+                true => Ok(()),
+                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+    }
+
+    impl Content for Endless {}
+
+    #[test]
+    fn index_records_without_an_end_are_given_up() {
+        for (is_readable, is_used) in [(false, false), (true, true)] {
+            let records: Box<dyn Content> = Box::new(Endless(1 << 62, is_readable));
+            let bitmap: Box<dyn Content> = Box::new(Endless(1 << 50, !is_used));
+            let root = root(&[("m", 100, 1, Some(1))], None);
+            let index = Index::open(4096, DIRECTORY_NUMBER, root, Some(records), Some(bitmap));
+            let names = listed(&index.unwrap());
+            assert_eq!(names, (vec!["m".to_owned()], false));
+        }
     }
 
     #[test]

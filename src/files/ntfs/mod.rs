@@ -30,12 +30,15 @@ mod extents;
 mod file_system;
 mod fixups;
 mod index;
+mod interix;
 mod properties;
 pub(crate) mod record;
 mod reparse;
 pub(crate) mod runs;
 mod system;
 mod table;
+#[cfg(test)]
+mod tests;
 mod upcase;
 pub(crate) mod volume;
 mod wof;
@@ -155,12 +158,12 @@ fn copy(source: &dyn ReadAt) -> Option<Geometry> {
 /// Sets the label, and returns why the volume is dirty.
 fn state(system: &System, properties: &mut Properties) -> Result<Option<String>, FileError> {
     let file = system.file(own(VOLUME))?;
-    if let Some(name) = system.attribute(&file, types::VOLUME_NAME)? {
-        properties.label = volume::label(name.resident()?);
+    if let Some(name) = system.value(&file, types::VOLUME_NAME)? {
+        properties.label = volume::label(&name);
     }
-    let information = system.attribute(&file, types::VOLUME_INFORMATION)?;
+    let information = system.value(&file, types::VOLUME_INFORMATION)?;
     let information = information.ok_or(FileError::NotFound)?;
-    Ok(volume::unfinished(information.resident()?)?)
+    Ok(volume::unfinished(&information)?)
 }
 
 fn is_log_clean(system: &System) -> Result<bool, FileError> {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::attribute::{Attribute, COMPRESSION, Form, LZNT1, types};
+use super::attribute::{Attribute, COMPRESSION, Form, LZNT1, Stored, types};
 use super::attribute_list::Listed;
 use super::boot::Geometry;
 use super::compressed::Compressed;
-use super::extents::{Extents, Plain, Resident, collect};
+use super::extents::{Extents, OpenRuns, Plain, Resident, collect};
 use super::record::{Record, Reference};
 use super::table::{Table, extension_attribute, read_list};
 use crate::files::{Content, FileError, FileName, Unreadable};
@@ -17,36 +17,35 @@ pub(super) struct System {
     source: Arc<dyn ReadAt>,
     geometry: Geometry,
     table: Table,
+    open_runs: OpenRuns,
 }
 
 /// A file: its own record, and the list of its attributes if they do not fit into it.
 #[derive(Debug)]
 pub(super) struct File {
-    record: Arc<Record>,
+    record: Record,
     list: Option<Vec<Listed>>,
 }
 
-/// An attribute of a file, and the record that has it.
-#[derive(Debug, Clone)]
-pub(super) struct Part {
-    record: Arc<Record>,
-    pub(super) attribute: Attribute,
+/// An attribute of a file, or a part of one, and the record that has it.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    record: &'a Record,
+    attribute: &'a Attribute,
 }
 
-impl Part {
-    /// The content of an attribute that is always in its record.
-    pub(super) fn resident(&self) -> Result<&[u8], FileError> {
-        Ok(self.record.content(&self.attribute)?)
-    }
-
+impl Part<'_> {
     /// An error about the attribute.
-    pub(super) fn fault(&self, what: &str) -> FileError {
-        match self.record.part(&self.attribute) {
+    fn fault(&self, what: &str) -> FileError {
+        match self.record.part(self.attribute) {
             Ok(fields) => fields.fault(what).into(),
             Err(fault) => fault.into(),
         }
     }
 }
+
+/// Which attributes are meant, by type, name and first cluster.
+type Fits<'a> = &'a dyn Fn(u32, &FileName, u64) -> bool;
 
 impl File {
     /// Its own record.
@@ -67,6 +66,7 @@ impl System {
             source: Arc::clone(source),
             geometry,
             table,
+            open_runs: OpenRuns::default(),
         })
     }
 
@@ -98,68 +98,94 @@ impl System {
             Some(list) => Some(read_list(&self.source, &self.geometry, &record, list)?),
             None => None,
         };
-        Ok(File {
-            record: Arc::new(record),
-            list,
-        })
+        Ok(File { record, list })
     }
 
     /// The attributes of a type, each by its first part, which has the lengths.
     ///
     /// # Errors
     /// A record with one of them is damaged.
-    pub(super) fn attributes(&self, file: &File, kind: u32) -> Result<Vec<Part>, FileError> {
-        self.parts(file, &|found, _, first| found == kind && first == 0)
+    pub(super) fn attributes(&self, file: &File, kind: u32) -> Result<Vec<Attribute>, FileError> {
+        let mut found = Vec::new();
+        let fits = |other, _: &FileName, first| other == kind && first == 0;
+        self.parts(file, &fits, &mut |part| {
+            found.push(part.attribute.clone());
+            Ok(())
+        })?;
+        Ok(found)
     }
 
-    /// The attribute without a name of this type, by its first part.
+    /// Calls `tell` with the content of each attribute of a type whose content is always in its record.
     ///
     /// # Errors
-    /// The record with it is damaged.
-    pub(super) fn attribute(&self, file: &File, kind: u32) -> Result<Option<Part>, FileError> {
-        let parts = self.parts(file, &|found, name, first| {
-            found == kind && name.units().is_empty() && first == 0
-        })?;
-        Ok(parts.into_iter().next())
+    /// A record with one of them is damaged, or the content is elsewhere; or what `tell` returns.
+    pub(super) fn values(
+        &self,
+        file: &File,
+        kind: u32,
+        tell: &mut dyn FnMut(&[u8]) -> Result<(), FileError>,
+    ) -> Result<(), FileError> {
+        let fits = |other, _: &FileName, first| other == kind && first == 0;
+        self.parts(file, &fits, &mut |part| {
+            tell(part.record.content(part.attribute)?)
+        })
     }
 
-    /// The parts of attributes that a function chooses by type, name and first cluster.
+    /// The content of the first attribute without a name of a type whose content is always in its record.
+    ///
+    /// # Errors
+    /// The record with it is damaged, or the content is elsewhere.
+    pub(super) fn value(&self, file: &File, kind: u32) -> Result<Option<Vec<u8>>, FileError> {
+        let mut found = None;
+        let fits =
+            |other, name: &FileName, first| other == kind && name.units().is_empty() && first == 0;
+        self.parts(file, &fits, &mut |part| {
+            if found.is_none() {
+                found = Some(part.record.content(part.attribute)?.to_vec());
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `tell` with each part of attributes that is meant, in the order of their first clusters.
+    /// Only one record at a time is in memory, since a list can name thousands.
     fn parts(
         &self,
         file: &File,
-        fits: &dyn Fn(u32, &FileName, u64) -> bool,
-    ) -> Result<Vec<Part>, FileError> {
+        fits: Fits<'_>,
+        tell: &mut dyn FnMut(Part<'_>) -> Result<(), FileError>,
+    ) -> Result<(), FileError> {
         let base = &file.record;
         let Some(list) = &file.list else {
             let own = base.attributes().iter();
-            let own = own.filter(|own| fits(own.kind, &own.name, own.first()));
-            return Ok(own
-                .map(|attribute| Part {
-                    record: Arc::clone(base),
-                    attribute: attribute.clone(),
-                })
-                .collect());
-        };
-        let mut parts = Vec::new();
-        // Neighbors in the list are often in the same record.
-        let mut last = Arc::clone(base);
-        let fitting = list
-            .iter()
-            .filter(|entry| fits(entry.kind, &entry.name, entry.first));
-        for entry in fitting {
-            let number = entry.record.number;
-            if number == base.number() {
-                last = Arc::clone(base);
-            } else if number != last.number() {
-                last = Arc::new(self.extension(number, base)?);
-            }
-            let attribute = extension_attribute(&last, base, entry)?.clone();
-            parts.push(Part {
-                record: Arc::clone(&last),
-                attribute,
+            let mut own: Vec<_> = own
+                .filter(|own| fits(own.kind, &own.name, own.first()))
+                .collect();
+            own.sort_by_key(|own| own.first());
+            return own.into_iter().try_for_each(|attribute| {
+                let record = base;
+                tell(Part { record, attribute })
             });
+        };
+        let mut entries: Vec<_> = list
+            .iter()
+            .filter(|entry| fits(entry.kind, &entry.name, entry.first))
+            .collect();
+        // Each record is read once.
+        entries.sort_by_key(|entry| (entry.first, entry.record.number));
+        let mut last: Option<Record> = None;
+        for entry in entries {
+            let number = entry.record.number;
+            let record = match last.take() {
+                _ if number == base.number() => base,
+                Some(record) if record.number() == number => &*last.insert(record),
+                _ => &*last.insert(self.extension(number, base)?),
+            };
+            let attribute = extension_attribute(record, base, entry)?;
+            tell(Part { record, attribute })?;
         }
-        Ok(parts)
+        Ok(())
     }
 
     fn extension(&self, number: u64, base: &Record) -> Result<Record, FileError> {
@@ -181,34 +207,85 @@ impl System {
         kind: u32,
         name: &FileName,
     ) -> Result<Option<Box<dyn Content>>, FileError> {
-        let mut parts = self.parts(file, &|found, other, _| found == kind && other == name)?;
-        parts.sort_by_key(|part| part.attribute.first());
-        let Some(first) = parts.first() else {
+        self.content_in(file, kind, name, u64::MAX)
+    }
+
+    /// The whole content of an attribute that is never longer than `max` bytes.
+    ///
+    /// # Errors
+    /// Those of [`System::content`]; it is longer, or has more clusters than it can need.
+    pub(super) fn small(
+        &self,
+        file: &File,
+        kind: u32,
+        name: &FileName,
+        max: u64,
+    ) -> Result<Option<Vec<u8>>, FileError> {
+        let clusters = max.div_ceil(self.geometry.cluster_size.max(1));
+        let Some(content) = self.content_in(file, kind, name, clusters)? else {
             return Ok(None);
         };
-        let stored = match &first.attribute.form {
-            Form::Resident(_) if parts.len() == 1 => {
-                return Ok(Some(Box::new(Resident(first.resident()?.to_vec()))));
+        let len = content.size();
+        let fits = usize::try_from(len).ok().filter(|_| len <= max);
+        let too_long = || FileError::damaged(format!("an attribute of {len} bytes"));
+        let mut bytes = vec![0; fits.ok_or_else(too_long)?];
+        content.read_exact_at(0, &mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// The content of an attribute that has at most so many clusters.
+    fn content_in(
+        &self,
+        file: &File,
+        kind: u32,
+        name: &FileName,
+        clusters: u64,
+    ) -> Result<Option<Box<dyn Content>>, FileError> {
+        let mut extents = Extents::counted(&self.open_runs);
+        let mut resident = None;
+        let mut first: Option<(Stored, u16)> = None;
+        // The cluster that the next part begins with.
+        let mut next = 0;
+        let fits = |found, other: &FileName, _| found == kind && other == name;
+        self.parts(file, &fits, &mut |part| {
+            let Part { record, attribute } = part;
+            let stored = match &attribute.form {
+                _ if resident.is_some() => return Err(part.fault("it is there twice")),
+                Form::Resident(_) if first.is_some() => {
+                    return Err(part.fault("it is there twice"));
+                }
+                Form::Resident(_) => {
+                    resident = Some(record.content(attribute)?.to_vec());
+                    return Ok(());
+                }
+                Form::Stored(stored) => stored,
+            };
+            if first.is_none() {
+                if stored.first != 0 {
+                    return Err(part.fault("its first part is missing"));
+                }
+                first = Some((stored.clone(), attribute.flags));
             }
-            Form::Resident(_) => return Err(first.fault("it is there twice")),
-            Form::Stored(stored) if stored.first != 0 => {
-                return Err(first.fault("its first part is missing"));
+            if stored.first != next {
+                return Err(part.fault("a part of its clusters is missing or there twice"));
             }
-            Form::Stored(stored) => stored,
-        };
-        let mut extents = Extents::default();
-        for part in &parts {
-            collect(&mut extents, &self.geometry, &part.record, &part.attribute)?;
+            if stored.end > clusters {
+                return Err(part.fault("it has more clusters than it can need"));
+            }
+            next = stored.end;
+            collect(&mut extents, &self.geometry, record, attribute)
+        })?;
+        if let Some(bytes) = resident {
+            return Ok(Some(Box::new(Resident(bytes))));
         }
+        let Some((stored, flags)) = first else {
+            return Ok(None);
+        };
         let lens = stored.lens;
-        let whole = extents.whole();
-        if extents
-            .all()
-            .last()
-            .is_some_and(|last| last.bytes.end != whole)
-            || whole < lens.len
-        {
-            return Err(first.fault("a part of its clusters is missing"));
+        if extents.whole() < lens.len {
+            let record = &file.record;
+            let what = "a part of the clusters of an attribute is missing";
+            return Err(record.fault(what).into());
         }
         let plain = Plain {
             source: Arc::clone(&self.source),
@@ -216,7 +293,7 @@ impl System {
             len: lens.len,
             initialized: lens.initialized,
         };
-        let method = first.attribute.flags & COMPRESSION;
+        let method = flags & COMPRESSION;
         if method == 0 {
             return Ok(Some(Box::new(plain)));
         }

@@ -20,6 +20,9 @@ const KEPT: u64 = 128;
 /// Number of the record of the table itself.
 const TABLE: u64 = 0;
 
+/// How often the extensions are tried that are in parts of the table that were not known before.
+const MAX_ROUNDS: usize = 64;
+
 /// A chunk that is kept, with its number.
 type Slot = Mutex<Option<(u64, Arc<[u8]>)>>;
 
@@ -127,7 +130,10 @@ impl Table {
             .filter(|entry| entry.kind == types::DATA && entry.name.units().is_empty())
             .filter(|entry| entry.record.number != TABLE)
             .collect();
-        loop {
+        // Windows puts each extension in a part that those before it describe.
+        open.sort_by_key(|entry| entry.first);
+        let mut last = None;
+        for _ in 0..MAX_ROUNDS {
             let before = open.len();
             let mut fault = None;
             let mut left = Vec::new();
@@ -143,9 +149,10 @@ impl Table {
             match fault {
                 None => return Ok(()),
                 Some(fault) if left.len() == before => return Err(fault),
-                Some(_) => open = left,
+                Some(fault) => (open, last) = (left, Some(fault)),
             }
         }
+        last.map_or(Ok(()), Err)
     }
 
     fn extend_by(

@@ -256,11 +256,11 @@ fn links(tree: &mut Tree<'_>) {
     for (name, tag) in [("in the cloud", CLOUD), ("deduplicated", DEDUPLICATED)] {
         tree.reparse_file(name, tag, &[1; 40], Shown::Error(String::new()));
     }
-    // "Recall on data access": once a file was fetched, it has no such attribute.
+    // "Offline": a file that was fetched has no such attribute.
     set_attribute(
         &tree.at("in the cloud"),
         "system.ntfs_attrib_be",
-        &0x0040_0020u32.to_be_bytes(),
+        &0x1020u32.to_be_bytes(),
     );
 }
 
@@ -389,6 +389,53 @@ pub fn patched() -> Image {
     }
     let efs = Shown::Error(String::new());
     image.expected.insert("efs".to_owned(), efs);
+    image
+}
+
+/// Links as ntfs-3g makes them unless it is told otherwise, those of the NFS server of Windows, and files
+/// that look like one of them. And a file of the cloud that was fetched.
+pub fn unix_links() -> Image {
+    const NFS: u32 = 0x8000_0014;
+    const SYSTEM: [u8; 4] = 4u32.to_be_bytes();
+    let mut image = Image::ntfs(Geometry {
+        sector: 512,
+        cluster: 4096,
+        size: 16 << 20,
+    });
+    image.expected = image.with_ntfs_3g("rw", |root| {
+        let mut tree = Tree::new(root);
+        tree.directory("a");
+        tree.file("a/file", b"content");
+        let long = format!("a/{}", "../a/".repeat(200) + "file");
+        for (name, target) in [
+            ("link", "a/file"),
+            ("a/up", "../a"),
+            ("absolute", "/etc/passwd"),
+            ("backslash", r"a\file"),
+            ("long", &long),
+        ] {
+            symlink(target, tree.at(name)).unwrap();
+            let shown = Shown::Link(target.to_owned());
+            tree.listing.insert(name.to_owned(), shown);
+        }
+        let link = [b"IntxLNK\x01".as_slice(), b"a\0"].concat();
+        tree.file("not system", &link);
+        tree.file("system", b"IntxLNK\x02a\0");
+        set_attribute(&tree.at("system"), "system.ntfs_attrib_be", &SYSTEM);
+        tree.listing
+    });
+    // ntfs-3g shows these as links to nowhere.
+    let more = image.with_ntfs_3g("rw", |root| {
+        let mut tree = Tree::new(root);
+        let target: Vec<u8> = "../x".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let link = [b"LNK\x01\0\0\0\0".as_slice(), &target].concat();
+        tree.reparse_file("nfs link", NFS, &link, Shown::Link("../x".to_owned()));
+        tree.reparse_file("nfs fifo", NFS, b"FIFO\0\0\0\0", Shown::content(b""));
+        tree.file("fetched", &tagged("fetched", 30_000));
+        set_reparse_point(&tree.at("fetched"), CLOUD, &[1; 40]);
+        tree.listing
+    });
+    image.expected.extend(more);
     image
 }
 

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `system.ntfs_attrib` | the attributes of Windows, 4 bytes |
 //! | `system.ntfs_crtime` | when the file was created, 8 bytes: 100 ns since 1601 |
+//! | `system.ntfs_reparse_data` | the reparse point as it is stored, with its tag and length |
 //! | `system.ntfs_times` | created, content changed, read, record changed, 8 bytes each |
 //!
-//! With `_be` at the end, the numbers are big-endian; otherwise little-endian.
+//! With `_be` at the end, the numbers are big-endian; otherwise little-endian. The reparse point has no such
+//! form.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -31,6 +33,10 @@ pub(super) fn value(files: &Files, file: FileId, name: &OsStr) -> Result<Vec<u8>
         return self::stream(files, file, &stream.ok_or(Errno::ENODATA)?);
     }
     let name = name.strip_prefix(SYSTEM).ok_or(Errno::ENODATA)?;
+    if name == b"reparse_data" {
+        let point = files.reparse_point(file).map_err(|fault| errno(&fault))?;
+        return point.ok_or(Errno::ENODATA);
+    }
     let (name, big) = match name.strip_suffix(b"_be") {
         Some(name) => (name, true),
         None => (name, false),
