@@ -269,8 +269,8 @@ fn shows_the_same_files() {
 )]
 fn large_streams() {
     const REPARSE_DATA: &str = "system.ntfs_reparse_data";
-    // A socket of Windows: the tag, the length of the data, and data.
-    let point = [&[0x23, 0, 0, 0x80, 4, 0, 0, 0], b"data".as_slice()].concat();
+    // Of an NFS server: the tag, the length of the data, and data.
+    let point = [&[0x14, 0, 0, 0x80, 8, 0, 0, 0], b"FIFO\0\0\0\0".as_slice()].concat();
     let directory = tempfile::tempdir().expect("directory");
     let image = directory.path().join("ntfs.img");
     ntfs::format(&image, 512, 16 << 20);
