@@ -145,12 +145,23 @@ impl Attributes {
     pub const REPARSE_POINT: Self = Self(0x0400);
     /// Its content is compressed.
     pub const COMPRESSED: Self = Self(0x0800);
+    /// Its content, or a part of it, is not on the volume.
+    pub const OFFLINE: Self = Self(0x1000);
     /// Its content is encrypted with EFS.
     pub const ENCRYPTED: Self = Self(0x4000);
+    /// Nothing of its content is on the volume.
+    pub const RECALL_ON_OPEN: Self = Self(0x0004_0000);
+    /// Its content, or a part of it, is not on the volume until it is read.
+    pub const RECALL_ON_DATA_ACCESS: Self = Self(0x0040_0000);
 
     /// Whether it has all of the other's attributes.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether it has at least one of the other's attributes.
+    pub fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// The names of the attributes that are set, without those that have no name.

@@ -34,6 +34,13 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
             "fve info --json cut-off.img",
         ],
     ),
+    (
+        "files",
+        &[
+            "fve ls --json -R -a TESTDATA/ntfs-xts-128.img --recovery-password-file TESTDATA/ntfs-xts-128.recovery.txt",
+            "fve find --json TESTDATA/ntfs-xts-128.img --recovery-password-file TESTDATA/ntfs-xts-128.recovery.txt",
+        ],
+    ),
     ("info-several", &["fve info --json two-volumes.img"]),
     (
         "unlock",

@@ -22,6 +22,7 @@ mod ls;
 mod mutants;
 mod ntfs;
 mod oracles;
+mod windows;
 
 use std::process::ExitCode;
 

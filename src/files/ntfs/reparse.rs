@@ -93,7 +93,7 @@ pub(super) fn unreadable(tag: u32, attributes: Attributes) -> Option<Unreadable>
         tags::ONE_DRIVE => Some(Unreadable::Cloud { tag }),
         _ if tag & !tags::CLOUD_MASK == tags::CLOUD => {
             // A file whose content was fetched keeps its tag.
-            let is_fetched = attributes.0 & NOT_FETCHED == 0;
+            let is_fetched = !attributes.intersects(PLACEHOLDER);
             (!is_fetched).then_some(Unreadable::Cloud { tag })
         }
         _ if WITH_PLAIN_CONTENT.contains(&tag) => None,
@@ -101,9 +101,14 @@ pub(super) fn unreadable(tag: u32, attributes: Attributes) -> Option<Unreadable>
     }
 }
 
-/// Attributes of a placeholder: sparse, offline, recall on open, recall on data access. Windows takes the
-/// last one as the sign that the content is not complete, or not checked.
-const NOT_FETCHED: u32 = 0x0044_1200;
+/// A placeholder has at least one of these attributes (\[MS-FSCC\], section 2.6). Windows 11 takes them all
+/// away when it fetches the content.
+const PLACEHOLDER: Attributes = Attributes(
+    Attributes::SPARSE.0
+        | Attributes::OFFLINE.0
+        | Attributes::RECALL_ON_OPEN.0
+        | Attributes::RECALL_ON_DATA_ACCESS.0,
+);
 
 /// The tag of a reparse point.
 ///
