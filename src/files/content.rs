@@ -15,4 +15,10 @@ pub trait Content: ReadAt {
     fn stored_from(&self, offset: u64) -> Option<Range<u64>> {
         (offset < self.size()).then(|| offset..self.size())
     }
+
+    /// Roughly how many bytes of memory it occupies while nobody reads: where its parts are, and what is kept
+    /// of it.
+    fn memory(&self) -> usize {
+        0
+    }
 }

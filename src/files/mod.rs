@@ -47,9 +47,9 @@ pub use stat::{
     Attributes, Condition, Entry, FileId, FileKind, FileTime, Link, LinkKind, Properties, Stat,
     Stream, Times,
 };
-pub use walk::{Walk, WalkError, Walked};
+pub use walk::{Visited, Walk, WalkError, Walked};
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// A file system that is read. Each kind implements it in a file or directory of its own, with a row
 /// in `open.rs`.
@@ -95,11 +95,22 @@ pub trait FileSystem: Send + Sync {
         tell: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), FileError>;
 
-    /// Where a link leads, as it is stored.
+    /// The bytes of the volume that hold the entries of a directory, in the first `clusters` clusters of it
+    /// and as far as that can be found out, where nothing else keeps two directories from having the same
+    /// entries. Empty if every directory has entries of its own.
+    fn places(&self, directory: FileId, clusters: u32) -> Vec<Range<u64>> {
+        let _ = (directory, clusters);
+        Vec::new()
+    }
+
+    /// Where a link leads, as it is stored. A file system without links need not implement this.
     ///
     /// # Errors
     /// [`FileError::NotALink`], or why it cannot be read.
-    fn link(&self, file: FileId) -> Result<Link, FileError>;
+    fn link(&self, file: FileId) -> Result<Link, FileError> {
+        self.stat(file)?;
+        Err(FileError::NotALink)
+    }
 
     /// The reparse point of a file or directory of NTFS, with its tag and length, as it is stored. `None`
     /// if it has none.
@@ -111,11 +122,15 @@ pub trait FileSystem: Send + Sync {
         Ok(None)
     }
 
-    /// The named streams of a file or directory; its content without a name is not one of them.
+    /// The named streams of a file or directory; its content without a name is not one of them. A file
+    /// system without streams need not implement this.
     ///
     /// # Errors
     /// Why the record of the file cannot be read.
-    fn streams(&self, file: FileId) -> Result<Vec<Stream>, FileError>;
+    fn streams(&self, file: FileId) -> Result<Vec<Stream>, FileError> {
+        self.stat(file)?;
+        Ok(Vec::new())
+    }
 
     /// The content of a file, or of its stream with this name.
     ///

@@ -1,7 +1,7 @@
 //! Everything in a directory and below it.
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::{Bound, ControlFlow, Range};
 
 use super::fault::FileError;
 use super::open::{Files, MAX_DEPTH};
@@ -11,8 +11,8 @@ use super::stat::{Entry, FileId, FileKind};
 /// A walk through a directory and all that is below it, from [`Files::walk`]: each directory comes
 /// before what it contains.
 ///
-/// An error does not end the walk. A directory that was visited before, which only a damaged file
-/// system has, is an error and is not entered again, so the walk always ends.
+/// An error does not end the walk. A directory that was [visited](Visited) before, which only a damaged
+/// file system has, is an error and is not entered again, so the walk always ends.
 #[derive(Debug)]
 pub struct Walk<'a> {
     files: &'a Files,
@@ -20,7 +20,68 @@ pub struct Walk<'a> {
     levels: Vec<Level>,
     /// The directory to enter next.
     next: Option<(FileId, FilePath)>,
-    visited: HashSet<u64>,
+    visited: Visited,
+}
+
+/// The directories that were entered. On a damaged file system, a directory can be in itself or in two
+/// directories, and two directories can have the same entries: without a limit, a few of these would be a
+/// tree without end.
+#[derive(Debug, Default)]
+pub struct Visited {
+    numbers: HashSet<u64>,
+    /// The ends of the ranges of bytes with their entries, by the starts. They do not overlap.
+    places: BTreeMap<u64, u64>,
+}
+
+impl Visited {
+    /// Notes that a directory is entered.
+    ///
+    /// # Errors
+    /// [`FileError::Damaged`] if it was entered before, or has entries of another directory that was.
+    pub fn enter(&mut self, files: &Files, directory: FileId) -> Result<(), FileError> {
+        if !self.numbers.insert(directory.number) {
+            return Err(FileError::damaged(
+                "the directory is in itself, or in two directories",
+            ));
+        }
+        // In growing parts, and what was found is noted even if the rest is that of another directory: so no
+        // byte costs time again, however many directories lead to it.
+        let (mut noted, mut clusters) = (0, 1u32);
+        loop {
+            let places = files.places(directory, clusters);
+            let mut known: u64 = noted;
+            noted = 0;
+            for place in places {
+                let len = place.end.saturating_sub(place.start);
+                noted = len.saturating_add(noted);
+                let start = place.start.saturating_add(known.min(len));
+                known = known.saturating_sub(len);
+                if start < place.end && !self.note(start..place.end) {
+                    return Err(FileError::damaged(
+                        "the directory has the entries of another directory",
+                    ));
+                }
+            }
+            let asked = u64::from(clusters).saturating_mul(files.properties().cluster_size);
+            if noted < asked || clusters == u32::MAX {
+                return Ok(());
+            }
+            clusters = clusters.saturating_mul(16);
+        }
+    }
+
+    /// Notes the bytes of a range up to the first that was noted before. True if there is none.
+    fn note(&mut self, place: Range<u64>) -> bool {
+        let before = (Bound::Unbounded, Bound::Included(place.start));
+        let last = self.places.range(before).next_back();
+        if last.is_some_and(|(_, end)| *end > place.start) {
+            return false;
+        }
+        let next = self.places.range(place.clone()).next();
+        let end = next.map_or(place.end, |(start, _)| *start);
+        self.places.insert(place.start, end);
+        end == place.end
+    }
 }
 
 /// A directory that the walk is in.
@@ -58,11 +119,14 @@ pub struct WalkError {
 impl Files {
     /// Walks through everything in a directory, which has the path `path`. Links are not followed.
     pub fn walk(&self, directory: FileId, path: FilePath) -> Walk<'_> {
+        let mut visited = Visited::default();
+        // It is the first one.
+        let _ = visited.enter(self, directory);
         Walk {
             files: self,
             levels: Vec::new(),
             next: Some((directory, path)),
-            visited: HashSet::from([directory.number]),
+            visited,
         }
     }
 }
@@ -101,15 +165,11 @@ impl Iterator for Walk<'_> {
             if let Some(entry) = level.entries.pop() {
                 let path = level.path.join(entry.name.clone());
                 if entry.kind == FileKind::Directory {
-                    let what = if depth >= MAX_DEPTH {
-                        Some("directories are nested too deeply")
-                    } else if !self.visited.insert(entry.id.number) {
-                        Some("the directory is in itself, or in two directories")
-                    } else {
-                        None
+                    let entered = match depth >= MAX_DEPTH {
+                        true => Err(FileError::damaged("directories are nested too deeply")),
+                        false => self.visited.enter(self.files, entry.id),
                     };
-                    if let Some(what) = what {
-                        let fault = FileError::damaged(what);
+                    if let Err(fault) = entered {
                         return Some(Err(WalkError { path, fault }));
                     }
                     self.next = Some((entry.id, path.clone()));

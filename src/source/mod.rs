@@ -65,7 +65,7 @@ pub use mount_table::MountEntry;
 #[cfg(target_os = "linux")]
 pub use writers::Writer;
 
-pub(crate) use signature::{Found, known};
+pub(crate) use signature::{Found, begins_with_known, is_blank, known};
 
 /// The file that may be the next part of a split image of which the file at `path` is a part, by its
 /// name. `None` if [`open`] joins the parts by itself, and without the feature `containers`.

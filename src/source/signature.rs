@@ -309,7 +309,7 @@ pub(crate) fn known(source: &dyn ReadAt) -> io::Result<Option<&'static Format>> 
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn begins_with_known(source: &dyn ReadAt) -> io::Result<bool> {
+pub(crate) fn begins_with_known(source: &dyn ReadAt) -> io::Result<bool> {
     Ok(known_at_start(source)?.is_some())
 }
 
@@ -411,9 +411,7 @@ pub(super) fn describe(source: &dyn ReadAt) -> io::Result<Found> {
     if let Some(format) = known(source)? {
         return Ok(Found::new(format.name, format.remedy()));
     }
-    let len = usize::try_from(source.size()).unwrap_or(usize::MAX);
-    let mut start = vec![0; len.min(ZEROS_LEN)];
-    source.read_exact_at(0, &mut start)?;
+    let start = start(source)?;
     if is_text(start.get(..TEXT_LEN).unwrap_or(&start)) {
         return Ok(Found::new("a text file", OTHER_SOURCE));
     }
@@ -421,16 +419,37 @@ pub(super) fn describe(source: &dyn ReadAt) -> io::Result<Found> {
         let what = format!("only {} bytes, less than a sector", source.size());
         return Ok(Found::new(what, COPY_AGAIN));
     }
-    Ok(if start.iter().any(|byte| *byte != 0) {
+    Ok(if !is_zero(&start) {
         Found::new(
             "no known file system, partition table or image format",
             Remedy::NameVolume,
         )
-    } else if start.len() == len {
+    } else if start.len() as u64 == source.size() {
         Found::new("nothing but zeros", OTHER_SOURCE)
     } else {
         Found::new("nothing but zeros at its start", Remedy::NameVolume)
     })
+}
+
+/// Whether the source has no known format, of which some begin with zeros, and begins with nothing but
+/// zeros.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn is_blank(source: &dyn ReadAt) -> io::Result<bool> {
+    Ok(known(source)?.is_none() && is_zero(&start(source)?))
+}
+
+/// The bytes that are examined before a message says that a source is all zeros.
+fn start(source: &dyn ReadAt) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(source.size()).unwrap_or(usize::MAX);
+    let mut start = vec![0; len.min(ZEROS_LEN)];
+    source.read_exact_at(0, &mut start)?;
+    Ok(start)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// Whether bytes are text, as far as its characters are whole.

@@ -188,6 +188,29 @@ fn files_of_fat_are_read_as_they_were_written() -> Vec<Trial> {
         .into()
 }
 
+#[trial("the copy of an empty boot sector of FAT32", needs(makers))]
+fn a_copy_of_the_boot_sector() -> Result<(), Failed> {
+    let image = tempfile::NamedTempFile::new()?;
+    image.as_file().set_len(40 << 20)?;
+    run(Command::new("mkfs.vfat")
+        .args(["-F", "32", "-s", "1", "-n", "A LABEL"])
+        .arg(image.path()));
+    let write = |at: u64, bytes: &[u8]| {
+        std::os::unix::fs::FileExt::write_all_at(image.as_file(), bytes, at)
+    };
+    write(0, &[0; 512])?;
+    let files = oracles::open(image.path());
+    let properties = files.properties();
+    assert_eq!(properties.label.as_deref(), Some("A LABEL"));
+    assert_eq!(properties.conditions.len(), 1);
+    // Something else that begins with zeros: then the copy is a remainder.
+    write(0x218, b"LVM2")?;
+    let bytes = fs::read(image.path())?;
+    let error = fve::files::open(std::sync::Arc::new(bytes)).unwrap_err();
+    assert!(error.to_string().contains("LVM"), "{error}");
+    Ok(())
+}
+
 /// The free bytes that mdir prints in its last line.
 fn free_of_mdir(image: &Image) -> u64 {
     let output = run(&mut image.mtools("mdir"));

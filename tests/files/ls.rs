@@ -87,6 +87,11 @@ fn names_and_lines() -> Result<(), Failed> {
         "/:\nA\nb\ndir\nnew\\u{a}line|bar\n\n/dir:\nbelow\n"
     );
     assert_eq!(shown("ls", &volume, &["DIR", "a"]), "/A\n\n/dir:\nbelow\n");
+    // Twice is no damage.
+    assert_eq!(
+        shown("ls", &volume, &["dir", "dir"]),
+        "/dir:\nbelow\n\n/dir:\nbelow\n"
+    );
     let all = shown("ls", &volume, &["-a"]);
     assert!(all.contains("$MFT\n") && all.contains("$Extend\n"), "{all}");
     fails("ls", &volume, &["dri"], 5, &["no file /dri", "'dir'"]);

@@ -92,6 +92,10 @@ impl Content for ChainContent {
     fn stored_from(&self, offset: u64) -> Option<Range<u64>> {
         (offset < self.valid).then_some(offset..self.valid)
     }
+
+    fn memory(&self) -> usize {
+        self.chain.memory()
+    }
 }
 
 #[cfg(test)]

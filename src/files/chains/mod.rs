@@ -16,6 +16,7 @@ mod content;
 mod table;
 mod time;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 pub(super) use content::ChainContent;
@@ -26,9 +27,9 @@ pub(super) use time::{date, date_and_time};
 /// Number of the first cluster.
 pub(crate) const FIRST: u32 = 2;
 
-/// Most runs of a chain, which limits the memory for a file in pieces: 96 MiB. The largest file of
-/// FAT32 has at most as many clusters.
-const MAX_RUNS: usize = 1 << 23;
+/// Most runs of a chain, which limits the memory for a file in pieces to 12 MiB. Several chains can be in
+/// memory at the same time.
+const MAX_RUNS: usize = 1 << 20;
 
 /// The clusters of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +108,11 @@ impl Chain {
         self.count
     }
 
+    /// Bytes of memory that it occupies.
+    fn memory(&self) -> usize {
+        self.runs.capacity().saturating_mul(size_of::<Run>())
+    }
+
     /// Adds a cluster. False if there are too many runs.
     fn push(&mut self, cluster: u32) -> bool {
         let is_full = self.runs.len() >= MAX_RUNS;
@@ -134,6 +140,21 @@ impl Chain {
             [(first, count), (next, _)] => first.saturating_add(*count) > *next,
             _ => false,
         })
+    }
+
+    /// Its clusters up to the first that it has for the second time.
+    pub(super) fn up_to_repeat(self) -> Self {
+        if !self.has_repeats() {
+            return self;
+        }
+        let mut seen = HashSet::new();
+        let mut first = Self::default();
+        for cluster in self.numbers() {
+            if !seen.insert(cluster) || !first.push(cluster) {
+                break;
+            }
+        }
+        first
     }
 
     /// The bytes of its runs on the volume, in order.
@@ -228,6 +249,8 @@ mod tests {
         assert!(chain(&[5, 6, 9, 6]).has_repeats());
         assert!(chain(&[6, 5, 6]).has_repeats());
         assert!(!chain(&[6, 5]).has_repeats());
+        assert_eq!(chain(&[5, 6, 9, 6, 7]).up_to_repeat(), chain(&[5, 6, 9]));
+        assert_eq!(chain(&[6, 5]).up_to_repeat(), chain(&[6, 5]));
     }
 
     #[test]

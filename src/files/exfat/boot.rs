@@ -21,7 +21,7 @@ use crate::files::chains::{Chain, Clusters, End, FIRST, Table, Width};
 use crate::files::fault::FileError;
 use crate::format::FormatError;
 use crate::format::wire::Fields;
-use crate::source::{ReadAt, read_uninterrupted};
+use crate::source::{ReadAt, begins_with_known, read_uninterrupted};
 
 /// Sectors of a boot region, of which the last one has the checksum.
 const REGION: u64 = 12;
@@ -73,8 +73,12 @@ pub(crate) fn find(source: &dyn ReadAt) -> Result<Option<Found>, FileError> {
     }
     let read = read_uninterrupted(source, 0, &mut start);
     let is_named = start.get(3..11) == Some(NAME);
-    // A sector of another kind is the truth, and the copy only a remainder.
-    if read.is_ok() && !is_named && start.iter().any(|byte| *byte != 0) {
+    // A sector of another kind is the truth, and the copy only a remainder. So is a file system that
+    // begins with zeros.
+    if read.is_ok()
+        && !is_named
+        && (start.iter().any(|byte| *byte != 0) || begins_with_known(source).unwrap_or(true))
+    {
         return Ok(None);
     }
     let mut fault = None;

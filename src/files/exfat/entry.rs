@@ -63,10 +63,11 @@ pub(super) struct File {
     pub(super) valid: u64,
 }
 
-/// How many entries follow that of a file. `None` if it is not one.
+/// How many entries follow that of a file: those of its content and of its name, and any of vendors. `None`
+/// if it is not one.
 pub(super) fn followers(entry: &Raw) -> Option<usize> {
     match entry {
-        [FILE, count @ 2..=18, ..] => Some(usize::from(*count)),
+        [FILE, count @ 2..=u8::MAX, ..] => Some(usize::from(*count)),
         _ => None,
     }
 }

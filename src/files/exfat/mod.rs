@@ -32,9 +32,7 @@ use super::chains::{Chain, ChainContent, Clusters, End, FIRST, Reader};
 use super::content::Content;
 use super::fault::FileError;
 use super::name::FileName;
-use super::stat::{
-    Attributes, Condition, Entry, FileId, FileKind, Link, Properties, Stat, Stream, Times,
-};
+use super::stat::{Attributes, Condition, Entry, FileId, FileKind, Properties, Stat, Times};
 use crate::source::{ReadAt, read_uninterrupted};
 use entry::{Collected, Collector, ENTRY, File, Raw, followers, parse};
 use upper_case::UpperCase;
@@ -159,7 +157,8 @@ fn parts_of_chain(
     most: u32,
 ) -> (Vec<Range<u64>>, End) {
     let followed = boot.table.follow(source, boot.clusters, first, most);
-    let ranges = followed.chain.ranges(boot.clusters).collect();
+    let chain = followed.chain.up_to_repeat();
+    let ranges = chain.ranges(boot.clusters).collect();
     (ranges, followed.end)
 }
 
@@ -290,13 +289,14 @@ impl ExFat {
         }
     }
 
-    /// The parts of a directory that can be read, what is wrong with the rest, and whether its clusters
-    /// follow one another.
-    fn parts(&self, directory: FileId) -> Result<Parts, FileError> {
+    /// The parts of a directory that can be read, of its first `most` clusters, what is wrong with the rest,
+    /// and whether its clusters follow one another.
+    fn parts(&self, directory: FileId, most: u32) -> Result<Parts, FileError> {
         let source = self.source.as_ref();
         let too_long = || FileError::damaged("the directory has more than 256 MiB");
-        let most = self.clusters().needed(MAX_DIRECTORY);
-        let most = most.unwrap_or(self.clusters().count).max(1);
+        let longest = self.clusters().needed(MAX_DIRECTORY);
+        let longest = longest.unwrap_or(self.clusters().count).max(1);
+        let most = longest.min(most);
         if directory.number == ROOT {
             let (ranges, end) = parts_of_chain(source, &self.boot, self.boot.root, most);
             let fault = match end {
@@ -333,11 +333,8 @@ impl ExFat {
             ))),
             _ => is_cut,
         };
-        Ok((
-            followed.chain.ranges(self.clusters()).collect(),
-            fault,
-            false,
-        ))
+        let chain = followed.chain.up_to_repeat();
+        Ok((chain.ranges(self.clusters()).collect(), fault, false))
     }
 
     /// Calls `tell` with the files of a directory.
@@ -346,7 +343,7 @@ impl ExFat {
         directory: FileId,
         tell: &mut dyn FnMut(File, FileId) -> ControlFlow<()>,
     ) -> Result<(), FileError> {
-        let (parts, fault, is_contiguous) = self.parts(directory)?;
+        let (parts, fault, is_contiguous) = self.parts(directory, u32::MAX)?;
         let mark = if is_contiguous { IN_CONTIGUOUS } else { 0 };
         let mut is_over = false;
         let damaged = read_parts(self.source.as_ref(), parts, &mut |collected| {
@@ -414,7 +411,7 @@ impl FileSystem for ExFat {
 
     fn stat(&self, id: FileId) -> Result<Stat, FileError> {
         let (kind, attributes, times, len, allocated) = if id.number == ROOT {
-            let (parts, _, _) = self.parts(id)?;
+            let (parts, _, _) = self.parts(id, u32::MAX)?;
             let lens = parts.iter();
             let allocated = lens
                 .map(|part| part.end.saturating_sub(part.start))
@@ -482,14 +479,9 @@ impl FileSystem for ExFat {
         })
     }
 
-    fn link(&self, file: FileId) -> Result<Link, FileError> {
-        self.stat(file)?;
-        Err(FileError::NotALink)
-    }
-
-    fn streams(&self, file: FileId) -> Result<Vec<Stream>, FileError> {
-        self.stat(file)?;
-        Ok(Vec::new())
+    fn places(&self, directory: FileId, clusters: u32) -> Vec<Range<u64>> {
+        self.parts(directory, clusters)
+            .map_or_else(|_| Vec::new(), |(ranges, _, _)| ranges)
     }
 
     fn open(&self, id: FileId, stream: Option<&FileName>) -> Result<Box<dyn Content>, FileError> {

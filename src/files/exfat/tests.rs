@@ -209,15 +209,20 @@ impl New {
         for (at, unit) in units.iter().enumerate() {
             entries[2][2 + at * 2..4 + at * 2].copy_from_slice(&unit.to_le_bytes());
         }
-        let mut sum = 0u16;
-        for (at, byte) in entries.as_flattened().iter().enumerate() {
-            if !matches!(at, 2 | 3) {
-                sum = sum.rotate_right(1).wrapping_add(u16::from(*byte));
-            }
-        }
-        entries[0][2..4].copy_from_slice(&sum.to_le_bytes());
+        seal(&mut entries);
         entries
     }
+}
+
+/// Writes the checksum of the entries of a file.
+fn seal(entries: &mut [Raw]) {
+    let mut sum = 0u16;
+    for (at, byte) in entries.as_flattened().iter().enumerate() {
+        if !matches!(at, 2 | 3) {
+            sum = sum.rotate_right(1).wrapping_add(u16::from(*byte));
+        }
+    }
+    entries[0][2..4].copy_from_slice(&sum.to_le_bytes());
 }
 
 #[test]
@@ -365,10 +370,48 @@ fn entries_may_continue_in_another_cluster() {
         disk.put(&[next + 64, next + 96, next + 128], &own);
         let names = disk.names();
         assert!(
-            names.ends_with("in itself, or in two directories"),
+            names.ends_with("has the entries of another directory"),
             "{names}"
         );
     }
+}
+
+#[test]
+fn directories_with_the_same_entries_are_entered_once() {
+    let mut disk = Disk::new();
+    disk.file(0, &New::directory("dir", 30, 1024, true));
+    let at = Disk::cluster(30);
+    for (index, name) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+        // Some begin in the middle of the others.
+        let (first, len) = [(30, 1024), (31, 512)][index % 2];
+        let at = at + index * 96;
+        let own = New::directory(name, first, len, true).entries();
+        disk.put(&[at, at + 32, at + 64], &own);
+    }
+    let names = disk.names();
+    assert_eq!(
+        names.matches("the entries of another").count(),
+        5,
+        "{names}"
+    );
+    assert_eq!(names.matches("; ").count(), 5, "{names}");
+}
+
+#[test]
+fn entries_of_vendors_are_passed_over() {
+    let mut disk = Disk::new();
+    disk.file(0, &New::directory("dir", 30, 1024, true));
+    // More than fit into a cluster.
+    let mut entries = New::file("x", 40, 5).entries();
+    entries[0][1] = 20;
+    entries.resize(21, [0xE0; ENTRY]);
+    seal(&mut entries);
+    let at = Disk::cluster(30);
+    let places: Vec<_> = (0..21).map(|index| at + index * ENTRY).collect();
+    disk.put(&places, &entries);
+    disk.chain(&[40]);
+    assert_eq!(disk.names(), "/dir; /dir/x");
+    assert_eq!(disk.content("dir/x").unwrap(), [0; 5]);
 }
 
 #[test]
@@ -428,6 +471,14 @@ fn what_is_damaged_for_all_files_is_a_condition() {
     assert!(opened(&both).is_err());
     assert!(!opened(&|disk| disk.0[3..11].copy_from_slice(b"NTFS    ")).unwrap());
     assert!(!opened(&|disk| disk.0[..24 * SECTOR].fill(0)).unwrap());
+    // Another format that begins with zeros: the copy is a remainder.
+    assert!(
+        !opened(&|disk| {
+            disk.0[..12 * SECTOR].fill(0);
+            disk.0[0x218..0x21C].copy_from_slice(b"LVM2");
+        })
+        .unwrap()
+    );
     for (at, byte) in [
         (0x6C, 8),
         (0x6D, 17),

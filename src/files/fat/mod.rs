@@ -31,10 +31,10 @@ use super::chains::{Chain, ChainContent, Clusters, End, Reader, Table};
 use super::content::Content;
 use super::fault::FileError;
 use super::name::FileName;
-use super::stat::{Condition, Entry, FileId, FileKind, Link, Properties, Stat, Stream, Times};
+use super::stat::{Condition, Entry, FileId, FileKind, Properties, Stat, Times};
 use super::{Attributes, FileSystem};
 use crate::format::wire::Fields;
-use crate::source::{ReadAt, read_uninterrupted};
+use crate::source::{ReadAt, begins_with_known, read_uninterrupted};
 use boot::{ENTRY_LEN, Root};
 use entry::{ENTRY, LongName, Record, Short, fold, label, parse};
 
@@ -124,10 +124,12 @@ fn find(source: &dyn ReadAt) -> Result<Option<(Boot, Vec<Condition>)>, FileError
         },
         Err(_) => None,
     };
-    // A sector of another kind is the truth, and the copy only a remainder.
+    // A sector of another kind is the truth, and the copy only a remainder. So is a file system that
+    // begins with zeros.
+    let is_empty = bytes.iter().all(|byte| *byte == 0);
     let is_damaged = read.is_err()
         || fault.is_some()
-        || bytes.iter().all(|byte| *byte == 0)
+        || is_empty && !begins_with_known(source).unwrap_or(true)
         || bytes.get(0x52..0x57) == Some(b"FAT32");
     for sector in [512, 1024, 2048, 4096_u64]
         .into_iter()
@@ -230,10 +232,11 @@ impl Fat {
         }
     }
 
-    /// The chain of a directory, as far as it is not damaged.
-    fn directory_chain(&self, first: u32) -> (Chain, Option<FileError>) {
-        let most = self.clusters.needed(MAX_DIRECTORY);
-        let most = most.unwrap_or(self.clusters.count).max(1);
+    /// The first `most` clusters of a directory, as far as the chain is not damaged.
+    fn directory_chain(&self, first: u32, most: u32) -> (Chain, Option<FileError>) {
+        let longest = self.clusters.needed(MAX_DIRECTORY);
+        let longest = longest.unwrap_or(self.clusters.count).max(1);
+        let most = longest.min(most);
         let mut whole: Option<Chain> = None;
         let mut part: Option<(Chain, FileError)> = None;
         for table in &self.boot.tables {
@@ -258,7 +261,7 @@ impl Fat {
                 .as_ref()
                 .is_none_or(|(chain, _)| chain.count() < followed.chain.count());
             if is_longer {
-                part = Some((followed.chain, fault));
+                part = Some((followed.chain.up_to_repeat(), fault));
             }
         }
         match (whole, part) {
@@ -268,20 +271,21 @@ impl Fat {
         }
     }
 
-    fn parts_of_chain(&self, first: u32) -> Parts {
-        let (chain, fault) = self.directory_chain(first);
+    fn parts_of_chain(&self, first: u32, most: u32) -> Parts {
+        let (chain, fault) = self.directory_chain(first, most);
         let ranges = chain.ranges(self.clusters).collect();
         Parts { ranges, fault }
     }
 
-    fn parts(&self, directory: FileId) -> Result<Parts, FileError> {
+    /// The first `most` clusters of a directory.
+    fn parts(&self, directory: FileId, most: u32) -> Result<Parts, FileError> {
         if directory.number == ROOT {
             return Ok(match self.boot.root {
                 Root::Fixed { start, end } => Parts {
                     ranges: std::iter::once(start..end).collect(),
                     fault: None,
                 },
-                Root::Chain(first) => self.parts_of_chain(first),
+                Root::Chain(first) => self.parts_of_chain(first, most),
             });
         }
         let short = self.short(directory)?;
@@ -289,7 +293,7 @@ impl Fat {
             return Err(FileError::NotADirectory);
         }
         self.check_directory(&short)?;
-        Ok(self.parts_of_chain(short.first))
+        Ok(self.parts_of_chain(short.first, most))
     }
 
     /// Checks that the first entry of a directory is that for itself. Without that, any content could
@@ -391,7 +395,7 @@ impl Fat {
         let mut long = LongName::default();
         let mut unnamed = 0u32;
         let mut is_over = false;
-        self.read(self.parts(directory)?, &mut |record, position| {
+        self.read(self.parts(directory, u32::MAX)?, &mut |record, position| {
             match record {
                 Record::Piece(piece) => {
                     if long.add(piece).is_err() {
@@ -423,7 +427,7 @@ impl Fat {
 
     fn label(&self) -> Option<String> {
         let mut found = None;
-        let parts = self.parts(FileId::from_number(ROOT)).ok()?;
+        let parts = self.parts(FileId::from_number(ROOT), u32::MAX).ok()?;
         // What is damaged there is an error when the directory is listed.
         let _ = self.read(parts, &mut |record, _| match record {
             Record::Label(bytes) => {
@@ -469,7 +473,7 @@ impl FileSystem for Fat {
             (short.kind, short.attributes, short.times, short.len)
         };
         let allocated = match kind {
-            FileKind::Directory => self.parts(file).map_or(0, |parts| {
+            FileKind::Directory => self.parts(file, u32::MAX).map_or(0, |parts| {
                 let lens = parts.ranges.iter();
                 lens.map(|range| range.end.saturating_sub(range.start))
                     .fold(0, u64::saturating_add)
@@ -531,14 +535,9 @@ impl FileSystem for Fat {
         })
     }
 
-    fn link(&self, file: FileId) -> Result<Link, FileError> {
-        self.stat(file)?;
-        Err(FileError::NotALink)
-    }
-
-    fn streams(&self, file: FileId) -> Result<Vec<Stream>, FileError> {
-        self.stat(file)?;
-        Ok(Vec::new())
+    fn places(&self, directory: FileId, clusters: u32) -> Vec<Range<u64>> {
+        self.parts(directory, clusters)
+            .map_or_else(|_| Vec::new(), |parts| parts.ranges)
     }
 
     fn open(&self, file: FileId, stream: Option<&FileName>) -> Result<Box<dyn Content>, FileError> {

@@ -170,6 +170,13 @@ impl ReadAt for Compressed {
 }
 
 impl Content for Compressed {
+    fn memory(&self) -> usize {
+        let unit = usize::try_from(self.unit).unwrap_or(usize::MAX);
+        self.stored
+            .memory()
+            .saturating_add(unit.saturating_mul(KEPT))
+    }
+
     fn stored_from(&self, offset: u64) -> Option<Range<u64>> {
         let down = |at: u64| at.saturating_sub(at.checked_rem(self.unit).unwrap_or(0));
         let up = |at: u64| at.checked_next_multiple_of(self.unit).unwrap_or(at);

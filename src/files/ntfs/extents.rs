@@ -410,6 +410,11 @@ impl Content for Plain {
     fn stored_from(&self, offset: u64) -> Option<Range<u64>> {
         stored_from(&self.extents, self.initialized.min(self.len), offset)
     }
+
+    fn memory(&self) -> usize {
+        let starts = self.extents.starts.len();
+        starts.saturating_mul(size_of::<Start>())
+    }
 }
 
 /// Most extents that are joined to a stored range, so that the next range is found soon.
@@ -448,7 +453,11 @@ impl ReadAt for Resident {
     }
 }
 
-impl Content for Resident {}
+impl Content for Resident {
+    fn memory(&self) -> usize {
+        self.0.len()
+    }
+}
 
 /// Adds what an attribute describes, if its content is in clusters.
 pub(super) fn collect(

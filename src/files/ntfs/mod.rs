@@ -54,7 +54,7 @@ use self::upcase::UpCase;
 use super::fault::FileError;
 use super::stat::{Condition, FileId, Properties};
 use super::{FileName, FileSystem};
-use crate::source::{ReadAt, describe, read_uninterrupted};
+use crate::source::{ReadAt, is_blank, read_uninterrupted};
 
 /// Numbers of file records.
 const LOG_FILE: u64 = 2;
@@ -119,7 +119,8 @@ fn geometry(source: &dyn ReadAt, damaged: &mut Vec<String>) -> Result<Option<Geo
             Ok(geometry) => return Ok(Some(geometry)),
             Err(fault) => fault.into(),
         },
-        Ok(()) if boot.iter().all(|byte| *byte == 0) && is_blank(source) => {
+        // A new file system that begins with zeros may have left the copy of an old NTFS.
+        Ok(()) if boot.iter().all(|byte| *byte == 0) && is_blank(source).unwrap_or(false) => {
             return Ok(copy(source).inspect(|_| {
                 damaged.push("the boot sector, which is empty: its copy was used".to_owned());
             }));
@@ -133,12 +134,6 @@ fn geometry(source: &dyn ReadAt, damaged: &mut Vec<String>) -> Result<Option<Geo
         }
         None => Err(fault),
     }
-}
-
-/// Whether a source that begins with zeros has none of the file systems that do so. A new file system
-/// may have left the copy of an old NTFS in the last sector.
-fn is_blank(source: &dyn ReadAt) -> bool {
-    describe(source).is_ok_and(|found| found.what.starts_with("nothing but zeros"))
 }
 
 /// The geometry from the copy of the boot sector, whose place depends on the size of a sector.

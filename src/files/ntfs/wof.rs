@@ -270,7 +270,13 @@ impl ReadAt for Compressed {
     }
 }
 
-impl Content for Compressed {}
+impl Content for Compressed {
+    fn memory(&self) -> usize {
+        /// The largest chunk, and a batch of the table.
+        const MOST: usize = KEPT * (32 << 10) + 8 * ENTRIES as usize;
+        self.stream.memory().saturating_add(MOST)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,10 @@
 //! `fve ls`: lists directories of a volume.
 
-use std::collections::HashSet;
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 
 use clap::Args;
-use fve::files::{Entry, FileError, FileId, FileKind, FilePath, Files, Located};
+use fve::files::{Entry, FileError, FileId, FileKind, FilePath, Files, Located, Visited};
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr;
 
@@ -93,7 +92,7 @@ fn list(args: &LsArgs, files: &Files, found: &[Located]) -> Result<(), Ended> {
         zone: zone(files),
         columns: (io::stdout().is_terminal()).then(width),
         listing: Listing::begin(files, args.json)?,
-        visited: HashSet::new(),
+        visited: Visited::default(),
         has_headings: args.recursive || found.len() > 1,
         is_first: others.is_empty(),
     };
@@ -122,7 +121,7 @@ struct Lister<'a> {
     columns: Option<usize>,
     listing: Listing,
     /// Directories that were listed, so that one that contains itself is not listed without end.
-    visited: HashSet<u64>,
+    visited: Visited,
     /// Whether the name of a directory is printed before what it contains.
     has_headings: bool,
     is_first: bool,
@@ -137,11 +136,18 @@ struct Row {
 impl Lister<'_> {
     /// Lists a directory and, if that was asked for, those below it.
     fn directories(&mut self, id: FileId, path: FilePath) -> Result<(), Ended> {
+        // The same directory may be named twice.
+        self.visited = Visited::default();
         let mut next = vec![(id, path, 0)];
         while let Some((id, path, depth)) = next.pop() {
-            if depth > MAX_DEPTH || !self.visited.insert(id.number) {
-                let what = "the directory is in itself, or nested too deeply".to_owned();
-                self.listing.failed(&path, &FileError::Damaged { what });
+            let entered = match depth > MAX_DEPTH {
+                true => Err(FileError::Damaged {
+                    what: "directories are nested too deeply".to_owned(),
+                }),
+                false => self.visited.enter(self.files, id),
+            };
+            if let Err(fault) = entered {
+                self.listing.failed(&path, &fault);
                 continue;
             }
             let entries = self.directory(id, &path)?;
