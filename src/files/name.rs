@@ -112,32 +112,15 @@ impl FileName {
     }
 
     /// A name under which a Linux file system can hold the file: at most 255 bytes, without `/` and
-    /// NUL, and not `.` or `..`. Borrowed bytes mean that the name did not change.
+    /// NUL, and not `.` or `..`. Different names stay different, except that those that are cut have
+    /// only a checksum to tell them apart.
     ///
     /// `/` becomes `%2F`, NUL `%00`, and in such names `%` becomes `%25`; a name of dots begins with
-    /// `%2E`. A name that is too long is cut, and ends in `~` and a checksum of the whole name.
+    /// `%2E`. A name that looks as if it had been escaped in this way is escaped, too: `a%2Fb` becomes
+    /// `a%252Fb`. A name that is too long is cut, and ends in `~` and a checksum of the whole name.
     pub fn to_safe(&self) -> SafeName {
         let plain = self.to_wtf8();
-        let has_dots = plain == b"." || plain == b"..";
-        let must_change =
-            has_dots || plain.is_empty() || plain.contains(&b'/') || plain.contains(&0);
-        let mut bytes = Vec::with_capacity(plain.len());
-        if must_change {
-            for (at, byte) in plain.iter().enumerate() {
-                match byte {
-                    b'/' => bytes.extend_from_slice(b"%2F"),
-                    0 => bytes.extend_from_slice(b"%00"),
-                    b'%' => bytes.extend_from_slice(b"%25"),
-                    b'.' if has_dots && at == 0 => bytes.extend_from_slice(b"%2E"),
-                    other => bytes.push(*other),
-                }
-            }
-            if plain.is_empty() {
-                bytes.extend_from_slice(b"%");
-            }
-        } else {
-            bytes.extend_from_slice(&plain);
-        }
+        let mut bytes = escaped(&plain);
         if bytes.len() > MAX_SAFE {
             let mut end = MAX_SAFE - 9;
             while end > 0 && bytes.get(end).is_some_and(|byte| byte & 0xC0 == 0x80) {
@@ -149,6 +132,96 @@ impl FileName {
         let changed = bytes != plain;
         SafeName { bytes, changed }
     }
+
+    /// The name as [`FileName::to_safe`] writes it, but never cut. Different names stay different.
+    pub fn to_escaped(&self) -> Vec<u8> {
+        escaped(&self.to_wtf8())
+    }
+
+    /// The name whose [`FileName::to_escaped`] is `bytes`. `None` if there is none.
+    pub fn from_escaped(bytes: &[u8]) -> Option<Self> {
+        Self::from_wtf8(&unescaped(bytes)?)
+    }
+}
+
+/// What an empty name, which only a damaged file system has, is written as.
+const EMPTY: &[u8] = b"%%";
+
+/// Escapes a name that Linux does not allow, or that is the escaped form of such a name.
+fn escaped(plain: &[u8]) -> Vec<u8> {
+    match must_change(plain) {
+        true => encoded(plain),
+        false => plain.to_vec(),
+    }
+}
+
+/// The inverse of [`escaped`]: `None` if no name is written like this.
+fn unescaped(bytes: &[u8]) -> Option<Vec<u8>> {
+    if !must_change(bytes) {
+        return Some(bytes.to_vec());
+    }
+    decoded(bytes).filter(|plain| must_change(plain))
+}
+
+/// Whether Linux does not allow a name, or it is the escaped form of one that must change.
+fn must_change(name: &[u8]) -> bool {
+    let mut name = Cow::Borrowed(name);
+    loop {
+        if is_dots(&name) || name.is_empty() || name.contains(&b'/') || name.contains(&0) {
+            return true;
+        }
+        // Each round is shorter than the one before.
+        match decoded(&name).filter(|plain| plain.len() < name.len()) {
+            Some(plain) => name = plain.into(),
+            None => return false,
+        }
+    }
+}
+
+fn is_dots(name: &[u8]) -> bool {
+    matches!(name, b"." | b"..")
+}
+
+fn encoded(plain: &[u8]) -> Vec<u8> {
+    if plain.is_empty() {
+        return EMPTY.to_vec();
+    }
+    let has_dots = is_dots(plain);
+    let mut bytes = Vec::with_capacity(plain.len());
+    for (at, byte) in plain.iter().enumerate() {
+        match byte {
+            b'/' => bytes.extend_from_slice(b"%2F"),
+            0 => bytes.extend_from_slice(b"%00"),
+            b'%' => bytes.extend_from_slice(b"%25"),
+            b'.' if has_dots && at == 0 => bytes.extend_from_slice(b"%2E"),
+            other => bytes.push(*other),
+        }
+    }
+    bytes
+}
+
+/// The inverse of [`encoded`]: `None` for what it never returns.
+fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
+    match bytes {
+        EMPTY => return Some(Vec::new()),
+        b"%2E" => return Some(b".".to_vec()),
+        b"%2E." => return Some(b"..".to_vec()),
+        _ => {}
+    }
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, left) = match (first, rest.split_first_chunk::<3>()) {
+            (b'%', Some((b"%2F", left))) => (b'/', left),
+            (b'%', Some((b"%00", left))) => (0, left),
+            (b'%', Some((b"%25", left))) => (b'%', left),
+            (b'%' | b'/' | 0, _) => return None,
+            _ => (*first, after),
+        };
+        plain.push(byte);
+        rest = left;
+    }
+    (!is_dots(&plain)).then_some(plain)
 }
 
 /// The unit as an ASCII character.
@@ -217,12 +290,13 @@ mod tests {
             let safe = FileName::from(text).to_safe();
             (String::from_utf8(safe.bytes).unwrap(), safe.changed)
         };
-        assert_eq!(safe("a%2Fb"), ("a%2Fb".into(), false));
+        assert_eq!(safe("a%2fb 100%25 50%"), ("a%2fb 100%25 50%".into(), false));
         assert_eq!(safe("a/b%"), ("a%2Fb%25".into(), true));
         assert_eq!(safe(".."), ("%2E.".into(), true));
         assert_eq!(safe("..."), ("...".into(), false));
         assert_eq!(safe("a\0"), ("a%00".into(), true));
-        assert_eq!(safe(""), ("%".into(), true));
+        assert_eq!(safe(""), ("%%".into(), true));
+        assert_eq!(safe("%"), ("%".into(), false));
         let long = "\u{20AC}".repeat(255);
         let (short, changed) = safe(&long);
         assert!(
@@ -230,5 +304,29 @@ mod tests {
             "{short}"
         );
         assert_ne!(short, safe(&long[3..]).0);
+    }
+
+    #[test]
+    fn no_two_names_have_the_same_safe_one() {
+        let parts = ["", "a", "/", "%", "2F", "25", "2E", ".", "\0", "00"];
+        let mut seen = std::collections::HashMap::new();
+        for number in 0..10_000_usize {
+            let digits = [1, 10, 100, 1000].map(|unit| number / unit % 10);
+            let text: String = digits.map(|digit| parts[digit]).concat();
+            let name = FileName::from(text.as_str());
+            let bytes = name.to_safe().bytes;
+            assert!(!bytes.is_empty() && !bytes.contains(&b'/') && !bytes.contains(&0));
+            assert!(!is_dots(&bytes));
+            assert_eq!(bytes, name.to_escaped());
+            assert_eq!(FileName::from_escaped(&bytes), Some(name));
+            let other = seen.insert(bytes.clone(), text.clone());
+            assert!(other.is_none_or(|other| other == text), "{bytes:?}");
+        }
+        // What is never written stands for nothing.
+        assert_eq!(FileName::from_escaped(b"a/b"), None);
+        assert_eq!(FileName::from_escaped(b"%"), Some("%".into()));
+        assert_eq!(FileName::from_escaped(b".."), None);
+        assert_eq!(FileName::from_escaped(b"a%2Fb"), Some("a/b".into()));
+        assert_eq!(FileName::from_escaped(b"a%252Fb"), Some("a%2Fb".into()));
     }
 }

@@ -25,11 +25,13 @@ fn names_are_found_as_they_are_shown_and_without_regard_to_case() {
     let mut memory = Memory::new();
     let readme = memory.file(ROOT, "Readme", b"");
     let slash = memory.file(ROOT, "a/b%c", b"");
+    let literal = memory.file(ROOT, "a%2Fb%25c", b"");
     let dots = memory.directory(ROOT, "..");
     let shown = shown(memory);
     assert_eq!(shown.found(ROOT, "Readme"), Ok(readme));
     assert_eq!(shown.found(ROOT, "README"), Ok(readme));
     assert_eq!(shown.found(ROOT, "a%2Fb%25c"), Ok(slash));
+    assert_eq!(shown.found(ROOT, "a%252Fb%2525c"), Ok(literal));
     assert_eq!(shown.found(ROOT, "%2E."), Ok(dots));
     assert_eq!(shown.found(ROOT, "a%2Fb"), Err(Errno::ENOENT));
     assert_eq!(shown.found(readme, "x"), Err(Errno::ENOTDIR));
