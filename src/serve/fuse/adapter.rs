@@ -33,6 +33,24 @@ thread_local! {
     static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Replies with the bytes that `read` puts at the start of a buffer of `size` bytes.
+pub(super) fn with_reply_buffer(
+    size: u32,
+    reply: ReplyData,
+    read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
+) {
+    REPLY.with_borrow_mut(|buf| {
+        let size = size as usize;
+        if buf.len() < size {
+            buf.resize(size, 0);
+        }
+        match read(&mut buf[..size]) {
+            Ok(len) => reply.data(&buf[..len]),
+            Err(error) => reply.error(error),
+        }
+    });
+}
+
 #[derive(Debug)]
 pub(super) struct Adapter {
     tree: Arc<Tree>,
@@ -169,15 +187,8 @@ impl Filesystem for Adapter {
         if node(ino) != Some(Node::Volume) {
             return reply.error(Errno::EISDIR);
         }
-        REPLY.with_borrow_mut(|buf| {
-            let size = size as usize;
-            if buf.len() < size {
-                buf.resize(size, 0);
-            }
-            match self.tree.read(offset, &mut buf[..size]) {
-                Ok(len) => reply.data(&buf[..len]),
-                Err(_) => reply.error(Errno::EIO),
-            }
+        with_reply_buffer(size, reply, |buf| {
+            self.tree.read(offset, buf).map_err(|_| Errno::EIO)
         });
     }
 

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
+use super::handles::Keeps;
 use crate::files::{Entry, FileError, FileId, Files};
 
 /// Most entries that are kept in memory for an open directory.
@@ -25,6 +26,8 @@ struct Part {
     /// The position of the first entry.
     first: usize,
     entries: Vec<Entry>,
+    /// UTF-16 units in their names.
+    units: usize,
     /// The end of the directory follows the entries: whether it was read without a fault.
     end: Option<Result<(), FileError>>,
 }
@@ -84,6 +87,17 @@ impl Listing {
     }
 }
 
+impl Keeps for Listing {
+    fn memory(&self) -> usize {
+        let part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
+        part.entries.capacity() * size_of::<Entry>() + part.units * size_of::<u16>()
+    }
+
+    fn forget(&self) {
+        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = Part::default();
+    }
+}
+
 impl Part {
     /// Whether this is the position after the last entry of the directory.
     fn is_end(&self, at: usize) -> bool {
@@ -100,7 +114,6 @@ impl Part {
             ..Self::default()
         };
         let mut skip = first;
-        let mut units = 0;
         let mut is_full = false;
         let listed = files.list(directory, &mut |entry| {
             if files.is_internal(&entry) {
@@ -110,11 +123,11 @@ impl Part {
                 skip = less;
                 return ControlFlow::Continue(());
             }
-            if part.entries.len() >= MAX_ENTRIES || units >= MAX_UNITS {
+            if part.entries.len() >= MAX_ENTRIES || part.units >= MAX_UNITS {
                 is_full = true;
                 return ControlFlow::Break(());
             }
-            units = entry.name.units().len().saturating_add(units);
+            part.units = entry.name.units().len().saturating_add(part.units);
             part.entries.push(entry);
             ControlFlow::Continue(())
         });

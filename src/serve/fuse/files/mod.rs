@@ -2,6 +2,7 @@
 //! [`FileSystem`](crate::files::FileSystem). Everything is read-only, so the kernel may keep whatever
 //! it is told.
 
+mod handles;
 mod links;
 mod listing;
 mod names;
@@ -10,14 +11,12 @@ mod numbers;
 mod tests;
 mod xattr;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -26,9 +25,10 @@ use fuser::{
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
+use self::handles::{OpenFile, Table};
 use self::listing::Listing;
 use self::numbers::Numbers;
-use super::adapter::{BLOCK, FOREVER, STOPPED};
+use super::adapter::{BLOCK, FOREVER, STOPPED, with_reply_buffer};
 use super::stop::Requests;
 use super::tree::Permissions;
 use crate::files::{
@@ -43,11 +43,6 @@ const TICKS_PER_SECOND: u64 = 10_000_000;
 /// The entries `.` and `..` come before those of the directory.
 const DOTS: u64 = 2;
 
-thread_local! {
-    /// Buffer for the bytes of a read reply, one for each thread.
-    static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 /// What all threads of a mount share.
 pub(super) struct Shown {
     files: Files,
@@ -57,8 +52,11 @@ pub(super) struct Shown {
     gid: u32,
     /// Bytes that are free, or why that is not known; determined when it is asked for.
     free: OnceLock<Result<u64, Errno>>,
-    open_files: Table<Box<dyn Content>>,
+    open_files: Table<OpenFile>,
     open_directories: Table<Listing>,
+    /// Directories by the first byte of the volume with an entry of theirs, as far as file systems need
+    /// that: see [`FileSystem::places`](crate::files::FileSystem::places).
+    begins: Mutex<HashMap<u64, u64>>,
 }
 
 impl std::fmt::Debug for Shown {
@@ -71,8 +69,12 @@ impl Shown {
     /// `owner` is the user and the group that own everything.
     pub(super) fn new(files: Files, permissions: Permissions, owner: (u32, u32)) -> Self {
         let (uid, gid) = owner;
+        let root = files.root();
+        let begin = files.places(root, 1).first().map(|place| place.start);
+        let begins = begin.map(|begin| (begin, root.number));
         Self {
-            numbers: Numbers::new(files.root()),
+            numbers: Numbers::new(root),
+            begins: Mutex::new(begins.into_iter().collect()),
             files,
             permissions,
             uid,
@@ -102,8 +104,21 @@ impl Shown {
                     "an entry names a directory or link that belongs into another directory",
                 ))
             }
+            None if stat.kind == FileKind::Directory && !self.has_own_entries(entry.id) => Err(
+                FileError::damaged("the directory has the entries of another directory"),
+            ),
             _ => Ok(stat),
         }
+    }
+
+    /// Whether the entries of a directory are not those of another one that was seen before.
+    fn has_own_entries(&self, directory: FileId) -> bool {
+        let places = self.files.places(directory, 1);
+        let Some(place) = places.first() else {
+            return true;
+        };
+        let mut begins = self.begins.lock().unwrap_or_else(PoisonError::into_inner);
+        *begins.entry(place.start).or_insert(directory.number) == directory.number
     }
 
     fn find(&self, directory: FileId, name: &OsStr) -> Result<(FileAttr, Generation), Errno> {
@@ -206,41 +221,6 @@ impl Shown {
     }
 }
 
-/// Open files or directories by the number that the kernel knows them by.
-#[derive(Debug)]
-struct Table<T> {
-    next: AtomicU64,
-    open: RwLock<HashMap<u64, Arc<T>>>,
-}
-
-impl<T> Default for Table<T> {
-    fn default() -> Self {
-        Self {
-            next: AtomicU64::new(1),
-            open: RwLock::default(),
-        }
-    }
-}
-
-impl<T> Table<T> {
-    fn add(&self, opened: T) -> FileHandle {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        open.insert(number, Arc::new(opened));
-        FileHandle(number)
-    }
-
-    fn get(&self, handle: FileHandle) -> Option<Arc<T>> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.get(&handle.0).cloned()
-    }
-
-    fn remove(&self, handle: FileHandle) {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        open.remove(&handle.0);
-    }
-}
-
 /// The time of a file, which may be before 1970.
 fn time(time: FileTime) -> SystemTime {
     let ticks = i128::from(time.0) - i128::from(UNIX_EPOCH_TICKS);
@@ -292,7 +272,16 @@ impl FilesAdapter {
     pub(super) fn new(shown: Arc<Shown>, requests: Arc<Requests>) -> Self {
         Self { shown, requests }
     }
+
+    /// An open directory, and the permission to answer a request for its entries.
+    fn begin(&self, handle: FileHandle) -> Result<Begun<'_>, Errno> {
+        let request = self.requests.begin().ok_or(STOPPED)?;
+        let listing = self.shown.open_directories.get(handle);
+        Ok((request, listing.ok_or(Errno::EBADF)?))
+    }
 }
+
+type Begun<'a> = (RwLockReadGuard<'a, bool>, Arc<Listing>);
 
 impl Filesystem for FilesAdapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -352,9 +341,9 @@ impl Filesystem for FilesAdapter {
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.error(Errno::EROFS);
         }
-        match self.shown.files.open(self.shown.numbers.file(ino), None) {
-            Ok(content) => {
-                let handle = self.shown.open_files.add(content);
+        match OpenFile::open(&self.shown.files, self.shown.numbers.file(ino)) {
+            Ok(opened) => {
+                let handle = self.shown.open_files.add(opened);
                 let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
                 reply.opened(handle, flags);
             }
@@ -377,22 +366,19 @@ impl Filesystem for FilesAdapter {
         let Some(_request) = self.requests.begin() else {
             return reply.error(STOPPED);
         };
-        let Some(content) = self.shown.open_files.get(fh) else {
+        let shown = &self.shown;
+        let Some(opened) = shown.open_files.get(fh) else {
             return reply.error(Errno::EBADF);
         };
-        REPLY.with_borrow_mut(|buf| {
-            let size = size as usize;
-            if buf.len() < size {
-                buf.resize(size, 0);
+        let content = match opened.content(&shown.files) {
+            Ok((content, false)) => content,
+            Ok((content, true)) => {
+                shown.open_files.used(&opened);
+                content
             }
-            match self
-                .shown
-                .read(content.as_ref().as_ref(), offset, &mut buf[..size])
-            {
-                Ok(len) => reply.data(&buf[..len]),
-                Err(error) => reply.error(error),
-            }
-        });
+            Err(fault) => return reply.error(errno(&fault)),
+        };
+        with_reply_buffer(size, reply, |buf| shown.read(content.as_ref(), offset, buf));
     }
 
     fn flush(
@@ -446,13 +432,11 @@ impl Filesystem for FilesAdapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        // Held until the reply is sent.
-        let Some(_request) = self.requests.begin() else {
-            return reply.error(STOPPED);
-        };
         let shown = &self.shown;
-        let Some(listing) = shown.open_directories.get(fh) else {
-            return reply.error(Errno::EBADF);
+        // The request is held until the reply is sent.
+        let (_request, listing) = match self.begin(fh) {
+            Ok(begun) => begun,
+            Err(error) => return reply.error(error),
         };
         if offset < 1 && reply.add(ino, 1, FileType::Directory, ".") {
             return reply.ok();
@@ -471,6 +455,7 @@ impl Filesystem for FilesAdapter {
             let name = names::shown(&entry.name);
             full_if(reply.add(inode, offset_of(next), kind, OsStr::from_bytes(&name)))
         });
+        shown.open_directories.used(&listing);
         match listed {
             Ok(()) => reply.ok(),
             Err(fault) => reply.error(errno(&fault)),
@@ -485,13 +470,11 @@ impl Filesystem for FilesAdapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        // Held until the reply is sent.
-        let Some(_request) = self.requests.begin() else {
-            return reply.error(STOPPED);
-        };
         let shown = &self.shown;
-        let Some(listing) = shown.open_directories.get(fh) else {
-            return reply.error(Errno::EBADF);
+        // The request is held until the reply is sent.
+        let (_request, listing) = match self.begin(fh) {
+            Ok(begun) => begun,
+            Err(error) => return reply.error(error),
         };
         let none = Generation(0);
         if offset < DOTS {
@@ -523,6 +506,7 @@ impl Filesystem for FilesAdapter {
             let generation = Generation(entry.id.generation.into());
             full_if(reply.add(attr.ino, next, name, &valid, &attr, generation))
         });
+        shown.open_directories.used(&listing);
         match listed {
             Ok(()) => reply.ok(),
             Err(fault) => reply.error(errno(&fault)),
