@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::fve;
 use crate::common::output::{assert_status, run, text};
-use crate::common::trials::{fuse, trial};
+use crate::common::trials::{fuse, programs, trial};
 use crate::driver::{Volume, exfat_tools, ntfs_tools};
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -129,6 +129,18 @@ fn nothing_ends_while_it_is_used() {
     refused(&format!("({})", other.id()));
     other.kill().expect("kill");
     other.wait().expect("wait");
+    // One that is a FUSE server, too, but not that of these files.
+    let below = File::open(volume.private().expect("private").join("volume")).expect("volume");
+    let server = File::options().read(true).write(true).open("/dev/fuse");
+    let mut other = Command::new("sleep")
+        .arg("60")
+        .stdin(below)
+        .stdout(server.expect("/dev/fuse"))
+        .spawn()
+        .expect("sleep");
+    refused(&format!("({})", other.id()));
+    other.kill().expect("kill");
+    other.wait().expect("wait");
     let nested = shown.join("nested");
     fs::create_dir(&nested).expect("directory");
     run(Command::new("mount")
@@ -138,6 +150,40 @@ fn nothing_ends_while_it_is_used() {
     run(Command::new("umount").arg(&nested));
     volume.unmount();
     assert_eq!(volume.ntfs_file("/works"), b"still");
+}
+
+#[trial("what is mounted elsewhere, too, is named", needs(fuse, ntfs_tools, || programs(&["unshare"])))]
+fn mounted_elsewhere() {
+    let volume = Volume::ntfs();
+    volume.mount(&["--volume", "--read-write"]);
+    let bound = tempfile::tempdir().expect("directory");
+    let mut bind = Command::new("mount");
+    run(bind.arg("--bind").arg(volume.shown()).arg(bound.path()));
+    let unmounted = fve().arg("unmount").arg(bound.path()).output();
+    let unmounted = unmounted.expect("fve");
+    assert_status(&unmounted, 5);
+    let said = text(&unmounted.stderr);
+    let also = format!("also mounted on {}", volume.shown().display());
+    assert!(said.contains(&also), "{said}");
+    assert!(volume.shown().join("volume").exists());
+    let mut other = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sleep", "60"])
+        .spawn()
+        .expect("unshare");
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let id = other.id().to_string();
+    wait_until("its own namespace", || namespace(&id) != namespace("self"));
+    let unmounted = volume.try_to_unmount();
+    assert_status(&unmounted, 5);
+    let said = text(&unmounted.stderr);
+    let process = format!("sleep ({id})");
+    assert!(
+        said.contains("namespace") && said.contains(&process),
+        "{said}"
+    );
+    other.kill().expect("kill");
+    other.wait().expect("wait");
+    volume.assert_nothing_left();
 }
 
 #[trial("umount ends the lower layers", needs(fuse, ntfs_tools, exfat_tools))]

@@ -17,7 +17,7 @@ use fve::serve::fuse::{FILE_NAME, SUBTYPE, is_dead, unmount};
 use fve::shown::ShowPath;
 use fve::source::{MountEntry, writer_of};
 
-use super::users::Users;
+use super::users::{self, Users};
 use super::{is_busy, loop_device, private, refused};
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
@@ -112,10 +112,16 @@ impl Layers {
         let synced = opened.map_or(Ok(()), sync);
         let synced_last = end_patiently(&volume, || self.open_volume().map_or(Ok(()), sync))
             .map_err(|failure| self.still_in_use(&volume, failure))?;
+        let mut waited = Duration::ZERO;
         while server.is_some() && writer(&volume) == server {
+            // It does not end as long as the file system is mounted anywhere, as by a bind mount.
+            if waited >= PATIENCE {
+                self.refuse_if_mounted_elsewhere(&volume)?;
+            }
             // The kernel releases the mount point earlier, but the disk must not be unplugged while
             // the server still writes.
             std::thread::sleep(PAUSE);
+            waited += PAUSE;
         }
         self.clean_up();
         Ok(flushed.and(synced).and(synced_last)?)
@@ -127,6 +133,12 @@ impl Layers {
             let visible = MountEntry::at(&files.directory).ok().flatten();
             if visible.is_some_and(|visible| visible.device != files.device) {
                 return Err(hidden());
+            }
+            if self
+                .volume()
+                .is_some_and(|volume| !self.users_beside(&volume, files).is_empty())
+            {
+                return Err(in_use(io::Error::from(io::ErrorKind::ResourceBusy)));
             }
             // The errors of the disk come from the server, when it ends.
             let _ = sync_file_system(&files.directory);
@@ -148,7 +160,7 @@ impl Layers {
     fn wait_for_driver(&self, volume: &MountEntry, patience: Duration) {
         let start = Instant::now();
         while start.elapsed() < patience {
-            if !Users::of(volume).has_driver() {
+            if !Users::of(volume).has_driver(self.of_driver()) {
                 return;
             }
             std::thread::sleep(PAUSE);
@@ -160,10 +172,9 @@ impl Layers {
         let Some(volume) = self.volume() else {
             return Ok(());
         };
-        let own = loop_device::path_of(files.device);
         let start = Instant::now();
         loop {
-            let users = Users::of(&volume).beside(files, own.as_deref());
+            let users = self.users_beside(&volume, files);
             if users.is_empty() {
                 return Ok(());
             }
@@ -172,6 +183,53 @@ impl Layers {
                 return Err(refused(what, users.how_to_end()));
             }
             std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn of_driver(&self) -> users::Files<'_> {
+        users::Files {
+            directory: &self.directory,
+            mounted: self.files.as_ref(),
+        }
+    }
+
+    /// What uses the volume, except what shows its files.
+    fn users_beside(&self, volume: &MountEntry, files: &MountEntry) -> Users {
+        let own = loop_device::path_of(files.device);
+        Users::of(volume).beside(self.of_driver(), own.as_deref())
+    }
+
+    /// What keeps the layers from being unmounted, and the directory that it uses.
+    pub(super) fn in_the_way(&self) -> (Users, &Path) {
+        let volume = self.volume();
+        let top = self.files.as_ref().or(volume.as_ref());
+        let users = top.map(Users::of).unwrap_or_default();
+        match (&self.files, &volume) {
+            (Some(files), Some(volume)) if users.is_empty() => {
+                (self.users_beside(volume, files), &self.directory)
+            }
+            _ => (users, &self.directory),
+        }
+    }
+
+    /// Refuses to wait for a server whose file system is still mounted somewhere else.
+    fn refuse_if_mounted_elsewhere(&self, volume: &MountEntry) -> Result<(), Failure> {
+        let directory = self.directory.shown();
+        if let Ok(Some(other)) = MountEntry::of_device(volume.device) {
+            let other = other.directory.shown().to_string();
+            return Err(refused(
+                format!("{directory} is unmounted, but the volume is also mounted on {other}"),
+                format!("unmount it there, too: fve unmount {other}"),
+            ));
+        }
+        match users::mounted_elsewhere(volume.device) {
+            None => Ok(()),
+            Some(program) => Err(refused(
+                format!(
+                    "{directory} is unmounted, but the volume is still mounted in the mount namespace of {program}"
+                ),
+                "end this program, or unmount it there with nsenter",
+            )),
         }
     }
 
@@ -308,11 +366,14 @@ fn lost(error: io::Error) -> Error {
 
 /// The error for a mount point that another file system is mounted over.
 pub(super) fn hidden() -> Error {
-    let hidden = io::Error::new(
+    in_use(io::Error::new(
         io::ErrorKind::ResourceBusy,
         "another file system is mounted over it",
-    );
-    Error::io("cannot unmount", hidden)
+    ))
+}
+
+fn in_use(why: io::Error) -> Error {
+    Error::io("cannot unmount", why)
 }
 
 /// The process that serves a mount that can be written to, found by its lock on the source.

@@ -23,7 +23,6 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::layers::{Layers, hidden};
-use super::users::Users;
 use super::{is_busy, private};
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
@@ -266,12 +265,11 @@ impl Mounted {
     fn report(&self, error: &Error) {
         match self.now() {
             Some(mounted) if is_busy(error) => {
-                let layers = Layers::on_own(mounted.directory.clone());
-                let top = layers.files.unwrap_or(mounted);
-                let users = Users::of(&top);
+                let layers = Layers::on_own(mounted.directory);
+                let (users, directory) = layers.in_the_way();
                 term::note(format_args!(
                     "still mounted, because {}; it is unmounted as soon as nothing uses it",
-                    users.described(&top.directory)
+                    users.described(directory)
                 ));
                 term::note(format_args!("help: {}", users.how_to_end()));
             }

@@ -30,8 +30,17 @@ pub(super) struct Users {
 struct Program {
     /// Its name, and the number of its process.
     described: String,
-    /// Whether it serves a FUSE file system, as ntfs-3g does.
-    is_driver: bool,
+    /// Its directory in /proc.
+    process: PathBuf,
+}
+
+/// A file system that another driver mounted from a volume.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Files<'a> {
+    /// Where it is, or was, mounted.
+    pub(super) directory: &'a Path,
+    /// Its entry in the mount table, from before it was unmounted.
+    pub(super) mounted: Option<&'a MountEntry>,
 }
 
 impl Users {
@@ -73,18 +82,20 @@ impl Users {
         users
     }
 
-    /// Those of a volume that are left if the file system `files`, which another driver mounted from
-    /// it, is unmounted. `device` is its loop device.
-    pub(super) fn beside(mut self, files: &MountEntry, device: Option<&Path>) -> Self {
-        self.programs.retain(|program| !program.is_driver);
+    /// Those of a volume that are left if the file system, which another driver mounted from it, is
+    /// unmounted. `device` is its loop device.
+    pub(super) fn beside(mut self, files: Files<'_>, device: Option<&Path>) -> Self {
+        self.programs
+            .retain(|program| !serves(&program.process, files));
         self.devices.retain(|path| Some(path.as_path()) != device);
-        self.mounts.retain(|path| *path != files.directory);
+        self.mounts.retain(|path| path != files.directory);
         self
     }
 
-    /// Whether a driver or a loop device uses it.
-    pub(super) fn has_driver(&self) -> bool {
-        !self.devices.is_empty() || self.programs.iter().any(|program| program.is_driver)
+    /// Whether the driver of the file system or a loop device uses it.
+    pub(super) fn has_driver(&self, files: Files<'_>) -> bool {
+        let mut programs = self.programs.iter();
+        !self.devices.is_empty() || programs.any(|program| serves(&program.process, files))
     }
 
     /// Whether nothing is seen to use it.
@@ -164,19 +175,81 @@ fn programs(mounted: &MountEntry) -> Vec<Program> {
             let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
             programs.push(Program {
                 described: format!("{} ({id})", escaped(name.trim())),
-                is_driver: serves_fuse(&process),
+                process,
             });
         }
     }
     programs
 }
 
-/// Whether a process has the connection of a FUSE file system open.
-fn serves_fuse(process: &Path) -> bool {
-    let files = read_dir(process.join("fd")).into_iter().flatten().flatten();
-    files
-        .into_iter()
-        .any(|file| std::fs::read_link(file.path()).is_ok_and(|at| at == Path::new("/dev/fuse")))
+/// Whether a process is the driver of a file system: it has the connection of that open. Kernels that do not
+/// say which connection a file is are asked whether the process was started for this mount point. Other
+/// FUSE servers may use the volume, too.
+fn serves(process: &Path, files: Files<'_>) -> bool {
+    let mut is_unknown = false;
+    for file in read_dir(process.join("fd")).into_iter().flatten().flatten() {
+        if std::fs::read_link(file.path()).is_ok_and(|at| at == Path::new("/dev/fuse")) {
+            let about = process.join("fdinfo").join(file.file_name());
+            match (connection(&about), files.mounted) {
+                (Some(number), Some(mounted)) if number == number_of(mounted) => return true,
+                (Some(_), Some(_)) => {}
+                _ => is_unknown = true,
+            }
+        }
+    }
+    is_unknown && was_started_for(process, files.directory)
+}
+
+/// The number of the connection that an open file is, where the kernel says that: that of the device
+/// of the file system.
+fn connection(about: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(about).ok()?;
+    let mut lines = text.lines();
+    let number = lines.find_map(|line| line.strip_prefix("fuse_connection:"))?;
+    number.trim().parse().ok()
+}
+
+/// The device number of a file system as the kernel keeps it.
+fn number_of(mounted: &MountEntry) -> u64 {
+    const MINOR_BITS: u32 = 20;
+    let (major, minor) = mounted.device;
+    u64::from(major) << MINOR_BITS | u64::from(minor)
+}
+
+/// Whether a directory is one of the arguments of a process.
+fn was_started_for(process: &Path, directory: &Path) -> bool {
+    let arguments = std::fs::read(process.join("cmdline")).unwrap_or_default();
+    arguments
+        .split(|byte| *byte == 0)
+        .any(|argument| argument == directory.as_os_str().as_bytes())
+}
+
+/// A process in another mount namespace in which a file system is mounted, too: its name and number.
+pub(super) fn mounted_elsewhere(device: (u32, u32)) -> Option<String> {
+    let namespace = |process: &Path| std::fs::read_link(process.join("ns/mnt")).ok();
+    let mut seen = vec![namespace(Path::new("/proc/self"))?];
+    let number = format!("{}:{}", device.0, device.1);
+    for entry in read_dir("/proc").into_iter().flatten().flatten() {
+        let process = entry.path();
+        let Some(other) = namespace(&process).filter(|other| !seen.contains(other)) else {
+            continue;
+        };
+        seen.push(other);
+        let table = std::fs::read(process.join("mountinfo")).unwrap_or_default();
+        let mut rows = table.split(|byte| *byte == b'\n');
+        let has_number =
+            |row: &[u8]| row.split(|byte| *byte == b' ').nth(2) == Some(number.as_bytes());
+        if rows.any(has_number) {
+            let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+            let id = entry.file_name();
+            return Some(format!(
+                "{} ({})",
+                escaped(name.trim()),
+                id.to_string_lossy()
+            ));
+        }
+    }
+    None
 }
 
 fn uses(process: &Path, mounted: &MountEntry) -> bool {
