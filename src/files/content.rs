@@ -16,7 +16,7 @@ pub trait Content: ReadAt {
         (offset < self.size()).then(|| offset..self.size())
     }
 
-    /// Roughly how many bytes of memory it occupies while nobody reads: where its parts are, and what is kept
+    /// Roughly how many bytes of memory it occupies while no one reads: where its parts are, and what is kept
     /// of it.
     fn memory(&self) -> usize {
         0

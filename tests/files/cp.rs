@@ -8,9 +8,9 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 
-use crate::command::{encrypted, fails, output, shown};
+use crate::command::{encrypted, fails, fve, output, shown};
 use crate::common::output::{assert_status, run, text};
-use crate::common::trials::{Trial, trial, trials};
+use crate::common::trials::{Trial, programs, trial, trials};
 use crate::images::ntfs::set_attribute;
 use crate::images::tree::{Shown, tagged};
 use crate::images::{Geometry, Image};
@@ -41,9 +41,19 @@ fn copies() -> Vec<Trial> {
             links,
         ),
         trial(
-            "names that become the same are numbered",
+            "names that Linux cannot have are escaped, and stay different",
             makers(),
             same_names,
+        ),
+        trial(
+            "the names of a file become hard links to one copy",
+            makers(),
+            hard_links,
+        ),
+        trial(
+            "the local times of FAT are those of this computer's time zone",
+            programs(&["mkfs.vfat", "mcopy"]),
+            local_times,
         ),
     ]
 }
@@ -332,6 +342,73 @@ fn links() -> Result<(), Failed> {
     Ok(())
 }
 
+fn hard_links() -> Result<(), Failed> {
+    let image = plain();
+    let names = ["one/first", "one/second", "two/third"];
+    image.with_ntfs_3g("permissions", |root| {
+        fs::create_dir(root.join("one")).unwrap();
+        fs::create_dir(root.join("two")).unwrap();
+        fs::write(root.join(names[0]), tagged("first", 9_000_001)).unwrap();
+        for name in &names[1..] {
+            fs::hard_link(root.join(names[0]), root.join(name)).unwrap();
+        }
+        fs::write(root.join("two/other"), tagged("first", 9_000_001)).unwrap();
+    });
+    let directory = tempfile::tempdir()?;
+    let out = directory.path().join("out");
+    let out_name = out.to_str().ok_or("a path")?;
+    let sums = directory.path().join("sums");
+    let sums_name = sums.to_str().ok_or("a path")?;
+    // The second time, all of them are replaced.
+    for _ in 0..2 {
+        let arguments = ["-r", "/", out_name, "--sha256", sums_name, "--force"];
+        assert_status(&output("cp", &image.path(), &arguments), 0);
+        assert_eq!(tree(&out).len(), 6, "{:?}", tree(&out).keys());
+        let number = |name: &str| out.join(name).metadata().unwrap().ino();
+        for name in names {
+            assert_eq!(number(name), number(names[0]));
+            assert!(fs::read(out.join(name))? == tagged("first", 9_000_001));
+        }
+        assert_ne!(number("two/other"), number(names[0]));
+        let mut check = Command::new("sha256sum");
+        run(check.args(["--check", "--quiet"]).arg(&sums));
+        assert_eq!(fs::read_to_string(&sums)?.lines().count(), 4);
+    }
+    Ok(())
+}
+
+fn local_times() -> Result<(), Failed> {
+    let image = Image::fat(4 << 20, |root| fs::write(root.join("file"), "x").unwrap());
+    let path = image.path();
+    let directory = tempfile::tempdir()?;
+    let out = directory.path().to_str().ok_or("a path")?;
+    let modified = |zone: &str| {
+        let mut cp = fve();
+        cp.env("TZ", zone).arg("cp").arg(&path);
+        run(cp.args(["file", out, "--force"]));
+        fs::metadata(directory.path().join("file")).unwrap().mtime()
+    };
+    assert_eq!(modified("UTC") - modified("EAST-5"), 5 * 3600);
+    // The same in a search: what was changed an hour ago in UTC was changed six hours ago in the east.
+    let found = |zone: &str, since: &str| {
+        let mut find = fve();
+        find.env("TZ", zone).arg("find").arg(&path);
+        find.args(["--type", "f", "--newer", since]);
+        text(&run(&mut find))
+    };
+    let stored = modified("UTC");
+    let since = |earlier: i64| {
+        let mut date = Command::new("date");
+        date.args(["-u", "+%FT%TZ", "-d"]);
+        let date = run(date.arg(format!("@{}", stored - earlier)));
+        text(&date).trim().to_owned()
+    };
+    assert_eq!(found("UTC", &since(3600)), "/file\n");
+    assert_eq!(found("EAST-5", &since(3600)), "");
+    assert_eq!(found("EAST-5", &since(6 * 3600)), "/file\n");
+    Ok(())
+}
+
 fn same_names() -> Result<(), Failed> {
     let image = plain();
     image.with_ntfs_3g("permissions", |root| {
@@ -368,7 +445,8 @@ fn same_names() -> Result<(), Failed> {
         "{found:?}"
     );
     assert!(
-        found.contains_key("%2Fetc") && found.contains_key("%2Fetc~2"),
+        found.get("%2Fetc") == Some(&Shown::content(b"2"))
+            && found.get("%252Fetc") == Some(&Shown::content(b"1")),
         "{found:?}"
     );
     assert_eq!(fs::read_dir(directory.path())?.count(), 1);

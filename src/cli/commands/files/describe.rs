@@ -262,7 +262,7 @@ fn date(time: Option<FileTime>, zone: &TimeZone) -> String {
 }
 
 /// The instant of a time; `None` if it is none.
-pub(super) fn timestamp(time: FileTime) -> Option<Timestamp> {
+fn timestamp(time: FileTime) -> Option<Timestamp> {
     if time.0 == 0 {
         return None;
     }
@@ -276,6 +276,39 @@ pub(super) fn zone(files: &Files) -> TimeZone {
     match files.properties().kind.starts_with("FAT") {
         true => TimeZone::UTC,
         false => TimeZone::system(),
+    }
+}
+
+/// How the times of a file system become instants.
+#[derive(Debug, Clone)]
+pub(super) enum Clock {
+    /// They are instants.
+    Utc,
+    /// They are local times, as FAT stores them. They are taken to be of the time zone of this computer.
+    Local(TimeZone),
+}
+
+impl Clock {
+    pub(super) fn of(files: &Files) -> Self {
+        match files.properties().kind.starts_with("FAT") {
+            true => Self::Local(TimeZone::system()),
+            false => Self::Utc,
+        }
+    }
+
+    /// The instant of a time; `None` if it is none.
+    pub(super) fn instant(&self, time: FileTime) -> Option<Timestamp> {
+        let time = timestamp(time)?;
+        match self {
+            Self::Utc => Some(time),
+            Self::Local(zone) => {
+                let local = time.to_zoned(TimeZone::UTC).datetime();
+                local
+                    .to_zoned(zone.clone())
+                    .ok()
+                    .map(|zoned| zoned.timestamp())
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 
 use super::FilesArgs;
-use super::describe::{Item, timestamp};
+use super::describe::{Clock, Item};
 use super::listing::{self, Ended, Listing};
 use super::place;
 use crate::cli::failure::Failure;
@@ -176,6 +176,7 @@ fn search(args: &FindArgs, files: &Files, found: &[Located]) -> Result<(), Ended
     let mut search = Search {
         args,
         files,
+        clock: Clock::of(files),
         listing: Listing::begin(files, args.json)?,
     };
     for start in found {
@@ -202,6 +203,7 @@ fn search(args: &FindArgs, files: &Files, found: &[Located]) -> Result<(), Ended
 struct Search<'a> {
     args: &'a FindArgs,
     files: &'a Files,
+    clock: Clock,
     listing: Listing,
 }
 
@@ -271,7 +273,8 @@ impl Search<'_> {
 
     fn fits_stat(&self, stat: &Stat) -> bool {
         let args = self.args;
-        let modified = stat.times.modified.and_then(timestamp);
+        let instant = |time| self.clock.instant(time);
+        let modified = stat.times.modified.and_then(instant);
         let fits_time = match (args.newer, args.older, modified) {
             (None, None, _) => true,
             (_, _, None) => false,

@@ -9,17 +9,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fve::error::Error;
-use fve::files::{FileTime, Times};
 use fve::shown::ShowPath;
+use jiff::Timestamp;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT,
 };
 use rustix::io::Errno;
-
-use super::super::describe::timestamp;
 
 /// Longest name of a Linux file system, in bytes.
 const MAX_NAME: usize = 255;
@@ -47,13 +45,33 @@ impl SourceFile {
     }
 }
 
+/// The times of a copy.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stamps {
+    pub(super) modified: Option<Timestamp>,
+    pub(super) accessed: Option<Timestamp>,
+}
+
+/// Where the copy of a file is, to make links to it.
+#[derive(Debug)]
+pub(super) struct FinishedCopy {
+    /// The names from DEST to its directory, and its own.
+    below: Arc<[Vec<u8>]>,
+    name: Vec<u8>,
+    device: u64,
+    inode: u64,
+}
+
 /// A directory that is copied into.
 pub(super) struct Directory {
-    descriptor: OwnedFd,
+    descriptor: Arc<OwnedFd>,
+    /// DEST, or the directory that it is in, and the names from there to this directory.
+    top: Arc<OwnedFd>,
+    below: Arc<[Vec<u8>]>,
     /// For messages, and for the list of hashes.
     path: PathBuf,
     /// Set when the last user of the directory is done with it: creating files in it changes them.
-    times: Option<Times>,
+    times: Option<Stamps>,
     /// The names that were given away. Without regard to case, if the file system has none.
     used: Mutex<HashSet<Vec<u8>>>,
     ignores_case: bool,
@@ -75,7 +93,10 @@ impl Directory {
         })?;
         // Without './' before each name.
         let path = path.strip_prefix(".").unwrap_or(path);
+        let descriptor = Arc::new(descriptor);
         Ok(Self {
+            top: Arc::clone(&descriptor),
+            below: Arc::default(),
             descriptor,
             path: path.to_owned(),
             times: None,
@@ -89,7 +110,7 @@ impl Directory {
     pub(super) fn learn_case(&mut self) {
         let other = Temporary::create(self).map(|temporary| {
             let capital = temporary.name.to_ascii_uppercase();
-            rustix::fs::statat(&self.descriptor, capital, AtFlags::SYMLINK_NOFOLLOW)
+            rustix::fs::statat(&*self.descriptor, capital, AtFlags::SYMLINK_NOFOLLOW)
         });
         self.ignores_case = matches!(other, Ok(Ok(_)));
     }
@@ -123,38 +144,50 @@ impl Directory {
 
     fn key(&self, name: &[u8]) -> Vec<u8> {
         match self.ignores_case {
-            true => String::from_utf8_lossy(name).to_lowercase().into_bytes(),
+            // Such file systems compare capital letters; several small ones can have the same.
+            true => {
+                let capital = String::from_utf8_lossy(name).to_uppercase();
+                capital.to_lowercase().into_bytes()
+            }
             false => name.to_vec(),
         }
     }
 
     /// Creates a directory, or opens one that exists and is not a link.
-    pub(super) fn directory(&self, name: &[u8], times: Option<Times>) -> io::Result<Self> {
-        match rustix::fs::mkdirat(&self.descriptor, name, Mode::from_raw_mode(0o777)) {
-            Err(error) if error != Errno::EXIST => return Err(error.into()),
-            _ => {}
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&self.descriptor, name, flags, Mode::empty());
-        let descriptor = opened.map_err(|error| match error {
+    pub(super) fn directory(&self, name: &[u8], times: Option<Stamps>) -> io::Result<Self> {
+        let mode = Mode::from_raw_mode(0o777);
+        let is_new = match rustix::fs::mkdirat(&*self.descriptor, name, mode) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let descriptor = open_directory(&*self.descriptor, name).map_err(|error| match error {
             Errno::LOOP | Errno::NOTDIR => {
                 io::Error::other("there is something of that name that is not a directory")
             }
             other => other.into(),
         })?;
-        Ok(Self {
-            descriptor,
+        let below: Vec<_> = self.below.iter().cloned().chain([name.to_vec()]).collect();
+        let mut directory = Self {
+            descriptor: Arc::new(descriptor),
+            top: Arc::clone(&self.top),
+            below: below.into(),
             path: self.path_of(name),
             times,
             used: Mutex::default(),
             ignores_case: self.ignores_case,
             source: self.source,
-        })
+        };
+        if !is_new {
+            // It can be another file system, or have its own rule.
+            directory.learn_case();
+        }
+        Ok(directory)
     }
 
     /// Refuses a name that is taken, if that cannot be replaced.
     pub(super) fn check_free(&self, name: &[u8], force: bool) -> io::Result<()> {
-        let stat = match rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let stat = match rustix::fs::statat(&*self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(()),
             other => other?,
         };
@@ -182,13 +215,43 @@ impl Directory {
         let temporary = Temporary::link(self, target)?;
         temporary.rename(name, force)
     }
+
+    /// Creates a hard link to the copy of a file. `None` if the file system does not allow that, or the copy
+    /// is not there any more.
+    pub(super) fn hard_link(&self, copy: &FinishedCopy) -> Option<Temporary<'_>> {
+        let mut from = Arc::clone(&self.top);
+        for name in copy.below.iter() {
+            from = Arc::new(open_directory(&*from, name).ok()?);
+        }
+        let link = Temporary::with_new_name(self, |name| {
+            rustix::fs::linkat(
+                &*from,
+                &*copy.name,
+                &*self.descriptor,
+                name,
+                AtFlags::empty(),
+            )?;
+            Ok(None)
+        });
+        // Only the copy itself: another program may have put something else in its place.
+        let link = link.ok()?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let stat = rustix::fs::statat(&*self.descriptor, &*link.name, flags).ok()?;
+        ((stat.st_dev, stat.st_ino) == (copy.device, copy.inode)).then_some(link)
+    }
+}
+
+/// Opens a directory that is not a link.
+fn open_directory(above: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(above, name, flags, Mode::empty())
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
         if let Some(times) = &self.times {
             // Some file systems cannot store them.
-            let _ = set_times(&self.descriptor, times);
+            let _ = set_times(&*self.descriptor, times);
         }
     }
 }
@@ -209,14 +272,14 @@ impl<'a> Temporary<'a> {
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Self::with_new_name(directory, |name| {
             let mode = Mode::from_raw_mode(0o666);
-            let file = rustix::fs::openat(&directory.descriptor, name, flags, mode)?;
+            let file = rustix::fs::openat(&*directory.descriptor, name, flags, mode)?;
             Ok(Some(file.into()))
         })
     }
 
     fn link(directory: &'a Directory, target: &[u8]) -> io::Result<Self> {
         Self::with_new_name(directory, |name| {
-            rustix::fs::symlinkat(target, &directory.descriptor, name)?;
+            rustix::fs::symlinkat(target, &*directory.descriptor, name)?;
             Ok(None)
         })
     }
@@ -258,25 +321,38 @@ impl<'a> Temporary<'a> {
     pub(super) fn finish(
         self,
         name: &[u8],
-        times: &Times,
+        times: &Stamps,
         is_read_only: bool,
         force: bool,
-    ) -> io::Result<()> {
+    ) -> io::Result<FinishedCopy> {
         let file = self.file()?;
+        let metadata = file.metadata()?;
         if is_read_only {
-            let mode = file.metadata()?.mode() & 0o777 & !WRITE;
+            let mode = metadata.mode() & 0o777 & !WRITE;
             // Some file systems have no permissions.
             let _ = rustix::fs::fchmod(file, Mode::from_raw_mode(mode));
         }
         let _ = set_times(file, times);
-        self.rename(name, force)
+        let copy = FinishedCopy {
+            below: Arc::clone(&self.directory.below),
+            name: name.to_vec(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        };
+        self.rename(name, force)?;
+        Ok(copy)
     }
 
-    fn rename(mut self, name: &[u8], force: bool) -> io::Result<()> {
-        let directory = &self.directory.descriptor;
+    /// Gives it its final name.
+    pub(super) fn rename(mut self, name: &[u8], force: bool) -> io::Result<()> {
+        let directory = &*self.directory.descriptor;
         if force {
             self.directory.check_free(name, force)?;
             rustix::fs::renameat(directory, &self.name, directory, name)?;
+            if self.file.is_none() {
+                // Nothing is renamed if both names are the same file.
+                let _ = rustix::fs::unlinkat(directory, &self.name, AtFlags::empty());
+            }
         } else {
             let flags = RenameFlags::NOREPLACE;
             match rustix::fs::renameat_with(directory, &self.name, directory, name, flags) {
@@ -286,7 +362,11 @@ impl<'a> Temporary<'a> {
                     self.directory.check_free(name, force)?;
                     rustix::fs::renameat(directory, &self.name, directory, name)?;
                 }
-                Err(Errno::EXIST) => self.directory.check_free(name, force)?,
+                Err(Errno::EXIST) => {
+                    self.directory.check_free(name, force)?;
+                    // It was removed in the meantime.
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
                 other => other?,
             }
         }
@@ -298,14 +378,14 @@ impl<'a> Temporary<'a> {
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.is_renamed {
-            let directory = &self.directory.descriptor;
+            let directory = &*self.directory.descriptor;
             let _ = rustix::fs::unlinkat(directory, &self.name, AtFlags::empty());
         }
     }
 }
 
-fn set_times(file: impl AsFd, times: &Times) -> rustix::io::Result<()> {
-    let spec = |time: Option<FileTime>| match time.and_then(timestamp) {
+fn set_times(file: impl AsFd, times: &Stamps) -> rustix::io::Result<()> {
+    let spec = |time: Option<Timestamp>| match time {
         Some(time) => {
             let (mut seconds, mut nanoseconds) = (time.as_second(), time.subsec_nanosecond());
             if nanoseconds < 0 {

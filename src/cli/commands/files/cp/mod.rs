@@ -6,6 +6,7 @@
 
 mod content;
 mod directory;
+mod hard_links;
 mod manifest;
 mod report;
 mod tree;

@@ -101,13 +101,18 @@ impl Report {
 
     /// The result of the whole copy.
     pub(super) fn result(self) -> Result<(), Failure> {
-        if let Some(fatal) = lock(&self.fatal).take() {
-            return Err(fatal);
-        }
-        if self.interrupted.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted.into());
-        }
         let copied = self.copied.load(Ordering::Relaxed);
+        let early = match lock(&self.fatal).take() {
+            None if self.interrupted.load(Ordering::Relaxed) => Some(Error::Interrupted.into()),
+            fatal => fatal,
+        };
+        if let Some(early) = early {
+            term::note(match copied {
+                1 => "1 file was copied before the copy ended".to_owned(),
+                _ => format!("{copied} files were copied before the copy ended"),
+            });
+            return Err(early);
+        }
         let files = |count| match count {
             1 => "1 file or directory".to_owned(),
             _ => format!("{count} files or directories"),

@@ -9,14 +9,16 @@ use std::thread;
 
 use fve::error::Error;
 use fve::files::{
-    Attributes, FileId, FileKind, FileName, FilePath, Files, LinkTarget, Located, Walked,
+    Attributes, FileId, FileKind, FileName, FilePath, Files, LinkTarget, Located, Times, Walked,
 };
 use fve::shown::Escaped;
 
+use super::super::describe::Clock;
 use super::super::place::in_words;
 use super::CpArgs;
 use super::content::{Failed, Source};
-use super::directory::{Directory, Temporary};
+use super::directory::{Directory, Stamps, Temporary};
+use super::hard_links::{HardLinks, Turn};
 use super::report::{Report, lock};
 use crate::cli::failure::Failure;
 
@@ -31,6 +33,8 @@ pub(super) struct Tree<'a> {
     args: &'a CpArgs,
     files: &'a Files,
     report: &'a Report,
+    clock: Clock,
+    hard_links: HardLinks,
 }
 
 /// A file that a thread is to copy.
@@ -52,6 +56,16 @@ impl<'a> Tree<'a> {
             args,
             files,
             report,
+            clock: Clock::of(files),
+            hard_links: HardLinks::default(),
+        }
+    }
+
+    fn stamps(&self, times: &Times) -> Stamps {
+        let instant = |time| self.clock.instant(time);
+        Stamps {
+            modified: times.modified.and_then(instant),
+            accessed: times.accessed.or(times.modified).and_then(instant),
         }
     }
 
@@ -200,7 +214,7 @@ impl<'a> Tree<'a> {
         path: &FilePath,
     ) -> Option<Directory> {
         let times = match self.files.stat(id) {
-            Ok(stat) => Some(stat.times),
+            Ok(stat) => Some(self.stamps(&stat.times)),
             // Listing it will fail, too.
             Err(_) => None,
         };
@@ -332,14 +346,31 @@ impl<'a> Tree<'a> {
         job.into
             .check_free(&job.name, force)
             .map_err(Failed::write)?;
+        let turn = match &job.stream {
+            None => self.hard_links.turn(job.id.number, stat.links, self.report),
+            Some(_) => Turn::CopyAlone,
+        };
+        if let Turn::Link(first) = &turn
+            && let Some(link) = job.into.hard_link(&first.copy)
+        {
+            link.rename(&job.name, force).map_err(Failed::write)?;
+            self.report.bar.inc(stat.len);
+            let path = || job.into.path_of(&job.name);
+            self.report.copied(path, first.hash);
+            return Ok(());
+        }
         let content = self.files.open(job.id, job.stream.as_ref())?;
         let source = Source::read(content.as_ref(), buf)?;
         let temporary = Temporary::create(&job.into).map_err(Failed::write)?;
         let hash = source.write(temporary.file().map_err(Failed::write)?, self.report)?;
         let is_read_only = stat.attributes.contains(Attributes::READ_ONLY);
-        temporary
-            .finish(&job.name, &stat.times, is_read_only, force)
+        let stamps = self.stamps(&stat.times);
+        let copy = temporary
+            .finish(&job.name, &stamps, is_read_only, force)
             .map_err(Failed::write)?;
+        if let Turn::Copy(in_work) = turn {
+            in_work.done(copy, hash, stat.links);
+        }
         self.report.copied(|| job.into.path_of(&job.name), hash);
         if job.stream.is_none() && !self.args.streams {
             self.report
