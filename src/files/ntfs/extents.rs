@@ -54,19 +54,19 @@ impl Counted {
     /// They are too many.
     fn add(&mut self, count: usize) -> Result<(), FileError> {
         let own = self.own.saturating_add(count);
-        let too_many = |most: usize| {
-            let what = format!("it is in pieces, of which at most {most} are supported");
+        let too_many = |what: &str, most: usize| {
+            let what = format!("{what} in more than {most} pieces, which is not supported");
             FileError::Io(io::Error::new(io::ErrorKind::OutOfMemory, what))
         };
         if own > MAX_RUNS {
-            return Err(too_many(MAX_RUNS));
+            return Err(too_many("it is", MAX_RUNS));
         }
         let sum = |now: usize| now.checked_add(count).filter(|sum| *sum <= MAX_OPEN_RUNS);
         let counted = self
             .all
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
-        counted.map_err(|_| too_many(MAX_OPEN_RUNS))?;
+        counted.map_err(|_| too_many("the open files are", MAX_OPEN_RUNS))?;
         self.own = own;
         Ok(())
     }
