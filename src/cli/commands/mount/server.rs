@@ -49,6 +49,7 @@ pub(super) fn serve_with(
     let what = io::stderr().is_terminal().then(what);
     let in_background = args.background_child;
     let (serving, is_serving) = channel();
+    let told = unmounter.clone();
     // Each thread has its own capabilities.
     let starter = std::thread::Builder::new()
         .spawn(move || {
@@ -57,6 +58,7 @@ pub(super) fn serve_with(
                 return Ok(());
             }
             then()?;
+            told.files_are_shown();
             if let Some(what) = what {
                 term::note(what);
             }

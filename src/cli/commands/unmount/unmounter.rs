@@ -29,6 +29,8 @@ use crate::cli::output::term;
 
 /// The request to unmount as soon as no program uses the mount.
 const WHEN_FREE: u8 = b'u';
+/// The notice that another driver shows the files in the volume.
+const SHOWN: u8 = b's';
 /// The request to unmount at once.
 const NOW: u8 = b'd';
 
@@ -80,6 +82,13 @@ impl Unmounter {
     /// Has the directory unmounted as soon as no program uses it.
     pub(crate) fn stop_when_free(&self) -> io::Result<()> {
         self.request(WHEN_FREE)
+    }
+
+    /// Tells it that another driver shows the files now, if one does. They may be unmounted again before
+    /// the process has looked.
+    pub(crate) fn files_are_shown(&self) {
+        // Without the process, the server still unmounts nothing by itself.
+        let _ = self.request(SHOWN);
     }
 
     /// Has the directory unmounted at once. A failure is of no use to a server that has ended.
@@ -185,7 +194,7 @@ fn keep_only_needed() -> rustix::io::Result<()> {
 fn answer(mounted: &Mounted, events: &Receiver<Event>) {
     let mut wanted = false;
     let mut told = false;
-    let mut had_files = mounted.has_files();
+    let mut had_files = false;
     loop {
         let event = match wanted {
             true => events.recv_timeout(PAUSE),
@@ -194,10 +203,11 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
         match event {
             Ok(Event::Request(WHEN_FREE)) => (wanted, told) = (true, false),
             Ok(Event::Request(NOW)) => mounted.detach(),
-            Ok(Event::MountsChanged) => {
+            Ok(change @ (Event::MountsChanged | Event::Request(SHOWN))) => {
                 let has_files = mounted.has_files();
+                let were_shown = matches!(change, Event::Request(_)) && mounted.is_private;
                 // After umount(8) of the files, no program uses the volume.
-                if had_files && !has_files && !wanted {
+                if (had_files || were_shown) && !has_files && !wanted {
                     (wanted, told) = (true, true);
                 }
                 had_files = has_files;
@@ -222,12 +232,15 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
 /// The mount of the server.
 struct Mounted {
     entry: Option<MountEntry>,
+    /// Whether it is on a private directory, for another driver.
+    is_private: bool,
 }
 
 impl Mounted {
     fn of(directory: &Path) -> Self {
         Self {
             entry: MountEntry::at(directory).ok().flatten(),
+            is_private: private::shown_on(directory).is_some(),
         }
     }
 
