@@ -187,7 +187,7 @@ pub enum Remedy {
     Reseal,
 
     // Mounts.
-    /// The server of the mount on the mount point has ended.
+    /// A mount of ours is in the way, or its server has ended.
     Unmount {
         /// The mount point.
         directory: PathBuf,

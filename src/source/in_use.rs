@@ -51,7 +51,7 @@ pub(super) fn in_use(path: &Path, why: &str) -> Error {
 pub(super) fn used(target: &Path, found: &Use) -> Error {
     Error::Environment {
         what: format!("{} is in use: {}", target.shown(), found.description()),
-        remedy: Some(found.how_to_end().into()),
+        remedy: Some(found.how_to_end()),
     }
 }
 

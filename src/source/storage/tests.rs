@@ -114,6 +114,7 @@ fn mounted(what: &str, directory: &str) -> Use {
         what: what.into(),
         directory: directory.into(),
         writable: true,
+        own: false,
     }
 }
 

@@ -3,8 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{Node, NodeRange, System, device_in, devices_in, node_of, share_bytes};
+use crate::error::Remedy;
 use crate::shown::ShowPath;
 use crate::source::mount_table::first_word;
+
+/// The type of our mounts in the mount table.
+const OWN: &str = "fuse.fve";
 
 /// One use of a file or device, or of a device that shares bytes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub(in crate::source) enum Use {
         what: PathBuf,
         directory: PathBuf,
         writable: bool,
+        /// Whether it is a mount of ours, which has layers that end together.
+        own: bool,
     },
     /// `what` is swap space.
     Swap { what: PathBuf },
@@ -58,9 +64,17 @@ impl Use {
         }
     }
 
-    /// How to end the use, for a help line.
-    pub(in crate::source) fn how_to_end(&self) -> String {
+    /// How to end the use.
+    pub(in crate::source) fn how_to_end(&self) -> Remedy {
         match self {
+            Self::Mounted {
+                directory,
+                own: true,
+                ..
+            } => {
+                let directory = directory.clone();
+                return Remedy::Unmount { directory };
+            }
             Self::Mounted { directory, .. } => {
                 format!("unmount it first: umount {}", directory.shown())
             }
@@ -72,6 +86,7 @@ impl Use {
             ),
             Self::Device { device } => format!("stop {} first", device.shown()),
         }
+        .into()
     }
 }
 
@@ -100,6 +115,7 @@ impl System {
                         Node::Device { .. } => self.path_of(node),
                         Node::File { .. } => row.source_path().unwrap_or(Path::new("it")).into(),
                     },
+                    own: row.kind == OWN,
                     directory: row.directory,
                     writable: row.writable,
                 })
