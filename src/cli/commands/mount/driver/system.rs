@@ -74,6 +74,15 @@ impl System {
         }
     }
 
+    /// The command on Linux that checks and repairs it, if there is one.
+    pub(super) fn checker(self) -> Option<&'static str> {
+        match self {
+            Self::Ntfs => None,
+            Self::ExFat => Some("fsck.exfat -a"),
+            Self::Fat => Some("fsck.fat -a"),
+        }
+    }
+
     /// Mount options for the kernel's drivers beside those for owners. Older drivers do not know all of
     /// them, so those of the first line are tried first.
     pub(super) fn options(self) -> &'static [&'static str] {
