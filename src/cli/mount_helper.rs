@@ -43,6 +43,7 @@ const WITHOUT_VALUE: &[(&str, &str)] = &[
     ("volume", "--volume"),
     ("allow_other", "--allow-other"),
     ("direct_io", "--direct-io"),
+    ("noexec", "--noexec"),
     ("read-write", "--read-write"),
     ("allow-unaware-file-system", "--allow-unaware-file-system"),
     ("accept-damaged-metadata", "--accept-damaged-metadata"),
@@ -73,7 +74,6 @@ const IGNORED: &[&str] = &[
     "noauto",
     "nodev",
     "nodiratime",
-    "noexec",
     "nofail",
     "noiversion",
     "nolazytime",
@@ -190,6 +190,7 @@ pub(crate) fn translate(arguments: Vec<OsString>) -> Result<Translated, Failure>
             "mount".into(),
             call.source.clone(),
             call.directory.clone(),
+            "--unless-mounted".into(),
         ],
         ..Translated::default()
     };
@@ -486,6 +487,7 @@ mod tests {
                 "mount",
                 "/dev/sda3",
                 "/mnt/c",
+                "--unless-mounted",
                 "--volume",
                 "--recovery-password-file",
                 "/etc/fve/c.key",
@@ -496,7 +498,15 @@ mod tests {
         );
         assert_eq!(
             translated(&["mount.fve", "/dev/sda3", "/mnt", "-fv", "-o", "rw"]),
-            ["fve", "mount", "/dev/sda3", "/mnt", "--fake", "--verbose"]
+            [
+                "fve",
+                "mount",
+                "/dev/sda3",
+                "/mnt",
+                "--unless-mounted",
+                "--fake",
+                "--verbose"
+            ]
         );
         assert!(translate_words(&["mount.fve", "/dev/sda3", "/mnt", "-z"]).is_err());
     }
@@ -505,7 +515,15 @@ mod tests {
     fn translates_the_arguments_of_the_fuse_helper() {
         assert_eq!(
             translated(&["fve", "/dev/null", "/mnt", "-o", "rw,dev,suid,partition=3"]),
-            ["fve", "mount", "/dev/null", "/mnt", "--partition", "3"]
+            [
+                "fve",
+                "mount",
+                "/dev/null",
+                "/mnt",
+                "--unless-mounted",
+                "--partition",
+                "3"
+            ]
         );
     }
 
@@ -513,11 +531,22 @@ mod tests {
     fn writes_only_with_the_option_read_write() {
         assert_eq!(
             translated(&["mount.fve", "/dev/sda3", "/mnt", "-o", "rw,read-write"]),
-            ["fve", "mount", "/dev/sda3", "/mnt", "--read-write"]
+            [
+                "fve",
+                "mount",
+                "/dev/sda3",
+                "/mnt",
+                "--unless-mounted",
+                "--read-write"
+            ]
         );
         assert_eq!(
-            translated(&["mount.fve", "a", "b", "-o", "rw,read-write,driver=ntfs-3g"])[4..],
+            translated(&["mount.fve", "a", "b", "-o", "rw,read-write,driver=ntfs-3g"])[5..],
             ["--read-write", "--driver", "ntfs-3g"]
+        );
+        assert_eq!(
+            translated(&["mount.fve", "a", "b", "-o", "rw,noexec,nosuid,read-write"])[5..],
+            ["--noexec", "--read-write"]
         );
         assert!(of_options("ro,read-write").is_err());
     }
@@ -533,7 +562,7 @@ mod tests {
     #[test]
     fn a_mode_becomes_a_mask() {
         let words = translated(&["mount.fve", "a", "b", "-o", "mode=0440"]);
-        assert_eq!(words[4..], ["--umask", "337"]);
+        assert_eq!(words[5..], ["--umask", "337"]);
         assert!(of_options("mode=rw").is_err());
     }
 
@@ -545,7 +574,7 @@ mod tests {
         ];
         for options in options {
             let words = translated(&["mount.fve", "a", "b", "-o", options]);
-            assert_eq!(words.len(), 4, "{words:?}");
+            assert_eq!(words.len(), 5, "{words:?}");
         }
     }
 

@@ -173,8 +173,14 @@ fn writes_ntfs() {
     assert!(fs::write(shown.join("a:b?"), b"").is_err());
     volume.unmount();
     assert!(volume.ntfs_file("/written.bin") == content);
-    // Read-only through the same driver.
-    volume.mount(&["--driver", "ntfs-3g"]);
+    // Read-only through the same driver, without programs, as fstab can ask for.
+    volume.mount(&["--driver", "ntfs-3g", "--noexec"]);
+    let shown_on = rustix::fs::statvfs(&shown).expect("statvfs");
+    assert!(
+        shown_on
+            .f_flag
+            .contains(rustix::fs::StatVfsMountFlags::NOEXEC)
+    );
     assert!(fs::read(shown.join("written.bin")).expect("read") == content);
     assert!(fs::write(shown.join("more"), b"").is_err());
     volume.unmount();
@@ -254,6 +260,56 @@ fn refuses_what_windows_has_not_finished() {
         "{said}"
     );
     dirty.assert_nothing_left();
+}
+
+#[trial(
+    "a dirty exFAT is not written to until it is checked",
+    needs(fuse, exfat_tools)
+)]
+fn refuses_dirty_exfat() {
+    /// Offset of the flags of the volume, of which bit 1 is the dirty bit.
+    const FLAGS: u64 = 0x6A;
+    let volume = Volume::exfat();
+    let mounted = Mounted::volume(&volume.path(), &["--read-write"]);
+    let file = fs::File::options().write(true).open(mounted.volume_file());
+    std::os::unix::fs::FileExt::write_all_at(&file.expect("volume"), &[2], FLAGS).expect("write");
+    mounted.unmount();
+    let refused = volume.try_to_mount(&["--read-write"]);
+    assert_status(&refused, 5);
+    let said = text(&refused.stderr);
+    for word in [
+        "not unmounted cleanly",
+        "chkdsk",
+        "fsck.exfat -a",
+        "read-only",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
+    volume.assert_nothing_left();
+    // What the help says: the volume as a file, and the program.
+    let mounted = Mounted::volume(&volume.path(), &["--read-write"]);
+    run(Command::new("fsck.exfat")
+        .arg("-a")
+        .arg(mounted.volume_file()));
+    mounted.unmount();
+    volume.mount(&["--read-write"]);
+    volume.unmount();
+}
+
+#[trial(
+    "after umount, the volume can be mounted at once",
+    needs(fuse, ntfs_tools)
+)]
+fn mounts_at_once_after_umount() {
+    let volume = Volume::ntfs();
+    for turn in 0..3 {
+        volume.mount(&["--read-write"]);
+        fs::write(volume.shown().join("turn"), [turn]).expect("write");
+        run(Command::new("umount").arg(volume.shown()));
+    }
+    volume.mount(&["--read-write"]);
+    assert_eq!(fs::read(volume.shown().join("turn")).expect("read"), [2]);
+    volume.unmount();
 }
 
 #[trial("another file system is refused by name", needs(fuse, ntfs_tools))]

@@ -25,6 +25,7 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source::{self, SourceArgs};
+use crate::cli::output::term;
 use crate::cli::run::Run;
 
 #[derive(Debug, Args)]
@@ -93,6 +94,14 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) foreground: bool,
 
+    /// Let no file be executed; without another driver, none can be in any case
+    #[arg(long, hide = true)]
+    pub(crate) noexec: bool,
+
+    /// Succeed if SOURCE is mounted on DIR already (`mount -a`)
+    #[arg(long, hide = true)]
+    pub(crate) unless_mounted: bool,
+
     /// Check the arguments and the volume, and mount nothing (`mount -f`)
     #[arg(long, hide = true)]
     pub(crate) fake: bool,
@@ -113,6 +122,15 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
     driver::check(args)?;
     if args.fake {
         return check_only(args);
+    }
+    // mount(8) knows this by itself only where the mount table names SOURCE.
+    if args.unless_mounted && driver::is_mounted(args) {
+        term::note(format_args!(
+            "{} is already mounted on {}",
+            args.source.source.shown(),
+            args.directory.shown()
+        ));
+        return Ok(());
     }
     if !args.foreground && !args.background_child {
         return server::start_in_background();

@@ -30,7 +30,7 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
     };
     let start = || {
         Ok(match volume {
-            Content::ReadOnly(volume) => Mount::new(Arc::new(volume), &args.directory, &options)?,
+            Content::ReadOnly(volume) => Mount::new(volume, &args.directory, &options)?,
             Content::ReadWrite(volume) => {
                 Mount::read_write(Arc::new(volume), &args.directory, &options)?
             }
@@ -51,14 +51,14 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
 type Ready = (Content, MountOptions, Holds);
 
 pub(super) enum Content {
-    ReadOnly(Unlocked),
+    ReadOnly(Arc<Unlocked>),
     ReadWrite(Writable),
 }
 
 impl Content {
     pub(super) fn plaintext(&self) -> &dyn ReadAt {
         match self {
-            Self::ReadOnly(volume) => volume,
+            Self::ReadOnly(volume) => volume.as_ref(),
             Self::ReadWrite(volume) => volume,
         }
     }
@@ -67,7 +67,7 @@ impl Content {
 fn read_only(args: &MountArgs) -> Result<Ready, Failure> {
     let (unlocked, source, modified, holds) = open_to_read(args)?;
     let options = args.options(&source, modified);
-    Ok((Content::ReadOnly(unlocked), options, holds))
+    Ok((Content::ReadOnly(Arc::new(unlocked)), options, holds))
 }
 
 fn read_write(args: &MountArgs) -> Result<Ready, Failure> {

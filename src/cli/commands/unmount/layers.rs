@@ -27,6 +27,8 @@ use crate::cli::output::term;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a driver may take to write what is left when its file system is unmounted.
 const PATIENCE_WITH_DRIVER: Duration = Duration::from_secs(30);
+/// How long the server of an earlier mount may take to end.
+const PATIENCE_WITH_EARLIER: Duration = Duration::from_secs(10);
 /// Time between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -88,7 +90,7 @@ impl Layers {
 
     /// The mount of fve.
     pub(super) fn volume(&self) -> Option<MountEntry> {
-        MountEntry::at(&self.own).ok().flatten().filter(is_fve)
+        mount_on(&self.own)
     }
 
     /// Unmounts all layers, from the top. Stops at the first that is in use.
@@ -281,6 +283,48 @@ impl Layers {
             ),
         }
     }
+}
+
+/// Has what is left of an earlier mount on `shown` end, if no driver shows files there. After umount(8)
+/// of the files, its server writes the rest, and ends a moment later; what a killed one left is
+/// unmounted here.
+pub(crate) fn end_earlier(shown: &Path) {
+    let start = Instant::now();
+    let is_ending = |own: PathBuf| match mount_on(&own) {
+        Some(mounted) => !is_dead(&mounted),
+        None => private::is_locked(&own),
+    };
+    while private::candidates(shown).any(is_ending) && start.elapsed() < PATIENCE_WITH_EARLIER {
+        std::thread::sleep(PAUSE);
+    }
+    for own in private::candidates(shown) {
+        let is_left = mount_on(&own).is_some_and(|mounted| is_dead(&mounted));
+        if is_left && unmount(&own).is_ok() {
+            private::remove(&own);
+        }
+    }
+}
+
+/// The mount of fve on a directory.
+fn mount_on(directory: &Path) -> Option<MountEntry> {
+    MountEntry::at(directory).ok().flatten().filter(is_fve)
+}
+
+/// Whether the files on `shown` come from this source, through another driver: then the source is
+/// mounted there already.
+pub(crate) fn shows_source(shown: &Path, source: &Path) -> bool {
+    let files = MountEntry::at(shown).ok().flatten();
+    let volume = files
+        .and_then(Layers::of)
+        .filter(Layers::is_private)
+        .and_then(|layers| layers.volume());
+    volume.is_some_and(|volume| {
+        let mounted = Path::new(&volume.source);
+        let same = |one: &Path, other: &Path| {
+            matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+        };
+        mounted == source || same(mounted, source)
+    })
 }
 
 /// The private directory with the volume from which another driver mounted this file system.

@@ -10,6 +10,7 @@ mod users;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::layers::{end_earlier, shows_source};
 pub(crate) use self::loop_device::LoopDevice;
 pub(crate) use self::private::{PrivateDirectory, remove as remove_private};
 pub(crate) use self::unmounter::Unmounter;

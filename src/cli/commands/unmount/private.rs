@@ -108,6 +108,16 @@ impl PrivateDirectory {
     }
 }
 
+/// Whether a server uses this private directory, and nothing is mounted on it: it has not mounted yet, or
+/// is about to end.
+pub(super) fn is_locked(private: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = openat(CWD, private, flags, Mode::empty());
+    opened.is_ok_and(|directory| {
+        flock(&directory, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+    })
+}
+
 /// Opens a directory in another one, which is made if it does not exist. A link is not followed, and
 /// one of another user is refused.
 fn child(parent: impl AsFd, name: &OsStr, mode: Mode) -> Result<OwnedFd> {

@@ -14,6 +14,7 @@ use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountFlags, fsopen};
 
+use super::super::volume::warn;
 use super::Choice;
 use super::system::{Program, System};
 use crate::cli::commands::unmount::{LoopDevice, is_from};
@@ -140,6 +141,27 @@ pub(in super::super) struct Access {
     pub(in super::super) umask: u16,
 }
 
+impl Access {
+    /// The options for owners, which all drivers know.
+    fn options(self) -> String {
+        let Self { uid, gid, umask } = self;
+        format!("uid={uid},gid={gid},umask={umask:03o}")
+    }
+
+    /// All options for a program.
+    fn options_for(self, program: &Program, read_write: bool, no_programs: bool) -> String {
+        let access = if read_write { "rw" } else { "ro" };
+        let programs = if no_programs { ",noexec" } else { "" };
+        let (owners, more) = (self.options(), program.options);
+        format!("{access},{owners},nodev,nosuid{programs}{more}")
+    }
+
+    /// Whether a directory with this mode gives no user more access than the mask leaves.
+    fn allows(self, mode: u32) -> bool {
+        mode & u32::from(self.umask) == 0
+    }
+}
+
 /// Mounting the file system in a volume.
 #[derive(Debug)]
 pub(super) struct Task {
@@ -149,6 +171,8 @@ pub(super) struct Task {
     pub(super) directory: PathBuf,
     pub(super) read_write: bool,
     pub(super) access: Access,
+    /// Whether no file may be executed.
+    pub(super) no_programs: bool,
     pub(super) system: System,
     /// These are tried in turn.
     pub(super) drivers: Vec<Driver>,
@@ -156,9 +180,13 @@ pub(super) struct Task {
 
 /// Why a driver did not do it.
 enum Refusal {
-    /// Another one may do it: this one can only read.
-    OnlyReads(String),
+    /// Another one may do it: this one can only read, or needs a loop device, and there is none.
+    TryNext(Failure),
     Failed(Failure),
+}
+
+fn failed(what: impl Into<String>, error: io::Error) -> Refusal {
+    Refusal::Failed(Error::io(what, error).into())
 }
 
 impl Task {
@@ -167,27 +195,22 @@ impl Task {
         let mut last = None;
         for driver in &self.drivers {
             match self.mount_with(driver) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.warn_of_access(driver);
+                    return Ok(());
+                }
                 Err(Refusal::Failed(failure)) => return Err(failure),
-                Err(Refusal::OnlyReads(why)) => last = Some(why),
+                Err(Refusal::TryNext(failure)) => last = Some(failure),
             }
         }
-        Err(Failure::Other {
-            status: Status::Io,
-            what: last.unwrap_or_else(|| "no driver was found".to_owned()),
-            help: Some(
-                "name another driver with --driver, or mount it read-only, without --read-write"
-                    .to_owned(),
-            ),
-        })
+        Err(last.unwrap_or_else(|| lacking(self.system, None)))
     }
 
     fn mount_with(&self, driver: &Driver) -> Result<(), Refusal> {
         let said = match driver {
             Driver::Kernel(name) => self.mount_in_kernel(name),
             Driver::Program { path, program } => self.run_program(path, program),
-        }
-        .map_err(Refusal::Failed)?;
+        }?;
         let mounted = MountEntry::at(&self.directory).ok().flatten();
         if !mounted.is_some_and(|entry| is_from(&entry, &self.volume)) {
             return Err(Refusal::Failed(self.failed(driver, &said)));
@@ -198,10 +221,14 @@ impl Task {
                 Some(first) => format!(": {}", escaped(first)),
                 None => String::new(),
             };
-            return Err(Refusal::OnlyReads(format!(
-                "{} mounts the file system read-only{why}",
-                driver.described()
-            )));
+            return Err(Refusal::TryNext(Failure::Other {
+                status: Status::Io,
+                what: format!("{} mounts the file system read-only{why}", driver.described()),
+                help: Some(
+                    "name another driver with --driver, or mount it read-only, without --read-write"
+                        .to_owned(),
+                ),
+            }));
         }
         Ok(())
     }
@@ -229,23 +256,30 @@ impl Task {
         }
     }
 
-    /// The options for owners, which all drivers know.
-    fn owners(&self) -> String {
-        let Access { uid, gid, umask } = self.access;
-        format!("uid={uid},gid={gid},umask={umask:03o}")
+    /// Says that the driver gives others more access than it was told to: ntfs3 lets every user change
+    /// the top directory, whatever the mask is.
+    fn warn_of_access(&self, driver: &Driver) {
+        let Ok(found) = rustix::fs::stat(&self.directory) else {
+            return;
+        };
+        if !self.access.allows(found.st_mode) {
+            let verb = if self.read_write { "change" } else { "list" };
+            warn(&format!(
+                "{} lets every user {verb} the directory {} itself, in spite of its permissions; the directories in it are protected",
+                driver.described(),
+                self.directory.shown()
+            ));
+        }
     }
 
-    fn mount_in_kernel(&self, name: &'static str) -> Result<String, Failure> {
+    fn mount_in_kernel(&self, name: &'static str) -> Result<String, Refusal> {
         // It stays attached as long as a file system is mounted from it.
         let device = self.attach()?;
-        let mut flags = MountFlags::NODEV | MountFlags::NOSUID;
-        if !self.read_write {
-            flags |= MountFlags::RDONLY;
-        }
+        let flags = flags(self.read_write, self.no_programs);
         let mut refused = Errno::INVAL;
         for more in self.system.options() {
-            let data = CString::new(self.owners() + more).map_err(io::Error::from);
-            let data = data.map_err(|error| Error::io("cannot mount", error))?;
+            let data = CString::new(self.access.options() + more).map_err(io::Error::from);
+            let data = data.map_err(|error| failed("cannot mount", error))?;
             let mounted =
                 rustix::mount::mount(device.path(), &self.directory, name, flags, data.as_c_str());
             match mounted {
@@ -259,20 +293,21 @@ impl Task {
             }
         }
         let error = io::Error::from(refused).to_string();
-        Err(self.failed(&Driver::Kernel(name), &error))
+        Err(Refusal::Failed(self.failed(&Driver::Kernel(name), &error)))
     }
 
     /// Runs a program that mounts the file system and serves it in the background. Returns what it said.
-    fn run_program(&self, path: &Path, program: &Program) -> Result<String, Failure> {
+    fn run_program(&self, path: &Path, program: &Program) -> Result<String, Refusal> {
         let device = match program.needs_device {
             true => Some(self.attach()?),
             false => None,
         };
-        let access = if self.read_write { "rw" } else { "ro" };
-        let owners = self.owners();
+        let options = self
+            .access
+            .options_for(&program, self.read_write, self.no_programs);
         let output = Command::new(path)
             .arg("-o")
-            .arg(format!("{access},{owners},nodev,nosuid{}", program.options))
+            .arg(options)
             .arg(
                 device
                     .as_ref()
@@ -285,29 +320,76 @@ impl Task {
             .current_dir("/")
             .stdin(Stdio::null())
             .output()
-            .map_err(|error| Error::io(format!("cannot run {}", path.shown()), error))?;
+            .map_err(|error| failed(format!("cannot run {}", path.shown()), error))?;
         Ok(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 
-    fn attach(&self) -> Result<LoopDevice, Failure> {
+    fn attach(&self) -> Result<LoopDevice, Refusal> {
         let fail = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => Failure::Other {
+            io::ErrorKind::NotFound => Refusal::TryNext(Failure::Other {
                 status: Status::Io,
                 what: "this system has no loop devices".to_owned(),
                 help: Some("load the module for them: modprobe loop".to_owned()),
-            },
-            _ => Error::io("cannot attach a loop device to the volume", error).into(),
+            }),
+            _ => failed("cannot attach a loop device to the volume", error),
         };
         let file = OpenOptions::new()
             .read(true)
             .write(self.read_write)
             .open(&self.volume)
-            .map_err(|error| Error::io("cannot open the volume", error))?;
+            .map_err(|error| failed("cannot open the volume", error))?;
         LoopDevice::attach(&file, !self.read_write).map_err(fail)
     }
+}
+
+/// The flags for a driver of the kernel.
+fn flags(read_write: bool, no_programs: bool) -> MountFlags {
+    let mut flags = MountFlags::NODEV | MountFlags::NOSUID;
+    flags.set(MountFlags::RDONLY, !read_write);
+    flags.set(MountFlags::NOEXEC, no_programs);
+    flags
 }
 
 fn is_read_only(directory: &Path) -> bool {
     rustix::fs::statvfs(directory)
         .is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCESS: Access = Access {
+        uid: 1000,
+        gid: 1001,
+        umask: 0o027,
+    };
+
+    #[test]
+    fn options_of_drivers() {
+        assert_eq!(ACCESS.options(), "uid=1000,gid=1001,umask=027");
+        let program = System::Ntfs.program().unwrap();
+        assert_eq!(
+            ACCESS.options_for(&program, true, false),
+            "rw,uid=1000,gid=1001,umask=027,nodev,nosuid,windows_names"
+        );
+        assert_eq!(
+            ACCESS.options_for(&program, false, true),
+            "ro,uid=1000,gid=1001,umask=027,nodev,nosuid,noexec,windows_names"
+        );
+        assert_eq!(flags(true, false), MountFlags::NODEV | MountFlags::NOSUID);
+        assert!(flags(false, true).contains(MountFlags::RDONLY | MountFlags::NOEXEC));
+        // The last try gives the owners alone, which every driver knows.
+        for system in [System::Ntfs, System::ExFat, System::Fat] {
+            assert_eq!(system.options().last(), Some(&""));
+        }
+    }
+
+    #[test]
+    fn a_driver_may_give_more_access_than_the_mask() {
+        assert!(ACCESS.allows(0o040_750));
+        // The root directory of ntfs3.
+        assert!(!ACCESS.allows(0o040_777));
+        assert!(!ACCESS.allows(0o040_755));
+    }
 }

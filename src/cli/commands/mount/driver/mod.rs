@@ -21,9 +21,10 @@ use self::drivers::Task;
 use self::system::System;
 use super::volume::{self, Content};
 use super::{MountArgs, server};
-use crate::cli::commands::unmount::{PrivateDirectory, end_rest};
+use crate::cli::commands::unmount::{PrivateDirectory, end_earlier, end_rest, shows_source};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::options::file_system::tell_conditions;
 
 /// What shows the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -44,6 +45,11 @@ pub(super) fn is_wanted(args: &MountArgs) -> bool {
         Some(Choice::Own) => false,
         Some(Choice::Kernel | Choice::Ntfs3g) => true,
     }
+}
+
+/// Whether another driver shows the files of SOURCE on DIR already.
+pub(super) fn is_mounted(args: &MountArgs) -> bool {
+    shows_source(&shown_on(&args.directory), &args.source.source)
 }
 
 /// Refuses to write with the driver that only reads.
@@ -74,6 +80,7 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
     }
     Mount::check_mount_point(&args.directory)?;
     let directory = shown_on(&args.directory);
+    end_earlier(&directory);
     let (content, source, modified, _holds) = if args.read_write {
         let (writable, source) = volume::open_to_write(args)?;
         condition::check(&writable)?;
@@ -85,6 +92,10 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
         )
     } else {
         let (unlocked, source, modified, holds) = volume::open_to_read(args)?;
+        let unlocked = Arc::new(unlocked);
+        if let Ok(files) = unlocked.files() {
+            tell_conditions(&files);
+        }
         (Content::ReadOnly(unlocked), source, modified, holds)
     };
     let system = System::in_volume(content.plaintext())?;
@@ -96,6 +107,7 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
         directory,
         read_write: args.read_write,
         access: args.access(),
+        no_programs: args.noexec,
         system,
         drivers,
     };
@@ -113,7 +125,7 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
         args,
         || {
             Ok(match content {
-                Content::ReadOnly(volume) => Mount::new(Arc::new(volume), &path, &options)?,
+                Content::ReadOnly(volume) => Mount::new(volume, &path, &options)?,
                 Content::ReadWrite(volume) => Mount::read_write(Arc::new(volume), &path, &options)?,
             })
         },
