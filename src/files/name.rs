@@ -265,6 +265,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn clones_share_the_units() {
+        let name = FileName::from("name");
+        assert_eq!(name.clone().units().as_ptr(), name.units().as_ptr());
+    }
+
+    #[test]
     fn every_name_has_its_own_wtf8() {
         let names: [&[u16]; 5] = [
             &[0x61, 0x2F],
