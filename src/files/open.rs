@@ -20,6 +20,9 @@ const PROBES: &[Probe] = &[ntfs::open, exfat::open, fat::open];
 /// Most links that are followed on the way to a file, as in the kernel.
 const MAX_LINKS: usize = 40;
 
+/// Longest name of a file in these file systems, in UTF-16 units.
+const MAX_NAME: usize = 255;
+
 /// Most directories between a file and the root directory.
 pub(super) const MAX_DEPTH: usize = 1024;
 
@@ -40,7 +43,10 @@ pub fn open(source: Arc<dyn ReadAt>) -> Result<Files> {
     }
     let found = describe(source.as_ref())?;
     Err(Error::Unsupported {
-        what: format!("the volume holds {}, whose files are not read", found.what),
+        what: format!(
+            "no NTFS, exFAT or FAT file system was found in the volume: it holds {}",
+            found.what
+        ),
         remedy: Some(Remedy::NoFiles),
     })
 }
@@ -126,9 +132,12 @@ impl Files {
             if kind != FileKind::Directory {
                 return Err(FileError::NotADirectory);
             }
-            let is_last = names.is_empty();
-            let entry = match self.look_up(directory, &name)? {
-                Some(entry) => entry,
+            let mut is_last = names.is_empty();
+            let entry = match self.look_up_longest(directory, &name, &mut names)? {
+                Some(entry) => {
+                    is_last = names.is_empty();
+                    entry
+                }
                 None => {
                     let split = is_last.then(|| split_stream(&name)).flatten();
                     let (file, stream) = split.ok_or(FileError::NotFound)?;
@@ -170,6 +179,33 @@ impl Files {
             path: found.path(),
             stream: found.stream,
         })
+    }
+
+    /// Looks up a name. Programs of Linux can make names with `\` in them, so if there is no such name, it is
+    /// joined with those that follow it, which are then taken from `names`.
+    fn look_up_longest(
+        &self,
+        directory: FileId,
+        name: &FileName,
+        names: &mut Vec<FileName>,
+    ) -> Result<Option<Entry>, FileError> {
+        if let Some(entry) = self.look_up(directory, name)? {
+            return Ok(Some(entry));
+        }
+        let mut joined = name.units().to_vec();
+        for (left, next) in names.iter().enumerate().rev() {
+            joined.push(u16::from(b'\\'));
+            joined.extend_from_slice(next.units());
+            if joined.len() > MAX_NAME {
+                break;
+            }
+            let name = FileName::from_units(joined.clone());
+            if let Some(entry) = self.look_up(directory, &name)? {
+                names.truncate(left);
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether an entry is a file of the file system itself, such as `$MFT` of NTFS, which ordinary
@@ -375,6 +411,22 @@ mod tests {
         assert_eq!(find("/Users/anna/notes:b").stream, Some("b".into()));
         assert_eq!(find("/Users/anna/notes::$DATA").stream, None);
         assert_eq!(find(":b").path, FilePath::root());
+    }
+
+    #[test]
+    fn a_name_may_have_a_backslash_in_it() {
+        let mut memory = Memory::new();
+        let users = memory.directory(5, "Users");
+        memory.file(users, r"a\b\c", b"text");
+        let directory = memory.directory(users, r"d\e");
+        memory.file(directory, "f", b"below");
+        let files = memory.files();
+        let read = |path: &str| files.read(&FilePath::parse(path), 8).ok();
+        assert_eq!(read(r"Users\d\e\f"), Some(b"below".to_vec()));
+        assert_eq!(read(r"/Users/d\e/f"), Some(b"below".to_vec()));
+        assert_eq!(read(r"/Users/d\e"), None);
+        assert_eq!(read(r"/Users/a\b\c"), Some(b"text".to_vec()));
+        assert_eq!(read(r"/Users/a\b"), None);
     }
 
     #[test]

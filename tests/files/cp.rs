@@ -36,6 +36,16 @@ fn copies() -> Vec<Trial> {
             existing,
         ),
         trial(
+            "fve cp --streams copies the streams of what is named, too",
+            makers(),
+            streams,
+        ),
+        trial(
+            "fve cp does not replace its own list of hashes",
+            makers(),
+            own_list,
+        ),
+        trial(
             "links become links inside the copy, or are left out",
             makers(),
             links,
@@ -263,6 +273,35 @@ fn existing() -> Result<(), Failed> {
         5,
         &["none"],
     );
+    // Only a directory is named with a slash at the end, and no link is replaced.
+    for name in ["none/", "file/"] {
+        fails(
+            "cp",
+            &image,
+            &["dir/file", &text_of(name), "--force"],
+            2,
+            &["there is no directory"],
+        );
+    }
+    assert!(!place("none").exists());
+    symlink(place("file"), place("link"))?;
+    fails(
+        "cp",
+        &image,
+        &["dir/file", &text_of("link"), "--force"],
+        2,
+        &["is a link"],
+    );
+    assert!(place("link").is_symlink());
+    fs::remove_file(place("link"))?;
+    // What cannot be written is named, not only what is copied.
+    fails(
+        "cp",
+        &image,
+        &["dir/file", "/proc/none"],
+        5,
+        &["cannot copy /dir/file: cannot write /proc/none: "],
+    );
     // A directory of the copy that is a link to elsewhere.
     fs::create_dir(place("elsewhere"))?;
     fs::create_dir(place("dir"))?;
@@ -298,6 +337,61 @@ fn existing() -> Result<(), Failed> {
         &["the source itself"],
     );
     assert_eq!(fs::metadata(&source)?.ino(), before);
+    Ok(())
+}
+
+fn streams() -> Result<(), Failed> {
+    let image = plain();
+    image.with_ntfs_3g("permissions", |root| {
+        fs::create_dir(root.join("dir")).unwrap();
+        fs::write(root.join("dir/file"), b"x").unwrap();
+        for name in ["dir/file", "dir"] {
+            set_attribute(&root.join(name), "user.more", name.as_bytes());
+        }
+    });
+    let directory = tempfile::tempdir()?;
+    let out = |name: &str| directory.path().join(name);
+    let name = |name: &str| out(name).to_str().unwrap().to_owned();
+    shown("cp", &image.path(), &["--streams", "dir/file", &name("")]);
+    assert_eq!(fs::read(out("file:more"))?, b"dir/file");
+    shown("cp", &image.path(), &["--streams", "dir/file", &name("x")]);
+    assert_eq!(fs::read(out("x:more"))?, b"dir/file");
+    shown("cp", &image.path(), &["-r", "--streams", "dir", &name("d")]);
+    assert_eq!(fs::read(out("d:more"))?, b"dir");
+    assert_eq!(fs::read(out("d/file:more"))?, b"dir/file");
+    // Those of directories are counted, too.
+    let copied = output("cp", &image.path(), &["-r", "dir", &name("e")]);
+    assert_status(&copied, 0);
+    let messages = text(&copied.stderr);
+    assert!(
+        messages.contains("2 named streams were left out"),
+        "{messages}"
+    );
+    assert_eq!(tree(&out("e")).len(), 1);
+    Ok(())
+}
+
+fn own_list() -> Result<(), Failed> {
+    let image = plain();
+    image.with_ntfs_3g("permissions", |root| {
+        fs::write(root.join("file"), b"new").unwrap();
+    });
+    let directory = tempfile::tempdir()?;
+    let into = directory.path().to_str().ok_or("a path")?;
+    let list = directory.path().join("file");
+    // Once the list is created by the command, once it replaces an older one.
+    for _ in 0..2 {
+        let list = list.to_str().ok_or("a path")?;
+        let arguments = ["file", into, "--force", "--sha256", list];
+        fails(
+            "cp",
+            &image.path(),
+            &arguments,
+            5,
+            &["cannot copy /file: it would replace the list of hashes"],
+        );
+        assert_eq!(fs::read(list)?, b"");
+    }
     Ok(())
 }
 

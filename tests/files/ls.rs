@@ -5,7 +5,7 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 
-use crate::command::{encrypted, fails, output, shown};
+use crate::command::{encrypted, fails, fve, output, shown};
 use crate::common::documented::assert_documented;
 use crate::common::output::{assert_status, json, run, text};
 use crate::common::trials::{Trial, trial, trials};
@@ -87,14 +87,38 @@ fn names_and_lines() -> Result<(), Failed> {
         "/:\nA\nb\ndir\nnew\\u{a}line|bar\n\n/dir:\nbelow\n"
     );
     assert_eq!(shown("ls", &volume, &["DIR", "a"]), "/A\n\n/dir:\nbelow\n");
-    // Twice is no damage.
-    assert_eq!(
-        shown("ls", &volume, &["dir", "dir"]),
-        "/dir:\nbelow\n\n/dir:\nbelow\n"
-    );
+    let twice = shown("ls", &volume, &["dir", "/dir"]);
+    assert_eq!(twice, "/dir:\nbelow\n\n/dir:\nbelow\n");
+    assert!(shown("ls", &volume, &["-R", "/", "dir"]).ends_with("\n\n/dir:\nbelow\n"));
     let all = shown("ls", &volume, &["-a"]);
     assert!(all.contains("$MFT\n") && all.contains("$Extend\n"), "{all}");
     fails("ls", &volume, &["dri"], 5, &["no file /dri", "'dir'"]);
+    // A stream that is named is listed alone, and one that does not exist is an error.
+    assert_eq!(shown("ls", &volume, &["B:Stream"]), "/b:stream\n");
+    assert_eq!(
+        shown("ls", &volume, &["-l", "b:stream"]),
+        "-rhsa--- 5 2020-01-02 03:04 /b:stream\n"
+    );
+    let body = shown("ls", &volume, &["--bodyfile", "b:stream"]);
+    assert_eq!(body.lines().count(), 1, "{body}");
+    for command in ["ls", "cat", "find"] {
+        fails(
+            command,
+            &volume,
+            &["b:none"],
+            5,
+            &["/b has no stream named none", "ls --streams"],
+        );
+    }
+    // The source is named first.
+    for command in ["ls", "cat", "find"] {
+        let mut swapped = fve();
+        swapped.args([command, "dir"]).arg(&volume);
+        let swapped = swapped.output()?;
+        assert_status(&swapped, 2);
+        let messages = text(&swapped.stderr);
+        assert!(messages.contains("name SOURCE first"), "{messages}");
+    }
     Ok(())
 }
 

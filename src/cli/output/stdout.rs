@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, fcntl_getfd};
 
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+
 static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
 // SAFETY: the linker puts the address of a function with the C calling convention into the section
@@ -22,7 +25,14 @@ extern "C" fn check() {
     WAS_CLOSED.store(closed, Ordering::Relaxed);
 }
 
-/// Whether standard output was closed when the process was started.
-pub(crate) fn was_closed() -> bool {
-    WAS_CLOSED.load(Ordering::Relaxed)
+/// Refuses to write to standard output if it was closed when the process was started.
+pub(crate) fn check_open() -> Result<(), Failure> {
+    match WAS_CLOSED.load(Ordering::Relaxed) {
+        true => Err(Failure::Other {
+            status: Status::Io,
+            what: "cannot write to standard output: it is closed".to_owned(),
+            help: None,
+        }),
+        false => Ok(()),
+    }
 }

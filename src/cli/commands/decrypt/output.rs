@@ -114,13 +114,7 @@ fn is_the_volume(path: &Path) -> Failure {
 }
 
 fn check_stdout() -> Result<(), Failure> {
-    if stdout::was_closed() {
-        return Err(Failure::Other {
-            status: Status::Io,
-            what: "cannot write to standard output: it is closed".to_owned(),
-            help: None,
-        });
-    }
+    stdout::check_open()?;
     if io::stdout().is_terminal() {
         return Err(Failure::usage(
             "the decrypted volume cannot be shown on a terminal: redirect standard output, or name a file",

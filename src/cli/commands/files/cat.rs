@@ -43,13 +43,8 @@ pub(crate) struct CatArgs {
 
 impl Run for CatArgs {
     fn run(&self) -> Result<(), Failure> {
-        if stdout::was_closed() {
-            return Err(Failure::Other {
-                status: Status::Io,
-                what: "cannot write to standard output: it is closed".to_owned(),
-                help: None,
-            });
-        }
+        stdout::check_open()?;
+        place::check_order(&self.source.source, &self.paths)?;
         let paths = place::paths(&self.paths)?;
         let opened = file_system::open(&self.source, &self.credentials)?;
         for path in &paths {

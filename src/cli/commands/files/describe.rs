@@ -195,8 +195,9 @@ impl Item {
         object
     }
 
-    /// The lines of a body file: one for the file and one for each of its streams.
-    pub(super) fn body(&self) -> String {
+    /// The lines of a body file: one for the file, unless only its streams are wanted, and one for each
+    /// of its streams.
+    pub(super) fn body(&self, only_streams: bool) -> String {
         let Some(stat) = &self.stat else {
             return String::new();
         };
@@ -205,7 +206,10 @@ impl Item {
             Some(target) => format!(" -> {}", target.to_string().replace('|', "%7C")),
             None => String::new(),
         };
-        let mut lines = self.body_line(stat, &format!("{path}{target}"), stat.len);
+        let mut lines = match only_streams {
+            true => String::new(),
+            false => self.body_line(stat, &format!("{path}{target}"), stat.len),
+        };
         for stream in self.streams.iter().flatten() {
             let name = stream.name.to_string().replace('|', "%7C");
             lines += &self.body_line(stat, &format!("{path}:{name}"), stream.len);

@@ -160,6 +160,7 @@ fn no_time(_: jiff::Error) -> String {
 
 impl Run for FindArgs {
     fn run(&self) -> Result<(), Failure> {
+        place::check_order(&self.files.source.source, &self.files.paths)?;
         let paths = place::paths(&self.files.paths)?;
         let opened = file_system::open(&self.files.source, &self.files.credentials)?;
         let files = &opened.files;

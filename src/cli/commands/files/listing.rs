@@ -10,7 +10,7 @@ use super::describe;
 use super::place::in_words;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
-use crate::cli::output::{json, term};
+use crate::cli::output::{json, stdout, term};
 
 /// Why a listing ends early.
 pub(super) enum Ended {
@@ -41,6 +41,7 @@ pub(super) struct Listing {
 impl Listing {
     /// Begins the output: in JSON, with what is known of the file system.
     pub(super) fn begin(files: &Files, is_json: bool) -> Result<Self, Ended> {
+        stdout::check_open().map_err(Ended::Failed)?;
         let mut listing = Self {
             out: BufWriter::with_capacity(1 << 16, io::stdout()),
             is_json,

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 
 use clap::Args;
-use fve::files::{Entry, FileError, FileId, FileKind, FilePath, Files, Located, Visited};
+use fve::files::{Entry, FileError, FileId, FileKind, FileName, FilePath, Files, Located, Visited};
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr;
 
@@ -66,6 +66,7 @@ pub(crate) struct LsArgs {
 
 impl Run for LsArgs {
     fn run(&self) -> Result<(), Failure> {
+        place::check_order(&self.files.source.source, &self.files.paths)?;
         let paths = place::paths(&self.files.paths)?;
         let opened = file_system::open(&self.files.source, &self.files.credentials)?;
         let files = &opened.files;
@@ -130,6 +131,8 @@ struct Lister<'a> {
 /// What is printed for an entry: its name, and its properties if they are shown.
 struct Row {
     name: String,
+    /// Whether only its streams are shown.
+    only_streams: bool,
     item: Option<Item>,
 }
 
@@ -215,6 +218,7 @@ impl Lister<'_> {
         });
         Row {
             name: entry.name.to_string(),
+            only_streams: false,
             item,
         }
     }
@@ -222,7 +226,7 @@ impl Lister<'_> {
     /// The row of a file that was named on the command line.
     fn row(&mut self, found: &Located) -> Row {
         let with_streams = self.args.streams || self.args.bodyfile || found.stream.is_some();
-        let item = Item::of(
+        let mut item = Item::of(
             self.files,
             found.path.clone(),
             found.id,
@@ -230,8 +234,17 @@ impl Lister<'_> {
             with_streams,
             &mut |path, fault| self.listing.failed(path, &fault),
         );
+        if let (Some(wanted), Some(streams)) = (&found.stream, &mut item.streams) {
+            let folded = |name: &FileName| name.to_text_lossy().to_uppercase();
+            let is_exact = streams.iter().any(|stream| stream.name == *wanted);
+            streams.retain(|stream| match is_exact {
+                true => stream.name == *wanted,
+                false => folded(&stream.name) == folded(wanted),
+            });
+        }
         Row {
             name: found.path.to_string(),
+            only_streams: found.stream.is_some(),
             item: Some(item),
         }
     }
@@ -244,8 +257,10 @@ impl Lister<'_> {
             return Ok(());
         }
         if self.args.bodyfile {
-            for item in rows.iter().filter_map(|row| row.item.as_ref()) {
-                self.listing.text(&item.body())?;
+            for row in &rows {
+                if let Some(item) = &row.item {
+                    self.listing.text(&item.body(row.only_streams))?;
+                }
             }
             return Ok(());
         }
@@ -268,8 +283,11 @@ impl Lister<'_> {
 
     /// The name of the file, then those of its streams if they are listed.
     fn names(&self, row: &Row) -> Vec<String> {
-        let mut names = vec![row.name.clone()];
-        if self.args.streams
+        let mut names = Vec::new();
+        if !row.only_streams {
+            names.push(row.name.clone());
+        }
+        if (self.args.streams || row.only_streams)
             && let Some(item) = &row.item
         {
             let streams = item.streams.iter().flatten();
@@ -284,14 +302,16 @@ impl Lister<'_> {
             let Some(item) = &row.item else { continue };
             let cells = item.long(&row.name, &self.zone);
             let mut of_streams = Vec::new();
-            if self.args.streams {
+            if self.args.streams || row.only_streams {
                 for stream in item.streams.iter().flatten() {
                     let [kind, _, time, _] = cells.clone();
                     let name = format!("{}:{}", row.name, stream.name);
                     of_streams.push([kind, stream.len.to_string(), time, name]);
                 }
             }
-            lines.push(cells);
+            if !row.only_streams {
+                lines.push(cells);
+            }
             lines.extend(of_streams);
         }
         let widest = |cell: fn(&[String; 4]) -> usize| lines.iter().map(cell).max().unwrap_or(0);

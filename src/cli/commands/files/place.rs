@@ -3,10 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use fve::error::Error;
 use fve::files::{FileError, FileName, FilePath, Files, Located};
-use fve::shown::{Escaped, WithCauses};
+use fve::shown::{Escaped, ShowPath, WithCauses};
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
@@ -16,6 +17,26 @@ const ALIKE: f64 = 0.6;
 
 /// Most names of a directory that are compared with one that does not exist.
 const MAX_COMPARED: usize = 100_000;
+
+/// Refuses SOURCE and paths in the wrong order: SOURCE does not exist here, but a PATH is a file or
+/// device that does.
+pub(super) fn check_order(source: &Path, arguments: &[OsString]) -> Result<(), Failure> {
+    if source.exists() {
+        return Ok(());
+    }
+    let is_source = |path: &Path| path.metadata().is_ok_and(|found| !found.is_dir());
+    match arguments.iter().find(|word| is_source(Path::new(word))) {
+        None => Ok(()),
+        Some(word) => Err(Failure::Other {
+            status: Status::Usage,
+            what: format!(
+                "there is no file for SOURCE, but {} is a file of this computer",
+                Path::new(word).shown()
+            ),
+            help: Some("name SOURCE first, then the paths in the volume".to_owned()),
+        }),
+    }
+}
 
 /// The paths that the arguments mean; the root directory without any.
 pub(super) fn paths(arguments: &[OsString]) -> Result<Vec<FilePath>, Failure> {
@@ -39,16 +60,31 @@ pub(super) fn path(argument: &OsStr) -> Result<FilePath, Failure> {
 
 /// The file that a path names. Links are followed.
 pub(super) fn find(files: &Files, path: &FilePath) -> Result<Located, Failure> {
-    files
-        .find(path)
-        .map_err(|fault| not_found(files, path, fault))
+    found(files, path, files.find(path))
 }
 
 /// The same, but a link itself if the path names one.
 pub(super) fn find_itself(files: &Files, path: &FilePath) -> Result<Located, Failure> {
-    files
-        .find_itself(path)
-        .map_err(|fault| not_found(files, path, fault))
+    found(files, path, files.find_itself(path))
+}
+
+/// What was found, if it has the stream that the path names.
+fn found(
+    files: &Files,
+    path: &FilePath,
+    found: Result<Located, FileError>,
+) -> Result<Located, Failure> {
+    let found = found.map_err(|fault| not_found(files, path, fault))?;
+    if let Some(stream) = &found.stream
+        && matches!(files.open(found.id, Some(stream)), Err(FileError::NotFound))
+    {
+        return Err(Failure::Other {
+            status: Status::Io,
+            what: format!("{} has no stream named {stream}", found.path),
+            help: Some("list its streams with 'fve ls --streams'".to_owned()),
+        });
+    }
+    Ok(found)
 }
 
 /// A failure to do something with a file: `cannot read /a/b: it is encrypted…`.

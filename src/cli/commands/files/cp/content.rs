@@ -3,16 +3,19 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Mutex;
 
 use fve::error::Error;
 use fve::files::{Content, FileError};
 use fve::serve::export::{Export, Failed as ExportFailed};
+use fve::shown::{ShowPath, WithCauses};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::super::place::{in_words, read_error};
 use super::report::{Report, lock};
+use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 
 /// Longest content that is read as a whole, in bytes. A longer one is read, decrypted and written by
@@ -42,19 +45,29 @@ impl From<FileError> for Failed {
 }
 
 impl Failed {
-    /// A failure to write. If the file system is full or cannot be written, no other file can be
-    /// copied, either.
-    pub(super) fn write(error: io::Error) -> Self {
-        let everywhere = [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::NOTCONN];
-        let code = error.raw_os_error();
-        if everywhere
-            .iter()
-            .any(|one| Some(one.raw_os_error()) == code)
-        {
-            return Self::All(Error::io("cannot write to DEST", error).into());
+    /// A failure to write the copy with this path. If the file system is full or cannot be written, no
+    /// other file can be copied, either.
+    pub(super) fn write(error: io::Error, copy: &Path) -> Self {
+        let Some(code) = error.raw_os_error() else {
+            // The reason is in words of ours.
+            return Self::File(WithCauses(&error).to_string());
+        };
+        let is_one_of = |codes: &[Errno]| codes.iter().any(|one| one.raw_os_error() == code);
+        let shown = copy.shown();
+        if is_one_of(&[Errno::NOSPC, Errno::DQUOT]) {
+            return Self::All(Failure::Other {
+                status: Status::Io,
+                what: format!("cannot write {shown}: {error}"),
+                help: Some(
+                    "make room there, or copy to another file system; what was copied until now is complete".to_owned(),
+                ),
+            });
         }
-        let error = fve::shown::WithCauses(&error).to_string();
-        Self::File(error)
+        if is_one_of(&[Errno::ROFS, Errno::NOTCONN]) {
+            return Self::All(Error::io(format!("cannot write {shown}"), error).into());
+        }
+        let error = WithCauses(&error);
+        Self::File(format!("cannot write {shown}: {error}"))
     }
 }
 
@@ -79,10 +92,16 @@ impl<'a> Source<'a> {
     }
 
     /// Writes the content to a new file, with holes for zeros. Returns its SHA-256 if that is wanted.
-    pub(super) fn write(&self, file: &File, report: &Report) -> Result<Option<[u8; 32]>, Failed> {
+    /// `copy` is its path, for messages.
+    pub(super) fn write(
+        &self,
+        file: &File,
+        copy: &Path,
+        report: &Report,
+    ) -> Result<Option<[u8; 32]>, Failed> {
         match self {
             Self::Short(bytes) => {
-                write_with_holes(file, bytes).map_err(Failed::write)?;
+                write_with_holes(file, bytes).map_err(|error| Failed::write(error, copy))?;
                 report.bar.inc(bytes.len() as u64);
                 Ok(report.wants_hashes.then(|| Sha256::digest(bytes).into()))
             }
@@ -96,7 +115,7 @@ impl<'a> Source<'a> {
                     .to_file(file);
                 match exported {
                     Ok(exported) => Ok(exported.sha256),
-                    Err(ExportFailed::Write(error)) => Err(Failed::write(error)),
+                    Err(ExportFailed::Write(error)) => Err(Failed::write(error, copy)),
                     Err(ExportFailed::Read(Error::Io { source, .. })) => {
                         Err(Failed::File(read_error(&source)))
                     }

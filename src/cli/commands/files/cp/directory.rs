@@ -15,7 +15,7 @@ use fve::error::Error;
 use fve::shown::ShowPath;
 use jiff::Timestamp;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT,
 };
 use rustix::io::Errno;
 
@@ -28,20 +28,34 @@ const MAX_TRIES: u32 = 10_000;
 /// The permissions to write.
 const WRITE: u32 = 0o222;
 
-/// SOURCE, which is never replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SourceFile {
+/// Files of this command that no copy replaces: SOURCE, and the list of hashes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OwnFiles(Vec<OwnFile>);
+
+#[derive(Debug, Clone)]
+struct OwnFile {
     device: u64,
     inode: u64,
+    what: &'static str,
 }
 
-impl SourceFile {
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let metadata = path.metadata().ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
+impl OwnFiles {
+    /// Adds an existing file.
+    pub(super) fn add(&mut self, path: &Path, what: &'static str) {
+        if let Ok(metadata) = path.metadata() {
+            self.0.push(OwnFile {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                what,
+            });
+        }
+    }
+
+    /// What a file of the file system is to this command.
+    fn what(&self, stat: &Stat) -> Option<&'static str> {
+        let mut own = self.0.iter();
+        let found = own.find(|own| (own.device, own.inode) == (stat.st_dev, stat.st_ino));
+        found.map(|own| own.what)
     }
 }
 
@@ -75,7 +89,7 @@ pub(super) struct Directory {
     /// The names that were given away. Without regard to case, if the file system has none.
     used: Mutex<HashSet<Vec<u8>>>,
     ignores_case: bool,
-    source: Option<SourceFile>,
+    own_files: Arc<OwnFiles>,
 }
 
 /// Makes the names of temporary files unique in this process.
@@ -83,7 +97,7 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 impl Directory {
     /// Opens DEST, or the directory that it is in.
-    pub(super) fn open(path: &Path, source: Option<SourceFile>) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptor = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| {
             Error::io(
@@ -102,8 +116,13 @@ impl Directory {
             times: None,
             used: Mutex::default(),
             ignores_case: false,
-            source,
+            own_files: Arc::default(),
         })
+    }
+
+    /// Keeps these files from being replaced.
+    pub(super) fn protect(&mut self, own_files: OwnFiles) {
+        self.own_files = Arc::new(own_files);
     }
 
     /// Finds out whether the file system tells capital and small letters apart in this directory.
@@ -176,7 +195,7 @@ impl Directory {
             times,
             used: Mutex::default(),
             ignores_case: self.ignores_case,
-            source: self.source,
+            own_files: self.own_files.clone(),
         };
         if !is_new {
             // It can be another file system, or have its own rule.
@@ -192,15 +211,11 @@ impl Directory {
             other => other?,
         };
         let refused = |why| Err(io::Error::other(why));
+        if let Some(own) = self.own_files.what(&stat) {
+            return Err(io::Error::other(format!("it would replace {own}")));
+        }
         if !force {
             return refused("it already exists there; --force replaces it");
-        }
-        let existing = SourceFile {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-        };
-        if self.source == Some(existing) {
-            return refused("it would replace the source itself");
         }
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile | FileType::Symlink => Ok(()),

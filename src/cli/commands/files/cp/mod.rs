@@ -12,13 +12,14 @@ mod report;
 mod tree;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use fve::files::{FileKind, Files, Located};
 use fve::shown::ShowPath;
 
-use self::directory::{Directory, SourceFile};
+use self::directory::{Directory, OwnFiles};
 use self::manifest::Manifest;
 use self::report::Report;
 use self::tree::Tree;
@@ -88,12 +89,19 @@ fn run(args: &CpArgs) -> Result<(), Failure> {
     // Whatever can refuse the copy comes before the credential, which the user may have to type.
     let destination = Destination::of(args)?;
     Manifest::check(args)?;
+    place::check_order(&args.source.source, &args.paths)?;
     let paths = place::paths(&args.paths)?;
     let opened = file_system::open(&args.source, &args.credentials)?;
     let files = &opened.files;
     let mut found = Vec::new();
     for path in &paths {
         let located = place::find(files, path)?;
+        if !is_directory(&located) && must_be_directory(&args.destination) {
+            return Err(refuse(
+                format!("there is no directory {}", args.destination.shown()),
+                "create it first, or leave out '/' at its end to copy to a file of that name",
+            ));
+        }
         if is_directory(&located) && !args.recursive {
             return Err(Failure::Other {
                 status: Status::Usage,
@@ -107,8 +115,13 @@ fn run(args: &CpArgs) -> Result<(), Failure> {
     let interrupted = signals::notice();
     raise_limit_of_files();
     let manifest = Manifest::create(args)?;
+    let mut own_files = OwnFiles::default();
+    own_files.add(&args.source.source, "the source itself");
+    if let Some(path) = &args.sha256 {
+        own_files.add(path, "the list of hashes");
+    }
     let report = Report::new(interrupted, manifest.is_some());
-    let copied = copy(args, files, &found, destination, &report);
+    let copied = copy(args, files, &found, destination.protect(own_files), &report);
     report.end();
     let listed = manifest.map_or(Ok(()), |manifest| manifest.fill(&report.hashes()));
     copied.and(listed).and(report.result())
@@ -116,6 +129,11 @@ fn run(args: &CpArgs) -> Result<(), Failure> {
 
 fn is_directory(found: &Located) -> bool {
     found.kind == FileKind::Directory && found.stream.is_none()
+}
+
+/// Whether DEST can only name a directory, and does not exist as one.
+fn must_be_directory(destination: &Path) -> bool {
+    destination.as_os_str().as_bytes().ends_with(b"/") && !destination.is_dir()
 }
 
 /// What DEST is.
@@ -135,9 +153,8 @@ impl Destination {
                 "write a file to standard output with 'fve cat'",
             ));
         }
-        let source = SourceFile::of(&args.source.source);
         match path.metadata() {
-            Ok(existing) if existing.is_dir() => Ok(Self::Into(Directory::open(path, source)?)),
+            Ok(existing) if existing.is_dir() => Ok(Self::Into(Directory::open(path)?)),
             Ok(_) if args.paths.len() > 1 => Err(refuse(
                 format!("{} is not a directory", path.shown()),
                 "name a directory to copy several files into",
@@ -155,17 +172,31 @@ impl Destination {
                         "name a file or a directory",
                     ));
                 }
-                Self::named(path, source)
+                if path.is_symlink() {
+                    return Err(refuse(
+                        format!("{} is a link, and links are not followed", path.shown()),
+                        "name the file that it leads to",
+                    ));
+                }
+                Self::named(path)
             }
             Err(_) if args.paths.len() > 1 => Err(refuse(
                 format!("there is no directory {}", path.shown()),
                 "create it first, to copy several files into it",
             )),
-            Err(_) => Self::named(path, source),
+            Err(_) => Self::named(path),
         }
     }
 
-    fn named(path: &Path, source: Option<SourceFile>) -> Result<Self, Failure> {
+    /// Keeps these files from being replaced.
+    fn protect(mut self, own_files: OwnFiles) -> Self {
+        match &mut self {
+            Self::Into(directory) | Self::As(directory, _) => directory.protect(own_files),
+        }
+        self
+    }
+
+    fn named(path: &Path) -> Result<Self, Failure> {
         let Some(name) = path.file_name() else {
             return Err(refuse(
                 format!("{} is not the name of a file", path.shown()),
@@ -176,7 +207,7 @@ impl Destination {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        Ok(Self::As(Directory::open(parent, source)?, name.to_owned()))
+        Ok(Self::As(Directory::open(parent)?, name.to_owned()))
     }
 }
 

@@ -50,6 +50,19 @@ struct Job {
     base: Option<Arc<FilePath>>,
 }
 
+impl Job {
+    /// The path of the file, with the stream that is copied.
+    fn shown(&self) -> FilePath {
+        let Some(stream) = &self.stream else {
+            return self.path.clone();
+        };
+        match self.path.split_last() {
+            Some((directory, name)) => directory.join(with_stream(Some(name), stream)),
+            None => FilePath::root().join(with_stream(None, stream)),
+        }
+    }
+}
+
 impl<'a> Tree<'a> {
     pub(super) fn new(args: &'a CpArgs, files: &'a Files, report: &'a Report) -> Self {
         Self {
@@ -83,6 +96,7 @@ impl<'a> Tree<'a> {
                 (name, Some(stream)) => with_stream(name, stream),
                 // The root directory has no name: what is in it goes right into DEST.
                 (None, None) => {
+                    self.streams(None, found.id, found.kind, &found.path, &directory, jobs);
                     self.directory(found, directory.clone(), jobs);
                     return;
                 }
@@ -187,6 +201,12 @@ impl<'a> Tree<'a> {
 
     /// Copies a file or directory that was named on the command line.
     fn one(&self, found: &Located, into: &Arc<Directory>, name: Vec<u8>, jobs: &SyncSender<Job>) {
+        if found.stream.is_none() {
+            // The copies of the streams are named after that of the file.
+            let given = FileName::from_wtf8(&name);
+            let name = given.as_ref().or(found.path.names().last());
+            self.streams(name, found.id, found.kind, &found.path, into, jobs);
+        }
         if found.kind != FileKind::Directory || found.stream.is_some() {
             let job = Job {
                 into: into.clone(),
@@ -221,7 +241,7 @@ impl<'a> Tree<'a> {
         match into.directory(name, times) {
             Ok(created) => Some(created),
             Err(error) => {
-                self.fail(path, Failed::write(error));
+                self.fail(path, Failed::write(error, &into.path_of(name)));
                 None
             }
         }
@@ -254,16 +274,28 @@ impl<'a> Tree<'a> {
             };
             let name = self.name_in(&parent, &entry.name, &path);
             if entry.kind == FileKind::Directory {
-                self.streams(&entry.name, entry.id, &path, &parent, jobs);
+                self.streams(
+                    Some(&entry.name),
+                    entry.id,
+                    entry.kind,
+                    &path,
+                    &parent,
+                    jobs,
+                );
                 match self.create(&parent, &name, entry.id, &path) {
                     Some(created) => levels.push(Arc::new(created)),
                     None => walk.skip_directory(),
                 }
                 continue;
             }
-            if entry.kind == FileKind::File {
-                self.streams(&entry.name, entry.id, &path, &parent, jobs);
-            }
+            self.streams(
+                Some(&entry.name),
+                entry.id,
+                entry.kind,
+                &path,
+                &parent,
+                jobs,
+            );
             let job = Job {
                 into: parent,
                 name,
@@ -278,16 +310,20 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Sends the streams of a file or directory to the threads, if they are copied.
+    /// Sends the streams of a file or directory to the threads, if they are copied. `name` is that of the
+    /// copy; the root directory has none.
     fn streams(
         &self,
-        name: &FileName,
+        name: Option<&FileName>,
         id: FileId,
+        kind: FileKind,
         path: &FilePath,
         into: &Arc<Directory>,
         jobs: &SyncSender<Job>,
     ) {
-        if !self.args.streams {
+        // Those of a file are counted when it is copied.
+        let is_directory = kind == FileKind::Directory;
+        if kind == FileKind::Link || !(self.args.streams || is_directory) {
             return;
         }
         let streams = match self.files.streams(id) {
@@ -297,8 +333,12 @@ impl<'a> Tree<'a> {
                 return;
             }
         };
+        if !self.args.streams {
+            self.report.left_out_streams(streams.len());
+            return;
+        }
         for stream in streams {
-            let name = with_stream(Some(name), &stream.name);
+            let name = with_stream(name, &stream.name);
             let job = Job {
                 into: into.clone(),
                 name: self.name_in(into, &name, path),
@@ -323,7 +363,7 @@ impl<'a> Tree<'a> {
                 continue;
             }
             if let Err(failed) = self.copy(&job, &mut buf) {
-                self.fail(&job.path, failed);
+                self.fail(&job.shown(), failed);
             }
         }
     }
@@ -342,10 +382,10 @@ impl<'a> Tree<'a> {
             return self.link(job);
         }
         let force = self.args.force;
+        let path = job.into.path_of(&job.name);
+        let not_written = |error| Failed::write(error, &path);
         // Before the content is read.
-        job.into
-            .check_free(&job.name, force)
-            .map_err(Failed::write)?;
+        job.into.check_free(&job.name, force).map_err(not_written)?;
         let turn = match &job.stream {
             None => self.hard_links.turn(job.id.number, stat.links, self.report),
             Some(_) => Turn::CopyAlone,
@@ -353,28 +393,30 @@ impl<'a> Tree<'a> {
         if let Turn::Link(first) = &turn
             && let Some(link) = job.into.hard_link(&first.copy)
         {
-            link.rename(&job.name, force).map_err(Failed::write)?;
+            link.rename(&job.name, force).map_err(not_written)?;
             self.report.bar.inc(stat.len);
-            let path = || job.into.path_of(&job.name);
-            self.report.copied(path, first.hash);
+            self.report.copied(|| path.clone(), first.hash);
             return Ok(());
         }
         let content = self.files.open(job.id, job.stream.as_ref())?;
         let source = Source::read(content.as_ref(), buf)?;
-        let temporary = Temporary::create(&job.into).map_err(Failed::write)?;
-        let hash = source.write(temporary.file().map_err(Failed::write)?, self.report)?;
+        let temporary = Temporary::create(&job.into).map_err(not_written)?;
+        let file = temporary.file().map_err(not_written)?;
+        let hash = source.write(file, &path, self.report)?;
         let is_read_only = stat.attributes.contains(Attributes::READ_ONLY);
         let stamps = self.stamps(&stat.times);
         let copy = temporary
             .finish(&job.name, &stamps, is_read_only, force)
-            .map_err(Failed::write)?;
+            .map_err(not_written)?;
         if let Turn::Copy(in_work) = turn {
             in_work.done(copy, hash, stat.links);
         }
-        self.report.copied(|| job.into.path_of(&job.name), hash);
-        if job.stream.is_none() && !self.args.streams {
-            self.report
-                .left_out_streams(self.files.streams(job.id)?.len());
+        self.report.copied(|| path.clone(), hash);
+        if job.stream.is_none()
+            && !self.args.streams
+            && let Ok(streams) = self.files.streams(job.id)
+        {
+            self.report.left_out_streams(streams.len());
         }
         Ok(())
     }
@@ -412,7 +454,7 @@ impl<'a> Tree<'a> {
         let text = Files::relative_target(&FilePath::from_names(safe.collect()), depth);
         job.into
             .link(&job.name, &text, self.args.force)
-            .map_err(Failed::write)?;
+            .map_err(|error| Failed::write(error, &job.into.path_of(&job.name)))?;
         self.report.copied(|| job.into.path_of(&job.name), None);
         Ok(())
     }
