@@ -24,8 +24,11 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         Remedy::NoFiles => {
             "'fve mount --volume' shows the decrypted volume as one file, and 'fve decrypt' writes it to one"
         }
+        Remedy::ReadFiles => {
+            "it is not encrypted: mount it directly, or read its files with 'fve ls', 'fve cp' and 'fve mount' (without --volume and --read-write); if it was formatted over a BitLocker volume, 'fve repair scan' looks for the rest of that"
+        }
         Remedy::MountDirectly => {
-            "it is not encrypted: mount it directly, or read NTFS, exFAT and FAT with 'fve ls', 'fve cat' and 'fve cp'; if it was formatted over a BitLocker volume, 'fve repair scan' looks for the rest of that"
+            "it is not encrypted: mount it directly; if it was formatted over a BitLocker volume, 'fve repair scan' looks for the rest of that"
         }
         Remedy::NameDisk => "name an image file or a block device, such as /dev/sdb1",
         Remedy::ChoosePartition => "choose one with --partition N",
@@ -171,8 +174,9 @@ pub(crate) fn words(remedy: &Remedy) -> String {
                 directory.shown()
             );
         }
+        Remedy::NameOwnDirectory => "name an empty directory of your own, or mount as root",
         Remedy::PermitMount => {
-            "run it as root; --allow-other needs user_allow_other in /etc/fuse.conf"
+            "run it as root; for --allow-other, and --uid or --gid of others, /etc/fuse.conf must contain user_allow_other"
         }
         Remedy::NameInterface => "bring one up, or name it with --interface",
         Remedy::ShareOrTap => "use --mode tap, or --share-port if the network segment has no DHCP relay",

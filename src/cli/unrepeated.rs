@@ -150,13 +150,25 @@ fn may_be_secret(argument: &Arg, value: &OsStr, is_credential: IsCredential) -> 
     looks_like_key(text) || (is_input && !is_address && !looks_like_path(value))
 }
 
-/// Whether there is something at the path. A mount point whose server has ended cannot be looked at.
+/// Whether there is something at the path, also if it cannot be looked at, such as a mount point whose
+/// server has ended.
 fn exists(path: &Path) -> bool {
     // The system call stat(2): statx(2) of a mount point where an automounter waits would have it
     // mount, and wait for that.
     match rustix::fs::stat(path) {
         Ok(_) => true,
-        Err(error) => error == rustix::io::Errno::NOTCONN,
+        Err(error) => {
+            use rustix::io::Errno;
+            !matches!(
+                error,
+                Errno::NOENT
+                    | Errno::NOTDIR
+                    | Errno::NAMETOOLONG
+                    | Errno::LOOP
+                    | Errno::INVAL
+                    | Errno::ACCESS
+            )
+        }
     }
 }
 

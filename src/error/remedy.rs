@@ -31,6 +31,8 @@ pub enum Remedy {
     },
     /// The source is a file system that is not encrypted. It may have replaced a volume.
     MountDirectly,
+    /// The same for NTFS, exFAT or FAT, whose files are read.
+    ReadFiles,
     /// Show the decrypted volume as one file: its file system is not read.
     NoFiles,
     /// The source is a directory or anything else that has no bytes at offsets.
@@ -199,6 +201,8 @@ pub enum Remedy {
     },
     /// The operating system does not permit the mount.
     PermitMount,
+    /// The user may not write to the mount point.
+    NameOwnDirectory,
 
     // The Network Unlock server.
     /// No network interface is up.
@@ -257,6 +261,9 @@ impl fmt::Display for Remedy {
             }
             Self::NoFiles => {
                 "use the decrypted volume itself: its file system is not read here"
+            }
+            Self::ReadFiles => {
+                "it is not encrypted: read its files, or mount it directly; search the source for a volume that was formatted over"
             }
             Self::MountDirectly => {
                 "it is not encrypted: mount it directly; search the source for a volume that was formatted over"
@@ -403,6 +410,7 @@ impl fmt::Display for Remedy {
             Self::UnmountOrNameAnother { directory } => {
                 return write!(f, "unmount {}, or name another directory", directory.shown());
             }
+            Self::NameOwnDirectory => "name an empty directory of your own, or mount as root",
             Self::PermitMount => {
                 "run it as root; to let other users use the mount, set user_allow_other in /etc/fuse.conf"
             }

@@ -39,6 +39,8 @@ pub struct MountEntry {
     pub source: OsString,
     /// Whether the file system can be written to. A mount of it can still be read-only.
     pub writable: bool,
+    /// The user who mounted it, if it is a FUSE file system.
+    pub user: Option<u32>,
 }
 
 impl MountEntry {
@@ -111,12 +113,17 @@ impl MountEntry {
         let kind = unescape(rest.next()?);
         let source = unescape(rest.next()?);
         let mut options = rest.next()?.split(|byte| *byte == b',');
+        let user = options.clone().find_map(|option| {
+            let number = option.strip_prefix(b"user_id=")?;
+            std::str::from_utf8(number).ok()?.parse().ok()
+        });
         Some(Self {
             device: (major.parse().ok()?, minor.parse().ok()?),
             directory: unescape(directory).into(),
             kind,
             source,
             writable: options.any(|option| option == b"rw"),
+            user,
         })
     }
 
@@ -182,6 +189,9 @@ mod tests {
         let entry = MountEntry::parse(row).unwrap();
         assert_eq!(entry.source_path(), None);
         assert!(!entry.writable);
+        assert_eq!(entry.user, None);
+        let row = b"36 35 0:45 / /m rw - fuse.fve /disk ro,user_id=1000,group_id=5";
+        assert_eq!(MountEntry::parse(row).unwrap().user, Some(1000));
         assert!(MountEntry::parse(b"").is_none());
     }
 }

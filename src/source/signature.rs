@@ -15,7 +15,9 @@ pub(crate) struct Format {
 /// How to use what is in a format.
 #[derive(Debug)]
 enum Way {
-    /// It is a file system that is not encrypted.
+    /// It is a file system that is not encrypted, and whose files are read.
+    Files,
+    /// It is another file system that is not encrypted.
     Mount,
     /// Another program reads it, or makes something of it that this one reads.
     Advice(&'static str),
@@ -31,6 +33,7 @@ impl Format {
 
     fn remedy(&self) -> Remedy {
         match self.way {
+            Way::Files => Remedy::ReadFiles,
             Way::Mount => Remedy::MountDirectly,
             Way::Advice(advice) => advice.into(),
             Way::Unknown => Remedy::NameVolume,
@@ -55,8 +58,8 @@ const fn at(offset: u64, bytes: &'static [u8], name: &'static str, way: Way) -> 
 
 /// The first that matches names the source.
 const SIGNATURES: &[Signature] = &[
-    at(3, b"NTFS    ", "an NTFS file system", Way::Mount),
-    at(3, b"EXFAT   ", "an exFAT file system", Way::Mount),
+    at(3, b"NTFS    ", "an NTFS file system", Way::Files),
+    at(3, b"EXFAT   ", "an exFAT file system", Way::Files),
     at(3, b"ReFS\0\0\0\0", "a ReFS file system", Way::Mount),
     at(
         3,
@@ -220,10 +223,10 @@ const SIGNATURES: &[Signature] = &[
         "a dynamic disk of Windows",
         Way::Advice("assemble its volumes with ldmtool create all, and name one of them"),
     ),
-    at(0x36, b"FAT", "a FAT file system", Way::Mount),
+    at(0x36, b"FAT", "a FAT file system", Way::Files),
     at(0x400, b"H+\0\x04", "an HFS+ file system", Way::Mount),
     at(0x20, b"NXSB", "an APFS container", Way::Unknown),
-    at(0x52, b"FAT32", "a FAT32 file system", Way::Mount),
+    at(0x52, b"FAT32", "a FAT32 file system", Way::Files),
     at(
         0x438,
         b"\x53\xEF",
@@ -328,7 +331,7 @@ fn known_at_start(source: &dyn ReadAt) -> io::Result<Option<&'static Format>> {
 /// # Errors
 /// It cannot be read.
 pub(super) fn is_file_system(source: &dyn ReadAt) -> io::Result<bool> {
-    Ok(known(source)?.is_some_and(|format| matches!(format.way, Way::Mount)))
+    Ok(known(source)?.is_some_and(|format| matches!(format.way, Way::Mount | Way::Files)))
 }
 
 /// The beginning of a source. It is read once for all signatures, because each read of a container

@@ -551,9 +551,29 @@ fn ordinary_user() {
     assert!(text(&listed.expect("ls").stdout).contains("hello.txt"));
     // Another user, even root, cannot look into it.
     assert!(fs::read_dir(place.mount()).is_err());
+    // Nor can another user end it.
+    let mut other = Command::new("setpriv");
+    other.args(["--reuid=1", "--regid=1", "--clear-groups", &fve]);
+    let output = other
+        .arg("unmount")
+        .arg(place.mount())
+        .output()
+        .expect("fve");
+    assert_status(&output, 5);
+    let said = text(&output.stderr);
+    assert!(said.contains("by another user"), "{said}");
     let output = place.user(&fve).arg("unmount").arg(place.mount()).output();
     assert_status(&output.expect("fve"), 0);
     assert!(!place.is_mounted());
+    // A directory of another user is refused before the volume is unlocked.
+    fs::set_permissions(place.mount(), fs::Permissions::from_mode(0o755)).expect("mode");
+    std::os::unix::fs::chown(place.mount(), Some(0), Some(0)).expect("owner");
+    let mut mount = place.user(&fve);
+    let output = mount.args(place.arguments()).output().expect("fve");
+    assert_status(&output, 5);
+    let said = text(&output.stderr);
+    assert!(said.contains("may not write to the mount point"), "{said}");
+    assert!(said.contains("of your own"), "{said}");
 }
 
 #[trial("a busy mount stays, and ends when it is free", needs(trials::fuse))]

@@ -165,7 +165,7 @@ fn help_appears_only_if_it_applies() {
     assert_ends(&output, 3, &["an NTFS file system"]);
     assert_eq!(
         help(&output),
-        "fve: help: it is not encrypted: mount it directly, or read NTFS, exFAT and FAT with 'fve ls', 'fve cat' and 'fve cp'; if it was formatted over a BitLocker volume, 'fve repair scan' looks for the rest of that"
+        "fve: help: it is not encrypted: mount it directly, or read its files with 'fve ls', 'fve cp' and 'fve mount' (without --volume and --read-write); if it was formatted over a BitLocker volume, 'fve repair scan' looks for the rest of that"
     );
 
     let mut copy = VolumeCopy::of(&volume());

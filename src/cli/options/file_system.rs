@@ -60,7 +60,7 @@ pub(crate) fn tell_conditions(files: &Files) {
             ),
             Condition::Damaged { what } => {
                 format!(
-                    "the {kind} file system is damaged, and is read by other structures: {what}"
+                    "a structure of the {kind} file system is damaged, and its files are read without it: {what}"
                 )
             }
             _ => continue,

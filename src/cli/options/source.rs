@@ -222,6 +222,12 @@ fn open_plain(args: &SourceArgs, notes: &mut Notes) -> Result<Option<Plain>, Fai
             path.shown()
         ),
     });
+    let (present, size) = (window.size(), files.properties().size);
+    if present < size {
+        notes.push(format!(
+            "warning: the image is cut off: it holds {present} of the file system's {size} bytes"
+        ));
+    }
     let offset = i64::try_from(window.start()).unwrap_or(i64::MAX);
     let extent = Extent::of_volume(path, offset, window.size());
     refuse_mapped(&extent)?;
@@ -559,7 +565,8 @@ fn open_exclusively(args: &SourceArgs, notes: &mut Notes) -> Result<OpenedForWri
             "{} holds a disk image of the kind {name}, which can only be read",
             path.shown()
         );
-        return Err(Error::unsupported(what).into());
+        let remedy = "convert it to a raw image first, as with 'qemu-img convert -O raw'; without writing, it can be used as it is";
+        return Err(Error::unsupported(what).with_remedy(remedy).into());
     }
     let disk = ExclusiveFile::open(path).map_err(|error| not_opened(error, path))?;
     let disk = Arc::new(disk);

@@ -328,6 +328,12 @@ fn cannot_mount(directory: &Path, error: io::Error) -> Error {
     } else if error.kind() == io::ErrorKind::PermissionDenied {
         Remedy::PermitMount
     } else {
+        let kind = error.kind();
+        let error = match error.raw_os_error() {
+            Some(_) => error,
+            // The helper ends its messages with a line break.
+            None => io::Error::new(kind, reason.trim_end().to_owned()),
+        };
         return Error::io(format!("cannot mount on {}", directory.shown()), error);
     };
     Error::Environment {

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::unmount::is_dead;
 use crate::error::{Error, Remedy, Result};
@@ -45,6 +46,13 @@ pub(super) fn check(directory: &Path) -> Result<PathBuf> {
             },
         ));
     }
+    // The helper `fusermount3` would refuse it when the volume is unlocked already.
+    if !geteuid().is_root() && accessat(CWD, &path, Access::WRITE_OK, AtFlags::EACCESS).is_err() {
+        return Err(unfit(
+            format!("you may not write to the mount point {shown}"),
+            Remedy::NameOwnDirectory,
+        ));
+    }
     let mut entries = std::fs::read_dir(&path)
         .map_err(|error| Error::io(format!("cannot read the mount point {shown}"), error))?;
     if entries.next().is_some() {
@@ -81,6 +89,17 @@ fn unusable(directory: &Path, path: &Path, error: io::Error) -> Error {
                 directory: dead_mount(path).unwrap_or_else(|| directory.to_owned()),
             },
         );
+    }
+    // Something is mounted there that does not answer as it should.
+    if let Ok(Some(mounted)) = std::path::absolute(path).and_then(|path| MountEntry::at(&path))
+        && mounted.kind != AUTOMOUNT
+    {
+        return Error::Environment {
+            what: format!("something is already mounted on {shown}, and cannot be read: {error}"),
+            remedy: Some(Remedy::UnmountOrNameAnother {
+                directory: directory.to_owned(),
+            }),
+        };
     }
     Error::io(format!("cannot use {shown} as a mount point"), error)
 }

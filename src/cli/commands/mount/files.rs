@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use fve::files::{self, Files};
 use fve::serve::fuse::Mount;
-use fve::shown::ShowPath;
+use fve::shown::{ShowPath, WithCauses};
 use fve::source::SharedHold;
 
 use super::{MountArgs, server};
+use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::file_system::tell_conditions;
 use crate::cli::options::source::{self, Shown};
@@ -31,6 +32,12 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
         }
     };
     tell_conditions(&files);
+    // Without it, the mount could show nothing.
+    files.stat(files.root()).map_err(|fault| Failure::Other {
+        status: Status::Io,
+        what: format!("cannot read the root directory: {}", WithCauses(&fault)),
+        help: None,
+    })?;
     let what = format!("the files of {}", in_words(&files));
     let options = args.options(&path, None);
     server::serve(

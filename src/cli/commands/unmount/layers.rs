@@ -16,6 +16,7 @@ use fve::error::Error;
 use fve::serve::fuse::{FILE_NAME, SUBTYPE, is_dead, unmount};
 use fve::shown::ShowPath;
 use fve::source::{MountEntry, writer_of};
+use rustix::process::geteuid;
 
 use super::users::{self, Users};
 use super::{is_busy, loop_device, private, refused};
@@ -362,6 +363,7 @@ type Flushed = Result<(), Error>;
 /// returned.
 fn end_patiently(mounted: &MountEntry, flush: impl Fn() -> Flushed) -> Result<Flushed, Failure> {
     let directory = &mounted.directory;
+    refuse_for_others(mounted)?;
     let start = Instant::now();
     loop {
         let flushed = match mounted.writable {
@@ -379,6 +381,21 @@ fn end_patiently(mounted: &MountEntry, flush: impl Fn() -> Flushed) -> Result<Fl
                 return Err(refused(users.described(directory), users.how_to_end()));
             }
         }
+    }
+}
+
+/// Refuses a user who did not mount it: the helper `fusermount3` would just not find it.
+fn refuse_for_others(mounted: &MountEntry) -> Result<(), Failure> {
+    let own = geteuid();
+    match mounted.user {
+        Some(user) if !own.is_root() && user != own.as_raw() => Err(refused(
+            format!(
+                "{} was mounted by another user, with the number {user}",
+                mounted.directory.shown()
+            ),
+            "only that user and root can unmount it",
+        )),
+        _ => Ok(()),
     }
 }
 

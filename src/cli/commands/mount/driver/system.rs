@@ -52,6 +52,7 @@ impl System {
         }
         let found = match Inside::of(plaintext, &[])? {
             Inside::Other { found } | Inside::Unknown { found } => found,
+            _ if has(3, b"ReFS") => "a ReFS file system".to_owned(),
             _ => "an unknown file system".to_owned(),
         };
         Err(not_supported(&found))
@@ -123,9 +124,11 @@ impl System {
 fn not_supported(found: &str) -> Failure {
     Failure::Other {
         status: Status::NotBitLocker,
-        what: format!("the volume holds {found}, for which fve has no other driver"),
+        what: format!(
+            "unsupported: no NTFS, exFAT or FAT file system was found in the volume: it holds {found}"
+        ),
         help: Some(
-            "give --volume to mount the decrypted volume as a file, read-only without --read-write"
+            "mount the decrypted volume as a file, with --volume and without --driver and --read-write"
                 .to_owned(),
         ),
     }
