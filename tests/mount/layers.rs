@@ -72,6 +72,13 @@ fn a_killed_server() {
     for volume in [Volume::ntfs(), Volume::exfat()] {
         volume.mount(&["--read-write"]);
         signal("fve", "KILL", &volume.shown());
+        // What is left is named, with the command that ends it.
+        let again = text(&volume.try_to_mount(&["--read-write"]).stderr);
+        let way = format!("fve unmount {}", volume.shown().display());
+        assert!(
+            again.contains("already mounted") && again.contains(&way),
+            "{again}"
+        );
         let unmounted = volume.try_to_unmount();
         // 5 if the driver reports that it could not write the rest.
         assert!(matches!(unmounted.status.code(), Some(0 | 5)));
@@ -194,6 +201,41 @@ fn umount_ends_the_lower_layers() {
         run(Command::new("umount").arg(volume.shown()));
         wait_until_unmounted(&volume);
     }
+}
+
+/// The process that unmounts may be slow: it must not miss that the files were mounted and unmounted.
+#[trial(
+    "umount ends the lower layers at once after mounting",
+    needs(fuse, ntfs_tools)
+)]
+fn umount_at_once() {
+    let volume = Volume::ntfs();
+    let path = volume.path();
+    let id = path.parent().and_then(Path::file_name);
+    let id = id.and_then(|id| id.to_str()).expect("name");
+    let unmounter = || {
+        let processes = fs::read_dir("/proc").expect("processes").flatten();
+        let mut numbers = processes.filter(|entry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.contains("--on-request") && line.contains(id)
+        });
+        numbers.next().map(|entry| entry.file_name())
+    };
+    std::thread::scope(|scope| {
+        let mounted = scope.spawn(|| volume.mount(&["--read-write"]));
+        let mut stopped = None;
+        wait_until("the process", || {
+            stopped = unmounter();
+            stopped.is_some()
+        });
+        let stopped = stopped.expect("number");
+        run(Command::new("kill").arg("-STOP").arg(&stopped));
+        mounted.join().expect("mounted");
+        run(Command::new("umount").arg(volume.shown()));
+        run(Command::new("kill").arg("-CONT").arg(&stopped));
+    });
+    wait_until_unmounted(&volume);
 }
 
 #[trial("a signal ends all layers when they are free", needs(fuse, ntfs_tools))]
