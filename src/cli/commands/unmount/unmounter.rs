@@ -134,8 +134,10 @@ pub(super) fn serve_requests(directory: &Path) -> Result<(), Failure> {
     let (sender, receiver) = channel();
     if private::shown_on(directory).is_some() {
         let sender = sender.clone();
+        // The kernel reports the changes since the table was opened, however late the thread starts.
+        let table = File::open("/proc/self/mountinfo").map_err(fail)?;
         std::thread::Builder::new()
-            .spawn(move || watch_mounts(|| sender.send(Event::MountsChanged).is_ok()))
+            .spawn(move || watch_mounts(&table, || sender.send(Event::MountsChanged).is_ok()))
             .map_err(fail)?;
     }
     std::thread::Builder::new()
@@ -162,12 +164,9 @@ enum Event {
 }
 
 /// Calls `changed` each time the mount table changes, until it returns false.
-fn watch_mounts(changed: impl Fn() -> bool) {
-    let Ok(table) = File::open("/proc/self/mountinfo") else {
-        return;
-    };
+fn watch_mounts(table: &File, changed: impl Fn() -> bool) {
     loop {
-        let mut polled = [PollFd::new(&table, PollFlags::PRI)];
+        let mut polled = [PollFd::new(table, PollFlags::PRI)];
         match poll(&mut polled, None) {
             Ok(_) if !changed() => return,
             Ok(_) | Err(Errno::INTR) => {}
