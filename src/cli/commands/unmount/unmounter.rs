@@ -193,7 +193,7 @@ fn keep_only_needed() -> rustix::io::Result<()> {
 fn answer(mounted: &Mounted, events: &Receiver<Event>) {
     let mut wanted = false;
     let mut told = false;
-    let mut had_files = false;
+    let mut files = Files::default();
     loop {
         let event = match wanted {
             true => events.recv_timeout(PAUSE),
@@ -203,13 +203,11 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
             Ok(Event::Request(WHEN_FREE)) => (wanted, told) = (true, false),
             Ok(Event::Request(NOW)) => mounted.detach(),
             Ok(change @ (Event::MountsChanged | Event::Request(SHOWN))) => {
-                let has_files = mounted.has_files();
-                let were_shown = matches!(change, Event::Request(_)) && mounted.is_private;
+                let noticed = matches!(change, Event::Request(_)) && mounted.is_private;
                 // After umount(8) of the files, no program uses the volume.
-                if (had_files || were_shown) && !has_files && !wanted {
+                if files.are_gone(mounted.has_files(), noticed) && !wanted {
                     (wanted, told) = (true, true);
                 }
-                had_files = has_files;
             }
             Ok(Event::Request(_)) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Event::ServerEnded) | Err(RecvTimeoutError::Disconnected) => return,
@@ -225,6 +223,22 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
                 mounted.report(&error);
             }
         }
+    }
+}
+
+/// The files that another driver shows.
+#[derive(Default)]
+struct Files {
+    were_shown: bool,
+}
+
+impl Files {
+    /// Whether the files were unmounted since the last call. `noticed`: they were shown, perhaps for so
+    /// short a time that no call has seen it.
+    fn are_gone(&mut self, are_shown: bool, noticed: bool) -> bool {
+        let gone = (self.were_shown || noticed) && !are_shown;
+        self.were_shown = are_shown;
+        gone
     }
 }
 
@@ -287,5 +301,21 @@ impl Mounted {
             }
             _ => term::note(format_args!("still mounted: {}", error.with_causes())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unmounted_files_are_noticed_also_if_nobody_has_seen_them() {
+        let mut files = Files::default();
+        assert!(!files.are_gone(false, false));
+        assert!(!files.are_gone(true, false));
+        assert!(!files.are_gone(true, true));
+        assert!(files.are_gone(false, false));
+        assert!(!files.are_gone(false, false));
+        assert!(Files::default().are_gone(false, true));
     }
 }
