@@ -103,7 +103,7 @@ impl Maker {
             let mut entry = types::DATA.to_le_bytes().to_vec();
             entry.extend([26, 0, 0, 0]);
             entry.extend(first.to_le_bytes());
-            entry.extend((EXTENSION + number | 1 << 48).to_le_bytes());
+            entry.extend(((EXTENSION + number) | 1 << 48).to_le_bytes());
             entry.extend([0; 2]);
             self.bytes.extend(entry);
         }

@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unmounted_files_are_noticed_also_if_nobody_has_seen_them() {
+    fn unmounted_files_are_noticed_also_if_they_were_never_seen() {
         let mut files = Files::default();
         assert!(!files.are_gone(false, false));
         assert!(!files.are_gone(true, false));

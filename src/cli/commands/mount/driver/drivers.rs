@@ -304,7 +304,7 @@ impl Task {
         };
         let options = self
             .access
-            .options_for(&program, self.read_write, self.no_programs);
+            .options_for(program, self.read_write, self.no_programs);
         let output = Command::new(path)
             .arg("-o")
             .arg(options)
