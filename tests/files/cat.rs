@@ -77,7 +77,13 @@ fn failures() -> Result<(), Failed> {
         5,
         &["cannot read /a", "directory", "fve ls"],
     );
-    fails("cat", &image, &["large:none"], 5, &["no such file"]);
+    fails(
+        "cat",
+        &image,
+        &["large:none"],
+        5,
+        &["has no stream named none"],
+    );
     fails("cat", &image, &["mount point"], 5, &["out of the volume"]);
     fails("cat", &image, &["in the cloud"], 5, &["cloud"]);
     fails("cat", &image, &[], 2, &["PATH"]);
