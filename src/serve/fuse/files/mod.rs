@@ -285,9 +285,9 @@ type Begun<'a> = (RwLockReadGuard<'a, bool>, Arc<Listing>);
 
 impl Filesystem for FilesAdapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Each is only for speed; a kernel that lacks one works without it. Without
-        // `FUSE_READDIRPLUS_AUTO`, which would leave out the attributes of all but the first entries of a
-        // large directory, so that the kernel asks for each file by itself when they are wanted.
+        // Each is only for speed; a kernel that lacks one works without it. `FUSE_READDIRPLUS_AUTO` is left
+        // out: with it, the kernel asks for the attributes of only the first entries of a large directory
+        // together, and for those of each other file by itself.
         for flag in [
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_PARALLEL_DIROPS,
