@@ -9,7 +9,7 @@ use super::path::{FilePath, split_stream};
 use super::stat::{Entry, FileId, FileKind, Link, LinkKind};
 use super::{FileSystem, exfat, fat, ntfs};
 use crate::error::{Error, Remedy, Result};
-use crate::source::{ReadAt, describe};
+use crate::source::{ReadAt, describe, known};
 
 /// Opens a file system of one kind: `None` if the source holds another one.
 type Probe = fn(&Arc<dyn ReadAt>) -> Result<Option<Arc<dyn FileSystem>>, FileError>;
@@ -40,6 +40,15 @@ pub fn open(source: Arc<dyn ReadAt>) -> Result<Files> {
         if let Some(system) = found {
             return Ok(Files { system });
         }
+    }
+    let format = known(source.as_ref());
+    let format = format.map_err(|error| Error::io("cannot read the file system", error))?;
+    if let Some(format) = format.filter(|format| format.has_files()) {
+        let begins = format.name();
+        let fault = FileError::damaged(format!(
+            "it begins as {begins}, but what has to follow is not there"
+        ));
+        return Err(Error::io("cannot open the file system", fault.into()));
     }
     let found = describe(source.as_ref())?;
     Err(Error::Unsupported {

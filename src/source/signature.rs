@@ -31,6 +31,11 @@ impl Format {
         self.name
     }
 
+    /// Whether it is a file system whose files are read.
+    pub(crate) fn has_files(&self) -> bool {
+        matches!(self.way, Way::Files)
+    }
+
     fn remedy(&self) -> Remedy {
         match self.way {
             Way::Files => Remedy::ReadFiles,

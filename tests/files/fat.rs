@@ -188,6 +188,22 @@ fn files_of_fat_are_read_as_they_were_written() -> Vec<Trial> {
         .into()
 }
 
+#[trial("FAT without its tables is damaged, not something else", needs(makers))]
+fn without_tables() -> Result<(), Failed> {
+    let image = tempfile::NamedTempFile::new()?;
+    image.as_file().set_len(8 << 20)?;
+    run(Command::new("mkfs.vfat")
+        .args(["-F", "16", "-s", "1", "-R", "1"])
+        .arg(image.path()));
+    let mut bytes = fs::read(image.path())?;
+    bytes[512..100_000].fill(0x55);
+    let error = fve::files::open(std::sync::Arc::new(bytes)).unwrap_err();
+    assert!(matches!(error, fve::Error::Io { .. }), "{error}");
+    let error = error.with_causes().to_string();
+    assert!(error.contains("it begins as a FAT file system"), "{error}");
+    Ok(())
+}
+
 #[trial("the copy of an empty boot sector of FAT32", needs(makers))]
 fn a_copy_of_the_boot_sector() -> Result<(), Failed> {
     let image = tempfile::NamedTempFile::new()?;

@@ -273,29 +273,15 @@ impl<'a> Tree<'a> {
                 return;
             };
             let name = self.name_in(&parent, &entry.name, &path);
+            let own = Some(&entry.name);
+            self.streams(own, entry.id, entry.kind, &path, &parent, jobs);
             if entry.kind == FileKind::Directory {
-                self.streams(
-                    Some(&entry.name),
-                    entry.id,
-                    entry.kind,
-                    &path,
-                    &parent,
-                    jobs,
-                );
                 match self.create(&parent, &name, entry.id, &path) {
                     Some(created) => levels.push(Arc::new(created)),
                     None => walk.skip_directory(),
                 }
                 continue;
             }
-            self.streams(
-                Some(&entry.name),
-                entry.id,
-                entry.kind,
-                &path,
-                &parent,
-                jobs,
-            );
             let job = Job {
                 into: parent,
                 name,
