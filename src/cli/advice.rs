@@ -104,6 +104,9 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         Remedy::ChooseTpm => {
             "check that there is a TPM and that you may use it (as root, or in the group tss), or name another with --tpm=TCTI"
         }
+        Remedy::InstallTpmLibrary => {
+            "install libtss2: 'apt install libtss2-esys-3.0.2-0 libtss2-tctildr0' on Debian and Ubuntu, 'dnf install tpm2-tss' on Fedora"
+        }
         Remedy::GiveTpm => {
             "use the TPM with --tpm, or another credential, such as the recovery password"
         }

@@ -156,6 +156,7 @@ fn is_unreachable(reason: Reason) -> bool {
         reason,
         Reason::LookupFailed
             | Reason::NoTpm
+            | Reason::NoTpmLibrary
             | Reason::NoModule
             | Reason::NoToken
             | Reason::TokenFailed

@@ -62,6 +62,8 @@ reasons! {
     // The TPM.
     /// There is no TPM, or it cannot be used.
     NoTpm = "no-tpm",
+    /// libtss2, through which a TPM is reached, is not installed.
+    NoTpmLibrary = "no-tpm-library",
     /// The key was sealed by another TPM, or by this one before it was cleared, or it is damaged.
     OtherTpm = "other-tpm",
     /// The TPM has no storage root key.

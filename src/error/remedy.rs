@@ -118,6 +118,8 @@ pub enum Remedy {
     // The TPM.
     /// There is no TPM, or it cannot be used.
     ChooseTpm,
+    /// libtss2 is not installed.
+    InstallTpmLibrary,
     /// No TPM was given, and the key protector may need one.
     GiveTpm,
     /// The TPM refused an operation.
@@ -339,6 +341,7 @@ impl fmt::Display for Remedy {
             Self::ChooseTpm => {
                 "check that there is a TPM and that you may use it (as root, or in the group tss), or name another TPM"
             }
+            Self::InstallTpmLibrary => "install libtss2, or use another credential",
             Self::GiveTpm => {
                 "give a TPM, or use another credential, such as the recovery password"
             }

@@ -7,6 +7,8 @@
 
 mod explain;
 pub mod forecast;
+#[cfg(feature = "tpm")]
+mod libtss2;
 mod payload;
 mod pin;
 mod policy;

@@ -13,6 +13,7 @@ const OTHERWISE: &str = "use another protector, such as the recovery password";
 pub(crate) fn of(error: &TpmError, place: &str) -> Failure {
     let remedy = match error {
         TpmError::NoTpm { .. } => Remedy::ChooseTpm,
+        TpmError::NoLibrary { .. } => Remedy::InstallTpmLibrary,
         TpmError::NoSrk => Remedy::RecreateStorageRootKey,
         TpmError::OtherSrk { .. } => Remedy::CompareStorageRootKey,
         TpmError::SrkChanged { .. } => Remedy::SealUnderNewStorageRootKey,
@@ -26,7 +27,7 @@ pub(crate) fn of(error: &TpmError, place: &str) -> Failure {
         | TpmError::Other { .. } => OTHERWISE.into(),
     };
     let message = match error {
-        TpmError::NoTpm { .. } => error.to_string(),
+        TpmError::NoTpm { .. } | TpmError::NoLibrary { .. } => error.to_string(),
         _ => format!("{error} ({place})"),
     };
     Failure::new(error.reason(), message).with_remedy(remedy)

@@ -36,6 +36,7 @@ use tss_esapi::tcti_ldr::TctiNameConf;
 use tss_esapi::traits::{Marshall, UnMarshall};
 use tss_esapi::{Context, Error as TssError};
 
+use super::libtss2;
 use super::policy::{Pcrs, Policy};
 use super::unsealer::{Lockout, ObjectSealer, Sealed, TpmDescription, TpmError, Unsealer};
 use crate::crypto::hash::HashAlgorithm;
@@ -387,6 +388,12 @@ impl Link {
                 unreachable(format!("{path}: {why}"))
             })?;
         }
+        libtss2::load().map_err(|missing| {
+            tracing::debug!("libtss2 is not loaded: {}", missing.why);
+            TpmError::NoLibrary {
+                library: missing.library,
+            }
+        })?;
         let refused = |error: TssError| match code(&error) {
             Some(codes::NO_MODULE) => unreachable(format!(
                 "libtss2 has no module for {tcti}: its package is not installed"

@@ -202,6 +202,12 @@ pub enum TpmError {
         /// What was tried, and how it failed.
         why: String,
     },
+    /// libtss2, through which programs reach a TPM, is not installed.
+    #[error("the TPM cannot be used: {library} cannot be loaded")]
+    NoLibrary {
+        /// The name of the file of the library.
+        library: &'static str,
+    },
     /// The TPM has no storage root key.
     #[error("the TPM has no storage root key: Windows never used it, or it was cleared")]
     NoSrk,
@@ -257,6 +263,7 @@ impl TpmError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::NoTpm { .. } => Reason::NoTpm,
+            Self::NoLibrary { .. } => Reason::NoTpmLibrary,
             Self::NoSrk => Reason::NoSrk,
             Self::OtherSrk { .. } => Reason::OtherSrk,
             Self::SrkChanged { .. } => Reason::SrkChanged,
