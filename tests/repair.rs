@@ -164,7 +164,10 @@ fn pieces_are_recognized() -> Result<(), Failed> {
         let answer = scanned(&path);
         assert_eq!(answer["volumes"][0]["copies"][0]["offset"], before);
         assert_eq!(answer["volumes"][0]["piece"], true);
-        assert_eq!(arguments(&answer), ["--metadata", &format!("{before:#x}")]);
+        assert_eq!(
+            arguments(&answer),
+            ["--metadata-offset", &format!("{before:#x}")]
+        );
 
         let output = run(&["info", "--json", "piece.bin"]);
         assert_status(&output, 0);

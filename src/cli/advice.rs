@@ -154,7 +154,7 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         Remedy::CompareSearchBase => "check --lookup-base and the rights of the user",
         Remedy::ListProtectors => "'fve protector list' shows the key protectors of the volume",
         Remedy::NameTpmProtector => "name a protector that uses a TPM; 'fve protector list' shows them",
-        Remedy::AddTpmPinProtector => "add a protector with a PIN: 'fve protector add --tpm --pin'",
+        Remedy::AddTpmPinProtector => "add a protector with a PIN: 'fve protector add --tpm --new-pin'",
         Remedy::AddRecoveryPassword => "add one: 'fve protector add --recovery-password-to FILE'",
         Remedy::ChangePassword => "change it: 'fve protector change-password'",
         Remedy::ResumeProtection => "resume it: 'fve protector resume'",
@@ -184,7 +184,7 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         Remedy::NameInterface => "bring one up, or name it with --interface",
         Remedy::ShareOrTap => "use --mode tap, or --share-port if the network segment has no DHCP relay",
         Remedy::UseUdp => "use --mode udp: --mode tap needs an Ethernet interface",
-        Remedy::GiveKeyFilePassword => "give a file with its password with --pfx-password-file",
+        Remedy::GiveKeyFilePassword => "give a file with its password with --certificate-password-file",
         // General advice, and remedies that are newer than this program.
         other => return other.to_string(),
     }

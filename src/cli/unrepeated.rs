@@ -86,12 +86,7 @@ fn collect(
     is_credential: IsCredential,
     hidden: &mut Vec<Hidden>,
 ) {
-    // `metadata backup FILE` creates the file.
-    let creates = |argument: &Arg| command.get_name() == "backup" && argument.get_id() == "file";
-    for argument in command
-        .get_arguments()
-        .filter(|argument| !creates(argument))
-    {
+    for argument in command.get_arguments() {
         let values = matches.try_get_raw(argument.get_id().as_str());
         for value in values.ok().flatten().into_iter().flatten() {
             if may_be_secret(argument, value, is_credential) {

@@ -194,7 +194,7 @@ fn a_protector_to_unlock_with_is_not_taken_for_the_one_to_replace() {
         &old,
     ]);
     assert_eq!(said.status, 2, "{}{}", said.out, said.err);
-    assert!(said.err.contains("--replace"), "{}", said.err);
+    assert!(said.err.contains("give its ID"), "{}", said.err);
 }
 
 #[trial]

@@ -42,7 +42,7 @@ const DEFAULT_CIPHER: &str = "aes-xts-128";
 #[command(after_help = "\
 Examples:
   Encrypt the image of a file system, and print a new recovery password:
-    fve create volume.img --from fs.img --recovery-password
+    fve create volume.img --from fs.img --new-recovery-password
   Encrypt it onto a partition, with a startup key on a USB stick:
     fve create /dev/sdb1 --from fs.img --startup-key-to /media/usb
   Create an empty volume, and ask for its password:
@@ -53,7 +53,7 @@ pub(crate) struct CreateArgs {
     output: PathBuf,
 
     /// Size of an empty volume in bytes, or with the suffix K, M, G or T (1K is 1024 bytes)
-    #[arg(long, value_name = "N", value_parser = parse_size)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     size: Option<u64>,
 
     /// Encrypt this image of an NTFS, FAT16, FAT32 or exFAT file system. The image is only read;

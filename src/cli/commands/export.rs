@@ -64,8 +64,12 @@ struct KeyPackageArgs {
 
     /// Include only these key protectors (GUIDs, or their first 8 hex digits); the default is all
     /// recovery passwords and external keys
-    #[arg(long = "of", value_name = "ID", value_parser = parse_protector_id)]
-    of: Vec<String>,
+    #[arg(value_name = "ID", value_parser = parse_protector_id)]
+    ids: Vec<String>,
+
+    /// The former option for the same
+    #[arg(long = "of", value_name = "ID", hide = true, value_parser = parse_protector_id)]
+    former_ids: Vec<String>,
 
     /// Print the result as one JSON document
     #[arg(long)]
@@ -90,7 +94,8 @@ fn run(args: &ExportArgs) -> Result<(), Failure> {
         .map_err(|failure| args.credentials.name_fitting(failure))?
         .volume;
     let key = args.credentials.unlock_master_key(&volume)?;
-    let exported = export_key_package(&volume, &key, &args.of)?;
+    let ids = [args.ids.as_slice(), &args.former_ids].concat();
+    let exported = export_key_package(&volume, &key, &ids)?;
     save_key(&args.output, &exported.content)?;
     if args.json {
         let protectors = exported.protectors.iter().map(|(id, kind)| {

@@ -16,7 +16,7 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::backup::save;
 use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::source::{self, SourceArgs};
+use crate::cli::options::source::{self, ChangedSourceArgs, SourceArgs};
 use crate::cli::output::term;
 use crate::cli::run::Run;
 
@@ -45,8 +45,8 @@ struct BackupArgs {
 
     /// New file to write. Anyone with a current credential can unlock the volume with this file,
     /// even after that credential is changed: keep it safe
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    file: PathBuf,
+    #[arg(value_name = "OUT", value_hint = ValueHint::FilePath)]
+    output: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -58,7 +58,7 @@ Examples:
     fve metadata restore /dev/sda3 metadata.bak --recovery-password-file key.txt")]
 struct RestoreArgs {
     #[command(flatten)]
-    source: SourceArgs,
+    source: ChangedSourceArgs,
 
     /// Backup file to restore
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -86,7 +86,7 @@ fn run(args: &MetadataArgs) -> Result<(), Failure> {
 }
 
 fn backup(args: &BackupArgs) -> Result<(), Failure> {
-    check_new(&args.file)?;
+    check_new(&args.output)?;
     let volume = source::open(&args.source).print_notes()?.volume;
     if volume.missing() > 0 {
         return Err(Failure::Other {
@@ -96,11 +96,11 @@ fn backup(args: &BackupArgs) -> Result<(), Failure> {
         });
     }
     let backup = Backup::of(&volume)?;
-    save(&args.file, &backup)?;
+    save(&args.output, &backup)?;
     term::note(format_args!(
         "the metadata of volume {:X} was saved to {}; anyone with a current password or key can unlock the volume with this file, even after that password or key is changed: keep it safe",
         backup.volume_id(),
-        args.file.shown()
+        args.output.shown()
     ));
     Ok(())
 }

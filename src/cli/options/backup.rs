@@ -57,7 +57,7 @@ pub(crate) fn before_change(volume: &Volume, file: Option<&Path>) -> Result<Befo
     });
     if saved.is_none() {
         term::note(
-            "cannot save a backup of the metadata during the change; give a file with --backup FILE",
+            "cannot save a backup of the metadata during the change; give a file with --backup-to FILE",
         );
     }
     Ok(BeforeChange {

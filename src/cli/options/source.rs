@@ -6,12 +6,13 @@
 mod plain;
 
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use clap::{Args, ValueHint};
+use clap::{ArgMatches, Args, FromArgMatches, ValueHint};
 use fve::error::{Error, Remedy};
 use fve::files::Files;
 use fve::repair::{self, FoundVolume, Scope, scan, written};
@@ -61,15 +62,52 @@ pub(crate) struct SourceArgs {
 pub(crate) struct LostArgs {
     /// For a volume whose first sector is lost: use the metadata copy this many bytes into SOURCE
     /// ('fve repair scan' finds the copies); the volume is read-only
-    #[arg(long, value_name = "OFFSET", value_parser = parse_bytes, conflicts_with_all = ["offset", "partition"],
+    #[arg(long = "metadata-offset", alias = "metadata", value_name = "BYTES", value_parser = parse_bytes, conflicts_with_all = ["offset", "partition"],
         help_heading = HEADING, hide_short_help = true)]
     pub(crate) metadata: Option<u64>,
 
     /// For a volume whose first sector is lost: the volume begins this many bytes into SOURCE, or
-    /// before SOURCE if negative. Without --metadata, fve searches for the metadata
-    #[arg(long, value_name = "N", value_parser = parse_start, allow_hyphen_values = true, conflicts_with_all = ["offset", "partition"],
+    /// before SOURCE if negative. Without --metadata-offset, fve searches for the metadata
+    #[arg(long, value_name = "BYTES", value_parser = parse_start, allow_hyphen_values = true, conflicts_with_all = ["offset", "partition"],
         help_heading = HEADING, hide_short_help = true)]
     pub(crate) volume_start: Option<i64>,
+}
+
+/// The options that say where the volume is, for a command that changes it. Those with which SOURCE can
+/// only be read are not in the help; an error says why they cannot be used.
+#[derive(Debug, Clone)]
+pub(crate) struct ChangedSourceArgs(SourceArgs);
+
+impl Deref for ChangedSourceArgs {
+    type Target = SourceArgs;
+
+    fn deref(&self) -> &SourceArgs {
+        &self.0
+    }
+}
+
+impl Args for ChangedSourceArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        ["rescue_map", "metadata", "volume_start"]
+            .into_iter()
+            .fold(SourceArgs::augment_args(command), |command, option| {
+                command.mut_arg(option, |option| option.hide(true))
+            })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ChangedSourceArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        SourceArgs::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 /// A value, or why there is none, and notes for the user about how it was found.
@@ -451,7 +489,7 @@ fn has_partition(disk: &Arc<dyn ReadAt>, number: u32) -> bool {
     })
 }
 
-/// The volume that `--metadata` or `--volume-start` names; `None` where neither is given.
+/// The volume that `--metadata-offset` or `--volume-start` names; `None` where neither is given.
 pub(crate) fn lost(args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Noted<Option<FoundVolume>> {
     Noted::of(|notes| find_lost(args, disk, notes))
 }
@@ -587,7 +625,7 @@ fn refuse_lost(args: &SourceArgs) -> Result<(), Failure> {
     }
     Err(Failure::Other {
         status: Status::Usage,
-        what: "a volume opened by --metadata or --volume-start can only be read".to_owned(),
+        what: "a volume opened by --metadata-offset or --volume-start can only be read".to_owned(),
         help: Some(
             "make a copy that can be written to: 'fve repair rebuild-header --whole'".to_owned(),
         ),

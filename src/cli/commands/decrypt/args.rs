@@ -13,7 +13,7 @@ Examples:
   Decrypt to a file, and continue after an interruption:
     fve decrypt /dev/sda3 volume.img --resume
   Decrypt a damaged disk image, and list what cannot be read:
-    fve decrypt disk.img volume.img --error-map volume.map
+    fve decrypt disk.img volume.img --error-map-to volume.map
   Decrypt into another program:
     fve decrypt /dev/sda3 - --password-file pw | gzip > volume.img.gz")]
 pub(crate) struct DecryptArgs {
@@ -45,6 +45,6 @@ pub(crate) struct DecryptArgs {
 
     /// Where SOURCE cannot be read, write zeros and continue; list these places in this new file,
     /// in the format of ddrescue's map files
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) error_map: Option<PathBuf>,
+    #[arg(long, alias = "error-map", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) error_map_to: Option<PathBuf>,
 }

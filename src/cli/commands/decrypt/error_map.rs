@@ -1,4 +1,4 @@
-//! The map file of `--error-map`: it lists what could not be read.
+//! The map file of `--error-map-to`: it lists what could not be read.
 
 use fve::error::Error;
 use fve::output::{NewFile, PartialFile};
@@ -22,7 +22,7 @@ impl ErrorMap {
     /// Refuses, before a credential is asked for, a map file that would overwrite an input, an
     /// output or another file.
     pub(super) fn check(args: &DecryptArgs) -> Result<(), Failure> {
-        let Some(path) = &args.error_map else {
+        let Some(path) = &args.error_map_to else {
             return Ok(());
         };
         let refuse = |status, what: &str, help: &str| {
@@ -53,7 +53,7 @@ impl ErrorMap {
             Ok(meta) if !meta.is_file() => refuse(
                 Status::Io,
                 "is not a regular file",
-                "give --error-map the name of a regular file",
+                "give --error-map-to the name of a regular file",
             ),
             Ok(map) => {
                 let same = |other: &&std::path::PathBuf| {
@@ -71,9 +71,9 @@ impl ErrorMap {
         }
     }
 
-    /// Creates the map file, if `--error-map` was given.
+    /// Creates the map file, if `--error-map-to` was given.
     pub(super) fn create(args: &DecryptArgs) -> Result<Option<Self>, Error> {
-        let Some(path) = &args.error_map else {
+        let Some(path) = &args.error_map_to else {
             return Ok(None);
         };
         let map = match path.metadata().is_ok() {

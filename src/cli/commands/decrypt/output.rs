@@ -339,9 +339,9 @@ impl<'a> Output<'a> {
             Failed::Interrupted => (format!("interrupted at {percent} %"), None),
             Failed::Read(Error::Io { what, source, .. }) => {
                 let path = self.args.source.source.shown();
-                let help = match self.args.error_map {
+                let help = match self.args.error_map_to {
                     None => Some(
-                        "--error-map FILE continues past the places that cannot be read, and lists them"
+                        "--error-map-to FILE continues past the places that cannot be read, and lists them"
                             .to_owned(),
                     ),
                     Some(_) => None,

@@ -62,7 +62,7 @@ pub(crate) struct CertificateArgs {
           value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
 
-    /// Save the key as PKCS#12, with the password of --pfx-password-file or one that is asked for
+    /// Save the key as PKCS#12, with the password of --certificate-password-file or one that is asked for
     #[arg(long, requires = "to")]
     pfx: bool,
 
@@ -103,7 +103,11 @@ fn make(args: &CertificateArgs, directory: &Path) -> Result<(), Failure> {
         (false, _) => None,
         (true, []) => Some(new_password(None)?),
         (true, [file]) => Some(new_password(Some(file))?),
-        (true, _) => return Err(Failure::usage("--pfx takes one --pfx-password-file")),
+        (true, _) => {
+            return Err(Failure::usage(
+                "--pfx takes one --certificate-password-file",
+            ));
+        }
     };
     let extension = if args.pfx { "pfx" } else { "pem" };
     let key_file = directory.join(format!("{}.{extension}", args.name));

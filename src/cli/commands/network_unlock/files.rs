@@ -18,19 +18,22 @@ use fve::shown::ShowPath;
 pub(super) struct PasswordArgs {
     /// Read the password of a PKCS#12 file or an encrypted key from this file; may be given several
     /// times
-    #[arg(long = "pfx-password-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long = "certificate-password-file", alias = "pfx-password-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) pfx_passwords: Vec<PathBuf>,
 }
 
-/// The systemd credential that may hold a password of key files.
-const CREDENTIAL: &str = "fve.pfx-password";
+/// The systemd credentials that may hold a password of key files; the second is a former name.
+const CREDENTIALS: [&str; 2] = ["fve.certificate-password", "fve.pfx-password"];
 
 impl PasswordArgs {
     /// These key files, with the passwords from the options and from systemd.
     pub(super) fn key_files(&self, paths: &[PathBuf]) -> Result<KeyFiles, Failure> {
-        let from_systemd = std::env::var_os("CREDENTIALS_DIRECTORY")
-            .map(|directory| PathBuf::from(directory).join(CREDENTIAL))
-            .filter(|file| file.exists());
+        let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let from_systemd = CREDENTIALS.iter().filter_map(|name| {
+            let file = directory.as_ref()?.join(name);
+            file.exists().then_some(file)
+        });
+        let from_systemd: Vec<_> = from_systemd.collect();
         let passwords = self
             .pfx_passwords
             .iter()

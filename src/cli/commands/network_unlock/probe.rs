@@ -39,7 +39,7 @@ pub(crate) struct ProbeArgs {
     certificate: PathBuf,
 
     /// Wait at most so long in all
-    #[arg(long, value_name = "SECONDS", value_parser = seconds_word::<PathBuf>)]
+    #[arg(long = "network-timeout", alias = "timeout", value_name = "SECONDS", value_parser = seconds_word::<PathBuf>)]
     timeout: Option<PathBuf>,
 
     /// Answer with one JSON document
@@ -135,7 +135,7 @@ fn result(certificate: &Certificate, probes: &[Probe], json: bool) -> Result<(),
         Some(NoAnswer::Socket { remedy, .. }) => {
             remedy.as_ref().map(advice::words).unwrap_or_default()
         },
-        Some(NoAnswer::NotAsked { .. }) => "give more time with --timeout SECONDS".to_owned(),
+        Some(NoAnswer::NotAsked { .. }) => "give more time with --network-timeout SECONDS".to_owned(),
         Some(refusal) => refusal.to_string(),
         None => "the server returned another key than it was sent: it does not work correctly".to_owned(),
     };

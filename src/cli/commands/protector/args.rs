@@ -10,7 +10,7 @@ use crate::cli::options::new_protectors::NewProtectorArgs;
 use crate::cli::options::new_protectors::network::NewNetworkArgs;
 use crate::cli::options::new_protectors::tpm::{BindArgs, NewTpmArgs};
 use crate::cli::options::parse::parse_protector_id;
-use crate::cli::options::source::SourceArgs;
+use crate::cli::options::source::{ChangedSourceArgs, SourceArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct ProtectorArgs {
@@ -69,7 +69,7 @@ pub(super) struct ListArgs {
 #[derive(Debug, Args)]
 pub(super) struct ChangeArgs {
     #[command(flatten)]
-    pub(super) source: SourceArgs,
+    pub(super) source: ChangedSourceArgs,
 
     #[command(flatten)]
     pub(super) credentials: CredentialArgs,
@@ -80,15 +80,23 @@ pub(super) struct ChangeArgs {
 
     /// Save a backup of the old metadata to this new file. Anyone with an old credential can unlock
     /// the volume with it: keep it safe, or delete it once the change has proved good
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(super) backup: Option<PathBuf>,
+    #[arg(long, alias = "backup", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) backup_to: Option<PathBuf>,
+}
+
+/// The former options for the ID of the key protector that a command acts on.
+#[derive(Debug, Args)]
+struct FormerIdArgs {
+    #[arg(long = "of", aliases = ["only", "replace"], value_name = "ID", hide = true,
+        value_parser = parse_protector_id, conflicts_with = "id")]
+    former_id: Option<String>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   Add a recovery password, and print it:
-    fve protector add /dev/sda3 --recovery-password
+    fve protector add /dev/sda3 --new-recovery-password
   Add a TPM protector:
     fve protector add /dev/sda3 --tpm --recovery-password-file key.txt
   Add a startup key on a USB stick:
@@ -174,8 +182,17 @@ pub(super) struct ChangePinArgs {
     pub(super) new_pin_file: Option<PathBuf>,
 
     /// Change the PIN of this key protector if there are several (GUID, or its first 8 hex digits)
-    #[arg(long, value_name = "ID", value_parser = parse_protector_id)]
-    pub(super) of: Option<String>,
+    #[arg(value_name = "ID", value_parser = parse_protector_id)]
+    id: Option<String>,
+
+    #[command(flatten)]
+    former: FormerIdArgs,
+}
+
+impl ChangePinArgs {
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref().or(self.former.former_id.as_deref())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -193,32 +210,50 @@ pub(super) struct ResealArgs {
     pub(super) bind: BindArgs,
 
     /// Seal this key protector if there are several (GUID, or its first 8 hex digits)
-    #[arg(long, value_name = "ID", value_parser = parse_protector_id)]
-    pub(super) only: Option<String>,
+    #[arg(value_name = "ID", value_parser = parse_protector_id)]
+    id: Option<String>,
+
+    #[command(flatten)]
+    former: FormerIdArgs,
+}
+
+impl ResealArgs {
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref().or(self.former.former_id.as_deref())
+    }
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   Replace all recovery passwords by a new one:
-    fve protector rotate-recovery /dev/sda3 --escrow-to new-key.txt
+    fve protector rotate-recovery /dev/sda3 --recovery-password-to new-key.txt
   Replace only one of them:
-    fve protector rotate-recovery v.img --escrow-to new.txt --replace 64311DEA")]
+    fve protector rotate-recovery v.img 64311DEA --recovery-password-to key.txt")]
 pub(super) struct RotateArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
 
     /// New file for the new recovery password, in the format that Windows uses
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(super) escrow_to: PathBuf,
+    #[arg(long, alias = "escrow-to", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) recovery_password_to: PathBuf,
 
     /// Replace only this recovery password (GUID, or its first 8 hex digits); the default is all of
     /// them
-    #[arg(long, value_name = "ID", value_parser = parse_protector_id)]
-    pub(super) replace: Option<String>,
+    #[arg(value_name = "ID", value_parser = parse_protector_id)]
+    id: Option<String>,
+
+    #[command(flatten)]
+    former: FormerIdArgs,
 
     #[command(flatten)]
     pub(super) drop: DropArgs,
+}
+
+impl RotateArgs {
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref().or(self.former.former_id.as_deref())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -267,7 +302,7 @@ pub(super) struct ShowRecoveryArgs {
 #[command(after_help = "\
 Examples:
   Save another copy of the startup key to a USB stick:
-    fve protector save-startup-key /dev/sda3 --to /media/usb")]
+    fve protector save-startup-key /dev/sda3 --startup-key-to /media/usb")]
 pub(super) struct SaveStartupKeyArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
@@ -276,16 +311,25 @@ pub(super) struct SaveStartupKeyArgs {
     pub(super) credentials: CredentialArgs,
 
     /// Directory for the .BEK files
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(super) to: PathBuf,
+    #[arg(long, alias = "to", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) startup_key_to: PathBuf,
 
     /// Save only this key (GUID, or its first 8 hex digits)
-    #[arg(long, value_name = "ID", value_parser = parse_protector_id)]
-    pub(super) only: Option<String>,
+    #[arg(value_name = "ID", value_parser = parse_protector_id)]
+    id: Option<String>,
+
+    #[command(flatten)]
+    former: FormerIdArgs,
 
     /// Use the format of Windows 11, which also names the volume
     #[arg(long)]
     pub(super) windows11: bool,
+}
+
+impl SaveStartupKeyArgs {
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref().or(self.former.former_id.as_deref())
+    }
 }
 
 /// A kind of key protector in our own words or those of `manage-bde -protectors -type`

@@ -19,7 +19,7 @@ use crate::cli::output::term;
 
 pub(super) fn change_pin(args: &ChangePinArgs) -> Result<(), Failure> {
     let mut session = Session::open(&args.change)?;
-    let id = session.one_of_kinds(WITH_PIN, args.of.as_deref())?;
+    let id = session.one_of_kinds(WITH_PIN, args.id())?;
     let tpm = sealer(&args.change.credentials)?;
     let pin = new_pin(args.new_pin_file.as_deref())?;
     session.reseal(id, Some(pin), true, |object| {
@@ -29,7 +29,7 @@ pub(super) fn change_pin(args: &ChangePinArgs) -> Result<(), Failure> {
 
 pub(super) fn reseal(args: &ResealArgs) -> Result<(), Failure> {
     let mut session = Session::open(&args.change)?;
-    let id = session.one_of_kinds(WITH_TPM, args.only.as_deref())?;
+    let id = session.one_of_kinds(WITH_TPM, args.id())?;
     let tpm = sealer(&args.change.credentials)?;
     let present = args.bind.is_present();
     session.reseal(id, None, present, |object| {
@@ -59,7 +59,7 @@ pub(super) fn remove(args: &RemoveArgs) -> Result<(), Failure> {
         };
         term::note(format_args!(
             "the volume {word} no recovery password: if its other credentials are lost, so is its content; \
-             'fve protector add --recovery-password' adds one"
+             'fve protector add --new-recovery-password' adds one"
         ));
     }
     Ok(())
@@ -97,13 +97,13 @@ pub(super) fn change_password(args: &ChangePasswordArgs) -> Result<(), Failure> 
 }
 
 pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {
-    check_new(&args.escrow_to)?;
+    check_new(&args.recovery_password_to)?;
     let mut session = Session::open(&args.change)?;
-    let old = match &args.replace {
+    let old = match args.id() {
         Some(name) => vec![session.managed.find(name)?.id],
         None => Vec::new(),
     };
-    if args.replace.is_none() {
+    if args.id().is_none() {
         check_selection(args, &session.managed)?;
     }
     let rotation = Rotation::new(&session.managed, &old)?.drop_bound(args.drop.drop_bound);
@@ -114,19 +114,22 @@ pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {
     session.with_backup(|managed| {
         rotation
             .carry_out(managed, |id, password| {
-                save_key(&args.escrow_to, &RecoveryFile::new(id, password).content)
+                save_key(
+                    &args.recovery_password_to,
+                    &RecoveryFile::new(id, password).content,
+                )
             })
             .map_err(RotationError::into_cause)
     })?;
     term::note(format_args!(
         "the new recovery password was saved to {} and tested on the volume before the old ones were removed",
-        args.escrow_to.shown()
+        args.recovery_password_to.shown()
     ));
     Ok(())
 }
 
 /// Refuses `--protector` with a recovery password if others would be replaced as well: it selects what
-/// unlocks the volume, but was most likely meant as `--replace`.
+/// unlocks the volume, but was most likely meant as the argument `ID`.
 fn check_selection(args: &RotateArgs, managed: &Managed) -> Result<(), Failure> {
     let Some(selector) = args.change.credentials.options()?.protector else {
         return Ok(());
@@ -139,7 +142,7 @@ fn check_selection(args: &RotateArgs, managed: &Managed) -> Result<(), Failure> 
     if passwords.len() > 1 && passwords.iter().any(|password| selector.selects(password)) {
         return Err(Failure::usage(
             "--protector selects what unlocks the volume, and all recovery passwords would be replaced; \
-             --replace ID replaces only one",
+             to replace only one, give its ID after SOURCE",
         ));
     }
     Ok(())

@@ -50,7 +50,7 @@ impl<'a> Session<'a> {
         check(&opened.volume)?;
         let key = credentials.unlock_master_key(&opened.volume)?;
         let managed = Managed::new(opened.target, opened.volume, key)?;
-        if let Some(file) = &args.backup {
+        if let Some(file) = &args.backup_to {
             check_new(file)?;
         }
         Ok(Self {
@@ -172,7 +172,7 @@ impl<'a> Session<'a> {
     /// Makes the backup, unless it exists already.
     pub(super) fn back_up(&mut self) -> Result<(), Failure> {
         if self.backup.is_none() {
-            let file = self.args.backup.as_deref();
+            let file = self.args.backup_to.as_deref();
             self.backup = Some(before_change(self.managed.volume(), file)?);
         }
         Ok(())

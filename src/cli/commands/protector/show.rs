@@ -48,11 +48,10 @@ pub(super) fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure> {
-    check_new_in(&args.to)?;
+    check_new_in(&args.startup_key_to)?;
     let (id, secrets) = stored_secrets(&args.source, &args.credentials)?;
     let wanted = |secret: &&SecretBackup| {
-        args.only
-            .as_deref()
+        args.id()
             .is_none_or(|name| secret.protector.is_named_by(name))
     };
     // Create every file before filling any: an existing file must not leave half of the keys saved.
@@ -60,12 +59,14 @@ pub(super) fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure>
     for secret in secrets.iter().filter(wanted) {
         let volume = args.windows11.then_some(id);
         if let Some(content) = secret.startup_key_file(volume)? {
-            let path = args.to.join(format!("{:X}.BEK", secret.protector));
+            let path = args
+                .startup_key_to
+                .join(format!("{:X}.BEK", secret.protector));
             files.push((NewFile::create(&path)?, content));
         }
     }
     if files.is_empty() {
-        return Err(stores_none(match args.only {
+        return Err(stores_none(match args.id() {
             Some(_) => "startup key with that ID",
             None => "startup key",
         }));

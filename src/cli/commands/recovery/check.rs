@@ -90,7 +90,7 @@ impl Run for CheckArgs {
 fn check(args: &CheckArgs) -> Result<(), Failure> {
     if (args.lost.metadata.is_some() || args.lost.volume_start.is_some()) && args.volume.is_none() {
         return Err(Failure::usage(
-            "--metadata and --volume-start need --volume SOURCE",
+            "--metadata-offset and --volume-start need --volume SOURCE",
         ));
     }
     let check = read(args)?;

@@ -1,6 +1,6 @@
 //! The options of `fve repair`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueHint};
 
@@ -49,19 +49,23 @@ pub(super) struct ScanArgs {
 #[command(after_help = "\
 Examples:
   Rebuild only the first sector:
-    fve repair rebuild-header disk.img --to header.bin
+    fve repair rebuild-header disk.img header.bin
   Write a copy of the volume that has its first sector:
-    fve repair rebuild-header disk.img --whole --to volume.img")]
+    fve repair rebuild-header disk.img volume.img --whole")]
 pub(super) struct RebuildArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
 
+    /// New file to write; SOURCE is never changed
+    #[arg(value_name = "OUT", value_hint = ValueHint::FilePath, required_unless_present = "former_output")]
+    output: Option<PathBuf>,
+
+    /// The former option for the same
+    #[arg(long = "to", value_name = "OUT", value_hint = ValueHint::FilePath, hide = true, conflicts_with = "output")]
+    former_output: Option<PathBuf>,
+
     #[command(flatten)]
     pub(super) credentials: CredentialArgs,
-
-    /// New file to write; SOURCE is never changed
-    #[arg(long, value_name = "OUT", value_hint = ValueHint::FilePath)]
-    pub(super) to: PathBuf,
 
     /// Write the whole volume, still encrypted, instead of only its first sector
     #[arg(long)]
@@ -70,6 +74,14 @@ pub(super) struct RebuildArgs {
     /// Print the result as one JSON document
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl RebuildArgs {
+    /// The file to write; clap checked that there is one.
+    pub(super) fn output(&self) -> &Path {
+        let output = self.output.as_deref().or(self.former_output.as_deref());
+        output.unwrap_or(Path::new(""))
+    }
 }
 
 impl RepairArgs {

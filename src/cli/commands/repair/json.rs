@@ -75,7 +75,7 @@ pub(super) fn rebuilt_json(
     document(&json!({
         "volume": format!("{:X}", found.id),
         "start": found.start,
-        "file": args.to.to_string_lossy().into_owned(),
+        "file": args.output().to_string_lossy().into_owned(),
         "size": size,
         "whole": args.whole,
         "proved": proved,

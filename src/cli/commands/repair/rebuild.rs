@@ -31,7 +31,7 @@ const BUFFER_LEN: usize = 1 << 20;
 pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
     // Create the file first: the search may take hours, and must not end with a file that cannot be
     // created.
-    let output = PartialFile::create(&args.to, false)?;
+    let output = PartialFile::create(args.output(), false)?;
     let partial = output.partial().to_owned();
     let json = args.json;
     signals::exit_on_signal(move || {
@@ -72,8 +72,8 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
         (false, _) => header.len() as u64,
     };
     let source = Extent::of_volume(&args.source.source, found.start, whole.size());
-    check_overwrite(&args.to, &[source], size)?;
-    fill_copy(output.file(), &args.to, whole.as_ref(), size)?;
+    check_overwrite(args.output(), &[source], size)?;
+    fill_copy(output.file(), args.output(), whole.as_ref(), size)?;
     if args.whole {
         // Read the copy back: this checks what was written, not what was meant to be written.
         Volume::from_source(Arc::new(FileSource::open(output.partial())?))?.metadata()?;
@@ -140,7 +140,7 @@ fn only_volume(
             status: Status::Usage,
             what: format!("found metadata of {} volumes", others + 1),
             help: Some(
-                "'fve repair scan' lists them; choose one with --metadata and --volume-start"
+                "'fve repair scan' lists them; choose one with --metadata-offset and --volume-start"
                     .to_owned(),
             ),
         }),

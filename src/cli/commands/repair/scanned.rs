@@ -39,10 +39,10 @@ impl<'a> ScannedVolume<'a> {
                 let offset = found.best().map_or(0, |best| best.offset);
                 match found.evidence.is_proof() || !found.is_piece(disk) {
                     true => format!(
-                        "--metadata {offset:#x} --volume-start {}",
+                        "--metadata-offset {offset:#x} --volume-start {}",
                         written(found.start)
                     ),
-                    false => format!("--metadata {offset:#x}"),
+                    false => format!("--metadata-offset {offset:#x}"),
                 }
             }
         };

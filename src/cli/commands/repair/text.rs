@@ -134,7 +134,7 @@ fn write_copy(text: &mut String, found: &FoundBlock, volume: &FoundVolume) {
 }
 
 pub(super) fn rebuilt_text(args: &RebuildArgs, found: &FoundVolume, size: u64) -> String {
-    let path = args.to.shown();
+    let path = args.output().shown();
     match args.whole {
         true => format!(
             "volume {:X} was written to {path}, {size} bytes\n",

@@ -11,6 +11,8 @@ use fve::secret::SecretText;
 pub(crate) struct NewKind {
     /// Option of the command line, without dashes.
     pub(crate) option: &'static str,
+    /// A former name of the option, which still works.
+    pub(crate) former: Option<&'static str>,
     /// Placeholder of its value in the help; `None` for an option without a value.
     pub(crate) value: Option<&'static str>,
     /// One sentence of help.

@@ -56,6 +56,10 @@ impl Args for NewProtectorArgs {
                 .long(kind.option)
                 .help(kind.help)
                 .help_heading("New key protectors");
+            let option = match kind.former {
+                Some(former) => option.alias(former),
+                None => option,
+            };
             match kind.value {
                 None => option.action(ArgAction::SetTrue),
                 Some(value) => option

@@ -39,6 +39,12 @@ pub(crate) struct NewNetworkArgs {
     #[arg(long, value_name = "FILE", help_heading = "Network Unlock",
         value_hint = ValueHint::FilePath)]
     network_certificate: Option<PathBuf>,
+
+    /// Save the sidecar of the new key protector to this new file, or in this directory
+    /// [default: /etc/fve/network]
+    #[arg(long, value_name = "FILE", help_heading = "Network Unlock",
+        value_hint = ValueHint::AnyPath)]
+    network_sidecar_to: Option<PathBuf>,
 }
 
 /// The options for a new protector, in commands without the credential options.
@@ -54,8 +60,8 @@ pub(crate) struct NewNetworkVolumeArgs {
         requires = "network_certificate", value_parser = transport_word::<String>)]
     network_unlock: Option<String>,
 
-    /// Save the sidecar to this new file, or in this directory [default: /etc/fve/network]
-    #[arg(long, value_name = "FILE", help_heading = "Network Unlock",
+    /// The former name of --network-sidecar-to
+    #[arg(long, value_name = "FILE", help_heading = "Network Unlock", hide = true,
         value_hint = ValueHint::AnyPath)]
     network_sidecar: Option<PathBuf>,
 
@@ -113,7 +119,12 @@ impl NewNetworkArgs {
             return Ok(None);
         };
         let certificate = read_certificate(path)?;
-        let new = credentials.given_for(NETWORK, |given| make(given, certificate, volume));
+        let new = credentials.given_for(NETWORK, |given| {
+            // The credential's option for its sidecar also works here, as it did before.
+            let sidecar = self.network_sidecar_to.as_deref();
+            let sidecar = sidecar.or_else(|| given.other(SIDECAR.option));
+            make(given, certificate, volume, sidecar)
+        });
         new.transpose()?
             .map(Some)
             .ok_or_else(|| Failure::usage("--network-certificate needs --network-unlock"))
@@ -143,10 +154,10 @@ fn make(
     given: &OptionValues<'_>,
     certificate: Certificate,
     volume: Guid,
+    path: Option<&Path>,
 ) -> Result<NewNetwork, Failure> {
     let transports = transports(given)?;
     let limit = given.other(TIMEOUT.option).map(seconds).transpose()?;
-    let path = given.other(SIDECAR.option);
     if path.is_none() {
         let made = std::fs::DirBuilder::new()
             .recursive(true)
@@ -157,10 +168,10 @@ fn make(
     let file = SidecarFile::at(path.unwrap_or(Path::new(DIRECTORY)), volume);
     if file.exists() {
         return Err(Failure::Other {
-            status: Status::Io,
+            status: Status::Usage,
             what: format!("{} already exists", file.path().shown()),
             help: Some(
-                "it may belong to a key protector: remove both, or name another file with --network-sidecar"
+                "it may belong to a key protector: remove both, or name another file with --network-sidecar-to"
                     .to_owned(),
             ),
         });
@@ -258,7 +269,7 @@ impl NetworkProof {
                 join(refusals)
             ),
             help: Some(
-                "add a recovery password (--recovery-password), or find the cause with 'fve network-unlock probe'"
+                "add a recovery password (--new-recovery-password), or find the cause with 'fve network-unlock probe'"
                     .to_owned(),
             ),
         })

@@ -1,4 +1,4 @@
-//! `--recovery-password` and `--recovery-password-to`.
+//! `--new-recovery-password` and `--recovery-password-to`.
 
 use fve::enroll::Enrollment;
 use fve::format::protector::ProtectorKind;
@@ -6,7 +6,8 @@ use fve::format::protector::ProtectorKind;
 use super::kind::{Make, NewKind};
 
 pub(super) const SHOWN: NewKind = NewKind {
-    option: "recovery-password",
+    option: "new-recovery-password",
+    former: Some("recovery-password"),
     value: None,
     help: "Add a recovery password, and print it once on standard output",
     kind: ProtectorKind::RecoveryPassword,
@@ -15,6 +16,7 @@ pub(super) const SHOWN: NewKind = NewKind {
 
 pub(super) const SAVED: NewKind = NewKind {
     option: "recovery-password-to",
+    former: None,
     value: Some("FILE"),
     help: "Add a recovery password, and save it in a new file in the format of Windows; in a directory, under the file name that Windows uses",
     kind: ProtectorKind::RecoveryPassword,

@@ -7,6 +7,7 @@ use super::kind::{Make, NewKind};
 
 pub(super) const KIND: NewKind = NewKind {
     option: "startup-key-to",
+    former: None,
     value: Some("DIR"),
     help: "Add a startup key, and save it as a .BEK file in this directory",
     kind: ProtectorKind::ExternalKey,

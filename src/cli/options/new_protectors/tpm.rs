@@ -57,8 +57,13 @@ pub(crate) struct NewTpmArgs {
     bind: BindArgs,
 
     /// Require a PIN besides the TPM; you type it twice
-    #[arg(long, conflicts_with = "new_pin_file", help_heading = "TPM")]
-    pin: bool,
+    #[arg(
+        long,
+        alias = "pin",
+        conflicts_with = "new_pin_file",
+        help_heading = "TPM"
+    )]
+    new_pin: bool,
 
     /// Require the PIN in this file besides the TPM
     #[arg(long, value_name = "FILE", help_heading = "TPM", value_hint = ValueHint::FilePath)]
@@ -111,19 +116,19 @@ impl NewTpmArgs {
             tpm::sealer_with(given, self.tpm_create_srk, dry_run)
         });
         let Some(sealer) = sealer.transpose()? else {
-            if self.pin
+            if self.new_pin
                 || self.new_pin_file.is_some()
                 || self.tpm_startup_key_to.is_some()
                 || self.tpm_create_srk
             {
                 return Err(Failure::usage(
-                    "--pin, --new-pin-file, --tpm-startup-key-to and --tpm-create-srk need --tpm",
+                    "--new-pin, --new-pin-file, --tpm-startup-key-to and --tpm-create-srk need --tpm",
                 ));
             }
             return Ok(None);
         };
         let binding = self.bind.binding(sealer, &TpmBinding::DEFAULT_PCRS)?;
-        let pin = match self.pin || self.new_pin_file.is_some() {
+        let pin = match self.new_pin || self.new_pin_file.is_some() {
             true => Some(new_pin(self.new_pin_file.as_deref())?),
             false => None,
         };

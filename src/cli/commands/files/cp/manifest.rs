@@ -1,4 +1,4 @@
-//! The list of hashes of `--sha256`, in the form that `sha256sum -c` reads.
+//! The list of hashes of `--sha256-to`, in the form that `sha256sum -c` reads.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -20,15 +20,15 @@ pub(super) enum Manifest {
 impl Manifest {
     /// Refuses a file that exists, before a credential is asked for.
     pub(super) fn check(args: &CpArgs) -> Result<(), Failure> {
-        match &args.sha256 {
+        match &args.sha256_to {
             Some(path) if !args.force => Ok(check_new(path)?),
             _ => Ok(()),
         }
     }
 
-    /// Creates the file, if `--sha256` was given.
+    /// Creates the file, if `--sha256-to` was given.
     pub(super) fn create(args: &CpArgs) -> Result<Option<Self>, Error> {
-        let Some(path) = &args.sha256 else {
+        let Some(path) = &args.sha256_to else {
             return Ok(None);
         };
         Ok(Some(match path.exists() {

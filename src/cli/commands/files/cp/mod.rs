@@ -44,7 +44,7 @@ Examples:
   Copy a directory with all that is in it:
     fve cp -r /dev/sda3 Users/anna/Pictures /media/backup
   Copy all files of a volume, and check the copy later:
-    fve cp -r disk.E01 / evidence --sha256 evidence.sha256
+    fve cp -r disk.E01 / evidence --sha256-to evidence.sha256
     sha256sum -c evidence.sha256")]
 pub(crate) struct CpArgs {
     #[command(flatten)]
@@ -75,8 +75,8 @@ pub(crate) struct CpArgs {
     pub(crate) streams: bool,
 
     /// Write the SHA-256 of each copied file to this new file, for 'sha256sum -c'
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) sha256: Option<PathBuf>,
+    #[arg(long, alias = "sha256", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) sha256_to: Option<PathBuf>,
 }
 
 impl Run for CpArgs {
@@ -117,7 +117,7 @@ fn run(args: &CpArgs) -> Result<(), Failure> {
     let manifest = Manifest::create(args)?;
     let mut own_files = OwnFiles::default();
     own_files.add(&args.source.source, "the source itself");
-    if let Some(path) = &args.sha256 {
+    if let Some(path) = &args.sha256_to {
         own_files.add(path, "the list of hashes");
     }
     let report = Report::new(interrupted, manifest.is_some());

@@ -14,7 +14,7 @@ Examples:
   Estimate how long a search takes:
     fve recovery search /dev/sda3 --pattern-file pattern --dry-run
   Ask for the pattern, and save the password once found:
-    fve recovery search /dev/sda3 --save-to found.txt
+    fve recovery search /dev/sda3 --recovery-password-to found.txt
   Search for a long time, with interruptions:
     fve recovery search v.img --pattern-file pattern --checkpoint state --show")]
 pub(crate) struct SearchArgs {
@@ -50,8 +50,8 @@ pub(crate) struct SearchArgs {
 
     /// Save the password to this new file once it is found, readable by its owner only; in a
     /// directory, the file gets the name that Windows uses
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
-    pub(super) save_to: Option<PathBuf>,
+    #[arg(long, alias = "save-to", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(super) recovery_password_to: Option<PathBuf>,
 
     /// Print the password once it is found
     #[arg(long)]

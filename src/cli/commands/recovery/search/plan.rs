@@ -79,17 +79,17 @@ pub(super) fn check_worth(args: &SearchArgs, plan: &Plan<'_>) -> Result<(), Fail
             "--yes starts anyway; 'fve recovery hash' prints hashes for programs that use graphics cards and several computers",
         ));
     }
-    if args.save_to.is_some() || args.show {
+    if args.recovery_password_to.is_some() || args.show {
         return Ok(());
     }
     if plan.seconds(0) > LONG && !args.yes {
         return Err(refuse(
             "the password, once found, would be neither saved nor shown".to_owned(),
-            "give --save-to FILE or --show, or --yes to search anyway",
+            "give --recovery-password-to FILE or --show, or --yes to search anyway",
         ));
     }
     term::note(
-        "the password, once found, will be neither saved (--save-to FILE) nor shown (--show)",
+        "the password, once found, will be neither saved (--recovery-password-to FILE) nor shown (--show)",
     );
     Ok(())
 }

@@ -20,7 +20,7 @@ pub(super) struct SaveFiles(Vec<(Option<Guid>, NewFile)>);
 impl SaveFiles {
     /// Refuses paths that cannot be written, before anything is asked for or measured.
     pub(super) fn check(args: &SearchArgs) -> Result<(), Failure> {
-        match &args.save_to {
+        match &args.recovery_password_to {
             Some(path) if path.is_dir() => Ok(check_new_in(path)?),
             Some(path) if !is_left_over(args, path) => Ok(check_new(path)?),
             _ => Ok(()),
@@ -37,7 +37,7 @@ impl SaveFiles {
             NewFile::create(path)
         };
         let mut files = Vec::new();
-        match &args.save_to {
+        match &args.recovery_password_to {
             None => {}
             Some(directory) if directory.is_dir() => {
                 for id in plan.search.protectors() {
