@@ -25,13 +25,15 @@ use crate::cli::commands::unlock::UnlockArgs;
 #[cfg(feature = "fuse")]
 use crate::cli::commands::unmount::UnmountArgs;
 use crate::cli::failure::Failure;
+use crate::cli::help;
 use crate::cli::lacking;
 use crate::cli::other_tools;
 use crate::cli::run::{Run, commands};
 
 /// Unlock, mount, decrypt, create and repair BitLocker volumes on Linux.
 #[derive(Debug, Parser)]
-#[command(name = "fve", version, about, long_about = None, after_long_help = format!("{AFTER_HELP}{}{}", other_tools::help(), lacking::help()))]
+#[command(name = "fve", version, about, long_about = None, after_help = format!("{EXAMPLES}\n\nAll options, exit statuses, and options of other tools: 'fve --help'"),
+    after_long_help = format!("{EXAMPLES}{EXIT_STATUS}{}{}", other_tools::help(), lacking::help()))]
 pub(crate) struct Cli {
     /// Log to standard error; repeat for more detail. A log line never contains a secret
     #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
@@ -45,14 +47,20 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const AFTER_HELP: &str = "\
+/// Examples for the main jobs.
+const EXAMPLES: &str = "\
 Examples:
   Describe the volume on a partition:
     fve info /dev/sda3
+  Show the files of the volume in a directory, and end that:
+    fve mount /dev/sda3 /mnt
+    fve unmount /mnt
   Check which key protector a recovery password unlocks:
     fve unlock /dev/sda3 --recovery-password-file key.txt
   Decrypt a partition to an image file:
-    fve decrypt /dev/sda3 volume.img
+    fve decrypt /dev/sda3 volume.img";
+
+const EXIT_STATUS: &str = "
 
 Exit status:
   0  done
@@ -113,15 +121,20 @@ commands! {
 }
 }
 
+/// All commands, with their help divided into sections.
+pub(crate) fn command() -> clap::Command {
+    help::arranged(Cli::command())
+}
+
 impl Run for CompletionsArgs {
     fn run(&self) -> Result<(), Failure> {
-        generate::completions(self, Cli::command())
+        generate::completions(self, command())
     }
 }
 
 impl Run for ManArgs {
     fn run(&self) -> Result<(), Failure> {
-        generate::man(self, Cli::command())
+        generate::man(self, command())
     }
 }
 
@@ -131,6 +144,6 @@ mod tests {
 
     #[test]
     fn the_command_line_has_no_conflicts() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

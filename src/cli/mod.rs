@@ -7,6 +7,7 @@ mod commands;
 mod describe;
 mod exit;
 mod failure;
+mod help;
 mod lacking;
 #[cfg(feature = "fuse")]
 mod mount_helper;
@@ -22,7 +23,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, FromArgMatches};
 
 use self::command::Cli;
 use self::exit::Status;
@@ -92,7 +93,7 @@ pub(crate) fn run() -> ExitCode {
 /// Parses the arguments, and records which of them no message may repeat. Returns the command and
 /// the words that name it, each followed by a space.
 fn parse(arguments: Vec<OsString>) -> Result<(Cli, String), clap::Error> {
-    let mut command = Cli::command();
+    let mut command = command::command();
     let matches = command.try_get_matches_from_mut(arguments)?;
     unrepeated::remember(&command, &matches, is_credential);
     if credentials::forbids_asking(&matches) {

@@ -37,6 +37,51 @@ fn help() -> Vec<Trial> {
     trials
 }
 
+/// Most lines of a summary (`-h`): one screen.
+const SCREEN: usize = 50;
+
+/// The summary of every command is one screen and ends with examples, and nothing in it is missing from
+/// the whole help.
+#[trials]
+fn summaries() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for command in commands(&[]) {
+        let name = format!("summary of {}", command.join(" "));
+        trials.push(trial(name, all_features(), move || {
+            let printed = |option: &str| {
+                let line = format!("{} {option}", command.join(" "));
+                let output = run(&line, &std::env::temp_dir());
+                String::from_utf8(output.stdout).expect("UTF-8")
+            };
+            let (summary, all) = (printed("-h"), printed("--help"));
+            let lines = summary.lines().count();
+            assert!(lines <= SCREEN, "{lines} lines:\n{summary}");
+            assert!(summary.contains("\nExamples:\n"), "{summary}");
+            let options = |text: &str| -> BTreeSet<String> {
+                // Not those that are named in the help of another.
+                let is_entry = |line: &&str| {
+                    let text = line.trim_start();
+                    text.starts_with('-') && line.len() - text.len() <= 6
+                };
+                let entries = text.lines().filter(is_entry);
+                let entries = entries.filter_map(|line| line.trim_start().split("  ").next());
+                let words = entries.flat_map(|entry| entry.split([' ', '=', '[', ',']));
+                let options = words.filter(|word| word.starts_with("--"));
+                options
+                    .map(|word| word.trim_end_matches('.').to_owned())
+                    .collect()
+            };
+            let (few, many) = (options(&summary), options(&all));
+            assert!(few.is_subset(&many), "{few:?}\n{many:?}");
+            // The user is told where the rest is.
+            let pointer = "\nAll options";
+            let is_whole = few.len() == many.len() && command.len() > 1;
+            assert_eq!(summary.contains(pointer), !is_whole, "{summary}");
+        }));
+    }
+    trials
+}
+
 /// Finds files that were left for commands that no longer exist.
 #[trial("every help file belongs to a command", needs(all_features))]
 fn every_help_file_belongs_to_a_command() {

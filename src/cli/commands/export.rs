@@ -21,6 +21,10 @@ use crate::cli::output::term;
 use crate::cli::run::{FailureDocument, Run};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Save the keys for all recovery passwords and external keys:
+    fve export key-package /dev/sda3 keys.pkg")]
 pub(crate) struct ExportArgs {
     #[command(subcommand)]
     command: ExportCommand,

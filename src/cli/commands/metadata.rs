@@ -21,6 +21,12 @@ use crate::cli::output::term;
 use crate::cli::run::Run;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Save the metadata before a risky change:
+    fve metadata backup /dev/sda3 metadata.bak
+  Restore it:
+    fve metadata restore /dev/sda3 metadata.bak")]
 pub(crate) struct MetadataArgs {
     #[command(subcommand)]
     command: MetadataCommand,

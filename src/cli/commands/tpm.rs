@@ -35,6 +35,12 @@ const SOURCE: &str = "source";
 const ENVIRONMENT: &str = "TPM2TOOLS_TCTI";
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Show the TPM, and which key protectors of a volume it would unlock:
+    fve tpm status /dev/sda3
+  Explain why it does not unlock them:
+    fve tpm explain /dev/sda3")]
 pub(crate) struct TpmArgs {
     #[command(subcommand)]
     command: TpmCommand,

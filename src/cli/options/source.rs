@@ -39,8 +39,8 @@ pub(crate) struct SourceArgs {
     #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
     pub(crate) source: PathBuf,
 
-    /// The volume begins this many bytes into SOURCE: 1048576, 0x100000, 1M, or 2048s for sectors of
-    /// 512 bytes
+    /// The volume begins this many bytes into SOURCE (1048576, 0x100000, 1M, or 2048s for sectors of
+    /// 512 bytes)
     #[arg(long, value_name = "BYTES", value_parser = parse_offset, conflicts_with = "partition", help_heading = HEADING)]
     pub(crate) offset: Option<u64>,
 

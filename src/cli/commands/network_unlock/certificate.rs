@@ -25,6 +25,12 @@ use fve::output::NewFile;
 use fve::shown::ShowPath;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Make a key and a certificate:
+    fve network-unlock certificate --to /etc/fve/server
+  Show a certificate, and whether Windows may object to it:
+    fve network-unlock certificate network-unlock.cer")]
 #[group(skip)]
 pub(crate) struct CertificateArgs {
     /// Certificates to show: DER, PEM or PKCS#12

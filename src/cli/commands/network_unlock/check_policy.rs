@@ -24,6 +24,12 @@ use fve::network::policy::{InvalidPolicy, NamedSubnet, Policy, Rule};
 use fve::shown::ShowPath;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Check a policy file:
+    fve network-unlock check-policy bde-network-unlock.ini
+  Say whether a client is served:
+    fve network-unlock check-policy policy.ini --address 10.0.0.17")]
 pub(crate) struct CheckPolicyArgs {
     /// The policy file
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -22,6 +22,13 @@ use crate::cli::failure::Failure;
 use crate::cli::run::{FailureDocument, Run, commands};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Make a key and a certificate, and serve them:
+    fve network-unlock certificate --to /etc/fve/server
+    fve network-unlock serve --certificate /etc/fve/server
+  Test a server:
+    fve network-unlock probe --certificate network-unlock.cer")]
 pub(crate) struct NetworkUnlockArgs {
     #[command(subcommand)]
     command: NetworkUnlockCommand,

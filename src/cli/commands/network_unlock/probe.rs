@@ -29,6 +29,12 @@ use fve::secret::NetworkKey;
 use fve::unlock::network::announcement;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Test the servers that answer on all interfaces:
+    fve network-unlock probe --certificate server.cer
+  Test over DHCPv4 on one interface:
+    fve network-unlock probe dhcp4:eth0 --certificate server.cer")]
 pub(crate) struct ProbeArgs {
     /// Transport: dhcp (DHCPv6 and DHCPv4), dhcp4 or dhcp6; add :INTERFACE to use only one
     #[arg(value_name = "TRANSPORT", default_value = "dhcp")]

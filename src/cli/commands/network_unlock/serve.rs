@@ -29,6 +29,12 @@ use fve::network::server::{
 use fve::shown::ShowPath;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Serve the certificates in a directory, as the policy file allows:
+    fve network-unlock serve --certificate /etc/fve/server --policy policy.ini
+  On a computer where a DHCP server holds the ports:
+    fve network-unlock serve --certificate server.pem --mode tap")]
 pub(crate) struct ServeArgs {
     /// Certificate with its key in PKCS#12, PEM or DER, or a directory of such files; may be given
     /// several times. SIGHUP reloads them

@@ -13,6 +13,14 @@ use crate::cli::options::parse::parse_protector_id;
 use crate::cli::options::source::{ChangedSourceArgs, SourceArgs};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  List the key protectors:
+    fve protector list /dev/sda3
+  Add a recovery password, and print it:
+    fve protector add /dev/sda3 --new-recovery-password
+  Suspend protection for one start of Windows:
+    fve protector suspend /dev/sda3 --reboots 1")]
 pub(crate) struct ProtectorArgs {
     #[command(subcommand)]
     pub(super) command: ProtectorCommand,

@@ -17,6 +17,12 @@ use crate::cli::failure::Failure;
 use crate::cli::run::{FailureDocument, Run, commands};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Check the digits of a recovery password:
+    fve recovery check --file key.txt
+  Find the password whose ID the recovery screen shows:
+    fve recovery lookup /media/usb --id 64311DEA")]
 pub(crate) struct RecoveryArgs {
     #[command(subcommand)]
     pub(crate) command: RecoveryCommand,

@@ -8,6 +8,12 @@ use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source::SourceArgs;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Search a disk for volumes:
+    fve repair scan /dev/sda
+  Rebuild the first sector of a volume in a new file:
+    fve repair rebuild-header disk.img --to header.bin")]
 pub(crate) struct RepairArgs {
     #[command(subcommand)]
     pub(super) command: RepairCommand,

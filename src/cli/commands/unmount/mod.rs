@@ -23,6 +23,14 @@ use fve::serve::fuse::{FILE_NAME, detach_mount};
 use fve::source::MountEntry;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Unmount:
+    fve unmount /mnt/windows
+  Unmount what was mounted from a partition:
+    fve unmount /dev/sda3
+  List what is mounted:
+    fve unmount")]
 #[command(visible_aliases = ["umount", "close"])]
 pub(crate) struct UnmountArgs {
     /// The directory that the volume is mounted on, or what was mounted; without it, the command lists

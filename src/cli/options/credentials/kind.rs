@@ -79,10 +79,10 @@ impl Group {
     pub(crate) fn heading(self) -> &'static str {
         match self {
             Self::Common => "Credentials",
-            Self::Tpm => "TPM",
+            Self::Tpm => "TPM details",
             Self::Certificate => "Certificates and smart cards",
             Self::Network => "Network Unlock",
-            Self::Directory => "Look-up of saved recovery passwords",
+            Self::Directory => "Directory look-up",
             Self::AutoUnlock => "Data volumes that Windows unlocks automatically",
             Self::Examiner => "Keys for examiners",
         }

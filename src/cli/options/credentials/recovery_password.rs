@@ -11,7 +11,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     value: "FILE",
     value_is_optional: false,
     additions: &[],
-    help: "File with the 48-digit recovery password, as saved or printed by Windows ('-' = standard input)",
+    help: "File with the 48-digit recovery password (as saved or printed by Windows; '-' = standard input)",
     systemd: Some("fve.recovery-password"),
     environment: None,
     read: Read::Path(|path| Ok(Box::new(RecoveryPasswords::from_file(path)?))),

@@ -11,7 +11,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     value: "FILE",
     value_is_optional: false,
     additions: &[],
-    help: "A .BEK file, or a directory that contains the one for this volume",
+    help: "A .BEK file, or a directory with the one for this volume",
     systemd: None,
     environment: None,
     read: Read::Path(|path| Ok(Box::new(StartupKey::read(path)?))),

@@ -24,7 +24,7 @@ pub(crate) const KIND: CredentialKind = CredentialKind {
     value: "TCTI",
     value_is_optional: true,
     additions: &[PIN_FILE, RECREATE_SRK, SRK_NAME, PLAINTEXT_BUS],
-    help: "The TPM 2.0 of this computer, or the one at TCTI, such as swtpm:host=127.0.0.1,port=2321. Add --pin-file or --startup-key if the key protector needs them",
+    help: "The TPM 2.0 of this computer, or the one at TCTI (such as swtpm:host=127.0.0.1,port=2321). Add --pin-file or --startup-key if the key protector needs them",
     systemd: None,
     environment: Some("TPM2TOOLS_TCTI"),
     read: Read::Options(|given| Ok(Box::new(unlock(unsealer(given)?, given)?))),
