@@ -1,6 +1,6 @@
 #!/bin/bash
-# Boots a whole Debian in QEMU and tries there what needs one: lines of fstab, the units, a TPM, shutdowns, and dm-crypt as
-# the judge of what was written. tests/boot.sh [PACKAGE.deb ...]; see CONTRIBUTING.md. As root.
+# Boots a whole Debian in QEMU and tries there what needs one: lines of fstab, the units, a TPM, shutdowns, and whether dm-crypt
+# reads what was written. tests/boot.sh [PACKAGE.deb ...]; see CONTRIBUTING.md. As root.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")

@@ -53,7 +53,7 @@ network_unlock() {
     systemctl reload fve-network-unlock.service
     sleep 3
     systemctl show -p StatusText --value fve-network-unlock.service | sed 's/^/SEE status with a broken policy: /'
-    if probe >/dev/null 2>&1; then bad "a broken policy is served"; else ok "a broken policy serves nobody"; fi
+    if probe >/dev/null 2>&1; then bad "a broken policy is served"; else ok "with a broken policy, no request is answered"; fi
     sed -i '/^broken/d' /etc/fve/network-unlock/bde-network-unlock.ini
     check "disable the socket" systemctl disable --now fve-network-unlock.socket fve-network-unlock.service
     check "the service without the socket" systemctl start fve-network-unlock.service
@@ -182,18 +182,18 @@ END
     check "everything is stopped" systemctl stop fve@data fve@pin fve@missing mnt-files.mount mnt-auto.automount
     same "nothing is left" "$(wait_for 20 bash -c '! pgrep -x fve'; findmnt -rn | grep -cE '/mnt/|/run/fve/mounts')$(pgrep -xc fve)" 00
 
-    echo "== dm-crypt as the judge"
+    echo "== what dm-crypt reads"
     for n in 1 2 3; do
         name=$(echo files loop data | cut -d' ' -f$n)
         file=unsynced
         [ $n != 2 ] || file=loop
-        check "dm-crypt opens volume $n" cryptsetup bitlkOpen --volume-key-file "$keys/$n.fvek" "$(part $n)" judge
-        check "ntfs3 on dm-crypt" mount -t ntfs3 -o ro /dev/mapper/judge /mnt/inner
+        check "dm-crypt opens volume $n" cryptsetup bitlkOpen --volume-key-file "$keys/$n.fvek" "$(part $n)" other
+        check "ntfs3 on dm-crypt" mount -t ntfs3 -o ro /dev/mapper/other /mnt/inner
         same "the file that fve wrote, by dm-crypt and ntfs3" "$(sha /mnt/inner/$file)" "$(cat "/root/$name.sha")"
         umount /mnt/inner
-        check "ntfsfix finds nothing" ntfsfix -n /dev/mapper/judge
-        same "decrypted by fve and by dm-crypt" "$(fve decrypt "$(part $n)" - --startup-key $keys 2>/dev/null | sha256sum)" "$(sha256sum </dev/mapper/judge)"
-        cryptsetup close judge
+        check "ntfsfix finds nothing" ntfsfix -n /dev/mapper/other
+        same "decrypted by fve and by dm-crypt" "$(fve decrypt "$(part $n)" - --startup-key $keys 2>/dev/null | sha256sum)" "$(sha256sum </dev/mapper/other)"
+        cryptsetup close other
     done
 
     echo "== removal"
