@@ -455,7 +455,7 @@ def machine():
 
 
 def write_page(text):
-    page = ROOT / "docs" / "performance.md"
+    page = ROOT / "docs" / "benchmarks.md"
     content = page.read_text()
     before, start, rest = content.partition(START)
     _, end, after = rest.partition(END)
@@ -472,7 +472,7 @@ def main():
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--job", action="append", help="measure only this kind of reading; may be repeated")
     parser.add_argument("--work", help="directory to create the volumes in")
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md")
     options = parser.parse_args()
     for name in list(JOBS):
         if options.job and name not in options.job:

@@ -171,7 +171,7 @@ def main():
     parser.add_argument("--entries", type=int, default=100_000, help="number of entries to find")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", help="directory to create the volume in")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/benchmarks.md")
     options = parser.parse_args()
     run("cargo", "build", "--release", "--bin", "fve", cwd=ROOT)
     ways = ["fve", MOUNT, VOLUME, PLAIN]

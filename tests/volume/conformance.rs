@@ -2,7 +2,7 @@
 //! `fve info`, `fve unlock`, `fve decrypt` and the mount: the SHA-256 of the whole plaintext is
 //! that of the index, with any size and alignment of the reads.
 //!
-//! The table in docs/conformance.md is made from the results: `FVE_WRITE_TABLE=1` writes it, every
+//! The table in docs/verification.md is made from the results: `FVE_WRITE_TABLE=1` writes it, every
 //! other complete run compares it.
 
 use std::collections::BTreeMap;
@@ -487,10 +487,10 @@ fn name_of(kind: &str) -> String {
     }
 }
 
-// The table in docs/conformance.md.
+// The table in docs/verification.md.
 
 const PLACE: table::Place = table::Place {
-    file: "docs/conformance.md",
+    file: "docs/verification.md",
     begin: "<!-- conformance table, made by tests/volume/conformance.rs -->",
     end: "<!-- end of conformance table -->",
     made_by: "cargo test --test volume",

@@ -7,7 +7,7 @@
 //! AES itself comes from the `aes` crate or from instructions of the CPU. The modes are written here
 //! for speed, measured on a CPU with VAES: `xts-mode` and `cbc` handle one sector, or even one block,
 //! at a time, so most of the CPU's AES units are idle. `xts-mode` decrypts at 0.4 GB/s where batches
-//! of sectors reach several GB/s (docs/performance.md); `elephant-diffuser` takes 4 to 5 times as long
+//! of sectors reach several GB/s (docs/benchmarks.md); `elephant-diffuser` takes 4 to 5 times as long
 //! as the code here. Tests compare all ciphers with those crates.
 
 mod available;
