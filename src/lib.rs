@@ -162,7 +162,7 @@ pub use unlock::tpm::TpmUnlock;
 pub use unlock::{Credential, Password, Prompt, RecoveryPasswords, StartupKey, UnlockOptions};
 pub use volume::{Disk, MasterKey, Unlocked, Volume, Writable};
 
-/// Compiles and runs the examples of the README.
+/// Compiles the examples of the guide.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/guides/program.md")]
+struct Guide;

@@ -1,0 +1,2 @@
+keys
+( cd "$WORK" && ewfacquire -u -c empty-block -l log -t "$ROOT/root/disk" "$BASE/disk.img" >/dev/null )

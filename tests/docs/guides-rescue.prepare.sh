@@ -1,0 +1,2 @@
+disk /dev/sda
+keys
