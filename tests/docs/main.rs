@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     harness::main()
 }
 
-/// Runs the runner with these arguments. Expected output of the pages is written anew with
+/// Runs the runner with these arguments. The expected output in the pages is updated with
 /// `FVE_WRITE_TABLE=1`.
 fn runner(arguments: &[&str]) -> Output {
     let mut command = Command::new("tests/docs/run");
