@@ -79,7 +79,7 @@ security() {
 
 # The recipe of docs/tpm.md, "At boot", as printed but for the device and the name.
 recipe() { # NAME PARTITION
-    sed -e "s|/dev/disk/by-partuuid/…|$(part "$2")|" -e "s|/mnt/data|/mnt/$1|" /lab/recipe/1 >"/etc/fve/$1.conf"
+    sed -e "s|^SOURCE=.*|SOURCE=$(part "$2")|" -e "s|/mnt/data|/mnt/$1|" /lab/recipe/1 >"/etc/fve/$1.conf"
     cat "/etc/fve/$1.conf"
 }
 
