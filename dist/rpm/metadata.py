@@ -1,0 +1,55 @@
+"""Writes what cargo-generate-rpm needs, made from the metadata of the Debian packages in Cargo.toml, so that both contain the
+same files. Arguments: the variant of the package, or nothing."""
+
+import sys
+import tomllib
+
+# Directories that have another name on Fedora.
+PLACES = {"usr/share/zsh/vendor-completions/": "usr/share/zsh/site-functions/"}
+
+with open("Cargo.toml", "rb") as manifest:
+    package = tomllib.load(manifest)["package"]
+base = package["metadata"]["deb"]
+deb = base | (base["variants"][sys.argv[1]] if len(sys.argv) > 1 else {})
+
+
+def script(name, argument):
+    """A script of the Debian package, as it runs with one argument."""
+    try:
+        with open(f"{deb['maintainer-scripts']}/{name}") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return ""
+    return f"set -- {argument}\n" + text.replace("#!/bin/sh\n", "")
+
+
+def assets():
+    for asset in deb["assets"]:
+        if isinstance(asset, dict):
+            # cargo-generate-rpm makes no links.
+            source, place, mode = "dist/rpm/mount.fve", asset["dest"], "755"
+        else:
+            source, place, mode = asset
+            # cargo-generate-rpm does not know CARGO_TARGET_DIR for a program alone.
+            source = source.replace("target/release/", "target/packages/release/")
+        place = PLACES.get(place, place)
+        options = ', config = "noreplace"' if place.startswith("etc/") else ""
+        options += ", doc = true" if place.startswith("usr/share/doc/") else ""
+        yield f'  {{ source = "{source}", dest = "/{place}", mode = "{mode}"{options} }},'
+
+
+sysusers = "".join(
+    f"systemd-sysusers {asset[0].rsplit('/', 1)[1]} || true\n"
+    for asset in deb["assets"]
+    if isinstance(asset, list) and asset[1].startswith("usr/lib/sysusers.d/")
+)
+reload = "[ ! -d /run/systemd/system ] || systemctl daemon-reload || true\n"
+print(f'name = "{deb["name"]}"')
+print(f"summary = '''{deb.get('rpm-summary', package['description'])}'''")
+print("assets = [", *assets(), "]", sep="\n")
+for name, text in {
+    "post_install_script": sysusers + script("postinst", "configure") + reload,
+    "pre_uninstall_script": '[ "$1" = 0 ] || exit 0\n' + script("prerm", "remove"),
+    "post_uninstall_script": '[ "$1" = 0 ] || exit 0\n' + script("postrm", "purge") + reload,
+}.items():
+    print(f"{name} = '''\n{text}'''")
