@@ -37,19 +37,21 @@ export FVE
 # The blocks of commands and settings of docs/tpm.md, "At boot", one file for each: 1, 2, ...
 awk -v to="$work/recipe/" '
     /^## / { inside = /^## At boot/ }
-    inside && /^```[a-z]/ { file = to ++n; next }
+    inside && /^```[a-z]/ { n++; file = to n; next }
     /^```$/ { file = "" }
     file { print > file }' "$root/docs/tpm.md"
+[ -s "$work/recipe/3" ] || { echo "docs/tpm.md has not the blocks that this script expects" >&2; exit 2; }
 
 # A disk with four volumes: for fstab, for an automount, for a TPM, for a TPM with a PIN.
 printf 'correct horse' >"$work/password"
+chmod 600 "$work/password"
 rm -f "$VMLAB/boot.img"
 truncate -s 170M "$VMLAB/boot.img"
 printf 'label: gpt\nstart=2048,size=81920\nsize=81920\nsize=81920\nsize=81920\n' | sfdisk -q "$VMLAB/boot.img"
 for n in 1 2 3 4; do
     truncate -s 40M "$work/plain"
     mkntfs -q -F -L "Boot$n" "$work/plain" >/dev/null 2>&1
-    "$FVE" create "$work/volume" --from "$work/plain" --new-password-file "$work/password" --startup-key-to "$work/keys" >/dev/null
+    "$FVE" create "$work/volume" --from "$work/plain" --new-password-file "$work/password" --startup-key-to "$work/keys" --quiet >/dev/null
     # What dm-crypt is given, as cryptsetup gets it from the password: stretching it takes long in the guest.
     cryptsetup bitlkDump "$work/volume" --dump-volume-key --key-file "$work/password" --volume-key-file "$work/keys/$n.fvek" -q >/dev/null
     dd if="$work/volume" of="$VMLAB/boot.img" bs=1M seek=$((1 + 40 * (n - 1))) conv=notrunc status=none
