@@ -107,7 +107,8 @@ case $stage in
     check "as printed: systemctl enable --now fve@data" bash -e /lab/recipe/2
     state fve@data.service
     systemctl cat fve@data.service | tail -12
-    echo hello >/mnt/data/hello
+    check "it is mounted by the kernel's driver" findmnt -t ntfs3 /mnt/data
+    ! findmnt /mnt/data >/dev/null || echo hello >/mnt/data/hello
     same "files of the TPM's volume, read and written" "$(cat /mnt/data/hello)" hello
     findmnt -rn -o TARGET,FSTYPE,SOURCE,OPTIONS | grep -E '/mnt/|/run/fve'
     pid=$(systemctl show -p MainPID --value fve@data.service)
@@ -124,7 +125,7 @@ case $stage in
     check "fve@pin with LoadCredentialEncrypted" systemctl enable --now fve@pin
     state fve@pin.service
     journalctl -b --no-pager -o cat -u fve@data -u fve@pin | tail -20
-    check "files of the volume with the PIN" ls /mnt/pin
+    check "files of the volume with the PIN" findmnt -t fuse.fve /mnt/pin
     rm -f /root/pin
 
     echo "== a disk that is missing"
