@@ -3,7 +3,7 @@
 # as partition 3.
 
 truncate -s 64M "$WORK/ntfs.img"
-mkntfs --force --fast --quiet --label Windows "$WORK/ntfs.img"
+mkntfs --force --fast --quiet --label Windows "$WORK/ntfs.img" 2>/dev/null
 mkdir "$WORK/files"
 ntfs-3g "$WORK/ntfs.img" "$WORK/files"
 (

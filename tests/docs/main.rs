@@ -138,9 +138,13 @@ fn absent(name: &String) -> Option<Missing> {
     if !name.starts_with("lib") {
         return programs(&[name]);
     }
-    let found = ["/usr/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu"]
-        .iter()
-        .any(|directory| PathBuf::from(directory).join(name).exists());
+    let directories = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let found = directories
+        .map(|directory| directory.path())
+        .any(|directory| directory.join(name).exists());
     (!found).then(|| Missing::Tool(format!("{name} is not installed")))
 }
 
