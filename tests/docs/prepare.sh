@@ -23,7 +23,7 @@ device() {
     else
         loop=$(losetup --find --show --offset $(($3 * 512)) --sizelimit $(($4 * 512)) "$2")
     fi
-    echo "$loop" >>"$LOOPS"
+    echo "$loop" >>"$WORK/loops"
     mknod "$ROOT$1" b 7 "${loop#/dev/loop}"
 }
 
