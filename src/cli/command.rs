@@ -24,6 +24,7 @@ use crate::cli::commands::tpm::TpmArgs;
 use crate::cli::commands::unlock::UnlockArgs;
 #[cfg(feature = "fuse")]
 use crate::cli::commands::unmount::UnmountArgs;
+use crate::cli::exit::EXIT_STATUSES;
 use crate::cli::failure::Failure;
 use crate::cli::help;
 use crate::cli::lacking;
@@ -33,9 +34,9 @@ use crate::cli::run::{Run, commands};
 /// Unlock, mount, decrypt, create and repair BitLocker volumes on Linux.
 #[derive(Debug, Parser)]
 #[command(name = "fve", version, about, long_about = None, after_help = format!("{EXAMPLES}\n\nAll options, exit statuses, and options of other tools: 'fve --help'"),
-    after_long_help = format!("{EXAMPLES}{EXIT_STATUS}{}{}", other_tools::help(), lacking::help()))]
+    after_long_help = format!("{EXAMPLES}{}{}{}", exit_statuses(), other_tools::help(), lacking::help()))]
 pub(crate) struct Cli {
-    /// Log to standard error; repeat for more detail. A log line never contains a secret
+    /// Say each step on standard error; repeat for more detail. No line contains a secret
     #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
     pub(crate) verbose: u8,
 
@@ -60,17 +61,12 @@ Examples:
   Decrypt a partition to an image file:
     fve decrypt /dev/sda3 volume.img";
 
-const EXIT_STATUS: &str = "
-
-Exit status:
-  0  done
-  1  failed for any other reason
-  2  wrong command line
-  3  not a BitLocker volume, or an unsupported one
-  4  no credential unlocks the volume
-  5  reading or writing failed
-  6  the metadata is damaged in all copies
-  7  'recovery check': the recovery password is malformed";
+/// The part of the general help that lists the exit statuses.
+fn exit_statuses() -> String {
+    let rows = EXIT_STATUSES.iter();
+    let rows = rows.map(|(status, meaning)| format!("\n  {status}  {meaning}"));
+    format!("\n\nExit status:{}", rows.collect::<String>())
+}
 
 commands! {
     /// The commands, in the order of the help.
@@ -116,14 +112,14 @@ commands! {
         Export(ExportArgs),
         /// Print shell completions
         Completions(CompletionsArgs),
-        /// Print the manual page, or write the pages of all commands to a directory
+        /// Show the manual page of a command, or write all pages to a directory
         Man(ManArgs),
 }
 }
 
 /// All commands, with their help divided into sections.
 pub(crate) fn command() -> clap::Command {
-    help::arranged(Cli::command())
+    help::arranged(other_tools::accepting_read_only(Cli::command()))
 }
 
 impl Run for CompletionsArgs {

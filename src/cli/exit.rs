@@ -4,6 +4,18 @@ use std::process::ExitCode;
 
 use fve::error::{CopyFault, Error, Reason, Remedy, UnlockReport, Unwritable};
 
+/// The exit statuses and what they mean.
+pub(crate) const EXIT_STATUSES: &[(u8, &str)] = &[
+    (0, "done"),
+    (1, "failed for any other reason"),
+    (2, "wrong command line"),
+    (3, "not a BitLocker volume, or an unsupported one"),
+    (4, "no credential unlocks the volume"),
+    (5, "reading or writing failed"),
+    (6, "the metadata is damaged in all copies"),
+    (7, "'recovery check': the recovery password is malformed"),
+];
+
 /// The exit status of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

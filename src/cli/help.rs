@@ -256,7 +256,7 @@ mod tests {
             }
             let most = counts.iter().max_by_key(|(_, count)| **count);
             assert!(
-                most.is_none_or(|(_, count)| *count <= 12),
+                most.is_none_or(|(_, count)| *count <= 14),
                 "{}: {most:?}",
                 command.get_name()
             );

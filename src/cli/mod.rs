@@ -9,6 +9,7 @@ mod exit;
 mod failure;
 mod help;
 mod lacking;
+mod manual;
 #[cfg(feature = "fuse")]
 mod mount_helper;
 mod options;
@@ -49,11 +50,11 @@ pub(crate) fn run() -> ExitCode {
     if let Some(failure) = other_tools::volume_option(&arguments) {
         return end(&failure);
     }
-    let (cli, words) = match parse(arguments) {
+    let (cli, words) = match parse(&arguments) {
         Ok(parsed) => parsed,
         Err(error) => {
             if let Some(failure) =
-                lacking::named_in(&error).or_else(|| other_tools::named_in(&error))
+                lacking::named_in(&error).or_else(|| other_tools::named_in(&error, &arguments))
             {
                 return end(&failure);
             }
@@ -92,7 +93,7 @@ pub(crate) fn run() -> ExitCode {
 
 /// Parses the arguments, and records which of them no message may repeat. Returns the command and
 /// the words that name it, each followed by a space.
-fn parse(arguments: Vec<OsString>) -> Result<(Cli, String), clap::Error> {
+fn parse(arguments: &[OsString]) -> Result<(Cli, String), clap::Error> {
     let mut command = command::command();
     let matches = command.try_get_matches_from_mut(arguments)?;
     unrepeated::remember(&command, &matches, is_credential);
@@ -138,6 +139,8 @@ fn start_logging(verbosity: u8) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(term::log)
+        // Sentences for the user; what needs times, such as the journal, adds them.
+        .without_time()
         // Log lines usually go to a file.
         .with_ansi(false)
         .with_target(false)

@@ -174,7 +174,7 @@ fn looks_like_identifier(text: &str) -> bool {
 }
 
 /// Whether it looks like at least three blocks of a recovery password, or a key in hexadecimal digits.
-fn looks_like_key(text: &str) -> bool {
+pub(crate) fn looks_like_key(text: &str) -> bool {
     const THREE_BLOCKS: usize = 18;
     const KEY_DIGITS: usize = 32;
     let separates = |c: char| c == '-' || c.is_whitespace();
@@ -190,7 +190,7 @@ fn looks_like_key(text: &str) -> bool {
 
 /// Whether a word that names no file was still meant as a file name: its directory exists (other
 /// than the root directory), or it has the extension of an image or key file.
-fn looks_like_path(value: &OsStr) -> bool {
+pub(crate) fn looks_like_path(value: &OsStr) -> bool {
     const ENDINGS: &[&str] = &[
         "001", "bek", "bin", "cer", "crt", "csv", "dd", "der", "e01", "hive", "img", "ini", "json",
         "key", "ldif", "map", "p12", "pem", "pfx", "qcow2", "raw", "txt", "vhd", "vhdx", "vmdk",

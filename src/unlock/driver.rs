@@ -82,8 +82,8 @@ fn try_one(
     let mut met = false;
     for (protector, answer) in allowed.iter().zip(answers) {
         match answer {
-            Answer::NotMine => tracing::trace!(
-                "{name}: not for key protector {:X} ({})",
+            Answer::NotMine => tracing::info!(
+                "{name}: not tried on key protector {:X} ({}), which needs another credential",
                 protector.id,
                 protector.kind().name()
             ),

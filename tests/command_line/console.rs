@@ -177,3 +177,144 @@ fn check(path: &Path, line: &str, place: &Path) {
         .action(action)
         .eq(Data::text(lines.join("\n") + "\n").raw(), expected);
 }
+
+/// The manual pages of all commands have the usual sections, and groff has nothing to say about them.
+#[trial("manual pages", needs(all_features))]
+fn manual_pages() {
+    let place = place();
+    let output = run("fve man --to pages", &place);
+    assert_eq!(output.status.code(), Some(0));
+    let pages = files(&place.join("pages"));
+    assert!(pages.len() > 40, "{pages:?}");
+    for path in &pages {
+        let page = fs::read_to_string(path).expect("page");
+        for section in [
+            "NAME",
+            "SYNOPSIS",
+            "DESCRIPTION",
+            "OPTIONS",
+            "EXAMPLES",
+            "ENVIRONMENT",
+            "\"EXIT STATUS\"",
+            "\"SEE ALSO\"",
+        ] {
+            let plain = section.trim_matches('"');
+            let has = [section, plain].map(|title| page.contains(&format!("\n.SH {title}\n")));
+            assert!(has.contains(&true), "{}: {section}", path.display());
+        }
+        // A page is referred to in the section that it is in.
+        for (name, _) in page.match_indices("(8)").chain(page.match_indices("(1)")) {
+            let before = page
+                .get(..name)
+                .unwrap_or_default()
+                .trim_end_matches("\\fR");
+            let start = before
+                .rfind("fve\\-")
+                .filter(|start| !before[*start..].contains(' '));
+            if let Some(start) = start {
+                let named = before[start..].replace('\\', "");
+                let section = &page[name + 1..name + 2];
+                let file = format!("{named}.{section}");
+                assert!(
+                    place.join("pages").join(&file).exists(),
+                    "{}: {file}",
+                    path.display()
+                );
+            }
+        }
+    }
+    let said = run("groff -man -Tutf8 -ww pages/* 2>&1 >/dev/null", &place);
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "");
+    // An alias has the page of its command, and a name that is unknown is not repeated.
+    let page = |words: &str| run(&format!("fve man {words}"), &place);
+    let text = |words: &str| String::from_utf8(page(words).stdout).expect("UTF-8");
+    assert!(text("umount").contains("FVE-UNMOUNT"), "{}", text("umount"));
+    assert!(text("protector add").contains("\"FVE-PROTECTOR-ADD\" \"8\""));
+    assert!(text("mount.fve").contains("MOUNT.FVE"));
+    let unknown = page("hunter2");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(!String::from_utf8_lossy(&unknown.stderr).contains("hunter2"));
+}
+
+/// bash completes commands, options, values and file names; the other shells parse their scripts.
+#[trial("shell completions", needs(all_features))]
+fn completions() {
+    let place = place();
+    let answers = |words: &[&str]| {
+        let line = words.join(" ");
+        let last = words.len() - 1;
+        let previous = words[last - 1];
+        let script = format!(
+            "source <(fve completions bash); COMP_WORDS=({line}); COMP_CWORD={last}; \
+             _fve fve {} {previous}; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words[last]
+        );
+        let output = run(
+            &format!("bash -c '{}'", script.replace('\'', "'\\''")),
+            &place,
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let has = |words: &[&str], wanted: &str| {
+        let answers = answers(words);
+        assert!(
+            answers.lines().any(|line| line == wanted),
+            "{words:?}: {answers}"
+        );
+    };
+    has(&["fve", "moun"], "mount");
+    has(&["fve", "protector", "ad"], "add");
+    has(
+        &["fve", "mount", "--recovery-pass"],
+        "--recovery-password-file",
+    );
+    has(&["fve", "mount", "--driver", "ke"], "kernel");
+    // Where the script has no answer, bash completes file names.
+    let names = answers(&["fve", "info", "--json", "volume.i"]);
+    assert_eq!(names.trim(), "");
+    let script = run("fve completions bash", &place).stdout;
+    assert!(String::from_utf8_lossy(&script).contains("-o bashdefault -o default fve"));
+    has(&["fve", "mount", "--password-file", "passw"], "password");
+    let parses = |shell: &str, check: &str| {
+        let line = format!("fve completions {shell} > script && {check} script");
+        let output = run(&line, &place);
+        assert_eq!(output.status.code(), Some(0), "{shell}: {output:?}");
+    };
+    parses("bash", "bash -n");
+    for (shell, check) in [("zsh", "zsh -n"), ("fish", "fish -n")] {
+        let installed = run(&format!("command -v {shell}"), &place);
+        if installed.status.success() {
+            parses(shell, check);
+        }
+    }
+}
+
+/// `-v` tells the steps, `-q` leaves only errors, and no file has colors.
+#[trial("steps and silence", needs(all_features))]
+fn steps() {
+    let place = place();
+    let said = |line: &str| {
+        let output = run(line, &place);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!text.contains('\x1b'), "{text}");
+        text
+    };
+    let unlock = "unlock disk.img --password-file wrong-password --startup-key key.BEK";
+    let steps = said(&format!("fve -v {unlock}"));
+    for step in [
+        "disk.img: no container",
+        "the volume is partition 1",
+        "the boot record says",
+        "metadata copy 1 at",
+        "the metadata copy at",
+        "the volume has the key protector",
+        "wrong password",
+        "not tried on key protector",
+        "unlocks the volume",
+    ] {
+        assert!(steps.contains(step), "{step}: {steps}");
+    }
+    assert_eq!(said(&format!("fve -q {unlock}")), "");
+    let failed = said("fve -q unlock disk.img --password-file wrong-password");
+    assert!(failed.starts_with("fve: error: "), "{failed}");
+}

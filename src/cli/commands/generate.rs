@@ -1,14 +1,17 @@
 //! `fve completions` and `fve man`, generated from the same definitions as the command line.
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process;
 
 use clap::{Args, Command, ValueHint};
 use clap_complete::Shell;
 use fve::error::Error;
 use fve::shown::ShowPath;
 
+use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::manual;
 use crate::cli::output::term;
 
 #[derive(Debug, Args)]
@@ -27,13 +30,19 @@ pub(crate) struct CompletionsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  Read the manual page:
-    fve man | man -l -
-  Write the pages of all commands to a directory:
-    fve man --to /usr/local/share/man/man1")]
+  Read the manual page of a command:
+    fve man mount
+  Read that of the mount helper, for fstab:
+    fve man mount.fve
+  Write all pages to a directory:
+    fve man --to man")]
 pub(crate) struct ManArgs {
+    /// Command whose page is shown; without it, the page of fve. In a pipe, it is in the language of troff
+    #[arg(value_name = "COMMAND", value_hint = ValueHint::Other)]
+    pub(crate) command: Vec<String>,
+
     /// Write one page for each command, and mount.fve(8), to this directory
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "command")]
     pub(crate) to: Option<PathBuf>,
 }
 
@@ -45,29 +54,80 @@ pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Resul
 
 pub(crate) fn man(args: &ManArgs, command: Command) -> Result<(), Failure> {
     if let Some(directory) = &args.to {
-        let fail = |error| Error::io(format!("cannot write to {}", directory.shown()), error);
-        if directory.exists() && !directory.is_dir() {
-            return Err(fail(std::io::ErrorKind::NotADirectory.into()).into());
-        }
-        std::fs::create_dir_all(directory).map_err(fail)?;
-        #[cfg(feature = "fuse")]
-        std::fs::write(
-            directory.join("mount.fve.8"),
-            crate::cli::mount_helper::page(&command),
-        )
-        .map_err(fail)?;
-        clap_mangen::generate_to(command, directory).map_err(fail)?;
-        return Ok(());
+        return write_pages(directory, command);
     }
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command)
-        .render(&mut page)
-        .map_err(|error| Error::io("cannot generate the manual page", error))?;
-    term::print(&String::from_utf8_lossy(&page))?;
-    if std::io::stdout().is_terminal() {
-        term::note(
-            "this is the source of the manual page; 'fve man | man -l -' shows it formatted",
-        );
+    let page = page_of(&args.command, command)?;
+    match std::io::stdout().is_terminal() {
+        true => show(&page),
+        false => term::print(&page),
+    }
+}
+
+fn write_pages(directory: &Path, command: Command) -> Result<(), Failure> {
+    let fail = |error| Error::io(format!("cannot write to {}", directory.shown()), error);
+    if directory.exists() && !directory.is_dir() {
+        return Err(fail(std::io::ErrorKind::NotADirectory.into()).into());
+    }
+    std::fs::create_dir_all(directory).map_err(fail)?;
+    #[cfg(feature = "fuse")]
+    std::fs::write(
+        directory.join("mount.fve.8"),
+        crate::cli::mount_helper::page(&command),
+    )
+    .map_err(fail)?;
+    for page in manual::pages(command) {
+        std::fs::write(directory.join(page.file()), page.text).map_err(fail)?;
     }
     Ok(())
+}
+
+/// The page of the command with these words.
+fn page_of(words: &[String], command: Command) -> Result<String, Failure> {
+    #[cfg(feature = "fuse")]
+    if words == ["mount.fve"] {
+        return Ok(crate::cli::mount_helper::page(&command));
+    }
+    let none = || Failure::Other {
+        status: Status::Usage,
+        what: "there is no command with this name".to_owned(),
+        help: Some("'fve --help' lists the commands".to_owned()),
+    };
+    let mut name = "fve".to_owned();
+    let mut below = &command;
+    for word in words {
+        // An alias has the page of its command.
+        below = below.find_subcommand(word).ok_or_else(none)?;
+        name = format!("{name}-{}", below.get_name());
+    }
+    let mut pages = manual::pages(command.clone()).into_iter();
+    let page = pages.find(|page| page.name == name).ok_or_else(none)?;
+    Ok(page.text)
+}
+
+/// Shows a page with man(1), which formats it and starts the pager.
+fn show(page: &str) -> Result<(), Failure> {
+    let cannot = |error| Error::io("cannot show the manual page with man(1)", error);
+    let mut man = process::Command::new("man");
+    man.args(["-l", "-"]).stdin(process::Stdio::piped());
+    let mut man = match man.spawn() {
+        Ok(man) => man,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            term::print(page)?;
+            term::note(
+                "this is the source of the manual page, because the program man is not installed",
+            );
+            return Ok(());
+        }
+        Err(error) => return Err(cannot(error).into()),
+    };
+    if let Some(mut input) = man.stdin.take() {
+        match input.write_all(page.as_bytes()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                return Err(cannot(error).into());
+            }
+            _ => {}
+        }
+    }
+    // The user has seen what man has to say.
+    man.wait().map(drop).map_err(|error| cannot(error).into())
 }

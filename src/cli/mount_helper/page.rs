@@ -5,7 +5,7 @@ use clap::Command;
 use super::{IGNORED, IGNORED_WITH_VALUE, MODE, WITH_VALUE, WITHOUT_VALUE};
 use crate::cli::options::credentials::KINDS;
 
-const BEGIN: &str = r#".TH mount.fve 8
+const BEGIN: &str = r#".TH MOUNT.FVE 8 "" "fve" "System Administration"
 .SH NAME
 mount.fve \- show the files of a BitLocker volume, for mount(8) and fstab(5)
 .SH SYNOPSIS
@@ -14,11 +14,7 @@ mount.fve \- show the files of a BitLocker volume, for mount(8) and fstab(5)
 .SH DESCRIPTION
 Shows the files of a volume in \fIDIR\fR, as
 .BR fve-mount (1)
-does. It is started by mount(8) if /sbin/mount.fve is a link to fve. A line of /etc/fstab:
-.PP
-.nf
-PARTUUID=...  /mnt/c  fve  ro,nofail,uid=1000,recovery-password-file=/etc/fve/c.key  0 0
-.fi
+does. It is started by mount(8) if /sbin/mount.fve is a link to fve.
 .PP
 A secret itself never belongs in /etc/fstab, which every user can read. A value with a comma is put in
 quotation marks. The volume is unmounted with umount(8) or
@@ -39,6 +35,32 @@ Log to standard error.
 .TP
 .B \-n
 No effect.
+.SH EXAMPLES
+A line of /etc/fstab:
+.PP
+.nf
+PARTUUID=...  /mnt/c  fve  ro,nofail,uid=1000,recovery\-password\-file=/etc/fve/c.key  0 0
+.fi
+.PP
+The same by hand:
+.PP
+.nf
+mount \-t fve \-o uid=1000,recovery\-password\-file=/etc/fve/c.key /dev/sda3 /mnt/c
+.fi
+.SH FILES
+.TP
+.B /sbin/mount.fve
+A link to fve, by which mount(8) finds it.
+.TP
+.B /etc/fve/network
+Sidecar files of volumes with a Network Unlock protector.
+.SH ENVIRONMENT
+.TP
+.B CREDENTIALS_DIRECTORY
+Directory with credentials from systemd, used where no option gives a credential.
+.SH EXIT STATUS
+As listed in
+.BR fve (1).
 .SH SEE ALSO
 .BR fve (1),
 .BR fve-mount (1),
@@ -104,7 +126,7 @@ fn help(command: &Command, long: &str) -> String {
         let mut arguments = mount.get_arguments();
         arguments.find(|argument| argument.get_long() == Some(long))
     });
-    let help = argument.and_then(clap::Arg::get_help);
+    let help = argument.and_then(|argument| argument.get_long_help().or(argument.get_help()));
     help.map(ToString::to_string).unwrap_or_default()
 }
 

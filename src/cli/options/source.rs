@@ -381,22 +381,33 @@ fn log_found(path: &Path, start: u64, partition: Option<u32>, volume: &Volume) {
         ),
         None => tracing::info!("{}: the volume begins at byte {start}", path.shown()),
     }
+    let record = volume.boot_record();
+    let places: Vec<_> = record
+        .metadata_offsets
+        .iter()
+        .map(|at| format!("{at:#x}"))
+        .collect();
+    tracing::info!(
+        "the boot record says: sectors of {} bytes, metadata at {}",
+        record.bytes_per_sector,
+        places.join(", ")
+    );
     for copy in &volume.copies().0 {
         match copy.fault() {
-            Some(fault) => tracing::debug!("{fault}"),
-            None => tracing::debug!(
-                "metadata copy {} at {:#x} is sound",
+            Some(fault) => tracing::info!("{fault}"),
+            None => tracing::info!(
+                "metadata copy {} at {:#x} is good",
                 copy.number,
                 copy.offset
             ),
         }
     }
     if let Some(block) = volume.metadata_as_found() {
-        tracing::debug!("the metadata at {:#x} is used", block.position);
+        tracing::info!("the metadata copy at {:#x} is used", block.position);
     }
     for protector in volume.protectors() {
-        tracing::trace!(
-            "key protector {:X}: {}",
+        tracing::info!(
+            "the volume has the key protector {:X}: {}",
             protector.id,
             protector.kind().name()
         );
@@ -560,6 +571,15 @@ fn open_disk(
     notes: &mut Notes,
 ) -> Result<Arc<dyn ReadAt>, Failure> {
     let (disk, container) = fve::source::open(path).map_err(|error| not_opened(error, path))?;
+    tracing::info!(
+        "{}: {} with {} bytes",
+        path.shown(),
+        container.map_or(
+            "no container, a raw image or a device".to_owned(),
+            |name| format!("a disk image of the kind {name}")
+        ),
+        disk.size()
+    );
     if let Some(name) = container {
         notes.push(format!(
             "{} holds a disk image of the kind {name}",

@@ -3,11 +3,13 @@
 //! Text may come from a disk, a server or a token. So all functions that print escape control
 //! characters and direction marks, and no text can begin a line that looks like a message of fve.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::builder::styling::{AnsiColor, Style};
 use fve::error::Error;
 use fve::secret::SecretText;
 use fve::shown::{without_error_numbers, write_escaped};
@@ -85,7 +87,33 @@ pub(crate) fn say(text: impl Display) {
     let text = without_error_numbers(&text.to_string());
     let text = message_text(&unrepeated::without_secrets(&text));
     // A closed standard error does not stop the command.
-    let _ = writeln!(io::stderr(), "fve: {text}");
+    let _ = writeln!(io::stderr(), "fve: {}", emphasized(&text));
+}
+
+/// Whether standard error is a terminal on which the user wants colors.
+fn has_styles() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    io::stderr().is_terminal()
+        && set("NO_COLOR").is_none()
+        && set("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// The text with its first word in bold, as clap prints it, where that says what kind of message it is.
+fn emphasized(text: &str) -> Cow<'_, str> {
+    if !has_styles() {
+        return Cow::Borrowed(text);
+    }
+    const KINDS: [(&str, Style); 3] = [
+        ("error:", AnsiColor::Red.on_default().bold()),
+        ("warning:", AnsiColor::Yellow.on_default().bold()),
+        ("help:", Style::new().bold()),
+    ];
+    for (kind, style) in KINDS {
+        if let Some(rest) = text.strip_prefix(kind) {
+            return Cow::Owned(format!("{style}{kind}{style:#}{rest}"));
+        }
+    }
+    Cow::Borrowed(text)
 }
 
 /// Begins a message whose text another library prints.

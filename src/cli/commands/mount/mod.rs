@@ -29,7 +29,9 @@ use crate::cli::output::term;
 use crate::cli::run::Run;
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    visible_alias = "open",
+    after_help = "\
 Examples:
   Show the files of a volume, read-only:
     fve mount /dev/sda3 /mnt/windows
@@ -38,7 +40,8 @@ Examples:
   Read and write the files, as root:
     fve mount --read-write --uid 1000 /dev/sda3 /mnt/windows
   Show the decrypted volume as the file /mnt/bitlocker/volume, for other programs:
-    fve mount --volume /dev/sda3 /mnt/bitlocker")]
+    fve mount --volume /dev/sda3 /mnt/bitlocker"
+)]
 pub(crate) struct MountArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
