@@ -22,6 +22,8 @@ ln -s /proc/self/fd "$root/dev/fd"
 mkdir "$root/packages"
 cp "$@" "$here/inside.sh" "$here"/../../testdata/{ntfs-xts-128.img,ntfs-xts-128.recovery.txt} "$root/packages/"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
+# As on every running system; fusermount3 reads it.
+ln -sf ../proc/self/mounts "$root/etc/mtab"
 # Nothing of this machine: neither its programs nor its environment.
 inside() {
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
