@@ -11,26 +11,11 @@ const OTHERWISE: &str = "use another protector, such as the recovery password";
 
 /// The failure for an error of the TPM at `place`.
 pub(crate) fn of(error: &TpmError, place: &str) -> Failure {
-    let remedy = match error {
-        TpmError::NoTpm { .. } => Remedy::ChooseTpm,
-        TpmError::NoLibrary { .. } => Remedy::InstallTpmLibrary,
-        TpmError::NoSrk => Remedy::RecreateStorageRootKey,
-        TpmError::OtherSrk { .. } => Remedy::CompareStorageRootKey,
-        TpmError::SrkChanged { .. } => Remedy::SealUnderNewStorageRootKey,
-        TpmError::NoBank(_) | TpmError::PcrMismatch => Remedy::ExplainPcrs,
-        TpmError::WrongPin => {
-            "check the PIN: every wrong one counts towards the TPM's lockout".into()
-        }
-        TpmError::OtherTpm
-        | TpmError::Locked
-        | TpmError::NoAnswer { .. }
-        | TpmError::Other { .. } => OTHERWISE.into(),
-    };
     let message = match error {
         TpmError::NoTpm { .. } | TpmError::NoLibrary { .. } => error.to_string(),
         _ => format!("{error} ({place})"),
     };
-    Failure::new(error.reason(), message).with_remedy(remedy)
+    Failure::new(error.reason(), message).with_remedy(error.remedy())
 }
 
 /// The failure for PCR values other than those that the object was sealed to.

@@ -1,7 +1,7 @@
 //! The traits between BitLocker's metadata and a TPM: [`Unsealer`] and [`ObjectSealer`].
 
 use crate::crypto::hash::HashAlgorithm;
-use crate::error::Reason;
+use crate::error::{Reason, Remedy};
 use crate::format::tpm_blob::SealedObject;
 use crate::secret::{SecretBytes, TpmPassword};
 
@@ -272,6 +272,24 @@ impl TpmError {
             Self::WrongPin => Reason::WrongPin,
             Self::Locked => Reason::Lockout,
             Self::NoAnswer { .. } | Self::Other { .. } => Reason::TpmError,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::NoTpm { .. } => Remedy::ChooseTpm,
+            Self::NoLibrary { .. } => Remedy::InstallTpmLibrary,
+            Self::NoSrk => Remedy::RecreateStorageRootKey,
+            Self::OtherSrk { .. } => Remedy::CompareStorageRootKey,
+            Self::SrkChanged { .. } => Remedy::SealUnderNewStorageRootKey,
+            Self::NoBank(_) | Self::PcrMismatch => Remedy::ExplainPcrs,
+            Self::WrongPin => {
+                "check the PIN: every wrong one counts towards the TPM's lockout".into()
+            }
+            Self::OtherTpm | Self::Locked | Self::NoAnswer { .. } | Self::Other { .. } => {
+                "use another protector, such as the recovery password".into()
+            }
         }
     }
 }

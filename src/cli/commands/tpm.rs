@@ -17,6 +17,7 @@ use fve::unlock::{Prompt, Silent};
 use fve::volume::Volume;
 use serde_json::{Value, json};
 
+use crate::cli::advice;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::{OptionValues, tpm};
@@ -176,7 +177,12 @@ fn run(args: &TpmArgs) -> Result<(), Failure> {
     }
     // With a source, the answer is about its key protectors.
     match (&found.lockout, source) {
-        (Err(_), None) => Err(Failure::Silent(Status::Io)),
+        (Err(_), None) if ask.json => Err(Failure::Silent(Status::Io)),
+        (Err(error), None) => Err(Failure::Other {
+            status: Status::Io,
+            what: error.to_string(),
+            help: Some(advice::words(&error.remedy())),
+        }),
         _ => Ok(()),
     }
 }
