@@ -44,7 +44,8 @@ rmdir "$stage/man"
 "$fve" completions bash >"$stage/fve"
 "$fve" completions zsh >"$stage/_fve"
 "$fve" completions fish >"$stage/fve.fish"
-cp CHANGELOG.md dist/notices/THIRD-PARTY-NOTICES "$stage/doc"
+cp CHANGELOG.md "$stage/doc/changelog"
+cp dist/notices/THIRD-PARTY-NOTICES "$stage/doc"
 gzip -9n "$stage/doc"/*
 
 rm -rf "$out"
