@@ -219,10 +219,7 @@ fn with_small_letter(text: &str) -> String {
 
 /// The remarks before the examples in the text after the options, and the lines of the examples.
 fn parts(after: &str) -> (&str, Vec<&str>) {
-    let (remarks, examples) = match after.split_once("Examples:\n") {
-        Some(parts) => parts,
-        None => ("", ""),
-    };
+    let (remarks, examples) = after.split_once("Examples:\n").unwrap_or_default();
     let examples = examples.split("\n\n").next().unwrap_or_default();
     (remarks.trim(), examples.lines().collect())
 }

@@ -248,10 +248,11 @@ fn named(words: &[OsString], tool: &str) -> Named {
             let mut theirs = row.theirs.iter().filter(|(name, ..)| *name == tool);
             theirs.any(|(_, options, _)| options.iter().any(|option| is_option(word, option)))
         };
-        if let Some(row) = OPTIONS.iter().find(option) {
-            if row.ours.ends_with("FILE") && !named.credentials.contains(&row.ours) {
-                named.credentials.push(row.ours);
-            }
+        if let Some(row) = OPTIONS.iter().find(option)
+            && row.ours.ends_with("FILE")
+            && !named.credentials.contains(&row.ours)
+        {
+            named.credentials.push(row.ours);
         }
         if WITH_VALUE.contains(&word) {
             words.next();
@@ -376,12 +377,21 @@ fn unknown_option(word: &str, words: &[OsString]) -> Option<Failure> {
             });
         }
     }
-    let named = named(words, found.unwrap_or_default());
+    // An option with several meanings is of no certain tool.
+    let tool = found.filter(|_| meanings.len() == 1).unwrap_or_default();
+    let named = named(words, tool);
     let is_mount = words
         .first()
         .is_some_and(|word| word == "mount" || word == "open");
-    if is_mount && meanings.len() == 1 && (named.source.is_some() || named.directory.is_some()) {
-        meanings.push(format!("the whole command is {}", named.mount()));
+    if is_mount && (named.source.is_some() || named.directory.is_some()) {
+        match meanings.len() {
+            0 => {}
+            1 => meanings.push(format!("the whole command is {}", named.mount())),
+            _ => meanings.push(format!(
+                "the whole command is {} with that option",
+                named.mount()
+            )),
+        }
     }
     if meanings.is_empty() && named.has_digits {
         return Some(failure(
@@ -507,6 +517,12 @@ mod tests {
         assert!(help.contains("'fve mount /dev/null /tmp'"), "{help}");
         let help = helped(&["open", "--type", "bitlk", "/dev/null", "/tmp"]).unwrap();
         assert!(help.contains("'fve mount /dev/null /tmp'"), "{help}");
+        let help = helped(&["mount", "-p", "hunter2", "/dev/null", "/tmp"]).unwrap();
+        assert!(
+            help.contains("'fve mount /dev/null /tmp' with that option")
+                && !help.contains("hunter2"),
+            "{help}"
+        );
         let help = helped(&["mount", "-r", DIGITS, "/dev/null", "/tmp"]).unwrap();
         assert!(
             help.contains("--recovery-password-file FILE") && !help.contains(DIGITS),

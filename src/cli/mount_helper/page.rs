@@ -124,7 +124,10 @@ fn help(command: &Command, long: &str) -> String {
     let mount = command.find_subcommand("mount");
     let argument = mount.and_then(|mount| {
         let mut arguments = mount.get_arguments();
-        arguments.find(|argument| argument.get_long() == Some(long))
+        arguments.find(|argument| {
+            let former = argument.get_all_aliases().unwrap_or_default();
+            argument.get_long() == Some(long) || former.contains(&long)
+        })
     });
     let help = argument.and_then(|argument| argument.get_long_help().or(argument.get_help()));
     help.map(ToString::to_string).unwrap_or_default()
