@@ -1,5 +1,6 @@
 //! Exit statuses (docs/command-line.md §4) and how errors map to them.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use fve::error::{CopyFault, Error, Reason, Remedy, UnlockReport, Unwritable};
@@ -53,6 +54,8 @@ impl From<&Error> for Status {
             | Error::NoSuchProtector { .. }
             | Error::BadCredential { .. } => Self::Refused,
             Error::Unwritable(reason) => reason.into(),
+            // A refusal to overwrite.
+            Error::Io { source, .. } if source.kind() == ErrorKind::AlreadyExists => Self::Usage,
             Error::OutOfRange { .. }
             | Error::Reserved { .. }
             | Error::Unreadable { .. }

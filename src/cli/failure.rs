@@ -1,5 +1,7 @@
 //! Why a command failed.
 
+use std::io::ErrorKind;
+
 use fve::error::Error;
 use fve::shown::without_error_numbers;
 
@@ -40,6 +42,33 @@ impl Failure {
         }
     }
 
+    /// A file of the command line that is not of the kind that the option or argument is for. Nothing
+    /// refused it: the command line is wrong.
+    pub(crate) fn wrong_file(error: &Error) -> Self {
+        Self::Other {
+            status: Status::Usage,
+            what: error.with_causes().to_string(),
+            help: error.remedy().as_ref().map(advice::words),
+        }
+    }
+
+    /// A command line that cannot be parsed, in the words of the parser.
+    pub(crate) fn of_command_line(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let mut paragraphs = text.split("\n\n");
+        let joined = |text: &str| {
+            let lines: Vec<_> = text.lines().map(str::trim).collect();
+            lines.join(" ")
+        };
+        let message = paragraphs.next().unwrap_or_default();
+        let tip = paragraphs.find_map(|part| part.trim_start().strip_prefix("tip: "));
+        Self::Other {
+            status: Status::Usage,
+            what: joined(message.trim_start_matches("error: ")),
+            help: Some(tip.map_or_else(|| SEE_HELP.to_owned(), joined)),
+        }
+    }
+
     /// The same, with the help of this command instead of the general help.
     pub(crate) fn of_command(mut self, command: &str) -> Self {
         if let Self::Other {
@@ -56,6 +85,51 @@ impl Failure {
         match self {
             Self::Volume(error) => error.into(),
             Self::Other { status, .. } | Self::Silent(status) => *status,
+        }
+    }
+
+    /// The kind of the failure, as a word for programs (docs/json.md).
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Volume(Error::Io { source, .. }) => match source.kind() {
+                ErrorKind::NotFound => "not-found",
+                ErrorKind::PermissionDenied => "no-permission",
+                ErrorKind::StorageFull => "no-space",
+                ErrorKind::ResourceBusy => "in-use",
+                ErrorKind::AlreadyExists => "output-refused",
+                _ => "io-error",
+            },
+            Self::Volume(error) => match error {
+                Error::NotBitLocker { .. } => "not-bitlocker",
+                Error::Ambiguous { .. } => "several-volumes",
+                Error::Unsupported { .. } => "unsupported",
+                Error::Damaged { .. } => "damaged-metadata",
+                Error::Refused { .. } => "refused",
+                Error::Contradicted { .. } => "contradicted-metadata",
+                Error::NothingToTry { .. } => "no-credential",
+                Error::NoSuchProtector { .. } => "no-such-protector",
+                Error::BadCredential { .. } => "bad-credential",
+                Error::Unwritable(_) => "unwritable",
+                Error::Uncreatable { .. } => "uncreatable",
+                Error::Unchangeable { .. } => "unchangeable",
+                Error::Stale { .. } => "stale-backup",
+                Error::OutputRefused { .. } => "output-refused",
+                Error::Interrupted => "interrupted",
+                Error::OutOfRange { .. } | Error::Reserved { .. } | Error::Unreadable { .. } => {
+                    "io-error"
+                }
+                Error::Environment { .. } => "environment",
+                _ => "failed",
+            },
+            Self::Other { status, .. } | Self::Silent(status) => match status {
+                Status::Done | Status::Failed => "failed",
+                Status::Usage => "usage",
+                Status::NotBitLocker => "not-bitlocker",
+                Status::Refused => "refused",
+                Status::Io => "io-error",
+                Status::Damaged => "damaged-metadata",
+                Status::Malformed => "malformed",
+            },
         }
     }
 

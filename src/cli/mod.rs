@@ -30,7 +30,9 @@ use self::command::Cli;
 use self::exit::Status;
 use self::failure::Failure;
 use self::options::credentials::{self, is_credential};
+use self::output::json;
 use self::output::term::{self, print_failure};
+use self::run::FailureDocument;
 
 /// Runs the command that the process was started with.
 pub(crate) fn run() -> ExitCode {
@@ -47,8 +49,9 @@ pub(crate) fn run() -> ExitCode {
         }
         Err(failure) => return end(&failure),
     };
+    let json = asks_for_json(&arguments);
     if let Some(failure) = other_tools::volume_option(&arguments) {
-        return end(&failure);
+        return end_with(&failure, json.then_some(json::failure));
     }
     let (cli, words) = match parse(&arguments) {
         Ok(parsed) => parsed,
@@ -56,7 +59,7 @@ pub(crate) fn run() -> ExitCode {
             if let Some(failure) =
                 lacking::named_in(&error).or_else(|| other_tools::named_in(&error, &arguments))
             {
-                return end(&failure);
+                return end_with(&failure, json.then_some(json::failure));
             }
             // clap returns the output of --help and --version as an error, too.
             let status = if error.use_stderr() {
@@ -64,7 +67,11 @@ pub(crate) fn run() -> ExitCode {
             } else {
                 Status::Done
             };
-            let printed = print_parse_error(&unrepeated::without_values(error));
+            let error = unrepeated::without_values(error);
+            if json && error.use_stderr() {
+                let _ = term::print(&json::failure(&Failure::of_command_line(&error)));
+            }
+            let printed = print_parse_error(&error);
             return match (status, printed) {
                 // As for other listings: a reader that has enough is no failure.
                 (Status::Done, Err(error)) if error.kind() != ErrorKind::BrokenPipe => {
@@ -82,12 +89,7 @@ pub(crate) fn run() -> ExitCode {
     let command = cli.command.chosen();
     match command.run().map_err(|failure| failure.of_command(&words)) {
         Ok(()) => Status::Done.into(),
-        Err(failure) => {
-            if let (Some(document), Some(_)) = (command.failure_document(), failure.message()) {
-                let _ = term::print(&document(&failure));
-            }
-            end(&failure)
-        }
+        Err(failure) => end_with(&failure, json.then(|| command.failure_document())),
     }
 }
 
@@ -122,6 +124,21 @@ fn command_words(mut matches: &ArgMatches) -> String {
         matches = inner;
     }
     words
+}
+
+/// Whether `--json` is among the arguments, also of a command line that cannot be parsed.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    let options = arguments.iter().take_while(|argument| *argument != "--");
+    options.into_iter().any(|argument| argument == "--json")
+}
+
+/// Ends with a failure, which is also printed as a document if there is a form for it. A silent failure
+/// was printed before.
+fn end_with(failure: &Failure, document: Option<FailureDocument>) -> ExitCode {
+    if let (Some(document), Some(_)) = (document, failure.message()) {
+        let _ = term::print(&document(failure));
+    }
+    end(failure)
 }
 
 fn end(failure: &Failure) -> ExitCode {

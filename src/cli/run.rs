@@ -1,16 +1,16 @@
 //! What all commands have in common: their options can be run.
 
 use crate::cli::failure::Failure;
+use crate::cli::output::json;
 
 /// The options of a command.
 pub(crate) trait Run {
     /// Runs the command.
     fn run(&self) -> Result<(), Failure>;
 
-    /// Formats a failure as a JSON document, if the command prints exactly one document on standard
-    /// output.
-    fn failure_document(&self) -> Option<FailureDocument> {
-        None
+    /// Formats a failure for `--json`.
+    fn failure_document(&self) -> FailureDocument {
+        json::failure
     }
 }
 
@@ -22,7 +22,7 @@ impl<T: Run> Run for Box<T> {
         (**self).run()
     }
 
-    fn failure_document(&self) -> Option<FailureDocument> {
+    fn failure_document(&self) -> FailureDocument {
         (**self).failure_document()
     }
 }

@@ -225,7 +225,7 @@ def password_like_digits():
 def end_of_input():
     terminal = unlock()
     terminal.type(b"\x04")
-    assert terminal.ended() == 5, terminal.seen
+    assert terminal.ended() == 4, terminal.seen
     assert b"nothing was typed" in terminal.seen, terminal.seen
 
 

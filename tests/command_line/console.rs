@@ -97,7 +97,7 @@ fn help_file(command: &[String]) -> PathBuf {
 }
 
 /// This command and all its subcommands, as their help lists them.
-fn commands(parents: &[String]) -> Vec<Vec<String>> {
+pub fn commands(parents: &[String]) -> Vec<Vec<String>> {
     let mut arguments = parents.to_vec();
     if arguments.is_empty() {
         arguments.push("fve".to_owned());

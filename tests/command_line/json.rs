@@ -1,47 +1,50 @@
-//! The keys of every JSON document, and the types of their values, as tables in `tests/json/`: a key
-//! that is added, removed or changes its type shows there. `FVE_WRITE_JSON=1` writes the tables.
-//! docs/json.md has to describe every key, with these types.
+//! The JSON documents of the commands, compared with their schemas in docs/json: every key must be
+//! described there, and every command with `--json` must have a schema. An independent validator, the
+//! Python package jsonschema, checks the same documents.
 //!
-//! A line of a table is a path of keys and the types that its value has in the documents of the
-//! commands below. `[]` means the elements of a list; a key with a question mark is sometimes left
-//! out.
-//!
-//! The tables lack the documents of commands that need a TPM (`tpm`), and those of
-//! `network-unlock probe` that need a server: the tests of TPMs and of Network Unlock compare them with
-//! docs/json.md.
+//! The documents of commands that need a TPM, and those of the Network Unlock server, are compared in
+//! their own tests.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use serde_json::Value;
-use snapbox::Data;
-use snapbox::assert::{Action, Assert};
+use serde_json::{Value, json};
 
-use crate::common::documented::type_of;
+use crate::common::documented::{Schemas, directory};
+use crate::common::output::assert_status;
 use crate::common::testdata;
-use crate::common::trials::{Trial, trial, trials};
+use crate::common::trials::{self, Missing, Trial, trial, trials};
+use crate::console::commands;
 use crate::shell::{all_features, place, run};
 
-/// A table, and the commands whose documents it describes: run one after the other, in a directory
-/// as `shell::place` makes it. `EVERY` stands for every frozen volume in its turn.
-const DOCUMENTS: &[(&str, &[&str])] = &[
+/// Commands, run one after the other in a directory as `shell::place` makes it. `EVERY` stands for every
+/// frozen volume in its turn. The schema has the words of the command as its name.
+const GROUPS: &[(&str, &[&str])] = &[
     (
         "info",
         &[
             "fve info --json EVERY",
             "fve info --json disk.img --partition 1",
             "fve info --json cut-off.img",
+            "fve info --json two-volumes.img",
+            "fve info --json zeros.img",
+            "fve info --json nothing",
+            "fve info --json",
+            "fve info --json volume.img --no-such-option",
         ],
     ),
     (
         "files",
         &[
-            "fve ls --json -R -a TESTDATA/ntfs-xts-128.img --recovery-password-file TESTDATA/ntfs-xts-128.recovery.txt",
-            "fve find --json TESTDATA/ntfs-xts-128.img --recovery-password-file TESTDATA/ntfs-xts-128.recovery.txt",
+            "fve ls --json -R -a NTFS",
+            "fve ls --json -a --streams NTFS",
+            "fve find --json NTFS",
+            "fve find --json NTFS no-such-path",
+            "fve cp --json NTFS / copy -r --sha256-to sums",
+            "fve cp --json NTFS / no/such/directory",
         ],
     ),
-    ("info-several", &["fve info --json two-volumes.img"]),
     (
         "unlock",
         &[
@@ -51,19 +54,30 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
             "fve unlock --json volume.img --recovery-password-file mistyped-digits",
             "fve unlock --json zeros.img --startup-key key.BEK",
             "fve unlock --json two-volumes.img --startup-key key.BEK",
+            "fve unlock --json volume.img --no-such-option",
+        ],
+    ),
+    (
+        "decrypt",
+        &[
+            "fve decrypt --json volume.img new --startup-key key.BEK --sha256",
+            "fve decrypt --json volume.img new --startup-key key.BEK",
+            "fve decrypt --json cut-off.img other --startup-key key.BEK --error-map-to map",
+            "fve decrypt --json volume.img - --startup-key key.BEK",
         ],
     ),
     (
         "create",
         &[
-            "fve create --json one.img --size 1M --recovery-password --new-password-file password",
+            "fve create --json one.img --size 1M --new-recovery-password --new-password-file password",
             "fve create --json two.img --size 1M --startup-key-to directory",
             "fve create --json three.img --size 1M --recovery-password-to directory",
+            "fve create --json four.img --size 1M --clear-key",
             "fve create --json four.img --size 1M --clear-key",
         ],
     ),
     (
-        "recovery-check",
+        "recovery",
         &[
             "fve recovery check --json --file digits",
             "fve recovery check --json --file mistyped-digits",
@@ -72,21 +86,11 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
             "fve recovery check --json --file pattern",
             "fve recovery check --json --file digits --volume volume.img --show",
             "fve recovery check --json --file TESTDATA/ntfs-xts-128.recovery.txt",
-        ],
-    ),
-    (
-        "recovery-search",
-        &[
             "fve recovery search --json volume.img --pattern-file pattern --dry-run",
             "fve recovery search --json volume.img --pattern-file pattern",
             "fve recovery search --json volume.img --pattern-file pattern --show",
-            "fve recovery search --json EVERY --pattern-file pattern --save-to found",
-        ],
-    ),
-    ("recovery-hash", &["fve recovery hash --json EVERY"]),
-    (
-        "recovery-lookup",
-        &[
+            "fve recovery search --json EVERY --pattern-file pattern --recovery-password-to found",
+            "fve recovery hash --json EVERY",
             "fve recovery lookup --json --volume TESTDATA/ntfs-xts-128.img TESTDATA/ntfs-xts-128.recovery.txt",
             "fve recovery lookup --json --show --volume TESTDATA/ntfs-xts-128.img TESTDATA/ntfs-xts-128.recovery.txt",
             "fve recovery lookup --json --id 12345678 directory",
@@ -97,172 +101,237 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
         &[
             "fve report --json EVERY",
             "fve report --json EVERY --password-file password",
-            "fve report --json TESTDATA/ntfs-xts-128.img --recovery-password-file TESTDATA/ntfs-xts-128.recovery.txt",
+            "fve report --json NTFS",
         ],
     ),
-    ("protector", &["fve protector list --json EVERY"]),
     (
-        "repair-scan",
+        "protector",
+        &[
+            "fve protector list --json EVERY",
+            "fve protector add --json volume.img --startup-key key.BEK --new-recovery-password --startup-key-to directory --backup-to backup",
+            "fve protector add --json volume.img --startup-key key.BEK --new-recovery-password --dry-run",
+            "fve protector remove --json volume.img --startup-key key.BEK --type password",
+            "fve protector remove --json volume.img --startup-key key.BEK 00000000",
+            "fve protector rotate-recovery --json volume.img --startup-key key.BEK --recovery-password-to rotated",
+            "fve protector suspend --json volume.img --startup-key key.BEK",
+            "fve protector resume --json volume.img --startup-key key.BEK",
+            "fve protector show-recovery --json volume.img --startup-key key.BEK",
+            "fve protector save-startup-key --json volume.img --startup-key key.BEK --startup-key-to .",
+            "fve protector change-password --json volume.img --startup-key key.BEK --new-password-file password",
+            "fve protector change-password --json disk.img --startup-key key.BEK --new-password-file wrong-password",
+            "fve protector change-pin --json volume.img --startup-key key.BEK",
+            "fve protector reseal --json volume.img --startup-key key.BEK",
+        ],
+    ),
+    (
+        "metadata",
+        &[
+            "fve metadata backup --json volume.img backup",
+            "fve metadata backup --json volume.img backup",
+            "fve metadata restore --json volume.img backup --startup-key key.BEK",
+            "fve metadata restore --json volume.img backup --startup-key key.BEK --dry-run",
+            "fve metadata restore --json volume.img password --startup-key key.BEK",
+        ],
+    ),
+    (
+        "repair",
         &[
             "fve repair scan --json disk.img",
             "fve repair scan --json two-volumes.img",
+            "fve repair scan --json volume.img --startup-key key.BEK",
             "fve repair scan --json zeros.img",
+            "fve repair rebuild-header --json volume.img header --startup-key key.BEK",
+            "fve export key-package --json volume.img package --startup-key key.BEK",
         ],
     ),
     (
-        "repair-rebuild-header",
-        &["fve repair rebuild-header --json volume.img --startup-key key.BEK --to header"],
-    ),
-    (
-        "export-key-package",
-        &["fve export key-package --json volume.img package --startup-key key.BEK"],
-    ),
-    (
-        "network-unlock-certificate",
+        "network-unlock",
         &[
             "fve network-unlock certificate --json TESTS/network/test.cer",
             "fve network-unlock certificate --json --to directory",
+            "fve network-unlock certificate --json password",
+            "fve network-unlock check-policy --json policy --address 10.0.0.5",
+            "fve network-unlock check-policy --json wrong-password",
+            // Without a network; the tests of Network Unlock check the documents with answers.
+            "fve network-unlock probe --json dhcp4:none0 --certificate TESTS/network/test.cer",
         ],
     ),
     (
-        // Without a network; the tests of Network Unlock check the documents with answers.
-        "network-unlock-probe",
-        &["fve network-unlock probe --json dhcp4:none0 --certificate TESTS/network/test.cer"],
-    ),
-    (
-        "network-unlock-check-policy",
+        "tpm",
         &[
-            "fve network-unlock check-policy --json policy --address 10.0.0.5",
-            "fve network-unlock check-policy --json wrong-password",
+            "fve tpm status --json volume.img --tpm=device:/dev/null",
+            "fve tpm explain --json volume.img --tpm=device:/dev/null",
         ],
     ),
 ];
 
+/// Those that need FUSE.
+const MOUNTS: &[&str] = &[
+    "fve mount --json NTFS directory",
+    "fve unmount --json",
+    "fve unmount --json directory",
+    "fve unmount --json directory",
+    "fve mount --json --volume volume.img directory --startup-key key.BEK",
+    "fve unmount --json directory",
+    "fve mount --json volume.img directory --password-file wrong-password",
+];
+
 #[trials]
 fn documents() -> Vec<Trial> {
-    let documents = DOCUMENTS
-        .iter()
-        .map(|(name, commands)| trial(*name, all_features(), move || check(name, commands)));
-    documents.collect()
+    let mut trials = Vec::new();
+    for (name, lines) in GROUPS {
+        trials.push(trial(*name, all_features(), move || check(lines)));
+    }
+    let needs = all_features().or_else(trials::fuse);
+    trials.push(trial("mounts", needs, || check(MOUNTS)));
+    trials
 }
 
-fn check(name: &str, commands: &[&str]) {
-    let place = place();
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut shape = Shape::default();
-    for command in commands {
-        let command = command
-            .replace("TESTDATA", "\"$TESTDATA\"")
-            .replace("TESTS", "\"$TESTS\"");
-        let prefix = format!(
-            "TESTDATA='{}' TESTS='{}'; ",
-            testdata::directory().display(),
-            manifest.join("tests").display()
+/// Runs the commands, and compares their documents with the schemas.
+fn check(lines: &[&str]) {
+    let schemas = Schemas::read();
+    let mut faults = Vec::new();
+    let cases = cases(lines);
+    for case in &cases {
+        let schema = case["schema"].as_str().expect("a name");
+        let found = schemas.faults(schema, &case["document"]);
+        faults.extend(
+            found
+                .into_iter()
+                .map(|fault| format!("{}: {fault}", case["command"])),
         );
-        let files = match command.contains("EVERY") {
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    validate(&cases);
+}
+
+/// The documents, with the commands that printed them and the names of their schemas.
+fn cases(lines: &[&str]) -> Vec<Value> {
+    let place = place();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let data = testdata::directory();
+    let mut cases = Vec::new();
+    for line in lines {
+        let line = line
+            .replace(
+                "NTFS",
+                "TESTDATA/ntfs-xts-128.img --recovery-password-file TESTDATA/ntfs-xts-128.recovery.txt",
+            )
+            .replace("TESTDATA", &format!("'{}'", data.display()))
+            .replace("TESTS", &format!("'{}'", tests.display()));
+        let files = match line.contains("EVERY") {
             true => testdata::volumes()
                 .into_iter()
                 .map(|one| one.file)
                 .collect(),
             false => vec![place.join("volume.img")],
         };
+        let words = line
+            .split(' ')
+            .skip(1)
+            .take_while(|word| !word.starts_with("--"));
+        let schema = words.collect::<Vec<_>>().join("-");
         for file in files {
-            let line = command.replace("EVERY", &format!("'{}'", file.display()));
-            let output = run(&format!("{prefix}{line}"), &place);
-            let document = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-                let said = String::from_utf8_lossy(&output.stderr);
-                panic!("{line}: {error}: {said}")
-            });
-            shape.add("", &document);
+            let line = line.replace("EVERY", &format!("'{}'", file.display()));
+            let output = run(&line, &place);
+            let said = String::from_utf8_lossy(&output.stderr);
+            let document: Value = serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|error| panic!("{line}: {error}: {said}"));
+            let status = output.status.code();
+            if let Some(error) = document.get("error") {
+                assert_eq!(error["status"].as_i64(), status.map(i64::from), "{line}");
+                assert!(error["message"].is_string(), "{line}");
+            }
+            cases.push(json!({ "schema": schema, "command": line, "document": document }));
         }
     }
-    let undocumented = shape.undocumented(&rows());
-    let action = match std::env::var_os("FVE_WRITE_JSON") {
-        Some(_) => Action::Overwrite,
-        None => Action::Verify,
+    cases
+}
+
+/// The Python interpreter with the validator, or why there is none.
+fn python() -> Result<String, Missing> {
+    let python = std::env::var("FVE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let found = Command::new(&python)
+        .args(["-c", "import jsonschema, referencing"])
+        .stderr(Stdio::null())
+        .status();
+    match found {
+        Ok(status) if status.success() => Ok(python),
+        _ => Err(Missing::Optional(
+            "the Python package jsonschema".to_owned(),
+        )),
+    }
+}
+
+/// Has the documents checked by the validator, if it is there.
+fn validate(cases: &[Value]) {
+    let Ok(python) = python() else {
+        return;
     };
-    let path = manifest.join("tests/json").join(format!("{name}.txt"));
-    let expected = Data::read_from(&path, None).raw();
-    Assert::new()
-        .action(action)
-        .eq(Data::text(shape.table()).raw(), expected);
+    let lines: Vec<_> = cases.iter().map(Value::to_string).collect();
+    let input = tempfile::NamedTempFile::new().expect("file");
+    fs::write(input.path(), lines.join("\n")).expect("file");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/json/validate.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg(directory())
+        .stdin(fs::File::open(input.path()).expect("file"))
+        .output()
+        .expect("python");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_status(&output, 0);
     assert!(
-        undocumented.is_empty(),
-        "docs/json.md has no row with these keys and types: {undocumented:?}"
+        said.contains(&format!("{} documents, 0 faults", cases.len())),
+        "{said}"
     );
 }
 
-/// What several documents have in common.
-#[derive(Default)]
-struct Shape {
-    /// Types of the value at each path.
-    types: BTreeMap<String, BTreeSet<&'static str>>,
-    /// How many objects there are at a path, and how often each key of theirs is there.
-    objects: BTreeMap<String, usize>,
-    members: BTreeMap<String, usize>,
+/// Says that the validator is missing where it is.
+#[trials]
+fn validator() -> Vec<Trial> {
+    let needs = all_features().or_else(|| python().err());
+    vec![trial(
+        "an independent validator notices a wrong document",
+        needs,
+        || {
+            let python = python().unwrap_or_default();
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/json/validate.py");
+            let wrong = json!({ "schema": "metadata-backup", "command": "none", "document": { "version": 1, "volume": 5 } });
+            let input = tempfile::NamedTempFile::new().expect("file");
+            fs::write(input.path(), wrong.to_string()).expect("file");
+            let output = Command::new(python)
+                .arg(script)
+                .arg(directory())
+                .stdin(fs::File::open(input.path()).expect("file"))
+                .output()
+                .expect("python");
+            assert_status(&output, 1);
+            let faults = Schemas::read().faults("metadata-backup", &wrong["document"]);
+            assert!(!faults.is_empty());
+        },
+    )]
 }
 
-impl Shape {
-    fn add(&mut self, path: &str, value: &Value) {
-        let types = self.types.entry(path.to_owned()).or_default();
-        types.insert(type_of(value));
-        match value {
-            Value::Array(elements) => {
-                for element in elements {
-                    self.add(&format!("{path}[]"), element);
-                }
-            }
-            Value::Object(members) => {
-                *self.objects.entry(path.to_owned()).or_default() += 1;
-                for (key, member) in members {
-                    let path = format!("{path}.{key}");
-                    *self.members.entry(path.clone()).or_default() += 1;
-                    self.add(&path, member);
-                }
-            }
-            _ => {}
+#[trial("every command with --json has a schema", needs(all_features))]
+fn every_command_has_a_schema() {
+    /// Their output is not a result, or is not for programs.
+    const WITHOUT: &[&str] = &["cat", "completions", "man", "network-unlock serve"];
+    let schemas = Schemas::read();
+    for command in commands(&[]) {
+        let words = command.get(1..).unwrap_or_default();
+        let line = format!("{} --help", command.join(" "));
+        let help = run(&line, &std::env::temp_dir());
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        if help.contains("\nCommands:\n") {
+            continue;
         }
+        let has_json = help.contains("--json\n");
+        let name = words.join(" ");
+        assert_eq!(has_json, !WITHOUT.contains(&&*name), "--json of fve {name}");
+        assert_eq!(
+            has_json,
+            schemas.has(&words.join("-")),
+            "schema of fve {name}"
+        );
     }
-
-    fn table(&self) -> String {
-        let mut table = String::new();
-        for (path, types) in &self.types {
-            let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
-            let always = self
-                .members
-                .get(path)
-                .is_none_or(|count| self.objects.get(parent) == Some(count));
-            let types: Vec<_> = types.iter().copied().collect();
-            let mark = if always { "" } else { "?" };
-            let shown = path.strip_prefix('.').unwrap_or("(the document)");
-            table += &format!("{shown}{mark}: {}\n", types.join(", "));
-        }
-        table
-    }
-
-    /// The keys that no row describes with all their types.
-    fn undocumented(&self, rows: &[(String, String)]) -> Vec<&str> {
-        let members = self.members.keys().filter(|path| {
-            let key = path.rsplit('.').next().unwrap_or_default();
-            let types = &self.types[*path];
-            !rows.iter().any(|(name, described)| {
-                name == key && types.iter().all(|kind| described.contains(kind))
-            })
-        });
-        members.map(String::as_str).collect()
-    }
-}
-
-/// The rows of the tables in docs/json.md: the last key of the path in the first column, and the
-/// types in the second.
-fn rows() -> Vec<(String, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json.md");
-    let page = fs::read_to_string(path).expect("docs/json.md");
-    let rows = page.lines().filter_map(|line| {
-        let (path, rest) = line.strip_prefix("| `")?.split_once('`')?;
-        let types = rest.split('|').nth(1)?;
-        let key = path.rsplit('.').next()?;
-        Some((key.to_owned(), types.to_owned()))
-    });
-    rows.collect()
 }

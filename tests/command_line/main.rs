@@ -20,6 +20,7 @@ mod limits;
 mod names;
 mod secrecy;
 mod shell;
+mod statuses;
 mod terminal;
 mod threads;
 

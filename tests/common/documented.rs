@@ -1,77 +1,136 @@
-//! Compares the JSON documents of commands that need a network or a TPM with their tables in
-//! docs/json.md.
+//! Compares JSON documents with their schemas in docs/json: every key must be described, and every value
+//! have the type that is described. An independent validator checks the rest in
+//! `tests/command_line/json.rs`.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// Asserts that the section of docs/json.md has a row for every key of the document, with the type of
-/// its value.
+/// All schemas, by the names of their files.
+pub struct Schemas(BTreeMap<String, Value>);
+
+/// The directory with the schemas.
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json")
+}
+
+/// Asserts that the schema of that name, such as `tpm-status`, describes the document.
 #[track_caller]
-pub fn assert_documented(section: &str, document: &Value) {
-    let rows = rows(section);
-    let mut keys = Vec::new();
-    collect(String::new(), document, &mut keys);
-    for (path, kind) in keys {
-        let row = rows.iter().find(|(documented, _)| *documented == path);
-        let types = row.map(|(_, types)| types.as_str());
-        assert!(
-            types.is_some_and(|types| types.contains(kind)),
-            "docs/json.md, {section}: {path} is {kind}, documented as {types:?}"
-        );
-    }
+pub fn assert_documented(schema: &str, document: &Value) {
+    let faults = Schemas::read().faults(schema, document);
+    assert!(faults.is_empty(), "docs/json/{schema}.json: {faults:#?}");
 }
 
-/// The type of a value, as docs/json.md names it.
-pub fn type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "list",
-        Value::Object(_) => "object",
+impl Schemas {
+    /// Reads all schemas.
+    pub fn read() -> Self {
+        let files = fs::read_dir(directory()).expect("docs/json");
+        let schemas = files.map(|file| {
+            let path = file.expect("file").path();
+            let name = path
+                .file_name()
+                .expect("name")
+                .to_string_lossy()
+                .into_owned();
+            let text = fs::read(&path).expect("schema");
+            let schema =
+                serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            (name, schema)
+        });
+        Self(schemas.collect())
     }
-}
 
-/// Path and type of each key, as the tables write them.
-fn collect(path: String, value: &Value, keys: &mut Vec<(String, &'static str)>) {
-    match value {
-        Value::Object(members) => {
-            for (key, member) in members {
-                let path = match path.is_empty() {
-                    true => key.clone(),
-                    false => format!("{path}.{key}"),
-                };
-                keys.push((path.clone(), type_of(member)));
-                collect(path, member, keys);
-            }
+    /// Whether there is a schema of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(&format!("{name}.json"))
+    }
+
+    /// What the schema does not describe in the document.
+    pub fn faults(&self, name: &str, document: &Value) -> Vec<String> {
+        let file = format!("{name}.json");
+        let Some(schema) = self.0.get(&file) else {
+            return vec![format!("there is no docs/json/{file}")];
+        };
+        let mut faults = Vec::new();
+        self.check(&file, schema, "", document, &mut faults);
+        faults
+    }
+
+    fn check(
+        &self,
+        file: &str,
+        schema: &Value,
+        path: &str,
+        value: &Value,
+        faults: &mut Vec<String>,
+    ) {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let (name, pointer) = reference.split_once('#').unwrap_or((reference, ""));
+            let name = if name.is_empty() { file } else { name };
+            let target = self.0.get(name).and_then(|schema| schema.pointer(pointer));
+            let target = target.unwrap_or_else(|| panic!("{file}: {reference}"));
+            return self.check(name, target, path, value, faults);
         }
-        Value::Array(elements) => {
-            for element in elements {
-                collect(format!("{path}[]"), element, keys);
-            }
+        if let Some(alternatives) = schema["anyOf"].as_array() {
+            // That with the fewest faults is the one that is meant.
+            let tried = alternatives.iter().map(|alternative| {
+                let mut faults = Vec::new();
+                self.check(file, alternative, path, value, &mut faults);
+                faults
+            });
+            faults.extend(tried.min_by_key(Vec::len).unwrap_or_default());
+            return;
         }
-        _ => {}
+        let types: Vec<_> = match &schema["type"] {
+            Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
+            one => one.as_str().into_iter().collect(),
+        };
+        if !types.iter().any(|name| is_of(name, value)) {
+            faults.push(format!("{path}: {value} is not of the types {types:?}"));
+        }
+        match value {
+            Value::Object(members) => {
+                for (key, member) in members {
+                    let path = format!("{path}.{key}");
+                    let described = schema["properties"].get(key);
+                    match described.or_else(|| schema.get("additionalProperties")) {
+                        Some(described) => self.check(file, described, &path, member, faults),
+                        None => faults.push(format!("{path} is not described")),
+                    }
+                }
+                let required = schema["required"].as_array().into_iter().flatten();
+                let missing = required
+                    .filter_map(Value::as_str)
+                    .filter(|key| !members.contains_key(*key));
+                faults.extend(missing.map(|key| format!("{path}.{key} is missing")));
+            }
+            Value::Array(elements) => {
+                for element in elements {
+                    self.check(
+                        file,
+                        &schema["items"],
+                        &format!("{path}[]"),
+                        element,
+                        faults,
+                    );
+                }
+            }
+            _ => {}
+        }
     }
 }
 
-/// The first two columns of the section's tables: the path of a key, and the types of its value.
-fn rows(section: &str) -> Vec<(String, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json.md");
-    let page = std::fs::read_to_string(path).expect("docs/json.md");
-    let heading = format!("## {section}");
-    let rows: Vec<_> = page
-        .lines()
-        .skip_while(|line| *line != heading)
-        .skip(1)
-        .take_while(|line| !line.starts_with("## "))
-        .filter_map(|line| {
-            let (path, rest) = line.strip_prefix("| `")?.split_once('`')?;
-            let types = rest.split('|').nth(1)?;
-            Some((path.to_owned(), types.to_owned()))
-        })
-        .collect();
-    assert!(!rows.is_empty(), "docs/json.md has no table for {section}");
-    rows
+fn is_of(name: &str, value: &Value) -> bool {
+    match name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        other => panic!("no such type: {other}"),
+    }
 }

@@ -572,7 +572,7 @@ fn status_and_explain() {
         &made,
         &["tpm", "status", "volume.img", &named, "--json"],
     ));
-    let page = "`fve tpm status`, `fve tpm explain`";
+    let page = "tpm-status";
     assert_documented(page, &status);
     assert_eq!(status["tpm"]["locked"], false);
     assert_eq!(status["protectors"][0]["opens"], true);

@@ -32,7 +32,7 @@ use crate::cli::options::new_protectors::network::{
 use crate::cli::options::new_protectors::tpm::{NewTpmArgs, Proof, TPM};
 use crate::cli::options::parse::parse_size;
 use crate::cli::output::{json as documents, term};
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 use crate::cli::signals;
 
 /// The default of Windows for fixed disks since version 1511.
@@ -111,10 +111,6 @@ fn cipher_parser() -> impl TypedValueParser<Value = &'static Method> {
 impl Run for CreateArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(documents::failure)
     }
 }
 

@@ -16,9 +16,9 @@ use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::parse::parse_protector_id;
 use crate::cli::options::source::{self, SourceArgs};
-use crate::cli::output::json::{document, failure};
+use crate::cli::output::json::document;
 use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -28,14 +28,6 @@ Examples:
 pub(crate) struct ExportArgs {
     #[command(subcommand)]
     command: ExportCommand,
-}
-
-impl ExportArgs {
-    /// Whether `--json` was given.
-    pub(crate) fn json(&self) -> bool {
-        let ExportCommand::KeyPackage(args) = &self.command;
-        args.json
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,10 +75,6 @@ struct KeyPackageArgs {
 impl Run for ExportArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json().then_some(failure)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::cli::describe;
 use crate::cli::failure::Failure;
 use crate::cli::options::source::{self, SourceArgs};
 use crate::cli::output::{json, term};
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -28,10 +28,6 @@ pub(crate) struct InfoArgs {
 impl Run for InfoArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(crate::cli::output::json::failure)
     }
 }
 

@@ -11,12 +11,14 @@ use fve::manage::{Backup, Restoration};
 use fve::output::check_new;
 use fve::shown::ShowPath;
 use fve::source::WriteAt;
+use serde_json::json;
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::backup::save;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source::{self, ChangedSourceArgs, SourceArgs};
+use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::Run;
 
@@ -53,6 +55,10 @@ struct BackupArgs {
     /// even after that credential is changed: keep it safe
     #[arg(value_name = "OUT", value_hint = ValueHint::FilePath)]
     output: PathBuf,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +82,10 @@ struct RestoreArgs {
     /// Check everything and print what would be written, but write nothing
     #[arg(long)]
     dry_run: bool,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
 }
 
 impl Run for MetadataArgs {
@@ -103,6 +113,12 @@ fn backup(args: &BackupArgs) -> Result<(), Failure> {
     }
     let backup = Backup::of(&volume)?;
     save(&args.output, &backup)?;
+    if args.json {
+        return term::print(&document(&json!({
+            "volume": format!("{:X}", backup.volume_id()),
+            "file": args.output.to_string_lossy(),
+        })));
+    }
     term::note(format_args!(
         "the metadata of volume {:X} was saved to {}; anyone with a current password or key can unlock the volume with this file, even after that password or key is changed: keep it safe",
         backup.volume_id(),
@@ -120,6 +136,15 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     } else {
         backup.restore(&target, &credentials)?
     };
+    if args.json {
+        return term::print(&document(&json!({
+            "volume": format!("{:X}", backup.volume_id()),
+            "dry_run": args.dry_run,
+            "taken": backup.taken().to_string(),
+            "restored_copies": restoration.copies,
+            "boot_record": restoration.boot_record,
+        })));
+    }
     print_result(&backup, &restoration, args.dry_run)
 }
 
@@ -134,13 +159,13 @@ fn target(args: &SourceArgs, backup: &Backup) -> Result<Arc<dyn WriteAt>, Failur
     }
 }
 
-fn read(path: &Path) -> Result<Backup, Error> {
+fn read(path: &Path) -> Result<Backup, Failure> {
     let fail = |error| Error::io(format!("cannot read {}", path.shown()), error);
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(Backup::MAX_LEN + 1).read_to_end(&mut bytes))
         .map_err(fail)?;
-    Backup::parse(&bytes)
+    Backup::parse(&bytes).map_err(|error| Failure::wrong_file(&error))
 }
 
 fn print_result(backup: &Backup, restoration: &Restoration, dry_run: bool) -> Result<(), Failure> {

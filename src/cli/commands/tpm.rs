@@ -25,7 +25,7 @@ use crate::cli::options::file;
 use crate::cli::options::source::{self, SourceArgs};
 use crate::cli::output::json as documents;
 use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 
 /// The measurement log of the firmware, as the kernel provides it (TCG PC Client Platform Firmware
 /// Profile).
@@ -142,11 +142,6 @@ struct AskArgs {
 }
 
 impl TpmArgs {
-    /// Whether `--json` was given.
-    pub(crate) fn json(&self) -> bool {
-        self.parts().1.json
-    }
-
     /// The source if there is one, and the TPM.
     fn parts(&self) -> (Option<&SourceArgs>, &AskArgs) {
         match &self.command {
@@ -159,10 +154,6 @@ impl TpmArgs {
 impl Run for TpmArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json().then_some(documents::failure)
     }
 }
 

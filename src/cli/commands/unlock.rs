@@ -36,8 +36,8 @@ impl Run for UnlockArgs {
         run(self)
     }
 
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(crate::cli::output::json::not_unlocked)
+    fn failure_document(&self) -> FailureDocument {
+        crate::cli::output::json::not_unlocked
     }
 }
 

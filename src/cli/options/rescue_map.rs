@@ -22,7 +22,7 @@ pub(crate) fn read(path: &Path) -> Result<RescueMap, Failure> {
         .read_to_string(&mut text)
         .map_err(fail)?;
     let unfit = |why: String| Failure::Other {
-        status: Status::Io,
+        status: Status::Usage,
         what: format!("{}: {why}", path.shown()),
         help: Some(
             "give the map file that ddrescue wrote beside the image; it begins with '# Mapfile'"

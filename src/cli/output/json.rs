@@ -10,9 +10,30 @@ use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
 
-/// Formats a document, with a newline at the end. Direction marks and the like are escaped as JSON
+/// The version of all documents, their key `version`. It grows if a document changes in a way that a
+/// program could notice which ignores keys that it does not know.
+const VERSION: u32 = 1;
+
+/// A document with its version.
+#[derive(Serialize)]
+struct Versioned<'a> {
+    version: u32,
+    #[serde(flatten)]
+    document: &'a Value,
+}
+
+/// Formats a document that a command prints: an object, with the version of the documents and a newline
+/// at the end.
+pub(crate) fn document(value: &Value) -> String {
+    text(&Versioned {
+        version: VERSION,
+        document: value,
+    })
+}
+
+/// Formats a value, with a newline at the end. Direction marks and the like are escaped as JSON
 /// escapes them: a terminal may show the document.
-pub(crate) fn document(value: &impl Serialize) -> String {
+pub(crate) fn text(value: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(value);
     // Serializing maps with text keys and plain values cannot fail.
     let text = text.unwrap_or_default();
@@ -110,11 +131,7 @@ pub(crate) fn error(failure: &Failure) -> Value {
         _ => Vec::new(),
     };
     let mut answer = json!({
-        "error": {
-            "status": failure.status() as u8,
-            "message": failure.message(),
-            "help": failure.help(),
-        },
+        "error": error_object(failure),
         "attempts": report,
     });
     if let Failure::Volume(Error::Ambiguous { candidates, .. }) = failure {
@@ -122,6 +139,16 @@ pub(crate) fn error(failure: &Failure) -> Value {
         answer["candidates"] = json!(candidates);
     }
     answer
+}
+
+/// The object `error` of every document about a failure.
+pub(crate) fn error_object(failure: &Failure) -> Value {
+    json!({
+        "status": failure.status() as u8,
+        "reason": failure.reason(),
+        "message": failure.message(),
+        "help": failure.help(),
+    })
 }
 
 /// One of several volumes among which the user must choose.

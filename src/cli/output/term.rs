@@ -214,14 +214,18 @@ pub(crate) fn silence() -> Result<Silence, Failure> {
 }
 
 fn cannot_ask(error: io::Error) -> Failure {
-    let what = match error.kind() {
-        io::ErrorKind::UnexpectedEof => "nothing was typed: the input has ended".to_owned(),
-        _ => Error::io("cannot ask on the terminal", error)
-            .with_causes()
-            .to_string(),
+    let (status, what) = match error.kind() {
+        io::ErrorKind::UnexpectedEof => (
+            Status::Refused,
+            "nothing was typed: the input has ended".to_owned(),
+        ),
+        _ => {
+            let error = Error::io("cannot ask on the terminal", error);
+            (Status::Io, error.with_causes().to_string())
+        }
     };
     Failure::Other {
-        status: Status::Io,
+        status,
         what,
         help: Some("give the secret in a file, as with '--password-file FILE'".to_owned()),
     }

@@ -343,7 +343,7 @@ impl Server {
                 let lines = self.lines();
                 // Other programs, such as systemd-socket-activate, write lines that are not JSON.
                 for line in lines.iter().filter(|line| line.is_object()) {
-                    assert_documented("Log of `fve network-unlock serve`", line);
+                    assert_documented("network-unlock-serve-log", line);
                 }
                 return;
             }

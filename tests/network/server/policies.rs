@@ -306,7 +306,7 @@ fn check_policy() {
     words.extend(asked.iter().flat_map(|(relay, _)| ["--relay", relay]));
     let output = check(&text, &words);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_documented("`fve network-unlock check-policy`", &json);
+    assert_documented("network-unlock-check-policy", &json);
     assert_eq!(json["relays"], serde_json::json!(["CORE"]));
     for ((relay, believed), found) in asked
         .iter()

@@ -47,4 +47,8 @@ pub(crate) struct DecryptArgs {
     /// in the format of ddrescue's map files
     #[arg(long, alias = "error-map", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) error_map_to: Option<PathBuf>,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }

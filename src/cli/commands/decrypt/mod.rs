@@ -15,11 +15,13 @@ use self::record::OutputIdentity;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::source;
-use crate::cli::output::term;
+use crate::cli::output::{json as documents, term};
 use crate::cli::run::Run;
 use crate::cli::signals;
 use fve::serve::export::{Export, Exported, Written, ddrescue_map};
 use fve::shown::ShowPath;
+use fve::volume::Unlocked;
+use serde_json::json;
 
 impl Run for DecryptArgs {
     fn run(&self) -> Result<(), Failure> {
@@ -30,6 +32,11 @@ impl Run for DecryptArgs {
 fn run(args: &DecryptArgs) -> Result<(), Failure> {
     // Whatever can refuse the output comes before the credential, which the user may have to type.
     let kind = Kind::of(args)?;
+    if args.json && args.output == Path::new("-") {
+        return Err(Failure::usage(
+            "with --json, standard output has the document, so OUT must be a file or a device",
+        ));
+    }
     ErrorMap::check(args)?;
     let source::OpenedToShow {
         opened,
@@ -72,11 +79,41 @@ fn run(args: &DecryptArgs) -> Result<(), Failure> {
             if let Some(map) = map {
                 map.fill(&ddrescue_map(&exported, unlocked.size()))?;
             }
+            let reported = report_missing(&exported, unlocked.size());
+            if args.json {
+                return print_document(args, &exported, &unlocked, reported);
+            }
             print_hash(args, &exported)?;
-            report_missing(&exported, unlocked.size())
+            reported
         }
         Err(failed) => Err(output.give_up(failed, done.into_inner())),
     }
+}
+
+/// Prints the result as a document. If bytes are missing, it has the error, too.
+fn print_document(
+    args: &DecryptArgs,
+    exported: &Exported,
+    unlocked: &Unlocked,
+    reported: Result<(), Failure>,
+) -> Result<(), Failure> {
+    let missing = exported.missing.iter();
+    let missing = missing.map(|range| json!({ "start": range.start, "end": range.end }));
+    let mut answer = json!({
+        "file": args.output.to_string_lossy(),
+        "size": unlocked.size(),
+        "missing_bytes": exported.missing_bytes(),
+        "missing": missing.collect::<Vec<_>>(),
+        "error_map": args.error_map_to.as_ref().map(|path| path.to_string_lossy()),
+        "sha256": exported.sha256.map(|hash| base16ct::lower::encode_string(&hash)),
+    });
+    let Err(failure) = reported else {
+        return term::print(&documents::document(&answer));
+    };
+    answer["error"] = documents::error_object(&failure);
+    term::print(&documents::document(&answer))?;
+    term::print_failure(&failure);
+    Err(Failure::Silent(failure.status()))
 }
 
 /// Prints the SHA-256 in the format of sha256sum; on standard error if standard output gets the

@@ -96,7 +96,7 @@ impl Record {
             written: written.len,
             missing: written.missing.iter().map(|r| (r.start, r.end)).collect(),
         };
-        output::replace(&self.path, json::document(&document).as_bytes())
+        output::replace(&self.path, json::text(&document).as_bytes())
     }
 
     /// Reads what has been written; an explanation if the file cannot be used.

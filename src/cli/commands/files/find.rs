@@ -15,8 +15,7 @@ use super::place;
 use crate::cli::failure::Failure;
 use crate::cli::options::file_system;
 use crate::cli::options::parse::parse_bytes;
-use crate::cli::output::json;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -166,10 +165,6 @@ impl Run for FindArgs {
         let files = &opened.files;
         let found: Result<Vec<_>, _> = paths.iter().map(|path| place::find(files, path)).collect();
         listing::result(search(self, files, &found?))
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(json::failure)
     }
 }
 

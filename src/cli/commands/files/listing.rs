@@ -52,7 +52,6 @@ impl Listing {
         if is_json {
             let properties = files.properties();
             let head = json::document(&json!({
-                "version": 1,
                 "file_system": {
                     "kind": properties.kind,
                     "label": properties.label,
@@ -87,7 +86,7 @@ impl Listing {
     }
 
     fn object(&mut self, object: &Value) -> Result<(), Ended> {
-        for line in json::document(object).lines() {
+        for line in json::text(object).lines() {
             write!(self.out, "\n    {line}")?;
         }
         Ok(())

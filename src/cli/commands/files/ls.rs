@@ -14,8 +14,7 @@ use super::listing::{self, Ended, Listing};
 use super::place;
 use crate::cli::failure::Failure;
 use crate::cli::options::file_system;
-use crate::cli::output::json;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 
 /// Most directories inside each other that are listed.
 const MAX_DEPTH: usize = 1024;
@@ -76,10 +75,6 @@ impl Run for LsArgs {
         };
         let found: Result<Vec<_>, _> = paths.iter().map(|path| find(files, path)).collect();
         listing::result(list(self, files, &found?))
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(json::failure)
     }
 }
 

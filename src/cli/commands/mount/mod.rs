@@ -17,14 +17,16 @@ use std::time::SystemTime;
 
 use clap::{Args, ValueHint};
 use fve::error::Error;
-use fve::serve::fuse::MountOptions;
+use fve::serve::fuse::{FILE_NAME, MountOptions};
 use fve::shown::ShowPath;
 use rustix::process::{getegid, geteuid};
+use serde_json::json;
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source::{self, SourceArgs};
+use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::Run;
 
@@ -97,6 +99,10 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) foreground: bool,
 
+    /// Once the mount is ready, print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+
     /// Let no file be executed; without another driver, none can be in any case
     #[arg(long, hide = true)]
     pub(crate) noexec: bool,
@@ -133,10 +139,10 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
             args.source.source.shown(),
             args.directory.shown()
         ));
-        return Ok(());
+        return args.announce();
     }
     if !args.foreground && !args.background_child {
-        return server::start_in_background();
+        return server::start_in_background(args);
     }
     if args.volume {
         return volume::serve(args);
@@ -194,6 +200,25 @@ fn parse_mask(text: &str) -> Result<u16, String> {
 }
 
 impl MountArgs {
+    /// Prints what is mounted now, if that is asked for.
+    fn announce(&self) -> Result<(), Failure> {
+        self.document().map_or(Ok(()), |text| term::print(&text))
+    }
+
+    /// The document about the mount, if it is asked for.
+    fn document(&self) -> Option<String> {
+        if !self.json {
+            return None;
+        }
+        let file = self.directory.join(FILE_NAME);
+        Some(document(&json!({
+            "source": self.source.source.to_string_lossy(),
+            "directory": self.directory.to_string_lossy(),
+            "file": self.volume.then(|| file.to_string_lossy()),
+            "read_write": self.read_write,
+        })))
+    }
+
     /// Who may use files that another driver shows.
     fn access(&self) -> driver::Access {
         let mask = match (self.gid, self.allow_other) {

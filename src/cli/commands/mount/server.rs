@@ -48,6 +48,8 @@ pub(super) fn serve_with(
     let no_thread = |error| Error::io("cannot start a thread", error);
     let what = io::stderr().is_terminal().then(what);
     let in_background = args.background_child;
+    // In the background, the process that the user started prints it.
+    let document = args.document().filter(|_| !in_background);
     let (serving, is_serving) = channel();
     let told = unmounter.clone();
     // Each thread has its own capabilities.
@@ -62,7 +64,8 @@ pub(super) fn serve_with(
             if let Some(what) = what {
                 term::note(what);
             }
-            announce(in_background)
+            announce(in_background)?;
+            document.map_or(Ok(()), |text| term::print(&text))
         })
         .map_err(no_thread)?;
     // The server parses what is on the disk, which may be hostile.
@@ -131,7 +134,7 @@ fn leave_terminal() -> io::Result<()> {
 }
 
 /// Starts this command again as the server, and waits until the mount is ready.
-pub(super) fn start_in_background() -> Result<(), Failure> {
+pub(super) fn start_in_background(args: &MountArgs) -> Result<(), Failure> {
     let fail = |error| Error::io("cannot start the server of the mount", error);
     let mut child = Command::new(std::env::current_exe().map_err(fail)?)
         .args(crate::cli::mount_helper::arguments()?)
@@ -145,7 +148,11 @@ pub(super) fn start_in_background() -> Result<(), Failure> {
         pipe.read_to_end(&mut said).map_err(fail)?;
     }
     if said == READY {
-        return Ok(());
+        return args.announce();
+    }
+    if args.json {
+        // The document of the failure.
+        term::print(&String::from_utf8_lossy(&said))?;
     }
     let ended = child.wait().map_err(fail)?;
     Err(Failure::Silent(passed_on(ended)))

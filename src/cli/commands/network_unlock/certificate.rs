@@ -11,12 +11,12 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::PasswordArgs;
+use super::{PasswordArgs, not_a_certificate};
 use crate::cli::failure::Failure;
 use crate::cli::options::new_protectors::new_password;
 use crate::cli::output::json as documents;
 use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 use crate::cli::signals;
 use fve::error::Error;
 use fve::network::certificate::{Certificate, MAX_FILE};
@@ -85,10 +85,6 @@ pub(crate) struct CertificateArgs {
 impl Run for CertificateArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(crate::cli::output::json::failure)
     }
 }
 
@@ -223,7 +219,7 @@ fn read(path: &Path, files: &KeyFiles) -> Result<Vec<Certificate>, Failure> {
     if let Ok(certificate) = Certificate::parse(&content) {
         return Ok(vec![certificate]);
     }
-    Ok(read_certificates(path, files)?)
+    read_certificates(path, files).map_err(not_a_certificate)
 }
 
 fn describe(path: &Path, certificate: &Certificate) -> Value {

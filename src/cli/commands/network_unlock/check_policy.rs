@@ -18,7 +18,7 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::json as documents;
 use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 use fve::network::message::Thumbprint;
 use fve::network::policy::{InvalidPolicy, NamedSubnet, Policy, Rule};
 use fve::shown::ShowPath;
@@ -60,10 +60,6 @@ pub(crate) struct CheckPolicyArgs {
 impl Run for CheckPolicyArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(crate::cli::output::json::failure)
     }
 }
 

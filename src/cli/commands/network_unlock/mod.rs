@@ -15,11 +15,13 @@ mod probe;
 mod serve;
 
 use clap::Args;
+#[cfg(feature = "network-server")]
+use fve::error::{Error, Remedy};
 
 #[cfg(feature = "network-server")]
 use self::files::{PasswordArgs, PolicyError, read_policy};
 use crate::cli::failure::Failure;
-use crate::cli::run::{FailureDocument, Run, commands};
+use crate::cli::run::{Run, commands};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -51,12 +53,22 @@ commands! {
     }
 }
 
+/// The failure for a file without a certificate. One that only needs another password is a credential
+/// that does not fit.
+#[cfg(feature = "network-server")]
+fn not_a_certificate(error: Error) -> Failure {
+    match &error {
+        Error::BadCredential {
+            remedy: Some(Remedy::GiveKeyFilePassword),
+            ..
+        } => error.into(),
+        Error::BadCredential { .. } => Failure::wrong_file(&error),
+        _ => error.into(),
+    }
+}
+
 impl Run for NetworkUnlockArgs {
     fn run(&self) -> Result<(), Failure> {
         self.command.chosen().run()
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.command.chosen().failure_document()
     }
 }

@@ -18,7 +18,7 @@ use crate::cli::options::credentials::network::{seconds, seconds_word};
 use crate::cli::options::new_protectors::network::read_certificate;
 use crate::cli::output::json::document;
 use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 use fve::crypto::random;
 use fve::error::Error;
 use fve::network::Request;
@@ -63,10 +63,6 @@ struct Probe {
 impl Run for ProbeArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(crate::cli::output::json::failure)
     }
 }
 

@@ -15,7 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::log::{Format, Log};
-use super::{PasswordArgs, PolicyError, privileges, read_policy};
+use super::{PasswordArgs, PolicyError, not_a_certificate, privileges, read_policy};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::threads::bounded_threads;
@@ -260,7 +260,7 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
         .passwords
         .key_files(&args.certificates)?
         .accept_readable_keys(args.accept_readable_keys);
-    let certificates = ServedCertificates::read(&files)?;
+    let certificates = ServedCertificates::read(&files).map_err(not_a_certificate)?;
     if args.strict_certificates
         && let Some((served, doubt)) = certificates.doubts(SystemTime::now()).first()
     {

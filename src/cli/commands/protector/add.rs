@@ -1,6 +1,6 @@
 //! `fve protector add`: adds key protectors.
 
-use fve::enroll::Enrollment;
+use fve::enroll::{Enrollment, HandedOver, NewSecret};
 use fve::format::protector::ProtectorKind;
 use fve::manage::{Change, check_new_password};
 
@@ -10,6 +10,19 @@ use crate::cli::failure::Failure;
 use crate::cli::options::new_protectors::network::NewNetwork;
 use crate::cli::options::new_protectors::tpm::{TPM, report_proof, report_srk_name};
 use crate::cli::options::new_protectors::{NewProtectorArgs, hand_over};
+
+/// Saves the secrets of new key protectors. What is to be shown is kept for the document.
+fn hand_over_later(secrets: &[NewSecret], session: &mut Session<'_>) -> Result<(), Failure> {
+    for secret in secrets {
+        let (id, _) = secret.protector();
+        match secret.hand_over()? {
+            HandedOver::Saved(path) => session.files.push((id, path)),
+            HandedOver::Show(password) => session.shown.push((id, password.expose_digits())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
 
 pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
     let prepared = args.new.prepare()?;
@@ -63,7 +76,11 @@ pub(super) fn add(args: &AddArgs) -> Result<(), Failure> {
         // was printed but never added.
         session.managed.preview(&change)?;
         session.back_up()?;
-        if let Err(failure) = hand_over(&secrets) {
+        let handed = match args.change.json {
+            true => hand_over_later(&secrets, &mut session),
+            false => hand_over(&secrets),
+        };
+        if let Err(failure) = handed {
             session.give_up();
             return Err(failure);
         }

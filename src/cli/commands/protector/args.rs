@@ -26,13 +26,6 @@ pub(crate) struct ProtectorArgs {
     pub(super) command: ProtectorCommand,
 }
 
-impl ProtectorArgs {
-    /// Whether the answer is to be one JSON document.
-    pub(crate) fn json(&self) -> bool {
-        matches!(&self.command, ProtectorCommand::List(args) if args.json)
-    }
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum ProtectorCommand {
     /// List the key protectors; needs no credential
@@ -90,6 +83,10 @@ pub(super) struct ChangeArgs {
     /// the volume with it: keep it safe, or delete it once the change has proved good
     #[arg(long, alias = "backup", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) backup_to: Option<PathBuf>,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// The former options for the ID of the key protector that a command acts on.
@@ -304,6 +301,10 @@ pub(super) struct ShowRecoveryArgs {
 
     #[command(flatten)]
     pub(super) credentials: CredentialArgs,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -332,6 +333,10 @@ pub(super) struct SaveStartupKeyArgs {
     /// Use the format of Windows 11, which also names the volume
     #[arg(long)]
     pub(super) windows11: bool,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 impl SaveStartupKeyArgs {

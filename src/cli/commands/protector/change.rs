@@ -11,7 +11,7 @@ use fve::shown::ShowPath;
 use super::args::{
     ChangePasswordArgs, ChangePinArgs, RemoveArgs, ResealArgs, ResumeArgs, RotateArgs, SuspendArgs,
 };
-use super::session::{Session, tell};
+use super::session::Session;
 use crate::cli::failure::Failure;
 use crate::cli::options::new_protectors::new_password;
 use crate::cli::options::new_protectors::tpm::{WITH_PIN, WITH_TPM, new_pin, sealer};
@@ -109,9 +109,9 @@ pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {
     let rotation = Rotation::new(&session.managed, &old)?.drop_bound(args.drop.drop_bound);
     if args.change.dry_run {
         let report = rotation.preview(&session.managed)?;
-        return tell(&report, true);
+        return session.tell(&report);
     }
-    session.with_backup(|managed| {
+    session.with_backup(Some(&args.recovery_password_to), |managed| {
         rotation
             .carry_out(managed, |id, password| {
                 save_key(

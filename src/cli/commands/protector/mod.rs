@@ -10,16 +10,11 @@ pub(crate) use self::args::ProtectorArgs;
 
 use self::args::ProtectorCommand;
 use crate::cli::failure::Failure;
-use crate::cli::output::json;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 
 impl Run for ProtectorArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json().then_some(json::failure)
     }
 }
 

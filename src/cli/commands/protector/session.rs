@@ -1,6 +1,7 @@
 //! A volume opened for one change of its key protectors, with the backup that protects the change.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use fve::enroll::TpmBinding;
 use fve::error::Error;
@@ -9,8 +10,10 @@ use fve::format::tpm_blob::SealedObject;
 use fve::guid::Guid;
 use fve::manage::{Change, Managed, Report, reseal_tpm_protector};
 use fve::output::check_new;
+use fve::secret::SecretText;
 use fve::tpm::Pin;
 use fve::volume::Volume;
+use serde_json::{Value, json};
 
 use super::args::ChangeArgs;
 use crate::cli::failure::Failure;
@@ -18,6 +21,7 @@ use crate::cli::options::backup::{BeforeChange, before_change};
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::new_protectors::tpm::{Proof, report_proof, report_srk_name};
 use crate::cli::options::source;
+use crate::cli::output::json::document;
 use crate::cli::output::term;
 
 /// Help for errors about a key protector that the volume does not have.
@@ -29,6 +33,10 @@ pub(super) struct Session<'a> {
     pub(super) managed: Managed,
     /// Taken before the change, and before new secrets are saved or printed.
     backup: Option<BeforeChange>,
+    /// Where the secrets of new key protectors were saved, for the document.
+    pub(super) files: Vec<(Guid, PathBuf)>,
+    /// New recovery passwords that are only in the document.
+    pub(super) shown: Vec<(Guid, SecretText)>,
 }
 
 impl<'a> Session<'a> {
@@ -57,6 +65,8 @@ impl<'a> Session<'a> {
             args,
             managed,
             backup: None,
+            files: Vec::new(),
+            shown: Vec::new(),
         })
     }
 
@@ -143,15 +153,16 @@ impl<'a> Session<'a> {
 
     pub(super) fn carry_out(&mut self, change: Change) -> Result<(), Failure> {
         if self.args.dry_run {
-            return tell(&self.managed.preview(&change)?, true);
+            return self.tell(&self.managed.preview(&change)?);
         }
-        self.with_backup(|managed| managed.commit(&change))
+        self.with_backup(None, |managed| managed.commit(&change))
     }
 
     /// Makes a backup, carries out the change, and reports it. If the change fails, the backup is
-    /// kept.
+    /// kept. `saved_to`: where the secret of the only new key protector is saved meanwhile.
     pub(super) fn with_backup(
         &mut self,
+        saved_to: Option<&Path>,
         change: impl FnOnce(&mut Managed) -> Result<Report, Error>,
     ) -> Result<(), Failure> {
         self.back_up()?;
@@ -160,13 +171,63 @@ impl<'a> Session<'a> {
                 if let Some(backup) = self.backup.take() {
                     backup.done();
                 }
-                tell(&report, false)
+                let added = report.added.iter().map(|(id, _)| *id);
+                self.files.extend(added.zip(saved_to.map(PathBuf::from)));
+                self.tell(&report)
             }
             Err(error) => {
                 self.give_up();
                 Err(error.into())
             }
         }
+    }
+
+    /// Prints what was changed or, with `--dry-run`, would be changed.
+    pub(super) fn tell(&self, report: &Report) -> Result<(), Failure> {
+        let dry_run = self.args.dry_run;
+        if !self.args.json {
+            return term::print(&in_words(report, dry_run));
+        }
+        let listed = |protectors: &[(Guid, ProtectorKind)], is_new: bool| {
+            let list = protectors.iter().map(|(id, kind)| {
+                // A dry run invents identifiers that the real run will not use.
+                let known = !(is_new && dry_run);
+                json!({
+                    "id": known.then(|| format!("{id:X}")),
+                    "type": kind.word(),
+                    "name": kind.name(),
+                })
+            });
+            list.collect::<Vec<_>>()
+        };
+        let added: Vec<_> = report
+            .added
+            .iter()
+            .zip(listed(&report.added, true))
+            .map(|((id, _), object)| self.with_secret(*id, object))
+            .collect();
+        let volume = self.managed.volume().metadata()?.dataset.id;
+        let backup = self.args.backup_to.as_ref().filter(|_| !dry_run);
+        term::print(&document(&json!({
+            "volume": format!("{volume:X}"),
+            "dry_run": dry_run,
+            "added": added,
+            "replaced": listed(&report.replaced, false),
+            "removed": listed(&report.removed, false),
+            "new_vmk": report.rekeyed,
+            "repaired_copies": report.repaired,
+            "backup": backup.map(|path| path.to_string_lossy()),
+        })))
+    }
+
+    /// The object of a new key protector, with the place of its secret.
+    fn with_secret(&self, id: Guid, mut object: Value) -> Value {
+        let file = self.files.iter().find(|(of, _)| *of == id);
+        object["file"] = json!(file.map(|(_, path)| path.to_string_lossy()));
+        if let Some((_, digits)) = self.shown.iter().find(|(of, _)| *of == id) {
+            object["recovery_password"] = json!(digits.expose());
+        }
+        object
     }
 
     /// Makes the backup, unless it exists already.
@@ -186,8 +247,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Prints what was changed or, with `dry_run`, would be changed.
-pub(super) fn tell(report: &Report, dry_run: bool) -> Result<(), Failure> {
+/// What was changed or, with `dry_run`, would be changed, as text.
+fn in_words(report: &Report, dry_run: bool) -> String {
     let mut text = String::new();
     if dry_run {
         // A dry run invents identifiers that the real run will not use.
@@ -212,5 +273,5 @@ pub(super) fn tell(report: &Report, dry_run: bool) -> Result<(), Failure> {
         let word = if dry_run { "would be" } else { "was" };
         let _ = writeln!(text, "metadata copy {copy} {word} repaired");
     }
-    term::print(&text)
+    text
 }

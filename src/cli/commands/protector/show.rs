@@ -31,15 +31,32 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
-    let (_, secrets) = stored_secrets(&args.source, &args.credentials)?;
+    let (volume, secrets) = stored_secrets(&args.source, &args.credentials)?;
     let mut found = false;
+    let mut listed = Vec::new();
     for secret in &secrets {
         if let ProtectorSecret::RecoveryPassword(password) = &secret.secret {
             let digits = password.expose_digits();
+            found = true;
+            if args.json {
+                listed.push(json!({
+                    "id": format!("{:X}", secret.protector),
+                    "recovery_password": digits.expose(),
+                }));
+                continue;
+            }
             let line = format!("{:X}  {}\n", secret.protector, digits.expose());
             term::print(SecretText::new(line).expose())?;
-            found = true;
         }
+    }
+    if found && args.json {
+        return term::print_all(
+            &SecretText::new(document(&json!({
+                "volume": format!("{volume:X}"),
+                "recovery_passwords": listed,
+            })))
+            .expose(),
+        );
     }
     if found {
         return Ok(());
@@ -62,7 +79,7 @@ pub(super) fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure>
             let path = args
                 .startup_key_to
                 .join(format!("{:X}.BEK", secret.protector));
-            files.push((NewFile::create(&path)?, content));
+            files.push((secret.protector, NewFile::create(&path)?, content));
         }
     }
     if files.is_empty() {
@@ -71,12 +88,26 @@ pub(super) fn save_startup_key(args: &SaveStartupKeyArgs) -> Result<(), Failure>
             None => "startup key",
         }));
     }
-    for (file, content) in files {
+    let mut saved = Vec::new();
+    for (protector, file, content) in files {
         let path = file.path().to_owned();
         file.fill(content.expose())?;
-        term::note(format_args!("saved {}", path.shown()));
+        if args.json {
+            saved.push(json!({
+                "id": format!("{protector:X}"),
+                "file": path.to_string_lossy(),
+            }));
+        } else {
+            term::note(format_args!("saved {}", path.shown()));
+        }
     }
-    Ok(())
+    match args.json {
+        true => term::print(&document(&json!({
+            "volume": format!("{id:X}"),
+            "files": saved,
+        }))),
+        false => Ok(()),
+    }
 }
 
 fn stores_none(what: &str) -> Failure {

@@ -21,10 +21,10 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::parse::parse_bytes;
 use crate::cli::options::source::{self, LostArgs, SourceArgs};
-use crate::cli::output::json::{document, failure};
+use crate::cli::output::json::document;
 use crate::cli::output::keyboard::Form;
 use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -80,10 +80,6 @@ const MAX_SUGGESTIONS: usize = 20;
 impl Run for CheckArgs {
     fn run(&self) -> Result<(), Failure> {
         check(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(failure)
     }
 }
 

@@ -134,7 +134,7 @@ impl Checkpoint {
             let what = format!("cannot save the checkpoint to {}", self.path.shown());
             Error::io(what, error)
         };
-        let text = crate::cli::output::json::document(&self.document);
+        let text = crate::cli::output::json::text(&self.document);
         Ok(fve::output::replace(&self.path, text.as_bytes()).map_err(fail)?)
     }
 }

@@ -19,9 +19,9 @@ use serde_json::json;
 
 use crate::cli::failure::Failure;
 use crate::cli::options::source::{self, SourceArgs};
-use crate::cli::output::json::{document, failure};
+use crate::cli::output::json::document;
 use crate::cli::output::term;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 
 /// Length of a sealed volume master key without its tag, in bytes: the programs refuse others.
 const SEALED_VMK_LEN: usize = 44;
@@ -45,10 +45,6 @@ pub(crate) struct HashArgs {
 impl Run for HashArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(failure)
     }
 }
 

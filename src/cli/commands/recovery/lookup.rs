@@ -27,9 +27,9 @@ use crate::cli::options::credentials::recovery_lookup::{
 use crate::cli::options::parse::parse_bytes;
 use crate::cli::options::readable::warn_if_others_can_read;
 use crate::cli::options::source::{self, LostArgs, SourceArgs};
-use crate::cli::output::json::{document, failure};
+use crate::cli::output::json::document;
 use crate::cli::output::term::{self, escaped, print_failure};
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("query").required(true).multiple(true).args(["id", "computer", "volume"])))]
@@ -99,10 +99,6 @@ pub(crate) struct LookupArgs {
 impl Run for LookupArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(failure)
     }
 }
 

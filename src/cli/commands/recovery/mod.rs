@@ -14,7 +14,7 @@ use self::hash::HashArgs;
 use self::lookup::LookupArgs;
 use self::search::SearchArgs;
 use crate::cli::failure::Failure;
-use crate::cli::run::{FailureDocument, Run, commands};
+use crate::cli::run::{Run, commands};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -46,9 +46,5 @@ commands! {
 impl Run for RecoveryArgs {
     fn run(&self) -> Result<(), Failure> {
         self.command.chosen().run()
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.command.chosen().failure_document()
     }
 }

@@ -89,12 +89,3 @@ impl RebuildArgs {
         output.unwrap_or(Path::new(""))
     }
 }
-
-impl RepairArgs {
-    pub(super) fn json(&self) -> bool {
-        match &self.command {
-            RepairCommand::Scan(args) => args.json,
-            RepairCommand::RebuildHeader(args) => args.json,
-        }
-    }
-}

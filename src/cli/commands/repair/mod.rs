@@ -24,16 +24,11 @@ pub(crate) use self::args::RepairArgs;
 
 use self::args::RepairCommand;
 use crate::cli::failure::Failure;
-use crate::cli::output::json as documents;
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::run::Run;
 
 impl Run for RepairArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json().then_some(documents::failure)
     }
 }
 

@@ -25,8 +25,8 @@ use fve::volume::Unlocked;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source::{self, Opened, SourceArgs};
-use crate::cli::output::{json as documents, term};
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::output::term;
+use crate::cli::run::Run;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -50,10 +50,6 @@ pub(crate) struct ReportArgs {
 impl Run for ReportArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(documents::failure)
     }
 }
 

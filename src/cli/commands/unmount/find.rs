@@ -7,11 +7,13 @@ use fve::error::Error;
 use fve::serve::fuse::FILE_NAME;
 use fve::shown::ShowPath;
 use fve::source::MountEntry;
+use serde_json::json;
 
 use super::layers::{Layers, is_fve};
-use super::{private, refused};
+use super::private;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::output::json::document;
 use crate::cli::output::term::{self, escaped};
 
 /// Most links that are followed, as in the kernel.
@@ -21,7 +23,7 @@ const MAX_LINKS: usize = 40;
 pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
     let path = match at_mount_point(word)? {
         Place::Mounted(entry) => {
-            let other = refused(
+            let other = not_meant(
                 format!(
                     "{} is a mount of another kind ({})",
                     entry.directory.shown(),
@@ -42,7 +44,7 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
         .map(|entry| Layers::on_own(entry.directory))
         .collect();
     match (meant.pop(), meant.is_empty()) {
-        (None, _) => Err(refused(
+        (None, _) => Err(not_meant(
             format!("nothing is mounted on {}", path.shown()),
             "'fve unmount' without DIR lists what is mounted",
         )),
@@ -56,7 +58,7 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
                 .iter()
                 .map(|layers| layers.directory.shown().to_string())
                 .collect();
-            Err(refused(
+            Err(not_meant(
                 format!("{} is mounted on {}", path.shown(), directories.join(", ")),
                 "name the directory to unmount",
             ))
@@ -64,29 +66,35 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
     }
 }
 
-/// The failure for a command line without a directory, which lists the mounts.
-pub(super) fn not_named() -> Failure {
-    let mounts = all().unwrap_or_default();
-    let listed: Vec<_> = mounts
-        .iter()
-        .map(|entry| {
-            let source = Path::new(&entry.source);
-            format!("{} ({})", shown_on(entry).shown(), source.shown())
-        })
-        .collect();
-    let help = match mounts.first() {
-        None => "nothing is mounted by fve".to_owned(),
-        Some(first) => format!(
-            "mounted are: {}; use 'fve unmount {}'",
-            listed.join(", "),
-            shown_on(first).shown()
-        ),
-    };
+/// The failure for an argument that does not name one mount of fve.
+fn not_meant(what: String, help: impl Into<String>) -> Failure {
     Failure::Other {
         status: Status::Usage,
-        what: "no DIR was named".to_owned(),
-        help: Some(help),
+        what,
+        help: Some(help.into()),
     }
+}
+
+/// Lists the mounts.
+pub(super) fn list(as_document: bool) -> Result<(), Failure> {
+    let mounts = all()?;
+    if as_document {
+        let mounts = mounts.iter().map(|entry| {
+            json!({
+                "directory": shown_on(entry).to_string_lossy(),
+                "source": entry.source.to_string_lossy(),
+            })
+        });
+        return term::print(&document(&json!({ "mounts": mounts.collect::<Vec<_>>() })));
+    }
+    if mounts.is_empty() {
+        term::note("nothing is mounted by fve");
+    }
+    let lines = mounts.iter().map(|entry| {
+        let source = Path::new(&entry.source);
+        format!("{}\t{}\n", shown_on(entry).shown(), source.shown())
+    });
+    term::print(&lines.collect::<String>())
 }
 
 /// Where the user sees a mount of fve.

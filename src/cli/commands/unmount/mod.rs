@@ -16,11 +16,14 @@ pub(crate) use self::private::{PrivateDirectory, remove as remove_private};
 pub(crate) use self::unmounter::Unmounter;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::output::json::document;
+use crate::cli::output::term;
 use crate::cli::run::Run;
 use clap::{Args, ValueHint};
 use fve::error::Error;
 use fve::serve::fuse::{FILE_NAME, detach_mount};
 use fve::source::MountEntry;
+use serde_json::json;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -38,6 +41,10 @@ pub(crate) struct UnmountArgs {
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) directory: Option<PathBuf>,
 
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+
     /// Unmount DIR when the server of the mount asks for it on standard input
     #[arg(long, hide = true, requires = "directory")]
     pub(crate) on_request: bool,
@@ -51,12 +58,19 @@ impl Run for UnmountArgs {
 
 fn run(args: &UnmountArgs) -> Result<(), Failure> {
     let Some(directory) = &args.directory else {
-        return Err(find::not_named());
+        return find::list(args.json);
     };
     if args.on_request {
         return unmounter::serve_requests(directory);
     }
-    find::find(directory)?.take_down()
+    let layers = find::find(directory)?;
+    layers.take_down()?;
+    match args.json {
+        true => term::print(&document(&json!({
+            "directory": layers.directory.to_string_lossy(),
+        }))),
+        false => Ok(()),
+    }
 }
 
 /// Whether a mount was made from this file, the volume on a private directory.

@@ -141,8 +141,9 @@ pub(crate) fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
         .read_to_end(&mut content)
         .map_err(fail)?;
     let certificate = Certificate::parse(&content).map_err(|error| {
-        Error::bad_credential("certificate", format!("{}: {error}", path.shown()))
-            .with_remedy("give the certificate of the server (.cer) as DER or PEM")
+        let error = Error::bad_credential("certificate", format!("{}: {error}", path.shown()))
+            .with_remedy("give the certificate of the server (.cer) as DER or PEM");
+        Failure::wrong_file(&error)
     })?;
     for doubt in certificate.doubts(SystemTime::now()) {
         term::note(format_args!("warning: the certificate: {doubt}"));

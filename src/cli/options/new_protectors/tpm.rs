@@ -258,7 +258,7 @@ pub(crate) fn new_pin(file: Option<&Path>) -> Result<Pin, Failure> {
     };
     if !PIN_LENGTHS.contains(&text.expose().encode_utf16().count()) {
         let why = "a PIN must have 4 to 20 characters";
-        return Err(Error::bad_credential("new PIN", why).into());
+        return Err(Failure::usage(format!("new PIN: {why}")));
     }
     Ok(Pin::new(&text))
 }
@@ -288,7 +288,7 @@ fn read_values(path: &Path) -> Result<Pcrs, Failure> {
             "{} must contain one line for each PCR: its number and its value",
             path.shown()
         );
-        Error::bad_credential("PCR values", why).into()
+        Failure::wrong_file(&Error::bad_credential("PCR values", why))
     })
 }
 

@@ -29,6 +29,7 @@ use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::file_system;
 use crate::cli::options::source::SourceArgs;
+use crate::cli::output::{json, term};
 use crate::cli::run::Run;
 use crate::cli::signals;
 
@@ -77,6 +78,10 @@ pub(crate) struct CpArgs {
     /// Write the SHA-256 of each copied file to this new file, for 'sha256sum -c'
     #[arg(long, alias = "sha256", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) sha256_to: Option<PathBuf>,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 impl Run for CpArgs {
@@ -120,11 +125,24 @@ fn run(args: &CpArgs) -> Result<(), Failure> {
     if let Some(path) = &args.sha256_to {
         own_files.add(path, "the list of hashes");
     }
-    let report = Report::new(interrupted, manifest.is_some());
+    let report = Report::new(interrupted, manifest.is_some(), args.json);
     let copied = copy(args, files, &found, destination.protect(own_files), &report);
     report.end();
     let listed = manifest.map_or(Ok(()), |manifest| manifest.fill(&report.hashes()));
-    copied.and(listed).and(report.result())
+    let list = args.sha256_to.as_deref();
+    let document = report.document(list);
+    let result = copied.and(listed).and(report.result());
+    if !args.json {
+        return result;
+    }
+    let mut document = document;
+    let Err(failure) = result else {
+        return term::print(&json::document(&document));
+    };
+    document["error"] = json::error_object(&failure);
+    term::print(&json::document(&document))?;
+    term::print_failure(&failure);
+    Err(Failure::Silent(failure.status()))
 }
 
 fn is_directory(found: &Located) -> bool {

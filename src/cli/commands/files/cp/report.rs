@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fve::error::Error;
 use fve::files::FilePath;
 use indicatif::ProgressBar;
+use serde_json::{Value, json};
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
@@ -29,10 +30,12 @@ pub(super) struct Report {
     streams: AtomicU64,
     hashes: Mutex<Hashes>,
     pub(super) wants_hashes: bool,
+    /// The failures so far, if they are to be in the document.
+    faults: Option<Mutex<Vec<Value>>>,
 }
 
 impl Report {
-    pub(super) fn new(interrupted: Arc<AtomicBool>, wants_hashes: bool) -> Self {
+    pub(super) fn new(interrupted: Arc<AtomicBool>, wants_hashes: bool, json: bool) -> Self {
         Self {
             interrupted,
             bar: term::progress(0),
@@ -43,6 +46,7 @@ impl Report {
             streams: AtomicU64::new(0),
             hashes: Mutex::default(),
             wants_hashes,
+            faults: json.then(Mutex::default),
         }
     }
 
@@ -54,6 +58,9 @@ impl Report {
     /// Reports that something was not copied. The copy goes on.
     pub(super) fn failed(&self, path: &FilePath, why: impl Display) {
         self.failed.fetch_add(1, Ordering::Relaxed);
+        if let Some(faults) = &self.faults {
+            lock(faults).push(json!({ "path": path.to_string(), "message": why.to_string() }));
+        }
         self.bar
             .suspend(|| term::say(format_args!("error: cannot copy {path}: {why}")));
     }
@@ -97,6 +104,21 @@ impl Report {
                 "{count} named streams were left out: --streams copies them, too"
             )),
         }
+    }
+
+    /// The document of the copy; `list` is the file with the hashes.
+    pub(super) fn document(&self, list: Option<&Path>) -> Value {
+        let faults = self
+            .faults
+            .as_ref()
+            .map(|faults| std::mem::take(&mut *lock(faults)));
+        json!({
+            "copied": self.copied.load(Ordering::Relaxed),
+            "failed": self.failed.load(Ordering::Relaxed),
+            "left_out_streams": self.streams.load(Ordering::Relaxed),
+            "sha256_file": list.map(|path| path.to_string_lossy()),
+            "errors": faults.unwrap_or_default(),
+        })
     }
 
     /// The result of the whole copy.

@@ -36,17 +36,13 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::source;
 use crate::cli::options::threads::bounded_threads;
-use crate::cli::output::{json, term};
-use crate::cli::run::{FailureDocument, Run};
+use crate::cli::output::term;
+use crate::cli::run::Run;
 use crate::cli::signals;
 
 impl Run for SearchArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
-    }
-
-    fn failure_document(&self) -> Option<FailureDocument> {
-        self.json.then_some(json::failure)
     }
 }
 
