@@ -339,7 +339,7 @@ fn keeps_a_backup_only_on_request_and_can_restore_it() {
     let said = bench.run(&["metadata", "backup", &backup]);
     assert_eq!(said.status, 2);
     let said = bench.run(&["metadata", "restore", bench.image.to_str().unwrap()]);
-    assert_eq!(said.status, 1);
+    assert_eq!(said.status, 2);
     assert!(
         said.err.contains("not a usable metadata backup"),
         "{}",
