@@ -86,6 +86,7 @@ const RARE: &[(&[&str], &[&str])] = &[
         &["create", "add"],
         &[
             "bank",
+            "json",
             "network-certificate",
             "network-sidecar-to",
             "network-timeout",

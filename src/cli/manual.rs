@@ -25,7 +25,8 @@ impl Page {
 
 /// The commands that need root where they are used on a real computer: they overwrite a disk, change what
 /// unlocks it, ask the TPM or answer the network. Their pages, and those of the commands below them, are
-/// in section 8, all others in section 1: they read, and need no more than permission to read SOURCE.
+/// among those for administrators (`.8`). All others read, and need no more than permission to read SOURCE:
+/// their pages are among those for users (`.1`).
 const OF_ROOT: [&str; 5] = ["create", "protector", "metadata", "tpm", "network-unlock"];
 
 /// What the environment and the file system are read for. The first column is an option of the commands

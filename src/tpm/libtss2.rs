@@ -15,8 +15,7 @@ use std::sync::OnceLock;
 use libloading::Library;
 use tss_esapi::tss2_esys::*;
 
-/// A function of libtss2 was called although the library is not loaded (TSS 2.0 overview, section 3.1: the code
-/// "not implemented" of the layer ESYS).
+/// TSS2_ESYS_RC_NOT_IMPLEMENTED: a function of libtss2 was called although the library is not loaded.
 const NOT_LOADED: TSS2_RC = 0x0007_0002;
 
 /// A library that cannot be loaded, with the reason.

@@ -92,7 +92,7 @@ fn faults() {
             "<!-- never: x -->\n```sh\ntrue\n```\n",
             "unknown marker 'never'",
         ),
-        ("[a](docs/missing.md)\n", "docs/missing.md does not exist"),
+        ("[a](missing.md)\n", "missing.md does not exist"),
         ("[a](README.md#nowhere)\n", "there is no such heading"),
     ];
     for (text, why) in cases {

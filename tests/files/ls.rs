@@ -127,7 +127,7 @@ fn documents() -> Result<(), Failed> {
     let output = output("ls", &image, &["-R", "--json", "--streams"]);
     assert_status(&output, 0);
     let document = json(&output);
-    assert_documented("`fve ls`, `fve find`", &document);
+    assert_documented("ls", &document);
     let entries = document["entries"].as_array().ok_or("no entries")?;
     let found: BTreeMap<_, _> = entries
         .iter()

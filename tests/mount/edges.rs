@@ -337,8 +337,8 @@ fn a_mount_is_found_by_a_link_its_file_and_its_source() {
     }
     place.mount(&[]);
     let output = unmount(&[]);
-    assert_status(&output, 2);
-    let listed = said(&output);
+    assert_status(&output, 0);
+    let listed = String::from_utf8_lossy(&output.stdout);
     assert!(
         listed.contains(&place.directory().display().to_string()),
         "{listed}"
@@ -348,7 +348,7 @@ fn a_mount_is_found_by_a_link_its_file_and_its_source() {
     std::fs::create_dir(&second).expect("directory");
     place.mount_on(&second, &[]);
     let output = unmount(&[&place.image()]);
-    assert_status(&output, 5);
+    assert_status(&output, 2);
     let listed = said(&output);
     assert!(listed.contains(&second.display().to_string()), "{listed}");
     assert!(place.is_mounted());
