@@ -51,7 +51,7 @@ pub(super) fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
     }
     if found && args.json {
         return term::print_all(
-            &SecretText::new(document(&json!({
+            SecretText::new(document(&json!({
                 "volume": format!("{volume:X}"),
                 "recovery_passwords": listed,
             })))
