@@ -47,6 +47,9 @@ rmdir "$stage/man"
 cp CHANGELOG.md "$stage/doc/changelog"
 cp dist/notices/THIRD-PARTY-NOTICES "$stage/doc"
 gzip -9n "$stage/doc"/*
+# The times of files in a checkout are those of the checkout; an rpm keeps them.
+cp -r dist "$stage/dist"
+find "$stage" -exec touch --date "@$SOURCE_DATE_EPOCH" {} +
 
 rm -rf "$out"
 mkdir -p "$out"
@@ -57,7 +60,9 @@ for variant in '' network-unlock; do
         --target-dir "$CARGO_TARGET_DIR" --source-date "$SOURCE_DATE_EPOCH" --auto-req builtin --output "$out/"
 done
 cargo cyclonedx --quiet --features full --format json --spec-version 1.5 --no-build-deps --override-filename fve.cdx
-mv fve.cdx.json "$out/"
+# It names the directory of the sources.
+sed -E 's|path\+file://[^"# ]*#(fve@)?|path+file:///usr/src/fve#|g' fve.cdx.json >"$out/fve.cdx.json"
+rm fve.cdx.json
 cp "$fve" "$out/fve-$(uname -m)-linux-gnu"
 (cd "$out" && sha256sum -- * >SHA256SUMS)
 ls -l "$out"

@@ -4,6 +4,9 @@ same files. Arguments: the variant of the package, or nothing."""
 import sys
 import tomllib
 
+# Where dist/build.sh copies dist/, with the same times in every build.
+STAGE = "target/packages/stage"
+
 # Directories that have another name on Fedora.
 PLACES = {"usr/share/zsh/vendor-completions/": "usr/share/zsh/site-functions/"}
 
@@ -27,11 +30,13 @@ def assets():
     for asset in deb["assets"]:
         if isinstance(asset, dict):
             # cargo-generate-rpm makes no links.
-            source, place, mode = "dist/rpm/mount.fve", asset["dest"], "755"
+            source, place, mode = f"{STAGE}/dist/rpm/mount.fve", asset["dest"], "755"
         else:
             source, place, mode = asset
             # cargo-generate-rpm does not know CARGO_TARGET_DIR for a program alone.
             source = source.replace("target/release/", "target/packages/release/")
+            if source.startswith("dist/"):
+                source = f"{STAGE}/{source}"
         place = PLACES.get(place, place)
         options = ', config = "noreplace"' if place.startswith("etc/") else ""
         options += ", doc = true" if place.startswith("usr/share/doc/") else ""

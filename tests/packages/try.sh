@@ -8,6 +8,7 @@ base=$(realpath "$1")
 shift
 
 work=$(mktemp -d)
+trap 'umount --recursive --lazy "$work"; rmdir "$work"' EXIT
 mount -t tmpfs none "$work"
 mkdir "$work"/{upper,work,root}
 root=$work/root
