@@ -23,7 +23,7 @@ def script(name, argument):
             text = file.read()
     except FileNotFoundError:
         return ""
-    return f"set -- {argument}\n" + text.replace("#!/bin/sh\n", "")
+    return f"set -- {argument}\n" + text.replace("#!/bin/sh\n", "").replace("#DEBHELPER#\n", "")
 
 
 def assets():
@@ -48,13 +48,20 @@ sysusers = "".join(
     for asset in deb["assets"]
     if isinstance(asset, list) and asset[1].startswith("usr/lib/sysusers.d/")
 )
+# cargo-deb adds the same to the scripts of the Debian package.
+units = " ".join(
+    asset[0].rsplit("/", 1)[1]
+    for asset in deb["assets"]
+    if isinstance(asset, list) and asset[1] == "usr/lib/systemd/system/" and "@" not in asset[0]
+)
+stop = f"[ ! -d /run/systemd/system ] || systemctl disable --now {units} || true\n" if units else ""
 reload = "[ ! -d /run/systemd/system ] || systemctl daemon-reload || true\n"
 print(f'name = "{deb["name"]}"')
 print(f"summary = '''{deb.get('rpm-summary', package['description'])}'''")
 print("assets = [", *assets(), "]", sep="\n")
 for name, text in {
     "post_install_script": sysusers + script("postinst", "configure") + reload,
-    "pre_uninstall_script": '[ "$1" = 0 ] || exit 0\n' + script("prerm", "remove"),
+    "pre_uninstall_script": '[ "$1" = 0 ] || exit 0\n' + stop + script("prerm", "remove"),
     "post_uninstall_script": '[ "$1" = 0 ] || exit 0\n' + script("postrm", "purge") + reload,
 }.items():
     print(f"{name} = '''\n{text}'''")
