@@ -17,6 +17,7 @@ mod disks;
 mod json;
 #[cfg(feature = "event-logs")]
 mod limits;
+mod lost_output;
 mod names;
 mod secrecy;
 mod shell;

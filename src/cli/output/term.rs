@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::keyboard::{self, Form, Silence};
+use crate::cli::output::stdout;
 use crate::cli::unrepeated;
 
 /// Whether notes and progress bars are left out (`--quiet`).
@@ -160,8 +161,17 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes to standard output what must not be lost. A closed pipe is an error.
+/// Prints on standard error a line with a secret that standard output did not take. No command may keep it
+/// back, and no copy of it stays in memory.
+pub(crate) fn say_secret(line: &SecretText) {
+    // There is no other place left.
+    let _ = io::stderr().write_all(line.expose().as_bytes());
+}
+
+/// Writes to standard output what must not be lost. A closed pipe is an error, and so is a closed standard
+/// output.
 pub(crate) fn print_all(text: &str) -> Result<(), Failure> {
+    stdout::check_open()?;
     let mut out = io::stdout().lock();
     let text = Zeroizing::new(output_text(text));
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -20,6 +20,7 @@ use crate::cli::failure::Failure;
 use crate::cli::options::backup::{BeforeChange, before_change};
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::new_protectors::tpm::{Proof, report_proof, report_srk_name};
+use crate::cli::options::new_protectors::with_digits;
 use crate::cli::options::source;
 use crate::cli::output::json::document;
 use crate::cli::output::term;
@@ -184,10 +185,31 @@ impl<'a> Session<'a> {
 
     /// Prints what was changed or, with `--dry-run`, would be changed.
     pub(super) fn tell(&self, report: &Report) -> Result<(), Failure> {
-        let dry_run = self.args.dry_run;
         if !self.args.json {
-            return term::print(&in_words(report, dry_run));
+            return term::print(&in_words(report, self.args.dry_run));
         }
+        let document = self.document(report);
+        if self.shown.is_empty() {
+            return term::print(document?.expose());
+        }
+        // The volume is changed already: what the document cannot tell must be told elsewhere.
+        document
+            .and_then(|document| term::print_all(document.expose()))
+            .inspect_err(|_| self.tell_digits())
+    }
+
+    /// Prints new recovery passwords on standard error.
+    fn tell_digits(&self) {
+        term::say(
+            "the volume was changed, and this is the new recovery password, which is printed only here: keep it",
+        );
+        for (id, digits) in &self.shown {
+            term::say_secret(&with_digits(*id, digits));
+        }
+    }
+
+    fn document(&self, report: &Report) -> Result<SecretText, Failure> {
+        let dry_run = self.args.dry_run;
         let listed = |protectors: &[(Guid, ProtectorKind)], is_new: bool| {
             let list = protectors.iter().map(|(id, kind)| {
                 // A dry run invents identifiers that the real run will not use.
@@ -208,7 +230,7 @@ impl<'a> Session<'a> {
             .collect();
         let volume = self.managed.volume().metadata()?.dataset.id;
         let backup = self.args.backup_to.as_ref().filter(|_| !dry_run);
-        term::print(&document(&json!({
+        Ok(SecretText::new(document(&json!({
             "volume": format!("{volume:X}"),
             "dry_run": dry_run,
             "added": added,
@@ -217,7 +239,7 @@ impl<'a> Session<'a> {
             "new_vmk": report.rekeyed,
             "repaired_copies": report.repaired,
             "backup": backup.map(|path| path.to_string_lossy()),
-        })))
+        }))))
     }
 
     /// The object of a new key protector, with the place of its secret.

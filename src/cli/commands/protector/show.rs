@@ -13,6 +13,7 @@ use crate::cli::describe;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::new_protectors::with_digits;
 use crate::cli::options::source::{self, SourceArgs};
 use crate::cli::output::json::document;
 use crate::cli::output::term;
@@ -45,8 +46,7 @@ pub(super) fn show_recovery(args: &ShowRecoveryArgs) -> Result<(), Failure> {
                 }));
                 continue;
             }
-            let line = format!("{:X}  {}\n", secret.protector, digits.expose());
-            term::print(SecretText::new(line).expose())?;
+            term::print(with_digits(secret.protector, &digits).expose())?;
         }
     }
     if found && args.json {

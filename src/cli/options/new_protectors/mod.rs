@@ -22,6 +22,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint}
 use fve::enroll::{Enrollment, HandedOver, NewSecret};
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
+use fve::guid::Guid;
 use fve::secret::SecretText;
 use fve::shown::ShowPath;
 
@@ -185,7 +186,7 @@ impl Prepared {
 }
 
 /// Saves the secrets of new key protectors and tells the user where. A recovery password without a
-/// file is printed on standard output.
+/// file is printed on standard output. If that fails, it is lost, and must not be added to the volume.
 pub(crate) fn hand_over(secrets: &[NewSecret]) -> Result<(), Failure> {
     for secret in secrets {
         let (id, kind) = secret.protector();
@@ -196,14 +197,17 @@ pub(crate) fn hand_over(secrets: &[NewSecret]) -> Result<(), Failure> {
                 path.shown()
             )),
             HandedOver::Show(password) => {
-                let digits = password.expose_digits();
-                let text = SecretText::new(format!("{id:X}  {}\n", digits.expose()));
-                term::print(text.expose())?;
+                term::print_all(with_digits(id, &password.expose_digits()).expose())?;
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// The line with a recovery password, as it is printed.
+pub(crate) fn with_digits(id: Guid, digits: &SecretText) -> SecretText {
+    SecretText::new(format!("{id:X}  {}\n", digits.expose()))
 }
 
 /// What is saved for a kind of key protector, in the words of the credential options.
