@@ -41,7 +41,7 @@ pub(crate) fn exit_on_signal(clean_up: impl Fn() + Send + 'static) {
     watch(move |_| {
         keyboard::restore();
         clean_up();
-        term::note("error: interrupted");
+        term::say("error: interrupted");
         std::process::exit(Status::Io as i32);
     });
 }

@@ -11,11 +11,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use snapbox::Data;
 use snapbox::assert::{Action, Assert};
 
+use crate::common::output::{assert_status, text};
+use crate::common::testdata;
 use crate::common::trials::{self, Trial, trial, trials};
 use crate::shell::{all_features, place, run};
 
@@ -317,4 +320,109 @@ fn steps() {
     assert_eq!(said(&format!("fve -q {unlock}")), "");
     let failed = said("fve -q unlock disk.img --password-file wrong-password");
     assert!(failed.starts_with("fve: error: "), "{failed}");
+}
+
+/// Commands that succeed, and say something on standard error. `QUIET` stands for the option, as after the first
+/// word of the line.
+const TALKING: &[&str] = &[
+    "fve info disk.img",
+    "fve info --json disk.img",
+    "fve unlock disk.img --startup-key key.BEK",
+    "fve unlock --json disk.img --startup-key key.BEK",
+    "fve ls windows.img --recovery-password-file readable",
+    "fve cat windows.img '$UpCase' --recovery-password-file readable",
+    "fve cp windows.img / copy -r --recovery-password-file readable",
+    "fve find windows.img --recovery-password-file readable",
+    "fve decrypt disk.img new --startup-key key.BEK",
+    "fve create new.img --size 1M --clear-key",
+    "fve create new.img --size 1M --new-recovery-password",
+    "fve create new.img --size 1M --recovery-password-to directory",
+    "fve protector list disk.img",
+    "fve protector show-recovery disk.img --startup-key key.BEK",
+    "fve protector save-startup-key disk.img --startup-key key.BEK --startup-key-to directory",
+    "fve protector add disk.img --startup-key key.BEK --new-recovery-password",
+    "fve protector add --json disk.img --startup-key key.BEK --new-recovery-password",
+    "fve protector add volume.img --startup-key key.BEK --startup-key-to directory",
+    "fve protector remove volume.img --startup-key key.BEK --type recoverypassword",
+    "fve protector rotate-recovery volume.img --startup-key key.BEK --recovery-password-to new",
+    "fve protector change-password disk.img --startup-key key.BEK --new-password-file password",
+    "fve protector suspend volume.img --startup-key key.BEK",
+    "fve protector suspend disk.img --startup-key key.BEK && fve QUIET protector resume disk.img",
+    "fve metadata backup volume.img new",
+    "fve metadata backup disk.img new && fve QUIET metadata restore disk.img new --startup-key key.BEK",
+    "fve export key-package volume.img new --startup-key key.BEK",
+    "fve repair rebuild-header volume.img new",
+    "fve repair scan windows.img --recovery-password-file readable",
+    "fve report disk.img",
+    "fve recovery check $(cat digits)",
+    "fve recovery check --file readable --volume windows.img",
+    "fve recovery search volume.img --pattern-file pattern --show",
+    "fve recovery search volume.img --pattern $(cat pattern) --show --json",
+    "fve recovery hash disk.img",
+    "fve recovery lookup --volume windows.img readable",
+];
+
+/// Commands that fail in ways of their own.
+const FAILING: &[(&str, i32)] = &[
+    (
+        "{ head -c 512 volume.img; cat zeros.img; } >lost.img; fve info --json lost.img",
+        6,
+    ),
+    (
+        "fve recovery search different-volumes.img --partition 2 --pattern-file pattern --show",
+        4,
+    ),
+];
+
+/// With `-q`, standard error has only errors, and nothing else changes: a new recovery password is still
+/// printed.
+#[trials]
+fn silence() -> Vec<Trial> {
+    let succeed = TALKING.iter().map(|line| (*line, 0));
+    let lines = succeed.chain(FAILING.iter().copied());
+    let trials = lines.map(|(line, status)| {
+        trial(format!("silence of {line}"), all_features(), move || {
+            let (out, said) = said_with("", line, status);
+            let (quiet_out, quiet_said) = said_with("-q", line, status);
+            assert_eq!(out, quiet_out);
+            match status {
+                0 => {
+                    assert_ne!(said, "", "-q has nothing to leave out");
+                    assert_eq!(quiet_said, "");
+                }
+                _ => assert!(quiet_said.starts_with("fve: error: "), "{quiet_said}"),
+            }
+        })
+    });
+    trials.collect()
+}
+
+/// Standard output and standard error of commands with this option, without what differs from run to run:
+/// identifiers, digits and times.
+fn said_with(option: &str, line: &str, status: i32) -> (String, String) {
+    let place = place();
+    for (from, to) in [
+        ("ntfs-xts-128.img", "windows.img"),
+        ("ntfs-xts-128.recovery.txt", "readable"),
+    ] {
+        fs::copy(testdata::directory().join(from), place.join(to)).expect(to);
+    }
+    let readable = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(place.join("readable"), readable).expect("readable");
+    let line = line.replacen("fve", &format!("fve {option}"), 1);
+    let output = run(&line.replace("QUIET", option), &place);
+    assert_status(&output, status);
+    let shown = |bytes: &[u8]| {
+        let text = text(bytes).replace(&place.display().to_string(), "[PLACE]");
+        let mut shown = String::new();
+        for c in text.chars() {
+            match c.is_ascii_digit() || ('A'..='F').contains(&c) {
+                true if shown.ends_with('#') => {}
+                true => shown.push('#'),
+                false => shown.push(c),
+            }
+        }
+        shown
+    };
+    (shown(&output.stdout), shown(&output.stderr))
 }

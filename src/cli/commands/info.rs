@@ -48,7 +48,7 @@ fn run(args: &InfoArgs) -> Result<(), Failure> {
         Err(error) if args.json => {
             let failure = Failure::from(error);
             if let Some(message) = failure.message() {
-                term::note(format_args!("error: {message}"));
+                term::say(format_args!("error: {message}"));
             }
             Err(Failure::Silent(failure.status()))
         }

@@ -45,7 +45,7 @@ pub(super) fn not_found(scan: &Scan, json: bool) -> Failure {
         ),
     };
     if json {
-        term::note(format_args!("error: {what}"));
+        term::say(format_args!("error: {what}"));
         return Failure::Silent(status);
     }
     Failure::Other {

@@ -101,11 +101,11 @@ pub(super) fn not_found(
         (None, true) => "compare the ID on the printout with those that 'fve info' shows; --any-order tries the blocks in every order".to_owned(),
         (None, false) => "a digit that was given as certain may be wrong: write ? for it; also compare the ID on the printout with those that 'fve info' shows".to_owned(),
     };
-    term::note(format_args!(
+    term::say(format_args!(
         "error: none of the {} candidates unlocks the volume",
         plan.count
     ));
-    term::note(format_args!("help: {help}"));
+    term::say(format_args!("help: {help}"));
     Err(Failure::Silent(Status::Refused))
 }
 

@@ -103,13 +103,13 @@ fn save_elsewhere(args: &SearchArgs, hit: &Hit) -> Option<PathBuf> {
         }
         match save_key(&path, &content) {
             Ok(()) => return Some(path),
-            Err(error) => term::note(error.with_causes()),
+            Err(error) => term::say(error.with_causes()),
         }
     }
     let kept = match args.checkpoint {
         Some(_) => "the checkpoint is kept: the same search finds the password again at once",
         None => "--show prints it",
     };
-    term::note(format_args!("the password was not saved; {kept}"));
+    term::say(format_args!("the password was not saved; {kept}"));
     None
 }
