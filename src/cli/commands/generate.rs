@@ -104,10 +104,21 @@ fn page_of(words: &[String], command: Command) -> Result<String, Failure> {
     Ok(page.text)
 }
 
+/// Removes the bold letters of a formatted page, which are printed twice.
+const WITHOUT_STYLES: &str = "col -bx";
+/// The same, for the pager that man(1) would start.
+const PLAIN_PAGER: &str = "sh -c 'col -bx | ${MANPAGER:-${PAGER:-less}}'";
+
 /// Shows a page with man(1), which formats it and starts the pager.
 fn show(page: &str) -> Result<(), Failure> {
     let cannot = |error| Error::io("cannot show the manual page with man(1)", error);
     let mut man = process::Command::new("man");
+    // man(1) and its pager know neither NO_COLOR nor, on such a terminal, how to do without bold letters.
+    match (term::is_dumb(), term::wants_styles()) {
+        (true, _) => man.args(["-P", WITHOUT_STYLES]),
+        (false, false) => man.args(["-P", PLAIN_PAGER]),
+        (false, true) => &mut man,
+    };
     man.args(["-l", "-"]).stdin(process::Stdio::piped());
     let mut man = match man.spawn() {
         Ok(man) => man,

@@ -4,6 +4,7 @@
 //! characters and direction marks, and no text can begin a line that looks like a message of fve.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -91,17 +92,24 @@ pub(crate) fn say(text: impl Display) {
     let _ = writeln!(io::stderr(), "fve: {}", emphasized(&text));
 }
 
-/// Whether standard error is a terminal on which the user wants colors.
-fn has_styles() -> bool {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    io::stderr().is_terminal()
-        && set("NO_COLOR").is_none()
-        && set("TERM").is_some_and(|term| term != "dumb")
+/// Whether the user wants colors and bold letters on a terminal.
+pub(crate) fn wants_styles() -> bool {
+    !is_dumb() && variable("NO_COLOR").is_none()
+}
+
+/// Whether the terminal can show text and nothing else: no style, and no screen of a pager.
+pub(crate) fn is_dumb() -> bool {
+    variable("TERM").is_none_or(|term| term == "dumb")
+}
+
+/// An environment variable that has a value.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// The text with its first word in bold, as clap prints it, where that says what kind of message it is.
 fn emphasized(text: &str) -> Cow<'_, str> {
-    if !has_styles() {
+    if !io::stderr().is_terminal() || !wants_styles() {
         return Cow::Borrowed(text);
     }
     const KINDS: [(&str, Style); 3] = [
