@@ -43,14 +43,44 @@ const ENVIRONMENT: &[(&str, &str, &str)] = &[
         "The TPM to use where --tpm has no value, as for tpm2-tools.",
     ),
     (
+        "tpm",
+        "TSS2_LOG",
+        "How much libtss2 logs on standard error. Where it is not set, fve turns this log off, and reports errors of the TPM in its own words.",
+    ),
+    (
+        "lookup-user",
+        "HOSTALIASES, LOCALDOMAIN, RES_OPTIONS, SSL_CERT_DIR, SSL_CERT_FILE, KRB5CCNAME, KRB5_CLIENT_KTNAME, KRB5_CONFIG, LD_LIBRARY_PATH",
+        "Passed to the process that asks a directory server, for the libraries that resolve names, check certificates and log in with Kerberos. It gets no other variables.",
+    ),
+    (
+        "driver",
+        "PATH",
+        "Where ntfs-3g and exfat-fuse are looked for; then in the usual directories for programs.",
+    ),
+    (
         "backup-to",
         "XDG_STATE_HOME",
         "Directory for the temporary backup during a change; ~/.local/state by default.",
     ),
     (
+        "backup-to",
+        "HOME",
+        "Its directory .local/state has the temporary backup where XDG_STATE_HOME is not set.",
+    ),
+    (
+        "log",
+        "JOURNAL_STREAM",
+        "systemd sets it where standard error is its journal. Each line of the log in the format text then begins with its priority, such as <6>, which the journal reads.",
+    ),
+    (
         "",
         "NO_COLOR",
-        "If it is set to any value, nothing is printed in color or bold. The same holds for TERM=dumb, and for output to a file or a pipe.",
+        "If it is set to any value, nothing is printed in color or bold. The same holds for output to a file or a pipe.",
+    ),
+    (
+        "",
+        "TERM",
+        "If it is not set, or is dumb, nothing is printed in color or bold, and manual pages are printed without a pager.",
     ),
 ];
 

@@ -254,6 +254,50 @@ fn strings_of_the_library_name_no_option_or_command() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Where sources read environment variables, or name those that are read elsewhere.
+const READ_ENVIRONMENT: &[&str] = &["env::var", "Environment::Only", "environment: Some"];
+
+/// Capital words in these sources that are no variables which fve reads: values and devices, and a variable
+/// that is set for another program.
+const NOT_READ: &[&str] = &["FILE", "HEX", "LC_ALL", "PIN", "TCTI", "TPM"];
+
+/// What the user can set in the environment must be in the manual.
+#[test]
+fn the_manual_lists_every_environment_variable_that_is_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let manual = fs::read_to_string(root.join("cli/manual.rs")).expect("source");
+    let (_, list) = manual
+        .split_once("const ENVIRONMENT:")
+        .expect("the list of the manual");
+    let (list, _) = list.split_once("\n];").expect("its end");
+    let listed: Vec<_> = strings(list)
+        .into_iter()
+        .flat_map(|(_, string)| string.split(", ").map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let is_name = |string: &str| {
+        let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        string.len() > 2 && string.chars().all(is_part) && !NOT_READ.contains(&string)
+    };
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for path in sources(&root) {
+        let text = fs::read_to_string(&path).expect("source");
+        let code = without_tests(&text);
+        if !READ_ENVIRONMENT.iter().any(|marker| code.contains(marker)) {
+            continue;
+        }
+        for (line, string) in strings(code) {
+            if is_name(&string) {
+                seen += 1;
+                if !listed.contains(&string) {
+                    wrong.push(format!("{}:{line}: {string}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 15, "only {seen} variables were found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// The names of the commands, such as `network-unlock`.
 fn commands() -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/command.rs");
