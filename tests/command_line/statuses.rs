@@ -67,6 +67,16 @@ const FAILURES: &[(&str, i32, &[&str])] = &[
             "fve unlock volume.img",
         ],
     ),
+    (
+        "a key protector that the volume does not have",
+        4,
+        &[
+            "fve unlock volume.img --tpm=device:/dev/null",
+            "fve tpm explain volume.img --tpm=device:/dev/null",
+            "fve tpm status volume.img --tpm=device:/dev/null",
+            "fve unlock volume.img --startup-key key.BEK --protector 00000000",
+        ],
+    ),
 ];
 
 #[trials]

@@ -232,8 +232,8 @@ impl TpmReport {
         {
             volume.metadata()?;
             return Err(Failure::Other {
-                status: Status::Failed,
-                what: "the volume has no TPM protector".to_owned(),
+                status: Status::Refused,
+                what: "the volume has no TPM key protector".to_owned(),
                 help: Some("'fve info' lists its key protectors".to_owned()),
             });
         }
