@@ -376,21 +376,21 @@ mod tests {
     use super::super::memory::Memory;
     use super::*;
 
-    /// `/Users/anna/notes`, and links.
+    /// `/Users/user/notes`, and links.
     fn tree() -> Files {
         let mut memory = Memory::new();
         let users = memory.directory(5, "Users");
-        let anna = memory.directory(users, "anna");
-        memory.file(anna, "notes", b"text");
-        memory.file(anna, "a:b", b"colon");
+        let user = memory.directory(users, "user");
+        memory.file(user, "notes", b"text");
+        memory.file(user, "a:b", b"colon");
         memory.add_link(5, "Documents and Settings", r"\??\C:\Users", false);
-        memory.add_link(anna, "up", r"..\..\Users", true);
-        memory.add_link(anna, "far up", r"..\..\..\x", true);
-        memory.add_link(anna, "rooted", r"\Users\anna\notes", true);
-        memory.add_link(anna, "server", r"\??\UNC\server\share", false);
-        memory.add_link(anna, "other drive", r"\??\E:\nowhere", false);
-        memory.add_link(anna, "wsl", "/etc/passwd", false);
-        memory.add_link(anna, "loop", "loop/", true);
+        memory.add_link(user, "up", r"..\..\Users", true);
+        memory.add_link(user, "far up", r"..\..\..\x", true);
+        memory.add_link(user, "rooted", r"\Users\user\notes", true);
+        memory.add_link(user, "server", r"\??\UNC\server\share", false);
+        memory.add_link(user, "other drive", r"\??\E:\nowhere", false);
+        memory.add_link(user, "wsl", "/etc/passwd", false);
+        memory.add_link(user, "loop", "loop/", true);
         memory.files()
     }
 
@@ -398,13 +398,13 @@ mod tests {
     fn a_path_is_found_whatever_its_case_and_through_links() {
         let files = tree();
         for path in [
-            r"C:\users\ANNA\Notes",
-            "/Users/anna/notes",
-            "/Documents and Settings/anna/notes",
-            "/Users/anna/up/anna/rooted",
+            r"C:\users\USER\Notes",
+            "/Users/user/notes",
+            "/Documents and Settings/user/notes",
+            "/Users/user/up/user/rooted",
         ] {
             let found = files.find(&FilePath::parse(path)).unwrap();
-            assert_eq!(found.path.to_string(), "/Users/anna/notes", "{path}");
+            assert_eq!(found.path.to_string(), "/Users/user/notes", "{path}");
             assert_eq!(files.read(&FilePath::parse(path), 4).unwrap(), b"text");
         }
         let link = FilePath::parse("/documents AND settings");
@@ -416,9 +416,9 @@ mod tests {
     fn a_stream_is_split_off_if_no_file_has_the_whole_name() {
         let files = tree();
         let find = |path: &str| files.find(&FilePath::parse(path)).unwrap();
-        assert_eq!(find("/Users/anna/a:b").stream, None);
-        assert_eq!(find("/Users/anna/notes:b").stream, Some("b".into()));
-        assert_eq!(find("/Users/anna/notes::$DATA").stream, None);
+        assert_eq!(find("/Users/user/a:b").stream, None);
+        assert_eq!(find("/Users/user/notes:b").stream, Some("b".into()));
+        assert_eq!(find("/Users/user/notes::$DATA").stream, None);
         assert_eq!(find(":b").path, FilePath::root());
     }
 
@@ -442,7 +442,7 @@ mod tests {
     fn a_link_out_of_the_volume_is_not_followed() {
         let files = tree();
         for name in ["far up", "server", "other drive", "wsl"] {
-            let path = FilePath::parse("/Users/anna").join(name.into());
+            let path = FilePath::parse("/Users/user").join(name.into());
             let error = files.find(&path).unwrap_err();
             assert!(
                 matches!(error, FileError::LeadsOutside { .. }),
@@ -450,7 +450,7 @@ mod tests {
             );
         }
         let error = files
-            .find(&FilePath::parse("/Users/anna/loop"))
+            .find(&FilePath::parse("/Users/user/loop"))
             .unwrap_err();
         assert!(matches!(error, FileError::TooManyLinks { .. }), "{error}");
     }
@@ -478,10 +478,10 @@ mod tests {
         let find = |path: &str| files.find(&FilePath::parse(path)).unwrap_err();
         assert!(matches!(find("/Users/none"), FileError::NotFound));
         assert!(matches!(
-            find("/Users/anna/notes/x"),
+            find("/Users/user/notes/x"),
             FileError::NotADirectory
         ));
-        let large = files.read(&FilePath::parse("/Users/anna/notes"), 3);
+        let large = files.read(&FilePath::parse("/Users/user/notes"), 3);
         assert!(matches!(large, Err(FileError::TooLarge { len: 4, max: 3 })));
     }
 
@@ -492,11 +492,11 @@ mod tests {
             String::from_utf8(text).unwrap()
         };
         assert_eq!(text("/Users", 0), "Users");
-        assert_eq!(text("/Users/anna", 2), "../../Users/anna");
+        assert_eq!(text("/Users/user", 2), "../../Users/user");
         assert_eq!(text("/", 2), "../..");
         assert_eq!(text("/", 0), ".");
         let files = tree();
-        let notes = files.find(&FilePath::parse("/Users/anna/notes")).unwrap();
+        let notes = files.find(&FilePath::parse("/Users/user/notes")).unwrap();
         assert_eq!(files.depth(notes.id).unwrap(), Some(2));
     }
 }

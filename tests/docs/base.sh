@@ -8,11 +8,11 @@ mkdir "$WORK/files"
 ntfs-3g "$WORK/ntfs.img" "$WORK/files"
 (
     cd "$WORK/files"
-    mkdir -p Users/anna/Desktop Users/anna/Documents Users/anna/Pictures Windows/System32
-    echo 'Remember the milk.' >Users/anna/Desktop/notes.txt
-    echo 'Remember the milk.' >Users/anna/notes.txt
-    head -c 20000 /dev/urandom >Users/anna/Documents/report.docx
-    head -c 300000 /dev/urandom >Users/anna/Pictures/beach.jpg
+    mkdir -p Users/user/Desktop Users/user/Documents Users/user/Pictures Windows/System32
+    echo 'Remember the milk.' >Users/user/Desktop/notes.txt
+    echo 'Remember the milk.' >Users/user/notes.txt
+    head -c 20000 /dev/urandom >Users/user/Documents/report.docx
+    head -c 300000 /dev/urandom >Users/user/Pictures/beach.jpg
     head -c 100000 /dev/urandom >Windows/System32/kernel32.dll
 )
 umount "$WORK/files"
@@ -20,7 +20,7 @@ umount "$WORK/files"
 mv "$WORK/ntfs.img" "$ROOT/tmp/ntfs.img"
 echo 'correct horse battery staple' >"$ROOT/tmp/password.txt"
 chmod 600 "$ROOT/tmp/password.txt"
-in_root fve create /tmp/windows.img --from /tmp/ntfs.img --description 'ANNA-PC C: 11/26/2026' \
+in_root fve create /tmp/windows.img --from /tmp/ntfs.img --description 'USER-PC C: 11/26/2026' \
     --recovery-password-to /tmp/key.txt --new-password-file /tmp/password.txt
 cp --sparse=always "$ROOT/tmp/windows.img" "$ROOT/tmp/key.txt" "$ROOT/tmp/password.txt" "$BASE/"
 

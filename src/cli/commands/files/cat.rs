@@ -24,9 +24,9 @@ const PIECE: u64 = 4 << 20;
 #[command(after_help = "\
 Examples:
   Show a text file:
-    fve cat /dev/sda3 Users/anna/notes.txt
+    fve cat /dev/sda3 Users/user/notes.txt
   Show where a downloaded file is from, which Windows keeps in a stream of it:
-    fve cat /dev/sda3 'Users/anna/Downloads/setup.exe:Zone.Identifier'
+    fve cat /dev/sda3 'Users/user/Downloads/setup.exe:Zone.Identifier'
   Compute the hash of a file in a disk image:
     fve cat disk.vhdx 'C:\\pagefile.sys' --password-file pw | sha256sum")]
 pub(crate) struct CatArgs {

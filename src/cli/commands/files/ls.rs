@@ -31,7 +31,7 @@ Examples:
   List the root directory of a volume:
     fve ls /dev/sda3
   List a directory with sizes and times:
-    fve ls -l /dev/sda3 'C:\\Users\\anna'
+    fve ls -l /dev/sda3 'C:\\Users\\user'
   Make a timeline of all files with mactime:
     fve ls -R --bodyfile disk.E01 --partition 3 > body.txt")]
 pub(crate) struct LsArgs {

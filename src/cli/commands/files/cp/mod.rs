@@ -41,9 +41,9 @@ and the rest is copied: the exit status is then 5.
 
 Examples:
   Copy a file to the current directory:
-    fve cp /dev/sda3 Users/anna/thesis.docx .
+    fve cp /dev/sda3 Users/user/thesis.docx .
   Copy a directory with all that is in it:
-    fve cp -r /dev/sda3 Users/anna/Pictures /media/backup
+    fve cp -r /dev/sda3 Users/user/Pictures /media/backup
   Copy all files of a volume, and check the copy later:
     fve cp -r disk.E01 / evidence --sha256-to evidence.sha256
     sha256sum -c evidence.sha256")]
