@@ -1,12 +1,13 @@
 //! Which process holds a lock of flock(2).
 
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use rustix::fs::{major, minor};
+use rustix::fs::{Mode, OFlags, fstat, major, minor};
 
 use super::extent::Extent;
 use super::in_use::{in_use, used};
+use super::mount_table::MountEntry;
 use super::storage::System;
 use super::writers::Writer;
 use crate::error::Error;
@@ -29,14 +30,33 @@ pub(super) fn locked(path: &Path) -> Error {
 
 /// The process that holds a lock on the file at `path` whose access (`READ` or `WRITE`) is `wanted`.
 pub(super) fn holder_of(path: &Path, wanted: impl Fn(&str) -> bool) -> Option<u32> {
-    let meta = path.metadata().ok()?;
-    let (major, minor, inode) = (major(meta.dev()), minor(meta.dev()), meta.ino());
-    let place = format!("{major:02x}:{minor:02x}:{inode}");
+    let place = place_of(path)?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|row| {
         let (access, process) = holder(row, &place)?;
         wanted(access).then_some(process)
     })
+}
+
+/// A file as /proc/locks names it: by the device number of the file system, and the number that the
+/// kernel has for the inode. Those of stat(2) are others on btrfs and on overlayfs.
+fn place_of(path: &Path) -> Option<String> {
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let meta = fstat(&file).ok()?;
+    let about = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
+    let about = std::fs::read_to_string(about).unwrap_or_default();
+    let field = |name: &str| -> Option<u64> {
+        let mut lines = about.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    let mounted = field("mnt_id:").and_then(MountEntry::numbered);
+    let (major, minor) = mounted.map_or_else(
+        || (major(meta.st_dev), minor(meta.st_dev)),
+        |entry| entry.device,
+    );
+    // Kernels before 5.14 do not report it.
+    let inode = field("ino:").unwrap_or(meta.st_ino);
+    Some(format!("{major:02x}:{minor:02x}:{inode}"))
 }
 
 /// Access and process of a row of /proc/locks (proc(5)) that is a lock on `place`. The columns are

@@ -90,6 +90,16 @@ impl MountEntry {
         Ok(Self::all_in(&read(Path::new(OWN_TABLE))?))
     }
 
+    /// The mount with this number, which the kernel gives it.
+    pub(super) fn numbered(number: u64) -> Option<Self> {
+        let table = read(Path::new(OWN_TABLE)).ok()?;
+        let number = number.to_string();
+        let mut rows = table.split(|byte| *byte == b'\n');
+        let row =
+            rows.find(|row| row.split(|byte| *byte == b' ').next() == Some(number.as_bytes()));
+        row.and_then(Self::parse)
+    }
+
     /// All rows of the table in this file; none if it cannot be read.
     pub(super) fn all(table: &Path) -> Vec<Self> {
         Self::all_in(&read(table).unwrap_or_default())
@@ -102,7 +112,7 @@ impl MountEntry {
             .collect()
     }
 
-    /// Device number in column 3, mount point in column 5. Any number of optional columns ends at a
+    /// The mount's own number in column 1, the device number in column 3, mount point in column 5. Any number of optional columns ends at a
     /// lone dash; after it come the type, the source and the options of the file system.
     fn parse(row: &[u8]) -> Option<Self> {
         let mut columns = row.split(|byte| *byte == b' ');
