@@ -173,7 +173,10 @@ struct Server(Child);
 impl Drop for Server {
     fn drop(&mut self) {
         // SIGTERM, so that the process also unmounts.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.0),
+            rustix::process::Signal::TERM,
+        );
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(5) {
             if let Ok(Some(_)) = self.0.try_wait() {

@@ -19,7 +19,7 @@ use snapbox::assert::{Action, Assert};
 
 use crate::common::output::{assert_status, text};
 use crate::common::testdata;
-use crate::common::trials::{self, Trial, trial, trials};
+use crate::common::trials::{self, Trial, programs, trial, trials};
 use crate::shell::{all_features, place, run};
 
 fn folder() -> PathBuf {
@@ -181,7 +181,16 @@ fn check(path: &Path, line: &str, place: &Path) {
         .eq(Data::text(lines.join("\n") + "\n").raw(), expected);
 }
 
-/// The manual pages of all commands have the usual sections, and groff has nothing to say about them.
+#[trial("groff formats the manual pages", needs(all_features, || programs(&["groff"])))]
+fn formatted_pages() {
+    let place = place();
+    run("fve man --to pages", &place);
+    let said = run("groff -man -Tutf8 -ww pages/* 2>&1 >/dev/null", &place);
+    assert_eq!(said.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "");
+}
+
+/// The manual pages of all commands have the usual sections.
 #[trial("manual pages", needs(all_features))]
 fn manual_pages() {
     let place = place();
@@ -226,8 +235,6 @@ fn manual_pages() {
             }
         }
     }
-    let said = run("groff -man -Tutf8 -ww pages/* 2>&1 >/dev/null", &place);
-    assert_eq!(String::from_utf8_lossy(&said.stdout), "");
     // An alias has the page of its command, and a name that is unknown is not repeated.
     let page = |words: &str| run(&format!("fve man {words}"), &place);
     let text = |words: &str| String::from_utf8(page(words).stdout).expect("UTF-8");

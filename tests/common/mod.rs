@@ -47,6 +47,13 @@ pub fn let_children_receive_hup() {
     signal_hook::flag::register(signal_hook::consts::SIGHUP, caught).expect("HUP");
 }
 
+/// Sends a signal to a process. The program kill(1) may be missing.
+pub fn send(signal: rustix::process::Signal, process: u32) {
+    let process = i32::try_from(process).ok();
+    let process = process.and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(process.expect("number"), signal).expect("signal");
+}
+
 /// Copies `from` to the file `path`, with holes for blocks of zeros. Returns the number of bytes.
 pub fn copy_sparse(mut from: impl Read, path: &Path) -> io::Result<u64> {
     let unfinished = path.with_extension("part");

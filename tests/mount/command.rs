@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::common::loop_device::LoopDevice;
 use crate::common::mount::Mounted;
 use crate::common::trials::{fuse, programs, root, trial};
-use crate::common::{fve, sha256};
+use crate::common::{fve, send, sha256};
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -196,12 +198,8 @@ impl Foreground {
         self.directory.path().join("volume")
     }
 
-    fn send(&self, signal: &str) {
-        let sent = Command::new("kill")
-            .arg(format!("-{signal}"))
-            .arg(self.child.id().to_string())
-            .status();
-        assert!(sent.expect("kill").success());
+    fn send(&self, signal: Signal) {
+        send(signal, self.child.id());
     }
 
     fn wait(&mut self) -> ExitStatus {
@@ -223,15 +221,15 @@ impl Drop for Foreground {
 
 #[trial("ends on SIGTERM", needs(fuse))]
 fn ends_on_sigterm() {
-    ends_on("TERM");
+    ends_on(Signal::TERM);
 }
 
 #[trial("ends on SIGINT", needs(fuse))]
 fn ends_on_sigint() {
-    ends_on("INT");
+    ends_on(Signal::INT);
 }
 
-fn ends_on(signal: &str) {
+fn ends_on(signal: Signal) {
     let mut mount = Foreground::new();
     // While the mount is busy, it stays.
     let held = File::open(mount.volume_file()).expect("open");
@@ -291,7 +289,7 @@ fn opens_the_source_read_only() {
             seen += 1;
         }
     }
-    mount.send("TERM");
+    mount.send(Signal::TERM);
     assert!(mount.wait().success());
     assert!(seen > 0);
     assert!(std::fs::read(image()).expect("read") == before);

@@ -26,7 +26,7 @@ use fve::secret::ClearKey;
 use fve::serve::fuse::{Mount, MountOptions};
 use fve::source::ReadAt;
 use fve::volume::Unlocked;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 12 * MIB + 4096;
@@ -276,8 +276,7 @@ fn assert_says(output: &Output, status: i32, words: &[&str]) {
 }
 
 fn send(child: &Child, signal: Signal) {
-    let id = Pid::from_raw(child.id().try_into().expect("id")).expect("id");
-    kill_process(id, signal).expect("kill");
+    common::send(signal, child.id());
     // Give a thread time to handle the signal before reads continue.
     std::thread::sleep(Duration::from_millis(300));
 }

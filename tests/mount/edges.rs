@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use fve::source::MountEntry;
 
+use rustix::process::Signal;
+
 use crate::common::loop_device::LoopDevice;
 use crate::common::mount::Mounted;
 use crate::common::output::{assert_status, run, text};
 use crate::common::trials::{Trial, fuse, loop_devices, programs, trial, trials};
-use crate::common::{fve, testdata};
+use crate::common::{fve, send, testdata};
 
 /// Longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -137,11 +139,6 @@ fn server(place: &Place) -> u32 {
 fn is_running(process: u32) -> bool {
     let status = Path::new("/proc").join(process.to_string()).join("status");
     std::fs::read_to_string(status).is_ok_and(|status| !status.contains("State:\tZ"))
-}
-
-fn send(signal: &str, process: u32) {
-    let mut kill = Command::new("kill");
-    run(kill.arg(format!("-{signal}")).arg(process.to_string()));
 }
 
 #[trials]
@@ -272,16 +269,21 @@ fn the_options_of_mount_are_honored_or_reported() {
 
 #[trials]
 fn signals() -> Vec<Trial> {
-    ["HUP", "INT", "QUIT", "TERM"]
-        .into_iter()
-        .map(|signal| {
-            let name = format!("ends when nothing uses it after {signal}");
-            trial(name, fuse(), move || ends_when_free(signal))
-        })
-        .collect()
+    [
+        ("HUP", Signal::HUP),
+        ("INT", Signal::INT),
+        ("QUIT", Signal::QUIT),
+        ("TERM", Signal::TERM),
+    ]
+    .into_iter()
+    .map(|(name, signal)| {
+        let name = format!("ends when nothing uses it after {name}");
+        trial(name, fuse(), move || ends_when_free(signal))
+    })
+    .collect()
 }
 
-fn ends_when_free(signal: &str) {
+fn ends_when_free(signal: Signal) {
     let place = Place::new();
     place.mount(&["--read-write"]);
     let server = server(&place);
@@ -361,7 +363,7 @@ fn a_mount_is_found_by_a_link_its_file_and_its_source() {
 fn a_mount_without_a_server_is_recognized() {
     let place = Place::new();
     place.mount(&[]);
-    send("KILL", server(&place));
+    send(Signal::KILL, server(&place));
     let mut mount = fve();
     mount.arg("mount").arg(place.image()).arg(place.directory());
     let output = mount.output().expect("fve");

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use fve::source::MountEntry;
 use rustix::fs::XattrFlags;
+use rustix::process::Signal;
 
 use crate::common::mount::Mounted;
 use crate::common::ntfs::{self, NtfsVolume};
 use crate::common::output::{assert_status, run, text};
 use crate::common::trials::{self, Missing, trial};
-use crate::common::{corpus, fve, sha256, testdata};
+use crate::common::{corpus, fve, send, sha256, testdata};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -610,9 +611,7 @@ fn ends_on_a_signal() {
     mount.args(place.arguments()).arg("--foreground");
     let mut server = Foreground(mount.stderr(Stdio::null()).spawn().expect("fve"));
     wait_until(|| place.mount().join("hello.txt").exists());
-    run(Command::new("kill")
-        .arg("-TERM")
-        .arg(server.0.id().to_string()));
+    send(Signal::TERM, server.0.id());
     wait_until(|| server.0.try_wait().expect("wait").is_some());
     assert!(server.0.wait().expect("wait").success());
     assert!(!place.is_mounted());

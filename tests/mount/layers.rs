@@ -6,15 +6,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::fve;
+use rustix::process::Signal;
+
 use crate::common::output::{assert_status, run, text};
 use crate::common::trials::{fuse, programs, trial};
+use crate::common::{fve, send};
 use crate::driver::{Volume, exfat_tools, ntfs_tools};
 
 const WAIT: Duration = Duration::from_secs(20);
 
 /// Sends a signal to each process whose name is `name`, with `word` in its command line.
-fn signal(name: &str, signal: &str, word: &Path) {
+fn signal(name: &str, signal: Signal, word: &Path) {
     let word = word.to_str().expect("path");
     let mut sent = 0;
     for entry in fs::read_dir("/proc").expect("processes").flatten() {
@@ -23,7 +25,7 @@ fn signal(name: &str, signal: &str, word: &Path) {
         let program = line.split('\0').next().unwrap_or_default();
         if program.ends_with(name) && line.contains(word) && !line.contains("--on-request") {
             let id = entry.file_name().into_string().expect("number");
-            run(Command::new("kill").arg(format!("-{signal}")).arg(id));
+            send(signal, id.parse().expect("number"));
             sent += 1;
         }
     }
@@ -59,7 +61,7 @@ fn a_killed_driver() {
         (Volume::exfat(), "mount.exfat-fuse"),
     ] {
         volume.mount(&["--read-write"]);
-        signal(program, "KILL", &volume.shown());
+        signal(program, Signal::KILL, &volume.shown());
         let unmounted = volume.try_to_unmount();
         assert_status(&unmounted, 0);
         assert!(text(&unmounted.stderr).contains("lost"));
@@ -71,7 +73,7 @@ fn a_killed_driver() {
 fn a_killed_server() {
     for volume in [Volume::ntfs(), Volume::exfat()] {
         volume.mount(&["--read-write"]);
-        signal("fve", "KILL", &volume.shown());
+        signal("fve", Signal::KILL, &volume.shown());
         // What is left is named, with the command that ends it.
         let again = text(&volume.try_to_mount(&["--read-write"]).stderr);
         let way = format!("fve unmount {}", volume.shown().display());
@@ -92,8 +94,8 @@ fn only_the_private_mount_is_left() {
     let volume = Volume::ntfs();
     for name in [volume.shown(), volume.path()] {
         volume.mount(&["--read-write"]);
-        signal("fve", "KILL", &volume.shown());
-        signal("ntfs-3g", "KILL", &volume.shown());
+        signal("fve", Signal::KILL, &volume.shown());
+        signal("ntfs-3g", Signal::KILL, &volume.shown());
         run(Command::new("umount").arg(volume.shown()));
         let private = volume.private().expect("the volume is mounted");
         let listed = fve().arg("unmount").output().expect("fve");
@@ -220,20 +222,21 @@ fn umount_at_once() {
             let line = String::from_utf8_lossy(&line).into_owned();
             line.contains("--on-request") && line.contains(id)
         });
-        numbers.next().map(|entry| entry.file_name())
+        let number = numbers.next()?.file_name().into_string();
+        number.ok()?.parse().ok()
     };
     std::thread::scope(|scope| {
         let mounted = scope.spawn(|| volume.mount(&["--read-write"]));
-        let mut stopped = None;
+        let mut stopped: Option<u32> = None;
         wait_until("the process", || {
             stopped = unmounter();
             stopped.is_some()
         });
         let stopped = stopped.expect("number");
-        run(Command::new("kill").arg("-STOP").arg(&stopped));
+        send(Signal::STOP, stopped);
         mounted.join().expect("mounted");
         run(Command::new("umount").arg(volume.shown()));
-        run(Command::new("kill").arg("-CONT").arg(&stopped));
+        send(Signal::CONT, stopped);
     });
     wait_until_unmounted(&volume);
 }
@@ -243,7 +246,7 @@ fn a_signal_ends_all_layers() {
     let volume = Volume::ntfs();
     volume.mount(&["--read-write"]);
     let held = File::create(volume.shown().join("held")).expect("create");
-    signal("fve", "TERM", &volume.shown());
+    signal("fve", Signal::TERM, &volume.shown());
     std::thread::sleep(Duration::from_millis(300));
     fs::write(volume.shown().join("works"), b"still").expect("write");
     drop(held);

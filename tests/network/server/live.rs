@@ -419,7 +419,7 @@ fn reload_under_load() {
     let answered = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Relaxed) {
-                server.signal("HUP");
+                server.signal(rustix::process::Signal::HUP);
                 std::thread::sleep(Duration::from_millis(60));
             }
         });

@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 use crate::common::documented::assert_documented;
+use crate::common::send;
 use crate::common::trials::{self, Missing, installed};
 
 /// The environment variable that is set in the isolated process.
@@ -329,8 +331,8 @@ impl Server {
         self.wait_for(|line| line["reason"] == reason)
     }
 
-    pub fn signal(&self, name: &str) {
-        run(&["kill", &format!("-{name}"), &self.id().to_string()]).expect("kill");
+    pub fn signal(&self, signal: Signal) {
+        send(signal, self.id());
     }
 
     /// Stops it as systemd does. Checks its exit status, and that docs/json.md describes its log.
@@ -348,7 +350,7 @@ impl Server {
                 return;
             }
             if !std::mem::replace(&mut signaled, true) {
-                self.signal("TERM");
+                self.signal(Signal::TERM);
             }
             assert!(start.elapsed() < WAIT, "still running: {:#?}", self.lines());
             std::thread::sleep(Duration::from_millis(20));
@@ -358,7 +360,7 @@ impl Server {
     /// Makes it reload its files, and waits until it has done so.
     pub fn reload(&self) {
         let before = self.lines().len();
-        self.signal("HUP");
+        self.signal(Signal::HUP);
         let start = Instant::now();
         let done = |line: &Value| {
             let text = line["message"].as_str().unwrap_or_default();
