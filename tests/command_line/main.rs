@@ -24,6 +24,7 @@ mod shell;
 mod statuses;
 mod terminal;
 mod threads;
+mod units;
 
 use std::process::ExitCode;
 

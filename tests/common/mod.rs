@@ -21,6 +21,7 @@ pub mod swtpm;
 pub mod table;
 pub mod testdata;
 pub mod trials;
+pub mod unit;
 pub mod writing;
 
 use std::fs::File;

@@ -7,6 +7,7 @@
     unreachable_pub
 )]
 
+mod apart;
 mod command;
 #[path = "../common/mod.rs"]
 mod common;

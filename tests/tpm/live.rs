@@ -19,7 +19,8 @@ use super::volume::{self, TestVolume};
 use crate::common::documented::assert_documented;
 use crate::common::output::json;
 use crate::common::swtpm::{self, Interference, LOAD, Proxy, SRK, Swtpm, UNSEAL, secret_file};
-use crate::common::trials::trial;
+use crate::common::trials::{fuse, root, trial};
+use crate::common::unit::Service;
 use crate::common::{fve, testdata};
 
 const PIN: &str = "1357913579";
@@ -798,11 +799,6 @@ fn create() {
 /// the TPM, no terminal, and a notification when it is ready.
 #[trial("the unit fve@.service mounts a volume", needs(swtpm::missing))]
 fn systemd_unit() {
-    let unit = include_str!("../../dist/systemd/fve@.service");
-    let words = unit
-        .lines()
-        .find_map(|line| line.strip_prefix("ExecStart="))
-        .expect("a command in the unit");
     let tpm = Swtpm::new();
     let made = made(&tpm, true, false);
     let credentials = tempfile::tempdir().unwrap();
@@ -818,32 +814,26 @@ fn systemd_unit() {
         .unwrap();
     done(&output);
     // The mount, too, if it is possible here.
-    if crate::common::trials::fuse().is_some() {
+    if fuse().or_else(root).is_some() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let mut mount = fve()
-        .args(["mount", "--volume"])
-        .arg(&made.image)
-        .arg(directory.path())
-        .args(
-            words
-                .split_whitespace()
-                .filter(|word| word.starts_with("--") && word.len() > 2),
-        )
-        .env("CREDENTIALS_DIRECTORY", credentials.path())
-        .env("TPM2TOOLS_TCTI", tpm.tcti())
-        .stdin(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let shown = directory.path().join("volume");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !shown.exists() && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    let service = Service {
+        runtime: tempfile::tempdir().unwrap(),
+        options: &["--volume"],
+        source: &made.image,
+        directory: directory.path(),
+    };
+    let mut server = service.start(|server| {
+        server
+            .env("CREDENTIALS_DIRECTORY", credentials.path())
+            .env("TPM2TOOLS_TCTI", tpm.tcti());
+    });
+    service.mount();
     let mut start = [0; 11];
+    let shown = directory.path().join("volume");
     std::io::Read::read_exact(&mut std::fs::File::open(&shown).unwrap(), &mut start).unwrap();
     assert_eq!(&start, b"\xEB\x52\x90NTFS    ");
     done(&fve().arg("unmount").arg(directory.path()).output().unwrap());
-    assert!(mount.wait().unwrap().success());
+    assert!(server.wait().unwrap().success());
 }

@@ -11,12 +11,15 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::{getgid, getuid};
 
-use super::SUBTYPE;
 use super::unmount::detach;
+use super::{MountOptions, SUBTYPE};
 use crate::source::MountEntry;
 
 /// The kernel's interface for servers.
 pub(super) const DEVICE: &str = "/dev/fuse";
+
+/// Most threads that serve requests by default: more threads than cores make small reads slower.
+const MAX_THREADS: usize = 4;
 
 /// Mode of a directory, as `stat` reports it: the root of the file system.
 const DIRECTORY: u32 = 0o40_000;
@@ -32,6 +35,34 @@ pub(super) struct Parameters<'a> {
     pub(super) allow_other: bool,
     /// How many threads answer requests.
     pub(super) threads: usize,
+}
+
+impl<'a> Parameters<'a> {
+    pub(super) fn of(options: &'a MountOptions, writable: bool) -> Self {
+        Self {
+            source: &options.source_name,
+            writable,
+            allow_other: options.is_for_others(),
+            threads: options.threads.unwrap_or_else(default_threads).max(1),
+        }
+    }
+
+    /// What fuser needs to know to serve.
+    fn config(&self) -> Config {
+        let mut config = Config::default();
+        if self.allow_other {
+            config.acl = SessionACL::All;
+        }
+        config.n_threads = Some(self.threads);
+        config.clone_fd = self.threads > 1;
+        config
+    }
+}
+
+fn default_threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MAX_THREADS)
 }
 
 /// A connection to the kernel, with a file system mounted.
@@ -63,19 +94,17 @@ pub(super) fn connect<F: Filesystem + std::fmt::Debug>(
     directory: &Path,
     parameters: &Parameters<'_>,
 ) -> io::Result<Connection> {
-    let mut config = Config::default();
-    if parameters.allow_other {
-        config.acl = SessionACL::All;
-    }
-    config.n_threads = Some(parameters.threads);
-    config.clone_fd = parameters.threads > 1;
     match mount(directory, parameters) {
         Ok(device) => {
             let guard = Some(Guard::of(directory));
-            let session = Box::new(Session::from_fd(adapter(), device, config.acl, config)?);
-            Ok(Connection { session, guard })
+            let connection = connect_to(adapter(), device, parameters)?;
+            Ok(Connection {
+                guard,
+                ..connection
+            })
         }
         Err(Errno::PERM) => {
+            let mut config = parameters.config();
             config.mount_options = options_of_helper(parameters);
             let session = Box::new(Session::new(adapter(), directory, &config)?);
             let guard = None;
@@ -85,6 +114,18 @@ pub(super) fn connect<F: Filesystem + std::fmt::Debug>(
     }
 }
 
+/// Serves what is mounted already, by this or another process. `device` is its connection to the kernel.
+pub(super) fn connect_to<F: Filesystem + std::fmt::Debug>(
+    adapter: F,
+    device: OwnedFd,
+    parameters: &Parameters<'_>,
+) -> io::Result<Connection> {
+    let config = parameters.config();
+    let session = Box::new(Session::from_fd(adapter, device, config.acl, config)?);
+    let guard = None;
+    Ok(Connection { session, guard })
+}
+
 /// Unmounts when it is dropped, unless that was done already.
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -92,15 +133,17 @@ pub(super) struct Guard {
     /// Device number of the file system; `None` if the mount table does not show it.
     device: Option<(u32, u32)>,
     served: bool,
+    leaves: bool,
 }
 
 impl Guard {
-    fn of(directory: &Path) -> Self {
+    pub(super) fn of(directory: &Path) -> Self {
         let entry = MountEntry::at(directory).ok().flatten();
         Self {
             directory: directory.to_owned(),
             device: entry.map(|entry| entry.device),
             served: false,
+            leaves: false,
         }
     }
 
@@ -108,10 +151,18 @@ impl Guard {
     pub(super) fn has_served(&mut self) {
         self.served = true;
     }
+
+    /// Makes it unmount nothing when it is dropped.
+    pub(super) fn leave(&mut self) {
+        self.leaves = true;
+    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if self.leaves {
+            return;
+        }
         let directory = match self.device.map(MountEntry::of_device) {
             Some(Ok(Some(mount))) => mount.directory,
             Some(Ok(None)) => return,
@@ -126,7 +177,7 @@ impl Drop for Guard {
 }
 
 /// Mounts with mount(2), and returns the connection to the kernel.
-fn mount(directory: &Path, parameters: &Parameters<'_>) -> Result<OwnedFd, Errno> {
+pub(super) fn mount(directory: &Path, parameters: &Parameters<'_>) -> Result<OwnedFd, Errno> {
     let device = open_device()?;
     let mut data = format!(
         "fd={},rootmode={DIRECTORY:o},user_id={},group_id={},default_permissions",

@@ -24,21 +24,24 @@ mod mount_point;
 mod stop;
 mod tree;
 mod unmount;
+mod unserved;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use self::adapter::Adapter;
-use self::connect::{Connection, DEVICE, Parameters, connect};
+use self::connect::{Connection, DEVICE, Parameters, connect, connect_to};
 use self::files::{FilesAdapter, Shown};
 pub use self::stop::{BackgroundMount, Busy, Stopper};
 use self::stop::{Requests, Shared, lost_writes};
 pub use self::tree::FILE_NAME;
 use self::tree::{Permissions, Tree};
 pub use self::unmount::{detach_mount, is_dead, unmount};
+pub use self::unserved::Unserved;
 use rustix::process::{getegid, geteuid};
 
 use crate::error::{Error, Remedy, Result};
@@ -49,9 +52,6 @@ use crate::volume::{Unlocked, Writable};
 
 /// The type of our mounts in the mount table is `fuse.` and this name.
 pub const SUBTYPE: &str = "fve";
-
-/// Most threads that serve requests by default: more threads than cores make small reads slower.
-const MAX_THREADS: usize = 4;
 
 /// How to mount.
 #[derive(Debug, Clone)]
@@ -64,6 +64,7 @@ pub struct MountOptions {
     modified: SystemTime,
     threads: Option<usize>,
     direct_io: bool,
+    device: Option<Arc<OwnedFd>>,
 }
 
 impl MountOptions {
@@ -79,6 +80,7 @@ impl MountOptions {
             modified: SystemTime::now(),
             threads: None,
             direct_io: false,
+            device: None,
         }
     }
 
@@ -133,6 +135,20 @@ impl MountOptions {
     pub fn direct_io(mut self, direct: bool) -> Self {
         self.direct_io = direct;
         self
+    }
+
+    /// Sets the connection to the kernel of a file system that is mounted already, by an
+    /// [`Unserved`] with the same options. Nothing is mounted then, nothing is unmounted when the
+    /// [`Mount`] is dropped, and a [`Stopper`] works only in a process that may unmount the directory.
+    #[must_use]
+    pub fn device(mut self, device: OwnedFd) -> Self {
+        self.device = Some(Arc::new(device));
+        self
+    }
+
+    /// What the mount table shows as the source.
+    pub fn source_name(&self) -> &str {
+        &self.source_name
     }
 
     fn permissions(&self) -> Permissions {
@@ -234,15 +250,24 @@ impl Mount {
         directory: &Path,
         options: &MountOptions,
     ) -> Result<Self> {
-        let directory = mount_point::check(directory)?;
-        let parameters = Parameters {
-            source: &options.source_name,
-            writable: tree.as_ref().is_some_and(|tree| tree.is_writable()),
-            allow_other: options.is_for_others(),
-            threads: options.threads.unwrap_or_else(default_threads).max(1),
+        let parameters = Parameters::of(
+            options,
+            tree.as_ref().is_some_and(|tree| tree.is_writable()),
+        );
+        let (directory, connected) = match &options.device {
+            None => {
+                let directory = mount_point::check(directory)?;
+                let connected = connect(adapter, &directory, &parameters);
+                (directory, connected)
+            }
+            Some(device) => {
+                let connected = device
+                    .try_clone()
+                    .and_then(|device| connect_to(adapter(), device, &parameters));
+                (directory.to_owned(), connected)
+            }
         };
-        let connection = connect(adapter, &directory, &parameters)
-            .map_err(|error| cannot_mount(&directory, error))?;
+        let connection = connected.map_err(|error| cannot_mount(&directory, error))?;
         let entry = MountEntry::at(&directory).ok().flatten();
         Ok(Self {
             connection,
@@ -305,12 +330,6 @@ impl Mount {
             .map_err(|error| Error::io("cannot start a thread to serve the mount", error))?;
         Ok(BackgroundMount::new(stopper, server))
     }
-}
-
-fn default_threads() -> usize {
-    std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(MAX_THREADS)
 }
 
 fn cannot_mount(directory: &Path, error: io::Error) -> Error {

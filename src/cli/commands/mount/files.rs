@@ -17,7 +17,7 @@ use crate::cli::output::term::escaped;
 /// Shows the files until the directory is unmounted. Other programs must not write to the source, mount
 /// it or map it meanwhile: the kernel caches what the mount shows.
 pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
-    Mount::check_mount_point(&args.directory)?;
+    args.check_mount_point()?;
     let _shared = SharedHold::take(&args.source.source)?;
     let shown = source::open_for_files(&args.source)
         .print_notes()
@@ -42,7 +42,8 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
     let options = args.options(&path, None);
     server::serve(
         args,
-        || Ok(Mount::files(files, &args.directory, &options)?),
+        options,
+        |options| Ok(Mount::files(files, &args.directory, options)?),
         || {
             let directory = args.directory.shown();
             format!("{what} are in {directory}; end with 'fve unmount {directory}'")

@@ -5,8 +5,9 @@
 //! terminal. The parent waits for that, or ends with the child's exit status if it fails.
 //!
 //! The process that serves gives up its capabilities, so another one ([`Unmounter`]) unmounts when a
-//! signal arrives.
+//! signal arrives. A service that runs in a sandbox mounts and serves [`apart`].
 
+mod apart;
 mod driver;
 mod files;
 mod server;
@@ -17,7 +18,7 @@ use std::time::SystemTime;
 
 use clap::{Args, ValueHint};
 use fve::error::Error;
-use fve::serve::fuse::{FILE_NAME, MountOptions};
+use fve::serve::fuse::{FILE_NAME, Mount, MountOptions, Unserved};
 use fve::shown::ShowPath;
 use rustix::process::{getegid, geteuid};
 use serde_json::json;
@@ -118,6 +119,19 @@ pub(crate) struct MountArgs {
     /// Serve from the process that `mount` started, and tell it on standard output
     #[arg(long, hide = true)]
     pub(crate) background_child: bool,
+
+    /// Serve, and let the process that connects to SOCKET mount
+    #[arg(long, hide = true, value_name = "SOCKET", requires = "foreground")]
+    pub(crate) mounted_by: Option<PathBuf>,
+
+    /// Mount, and let the process that listens on SOCKET serve
+    #[arg(
+        long,
+        hide = true,
+        value_name = "SOCKET",
+        conflicts_with = "mounted_by"
+    )]
+    pub(crate) mount_for: Option<PathBuf>,
 }
 
 impl Run for MountArgs {
@@ -141,6 +155,9 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
         ));
         return args.announce();
     }
+    if let Some(socket) = &args.mount_for {
+        return mount_for(args, socket);
+    }
     if !args.foreground && !args.background_child {
         return server::start_in_background(args);
     }
@@ -151,6 +168,18 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
         true => driver::serve(args),
         false => files::serve(args),
     }
+}
+
+/// Mounts for the server that listens on `socket`.
+fn mount_for(args: &MountArgs, socket: &Path) -> Result<(), Failure> {
+    let (server, source) = apart::Server::reach(socket)?;
+    if !args.volume && driver::is_wanted(args) {
+        return driver::mount_for(args, &server, &source);
+    }
+    let options = args.options(&source, None);
+    let writable = args.volume && args.read_write;
+    server.hand_over(Unserved::mount(&args.directory, &options, writable)?)?;
+    server.ready()
 }
 
 /// Checks that SOURCE and DIR are not swapped.
@@ -200,6 +229,14 @@ fn parse_mask(text: &str) -> Result<u16, String> {
 }
 
 impl MountArgs {
+    /// Checks the mount point before anything costly is done, if this process is to mount.
+    fn check_mount_point(&self) -> Result<(), Failure> {
+        match self.mounted_by {
+            Some(_) => Ok(()),
+            None => Ok(Mount::check_mount_point(&self.directory)?),
+        }
+    }
+
     /// Prints what is mounted now, if that is asked for.
     fn announce(&self) -> Result<(), Failure> {
         self.document().map_or(Ok(()), |text| term::print(&text))

@@ -7,10 +7,11 @@ use std::sync::mpsc::channel;
 
 use fve::error::Error;
 use fve::privileges::give_up_capabilities;
-use fve::serve::fuse::Mount;
+use fve::serve::fuse::{Mount, MountOptions};
 use signal_hook::iterator::Signals;
 
 use super::MountArgs;
+use super::apart::Mounter;
 use crate::cli::commands::unmount::Unmounter;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
@@ -21,30 +22,44 @@ use crate::cli::signals;
 const READY: &[u8] = b"ready\n";
 
 /// Mounts with `start`, and serves until the directory is unmounted. On a terminal, the user is told
-/// `what` is shown.
+/// `what` is shown. `start` gets `options`, in which the connection to the kernel is set if another process
+/// mounts.
 pub(super) fn serve(
     args: &MountArgs,
-    start: impl FnOnce() -> Result<Mount, Failure>,
+    options: MountOptions,
+    start: impl FnOnce(&MountOptions) -> Result<Mount, Failure>,
     what: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
-    serve_with(args, start, what, || Ok(()))
+    serve_with(args, options, start, what, || Ok(()))
 }
 
 /// The same; the mount is ready when `then` has returned, which runs with all capabilities while requests
 /// are answered. If it fails, it must unmount what was mounted.
 pub(super) fn serve_with(
     args: &MountArgs,
-    start: impl FnOnce() -> Result<Mount, Failure>,
+    mut options: MountOptions,
+    start: impl FnOnce(&MountOptions) -> Result<Mount, Failure>,
     what: impl FnOnce() -> String,
     then: impl FnOnce() -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
     keyboard::leave_to_others(&signals::ending());
+    let mut mounter = None;
+    if let Some(socket) = &args.mounted_by {
+        // Nothing is mounted yet: a signal may end the process.
+        let (waited, device) = Mounter::wait(socket, options.source_name())?;
+        options = options.device(device);
+        mounter = Some(waited);
+    }
     // From here on, a signal must not end the process without unmounting.
     let mut signals = Signals::new(signals::ending())
         .map_err(|error| Error::io("cannot watch for signals", error))?;
-    let mount = start()?;
-    let unmounter = Unmounter::start(mount.directory(), args.foreground)
-        .map_err(|error| Error::io("cannot start the process that unmounts", error))?;
+    let mount = start(&options)?;
+    let unmounter = match &mounter {
+        None => Unmounter::start(mount.directory(), args.foreground),
+        Some(mounter) => mounter.unmounter(),
+    };
+    let unmounter =
+        unmounter.map_err(|error| Error::io("cannot start the process that unmounts", error))?;
     let no_thread = |error| Error::io("cannot start a thread", error);
     let what = io::stderr().is_terminal().then(what);
     let in_background = args.background_child;
@@ -60,6 +75,7 @@ pub(super) fn serve_with(
                 return Ok(());
             }
             then()?;
+            mounter.map_or(Ok(()), |mounter| mounter.serves())?;
             told.files_are_shown();
             if let Some(what) = what {
                 term::note(what);

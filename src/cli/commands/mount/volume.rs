@@ -1,7 +1,7 @@
 //! The decrypted volume as a file.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,20 +22,13 @@ type Holds = (Option<SharedHold>, Option<DeviceHold>);
 
 /// Shows the volume until it is unmounted.
 pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
-    Mount::check_mount_point(&args.directory)?;
+    args.check_mount_point()?;
     let (volume, options, _holds) = if args.read_write {
         read_write(args)?
     } else {
         read_only(args)?
     };
-    let start = || {
-        Ok(match volume {
-            Content::ReadOnly(volume) => Mount::new(volume, &args.directory, &options)?,
-            Content::ReadWrite(volume) => {
-                Mount::read_write(Arc::new(volume), &args.directory, &options)?
-            }
-        })
-    };
+    let start = |options: &MountOptions| volume.mount(&args.directory, options);
     let what = || {
         let directory = args.directory.shown();
         let file = args.directory.join(FILE_NAME);
@@ -44,7 +37,7 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
             file.shown()
         )
     };
-    server::serve(args, start, what)
+    server::serve(args, options, start, what)
 }
 
 /// An unlocked volume, what to mount it with, and the locks on its source.
@@ -61,6 +54,13 @@ impl Content {
             Self::ReadOnly(volume) => volume.as_ref(),
             Self::ReadWrite(volume) => volume,
         }
+    }
+
+    pub(super) fn mount(self, directory: &Path, options: &MountOptions) -> Result<Mount, Failure> {
+        Ok(match self {
+            Self::ReadOnly(volume) => Mount::new(volume, directory, options)?,
+            Self::ReadWrite(volume) => Mount::read_write(Arc::new(volume), directory, options)?,
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fve::error::Error;
-use fve::serve::fuse::{FILE_NAME, SUBTYPE, is_dead, unmount};
+use fve::serve::fuse::{FILE_NAME, SUBTYPE, detach_mount, is_dead, unmount};
 use fve::shown::ShowPath;
 use fve::source::{MountEntry, writer_of};
 use rustix::process::geteuid;
@@ -304,6 +304,26 @@ pub(crate) fn end_earlier(shown: &Path) {
             private::remove(&own);
         }
     }
+}
+
+/// Unmounts all layers on `shown` if the server of the volume was killed: what it had not yet written is
+/// lost, and no access succeeds any more.
+pub(super) fn end_dead(shown: &Path) {
+    let path = std::path::absolute(shown).unwrap_or_else(|_| shown.to_owned());
+    let found = MountEntry::at(&path).ok().flatten().and_then(Layers::of);
+    let Some(layers) = found else {
+        return;
+    };
+    let Some(volume) = layers.volume().filter(is_dead) else {
+        return;
+    };
+    // If this fails, the next mount says why the directory or the volume cannot be used.
+    if let Some(files) = &layers.files {
+        layers.warn_of_loss(files);
+        let _ = detach_mount(files);
+    }
+    let _ = detach_mount(&volume);
+    layers.clean_up();
 }
 
 /// The mount of fve on a directory.

@@ -45,6 +45,10 @@ pub(crate) struct UnmountArgs {
     #[arg(long)]
     json: bool,
 
+    /// Unmount DIR if the server of the mount was killed, and do nothing otherwise
+    #[arg(long, hide = true, requires = "directory")]
+    if_dead: bool,
+
     /// Unmount DIR when the server of the mount asks for it on standard input
     #[arg(long, hide = true, requires = "directory")]
     pub(crate) on_request: bool,
@@ -60,6 +64,10 @@ fn run(args: &UnmountArgs) -> Result<(), Failure> {
     let Some(directory) = &args.directory else {
         return find::list(args.json);
     };
+    if args.if_dead {
+        layers::end_dead(directory);
+        return Ok(());
+    }
     if args.on_request {
         return unmounter::serve_requests(directory);
     }

@@ -2,13 +2,17 @@
 //!
 //! The server gives up its capabilities, and with them the right to unmount. So it starts this process
 //! first, `fve unmount --on-request DIR`, which reads requests of one byte from its standard input and
-//! reads nothing of the volume. It ends when the server has closed the pipe.
+//! reads nothing of the volume. It ends when the server has closed the pipe. A server in a sandbox has
+//! another process mount, and start this one.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,9 +52,20 @@ const NEEDED: CapabilitySet = CapabilitySet::SYS_ADMIN
 /// The server's side.
 #[derive(Debug, Clone)]
 pub(crate) struct Unmounter {
-    process: Arc<Mutex<Child>>,
-    requests: Arc<Mutex<Option<ChildStdin>>>,
+    requests: Arc<Mutex<Option<Requests>>>,
 }
+
+/// Where requests go.
+#[derive(Debug)]
+enum Requests {
+    /// To a child of this process.
+    Child(Child),
+    /// To a process that another one started.
+    Elsewhere(UnixStream),
+}
+
+/// How long the server waits for a process that another one started, and that has nothing more to do.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Unmounter {
     /// Starts the process for the mount on `directory`, an absolute path. With `speaks`, it reports on
@@ -60,23 +75,25 @@ impl Unmounter {
             true => Stdio::inherit(),
             false => Stdio::null(),
         };
-        // The path of the program may have been replaced since it was started.
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("fve")
-            .args(["unmount", "--on-request"])
-            .arg(directory)
-            .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(messages)
-            .spawn()?;
-        let requests = child.stdin.take();
-        Ok(Self {
-            process: Arc::new(Mutex::new(child)),
-            requests: Arc::new(Mutex::new(requests)),
-        })
+        let child = spawn(directory, Stdio::piped(), messages)?;
+        Ok(Self::of(Requests::Child(child)))
+    }
+
+    /// Starts the process for a server that is not this process, and that sends requests to the other end
+    /// of the socket `requests`.
+    pub(crate) fn start_for(directory: &Path, requests: OwnedFd) -> io::Result<()> {
+        spawn(directory, requests.into(), Stdio::inherit()).map(drop)
+    }
+
+    /// The process at the other end of this socket, which another one started.
+    pub(crate) fn elsewhere(requests: UnixStream) -> Self {
+        Self::of(Requests::Elsewhere(requests))
+    }
+
+    fn of(requests: Requests) -> Self {
+        Self {
+            requests: Arc::new(Mutex::new(Some(requests))),
+        }
     }
 
     /// Has the directory unmounted as soon as no program uses it.
@@ -97,27 +114,54 @@ impl Unmounter {
     }
 
     fn request(&self, request: u8) -> io::Result<()> {
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        match requests.as_ref() {
-            Some(mut pipe) => pipe.write_all(&[request]),
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        match requests.as_mut() {
+            Some(Requests::Child(child)) => match &mut child.stdin {
+                Some(pipe) => pipe.write_all(&[request]),
+                None => Err(io::ErrorKind::BrokenPipe.into()),
+            },
+            Some(Requests::Elsewhere(stream)) => stream.write_all(&[request]),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
     /// Lets the process end, and waits for that.
     pub(crate) fn end(&self) {
-        drop(
-            self.requests
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        let _ = self
-            .process
+        let requests = self
+            .requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .wait();
+            .take();
+        match requests {
+            Some(Requests::Child(mut child)) => {
+                // This closes the pipe first.
+                let _ = child.wait();
+            }
+            Some(Requests::Elsewhere(mut stream)) => {
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = stream.set_read_timeout(Some(PATIENCE));
+                // Its end is closed when the process has ended.
+                let _ = stream.read(&mut [0]);
+            }
+            None => {}
+        }
     }
+}
+
+/// Starts the process, which reads `requests`.
+fn spawn(directory: &Path, requests: Stdio, messages: Stdio) -> io::Result<Child> {
+    // The path of the program may have been replaced since it was started.
+    Command::new("/proc/self/exe")
+        .arg0("fve")
+        .args(["unmount", "--on-request"])
+        .arg(directory)
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .current_dir("/")
+        .stdin(requests)
+        .stdout(Stdio::null())
+        .stderr(messages)
+        .spawn()
 }
 
 /// The process itself.

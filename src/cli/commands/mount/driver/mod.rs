@@ -9,19 +9,23 @@ mod condition;
 mod drivers;
 mod system;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fve::serve::fuse::{Mount, MountOptions};
+use fve::error::Error;
+use fve::serve::fuse::{FILE_NAME, Mount, MountOptions, Unserved};
 use fve::shown::ShowPath;
 use rustix::process::geteuid;
 
 pub(super) use self::drivers::Access;
-use self::drivers::Task;
+use self::drivers::{Driver, Task};
 use self::system::System;
 use super::volume::{self, Content};
-use super::{MountArgs, server};
-use crate::cli::commands::unmount::{PrivateDirectory, end_earlier, end_rest, shows_source};
+use super::{MountArgs, apart, server};
+use crate::cli::commands::unmount::{
+    PrivateDirectory, end_earlier, end_rest, remove_private, shows_source,
+};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::file_system::tell_conditions;
@@ -68,19 +72,12 @@ pub(super) fn check(args: &MountArgs) -> Result<(), Failure> {
 
 /// Shows the files until they are unmounted.
 pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
-    if !geteuid().is_root() {
-        return Err(Failure::Other {
-            status: Status::Io,
-            what: "only root can have another driver show the files of a volume".to_owned(),
-            help: Some(
-                "run the command as root; read-only and without --driver, it needs no root"
-                    .to_owned(),
-            ),
-        });
-    }
-    Mount::check_mount_point(&args.directory)?;
+    check_root()?;
+    args.check_mount_point()?;
     let directory = shown_on(&args.directory);
-    end_earlier(&directory);
+    if args.mounted_by.is_none() {
+        end_earlier(&directory);
+    }
     let (content, source, modified, _holds) = if args.read_write {
         let (writable, source) = volume::open_to_write(args)?;
         condition::check(&writable)?;
@@ -99,42 +96,110 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
         (Content::ReadOnly(unlocked), source, modified, holds)
     };
     let system = System::in_volume(content.plaintext())?;
+    let mut options = MountOptions::new(source.to_string_lossy());
+    if let Some(modified) = modified {
+        options = options.modified(modified);
+    }
+    let what = || {
+        let access = if args.read_write { "" } else { ", read-only" };
+        let shown = args.directory.shown();
+        format!("the files are in {shown}{access}; end with 'fve unmount {shown}'")
+    };
+    if args.mounted_by.is_some() {
+        // The mounter makes the private directory, and has the driver mount.
+        return server::serve(
+            args,
+            options,
+            |options| content.mount(&args.directory, options),
+            what,
+        );
+    }
     let drivers = drivers::of(system, args.driver)?;
     let private = PrivateDirectory::make(&directory)?;
     let path = private.path().to_owned();
-    let task = Task {
-        volume: path.join(fve::serve::fuse::FILE_NAME),
+    let task = task(args, &path, directory, system, drivers);
+    let rest = path.clone();
+    let served = server::serve_with(
+        args,
+        options,
+        |options| content.mount(&path, options),
+        what,
+        move || task.run().inspect_err(|_| end_rest(&rest)),
+    );
+    drop(private);
+    remove_private(&path);
+    served
+}
+
+/// Mounts the volume for a server in another process, and then its files. `source` is what the mount table
+/// shows.
+pub(super) fn mount_for(
+    args: &MountArgs,
+    server: &apart::Server,
+    source: &Path,
+) -> Result<(), Failure> {
+    check_root()?;
+    let directory = shown_on(&args.directory);
+    end_earlier(&directory);
+    Mount::check_mount_point(&directory)?;
+    let private = PrivateDirectory::make(&directory)?;
+    let path = private.path();
+    let shown = mount_volume_for(args, server, source, path)
+        .and_then(|system| {
+            let drivers = drivers::of(system, args.driver)?;
+            task(args, path, directory, system, drivers).run()
+        })
+        .and_then(|()| server.ready());
+    shown.inspect_err(|_| {
+        end_rest(path);
+        remove_private(path);
+    })
+}
+
+/// Mounts the volume on a private directory, and returns the file system in it.
+fn mount_volume_for(
+    args: &MountArgs,
+    server: &apart::Server,
+    source: &Path,
+    private: &Path,
+) -> Result<System, Failure> {
+    let options = MountOptions::new(source.to_string_lossy());
+    server.hand_over(Unserved::mount(private, &options, args.read_write)?)?;
+    let volume = File::open(private.join(FILE_NAME))
+        .map_err(|error| Error::io("cannot open the volume", error))?;
+    System::in_volume(&volume)
+}
+
+/// What the drivers are to do with the volume on a private directory.
+fn task(
+    args: &MountArgs,
+    private: &Path,
+    directory: PathBuf,
+    system: System,
+    drivers: Vec<Driver>,
+) -> Task {
+    Task {
+        volume: private.join(FILE_NAME),
         directory,
         read_write: args.read_write,
         access: args.access(),
         no_programs: args.noexec,
         system,
         drivers,
-    };
-    let mut options = MountOptions::new(source.to_string_lossy());
-    if let Some(modified) = modified {
-        options = options.modified(modified);
     }
-    let rest = path.clone();
-    let what = || {
-        let access = if args.read_write { "" } else { ", read-only" };
-        let shown = args.directory.shown();
-        format!("the files are in {shown}{access}; end with 'fve unmount {shown}'")
-    };
-    let served = server::serve_with(
-        args,
-        || {
-            Ok(match content {
-                Content::ReadOnly(volume) => Mount::new(volume, &path, &options)?,
-                Content::ReadWrite(volume) => Mount::read_write(Arc::new(volume), &path, &options)?,
-            })
-        },
-        what,
-        move || task.run().inspect_err(|_| end_rest(&rest)),
-    );
-    drop(private);
-    crate::cli::commands::unmount::remove_private(&path);
-    served
+}
+
+fn check_root() -> Result<(), Failure> {
+    if geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Failure::Other {
+        status: Status::Io,
+        what: "only root can have another driver show the files of a volume".to_owned(),
+        help: Some(
+            "run the command as root; read-only and without --driver, it needs no root".to_owned(),
+        ),
+    })
 }
 
 /// The path of the mount point without links. A directory on which an automounter waits is not looked at.
