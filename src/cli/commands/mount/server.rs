@@ -114,7 +114,7 @@ fn watch(signals: &mut Signals, unmounter: &Unmounter) {
         // Without a service manager, this does nothing.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if let Err(error) = unmounter.stop_when_free() {
-            term::note(format_args!(
+            term::say(format_args!(
                 "still mounted, because the process that unmounts has ended ({error}); use 'fve unmount'"
             ));
         }
@@ -177,7 +177,7 @@ pub(super) fn start_in_background(args: &MountArgs) -> Result<(), Failure> {
 /// The exit status of the child, which has already reported the error.
 fn passed_on(ended: ExitStatus) -> Status {
     if let Some(signal) = ended.signal() {
-        term::note(format_args!(
+        term::say(format_args!(
             "error: the server of the mount was killed by signal {signal}"
         ));
     }
