@@ -1,17 +1,24 @@
 #!/usr/bin/env bash
-# Runs dist/build.sh on two clones of HEAD in different directories, and compares every file. Takes two release builds.
+# Runs dist/build.sh on a clone of HEAD in another directory, and compares every file with the directory $1, which
+# dist/build.sh made of the same commit. Without $1, it makes that first, in a second clone.
 set -euo pipefail
+first=${1:+$(realpath "$1")}
 cd "$(dirname "$0")/.."
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/fve-reproduce.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 . dist/tools.sh
-for clone in "$work/first" "$work/the-second-in-another-directory"; do
-    git clone --quiet . "$clone"
-    mkdir "$clone/target"
-    [ ! -d "$tools" ] || ln -s "$tools" "$clone/target/tools"
-    "$clone/dist/build.sh" "$clone/out" >/dev/null
-done
-diff -r "$work/first/out" "$work/the-second-in-another-directory/out"
+build() {
+    git clone --quiet . "$work/$1"
+    mkdir "$work/$1/target"
+    [ ! -d "$tools" ] || ln -s "$tools" "$work/$1/target/tools"
+    "$work/$1/dist/build.sh" "$work/$1/out" >/dev/null
+}
+if [ -z "$first" ]; then
+    build first
+    first=$work/first/out
+fi
+build the-second-in-another-directory
+diff -r "$first" "$work/the-second-in-another-directory/out"
 echo "both builds are equal:"
-cat "$work/first/out/SHA256SUMS"
+cat "$first/SHA256SUMS"
