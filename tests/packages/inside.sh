@@ -82,8 +82,9 @@ remove)
     getent passwd fve-network-unlock | says nologin
     [ "$(stat -c %a:%U:%G /etc/fve/network-unlock)" = 750:root:fve-network-unlock ] || fail "/etc/fve/network-unlock"
     [ "$(find /etc/systemd/system -name '*fve*')" = '' ] || fail "a unit is enabled"
+    # systemd 249 does not know encrypted credentials; docs/tpm.md says so.
     systemd-analyze verify --man=no /usr/lib/systemd/system/fve-network-unlock.service /usr/lib/systemd/system/fve@.service 2>&1 |
-        { ! grep fve; } || fail "a unit is wrong"
+        grep -v "Unknown key name 'LoadCredentialEncrypted'" | { ! grep fve; } || fail "a unit is wrong"
     fve network-unlock check-policy /usr/share/doc/fve-network-unlock/examples/bde-network-unlock.ini
     fve network-unlock certificate --to /etc/fve
     apt purge fve-network-unlock
