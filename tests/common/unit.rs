@@ -22,10 +22,12 @@ pub struct Service<'a> {
 }
 
 impl Service<'_> {
-    /// The arguments of the command of the unit that begins in this way.
-    fn words(&self, start: &str) -> Vec<String> {
-        let words = UNIT.lines().find_map(|line| line.strip_prefix(start));
-        let words = words.expect("a command in the unit").trim_start();
+    /// The arguments of the first command of fve in this setting of the unit. Here, the tests are in the mount
+    /// namespace of the mounter.
+    fn words(&self, setting: &str) -> Vec<String> {
+        let mut commands = UNIT.lines().filter_map(|line| line.strip_prefix(setting));
+        let words = commands.find_map(|line| Some(line.split_once("/usr/bin/fve ")?.1));
+        let words = words.expect("a command in the unit");
         let runtime = self.runtime.path().to_str().expect("path");
         let of_options = |word: &str| match word {
             "$OPTIONS" => self.options.iter().map(|word| (*word).to_owned()).collect(),
@@ -40,7 +42,7 @@ impl Service<'_> {
     #[track_caller]
     pub fn prepare(&self) {
         let mut unmount = fve();
-        unmount.args(self.words("ExecStartPre=+/usr/bin/fve"));
+        unmount.args(self.words("ExecStartPre="));
         assert!(unmount.status().expect("fve").success());
     }
 
@@ -57,7 +59,7 @@ impl Service<'_> {
             .args(["setpriv", "--bounding-set=-all", "--inh-caps=-all"])
             .arg("--no-new-privs")
             .arg(env!("CARGO_BIN_EXE_fve"))
-            .args(self.words("ExecStart=/usr/bin/fve"))
+            .args(self.words("ExecStart="))
             .env("NOTIFY_SOCKET", &notices)
             .stdin(Stdio::null());
         server(&mut command);
@@ -79,7 +81,7 @@ impl Service<'_> {
     /// The command that mounts for the server.
     pub fn mounter(&self) -> Command {
         let mut command = fve();
-        command.args(self.words("ExecStartPost=+/usr/bin/fve"));
+        command.args(self.words("ExecStartPost="));
         command
     }
 }
