@@ -16,6 +16,8 @@ mkdir -p "$root/dev/shm" "$root/dev/pts" "$root$here"
 mount -t devpts -o newinstance,ptmxmode=0666 none "$root/dev/pts"
 ln -s pts/ptmx "$root/dev/ptmx"
 mount --bind "$here" "$root$here"
+# That of users on Ubuntu.
+umask 0002
 failed=()
 for program in "$@"; do
     echo "$program" >&2

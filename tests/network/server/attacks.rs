@@ -131,10 +131,15 @@ fn new_directory() {
         .arg(&directory);
     let output = make.output().expect("fve");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    for (name, mode) in [("network-unlock.pem", 0o600), ("network-unlock.cer", 0o644)] {
-        let data = std::fs::metadata(directory.join(name)).expect(name);
-        assert_eq!(data.permissions().mode() & 0o777, mode, "{name}");
-    }
+    // The certificate has the permissions that the user gives new files.
+    let ordinary = place.path().join("ordinary");
+    std::fs::write(&ordinary, "").expect("file");
+    let mode = |path: &Path| {
+        let data = std::fs::metadata(path).expect("file");
+        data.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(&directory.join("network-unlock.pem")), 0o600);
+    assert_eq!(mode(&directory.join("network-unlock.cer")), mode(&ordinary));
     // A file in the way is named.
     std::fs::write(place.path().join("file"), "").expect("file");
     let mut make = fve();
