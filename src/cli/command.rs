@@ -1,6 +1,6 @@
 //! The command line as a whole: all commands, and the general help.
 
-use clap::{CommandFactory, Parser};
+use clap::{ColorChoice, CommandFactory, Parser};
 
 use crate::cli::commands::create::CreateArgs;
 use crate::cli::commands::decrypt::DecryptArgs;
@@ -29,6 +29,7 @@ use crate::cli::failure::Failure;
 use crate::cli::help;
 use crate::cli::lacking;
 use crate::cli::other_tools;
+use crate::cli::output::term;
 use crate::cli::run::{Run, commands};
 
 /// Unlock, mount, decrypt, create and repair BitLocker volumes on Linux.
@@ -119,7 +120,12 @@ commands! {
 
 /// All commands, with their help divided into sections.
 pub(crate) fn command() -> clap::Command {
-    help::arranged(other_tools::accepting_read_only(Cli::command()))
+    // By itself, clap prints colors on every terminal where the variable CI is set.
+    let color = match term::wants_styles() {
+        true => ColorChoice::Auto,
+        false => ColorChoice::Never,
+    };
+    help::arranged(other_tools::accepting_read_only(Cli::command())).color(color)
 }
 
 impl Run for CompletionsArgs {

@@ -74,8 +74,9 @@ fn bold_words() {
         let bold = shown("TERM=xterm");
         let plain = without_bold(&bold);
         assert_ne!(bold, plain, "{line}");
-        assert_eq!(shown("TERM=dumb"), plain, "{line}");
-        assert_eq!(shown("TERM=xterm NO_COLOR=1"), plain, "{line}");
+        for environment in ["TERM=dumb", "TERM=dumb CI=true", "TERM=xterm NO_COLOR=1"] {
+            assert_eq!(shown(environment), plain, "{line} {environment}");
+        }
         let piped = text(&run(&format!("env TERM=xterm {line}"), &place).stdout);
         assert!(!piped.contains(['\x1b', '\x08']), "{piped}");
         if !line.contains("man") {
