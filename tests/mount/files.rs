@@ -528,7 +528,7 @@ impl Drop for Place {
 }
 
 fn fuse_and_setpriv() -> Option<Missing> {
-    trials::fuse().or_else(|| trials::programs(&["setpriv"]))
+    trials::fuse().or_else(|| trials::programs(&["setpriv", "fusermount3"]))
 }
 
 #[trial("an ordinary user mounts, reads and unmounts", needs(fuse_and_setpriv))]
