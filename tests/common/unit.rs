@@ -19,6 +19,8 @@ pub struct Service<'a> {
     pub options: &'a [&'a str],
     pub source: &'a Path,
     pub directory: &'a Path,
+    /// Whether the server can reach the network, where an emulated TPM is. A real one is a device.
+    pub reaches_network: bool,
 }
 
 impl Service<'_> {
@@ -46,8 +48,7 @@ impl Service<'_> {
         assert!(unmount.status().expect("fve").success());
     }
 
-    /// Starts the server in a sandbox: without capabilities, and with a mount and a network namespace of its
-    /// own. Returns when it has told the service manager that it is ready. `server` may add to its
+    /// Starts the server in a sandbox: without capabilities, and with namespaces of its own. Returns when it has told the service manager that it is ready. `server` may add to its
     /// environment.
     pub fn start(&self, server: impl FnOnce(&mut Command)) -> Child {
         let notices = self.runtime.path().join("notices");
@@ -55,7 +56,8 @@ impl Service<'_> {
         notices_read.set_read_timeout(Some(LIMIT)).expect("timeout");
         let mut command = Command::new("unshare");
         command
-            .args(["--mount", "--propagation", "slave", "--net"])
+            .args(["--mount", "--propagation", "slave"])
+            .args((!self.reaches_network).then_some("--net"))
             .args(["setpriv", "--bounding-set=-all", "--inh-caps=-all"])
             .arg("--no-new-privs")
             .arg(env!("CARGO_BIN_EXE_fve"))

@@ -27,6 +27,7 @@ fn service<'a>(source: &'a Path, directory: &'a Path, options: &'a [&'a str]) ->
         options,
         source,
         directory,
+        reaches_network: false,
     }
 }
 

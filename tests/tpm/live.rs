@@ -823,6 +823,7 @@ fn systemd_unit() {
         options: &["--volume"],
         source: &made.image,
         directory: directory.path(),
+        reaches_network: true,
     };
     let mut server = service.start(|server| {
         server
