@@ -2,9 +2,9 @@
 //!
 //! The server (`--mounted-by SOCKET`) runs in a sandbox, where it can neither mount nor unmount for other
 //! programs. It unlocks the volume, listens on the socket and reports to systemd that it is ready. The
-//! mounter (`--mount-for SOCKET`) has root's privileges, and reads nothing of the volume that is
-//! not decrypted. It has the same other arguments, so the server decides nothing but the name that the mount
-//! table shows as the source. Each byte string stands for one step:
+//! mounter (`--mount-for SOCKET`) has root's privileges, and never reads the encrypted volume. Both have the
+//! same other arguments, so the server decides only the name that the mount table shows as the source.
+//! They exchange:
 //!
 //! | from | to | what |
 //! |---|---|---|

@@ -5,7 +5,7 @@
 //! terminal. The parent waits for that, or ends with the child's exit status if it fails.
 //!
 //! The process that serves gives up its capabilities, so another one ([`Unmounter`]) unmounts when a
-//! signal arrives. A service that runs in a sandbox mounts and serves [`apart`].
+//! signal arrives. A server in a sandbox has another process mount: see [`apart`].
 
 mod apart;
 mod driver;
