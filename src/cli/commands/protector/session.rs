@@ -201,7 +201,7 @@ impl<'a> Session<'a> {
     /// Prints new recovery passwords on standard error.
     fn tell_digits(&self) {
         term::say(
-            "the volume was changed, and this is the new recovery password, which is printed only here: keep it",
+            "the volume was changed; keep this new recovery password, which is printed nowhere else:",
         );
         for (id, digits) in &self.shown {
             term::say_secret(&with_digits(*id, digits));
