@@ -156,6 +156,10 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         Remedy::NameTpmProtector => "name a protector that uses a TPM; 'fve protector list' shows them",
         Remedy::AddTpmPinProtector => "add a protector with a PIN: 'fve protector add --tpm --new-pin'",
         Remedy::AddRecoveryPassword => "add one: 'fve protector add --recovery-password-to FILE'",
+        Remedy::AddStartupKey => "add one: 'fve protector add --startup-key-to DIR'",
+        Remedy::AddTpmStartupKey => {
+            "add another protector with TPM and startup key ('fve protector add --tpm --tpm-startup-key-to DIR'), then remove the old one ('fve protector remove')"
+        }
         Remedy::ChangePassword => "change it: 'fve protector change-password'",
         Remedy::ResumeProtection => "resume it: 'fve protector resume'",
         Remedy::RemoveBoundProtector => {

@@ -121,6 +121,23 @@ const COMMANDS: &[(&[&str], &str)] = &[
         &["list", "scan", "dislocker-find"],
         "'fve info SOURCE' finds the volumes of a disk, and 'fve repair scan SOURCE' those without a partition",
     ),
+    // manage-bde.
+    (
+        &["forcerecovery"],
+        "'fve protector remove SOURCE --all-tpm' removes all key protectors that use a TPM, so that Windows asks for the recovery password",
+    ),
+    (
+        &["changekey"],
+        "'fve protector change-startup-key SOURCE --startup-key-to DIR' replaces the startup key",
+    ),
+    (
+        &["changepassword"],
+        "'fve protector change-password SOURCE' changes the password",
+    ),
+    (
+        &["changepin"],
+        "'fve protector change-pin SOURCE --tpm' changes the PIN",
+    ),
 ];
 
 /// Commands that only read SOURCE unless told otherwise: `--read-only` asks for what they do in any case.
@@ -345,12 +362,21 @@ pub(crate) fn named_in(error: &clap::Error, arguments: &[OsString]) -> Option<Fa
     };
     let words = arguments.get(1..).unwrap_or_default();
     match error.kind() {
-        ErrorKind::UnknownArgument => unknown_option(word(ContextKind::InvalidArg)?, words),
+        ErrorKind::UnknownArgument => command_like_an_option(words)
+            .or_else(|| unknown_option(word(ContextKind::InvalidArg)?, words)),
         ErrorKind::InvalidSubcommand => {
             unknown_command(word(ContextKind::InvalidSubcommand)?, words)
         }
         _ => None,
     }
+}
+
+/// The failure for a command of manage-bde in the form in which it is typed there: `-forcerecovery`.
+fn command_like_an_option(words: &[OsString]) -> Option<Failure> {
+    let name = words.first()?.to_str()?.strip_prefix('-')?;
+    let mut names = COMMANDS.iter().flat_map(|(names, _)| *names);
+    let name = names.find(|known| name.eq_ignore_ascii_case(known))?;
+    unknown_command(name, words.get(1..).unwrap_or_default())
 }
 
 fn unknown_option(word: &str, words: &[OsString]) -> Option<Failure> {
@@ -486,6 +512,11 @@ mod tests {
                 .contains("fve info Cargo.toml")
                 || !is_source("Cargo.toml")
         );
+        for typed in ["-forcerecovery", "-ForceRecovery"] {
+            let help = helped(&[typed, "/dev/null"]).unwrap();
+            let whole = "'fve protector remove /dev/null --all-tpm'";
+            assert!(help.contains(whole), "{help}");
+        }
         assert_eq!(helped(&["anaconda"]), None);
     }
 

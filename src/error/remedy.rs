@@ -171,6 +171,11 @@ pub enum Remedy {
     AddTpmPinProtector,
     /// The volume has no recovery password.
     AddRecoveryPassword,
+    /// Add a startup key: the volume has none.
+    AddStartupKey,
+    /// Add another protector with TPM and startup key, then remove the old one: only the TPM can make
+    /// a new one.
+    AddTpmStartupKey,
     /// The volume already has a password, and can have only one.
     ChangePassword,
     /// Protection is suspended already.
@@ -393,6 +398,10 @@ impl fmt::Display for Remedy {
             Self::NameTpmProtector => "name a key protector that uses a TPM",
             Self::AddTpmPinProtector => "add a TPM protector with a PIN",
             Self::AddRecoveryPassword => "add a recovery password",
+            Self::AddStartupKey => "add a startup key",
+            Self::AddTpmStartupKey => {
+                "add a protector with TPM and another startup key, then remove the old one"
+            }
             Self::ChangePassword => "change the existing password",
             Self::ResumeProtection => "resume protection",
             Self::RemoveBoundProtector => {

@@ -247,12 +247,18 @@ fn verify_with(patched: &Volume, verification: &Verification) -> Result<()> {
     let options = UnlockOptions::new().protector(verification.protector);
     let opened = patched.unlock_master_key(&verification.credential, &options);
     opened.map(drop).map_err(|error| {
+        let mut protectors = patched.protectors().into_iter();
+        let found = protectors.find(|protector| protector.id == verification.protector);
+        let remedy = match found.is_some_and(|protector| protector.kind().uses_tpm()) {
+            true => Remedy::ShowTpm,
+            false => Remedy::ListProtectors,
+        };
         Error::unchangeable(
             format!(
                 "the new protector does not unlock the volume: {}",
                 error.with_causes()
             ),
-            Remedy::ShowTpm,
+            remedy,
         )
     })
 }

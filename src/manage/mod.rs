@@ -44,6 +44,7 @@ mod keys;
 mod rekey;
 mod rotate;
 mod snapshot;
+mod startup_key;
 mod tpm;
 
 use std::sync::Arc;
@@ -53,7 +54,8 @@ pub use edit::check_new_password;
 pub use key_package::{ExportedKeyPackage, export_key_package};
 pub use keys::{ProtectorSecret, SecretBackup, secret_backups};
 pub use rotate::{Rotation, RotationCause, RotationError, RotationStage, ValidPasswords};
-pub use tpm::{ResealedProtector, reseal_tpm_protector};
+pub use startup_key::{StartupKeyChange, StartupKeyChangeError};
+pub use tpm::{ResealedProtector, removal_of_tpm_protectors, reseal_tpm_protector};
 
 use crate::enroll::NewProtector;
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@
 //! (docs/format-tpm.md §1.1).
 
 use super::keys::external_key;
-use super::named;
+use super::{Change, named};
 use crate::enroll::{NewProtector, TpmBinding};
 use crate::error::{Error, Remedy, Result};
 use crate::format::datum::{Datum, key_types};
@@ -81,6 +81,40 @@ pub fn reseal_tpm_protector(
         pin,
         startup_key,
     })
+}
+
+/// The change that removes every TPM protector, so that Windows asks for the recovery password at its next
+/// start (docs/format-recovery.md §5.3). This needs no key.
+///
+/// # Errors
+/// [`Error::Unchangeable`] when no protector uses a TPM, and when none would be left that the user can
+/// give at the start of Windows: a recovery password, a startup key or a password.
+pub fn removal_of_tpm_protectors(protectors: &[&KeyProtector]) -> Result<Change> {
+    let kinds = || protectors.iter().map(|protector| protector.kind());
+    if !kinds().any(ProtectorKind::uses_tpm) {
+        return Err(Error::unchangeable(
+            "the volume has no key protector that uses a TPM",
+            Remedy::ListProtectors,
+        ));
+    }
+    let usable = |kind| {
+        matches!(
+            kind,
+            ProtectorKind::RecoveryPassword | ProtectorKind::ExternalKey | ProtectorKind::Password
+        )
+    };
+    if !kinds().any(usable) {
+        return Err(Error::unchangeable(
+            "without its TPM protectors, the volume would have no recovery password and nothing else that the user can give at the start of Windows",
+            Remedy::AddRecoveryPassword,
+        ));
+    }
+    let bound = protectors
+        .iter()
+        .filter(|protector| protector.kind().uses_tpm());
+    Ok(bound.fold(Change::new(), |change, protector| {
+        change.remove(protector.id)
+    }))
 }
 
 /// The hash of the PIN, from its backup.

@@ -353,6 +353,7 @@ const TALKING: &[&str] = &[
     "fve protector remove volume.img --startup-key key.BEK --type recoverypassword",
     "fve protector rotate-recovery volume.img --startup-key key.BEK --recovery-password-to new",
     "fve protector change-password disk.img --startup-key key.BEK --new-password-file password",
+    "fve protector change-startup-key volume.img --startup-key key.BEK --startup-key-to directory",
     "fve protector suspend volume.img --startup-key key.BEK",
     "fve protector suspend disk.img --startup-key key.BEK && fve QUIET protector resume disk.img",
     "fve metadata backup volume.img new",

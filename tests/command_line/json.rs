@@ -119,6 +119,8 @@ const GROUPS: &[(&str, &[&str])] = &[
             "fve protector save-startup-key --json volume.img --startup-key key.BEK --startup-key-to .",
             "fve protector change-password --json volume.img --startup-key key.BEK --new-password-file password",
             "fve protector change-password --json disk.img --startup-key key.BEK --new-password-file wrong-password",
+            "fve protector change-startup-key --json disk.img --startup-key key.BEK --startup-key-to directory",
+            "fve protector remove --json volume.img --startup-key key.BEK --all-tpm --yes",
             "fve protector change-pin --json volume.img --startup-key key.BEK",
             "fve protector reseal --json volume.img --startup-key key.BEK",
         ],

@@ -373,3 +373,93 @@ fn suspending_warns_and_resuming_needs_no_credential() {
     assert_eq!(said.status, 0, "{}", said.err);
     assert!(!bench.run(&["protector", "list"]).out.contains("Clear Key"));
 }
+
+/// The `.BEK` files in a directory of the bench.
+fn keys_in(directory: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_some_and(|end| end == "BEK"))
+        .collect()
+}
+
+#[trial]
+fn changes_the_startup_key_in_one_step() {
+    let bench = Bench::of("xts-128");
+    let keys = bench.path("keys");
+    fs::create_dir(&keys).unwrap();
+    let change = ["protector", "change-startup-key", "--startup-key-to", &keys];
+    let said = bench.with_key(&[&change[..], &["--dry-run"]].concat());
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(said.out.contains("would add: External Key"), "{}", said.out);
+    assert!(bench.is_untouched() && keys_in(&keys).is_empty());
+
+    let said = bench.with_key(&change);
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(said.out.contains("removed: External Key"), "{}", said.out);
+    assert!(said.out.contains("new master key"), "{}", said.out);
+    assert!(!bench.left_a_backup());
+    let [new] = keys_in(&keys).try_into().unwrap();
+    let new = new.to_str().unwrap().to_owned();
+    assert!(said.err.contains(&new), "{}", said.err);
+    let refused = bench.with_key(&["protector", "show-recovery"]);
+    assert_eq!(refused.status, 4, "{}", refused.err);
+    let shown = bench.run(&["protector", "show-recovery", "--startup-key", &new]);
+    assert_eq!(shown.status, 0, "{}", shown.err);
+    let known = bench.volume.credential(Kind::RecoveryPassword);
+    assert!(shown.out.contains(&known.value), "{}", shown.out);
+    // No key is left over from a change that is refused or fails.
+    let nowhere = bench.path("no-such-directory");
+    let nowhere = [
+        "protector",
+        "change-startup-key",
+        "--startup-key-to",
+        &nowhere,
+    ];
+    assert_eq!(bench.with_key(&nowhere).status, 5);
+}
+
+#[trial]
+fn a_startup_key_that_cannot_be_changed_is_refused_by_name() {
+    let bench = Bench::of("xts-128");
+    let keys = bench.path("keys");
+    fs::create_dir(&keys).unwrap();
+    let change = ["protector", "change-startup-key", "--startup-key-to", &keys];
+    let password = &bench.volume.credential(Kind::Password).protector;
+    let said = bench.with_key(&[&change[..], &[password]].concat());
+    assert_eq!(said.status, 1, "{}", said.err);
+    assert!(
+        said.err.contains("no startup key to change"),
+        "{}",
+        said.err
+    );
+    assert!(bench.is_untouched() && keys_in(&keys).is_empty());
+    // Which of several is to be replaced must be said.
+    let more = ["protector", "add", "--startup-key-to", &bench.path("")];
+    assert_eq!(bench.with_key(&more).status, 0);
+    let said = bench.with_key(&change);
+    assert_eq!(said.status, 1, "{}", said.err);
+    assert!(said.err.contains("several startup keys"), "{}", said.err);
+    let old = &bench.volume.credential(Kind::StartupKey).protector;
+    let said = bench.with_key(&[&change[..], &[old]].concat());
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert_eq!(keys_in(&keys).len(), 1);
+}
+
+#[trial]
+fn a_volume_without_a_tpm_protector_has_none_to_remove() {
+    let bench = Bench::of("xts-128");
+    let all_tpm = ["protector", "remove", "--all-tpm", "--yes"];
+    let said = bench.with_key(&all_tpm);
+    assert_eq!(said.status, 1, "{}", said.err);
+    assert!(
+        said.err.contains("no key protector that uses a TPM"),
+        "{}",
+        said.err
+    );
+    for more in [&["--type", "tpm"][..], &["64311DEA"]] {
+        let said = bench.with_key(&[&all_tpm[..], more].concat());
+        assert_eq!(said.status, 2, "{}", said.err);
+    }
+    assert!(bench.is_untouched());
+}

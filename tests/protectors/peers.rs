@@ -31,6 +31,7 @@ const CHANGES: &[&str] = &[
     "remove",
     "add a password",
     "change the password",
+    "change the startup key",
     "rotate the recovery passwords",
     "suspend",
     "resume",
@@ -42,7 +43,12 @@ const CHANGES: &[&str] = &[
 const TPM_CHANGES: &[&str] = &["remove", "add a TPM protector with a PIN", "change the PIN"];
 
 /// The changes after which every protector is different, because the volume has a new VMK.
-const REKEYED: &[&str] = &["remove", "rotate the recovery passwords", "resume"];
+const REKEYED: &[&str] = &[
+    "remove",
+    "change the startup key",
+    "rotate the recovery passwords",
+    "resume",
+];
 
 const ADDED_PASSWORD: &str = "a password that was added";
 const CHANGED_PASSWORD: &str = "a password that was changed";
@@ -207,6 +213,12 @@ impl Changer {
                 }
                 self.gone.push(old);
             }
+            "change the startup key" => {
+                let old = self.newest(Kind::StartupKey)?.clone();
+                let key = self.startup_key("change-startup-key", "changed-keys")?;
+                self.record_removed(&old);
+                self.record_added(key);
+            }
             "rotate the recovery passwords" => {
                 let escrow = self.place.join("escrow.txt");
                 let escrow = ["--escrow-to", escrow.to_str().unwrap()];
@@ -313,9 +325,14 @@ impl Changer {
     }
 
     fn add_startup_key(&self, directory: &str) -> Result<KnownCredential, Failed> {
+        self.startup_key("add", directory)
+    }
+
+    /// The startup key that a command of `fve protector` saves in a new directory.
+    fn startup_key(&self, command: &str, directory: &str) -> Result<KnownCredential, Failed> {
         let keys = self.place.join(directory);
         fs::create_dir(&keys)?;
-        self.protector("add", &["--startup-key-to", keys.to_str().unwrap()])?;
+        self.protector(command, &["--startup-key-to", keys.to_str().unwrap()])?;
         let file = fs::read_dir(&keys)?.next().ok_or("no key file")??.path();
         Ok(KnownCredential {
             kind: Kind::StartupKey,
@@ -326,9 +343,13 @@ impl Changer {
 
     /// The protector of the newest startup key, which stays when others are removed.
     fn touched_startup_key(&self) -> Result<String, Failed> {
+        Ok(self.newest(Kind::StartupKey)?.protector.clone())
+    }
+
+    fn newest(&self, kind: Kind) -> Result<&KnownCredential, Failed> {
         let mut keys = self.volume.credentials.iter();
-        let newest = keys.rfind(|key| key.kind == Kind::StartupKey);
-        Ok(newest.ok_or("no startup key")?.protector.clone())
+        let newest = keys.rfind(|key| key.kind == kind);
+        Ok(newest.ok_or("no credential of that kind")?)
     }
 
     /// The identifier of the last protector: the one that was added last.

@@ -838,3 +838,86 @@ fn systemd_unit() {
     done(&fve().arg("unmount").arg(directory.path()).output().unwrap());
     assert!(server.wait().unwrap().success());
 }
+
+/// What `manage-bde -forcerecovery` does.
+#[trial("removes all TPM protectors at once", needs(swtpm::missing))]
+fn remove_all() {
+    let tpm = Swtpm::new();
+    let named = format!("--tpm={}", tpm.tcti());
+    let made = plain();
+    let key = ["--startup-key", "."];
+    let add = ["protector", "add", "volume.img", &named];
+    for more in [
+        &[][..],
+        &["--new-pin-file", "pin"],
+        &["--tpm-startup-key-to", "."],
+        &["--tpm-startup-key-to", ".", "--new-pin-file", "pin"],
+    ] {
+        done(&run(&made, &[&add[..], &key, more].concat()));
+    }
+    let kinds = || {
+        let list = json(&run(&made, &["protector", "list", "volume.img", "--json"]));
+        let protectors = list["protectors"].as_array().unwrap().iter();
+        let kinds = protectors.map(|one| one["type"].as_str().unwrap().to_owned());
+        kinds.collect::<Vec<_>>()
+    };
+    assert_eq!(kinds().len(), 5);
+    let all = [
+        "protector",
+        "remove",
+        "volume.img",
+        "--all-tpm",
+        "--startup-key",
+        ".",
+    ];
+    // It must be confirmed, and a dry run needs no confirmation.
+    let before = std::fs::read(&made.image).unwrap();
+    let output = run(&made, &all);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("give --yes") && said.contains("no recovery password"),
+        "{said}"
+    );
+    done(&run(&made, &[&all[..], &["--dry-run"]].concat()));
+    assert!(std::fs::read(&made.image).unwrap() == before);
+    done(&run(&made, &[&all[..], &["--yes"]].concat()));
+    assert_eq!(kinds(), ["startup-key"]);
+    done(&run(&made, &["unlock", "volume.img", "--startup-key", "."]));
+}
+
+#[trial(
+    "keeps the TPM protectors if nothing else unlocks the volume",
+    needs(swtpm::missing)
+)]
+fn remove_all_but_nothing_else() {
+    let tpm = Swtpm::new();
+    let named = format!("--tpm={}", tpm.tcti());
+    let made = made(&tpm, false, true);
+    let credentials = [named.as_str(), "--startup-key", "."];
+    let before = std::fs::read(&made.image).unwrap();
+    let all = ["protector", "remove", "volume.img", "--all-tpm", "--yes"];
+    let output = run(&made, &[&all[..], &credentials].concat());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--recovery-password-to"), "{said}");
+    // Its startup key cannot be changed without sealing the other half again.
+    std::fs::create_dir(made.directory.path().join("keys")).unwrap();
+    let change = [
+        "protector",
+        "change-startup-key",
+        "volume.img",
+        "--startup-key-to",
+        "keys",
+    ];
+    let output = run(&made, &[&change[..], &credentials].concat());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("TPM And Startup Key") && said.contains("--tpm-startup-key-to"),
+        "{said}"
+    );
+    assert!(std::fs::read(&made.image).unwrap() == before);
+    let mut saved = std::fs::read_dir(made.directory.path().join("keys")).unwrap();
+    assert!(saved.next().is_none());
+}

@@ -1,4 +1,4 @@
-//! Confirmation before everything on a block device is overwritten.
+//! Confirmation before a change that cannot be undone, or after which a computer no longer starts by itself.
 
 use std::path::Path;
 
@@ -49,4 +49,26 @@ pub(crate) fn confirm_device(
         what: "the path differs; nothing was written".to_owned(),
         help: None,
     })
+}
+
+/// Succeeds if the user confirms on the terminal what would happen; `what` is a sentence without its
+/// period. An option of the command says so in advance, and then this is not called.
+pub(crate) fn confirm(what: &str) -> Result<(), Failure> {
+    const WORD: &str = "yes";
+    let refused = |what: String, help: Option<&str>| Failure::Other {
+        status: Status::Usage,
+        what,
+        help: help.map(str::to_owned),
+    };
+    if !term::can_ask() {
+        return Err(refused(what.to_owned(), Some("to confirm, give --yes")));
+    }
+    let answer = term::ask(&format!("{what}. To continue, type {WORD}: "))?;
+    match answer.trim() {
+        WORD => Ok(()),
+        _ => Err(refused(
+            "not confirmed; nothing was changed".to_owned(),
+            None,
+        )),
+    }
 }

@@ -36,6 +36,8 @@ pub(super) enum ProtectorCommand {
     Remove(RemoveArgs),
     /// Change the password
     ChangePassword(ChangePasswordArgs),
+    /// Replace a startup key by a new one; the old one then no longer unlocks the volume
+    ChangeStartupKey(ChangeStartupKeyArgs),
     /// Change the PIN of a TPM protector; --tpm selects the TPM
     ChangePin(ChangePinArgs),
     /// Seal a TPM protector again, to the current state of this computer; --tpm selects the TPM
@@ -135,19 +137,30 @@ Examples:
   Remove one key protector:
     fve protector remove /dev/sda3 64311DEA
   Show what removing the password would change:
-    fve protector remove /dev/sda3 --type password --dry-run")]
+    fve protector remove /dev/sda3 --type password --dry-run
+  Let Windows ask for the recovery password at its next start (manage-bde -forcerecovery):
+    fve protector remove /dev/sda3 --all-tpm --recovery-password-file key.txt")]
 pub(super) struct RemoveArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
 
     /// Key protectors to remove: GUIDs, or their first 8 hex digits
-    #[arg(value_name = "ID", value_parser = parse_protector_id, required_unless_present = "kind")]
+    #[arg(value_name = "ID", value_parser = parse_protector_id, required_unless_present_any = ["kind", "all_tpm"])]
     pub(super) ids: Vec<String>,
 
     /// Remove all key protectors of this type, named as in 'fve protector list --json' or as in
     /// manage-bde
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_kind)]
     pub(super) kind: Option<ProtectorKind>,
+
+    /// Remove all key protectors that use a TPM, so that Windows asks for the recovery password at its
+    /// next start. Refused if the volume has no recovery password, startup key or password
+    #[arg(long, conflicts_with_all = ["ids", "kind"])]
+    pub(super) all_tpm: bool,
+
+    /// Do not ask for a confirmation of --all-tpm
+    #[arg(long, requires = "all_tpm")]
+    pub(super) yes: bool,
 
     #[command(flatten)]
     pub(super) drop: DropArgs,
@@ -171,6 +184,30 @@ pub(super) struct ChangePasswordArgs {
     /// File with the new password; if not given, the password is asked for twice on the terminal
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) new_password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Replace the startup key by a new one, which is saved to a USB stick:
+    fve protector change-startup-key /dev/sda3 --startup-key-to /media/usb
+  Replace a startup key that was lost:
+    fve protector change-startup-key v.img --startup-key-to keys --password-file pw")]
+pub(super) struct ChangeStartupKeyArgs {
+    #[command(flatten)]
+    pub(super) change: ChangeArgs,
+
+    /// Directory for the .BEK file of the new key
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) startup_key_to: PathBuf,
+
+    /// Replace this startup key if there are several (GUID, or its first 8 hex digits). The key with
+    /// which Windows unlocks a data volume automatically is one, too
+    #[arg(value_name = "ID", value_parser = parse_protector_id)]
+    pub(super) id: Option<String>,
+
+    #[command(flatten)]
+    pub(super) drop: DropArgs,
 }
 
 #[derive(Debug, Args)]

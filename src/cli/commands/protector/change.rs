@@ -4,15 +4,20 @@ use fve::enroll::{NewProtector, RecoveryFile, TpmBinding, save_key};
 use fve::error::Error;
 use fve::format::protector::ProtectorKind;
 use fve::guid::Guid;
-use fve::manage::{Change, Managed, Rotation, RotationError};
-use fve::output::check_new;
+use fve::manage::{
+    Change, Managed, Rotation, RotationError, StartupKeyChange, removal_of_tpm_protectors,
+};
+use fve::output::{check_new, check_new_in};
 use fve::shown::ShowPath;
+use fve::unlock::StartupKey;
 
 use super::args::{
-    ChangePasswordArgs, ChangePinArgs, RemoveArgs, ResealArgs, ResumeArgs, RotateArgs, SuspendArgs,
+    ChangePasswordArgs, ChangePinArgs, ChangeStartupKeyArgs, RemoveArgs, ResealArgs, ResumeArgs,
+    RotateArgs, SuspendArgs,
 };
 use super::session::Session;
 use crate::cli::failure::Failure;
+use crate::cli::options::confirm::confirm;
 use crate::cli::options::new_protectors::new_password;
 use crate::cli::options::new_protectors::tpm::{WITH_PIN, WITH_TPM, new_pin, sealer};
 use crate::cli::output::term;
@@ -38,6 +43,9 @@ pub(super) fn reseal(args: &ResealArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn remove(args: &RemoveArgs) -> Result<(), Failure> {
+    if args.all_tpm {
+        return remove_all_tpm(args);
+    }
     let mut session = Session::open(&args.change)?;
     let mut ids = Vec::new();
     for name in &args.ids {
@@ -61,6 +69,36 @@ pub(super) fn remove(args: &RemoveArgs) -> Result<(), Failure> {
             "the volume {word} no recovery password: if its other credentials are lost, so is its content; \
              'fve protector add --new-recovery-password' adds one"
         ));
+    }
+    Ok(())
+}
+
+fn remove_all_tpm(args: &RemoveArgs) -> Result<(), Failure> {
+    let credentials = &args.change.credentials;
+    let mut session = Session::open_with(&args.change, credentials, |volume| {
+        removal_of_tpm_protectors(&volume.protectors()).map(drop)
+    })?;
+    let protectors = session.managed.protectors();
+    let change = removal_of_tpm_protectors(&protectors)?
+        .drop_bound(args.drop.drop_bound)
+        .allow_only_clear_key(args.leave_unprotected);
+    let has = |kind| protectors.iter().any(|protector| protector.kind() == kind);
+    let needed = match has(ProtectorKind::RecoveryPassword) {
+        true => "the recovery password",
+        false => "a startup key or a password, because the volume has no recovery password",
+    };
+    let suspended = has(ProtectorKind::ClearKey);
+    session.managed.preview(&change)?;
+    if !args.change.dry_run && !args.yes {
+        confirm(&format!(
+            "all key protectors that use a TPM would be removed, and Windows would need {needed} at its next start"
+        ))?;
+    }
+    session.carry_out(change)?;
+    if suspended {
+        term::note(
+            "protection is suspended, so Windows still starts without a credential; 'fve protector resume' ends that",
+        );
     }
     Ok(())
 }
@@ -94,6 +132,49 @@ pub(super) fn change_password(args: &ChangePasswordArgs) -> Result<(), Failure> 
         change = change.replace(id, NewProtector::password(&text)?);
     }
     session.carry_out(change)
+}
+
+pub(super) fn change_startup_key(args: &ChangeStartupKeyArgs) -> Result<(), Failure> {
+    let directory = &args.startup_key_to;
+    check_new_in(directory)?;
+    let credentials = &args.change.credentials;
+    let mut session = Session::open_with(&args.change, credentials, |volume| {
+        // One that is named by its ID is looked for later.
+        match args.id {
+            Some(_) => Ok(()),
+            None => StartupKeyChange::check(&volume.protectors(), None).map(drop),
+        }
+    })?;
+    let old = match &args.id {
+        Some(name) => Some(session.managed.find(name)?.id),
+        None => None,
+    };
+    let change = StartupKeyChange::new(&session.managed, old)?.drop_bound(args.drop.drop_bound);
+    if args.change.dry_run {
+        let report = change.preview(&session.managed)?;
+        return session.tell(&report);
+    }
+    let path = directory.join(&change.file().name);
+    session.with_backup(Some(&path), |managed| {
+        let mut saved = false;
+        let changed = change.carry_out(managed, |file| {
+            save_key(&path, &file.content)?;
+            saved = true;
+            StartupKey::read(&path)
+        });
+        changed.map_err(|failure| {
+            if saved && failure.new_is_void {
+                // The file of a key that unlocks nothing would only mislead.
+                let _ = std::fs::remove_file(&path);
+            }
+            failure.cause
+        })
+    })?;
+    term::note(format_args!(
+        "the new startup key was saved to {} and tested before the old one was removed",
+        path.shown()
+    ));
+    Ok(())
 }
 
 pub(super) fn rotate(args: &RotateArgs) -> Result<(), Failure> {

@@ -24,6 +24,7 @@ fn run(args: &ProtectorArgs) -> Result<(), Failure> {
         ProtectorCommand::Add(args) => add::add(args),
         ProtectorCommand::Remove(args) => change::remove(args),
         ProtectorCommand::ChangePassword(args) => change::change_password(args),
+        ProtectorCommand::ChangeStartupKey(args) => change::change_startup_key(args),
         ProtectorCommand::ChangePin(args) => change::change_pin(args),
         ProtectorCommand::Reseal(args) => change::reseal(args),
         ProtectorCommand::RotateRecovery(args) => change::rotate(args),
