@@ -183,7 +183,7 @@ pub(crate) fn words(remedy: &Remedy) -> String {
         }
         Remedy::NameOwnDirectory => "name an empty directory of your own, or mount as root",
         Remedy::PermitMount => {
-            "run it as root; for --allow-other, and --uid or --gid of others, /etc/fuse.conf must contain user_allow_other"
+            "run it as root; for --allow-other and --allow-root, and --uid or --gid of others, /etc/fuse.conf must contain user_allow_other"
         }
         Remedy::NameInterface => "bring one up, or name it with --interface",
         Remedy::ShareOrTap => "use --mode tap, or --share-port if the network segment has no DHCP relay",

@@ -75,7 +75,9 @@ const RARE: &[(&[&str], &[&str])] = &[
     (
         &["mount"],
         &[
+            "allow-root",
             "allow-unaware-file-system",
+            "auto-unmount",
             "direct-io",
             "foreground",
             "gid",

@@ -42,6 +42,8 @@ const WITH_VALUE: &[&str] = &[
 const WITHOUT_VALUE: &[(&str, &str)] = &[
     ("volume", "--volume"),
     ("allow_other", "--allow-other"),
+    ("allow_root", "--allow-root"),
+    ("auto_unmount", "--auto-unmount"),
     ("direct_io", "--direct-io"),
     ("noexec", "--noexec"),
     ("read-write", "--read-write"),
@@ -58,7 +60,6 @@ const IGNORED: &[&str] = &[
     "async",
     "atime",
     "auto",
-    "auto_unmount",
     "default_permissions",
     "defaults",
     "dev",
@@ -549,6 +550,14 @@ mod tests {
             ["--noexec", "--read-write"]
         );
         assert!(of_options("ro,read-write").is_err());
+    }
+
+    #[test]
+    fn passes_on_who_may_use_the_mount_and_how_to_ask() {
+        assert_eq!(
+            translated(&["mount.fve", "a", "b", "-o", "allow_root,auto_unmount"])[5..],
+            ["--allow-root", "--auto-unmount"]
+        );
     }
 
     #[test]

@@ -685,3 +685,118 @@ fn one_line_on_a_terminal() {
     let output = fve().arg("unmount").arg(place.mount()).output();
     assert_status(&output.expect("fve"), 0);
 }
+
+/// The process that serves the mount on a directory.
+fn server_of(directory: &Path) -> u32 {
+    let word = directory.to_str().expect("UTF-8");
+    let found = fs::read_dir("/proc").expect("processes").flatten();
+    let found = found.filter_map(|entry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        (line.contains(word) && line.contains("--background-child")).then_some(id)
+    });
+    let found: Vec<u32> = found.collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0]
+}
+
+fn wait_until_gone(is_mounted: impl Fn() -> bool) {
+    let start = Instant::now();
+    while is_mounted() {
+        assert!(start.elapsed() < LIMIT, "still mounted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[trial(
+    "a killed server leaves no mount with --auto-unmount",
+    needs(fuse_and_setpriv)
+)]
+fn auto_unmount() {
+    let image = testdata::directory().join("ntfs-xts-128.img");
+    let key = testdata::directory().join("ntfs-xts-128.recovery.txt");
+    let key = key.to_str().expect("UTF-8");
+    let arguments = ["--recovery-password-file", key, "--auto-unmount"];
+    let shown = Shown::new(&image, &arguments);
+    // Also while a program uses it.
+    let held = File::open(shown.path().join("hello.txt")).expect("open");
+    send(Signal::KILL, server_of(shown.path()));
+    wait_until_gone(|| shown.is_mounted());
+    drop(held);
+    // Without the option, it stays, and every access to it fails.
+    let shown = Shown::new(&image, &arguments[..2]);
+    send(Signal::KILL, server_of(shown.path()));
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(shown.is_mounted());
+    assert!(fs::read_dir(shown.path()).is_err());
+    // The same for an ordinary user, for whom fusermount3 unmounts; and one that ends by itself.
+    let place = Place::new();
+    let fve = place.path("fve").display().to_string();
+    for killed in [true, false] {
+        let output = place
+            .user(&fve)
+            .args(place.arguments())
+            .arg("--auto-unmount")
+            .stdin(Stdio::null())
+            .output();
+        assert_status(&output.expect("fve"), 0);
+        let server = server_of(&place.mount());
+        match killed {
+            true => send(Signal::KILL, server),
+            false => send(Signal::TERM, server),
+        }
+        wait_until_gone(|| place.is_mounted());
+    }
+}
+
+fn fuse_and_unshare() -> Option<Missing> {
+    fuse_and_setpriv().or_else(|| trials::programs(&["unshare"]))
+}
+
+/// fusermount3 lets a user give others access only if /etc/fuse.conf says so, so the test has one of its own.
+#[trial(
+    "root, and no other user, reads a mount with --allow-root",
+    needs(fuse_and_unshare)
+)]
+fn allow_root() {
+    let place = Place::new();
+    fs::write(place.path("fuse.conf"), "user_allow_other\n").expect("configuration");
+    fs::write(place.path("empty.conf"), "").expect("configuration");
+    fs::set_permissions(place.directory.path(), fs::Permissions::from_mode(0o755)).expect("mode");
+    let script = format!(
+        r#"
+        touch /etc/fuse.conf; mount --bind {0}/fuse.conf /etc/fuse.conf || exit 90
+        as() {{ id=$1; shift; setpriv --reuid=$id --regid=$id --clear-groups "$@"; }}
+        mount() {{ as {USER} {0}/fve mount {0}/ntfs-xts-128.img {0}/mnt --recovery-password-file {0}/ntfs-xts-128.recovery.txt "$@" </dev/null; }}
+        mount --allow-root --umask 022 || exit 91
+        cat {0}/mnt/hello.txt || exit 92
+        as {USER} cat {0}/mnt/hello.txt || exit 93
+        as 1 cat {0}/mnt/hello.txt && exit 94
+        as 1 ls {0}/mnt && exit 95
+        stat --format=%a {0}/mnt/hello.txt
+        as {USER} {0}/fve unmount {0}/mnt || exit 96
+        mount --allow-root --allow-other; [ $? = 2 ] || exit 97
+        /bin/mount --bind {0}/empty.conf /etc/fuse.conf || exit 98
+        mount --allow-root && exit 99
+        exit 0
+        "#,
+        place
+            .directory
+            .path()
+            .canonicalize()
+            .expect("path")
+            .display()
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .output()
+        .expect("unshare");
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    assert!(text(&output.stdout).ends_with("400\n"), "{output:?}");
+    assert!(
+        said.contains("user_allow_other") && said.contains("--allow-root"),
+        "{said}"
+    );
+}

@@ -89,6 +89,14 @@ fn a_killed_server() {
     }
 }
 
+#[trial("a killed server with --auto-unmount", needs(fuse, ntfs_tools))]
+fn a_killed_server_with_auto_unmount() {
+    let volume = Volume::ntfs();
+    volume.mount(&["--read-write", "--auto-unmount"]);
+    signal("fve", Signal::KILL, &volume.shown());
+    wait_until_unmounted(&volume);
+}
+
 #[trial("only the private mount is left", needs(fuse, ntfs_tools))]
 fn only_the_private_mount_is_left() {
     let volume = Volume::ntfs();

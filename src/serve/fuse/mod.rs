@@ -58,6 +58,7 @@ pub const SUBTYPE: &str = "fve";
 pub struct MountOptions {
     source_name: String,
     allow_other: bool,
+    allow_root: bool,
     uid: Option<u32>,
     gid: Option<u32>,
     umask: Option<u16>,
@@ -74,6 +75,7 @@ impl MountOptions {
         Self {
             source_name: source_name.into(),
             allow_other: false,
+            allow_root: false,
             uid: None,
             gid: None,
             umask: None,
@@ -88,6 +90,14 @@ impl MountOptions {
     #[must_use]
     pub fn allow_other(mut self, allow: bool) -> Self {
         self.allow_other = allow;
+        self
+    }
+
+    /// Sets whether root may read what is shown, besides the owner, and no other user: whatever the other
+    /// options permit to the group and to others does not apply.
+    #[must_use]
+    pub fn allow_root(mut self, allow: bool) -> Self {
+        self.allow_root = allow;
         self
     }
 
@@ -152,9 +162,13 @@ impl MountOptions {
     }
 
     fn permissions(&self) -> Permissions {
-        match self.umask {
+        let permissions = match self.umask {
             Some(mask) => Permissions::without(mask),
             None => Permissions::of_owner(self.gid.is_some(), self.allow_other),
+        };
+        match self.allow_root {
+            true => permissions.of_owner_alone(),
+            false => permissions,
         }
     }
 
@@ -168,7 +182,10 @@ impl MountOptions {
     /// Whether the kernel must let users other than the one who mounts use the mount. It then checks
     /// the permissions.
     fn is_for_others(&self) -> bool {
+        // The kernel knows no mount for root alone. It lets all users in, and the permissions, which do
+        // not hold for root, keep the others out.
         self.allow_other
+            || self.allow_root
             || self.permissions().are_for_others()
             || self.owner().0 != geteuid().as_raw()
     }

@@ -57,6 +57,11 @@ impl Permissions {
         Self(Self::READ_AND_WRITE & !mask)
     }
 
+    /// Those of the owner, and none for the group and others.
+    pub(super) fn of_owner_alone(self) -> Self {
+        Self(self.0 & 0o600)
+    }
+
     /// Whether users other than the owner have any.
     pub(super) fn are_for_others(self) -> bool {
         self.0 & 0o066 != 0
@@ -300,6 +305,9 @@ mod tests {
         assert_eq!(modes(Permissions::without(0o027)), (0o440, 0o640, 0o550));
         assert_eq!(modes(Permissions::without(0o002)), (0o444, 0o664, 0o555));
         assert_eq!(modes(Permissions::without(0o777)), (0, 0, 0));
+        let alone = |mask| modes(Permissions::without(mask).of_owner_alone());
+        assert_eq!(alone(0), (0o400, 0o600, 0o500));
+        assert_eq!(alone(0o277), (0o400, 0o400, 0o500));
         assert!(!Permissions::without(0o077).are_for_others());
         assert!(Permissions::without(0o057).are_for_others());
     }

@@ -79,6 +79,14 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) allow_other: bool,
 
+    /// Let root read the files too, and no other user: the group and others get no permission
+    #[arg(long, conflicts_with = "allow_other")]
+    pub(crate) allow_root: bool,
+
+    /// If the server of the mount is killed, unmount DIR, so that no dead mount is left
+    #[arg(long)]
+    pub(crate) auto_unmount: bool,
+
     /// Make this user the owner of the files; by default, it is the user who mounts
     #[arg(long, value_name = "UID")]
     pub(crate) uid: Option<u32>,
@@ -266,7 +274,7 @@ impl MountArgs {
         driver::Access {
             uid: self.uid.unwrap_or_else(|| geteuid().as_raw()),
             gid: self.gid.unwrap_or_else(|| getegid().as_raw()),
-            umask: self.umask.unwrap_or(mask),
+            umask: self.umask.unwrap_or(mask) | if self.allow_root { 0o077 } else { 0 },
         }
     }
 
@@ -274,6 +282,7 @@ impl MountArgs {
     fn options(&self, source: &Path, modified: Option<SystemTime>) -> MountOptions {
         let mut options = MountOptions::new(source.to_string_lossy())
             .allow_other(self.allow_other)
+            .allow_root(self.allow_root)
             .modified(modified.unwrap_or_else(SystemTime::now))
             .direct_io(self.direct_io);
         if let Some(uid) = self.uid {

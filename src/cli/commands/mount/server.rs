@@ -65,6 +65,7 @@ pub(super) fn serve_with(
     let in_background = args.background_child;
     // In the background, the process that the user started prints it.
     let document = args.document().filter(|_| !in_background);
+    let auto_unmount = args.auto_unmount;
     let (serving, is_serving) = channel();
     let told = unmounter.clone();
     // Each thread has its own capabilities.
@@ -76,6 +77,9 @@ pub(super) fn serve_with(
             }
             then()?;
             mounter.map_or(Ok(()), |mounter| mounter.serves())?;
+            if auto_unmount {
+                told.unmount_after_death();
+            }
             told.files_are_shown();
             if let Some(what) = what {
                 term::note(what);

@@ -159,6 +159,17 @@ impl Layers {
         Ok(())
     }
 
+    /// Unmounts all layers after the server of `volume` was killed, also if programs still use them.
+    pub(super) fn detach(&self, volume: &MountEntry) {
+        // If this fails, the next mount says why the directory or the volume cannot be used.
+        if let Some(files) = &self.files {
+            self.warn_of_loss(files);
+            let _ = detach_mount(files);
+        }
+        let _ = detach_mount(volume);
+        self.clean_up();
+    }
+
     /// Waits until the driver has closed the volume, and the kernel has detached the loop device.
     fn wait_for_driver(&self, volume: &MountEntry, patience: Duration) {
         let start = Instant::now();
@@ -314,16 +325,9 @@ pub(super) fn end_dead(shown: &Path) {
     let Some(layers) = found else {
         return;
     };
-    let Some(volume) = layers.volume().filter(is_dead) else {
-        return;
-    };
-    // If this fails, the next mount says why the directory or the volume cannot be used.
-    if let Some(files) = &layers.files {
-        layers.warn_of_loss(files);
-        let _ = detach_mount(files);
+    if let Some(volume) = layers.volume().filter(is_dead) {
+        layers.detach(&volume);
     }
-    let _ = detach_mount(&volume);
-    layers.clean_up();
 }
 
 /// The mount of fve on a directory.

@@ -38,6 +38,9 @@ const SHOWN: u8 = b's';
 /// The request to unmount at once.
 const NOW: u8 = b'd';
 
+/// The request to unmount at once if the server ends and the file system is still mounted.
+const AFTER_DEATH: u8 = b'a';
+
 /// Time between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -106,6 +109,11 @@ impl Unmounter {
     pub(crate) fn files_are_shown(&self) {
         // Without the process, the server still unmounts nothing by itself.
         let _ = self.request(SHOWN);
+    }
+
+    /// Has the directory unmounted when this process was killed. Otherwise every access to it would fail.
+    pub(crate) fn unmount_after_death(&self) {
+        let _ = self.request(AFTER_DEATH);
     }
 
     /// Has the directory unmounted at once. A failure is of no use to a server that has ended.
@@ -237,6 +245,7 @@ fn keep_only_needed() -> rustix::io::Result<()> {
 fn answer(mounted: &Mounted, events: &Receiver<Event>) {
     let mut wanted = false;
     let mut told = false;
+    let mut after_death = false;
     let mut files = Files::default();
     loop {
         let event = match wanted {
@@ -246,6 +255,7 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
         match event {
             Ok(Event::Request(WHEN_FREE)) => (wanted, told) = (true, false),
             Ok(Event::Request(NOW)) => mounted.detach(),
+            Ok(Event::Request(AFTER_DEATH)) => after_death = true,
             Ok(change @ (Event::MountsChanged | Event::Request(SHOWN))) => {
                 let noticed = matches!(change, Event::Request(_)) && mounted.is_private;
                 // After umount(8) of the files, no program uses the volume.
@@ -254,7 +264,12 @@ fn answer(mounted: &Mounted, events: &Receiver<Event>) {
                 }
             }
             Ok(Event::Request(_)) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(Event::ServerEnded) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Event::ServerEnded) | Err(RecvTimeoutError::Disconnected) => {
+                if after_death {
+                    mounted.detach_layers();
+                }
+                return;
+            }
         }
         if !wanted {
             continue;
@@ -329,6 +344,13 @@ impl Mounted {
     fn detach(&self) {
         if let Some(mounted) = self.now() {
             let _ = detach_mount(&mounted);
+        }
+    }
+
+    /// Unmounts all layers after the server was killed. One that ended by itself has left none.
+    fn detach_layers(&self) {
+        if let Some(mounted) = self.now() {
+            Layers::on_own(mounted.directory.clone()).detach(&mounted);
         }
     }
 
