@@ -62,32 +62,44 @@ pub fn read_line(path: &Path, credential: &str) -> Result<SecretText> {
 
 /// The same for the content of a file that was read.
 pub(crate) fn line_of(content: &SecretBytes, path: &Path, credential: &str) -> Result<SecretText> {
+    line_in(content, "file", &path.shown().to_string(), credential)
+}
+
+/// The same for what was read from something else than a file: its kind is `holder`, and `name` is what
+/// messages call this one.
+///
+/// # Errors
+/// [`Error::BadCredential`] as for [`read_line`].
+pub fn line_in(
+    content: &SecretBytes,
+    holder: &str,
+    name: &str,
+    credential: &str,
+) -> Result<SecretText> {
     let text = decode(content.expose()).ok_or_else(|| Error::BadCredential {
         credential: credential.to_owned(),
-        why: format!("{} is not text in UTF-8", path.shown()),
-        remedy: Some("save the file as UTF-8".into()),
+        why: format!("{name} is not text in UTF-8"),
+        remedy: Some(format!("save the {holder} as UTF-8").into()),
     })?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    let fault = |what: String, advice: &str| Error::BadCredential {
+    let fault = |what: String, advice: String| Error::BadCredential {
         credential: credential.to_owned(),
-        why: format!("{} {what}", path.shown()),
-        remedy: Some(advice.to_owned().into()),
+        why: format!("{name} {what}"),
+        remedy: Some(advice.into()),
     };
+    let put = || format!("put the secret into the {holder}");
     if text.is_empty() {
-        return Err(fault("is empty".to_owned(), "put the secret into the file"));
+        return Err(fault("is empty".to_owned(), put()));
     }
     if line.trim_matches(['\r', '\n']).is_empty() {
-        return Err(fault(
-            "has only empty lines".to_owned(),
-            "put the secret into the file",
-        ));
+        return Err(fault("has only empty lines".to_owned(), put()));
     }
     let lines = line.split('\n').count();
     if lines > 1 {
         return Err(fault(
-            format!("has {lines} lines, but a {credential} file has one"),
-            "leave only the secret in the file, in its first line",
+            format!("has {lines} lines, but a {credential} {holder} has one"),
+            format!("leave only the secret in the {holder}, in its first line"),
         ));
     }
     Ok(SecretText::new(line.to_owned()))

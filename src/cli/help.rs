@@ -70,6 +70,9 @@ const RARE: &[(&[&str], &[&str])] = &[
             "drop-bound",
             "no-prompt",
             "password-fd",
+            "password-key",
+            "recovery-password-key",
+            "systemd-ask-password",
         ],
     ),
     (

@@ -53,6 +53,11 @@ const ENVIRONMENT: &[(&str, &str, &str)] = &[
         "Passed to the process that asks a directory server, for the libraries that resolve names, check certificates and log in with Kerberos. It gets no other variables.",
     ),
     (
+        "systemd-ask-password",
+        "PATH, XDG_RUNTIME_DIR",
+        "Passed to systemd-ask-password, which needs them to find the agents. It gets no other variables.",
+    ),
+    (
         "driver",
         "PATH",
         "Where ntfs-3g and exfat-fuse are looked for; then in the usual directories for programs.",

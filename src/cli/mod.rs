@@ -102,6 +102,9 @@ fn parse(arguments: &[OsString]) -> Result<(Cli, String), clap::Error> {
     if credentials::forbids_asking(&matches) {
         term::never_ask();
     }
+    if credentials::asks_agents(&matches) {
+        term::ask_agents();
+    }
     match Cli::from_arg_matches(&matches) {
         Ok(cli) => Ok((cli, command_words(&matches))),
         Err(error) => Err(error.format(&mut command)),

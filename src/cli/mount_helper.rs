@@ -45,6 +45,8 @@ const WITHOUT_VALUE: &[(&str, &str)] = &[
     ("allow_root", "--allow-root"),
     ("auto_unmount", "--auto-unmount"),
     ("direct_io", "--direct-io"),
+    ("systemd-ask-password", "--systemd-ask-password"),
+    ("no-prompt", "--no-prompt"),
     ("noexec", "--noexec"),
     ("read-write", "--read-write"),
     ("allow-unaware-file-system", "--allow-unaware-file-system"),
@@ -555,8 +557,20 @@ mod tests {
     #[test]
     fn passes_on_who_may_use_the_mount_and_how_to_ask() {
         assert_eq!(
-            translated(&["mount.fve", "a", "b", "-o", "allow_root,auto_unmount"])[5..],
-            ["--allow-root", "--auto-unmount"]
+            translated(&[
+                "mount.fve",
+                "a",
+                "b",
+                "-o",
+                "allow_root,auto_unmount,systemd-ask-password,password-key=fve"
+            ])[5..],
+            [
+                "--allow-root",
+                "--auto-unmount",
+                "--systemd-ask-password",
+                "--password-key",
+                "fve"
+            ]
         );
     }
 

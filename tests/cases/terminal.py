@@ -269,6 +269,41 @@ def errors_first():
             assert asked not in terminal.seen, terminal.seen
 
 
+def no_prompt():
+    """With --no-prompt, no command asks, and the terminal is asked before any agent."""
+    shutil.copy(VOLUME, "copy.img")
+    os.mkdir("mnt")
+    for words in (
+        ["unlock", "copy.img"],
+        ["ls", "copy.img"],
+        ["find", "copy.img"],
+        ["cat", "copy.img", "a"],
+        ["cp", "copy.img", "/a", "b"],
+        ["decrypt", "copy.img", "out"],
+        ["mount", "copy.img", "mnt"],
+        ["mount", "--volume", "copy.img", "mnt"],
+        ["export", "key-package", "copy.img", "package"],
+        ["metadata", "set-identifier", "copy.img", "example.org"],
+        ["protector", "add", "copy.img", "--new-recovery-password"],
+        ["protector", "remove", "copy.img", "--type", "password"],
+        ["protector", "change-password", "copy.img"],
+        ["protector", "change-startup-key", "copy.img", "--startup-key-to", "."],
+        ["protector", "change-pin", "copy.img"],
+        ["protector", "rotate-recovery", "copy.img", "--recovery-password-to", "new"],
+        ["protector", "suspend", "copy.img"],
+        ["protector", "show-recovery", "copy.img"],
+        ["protector", "save-startup-key", "copy.img", "--startup-key-to", "."],
+        ["create", "new.img", "--size", "1M", "--new-password"],
+    ):
+        terminal = Terminal(*words, "--no-prompt")
+        terminal.ended()
+        for asked in (b"assword: ", b"of volume", b"48 digits"):
+            assert asked not in terminal.seen, (words, terminal.seen)
+    terminal = at_prompt("unlock", "copy.img", "--systemd-ask-password")
+    terminal.type(PASSWORD + "\n")
+    assert terminal.ended() == 0, terminal.seen
+
+
 os.umask(0o077)
 try:
     globals()[CASE]()

@@ -23,6 +23,7 @@ const CASES: &[&str] = &[
     "end_of_input",
     "new_password",
     "errors_first",
+    "no_prompt",
 ];
 
 #[trials]

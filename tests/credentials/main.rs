@@ -1,4 +1,5 @@
-//! Certificates and smart cards, automatic unlocking through the system volume, and key packages.
+//! Certificates and smart cards, automatic unlocking through the system volume, key packages, and the
+//! sources of a secret: file descriptors, keyrings of the kernel, and systemd's agents.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +16,7 @@ mod common;
 mod key_package;
 #[cfg(feature = "pkcs11")]
 mod lying_module;
+mod sources;
 #[cfg(feature = "pkcs11")]
 mod token;
 

@@ -98,6 +98,11 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     device_confirm: Option<PathBuf>,
 
+    /// Never ask on the terminal
+    // Read by its name, as that of the commands that unlock a volume.
+    #[arg(id = "no-prompt", long = "no-prompt")]
+    _no_prompt: bool,
+
     /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,

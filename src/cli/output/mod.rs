@@ -1,5 +1,6 @@
 //! Output: text for the user, JSON for programs.
 
+mod agent;
 mod digits;
 pub(crate) mod json;
 pub(crate) mod keyboard;

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::output::agent;
 use crate::cli::output::keyboard::{self, Form, Silence};
 use crate::cli::output::stdout;
 use crate::cli::unrepeated;
@@ -30,6 +31,9 @@ static QUIET: AtomicBool = AtomicBool::new(false);
 /// Whether the user is never asked (`--no-prompt`).
 static SILENT: AtomicBool = AtomicBool::new(false);
 
+/// Whether secrets are asked for through agents where there is no terminal (`--systemd-ask-password`).
+static AGENTS: AtomicBool = AtomicBool::new(false);
+
 /// From now on, only errors are printed on standard error.
 pub(crate) fn be_quiet() {
     QUIET.store(true, Ordering::Relaxed);
@@ -38,6 +42,11 @@ pub(crate) fn be_quiet() {
 /// From now on, the user is not asked for anything.
 pub(crate) fn never_ask() {
     SILENT.store(true, Ordering::Relaxed);
+}
+
+/// From now on, the user is asked for secrets through agents where there is no terminal.
+pub(crate) fn ask_agents() {
+    AGENTS.store(true, Ordering::Relaxed);
 }
 
 /// A single line of text from a disk: control characters, including line breaks, and direction marks
@@ -199,6 +208,12 @@ pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && !SILENT.load(Ordering::Relaxed)
 }
 
+/// Whether the user can be asked for a secret: on the terminal, or else through an agent, if the user wants
+/// that.
+pub(crate) fn can_ask_secret() -> bool {
+    can_ask() || (AGENTS.load(Ordering::Relaxed) && !SILENT.load(Ordering::Relaxed))
+}
+
 /// Asks for a secret, without echo.
 pub(crate) fn ask_secret(question: &str) -> Result<SecretText, Failure> {
     ask_for(question, Form::Text)
@@ -206,6 +221,9 @@ pub(crate) fn ask_secret(question: &str) -> Result<SecretText, Failure> {
 
 /// Asks for a secret of this form, without echo.
 pub(crate) fn ask_for(question: &str, form: Form) -> Result<SecretText, Failure> {
+    if !can_ask() && can_ask_secret() {
+        return agent::ask(&message_text(question));
+    }
     keyboard::ask(&message_text(question), form).map_err(cannot_ask)
 }
 
@@ -226,9 +244,11 @@ pub(crate) fn ask_twice(question: &str, again: &str, differ: &str) -> Result<Sec
     Err(Failure::usage(differ))
 }
 
-/// Keeps the terminal from showing what is typed between two questions.
-pub(crate) fn silence() -> Result<Silence, Failure> {
-    Silence::begin().map_err(cannot_ask)
+/// Keeps the terminal from showing what is typed between two questions. `None` if no questions are asked
+/// there.
+pub(crate) fn silence() -> Result<Option<Silence>, Failure> {
+    let begun = can_ask().then(Silence::begin);
+    begun.transpose().map_err(cannot_ask)
 }
 
 fn cannot_ask(error: io::Error) -> Failure {
@@ -264,7 +284,9 @@ impl Prompt for Terminal {
     }
 
     fn secret(&self, question: &str) -> Option<SecretText> {
-        can_ask().then(|| ask_secret(question).ok()).flatten()
+        can_ask_secret()
+            .then(|| ask_secret(question).ok())
+            .flatten()
     }
 }
 

@@ -7,6 +7,7 @@ mod auto_unlock;
 #[cfg(feature = "certificates")]
 mod certificate;
 mod fitting;
+mod keyring;
 mod kind;
 #[cfg(feature = "network")]
 pub(crate) mod network;
@@ -54,9 +55,11 @@ use crate::cli::output::term;
 /// Every kind of credential, in the order in which they are tried.
 pub(crate) const KINDS: &[CredentialKind] = &[
     recovery_password::KIND,
+    recovery_password::KEY,
     recovery_lookup::KIND,
     password::KIND,
     password::FD,
+    password::KEY,
     startup_key::KIND,
     tpm::KIND,
     tpm::PAYLOAD,
@@ -78,6 +81,15 @@ const KEY_PACKAGE: &str = "key-package";
 const PIN_TAKERS: &[&str] = &["tpm", "tpm-payload", "pkcs11"];
 
 const NO_PROMPT: &str = "no-prompt";
+const SYSTEMD_ASK_PASSWORD: &str = "systemd-ask-password";
+
+/// Options whose value is not the path of a file with a secret.
+const NO_SECRET_FILES: &[&str] = &[
+    auto_unlock::OPTION,
+    password::FD_OPTION,
+    password::KEY.option,
+    recovery_password::KEY.option,
+];
 
 /// How many times the user may type a credential.
 const TRIES: usize = 3;
@@ -136,8 +148,14 @@ impl Args for CredentialArgs {
             .long(NO_PROMPT)
             .action(ArgAction::SetTrue)
             .help("Never ask on the terminal");
+        let agent = Arg::new(SYSTEMD_ASK_PASSWORD)
+            .long(SYSTEMD_ASK_PASSWORD)
+            .action(ArgAction::SetTrue)
+            .conflicts_with(NO_PROMPT)
+            .help("Without a terminal, ask through systemd-ask-password(1), so that the boot screen or an agent on the desktop shows the question");
         options.push((Group::Common, in_group(protector, Group::Common)));
         options.push((Group::Common, in_group(no_prompt, Group::Common)));
+        options.push((Group::Common, in_group(agent, Group::Common)));
         options.push((Group::Examiner, in_group(key_package, Group::Examiner)));
         // Sections of the help appear in the order of their first options.
         options.sort_by_key(|(group, _)| *group);
@@ -261,11 +279,13 @@ impl CredentialArgs {
             }
             Err(error) => return Err(error),
         }
-        Ok(if term::can_ask() && volume.metadata_as_found().is_some() {
-            ask(volume, &options, open)?
-        } else {
-            open(&[], &options).map_err(failed)?
-        })
+        Ok(
+            if term::can_ask_secret() && volume.metadata_as_found().is_some() {
+                ask(volume, &options, open)?
+            } else {
+                open(&[], &options).map_err(failed)?
+            },
+        )
     }
 
     fn open_unasked<T>(
@@ -304,7 +324,7 @@ impl CredentialArgs {
         error: Error,
     ) -> Result<T, Failure> {
         let others = from_systemd(&self.others())?;
-        let asked = term::can_ask() && !typed_kinds(volume, options).is_empty();
+        let asked = term::can_ask_secret() && !typed_kinds(volume, options).is_empty();
         if others.is_empty() && !asked {
             return Err(error.into());
         }
@@ -356,9 +376,8 @@ impl CredentialArgs {
                         kind.option
                     )));
                 }
-                // The value of --auto-unlock-from is a volume, which contains no secret in the clear.
                 if let Some(path) = value
-                    && ![auto_unlock::OPTION, password::FD_OPTION].contains(&kind.option)
+                    && !NO_SECRET_FILES.contains(&kind.option)
                 {
                     warn_if_others_can_read(path);
                 }
@@ -546,11 +565,20 @@ fn malformed(error: Error) -> Failure {
 
 /// Whether the command was given `--no-prompt`.
 pub(crate) fn forbids_asking(matches: &ArgMatches) -> bool {
-    let own = matches.try_get_one::<bool>(NO_PROMPT).ok().flatten();
+    is_given(matches, NO_PROMPT)
+}
+
+/// Whether the command was given `--systemd-ask-password`.
+pub(crate) fn asks_agents(matches: &ArgMatches) -> bool {
+    is_given(matches, SYSTEMD_ASK_PASSWORD)
+}
+
+fn is_given(matches: &ArgMatches, flag: &str) -> bool {
+    let own = matches.try_get_one::<bool>(flag).ok().flatten();
     own.is_some_and(|given| *given)
         || matches
             .subcommand()
-            .is_some_and(|(_, inner)| forbids_asking(inner))
+            .is_some_and(|(_, inner)| is_given(inner, flag))
 }
 
 /// Whether an option, by its name without dashes, gives a credential or belongs to one.
@@ -682,7 +710,9 @@ fn ask<T>(volume: &Volume, options: &UnlockOptions, open: Open<'_, T>) -> Result
     let silence = term::silence()?;
     let mut tries = 1;
     loop {
-        silence.discard();
+        if let Some(silence) = &silence {
+            silence.discard();
+        }
         let answer = term::ask_for(&question, form)?;
         let failure = match credentials_typed(&typed, &answer) {
             Ok(credentials) => match open(&credentials, options) {

@@ -1,4 +1,4 @@
-//! `--password-file` and `--password-fd`.
+//! `--password-file`, `--password-fd` and `--password-key`.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use fve::error::Result;
 use fve::format::protector::ProtectorKind;
 use fve::unlock::{Credential, Password};
 
+use super::keyring;
 use super::kind::{CredentialKind, Group, OptionValues, Read};
 
 pub(crate) const KIND: CredentialKind = CredentialKind {
@@ -37,6 +38,25 @@ pub(crate) const FD: CredentialKind = CredentialKind {
     read: Read::Options(from_descriptor),
     typed: None,
     // Messages that list the options name the one above instead.
+    opens: &[],
+};
+
+pub(crate) const KEY: CredentialKind = CredentialKind {
+    option: "password-key",
+    group: Group::Common,
+    value: "DESCRIPTION",
+    value_is_optional: false,
+    additions: &[],
+    help: "Take the password from the key of the type \"user\" with this description, in a keyring of the kernel",
+    systemd: None,
+    environment: None,
+    read: Read::Options(|given| {
+        Ok(Box::new(Password::new(&keyring::line(
+            given.value,
+            "password",
+        )?)))
+    }),
+    typed: None,
     opens: &[],
 };
 
