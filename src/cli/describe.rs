@@ -8,7 +8,7 @@ use fve::crypto::hash::HashAlgorithm;
 use fve::crypto::sector::Method;
 use fve::format::block::{MetadataBlock, State};
 use fve::format::boot::{Flavor, Layout};
-use fve::format::datum::{Body, Datum, PublicKey};
+use fve::format::datum::{Body, Datum, PublicKey, SealedDatum};
 use fve::format::protector::{KeyProtector, ProtectorKind};
 use fve::format::tpm_blob::TpmBlob;
 use fve::tpm::Policy;
@@ -106,7 +106,11 @@ impl<'a> Report<'a> {
                 "Unlocked"
             },
         );
-        field(text, "Identification Field:", "Unknown");
+        let identification = match self.identification() {
+            Some(_) => "Set ('fve unlock' shows it)",
+            None => "Unknown",
+        };
+        field(text, "Identification Field:", identification);
         let kinds: Vec<_> = listed(self.block)
             .map(|protector| protector.kind().name())
             .collect();
@@ -118,6 +122,11 @@ impl<'a> Report<'a> {
                 line(text, format_args!("        {kind}"));
             }
         }
+    }
+
+    /// The identification field, which is encrypted.
+    fn identification(&self) -> Option<&SealedDatum> {
+        self.block.and_then(MetadataBlock::sealed_identification)
     }
 
     /// Writes a line for each metadata copy, with its defect if it has one.
@@ -272,6 +281,7 @@ impl<'a> Report<'a> {
                 "conversion": status.conversion.name(),
                 "conversion_status": status.conversion.wmi(),
                 "percentage_encrypted": status.percentage,
+                "has_identification_field": self.identification().is_some(),
                 "encryption_method": self.method_name(),
                 "encryption_method_id": self.block.map(|block| code(block.dataset.method)),
                 "encryption_method_word": self.volume.method().map(|method| method.word),

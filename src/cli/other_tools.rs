@@ -135,6 +135,10 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "'fve protector change-password SOURCE' changes the password",
     ),
     (
+        &["setidentifier"],
+        "'fve metadata set-identifier SOURCE IDENTIFIER' sets the identification field",
+    ),
+    (
         &["changepin"],
         "'fve protector change-pin SOURCE --tpm' changes the PIN",
     ),

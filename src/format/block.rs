@@ -301,6 +301,13 @@ impl MetadataBlock {
             .sealed()
     }
 
+    /// The sealed identification field: the identifier of the organization that the volume belongs to.
+    pub fn sealed_identification(&self) -> Option<&SealedDatum> {
+        let of_role = |datum: &&Datum| datum.role == roles::IDENTIFICATION;
+        let mut datums = self.datums.iter().filter(of_role);
+        datums.find_map(Datum::sealed)
+    }
+
     /// The sealed auto-unlock key, on a system volume: it decrypts the keys of the data volumes that
     /// unlock automatically with it.
     pub fn sealed_auto_unlock_key(&self) -> Option<&SealedDatum> {

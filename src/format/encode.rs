@@ -125,6 +125,12 @@ pub(crate) fn text(role: u16, text: &str) -> Result<DatumBytes, FormatError> {
     datum(role, types::UNICODE, STORED, &[&to_utf16le(text)], &[])
 }
 
+/// A UNICODE datum with its terminating NUL, as the content of a sealed datum.
+pub(crate) fn sealed_text(text: &str) -> Result<DatumBytes, FormatError> {
+    let role = roles::PROPERTY;
+    datum(role, types::UNICODE, SEALED, &[&to_utf16le(text)], &[])
+}
+
 /// An AES_CCM_ENC datum (docs/format.md §3.7).
 pub(crate) fn sealed(role: u16, sealed: &SealedDatum) -> Result<DatumBytes, FormatError> {
     let fixed: [&[u8]; 3] = [&sealed.nonce, &sealed.tag, &sealed.ciphertext];

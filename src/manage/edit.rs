@@ -15,8 +15,8 @@ use crate::error::{Error, Remedy, Result};
 use crate::format::FormatError;
 use crate::format::block::{MetadataBlock, ValidationHash};
 use crate::format::datum::{Body, Datum, key_types, roles};
-use crate::format::encode::DatumBytes;
 use crate::format::encode::block::BlockContent;
+use crate::format::encode::{self, DatumBytes};
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
@@ -49,7 +49,7 @@ impl Managed {
         let region = self
             .region(block, change, &report, &vmk)
             .map_err(as_unchangeable)?;
-        self.verify(block, &region, &vmk, &change.verifications)?;
+        self.verify(block, &region, &vmk, change)?;
         report.repaired = self.differing()?.iter().map(|copy| copy.number).collect();
         Ok(Prepared {
             region,
@@ -82,6 +82,9 @@ impl Managed {
             report.replaced.push(summary(old));
         }
         report.added = change.add.iter().map(NewProtector::summary).collect();
+        if let Some(text) = &change.identification {
+            report.identification = Some(checked_identification(text.as_deref().unwrap_or(""))?);
+        }
         if report.rekeyed {
             self.plan_bound(block, change, &mut report)?;
         }
@@ -141,6 +144,9 @@ impl Managed {
             if report.removed.iter().any(|(gone, _)| Some(*gone) == id) {
                 continue;
             }
+            if datum.role == roles::IDENTIFICATION && report.identification.is_some() {
+                continue;
+            }
             let replaced = change.replace.iter().find(|(old, _)| Some(*old) == id);
             if let Some((id, new)) = replaced {
                 bytes = new.datum_as(*id, &mut sealer)?;
@@ -157,6 +163,9 @@ impl Managed {
             .map(|new| new.datum_as(new.id(), &mut sealer))
             .collect();
         datums.splice(place..place, added?);
+        if let Some(Some(text)) = &change.identification {
+            datums.insert(place, identification(text, &mut sealer)?);
+        }
         // The dataset header stores the next counter, and the hash covers that header. The hash is sealed
         // last and uses one more counter, so the stored value is already the one after it.
         let next_nonce = sealer.next_counter().saturating_add(1);
@@ -182,13 +191,8 @@ impl Managed {
 
     /// Reads the new metadata as a volume that exists only in memory, and checks that it is sound, that
     /// it has the same FVEK, and that every protector unlocks it.
-    fn verify(
-        &self,
-        old: &MetadataBlock,
-        region: &[u8],
-        vmk: &Vmk,
-        verifications: &[Verification],
-    ) -> Result<()> {
+    fn verify(&self, old: &MetadataBlock, region: &[u8], vmk: &Vmk, change: &Change) -> Result<()> {
+        let identification = &change.identification;
         let failed = |what: &str| {
             Error::unchangeable(
                 format!("the new metadata failed its test: {what}"),
@@ -220,6 +224,11 @@ impl Managed {
             (Some(old), Some(new)) => old.data.expose().ct_eq(new.data.expose()).into(),
             _ => false,
         };
+        if let Some(Some(text)) = identification
+            && key.identification() != Some(text)
+        {
+            return Err(failed("the identification field does not read back"));
+        }
         if !key.is_proved() || !same {
             return Err(failed("the VMK does not open the same FVEK"));
         }
@@ -235,11 +244,32 @@ impl Managed {
                 )));
             }
         }
-        for verification in verifications {
+        for verification in &change.verifications {
             verify_with(&patched, verification)?;
         }
         Ok(())
     }
+}
+
+/// Most UTF-16 units of an identification field: those that the policy of Windows accepts.
+const MAX_IDENTIFICATION: usize = 260;
+
+/// The identification field, if it is text that Windows could show; empty to remove it.
+fn checked_identification(text: &str) -> Result<String> {
+    if text.encode_utf16().count() > MAX_IDENTIFICATION || text.chars().any(char::is_control) {
+        return Err(Error::unchangeable(
+            "the identifier is longer than 260 characters, or has control characters",
+            "choose a shorter identifier, on one line",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// The datum of the identification field: text, sealed with the VMK (docs/format.md §3.3). As in other
+/// sealed datums, the text has no role and no flags.
+fn identification(text: &str, sealer: &mut Sealer<'_>) -> Result<DatumBytes> {
+    let content = encode::sealed_text(text).map_err(too_large)?;
+    sealer.datum_with_vmk(roles::IDENTIFICATION, &content)
 }
 
 /// Unlocks the new metadata with a credential, through one protector only.

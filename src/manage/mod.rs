@@ -89,6 +89,8 @@ pub struct Change {
     drop_bound: bool,
     allow_only_clear_key: bool,
     verifications: Vec<Verification>,
+    /// The new identification field; `Some(None)` removes the old one.
+    identification: Option<Option<String>>,
 }
 
 /// A credential that must unlock the new metadata through one protector.
@@ -118,6 +120,8 @@ pub struct Report {
     pub removed: Vec<(Guid, ProtectorKind)>,
     /// Whether the volume has a new VMK.
     pub rekeyed: bool,
+    /// The new identification field, empty if it was removed; `None` if it was not changed.
+    pub identification: Option<String>,
 }
 
 impl Change {
@@ -150,6 +154,15 @@ impl Change {
             protector: id,
             credential: [credential],
         });
+        self
+    }
+
+    /// Sets the identification field, the identifier of the organization that the volume belongs to, or
+    /// removes it if `text` is empty. No sample of Windows is known, only a description of the form
+    /// (docs/format.md §3.3).
+    #[must_use]
+    pub fn identify(mut self, text: &str) -> Self {
+        self.identification = Some((!text.is_empty()).then(|| text.to_owned()));
         self
     }
 

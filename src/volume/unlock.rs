@@ -5,10 +5,11 @@ use subtle::ConstantTimeEq;
 
 use super::unlocked::{OpenedBy, Sectors, Unlocked};
 use super::{Volume, evidence, is_decrypted};
+use crate::crypto::envelope;
 use crate::crypto::sector::{METHODS, Method, SectorCipher};
 use crate::error::{CopyFault, Error, Failure, Reason, Result, UnlockReport, Unwritable};
 use crate::format::block::{MetadataBlock, ValidationHash};
-use crate::format::datum::key_types;
+use crate::format::datum::{Body, Datum, key_types};
 use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::secret::{KIB, SecretBytes, Vmk, leave_nothing};
 use crate::unlock::Suspended;
@@ -44,6 +45,7 @@ pub struct MasterKey {
     proved: bool,
     accept_damaged_metadata: bool,
     opened_by: OpenedBy,
+    identification: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -67,6 +69,11 @@ impl MasterKey {
     /// The credential and key protector that it was obtained with.
     pub fn opened_by(&self) -> &OpenedBy {
         &self.opened_by
+    }
+
+    /// The identification field; see [`Unlocked::identification`].
+    pub fn identification(&self) -> Option<&str> {
+        self.identification.as_deref()
     }
 
     /// What the user should know about the metadata, a sentence each.
@@ -168,6 +175,7 @@ impl Volume {
             });
         };
         Ok(MasterKey {
+            identification: identification(found.block, &vmk),
             vmk,
             position: found.block.position,
             proved: found.proof.is_ok(),
@@ -349,6 +357,10 @@ impl Volume {
         warnings.extend(self.plain_warning(block, &plan.layout, proved));
         let unlocked = Unlocked {
             sectors,
+            identification: match &opening.key {
+                VolumeKey::Vmk(vmk) => identification(block, vmk),
+                VolumeKey::Fvek(_) => None,
+            },
             writable: self.writable_layout(block, &opening.key, &plan.layout),
             target: self.target.clone(),
             layout: plan.layout,
@@ -425,6 +437,7 @@ impl Volume {
             method: None,
             opened_by: OpenedBy::default(),
             proved: false,
+            identification: None,
             threads: options.parallelism(),
             warnings,
         };
@@ -497,6 +510,17 @@ impl Volume {
             );
         }
         warnings
+    }
+}
+
+/// The identification field (docs/format.md §3.3). `None` if there is none, or it does not have the form
+/// that is known.
+fn identification(block: &MetadataBlock, vmk: &Vmk) -> Option<String> {
+    let sealed = block.sealed_identification()?;
+    let content = envelope::open(vmk.expose(), &sealed.nonce, &sealed.tag, &sealed.ciphertext)?;
+    match Datum::parse_one(content.expose()).ok()?.body {
+        Body::Text(text) => Some(text),
+        _ => None,
     }
 }
 

@@ -35,6 +35,7 @@ pub struct Unlocked {
     pub(super) threads: usize,
     pub(super) opened_by: OpenedBy,
     pub(super) proved: bool,
+    pub(super) identification: Option<String>,
     pub(super) warnings: Vec<String>,
     /// The map of what may be written, or why nothing may.
     pub(super) writable: Result<Layout, Unwritable>,
@@ -71,6 +72,13 @@ impl Unlocked {
     pub fn files(self: &Arc<Self>) -> Result<Files> {
         let source: Arc<dyn ReadAt> = Arc::clone(self) as _;
         files::open(source)
+    }
+
+    /// The identification field: the identifier of the organization that the volume belongs to, as
+    /// `manage-bde -setidentifier` sets it. `None` if there is none, and with a raw sector key, which does
+    /// not decrypt it.
+    pub fn identification(&self) -> Option<&str> {
+        self.identification.as_deref()
     }
 
     /// Size of the decrypted volume in bytes, as Windows shows it.
@@ -155,6 +163,7 @@ impl Unlocked {
             method: None,
             opened_by: OpenedBy::default(),
             proved: false,
+            identification: None,
             warnings: Vec::new(),
             writable: Err(Unwritable::Decrypted),
             target: None,

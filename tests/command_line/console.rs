@@ -356,6 +356,7 @@ const TALKING: &[&str] = &[
     "fve protector change-startup-key volume.img --startup-key key.BEK --startup-key-to directory",
     "fve protector suspend volume.img --startup-key key.BEK",
     "fve protector suspend disk.img --startup-key key.BEK && fve QUIET protector resume disk.img",
+    "fve metadata set-identifier disk.img example.org --startup-key key.BEK",
     "fve metadata backup volume.img new",
     "fve metadata backup disk.img new && fve QUIET metadata restore disk.img new --startup-key key.BEK",
     "fve export key-package volume.img new --startup-key key.BEK",

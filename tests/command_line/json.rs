@@ -128,6 +128,9 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "metadata",
         &[
+            "fve metadata set-identifier --json disk.img example.org --startup-key key.BEK",
+            "fve unlock --json disk.img --startup-key key.BEK",
+            "fve info --json disk.img",
             "fve metadata backup --json volume.img backup",
             "fve metadata backup --json volume.img backup",
             "fve metadata restore --json volume.img backup --startup-key key.BEK",

@@ -277,7 +277,8 @@ impl Peer {
     }
 }
 
-fn python() -> std::ffi::OsString {
+/// Python with the package dissect.fve.
+pub fn python() -> std::ffi::OsString {
     std::env::var_os("FVE_PYTHON").unwrap_or_else(|| "python3".into())
 }
 

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::common::fve;
+use crate::common::peers::{self, Peer};
 use crate::common::testdata::{self, Entry, Kind};
-use crate::common::trials::trial;
+use crate::common::trials::{Missing, trial};
 use fve::recovery_password::{Options, scan_bytes};
 
 /// A copy of a test volume, and a directory for the files that commands write.
@@ -462,4 +463,85 @@ fn a_volume_without_a_tpm_protector_has_none_to_remove() {
         assert_eq!(said.status, 2, "{}", said.err);
     }
     assert!(bench.is_untouched());
+}
+
+#[trial]
+fn sets_and_shows_the_identification_field() {
+    let bench = Bench::of("xts-128");
+    let key = bench.volume.bek();
+    let key = ["--startup-key", key.to_str().unwrap()];
+    let on_image = |command: &str, arguments: &[&str]| {
+        let mut fve = fve();
+        let output = fve.arg(command).arg(&bench.image).args(arguments).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let shown = || (on_image("info", &[]), on_image("unlock", &key));
+    let field = "Identification Field: ";
+    let (info, unlocked) = shown();
+    assert!(info.contains(&format!("{field}Unknown")), "{info}");
+    assert!(!unlocked.contains("identification field"), "{unlocked}");
+    let set =
+        |arguments: &[&str]| bench.with_key(&[&["metadata", "set-identifier"], arguments].concat());
+    // What Windows could not show is refused, and a dry run writes nothing.
+    assert_eq!(set(&["two\nlines"]).status, 1);
+    assert_eq!(set(&[&"x".repeat(261)]).status, 1);
+    assert_eq!(set(&[""]).status, 2);
+    assert_eq!(set(&["one", "--remove"]).status, 2);
+    assert_eq!(set(&["example.org", "--dry-run"]).status, 0);
+    assert!(bench.is_untouched());
+    for text in [
+        "example.org",
+        "Beispiel \u{e4}\u{20ac} \u{1f512}",
+        &"x".repeat(260),
+    ] {
+        let said = set(&[text]);
+        assert_eq!(said.status, 0, "{}", said.err);
+        assert!(
+            said.out.contains("the identification field was set"),
+            "{}",
+            said.out
+        );
+        assert!(!said.out.contains("new master key"), "{}", said.out);
+        let (info, unlocked) = shown();
+        assert!(info.contains(&format!("{field}Set")), "{info}");
+        assert!(
+            unlocked.contains(&format!("identification field: {text}\n")),
+            "{unlocked}"
+        );
+    }
+    // It follows a new master key.
+    let password = &bench.volume.credential(Kind::Password).protector;
+    assert_eq!(bench.with_key(&["protector", "remove", password]).status, 0);
+    let (_, unlocked) = shown();
+    assert!(
+        unlocked.contains("identification field: xxxx"),
+        "{unlocked}"
+    );
+    assert_eq!(set(&["--remove"]).status, 0);
+    let (info, unlocked) = shown();
+    assert!(info.contains(&format!("{field}Unknown")), "{info}");
+    assert!(!unlocked.contains("identification field"), "{unlocked}");
+}
+
+fn dissect() -> Option<Missing> {
+    Peer::Dissect.missing()
+}
+
+#[trial(needs(dissect))]
+fn dissect_decrypts_the_identification_field() {
+    let bench = Bench::of("xts-128");
+    let text = "Beispiel \u{e4}\u{20ac} \u{1f512}";
+    let said = bench.with_key(&["metadata", "set-identifier", text]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    let output = std::process::Command::new(peers::python())
+        .arg("-B")
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/cases/identification.py"
+        ))
+        .arg(&bench.image)
+        .arg(bench.volume.bek())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), text, "{output:?}");
 }

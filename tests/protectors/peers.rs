@@ -35,6 +35,7 @@ const CHANGES: &[&str] = &[
     "rotate the recovery passwords",
     "suspend",
     "resume",
+    "set the identification field",
     "restore the metadata",
     "write through a mount",
 ];
@@ -245,6 +246,12 @@ impl Changer {
                 self.protector("resume", &[])?;
                 let key = self.volume.credential(Kind::ClearKey).clone();
                 self.record_removed(&key);
+            }
+            "set the identification field" => {
+                let [flag, value] = self.option(self.newest(Kind::StartupKey)?)?;
+                let source = self.path.to_str().unwrap();
+                let arguments = ["metadata", "set-identifier", source, "example.org"];
+                self.fve(&[&arguments[..], &[&flag, &value]].concat())?;
             }
             "restore the metadata" => {
                 let backup = self.place.join("backup");

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueHint};
 use fve::error::Error;
-use fve::manage::{Backup, Restoration};
+use fve::manage::{Backup, Change, Restoration};
 use fve::output::check_new;
 use fve::shown::ShowPath;
 use fve::source::WriteAt;
 use serde_json::json;
 
+use super::protector::{ChangeArgs, Session};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::backup::save;
@@ -28,7 +29,9 @@ Examples:
   Save the metadata before a risky change:
     fve metadata backup /dev/sda3 metadata.bak
   Restore it:
-    fve metadata restore /dev/sda3 metadata.bak")]
+    fve metadata restore /dev/sda3 metadata.bak
+  Set the identification field (manage-bde -setidentifier):
+    fve metadata set-identifier /dev/sda3 example.org")]
 pub(crate) struct MetadataArgs {
     #[command(subcommand)]
     command: MetadataCommand,
@@ -40,6 +43,8 @@ enum MetadataCommand {
     Backup(BackupArgs),
     /// Write a backup back to the volume that it was taken from
     Restore(RestoreArgs),
+    /// Set or remove the identification field: the identifier of the organization that owns the volume
+    SetIdentifier(SetIdentifierArgs),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +93,30 @@ struct RestoreArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Set the identification field; 'fve unlock' shows it:
+    fve metadata set-identifier /dev/sda3 example.org
+  Remove it:
+    fve metadata set-identifier /dev/sda3 --remove")]
+struct SetIdentifierArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+
+    /// The identifier, of at most 260 characters
+    #[arg(
+        value_name = "IDENTIFIER",
+        required_unless_present = "remove",
+        conflicts_with = "remove"
+    )]
+    identifier: Option<String>,
+
+    /// Remove the identification field
+    #[arg(long)]
+    remove: bool,
+}
+
 impl Run for MetadataArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
@@ -98,6 +127,7 @@ fn run(args: &MetadataArgs) -> Result<(), Failure> {
     match &args.command {
         MetadataCommand::Backup(args) => backup(args),
         MetadataCommand::Restore(args) => restore(args),
+        MetadataCommand::SetIdentifier(args) => set_identifier(args),
     }
 }
 
@@ -146,6 +176,17 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         })));
     }
     print_result(&backup, &restoration, args.dry_run)
+}
+
+fn set_identifier(args: &SetIdentifierArgs) -> Result<(), Failure> {
+    let identifier = args.identifier.as_deref().unwrap_or("");
+    if identifier.is_empty() && !args.remove {
+        return Err(Failure::usage(
+            "the identifier is empty; --remove removes the identification field",
+        ));
+    }
+    let mut session = Session::open(&args.change)?;
+    session.carry_out(Change::new().identify(identifier))
 }
 
 /// Opens the volume for writing. If its boot record is lost, opens the place where the volume was.

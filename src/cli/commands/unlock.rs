@@ -57,7 +57,10 @@ fn print(args: &UnlockArgs, unlocked: &Unlocked) -> Result<(), Failure> {
     if args.json {
         return term::print(&json::unlocked(unlocked));
     }
-    term::print(&unlocked_text(unlocked.opened_by()))
+    term::print(&unlocked_text(
+        unlocked.opened_by(),
+        unlocked.identification(),
+    ))
 }
 
 /// Tries the credentials on a source that holds metadata but not the start of the volume. They can
@@ -79,11 +82,11 @@ fn unlock_without_start(args: &UnlockArgs, opened: &Opened) -> Result<(), Failur
     if args.json {
         return term::print(&json::unlocked_piece(&key));
     }
-    term::print(&unlocked_text(key.opened_by()))
+    term::print(&unlocked_text(key.opened_by(), key.identification()))
 }
 
-fn unlocked_text(by: &OpenedBy) -> String {
-    match (&by.credential, &by.protector) {
+fn unlocked_text(by: &OpenedBy, identification: Option<&str>) -> String {
+    let mut text = match (&by.credential, &by.protector) {
         (Some(credential), Some((id, kind))) => {
             format!(
                 "unlocked with the {credential}: {} {{{id:X}}}\n",
@@ -92,5 +95,9 @@ fn unlocked_text(by: &OpenedBy) -> String {
         }
         (Some(credential), None) => format!("unlocked with the {credential}\n"),
         (None, _) => "not encrypted: no credential is needed\n".to_owned(),
+    };
+    if let Some(identification) = identification {
+        text += &format!("identification field: {}\n", term::escaped(identification));
     }
+    text
 }

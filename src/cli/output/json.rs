@@ -82,6 +82,7 @@ pub(crate) fn unlocked(volume: &Unlocked) -> String {
     answer["size"] = json!(volume.size());
     answer["available"] = json!(volume.available());
     answer["sector_size"] = json!(volume.sector_size());
+    answer["identification_field"] = json!(volume.identification());
     answer["warnings"] = json!(volume.warnings());
     document(&answer)
 }
@@ -90,6 +91,7 @@ pub(crate) fn unlocked(volume: &Unlocked) -> String {
 pub(crate) fn unlocked_piece(key: &MasterKey) -> String {
     let mut answer = opened_by(key.opened_by());
     answer["piece"] = json!(true);
+    answer["identification_field"] = json!(key.identification());
     answer["warnings"] = json!(key.warnings());
     document(&answer)
 }

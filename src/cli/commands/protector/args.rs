@@ -70,25 +70,25 @@ pub(super) struct ListArgs {
 
 /// Options of every command that changes the volume.
 #[derive(Debug, Args)]
-pub(super) struct ChangeArgs {
+pub(in crate::cli::commands) struct ChangeArgs {
     #[command(flatten)]
-    pub(super) source: ChangedSourceArgs,
+    pub(in crate::cli::commands) source: ChangedSourceArgs,
 
     #[command(flatten)]
-    pub(super) credentials: CredentialArgs,
+    pub(in crate::cli::commands) credentials: CredentialArgs,
 
     /// Check everything and print what would change, but write nothing
     #[arg(long)]
-    pub(super) dry_run: bool,
+    pub(in crate::cli::commands) dry_run: bool,
 
     /// Save a backup of the old metadata to this new file. Anyone with an old credential can unlock
     /// the volume with it: keep it safe, or delete it once the change has proved good
     #[arg(long, alias = "backup", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(super) backup_to: Option<PathBuf>,
+    pub(in crate::cli::commands) backup_to: Option<PathBuf>,
 
     /// Print the result as one JSON document
     #[arg(long)]
-    pub(super) json: bool,
+    pub(in crate::cli::commands) json: bool,
 }
 
 /// The former options for the ID of the key protector that a command acts on.

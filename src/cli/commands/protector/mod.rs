@@ -6,7 +6,9 @@ mod change;
 mod session;
 mod show;
 
+pub(super) use self::args::ChangeArgs;
 pub(crate) use self::args::ProtectorArgs;
+pub(super) use self::session::Session;
 
 use self::args::ProtectorCommand;
 use crate::cli::failure::Failure;

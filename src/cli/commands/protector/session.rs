@@ -26,28 +26,29 @@ use crate::cli::output::json::document;
 use crate::cli::output::term;
 
 /// Help for errors about a key protector that the volume does not have.
-pub(super) const HAS_NONE: &str = "'fve protector list' shows the key protectors of the volume";
+pub(in crate::cli::commands) const HAS_NONE: &str =
+    "'fve protector list' shows the key protectors of the volume";
 
 /// A volume opened for writing and unlocked, for one change.
-pub(super) struct Session<'a> {
+pub(in crate::cli::commands) struct Session<'a> {
     args: &'a ChangeArgs,
-    pub(super) managed: Managed,
+    pub(in crate::cli::commands) managed: Managed,
     /// Taken before the change, and before new secrets are saved or printed.
     backup: Option<BeforeChange>,
     /// Where the secrets of new key protectors were saved, for the document.
-    pub(super) files: Vec<(Guid, PathBuf)>,
+    pub(in crate::cli::commands) files: Vec<(Guid, PathBuf)>,
     /// New recovery passwords that are only in the document.
-    pub(super) shown: Vec<(Guid, SecretText)>,
+    pub(in crate::cli::commands) shown: Vec<(Guid, SecretText)>,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn open(args: &'a ChangeArgs) -> Result<Self, Failure> {
+    pub(in crate::cli::commands) fn open(args: &'a ChangeArgs) -> Result<Self, Failure> {
         Self::open_with(args, &args.credentials, |_| Ok(()))
     }
 
     /// Opens the volume with these credentials. What does not suit the volume, which `check` also
     /// examines, is reported before the user is asked for anything.
-    pub(super) fn open_with(
+    pub(in crate::cli::commands) fn open_with(
         args: &'a ChangeArgs,
         credentials: &CredentialArgs,
         check: impl FnOnce(&Volume) -> Result<(), Error>,
@@ -72,7 +73,7 @@ impl<'a> Session<'a> {
     }
 
     /// The key protector that `name` selects, or the only one of these kinds.
-    pub(super) fn one_of_kinds(
+    pub(in crate::cli::commands) fn one_of_kinds(
         &self,
         kinds: &[ProtectorKind],
         name: Option<&str>,
@@ -97,7 +98,7 @@ impl<'a> Session<'a> {
 
     /// Seals a TPM protector again. With `prove`, the volume is then unlocked through it once,
     /// before the old key protector is gone.
-    pub(super) fn reseal(
+    pub(in crate::cli::commands) fn reseal(
         &mut self,
         id: Guid,
         pin: Option<Pin>,
@@ -135,7 +136,10 @@ impl<'a> Session<'a> {
     }
 
     /// The IDs of all key protectors of these kinds; an error if the volume has none.
-    pub(super) fn ids_of_kinds(&self, kinds: &[ProtectorKind]) -> Result<Vec<Guid>, Error> {
+    pub(in crate::cli::commands) fn ids_of_kinds(
+        &self,
+        kinds: &[ProtectorKind],
+    ) -> Result<Vec<Guid>, Error> {
         let protectors = self.managed.protectors();
         let of_kind = |protector: &&&KeyProtector| kinds.contains(&protector.kind());
         let ids: Vec<_> = protectors
@@ -152,7 +156,7 @@ impl<'a> Session<'a> {
         Ok(ids)
     }
 
-    pub(super) fn carry_out(&mut self, change: Change) -> Result<(), Failure> {
+    pub(in crate::cli::commands) fn carry_out(&mut self, change: Change) -> Result<(), Failure> {
         if self.args.dry_run {
             return self.tell(&self.managed.preview(&change)?);
         }
@@ -161,7 +165,7 @@ impl<'a> Session<'a> {
 
     /// Makes a backup, carries out the change, and reports it. If the change fails, the backup is
     /// kept. `saved_to`: where the secret of the only new key protector is saved meanwhile.
-    pub(super) fn with_backup(
+    pub(in crate::cli::commands) fn with_backup(
         &mut self,
         saved_to: Option<&Path>,
         change: impl FnOnce(&mut Managed) -> Result<Report, Error>,
@@ -184,7 +188,7 @@ impl<'a> Session<'a> {
     }
 
     /// Prints what was changed or, with `--dry-run`, would be changed.
-    pub(super) fn tell(&self, report: &Report) -> Result<(), Failure> {
+    pub(in crate::cli::commands) fn tell(&self, report: &Report) -> Result<(), Failure> {
         if !self.args.json {
             return term::print(&in_words(report, self.args.dry_run));
         }
@@ -237,6 +241,7 @@ impl<'a> Session<'a> {
             "replaced": listed(&report.replaced, false),
             "removed": listed(&report.removed, false),
             "new_vmk": report.rekeyed,
+            "identification_field": report.identification,
             "repaired_copies": report.repaired,
             "backup": backup.map(|path| path.to_string_lossy()),
         }))))
@@ -253,7 +258,7 @@ impl<'a> Session<'a> {
     }
 
     /// Makes the backup, unless it exists already.
-    pub(super) fn back_up(&mut self) -> Result<(), Failure> {
+    pub(in crate::cli::commands) fn back_up(&mut self) -> Result<(), Failure> {
         if self.backup.is_none() {
             let file = self.args.backup_to.as_deref();
             self.backup = Some(before_change(self.managed.volume(), file)?);
@@ -262,7 +267,7 @@ impl<'a> Session<'a> {
     }
 
     /// Handles a change that failed, perhaps after a part of it was written.
-    pub(super) fn give_up(&mut self) {
+    pub(in crate::cli::commands) fn give_up(&mut self) {
         if let Some(backup) = self.backup.take() {
             backup.failed(&self.managed);
         }
@@ -290,6 +295,15 @@ fn in_words(report: &Report, dry_run: bool) -> String {
     if report.rekeyed {
         let word = if dry_run { "would get" } else { "has" };
         let _ = writeln!(text, "the volume {word} a new master key");
+    }
+    if let Some(identification) = &report.identification {
+        let word = if dry_run { "would be" } else { "was" };
+        let done = if identification.is_empty() {
+            "removed"
+        } else {
+            "set"
+        };
+        let _ = writeln!(text, "the identification field {word} {done}");
     }
     for copy in &report.repaired {
         let word = if dry_run { "would be" } else { "was" };
