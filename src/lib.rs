@@ -132,6 +132,8 @@ pub mod format;
 pub mod guid;
 pub mod input;
 pub mod manage;
+#[cfg(target_os = "linux")]
+mod nbd;
 #[cfg(feature = "network")]
 pub mod network;
 #[cfg(target_os = "linux")]

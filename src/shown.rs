@@ -99,6 +99,15 @@ pub fn acts_on_terminal(c: char) -> bool {
         )
 }
 
+/// The first `most` bytes of a text, or up to three fewer, so that no character is cut.
+// `str::floor_char_boundary` does this from Rust 1.91 on.
+pub(crate) fn beginning(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len()))
+        .rev()
+        .find(|&at| text.is_char_boundary(at));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

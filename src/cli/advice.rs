@@ -1,6 +1,8 @@
 //! What the user can do about an error, in the words of the command line: which option to give and
 //! which command to run.
 
+use std::path::Path;
+
 use fve::error::Remedy;
 use fve::shown::ShowPath;
 
@@ -45,6 +47,13 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             "choose one with --volume-start; 'fve repair scan' shows the evidence for each"
         }
         Remedy::ShowVolume => "'fve info' shows what can be read of it",
+        Remedy::AttachWithQemu { file } => {
+            let image = file.as_deref().unwrap_or(Path::new("IMAGE"));
+            return format!(
+                "let QEMU show the disk in it: qemu-nbd --read-only --persistent --fork --socket=\"$PWD/nbd.socket\" {}; then give 'nbd+unix:///?socket=nbd.socket' as SOURCE",
+                image.shown()
+            );
+        }
         Remedy::NameFirstPart { file } => {
             return format!("name the first part of the image: {}", file.shown());
         }

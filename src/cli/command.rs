@@ -20,6 +20,7 @@ use crate::cli::commands::protector::ProtectorArgs;
 use crate::cli::commands::recovery::RecoveryArgs;
 use crate::cli::commands::repair::RepairArgs;
 use crate::cli::commands::report::ReportArgs;
+use crate::cli::commands::serve::ServeArgs;
 use crate::cli::commands::tpm::TpmArgs;
 use crate::cli::commands::unlock::UnlockArgs;
 #[cfg(feature = "fuse")]
@@ -92,6 +93,8 @@ commands! {
         Find(FindArgs),
         /// Write the whole decrypted volume to a file, to a device or to standard output
         Decrypt(DecryptArgs),
+        /// Serve the decrypted volume to other programs, over NBD
+        Serve(ServeArgs),
         /// Create a new volume in a file or on a block device
         Create(CreateArgs),
         /// Check recovery passwords, search for unreadable digits, and find saved ones

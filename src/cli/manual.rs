@@ -63,6 +63,11 @@ const ENVIRONMENT: &[(&str, &str, &str)] = &[
         "Where ntfs-3g and exfat-fuse are looked for; then in the usual directories for programs.",
     ),
     (
+        "socket",
+        "XDG_RUNTIME_DIR",
+        "Directory for the socket where no option names one; as root, /run by default.",
+    ),
+    (
         "backup-to",
         "XDG_STATE_HOME",
         "Directory for the temporary backup during a change; ~/.local/state by default.",

@@ -48,7 +48,6 @@ pub(crate) fn exit_on_signal(clean_up: impl Fn() + Send + 'static) {
 
 /// The signals that end a process, for a command that must clean up after each of them. Without HUP
 /// if the command was started to outlive its terminal, as by nohup(1).
-#[cfg(feature = "fuse")]
 pub(crate) fn ending() -> Vec<i32> {
     let mut signals = vec![SIGINT, SIGTERM, signal_hook::consts::SIGQUIT];
     if !keyboard::is_ignored(SIGHUP) {

@@ -52,6 +52,12 @@ pub enum Remedy {
     NameVolumeStart,
     /// The volume is not supported, but its metadata can still be shown.
     ShowVolume,
+    /// The source is a disk image with features that are not supported, and which QEMU may read: it shows
+    /// the disk in it over NBD.
+    AttachWithQemu {
+        /// The image; `None` if it is not known.
+        file: Option<PathBuf>,
+    },
     /// The source is a later part of an image that consists of several files.
     NameFirstPart {
         /// The first of them.
@@ -290,6 +296,9 @@ impl fmt::Display for Remedy {
                 "choose one of the starts; a search of the whole source shows the evidence for each"
             }
             Self::ShowVolume => "look at its metadata, which can still be read",
+            Self::AttachWithQemu { .. } => {
+                "let QEMU show the disk in it over NBD (qemu-nbd), and open the address of that"
+            }
             Self::NameFirstPart { file } => {
                 return write!(f, "open the first part of the image: {}", file.shown());
             }

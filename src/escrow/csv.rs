@@ -10,6 +10,7 @@ use std::iter::Peekable;
 use zeroize::Zeroizing;
 
 use super::record::{self, Field, MAX_RECORD, Record};
+use crate::shown::beginning;
 
 /// Most columns of a table; further ones become part of the last.
 const MAX_COLUMNS: usize = 1024;
@@ -58,7 +59,7 @@ pub(super) fn read(
 fn name(cell: &[u8]) -> String {
     let text = String::from_utf8_lossy(cell);
     let text = text.trim();
-    record::beginning(text, MAX_NAME).to_owned()
+    beginning(text, MAX_NAME).to_owned()
 }
 
 /// The delimiter that the first line has most often outside of quotes; `None` if it has none, so that

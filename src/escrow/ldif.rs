@@ -7,7 +7,8 @@ use std::iter::Peekable;
 
 use zeroize::Zeroizing;
 
-use super::record::{self, Field, Record};
+use super::record::{Field, Record};
+use crate::shown::beginning;
 
 /// Longest line that is kept, in bytes after unfolding; the rest is dropped.
 const MAX_LINE: usize = 0x1_0000;
@@ -41,7 +42,7 @@ pub(super) fn read(text: impl Iterator<Item = char>, mut each: impl FnMut(&str, 
         {
             if name.is_none() && field.name.eq_ignore_ascii_case("dn") {
                 let text = String::from_utf8_lossy(&field.value);
-                name = Some(record::beginning(&text, MAX_NAME).to_owned());
+                name = Some(beginning(&text, MAX_NAME).to_owned());
             } else {
                 record.push(field);
             }

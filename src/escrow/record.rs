@@ -134,15 +134,6 @@ impl Record {
     }
 }
 
-/// The first `most` bytes of a text, or up to three fewer, so that no character is cut.
-// `str::floor_char_boundary` does this from Rust 1.91 on.
-pub(super) fn beginning(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len()))
-        .rev()
-        .find(|&at| text.is_char_boundary(at));
-    text.get(..end.unwrap_or(0)).unwrap_or_default()
-}
-
 fn from_hex(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
     pairs

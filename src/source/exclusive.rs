@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::in_use::is_read_only;
+use super::nbd::{NbdSource, address_in};
 use super::system::{dimensions, file_or_device};
 use super::{ReadAt, WriteAt, gate};
 use crate::error::{Error, Result};
@@ -153,20 +155,29 @@ impl WriteAt for ExclusiveFile {
     }
 }
 
-/// Opens an image file or a block device for reading and writing, with exclusive access.
+/// Opens an image file or a block device for reading and writing, with exclusive access, or the disk of
+/// an NBD server, whose URI is given in place of a path. The second value says whether it is locked; an
+/// NBD server has no locks.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a disk-image container, which can only be read; otherwise those of
-/// [`open`](super::open()) and [`ExclusiveFile::open`].
-pub fn open_exclusive(path: impl AsRef<Path>) -> Result<ExclusiveFile> {
+/// [`open`](super::open()), [`ExclusiveFile::open`] and [`NbdSource::open_to_write`].
+pub fn open_exclusive(path: impl AsRef<Path>) -> Result<(Arc<dyn WriteAt>, bool)> {
     let path = path.as_ref();
-    match super::open(path)? {
-        (_, None) => ExclusiveFile::open(path),
-        (_, Some(name)) => Err(Error::unsupported(format!(
+    if let Some(uri) = address_in(path) {
+        return Ok((Arc::new(NbdSource::open_to_write(uri)?), false));
+    }
+    let (_, container) = super::open(path)?;
+    if let Some(name) = container {
+        return Err(Error::unsupported(format!(
             "{} holds a disk image of the kind {name}, which can only be read",
             path.shown()
-        ))),
+        ))
+        .with_remedy("convert it to a raw image first, as with 'qemu-img convert -O raw'; without writing, it can be used as it is"));
     }
+    let file = ExclusiveFile::open(path)?;
+    let is_locked = file.is_locked();
+    Ok((Arc::new(file), is_locked))
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ mod lock;
 #[cfg(target_os = "linux")]
 mod mount_table;
 #[cfg(target_os = "linux")]
+mod nbd;
+#[cfg(target_os = "linux")]
 mod storage;
 #[cfg(target_os = "linux")]
 mod writers;
@@ -62,6 +64,8 @@ pub use gate::{check_overwrite, open_to_overwrite};
 pub use hold::{DeviceHold, SharedHold, StableHold, changed_by, refuse_mapped, writer_of};
 #[cfg(target_os = "linux")]
 pub use mount_table::MountEntry;
+#[cfg(target_os = "linux")]
+pub use nbd::NbdSource;
 #[cfg(target_os = "linux")]
 pub use writers::Writer;
 

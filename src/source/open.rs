@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::{FileSource, ReadAt};
 use crate::error::Result;
 
-/// Opens an image file, a block device or a disk-image container for reading. Returns the bytes of
-/// the disk, and the name of the container format if it is a container.
+/// Opens an image file, a block device or a disk-image container for reading, in Linux also the disk of
+/// an NBD server, whose URI is given in place of a path. Returns the bytes of the disk, and the name of
+/// the container format if it is a container.
 ///
 /// A container of an unknown format, or any container if the library was built without the feature
 /// `containers`, is opened as a plain file; [`locate`](super::locate()) then names its format in the
@@ -19,6 +20,10 @@ use crate::error::Result;
 /// damaged one.
 pub fn open(path: impl AsRef<Path>) -> Result<(Arc<dyn ReadAt>, Option<&'static str>)> {
     let path = path.as_ref();
+    #[cfg(target_os = "linux")]
+    if let Some(uri) = super::nbd::address_in(path) {
+        return Ok((Arc::new(super::NbdSource::open(uri)?), None));
+    }
     let file: Arc<dyn ReadAt> = Arc::new(FileSource::open(path)?);
     #[cfg(feature = "containers")]
     if let Some((disk, name)) = super::container::open(path, &file)? {

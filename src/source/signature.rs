@@ -19,6 +19,8 @@ enum Way {
     Files,
     /// It is another file system that is not encrypted.
     Mount,
+    /// It is a disk image that QEMU shows over NBD.
+    Qemu,
     /// Another program reads it, or makes something of it that this one reads.
     Advice(&'static str),
     /// It does not say where a BitLocker volume could be.
@@ -40,6 +42,7 @@ impl Format {
         match self.way {
             Way::Files => Remedy::ReadFiles,
             Way::Mount => Remedy::MountDirectly,
+            Way::Qemu => Remedy::AttachWithQemu { file: None },
             Way::Advice(advice) => advice.into(),
             Way::Unknown => Remedy::NameVolume,
         }
@@ -78,16 +81,16 @@ const SIGNATURES: &[Signature] = &[
         "a LUKS volume",
         Way::Advice("unlock it with cryptsetup open"),
     ),
-    at(0, b"QFI\xFB", "a qcow2 disk image", CONVERT),
-    at(0, b"QED\0", "a QED disk image", CONVERT),
-    at(0, b"vhdxfile", "a VHDX disk image", CONVERT),
-    at(0, b"conectix", VHD.name, CONVERT),
-    at(0, b"KDMV", "a VMDK disk image", CONVERT),
-    at(0, b"COWD", "a VMDK disk image", CONVERT),
-    at(0, b"# Disk DescriptorFile", "a VMDK disk image", CONVERT),
-    at(0x40, b"\x7F\x10\xDA\xBE", "a VDI disk image", CONVERT),
-    at(0, b"WithoutFreeSpace", "a Parallels disk image", CONVERT),
-    at(0, b"WithouFreSpacExt", "a Parallels disk image", CONVERT),
+    at(0, b"QFI\xFB", "a qcow2 disk image", Way::Qemu),
+    at(0, b"QED\0", "a QED disk image", Way::Qemu),
+    at(0, b"vhdxfile", "a VHDX disk image", Way::Qemu),
+    at(0, b"conectix", VHD.name, Way::Qemu),
+    at(0, b"KDMV", "a VMDK disk image", Way::Qemu),
+    at(0, b"COWD", "a VMDK disk image", Way::Qemu),
+    at(0, b"# Disk DescriptorFile", "a VMDK disk image", Way::Qemu),
+    at(0x40, b"\x7F\x10\xDA\xBE", "a VDI disk image", Way::Qemu),
+    at(0, b"WithoutFreeSpace", "a Parallels disk image", Way::Qemu),
+    at(0, b"WithouFreSpacExt", "a Parallels disk image", Way::Qemu),
     at(
         0,
         b"EVF\x09\x0D\x0A\xFF\x00",
@@ -258,12 +261,7 @@ const TRAILERS: &[Signature] = &[
         bytes: b"conectix",
         format: VHD,
     },
-    at(
-        0x200,
-        b"koly",
-        "a disk image of macOS (DMG)",
-        Way::Advice("make a raw image of it: dmg2img IMAGE OUT, or qemu-img convert -O raw IN OUT"),
-    ),
+    at(0x200, b"koly", "a disk image of macOS (DMG)", Way::Qemu),
     // mdadm's super-intel.c: two sectors before the end.
     at(
         0x400,
@@ -275,12 +273,9 @@ const TRAILERS: &[Signature] = &[
 
 const VHD: Format = Format {
     name: "a VHD disk image",
-    way: CONVERT,
+    way: Way::Qemu,
 };
 
-const CONVERT: Way = Way::Advice(
-    "make a raw image of it: qemu-img convert -O raw IN OUT; or attach it with qemu-nbd -r",
-);
 const EWF: &str = "mount it with ewfmount, and name the file in the mount";
 const OTHER_SOURCE: &str = "name the image of a disk or volume";
 const ARRAY: &str = "assemble the array (mdadm -A -s), and name the array instead";

@@ -39,7 +39,7 @@ impl Volume {
     pub fn open_exclusive(path: impl AsRef<Path>) -> Result<Self> {
         use crate::source::{ReadAt, Window};
 
-        let disk = std::sync::Arc::new(source::open_exclusive(path)?);
+        let (disk, _) = source::open_exclusive(path)?;
         let located = locate(disk.clone(), Place::Auto, &Self::probe)?;
         let size = located.source.size();
         Self::from_exclusive(Window::new(disk, located.start, size))

@@ -18,7 +18,7 @@ mkdir dir; say 3 'name an image file or a block device' info dir
 touch dir/clonezilla-img; say 3 'backup by Clonezilla' info dir
 printf 'partclone-image' > p; truncate -s 1M p; say 3 'partclone.restore' info p
 printf 'MSWIM\0\0\0' > w.wim; truncate -s 1M w.wim; say 3 'WIM or ESD' info w.wim
-printf 'QED\0' > q; truncate -s 1M q; say 3 'qemu-img convert' info q
+printf 'QED\0' > q; truncate -s 1M q; say 3 'qemu-nbd .* q;' info q
 printf 'AFF10\r\n\0' > a; truncate -s 1M a; say 3 'affconvert' info a
 head -c 1M v.img > cut.img; say 5 'has 1048576 bytes, and the first copy of the volume.s metadata ends at byte' unlock cut.img --password-file pw
 split -b 20M v.img; say 0 'unlocked' unlock xaa --password-file pw

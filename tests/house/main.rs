@@ -16,6 +16,7 @@ use self::strings::strings;
 const ALLOWED: &[(&str, &[&str])] = &[
     // Used by nearly all others.
     ("guid", &[]),
+    ("nbd", &[]),
     ("privileges", &[]),
     ("shown", &[]),
     ("threads", &[]),
@@ -26,7 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("output", &["error", "shown"]),
     ("child", &["privileges"]),
     // Bytes, algorithms, recovery passwords.
-    ("source", &["error", "guid", "output", "shown"]),
+    ("source", &["error", "guid", "nbd", "output", "shown"]),
     ("files", &["error", "format", "shown", "source"]),
     ("crypto", &["error", "guid", "secret", "threads"]),
     ("recovery_password", &["error", "guid", "secret"]),
@@ -92,7 +93,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "serve",
         &[
-            "error", "files", "format", "shown", "source", "threads", "volume",
+            "error", "files", "format", "nbd", "shown", "source", "threads", "volume",
         ],
     ),
     ("repair", &["error", "format", "guid", "source", "volume"]),
@@ -259,7 +260,9 @@ const READ_ENVIRONMENT: &[&str] = &["env::var", "Environment::Only", "environmen
 
 /// Capital words in these sources that are no variables which fve reads: values and devices, and a variable
 /// that is set for another program.
-const NOT_READ: &[&str] = &["FILE", "HEX", "LC_ALL", "PIN", "TCTI", "TPM"];
+const NOT_READ: &[&str] = &[
+    "ADDRESS", "FILE", "NAME", "HEX", "LC_ALL", "PIN", "TCTI", "TPM",
+];
 
 /// What the user can set in the environment must be in the manual.
 #[test]

@@ -222,7 +222,7 @@ fn promises_only_what_helps_for_unsupported_containers() {
     assert_ends(&output, 3, &["with a backing file"]);
     let said = stderr(&output);
     assert!(
-        said.contains("help: make a raw image of it: qemu-img convert"),
+        said.contains("help: let QEMU show the disk in it: qemu-nbd "),
         "{said}"
     );
     assert!(!said.contains("fve info"), "{said}");

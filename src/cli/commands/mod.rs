@@ -15,6 +15,7 @@ pub(super) mod protector;
 pub(super) mod recovery;
 pub(super) mod repair;
 pub(super) mod report;
+pub(super) mod serve;
 pub(super) mod tpm;
 pub(super) mod unlock;
 #[cfg(feature = "fuse")]

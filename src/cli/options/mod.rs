@@ -7,6 +7,7 @@ pub(crate) mod file;
 pub(crate) mod file_system;
 pub(crate) mod new_protectors;
 pub(crate) mod parse;
+pub(crate) mod plaintext;
 pub(crate) mod readable;
 pub(crate) mod rescue_map;
 pub(crate) mod source;

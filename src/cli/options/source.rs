@@ -441,6 +441,10 @@ fn not_found(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure
                 .then(|| "leave out --partition to look for a volume that fills SOURCE".to_owned()),
         };
     }
+    if let Some(Remedy::AttachWithQemu { file: None }) = error.remedy() {
+        let file = Some(args.source.clone());
+        return error.with_remedy(Remedy::AttachWithQemu { file }).into();
+    }
     if args.partition.is_none()
         && args.offset.is_none()
         && let Some(file) = first_part(&args.source)
@@ -617,20 +621,11 @@ fn open_exclusively(args: &SourceArgs, notes: &mut Notes) -> Result<OpenedForWri
         ));
     }
     let path = &args.source;
-    let (_, container) = fve::source::open(path).map_err(|error| not_opened(error, path))?;
-    if let Some(name) = container {
-        let what = format!(
-            "{} holds a disk image of the kind {name}, which can only be read",
-            path.shown()
-        );
-        let remedy = "convert it to a raw image first, as with 'qemu-img convert -O raw'; without writing, it can be used as it is";
-        return Err(Error::unsupported(what).with_remedy(remedy).into());
-    }
-    let disk = ExclusiveFile::open(path).map_err(|error| not_opened(error, path))?;
-    let disk = Arc::new(disk);
-    if !disk.is_locked() {
+    let (disk, is_locked) =
+        fve::source::open_exclusive(path).map_err(|error| not_opened(error, path))?;
+    if !is_locked {
         notes.push(format!(
-            "warning: the file system of {} has no locks: make sure that no other computer or program writes to it",
+            "warning: {} has no locks: make sure that no other computer or program writes to it",
             path.shown()
         ));
     }
@@ -674,7 +669,7 @@ pub(crate) fn open_lost_for_writing(
 
 fn locate_for_writing(
     args: &SourceArgs,
-    disk: Arc<ExclusiveFile>,
+    disk: Arc<dyn WriteAt>,
     notes: &mut Notes,
 ) -> Result<OpenedForWriting, Failure> {
     let path = &args.source;

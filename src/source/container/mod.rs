@@ -45,17 +45,14 @@ type Disk = Arc<dyn ReadAt>;
 struct Format {
     /// As messages name it.
     name: &'static str,
-    /// How to use an image with features that are not supported.
-    way_out: &'static str,
+    /// How to use an image with features that are not supported; `None` if QEMU may read them.
+    way_out: Option<&'static str>,
     /// Whether the file is in this format.
     fits: fn(&Path, &dyn ReadAt) -> io::Result<bool>,
     /// Opens the disk in the file. [`io::ErrorKind::Unsupported`]: the file uses a feature that is
     /// not supported; any other error: it is damaged or cannot be read.
     open: fn(&Path, Disk) -> io::Result<Disk>,
 }
-
-/// qemu-img reads more of these formats.
-const CONVERT: &str = "make a raw image of it: qemu-img convert -O raw IN OUT";
 
 /// How to use a differencing VHD or VHDX.
 const MERGE: &str =
@@ -64,37 +61,37 @@ const MERGE: &str =
 const PROBES: &[Format] = &[
     Format {
         name: "VHD",
-        way_out: CONVERT,
+        way_out: None,
         fits: |_, file| vhd::fits(file),
         open: |_, file| vhd::open(file),
     },
     Format {
         name: "VHDX",
-        way_out: CONVERT,
+        way_out: None,
         fits: |_, file| vhdx::fits(file),
         open: |_, file| vhdx::open(file),
     },
     Format {
         name: "qcow2",
-        way_out: CONVERT,
+        way_out: None,
         fits: |_, file| qcow2::fits(file),
         open: |_, file| qcow2::open(file),
     },
     Format {
         name: "E01",
-        way_out: "make a raw image of it: ewfexport -f raw IMAGE",
+        way_out: Some("make a raw image of it: ewfexport -f raw IMAGE"),
         fits: |_, file| ewf::fits(file),
         open: ewf::open,
     },
     Format {
         name: "VMDK",
-        way_out: CONVERT,
+        way_out: None,
         fits: |_, file| vmdk::fits(file),
         open: vmdk::open,
     },
     Format {
         name: "split raw image",
-        way_out: "join its parts, in their order: cat PART... > IMAGE",
+        way_out: Some("join its parts, in their order: cat PART... > IMAGE"),
         fits: |path, _| split::fits(path),
         open: split::open,
     },
@@ -122,8 +119,14 @@ fn failure(format: &Format, path: &Path, error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::Unsupported {
         let refusal = error.get_ref().and_then(|inner| inner.downcast_ref());
         let remedy = refusal.map(|refusal: &Refusal| refusal.remedy.clone());
-        return Error::unsupported(format!("{}: {error}", path.shown()))
-            .with_remedy(remedy.unwrap_or_else(|| format.way_out.into()));
+        return Error::unsupported(format!("{}: {error}", path.shown())).with_remedy(
+            remedy.unwrap_or_else(|| match format.way_out {
+                Some(advice) => advice.into(),
+                None => Remedy::AttachWithQemu {
+                    file: Some(path.to_owned()),
+                },
+            }),
+        );
     }
     let name = format.name;
     Error::io(format!("cannot open the {name} {}", path.shown()), error)

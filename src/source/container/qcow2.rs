@@ -47,14 +47,8 @@ const FEATURES: [(u64, &str); 3] = [
         1 << 1,
         "that is marked as corrupt; 'qemu-img check' may repair it",
     ),
-    (
-        1 << 2,
-        "whose data is in another file; make it whole with 'qemu-img convert'",
-    ),
-    (
-        1 << 4,
-        "with subclusters; make it plain with 'qemu-img convert'",
-    ),
+    (1 << 2, "whose data is in another file"),
+    (1 << 4, "with subclusters"),
 ];
 
 pub(super) fn fits(file: &dyn ReadAt) -> io::Result<bool> {

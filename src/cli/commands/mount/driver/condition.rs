@@ -4,10 +4,10 @@ use fve::create::Inside;
 use fve::files::Condition;
 use fve::volume::Writable;
 
-use super::super::volume::{listed, warn};
 use super::system::System;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::options::plaintext::{listed, warn};
 
 /// How to have Windows finish its work, for NTFS.
 const LET_WINDOWS: &str = "start Windows and shut it down completely with 'shutdown /s /t 0', or check the file system there with chkdsk";

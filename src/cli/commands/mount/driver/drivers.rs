@@ -14,12 +14,12 @@ use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountFlags, fsopen};
 
-use super::super::volume::warn;
 use super::Choice;
 use super::system::{Program, System};
 use crate::cli::commands::unmount::{LoopDevice, is_from};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::options::plaintext::warn;
 use crate::cli::output::term::escaped;
 
 /// Where programs of the system are beside those in `$PATH`, which may lack them.

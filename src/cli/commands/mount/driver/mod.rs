@@ -21,7 +21,7 @@ use rustix::process::geteuid;
 pub(super) use self::drivers::Access;
 use self::drivers::{Driver, Task};
 use self::system::System;
-use super::volume::{self, Content};
+use super::volume::Content;
 use super::{MountArgs, apart, server};
 use crate::cli::commands::unmount::{
     PrivateDirectory, end_earlier, end_rest, remove_private, shows_source,
@@ -29,6 +29,7 @@ use crate::cli::commands::unmount::{
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::file_system::tell_conditions;
+use crate::cli::options::plaintext::{open_to_read, open_to_write};
 
 /// What shows the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -79,7 +80,7 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
         end_earlier(&directory);
     }
     let (content, source, modified, _holds) = if args.read_write {
-        let (writable, source) = volume::open_to_write(args)?;
+        let (writable, source) = open_to_write(&args.source, &args.credentials)?;
         condition::check(&writable)?;
         (
             Content::ReadWrite(writable),
@@ -88,7 +89,7 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
             Default::default(),
         )
     } else {
-        let (unlocked, source, modified, holds) = volume::open_to_read(args)?;
+        let (unlocked, source, modified, holds) = open_to_read(&args.source, &args.credentials)?;
         let unlocked = Arc::new(unlocked);
         if let Ok(files) = unlocked.files() {
             tell_conditions(&files);
