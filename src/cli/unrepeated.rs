@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command};
 use fve::guid::Guid;
+use fve::source::is_nbd_address;
 use zeroize::Zeroizing;
 
 /// Shown in place of an unexpected word.
@@ -126,7 +127,7 @@ fn may_be_secret(argument: &Arg, value: &OsStr, is_credential: IsCredential) -> 
     let Some(text) = value.to_str() else {
         return false;
     };
-    if value.is_empty() || value == "-" || exists(Path::new(value)) {
+    if value.is_empty() || value == "-" || exists(Path::new(value)) || is_nbd_address(value) {
         return false;
     }
     let id = argument.get_id().as_str();

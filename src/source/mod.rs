@@ -65,7 +65,7 @@ pub use hold::{DeviceHold, SharedHold, StableHold, changed_by, refuse_mapped, wr
 #[cfg(target_os = "linux")]
 pub use mount_table::MountEntry;
 #[cfg(target_os = "linux")]
-pub use nbd::NbdSource;
+pub use nbd::{NbdSource, is_nbd_address};
 #[cfg(target_os = "linux")]
 pub use writers::Writer;
 

@@ -46,6 +46,13 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "serve",
+        &[
+            "fve serve nbd --json nothing",
+            "fve serve nbd --json volume.img --startup-key key.BEK --listen 0.0.0.0:0",
+        ],
+    ),
+    (
         "unlock",
         &[
             "fve unlock --json EVERY --password-file password",

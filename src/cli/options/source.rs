@@ -35,7 +35,8 @@ const HEADING: &str = "Source";
 /// The options that say where the volume is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SourceArgs {
-    /// Image file or block device: the volume itself, or a whole disk that holds it
+    /// Image file, block device, or address of an NBD server (nbd://HOST, nbd+unix:///?socket=PATH): the
+    /// volume itself, or a whole disk that holds it
     #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
     pub(crate) source: PathBuf,
 

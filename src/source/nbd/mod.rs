@@ -8,6 +8,7 @@ mod address;
 mod connection;
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -18,6 +19,11 @@ use crate::error::{Error, Result};
 use crate::nbd::{command, export};
 
 pub(super) use self::address::address_in;
+
+/// Whether this is not a path but the URI of an NBD server, which [`open`](super::open()) also takes.
+pub fn is_nbd_address(path: impl AsRef<Path>) -> bool {
+    address_in(path.as_ref()).is_some()
+}
 
 /// The most connections to a server.
 const MAX_CONNECTIONS: usize = 4;

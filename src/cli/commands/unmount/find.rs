@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fve::error::Error;
 use fve::serve::fuse::FILE_NAME;
 use fve::shown::ShowPath;
-use fve::source::MountEntry;
+use fve::source::{MountEntry, is_nbd_address};
 use serde_json::json;
 
 use super::layers::{Layers, is_fve};
@@ -117,7 +117,7 @@ fn is_source(mounted: &MountEntry, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let source = Path::new(&mounted.source);
     if !source.is_absolute() {
-        return false;
+        return source == path && is_nbd_address(path);
     }
     let identity = |path: &Path| {
         let meta = path.metadata().ok()?;
@@ -141,6 +141,9 @@ enum Place {
 /// Follows links to a mount point. The mount itself is not looked at: if its server has ended, every
 /// access fails.
 fn at_mount_point(word: &Path) -> Result<Place, Failure> {
+    if is_nbd_address(word) {
+        return Ok(Place::Other(word.to_owned()));
+    }
     let mut path = absolute(word)?;
     for _ in 0..MAX_LINKS {
         if let Some(entry) = MountEntry::at(&path).map_err(unreadable)? {
