@@ -14,6 +14,9 @@ use fve::crypto::sector::Method;
 /// A byte of the data, far from the metadata.
 const DATA: usize = 350_000;
 
+/// Makes a reply from a request and the data that it asks for.
+type Answer = fn(&[u8; 28], &[u8]) -> Vec<u8>;
+
 /// What the server says and does, other than a sound one.
 #[derive(Clone, Copy, Default)]
 struct Lie {
@@ -21,7 +24,7 @@ struct Lie {
     /// In place of the first reply to an option.
     reply: Option<fn(u64) -> Vec<u8>>,
     /// In place of the reply to a request for a certain byte of the data.
-    answer: Option<fn(&[u8; 28], &[u8]) -> Vec<u8>>,
+    answer: Option<Answer>,
     /// The connection ends after the request of this number.
     end: Option<u64>,
 }
@@ -259,7 +262,7 @@ fn decrypt_partly(uri: &str) -> (i32, String) {
 
 #[trial]
 fn replies_that_break_the_protocol_are_errors() {
-    let last = |said| Lie {
+    let last = |said: Answer| Lie {
         answer: Some(said),
         ..Lie::default()
     };

@@ -395,3 +395,67 @@ except nbd.Error as error:
     );
     assert!(server.stop().success());
 }
+
+/// A volume of 24 MiB, which several threads read, and its plaintext.
+fn large(directory: &Path) -> (PathBuf, Vec<u8>) {
+    let path = directory.join("large.img");
+    let mut create = fve();
+    create.arg("create").arg(&path);
+    run(create.args(["--size", "24M", "--clear-key"]));
+    let plaintext = decrypted(&path);
+    assert_eq!(plaintext.len(), 24 << 20);
+    (path, plaintext)
+}
+
+/// QEMU's server accepts one client by default, and others may close further connections.
+#[trial(needs(qemu, nbdkit))]
+fn a_server_with_one_connection_is_enough() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, plaintext) = large(directory.path());
+    let socket = directory.path().join("s");
+    let mut command = Command::new("qemu-nbd");
+    command.args(["--read-only", "--persistent", "--format=raw", "--socket"]);
+    let peer = Peer::start(command.arg(&socket).arg(&path), directory);
+    assert!(decrypted(peer.uri()) == plaintext);
+    drop(peer);
+
+    let directory = tempfile::tempdir().unwrap();
+    let (path, plaintext) = large(directory.path());
+    let image = path.to_str().unwrap();
+    let peer = Peer::nbdkit(&["--readonly", "--filter=limit", "file", image, "limit=1"]);
+    assert!(decrypted(peer.uri()) == plaintext);
+}
+
+/// Also where the socket was named relative to a directory that a mount has left.
+#[trial(needs(nbdkit, fuse))]
+fn a_mount_goes_on_when_its_server_has_been_started_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, plaintext) = large(directory.path());
+    let serve = || {
+        let mut command = Command::new("nbdkit");
+        command.args(["--foreground", "--readonly", "--unix"]);
+        command
+            .arg(directory.path().join("s"))
+            .arg("file")
+            .arg(&path);
+        let child = command.spawn().unwrap();
+        while !directory.path().join("s").exists() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child
+    };
+    let mut server = serve();
+    let shown = tempfile::tempdir().unwrap();
+    let mut mount = fve();
+    mount.args(["mount", "--volume", "nbd+unix:///?socket=s"]);
+    run(mount.arg(shown.path()).current_dir(directory.path()));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    fs::remove_file(directory.path().join("s")).unwrap();
+    let mut server = serve();
+    let found = fs::read(shown.path().join("volume")).unwrap();
+    run(fve().arg("unmount").arg(shown.path()));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(found == plaintext);
+}

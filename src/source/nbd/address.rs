@@ -81,7 +81,10 @@ impl Address {
                 };
                 let path = decoded(socket).filter(|path| !path.is_empty() && !path.contains(&0));
                 let path = path.ok_or_else(|| malformed("names no socket", of_unix))?;
-                Place::Unix(OsString::from_vec(path).into())
+                // The process may change its directory before it connects again.
+                let path = std::path::absolute(OsString::from_vec(path))
+                    .map_err(|_| malformed("names no socket", of_unix))?;
+                Place::Unix(path)
             }
             TCP => {
                 if query.is_some_and(|query| !query.is_empty()) {

@@ -10,7 +10,7 @@ mod connection;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use self::address::Address;
 use self::connection::{Connection, Facts, Problem};
@@ -49,6 +49,8 @@ struct Pool {
     idle: Vec<Connection>,
     /// Connections, idle or not.
     open: usize,
+    /// The most connections.
+    most: usize,
 }
 
 impl NbdSource {
@@ -70,6 +72,12 @@ impl NbdSource {
             pool: Mutex::new(Pool {
                 idle: vec![connection],
                 open: 1,
+                // Without the flag, one connection may not see what was written through another, and
+                // some servers never accept a second one.
+                most: match facts.flags & export::CAN_MULTI_CONN {
+                    0 => 1,
+                    _ => MAX_CONNECTIONS,
+                },
             }),
             returned: Condvar::new(),
             written: AtomicBool::new(false),
@@ -96,17 +104,9 @@ impl NbdSource {
         self.facts.flags & export::READ_ONLY == 0
     }
 
-    fn most(&self) -> usize {
-        // A server that caches may show one connection what another has not written yet.
-        match self.facts.flags & export::CAN_MULTI_CONN != 0 || !self.is_writable() {
-            true => MAX_CONNECTIONS,
-            false => 1,
-        }
-    }
-
     /// A connection that is not in use: an idle one, or a new one.
     fn take(&self) -> io::Result<Connection> {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pool = self.lock();
         loop {
             if self.lost.load(Ordering::SeqCst) {
                 return Err(io::Error::new(
@@ -117,21 +117,32 @@ impl NbdSource {
             if let Some(connection) = pool.idle.pop() {
                 return Ok(connection);
             }
-            if pool.open < self.most() {
-                break;
+            if pool.open >= pool.most {
+                pool = self
+                    .returned
+                    .wait(pool)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
             }
-            pool = self
-                .returned
-                .wait(pool)
-                .unwrap_or_else(PoisonError::into_inner);
+            pool.open += 1;
+            drop(pool);
+            let connected = self.reconnect();
+            if connected.is_ok() {
+                return connected;
+            }
+            pool = self.lock();
+            pool.open -= 1;
+            self.returned.notify_all();
+            if pool.open == 0 {
+                return connected;
+            }
+            // The server, or the rights of this process, allow no more than there are.
+            pool.most = pool.open;
         }
-        pool.open += 1;
-        drop(pool);
-        let connected = self.reconnect();
-        if connected.is_err() {
-            self.give_up();
-        }
-        connected
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new connection to a server that must still show the same.
@@ -148,14 +159,14 @@ impl NbdSource {
     }
 
     fn give_back(&self, connection: Connection) {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pool = self.lock();
         pool.idle.push(connection);
         self.returned.notify_one();
     }
 
     /// A connection has gone.
     fn give_up(&self) {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pool = self.lock();
         pool.open -= 1;
         // The next one would be as old as this one.
         pool.open -= pool.idle.len();
