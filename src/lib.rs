@@ -17,6 +17,7 @@
 //! * To learn about a volume and its key protectors without a key: [`Volume`], from a path
 //!   ([`Volume::open`]) or from anything that implements [`ReadAt`] ([`Volume::from_source`]).
 //! * To list the volumes of a disk with their partitions: [`Disk`].
+//! * To list the volumes on all block devices of this machine: `volume::devices::survey`.
 //! * To read plaintext, at any offset and from any number of threads: [`Unlocked`], from
 //!   [`Volume::unlock`]. For the traits of `std::io` (`Read`, `Seek`, `Write`): [`source::Cursor`].
 //! * To write plaintext: [`Writable`], from [`Volume::open_exclusive`], which locks the source, or
@@ -84,7 +85,7 @@
 //! * [`serve`], [`output`], and the command line;
 //! * block devices as sources ([`FileSource`] opens image files only), and in [`source`] everything
 //!   that writes to a file or device or finds out who else uses it (`ExclusiveFile`, `DeviceHold`,
-//!   `check_overwrite` and others). [`Writable`], [`manage`] and [`create`] work there with a
+//!   `check_overwrite` and others) or which devices there are (`Devices`, `volume::devices`). [`Writable`], [`manage`] and [`create`] work there with a
 //!   [`WriteAt`] from your program;
 //! * what stores a new key in a file (`Enrollment`, `PendingSecrets` and `save_key` in [`enroll`]) and
 //!   what opens the place for a new volume (`Target` in [`create`]);

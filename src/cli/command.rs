@@ -11,6 +11,7 @@ use crate::cli::commands::files::find::FindArgs;
 use crate::cli::commands::files::ls::LsArgs;
 use crate::cli::commands::generate::{self, CompletionsArgs, ManArgs};
 use crate::cli::commands::info::InfoArgs;
+use crate::cli::commands::list::ListArgs;
 use crate::cli::commands::metadata::MetadataArgs;
 #[cfg(feature = "fuse")]
 use crate::cli::commands::mount::MountArgs;
@@ -53,6 +54,8 @@ pub(crate) struct Cli {
 /// Examples for the main jobs.
 const EXAMPLES: &str = "\
 Examples:
+  List the volumes of this machine:
+    fve list
   Describe the volume on a partition:
     fve info /dev/sda3
   Show the files of the volume in a directory, and end that:
@@ -73,6 +76,8 @@ fn exit_statuses() -> String {
 commands! {
     /// The commands, in the order of the help.
     Command {
+        /// List the BitLocker volumes of this machine, and where they are mounted
+        List(ListArgs),
         /// Show everything that can be known about a volume without a key
         Info(InfoArgs),
         /// Check whether credentials unlock a volume, and which key protector; mounts nothing

@@ -91,7 +91,7 @@ impl<'a> Report<'a> {
             None => "Unknown".to_owned(),
         };
         field(text, "Percentage Encrypted:", &percentage);
-        field(text, "Encryption Method:", &self.method_name());
+        field(text, "Encryption Method:", &method_name(self.volume));
         field(
             text,
             "Protection Status:",
@@ -252,15 +252,6 @@ impl<'a> Report<'a> {
         })
     }
 
-    fn method_name(&self) -> String {
-        match (self.volume.method(), self.block) {
-            (Some(method), _) => method.name.to_owned(),
-            (None, Some(block)) if block.dataset.method == 0 => "None".to_owned(),
-            (None, Some(block)) => format!("Unknown ({:#06x})", block.dataset.method),
-            (None, None) => "Unknown".to_owned(),
-        }
-    }
-
     /// The description as JSON (docs/json.md). Keys are never renamed or removed.
     pub(crate) fn json(&self) -> String {
         json::document(&self.value())
@@ -282,7 +273,7 @@ impl<'a> Report<'a> {
                 "conversion_status": status.conversion.wmi(),
                 "percentage_encrypted": status.percentage,
                 "has_identification_field": self.identification().is_some(),
-                "encryption_method": self.method_name(),
+                "encryption_method": method_name(self.volume),
                 "encryption_method_id": self.block.map(|block| code(block.dataset.method)),
                 "encryption_method_word": self.volume.method().map(|method| method.word),
                 "wmi_encryption_method": self.volume.method().map(|method| method.wmi),
@@ -378,6 +369,23 @@ impl<'a> Report<'a> {
             "conversion_map": map,
             "conversion_map_fault": self.volume.conversion_fault(),
         })
+    }
+}
+
+/// The encryption method in the words of `manage-bde`.
+pub(crate) fn method_name(volume: &Volume) -> String {
+    match volume.metadata_as_found() {
+        Some(block) => method_in_words(block.dataset.method),
+        None => "Unknown".to_owned(),
+    }
+}
+
+/// The encryption method with this code, in the same words.
+fn method_in_words(code: u16) -> String {
+    match Method::by_code(code) {
+        Some(method) => method.name.to_owned(),
+        None if code == 0 => "None".to_owned(),
+        None => format!("Unknown ({code:#06x})"),
     }
 }
 

@@ -38,6 +38,22 @@ impl FileSource {
         })
     }
 
+    /// A block device that was opened already, with the facts that the kernel reports.
+    #[cfg(target_os = "linux")]
+    pub(super) fn of_device(
+        file: File,
+        path: PathBuf,
+        size: u64,
+        sector_size: Option<u32>,
+    ) -> Self {
+        Self {
+            file,
+            path,
+            size,
+            sector_size,
+        }
+    }
+
     /// A regular file that was opened already, with the path that messages name.
     #[cfg(feature = "containers")]
     pub(super) fn of_file(mut file: File, path: PathBuf) -> io::Result<Self> {

@@ -21,6 +21,8 @@ mod write;
 
 // Writing to files and devices, and finding out who else uses them: through flock(2), /proc and /sys.
 #[cfg(target_os = "linux")]
+mod devices;
+#[cfg(target_os = "linux")]
 mod exclusive;
 #[cfg(target_os = "linux")]
 mod extent;
@@ -55,6 +57,8 @@ pub use window::Window;
 pub use write::WriteAt;
 
 #[cfg(target_os = "linux")]
+pub use devices::{BlockDevice, Devices};
+#[cfg(target_os = "linux")]
 pub use exclusive::{ExclusiveFile, open_exclusive};
 #[cfg(target_os = "linux")]
 pub use extent::Extent;
@@ -66,6 +70,8 @@ pub use hold::{DeviceHold, SharedHold, StableHold, changed_by, refuse_mapped, wr
 pub use mount_table::MountEntry;
 #[cfg(target_os = "linux")]
 pub use nbd::{NbdSource, is_nbd_address};
+#[cfg(target_os = "linux")]
+pub use storage::Use;
 #[cfg(target_os = "linux")]
 pub use writers::Writer;
 

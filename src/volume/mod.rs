@@ -7,6 +7,8 @@
 
 mod agreement;
 mod conversion;
+#[cfg(target_os = "linux")]
+pub mod devices;
 mod disk;
 mod evidence;
 mod hibernation;

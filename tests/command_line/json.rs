@@ -34,6 +34,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "fve info --json volume.img --no-such-option",
         ],
     ),
+    ("list", &["fve list --json", "fve list --json nothing"]),
     (
         "files",
         &[

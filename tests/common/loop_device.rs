@@ -28,6 +28,15 @@ impl LoopDevice {
         Self::attach(&["--read-only"], file)
     }
 
+    /// Makes a device for a partition, as the kernel does where it can read partition tables. It ends
+    /// with this one.
+    pub fn add_partition(&self, number: u32, start: u64, sectors: u64) -> io::Result<PathBuf> {
+        let mut addpart = Command::new("addpart");
+        addpart.arg(&self.0);
+        run(addpart.args([u64::from(number), start, sectors].map(|n| n.to_string())))?;
+        Ok(format!("{}p{number}", self.0.display()).into())
+    }
+
     /// Write-protects the device until it is detached.
     pub fn protect(&self) -> io::Result<()> {
         run(Command::new("blockdev").arg("--setro").arg(&self.0)).map(drop)
@@ -63,6 +72,9 @@ impl Drop for LoopDevice {
 }
 
 fn detach(device: &Path) -> io::Result<()> {
+    for number in partitions_of(device) {
+        run(Command::new("delpart").arg(device).arg(number))?;
+    }
     // Otherwise the write protection stays in effect for the next user of the device.
     run(Command::new("blockdev").arg("--setrw").arg(device))?;
     let backing = backing_of(device);
@@ -76,6 +88,17 @@ fn detach(device: &Path) -> io::Result<()> {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// The numbers of the partitions that have a device.
+fn partitions_of(device: &Path) -> Vec<String> {
+    let name = device.file_name().unwrap_or_default();
+    let inside = std::fs::read_dir(Path::new("/sys/block").join(name));
+    let inside = inside.into_iter().flatten().flatten();
+    inside
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("partition")).ok())
+        .map(|number| number.trim().to_owned())
+        .collect()
 }
 
 fn backing_of(device: &Path) -> Option<String> {

@@ -6,6 +6,7 @@ pub(super) mod export;
 pub(super) mod files;
 pub(super) mod generate;
 pub(super) mod info;
+pub(super) mod list;
 pub(super) mod metadata;
 #[cfg(feature = "fuse")]
 pub(super) mod mount;

@@ -12,6 +12,7 @@
 //! Two ranges that are only known to be anywhere in one device do not share bytes, because the file
 //! system or volume manager keeps them apart. All others share bytes if they overlap.
 
+mod disks;
 mod uses;
 
 use std::collections::VecDeque;
@@ -23,7 +24,8 @@ use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
 use super::mount_table::MountEntry;
 
-pub(super) use uses::Use;
+pub(super) use disks::Described;
+pub use uses::Use;
 
 /// The unit of sizes and offsets in sysfs, in bytes, whatever the sectors of the device are.
 const KERNEL_SECTOR: u64 = 512;
@@ -78,6 +80,7 @@ pub(super) fn share_bytes(some: &[NodeRange], others: &[NodeRange]) -> bool {
 pub(super) struct System {
     sys: PathBuf,
     proc: PathBuf,
+    dev: PathBuf,
 }
 
 impl Default for System {
@@ -85,11 +88,22 @@ impl Default for System {
         Self {
             sys: "/sys".into(),
             proc: "/proc".into(),
+            dev: "/dev".into(),
         }
     }
 }
 
 impl System {
+    /// The directories `sys`, `proc` and `dev` of a test, with files as the kernel has them.
+    #[cfg(test)]
+    pub(crate) fn below(root: &Path) -> Self {
+        Self {
+            sys: root.join("sys"),
+            proc: root.join("proc"),
+            dev: root.join("dev"),
+        }
+    }
+
     /// The range itself and every range that backs it, down to the disks.
     pub(super) fn with_backing(&self, part: NodeRange) -> Vec<NodeRange> {
         let mut found: Vec<NodeRange> = Vec::new();
@@ -212,12 +226,12 @@ impl System {
     pub(super) fn path_of(&self, node: Node) -> PathBuf {
         let directory = self.directory_of(node);
         if let Ok(name) = std::fs::read_to_string(directory.join("dm/name")) {
-            return Path::new("/dev/mapper").join(name.trim_end());
+            return self.dev.join("mapper").join(name.trim_end());
         }
         let canonical = directory.canonicalize().unwrap_or(directory);
         let name = canonical.file_name().unwrap_or_default().to_string_lossy();
         // sysfs has an exclamation mark for each slash in the name of a device.
-        Path::new("/dev").join(name.replace('!', "/"))
+        self.dev.join(name.replace('!', "/"))
     }
 
     fn mounts(&self) -> Vec<MountEntry> {

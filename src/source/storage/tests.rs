@@ -18,8 +18,8 @@ impl Tree {
 
     fn system(&self) -> System {
         System {
-            sys: self.root.path().join("sys"),
-            proc: self.root.path().join("proc"),
+            dev: "/dev".into(),
+            ..System::below(self.root.path())
         }
     }
 

@@ -12,28 +12,44 @@ const OWN: &str = "fuse.fve";
 
 /// One use of a file or device, or of a device that shares bytes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::source) enum Use {
-    /// `what` is mounted on `directory`.
+#[non_exhaustive]
+pub enum Use {
+    /// It is mounted.
     Mounted {
+        /// What was mounted: the device itself, or another that shares bytes with it.
         what: PathBuf,
+        /// Where.
         directory: PathBuf,
+        /// Whether the file system can be written to.
         writable: bool,
-        /// Whether it is a mount of ours, which has layers that end together.
+        /// Whether it is a FUSE mount of this library, which has layers that end together.
         own: bool,
     },
-    /// `what` is swap space.
-    Swap { what: PathBuf },
+    /// It is swap space.
+    Swap {
+        /// The swap space: the device itself, or another that shares bytes with it.
+        what: PathBuf,
+    },
     /// A loop device is backed by it.
-    Loop { device: PathBuf },
-    /// It is a part of a device-mapper device, `/dev/mapper/NAME`.
-    Mapped { device: PathBuf },
+    Loop {
+        /// The loop device.
+        device: PathBuf,
+    },
+    /// It is a part of a device-mapper device.
+    Mapped {
+        /// The path `/dev/mapper/NAME`.
+        device: PathBuf,
+    },
     /// It is a part of another device, such as one of md or bcache.
-    Device { device: PathBuf },
+    Device {
+        /// The other device.
+        device: PathBuf,
+    },
 }
 
 impl Use {
     /// The use as a clause for a message.
-    pub(in crate::source) fn description(&self) -> String {
+    pub fn description(&self) -> String {
         match self {
             Self::Mounted {
                 what, directory, ..

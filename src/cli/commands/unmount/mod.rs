@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::layers::{end_earlier, shows_source};
 pub(crate) use self::loop_device::LoopDevice;
-pub(crate) use self::private::{PrivateDirectory, remove as remove_private};
+pub(crate) use self::private::{PrivateDirectory, remove as remove_private, shown_on};
 pub(crate) use self::unmounter::Unmounter;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;

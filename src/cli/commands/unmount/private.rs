@@ -147,7 +147,7 @@ pub(super) fn candidates(shown: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Where the files are shown to which a private directory belongs; `None` for any other directory.
-pub(super) fn shown_on(private: &Path) -> Option<PathBuf> {
+pub(crate) fn shown_on(private: &Path) -> Option<PathBuf> {
     let parent = private.parent()?;
     PLACES
         .iter()
