@@ -20,6 +20,8 @@ const MIB: u64 = 1 << 20;
 const LEN: usize = 5 << 20;
 /// CPU time that `info` may use, in seconds: five times the documented bound.
 const INFO_SECONDS: f64 = 5.0;
+/// The same for a disk with as many volumes as are described.
+const SEVERAL_SECONDS: f64 = 15.0;
 /// Memory that it may use, in bytes.
 const INFO_MEMORY: u64 = 64 * MIB;
 
@@ -233,9 +235,13 @@ fn partitions() -> Result<(), Failed> {
         put(&mut bytes, start as usize, boot_record(BLOCK - start));
     }
     put(&mut bytes, BLOCK as usize, block());
-    bench
-        .info("partitions", &bytes)
-        .ends(2, "holds 256 BitLocker volumes");
+    let path = bench.file("partitions", &bytes);
+    let path = path.to_str().unwrap();
+    for arguments in [&["info", path][..], &["info", "--json", path]] {
+        run(0, arguments)
+            .within(INFO_MEMORY, SEVERAL_SECONDS)
+            .ends(6, "224 further volumes are not described");
+    }
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{ArgMatches, Args, FromArgMatches, ValueHint};
-use fve::error::{Error, Remedy};
+use fve::error::{Candidate, Error, Remedy};
 use fve::files::Files;
 use fve::repair::{self, FoundVolume, Scope, scan, written};
 use fve::shown::ShowPath;
@@ -137,11 +137,6 @@ impl<T> Noted<T> {
         for note in &self.notes {
             term::note(note);
         }
-        self.result
-    }
-
-    /// The value, without printing the notes.
-    pub(crate) fn ignore_notes(self) -> Result<T, Failure> {
         self.result
     }
 }
@@ -299,6 +294,37 @@ pub(crate) fn open(args: &SourceArgs) -> Noted<Opened> {
         let opened = open_volume(args, notes)?;
         note_changes(&opened.extent(), notes);
         Ok(opened)
+    })
+}
+
+/// Opens the disk again on which [`open`] found several volumes and said what kind of disk it is.
+pub(crate) fn disk_of_several(args: &SourceArgs) -> Noted<Arc<dyn ReadAt>> {
+    Noted::of(|notes| {
+        let disk = open_disk(&args.source, args.rescue_map.as_deref(), &mut Notes::new())?;
+        note_changes(&Extent::whole(&args.source), notes);
+        Ok(disk)
+    })
+}
+
+/// Opens one of these volumes, of which only the metadata will be read.
+pub(crate) fn open_candidate(
+    args: &SourceArgs,
+    disk: &Arc<dyn ReadAt>,
+    candidate: &Candidate,
+) -> Result<Opened, Failure> {
+    let path = &args.source;
+    let start = u64::try_from(candidate.offset).unwrap_or(0);
+    let len = candidate.len.unwrap_or(u64::MAX);
+    let volume = Volume::from_source(Arc::new(Window::new(disk.clone(), start, len)))?;
+    log_found(path, start, candidate.partition, &volume);
+    Ok(Opened {
+        volume,
+        offset: candidate.offset,
+        partition: candidate.partition,
+        piece: false,
+        guessed: false,
+        path: absolute(path),
+        modified: None,
     })
 }
 
@@ -704,6 +730,6 @@ fn place(offset: Option<u64>, partition: Option<u32>) -> Place {
 }
 
 /// The absolute path, by which any other process can name the file.
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

@@ -54,25 +54,45 @@ pub(crate) fn text(value: &impl Serialize) -> String {
     escaped
 }
 
-/// Formats an object, and adds a list of formatted documents. Large documents need less memory as text
-/// than as values.
-pub(crate) fn with_documents(
-    object: &Value,
-    key: &str,
-    documents: impl Iterator<Item = String>,
-) -> String {
-    let mut text = document(object);
-    text.truncate(text.trim_end().trim_end_matches('}').trim_end().len());
-    text += &format!(",\n  \"{key}\": [");
-    for (number, document) in documents.enumerate() {
-        if number > 0 {
+/// A document whose last key is a list, in pieces: a list of large documents then needs no more memory
+/// than one of them.
+pub(crate) struct List {
+    key: &'static str,
+    is_empty: bool,
+}
+
+impl List {
+    pub(crate) fn new(key: &'static str) -> Self {
+        Self {
+            key,
+            is_empty: true,
+        }
+    }
+
+    /// The beginning of the document, with the keys of this object, which must have some.
+    pub(crate) fn begin(&self, object: &Value) -> String {
+        let mut text = document(object);
+        text.truncate(text.trim_end().trim_end_matches('}').trim_end().len());
+        text + &format!(",\n  \"{}\": [", self.key)
+    }
+
+    /// An entry of the list: a formatted document.
+    pub(crate) fn item(&mut self, document: &str) -> String {
+        let mut text = String::with_capacity(document.len() * 2);
+        if !std::mem::take(&mut self.is_empty) {
             text.push(',');
         }
         for line in document.lines() {
-            text += &format!("\n    {line}");
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n    {line}");
         }
+        text
     }
-    text + "\n  ]\n}\n"
+
+    /// The end of the document.
+    pub(crate) fn end(&self) -> String {
+        "\n  ]\n}\n".to_owned()
+    }
 }
 
 /// The output of `fve unlock --json`.

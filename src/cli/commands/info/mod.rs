@@ -1,0 +1,71 @@
+//! `fve info`: shows everything that can be known without a key.
+
+mod several;
+
+use clap::Args;
+use fve::error::{Candidate, Error};
+
+use crate::cli::describe;
+use crate::cli::failure::Failure;
+use crate::cli::options::source::{self, Opened, SourceArgs};
+use crate::cli::output::term;
+use crate::cli::run::Run;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Describe a partition, or every volume of a disk:
+    fve info /dev/sda3
+    fve info /dev/sda
+  Describe partition 3 of a disk image, as JSON:
+    fve info disk.img --partition 3 --json")]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Run for InfoArgs {
+    fn run(&self) -> Result<(), Failure> {
+        run(self)
+    }
+}
+
+fn run(args: &InfoArgs) -> Result<(), Failure> {
+    match source::open(&args.source).print_notes() {
+        Ok(opened) => print_one(args, &opened),
+        Err(Failure::Volume(Error::Ambiguous {
+            candidates, notes, ..
+        })) if candidates.iter().all(is_partition) => several::print(args, &candidates, &notes),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether it is a partition, rather than one of the places at which a single volume may begin.
+fn is_partition(candidate: &Candidate) -> bool {
+    candidate.partition.is_some()
+}
+
+fn print_one(args: &InfoArgs, opened: &Opened) -> Result<(), Failure> {
+    let report = describe::Report::of(opened);
+    if args.json {
+        term::print(&report.json())?;
+    } else {
+        term::print(&report.text())?;
+    }
+    // The report was printed as far as possible; only the status says that the metadata is damaged.
+    match opened.volume.metadata() {
+        Ok(_) => Ok(()),
+        Err(error) if args.json => {
+            let failure = Failure::from(error);
+            if let Some(message) = failure.message() {
+                term::say(format_args!("error: {message}"));
+            }
+            Err(Failure::Silent(failure.status()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
