@@ -1,6 +1,8 @@
 //! The description of a locked volume for `fve info` and other commands: as text in the words of
 //! `manage-bde`, and as JSON.
 
+mod saved;
+
 use std::fmt::Write;
 
 use base16ct::lower::encode_string as hex;
@@ -19,6 +21,8 @@ use crate::cli::options::credentials::options_for;
 use crate::cli::options::source::Opened;
 use crate::cli::output::json;
 use crate::cli::output::term::{escaped, human_size};
+
+pub(crate) use self::saved::SavedReport;
 
 /// Everything that can be known about a volume without a key.
 pub(crate) struct Report<'a> {
@@ -218,7 +222,7 @@ impl<'a> Report<'a> {
         let missing = self.volume.missing();
         if self.opened.piece {
             return Some(format!(
-                "the source is only a piece of the volume, {present} bytes, and it is not known where the volume begins: nothing can be decrypted from it"
+                "the source is only a piece of the volume, {present} bytes, and it is not known where the volume begins: nothing can be decrypted from it, but its key protectors are known and a credential can be checked with 'fve unlock'"
             ));
         }
         let lacks = format!("the image lacks the first {missing} bytes of the volume");
@@ -300,6 +304,7 @@ impl<'a> Report<'a> {
             "offset": self.opened.offset,
             "partition": self.opened.partition,
             "size": self.present(),
+            "piece": self.opened.piece,
         })
     }
 
@@ -410,8 +415,12 @@ pub(crate) fn protectors_json(block: &MetadataBlock) -> Vec<Value> {
 }
 
 fn write_protectors(text: &mut String, block: &MetadataBlock) {
+    write_protector_list(text, block.protectors());
+}
+
+fn write_protector_list<'a>(text: &mut String, protectors: impl Iterator<Item = &'a KeyProtector>) {
     line(text, format_args!("\nAll Key Protectors"));
-    for protector in block.protectors() {
+    for protector in protectors {
         line(text, format_args!("\n    {}:", protector_title(protector)));
         line(text, format_args!("      ID: {{{:X}}}", protector.id));
         for (heading, values) in details(protector) {

@@ -184,6 +184,7 @@ impl NewVolume {
                 let content = encode::bek::bek(&BekFile {
                     id,
                     created: self.created,
+                    written: self.created,
                     volume: (form == StartupKeyForm::NamesVolume).then_some(self.id),
                     key: ExternalKey::from_bytes(key.expose()),
                 })

@@ -236,6 +236,7 @@ impl NewProtector {
         let content = encode::bek::bek(&BekFile {
             id: self.id,
             created: self.created,
+            written: self.created,
             volume,
             key: ExternalKey::from_bytes(key.expose()),
         })

@@ -24,6 +24,8 @@ pub struct BekFile {
     pub id: Guid,
     /// When the key was made.
     pub created: FileTime,
+    /// When the file was made. A key can be saved again, long after it was made.
+    pub written: FileTime,
     /// Identifier of the volume. Windows 11 writes it; older versions do not.
     pub volume: Option<Guid>,
     /// The external key, 256 bits, unencrypted in the file.
@@ -37,6 +39,7 @@ impl BekFile {
         Self {
             id: Guid::from_disk([0; 16]),
             created: FileTime(0),
+            written: FileTime(0),
             volume: None,
             key,
         }
@@ -72,6 +75,7 @@ impl BekFile {
         Ok(Self {
             id: info.id,
             created: info.time,
+            written: dataset.created,
             volume,
             key,
         })

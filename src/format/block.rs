@@ -178,6 +178,15 @@ impl Dataset {
     }
 }
 
+/// The encryption method of what begins like a dataset, sound or not. `None` for anything else.
+pub(crate) fn method_of_dataset(bytes: &[u8]) -> Option<u16> {
+    let fields = Fields::new("dataset", bytes, 0);
+    let version = fields.u32(0x04).ok()?;
+    let start = fields.u32(0x08).ok()?;
+    let begins = version == 1 && usize::try_from(start) == Ok(DATASET_HEADER_LEN);
+    begins.then(|| fields.u16(0x24).ok())?
+}
+
 impl MetadataBlock {
     /// Parses the block at the start of `bytes`, which were read `position` bytes into the volume.
     /// Pass a whole region ([`REGION_LEN`] bytes), or as much of it as the volume has.

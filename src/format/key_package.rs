@@ -11,6 +11,7 @@ use super::FormatError;
 use super::block::{Dataset, MetadataBlock};
 use super::boot::SIGNATURE;
 use super::datum::{Body, Datum, Virtualization, roles};
+use super::protector::KeyProtector;
 use super::wire::Fields;
 
 /// Largest package accepted, in bytes: the limit of the attribute in Active Directory
@@ -57,6 +58,27 @@ impl KeyPackage {
         Err(file.fault(what_is_wrong(file)))
     }
 
+    /// The key protectors in the package.
+    pub fn protectors(&self) -> impl Iterator<Item = &KeyProtector> {
+        self.datums.iter().filter_map(|datum| match &datum.body {
+            Body::KeyProtector(protector) => Some(protector),
+            _ => None,
+        })
+    }
+
+    /// The description of the volume, if the package contains it.
+    pub fn description(&self) -> Option<&str> {
+        let mut datums = self.datums.iter();
+        datums
+            .find(|datum| datum.role == roles::DESCRIPTION)?
+            .text()
+    }
+
+    /// Whether the package is a whole metadata block.
+    pub fn is_metadata_block(&self) -> bool {
+        self.block.is_some()
+    }
+
     /// Where the volume's first sectors were moved to, if the package contains that datum.
     pub fn virtualization(&self) -> Option<&Virtualization> {
         self.datums.iter().find_map(|datum| match &datum.body {
@@ -67,12 +89,10 @@ impl KeyPackage {
 
     /// Whether the datums can unlock a volume: a key protector with a sealed VMK, and a sealed FVEK.
     fn is_complete(&self) -> bool {
-        let protector = |datum: &Datum| match &datum.body {
-            Body::KeyProtector(protector) => protector.sealed_vmk().is_some(),
-            _ => false,
-        };
+        let mut protectors = self.protectors();
         let sector_key = |datum: &Datum| datum.role == roles::FVEK && datum.sealed().is_some();
-        self.datums.iter().any(protector) && self.datums.iter().any(sector_key)
+        protectors.any(|protector| protector.sealed_vmk().is_some())
+            && self.datums.iter().any(sector_key)
     }
 
     fn as_block(bytes: Fields<'_>) -> Option<Self> {

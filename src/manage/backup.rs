@@ -139,13 +139,18 @@ impl Backup {
         bytes
     }
 
+    /// Whether a file begins as a backup does.
+    pub(super) fn begins_with_magic(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
     /// Reads the content of a backup file.
     ///
     /// # Errors
     /// [`Error::Unchangeable`] when it is not a backup, is damaged, or has no sound metadata.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let backup = Self::try_parse(bytes).map_err(not_a_backup)?;
-        backup.block()?;
+        backup.metadata()?;
         Ok(backup)
     }
 
@@ -199,8 +204,11 @@ impl Backup {
         })
     }
 
-    /// The first sound metadata block in the backup.
-    fn block(&self) -> Result<MetadataBlock> {
+    /// The metadata in the backup: the first sound copy.
+    ///
+    /// # Errors
+    /// [`Error::Unchangeable`] when there is none. A backup that was parsed has one.
+    pub fn metadata(&self) -> Result<MetadataBlock> {
         let copies = self.parts.iter().skip(1);
         let places: Vec<_> = copies.clone().map(|(offset, _)| *offset).collect();
         copies
@@ -225,7 +233,7 @@ impl Backup {
     /// What to write: the boot record, and the sound region to the place of every copy, because the
     /// backup may have been taken of a volume with a damaged copy.
     fn wanted(&self) -> Result<Vec<(u64, Vec<u8>)>> {
-        let position = self.block()?.position;
+        let position = self.metadata()?.position;
         let sound = self
             .parts
             .iter()
@@ -296,7 +304,7 @@ impl Backup {
             Err(error @ Error::Io { .. }) => return Err(error),
             Err(_) => return Ok(false),
         };
-        let ours = self.block()?;
+        let ours = self.metadata()?;
         let readable = volume.copies().readable();
         if readable.is_empty()
             && let Some(error) = volume.copies().read_error()

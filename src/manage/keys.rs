@@ -65,6 +65,7 @@ impl SecretBackup {
         encode::bek::bek(&BekFile {
             id: self.protector,
             created: self.changed,
+            written: self.changed,
             volume,
             key: ExternalKey::from_bytes(key.expose()),
         })

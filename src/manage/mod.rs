@@ -43,6 +43,7 @@ mod key_package;
 mod keys;
 mod rekey;
 mod rotate;
+mod saved;
 mod snapshot;
 mod startup_key;
 mod tpm;
@@ -54,6 +55,7 @@ pub use edit::check_new_password;
 pub use key_package::{ExportedKeyPackage, export_key_package};
 pub use keys::{ProtectorSecret, SecretBackup, secret_backups};
 pub use rotate::{Rotation, RotationCause, RotationError, RotationStage, ValidPasswords};
+pub use saved::SavedFile;
 pub use startup_key::{StartupKeyChange, StartupKeyChangeError};
 pub use tpm::{ResealedProtector, removal_of_tpm_protectors, reseal_tpm_protector};
 

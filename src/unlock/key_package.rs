@@ -7,11 +7,13 @@ use base64ct::{Base64, Encoding};
 
 use super::raw_key;
 use crate::error::{Error, Remedy, Result};
+use crate::format::FormatError;
 use crate::format::key_package::KeyPackage;
 use crate::secret::SecretBytes;
 use crate::shown::ShowPath;
 
-const NAME: &str = "key package";
+/// The kind of file.
+pub(crate) const NAME: &str = "key package";
 
 /// Reads a key package from a file.
 ///
@@ -19,13 +21,17 @@ const NAME: &str = "key package";
 /// [`Error::Io`] if the file cannot be read, [`Error::BadCredential`] if it is not a key package.
 pub fn read(path: &Path) -> Result<KeyPackage> {
     let bytes = crate::input::read(path, NAME)?;
-    let text = from_text(bytes.expose());
-    let content = text.as_ref().unwrap_or(&bytes);
-    KeyPackage::parse(content.expose()).map_err(|fault| Error::BadCredential {
+    parse(bytes.expose()).map_err(|fault| Error::BadCredential {
         credential: NAME.to_owned(),
         why: format!("{} is not a key package: {fault}", path.shown()),
         remedy: Some(Remedy::ExportKeyPackage),
     })
+}
+
+/// Parses the content of a file.
+pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<KeyPackage, FormatError> {
+    let text = from_text(bytes);
+    KeyPackage::parse(text.as_ref().map_or(bytes, SecretBytes::expose))
 }
 
 /// The bytes that a text encodes; `None` if it is neither hex digits nor base64.

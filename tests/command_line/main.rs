@@ -19,6 +19,7 @@ mod json;
 mod limits;
 mod lost_output;
 mod names;
+mod saved;
 mod secrecy;
 mod shell;
 mod statuses;

@@ -26,7 +26,7 @@ pub(crate) fn bek(file: &BekFile) -> Result<SecretBytes, FormatError> {
         // The first counter, as nothing in the file is sealed.
         next_nonce: 1,
         method: 0,
-        created: file.created,
+        created: file.written,
     };
     let mut bytes = Zeroizing::new(dataset(&head, &[info])?);
     Ok(SecretBytes::new(std::mem::take(&mut *bytes)))
@@ -45,6 +45,7 @@ mod tests {
             let file = BekFile {
                 id: Guid::from_disk([7; 16]),
                 created: FileTime(55),
+                written: FileTime(66),
                 volume,
                 key: ExternalKey::from_bytes(&[6; 32]),
             };
@@ -52,8 +53,8 @@ mod tests {
             assert_eq!(bytes.len(), size);
             let read = BekFile::parse(bytes.expose()).unwrap();
             assert_eq!(
-                (read.id, read.created, read.volume),
-                (file.id, file.created, volume)
+                (read.id, read.created, read.written, read.volume),
+                (file.id, file.created, file.written, volume)
             );
             assert_eq!(read.key.expose(), file.key.expose());
         }

@@ -1,5 +1,6 @@
 //! `fve info`: shows everything that can be known without a key.
 
+mod saved;
 mod several;
 
 use clap::Args;
@@ -18,7 +19,10 @@ Examples:
     fve info /dev/sda3
     fve info /dev/sda
   Describe partition 3 of a disk image, as JSON:
-    fve info disk.img --partition 3 --json")]
+    fve info disk.img --partition 3 --json
+  Say to which key protector a startup key belongs, or what a key package or backup holds:
+    fve info 1DCD9676-F6D7-4348-B11E-068CE8937049.BEK
+    fve info metadata.bak")]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -40,8 +44,23 @@ fn run(args: &InfoArgs) -> Result<(), Failure> {
         Err(Failure::Volume(Error::Ambiguous {
             candidates, notes, ..
         })) if candidates.iter().all(is_partition) => several::print(args, &candidates, &notes),
+        Err(failure) if may_be_saved(args, &failure) => match saved::print(args)? {
+            true => Ok(()),
+            false => Err(failure),
+        },
         Err(failure) => Err(failure),
     }
+}
+
+/// Whether SOURCE may be a file that was saved of a volume: it was not found to be one, and no option
+/// says where the volume is.
+fn may_be_saved(args: &InfoArgs, failure: &Failure) -> bool {
+    let source = &args.source;
+    let is_plain = source.offset.is_none()
+        && source.partition.is_none()
+        && source.lost.metadata.is_none()
+        && source.lost.volume_start.is_none();
+    is_plain && matches!(failure, Failure::Volume(Error::NotBitLocker { .. }))
 }
 
 /// Whether it is a partition, rather than one of the places at which a single volume may begin.
