@@ -33,7 +33,7 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             "it is not encrypted: mount it directly; if it was formatted over a BitLocker volume, 'fve repair scan' looks for the rest of that"
         }
         Remedy::NameDisk => "name an image file or a block device, such as /dev/sdb1",
-        Remedy::ChoosePartition => "choose one with --partition N",
+        Remedy::ChoosePartition => "choose one with --partition N; mount, unlock and decrypt take all with --all",
         Remedy::ChooseFittingPartition {
             partition,
             protector,

@@ -1,7 +1,7 @@
 //! Exit statuses (docs/command-line.md §4) and how errors map to them.
 
 use std::io::ErrorKind;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
 use fve::error::{CopyFault, Error, Reason, Remedy, UnlockReport, Unwritable};
 
@@ -29,6 +29,22 @@ pub(crate) enum Status {
     Io = 5,
     Damaged = 6,
     Malformed = 7,
+}
+
+impl Status {
+    /// The status of another process of this program that has ended.
+    pub(crate) fn of_process(ended: ExitStatus) -> Self {
+        match ended.code() {
+            Some(0) => Self::Done,
+            Some(2) => Self::Usage,
+            Some(3) => Self::NotBitLocker,
+            Some(4) => Self::Refused,
+            Some(5) => Self::Io,
+            Some(6) => Self::Damaged,
+            Some(7) => Self::Malformed,
+            _ => Self::Failed,
+        }
+    }
 }
 
 impl From<Status> for ExitCode {

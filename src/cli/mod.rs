@@ -5,6 +5,7 @@ mod advice;
 mod command;
 mod commands;
 mod describe;
+mod every_volume;
 mod exit;
 mod failure;
 mod help;

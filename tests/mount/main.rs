@@ -14,6 +14,7 @@ mod common;
 mod decrypt;
 mod driver;
 mod edges;
+mod every_volume;
 mod files;
 mod layers;
 mod stop;

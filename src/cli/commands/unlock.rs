@@ -3,6 +3,7 @@
 use clap::Args;
 use fve::volume::{OpenedBy, Unlocked};
 
+use crate::cli::every_volume::{self, EveryVolumeArgs};
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source::{self, Opened, SourceArgs};
@@ -26,6 +27,9 @@ pub(crate) struct UnlockArgs {
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
 
+    #[command(flatten)]
+    pub(crate) every: EveryVolumeArgs,
+
     /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -42,6 +46,9 @@ impl Run for UnlockArgs {
 }
 
 fn run(args: &UnlockArgs) -> Result<(), Failure> {
+    if args.every.all {
+        return every_volume::run(&args.source, &args.credentials, None, args.json);
+    }
     let opened = source::open(&args.source)
         .print_notes()
         .map_err(|failure| args.credentials.name_fitting(failure))?;

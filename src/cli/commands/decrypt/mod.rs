@@ -12,6 +12,7 @@ pub(crate) use self::args::DecryptArgs;
 use self::error_map::ErrorMap;
 use self::output::{Kind, Output, check_storage, read_from};
 use self::record::OutputIdentity;
+use crate::cli::every_volume;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::source;
@@ -30,6 +31,19 @@ impl Run for DecryptArgs {
 }
 
 fn run(args: &DecryptArgs) -> Result<(), Failure> {
+    if args.every.all {
+        if args.output == Path::new("-") {
+            return Err(Failure::usage("with --all, OUT must be a directory"));
+        }
+        let directory = Some(args.output.as_path());
+        return every_volume::run(&args.source, &args.credentials, directory, args.json);
+    }
+    if let Some(name) = &args.every.one_of_all {
+        let mut own = args.clone();
+        own.output.push(format!("{name}.img"));
+        own.every.one_of_all = None;
+        return run(&own);
+    }
     // Whatever can refuse the output comes before the credential, which the user may have to type.
     let kind = Kind::of(args)?;
     if args.json && args.output == Path::new("-") {

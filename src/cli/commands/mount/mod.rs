@@ -23,6 +23,7 @@ use fve::shown::ShowPath;
 use rustix::process::{getegid, geteuid};
 use serde_json::json;
 
+use crate::cli::every_volume::{self, EveryVolumeArgs};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
@@ -31,7 +32,7 @@ use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::Run;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
     visible_alias = "open",
     after_help = "\
@@ -40,6 +41,8 @@ Examples:
     fve mount /dev/sda3 /mnt/windows
   End that:
     fve unmount /mnt/windows
+  Show every volume of a disk, each in a directory below /mnt/disk:
+    fve mount --all /dev/sda /mnt/disk
   Read and write the files, as root:
     fve mount --read-write --uid 1000 /dev/sda3 /mnt/windows
   Show the decrypted volume as the file /mnt/bitlocker/volume, for other programs:
@@ -55,6 +58,9 @@ pub(crate) struct MountArgs {
 
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
+
+    #[command(flatten)]
+    pub(crate) every: EveryVolumeArgs,
 
     /// Show the decrypted volume as the file DIR/volume, instead of the files in it
     #[arg(long)]
@@ -149,6 +155,13 @@ impl Run for MountArgs {
 }
 
 fn run(args: &MountArgs) -> Result<(), Failure> {
+    if args.every.all {
+        let directory = Some(args.directory.as_path());
+        return every_volume::run(&args.source, &args.credentials, directory, args.json);
+    }
+    if let Some(name) = &args.every.one_of_all {
+        return mount_one(args, name);
+    }
     check_order(args)?;
     driver::check(args)?;
     if args.fake {
@@ -176,6 +189,19 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
         true => driver::serve(args),
         false => files::serve(args),
     }
+}
+
+/// Mounts one of all volumes on a directory below DIR.
+fn mount_one(args: &MountArgs, name: &str) -> Result<(), Failure> {
+    let mut own = args.clone();
+    own.directory.push(name);
+    own.every.one_of_all = None;
+    let is_new = std::fs::create_dir(&own.directory).is_ok();
+    let result = run(&own);
+    if is_new && result.is_err() {
+        let _ = std::fs::remove_dir(&own.directory);
+    }
+    result
 }
 
 /// Mounts for the server that listens on `socket`.

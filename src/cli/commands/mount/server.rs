@@ -185,12 +185,9 @@ fn passed_on(ended: ExitStatus) -> Status {
             "error: the server of the mount was killed by signal {signal}"
         ));
     }
-    match ended.code() {
-        Some(2) => Status::Usage,
-        Some(3) => Status::NotBitLocker,
-        Some(4) => Status::Refused,
-        Some(5) => Status::Io,
-        Some(6) => Status::Damaged,
-        _ => Status::Failed,
+    match Status::of_process(ended) {
+        // It has ended without a mount.
+        Status::Done => Status::Failed,
+        status => status,
     }
 }

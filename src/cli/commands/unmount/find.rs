@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::layers::{Layers, is_fve};
 use super::private;
+use crate::cli::every_volume;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::json::document;
@@ -64,6 +65,22 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
             ))
         }
     }
+}
+
+/// The mounts of all volumes of a disk below a directory on which nothing is mounted.
+pub(super) fn below(word: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if is_nbd_address(word) {
+        return Ok(Vec::new());
+    }
+    let directory = absolute(word)?;
+    let mounts = all()?;
+    if mounts.iter().any(|entry| shown_on(entry) == directory) {
+        return Ok(Vec::new());
+    }
+    let shown = mounts.iter().map(shown_on);
+    Ok(shown
+        .filter(|shown| shown.parent() == Some(&directory) && every_volume::is_place(shown))
+        .collect())
 }
 
 /// The failure for an argument that does not name one mount of fve.

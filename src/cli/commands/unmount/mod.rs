@@ -30,6 +30,8 @@ use serde_json::json;
 Examples:
   Unmount:
     fve unmount /mnt/windows
+  Unmount all volumes of a disk that 'fve mount --all' has mounted below a directory:
+    fve unmount /mnt/disk
   Unmount what was mounted from a partition:
     fve unmount /dev/sda3
   List what is mounted:
@@ -71,6 +73,10 @@ fn run(args: &UnmountArgs) -> Result<(), Failure> {
     if args.on_request {
         return unmounter::serve_requests(directory);
     }
+    let below = find::below(directory)?;
+    if !below.is_empty() {
+        return unmount_all(args, directory, &below);
+    }
     let layers = find::find(directory)?;
     layers.take_down()?;
     match args.json {
@@ -78,6 +84,37 @@ fn run(args: &UnmountArgs) -> Result<(), Failure> {
             "directory": layers.directory.to_string_lossy(),
         }))),
         false => Ok(()),
+    }
+}
+
+/// Unmounts all volumes of a disk that were mounted in a directory, and removes their directories. Goes on
+/// where one is in use.
+fn unmount_all(args: &UnmountArgs, directory: &Path, below: &[PathBuf]) -> Result<(), Failure> {
+    let mut first_failure = None;
+    let mut unmounted = Vec::new();
+    for mounted in below {
+        match find::find(mounted).and_then(|layers| layers.take_down()) {
+            Ok(()) => {
+                // Only an empty one can be removed.
+                let _ = std::fs::remove_dir(mounted);
+                unmounted.push(mounted.to_string_lossy());
+            }
+            Err(failure) => {
+                if first_failure.is_some() {
+                    term::print_failure(&failure);
+                } else {
+                    first_failure = Some(failure);
+                }
+            }
+        }
+    }
+    match first_failure {
+        Some(failure) => Err(failure),
+        None if args.json => term::print(&document(&json!({
+            "directory": directory.to_string_lossy(),
+            "directories": unmounted,
+        }))),
+        None => Ok(()),
     }
 }
 

@@ -307,6 +307,16 @@ impl CredentialArgs {
         })
     }
 
+    /// Whether a credential is on standard input or in a file descriptor, where it can be read only once.
+    pub(crate) fn can_be_read_once(&self) -> bool {
+        let is_stdin = |path: &Path| path == Path::new("-");
+        self.given.iter().any(|(number, value)| {
+            let kind = KINDS.get(*number);
+            kind.is_some_and(|kind| kind.option == password::FD_OPTION)
+                || value.as_deref().is_some_and(is_stdin)
+        }) || self.additions.iter().any(|(_, value)| is_stdin(value))
+    }
+
     /// Whether Network Unlock is the only given credential, so that other credentials may be tried if
     /// no server answers.
     fn has_only_network(&self) -> bool {
