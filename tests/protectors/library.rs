@@ -14,7 +14,7 @@ use fve::format::protector::ProtectorKind;
 use fve::guid::Guid;
 use fve::manage::{
     Backup, Change, Managed, ProtectorSecret, Rotation, RotationCause, RotationStage,
-    ValidPasswords, secret_backups,
+    StartupKeyChange, ValidPasswords, secret_backups,
 };
 use fve::recovery_password::RecoveryPassword;
 use fve::secret::{SecretText, Vmk};
@@ -441,6 +441,70 @@ fn reports_a_failing_disk_and_leaves_a_volume_that_unlocks() {
                 assert!(old, "{at} {written}");
             }
         }
+    }
+}
+
+/// The key in the file of a change, as it would be read again.
+fn saved(content: &[u8]) -> StartupKey {
+    StartupKey::new(BekFile::parse(content).unwrap())
+}
+
+#[trial]
+fn a_new_startup_key_must_unlock_as_it_was_saved() {
+    let (volume, disk) = disk_of("xts-128");
+    let before = disk.bytes();
+    let mut managed = manage(&disk, startup_key(&volume)).unwrap();
+    let other = StartupKeyChange::new(&managed, None).unwrap();
+    let change = StartupKeyChange::new(&managed, None).unwrap();
+    let failed = change.carry_out(&mut managed, |_| Ok(saved(other.file().content.expose())));
+    let failed = failed.unwrap_err();
+    assert!(failed.new_is_void && failed.to_string().contains("does not unlock"));
+    let change = StartupKeyChange::new(&managed, None).unwrap();
+    let failed = change.carry_out(&mut managed, |_| Err(Error::bad_credential("key", "lost")));
+    assert!(failed.unwrap_err().new_is_void);
+    assert!(disk.bytes() == before);
+    // It can still be changed.
+    let mut new = None;
+    let change = StartupKeyChange::new(&managed, None).unwrap();
+    let (id, old) = (change.id(), id_of(&managed, ProtectorKind::ExternalKey));
+    let report = change.carry_out(&mut managed, |file| {
+        new = Some(file.content.duplicate());
+        Ok(saved(file.content.expose()))
+    });
+    let report = report.unwrap();
+    let kind = ProtectorKind::ExternalKey;
+    assert_eq!(
+        (report.added, report.removed),
+        (vec![(id, kind)], vec![(old, kind)])
+    );
+    let new = new.unwrap();
+    let wanted = plaintext(before, startup_key(&volume)).unwrap();
+    let read = plaintext(disk.bytes(), Box::new(saved(new.expose())));
+    assert!(read.unwrap() == wanted);
+    assert!(!opens_any_copy(&disk.bytes(), || startup_key(&volume)));
+}
+
+#[trial]
+fn a_startup_key_whose_change_failed_is_void_only_if_nothing_was_written() {
+    let (volume, disk) = disk_of("cbc-128");
+    let before = disk.bytes();
+    for at in 0..6 {
+        let fault = Some(Fault { at, written: 512 });
+        let disk = Arc::new(Disk::failing(before.clone(), fault));
+        let mut managed = manage(&disk, startup_key(&volume)).unwrap();
+        let change = StartupKeyChange::new(&managed, None).unwrap();
+        let mut new = None;
+        let failed = change.carry_out(&mut managed, |file| {
+            new = Some(file.content.duplicate());
+            Ok(saved(file.content.expose()))
+        });
+        assert!(!failed.unwrap_err().new_is_void, "{at}");
+        let new = new.unwrap();
+        let opens = |key: Key| plaintext(disk.bytes(), key).is_ok();
+        assert!(
+            opens(startup_key(&volume)) || opens(Box::new(saved(new.expose()))),
+            "{at}"
+        );
     }
 }
 
