@@ -2,7 +2,8 @@
 //!
 //! A device may not answer for minutes, such as a failing disk or a loop device on a server that is
 //! gone. So threads of their own look at the devices, and one that does not answer in time is left
-//! behind: the kernel ends its read when the process ends.
+//! behind. But a process may not end before its reads do: a program that has to end in time calls
+//! [`survey`] in a process that it can leave behind, too.
 
 use std::io;
 use std::ops::Range;

@@ -360,3 +360,61 @@ fn ordinary_user() {
     assert!(said.contains("found no BitLocker volume"), "{said}");
     assert!(user(&["list", "-q"]).stderr.is_empty());
 }
+
+fn loops_and_unshare() -> Option<Missing> {
+    trials::loop_devices()
+        .or_else(trials::fuse)
+        .or_else(|| trials::programs(&["unshare"]))
+}
+
+/// A loop device on a file of a mount whose server is stopped. In a mount namespace of its own, the file
+/// is in the way of no other program.
+const STOPPED_SERVER: &str = r#"
+set -eu
+"$FVE" mount --volume "$VOLUME" "$PLACE" --startup-key "$KEY" --foreground &
+server=$!
+until [ -e "$PLACE/volume" ]; do sleep 0.1; done
+device=$(losetup --find --show --read-only "$PLACE/volume")
+all="$server $(cat /proc/$server/task/$server/children)"
+kill -STOP $all
+trap 'kill -CONT $all; losetup --detach "$device"; kill $server' EXIT
+blockdev --flushbufs "$device"
+echo 1 >/proc/sys/vm/drop_caches
+echo "$device"
+"$FVE" list --json
+"#;
+
+#[trial(
+    "a device that does not answer delays neither the list nor its end",
+    needs(loops_and_unshare)
+)]
+fn stopped() {
+    let place = directory();
+    let volume = testdata::volume("xts-128");
+    let before = std::time::Instant::now();
+    let output = Command::new("unshare")
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            STOPPED_SERVER,
+        ])
+        .env("FVE", env!("CARGO_BIN_EXE_fve"))
+        .env("VOLUME", &volume.file)
+        .env("KEY", volume.bek())
+        .env("PLACE", &place)
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare");
+    assert_status(&output, 0);
+    assert!(before.elapsed().as_secs() < 120);
+    let printed = text(&output.stdout);
+    let (device, document) = printed.split_once('\n').expect("lines");
+    let document: Value = serde_json::from_str(document).expect("JSON");
+    let errors = document["errors"].as_array().expect("list");
+    let error = errors.iter().find(|error| error["device"] == device);
+    let message = error.expect("the device")["message"].to_string();
+    assert!(message.contains("no answer within 20 seconds"), "{message}");
+}

@@ -1,5 +1,6 @@
 //! `fve list`: the BitLocker volumes of this machine, and how the system uses them.
 
+mod apart;
 mod found;
 mod text;
 
@@ -37,6 +38,10 @@ pub(crate) struct ListArgs {
     /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Look at the devices in this process, which the one that the user started waits for
+    #[arg(long, hide = true)]
+    apart: bool,
 }
 
 impl Run for ListArgs {
@@ -46,6 +51,14 @@ impl Run for ListArgs {
 }
 
 fn run(args: &ListArgs) -> Result<(), Failure> {
+    if !args.apart {
+        return apart::run();
+    }
+    list(args)?;
+    apart::finish()
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
     let found = survey(&Devices::new(), PATIENCE, Found::of)?;
     let uses = Uses::of_all(&found.volumes);
     let listed: Vec<_> = found
