@@ -1,4 +1,4 @@
-//! NBD: the server, judged by the clients of libnbd and QEMU, and the servers of QEMU and nbdkit as
+//! NBD: what the clients of libnbd and QEMU read from the server, and the servers of QEMU and nbdkit as
 //! sources.
 
 #![allow(

@@ -1,4 +1,4 @@
-//! Writing through the server, judged by `fve decrypt` of the image, and by QEMU's own checks.
+//! Writing through the server, compared with `fve decrypt` of the image, and checked by QEMU's own checks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
