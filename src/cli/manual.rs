@@ -65,7 +65,7 @@ const ENVIRONMENT: &[(&str, &str, &str)] = &[
     (
         "socket",
         "XDG_RUNTIME_DIR",
-        "Directory for the socket where no option names one; as root, /run by default.",
+        "Directory for the socket where no option names one. For root, that is /run.",
     ),
     (
         "backup-to",

@@ -3,7 +3,20 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::{
+    Timeout, set_socket_keepalive, set_socket_timeout, set_tcp_keepcnt, set_tcp_keepidle,
+    set_tcp_keepintvl, set_tcp_user_timeout,
+};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+/// When TCP asks whether the other computer is still there, how often, and how many questions may stay
+/// without an answer.
+const IDLE: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(10);
+const PROBES: u32 = 6;
 
 /// A connection through a Unix-domain socket or TCP.
 #[derive(Debug)]
@@ -16,7 +29,24 @@ impl Stream {
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
         // Small requests must not wait for larger ones.
         stream.set_nodelay(true)?;
+        // A computer that has lost its power or its network never ends a connection.
+        set_socket_keepalive(&stream, true)?;
+        set_tcp_keepidle(&stream, IDLE)?;
+        set_tcp_keepintvl(&stream, INTERVAL)?;
+        set_tcp_keepcnt(&stream, PROBES)?;
+        let lost = IDLE.as_millis() + INTERVAL.as_millis() * u128::from(PROBES);
+        set_tcp_user_timeout(&stream, u32::try_from(lost).unwrap_or(u32::MAX))?;
         Ok(Self::Tcp(stream))
+    }
+
+    /// Connects to a Unix-domain socket. The standard library would wait for ever for a server that
+    /// accepts nothing.
+    pub(crate) fn unix(path: &Path, patience: Duration) -> io::Result<Self> {
+        let family = AddressFamily::UNIX;
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+        connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(Self::Unix(socket.into()))
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
@@ -90,6 +120,24 @@ impl Write for &Stream {
 impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         (&*self).read(buf)
+    }
+}
+
+/// Reads from a connection, with a time at which everything must have arrived.
+pub(crate) struct Until<'a> {
+    pub(crate) stream: &'a Stream,
+    pub(crate) end: Instant,
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.stream.set_timeout(Some(left))?;
+        let mut stream = self.stream;
+        stream.read(buf)
     }
 }
 

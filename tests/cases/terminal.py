@@ -106,11 +106,15 @@ def signals():
         os.kill(terminal.child.pid, number)
         assert terminal.ended() == -number, f"{number}: {terminal.child.returncode}"
         terminal.never_showed("half")
+        terminal = at_prompt("serve", "nbd", VOLUME, "--socket", "socket")
+        os.kill(terminal.child.pid, number)
+        assert terminal.ended() == -number, f"{number}: {terminal.child.returncode}"
+        assert not os.path.exists("socket")
 
 
 def typed_signals():
     for key, number in ((b"\x03", signal.SIGINT), (b"\x1c", signal.SIGQUIT)):
-        for words in (["unlock", VOLUME], ["recovery", "check"]):
+        for words in (["unlock", VOLUME], ["recovery", "check"], ["serve", "nbd", VOLUME, "--socket", "socket"]):
             terminal = at_prompt(*words)
             terminal.type(key)
             assert terminal.ended() == -number, f"{number}: {terminal.child.returncode}"

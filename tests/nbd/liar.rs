@@ -3,13 +3,17 @@
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::common::fve;
 use crate::common::output::{assert_status, text};
 use crate::common::trials::trial;
 use crate::common::writing::volume_with_clear_key;
+use crate::server::{Server, nbdsh};
 use fve::crypto::sector::Method;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 
 /// A byte of the data, far from the metadata.
 const DATA: usize = 350_000;
@@ -27,6 +31,8 @@ struct Lie {
     answer: Option<Answer>,
     /// The connection ends after the request of this number.
     end: Option<u64>,
+    /// It allows writing, and ends a connection that reads after something was written.
+    dies_with_writes: bool,
 }
 
 /// A server for every connection, which is sound but for its lie.
@@ -34,12 +40,14 @@ fn serve(disk: Vec<u8>, lie: Lie) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("s");
     let listener = UnixListener::bind(&socket).unwrap();
+    let written = Arc::new(AtomicBool::new(false));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let disk = disk.clone();
+            let written = written.clone();
             std::thread::spawn(move || {
                 // The client goes away when it likes.
-                let _ = converse(stream, &disk, lie);
+                let _ = converse(stream, &disk, lie, &written);
             });
         }
     });
@@ -69,7 +77,12 @@ fn described(size: u64, flags: u16, blocks: Option<[u32; 3]>) -> Vec<u8> {
     bytes
 }
 
-fn converse(mut stream: UnixStream, disk: &[u8], lie: Lie) -> std::io::Result<()> {
+fn converse(
+    mut stream: UnixStream,
+    disk: &[u8],
+    lie: Lie,
+    written: &AtomicBool,
+) -> std::io::Result<()> {
     stream.write_all(lie.greeting.unwrap_or(b"NBDMAGICIHAVEOPT\0\x03"))?;
     stream.read_exact(&mut [0; 4])?;
     let mut option = [0; 16];
@@ -79,6 +92,8 @@ fn converse(mut stream: UnixStream, disk: &[u8], lie: Lie) -> std::io::Result<()
     let size = disk.len() as u64;
     let said = match lie.reply {
         Some(said) => said(size),
+        // FLUSH and several connections.
+        None if lie.dies_with_writes => described(size, 0x105, None),
         None => described(size, 3, None),
     };
     stream.write_all(&said)?;
@@ -92,6 +107,15 @@ fn converse(mut stream: UnixStream, disk: &[u8], lie: Lie) -> std::io::Result<()
         let start = field(16..24);
         let data = disk.get(start..).unwrap_or_default();
         let data = &data[..field(24..28).min(data.len())];
+        let command = field(6..8);
+        if command == 1 {
+            stream.read_exact(&mut vec![0; field(24..28)])?;
+            written.store(true, Ordering::SeqCst);
+        }
+        if lie.dies_with_writes && command == 0 && written.swap(false, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let data = if command == 0 { data } else { &[] };
         if lie.end == Some(number) {
             return Ok(());
         }
@@ -320,7 +344,7 @@ fn a_server_that_says_nothing_is_given_up() {
     assert_status(&output, 5);
     assert!(start.elapsed() < Duration::from_secs(45));
     let said = text(&output.stderr);
-    assert!(said.contains("silent for 30 seconds"), "{said}");
+    assert!(said.contains("silent for too long"), "{said}");
 }
 
 #[trial]
@@ -344,4 +368,50 @@ fn addresses_that_lead_nowhere_are_explained() {
         assert!(said.contains(says), "{uri}: {said}");
         assert_eq!(output.status.code(), Some(status), "{uri}: {said}");
     }
+}
+
+/// What a server had not written yet is lost with it: a flush must not say that it is on the disk, also if the
+/// next server knows nothing of it.
+#[trial(needs(nbdsh))]
+fn a_flush_fails_after_a_server_that_had_writes_was_replaced() {
+    let (disk, _) = volume_with_clear_key(Method::AES_XTS_128, 512);
+    let lie = Lie {
+        dies_with_writes: true,
+        ..Lie::default()
+    };
+    let (_directory, uri) = serve(disk, lie);
+    let server = Server::start(&uri, &["--read-write"]);
+    server.nbdsh(
+        "
+def refused(call):
+    try:
+        call()
+    except nbd.Error as error:
+        assert error.errnum == errno.EIO, error
+    else:
+        raise AssertionError('not refused')
+h.pwrite(b'x' * 4096, 4096)
+# The server has gone, and the next one does not have the write.
+refused(lambda: h.pread(512, 350000))
+refused(h.flush)
+refused(h.flush)
+",
+    );
+    assert_eq!(server.stop().code(), Some(5));
+}
+
+#[trial]
+fn a_server_that_accepts_no_connection_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&listener, 0).unwrap();
+    // The queue of connections is full now.
+    let _waiting = UnixStream::connect(&path).unwrap();
+    let start = Instant::now();
+    let uri = format!("nbd+unix:///?socket={}", path.display());
+    let output = fve().args(["info", &uri]).output().unwrap();
+    assert_status(&output, 5);
+    assert!(start.elapsed() < Duration::from_secs(30));
 }

@@ -416,4 +416,34 @@ fn a_socket_is_private_and_goes_with_the_server() {
     let next = Server::run(command, tempfile::tempdir().unwrap());
     assert!(next.stop().success());
     assert!(!left.exists());
+    // The socket of another server that has its path by now stays.
+    let mut first = Server::start(&path, &[]);
+    let socket = first.socket();
+    fs::remove_file(&socket).unwrap();
+    let mut command = fve();
+    command.args(["serve", "nbd"]).arg(&path);
+    command.arg("--socket").arg(&socket);
+    let second = Server::run(command, tempfile::tempdir().unwrap());
+    assert!(first.stop_in_place().success());
+    assert!(socket.exists());
+    assert!(second.stop().success());
+    assert!(!socket.exists());
+}
+
+/// The server has given up its capabilities by then.
+#[trial(needs(trials::root))]
+fn root_removes_its_socket_from_the_directory_of_a_user() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, _) = made(directory.path());
+    let theirs = directory.path().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(1000), Some(1000)).unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut command = fve();
+    command.args(["serve", "nbd"]).arg(&path);
+    command.arg("--socket").arg(theirs.join("s"));
+    let server = Server::run(command, tempfile::tempdir().unwrap());
+    assert!(theirs.join("s").exists());
+    assert!(server.stop().success());
+    assert!(!theirs.join("s").exists());
 }

@@ -95,6 +95,11 @@ impl Server {
 
     /// Ends the server as a user does, and waits for it.
     pub fn stop(mut self) -> ExitStatus {
+        self.stop_in_place()
+    }
+
+    /// The same, and keeps the directory of its socket until the value is dropped.
+    pub fn stop_in_place(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.child.wait().expect("end")
     }

@@ -11,7 +11,7 @@ use crate::common::output::{assert_status, json, run, text};
 use crate::common::testdata;
 use crate::common::trials::{Missing, fuse, programs, trial};
 use crate::serve::made;
-use crate::server::{Server, qemu};
+use crate::server::{Server, nbdsh, qemu};
 
 fn nbdkit() -> Option<Missing> {
     programs(&["nbdkit"])
@@ -458,4 +458,33 @@ fn a_mount_goes_on_when_its_server_has_been_started_again() {
     server.kill().unwrap();
     server.wait().unwrap();
     assert!(found == plaintext);
+}
+
+/// The rest of a block is written back as it was read, so two changes of a block must not overlap.
+#[trial(needs(nbdkit, nbdsh))]
+fn writes_to_parts_of_one_block_keep_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, _) = made(directory.path());
+    let peer = Peer::nbdkit(&[
+        "--filter=blocksize-policy",
+        "--filter=delay",
+        "file",
+        path.to_str().unwrap(),
+        "blocksize-minimum=4096",
+        "blocksize-error-policy=error",
+        "rdelay=20ms",
+    ]);
+    let server = Server::start(peer.uri(), &["--read-write"]);
+    server.nbdsh(
+        "
+for turn in range(1, 6):
+    for part in range(8):
+        h.aio_pwrite(nbd.Buffer.from_bytearray(bytearray([turn * 16 + part]) * 512), 331776 + part * 512)
+    while h.aio_in_flight() > 0:
+        h.poll(-1)
+    h.flush()
+    assert h.pread(4096, 331776) == b''.join(bytes([turn * 16 + part]) * 512 for part in range(8)), turn
+",
+    );
+    assert!(server.stop().success());
 }

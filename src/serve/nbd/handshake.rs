@@ -1,9 +1,10 @@
 //! The handshake: the client chooses the export, and how to talk about it.
 
 use std::io::{self, Read};
+use std::time::Instant;
 
 use super::export::Export;
-use crate::nbd::stream::{Stream, write_all};
+use crate::nbd::stream::{Stream, Until, write_all};
 use crate::nbd::{
     MAGIC, MAX_NAME, MAX_REQUEST, OPTION_MAGIC, OPTION_REPLY_MAGIC, handshake, info, option,
     read_bytes, read_u16, read_u32, read_u64, reply, unexpected,
@@ -34,8 +35,14 @@ pub(super) struct Agreed {
     pub(super) allocation: bool,
 }
 
-/// Negotiates until the client selects the export. `None` if it went away without that.
-pub(super) fn negotiate(stream: &Stream, export: &Export) -> io::Result<Option<Agreed>> {
+/// Negotiates until the client selects the export, or until the `end` of its time. `None` if it went away
+/// without that.
+pub(super) fn negotiate(
+    stream: &Stream,
+    end: Instant,
+    export: &Export,
+) -> io::Result<Option<Agreed>> {
+    stream.set_timeout(Some(end.saturating_duration_since(Instant::now())))?;
     let offered = handshake::FIXED_NEWSTYLE | handshake::NO_ZEROES;
     write_all(
         stream,
@@ -45,7 +52,7 @@ pub(super) fn negotiate(stream: &Stream, export: &Export) -> io::Result<Option<A
             &offered.to_be_bytes(),
         ],
     )?;
-    let mut input = stream;
+    let mut input = Until { stream, end };
     let chosen = read_u32(&mut input)?;
     if chosen & !u32::from(offered) != 0 {
         return Err(unexpected("an unknown flag"));
@@ -64,7 +71,7 @@ pub(super) fn negotiate(stream: &Stream, export: &Export) -> io::Result<Option<A
         let data = match usize::try_from(len) {
             Ok(len) if len <= MAX_OPTION => read_bytes(&mut input, len)?,
             _ if len <= MAX_SKIPPED => {
-                io::copy(&mut input.take(len.into()), &mut io::sink())?;
+                io::copy(&mut input.by_ref().take(len.into()), &mut io::sink())?;
                 session.reply(code, reply::TOO_BIG, b"the option is too long")?;
                 continue;
             }

@@ -30,7 +30,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -45,7 +45,7 @@ pub const PORT: u16 = crate::nbd::PORT;
 /// The most connections at the same time. One that exceeds them is closed.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a client may take for each step of the handshake.
+/// How long a client may take for the handshake.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a client may take for the last answers after the server was stopped.
@@ -94,6 +94,15 @@ impl Stopper {
         }
         // A full buffer has woken the server already.
         let _ = std::io::Write::write(&mut &self.shared.waker, &[1]);
+    }
+}
+
+/// A connection, which is removed at the end, also after a panic.
+struct Registered<'a>(&'a Shared, u64);
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.0.remove(self.1);
     }
 }
 
@@ -183,8 +192,8 @@ impl Server {
                     Builder::new()
                         .name("fve-nbd".to_owned())
                         .spawn_scoped(scope, move || {
+                            let _registered = Registered(&self.shared, number);
                             self.converse(stream, number);
-                            self.shared.remove(number);
                         });
                 if let Err(error) = started {
                     tracing::warn!("a client was refused: no thread can be started: {error}");
@@ -240,9 +249,7 @@ impl Server {
     /// Serves one connection until it ends.
     fn converse(&self, stream: Stream, number: u64) {
         tracing::info!("client {number} has connected");
-        let served = stream
-            .set_timeout(Some(PATIENCE))
-            .and_then(|()| handshake::negotiate(&stream, &self.export))
+        let served = handshake::negotiate(&stream, Instant::now() + PATIENCE, &self.export)
             .and_then(|agreed| match agreed {
                 Some(agreed) => {
                     stream.set_timeout(None)?;
@@ -250,14 +257,14 @@ impl Server {
                 }
                 None => Ok(()),
             });
+        // A client that goes without a flush gets one before it sees the end of the connection.
+        if let Err(error) = self.export.flush() {
+            tracing::warn!("{}", error.with_causes());
+        }
         stream.shut_down();
         match served {
             Ok(()) => tracing::info!("client {number} has gone"),
             Err(error) => tracing::info!("the connection to client {number} has ended: {error}"),
-        }
-        // A client that goes without a flush gets one: its data may be all that there is.
-        if let Err(error) = self.export.flush() {
-            tracing::warn!("{}", error.with_causes());
         }
     }
 }

@@ -173,7 +173,7 @@ impl Connection<'_> {
         }
         let limited = matches!(request.command, command::READ | command::WRITE);
         if limited && request.len > MAX_REQUEST {
-            return Err(Fault::new(errno::OVERFLOW, "the request is too long"));
+            return invalid("the request is too long");
         }
         let end = request.offset.checked_add(request.len.into());
         if end.is_none_or(|end| end > self.export.size()) {

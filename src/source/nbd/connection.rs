@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use crate::nbd::stream::{Stream, write_all};
+use crate::nbd::stream::{Stream, Until, write_all};
 use crate::nbd::{
     MAGIC, MAX_REQUEST, OPTION_MAGIC, OPTION_REPLY_MAGIC, Request, SIMPLE_REPLY_MAGIC, command,
     errno, export, handshake, info, option, read_bytes, read_u16, read_u32, read_u64, reply,
@@ -13,6 +13,9 @@ use crate::shown::{Escaped, beginning};
 
 /// How long the server may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long it may be silent about a change. A slow disk takes minutes to write what the system has cached.
+const PATIENCE_WITH_CHANGES: Duration = Duration::from_secs(600);
 
 /// The most bytes of a reply to an option.
 const MAX_REPLY: u32 = 64 << 10;
@@ -53,10 +56,7 @@ impl From<io::Error> for Problem {
             // How a read or write that has waited too long ends.
             io::ErrorKind::WouldBlock => io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!(
-                    "the NBD server was silent for {} seconds",
-                    PATIENCE.as_secs()
-                ),
+                "the NBD server was silent for too long",
             ),
             io::ErrorKind::UnexpectedEof => io::Error::new(
                 io::ErrorKind::ConnectionAborted,
@@ -72,21 +72,31 @@ impl From<io::Error> for Problem {
 pub(super) struct Connection {
     stream: Stream,
     cookie: u64,
+    /// The present limit of the stream.
+    patience: Duration,
+    /// How often connections had been lost when this one was made.
+    pub(super) generation: u64,
 }
 
 impl Connection {
     /// Negotiates with a server, and selects the export.
     pub(super) fn open(stream: Stream, name: &[u8]) -> io::Result<(Self, Facts)> {
-        let negotiated = Handshake {
+        let input = Until {
             stream: &stream,
-            until: Instant::now() + PATIENCE,
-        }
-        .run(name);
+            end: Instant::now() + PATIENCE,
+        };
+        let negotiated = Handshake { input }.run(name);
         let facts = negotiated.map_err(|error| match Problem::from(error) {
             Problem::Refused(error) | Problem::Broken(error) => error,
         })?;
         stream.set_timeout(Some(PATIENCE))?;
-        Ok((Self { stream, cookie: 0 }, facts))
+        let connection = Self {
+            stream,
+            cookie: 0,
+            patience: PATIENCE,
+            generation: 0,
+        };
+        Ok((connection, facts))
     }
 
     /// Sends a request with `data`, and receives its answer, with `answer.len()` bytes.
@@ -126,6 +136,14 @@ impl Connection {
             offset,
             len,
         };
+        let patience = match command {
+            command::READ => PATIENCE,
+            _ => PATIENCE_WITH_CHANGES,
+        };
+        if patience != self.patience {
+            self.stream.set_timeout(Some(patience))?;
+            self.patience = patience;
+        }
         write_all(&self.stream, &[&request.encode(), data])?;
         let mut stream = &self.stream;
         if read_u32(&mut stream)? != SIMPLE_REPLY_MAGIC {
@@ -179,25 +197,18 @@ fn fault(number: u32) -> io::Error {
 
 /// The handshake, which must be over at a certain time.
 struct Handshake<'a> {
-    stream: &'a Stream,
-    until: Instant,
+    input: Until<'a>,
 }
 
 impl Read for Handshake<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.stream.set_timeout(Some(left))?;
-        let mut stream = self.stream;
-        stream.read(buf)
+        self.input.read(buf)
     }
 }
 
 impl Handshake<'_> {
     fn run(mut self, name: &[u8]) -> io::Result<Facts> {
-        self.stream.set_timeout(Some(PATIENCE))?;
+        self.input.stream.set_timeout(Some(PATIENCE))?;
         let fits = read_u64(&mut self)? == MAGIC && read_u64(&mut self)? == OPTION_MAGIC;
         if !fits {
             return Err(unexpected(
@@ -209,7 +220,7 @@ impl Handshake<'_> {
             return Err(unexpected("an outdated form of the handshake"));
         }
         let chosen = offered & (handshake::FIXED_NEWSTYLE | handshake::NO_ZEROES);
-        write_all(self.stream, &[&u32::from(chosen).to_be_bytes()])?;
+        write_all(self.input.stream, &[&u32::from(chosen).to_be_bytes()])?;
         match self.go(name)? {
             Some(facts) => Ok(facts),
             None => self.select(name, chosen & handshake::NO_ZEROES == 0),
@@ -219,7 +230,7 @@ impl Handshake<'_> {
     fn send(&self, option: u32, data: &[u8]) -> io::Result<()> {
         let len = u32::try_from(data.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         write_all(
-            self.stream,
+            self.input.stream,
             &[
                 &OPTION_MAGIC.to_be_bytes(),
                 &option.to_be_bytes(),

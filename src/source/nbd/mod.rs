@@ -10,7 +10,7 @@ mod connection;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use self::address::Address;
 use self::connection::{Connection, Facts, Problem};
@@ -42,6 +42,8 @@ pub struct NbdSource {
     written: AtomicBool,
     /// Whether a connection was lost after that.
     lost: AtomicBool,
+    /// Held while a part of a block is changed: the rest of the block is written back as it was read.
+    blocks: RwLock<()>,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,8 @@ struct Pool {
     open: usize,
     /// The most connections.
     most: usize,
+    /// How often a connection was lost.
+    generation: u64,
 }
 
 impl NbdSource {
@@ -78,10 +82,12 @@ impl NbdSource {
                     0 => 1,
                     _ => MAX_CONNECTIONS,
                 },
+                generation: 0,
             }),
             returned: Condvar::new(),
             written: AtomicBool::new(false),
             lost: AtomicBool::new(false),
+            blocks: RwLock::default(),
         })
     }
 
@@ -92,12 +98,27 @@ impl NbdSource {
     pub fn open_to_write(uri: &str) -> Result<Self> {
         let source = Self::open(uri)?;
         match source.is_writable() {
-            true => Ok(source),
+            true => {
+                source.fill();
+                Ok(source)
+            }
             false => Err(Error::Environment {
                 what: format!("the NBD server at {} allows only reading", source.address),
                 remedy: Some("start the server so that it allows writing, or only read".into()),
             }),
         }
+    }
+
+    /// Makes all connections that there may be: none is made after something was written.
+    fn fill(&self) {
+        let mut held = Vec::new();
+        while held.len() < self.lock().most {
+            match self.take() {
+                Ok(connection) => held.push(connection),
+                Err(_) => break,
+            }
+        }
+        held.into_iter().for_each(|one| self.give_back(one));
     }
 
     fn is_writable(&self) -> bool {
@@ -117,7 +138,9 @@ impl NbdSource {
             if let Some(connection) = pool.idle.pop() {
                 return Ok(connection);
             }
-            if pool.open >= pool.most {
+            // After a write, another connection may lead to another server, which does not have it.
+            let is_written = self.written.load(Ordering::SeqCst) && pool.open > 0;
+            if pool.open >= pool.most || is_written {
                 pool = self
                     .returned
                     .wait(pool)
@@ -125,10 +148,12 @@ impl NbdSource {
                 continue;
             }
             pool.open += 1;
+            let generation = pool.generation;
             drop(pool);
             let connected = self.reconnect();
-            if connected.is_ok() {
-                return connected;
+            if let Ok(mut connection) = connected {
+                connection.generation = generation;
+                return Ok(connection);
             }
             pool = self.lock();
             pool.open -= 1;
@@ -160,14 +185,20 @@ impl NbdSource {
 
     fn give_back(&self, connection: Connection) {
         let mut pool = self.lock();
-        pool.idle.push(connection);
-        self.returned.notify_one();
+        if connection.generation == pool.generation {
+            pool.idle.push(connection);
+        } else {
+            // It is as old as one that was lost.
+            pool.open -= 1;
+        }
+        self.returned.notify_all();
     }
 
     /// A connection has gone.
     fn give_up(&self) {
         let mut pool = self.lock();
         pool.open -= 1;
+        pool.generation += 1;
         // The next one would be as old as this one.
         pool.open -= pool.idle.len();
         pool.idle.clear();
@@ -255,8 +286,10 @@ impl WriteAt for NbdSource {
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let (start, end) = self.blocks(offset, bytes.len())?;
         if start == offset && end == offset.saturating_add(bytes.len() as u64) {
+            let _held = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
             return self.write_blocks(offset, bytes);
         }
+        let _held = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
         let mut whole = vec![0; usize::try_from(end - start).unwrap_or(usize::MAX)];
         self.read_exact_at(start, &mut whole)?;
         let skip = usize::try_from(offset - start).unwrap_or(usize::MAX);

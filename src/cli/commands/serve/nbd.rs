@@ -1,7 +1,7 @@
 //! `fve serve nbd`: the decrypted volume for NBD clients, until a signal ends the process.
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use fve::privileges::give_up_capabilities;
 use fve::serve::nbd::{Export, Listener, PORT, Server};
 use fve::shown::ShowPath;
 use listenfd::ListenFd;
-use rustix::fs::Mode;
+use rustix::fs::{FlockOperation, Mode};
 use rustix::process::{getpid, umask};
 use sd_notify::NotifyState;
 use serde_json::json;
@@ -47,7 +47,7 @@ pub(crate) struct NbdArgs {
     credentials: CredentialArgs,
 
     /// Listen on this Unix-domain socket, which only its owner can use. Without --socket, --listen and
-    /// sockets from systemd, it is made in $XDG_RUNTIME_DIR (as root, in /run)
+    /// sockets from systemd, it is in /run for root, and in $XDG_RUNTIME_DIR for others
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     socket: Option<PathBuf>,
 
@@ -86,16 +86,20 @@ impl Run for NbdArgs {
 }
 
 fn run(args: &NbdArgs) -> Result<(), Failure> {
-    keyboard::leave_to_others(&signals::ending());
-    let mut sockets = Sockets::open(args)?;
+    // Before the user is asked for a credential.
+    let inherited = inherited()?;
+    check_sockets(args)?;
     let (export, size, _holds) = open(args)?;
-    let server = Server::new(export)?;
+    keyboard::leave_to_others(&signals::ending());
+    // From here on, a signal must not end the process without removing the socket.
     let mut signals = Signals::new(signals::ending())
         .map_err(|error| Error::io("cannot watch for signals", error))?;
-    // The server parses what is on the disk and what clients send, which may be hostile.
-    give_up_capabilities().map_err(|error| Error::io("cannot give up capabilities", error))?;
+    let server = Server::new(export)?;
+    let (listeners, made) = listen(args, inherited)?;
     let stopper = server.stopper();
     let watching = signals.handle();
+    // This thread keeps the capabilities: root may need them to remove its socket from a directory of
+    // another user.
     let watcher = std::thread::Builder::new()
         .spawn(move || {
             for _ in signals.forever() {
@@ -103,14 +107,17 @@ fn run(args: &NbdArgs) -> Result<(), Failure> {
                 let _ = sd_notify::notify(&[NotifyState::Stopping]);
                 stopper.stop();
             }
+            drop(made);
         })
         .map_err(|error| Error::io("cannot start a thread", error))?;
-    announce(args, &sockets, size)?;
-    let served = server.serve(&sockets.listeners);
+    // The server parses what is on the disk and what clients send, which may be hostile.
+    let served = give_up_capabilities()
+        .map_err(|error| Error::io("cannot give up capabilities", error).into())
+        .and_then(|()| announce(args, &listeners, size))
+        .and_then(|()| Ok(server.serve(&listeners)?));
     watching.close();
     let _ = watcher.join();
-    sockets.remove();
-    Ok(served?)
+    served
 }
 
 /// Unlocks the volume. The locks on its source must be kept while it is served.
@@ -138,13 +145,12 @@ fn open(args: &NbdArgs) -> Result<(Export, u64, Holds), Failure> {
     Ok((export, size, holds))
 }
 
-fn announce(args: &NbdArgs, sockets: &Sockets, size: u64) -> Result<(), Failure> {
-    let uris: Vec<_> = sockets
-        .listeners
+fn announce(args: &NbdArgs, listeners: &[Listener], size: u64) -> Result<(), Failure> {
+    let uris: Vec<_> = listeners
         .iter()
         .filter_map(|listener| listener.uri(&args.export))
         .collect();
-    if sockets.listeners.iter().any(Listener::is_remote) {
+    if listeners.iter().any(Listener::is_remote) {
         warn(
             "every computer that reaches this address can use the decrypted volume, and nothing on the way is encrypted",
         );
@@ -171,43 +177,74 @@ fn announce(args: &NbdArgs, sockets: &Sockets, size: u64) -> Result<(), Failure>
     })))
 }
 
-/// The sockets that clients connect to.
-struct Sockets {
-    listeners: Vec<Listener>,
-    /// The file of the socket that this process made.
-    made: Option<PathBuf>,
-}
-
-impl Sockets {
-    fn open(args: &NbdArgs) -> Result<Self, Failure> {
-        let mut listeners = inherited()?;
-        let mut made = None;
-        if let Some(address) = args.listen {
-            listeners.push(listen(address, args.allow_remote)?);
-        }
-        let socket = match &args.socket {
-            Some(path) => Some(path.clone()),
-            None if listeners.is_empty() => Some(default_socket()?),
-            None => None,
-        };
-        if let Some(path) = socket {
-            listeners.push(Listener::unix(bind(&path)?)?);
-            made = Some(path);
-        }
-        Ok(Self { listeners, made })
+/// Refuses what no socket can be made for.
+fn check_sockets(args: &NbdArgs) -> Result<(), Failure> {
+    if let Some(address) = args.listen
+        && !address.ip().to_canonical().is_loopback()
+        && !args.allow_remote
+    {
+        return Err(Failure::Other {
+            status: Status::Usage,
+            what: format!("other computers may reach {address}, and could use the decrypted volume"),
+            help: Some(
+                "listen on 127.0.0.1 and let clients come through a tunnel (ssh -L), or allow it with --allow-remote"
+                    .to_owned(),
+            ),
+        });
     }
-
-    fn remove(&mut self) {
-        if let Some(path) = self.made.take() {
-            let _ = fs::remove_file(path);
-        }
+    match &args.socket {
+        Some(path) if path.symlink_metadata().is_ok() && !is_abandoned(path) => Err(exists(path)),
+        _ => Ok(()),
     }
 }
 
-impl Drop for Sockets {
+/// The sockets that clients connect to, and the file of the one that this process made.
+fn listen(
+    args: &NbdArgs,
+    mut listeners: Vec<Listener>,
+) -> Result<(Vec<Listener>, Option<SocketFile>), Failure> {
+    if let Some(address) = args.listen {
+        let listener = TcpListener::bind(address)
+            .map_err(|error| Error::io(format!("cannot listen on {address}"), error))?;
+        listeners.push(Listener::tcp(listener)?);
+    }
+    let path = match &args.socket {
+        Some(path) => path.clone(),
+        None if listeners.is_empty() => default_socket()?,
+        None => return Ok((listeners, None)),
+    };
+    listeners.push(Listener::unix(bind(&path)?)?);
+    Ok((listeners, SocketFile::at(path)))
+}
+
+/// The file of a socket, which is removed at the end, unless another one has its path by then.
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: PathBuf) -> Option<Self> {
+        // The directory in which the process was started may be gone at the end.
+        let path = std::path::absolute(path).ok()?;
+        let identity = identity(&path)?;
+        Some(Self { path, identity })
+    }
+}
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        self.remove();
+        if identity(&self.path) == Some(self.identity)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            warn(&format!("cannot remove {}: {error}", self.path.shown()));
+        }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let meta = path.symlink_metadata().ok()?;
+    Some((meta.dev(), meta.ino()))
 }
 
 /// The sockets that systemd, or a client that started this process, has opened (sd_listen_fds(3)).
@@ -231,10 +268,12 @@ fn inherited() -> Result<Vec<Listener>, Failure> {
 
 /// The socket in the directory for the sockets of this user.
 fn default_socket() -> Result<PathBuf, Failure> {
-    let directory = match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(directory) if !directory.is_empty() => PathBuf::from(directory),
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
+    let directory = match own {
+        // That of another user stays set under sudo.
         _ if rustix::process::geteuid().is_root() => "/run".into(),
-        _ => {
+        Some(directory) => PathBuf::from(directory),
+        None => {
             return Err(Failure::usage(
                 "there is no directory for sockets of this user ($XDG_RUNTIME_DIR is not set): give --socket PATH",
             ));
@@ -246,7 +285,17 @@ fn default_socket() -> Result<PathBuf, Failure> {
 /// Makes a socket that only its owner can use. Replaces one that no process listens on any more.
 fn bind(path: &Path) -> Result<UnixListener, Failure> {
     let fail = |error| Error::io(format!("cannot listen on {}", path.shown()), error);
-    // No other thread runs yet.
+    // Of two processes that find the same abandoned socket, only one may replace it.
+    let directory = std::path::absolute(path).ok();
+    let directory = directory
+        .as_deref()
+        .and_then(Path::parent)
+        .and_then(|parent| fs::File::open(parent).ok());
+    if let Some(directory) = &directory {
+        // Without locks in this file system, the race is possible, and harms none but these two.
+        let _ = rustix::fs::flock(directory, FlockOperation::LockExclusive);
+    }
+    // No other thread makes files now.
     let mask = umask(Mode::RWXG | Mode::RWXO);
     let bound = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
@@ -256,12 +305,16 @@ fn bind(path: &Path) -> Result<UnixListener, Failure> {
     };
     umask(mask);
     match bound {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(Failure::Other {
-            status: Status::Usage,
-            what: format!("{} exists already", path.shown()),
-            help: Some("give another path, or remove it if no program uses it".to_owned()),
-        }),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(exists(path)),
         other => Ok(other.map_err(fail)?),
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::Other {
+        status: Status::Usage,
+        what: format!("{} exists already", path.shown()),
+        help: Some("give another path, or remove it if no program uses it".to_owned()),
     }
 }
 
@@ -271,22 +324,6 @@ fn is_abandoned(path: &Path) -> bool {
         .is_ok_and(|meta| meta.file_type().is_socket())
         && UnixStream::connect(path)
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-fn listen(address: SocketAddr, allow_remote: bool) -> Result<Listener, Failure> {
-    if !address.ip().to_canonical().is_loopback() && !allow_remote {
-        return Err(Failure::Other {
-            status: Status::Usage,
-            what: format!("other computers may reach {address}, and could use the decrypted volume"),
-            help: Some(
-                "listen on 127.0.0.1 and let clients come through a tunnel (ssh -L), or allow it with --allow-remote"
-                    .to_owned(),
-            ),
-        });
-    }
-    let listener = TcpListener::bind(address)
-        .map_err(|error| Error::io(format!("cannot listen on {address}"), error))?;
-    Ok(Listener::tcp(listener)?)
 }
 
 /// A TCP address: a port, a host, or both.
