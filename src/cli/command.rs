@@ -115,7 +115,7 @@ commands! {
         Protector(ProtectorArgs),
         /// Back up or restore the metadata of a volume
         Metadata(MetadataArgs),
-        /// Find volumes with a lost boot record or partition table, and rebuild the boot record
+        /// Find volumes whose boot record or partition table is lost, and rebuild it
         Repair(RepairArgs),
         /// Save keys of a volume to a file
         Export(ExportArgs),

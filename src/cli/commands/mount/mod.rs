@@ -62,7 +62,7 @@ pub(crate) struct MountArgs {
     #[command(flatten)]
     pub(crate) every: EveryVolumeArgs,
 
-    /// Show the decrypted volume as the file DIR/volume, instead of the files in it
+    /// Show the decrypted volume as the file DIR/volume, not its files
     #[arg(long)]
     pub(crate) volume: bool,
 
