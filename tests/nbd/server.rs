@@ -28,10 +28,22 @@ pub fn nbdsh() -> Option<Missing> {
     (!there).then(|| Missing::Tool("the Python module of libnbd is not installed".to_owned()))
 }
 
+/// What the lines of Python can use.
+const PRELUDE: &str = "
+import os, nbd, errno
+def refused(number, call):
+    try:
+        call()
+    except nbd.Error as error:
+        assert error.errnum == number, error
+    else:
+        raise AssertionError('not refused')
+";
+
 /// Runs lines of Python. With a URI, `h` is a connection to that server.
 pub fn run_nbdsh(uri: Option<&str>, lines: &str) {
     let mut command = Command::new(PYTHON);
-    command.args(["-m", "nbd", "-c", "import os, nbd, errno"]);
+    command.args(["-m", "nbd", "-c", PRELUDE]);
     if let Some(uri) = uri {
         command.args(["-u", uri]);
     }

@@ -386,11 +386,7 @@ fn a_server_that_dies_is_an_error_and_no_hang() {
     peer.child.wait().unwrap();
     server.nbdsh(
         "
-try:
-    h.pread(512, 0)
-    raise AssertionError('read')
-except nbd.Error as error:
-    assert error.errnum == errno.EIO, error
+refused(errno.EIO, lambda: h.pread(512, 0))
 ",
     );
     assert!(server.stop().success());

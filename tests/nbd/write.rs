@@ -103,13 +103,6 @@ fn refuses_writes_that_would_change_the_structures_of_bitlocker() {
         "
 h.set_strict_mode(0)
 size = h.get_size()
-def refused(number, call):
-    try:
-        call()
-    except nbd.Error as error:
-        assert error.errnum == number, error
-    else:
-        raise AssertionError('not refused')
 refused(errno.EPERM, lambda: h.pwrite(b'x' * 512, {start}))
 refused(errno.ENOSPC, lambda: h.pwrite(b'x' * 512, size))
 refused(errno.ENOSPC, lambda: h.zero(512, size - 1))

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -212,6 +214,18 @@ pub(crate) fn can_ask() -> bool {
 /// that.
 pub(crate) fn can_ask_secret() -> bool {
     can_ask() || (AGENTS.load(Ordering::Relaxed) && !SILENT.load(Ordering::Relaxed))
+}
+
+/// The status of another process of this program that has ended without doing its work. It has already
+/// said why, unless a signal killed it: then the user is told that. `who` is the process in words.
+pub(crate) fn status_of_failed(ended: ExitStatus, who: &str) -> Status {
+    if let Some(signal) = ended.signal() {
+        say(format_args!("error: {who} was killed by signal {signal}"));
+    }
+    match Status::of_process(ended) {
+        Status::Done => Status::Failed,
+        status => status,
+    }
 }
 
 /// Asks for a secret, without echo.

@@ -4,12 +4,10 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
 use fve::error::Error;
 
-use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::term;
 
@@ -35,21 +33,11 @@ pub(super) fn run() -> Result<(), Failure> {
     term::print(&String::from_utf8_lossy(&said))?;
     match is_done {
         true => Ok(()),
-        false => Err(Failure::Silent(passed_on(child.wait().map_err(fail)?))),
-    }
-}
-
-/// The exit status of the child, which has already reported the error.
-fn passed_on(ended: ExitStatus) -> Status {
-    if let Some(signal) = ended.signal() {
-        term::say(format_args!(
-            "error: the process that looks at the devices was killed by signal {signal}"
-        ));
-    }
-    match ended.code() {
-        Some(2) => Status::Usage,
-        Some(5) => Status::Io,
-        _ => Status::Failed,
+        false => {
+            let ended = child.wait().map_err(fail)?;
+            let who = "the process that looks at the devices";
+            Err(Failure::Silent(term::status_of_failed(ended, who)))
+        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! Serving a mount: in the foreground, or in a child process that detaches from the terminal.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
 use fve::error::Error;
@@ -13,7 +12,6 @@ use signal_hook::iterator::Signals;
 use super::MountArgs;
 use super::apart::Mounter;
 use crate::cli::commands::unmount::Unmounter;
-use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::output::{keyboard, term};
 use crate::cli::signals;
@@ -175,19 +173,8 @@ pub(super) fn start_in_background(args: &MountArgs) -> Result<(), Failure> {
         term::print(&String::from_utf8_lossy(&said))?;
     }
     let ended = child.wait().map_err(fail)?;
-    Err(Failure::Silent(passed_on(ended)))
-}
-
-/// The exit status of the child, which has already reported the error.
-fn passed_on(ended: ExitStatus) -> Status {
-    if let Some(signal) = ended.signal() {
-        term::say(format_args!(
-            "error: the server of the mount was killed by signal {signal}"
-        ));
-    }
-    match Status::of_process(ended) {
-        // It has ended without a mount.
-        Status::Done => Status::Failed,
-        status => status,
-    }
+    Err(Failure::Silent(term::status_of_failed(
+        ended,
+        "the server of the mount",
+    )))
 }
