@@ -420,6 +420,12 @@ fn a_server_with_one_connection_is_enough() {
     let image = path.to_str().unwrap();
     let peer = Peer::nbdkit(&["--readonly", "--filter=limit", "file", image, "limit=1"]);
     assert!(decrypted(peer.uri()) == plaintext);
+    drop(peer);
+    let peer = Peer::nbdkit(&["--filter=limit", "file", image, "limit=1"]);
+    let server = Server::start(peer.uri(), &["--read-write"]);
+    server.qemu_io(&["write -P 0x5A 8M 64k", "flush"]);
+    assert!(server.nbdcopy()[8 << 20..][..65536] == [0x5A; 65536]);
+    assert!(server.stop().success());
 }
 
 /// Also where the socket was named relative to a directory that a mount has left.

@@ -111,14 +111,18 @@ impl NbdSource {
 
     /// Makes all connections that there may be: none is made after something was written.
     fn fill(&self) {
-        let mut held = Vec::new();
-        while held.len() < self.lock().most {
-            match self.take() {
-                Ok(connection) => held.push(connection),
-                Err(_) => break,
+        let is_full = |pool: &Pool| pool.open >= pool.most;
+        while !is_full(&self.lock()) {
+            let connected = self.reconnect();
+            let mut pool = self.lock();
+            match connected {
+                Ok(connection) => {
+                    pool.idle.push(connection);
+                    pool.open += 1;
+                }
+                Err(_) => pool.most = pool.open,
             }
         }
-        held.into_iter().for_each(|one| self.give_back(one));
     }
 
     fn is_writable(&self) -> bool {
