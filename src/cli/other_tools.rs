@@ -118,8 +118,8 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "'fve info SOURCE' describes a volume",
     ),
     (
-        &["list", "scan", "dislocker-find"],
-        "'fve info SOURCE' finds the volumes of a disk, and 'fve repair scan SOURCE' those without a partition",
+        &["scan", "dislocker-find"],
+        "'fve list' lists the volumes of this machine, 'fve info SOURCE' those of a disk or image, and 'fve repair scan SOURCE' finds those without a partition",
     ),
     // manage-bde.
     (
@@ -158,6 +158,7 @@ const READERS: &[&str] = &[
     "list",
     "ls",
     "mount",
+    "nbd",
     "rebuild-header",
     "report",
     "save-startup-key",
