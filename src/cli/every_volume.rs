@@ -87,6 +87,15 @@ pub(crate) fn run(
             "with --all, every volume reads the credentials, so they must be in files, not on standard input or in a file descriptor",
         ));
     }
+    if let Some(directory) = directory
+        && directory.exists()
+        && !directory.is_dir()
+    {
+        return Err(Failure::usage(format!(
+            "with --all, there is a place for each volume in a directory, but {} is no directory",
+            directory.shown()
+        )));
+    }
     let volumes = find(source)?;
     if let Some(directory) = directory
         && !directory.exists()
@@ -114,15 +123,16 @@ pub(crate) fn run(
     if as_document {
         term::print(&document(&json!({ "volumes": documents })))?;
     }
-    let done = volumes.len() - failed.len();
-    term::note(match failed.is_empty() {
-        true => format!("all {done} volumes: done"),
-        false => format!(
-            "{done} of {} volumes done; not {}",
-            volumes.len(),
-            failed.join(", ")
-        ),
-    });
+    if volumes.len() > 1 {
+        let (all, done) = (volumes.len(), volumes.len() - failed.len());
+        term::note(match failed.is_empty() {
+            true => format!("done for all {all} volumes"),
+            false => format!(
+                "done for {done} of {all} volumes; failed for {}",
+                failed.join(", ")
+            ),
+        });
+    }
     first_failure.map_or(Ok(()), |status| Err(Failure::Silent(status)))
 }
 

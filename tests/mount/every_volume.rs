@@ -79,7 +79,7 @@ fn unlock_tries_the_credentials_on_each() {
     assert_status(&output, 4);
     let said = text(&output.stderr);
     assert!(
-        said.contains("2 of 3 volumes done; not partition 3"),
+        said.contains("done for 2 of 3 volumes; failed for partition 3"),
         "{said}"
     );
     for volume in &disk.volumes[..2] {
@@ -177,4 +177,8 @@ fn what_cannot_be_done_for_all_is_refused_at_once() {
         .arg(disk.path("disk.img"));
     assert_status(&decrypt.arg("-").output().unwrap(), 2);
     assert!(!Path::new("-").exists());
+    let said = refused(&["decrypt", "--all", disk.path("disk.img").to_str().unwrap()]);
+    assert!(said.contains("is no directory"), "{said}");
+    let said = refused(&["mount", "--all", disk.path("keys").to_str().unwrap()]);
+    assert!(said.contains("SOURCE and DIR are swapped"), "{said}");
 }

@@ -68,7 +68,7 @@ impl Address {
         let place = match scheme {
             UNIX => {
                 if !authority.is_empty() {
-                    return Err(malformed("has a host, which a socket has not", of_unix));
+                    return Err(malformed("names a host, but a socket has none", of_unix));
                 }
                 let sockets: Vec<_> = query
                     .unwrap_or_default()

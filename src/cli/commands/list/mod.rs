@@ -129,11 +129,11 @@ fn denied(devices: &[PathBuf]) -> String {
         names.push(format!("{more} more"));
     }
     let advice = match geteuid().is_root() {
-        true => "in a container, allow it to read them",
+        true => "if this is a container, give it access to its devices",
         false => "run the command as root, or as a member of the group 'disk'",
     };
     format!(
-        "without the right to read {count}, fve did not look there ({}): {advice}",
+        "the system does not let fve read {count} ({}): {advice}",
         names.join(", ")
     )
 }

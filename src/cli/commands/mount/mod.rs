@@ -155,6 +155,7 @@ impl Run for MountArgs {
 }
 
 fn run(args: &MountArgs) -> Result<(), Failure> {
+    check_order(args)?;
     if args.every.all {
         let directory = Some(args.directory.as_path());
         return every_volume::run(&args.source, &args.credentials, directory, args.json);
@@ -162,7 +163,6 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
     if let Some(name) = &args.every.one_of_all {
         return mount_one(args, name);
     }
-    check_order(args)?;
     driver::check(args)?;
     if args.fake {
         return check_only(args);
