@@ -444,6 +444,7 @@ pub fn sync_directory_of(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -507,7 +508,17 @@ mod tests {
         file.file().write_all(b"half").unwrap();
         file.leave();
         assert!(PartialFile::create(&path, false).is_err());
-        let file = PartialFile::reopen(&path, false).unwrap().unwrap();
+        // A program that another test starts has the first descriptor too, and with it the lock, until it
+        // runs its own code.
+        let start = Instant::now();
+        let file = loop {
+            match PartialFile::reopen(&path, false) {
+                Err(_) if start.elapsed() < Duration::from_secs(30) => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                reopened => break reopened.unwrap().unwrap(),
+            }
+        };
         file.finish().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"half");
         assert!(!partial.exists());
