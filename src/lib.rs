@@ -39,7 +39,8 @@
 //! * To add, remove and replace key protectors: [`manage`], with those that [`enroll`] creates.
 //! * To create a volume: [`create::NewVolume`].
 //! * To find a volume whose boot record or partition table is lost: [`repair`].
-//! * To mount a volume from your program: `serve::fuse::Mount`. To write the whole plaintext to a
+//! * To mount a volume from your program: `serve::fuse::Mount`. To have the kernel decrypt it:
+//!   `serve::mapping`. To write the whole plaintext to a
 //!   file: [`serve::export`].
 //! * Network Unlock, client and server: `network`.
 //!
@@ -65,6 +66,7 @@
 //! | `containers` (default) | VHD, VHDX, qcow2, E01, S01, VMDK, split raw images | Rust |
 //! | `fuse` (default) | the FUSE mount | Rust |
 //! | `cli` (default) | the `fve` command | Rust |
+//! | `map` (default) | volumes as devices of the kernel, through libdevmapper | Rust |
 //! | `certificates` | certificates and their private keys, from files | Rust |
 //! | `pkcs11` | private keys on smart cards and other tokens | Rust |
 //! | `event-logs` | Windows' event logs, read from an unlocked volume | Rust |
@@ -89,7 +91,7 @@
 //!   [`WriteAt`] from your program;
 //! * what stores a new key in a file (`Enrollment`, `PendingSecrets` and `save_key` in [`enroll`]) and
 //!   what opens the place for a new volume (`Target` in [`create`]);
-//! * the features `fuse`, `network`, `network-server`, `tpm` and `cli`.
+//! * the features `fuse`, `map`, `network`, `network-server`, `tpm` and `cli`.
 //!
 //! On Windows, keys in memory are wiped but not locked, and [`secret::others_can_read`] always says
 //! no.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Boots a whole Debian in QEMU and tries there what needs one: lines of fstab, the units, a TPM, shutdowns, and whether dm-crypt
-# reads what was written. tests/boot.sh [PACKAGE.deb ...]; see CONTRIBUTING.md. As root.
+# reads what was written. tests/boot.sh [PACKAGE.deb ...]; see CONTRIBUTING.md. As root. With ONLY=map, it only tries 'fve map'.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
@@ -10,7 +10,7 @@ export VMLAB=${VMLAB:-$root/target/boot}
 mkdir -p "$VMLAB"
 [ -e "$VMLAB/base.img" ] || "$kit/build.sh"
 work=$VMLAB/parts
-rm -rf "$work" "$VMLAB/runs/boot"
+rm -rf "$work"
 mkdir -p "$work/packages" "$work/keys" "$work/recipe"
 
 # What is installed in the guest: the packages, or else a tree like theirs.
@@ -58,17 +58,55 @@ for n in 1 2 3 4; do
     rm "$work/volume" "$work/plain"
 done
 
-status=0
-FILES="$here/boot/lib.sh $work/packages $work/keys $work/recipe" DISKS=$VMLAB/boot.img TPM=tis BOOTS=3 TIMEOUT=${TIMEOUT:-900} \
-    "$kit/run.sh" boot "$here/boot/guest.sh" || status=1
-cd "$VMLAB/runs/boot/share/out"
-grep -hE '^(PASS|FAIL|SKIP|SEE)' log.* || true
-for boot in 1 2 3; do
-    if ! grep -q '^end of boot' "log.$boot" 2>/dev/null; then
-        echo "FAIL boot $boot did not end"
-        status=1
-    fi
+# Volumes for the kernel's mapping: each method and size of sectors, and those that are partly converted.
+mkdir -p "$work/volumes" "$work/converted"
+for sector in 512 4096; do
+    truncate -s 16M "$work/plain"
+    mkntfs -q -F -s $sector -L Mapped "$work/plain" >/dev/null 2>&1
+    for cipher in aes-xts-128 aes-xts-256 aes-cbc-128 aes-cbc-256 aes-cbc-128-elephant aes-cbc-256-elephant; do
+        volume=$work/volumes/$cipher.$sector
+        "$FVE" create "$volume.img" --from "$work/plain" --sector-size $sector --cipher $cipher \
+            --new-password-file "$work/password" --startup-key-to "$work/keys" --quiet >/dev/null
+        "$FVE" export vmk "$volume.img" "$volume.vmk" --quiet --startup-key "$work/keys"
+        "$FVE" export fvek "$volume.img" "$volume.fvek" --quiet --vmk-file "$volume.vmk"
+        "$FVE" export fvek "$volume.img" "$volume.used" --quiet --vmk-file "$volume.vmk" --form used
+        "$FVE" decrypt "$volume.img" - --quiet --vmk-file "$volume.vmk" | sha256sum | cut -d' ' -f1 >"$volume.sha256"
+    done
+    rm "$work/plain"
 done
-! grep -qhE '^FAIL' log.* || status=1
-echo "boot.sh: $(cat log.* | grep -c '^PASS') passed, $(cat log.* | grep -c '^FAIL') failed, $(cat log.* | grep -c '^SKIP') skipped; logs in $VMLAB/runs/boot"
+printf 'correct horse battery staple' >"$work/password-of-testdata"
+for name in encryption-paused decryption-paused encrypt-on-write encrypt-on-write-plain-boot decrypted; do
+    volume=$work/converted/$name
+    cp "$root/testdata/$name.img" "$volume.img"
+    credential=()
+    if [ $name != decrypted ]; then
+        "$FVE" export fvek "$volume.img" "$volume.fvek" --quiet --password-file "$work/password-of-testdata"
+        credential=(--fvek-file "$volume.fvek")
+    fi
+    "$FVE" decrypt "$volume.img" - --quiet "${credential[@]}" | sha256sum | cut -d' ' -f1 >"$volume.sha256"
+done
+
+status=0
+passed=0 failed=0 skipped=0
+# Boots the guest $2 times for the script $1, and counts what it says.
+run() {
+    [[ " ${ONLY:-boot map} " == *" $1 "* ]] || return 0
+    rm -rf "$VMLAB/runs/$1"
+    BOOTS=$2 TIMEOUT=${TIMEOUT:-900} "$kit/run.sh" "$1" "$here/boot/$3" || status=1
+    local out=$VMLAB/runs/$1/share/out boot
+    grep -hE '^(PASS|FAIL|SKIP|SEE)' "$out"/log.* || true
+    for boot in $(seq "$2"); do
+        if ! grep -q '^end of boot' "$out/log.$boot" 2>/dev/null; then
+            echo "FAIL boot $boot of $1 did not end"
+            status=1
+        fi
+    done
+    ! grep -qhE '^FAIL' "$out"/log.* || status=1
+    passed=$((passed + $(cat "$out"/log.* | grep -c '^PASS')))
+    failed=$((failed + $(cat "$out"/log.* | grep -c '^FAIL')))
+    skipped=$((skipped + $(cat "$out"/log.* | grep -c '^SKIP')))
+}
+FILES="$here/boot/lib.sh $work/packages $work/keys $work/recipe" DISKS=$VMLAB/boot.img TPM=tis run boot 3 guest.sh
+FILES="$here/boot/lib.sh $work/packages $work/volumes $work/converted" run map 1 map.sh
+echo "boot.sh: $passed passed, $failed failed, $skipped skipped; logs in $VMLAB/runs"
 exit $status

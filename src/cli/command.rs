@@ -12,6 +12,8 @@ use crate::cli::commands::files::ls::LsArgs;
 use crate::cli::commands::generate::{self, CompletionsArgs, ManArgs};
 use crate::cli::commands::info::InfoArgs;
 use crate::cli::commands::list::ListArgs;
+#[cfg(feature = "map")]
+use crate::cli::commands::map::{MapArgs, UnmapArgs};
 use crate::cli::commands::metadata::MetadataArgs;
 #[cfg(feature = "fuse")]
 use crate::cli::commands::mount::MountArgs;
@@ -100,6 +102,12 @@ commands! {
         Decrypt(DecryptArgs),
         /// Serve the decrypted volume to other programs, over NBD
         Serve(ServeArgs),
+        /// Map the decrypted volume as a device of the kernel
+        #[cfg(feature = "map")]
+        Map(MapArgs),
+        /// Remove a device that 'fve map' has made
+        #[cfg(feature = "map")]
+        Unmap(UnmapArgs),
         /// Create a new volume in a file or on a block device
         Create(CreateArgs),
         /// Check recovery passwords, search for unreadable digits, and find saved ones
@@ -117,7 +125,7 @@ commands! {
         Metadata(MetadataArgs),
         /// Find volumes whose boot record or partition table is lost, and rebuild it
         Repair(RepairArgs),
-        /// Save keys of a volume to a file
+        /// Save keys of a volume to a file, and print the table that maps it
         Export(ExportArgs),
         /// Print shell completions
         Completions(CompletionsArgs),

@@ -24,6 +24,12 @@ const ADDITIONS: &[Additions] = &[
         options: &[],
     },
     Additions {
+        feature: "map",
+        is_on: cfg!(feature = "map"),
+        commands: &["map", "unmap"],
+        options: &[],
+    },
+    Additions {
         feature: "network",
         is_on: cfg!(feature = "network"),
         commands: &["network-unlock"],

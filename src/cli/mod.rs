@@ -10,6 +10,8 @@ mod exit;
 mod failure;
 mod help;
 mod lacking;
+#[cfg(any(feature = "fuse", feature = "map"))]
+mod loop_device;
 mod manual;
 #[cfg(feature = "fuse")]
 mod mount_helper;

@@ -4,12 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::FileSource;
+use super::extent::Extent;
 use super::storage::{Described, Node, NodeRange, System, Use, node_of, share_bytes};
 use crate::error::{Error, Result};
 
@@ -74,6 +75,21 @@ impl Devices {
         });
         uses
     }
+}
+
+/// The block device to use for bytes of a device, and where they begin in it: the partition that begins
+/// there, if the kernel knows one, since the whole disk may be in use by other partitions. `None` for
+/// bytes of a file.
+pub fn device_of(extent: &Extent) -> Option<(PathBuf, u64)> {
+    let system = System::default();
+    let range = extent.node_range()?;
+    if let Node::File { .. } = range.node {
+        return None;
+    }
+    Some(match system.device_of(&range) {
+        Some(node) if node != range.node => (system.path_of(node), 0),
+        _ => (extent.path.clone(), range.range.start),
+    })
 }
 
 impl BlockDevice {

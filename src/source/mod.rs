@@ -57,7 +57,7 @@ pub use window::Window;
 pub use write::WriteAt;
 
 #[cfg(target_os = "linux")]
-pub use devices::{BlockDevice, Devices};
+pub use devices::{BlockDevice, Devices, device_of};
 #[cfg(target_os = "linux")]
 pub use exclusive::{ExclusiveFile, open_exclusive};
 #[cfg(target_os = "linux")]

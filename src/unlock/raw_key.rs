@@ -133,8 +133,8 @@ impl Credential for RawFvek {
         };
         Some(if key.len() == method.key_len {
             Ok(VolumeKey::Fvek(SecretBytes::new(key.to_vec())))
-        } else if method.code == 0x8000 && key.len() == 32 {
-            Ok(VolumeKey::Fvek(spread_halves(key)))
+        } else if let Some(stored) = method.stored_key(key) {
+            Ok(VolumeKey::Fvek(stored))
         } else {
             Err(Failure::new(
                 Reason::WrongLength,
@@ -162,14 +162,6 @@ fn of_another_method(of_file: u16, of_volume: &Method) -> Failure {
             of_volume.name
         ),
     )
-}
-
-/// The 64 bytes that the disk holds of a 128-bit key with diffuser, from the two halves that are used.
-fn spread_halves(key: &[u8]) -> SecretBytes {
-    let mut spread = vec![0; 64];
-    spread[..16].copy_from_slice(&key[..16]);
-    spread[32..48].copy_from_slice(&key[16..32]);
-    SecretBytes::new(spread)
 }
 
 /// Reads a key that has one of `lengths` bytes, in binary or in hex digits.

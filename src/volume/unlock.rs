@@ -3,6 +3,7 @@
 
 use subtle::ConstantTimeEq;
 
+use super::fvek::Fvek;
 use super::unlocked::{OpenedBy, Sectors, Unlocked};
 use super::{Volume, evidence, is_decrypted};
 use crate::crypto::envelope;
@@ -18,12 +19,6 @@ use crate::unlock::{Credential, Opening, UnlockOptions, VolumeKey, open_key, try
 /// Bytes of the stack that are wiped after unlocking. Each type that holds a key wipes it; this wipes
 /// the copies that moving such a value leaves on the stack.
 const STACK: usize = 64 * KIB;
-
-/// The cipher made from an FVEK, and its method.
-struct SectorKey {
-    cipher: Box<dyn SectorCipher>,
-    method: &'static Method,
-}
 
 /// A metadata block whose VMK a credential opened.
 struct OpenedBlock<'a> {
@@ -104,6 +99,21 @@ impl Volume {
         credentials: &[C],
         options: &UnlockOptions,
     ) -> Result<Unlocked> {
+        let (unlocked, _) = self.unlock_with(&in_any_form(credentials), options)?;
+        Ok(unlocked)
+    }
+
+    /// Unlocks the volume as [`Volume::unlock`] does, and also returns its FVEK, with which other
+    /// programs, such as the kernel, decrypt its sectors. `None` if the volume is decrypted: it has no
+    /// keys.
+    ///
+    /// # Errors
+    /// Those of [`Volume::unlock`].
+    pub fn unlock_keeping_fvek<C: Credential>(
+        &self,
+        credentials: &[C],
+        options: &UnlockOptions,
+    ) -> Result<(Unlocked, Option<Fvek>)> {
         self.unlock_with(&in_any_form(credentials), options)
     }
 
@@ -111,7 +121,7 @@ impl Volume {
         &self,
         credentials: &[&dyn Credential],
         options: &UnlockOptions,
-    ) -> Result<Unlocked> {
+    ) -> Result<(Unlocked, Option<Fvek>)> {
         let best = *self
             .candidates(options)
             .first()
@@ -123,17 +133,18 @@ impl Volume {
                     "the volume is marked as decrypted: no key was used, and none proves its content".to_owned(),
                 );
             }
-            return Ok(unlocked);
+            return Ok((unlocked, None));
         }
         leave_nothing::<STACK, _>(|| {
             let found = self.find_key(credentials, options)?;
-            self.finish(
+            let (unlocked, fvek) = self.finish(
                 found.block,
                 found.opening,
                 found.proof,
                 found.report,
                 options,
-            )
+            )?;
+            Ok((unlocked, Some(fvek)))
         })
     }
 
@@ -227,7 +238,8 @@ impl Volume {
                 }
                 _ => {
                     let report = key.opened_by.report.clone();
-                    self.finish(block, opening, proof, report, &options)
+                    let (unlocked, _) = self.finish(block, opening, proof, report, &options)?;
+                    Ok(unlocked)
                 }
             }
         })
@@ -331,11 +343,12 @@ impl Volume {
         proof: Result<(), CopyFault>,
         report: UnlockReport,
         options: &UnlockOptions,
-    ) -> Result<Unlocked> {
-        let (sector_key, raw) = match &opening.key {
-            VolumeKey::Vmk(vmk) => (self.sector_key(block, vmk)?, false),
-            VolumeKey::Fvek(fvek) => (self.cipher(block.dataset.method, fvek)?, true),
+    ) -> Result<(Unlocked, Fvek)> {
+        let (fvek, raw) = match &opening.key {
+            VolumeKey::Vmk(vmk) => (self.open_fvek(block, vmk)?, false),
+            VolumeKey::Fvek(key) => (fvek(block.dataset.method, key.duplicate())?, true),
         };
+        let cipher = self.cipher(&fvek)?;
         let mut warnings = self.copy_warnings();
         if let Err(fault) = proof.as_ref()
             && self.key_package.is_none()
@@ -350,7 +363,7 @@ impl Volume {
             tracing::warn!("{fault}");
             warnings.push(fault);
         }
-        let sectors = self.sectors(Some(sector_key.cipher));
+        let sectors = self.sectors(Some(cipher));
         let plan = self.plan(block, &sectors)?;
         warnings.extend(plan.warnings);
         let proved = proof.is_ok() && !raw && self.key_package.is_none();
@@ -364,7 +377,7 @@ impl Volume {
             writable: self.writable_layout(block, &opening.key, &plan.layout),
             target: self.target.clone(),
             layout: plan.layout,
-            method: Some(sector_key.method),
+            method: Some(fvek.method()),
             opened_by: OpenedBy {
                 credential: Some(opening.credential),
                 protector: opening.protector,
@@ -387,7 +400,7 @@ impl Volume {
             self.check_unproved_places(block)?;
         }
         self.check_plaintext(block, &unlocked, proved)?;
-        Ok(unlocked)
+        Ok((unlocked, fvek))
     }
 
     fn sectors(&self, cipher: Option<Box<dyn SectorCipher>>) -> Sectors {
@@ -447,7 +460,7 @@ impl Volume {
 
     /// Opens the FVEK with the VMK. The encryption method is the type of the key, which is sealed
     /// together with it.
-    fn sector_key(&self, block: &MetadataBlock, vmk: &Vmk) -> Result<SectorKey> {
+    fn open_fvek(&self, block: &MetadataBlock, vmk: &Vmk) -> Result<Fvek> {
         let damaged = |what: &str| Error::Damaged {
             what: what.to_owned(),
             copies: Vec::new(),
@@ -472,24 +485,19 @@ impl Volume {
                 block.dataset.method, key.key_type
             )));
         }
-        self.cipher(key.key_type, &key.data)
+        fvek(key.key_type, key.data)
     }
 
-    fn cipher(&self, code: u16, key: &SecretBytes) -> Result<SectorKey> {
-        let method = Method::by_code(code).ok_or_else(|| unknown_method(code))?;
-        if key.len() != method.key_len {
-            return Err(Error::Damaged {
-                what: format!("the sector key does not have the length of {}", method.name),
-                copies: Vec::new(),
-            });
-        }
-        let cipher = method.cipher(key, self.sector_size).ok_or_else(|| {
-            Error::unsupported(format!(
-                "this CPU, or its emulator, computes {} wrongly",
-                method.name
-            ))
-        })?;
-        Ok(SectorKey { cipher, method })
+    fn cipher(&self, fvek: &Fvek) -> Result<Box<dyn SectorCipher>> {
+        let method = fvek.method();
+        method
+            .cipher(fvek.expose(), self.sector_size)
+            .ok_or_else(|| {
+                Error::unsupported(format!(
+                    "this CPU, or its emulator, computes {} wrongly",
+                    method.name
+                ))
+            })
     }
 
     /// What the user should know about the metadata copies.
@@ -511,6 +519,15 @@ impl Volume {
         }
         warnings
     }
+}
+
+/// The FVEK for the method with this code.
+fn fvek(code: u16, key: SecretBytes) -> Result<Fvek> {
+    let method = Method::by_code(code).ok_or_else(|| unknown_method(code))?;
+    Fvek::new(method, key).ok_or_else(|| Error::Damaged {
+        what: format!("the sector key does not have the length of {}", method.name),
+        copies: Vec::new(),
+    })
 }
 
 /// The identification field (docs/format.md §3.3). `None` if there is none, or it does not have the form

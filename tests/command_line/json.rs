@@ -59,6 +59,13 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "map",
+        &[
+            "fve map --json nothing no-such-name",
+            "fve unmap --json no-such-name",
+        ],
+    ),
+    (
         "unlock",
         &[
             "fve unlock --json EVERY --password-file password",

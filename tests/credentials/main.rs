@@ -1,5 +1,5 @@
-//! Certificates and smart cards, automatic unlocking through the system volume, key packages, and the
-//! sources of a secret: file descriptors, keyrings of the kernel, and systemd's agents.
+//! Certificates and smart cards, automatic unlocking through the system volume, key packages, exported
+//! keys, and the sources of a secret: file descriptors, keyrings of the kernel, and systemd's agents.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +16,7 @@ mod common;
 mod key_package;
 #[cfg(feature = "pkcs11")]
 mod lying_module;
+mod raw_keys;
 mod sources;
 #[cfg(feature = "pkcs11")]
 mod token;

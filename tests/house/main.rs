@@ -93,7 +93,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "serve",
         &[
-            "error", "files", "format", "nbd", "shown", "source", "threads", "volume",
+            "error", "files", "format", "guid", "nbd", "secret", "shown", "source", "threads",
+            "volume",
         ],
     ),
     ("repair", &["error", "format", "guid", "source", "volume"]),

@@ -7,6 +7,8 @@ pub(super) mod files;
 pub(super) mod generate;
 pub(super) mod info;
 pub(super) mod list;
+#[cfg(feature = "map")]
+pub(super) mod map;
 pub(super) mod metadata;
 #[cfg(feature = "fuse")]
 pub(super) mod mount;

@@ -6,12 +6,14 @@ use std::time::SystemTime;
 
 use fve::create::Inside;
 use fve::source::{DeviceHold, SharedHold};
-use fve::volume::{Unlocked, Writable, is_hibernated};
+use fve::volume::{Unlocked, Volume, Writable, is_hibernated};
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
-use crate::cli::options::source::{OpenedToShow, SourceArgs, open_for_writing, open_to_show};
+use crate::cli::options::source::{
+    Opened, OpenedForWriting, OpenedToShow, SourceArgs, open_for_writing, open_to_show,
+};
 use crate::cli::output::term;
 
 /// Locks that keep other programs from changing the source of a read-only mount.
@@ -26,13 +28,24 @@ pub(crate) fn open_to_read(
     source: &SourceArgs,
     credentials: &CredentialArgs,
 ) -> Result<ToRead, Failure> {
+    let (unlocked, opened, holds) =
+        open_to_read_by(source, credentials, |volume| credentials.unlock(volume))?;
+    Ok((unlocked, opened.path, opened.modified, holds))
+}
+
+/// The same with another way to unlock the volume.
+pub(crate) fn open_to_read_by<T>(
+    source: &SourceArgs,
+    credentials: &CredentialArgs,
+    unlock: impl FnOnce(&Volume) -> Result<T, Failure>,
+) -> Result<(T, Opened, Holds), Failure> {
     let shared = SharedHold::take(&source.source)?;
     let OpenedToShow { opened, hold } = open_to_show(source)
         .print_notes()
         .map_err(|failure| credentials.name_fitting(failure))?;
     let device = hold?;
-    let unlocked = credentials.unlock(&opened.volume)?;
-    Ok((unlocked, opened.path, opened.modified, (shared, device)))
+    let unlocked = unlock(&opened.volume)?;
+    Ok((unlocked, opened, (shared, device)))
 }
 
 /// Unlocks a volume to write to it, and returns the path of the source. Checks whether it can be written
@@ -41,15 +54,24 @@ pub(crate) fn open_to_write(
     source: &SourceArgs,
     credentials: &CredentialArgs,
 ) -> Result<(Writable, PathBuf), Failure> {
+    let (unlocked, opened) =
+        open_to_write_by(source, credentials, |volume| credentials.unlock(volume))?;
+    let writable = unlocked.into_writable().map_err(fve::Error::from)?;
+    Ok((writable, opened.path))
+}
+
+/// The same with another way to unlock the volume.
+pub(crate) fn open_to_write_by<T>(
+    source: &SourceArgs,
+    credentials: &CredentialArgs,
+    unlock: impl FnOnce(&Volume) -> Result<T, Failure>,
+) -> Result<(T, OpenedForWriting), Failure> {
     let opened = open_for_writing(source)
         .print_notes()
         .map_err(|failure| credentials.name_fitting(failure))?;
     opened.volume.check_writable()?;
-    let writable = credentials
-        .unlock(&opened.volume)?
-        .into_writable()
-        .map_err(fve::Error::from)?;
-    Ok((writable, opened.path))
+    let unlocked = unlock(&opened.volume)?;
+    Ok((unlocked, opened))
 }
 
 /// Checks that the file system in the volume does not use the places of BitLocker's own structures:

@@ -632,6 +632,9 @@ pub(crate) struct OpenedForWriting {
     pub(crate) target: Arc<dyn WriteAt>,
     #[allow(dead_code)]
     pub(crate) path: PathBuf,
+    /// Where the volume begins, in bytes from the start of the source.
+    #[allow(dead_code)]
+    pub(crate) offset: u64,
 }
 
 /// Opens the source exclusively, for commands that change the volume. Refuses disk-image containers,
@@ -718,6 +721,7 @@ fn locate_for_writing(
         volume,
         target,
         path: absolute(path),
+        offset: located.start,
     })
 }
 

@@ -22,6 +22,8 @@ mod wide;
 mod wiping;
 mod xts;
 
+use std::ops::Range;
+
 pub use engine::{Diffuser, Engine, Engines};
 
 use crate::secret::{KIB, SecretBytes, leave_nothing};
@@ -200,6 +202,42 @@ impl Method {
         matches!(self.code, 0x8000 | 0x8001)
     }
 
+    /// Where the bytes of a stored key are that the cipher uses: each half of a key with diffuser has 256
+    /// bits on disk, of which AES-128 uses the first 128 (docs/format.md §4.7).
+    fn used_parts(&self) -> [Range<usize>; 2] {
+        match self.code {
+            0x8000 => [0..16, 32..48],
+            _ => [0..self.key_len, self.key_len..self.key_len],
+        }
+    }
+
+    /// How many bytes of the stored key the cipher uses.
+    pub fn used_len(&self) -> usize {
+        self.used_parts().iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// The bytes that the cipher uses of a stored key ([`Method::key_len`] bytes).
+    pub fn used_key(&self, stored: &[u8]) -> SecretBytes {
+        let mut used = Vec::with_capacity(self.used_len());
+        for part in self.used_parts() {
+            used.extend_from_slice(stored.get(part).unwrap_or_default());
+        }
+        SecretBytes::new(used)
+    }
+
+    /// The key as it is stored, from the bytes that the cipher uses. `None` if those are not
+    /// [`Method::used_len`] bytes.
+    pub fn stored_key(&self, used: &[u8]) -> Option<SecretBytes> {
+        let mut rest = used;
+        let mut stored = vec![0; self.key_len];
+        for part in self.used_parts() {
+            let (own, later) = rest.split_at_checked(part.len())?;
+            stored.get_mut(part)?.copy_from_slice(own);
+            rest = later;
+        }
+        rest.is_empty().then(|| SecretBytes::new(stored))
+    }
+
     /// Its cipher with `key`, for sectors of `sector_size` bytes.
     ///
     /// It uses the fastest engines of this CPU that pass a self-test; those that fail are listed in
@@ -336,6 +374,25 @@ mod tests {
             cipher(*code, key, *sector_size).decrypt(*address, &mut sector);
             assert_eq!(sector[..16], *plaintext, "{code:#x} {sector_size}");
         }
+    }
+
+    #[test]
+    fn the_used_bytes_of_a_key_give_the_stored_key() {
+        for method in METHODS {
+            let stored: Vec<u8> = (1..=method.key_len as u8).collect();
+            let used = method.used_key(&stored);
+            assert_eq!(used.len(), method.used_len(), "{method:?}");
+            let again = method.stored_key(used.expose()).unwrap();
+            let cipher = |key: &[u8]| {
+                let mut sector = vec![7; 512];
+                cipher(method.code, key, 512).encrypt(4096, &mut sector);
+                sector
+            };
+            assert_eq!(cipher(again.expose()), cipher(&stored), "{method:?}");
+            assert!(method.stored_key(&stored[..stored.len() - 1]).is_none());
+        }
+        let used = Method::by_code(0x8000).unwrap().used_len();
+        assert_eq!(used, 32);
     }
 
     /// The sector key of the Elephant diffuser, as docs/format.md §9.7 gives it.

@@ -19,8 +19,9 @@ use fve::source::{MountEntry, writer_of};
 use rustix::process::geteuid;
 
 use super::users::{self, Users};
-use super::{is_busy, loop_device, private, refused};
+use super::{is_busy, private, refused};
 use crate::cli::failure::Failure;
+use crate::cli::loop_device;
 use crate::cli::output::term;
 
 /// How long to try again while a mount is in use: ntfs-3g closes the volume a moment after umount(8)

@@ -2,7 +2,6 @@
 
 mod find;
 mod layers;
-mod loop_device;
 mod private;
 mod unmounter;
 mod users;
@@ -11,7 +10,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::layers::{end_earlier, shows_source};
-pub(crate) use self::loop_device::LoopDevice;
 pub(crate) use self::private::{PrivateDirectory, remove as remove_private, shown_on};
 pub(crate) use self::unmounter::Unmounter;
 use crate::cli::exit::Status;

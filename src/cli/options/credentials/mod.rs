@@ -36,7 +36,7 @@ use fve::unlock::Suspended;
 use fve::unlock::auto_unlock::SystemVolume;
 use fve::unlock::key_package;
 use fve::volume::system::MAX_HIVE_LEN;
-use fve::volume::{MasterKey, UnlockOptions, Unlocked, Volume};
+use fve::volume::{Fvek, MasterKey, UnlockOptions, Unlocked, Volume};
 
 use self::kind::Read;
 pub(crate) use self::kind::{Addition, CredentialKind, Group, OptionValues};
@@ -222,6 +222,20 @@ impl CredentialArgs {
         let unlocked = leave_nothing::<STACK, _>(|| self.open_with(volume, &open))?;
         warn(unlocked.warnings());
         Ok(unlocked)
+    }
+
+    /// The same, with the FVEK of the volume, if it has one.
+    pub(crate) fn unlock_keeping_fvek(
+        &self,
+        volume: &Volume,
+    ) -> Result<(Unlocked, Option<Fvek>), Failure> {
+        let with_package = self.with_key_package(volume)?;
+        let volume = with_package.as_ref().unwrap_or(volume);
+        let open =
+            |credentials: &[_], options: &_| volume.unlock_keeping_fvek(credentials, options);
+        let (unlocked, fvek) = leave_nothing::<STACK, _>(|| self.open_with(volume, &open))?;
+        warn(unlocked.warnings());
+        Ok((unlocked, fvek))
     }
 
     /// The same for the volume master key alone.

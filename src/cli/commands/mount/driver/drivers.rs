@@ -16,9 +16,10 @@ use rustix::mount::{FsOpenFlags, MountFlags, fsopen};
 
 use super::Choice;
 use super::system::{Program, System};
-use crate::cli::commands::unmount::{LoopDevice, is_from};
+use crate::cli::commands::unmount::is_from;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::loop_device::LoopDevice;
 use crate::cli::options::plaintext::warn;
 use crate::cli::output::term::escaped;
 

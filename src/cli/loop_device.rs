@@ -28,7 +28,7 @@ use rustix::ioctl::{Getter, Ioctl, IoctlOutput, Opcode, Setter, ioctl};
 
 const CONTROL: &str = "/dev/loop-control";
 /// Major device number of loop devices.
-pub(super) const MAJOR: u32 = 7;
+pub(crate) const MAJOR: u32 = 7;
 
 const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
 const LOOP_CONFIGURE: Opcode = 0x4C0A;
@@ -169,7 +169,7 @@ fn configure_with(device: &File, file: &File, flags: u32) -> rustix::io::Result<
 
 /// The device number of the file system that the file of a loop device is on. `None` if the device has no
 /// file, or the file system does not answer.
-pub(super) fn file_system_of(device: &Path) -> Option<(u32, u32)> {
+pub(crate) fn file_system_of(device: &Path) -> Option<(u32, u32)> {
     let device = File::open(device).ok()?;
     // SAFETY: the request writes a `loop_info64`, which `Info` is.
     let info = unsafe { ioctl(&device, Getter::<LOOP_GET_STATUS64, Info>::new()) }.ok()?;
@@ -177,12 +177,12 @@ pub(super) fn file_system_of(device: &Path) -> Option<(u32, u32)> {
 }
 
 /// The path of the file of the loop device with this device number.
-pub(super) fn file_of(device: (u32, u32)) -> Option<PathBuf> {
+pub(crate) fn file_of(device: (u32, u32)) -> Option<PathBuf> {
     backing_file(&about(device))
 }
 
 /// The path of the loop device with this device number.
-pub(super) fn path_of(device: (u32, u32)) -> Option<PathBuf> {
+pub(crate) fn path_of(device: (u32, u32)) -> Option<PathBuf> {
     let about = std::fs::read_link(about(device)).ok()?;
     Some(Path::new("/dev").join(about.file_name()?))
 }

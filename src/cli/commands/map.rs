@@ -1,0 +1,328 @@
+//! `fve map` and `fve unmap`: the decrypted volume as a device of the kernel.
+//!
+//! Keys of `map --json`: `name`, `device`, `source`, `offset` (bytes in the device below), `below` (that
+//! device), `size` (bytes), `read_only`. Keys of `unmap --json`: `name`.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
+use fve::error::Error;
+use fve::guid::Guid;
+use fve::serve::mapping::{Mapping, Table, check_name, device_path, remove};
+use fve::shown::ShowPath;
+use fve::source::{Devices, Extent, changed_by, device_of, is_nbd_address};
+use fve::volume::{Fvek, Volume};
+use rustix::process::geteuid;
+use serde_json::json;
+
+use crate::cli::exit::Status;
+use crate::cli::failure::Failure;
+use crate::cli::loop_device::LoopDevice;
+use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::plaintext::{check_inside, open_to_read_by, open_to_write_by};
+use crate::cli::options::source::SourceArgs;
+use crate::cli::output::json::document;
+use crate::cli::output::term;
+use crate::cli::run::Run;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Have the kernel decrypt a volume, mount its files, and end both:
+    fve map /dev/sda3 windows
+    mount -t ntfs3 -o ro /dev/mapper/windows /mnt
+    umount /mnt
+    fve unmap windows
+  Write to the volume of a disk image:
+    fve map disk.img windows --read-write")]
+pub(crate) struct MapArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Name of the new device in /dev/mapper
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    name: String,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
+
+    /// Let the device be written to. No other program may use SOURCE meanwhile
+    #[arg(long, conflicts_with = "accept-damaged-metadata")]
+    read_write: bool,
+
+    /// With --read-write: write although the file system in the volume may use the places of BitLocker's
+    /// own structures; what is written there is lost
+    #[arg(long, requires = "read_write")]
+    allow_unaware_file_system: bool,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  Remove the device /dev/mapper/windows:
+    fve unmap windows")]
+pub(crate) struct UnmapArgs {
+    /// Name of the device in /dev/mapper, or its path
+    #[arg(value_name = "NAME", value_hint = ValueHint::FilePath, value_parser = parse_name_or_path)]
+    name: String,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    check_name(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+fn parse_name_or_path(text: &str) -> Result<String, String> {
+    parse_name(text.strip_prefix("/dev/mapper/").unwrap_or(text))
+}
+
+impl Run for MapArgs {
+    fn run(&self) -> Result<(), Failure> {
+        map(self)
+    }
+}
+
+impl Run for UnmapArgs {
+    fn run(&self) -> Result<(), Failure> {
+        unmap(self)
+    }
+}
+
+/// What is mapped.
+struct Found {
+    table: Table,
+    fvek: Option<Fvek>,
+    volume: Option<Guid>,
+    place: Place,
+}
+
+/// Where the volume is.
+struct Place {
+    extent: Extent,
+    /// The device with the volume; `None` if it is in a file.
+    device: Option<PathBuf>,
+    /// Where the volume begins on the device or in the file.
+    offset: u64,
+}
+
+impl Place {
+    fn of(source: &Path, offset: u64, size: u64) -> Self {
+        let extent = Extent::part(source, offset, size);
+        match device_of(&extent) {
+            Some((device, offset)) => Self {
+                extent,
+                device: Some(device),
+                offset,
+            },
+            None => Self {
+                extent,
+                device: None,
+                offset,
+            },
+        }
+    }
+}
+
+fn map(args: &MapArgs) -> Result<(), Failure> {
+    check_root()?;
+    refuse_unmappable(&args.source)?;
+    let path = device_path(&args.name);
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::usage(format!(
+            "there is a device {} already; choose another name",
+            path.shown()
+        )));
+    }
+    let found = unlock(args)?;
+    let place = &found.place;
+    let (below, attached) = match &place.device {
+        Some(device) => (device.clone(), None),
+        None => {
+            let device = attach(&place.extent.path, !args.read_write)?;
+            (device.path().to_owned(), Some(device))
+        }
+    };
+    let below_name = below.to_string_lossy();
+    let mapping = Mapping::new(&args.name, &found.table, &below_name)
+        .volume(found.volume)
+        .fvek(found.fvek.as_ref())
+        .writable(args.read_write);
+    let device = mapping
+        .make()
+        .map_err(|error| explain(error, &place.extent))?;
+    // The mapping keeps it attached.
+    drop(attached);
+    if args.json {
+        return term::print(&document(&json!({
+            "name": args.name,
+            "device": device.to_string_lossy(),
+            "source": place.extent.path.to_string_lossy(),
+            "below": below_name,
+            "offset": place.offset,
+            "size": found.table.size(),
+            "read_only": !args.read_write,
+        })));
+    }
+    let access = if args.read_write { "" } else { ", read-only" };
+    term::note(format_args!(
+        "the decrypted volume is {}{access}; end with 'fve unmap {}'",
+        device.shown(),
+        args.name
+    ));
+    Ok(())
+}
+
+/// Unlocks the volume, and checks whether it may be written to if that is asked for. The locks on the
+/// source end with this: dm-crypt claims a device for itself.
+fn unlock(args: &MapArgs) -> Result<Found, Failure> {
+    let (source, credentials) = (&args.source, &args.credentials);
+    if !args.read_write {
+        let ((unlocked, fvek), opened, _holds) = open_to_read_by(source, credentials, |volume| {
+            credentials.unlock_keeping_fvek(volume)
+        })?;
+        let Ok(offset) = u64::try_from(opened.offset) else {
+            return Err(Failure::Volume(Error::unsupported(
+                "the source lacks the beginning of the volume, and the kernel cannot map the rest",
+            )));
+        };
+        let place = Place::of(&opened.path, offset, unlocked.size());
+        return Ok(Found {
+            table: Table::of(&unlocked, place.offset)?,
+            fvek,
+            volume: identifier(&opened.volume),
+            place,
+        });
+    }
+    let ((unlocked, fvek), opened) = open_to_write_by(source, credentials, |volume| {
+        credentials.unlock_keeping_fvek(volume)
+    })?;
+    let place = Place::of(&opened.path, opened.offset, unlocked.size());
+    let table = Table::of(&unlocked, place.offset)?;
+    let writable = unlocked.into_writable().map_err(Error::from)?;
+    check_inside(&writable, args.allow_unaware_file_system)?;
+    Ok(Found {
+        table,
+        fvek,
+        volume: identifier(&opened.volume),
+        place,
+    })
+}
+
+fn identifier(volume: &Volume) -> Option<Guid> {
+    volume.metadata_as_found().map(|block| block.dataset.id)
+}
+
+/// Refuses what is no device and no raw image: the kernel reads neither containers nor NBD servers.
+fn refuse_unmappable(args: &SourceArgs) -> Result<(), Failure> {
+    let path = &args.source;
+    let what = if is_nbd_address(path) {
+        "an NBD server".to_owned()
+    } else if args.rescue_map.is_some() {
+        return Err(Failure::usage(
+            "the kernel does not know rescue maps: leave out --rescue-map, or use 'fve mount --volume'",
+        ));
+    } else {
+        match fve::source::open(path)? {
+            (_, Some(container)) => format!("a disk image of the kind {container}"),
+            (_, None) => return Ok(()),
+        }
+    };
+    Err(Error::unsupported(format!(
+        "{} is {what}, which the kernel cannot map",
+        path.shown()
+    ))
+    .with_remedy(fve::error::Remedy::NoFiles)
+    .into())
+}
+
+/// Attaches a loop device to an image.
+fn attach(image: &Path, read_only: bool) -> Result<LoopDevice, Failure> {
+    let open = |path: &Path| -> io::Result<File> {
+        OpenOptions::new().read(true).write(!read_only).open(path)
+    };
+    open(image)
+        .and_then(|file| LoopDevice::attach(&file, read_only))
+        .map_err(|error| {
+            Error::io(
+                format!("cannot attach a loop device to {}", image.shown()),
+                error,
+            )
+            .into()
+        })
+}
+
+/// Says what uses the device if that is why it cannot be mapped.
+fn explain(error: Error, extent: &Extent) -> Failure {
+    let busy = |source: &io::Error| source.kind() == io::ErrorKind::ResourceBusy;
+    match error {
+        Error::Io { what, source, .. } if busy(&source) => match changed_by(extent) {
+            Some(user) => Error::environment(format!("{what}: {user}")).into(),
+            None => Error::io(what, source).into(),
+        },
+        other => other.into(),
+    }
+}
+
+fn unmap(args: &UnmapArgs) -> Result<(), Failure> {
+    check_root()?;
+    remove(&args.name).map_err(|error| match &error {
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => {
+            in_use(&args.name, error)
+        }
+        _ => error.into(),
+    })?;
+    match args.json {
+        true => term::print(&document(&json!({ "name": args.name }))),
+        false => Ok(()),
+    }
+}
+
+/// The failure for a mapping that is in use: by what, as far as the system says.
+fn in_use(name: &str, error: Error) -> Failure {
+    let path = device_path(name);
+    let devices = Devices::new();
+    let disks = devices.disks().unwrap_or_default();
+    let mapped = disks.iter().find(|disk| disk.path() == path);
+    let uses: Vec<_> = mapped
+        .map(|disk| devices.uses(disk, 0..u64::MAX))
+        .unwrap_or_default()
+        .iter()
+        .map(|found| found.description())
+        .collect();
+    match uses.is_empty() {
+        true => Failure::Other {
+            status: Status::Io,
+            what: format!("{}: a program uses it", error.with_causes()),
+            help: Some(format!("'fuser -v {}' names the programs", path.shown())),
+        },
+        false => Failure::Other {
+            status: Status::Io,
+            what: format!("cannot remove the mapping: {}", uses.join("; ")),
+            help: Some("end that first".to_owned()),
+        },
+    }
+}
+
+fn check_root() -> Result<(), Failure> {
+    match geteuid().is_root() {
+        true => Ok(()),
+        false => Err(Failure::Other {
+            status: Status::Io,
+            what: "only root can use the kernel's device-mapper".to_owned(),
+            help: Some(
+                "run the command as root; 'fve mount --volume' and 'fve serve nbd' need no root"
+                    .to_owned(),
+            ),
+        }),
+    }
+}

@@ -1,0 +1,223 @@
+//! Making a mapping in the kernel, and removing it.
+
+use std::io;
+use std::path::PathBuf;
+
+use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
+
+use super::libdevmapper::{self, Failed, Target};
+use super::{KeyText, Table};
+use crate::error::{Error, Result};
+use crate::guid::Guid;
+use crate::shown::ShowPath;
+use crate::volume::Fvek;
+
+/// What the identifiers of mappings of BitLocker volumes begin with, those of cryptsetup too: so
+/// `cryptsetup status` and `cryptsetup close` know the mapping, and `lsblk` says that it decrypts.
+const KIND: &str = "CRYPT-BITLK-";
+
+/// Longest name in bytes (DM_NAME_LEN in `linux/dm-ioctl.h`, without the zero at its end), and longest
+/// identifier (DM_UUID_LEN).
+const MAX_NAME: usize = 127;
+const MAX_UUID: usize = 128;
+
+/// A mapping to make, read-only unless [`Mapping::writable`] says otherwise.
+#[derive(Debug)]
+pub struct Mapping<'a> {
+    name: &'a str,
+    volume: Option<Guid>,
+    table: &'a Table,
+    device: &'a str,
+    fvek: Option<&'a Fvek>,
+    read_only: bool,
+}
+
+/// The path of the mapping with this name.
+pub fn device_path(name: &str) -> PathBuf {
+    PathBuf::from("/dev/mapper").join(name)
+}
+
+/// Checks that a mapping can have this name: at most 127 letters, digits and `#+-.:=@_` of ASCII, as in
+/// libdevmapper.
+///
+/// # Errors
+/// [`Error::Environment`] with the reason.
+pub fn check_name(name: &str) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"#+-.:=@_".contains(&byte);
+    let is_path = [".", "..", "control"].contains(&name);
+    match (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(fits) && !is_path {
+        true => Ok(()),
+        false => Err(Error::environment(
+            "a mapping cannot have this name: it must consist of 1 to 127 letters, digits and #+-.:=@_",
+        )),
+    }
+}
+
+impl<'a> Mapping<'a> {
+    /// A mapping with the name that it gets in /dev/mapper, and what it consists of. `device` is the device
+    /// below it, by its path or by its numbers (`8:3`).
+    pub fn new(name: &'a str, table: &'a Table, device: &'a str) -> Self {
+        Self {
+            name,
+            volume: None,
+            table,
+            device,
+            fvek: None,
+            read_only: true,
+        }
+    }
+
+    /// The identifier of the volume, which becomes a part of that of the mapping.
+    #[must_use]
+    pub fn volume(mut self, id: Option<Guid>) -> Self {
+        self.volume = id;
+        self
+    }
+
+    /// The key of the sectors; `None` if nothing is encrypted.
+    #[must_use]
+    pub fn fvek(mut self, fvek: Option<&'a Fvek>) -> Self {
+        self.fvek = fvek;
+        self
+    }
+
+    /// Whether the mapping can be written to.
+    #[must_use]
+    pub fn writable(mut self, writable: bool) -> Self {
+        self.read_only = !writable;
+        self
+    }
+
+    /// Makes the mapping, and returns the path of its device. The key is in the kernel's keyring of this
+    /// thread until dm-crypt has copied it, and in no text.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when the name is taken, when libdevmapper cannot be loaded, and when the
+    /// kernel has no device-mapper; [`Error::Io`] when the kernel refuses the mapping, as when the device is
+    /// in use.
+    pub fn make(&self) -> Result<PathBuf> {
+        check_name(self.name)?;
+        let path = device_path(self.name);
+        if known(self.name)?.is_some() {
+            return Err(
+                Error::environment(format!("there is a device {} already", path.shown()))
+                    .with_remedy("choose another name"),
+            );
+        }
+        let description = format!("fve:{}", self.name);
+        let _key = self
+            .fvek
+            .map(|fvek| KeyForThread::add(&description, fvek))
+            .transpose()
+            .map_err(|error| {
+                Error::io(
+                    "cannot give the key to the kernel's keyring",
+                    io::Error::other(error.to_string()),
+                )
+            })?;
+        let text = KeyText::Keyring {
+            kind: "user",
+            description: &description,
+        };
+        let targets: Vec<Target<'_>> = self
+            .table
+            .targets
+            .iter()
+            .map(|target| {
+                let (kind, parameters) = self.table.parameters(target, self.device, text);
+                let len = target.range.end - target.range.start;
+                (
+                    target.range.start,
+                    len,
+                    kind,
+                    parameters.as_str().to_owned(),
+                )
+            })
+            .collect();
+        let fail = |failed| {
+            self::failed(
+                format!("cannot map {} as {}", self.device, path.shown()),
+                failed,
+            )
+        };
+        libdevmapper::create(self.name, &self.uuid(), self.read_only, &targets).map_err(fail)?;
+        Ok(path)
+    }
+
+    fn uuid(&self) -> String {
+        let volume = self.volume.map_or_else(String::new, |id| {
+            format!("{id:X}").replace('-', "").to_lowercase()
+        });
+        let mut uuid = format!("{KIND}{volume}-{}", self.name);
+        uuid.truncate(MAX_UUID);
+        uuid
+    }
+}
+
+/// Removes the mapping of a BitLocker volume, also one that cryptsetup made.
+///
+/// # Errors
+/// [`Error::Environment`] when there is no mapping of this name, when it is of another kind, when libdevmapper
+/// cannot be loaded, and when the kernel has no device-mapper; [`Error::Io`] with
+/// [`io::ErrorKind::ResourceBusy`] while it is in use.
+pub fn remove(name: &str) -> Result<()> {
+    check_name(name)?;
+    let path = device_path(name);
+    let path = path.shown();
+    let Some(known) = known(name)? else {
+        return Err(Error::environment(format!("there is no mapping {path}")));
+    };
+    if !known.uuid.starts_with(KIND) {
+        return Err(
+            Error::environment(format!("{path} is not the mapping of a BitLocker volume"))
+                .with_remedy("remove it with the program that made it"),
+        );
+    }
+    let what = format!("cannot remove the mapping {path}");
+    if known.is_open {
+        return Err(Error::io(what, io::ErrorKind::ResourceBusy.into()));
+    }
+    libdevmapper::remove(name).map_err(|error| failed(what, error))
+}
+
+fn known(name: &str) -> Result<Option<libdevmapper::Known>> {
+    libdevmapper::known(name)
+        .map_err(|error| failed("cannot look for the mapping".to_owned(), error))
+}
+
+fn failed(what: String, error: Failed) -> Error {
+    match error {
+        Failed::NoLibrary(why) => Error::environment(format!("{what}: {why}")).with_remedy(
+            "install libdevmapper: 'apt install libdevmapper1.02.1', or the package device-mapper-libs",
+        ),
+        Failed::System(error) if !std::path::Path::new("/dev/mapper/control").exists() => {
+            tracing::debug!("{what}: {error}");
+            Error::environment(format!("{what}: this kernel has no device-mapper"))
+                .with_remedy("load its module ('modprobe dm-crypt'), or show the volume without the kernel")
+        }
+        Failed::System(error) => Error::io(what, error),
+    }
+}
+
+/// A key in the keyring of this thread, which no other program sees. The kernel removes it with this value.
+struct KeyForThread {
+    keyring: KeyRing,
+    key: linux_keyutils::Key,
+}
+
+impl KeyForThread {
+    fn add(description: &str, fvek: &Fvek) -> Result<Self, KeyError> {
+        let keyring = KeyRing::from_special_id(KeyRingIdentifier::Thread, true)?;
+        let used = fvek.used();
+        let key = keyring.add_key(description, used.expose())?;
+        Ok(Self { keyring, key })
+    }
+}
+
+impl Drop for KeyForThread {
+    fn drop(&mut self) {
+        // Revoking it wipes its content; it is gone with the last link.
+        let _ = self.key.revoke();
+        let _ = self.keyring.unlink_key(self.key);
+    }
+}

@@ -1,0 +1,239 @@
+//! libdevmapper, the library of lvm2 and cryptsetup, loaded when a mapping is made or removed: it talks to
+//! the kernel, and waits for udev until the device has its name in /dev/mapper.
+//!
+//! The crate `devicemapper` was tried: building it needs libclang and the headers of libdevmapper, its
+//! licence (MPL-2.0) is not among those that the program may contain, and it brings `env_logger` into a
+//! library. Requests to the kernel without libdevmapper are not enough where udev names the devices.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io;
+use std::sync::OnceLock;
+
+use libloading::Library;
+
+const FILE: &str = "libdevmapper.so.1.02.1";
+
+// `libdevmapper.h`: the kinds of task.
+const CREATE: c_int = 0;
+const REMOVE: c_int = 2;
+const INFO: c_int = 6;
+
+type Raw = *mut c_void;
+
+/// The functions that are used, as `libdevmapper.h` declares them. Those that return a number return 0 if
+/// they fail.
+struct Functions {
+    dm_task_create: unsafe extern "C" fn(c_int) -> Raw,
+    dm_task_destroy: unsafe extern "C" fn(Raw),
+    dm_task_set_name: unsafe extern "C" fn(Raw, *const c_char) -> c_int,
+    dm_task_set_uuid: unsafe extern "C" fn(Raw, *const c_char) -> c_int,
+    dm_task_set_ro: unsafe extern "C" fn(Raw) -> c_int,
+    dm_task_add_target: unsafe extern "C" fn(Raw, u64, u64, *const c_char, *const c_char) -> c_int,
+    dm_task_set_cookie: unsafe extern "C" fn(Raw, *mut u32, u16) -> c_int,
+    dm_task_retry_remove: unsafe extern "C" fn(Raw) -> c_int,
+    dm_task_run: unsafe extern "C" fn(Raw) -> c_int,
+    dm_task_get_errno: unsafe extern "C" fn(Raw) -> c_int,
+    dm_task_get_info: unsafe extern "C" fn(Raw, *mut Info) -> c_int,
+    dm_task_get_uuid: unsafe extern "C" fn(Raw) -> *const c_char,
+    dm_udev_wait: unsafe extern "C" fn(u32) -> c_int,
+}
+
+/// `struct dm_info`. A newer library may have more fields at its end than these, so there is room.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+struct Info {
+    exists: c_int,
+    suspended: c_int,
+    live_table: c_int,
+    inactive_table: c_int,
+    open_count: i32,
+    event_number: u32,
+    major: u32,
+    minor: u32,
+    read_only: c_int,
+    target_count: i32,
+    room: [u64; 16],
+}
+
+/// What is known of a device.
+pub(super) struct Known {
+    pub(super) uuid: String,
+    pub(super) is_open: bool,
+}
+
+/// Why a task failed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The library cannot be loaded.
+    NoLibrary(String),
+    /// The system's reason.
+    System(io::Error),
+}
+
+static LOADED: OnceLock<Result<Functions, String>> = OnceLock::new();
+
+fn functions() -> Result<&'static Functions, Failed> {
+    let loaded = LOADED.get_or_init(|| load().map_err(|error| error.to_string()));
+    loaded
+        .as_ref()
+        .map_err(|why| Failed::NoLibrary(format!("{FILE} cannot be loaded: {why}")))
+}
+
+fn load() -> Result<Functions, libloading::Error> {
+    // SAFETY: the library has no constructors that depend on the state of this program.
+    let library = unsafe { Library::new(FILE) }?;
+    macro_rules! table {
+        ($($name:ident),* $(,)?) => {
+            Functions {
+                $(
+                    // SAFETY: the type of the field is that of the declaration in `libdevmapper.h`.
+                    $name: *unsafe { library.get(concat!(stringify!($name), "\0").as_bytes()) }?,
+                )*
+            }
+        };
+    }
+    let functions = table!(
+        dm_task_create,
+        dm_task_destroy,
+        dm_task_set_name,
+        dm_task_set_uuid,
+        dm_task_set_ro,
+        dm_task_add_target,
+        dm_task_set_cookie,
+        dm_task_retry_remove,
+        dm_task_run,
+        dm_task_get_errno,
+        dm_task_get_info,
+        dm_task_get_uuid,
+        dm_udev_wait,
+    );
+    // The functions are used until the program ends.
+    std::mem::forget(library);
+    Ok(functions)
+}
+
+/// A task of the library: one request to the kernel.
+struct Task {
+    functions: &'static Functions,
+    raw: Raw,
+}
+
+impl Task {
+    fn new(kind: c_int, name: &str) -> Result<Self, Failed> {
+        let functions = functions()?;
+        // SAFETY: the function takes a number.
+        let raw = unsafe { (functions.dm_task_create)(kind) };
+        if raw.is_null() {
+            return Err(Failed::System(io::Error::last_os_error()));
+        }
+        let task = Self { functions, raw };
+        let name = text(name)?;
+        // SAFETY: the task exists, and the library copies the text.
+        let named = unsafe { (functions.dm_task_set_name)(task.raw, name.as_ptr()) };
+        task.check(named)?;
+        Ok(task)
+    }
+
+    /// The failure of the task if `returned` is 0.
+    fn check(&self, returned: c_int) -> Result<(), Failed> {
+        if returned != 0 {
+            return Ok(());
+        }
+        // SAFETY: the task exists.
+        let code = unsafe { (self.functions.dm_task_get_errno)(self.raw) };
+        Err(Failed::System(match code {
+            0 => io::ErrorKind::InvalidInput.into(),
+            code => io::Error::from_raw_os_error(code),
+        }))
+    }
+
+    fn run(&self) -> Result<(), Failed> {
+        // SAFETY: the task exists.
+        self.check(unsafe { (self.functions.dm_task_run)(self.raw) })
+    }
+
+    /// Runs the task, and waits until udev has named or forgotten the device.
+    fn run_with_udev(&self) -> Result<(), Failed> {
+        let mut cookie = 0;
+        // SAFETY: the task exists, and so does the number, in which the library returns a cookie.
+        self.check(unsafe { (self.functions.dm_task_set_cookie)(self.raw, &mut cookie, 0) })?;
+        let done = self.run();
+        // SAFETY: the cookie is that of the library. It is waited for after a failure, too: that frees it.
+        unsafe { (self.functions.dm_udev_wait)(cookie) };
+        done
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // SAFETY: the task exists, and is not used afterwards.
+        unsafe { (self.functions.dm_task_destroy)(self.raw) };
+    }
+}
+
+fn text(text: &str) -> Result<CString, Failed> {
+    CString::new(text).map_err(|_| Failed::System(io::ErrorKind::InvalidInput.into()))
+}
+
+/// A target of a new device: its first sector, how many sectors it has, its kind and parameters.
+pub(super) type Target<'a> = (u64, u64, &'a str, String);
+
+/// Makes a device.
+pub(super) fn create(
+    name: &str,
+    uuid: &str,
+    read_only: bool,
+    targets: &[Target<'_>],
+) -> Result<(), Failed> {
+    let task = Task::new(CREATE, name)?;
+    let (functions, raw) = (task.functions, task.raw);
+    let uuid = text(uuid)?;
+    // SAFETY: the task exists, and the library copies the text.
+    task.check(unsafe { (functions.dm_task_set_uuid)(raw, uuid.as_ptr()) })?;
+    if read_only {
+        // SAFETY: the task exists.
+        task.check(unsafe { (functions.dm_task_set_ro)(raw) })?;
+    }
+    for (start, len, kind, parameters) in targets {
+        let (kind, parameters) = (text(kind)?, text(parameters)?);
+        let (kind, parameters) = (kind.as_ptr(), parameters.as_ptr());
+        // SAFETY: the task exists, and the library copies both texts.
+        task.check(unsafe { (functions.dm_task_add_target)(raw, *start, *len, kind, parameters) })?;
+    }
+    task.run_with_udev()
+}
+
+/// Removes a device. While it is in use for a moment, as by udev, the library tries again.
+pub(super) fn remove(name: &str) -> Result<(), Failed> {
+    let task = Task::new(REMOVE, name)?;
+    // SAFETY: the task exists.
+    task.check(unsafe { (task.functions.dm_task_retry_remove)(task.raw) })?;
+    task.run_with_udev()
+}
+
+/// What is known of a device; `None` if there is none with this name.
+pub(super) fn known(name: &str) -> Result<Option<Known>, Failed> {
+    let task = Task::new(INFO, name)?;
+    task.run()?;
+    let mut info = Info::default();
+    // SAFETY: the task was run, and `info` has room for everything that the library writes.
+    task.check(unsafe { (task.functions.dm_task_get_info)(task.raw, &mut info) })?;
+    if info.exists == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the task was run.
+    let uuid = unsafe { (task.functions.dm_task_get_uuid)(task.raw) };
+    let uuid = match uuid.is_null() {
+        true => String::new(),
+        // SAFETY: it is a text that belongs to the task.
+        false => unsafe { CStr::from_ptr(uuid) }
+            .to_string_lossy()
+            .into_owned(),
+    };
+    Ok(Some(Known {
+        uuid,
+        is_open: info.open_count > 0,
+    }))
+}
