@@ -86,6 +86,19 @@ for name in encryption-paused decryption-paused encrypt-on-write encrypt-on-writ
     "$FVE" decrypt "$volume.img" - --quiet "${credential[@]}" | sha256sum | cut -d' ' -f1 >"$volume.sha256"
 done
 
+mkdir "$work/keyutils"
+cp -L "$(command -v keyctl)" "$(ldd "$(command -v keyctl)" | awk '/libkeyutils/ { print $3 }')" "$work/keyutils/"
+
+# Those that Windows made, in partitions of one disk.
+corpus=${FVE_CORPUS:-$root/../shared/corpus}
+rm -f "$VMLAB/windows.img"
+mkdir "$work/windows"
+if [ -e "$corpus/corpus.json" ]; then
+    python3 "$here/boot/windows.py" "$corpus" "$VMLAB/windows.img" "$work/windows/list"
+else
+    truncate -s 1M "$VMLAB/windows.img"
+fi
+
 status=0
 passed=0 failed=0 skipped=0
 # Boots the guest $2 times for the script $1, and counts what it says.
@@ -107,6 +120,6 @@ run() {
     skipped=$((skipped + $(cat "$out"/log.* | grep -c '^SKIP')))
 }
 FILES="$here/boot/lib.sh $work/packages $work/keys $work/recipe" DISKS=$VMLAB/boot.img TPM=tis run boot 3 guest.sh
-FILES="$here/boot/lib.sh $work/packages $work/volumes $work/converted" run map 1 map.sh
+TIMEOUT=${TIMEOUT:-1800} FILES="$here/boot/lib.sh $work/packages $work/volumes $work/converted $work/windows $work/keyutils" DISKS=$VMLAB/windows.img run map 1 map.sh
 echo "boot.sh: $passed passed, $failed failed, $skipped skipped; logs in $VMLAB/runs"
 exit $status

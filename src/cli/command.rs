@@ -63,8 +63,6 @@ Examples:
   Show the files of the volume in a directory, and end that:
     fve mount /dev/sda3 /mnt
     fve unmount /mnt
-  Check which key protector a recovery password unlocks:
-    fve unlock /dev/sda3 --recovery-password-file key.txt
   Decrypt a partition to an image file:
     fve decrypt /dev/sda3 volume.img";
 

@@ -10,6 +10,7 @@ use std::process::Command;
 use fve::crypto::sector::METHODS;
 
 use crate::common::output::{assert_status, run, text};
+use crate::common::peers::{self, Peer};
 use crate::common::testdata::{self, Entry, Kind};
 use crate::common::trials::{self, trial};
 use crate::common::{corpus, fve};
@@ -33,6 +34,20 @@ fn password_file(directory: &Path) -> String {
     path.into_os_string().into_string().expect("UTF-8")
 }
 
+/// The options for the VMK of a volume, which is exported with the password. They spare the other exports the
+/// time that the password takes.
+fn vmk(entry: &Entry, directory: &Path) -> [String; 2] {
+    let password = password_file(directory);
+    let key = export(
+        &["vmk"],
+        &entry.file,
+        directory,
+        &["--password-file", &password],
+    );
+    let key = key.into_os_string().into_string().expect("UTF-8");
+    ["--vmk-file".to_owned(), key]
+}
+
 /// Volumes of testdata that the password opens.
 fn with_password() -> Vec<Entry> {
     let has_password = |entry: &Entry| {
@@ -51,22 +66,23 @@ fn with_password() -> Vec<Entry> {
 fn every_form() {
     for entry in with_password() {
         let directory = tempfile::tempdir().expect("directory");
-        let password = password_file(directory.path());
-        let credential = ["--password-file", password.as_str()];
-        let forms: [&[&str]; 4] = [
-            &["vmk"],
+        let vmk = vmk(&entry, directory.path());
+        let credential = vmk.each_ref().map(String::as_str);
+        let forms: [&[&str]; 3] = [
             &["fvek"],
             &["fvek", "--form", "used"],
             &["fvek", "--form", "dislocker"],
         ];
-        for form in forms {
-            let key = export(form, &entry.file, directory.path(), &credential);
-            let option = format!("--{}-file", form[0]);
+        let keys = forms.map(|form| export(form, &entry.file, directory.path(), &credential));
+        let by_fvek = keys
+            .iter()
+            .map(|key| ["--fvek-file", key.to_str().expect("UTF-8")]);
+        for credential in by_fvek.chain([credential]) {
             let mut command = fve();
-            command.arg("decrypt").arg(&entry.file).arg("-").arg(option);
-            let plain = run(command.arg(key));
+            command.arg("decrypt").arg(&entry.file).arg("-");
+            let plain = run(command.args(credential));
             let sum = crate::common::sha256(plain.as_slice()).expect("hash");
-            assert_eq!(sum, entry.plaintext_sha256, "{} {form:?}", entry.name);
+            assert_eq!(sum, entry.plaintext_sha256, "{} {credential:?}", entry.name);
         }
     }
 }
@@ -124,6 +140,7 @@ fn used(stored: &str, cipher: &str) -> String {
     needs(|| trials::programs(&["cryptsetup", "dislocker-file"]))
 )]
 fn other_tools() {
+    let (mut of_cryptsetup, mut of_dislocker) = (0, 0);
     for entry in with_password() {
         if entry.state != (4, 4) || entry.encrypt_on_write {
             continue;
@@ -155,6 +172,7 @@ fn other_tools() {
                 fs::read(&theirs).unwrap(),
                 "{name}"
             );
+            of_cryptsetup += 1;
         }
 
         let form = ["fvek", "--form", "dislocker"];
@@ -173,8 +191,11 @@ fn other_tools() {
             let sum =
                 crate::common::sha256(fs::File::open(&plain).expect("plaintext")).expect("hash");
             assert_eq!(sum, entry.plaintext_sha256, "{name}");
+            of_dislocker += 1;
         }
     }
+    assert!(of_cryptsetup > 8, "{of_cryptsetup}");
+    assert!(of_dislocker > 4, "{of_dislocker}");
 }
 
 #[trial("a secret goes to a new file, or to standard output if that is asked for")]
@@ -206,8 +227,8 @@ fn where_it_goes() {
 fn tables() {
     for entry in with_password() {
         let directory = tempfile::tempdir().expect("directory");
-        let password = password_file(directory.path());
-        let credential = ["--password-file", password.as_str()];
+        let vmk = vmk(&entry, directory.path());
+        let credential = vmk.each_ref().map(String::as_str);
         let export = |more: &[&str]| {
             let mut command = fve();
             command.args(["export", "dm-table"]).arg(&entry.file);
@@ -236,6 +257,37 @@ fn tables() {
     }
 }
 
+#[trial(
+    "a program that knows dm-crypt's ciphers reads the plaintext through the table",
+    needs(|| Peer::Dissect.missing())
+)]
+fn plaintext_by_table() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/credentials/dm_table.py");
+    for entry in with_password() {
+        let directory = tempfile::tempdir().expect("directory");
+        let vmk = vmk(&entry, directory.path());
+        // The volume in a partition, too.
+        let disk = directory.path().join("disk.img");
+        let volume = fs::read(&entry.file).expect("volume");
+        fs::write(&disk, [&[0; 63 * 512][..], &volume].concat()).expect("disk");
+        for (source, offset) in [(&entry.file, None), (&disk, Some("32256"))] {
+            let table = directory.path().join("table");
+            let _ = fs::remove_file(&table);
+            let mut command = fve();
+            command
+                .args(["export", "dm-table", "--with-key"])
+                .arg(source)
+                .arg(&table);
+            command.args(offset.map(|offset| format!("--offset={offset}")));
+            run(command.args(&vmk));
+            let mut reader = Command::new(peers::python());
+            let plain = run(reader.arg(&script).arg(&table));
+            let sum = crate::common::sha256(plain.as_slice()).expect("hash");
+            assert_eq!(sum, entry.plaintext_sha256, "{} {offset:?}", entry.name);
+        }
+    }
+}
+
 fn export_fvek(entry: &Entry, directory: &Path, credential: &[&str]) -> String {
     let key = export(
         &["fvek", "--form", "used"],
@@ -249,7 +301,7 @@ fn export_fvek(entry: &Entry, directory: &Path, credential: &[&str]) -> String {
 
 #[trial(
     "what the kernel cannot map is refused before anything is asked",
-    needs(trials::root)
+    needs(|| trials::root().or_else(|| trials::programs(&["qemu-img"])))
 )]
 fn refused() {
     let directory = tempfile::tempdir().expect("directory");
@@ -265,6 +317,19 @@ fn refused() {
     for name in ["", "a/b", "control", "a b", ".."] {
         assert_status(&map(volume, name), 2);
     }
+    // Its bytes are not where the table would say.
+    let container = directory.path().join("disk.qcow2");
+    run(Command::new("qemu-img")
+        .args(["convert", "-O", "qcow2", volume])
+        .arg(&container));
+    let container = container.to_str().expect("UTF-8");
+    assert_status(&map(container, "name"), 3);
+    let table = fve()
+        .args(["export", "dm-table", container, "--no-prompt"])
+        .output()
+        .expect("fve");
+    assert_status(&table, 3);
+    assert!(table.stdout.is_empty());
     let missing = directory.path().join("missing");
     assert_status(&map(missing.to_str().expect("UTF-8"), "name"), 5);
 }

@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::mappable;
 use crate::cli::options::parse::parse_protector_id;
 use crate::cli::options::plaintext::open_to_read_by;
 use crate::cli::options::source::{self, SourceArgs};
@@ -150,8 +151,8 @@ struct DmTableArgs {
 }
 
 fn parse_word(text: &str) -> Result<String, String> {
-    match text.is_empty() || text.contains(char::is_whitespace) {
-        true => Err("a table cannot contain white space in the name of a device".to_owned()),
+    match text.is_empty() || text.contains(|one: char| one.is_whitespace() || one == '\\') {
+        true => Err("the name of a device in a table cannot have white space or \\".to_owned()),
         false => Ok(text.to_owned()),
     }
 }
@@ -282,6 +283,7 @@ fn export_table(args: &DmTableArgs) -> Result<(), Failure> {
             "with --with-key the table is a secret: name a new file for it, or give --show",
         ));
     }
+    mappable::check_source(&args.source)?;
     if let Some(output) = &args.output {
         check_new(output)?;
     }
@@ -289,12 +291,7 @@ fn export_table(args: &DmTableArgs) -> Result<(), Failure> {
         open_to_read_by(&args.source, &args.credentials, |volume| {
             args.credentials.unlock_keeping_fvek(volume)
         })?;
-    let offset = u64::try_from(opened.offset).map_err(|_| {
-        Failure::Volume(Error::unsupported(
-            "the source lacks the beginning of the volume, and the kernel cannot map the rest",
-        ))
-    })?;
-    let table = Table::of(&unlocked, offset)?;
+    let table = Table::of(&unlocked, mappable::start_of(&opened)?)?;
     let device = match &args.device {
         Some(device) => device.clone(),
         None => parse_word(&opened.path.to_string_lossy())

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueHint};
 use fve::error::Error;
 use fve::guid::Guid;
-use fve::serve::mapping::{Mapping, Table, check_name, device_path, remove};
+use fve::serve::mapping::{Mapping, NotRemoved, Table, check_free, check_name, remove};
 use fve::shown::ShowPath;
-use fve::source::{Devices, Extent, changed_by, device_of, is_nbd_address};
+use fve::source::{Devices, Extent, changed_by, device_of};
 use fve::volume::{Fvek, Volume};
 use rustix::process::geteuid;
 use serde_json::json;
@@ -21,6 +21,7 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::loop_device::LoopDevice;
 use crate::cli::options::credentials::CredentialArgs;
+use crate::cli::options::mappable;
 use crate::cli::options::plaintext::{check_inside, open_to_read_by, open_to_write_by};
 use crate::cli::options::source::SourceArgs;
 use crate::cli::output::json::document;
@@ -135,14 +136,8 @@ impl Place {
 
 fn map(args: &MapArgs) -> Result<(), Failure> {
     check_root()?;
-    refuse_unmappable(&args.source)?;
-    let path = device_path(&args.name);
-    if path.symlink_metadata().is_ok() {
-        return Err(Failure::usage(format!(
-            "there is a device {} already; choose another name",
-            path.shown()
-        )));
-    }
+    mappable::check_source(&args.source)?;
+    check_free(&args.name)?;
     let found = unlock(args)?;
     let place = &found.place;
     let (below, attached) = match &place.device {
@@ -152,8 +147,7 @@ fn map(args: &MapArgs) -> Result<(), Failure> {
             (device.path().to_owned(), Some(device))
         }
     };
-    let below_name = below.to_string_lossy();
-    let mapping = Mapping::new(&args.name, &found.table, &below_name)
+    let mapping = Mapping::new(&args.name, &found.table, &below)
         .volume(found.volume)
         .fvek(found.fvek.as_ref())
         .writable(args.read_write);
@@ -167,7 +161,7 @@ fn map(args: &MapArgs) -> Result<(), Failure> {
             "name": args.name,
             "device": device.to_string_lossy(),
             "source": place.extent.path.to_string_lossy(),
-            "below": below_name,
+            "below": below.to_string_lossy(),
             "offset": place.offset,
             "size": found.table.size(),
             "read_only": !args.read_write,
@@ -190,12 +184,8 @@ fn unlock(args: &MapArgs) -> Result<Found, Failure> {
         let ((unlocked, fvek), opened, _holds) = open_to_read_by(source, credentials, |volume| {
             credentials.unlock_keeping_fvek(volume)
         })?;
-        let Ok(offset) = u64::try_from(opened.offset) else {
-            return Err(Failure::Volume(Error::unsupported(
-                "the source lacks the beginning of the volume, and the kernel cannot map the rest",
-            )));
-        };
-        let place = Place::of(&opened.path, offset, unlocked.size());
+        let start = mappable::start_of(&opened)?;
+        let place = Place::of(&opened.path, start, unlocked.size());
         return Ok(Found {
             table: Table::of(&unlocked, place.offset)?,
             fvek,
@@ -220,29 +210,6 @@ fn unlock(args: &MapArgs) -> Result<Found, Failure> {
 
 fn identifier(volume: &Volume) -> Option<Guid> {
     volume.metadata_as_found().map(|block| block.dataset.id)
-}
-
-/// Refuses what is no device and no raw image: the kernel reads neither containers nor NBD servers.
-fn refuse_unmappable(args: &SourceArgs) -> Result<(), Failure> {
-    let path = &args.source;
-    let what = if is_nbd_address(path) {
-        "an NBD server".to_owned()
-    } else if args.rescue_map.is_some() {
-        return Err(Failure::usage(
-            "the kernel does not know rescue maps: leave out --rescue-map, or use 'fve mount --volume'",
-        ));
-    } else {
-        match fve::source::open(path)? {
-            (_, Some(container)) => format!("a disk image of the kind {container}"),
-            (_, None) => return Ok(()),
-        }
-    };
-    Err(Error::unsupported(format!(
-        "{} is {what}, which the kernel cannot map",
-        path.shown()
-    ))
-    .with_remedy(fve::error::Remedy::NoFiles)
-    .into())
 }
 
 /// Attaches a loop device to an image.
@@ -275,11 +242,11 @@ fn explain(error: Error, extent: &Extent) -> Failure {
 
 fn unmap(args: &UnmapArgs) -> Result<(), Failure> {
     check_root()?;
-    remove(&args.name).map_err(|error| match &error {
-        Error::Io { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => {
-            in_use(&args.name, error)
-        }
-        _ => error.into(),
+    remove(&args.name).map_err(|error| match error {
+        NotRemoved::Failed(error) => error.into(),
+        NotRemoved::InUse(path) => in_use(&path),
+        NotRemoved::Missing(_) => not_meant(&error, "'fve list' shows which volumes are mapped"),
+        _ => not_meant(&error, "remove it with the program that made it"),
     })?;
     match args.json {
         true => term::print(&document(&json!({ "name": args.name }))),
@@ -287,9 +254,17 @@ fn unmap(args: &UnmapArgs) -> Result<(), Failure> {
     }
 }
 
+/// The failure for a name that is not that of a mapping of a volume.
+fn not_meant(error: &NotRemoved, help: &str) -> Failure {
+    Failure::Other {
+        status: Status::Usage,
+        what: error.to_string(),
+        help: Some(help.to_owned()),
+    }
+}
+
 /// The failure for a mapping that is in use: by what, as far as the system says.
-fn in_use(name: &str, error: Error) -> Failure {
-    let path = device_path(name);
+fn in_use(path: &Path) -> Failure {
     let devices = Devices::new();
     let disks = devices.disks().unwrap_or_default();
     let mapped = disks.iter().find(|disk| disk.path() == path);
@@ -302,7 +277,10 @@ fn in_use(name: &str, error: Error) -> Failure {
     match uses.is_empty() {
         true => Failure::Other {
             status: Status::Io,
-            what: format!("{}: a program uses it", error.with_causes()),
+            what: format!(
+                "cannot remove the mapping {}: a program uses it",
+                path.shown()
+            ),
             help: Some(format!("'fuser -v {}' names the programs", path.shown())),
         },
         false => Failure::Other {

@@ -5,6 +5,7 @@ pub(crate) mod confirm;
 pub(crate) mod credentials;
 pub(crate) mod file;
 pub(crate) mod file_system;
+pub(crate) mod mappable;
 pub(crate) mod new_protectors;
 pub(crate) mod parse;
 pub(crate) mod plaintext;

@@ -229,13 +229,16 @@ impl Method {
     /// [`Method::used_len`] bytes.
     pub fn stored_key(&self, used: &[u8]) -> Option<SecretBytes> {
         let mut rest = used;
+        if rest.len() != self.used_len() {
+            return None;
+        }
         let mut stored = vec![0; self.key_len];
         for part in self.used_parts() {
             let (own, later) = rest.split_at_checked(part.len())?;
             stored.get_mut(part)?.copy_from_slice(own);
             rest = later;
         }
-        rest.is_empty().then(|| SecretBytes::new(stored))
+        Some(SecretBytes::new(stored))
     }
 
     /// Its cipher with `key`, for sectors of `sector_size` bytes.

@@ -1,9 +1,11 @@
 //! Making a mapping in the kernel, and removing it.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
+use rustix::fs::{major, minor};
 
 use super::libdevmapper::{self, Failed, Target};
 use super::{KeyText, Table};
@@ -27,7 +29,7 @@ pub struct Mapping<'a> {
     name: &'a str,
     volume: Option<Guid>,
     table: &'a Table,
-    device: &'a str,
+    device: &'a Path,
     fvek: Option<&'a Fvek>,
     read_only: bool,
 }
@@ -54,9 +56,9 @@ pub fn check_name(name: &str) -> Result<()> {
 }
 
 impl<'a> Mapping<'a> {
-    /// A mapping with the name that it gets in /dev/mapper, and what it consists of. `device` is the device
-    /// below it, by its path or by its numbers (`8:3`).
-    pub fn new(name: &'a str, table: &'a Table, device: &'a str) -> Self {
+    /// A mapping with the name that it gets in /dev/mapper, and what it consists of. `device` is the path of
+    /// the device below it.
+    pub fn new(name: &'a str, table: &'a Table, device: &'a Path) -> Self {
         Self {
             name,
             volume: None,
@@ -92,18 +94,13 @@ impl<'a> Mapping<'a> {
     /// thread until dm-crypt has copied it, and in no text.
     ///
     /// # Errors
-    /// [`Error::Environment`] when the name is taken, when libdevmapper cannot be loaded, and when the
-    /// kernel has no device-mapper; [`Error::Io`] when the kernel refuses the mapping, as when the device is
-    /// in use.
+    /// [`Error::OutputRefused`] when the name is taken; [`Error::Environment`] when libdevmapper cannot be
+    /// loaded, and when the kernel has no device-mapper; [`Error::Io`] when the kernel refuses the mapping,
+    /// as when the device is in use.
     pub fn make(&self) -> Result<PathBuf> {
-        check_name(self.name)?;
+        check_free(self.name)?;
         let path = device_path(self.name);
-        if known(self.name)?.is_some() {
-            return Err(
-                Error::environment(format!("there is a device {} already", path.shown()))
-                    .with_remedy("choose another name"),
-            );
-        }
+        let device = numbers(self.device)?;
         let description = format!("fve:{}", self.name);
         let _key = self
             .fvek
@@ -124,7 +121,7 @@ impl<'a> Mapping<'a> {
             .targets
             .iter()
             .map(|target| {
-                let (kind, parameters) = self.table.parameters(target, self.device, text);
+                let (kind, parameters) = self.table.parameters(target, &device, text);
                 let len = target.range.end - target.range.start;
                 (
                     target.range.start,
@@ -136,7 +133,7 @@ impl<'a> Mapping<'a> {
             .collect();
         let fail = |failed| {
             self::failed(
-                format!("cannot map {} as {}", self.device, path.shown()),
+                format!("cannot map {} as {}", self.device.shown(), path.shown()),
                 failed,
             )
         };
@@ -154,30 +151,75 @@ impl<'a> Mapping<'a> {
     }
 }
 
+/// Checks that no mapping has this name.
+///
+/// # Errors
+/// Those of [`Mapping::make`].
+pub fn check_free(name: &str) -> Result<()> {
+    check_name(name)?;
+    match known(name)? {
+        Some(_) => Err(name_taken(&device_path(name))),
+        None => Ok(()),
+    }
+}
+
+fn name_taken(path: &Path) -> Error {
+    Error::OutputRefused {
+        what: format!("there is a device {} already", path.shown()),
+        remedy: Some("choose another name".into()),
+    }
+}
+
+/// Why [`remove`] did not remove a mapping.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotRemoved {
+    /// There is none with this name.
+    #[error("there is no mapping {}", .0.shown())]
+    Missing(PathBuf),
+    /// It is a mapping of another kind.
+    #[error("{} is not the mapping of a BitLocker volume", .0.shown())]
+    OfAnotherKind(PathBuf),
+    /// It is in use.
+    #[error("cannot remove the mapping {}: it is in use", .0.shown())]
+    InUse(PathBuf),
+    /// As in [`Mapping::make`].
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
 /// Removes the mapping of a BitLocker volume, also one that cryptsetup made.
 ///
 /// # Errors
-/// [`Error::Environment`] when there is no mapping of this name, when it is of another kind, when libdevmapper
-/// cannot be loaded, and when the kernel has no device-mapper; [`Error::Io`] with
-/// [`io::ErrorKind::ResourceBusy`] while it is in use.
-pub fn remove(name: &str) -> Result<()> {
+/// See [`NotRemoved`].
+pub fn remove(name: &str) -> std::result::Result<(), NotRemoved> {
     check_name(name)?;
     let path = device_path(name);
-    let path = path.shown();
     let Some(known) = known(name)? else {
-        return Err(Error::environment(format!("there is no mapping {path}")));
+        return Err(NotRemoved::Missing(path));
     };
     if !known.uuid.starts_with(KIND) {
-        return Err(
-            Error::environment(format!("{path} is not the mapping of a BitLocker volume"))
-                .with_remedy("remove it with the program that made it"),
-        );
+        return Err(NotRemoved::OfAnotherKind(path));
     }
-    let what = format!("cannot remove the mapping {path}");
     if known.is_open {
-        return Err(Error::io(what, io::ErrorKind::ResourceBusy.into()));
+        return Err(NotRemoved::InUse(path));
     }
-    libdevmapper::remove(name).map_err(|error| failed(what, error))
+    libdevmapper::remove(name).map_err(|error| match &error {
+        Failed::System(reason) if reason.kind() == io::ErrorKind::ResourceBusy => {
+            NotRemoved::InUse(path)
+        }
+        _ => failed(format!("cannot remove the mapping {}", path.shown()), error).into(),
+    })
+}
+
+/// The numbers of a device, as tables have them: a path may contain characters that they cannot.
+fn numbers(device: &Path) -> Result<String> {
+    let cannot = |error| Error::io(format!("cannot map {}", device.shown()), error);
+    let found = std::fs::metadata(device).map_err(cannot)?;
+    if !found.file_type().is_block_device() {
+        return Err(cannot(io::Error::other("it is no block device")));
+    }
+    Ok(format!("{}:{}", major(found.rdev()), minor(found.rdev())))
 }
 
 fn known(name: &str) -> Result<Option<libdevmapper::Known>> {

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 #[cfg(feature = "map")]
-pub use device::{Mapping, check_name, device_path, remove};
+pub use device::{Mapping, NotRemoved, check_free, check_name, device_path, remove};
 
 use zeroize::Zeroizing;
 
@@ -110,6 +110,7 @@ impl Table {
             sector_size,
         });
         let mut targets: Vec<Target> = Vec::new();
+        let mut encrypted = 0_usize;
         let available = volume.available();
         for extent in volume.layout().extents() {
             let range = extent.range.clone();
@@ -144,17 +145,13 @@ impl Table {
                 if part.is_empty() {
                     continue;
                 }
+                encrypted += usize::from(matches!(content, Source::Crypt { .. }));
                 targets.push(Target {
                     range: sectors(part.start, SECTOR)?..sectors(part.end, SECTOR)?,
                     content,
                 });
             }
-            let encrypted = targets.iter().filter(|target| target.is_encrypted());
-            if targets.len() > MAX_TARGETS || encrypted.count() > MAX_ENCRYPTED {
-                return Err(unmappable(
-                    "its encrypted and unencrypted parts are too many for the kernel",
-                ));
-            }
+            check_count(targets.len(), encrypted)?;
         }
         Ok(Self { targets, cipher })
     }
@@ -212,12 +209,6 @@ impl Table {
     }
 }
 
-impl Target {
-    fn is_encrypted(&self) -> bool {
-        matches!(self.content, Source::Crypt { .. })
-    }
-}
-
 impl KeyText<'_> {
     fn write(&self, text: &mut String, key_len: usize) {
         match self {
@@ -230,6 +221,16 @@ impl KeyText<'_> {
                 }
             }
         }
+    }
+}
+
+/// Checks that the kernel can map so many parts, of which so many are encrypted.
+fn check_count(targets: usize, encrypted: usize) -> Result<()> {
+    match targets > MAX_TARGETS || encrypted > MAX_ENCRYPTED {
+        true => Err(unmappable(&format!(
+            "it has more than {MAX_ENCRYPTED} encrypted parts, or more than {MAX_TARGETS} parts"
+        ))),
+        false => Ok(()),
     }
 }
 
@@ -246,4 +247,21 @@ fn sectors(bytes: u64, size: u64) -> Result<u64> {
 fn unmappable(why: &str) -> Error {
     Error::unsupported(format!("the kernel cannot map this volume: {why}"))
         .with_remedy(crate::error::Remedy::NoFiles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_ENCRYPTED, MAX_TARGETS, check_count, sectors};
+    use crate::error::Error;
+
+    #[test]
+    fn too_many_parts_and_parts_of_sectors_are_refused() {
+        assert!(check_count(MAX_TARGETS, MAX_ENCRYPTED).is_ok());
+        for (targets, encrypted) in [(MAX_TARGETS + 1, 0), (MAX_TARGETS, MAX_ENCRYPTED + 1)] {
+            let refused = check_count(targets, encrypted);
+            assert!(matches!(refused, Err(Error::Unsupported { .. })));
+        }
+        assert_eq!(sectors(8192, 4096).ok(), Some(2));
+        assert!(matches!(sectors(512, 4096), Err(Error::Unsupported { .. })));
+    }
 }
