@@ -11,6 +11,7 @@ mod failure;
 mod help;
 mod lacking;
 #[cfg(any(feature = "fuse", feature = "map"))]
+#[cfg_attr(not(feature = "fuse"), allow(dead_code))]
 mod loop_device;
 mod manual;
 #[cfg(feature = "fuse")]

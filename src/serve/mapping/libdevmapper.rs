@@ -9,7 +9,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use libloading::Library;
 
@@ -114,21 +114,30 @@ fn load() -> Result<Functions, libloading::Error> {
     Ok(functions)
 }
 
+/// Held during a task: the library is not made for several threads at once.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// A task of the library: one request to the kernel.
 struct Task {
     functions: &'static Functions,
     raw: Raw,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Task {
     fn new(kind: c_int, name: &str) -> Result<Self, Failed> {
         let functions = functions()?;
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the function takes a number.
         let raw = unsafe { (functions.dm_task_create)(kind) };
         if raw.is_null() {
             return Err(Failed::System(io::Error::last_os_error()));
         }
-        let task = Self { functions, raw };
+        let task = Self {
+            functions,
+            raw,
+            _alone: alone,
+        };
         let name = text(name)?;
         // SAFETY: the task exists, and the library copies the text.
         let named = unsafe { (functions.dm_task_set_name)(task.raw, name.as_ptr()) };
