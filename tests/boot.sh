@@ -1,6 +1,6 @@
 #!/bin/bash
-# Boots a whole Debian in QEMU and tries there what needs one: lines of fstab, the units, a TPM, shutdowns, and whether dm-crypt
-# reads what was written. tests/boot.sh [PACKAGE.deb ...]; see CONTRIBUTING.md. As root. With ONLY=map, it only tries 'fve map'.
+# Boots a whole Debian in QEMU and tries there what needs one: lines of fstab, the units, a TPM, shutdowns, whether dm-crypt
+# reads what was written, and 'fve map'. tests/boot.sh [PACKAGE.deb ...]; see CONTRIBUTING.md. As root. ONLY=boot and ONLY=map leave out the others.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
