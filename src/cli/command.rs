@@ -101,9 +101,15 @@ commands! {
         /// Serve the decrypted volume to other programs, over NBD
         Serve(ServeArgs),
         /// Map the decrypted volume as a device of the kernel
+        ///
+        /// The kernel's dm-crypt decrypts the volume then, until 'fve unmap' ends that; no program of
+        /// fve has to run. Only root can do it. SOURCE must be a block device or a raw image.
         #[cfg(feature = "map")]
         Map(MapArgs),
         /// Remove a device that 'fve map' has made
+        ///
+        /// Devices that cryptsetup made for BitLocker volumes can be removed, too; those of other kinds
+        /// cannot.
         #[cfg(feature = "map")]
         Unmap(UnmapArgs),
         /// Create a new volume in a file or on a block device

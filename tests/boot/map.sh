@@ -118,6 +118,7 @@ same "its plaintext" "$(sha /dev/mapper/ours)" "$(cat "$1.sha256")"
 same "the device below is the partition" "$(ls /sys/block/"$(basename "$(readlink /dev/mapper/ours)")"/slaves)" "$(basename "$dev")p1"
 same "the list says so" "$(fve list --json | jq -r ".volumes[] | select(.device == \"${dev}p1\") | .mapped_as[0]")" /dev/mapper/ours
 fve map "$dev" ours --fvek-file "$key" >out 2>&1; same "a name that is taken" $? 2
+fve close ours >out 2>&1; same "a mapping is not unmounted" "$? $(grep -c "fve unmap ours" out)" "2 1"
 fve map "$dev" other --fvek-file "$key" >out 2>&1; same "a device that is mapped" $? 5; sed 's/^/SEE /' out
 check "end" fve unmap ours
 fve unmap ours >out 2>&1; same "no such mapping" $? 2; sed 's/^/SEE /' out

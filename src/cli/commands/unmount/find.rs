@@ -47,7 +47,10 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
     match (meant.pop(), meant.is_empty()) {
         (None, _) => Err(not_meant(
             format!("nothing is mounted on {}", path.shown()),
-            "'fve unmount' without DIR lists what is mounted",
+            match mapping(word) {
+                Some(name) => format!("'fve unmap {name}' removes the mapping {name}"),
+                None => "'fve unmount' without DIR lists what is mounted".to_owned(),
+            },
         )),
         (Some(layers), true) => {
             term::note(format_args!("unmounting {}", layers.directory.shown()));
@@ -65,6 +68,14 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
             ))
         }
     }
+}
+
+/// The name of the mapping that a word means, alone or as a path.
+fn mapping(word: &Path) -> Option<String> {
+    let directory = Path::new("/dev/mapper");
+    let name = word.strip_prefix(directory).unwrap_or(word);
+    let exists = name.components().count() == 1 && directory.join(name).exists();
+    exists.then(|| name.shown().to_string())
 }
 
 /// The mounts of all volumes of a disk below a directory on which nothing is mounted.
