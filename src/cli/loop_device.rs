@@ -145,7 +145,7 @@ fn configure(device: &File, file: &File, read_only: bool) -> rustix::io::Result<
 fn configure_with(device: &File, file: &File, flags: u32) -> rustix::io::Result<()> {
     let config = Config {
         file: u32::try_from(file.as_raw_fd()).map_err(|_| Errno::BADF)?,
-        block_size: 0,
+        block_size: 512,
         info: Info {
             device: 0,
             inode: 0,

@@ -86,8 +86,11 @@ pub fn device_of(extent: &Extent) -> Option<(PathBuf, u64)> {
     if let Node::File { .. } = range.node {
         return None;
     }
+    let len = range.range.end - range.range.start;
     Some(match system.device_of(&range) {
-        Some(node) if node != range.node => (system.path_of(node), 0),
+        Some(node) if node != range.node && system.size_of(node) >= Some(len) => {
+            (system.path_of(node), 0)
+        }
         _ => (extent.path.clone(), range.range.start),
     })
 }

@@ -22,7 +22,7 @@ use crate::shown::ShowPath;
 /// [`super::ExclusiveFile`], but other programs may read it too.
 #[derive(Debug)]
 pub struct SharedHold {
-    _file: File,
+    file: File,
 }
 
 impl SharedHold {
@@ -42,7 +42,12 @@ impl SharedHold {
             return Ok(None);
         };
         let locked = lock_shared(path, &file)?;
-        Ok(locked.then_some(Self { _file: file }))
+        Ok(locked.then_some(Self { file }))
+    }
+
+    /// The locked file or device, open for reading. The lock lasts as long as it is open anywhere, as in a loop device.
+    pub fn into_file(self) -> File {
+        self.file
     }
 }
 

@@ -25,6 +25,10 @@ for image in /lab/volumes/*.img; do
     table ours >ours.table
     same "cryptsetup knows what it is" "$(cryptsetup status ours | sed -n 's/^ *type: *//p')" BITLK
     if dmsetup table --showkeys ours | grep -q "$(xxd -p -c 64 "$key.used")"; then bad "the table of $name has the key"; else ok "no key in the table of $name"; fi
+    same "$name is locked for writers" "$(flock -n -x v.img echo free)" ""
+    same "$name is not locked for readers" "$(flock -n -s v.img echo free)" free
+    fve unlock v.img --fvek-file "$key.fvek" >out 2>&1
+    same "fve reads $name, which is mapped read-only" "$? $(grep -cE 'in use|out of date' out)" "0 0"
     check "fve unmap $name" fve unmap ours
     same "nothing is left of $name" "$(losetup -n -O BACK-FILE | grep -c v.img)" 0
 
@@ -41,7 +45,14 @@ for image in /lab/volumes/*.img; do
     mkdir /mnt/inner/directory && echo text >/mnt/inner/directory/file
     fve unmap ours >out 2>&1
     same "a mapping in use is not removed" "$? $(grep -c 'is mounted on /mnt/inner' out)" "5 1"
+    same "$name is locked for readers" "$(flock -n -s v.img echo free)" ""
+    fve map v.img second --fvek-file "$key.fvek" >out 2>&1
+    same "$name is not mapped twice" $? 5
+    sed 's|^|SEE |' out
+    dmsetup table ours | grep -E ' error' | sed "s/^/SEE reserved in $name: /"
     umount /mnt/inner
+    check "unmapped at once after writing to $name" fve unmap ours
+    fve map v.img ours --quiet --fvek-file "$key.fvek"
     written=$(sha /dev/mapper/ours)
     check "cryptsetup close" cryptsetup close ours
     fve decrypt v.img plain --force --quiet --fvek-file "$key.fvek"
@@ -64,6 +75,7 @@ done
 echo "== volumes that Windows made: their keys and the SHA-256 of their plaintext come from other programs"
 disk=$(readlink -f /dev/disk/by-id/virtio-data1)
 [ -e /lab/windows/list ] || echo "SKIP the corpus is not present"
+same "volumes of the corpus" "$([ ! -e /lab/windows/list ] || [ "$(wc -l </lab/windows/list)" -gt 20 ]; echo $?)" 0
 while read -r number name method state kind fvek size sum; do
     part=$disk$number
     (umask 077 && xxd -r -p <<<"$fvek" >key)
@@ -121,6 +133,21 @@ fve map "$dev" ours --fvek-file "$key" >out 2>&1; same "a name that is taken" $?
 fve close ours >out 2>&1; same "a mapping is not unmounted" "$? $(grep -c "fve unmap ours" out)" "2 1"
 fve map "$dev" other --fvek-file "$key" >out 2>&1; same "a device that is mapped" $? 5; sed 's/^/SEE /' out
 check "end" fve unmap ours
+check "the partition of a disk, to write" fve map "$dev" ours --read-write --fvek-file "$key"
+check "ntfs3 on it" mount -t ntfs3 /dev/mapper/ours /mnt/inner
+echo text >/mnt/inner/from-here
+umount /mnt/inner
+check "end" fve unmap ours
+same "fve reads the file" "$(fve cat "$dev" --quiet --fvek-file "$key" /from-here)" text
+losetup -D
+dev=$(losetup -r -f --show /lab/volumes/aes-xts-128.512.img)
+perl -e 'use Fcntl; sysopen(F, $ARGV[0], O_RDONLY|O_EXCL) or die; $| = 1; print "held\n"; sleep 60' "$dev" >held &
+wait_for 5 grep -q held held
+fve map "$dev" other --fvek-file "$key" >out 2>&1
+same "a device that another program holds" "$? $(wc -l <out) $(dmsetup info -c --noheadings -o name other 2>/dev/null)" "5 1 "
+sed 's/^/SEE /' out
+kill %1
+same "its key is not left" "$(grep -c 'fve:' /proc/keys)" 0
 fve unmap ours >out 2>&1; same "no such mapping" $? 2; sed 's/^/SEE /' out
 echo '0 8 zero' | dmsetup create zeros
 fve unmap zeros >out 2>&1; same "a mapping of another kind" $? 2; sed 's/^/SEE /' out

@@ -213,12 +213,22 @@ fn where_it_goes() {
         let output = export(words, None);
         assert_status(&output, 2);
         assert!(output.stdout.is_empty(), "{words:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("--show") || said.contains("<OUT>"), "{said}");
         let shown = export(&[words, &["--show"]].concat(), None);
         assert_status(&shown, 0);
         assert!(!shown.stdout.is_empty(), "{words:?}");
         let file = directory.path().join("existing");
         fs::write(&file, "mine").expect("file");
-        assert_status(&export(words, Some(&file)), 2);
+        let kept = export(words, Some(&file));
+        assert_status(&kept, 2);
+        assert!(text(&kept.stderr).contains("exists already"), "{words:?}");
+        let both = export(
+            &[words, &["--show"]].concat(),
+            Some(&directory.path().join("new")),
+        );
+        assert_status(&both, 2);
+        assert!(both.stdout.is_empty(), "{words:?}");
         assert_eq!(fs::read(&file).expect("file"), b"mine", "{words:?}");
     }
 }

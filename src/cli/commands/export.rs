@@ -14,6 +14,7 @@ use fve::output::check_new;
 use fve::secret::{SecretBytes, SecretText};
 use fve::serve::mapping::{KeyText, Table};
 use fve::shown::ShowPath;
+use fve::source::{Extent, device_of};
 use fve::volume::{Fvek, Volume};
 use serde_json::json;
 
@@ -121,7 +122,9 @@ Examples:
   Map the volume by hand, with a key that no program can read again:
     fve export fvek /dev/sda3 volume.fvek --form used
     keyctl padd logon fve:windows @s < volume.fvek
-    fve export dm-table /dev/sda3 --key-name fve:windows | dmsetup create windows --readonly")]
+    fve export dm-table /dev/sda3 --key-name fve:windows | dmsetup create windows --readonly
+    rm volume.fvek
+    keyctl purge logon fve:windows")]
 struct DmTableArgs {
     #[command(flatten)]
     source: SourceArgs,
@@ -133,7 +136,8 @@ struct DmTableArgs {
     #[command(flatten)]
     credentials: CredentialArgs,
 
-    /// The device in the table; the default is SOURCE. An image needs a loop device
+    /// The device in the table; the default is SOURCE, or the partition of it with the volume. An image
+    /// needs a loop device
     #[arg(long, value_name = "DEVICE", value_hint = ValueHint::FilePath, value_parser = parse_word)]
     device: Option<String>,
 
@@ -151,19 +155,27 @@ struct DmTableArgs {
 }
 
 fn parse_word(text: &str) -> Result<String, String> {
-    match text.is_empty() || text.contains(|one: char| one.is_whitespace() || one == '\\') {
-        true => Err("the name of a device in a table cannot have white space or \\".to_owned()),
-        false => Ok(text.to_owned()),
+    match is_word(text) {
+        false => Err("the name of a device in a table cannot have white space or \\".to_owned()),
+        true => Ok(text.to_owned()),
     }
+}
+
+/// Whether the kernel reads a text in a table as it is.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|one: char| one.is_whitespace() || one == '\\')
 }
 
 fn parse_key_name(text: &str) -> Result<String, String> {
     let has_prefix = text
         .split_once(':')
         .is_some_and(|(prefix, _)| !prefix.is_empty());
-    match has_prefix && !text.contains(char::is_whitespace) {
+    match has_prefix && is_word(text) {
         true => Ok(text.to_owned()),
-        false => Err("it needs a word and a colon at its beginning, and no white space".to_owned()),
+        false => Err(
+            "it needs a word and a colon at its beginning, and neither white space nor \\"
+                .to_owned(),
+        ),
     }
 }
 
@@ -291,12 +303,18 @@ fn export_table(args: &DmTableArgs) -> Result<(), Failure> {
         open_to_read_by(&args.source, &args.credentials, |volume| {
             args.credentials.unlock_keeping_fvek(volume)
         })?;
-    let table = Table::of(&unlocked, mappable::start_of(&opened)?)?;
-    let device = match &args.device {
-        Some(device) => device.clone(),
-        None => parse_word(&opened.path.to_string_lossy())
-            .map_err(|why| Failure::usage(format!("{why}: name the device with --device")))?,
+    let start = mappable::start_of(&opened)?;
+    let (device, start) = match &args.device {
+        Some(device) => (device.clone(), start),
+        None => {
+            let extent = Extent::part(&opened.path, start, unlocked.size());
+            let (device, start) = device_of(&extent).unwrap_or((extent.path, start));
+            let device = parse_word(&device.to_string_lossy())
+                .map_err(|why| Failure::usage(format!("{why}: name the device with --device")))?;
+            (device, start)
+        }
     };
+    let table = Table::of(&unlocked, start)?;
     let key = match &fvek {
         Some(fvek) if args.with_key => KeyText::Exposed(fvek),
         _ => KeyText::Keyring {

@@ -3,8 +3,9 @@
 //! Keys of `map --json`: `name`, `device`, `source`, `offset` (bytes in the device below), `below` (that
 //! device), `size` (bytes), `read_only`. Keys of `unmap --json`: `name`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
@@ -12,7 +13,7 @@ use fve::error::Error;
 use fve::guid::Guid;
 use fve::serve::mapping::{Mapping, NotRemoved, Table, check_free, check_name, remove};
 use fve::shown::ShowPath;
-use fve::source::{Devices, Extent, changed_by, device_of};
+use fve::source::{Devices, Extent, SharedHold, changed_by, device_of, open_to_overwrite};
 use fve::volume::{Fvek, Volume};
 use rustix::process::geteuid;
 use serde_json::json;
@@ -84,6 +85,14 @@ fn parse_name(text: &str) -> Result<String, String> {
 }
 
 fn parse_name_or_path(text: &str) -> Result<String, String> {
+    if let Some(number) = text.strip_prefix("/dev/dm-") {
+        let about = format!("/sys/block/dm-{number}/dm/name");
+        let name = std::fs::read_to_string(about);
+        return name.map_or_else(
+            |_| Err("there is no such device".to_owned()),
+            |name| parse_name(name.trim_end()),
+        );
+    }
     parse_name(text.strip_prefix("/dev/mapper/").unwrap_or(text))
 }
 
@@ -138,12 +147,13 @@ fn map(args: &MapArgs) -> Result<(), Failure> {
     check_root()?;
     mappable::check_source(&args.source)?;
     check_free(&args.name)?;
+    let before = state_of(&args.source.source)?;
     let found = unlock(args)?;
     let place = &found.place;
     let (below, attached) = match &place.device {
         Some(device) => (device.clone(), None),
         None => {
-            let device = attach(&place.extent.path, !args.read_write)?;
+            let device = attach(&place.extent.path, !args.read_write, before)?;
             (device.path().to_owned(), Some(device))
         }
     };
@@ -197,11 +207,10 @@ fn unlock(args: &MapArgs) -> Result<Found, Failure> {
         credentials.unlock_keeping_fvek(volume)
     })?;
     let place = Place::of(&opened.path, opened.offset, unlocked.size());
-    let table = Table::of(&unlocked, place.offset)?;
     let writable = unlocked.into_writable().map_err(Error::from)?;
     check_inside(&writable, args.allow_unaware_file_system)?;
     Ok(Found {
-        table,
+        table: Table::of_writable(&writable, place.offset)?,
         fvek,
         volume: identifier(&opened.volume),
         place,
@@ -212,20 +221,44 @@ fn identifier(volume: &Volume) -> Option<Guid> {
     volume.metadata_as_found().map(|block| block.dataset.id)
 }
 
-/// Attaches a loop device to an image.
-fn attach(image: &Path, read_only: bool) -> Result<LoopDevice, Failure> {
-    let open = |path: &Path| -> io::Result<File> {
-        OpenOptions::new().read(true).write(!read_only).open(path)
+/// What shows that a file is the same and was not changed: its device and inode number, its size, and the
+/// times of its last changes.
+type State = (u64, u64, u64, [i64; 4]);
+
+fn state_of(path: &Path) -> Result<State, Failure> {
+    let found = path.metadata();
+    let found = found.map_err(|error| Error::io(format!("cannot open {}", path.shown()), error))?;
+    Ok(state(&found))
+}
+
+fn state(of: &Metadata) -> State {
+    let times = [of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec()];
+    (of.dev(), of.ino(), of.size(), times)
+}
+
+/// Attaches a loop device to an image that was in this state before it was unlocked. The lock on the image lasts as
+/// long as the loop device, which keeps the file open, so other programs that respect locks see that it is in use.
+fn attach(image: &Path, read_only: bool, before: State) -> Result<LoopDevice, Failure> {
+    let fail = |what: &str, error| Error::io(format!("cannot {what} {}", image.shown()), error);
+    let file = match read_only {
+        false => open_to_overwrite(image, &[], 0)?,
+        true => match SharedHold::take(image)? {
+            Some(hold) => hold.into_file(),
+            // Its file system has no locks.
+            None => File::open(image).map_err(|error| fail("open", error))?,
+        },
     };
-    open(image)
-        .and_then(|file| LoopDevice::attach(&file, read_only))
-        .map_err(|error| {
-            Error::io(
-                format!("cannot attach a loop device to {}", image.shown()),
-                error,
-            )
-            .into()
-        })
+    let now = file.metadata().map_err(|error| fail("read", error))?;
+    if state(&now) != before {
+        return Err(Error::environment(format!(
+            "{} was changed while it was unlocked",
+            image.shown()
+        ))
+        .with_remedy("find out which program changes it, and run the command again")
+        .into());
+    }
+    let attached = LoopDevice::attach(&file, read_only);
+    Ok(attached.map_err(|error| fail("attach a loop device to", error))?)
 }
 
 /// Says what uses the device if that is why it cannot be mapped.

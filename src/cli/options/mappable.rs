@@ -5,7 +5,7 @@ use fve::shown::ShowPath;
 use fve::source::is_nbd_address;
 
 use crate::cli::failure::Failure;
-use crate::cli::options::source::{Opened, SourceArgs};
+use crate::cli::options::source::{Opened, SourceArgs, not_opened};
 
 /// Refuses what is no device and no raw image: the kernel reads neither containers nor NBD servers.
 pub(crate) fn check_source(args: &SourceArgs) -> Result<(), Failure> {
@@ -17,7 +17,9 @@ pub(crate) fn check_source(args: &SourceArgs) -> Result<(), Failure> {
     }
     let what = if is_nbd_address(path) {
         "an NBD server".to_owned()
-    } else if let (_, Some(container)) = fve::source::open(path)? {
+    } else if let (_, Some(container)) =
+        fve::source::open(path).map_err(|error| not_opened(error, path))?
+    {
         format!("a disk image of the kind {container}")
     } else {
         return Ok(());

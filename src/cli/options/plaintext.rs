@@ -89,8 +89,8 @@ pub(crate) fn check_inside(volume: &Writable, allowed: bool) -> Result<(), Failu
              and those files would be lost: bytes {listed}"
         )),
         Inside::Unknown { found } => warn(&format!(
-            "the volume holds {found}; do not use the places of BitLocker's own structures, which \
-             read as zeros and cannot be written: bytes {listed}"
+            "the volume holds {found}; do not use the places of BitLocker's own structures: what is written \
+             there is refused or lost: bytes {listed}"
         )),
         Inside::Other { found } if allowed => warn(&format!(
             "the volume holds {found}; what it writes where BitLocker's own structures are is lost: \
@@ -104,7 +104,7 @@ pub(crate) fn check_inside(volume: &Writable, allowed: bool) -> Result<(), Failu
                      what it writes there is lost: bytes {listed}"
                 ),
                 help: Some(
-                    "mount it read-only, or give --allow-unaware-file-system if it does not use these places"
+                    "open it read-only, or give --allow-unaware-file-system if it does not use these places"
                         .to_owned(),
                 ),
             });

@@ -482,7 +482,7 @@ fn not_found(error: Error, args: &SourceArgs, disk: &Arc<dyn ReadAt>) -> Failure
 }
 
 /// A failure to open a file, with help if the system denies access to it.
-fn not_opened(error: Error, path: &Path) -> Failure {
+pub(crate) fn not_opened(error: Error, path: &Path) -> Failure {
     match &error {
         Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
             Failure::Other {

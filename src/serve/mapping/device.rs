@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
 use rustix::fs::{major, minor};
+use rustix::io::Errno;
 
 use super::libdevmapper::{self, Failed, Target};
 use super::{KeyText, Table};
@@ -96,11 +97,17 @@ impl<'a> Mapping<'a> {
     /// # Errors
     /// [`Error::OutputRefused`] when the name is taken; [`Error::Environment`] when libdevmapper cannot be
     /// loaded, and when the kernel has no device-mapper; [`Error::Io`] when the kernel refuses the mapping,
-    /// as when the device is in use.
+    /// as when the device is in use; [`Error::Unsupported`] when the key is not one for the table.
     pub fn make(&self) -> Result<PathBuf> {
         check_free(self.name)?;
         let path = device_path(self.name);
         let device = numbers(self.device)?;
+        if !self.table.fits(self.fvek.map(Fvek::method)) {
+            return Err(Error::unsupported(format!(
+                "cannot map {}: the key is not one for this table",
+                self.device.shown()
+            )));
+        }
         let description = format!("fve:{}", self.name);
         let _key = self
             .fvek
@@ -201,9 +208,6 @@ pub fn remove(name: &str) -> std::result::Result<(), NotRemoved> {
     if !known.uuid.starts_with(KIND) {
         return Err(NotRemoved::OfAnotherKind(path));
     }
-    if known.is_open {
-        return Err(NotRemoved::InUse(path));
-    }
     libdevmapper::remove(name).map_err(|error| match &error {
         Failed::System(reason) if reason.kind() == io::ErrorKind::ResourceBusy => {
             NotRemoved::InUse(path)
@@ -237,7 +241,18 @@ fn failed(what: String, error: Failed) -> Error {
             Error::environment(format!("{what}: this kernel has no device-mapper"))
                 .with_remedy("load its module ('modprobe dm-crypt'), or show the volume without the kernel")
         }
-        Failed::System(error) => Error::io(what, error),
+        Failed::System(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOENT) => Error::environment(format!(
+                "{what}: the kernel lacks dm-crypt or a cipher that the volume needs"
+            ))
+            .with_remedy("load the module ('modprobe dm-crypt'), or show the volume without the kernel"),
+            Some(Errno::INVAL) => Error::environment(format!("{what}: the kernel refuses the table"))
+                .with_remedy("'dmesg' shows the kernel's reason"),
+            Some(Errno::NOKEY) => {
+                Error::io(format!("{what}: the kernel did not find the key"), error)
+            }
+            _ => Error::io(what, error),
+        },
     }
 }
 

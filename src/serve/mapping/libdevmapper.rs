@@ -10,17 +10,28 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use libloading::Library;
 
-const FILE: &str = "libdevmapper.so.1.02.1";
+/// The names of the library: that of Debian, and that of most others.
+const FILES: [&str; 2] = ["libdevmapper.so.1.02.1", "libdevmapper.so.1.02"];
 
 // `libdevmapper.h`: the kinds of task.
 const CREATE: c_int = 0;
+const RELOAD: c_int = 1;
 const REMOVE: c_int = 2;
+const RESUME: c_int = 5;
 const INFO: c_int = 6;
 
 type Raw = *mut c_void;
+
+/// A function for messages of the library: level, file, line, class or error number, format, and what the format needs.
+type Log = extern "C" fn(c_int, *const c_char, c_int, c_int, *const c_char);
+
+/// Drops a message. The library prints them to standard error otherwise, also those about what fve tries again
+/// or reports itself.
+extern "C" fn be_silent(_: c_int, _: *const c_char, _: c_int, _: c_int, _: *const c_char) {}
 
 /// The functions that are used, as `libdevmapper.h` declares them. Those that return a number return 0 if
 /// they fail.
@@ -32,12 +43,12 @@ struct Functions {
     dm_task_set_ro: unsafe extern "C" fn(Raw) -> c_int,
     dm_task_add_target: unsafe extern "C" fn(Raw, u64, u64, *const c_char, *const c_char) -> c_int,
     dm_task_set_cookie: unsafe extern "C" fn(Raw, *mut u32, u16) -> c_int,
-    dm_task_retry_remove: unsafe extern "C" fn(Raw) -> c_int,
     dm_task_run: unsafe extern "C" fn(Raw) -> c_int,
     dm_task_get_errno: unsafe extern "C" fn(Raw) -> c_int,
     dm_task_get_info: unsafe extern "C" fn(Raw, *mut Info) -> c_int,
     dm_task_get_uuid: unsafe extern "C" fn(Raw) -> *const c_char,
     dm_udev_wait: unsafe extern "C" fn(u32) -> c_int,
+    dm_log_with_errno_init: unsafe extern "C" fn(Log),
 }
 
 /// `struct dm_info`. A newer library may have more fields at its end than these, so there is room.
@@ -60,7 +71,6 @@ struct Info {
 /// What is known of a device.
 pub(super) struct Known {
     pub(super) uuid: String,
-    pub(super) is_open: bool,
 }
 
 /// Why a task failed.
@@ -78,12 +88,14 @@ fn functions() -> Result<&'static Functions, Failed> {
     let loaded = LOADED.get_or_init(|| load().map_err(|error| error.to_string()));
     loaded
         .as_ref()
-        .map_err(|why| Failed::NoLibrary(format!("{FILE} cannot be loaded: {why}")))
+        .map_err(|why| Failed::NoLibrary(format!("libdevmapper cannot be loaded: {why}")))
 }
 
 fn load() -> Result<Functions, libloading::Error> {
+    let [usual, other] = FILES;
     // SAFETY: the library has no constructors that depend on the state of this program.
-    let library = unsafe { Library::new(FILE) }?;
+    let open = |file| unsafe { Library::new(file) };
+    let library = open(usual).or_else(|error| open(other).map_err(|_| error))?;
     macro_rules! table {
         ($($name:ident),* $(,)?) => {
             Functions {
@@ -102,13 +114,16 @@ fn load() -> Result<Functions, libloading::Error> {
         dm_task_set_ro,
         dm_task_add_target,
         dm_task_set_cookie,
-        dm_task_retry_remove,
         dm_task_run,
         dm_task_get_errno,
         dm_task_get_info,
         dm_task_get_uuid,
         dm_udev_wait,
+        dm_log_with_errno_init,
     );
+    // SAFETY: the library calls the function with these arguments and variable ones after them. It does not
+    // use those, and the caller of a function removes its arguments in the calling conventions of C on Linux.
+    unsafe { (functions.dm_log_with_errno_init)(be_silent) };
     // The functions are used until the program ends.
     std::mem::forget(library);
     Ok(functions)
@@ -170,8 +185,16 @@ impl Task {
         self.check(unsafe { (self.functions.dm_task_set_cookie)(self.raw, &mut cookie, 0) })?;
         let done = self.run();
         // SAFETY: the cookie is that of the library. It is waited for after a failure, too: that frees it.
-        unsafe { (self.functions.dm_udev_wait)(cookie) };
+        let waited = unsafe { (self.functions.dm_udev_wait)(cookie) };
+        if waited == 0 {
+            tracing::warn!("waiting for udev failed; the device may get or lose its name later");
+        }
         done
+    }
+
+    fn set_read_only(&self) -> Result<(), Failed> {
+        // SAFETY: the task exists.
+        self.check(unsafe { (self.functions.dm_task_set_ro)(self.raw) })
     }
 }
 
@@ -189,21 +212,37 @@ fn text(text: &str) -> Result<CString, Failed> {
 /// A target of a new device: its first sector, how many sectors it has, its kind and parameters.
 pub(super) type Target<'a> = (u64, u64, &'a str, String);
 
-/// Makes a device.
+/// Makes a device. Each step is a task of its own: the library can do them all in one, but then it does not say
+/// why the kernel refused the table.
 pub(super) fn create(
     name: &str,
     uuid: &str,
     read_only: bool,
     targets: &[Target<'_>],
 ) -> Result<(), Failed> {
+    create_empty(name, uuid)?;
+    let done = load_table(name, read_only, targets).and_then(|()| resume(name, read_only));
+    if done.is_err()
+        && let Err(error) = remove(name)
+    {
+        tracing::warn!("a device {name} without content is left: {error:?}");
+    }
+    done
+}
+
+fn create_empty(name: &str, uuid: &str) -> Result<(), Failed> {
     let task = Task::new(CREATE, name)?;
-    let (functions, raw) = (task.functions, task.raw);
     let uuid = text(uuid)?;
     // SAFETY: the task exists, and the library copies the text.
-    task.check(unsafe { (functions.dm_task_set_uuid)(raw, uuid.as_ptr()) })?;
+    task.check(unsafe { (task.functions.dm_task_set_uuid)(task.raw, uuid.as_ptr()) })?;
+    task.run()
+}
+
+fn load_table(name: &str, read_only: bool, targets: &[Target<'_>]) -> Result<(), Failed> {
+    let task = Task::new(RELOAD, name)?;
+    let (functions, raw) = (task.functions, task.raw);
     if read_only {
-        // SAFETY: the task exists.
-        task.check(unsafe { (functions.dm_task_set_ro)(raw) })?;
+        task.set_read_only()?;
     }
     for (start, len, kind, parameters) in targets {
         let (kind, parameters) = (text(kind)?, text(parameters)?);
@@ -211,15 +250,36 @@ pub(super) fn create(
         // SAFETY: the task exists, and the library copies both texts.
         task.check(unsafe { (functions.dm_task_add_target)(raw, *start, *len, kind, parameters) })?;
     }
+    task.run()
+}
+
+/// Starts the device, which gets its name then.
+fn resume(name: &str, read_only: bool) -> Result<(), Failed> {
+    let task = Task::new(RESUME, name)?;
+    if read_only {
+        task.set_read_only()?;
+    }
     task.run_with_udev()
 }
 
-/// Removes a device. While it is in use for a moment, as by udev, the library tries again.
+/// How often removing a device that is in use is tried again, and how long after the last time.
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Removes a device. It is tried again for two seconds while something has it open: udev looks at a device for a moment
+/// when another program has closed it.
 pub(super) fn remove(name: &str) -> Result<(), Failed> {
-    let task = Task::new(REMOVE, name)?;
-    // SAFETY: the task exists.
-    task.check(unsafe { (task.functions.dm_task_retry_remove)(task.raw) })?;
-    task.run_with_udev()
+    let mut tries = 0;
+    loop {
+        let done = Task::new(REMOVE, name)?.run_with_udev();
+        tries += 1;
+        match done {
+            Err(Failed::System(error))
+                if error.kind() == io::ErrorKind::ResourceBusy && tries < TRIES => {}
+            done => return done,
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// What is known of a device; `None` if there is none with this name.
@@ -241,8 +301,5 @@ pub(super) fn known(name: &str) -> Result<Option<Known>, Failed> {
             .to_string_lossy()
             .into_owned(),
     };
-    Ok(Some(Known {
-        uuid,
-        is_open: info.open_count > 0,
-    }))
+    Ok(Some(Known { uuid }))
 }

@@ -222,6 +222,11 @@ impl System {
         })
     }
 
+    /// The size of a device in bytes.
+    pub(super) fn size_of(&self, node: Node) -> Option<u64> {
+        size_in(&self.directory_of(node))
+    }
+
     /// The usual path of a device, for messages and for opening it.
     pub(super) fn path_of(&self, node: Node) -> PathBuf {
         let directory = self.directory_of(node);

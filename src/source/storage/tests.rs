@@ -106,6 +106,7 @@ impl Tree {
 fn mapped(name: &str) -> Use {
     Use::Mapped {
         device: Path::new("/dev/mapper").join(name),
+        writable: true,
     }
 }
 

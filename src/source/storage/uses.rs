@@ -39,6 +39,8 @@ pub enum Use {
     Mapped {
         /// The path `/dev/mapper/NAME`.
         device: PathBuf,
+        /// Whether it can be written to.
+        writable: bool,
     },
     /// It is a part of another device, such as one of md or bcache.
     Device {
@@ -56,7 +58,7 @@ impl Use {
             } => format!("{} is mounted on {}", what.shown(), directory.shown()),
             Self::Swap { what } => format!("{} is swap space", what.shown()),
             Self::Loop { device } => format!("{} is backed by it", device.shown()),
-            Self::Mapped { device } => format!("it is open as {}", device.shown()),
+            Self::Mapped { device, .. } => format!("it is open as {}", device.shown()),
             Self::Device { device } => format!("it is a part of {}", device.shown()),
         }
     }
@@ -65,9 +67,9 @@ impl Use {
     /// device is a use of its own.
     pub(in crate::source) fn may_write(&self) -> bool {
         match self {
-            Self::Mounted { writable, .. } => *writable,
+            Self::Mounted { writable, .. } | Self::Mapped { writable, .. } => *writable,
             Self::Loop { .. } => false,
-            Self::Swap { .. } | Self::Mapped { .. } | Self::Device { .. } => true,
+            Self::Swap { .. } | Self::Device { .. } => true,
         }
     }
 
@@ -75,8 +77,14 @@ impl Use {
     /// can give old content.
     pub(in crate::source) fn newer_view(&self) -> Option<&Path> {
         match self {
-            Self::Mapped { device } | Self::Device { device } => Some(device),
-            Self::Mounted { .. } | Self::Swap { .. } | Self::Loop { .. } => None,
+            Self::Mapped {
+                device,
+                writable: true,
+            }
+            | Self::Device { device } => Some(device),
+            Self::Mounted { .. } | Self::Swap { .. } | Self::Loop { .. } | Self::Mapped { .. } => {
+                None
+            }
         }
     }
 
@@ -96,7 +104,7 @@ impl Use {
             }
             Self::Swap { what } => format!("disable it first: swapoff {}", what.shown()),
             Self::Loop { device } => format!("detach it first: losetup -d {}", device.shown()),
-            Self::Mapped { device } => format!(
+            Self::Mapped { device, .. } => format!(
                 "close {0} first (cryptsetup close {0}, or what it was opened with)",
                 device.shown()
             ),
@@ -191,7 +199,11 @@ impl System {
         if directory.join("loop").exists() {
             Use::Loop { device }
         } else if directory.join("dm").exists() {
-            Use::Mapped { device }
+            let flag = std::fs::read_to_string(directory.join("ro")).unwrap_or_default();
+            Use::Mapped {
+                device,
+                writable: flag.trim() != "1",
+            }
         } else {
             Use::Device { device }
         }

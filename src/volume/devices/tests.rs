@@ -178,7 +178,10 @@ fn uses_are_named_with_their_mappings() {
                 writable: true,
                 own: false
             },
-            Use::Mapped { device: mapping }
+            Use::Mapped {
+                device: mapping,
+                writable: true
+            }
         ])
     );
 }

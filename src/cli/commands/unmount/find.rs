@@ -70,12 +70,21 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
     }
 }
 
-/// The name of the mapping that a word means, alone or as a path.
+/// The name of the mapping of a volume that a word means, alone or as a path.
 fn mapping(word: &Path) -> Option<String> {
+    if !cfg!(feature = "map") {
+        return None;
+    }
     let directory = Path::new("/dev/mapper");
     let name = word.strip_prefix(directory).unwrap_or(word);
-    let exists = name.components().count() == 1 && directory.join(name).exists();
-    exists.then(|| name.shown().to_string())
+    if name.components().count() != 1 {
+        return None;
+    }
+    let node = directory.join(name).canonicalize().ok()?;
+    let about = Path::new("/sys/block").join(node.file_name()?);
+    let identifier = std::fs::read_to_string(about.join("dm/uuid")).ok()?;
+    let is_ours = identifier.starts_with("CRYPT-BITLK-");
+    is_ours.then(|| name.shown().to_string())
 }
 
 /// The mounts of all volumes of a disk below a directory on which nothing is mounted.
