@@ -222,7 +222,7 @@ fn where_it_goes() {
         fs::write(&file, "mine").expect("file");
         let kept = export(words, Some(&file));
         assert_status(&kept, 2);
-        assert!(text(&kept.stderr).contains("exists already"), "{words:?}");
+        assert!(text(&kept.stderr).contains("already exists"), "{words:?}");
         let both = export(
             &[words, &["--show"]].concat(),
             Some(&directory.path().join("new")),

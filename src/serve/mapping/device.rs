@@ -102,7 +102,7 @@ impl<'a> Mapping<'a> {
         check_free(self.name)?;
         let path = device_path(self.name);
         let device = numbers(self.device)?;
-        if !self.table.fits(self.fvek.map(Fvek::method)) {
+        if !self.table.fits(self.fvek) {
             return Err(Error::unsupported(format!(
                 "cannot map {}: the key is not one for this table",
                 self.device.shown()

@@ -18,7 +18,6 @@ pub use device::{Mapping, NotRemoved, check_free, check_name, device_path, remov
 
 use zeroize::Zeroizing;
 
-use crate::crypto::sector::Method;
 use crate::error::{Error, Result};
 use crate::secret::SecretText;
 use crate::volume::layout::{Content, Extent};
@@ -118,7 +117,7 @@ impl Table {
 
     fn without(volume: &Unlocked, offset: u64, reserved: &[Range<u64>]) -> Result<Self> {
         let cipher = volume.method().map(|method| Cipher {
-            name: cipher_name(method),
+            name: cipher_name(method.word),
             key_len: method.used_len(),
             sector_size: volume.sector_size(),
         });
@@ -138,14 +137,14 @@ impl Table {
         })
     }
 
-    /// Whether it needs a key of this method, or of none.
+    /// Whether a key is of the method that it needs, if it needs one.
     #[cfg(feature = "map")]
-    fn fits(&self, method: Option<&Method>) -> bool {
+    fn fits(&self, fvek: Option<&Fvek>) -> bool {
         let cipher = self.cipher.as_ref().filter(|_| self.has_encrypted());
-        match (cipher, method) {
+        match (cipher, fvek.map(Fvek::method)) {
             (None, _) => true,
             (Some(cipher), Some(method)) => {
-                cipher.name == cipher_name(method) && cipher.key_len == method.used_len()
+                cipher.name == cipher_name(method.word) && cipher.key_len == method.used_len()
             }
             (Some(_), None) => false,
         }
@@ -318,9 +317,9 @@ fn encrypted(from: u64, by: u64) -> Content {
     }
 }
 
-/// The name that dm-crypt has for a method.
-fn cipher_name(method: &Method) -> &'static str {
-    match method.word {
+/// The name that dm-crypt has for the method with this word.
+fn cipher_name(word: &str) -> &'static str {
+    match word {
         word if word.contains("xts") => "aes-xts-plain64",
         word if word.contains("elephant") => "aes-cbc-elephant",
         _ => "aes-cbc-eboiv",
