@@ -47,9 +47,9 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
     match (meant.pop(), meant.is_empty()) {
         (None, _) => Err(not_meant(
             format!("nothing is mounted on {}", path.shown()),
-            match mapping(word) {
-                Some(name) => format!("'fve unmap {name}' removes the mapping {name}"),
-                None => "'fve unmount' without DIR lists what is mounted".to_owned(),
+            match is_mapping(word) {
+                true => "it is the name of a mapping: 'fve unmap' removes those",
+                false => "'fve unmount' without DIR lists what is mounted",
             },
         )),
         (Some(layers), true) => {
@@ -70,21 +70,16 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
     }
 }
 
-/// The name of the mapping of a volume that a word means, alone or as a path.
-fn mapping(word: &Path) -> Option<String> {
-    if !cfg!(feature = "map") {
-        return None;
-    }
+/// Whether a word is the name or the path of a mapping of a volume.
+fn is_mapping(word: &Path) -> bool {
     let directory = Path::new("/dev/mapper");
     let name = word.strip_prefix(directory).unwrap_or(word);
-    if name.components().count() != 1 {
-        return None;
-    }
-    let node = directory.join(name).canonicalize().ok()?;
-    let about = Path::new("/sys/block").join(node.file_name()?);
-    let identifier = std::fs::read_to_string(about.join("dm/uuid")).ok()?;
-    let is_ours = identifier.starts_with("CRYPT-BITLK-");
-    is_ours.then(|| name.shown().to_string())
+    let node = directory.join(name).canonicalize().unwrap_or_default();
+    let about = Path::new("/sys/block").join(node.file_name().unwrap_or_default());
+    let identifier = std::fs::read_to_string(about.join("dm/uuid")).unwrap_or_default();
+    cfg!(feature = "map")
+        && name.components().count() == 1
+        && identifier.starts_with("CRYPT-BITLK-")
 }
 
 /// The mounts of all volumes of a disk below a directory on which nothing is mounted.
