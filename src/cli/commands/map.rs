@@ -80,6 +80,9 @@ pub(crate) struct UnmapArgs {
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
+    if text.contains('/') {
+        return Err("it is a path, and NAME is the name of a device in /dev/mapper".to_owned());
+    }
     check_name(text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
 }

@@ -231,12 +231,19 @@ fn known(name: &str) -> Result<Option<libdevmapper::Known>> {
         .map_err(|error| failed("cannot look for the mapping".to_owned(), error))
 }
 
+/// Whether the kernel has no device-mapper. The node for requests to it may exist all the same.
+fn lacks_device_mapper(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    let has_node = Path::new("/dev/mapper/control").exists();
+    !has_node || matches!(code, Some(Errno::NODEV | Errno::NXIO))
+}
+
 fn failed(what: String, error: Failed) -> Error {
     match error {
         Failed::NoLibrary(why) => Error::environment(format!("{what}: {why}")).with_remedy(
             "install libdevmapper: 'apt install libdevmapper1.02.1', or the package device-mapper-libs",
         ),
-        Failed::System(error) if !std::path::Path::new("/dev/mapper/control").exists() => {
+        Failed::System(error) if lacks_device_mapper(&error) => {
             tracing::debug!("{what}: {error}");
             Error::environment(format!("{what}: this kernel has no device-mapper"))
                 .with_remedy("load its module ('modprobe dm-crypt'), or show the volume without the kernel")
