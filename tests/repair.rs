@@ -23,7 +23,7 @@ use common::trials::{self, Missing, Trial, trial, trials};
 use common::{corpus, fve, harness, peers};
 use fve::repair::{Scope, scan};
 use fve::secret::Vmk;
-use fve::source::{FileSource, Overlay, ReadAt};
+use fve::source::{FileSource, MemoryOverlay, ReadAt};
 use fve::unlock::RawVmk;
 use fve::volume::{UnlockOptions, Unlocked};
 use libtest_mimic::Failed;
@@ -614,7 +614,7 @@ fn windows() -> Result<(), Failed> {
             .map(|at| u8::from_str_radix(&vmk[at..at + 2], 16).unwrap())
             .collect();
         let source: Arc<dyn ReadAt> = Arc::new(FileSource::open(&volume.path)?);
-        let mut damaged = Overlay::new(source);
+        let mut damaged = MemoryOverlay::new(source);
         damaged.write(0, &[0; 512])?;
         let readable = |offset: &&u64| **offset + 0x1_0000 <= volume.size;
         let copies: Vec<_> = volume.metadata_offsets.iter().filter(readable).collect();

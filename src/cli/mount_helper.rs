@@ -35,6 +35,7 @@ const WITH_VALUE: &[&str] = &[
     "gid",
     "umask",
     "driver",
+    "overlay",
 ];
 /// Options without a value: as mount(8) writes them, and as `fve mount` does. `rw` is not among them:
 /// mount(8) passes it unless the user gave `ro`, but a volume is only written to on an explicit
@@ -211,6 +212,16 @@ pub(crate) fn translate(arguments: Vec<OsString>) -> Result<Translated, Failure>
     if has("ro") && has("read-write") {
         return Err(Failure::usage(
             "the options ro and read-write contradict each other",
+        ));
+    }
+    if has("ro")
+        && call
+            .options
+            .iter()
+            .any(|option| option.starts_with("overlay="))
+    {
+        return Err(Failure::usage(
+            "the options ro and overlay contradict each other",
         ));
     }
     for option in &call.options {

@@ -12,7 +12,7 @@ use crate::enroll::uncreatable;
 use crate::error::{Error, Remedy, Result};
 use crate::files::{self, Condition};
 use crate::format::block::REGION_LEN;
-use crate::source::{Overlay, ReadAt};
+use crate::source::{MemoryOverlay, ReadAt};
 use crate::volume::Volume;
 
 /// Sector sizes in bytes that Windows supports.
@@ -22,7 +22,7 @@ const PAGE: u64 = 0x1000;
 
 /// The content of a new volume, and where its metadata goes.
 pub struct Plaintext {
-    content: Overlay<Arc<dyn ReadAt>>,
+    content: MemoryOverlay<Arc<dyn ReadAt>>,
     placement: Placement,
     sector_size: u32,
     hidden_sectors: u32,
@@ -62,7 +62,7 @@ impl Plaintext {
         free.add(&(0..clusters.count));
         let placement = free.on_empty_volume(size).ok_or_else(|| too_small(size))?;
         Ok(Self {
-            content: Overlay::new(Arc::new(Zeros(size))),
+            content: MemoryOverlay::new(Arc::new(Zeros(size))),
             placement,
             sector_size,
             hidden_sectors: 0,
@@ -108,7 +108,7 @@ impl Plaintext {
         let placement = free_space
             .on_file_system(facts.size)
             .ok_or_else(|| no_room(facts.name, free, facts.clusters.size))?;
-        let mut content = Overlay::new(&image as &dyn ReadAt);
+        let mut content = MemoryOverlay::new(&image as &dyn ReadAt);
         let ranges = placement.ranges();
         let clusters = ranges
             .iter()

@@ -32,7 +32,7 @@ use crate::format::block::{MetadataBlock, REGION_LEN};
 use crate::format::time::FileTime;
 use crate::format::wire::Fields;
 use crate::guid::Guid;
-use crate::source::{Overlay, ReadAt, WriteAt};
+use crate::source::{MemoryOverlay, ReadAt, WriteAt};
 use crate::unlock::Credential;
 use crate::volume::{UnlockOptions, Volume};
 
@@ -354,7 +354,7 @@ impl Backup {
                 "give a credential that unlocks the backup: the decrypted data then shows whether it fits",
             ));
         }
-        let mut trial = Overlay::new(target.clone());
+        let mut trial = MemoryOverlay::new(target.clone());
         for (offset, bytes) in self.wanted()? {
             trial
                 .write(offset, &bytes)

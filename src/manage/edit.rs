@@ -21,7 +21,7 @@ use crate::format::protector::{KeyProtector, ProtectorKind};
 use crate::format::time::FileTime;
 use crate::guid::Guid;
 use crate::secret::Vmk;
-use crate::source::Overlay;
+use crate::source::MemoryOverlay;
 use crate::unlock::RawVmk;
 use crate::unlock::{Credential, open_key};
 use crate::volume::{UnlockOptions, Volume};
@@ -199,7 +199,7 @@ impl Managed {
                 "report this: it is a bug in fve",
             )
         };
-        let mut trial = Overlay::new(self.target.clone());
+        let mut trial = MemoryOverlay::new(self.target.clone());
         for offset in old.copies {
             trial
                 .write(offset, region)

@@ -10,8 +10,8 @@ mod file;
 mod forward;
 mod headless;
 mod locate;
+mod memory_overlay;
 mod open;
-mod overlay;
 pub mod partition;
 mod rescue_map;
 mod signature;
@@ -26,6 +26,8 @@ mod devices;
 mod exclusive;
 #[cfg(target_os = "linux")]
 mod extent;
+#[cfg(target_os = "linux")]
+mod file_overlay;
 #[cfg(target_os = "linux")]
 mod gate;
 #[cfg(target_os = "linux")]
@@ -50,8 +52,8 @@ pub use file::FileSource;
 pub use headless::Headless;
 pub(crate) use locate::candidates;
 pub use locate::{Located, Place, Probe, locate};
+pub use memory_overlay::MemoryOverlay;
 pub use open::open;
-pub use overlay::Overlay;
 pub use rescue_map::{RescueMap, RescueMapError, Rescued};
 pub use window::Window;
 pub use write::WriteAt;
@@ -62,6 +64,8 @@ pub use devices::{BlockDevice, Devices, device_of};
 pub use exclusive::{ExclusiveFile, open_exclusive};
 #[cfg(target_os = "linux")]
 pub use extent::Extent;
+#[cfg(target_os = "linux")]
+pub use file_overlay::FileOverlay;
 #[cfg(target_os = "linux")]
 pub use gate::{check_overwrite, open_to_overwrite};
 #[cfg(target_os = "linux")]

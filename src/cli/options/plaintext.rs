@@ -1,7 +1,7 @@
 //! Opening a volume to show its plaintext to other programs, read-only or for writing.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use fve::create::Inside;
@@ -12,7 +12,8 @@ use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source::{
-    Opened, OpenedForWriting, OpenedToShow, SourceArgs, open_for_writing, open_to_show,
+    Opened, OpenedForWriting, OpenedToShow, OpenedWithOverlay, SourceArgs, open_for_writing,
+    open_to_show, open_with_overlay,
 };
 use crate::cli::output::term;
 
@@ -48,19 +49,39 @@ pub(crate) fn open_to_read_by<T>(
     Ok((unlocked, opened, (shared, device)))
 }
 
-/// Unlocks a volume to write to it, and returns the path of the source. Checks whether it can be written
-/// to before it asks for a credential.
+/// An unlocked volume to write to, the path of the source, and the locks on it.
+pub(crate) type ToWrite = (Writable, PathBuf, Holds);
+
+/// Unlocks a volume to write to it, in the source itself or in the file `overlay`. Checks whether it can be
+/// written to before it asks for a credential.
 pub(crate) fn open_to_write(
     source: &SourceArgs,
+    overlay: Option<&Path>,
     credentials: &CredentialArgs,
-) -> Result<(Writable, PathBuf), Failure> {
-    let (unlocked, opened) =
-        open_to_write_by(source, credentials, |volume| credentials.unlock(volume))?;
+) -> Result<ToWrite, Failure> {
+    let Some(file) = overlay else {
+        let (unlocked, opened) =
+            open_to_write_by(source, credentials, |volume| credentials.unlock(volume))?;
+        let writable = unlocked.into_writable().map_err(fve::Error::from)?;
+        return Ok((writable, opened.path, (None, None)));
+    };
+    let shared = SharedHold::take(&source.source)?;
+    let OpenedWithOverlay {
+        opened,
+        overlay,
+        hold,
+    } = open_with_overlay(source, file)
+        .print_notes()
+        .map_err(|failure| credentials.name_fitting(failure))?;
+    let device = hold?;
+    opened.volume.check_writable()?;
+    let unlocked = credentials.unlock(&opened.volume)?;
     let writable = unlocked.into_writable().map_err(fve::Error::from)?;
-    Ok((writable, opened.path))
+    overlay.keep()?;
+    Ok((writable, opened.path, (shared, device)))
 }
 
-/// The same with another way to unlock the volume.
+/// Unlocks a volume to write to the source itself, by `unlock`.
 pub(crate) fn open_to_write_by<T>(
     source: &SourceArgs,
     credentials: &CredentialArgs,

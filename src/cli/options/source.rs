@@ -18,8 +18,8 @@ use fve::files::Files;
 use fve::repair::{self, FoundVolume, Scope, scan, written};
 use fve::shown::ShowPath;
 use fve::source::{
-    DeviceHold, ExclusiveFile, Extent, MountEntry, Place, ReadAt, Rescued, Window, WriteAt,
-    changed_by, first_part, locate, next_part, partition, refuse_mapped,
+    DeviceHold, ExclusiveFile, Extent, FileOverlay, MountEntry, Place, ReadAt, Rescued, Window,
+    WriteAt, changed_by, first_part, locate, next_part, partition, refuse_mapped,
 };
 use fve::volume::Volume;
 
@@ -635,6 +635,8 @@ pub(crate) struct OpenedForWriting {
     /// Where the volume begins, in bytes from the start of the source.
     #[allow(dead_code)]
     pub(crate) offset: u64,
+    /// The byte range of the volume on the source.
+    extent: Extent,
 }
 
 /// Opens the source exclusively, for commands that change the volume. Refuses disk-image containers,
@@ -644,12 +646,7 @@ pub(crate) fn open_for_writing(args: &SourceArgs) -> Noted<OpenedForWriting> {
 }
 
 fn open_exclusively(args: &SourceArgs, notes: &mut Notes) -> Result<OpenedForWriting, Failure> {
-    refuse_lost(args)?;
-    if args.rescue_map.is_some() {
-        return Err(Failure::usage(
-            "with --rescue-map, SOURCE can only be read: changes could go where its content is lost",
-        ));
-    }
+    refuse_unwritable(args)?;
     let path = &args.source;
     let (disk, is_locked) =
         fve::source::open_exclusive(path).map_err(|error| not_opened(error, path))?;
@@ -662,9 +659,53 @@ fn open_exclusively(args: &SourceArgs, notes: &mut Notes) -> Result<OpenedForWri
     locate_for_writing(args, disk, notes)
 }
 
-/// Refuses a volume that is named by its metadata: its start may be wrong, and a write could destroy
-/// other data.
-fn refuse_lost(args: &SourceArgs) -> Result<(), Failure> {
+/// A volume that will be written to, while its source is only read.
+pub(crate) struct OpenedWithOverlay {
+    pub(crate) opened: OpenedForWriting,
+    /// Where the changes go.
+    pub(crate) overlay: Arc<FileOverlay>,
+    /// Keeps other processes from mounting or mapping the device, or why that is not possible.
+    pub(crate) hold: Result<Option<DeviceHold>, Error>,
+}
+
+/// Opens the source for reading, and for changes that go to `file`.
+pub(crate) fn open_with_overlay(args: &SourceArgs, file: &Path) -> Noted<OpenedWithOverlay> {
+    Noted::of(|notes| {
+        refuse_unwritable(args)?;
+        let path = &args.source;
+        let disk = open_disk(path, None, notes)?;
+        let overlay = Arc::new(FileOverlay::open(file, disk, path)?);
+        let opened = locate_for_writing(args, overlay.clone(), notes)?;
+        refuse_mapped(&opened.extent)?;
+        note_changes(&opened.extent, notes);
+        notes.push(match overlay.changed() {
+            0 => format!(
+                "changes go to {}; {} stays as it is",
+                file.shown(),
+                path.shown()
+            ),
+            changed => format!(
+                "changes go to {}, which holds {changed} changed bytes already; {} stays as it is",
+                file.shown(),
+                path.shown()
+            ),
+        });
+        Ok(OpenedWithOverlay {
+            hold: DeviceHold::take(&opened.extent),
+            opened,
+            overlay,
+        })
+    })
+}
+
+/// Refuses options with which nothing can be written: the start of a volume that is named by its metadata may
+/// be wrong, and a write could destroy other data.
+fn refuse_unwritable(args: &SourceArgs) -> Result<(), Failure> {
+    if args.rescue_map.is_some() {
+        return Err(Failure::usage(
+            "with --rescue-map, SOURCE can only be read: changes could go where its content is lost",
+        ));
+    }
     if args.lost.metadata.is_none() && args.lost.volume_start.is_none() {
         return Ok(());
     }
@@ -717,9 +758,11 @@ fn locate_for_writing(
     let target: Arc<dyn WriteAt> = Arc::new(Window::new(disk, located.start, size));
     let volume = Volume::from_exclusive(target.clone())?;
     log_found(path, located.start, located.partition, &volume);
+    let offset = i64::try_from(located.start).unwrap_or(i64::MAX);
     Ok(OpenedForWriting {
         volume,
         target,
+        extent: Extent::of_volume(absolute(path), offset, size),
         path: absolute(path),
         offset: located.start,
     })

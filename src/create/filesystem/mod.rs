@@ -2,7 +2,7 @@
 //! marking the clusters of the metadata so that the file system never uses them.
 //!
 //! Each kind is a [`FileSystem`] in its own file, with a row in [`PROBES`]. Changes go into an
-//! [`Overlay`]: the image itself is never written to.
+//! [`MemoryOverlay`]: the image itself is never written to.
 //!
 //! Windows is said to mark such clusters bad on FAT and exFAT, and gives them to hidden files on
 //! NTFS (docs/format.md §2.7). fve marks them bad on all three: creating files in NTFS would need
@@ -20,7 +20,7 @@ use super::free_space::{Clusters, FreeSpace};
 use crate::error::{Error, Remedy, Result};
 use crate::files::FileError;
 use crate::format::FormatError;
-use crate::source::{Overlay, ReadAt};
+use crate::source::{MemoryOverlay, ReadAt};
 
 /// Properties of a file system.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub(super) trait FileSystem {
 }
 
 /// An image with changes.
-pub(super) type Image<'a> = Overlay<&'a dyn ReadAt>;
+pub(super) type Image<'a> = MemoryOverlay<&'a dyn ReadAt>;
 
 /// Opens a file system of one kind: `None` if the image holds another one, an error if it cannot be
 /// used.

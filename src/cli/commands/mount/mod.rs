@@ -16,7 +16,7 @@ mod volume;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use clap::{Args, ValueHint};
+use clap::{ArgGroup, Args, ValueHint};
 use fve::error::Error;
 use fve::serve::fuse::{FILE_NAME, Mount, MountOptions, Unserved};
 use fve::shown::ShowPath;
@@ -34,6 +34,7 @@ use crate::cli::run::Run;
 
 #[derive(Debug, Clone, Args)]
 #[command(
+    group = ArgGroup::new("writing").multiple(true),
     visible_alias = "open",
     after_help = "\
 Examples:
@@ -45,6 +46,8 @@ Examples:
     fve mount --all /dev/sda /mnt/disk
   Read and write the files, as root:
     fve mount --read-write --uid 1000 /dev/sda3 /mnt/windows
+  The same with an image that must not change:
+    fve mount --overlay changes.cow evidence.E01 /mnt/windows
   Show the decrypted volume as the file /mnt/bitlocker/volume, for other programs:
     fve mount --volume /dev/sda3 /mnt/bitlocker"
 )]
@@ -68,8 +71,13 @@ pub(crate) struct MountArgs {
 
     /// Write files, with the kernel's driver or ntfs-3g, as root; with --volume: make the file writable.
     /// No other program may use SOURCE meanwhile
-    #[arg(long, conflicts_with = "accept-damaged-metadata")]
+    #[arg(long, group = "writing", conflicts_with = "accept-damaged-metadata")]
     pub(crate) read_write: bool,
+
+    /// Write as with --read-write, but keep all changes in FILE, encrypted, and leave SOURCE as it is.
+    /// With the same FILE again, the changes are there again
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "writing", conflicts_with_all = ["accept-damaged-metadata", "all"])]
+    pub(crate) overlay: Option<PathBuf>,
 
     /// What shows the files: fve itself, or as root another driver. By default it is fve, and with
     /// --read-write the kernel's driver, or ntfs-3g if the kernel has none
@@ -78,7 +86,7 @@ pub(crate) struct MountArgs {
 
     /// With --volume --read-write: allow file systems other than NTFS, FAT and exFAT, which may write where
     /// BitLocker's own structures are. What they write there is lost
-    #[arg(long, requires = "read_write", requires = "volume")]
+    #[arg(long, requires = "writing", requires = "volume")]
     pub(crate) allow_unaware_file_system: bool,
 
     /// Let other users read the files too
@@ -211,7 +219,7 @@ fn mount_for(args: &MountArgs, socket: &Path) -> Result<(), Failure> {
         return driver::mount_for(args, &server, &source);
     }
     let options = args.options(&source, None);
-    let writable = args.volume && args.read_write;
+    let writable = args.volume && args.writes();
     server.hand_over(Unserved::mount(&args.directory, &options, writable)?)?;
     server.ready()
 }
@@ -248,7 +256,7 @@ fn check_only(args: &MountArgs) -> Result<(), Failure> {
             error.into(),
         )
     })?;
-    match args.volume || args.read_write {
+    match args.volume || args.writes() {
         true => drop(source::open(&args.source).print_notes()?),
         false => drop(source::open_for_files(&args.source).print_notes()?),
     }
@@ -263,6 +271,11 @@ fn parse_mask(text: &str) -> Result<u16, String> {
 }
 
 impl MountArgs {
+    /// Whether the volume can be written to.
+    fn writes(&self) -> bool {
+        self.read_write || self.overlay.is_some()
+    }
+
     /// Checks the mount point before anything costly is done, if this process is to mount.
     fn check_mount_point(&self) -> Result<(), Failure> {
         match self.mounted_by {
@@ -286,7 +299,8 @@ impl MountArgs {
             "source": self.source.source.to_string_lossy(),
             "directory": self.directory.to_string_lossy(),
             "file": self.volume.then(|| file.to_string_lossy()),
-            "read_write": self.read_write,
+            "read_write": self.writes(),
+            "overlay": self.overlay.as_deref().map(Path::to_string_lossy),
         })))
     }
 

@@ -15,7 +15,7 @@ use crate::cli::options::plaintext::{Holds, check_inside, open_to_read, open_to_
 /// Shows the volume until it is unmounted.
 pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
     args.check_mount_point()?;
-    let (volume, options, _holds) = if args.read_write {
+    let (volume, options, _holds) = if args.writes() {
         read_write(args)?
     } else {
         read_only(args)?
@@ -63,8 +63,9 @@ fn read_only(args: &MountArgs) -> Result<Ready, Failure> {
 }
 
 fn read_write(args: &MountArgs) -> Result<Ready, Failure> {
-    let (writable, source) = open_to_write(&args.source, &args.credentials)?;
+    let (writable, source, holds) =
+        open_to_write(&args.source, args.overlay.as_deref(), &args.credentials)?;
     check_inside(&writable, args.allow_unaware_file_system)?;
     let options = args.options(&source, None);
-    Ok((Content::ReadWrite(writable), options, (None, None)))
+    Ok((Content::ReadWrite(writable), options, holds))
 }

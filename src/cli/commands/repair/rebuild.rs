@@ -10,7 +10,7 @@ use fve::error::Error;
 use fve::output::PartialFile;
 use fve::repair::{FoundVolume, Scope, header};
 use fve::shown::ShowPath;
-use fve::source::{Extent, FileSource, Overlay, ReadAt, check_overwrite};
+use fve::source::{Extent, FileSource, MemoryOverlay, ReadAt, check_overwrite};
 use fve::unlock::Credential;
 use fve::volume::{UnlockOptions, Volume};
 
@@ -58,7 +58,7 @@ pub(super) fn run(args: &RebuildArgs) -> Result<(), Failure> {
     }
     let header = header(&found)?;
     let (bytes, _) = found.window(&disk)?;
-    let mut whole = Overlay::new(bytes);
+    let mut whole = MemoryOverlay::new(bytes);
     whole
         .write(0, &header)
         .map_err(|error| Error::io("cannot prepare the copy", error))?;

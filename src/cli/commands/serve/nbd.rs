@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use clap::{Args, ValueHint};
+use clap::{ArgGroup, Args, ValueHint};
 use fve::error::Error;
 use fve::privileges::give_up_capabilities;
 use fve::serve::nbd::{Export, Listener, PORT, Server};
@@ -30,13 +30,15 @@ use crate::cli::run::Run;
 use crate::cli::signals;
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(group = ArgGroup::new("writing").multiple(true), after_help = "\
 Examples:
   Serve a volume to programs of the same user, and copy it in another terminal:
     fve serve nbd /dev/sda3 --socket /run/volume.socket
     nbdcopy 'nbd+unix:///?socket=/run/volume.socket' volume.img
   Let a virtual machine write to the volume of a disk image:
     fve serve nbd disk.img --read-write --socket /run/volume.socket
+  The same, with all changes in another file:
+    fve serve nbd disk.img --overlay changes.cow --socket /run/volume.socket
   Serve other computers, through a network in which every computer is trusted:
     fve serve nbd /dev/sda3 --listen 192.0.2.1 --allow-remote")]
 pub(crate) struct NbdArgs {
@@ -66,12 +68,17 @@ pub(crate) struct NbdArgs {
     export: String,
 
     /// Let clients write to the volume. No other program may use SOURCE meanwhile
-    #[arg(long, conflicts_with = "accept-damaged-metadata")]
+    #[arg(long, group = "writing", conflicts_with = "accept-damaged-metadata")]
     read_write: bool,
+
+    /// Write as with --read-write, but keep all changes in FILE, encrypted, and leave SOURCE as it is.
+    /// With the same FILE again, the changes are there again
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "writing", conflicts_with = "accept-damaged-metadata")]
+    overlay: Option<PathBuf>,
 
     /// With --read-write: write although the file system in the volume may use the places of BitLocker's
     /// own structures, which cannot be written
-    #[arg(long, requires = "read_write")]
+    #[arg(long, requires = "writing")]
     allow_unaware_file_system: bool,
 
     /// Once clients can connect, print one JSON document
@@ -82,6 +89,13 @@ pub(crate) struct NbdArgs {
 impl Run for NbdArgs {
     fn run(&self) -> Result<(), Failure> {
         run(self)
+    }
+}
+
+impl NbdArgs {
+    /// Whether clients can write to the volume.
+    fn writes(&self) -> bool {
+        self.read_write || self.overlay.is_some()
     }
 }
 
@@ -122,17 +136,13 @@ fn run(args: &NbdArgs) -> Result<(), Failure> {
 
 /// Unlocks the volume. The locks on its source must be kept while it is served.
 fn open(args: &NbdArgs) -> Result<(Export, u64, Holds), Failure> {
-    let (export, source, size, holds) = match args.read_write {
+    let (export, source, size, holds) = match args.writes() {
         true => {
-            let (volume, source) = open_to_write(&args.source, &args.credentials)?;
+            let (volume, source, holds) =
+                open_to_write(&args.source, args.overlay.as_deref(), &args.credentials)?;
             check_inside(&volume, args.allow_unaware_file_system)?;
             let size = volume.size();
-            (
-                Export::read_write(Arc::new(volume)),
-                source,
-                size,
-                (None, None),
-            )
+            (Export::read_write(Arc::new(volume)), source, size, holds)
         }
         false => {
             let (volume, source, _, holds) = open_to_read(&args.source, &args.credentials)?;
@@ -155,7 +165,7 @@ fn announce(args: &NbdArgs, listeners: &[Listener], size: u64) -> Result<(), Fai
             "every computer that reaches this address can use the decrypted volume, and nothing on the way is encrypted",
         );
     }
-    let use_it = if args.read_write {
+    let use_it = if args.writes() {
         "read and write"
     } else {
         "read"
@@ -173,7 +183,8 @@ fn announce(args: &NbdArgs, listeners: &[Listener], size: u64) -> Result<(), Fai
         "source": args.source.source.to_string_lossy(),
         "uris": uris,
         "size": size,
-        "read_write": args.read_write,
+        "read_write": args.writes(),
+        "overlay": args.overlay.as_deref().map(Path::to_string_lossy),
     })))
 }
 

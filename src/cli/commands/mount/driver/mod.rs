@@ -46,7 +46,7 @@ pub(crate) enum Choice {
 /// Whether these arguments ask for another driver.
 pub(super) fn is_wanted(args: &MountArgs) -> bool {
     match args.driver {
-        None => args.read_write,
+        None => args.writes(),
         Some(Choice::Own) => false,
         Some(Choice::Kernel | Choice::Ntfs3g) => true,
     }
@@ -59,12 +59,12 @@ pub(super) fn is_mounted(args: &MountArgs) -> bool {
 
 /// Refuses to write with the driver that only reads.
 pub(super) fn check(args: &MountArgs) -> Result<(), Failure> {
-    match args.read_write && args.driver == Some(Choice::Own) {
+    match args.writes() && args.driver == Some(Choice::Own) {
         true => Err(Failure::Other {
             status: Status::Usage,
             what: "with --driver own, files can only be read".to_owned(),
             help: Some(
-                "leave out --driver to write with the kernel's driver or ntfs-3g, or leave out --read-write".to_owned(),
+                "leave out --driver to write with the kernel's driver or ntfs-3g, or leave out --read-write and --overlay".to_owned(),
             ),
         }),
         false => Ok(()),
@@ -79,15 +79,11 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
     if args.mounted_by.is_none() {
         end_earlier(&directory);
     }
-    let (content, source, modified, _holds) = if args.read_write {
-        let (writable, source) = open_to_write(&args.source, &args.credentials)?;
+    let (content, source, modified, _holds) = if args.writes() {
+        let (writable, source, holds) =
+            open_to_write(&args.source, args.overlay.as_deref(), &args.credentials)?;
         condition::check(&writable)?;
-        (
-            Content::ReadWrite(writable),
-            source,
-            None,
-            Default::default(),
-        )
+        (Content::ReadWrite(writable), source, None, holds)
     } else {
         let (unlocked, source, modified, holds) = open_to_read(&args.source, &args.credentials)?;
         let unlocked = Arc::new(unlocked);
@@ -102,7 +98,7 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
         options = options.modified(modified);
     }
     let what = || {
-        let access = if args.read_write { "" } else { ", read-only" };
+        let access = if args.writes() { "" } else { ", read-only" };
         let shown = args.directory.shown();
         format!("the files are in {shown}{access}; end with 'fve unmount {shown}'")
     };
@@ -165,7 +161,7 @@ fn mount_volume_for(
     private: &Path,
 ) -> Result<System, Failure> {
     let options = MountOptions::new(source.to_string_lossy());
-    server.hand_over(Unserved::mount(private, &options, args.read_write)?)?;
+    server.hand_over(Unserved::mount(private, &options, args.writes())?)?;
     let volume = File::open(private.join(FILE_NAME))
         .map_err(|error| Error::io("cannot open the volume", error))?;
     System::in_volume(&volume)
@@ -182,7 +178,7 @@ fn task(
     Task {
         volume: private.join(FILE_NAME),
         directory,
-        read_write: args.read_write,
+        read_write: args.writes(),
         access: args.access(),
         no_programs: args.noexec,
         system,

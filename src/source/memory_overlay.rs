@@ -11,7 +11,7 @@ const PAGE: u64 = 4096;
 /// A source as it would be after some writes. The changed pages of 4096 bytes are kept in memory,
 /// and nothing is written to the source.
 #[derive(Clone)]
-pub struct Overlay<S> {
+pub struct MemoryOverlay<S> {
     inner: S,
     pages: Pages,
 }
@@ -19,7 +19,7 @@ pub struct Overlay<S> {
 /// Whole pages, by number; the last one of the source may be shorter.
 type Pages = BTreeMap<u64, Vec<u8>>;
 
-impl<S: ReadAt> Overlay<S> {
+impl<S: ReadAt> MemoryOverlay<S> {
     /// The source without any change.
     pub fn new(inner: S) -> Self {
         Self {
@@ -29,8 +29,8 @@ impl<S: ReadAt> Overlay<S> {
     }
 
     /// The same changes over another handle of the same source.
-    pub(crate) fn over<T: ReadAt>(self, same: T) -> Overlay<T> {
-        Overlay {
+    pub(crate) fn over<T: ReadAt>(self, same: T) -> MemoryOverlay<T> {
+        MemoryOverlay {
             inner: same,
             pages: self.pages,
         }
@@ -83,15 +83,15 @@ fn end(offset: u64, len: usize, size: u64) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-impl<S> std::fmt::Debug for Overlay<S> {
+impl<S> std::fmt::Debug for MemoryOverlay<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Overlay")
+        f.debug_struct("MemoryOverlay")
             .field("changed_pages", &self.pages.len())
             .finish_non_exhaustive()
     }
 }
 
-impl<S: ReadAt> ReadAt for Overlay<S> {
+impl<S: ReadAt> ReadAt for MemoryOverlay<S> {
     fn size(&self) -> u64 {
         self.inner.size()
     }
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn shows_the_changes_and_leaves_the_source() {
         let mut source: Vec<u8> = (0..10_000u32).map(|i| (i % 251) as u8).collect();
-        let mut overlay = Overlay::new(source.clone());
+        let mut overlay = MemoryOverlay::new(source.clone());
         for (offset, len) in [(4090, 20), (0, 1), (9_999, 1), (5_000, 4_500)] {
             let bytes = vec![0xEE; len];
             overlay.write(offset as u64, &bytes).unwrap();
