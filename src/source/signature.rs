@@ -81,6 +81,12 @@ const SIGNATURES: &[Signature] = &[
         "a LUKS volume",
         Way::Advice("unlock it with cryptsetup open"),
     ),
+    at(
+        0,
+        b"SnAp",
+        "an overlay: changes to another disk image, in the format of device-mapper's target snapshot",
+        Way::Advice("open the image that the changes belong to, with this file as its overlay"),
+    ),
     at(0, b"QFI\xFB", "a qcow2 disk image", Way::Qemu),
     at(0, b"QED\0", "a QED disk image", Way::Qemu),
     at(0, b"vhdxfile", "a VHDX disk image", Way::Qemu),

@@ -40,7 +40,7 @@ const BINDING_VERSION: u32 = 1;
 const CHECKSUM: usize = 136;
 const SECTOR: u64 = 512;
 
-/// The largest chunk that is read: far more than anybody uses, and little enough for buffers.
+/// The largest chunk that is read: far more than anyone uses, and little enough for buffers.
 const MAX_CHUNK: u64 = 16 << 20;
 
 /// Bytes of a pair in the map.

@@ -144,7 +144,7 @@ fn check(path: &Path, file: &File, now: &Binding, source: &Path) -> Result<Geome
                 source.shown()
             ),
             remedy: Some(
-                "open the source that the changes belong to; a copy of it needs the same time of its last change (touch --reference); or name a new file for changes"
+                "open the source that the changes belong to; a copy of it needs the same time of its last change; or name a new file for changes"
                     .into(),
             ),
         }),

@@ -23,7 +23,7 @@ use super::format::{Fault, Geometry, HEADER_LEN, PAIR_LEN, encode_pairs, pairs};
 use super::storage::Storage;
 use crate::source::ReadAt;
 
-/// How long a chunk stays out of the map on disk at most, if nobody flushes.
+/// How long a chunk stays out of the map on disk at most, if no one flushes.
 const DELAY: Duration = Duration::from_secs(1);
 /// How many chunks stay out of it at most.
 const MAX_PENDING: usize = 4096;
@@ -220,7 +220,7 @@ impl<F: Storage> Store<F> {
         }
     }
 
-    /// Frees the space of the stored chunks that lie in the range as a whole; they read as zeros then.
+    /// Frees the space of the stored chunks that are in the range as a whole; they read as zeros then.
     pub(super) fn discard(&self, offset: u64, len: u64, size: u64) -> io::Result<()> {
         let end = offset + len;
         let (mut chunk, within) = self.split(offset);
@@ -397,7 +397,7 @@ impl<F: Storage> Store<F> {
         (offset / size, offset % size)
     }
 
-    /// How many of `len` bytes lie in `chunks` chunks, if they begin `within` bytes into the first one.
+    /// How many of `len` bytes are in `chunks` chunks, if they begin `within` bytes into the first one.
     fn bytes_in(&self, chunks: u64, within: u64, len: usize) -> usize {
         let bytes = chunks.saturating_mul(self.geometry.chunk()) - within;
         usize::try_from(bytes).unwrap_or(len).min(len)
@@ -487,13 +487,13 @@ impl Limits {
     }
 }
 
-/// The thread that commits what nobody flushes. It is started with the first change, so by a thread that
+/// The thread that commits what no one flushes. It is started with the first change, so by a thread that
 /// answers requests, and has no more capabilities than that one.
 #[derive(Default)]
 pub(super) struct Committer(OnceLock<Option<JoinHandle<()>>>);
 
 impl Committer {
-    /// Starts the thread if it does not run. Without it, chunks are committed when somebody flushes, or
+    /// Starts the thread if it does not run. Without it, chunks are committed at a flush, or
     /// when many are pending.
     pub(super) fn start<F: Storage>(&self, store: &Arc<Store<F>>) {
         self.0.get_or_init(|| {
@@ -511,5 +511,302 @@ impl Committer {
             let _ = thread.join();
         }
         store.commit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::binding::Binding;
+    use super::super::format;
+    use super::*;
+
+    /// Pseudorandom numbers, determined by the seed (xorshift64*).
+    struct Random(u64);
+
+    impl Random {
+        fn new(seed: u64) -> Self {
+            Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+        }
+
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % bound.max(1)
+        }
+
+        fn bytes(&mut self, len: u64) -> Vec<u8> {
+            (0..len).map(|_| self.below(256) as u8).collect()
+        }
+    }
+
+    const SECTOR: usize = 512;
+
+    /// A file whose sectors reach the disk in any order until it is synced. So does its length.
+    #[derive(Default)]
+    struct Volatile(Mutex<Content>);
+
+    #[derive(Default)]
+    struct Content {
+        durable: Vec<u8>,
+        current: Vec<u8>,
+        /// The contents of sectors since the last sync.
+        pending: BTreeMap<usize, Vec<Vec<u8>>>,
+    }
+
+    impl Volatile {
+        fn new(bytes: Vec<u8>) -> Self {
+            Self(Mutex::new(Content {
+                durable: bytes.clone(),
+                current: bytes,
+                pending: BTreeMap::new(),
+            }))
+        }
+
+        fn after_power_cut(&self, random: &mut Random) -> Vec<u8> {
+            let content = self.0.lock().unwrap();
+            let mut bytes = content.durable.clone();
+            if random.below(2) == 0 {
+                bytes.resize(content.current.len().max(bytes.len()), 0);
+            }
+            for (sector, versions) in &content.pending {
+                let arrived = random.below(versions.len() as u64 + 1) as usize;
+                let start = sector * SECTOR;
+                if let Some(version) = arrived.checked_sub(1).map(|index| &versions[index]) {
+                    if bytes.len() < start + version.len() {
+                        bytes.resize(start + version.len(), 0);
+                    }
+                    bytes[start..start + version.len()].copy_from_slice(version);
+                }
+            }
+            bytes
+        }
+    }
+
+    impl Storage for Arc<Volatile> {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.0.lock().unwrap().current.len() as u64)
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.lock().unwrap().current.resize(len as usize, 0);
+            Ok(())
+        }
+        fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+            self.0.lock().unwrap().current.read_exact_at(offset, buf)
+        }
+        fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            let mut content = self.0.lock().unwrap();
+            let (start, end) = (offset as usize, offset as usize + bytes.len());
+            if content.current.len() < end {
+                content.current.resize(end, 0);
+            }
+            content.current[start..end].copy_from_slice(bytes);
+            for sector in start / SECTOR..end.div_ceil(SECTOR) {
+                let end = content.current.len().min((sector + 1) * SECTOR);
+                let now = content.current[sector * SECTOR..end].to_vec();
+                content.pending.entry(sector).or_default().push(now);
+            }
+            Ok(())
+        }
+        fn sync(&self) -> io::Result<()> {
+            let mut content = self.0.lock().unwrap();
+            content.durable = content.current.clone();
+            content.pending.clear();
+            Ok(())
+        }
+        fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+            self.write_all_at(offset, &vec![0; len as usize])
+        }
+    }
+
+    fn new_file(chunk: u64, source: &[u8]) -> Vec<u8> {
+        let file = Arc::new(Volatile::default());
+        let geometry = Geometry::new(chunk).unwrap();
+        let path = std::path::Path::new("/nonexistent");
+        let binding = Binding::of(path, &source).unwrap();
+        Store::create(&file, geometry, &format::header(geometry, &binding)).unwrap();
+        let bytes = file.0.lock().unwrap().current.clone();
+        bytes
+    }
+
+    fn load(
+        file: &Arc<Volatile>,
+        chunk: u64,
+        size: u64,
+    ) -> Result<Store<Arc<Volatile>>, LoadError> {
+        Store::load(file.clone(), Geometry::new(chunk).unwrap(), size)
+    }
+
+    fn all(store: &Store<Arc<Volatile>>, source: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; source.len()];
+        store.read(&source, 0, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// With the smallest chunks, a map area has 32 pairs, so many areas become full.
+    const CHUNKS: [u64; 3] = [512, 1024, 4096];
+
+    #[test]
+    fn what_was_flushed_survives_power_failures_and_nothing_else_appears() {
+        let mut lost = 0;
+        for (chunk, seed) in CHUNKS
+            .iter()
+            .flat_map(|chunk| (0..12).map(move |seed| (*chunk, seed)))
+        {
+            let mut random = Random::new(seed * 7 + chunk);
+            let source = random.bytes(150_000 + random.0 % 700);
+            let mut model = source.clone();
+            let mut bytes = new_file(chunk, &source);
+            for cut in 0..12 {
+                let name = format!("chunk {chunk}, seed {seed}, cut {cut}");
+                let file = Arc::new(Volatile::new(bytes));
+                let store = load(&file, chunk, source.len() as u64).expect(&name);
+                assert!(all(&store, &source) == model, "{name}");
+                let mut versions: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
+                for _ in 0..random.below(40) {
+                    if random.below(8) == 0 {
+                        store.commit().unwrap();
+                        versions.clear();
+                        continue;
+                    }
+                    // Whole sectors, as the writer of a volume writes them.
+                    let longest = [1, 4, 30][random.below(3) as usize];
+                    let start = random.below((source.len() / SECTOR) as u64 - 30) * 512;
+                    let sectors = 1 + random.below(longest);
+                    let new = random.bytes(sectors * 512);
+                    let range = start as usize..start as usize + new.len();
+                    for sector in range.start / SECTOR..range.end / SECTOR {
+                        let old = model[sector * SECTOR..][..SECTOR].to_vec();
+                        versions.entry(sector).or_insert_with(|| vec![old]);
+                    }
+                    model[range.clone()].copy_from_slice(&new);
+                    for (sector, now) in (range.start / SECTOR..).zip(new.chunks(SECTOR)) {
+                        versions.entry(sector).or_default().push(now.to_vec());
+                    }
+                    store.write(&source.as_slice(), start, &new).unwrap();
+                }
+                assert!(all(&store, &source) == model, "{name}");
+                bytes = file.after_power_cut(&mut random);
+                let after = Arc::new(Volatile::new(bytes.clone()));
+                let found = all(
+                    &load(&after, chunk, source.len() as u64).expect(&name),
+                    &source,
+                );
+                for (sector, found) in found.chunks(SECTOR).enumerate() {
+                    let now = &model[sector * SECTOR..][..found.len()];
+                    match versions.get(&sector) {
+                        None => assert!(found == now, "{name}: sector {sector}"),
+                        Some(known) => {
+                            assert!(known.iter().any(|one| one == found), "{name}: {sector}");
+                            lost += usize::from(found != now);
+                        }
+                    }
+                }
+                model = found;
+            }
+        }
+        assert!(
+            lost > 100,
+            "{lost}: too few writes were lost for a useful test"
+        );
+    }
+
+    #[test]
+    fn threads_that_write_the_same_chunks_lose_nothing() {
+        let source: Vec<u8> = Random::new(3).bytes(200_000);
+        let file = Arc::new(Volatile::new(new_file(4096, &source)));
+        let store = load(&file, 4096, source.len() as u64).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4_u64 {
+                let (store, source) = (&store, source.as_slice());
+                scope.spawn(move || {
+                    for at in (thread * 100..200_000).step_by(400) {
+                        store.write(&source, at, &[thread as u8; 100]).unwrap();
+                        let mut read = [9; 100];
+                        store.read(&source, at, &mut read).unwrap();
+                        assert_eq!(read, [thread as u8; 100]);
+                        if at % 9000 == 0 {
+                            store.commit().unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        store.commit().unwrap();
+        drop(store);
+        let again = load(&file, 4096, source.len() as u64).unwrap();
+        let found = all(&again, &source);
+        assert!((0..200_000).all(|at| found[at] == (at / 100 % 4) as u8));
+    }
+
+    /// A store with two full map areas and a part of a third.
+    fn filled() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+        let source: Vec<u8> = Random::new(8).bytes(100_000);
+        let file = Arc::new(Volatile::new(new_file(512, &source)));
+        let store = load(&file, 512, source.len() as u64).unwrap();
+        let mut model = source.clone();
+        for at in (0..75_000).step_by(1000) {
+            model[at..at + 600].fill(0xAA);
+            store
+                .write(&source.as_slice(), at as u64, &[0xAA; 600])
+                .unwrap();
+        }
+        store.commit().unwrap();
+        let bytes = file.0.lock().unwrap().durable.clone();
+        (source, bytes, model)
+    }
+
+    #[test]
+    fn wrong_maps_are_refused() {
+        let (source, good, _) = filled();
+        let fault = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = good.clone();
+            change(&mut bytes);
+            let file = Arc::new(Volatile::new(bytes));
+            match load(&file, 512, source.len() as u64) {
+                Ok(_) => "none".to_owned(),
+                Err(error) => error.to_string(),
+            }
+        };
+        assert_eq!(fault(&|_| {}), "none");
+        let set = |at: usize, value: u64| {
+            fault(&move |bytes| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes()))
+        };
+        // Pair 1 of area 0 is at byte 528.
+        assert!(set(528, 500).contains("outside the source"));
+        assert!(set(528, u64::MAX).contains("outside the source"));
+        assert!(set(536, 1 << 40).contains("outside the file"));
+        assert!(set(536, u64::MAX).contains("outside the file"));
+        assert!(set(536, 1).contains("map area"));
+        assert!(set(536, 34).contains("map area"));
+        assert!(set(528, 0).contains("a place already"));
+        assert!(set(536, 2).contains("two chunks the place"));
+        for len in [0, 512, 1000, 34 * 512, 40 * 512] {
+            assert_ne!(fault(&|bytes| bytes.truncate(len)), "none", "{len}");
+        }
+    }
+
+    #[test]
+    fn a_cut_off_or_changed_file_never_yields_other_bytes_than_its_map_says() {
+        let (source, good, model) = filled();
+        for len in (0..good.len()).step_by(97) {
+            let file = Arc::new(Volatile::new(good[..len].to_vec()));
+            if let Ok(store) = load(&file, 512, source.len() as u64) {
+                assert!(all(&store, &source) == model, "{len}");
+            }
+        }
+        let mut random = Random::new(77);
+        for _ in 0..2000 {
+            let mut bytes = good.clone();
+            let area = [1, 34, 67][random.below(3) as usize] * 512;
+            let at = area + random.below(512) as usize;
+            bytes[at] ^= 1 << random.below(8);
+            let file = Arc::new(Volatile::new(bytes));
+            if let Ok(store) = load(&file, 512, source.len() as u64) {
+                let _ = all(&store, &source);
+            }
+        }
     }
 }

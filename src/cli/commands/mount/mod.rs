@@ -46,8 +46,6 @@ Examples:
     fve mount --all /dev/sda /mnt/disk
   Read and write the files, as root:
     fve mount --read-write --uid 1000 /dev/sda3 /mnt/windows
-  The same with an image that must not change:
-    fve mount --overlay changes.cow evidence.E01 /mnt/windows
   Show the decrypted volume as the file /mnt/bitlocker/volume, for other programs:
     fve mount --volume /dev/sda3 /mnt/bitlocker"
 )]
@@ -74,14 +72,14 @@ pub(crate) struct MountArgs {
     #[arg(long, group = "writing", conflicts_with = "accept-damaged-metadata")]
     pub(crate) read_write: bool,
 
-    /// Write as with --read-write, but keep all changes in FILE, encrypted, and leave SOURCE as it is.
-    /// With the same FILE again, the changes are there again
+    /// Like --read-write, but changes go to FILE, encrypted, and SOURCE stays as it is. With the same FILE
+    /// again, the changes are there again
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "writing", conflicts_with_all = ["accept-damaged-metadata", "all"])]
     pub(crate) overlay: Option<PathBuf>,
 
     /// What shows the files: fve itself, or as root another driver. By default it is fve, and with
     /// --read-write the kernel's driver, or ntfs-3g if the kernel has none
-    #[arg(long, value_name = "DRIVER", conflicts_with = "volume")]
+    #[arg(long, value_name = "DRIVER", conflicts_with = "volume", hide_short_help = true)]
     pub(crate) driver: Option<driver::Choice>,
 
     /// With --volume --read-write: allow file systems other than NTFS, FAT and exFAT, which may write where

@@ -71,8 +71,8 @@ pub(crate) struct NbdArgs {
     #[arg(long, group = "writing", conflicts_with = "accept-damaged-metadata")]
     read_write: bool,
 
-    /// Write as with --read-write, but keep all changes in FILE, encrypted, and leave SOURCE as it is.
-    /// With the same FILE again, the changes are there again
+    /// Like --read-write, but changes go to FILE, encrypted, and SOURCE stays as it is. With the same FILE
+    /// again, the changes are there again
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "writing", conflicts_with = "accept-damaged-metadata")]
     overlay: Option<PathBuf>,
 
