@@ -79,7 +79,12 @@ pub(crate) struct MountArgs {
 
     /// What shows the files: fve itself, or as root another driver. By default it is fve, and with
     /// --read-write the kernel's driver, or ntfs-3g if the kernel has none
-    #[arg(long, value_name = "DRIVER", conflicts_with = "volume", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "DRIVER",
+        conflicts_with = "volume",
+        hide_short_help = true
+    )]
     pub(crate) driver: Option<driver::Choice>,
 
     /// With --volume --read-write: allow file systems other than NTFS, FAT and exFAT, which may write where
