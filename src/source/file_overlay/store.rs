@@ -627,8 +627,7 @@ mod tests {
         let path = std::path::Path::new("/nonexistent");
         let binding = Binding::of(path, &source).unwrap();
         Store::create(&file, geometry, &format::header(geometry, &binding)).unwrap();
-        let bytes = file.0.lock().unwrap().current.clone();
-        bytes
+        file.0.lock().unwrap().current.clone()
     }
 
     fn load(
