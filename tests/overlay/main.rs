@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use common::documented::assert_documented;
 use common::mount::Mounted;
 use common::ntfs::{NtfsVolume, make};
 use common::output::{assert_status, run, text};
@@ -315,6 +316,39 @@ fn flushed_writes_to_a_qcow2_survive_a_killed_server() {
         fs::read(&copy).unwrap()[13 << 20..14 << 20] == case.volume.plaintext()[13 << 20..14 << 20]
     );
     server.kill();
+    assert_eq!(hash(&source), before);
+}
+
+fn ewf() -> Option<Missing> {
+    trials::programs(&["ewfacquire"])
+}
+
+#[trial(needs(tools, ewf))]
+fn files_of_an_e01_are_written_elsewhere_with_another_driver() {
+    let case = Case::new();
+    let mut acquire = Command::new("ewfacquire");
+    acquire.args(["-u", "-q", "-t"]).arg(case.at("disk"));
+    run(acquire.arg(&case.volume.path));
+    let source = case.at("disk.E01");
+    let before = hash(&source);
+    let shown = case.at("files");
+    fs::create_dir(&shown).unwrap();
+    for turn in 0..2 {
+        let mut mount = fve();
+        mount.args(["mount", "--driver", "ntfs-3g", "--json", "--overlay"]);
+        mount.arg(case.overlay()).args(case.key());
+        let said = run(mount.arg(&source).arg(&shown));
+        let document = serde_json::from_slice(&said).unwrap();
+        assert_documented("mount", &document);
+        assert_eq!(document["read_write"], true);
+        assert_eq!(document["overlay"], case.overlay().to_str().unwrap());
+        let file = shown.join("new");
+        match turn {
+            0 => fs::write(&file, b"content").unwrap(),
+            _ => assert_eq!(fs::read(&file).unwrap(), b"content"),
+        }
+        run(fve().arg("unmount").arg(&shown));
+    }
     assert_eq!(hash(&source), before);
 }
 
