@@ -319,6 +319,145 @@ fn flushed_writes_to_a_qcow2_survive_a_killed_server() {
     assert_eq!(hash(&source), before);
 }
 
+/// A small file system, unmounted when dropped.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]);
+        run(mount.arg(directory.path()));
+        Self(directory)
+    }
+
+    fn grow(&self) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "remount,size=64M"]);
+        run(mount.arg(self.0.path()));
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[trial(needs(tools, trials::root))]
+fn a_full_disk_is_an_error_for_the_writer_and_the_overlay_stays_valid() {
+    const AT: u64 = 12 << 20;
+    let case = Case::new();
+    let source = case.volume.path.clone();
+    let small = Small::new();
+    let overlay = small.0.path().join("changes.cow");
+    let [option, key] = case.key();
+    let mount = || {
+        let arguments = ["--overlay", overlay.to_str().unwrap(), &option, &key];
+        Mounted::volume(&source, &arguments)
+    };
+    let open = |mounted: &Mounted| {
+        let mut options = File::options();
+        let options = options.read(true).write(true);
+        options.open(mounted.volume_file()).unwrap()
+    };
+    let mounted = mount();
+    let file = open(&mounted);
+    file.write_all_at(&[1; 100_000], AT).unwrap();
+    file.sync_all().unwrap();
+    let written = file.write_all_at(&[2; 1 << 20], AT + (1 << 17));
+    let error = written.and_then(|()| file.sync_all()).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(28), "{error}");
+    drop(file);
+    mounted.unmount();
+    // The script checks the map, too.
+    rebuild(&source, &overlay, &case.at("rebuilt.img"));
+    let mounted = mount();
+    let file = open(&mounted);
+    let mut found = vec![0; 100_000];
+    file.read_exact_at(&mut found, AT).unwrap();
+    assert!(found == [1; 100_000]);
+    small.grow();
+    file.write_all_at(&[3; 1 << 20], AT + (1 << 17)).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    mounted.unmount();
+    let mounted = mount();
+    let mut found = vec![0; 1 << 20];
+    let file = open(&mounted);
+    file.read_exact_at(&mut found, AT + (1 << 17)).unwrap();
+    assert!(found == vec![3; 1 << 20]);
+    drop(file);
+    mounted.unmount();
+    case.check_source();
+}
+
+#[trial(needs(tools))]
+fn a_file_that_the_mount_would_hide_is_refused() {
+    let case = Case::new();
+    let shown = tempfile::tempdir().unwrap();
+    for name in ["changes.cow", "./changes.cow"] {
+        let mut mount = fve();
+        mount.args(["mount", "--volume", "--overlay", name]);
+        let mount = mount.current_dir(shown.path()).args(case.key());
+        let output = mount.arg(&case.volume.path).arg(shown.path()).output();
+        let output = output.unwrap();
+        assert_status(&output, 2);
+        assert!(text(&output.stderr).contains("hidden by the mount"));
+    }
+    assert_eq!(fs::read_dir(shown.path()).unwrap().count(), 0);
+}
+
+#[trial(needs(tools))]
+fn others_may_read_the_source_meanwhile_but_not_write_to_it() {
+    let case = Case::new();
+    let source = case.volume.path.clone();
+    let first = case.mount(&source);
+    assert_status(&case.refused(&source, &["--read-write"]), 5);
+    // The file is new, so this also shows that a new one is locked.
+    assert_status(&case.refused_with(&source, &case.overlay()), 5);
+    let other = case.at("other.cow");
+    let [option, key] = case.key();
+    let arguments = ["--overlay", other.to_str().unwrap(), &option, &key];
+    let second = Mounted::volume(&source, &arguments);
+    let write = File::options().write(true).open(second.volume_file());
+    write.unwrap().write_all_at(&[5; 512], 12 << 20).unwrap();
+    let mut read = [0; 512];
+    let file = File::open(first.volume_file()).unwrap();
+    file.read_exact_at(&mut read, 12 << 20).unwrap();
+    assert_ne!(read, [5; 512]);
+    drop(file);
+    second.unmount();
+    first.unmount();
+    case.check_source();
+}
+
+#[trial(needs(tools, trials::root))]
+fn fstab_names_the_overlay() {
+    let case = Case::new();
+    let shown = tempfile::tempdir().unwrap();
+    let helper = case.at("mount.fve");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fve"), &helper).unwrap();
+    let mount = |more: &str| {
+        let (key, file) = (case.volume.startup_key.display(), case.overlay());
+        let options = format!("startup-key={key},overlay={}{more}", file.display());
+        let mut mount = Command::new(&helper);
+        mount.arg(&case.volume.path).arg(shown.path());
+        mount.arg("-o").arg(options).output().unwrap()
+    };
+    assert_status(&mount(",ro,volume"), 2);
+    for turn in 0..2 {
+        assert_status(&mount(",driver=ntfs-3g"), 0);
+        let file = shown.path().join("new");
+        match turn {
+            0 => fs::write(&file, b"content").unwrap(),
+            _ => assert_eq!(fs::read(&file).unwrap(), b"content"),
+        }
+        run(fve().arg("unmount").arg(shown.path()));
+    }
+    case.check_source();
+}
+
 fn ewf() -> Option<Missing> {
     trials::programs(&["ewfacquire"])
 }

@@ -100,6 +100,16 @@ impl FileOverlay {
         unnamed.take().map_or(Ok(()), PartialFile::finish)
     }
 
+    /// The file with the changes. When this value is gone, the kernel's target `snapshot` can use it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of a chunk, the unit in which the file stores changes.
+    pub fn chunk_size(&self) -> u64 {
+        self.store.chunk_size()
+    }
+
     /// How many bytes of the source have been changed, in whole chunks.
     pub fn changed(&self) -> u64 {
         self.store.changed()
@@ -113,9 +123,8 @@ impl FileOverlay {
         }
     }
 
-    fn named(&self, what: &str, error: &io::Error) -> io::Error {
-        let what = format!("cannot {what} {}: {error}", self.path.shown());
-        io::Error::new(error.kind(), what)
+    fn log(&self, error: &io::Error) {
+        tracing::error!("cannot write the changes to {}: {error}", self.path.shown());
     }
 }
 
@@ -193,9 +202,8 @@ impl WriteAt for FileOverlay {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.store
-            .commit()
-            .map_err(|error| self.named("write the changes to", &error))
+        // The error itself has the number by which programs tell that the disk is full.
+        self.store.commit().inspect_err(|error| self.log(error))
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -207,7 +215,7 @@ impl WriteAt for FileOverlay {
 impl Drop for FileOverlay {
     fn drop(&mut self) {
         if let Err(error) = self.committer.close(&self.store) {
-            tracing::error!("{}", self.named("write the changes to", &error));
+            self.log(&error);
         }
     }
 }

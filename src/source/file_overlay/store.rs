@@ -52,7 +52,7 @@ pub(super) struct Store<F> {
     end: Mutex<MapEnd>,
     /// Whether something was written since the last sync.
     dirty: AtomicBool,
-    /// Why a commit failed.
+    /// Why a sync failed.
     lost: OnceLock<io::ErrorKind>,
 }
 
@@ -160,6 +160,11 @@ impl<F: Storage> Store<F> {
         })
     }
 
+    /// Bytes of a chunk.
+    pub(super) fn chunk_size(&self) -> u64 {
+        self.geometry.chunk()
+    }
+
     /// How many bytes of the source are stored, in whole chunks.
     pub(super) fn changed(&self) -> u64 {
         self.stored().count().saturating_mul(self.geometry.chunk())
@@ -186,6 +191,12 @@ impl<F: Storage> Store<F> {
 
     /// Stores `bytes` as those from `offset` on. The range must be inside the source.
     pub(super) fn write(&self, source: &dyn ReadAt, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_kept()?;
+        // Bounds the memory of what is pending, and what a killed process loses. An error means that the
+        // map cannot grow, so nothing more is accepted.
+        if self.room().pending.len() >= MAX_PENDING {
+            self.commit()?;
+        }
         let mut at = offset;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -212,12 +223,7 @@ impl<F: Storage> Store<F> {
             at += len as u64;
             rest = &rest[len..];
         }
-        // Bounds the memory of what is pending, and what a killed process loses.
-        let pending = self.room().pending.len();
-        match pending >= MAX_PENDING {
-            true => self.commit(),
-            false => Ok(()),
-        }
+        Ok(())
     }
 
     /// Frees the space of the stored chunks that are in the range as a whole; they read as zeros then.
@@ -244,26 +250,30 @@ impl<F: Storage> Store<F> {
         Ok(())
     }
 
-    /// Returns when all chunks that were stored before are on stable storage, and in the map there. Once
-    /// it has failed, it fails always: it is not known what was lost.
+    /// Returns when all chunks that were stored before are on stable storage, and in the map there. Without
+    /// space for the map, the chunks wait for the next commit. Once the file could not be synced, this
+    /// fails always: it is not known what was lost.
     pub(super) fn commit(&self) -> io::Result<()> {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kind) = self.lost.get() {
-            return Err((*kind).into());
-        }
+        self.check_kept()?;
         let pending = std::mem::take(&mut self.room().pending);
         let dirty = self.dirty.swap(false, Ordering::SeqCst);
         if !dirty && pending.is_empty() {
             return Ok(());
         }
-        self.commit_pairs(&mut end, &pending).inspect_err(|error| {
-            let _ = self.lost.set(error.kind());
-        })
+        let mut rest = pending.as_slice();
+        let committed = self.commit_pairs(&mut end, &mut rest);
+        if committed.is_err() {
+            self.dirty.store(true, Ordering::SeqCst);
+            // In the same order: a part of these pairs may be in the map, where they are written again.
+            self.room().pending.splice(..0, rest.iter().copied());
+        }
+        committed
     }
 
-    fn commit_pairs(&self, end: &mut MapEnd, pending: &[(u64, u64)]) -> io::Result<()> {
+    /// Writes pairs to the map, and leaves in `rest` those that are not there.
+    fn commit_pairs(&self, end: &mut MapEnd, rest: &mut &[(u64, u64)]) -> io::Result<()> {
         self.round_up()?;
-        let mut rest = pending;
         loop {
             let room = self.geometry.pairs() - end.used;
             let (now, later) = rest.split_at(rest.len().min(room));
@@ -273,13 +283,13 @@ impl<F: Storage> Store<F> {
                 self.file
                     .write_all_at(next, &vec![0; self.geometry.chunk_len()])?;
             }
-            self.file.sync()?;
+            self.sync()?;
             if now.is_empty() {
                 return Ok(());
             }
             let offset = self.area(end.area)? + (end.used * PAIR_LEN) as u64;
             self.file.write_all_at(offset, &encode_pairs(now))?;
-            self.file.sync()?;
+            self.sync()?;
             match becomes_full {
                 true => {
                     *end = MapEnd {
@@ -289,11 +299,23 @@ impl<F: Storage> Store<F> {
                 }
                 false => end.used += now.len(),
             }
-            rest = later;
+            *rest = later;
             if rest.is_empty() {
                 return Ok(());
             }
         }
+    }
+
+    /// After a failure, the system may take what it could not write for written, so another attempt that
+    /// succeeds proves nothing.
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync().inspect_err(|error| {
+            let _ = self.lost.set(error.kind());
+        })
+    }
+
+    fn check_kept(&self) -> io::Result<()> {
+        self.lost.get().map_or(Ok(()), |kind| Err((*kind).into()))
     }
 
     /// Makes the size of the file a multiple of that of a chunk: a write that failed may have ended
@@ -550,6 +572,9 @@ mod tests {
 
     #[derive(Default)]
     struct Content {
+        /// The disk is full: the file cannot get longer.
+        full: bool,
+        sync_fails: bool,
         durable: Vec<u8>,
         current: Vec<u8>,
         /// The contents of sectors since the last sync.
@@ -561,7 +586,7 @@ mod tests {
             Self(Mutex::new(Content {
                 durable: bytes.clone(),
                 current: bytes,
-                pending: BTreeMap::new(),
+                ..Content::default()
             }))
         }
 
@@ -600,6 +625,9 @@ mod tests {
             let mut content = self.0.lock().unwrap();
             let (start, end) = (offset as usize, offset as usize + bytes.len());
             if content.current.len() < end {
+                if content.full {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
                 content.current.resize(end, 0);
             }
             content.current[start..end].copy_from_slice(bytes);
@@ -612,6 +640,9 @@ mod tests {
         }
         fn sync(&self) -> io::Result<()> {
             let mut content = self.0.lock().unwrap();
+            if content.sync_fails {
+                return Err(io::ErrorKind::Other.into());
+            }
             content.durable = content.current.clone();
             content.pending.clear();
             Ok(())
@@ -738,6 +769,88 @@ mod tests {
         let again = load(&file, 4096, source.len() as u64).unwrap();
         let found = all(&again, &source);
         assert!((0..200_000).all(|at| found[at] == (at / 100 % 4) as u8));
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_and_with_space_again_nothing_is_missing() {
+        for places in 25..40 {
+            let source: Vec<u8> = Random::new(4).bytes(60 * SECTOR as u64);
+            let size = source.len() as u64;
+            let file = Arc::new(Volatile::new(new_file(512, &source)));
+            let store = load(&file, 512, size).unwrap();
+            let mut model = source.clone();
+            let write = |model: &mut Vec<u8>, chunk: usize| {
+                let at = chunk * SECTOR;
+                let written = store.write(&source.as_slice(), at as u64, &[chunk as u8; 512]);
+                if written.is_ok() {
+                    model[at..at + SECTOR].fill(chunk as u8);
+                }
+                written
+            };
+            for chunk in 0..places {
+                write(&mut model, chunk).unwrap();
+            }
+            file.0.lock().unwrap().full = true;
+            let error = write(&mut model, 50).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            assert!(all(&store, &source) == model);
+            // With 32 pairs, the map needs another area, which has no space.
+            let committed = store.commit();
+            assert_eq!(committed.is_ok(), places != 32, "{places}");
+            let now = file.0.lock().unwrap().durable.clone();
+            let found = load(&Arc::new(Volatile::new(now)), 512, size).unwrap();
+            match committed {
+                Ok(()) => assert!(all(&found, &source) == model, "{places}"),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
+            }
+            file.0.lock().unwrap().full = false;
+            write(&mut model, 50).unwrap();
+            store.commit().unwrap();
+            let now = file.0.lock().unwrap().durable.clone();
+            let found = load(&Arc::new(Volatile::new(now)), 512, size).unwrap();
+            assert!(all(&found, &source) == model, "{places}");
+        }
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_accepted_any_more() {
+        let source = Random::new(5).bytes(100_000);
+        let file = Arc::new(Volatile::new(new_file(4096, &source)));
+        let store = load(&file, 4096, source.len() as u64).unwrap();
+        let write = || store.write(&source.as_slice(), 5000, &[1; 512]);
+        write().unwrap();
+        file.0.lock().unwrap().sync_fails = true;
+        store.commit().unwrap_err();
+        file.0.lock().unwrap().sync_fails = false;
+        store.commit().unwrap_err();
+        write().unwrap_err();
+    }
+
+    #[test]
+    fn the_kernel_may_use_the_file_in_between() {
+        let source = Random::new(6).bytes(40 * SECTOR as u64);
+        let size = source.len() as u64;
+        let mut bytes = new_file(512, &source);
+        // It was made longer, and the kernel has put chunk 9 into place 3 and then chunk 7 into place 2.
+        bytes.resize(100 * SECTOR, 0);
+        for (at, number) in [9, 3, 7, 2_u64].iter().enumerate() {
+            bytes[SECTOR + at * 8..][..8].copy_from_slice(&number.to_le_bytes());
+        }
+        bytes[2 * SECTOR..3 * SECTOR].fill(0x77);
+        bytes[3 * SECTOR..4 * SECTOR].fill(0x99);
+        let file = Arc::new(Volatile::new(bytes));
+        let store = load(&file, 512, size).unwrap();
+        let mut model = source.clone();
+        model[7 * SECTOR..8 * SECTOR].fill(0x77);
+        model[9 * SECTOR..10 * SECTOR].fill(0x99);
+        assert!(all(&store, &source) == model);
+        model[8 * SECTOR..9 * SECTOR].fill(0x88);
+        store
+            .write(&source.as_slice(), 8 * 512, &[0x88; 512])
+            .unwrap();
+        store.commit().unwrap();
+        assert!(all(&load(&file, 512, size).unwrap(), &source) == model);
+        assert_eq!(file.0.lock().unwrap().current.len(), 100 * SECTOR);
     }
 
     /// A store with two full map areas and a part of a third.

@@ -175,6 +175,7 @@ fn run(args: &MountArgs) -> Result<(), Failure> {
         return mount_one(args, name);
     }
     driver::check(args)?;
+    args.check_overlay_place()?;
     if args.fake {
         return check_only(args);
     }
@@ -284,6 +285,28 @@ impl MountArgs {
         match self.mounted_by {
             Some(_) => Ok(()),
             None => Ok(Mount::check_mount_point(&self.directory)?),
+        }
+    }
+
+    /// Refuses a file for changes in the directory that the mount hides.
+    fn check_overlay_place(&self) -> Result<(), Failure> {
+        let Some(file) = &self.overlay else {
+            return Ok(());
+        };
+        let parent = match file.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let places = (parent.canonicalize(), self.directory.canonicalize());
+        match places {
+            (Ok(parent), Ok(directory)) if parent.starts_with(&directory) => {
+                Err(Failure::usage(format!(
+                    "{} would be hidden by the mount on {}: name a file elsewhere for --overlay",
+                    file.shown(),
+                    self.directory.shown()
+                )))
+            }
+            _ => Ok(()),
         }
     }
 
