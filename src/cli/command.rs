@@ -13,7 +13,7 @@ use crate::cli::commands::generate::{self, CompletionsArgs, ManArgs};
 use crate::cli::commands::info::InfoArgs;
 use crate::cli::commands::list::ListArgs;
 #[cfg(feature = "map")]
-use crate::cli::commands::map::{MapArgs, UnmapArgs};
+use crate::cli::commands::map::MapArgs;
 use crate::cli::commands::metadata::MetadataArgs;
 #[cfg(feature = "fuse")]
 use crate::cli::commands::mount::MountArgs;
@@ -27,6 +27,8 @@ use crate::cli::commands::serve::ServeArgs;
 use crate::cli::commands::tpm::TpmArgs;
 use crate::cli::commands::unlock::UnlockArgs;
 #[cfg(feature = "fuse")]
+#[cfg(feature = "map")]
+use crate::cli::commands::unmap::UnmapArgs;
 use crate::cli::commands::unmount::UnmountArgs;
 use crate::cli::exit::EXIT_STATUSES;
 use crate::cli::failure::Failure;

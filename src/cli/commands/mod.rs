@@ -21,6 +21,8 @@ pub(super) mod report;
 pub(super) mod serve;
 pub(super) mod tpm;
 pub(super) mod unlock;
+#[cfg(feature = "map")]
+pub(super) mod unmap;
 #[cfg(feature = "fuse")]
 pub(super) mod unmount;
 

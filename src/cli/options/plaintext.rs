@@ -65,20 +65,29 @@ pub(crate) fn open_to_write(
         let writable = unlocked.into_writable().map_err(fve::Error::from)?;
         return Ok((writable, opened.path, (None, None)));
     };
+    let (unlocked, opened, holds) = open_over_by(source, file, credentials, |volume| {
+        credentials.unlock(volume)
+    })?;
+    let writable = unlocked.into_writable().map_err(fve::Error::from)?;
+    opened.overlay.keep()?;
+    Ok((writable, opened.opened.path, holds))
+}
+
+/// Unlocks a volume to write to the file `overlay`, by `unlock`. If the file is new, it is left only if it is kept.
+pub(crate) fn open_over_by<T>(
+    source: &SourceArgs,
+    overlay: &Path,
+    credentials: &CredentialArgs,
+    unlock: impl FnOnce(&Volume) -> Result<T, Failure>,
+) -> Result<(T, OpenedWithOverlay, Holds), Failure> {
     let shared = SharedHold::take(&source.source)?;
-    let OpenedWithOverlay {
-        opened,
-        overlay,
-        hold,
-    } = open_with_overlay(source, file)
+    let (opened, hold) = open_with_overlay(source, overlay)
         .print_notes()
         .map_err(|failure| credentials.name_fitting(failure))?;
     let device = hold?;
-    opened.volume.check_writable()?;
-    let unlocked = credentials.unlock(&opened.volume)?;
-    let writable = unlocked.into_writable().map_err(fve::Error::from)?;
-    overlay.keep()?;
-    Ok((writable, opened.path, (shared, device)))
+    opened.opened.volume.check_writable()?;
+    let unlocked = unlock(&opened.opened.volume)?;
+    Ok((unlocked, opened, (shared, device)))
 }
 
 /// Unlocks a volume to write to the source itself, by `unlock`.

@@ -664,12 +664,14 @@ pub(crate) struct OpenedWithOverlay {
     pub(crate) opened: OpenedForWriting,
     /// Where the changes go.
     pub(crate) overlay: Arc<FileOverlay>,
-    /// Keeps other processes from mounting or mapping the device, or why that is not possible.
-    pub(crate) hold: Result<Option<DeviceHold>, Error>,
 }
 
-/// Opens the source for reading, and for changes that go to `file`.
-pub(crate) fn open_with_overlay(args: &SourceArgs, file: &Path) -> Noted<OpenedWithOverlay> {
+/// Opens the source for reading, and for changes that go to `file`. Also returns what keeps other processes from mounting or
+/// mapping the device, or why that is not possible.
+pub(crate) fn open_with_overlay(
+    args: &SourceArgs,
+    file: &Path,
+) -> Noted<(OpenedWithOverlay, Result<Option<DeviceHold>, Error>)> {
     Noted::of(|notes| {
         refuse_unwritable(args)?;
         let path = &args.source;
@@ -690,11 +692,8 @@ pub(crate) fn open_with_overlay(args: &SourceArgs, file: &Path) -> Noted<OpenedW
                 path.shown()
             ),
         });
-        Ok(OpenedWithOverlay {
-            hold: DeviceHold::take(&opened.extent),
-            opened,
-            overlay,
-        })
+        let hold = DeviceHold::take(&opened.extent);
+        Ok((OpenedWithOverlay { opened, overlay }, hold))
     })
 }
 

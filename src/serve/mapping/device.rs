@@ -9,6 +9,7 @@ use rustix::fs::{major, minor};
 use rustix::io::Errno;
 
 use super::libdevmapper::{self, Failed, Target};
+use super::overlay::remove_below;
 use super::{KeyText, Table};
 use crate::error::{Error, Result};
 use crate::guid::Guid;
@@ -195,7 +196,8 @@ pub enum NotRemoved {
     Failed(#[from] Error),
 }
 
-/// Removes the mapping of a BitLocker volume, also one that cryptsetup made.
+/// Removes the mapping of a BitLocker volume, also one that cryptsetup made, and the [`Overlay`](super::Overlay)
+/// below it.
 ///
 /// # Errors
 /// See [`NotRemoved`].
@@ -213,11 +215,12 @@ pub fn remove(name: &str) -> std::result::Result<(), NotRemoved> {
             NotRemoved::InUse(path)
         }
         _ => failed(format!("cannot remove the mapping {}", path.shown()), error).into(),
-    })
+    })?;
+    Ok(remove_below(name)?)
 }
 
 /// The numbers of a device, as tables have them: a path may contain characters that they cannot.
-fn numbers(device: &Path) -> Result<String> {
+pub(super) fn numbers(device: &Path) -> Result<String> {
     let cannot = |error| Error::io(format!("cannot map {}", device.shown()), error);
     let found = std::fs::metadata(device).map_err(cannot)?;
     if !found.file_type().is_block_device() {
@@ -226,7 +229,7 @@ fn numbers(device: &Path) -> Result<String> {
     Ok(format!("{}:{}", major(found.rdev()), minor(found.rdev())))
 }
 
-fn known(name: &str) -> Result<Option<libdevmapper::Known>> {
+pub(super) fn known(name: &str) -> Result<Option<libdevmapper::Known>> {
     libdevmapper::known(name)
         .map_err(|error| failed("cannot look for the mapping".to_owned(), error))
 }
@@ -238,7 +241,7 @@ fn lacks_device_mapper(error: &io::Error) -> bool {
     !has_node || matches!(code, Some(Errno::NODEV | Errno::NXIO))
 }
 
-fn failed(what: String, error: Failed) -> Error {
+pub(super) fn failed(what: String, error: Failed) -> Error {
     match error {
         Failed::NoLibrary(why) => Error::environment(format!("{what}: {why}")).with_remedy(
             "install libdevmapper: 'apt install libdevmapper1.02.1', or the package device-mapper-libs",

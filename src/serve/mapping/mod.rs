@@ -9,12 +9,16 @@
 mod device;
 #[cfg(feature = "map")]
 mod libdevmapper;
+#[cfg(feature = "map")]
+mod overlay;
 
 use std::fmt::Write as _;
 use std::ops::Range;
 
 #[cfg(feature = "map")]
 pub use device::{Mapping, NotRemoved, check_free, check_name, device_path, remove};
+#[cfg(feature = "map")]
+pub use overlay::Overlay;
 
 use zeroize::Zeroizing;
 

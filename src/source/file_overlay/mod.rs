@@ -105,6 +105,17 @@ impl FileOverlay {
         &self.path
     }
 
+    /// Prepares the file for the kernel, which does not make it longer: afterwards it is long enough for a change of
+    /// everything. That takes no space.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file system cannot have such a file.
+    pub fn make_room(&self) -> Result<()> {
+        self.store
+            .make_room(self.source.size())
+            .map_err(|error| Error::io(format!("cannot make {} longer", self.path.shown()), error))
+    }
+
     /// Bytes of a chunk, the unit in which the file stores changes.
     pub fn chunk_size(&self) -> u64 {
         self.store.chunk_size()

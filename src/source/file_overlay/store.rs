@@ -318,6 +318,18 @@ impl<F: Storage> Store<F> {
         self.lost.get().map_or(Ok(()), |kind| Err((*kind).into()))
     }
 
+    /// Makes the file so long that each chunk of a source of `size` bytes has a place in it.
+    pub(super) fn make_room(&self, size: u64) -> io::Result<()> {
+        let chunks = size.div_ceil(self.geometry.chunk());
+        let areas = chunks / self.geometry.pairs() as u64;
+        let end = self.room().next.saturating_add(chunks + areas + 3);
+        let len = self.offset(end)?;
+        match self.file.len()? < len {
+            true => self.file.set_len(len),
+            false => Ok(()),
+        }
+    }
+
     /// Makes the size of the file a multiple of that of a chunk: a write that failed may have ended
     /// anywhere.
     fn round_up(&self) -> io::Result<()> {
