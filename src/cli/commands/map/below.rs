@@ -16,7 +16,7 @@ use crate::cli::loop_device::LoopDevice;
 pub(super) struct Place {
     pub(super) extent: Extent,
     /// The device with the volume; `None` if it is in a file.
-    device: Option<PathBuf>,
+    pub(super) device: Option<PathBuf>,
     /// Where the volume begins on the device or in the file.
     pub(super) offset: u64,
 }
