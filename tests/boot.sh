@@ -1,6 +1,7 @@
 #!/bin/bash
 # Boots a whole Debian in QEMU and tries there what needs one: lines of fstab, the units, a TPM, shutdowns, whether dm-crypt
-# reads what was written, and 'fve map'. tests/boot.sh [PACKAGE.deb ...]; see CONTRIBUTING.md. As root. ONLY=boot and ONLY=map leave out the others.
+# reads what was written, and 'fve map'. tests/boot.sh [PACKAGE.deb ...]; see CONTRIBUTING.md. As root. ONLY=boot, ONLY=map and ONLY=overlay leave out
+# the others.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
@@ -103,7 +104,7 @@ status=0
 passed=0 failed=0 skipped=0
 # Boots the guest $2 times for the script $1, and counts what it says.
 run() {
-    [[ " ${ONLY:-boot map} " == *" $1 "* ]] || return 0
+    [[ " ${ONLY:-boot map overlay} " == *" $1 "* ]] || return 0
     rm -rf "$VMLAB/runs/$1"
     BOOTS=$2 TIMEOUT=${TIMEOUT:-900} "$kit/run.sh" "$1" "$here/boot/$3" || status=1
     local out=$VMLAB/runs/$1/share/out boot
@@ -121,5 +122,6 @@ run() {
 }
 FILES="$here/boot/lib.sh $work/packages $work/keys $work/recipe" DISKS=$VMLAB/boot.img TPM=tis run boot 3 guest.sh
 TIMEOUT=${TIMEOUT:-1800} FILES="$here/boot/lib.sh $work/packages $work/volumes $work/converted $work/windows $work/keyutils" DISKS=$VMLAB/windows.img run map 1 map.sh
+FILES="$here/boot/lib.sh $work/packages $work/volumes $work/windows" DISKS=$VMLAB/windows.img run overlay 1 overlay.sh
 echo "boot.sh: $passed passed, $failed failed, $skipped skipped; logs in $VMLAB/runs"
 exit $status

@@ -6,6 +6,8 @@ use std::path::Path;
 use fve::error::Remedy;
 use fve::shown::ShowPath;
 
+use crate::cli::mapped::how_to_close;
+
 /// The sentence for a remedy.
 pub(crate) fn words(remedy: &Remedy) -> String {
     match remedy {
@@ -188,6 +190,16 @@ pub(crate) fn words(remedy: &Remedy) -> String {
             return format!(
                 "unmount it (fve unmount {}), or name another directory",
                 directory.shown()
+            );
+        }
+        Remedy::Unmap { device } => {
+            return format!("close {} first: {}", device.shown(), how_to_close(device));
+        }
+        Remedy::UseOrUnmap { device } => {
+            return format!(
+                "use {}, or close it first: {}",
+                device.shown(),
+                how_to_close(device)
             );
         }
         Remedy::NameOwnDirectory => "name an empty directory of your own, or mount as root",

@@ -14,6 +14,7 @@ mod lacking;
 #[cfg_attr(not(feature = "fuse"), allow(dead_code))]
 mod loop_device;
 mod manual;
+mod mapped;
 #[cfg(feature = "fuse")]
 mod mount_helper;
 mod options;

@@ -212,6 +212,16 @@ pub enum Remedy {
         /// The mount point.
         directory: PathBuf,
     },
+    /// A device-mapper device is open above the source, such as the mapping of a volume.
+    Unmap {
+        /// Its path in /dev/mapper.
+        device: PathBuf,
+    },
+    /// The same, and the device may be the one to use.
+    UseOrUnmap {
+        /// Its path in /dev/mapper, or the device that the source is a part of.
+        device: PathBuf,
+    },
     /// The operating system does not permit the mount.
     PermitMount,
     /// The user may not write to the mount point.
@@ -430,6 +440,16 @@ impl fmt::Display for Remedy {
             }
             Self::UnmountOrNameAnother { directory } => {
                 return write!(f, "unmount {}, or name another directory", directory.shown());
+            }
+            Self::Unmap { device } => {
+                return write!(
+                    f,
+                    "close {} first, with what it was opened with",
+                    device.shown()
+                );
+            }
+            Self::UseOrUnmap { device } => {
+                return write!(f, "use {}, or close it first", device.shown());
             }
             Self::NameOwnDirectory => "name an empty directory of your own, or mount as root",
             Self::PermitMount => {

@@ -15,7 +15,7 @@ use super::lock::{holder_of, locked};
 use super::storage::{System, Use};
 use super::system::{file_or_device, open_untouched};
 use super::writers::Writer;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
 
 /// A shared lock on a source that is being read: while it exists, the source cannot be opened as an
@@ -109,13 +109,9 @@ pub fn refuse_mapped(extent: &Extent) -> Result<()> {
                 extent.path.shown(),
                 instead.shown()
             ),
-            remedy: Some(
-                format!(
-                    "use {0}, or close it first (a mapping: cryptsetup close {0})",
-                    instead.shown()
-                )
-                .into(),
-            ),
+            remedy: Some(Remedy::UseOrUnmap {
+                device: instead.to_owned(),
+            }),
         }),
         None => Ok(()),
     }

@@ -9,9 +9,9 @@ use rustix::fs::{major, minor};
 use rustix::io::Errno;
 
 use super::libdevmapper::{self, Failed, Target};
-use super::overlay::remove_below;
+use super::overlay;
 use super::{KeyText, Table};
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::guid::Guid;
 use crate::shown::ShowPath;
 use crate::volume::Fvek;
@@ -23,7 +23,7 @@ const KIND: &str = "CRYPT-BITLK-";
 /// Longest name in bytes (DM_NAME_LEN in `linux/dm-ioctl.h`, without the zero at its end), and longest
 /// identifier (DM_UUID_LEN).
 const MAX_NAME: usize = 127;
-const MAX_UUID: usize = 128;
+pub(super) const MAX_UUID: usize = 128;
 
 /// A mapping to make, read-only unless [`Mapping::writable`] says otherwise.
 #[derive(Debug)]
@@ -166,15 +166,15 @@ impl<'a> Mapping<'a> {
 pub fn check_free(name: &str) -> Result<()> {
     check_name(name)?;
     match known(name)? {
-        Some(_) => Err(name_taken(&device_path(name))),
+        Some(_) => Err(name_taken(name, "choose another name".into())),
         None => Ok(()),
     }
 }
 
-fn name_taken(path: &Path) -> Error {
+pub(super) fn name_taken(name: &str, remedy: Remedy) -> Error {
     Error::OutputRefused {
-        what: format!("there is a device {} already", path.shown()),
-        remedy: Some("choose another name".into()),
+        what: format!("there is a device {} already", device_path(name).shown()),
+        remedy: Some(remedy),
     }
 }
 
@@ -197,26 +197,33 @@ pub enum NotRemoved {
 }
 
 /// Removes the mapping of a BitLocker volume, also one that cryptsetup made, and the [`Overlay`](super::Overlay)
-/// below it.
+/// below it. If only that is left, it is removed. The name may also be that of the [`Overlay`](super::Overlay).
 ///
 /// # Errors
 /// See [`NotRemoved`].
 pub fn remove(name: &str) -> std::result::Result<(), NotRemoved> {
     check_name(name)?;
+    let name = overlay::mapping_above(name)?.unwrap_or(name);
+    let has_overlay = overlay::exists(name)?;
     let path = device_path(name);
-    let Some(known) = known(name)? else {
-        return Err(NotRemoved::Missing(path));
-    };
-    if !known.uuid.starts_with(KIND) {
-        return Err(NotRemoved::OfAnotherKind(path));
-    }
-    libdevmapper::remove(name).map_err(|error| match &error {
+    let not_removed = |error| match &error {
         Failed::System(reason) if reason.kind() == io::ErrorKind::ResourceBusy => {
-            NotRemoved::InUse(path)
+            NotRemoved::InUse(path.clone())
         }
         _ => failed(format!("cannot remove the mapping {}", path.shown()), error).into(),
-    })?;
-    Ok(remove_below(name)?)
+    };
+    match known(name)? {
+        Some(known) if known.uuid.starts_with(KIND) => {
+            libdevmapper::remove(name).map_err(not_removed)?;
+        }
+        None if has_overlay => {}
+        Some(_) => return Err(NotRemoved::OfAnotherKind(path)),
+        None => return Err(NotRemoved::Missing(path)),
+    }
+    match has_overlay {
+        true => overlay::remove_below(name).map_err(not_removed),
+        false => Ok(()),
+    }
 }
 
 /// The numbers of a device, as tables have them: a path may contain characters that they cannot.

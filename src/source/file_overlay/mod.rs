@@ -100,9 +100,16 @@ impl FileOverlay {
         unnamed.take().map_or(Ok(()), PartialFile::finish)
     }
 
-    /// The file with the changes. When this value is gone, the kernel's target `snapshot` can use it.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file with the changes, for the kernel's target `snapshot`, which may use it once this value is
+    /// gone. The lock on it lasts until the file is closed, too.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the system has no more file descriptors.
+    pub fn file(&self) -> Result<File> {
+        self.store
+            .file()
+            .try_clone()
+            .map_err(|error| fail(&self.path, error))
     }
 
     /// Prepares the file for the kernel, which does not make it longer: afterwards it is long enough for a change of

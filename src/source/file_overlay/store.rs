@@ -160,6 +160,11 @@ impl<F: Storage> Store<F> {
         })
     }
 
+    /// The file that it is in.
+    pub(super) fn file(&self) -> &F {
+        &self.file
+    }
+
     /// Bytes of a chunk.
     pub(super) fn chunk_size(&self) -> u64 {
         self.geometry.chunk()

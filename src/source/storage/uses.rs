@@ -104,10 +104,10 @@ impl Use {
             }
             Self::Swap { what } => format!("disable it first: swapoff {}", what.shown()),
             Self::Loop { device } => format!("detach it first: losetup -d {}", device.shown()),
-            Self::Mapped { device, .. } => format!(
-                "close {0} first (cryptsetup close {0}, or what it was opened with)",
-                device.shown()
-            ),
+            Self::Mapped { device, .. } => {
+                let device = device.clone();
+                return Remedy::Unmap { device };
+            }
             Self::Device { device } => format!("stop {} first", device.shown()),
         }
         .into()

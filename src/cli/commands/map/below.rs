@@ -39,9 +39,11 @@ impl Place {
     }
 }
 
-/// The file of an overlay, and the size of the source and of the chunks in bytes.
+/// The file of an overlay, which is locked while it is open, its path, and the size of the source and of the
+/// chunks in bytes.
 pub(super) struct Changes {
-    pub(super) file: PathBuf,
+    pub(super) file: File,
+    pub(super) path: PathBuf,
     pub(super) size: u64,
     pub(super) chunk: u64,
 }
@@ -61,7 +63,7 @@ impl Below {
         let path = match &place.device {
             Some(device) => device.clone(),
             None => {
-                let device = attach(&place.extent.path, read_only, Some(before))?;
+                let device = attach(&place.extent.path, read_only, before)?;
                 let path = device.path().to_owned();
                 attached.push(device);
                 path
@@ -83,9 +85,9 @@ impl Below {
     ) -> Result<Self, Failure> {
         let below = match is_device(source) {
             true => None,
-            false => Some(attach(source, true, Some(before))?),
+            false => Some(attach(source, true, before)?),
         };
-        let store = attach(&changes.file, false, None)?;
+        let store = attach_open(&changes.file, &changes.path, false)?;
         let origin = below.as_ref().map_or(source, LoopDevice::path);
         let size = changes.size - changes.size % 512;
         let overlay = Overlay::make(name, origin, store.path(), size, changes.chunk)?;
@@ -126,7 +128,7 @@ fn state(of: &Metadata) -> State {
 
 /// Attaches a loop device to an image that was in this state before it was unlocked. The lock on the image lasts as
 /// long as the loop device, which keeps the file open, so other programs that respect locks see that it is in use.
-fn attach(image: &Path, read_only: bool, before: Option<State>) -> Result<LoopDevice, Failure> {
+fn attach(image: &Path, read_only: bool, before: State) -> Result<LoopDevice, Failure> {
     let fail = |what: &str, error| Error::io(format!("cannot {what} {}", image.shown()), error);
     let file = match read_only {
         false => open_to_overwrite(image, &[], 0)?,
@@ -137,7 +139,7 @@ fn attach(image: &Path, read_only: bool, before: Option<State>) -> Result<LoopDe
         },
     };
     let now = file.metadata().map_err(|error| fail("read", error))?;
-    if before.is_some_and(|before| state(&now) != before) {
+    if state(&now) != before {
         return Err(Error::environment(format!(
             "{} was changed while it was unlocked",
             image.shown()
@@ -145,6 +147,10 @@ fn attach(image: &Path, read_only: bool, before: Option<State>) -> Result<LoopDe
         .with_remedy("find out which program changes it, and run the command again")
         .into());
     }
-    let attached = LoopDevice::attach(&file, read_only);
-    Ok(attached.map_err(|error| fail("attach a loop device to", error))?)
+    attach_open(&file, image, read_only)
+}
+
+fn attach_open(file: &File, path: &Path, read_only: bool) -> Result<LoopDevice, Failure> {
+    let what = || format!("cannot attach a loop device to {}", path.shown());
+    LoopDevice::attach(file, read_only).map_err(|error| Error::io(what(), error).into())
 }

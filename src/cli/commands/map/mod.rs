@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args, ValueHint};
 use fve::error::Error;
 use fve::guid::Guid;
-use fve::serve::mapping::{Mapping, Table, check_free, check_name};
+use fve::serve::mapping::{Mapping, Overlay, Table, check_free, check_name};
 use fve::shown::ShowPath;
 use fve::source::{Extent, ReadAt, changed_by};
 use fve::volume::{Fvek, Volume};
@@ -59,7 +59,7 @@ pub(crate) struct MapArgs {
     read_write: bool,
 
     /// Like --read-write, but changes go to FILE, encrypted, and SOURCE stays as it is. With the same FILE
-    /// again, the changes are there again
+    /// again, the changes are there again. All are lost when the disk with FILE becomes full
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "writing", conflicts_with = "accept-damaged-metadata")]
     overlay: Option<PathBuf>,
 
@@ -108,6 +108,9 @@ fn map(args: &MapArgs) -> Result<(), Failure> {
     check_root()?;
     mappable::check_source(&args.source)?;
     check_free(&args.name)?;
+    if args.overlay.is_some() {
+        Overlay::check_free(&args.name)?;
+    }
     let before = state_of(&args.source.source)?;
     let found = unlock(args)?;
     let place = &found.place;
@@ -159,7 +162,8 @@ fn unlock(args: &MapArgs) -> Result<Found, Failure> {
         overlay.keep()?;
         overlay.make_room()?;
         let changes = Changes {
-            file: overlay.path().to_owned(),
+            file: overlay.file()?,
+            path: file.clone(),
             size: overlay.size(),
             chunk: overlay.chunk_size(),
         };

@@ -14,6 +14,7 @@ use super::private;
 use crate::cli::every_volume;
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::mapped;
 use crate::cli::output::json::document;
 use crate::cli::output::term::{self, escaped};
 
@@ -74,12 +75,7 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
 fn is_mapping(word: &Path) -> bool {
     let directory = Path::new("/dev/mapper");
     let name = word.strip_prefix(directory).unwrap_or(word);
-    let node = directory.join(name).canonicalize().unwrap_or_default();
-    let about = Path::new("/sys/block").join(node.file_name().unwrap_or_default());
-    let identifier = std::fs::read_to_string(about.join("dm/uuid")).unwrap_or_default();
-    cfg!(feature = "map")
-        && name.components().count() == 1
-        && identifier.starts_with("CRYPT-BITLK-")
+    name.components().count() == 1 && mapped::is_ours(&directory.join(name))
 }
 
 /// The mounts of all volumes of a disk below a directory on which nothing is mounted.

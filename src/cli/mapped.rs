@@ -1,0 +1,30 @@
+//! What a device in /dev/mapper is, by its identifier.
+
+use std::path::Path;
+
+use fve::shown::ShowPath;
+
+/// The identifier of a device-mapper device, as the kernel has it; empty for other files.
+fn identifier(device: &Path) -> String {
+    let node = device.canonicalize().unwrap_or_default();
+    let about = Path::new("/sys/block").join(node.file_name().unwrap_or_default());
+    std::fs::read_to_string(about.join("dm/uuid")).unwrap_or_default()
+}
+
+/// Whether `fve unmap` removes a device: the mapping of a volume, or the device below one that shows the
+/// changes in a file.
+pub(crate) fn is_ours(device: &Path) -> bool {
+    let identifier = identifier(device);
+    let kinds = ["CRYPT-BITLK-", "FVE-OVERLAY-"];
+    cfg!(feature = "map") && kinds.iter().any(|kind| identifier.starts_with(kind))
+}
+
+/// How to close a device: a command, or a hint.
+pub(crate) fn how_to_close(device: &Path) -> String {
+    let path = device.shown();
+    match is_ours(device) {
+        true => format!("fve unmap {path}"),
+        false if identifier(device).starts_with("CRYPT-") => format!("cryptsetup close {path}"),
+        false => "with the program that made it".to_owned(),
+    }
+}

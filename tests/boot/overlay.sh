@@ -1,0 +1,177 @@
+# Runs in the guest: `fve map --overlay`, where the kernel writes the changes. What one driver writes, another reads: the kernel's
+# snapshots and ntfs3 here, fve's overlay with `fve mount`. The volumes in /lab/volumes are those of map.sh.
+. /lab/lib.sh
+modprobe -a dm_crypt ntfs3 fuse
+mkdir -p /data /mnt/inner /mnt/volume
+cd /data
+left() { echo "$(dmsetup ls | grep -vc '^No devices') mappings, $(losetup -n -O BACK-FILE | grep -c /data/) loop devices"; }
+none="0 mappings, 0 loop devices"
+# Mounts the volume in v.img with these changes through FUSE, and gives the SHA-256 of its plaintext.
+through_fuse() {
+    fve mount --volume v.img /mnt/volume --overlay "$1" --quiet --vmk-file "$key.vmk" >out 2>&1 || { cat out; return; }
+    sha /mnt/volume/volume
+    fve unmount /mnt/volume
+}
+
+for image in /lab/volumes/*.img; do
+    name=$(basename "$image" .img) key=${image%.img}
+    cp "$image" v.img
+    source=$(sha v.img)
+    check "map $name" fve map v.img ours --overlay changes --vmk-file "$key.vmk"
+    same "its plaintext" "$(sha /dev/mapper/ours)" "$(cat "$key.sha256")"
+    check "ntfs3 on it" mount -t ntfs3 /dev/mapper/ours /mnt/inner
+    head -c 3000001 /dev/urandom >/mnt/inner/noise
+    mkdir /mnt/inner/directory && echo text >/mnt/inner/directory/file
+    umount /mnt/inner
+    written=$(sha /dev/mapper/ours)
+    check "unmap $name" fve unmap ours
+    same "nothing is left of $name" "$(left)" "$none"
+    same "$name is as it was" "$(sha v.img)" "$source"
+    [ "$written" != "$(cat "$key.sha256")" ] && ok "the plaintext of $name differs" || bad "nothing was written to $name"
+    same "fve mount reads what the kernel wrote to $name" "$(through_fuse changes)" "$written"
+    check "map $name again" fve map v.img ours --overlay changes --vmk-file "$key.vmk"
+    same "its plaintext with the changes" "$(sha /dev/mapper/ours)" "$written"
+    check "end" fve unmap ours
+    [ "$(stat -c %b changes)" -lt 12000 ] && ok "the changes of $name are sparse" || bad "the changes of $name take $(stat -c %b changes) blocks"
+    rm changes
+done
+
+echo "== what fve writes, the kernel reads"
+key=/lab/volumes/aes-xts-128.512
+cp $key.img v.img
+source=$(sha v.img)
+check "mount for writing" fve mount --volume v.img /mnt/volume --overlay changes --quiet --vmk-file $key.vmk
+dev=$(losetup -f --show /mnt/volume/volume)
+check "ntfs3 on its file" mount -t ntfs3 "$dev" /mnt/inner
+head -c 2000001 /dev/urandom >/mnt/inner/noise
+noise=$(sha /mnt/inner/noise)
+umount /mnt/inner
+losetup -d "$dev"
+written=$(sha /mnt/volume/volume)
+fve map v.img ours --overlay changes --vmk-file $key.vmk >out 2>&1
+same "changes that fve writes are not mapped" "$? $(left)" "5 $none"; sed 's/^/SEE /' out
+check "unmount" fve unmount /mnt/volume
+check "map what fve wrote" fve map v.img ours --overlay changes --json --vmk-file $key.vmk
+same "its plaintext" "$(sha /dev/mapper/ours)" "$written"
+check "ntfs3 on it" mount -t ntfs3 /dev/mapper/ours /mnt/inner
+same "the file that fve wrote" "$(sha /mnt/inner/noise)" "$noise"
+fve list --json | jq -c '.volumes[] | {device, mapped_as}' | sed 's/^/SEE /'
+
+echo "== while it is mapped"
+same "the changes are locked" "$(flock -n -s changes echo free)" ""
+same "the source is locked for writers, and free for readers" "$(flock -n -x v.img echo free) $(flock -n -s v.img echo free)" " free"
+fve mount --volume v.img /mnt/volume --overlay changes --vmk-file $key.vmk >out 2>&1
+same "fve does not write to them, too" $? 5; sed 's/^/SEE /' out
+fve map v.img second --overlay changes --vmk-file $key.vmk >out 2>&1
+same "they are not mapped twice" $? 5; sed 's/^/SEE /' out
+fve map v.img ours --overlay other --vmk-file $key.vmk >out 2>&1
+same "a name that is taken" "$? $(ls other 2>/dev/null)" "2 "; sed 's/^/SEE /' out
+fve decrypt v.img plain --vmk-file $key.vmk >out 2>&1
+same "the source can be read" "$? $(sha plain)" "0 $(cat $key.sha256)"; sed 's/^/SEE /' out
+rm -f plain
+fve unlock v.img --read-write --vmk-file $key.vmk >out 2>&1; sed 's/^/SEE /' out
+fve map v.img second --read-write --vmk-file $key.vmk >out 2>&1
+same "the source is not mapped for writing" $? 5; sed 's/^/SEE /' out
+fve unmap ours >out 2>&1
+same "a mapping in use is not removed" "$? $(grep -c 'is mounted on /mnt/inner' out)" "5 1"; sed 's/^/SEE /' out
+echo more >/mnt/inner/more
+sync
+# What the disk has after a power failure now.
+cp --sparse=always changes cut
+echo lost >/mnt/inner/lost
+umount /mnt/inner
+dmsetup remove ours
+fve map v.img ours --overlay changes --vmk-file $key.vmk >out 2>&1
+same "an overlay without its mapping is in the way" $? 2; sed 's/^/SEE /' out
+check "what is left of a mapping is removed" fve unmap ours
+same "nothing is left" "$(left)" "$none"
+check "map it again" fve map v.img ours --overlay changes --vmk-file $key.vmk
+check "unmap it by the name of the device below" fve unmap /dev/mapper/ours-overlay
+same "nothing is left" "$(left)" "$none"
+check "map what the power failure left" fve map v.img ours --overlay cut --vmk-file $key.vmk
+check "ntfs3 on it" mount -t ntfs3 -o ro /dev/mapper/ours /mnt/inner
+same "what was synced is there" "$(cat /mnt/inner/more) $(sha /mnt/inner/noise)" "more $noise"
+umount /mnt/inner
+check "end" fve unmap ours
+same "the source is as it was" "$(sha v.img)" "$source"
+rm -f cut changes
+
+echo "== everything is written"
+check "map it with new changes" fve map v.img ours --overlay changes --vmk-file $key.vmk
+dd if=/dev/urandom of=/dev/mapper/ours bs=1M 2>out; sed 's/^/SEE /' out
+same "the snapshot is valid" "$(dmsetup status ours-overlay | grep -c Invalid)" 0
+written=$(sha /dev/mapper/ours)
+check "end" fve unmap ours
+same "fve reads all that was written" "$(through_fuse changes)" "$written"
+same "the source is as it was" "$(sha v.img)" "$source"
+rm changes
+
+echo "== the disk with the changes is full"
+mkdir small && mount -t tmpfs -o size=2M tmpfs small
+check "map it with changes on a small disk" fve map v.img ours --overlay small/changes --vmk-file $key.vmk
+dd if=/dev/urandom of=/dev/mapper/ours bs=1M count=8 oflag=direct 2>out && bad "8 MiB were written to 2 MiB" || ok "the write fails"
+dmsetup status ours-overlay | sed 's/^/SEE /'
+check "end" fve unmap ours
+fve map v.img ours --overlay small/changes --vmk-file $key.vmk >out 2>&1
+same "changes that the kernel gave up are refused" "$? $(grep -c 'given it up' out)" "2 1"; sed 's/^/SEE /' out
+same "the source is as it was" "$(sha v.img) $(left)" "$source $none"
+umount small
+
+echo "== without the kernel's module"
+rmmod dm_snapshot
+echo 'install dm_snapshot /bin/false' >/etc/modprobe.d/no-snapshot.conf
+fve map v.img ours --overlay changes --vmk-file $key.vmk >out 2>&1
+same "no snapshots in the kernel" "$? $(grep -c 'dm-snapshot' out) $(left)" "5 1 $none"; sed 's/^/SEE /' out
+rm -f /etc/modprobe.d/no-snapshot.conf changes
+
+echo "== disks: a partition, and a volume that Windows made"
+truncate -s 40M disk.img
+printf 'label: gpt\nstart=2048,size=40960\n' | sfdisk -q disk.img
+dd if=$key.img of=disk.img bs=1M seek=1 conv=notrunc status=none
+disk=$(sha disk.img)
+for where in image disk partition; do
+    case $where in
+        image) from=disk.img ;;
+        disk) dev=$(losetup -P -r -f --show disk.img) from=$dev ;;
+        partition) from=${dev}p1 ;;
+    esac
+    check "map the $where" fve map "$from" ours --overlay changes --vmk-file $key.vmk
+    same "its plaintext" "$(sha /dev/mapper/ours)" "$(cat $key.sha256)"
+    check "ntfs3 on it" mount -t ntfs3 /dev/mapper/ours /mnt/inner
+    echo "$where" >/mnt/inner/file
+    umount /mnt/inner
+    fve list --json | jq -c '.volumes[] | {device, mapped_as}' | sed 's/^/SEE /'
+    check "end" fve unmap ours
+    check "map it again" fve map "$from" ours --overlay changes --vmk-file $key.vmk
+    check "ntfs3 on it" mount -t ntfs3 -o ro /dev/mapper/ours /mnt/inner
+    same "the file is there" "$(cat /mnt/inner/file)" "$where"
+    umount /mnt/inner
+    check "end" fve unmap ours
+    rm changes
+done
+losetup -D
+same "the disk is as it was" "$(sha disk.img)" "$disk"
+
+windows=$(readlink -f /dev/disk/by-id/virtio-data1)
+[ -e /lab/windows/list ] || echo "SKIP the corpus is not present"
+while read -r number name method state kind fvek size sum; do
+    case $name in cs-aes-xts-128 | cs-aes-cbc-256) ;; *) continue ;; esac
+    (umask 077 && xxd -r -p <<<"$fvek" >key)
+    before=$(sha "$windows$number")
+    check "map $name" fve map "$windows$number" ours --overlay changes --fvek-file key
+    same "its plaintext" "$(head -c "$size" /dev/mapper/ours | sha256sum | cut -d' ' -f1)" "$sum"
+    check "ntfs3 on it" mount -t ntfs3 /dev/mapper/ours /mnt/inner
+    echo text >/mnt/inner/from-here
+    umount /mnt/inner
+    check "end" fve unmap ours
+    same "$name is as it was" "$(sha "$windows$number")" "$before"
+    check "map it again" fve map "$windows$number" ours --overlay changes --fvek-file key
+    check "ntfs3 on it" mount -t ntfs3 -o ro /dev/mapper/ours /mnt/inner
+    same "the file is there" "$(cat /mnt/inner/from-here)" text
+    umount /mnt/inner
+    check "end" fve unmap ours
+    rm changes
+done < <(cat /lab/windows/list 2>/dev/null)
+same "nothing is left" "$(left)" "$none"
+same "the journal has no complaint" "$(dmesg | grep -cE 'Oops|BUG:|Call Trace')" 0
+echo "end of boot $(cat /lab/stage)"
