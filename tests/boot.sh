@@ -96,6 +96,12 @@ rm -f "$VMLAB/windows.img"
 mkdir "$work/windows"
 if [ -e "$corpus/corpus.json" ]; then
     python3 "$here/boot/windows.py" "$corpus" "$VMLAB/windows.img" "$work/windows/list"
+    # Only with the VMK can they be written to.
+    for name in cs-aes-xts-128 cs-aes-cbc-256; do
+        number=$(awk -v name=$name '$2 == name { print $1 }' "$work/windows/list")
+        printf anaconda >"$work/password-of-corpus"
+        "$FVE" export vmk "$VMLAB/windows.img" "$work/windows/$name.vmk" --quiet --partition "$number" --password-file "$work/password-of-corpus"
+    done
 else
     truncate -s 1M "$VMLAB/windows.img"
 fi

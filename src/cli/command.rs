@@ -26,9 +26,9 @@ use crate::cli::commands::report::ReportArgs;
 use crate::cli::commands::serve::ServeArgs;
 use crate::cli::commands::tpm::TpmArgs;
 use crate::cli::commands::unlock::UnlockArgs;
-#[cfg(feature = "fuse")]
 #[cfg(feature = "map")]
 use crate::cli::commands::unmap::UnmapArgs;
+#[cfg(feature = "fuse")]
 use crate::cli::commands::unmount::UnmountArgs;
 use crate::cli::exit::EXIT_STATUSES;
 use crate::cli::failure::Failure;

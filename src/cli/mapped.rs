@@ -11,12 +11,16 @@ fn identifier(device: &Path) -> String {
     std::fs::read_to_string(about.join("dm/uuid")).unwrap_or_default()
 }
 
+/// Whether a device shows a source with the changes in a file, below the mapping of a volume.
+pub(crate) fn is_overlay(device: &Path) -> bool {
+    identifier(device).starts_with("FVE-OVERLAY-")
+}
+
 /// Whether `fve unmap` removes a device: the mapping of a volume, or the device below one that shows the
 /// changes in a file.
 pub(crate) fn is_ours(device: &Path) -> bool {
-    let identifier = identifier(device);
-    let kinds = ["CRYPT-BITLK-", "FVE-OVERLAY-"];
-    cfg!(feature = "map") && kinds.iter().any(|kind| identifier.starts_with(kind))
+    let is_mapping = || identifier(device).starts_with("CRYPT-BITLK-");
+    cfg!(feature = "map") && (is_mapping() || is_overlay(device))
 }
 
 /// How to close a device: a command, or a hint.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -119,6 +120,10 @@ impl ReadAt for ExclusiveFile {
 
     fn sector_size(&self) -> Option<u32> {
         self.sector_size
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        ReadAt::modified(&self.file)
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::ReadAt;
 use super::system::{dimensions, file_or_device, open_untouched, read_exact_at};
@@ -81,6 +82,10 @@ impl ReadAt for FileSource {
         self.sector_size
     }
 
+    fn modified(&self) -> Option<SystemTime> {
+        ReadAt::modified(&self.file)
+    }
+
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         read_exact_at(&self.file, buf, offset)
     }
@@ -99,6 +104,11 @@ impl ReadAt for File {
             Ok(metadata) if metadata.is_file() => metadata.len(),
             _ => Seek::seek(&mut &*self, SeekFrom::End(0)).unwrap_or(0),
         }
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        let meta = self.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        meta.modified().ok()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

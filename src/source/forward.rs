@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use super::{ReadAt, WriteAt};
 
@@ -17,6 +18,9 @@ macro_rules! forward {
             }
             fn readable(&self, offset: u64, len: u64) -> u64 {
                 (**self).readable(offset, len)
+            }
+            fn modified(&self) -> Option<SystemTime> {
+                (**self).modified()
             }
             fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
                 (**self).read_exact_at(offset, buf)

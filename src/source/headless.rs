@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::ReadAt;
 
@@ -35,6 +36,10 @@ impl ReadAt for Headless {
 
     fn sector_size(&self) -> Option<u32> {
         self.inner.sector_size()
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.inner.modified()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::SystemTime;
 
 use super::ReadAt;
 
@@ -102,6 +103,10 @@ impl<S: ReadAt> ReadAt for MemoryOverlay<S> {
 
     fn readable(&self, offset: u64, len: u64) -> u64 {
         self.inner.readable(offset, len)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.inner.modified()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -36,6 +36,7 @@ mod hold;
 mod in_use;
 #[cfg(target_os = "linux")]
 mod lock;
+mod lock_table;
 #[cfg(target_os = "linux")]
 mod mount_table;
 #[cfg(target_os = "linux")]
@@ -46,6 +47,7 @@ mod storage;
 mod writers;
 
 use std::io;
+use std::time::SystemTime;
 
 pub use cursor::Cursor;
 pub use file::FileSource;
@@ -74,6 +76,8 @@ pub use hold::{DeviceHold, SharedHold, StableHold, changed_by, refuse_mapped, wr
 pub use mount_table::MountEntry;
 #[cfg(target_os = "linux")]
 pub use nbd::{NbdSource, is_nbd_address};
+#[cfg(all(target_os = "linux", feature = "map"))]
+pub(crate) use storage::OVERLAY_KIND;
 #[cfg(target_os = "linux")]
 pub use storage::Use;
 #[cfg(target_os = "linux")]
@@ -136,6 +140,12 @@ pub trait ReadAt: Send + Sync {
     /// volume of an image that was cut off has fewer.
     fn readable(&self, offset: u64, len: u64) -> u64 {
         self.size().saturating_sub(offset).min(len)
+    }
+
+    /// When the content was changed last, as far as the system says: for a source that consists of several files,
+    /// the latest of their times. Devices have none.
+    fn modified(&self) -> Option<SystemTime> {
+        None
     }
 
     /// Fills `buf` with the bytes from `offset` on: all of it, or an error.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::time::SystemTime;
 
 use super::ReadAt;
 
@@ -163,6 +164,10 @@ impl<S: ReadAt> ReadAt for Rescued<S> {
 
     fn readable(&self, offset: u64, len: u64) -> u64 {
         self.inner.readable(offset, len)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.inner.modified()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

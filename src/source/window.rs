@@ -1,6 +1,7 @@
 //! A range of a source as a source: a partition, or a volume at an offset.
 
 use std::io;
+use std::time::SystemTime;
 
 use super::ReadAt;
 
@@ -55,6 +56,10 @@ impl<S: ReadAt> ReadAt for Window<S> {
     fn readable(&self, offset: u64, len: u64) -> u64 {
         let len = len.min(self.len.saturating_sub(offset));
         self.inner.readable(self.start.saturating_add(offset), len)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.inner.modified()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

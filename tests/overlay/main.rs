@@ -11,10 +11,13 @@
 mod common;
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use common::documented::assert_documented;
 use common::mount::Mounted;
@@ -218,17 +221,63 @@ fn refuses_what_is_not_an_overlay_of_the_source() {
     file.set_modified(time + Duration::from_secs(5)).unwrap();
     let output = case.refused_with(&copy, &overlay);
     assert!(text(&output.stderr).contains("changed last"));
-    // A wrong credential leaves no file behind.
-    let none = case.at("none.cow");
-    let output = case.refused(&source, &["--overlay", none.to_str().unwrap(), "--all"]);
-    assert_status(&output, 2);
-    let mut mount = fve();
-    mount.args(["mount", "--no-prompt", "--overlay"]).arg(&none);
-    let empty = tempfile::tempdir().unwrap();
-    let mount = mount.arg("--volume").arg(&source).arg(empty.path());
-    assert_status(&mount.output().unwrap(), 4);
-    assert!(!none.exists() && !case.at("none.cow.partial").exists());
     case.check_source();
+}
+
+/// Without a key, a new file is not made: no credential, a wrong one, and an end at the question for one.
+#[trial(needs(tools))]
+fn a_volume_that_is_not_unlocked_leaves_no_file() {
+    let case = Case::new();
+    let empty = tempfile::tempdir().unwrap();
+    let overlay = case.at("none.cow");
+    let mount = |credential: &[&str]| {
+        let mut mount = fve();
+        mount.args(["mount", "--volume", "--overlay"]).arg(&overlay);
+        mount.arg(&case.volume.path).arg(empty.path());
+        mount.args(credential);
+        mount
+    };
+    let before = fs::read_dir(case.directory.path()).unwrap().count();
+    assert_status(&mount(&["--no-prompt"]).output().unwrap(), 4);
+    let wrong = case.at("wrong");
+    fs::write(&wrong, "not the password").unwrap();
+    fs::set_permissions(&wrong, fs::Permissions::from_mode(0o600)).unwrap();
+    let with_wrong = ["--password-file", wrong.to_str().unwrap()];
+    assert_status(&mount(&with_wrong).output().unwrap(), 4);
+    fs::remove_file(&wrong).unwrap();
+    let waiting = mount(&["--password-file", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut waiting = waiting.unwrap();
+    let mut told = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    assert!(told.next().unwrap().unwrap().contains("changes go to"));
+    let process = Pid::from_child(&waiting);
+    kill_process(process, Signal::INT).unwrap();
+    assert!(!waiting.wait().unwrap().success());
+    let after = fs::read_dir(case.directory.path()).unwrap().count();
+    assert_eq!(after, before);
+}
+
+#[trial(needs(tools))]
+fn a_later_part_of_a_split_image_that_was_changed_is_noticed() {
+    let case = Case::new();
+    let bytes = fs::read(&case.volume.path).unwrap();
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let parts = [case.at("disk.001"), case.at("disk.002")];
+    fs::write(&parts[0], first).unwrap();
+    fs::write(&parts[1], second).unwrap();
+    case.write(&parts[0], "file", b"content");
+    assert_eq!(case.read(&parts[0], "file").unwrap(), b"content");
+    // Beside the pieces that are compared.
+    let file = File::options().write(true).open(&parts[1]).unwrap();
+    file.write_all_at(&[0xEE], (8 << 20) - (1 << 20) - 4096)
+        .unwrap();
+    let time = parts[0].metadata().unwrap().modified().unwrap();
+    file.set_modified(time + Duration::from_secs(5)).unwrap();
+    let output = case.refused_with(&parts[0], &case.overlay());
+    assert_status(&output, 2);
+    assert!(text(&output.stderr).contains("changed last"));
 }
 
 /// A server whose clients can write.
@@ -413,6 +462,15 @@ fn others_may_read_the_source_meanwhile_but_not_write_to_it() {
     let case = Case::new();
     let source = case.volume.path.clone();
     let first = case.mount(&source);
+    let mut unlock = fve();
+    let unlock = unlock.arg("unlock").arg(&source).args(case.key()).output();
+    let unlock = unlock.unwrap();
+    assert_status(&unlock, 0);
+    let told = text(&unlock.stderr);
+    assert!(
+        !told.contains("inconsistent") && !told.contains("writing"),
+        "{told}"
+    );
     assert_status(&case.refused(&source, &["--read-write"]), 5);
     // The file is new, so this also shows that a new one is locked.
     assert_status(&case.refused_with(&source, &case.overlay()), 5);

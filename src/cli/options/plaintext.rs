@@ -53,22 +53,25 @@ pub(crate) fn open_to_read_by<T>(
 pub(crate) type ToWrite = (Writable, PathBuf, Holds);
 
 /// Unlocks a volume to write to it, in the source itself or in the file `overlay`. Checks whether it can be
-/// written to before it asks for a credential.
+/// written to before it asks for a credential, and by `check` before it makes a file.
 pub(crate) fn open_to_write(
     source: &SourceArgs,
     overlay: Option<&Path>,
     credentials: &CredentialArgs,
+    check: impl FnOnce(&Writable) -> Result<(), Failure>,
 ) -> Result<ToWrite, Failure> {
     let Some(file) = overlay else {
         let (unlocked, opened) =
             open_to_write_by(source, credentials, |volume| credentials.unlock(volume))?;
         let writable = unlocked.into_writable().map_err(fve::Error::from)?;
+        check(&writable)?;
         return Ok((writable, opened.path, (None, None)));
     };
     let (unlocked, opened, holds) = open_over_by(source, file, credentials, |volume| {
         credentials.unlock(volume)
     })?;
     let writable = unlocked.into_writable().map_err(fve::Error::from)?;
+    check(&writable)?;
     opened.overlay.keep()?;
     Ok((writable, opened.opened.path, holds))
 }

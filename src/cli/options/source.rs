@@ -680,6 +680,14 @@ pub(crate) fn open_with_overlay(
         let opened = locate_for_writing(args, overlay.clone(), notes)?;
         refuse_mapped(&opened.extent)?;
         note_changes(&opened.extent, notes);
+        if overlay.was_given_up() {
+            notes.push(format!(
+                "warning: the kernel could not write to {} or read {} when the volume was mapped, and ended; \
+                 what it wrote last can be missing, as after a power failure",
+                file.shown(),
+                path.shown()
+            ));
+        }
         notes.push(match overlay.changed() {
             0 => format!(
                 "changes go to {}; {} stays as it is",

@@ -1,5 +1,6 @@
 //! Making a mapping in the kernel, and removing it.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
 use rustix::fs::{major, minor};
 use rustix::io::Errno;
 
-use super::libdevmapper::{self, Failed, Target};
+use super::libdevmapper::{self, Failed, Kind, Target};
 use super::overlay;
 use super::{KeyText, Table};
 use crate::error::{Error, Remedy, Result};
@@ -18,7 +19,7 @@ use crate::volume::Fvek;
 
 /// What the identifiers of mappings of BitLocker volumes begin with, those of cryptsetup too: so
 /// `cryptsetup status` and `cryptsetup close` know the mapping, and `lsblk` says that it decrypts.
-const KIND: &str = "CRYPT-BITLK-";
+const BITLOCKER: &str = "CRYPT-BITLK-";
 
 /// Longest name in bytes (DM_NAME_LEN in `linux/dm-ioctl.h`, without the zero at its end), and longest
 /// identifier (DM_UUID_LEN).
@@ -145,7 +146,11 @@ impl<'a> Mapping<'a> {
                 failed,
             )
         };
-        libdevmapper::create(self.name, &self.uuid(), self.read_only, &targets).map_err(fail)?;
+        let kind = match self.read_only {
+            true => Kind::ReadOnly,
+            false => Kind::Writable,
+        };
+        libdevmapper::create(self.name, &self.uuid(), kind, &targets).map_err(fail)?;
         Ok(path)
     }
 
@@ -153,7 +158,7 @@ impl<'a> Mapping<'a> {
         let volume = self.volume.map_or_else(String::new, |id| {
             format!("{id:X}").replace('-', "").to_lowercase()
         });
-        let mut uuid = format!("{KIND}{volume}-{}", self.name);
+        let mut uuid = format!("{BITLOCKER}{volume}-{}", self.name);
         uuid.truncate(MAX_UUID);
         uuid
     }
@@ -206,24 +211,35 @@ pub fn remove(name: &str) -> std::result::Result<(), NotRemoved> {
     let name = overlay::mapping_above(name)?.unwrap_or(name);
     let has_overlay = overlay::exists(name)?;
     let path = device_path(name);
-    let not_removed = |error| match &error {
-        Failed::System(reason) if reason.kind() == io::ErrorKind::ResourceBusy => {
-            NotRemoved::InUse(path.clone())
-        }
-        _ => failed(format!("cannot remove the mapping {}", path.shown()), error).into(),
-    };
+    let mut flushed = Ok(());
     match known(name)? {
-        Some(known) if known.uuid.starts_with(KIND) => {
-            libdevmapper::remove(name).map_err(not_removed)?;
+        Some(known) if known.uuid.starts_with(BITLOCKER) => {
+            // Removing it does not have the disks write what is in their caches.
+            flushed = File::open(&path).and_then(|device| device.sync_all());
+            remove_one(name)?;
         }
         None if has_overlay => {}
         Some(_) => return Err(NotRemoved::OfAnotherKind(path)),
         None => return Err(NotRemoved::Missing(path)),
     }
-    match has_overlay {
-        true => overlay::remove_below(name).map_err(not_removed),
-        false => Ok(()),
+    if has_overlay {
+        remove_one(&overlay::name_below(name))?;
     }
+    let what = || {
+        let path = path.shown();
+        format!("{path} was removed, but not all that was written to it may have reached the disk")
+    };
+    Ok(flushed.map_err(|error| Error::io(what(), error))?)
+}
+
+fn remove_one(name: &str) -> std::result::Result<(), NotRemoved> {
+    let path = device_path(name);
+    libdevmapper::remove(name).map_err(|error| match &error {
+        Failed::System(reason) if reason.kind() == io::ErrorKind::ResourceBusy => {
+            NotRemoved::InUse(path)
+        }
+        _ => failed(format!("cannot remove the mapping {}", path.shown()), error).into(),
+    })
 }
 
 /// The numbers of a device, as tables have them: a path may contain characters that they cannot.

@@ -24,6 +24,11 @@ const REMOVE: c_int = 2;
 const RESUME: c_int = 5;
 const INFO: c_int = 6;
 
+// `DM_UDEV_DISABLE_…_RULES_FLAG`: udev looks at the content of the device, and links to it by that.
+const NO_SUBSYSTEM_RULES: u16 = 2;
+const NO_DISK_RULES: u16 = 4;
+const NO_OTHER_RULES: u16 = 8;
+
 type Raw = *mut c_void;
 
 /// A function for messages of the library: level, file, line, class or error number, format, and what the format needs.
@@ -179,10 +184,10 @@ impl Task {
     }
 
     /// Runs the task, and waits until udev has named or forgotten the device.
-    fn run_with_udev(&self) -> Result<(), Failed> {
+    fn run_with_udev(&self, flags: u16) -> Result<(), Failed> {
         let mut cookie = 0;
         // SAFETY: the task exists, and so does the number, in which the library returns a cookie.
-        self.check(unsafe { (self.functions.dm_task_set_cookie)(self.raw, &mut cookie, 0) })?;
+        self.check(unsafe { (self.functions.dm_task_set_cookie)(self.raw, &mut cookie, flags) })?;
         let done = self.run();
         // SAFETY: the cookie is that of the library. It is waited for after a failure, too: that frees it.
         let waited = unsafe { (self.functions.dm_udev_wait)(cookie) };
@@ -212,16 +217,25 @@ fn text(text: &str) -> Result<CString, Failed> {
 /// A target of a new device: its first sector, how many sectors it has, its kind and parameters.
 pub(super) type Target<'a> = (u64, u64, &'a str, String);
 
+/// What a device is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    ReadOnly,
+    Writable,
+    /// A writable device below another one, which other programs need not look at.
+    Internal,
+}
+
 /// Makes a device. Each step is a task of its own: the library can do them all in one, but then it does not say
 /// why the kernel refused the table.
 pub(super) fn create(
     name: &str,
     uuid: &str,
-    read_only: bool,
+    kind: Kind,
     targets: &[Target<'_>],
 ) -> Result<(), Failed> {
     create_empty(name, uuid)?;
-    let done = load_table(name, read_only, targets).and_then(|()| resume(name, read_only));
+    let done = load_table(name, kind, targets).and_then(|()| resume(name, kind));
     if done.is_err()
         && let Err(error) = remove(name)
     {
@@ -238,28 +252,33 @@ fn create_empty(name: &str, uuid: &str) -> Result<(), Failed> {
     task.run()
 }
 
-fn load_table(name: &str, read_only: bool, targets: &[Target<'_>]) -> Result<(), Failed> {
+fn load_table(name: &str, kind: Kind, targets: &[Target<'_>]) -> Result<(), Failed> {
     let task = Task::new(RELOAD, name)?;
     let (functions, raw) = (task.functions, task.raw);
-    if read_only {
+    if kind == Kind::ReadOnly {
         task.set_read_only()?;
     }
-    for (start, len, kind, parameters) in targets {
-        let (kind, parameters) = (text(kind)?, text(parameters)?);
-        let (kind, parameters) = (kind.as_ptr(), parameters.as_ptr());
+    for (start, len, target, parameters) in targets {
+        let (target, parameters) = (text(target)?, text(parameters)?);
+        let (target, parameters) = (target.as_ptr(), parameters.as_ptr());
         // SAFETY: the task exists, and the library copies both texts.
-        task.check(unsafe { (functions.dm_task_add_target)(raw, *start, *len, kind, parameters) })?;
+        task.check(unsafe {
+            (functions.dm_task_add_target)(raw, *start, *len, target, parameters)
+        })?;
     }
     task.run()
 }
 
 /// Starts the device, which gets its name then.
-fn resume(name: &str, read_only: bool) -> Result<(), Failed> {
+fn resume(name: &str, kind: Kind) -> Result<(), Failed> {
     let task = Task::new(RESUME, name)?;
-    if read_only {
+    if kind == Kind::ReadOnly {
         task.set_read_only()?;
     }
-    task.run_with_udev()
+    task.run_with_udev(match kind {
+        Kind::Internal => NO_SUBSYSTEM_RULES | NO_DISK_RULES | NO_OTHER_RULES,
+        Kind::ReadOnly | Kind::Writable => 0,
+    })
 }
 
 /// How often removing a device that is in use is tried again, and how long after the last time.
@@ -271,7 +290,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) fn remove(name: &str) -> Result<(), Failed> {
     let mut tries = 0;
     loop {
-        let done = Task::new(REMOVE, name)?.run_with_udev();
+        let done = Task::new(REMOVE, name)?.run_with_udev(0);
         tries += 1;
         match done {
             Err(Failed::System(error))

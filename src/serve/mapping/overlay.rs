@@ -1,23 +1,22 @@
 //! A device that shows a source with the changes in a file of [`FileOverlay`](crate::source::FileOverlay): the
 //! kernel's target `snapshot` (its documentation, `admin-guide/device-mapper/snapshot`).
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::device::{self, MAX_UUID, check_free, check_name, device_path, numbers};
-use super::libdevmapper;
+use super::libdevmapper::{self, Failed, Kind};
 use super::{SECTOR, sectors};
 use crate::error::{Error, Remedy, Result};
 use crate::shown::ShowPath;
-
-/// What the identifiers of these devices begin with. The name of the mapping follows.
-const KIND: &str = "FVE-OVERLAY-";
+use crate::source::OVERLAY_KIND;
 
 /// What their names end with.
 const SUFFIX: &str = "-overlay";
 
-/// Longest name of a mapping in bytes, so that the identifier has room for it. The name of the device is
-/// shorter than that.
-const MAX_NAME: usize = MAX_UUID - KIND.len();
+/// Longest name of a mapping in bytes, so that the identifier of the device below has room for it: it ends with the
+/// name. The name of the device is shorter.
+const MAX_NAME: usize = MAX_UUID - OVERLAY_KIND.len();
 
 /// A device with the changes of an overlay. It is removed when this is dropped, unless it was kept.
 #[derive(Debug)]
@@ -44,7 +43,7 @@ impl Overlay {
             true => Err(device::name_taken(
                 &below,
                 Remedy::Unmap {
-                    device: device_path(name),
+                    device: device_path(&below),
                 },
             )),
             false => check_free(&below),
@@ -67,9 +66,18 @@ impl Overlay {
             sectors(chunk, SECTOR)?
         );
         let target = (0, sectors(size, SECTOR)?, "snapshot", parameters);
-        libdevmapper::create(&below, &uuid(name), false, &[target]).map_err(|error| {
+        libdevmapper::create(&below, &uuid(name), Kind::Internal, &[target]).map_err(|error| {
             let what = format!("cannot make {}", device_path(&below).shown());
-            device::failed(what, error)
+            match error {
+                // The kernel does not say which of both it is.
+                Failed::System(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    Error::environment(format!("{what}: the kernel refuses the table")).with_remedy(
+                        "'dmesg' shows the kernel's reason; if it does not know snapshots: 'modprobe dm-snapshot'",
+                    )
+                }
+                Failed::System(error) => Error::io(what, error),
+                other @ Failed::NoLibrary(_) => device::failed(what, other),
+            }
         })?;
         Ok(Self {
             name: below,
@@ -100,6 +108,9 @@ impl Drop for Overlay {
 
 /// Whether the mapping `name` has such a device below it.
 pub(super) fn exists(name: &str) -> Result<bool> {
+    if name.len() > MAX_NAME {
+        return Ok(false);
+    }
     let known = device::known(&name_below(name))?;
     Ok(known.is_some_and(|known| known.uuid == uuid(name)))
 }
@@ -113,15 +124,10 @@ pub(super) fn mapping_above(name: &str) -> Result<Option<&str>> {
     })
 }
 
-/// Removes the device below the mapping `name`, which is gone.
-pub(super) fn remove_below(name: &str) -> std::result::Result<(), libdevmapper::Failed> {
-    libdevmapper::remove(&name_below(name))
-}
-
-fn name_below(name: &str) -> String {
+pub(super) fn name_below(name: &str) -> String {
     format!("{name}{SUFFIX}")
 }
 
 fn uuid(name: &str) -> String {
-    format!("{KIND}{name}")
+    format!("{OVERLAY_KIND}{name}")
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::blocks::{at_most, read_in_blocks};
 use crate::source::ReadAt;
@@ -32,6 +33,13 @@ impl Concat {
 impl ReadAt for Concat {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.parts
+            .iter()
+            .filter_map(|(_, part)| part.modified())
+            .max()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -27,6 +27,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -471,6 +472,13 @@ impl Adler {
 impl ReadAt for Image {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.segments
+            .iter()
+            .filter_map(|segment| segment.modified())
+            .max()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -18,6 +18,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -179,6 +180,10 @@ impl Qcow2 {
 impl ReadAt for Qcow2 {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.file.modified()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

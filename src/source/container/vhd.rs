@@ -19,6 +19,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::blocks::{Stored, be32, be64, bytes_at, fill, has_at, read_in_blocks};
 use super::{MERGE, damaged, unsupported, unsupported_with};
@@ -126,6 +127,10 @@ impl Dynamic {
 impl ReadAt for Dynamic {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.file.modified()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -12,6 +12,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::blocks::{Stored, bytes_at, fill, has_at, le16, le32, le64, read_in_blocks};
 use super::{MERGE, damaged, unsupported, unsupported_with};
@@ -203,6 +204,10 @@ impl ReadAt for Vhdx {
 
     fn sector_size(&self) -> Option<u32> {
         Some(self.sector)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.file.modified()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -19,6 +19,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -248,6 +249,10 @@ impl Sparse {
 impl ReadAt for Sparse {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.file.modified()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

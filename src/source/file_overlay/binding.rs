@@ -2,8 +2,6 @@
 //! changed since, is refused.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -15,12 +13,15 @@ const END_LEN: u64 = 1 << 20;
 const PIECES: u64 = 64;
 const PIECE_LEN: u64 = 16 << 10;
 
+/// Nanoseconds.
+const SECOND: i128 = 1_000_000_000;
+
 /// Facts about a source. A copy of it that keeps the time of its last change has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Binding {
     /// Size in bytes.
     pub(super) size: u64,
-    /// When it was changed last, if it is a file: seconds since 1970 and nanoseconds.
+    /// When it was changed last, if that is known: seconds since 1970 and nanoseconds.
     pub(super) modified: Option<(i64, u32)>,
     /// SHA-256 of some of its bytes.
     pub(super) sample: [u8; 32],
@@ -38,17 +39,17 @@ pub(super) enum Difference {
 }
 
 impl Binding {
-    /// Reads the facts about the source at `path`, of which `bytes` are the content.
-    pub(super) fn of(path: &Path, bytes: &dyn ReadAt) -> io::Result<Self> {
-        let file = path.metadata().ok().filter(std::fs::Metadata::is_file);
-        let time = |meta: std::fs::Metadata| {
-            let nanoseconds = u32::try_from(meta.mtime_nsec()).unwrap_or(0);
-            (meta.mtime(), nanoseconds)
-        };
+    /// Reads the facts about a source.
+    pub(super) fn of(source: &dyn ReadAt) -> io::Result<Self> {
         Ok(Self {
-            size: bytes.size(),
-            modified: file.map(time),
-            sample: sample(bytes)?,
+            size: source.size(),
+            modified: source.modified().and_then(|time| {
+                let time = jiff::Timestamp::try_from(time).ok()?.as_nanosecond();
+                let seconds = i64::try_from(time.div_euclid(SECOND)).ok()?;
+                let nanoseconds = u32::try_from(time.rem_euclid(SECOND)).ok()?;
+                Some((seconds, nanoseconds))
+            }),
+            sample: sample(source)?,
         })
     }
 
@@ -114,9 +115,8 @@ mod tests {
 
     #[test]
     fn a_copy_without_nanoseconds_is_the_same_and_a_change_is_not() {
-        let path = Path::new("/nonexistent");
         let content = vec![7; 3 << 20];
-        let mut was = Binding::of(path, &content).unwrap();
+        let mut was = Binding::of(&content).unwrap();
         was.modified = Some((1_700_000_000, 5));
         let with = |modified| Binding { modified, ..was };
         assert_eq!(was.difference(&was), None);
@@ -127,11 +127,11 @@ mod tests {
         for at in [0, content.len() - 1, content.len() / 65 * 30] {
             let mut changed = content.clone();
             changed[at] = 8;
-            let mut now = Binding::of(path, &changed).unwrap();
+            let mut now = Binding::of(&changed).unwrap();
             now.modified = was.modified;
             assert_eq!(was.difference(&now), Some(Difference::Content));
         }
-        let shorter = Binding::of(path, &content[1..].to_vec()).unwrap();
+        let shorter = Binding::of(&content[1..].to_vec()).unwrap();
         assert!(matches!(
             was.difference(&shorter),
             Some(Difference::Size { .. })

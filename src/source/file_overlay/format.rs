@@ -9,6 +9,9 @@
 //! | from 2 on | the chunks of that area: as many as it has pairs |
 //! | after them | map area 1 and its chunks, and so on |
 //!
+//! When the kernel gives the store up, it overwrites the first chunk. So [`FileOverlay::make_room`](super::FileOverlay::make_room) puts a copy of the header and the
+//! binding into the last 512 bytes of the file, where no place is.
+//!
 //! | offset | length | header and binding |
 //! |---|---|---|
 //! | 0 | 4 | magic number 0x70416E53 |
@@ -94,6 +97,9 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
+    /// That of a new overlay: the kernel's default. A change of less than a chunk copies the rest of it.
+    pub(super) const USUAL: Self = Self { chunk: 16 << 10 };
+
     /// Chunks of so many bytes: a power of two that is a multiple of 512.
     pub(super) fn new(chunk: u64) -> Option<Self> {
         (chunk.is_power_of_two() && (SECTOR..=MAX_CHUNK).contains(&chunk)).then_some(Self { chunk })
@@ -239,7 +245,7 @@ mod tests {
         let geometry = Geometry::new(4096).unwrap();
         let good = header(geometry, &binding);
         assert_eq!(parse(&good), Ok((geometry, binding)));
-        for bit in (0..32).chain(64 * 8..168 * 8) {
+        for bit in (0..16 * 8).chain(64 * 8..168 * 8) {
             let mut bytes = good;
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(parse(&bytes).is_err(), "{bit}");

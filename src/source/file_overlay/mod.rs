@@ -13,22 +13,19 @@ mod store;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use self::binding::Binding;
 use self::format::{Fault, Geometry, HEADER_LEN};
 use self::storage::Storage;
-use self::store::{Committer, LoadError, Store};
+use self::store::{Committer, LoadError, Store, copy_at};
 use super::extent::Extent;
 use super::gate::{check_overwrite, open_to_overwrite};
 use super::{ReadAt, WriteAt};
 use crate::error::{Error, Result};
-use crate::output::PartialFile;
+use crate::output::{PartialFile, check_new};
 use crate::shown::ShowPath;
-
-/// Size of the chunks of a new overlay in bytes: the kernel's default. A change of less than a chunk copies
-/// the rest of it.
-const CHUNK: u64 = 16 << 10;
 
 /// A source with changes that are kept in a file.
 ///
@@ -41,63 +38,104 @@ const CHUNK: u64 = 16 << 10;
 /// last change and a sample of the content.
 pub struct FileOverlay {
     source: Arc<dyn ReadAt>,
-    store: Arc<Store<File>>,
+    /// `None` until a new file is made.
+    store: OnceLock<Arc<Store<File>>>,
+    /// What the source is.
+    binding: Binding,
     committer: Committer,
     path: PathBuf,
-    /// A new file that does not have its name yet.
-    unnamed: Mutex<Option<PartialFile>>,
+    was_given_up: bool,
 }
 
 impl FileOverlay {
-    /// Opens the overlay in the file at `path`, or makes a new one, over `source`, which is what the file
-    /// or device at `source_path` contains. A new file gets its name from [`FileOverlay::keep`].
+    /// Opens the overlay in the file at `path` over `source`, which is what the file
+    /// or device at `source_path` contains. If there is no file, [`FileOverlay::keep`] makes it.
     ///
     /// # Errors
     /// [`Error::OutputRefused`] when the file is no overlay or belongs to another source or to one that
     /// was changed since; [`Error::Environment`] when it is in use or on the source;
-    /// [`Error::Io`] when it is damaged or cannot be read.
+    /// [`Error::Io`] when it is damaged, cannot be read or could not be made.
     pub fn open(path: &Path, source: Arc<dyn ReadAt>, source_path: &Path) -> Result<Self> {
         let extents = [Extent::whole(source_path)];
-        let now = Binding::of(source_path, source.as_ref())
+        let binding = Binding::of(source.as_ref())
             .map_err(|error| Error::io(format!("cannot read {}", source_path.shown()), error))?;
-        let (file, geometry, unnamed) = match path.metadata() {
+        let mut overlay = Self {
+            source,
+            store: OnceLock::new(),
+            binding,
+            committer: Committer::default(),
+            path: path.to_owned(),
+            was_given_up: false,
+        };
+        match path.metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 check_overwrite(path, &extents, 0)?;
-                let (new, geometry) = create(path, &now)?;
-                let file = new.file().try_clone();
-                (
-                    file.map_err(|error| fail(path, error))?,
-                    geometry,
-                    Some(new),
-                )
+                check_new(path)?;
             }
             Ok(meta) if !meta.is_file() => return Err(refused(path, &Fault::NotAnOverlay)),
             _ => {
                 let file = open_to_overwrite(path, &extents, 0)?;
-                let geometry = check(path, &file, &now, source_path)?;
-                (file, geometry, None)
+                let found = Found::in_file(path, &file)?;
+                check(path, &found.binding, &binding, source_path)?;
+                overlay.load(file, found.geometry)?;
+                if found.was_given_up {
+                    overlay.write_header()?;
+                    overlay.was_given_up = true;
+                }
             }
-        };
-        let store = Store::load(file, geometry, now.size).map_err(|error| match error {
-            LoadError::Fault(fault) => refused(path, &fault),
-            LoadError::Io(error) => fail(path, error),
-        })?;
-        Ok(Self {
-            source,
-            store: Arc::new(store),
-            committer: Committer::default(),
-            path: path.to_owned(),
-            unnamed: Mutex::new(unnamed),
-        })
+        }
+        Ok(overlay)
     }
 
-    /// Gives a new file its name. Without this, it is removed.
+    /// Makes the file if there was none. Before that, nothing can be written.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written or the name is taken.
+    /// [`Error::Io`] when it cannot be written; [`Error::OutputRefused`] when there is one meanwhile.
     pub fn keep(&self) -> Result<()> {
-        let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
-        unnamed.take().map_or(Ok(()), PartialFile::finish)
+        if self.store.get().is_some() {
+            return Ok(());
+        }
+        let (new, geometry) = create(&self.path, &self.binding)?;
+        let file = new.file().try_clone();
+        let file = file.map_err(|error| fail(&self.path, error))?;
+        new.finish()?;
+        self.load(file, geometry)
+    }
+
+    /// Uses the store in a file.
+    fn load(&self, file: File, geometry: Geometry) -> Result<()> {
+        let store =
+            Store::load(file, geometry, self.binding.size).map_err(|error| match error {
+                LoadError::Fault(fault) => refused(&self.path, &fault),
+                LoadError::Io(error) => fail(&self.path, error),
+            })?;
+        let _ = self.store.set(Arc::new(store));
+        Ok(())
+    }
+
+    /// Writes the header that the kernel has overwritten.
+    fn write_header(&self) -> Result<()> {
+        let header = self.header();
+        let written = self.store().and_then(|store| {
+            let file = store.file();
+            Storage::write_all_at(file, 0, &header)?;
+            Storage::sync(file)
+        });
+        written.map_err(|error| Error::io(format!("cannot write {}", self.path.shown()), error))
+    }
+
+    fn header(&self) -> [u8; HEADER_LEN] {
+        format::header(self.geometry(), &self.binding)
+    }
+
+    fn geometry(&self) -> Geometry {
+        let store = self.store.get();
+        store.map_or(Geometry::USUAL, |store| store.geometry())
+    }
+
+    fn store(&self) -> io::Result<&Arc<Store<File>>> {
+        let missing = || io::Error::other("the file for the changes was not made yet");
+        self.store.get().ok_or_else(missing)
     }
 
     /// The file with the changes, for the kernel's target `snapshot`, which may use it once this value is
@@ -106,31 +144,36 @@ impl FileOverlay {
     /// # Errors
     /// [`Error::Io`] when the system has no more file descriptors.
     pub fn file(&self) -> Result<File> {
-        self.store
-            .file()
-            .try_clone()
-            .map_err(|error| fail(&self.path, error))
+        let file = self.store().and_then(|store| store.file().try_clone());
+        file.map_err(|error| fail(&self.path, error))
     }
 
     /// Prepares the file for the kernel, which does not make it longer: afterwards it is long enough for a change of
-    /// everything. That takes no space.
+    /// everything. That takes no space where files can be sparse. The kernel gives the file up, and overwrites its header, when it cannot write to it or
+    /// cannot read the source; a copy of the header lets [`FileOverlay::open`] open it all the same.
     ///
     /// # Errors
     /// [`Error::Io`] when the file system cannot have such a file.
     pub fn make_room(&self) -> Result<()> {
-        self.store
-            .make_room(self.source.size())
-            .map_err(|error| Error::io(format!("cannot make {} longer", self.path.shown()), error))
+        let made = self
+            .store()
+            .and_then(|store| store.make_room(self.source.size(), &self.header()));
+        made.map_err(|error| Error::io(format!("cannot make {} longer", self.path.shown()), error))
+    }
+
+    /// Whether the kernel had given the file up. The changes until then are there; the last ones can be missing.
+    pub fn was_given_up(&self) -> bool {
+        self.was_given_up
     }
 
     /// Bytes of a chunk, the unit in which the file stores changes.
     pub fn chunk_size(&self) -> u64 {
-        self.store.chunk_size()
+        self.geometry().chunk()
     }
 
     /// How many bytes of the source have been changed, in whole chunks.
     pub fn changed(&self) -> u64 {
-        self.store.changed()
+        self.store.get().map_or(0, |store| store.changed())
     }
 
     fn check_range(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -148,22 +191,48 @@ impl FileOverlay {
 
 fn create(path: &Path, binding: &Binding) -> Result<(PartialFile, Geometry)> {
     let new = PartialFile::create(path, false)?;
-    let geometry = Geometry::new(CHUNK).ok_or_else(|| refused(path, &Fault::ChunkSize(0)))?;
+    let geometry = Geometry::USUAL;
     Store::create(new.file(), geometry, &format::header(geometry, binding))
         .map_err(|error| Error::io(format!("cannot write {}", path.shown()), error))?;
     Ok((new, geometry))
 }
 
-/// Checks that an existing file is an overlay of the source.
-fn check(path: &Path, file: &File, now: &Binding, source: &Path) -> Result<Geometry> {
-    let mut header = [0; HEADER_LEN];
-    if Storage::len(file).map_err(|error| fail(path, error))? < HEADER_LEN as u64 {
-        return Err(refused(path, &Fault::NotAnOverlay));
+/// What the header of an existing file says.
+struct Found {
+    geometry: Geometry,
+    binding: Binding,
+    was_given_up: bool,
+}
+
+impl Found {
+    fn in_file(path: &Path, file: &File) -> Result<Self> {
+        let len = Storage::len(file).map_err(|error| fail(path, error))?;
+        if len < HEADER_LEN as u64 {
+            return Err(refused(path, &Fault::NotAnOverlay));
+        }
+        let parsed_at = |offset| {
+            let mut header = [0; HEADER_LEN];
+            let read = Storage::read_exact_at(file, offset, &mut header);
+            read.map(|()| format::parse(&header))
+                .map_err(|error| fail(path, error))
+        };
+        let (parsed, was_given_up) = match parsed_at(0)? {
+            Err(Fault::GivenUp) => (parsed_at(copy_at(len))?.map_err(|_| Fault::GivenUp), true),
+            other => (other, false),
+        };
+        let (geometry, binding) = parsed.map_err(|fault| refused(path, &fault))?;
+        Ok(Self {
+            geometry,
+            binding,
+            was_given_up,
+        })
     }
-    Storage::read_exact_at(file, 0, &mut header).map_err(|error| fail(path, error))?;
-    let (geometry, was) = format::parse(&header).map_err(|fault| refused(path, &fault))?;
+}
+
+/// Checks that an existing file is an overlay of the source.
+fn check(path: &Path, was: &Binding, now: &Binding, source: &Path) -> Result<()> {
     match was.difference(now) {
-        None => Ok(geometry),
+        None => Ok(()),
         Some(difference) => Err(Error::OutputRefused {
             what: format!(
                 "{} holds changes to another source than {}, or that was changed since: {difference}",
@@ -206,33 +275,44 @@ impl ReadAt for FileOverlay {
         self.source.readable(offset, len)
     }
 
+    fn modified(&self) -> Option<SystemTime> {
+        self.source.modified()
+    }
+
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.check_range(offset, buf.len() as u64)?;
-        self.store.read(self.source.as_ref(), offset, buf)
+        match self.store.get() {
+            Some(store) => store.read(self.source.as_ref(), offset, buf),
+            None => self.source.read_exact_at(offset, buf),
+        }
     }
 }
 
 impl WriteAt for FileOverlay {
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_range(offset, bytes.len() as u64)?;
-        self.committer.start(&self.store);
-        self.store.write(self.source.as_ref(), offset, bytes)
+        let store = self.store()?;
+        self.committer.start(store);
+        store.write(self.source.as_ref(), offset, bytes)
     }
 
     fn flush(&self) -> io::Result<()> {
         // The error itself has the number by which programs tell that the disk is full.
-        self.store.commit().inspect_err(|error| self.log(error))
+        let committed = self.store.get().map_or(Ok(()), |store| store.commit());
+        committed.inspect_err(|error| self.log(error))
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.check_range(offset, len)?;
-        self.store.discard(offset, len, self.source.size())
+        self.store()?.discard(offset, len, self.source.size())
     }
 }
 
 impl Drop for FileOverlay {
     fn drop(&mut self) {
-        if let Err(error) = self.committer.close(&self.store) {
+        if let Some(store) = self.store.get()
+            && let Err(error) = self.committer.close(store)
+        {
             self.log(&error);
         }
     }
@@ -244,5 +324,65 @@ impl std::fmt::Debug for FileOverlay {
             .field("path", &self.path)
             .field("changed", &self.changed())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_gave_up_is_opened_again_with_its_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name| directory.path().join(name);
+        let (source, path) = (at("source"), at("changes"));
+        std::fs::write(&source, vec![1; 200_000]).unwrap();
+        let open = || {
+            let bytes: Arc<dyn ReadAt> = Arc::new(crate::source::FileSource::open(&source)?);
+            FileOverlay::open(&path, bytes, &source)
+        };
+        // As the kernel writes it: no more than 16 bytes, and zeros to the end of the chunk.
+        let give_up = || {
+            let file = File::options().write(true).open(&path).unwrap();
+            let mut chunk = [0; 16 << 10];
+            chunk[..16].copy_from_slice(&format::header(Geometry::USUAL, &binding())[..16]);
+            chunk[4] = 0;
+            FileExt::write_all_at(&file, &chunk, 0).unwrap();
+        };
+        fn binding() -> Binding {
+            Binding::of(&vec![0]).unwrap()
+        }
+
+        let overlay = open().unwrap();
+        assert!(overlay.write_all_at(0, &[2; 512]).is_err());
+        assert!(!path.exists());
+        overlay.keep().unwrap();
+        overlay.write_all_at(100_000, &[2; 512]).unwrap();
+        drop(overlay);
+        let without_copy = std::fs::read(&path).unwrap();
+        give_up();
+        assert!(matches!(open(), Err(Error::OutputRefused { .. })));
+
+        std::fs::write(&path, without_copy).unwrap();
+        let overlay = open().unwrap();
+        overlay.make_room().unwrap();
+        let len = path.metadata().unwrap().len();
+        assert!(len > 200_000 && len.is_multiple_of(16 << 10));
+        overlay.make_room().unwrap();
+        assert_eq!(path.metadata().unwrap().len(), len);
+        drop(overlay);
+        give_up();
+        for was_given_up in [true, false] {
+            let overlay = open().unwrap();
+            assert_eq!(overlay.was_given_up(), was_given_up);
+            let mut bytes = [0; 1024];
+            overlay.read_exact_at(99_744, &mut bytes).unwrap();
+            assert_eq!(
+                (bytes[255], bytes[256], bytes[767], bytes[768]),
+                (1, 2, 2, 1)
+            );
+        }
     }
 }

@@ -39,6 +39,11 @@ pub(super) enum LoadError {
     Io(#[from] io::Error),
 }
 
+/// Where the copy of the header is in a file of `len` bytes.
+pub(super) fn copy_at(len: u64) -> u64 {
+    len.saturating_sub(HEADER_LEN as u64)
+}
+
 /// The chunks of a source that were changed.
 pub(super) struct Store<F> {
     file: F,
@@ -165,9 +170,8 @@ impl<F: Storage> Store<F> {
         &self.file
     }
 
-    /// Bytes of a chunk.
-    pub(super) fn chunk_size(&self) -> u64 {
-        self.geometry.chunk()
+    pub(super) fn geometry(&self) -> Geometry {
+        self.geometry
     }
 
     /// How many bytes of the source are stored, in whole chunks.
@@ -323,16 +327,18 @@ impl<F: Storage> Store<F> {
         self.lost.get().map_or(Ok(()), |kind| Err((*kind).into()))
     }
 
-    /// Makes the file so long that each chunk of a source of `size` bytes has a place in it.
-    pub(super) fn make_room(&self, size: u64) -> io::Result<()> {
+    /// Makes the file so long that each chunk of a source of `size` bytes has a place in it, and puts a copy of the
+    /// header at its end, where no place is.
+    pub(super) fn make_room(&self, size: u64, header: &[u8; HEADER_LEN]) -> io::Result<()> {
         let chunks = size.div_ceil(self.geometry.chunk());
         let areas = chunks / self.geometry.pairs() as u64;
-        let end = self.room().next.saturating_add(chunks + areas + 3);
-        let len = self.offset(end)?;
-        match self.file.len()? < len {
-            true => self.file.set_len(len),
-            false => Ok(()),
-        }
+        let without = chunks.saturating_sub(self.stored().count());
+        let end = self.room().next.saturating_add(without + areas + 4);
+        let len = self.offset(end)?.max(self.file.len()?);
+        let len = len.next_multiple_of(self.geometry.chunk());
+        self.file.set_len(len)?;
+        self.file.write_all_at(copy_at(len), header)?;
+        self.file.sync()
     }
 
     /// Makes the size of the file a multiple of that of a chunk: a write that failed may have ended

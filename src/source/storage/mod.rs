@@ -13,6 +13,7 @@
 //! system or volume manager keeps them apart. All others share bytes if they overlap.
 
 mod disks;
+mod overlaid;
 mod uses;
 
 use std::collections::VecDeque;
@@ -25,6 +26,8 @@ use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 use super::mount_table::MountEntry;
 
 pub(super) use disks::Described;
+#[cfg(feature = "map")]
+pub(crate) use overlaid::OVERLAY_KIND;
 pub use uses::Use;
 
 /// The unit of sizes and offsets in sysfs, in bytes, whatever the sectors of the device are.
@@ -106,13 +109,26 @@ impl System {
 
     /// The range itself and every range that backs it, down to the disks.
     pub(super) fn with_backing(&self, part: NodeRange) -> Vec<NodeRange> {
+        self.backing(part, |_| true)
+    }
+
+    /// The range itself and every range that changes with it: a device that keeps its changes elsewhere does
+    /// not change what is below it.
+    fn written_with(&self, part: NodeRange) -> Vec<NodeRange> {
+        self.backing(part, |node| !self.is_overlaid(node))
+    }
+
+    /// The range itself and those that back it, below each device for which `goes_on` holds.
+    fn backing(&self, part: NodeRange, goes_on: impl Fn(Node) -> bool) -> Vec<NodeRange> {
         let mut found: Vec<NodeRange> = Vec::new();
         let mut waiting = VecDeque::from([part]);
         while let Some(part) = waiting.pop_front() {
             if found.contains(&part) || found.len() == MAX_NODES {
                 continue;
             }
-            waiting.extend(self.directly_backing(&part));
+            if goes_on(part.node) {
+                waiting.extend(self.directly_backing(&part));
+            }
             found.push(part);
         }
         found

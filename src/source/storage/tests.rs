@@ -1,5 +1,6 @@
 use std::os::unix::fs::symlink;
 
+use super::overlaid::OVERLAY_KIND;
 use super::*;
 
 /// Directories with files as in sysfs and proc.
@@ -175,6 +176,29 @@ fn a_mapping_uses_its_part_and_the_disk_and_nothing_else() {
     assert_eq!(tree.uses(disk), [mapped("windows")]);
     assert_eq!(tree.uses(first), []);
     assert_eq!(tree.uses(top), []);
+}
+
+#[test]
+fn what_is_above_a_device_that_keeps_its_changes_does_not_write_below_it() {
+    let tree = Tree::new();
+    let [disk, _, second] = tree.disk();
+    let overlay = tree.mapping("dm-0", 16, "windows-overlay", "sda/sda2");
+    let top = tree.mapping("dm-1", 17, "windows", "dm-0");
+    tree.mount("8:17", "/mnt/windows", "/dev/mapper/windows");
+    let written = |node| -> Vec<bool> { tree.uses(node).iter().map(Use::may_write).collect() };
+    assert_eq!(written(second), [true; 3]);
+    let kind = format!("{OVERLAY_KIND}windows\n");
+    tree.write("sys/block/dm-0/dm/uuid", &kind);
+    // They use it all the same.
+    assert_eq!(written(second), [false; 3]);
+    assert_eq!(written(disk), [false; 3]);
+    assert!(tree.share(top, second));
+    assert_eq!(written(overlay), [true; 2]);
+    assert!(
+        tree.uses(second)
+            .iter()
+            .all(|found| found.newer_view().is_none())
+    );
 }
 
 #[test]

@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::overlaid::{is_own, keeps_changes};
 use super::{Node, NodeRange, System, device_in, devices_in, node_of, share_bytes};
 use crate::error::Remedy;
 use crate::shown::ShowPath;
 use crate::source::mount_table::first_word;
-
-/// The type of our mounts in the mount table.
-const OWN: &str = "fuse.fve";
 
 /// One use of a file or device, or of a device that shares bytes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +18,7 @@ pub enum Use {
         what: PathBuf,
         /// Where.
         directory: PathBuf,
-        /// Whether the file system can be written to.
+        /// Whether the file system can be written to, and the changes reach the file or device.
         writable: bool,
         /// Whether it is a FUSE mount of this library, which has layers that end together.
         own: bool,
@@ -39,7 +37,7 @@ pub enum Use {
     Mapped {
         /// The path `/dev/mapper/NAME`.
         device: PathBuf,
-        /// Whether it can be written to.
+        /// Whether it can be written to, and the changes reach the file or device.
         writable: bool,
     },
     /// It is a part of another device, such as one of md or bcache.
@@ -123,13 +121,21 @@ impl System {
         let own: Vec<_> = target.iter().filter(|part| part.exact).cloned().collect();
         let uses_own = |node: Node| share_bytes(&own, &self.with_backing(NodeRange::whole(node)));
         let mut uses = Vec::new();
-        uses.extend(self.mounted(&uses_own));
+        uses.extend(self.mounted(&own, &uses_own));
         uses.extend(self.swap_space(&uses_own));
         uses.extend(self.devices_over(target, &own));
         uses
     }
 
-    fn mounted(&self, uses_own: &dyn Fn(Node) -> bool) -> Vec<Use> {
+    /// Whether writing to a device or file changes its backing `own`, too.
+    fn writes_to(&self, own: &[NodeRange], node: Node) -> bool {
+        let whole = NodeRange::whole(node);
+        // What does not list its parts is taken to write to them.
+        share_bytes(own, &self.written_with(whole.clone()))
+            || !share_bytes(own, &self.with_backing(whole))
+    }
+
+    fn mounted(&self, own: &[NodeRange], uses_own: &dyn Fn(Node) -> bool) -> Vec<Use> {
         self.mounts()
             .into_iter()
             .filter_map(|row| {
@@ -139,9 +145,9 @@ impl System {
                         Node::Device { .. } => self.path_of(node),
                         Node::File { .. } => row.source_path().unwrap_or(Path::new("it")).into(),
                     },
-                    own: row.kind == OWN,
+                    own: is_own(&row),
+                    writable: row.writable && !keeps_changes(&row) && self.writes_to(own, node),
                     directory: row.directory,
-                    writable: row.writable,
                 })
             })
             .collect()
@@ -180,7 +186,9 @@ impl System {
                 over.push(node);
             }
         }
-        over.into_iter().map(|node| self.use_as(node)).collect()
+        over.into_iter()
+            .map(|node| self.use_as(own, node))
+            .collect()
     }
 
     /// Devices that sysfs lists as holders of one of these devices as a whole. Most of them also list
@@ -193,7 +201,7 @@ impl System {
             .collect()
     }
 
-    fn use_as(&self, node: Node) -> Use {
+    fn use_as(&self, own: &[NodeRange], node: Node) -> Use {
         let directory = self.directory_of(node);
         let device = self.path_of(node);
         if directory.join("loop").exists() {
@@ -202,7 +210,7 @@ impl System {
             let flag = std::fs::read_to_string(directory.join("ro")).unwrap_or_default();
             Use::Mapped {
                 device,
-                writable: flag.trim() != "1",
+                writable: flag.trim() != "1" && self.writes_to(own, node),
             }
         } else {
             Use::Device { device }

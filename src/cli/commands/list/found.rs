@@ -10,6 +10,7 @@ use fve::volume::{Protection, Status};
 use serde_json::{Value, json};
 
 use crate::cli::describe;
+use crate::cli::mapped::is_overlay;
 
 /// What is kept of a volume.
 pub(crate) struct Found {
@@ -60,6 +61,11 @@ impl Found {
             fault,
             device: found.device,
         }
+    }
+
+    /// Whether it is the volume below a mapping with the changes in a file. It is on another device, too.
+    pub(super) fn is_layer(&self, uses: Option<&Uses>) -> bool {
+        uses.is_none_or(|uses| !uses.mapped.is_empty()) && is_overlay(&self.device)
     }
 
     /// The identifiers that a recovery screen shows.
@@ -168,6 +174,8 @@ impl Uses {
                 Use::Mounted {
                     what, directory, ..
                 } => uses.add_mount(what, directory),
+                // Of these layers, the user knows only the mapping of the volume.
+                Use::Mapped { device, .. } if is_overlay(device) => {}
                 Use::Mapped { device, .. } => uses.mapped.push(device.clone()),
                 Use::Loop { device, .. } => uses.attached.push(device.clone()),
                 other => uses.others.push(other.description()),

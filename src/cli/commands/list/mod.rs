@@ -66,6 +66,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         .iter()
         .map(|one| &one.volume)
         .zip(uses)
+        .filter(|(volume, uses)| !volume.is_layer(uses.as_ref()))
         .collect();
     if args.json {
         let volumes = listed

@@ -1,13 +1,14 @@
 //! The device below a mapping: SOURCE, a partition of it, a loop device, or a device with the changes of an overlay.
 
 use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use fve::error::Error;
 use fve::serve::mapping::Overlay;
 use fve::shown::ShowPath;
-use fve::source::{Extent, SharedHold, device_of, open_to_overwrite};
+use fve::source::{Extent, SharedHold, changed_by, device_of, open_to_overwrite};
 
 use crate::cli::failure::Failure;
 use crate::cli::loop_device::LoopDevice;
@@ -90,7 +91,14 @@ impl Below {
         let store = attach_open(&changes.file, &changes.path, false)?;
         let origin = below.as_ref().map_or(source, LoopDevice::path);
         let size = changes.size - changes.size % 512;
-        let overlay = Overlay::make(name, origin, store.path(), size, changes.chunk)?;
+        let overlay = Overlay::make(name, origin, store.path(), size, changes.chunk);
+        let overlay = overlay.map_err(|error| {
+            explain(
+                error,
+                &Extent::whole(source),
+                "name the partition with the volume",
+            )
+        })?;
         Ok(Self {
             path: overlay.path(),
             overlay: Some(overlay),
@@ -153,4 +161,18 @@ fn attach(image: &Path, read_only: bool, before: State) -> Result<LoopDevice, Fa
 fn attach_open(file: &File, path: &Path, read_only: bool) -> Result<LoopDevice, Failure> {
     let what = || format!("cannot attach a loop device to {}", path.shown());
     LoopDevice::attach(file, read_only).map_err(|error| Error::io(what(), error).into())
+}
+
+/// Says what uses the device if that is why it cannot be mapped, and what to do.
+pub(super) fn explain(error: Error, extent: &Extent, remedy: &'static str) -> Failure {
+    let busy = |source: &io::Error| source.kind() == io::ErrorKind::ResourceBusy;
+    match error {
+        Error::Io { what, source, .. } if busy(&source) => match changed_by(extent) {
+            Some(user) => Error::environment(format!("{what}: {user}"))
+                .with_remedy(remedy)
+                .into(),
+            None => Error::io(what, source).into(),
+        },
+        other => other.into(),
+    }
 }

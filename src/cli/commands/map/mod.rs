@@ -5,7 +5,6 @@
 
 mod below;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, ValueHint};
@@ -13,7 +12,7 @@ use fve::error::Error;
 use fve::guid::Guid;
 use fve::serve::mapping::{Mapping, Overlay, Table, check_free, check_name};
 use fve::shown::ShowPath;
-use fve::source::{Extent, ReadAt, changed_by};
+use fve::source::{Extent, ReadAt};
 use fve::volume::{Fvek, Volume};
 use rustix::process::geteuid;
 use serde_json::json;
@@ -29,7 +28,7 @@ use crate::cli::options::source::{OpenedWithOverlay, SourceArgs};
 use crate::cli::output::json::document;
 use crate::cli::output::term;
 use crate::cli::run::Run;
-use below::{Below, Changes, Place, state_of};
+use below::{Below, Changes, Place, explain, state_of};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("writing").multiple(true), after_help = "\
@@ -59,7 +58,7 @@ pub(crate) struct MapArgs {
     read_write: bool,
 
     /// Like --read-write, but changes go to FILE, encrypted, and SOURCE stays as it is. With the same FILE
-    /// again, the changes are there again. All are lost when the disk with FILE becomes full
+    /// again, the changes are there again. When the disk with FILE is full, the device fails
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "writing", conflicts_with = "accept-damaged-metadata")]
     overlay: Option<PathBuf>,
 
@@ -126,7 +125,7 @@ fn map(args: &MapArgs) -> Result<(), Failure> {
         .writable(args.writes());
     let device = mapping
         .make()
-        .map_err(|error| explain(error, &place.extent))?;
+        .map_err(|error| explain(error, &place.extent, "end that first"))?;
     below.keep();
     if args.json {
         return term::print(&document(&json!({
@@ -207,18 +206,6 @@ fn unlock(args: &MapArgs) -> Result<Found, Failure> {
 
 fn identifier(volume: &Volume) -> Option<Guid> {
     volume.metadata_as_found().map(|block| block.dataset.id)
-}
-
-/// Says what uses the device if that is why it cannot be mapped.
-fn explain(error: Error, extent: &Extent) -> Failure {
-    let busy = |source: &io::Error| source.kind() == io::ErrorKind::ResourceBusy;
-    match error {
-        Error::Io { what, source, .. } if busy(&source) => match changed_by(extent) {
-            Some(user) => Error::environment(format!("{what}: {user}")).into(),
-            None => Error::io(what, source).into(),
-        },
-        other => other.into(),
-    }
 }
 
 pub(super) fn check_root() -> Result<(), Failure> {

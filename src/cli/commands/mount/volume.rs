@@ -63,9 +63,12 @@ fn read_only(args: &MountArgs) -> Result<Ready, Failure> {
 }
 
 fn read_write(args: &MountArgs) -> Result<Ready, Failure> {
-    let (writable, source, holds) =
-        open_to_write(&args.source, args.overlay.as_deref(), &args.credentials)?;
-    check_inside(&writable, args.allow_unaware_file_system)?;
+    let (writable, source, holds) = open_to_write(
+        &args.source,
+        args.overlay.as_deref(),
+        &args.credentials,
+        |writable| check_inside(writable, args.allow_unaware_file_system),
+    )?;
     let options = args.options(&source, None);
     Ok((Content::ReadWrite(writable), options, holds))
 }

@@ -138,9 +138,12 @@ fn run(args: &NbdArgs) -> Result<(), Failure> {
 fn open(args: &NbdArgs) -> Result<(Export, u64, Holds), Failure> {
     let (export, source, size, holds) = match args.writes() {
         true => {
-            let (volume, source, holds) =
-                open_to_write(&args.source, args.overlay.as_deref(), &args.credentials)?;
-            check_inside(&volume, args.allow_unaware_file_system)?;
+            let (volume, source, holds) = open_to_write(
+                &args.source,
+                args.overlay.as_deref(),
+                &args.credentials,
+                |volume| check_inside(volume, args.allow_unaware_file_system),
+            )?;
             let size = volume.size();
             (Export::read_write(Arc::new(volume)), source, size, holds)
         }

@@ -117,8 +117,7 @@ impl Storage for Arc<Volatile> {
 fn new_file(chunk: u64, source: &[u8]) -> Vec<u8> {
     let file = Arc::new(Volatile::default());
     let geometry = Geometry::new(chunk).unwrap();
-    let path = std::path::Path::new("/nonexistent");
-    let binding = Binding::of(path, &source).unwrap();
+    let binding = Binding::of(&source).unwrap();
     Store::create(&file, geometry, &format::header(geometry, &binding)).unwrap();
     file.0.lock().unwrap().current.clone()
 }

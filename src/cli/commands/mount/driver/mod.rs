@@ -80,9 +80,12 @@ pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
         end_earlier(&directory);
     }
     let (content, source, modified, _holds) = if args.writes() {
-        let (writable, source, holds) =
-            open_to_write(&args.source, args.overlay.as_deref(), &args.credentials)?;
-        condition::check(&writable)?;
+        let (writable, source, holds) = open_to_write(
+            &args.source,
+            args.overlay.as_deref(),
+            &args.credentials,
+            condition::check,
+        )?;
         (Content::ReadWrite(writable), source, None, holds)
     } else {
         let (unlocked, source, modified, holds) = open_to_read(&args.source, &args.credentials)?;
