@@ -36,6 +36,7 @@ mod hold;
 mod in_use;
 #[cfg(target_os = "linux")]
 mod lock;
+#[cfg(target_os = "linux")]
 mod lock_table;
 #[cfg(target_os = "linux")]
 mod mount_table;

@@ -11,14 +11,18 @@ mod device;
 mod libdevmapper;
 #[cfg(feature = "map")]
 mod overlay;
+#[cfg(feature = "map")]
+mod remove;
 
 use std::fmt::Write as _;
 use std::ops::Range;
 
 #[cfg(feature = "map")]
-pub use device::{Mapping, NotRemoved, check_free, check_name, device_path, remove};
+pub use device::{Mapping, check_free, check_name, device_path};
 #[cfg(feature = "map")]
 pub use overlay::Overlay;
+#[cfg(feature = "map")]
+pub use remove::{NotRemoved, remove};
 
 use zeroize::Zeroizing;
 
