@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures what each way to the whole plaintext of a volume costs: `fve decrypt`, the mount, NBD, and NBD
-behind NBD, on the same volume and in the same run. Upper bounds are the NBD servers of QEMU and nbdkit on the
+"""Measures what each way to the whole plaintext of a volume costs: `fve decrypt`, the mount, NBD, NBD
+behind NBD, with an overlay, and the kernel's mapping where the kernel has device-mapper, on the same volume and in the same run. Upper bounds are the NBD servers of QEMU and nbdkit on the
 plaintext itself.
 
 Each result is the median of several rounds, in which the ways take turns. Everything is read once, from start to
@@ -77,6 +77,19 @@ class Bench:
             with server(command, socket):
                 return self.over_nbd(self.fve(f"nbd+unix:///?socket={socket}"))
 
+    def overlay(self):
+        with tempfile.TemporaryDirectory(prefix="fve-bench-", dir=self.volume.path.parent) as directory:
+            command = [FVE, "serve", "nbd", self.volume.path, *self.key, "--overlay", Path(directory) / "changes"]
+            return self.over_nbd([*command, "--socket"])
+
+    def map(self):
+        name = "fve-bench"
+        run(FVE, "map", self.volume.path, name, *self.key)
+        try:
+            return seconds("dd", f"if=/dev/mapper/{name}", "of=/dev/null", "bs=1M", "iflag=direct")
+        finally:
+            run(FVE, "unmap", name)
+
     def qemu(self):
         return self.over_nbd(["qemu-nbd", "-r", "-t", "-e", "8", "-f", "raw", self.volume.plaintext, "-k"])
 
@@ -105,6 +118,8 @@ class Bench:
             "`fve mount --volume`": self.mount,
             "`fve mount --volume --direct-io`": lambda: self.mount("--direct-io"),
             "`fve serve nbd`, source behind qemu-nbd": self.nbd_behind_nbd,
+            "`fve serve nbd --overlay`, nothing changed": self.overlay,
+            **({"`fve map`": self.map} if "device-mapper" in Path("/proc/devices").read_text() else {}),
             BOUND: self.qemu,
             "nbdkit, plaintext": self.nbdkit,
         }
