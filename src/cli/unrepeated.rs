@@ -257,7 +257,11 @@ pub(crate) fn without_values(mut error: clap::Error) -> clap::Error {
             error.insert(ContextKind::InvalidSubcommand, placeholder());
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::TooManyValues => {
-            error.insert(ContextKind::InvalidValue, placeholder());
+            let value = error.get(ContextKind::InvalidValue);
+            // Without a value, the message says so.
+            if value.is_none_or(|value| !value.to_string().is_empty()) {
+                error.insert(ContextKind::InvalidValue, placeholder());
+            }
         }
         _ => {}
     }
@@ -323,6 +327,28 @@ mod tests {
         for other in ["anaconda", "pass.word", "no/such/folder/x", "Summer.2024"] {
             assert!(!looks_like_path(OsStr::new(other)), "{other}");
         }
+    }
+
+    #[test]
+    fn a_missing_value_is_called_missing() {
+        let told = |words: &[&str]| {
+            let command = Command::new("fve").args([
+                Arg::new("source"),
+                Arg::new("offset")
+                    .long("offset")
+                    .value_parser(clap::value_parser!(u64)),
+            ]);
+            let error = command.try_get_matches_from(words).unwrap_err();
+            without_values(error).to_string()
+        };
+        let missing = told(&["fve", "--offset"]);
+        assert!(
+            missing.contains("a value is required for '--offset"),
+            "{missing}"
+        );
+        let empty = told(&["fve", "--offset="]);
+        assert!(empty.contains("invalid value ''"), "{empty}");
+        assert!(told(&["fve", "--offset=geheim"]).contains(PLACEHOLDER));
     }
 
     #[test]
