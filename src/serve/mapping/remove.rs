@@ -23,7 +23,7 @@ pub enum NotRemoved {
     /// It is in use.
     #[error("cannot remove the mapping {}: it is in use", .0.shown())]
     InUse(PathBuf),
-    /// As in [`Mapping::make`].
+    /// As in [`Mapping::make`](super::Mapping::make).
     #[error(transparent)]
     Failed(#[from] Error),
 }
