@@ -133,6 +133,11 @@ fve map "$dev" ours --fvek-file "$key" >out 2>&1; same "a name that is taken" $?
 fve close ours >out 2>&1; same "a mapping is not unmounted" "$? $(grep -c "'fve unmap' removes" out)" "2 1"
 fve map "$dev" other --fvek-file "$key" >out 2>&1; same "a device that is mapped" $? 5; sed 's/^/SEE /' out
 check "end" fve unmap ours
+# Each time, udev may have the kernel read the partition table again meanwhile.
+for n in 1 2 3 4 5; do
+    check "the partition of a disk, to write, time $n" fve map "$dev" ours --read-write --vmk-file "$1.vmk"
+    check "end" fve unmap ours
+done
 check "the partition of a disk, to write" fve map "$dev" ours --read-write --vmk-file "$1.vmk"
 check "ntfs3 on it" mount -t ntfs3 /dev/mapper/ours /mnt/inner
 echo text >/mnt/inner/from-here

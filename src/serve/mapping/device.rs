@@ -191,9 +191,18 @@ pub(super) fn numbers(device: &Path) -> Result<String> {
     Ok(format!("{}:{}", major(found.rdev()), minor(found.rdev())))
 }
 
+/// What is known of a device. This is the first request to the kernel for each mapping.
 pub(super) fn known(name: &str) -> Result<Option<libdevmapper::Known>> {
-    libdevmapper::known(name)
-        .map_err(|error| failed("cannot look for the mapping".to_owned(), error))
+    let what = "cannot look for the mapping";
+    libdevmapper::known(name).map_err(|error| match error {
+        Failed::System(error) if lacks_device_mapper(&error) => {
+            tracing::debug!("{what}: {error}");
+            Error::environment(format!("{what}: this kernel has no device-mapper")).with_remedy(
+                "load its module ('modprobe dm-crypt'), or show the volume without the kernel",
+            )
+        }
+        error => failed(what.to_owned(), error),
+    })
 }
 
 /// Whether the kernel has no device-mapper. The node for requests to it may exist all the same.
@@ -208,11 +217,6 @@ pub(super) fn failed(what: String, error: Failed) -> Error {
         Failed::NoLibrary(why) => Error::environment(format!("{what}: {why}")).with_remedy(
             "install libdevmapper: 'apt install libdevmapper1.02.1', or the package device-mapper-libs",
         ),
-        Failed::System(error) if lacks_device_mapper(&error) => {
-            tracing::debug!("{what}: {error}");
-            Error::environment(format!("{what}: this kernel has no device-mapper"))
-                .with_remedy("load its module ('modprobe dm-crypt'), or show the volume without the kernel")
-        }
         Failed::System(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::NOENT) => Error::environment(format!(
                 "{what}: the kernel lacks dm-crypt or a cipher that the volume needs"

@@ -18,22 +18,29 @@ pub(super) struct Place {
     pub(super) extent: Extent,
     /// The device with the volume; `None` if it is in a file.
     pub(super) device: Option<PathBuf>,
+    /// The same, open: while a partition is open, the kernel does not read the partition table of its disk
+    /// again. udev has it do that when a program has closed a disk that it could write to, and the
+    /// partition does not exist for a moment then.
+    pub(super) _open: Option<File>,
     /// Where the volume begins on the device or in the file.
     pub(super) offset: u64,
 }
 
 impl Place {
+    /// Where a volume is in a source. Must be called while the source is open.
     pub(super) fn of(source: &Path, offset: u64, size: u64) -> Self {
         let extent = Extent::part(source, offset, size);
         match device_of(&extent) {
             Some((device, offset)) => Self {
                 extent,
+                _open: File::open(&device).ok(),
                 device: Some(device),
                 offset,
             },
             None => Self {
                 extent,
                 device: None,
+                _open: None,
                 offset,
             },
         }

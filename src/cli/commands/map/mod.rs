@@ -174,6 +174,7 @@ fn unlock(args: &MapArgs) -> Result<Found, Failure> {
             place: Place {
                 extent: Extent::whole(&opened.path),
                 device: None,
+                _open: None,
                 offset: opened.offset,
             },
             changes: Some(changes),
