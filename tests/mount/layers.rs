@@ -108,7 +108,10 @@ fn only_the_private_mount_is_left() {
         let private = volume.private().expect("the volume is mounted");
         let listed = fve().arg("unmount").output().expect("fve");
         let listed = text(&listed.stdout);
-        assert!(listed.contains(volume.shown().to_str().expect("path")));
+        assert!(
+            listed.contains(volume.shown().to_str().expect("path")),
+            "{listed}"
+        );
         assert!(
             !listed.contains(private.to_str().expect("path")),
             "{listed}"
