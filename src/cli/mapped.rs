@@ -29,6 +29,6 @@ pub(crate) fn how_to_close(device: &Path) -> String {
     match is_ours(device) {
         true => format!("fve unmap {path}"),
         false if identifier(device).starts_with("CRYPT-") => format!("cryptsetup close {path}"),
-        false => "with the program that made it".to_owned(),
+        false => "use the program that made it".to_owned(),
     }
 }

@@ -682,8 +682,8 @@ pub(crate) fn open_with_overlay(
         note_changes(&opened.extent, notes);
         if overlay.was_given_up() {
             notes.push(format!(
-                "warning: the kernel could not write to {} or read {} when the volume was mapped, and ended; \
-                 what it wrote last can be missing, as after a power failure",
+                "warning: when the volume was mapped, the kernel could not write to {} or could not read {}; the last \
+                 changes can be missing, as after a power failure",
                 file.shown(),
                 path.shown()
             ));
