@@ -235,7 +235,7 @@ fn check(path: &Path, was: &Binding, now: &Binding, source: &Path) -> Result<()>
         None => Ok(()),
         Some(difference) => Err(Error::OutputRefused {
             what: format!(
-                "{} holds changes to another source than {}, or that was changed since: {difference}",
+                "{} holds the changes of another source, or {} was changed since then: {difference}",
                 path.shown(),
                 source.shown()
             ),
