@@ -56,8 +56,8 @@ impl MountEntry {
             .rfind(|entry| entry.directory == directory))
     }
 
-    /// A mount of the file system with this device number, wherever it is mounted. `None` if it is
-    /// not mounted.
+    /// A mount of the file system that has this device number now, wherever it is mounted. `None` if it is
+    /// not mounted. The kernel gives the number of a file system that was unmounted to a later one.
     ///
     /// # Errors
     /// As [`MountEntry::at`].
@@ -65,6 +65,23 @@ impl MountEntry {
         Ok(Self::list()?
             .into_iter()
             .rfind(|entry| entry.device == device))
+    }
+
+    /// A mount of the same file system in the mount table of now. `None` if it is not mounted any more.
+    ///
+    /// A later file system with the same device number is not taken for it, unless it also has the same
+    /// type, source and user.
+    ///
+    /// # Errors
+    /// As [`MountEntry::at`].
+    pub fn again(&self) -> io::Result<Option<Self>> {
+        let mut all = Self::list()?.into_iter();
+        Ok(all.rfind(|entry| {
+            entry.device == self.device
+                && entry.kind == self.kind
+                && entry.source == self.source
+                && entry.user == self.user
+        }))
     }
 
     /// The mount that holds `path`, by the names of its directories alone: links are not followed, and
@@ -112,8 +129,8 @@ impl MountEntry {
             .collect()
     }
 
-    /// The mount's own number in column 1, the device number in column 3, mount point in column 5. Any number of optional columns ends at a
-    /// lone dash; after it come the type, the source and the options of the file system.
+    /// The mount's own number is in column 1, the device number in column 3, the mount point in column 5. Any
+    /// number of optional columns ends at a lone dash; after it come the type, the source and the options of the file system.
     fn parse(row: &[u8]) -> Option<Self> {
         let mut columns = row.split(|byte| *byte == b' ');
         let number = std::str::from_utf8(columns.nth(2)?).ok()?;

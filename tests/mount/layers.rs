@@ -15,21 +15,37 @@ use crate::driver::{Volume, exfat_tools, ntfs_tools};
 
 const WAIT: Duration = Duration::from_secs(20);
 
-/// Sends a signal to each process whose name is `name`, with `word` in its command line.
-fn signal(name: &str, signal: Signal, word: &Path) {
-    let word = word.to_str().expect("path");
-    let mut sent = 0;
+/// The command lines of all processes that have `word` in them, by number.
+fn processes(word: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("processes").flatten() {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
+        if line.contains(word) {
+            found.push((entry.file_name().into_string().expect("number"), line));
+        }
+    }
+    found
+}
+
+/// Sends a signal to the process whose name is `name`, with `word` in its command line.
+fn signal(name: &str, signal: Signal, word: &Path) {
+    let mut sent = 0;
+    for (id, line) in processes(word.to_str().expect("path")) {
         let program = line.split('\0').next().unwrap_or_default();
-        if program.ends_with(name) && line.contains(word) && !line.contains("--on-request") {
-            let id = entry.file_name().into_string().expect("number");
+        if program.ends_with(name) && !line.contains("--on-request") {
             send(signal, id.parse().expect("number"));
             sent += 1;
         }
     }
-    assert_eq!(sent, 1, "{name} {word}");
+    assert_eq!(sent, 1, "{name} {word:?}");
+}
+
+/// The name of the volume's directory, which is in the names of all its places.
+fn name_of(volume: &Volume) -> String {
+    let path = volume.path();
+    let name = path.parent().and_then(Path::file_name).expect("name");
+    name.to_str().expect("name").to_owned()
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
@@ -44,12 +60,10 @@ fn wait_until_unmounted(volume: &Volume) {
     wait_until("unmounted", || volume.private().is_none());
     wait_until("removed", || {
         let left = fs::read_dir("/run/fve/mounts").into_iter().flatten();
-        let word = volume.shown();
-        let word = word.parent().and_then(Path::file_name).expect("name");
-        let word = word.to_str().expect("name").to_owned();
+        let name = name_of(volume);
         !left
             .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().contains(&word))
+            .any(|entry| entry.file_name().to_string_lossy().contains(&name))
     });
     volume.assert_nothing_left();
 }
@@ -104,6 +118,10 @@ fn only_the_private_mount_is_left() {
         volume.mount(&["--read-write"]);
         signal("fve", Signal::KILL, &volume.shown());
         signal("ntfs-3g", Signal::KILL, &volume.shown());
+        // The process that unmounts could still notice that the files are unmounted, and end the rest.
+        wait_until("no process of the mount is left", || {
+            processes(&name_of(&volume)).is_empty()
+        });
         run(Command::new("umount").arg(volume.shown()));
         let private = volume.private().expect("the volume is mounted");
         let listed = fve().arg("unmount").output().expect("fve");
@@ -223,18 +241,11 @@ fn umount_ends_the_lower_layers() {
 )]
 fn umount_at_once() {
     let volume = Volume::ntfs();
-    let path = volume.path();
-    let id = path.parent().and_then(Path::file_name);
-    let id = id.and_then(|id| id.to_str()).expect("name");
+    let name = name_of(&volume);
     let unmounter = || {
-        let processes = fs::read_dir("/proc").expect("processes").flatten();
-        let mut numbers = processes.filter(|entry| {
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).into_owned();
-            line.contains("--on-request") && line.contains(id)
-        });
-        let number = numbers.next()?.file_name().into_string();
-        number.ok()?.parse().ok()
+        let mut processes = processes(&name).into_iter();
+        let (id, _) = processes.find(|(_, line)| line.contains("--on-request"))?;
+        id.parse().ok()
     };
     std::thread::scope(|scope| {
         let mounted = scope.spawn(|| volume.mount(&["--read-write"]));

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use fve::crypto::sector::Method;
 use fve::error::Error;
-use fve::serve::fuse::{BackgroundMount, Busy, Mount, MountOptions, unmount};
+use fve::serve::fuse::{BackgroundMount, Busy, Mount, MountOptions, Unserved, unmount};
 use fve::source::{self, MountEntry};
 use fve::volume::Unlocked;
+use tempfile::TempDir;
 
 use crate::common::trials::{fuse, trial};
 use crate::common::writing::{Disk, plaintext_of, volume_with_clear_key, writable};
@@ -67,9 +68,13 @@ fn read_write(directory: &Path) -> (Arc<Disk>, BackgroundMount, File, Vec<u8>) {
     (disk, mount, file, plaintext)
 }
 
-fn is_mounted(directory: &Path) -> bool {
+fn entry_at(directory: &Path) -> Option<MountEntry> {
     let directory = directory.canonicalize().expect("directory");
-    MountEntry::at(&directory).expect("mount table").is_some()
+    MountEntry::at(&directory).expect("mount table")
+}
+
+fn is_mounted(directory: &Path) -> bool {
+    entry_at(directory).is_some()
 }
 
 fn is_busy(error: &Error) -> bool {
@@ -239,4 +244,72 @@ fn a_mount_that_is_hidden_by_another_is_not_taken_for_stopped() {
     assert!(is_mounted(directory.path()));
     hidden.stop(Busy::Detach).expect("stop");
     join(hidden).expect("end");
+}
+
+/// Mounts until the kernel gives the new mount the device number of one that was unmounted.
+fn with_device(device: (u32, u32)) -> (BackgroundMount, TempDir) {
+    let mut others = Vec::new();
+    for _ in 0..100 {
+        let directory = tempfile::tempdir().expect("directory");
+        let mount = read_only(Arc::default(), directory.path());
+        let mount = mount.spawn().expect("server");
+        if entry_at(directory.path()).is_some_and(|entry| entry.device == device) {
+            return (mount, directory);
+        }
+        others.push((mount, directory));
+    }
+    panic!("device {device:?} was not given to another mount");
+}
+
+#[trial(needs(fuse))]
+fn a_later_mount_with_the_same_device_number_is_left_alone() {
+    let ended = tempfile::tempdir().expect("directory");
+    let mount = read_only(Arc::default(), ended.path());
+    let stopper = mount.stopper();
+    let device = entry_at(ended.path()).expect("mounted").device;
+    unmount(ended.path()).expect("unmount");
+    let (other, directory) = with_device(device);
+    for busy in [Busy::Refuse, Busy::Detach] {
+        stopper.stop(busy).expect("it has ended");
+    }
+    drop(mount);
+    assert!(is_mounted(directory.path()));
+    other.stop(Busy::Refuse).expect("stop");
+    join(other).expect("end");
+}
+
+#[trial(needs(fuse))]
+fn what_was_mounted_for_a_server_is_left_alone_when_it_was_unmounted() {
+    let ended = tempfile::tempdir().expect("directory");
+    let unserved = Unserved::mount(ended.path(), &options(), false).expect("mount");
+    let device = entry_at(ended.path()).expect("mounted").device;
+    unmount(ended.path()).expect("unmount");
+    let (other, directory) = with_device(device);
+    drop(unserved);
+    assert!(is_mounted(directory.path()));
+    drop(other);
+}
+
+#[trial(needs(fuse))]
+fn a_mount_whose_connection_was_closed_is_unmounted() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mount = read_only(Arc::default(), directory.path());
+    let mount = mount.spawn().expect("server");
+    let (_, minor) = entry_at(directory.path()).expect("mounted").device;
+    let connections = tempfile::tempdir().expect("directory");
+    let run = |program: &str, arguments: &[&str]| {
+        let status = std::process::Command::new(program)
+            .args(arguments)
+            .arg(connections.path())
+            .status();
+        assert!(status.expect(program).success());
+    };
+    run("mount", &["-t", "fusectl", "none"]);
+    let abort = connections.path().join(minor.to_string()).join("abort");
+    let aborted = std::fs::write(abort, b"1");
+    run("umount", &[]);
+    aborted.expect("abort");
+    // The server may report it as an error.
+    let _ = join(mount);
+    assert!(!is_mounted(directory.path()));
 }

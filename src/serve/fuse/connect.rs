@@ -3,17 +3,18 @@
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fuser::{Config, Filesystem, MountOption, Session, SessionACL};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::{getgid, getuid};
 
+use super::mounted::{Mounted, Place};
 use super::unmount::detach;
 use super::{MountOptions, SUBTYPE};
-use crate::source::MountEntry;
 
 /// The kernel's interface for servers.
 pub(super) const DEVICE: &str = "/dev/fuse";
@@ -69,6 +70,7 @@ fn default_threads() -> usize {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) session: Box<dyn Serve>,
+    pub(super) mounted: Arc<Mounted>,
     /// Unmounts when it is dropped, where the session does not.
     pub(super) guard: Option<Guard>,
 }
@@ -96,8 +98,9 @@ pub(super) fn connect<F: Filesystem + std::fmt::Debug>(
 ) -> io::Result<Connection> {
     match mount(directory, parameters) {
         Ok(device) => {
-            let guard = Some(Guard::of(directory));
-            let connection = connect_to(adapter(), device, parameters)?;
+            let mounted = Arc::new(Mounted::on(directory, device));
+            let guard = Some(Guard::of(directory, mounted.clone()));
+            let connection = connect_to(adapter(), mounted, parameters)?;
             Ok(Connection {
                 guard,
                 ..connection
@@ -106,42 +109,48 @@ pub(super) fn connect<F: Filesystem + std::fmt::Debug>(
         Err(Errno::PERM) => {
             let mut config = parameters.config();
             config.mount_options = options_of_helper(parameters);
-            let session = Box::new(Session::new(adapter(), directory, &config)?);
-            let guard = None;
-            Ok(Connection { session, guard })
+            let session = Session::new(adapter(), directory, &config)?;
+            let device = session.as_fd().try_clone_to_owned()?;
+            Ok(Connection {
+                session: Box::new(session),
+                mounted: Arc::new(Mounted::on(directory, device)),
+                guard: None,
+            })
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Serves what is mounted already, by this or another process. `device` is its connection to the kernel.
+/// Serves what is mounted already, by this or another process.
 pub(super) fn connect_to<F: Filesystem + std::fmt::Debug>(
     adapter: F,
-    device: OwnedFd,
+    mounted: Arc<Mounted>,
     parameters: &Parameters<'_>,
 ) -> io::Result<Connection> {
     let config = parameters.config();
+    let device = mounted.connection().try_clone_to_owned()?;
     let session = Box::new(Session::from_fd(adapter, device, config.acl, config)?);
-    let guard = None;
-    Ok(Connection { session, guard })
+    Ok(Connection {
+        session,
+        mounted,
+        guard: None,
+    })
 }
 
 /// Unmounts when it is dropped, unless that was done already.
 #[derive(Debug)]
 pub(super) struct Guard {
     directory: PathBuf,
-    /// Device number of the file system; `None` if the mount table does not show it.
-    device: Option<(u32, u32)>,
+    mounted: Arc<Mounted>,
     served: bool,
     leaves: bool,
 }
 
 impl Guard {
-    pub(super) fn of(directory: &Path) -> Self {
-        let entry = MountEntry::at(directory).ok().flatten();
+    pub(super) fn of(directory: &Path, mounted: Arc<Mounted>) -> Self {
         Self {
             directory: directory.to_owned(),
-            device: entry.map(|entry| entry.device),
+            mounted,
             served: false,
             leaves: false,
         }
@@ -163,14 +172,14 @@ impl Drop for Guard {
         if self.leaves {
             return;
         }
-        let directory = match self.device.map(MountEntry::of_device) {
-            Some(Ok(Some(mount))) => mount.directory,
-            Some(Ok(None)) => return,
+        let directory = match self.mounted.place() {
+            Place::At(mount) => mount.directory,
+            Place::Nowhere => return,
             // Another file system may be mounted there now.
-            _ if self.served => return,
-            _ => self.directory.clone(),
+            Place::Unknown if self.served => return,
+            Place::Unknown => self.directory.clone(),
         };
-        if let Err(error) = detach(&directory, self.device.map(|(_, minor)| minor)) {
+        if let Err(error) = detach(&directory, self.mounted.device().map(|(_, minor)| minor)) {
             tracing::warn!("{}", error.with_causes());
         }
     }

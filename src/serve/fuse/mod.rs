@@ -21,6 +21,7 @@ mod adapter;
 mod connect;
 mod files;
 mod mount_point;
+mod mounted;
 mod stop;
 mod tree;
 mod unmount;
@@ -36,6 +37,7 @@ use std::time::SystemTime;
 use self::adapter::Adapter;
 use self::connect::{Connection, DEVICE, Parameters, connect, connect_to};
 use self::files::{FilesAdapter, Shown};
+use self::mounted::Mounted;
 pub use self::stop::{BackgroundMount, Busy, Stopper};
 use self::stop::{Requests, Shared, lost_writes};
 pub use self::tree::FILE_NAME;
@@ -47,7 +49,6 @@ use rustix::process::{getegid, geteuid};
 use crate::error::{Error, Remedy, Result};
 use crate::files::Files;
 use crate::shown::ShowPath;
-use crate::source::MountEntry;
 use crate::volume::{Unlocked, Writable};
 
 /// The type of our mounts in the mount table is `fuse.` and this name.
@@ -278,22 +279,23 @@ impl Mount {
                 (directory, connected)
             }
             Some(device) => {
-                let connected = device
-                    .try_clone()
-                    .and_then(|device| connect_to(adapter(), device, &parameters));
+                let connected = device.try_clone().and_then(|device| {
+                    let mounted = Arc::new(Mounted::on(directory, device));
+                    connect_to(adapter(), mounted, &parameters)
+                });
                 (directory.to_owned(), connected)
             }
         };
         let connection = connected.map_err(|error| cannot_mount(&directory, error))?;
-        let entry = MountEntry::at(&directory).ok().flatten();
+        let shared = Arc::new(Shared {
+            tree,
+            requests: requests.clone(),
+            mounted: connection.mounted.clone(),
+            is_serving: AtomicBool::new(false),
+        });
         Ok(Self {
             connection,
-            shared: Arc::new(Shared {
-                tree,
-                requests: requests.clone(),
-                device: entry.map(|entry| entry.device),
-                is_serving: AtomicBool::new(false),
-            }),
+            shared,
             directory,
         })
     }
@@ -325,7 +327,9 @@ impl Mount {
     /// written reached the disk.
     pub fn serve(self) -> Result<()> {
         self.shared.is_serving.store(true, Ordering::SeqCst);
-        let Connection { session, mut guard } = self.connection;
+        let Connection {
+            session, mut guard, ..
+        } = self.connection;
         let served = session.run();
         if let Some(guard) = &mut guard {
             guard.has_served();

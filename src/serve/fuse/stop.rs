@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::thread::JoinHandle;
 
+use super::mounted::{Mounted, Place};
 use super::tree::{FILE_NAME, Tree};
 use super::unmount::{detach, unmount};
 use crate::error::{Error, Result};
@@ -50,8 +51,7 @@ pub(super) struct Shared {
     /// The file with the volume; `None` if the mount shows the files in it, which are never written.
     pub(super) tree: Option<Arc<Tree>>,
     pub(super) requests: Arc<Requests>,
-    /// Device number of the mounted file system; `None` if the mount table does not show it.
-    pub(super) device: Option<(u32, u32)>,
+    pub(super) mounted: Arc<Mounted>,
     /// Whether requests are being answered.
     pub(super) is_serving: AtomicBool,
 }
@@ -128,18 +128,13 @@ impl Stopper {
     /// # Errors
     /// [`Error::Io`] if another file system hides it.
     fn mounted_on(&self, shared: &Shared) -> Result<Option<PathBuf>> {
-        let unknown = || Ok(Some(self.directory.clone()));
-        let Some(device) = shared.device else {
-            return unknown();
-        };
-        let Ok(mount) = MountEntry::of_device(device) else {
-            return unknown();
-        };
-        let Some(mount) = mount else {
-            return Ok(None);
+        let mount = match shared.mounted.place() {
+            Place::At(mount) => mount,
+            Place::Nowhere => return Ok(None),
+            Place::Unknown => return Ok(Some(self.directory.clone())),
         };
         match MountEntry::at(&mount.directory) {
-            Ok(Some(visible)) if visible.device != device => Err(Error::io(
+            Ok(Some(visible)) if visible.device != mount.device => Err(Error::io(
                 format!("cannot unmount {}", mount.directory.shown()),
                 io::Error::new(
                     io::ErrorKind::ResourceBusy,
@@ -152,12 +147,8 @@ impl Stopper {
 
     /// Whether the mount table still has the mount, or cannot tell.
     fn is_mounted(&self) -> bool {
-        let Some(shared) = self.shared.upgrade() else {
-            return false;
-        };
-        shared
-            .device
-            .is_none_or(|device| !matches!(MountEntry::of_device(device), Ok(None)))
+        let shared = self.shared.upgrade();
+        shared.is_some_and(|shared| !matches!(shared.mounted.place(), Place::Nowhere))
     }
 
     fn detach(shared: &Shared, directory: &Path) -> Result<()> {
@@ -169,7 +160,7 @@ impl Stopper {
         };
         shared.requests.stop();
         let flushed = shared.flush();
-        let detached = detach(directory, shared.device.map(|(_, minor)| minor));
+        let detached = detach(directory, shared.mounted.device().map(|(_, minor)| minor));
         synced.and(flushed).map_err(lost_writes)?;
         detached
     }

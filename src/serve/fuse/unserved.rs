@@ -5,10 +5,12 @@
 //! a sandbox, if another process mounts for it and passes it the connection to the kernel.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::connect::{Guard, Parameters, mount};
+use super::mounted::Mounted;
 use super::{MountOptions, cannot_mount, mount_point};
 use crate::error::Result;
 
@@ -36,7 +38,7 @@ use crate::error::Result;
 /// ```
 #[derive(Debug)]
 pub struct Unserved {
-    device: OwnedFd,
+    mounted: Arc<Mounted>,
     guard: Guard,
     directory: PathBuf,
 }
@@ -52,16 +54,17 @@ impl Unserved {
         let parameters = Parameters::of(options, writable);
         let device = mount(&directory, &parameters)
             .map_err(|error| cannot_mount(&directory, io::Error::from(error)))?;
+        let mounted = Arc::new(Mounted::on(&directory, device));
         Ok(Self {
-            device,
-            guard: Guard::of(&directory),
+            guard: Guard::of(&directory, mounted.clone()),
+            mounted,
             directory,
         })
     }
 
     /// The connection to the kernel.
     pub fn device(&self) -> BorrowedFd<'_> {
-        self.device.as_fd()
+        self.mounted.connection()
     }
 
     /// The directory that it is mounted on, as an absolute path.

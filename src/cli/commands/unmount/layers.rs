@@ -230,7 +230,7 @@ impl Layers {
     /// Refuses to wait for a server whose file system is still mounted somewhere else.
     fn refuse_if_mounted_elsewhere(&self, volume: &MountEntry) -> Result<(), Failure> {
         let directory = self.directory.shown();
-        if let Ok(Some(other)) = MountEntry::of_device(volume.device) {
+        if let Ok(Some(other)) = volume.again() {
             let other = other.directory.shown().to_string();
             return Err(refused(
                 format!("{directory} is unmounted, but the volume is also mounted on {other}"),
@@ -398,7 +398,7 @@ fn end_patiently(mounted: &MountEntry, flush: impl Fn() -> Flushed) -> Result<Fl
         match unmount(directory) {
             Ok(()) => return Ok(flushed),
             // The server has noticed that its files are unmounted, and was faster.
-            Err(_) if is_gone(mounted) => return Ok(flushed),
+            Err(_) if matches!(mounted.again(), Ok(None)) => return Ok(flushed),
             Err(error) if !is_busy(&error) => return Err(error.into()),
             Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
             Err(_) => {
@@ -422,14 +422,6 @@ fn refuse_for_others(mounted: &MountEntry) -> Result<(), Failure> {
         )),
         _ => Ok(()),
     }
-}
-
-/// Whether a file system is not mounted any more. Its device number may have been given to another one.
-fn is_gone(mounted: &MountEntry) -> bool {
-    MountEntry::list().is_ok_and(|all| {
-        !all.iter()
-            .any(|other| other.device == mounted.device && other.source == mounted.source)
-    })
 }
 
 fn sync(file: File) -> Flushed {

@@ -318,9 +318,7 @@ impl Mounted {
 
     /// Where the file system is mounted now; the directory may have been moved.
     fn now(&self) -> Option<MountEntry> {
-        MountEntry::of_device(self.entry.as_ref()?.device)
-            .ok()
-            .flatten()
+        self.entry.as_ref()?.again().ok().flatten()
     }
 
     /// Unmounts all layers if no program uses them.
