@@ -3,9 +3,8 @@
 //! Each volume gets a process of its own, as if the user had called the command with `--partition`. So a
 //! failure with one volume does not touch the others, and each can be mounted by a server of its own.
 
-use std::ffi::OsString;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use clap::Args;
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::invocation;
 use crate::cli::options::credentials::CredentialArgs;
 use crate::cli::options::source::{self, SourceArgs};
 use crate::cli::output::json::document;
@@ -166,9 +166,8 @@ fn find(args: &SourceArgs) -> Result<Vec<One>, Failure> {
 /// Runs the command for one volume, and returns its status and its document, if one is asked for.
 fn run_for(one: &One, as_document: bool) -> Result<(Status, Option<Value>), Failure> {
     let fail = |error| Error::io("cannot start the command for a volume", error);
-    let mut command = Command::new(std::env::current_exe().map_err(fail)?);
-    let arguments = own_arguments()?.into_iter();
-    command.args(arguments.filter(|argument| argument != ALL));
+    let mut command = invocation::program().map_err(fail)?;
+    command.args(invocation::arguments().filter(|argument| *argument != ALL));
     command.args([ONE, &one.name()]);
     if let Some(number) = one.partition {
         command.args(["--partition", &number.to_string()]);
@@ -180,12 +179,4 @@ fn run_for(one: &One, as_document: bool) -> Result<(Status, Option<Value>), Fail
     let output = output.map_err(fail)?;
     let result = serde_json::from_slice(&output.stdout).ok();
     Ok((Status::of_process(output.status), result))
-}
-
-/// The arguments of this process, without the name of the program.
-fn own_arguments() -> Result<Vec<OsString>, Failure> {
-    #[cfg(feature = "fuse")]
-    return crate::cli::mount_helper::arguments();
-    #[cfg(not(feature = "fuse"))]
-    Ok(std::env::args_os().skip(1).collect())
 }

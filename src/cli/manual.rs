@@ -38,6 +38,11 @@ const ENVIRONMENT: &[(&str, &str, &str)] = &[
         "Directory with credentials from systemd: fve.recovery-password, fve.password, fve.pin, fve.certificate and fve.certificate-password. They are used where no option gives a credential.",
     ),
     (
+        "file-name",
+        "DISLOCKER_PASSWORD",
+        "The password, for dislocker's option -u without a value: see fve-compat(1).",
+    ),
+    (
         "tpm",
         "TPM2TOOLS_TCTI",
         "The TPM to use where --tpm has no value, as for tpm2-tools.",

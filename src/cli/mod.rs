@@ -4,11 +4,14 @@
 mod advice;
 mod command;
 mod commands;
+#[cfg(feature = "fuse")]
+mod compat;
 mod describe;
 mod every_volume;
 mod exit;
 mod failure;
 mod help;
+mod invocation;
 mod lacking;
 #[cfg(any(feature = "fuse", feature = "map"))]
 #[cfg_attr(not(feature = "fuse"), allow(dead_code))]
@@ -45,15 +48,12 @@ pub(crate) fn run() -> ExitCode {
     process::quiet_libtss2();
     let arguments: Vec<_> = std::env::args_os().collect();
     #[cfg(feature = "fuse")]
-    let arguments = match mount_helper::translate(arguments) {
-        Ok(translated) => {
-            for warning in translated.warnings {
-                term::note(format_args!("warning: {warning}"));
-            }
-            translated.arguments
-        }
+    let arguments = match translated(arguments) {
+        Ok(Translated::Arguments(arguments)) => arguments,
+        Ok(Translated::Done(status)) => return status,
         Err(failure) => return end(&failure),
     };
+    invocation::remember(&arguments);
     let json = asks_for_json(&arguments);
     if let Some(failure) = other_tools::volume_option(&arguments) {
         return end_with(&failure, json.then_some(json::failure));
@@ -96,6 +96,29 @@ pub(crate) fn run() -> ExitCode {
         Ok(()) => Status::Done.into(),
         Err(failure) => end_with(&failure, json.then(|| command.failure_document())),
     }
+}
+
+/// What was made of the arguments of the process.
+#[cfg(feature = "fuse")]
+enum Translated {
+    Arguments(Vec<OsString>),
+    Done(ExitCode),
+}
+
+/// Translates the command lines of other programs: mount(8), dislocker and libbde.
+#[cfg(feature = "fuse")]
+fn translated(arguments: Vec<OsString>) -> Result<Translated, Failure> {
+    match compat::called(&arguments) {
+        Some(Ok(compat::Called::Fve(arguments))) => return Ok(Translated::Arguments(arguments)),
+        Some(Ok(compat::Called::Done(status))) => return Ok(Translated::Done(status)),
+        Some(Err(failure)) => return Err(failure),
+        None => {}
+    }
+    let translated = mount_helper::translate(arguments)?;
+    for warning in translated.warnings {
+        term::note(format_args!("warning: {warning}"));
+    }
+    Ok(Translated::Arguments(translated.arguments))
 }
 
 /// Parses the arguments, and records which of them no message may repeat. Returns the command and

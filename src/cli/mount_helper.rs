@@ -165,13 +165,12 @@ pub(crate) struct Translated {
     pub(crate) warnings: Vec<String>,
 }
 
-/// The translated arguments of this process, without the name of the program.
-pub(crate) fn arguments() -> Result<Vec<OsString>, Failure> {
-    let mut arguments = translate(std::env::args_os().collect())?.arguments;
-    if !arguments.is_empty() {
-        arguments.remove(0);
-    }
-    Ok(arguments)
+/// Whether an option of mount(8), without its value, has no effect here.
+pub(crate) fn is_ignored(name: &str) -> bool {
+    name.starts_with("x-")
+        || name.starts_with("X-")
+        || IGNORED.contains(&name)
+        || IGNORED_WITH_VALUE.contains(&name)
 }
 
 /// Translates the arguments if mount(8) started the program, under either name.

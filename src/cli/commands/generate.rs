@@ -70,11 +70,12 @@ fn write_pages(directory: &Path, command: Command) -> Result<(), Failure> {
     }
     std::fs::create_dir_all(directory).map_err(fail)?;
     #[cfg(feature = "fuse")]
-    std::fs::write(
-        directory.join("mount.fve.8"),
-        crate::cli::mount_helper::page(&command),
-    )
-    .map_err(fail)?;
+    for (file, text) in [
+        ("mount.fve.8", crate::cli::mount_helper::page(&command)),
+        ("fve-compat.1", crate::cli::compat::page()),
+    ] {
+        std::fs::write(directory.join(file), text).map_err(fail)?;
+    }
     for page in manual::pages(command) {
         std::fs::write(directory.join(page.file()), page.text).map_err(fail)?;
     }
@@ -86,6 +87,10 @@ fn page_of(words: &[String], command: Command) -> Result<String, Failure> {
     #[cfg(feature = "fuse")]
     if words == ["mount.fve"] {
         return Ok(crate::cli::mount_helper::page(&command));
+    }
+    #[cfg(feature = "fuse")]
+    if words == ["compat"] {
+        return Ok(crate::cli::compat::page());
     }
     let none = || Failure::Other {
         status: Status::Usage,

@@ -66,6 +66,7 @@ pub struct MountOptions {
     modified: SystemTime,
     threads: Option<usize>,
     direct_io: bool,
+    file_name: String,
     device: Option<Arc<OwnedFd>>,
 }
 
@@ -83,6 +84,7 @@ impl MountOptions {
             modified: SystemTime::now(),
             threads: None,
             direct_io: false,
+            file_name: FILE_NAME.to_owned(),
             device: None,
         }
     }
@@ -145,6 +147,13 @@ impl MountOptions {
     #[must_use]
     pub fn direct_io(mut self, direct: bool) -> Self {
         self.direct_io = direct;
+        self
+    }
+
+    /// Sets the name of the file with the volume. Without this, it is [`FILE_NAME`].
+    #[must_use]
+    pub fn file_name(mut self, name: impl Into<String>) -> Self {
+        self.file_name = name.into();
         self
     }
 
@@ -254,6 +263,7 @@ impl Mount {
         if options.direct_io {
             tree.bypass_cache();
         }
+        tree.set_file_name(&options.file_name);
         let tree = Arc::new(tree);
         let requests = Arc::new(Requests::default());
         let adapter = || Adapter::new(tree.clone(), requests.clone(), options.owner());

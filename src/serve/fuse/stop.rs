@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::thread::JoinHandle;
 
 use super::mounted::{Mounted, Place};
-use super::tree::{FILE_NAME, Tree};
+use super::tree::Tree;
 use super::unmount::{detach, unmount};
 use crate::error::{Error, Result};
 use crate::shown::ShowPath;
@@ -57,10 +57,6 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn is_writable(&self) -> bool {
-        self.tree.as_ref().is_some_and(|tree| tree.is_writable())
-    }
-
     /// Returns when everything that was written is on stable storage.
     pub(super) fn flush(&self) -> io::Result<()> {
         self.tree.as_ref().map_or(Ok(()), |tree| tree.flush())
@@ -153,10 +149,12 @@ impl Stopper {
 
     fn detach(shared: &Shared, directory: &Path) -> Result<()> {
         // The kernel holds no unwritten data but that of memory mappings.
-        let synced = if shared.is_serving.load(Ordering::SeqCst) && shared.is_writable() {
-            File::open(directory.join(FILE_NAME)).and_then(|file| file.sync_all())
-        } else {
-            Ok(())
+        let writable = shared.tree.as_ref().filter(|tree| tree.is_writable());
+        let synced = match writable {
+            Some(tree) if shared.is_serving.load(Ordering::SeqCst) => {
+                File::open(directory.join(tree.file_name())).and_then(|file| file.sync_all())
+            }
+            _ => Ok(()),
         };
         shared.requests.stop();
         let flushed = shared.flush();

@@ -9,7 +9,8 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::volume::{Unlocked, Writable};
 
-/// Name of the file that holds the decrypted volume.
+/// Name of the file that holds the decrypted volume, unless [`MountOptions::file_name`](super::MountOptions::file_name)
+/// gives it another.
 pub const FILE_NAME: &str = "volume";
 
 /// A file or directory of the file system.
@@ -94,6 +95,7 @@ pub(super) struct Tree {
     permissions: Permissions,
     modified: Mutex<SystemTime>,
     cached: bool,
+    name: String,
 }
 
 impl Tree {
@@ -108,6 +110,7 @@ impl Tree {
             content: Content::ReadOnly(volume),
             permissions,
             modified: Mutex::new(modified),
+            name: FILE_NAME.to_owned(),
         }
     }
 
@@ -122,6 +125,7 @@ impl Tree {
             content: Content::ReadWrite(volume),
             permissions,
             modified: Mutex::new(modified),
+            name: FILE_NAME.to_owned(),
         }
     }
 
@@ -130,17 +134,27 @@ impl Tree {
         self.cached = false;
     }
 
+    /// Gives the file this name.
+    pub(super) fn set_file_name(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+    }
+
+    /// The name of the file.
+    pub(super) fn file_name(&self) -> &str {
+        &self.name
+    }
+
     /// The node with this name in the directory.
     pub(super) fn lookup(&self, name: &str) -> Option<Node> {
-        (name == FILE_NAME).then_some(Node::Volume)
+        (name == self.name).then_some(Node::Volume)
     }
 
     /// The directory's entries.
-    pub(super) fn entries(&self) -> [(Node, &'static str); 3] {
+    pub(super) fn entries(&self) -> [(Node, &str); 3] {
         [
             (Node::Root, "."),
             (Node::Root, ".."),
-            (Node::Volume, FILE_NAME),
+            (Node::Volume, &self.name),
         ]
     }
 

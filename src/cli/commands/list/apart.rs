@@ -4,11 +4,12 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use fve::error::Error;
 
 use crate::cli::failure::Failure;
+use crate::cli::invocation;
 use crate::cli::output::term;
 
 /// What the other process writes after the list. No list has this byte.
@@ -17,8 +18,9 @@ const DONE: u8 = 0;
 /// Runs this command again in another process, and prints what that prints.
 pub(super) fn run() -> Result<(), Failure> {
     let fail = |error| Error::io("cannot start the process that looks at the devices", error);
-    let mut child = Command::new(std::env::current_exe().map_err(fail)?)
-        .args(std::env::args_os().skip(1).filter(|word| word != "--"))
+    let mut child = invocation::program()
+        .map_err(fail)?
+        .args(invocation::arguments().filter(|word| *word != "--"))
         .arg("--apart")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

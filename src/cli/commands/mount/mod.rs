@@ -16,6 +16,7 @@ mod volume;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, ValueHint};
 use fve::error::Error;
 use fve::serve::fuse::{FILE_NAME, Mount, MountOptions, Unserved};
@@ -23,6 +24,7 @@ use fve::shown::ShowPath;
 use rustix::process::{getegid, geteuid};
 use serde_json::json;
 
+use crate::cli::commands::unmount::FILE_NAMES;
 use crate::cli::every_volume::{self, EveryVolumeArgs};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
@@ -128,6 +130,15 @@ pub(crate) struct MountArgs {
     /// Once the mount is ready, print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// With --volume: the name of the file with the decrypted volume
+    #[arg(long, hide = true, requires = "volume", value_name = "NAME", value_parser = PossibleValuesParser::new(FILE_NAMES),
+        default_value = FILE_NAME)]
+    pub(crate) file_name: String,
+
+    /// With --read-write: if the volume cannot be written to, mount it read-only
+    #[arg(long, hide = true, requires = "read_write", requires = "volume", conflicts_with = "overlay")]
+    pub(crate) or_read_only: bool,
 
     /// Let no file be executed; without another driver, none can be in any case
     #[arg(long, hide = true)]
@@ -320,7 +331,7 @@ impl MountArgs {
         if !self.json {
             return None;
         }
-        let file = self.directory.join(FILE_NAME);
+        let file = self.directory.join(&self.file_name);
         Some(document(&json!({
             "source": self.source.source.to_string_lossy(),
             "directory": self.directory.to_string_lossy(),
@@ -350,7 +361,8 @@ impl MountArgs {
             .allow_other(self.allow_other)
             .allow_root(self.allow_root)
             .modified(modified.unwrap_or_else(SystemTime::now))
-            .direct_io(self.direct_io);
+            .direct_io(self.direct_io)
+            .file_name(&self.file_name);
         if let Some(uid) = self.uid {
             options = options.uid(uid);
         }

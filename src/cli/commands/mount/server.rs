@@ -1,7 +1,7 @@
 //! Serving a mount: in the foreground, or in a child process that detaches from the terminal.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::channel;
 
 use fve::error::Error;
@@ -13,6 +13,7 @@ use super::MountArgs;
 use super::apart::Mounter;
 use crate::cli::commands::unmount::Unmounter;
 use crate::cli::failure::Failure;
+use crate::cli::invocation;
 use crate::cli::output::{keyboard, term};
 use crate::cli::signals;
 
@@ -154,9 +155,12 @@ fn leave_terminal() -> io::Result<()> {
 /// Starts this command again as the server, and waits until the mount is ready.
 pub(super) fn start_in_background(args: &MountArgs) -> Result<(), Failure> {
     let fail = |error| Error::io("cannot start the server of the mount", error);
-    let mut child = Command::new(std::env::current_exe().map_err(fail)?)
-        .args(crate::cli::mount_helper::arguments()?)
+    let mut child = invocation::program()
+        .map_err(fail)?
+        .args(invocation::arguments())
         .arg("--background-child")
+        // It may hold a secret, which has been read.
+        .env_remove(crate::cli::compat::PASSWORD_VARIABLE)
         .stdout(Stdio::piped())
         .spawn()
         .map_err(fail)?;

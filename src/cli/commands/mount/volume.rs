@@ -1,29 +1,40 @@
 //! The decrypted volume as a file.
 
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use fve::serve::fuse::{FILE_NAME, Mount, MountOptions};
+use fve::error::Error;
+use fve::serve::fuse::{Mount, MountOptions};
 use fve::shown::ShowPath;
 use fve::source::ReadAt;
 use fve::volume::{Unlocked, Writable};
+use rustix::fs::Access;
+use rustix::io::Errno;
 
 use super::{MountArgs, server};
 use crate::cli::failure::Failure;
 use crate::cli::options::plaintext::{Holds, check_inside, open_to_read, open_to_write};
+use crate::cli::output::term;
 
 /// Shows the volume until it is unmounted.
 pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
     args.check_mount_point()?;
-    let (volume, options, _holds) = if args.writes() {
-        read_write(args)?
-    } else {
-        read_only(args)?
+    let (volume, options, _holds) = match args.writes() {
+        true => match read_write(args) {
+            Err(failure) if args.or_read_only && cannot_be_written(args, &failure) => {
+                note_read_only(&failure);
+                read_only(args)?
+            }
+            ready => ready?,
+        },
+        false => read_only(args)?,
     };
     let start = |options: &MountOptions| volume.mount(&args.directory, options);
     let what = || {
         let directory = args.directory.shown();
-        let file = args.directory.join(FILE_NAME);
+        let file = args.directory.join(&args.file_name);
         format!(
             "the decrypted volume is {}; end with 'fve unmount {directory}'",
             file.shown()
@@ -60,6 +71,38 @@ fn read_only(args: &MountArgs) -> Result<Ready, Failure> {
     let (unlocked, source, modified, holds) = open_to_read(&args.source, &args.credentials)?;
     let options = args.options(&source, modified);
     Ok((Content::ReadOnly(Arc::new(unlocked)), options, holds))
+}
+
+/// Whether the volume can only be read, because of its source or of its own state. This is known before a secret
+/// is used up that can be read only once.
+fn cannot_be_written(args: &MountArgs, failure: &Failure) -> bool {
+    matches!(failure, Failure::Volume(Error::Unwritable(_)))
+        || is_write_protected(&args.source.source).unwrap_or(false)
+}
+
+/// Whether the system keeps this user from writing to the file or device.
+fn is_write_protected(source: &Path) -> io::Result<bool> {
+    let metadata = source.metadata()?;
+    if metadata.file_type().is_block_device() {
+        let device = metadata.rdev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let flag = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro"))?;
+        if flag.trim() == "1" {
+            return Ok(true);
+        }
+    }
+    let allowed = rustix::fs::access(source, Access::WRITE_OK);
+    Ok(matches!(
+        allowed,
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS)
+    ))
+}
+
+fn note_read_only(failure: &Failure) {
+    let why = failure.message().unwrap_or_default();
+    term::note(format_args!(
+        "warning: the volume is mounted read-only: {why}"
+    ));
 }
 
 fn read_write(args: &MountArgs) -> Result<Ready, Failure> {

@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use fve::error::Error;
-use fve::serve::fuse::FILE_NAME;
 use fve::shown::ShowPath;
 use fve::source::{MountEntry, is_nbd_address};
 use serde_json::json;
 
+use super::FILE_NAMES;
 use super::layers::{Layers, is_fve};
 use super::private;
 use crate::cli::every_volume;
@@ -20,6 +20,12 @@ use crate::cli::output::term::{self, escaped};
 
 /// Most links that are followed, as in the kernel.
 const MAX_LINKS: usize = 40;
+
+/// Whether the path is that of the file with the volume in this mount.
+fn is_shown_in(entry: &MountEntry, path: &Path) -> bool {
+    let mut names = FILE_NAMES.iter();
+    names.any(|name| entry.directory.join(name) == path)
+}
 
 /// The mount that `word` names, with its layers.
 pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
@@ -42,7 +48,7 @@ pub(super) fn find(word: &Path) -> Result<Layers, Failure> {
     }
     let mut meant: Vec<_> = all()?
         .into_iter()
-        .filter(|entry| entry.directory.join(FILE_NAME) == path || is_source(entry, &path))
+        .filter(|entry| is_shown_in(entry, &path) || is_source(entry, &path))
         .map(|entry| Layers::on_own(entry.directory))
         .collect();
     match (meant.pop(), meant.is_empty()) {

@@ -18,6 +18,7 @@ use fve::shown::ShowPath;
 use fve::source::{MountEntry, writer_of};
 use rustix::process::geteuid;
 
+use super::FILE_NAMES;
 use super::users::{self, Users};
 use super::{is_busy, private, refused};
 use crate::cli::failure::Failure;
@@ -252,9 +253,9 @@ impl Layers {
     /// that worked. If it cannot be opened, the server has ended or serves another user only;
     /// unmounting must work all the same.
     fn open_volume(&self) -> Option<File> {
-        self.volume()
-            .filter(|volume| volume.writable)
-            .and_then(|_| File::open(self.own.join(FILE_NAME)).ok())
+        self.volume().filter(|volume| volume.writable)?;
+        let mut names = FILE_NAMES.iter();
+        names.find_map(|name| File::open(self.own.join(name)).ok())
     }
 
     fn clean_up(&self) {

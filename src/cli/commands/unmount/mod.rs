@@ -23,6 +23,9 @@ use fve::serve::fuse::{FILE_NAME, detach_mount};
 use fve::source::MountEntry;
 use serde_json::json;
 
+/// The names that the file with a decrypted volume can have: our own, and those of dislocker and libbde.
+pub(crate) const FILE_NAMES: [&str; 3] = [FILE_NAME, "dislocker-file", "bde1"];
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

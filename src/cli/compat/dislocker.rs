@@ -1,0 +1,245 @@
+//! dislocker, dislocker-fuse and dislocker-file, and the lines of `/etc/fstab` with the type
+//! `fuse.dislocker`.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStringExt;
+
+use zeroize::Zeroizing;
+
+use super::fuse::Mounting;
+use super::secret::{self, Secrets};
+use super::words::{Form, Given, Takes, Word};
+use super::{Call, option, path};
+use crate::cli::failure::Failure;
+use crate::cli::output::term;
+
+pub(super) const FORMS: &[Form] = &[
+    ('c', "clearkey", Takes::Nothing),
+    ('f', "bekfile", Takes::Value),
+    ('F', "force-block", Takes::Maybe),
+    ('h', "help", Takes::Nothing),
+    ('k', "fvek", Takes::Value),
+    ('K', "vmk", Takes::Value),
+    ('l', "logfile", Takes::Value),
+    ('O', "offset", Takes::Value),
+    ('p', "recovery-password", Takes::Maybe),
+    ('q', "quiet", Takes::Nothing),
+    ('r', "readonly", Takes::Nothing),
+    ('s', "stateok", Takes::Nothing),
+    ('u', "user-password", Takes::Maybe),
+    ('v', "verbosity", Takes::Nothing),
+    ('V', "volume", Takes::Value),
+];
+
+/// The environment variable that can hold the password.
+pub(in crate::cli) const PASSWORD_VARIABLE: &str = "DISLOCKER_PASSWORD";
+
+/// The file that scripts expect in the mounted directory.
+const FILE_NAME: &str = "--file-name=dislocker-file";
+
+const MOUNT_INSTEAD: &str = "'fve mount --volume SOURCE DIR', which asks for it, or gives it a file with --password-file or --recovery-password-file";
+
+/// The arguments for fve of `dislocker -V VOLUME … -- DIR`.
+pub(super) fn mount(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
+    let words: Vec<_> = given.words.iter().chain(&given.rest).cloned().collect();
+    let mounting = Mounting::parse(&words).map_err(|problem| call.refused(problem))?;
+    let volume = given.value('V');
+    let volume = volume.ok_or_else(|| call.refused("no volume is given with -V"))?;
+    let directory = mounting.directory.clone();
+    let directory = directory.ok_or_else(|| call.refused("no mount point is given"))?;
+    mount_with(call, given, mounting, volume, &directory, &[])
+}
+
+fn mount_with(
+    call: &mut Call<'_>,
+    given: &Given,
+    mounting: Mounting,
+    volume: &Word,
+    directory: &Word,
+    more: &[&str],
+) -> Result<Vec<OsString>, Failure> {
+    let mut words: Vec<OsString> = ["fve", "mount", "--volume", FILE_NAME]
+        .map(Into::into)
+        .into();
+    words.extend([path(volume), path(directory)]);
+    if !given.has('r') && !mounting.read_only {
+        words.extend(["--read-write", "--or-read-only"].map(Into::into));
+    }
+    words.extend(more.iter().map(Into::into));
+    if mounting.foreground {
+        words.push("--foreground".into());
+    }
+    words.extend(mounting.options);
+    add_common(call, given, &mut words, MOUNT_INSTEAD)?;
+    for warning in mounting.warnings {
+        call.note(&warning);
+    }
+    Ok(words)
+}
+
+/// The arguments for fve of `dislocker-file -V VOLUME … -- FILE`.
+pub(super) fn decrypt(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
+    let volume = given.value('V');
+    let volume = volume.ok_or_else(|| call.refused("no volume is given with -V"))?;
+    let mut files = given.words.iter().chain(&given.rest);
+    let (Some(file), None) = (files.next(), files.next()) else {
+        return Err(call.refused("exactly one file must be given to write the volume to"));
+    };
+    let mut words = vec!["fve".into(), "decrypt".into(), path(volume), path(file)];
+    let instead = "'fve decrypt SOURCE OUT', which asks for it, or gives it a file with --password-file or --recovery-password-file";
+    add_common(call, given, &mut words, instead)?;
+    Ok(words)
+}
+
+/// Adds what mounting and decrypting have in common: credentials, place of the volume, messages.
+fn add_common(
+    call: &mut Call<'_>,
+    given: &Given,
+    words: &mut Vec<OsString>,
+    instead: &str,
+) -> Result<(), Failure> {
+    // Before any message.
+    if given.has('q') {
+        term::be_quiet();
+        words.push("--quiet".into());
+    } else {
+        words.extend((0..given.count('v')).map(|_| "--verbose".into()));
+    }
+    let (credentials, has_secret) = credentials(call, given)?;
+    words.extend(credentials);
+    if let Some(log) = given.value('l') {
+        write_messages_to(log).map_err(|problem| call.refused(problem))?;
+    }
+    if has_secret {
+        Secrets::warn(call.name, instead);
+    }
+    if let Some(offset) = given.value('O') {
+        words.push(option("offset", offset));
+    }
+    if given.has('F') {
+        call.note(
+            "the option -F has no effect: fve compares all metadata copies, and uses a good one",
+        );
+    }
+    if given.has('v') {
+        call.say_translated(words);
+    }
+    Ok(())
+}
+
+/// The options for the credentials, and whether one of them was a secret on the command line.
+fn credentials(call: &Call<'_>, given: &Given) -> Result<(Vec<OsString>, bool), Failure> {
+    let mut words = Vec::new();
+    let mut has_secret = false;
+    let mut asks = false;
+    for (letter, value) in &given.options {
+        match (letter, value) {
+            ('f', Some(file)) => words.push(option("startup-key", file)),
+            ('k', Some(file)) => words.push(option("fvek-file", file)),
+            ('K', Some(file)) => words.push(option("vmk-file", file)),
+            ('u' | 'p', Some(secret)) => {
+                let option = if *letter == 'u' {
+                    "password-file"
+                } else {
+                    "recovery-password-file"
+                };
+                words.push(call.secrets.pass_on(secret, option)?);
+                has_secret = true;
+            }
+            ('u', None) => match password_from_elsewhere()? {
+                Some(option) => words.push(option),
+                None => asks = true,
+            },
+            ('p', None) => asks = true,
+            _ => {}
+        }
+    }
+    if words.is_empty() && !asks {
+        // Only a clear key may unlock the volume then.
+        words.push("--no-prompt".into());
+    }
+    Ok((words, has_secret))
+}
+
+/// The password from the environment or, where there is no terminal, from standard input.
+fn password_from_elsewhere() -> Result<Option<OsString>, Failure> {
+    if let Some(password) = std::env::var_os(PASSWORD_VARIABLE) {
+        let password = Zeroizing::new(password.into_vec());
+        return secret::pipe(&password, "password-file").map(Some);
+    }
+    let is_piped = !std::io::stdin().is_terminal();
+    Ok(is_piped.then(|| "--password-file=-".into()))
+}
+
+/// Lets all messages go to the end of a file.
+fn write_messages_to(log: &Word) -> Result<(), String> {
+    use std::os::unix::fs::FileTypeExt;
+    let path = log.os();
+    let is_device = std::fs::metadata(&path).is_ok_and(|meta| meta.file_type().is_block_device());
+    if is_device {
+        return Err("the log file is a block device".to_owned());
+    }
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.append(true).create(true).open(path);
+    file.and_then(|file| rustix::stdio::dup2_stderr(&file).map_err(Into::into))
+        .map_err(|error| format!("cannot write to the log file: {error}"))
+}
+
+/// Whether mount(8) calls, with `SOURCE DIR -o OPTIONS`.
+pub(super) fn is_helper(name: &str, words: &[Word]) -> bool {
+    let is_word = |number: usize| {
+        let word = words.get(number);
+        word.is_some_and(|word| !word.bytes.starts_with(b"-"))
+    };
+    let third = words.get(2).map(|word| word.bytes.as_slice());
+    name.starts_with("mount.") || (is_word(0) && is_word(1) && matches!(third, None | Some(b"-o")))
+}
+
+/// The options of mount(8) for its helpers.
+const HELPER_FORMS: &[Form] = &[
+    ('f', "", Takes::Nothing),
+    ('h', "", Takes::Nothing),
+    ('N', "", Takes::Value),
+    ('n', "", Takes::Nothing),
+    ('o', "", Takes::Value),
+    ('s', "", Takes::Nothing),
+    ('t', "", Takes::Value),
+    ('v', "", Takes::Nothing),
+];
+
+/// The arguments for fve of a call by mount(8).
+pub(super) fn helper(call: &mut Call<'_>) -> Result<Vec<OsString>, Failure> {
+    let given = Given::parse(HELPER_FORMS, &call.words).map_err(|problem| call.refused(problem))?;
+    let [volume, directory] = given.words.as_slice() else {
+        return Err(call.refused("mount(8) gives SOURCE DIR -o OPTIONS"));
+    };
+    let mut mounting = Mounting::default();
+    let mut options = Given::default();
+    let lists = given.options.iter().filter(|(letter, _)| *letter == 'o');
+    for word in lists
+        .filter_map(|(_, list)| list.as_ref())
+        .flat_map(Word::separated)
+    {
+        let (name, value) = word.name_and_value();
+        let known = FORMS.iter().find(|(_, long, _)| *long == name);
+        match known {
+            Some((_, _, Takes::Value)) if value.is_none() => {
+                return Err(call.refused(format!("the mount option '{name}' needs a value")));
+            }
+            Some(('h' | 'V', ..)) | None => mounting.add(&word),
+            Some((letter, ..)) => options.options.push((*letter, value)),
+        }
+    }
+    if given.has('v') {
+        options.options.push(('v', None));
+    }
+    let mut more = vec!["--unless-mounted"];
+    if given.has('f') {
+        more.push("--fake");
+    }
+    if given.has('s') {
+        mounting.warnings.clear();
+    }
+    mount_with(call, &options, mounting, volume, directory, &more)
+}

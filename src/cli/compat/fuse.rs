@@ -1,0 +1,151 @@
+//! The options of FUSE, which both tools pass on.
+
+use std::ffi::OsString;
+
+use super::words::Word;
+use crate::cli::mount_helper;
+
+/// Options of FUSE that have no effect here, besides those of mount(8): they tune its library, or say what is
+/// so in any case.
+const IGNORED: &[&str] = &[
+    "ac_attr_timeout",
+    "async_read",
+    "attr_timeout",
+    "auto_cache",
+    "big_writes",
+    "congestion_threshold",
+    "entry_timeout",
+    "hard_remove",
+    "intr",
+    "intr_signal",
+    "kernel_cache",
+    "large_read",
+    "max_background",
+    "max_readahead",
+    "max_write",
+    "negative_timeout",
+    "no_remote_lock",
+    "noauto_cache",
+    "readdir_ino",
+    "sync_read",
+    "use_ino",
+];
+
+/// Options of FUSE that `fve mount` has, too.
+const OWN: &[(&str, &str)] = &[
+    ("allow_other", "--allow-other"),
+    ("allow_root", "--allow-root"),
+    ("auto_unmount", "--auto-unmount"),
+    ("direct_io", "--direct-io"),
+    ("noexec", "--noexec"),
+];
+
+/// The same, with a value.
+const OWN_WITH_VALUE: &[&str] = &["uid", "gid", "umask"];
+
+/// What FUSE was told.
+#[derive(Default)]
+pub(super) struct Mounting {
+    /// The mount point.
+    pub(super) directory: Option<Word>,
+    pub(super) read_only: bool,
+    pub(super) foreground: bool,
+    /// The options for `fve mount`.
+    pub(super) options: Vec<OsString>,
+    /// What has no effect.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Mounting {
+    /// Takes the arguments of a program of FUSE.
+    pub(super) fn parse(words: &[Word]) -> Result<Self, String> {
+        let mut mounting = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match word.bytes.as_slice() {
+                b"-o" => match words.next() {
+                    Some(list) => mounting.add_all(list),
+                    None => return Err("the option -o of FUSE needs a value".to_owned()),
+                },
+                [b'-', b'o', ..] => mounting.add_all(&word.from(2)),
+                b"-f" => mounting.foreground = true,
+                b"-d" => {
+                    mounting.foreground = true;
+                    mounting.options.push("--verbose".into());
+                }
+                // A single thread is no promise that a program could rely on.
+                b"-s" => {}
+                [b'-', ..] => return Err("one of the options for FUSE is unknown".to_owned()),
+                _ if mounting.directory.is_some() => {
+                    return Err("there is more than one mount point".to_owned());
+                }
+                _ => mounting.directory = Some(word.clone()),
+            }
+        }
+        Ok(mounting)
+    }
+
+    pub(super) fn add_all(&mut self, list: &Word) {
+        for option in list.separated() {
+            self.add(&option);
+        }
+    }
+
+    /// One mount option.
+    pub(super) fn add(&mut self, option: &Word) {
+        let (name, value) = option.name_and_value();
+        let own = OWN.iter().find(|(theirs, _)| *theirs == name);
+        match (name.as_str(), own, value) {
+            ("ro", ..) => self.read_only = true,
+            (_, Some((_, own)), _) => self.options.push((*own).into()),
+            (name, None, Some(value)) if OWN_WITH_VALUE.contains(&name) => {
+                self.options.push(super::option(name, &value));
+            }
+            (name, None, _) if IGNORED.contains(&name) || mount_helper::is_ignored(name) => {}
+            (name, ..) => {
+                let plain = |c: char| c.is_ascii_lowercase() || matches!(c, '-' | '_');
+                self.warnings.push(match name.chars().all(plain) {
+                    true => format!("the mount option '{name}' is unknown and has no effect"),
+                    // It may be a part of a password with a comma in it.
+                    false => "one of the mount options is unknown and has no effect".to_owned(),
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Result<Mounting, String> {
+        let numbered = words.iter().enumerate();
+        let words: Vec<_> = numbered
+            .map(|(number, word)| Word::new(number, word.as_bytes()))
+            .collect();
+        Mounting::parse(&words)
+    }
+
+    #[test]
+    fn options_and_mount_point_come_in_any_order() {
+        for words in [
+            &["-o", "allow_other,ro,nonempty", "/mnt", "-f"][..],
+            &["/mnt", "-oallow_other,kernel_cache", "-f", "-o", "ro"],
+        ] {
+            let mounting = parsed(words).unwrap();
+            assert_eq!(mounting.directory.unwrap().text(), "/mnt");
+            assert!(mounting.read_only && mounting.foreground);
+            assert_eq!(mounting.options, ["--allow-other"]);
+            assert!(mounting.warnings.is_empty());
+        }
+        assert!(parsed(&["/mnt", "/other"]).is_err());
+        assert!(parsed(&["-o"]).is_err());
+    }
+
+    #[test]
+    fn an_unknown_option_is_named_unless_it_may_be_a_secret() {
+        let mounting = parsed(&["-o", "frobnicate,Geheim1", "m"]).unwrap();
+        assert!(mounting.warnings[0].contains("'frobnicate'"));
+        assert!(!mounting.warnings[1].contains("Geheim1"));
+    }
+}

@@ -1,0 +1,224 @@
+//! What `-h` prints, and the manual page fve-compat(1).
+
+use super::{NAMES, Tool};
+
+/// What to use instead of a tool, and the options that are translated.
+struct Row {
+    tool: Tool,
+    /// The arguments.
+    usage: &'static str,
+    /// What it does here.
+    does: &'static str,
+    /// The command of fve for the same.
+    ours: &'static str,
+    /// Each option, and what becomes of it.
+    options: &'static [(&'static str, &'static str)],
+}
+
+const DISLOCKER_OPTIONS: &[(&str, &str)] = &[
+    ("-V VOLUME", "SOURCE"),
+    ("-O BYTES", "--offset BYTES"),
+    (
+        "-p[DIGITS]",
+        "--recovery-password-file; without DIGITS, they are asked for",
+    ),
+    (
+        "-u[PASSWORD]",
+        "--password-file; without PASSWORD, it is asked for, read from a pipe, or taken from $DISLOCKER_PASSWORD",
+    ),
+    ("-f FILE", "--startup-key FILE"),
+    ("-k FILE", "--fvek-file FILE"),
+    ("-K FILE", "--vmk-file FILE"),
+    ("-c", "only a clear key"),
+    (
+        "-r",
+        "read-only; without it, the volume can be written to if that is safe",
+    ),
+    ("-l FILE", "messages go to the end of FILE"),
+    ("-v, -q", "--verbose, --quiet"),
+    (
+        "-s, -F[N]",
+        "no effect: all metadata copies and the state are always checked",
+    ),
+    (
+        "-o OPTIONS",
+        "after '--', for FUSE: allow_other, allow_root, auto_unmount, direct_io, ro, uid=, gid=, umask=",
+    ),
+];
+
+const LIBBDE_OPTIONS: &[(&str, &str)] = &[
+    ("-o BYTES", "--offset BYTES"),
+    ("-p PASSWORD", "--password-file"),
+    ("-r DIGITS", "--recovery-password-file"),
+    ("-s FILE", "--startup-key FILE"),
+    ("-k FVEK:TWEAK", "--fvek-file"),
+    ("-u", "ask nothing"),
+    ("-v", "--verbose; bdemount stays in the foreground"),
+    ("-V", "print the version"),
+    (
+        "-X OPTIONS",
+        "bdemount, for FUSE: allow_other, allow_root, auto_unmount, direct_io, uid=, gid=, umask=",
+    ),
+];
+
+const ROWS: &[Row] = &[
+    Row {
+        tool: Tool::Dislocker,
+        usage: "-V VOLUME [OPTIONS] -- DIR",
+        does: "shows the decrypted volume as the file DIR/dislocker-file",
+        ours: "fve mount --volume SOURCE DIR",
+        options: DISLOCKER_OPTIONS,
+    },
+    Row {
+        tool: Tool::DislockerFile,
+        usage: "-V VOLUME [OPTIONS] -- FILE",
+        does: "writes the decrypted volume to a new file",
+        ours: "fve decrypt SOURCE FILE",
+        options: DISLOCKER_OPTIONS,
+    },
+    Row {
+        tool: Tool::DislockerFind,
+        usage: "[FILE...]",
+        does: "prints the devices or files that are BitLocker volumes; the exit status is their number",
+        ours: "fve list",
+        options: &[],
+    },
+    Row {
+        tool: Tool::DislockerMetadata,
+        usage: "-V VOLUME [-o BYTES]",
+        does: "describes the metadata of a volume",
+        ours: "fve info SOURCE",
+        options: &[
+            ("-V VOLUME", "SOURCE"),
+            ("-o BYTES", "--offset BYTES"),
+            ("-v", "no effect"),
+        ],
+    },
+    Row {
+        tool: Tool::DislockerBek,
+        usage: "-f FILE",
+        does: "describes a startup key, without the key itself",
+        ours: "fve info FILE",
+        options: &[("-f FILE", "SOURCE")],
+    },
+    Row {
+        tool: Tool::Bdemount,
+        usage: "[OPTIONS] VOLUME DIR",
+        does: "shows the decrypted volume as the read-only file DIR/bde1",
+        ours: "fve mount --volume SOURCE DIR",
+        options: LIBBDE_OPTIONS,
+    },
+    Row {
+        tool: Tool::Bdeinfo,
+        usage: "[OPTIONS] VOLUME",
+        does: "describes a volume, and fails if no credential unlocks it",
+        ours: "fve info SOURCE",
+        options: LIBBDE_OPTIONS,
+    },
+];
+
+fn row(tool: Tool) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.tool == tool)
+}
+
+/// The command of fve for the same, in a sentence.
+pub(super) fn instead(tool: Tool) -> String {
+    let ours = row(tool).map(|row| row.ours).unwrap_or_default();
+    format!("the command of fve is '{ours}'")
+}
+
+/// What `-h` prints.
+pub(super) fn text(tool: Tool, name: &str) -> String {
+    let Some(row) = row(tool) else {
+        return String::new();
+    };
+    let mut text = format!(
+        "{name} (fve {}): fve in place of the program with this name\n\nUsage: {name} {}\n\nIt {}. \
+         The command of fve is:\n  {}\n",
+        env!("CARGO_PKG_VERSION"),
+        row.usage,
+        row.does,
+        row.ours
+    );
+    if !row.options.is_empty() {
+        text.push_str("\nOptions, and what becomes of them:\n");
+    }
+    for (theirs, ours) in row.options {
+        text.push_str(&format!("  {theirs:<15} {ours}\n"));
+    }
+    text
+}
+
+/// The manual page.
+pub(in crate::cli) fn page() -> String {
+    let escaped = |text: &str| text.replace('\\', "\\e").replace('-', "\\-");
+    let mut page = String::from(
+        ".TH FVE\\-COMPAT 1 \"\" \"fve\" \"User Commands\"\n.SH NAME\nfve\\-compat \\- dislocker and bdemount \
+         command lines, run by fve\n.SH DESCRIPTION\nThe package fve\\-compat installs fve under the names of the \
+         programs of dislocker and libbde, for scripts that call them. The output files have the names that such \
+         scripts expect, and the exit status is 0 exactly where the work was done; dislocker\\-find returns the \
+         number of volumes that it found.\n.PP\nA secret on the command line is visible to every user of the \
+         computer while the command starts, and stays in the history of the shell. It is overwritten as soon as \
+         it was read.\n",
+    );
+    for row in ROWS {
+        let names = NAMES
+            .iter()
+            .filter(|(name, tool)| *tool == row.tool && !name.starts_with("mount."));
+        let names: Vec<_> = names.map(|(name, _)| *name).collect();
+        page.push_str(&format!(
+            ".SH {}\n.B {}\n{}\n.PP\nIt {}. The command of fve is\n.BR \"{}\" .\n",
+            escaped(&names.join(", ").to_uppercase()),
+            escaped(names.first().copied().unwrap_or_default()),
+            escaped(row.usage),
+            escaped(row.does),
+            escaped(row.ours)
+        ));
+        for (theirs, ours) in row.options {
+            page.push_str(&format!(
+                ".TP\n.B {}\n{}.\n",
+                escaped(theirs),
+                escaped(ours)
+            ));
+        }
+    }
+    page.push_str(
+        ".SH FSTAB\nLines with the type fuse.dislocker take the long options of dislocker as mount options, such as \
+         user\\-password=, recovery\\-password=, bekfile=, fvek=, vmk=, offset=, clearkey and readonly. Every user \
+         can read /etc/fstab: use the type fve and a file with the secret, as in\n.BR mount.fve (8).\n\
+         .SH SEE ALSO\n.BR fve (1),\n.BR fve\\-mount (1),\n.BR mount.fve (8)\n",
+    );
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tool_has_help_and_a_place_in_the_page() {
+        let page = page().replace('\\', "");
+        for (name, tool) in NAMES {
+            assert!(text(*tool, name).contains("Usage:"), "{name}");
+            assert!(
+                name.starts_with("mount.") || page.contains(&name.to_uppercase()),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_option() {
+        use super::super::{dislocker, libbde, metadata};
+        for (tool, forms) in [
+            (Tool::Dislocker, dislocker::FORMS),
+            (Tool::Bdemount, libbde::MOUNT_FORMS),
+            (Tool::DislockerMetadata, metadata::FORMS),
+        ] {
+            let text = text(tool, "tool");
+            for (letter, ..) in forms.iter().filter(|(letter, ..)| *letter != 'h') {
+                assert!(text.contains(&format!("-{letter}")), "{tool:?} -{letter}");
+            }
+        }
+    }
+}

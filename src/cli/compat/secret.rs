@@ -1,0 +1,67 @@
+//! Secrets from the command line: overwritten there, and passed on in a pipe.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::fd::IntoRawFd;
+
+use fve::error::Error;
+
+use super::argv;
+use super::words::Word;
+use crate::cli::failure::Failure;
+use crate::cli::output::term;
+
+/// Longest secret: a pipe takes it without anyone reading, and no secret of BitLocker is that long.
+const MAX_LEN: usize = 4000;
+
+/// Where the other end of the pipe is read. The processes that this one starts inherit it.
+const DESCRIPTORS: &str = "/dev/fd/";
+
+/// The arguments of the process, and the secrets that were found in them.
+pub(super) struct Secrets<'a> {
+    arguments: Vec<&'a [u8]>,
+}
+
+impl<'a> Secrets<'a> {
+    pub(super) fn new(arguments: Vec<&'a [u8]>) -> Self {
+        Self { arguments }
+    }
+
+    /// Overwrites the secret in the command line. Returns the option of fve that reads it.
+    pub(super) fn pass_on(&self, secret: &Word, option: &str) -> Result<OsString, Failure> {
+        argv::overwrite(&self.arguments, secret.number, secret.range.clone());
+        pipe(&secret.bytes, option)
+    }
+
+    /// Warns of secrets on the command line. `instead` is what to type.
+    pub(super) fn warn(name: &str, instead: &str) {
+        term::note(format_args!(
+            "warning: {name}: a secret on the command line is visible to every user of this computer while the \
+             command starts, and stays in the history of the shell; instead, use {instead}"
+        ));
+    }
+}
+
+/// The option of fve that reads this secret from a pipe.
+pub(super) fn pipe(secret: &[u8], option: &str) -> Result<OsString, Failure> {
+    if secret.len() > MAX_LEN {
+        return Err(Failure::usage("a secret on the command line is too long"));
+    }
+    let fail = |error| Error::io("cannot pass a secret on", error);
+    let (reader, mut writer) = std::io::pipe().map_err(fail)?;
+    writer.write_all(secret).map_err(fail)?;
+    // One newline at the end is ignored, so that the secret may end in one.
+    writer.write_all(b"\n").map_err(fail)?;
+    rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::empty())
+        .map_err(|error| fail(error.into()))?;
+    Ok(format!("--{option}={DESCRIPTORS}{}", reader.into_raw_fd()).into())
+}
+
+/// An argument as a message shows it: a pipe means nothing to the user.
+pub(super) fn shown(argument: &OsStr) -> String {
+    let text = argument.to_string_lossy();
+    match text.split_once(&format!("={DESCRIPTORS}")) {
+        Some((option, _)) => format!("{option}=FILE"),
+        None => text.into_owned(),
+    }
+}
