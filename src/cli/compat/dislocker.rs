@@ -22,6 +22,7 @@ pub(super) const FORMS: &[Form] = &[
     ('k', "fvek", Takes::Value),
     ('K', "vmk", Takes::Value),
     ('l', "logfile", Takes::Value),
+    ('o', "options", Takes::Value),
     ('O', "offset", Takes::Value),
     ('p', "recovery-password", Takes::Maybe),
     ('q', "quiet", Takes::Nothing),
@@ -40,15 +41,45 @@ const FILE_NAME: &str = "--file-name=dislocker-file";
 
 const MOUNT_INSTEAD: &str = "'fve mount --volume SOURCE DIR', which asks for it, or gives it a file with --password-file or --recovery-password-file";
 
-/// The arguments for fve of `dislocker -V VOLUME … -- DIR`.
+/// The arguments for fve of `dislocker -V VOLUME … -- DIR`, or of `dislocker VOLUME DIR -o OPTIONS`, which is
+/// what mount(8) runs for the type `fuse.dislocker`.
 pub(super) fn mount(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
-    let words: Vec<_> = given.words.iter().chain(&given.rest).cloned().collect();
-    let mounting = Mounting::parse(&words).map_err(|problem| call.refused(problem))?;
-    let volume = given.value('V');
-    let volume = volume.ok_or_else(|| call.refused("no volume is given with -V"))?;
+    let mut words: Vec<_> = given.words.iter().chain(&given.rest).cloned().collect();
+    let by_mount = !given.has('V') && given.has('o');
+    let volume = match given.value('V') {
+        Some(volume) => volume.clone(),
+        None if words.is_empty() => return Err(call.refused("no volume is given with -V")),
+        None => words.remove(0),
+    };
+    let mut mounting = Mounting::parse(&words).map_err(|problem| call.refused(problem))?;
+    let mut all = given.clone();
+    for list in given.values('o') {
+        add_options(call, list, &mut all, &mut mounting)?;
+    }
     let directory = mounting.directory.clone();
     let directory = directory.ok_or_else(|| call.refused("no mount point is given"))?;
-    mount_with(call, given, mounting, volume, &directory, &[])
+    let more: &[_] = if by_mount { &["--unless-mounted"] } else { &[] };
+    mount_with(call, &all, mounting, &volume, &directory, more)
+}
+
+/// Adds a list of mount options: long options of dislocker, and those of FUSE.
+fn add_options(
+    call: &Call<'_>,
+    list: &Word,
+    given: &mut Given,
+    mounting: &mut Mounting,
+) -> Result<(), Failure> {
+    for word in list.separated() {
+        let (name, value) = word.name_and_value();
+        match FORMS.iter().find(|(_, long, _)| *long == name) {
+            Some((_, _, Takes::Value)) if value.is_none() => {
+                return Err(call.refused(format!("the mount option '{name}' needs a value")));
+            }
+            Some(('h' | 'o' | 'V', ..)) | None => mounting.add(&word),
+            Some((letter, ..)) => given.options.push((*letter, value)),
+        }
+    }
+    Ok(())
 }
 
 fn mount_with(
@@ -186,16 +217,6 @@ fn write_messages_to(log: &Word) -> Result<(), String> {
         .map_err(|error| format!("cannot write to the log file: {error}"))
 }
 
-/// Whether mount(8) calls, with `SOURCE DIR -o OPTIONS`.
-pub(super) fn is_helper(name: &str, words: &[Word]) -> bool {
-    let is_word = |number: usize| {
-        let word = words.get(number);
-        word.is_some_and(|word| !word.bytes.starts_with(b"-"))
-    };
-    let third = words.get(2).map(|word| word.bytes.as_slice());
-    name.starts_with("mount.") || (is_word(0) && is_word(1) && matches!(third, None | Some(b"-o")))
-}
-
 /// The options of mount(8) for its helpers.
 const HELPER_FORMS: &[Form] = &[
     ('f', "", Takes::Nothing),
@@ -208,7 +229,7 @@ const HELPER_FORMS: &[Form] = &[
     ('v', "", Takes::Nothing),
 ];
 
-/// The arguments for fve of a call by mount(8).
+/// The arguments for fve of `mount.fuse.dislocker SOURCE DIR -o OPTIONS`.
 pub(super) fn helper(call: &mut Call<'_>) -> Result<Vec<OsString>, Failure> {
     let given = Given::parse(HELPER_FORMS, &call.words).map_err(|problem| call.refused(problem))?;
     let [volume, directory] = given.words.as_slice() else {
@@ -216,20 +237,8 @@ pub(super) fn helper(call: &mut Call<'_>) -> Result<Vec<OsString>, Failure> {
     };
     let mut mounting = Mounting::default();
     let mut options = Given::default();
-    let lists = given.options.iter().filter(|(letter, _)| *letter == 'o');
-    for word in lists
-        .filter_map(|(_, list)| list.as_ref())
-        .flat_map(Word::separated)
-    {
-        let (name, value) = word.name_and_value();
-        let known = FORMS.iter().find(|(_, long, _)| *long == name);
-        match known {
-            Some((_, _, Takes::Value)) if value.is_none() => {
-                return Err(call.refused(format!("the mount option '{name}' needs a value")));
-            }
-            Some(('h' | 'V', ..)) | None => mounting.add(&word),
-            Some((letter, ..)) => options.options.push((*letter, value)),
-        }
+    for list in given.values('o') {
+        add_options(call, list, &mut options, &mut mounting)?;
     }
     if given.has('v') {
         options.options.push(('v', None));

@@ -1,6 +1,6 @@
 //! What `-h` prints, and the manual page fve-compat(1).
 
-use super::{NAMES, Tool};
+use super::{HELPER, NAMES, Tool};
 
 /// What to use instead of a tool, and the options that are translated.
 struct Row {
@@ -164,7 +164,7 @@ pub(in crate::cli) fn page() -> String {
     for row in ROWS {
         let names = NAMES
             .iter()
-            .filter(|(name, tool)| *tool == row.tool && !name.starts_with("mount."));
+            .filter(|(name, tool)| *tool == row.tool && !name.starts_with(HELPER));
         let names: Vec<_> = names.map(|(name, _)| *name).collect();
         page.push_str(&format!(
             ".SH {}\n.B {}\n{}\n.PP\nIt {}. The command of fve is\n.BR \"{}\" .\n",
@@ -201,7 +201,7 @@ mod tests {
         for (name, tool) in NAMES {
             assert!(text(*tool, name).contains("Usage:"), "{name}");
             assert!(
-                name.starts_with("mount.") || page.contains(&name.to_uppercase()),
+                name.starts_with(HELPER) || page.contains(&name.to_uppercase()),
                 "{name}"
             );
         }

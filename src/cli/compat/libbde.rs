@@ -53,8 +53,7 @@ pub(super) fn mount(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>,
         return Err(call.refused("a volume and a mount point are needed"));
     };
     let mut mounting = Mounting::default();
-    let lists = given.options.iter().filter(|(letter, _)| *letter == 'X');
-    for list in lists.filter_map(|(_, list)| list.as_ref()) {
+    for list in given.values('X') {
         mounting.add_all(list);
     }
     let mut words: Vec<OsString> = ["fve", "mount", "--volume", "--file-name=bde1"]

@@ -35,6 +35,9 @@ pub(super) use self::help::page;
 /// The hidden command that stands for a name: the packages that cannot contain links have scripts with it.
 const COMMAND: &str = "compat";
 
+/// How the names begin under which mount(8) starts its helpers.
+const HELPER: &str = "mount.";
+
 /// A tool whose command line is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tool {
@@ -113,7 +116,7 @@ impl Call<'_> {
             Tool::Bdemount => libbde::MOUNT_FORMS,
             Tool::Bdeinfo => libbde::INFO_FORMS,
         };
-        if self.tool == Tool::Dislocker && dislocker::is_helper(self.name, &self.words) {
+        if self.tool == Tool::Dislocker && self.name.starts_with(HELPER) {
             return dislocker::helper(&mut self).map(Called::Fve);
         }
         let given = Given::parse(forms, &self.words).map_err(|problem| self.refused(problem))?;

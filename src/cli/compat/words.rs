@@ -82,7 +82,7 @@ pub(super) enum Takes {
 pub(super) type Form = (char, &'static str, Takes);
 
 /// What was given.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Given {
     /// The letters of the options in their order, each with its value.
     pub(super) options: Vec<(char, Option<Word>)>,
@@ -122,10 +122,15 @@ impl Given {
         given.filter(|(given, _)| *given == letter).count()
     }
 
+    /// All values of an option.
+    pub(super) fn values(&self, letter: char) -> impl Iterator<Item = &Word> {
+        let given = self.options.iter();
+        given.filter_map(move |(given, value)| value.as_ref().filter(|_| *given == letter))
+    }
+
     /// The last value of an option.
     pub(super) fn value(&self, letter: char) -> Option<&Word> {
-        let mut given = self.options.iter().rev();
-        given.find_map(|(given, value)| value.as_ref().filter(|_| *given == letter))
+        self.values(letter).last()
     }
 
     /// Letters after one dash, of which the last may have a value.

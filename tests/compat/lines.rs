@@ -1,0 +1,446 @@
+//! Single command lines, through the tools and through fve: both succeed, or both fail, and the same files appear.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::{Copied, Links, MountPoint};
+use crate::common::fve;
+use crate::common::loop_device::LoopDevice;
+use crate::common::mount::Mounted;
+use crate::common::output::{assert_status, run, text};
+use crate::common::testdata::{Kind, volume};
+use crate::common::trials::{Missing, fuse, loop_devices, programs, trial};
+
+fn dislocker() -> Option<Missing> {
+    programs(&[
+        "dislocker",
+        "dislocker-file",
+        "dislocker-find",
+        "dislocker-metadata",
+    ])
+}
+
+fn libbde() -> Option<Missing> {
+    programs(&["bdemount", "bdeinfo"])
+}
+
+fn ntfs_3g() -> Option<Missing> {
+    programs(&["ntfs-3g"])
+}
+
+/// Whether a line succeeds, and the names of the files in its directory afterwards.
+type Outcome = (bool, Vec<String>);
+
+/// Runs a line. `%V` in it is the volume, `%D` an empty directory, `%O` a file that does not exist.
+fn outcome(mut command: Command, line: &[&str]) -> Outcome {
+    let volume = Copied::of("ntfs-xts-128");
+    let mounted = MountPoint::new();
+    fs::write(volume.beside("other"), "no volume").unwrap();
+    let known = |kind| volume.entry.credential(kind).value.clone();
+    let names: BTreeMap<_, _> = [
+        ("%V", volume.path().to_string_lossy().into_owned()),
+        ("%D", mounted.path().to_string_lossy().into_owned()),
+        (
+            "%O",
+            mounted.path().join("out").to_string_lossy().into_owned(),
+        ),
+        ("%X", volume.beside("other").to_string_lossy().into_owned()),
+        (
+            "%N",
+            volume.beside("missing").to_string_lossy().into_owned(),
+        ),
+        ("%P", known(Kind::Password)),
+        ("%R", known(Kind::RecoveryPassword)),
+        ("%B", known(Kind::StartupKey)),
+    ]
+    .into();
+    for word in line {
+        let mut word = (*word).to_owned();
+        for (name, value) in &names {
+            word = word.replace(name, value);
+        }
+        command.arg(word);
+    }
+    let pipes = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    (pipes.status().expect("start").success(), mounted.files())
+}
+
+fn assert_same(name: &str, lines: &[&[&str]]) {
+    let links = Links::new();
+    for line in lines {
+        let theirs = outcome(Command::new(name), line);
+        let ours = outcome(links.program(name), line);
+        assert_eq!(ours, theirs, "{name} {line:?}");
+        // The same without a link.
+        let mut command = fve();
+        command.args(["compat", name]);
+        assert_eq!(outcome(command, line), theirs, "fve compat {name} {line:?}");
+    }
+}
+
+#[trial(needs(fuse, dislocker))]
+fn lines_of_dislocker() {
+    assert_same(
+        "dislocker",
+        &[
+            &["-V", "%V", "-u%P", "--", "%D"],
+            &["-V%V", "-p%R", "-r", "--", "%D"],
+            &[
+                "--volume=%V",
+                "--user-password=%P",
+                "--readonly",
+                "--",
+                "%D",
+            ],
+            &["--vol", "%V", "--recovery=%R", "--", "%D"],
+            &["-rqsV", "%V", "-f", "%B", "--", "%D"],
+            &["-V", "%V", "-f%B", "-O0", "%D"],
+            &["-V", "%V", "-uwrong", "-p%R", "--", "%D"],
+            &["-V", "%V", "-F1", "-u%P", "--", "%D"],
+            &["-V", "%V", "-u%P", "--", "-o", "allow_other,ro", "%D"],
+            &["-V", "%V", "-u%P", "--", "%D", "-o", "allow_other"],
+            // Without -V.
+            &["%V", "-u%P", "--", "%D"],
+            &["-u%P", "%V", "%D"],
+            &["%V", "%D", "-o", "user-password=%P,nofail"],
+            &[
+                "%V",
+                "%D",
+                "-o",
+                "rw,dev,suid,recovery-password=%R,offset=0",
+            ],
+            &[
+                "%V",
+                "%D",
+                "-o",
+                "bekfile=%B,readonly,stateok,force-block=1",
+            ],
+            // Failures.
+            &["-V", "%V", "-uwrong", "--", "%D"],
+            &["-V", "%V", "-u", "--", "%D"],
+            &["-V", "%V", "-u", "%P", "--", "%D"],
+            &["-V", "%V", "-p", "--", "%D"],
+            &["-V", "%V", "-p123", "--", "%D"],
+            &["-V", "%V", "-c", "--", "%D"],
+            &["-V", "%V", "--", "%D"],
+            &["-V", "%V", "-f", "%N", "--", "%D"],
+            &["-V", "%N", "-u%P", "--", "%D"],
+            &["-V", "%X", "-u%P", "--", "%D"],
+            &["-V", "%V", "-u%P", "--", "%O"],
+            &["-V", "%V", "-u%P"],
+            &["-u%P", "--", "%D"],
+            &["-V", "%V", "-O", "4096", "-u%P", "--", "%D"],
+            &["-Z", "-V", "%V", "-u%P", "--", "%D"],
+            &["%V", "%D", "-o", "user-password=wrong,nofail"],
+            &["-h"],
+        ],
+    );
+}
+
+#[trial(needs(fuse, dislocker))]
+fn lines_of_the_other_programs_of_dislocker() {
+    assert_same(
+        "dislocker-file",
+        &[
+            &["-V", "%V", "-u%P", "--", "%O"],
+            &["-V", "%V", "-f", "%B", "-q", "%O"],
+            &["-V", "%V", "-u%P", "--", "%X"],
+            &["-V", "%V", "-uwrong", "--", "%O"],
+            &["-V", "%V", "-u%P"],
+            &["-V", "%V", "-u%P", "--", "%N/out"],
+        ],
+    );
+    assert_same(
+        "dislocker-metadata",
+        &[&["-V", "%V"], &["-V", "%X"], &["-V", "%N"], &[], &["-h"]],
+    );
+    assert_same(
+        "dislocker-bek",
+        &[&["-f", "%B"], &["-f", "%X"], &["-f", "%N"], &[]],
+    );
+}
+
+#[trial(needs(fuse, libbde))]
+fn lines_of_libbde() {
+    assert_same(
+        "bdemount",
+        &[
+            &["-p", "%P", "%V", "%D"],
+            &["-r", "%R", "-X", "allow_other", "%V", "%D"],
+            &["-s%B", "-o", "0", "%V", "%D"],
+            &["%V", "%D", "-p", "%P"],
+            &["-p", "%P", "-X", "ro,allow_other", "%V", "%D"],
+            &["-p", "wrong", "%V", "%D"],
+            &["%V", "%D"],
+            &["-p", "%P", "%N", "%D"],
+            &["-p", "%P", "%X", "%D"],
+            &["-p", "%P", "%V", "%O"],
+            &["-p", "%P", "%V"],
+            &["-Z", "-p", "%P", "%V", "%D"],
+            &["-V"],
+        ],
+    );
+    assert_same(
+        "bdeinfo",
+        &[
+            &["-p", "%P", "%V"],
+            &["-r", "%R", "%V"],
+            &["-s", "%B", "-o0", "%V"],
+            &["-p", "wrong", "%V"],
+            &["%V"],
+            &["%N"],
+            &["%X"],
+            &[],
+            &["-V"],
+        ],
+    );
+}
+
+/// The fields of the output of bdeinfo, without the line with its version.
+fn fields(mut command: Command, volume: &Path) -> Vec<String> {
+    let output = command
+        .arg(volume)
+        .stdin(Stdio::null())
+        .output()
+        .expect("bdeinfo");
+    let printed = text(&output.stdout);
+    let lines = printed.lines().skip(1).filter(|line| !line.is_empty());
+    lines.map(str::to_owned).collect()
+}
+
+#[trial(needs(libbde))]
+fn bdeinfo_prints_the_same_fields() {
+    let links = Links::new();
+    let mut volumes: Vec<_> = [
+        "ntfs-xts-128",
+        "xts-256",
+        "cbc-128",
+        "cbc-256",
+        "elephant-128",
+        "elephant-256",
+        "decryption-paused",
+        "two-recovery-passwords",
+    ]
+    .map(|name| volume(name).file)
+    .into();
+    let windows = crate::common::corpus::volumes().unwrap_or_default();
+    let wanted = [
+        "cs-aes-xts-128",
+        "cs-aes-xts-128-smart-card",
+        "cs-aes-xts-128-startup-key-win11",
+        "cs-aes-xts-128-two-recovery",
+        "cs-togo-aes-cbc-128",
+        "ds-startup_key",
+    ];
+    let chosen = windows
+        .into_iter()
+        .filter(|volume| wanted.contains(&volume.name.as_str()));
+    volumes.extend(chosen.map(|volume| volume.path));
+    for volume in volumes {
+        let theirs = fields(Command::new("bdeinfo"), &volume);
+        assert!(theirs.len() > 6, "{theirs:?}");
+        assert_eq!(fields(links.program("bdeinfo"), &volume), theirs);
+    }
+}
+
+#[trial(needs(dislocker))]
+fn dislocker_find_prints_the_volumes_and_returns_their_number() {
+    let links = Links::new();
+    let files = [
+        volume("xts-128").file,
+        Path::new("/etc/passwd").to_owned(),
+        "/no/such/file".into(),
+        volume("cbc-128").file,
+        volume("clear-key-only").file,
+    ];
+    let theirs = Command::new("dislocker-find")
+        .args(&files)
+        .output()
+        .expect("start");
+    let ours = links
+        .program("dislocker-find")
+        .args(&files)
+        .output()
+        .expect("start");
+    assert_eq!(text(&ours.stdout), text(&theirs.stdout));
+    assert_eq!(
+        (ours.status.code(), theirs.status.code()),
+        (Some(3), Some(3))
+    );
+}
+
+#[trial(needs(loop_devices))]
+fn dislocker_find_finds_a_device() {
+    let device = LoopDevice::read_only(&volume("xts-128").file).expect("losetup");
+    let links = Links::new();
+    let output = links.program("dislocker-find").output().expect("start");
+    let listed = text(&output.stdout);
+    assert!(
+        listed.lines().any(|line| Path::new(line) == device.path()),
+        "{listed}"
+    );
+    assert_eq!(
+        output.status.code(),
+        i32::try_from(listed.lines().count()).ok()
+    );
+}
+
+/// The words that scripts look for in the output of dislocker-metadata, each with its value.
+#[trial(needs(dislocker))]
+fn dislocker_metadata_prints_the_values_that_scripts_look_for() {
+    let links = Links::new();
+    let values = |mut command: Command| {
+        let output = command
+            .arg("-V")
+            .arg(volume("xts-128").file)
+            .output()
+            .expect("start");
+        let printed = text(&output.stdout);
+        let after = |word: &str| {
+            let lines = printed.lines().filter_map(|line| line.split_once(word));
+            lines
+                .map(|(_, value)| value.trim().to_owned())
+                .collect::<Vec<_>>()
+        };
+        [
+            after("Recovery Key GUID:"),
+            after("Dataset GUID:"),
+            after("Encryption Type:"),
+            after("Current state:"),
+            after("No clear key found."),
+        ]
+    };
+    let theirs = values(Command::new("dislocker-metadata"));
+    assert_eq!(theirs[0].len(), 3);
+    assert_eq!(values(links.program("dislocker-metadata")), theirs);
+}
+
+#[trial(needs(fuse))]
+fn an_offset_is_that_of_the_volume_in_a_disk() {
+    let links = Links::new();
+    let entry = volume("ntfs-xts-128");
+    let directory = tempfile::tempdir().unwrap();
+    let disk = directory.path().join("disk.img");
+    let mut bytes = vec![0; 1 << 20];
+    bytes.extend(fs::read(&entry.file).unwrap());
+    fs::write(&disk, bytes).unwrap();
+    let password = &entry.credential(Kind::Password).value;
+    for (name, offset, file) in [
+        ("dislocker", "-O", "dislocker-file"),
+        ("bdemount", "-o", "bde1"),
+    ] {
+        let mounted = MountPoint::new();
+        let mut command = links.program(name);
+        command.args([offset, "1048576"]);
+        match name {
+            "dislocker" => command
+                .arg(format!("-u{password}"))
+                .arg("-V")
+                .arg(&disk)
+                .arg("--"),
+            _ => command.args(["-p", password]).arg(&disk),
+        };
+        run(command.arg(mounted.path()));
+        let plain = fs::File::open(mounted.path().join(file)).unwrap();
+        assert_eq!(
+            crate::common::sha256(plain).unwrap(),
+            entry.plaintext_sha256
+        );
+    }
+}
+
+#[trial(needs(fuse))]
+fn a_sector_key_and_a_volume_master_key_unlock() {
+    let links = Links::new();
+    let entry = volume("ntfs-xts-128");
+    let directory = tempfile::tempdir().unwrap();
+    let export = |kind: &str| {
+        let path = directory.path().join(kind);
+        let mut export = fve();
+        export.args(["export", kind]).arg(&entry.file).arg(&path);
+        export.arg("--startup-key").arg(entry.bek());
+        export
+            .output()
+            .is_ok_and(|output| output.status.success())
+            .then_some(path)
+    };
+    let Some(vmk) = export("vmk") else {
+        // This build exports no keys.
+        return;
+    };
+    let mounted = MountPoint::new();
+    let mut command = links.program("dislocker");
+    command
+        .arg("-V")
+        .arg(&entry.file)
+        .arg("-rK")
+        .arg(vmk)
+        .arg("--");
+    run(command.arg(mounted.path()));
+    assert_eq!(mounted.files(), ["dislocker-file"]);
+}
+
+#[trial(needs(fuse, dislocker, ntfs_3g))]
+fn what_is_written_is_in_the_volume() {
+    let links = Links::new();
+    let volume = Copied::of("ntfs-xts-128");
+    let password = format!("-u{}", volume.entry.credential(Kind::Password).value);
+    let mounted = MountPoint::new();
+    let mut command = links.program("dislocker");
+    command
+        .arg("-V")
+        .arg(volume.path())
+        .arg(&password)
+        .arg("--");
+    run(command.arg(mounted.path()));
+    let files = Mounted::ntfs_for_writing(&mounted.path().join("dislocker-file"));
+    fs::write(files.path().join("new.txt"), "written").unwrap();
+    run(Command::new("umount").arg(files.path()));
+    // By the name of the file, as its manual page shows it.
+    run(fve()
+        .arg("unmount")
+        .arg(mounted.path().join("dislocker-file")));
+    let mut theirs = Command::new("dislocker");
+    theirs
+        .arg("-rV")
+        .arg(volume.path())
+        .arg(&password)
+        .arg("--");
+    run(theirs.arg(mounted.path()));
+    let files = Mounted::ntfs(&mounted.path().join("dislocker-file"));
+    let read = fs::read_to_string(files.path().join("new.txt"));
+    assert_eq!(read.unwrap(), "written");
+}
+
+#[trial(needs(fuse, loop_devices))]
+fn a_volume_that_cannot_be_written_to_is_mounted_read_only() {
+    let links = Links::new();
+    let device = LoopDevice::read_only(&volume("xts-128").file).expect("losetup");
+    let part_converted = Copied::of("decryption-paused");
+    for source in [device.path().to_owned(), part_converted.path()] {
+        let mounted = MountPoint::new();
+        let mut command = links.program("dislocker");
+        let password = part_converted.entry.credential(Kind::Password).value.clone();
+        command
+            .arg("-V")
+            .arg(&source)
+            .arg(format!("-u{password}"))
+            .arg("--");
+        let output = command.arg(mounted.path()).output().expect("start");
+        assert_status(&output, 0);
+        assert!(
+            text(&output.stderr).contains("is mounted read-only"),
+            "{}",
+            text(&output.stderr)
+        );
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(mounted.path().join("dislocker-file"));
+        assert!(file.is_err());
+    }
+}

@@ -1,0 +1,229 @@
+//! A secret on the command line: it is overwritten there, the server of the mount never has it, and no message
+//! repeats it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Links, MountPoint};
+use crate::common::output::{assert_status, run, text};
+use crate::common::testdata::{Kind, volume};
+use crate::common::trials::{fuse, trial};
+
+/// The command line of a process as every user sees it.
+fn command_line(process: u32) -> Vec<u8> {
+    fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default()
+}
+
+fn contains(bytes: &[u8], secret: &str) -> bool {
+    bytes
+        .windows(secret.len())
+        .any(|window| window == secret.as_bytes())
+}
+
+/// The processes that run this program with a word in their command line.
+fn processes_with(word: &str) -> Vec<u32> {
+    let own = fs::metadata(env!("CARGO_BIN_EXE_fve")).expect("program");
+    let entries = fs::read_dir("/proc").expect("/proc");
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let ours = |process: &u32| {
+        let program = fs::metadata(format!("/proc/{process}/exe"));
+        program.is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()))
+    };
+    numbers
+        .filter(ours)
+        .filter(|process| contains(&command_line(*process), word))
+        .collect()
+}
+
+/// Command lines with a secret: the name, the words with `%D` for the mount point, and the secret.
+fn lines() -> Vec<(&'static str, Vec<String>, String)> {
+    let entry = volume("xts-128");
+    let file = entry.file.to_string_lossy().into_owned();
+    let password = entry.credential(Kind::Password).value.clone();
+    let digits = entry.credential(Kind::RecoveryPassword).value.clone();
+    let line = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
+    vec![
+        (
+            "dislocker",
+            line(&["-rV", &file, &format!("-u{password}"), "--", "%D", "-f"]),
+            password.clone(),
+        ),
+        (
+            "dislocker",
+            line(&[
+                "-rV",
+                &file,
+                &format!("--recovery-password={digits}"),
+                "--",
+                "-f",
+                "%D",
+            ]),
+            digits.clone(),
+        ),
+        (
+            "bdemount",
+            line(&["-v", "-p", &password, &file, "%D"]),
+            password.clone(),
+        ),
+        (
+            "bdemount",
+            line(&["-v", &format!("-r{digits}"), &file, "%D"]),
+            digits,
+        ),
+        (
+            "mount.fuse.dislocker",
+            line(&[
+                &file,
+                "%D",
+                "-o",
+                &format!("ro,user-password={password},nofail"),
+            ]),
+            password,
+        ),
+    ]
+}
+
+#[trial(needs(fuse))]
+fn a_secret_is_overwritten_in_every_command_line() {
+    let links = Links::new();
+    for (name, words, secret) in lines() {
+        let mounted = MountPoint::new();
+        let place = mounted.path().to_string_lossy().into_owned();
+        let words: Vec<_> = words
+            .iter()
+            .map(|word| word.replace("%D", &place))
+            .collect();
+        let mut child = links
+            .program(name)
+            .args(&words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start");
+        // It may be seen until the process has read it, which takes a moment.
+        let start = Instant::now();
+        let (mut was_overwritten, mut is_mounted) = (false, false);
+        while !is_mounted {
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "{name}: not mounted"
+            );
+            let line = command_line(child.id());
+            // Empty while it starts, and after its end.
+            if !line.is_empty() && !line.ends_with(b"compat\0") {
+                let seen = contains(&line, &secret);
+                assert!(!(was_overwritten && seen), "{name}: the secret came back");
+                was_overwritten |= !seen;
+            }
+            is_mounted = !mounted.files().is_empty();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(was_overwritten, "{name}");
+        // Now for all processes: a server in the background has its own command line.
+        let servers = processes_with(&place);
+        assert!(!servers.is_empty(), "{name}");
+        for process in servers {
+            let line = command_line(process);
+            assert!(!contains(&line, &secret), "{name}: {}", text(&line));
+            let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+            assert!(
+                !contains(&environment, &secret),
+                "{name}: in the environment"
+            );
+        }
+        assert!(mounted.unmount(), "{name}");
+        child.wait().expect("end");
+    }
+}
+
+#[trial(needs(fuse))]
+fn the_user_is_warned_and_no_message_has_the_secret() {
+    let links = Links::new();
+    let entry = volume("xts-128");
+    let password = &entry.credential(Kind::Password).value;
+    for secret in [password, "Wr0ng secret"] {
+        let mounted = MountPoint::new();
+        let mut dislocker = links.program("dislocker");
+        dislocker
+            .args(["-vvvr", &format!("-u{secret}"), "-V"])
+            .arg(&entry.file);
+        let output = dislocker
+            .arg("--")
+            .arg(mounted.path())
+            .output()
+            .expect("start");
+        let said = text(&output.stderr) + &text(&output.stdout);
+        assert!(said.contains("visible to every user"), "{said}");
+        assert!(said.contains("--password-file"), "{said}");
+        assert!(!said.contains(secret), "{said}");
+    }
+    // A line that cannot be read: nothing says which of its words is a secret.
+    let output = links
+        .program("bdemount")
+        .args(["-Z", "-p", "Wr0ng"])
+        .output()
+        .expect("start");
+    assert_status(&output, 2);
+    assert!(!text(&output.stderr).contains("Wr0ng"));
+}
+
+#[trial(needs(fuse))]
+fn a_password_comes_from_a_pipe_or_from_the_environment() {
+    use std::io::Write;
+    let links = Links::new();
+    let entry = volume("xts-128");
+    let password = &entry.credential(Kind::Password).value;
+    let command = |mounted: &MountPoint| {
+        let mut dislocker = links.program("dislocker");
+        dislocker
+            .args(["-r", "-u", "-V"])
+            .arg(&entry.file)
+            .arg("--")
+            .arg(mounted.path());
+        dislocker
+    };
+    let mounted = MountPoint::new();
+    let mut piped = command(&mounted);
+    let mut child = piped.stdin(Stdio::piped()).spawn().expect("start");
+    writeln!(child.stdin.take().expect("pipe"), "{password}").expect("write");
+    assert!(child.wait().expect("end").success());
+    assert_eq!(mounted.files(), ["dislocker-file"]);
+    let mounted = MountPoint::new();
+    let mut from_environment = command(&mounted);
+    from_environment.stdin(Stdio::null());
+    run(from_environment.env("DISLOCKER_PASSWORD", password));
+    let place = mounted.path().to_string_lossy().into_owned();
+    for process in processes_with(&place) {
+        let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        assert!(!contains(&environment, password));
+    }
+}
+
+/// A shell that finds the old tool by its name, as scripts call it.
+#[trial(needs(fuse))]
+fn a_script_finds_the_file_under_its_old_name() {
+    let links = Links::new();
+    let entry = volume("ntfs-xts-128");
+    let mounted = MountPoint::new();
+    let script = r#"set -e
+        dislocker -r -V "$1" -u"$2" -- "$3"
+        test -f "$3/dislocker-file"
+        test "$(stat -c %s "$3/dislocker-file")" = "$4"
+        umount "$3""#;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh"]).arg(&entry.file);
+    shell
+        .arg(&entry.credential(Kind::Password).value)
+        .arg(mounted.path());
+    run(shell
+        .arg(entry.size.to_string())
+        .env("PATH", links.search_path()));
+}
