@@ -41,6 +41,12 @@ for section in 1 8; do
     gzip -9n "$stage/man$section"/*
 done
 rmdir "$stage/man"
+# The page of the package fve-compat, also under the names of the programs.
+mkdir "$stage/compat"
+mv "$stage/man1/fve-compat.1.gz" "$stage/compat"
+for name in dislocker dislocker-fuse dislocker-file dislocker-find dislocker-metadata dislocker-bek bdemount bdeinfo; do
+    echo '.so man1/fve-compat.1' | gzip -9n >"$stage/compat/$name.1.gz"
+done
 "$fve" completions bash >"$stage/fve"
 "$fve" completions zsh >"$stage/_fve"
 "$fve" completions fish >"$stage/fve.fish"
@@ -53,7 +59,7 @@ find "$stage" -exec touch --date "@$SOURCE_DATE_EPOCH" {} +
 
 rm -rf "$out"
 mkdir -p "$out"
-for variant in '' network-unlock; do
+for variant in '' network-unlock compat; do
     cargo deb --quiet --no-build --locked ${variant:+--variant "$variant"} --output "$out/"
     python3 dist/rpm/metadata.py $variant >"$CARGO_TARGET_DIR/rpm.toml"
     cargo generate-rpm --metadata-overwrite "$CARGO_TARGET_DIR/rpm.toml" ${variant:+--variant "$variant"} \

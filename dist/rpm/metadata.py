@@ -30,7 +30,8 @@ def assets():
     for asset in deb["assets"]:
         if isinstance(asset, dict):
             # cargo-generate-rpm makes no links.
-            source, place, mode = f"{STAGE}/dist/rpm/mount.fve", asset["dest"], "755"
+            script_of_link = "compat" if deb["name"] == "fve-compat" else "mount.fve"
+            source, place, mode = f"{STAGE}/dist/rpm/{script_of_link}", asset["dest"], "755"
         else:
             source, place, mode = asset
             # cargo-generate-rpm does not know CARGO_TARGET_DIR for a program alone.

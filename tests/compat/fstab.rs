@@ -15,8 +15,8 @@ fn namespaces() -> Option<Missing> {
     })
 }
 
-/// In a mount namespace of its own: puts an overlay of links over /usr/bin and /sbin, mounts with a line of
-/// fstab, prints the names of the files and the first line of the hash, and unmounts.
+/// In a mount namespace of its own: puts fve where mount(8) looks for programs, mounts with a line of fstab,
+/// prints the names of the files, the mount and the hash, and unmounts.
 const SCRIPT: &str = r#"
 set -e
 links=$1 image=$2 options=$3 helper=$4
@@ -25,7 +25,6 @@ mount -t tmpfs none "$work"
 mkdir "$work/m" "$work/up" "$work/w"
 touch "$work/fstab"
 # mount(8) looks for helpers in fixed places only.
-target=/usr/bin/dislocker
 if [ "$helper" = yes ]; then
     mkdir "$work/sbin"
     mount --rbind /usr/sbin "$work/sbin"
@@ -33,12 +32,13 @@ if [ "$helper" = yes ]; then
     for program in "$work"/sbin/*; do ln -s "$program" /usr/sbin/; done
     ln -s "$links/mount.fuse.dislocker" /usr/sbin/
 else
-    mount --bind "$(readlink -f "$links/dislocker")" "$(readlink -f $target)"
+    mount --bind "$(readlink -f "$links/dislocker")" "$(readlink -f /usr/bin/dislocker)"
 fi
 printf '%s %s fuse.dislocker %s 0 0\n' "$image" "$work/m" "$options" >"$work/fstab"
 mount -T "$work/fstab" "$work/m"
 mount -T "$work/fstab" -a
 ls "$work/m"
+grep " $work/m " /proc/self/mounts
 sha256sum <"$work/m/dislocker-file"
 umount "$work/m"
 "#;
@@ -58,6 +58,8 @@ fn mounts(helper: &str, option: &str) {
     let printed = text(&output.stdout);
     assert!(printed.starts_with("dislocker-file\n"), "{printed}");
     assert!(printed.contains(&entry.plaintext_sha256), "{printed}");
+    // That it is ours that ran. `mount -a` has not mounted it a second time.
+    assert_eq!(printed.matches("fuse.fve").count(), 1, "{printed}");
 }
 
 /// Without a helper of our own, mount(8) runs that of FUSE, which runs `dislocker SOURCE DIR -o OPTIONS`.

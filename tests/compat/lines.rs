@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Copied, Links, MountPoint};
-use crate::common::fve;
+use crate::common::corpus;
 use crate::common::loop_device::LoopDevice;
 use crate::common::mount::Mounted;
 use crate::common::output::{assert_status, run, text};
 use crate::common::testdata::{Kind, volume};
-use crate::common::trials::{Missing, fuse, loop_devices, programs, trial};
+use crate::common::trials::{self, Missing, fuse, loop_devices, programs, trial};
+use crate::common::{fve, sha256};
 
 fn dislocker() -> Option<Missing> {
     programs(&[
@@ -354,35 +355,55 @@ fn an_offset_is_that_of_the_volume_in_a_disk() {
     }
 }
 
-#[trial(needs(fuse))]
+/// A volume made by Windows whose keys are known.
+#[trial(needs(fuse, trials::corpus, dislocker, libbde))]
 fn a_sector_key_and_a_volume_master_key_unlock() {
     let links = Links::new();
-    let entry = volume("ntfs-xts-128");
+    let volumes = corpus::volumes().unwrap();
+    let named = |name: &str| volumes.iter().find(|volume| volume.name == name).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let export = |kind: &str| {
-        let path = directory.path().join(kind);
-        let mut export = fve();
-        export.args(["export", kind]).arg(&entry.file).arg(&path);
-        export.arg("--startup-key").arg(entry.bek());
-        export
-            .output()
-            .is_ok_and(|output| output.status.success())
-            .then_some(path)
+    let bytes = |hex: &str| -> Vec<u8> {
+        let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(digits).collect()
     };
-    let Some(vmk) = export("vmk") else {
-        // This build exports no keys.
-        return;
+    let shown = |mut command: Command, mounted: &MountPoint, file: &str| {
+        run(command.arg(mounted.path()));
+        let plain = fs::File::open(mounted.path().join(file)).unwrap();
+        sha256(plain).unwrap()
     };
-    let mounted = MountPoint::new();
-    let mut command = links.program("dislocker");
-    command
-        .arg("-V")
-        .arg(&entry.file)
-        .arg("-rK")
-        .arg(vmk)
-        .arg("--");
-    run(command.arg(mounted.path()));
-    assert_eq!(mounted.files(), ["dislocker-file"]);
+    let volume = named("cs-aes-cbc-256");
+    let vmk = directory.path().join("vmk");
+    fs::write(&vmk, bytes(volume.vmk_hex.as_deref().unwrap())).unwrap();
+    // dislocker's form: the method, and 64 bytes.
+    let key = bytes(volume.fvek_hex.as_deref().unwrap());
+    let mut content = vec![0x03, 0x80];
+    content.extend(&key);
+    content.resize(66, 0);
+    let fvek = directory.path().join("fvek");
+    fs::write(&fvek, content).unwrap();
+    for (option, file) in [("-K", &vmk), ("-k", &fvek)] {
+        for mut command in [Command::new("dislocker"), links.program("dislocker")] {
+            let mounted = MountPoint::new();
+            command
+                .arg("-rV")
+                .arg(&volume.path)
+                .arg(option)
+                .arg(file)
+                .arg("--");
+            let hash = shown(command, &mounted, "dislocker-file");
+            assert_eq!(hash, volume.expected_sha256, "{option}");
+        }
+    }
+    // bdemount takes the key of the diffuser after a colon.
+    let volume = named("cs-aes-cbc-elephant-256");
+    let (key, tweak) = volume.fvek_hex.as_deref().unwrap().split_at(64);
+    for mut command in [Command::new("bdemount"), links.program("bdemount")] {
+        let mounted = MountPoint::new();
+        command
+            .args(["-k", &format!("{key}:{tweak}")])
+            .arg(&volume.path);
+        assert_eq!(shown(command, &mounted, "bde1"), volume.expected_sha256);
+    }
 }
 
 #[trial(needs(fuse, dislocker, ntfs_3g))]
@@ -425,7 +446,11 @@ fn a_volume_that_cannot_be_written_to_is_mounted_read_only() {
     for source in [device.path().to_owned(), part_converted.path()] {
         let mounted = MountPoint::new();
         let mut command = links.program("dislocker");
-        let password = part_converted.entry.credential(Kind::Password).value.clone();
+        let password = part_converted
+            .entry
+            .credential(Kind::Password)
+            .value
+            .clone();
         command
             .arg("-V")
             .arg(&source)

@@ -88,6 +88,20 @@ remove)
     fve network-unlock check-policy /usr/share/doc/fve-network-unlock/examples/bde-network-unlock.ini
     fve network-unlock certificate --to /etc/fve
     apt purge fve-network-unlock
+    # The names of other tools.
+    apt install /packages/fve-compat_*.deb
+    mkdir /mnt/d
+    dislocker -r -V "$volume" -u'correct horse battery staple' -- /mnt/d
+    [ "$(ls /mnt/d)" = dislocker-file ] || fail "dislocker shows $(ls /mnt/d)"
+    umount /mnt/d
+    mount -t fuse.dislocker -o "ro,user-password=correct horse battery staple" "$volume" /mnt/d
+    umount /mnt/d
+    bdemount -p 'correct horse battery staple' "$volume" /mnt/d
+    [ "$(ls /mnt/d)" = bde1 ] || fail "bdemount shows $(ls /mnt/d)"
+    umount /mnt/d
+    rmdir /mnt/d
+    apt purge fve-compat
+    [ ! -e /usr/bin/dislocker ] || fail "dislocker is left"
     apt purge fve
     [ "$(ls /etc/fve)" = "$(printf 'network-unlock.cer\nnetwork-unlock.pem')" ] || fail "the administrator's keys are gone: $(ls /etc/fve)"
     rm -r /etc/fve
