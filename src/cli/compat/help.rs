@@ -152,23 +152,15 @@ pub(super) fn text(tool: Tool, name: &str) -> String {
 /// The manual page.
 pub(in crate::cli) fn page() -> String {
     let escaped = |text: &str| text.replace('\\', "\\e").replace('-', "\\-");
-    let mut page = String::from(
-        ".TH FVE\\-COMPAT 1 \"\" \"fve\" \"User Commands\"\n.SH NAME\nfve\\-compat \\- dislocker and bdemount \
-         command lines, run by fve\n.SH DESCRIPTION\nThe package fve\\-compat installs fve under the names of the \
-         programs of dislocker and libbde, for scripts that call them. The output files have the names that such \
-         scripts expect, and the exit status is 0 exactly where the work was done; dislocker\\-find returns the \
-         number of volumes that it found.\n.PP\nA secret on the command line is visible to every user of the \
-         computer while the command starts, and stays in the history of the shell. It is overwritten as soon as \
-         it was read.\n",
-    );
+    let mut page = BEGIN.to_owned();
     for row in ROWS {
         let names = NAMES
             .iter()
             .filter(|(name, tool)| *tool == row.tool && !name.starts_with(HELPER));
         let names: Vec<_> = names.map(|(name, _)| *name).collect();
         page.push_str(&format!(
-            ".SH {}\n.B {}\n{}\n.PP\nIt {}. The command of fve is\n.BR \"{}\" .\n",
-            escaped(&names.join(", ").to_uppercase()),
+            ".SS {0}\n.B {1}\n{2}\n.PP\nIt {3}. The command of fve is\n.BR \"{4}\" .\n",
+            escaped(&names.join(", ")),
             escaped(names.first().copied().unwrap_or_default()),
             escaped(row.usage),
             escaped(row.does),
@@ -182,14 +174,52 @@ pub(in crate::cli) fn page() -> String {
             ));
         }
     }
-    page.push_str(
-        ".SH FSTAB\nLines with the type fuse.dislocker take the long options of dislocker as mount options, such as \
-         user\\-password=, recovery\\-password=, bekfile=, fvek=, vmk=, offset=, clearkey and readonly. Every user \
-         can read /etc/fstab: use the type fve and a file with the secret, as in\n.BR mount.fve (8).\n\
-         .SH SEE ALSO\n.BR fve (1),\n.BR fve\\-mount (1),\n.BR mount.fve (8)\n",
-    );
+    page.push_str(END);
     page
 }
+
+const BEGIN: &str = r#".TH FVE\-COMPAT 1 "" "fve" "User Commands"
+.SH NAME
+fve\-compat \- dislocker and bdemount command lines, run by fve
+.SH SYNOPSIS
+.I NAME
+[\fIARGUMENT\fR...]
+.SH DESCRIPTION
+The package fve\-compat installs fve under the names of the programs of dislocker and libbde, for scripts that
+call them. The files that are shown have the names that such scripts expect.
+.PP
+A secret on the command line is visible to every user of the computer while the command starts, and stays in
+the history of the shell. It is overwritten as soon as it was read. The commands of fve take it from a file, or
+ask for it.
+.SH OPTIONS
+"#;
+
+const END: &str = r"
+.SH FSTAB
+Lines with the type fuse.dislocker take the long options of dislocker as mount options: user\-password=,
+recovery\-password=, bekfile=, fvek=, vmk=, offset=, clearkey, readonly and others. Every user can read
+/etc/fstab. With the type fve, a secret is in a file of its own: see
+.BR mount.fve (8).
+.SH EXAMPLES
+Show a volume as the file /mnt/dislocker\-file, read\-only, and ask for the password:
+.PP
+.nf
+dislocker \-r \-V /dev/sda3 \-u \-\- /mnt
+.fi
+.SH ENVIRONMENT
+.TP
+.B DISLOCKER_PASSWORD
+The password, for the option \-u of dislocker without a value.
+.SH EXIT STATUS
+0 where the work was done, otherwise as listed in
+.BR fve (1).
+The status of dislocker\-find is the number of volumes that it found, at most 255.
+.SH SEE ALSO
+.BR fve (1),
+.BR fve\-mount (1),
+.BR fve\-decrypt (1),
+.BR mount.fve (8)
+";
 
 #[cfg(test)]
 mod tests {
@@ -200,10 +230,7 @@ mod tests {
         let page = page().replace('\\', "");
         for (name, tool) in NAMES {
             assert!(text(*tool, name).contains("Usage:"), "{name}");
-            assert!(
-                name.starts_with(HELPER) || page.contains(&name.to_uppercase()),
-                "{name}"
-            );
+            assert!(name.starts_with(HELPER) || page.contains(*name), "{name}");
         }
     }
 
