@@ -30,9 +30,13 @@ mod unrepeated;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
+#[cfg(feature = "fuse")]
+use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, FromArgMatches};
+#[cfg(feature = "fuse")]
+use zeroize::Zeroizing;
 
 use self::command::Cli;
 use self::exit::Status;
@@ -108,11 +112,18 @@ enum Translated {
 /// Translates the command lines of other programs: mount(8), dislocker and libbde.
 #[cfg(feature = "fuse")]
 fn translated(arguments: Vec<OsString>) -> Result<Translated, Failure> {
-    match compat::called(&arguments) {
-        Some(Ok(compat::Called::Fve(arguments))) => return Ok(Translated::Arguments(arguments)),
-        Some(Ok(compat::Called::Done(status))) => return Ok(Translated::Done(status)),
-        Some(Err(failure)) => return Err(failure),
-        None => {}
+    if let Some(called) = compat::called(&arguments) {
+        // One of them may be a secret.
+        drop(
+            arguments
+                .into_iter()
+                .map(|word| Zeroizing::new(word.into_vec()))
+                .collect::<Vec<_>>(),
+        );
+        return Ok(match called? {
+            compat::Called::Fve(arguments) => Translated::Arguments(arguments),
+            compat::Called::Done(status) => Translated::Done(status),
+        });
     }
     let translated = mount_helper::translate(arguments)?;
     for warning in translated.warnings {
@@ -174,6 +185,8 @@ fn end_with(failure: &Failure, document: Option<FailureDocument>) -> ExitCode {
 
 fn end(failure: &Failure) -> ExitCode {
     print_failure(failure);
+    #[cfg(feature = "fuse")]
+    compat::say_whose_options();
     failure.status().into()
 }
 

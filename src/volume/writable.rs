@@ -279,6 +279,11 @@ impl Writable {
         &self.unlocked
     }
 
+    /// The volume to be read only. What was written is [flushed](Self::flush) by the caller before.
+    pub fn into_unlocked(self) -> Arc<Unlocked> {
+        self.unlocked
+    }
+
     /// The ranges of BitLocker's structures, in bytes of the volume. They are never written to. Most
     /// of them read as zeros.
     pub fn reserved(&self) -> Vec<Range<u64>> {

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Copied, Links, MountPoint};
-use crate::common::corpus;
+use crate::common::fve;
 use crate::common::loop_device::LoopDevice;
 use crate::common::mount::Mounted;
 use crate::common::output::{assert_status, run, text};
 use crate::common::testdata::{Kind, volume};
-use crate::common::trials::{self, Missing, fuse, loop_devices, programs, trial};
-use crate::common::{fve, sha256};
+use crate::common::trials::{Missing, fuse, loop_devices, programs, trial};
 
 fn dislocker() -> Option<Missing> {
     programs(&[
@@ -108,6 +107,8 @@ fn lines_of_dislocker() {
             // Without -V.
             &["%V", "-u%P", "--", "%D"],
             &["-u%P", "%V", "%D"],
+            &["-V", "%V", "-u%P", "--", "--", "%D"],
+            &["-V", "%V", "-u%P", "--", "%D", "--"],
             &["%V", "%D", "-o", "user-password=%P,nofail"],
             &[
                 "%V",
@@ -134,10 +135,17 @@ fn lines_of_dislocker() {
             &["-V", "%X", "-u%P", "--", "%D"],
             &["-V", "%V", "-u%P", "--", "%O"],
             &["-V", "%V", "-u%P"],
+            &["-V", "%V", "-u", "%P"],
+            &["-V", "%V", "-u%P", "--", "-V", "%D"],
+            &["--", "-V", "%V", "-u%P", "%D"],
+            &["-V"],
             &["-u%P", "--", "%D"],
             &["-V", "%V", "-O", "4096", "-u%P", "--", "%D"],
             &["-Z", "-V", "%V", "-u%P", "--", "%D"],
             &["%V", "%D", "-o", "user-password=wrong,nofail"],
+            &["%V", "%D", "-o", "user-password=%P,b"],
+            &["%V", "%D", "-o", "user-password="],
+            &["%V", "%D", "-o"],
             &["-h"],
         ],
     );
@@ -176,12 +184,18 @@ fn lines_of_libbde() {
             &["-s%B", "-o", "0", "%V", "%D"],
             &["%V", "%D", "-p", "%P"],
             &["-p", "%P", "-X", "ro,allow_other", "%V", "%D"],
+            &["-p", "%P", "--", "%V", "%D"],
+            &["-p%P", "%V", "%D"],
             &["-p", "wrong", "%V", "%D"],
             &["%V", "%D"],
             &["-p", "%P", "%N", "%D"],
             &["-p", "%P", "%X", "%D"],
             &["-p", "%P", "%V", "%O"],
             &["-p", "%P", "%V"],
+            &["-p"],
+            &["-p", "", "%V", "%D"],
+            &["-o", "x", "-p", "%P", "%V", "%D"],
+            &["-r", "1-2-3", "%V", "%D"],
             &["-Z", "-p", "%P", "%V", "%D"],
             &["-V"],
         ],
@@ -355,57 +369,6 @@ fn an_offset_is_that_of_the_volume_in_a_disk() {
     }
 }
 
-/// A volume made by Windows whose keys are known.
-#[trial(needs(fuse, trials::corpus, dislocker, libbde))]
-fn a_sector_key_and_a_volume_master_key_unlock() {
-    let links = Links::new();
-    let volumes = corpus::volumes().unwrap();
-    let named = |name: &str| volumes.iter().find(|volume| volume.name == name).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let bytes = |hex: &str| -> Vec<u8> {
-        let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-        (0..hex.len()).step_by(2).map(digits).collect()
-    };
-    let shown = |mut command: Command, mounted: &MountPoint, file: &str| {
-        run(command.arg(mounted.path()));
-        let plain = fs::File::open(mounted.path().join(file)).unwrap();
-        sha256(plain).unwrap()
-    };
-    let volume = named("cs-aes-cbc-256");
-    let vmk = directory.path().join("vmk");
-    fs::write(&vmk, bytes(volume.vmk_hex.as_deref().unwrap())).unwrap();
-    // dislocker's form: the method, and 64 bytes.
-    let key = bytes(volume.fvek_hex.as_deref().unwrap());
-    let mut content = vec![0x03, 0x80];
-    content.extend(&key);
-    content.resize(66, 0);
-    let fvek = directory.path().join("fvek");
-    fs::write(&fvek, content).unwrap();
-    for (option, file) in [("-K", &vmk), ("-k", &fvek)] {
-        for mut command in [Command::new("dislocker"), links.program("dislocker")] {
-            let mounted = MountPoint::new();
-            command
-                .arg("-rV")
-                .arg(&volume.path)
-                .arg(option)
-                .arg(file)
-                .arg("--");
-            let hash = shown(command, &mounted, "dislocker-file");
-            assert_eq!(hash, volume.expected_sha256, "{option}");
-        }
-    }
-    // bdemount takes the key of the diffuser after a colon.
-    let volume = named("cs-aes-cbc-elephant-256");
-    let (key, tweak) = volume.fvek_hex.as_deref().unwrap().split_at(64);
-    for mut command in [Command::new("bdemount"), links.program("bdemount")] {
-        let mounted = MountPoint::new();
-        command
-            .args(["-k", &format!("{key}:{tweak}")])
-            .arg(&volume.path);
-        assert_eq!(shown(command, &mounted, "bde1"), volume.expected_sha256);
-    }
-}
-
 #[trial(needs(fuse, dislocker, ntfs_3g))]
 fn what_is_written_is_in_the_volume() {
     let links = Links::new();
@@ -468,4 +431,100 @@ fn a_volume_that_cannot_be_written_to_is_mounted_read_only() {
             .open(mounted.path().join("dislocker-file"));
         assert!(file.is_err());
     }
+}
+
+/// A file system that may write where BitLocker's own structures are is safe to read, and a script that only reads
+/// works as it did.
+#[trial(needs(fuse))]
+fn a_file_system_that_does_not_know_the_reserved_places_is_mounted_read_only() {
+    use std::os::unix::fs::FileExt;
+    let links = Links::new();
+    let volume = Copied::of("xts-128");
+    let password = format!("-u{}", volume.entry.credential(Kind::Password).value);
+    let mounted = MountPoint::new();
+    let mount = || {
+        let mut command = links.program("dislocker");
+        command
+            .arg("-V")
+            .arg(volume.path())
+            .args([&password, "--"])
+            .arg(mounted.path());
+        let output = command.output().expect("start");
+        assert_status(&output, 0);
+        text(&output.stderr)
+    };
+    let open = || {
+        fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(mounted.path().join("dislocker-file"))
+    };
+    mount();
+    let shown = open().unwrap();
+    shown.write_all_at(&[0; 0x1000], 0).unwrap();
+    // The signature of ext4.
+    shown.write_all_at(b"\x53\xEF", 0x438).unwrap();
+    drop(shown);
+    run(fve().arg("unmount").arg(mounted.path()));
+    let said = mount();
+    assert!(
+        said.contains("is mounted read-only") && said.contains("--allow-unaware-file-system"),
+        "{said}"
+    );
+    assert!(open().is_err());
+    let file = fs::File::open(mounted.path().join("dislocker-file")).unwrap();
+    let mut mark = [0; 2];
+    file.read_exact_at(&mut mark, 0x438).unwrap();
+    assert_eq!(mark, *b"\x53\xEF");
+}
+
+#[trial(needs(fuse, dislocker, libbde))]
+fn file_names_may_have_any_bytes() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let links = Links::new();
+    let volume = Copied::of("ntfs-xts-128");
+    let odd = |name: &[u8]| volume.directory.path().join(OsStr::from_bytes(name));
+    let image = odd(b"-im\xffage=a,b");
+    fs::rename(volume.path(), &image).unwrap();
+    let directory = odd(b"m\xfe nt");
+    fs::create_dir(&directory).unwrap();
+    let known = |kind| volume.entry.credential(kind).value.clone();
+    let bek = odd(b"\xfd,key.bek");
+    fs::copy(known(Kind::StartupKey), &bek).unwrap();
+    let hash = |mut command: Command, file: &str| {
+        run(command.current_dir(volume.directory.path()));
+        let shown = fs::File::open(directory.join(file)).unwrap();
+        let hash = crate::common::sha256(shown).unwrap();
+        assert!(
+            Command::new("umount")
+                .arg(&directory)
+                .status()
+                .unwrap()
+                .success()
+        );
+        hash
+    };
+    for mut command in [Command::new("dislocker"), links.program("dislocker")] {
+        command.args(["-r", "-V"]).arg(&image).arg("-f").arg(&bek);
+        command.arg("--").arg(&directory);
+        assert_eq!(
+            hash(command, "dislocker-file"),
+            volume.entry.plaintext_sha256
+        );
+    }
+    let password = known(Kind::Password);
+    for mut command in [Command::new("bdemount"), links.program("bdemount")] {
+        command.args(["-p", &password, "--"]);
+        command.arg(image.file_name().unwrap()).arg(&directory);
+        assert_eq!(hash(command, "bde1"), volume.entry.plaintext_sha256);
+    }
+    // dislocker-find of the tools fails on a name that is not UTF-8.
+    let mut find = links.program("dislocker-find");
+    let output = find.arg(&image).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        output.stdout,
+        [image.as_os_str().as_bytes(), b"\n"].concat()
+    );
 }

@@ -12,6 +12,7 @@ mod callers;
 #[path = "../common/mod.rs"]
 mod common;
 mod fstab;
+mod keys;
 mod lines;
 mod messages;
 mod secrets;
@@ -43,13 +44,16 @@ const NAMES: &[&str] = &[
     "mount.dislocker",
 ];
 
+/// fve itself, as the scripts of the RPM package call it.
+const ITSELF: &str = "fve";
+
 /// A directory with links to fve, as the package has them.
 struct Links(TempDir);
 
 impl Links {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("directory");
-        for name in NAMES {
+        for name in NAMES.iter().chain([&ITSELF]) {
             let link = directory.path().join(name);
             std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fve"), link).expect("link");
         }

@@ -16,6 +16,13 @@ fn command_line(process: u32) -> Vec<u8> {
     fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default()
 }
 
+/// Whether this is the command line of a program that was started under this name. A process has another one until
+/// it runs the program, and none after its end.
+fn is_of(line: &[u8], name: &str) -> bool {
+    let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    first.ends_with(format!("/{name}").as_bytes())
+}
+
 fn contains(bytes: &[u8], secret: &str) -> bool {
     bytes
         .windows(secret.len())
@@ -85,6 +92,19 @@ fn lines() -> Vec<(&'static str, Vec<String>, String)> {
                 "-o",
                 &format!("ro,user-password={password},nofail"),
             ]),
+            password.clone(),
+        ),
+        // As the scripts of the RPM package call it.
+        (
+            "fve",
+            line(&[
+                "compat",
+                "dislocker",
+                "-rV",
+                &file,
+                &format!("-u{password}"),
+                "%D",
+            ]),
             password,
         ),
     ]
@@ -116,9 +136,13 @@ fn a_secret_is_overwritten_in_every_command_line() {
                 start.elapsed() < Duration::from_secs(30),
                 "{name}: not mounted"
             );
+            // The server in the background never has it, from its first moment on.
+            for process in processes_with(&place) {
+                let seen = contains(&command_line(process), &secret);
+                assert!(!seen || process == child.id(), "{name}: in another process");
+            }
             let line = command_line(child.id());
-            // Empty while it starts, and after its end.
-            if !line.is_empty() && !line.ends_with(b"compat\0") {
+            if is_of(&line, name) {
                 let seen = contains(&line, &secret);
                 assert!(!(was_overwritten && seen), "{name}: the secret came back");
                 was_overwritten |= !seen;
@@ -204,6 +228,44 @@ fn a_password_comes_from_a_pipe_or_from_the_environment() {
     for process in processes_with(&place) {
         let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
         assert!(!contains(&environment, password));
+    }
+}
+
+/// The processes that are not mounts: a decrypted copy, and a description.
+#[trial]
+fn a_secret_is_overwritten_while_a_copy_is_made() {
+    let links = Links::new();
+    let entry = volume("xts-128");
+    let password = &entry.credential(Kind::Password).value;
+    let directory = tempfile::tempdir().unwrap();
+    for (name, words) in [
+        (
+            "dislocker-file",
+            vec![format!("-u{password}"), "-V".to_owned()],
+        ),
+        ("bdeinfo", vec!["-p".to_owned(), password.clone()]),
+    ] {
+        let mut command = links.program(name);
+        command.args(words).arg(&entry.file);
+        if name == "dislocker-file" {
+            command.arg("--").arg(directory.path().join("out"));
+        }
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start");
+        let mut was_overwritten = false;
+        while child.try_wait().expect("wait").is_none() {
+            let line = command_line(child.id());
+            if is_of(&line, name) {
+                let seen = contains(&line, password);
+                assert!(!(was_overwritten && seen), "{name}: the secret came back");
+                was_overwritten |= !seen;
+            }
+        }
+        // Stretching the password takes long enough to see it.
+        assert!(was_overwritten, "{name}");
     }
 }
 

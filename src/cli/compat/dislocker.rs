@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -39,7 +40,11 @@ pub(in crate::cli) const PASSWORD_VARIABLE: &str = "DISLOCKER_PASSWORD";
 /// The file that scripts expect in the mounted directory.
 const FILE_NAME: &str = "--file-name=dislocker-file";
 
+/// What to type instead of a secret on the command line.
 const MOUNT_INSTEAD: &str = "'fve mount --volume SOURCE DIR', which asks for it, or gives it a file with --password-file or --recovery-password-file";
+
+/// The same in `/etc/fstab`.
+const FSTAB_INSTEAD: &str = "the type fve with the option password-file=FILE or recovery-password-file=FILE: see mount.fve(8)";
 
 /// The arguments for fve of `dislocker -V VOLUME … -- DIR`, or of `dislocker VOLUME DIR -o OPTIONS`, which is
 /// what mount(8) runs for the type `fuse.dislocker`.
@@ -51,15 +56,35 @@ pub(super) fn mount(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>,
         None if words.is_empty() => return Err(call.refused("no volume is given with -V")),
         None => words.remove(0),
     };
-    let mut mounting = Mounting::parse(&words).map_err(|problem| call.refused(problem))?;
+    let mut mounting = Mounting::parse(&words)
+        .map_err(|problem| call.refused(format!("{problem}{}", detached(given))))?;
     let mut all = given.clone();
     for list in given.values('o') {
         add_options(call, list, &mut all, &mut mounting)?;
     }
     let directory = mounting.directory.clone();
     let directory = directory.ok_or_else(|| call.refused("no mount point is given"))?;
-    let more: &[_] = if by_mount { &["--unless-mounted"] } else { &[] };
-    mount_with(call, &all, mounting, &volume, &directory, more)
+    let note = detached(given);
+    if !note.is_empty() && !Path::new(&directory.os()).is_dir() {
+        // The word may be the secret.
+        return Err(call.refused(format!("the mount point is no directory{note}")));
+    }
+    let (more, instead): (&[_], _) = match by_mount {
+        true => (&["--unless-mounted"], FSTAB_INSTEAD),
+        false => (&[], MOUNT_INSTEAD),
+    };
+    mount_with(call, &all, mounting, &volume, &directory, more, instead)
+}
+
+/// What to know about secrets, if one may have been given as a word of its own.
+fn detached(given: &Given) -> String {
+    let open = given.options.iter().find_map(|(letter, value)| {
+        let may_have_one = matches!(letter, 'p' | 'u') && value.is_none();
+        may_have_one.then_some(*letter)
+    });
+    open.map_or_else(String::new, |letter| {
+        format!("; a value of -{letter} must be attached to it, without a space")
+    })
 }
 
 /// Adds a list of mount options: long options of dislocker, and those of FUSE.
@@ -89,7 +114,12 @@ fn mount_with(
     volume: &Word,
     directory: &Word,
     more: &[&str],
+    instead: &str,
 ) -> Result<Vec<OsString>, Failure> {
+    if mounting.is_remount {
+        return Err(call
+            .refused("a mounted volume cannot be remounted with other options: unmount it first"));
+    }
     let mut words: Vec<OsString> = ["fve", "mount", "--volume", FILE_NAME]
         .map(Into::into)
         .into();
@@ -102,7 +132,7 @@ fn mount_with(
         words.push("--foreground".into());
     }
     words.extend(mounting.options);
-    add_common(call, given, &mut words, MOUNT_INSTEAD)?;
+    add_common(call, given, &mut words, instead)?;
     for warning in mounting.warnings {
         call.note(&warning);
     }
@@ -115,7 +145,10 @@ pub(super) fn decrypt(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString
     let volume = volume.ok_or_else(|| call.refused("no volume is given with -V"))?;
     let mut files = given.words.iter().chain(&given.rest);
     let (Some(file), None) = (files.next(), files.next()) else {
-        return Err(call.refused("exactly one file must be given to write the volume to"));
+        return Err(call.refused(format!(
+            "exactly one file must be given to write the volume to{}",
+            detached(given)
+        )));
     };
     let mut words = vec!["fve".into(), "decrypt".into(), path(volume), path(file)];
     let instead = "'fve decrypt SOURCE OUT', which asks for it, or gives it a file with --password-file or --recovery-password-file";
@@ -146,7 +179,7 @@ fn add_common(
         Secrets::warn(call.name, instead);
     }
     if let Some(offset) = given.value('O') {
-        words.push(option("offset", offset));
+        words.push(super::offset(call, 'O', offset)?);
     }
     if given.has('F') {
         call.note(
@@ -175,10 +208,10 @@ fn credentials(call: &Call<'_>, given: &Given) -> Result<(Vec<OsString>, bool), 
                 } else {
                     "recovery-password-file"
                 };
-                words.push(call.secrets.pass_on(secret, option)?);
+                words.push(call.pass_on(secret, *letter, option)?);
                 has_secret = true;
             }
-            ('u', None) => match password_from_elsewhere()? {
+            ('u', None) => match password_from_elsewhere(call)? {
                 Some(option) => words.push(option),
                 None => asks = true,
             },
@@ -194,13 +227,21 @@ fn credentials(call: &Call<'_>, given: &Given) -> Result<(Vec<OsString>, bool), 
 }
 
 /// The password from the environment or, where there is no terminal, from standard input.
-fn password_from_elsewhere() -> Result<Option<OsString>, Failure> {
+fn password_from_elsewhere(call: &Call<'_>) -> Result<Option<OsString>, Failure> {
     if let Some(password) = std::env::var_os(PASSWORD_VARIABLE) {
         let password = Zeroizing::new(password.into_vec());
         return secret::pipe(&password, "password-file").map(Some);
     }
-    let is_piped = !std::io::stdin().is_terminal();
-    Ok(is_piped.then(|| "--password-file=-".into()))
+    if std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let line = secret::line_of_standard_input()?;
+    if line.is_empty() {
+        return Err(call.refused(format!(
+            "-u has no value, and there is neither a terminal nor a line on standard input nor ${PASSWORD_VARIABLE}"
+        )));
+    }
+    secret::pipe(&line, "password-file").map(Some)
 }
 
 /// Lets all messages go to the end of a file.
@@ -218,7 +259,7 @@ fn write_messages_to(log: &Word) -> Result<(), String> {
 }
 
 /// The options of mount(8) for its helpers.
-const HELPER_FORMS: &[Form] = &[
+pub(super) const HELPER_FORMS: &[Form] = &[
     ('f', "", Takes::Nothing),
     ('h', "", Takes::Nothing),
     ('N', "", Takes::Value),
@@ -230,8 +271,7 @@ const HELPER_FORMS: &[Form] = &[
 ];
 
 /// The arguments for fve of `mount.fuse.dislocker SOURCE DIR -o OPTIONS`.
-pub(super) fn helper(call: &mut Call<'_>) -> Result<Vec<OsString>, Failure> {
-    let given = Given::parse(HELPER_FORMS, &call.words).map_err(|problem| call.refused(problem))?;
+pub(super) fn helper(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>, Failure> {
     let [volume, directory] = given.words.as_slice() else {
         return Err(call.refused("mount(8) gives SOURCE DIR -o OPTIONS"));
     };
@@ -250,5 +290,13 @@ pub(super) fn helper(call: &mut Call<'_>) -> Result<Vec<OsString>, Failure> {
     if given.has('s') {
         mounting.warnings.clear();
     }
-    mount_with(call, &options, mounting, volume, directory, &more)
+    mount_with(
+        call,
+        &options,
+        mounting,
+        volume,
+        directory,
+        &more,
+        FSTAB_INSTEAD,
+    )
 }

@@ -1,6 +1,8 @@
 //! dislocker-find: prints the devices or files that are BitLocker volumes. The exit status is their number.
 
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use fve::error::Error;
@@ -9,9 +11,10 @@ use fve::volume::Volume;
 use serde_json::Value;
 
 use super::words::{Form, Given, Takes};
+use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
 use crate::cli::invocation;
-use crate::cli::output::term;
+use crate::cli::output::term::{self, escaped};
 
 pub(super) const FORMS: &[Form] = &[('h', "help", Takes::Nothing)];
 
@@ -25,12 +28,22 @@ pub(super) fn run(given: &Given) -> Result<ExitCode, Failure> {
         }
     };
     for path in &found {
-        term::print(&format!("{}\n", path.to_string_lossy()))?;
-    }
-    if found.is_empty() {
-        term::note("found no BitLocker volume");
+        print(path)?;
     }
     Ok(ExitCode::from(u8::try_from(found.len()).unwrap_or(u8::MAX)))
+}
+
+/// Prints a path so that a script can open it, whatever bytes it has.
+fn print(path: &Path) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        return term::print(&format!("{}\n", escaped(&path.to_string_lossy())));
+    }
+    let mut line = path.as_os_str().as_bytes().to_vec();
+    line.push(b'\n');
+    out.write_all(&line)
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::io("cannot write to standard output", error).into())
 }
 
 /// Whether a volume begins at the first byte. What cannot be read is none.
@@ -48,6 +61,10 @@ fn of_this_machine() -> Result<Vec<PathBuf>, Failure> {
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     let output = listed.output().map_err(fail)?;
+    if !output.status.success() {
+        // It has said why.
+        return Err(Failure::Silent(Status::of_process(output.status)));
+    }
     let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let volumes = document.get("volumes").and_then(Value::as_array);
     let whole = volumes.into_iter().flatten().filter(|volume| {

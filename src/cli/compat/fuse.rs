@@ -49,6 +49,8 @@ pub(super) struct Mounting {
     /// The mount point.
     pub(super) directory: Option<Word>,
     pub(super) read_only: bool,
+    /// Whether an existing mount is to change, which FUSE cannot do.
+    pub(super) is_remount: bool,
     pub(super) foreground: bool,
     /// The options for `fve mount`.
     pub(super) options: Vec<OsString>,
@@ -61,8 +63,11 @@ impl Mounting {
     pub(super) fn parse(words: &[Word]) -> Result<Self, String> {
         let mut mounting = Self::default();
         let mut words = words.iter();
+        let mut only_paths = false;
         while let Some(word) = words.next() {
             match word.bytes.as_slice() {
+                _ if only_paths => mounting.take_directory(word)?,
+                b"--" => only_paths = true,
                 b"-o" => match words.next() {
                     Some(list) => mounting.add_all(list),
                     None => return Err("the option -o of FUSE needs a value".to_owned()),
@@ -75,14 +80,25 @@ impl Mounting {
                 }
                 // A single thread is no promise that a program could rely on.
                 b"-s" => {}
-                [b'-', ..] => return Err("one of the options for FUSE is unknown".to_owned()),
-                _ if mounting.directory.is_some() => {
-                    return Err("there is more than one mount point".to_owned());
+                // The rest of the word may be a secret.
+                [b'-', letter, ..] if letter.is_ascii_alphabetic() => {
+                    let letter = char::from(*letter);
+                    return Err(format!(
+                        "FUSE has no option -{letter}; the options of the program come before '--'"
+                    ));
                 }
-                _ => mounting.directory = Some(word.clone()),
+                [b'-', ..] => return Err("one of the options for FUSE is unknown".to_owned()),
+                _ => mounting.take_directory(word)?,
             }
         }
         Ok(mounting)
+    }
+
+    fn take_directory(&mut self, word: &Word) -> Result<(), String> {
+        match self.directory.replace(word.clone()) {
+            Some(_) => Err("there is more than one mount point".to_owned()),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn add_all(&mut self, list: &Word) {
@@ -97,6 +113,7 @@ impl Mounting {
         let own = OWN.iter().find(|(theirs, _)| *theirs == name);
         match (name.as_str(), own, value) {
             ("ro", ..) => self.read_only = true,
+            ("remount", ..) => self.is_remount = true,
             (_, Some((_, own)), _) => self.options.push((*own).into()),
             (name, None, Some(value)) if OWN_WITH_VALUE.contains(&name) => {
                 self.options.push(super::option(name, &value));
@@ -131,6 +148,7 @@ mod tests {
         for words in [
             &["-o", "allow_other,ro,nonempty", "/mnt", "-f"][..],
             &["/mnt", "-oallow_other,kernel_cache", "-f", "-o", "ro"],
+            &["-oro,allow_other", "-f", "--", "/mnt"],
         ] {
             let mounting = parsed(words).unwrap();
             assert_eq!(mounting.directory.unwrap().text(), "/mnt");
@@ -140,6 +158,9 @@ mod tests {
         }
         assert!(parsed(&["/mnt", "/other"]).is_err());
         assert!(parsed(&["-o"]).is_err());
+        let problem = parsed(&["-uGeheim1", "/mnt"]).err().unwrap();
+        assert!(problem.contains("no option -u;"), "{problem}");
+        assert!(!problem.contains("Geheim1"));
     }
 
     #[test]

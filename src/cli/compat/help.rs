@@ -24,7 +24,7 @@ const DISLOCKER_OPTIONS: &[(&str, &str)] = &[
     ),
     (
         "-u[PASSWORD]",
-        "--password-file; without PASSWORD, it is asked for, read from a pipe, or taken from $DISLOCKER_PASSWORD",
+        "--password-file; without PASSWORD, it is asked for, or is in $DISLOCKER_PASSWORD or standard input",
     ),
     ("-f FILE", "--startup-key FILE"),
     ("-k FILE", "--fvek-file FILE"),
@@ -121,10 +121,10 @@ fn row(tool: Tool) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.tool == tool)
 }
 
-/// The command of fve for the same, in a sentence.
-pub(super) fn instead(tool: Tool) -> String {
+/// Where the options are described, and the command of fve for the same.
+pub(super) fn see(name: &str, tool: Tool) -> String {
     let ours = row(tool).map(|row| row.ours).unwrap_or_default();
-    format!("the command of fve is '{ours}'")
+    format!("'{name} -h' lists what becomes of each option; the command of fve is '{ours}'")
 }
 
 /// What `-h` prints.

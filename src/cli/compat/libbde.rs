@@ -10,7 +10,7 @@ use fve::format::time::FileTime;
 
 use super::fuse::Mounting;
 use super::metadata::source_args;
-use super::secret::Secrets;
+use super::secret::{self, Secrets};
 use super::words::{Form, Given, Takes};
 use super::{Call, option, path};
 use crate::cli::failure::Failure;
@@ -63,7 +63,7 @@ pub(super) fn mount(call: &mut Call<'_>, given: &Given) -> Result<Vec<OsString>,
     words.extend(credentials);
     words.extend(mounting.options);
     if let Some(offset) = given.value('o') {
-        words.push(option("offset", offset));
+        words.push(super::offset(call, 'o', offset)?);
     }
     if given.has('u') {
         words.push("--no-prompt".into());
@@ -94,7 +94,12 @@ fn credentials(call: &Call<'_>, given: &Given, instead: &str) -> Result<Vec<OsSt
             _ => continue,
         };
         if let Some(secret) = value {
-            words.push(call.secrets.pass_on(secret, kind)?);
+            call.secrets.overwrite(secret);
+            let option = match letter {
+                'k' => secret::pipe(sector_key(call, &secret.bytes)?, kind)?,
+                _ => call.pass_on(secret, *letter, kind)?,
+            };
+            words.push(option);
             has_secret = true;
         }
     }
@@ -102,6 +107,25 @@ fn credentials(call: &Call<'_>, given: &Given, instead: &str) -> Result<Vec<OsSt
         Secrets::warn(call.name, instead);
     }
     Ok(words)
+}
+
+/// The sector key, with the tweak key if one is given that is not zero: bdemount takes zeros for a cipher without one.
+fn sector_key<'a>(call: &Call<'_>, digits: &'a [u8]) -> Result<&'a [u8], Failure> {
+    let is_hex = |part: &[u8]| part.iter().all(u8::is_ascii_hexdigit);
+    let mut parts = digits.splitn(2, |byte| *byte == b':');
+    let (key, tweak) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
+    if !is_hex(key) || !is_hex(tweak) || !matches!(key.len() + tweak.len(), 32 | 64 | 128) {
+        return Err(call.refused(
+            "the value of -k is no sector key of 32, 64 or 128 hex digits, and no FVEK:TWEAK of as many",
+        ));
+    }
+    Ok(match tweak.iter().all(|digit| *digit == b'0') {
+        true => key,
+        false => digits,
+    })
 }
 
 /// Describes the volume as bdeinfo does. It fails if the credentials do not unlock it, after the description.

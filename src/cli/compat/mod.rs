@@ -22,11 +22,13 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use self::secret::Secrets;
 use self::words::{Given, Word};
 use crate::cli::exit::Status;
 use crate::cli::failure::Failure;
+use crate::cli::options::parse::parse_offset;
 use crate::cli::output::term;
 
 pub(super) use self::dislocker::PASSWORD_VARIABLE;
@@ -34,6 +36,17 @@ pub(super) use self::help::page;
 
 /// The hidden command that stands for a name: the packages that cannot contain links have scripts with it.
 const COMMAND: &str = "compat";
+
+/// The name whose command line was translated to one of fve.
+static TRANSLATED: OnceLock<(&str, Tool)> = OnceLock::new();
+
+/// Says after a failure where the options of the old and of the new command line are, if it was translated: the
+/// message is about those of fve.
+pub(super) fn say_whose_options() {
+    if let Some((name, tool)) = TRANSLATED.get() {
+        term::note(format_args!("help: {}", help::see(name, *tool)));
+    }
+}
 
 /// How the names begin under which mount(8) starts its helpers.
 const HELPER: &str = "mount.";
@@ -86,13 +99,16 @@ struct Call<'a> {
 pub(super) fn called(arguments: &[OsString]) -> Option<Result<Called, Failure>> {
     let base = |word: &OsString| Path::new(word).file_name().map(OsString::from);
     let known = |word: OsString| NAMES.iter().find(|(name, _)| word == *name);
-    let by_command = || {
-        let is_command = arguments.get(1)? == COMMAND;
-        let word = arguments.get(2).filter(|_| is_command)?;
-        Some((3, known(word.clone())?))
-    };
     let by_name = || Some((1, known(base(arguments.first()?)?)?));
-    let (first, (name, tool)) = by_name().or_else(by_command)?;
+    let is_command = || arguments.get(1).is_some_and(|word| word == COMMAND);
+    let (first, (name, tool)) = match by_name() {
+        Some(found) => found,
+        None if !is_command() => return None,
+        None => match arguments.get(2).and_then(|word| known(word.clone())) {
+            Some(found) => (3, found),
+            None => return Some(Err(no_such_name())),
+        },
+    };
     let bytes: Vec<_> = arguments.iter().map(|word| word.as_bytes()).collect();
     let numbered = bytes.iter().enumerate().skip(first);
     let call = Call {
@@ -116,13 +132,19 @@ impl Call<'_> {
             Tool::Bdemount => libbde::MOUNT_FORMS,
             Tool::Bdeinfo => libbde::INFO_FORMS,
         };
-        if self.tool == Tool::Dislocker && self.name.starts_with(HELPER) {
-            return dislocker::helper(&mut self).map(Called::Fve);
-        }
+        let is_helper = self.name.starts_with(HELPER);
+        let forms = if is_helper {
+            dislocker::HELPER_FORMS
+        } else {
+            forms
+        };
         let given = Given::parse(forms, &self.words).map_err(|problem| self.refused(problem))?;
         if given.has('h') {
             term::print(&help::text(self.tool, self.name))?;
             return Ok(Called::Done(ExitCode::SUCCESS));
+        }
+        if is_helper {
+            return dislocker::helper(&mut self, &given).map(|words| self.translated(words));
         }
         let is_libbde = matches!(self.tool, Tool::Bdemount | Tool::Bdeinfo);
         if is_libbde {
@@ -133,14 +155,36 @@ impl Call<'_> {
             }
         }
         match self.tool {
-            Tool::Dislocker => dislocker::mount(&mut self, &given).map(Called::Fve),
-            Tool::DislockerFile => dislocker::decrypt(&mut self, &given).map(Called::Fve),
-            Tool::Bdemount => libbde::mount(&mut self, &given).map(Called::Fve),
+            Tool::Dislocker => {
+                dislocker::mount(&mut self, &given).map(|words| self.translated(words))
+            }
+            Tool::DislockerFile => {
+                dislocker::decrypt(&mut self, &given).map(|words| self.translated(words))
+            }
+            Tool::Bdemount => libbde::mount(&mut self, &given).map(|words| self.translated(words)),
             Tool::Bdeinfo => libbde::info(&mut self, &given).map(done),
             Tool::DislockerMetadata => metadata::run(&self, &given).map(done),
             Tool::DislockerBek => bek::run(&self, &given).map(done),
             Tool::DislockerFind => find::run(&given).map(Called::Done),
         }
+    }
+
+    /// Overwrites the secret in the command line. Returns the option of fve that reads it. What is checked here
+    /// needs no name of a file in its message, which no file has.
+    fn pass_on(&self, value: &Word, letter: char, option: &str) -> Result<OsString, Failure> {
+        self.secrets.overwrite(value);
+        if value.bytes.is_empty() {
+            return Err(self.refused(format!("the value of -{letter} is empty")));
+        }
+        if std::str::from_utf8(&value.bytes).is_err() {
+            return Err(self.refused(format!("the value of -{letter} is no UTF-8 text")));
+        }
+        secret::pipe(&value.bytes, option)
+    }
+
+    fn translated(&self, words: Vec<OsString>) -> Called {
+        let _ = TRANSLATED.set((self.name, self.tool));
+        Called::Fve(words)
     }
 
     fn version(&self) -> String {
@@ -153,11 +197,7 @@ impl Call<'_> {
         Failure::Other {
             status: Status::Usage,
             what: format!("{}: {problem}", self.version()),
-            help: Some(format!(
-                "'{} -h' lists the options that fve translates; {}",
-                self.name,
-                help::instead(self.tool)
-            )),
+            help: Some(help::see(self.name, self.tool)),
         }
     }
 
@@ -173,6 +213,15 @@ impl Call<'_> {
     }
 }
 
+fn no_such_name() -> Failure {
+    let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
+    Failure::Other {
+        status: Status::Usage,
+        what: "no program is named whose command line fve takes".to_owned(),
+        help: Some(format!("name one of them: {}", names.join(", "))),
+    }
+}
+
 fn done(_: ()) -> Called {
     Called::Done(ExitCode::SUCCESS)
 }
@@ -182,6 +231,14 @@ fn option(name: &str, value: &Word) -> OsString {
     let mut option = OsString::from(format!("--{name}="));
     option.push(value.os());
     option
+}
+
+/// The option for an offset, which is checked here to say which option is wrong.
+fn offset(call: &Call<'_>, letter: char, value: &Word) -> Result<OsString, Failure> {
+    match parse_offset(&value.text()) {
+        Ok(_) => Ok(option("offset", value)),
+        Err(problem) => Err(call.refused(format!("the value of -{letter} is {problem}"))),
+    }
 }
 
 /// The argument for a path, which is no option even if it begins with a dash. `-` is a file here.

@@ -1,10 +1,12 @@
 //! Secrets from the command line: overwritten there, and passed on in a pipe.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
-use std::os::fd::IntoRawFd;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, IntoRawFd};
 
 use fve::error::Error;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::argv;
 use super::words::Word;
@@ -27,10 +29,9 @@ impl<'a> Secrets<'a> {
         Self { arguments }
     }
 
-    /// Overwrites the secret in the command line. Returns the option of fve that reads it.
-    pub(super) fn pass_on(&self, secret: &Word, option: &str) -> Result<OsString, Failure> {
+    /// Overwrites the secret in the command line.
+    pub(super) fn overwrite(&self, secret: &Word) {
         argv::overwrite(&self.arguments, secret.number, secret.range.clone());
-        pipe(&secret.bytes, option)
     }
 
     /// Warns of secrets on the command line. `instead` is what to type.
@@ -42,10 +43,31 @@ impl<'a> Secrets<'a> {
     }
 }
 
+/// The first line of standard input, without its end.
+pub(super) fn line_of_standard_input() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let fail = |error| Error::io("cannot read standard input", error);
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_LEN));
+    let mut input = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map(File::from)
+        .map_err(fail)?;
+    let mut byte = [0];
+    // Not more than the line: the rest is for others.
+    while line.len() < MAX_LEN && input.read(&mut byte).map_err(fail)? == 1 && byte != *b"\n" {
+        line.extend(byte);
+    }
+    byte.zeroize();
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(line)
+}
+
 /// The option of fve that reads this secret from a pipe.
 pub(super) fn pipe(secret: &[u8], option: &str) -> Result<OsString, Failure> {
     if secret.len() > MAX_LEN {
-        return Err(Failure::usage("a secret on the command line is too long"));
+        return Err(Failure::usage("the secret is too long"));
     }
     let fail = |error| Error::io("cannot pass a secret on", error);
     let (reader, mut writer) = std::io::pipe().map_err(fail)?;

@@ -137,7 +137,13 @@ pub(crate) struct MountArgs {
     pub(crate) file_name: String,
 
     /// With --read-write: if the volume cannot be written to, mount it read-only
-    #[arg(long, hide = true, requires = "read_write", requires = "volume", conflicts_with = "overlay")]
+    #[arg(
+        long,
+        hide = true,
+        requires = "read_write",
+        requires = "volume",
+        conflicts_with = "overlay"
+    )]
     pub(crate) or_read_only: bool,
 
     /// Let no file be executed; without another driver, none can be in any case

@@ -9,26 +9,23 @@ use fve::error::Error;
 use fve::serve::fuse::{Mount, MountOptions};
 use fve::shown::ShowPath;
 use fve::source::ReadAt;
-use fve::volume::{Unlocked, Writable};
+use fve::volume::{Unlocked, Volume, Writable};
 use rustix::fs::Access;
 use rustix::io::Errno;
 
 use super::{MountArgs, server};
 use crate::cli::failure::Failure;
-use crate::cli::options::plaintext::{Holds, check_inside, open_to_read, open_to_write};
+use crate::cli::options::plaintext::{
+    Holds, check_inside, open_to_read, open_to_write, open_to_write_by,
+};
 use crate::cli::output::term;
 
 /// Shows the volume until it is unmounted.
 pub(super) fn serve(args: &MountArgs) -> Result<(), Failure> {
     args.check_mount_point()?;
     let (volume, options, _holds) = match args.writes() {
-        true => match read_write(args) {
-            Err(failure) if args.or_read_only && cannot_be_written(args, &failure) => {
-                note_read_only(&failure);
-                read_only(args)?
-            }
-            ready => ready?,
-        },
+        true if args.or_read_only => read_write_if_possible(args)?,
+        true => read_write(args)?,
         false => read_only(args)?,
     };
     let start = |options: &MountOptions| volume.mount(&args.directory, options);
@@ -73,8 +70,40 @@ fn read_only(args: &MountArgs) -> Result<Ready, Failure> {
     Ok((Content::ReadOnly(Arc::new(unlocked)), options, holds))
 }
 
-/// Whether the volume can only be read, because of its source or of its own state. This is known before a secret
-/// is used up that can be read only once.
+/// Read-only with a warning where [`read_write`] is refused for safety. The credentials are read once only: a
+/// secret from a pipe cannot be read again.
+fn read_write_if_possible(args: &MountArgs) -> Result<Ready, Failure> {
+    let unlock = |volume: &Volume| args.credentials.unlock(volume);
+    let (unlocked, opened) = match open_to_write_by(&args.source, &args.credentials, unlock) {
+        Err(failure) if cannot_be_written(args, &failure) => {
+            note_read_only(&failure, "");
+            return read_only(args);
+        }
+        opened => opened?,
+    };
+    let content = match unlocked.into_writable() {
+        Ok(writable) => match check_inside(&writable, false) {
+            Ok(()) => Content::ReadWrite(writable),
+            Err(failure @ Failure::Other { .. }) => {
+                note_read_only(&failure, TO_WRITE_ANYWAY);
+                Content::ReadOnly(writable.into_unlocked())
+            }
+            Err(other) => return Err(other),
+        },
+        Err(refusal) => {
+            let (unlocked, error) = refusal.into_parts();
+            note_read_only(&error.into(), "");
+            Content::ReadOnly(Arc::new(unlocked))
+        }
+    };
+    Ok((content, args.options(&opened.path, None), (None, None)))
+}
+
+const TO_WRITE_ANYWAY: &str =
+    "; 'fve mount --volume --read-write --allow-unaware-file-system' allows writing";
+
+/// Whether the volume can only be read, because of its source or of its own state. This is known before a credential
+/// is read.
 fn cannot_be_written(args: &MountArgs, failure: &Failure) -> bool {
     matches!(failure, Failure::Volume(Error::Unwritable(_)))
         || is_write_protected(&args.source.source).unwrap_or(false)
@@ -98,10 +127,10 @@ fn is_write_protected(source: &Path) -> io::Result<bool> {
     ))
 }
 
-fn note_read_only(failure: &Failure) {
+fn note_read_only(failure: &Failure, more: &str) {
     let why = failure.message().unwrap_or_default();
     term::note(format_args!(
-        "warning: the volume is mounted read-only: {why}"
+        "warning: the volume is mounted read-only: {why}{more}"
     ));
 }
 
