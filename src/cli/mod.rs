@@ -114,12 +114,9 @@ enum Translated {
 fn translated(arguments: Vec<OsString>) -> Result<Translated, Failure> {
     if let Some(called) = compat::called(&arguments) {
         // One of them may be a secret.
-        drop(
-            arguments
-                .into_iter()
-                .map(|word| Zeroizing::new(word.into_vec()))
-                .collect::<Vec<_>>(),
-        );
+        for word in arguments {
+            drop(Zeroizing::new(word.into_vec()));
+        }
         return Ok(match called? {
             compat::Called::Fve(arguments) => Translated::Arguments(arguments),
             compat::Called::Done(status) => Translated::Done(status),

@@ -528,3 +528,44 @@ fn file_names_may_have_any_bytes() {
         [image.as_os_str().as_bytes(), b"\n"].concat()
     );
 }
+
+/// A service manager ends a mount in the foreground with a signal.
+#[trial(needs(fuse, dislocker))]
+fn a_signal_ends_the_mount_in_the_foreground() {
+    let links = Links::new();
+    let entry = volume("ntfs-xts-128");
+    let password = &entry.credential(Kind::Password).value;
+    for name in ["dislocker", "bdemount"] {
+        let ended = |mut command: Command| {
+            let mounted = MountPoint::new();
+            let file = entry.file.to_str().unwrap();
+            let place = mounted.path().to_str().unwrap();
+            let attached = format!("-u{password}");
+            let words: &[&str] = match name {
+                "dislocker" => &["-rV", file, &attached, "--", "-f", place],
+                _ => &["-v", "-p", password, file, place],
+            };
+            let pipes = command
+                .args(words)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let mut child = pipes.spawn().unwrap();
+            let start = std::time::Instant::now();
+            while mounted.files().is_empty() {
+                assert!(start.elapsed().as_secs() < 30, "{name}: not mounted");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            let process = child.id().to_string();
+            run(Command::new("kill").args(["-TERM", &process]));
+            let status = child.wait().unwrap();
+            (status.success(), mounted.files())
+        };
+        let ours = ended(links.program(name));
+        assert_eq!(ours, (true, Vec::new()), "{name}");
+        // bdemount of libbde leaves a dead mount behind.
+        if name == "dislocker" {
+            assert_eq!(ended(Command::new(name)), ours, "{name}");
+        }
+    }
+}
