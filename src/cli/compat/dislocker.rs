@@ -228,7 +228,8 @@ fn credentials(call: &Call<'_>, given: &Given) -> Result<(Vec<OsString>, bool), 
 
 /// The password from the environment or, where there is no terminal, from standard input.
 fn password_from_elsewhere(call: &Call<'_>) -> Result<Option<OsString>, Failure> {
-    if let Some(password) = std::env::var_os(PASSWORD_VARIABLE) {
+    let password = std::env::var_os(PASSWORD_VARIABLE).filter(|password| !password.is_empty());
+    if let Some(password) = password {
         let password = Zeroizing::new(password.into_vec());
         return secret::pipe(&password, "password-file").map(Some);
     }
