@@ -131,7 +131,7 @@ fn a_failure_of_fve_itself_names_the_help_of_the_old_name() {
     dislocker
         .arg("-V")
         .arg(crate::common::testdata::volume("xts-128").file)
-        .args(["-uwrong", "--"])
+        .args(["-r", "-uwrong", "--"])
         .arg(directory.path());
     let output = dislocker.output().expect("start");
     assert_status(&output, 4);
