@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_time_has_the_form_of_bdeinfo() {
         // As bdeinfo 20190102 prints it for a volume of the cryptsetup project.
-        let time_of_volume = FileTime(132_066_977_151_562_352);
+        let time_of_volume = FileTime(132_066_973_151_562_352);
         assert_eq!(time_of_volume.to_string(), "2019-07-04T07:01:55.1562352Z");
         assert_eq!(time(time_of_volume), "Jul 04, 2019 07:01:55.156235200 UTC");
     }
