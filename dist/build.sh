@@ -41,9 +41,8 @@ for section in 1 8; do
     gzip -9n "$stage/man$section"/*
 done
 rmdir "$stage/man"
-# The page of the package fve-compat, also under the names of the programs.
+# The package fve-compat has the page fve-compat(1) of the package fve under the names of the programs.
 mkdir "$stage/compat"
-mv "$stage/man1/fve-compat.1.gz" "$stage/compat"
 for name in dislocker dislocker-fuse dislocker-file dislocker-find dislocker-metadata dislocker-bek bdemount bdeinfo; do
     echo '.so man1/fve-compat.1' | gzip -9n >"$stage/compat/$name.1.gz"
 done

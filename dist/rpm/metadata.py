@@ -7,6 +7,12 @@ import tomllib
 # Where dist/build.sh copies dist/, with the same times in every build.
 STAGE = "target/packages/stage"
 
+# The package of a variant, in a line: cargo-deb has no such text for it.
+SUMMARIES = {
+    "fve-compat": "fve under the names of the programs of dislocker and libbde",
+    "fve-network-unlock": "Network Unlock server for BitLocker volumes",
+}
+
 # Directories that have another name on Fedora.
 PLACES = {"usr/share/zsh/vendor-completions/": "usr/share/zsh/site-functions/"}
 
@@ -56,9 +62,12 @@ units = " ".join(
     if isinstance(asset, list) and asset[1] == "usr/lib/systemd/system/" and "@" not in asset[0]
 )
 stop = f"[ ! -d /run/systemd/system ] || systemctl disable --now {units} || true\n" if units else ""
-reload = "[ ! -d /run/systemd/system ] || systemctl daemon-reload || true\n"
-print(f'name = "{deb["name"]}"')
-print(f"summary = '''{deb.get('rpm-summary', package['description'])}'''")
+has_units = any(isinstance(asset, list) and asset[1] == "usr/lib/systemd/system/" for asset in deb["assets"])
+reload = "[ ! -d /run/systemd/system ] || systemctl daemon-reload || true\n" if has_units else ""
+name = deb["name"]
+print(f'name = "{name}"')
+summary = SUMMARIES.get(name, package["description"])
+print(f"summary = '''{summary}'''")
 print("assets = [", *assets(), "]", sep="\n")
 for name, text in {
     "post_install_script": sysusers + script("postinst", "configure") + reload,
